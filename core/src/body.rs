@@ -1,0 +1,265 @@
+//! Message bodies: what comes in ([`Body`]) and what goes out ([`Payload`]).
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+use core::ops::Deref;
+
+use bytes::Bytes;
+
+/// The longest body kept inside the [`Body`] value itself, in bytes; a longer one is allocated.
+pub const INLINE_BODY: usize = 118;
+
+/// A received message's bytes, owned.
+///
+/// Derefs to `[u8]` and converts to [`Bytes`]. Small bodies live inside the value, so that
+/// receiving one allocates nothing; what is inside is nobody's business and may change.
+///
+/// ```
+/// use bowline_core::body::Body;
+///
+/// let body = Body::copy_from(b"hello");
+/// assert_eq!(&body[..], b"hello");
+/// assert_eq!(body.into_bytes(), bytes::Bytes::from_static(b"hello"));
+/// ```
+#[derive(Clone)]
+pub struct Body(Repr);
+
+#[derive(Clone)]
+enum Repr {
+    Inline { len: u8, bytes: [u8; INLINE_BODY] },
+    Shared(Bytes),
+}
+
+impl Body {
+    /// A body without bytes.
+    #[must_use]
+    pub const fn empty() -> Self {
+        Self(Repr::Inline { len: 0, bytes: [0; INLINE_BODY] })
+    }
+
+    /// A copy of `bytes`.
+    #[must_use]
+    pub fn copy_from(bytes: &[u8]) -> Self {
+        if bytes.len() <= INLINE_BODY {
+            let mut inline = [0; INLINE_BODY];
+            inline[..bytes.len()].copy_from_slice(bytes);
+            // The length fits: INLINE_BODY is below 256.
+            #[allow(clippy::cast_possible_truncation)]
+            Self(Repr::Inline { len: bytes.len() as u8, bytes: inline })
+        } else {
+            Self(Repr::Shared(Bytes::copy_from_slice(bytes)))
+        }
+    }
+
+    /// The same bytes as a [`Bytes`]; copies a small body, costs nothing for a large one.
+    #[must_use]
+    pub fn into_bytes(self) -> Bytes {
+        match self.0 {
+            Repr::Inline { len, bytes } => Bytes::copy_from_slice(&bytes[..usize::from(len)]),
+            Repr::Shared(bytes) => bytes,
+        }
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub fn as_slice(&self) -> &[u8] {
+        match &self.0 {
+            Repr::Inline { len, bytes } => &bytes[..usize::from(*len)],
+            Repr::Shared(bytes) => bytes,
+        }
+    }
+}
+
+impl Default for Body {
+    fn default() -> Self {
+        Self::empty()
+    }
+}
+
+impl Deref for Body {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.as_slice()
+    }
+}
+
+impl AsRef<[u8]> for Body {
+    fn as_ref(&self) -> &[u8] {
+        self.as_slice()
+    }
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Body({} bytes)", self.len())
+    }
+}
+
+impl PartialEq for Body {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_slice() == other.as_slice()
+    }
+}
+
+impl Eq for Body {}
+
+impl PartialEq<[u8]> for Body {
+    fn eq(&self, other: &[u8]) -> bool {
+        self.as_slice() == other
+    }
+}
+
+impl<const N: usize> PartialEq<&[u8; N]> for Body {
+    fn eq(&self, other: &&[u8; N]) -> bool {
+        self.as_slice() == other.as_slice()
+    }
+}
+
+impl From<Bytes> for Body {
+    fn from(bytes: Bytes) -> Self {
+        Self(Repr::Shared(bytes))
+    }
+}
+
+impl From<Vec<u8>> for Body {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(Repr::Shared(bytes.into()))
+    }
+}
+
+impl From<Body> for Bytes {
+    fn from(body: Body) -> Self {
+        body.into_bytes()
+    }
+}
+
+impl From<Body> for Vec<u8> {
+    fn from(body: Body) -> Self {
+        body.as_slice().to_vec()
+    }
+}
+
+/// A message's bytes on their way out.
+///
+/// Every sending method takes `impl Into<Payload>`: a slice or string is copied into the link's
+/// buffer; an owned [`Bytes`], `Vec<u8>` or [`Body`] of 16 KiB or more is kept by reference and
+/// never copied. A refused owned payload travels back inside the error.
+#[derive(Clone, Debug)]
+pub enum Payload<'a> {
+    /// Copied when it is queued.
+    Borrowed(&'a [u8]),
+    /// Kept by reference when it is large.
+    Owned(Bytes),
+}
+
+impl Payload<'_> {
+    /// The bytes.
+    #[must_use]
+    pub fn as_slice(&self) -> &[u8] {
+        match self {
+            Payload::Borrowed(bytes) => bytes,
+            Payload::Owned(bytes) => bytes,
+        }
+    }
+
+    /// Length in bytes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.as_slice().len()
+    }
+
+    /// Whether there are no bytes.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The payload as an owned body (copies a borrowed one).
+    #[must_use]
+    pub fn into_body(self) -> Body {
+        match self {
+            Payload::Borrowed(bytes) => Body::copy_from(bytes),
+            Payload::Owned(bytes) => Body::from(bytes),
+        }
+    }
+}
+
+impl<'a> From<&'a [u8]> for Payload<'a> {
+    fn from(bytes: &'a [u8]) -> Self {
+        Payload::Borrowed(bytes)
+    }
+}
+
+impl<'a, const N: usize> From<&'a [u8; N]> for Payload<'a> {
+    fn from(bytes: &'a [u8; N]) -> Self {
+        Payload::Borrowed(bytes)
+    }
+}
+
+impl<'a> From<&'a str> for Payload<'a> {
+    fn from(text: &'a str) -> Self {
+        Payload::Borrowed(text.as_bytes())
+    }
+}
+
+impl<'a> From<&'a Vec<u8>> for Payload<'a> {
+    fn from(bytes: &'a Vec<u8>) -> Self {
+        Payload::Borrowed(bytes)
+    }
+}
+
+impl<'a> From<&'a Body> for Payload<'a> {
+    fn from(body: &'a Body) -> Self {
+        Payload::Borrowed(body)
+    }
+}
+
+impl From<Vec<u8>> for Payload<'_> {
+    fn from(bytes: Vec<u8>) -> Self {
+        Payload::Owned(bytes.into())
+    }
+}
+
+impl From<String> for Payload<'_> {
+    fn from(text: String) -> Self {
+        Payload::Owned(text.into_bytes().into())
+    }
+}
+
+impl From<Bytes> for Payload<'_> {
+    fn from(bytes: Bytes) -> Self {
+        Payload::Owned(bytes)
+    }
+}
+
+impl From<Body> for Payload<'_> {
+    fn from(body: Body) -> Self {
+        match body.0 {
+            Repr::Inline { .. } => Payload::Owned(body.into_bytes()),
+            Repr::Shared(bytes) => Payload::Owned(bytes),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_bodies_live_inside_the_value_and_large_ones_are_shared() {
+        for len in [0, 1, INLINE_BODY, INLINE_BODY + 1, 5_000] {
+            let bytes: Vec<u8> = (0..len).map(|i| (i % 251) as u8).collect();
+            let body = Body::copy_from(&bytes);
+            assert_eq!(body.as_slice(), &bytes[..]);
+            assert_eq!(body.clone().into_bytes(), bytes);
+            assert_eq!(matches!(body.0, Repr::Inline { .. }), len <= INLINE_BODY);
+        }
+    }
+
+    #[test]
+    fn a_body_is_two_cache_lines() {
+        assert!(size_of::<Body>() <= 128, "{}", size_of::<Body>());
+    }
+}

@@ -1,0 +1,333 @@
+//! Framings: how frames are cut out of bytes and put into bytes.
+//!
+//! One file each: [`raw`], [`length_prefixed`], [`buffstreams`], [`tcpstream`] and [`native`]
+//! (Bowline's own protocol). All stand behind [`Framing`], which users implement for protocols of
+//! their own; every runtime drives such a framing like ours.
+
+use alloc::vec::Vec;
+use core::ops::Range;
+
+use crate::error::{ConfigError, EncodeError, FrameError};
+
+pub mod buffstreams;
+pub mod length_prefixed;
+pub mod native;
+pub mod raw;
+pub mod tcpstream;
+
+/// The default limit on one message, in bytes, both ways: 8 MiB.
+pub const DEFAULT_MAX_MESSAGE: usize = 8 * 1024 * 1024;
+
+/// What a frame is for.
+///
+/// A framing without calls writes and reads [`Kind::Cast`] only; one whose frames carry a number
+/// but do not say which side chose it (tcpstream) reads [`Kind::Numbered`].
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+#[non_exhaustive]
+pub enum Kind {
+    /// Limits and version, first on a connection (only with [`Profile::handshake`]).
+    Hello,
+    /// A call that wants an answer.
+    Request,
+    /// The answer to a request.
+    Reply,
+    /// The answer to a request that failed.
+    ErrorReply,
+    /// A message that wants no answer.
+    #[default]
+    Cast,
+    /// The caller no longer wants the answer.
+    Cancel,
+    /// Asks for a [`Kind::Pong`] with the same id.
+    Ping,
+    /// The answer to a ping.
+    Pong,
+    /// The sender will accept no more requests on this connection.
+    GoAway,
+    /// Carries a number; the link decides by its own range of ids whether it is a reply
+    /// ([`Profile::calls`] = [`Calls::ByRange`]).
+    Numbered,
+}
+
+/// Priority class. Order is promised within a class, not between classes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
+#[non_exhaustive]
+pub enum Class {
+    /// Heartbeats and the like; goes first. Not for users' messages.
+    Control,
+    /// The default.
+    #[default]
+    Normal,
+    /// Large transfers that may wait behind the others.
+    Bulk,
+}
+
+impl Class {
+    /// How many classes there are.
+    pub const COUNT: usize = 3;
+
+    /// 0 control, 1 normal, 2 bulk: the value on the wire.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        match self {
+            Self::Control => 0,
+            Self::Normal => 1,
+            Self::Bulk => 2,
+        }
+    }
+
+    /// The class with that index, if there is one.
+    #[must_use]
+    pub const fn from_index(index: u8) -> Option<Self> {
+        match index {
+            0 => Some(Self::Control),
+            1 => Some(Self::Normal),
+            2 => Some(Self::Bulk),
+            _ => None,
+        }
+    }
+}
+
+/// What a frame says besides its body and extensions. Fields a framing has no room for are
+/// ignored on the way out where that loses nothing the receiver acts upon, and zero on the way in.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Meta {
+    /// What the frame is for.
+    pub kind: Kind,
+    /// Priority class.
+    pub class: Class,
+    /// Attempt number of a request, from 1; 0 where it does not apply.
+    pub attempt: u8,
+    /// Call id (native), Seq (tcpstream), token (ping and pong), last call id taken (go-away).
+    pub id: u64,
+    /// Method id (native), message type (tcpstream).
+    pub method: u32,
+    /// Time left until the caller's deadline when the request was queued, in milliseconds.
+    pub remaining_ms: Option<u32>,
+    /// Why a request failed; [`crate::error::Status`] gives the meanings. Zero but in error
+    /// replies and go-aways.
+    pub status: u16,
+    /// How long the caller should wait before it tries again, in milliseconds (error reply).
+    pub retry_after_ms: Option<u32>,
+}
+
+impl Meta {
+    /// A frame of `kind` with call id (or token) `id`, all else zero.
+    #[must_use]
+    pub fn new(kind: Kind, id: u64) -> Self {
+        Self { kind, id, ..Self::default() }
+    }
+}
+
+/// What [`Framing::next_frame`] found at the front of the unread bytes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Step {
+    /// Not a whole frame yet: at least this many bytes, counted from the start of the unread
+    /// ones, are needed before another call can make progress. More than it was given.
+    Need(usize),
+    /// A whole frame. Ranges count from the start of the unread bytes.
+    Frame {
+        /// What its header says.
+        meta: Meta,
+        /// Its extensions (encoded, native only; empty elsewhere).
+        extensions: Range<usize>,
+        /// Its body.
+        body: Range<usize>,
+        /// How many bytes to take away; at least one.
+        consumed: usize,
+    },
+}
+
+/// Whether and how a framing carries calls.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum Calls {
+    /// Messages only: a call is refused with a typed error.
+    None,
+    /// Frames say whether they are a request or a reply: both sides may use any ids.
+    ByKind,
+    /// Frames carry a number but not which side chose it ([`Kind::Numbered`]): an id in our
+    /// range and in flight is a reply, one in our range otherwise is late, anything else is a
+    /// request, or a plain message where the number is 0.
+    ByRange,
+}
+
+/// What a framing can carry; the link decides its behaviour by this and by nothing else.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub struct Profile {
+    /// The name, for error messages.
+    pub name: &'static str,
+    /// Whether calls are possible.
+    pub calls: Calls,
+    /// Connections begin with an exchange of [`Kind::Hello`].
+    pub handshake: bool,
+    /// [`Kind::Ping`] and [`Kind::Pong`] exist: silence is watched.
+    pub heartbeat: bool,
+    /// [`Kind::ErrorReply`] exists: a failed request can be answered as such.
+    pub error_reply: bool,
+    /// [`Kind::Cancel`] exists.
+    pub cancel: bool,
+    /// [`Kind::GoAway`] exists.
+    pub go_away: bool,
+    /// A receiver sees a message whole or not at all. Not so for raw bytes: a message cut in
+    /// the middle was delivered in part and is not sent again.
+    pub atomic: bool,
+    /// [`Framing::finish`] needs only the length of the body, not its bytes, and writes nothing
+    /// after it: large bodies may be sent by reference.
+    pub external_bodies: bool,
+}
+
+impl Profile {
+    /// A framing of plain messages: no calls, no handshake, no control frames, whole messages,
+    /// bodies copied. The starting point for a framing of your own.
+    #[must_use]
+    pub const fn messages(name: &'static str) -> Self {
+        Self {
+            name,
+            calls: Calls::None,
+            handshake: false,
+            heartbeat: false,
+            error_reply: false,
+            cancel: false,
+            go_away: false,
+            atomic: true,
+            external_bodies: false,
+        }
+    }
+
+    /// The same with calls.
+    #[must_use]
+    pub const fn with_calls(mut self, calls: Calls) -> Self {
+        self.calls = calls;
+        self
+    }
+
+    /// The same with [`Profile::external_bodies`].
+    #[must_use]
+    pub const fn with_external_bodies(mut self) -> Self {
+        self.external_bodies = true;
+        self
+    }
+}
+
+/// A wire protocol's way to cut frames out of bytes and to put them into bytes.
+///
+/// The link clones the value it was configured with for each connection, once for reading and as
+/// often as it likes for writing; a clone starts fresh. Reading may keep state between calls
+/// (how far a delimiter was searched, say); writing must not, which is why it takes `&self`.
+///
+/// Implementations must not panic on any input and must compare lengths (as `u64`) with
+/// [`max_message`](Self::max_message) before they ask for more bytes, so that a hostile header
+/// cannot make the link set memory aside.
+///
+/// # Example
+///
+/// Lines of text, one message each:
+///
+/// ```
+/// use bowline_core::error::{ConfigError, EncodeError, FrameError};
+/// use bowline_core::frame::{Framing, Meta, Profile, Step};
+///
+/// #[derive(Clone, Debug)]
+/// struct Lines { max: usize, searched: usize }
+///
+/// impl Framing for Lines {
+///     fn profile(&self) -> Profile { Profile::messages("lines") }
+///     fn max_message(&self) -> usize { self.max }
+///     fn set_max_message(&mut self, bytes: usize) -> Result<(), ConfigError> {
+///         self.max = bytes;
+///         Ok(())
+///     }
+///     fn next_frame(&mut self, unread: &[u8]) -> Result<Step, FrameError> {
+///         let end = unread[self.searched..].iter().position(|&b| b == b'\n');
+///         match end.map(|at| at + self.searched) {
+///             Some(end) if end <= self.max => {
+///                 self.searched = 0;
+///                 Ok(Step::Frame { meta: Meta::default(), extensions: 0..0, body: 0..end, consumed: end + 1 })
+///             }
+///             None if unread.len() <= self.max => {
+///                 self.searched = unread.len();
+///                 Ok(Step::Need(unread.len() + 1))
+///             }
+///             _ => Err(FrameError::TooLong { field: "line", value: unread.len() as u64, limit: self.max as u64 }),
+///         }
+///     }
+///     fn begin(&self, out: &mut Vec<u8>, _: &Meta, _: &[u8]) -> Result<usize, EncodeError> { Ok(out.len()) }
+///     fn finish(&self, out: &mut Vec<u8>, mark: usize, _external: usize) -> Result<(), EncodeError> {
+///         if out[mark..].contains(&b'\n') {
+///             out.truncate(mark);
+///             return Err(EncodeError::Unsupported { what: "a line break inside a line" });
+///         }
+///         out.push(b'\n');
+///         Ok(())
+///     }
+/// }
+///
+/// let mut lines = Lines { max: 100, searched: 0 };
+/// let mut out = Vec::new();
+/// let mark = lines.begin(&mut out, &Meta::default(), &[]).unwrap();
+/// out.extend_from_slice(b"hello");
+/// lines.finish(&mut out, mark, 0).unwrap();
+/// assert_eq!(out, b"hello\n");
+/// assert_eq!(lines.next_frame(&out[..3]).unwrap(), Step::Need(4));
+/// ```
+pub trait Framing: Clone + Send + Sync + 'static {
+    /// What this framing can carry. Constant over the life of a value.
+    fn profile(&self) -> Profile;
+
+    /// The longest body, in bytes, that is written or read.
+    fn max_message(&self) -> usize;
+
+    /// Sets [`max_message`](Self::max_message).
+    ///
+    /// # Errors
+    /// If the wire format cannot express such a length, or fixes it.
+    fn set_max_message(&mut self, bytes: usize) -> Result<(), ConfigError>;
+
+    /// Looks at the front of the bytes that came in and were not consumed yet.
+    ///
+    /// The next call sees the same front with more bytes behind it (after [`Step::Need`]) or the
+    /// bytes after `consumed` (after [`Step::Frame`]). May be called with nothing.
+    ///
+    /// # Errors
+    /// The peer broke the protocol; the connection is closed and this value dropped.
+    fn next_frame(&mut self, unread: &[u8]) -> Result<Step, FrameError>;
+
+    /// Says whether a stream may end here. `unread` is what is left after the last frame.
+    ///
+    /// # Errors
+    /// [`FrameError::Truncated`] by default if anything is left.
+    fn end_of_stream(&mut self, unread: &[u8]) -> Result<(), FrameError> {
+        if unread.is_empty() {
+            return Ok(());
+        }
+        let need = match self.next_frame(unread) {
+            Ok(Step::Need(need)) => need,
+            Ok(Step::Frame { .. }) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        Err(FrameError::Truncated { have: unread.len() as u64, need: need as u64 })
+    }
+
+    /// Writes a frame's header to the end of `out`, with a hole where the length goes, and
+    /// returns where the frame begins in `out`. The caller then appends the body and calls
+    /// [`finish`](Self::finish). `extensions` are encoded already (see [`native`]).
+    ///
+    /// # Errors
+    /// The framing cannot carry such a frame; `out` is as it was.
+    fn begin(&self, out: &mut Vec<u8>, meta: &Meta, extensions: &[u8]) -> Result<usize, EncodeError>;
+
+    /// Fills the hole of the frame that begins at `mark`. `external` more bytes of its body follow
+    /// outside of `out` (always 0 without [`Profile::external_bodies`]).
+    ///
+    /// # Errors
+    /// The body is too long or cannot be carried; `out` is cut back to `mark`.
+    fn finish(&self, out: &mut Vec<u8>, mark: usize, external: usize) -> Result<(), EncodeError>;
+
+    /// Rewrites the remaining time in an encoded request that waited for a connection, if the
+    /// wire carries it. `frame` begins at the frame's first byte.
+    fn set_remaining(&self, frame: &mut [u8], remaining_ms: u32) {
+        let _ = (frame, remaining_ms);
+    }
+}

@@ -1,0 +1,63 @@
+//! Time as the core sees it: a plain number that the caller passes in.
+
+use core::ops::{Add, AddAssign};
+use core::time::Duration;
+
+/// A point in time: nanoseconds since an origin of the caller's choosing.
+///
+/// The core never reads a clock. A driver takes one reading per batch of work and passes it to
+/// every method that wants a `now`; a simulation passes whatever it likes, as long as it never
+/// goes backwards (a smaller `now` is treated as the last one seen).
+///
+/// ```
+/// use bowline_core::time::Instant;
+/// use core::time::Duration;
+///
+/// let start = Instant::from_nanos(5);
+/// let later = start + Duration::from_millis(1);
+/// assert_eq!(later.saturating_since(start), Duration::from_millis(1));
+/// assert_eq!(start.saturating_since(later), Duration::ZERO);
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct Instant(u64);
+
+impl Instant {
+    /// The origin.
+    pub const ZERO: Self = Self(0);
+    /// Later than any instant a program will see (584 years after the origin).
+    pub const FAR_FUTURE: Self = Self(u64::MAX);
+
+    /// The instant `nanos` nanoseconds after the origin.
+    #[must_use]
+    pub const fn from_nanos(nanos: u64) -> Self {
+        Self(nanos)
+    }
+
+    /// Nanoseconds since the origin.
+    #[must_use]
+    pub const fn as_nanos(self) -> u64 {
+        self.0
+    }
+
+    /// The time from `earlier` to `self`, zero if `earlier` is the later one.
+    #[must_use]
+    pub const fn saturating_since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+impl Add<Duration> for Instant {
+    type Output = Self;
+
+    /// Saturates at [`Instant::FAR_FUTURE`].
+    fn add(self, by: Duration) -> Self {
+        let nanos = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX);
+        Self(self.0.saturating_add(nanos))
+    }
+}
+
+impl AddAssign<Duration> for Instant {
+    fn add_assign(&mut self, by: Duration) {
+        *self = *self + by;
+    }
+}
