@@ -12,7 +12,18 @@
 
 extern crate alloc;
 
+mod arena;
 pub mod body;
+mod calls;
+pub mod config;
+mod deadlines;
 pub mod error;
 pub mod frame;
+pub mod link;
+pub mod machine;
+pub mod recv_buf;
+pub mod supervisor;
 pub mod time;
+mod waiters;
+
+pub use arena::Batch;

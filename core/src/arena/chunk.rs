@@ -1,0 +1,295 @@
+//! One run of whole frames.
+
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+
+use crate::body::Payload;
+use crate::error::EncodeError;
+use crate::frame::{Framing, Meta};
+
+/// A chunk takes no further frame that would bring it over this many bytes. Blocks of 64 KiB stay
+/// in the cache between being encoded and being written: they move twice what 256 KiB ones do.
+pub(crate) const CHUNK: usize = 64 * 1024;
+
+/// Owned bodies of this size and more are kept by reference; smaller ones are cheaper to copy.
+pub(crate) const EXTERNAL_FROM: usize = 16 * 1024;
+
+/// Which message a frame is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Sent {
+    /// A request of ours, by call id.
+    Call(u64),
+    /// A cast of ours, by its number.
+    Cast(u64),
+    /// An answer to the peer's request with that id.
+    Answer(u64),
+    /// A cancel of our call with that id.
+    Cancel(u64),
+    /// Hello, ping, pong, go-away.
+    Control,
+}
+
+/// Where a frame ends, counted in bytes on the wire from the start of its chunk.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mark {
+    pub(crate) end: u32,
+    pub(crate) sent: Sent,
+}
+
+/// A large body kept by reference: it goes on the wire after `at` bytes of the chunk's own.
+#[derive(Clone, Debug)]
+struct External {
+    at: usize,
+    body: Bytes,
+}
+
+/// Whole frames, one after the other: small ones copied, large bodies by reference.
+#[derive(Debug, Default)]
+pub(crate) struct Chunk {
+    bytes: Vec<u8>,
+    externals: Vec<External>,
+    marks: Vec<Mark>,
+    /// Bytes on the wire, externals included.
+    len: usize,
+}
+
+/// One frame of a chunk, for whoever walks over them.
+#[derive(Debug)]
+pub(crate) struct FrameRef<'a> {
+    pub(crate) sent: Sent,
+    /// Header, and the body unless it is external.
+    pub(crate) bytes: &'a mut [u8],
+    pub(crate) external: Option<&'a Bytes>,
+    /// Where it ends in the chunk.
+    pub(crate) end: usize,
+    /// Where it begins in the chunk.
+    pub(crate) start: usize,
+}
+
+impl Chunk {
+    /// Bytes on the wire.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    pub(crate) fn messages(&self) -> usize {
+        self.marks.len()
+    }
+
+    pub(crate) fn marks(&self) -> &[Mark] {
+        &self.marks
+    }
+
+    /// Whether a frame with about that many copied bytes may still go in.
+    #[inline]
+    pub(crate) fn has_room(&self, bytes: usize) -> bool {
+        self.len == 0 || (self.len < CHUNK && self.bytes.len() + bytes <= CHUNK)
+    }
+
+    /// Makes the memory of an empty chunk, once, in one piece.
+    pub(crate) fn reserve(&mut self, bytes: usize) {
+        if self.bytes.capacity() == 0 {
+            // Small first: an idle connection that only sends heartbeats stays small.
+            self.bytes.reserve(bytes.max(256));
+        } else if self.bytes.capacity() - self.bytes.len() < bytes && self.bytes.capacity() < CHUNK {
+            self.bytes.reserve_exact(CHUNK - self.bytes.len());
+        }
+    }
+
+    /// Encodes one message. On error the chunk is as it was.
+    #[inline]
+    pub(crate) fn push<F: Framing>(
+        &mut self,
+        framing: &F,
+        sent: Sent,
+        meta: &Meta,
+        extensions: &[u8],
+        payload: Payload<'_>,
+        external_bodies: bool,
+    ) -> Result<usize, EncodeError> {
+        let before = self.bytes.len();
+        let mark = framing.begin(&mut self.bytes, meta, extensions)?;
+        let external = match payload {
+            Payload::Owned(body) if external_bodies && body.len() >= EXTERNAL_FROM => Some(body),
+            payload => {
+                self.bytes.extend_from_slice(payload.as_slice());
+                None
+            }
+        };
+        framing.finish(&mut self.bytes, mark, external.as_ref().map_or(0, Bytes::len))?;
+        let mut added = self.bytes.len() - before;
+        if let Some(body) = external {
+            added += body.len();
+            self.externals.push(External { at: self.bytes.len(), body });
+        }
+        self.mark(added, sent);
+        Ok(added)
+    }
+
+    /// Encodes one message whose body `fill` appends in place. On error (`fill`'s or the
+    /// framing's) the chunk is as it was.
+    pub(crate) fn push_with<F: Framing, E>(
+        &mut self,
+        framing: &F,
+        sent: Sent,
+        meta: &Meta,
+        fill: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+    ) -> Result<Result<usize, EncodeError>, E> {
+        let before = self.bytes.len();
+        let mark = match framing.begin(&mut self.bytes, meta, &[]) {
+            Ok(mark) => mark,
+            Err(error) => return Ok(Err(error)),
+        };
+        if let Err(error) = fill(&mut self.bytes) {
+            self.bytes.truncate(before);
+            return Err(error);
+        }
+        if let Err(error) = framing.finish(&mut self.bytes, mark, 0) {
+            return Ok(Err(error));
+        }
+        let added = self.bytes.len() - before;
+        self.mark(added, sent);
+        Ok(Ok(added))
+    }
+
+    fn mark(&mut self, added: usize, sent: Sent) {
+        if added == 0 {
+            return;
+        }
+        self.len += added;
+        // A chunk is below CHUNK plus one message, and a message is below 4 GiB.
+        let end = u32::try_from(self.len).unwrap_or(u32::MAX);
+        self.marks.push(Mark { end, sent });
+    }
+
+    /// Copies the frames of `other` behind this chunk's own.
+    pub(crate) fn append(&mut self, other: &mut Self) {
+        let base = self.len;
+        let at = self.bytes.len();
+        self.bytes.extend_from_slice(&other.bytes);
+        self.externals.extend(other.externals.drain(..).map(|e| External { at: e.at + at, ..e }));
+        self.marks.extend(
+            other.marks.iter().map(|mark| Mark {
+                end: u32::try_from(base + mark.end as usize).unwrap_or(u32::MAX),
+                ..*mark
+            }),
+        );
+        self.len += other.len;
+        other.clear();
+    }
+
+    /// Copies one frame of another chunk behind this one's own.
+    pub(crate) fn push_frame(&mut self, frame: &FrameRef<'_>) {
+        self.bytes.extend_from_slice(frame.bytes);
+        if let Some(body) = frame.external {
+            self.externals.push(External { at: self.bytes.len(), body: body.clone() });
+        }
+        self.mark(frame.end - frame.start, frame.sent);
+    }
+
+    /// Walks over the frames, first to last.
+    pub(crate) fn for_each_frame(&mut self, mut f: impl FnMut(FrameRef<'_>)) {
+        let mut rest = &mut self.bytes[..];
+        let mut externals = self.externals.iter().peekable();
+        let (mut at, mut start) = (0, 0);
+        for mark in &self.marks {
+            let end = mark.end as usize;
+            // An external body belongs to the frame whose copied bytes end where it goes in, and
+            // a frame's own length tells which of several that is.
+            let mut own = end - start;
+            let external = externals.next_if(|e| e.body.len() <= own && e.at == at + own - e.body.len());
+            if let Some(e) = external {
+                own -= e.body.len();
+            }
+            let (bytes, tail) = core::mem::take(&mut rest).split_at_mut(own);
+            rest = tail;
+            f(FrameRef { sent: mark.sent, bytes, external: external.map(|e| &e.body), end, start });
+            at += own;
+            start = end;
+        }
+    }
+
+    /// Forgets everything; keeps the memory.
+    pub(crate) fn clear(&mut self) {
+        self.bytes.clear();
+        self.externals.clear();
+        self.marks.clear();
+        self.len = 0;
+    }
+
+    /// Bytes of memory set aside, large bodies kept by reference included.
+    pub(crate) fn capacity(&self) -> usize {
+        self.bytes.capacity()
+            + self.marks.capacity() * size_of::<Mark>()
+            + self.externals.iter().map(|e| e.body.len()).sum::<usize>()
+    }
+
+    /// The bytes on the wire from `written` on, as slices; returns how many of `out` were filled.
+    pub(crate) fn slices<'a>(&'a self, cursor: &Cursor, out: &mut [&'a [u8]]) -> usize {
+        let mut filled = 0;
+        let mut at = cursor.at;
+        let mut skip = cursor.in_external;
+        let mut externals = self.externals[cursor.external..].iter();
+        let mut next = externals.next();
+        while filled < out.len() {
+            match next {
+                Some(external) if external.at == at => {
+                    out[filled] = &external.body[skip..];
+                    skip = 0;
+                    next = externals.next();
+                }
+                _ => {
+                    let until = next.map_or(self.bytes.len(), |external| external.at);
+                    if at == until {
+                        break;
+                    }
+                    out[filled] = &self.bytes[at..until];
+                    at = until;
+                }
+            }
+            filled += 1;
+        }
+        filled
+    }
+
+    /// Moves `cursor` over `n` bytes on the wire.
+    pub(crate) fn advance(&self, cursor: &mut Cursor, mut n: usize) {
+        while n > 0 {
+            match self.externals.get(cursor.external) {
+                Some(external) if external.at == cursor.at => {
+                    let left = external.body.len() - cursor.in_external;
+                    if n < left {
+                        cursor.in_external += n;
+                        return;
+                    }
+                    n -= left;
+                    cursor.external += 1;
+                    cursor.in_external = 0;
+                }
+                next => {
+                    let until = next.map_or(self.bytes.len(), |external| external.at);
+                    let step = n.min(until - cursor.at);
+                    assert!(step > 0, "more bytes written than the batch has");
+                    cursor.at += step;
+                    n -= step;
+                }
+            }
+        }
+    }
+}
+
+/// A position between two bytes on the wire.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Cursor {
+    /// Position in the chunk's own bytes.
+    at: usize,
+    /// The next external body.
+    external: usize,
+    /// How far into it.
+    in_external: usize,
+}

@@ -1,0 +1,154 @@
+use alloc::vec;
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+use proptest::prelude::*;
+
+use super::*;
+use crate::frame::raw::Raw;
+
+fn push(arena: &mut Arena, class: Class, number: u64, body: Payload<'_>) {
+    let meta = Meta { class, ..Meta::default() };
+    arena.push(&Raw::default(), Sent::Cast(number), &meta, &[], body, true).unwrap();
+}
+
+/// Writes up to `n` bytes of the batch into `out`.
+fn write(batch: &mut Batch, mut n: usize, out: &mut Vec<u8>) {
+    while n > 0 && !batch.is_done() {
+        let mut slices = [&[][..]; 3];
+        let filled = batch.slices(&mut slices);
+        assert!(filled > 0);
+        let mut wrote = 0;
+        for slice in &slices[..filled] {
+            let take = slice.len().min(n - wrote);
+            out.extend_from_slice(&slice[..take]);
+            wrote += take;
+        }
+        batch.wrote(wrote);
+        n -= wrote;
+    }
+}
+
+#[test]
+fn control_goes_first_and_bulk_is_not_starved() {
+    let mut arena = Arena::new();
+    let chunk = vec![0; CHUNK - 100];
+    for number in 0..8 {
+        push(&mut arena, Class::Normal, number, (&chunk[..]).into());
+    }
+    push(&mut arena, Class::Bulk, 100, (&chunk[..]).into());
+    push(&mut arena, Class::Control, 200, (&b"ping"[..]).into());
+    let mut order = Vec::new();
+    while let Some(mut batch) = arena.begin_write(true) {
+        assert!(arena.begin_write(true).is_none(), "one batch is out at a time");
+        order.push(batch.class);
+        batch.wrote(batch.len());
+        arena.end_write(batch);
+    }
+    use Class::{Bulk, Control, Normal};
+    assert_eq!(order, [Control, Normal, Normal, Normal, Normal, Bulk, Normal, Normal, Normal, Normal]);
+    assert!(arena.is_flushed());
+    assert_eq!((arena.messages(), arena.bytes()), (0, 0));
+}
+
+#[test]
+fn nothing_but_control_leaves_before_the_handshake() {
+    let mut arena = Arena::new();
+    push(&mut arena, Class::Normal, 1, b"x".into());
+    assert!(arena.begin_write(false).is_none());
+    push(&mut arena, Class::Control, 2, b"h".into());
+    assert_eq!(arena.begin_write(false).unwrap().class, Class::Control);
+}
+
+#[test]
+fn a_batch_given_back_unfinished_goes_out_first() {
+    let mut arena = Arena::new();
+    push(&mut arena, Class::Normal, 1, b"hello".into());
+    let mut out = Vec::new();
+    let mut batch = arena.begin_write(true).unwrap();
+    write(&mut batch, 2, &mut out);
+    arena.end_write(batch);
+    push(&mut arena, Class::Control, 2, b"!".into());
+    let mut batch = arena.begin_write(true).unwrap();
+    write(&mut batch, 99, &mut out);
+    arena.end_write(batch);
+    assert_eq!(out, b"hello");
+    assert!(!arena.is_flushed());
+}
+
+#[test]
+fn the_oldest_cast_is_dropped_and_calls_are_not() {
+    let mut arena = Arena::new();
+    arena.push(&Raw::default(), Sent::Call(9), &Meta::default(), &[], b"call".into(), true).unwrap();
+    push(&mut arena, Class::Normal, 1, b"one".into());
+    push(&mut arena, Class::Normal, 2, b"two".into());
+    assert_eq!(arena.drop_oldest_cast(), Some(1));
+    let mut out = Vec::new();
+    write(&mut arena.begin_write(true).unwrap(), 99, &mut out);
+    assert_eq!(out, b"calltwo");
+}
+
+#[test]
+fn a_chunk_that_grew_for_one_message_is_not_kept() {
+    let mut arena = Arena::new();
+    let large = vec![1; 10 * CHUNK];
+    push(&mut arena, Class::Normal, 1, (&large[..]).into());
+    let mut batch = arena.begin_write(true).unwrap();
+    batch.wrote(large.len());
+    arena.end_write(batch);
+    assert!(arena.memory() <= 2 * CHUNK, "{}", arena.memory());
+}
+
+proptest! {
+    /// Messages of any size, cut at any byte: what ends at or before the cut has left, the rest is
+    /// kept whole and goes out next, in order.
+    #[test]
+    fn a_cut_splits_what_left_from_what_did_not(
+        sizes in prop::collection::vec(prop_oneof![1_usize..300, 16_384_usize..40_000], 1..60),
+        cut in 0_usize..300_000,
+        atomic: bool,
+    ) {
+        let mut arena = Arena::new();
+        let bodies: Vec<Bytes> =
+            sizes.iter().enumerate().map(|(i, &n)| Bytes::from(vec![i as u8; n])).collect();
+        for (number, body) in bodies.iter().enumerate() {
+            push(&mut arena, Class::Normal, number as u64, body.clone().into());
+        }
+        let total: usize = sizes.iter().sum();
+        let cut = cut % (total + 1);
+        let mut out = Vec::new();
+        let mut lent = None;
+        while out.len() < cut {
+            let mut batch = arena.begin_write(true).unwrap();
+            write(&mut batch, cut - out.len(), &mut out);
+            if out.len() < cut { arena.end_write(batch) } else { lent = Some(batch) }
+        }
+        let mut partial = Vec::new();
+        arena.disconnect(lent, atomic, |sent| partial.push(sent), |_| true);
+
+        let mut end = 0;
+        let mut expected = Vec::new();
+        let mut expected_partial = Vec::new();
+        for (number, body) in bodies.iter().enumerate() {
+            let start = end;
+            end += body.len();
+            if end <= cut {
+                continue;
+            }
+            if start < cut && !atomic {
+                expected_partial.push(Sent::Cast(number as u64));
+            } else {
+                expected.extend_from_slice(body);
+            }
+        }
+        prop_assert_eq!(partial, expected_partial);
+        prop_assert_eq!(arena.bytes(), expected.len());
+        let mut again = Vec::new();
+        while let Some(mut batch) = arena.begin_write(true) {
+            write(&mut batch, usize::MAX, &mut again);
+            arena.end_write(batch);
+        }
+        prop_assert!(again == expected);
+        prop_assert!(arena.is_flushed());
+    }
+}

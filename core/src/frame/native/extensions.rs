@@ -1,0 +1,110 @@
+//! Extensions: typed values a receiver may skip.
+
+use alloc::vec::Vec;
+use core::ops::Range;
+
+use super::header::get_u16;
+use crate::error::{EncodeError, FrameError};
+
+/// Type of the extension that carries a W3C `traceparent` as text.
+pub const TRACE_CONTEXT: u16 = 1;
+
+/// Bytes before an extension's value: its type and length.
+const HEAD: usize = 4;
+
+/// One extension.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Extension<'a> {
+    /// What it is; 0x8000 and above are the application's own.
+    pub kind: u16,
+    /// Its value.
+    pub value: &'a [u8],
+}
+
+/// Extensions being put together, to travel with a message.
+///
+/// ```
+/// use bowline_core::frame::native::{Extensions, TRACE_CONTEXT, parse_extensions};
+///
+/// let mut extensions = Extensions::new();
+/// extensions.push(TRACE_CONTEXT, b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")?;
+/// let encoded = extensions.into_bytes();
+/// let first = parse_extensions(&encoded).next().unwrap();
+/// assert_eq!(first.unwrap().kind, TRACE_CONTEXT);
+/// # Ok::<(), bowline_core::error::EncodeError>(())
+/// ```
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Extensions {
+    encoded: Vec<u8>,
+}
+
+impl Extensions {
+    /// None yet.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { encoded: Vec::new() }
+    }
+
+    /// Adds one.
+    ///
+    /// # Errors
+    /// All together would be longer than 65,535 bytes.
+    pub fn push(&mut self, kind: u16, value: &[u8]) -> Result<(), EncodeError> {
+        let total = self.encoded.len() + HEAD + value.len();
+        let (Ok(len), true) = (u16::try_from(value.len()), total <= usize::from(u16::MAX)) else {
+            return Err(EncodeError::TooLarge { len: total as u64, max: u64::from(u16::MAX) });
+        };
+        self.encoded.extend_from_slice(&kind.to_be_bytes());
+        self.encoded.extend_from_slice(&len.to_be_bytes());
+        self.encoded.extend_from_slice(value);
+        Ok(())
+    }
+
+    /// As options take them.
+    #[must_use]
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.encoded
+    }
+}
+
+/// Walks over encoded extensions. Those of a received frame were checked with it and hold no
+/// errors.
+pub fn parse_extensions(encoded: &[u8]) -> impl Iterator<Item = Result<Extension<'_>, FrameError>> {
+    let mut rest = encoded;
+    core::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let len = usize::from(get_u16(rest, 2));
+        if rest.len() < HEAD + len {
+            let value = (HEAD + len) as u64;
+            let error = FrameError::TooLong { field: "extension", value, limit: rest.len() as u64 };
+            rest = &[];
+            return Some(Err(error));
+        }
+        let extension = Extension { kind: get_u16(rest, 0), value: &rest[HEAD..HEAD + len] };
+        rest = &rest[HEAD + len..];
+        Some(Ok(extension))
+    })
+}
+
+/// Where the extensions of `frame` are, whose two bytes of length stand at `at`; checked.
+pub(super) fn locate(frame: &[u8], at: usize) -> Result<Range<usize>, FrameError> {
+    if frame.len() < at + 2 {
+        let value = frame.len().saturating_sub(at) as u64;
+        return Err(FrameError::TooShort { field: "extensions", value, limit: 2 });
+    }
+    let len = usize::from(get_u16(frame, at));
+    let range = at + 2..at + 2 + len;
+    let Some(encoded) = frame.get(range.clone()) else {
+        let limit = (frame.len() - at - 2) as u64;
+        return Err(FrameError::TooLong { field: "extensions", value: len as u64, limit });
+    };
+    if len == 0 {
+        return Err(FrameError::TooShort { field: "extensions", value: 0, limit: HEAD as u64 });
+    }
+    for extension in parse_extensions(encoded) {
+        extension?;
+    }
+    Ok(range)
+}

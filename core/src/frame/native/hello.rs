@@ -1,0 +1,158 @@
+//! The hello: version, limits and features of one side.
+
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use super::header::{get_u16, get_u32, get_u64};
+use crate::error::{FrameError, PeerError};
+
+/// The protocol version spoken here.
+pub const VERSION: u8 = 1;
+
+const MAGIC: [u8; 4] = *b"BWLN";
+/// Bytes of a hello that every version has.
+const LEN: usize = 40;
+
+/// What one side says of itself at the beginning of a connection.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct Hello {
+    /// Lowest version it speaks.
+    pub version_min: u8,
+    /// Highest version it speaks.
+    pub version_max: u8,
+    /// Longest message it takes, in bytes.
+    pub max_message: u32,
+    /// Requests it takes at once.
+    pub max_in_flight: u32,
+    /// After so long without receiving anything it sends a ping. Milliseconds on the wire.
+    pub heartbeat: Duration,
+    /// After so long without receiving anything it closes the connection. Milliseconds on the
+    /// wire.
+    pub dead_after: Duration,
+    /// Features it offers, a bit each. Version 1 has none.
+    pub features: u64,
+    /// Features it cannot do without.
+    pub required: u64,
+}
+
+/// What both sides agreed on.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct Agreed {
+    /// The version spoken.
+    pub version: u8,
+    /// Features both offer.
+    pub features: u64,
+    /// Longest message the peer takes, in bytes.
+    pub max_message: u32,
+    /// Requests the peer takes at once.
+    pub max_in_flight: u32,
+}
+
+impl Hello {
+    /// A hello of this version with the default limits.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            version_min: VERSION,
+            version_max: VERSION,
+            max_message: 8 << 20,
+            max_in_flight: 1024,
+            heartbeat: Duration::from_secs(10),
+            dead_after: Duration::from_secs(30),
+            features: 0,
+            required: 0,
+        }
+    }
+
+    /// Appends the hello's body to `out`.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&MAGIC);
+        out.extend_from_slice(&[self.version_min, self.version_max, 0, 0]);
+        out.extend_from_slice(&self.max_message.to_be_bytes());
+        out.extend_from_slice(&self.max_in_flight.to_be_bytes());
+        out.extend_from_slice(&millis(self.heartbeat).to_be_bytes());
+        out.extend_from_slice(&millis(self.dead_after).to_be_bytes());
+        out.extend_from_slice(&self.features.to_be_bytes());
+        out.extend_from_slice(&self.required.to_be_bytes());
+    }
+
+    /// Reads a hello's body. What a later version added behind it is skipped.
+    ///
+    /// # Errors
+    /// It is no hello, or too short to be one.
+    pub fn decode(body: &[u8]) -> Result<Self, FrameError> {
+        let magic = body.get(..4).unwrap_or(body);
+        if magic != MAGIC {
+            let found = u64::from(get_u32(body, 0));
+            return Err(FrameError::BadMagic { found, expected: u64::from(u32::from_be_bytes(MAGIC)) });
+        }
+        if body.len() < LEN {
+            let value = body.len() as u64;
+            return Err(FrameError::TooShort { field: "hello", value, limit: LEN as u64 });
+        }
+        let reserved = get_u16(body, 6);
+        if reserved != 0 {
+            return Err(FrameError::BadField { field: "reserved", value: u64::from(reserved), limit: 0 });
+        }
+        Ok(Self {
+            version_min: body[4],
+            version_max: body[5],
+            max_message: get_u32(body, 8),
+            max_in_flight: get_u32(body, 12),
+            heartbeat: Duration::from_millis(u64::from(get_u32(body, 16))),
+            dead_after: Duration::from_millis(u64::from(get_u32(body, 20))),
+            features: get_u64(body, 24),
+            required: get_u64(body, 32),
+        })
+    }
+
+    /// What this side (`self`) and the other agree on: the highest version that both speak, the
+    /// features both offer, the other's limits.
+    ///
+    /// # Errors
+    /// No common version, a feature the other cannot do without, or a limit that cannot work.
+    pub fn agree(&self, theirs: &Self) -> Result<Agreed, PeerError> {
+        let version = self.version_max.min(theirs.version_max);
+        if theirs.version_min > theirs.version_max
+            || version < self.version_min
+            || version < theirs.version_min
+        {
+            return Err(PeerError::Version {
+                ours_min: self.version_min,
+                ours_max: self.version_max,
+                theirs_min: theirs.version_min,
+                theirs_max: theirs.version_max,
+            });
+        }
+        let unknown = theirs.required & !self.features;
+        if unknown != 0 {
+            return Err(PeerError::HelloField { field: "required", value: unknown, limit: self.features });
+        }
+        if theirs.max_message == 0 {
+            return Err(PeerError::HelloField { field: "max_message", value: 0, limit: 1 });
+        }
+        for (field, value) in [("heartbeat", theirs.heartbeat), ("dead_after", theirs.dead_after)] {
+            if value.is_zero() {
+                return Err(PeerError::HelloField { field, value: 0, limit: 1 });
+            }
+        }
+        Ok(Agreed {
+            version,
+            features: self.features & theirs.features,
+            max_message: theirs.max_message,
+            max_in_flight: theirs.max_in_flight,
+        })
+    }
+}
+
+impl Default for Hello {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn millis(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX).max(1)
+}

@@ -1,0 +1,379 @@
+//! Connections up and down: handshake, heartbeat, what a connection takes with it when it dies.
+
+use alloc::vec::Vec;
+use core::ops::Range;
+use core::time::Duration;
+
+use super::{Link, LinkEvent, Phase, Role};
+use crate::arena::{Batch, Sent};
+use crate::error::{CallError, Disconnect, EncodeError, PeerError};
+use crate::frame::native::{Hello, VERSION};
+use crate::frame::{Class, Framing, Kind, Meta, Step};
+use crate::link::reader::Reader;
+use crate::link::send::millis;
+use crate::supervisor::Epoch;
+use crate::time::Instant;
+
+/// What belongs to one connection and is forgotten with it.
+#[derive(Debug)]
+pub(super) struct Connection {
+    /// The longest message the peer takes, or we send, whichever is less.
+    pub(super) max_message: usize,
+    /// Calls the peer takes at once, or we allow, whichever is less.
+    pub(super) max_in_flight: usize,
+    /// The latest ping to answer. One is enough: any byte is life.
+    pub(super) pong: Option<u64>,
+    /// A ping to send.
+    pub(super) ping: Option<u64>,
+    /// A go-away to send.
+    pub(super) go_away: bool,
+    /// The peer said go-away: nothing new goes out on this connection.
+    pub(super) gone_away: bool,
+    /// Why the connection has to be closed at once.
+    pub(super) abort: Option<Disconnect>,
+    /// Reading waits: for somebody to receive, for answers to be written, for handlers to end.
+    pub(super) paused_for_receive: bool,
+    pub(super) paused_for_answers: bool,
+    pub(super) paused_for_inbound: bool,
+    /// When the frame under way began.
+    pub(super) frame_since: Option<Instant>,
+    pub(super) last_received: Instant,
+    pub(super) last_ping: Option<Instant>,
+    pub(super) pings: u64,
+    /// When the batch that is out was lent, or last made progress.
+    pub(super) write_since: Option<Instant>,
+    pub(super) connected_at: Instant,
+}
+
+impl Connection {
+    pub(super) fn new(max_message: usize, max_in_flight: usize) -> Self {
+        Self {
+            max_message,
+            max_in_flight,
+            pong: None,
+            ping: None,
+            go_away: false,
+            gone_away: false,
+            abort: None,
+            paused_for_receive: false,
+            paused_for_answers: false,
+            paused_for_inbound: false,
+            frame_since: None,
+            last_received: Instant::ZERO,
+            last_ping: None,
+            pings: 0,
+            write_since: None,
+            connected_at: Instant::ZERO,
+        }
+    }
+
+    pub(super) fn is_paused(&self) -> bool {
+        self.paused_for_receive || self.paused_for_answers || self.paused_for_inbound
+    }
+}
+
+impl<F: Framing, T: Send + 'static> Link<F, T> {
+    pub(super) fn connect(&mut self, now: Instant, epoch: Epoch) -> Reader<F> {
+        if self.phase != Phase::Closed {
+            self.epoch = epoch;
+            // The limits of the last peer hold until this one says its own.
+            let (max_message, max_in_flight) = (self.conn.max_message, self.conn.max_in_flight);
+            self.conn = Connection::new(max_message, max_in_flight);
+            self.conn.last_received = now;
+            self.conn.connected_at = now;
+            self.phase = Phase::Handshaking;
+            if self.profile.handshake {
+                self.send_hello();
+            }
+        }
+        Reader::new(self.framing.clone(), self.calls.first_id())
+    }
+
+    /// What our hello says.
+    pub(super) fn hello(&self) -> Hello {
+        Hello {
+            version_min: VERSION,
+            version_max: VERSION,
+            max_message: u32::try_from(self.framing.max_message()).unwrap_or(u32::MAX),
+            max_in_flight: u32::try_from(self.settings.max_inbound).unwrap_or(u32::MAX),
+            heartbeat: self.settings.heartbeat,
+            dead_after: self.settings.dead_after,
+            features: 0,
+            required: 0,
+        }
+    }
+
+    fn send_hello(&mut self) {
+        let mut body = Vec::new();
+        self.hello().encode(&mut body);
+        self.send_control(Meta::new(Kind::Hello, 0), &body);
+    }
+
+    pub(super) fn send_control(&mut self, meta: Meta, body: &[u8]) {
+        let meta = Meta { class: Class::Control, ..meta };
+        let pushed = self.arena.push(&self.framing, Sent::Control, &meta, &[], body.into(), false);
+        debug_assert!(pushed.is_ok(), "a control frame can always be written: {pushed:?}");
+    }
+
+    /// The peer's hello: what it takes, and whether we can speak to each other.
+    pub(super) fn handle_hello(&mut self, now: Instant, theirs: &Hello) -> Result<(), PeerError> {
+        let _ = now;
+        let agreed = self.hello().agree(theirs)?;
+        let theirs_max = usize::try_from(agreed.max_message).unwrap_or(usize::MAX);
+        let theirs_in_flight = usize::try_from(agreed.max_in_flight).unwrap_or(usize::MAX);
+        self.conn.max_message = self.framing.max_message().min(theirs_max);
+        self.conn.max_in_flight = self.settings.max_in_flight.min(theirs_in_flight);
+        Ok(())
+    }
+
+    /// Messages may flow.
+    pub(super) fn handle_ready(&mut self, now: Instant) {
+        if self.phase != Phase::Handshaking {
+            return;
+        }
+        self.phase = Phase::Ready;
+        self.counters.connections += 1;
+        self.event(LinkEvent::Connected { epoch: self.epoch });
+        self.conn.go_away = self.closing.is_some() && self.profile.go_away;
+        self.freshen_queue(now);
+        self.grant_calls();
+        self.wake_driver();
+    }
+
+    /// What waited for this connection: calls that are over are not sent, the others say how
+    /// much time they have left; what this peer would not take fails now.
+    fn freshen_queue(&mut self, now: Instant) {
+        let max = self.conn.max_message;
+        let shrunk = max < self.framing.max_message();
+        let Self { arena, calls, framing, .. } = self;
+        let mut failed = Vec::new();
+        arena.retain(|frame| {
+            if shrunk {
+                let len = body_len(framing, frame.bytes) + frame.external.map_or(0, |body| body.len());
+                if len > max {
+                    failed.push((frame.sent, len));
+                    return false;
+                }
+            }
+            if let Sent::Call(id) = frame.sent {
+                let Some((_, deadline)) = calls.get(id) else { return false };
+                framing.set_remaining(frame.bytes, millis(deadline.saturating_since(now)));
+            }
+            true
+        });
+        for (sent, len) in failed {
+            match sent {
+                Sent::Call(id) => {
+                    let error = EncodeError::TooLarge { len: len as u64, max: max as u64 };
+                    self.tokens.extend(self.calls.complete(id, || Err(CallError::Encode(error))));
+                }
+                Sent::Cast(number) => {
+                    self.counters.casts_dropped += 1;
+                    self.event(LinkEvent::CastDropped { number });
+                }
+                Sent::Answer(_) | Sent::Cancel(_) | Sent::Control => {}
+            }
+        }
+        self.after_taking();
+    }
+
+    pub(super) fn handle_received(&mut self, now: Instant, bytes: usize) {
+        if bytes > 0 {
+            self.conn.last_received = now;
+            self.counters.bytes_in += bytes as u64;
+        }
+        if self.conn.paused_for_answers && !self.write_full {
+            self.conn.paused_for_answers = false;
+        }
+    }
+
+    pub(super) fn disconnect(&mut self, now: Instant, lent: Option<Batch>, cause: Disconnect) {
+        if matches!(self.phase, Phase::Down | Phase::Closed) {
+            return;
+        }
+        let was_closing = self.closing.is_some();
+        let (mut partial, mut answers) = (Vec::new(), Vec::new());
+        let Self { arena, calls, profile, .. } = &mut *self;
+        arena.disconnect(
+            lent,
+            profile.atomic,
+            |sent| partial.push(sent),
+            |frame| match frame.sent {
+                Sent::Call(id) => calls.get(id).is_some(),
+                Sent::Cast(_) => true,
+                Sent::Answer(id) => {
+                    answers.push(id);
+                    false
+                }
+                Sent::Cancel(_) | Sent::Control => false,
+            },
+        );
+        for sent in partial {
+            if let Sent::Cast(number) = sent {
+                self.event(LinkEvent::CastPartlyWritten { number });
+            }
+        }
+        for id in answers {
+            self.drop_answer(id);
+        }
+        self.fail_calls_that_left(&cause);
+        let Self { inbound, tokens, .. } = &mut *self;
+        inbound.clear(|token| tokens.push(token));
+        self.event(LinkEvent::Disconnected { epoch: self.epoch, cause: cause.clone() });
+        let (max_message, max_in_flight) = (self.conn.max_message, self.conn.max_in_flight);
+        self.conn = Connection::new(max_message, max_in_flight);
+        self.phase = Phase::Down;
+        self.last_cause = Some(cause.clone());
+        if self.role == Role::Accepting || was_closing {
+            let cause = if was_closing { Disconnect::LocalClose } else { cause };
+            self.end(now, cause);
+        } else {
+            self.after_taking();
+            self.grant_calls();
+        }
+    }
+
+    /// Calls whose request had left, wholly or in part: only the peer knows what became of them.
+    fn fail_calls_that_left(&mut self, cause: &Disconnect) {
+        let first_queued = [
+            self.arena.first_queued_call(Class::Control),
+            self.arena.first_queued_call(Class::Normal),
+            self.arena.first_queued_call(Class::Bulk),
+        ];
+        let Self { calls, tokens, counters, .. } = self;
+        let left = calls.complete_where(
+            |id, class| match first_queued[class.index()] {
+                Some(first) if id >= first => None,
+                _ => Some(CallError::MaybeDelivered(cause.clone())),
+            },
+            |token| tokens.push(token),
+        );
+        counters.calls_maybe_delivered += left as u64;
+    }
+
+    /// There is no further connection: everything that waits learns it.
+    pub(super) fn end(&mut self, now: Instant, cause: Disconnect) {
+        let _ = now;
+        if self.phase == Phase::Closed {
+            return;
+        }
+        self.phase = Phase::Closed;
+        self.conn = Connection::new(self.conn.max_message, self.conn.max_in_flight);
+        let Self { calls, tokens, call_line, room_line, receive_line, .. } = &mut *self;
+        calls.complete_where(|_, _| Some(CallError::NeverSent(cause.clone())), |token| tokens.push(token));
+        for line in [call_line, room_line, receive_line] {
+            line.close(|token| tokens.push(token));
+        }
+        self.last_cause = Some(cause);
+        self.event(LinkEvent::Closed);
+        let Self { event_line, tokens, .. } = &mut *self;
+        event_line.close(|token| tokens.push(token));
+        self.wake = true;
+    }
+
+    /// Asks the peer for a sign of life if it was quiet, and gives it up if it was silent.
+    pub(super) fn check_peer(&mut self, now: Instant) {
+        if self.phase == Phase::Handshaking {
+            let limit = self.settings.connect_timeout;
+            if now >= self.conn.connected_at + limit {
+                self.conn.abort = Some(Disconnect::ConnectTimeout { limit });
+            }
+            return;
+        }
+        if self.phase != Phase::Ready {
+            return;
+        }
+        if let Some(since) = self.conn.write_since
+            && now >= since + self.settings.write_stall
+        {
+            let stalled = now.saturating_since(since);
+            self.conn.abort = Some(Disconnect::WriteStalled { stalled, limit: self.settings.write_stall });
+        }
+        if self.conn.is_paused() {
+            // We do not read: silence is of our own making.
+            return;
+        }
+        if let Some(since) = self.conn.frame_since
+            && now >= since + self.settings.message_timeout
+        {
+            self.conn.abort = Some(Disconnect::SlowMessage { limit: self.settings.message_timeout });
+        }
+        if !self.profile.heartbeat {
+            return;
+        }
+        let silent = now.saturating_since(self.conn.last_received);
+        if silent >= self.settings.dead_after {
+            self.conn.abort = Some(Disconnect::DeadPeer { silent, limit: self.settings.dead_after });
+        } else if now >= self.next_ping() {
+            self.conn.pings += 1;
+            self.conn.ping = Some(self.conn.pings);
+            self.conn.last_ping = Some(now);
+            self.wake_driver();
+        }
+    }
+
+    /// When the peer is asked for a sign of life.
+    pub(super) fn next_ping(&self) -> Instant {
+        let since = self.conn.last_ping.unwrap_or_default().max(self.conn.last_received);
+        since + self.settings.heartbeat
+    }
+
+    /// Everything that was begun is finished.
+    pub(super) fn is_drained(&self) -> bool {
+        self.arena.is_flushed()
+            && self.calls.in_flight() == 0
+            && self.inbound.len() == 0
+            && !self.conn.go_away
+    }
+
+    pub(super) fn begin_closing(&mut self, now: Instant, linger: Duration) {
+        if self.closing.is_some() || self.phase == Phase::Closed {
+            return;
+        }
+        self.closing = Some(super::Closing { deadline: now + linger, finished: false });
+        let Self { call_line, room_line, tokens, .. } = &mut *self;
+        for line in [call_line, room_line] {
+            line.close(|token| tokens.push(token));
+        }
+        self.wake = true;
+        match self.phase {
+            Phase::Ready => {
+                self.conn.go_away = self.profile.go_away;
+                self.wake_driver();
+            }
+            Phase::Down if self.is_drained() => self.end(now, Disconnect::LocalClose),
+            _ => {}
+        }
+    }
+}
+
+/// Reads the one frame in `bytes` with a fresh framing, as if it came after the handshake.
+pub(super) fn step_past_hello<F: Framing>(mut framing: F, bytes: &[u8]) -> Option<(Meta, Range<usize>)> {
+    if framing.profile().handshake {
+        let hello = Hello {
+            version_min: VERSION,
+            version_max: VERSION,
+            max_message: 1,
+            max_in_flight: 1,
+            heartbeat: Duration::from_secs(1),
+            dead_after: Duration::from_secs(2),
+            features: 0,
+            required: 0,
+        };
+        let mut out = Vec::new();
+        let mark = framing.begin(&mut out, &Meta::new(Kind::Hello, 0), &[]).ok()?;
+        hello.encode(&mut out);
+        framing.finish(&mut out, mark, 0).ok()?;
+        framing.next_frame(&out).ok()?;
+    }
+    match framing.next_frame(bytes).ok()? {
+        Step::Frame { meta, body, .. } => Some((meta, body)),
+        Step::Need(_) => None,
+    }
+}
+
+/// Length of the part of the body that is in an encoded frame. 0 if the frame is not whole there
+/// (its body is kept by reference).
+fn body_len<F: Framing>(framing: &F, frame: &[u8]) -> usize {
+    step_past_hello(framing.clone(), frame).map_or(0, |(_, body)| body.len())
+}

@@ -1,0 +1,248 @@
+//! The driver's view of a link: [`Machine`].
+
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use super::{Closing, Key, Line, Link, Phase};
+use crate::arena::Batch;
+use crate::error::{Disconnect, PeerError, Status};
+use crate::frame::{Framing, Kind, Meta};
+use crate::link::reader::{Event, Reader};
+use crate::machine::{Access, Ending, Machine, Next, Reason, Wake};
+use crate::recv_buf::RecvBuf;
+use crate::supervisor::Epoch;
+use crate::time::Instant;
+
+impl<F: Framing, T: Send + 'static> Link<F, T> {
+    /// Control frames that wait in fixed room become bytes: at most one of each.
+    fn encode_control(&mut self) {
+        if self.phase != Phase::Ready {
+            return;
+        }
+        if let Some(token) = self.conn.pong.take() {
+            self.send_control(Meta::new(Kind::Pong, token), b"");
+        }
+        if let Some(token) = self.conn.ping.take() {
+            self.send_control(Meta::new(Kind::Ping, token), b"");
+        }
+        if core::mem::take(&mut self.conn.go_away) {
+            let status = Status::SHUTTING_DOWN.0;
+            self.send_control(Meta { status, ..Meta::new(Kind::GoAway, 0) }, b"");
+        }
+    }
+
+    fn has_control(&self) -> bool {
+        self.conn.pong.is_some() || self.conn.ping.is_some() || self.conn.go_away
+    }
+
+    /// The peer will go: once what it owes us and what we owe it is done, so do we.
+    fn is_gone_away(&self) -> bool {
+        self.conn.gone_away
+            && self.inbound.len() == 0
+            && !self.arena.is_lent()
+            && !self.arena.has_answers()
+            && !self.calls.any_in_flight(|id, class| self.has_left(id, class))
+    }
+}
+
+impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
+    type Token = T;
+    type Reader = Reader<F>;
+    type Event<'b> = Event<'b>;
+
+    fn handle_connected(&mut self, now: Instant, epoch: Epoch) -> Reader<F> {
+        self.connect(now, epoch)
+    }
+
+    fn begin_input(reader: &mut Reader<F>, access: &mut impl Access<Self>, now: Instant, bytes: usize) {
+        reader.begin(access, now, bytes);
+    }
+
+    #[inline]
+    fn next_event<'b>(
+        reader: &mut Reader<F>,
+        access: &mut impl Access<Self>,
+        now: Instant,
+        buf: &'b mut RecvBuf,
+    ) -> Result<Next<Event<'b>>, PeerError> {
+        reader.next(access, now, buf)
+    }
+
+    fn refuse(reader: &mut Reader<F>, buf: &mut RecvBuf) {
+        reader.refuse();
+        buf.unlend();
+    }
+
+    fn end_input(reader: &mut Reader<F>, access: &mut impl Access<Self>, now: Instant, buf: &mut RecvBuf) {
+        reader.end(access, now, buf);
+    }
+
+    fn handle_eof(reader: &mut Reader<F>, buf: &RecvBuf) -> Result<(), PeerError> {
+        reader.end_of_stream(buf.unread())
+    }
+
+    fn is_ready(&self) -> bool {
+        self.phase == Phase::Ready
+    }
+
+    fn is_paused(&self) -> bool {
+        self.conn.is_paused()
+    }
+
+    fn handle_disconnected(&mut self, now: Instant, lent: Option<Batch>, cause: Disconnect) {
+        self.disconnect(now, lent, cause);
+    }
+
+    fn begin_write(&mut self, now: Instant) -> Option<Batch> {
+        if matches!(self.phase, Phase::Down | Phase::Closed) {
+            return None;
+        }
+        self.encode_control();
+        let batch = if self.conn.gone_away {
+            self.arena.begin_write_answers()
+        } else {
+            self.arena.begin_write(self.phase == Phase::Ready)
+        };
+        match &batch {
+            Some(_) => {
+                self.driver_idle = false;
+                self.conn.write_since = Some(now);
+                self.after_taking();
+                if self.conn.paused_for_answers && !self.write_full {
+                    self.conn.paused_for_answers = false;
+                    self.wake = true;
+                }
+            }
+            None if !self.arena.is_lent() => self.driver_idle = true,
+            None => {}
+        }
+        batch
+    }
+
+    fn handle_progress(&mut self, now: Instant) {
+        if self.conn.write_since.is_some() {
+            self.conn.write_since = Some(now);
+        }
+    }
+
+    fn end_write(&mut self, now: Instant, batch: Batch) -> bool {
+        if !self.arena.is_current(&batch) {
+            // The connection it was lent for is gone, and what it held was accounted for.
+            return false;
+        }
+        let done = batch.is_done();
+        self.counters.bytes_out += batch.written() as u64;
+        self.arena.end_write(batch);
+        self.conn.write_since = if done { None } else { Some(now) };
+        let more = !self.arena.is_flushed() || self.has_control();
+        self.driver_idle = !more;
+        more
+    }
+
+    fn poll_timeout(&mut self) -> Option<(Instant, Reason)> {
+        let mut next: Option<(Instant, Reason)> = None;
+        let mut consider = |at: Instant, reason: Reason| {
+            if next.is_none_or(|(earliest, _)| at < earliest) {
+                next = Some((at, reason));
+            }
+        };
+        if let Some(at) = self.deadlines.next() {
+            consider(at, Reason::Deadline);
+        }
+        if let Some(Closing { deadline, finished: false }) = self.closing
+            && self.phase != Phase::Closed
+        {
+            consider(deadline, Reason::Linger);
+        }
+        match self.phase {
+            Phase::Handshaking => {
+                consider(self.conn.connected_at + self.settings.connect_timeout, Reason::Handshake);
+            }
+            Phase::Ready => {
+                if let Some(since) = self.conn.write_since {
+                    consider(since + self.settings.write_stall, Reason::WriteStall);
+                }
+                if !self.conn.is_paused() {
+                    if let Some(since) = self.conn.frame_since {
+                        consider(since + self.settings.message_timeout, Reason::SlowMessage);
+                    }
+                    if self.profile.heartbeat {
+                        consider(self.next_ping(), Reason::Heartbeat);
+                        let dead = self.conn.last_received + self.settings.dead_after;
+                        consider(dead, Reason::DeadPeer);
+                    }
+                }
+            }
+            Phase::Down | Phase::Closed => {}
+        }
+        self.armed = next.map(|(at, _)| at);
+        next
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        while let Some(key) = self.deadlines.pop_due(now) {
+            match key {
+                Key::Call(id) => self.expire_call(id),
+                Key::CallTurn(ticket) => self.expire_turn(Line::Call, ticket),
+                Key::RoomTurn(ticket) => self.expire_turn(Line::Room, ticket),
+                Key::Inbound(key) => self.expire_inbound(key),
+            }
+        }
+        self.check_peer(now);
+        if let Some(closing) = &mut self.closing
+            && now >= closing.deadline
+            && !closing.finished
+        {
+            closing.finished = true;
+            if self.phase == Phase::Down {
+                self.end(now, Disconnect::LocalClose);
+            }
+        }
+    }
+
+    fn poll_ending(&mut self, now: Instant) -> Option<Ending> {
+        if let Some(cause) = self.conn.abort.take() {
+            return Some(Ending::Abort(cause));
+        }
+        if self.phase == Phase::Closed {
+            return Some(Ending::Abort(Disconnect::LocalClose));
+        }
+        if self.phase == Phase::Down {
+            return None;
+        }
+        if let Some(closing) = self.closing {
+            if closing.finished || now >= closing.deadline {
+                return Some(Ending::Abort(Disconnect::LocalClose));
+            }
+            if self.phase == Phase::Ready && self.is_drained() {
+                let wait = closing.deadline.saturating_since(now);
+                return Some(Ending::Graceful { wait, cause: Disconnect::LocalClose });
+            }
+        }
+        if self.is_gone_away() {
+            let wait = self.settings.linger;
+            return Some(Ending::Graceful { wait, cause: Disconnect::GoneAway });
+        }
+        None
+    }
+
+    fn close(&mut self, now: Instant, linger: Duration) {
+        self.begin_closing(now, linger);
+    }
+
+    fn is_closed(&self) -> bool {
+        self.phase == Phase::Closed
+    }
+
+    fn give_up(&mut self, now: Instant, cause: Disconnect) {
+        self.end(now, cause);
+    }
+
+    fn take_wake(&mut self) -> Wake {
+        Wake { write: core::mem::take(&mut self.wake_write), attend: core::mem::take(&mut self.wake) }
+    }
+
+    fn take_tokens(&mut self, into: &mut Vec<T>) {
+        into.append(&mut self.tokens);
+    }
+}

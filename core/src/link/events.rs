@@ -1,0 +1,139 @@
+//! What happened on a link: counters, and a bounded queue of events.
+
+use alloc::collections::VecDeque;
+
+use crate::error::{Disconnect, Status};
+use crate::supervisor::Epoch;
+
+/// Something that happened on a link and is nobody's return value.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum LinkEvent {
+    /// A connection is ready for messages.
+    Connected {
+        /// Which one.
+        epoch: Epoch,
+    },
+    /// A connection ended.
+    Disconnected {
+        /// Which one.
+        epoch: Epoch,
+        /// Why.
+        cause: Disconnect,
+    },
+    /// An attempt to connect failed.
+    ConnectFailed {
+        /// Why.
+        cause: Disconnect,
+    },
+    /// A reply came for a call that is over, or that never was.
+    LateReply {
+        /// Its call id.
+        id: u64,
+    },
+    /// An answer could not be sent: its connection is gone, or the framing has no error reply.
+    AnswerDropped {
+        /// The request's id.
+        id: u64,
+    },
+    /// A queued cast was dropped, by the queue's policy or because the new peer takes no message
+    /// of its size.
+    CastDropped {
+        /// The number that queueing it returned.
+        number: u64,
+    },
+    /// A received message was dropped by the queue's policy, or because nobody is there for it.
+    MessageDropped,
+    /// A cast left in part (raw bytes): the peer saw its beginning.
+    CastPartlyWritten {
+        /// The number that queueing it returned.
+        number: u64,
+    },
+    /// A handler failed.
+    HandlerFailed {
+        /// How.
+        status: Status,
+    },
+    /// The peer will take no more requests on this connection.
+    GoAway {
+        /// Why.
+        status: Status,
+    },
+    /// The link is closed for good.
+    Closed,
+}
+
+/// Numbers since the link was made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub struct Counters {
+    /// Connections that became ready.
+    pub connections: u64,
+    /// Calls begun.
+    pub calls: u64,
+    /// Calls that got a reply or an error reply.
+    pub calls_replied: u64,
+    /// Calls whose deadline passed.
+    pub calls_expired: u64,
+    /// Calls whose fate only the peer knows.
+    pub calls_maybe_delivered: u64,
+    /// Calls given up by their callers.
+    pub calls_cancelled: u64,
+    /// Casts queued.
+    pub casts: u64,
+    /// Casts dropped by the write queue's policy.
+    pub casts_dropped: u64,
+    /// Messages received.
+    pub messages: u64,
+    /// Received messages dropped by the read queue's policy, or for want of a handler.
+    pub messages_dropped: u64,
+    /// Requests received.
+    pub requests: u64,
+    /// Answers (and error replies) queued.
+    pub answers: u64,
+    /// Answers that could not be sent.
+    pub answers_dropped: u64,
+    /// Handlers that failed or panicked.
+    pub handler_failures: u64,
+    /// Replies that nobody waited for.
+    pub late_replies: u64,
+    /// Cancels received.
+    pub cancels: u64,
+    /// Events dropped because nobody read them.
+    pub events_dropped: u64,
+    /// Bytes received.
+    pub bytes_in: u64,
+    /// Bytes written.
+    pub bytes_out: u64,
+}
+
+/// Keeps the newest events.
+#[derive(Debug)]
+pub(crate) struct EventQueue {
+    events: VecDeque<LinkEvent>,
+    limit: usize,
+}
+
+impl EventQueue {
+    pub(crate) fn new(limit: usize) -> Self {
+        Self { events: VecDeque::new(), limit }
+    }
+
+    /// True if the oldest had to go.
+    pub(crate) fn push(&mut self, event: LinkEvent) -> bool {
+        let full = self.events.len() >= self.limit;
+        if full {
+            self.events.pop_front();
+        }
+        self.events.push_back(event);
+        full
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<LinkEvent> {
+        self.events.pop_front()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.events.is_empty()
+    }
+}

@@ -1,0 +1,385 @@
+//! A link: messages and calls both ways over one connection after another.
+//!
+//! [`Link`] is the machine that sits behind the driver's lock; [`Reader`] is its reading half.
+//! The files: commands (`send.rs`), what comes in (`reader.rs`), the peer's
+//! requests (`inbound.rs`), received messages (`received.rs`), connections up and down
+//! (`connection.rs`), and the driver's view (`drive.rs`).
+
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use crate::arena::Arena;
+use crate::calls::Calls;
+use crate::config::{Config, Settings};
+use crate::deadlines::Deadlines;
+use crate::error::Disconnect;
+use crate::frame::{self, Framing, Profile};
+use crate::supervisor::Epoch;
+use crate::time::Instant;
+use crate::waiters::{Ticket, Waiters};
+
+mod connection;
+mod drive;
+mod events;
+mod inbound;
+mod reader;
+mod received;
+mod send;
+
+pub use events::{Counters, LinkEvent};
+pub use inbound::{Inbound, InboundState};
+pub use reader::{Event, Incoming, Reader};
+pub use received::Message;
+pub use send::{CallOptions, CastOptions, Line, Queued, Undelivered};
+
+pub use crate::calls::{CallId, Reply};
+pub use crate::waiters::{Ticket as WaitTicket, Turn};
+
+/// Which end of the connection this side is.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Role {
+    /// The side that connects, and connects again.
+    Dialing,
+    /// The side that accepts: the link ends with its connection.
+    Accepting,
+}
+
+/// Where a link stands.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum State {
+    /// No connection; one is being made or waited for.
+    Disconnected,
+    /// Connected, the handshake is not done.
+    Handshaking,
+    /// Messages flow.
+    Ready,
+    /// Closing: nothing new is taken, what is under way is finished.
+    Draining,
+    /// Over.
+    Closed,
+}
+
+/// Deadlines the link watches.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Key {
+    Call(u64),
+    CallTurn(Ticket),
+    RoomTurn(Ticket),
+    Inbound(u64),
+}
+
+/// A message link as a pure state machine.
+///
+/// `F` cuts frames; `T` wakes a waiting caller (a `Waker` for the drivers, anything for a
+/// simulation). No method blocks, reads a clock or does IO. Four kinds of methods, legal in any
+/// order:
+///
+/// * **getters**: [`state`](Self::state), [`counters`](Self::counters), …
+/// * **commands** of the application: [`call`](Self::call), [`cast`](Self::cast),
+///   [`cancel_call`](Self::cancel_call), [`answer`](Self::answer), [`close`](crate::machine::Machine::close)
+/// * **inputs** of the driver: the `handle_*` methods and passes over received bytes
+/// * **outputs**: `begin_write` / `end_write`, `poll_*`, `take_*`
+///
+/// The inputs and outputs that any protocol has are those of [`Machine`](crate::machine::Machine).
+///
+/// # Example
+///
+/// Two links joined by hand:
+///
+/// ```
+/// use bowline_core::config::Config;
+/// use bowline_core::link::{CallOptions, Event, Link, Reader, Role};
+/// use bowline_core::machine::{Machine, Next};
+/// use bowline_core::recv_buf::RecvBuf;
+/// use bowline_core::supervisor::Epoch;
+/// use bowline_core::time::Instant;
+///
+/// let now = Instant::ZERO;
+/// let mut client: Link<_, ()> = Link::new(Config::default(), Role::Dialing);
+/// let mut server: Link<_, ()> = Link::new(Config::default(), Role::Accepting);
+/// let mut client_reader = client.handle_connected(now, Epoch::FIRST);
+/// let mut server_reader = server.handle_connected(now, Epoch::FIRST);
+/// let (mut to_client, mut to_server) = (RecvBuf::new(), RecvBuf::new());
+///
+/// // Everything one side has to write goes into the other side's receive buffer.
+/// fn carry(now: Instant, from: &mut Link<impl bowline_core::frame::Framing, ()>, to: &mut RecvBuf) -> usize {
+///     let mut carried = 0;
+///     while let Some(mut batch) = from.begin_write(now) {
+///         let mut slices = [&[][..]; 8];
+///         let bytes = slices[..batch.slices(&mut slices)].concat();
+///         to.spare()[..bytes.len()].copy_from_slice(&bytes);
+///         to.filled(bytes.len());
+///         batch.wrote(bytes.len());
+///         carried += bytes.len();
+///         let _more = from.end_write(now, batch);
+///     }
+///     carried
+/// }
+///
+/// let call = client.call(now, &CallOptions::new(7), b"hello".into(), ()).unwrap();
+/// for _ in 0..3 {
+///     let n = carry(now, &mut client, &mut to_server);
+///     Link::begin_input(&mut server_reader, &mut (&mut server), now, n);
+///     while let Next::Event(event) =
+///         Link::next_event(&mut server_reader, &mut (&mut server), now, &mut to_server).unwrap()
+///     {
+///         if let Event::Request(request) = event {
+///             assert_eq!((request.method(), request.body), (7, &b"hello"[..]));
+///             server_reader.answer(request.id(), b"world".into()).unwrap();
+///         }
+///     }
+///     Link::end_input(&mut server_reader, &mut (&mut server), now, &mut to_server);
+///
+///     let n = carry(now, &mut server, &mut to_client);
+///     Link::begin_input(&mut client_reader, &mut (&mut client), now, n);
+///     while let Next::Event(_) =
+///         Link::next_event(&mut client_reader, &mut (&mut client), now, &mut to_client).unwrap()
+///     {}
+///     Link::end_input(&mut client_reader, &mut (&mut client), now, &mut to_client);
+/// }
+/// let reply = client.poll_reply(call, || ()).expect("the reply is there").unwrap();
+/// assert_eq!(&reply[..], b"world");
+/// ```
+#[derive(Debug)]
+pub struct Link<F: Framing, T> {
+    framing: F,
+    profile: Profile,
+    settings: Settings,
+    role: Role,
+    phase: Phase,
+    epoch: Epoch,
+    arena: Arena,
+    calls: Calls<T>,
+    inbound: inbound::InboundTable<T>,
+    received: received::ReceiveQueue,
+    events: events::EventQueue,
+    counters: Counters,
+    deadlines: Deadlines<Key>,
+    /// Who waits to make a call, to cast, to receive, for an event.
+    call_line: Waiters<T>,
+    room_line: Waiters<T>,
+    receive_line: Waiters<T>,
+    event_line: Waiters<T>,
+    /// Who to wake once the lock is let go.
+    tokens: Vec<T>,
+    next_cast: u64,
+    /// The write queue reached its high-water mark and is not yet down at the low one.
+    write_full: bool,
+    conn: connection::Connection,
+    closing: Option<Closing>,
+    /// Why the last connection ended.
+    last_cause: Option<Disconnect>,
+    /// Nothing waits to be written and nothing is being written.
+    driver_idle: bool,
+    /// Whoever writes has to be woken.
+    wake_write: bool,
+    /// Whoever reads and watches the time has to be woken.
+    wake: bool,
+    /// When the driver will come by itself.
+    armed: Option<Instant>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Phase {
+    Down,
+    Handshaking,
+    Ready,
+    Closed,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Closing {
+    deadline: Instant,
+    /// Everything that was to be done is done, or the time is over.
+    finished: bool,
+}
+
+impl<F: Framing, T: Send + 'static> Link<F, T> {
+    /// A link without a connection.
+    #[must_use]
+    pub fn new(config: Config<F>, role: Role) -> Self {
+        let settings = config.settings().clone();
+        let framing = config.framing().clone();
+        let profile = framing.profile();
+        let first_id = settings.first_call_id.unwrap_or(match (profile.calls, role) {
+            (frame::Calls::ByRange, Role::Dialing) => 1 << 63,
+            (frame::Calls::ByRange, Role::Accepting) => (1 << 63) + (1 << 62),
+            _ => 1,
+        });
+        Self {
+            profile,
+            role,
+            phase: Phase::Down,
+            epoch: Epoch::NONE,
+            arena: Arena::new(),
+            calls: Calls::new(first_id),
+            inbound: inbound::InboundTable::new(),
+            received: received::ReceiveQueue::new(settings.read_queue),
+            events: events::EventQueue::new(settings.event_queue),
+            counters: Counters::default(),
+            deadlines: Deadlines::new(),
+            call_line: Waiters::new(),
+            room_line: Waiters::new(),
+            receive_line: Waiters::new(),
+            event_line: Waiters::new(),
+            tokens: Vec::new(),
+            next_cast: 1,
+            write_full: false,
+            conn: connection::Connection::new(framing.max_message(), settings.max_in_flight),
+            closing: None,
+            last_cause: None,
+            driver_idle: true,
+            wake_write: false,
+            wake: false,
+            armed: None,
+            framing,
+            settings,
+        }
+    }
+
+    /// What the framing can carry.
+    #[must_use]
+    pub fn profile(&self) -> &Profile {
+        &self.profile
+    }
+
+    /// Which end this side is.
+    #[must_use]
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
+    /// Where the link stands.
+    #[must_use]
+    pub fn state(&self) -> State {
+        match self.phase {
+            Phase::Closed => State::Closed,
+            _ if self.closing.is_some() => State::Draining,
+            Phase::Down => State::Disconnected,
+            Phase::Handshaking => State::Handshaking,
+            Phase::Ready => State::Ready,
+        }
+    }
+
+    /// The connection that is up, or was last.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// Numbers since the link was made.
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Calls that wait for their reply.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.calls.in_flight()
+    }
+
+    /// Messages and bytes that wait to be written, without the batch being written.
+    #[must_use]
+    pub fn write_queue(&self) -> (usize, usize) {
+        (self.arena.messages(), self.arena.bytes())
+    }
+
+    /// What happens to a message when the write queue is full.
+    #[must_use]
+    pub fn write_overflow(&self) -> crate::config::Overflow {
+        self.settings.write_overflow
+    }
+
+    /// Why the last connection ended.
+    #[must_use]
+    pub fn last_disconnect(&self) -> Option<&Disconnect> {
+        self.last_cause.as_ref()
+    }
+
+    /// Bytes of memory the link holds for queues and tables (the receive buffer and the batch on
+    /// loan are with the driver).
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.arena.memory() + self.calls.memory() + self.received.bytes() + size_of::<Self>()
+    }
+
+    /// The default deadline of a call, from now.
+    #[must_use]
+    pub fn call_timeout(&self) -> Duration {
+        self.settings.call_timeout
+    }
+
+    /// The next event, if there is one; otherwise keeps a token and a place in line, which the
+    /// caller passes again next time (and gives up with
+    /// [`leave`](Self::leave)`(Line::Events, ticket)`).
+    pub fn poll_event(
+        &mut self,
+        ticket: &mut Option<Ticket>,
+        token: impl FnOnce() -> T,
+    ) -> Option<LinkEvent> {
+        if let Some(event) = self.events.pop() {
+            if let Some(ticket) = ticket.take() {
+                self.leave(Line::Events, ticket);
+            }
+            return Some(event);
+        }
+        wait(&mut self.event_line, ticket, token);
+        None
+    }
+
+    fn event(&mut self, event: LinkEvent) {
+        if self.events.push(event) {
+            self.counters.events_dropped += 1;
+        }
+        if let Some(token) = self.event_line.grant_one() {
+            self.tokens.push(token);
+        }
+    }
+
+    /// There is something for the driver to do.
+    fn wake_driver(&mut self) {
+        if self.driver_idle && self.phase == Phase::Ready {
+            self.driver_idle = false;
+            self.wake_write = true;
+        }
+    }
+
+    /// Watches a deadline. Wakes the driver if it would come too late by itself.
+    fn watch(&mut self, now: Instant, timeout: Duration, key: Key) {
+        let Self { calls, call_line, room_line, inbound, deadlines, .. } = self;
+        let live_count = calls.in_flight() + call_line.waiting() + room_line.waiting() + inbound.len();
+        let at = deadlines.push(now, timeout, key, live_count, |key| match *key {
+            Key::Call(id) => calls.get(id).is_some(),
+            Key::CallTurn(ticket) => call_line.is_waiting(ticket),
+            Key::RoomTurn(ticket) => room_line.is_waiting(ticket),
+            Key::Inbound(key) => inbound.contains(key),
+        });
+        if self.armed.is_none_or(|armed| at < armed) {
+            self.wake = true;
+        }
+    }
+}
+
+/// Keeps a place in `line` for a caller that found nothing.
+fn wait<T>(line: &mut Waiters<T>, ticket: &mut Option<Ticket>, token: impl FnOnce() -> T) {
+    let mut token = Some(token);
+    let mut make = || token.take().map(|make| make());
+    if let Some(held) = *ticket {
+        let mut kept = None;
+        if line.is_waiting(held) {
+            kept = make();
+        }
+        if let Some(token) = kept {
+            line.poll(held, || token);
+            return;
+        }
+        // Its turn came and somebody else was faster: back to the end of the line.
+        line.leave(held);
+    }
+    *ticket = make().map(|token| line.join(token));
+}
+
+#[cfg(test)]
+mod tests;

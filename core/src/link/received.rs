@@ -1,0 +1,153 @@
+//! Received messages that nobody took yet: a bounded queue with a policy.
+
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+
+use super::{Link, LinkEvent};
+use crate::body::Body;
+use crate::config::{Overflow, QueueLimit};
+use crate::error::Disconnect;
+use crate::frame::{Framing, Kind, Meta};
+use crate::link::reader::Incoming;
+use crate::waiters::Ticket;
+
+/// A received message, owned.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct Message {
+    /// What its frame says.
+    pub meta: Meta,
+    /// Encoded extensions, where there are any.
+    pub extensions: Option<Box<[u8]>>,
+    /// Its bytes.
+    pub body: Body,
+}
+
+impl Message {
+    /// Method id or message type.
+    #[must_use]
+    pub fn method(&self) -> u32 {
+        self.meta.method
+    }
+
+    /// The Seq it carries (tcpstream); 0 elsewhere.
+    #[must_use]
+    pub fn seq(&self) -> u64 {
+        if self.meta.kind == Kind::Numbered { self.meta.id } else { 0 }
+    }
+}
+
+impl core::ops::Deref for Message {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.body
+    }
+}
+
+impl From<&Incoming<'_>> for Message {
+    fn from(incoming: &Incoming<'_>) -> Self {
+        Self {
+            meta: incoming.meta,
+            extensions: (!incoming.extensions.is_empty()).then(|| incoming.extensions.into()),
+            body: Body::copy_from(incoming.body),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct ReceiveQueue {
+    messages: VecDeque<Message>,
+    bytes: usize,
+    limit: QueueLimit,
+}
+
+impl ReceiveQueue {
+    pub(super) fn new(limit: QueueLimit) -> Self {
+        Self { messages: VecDeque::new(), bytes: 0, limit }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.messages.is_empty()
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    fn is_full(&self) -> bool {
+        self.limit.is_reached(self.messages.len(), self.bytes)
+    }
+
+    fn is_low(&self) -> bool {
+        !self.limit.low_mark().is_reached(self.messages.len(), self.bytes)
+    }
+
+    fn pop(&mut self) -> Option<Message> {
+        let message = self.messages.pop_front()?;
+        self.bytes -= message.body.len();
+        Some(message)
+    }
+}
+
+impl<F: Framing, T: Send + 'static> Link<F, T> {
+    /// Keeps a message for whoever receives. False: there is no room, and the policy is to wait;
+    /// the caller refuses the event and reading pauses.
+    #[must_use]
+    pub fn enqueue_received(&mut self, incoming: &Incoming<'_>) -> bool {
+        if self.received.is_full() {
+            match self.settings.read_overflow {
+                Overflow::Block => {
+                    self.conn.paused_for_receive = true;
+                    return false;
+                }
+                Overflow::Reject | Overflow::DropNewest => {
+                    self.drop_message();
+                    return true;
+                }
+                Overflow::DropOldest => {
+                    self.received.pop();
+                    self.drop_message();
+                }
+                Overflow::Disconnect => {
+                    self.drop_message();
+                    self.conn.abort = Some(Disconnect::LocalClose);
+                    return true;
+                }
+            }
+        }
+        self.received.bytes += incoming.body.len();
+        self.received.messages.push_back(incoming.into());
+        if let Some(token) = self.receive_line.grant_one() {
+            self.tokens.push(token);
+        }
+        true
+    }
+
+    /// A message came for which nobody is there.
+    pub fn drop_message(&mut self) {
+        self.counters.messages_dropped += 1;
+        self.event(LinkEvent::MessageDropped);
+    }
+
+    /// The oldest message that waits; otherwise keeps a token and a place in line, which the
+    /// caller passes again next time (or gives up with `leave(Line::Receive, ticket)`).
+    pub fn poll_receive(
+        &mut self,
+        ticket: &mut Option<Ticket>,
+        token: impl FnOnce() -> T,
+    ) -> Option<Message> {
+        let Some(message) = self.received.pop() else {
+            super::wait(&mut self.receive_line, ticket, token);
+            return None;
+        };
+        if let Some(ticket) = ticket.take() {
+            self.leave(super::Line::Receive, ticket);
+        }
+        if self.conn.paused_for_receive && self.received.is_low() {
+            self.conn.paused_for_receive = false;
+            self.wake = true;
+        }
+        Some(message)
+    }
+}

@@ -1,0 +1,540 @@
+//! Commands of the application: calls, casts, waiting for room, giving up.
+
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use super::{Key, Link, LinkEvent, Phase};
+use crate::arena::Sent;
+use crate::body::{Body, Payload};
+use crate::calls::{CallId, Reply};
+use crate::config::Overflow;
+use crate::error::{CallError, CastError, CastRefusal, Disconnect, EncodeError, Full, Outcome};
+use crate::frame::{Calls, Class, Framing, Kind, Meta};
+use crate::time::Instant;
+use crate::waiters::{Ticket, Turn};
+
+/// How to make a call.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[must_use]
+pub struct CallOptions {
+    pub(crate) method: u32,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) class: Class,
+    pub(crate) attempt: u8,
+    pub(crate) extensions: Vec<u8>,
+}
+
+impl CallOptions {
+    /// A call to `method` (the message type on tcpstream) with the default deadline.
+    pub fn new(method: u32) -> Self {
+        Self { method, ..Self::default() }
+    }
+
+    /// The call ends with an error if no reply came within this time, waiting for a free place
+    /// and for the connection included.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Priority class ([`Class::Control`] counts as normal).
+    pub fn class(mut self, class: Class) -> Self {
+        self.class = user_class(class);
+        self
+    }
+
+    /// Attempt number that travels with the request, from 1 (native).
+    pub fn attempt(mut self, attempt: u8) -> Self {
+        self.attempt = attempt;
+        self
+    }
+
+    /// Encoded extensions that travel with the request (native).
+    pub fn extensions(mut self, encoded: Vec<u8>) -> Self {
+        self.extensions = encoded;
+        self
+    }
+
+    /// The deadline asked for, if it is not the default one.
+    #[must_use]
+    pub fn get_timeout(&self) -> Option<Duration> {
+        self.timeout
+    }
+}
+
+impl From<u32> for CallOptions {
+    fn from(method: u32) -> Self {
+        Self::new(method)
+    }
+}
+
+/// How to cast.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[must_use]
+pub struct CastOptions {
+    pub(crate) method: u32,
+    pub(crate) seq: u64,
+    pub(crate) class: Class,
+    pub(crate) extensions: Vec<u8>,
+}
+
+impl CastOptions {
+    /// A cast to `method` (the message type on tcpstream).
+    pub fn new(method: u32) -> Self {
+        Self { method, ..Self::default() }
+    }
+
+    /// The Seq of the message (tcpstream; ignored elsewhere). Answering a request by its Seq
+    /// later is a cast with that Seq.
+    pub fn seq(mut self, seq: u64) -> Self {
+        self.seq = seq;
+        self
+    }
+
+    /// Priority class ([`Class::Control`] counts as normal).
+    pub fn class(mut self, class: Class) -> Self {
+        self.class = user_class(class);
+        self
+    }
+
+    /// Encoded extensions that travel with the message (native).
+    pub fn extensions(mut self, encoded: Vec<u8>) -> Self {
+        self.extensions = encoded;
+        self
+    }
+}
+
+impl From<u32> for CastOptions {
+    fn from(method: u32) -> Self {
+        Self::new(method)
+    }
+}
+
+fn user_class(class: Class) -> Class {
+    if class == Class::Control { Class::Normal } else { class }
+}
+
+/// A message that is queued, and nothing more is known of it yet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use = "queued is not written"]
+pub struct Queued {
+    /// Numbers this link's casts from 1; events name it.
+    pub number: u64,
+    /// Bytes it takes on the wire.
+    pub bytes: usize,
+}
+
+/// A message that a closed link hands back.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct Undelivered {
+    /// Request or cast.
+    pub kind: Kind,
+    /// Method id or message type.
+    pub method: u32,
+    /// Its bytes.
+    pub body: Body,
+}
+
+/// What a caller waits in line for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Line {
+    /// To make a call: fewer calls in flight, or room in the write queue.
+    Call,
+    /// To cast: room in the write queue.
+    Room,
+    /// A received message.
+    Receive,
+    /// An event.
+    Events,
+}
+
+impl<F: Framing, T: Send + 'static> Link<F, T> {
+    /// Begins a call. The token is kept until it ends and then comes out of `take_tokens`; the
+    /// result is fetched with [`poll_reply`](Self::poll_reply).
+    ///
+    /// # Errors
+    /// [`CallError::Full`] without room (wait with [`wait`](Self::wait)`(Line::Call, …)`),
+    /// [`CallError::Encode`] if it cannot be written at all, [`CallError::Closed`].
+    #[inline]
+    pub fn call(
+        &mut self,
+        now: Instant,
+        options: &CallOptions,
+        payload: Payload<'_>,
+        token: T,
+    ) -> Result<CallId, CallError> {
+        let deadline = now + options.timeout.unwrap_or(self.settings.call_timeout);
+        self.call_until(now, deadline, options, payload, token, false)
+    }
+
+    /// The same with a fixed deadline; `turn` says that a turn in [`Line::Call`] was granted.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub fn call_until(
+        &mut self,
+        now: Instant,
+        deadline: Instant,
+        options: &CallOptions,
+        payload: Payload<'_>,
+        token: T,
+        turn: bool,
+    ) -> Result<CallId, CallError> {
+        if self.profile.calls == Calls::None {
+            return Err(EncodeError::Unsupported { what: "a call" }.into());
+        }
+        if self.closing.is_some() || self.phase == Phase::Closed {
+            return Err(CallError::Closed);
+        }
+        self.check_size(payload.len())?;
+        let reserved = self.call_line.granted() + self.call_line.waiting();
+        let taken = self.calls.held() + if turn { 0 } else { reserved };
+        if taken >= self.conn.max_in_flight {
+            return Err(CallError::Full(Full::InFlight { in_flight: self.calls.held() as u64 }));
+        }
+        if self.write_full {
+            return Err(CallError::Full(self.write_queue_full()));
+        }
+        let remaining = deadline.saturating_since(now);
+        let id = self.calls.peek_id();
+        let meta = Meta {
+            kind: Kind::Request,
+            class: options.class,
+            attempt: options.attempt.max(1),
+            id,
+            method: options.method,
+            remaining_ms: Some(millis(remaining)),
+            ..Meta::default()
+        };
+        self.arena.push(
+            &self.framing,
+            Sent::Call(id),
+            &meta,
+            &options.extensions,
+            payload,
+            self.profile.external_bodies,
+        )?;
+        self.calls.open(id, options.class, deadline, token);
+        self.counters.calls += 1;
+        self.watch(now, remaining, Key::Call(id));
+        self.after_queueing();
+        Ok(CallId(id))
+    }
+
+    /// Queues a message that wants no answer.
+    ///
+    /// # Errors
+    /// [`CastRefusal::Full`] when the write queue is full and its policy is to block (wait with
+    /// [`wait`](Self::wait)`(Line::Room, …)`), to reject or to drop the newest;
+    /// [`CastRefusal::Encode`] if it cannot be written at all; [`CastRefusal::Closed`]. The
+    /// message, if it was passed by value, is in the error.
+    #[inline]
+    pub fn cast(
+        &mut self,
+        now: Instant,
+        options: &CastOptions,
+        payload: Payload<'_>,
+    ) -> Result<Queued, CastError> {
+        let _ = now;
+        if let Err(reason) = self.check_cast(payload.len()) {
+            return Err(refused(reason, payload));
+        }
+        let number = self.next_cast;
+        let meta = Meta {
+            kind: Kind::Cast,
+            class: options.class,
+            id: options.seq,
+            method: options.method,
+            ..Meta::default()
+        };
+        // Cheap for both: a slice is copied anyway, an owned body is counted.
+        let kept = match &payload {
+            Payload::Owned(bytes) => Payload::Owned(bytes.clone()),
+            Payload::Borrowed(bytes) => Payload::Borrowed(bytes),
+        };
+        let pushed = self.arena.push(
+            &self.framing,
+            Sent::Cast(number),
+            &meta,
+            &options.extensions,
+            kept,
+            self.profile.external_bodies,
+        );
+        match pushed {
+            Ok(bytes) => {
+                self.next_cast += 1;
+                self.counters.casts += 1;
+                self.after_queueing();
+                Ok(Queued { number, bytes })
+            }
+            Err(error) => Err(refused(error.into(), payload)),
+        }
+    }
+
+    fn check_cast(&mut self, len: usize) -> Result<(), CastRefusal> {
+        if self.closing.is_some() || self.phase == Phase::Closed {
+            return Err(CastRefusal::Closed);
+        }
+        self.check_size(len)?;
+        if !self.write_full {
+            return Ok(());
+        }
+        match self.settings.write_overflow {
+            Overflow::Block | Overflow::Reject => Err(CastRefusal::Full(self.write_queue_full())),
+            Overflow::DropNewest => {
+                self.counters.casts_dropped += 1;
+                Err(CastRefusal::Full(self.write_queue_full()))
+            }
+            Overflow::DropOldest => match self.arena.drop_oldest_cast() {
+                Some(number) => {
+                    self.counters.casts_dropped += 1;
+                    self.event(LinkEvent::CastDropped { number });
+                    Ok(())
+                }
+                None => Err(CastRefusal::Full(self.write_queue_full())),
+            },
+            Overflow::Disconnect => {
+                self.conn.abort = Some(Disconnect::WriteStalled {
+                    stalled: Duration::ZERO,
+                    limit: self.settings.write_stall,
+                });
+                self.wake = true;
+                Err(CastRefusal::Full(self.write_queue_full()))
+            }
+        }
+    }
+
+    fn check_size(&self, len: usize) -> Result<(), EncodeError> {
+        if len > self.conn.max_message {
+            return Err(EncodeError::TooLarge { len: len as u64, max: self.conn.max_message as u64 });
+        }
+        Ok(())
+    }
+
+    fn write_queue_full(&self) -> Full {
+        Full::WriteQueue { bytes: self.arena.bytes() as u64, messages: self.arena.messages() as u64 }
+    }
+
+    /// Something was queued: mind the high-water mark, and the driver.
+    #[inline]
+    pub(super) fn after_queueing(&mut self) {
+        if self.settings.write_queue.is_reached(self.arena.messages(), self.arena.bytes()) {
+            self.write_full = true;
+        }
+        self.wake_driver();
+    }
+
+    /// A batch was taken: whoever waits for room may come, once, at the low mark.
+    pub(super) fn after_taking(&mut self) {
+        let low = self.settings.write_queue.low_mark();
+        if !self.write_full || low.is_reached(self.arena.messages(), self.arena.bytes()) {
+            return;
+        }
+        self.write_full = false;
+        while let Some(token) = self.room_line.grant_one() {
+            self.tokens.push(token);
+        }
+        self.grant_calls();
+    }
+
+    /// Lets in as many waiting callers as there are free places.
+    pub(super) fn grant_calls(&mut self) {
+        while !self.write_full
+            && self.calls.held() + self.call_line.granted() < self.conn.max_in_flight
+            && let Some(token) = self.call_line.grant_one()
+        {
+            self.tokens.push(token);
+        }
+    }
+
+    /// Joins a line. Its turn, or the end of waiting at `deadline`, comes through the token; then
+    /// ask [`poll_turn`](Self::poll_turn).
+    pub fn wait(&mut self, now: Instant, line: Line, deadline: Instant, token: T) -> Ticket {
+        let ticket = match line {
+            Line::Call => self.call_line.join(token),
+            Line::Room => self.room_line.join(token),
+            Line::Receive => self.receive_line.join(token),
+            Line::Events => self.event_line.join(token),
+        };
+        match line {
+            Line::Call => self.watch(now, deadline.saturating_since(now), Key::CallTurn(ticket)),
+            Line::Room if deadline != Instant::FAR_FUTURE => {
+                self.watch(now, deadline.saturating_since(now), Key::RoomTurn(ticket));
+            }
+            _ => {}
+        }
+        // The place may have become free between being refused and joining.
+        if line == Line::Call {
+            self.grant_calls();
+        } else if line == Line::Room
+            && !self.write_full
+            && let Some(token) = self.room_line.grant_one()
+        {
+            self.tokens.push(token);
+        }
+        ticket
+    }
+
+    /// Whether the turn came; keeps a new token if not.
+    pub fn poll_turn(&mut self, line: Line, ticket: Ticket, token: impl FnOnce() -> T) -> Turn {
+        match line {
+            Line::Call => self.call_line.poll(ticket, token),
+            Line::Room => self.room_line.poll(ticket, token),
+            Line::Receive => self.receive_line.poll(ticket, token),
+            Line::Events => self.event_line.poll(ticket, token),
+        }
+    }
+
+    /// Gives up a place in line. A turn that was granted goes to the next.
+    pub fn leave(&mut self, line: Line, ticket: Ticket) {
+        match line {
+            Line::Call => {
+                if self.call_line.leave(ticket) {
+                    self.grant_calls();
+                }
+            }
+            Line::Room => {
+                if self.room_line.leave(ticket)
+                    && !self.write_full
+                    && let Some(token) = self.room_line.grant_one()
+                {
+                    self.tokens.push(token);
+                }
+            }
+            Line::Receive => {
+                if self.receive_line.leave(ticket) && !self.received.is_empty() {
+                    self.tokens.extend(self.receive_line.grant_one());
+                }
+            }
+            Line::Events => {
+                if self.event_line.leave(ticket) && !self.events.is_empty() {
+                    self.tokens.extend(self.event_line.grant_one());
+                }
+            }
+        }
+    }
+
+    /// A call that was granted its turn could not use it (the queue filled up meanwhile): the
+    /// turn is free again.
+    pub fn return_turn(&mut self) {
+        self.grant_calls();
+    }
+
+    /// The result of a call if it is over; otherwise keeps a new token.
+    #[inline]
+    pub fn poll_reply(
+        &mut self,
+        call: CallId,
+        token: impl FnOnce() -> T,
+    ) -> Option<Result<Reply, CallError>> {
+        match self.calls.poll(call.0, token) {
+            None => Some(Err(CallError::Closed)),
+            Some(None) => None,
+            Some(Some(result)) => {
+                self.grant_calls();
+                Some(result)
+            }
+        }
+    }
+
+    /// The caller no longer wants the answer. The slot is free at once; the peer is told, behind
+    /// the request, if the protocol can say so.
+    pub fn cancel_call(&mut self, call: CallId) {
+        if let Some(class) = self.calls.forget(call.0) {
+            self.counters.calls_cancelled += 1;
+            self.send_cancel(call.0, class);
+        }
+        self.grant_calls();
+    }
+
+    pub(super) fn send_cancel(&mut self, id: u64, class: Class) {
+        if !self.profile.cancel || self.phase != Phase::Ready {
+            // Not sent yet, or the connection it was sent on is gone: the request is dropped
+            // before the next connection is used.
+            return;
+        }
+        // In the request's class, so that it cannot overtake it.
+        let meta = Meta { class, ..Meta::new(Kind::Cancel, id) };
+        let pushed = self.arena.push(&self.framing, Sent::Cancel(id), &meta, &[], b"".into(), false);
+        debug_assert!(pushed.is_ok(), "a cancel can always be written");
+        self.wake_driver();
+    }
+
+    /// A call's deadline passed.
+    pub(super) fn expire_call(&mut self, id: u64) {
+        let Some((class, _)) = self.calls.get(id) else { return };
+        let outcome = if self.has_left(id, class) { Outcome::MaybeDelivered } else { Outcome::NeverSent };
+        if let Some(token) = self.calls.complete(id, || Err(CallError::DeadlineExceeded { outcome })) {
+            self.counters.calls_expired += 1;
+            self.tokens.push(token);
+            self.send_cancel(id, class);
+        }
+    }
+
+    /// Whether any byte of that call's request may have left.
+    pub(super) fn has_left(&self, id: u64, class: Class) -> bool {
+        self.arena.first_queued_call(class).is_none_or(|first| id < first)
+    }
+
+    /// The messages a closed link could not send.
+    pub fn take_undelivered(&mut self) -> Vec<Undelivered> {
+        let mut undelivered = Vec::new();
+        if self.phase != Phase::Closed {
+            return undelivered;
+        }
+        let framing = &self.framing;
+        self.arena.retain(|frame| {
+            if matches!(frame.sent, Sent::Call(_) | Sent::Cast(_)) {
+                undelivered.extend(decode(framing, frame.bytes, frame.external, frame.sent));
+            }
+            false
+        });
+        undelivered
+    }
+}
+
+/// Reads a queued frame back.
+fn decode<F: Framing>(
+    framing: &F,
+    bytes: &[u8],
+    external: Option<&bytes::Bytes>,
+    sent: Sent,
+) -> Option<Undelivered> {
+    let kind = if matches!(sent, Sent::Call(_)) { Kind::Request } else { Kind::Cast };
+    let mut whole = bytes.to_vec();
+    whole.extend_from_slice(external.map_or(&[][..], |body| body));
+    match super::connection::step_past_hello(framing.clone(), &whole) {
+        Some((meta, body)) => {
+            Some(Undelivered { kind, method: meta.method, body: Body::copy_from(&whole[body]) })
+        }
+        None => Some(Undelivered { kind, method: 0, body: Body::from(whole) }),
+    }
+}
+
+fn refused(reason: CastRefusal, payload: Payload<'_>) -> CastError {
+    let body = match payload {
+        Payload::Owned(bytes) => Some(Body::from(bytes)),
+        Payload::Borrowed(_) => None,
+    };
+    CastError::new(reason, body)
+}
+
+/// Rounded up, so that the peer does not give up before the caller does.
+pub(super) fn millis(duration: Duration) -> u32 {
+    u32::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u32::MAX - 1).min(u32::MAX - 1)
+}
+
+/// Where a call in line learns that its time is over.
+impl<F: Framing, T: Send + 'static> Link<F, T> {
+    pub(super) fn expire_turn(&mut self, line: Line, ticket: Ticket) {
+        let token = match line {
+            Line::Call => self.call_line.expire(ticket),
+            _ => self.room_line.expire(ticket),
+        };
+        if let Some(token) = token {
+            self.counters.calls_expired += u64::from(line == Line::Call);
+            self.tokens.push(token);
+        }
+    }
+}

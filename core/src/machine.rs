@@ -1,0 +1,212 @@
+//! What a driver drives: any protocol that can be told of connections, bytes and time.
+
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use crate::arena::Batch;
+use crate::error::{Disconnect, PeerError};
+use crate::recv_buf::RecvBuf;
+use crate::time::Instant;
+
+pub use crate::supervisor::Epoch;
+
+/// Why a machine wants to be called at a certain time; for diagnosis only.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum Reason {
+    /// A call's deadline, or that of a request being handled.
+    Deadline,
+    /// The handshake has to be done.
+    Handshake,
+    /// The peer was quiet for so long that it is asked whether it is there.
+    Heartbeat,
+    /// The peer was silent for so long that it counts as dead.
+    DeadPeer,
+    /// Nothing could be written.
+    WriteStall,
+    /// A message began and is not whole.
+    SlowMessage,
+    /// The link is closing and will not wait longer.
+    Linger,
+    /// The next attempt to connect.
+    Reconnect,
+    /// Something of a machine's own.
+    Other,
+}
+
+/// The way from the reading half to the machine behind its lock.
+///
+/// A single owner passes `&mut machine`. A driver passes a guard that takes its lock at the first
+/// use and lets go of it before application code runs, so that one lock covers a whole batch of
+/// replies and none is held while a handler works.
+pub trait Access<M> {
+    /// The machine; takes the lock if it is not held.
+    fn machine(&mut self) -> &mut M;
+}
+
+impl<M> Access<M> for &mut M {
+    fn machine(&mut self) -> &mut M {
+        self
+    }
+}
+
+/// What came of asking for the next event.
+#[derive(Debug)]
+pub enum Next<E> {
+    /// Something for the application. The next step, or dropping the buffer, consumes it.
+    Event(E),
+    /// Nothing more in these bytes.
+    NeedData,
+    /// The machine takes nothing more for now, whatever comes: see [`Machine::is_paused`].
+    Paused,
+}
+
+/// Who a command wants woken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[must_use]
+pub struct Wake {
+    /// Whoever writes: there is something to write, and nobody was at it.
+    pub write: bool,
+    /// Whoever reads and watches the time: reading can go on, a timeout is earlier than the
+    /// driver knows, or the connection shall end.
+    pub attend: bool,
+}
+
+impl Wake {
+    /// Whether anybody is to be woken.
+    #[must_use]
+    pub const fn any(self) -> bool {
+        self.write || self.attend
+    }
+}
+
+/// How the machine wants its connection to end.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Ending {
+    /// Everything is written and answered: shut the writing side down, read until the peer ends
+    /// its side or `wait` is over, then close.
+    Graceful {
+        /// How long to wait for the peer.
+        wait: Duration,
+        /// The cause to report.
+        cause: Disconnect,
+    },
+    /// Close at once.
+    Abort(Disconnect),
+}
+
+/// A protocol as a pure state machine: bytes in, batches out and back, timeouts, connection up
+/// and down.
+///
+/// It has two halves. The machine itself sits behind the driver's lock; everybody who sends, and
+/// the driver, go through it. The [`Reader`](Self::Reader) parses; it belongs to whoever reads the
+/// socket, lives as long as one connection, and reaches the machine through [`Access`] only when
+/// it must. All methods may be called in any order; the machine stays consistent when its outputs
+/// are not drained.
+///
+/// The driver's side of the contract:
+///
+/// 1. [`handle_connected`](Self::handle_connected) when a socket is there, and an empty input
+///    pass ([`begin_input`](Self::begin_input) with 0 bytes, [`next_event`](Self::next_event)
+///    until it has no more, [`end_input`](Self::end_input)).
+/// 2. For every read the same pass; at end of stream [`handle_eof`](Self::handle_eof).
+/// 3. [`begin_write`](Self::begin_write) until it says `None`; each batch is written and given
+///    back with [`end_write`](Self::end_write). One batch is out at a time: holding it is the
+///    right to write.
+/// 4. Sleep until bytes can be read or written, somebody woke it
+///    ([`take_wake`](Self::take_wake) was true after a command), or
+///    [`poll_timeout`](Self::poll_timeout); then [`handle_timeout`](Self::handle_timeout).
+/// 5. When [`poll_ending`](Self::poll_ending) says so, or anything fails:
+///    [`handle_disconnected`](Self::handle_disconnected), with the batch that is out.
+///
+/// After every step, tokens from [`take_tokens`](Self::take_tokens) are woken, unlocked.
+pub trait Machine: Sized + Send + 'static {
+    /// Wakes one waiting caller: a `Waker` for drivers, anything for simulations.
+    type Token: Send;
+    /// The reading half, one per connection.
+    type Reader: Send;
+    /// What the application is told; borrows from the receive buffer.
+    type Event<'b>;
+
+    /// A connection is there. The epoch is larger than any before.
+    fn handle_connected(&mut self, now: Instant, epoch: Epoch) -> Self::Reader;
+
+    /// `bytes` more bytes are in the buffer (0 for a pass that only resumes).
+    fn begin_input(reader: &mut Self::Reader, access: &mut impl Access<Self>, now: Instant, bytes: usize);
+
+    /// The next thing the application should know.
+    ///
+    /// # Errors
+    /// The peer broke the protocol; the connection must be closed.
+    fn next_event<'b>(
+        reader: &mut Self::Reader,
+        access: &mut impl Access<Self>,
+        now: Instant,
+        buf: &'b mut RecvBuf,
+    ) -> Result<Next<Self::Event<'b>>, PeerError>;
+
+    /// The application did not take the event lent last: it comes again.
+    fn refuse(reader: &mut Self::Reader, buf: &mut RecvBuf) {
+        let _ = reader;
+        buf.unlend();
+    }
+
+    /// The pass is over: what the reader kept back goes to the machine.
+    fn end_input(reader: &mut Self::Reader, access: &mut impl Access<Self>, now: Instant, buf: &mut RecvBuf);
+
+    /// The peer ended its stream.
+    ///
+    /// # Errors
+    /// Within a frame.
+    fn handle_eof(reader: &mut Self::Reader, buf: &RecvBuf) -> Result<(), PeerError>;
+
+    /// Whether the connection is past its handshake.
+    fn is_ready(&self) -> bool;
+
+    /// Whether reading makes no sense now; a [`take_wake`](Self::take_wake) says when it does.
+    fn is_paused(&self) -> bool {
+        false
+    }
+
+    /// The connection is gone. `lent` is the batch that was out, if the caller has it.
+    fn handle_disconnected(&mut self, now: Instant, lent: Option<Batch>, cause: Disconnect);
+
+    /// Lends the next bytes to write. `None`: nothing to write, or a batch is out.
+    fn begin_write(&mut self, now: Instant) -> Option<Batch>;
+
+    /// Some bytes of the batch that is out were written; says so to the write-stall timer.
+    fn handle_progress(&mut self, now: Instant) {
+        let _ = now;
+    }
+
+    /// Takes the batch back, wholly written or not. True if there is more to write, which is then
+    /// the caller's to do or to wake the driver for.
+    #[must_use]
+    fn end_write(&mut self, now: Instant, batch: Batch) -> bool;
+
+    /// When [`handle_timeout`](Self::handle_timeout) should be called, and why. Remembers what it
+    /// said: a command that makes it earlier asks for a wake.
+    fn poll_timeout(&mut self) -> Option<(Instant, Reason)>;
+
+    /// Time has passed. May be called early or twice.
+    fn handle_timeout(&mut self, now: Instant);
+
+    /// Whether and how the connection shall end.
+    fn poll_ending(&mut self, now: Instant) -> Option<Ending>;
+
+    /// Closes the machine for good: drain for at most `linger`, then end.
+    fn close(&mut self, now: Instant, linger: Duration);
+
+    /// Whether it is closed and there is nothing left to do: no reconnecting.
+    fn is_closed(&self) -> bool;
+
+    /// There will be no further connection.
+    fn give_up(&mut self, now: Instant, cause: Disconnect);
+
+    /// Who has to be woken since the last time this was asked.
+    fn take_wake(&mut self) -> Wake;
+
+    /// Moves the tokens of callers to wake to the end of `into`.
+    fn take_tokens(&mut self, into: &mut Vec<Self::Token>);
+}

@@ -1,0 +1,205 @@
+//! The receive buffer: owned by whoever reads the socket, parsed in place.
+
+use alloc::vec;
+use alloc::vec::Vec;
+
+/// Room for the first read of a connection, in bytes. An idle connection costs no more.
+const FIRST_READ: usize = 4 * 1024;
+/// Room for one read once a connection is busy, in bytes. Blocks of this size stay in the cache.
+const BUSY_READ: usize = 64 * 1024;
+/// A buffer that grew beyond this for one large frame is given back once it is empty.
+const KEEP: usize = 4 * BUSY_READ;
+/// Unread bytes up to this many are moved to the front to make room; more only when they must be.
+const CHEAP_MOVE: usize = 4 * 1024;
+
+/// Bytes that came in and were not consumed yet, with room to read more behind them.
+///
+/// Read into [`spare`](Self::spare), then say how much came with [`filled`](Self::filled). The
+/// memory is initialised once and reused; it grows with what actually arrives (never with what a
+/// header claims) up to the largest frame, and shrinks again after one.
+///
+/// ```
+/// use bowline_core::recv_buf::RecvBuf;
+///
+/// let mut buf = RecvBuf::new();
+/// buf.spare()[..5].copy_from_slice(b"hello");
+/// buf.filled(5);
+/// assert_eq!(buf.unread(), b"hello");
+/// ```
+#[derive(Debug, Default)]
+pub struct RecvBuf {
+    data: Vec<u8>,
+    start: usize,
+    end: usize,
+    /// Length of the frame lent out last; taken away at the next step.
+    lent: usize,
+    /// How many unread bytes the parser asked for.
+    want: usize,
+    /// The last read filled all the room it had.
+    filled_up: bool,
+}
+
+impl RecvBuf {
+    /// A buffer without memory; the first [`spare`](Self::spare) sets it aside.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Room to read into; never empty.
+    pub fn spare(&mut self) -> &mut [u8] {
+        self.take_lent();
+        if self.start == self.end {
+            self.start = 0;
+            self.end = 0;
+            if self.data.len() > KEEP {
+                self.data = Vec::new();
+            }
+        }
+        let unread = self.end - self.start;
+        let room = self.data.len() - self.end;
+        if self.start > 0 && (unread <= CHEAP_MOVE || room == 0) {
+            self.data.copy_within(self.start..self.end, 0);
+            self.start = 0;
+            self.end = unread;
+        }
+        if self.end == self.data.len() || (self.filled_up && self.data.len() < BUSY_READ) {
+            self.grow();
+        }
+        &mut self.data[self.end..]
+    }
+
+    fn grow(&mut self) {
+        let doubled = (self.data.len() * 2).max(FIRST_READ);
+        let target = if doubled > BUSY_READ {
+            // Beyond a block only as far as the frame under way needs, so that the final size is
+            // the frame's, not the next power of two above it.
+            doubled.min(self.want.max(BUSY_READ)).max(self.end + 1)
+        } else {
+            doubled
+        };
+        if self.data.is_empty() {
+            self.data = vec![0; target];
+        } else {
+            self.data.resize(target, 0);
+        }
+    }
+
+    /// Says that `n` bytes were read into the last [`spare`](Self::spare).
+    ///
+    /// # Panics
+    /// If `n` is more than the room there was.
+    pub fn filled(&mut self, n: usize) {
+        assert!(n <= self.data.len() - self.end, "more bytes than there was room for");
+        self.end += n;
+        self.filled_up = self.end == self.data.len();
+    }
+
+    /// Whether the last read left no room, so that more may be waiting in the socket.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.filled_up
+    }
+
+    /// The bytes not consumed yet.
+    #[must_use]
+    pub fn unread(&self) -> &[u8] {
+        &self.data[self.start + self.lent..self.end]
+    }
+
+    /// Bytes of memory set aside.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.data.len()
+    }
+
+    /// The frame at the front, `len` bytes, was lent out: it is consumed by the next step.
+    pub(crate) fn lend(&mut self, len: usize) {
+        self.lent = len;
+        self.want = 0;
+    }
+
+    /// The frame lent out last, and whatever follows it.
+    pub(crate) fn lent(&self) -> &[u8] {
+        &self.data[self.start..self.end]
+    }
+
+    /// Puts the frame lent out last back: the next step sees it again.
+    pub(crate) fn unlend(&mut self) {
+        self.lent = 0;
+    }
+
+    /// Takes away the frame lent out last.
+    pub(crate) fn take_lent(&mut self) {
+        self.start += self.lent;
+        self.lent = 0;
+    }
+
+    /// The parser needs `bytes` unread bytes before it can go on.
+    pub(crate) fn want(&mut self, bytes: usize) {
+        self.want = bytes;
+    }
+
+    /// Gives the memory back while nothing is unread.
+    pub fn release_if_empty(&mut self) {
+        self.take_lent();
+        if self.start == self.end {
+            *self = Self::new();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn feed(buf: &mut RecvBuf, bytes: &[u8]) {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let room = buf.spare();
+            let n = room.len().min(rest.len());
+            room[..n].copy_from_slice(&rest[..n]);
+            buf.filled(n);
+            rest = &rest[n..];
+        }
+    }
+
+    #[test]
+    fn lent_bytes_stay_until_the_next_step() {
+        let mut buf = RecvBuf::new();
+        feed(&mut buf, b"abcdef");
+        buf.lend(2);
+        assert_eq!(buf.unread(), b"cdef");
+        buf.unlend();
+        assert_eq!(buf.unread(), b"abcdef");
+        buf.lend(2);
+        buf.take_lent();
+        feed(&mut buf, b"g");
+        assert_eq!(buf.unread(), b"cdefg");
+    }
+
+    #[test]
+    fn memory_follows_what_arrives_not_what_is_claimed() {
+        let mut buf = RecvBuf::new();
+        buf.spare();
+        assert_eq!(buf.capacity(), FIRST_READ);
+        buf.want(100 << 20);
+        feed(&mut buf, &[1; 100]);
+        assert_eq!(buf.capacity(), FIRST_READ);
+        feed(&mut buf, &vec![2; 1 << 20]);
+        assert!(buf.capacity() <= 4 << 20, "{}", buf.capacity());
+    }
+
+    #[test]
+    fn a_large_frame_ends_at_its_own_size_and_the_memory_is_given_back() {
+        let mut buf = RecvBuf::new();
+        let frame = vec![7; 3_000_000];
+        buf.spare();
+        buf.want(frame.len());
+        feed(&mut buf, &frame);
+        assert_eq!(buf.capacity(), frame.len());
+        buf.lend(frame.len());
+        buf.spare();
+        assert!(buf.capacity() <= BUSY_READ);
+    }
+}

@@ -1,0 +1,142 @@
+//! How long to wait before the next round of attempts.
+
+use core::time::Duration;
+
+use crate::error::ConfigError;
+
+/// When and how often to connect again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub struct ReconnectPolicy {
+    pub(crate) delay: Delay,
+    pub(crate) healthy_after: Duration,
+    pub(crate) max_rounds: Option<u32>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Delay {
+    Backoff { base: Duration, cap: Duration },
+    Fixed(Duration),
+    Never,
+}
+
+impl ReconnectPolicy {
+    /// A random time between nothing and a bound that doubles from `base` to `cap` (full jitter).
+    /// The default, with 100 ms and 30 s.
+    pub const fn backoff(base: Duration, cap: Duration) -> Self {
+        Self { delay: Delay::Backoff { base, cap }, healthy_after: Duration::from_secs(10), max_rounds: None }
+    }
+
+    /// Always the same time (tcpstream: 5 s).
+    pub const fn fixed(delay: Duration) -> Self {
+        Self { delay: Delay::Fixed(delay), healthy_after: Duration::from_secs(10), max_rounds: None }
+    }
+
+    /// The link ends with its first connection, or with the first round of attempts that fails.
+    pub const fn never() -> Self {
+        Self { delay: Delay::Never, healthy_after: Duration::from_secs(10), max_rounds: None }
+    }
+
+    /// The wait grows back from its beginning only after a connection was ready for so long:
+    /// one that is accepted and kicked at once is no success. Default 10 s.
+    pub const fn healthy_after(mut self, spell: Duration) -> Self {
+        self.healthy_after = spell;
+        self
+    }
+
+    /// Gives up after so many rounds (all endpoints tried) without a healthy connection. Default:
+    /// never.
+    pub const fn max_rounds(mut self, rounds: u32) -> Self {
+        self.max_rounds = Some(rounds);
+        self
+    }
+
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+        if let Delay::Backoff { base, cap } = self.delay
+            && (base.is_zero() || cap < base)
+        {
+            return Err(ConfigError::Conflict {
+                field: "reconnect",
+                why: "base must be more than nothing and at most cap",
+            });
+        }
+        if self.max_rounds == Some(0) {
+            return Err(ConfigError::OutOfRange { field: "max_rounds", value: 0, must: "at least 1" });
+        }
+        Ok(())
+    }
+
+    /// The wait after `rounds` rounds without health (from 1). `None`: give up.
+    pub(crate) fn wait(&self, rounds: u32, random: &mut SplitMix64) -> Option<Duration> {
+        if self.max_rounds.is_some_and(|max| rounds >= max) {
+            return None;
+        }
+        match self.delay {
+            Delay::Never => None,
+            Delay::Fixed(delay) => Some(delay),
+            Delay::Backoff { base, cap } => {
+                let bound = base.saturating_mul(1 << rounds.saturating_sub(1).min(30)).min(cap);
+                let nanos = u64::try_from(bound.as_nanos()).unwrap_or(u64::MAX);
+                Some(Duration::from_nanos(random.below(nanos.saturating_add(1))))
+            }
+        }
+    }
+}
+
+impl Default for ReconnectPolicy {
+    fn default() -> Self {
+        Self::backoff(Duration::from_millis(100), Duration::from_secs(30))
+    }
+}
+
+/// A small generator for jitter (Steele, Lea, Flood 2014). Not for secrets.
+#[derive(Clone, Debug)]
+pub(crate) struct SplitMix64(u64);
+
+impl SplitMix64 {
+    pub(crate) const fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// Between 0 and `bound` - 1 (0 if there is nothing below the bound). The bias of the
+    /// multiplication is below one in four billion for waits of seconds.
+    fn below(&mut self, bound: u64) -> u64 {
+        let product = u128::from(self.next()) * u128::from(bound);
+        u64::try_from(product >> 64).unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_are_jittered_between_nothing_and_a_doubling_bound() {
+        let policy = ReconnectPolicy::default();
+        let mut random = SplitMix64::new(7);
+        for rounds in 1..40 {
+            let bound = Duration::from_millis(100 << (rounds - 1).min(20)).min(Duration::from_secs(30));
+            let waits: alloc::vec::Vec<_> =
+                (0..200).map(|_| policy.wait(rounds, &mut random).unwrap()).collect();
+            assert!(waits.iter().all(|wait| *wait <= bound));
+            assert!(waits.iter().any(|wait| *wait < bound / 4), "jitter reaches low");
+            assert!(waits.iter().any(|wait| *wait > bound / 4 * 3), "jitter reaches high");
+        }
+    }
+
+    #[test]
+    fn policies_that_cannot_work_are_refused() {
+        assert!(ReconnectPolicy::backoff(Duration::ZERO, Duration::from_secs(1)).check().is_err());
+        assert!(ReconnectPolicy::fixed(Duration::ZERO).check().is_ok());
+        assert!(ReconnectPolicy::default().max_rounds(0).check().is_err());
+        assert_eq!(ReconnectPolicy::never().wait(1, &mut SplitMix64::new(0)), None);
+    }
+}

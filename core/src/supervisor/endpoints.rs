@@ -1,0 +1,106 @@
+//! What a user names, and the addresses it stands for.
+
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::fmt;
+use core::net::SocketAddr;
+use core::str::FromStr;
+
+use crate::error::ConfigError;
+
+/// Most addresses tried for one name.
+const MAX_ADDRESSES: usize = 64;
+
+/// A place to connect to.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum Endpoint {
+    /// An address.
+    Address(SocketAddr),
+    /// A name, looked up at every attempt.
+    Name {
+        /// The host's name.
+        host: String,
+        /// The port.
+        port: u16,
+    },
+}
+
+impl FromStr for Endpoint {
+    type Err = ConfigError;
+
+    /// `1.2.3.4:5`, `[::1]:80` or `host:port`, with or without `tcp://` before it.
+    fn from_str(text: &str) -> Result<Self, ConfigError> {
+        let plain = text.strip_prefix("tcp://").unwrap_or(text);
+        if let Ok(address) = plain.parse() {
+            return Ok(Self::Address(address));
+        }
+        let wrong = || ConfigError::Address(text.to_string());
+        let (host, port) = plain.rsplit_once(':').ok_or_else(wrong)?;
+        let port = port.parse().map_err(|_| wrong())?;
+        let is_name = !host.is_empty() && !host.contains(|c: char| c.is_whitespace() || "[]:/@".contains(c));
+        if !is_name {
+            return Err(wrong());
+        }
+        Ok(Self::Name { host: host.to_string(), port })
+    }
+}
+
+impl From<SocketAddr> for Endpoint {
+    fn from(address: SocketAddr) -> Self {
+        Self::Address(address)
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(f),
+            Self::Name { host, port } => write!(f, "{host}:{port}"),
+        }
+    }
+}
+
+/// The order to try addresses in: families take turns, the first answer's family first
+/// (RFC 8305, section 4).
+pub(super) fn interleave(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
+    let Some(first) = addresses.first() else { return Vec::new() };
+    let (mut same, mut other): (Vec<SocketAddr>, Vec<SocketAddr>) =
+        addresses.iter().copied().partition(|address| address.is_ipv6() == first.is_ipv6());
+    same.reverse();
+    other.reverse();
+    let mut ordered = Vec::with_capacity(addresses.len().min(MAX_ADDRESSES));
+    while ordered.len() < MAX_ADDRESSES {
+        match (same.pop(), other.pop()) {
+            (None, None) => break,
+            (a, b) => ordered.extend(a.into_iter().chain(b)),
+        }
+    }
+    ordered.truncate(MAX_ADDRESSES);
+    ordered
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_and_names_are_told_apart() {
+        assert!(matches!("127.0.0.1:80".parse(), Ok(Endpoint::Address(_))));
+        assert!(matches!("[::1]:80".parse(), Ok(Endpoint::Address(_))));
+        assert!(matches!("tcp://[::1]:80".parse(), Ok(Endpoint::Address(_))));
+        let name = Endpoint::Name { host: "example.org".into(), port: 5 };
+        assert_eq!("example.org:5".parse(), Ok(name));
+        for wrong in ["", "host", ":80", "host:", "host:99999", "::1:x", "a b:1", "http://host:80"] {
+            assert_eq!(wrong.parse::<Endpoint>(), Err(ConfigError::Address(wrong.to_string())), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn families_take_turns() {
+        let parse = |list: &[&str]| list.iter().map(|a| a.parse().unwrap()).collect::<Vec<SocketAddr>>();
+        let given = parse(&["[::1]:1", "[::2]:1", "[::3]:1", "1.1.1.1:1", "2.2.2.2:1"]);
+        let wanted = parse(&["[::1]:1", "1.1.1.1:1", "[::2]:1", "2.2.2.2:1", "[::3]:1"]);
+        assert_eq!(interleave(&given), wanted);
+    }
+}

@@ -1,0 +1,184 @@
+//! Who waits for room, in order of arrival.
+
+use alloc::collections::VecDeque;
+
+/// A place in a waiting line.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Ticket(pub(crate) u64);
+
+/// What [`Ticket`] holders learn when they ask.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Turn {
+    /// Not yet; the token is kept and handed out when that changes.
+    Waiting,
+    /// It is your turn: try again now. The ticket is used up.
+    Granted,
+    /// The deadline passed. The ticket is used up.
+    Expired,
+    /// The link was closed. The ticket is used up.
+    Closed,
+}
+
+#[derive(Debug)]
+enum Entry<T> {
+    Waiting(T),
+    Granted,
+    Expired,
+    Closed,
+    Gone,
+}
+
+/// A FIFO of waiting callers. `T` is whatever wakes one.
+#[derive(Debug)]
+pub(crate) struct Waiters<T> {
+    /// Ticket of the front entry.
+    base: u64,
+    entries: VecDeque<Entry<T>>,
+    waiting: usize,
+    granted: usize,
+}
+
+impl<T> Waiters<T> {
+    pub(crate) fn new() -> Self {
+        Self { base: 0, entries: VecDeque::new(), waiting: 0, granted: 0 }
+    }
+
+    /// How many wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting
+    }
+
+    /// How many were told that it is their turn and have not come back yet.
+    pub(crate) fn granted(&self) -> usize {
+        self.granted
+    }
+
+    pub(crate) fn join(&mut self, token: T) -> Ticket {
+        self.waiting += 1;
+        self.entries.push_back(Entry::Waiting(token));
+        Ticket(self.base + self.entries.len() as u64 - 1)
+    }
+
+    fn index(&self, ticket: Ticket) -> Option<usize> {
+        let index = usize::try_from(ticket.0.checked_sub(self.base)?).ok()?;
+        (index < self.entries.len()).then_some(index)
+    }
+
+    pub(crate) fn is_waiting(&self, ticket: Ticket) -> bool {
+        self.index(ticket).is_some_and(|index| matches!(self.entries[index], Entry::Waiting(_)))
+    }
+
+    /// Gives the turn to whoever waits longest; the caller wakes it by the token.
+    pub(crate) fn grant_one(&mut self) -> Option<T> {
+        let entry = self.entries.iter_mut().find(|entry| matches!(entry, Entry::Waiting(_)))?;
+        let Entry::Waiting(token) = core::mem::replace(entry, Entry::Granted) else { return None };
+        self.waiting -= 1;
+        self.granted += 1;
+        Some(token)
+    }
+
+    /// The deadline of `ticket` passed.
+    pub(crate) fn expire(&mut self, ticket: Ticket) -> Option<T> {
+        let index = self.index(ticket)?;
+        if !matches!(self.entries[index], Entry::Waiting(_)) {
+            return None;
+        }
+        let Entry::Waiting(token) = core::mem::replace(&mut self.entries[index], Entry::Expired) else {
+            return None;
+        };
+        self.waiting -= 1;
+        Some(token)
+    }
+
+    /// Nobody's turn will come any more; `wake` gets every waiting token.
+    pub(crate) fn close(&mut self, mut wake: impl FnMut(T)) {
+        for entry in &mut self.entries {
+            if let Entry::Waiting(_) = entry
+                && let Entry::Waiting(token) = core::mem::replace(entry, Entry::Closed)
+            {
+                self.waiting -= 1;
+                wake(token);
+            }
+        }
+    }
+
+    /// Asks for `ticket`; a token is made and kept only while it has to wait.
+    pub(crate) fn poll(&mut self, ticket: Ticket, token: impl FnOnce() -> T) -> Turn {
+        let Some(index) = self.index(ticket) else { return Turn::Closed };
+        let turn = match &mut self.entries[index] {
+            Entry::Waiting(old) => {
+                *old = token();
+                return Turn::Waiting;
+            }
+            Entry::Granted => {
+                self.granted -= 1;
+                Turn::Granted
+            }
+            Entry::Expired => Turn::Expired,
+            Entry::Closed | Entry::Gone => Turn::Closed,
+        };
+        self.remove(index);
+        turn
+    }
+
+    /// The holder of `ticket` went away. True if it had the turn, which is free again.
+    pub(crate) fn leave(&mut self, ticket: Ticket) -> bool {
+        let Some(index) = self.index(ticket) else { return false };
+        let had_turn = match self.entries[index] {
+            Entry::Waiting(_) => {
+                self.waiting -= 1;
+                false
+            }
+            Entry::Granted => {
+                self.granted -= 1;
+                true
+            }
+            _ => false,
+        };
+        self.remove(index);
+        had_turn
+    }
+
+    fn remove(&mut self, index: usize) {
+        self.entries[index] = Entry::Gone;
+        while matches!(self.entries.front(), Some(Entry::Gone)) {
+            self.entries.pop_front();
+            self.base += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn turns_go_round_in_order_and_a_turn_given_up_is_known() {
+        let mut waiters = Waiters::new();
+        let (a, b, c) = (waiters.join('a'), waiters.join('b'), waiters.join('c'));
+        assert_eq!(waiters.poll(a, || 'A'), Turn::Waiting);
+        assert_eq!(waiters.grant_one(), Some('A'));
+        assert_eq!(waiters.grant_one(), Some('b'));
+        assert!(waiters.leave(a), "a had the turn and gave it up");
+        assert_eq!(waiters.poll(b, || 'b'), Turn::Granted);
+        assert_eq!(waiters.expire(c), Some('c'));
+        assert_eq!(waiters.expire(c), None);
+        assert_eq!(waiters.poll(c, || 'c'), Turn::Expired);
+        assert!(waiters.entries.is_empty());
+        assert_eq!((waiters.waiting(), waiters.granted()), (0, 0));
+    }
+
+    #[test]
+    fn closing_wakes_everybody() {
+        let mut waiters = Waiters::new();
+        let a = waiters.join(1);
+        let b = waiters.join(2);
+        let mut woken = alloc::vec::Vec::new();
+        waiters.close(|token| woken.push(token));
+        assert_eq!(woken, [1, 2]);
+        assert_eq!(waiters.poll(b, || 0), Turn::Closed);
+        assert!(!waiters.leave(a));
+        assert!(waiters.entries.is_empty());
+    }
+}

@@ -1,0 +1,47 @@
+//! What happens with what comes in.
+
+use std::net::SocketAddr;
+use std::task::Waker;
+
+use bowline_core::error::Disconnect;
+use bowline_core::machine::Machine;
+use bowline_core::supervisor::Epoch;
+
+use crate::shared::LazyGuard;
+use crate::sync::Arc;
+use crate::Shared;
+
+/// Whether an event was taken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Flow {
+    /// Taken: the next one, please.
+    Continue,
+    /// There is no room for it: it comes again when the machine says so.
+    Refuse,
+}
+
+/// The application's side of a machine: what it does with each event.
+///
+/// Runs on the task or thread that reads the socket, without the lock.
+pub trait Application<M: Machine<Token = Waker>>: Send + Sync + 'static {
+    /// What it keeps per connection.
+    type Session: Send;
+
+    /// A connection is there (its handshake may not be done).
+    fn connected(&self, shared: &Arc<Shared<M>>, epoch: Epoch, remote: Option<SocketAddr>) -> Self::Session;
+
+    /// Something came in. `access` may hold the lock; release it before calling into user code.
+    ///
+    /// # Errors
+    /// Why the connection has to be closed.
+    fn event(
+        &self,
+        session: &mut Self::Session,
+        reader: &mut M::Reader,
+        access: &mut LazyGuard<'_, M>,
+        event: M::Event<'_>,
+    ) -> Result<Flow, Disconnect>;
+
+    /// The connection is gone and the machine knows.
+    fn disconnected(&self, session: Self::Session, cause: &Disconnect);
+}

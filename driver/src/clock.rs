@@ -1,0 +1,32 @@
+//! The process's clock, in the core's terms.
+
+use std::sync::OnceLock;
+use std::time::Instant as StdInstant;
+
+use bowline_core::time::Instant;
+
+fn origin() -> StdInstant {
+    static ORIGIN: OnceLock<StdInstant> = OnceLock::new();
+    // A second back, so that no time the process knows lies before the origin.
+    *ORIGIN.get_or_init(|| {
+        let now = StdInstant::now();
+        now.checked_sub(std::time::Duration::from_secs(1)).unwrap_or(now)
+    })
+}
+
+/// The time now.
+#[must_use]
+pub fn now() -> Instant {
+    let nanos = StdInstant::now().saturating_duration_since(origin()).as_nanos();
+    Instant::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+}
+
+/// The same point in time in the standard library's terms.
+#[must_use]
+pub fn to_std(at: Instant) -> StdInstant {
+    let offset = std::time::Duration::from_nanos(at.as_nanos());
+    // Beyond what the clock can say: far enough that nobody waits for it.
+    origin()
+        .checked_add(offset)
+        .unwrap_or_else(|| StdInstant::now() + std::time::Duration::from_secs(86_400 * 365))
+}

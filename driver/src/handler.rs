@@ -1,0 +1,408 @@
+//! Handlers: what users do with what comes in.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::task::Waker;
+use std::time::Duration;
+
+use bowline_core::body::{Body, Payload};
+use bowline_core::error::{CastError, Disconnect, Failure, Status};
+use bowline_core::frame::{Framing, Meta};
+use bowline_core::link::{CastOptions, Inbound, InboundState, Incoming, Queued};
+use bytes::Bytes;
+
+use crate::peer::{Peer, PeerId};
+
+/// A message as it lies in the receive buffer, for inline handlers.
+pub type MessageRef<'b> = Incoming<'b>;
+/// A request as it lies in the receive buffer, for inline handlers.
+pub type RequestRef<'b> = Incoming<'b>;
+
+type OnPeer<F> = Box<dyn Fn(&Peer<F>) + Send + Sync>;
+type OnMessage<F> = Box<dyn Fn(&Context<'_, F>, MessageRef<'_>) + Send + Sync>;
+type OnDisconnect<F> = Box<dyn Fn(&Peer<F>, &Disconnect) + Send + Sync>;
+type InlineRequest<F> =
+    Box<dyn Fn(&Context<'_, F>, RequestRef<'_>, &mut ReplyBuf<'_>) -> Result<(), Failure> + Send + Sync>;
+
+/// What a link does with what comes in.
+pub struct Handlers<F: Framing> {
+    pub(crate) on_connect: Option<OnPeer<F>>,
+    pub(crate) on_message: Option<OnMessage<F>>,
+    pub(crate) on_disconnect: Option<OnDisconnect<F>>,
+    pub(crate) on_request: OnRequest<F>,
+}
+
+/// The two kinds of request handler.
+pub(crate) enum OnRequest<F: Framing> {
+    None,
+    Inline(InlineRequest<F>),
+    Ordinary(Box<dyn Ordinary<F>>),
+}
+
+/// Starts handling a request that may take its time: as a task, or on a pool of threads. Answers
+/// through [`Request::finish`].
+pub trait Ordinary<F: Framing>: Send + Sync + 'static {
+    /// Takes the request over.
+    fn start(&self, request: Request<F>);
+}
+
+impl<F: Framing> fmt::Debug for Handlers<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handlers").finish_non_exhaustive()
+    }
+}
+
+impl<F: Framing> Default for Handlers<F> {
+    fn default() -> Self {
+        Self { on_connect: None, on_message: None, on_disconnect: None, on_request: OnRequest::None }
+    }
+}
+
+impl<F: Framing> Handlers<F> {
+    /// Called when a connection is ready.
+    pub fn on_connect(&mut self, f: impl Fn(&Peer<F>) + Send + Sync + 'static) {
+        self.on_connect = Some(Box::new(f));
+    }
+
+    /// Called inline for every message that wants no answer.
+    pub fn on_message(&mut self, f: impl Fn(&Context<'_, F>, MessageRef<'_>) + Send + Sync + 'static) {
+        self.on_message = Some(Box::new(f));
+    }
+
+    /// Called when a connection that was ready has ended.
+    pub fn on_disconnect(&mut self, f: impl Fn(&Peer<F>, &Disconnect) + Send + Sync + 'static) {
+        self.on_disconnect = Some(Box::new(f));
+    }
+
+    /// Called inline for every request.
+    pub fn on_request_inline(
+        &mut self,
+        f: impl Fn(&Context<'_, F>, RequestRef<'_>, &mut ReplyBuf<'_>) -> Result<(), Failure>
+        + Send
+        + Sync
+        + 'static,
+    ) {
+        self.on_request = OnRequest::Inline(Box::new(f));
+    }
+
+    /// Handles every request by something that may take its time.
+    pub fn on_request(&mut self, ordinary: impl Ordinary<F>) {
+        self.on_request = OnRequest::Ordinary(Box::new(ordinary));
+    }
+}
+
+/// What an inline handler may do besides answering: nothing that waits.
+#[derive(Debug)]
+pub struct Context<'a, F: Framing> {
+    peer: &'a Peer<F>,
+}
+
+impl<'a, F: Framing> Context<'a, F> {
+    pub(crate) fn new(peer: &'a Peer<F>) -> Self {
+        Self { peer }
+    }
+
+    /// Who sent it. Clone it to push to it later; calling it and waiting from within an inline
+    /// handler would wait for the very task that is to read the reply.
+    #[must_use]
+    pub fn peer(&self) -> &'a Peer<F> {
+        self.peer
+    }
+
+    /// Who sent it, by number.
+    #[must_use]
+    pub fn peer_id(&self) -> PeerId {
+        self.peer.id()
+    }
+
+    /// The other end's address.
+    #[must_use]
+    pub fn remote_addr(&self) -> Option<SocketAddr> {
+        self.peer.remote_addr()
+    }
+
+    /// Queues a message to the sender if there is room.
+    ///
+    /// # Errors
+    /// See [`Peer::try_cast`].
+    pub fn try_cast<'p>(&self, method: u32, payload: impl Into<Payload<'p>>) -> Result<Queued, CastError> {
+        self.peer.try_cast(method, payload)
+    }
+
+    /// [`try_cast`](Self::try_cast) with options, such as the Seq of a tcpstream message.
+    ///
+    /// # Errors
+    /// See [`Peer::try_cast`].
+    pub fn try_cast_with<'p>(
+        &self,
+        options: &CastOptions,
+        payload: impl Into<Payload<'p>>,
+    ) -> Result<Queued, CastError> {
+        self.peer.try_cast_with(options, payload)
+    }
+}
+
+/// Where an inline handler writes its answer: straight into what goes to the socket.
+#[derive(Debug)]
+pub struct ReplyBuf<'a> {
+    out: &'a mut Vec<u8>,
+    start: usize,
+}
+
+impl<'a> ReplyBuf<'a> {
+    pub(crate) fn new(out: &'a mut Vec<u8>) -> Self {
+        let start = out.len();
+        Self { out, start }
+    }
+
+    /// Appends bytes to the answer.
+    #[inline]
+    pub fn extend_from_slice(&mut self, bytes: &[u8]) {
+        self.out.extend_from_slice(bytes);
+    }
+
+    /// The answer so far.
+    #[must_use]
+    pub fn as_slice(&self) -> &[u8] {
+        &self.out[self.start..]
+    }
+
+    /// Empties the answer.
+    pub fn clear(&mut self) {
+        self.out.truncate(self.start);
+    }
+}
+
+impl std::io::Write for ReplyBuf<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A request that may take its time.
+#[derive(Debug)]
+pub struct Request<F: Framing> {
+    peer: Peer<F>,
+    inbound: Inbound,
+    meta: Meta,
+    extensions: Option<Box<[u8]>>,
+    body: Body,
+}
+
+impl<F: Framing> Request<F> {
+    pub(crate) fn new(peer: Peer<F>, inbound: Inbound, incoming: &Incoming<'_>) -> Self {
+        Self {
+            peer,
+            inbound,
+            meta: incoming.meta,
+            extensions: (!incoming.extensions.is_empty()).then(|| incoming.extensions.into()),
+            body: Body::copy_from(incoming.body),
+        }
+    }
+
+    /// Who asks.
+    #[must_use]
+    pub fn peer(&self) -> &Peer<F> {
+        &self.peer
+    }
+
+    /// Method id (message type on tcpstream).
+    #[must_use]
+    pub fn method(&self) -> u32 {
+        self.meta.method
+    }
+
+    /// Call id on the wire (Seq on tcpstream).
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.meta.id
+    }
+
+    /// The caller's attempt number, from 1; 0 where the framing carries none.
+    #[must_use]
+    pub fn attempt(&self) -> u8 {
+        self.meta.attempt
+    }
+
+    /// Time the caller had left when it asked.
+    #[must_use]
+    pub fn remaining(&self) -> Option<Duration> {
+        self.meta.remaining_ms.map(|ms| Duration::from_millis(u64::from(ms)))
+    }
+
+    /// Encoded extensions, where there are any.
+    #[must_use]
+    pub fn extensions(&self) -> &[u8] {
+        self.extensions.as_deref().unwrap_or_default()
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub fn body(&self) -> &Body {
+        &self.body
+    }
+
+    /// The bytes, taken.
+    #[must_use]
+    pub fn into_body(self) -> Body {
+        self.body
+    }
+
+    /// Whether the answer is not wanted any more: the caller gave up, its deadline passed, or its
+    /// connection ended.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        Handling { peer: self.peer.clone(), inbound: self.inbound }.is_cancelled(None)
+    }
+
+    /// Takes the right to answer later, from anywhere; return [`Responder::later`] from the
+    /// handler then.
+    #[must_use]
+    pub fn responder(&self) -> Responder<F> {
+        Responder { handling: Some(self.handling()) }
+    }
+
+    /// For whoever runs the handler: how to answer once it returns.
+    #[must_use]
+    pub fn handling(&self) -> Handling<F> {
+        Handling { peer: self.peer.clone(), inbound: self.inbound }
+    }
+}
+
+/// A request being handled, as whoever runs its handler sees it.
+#[derive(Debug)]
+pub struct Handling<F: Framing> {
+    peer: Peer<F>,
+    inbound: Inbound,
+}
+
+impl<F: Framing> Handling<F> {
+    /// Whether the answer is not wanted any more; keeps `waker` for when that changes.
+    #[must_use]
+    pub fn is_cancelled(&self, waker: Option<Waker>) -> bool {
+        let inbound = self.inbound;
+        self.peer.0.shared.with(|link| link.poll_inbound(inbound, waker)) == InboundState::Unwanted
+    }
+
+    /// What the handler returned.
+    pub fn finish(&self, result: Result<Answer, Failure>) {
+        let answer = match result {
+            Ok(Answer(AnswerKind::Later)) => return,
+            Ok(Answer(AnswerKind::Now(bytes))) => Ok(Payload::Owned(bytes)),
+            Err(failure) => Err(failure),
+        };
+        self.answer(answer);
+    }
+
+    /// The handler panicked.
+    pub fn panicked(&self) {
+        self.answer(Err(Failure::new(Status::PANICKED, "the handler panicked")));
+    }
+
+    fn answer(&self, answer: Result<Payload<'_>, Failure>) {
+        let inbound = self.inbound;
+        self.peer.0.shared.with(|link| link.answer(inbound, answer));
+    }
+}
+
+/// What an ordinary handler returns.
+#[derive(Debug)]
+pub struct Answer(AnswerKind);
+
+#[derive(Debug)]
+enum AnswerKind {
+    Now(Bytes),
+    Later,
+}
+
+impl From<Vec<u8>> for Answer {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(AnswerKind::Now(bytes.into()))
+    }
+}
+
+impl From<Bytes> for Answer {
+    fn from(bytes: Bytes) -> Self {
+        Self(AnswerKind::Now(bytes))
+    }
+}
+
+impl From<Body> for Answer {
+    fn from(body: Body) -> Self {
+        Self(AnswerKind::Now(body.into_bytes()))
+    }
+}
+
+impl From<String> for Answer {
+    fn from(text: String) -> Self {
+        text.into_bytes().into()
+    }
+}
+
+impl From<&'static str> for Answer {
+    fn from(text: &'static str) -> Self {
+        Bytes::from_static(text.as_bytes()).into()
+    }
+}
+
+impl From<&'static [u8]> for Answer {
+    fn from(bytes: &'static [u8]) -> Self {
+        Bytes::from_static(bytes).into()
+    }
+}
+
+impl From<()> for Answer {
+    fn from((): ()) -> Self {
+        Bytes::new().into()
+    }
+}
+
+/// The right to answer a request later, from anywhere, once.
+///
+/// Dropped without an answer, it tells the caller so ([`Status::NO_ANSWER`]).
+#[derive(Debug)]
+#[must_use = "a responder that is dropped answers with a failure"]
+pub struct Responder<F: Framing> {
+    handling: Option<Handling<F>>,
+}
+
+impl<F: Framing> Responder<F> {
+    /// What the handler returns to say that this responder will answer.
+    #[must_use]
+    pub fn later(&self) -> Answer {
+        Answer(AnswerKind::Later)
+    }
+
+    /// Whether the answer is not wanted any more.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.handling.as_ref().is_none_or(|handling| handling.is_cancelled(None))
+    }
+
+    /// Answers.
+    pub fn reply<'a>(mut self, payload: impl Into<Payload<'a>>) {
+        if let Some(handling) = self.handling.take() {
+            handling.answer(Ok(payload.into()));
+        }
+    }
+
+    /// Answers with a failure.
+    pub fn fail(mut self, failure: impl Into<Failure>) {
+        if let Some(handling) = self.handling.take() {
+            handling.answer(Err(failure.into()));
+        }
+    }
+}
+
+impl<F: Framing> Drop for Responder<F> {
+    fn drop(&mut self) {
+        if let Some(handling) = self.handling.take() {
+            handling.answer(Err(Failure::new(Status::NO_ANSWER, "no answer")));
+        }
+    }
+}

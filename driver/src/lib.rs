@@ -1,0 +1,32 @@
+//! The half of a Bowline runtime adapter that needs no runtime.
+//!
+//! [`Shared`] is a machine behind its lock, with whoever has to be woken. [`pump::Pump`] drives
+//! one connection over a [`runtime::Socket`]; [`dial`] keeps one connection after another;
+//! [`Client`], [`Peer`] and [`Server`] are the handles users hold. A runtime crate supplies
+//! sockets, timers and tasks ([`runtime::Runtime`]) and decides nothing about the protocol; a
+//! protocol supplies a [`Machine`](bowline_core::machine::Machine) and an
+//! [`Application`](app::Application) and knows nothing of runtimes.
+#![forbid(unsafe_code)]
+
+pub mod app;
+pub mod call;
+pub mod client;
+pub mod clock;
+pub mod dial;
+pub mod error;
+pub mod handler;
+pub mod link_app;
+pub mod peer;
+pub mod pump;
+pub mod runtime;
+pub mod server;
+pub mod shared;
+pub mod sync;
+
+pub use app::{Application, Flow};
+pub use client::{Client, ClientBuilder, Messages};
+pub use error::{BindError, ClosedError, ConnectError, RuntimeMissing};
+pub use handler::{Answer, Context, MessageRef, ReplyBuf, Request, RequestRef, Responder};
+pub use peer::{Peer, PeerId};
+pub use server::{Server, ServerBuilder};
+pub use shared::{LazyGuard, Shared};

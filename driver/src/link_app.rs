@@ -1,0 +1,174 @@
+//! What a link does with its events: handlers, or the queue of received messages.
+
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::task::Waker;
+
+use bowline_core::error::{Disconnect, Failure, Status};
+use bowline_core::frame::Framing;
+use bowline_core::link::{Event, Incoming, Link, Reader};
+use bowline_core::machine::Access;
+use bowline_core::supervisor::Epoch;
+
+use crate::app::{Application, Flow};
+use crate::handler::{Context, Handlers, OnRequest, ReplyBuf, Request};
+use crate::peer::{Peer, SharedLink};
+use crate::shared::LazyGuard;
+use crate::sync::Arc;
+use crate::clock;
+
+/// The application of a message link.
+#[derive(Debug)]
+pub struct LinkApp<F: Framing> {
+    peer: Peer<F>,
+    handlers: Arc<Handlers<F>>,
+    /// Messages without a handler go to the receive queue (clients) or are dropped and counted
+    /// (servers, where nobody could receive from a peer they do not know).
+    keep_messages: bool,
+}
+
+impl<F: Framing> LinkApp<F> {
+    /// The application of `peer`'s link.
+    #[must_use]
+    pub fn new(peer: Peer<F>, handlers: Arc<Handlers<F>>, keep_messages: bool) -> Self {
+        Self { peer, handlers, keep_messages }
+    }
+
+    fn message(
+        &self,
+        access: &mut LazyGuard<'_, Link<F, Waker>>,
+        incoming: Incoming<'_>,
+    ) -> Flow {
+        match &self.handlers.on_message {
+            Some(on_message) => {
+                access.release();
+                let context = Context::new(&self.peer);
+                let called = catch_unwind(AssertUnwindSafe(|| on_message(&context, incoming)));
+                if called.is_err() {
+                    access.machine().note_failure(Status::PANICKED);
+                }
+                Flow::Continue
+            }
+            None if self.keep_messages => {
+                if access.machine().enqueue_received(&incoming) {
+                    Flow::Continue
+                } else {
+                    Flow::Refuse
+                }
+            }
+            None => {
+                access.machine().drop_message();
+                Flow::Continue
+            }
+        }
+    }
+
+    fn request(
+        &self,
+        reader: &mut Reader<F>,
+        access: &mut LazyGuard<'_, Link<F, Waker>>,
+        incoming: Incoming<'_>,
+    ) -> Result<Flow, Disconnect> {
+        match &self.handlers.on_request {
+            OnRequest::Inline(handler) => {
+                access.release();
+                let context = Context::new(&self.peer);
+                let answered = reader.answer_with(incoming.id(), |out| {
+                    let mut reply = ReplyBuf::new(out);
+                    let call = AssertUnwindSafe(|| handler(&context, incoming, &mut reply));
+                    catch_unwind(call).unwrap_or_else(|_| {
+                        Err(Failure::new(Status::PANICKED, "the handler panicked"))
+                    })
+                });
+                if answered.is_err() {
+                    reader.note_unanswered(access, incoming.id());
+                }
+                Ok(Flow::Continue)
+            }
+            OnRequest::Ordinary(handler) => {
+                let now = clock::now();
+                let link = access.machine();
+                let Some(inbound) = link.open_inbound(now, incoming.id(), incoming.remaining())? else {
+                    return Ok(Flow::Refuse);
+                };
+                access.release();
+                let request = Request::new(self.peer.clone(), inbound, &incoming);
+                let handling = request.handling();
+                let started = catch_unwind(AssertUnwindSafe(|| handler.start(request)));
+                if started.is_err() {
+                    handling.panicked();
+                }
+                Ok(Flow::Continue)
+            }
+            OnRequest::None => {
+                // Where a failure cannot be said, the request may be a plain message to its
+                // receiver: it carries a number, that is all.
+                if !access.machine().profile().error_reply {
+                    return Ok(self.message(access, incoming));
+                }
+                let failure = Failure::new(Status::NO_HANDLER, "no handler for requests");
+                if reader.fail(incoming.id(), &failure).is_err() {
+                    reader.note_unanswered(access, incoming.id());
+                }
+                Ok(Flow::Continue)
+            }
+        }
+    }
+}
+
+/// What a link keeps per connection.
+#[derive(Debug)]
+pub struct LinkSession {
+    ready: bool,
+}
+
+impl<F: Framing> Application<Link<F, Waker>> for LinkApp<F> {
+    type Session = LinkSession;
+
+    fn connected(
+        &self,
+        _: &Arc<SharedLink<F>>,
+        _: Epoch,
+        remote: Option<SocketAddr>,
+    ) -> LinkSession {
+        self.peer.set_remote(remote);
+        LinkSession { ready: false }
+    }
+
+    fn event(
+        &self,
+        session: &mut LinkSession,
+        reader: &mut Reader<F>,
+        access: &mut LazyGuard<'_, Link<F, Waker>>,
+        event: Event<'_>,
+    ) -> Result<Flow, Disconnect> {
+        match event {
+            Event::Ready => {
+                session.ready = true;
+                if let Some(on_connect) = &self.handlers.on_connect {
+                    access.release();
+                    let called = catch_unwind(AssertUnwindSafe(|| on_connect(&self.peer)));
+                    if called.is_err() {
+                        access.machine().note_failure(Status::PANICKED);
+                    }
+                }
+                Ok(Flow::Continue)
+            }
+            Event::Message(incoming) => Ok(self.message(access, incoming)),
+            Event::Request(incoming) => self.request(reader, access, incoming),
+            _ => Ok(Flow::Continue),
+        }
+    }
+
+    fn disconnected(&self, session: LinkSession, cause: &Disconnect) {
+        if session.ready
+            && let Some(on_disconnect) = &self.handlers.on_disconnect
+        {
+            let called = catch_unwind(AssertUnwindSafe(|| on_disconnect(&self.peer, cause)));
+            if called.is_err() {
+                self.peer.shared().with(|link| link.note_failure(Status::PANICKED));
+            }
+        }
+    }
+}
+

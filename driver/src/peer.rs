@@ -1,0 +1,207 @@
+//! A link's other side, as handlers see it.
+
+use std::net::SocketAddr;
+use std::task::Waker;
+use std::time::Duration;
+
+use bowline_core::body::Payload;
+use bowline_core::error::{CastError, Disconnect};
+use bowline_core::frame::Framing;
+use bowline_core::link::{CallOptions, CastOptions, Counters, Link, Queued, State};
+use bowline_core::machine::Machine;
+
+use crate::call::{Call, Cast, NextEvent, Receive, Starting};
+use crate::sync::{Arc, AtomicU64, Mutex, Ordering};
+use crate::{Shared, clock};
+
+/// Numbers the peers of a process.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct PeerId(pub u64);
+
+impl PeerId {
+    pub(crate) fn next() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// A link's machine behind its lock.
+pub type SharedLink<F> = Shared<Link<F, Waker>>;
+
+#[derive(Debug)]
+pub(crate) struct PeerInner<F: Framing> {
+    pub(crate) shared: Arc<SharedLink<F>>,
+    pub(crate) id: PeerId,
+    pub(crate) linger: Duration,
+    pub(crate) call_timeout: Duration,
+    pub(crate) remote: Mutex<Option<SocketAddr>>,
+}
+
+/// The other side of a link: what a handler answers to, calls back, or keeps to push to later.
+///
+/// Cheap to clone. Holding one keeps nothing open: when its connection ends (on the accepting
+/// side) or its [`Client`](crate::Client) is dropped, its methods say so.
+#[derive(Debug)]
+pub struct Peer<F: Framing>(pub(crate) Arc<PeerInner<F>>);
+
+impl<F: Framing> Clone for Peer<F> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<F: Framing> Peer<F> {
+    pub(crate) fn new(link: Link<F, Waker>, linger: Duration) -> Self {
+        let call_timeout = link.call_timeout();
+        Self(Arc::new(PeerInner {
+            shared: Arc::new(Shared::new(link)),
+            id: PeerId::next(),
+            linger,
+            call_timeout,
+            remote: Mutex::new(None),
+        }))
+    }
+
+    /// The machine behind its lock, for whoever drives it.
+    #[must_use]
+    pub fn shared(&self) -> &Arc<SharedLink<F>> {
+        &self.0.shared
+    }
+
+    /// Its number, unique in this process.
+    #[must_use]
+    pub fn id(&self) -> PeerId {
+        self.0.id
+    }
+
+    /// The address of the other end of the present connection, or of the last.
+    #[must_use]
+    pub fn remote_addr(&self) -> Option<SocketAddr> {
+        *self.0.remote.lock()
+    }
+
+    pub(crate) fn set_remote(&self, remote: Option<SocketAddr>) {
+        if remote.is_some() {
+            *self.0.remote.lock() = remote;
+        }
+    }
+
+    /// Where the link stands.
+    #[must_use]
+    pub fn state(&self) -> State {
+        self.0.shared.with(|link| link.state())
+    }
+
+    /// Numbers since the link was made.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        self.0.shared.with(|link| *link.counters())
+    }
+
+    /// Why the last connection ended, if one did.
+    #[must_use]
+    pub fn last_disconnect(&self) -> Option<Disconnect> {
+        self.0.shared.with(|link| link.last_disconnect().cloned())
+    }
+
+    /// Calls the peer's `method` with the default deadline.
+    ///
+    /// # Errors
+    /// See [`CallError`](bowline_core::error::CallError), whose `outcome()` says what became of
+    /// the request.
+    ///
+    /// # Cancel safety
+    /// Dropping the future frees the call's slot and tells the peer; a late reply is counted.
+    pub fn call<'a>(&self, method: u32, payload: impl Into<Payload<'a>>) -> Call<'a, F> {
+        self.call_with(CallOptions::new(method), payload)
+    }
+
+    /// [`call`](Self::call) with options.
+    pub fn call_with<'a>(&self, options: CallOptions, payload: impl Into<Payload<'a>>) -> Call<'a, F> {
+        Call::new(self.start_call(options, payload))
+    }
+
+    /// Begins a call and returns as soon as its request is queued, which is at once unless the
+    /// link is at a limit. Many calls can be under way from one task or thread so.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call), as far as they show before the request is queued.
+    ///
+    /// # Cancel safety
+    /// Dropping the future before it is ready makes no call.
+    pub fn start_call<'a>(
+        &self,
+        options: CallOptions,
+        payload: impl Into<Payload<'a>>,
+    ) -> Starting<'a, F> {
+        Starting::new(self.clone(), options, payload.into())
+    }
+
+    /// Queues a message that wants no answer; waits for room in the write queue if its policy is
+    /// to block. Queued is not written: see the link's events for what is dropped.
+    ///
+    /// # Errors
+    /// See [`CastError`], which carries the message back.
+    ///
+    /// # Cancel safety
+    /// Dropping the future before it is ready casts nothing.
+    pub fn cast<'a>(&self, method: u32, payload: impl Into<Payload<'a>>) -> Cast<'a, F> {
+        self.cast_with(CastOptions::new(method), payload)
+    }
+
+    /// [`cast`](Self::cast) with options.
+    pub fn cast_with<'a>(&self, options: CastOptions, payload: impl Into<Payload<'a>>) -> Cast<'a, F> {
+        Cast::new(self.clone(), options, payload.into())
+    }
+
+    /// [`cast`](Self::cast) that never waits: inline handlers may use it.
+    ///
+    /// # Errors
+    /// As [`cast`](Self::cast), and when there is no room now.
+    pub fn try_cast<'a>(&self, method: u32, payload: impl Into<Payload<'a>>) -> Result<Queued, CastError> {
+        self.try_cast_with(&CastOptions::new(method), payload)
+    }
+
+    /// [`try_cast`](Self::try_cast) with options.
+    ///
+    /// # Errors
+    /// As [`try_cast`](Self::try_cast).
+    pub fn try_cast_with<'a>(
+        &self,
+        options: &CastOptions,
+        payload: impl Into<Payload<'a>>,
+    ) -> Result<Queued, CastError> {
+        // A cast looks at no clock: nothing in it depends on the time.
+        self.0.shared.with(|link| link.cast(Default::default(), options, payload.into()))
+    }
+
+    /// The next received message that no `on_message` took.
+    ///
+    /// # Errors
+    /// The link is closed and everything received was taken.
+    ///
+    /// # Cancel safety
+    /// A message is taken only when the future is ready: dropping it loses nothing.
+    pub fn receive(&self) -> Receive<F> {
+        Receive::new(self.clone())
+    }
+
+    /// The next [`LinkEvent`](bowline_core::link::LinkEvent). The queue is bounded; unread, its
+    /// oldest are dropped and counted.
+    ///
+    /// # Errors
+    /// The link is closed and every event was taken.
+    ///
+    /// # Cancel safety
+    /// As [`receive`](Self::receive).
+    pub fn next_event(&self) -> NextEvent<F> {
+        NextEvent::new(self.clone())
+    }
+
+    /// Begins to close the link: what is under way is finished, for at most the configured
+    /// linger; nothing new is taken. Does not wait.
+    pub fn begin_close(&self) {
+        let linger = self.0.linger;
+        self.0.shared.with(|link| link.close(clock::now(), linger));
+    }
+}

@@ -1,0 +1,401 @@
+//! One connection: reads, writes and keeps the time until it ends.
+
+use std::net::SocketAddr;
+use std::task::{Context, Poll, Waker};
+
+use bowline_core::Batch;
+use bowline_core::error::Disconnect;
+use bowline_core::machine::{Ending, Machine, Next};
+use bowline_core::recv_buf::RecvBuf;
+use bowline_core::supervisor::Epoch;
+use bowline_core::time::Instant;
+
+use crate::app::{Application, Flow};
+use crate::error::disconnect;
+use crate::runtime::{Socket, Timer};
+use crate::shared::{Step, write_batch};
+use crate::sync::Arc;
+use crate::{Shared, clock};
+
+/// Rounds of reading and writing before other tasks get their turn.
+const ROUNDS: u32 = 32;
+/// Bytes of the peer's thrown away while its end of the stream is waited for, per turn.
+const DISCARD: usize = 16 * 1024;
+
+/// The reading side of a connection, whoever drives it: parser, buffer, application.
+///
+/// [`Pump`] polls it on async runtimes; a thread owns one on blocking ones.
+pub struct Intake<M: Machine<Token = Waker>, A: Application<M>> {
+    shared: Arc<Shared<M>>,
+    app: Arc<A>,
+    session: A::Session,
+    reader: M::Reader,
+    buf: RecvBuf,
+    tokens: Vec<Waker>,
+}
+
+impl<M: Machine<Token = Waker>, A: Application<M>> std::fmt::Debug for Intake<M, A> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Intake").field("buf", &self.buf.capacity()).finish_non_exhaustive()
+    }
+}
+
+impl<M: Machine<Token = Waker>, A: Application<M>> Intake<M, A> {
+    /// Tells the machine and the application of a new connection.
+    pub fn connect(
+        shared: &Arc<Shared<M>>,
+        app: &Arc<A>,
+        epoch: Epoch,
+        remote: Option<SocketAddr>,
+    ) -> Self {
+        let reader = shared.with(|machine| machine.handle_connected(clock::now(), epoch));
+        let session = app.connected(shared, epoch, remote);
+        Self {
+            shared: Arc::clone(shared),
+            app: Arc::clone(app),
+            session,
+            reader,
+            buf: RecvBuf::new(),
+            tokens: Vec::new(),
+        }
+    }
+
+    /// Room to read into.
+    pub fn spare(&mut self) -> &mut [u8] {
+        self.buf.spare()
+    }
+
+    /// `n` bytes were read into [`spare`](Self::spare) (0: only resume after a pause). Handles
+    /// all there is. False: the machine takes nothing more for now.
+    ///
+    /// # Errors
+    /// The peer broke the protocol.
+    pub fn filled(&mut self, n: usize) -> Result<bool, Disconnect> {
+        if n > 0 {
+            self.buf.filled(n);
+        }
+        let now = clock::now();
+        let Self { shared, app, session, reader, buf, tokens } = self;
+        let mut guard = shared.lazy(tokens);
+        M::begin_input(reader, &mut guard, now, n);
+        let all = loop {
+            let event = match M::next_event(reader, &mut guard, now, buf) {
+                Ok(Next::Event(event)) => event,
+                Ok(Next::NeedData) => break true,
+                Ok(Next::Paused) => break false,
+                Err(error) => {
+                    M::end_input(reader, &mut guard, now, buf);
+                    return Err(error.into());
+                }
+            };
+            match app.event(session, reader, &mut guard, event)? {
+                Flow::Continue => {}
+                Flow::Refuse => {
+                    M::refuse(reader, buf);
+                    break false;
+                }
+            }
+        };
+        M::end_input(reader, &mut guard, now, buf);
+        Ok(all)
+    }
+
+    /// The peer ended its stream: why the connection is over.
+    pub fn end_of_stream(&mut self) -> Disconnect {
+        match M::handle_eof(&mut self.reader, &self.buf) {
+            Ok(()) => Disconnect::PeerClosed,
+            Err(error) => error.into(),
+        }
+    }
+
+    /// The connection is over. `lent` is the batch that was being written.
+    pub fn disconnect(self, lent: Option<Batch>, cause: &Disconnect) {
+        self.shared.set_socket(None);
+        self.shared.with(|machine| machine.handle_disconnected(clock::now(), lent, cause.clone()));
+        self.app.disconnected(self.session, cause);
+    }
+
+    /// Gives the receive buffer back while it is empty.
+    pub fn release_memory(&mut self) {
+        self.buf.release_if_empty();
+    }
+}
+
+/// Drives one connection on an async runtime. Poll it from one task only.
+pub struct Pump<M: Machine<Token = Waker>, A: Application<M>, S: Socket> {
+    shared: Arc<Shared<M>>,
+    socket: Arc<S>,
+    /// Gone once the connection is over.
+    intake: Option<Intake<M, A>>,
+    batch: Option<Batch>,
+    /// The machine takes no input for now.
+    paused: bool,
+    lingering: Option<(Instant, Disconnect)>,
+    fresh: bool,
+}
+
+impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> std::fmt::Debug for Pump<M, A, S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pump").field("paused", &self.paused).finish_non_exhaustive()
+    }
+}
+
+impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
+    /// A connection over `socket`.
+    pub fn new(shared: &Arc<Shared<M>>, app: &Arc<A>, socket: S, epoch: Epoch) -> Self {
+        let remote = socket.peer_addr().ok();
+        let socket = Arc::new(socket);
+        let intake = Intake::connect(shared, app, epoch, remote);
+        shared.set_socket(Some(Arc::clone(&socket) as _));
+        Self {
+            shared: Arc::clone(shared),
+            socket,
+            intake: Some(intake),
+            batch: None,
+            paused: false,
+            lingering: None,
+            fresh: true,
+        }
+    }
+
+    /// Works until there is nothing to do. Ready, once, when the connection is over; the machine
+    /// and the application know it then.
+    pub fn poll<T: Timer>(&mut self, cx: &mut Context<'_>, timer: &mut T) -> Poll<Disconnect> {
+        let Some(mut intake) = self.intake.take() else { return Poll::Ready(Disconnect::LocalClose) };
+        let worked = if self.lingering.is_some() {
+            self.linger(cx, timer, &mut intake)
+        } else {
+            self.work(cx, timer, &mut intake)
+        };
+        match worked {
+            Poll::Pending => {
+                self.intake = Some(intake);
+                Poll::Pending
+            }
+            Poll::Ready(cause) => {
+                intake.disconnect(self.batch.take(), &cause);
+                Poll::Ready(cause)
+            }
+        }
+    }
+
+    /// Ends the connection from outside.
+    pub fn abort(&mut self, cause: &Disconnect) {
+        if let Some(intake) = self.intake.take() {
+            intake.disconnect(self.batch.take(), cause);
+        }
+    }
+
+    fn work<T: Timer>(
+        &mut self,
+        cx: &mut Context<'_>,
+        timer: &mut Alarm<T>,
+        intake: &mut Intake<M, A>,
+    ) -> Poll<Disconnect> {
+        self.shared.awake();
+        if std::mem::take(&mut self.fresh)
+            && let Err(cause) = self.take_input(intake, 0)
+        {
+            return Poll::Ready(cause);
+        }
+        for _ in 0..ROUNDS {
+            let now = clock::now();
+            let (ending, paused) = self.shared.with(|machine| {
+                if machine.poll_timeout().is_some_and(|(at, _)| at <= now) {
+                    machine.handle_timeout(now);
+                }
+                (machine.poll_ending(now), machine.is_paused())
+            });
+            match ending {
+                None => {}
+                Some(Ending::Graceful { wait, cause }) if self.batch.is_none() => {
+                    if self.socket.shutdown_write().is_err() {
+                        return Poll::Ready(cause);
+                    }
+                    self.lingering = Some((now + wait, cause));
+                    return self.linger(cx, timer, intake);
+                }
+                Some(Ending::Graceful { .. }) => {}
+                Some(Ending::Abort(cause)) => return Poll::Ready(cause),
+                Some(_) => return Poll::Ready(Disconnect::LocalClose),
+            }
+            if self.paused && !paused {
+                self.paused = false;
+                if let Err(cause) = self.take_input(intake, 0) {
+                    return Poll::Ready(cause);
+                }
+            }
+            let read = match self.read(cx, intake) {
+                Ok(read) => read,
+                Err(cause) => return Poll::Ready(cause),
+            };
+            match self.write(cx, now) {
+                Err(cause) => return Poll::Ready(cause),
+                Ok(Written::More) => continue,
+                Ok(Written::Sleep(_)) if read => continue,
+                Ok(Written::Sleep(at)) => {
+                    if !sleep(cx, timer, at) {
+                        return Poll::Pending;
+                    }
+                }
+            }
+        }
+        // Others want to run too.
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn take_input(&mut self, intake: &mut Intake<M, A>, n: usize) -> Result<(), Disconnect> {
+        self.paused = !intake.filled(n)?;
+        Ok(())
+    }
+
+    /// Reads once. True: there may be more.
+    fn read(&mut self, cx: &mut Context<'_>, intake: &mut Intake<M, A>) -> Result<bool, Disconnect> {
+        if self.paused {
+            return Ok(false);
+        }
+        loop {
+            match self.socket.read_now(intake.spare()) {
+                Ok(0) => return Err(intake.end_of_stream()),
+                Ok(n) => {
+                    self.take_input(intake, n)?;
+                    return Ok(true);
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                    match self.socket.poll_readable(cx) {
+                        Poll::Ready(Ok(())) => {}
+                        Poll::Ready(Err(error)) => return Err(disconnect(&error)),
+                        Poll::Pending => return Ok(false),
+                    }
+                }
+                Err(error) => return Err(disconnect(&error)),
+            }
+        }
+    }
+
+    /// Writes until there is nothing to write or the socket takes no more.
+    fn write(&mut self, cx: &mut Context<'_>, now: Instant) -> Result<Written, Disconnect> {
+        let mut written = 0;
+        loop {
+            let mut batch = match self.batch.take() {
+                Some(batch) => batch,
+                None => match self.shared.begin_write_or_sleep(now, cx.waker()) {
+                    Step::Write(batch) => batch,
+                    Step::Again => return Ok(Written::More),
+                    Step::Sleep(at) => return Ok(Written::Sleep(at)),
+                },
+            };
+            let before = batch.written();
+            match write_batch(&*self.socket, &mut batch) {
+                Ok(true) => {
+                    written += batch.len();
+                    let more = self.shared.with(|machine| machine.end_write(now, batch));
+                    // Reading gets its turn even if the writers never stop.
+                    if more && written >= 4 * DISCARD * 4 {
+                        return Ok(Written::More);
+                    }
+                }
+                Ok(false) => {
+                    let progress = batch.written() > before;
+                    self.batch = Some(batch);
+                    if progress {
+                        self.shared.with(|machine| machine.handle_progress(now));
+                    }
+                    match self.socket.poll_writable(cx) {
+                        Poll::Ready(Ok(())) => {}
+                        Poll::Ready(Err(error)) => return Err(disconnect(&error)),
+                        Poll::Pending => {
+                            return Ok(match self.shared.sleep_attendant(cx.waker()) {
+                                Ok(at) => Written::Sleep(at),
+                                Err(()) => Written::More,
+                            });
+                        }
+                    }
+                }
+                Err(error) => {
+                    self.batch = Some(batch);
+                    return Err(disconnect(&error));
+                }
+            }
+        }
+    }
+
+    /// Our side is done and said so: waits for the peer's end of the stream.
+    fn linger<T: Timer>(
+        &mut self,
+        cx: &mut Context<'_>,
+        timer: &mut Alarm<T>,
+        intake: &mut Intake<M, A>,
+    ) -> Poll<Disconnect> {
+        let Some((deadline, cause)) = self.lingering.clone() else { return Poll::Pending };
+        let mut discarded = 0;
+        loop {
+            let room = intake.spare();
+            match self.socket.read_now(room) {
+                Ok(0) => return Poll::Ready(cause),
+                Ok(n) => {
+                    discarded += n;
+                    if discarded >= DISCARD {
+                        cx.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                    match self.socket.poll_readable(cx) {
+                        Poll::Ready(Ok(())) => {}
+                        Poll::Ready(Err(_)) => return Poll::Ready(cause),
+                        Poll::Pending => break,
+                    }
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(_) => return Poll::Ready(cause),
+            }
+        }
+        if clock::now() >= deadline || sleep(cx, timer, Some(deadline)) {
+            return Poll::Ready(cause);
+        }
+        Poll::Pending
+    }
+}
+
+enum Written {
+    /// Look again at everything.
+    More,
+    /// Nothing to do until woken, or that time.
+    Sleep(Option<Instant>),
+}
+
+/// Sets the timer. True: the time has come already.
+fn sleep<T: Timer>(cx: &mut Context<'_>, timer: &mut Alarm<T>, at: Option<Instant>) -> bool {
+    at.is_some_and(|at| timer.poll(cx, at))
+}
+
+/// A timer that is left alone while it fires early enough: setting one costs more than waking
+/// once too early.
+#[derive(Debug)]
+pub struct Alarm<T> {
+    timer: T,
+    armed: Option<Instant>,
+}
+
+impl<T: Timer> Alarm<T> {
+    /// An alarm that is not set.
+    pub fn new(timer: T) -> Self {
+        Self { timer, armed: None }
+    }
+
+    /// Wakes the task at `at` or somewhat before. True: it is time to look.
+    pub fn poll(&mut self, cx: &mut Context<'_>, at: Instant) -> bool {
+        if self.armed.is_none_or(|armed| armed > at) {
+            self.timer.reset(clock::to_std(at));
+            self.armed = Some(at);
+        }
+        let expired = self.timer.poll_expired(cx).is_ready();
+        if expired {
+            self.armed = None;
+        }
+        expired
+    }
+}

@@ -1,0 +1,275 @@
+//! A machine behind its lock, and whoever has to be woken when it changes.
+
+use std::io::{self, IoSlice};
+use std::task::Waker;
+
+use bowline_core::Batch;
+use bowline_core::machine::{Access, Machine, Wake};
+use bowline_core::time::Instant;
+
+use crate::sync::{Arc, Mutex, MutexGuard};
+
+/// Most slices that one write takes.
+pub const MAX_SLICES: usize = 16;
+
+/// Writes without waiting: what a caller needs to write a lone call itself.
+pub trait WriteNow: Send + Sync + 'static {
+    /// Writes what the socket takes at once.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] if it takes nothing now; others when the socket failed.
+    fn write_now(&self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
+}
+
+/// A machine that many hold: the handles of users, and whoever drives it.
+///
+/// Everything goes through [`with`](Self::with): it takes the lock, lets a closure work on the
+/// machine, and after unlocking wakes whoever the machine wants woken.
+#[derive(Debug)]
+pub struct Shared<M: Machine<Token = Waker>> {
+    state: Mutex<State<M>>,
+}
+
+struct State<M> {
+    machine: M,
+    /// Wakes whoever writes. Registered under the lock in which there was nothing to write.
+    writer: Option<Waker>,
+    /// Wakes whoever reads and watches the time.
+    attendant: Option<Waker>,
+    /// A wake that came while nobody was registered.
+    missed: Wake,
+    socket: Option<Arc<dyn WriteNow>>,
+}
+
+impl<M> std::fmt::Debug for State<M> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("State").field("missed", &self.missed).finish_non_exhaustive()
+    }
+}
+
+impl<M: Machine<Token = Waker>> Shared<M> {
+    /// Puts `machine` behind a lock.
+    #[must_use]
+    pub fn new(machine: M) -> Self {
+        let state =
+            State { machine, writer: None, attendant: None, missed: Wake::default(), socket: None };
+        Self { state: Mutex::new(state) }
+    }
+
+    /// Works on the machine under the lock, then wakes whoever it wants woken.
+    pub fn with<R>(&self, f: impl FnOnce(&mut M) -> R) -> R {
+        let mut state = self.state.lock();
+        let result = f(&mut state.machine);
+        let mut tokens = Vec::new();
+        let wakers = settle(&mut state, &mut tokens);
+        drop(state);
+        wake(wakers, &mut tokens);
+        result
+    }
+
+    /// A guard that takes the lock at first use.
+    pub fn lazy<'a>(&'a self, tokens: &'a mut Vec<Waker>) -> LazyGuard<'a, M> {
+        LazyGuard { shared: self, guard: None, tokens }
+    }
+
+    /// Registers who is woken to write, unless a wake came since the last time. True if it is to
+    /// go on at once.
+    pub fn sleep_writer(&self, waker: &Waker) -> bool {
+        let mut state = self.state.lock();
+        if std::mem::take(&mut state.missed.write) {
+            return true;
+        }
+        register(&mut state.writer, waker);
+        false
+    }
+
+    /// Lends the next batch, or registers the driver that both writes and attends to be woken.
+    /// The same lock covers seeing that there is nothing and registering.
+    pub fn begin_write_or_sleep(&self, now: Instant, waker: &Waker) -> Step {
+        let mut state = self.state.lock();
+        if let Some(batch) = state.machine.begin_write(now) {
+            drop(state);
+            return Step::Write(batch);
+        }
+        // A missed call to write was for what is not there any more.
+        if std::mem::take(&mut state.missed).attend {
+            return Step::Again;
+        }
+        register(&mut state.writer, waker);
+        register(&mut state.attendant, waker);
+        let timeout = state.machine.poll_timeout().map(|(at, _)| at);
+        Step::Sleep(timeout)
+    }
+
+    /// Registers who attends, unless a wake came since the last time (then `Err`). Tells when it
+    /// has to come by itself.
+    pub fn sleep_attendant(&self, waker: &Waker) -> Result<Option<Instant>, ()> {
+        let mut state = self.state.lock();
+        if std::mem::take(&mut state.missed.attend) {
+            return Err(());
+        }
+        register(&mut state.attendant, waker);
+        Ok(state.machine.poll_timeout().map(|(at, _)| at))
+    }
+
+    /// The driver is awake: it need not be woken until it sleeps again.
+    pub fn awake(&self) {
+        let mut state = self.state.lock();
+        state.writer = None;
+        state.attendant = None;
+    }
+
+    /// The socket that lone calls may be written to by their callers; `None` when it is gone.
+    pub fn set_socket(&self, socket: Option<Arc<dyn WriteNow>>) {
+        self.state.lock().socket = socket;
+    }
+
+    /// As [`with`](Self::with), and if `f` says so, writes what it queued from the caller's own
+    /// thread, without waiting, instead of waking the driver: for lone calls it saves a hop. What
+    /// the socket does not take at once is left to the driver.
+    pub fn with_inline<R>(&self, now: Instant, f: impl FnOnce(&mut M) -> (R, bool)) -> R {
+        let mut state = self.state.lock();
+        let (result, inline) = f(&mut state.machine);
+        let mut tokens = Vec::new();
+        let lent = match (inline, &state.socket) {
+            (true, Some(socket)) => {
+                let socket = Arc::clone(socket);
+                state.machine.begin_write(now).map(|batch| (socket, batch))
+            }
+            _ => None,
+        };
+        let Some((socket, mut batch)) = lent else {
+            let wakers = settle(&mut state, &mut tokens);
+            drop(state);
+            wake(wakers, &mut tokens);
+            return result;
+        };
+        // Whoever writes was to be woken for what is written here.
+        let Wake { attend, .. } = state.machine.take_wake();
+        drop(state);
+        let written = matches!(write_batch(&*socket, &mut batch), Ok(true));
+        let mut state = self.state.lock();
+        let more = state.machine.end_write(now, batch);
+        let mut wakers = settle(&mut state, &mut tokens);
+        if more || !written {
+            // A socket that failed or is full is the driver's to deal with.
+            wakers[0] = state.writer.take().or(wakers[0].take());
+            state.missed.write |= wakers[0].is_none();
+        }
+        if attend && wakers[1].is_none() {
+            wakers[1] = state.attendant.take();
+            state.missed.attend |= wakers[1].is_none();
+        }
+        drop(state);
+        wake(wakers, &mut tokens);
+        result
+    }
+}
+
+/// What the driver does next.
+#[derive(Debug)]
+pub enum Step {
+    /// Write this.
+    Write(Batch),
+    /// Somebody called meanwhile: look again.
+    Again,
+    /// Nothing: the waker is registered; come back by itself at that time.
+    Sleep(Option<Instant>),
+}
+
+/// Writes as much of the batch as the socket takes at once. True: all of it.
+///
+/// # Errors
+/// The socket failed; not `WouldBlock`, which is `Ok(false)`.
+pub fn write_batch(socket: &dyn WriteNow, batch: &mut Batch) -> io::Result<bool> {
+    while !batch.is_done() {
+        let wrote = {
+            let mut slices = [&[][..]; MAX_SLICES];
+            let filled = batch.slices(&mut slices);
+            let io_slices = slices.map(IoSlice::new);
+            match socket.write_now(&io_slices[..filled]) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(n) => n,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            }
+        };
+        batch.wrote(wrote);
+    }
+    Ok(true)
+}
+
+fn register(slot: &mut Option<Waker>, waker: &Waker) {
+    match slot {
+        Some(old) => old.clone_from(waker),
+        None => *slot = Some(waker.clone()),
+    }
+}
+
+/// Takes out, under the lock, whoever is to be woken after it.
+fn settle<M: Machine<Token = Waker>>(
+    state: &mut State<M>,
+    tokens: &mut Vec<Waker>,
+) -> [Option<Waker>; 2] {
+    state.machine.take_tokens(tokens);
+    let Wake { write, attend } = state.machine.take_wake();
+    let mut wakers = [None, None];
+    if write {
+        wakers[0] = state.writer.take();
+        state.missed.write |= wakers[0].is_none();
+    }
+    if attend {
+        wakers[1] = state.attendant.take();
+        state.missed.attend |= wakers[1].is_none();
+    }
+    wakers
+}
+
+fn wake(wakers: [Option<Waker>; 2], tokens: &mut Vec<Waker>) {
+    let [first, second] = wakers;
+    let same = matches!((&first, &second), (Some(first), Some(second)) if first.will_wake(second));
+    if let Some(waker) = first {
+        waker.wake();
+    }
+    if let Some(waker) = second
+        && !same
+    {
+        waker.wake();
+    }
+    for token in tokens.drain(..) {
+        token.wake();
+    }
+}
+
+/// The way to the machine for whoever reads: the lock is taken at the first use, kept over a run
+/// of replies, and let go of before application code runs.
+#[derive(Debug)]
+pub struct LazyGuard<'a, M: Machine<Token = Waker>> {
+    shared: &'a Shared<M>,
+    guard: Option<MutexGuard<'a, State<M>>>,
+    tokens: &'a mut Vec<Waker>,
+}
+
+impl<M: Machine<Token = Waker>> LazyGuard<'_, M> {
+    /// Lets go of the lock, if it is held, and wakes whoever waits.
+    pub fn release(&mut self) {
+        if let Some(mut state) = self.guard.take() {
+            let wakers = settle(&mut state, self.tokens);
+            drop(state);
+            wake(wakers, self.tokens);
+        }
+    }
+}
+
+impl<M: Machine<Token = Waker>> Access<M> for LazyGuard<'_, M> {
+    fn machine(&mut self) -> &mut M {
+        &mut self.guard.get_or_insert_with(|| self.shared.state.lock()).machine
+    }
+}
+
+impl<M: Machine<Token = Waker>> Drop for LazyGuard<'_, M> {
+    fn drop(&mut self) {
+        self.release();
+    }
+}
