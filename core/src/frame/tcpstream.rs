@@ -101,13 +101,20 @@ impl Tcpstream {
 }
 
 #[inline]
+fn field<const SIZE: usize>(header: &[u8; HEADER], at: usize) -> [u8; SIZE] {
+    let mut bytes = [0; SIZE];
+    bytes.copy_from_slice(&header[at..at + SIZE]);
+    bytes
+}
+
+#[inline]
 fn magic(header: &[u8; HEADER]) -> u16 {
-    u16::from_be_bytes([header[0], header[1]])
+    u16::from_be_bytes(field(header, 0))
 }
 
 #[inline]
 fn length(header: &[u8; HEADER]) -> u32 {
-    u32::from_be_bytes([header[2], header[3], header[4], header[5]])
+    u32::from_be_bytes(field(header, 2))
 }
 
 #[cold]
@@ -153,11 +160,10 @@ impl Framing for Tcpstream {
         if unread.len() < end {
             return Ok(Step::Need(end));
         }
-        let [.., a, b, c, d, e, f, g, h, i, j, k, l] = *header;
         let meta = Meta {
             kind: Kind::Numbered,
-            id: u64::from_be_bytes([a, b, c, d, e, f, g, h]),
-            method: u32::from_be_bytes([i, j, k, l]),
+            id: u64::from_be_bytes(field(header, 6)),
+            method: u32::from_be_bytes(field(header, 14)),
             ..Meta::default()
         };
         Ok(Step::Frame { meta, extensions: 0..0, body: HEADER..end, consumed: end })
