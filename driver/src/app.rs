@@ -7,9 +7,9 @@ use bowline_core::error::Disconnect;
 use bowline_core::machine::Machine;
 use bowline_core::supervisor::Epoch;
 
+use crate::Shared;
 use crate::shared::LazyGuard;
 use crate::sync::Arc;
-use crate::Shared;
 
 /// Whether an event was taken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -281,6 +281,12 @@ pub struct Handling<F: Framing> {
     inbound: Inbound,
 }
 
+impl<F: Framing> Clone for Handling<F> {
+    fn clone(&self) -> Self {
+        Self { peer: self.peer.clone(), inbound: self.inbound }
+    }
+}
+
 impl<F: Framing> Handling<F> {
     /// Whether the answer is not wanted any more; keeps `waker` for when that changes.
     #[must_use]

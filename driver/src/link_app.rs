@@ -11,11 +11,11 @@ use bowline_core::machine::Access;
 use bowline_core::supervisor::Epoch;
 
 use crate::app::{Application, Flow};
+use crate::clock;
 use crate::handler::{Context, Handlers, OnRequest, ReplyBuf, Request};
 use crate::peer::{Peer, SharedLink};
 use crate::shared::LazyGuard;
 use crate::sync::Arc;
-use crate::clock;
 
 /// The application of a message link.
 #[derive(Debug)]
@@ -34,11 +34,7 @@ impl<F: Framing> LinkApp<F> {
         Self { peer, handlers, keep_messages }
     }
 
-    fn message(
-        &self,
-        access: &mut LazyGuard<'_, Link<F, Waker>>,
-        incoming: Incoming<'_>,
-    ) -> Flow {
+    fn message(&self, access: &mut LazyGuard<'_, Link<F, Waker>>, incoming: Incoming<'_>) -> Flow {
         match &self.handlers.on_message {
             Some(on_message) => {
                 access.release();
@@ -76,9 +72,8 @@ impl<F: Framing> LinkApp<F> {
                 let answered = reader.answer_with(incoming.id(), |out| {
                     let mut reply = ReplyBuf::new(out);
                     let call = AssertUnwindSafe(|| handler(&context, incoming, &mut reply));
-                    catch_unwind(call).unwrap_or_else(|_| {
-                        Err(Failure::new(Status::PANICKED, "the handler panicked"))
-                    })
+                    catch_unwind(call)
+                        .unwrap_or_else(|_| Err(Failure::new(Status::PANICKED, "the handler panicked")))
                 });
                 if answered.is_err() {
                     reader.note_unanswered(access, incoming.id());
@@ -125,12 +120,7 @@ pub struct LinkSession {
 impl<F: Framing> Application<Link<F, Waker>> for LinkApp<F> {
     type Session = LinkSession;
 
-    fn connected(
-        &self,
-        _: &Arc<SharedLink<F>>,
-        _: Epoch,
-        remote: Option<SocketAddr>,
-    ) -> LinkSession {
+    fn connected(&self, _: &Arc<SharedLink<F>>, _: Epoch, remote: Option<SocketAddr>) -> LinkSession {
         self.peer.set_remote(remote);
         LinkSession { ready: false }
     }
@@ -171,4 +161,3 @@ impl<F: Framing> Application<Link<F, Waker>> for LinkApp<F> {
         }
     }
 }
-

@@ -129,11 +129,7 @@ impl<F: Framing> Peer<F> {
     ///
     /// # Cancel safety
     /// Dropping the future before it is ready makes no call.
-    pub fn start_call<'a>(
-        &self,
-        options: CallOptions,
-        payload: impl Into<Payload<'a>>,
-    ) -> Starting<'a, F> {
+    pub fn start_call<'a>(&self, options: CallOptions, payload: impl Into<Payload<'a>>) -> Starting<'a, F> {
         Starting::new(self.clone(), options, payload.into())
     }
 

@@ -42,12 +42,7 @@ impl<M: Machine<Token = Waker>, A: Application<M>> std::fmt::Debug for Intake<M,
 
 impl<M: Machine<Token = Waker>, A: Application<M>> Intake<M, A> {
     /// Tells the machine and the application of a new connection.
-    pub fn connect(
-        shared: &Arc<Shared<M>>,
-        app: &Arc<A>,
-        epoch: Epoch,
-        remote: Option<SocketAddr>,
-    ) -> Self {
+    pub fn connect(shared: &Arc<Shared<M>>, app: &Arc<A>, epoch: Epoch, remote: Option<SocketAddr>) -> Self {
         let reader = shared.with(|machine| machine.handle_connected(clock::now(), epoch));
         let session = app.connected(shared, epoch, remote);
         Self {
@@ -81,23 +76,21 @@ impl<M: Machine<Token = Waker>, A: Application<M>> Intake<M, A> {
         let all = loop {
             let event = match M::next_event(reader, &mut guard, now, buf) {
                 Ok(Next::Event(event)) => event,
-                Ok(Next::NeedData) => break true,
-                Ok(Next::Paused) => break false,
-                Err(error) => {
-                    M::end_input(reader, &mut guard, now, buf);
-                    return Err(error.into());
-                }
+                Ok(Next::NeedData) => break Ok(true),
+                Ok(Next::Paused) => break Ok(false),
+                Err(error) => break Err(error.into()),
             };
-            match app.event(session, reader, &mut guard, event)? {
-                Flow::Continue => {}
-                Flow::Refuse => {
+            match app.event(session, reader, &mut guard, event) {
+                Ok(Flow::Continue) => {}
+                Ok(Flow::Refuse) => {
                     M::refuse(reader, buf);
-                    break false;
+                    break Ok(false);
                 }
+                Err(cause) => break Err(cause),
             }
         };
         M::end_input(reader, &mut guard, now, buf);
-        Ok(all)
+        all
     }
 
     /// The peer ended its stream: why the connection is over.
@@ -160,7 +153,7 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
 
     /// Works until there is nothing to do. Ready, once, when the connection is over; the machine
     /// and the application know it then.
-    pub fn poll<T: Timer>(&mut self, cx: &mut Context<'_>, timer: &mut T) -> Poll<Disconnect> {
+    pub fn poll<T: Timer>(&mut self, cx: &mut Context<'_>, timer: &mut Alarm<T>) -> Poll<Disconnect> {
         let Some(mut intake) = self.intake.take() else { return Poll::Ready(Disconnect::LocalClose) };
         let worked = if self.lingering.is_some() {
             self.linger(cx, timer, &mut intake)

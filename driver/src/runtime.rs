@@ -31,6 +31,12 @@ pub trait Socket: WriteNow {
     /// The runtime is going away.
     fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 
+    /// Applies options to it.
+    ///
+    /// # Errors
+    /// What the system said.
+    fn apply(&self, options: &SocketOptions) -> io::Result<()>;
+
     /// Ends the writing side.
     ///
     /// # Errors
@@ -93,10 +99,8 @@ pub trait Runtime: Sized + Send + Sync + 'static {
     ) -> impl Future<Output = io::Result<Self::Socket>> + Send + 'static;
 
     /// Looks a name up.
-    fn resolve(
-        host: String,
-        port: u16,
-    ) -> impl Future<Output = io::Result<Vec<SocketAddr>>> + Send + 'static;
+    fn resolve(host: String, port: u16)
+    -> impl Future<Output = io::Result<Vec<SocketAddr>>> + Send + 'static;
 
     /// Listens at `address`; accepted sockets get `options`.
     ///
@@ -112,10 +116,7 @@ pub trait Runtime: Sized + Send + Sync + 'static {
 ///
 /// # Errors
 /// What the system said.
-pub fn apply_options<'s>(
-    socket: impl Into<socket2::SockRef<'s>>,
-    options: &SocketOptions,
-) -> io::Result<()> {
+pub fn apply_options<'s>(socket: impl Into<socket2::SockRef<'s>>, options: &SocketOptions) -> io::Result<()> {
     let socket = socket.into();
     socket.set_tcp_nodelay(options.nodelay)?;
     if let Some(bytes) = options.send_buffer {
@@ -127,8 +128,7 @@ pub fn apply_options<'s>(
     if let Some(after) = options.keepalive {
         // Three probes a third of the time apart: dead after twice `after` at most.
         let interval = (after / 3).max(std::time::Duration::from_secs(1));
-        let keepalive =
-            socket2::TcpKeepalive::new().with_time(after).with_interval(interval).with_retries(3);
+        let keepalive = socket2::TcpKeepalive::new().with_time(after).with_interval(interval).with_retries(3);
         socket.set_tcp_keepalive(&keepalive)?;
     }
     #[cfg(target_os = "linux")]

@@ -51,8 +51,7 @@ impl<M: Machine<Token = Waker>> Shared<M> {
     /// Puts `machine` behind a lock.
     #[must_use]
     pub fn new(machine: M) -> Self {
-        let state =
-            State { machine, writer: None, attendant: None, missed: Wake::default(), socket: None };
+        let state = State { machine, writer: None, attendant: None, missed: Wake::default(), socket: None };
         Self { state: Mutex::new(state) }
     }
 
@@ -208,10 +207,7 @@ fn register(slot: &mut Option<Waker>, waker: &Waker) {
 }
 
 /// Takes out, under the lock, whoever is to be woken after it.
-fn settle<M: Machine<Token = Waker>>(
-    state: &mut State<M>,
-    tokens: &mut Vec<Waker>,
-) -> [Option<Waker>; 2] {
+fn settle<M: Machine<Token = Waker>>(state: &mut State<M>, tokens: &mut Vec<Waker>) -> [Option<Waker>; 2] {
     state.machine.take_tokens(tokens);
     let Wake { write, attend } = state.machine.take_wake();
     let mut wakers = [None, None];

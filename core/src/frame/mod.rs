@@ -272,7 +272,7 @@ impl Profile {
 /// assert_eq!(out, b"hello\n");
 /// assert_eq!(lines.next_frame(&out[..3]).unwrap(), Step::Need(4));
 /// ```
-pub trait Framing: Clone + Send + Sync + 'static {
+pub trait Framing: Clone + core::fmt::Debug + Send + Sync + 'static {
     /// What this framing can carry. Constant over the life of a value.
     fn profile(&self) -> Profile;
 
@@ -330,44 +330,4 @@ pub trait Framing: Clone + Send + Sync + 'static {
     fn set_remaining(&self, frame: &mut [u8], remaining_ms: u32) {
         let _ = (frame, remaining_ms);
     }
-}
-
-/// A limit on messages must be something, and what the wire can say.
-fn check_limit(bytes: usize, most: u64) -> Result<(), ConfigError> {
-    if bytes == 0 || bytes as u64 > most {
-        let value = bytes as u64;
-        return Err(ConfigError::OutOfRange {
-            field: "max_message",
-            value,
-            must: "at least 1 and what the framing can carry",
-        });
-    }
-    Ok(())
-}
-
-/// Checks the length of a body that begins at `body` (and goes on outside for `external` bytes);
-/// cuts `out` back to `mark` if it is too long.
-#[inline]
-fn check_body(
-    out: &mut Vec<u8>,
-    mark: usize,
-    body: usize,
-    external: usize,
-    max: usize,
-) -> Result<(), EncodeError> {
-    let len = out.len() - body + external;
-    if len > max {
-        out.truncate(mark);
-        return Err(EncodeError::TooLarge { len: len as u64, max: max as u64 });
-    }
-    Ok(())
-}
-
-/// Extensions travel on native links only; dropping them silently would lose what somebody sent.
-#[inline]
-fn check_no_extensions(extensions: &[u8]) -> Result<(), EncodeError> {
-    if extensions.is_empty() {
-        return Ok(());
-    }
-    Err(EncodeError::Unsupported { what: "extensions" })
 }

@@ -107,7 +107,8 @@ enum Key {
 ///     let mut carried = 0;
 ///     while let Some(mut batch) = from.begin_write(now) {
 ///         let mut slices = [&[][..]; 8];
-///         let bytes = slices[..batch.slices(&mut slices)].concat();
+///         let filled = batch.slices(&mut slices);
+///         let bytes = slices[..filled].concat();
 ///         to.spare()[..bytes.len()].copy_from_slice(&bytes);
 ///         to.filled(bytes.len());
 ///         batch.wrote(bytes.len());

@@ -1,0 +1,491 @@
+//! The accepting end: listens, and serves every connection.
+
+use std::future::Future;
+use std::io;
+use std::marker::PhantomData;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bowline_core::config::Config;
+use bowline_core::error::{ConfigError, Disconnect, Failure};
+use bowline_core::frame::Framing;
+use bowline_core::frame::native::Native;
+use bowline_core::link::{Link, Role};
+use bowline_core::machine::Machine;
+use bowline_core::supervisor::Epoch;
+
+use crate::clock;
+use crate::error::{BindError, RuntimeMissing};
+use crate::handler::{
+    Answer, Context as InlineContext, Handlers, Handling, MessageRef, Ordinary, ReplyBuf, Request, RequestRef,
+};
+use crate::link_app::LinkApp;
+use crate::peer::{Peer, PeerId};
+use crate::pump::{Alarm, Pump};
+use crate::runtime::{Listener, Runtime};
+use crate::sync::{Arc, Mutex};
+
+/// How long accepting pauses when the system has no room for another connection.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Listens for connections and serves each: bound first, served later.
+///
+/// Cheap to clone; all clones are one server. It serves until it is shut down, whether or not a
+/// clone is kept.
+pub struct Server<R: Runtime, F: Framing = Native> {
+    inner: Arc<Inner<R, F>>,
+}
+
+struct Inner<R: Runtime, F: Framing> {
+    listener: Mutex<Option<Arc<R::Listener>>>,
+    local: SocketAddr,
+    core: Arc<ServerCore<F>>,
+    options: bowline_core::config::SocketOptions,
+}
+
+impl<R: Runtime, F: Framing> Clone for Server<R, F> {
+    fn clone(&self) -> Self {
+        Self { inner: Arc::clone(&self.inner) }
+    }
+}
+
+impl<R: Runtime, F: Framing> std::fmt::Debug for Server<R, F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server").field("local", &self.inner.local).finish_non_exhaustive()
+    }
+}
+
+/// What a server is made of, whatever drives it: settings, handlers and who is connected.
+#[derive(Debug)]
+pub struct ServerCore<F: Framing> {
+    config: Config<F>,
+    handlers: Arc<Handlers<F>>,
+    state: Mutex<ServerState<F>>,
+}
+
+#[derive(Debug)]
+struct ServerState<F: Framing> {
+    peers: std::collections::HashMap<PeerId, Peer<F>>,
+    stopping: bool,
+    accept_errors: u64,
+    wakers: Vec<Waker>,
+}
+
+impl<F: Framing> ServerCore<F> {
+    /// Nobody is connected.
+    #[must_use]
+    pub fn new(config: Config<F>, handlers: Handlers<F>) -> Self {
+        let state = ServerState {
+            peers: std::collections::HashMap::new(),
+            stopping: false,
+            accept_errors: 0,
+            wakers: Vec::new(),
+        };
+        Self { config, handlers: Arc::new(handlers), state: Mutex::new(state) }
+    }
+
+    /// Its settings.
+    #[must_use]
+    pub fn config(&self) -> &Config<F> {
+        &self.config
+    }
+
+    /// A connection was accepted: its peer and application. `None` while stopping.
+    #[must_use]
+    pub fn accept(&self) -> Option<(Peer<F>, Arc<LinkApp<F>>)> {
+        let link = Link::new(self.config.clone(), Role::Accepting);
+        let peer = Peer::new(link, self.config.linger());
+        let app = Arc::new(LinkApp::new(peer.clone(), Arc::clone(&self.handlers), false));
+        let mut state = self.state.lock();
+        if state.stopping {
+            return None;
+        }
+        state.peers.insert(peer.id(), peer.clone());
+        Some((peer, app))
+    }
+
+    /// A connection is over.
+    pub fn gone(&self, id: PeerId) {
+        let mut state = self.state.lock();
+        state.peers.remove(&id);
+        let wakers = if state.peers.is_empty() { std::mem::take(&mut state.wakers) } else { Vec::new() };
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Who is connected.
+    #[must_use]
+    pub fn peers(&self) -> Vec<Peer<F>> {
+        self.state.lock().peers.values().cloned().collect()
+    }
+
+    /// Accepting one connection failed; the next may not.
+    pub fn accept_failed(&self) {
+        self.state.lock().accept_errors += 1;
+    }
+
+    /// Connections that could not be accepted.
+    #[must_use]
+    pub fn accept_errors(&self) -> u64 {
+        self.state.lock().accept_errors
+    }
+
+    /// Takes nothing new, and lets every connection finish.
+    pub fn begin_shutdown(&self) {
+        let mut state = self.state.lock();
+        state.stopping = true;
+        let wakers = std::mem::take(&mut state.wakers);
+        let peers: Vec<Peer<F>> = state.peers.values().cloned().collect();
+        drop(state);
+        peers.iter().for_each(Peer::begin_close);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Whether it is shutting down; keeps a waker for when that changes, or when the last
+    /// connection is gone.
+    pub fn poll_stopping(&self, waker: &Waker) -> bool {
+        let mut state = self.state.lock();
+        if !state.stopping {
+            keep(&mut state.wakers, waker);
+        }
+        state.stopping
+    }
+
+    /// Ready when it was shut down and every connection is over.
+    pub fn poll_stopped(&self, waker: &Waker) -> bool {
+        let mut state = self.state.lock();
+        if state.stopping && state.peers.is_empty() {
+            return true;
+        }
+        keep(&mut state.wakers, waker);
+        false
+    }
+}
+
+fn keep(wakers: &mut Vec<Waker>, waker: &Waker) {
+    if !wakers.iter().any(|kept| kept.will_wake(waker)) {
+        wakers.push(waker.clone());
+    }
+}
+
+/// Finds the address to listen at.
+///
+/// # Errors
+/// It is none.
+pub fn listen_address(address: &str) -> Result<SocketAddr, ConfigError> {
+    let plain = address.strip_prefix("tcp://").unwrap_or(address);
+    plain
+        .to_socket_addrs()
+        .ok()
+        .and_then(|mut addresses| addresses.next())
+        .ok_or_else(|| ConfigError::Address(address.to_owned()))
+}
+
+impl<R: Runtime> Server<R, Native> {
+    /// A builder for a server of Bowline's own protocol.
+    pub fn builder() -> ServerBuilder<R, Native> {
+        ServerBuilder::new(Config::default())
+    }
+}
+
+impl<R: Runtime, F: Framing> Server<R, F> {
+    /// A builder for a server with other settings or another framing.
+    pub fn with_config(config: Config<F>) -> ServerBuilder<R, F> {
+        ServerBuilder::new(config)
+    }
+
+    /// The address it listens at.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.inner.local
+    }
+
+    /// Who is connected.
+    #[must_use]
+    pub fn peers(&self) -> Vec<Peer<F>> {
+        self.inner.core.peers()
+    }
+
+    /// Connections that could not be accepted; accepting went on.
+    #[must_use]
+    pub fn accept_errors(&self) -> u64 {
+        self.inner.core.accept_errors()
+    }
+
+    /// Serves in the caller until the server is shut down.
+    ///
+    /// # Cancel safety
+    /// Dropping the future stops accepting; connections go on.
+    pub async fn serve(&self) {
+        let Some(listener) = self.inner.listener.lock().clone() else { return };
+        let mut alarm = Alarm::new(R::timer());
+        let mut pause = None;
+        std::future::poll_fn(|cx| self.poll_serve(cx, &listener, &mut alarm, &mut pause)).await;
+        drop(listener);
+        // Closes the listening socket.
+        *self.inner.listener.lock() = None;
+    }
+
+    fn poll_serve(
+        &self,
+        cx: &mut Context<'_>,
+        listener: &R::Listener,
+        alarm: &mut Alarm<R::Timer>,
+        pause: &mut Option<bowline_core::time::Instant>,
+    ) -> Poll<()> {
+        let core = &self.inner.core;
+        if core.poll_stopping(cx.waker()) {
+            return Poll::Ready(());
+        }
+        // Bounded work per turn: a storm of connections must not starve the tasks that serve them.
+        for _ in 0..64 {
+            if let Some(until) = *pause {
+                while clock::now() < until {
+                    if !alarm.poll(cx, until) {
+                        return Poll::Pending;
+                    }
+                }
+                *pause = None;
+            }
+            match listener.poll_accept(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok((socket, _))) => self.serve_one(socket),
+                Poll::Ready(Err(error)) => {
+                    core.accept_failed();
+                    if is_out_of_resources(&error) {
+                        *pause = Some(clock::now() + ACCEPT_PAUSE);
+                    }
+                }
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn serve_one(&self, socket: R::Socket) {
+        let core = Arc::clone(&self.inner.core);
+        if crate::runtime::Socket::apply(&socket, &self.inner.options).is_err() {
+            core.accept_failed();
+            return;
+        }
+        let Some((peer, app)) = core.accept() else { return };
+        let id = peer.id();
+        let spawned = R::spawn({
+            let core = Arc::clone(&core);
+            async move {
+                let _gone = Gone { core, id };
+                let mut alarm = Alarm::new(R::timer());
+                let mut pump = Pump::new(peer.shared(), &app, socket, Epoch::FIRST);
+                std::future::poll_fn(|cx| pump.poll(cx, &mut alarm)).await;
+            }
+        });
+        if spawned.is_err() {
+            core.gone(id);
+        }
+    }
+
+    /// Serves in the background until the server is shut down.
+    ///
+    /// # Errors
+    /// There is no runtime here.
+    pub fn start(&self) -> Result<(), RuntimeMissing> {
+        let server = self.clone();
+        R::spawn(async move { server.serve().await })
+    }
+
+    /// Shuts down: accepts nothing new, tells every peer, finishes what is under way for at most
+    /// the configured linger, and returns when every connection is over.
+    ///
+    /// # Cancel safety
+    /// Shutting down goes on in the background.
+    pub async fn shutdown(&self) {
+        *self.inner.listener.lock() = None;
+        self.inner.core.begin_shutdown();
+        let core = &self.inner.core;
+        std::future::poll_fn(
+            |cx| if core.poll_stopped(cx.waker()) { Poll::Ready(()) } else { Poll::Pending },
+        )
+        .await;
+    }
+}
+
+/// Takes a connection out of the list however its task ends.
+struct Gone<F: Framing> {
+    core: Arc<ServerCore<F>>,
+    id: PeerId,
+}
+
+impl<F: Framing> Drop for Gone<F> {
+    fn drop(&mut self) {
+        if let Some(peer) = self.core.peers().into_iter().find(|peer| peer.id() == self.id) {
+            peer.shared().with(|link| link.give_up(clock::now(), Disconnect::LocalClose));
+        }
+        self.core.gone(self.id);
+    }
+}
+
+/// Whether the system, not one connection, is the trouble (EMFILE, ENFILE, ENOBUFS, ENOMEM).
+#[must_use]
+pub fn is_out_of_resources(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(23 | 24 | 105 | 12)) || error.kind() == io::ErrorKind::OutOfMemory
+}
+
+/// Builds a [`Server`].
+#[must_use]
+pub struct ServerBuilder<R: Runtime, F: Framing = Native> {
+    config: Config<F>,
+    handlers: Handlers<F>,
+    runtime: PhantomData<fn() -> R>,
+}
+
+impl<R: Runtime, F: Framing> std::fmt::Debug for ServerBuilder<R, F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ServerBuilder").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+impl<R: Runtime, F: Framing> ServerBuilder<R, F> {
+    fn new(config: Config<F>) -> Self {
+        Self { config, handlers: Handlers::default(), runtime: PhantomData }
+    }
+
+    /// Other settings.
+    pub fn config(mut self, config: Config<F>) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// Called when a connection is ready. Keep the peer to push to it later.
+    pub fn on_connect(mut self, f: impl Fn(&Peer<F>) + Send + Sync + 'static) -> Self {
+        self.handlers.on_connect(f);
+        self
+    }
+
+    /// Called inline for every message; without it, messages are dropped and counted.
+    pub fn on_message(
+        mut self,
+        f: impl Fn(&InlineContext<'_, F>, MessageRef<'_>) + Send + Sync + 'static,
+    ) -> Self {
+        self.handlers.on_message(f);
+        self
+    }
+
+    /// Called when a connection that was ready has ended.
+    pub fn on_disconnect(mut self, f: impl Fn(&Peer<F>, &Disconnect) + Send + Sync + 'static) -> Self {
+        self.handlers.on_disconnect(f);
+        self
+    }
+
+    /// Answers requests; may take its time, and may call back.
+    pub fn on_request<H, Fut, A>(mut self, handler: H) -> Self
+    where
+        H: Fn(Request<F>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<A, Failure>> + Send + 'static,
+        A: Into<Answer> + 'static,
+    {
+        self.handlers.on_request(TaskHandler::<R, H>::new(handler));
+        self
+    }
+
+    /// Answers requests inline: the fastest, and must not wait.
+    pub fn on_request_inline(
+        mut self,
+        f: impl Fn(&InlineContext<'_, F>, RequestRef<'_>, &mut ReplyBuf<'_>) -> Result<(), Failure>
+        + Send
+        + Sync
+        + 'static,
+    ) -> Self {
+        self.handlers.on_request_inline(f);
+        self
+    }
+
+    /// Listens at `address`; nothing is accepted until the server serves.
+    ///
+    /// # Errors
+    /// See [`BindError`].
+    pub async fn bind(self, address: &str) -> Result<Server<R, F>, BindError> {
+        let to_listen = listen_address(address)?;
+        let options = *self.config.sockets();
+        let io_error = |source| BindError::Io { address: address.to_owned(), source };
+        let listener = R::listen(to_listen, options).map_err(io_error)?;
+        let local = listener.local_addr().map_err(io_error)?;
+        let core = Arc::new(ServerCore::new(self.config, self.handlers));
+        let listener = Mutex::new(Some(Arc::new(listener)));
+        Ok(Server { inner: Arc::new(Inner { listener, local, core, options }) })
+    }
+}
+
+/// Runs an async handler: polled once in place, a task only if it is not ready then.
+pub struct TaskHandler<R, H> {
+    handler: H,
+    runtime: PhantomData<fn() -> R>,
+}
+
+impl<R, H> std::fmt::Debug for TaskHandler<R, H> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("TaskHandler")
+    }
+}
+
+impl<R, H> TaskHandler<R, H> {
+    /// Of that function.
+    pub fn new(handler: H) -> Self {
+        Self { handler, runtime: PhantomData }
+    }
+}
+
+impl<R, H, F, Fut, A> Ordinary<F> for TaskHandler<R, H>
+where
+    R: Runtime,
+    F: Framing,
+    H: Fn(Request<F>) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<A, Failure>> + Send + 'static,
+    A: Into<Answer> + 'static,
+{
+    fn start(&self, request: Request<F>) {
+        let handling = request.handling();
+        let future = Box::pin((self.handler)(request));
+        let mut running = Running { future, handling };
+        // Polled again, with a waker of its own, if it becomes a task.
+        let mut cx = Context::from_waker(Waker::noop());
+        if pin!(&mut running).poll(&mut cx).is_pending() {
+            let handling = running.handling.clone();
+            if R::spawn(running).is_err() {
+                handling.finish(Err(Failure::from("no runtime to run the handler")));
+            }
+        }
+    }
+}
+
+/// A handler under way; dropped when nobody wants its answer any more.
+struct Running<Fut, F: Framing> {
+    future: Pin<Box<Fut>>,
+    handling: Handling<F>,
+}
+
+impl<Fut, F, A> Future for Running<Fut, F>
+where
+    F: Framing,
+    Fut: Future<Output = Result<A, Failure>>,
+    A: Into<Answer>,
+{
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.get_mut();
+        let polled = catch_unwind(AssertUnwindSafe(|| this.future.as_mut().poll(cx)));
+        match polled {
+            Ok(Poll::Ready(result)) => this.handling.finish(result.map(Into::into)),
+            Err(_) => this.handling.panicked(),
+            Ok(Poll::Pending) => {
+                if !this.handling.is_cancelled(Some(cx.waker().clone())) {
+                    return Poll::Pending;
+                }
+            }
+        }
+        Poll::Ready(())
+    }
+}

@@ -1,0 +1,61 @@
+//! Bowline on async-std.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+
+use bowline_core::config::SocketOptions;
+use bowline_core::frame::native::Native;
+use bowline_driver::RuntimeMissing;
+use bowline_driver::runtime::Runtime;
+
+use crate::io::{Listener, Socket, Timer};
+
+/// A link's dialing end on async-std. See [`bowline_driver::Client`].
+pub type Client<F = Native> = bowline_driver::Client<AsyncStd, F>;
+/// Builds a [`Client`].
+pub type ClientBuilder<F = Native> = bowline_driver::ClientBuilder<AsyncStd, F>;
+/// The accepting end on async-std. See [`bowline_driver::Server`].
+pub type Server<F = Native> = bowline_driver::Server<AsyncStd, F>;
+/// Builds a [`Server`].
+pub type ServerBuilder<F = Native> = bowline_driver::ServerBuilder<AsyncStd, F>;
+/// The other side of a link, as handlers see it.
+pub type Peer<F = Native> = bowline_driver::Peer<F>;
+/// A call under way.
+pub type Pending<F = Native> = bowline_driver::call::Pending<F>;
+/// A request that may take its time.
+pub type Request<F = Native> = bowline_driver::Request<F>;
+/// The right to answer a request later.
+pub type Responder<F = Native> = bowline_driver::Responder<F>;
+
+/// The async-std executor, as a type.
+#[derive(Clone, Copy, Debug)]
+pub struct AsyncStd;
+
+impl Runtime for AsyncStd {
+    type Socket = Socket;
+    type Listener = Listener;
+    type Timer = Timer;
+
+    fn spawn(task: impl Future<Output = ()> + Send + 'static) -> Result<(), RuntimeMissing> {
+        drop(async_std::task::spawn(task));
+        Ok(())
+    }
+
+    async fn connect(address: SocketAddr, options: SocketOptions) -> io::Result<Socket> {
+        crate::io::connect(address, options).await
+    }
+
+    async fn resolve(host: String, port: u16) -> io::Result<Vec<SocketAddr>> {
+        use async_std::net::ToSocketAddrs;
+        Ok((host.as_str(), port).to_socket_addrs().await?.collect())
+    }
+
+    fn listen(address: SocketAddr, _: SocketOptions) -> io::Result<Listener> {
+        crate::io::listen(address)
+    }
+
+    fn timer() -> Timer {
+        Timer::never()
+    }
+}

@@ -1,0 +1,14 @@
+//! Bowline on smol and on async-std: both stand on async-io, and differ in who runs the tasks.
+//!
+//! async-std is discontinued (RUSTSEC-2025-0052); use smol where you can choose.
+#![forbid(unsafe_code)]
+
+mod io;
+
+pub use io::{Listener, Socket, Timer};
+
+#[cfg(feature = "smol")]
+pub mod smol;
+
+#[cfg(feature = "async-std")]
+pub mod async_std;

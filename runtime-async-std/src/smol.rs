@@ -1,0 +1,60 @@
+//! Bowline on smol.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+
+use bowline_core::config::SocketOptions;
+use bowline_core::frame::native::Native;
+use bowline_driver::RuntimeMissing;
+use bowline_driver::runtime::Runtime;
+
+use crate::io::{Listener, Socket, Timer};
+
+/// A link's dialing end on smol. See [`bowline_driver::Client`].
+pub type Client<F = Native> = bowline_driver::Client<Smol, F>;
+/// Builds a [`Client`].
+pub type ClientBuilder<F = Native> = bowline_driver::ClientBuilder<Smol, F>;
+/// The accepting end on smol. See [`bowline_driver::Server`].
+pub type Server<F = Native> = bowline_driver::Server<Smol, F>;
+/// Builds a [`Server`].
+pub type ServerBuilder<F = Native> = bowline_driver::ServerBuilder<Smol, F>;
+/// The other side of a link, as handlers see it.
+pub type Peer<F = Native> = bowline_driver::Peer<F>;
+/// A call under way.
+pub type Pending<F = Native> = bowline_driver::call::Pending<F>;
+/// A request that may take its time.
+pub type Request<F = Native> = bowline_driver::Request<F>;
+/// The right to answer a request later.
+pub type Responder<F = Native> = bowline_driver::Responder<F>;
+
+/// The smol executor, as a type.
+#[derive(Clone, Copy, Debug)]
+pub struct Smol;
+
+impl Runtime for Smol {
+    type Socket = Socket;
+    type Listener = Listener;
+    type Timer = Timer;
+
+    fn spawn(task: impl Future<Output = ()> + Send + 'static) -> Result<(), RuntimeMissing> {
+        smol::spawn(task).detach();
+        Ok(())
+    }
+
+    async fn connect(address: SocketAddr, options: SocketOptions) -> io::Result<Socket> {
+        crate::io::connect(address, options).await
+    }
+
+    async fn resolve(host: String, port: u16) -> io::Result<Vec<SocketAddr>> {
+        smol::net::resolve((host, port)).await
+    }
+
+    fn listen(address: SocketAddr, _: SocketOptions) -> io::Result<Listener> {
+        crate::io::listen(address)
+    }
+
+    fn timer() -> Timer {
+        Timer::never()
+    }
+}

@@ -1,0 +1,1 @@
+//! Bowline on plain threads.

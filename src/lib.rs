@@ -1,0 +1,64 @@
+//! Long-lived message links over TCP: framing, calls both ways on one socket, reconnect, servers
+//! and push, on the runtime of your choice or on none.
+//!
+//! Every runtime is a module with the same names and methods: `bowline::tokio`, `bowline::smol`,
+//! `bowline::async_std` and `bowline::blocking`, each behind the feature of its name. What they
+//! share is here at the root.
+//!
+//! ```
+//! # #[cfg(feature = "tokio")]
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+//! use bowline::tokio::{Client, Server};
+//!
+//! let server = Server::builder()
+//!     .on_request(|request| async move { Ok(request.into_body()) })
+//!     .bind("127.0.0.1:0")
+//!     .await?;
+//! server.start()?;
+//!
+//! let client = Client::connect(&server.local_addr().to_string()).await?;
+//! let reply = client.call(1, b"hello").await?;
+//! assert_eq!(&reply[..], b"hello");
+//! # Ok(()) }) }
+//! # #[cfg(not(feature = "tokio"))]
+//! # fn main() {}
+//! ```
+//!
+//! # What becomes of a message
+//!
+//! Every call ends with a reply or a [`CallError`](error::CallError) whose
+//! [`outcome`](error::CallError::outcome) says what is known: it was never sent, or it may have
+//! been delivered. A [`cast`](error::CastError) that only queued says so in its type. What never
+//! left a dying connection goes out on the next one; what left is not repeated.
+#![forbid(unsafe_code)]
+
+pub use bowline_core::body::{Body, Payload};
+pub use bowline_core::config::{Config, ConfigBuilder, Overflow, QueueLimit, SocketOptions};
+pub use bowline_core::error;
+pub use bowline_core::frame;
+pub use bowline_core::link::{
+    CallOptions, CastOptions, Counters, Incoming, LinkEvent, Message, Queued, Reply, State, Undelivered,
+};
+pub use bowline_core::supervisor::{Endpoint, Epoch, ReconnectPolicy};
+
+#[cfg(any(feature = "tokio", feature = "smol", feature = "async-std", feature = "blocking"))]
+pub use bowline_driver::{
+    Answer, BindError, ClosedError, ConnectError, Context, MessageRef, PeerId, ReplyBuf, RequestRef,
+    RuntimeMissing,
+};
+
+/// The sans-IO core, for protocols and drivers of your own.
+pub use bowline_core as core;
+/// The half of a runtime adapter that needs no runtime, for runtimes and machines of your own.
+#[cfg(any(feature = "tokio", feature = "smol", feature = "async-std", feature = "blocking"))]
+pub use bowline_driver as driver;
+
+#[cfg(feature = "async-std")]
+pub use bowline_async_std::async_std;
+#[cfg(feature = "smol")]
+pub use bowline_async_std::smol;
+#[cfg(feature = "blocking")]
+pub use bowline_blocking as blocking;
+#[cfg(feature = "tokio")]
+pub use bowline_tokio as tokio;
