@@ -1,7 +1,7 @@
 //! A machine behind its lock, and whoever has to be woken when it changes.
 
 use std::io::{self, IoSlice};
-use std::task::Waker;
+use std::task::{Poll, Waker};
 
 use bowline_core::Batch;
 use bowline_core::machine::{Access, Machine, Wake};
@@ -71,15 +71,25 @@ impl<M: Machine<Token = Waker>> Shared<M> {
         LazyGuard { shared: self, guard: None, tokens }
     }
 
-    /// Registers who is woken to write, unless a wake came since the last time. True if it is to
-    /// go on at once.
-    pub fn sleep_writer(&self, waker: &Waker) -> bool {
+    /// Lends the next batch, or registers the thread that only writes to be woken for one.
+    pub fn poll_write(&self, now: Instant, waker: &Waker) -> Poll<Batch> {
         let mut state = self.state.lock();
-        if std::mem::take(&mut state.missed.write) {
-            return true;
+        state.missed.write = false;
+        match state.machine.begin_write(now) {
+            Some(batch) => Poll::Ready(batch),
+            None => {
+                register(&mut state.writer, waker);
+                Poll::Pending
+            }
         }
-        register(&mut state.writer, waker);
-        false
+    }
+
+    /// Wakes whoever writes, whether or not there is something to write.
+    pub fn wake_writer(&self) {
+        let writer = self.state.lock().writer.take();
+        if let Some(waker) = writer {
+            waker.wake();
+        }
     }
 
     /// Lends the next batch, or registers the driver that both writes and attends to be woken.

@@ -1,1 +1,26 @@
-//! Bowline on plain threads.
+//! Bowline on plain threads: `std::net`, no async runtime, hidden or otherwise.
+//!
+//! Every connection has two threads: one reads and keeps the time (heartbeats go on between
+//! calls), one writes what its callers do not write themselves. A caller with the only call in
+//! flight writes its request and reads its reply on its own thread, so that a lone call costs
+//! what the socket costs. Works inside async programs too: nothing here is a runtime, nothing
+//! panics in one (but a blocking call blocks the thread it is made on).
+#![forbid(unsafe_code)]
+
+mod client;
+mod connection;
+mod dial;
+mod park;
+mod peer;
+mod pool;
+mod server;
+
+pub use client::{Client, ClientBuilder};
+pub use connection::Connection;
+pub use dial::{Keeper, KeeperHandle};
+pub use park::block_on;
+pub use peer::{Messages, Peer, Pending, Request};
+pub use server::{Server, ServerBuilder};
+
+/// The right to answer a request later.
+pub type Responder<F = bowline_core::frame::native::Native> = bowline_driver::Responder<F>;

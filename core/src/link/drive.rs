@@ -136,6 +136,10 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
         self.conn.write_since = if done { None } else { Some(now) };
         let more = !self.arena.is_flushed() || self.has_control();
         self.driver_idle = !more;
+        if !more && (self.closing.is_some() || self.conn.gone_away) {
+            // That may have been the last of it, and whoever ends the connection may be another.
+            self.wake = true;
+        }
         more
     }
 

@@ -333,6 +333,15 @@ fn closing_drains_and_says_so() {
 }
 
 #[test]
+fn whoever_ends_the_connection_is_woken_by_the_last_write() {
+    let mut pair = native();
+    pair.a.link.close(Instant::ZERO, MS * 50);
+    let _ = pair.a.link.take_wake();
+    let _go_away = pair.a.output(Instant::ZERO);
+    assert!(pair.a.link.take_wake().attend);
+}
+
+#[test]
 fn a_closing_side_turns_requests_away() {
     let mut pair = native();
     pair.a.answer = false;

@@ -1,0 +1,221 @@
+//! The dialing end of a link.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use bowline_core::config::Config;
+use bowline_core::error::{Disconnect, Failure};
+use bowline_core::frame::Framing;
+use bowline_core::frame::native::Native;
+use bowline_core::link::Undelivered;
+use bowline_core::machine::Machine;
+use bowline_driver::client::{ClientParts, First, FirstObserver};
+use bowline_driver::error::disconnect;
+use bowline_driver::{Answer, ConnectError, Context, MessageRef, ReplyBuf, RequestRef, clock};
+
+use crate::dial::Keeper;
+use crate::park::block_on;
+use crate::peer::{Peer, Request};
+use crate::pool::{Pool, PoolHandler};
+
+/// A link's dialing end: connects, and connects again, until it is closed.
+///
+/// Cheap to clone; all clones are one link, over one connection at a time. Everything a [`Peer`]
+/// can do, a client can (it derefs to one). When the last clone is dropped, the link finishes
+/// what is under way in the background, for at most the configured linger.
+///
+/// ```
+/// use bowline_blocking::{Client, Server};
+///
+/// let server = Server::builder().on_request(|request| Ok(request.into_body())).bind("127.0.0.1:0")?;
+/// server.start()?;
+/// let client = Client::connect(&server.local_addr().to_string())?;
+/// assert_eq!(&client.call(1, b"hello")?[..], b"hello");
+/// client.close();
+/// server.shutdown();
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Client<F: Framing = Native> {
+    peer: Peer<F>,
+    handle: Arc<Handle<F>>,
+}
+
+/// Closes the link when the last client is dropped.
+#[derive(Debug)]
+struct Handle<F: Framing> {
+    peer: Peer<F>,
+    first: Arc<First>,
+}
+
+impl<F: Framing> Drop for Handle<F> {
+    fn drop(&mut self) {
+        self.peer.begin_close();
+    }
+}
+
+impl<F: Framing> Clone for Client<F> {
+    fn clone(&self) -> Self {
+        Self { peer: self.peer.clone(), handle: Arc::clone(&self.handle) }
+    }
+}
+
+impl<F: Framing> Deref for Client<F> {
+    type Target = Peer<F>;
+
+    fn deref(&self) -> &Peer<F> {
+        &self.peer
+    }
+}
+
+impl Client<Native> {
+    /// Connects with the default settings and waits for the first handshake.
+    ///
+    /// # Errors
+    /// [`ConnectError::Failed`] if no endpoint could be connected; nothing goes on then.
+    pub fn connect(address: &str) -> Result<Self, ConnectError> {
+        Self::builder(address).connect()
+    }
+
+    /// As [`connect`](Self::connect), but returns at once: the link connects in the background,
+    /// and goes on trying as its policy says. Calls wait for it under their own deadlines.
+    ///
+    /// # Errors
+    /// The address cannot work, or the system has no threads or descriptors left.
+    pub fn connect_lazy(address: &str) -> Result<Self, ConnectError> {
+        Self::builder(address).connect_lazy()
+    }
+
+    /// A builder for a link over Bowline's own protocol.
+    pub fn builder(address: &str) -> ClientBuilder<Native> {
+        ClientBuilder::new(address, Config::default())
+    }
+}
+
+impl<F: Framing> Client<F> {
+    /// A builder for a link with other settings or another framing.
+    pub fn with_config(address: &str, config: Config<F>) -> ClientBuilder<F> {
+        ClientBuilder::new(address, config)
+    }
+
+    /// Waits until the link is connected and past its handshake.
+    ///
+    /// # Errors
+    /// There will be no further attempt.
+    pub fn ready(&self) -> Result<(), ConnectError> {
+        block_on(std::future::poll_fn(|cx| self.handle.first.poll(cx, true)))
+    }
+
+    /// Closes the link: takes nothing new, finishes what is under way for at most the configured
+    /// linger, and hands back what could not be sent. All clones are closed with it.
+    pub fn close(self) -> Vec<Undelivered> {
+        self.peer.begin_close();
+        block_on(std::future::poll_fn(|cx| self.handle.first.poll_over(cx)));
+        self.peer.shared().with(|link| link.take_undelivered())
+    }
+}
+
+/// Builds a [`Client`].
+#[derive(Debug)]
+#[must_use]
+pub struct ClientBuilder<F: Framing = Native> {
+    parts: ClientParts<F>,
+}
+
+impl<F: Framing> ClientBuilder<F> {
+    fn new(address: &str, config: Config<F>) -> Self {
+        Self { parts: ClientParts::new(address, config) }
+    }
+
+    /// Another place to connect to, tried in turn.
+    pub fn endpoint(mut self, address: &str) -> Self {
+        self.parts.endpoint(address);
+        self
+    }
+
+    /// Other settings. Set them before [`on_request`](Self::on_request), which takes the number
+    /// of handler threads from them.
+    pub fn config(mut self, config: Config<F>) -> Self {
+        self.parts.config = config;
+        self
+    }
+
+    /// Called whenever a connection is ready.
+    pub fn on_connect(mut self, f: impl Fn(&Peer<F>) + Send + Sync + 'static) -> Self {
+        self.parts.handlers.on_connect(move |peer| f(&peer.clone().into()));
+        self
+    }
+
+    /// Called inline for every message; without it, messages wait for [`Peer::receive`].
+    pub fn on_message(mut self, f: impl Fn(&Context<'_, F>, MessageRef<'_>) + Send + Sync + 'static) -> Self {
+        self.parts.handlers.on_message(f);
+        self
+    }
+
+    /// Called whenever a connection that was ready has ended.
+    pub fn on_disconnect(mut self, f: impl Fn(&Peer<F>, &Disconnect) + Send + Sync + 'static) -> Self {
+        self.parts.handlers.on_disconnect(move |peer, cause| f(&peer.clone().into(), cause));
+        self
+    }
+
+    /// Answers the server's requests on a pool of threads; may take its time, and may call back.
+    pub fn on_request<H, A>(mut self, handler: H) -> Self
+    where
+        H: Fn(Request<F>) -> Result<A, Failure> + Send + Sync + 'static,
+        A: Into<Answer> + 'static,
+    {
+        let pool = Pool::new(self.parts.config.handler_threads());
+        self.parts.handlers.on_request(PoolHandler::new(handler, pool));
+        self
+    }
+
+    /// Answers the server's requests inline: the fastest, and must not wait.
+    pub fn on_request_inline(
+        mut self,
+        f: impl Fn(&Context<'_, F>, RequestRef<'_>, &mut ReplyBuf<'_>) -> Result<(), Failure>
+        + Send
+        + Sync
+        + 'static,
+    ) -> Self {
+        self.parts.handlers.on_request_inline(f);
+        self
+    }
+
+    /// Connects and waits for the first handshake.
+    ///
+    /// # Errors
+    /// See [`Client::connect`].
+    pub fn connect(self) -> Result<Client<F>, ConnectError> {
+        let client = self.connect_lazy()?;
+        let connected = block_on(std::future::poll_fn(|cx| client.handle.first.poll(cx, false)));
+        if let Err(error) = connected {
+            if let ConnectError::Failed(cause) = &error {
+                client.peer.shared().with(|link| link.give_up(clock::now(), cause.clone()));
+            }
+            return Err(error);
+        }
+        Ok(client)
+    }
+
+    /// Returns at once and connects in the background.
+    ///
+    /// # Errors
+    /// See [`Client::connect_lazy`].
+    pub fn connect_lazy(self) -> Result<Client<F>, ConnectError> {
+        let (options, timeout) = (*self.parts.config.sockets(), self.parts.config.connect_timeout());
+        let (peer, app, supervisor) = self.parts.assemble()?;
+        let first = Arc::new(First::default());
+        let observer = FirstObserver(Arc::clone(&first));
+        let failed = |error: std::io::Error| ConnectError::Failed(disconnect(&error));
+        let shared = Arc::clone(peer.shared());
+        let keeper = Keeper::new(shared, app, observer, supervisor, options, timeout).map_err(failed)?;
+        let handle = keeper.handle();
+        std::thread::Builder::new()
+            .name("bowline-keep".into())
+            .spawn(move || keeper.run())
+            .map_err(failed)?;
+        let peer = Peer::new(peer, handle);
+        let handle = Arc::new(Handle { peer: peer.clone(), first });
+        Ok(Client { peer, handle })
+    }
+}

@@ -1,0 +1,181 @@
+//! Waiting: threads that park where tasks would, and one that waits for sockets too.
+
+use std::future::Future;
+use std::io::{self, PipeReader, PipeWriter, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::Thread;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+/// Wakes a parked thread.
+pub(crate) struct ThreadWaker {
+    thread: Thread,
+    notified: AtomicBool,
+}
+
+impl ThreadWaker {
+    pub(crate) fn current() -> Arc<Self> {
+        Arc::new(Self { thread: std::thread::current(), notified: AtomicBool::new(false) })
+    }
+
+    /// Whether it was woken since the last time this was asked.
+    pub(crate) fn take(&self) -> bool {
+        self.notified.swap(false, Ordering::Acquire)
+    }
+
+    pub(crate) fn is_notified(&self) -> bool {
+        self.notified.load(Ordering::Acquire)
+    }
+}
+
+impl Wake for ThreadWaker {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if !self.notified.swap(true, Ordering::Release) {
+            self.thread.unpark();
+        }
+    }
+}
+
+std::thread_local! {
+    static WAKER: Arc<ThreadWaker> = ThreadWaker::current();
+}
+
+/// Polls a future to its end on this thread, parking while it waits.
+///
+/// For the futures of Bowline's handles, which need no runtime; not an executor for others.
+pub fn block_on<T>(future: impl Future<Output = T>) -> T {
+    block_on_helping(future, |_| {})
+}
+
+/// The same; before parking, `help` may do something that makes the future ready, for as long as
+/// the waker it is given is not notified.
+pub(crate) fn block_on_helping<T>(future: impl Future<Output = T>, help: impl Fn(&ThreadWaker)) -> T {
+    WAKER.with(|thread| {
+        let mut future = pin!(future);
+        let waker = Waker::from(Arc::clone(thread));
+        let mut cx = Context::from_waker(&waker);
+        thread.take();
+        loop {
+            if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
+                return output;
+            }
+            if !thread.is_notified() {
+                help(thread);
+            }
+            while !thread.take() {
+                std::thread::park();
+            }
+        }
+    })
+}
+
+/// The same with an end to waiting: `None` if the future was not ready by then.
+pub(crate) fn block_on_until<T>(future: impl Future<Output = T>, deadline: Instant) -> Option<T> {
+    WAKER.with(|thread| {
+        let mut future = pin!(future);
+        let waker = Waker::from(Arc::clone(thread));
+        let mut cx = Context::from_waker(&waker);
+        thread.take();
+        loop {
+            if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
+                return Some(output);
+            }
+            while !thread.take() {
+                let left = deadline.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    return None;
+                }
+                std::thread::park_timeout(left);
+            }
+        }
+    })
+}
+
+/// A thread that waits for a socket and for wakes at once.
+#[derive(Debug)]
+pub(crate) struct Bell {
+    reader: PipeReader,
+    ringer: Arc<Ringer>,
+}
+
+/// Wakes the thread that holds the [`Bell`].
+#[derive(Debug)]
+pub(crate) struct Ringer {
+    writer: PipeWriter,
+    /// One byte at the most is in the pipe.
+    rung: AtomicBool,
+}
+
+impl Wake for Ringer {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if !self.rung.swap(true, Ordering::AcqRel) {
+            // There is room: the pipe is empty. A reader that is gone needs no waking.
+            let _ = (&self.writer).write(&[1]);
+        }
+    }
+}
+
+impl Bell {
+    pub(crate) fn new() -> io::Result<Self> {
+        let (reader, writer) = io::pipe()?;
+        Ok(Self { reader, ringer: Arc::new(Ringer { writer, rung: AtomicBool::new(false) }) })
+    }
+
+    pub(crate) fn ringer(&self) -> Arc<Ringer> {
+        Arc::clone(&self.ringer)
+    }
+
+    pub(crate) fn waker(&self) -> Waker {
+        Waker::from(self.ringer())
+    }
+
+    /// Waits for the bell, for `fd` to become readable, or for the timeout (`None`: for ever).
+    /// True if `fd` is readable (or broken).
+    pub(crate) fn wait(&self, fd: Option<BorrowedFd<'_>>, timeout: Option<Duration>) -> io::Result<bool> {
+        let bell = PollFd::from_borrowed_fd(self.reader.as_fd(), PollFlags::IN);
+        let mut both = [bell.clone(), bell];
+        let mut count = 1;
+        if let Some(fd) = fd {
+            both[1] = PollFd::from_borrowed_fd(fd, PollFlags::IN);
+            count = 2;
+        }
+        let timespec = timeout.map(timespec);
+        match poll(&mut both[..count], timespec.as_ref()) {
+            Ok(_) => {}
+            Err(rustix::io::Errno::INTR) => return Ok(false),
+            Err(error) => return Err(error.into()),
+        }
+        if !both[0].revents().is_empty() {
+            let mut byte = [0];
+            let _ = (&self.reader).read(&mut byte)?;
+            self.ringer.rung.store(false, Ordering::Release);
+        }
+        Ok(count == 2 && !both[1].revents().is_empty())
+    }
+}
+
+/// Waits for `fd` to become readable. False: it did not within the timeout.
+pub(crate) fn wait_readable(fd: BorrowedFd<'_>, timeout: Duration) -> bool {
+    let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::IN)];
+    matches!(poll(&mut fds, Some(&timespec(timeout))), Ok(1..))
+}
+
+fn timespec(duration: Duration) -> Timespec {
+    Timespec {
+        tv_sec: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: i64::from(duration.subsec_nanos()),
+    }
+}

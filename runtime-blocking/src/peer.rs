@@ -1,0 +1,210 @@
+//! The handles, in their blocking form.
+
+use std::ops::Deref;
+use std::time::{Duration, Instant};
+
+use bowline_core::body::{Body, Payload};
+use bowline_core::error::{CallError, CastError};
+use bowline_core::frame::Framing;
+use bowline_core::frame::native::Native;
+use bowline_core::link::{CallOptions, CastOptions, LinkEvent, Message, Queued, Reply};
+use bowline_driver::ClosedError;
+
+use crate::dial::KeeperHandle;
+use crate::park::{block_on, block_on_helping, block_on_until};
+
+/// The other side of a link, with methods that wait.
+///
+/// What does not wait ([`state`](bowline_driver::Peer::state), `try_cast`, …) is the driver's own:
+/// a blocking peer derefs to it.
+#[derive(Debug)]
+pub struct Peer<F: Framing = Native> {
+    peer: bowline_driver::Peer<F>,
+    keeper: KeeperHandle,
+}
+
+impl<F: Framing> Clone for Peer<F> {
+    fn clone(&self) -> Self {
+        Self { peer: self.peer.clone(), keeper: self.keeper.clone() }
+    }
+}
+
+impl<F: Framing> From<bowline_driver::Peer<F>> for Peer<F> {
+    fn from(peer: bowline_driver::Peer<F>) -> Self {
+        Self { peer, keeper: KeeperHandle::default() }
+    }
+}
+
+impl<F: Framing> Deref for Peer<F> {
+    type Target = bowline_driver::Peer<F>;
+
+    fn deref(&self) -> &bowline_driver::Peer<F> {
+        &self.peer
+    }
+}
+
+impl<F: Framing> Peer<F> {
+    pub(crate) fn new(peer: bowline_driver::Peer<F>, keeper: KeeperHandle) -> Self {
+        Self { peer, keeper }
+    }
+
+    /// Calls the peer's `method` with the default deadline, and waits for the reply.
+    ///
+    /// # Errors
+    /// See [`CallError`], whose `outcome()` says what became of the request.
+    pub fn call<'a>(&self, method: u32, payload: impl Into<Payload<'a>>) -> Result<Reply, CallError> {
+        self.call_with(CallOptions::new(method), payload)
+    }
+
+    /// [`call`](Self::call) with options.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub fn call_with<'a>(
+        &self,
+        options: CallOptions,
+        payload: impl Into<Payload<'a>>,
+    ) -> Result<Reply, CallError> {
+        self.start_call(options, payload)?.wait()
+    }
+
+    /// Begins a call and returns once its request is queued (at once, unless the link is at a
+    /// limit), so that one thread can have many calls under way.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call), as far as they show before the request is queued.
+    pub fn start_call<'a>(
+        &self,
+        options: CallOptions,
+        payload: impl Into<Payload<'a>>,
+    ) -> Result<Pending<F>, CallError> {
+        let pending = block_on(self.peer.start_call(options, payload))?;
+        Ok(Pending { pending, peer: self.clone() })
+    }
+
+    /// Queues a message that wants no answer; waits for room in the write queue if its policy is
+    /// to block.
+    ///
+    /// # Errors
+    /// See [`CastError`], which carries the message back.
+    pub fn cast<'a>(&self, method: u32, payload: impl Into<Payload<'a>>) -> Result<Queued, CastError> {
+        block_on(self.peer.cast(method, payload))
+    }
+
+    /// [`cast`](Self::cast) with options.
+    ///
+    /// # Errors
+    /// As [`cast`](Self::cast).
+    pub fn cast_with<'a>(
+        &self,
+        options: CastOptions,
+        payload: impl Into<Payload<'a>>,
+    ) -> Result<Queued, CastError> {
+        block_on(self.peer.cast_with(options, payload))
+    }
+
+    /// Waits for the next received message that no `on_message` took.
+    ///
+    /// # Errors
+    /// The link is closed and everything received was taken.
+    pub fn receive(&self) -> Result<Message, ClosedError> {
+        block_on(self.peer.receive())
+    }
+
+    /// The next message, or `None` if none came within `timeout`.
+    ///
+    /// # Errors
+    /// As [`receive`](Self::receive).
+    pub fn receive_timeout(&self, timeout: Duration) -> Result<Option<Message>, ClosedError> {
+        block_on_until(self.peer.receive(), Instant::now() + timeout).transpose()
+    }
+
+    /// Received messages as an iterator, which ends when the link is closed.
+    pub fn messages(&self) -> Messages<F> {
+        Messages { peer: self.clone() }
+    }
+
+    /// Waits for the next event of the link.
+    ///
+    /// # Errors
+    /// The link is closed and every event was taken.
+    pub fn next_event(&self) -> Result<LinkEvent, ClosedError> {
+        block_on(self.peer.next_event())
+    }
+}
+
+/// A call under way. Dropping it cancels the call.
+#[derive(Debug)]
+#[must_use = "dropping a pending call cancels it"]
+pub struct Pending<F: Framing = Native> {
+    pending: bowline_driver::call::Pending<F>,
+    peer: Peer<F>,
+}
+
+impl<F: Framing> Pending<F> {
+    /// Waits for the reply.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub fn wait(self) -> Result<Reply, CallError> {
+        let Self { pending, peer } = self;
+        let lone = peer.shared().with(|link| link.in_flight() == 1);
+        let helper = if lone { peer.keeper.helper() } else { None };
+        block_on_helping(pending, |caller| {
+            if let Some(helper) = &helper {
+                helper.read_for(caller);
+            }
+        })
+    }
+
+    /// The call's id on the wire.
+    #[must_use]
+    pub fn id(&self) -> Option<u64> {
+        self.pending.id()
+    }
+}
+
+/// Received messages as an iterator.
+#[derive(Debug)]
+#[must_use = "iterators do nothing unless advanced"]
+pub struct Messages<F: Framing = Native> {
+    peer: Peer<F>,
+}
+
+impl<F: Framing> Iterator for Messages<F> {
+    type Item = Message;
+
+    fn next(&mut self) -> Option<Message> {
+        self.peer.receive().ok()
+    }
+}
+
+/// A request on a thread of the pool: it may take its time, and call back to its caller.
+#[derive(Debug)]
+pub struct Request<F: Framing = Native>(bowline_driver::Request<F>);
+
+impl<F: Framing> Request<F> {
+    pub(crate) fn new(request: bowline_driver::Request<F>) -> Self {
+        Self(request)
+    }
+
+    /// Who asks.
+    #[must_use]
+    pub fn peer(&self) -> Peer<F> {
+        self.0.peer().clone().into()
+    }
+
+    /// The bytes, taken.
+    #[must_use]
+    pub fn into_body(self) -> Body {
+        self.0.into_body()
+    }
+}
+
+impl<F: Framing> Deref for Request<F> {
+    type Target = bowline_driver::Request<F>;
+
+    fn deref(&self) -> &bowline_driver::Request<F> {
+        &self.0
+    }
+}

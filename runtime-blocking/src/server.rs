@@ -1,0 +1,241 @@
+//! The accepting end: listens, and serves every connection on threads.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bowline_core::config::Config;
+use bowline_core::error::{Disconnect, Failure};
+use bowline_core::frame::Framing;
+use bowline_core::frame::native::Native;
+use bowline_core::supervisor::Epoch;
+use bowline_driver::error::RuntimeMissing;
+use bowline_driver::handler::Handlers;
+use bowline_driver::runtime::apply_options;
+use bowline_driver::server::{ServerCore, is_out_of_resources, listen_address};
+use bowline_driver::sync::Mutex;
+use bowline_driver::{Answer, BindError, Context, MessageRef, ReplyBuf, RequestRef};
+
+use crate::connection::Connection;
+use crate::park::{Bell, block_on};
+use crate::peer::{Peer, Request};
+use crate::pool::{Pool, PoolHandler};
+
+/// How long accepting pauses when the system has no room for another connection.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Listens for connections and serves each on two threads: bound first, served later.
+///
+/// Cheap to clone; all clones are one server. It serves until it is shut down, whether or not a
+/// clone is kept.
+#[derive(Debug)]
+pub struct Server<F: Framing = Native> {
+    inner: Arc<Inner<F>>,
+}
+
+#[derive(Debug)]
+struct Inner<F: Framing> {
+    listener: Mutex<Option<TcpListener>>,
+    local: SocketAddr,
+    core: Arc<ServerCore<F>>,
+}
+
+impl<F: Framing> Clone for Server<F> {
+    fn clone(&self) -> Self {
+        Self { inner: Arc::clone(&self.inner) }
+    }
+}
+
+impl Server<Native> {
+    /// A builder for a server of Bowline's own protocol.
+    pub fn builder() -> ServerBuilder<Native> {
+        ServerBuilder::new(Config::default())
+    }
+}
+
+impl<F: Framing> Server<F> {
+    /// A builder for a server with other settings or another framing.
+    pub fn with_config(config: Config<F>) -> ServerBuilder<F> {
+        ServerBuilder::new(config)
+    }
+
+    /// The address it listens at.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.inner.local
+    }
+
+    /// Who is connected.
+    #[must_use]
+    pub fn peers(&self) -> Vec<Peer<F>> {
+        self.inner.core.peers().into_iter().map(Into::into).collect()
+    }
+
+    /// Connections that could not be accepted; accepting went on.
+    #[must_use]
+    pub fn accept_errors(&self) -> u64 {
+        self.inner.core.accept_errors()
+    }
+
+    /// Serves in the caller until the server is shut down. A second call returns at once.
+    pub fn serve(&self) {
+        let Some(listener) = self.inner.listener.lock().take() else { return };
+        let Ok(bell) = Bell::new() else {
+            self.inner.core.accept_failed();
+            return;
+        };
+        let core = &self.inner.core;
+        while !core.poll_stopping(&bell.waker()) {
+            match listener.accept() {
+                Ok((socket, _)) => {
+                    if self.serve_one(socket).is_err() {
+                        core.accept_failed();
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if bell.wait(Some(listener.as_fd()), None).is_err() {
+                        std::thread::sleep(ACCEPT_PAUSE);
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    core.accept_failed();
+                    if is_out_of_resources(&error) && bell.wait(None, Some(ACCEPT_PAUSE)).is_err() {
+                        std::thread::sleep(ACCEPT_PAUSE);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Gives a connection its threads.
+    fn serve_one(&self, socket: TcpStream) -> io::Result<()> {
+        let core = Arc::clone(&self.inner.core);
+        apply_options(&socket, core.config().sockets())?;
+        let bell = Bell::new()?;
+        let Some((peer, app)) = core.accept() else { return Ok(()) };
+        let id = peer.id();
+        let gone = Gone { core, id };
+        let served = Connection::new(peer.shared(), &app, socket, Epoch::FIRST, &bell);
+        let mut connection = served?;
+        std::thread::Builder::new().name("bowline-serve".into()).spawn(move || {
+            let _gone = gone;
+            while connection.turn(&bell, None).is_none() {}
+        })?;
+        Ok(())
+    }
+
+    /// Serves in the background until the server is shut down.
+    ///
+    /// # Errors
+    /// The system has no threads left.
+    pub fn start(&self) -> Result<(), RuntimeMissing> {
+        let server = self.clone();
+        std::thread::Builder::new()
+            .name("bowline-accept".into())
+            .spawn(move || server.serve())
+            .map(drop)
+            .map_err(|_| RuntimeMissing("blocking"))
+    }
+
+    /// Shuts down: accepts nothing new, tells every peer, finishes what is under way for at most
+    /// the configured linger, and returns when every connection is over.
+    pub fn shutdown(&self) {
+        *self.inner.listener.lock() = None;
+        self.inner.core.begin_shutdown();
+        let core = &self.inner.core;
+        block_on(std::future::poll_fn(|cx| {
+            if core.poll_stopped(cx.waker()) { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+        }));
+    }
+}
+
+/// Takes a connection out of the list however its thread ends.
+struct Gone<F: Framing> {
+    core: Arc<ServerCore<F>>,
+    id: bowline_driver::PeerId,
+}
+
+impl<F: Framing> Drop for Gone<F> {
+    fn drop(&mut self) {
+        self.core.gone(self.id);
+    }
+}
+
+/// Builds a [`Server`].
+#[derive(Debug)]
+#[must_use]
+pub struct ServerBuilder<F: Framing = Native> {
+    config: Config<F>,
+    handlers: Handlers<F>,
+}
+
+impl<F: Framing> ServerBuilder<F> {
+    fn new(config: Config<F>) -> Self {
+        Self { config, handlers: Handlers::default() }
+    }
+
+    /// Other settings. Set them before [`on_request`](Self::on_request), which takes the number
+    /// of handler threads from them.
+    pub fn config(mut self, config: Config<F>) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// Called when a connection is ready. Keep the peer to push to it later.
+    pub fn on_connect(mut self, f: impl Fn(&Peer<F>) + Send + Sync + 'static) -> Self {
+        self.handlers.on_connect(move |peer| f(&peer.clone().into()));
+        self
+    }
+
+    /// Called inline for every message; without it, messages are dropped and counted.
+    pub fn on_message(mut self, f: impl Fn(&Context<'_, F>, MessageRef<'_>) + Send + Sync + 'static) -> Self {
+        self.handlers.on_message(f);
+        self
+    }
+
+    /// Called when a connection that was ready has ended.
+    pub fn on_disconnect(mut self, f: impl Fn(&Peer<F>, &Disconnect) + Send + Sync + 'static) -> Self {
+        self.handlers.on_disconnect(move |peer, cause| f(&peer.clone().into(), cause));
+        self
+    }
+
+    /// Answers requests on a pool of threads; may take its time, and may call back.
+    pub fn on_request<H, A>(mut self, handler: H) -> Self
+    where
+        H: Fn(Request<F>) -> Result<A, Failure> + Send + Sync + 'static,
+        A: Into<Answer> + 'static,
+    {
+        let pool = Pool::new(self.config.handler_threads());
+        self.handlers.on_request(PoolHandler::new(handler, pool));
+        self
+    }
+
+    /// Answers requests inline: the fastest, and must not wait.
+    pub fn on_request_inline(
+        mut self,
+        f: impl Fn(&Context<'_, F>, RequestRef<'_>, &mut ReplyBuf<'_>) -> Result<(), Failure>
+        + Send
+        + Sync
+        + 'static,
+    ) -> Self {
+        self.handlers.on_request_inline(f);
+        self
+    }
+
+    /// Listens at `address`; nothing is accepted until the server serves.
+    ///
+    /// # Errors
+    /// See [`BindError`].
+    pub fn bind(self, address: &str) -> Result<Server<F>, BindError> {
+        let to_listen = listen_address(address)?;
+        let io_error = |source| BindError::Io { address: address.to_owned(), source };
+        let listener = TcpListener::bind(to_listen).map_err(io_error)?;
+        listener.set_nonblocking(true).map_err(io_error)?;
+        let local = listener.local_addr().map_err(io_error)?;
+        let core = Arc::new(ServerCore::new(self.config, self.handlers));
+        Ok(Server { inner: Arc::new(Inner { listener: Mutex::new(Some(listener)), local, core }) })
+    }
+}
