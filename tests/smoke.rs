@@ -34,7 +34,9 @@ fn a_call_from_a_thread() {
     }
     eprintln!("{:?}", start.elapsed());
     assert!(client.close().is_empty());
+    eprintln!("closed {:?}", start.elapsed());
     server.shutdown();
+    eprintln!("shut {:?}", start.elapsed());
 }
 
 #[test]

@@ -188,6 +188,8 @@ pub struct Connection<M: Machine<Token = Waker>, A: Application<M>> {
     wire: Arc<Wire<M, A>>,
     writer: Option<JoinHandle<()>>,
     fresh: bool,
+    /// The handshake was seen to be done.
+    ready: bool,
 }
 
 impl<M: Machine<Token = Waker>, A: Application<M>> std::fmt::Debug for Connection<M, A> {
@@ -229,7 +231,7 @@ impl<M: Machine<Token = Waker>, A: Application<M>> Connection<M, A> {
                 }
             })?;
         shared.set_socket(Some(Arc::clone(&wire) as _));
-        Ok(Self { wire, writer: Some(writer), fresh: true })
+        Ok(Self { wire, writer: Some(writer), fresh: true, ready: false })
     }
 
     /// What callers read through.
@@ -271,6 +273,11 @@ impl<M: Machine<Token = Waker>, A: Application<M>> Connection<M, A> {
             Some(_) => return Err(Disconnect::LocalClose),
         }
         let readable = self.read(paused)?;
+        if !self.ready && wire.shared.with(|machine| machine.is_ready()) {
+            // Whoever waits for that learns it before this thread sleeps.
+            self.ready = true;
+            return Ok(());
+        }
         let at = match wire.shared.sleep_attendant(&bell.waker()) {
             Ok(at) => at,
             Err(()) => return Ok(()),
