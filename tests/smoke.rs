@@ -21,10 +21,7 @@ async fn a_call_over_a_socket() {
 #[test]
 fn a_call_from_a_thread() {
     use bowline::blocking::{Client, Server};
-    let server = Server::builder()
-        .on_request(|request| Ok(request.into_body()))
-        .bind("127.0.0.1:0")
-        .unwrap();
+    let server = Server::builder().on_request(|request| Ok(request.into_body())).bind("127.0.0.1:0").unwrap();
     server.start().unwrap();
     let client = Client::connect(&server.local_addr().to_string()).unwrap();
     let start = std::time::Instant::now();

@@ -128,7 +128,6 @@ impl Default for Settings {
 
 impl Config<Native> {
     /// Bowline's own protocol with the default limits.
-    #[must_use]
     pub fn builder() -> ConfigBuilder<Native> {
         Self::with_framing(Native::new())
     }
@@ -142,13 +141,11 @@ impl Default for Config<Native> {
 
 impl<F: Framing> Config<F> {
     /// Another framing with the default limits.
-    #[must_use]
     pub fn with_framing(framing: F) -> ConfigBuilder<F> {
         ConfigBuilder { framing, max_message: None, settings: Settings::default() }
     }
 
     /// A builder that begins with these settings.
-    #[must_use]
     pub fn to_builder(&self) -> ConfigBuilder<F> {
         ConfigBuilder { framing: self.framing.clone(), max_message: None, settings: self.settings.clone() }
     }
@@ -200,7 +197,6 @@ impl<F: Framing> Config<F> {
     }
 
     /// When and how often to connect again.
-    #[must_use]
     pub fn reconnect(&self) -> &ReconnectPolicy {
         &self.settings.reconnect
     }

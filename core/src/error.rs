@@ -4,6 +4,8 @@
 use alloc::string::String;
 use core::time::Duration;
 
+use bytes::Bytes;
+
 use crate::body::Body;
 
 /// The peer sent bytes that the framing does not allow. The connection is closed.
@@ -337,14 +339,14 @@ pub struct Failure {
     /// How long the caller should wait before it tries again.
     pub retry_after: Option<Duration>,
     /// Details, usually text.
-    pub body: Body,
+    pub body: Bytes,
 }
 
 impl Failure {
     /// A failure with a status and text for the caller.
     #[must_use]
     pub fn new(status: Status, text: impl AsRef<[u8]>) -> Self {
-        Self { status, retry_after: None, body: Body::copy_from(text.as_ref()) }
+        Self { status, retry_after: None, body: Bytes::copy_from_slice(text.as_ref()) }
     }
 
     /// The same with advice on when to try again.
@@ -450,20 +452,20 @@ pub enum Full {
 pub struct CastError {
     /// Why.
     pub reason: CastRefusal,
-    body: Option<Body>,
+    body: Option<Bytes>,
 }
 
 impl CastError {
     /// An error that hands `body` back.
     #[must_use]
-    pub fn new(reason: CastRefusal, body: Option<Body>) -> Self {
+    pub fn new(reason: CastRefusal, body: Option<Bytes>) -> Self {
         Self { reason, body }
     }
 
     /// The refused message, if it was handed over by value (a borrowed one the caller still has).
     #[must_use]
     pub fn into_body(self) -> Option<Body> {
-        self.body
+        self.body.map(Body::from)
     }
 
     /// Whether the same cast may succeed later.

@@ -254,7 +254,7 @@ impl<F: Framing> Future for Receive<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        let Receive { peer, ticket } = this;
+        let Self { peer, ticket } = this;
         peer.0.shared.with(|link| match link.poll_receive(ticket, || cx.waker().clone()) {
             Some(message) => Poll::Ready(Ok(message)),
             None if link.state() == State::Closed => Poll::Ready(Err(ClosedError)),
@@ -290,7 +290,7 @@ impl<F: Framing> Future for NextEvent<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        let NextEvent { peer, ticket } = this;
+        let Self { peer, ticket } = this;
         peer.0.shared.with(|link| match link.poll_event(ticket, || cx.waker().clone()) {
             Some(event) => Poll::Ready(Ok(event)),
             None if link.state() == State::Closed => Poll::Ready(Err(ClosedError)),

@@ -290,7 +290,7 @@ impl<F: Framing> ClientParts<F> {
     ///
     /// # Errors
     /// An address that is none.
-    pub fn assemble(self) -> Result<(Peer<F>, Arc<LinkApp<F>>, Supervisor), ConfigError> {
+    pub fn assemble(self) -> Result<Assembled<F>, ConfigError> {
         let Self { addresses, config, handlers } = self;
         let endpoints: Vec<Endpoint> =
             addresses.iter().map(|address| address.parse()).collect::<Result<_, _>>()?;
@@ -300,8 +300,19 @@ impl<F: Framing> ClientParts<F> {
         let linger = config.linger();
         let peer = Peer::new(Link::new(config, Role::Dialing), linger);
         let app = Arc::new(LinkApp::new(peer.clone(), Arc::new(handlers), true));
-        Ok((peer, app, supervisor))
+        Ok(Assembled { peer, app, supervisor })
     }
+}
+
+/// A client put together, for a runtime to drive.
+#[derive(Debug)]
+pub struct Assembled<F: Framing> {
+    /// The handle.
+    pub peer: Peer<F>,
+    /// What happens with what comes in.
+    pub app: Arc<LinkApp<F>>,
+    /// What keeps it connected.
+    pub supervisor: Supervisor,
 }
 
 /// A seed from the system.
@@ -413,7 +424,7 @@ impl<R: Runtime, F: Framing> ClientBuilder<R, F> {
     /// See [`Client::connect_lazy`].
     pub fn connect_lazy(self) -> Result<Client<R, F>, ConnectError> {
         let options = *self.parts.config.sockets();
-        let (peer, app, supervisor) = self.parts.assemble()?;
+        let Assembled { peer, app, supervisor } = self.parts.assemble()?;
         let first = Arc::new(First::default());
         let observer = FirstObserver(Arc::clone(&first));
         let shared = Arc::clone(peer.shared());

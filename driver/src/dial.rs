@@ -16,7 +16,7 @@ use crate::clock;
 use crate::error::transport;
 use crate::pump::{Alarm, Pump};
 use crate::runtime::Runtime;
-use crate::shared::Shared;
+use crate::shared::{Shared, Step};
 use crate::sync::Arc;
 
 type Resolving = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>>;
@@ -201,8 +201,8 @@ impl<R: Runtime, M: Machine<Token = Waker>, A: Application<M>, O: DialObserver> 
                     return Poll::Ready(());
                 }
                 match this.shared.sleep_attendant(cx.waker()) {
-                    Err(()) => continue,
-                    Ok(at) => at,
+                    Step::Sleep(at) => at,
+                    _ => continue,
                 }
             } else {
                 None

@@ -262,7 +262,6 @@ impl<F: Framing> Request<F> {
 
     /// Takes the right to answer later, from anywhere; return [`Responder::later`] from the
     /// handler then.
-    #[must_use]
     pub fn responder(&self) -> Responder<F> {
         Responder { handling: Some(self.handling()) }
     }

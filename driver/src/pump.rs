@@ -301,8 +301,8 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
                         Poll::Ready(Err(error)) => return Err(disconnect(&error)),
                         Poll::Pending => {
                             return Ok(match self.shared.sleep_attendant(cx.waker()) {
-                                Ok(at) => Written::Sleep(at),
-                                Err(()) => Written::More,
+                                Step::Sleep(at) => Written::Sleep(at),
+                                _ => Written::More,
                             });
                         }
                     }

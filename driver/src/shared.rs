@@ -110,15 +110,15 @@ impl<M: Machine<Token = Waker>> Shared<M> {
         Step::Sleep(timeout)
     }
 
-    /// Registers who attends, unless a wake came since the last time (then `Err`). Tells when it
-    /// has to come by itself.
-    pub fn sleep_attendant(&self, waker: &Waker) -> Result<Option<Instant>, ()> {
+    /// Registers who attends, unless a wake came since the last time. [`Step::Again`] or
+    /// [`Step::Sleep`].
+    pub fn sleep_attendant(&self, waker: &Waker) -> Step {
         let mut state = self.state.lock();
         if std::mem::take(&mut state.missed.attend) {
-            return Err(());
+            return Step::Again;
         }
         register(&mut state.attendant, waker);
-        Ok(state.machine.poll_timeout().map(|(at, _)| at))
+        Step::Sleep(state.machine.poll_timeout().map(|(at, _)| at))
     }
 
     /// The driver is awake: it need not be woken until it sleeps again.
@@ -162,7 +162,7 @@ impl<M: Machine<Token = Waker>> Shared<M> {
         let mut wakers = settle(&mut state, &mut tokens);
         if more || !written {
             // A socket that failed or is full is the driver's to deal with.
-            wakers[0] = state.writer.take().or(wakers[0].take());
+            wakers[0] = state.writer.take().or_else(|| wakers[0].take());
             state.missed.write |= wakers[0].is_none();
         }
         if attend && wakers[1].is_none() {

@@ -9,7 +9,7 @@ use bowline_core::frame::Framing;
 use bowline_core::frame::native::Native;
 use bowline_core::link::Undelivered;
 use bowline_core::machine::Machine;
-use bowline_driver::client::{ClientParts, First, FirstObserver};
+use bowline_driver::client::{Assembled, ClientParts, First, FirstObserver};
 use bowline_driver::error::disconnect;
 use bowline_driver::{Answer, ConnectError, Context, MessageRef, ReplyBuf, RequestRef, clock};
 
@@ -203,7 +203,7 @@ impl<F: Framing> ClientBuilder<F> {
     /// See [`Client::connect_lazy`].
     pub fn connect_lazy(self) -> Result<Client<F>, ConnectError> {
         let (options, timeout) = (*self.parts.config.sockets(), self.parts.config.connect_timeout());
-        let (peer, app, supervisor) = self.parts.assemble()?;
+        let Assembled { peer, app, supervisor } = self.parts.assemble()?;
         let first = Arc::new(First::default());
         let observer = FirstObserver(Arc::clone(&first));
         let failed = |error: std::io::Error| ConnectError::Failed(disconnect(&error));

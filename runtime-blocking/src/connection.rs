@@ -17,7 +17,7 @@ use bowline_core::time::Instant;
 use bowline_driver::app::Application;
 use bowline_driver::error::disconnect;
 use bowline_driver::pump::Intake;
-use bowline_driver::shared::{MAX_SLICES, WriteNow};
+use bowline_driver::shared::{MAX_SLICES, Step, WriteNow};
 use bowline_driver::sync::Mutex;
 use bowline_driver::{Shared, clock};
 use rustix::net::{RecvFlags, SendFlags};
@@ -278,10 +278,7 @@ impl<M: Machine<Token = Waker>, A: Application<M>> Connection<M, A> {
             self.ready = true;
             return Ok(());
         }
-        let at = match wire.shared.sleep_attendant(&bell.waker()) {
-            Ok(at) => at,
-            Err(()) => return Ok(()),
-        };
+        let Step::Sleep(at) = wire.shared.sleep_attendant(&bell.waker()) else { return Ok(()) };
         if readable == Readable::More {
             return Ok(());
         }

@@ -16,6 +16,7 @@ use bowline_driver::app::Application;
 use bowline_driver::dial::DialObserver;
 use bowline_driver::error::{disconnect, transport};
 use bowline_driver::runtime::apply_options;
+use bowline_driver::shared::Step;
 use bowline_driver::sync::Mutex;
 use bowline_driver::{Shared, clock};
 
@@ -159,7 +160,7 @@ impl<M: Machine<Token = Waker>, A: Application<M>, O: DialObserver> Keeper<M, A,
             self.act();
             return true;
         }
-        if let Ok(at) = self.shared.sleep_attendant(&self.bell.waker()) {
+        if let Step::Sleep(at) = self.shared.sleep_attendant(&self.bell.waker()) {
             let timeout = at.into_iter().chain(until).min().map(|at| at.saturating_since(clock::now()));
             // A bell that cannot be waited for would make this a busy loop.
             if self.bell.wait(None, timeout).is_err() {

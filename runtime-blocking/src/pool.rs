@@ -53,8 +53,7 @@ impl Pool {
             return;
         }
         let pool = Arc::clone(self);
-        let spawned =
-            std::thread::Builder::new().name("bowline-handler".into()).spawn(move || pool.work());
+        let spawned = std::thread::Builder::new().name("bowline-handler".into()).spawn(move || pool.work());
         if spawned.is_err() {
             self.lock().threads -= 1;
         }

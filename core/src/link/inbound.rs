@@ -176,7 +176,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
                 let failure = too_large(&error);
                 self.note_failure(failure.status);
                 let meta = failure_meta(inbound.wire_id, &failure);
-                let body = (&failure.body).into();
+                let body = Payload::Borrowed(&failure.body);
                 let sent = Sent::Answer(inbound.wire_id);
                 let pushed = self.arena.push(&self.framing, sent, &meta, &[], body, false);
                 if pushed.is_err() {

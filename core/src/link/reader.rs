@@ -389,7 +389,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
                 return Err(CallError::Failed(Failure {
                     status: Status(meta.status),
                     retry_after: meta.retry_after_ms.map(|ms| Duration::from_millis(u64::from(ms))),
-                    body: Body::copy_from(body),
+                    body: bytes::Bytes::copy_from_slice(body),
                 }));
             }
             Ok(Reply {

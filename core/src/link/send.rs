@@ -514,7 +514,7 @@ fn decode<F: Framing>(
 
 fn refused(reason: CastRefusal, payload: Payload<'_>) -> CastError {
     let body = match payload {
-        Payload::Owned(bytes) => Some(Body::from(bytes)),
+        Payload::Owned(bytes) => Some(bytes),
         Payload::Borrowed(_) => None,
     };
     CastError::new(reason, body)

@@ -112,7 +112,8 @@ pub(super) fn check_flags(flags: u8) -> Result<Class, FrameError> {
         return Err(FrameError::BadField { field: "flags", value: u64::from(flags), limit });
     }
     let class = flags & CLASS_BITS;
-    Class::from_index(class).ok_or(FrameError::BadField { field: "class", value: u64::from(class), limit: 2 })
+    let wrong = || FrameError::BadField { field: "class", value: u64::from(class), limit: 2 };
+    Class::from_index(class).ok_or_else(wrong)
 }
 
 /// Checks everything in the first 8 bytes but the length.
