@@ -113,6 +113,16 @@ impl RecvBuf {
         self.data.len()
     }
 
+    /// Takes away the first `bytes` unread bytes, for machines with a parser of their own.
+    ///
+    /// # Panics
+    /// If that is more than there are.
+    pub fn consume(&mut self, bytes: usize) {
+        self.take_lent();
+        assert!(bytes <= self.end - self.start, "more than there is");
+        self.start += bytes;
+    }
+
     /// The frame at the front, `len` bytes, was lent out: it is consumed by the next step.
     pub(crate) fn lend(&mut self, len: usize) {
         self.lent = len;

@@ -40,7 +40,7 @@ pub(crate) enum OnRequest<F: Framing> {
 }
 
 /// Starts handling a request that may take its time: as a task, or on a pool of threads. Answers
-/// through [`Request::finish`].
+/// through [`Handling::finish`].
 pub trait Ordinary<F: Framing>: Send + Sync + 'static {
     /// Takes the request over.
     fn start(&self, request: Request<F>);

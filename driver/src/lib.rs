@@ -5,7 +5,7 @@
 //! [`Client`], [`Peer`] and [`Server`] are the handles users hold. A runtime crate supplies
 //! sockets, timers and tasks ([`runtime::Runtime`]) and decides nothing about the protocol; a
 //! protocol supplies a [`Machine`](bowline_core::machine::Machine) and an
-//! [`Application`](app::Application) and knows nothing of runtimes.
+//! [`Application`] and knows nothing of runtimes.
 #![forbid(unsafe_code)]
 
 pub mod app;

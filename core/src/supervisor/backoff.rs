@@ -22,7 +22,7 @@ pub(crate) enum Delay {
 
 impl ReconnectPolicy {
     /// A random time between nothing and a bound that doubles from `base` to `cap` (full jitter).
-    /// The default, with 100 ms and 30 s.
+    /// The default, with 100 ms and 30 s. `base` has to be more than nothing and at most `cap`.
     pub const fn backoff(base: Duration, cap: Duration) -> Self {
         Self { delay: Delay::Backoff { base, cap }, healthy_after: Duration::from_secs(10), max_rounds: None }
     }
@@ -51,7 +51,11 @@ impl ReconnectPolicy {
         self
     }
 
-    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+    /// Whether it can work. A configuration checks its policy when it is built.
+    ///
+    /// # Errors
+    /// A backoff without a base or with a cap below it; no rounds at all.
+    pub fn check(&self) -> Result<(), ConfigError> {
         if let Delay::Backoff { base, cap } = self.delay
             && (base.is_zero() || cap < base)
         {

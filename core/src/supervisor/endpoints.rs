@@ -9,7 +9,7 @@ use core::str::FromStr;
 use crate::error::ConfigError;
 
 /// Most addresses tried for one name.
-const MAX_ADDRESSES: usize = 64;
+pub(super) const MAX_ADDRESSES: usize = 64;
 
 /// A place to connect to.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -62,18 +62,19 @@ impl fmt::Display for Endpoint {
 }
 
 /// The order to try addresses in: families take turns, the first answer's family first
-/// (RFC 8305, section 4).
+/// (RFC 8305, section 4). Repeated ones and those over [`MAX_ADDRESSES`] are left out.
 pub(super) fn interleave(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
     let Some(first) = addresses.first() else { return Vec::new() };
-    let (mut same, mut other): (Vec<SocketAddr>, Vec<SocketAddr>) =
-        addresses.iter().copied().partition(|address| address.is_ipv6() == first.is_ipv6());
-    same.reverse();
-    other.reverse();
+    let mut same = addresses.iter().filter(|address| address.is_ipv6() == first.is_ipv6());
+    let mut other = addresses.iter().filter(|address| address.is_ipv6() != first.is_ipv6());
     let mut ordered = Vec::with_capacity(addresses.len().min(MAX_ADDRESSES));
+    // Each family gives its next address that is not there yet, so that repetitions cost no turn.
     while ordered.len() < MAX_ADDRESSES {
-        match (same.pop(), other.pop()) {
-            (None, None) => break,
-            (a, b) => ordered.extend(a.into_iter().chain(b)),
+        let before = ordered.len();
+        ordered.extend(same.by_ref().find(|address| !ordered.contains(*address)));
+        ordered.extend(other.by_ref().find(|address| !ordered.contains(*address)));
+        if ordered.len() == before {
+            break;
         }
     }
     ordered.truncate(MAX_ADDRESSES);
@@ -102,5 +103,15 @@ mod tests {
         let given = parse(&["[::1]:1", "[::2]:1", "[::3]:1", "1.1.1.1:1", "2.2.2.2:1"]);
         let wanted = parse(&["[::1]:1", "1.1.1.1:1", "[::2]:1", "2.2.2.2:1", "[::3]:1"]);
         assert_eq!(interleave(&given), wanted);
+        let given = parse(&["1.1.1.1:1", "1.1.1.1:1", "2.2.2.2:1", "[::1]:1", "[::1]:1"]);
+        let wanted = parse(&["1.1.1.1:1", "[::1]:1", "2.2.2.2:1"]);
+        assert_eq!(interleave(&given), wanted, "the resolver's first family leads, each address once");
+    }
+
+    #[test]
+    fn a_name_with_very_many_addresses_is_cut_short() {
+        let many: Vec<SocketAddr> = (1..=1_000).map(|port| ([10, 0, 0, 1], port).into()).collect();
+        assert_eq!(interleave(&many), many[..MAX_ADDRESSES]);
+        assert_eq!(interleave(&[]), []);
     }
 }

@@ -1,103 +1,27 @@
 //! Which endpoint to connect to, and when: pure.
 
 use alloc::collections::VecDeque;
-use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::time::Duration;
 
-use crate::error::{Disconnect, TransportError};
+use crate::error::{ConfigError, Disconnect, TransportError, TransportKind};
 use crate::machine::Reason;
 use crate::time::Instant;
 
 mod backoff;
 mod endpoints;
+mod rounds;
+mod trying;
+mod types;
 
 pub use backoff::ReconnectPolicy;
 pub use endpoints::Endpoint;
+pub use types::{Action, AttemptId, DialFailure, Dialed, Epoch};
 
-use backoff::SplitMix64;
-
-/// Numbers a link's connections, from 1.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
-pub struct Epoch(u64);
-
-impl Epoch {
-    /// Before the first connection.
-    pub const NONE: Self = Self(0);
-    /// The first connection.
-    pub const FIRST: Self = Self(1);
-
-    /// The number.
-    #[must_use]
-    pub const fn get(self) -> u64 {
-        self.0
-    }
-
-    /// The one after.
-    #[must_use]
-    pub const fn next(self) -> Self {
-        Self(self.0 + 1)
-    }
-}
-
-/// Numbers name look-ups and dials, so that late results are known as such.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct AttemptId(u64);
-
-/// What the driver has to do.
-#[derive(Clone, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub enum Action {
-    /// Look a name up and tell [`Supervisor::handle_resolved`].
-    Resolve {
-        /// Whose result it is.
-        attempt: AttemptId,
-        /// The name.
-        host: String,
-        /// The port.
-        port: u16,
-    },
-    /// Connect and tell [`Supervisor::handle_dialed`].
-    Dial {
-        /// Whose result it is.
-        attempt: AttemptId,
-        /// Where to.
-        address: SocketAddr,
-    },
-    /// Forget that look-up or dial; its result does not matter any more.
-    Abandon {
-        /// Which.
-        attempt: AttemptId,
-    },
-    /// Close that connection: its handshake took too long, or the link is stopped.
-    Close {
-        /// Which.
-        epoch: Epoch,
-        /// Why.
-        cause: Disconnect,
-    },
-    /// All endpoints were tried in vain. Another round follows unless `GaveUp` does.
-    RoundFailed {
-        /// Why the last of them failed.
-        cause: Disconnect,
-    },
-    /// There will be no further attempt.
-    GaveUp {
-        /// Why the last one failed.
-        cause: Disconnect,
-    },
-}
-
-/// What to do with a socket that was connected.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Dialed {
-    /// It is the link's connection now, with that epoch.
-    Use(Epoch),
-    /// Another was faster, or nobody waits for it any more: close it.
-    Discard,
-}
+use backoff::{Delay, SplitMix64};
+use trying::Trying;
 
 #[derive(Clone, Debug)]
 enum State {
@@ -107,11 +31,13 @@ enum State {
     /// A connection whose handshake is not done.
     Handshaking {
         epoch: Epoch,
+        address: SocketAddr,
         give_up_at: Instant,
     },
     /// A connection that works.
     Up {
         epoch: Epoch,
+        address: SocketAddr,
         since: Instant,
     },
     Waiting {
@@ -120,23 +46,20 @@ enum State {
     Stopped,
 }
 
-#[derive(Clone, Debug)]
-struct Trying {
-    give_up_at: Instant,
-    resolving: Option<AttemptId>,
-    dialing: Vec<AttemptId>,
-    /// Addresses not tried yet.
-    addresses: VecDeque<SocketAddr>,
-    /// When the next address gets its chance although the last one still may succeed.
-    next_at: Instant,
-    last_error: Option<Disconnect>,
-}
-
 /// Keeps one connection after another: resolves, dials (racing addresses, RFC 8305), waits.
 ///
 /// Pure: [`poll_action`](Self::poll_action) says what to do, the `handle_*` methods take what came
-/// of it, in any order; results of what was abandoned are ignored. One deadline covers look-up,
-/// dial and handshake of an endpoint. All endpoints are tried before the first wait.
+/// of it, in any order; results of what was abandoned are ignored. An action that was not fetched
+/// before it lost its meaning is withdrawn, so that nothing piles up.
+///
+/// - One deadline covers look-up, dial and handshake of an endpoint.
+/// - All endpoints are tried before the first wait; a round begins with the endpoint after the one
+///   that failed last.
+/// - A connection that was ready for [`ReconnectPolicy::healthy_after`] begins anew: the next
+///   attempt is immediate (with the same endpoint first, unless it said go-away), the waits start
+///   from the bottom. One that ended earlier counts as a failed attempt, whatever the cause.
+/// - Names are looked up at every attempt. The last good answer is used when the resolver fails,
+///   and beside it when it is slow (1.8 s, at most half the connect timeout).
 ///
 /// ```
 /// use bowline_core::supervisor::{Action, Dialed, Endpoint, ReconnectPolicy, Supervisor};
@@ -163,18 +86,29 @@ pub struct Supervisor {
     random: SplitMix64,
     state: State,
     actions: VecDeque<Action>,
-    /// The endpoint to try next, and how many were tried since the last wait.
-    next_endpoint: usize,
+    /// The latest `now`; time does not go back.
+    now: Instant,
+    /// The endpoint being tried or connected to, else the one to try next.
+    endpoint: usize,
+    /// Whether that endpoint is in the list (it may have been taken out while connected).
+    listed: bool,
+    /// How many endpoints were tried in this round.
     tried: usize,
     /// Whether any failure of this round may go away by itself.
     retryable: bool,
+    failures: Vec<DialFailure>,
+    last_round: Vec<DialFailure>,
+    last_error: Option<Disconnect>,
     rounds_failed: u32,
-    next_attempt: u64,
+    attempts: u32,
+    last_id: u64,
     epoch: Epoch,
 }
 
 impl Supervisor {
-    /// Of at least one endpoint (an empty list gives up at once). `seed` makes the jitter.
+    /// Of at least one endpoint (an empty list gives up at once). `connect_timeout` covers look-up,
+    /// dial and handshake together. `seed` makes the jitter: a SplitMix64 inside draws the waits
+    /// from it and nothing else, so the same seed and inputs give the same actions and times.
     #[must_use]
     pub fn new(
         endpoints: Vec<Endpoint>,
@@ -191,11 +125,17 @@ impl Supervisor {
             random: SplitMix64::new(seed),
             state: State::Idle,
             actions: VecDeque::new(),
-            next_endpoint: 0,
+            now: Instant::ZERO,
+            endpoint: 0,
+            listed: true,
             tried: 0,
             retryable: false,
+            failures: Vec::new(),
+            last_round: Vec::new(),
+            last_error: None,
             rounds_failed: 0,
-            next_attempt: 0,
+            attempts: 0,
+            last_id: 0,
             epoch: Epoch::NONE,
         }
     }
@@ -205,10 +145,45 @@ impl Supervisor {
         self.attempt_delay = delay;
     }
 
+    /// The endpoints, in the order they are tried.
+    #[must_use]
+    pub fn endpoints(&self) -> &[Endpoint] {
+        &self.endpoints
+    }
+
     /// Rounds over all endpoints that failed since the last healthy connection.
     #[must_use]
     pub fn rounds_failed(&self) -> u32 {
         self.rounds_failed
+    }
+
+    /// What went wrong in the last round that failed: each address that was dialed and each look-up
+    /// that gave nothing, in order. Empty before the first such round and after a healthy spell.
+    #[must_use]
+    pub fn last_round(&self) -> &[DialFailure] {
+        &self.last_round
+    }
+
+    /// Why the last dial, look-up or connection failed, whatever came after it.
+    #[must_use]
+    pub fn last_error(&self) -> Option<&Disconnect> {
+        self.last_error.as_ref()
+    }
+
+    /// Which attempt this is, from 1, counted over all endpoints since the last healthy connection
+    /// ended; 0 before the first.
+    #[must_use]
+    pub fn attempt(&self) -> u32 {
+        self.attempts
+    }
+
+    /// When the wait between two rounds ends, during one.
+    #[must_use]
+    pub fn next_attempt_at(&self) -> Option<Instant> {
+        match self.state {
+            State::Waiting { until } => Some(until),
+            _ => None,
+        }
     }
 
     /// Whether there will be no further attempt.
@@ -222,21 +197,23 @@ impl Supervisor {
         self.actions.pop_front()
     }
 
-    /// Begins.
+    /// Begins. Only the first call does anything: what was stopped stays so.
     pub fn start(&mut self, now: Instant) {
+        let now = self.advance(now);
         if matches!(self.state, State::Idle) {
             self.try_next(now);
         }
     }
 
-    /// Ends a wait early.
+    /// Ends a wait early. The waits after it are as long as they would have been.
     pub fn reconnect_now(&mut self, now: Instant) {
+        let now = self.advance(now);
         if matches!(self.state, State::Waiting { .. }) {
             self.try_next(now);
         }
     }
 
-    /// Ends everything.
+    /// Ends everything: what is under way is abandoned, a connection closed.
     pub fn stop(&mut self) {
         match core::mem::replace(&mut self.state, State::Stopped) {
             State::Trying(trying) => self.abandon(&trying),
@@ -247,83 +224,82 @@ impl Supervisor {
         }
     }
 
-    /// Tries the next endpoint.
-    fn try_next(&mut self, now: Instant) {
-        let Some(endpoint) = self.endpoints.get(self.next_endpoint).cloned() else {
-            self.state = State::Stopped;
-            let cause = Disconnect::LocalClose;
-            self.actions.push_back(Action::GaveUp { cause });
-            return;
-        };
-        let mut trying = Trying {
-            give_up_at: now + self.connect_timeout,
-            resolving: None,
-            dialing: Vec::new(),
-            addresses: VecDeque::new(),
-            next_at: now,
-            last_error: None,
-        };
-        match endpoint {
-            Endpoint::Address(address) => trying.addresses.push_back(address),
-            Endpoint::Name { host, port } => {
-                let attempt = self.attempt();
-                trying.resolving = Some(attempt);
-                self.actions.push_back(Action::Resolve { attempt, host, port });
+    /// Other endpoints from now on. The last good answers of those that stay are kept.
+    ///
+    /// A connection that works is kept even if its endpoint is gone from the list; an attempt or a
+    /// handshake is not, the first of the new list follows at once. A wait ends if there is an
+    /// endpoint that was not in the list before, and goes on otherwise: setting the same list again
+    /// and again is no way around it.
+    ///
+    /// # Errors
+    /// An empty list; nothing changes.
+    pub fn set_endpoints(&mut self, now: Instant, endpoints: Vec<Endpoint>) -> Result<(), ConfigError> {
+        let now = self.advance(now);
+        if endpoints.is_empty() {
+            return Err(ConfigError::Conflict { field: "endpoints", why: "at least one is needed" });
+        }
+        if endpoints == self.endpoints {
+            return Ok(());
+        }
+        let index_in = |list: &[Endpoint], endpoint| list.iter().position(|other| other == endpoint);
+        let current = self.endpoints.get(self.endpoint).filter(|_| self.listed);
+        let current = current.and_then(|current| index_in(&endpoints, current));
+        let added = endpoints.iter().position(|endpoint| !self.endpoints.contains(endpoint));
+        let answer = |endpoint| index_in(&self.endpoints, endpoint).map(|index| self.answers[index].clone());
+        self.answers = endpoints.iter().map(|endpoint| answer(endpoint).unwrap_or_default()).collect();
+        self.endpoints = endpoints;
+        self.endpoint = current.unwrap_or(0);
+        self.begin_round();
+        match &self.state {
+            State::Trying(trying) if current.is_none() => {
+                let trying = trying.clone();
+                self.abandon(&trying);
+                self.try_next(now);
             }
+            State::Handshaking { epoch, .. } if current.is_none() => {
+                let cause = Disconnect::LocalClose;
+                self.actions.push_back(Action::Close { epoch: *epoch, cause });
+                self.try_next(now);
+            }
+            State::Waiting { .. } => {
+                if let Some(added) = added {
+                    self.endpoint = added;
+                    self.try_next(now);
+                }
+            }
+            State::Up { .. } => self.listed = current.is_some(),
+            State::Idle | State::Trying(_) | State::Handshaking { .. } | State::Stopped => {}
         }
-        self.state = State::Trying(trying);
-        self.dial_next(now);
+        Ok(())
     }
 
-    fn attempt(&mut self) -> AttemptId {
-        self.next_attempt += 1;
-        AttemptId(self.next_attempt)
-    }
-
-    /// Dials the next address if it is its turn; moves on if none can succeed any more.
-    fn dial_next(&mut self, now: Instant) {
-        let attempt = AttemptId(self.next_attempt + 1);
-        let State::Trying(trying) = &mut self.state else { return };
-        if (trying.dialing.is_empty() || now >= trying.next_at)
-            && let Some(address) = trying.addresses.pop_front()
-        {
-            self.next_attempt += 1;
-            trying.dialing.push(attempt);
-            trying.next_at = now + self.attempt_delay;
-            self.actions.push_back(Action::Dial { attempt, address });
-        }
-        if trying.resolving.is_none() && trying.dialing.is_empty() && trying.addresses.is_empty() {
-            let cause = trying.last_error.take();
-            let cause = cause.unwrap_or(Disconnect::ConnectTimeout { limit: self.connect_timeout });
-            self.endpoint_failed(now, cause, true);
-        }
-    }
-
-    /// The names of an endpoint were looked up.
+    /// The names of an endpoint were looked up. At most 64 addresses are taken.
     pub fn handle_resolved(
         &mut self,
         now: Instant,
         attempt: AttemptId,
         result: Result<&[SocketAddr], TransportError>,
     ) {
+        let now = self.advance(now);
         let State::Trying(trying) = &mut self.state else { return };
-        if trying.resolving != Some(attempt) {
+        if !trying.resolved(attempt) {
             return;
         }
-        trying.resolving = None;
-        let answer = &mut self.answers[self.next_endpoint];
-        match result {
-            Ok(addresses) if !addresses.is_empty() => *answer = endpoints::interleave(addresses),
-            Ok(_) => {}
-            Err(error) => trying.last_error = Some(error.into()),
-        }
-        // The last good answer, if the resolver has none now.
-        trying.addresses.extend(answer.iter().copied());
-        if trying.addresses.is_empty() && trying.last_error.is_none() {
-            trying.last_error = Some(Disconnect::Transport(TransportError {
-                kind: crate::error::TransportKind::Resolve,
+        let error = match result {
+            Ok([]) => Some(TransportError {
+                kind: TransportKind::Resolve,
                 message: "the name has no addresses".into(),
-            }));
+            }),
+            Ok(addresses) => {
+                self.answers[self.endpoint] = endpoints::interleave(addresses);
+                None
+            }
+            Err(error) => Some(error),
+        };
+        // This answer, or the last good one if there is none now.
+        trying.offer(&self.answers[self.endpoint]);
+        if let Some(error) = error {
+            self.note(None, error.into());
         }
         self.dial_next(now);
     }
@@ -335,91 +311,61 @@ impl Supervisor {
         attempt: AttemptId,
         result: Result<(), TransportError>,
     ) -> Dialed {
+        let now = self.advance(now);
         let State::Trying(trying) = &mut self.state else { return Dialed::Discard };
-        let Some(index) = trying.dialing.iter().position(|&dialing| dialing == attempt) else {
-            return Dialed::Discard;
-        };
-        trying.dialing.remove(index);
+        let Some(address) = trying.dialed(now, attempt) else { return Dialed::Discard };
         match result {
             Ok(()) => {
-                let give_up_at = trying.give_up_at;
                 let losers = trying.clone();
                 self.abandon(&losers);
                 self.epoch = self.epoch.next();
-                self.state = State::Handshaking { epoch: self.epoch, give_up_at };
-                Dialed::Use(self.epoch)
+                let (epoch, give_up_at) = (self.epoch, losers.give_up_at);
+                self.state = State::Handshaking { epoch, address, give_up_at };
+                Dialed::Use(epoch)
             }
             Err(error) => {
-                trying.last_error = Some(error.into());
-                // The next address need not wait for its turn.
-                trying.next_at = now;
+                self.note(Some(address), error.into());
                 self.dial_next(now);
                 Dialed::Discard
             }
         }
     }
 
-    fn abandon(&mut self, trying: &Trying) {
-        for &attempt in trying.resolving.iter().chain(&trying.dialing) {
-            self.actions.push_back(Action::Abandon { attempt });
-        }
-    }
-
     /// The handshake of a connection is done.
     pub fn handle_ready(&mut self, now: Instant, epoch: Epoch) {
-        if matches!(self.state, State::Handshaking { epoch: current, .. } if current == epoch) {
-            self.state = State::Up { epoch, since: now };
+        let since = self.advance(now);
+        if let State::Handshaking { epoch: current, address, .. } = self.state
+            && current == epoch
+        {
+            self.state = State::Up { epoch, address, since };
         }
     }
 
-    /// A connection ended.
+    /// A connection ended, before or after it was ready. Epochs of old are ignored.
     pub fn handle_down(&mut self, now: Instant, epoch: Epoch, cause: &Disconnect) {
-        match self.state {
-            State::Handshaking { epoch: current, .. } if current == epoch => {
-                self.endpoint_failed(now, cause.clone(), true);
+        let now = self.advance(now);
+        let (address, since) = match self.state {
+            State::Handshaking { epoch: current, address, .. } if current == epoch => (address, None),
+            State::Up { epoch: current, address, since } if current == epoch => (address, Some(since)),
+            _ => return,
+        };
+        let never = matches!(self.policy.delay, Delay::Never) && since.is_some();
+        if never || *cause == Disconnect::LocalClose {
+            self.last_error = Some(cause.clone());
+            self.give_up(cause.clone());
+        } else if since.is_some_and(|since| now.saturating_since(since) >= self.policy.healthy_after) {
+            self.rounds_failed = 0;
+            self.attempts = 0;
+            self.last_round.clear();
+            self.last_error = Some(cause.clone());
+            self.begin_round();
+            if *cause == Disconnect::GoneAway {
+                self.walk_on();
             }
-            State::Up { epoch: current, since } if current == epoch => {
-                let healthy = now.saturating_since(since) >= self.policy.healthy_after;
-                if healthy {
-                    self.rounds_failed = 0;
-                }
-                if matches!(self.policy.delay, backoff::Delay::Never) || *cause == Disconnect::LocalClose {
-                    self.state = State::Stopped;
-                    self.actions.push_back(Action::GaveUp { cause: cause.clone() });
-                } else if healthy || *cause == Disconnect::GoneAway {
-                    // At once, all endpoints, this one first.
-                    self.tried = 0;
-                    self.retryable = false;
-                    self.try_next(now);
-                } else {
-                    self.endpoint_failed(now, cause.clone(), false);
-                }
-            }
-            _ => {}
-        }
-    }
-
-    /// An endpoint was tried in vain (or kicked us out): the next, or a wait.
-    fn endpoint_failed(&mut self, now: Instant, cause: Disconnect, report: bool) {
-        self.retryable |= cause.is_retryable();
-        self.tried += 1;
-        self.next_endpoint = (self.next_endpoint + 1) % self.endpoints.len().max(1);
-        if self.tried < self.endpoints.len() {
             self.try_next(now);
-            return;
-        }
-        self.tried = 0;
-        self.rounds_failed = self.rounds_failed.saturating_add(1);
-        let retryable = core::mem::take(&mut self.retryable);
-        if report {
-            self.actions.push_back(Action::RoundFailed { cause: cause.clone() });
-        }
-        match self.policy.wait(self.rounds_failed, &mut self.random) {
-            Some(wait) if retryable => self.state = State::Waiting { until: now + wait },
-            _ => {
-                self.state = State::Stopped;
-                self.actions.push_back(Action::GaveUp { cause });
-            }
+        } else {
+            self.note(Some(address), cause.clone());
+            self.endpoint_failed(now, cause.clone(), since.is_none());
         }
     }
 
@@ -427,11 +373,7 @@ impl Supervisor {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<(Instant, Reason)> {
         match &self.state {
-            State::Trying(trying) => {
-                let next = (!trying.addresses.is_empty()).then_some(trying.next_at);
-                let at = next.map_or(trying.give_up_at, |next| next.min(trying.give_up_at));
-                Some((at, Reason::Handshake))
-            }
+            State::Trying(trying) => Some((trying.poll_timeout(), Reason::Handshake)),
             State::Handshaking { give_up_at, .. } => Some((*give_up_at, Reason::Handshake)),
             State::Waiting { until } => Some((*until, Reason::Reconnect)),
             State::Idle | State::Up { .. } | State::Stopped => None,
@@ -440,18 +382,30 @@ impl Supervisor {
 
     /// Time has passed. May be called early or twice.
     pub fn handle_timeout(&mut self, now: Instant) {
-        let limit = self.connect_timeout;
-        match &self.state {
+        let now = self.advance(now);
+        let cause = Disconnect::ConnectTimeout { limit: self.connect_timeout };
+        match &mut self.state {
             State::Trying(trying) if now >= trying.give_up_at => {
                 let trying = trying.clone();
                 self.abandon(&trying);
-                let cause = trying.last_error.unwrap_or(Disconnect::ConnectTimeout { limit });
+                if trying.resolving.is_some() {
+                    self.note(None, cause.clone());
+                }
+                for (_, address) in &trying.dialing {
+                    self.note(Some(*address), cause.clone());
+                }
                 self.endpoint_failed(now, cause, true);
             }
-            State::Trying(_) => self.dial_next(now),
-            State::Handshaking { epoch, give_up_at } if now >= *give_up_at => {
-                let cause = Disconnect::ConnectTimeout { limit };
-                self.actions.push_back(Action::Close { epoch: *epoch, cause: cause.clone() });
+            State::Trying(trying) => {
+                if trying.falls_back(now) {
+                    trying.offer(&self.answers[self.endpoint]);
+                }
+                self.dial_next(now);
+            }
+            State::Handshaking { epoch, address, give_up_at } if now >= *give_up_at => {
+                let (epoch, address) = (*epoch, *address);
+                self.actions.push_back(Action::Close { epoch, cause: cause.clone() });
+                self.note(Some(address), cause.clone());
                 self.endpoint_failed(now, cause, true);
             }
             State::Waiting { until } if now >= *until => self.try_next(now),
@@ -462,3 +416,6 @@ impl Supervisor {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod properties;

@@ -1,7 +1,7 @@
 use super::*;
 use crate::error::{PeerError, TransportKind};
-use proptest::prelude::*;
 
+const MS: Duration = Duration::from_millis(1);
 const S: Duration = Duration::from_secs(1);
 
 fn supervisor(endpoints: &[&str], policy: ReconnectPolicy) -> Supervisor {
@@ -28,11 +28,45 @@ fn fail(supervisor: &mut Supervisor, now: Instant) -> SocketAddr {
     address
 }
 
-fn up(supervisor: &mut Supervisor, now: Instant) -> Epoch {
+fn connected(supervisor: &mut Supervisor, now: Instant) -> Epoch {
     let (attempt, _) = dial(supervisor);
     let Dialed::Use(epoch) = supervisor.handle_dialed(now, attempt, Ok(())) else { panic!() };
+    epoch
+}
+
+fn up(supervisor: &mut Supervisor, now: Instant) -> Epoch {
+    let epoch = connected(supervisor, now);
     supervisor.handle_ready(now, epoch);
     epoch
+}
+
+fn resolve(supervisor: &mut Supervisor) -> AttemptId {
+    match supervisor.poll_action() {
+        Some(Action::Resolve { attempt, .. }) => attempt,
+        other => panic!("wanted a look-up, got {other:?}"),
+    }
+}
+
+fn addresses(list: &[&str]) -> Vec<SocketAddr> {
+    list.iter().map(|address| address.parse().unwrap()).collect()
+}
+
+fn version() -> Disconnect {
+    PeerError::Version { ours_min: 1, ours_max: 1, theirs_min: 2, theirs_max: 2 }.into()
+}
+
+fn timed_out() -> Disconnect {
+    Disconnect::ConnectTimeout { limit: S * 10 }
+}
+
+fn at(time: Duration) -> Instant {
+    Instant::ZERO + time
+}
+
+fn timeout(supervisor: &mut Supervisor) -> Instant {
+    let (at, _) = supervisor.poll_timeout().unwrap();
+    supervisor.handle_timeout(at);
+    at
 }
 
 #[test]
@@ -121,11 +155,10 @@ fn accept_then_kick_makes_no_storm_and_health_resets_the_wait() {
 
 #[test]
 fn what_cannot_get_better_is_given_up() {
-    let version = PeerError::Version { ours_min: 1, ours_max: 1, theirs_min: 2, theirs_max: 2 };
     let mut s = supervisor(&["127.0.0.1:1"], ReconnectPolicy::default());
     let (attempt, _) = dial(&mut s);
     let Dialed::Use(epoch) = s.handle_dialed(Instant::ZERO, attempt, Ok(())) else { panic!() };
-    s.handle_down(Instant::ZERO, epoch, &version.into());
+    s.handle_down(Instant::ZERO, epoch, &version());
     assert!(matches!(s.poll_action(), Some(Action::RoundFailed { .. })));
     assert!(matches!(s.poll_action(), Some(Action::GaveUp { .. })));
     assert!(s.is_stopped());
@@ -150,74 +183,201 @@ fn a_resolver_that_never_answers_is_bounded() {
     assert!(matches!(s.poll_action(), Some(Action::RoundFailed { .. })));
 }
 
-proptest! {
-    /// Whatever happens, it goes on: an action, a timeout or an attempt is always pending, there
-    /// is at most one connection, waits stay under the cap, and the same seed gives the same.
-    #[test]
-    fn it_always_goes_on(
-        endpoints in 1_usize..4,
-        ops in prop::collection::vec((0_u8..7, 0_u64..3_000), 1..200),
-        seed: u64,
-    ) {
-        let mut logs = Vec::new();
-        for _ in 0..2 {
-            let names = (0..endpoints).map(|i| alloc::format!("h{i}:1").parse().unwrap()).collect();
-            let policy = ReconnectPolicy::backoff(Duration::from_millis(100), S * 5);
-            let mut s = Supervisor::new(names, policy, S * 10, seed);
-            let (mut now, mut log) = (Instant::ZERO, Vec::new());
-            let (mut resolving, mut dialing) = (Vec::new(), Vec::new());
-            let mut connected: Option<Epoch> = None;
-            s.start(now);
-            for &(op, ms) in &ops {
-                while let Some(action) = s.poll_action() {
-                    log.push(alloc::format!("{action:?}"));
-                    match action {
-                        Action::Resolve { attempt, .. } => resolving.push(attempt),
-                        Action::Dial { attempt, .. } => dialing.push(attempt),
-                        Action::Abandon { attempt } => {
-                            resolving.retain(|&a| a != attempt);
-                            dialing.retain(|&a| a != attempt);
-                        }
-                        Action::Close { epoch, .. } => prop_assert_eq!(connected.take(), Some(epoch)),
-                        Action::RoundFailed { .. } => {}
-                        Action::GaveUp { .. } => prop_assert!(false, "never gives up here"),
-                    }
-                }
-                prop_assert!(
-                    s.poll_timeout().is_some() || connected.is_some() || !dialing.is_empty(),
-                    "stuck in {:?}", s.state
-                );
-                now += Duration::from_millis(ms);
-                match op {
-                    0 => if let Some(attempt) = resolving.pop() {
-                        let addresses = ["[::1]:1".parse().unwrap(), "1.1.1.1:1".parse().unwrap()];
-                        s.handle_resolved(now, attempt, Ok(&addresses));
-                    },
-                    1 => if let Some(attempt) = resolving.pop() {
-                        s.handle_resolved(now, attempt, Err(refused()));
-                    },
-                    2 => if let Some(attempt) = dialing.pop()
-                        && let Dialed::Use(epoch) = s.handle_dialed(now, attempt, Ok(()))
-                    {
-                        prop_assert!(connected.replace(epoch).is_none());
-                    },
-                    3 => if let Some(attempt) = dialing.pop() {
-                        s.handle_dialed(now, attempt, Err(refused()));
-                    },
-                    4 => if let Some(epoch) = connected { s.handle_ready(now, epoch) },
-                    5 => if let Some(epoch) = connected.take() {
-                        s.handle_down(now, epoch, &Disconnect::PeerClosed);
-                    },
-                    _ => {
-                        s.handle_timeout(now);
-                        if let State::Waiting { until } = s.state {
-                            prop_assert!(until.saturating_since(now) <= S * 5);
-                        }
-                    }
-                }
-            }
-            logs.push(log);
-        }
-        prop_assert_eq!(&logs[0], &logs[1]);
+#[test]
+fn addresses_take_turns_every_250_ms_or_as_soon_as_one_fails() {
+    let mut s = supervisor(&["host:1"], ReconnectPolicy::default());
+    let attempt = resolve(&mut s);
+    let given = addresses(&["[::1]:1", "[::2]:1", "1.1.1.1:1", "2.2.2.2:1"]);
+    s.handle_resolved(at(MS), attempt, Ok(&given));
+    assert_eq!(dial(&mut s).1, given[0]);
+    s.handle_timeout(at(MS * 250));
+    assert_eq!(s.poll_action(), None, "a timeout that comes early is harmless");
+    assert_eq!(timeout(&mut s), at(MS * 251));
+    let (second, address) = dial(&mut s);
+    assert_eq!(address, given[2], "the other family");
+    s.handle_dialed(at(MS * 300), second, Err(refused()));
+    assert_eq!(dial(&mut s).1, given[1], "at once after a failure");
+    assert_eq!(timeout(&mut s), at(MS * 550));
+    assert_eq!(dial(&mut s).1, given[3]);
+    assert_eq!(timeout(&mut s), at(S * 10), "nothing left but the deadline");
+    let abandoned = core::iter::from_fn(|| s.poll_action().filter(|a| matches!(a, Action::Abandon { .. })));
+    assert_eq!(abandoned.count(), 3);
+    let failed: Vec<_> = s.last_round().iter().map(|f| (f.address.unwrap(), f.cause.clone())).collect();
+    let late = |index: usize| (given[index], timed_out());
+    assert_eq!(failed, [(given[2], refused().into()), late(0), late(1), late(3)]);
+}
+
+#[test]
+fn a_silent_resolver_does_not_keep_the_last_good_answer_back() {
+    let mut s = supervisor(&["host:1"], ReconnectPolicy::fixed(S));
+    let attempt = resolve(&mut s);
+    let old = addresses(&["1.1.1.1:1"]);
+    s.handle_resolved(at(S), attempt, Ok(&old));
+    fail(&mut s, at(S));
+    s.poll_action();
+    assert_eq!(timeout(&mut s), at(S * 2));
+    let attempt = resolve(&mut s);
+    assert_eq!(timeout(&mut s), at(MS * 3_800));
+    assert_eq!(fail(&mut s, at(S * 4)), old[0]);
+    assert_eq!(s.poll_action(), None, "the look-up may still do better");
+    let new = addresses(&["1.1.1.1:1", "2.2.2.2:1"]);
+    s.handle_resolved(at(S * 5), attempt, Ok(&new));
+    assert_eq!(fail(&mut s, at(S * 5)), new[1], "and does, without dialing the old one twice");
+    assert!(matches!(s.poll_action(), Some(Action::RoundFailed { .. })));
+}
+
+#[test]
+fn a_round_that_fails_tells_of_every_attempt() {
+    let mut s = supervisor(&["127.0.0.1:1", "host:2", "127.0.0.1:3"], ReconnectPolicy::never());
+    assert_eq!((s.rounds_failed(), s.attempt(), s.last_error()), (0, 1, None));
+    fail(&mut s, Instant::ZERO);
+    let attempt = resolve(&mut s);
+    s.handle_resolved(Instant::ZERO, attempt, Ok(&[]));
+    assert!(s.last_round().is_empty(), "the round is not over");
+    let epoch = connected(&mut s, Instant::ZERO);
+    s.handle_down(Instant::ZERO, epoch, &version());
+    assert_eq!(s.poll_action(), Some(Action::RoundFailed { cause: version() }));
+    assert_eq!(s.poll_action(), Some(Action::GaveUp { cause: version() }));
+    assert_eq!((s.rounds_failed(), s.attempt(), s.last_error()), (1, 3, Some(&version())));
+    let told: Vec<_> = s.last_round().iter().map(alloc::string::ToString::to_string).collect();
+    assert_eq!(
+        told,
+        [
+            "127.0.0.1:1: the transport failed: Refused: refused",
+            "host:2: the transport failed: Resolve: the name has no addresses",
+            "127.0.0.1:3: the peer broke the protocol: no common protocol version: ours 1..=1, theirs 2..=2",
+        ]
+    );
+    assert_eq!(s.last_round()[2].address, Some("127.0.0.1:3".parse().unwrap()));
+}
+
+#[test]
+fn one_endpoint_that_may_get_better_is_reason_enough_to_go_on() {
+    let mut s = supervisor(&["127.0.0.1:1", "127.0.0.1:2"], ReconnectPolicy::fixed(S));
+    fail(&mut s, Instant::ZERO);
+    let epoch = connected(&mut s, Instant::ZERO);
+    s.handle_down(Instant::ZERO, epoch, &version());
+    assert!(matches!(s.poll_action(), Some(Action::RoundFailed { .. })));
+    assert_eq!(s.next_attempt_at(), Some(at(S)));
+    timeout(&mut s);
+    for _ in 0..2 {
+        let epoch = connected(&mut s, at(S));
+        s.handle_down(at(S), epoch, &version());
     }
+    assert!(matches!(s.poll_action(), Some(Action::RoundFailed { .. })));
+    assert_eq!(s.poll_action(), Some(Action::GaveUp { cause: version() }));
+}
+
+#[test]
+fn endpoints_that_kick_are_all_tried_and_then_waited_for() {
+    for cause in [Disconnect::PeerClosed, Disconnect::GoneAway] {
+        let mut s = supervisor(&["127.0.0.1:1", "127.0.0.1:2"], ReconnectPolicy::fixed(S));
+        for _ in 0..2 {
+            assert_eq!(s.next_attempt_at(), None);
+            let epoch = up(&mut s, Instant::ZERO);
+            s.handle_down(at(MS), epoch, &cause);
+        }
+        assert_eq!(s.next_attempt_at(), Some(at(S + MS)), "{cause:?}");
+        assert_eq!(s.poll_action(), None, "connections there were: no round failed");
+    }
+}
+
+#[test]
+fn after_a_healthy_spell_the_same_endpoint_comes_first_unless_it_goes_away() {
+    for (cause, port) in [(Disconnect::PeerClosed, 1), (Disconnect::GoneAway, 2)] {
+        let mut s = supervisor(&["127.0.0.1:1", "127.0.0.1:2"], ReconnectPolicy::default());
+        let epoch = up(&mut s, Instant::ZERO);
+        s.handle_down(at(S * 10), epoch, &cause);
+        assert_eq!(s.attempt(), 1);
+        assert_eq!(dial(&mut s).1.port(), port);
+        assert_eq!(s.last_error(), Some(&cause));
+    }
+}
+
+#[test]
+fn what_this_side_closes_or_may_not_reconnect_stays_down() {
+    let mut s = supervisor(&["127.0.0.1:1", "127.0.0.1:2"], ReconnectPolicy::default());
+    let epoch = connected(&mut s, Instant::ZERO);
+    s.handle_down(Instant::ZERO, epoch, &Disconnect::LocalClose);
+    assert_eq!(s.poll_action(), Some(Action::GaveUp { cause: Disconnect::LocalClose }));
+
+    let mut s = supervisor(&["127.0.0.1:1", "127.0.0.1:2"], ReconnectPolicy::never());
+    let epoch = up(&mut s, Instant::ZERO);
+    s.handle_down(at(S * 60), epoch, &Disconnect::PeerClosed);
+    assert_eq!(s.poll_action(), Some(Action::GaveUp { cause: Disconnect::PeerClosed }));
+    s.start(at(S * 60));
+    s.reconnect_now(at(S * 60));
+    assert_eq!((s.poll_action(), s.poll_timeout()), (None, None));
+}
+
+#[test]
+fn reconnect_now_ends_a_wait_but_does_not_shorten_the_next() {
+    let mut s = supervisor(&["127.0.0.1:1"], ReconnectPolicy::fixed(S));
+    s.reconnect_now(Instant::ZERO);
+    fail(&mut s, Instant::ZERO);
+    s.poll_action();
+    s.reconnect_now(at(MS));
+    s.reconnect_now(at(MS));
+    fail(&mut s, at(MS));
+    assert!(matches!(s.poll_action(), Some(Action::RoundFailed { .. })));
+    assert_eq!((s.poll_action(), s.rounds_failed()), (None, 2));
+    assert_eq!(s.next_attempt_at(), Some(at(S + MS)));
+}
+
+#[test]
+fn stop_abandons_whatever_there_is() {
+    let mut s = supervisor(&["host:1"], ReconnectPolicy::default());
+    s.stop();
+    assert_eq!(s.poll_action(), None, "a look-up that was not fetched never happens");
+
+    let mut s = supervisor(&["host:1"], ReconnectPolicy::default());
+    let attempt = resolve(&mut s);
+    s.stop();
+    assert_eq!(s.poll_action(), Some(Action::Abandon { attempt }));
+    s.handle_resolved(Instant::ZERO, attempt, Ok(&addresses(&["1.1.1.1:1"])));
+    assert_eq!((s.poll_action(), s.poll_timeout()), (None, None));
+
+    let mut s = supervisor(&["127.0.0.1:1"], ReconnectPolicy::default());
+    let epoch = up(&mut s, Instant::ZERO);
+    s.stop();
+    s.stop();
+    assert_eq!(s.poll_action(), Some(Action::Close { epoch, cause: Disconnect::LocalClose }));
+    s.handle_down(Instant::ZERO, epoch, &Disconnect::PeerClosed);
+    assert_eq!((s.poll_action(), s.is_stopped()), (None, true));
+}
+
+#[test]
+fn other_endpoints_are_tried_at_once_but_the_same_ones_do_not_end_a_wait() {
+    let list = |list: &[&str]| list.iter().map(|e| e.parse().unwrap()).collect::<Vec<Endpoint>>();
+    let mut s = supervisor(&["127.0.0.1:1", "127.0.0.1:2"], ReconnectPolicy::fixed(S));
+    assert!(s.set_endpoints(Instant::ZERO, Vec::new()).is_err());
+    let (first, _) = dial(&mut s);
+    s.set_endpoints(Instant::ZERO, list(&["127.0.0.1:3", "127.0.0.1:4"])).unwrap();
+    assert_eq!(s.poll_action(), Some(Action::Abandon { attempt: first }));
+    assert_eq!(fail(&mut s, Instant::ZERO).port(), 3);
+    // The one under way goes on; the round begins anew, so the new one gets its turn.
+    s.set_endpoints(Instant::ZERO, list(&["127.0.0.1:4", "127.0.0.1:5"])).unwrap();
+    assert_eq!(fail(&mut s, Instant::ZERO).port(), 4);
+    assert_eq!(fail(&mut s, Instant::ZERO).port(), 5);
+    s.poll_action();
+    assert_eq!(s.next_attempt_at(), Some(at(S)));
+    s.set_endpoints(Instant::ZERO, list(&["127.0.0.1:5", "127.0.0.1:4"])).unwrap();
+    assert_eq!(s.next_attempt_at(), Some(at(S)));
+    s.set_endpoints(Instant::ZERO, list(&["127.0.0.1:5", "127.0.0.1:6"])).unwrap();
+    let epoch = up(&mut s, Instant::ZERO);
+    s.set_endpoints(Instant::ZERO, list(&["127.0.0.1:7"])).unwrap();
+    assert_eq!((s.poll_action(), s.poll_timeout()), (None, None), "what works is kept");
+    s.handle_down(Instant::ZERO, epoch, &Disconnect::PeerClosed);
+    let epoch = connected(&mut s, Instant::ZERO);
+    s.set_endpoints(Instant::ZERO, list(&["127.0.0.1:8"])).unwrap();
+    assert_eq!(s.poll_action(), Some(Action::Close { epoch, cause: Disconnect::LocalClose }));
+    assert_eq!(dial(&mut s).1.port(), 8);
+}
+
+#[test]
+fn time_does_not_go_back() {
+    let mut s = supervisor(&["127.0.0.1:1"], ReconnectPolicy::fixed(S));
+    s.handle_timeout(at(S * 5));
+    fail(&mut s, at(S));
+    assert_eq!(s.next_attempt_at(), Some(at(S * 6)));
 }

@@ -155,7 +155,7 @@ fn hellos_agree_or_say_why_not() {
     let needy = Hello { required: 4, ..Hello::new() };
     assert_eq!(ours.agree(&needy), Err(PeerError::HelloField { field: "required", value: 4, limit: 0 }));
     let mut bytes = Vec::new();
-    Hello { heartbeat: Duration::from_millis(5), ..ours.clone() }.encode(&mut bytes);
+    Hello { heartbeat: Duration::from_millis(5), ..ours }.encode(&mut bytes);
     bytes.extend_from_slice(b"from the future");
     assert_eq!(Hello::decode(&bytes).unwrap().heartbeat, Duration::from_millis(5));
     assert!(matches!(Hello::decode(&bytes[..39]), Err(FrameError::TooShort { value: 39, .. })));

@@ -1,0 +1,122 @@
+//! From one endpoint to the next, from one round to the next.
+
+use core::net::SocketAddr;
+
+use super::{Action, AttemptId, DialFailure, Endpoint, State, Supervisor, Trying};
+use crate::error::Disconnect;
+use crate::time::Instant;
+
+impl Supervisor {
+    /// Time does not go back.
+    pub(super) fn advance(&mut self, now: Instant) -> Instant {
+        self.now = self.now.max(now);
+        self.now
+    }
+
+    /// Nothing was tried yet.
+    pub(super) fn begin_round(&mut self) {
+        self.tried = 0;
+        self.retryable = false;
+        self.failures.clear();
+    }
+
+    /// To the next endpoint, unless this one is gone and the next is there already.
+    pub(super) fn walk_on(&mut self) {
+        if self.listed {
+            self.endpoint = (self.endpoint + 1) % self.endpoints.len().max(1);
+        }
+    }
+
+    /// Tries the endpoint whose turn it is.
+    pub(super) fn try_next(&mut self, now: Instant) {
+        self.listed = true;
+        let Some(endpoint) = self.endpoints.get(self.endpoint).cloned() else {
+            return self.give_up(Disconnect::LocalClose);
+        };
+        self.attempts = self.attempts.saturating_add(1);
+        let limit = self.connect_timeout;
+        let mut trying = Trying::new(now, limit);
+        match endpoint {
+            Endpoint::Address(address) => trying.offer(&[address]),
+            Endpoint::Name { host, port } => {
+                self.last_id += 1;
+                let attempt = AttemptId(self.last_id);
+                trying.resolve(now, attempt, limit, !self.answers[self.endpoint].is_empty());
+                self.actions.push_back(Action::Resolve { attempt, host, port });
+            }
+        }
+        self.state = State::Trying(trying);
+        self.dial_next(now);
+    }
+
+    /// Dials the next address if it is its turn; moves on if none can succeed any more.
+    pub(super) fn dial_next(&mut self, now: Instant) {
+        let State::Trying(trying) = &mut self.state else { return };
+        let attempt = AttemptId(self.last_id + 1);
+        if let Some(address) = trying.dial_next(now, attempt, self.attempt_delay) {
+            self.last_id += 1;
+            self.actions.push_back(Action::Dial { attempt, address });
+        } else if trying.is_exhausted() {
+            // What is exhausted without an address had a look-up that failed.
+            let cause = self.last_error.clone();
+            let cause = cause.unwrap_or(Disconnect::ConnectTimeout { limit: self.connect_timeout });
+            self.endpoint_failed(now, cause, true);
+        }
+    }
+
+    /// Remembers what went wrong with the current endpoint.
+    pub(super) fn note(&mut self, address: Option<SocketAddr>, cause: Disconnect) {
+        self.last_error = Some(cause.clone());
+        if self.listed
+            && let Some(endpoint) = self.endpoints.get(self.endpoint).cloned()
+        {
+            self.failures.push(DialFailure { endpoint, address, cause });
+        }
+    }
+
+    /// An endpoint was tried in vain (or kicked us out): the next, or a wait.
+    ///
+    /// `report`: whoever waits for a first connection has to hear of a round that ends so.
+    pub(super) fn endpoint_failed(&mut self, now: Instant, cause: Disconnect, report: bool) {
+        self.walk_on();
+        if self.listed {
+            self.retryable |= cause.is_retryable();
+            self.tried += 1;
+        }
+        if self.tried < self.endpoints.len() {
+            return self.try_next(now);
+        }
+        self.rounds_failed = self.rounds_failed.saturating_add(1);
+        let retryable = self.retryable;
+        self.last_round = core::mem::take(&mut self.failures);
+        self.begin_round();
+        if report {
+            // One that was not fetched says nothing that this one does not.
+            self.actions.retain(|action| !matches!(action, Action::RoundFailed { .. }));
+            self.actions.push_back(Action::RoundFailed { cause: cause.clone() });
+        }
+        match self.policy.wait(self.rounds_failed, &mut self.random) {
+            Some(wait) if retryable => self.state = State::Waiting { until: now + wait },
+            _ => self.give_up(cause),
+        }
+    }
+
+    pub(super) fn give_up(&mut self, cause: Disconnect) {
+        self.state = State::Stopped;
+        self.actions.push_back(Action::GaveUp { cause });
+    }
+
+    /// Look-ups and dials that do not matter any more; those not fetched yet never happen.
+    pub(super) fn abandon(&mut self, trying: &Trying) {
+        for attempt in trying.attempts() {
+            let before = self.actions.len();
+            self.actions.retain(|action| {
+                !matches!(action, Action::Resolve { attempt: other, .. } | Action::Dial { attempt: other, .. }
+                    if *other == attempt)
+            });
+            if self.actions.len() == before {
+                self.actions.push_back(Action::Abandon { attempt });
+            }
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! One endpoint being tried: its look-up, and the race between its addresses.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+use core::time::Duration;
+
+use super::AttemptId;
+use super::endpoints::MAX_ADDRESSES;
+use crate::time::Instant;
+
+/// How long a look-up may take before the last good answer is used beside it (the client response
+/// timer of RFC 8767, section 5), unless half the connect timeout is less.
+const STALE_AFTER: Duration = Duration::from_millis(1_800);
+
+#[derive(Clone, Debug)]
+pub(super) struct Trying {
+    /// Look-up, dial and handshake have to be done by then.
+    pub(super) give_up_at: Instant,
+    pub(super) resolving: Option<AttemptId>,
+    /// When the last good answer is used although the resolver may still come up with another.
+    stale_at: Option<Instant>,
+    pub(super) dialing: Vec<(AttemptId, SocketAddr)>,
+    /// Addresses not dialed yet.
+    addresses: VecDeque<SocketAddr>,
+    /// Addresses dialed, at most [`MAX_ADDRESSES`].
+    dialed: Vec<SocketAddr>,
+    /// When the next address gets its chance although the last one still may succeed.
+    next_at: Instant,
+}
+
+impl Trying {
+    pub(super) fn new(now: Instant, limit: Duration) -> Self {
+        Self {
+            give_up_at: now + limit,
+            resolving: None,
+            stale_at: None,
+            dialing: Vec::new(),
+            addresses: VecDeque::new(),
+            dialed: Vec::new(),
+            next_at: now,
+        }
+    }
+
+    /// A look-up begins. `answered`: there is an answer of old to fall back on.
+    pub(super) fn resolve(&mut self, now: Instant, attempt: AttemptId, limit: Duration, answered: bool) {
+        self.resolving = Some(attempt);
+        self.stale_at = answered.then(|| now + STALE_AFTER.min(limit / 2));
+    }
+
+    /// The look-up is over. False: it was not the one that is waited for.
+    pub(super) fn resolved(&mut self, attempt: AttemptId) -> bool {
+        let expected = self.resolving == Some(attempt);
+        if expected {
+            self.resolving = None;
+            self.stale_at = None;
+        }
+        expected
+    }
+
+    /// Whether it is time for the last good answer; says so once.
+    pub(super) fn falls_back(&mut self, now: Instant) -> bool {
+        self.stale_at.take_if(|at| now >= *at).is_some()
+    }
+
+    /// Takes these addresses instead of those that were not dialed yet.
+    pub(super) fn offer(&mut self, addresses: &[SocketAddr]) {
+        let room = MAX_ADDRESSES.saturating_sub(self.dialed.len());
+        let new = addresses.iter().filter(|address| !self.dialed.contains(address));
+        self.addresses = new.copied().take(room).collect();
+    }
+
+    /// Dials the next address if it is its turn.
+    pub(super) fn dial_next(
+        &mut self,
+        now: Instant,
+        attempt: AttemptId,
+        head_start: Duration,
+    ) -> Option<SocketAddr> {
+        if !self.dialing.is_empty() && now < self.next_at {
+            return None;
+        }
+        let address = self.addresses.pop_front()?;
+        self.dialing.push((attempt, address));
+        self.dialed.push(address);
+        self.next_at = now + head_start;
+        Some(address)
+    }
+
+    /// A dial is over: its address, if it was one of these. The next need not wait for its turn.
+    pub(super) fn dialed(&mut self, now: Instant, attempt: AttemptId) -> Option<SocketAddr> {
+        let index = self.dialing.iter().position(|(dialing, _)| *dialing == attempt)?;
+        self.next_at = now;
+        Some(self.dialing.remove(index).1)
+    }
+
+    /// Nothing is under way, and nothing is left to try.
+    pub(super) fn is_exhausted(&self) -> bool {
+        self.resolving.is_none() && self.dialing.is_empty() && self.addresses.is_empty()
+    }
+
+    pub(super) fn poll_timeout(&self) -> Instant {
+        let next = (!self.addresses.is_empty()).then_some(self.next_at);
+        [next, self.stale_at].into_iter().flatten().fold(self.give_up_at, Instant::min)
+    }
+
+    /// Whatever is under way.
+    pub(super) fn attempts(&self) -> impl Iterator<Item = AttemptId> {
+        self.resolving.iter().copied().chain(self.dialing.iter().map(|(attempt, _)| *attempt))
+    }
+}
