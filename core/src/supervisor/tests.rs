@@ -381,3 +381,39 @@ fn time_does_not_go_back() {
     fail(&mut s, at(S));
     assert_eq!(s.next_attempt_at(), Some(at(S * 6)));
 }
+
+#[test]
+fn an_old_answer_and_a_new_one_make_no_more_dials_than_one() {
+    let many = |net: u8| (1..=64).map(|i| ([10, 0, net, i], 1).into()).collect::<Vec<SocketAddr>>();
+    let mut s = supervisor(&["host:1"], ReconnectPolicy::fixed(S));
+    s.set_attempt_delay(Duration::ZERO);
+    let attempt = resolve(&mut s);
+    s.handle_resolved(Instant::ZERO, attempt, Ok(&many(0)));
+    for _ in 0..64 {
+        fail(&mut s, Instant::ZERO);
+    }
+    s.poll_action();
+    timeout(&mut s);
+    let attempt = resolve(&mut s);
+    timeout(&mut s);
+    for _ in 0..30 {
+        fail(&mut s, at(S * 3));
+    }
+    s.handle_resolved(at(S * 3), attempt, Ok(&many(1)));
+    for _ in 30..64 {
+        fail(&mut s, at(S * 3));
+    }
+    assert!(matches!(s.poll_action(), Some(Action::RoundFailed { .. })));
+    assert_eq!(s.last_round().len(), 64);
+}
+
+#[test]
+fn actions_that_nobody_fetches_do_not_pile_up() {
+    let mut s = supervisor(&["127.0.0.1:1", "host:2"], ReconnectPolicy::default());
+    while s.rounds_failed() < 100 {
+        timeout(&mut s);
+        assert!(s.actions.len() <= 2, "{:?}", s.actions);
+    }
+    let left: Vec<_> = core::iter::from_fn(|| s.poll_action()).collect();
+    assert_eq!(left, [Action::RoundFailed { cause: timed_out() }]);
+}
