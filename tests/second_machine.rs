@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
+use bowline::SocketOptions;
 use bowline::core::Batch;
 use bowline::core::machine::{Access, Ending, Machine, Next, Reason, Wake};
 use bowline::core::recv_buf::RecvBuf;
@@ -20,7 +21,6 @@ use bowline::driver::dial::{DialObserver, Dialer};
 use bowline::driver::runtime::Runtime;
 use bowline::driver::{Application, Flow, LazyGuard, Shared, clock};
 use bowline::error::{Disconnect, FrameError, PeerError};
-use bowline::SocketOptions;
 
 /// Lines out, lines in.
 #[derive(Debug, Default)]

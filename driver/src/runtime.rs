@@ -92,6 +92,14 @@ pub trait Runtime: Sized + Send + Sync + 'static {
     /// The runtime is not running here.
     fn spawn(task: impl Future<Output = ()> + Send + 'static) -> Result<(), RuntimeMissing>;
 
+    /// Whether the runtime is running here.
+    ///
+    /// # Errors
+    /// It is not.
+    fn check() -> Result<(), RuntimeMissing> {
+        Ok(())
+    }
+
     /// Connects a socket.
     fn connect(
         address: SocketAddr,

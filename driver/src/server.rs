@@ -70,6 +70,8 @@ pub struct ServerCore<F: Framing> {
 struct ServerState<F: Framing> {
     peers: std::collections::HashMap<PeerId, Peer<F>>,
     stopping: bool,
+    /// Accept loops that still hold the listening socket.
+    accepting: usize,
     accept_errors: u64,
     wakers: Vec<Waker>,
 }
@@ -81,6 +83,7 @@ impl<F: Framing> ServerCore<F> {
         let state = ServerState {
             peers: std::collections::HashMap::new(),
             stopping: false,
+            accepting: 0,
             accept_errors: 0,
             wakers: Vec::new(),
         };
@@ -154,14 +157,37 @@ impl<F: Framing> ServerCore<F> {
         state.stopping
     }
 
-    /// Ready when it was shut down and every connection is over.
+    /// An accept loop runs until what is returned is dropped.
+    #[must_use]
+    pub fn accepting(self: &Arc<Self>) -> Accepting<F> {
+        self.state.lock().accepting += 1;
+        Accepting { core: Arc::clone(self) }
+    }
+
+    /// Ready when it was shut down, every connection is over and the listening socket closed.
     pub fn poll_stopped(&self, waker: &Waker) -> bool {
         let mut state = self.state.lock();
-        if state.stopping && state.peers.is_empty() {
+        if state.stopping && state.peers.is_empty() && state.accepting == 0 {
             return true;
         }
         keep(&mut state.wakers, waker);
         false
+    }
+}
+
+/// An accept loop; drop it after the listening socket.
+#[derive(Debug)]
+pub struct Accepting<F: Framing> {
+    core: Arc<ServerCore<F>>,
+}
+
+impl<F: Framing> Drop for Accepting<F> {
+    fn drop(&mut self) {
+        let mut state = self.core.state.lock();
+        state.accepting -= 1;
+        let wakers = std::mem::take(&mut state.wakers);
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
     }
 }
 
@@ -220,6 +246,7 @@ impl<R: Runtime, F: Framing> Server<R, F> {
     /// # Cancel safety
     /// Dropping the future stops accepting; connections go on.
     pub async fn serve(&self) {
+        let accepting = self.inner.core.accepting();
         let Some(listener) = self.inner.listener.lock().clone() else { return };
         let mut alarm = Alarm::new(R::timer());
         let mut pause = None;
@@ -227,6 +254,7 @@ impl<R: Runtime, F: Framing> Server<R, F> {
         drop(listener);
         // Closes the listening socket.
         *self.inner.listener.lock() = None;
+        drop(accepting);
     }
 
     fn poll_serve(
@@ -276,7 +304,7 @@ impl<R: Runtime, F: Framing> Server<R, F> {
         let spawned = R::spawn({
             let core = Arc::clone(&core);
             async move {
-                let _gone = Gone { core, id };
+                let _gone = Gone { core, peer: peer.clone() };
                 let mut alarm = Alarm::new(R::timer());
                 let mut pump = Pump::new(peer.shared(), &app, socket, Epoch::FIRST);
                 std::future::poll_fn(|cx| pump.poll(cx, &mut alarm)).await;
@@ -315,15 +343,13 @@ impl<R: Runtime, F: Framing> Server<R, F> {
 /// Takes a connection out of the list however its task ends.
 struct Gone<F: Framing> {
     core: Arc<ServerCore<F>>,
-    id: PeerId,
+    peer: Peer<F>,
 }
 
 impl<F: Framing> Drop for Gone<F> {
     fn drop(&mut self) {
-        if let Some(peer) = self.core.peers().into_iter().find(|peer| peer.id() == self.id) {
-            peer.shared().with(|link| link.give_up(clock::now(), Disconnect::LocalClose));
-        }
-        self.core.gone(self.id);
+        self.peer.shared().with(|link| link.give_up(clock::now(), Disconnect::LocalClose));
+        self.core.gone(self.peer.id());
     }
 }
 
@@ -407,6 +433,7 @@ impl<R: Runtime, F: Framing> ServerBuilder<R, F> {
     /// # Errors
     /// See [`BindError`].
     pub async fn bind(self, address: &str) -> Result<Server<R, F>, BindError> {
+        R::check()?;
         let to_listen = listen_address(address)?;
         let options = *self.config.sockets();
         let io_error = |source| BindError::Io { address: address.to_owned(), source };

@@ -81,6 +81,8 @@ impl<F: Framing> Server<F> {
 
     /// Serves in the caller until the server is shut down. A second call returns at once.
     pub fn serve(&self) {
+        // Dropped last, after the listening socket.
+        let _accepting = self.inner.core.accepting();
         let Some(listener) = self.inner.listener.lock().take() else { return };
         let Ok(bell) = Bell::new() else {
             self.inner.core.accept_failed();

@@ -45,9 +45,13 @@ impl runtime::Runtime for Tokio {
     type Timer = Timer;
 
     fn spawn(task: impl Future<Output = ()> + Send + 'static) -> Result<(), RuntimeMissing> {
-        let handle = tokio::runtime::Handle::try_current().map_err(|_| RuntimeMissing("tokio"))?;
-        handle.spawn(task);
+        Self::check()?;
+        tokio::spawn(task);
         Ok(())
+    }
+
+    fn check() -> Result<(), RuntimeMissing> {
+        tokio::runtime::Handle::try_current().map(drop).map_err(|_| RuntimeMissing("tokio"))
     }
 
     async fn connect(address: SocketAddr, options: SocketOptions) -> io::Result<Socket> {
@@ -61,8 +65,6 @@ impl runtime::Runtime for Tokio {
     }
 
     fn listen(address: SocketAddr, _: SocketOptions) -> io::Result<Listener> {
-        // Fails outside of a runtime instead of panicking.
-        let _guard = tokio::runtime::Handle::try_current().map_err(io::Error::other)?;
         let listener = std::net::TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
         Ok(Listener(TcpListener::from_std(listener)?))

@@ -9,8 +9,12 @@ use crate::error::{EncodeError, FrameError};
 /// Type of the extension that carries a W3C `traceparent` as text.
 pub const TRACE_CONTEXT: u16 = 1;
 
+/// Bytes in front of all extensions of a frame: their length.
+pub(super) const TOTAL: usize = 2;
+/// Longest extensions of one frame.
+pub(super) const MAX: usize = u16::MAX as usize;
 /// Bytes before an extension's value: its type and length.
-const HEAD: usize = 4;
+pub(super) const HEAD: usize = 4;
 
 /// One extension.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -51,8 +55,8 @@ impl Extensions {
     /// All together would be longer than 65,535 bytes.
     pub fn push(&mut self, kind: u16, value: &[u8]) -> Result<(), EncodeError> {
         let total = self.encoded.len() + HEAD + value.len();
-        let (Ok(len), true) = (u16::try_from(value.len()), total <= usize::from(u16::MAX)) else {
-            return Err(EncodeError::TooLarge { len: total as u64, max: u64::from(u16::MAX) });
+        let (Ok(len), true) = (u16::try_from(value.len()), total <= MAX) else {
+            return Err(EncodeError::TooLarge { len: total as u64, max: MAX as u64 });
         };
         self.encoded.extend_from_slice(&kind.to_be_bytes());
         self.encoded.extend_from_slice(&len.to_be_bytes());
@@ -88,23 +92,30 @@ pub fn parse_extensions(encoded: &[u8]) -> impl Iterator<Item = Result<Extension
     })
 }
 
-/// Where the extensions of `frame` are, whose two bytes of length stand at `at`; checked.
-pub(super) fn locate(frame: &[u8], at: usize) -> Result<Range<usize>, FrameError> {
-    if frame.len() < at + 2 {
-        let value = frame.len().saturating_sub(at) as u64;
-        return Err(FrameError::TooShort { field: "extensions", value, limit: 2 });
+/// Checks that all of `encoded` are extensions.
+pub(super) fn check(encoded: &[u8]) -> Result<(), FrameError> {
+    parse_extensions(encoded).try_for_each(|extension| extension.map(drop))
+}
+
+/// Where the extensions of a frame of `end` bytes are, whose two bytes of length stand at `at`,
+/// as soon as those came. What is behind the extensions may be `max_body` long.
+pub(super) fn locate(
+    unread: &[u8],
+    at: usize,
+    end: usize,
+    max_body: u64,
+) -> Result<Option<Range<usize>>, FrameError> {
+    let Some(&[high, low]) = unread.get(at..at + TOTAL) else { return Ok(None) };
+    let len = usize::from(u16::from_be_bytes([high, low]));
+    let room = end - at - TOTAL;
+    if len < HEAD {
+        return Err(FrameError::TooShort { field: "extensions", value: len as u64, limit: HEAD as u64 });
     }
-    let len = usize::from(get_u16(frame, at));
-    let range = at + 2..at + 2 + len;
-    let Some(encoded) = frame.get(range.clone()) else {
-        let limit = (frame.len() - at - 2) as u64;
-        return Err(FrameError::TooLong { field: "extensions", value: len as u64, limit });
+    let Some(body) = room.checked_sub(len) else {
+        return Err(FrameError::TooLong { field: "extensions", value: len as u64, limit: room as u64 });
     };
-    if len == 0 {
-        return Err(FrameError::TooShort { field: "extensions", value: 0, limit: HEAD as u64 });
+    if body as u64 > max_body {
+        return Err(FrameError::TooLong { field: "body", value: body as u64, limit: max_body });
     }
-    for extension in parse_extensions(encoded) {
-        extension?;
-    }
-    Ok(range)
+    Ok(Some(at + TOTAL..at + TOTAL + len))
 }

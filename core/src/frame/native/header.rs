@@ -10,9 +10,9 @@ pub(super) const FLAG_EXTENSIONS: u8 = 0b100;
 /// The class is in these bits of the flags.
 const CLASS_BITS: u8 = 0b11;
 /// In a field of milliseconds: none.
-pub(super) const NO_TIME: u32 = u32::MAX;
-/// Longest header without extensions: an error reply's or a request's.
-const MAX_HEADER: usize = BASE + 16;
+const NO_TIME: u32 = u32::MAX;
+/// Longest body of a hello.
+const MAX_HELLO: u64 = 1024;
 
 /// The kinds, as numbers on the wire.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -29,7 +29,8 @@ pub(super) enum Code {
     GoAway = 9,
 }
 
-/// The largest number in use; 10 to 14 are kept for acknowledgement, resume, credit, fragments.
+/// The largest number in use; 10 to 14 are kept for acknowledgement, resume, credit, fragments
+/// and their end.
 const LAST_CODE: u8 = 9;
 
 impl Code {
@@ -45,10 +46,7 @@ impl Code {
             7 => Self::Ping,
             8 => Self::Pong,
             9 => Self::GoAway,
-            value => {
-                let (value, limit) = (u64::from(value), u64::from(LAST_CODE));
-                return Err(FrameError::BadField { field: "kind", value, limit });
-            }
+            value => return Err(bad_field("kind", value, LAST_CODE)),
         })
     }
 
@@ -68,6 +66,7 @@ impl Code {
         })
     }
 
+    #[inline]
     fn kind(self) -> Kind {
         match self {
             Self::Hello => Kind::Hello,
@@ -94,132 +93,124 @@ impl Code {
         }
     }
 
-    /// The longest body of this kind.
+    /// The longest body of this kind, which has to fit whatever the limit on messages is where
+    /// the protocol itself says what is in it.
     #[inline]
     pub(super) fn max_body(self, max_message: usize) -> u64 {
         match self {
             Self::Cancel | Self::Ping | Self::Pong => 0,
-            Self::Hello | Self::GoAway => 1024,
+            Self::Hello => MAX_HELLO,
             _ => max_message as u64,
         }
     }
+
+    /// Whether extensions may follow the fixed fields. Not where nobody would look at them.
+    #[inline]
+    pub(super) fn takes_extensions(self) -> bool {
+        !matches!(self, Self::Hello | Self::Cancel | Self::Ping | Self::Pong)
+    }
 }
 
+/// The first byte of a connection: everything else is another protocol (TLS, HTTP, ...).
 #[inline]
-pub(super) fn check_flags(flags: u8) -> Result<Class, FrameError> {
-    if flags & !(CLASS_BITS | FLAG_EXTENSIONS) != 0 {
-        let limit = u64::from(CLASS_BITS | FLAG_EXTENSIONS);
-        return Err(FrameError::BadField { field: "flags", value: u64::from(flags), limit });
-    }
-    let class = flags & CLASS_BITS;
-    let wrong = || FrameError::BadField { field: "class", value: u64::from(class), limit: 2 };
-    Class::from_index(class).ok_or_else(wrong)
-}
-
-/// Checks everything in the first 8 bytes but the length.
-#[inline]
-pub(super) fn check_base(base: &[u8; BASE]) -> Result<(Code, Class), FrameError> {
-    let code = Code::from_byte(base[0])?;
-    let class = check_flags(base[1])?;
-    let attempt = base[2];
-    if (code == Code::Request) != (attempt > 0) {
-        let limit = u64::from(code == Code::Request);
-        return Err(FrameError::BadField { field: "attempt", value: u64::from(attempt), limit });
-    }
-    if base[3] != 0 {
-        return Err(FrameError::BadField { field: "reserved", value: u64::from(base[3]), limit: 0 });
-    }
-    Ok((code, class))
-}
-
-/// Reads the fixed fields; `bytes` is as long as [`Code::fixed_len`] says.
-#[inline]
-pub(super) fn read_fixed(code: Code, bytes: &[u8]) -> Result<Meta, FrameError> {
-    let mut meta = Meta { kind: code.kind(), ..Meta::default() };
-    match code {
-        Code::Hello => {}
-        Code::Request => {
-            meta.id = get_u64(bytes, 0);
-            meta.method = get_u32(bytes, 8);
-            meta.remaining_ms = time(get_u32(bytes, 12));
-        }
-        Code::Reply | Code::Cancel | Code::Ping | Code::Pong => meta.id = get_u64(bytes, 0),
-        Code::ErrorReply => {
-            meta.id = get_u64(bytes, 0);
-            meta.status = get_u16(bytes, 8);
-            check_reserved(get_u16(bytes, 10))?;
-            meta.retry_after_ms = time(get_u32(bytes, 12));
-        }
-        Code::Cast => meta.method = get_u32(bytes, 0),
-        Code::GoAway => {
-            meta.id = get_u64(bytes, 0);
-            meta.status = get_u16(bytes, 8);
-            check_reserved(get_u16(bytes, 10))?;
-        }
-    }
-    Ok(meta)
-}
-
-fn check_reserved(value: u16) -> Result<(), FrameError> {
-    if value != 0 {
-        return Err(FrameError::BadField { field: "reserved", value: u64::from(value), limit: 0 });
+pub(super) fn check_first(byte: u8) -> Result<(), FrameError> {
+    if byte != Code::Hello as u8 {
+        return Err(FrameError::BadMagic { found: u64::from(byte), expected: Code::Hello as u64 });
     }
     Ok(())
 }
 
-fn time(ms: u32) -> Option<u32> {
-    (ms != NO_TIME).then_some(ms)
+/// The class, and whether there are extensions.
+#[inline]
+pub(super) fn check_flags(code: Code, flags: u8) -> Result<(Class, bool), FrameError> {
+    let allowed = if code.takes_extensions() { CLASS_BITS | FLAG_EXTENSIONS } else { CLASS_BITS };
+    if flags & !allowed != 0 {
+        return Err(bad_field("flags", flags, allowed));
+    }
+    match Class::from_index(flags & CLASS_BITS) {
+        Some(class) => Ok((class, flags & FLAG_EXTENSIONS != 0)),
+        None => Err(bad_field("class", flags & CLASS_BITS, 2)),
+    }
+}
+
+#[inline]
+pub(super) fn check_attempt(code: Code, attempt: u8) -> Result<(), FrameError> {
+    if (code == Code::Request) != (attempt > 0) {
+        return Err(bad_field("attempt", attempt, u8::from(code == Code::Request)));
+    }
+    Ok(())
+}
+
+#[inline]
+pub(super) fn check_reserved(value: u16) -> Result<(), FrameError> {
+    if value != 0 {
+        return Err(bad_field("reserved", value, 0));
+    }
+    Ok(())
+}
+
+#[cold]
+fn bad_field<T: Into<u64>>(field: &'static str, value: T, limit: u8) -> FrameError {
+    FrameError::BadField { field, value: value.into(), limit: u64::from(limit) }
+}
+
+/// Reads the fixed fields, which stand after the first 8 bytes of `frame`.
+#[inline]
+pub(super) fn read_fixed(code: Code, class: Class, attempt: u8, frame: &[u8]) -> Result<Meta, FrameError> {
+    let (mut id, mut method, mut status, mut remaining, mut retry) = (0, 0, 0, NO_TIME, NO_TIME);
+    match code {
+        Code::Hello => {}
+        Code::Request => {
+            id = get_u64(frame, 8);
+            method = get_u32(frame, 16);
+            remaining = get_u32(frame, 20);
+        }
+        Code::Reply | Code::Cancel | Code::Ping | Code::Pong => id = get_u64(frame, 8),
+        Code::ErrorReply => {
+            id = get_u64(frame, 8);
+            status = get_u16(frame, 16);
+            check_reserved(get_u16(frame, 18))?;
+            retry = get_u32(frame, 20);
+        }
+        Code::Cast => method = get_u32(frame, 8),
+        Code::GoAway => {
+            id = get_u64(frame, 8);
+            status = get_u16(frame, 16);
+            check_reserved(get_u16(frame, 18))?;
+        }
+    }
+    // Put together in one go: a value that is changed in place and then copied costs more than
+    // everything above.
+    Ok(Meta {
+        kind: code.kind(),
+        class,
+        attempt,
+        id,
+        method,
+        remaining_ms: (remaining != NO_TIME).then_some(remaining),
+        status,
+        retry_after_ms: (retry != NO_TIME).then_some(retry),
+    })
+}
+
+/// A time for the wire: none, or as much as fits.
+#[inline]
+pub(super) fn put_time(ms: Option<u32>) -> [u8; 4] {
+    ms.map_or(NO_TIME, |ms| ms.min(NO_TIME - 1)).to_be_bytes()
 }
 
 /// Reads a big-endian number at `at`; missing bytes count as zero (callers checked the length).
+#[inline]
 pub(super) fn get_u16(bytes: &[u8], at: usize) -> u16 {
     bytes.get(at..at + 2).and_then(|b| b.try_into().ok()).map_or(0, u16::from_be_bytes)
 }
 
+#[inline]
 pub(super) fn get_u32(bytes: &[u8], at: usize) -> u32 {
     bytes.get(at..at + 4).and_then(|b| b.try_into().ok()).map_or(0, u32::from_be_bytes)
 }
 
+#[inline]
 pub(super) fn get_u64(bytes: &[u8], at: usize) -> u64 {
     bytes.get(at..at + 8).and_then(|b| b.try_into().ok()).map_or(0, u64::from_be_bytes)
-}
-
-/// A header being put together, without a vector.
-#[derive(Debug)]
-pub(super) struct Fixed {
-    bytes: [u8; MAX_HEADER],
-    len: usize,
-}
-
-impl Fixed {
-    #[inline]
-    pub(super) fn new() -> Self {
-        Self { bytes: [0; MAX_HEADER], len: 0 }
-    }
-
-    #[inline]
-    pub(super) fn put(&mut self, bytes: &[u8]) {
-        self.bytes[self.len..self.len + bytes.len()].copy_from_slice(bytes);
-        self.len += bytes.len();
-    }
-
-    #[inline]
-    pub(super) fn as_slice(&self) -> &[u8] {
-        &self.bytes[..self.len]
-    }
-}
-
-#[inline]
-pub(super) fn put_u16(fixed: &mut Fixed, value: u16) {
-    fixed.put(&value.to_be_bytes());
-}
-
-#[inline]
-pub(super) fn put_u32(fixed: &mut Fixed, value: u32) {
-    fixed.put(&value.to_be_bytes());
-}
-
-#[inline]
-pub(super) fn put_u64(fixed: &mut Fixed, value: u64) {
-    fixed.put(&value.to_be_bytes());
 }

@@ -12,15 +12,11 @@ mod hello;
 pub use extensions::{Extension, Extensions, TRACE_CONTEXT, parse_extensions};
 pub use hello::{Agreed, Hello, VERSION};
 
-use header::{BASE, Code, FLAG_EXTENSIONS, Fixed, NO_TIME, put_u16, put_u32, put_u64};
+use header::{BASE, Code, FLAG_EXTENSIONS};
 
-/// Longest hello, in bytes after the 8 fixed ones.
-const MAX_HELLO: u64 = 1024;
-/// Longest extensions, in bytes.
-const MAX_EXTENSIONS: usize = u16::MAX as usize;
 /// The largest limit that a message may be given: what a length field can say, less the rest of a
 /// frame.
-const LARGEST_MESSAGE: usize = u32::MAX as usize - 2 * MAX_EXTENSIONS;
+const LARGEST_MESSAGE: usize = u32::MAX as usize - 2 * extensions::MAX;
 
 /// Bowline's own framing.
 ///
@@ -36,10 +32,10 @@ const LARGEST_MESSAGE: usize = u32::MAX as usize - 2 * MAX_EXTENSIONS;
 /// assert_eq!(out, [5, 1, 0, 0, 0, 0, 0, 6, 0, 0, 0, 3, b'h', b'i']);
 /// # Ok::<(), bowline_core::error::EncodeError>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Native {
     max_message: usize,
-    /// The first frame was read: before it, only a short hello can come.
+    /// The first frame was read: before it, only a hello can come.
     past_hello: bool,
 }
 
@@ -49,14 +45,12 @@ impl Native {
     pub const fn new() -> Self {
         Self { max_message: DEFAULT_MAX_MESSAGE, past_hello: false }
     }
+}
 
-    /// The most bytes that may follow the fixed ones of a frame.
-    fn max_length(&self, fixed: usize) -> u64 {
-        if self.past_hello {
-            (fixed + 2 + MAX_EXTENSIONS) as u64 + self.max_message as u64
-        } else {
-            MAX_HELLO
-        }
+/// A clone starts fresh: it reads the stream of another connection.
+impl Clone for Native {
+    fn clone(&self) -> Self {
+        Self { max_message: self.max_message, past_hello: false }
     }
 }
 
@@ -102,37 +96,44 @@ impl Framing for Native {
         let Some(base) = unread.first_chunk::<BASE>() else {
             return self.check_partial(unread).map(|()| Step::Need(BASE));
         };
-        let (code, class) = header::check_base(base)?;
-        if !self.past_hello && code != Code::Hello {
-            return Err(expected_hello(base[0]));
+        if !self.past_hello {
+            self.check_hello(unread)?;
         }
+        let code = Code::from_byte(base[0])?;
+        let (class, extended) = header::check_flags(code, base[1])?;
+        header::check_attempt(code, base[2])?;
+        header::check_reserved(u16::from(base[3]))?;
+        // All that can be wrong with the length is found before anything is set aside for it.
         let length = u64::from(u32::from_be_bytes([base[4], base[5], base[6], base[7]]));
         let fixed = code.fixed_len();
-        if length < fixed as u64 {
-            return Err(FrameError::TooShort { field: "length", value: length, limit: fixed as u64 });
-        }
-        let limit = self.max_length(fixed);
-        if length > limit {
-            return Err(FrameError::TooLong { field: "length", value: length, limit });
-        }
-        // Both fit a usize: the limit does.
-        let end = BASE + usize::try_from(length).unwrap_or(usize::MAX - BASE);
-        let Some(frame) = unread.get(..end) else { return Ok(Step::Need(end)) };
-
-        let mut meta = header::read_fixed(code, &frame[BASE..BASE + fixed])?;
-        meta.class = class;
-        meta.attempt = base[2];
-        let mut body = BASE + fixed;
-        let mut extensions = 0..0;
-        if base[1] & FLAG_EXTENSIONS != 0 {
-            extensions = extensions::locate(frame, body)?;
-            body = extensions.end;
-        }
-        let body_len = (end - body) as u64;
         let max_body = code.max_body(self.max_message);
-        if body_len > max_body {
-            return Err(FrameError::TooLong { field: "body", value: body_len, limit: max_body });
+        let (least, most) = if extended {
+            (extensions::TOTAL + extensions::HEAD, extensions::TOTAL + extensions::MAX)
+        } else {
+            (0, 0)
+        };
+        let (least, most) = ((fixed + least) as u64, (fixed + most) as u64 + max_body);
+        if length < least {
+            return Err(FrameError::TooShort { field: "length", value: length, limit: least });
         }
+        if length > most {
+            return Err(FrameError::TooLong { field: "length", value: length, limit: most });
+        }
+        // It fits a usize: the limit does.
+        let end = BASE + usize::try_from(length).unwrap_or(usize::MAX - BASE);
+        let (mut extensions, mut body) = (0..0, BASE + fixed);
+        if extended {
+            let Some(located) = extensions::locate(unread, body, end, max_body)? else {
+                return Ok(Step::Need(body + extensions::TOTAL));
+            };
+            body = located.end;
+            extensions = located;
+        }
+        let Some(frame) = unread.get(..end) else { return Ok(Step::Need(end)) };
+        if extended {
+            extensions::check(&frame[extensions.clone()])?;
+        }
+        let meta = header::read_fixed(code, class, base[2], frame)?;
         self.past_hello = true;
         Ok(Step::Frame { meta, extensions, body: body..end, consumed: end })
     }
@@ -140,60 +141,42 @@ impl Framing for Native {
     #[inline]
     fn begin(&self, out: &mut Vec<u8>, meta: &Meta, extensions: &[u8]) -> Result<usize, EncodeError> {
         let code = Code::of(meta.kind)?;
-        if extensions.len() > MAX_EXTENSIONS {
-            return Err(EncodeError::TooLarge { len: extensions.len() as u64, max: MAX_EXTENSIONS as u64 });
+        let mut flags = meta.class.index() as u8;
+        if !extensions.is_empty() {
+            check_outgoing(code, extensions)?;
+            flags |= FLAG_EXTENSIONS;
         }
         let mark = out.len();
-        let flags = (meta.class.index() as u8) | if extensions.is_empty() { 0 } else { FLAG_EXTENSIONS };
         let attempt = if code == Code::Request { meta.attempt.max(1) } else { 0 };
-        // One run of bytes for the whole header: the vector is grown once.
-        let mut fixed = Fixed::new();
-        fixed.put(&[code as u8, flags, attempt, 0, 0, 0, 0, 0]);
+        let mut header = [0; 24];
+        header[..3].copy_from_slice(&[code as u8, flags, attempt]);
+        header[8..16].copy_from_slice(&meta.id.to_be_bytes());
+        // Arrays of fixed length: the vector grows once and nothing is copied by a loop.
         match code {
-            Code::Request => {
-                put_u64(&mut fixed, meta.id);
-                put_u32(&mut fixed, meta.method);
-                put_u32(&mut fixed, meta.remaining_ms.unwrap_or(NO_TIME));
-            }
-            Code::Reply | Code::Cancel | Code::Ping | Code::Pong => put_u64(&mut fixed, meta.id),
-            Code::ErrorReply => {
-                put_u64(&mut fixed, meta.id);
-                put_u16(&mut fixed, meta.status);
-                put_u16(&mut fixed, 0);
-                put_u32(&mut fixed, meta.retry_after_ms.unwrap_or(NO_TIME));
-            }
-            Code::Cast => put_u32(&mut fixed, meta.method),
-            Code::GoAway => {
-                put_u64(&mut fixed, meta.id);
-                put_u16(&mut fixed, meta.status);
-                put_u16(&mut fixed, 0);
-            }
-            Code::Hello => {}
-        }
-        out.extend_from_slice(fixed.as_slice());
-        if !extensions.is_empty() {
-            out.extend_from_slice(&(extensions.len() as u16).to_be_bytes());
-            out.extend_from_slice(extensions);
+            Code::Hello => out.extend_from_slice(header.first_chunk::<8>().unwrap_or(&[0; 8])),
+            _ => {}
         }
         Ok(mark)
     }
 
     #[inline]
     fn finish(&self, out: &mut Vec<u8>, mark: usize, external: usize) -> Result<(), EncodeError> {
-        let length = out.len() - mark - BASE + external;
-        let fixed = Code::from_byte(out[mark]).map_or(0, Code::fixed_len);
-        let mut body = length - fixed;
-        if out[mark + 1] & FLAG_EXTENSIONS != 0 {
-            let at = mark + BASE + fixed;
-            body -= 2 + usize::from(u16::from_be_bytes([out[at], out[at + 1]]));
+        let frame = &mut out[mark..];
+        // begin() wrote all of this.
+        let (code, flags) = (Code::from_byte(frame[0]).unwrap_or(Code::Cast), frame[1]);
+        let mut header = BASE + code.fixed_len();
+        if flags & FLAG_EXTENSIONS != 0 {
+            header += extensions::TOTAL + usize::from(header::get_u16(frame, header));
         }
-        if body > self.max_message {
+        let body = (frame.len() - header) as u64 + external as u64;
+        let max = code.max_body(self.max_message);
+        if body > max {
             out.truncate(mark);
-            return Err(EncodeError::TooLarge { len: body as u64, max: self.max_message as u64 });
+            return Err(EncodeError::TooLarge { len: body, max });
         }
         // It fits: max_message is at most LARGEST_MESSAGE.
-        let length = u32::try_from(length).unwrap_or(u32::MAX);
-        out[mark + 4..mark + BASE].copy_from_slice(&length.to_be_bytes());
+        let length = u32::try_from((header - BASE) as u64 + body).unwrap_or(u32::MAX);
+        frame[4..BASE].copy_from_slice(&length.to_be_bytes());
         Ok(())
     }
 
@@ -209,22 +192,42 @@ impl Framing for Native {
 
 impl Native {
     /// What fewer than 8 bytes can already tell.
+    #[cold]
     fn check_partial(&self, unread: &[u8]) -> Result<(), FrameError> {
         let Some(&first) = unread.first() else { return Ok(()) };
-        let code = Code::from_byte(first)?;
-        if !self.past_hello && code != Code::Hello {
-            return Err(expected_hello(first));
+        if !self.past_hello {
+            header::check_first(first)?;
         }
+        let code = Code::from_byte(first)?;
         if let Some(&flags) = unread.get(1) {
-            header::check_flags(flags)?;
+            header::check_flags(code, flags)?;
+        }
+        if let Some(&attempt) = unread.get(2) {
+            header::check_attempt(code, attempt)?;
+        }
+        if let Some(&reserved) = unread.get(3) {
+            header::check_reserved(u16::from(reserved))?;
         }
         Ok(())
     }
+
+    /// Whether this can be the beginning of a connection, as far as it came.
+    #[cold]
+    fn check_hello(&self, unread: &[u8]) -> Result<(), FrameError> {
+        self.check_partial(&unread[..BASE.min(unread.len())])
+    }
 }
 
-/// Something else speaks: TLS, HTTP, an older protocol.
-fn expected_hello(found: u8) -> FrameError {
-    FrameError::BadMagic { found: u64::from(found), expected: Code::Hello as u64 }
+/// Refuses extensions that the other side would refuse.
+fn check_outgoing(code: Code, extensions: &[u8]) -> Result<(), EncodeError> {
+    if extensions.len() > extensions::MAX {
+        return Err(EncodeError::TooLarge { len: extensions.len() as u64, max: extensions::MAX as u64 });
+    }
+    if !code.takes_extensions() {
+        return Err(EncodeError::Unsupported { what: "extensions with a frame of this kind" });
+    }
+    extensions::check(extensions)
+        .map_err(|_| EncodeError::Unsupported { what: "extensions that do not add up" })
 }
 
 #[cfg(test)]
