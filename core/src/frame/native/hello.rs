@@ -32,11 +32,11 @@ pub struct Hello {
     pub dead_after: Duration,
     /// Features it offers, a bit each. Version 1 has none.
     pub features: u64,
-    /// Features it cannot do without.
+    /// Features it cannot do without; the other side has to offer them too.
     pub required: u64,
 }
 
-/// What both sides agreed on.
+/// What both sides agreed on, and what the other one takes.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Agreed {
@@ -83,11 +83,7 @@ impl Hello {
     /// # Errors
     /// It is no hello, or too short to be one.
     pub fn decode(body: &[u8]) -> Result<Self, FrameError> {
-        let magic = body.get(..4).unwrap_or(body);
-        if magic != MAGIC {
-            let found = u64::from(get_u32(body, 0));
-            return Err(FrameError::BadMagic { found, expected: u64::from(u32::from_be_bytes(MAGIC)) });
-        }
+        check_magic(body)?;
         if body.len() < LEN {
             let value = body.len() as u64;
             return Err(FrameError::TooShort { field: "hello", value, limit: LEN as u64 });
@@ -112,13 +108,12 @@ impl Hello {
     /// features both offer, the other's limits.
     ///
     /// # Errors
-    /// No common version, a feature the other cannot do without, or a limit that cannot work.
+    /// No common version, a feature one side cannot do without and the other does not offer, or a
+    /// number that cannot work.
     pub fn agree(&self, theirs: &Self) -> Result<Agreed, PeerError> {
+        theirs.check()?;
         let version = self.version_max.min(theirs.version_max);
-        if theirs.version_min > theirs.version_max
-            || version < self.version_min
-            || version < theirs.version_min
-        {
+        if version < self.version_min || version < theirs.version_min {
             return Err(PeerError::Version {
                 ours_min: self.version_min,
                 ours_max: self.version_max,
@@ -128,15 +123,10 @@ impl Hello {
         }
         let unknown = theirs.required & !self.features;
         if unknown != 0 {
-            return Err(PeerError::HelloField { field: "required", value: unknown, limit: self.features });
+            return Err(field("required", unknown, self.features));
         }
-        if theirs.max_message == 0 {
-            return Err(PeerError::HelloField { field: "max_message", value: 0, limit: 1 });
-        }
-        for (field, value) in [("heartbeat", theirs.heartbeat), ("dead_after", theirs.dead_after)] {
-            if value.is_zero() {
-                return Err(PeerError::HelloField { field, value: 0, limit: 1 });
-            }
+        if self.required & !theirs.features != 0 {
+            return Err(field("features", theirs.features, self.required));
         }
         Ok(Agreed {
             version,
@@ -145,6 +135,48 @@ impl Hello {
             max_in_flight: theirs.max_in_flight,
         })
     }
+
+    /// Whether the numbers make sense by themselves.
+    fn check(&self) -> Result<(), PeerError> {
+        if self.version_min == 0 {
+            return Err(field("version_min", 0, 1));
+        }
+        if self.version_max < self.version_min {
+            return Err(field("version_max", self.version_max.into(), self.version_min.into()));
+        }
+        if self.max_message == 0 {
+            return Err(field("max_message", 0, 1));
+        }
+        let (heartbeat, dead_after) = (millis(self.heartbeat), millis(self.dead_after));
+        if self.heartbeat.is_zero() {
+            return Err(field("heartbeat", 0, 1));
+        }
+        if self.dead_after.is_zero() || dead_after < heartbeat {
+            let value = if self.dead_after.is_zero() { 0 } else { dead_after };
+            return Err(field("dead_after", value.into(), heartbeat.into()));
+        }
+        let unoffered = self.required & !self.features;
+        if unoffered != 0 {
+            return Err(field("required", unoffered, self.features));
+        }
+        Ok(())
+    }
+}
+
+fn field(field: &'static str, value: u64, limit: u64) -> PeerError {
+    PeerError::HelloField { field, value, limit }
+}
+
+/// Checks as much of the magic as `body` has.
+pub(super) fn check_magic(body: &[u8]) -> Result<(), FrameError> {
+    let came = &body[..body.len().min(MAGIC.len())];
+    if came == &MAGIC[..came.len()] {
+        return Ok(());
+    }
+    let mut found = [0; MAGIC.len()];
+    found[..came.len()].copy_from_slice(came);
+    let (found, expected) = (u32::from_be_bytes(found).into(), u32::from_be_bytes(MAGIC).into());
+    Err(FrameError::BadMagic { found, expected })
 }
 
 impl Default for Hello {

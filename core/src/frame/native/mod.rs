@@ -148,13 +148,40 @@ impl Framing for Native {
         }
         let mark = out.len();
         let attempt = if code == Code::Request { meta.attempt.max(1) } else { 0 };
-        let mut header = [0; 24];
-        header[..3].copy_from_slice(&[code as u8, flags, attempt]);
-        header[8..16].copy_from_slice(&meta.id.to_be_bytes());
-        // Arrays of fixed length: the vector grows once and nothing is copied by a loop.
+        let base = [code as u8, flags, attempt, 0, 0, 0, 0, 0];
+        // One array of fixed length for each kind: the vector grows once, nothing is copied by a
+        // loop.
         match code {
-            Code::Hello => out.extend_from_slice(header.first_chunk::<8>().unwrap_or(&[0; 8])),
-            _ => {}
+            Code::Hello => out.extend_from_slice(&base),
+            Code::Request => {
+                let mut header = header_of::<24>(base, meta.id);
+                header[16..20].copy_from_slice(&meta.method.to_be_bytes());
+                header[20..].copy_from_slice(&header::put_time(meta.remaining_ms));
+                out.extend_from_slice(&header);
+            }
+            Code::Reply | Code::Cancel | Code::Ping | Code::Pong => {
+                out.extend_from_slice(&header_of::<16>(base, meta.id));
+            }
+            Code::ErrorReply => {
+                let mut header = header_of::<24>(base, meta.id);
+                header[16..18].copy_from_slice(&meta.status.to_be_bytes());
+                header[20..].copy_from_slice(&header::put_time(meta.retry_after_ms));
+                out.extend_from_slice(&header);
+            }
+            Code::Cast => {
+                let [a, b, c, d] = meta.method.to_be_bytes();
+                out.extend_from_slice(&[base[0], base[1], 0, 0, 0, 0, 0, 0, a, b, c, d]);
+            }
+            Code::GoAway => {
+                let mut header = header_of::<20>(base, meta.id);
+                header[16..18].copy_from_slice(&meta.status.to_be_bytes());
+                out.extend_from_slice(&header);
+            }
+        }
+        if !extensions.is_empty() {
+            // It fits: check_outgoing() saw to it.
+            out.extend_from_slice(&(extensions.len() as u16).to_be_bytes());
+            out.extend_from_slice(extensions);
         }
         Ok(mark)
     }
@@ -185,7 +212,7 @@ impl Framing for Native {
         if frame.first() == Some(&(Code::Request as u8))
             && let Some(field) = frame.get_mut(AT..AT + 4)
         {
-            field.copy_from_slice(&remaining_ms.to_be_bytes());
+            field.copy_from_slice(&header::put_time(Some(remaining_ms)));
         }
     }
 }
@@ -211,11 +238,23 @@ impl Native {
         Ok(())
     }
 
-    /// Whether this can be the beginning of a connection, as far as it came.
+    /// Whether this, 8 bytes or more, can be the beginning of a connection.
     #[cold]
     fn check_hello(&self, unread: &[u8]) -> Result<(), FrameError> {
-        self.check_partial(&unread[..BASE.min(unread.len())])
+        self.check_partial(&unread[..BASE])?;
+        let body = &unread[BASE..];
+        let length = usize::try_from(header::get_u32(unread, 4)).unwrap_or(usize::MAX);
+        hello::check_magic(&body[..body.len().min(length)])
     }
+}
+
+/// The first 8 bytes and the id behind them; the rest is zero.
+#[inline]
+fn header_of<const N: usize>(base: [u8; BASE], id: u64) -> [u8; N] {
+    let mut header = [0; N];
+    header[..BASE].copy_from_slice(&base);
+    header[BASE..BASE + 8].copy_from_slice(&id.to_be_bytes());
+    header
 }
 
 /// Refuses extensions that the other side would refuse.

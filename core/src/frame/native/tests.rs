@@ -76,16 +76,36 @@ fn bad_bytes_are_named_as_early_as_they_can_be() {
         FrameError::BadField { field: "reserved", value: 9, limit: 0 }
     );
     assert_eq!(bad(&[5, 1, 0, 0, 0, 0, 0, 3]), FrameError::TooShort { field: "length", value: 3, limit: 4 });
-    let limit = 4 + 2 + 65_535 + (8 << 20);
+    assert_eq!(bad(&[5, 1, 1]), FrameError::BadField { field: "attempt", value: 1, limit: 0 });
+    assert_eq!(bad(&[5, 1, 0, 9]), FrameError::BadField { field: "reserved", value: 9, limit: 0 });
+    let max = 8 << 20;
+    let too_long = |value: u32, limit| FrameError::TooLong { field: "length", value: value.into(), limit };
+    assert_eq!(bad(&[5, 1, 0, 0, 0xff, 0xff, 0xff, 0xff]), too_long(u32::MAX, 4 + max));
+    assert_eq!(bad(&[5, 5, 0, 0, 0xff, 0xff, 0xff, 0xff]), too_long(u32::MAX, 4 + 2 + 65_535 + max));
+    // One byte over the limit, and the limit itself.
+    assert_eq!(bad(&[5, 1, 0, 0, 0, 0x80, 0, 5]), too_long(0x80_0005, 4 + max));
+    assert_eq!(open().next_frame(&[5, 1, 0, 0, 0, 0x80, 0, 4]), Ok(Step::Need(8 + 4 + (8 << 20))));
+    // A ping with a body, and one with extensions.
+    assert_eq!(bad(&[7, 0, 0, 0, 0, 0, 0, 9]), too_long(9, 8));
+    assert_eq!(bad(&[7, 4]), FrameError::BadField { field: "flags", value: 4, limit: 3 });
+}
+
+#[test]
+fn a_body_behind_extensions_is_held_to_the_limit_before_it_comes() {
+    let mut native = open();
+    native.set_max_message(10).unwrap();
+    let head = |length, extensions| [5, 5, 0, 0, 0, 0, 0, length, 0, 0, 0, 1, 0, extensions];
+    assert_eq!(native.next_frame(&head(21, 4)[..12]), Ok(Step::Need(14)));
+    assert_eq!(native.next_frame(&head(20, 4)), Ok(Step::Need(28)));
     assert_eq!(
-        bad(&[5, 1, 0, 0, 0xff, 0xff, 0xff, 0xff]),
-        FrameError::TooLong { field: "length", value: u64::from(u32::MAX), limit }
+        native.next_frame(&head(21, 4)),
+        Err(FrameError::TooLong { field: "body", value: 11, limit: 10 })
     );
-    // A ping with a body.
-    let mut ping = encode(&Meta::new(Kind::Ping, 5), &[], b"");
-    ping[7] = 9;
-    ping.push(0);
-    assert_eq!(bad(&ping), FrameError::TooLong { field: "body", value: 1, limit: 0 });
+    assert_eq!(native.next_frame(&head(21, 5)), Ok(Step::Need(29)));
+    assert_eq!(
+        native.next_frame(&head(9, 4)),
+        Err(FrameError::TooShort { field: "length", value: 9, limit: 10 })
+    );
 }
 
 #[test]
@@ -108,8 +128,57 @@ fn extensions_that_do_not_add_up_are_refused() {
 }
 
 #[test]
+fn extensions_that_the_peer_would_refuse_are_not_written() {
+    let mut out = b"before".to_vec();
+    let native = Native::new();
+    let refused = [
+        native.begin(&mut out, &Meta::new(Kind::Reply, 1), &[0, 1, 0]),
+        native.begin(&mut out, &Meta::new(Kind::Reply, 1), &[0, 1, 0, 1]),
+        native.begin(&mut out, &Meta::new(Kind::Ping, 1), &[0, 1, 0, 0]),
+        native.begin(&mut out, &Meta::new(Kind::Hello, 0), &[0, 1, 0, 0]),
+    ];
+    for refusal in refused {
+        assert!(matches!(refusal, Err(EncodeError::Unsupported { .. })), "{refusal:?}");
+    }
+    let long = native.begin(&mut out, &Meta::new(Kind::Reply, 1), &[0; 65_536]);
+    assert_eq!(long, Err(EncodeError::TooLarge { len: 65_536, max: 65_535 }));
+    assert_eq!(out, b"before");
+    let mut extensions = Extensions::new();
+    assert!(extensions.push(1, &[0; 65_532]).is_err());
+    extensions.push(1, &[0; 65_531]).unwrap();
+    assert!(extensions.push(1, b"").is_err(), "and no room is left");
+    let extensions = extensions.into_bytes();
+    assert_eq!(extensions.len(), 65_535);
+    let out = encode(&Meta::new(Kind::Reply, 1), &extensions, b"x");
+    assert!(matches!(open().next_frame(&out), Ok(Step::Frame { extensions: e, .. }) if e.len() == 65_535));
+}
+
+#[test]
+fn a_hello_fits_whatever_the_limit_on_messages() {
+    let mut native = Native::new();
+    native.set_max_message(1).unwrap();
+    let mut out = Vec::new();
+    let mark = native.begin(&mut out, &Meta::new(Kind::Hello, 0), &[]).unwrap();
+    Hello::new().encode(&mut out);
+    native.finish(&mut out, mark, 0).unwrap();
+    assert_eq!(out.len(), 48);
+    assert!(matches!(native.next_frame(&out), Ok(Step::Frame { .. })));
+    // A clone reads another connection.
+    assert!(matches!(native.clone().next_frame(&[5]), Err(FrameError::BadMagic { .. })));
+    assert!(matches!(native.next_frame(&[5]), Ok(Step::Need(8))));
+}
+
+#[test]
 fn before_a_hello_nothing_else_is_taken_and_nothing_long() {
-    assert!(matches!(Native::new().next_frame(&[5]), Err(FrameError::BadMagic { found: 5, .. })));
+    for other in [&[5][..], b"G", &[0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc]] {
+        let found = u64::from(other[0]);
+        assert_eq!(Native::new().next_frame(other), Err(FrameError::BadMagic { found, expected: 1 }));
+    }
+    let expected = u64::from(u32::from_be_bytes(*b"BWLN"));
+    assert_eq!(
+        Native::new().next_frame(&[1, 0, 0, 0, 0, 0, 0, 40, b'B', b'X']),
+        Err(FrameError::BadMagic { found: 0x4258_0000, expected })
+    );
     let long = [1, 0, 0, 0, 0, 0, 4, 1];
     assert_eq!(
         Native::new().next_frame(&long),
@@ -154,10 +223,33 @@ fn hellos_agree_or_say_why_not() {
     );
     let needy = Hello { required: 4, ..Hello::new() };
     assert_eq!(ours.agree(&needy), Err(PeerError::HelloField { field: "required", value: 4, limit: 0 }));
+    let picky = Hello { features: 12, required: 4, ..Hello::new() };
+    assert_eq!(picky.agree(&ours), Err(PeerError::HelloField { field: "features", value: 0, limit: 4 }));
+    let offering = Hello { features: 6, ..Hello::new() };
+    assert_eq!(picky.agree(&offering).unwrap().features, 4);
     let mut bytes = Vec::new();
     Hello { heartbeat: Duration::from_millis(5), ..ours }.encode(&mut bytes);
     bytes.extend_from_slice(b"from the future");
     assert_eq!(Hello::decode(&bytes).unwrap().heartbeat, Duration::from_millis(5));
     assert!(matches!(Hello::decode(&bytes[..39]), Err(FrameError::TooShort { value: 39, .. })));
     assert!(matches!(Hello::decode(b"HTTP/1.1"), Err(FrameError::BadMagic { .. })));
+}
+
+#[test]
+fn numbers_of_a_hello_that_cannot_work_are_named() {
+    let refused = |theirs: &Hello| match Hello::new().agree(theirs) {
+        Err(PeerError::HelloField { field, value, limit }) => (field, value, limit),
+        other => panic!("{other:?}"),
+    };
+    let ms = Duration::from_millis;
+    let hello = Hello::new;
+    assert_eq!(refused(&Hello { version_min: 0, ..hello() }), ("version_min", 0, 1));
+    assert_eq!(refused(&Hello { version_min: 3, version_max: 2, ..hello() }), ("version_max", 2, 3));
+    assert_eq!(refused(&Hello { max_message: 0, ..hello() }), ("max_message", 0, 1));
+    assert_eq!(refused(&Hello { heartbeat: ms(0), ..hello() }), ("heartbeat", 0, 1));
+    assert_eq!(refused(&Hello { dead_after: ms(0), ..hello() }), ("dead_after", 0, 10_000));
+    assert_eq!(refused(&Hello { dead_after: ms(9_999), ..hello() }), ("dead_after", 9_999, 10_000));
+    assert_eq!(refused(&Hello { required: 6, features: 4, ..hello() }), ("required", 2, 4));
+    let none = Hello { max_in_flight: 0, ..hello() };
+    assert_eq!(Hello::new().agree(&none).unwrap().max_in_flight, 0);
 }
