@@ -175,6 +175,14 @@ impl<M: Machine<Token = Waker>> Shared<M> {
     }
 }
 
+impl<M: Machine<Token = Waker>> Shared<M> {
+    /// Writes what waits, as far as the socket takes it at once, from the thread that reads: what
+    /// its pass answered need not wake the one that writes.
+    pub fn write_inline(&self, now: Instant) {
+        self.with_inline(now, |_| ((), true));
+    }
+}
+
 /// What the driver does next.
 #[derive(Debug)]
 pub enum Step {
@@ -261,7 +269,11 @@ impl<M: Machine<Token = Waker>> LazyGuard<'_, M> {
     /// Lets go of the lock, if it is held, and wakes whoever waits.
     pub fn release(&mut self) {
         if let Some(mut state) = self.guard.take() {
-            let wakers = settle(&mut state, self.tokens);
+            // Whoever reads sees to the writing after its pass: see `Shared::write_inline`.
+            let writer = state.writer.take();
+            let mut wakers = settle(&mut state, self.tokens);
+            wakers[0] = None;
+            state.writer = writer;
             drop(state);
             wake(wakers, self.tokens);
         }
