@@ -208,6 +208,11 @@ fn the_remaining_time_can_be_brought_up_to_date() {
     Native::new().set_remaining(&mut out, 1_200);
     let Step::Frame { meta: read, .. } = open().next_frame(&out).unwrap() else { panic!() };
     assert_eq!(read.remaining_ms, Some(1_200));
+    // The largest number means none on the wire: a deadline must not turn into that.
+    let meta = Meta { remaining_ms: Some(u32::MAX), ..meta };
+    let out = encode(&meta, &[], b"x");
+    let Step::Frame { meta: read, .. } = open().next_frame(&out).unwrap() else { panic!() };
+    assert_eq!(read.remaining_ms, Some(u32::MAX - 1));
 }
 
 #[test]
