@@ -77,6 +77,11 @@ impl Batch {
         self.written == self.chunk.len()
     }
 
+    /// How many cancels are in it.
+    pub(crate) fn cancels(&self) -> usize {
+        self.chunk.marks().iter().filter(|mark| matches!(mark.sent, Sent::Cancel(_))).count()
+    }
+
     /// Fills `out` with what is to be written next, in order; returns how many slices those are
     /// (not necessarily all: large bodies stand apart from the small messages between them).
     pub fn slices<'a>(&'a self, out: &mut [&'a [u8]]) -> usize {
@@ -169,6 +174,11 @@ impl Arena {
     /// Whether a batch is out.
     pub(crate) fn is_lent(&self) -> bool {
         self.lent
+    }
+
+    /// Whether no message waits or is being written (control frames do not count).
+    pub(crate) fn has_no_data(&self) -> bool {
+        !self.lent && self.returned.is_none() && self.messages == 0
     }
 
     /// Whether nothing is left to write and nothing is being written.

@@ -25,6 +25,8 @@ pub(super) struct Connection {
     pub(super) pong: Option<u64>,
     /// A ping to send.
     pub(super) ping: Option<u64>,
+    /// Cancels that wait to be written: until one is, the peer counts the request it is for.
+    pub(super) cancels: usize,
     /// A go-away to send.
     pub(super) go_away: bool,
     /// The peer said go-away: nothing new goes out on this connection.
@@ -52,6 +54,7 @@ impl Connection {
             max_in_flight,
             pong: None,
             ping: None,
+            cancels: 0,
             go_away: false,
             gone_away: false,
             abort: None,

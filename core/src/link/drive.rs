@@ -25,7 +25,9 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         if let Some(token) = self.conn.ping.take() {
             self.send_control(Meta::new(Kind::Ping, token), b"");
         }
-        if core::mem::take(&mut self.conn.go_away) {
+        // Behind everything that was queued before: the peer may close once it has seen it.
+        if self.conn.go_away && self.arena.has_no_data() {
+            self.conn.go_away = false;
             let status = Status::SHUTTING_DOWN.0;
             self.send_control(Meta { status, ..Meta::new(Kind::GoAway, 0) }, b"");
         }
@@ -104,9 +106,10 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
             self.arena.begin_write(self.phase == Phase::Ready)
         };
         match &batch {
-            Some(_) => {
+            Some(batch) => {
                 self.driver_idle = false;
                 self.conn.write_since = Some(now);
+                self.note_cancels(batch);
                 self.after_taking();
                 if self.conn.paused_for_answers && !self.write_full {
                     self.conn.paused_for_answers = false;

@@ -153,7 +153,9 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
                     self.drop_answer(inbound.wire_id);
                     return;
                 }
-                (failure_meta(inbound.wire_id, &failure), failure.body.into(), false)
+                // Text that is too long for the peer is cut: the status is what matters.
+                let text = failure.body.slice(..failure.body.len().min(self.conn.max_message));
+                (failure_meta(inbound.wire_id, &failure), text.into(), false)
             }
         };
         let result = match self.check_answer_size(payload.len()) {
@@ -176,7 +178,8 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
                 let failure = too_large(&error);
                 self.note_failure(failure.status);
                 let meta = failure_meta(inbound.wire_id, &failure);
-                let body = Payload::Borrowed(&failure.body);
+                let text = failure.body.len().min(self.conn.max_message);
+                let body = Payload::Borrowed(&failure.body[..text]);
                 let sent = Sent::Answer(inbound.wire_id);
                 let pushed = self.arena.push(&self.framing, sent, &meta, &[], body, false);
                 if pushed.is_err() {

@@ -174,7 +174,8 @@ impl<F: Framing> Reader<F> {
             return Err(EncodeError::Unsupported { what: "an error reply" });
         }
         let meta = failure_meta(id, failure);
-        let body = Payload::Borrowed(&failure.body);
+        // Text that is too long for the peer is cut: the status is what matters.
+        let body = Payload::Borrowed(&failure.body[..failure.body.len().min(self.max_answer)]);
         self.local.chunk.push(&self.framing, Sent::Answer(id), &meta, &[], body, false)?;
         self.answers += 1;
         Ok(())

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::{Key, Link, LinkEvent, Phase};
-use crate::arena::Sent;
+use crate::arena::{Batch, Sent};
 use crate::body::{Body, Payload};
 use crate::calls::{CallId, Reply};
 use crate::config::Overflow;
@@ -189,7 +189,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
         self.check_size(payload.len())?;
         let reserved = self.call_line.granted() + self.call_line.waiting();
-        let taken = self.calls.held() + if turn { 0 } else { reserved };
+        let taken = self.places_held() + if turn { 0 } else { reserved };
         if taken >= self.conn.max_in_flight {
             return Err(CallError::Full(Full::InFlight { in_flight: self.calls.held() as u64 }));
         }
@@ -338,10 +338,24 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.grant_calls();
     }
 
+    /// Places that the peer may count as taken. A call that was given up keeps its place until its
+    /// cancel goes out: another class's request could overtake it.
+    fn places_held(&self) -> usize {
+        self.calls.held() + self.conn.cancels
+    }
+
+    /// A batch goes out, and with it the cancels in it.
+    pub(super) fn note_cancels(&mut self, batch: &Batch) {
+        if self.conn.cancels > 0 {
+            self.conn.cancels = self.conn.cancels.saturating_sub(batch.cancels());
+            self.grant_calls();
+        }
+    }
+
     /// Lets in as many waiting callers as there are free places.
     pub(super) fn grant_calls(&mut self) {
         while !self.write_full
-            && self.calls.held() + self.call_line.granted() < self.conn.max_in_flight
+            && self.places_held() + self.call_line.granted() < self.conn.max_in_flight
             && let Some(token) = self.call_line.grant_one()
         {
             self.tokens.push(token);
@@ -458,6 +472,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         let meta = Meta { class, ..Meta::new(Kind::Cancel, id) };
         let pushed = self.arena.push(&self.framing, Sent::Cancel(id), &meta, &[], b"".into(), false);
         debug_assert!(pushed.is_ok(), "a cancel can always be written");
+        self.conn.cancels += 1;
         self.wake_driver();
     }
 

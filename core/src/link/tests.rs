@@ -177,6 +177,7 @@ fn a_call_that_waits_its_turn_waits_under_its_own_deadline() {
     assert_eq!(pair.a.tokens(), [3]);
     assert_eq!(pair.a.link.poll_turn(Line::Call, expiring, || 0), Turn::Expired);
     pair.a.link.cancel_call(first);
+    pair.a.output(soon);
     assert_eq!(pair.a.tokens(), [4]);
     assert!(matches!(call(&mut pair.a, b"5", 5), Err(CallError::Full(_))), "nobody jumps the queue");
     assert_eq!(pair.a.link.poll_turn(Line::Call, patient, || 0), Turn::Granted);
@@ -330,6 +331,44 @@ fn closing_drains_and_says_so() {
     assert!(matches!(pair.a.link.poll_ending(Instant::ZERO), Some(Ending::Graceful { .. })));
     let ending = pair.b.link.poll_ending(Instant::ZERO);
     assert!(matches!(ending, Some(Ending::Graceful { cause: Disconnect::GoneAway, .. })), "{ending:?}");
+}
+
+#[test]
+fn go_away_comes_behind_what_was_queued() {
+    let mut pair = native();
+    let _ = pair.a.link.cast(Instant::ZERO, &CastOptions::new(1), b"first".into()).unwrap();
+    pair.a.link.close(Instant::ZERO, MS * 50);
+    let out = pair.a.output(Instant::ZERO);
+    assert_eq!((out[0], out[12 + 5]), (5, 9), "the cast, then the go-away");
+}
+
+#[test]
+fn a_place_is_free_only_when_its_cancel_has_gone_out() {
+    let config = Config::builder().max_in_flight(1).build().unwrap();
+    let mut pair = Pair::new(&config);
+    let bulk = CallOptions::new(1).class(frame::Class::Bulk);
+    let id = pair.a.link.call(Instant::ZERO, &bulk, b"x".into(), 1).unwrap();
+    let out = pair.a.output(Instant::ZERO);
+    assert!(!out.is_empty());
+    pair.a.link.cancel_call(id);
+    assert!(matches!(call(&mut pair.a, b"overtakes", 2), Err(CallError::Full(_))));
+    assert_eq!(pair.a.output(Instant::ZERO)[0], 6);
+    assert!(call(&mut pair.a, b"behind", 2).is_ok());
+}
+
+#[test]
+fn the_text_of_a_failure_is_cut_to_what_the_peer_takes() {
+    let config = Config::builder().max_message(10).build().unwrap();
+    let mut pair = Pair::new(&config);
+    pair.b.answer = false;
+    let id = call(&mut pair.a, b"x", 1).unwrap();
+    pair.run(Instant::ZERO);
+    let failure = crate::error::Failure::new(Status(1000), "longer than ten bytes");
+    pair.b.reader.fail(id.get(), &failure).unwrap();
+    pair.b.pass(Instant::ZERO, 0).unwrap();
+    pair.run(Instant::ZERO);
+    let Some(Err(CallError::Failed(failure))) = pair.a.link.poll_reply(id, || 0) else { panic!() };
+    assert_eq!((failure.status, &failure.body[..]), (Status(1000), &b"longer tha"[..]));
 }
 
 #[test]

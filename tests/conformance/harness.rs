@@ -1,0 +1,169 @@
+//! What a runtime has to offer for the scenarios.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bowline::driver::{Context, MessageRef, Peer, ReplyBuf, RequestRef, Responder};
+use bowline::error::{CallError, CastError, Disconnect, Failure};
+use bowline::frame::Framing;
+use bowline::{
+    Answer, BindError, Body, CallOptions, CastOptions, ClosedError, Config, ConnectError, LinkEvent, Message,
+    Queued, Reply, Undelivered,
+};
+
+pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+type OnPeer<F> = Arc<dyn Fn(&Peer<F>) + Send + Sync>;
+type OnMessage<F> = Arc<dyn Fn(&Context<'_, F>, MessageRef<'_>) + Send + Sync>;
+type OnDisconnect<F> = Arc<dyn Fn(&Peer<F>, &Disconnect) + Send + Sync>;
+type OnRequest<F> = Arc<dyn Fn(Asked<F>) -> BoxFuture<Result<Answer, Failure>> + Send + Sync>;
+type OnInline<F> =
+    Arc<dyn Fn(&Context<'_, F>, RequestRef<'_>, &mut ReplyBuf<'_>) -> Result<(), Failure> + Send + Sync>;
+
+/// A request as the scenarios' handlers see it on every runtime.
+pub struct Asked<F: Framing> {
+    pub peer: Peer<F>,
+    pub method: u32,
+    pub body: Body,
+    pub responder: Box<dyn Fn() -> Responder<F> + Send>,
+}
+
+/// The handlers of a client or a server.
+pub struct Handlers<F: Framing> {
+    pub on_connect: Option<OnPeer<F>>,
+    pub on_message: Option<OnMessage<F>>,
+    pub on_disconnect: Option<OnDisconnect<F>>,
+    pub on_request: Option<OnRequest<F>>,
+    pub on_request_inline: Option<OnInline<F>>,
+}
+
+impl<F: Framing> Handlers<F> {
+    pub fn none() -> Self {
+        Self {
+            on_connect: None,
+            on_message: None,
+            on_disconnect: None,
+            on_request: None,
+            on_request_inline: None,
+        }
+    }
+
+    pub fn request<Fut>(mut self, f: impl Fn(Asked<F>) -> Fut + Send + Sync + 'static) -> Self
+    where
+        Fut: Future<Output = Result<Answer, Failure>> + Send + 'static,
+    {
+        self.on_request = Some(Arc::new(move |asked| Box::pin(f(asked))));
+        self
+    }
+
+    pub fn inline(
+        mut self,
+        f: impl Fn(&Context<'_, F>, RequestRef<'_>, &mut ReplyBuf<'_>) -> Result<(), Failure>
+        + Send
+        + Sync
+        + 'static,
+    ) -> Self {
+        self.on_request_inline = Some(Arc::new(f));
+        self
+    }
+
+    pub fn message(mut self, f: impl Fn(&Context<'_, F>, MessageRef<'_>) + Send + Sync + 'static) -> Self {
+        self.on_message = Some(Arc::new(f));
+        self
+    }
+
+    pub fn connect(mut self, f: impl Fn(&Peer<F>) + Send + Sync + 'static) -> Self {
+        self.on_connect = Some(Arc::new(f));
+        self
+    }
+
+    pub fn disconnect(mut self, f: impl Fn(&Peer<F>, &Disconnect) + Send + Sync + 'static) -> Self {
+        self.on_disconnect = Some(Arc::new(f));
+        self
+    }
+
+    /// Answers every request with its body.
+    pub fn echo() -> Self {
+        Self::none().request(|asked| async move { Ok(asked.body.into()) })
+    }
+}
+
+/// A client's methods.
+pub trait Client<F: Framing>: Clone + Send + Sync + 'static {
+    type Pending: Send + 'static;
+
+    fn call(&self, options: CallOptions, body: Vec<u8>) -> BoxFuture<Result<Reply, CallError>>;
+    fn start_call(&self, options: CallOptions, body: Vec<u8>) -> BoxFuture<Result<Self::Pending, CallError>>;
+    fn wait(pending: Self::Pending) -> BoxFuture<Result<Reply, CallError>>;
+    fn cast(&self, options: CastOptions, body: Vec<u8>) -> BoxFuture<Result<Queued, CastError>>;
+    fn receive(&self) -> BoxFuture<Result<Message, ClosedError>>;
+    fn receive_timeout(&self, timeout: Duration) -> BoxFuture<Result<Option<Message>, ClosedError>>;
+    fn next_event(&self) -> BoxFuture<Result<LinkEvent, ClosedError>>;
+    fn ready(&self) -> BoxFuture<Result<(), ConnectError>>;
+    fn close(self) -> BoxFuture<Vec<Undelivered>>;
+    /// What does not wait is the same on every runtime.
+    fn peer(&self) -> Peer<F>;
+}
+
+/// A server's methods.
+pub trait Server<F: Framing>: Clone + Send + Sync + 'static {
+    fn address(&self) -> String;
+    fn start(&self);
+    fn peers(&self) -> Vec<Peer<F>>;
+    fn shutdown(&self) -> BoxFuture<()>;
+}
+
+/// A runtime.
+pub trait Harness: Sized + Send + Sync + 'static {
+    type Client<F: Framing>: Client<F>;
+    type Server<F: Framing>: Server<F>;
+
+    /// Runs a scenario to its end.
+    fn run(scenario: impl Future<Output = ()> + Send + 'static);
+    fn spawn<T: Send + 'static>(task: impl Future<Output = T> + Send + 'static) -> BoxFuture<T>;
+    fn sleep(duration: Duration) -> BoxFuture<()>;
+    /// The most calls that are made at once (on threads, each takes one).
+    const MANY: usize;
+
+    fn connect<F: Framing>(
+        address: &str,
+        config: Config<F>,
+        handlers: Handlers<F>,
+    ) -> BoxFuture<Result<Self::Client<F>, ConnectError>>;
+    fn connect_lazy<F: Framing>(
+        address: &str,
+        config: Config<F>,
+        handlers: Handlers<F>,
+    ) -> Result<Self::Client<F>, ConnectError>;
+    fn bind<F: Framing>(
+        address: &str,
+        config: Config<F>,
+        handlers: Handlers<F>,
+    ) -> BoxFuture<Result<Self::Server<F>, BindError>>;
+
+    /// A server on a free port, and a client of it.
+    fn pair<F: Framing>(
+        config: Config<F>,
+        server: Handlers<F>,
+        client: Handlers<F>,
+    ) -> impl Future<Output = (Self::Server<F>, Self::Client<F>)> + Send {
+        async move {
+            let server = Self::bind("127.0.0.1:0", config.clone(), server).await.expect("a free port");
+            server.start();
+            let client = Self::connect(&server.address(), config, client).await.expect("it listens");
+            (server, client)
+        }
+    }
+
+    /// Waits until `condition` holds; fails after ten seconds.
+    fn until(what: &str, condition: impl Fn() -> bool + Send) -> impl Future<Output = ()> + Send {
+        async move {
+            let start = Instant::now();
+            while !condition() {
+                assert!(start.elapsed() < Duration::from_secs(10), "never: {what}");
+                Self::sleep(Duration::from_millis(1)).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! One conformance suite, run on every runtime.
+//!
+//! A scenario is an async function over [`harness::Harness`]; the blocking runtime's
+//! implementation puts its calls on threads. That each scenario compiles for all of them also
+//! proves that the runtimes have the same methods.
+
+#![allow(unreachable_pub, reason = "a test has no public interface")]
+
+mod async_runtimes;
+mod harness;
+mod proxy;
+mod scenarios;
+mod threads;
+
+/// Makes a test of every scenario for one runtime.
+macro_rules! runtime {
+    ($name:ident, $harness:ty, [$($topic:ident::$scenario:ident),* $(,)?]) => {
+        mod $name {
+            $(
+                #[test]
+                fn $scenario() {
+                    use crate::harness::Harness;
+                    <$harness>::run(crate::scenarios::$topic::$scenario::<$harness>());
+                }
+            )*
+        }
+    };
+}
+
+/// Every scenario, for every runtime.
+macro_rules! every_runtime {
+    ($scenarios:tt) => {
+        runtime!(tokio, crate::async_runtimes::OnTokio, $scenarios);
+        runtime!(smol, crate::async_runtimes::OnSmol, $scenarios);
+        runtime!(async_std, crate::async_runtimes::OnAsyncStd, $scenarios);
+        runtime!(blocking, crate::threads::OnThreads, $scenarios);
+    };
+}
+
+every_runtime!([
+    calls::a_thousand_calls_from_many_tasks,
+    calls::both_directions_at_once,
+    calls::a_handler_calls_back,
+    calls::inline_handlers_answer,
+    calls::replies_out_of_order,
+    calls::deadlines_end_calls,
+    calls::a_late_reply_is_counted,
+    calls::a_dropped_call_is_cancelled_there,
+    calls::pending_calls_from_one_place,
+    calls::more_calls_than_places,
+    calls::answering_later_and_never,
+    failures::handlers_that_fail_and_panic,
+    failures::requests_without_a_handler,
+    failures::oversized_messages_either_way,
+    failures::a_refused_connect,
+    failures::a_server_that_comes_later,
+    failures::a_cut_connection,
+    failures::a_server_restarts,
+    failures::a_handshake_that_never_ends,
+    failures::a_peer_that_falls_silent,
+    failures::closing_drains,
+    failures::closing_hands_back,
+    failures::a_server_shuts_down_and_drains,
+    failures::dropping_the_last_handle_closes,
+    messages::casts_arrive_in_order,
+    messages::a_server_pushes,
+    messages::receiving_with_a_timeout,
+    messages::connect_and_disconnect_are_told,
+    messages::a_full_write_queue_refuses,
+    messages::a_full_read_queue_drops_the_oldest,
+    messages::tcpstream_calls_both_ways,
+    messages::tcpstream_answers_by_seq_later,
+    messages::other_framings_carry_messages,
+    garbage::bad_input_closes_only_its_connection,
+    garbage::silence_in_the_handshake,
+    garbage::a_frame_cut_short,
+]);

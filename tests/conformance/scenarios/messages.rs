@@ -1,0 +1,217 @@
+//! Messages that want no answer, queues, and framings without calls.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bowline::error::CastRefusal;
+use bowline::frame::Framing;
+use bowline::frame::buffstreams::Buffstreams;
+use bowline::frame::length_prefixed::LengthPrefixed;
+use bowline::frame::raw::Raw;
+use bowline::frame::tcpstream::Tcpstream;
+use bowline::{CallOptions, CastOptions, Config, LinkEvent, Overflow, QueueLimit, ReconnectPolicy};
+
+use crate::harness::{Client, Handlers, Harness, Server};
+
+const MS: Duration = Duration::from_millis(1);
+
+type Seen = Arc<Mutex<Vec<Vec<u8>>>>;
+
+/// Keeps every message.
+fn keeping<F: Framing>() -> (Seen, Handlers<F>) {
+    let seen = Seen::default();
+    let keep = Arc::clone(&seen);
+    let handlers = Handlers::none()
+        .message(move |_, message| keep.lock().expect("not poisoned").push(message.body.to_vec()));
+    (seen, handlers)
+}
+
+pub async fn casts_arrive_in_order<H: Harness>() {
+    let (seen, keeping) = keeping();
+    let (server, client) = H::pair(Config::default(), keeping, Handlers::none()).await;
+    for i in 0..5_000_u32 {
+        // Some large enough to be kept by reference.
+        let size = if i % 500 == 0 { 40_000 } else { 4 };
+        let mut body = i.to_be_bytes().to_vec();
+        body.resize(size, 7);
+        let queued = client.peer().cast(1, body).await.expect("queued");
+        assert_eq!(queued.number, u64::from(i) + 1);
+    }
+    H::until("all are there", || seen.lock().expect("not poisoned").len() == 5_000).await;
+    for (i, body) in seen.lock().expect("not poisoned").iter().enumerate() {
+        assert_eq!(body[..4], (i as u32).to_be_bytes());
+    }
+    client.close().await;
+    server.shutdown().await;
+}
+
+pub async fn a_server_pushes<H: Harness>() {
+    let greet = Handlers::none().connect(|peer| {
+        for i in 0..10_u8 {
+            let _ = peer.try_cast(3, vec![i]).expect("room");
+        }
+    });
+    let (server, client) = H::pair(Config::default(), greet, Handlers::none()).await;
+    for i in 0..10_u8 {
+        let message = client.receive().await.expect("a push");
+        assert_eq!((message.method(), &message[..]), (3, &[i][..]));
+    }
+    client.close().await;
+    server.shutdown().await;
+}
+
+pub async fn receiving_with_a_timeout<H: Harness>() {
+    let (server, client) = H::pair(Config::default(), Handlers::none(), Handlers::none()).await;
+    assert_eq!(client.receive_timeout(MS * 10).await, Ok(None));
+    H::until("the server knows its peer", || server.peers().len() == 1).await;
+    let _ = server.peers()[0].cast(1, b"now").await.expect("queued");
+    let message = client.receive_timeout(Duration::from_secs(5)).await.expect("open").expect("a push");
+    assert_eq!(&message[..], b"now");
+    let waiting = H::spawn(client.receive());
+    client.close().await;
+    assert!(waiting.await.is_err(), "a closed link says so");
+    server.shutdown().await;
+}
+
+pub async fn connect_and_disconnect_are_told<H: Harness>() {
+    let (ups, downs) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+    let (up, down) = (Arc::clone(&ups), Arc::clone(&downs));
+    let counting = Handlers::none()
+        .connect(move |_| {
+            up.fetch_add(1, Ordering::Relaxed);
+        })
+        .disconnect(move |_, _| {
+            down.fetch_add(1, Ordering::Relaxed);
+        });
+    let config = Config::builder().reconnect(ReconnectPolicy::never()).build().expect("sound");
+    let (server, client) = H::pair(config, Handlers::none(), counting).await;
+    assert!(matches!(client.next_event().await, Ok(LinkEvent::Connected { .. })));
+    assert_eq!((ups.load(Ordering::Relaxed), downs.load(Ordering::Relaxed)), (1, 0));
+    server.shutdown().await;
+    H::until("the end is told", || downs.load(Ordering::Relaxed) == 1).await;
+    loop {
+        match client.next_event().await.expect("an event") {
+            LinkEvent::Disconnected { .. } => break,
+            LinkEvent::GoAway { .. } => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    client.close().await;
+}
+
+pub async fn a_full_write_queue_refuses<H: Harness>() {
+    // Nobody listens: what is cast stays queued.
+    let nowhere = "127.0.0.1:1";
+    let limit = QueueLimit { messages: 4, bytes: 1 << 20 };
+    for policy in [Overflow::Reject, Overflow::DropNewest, Overflow::DropOldest] {
+        let config = Config::builder().write_queue(limit).write_overflow(policy).linger(MS);
+        let client =
+            H::connect_lazy(nowhere, config.build().expect("sound"), Handlers::none()).expect("begun");
+        for i in 0..6_u8 {
+            let result = client.cast(CastOptions::new(1), vec![i]).await;
+            if i < 4 || policy == Overflow::DropOldest {
+                assert!(result.is_ok(), "{policy:?}");
+            } else {
+                let error = result.expect_err("no room");
+                assert!(matches!(error.reason, CastRefusal::Full(_)), "{error}");
+                assert_eq!(error.into_body().as_deref(), Some(&[i][..]));
+            }
+        }
+        let dropped = client.peer().counters().casts_dropped;
+        assert_eq!(dropped, if policy == Overflow::Reject { 0 } else { 2 });
+        let kept: Vec<u8> = client.close().await.iter().map(|u| u.body[0]).collect();
+        assert_eq!(kept, if policy == Overflow::DropOldest { [2, 3, 4, 5] } else { [0, 1, 2, 3] });
+    }
+}
+
+pub async fn a_full_read_queue_drops_the_oldest<H: Harness>() {
+    let limit = QueueLimit { messages: 10, bytes: 1 << 20 };
+    let config =
+        Config::builder().read_queue(limit).read_overflow(Overflow::DropOldest).build().expect("sound");
+    let push = Handlers::none().connect(|peer| {
+        for i in 0..25_u8 {
+            let _ = peer.try_cast(1, vec![i]).expect("room");
+        }
+    });
+    let (server, client) = H::pair(config, push, Handlers::none()).await;
+    H::until("all came", || client.peer().counters().messages == 25).await;
+    assert_eq!(client.peer().counters().messages_dropped, 15);
+    for i in 15..25_u8 {
+        assert_eq!(&client.receive().await.expect("kept")[..], &[i]);
+    }
+    client.close().await;
+    server.shutdown().await;
+}
+
+fn tcpstream() -> Config<Tcpstream> {
+    Config::with_framing(Tcpstream::new()).build().expect("sound")
+}
+
+pub async fn tcpstream_calls_both_ways<H: Harness>() {
+    let (server, client) = H::pair(tcpstream(), Handlers::echo(), Handlers::echo()).await;
+    H::until("the server knows its peer", || server.peers().len() == 1).await;
+    let peer = server.peers().remove(0);
+    let back = H::spawn(async move {
+        for i in 0..50_u8 {
+            assert_eq!(&peer.call(2, vec![i]).await.expect("a reply")[..], &[i]);
+        }
+    });
+    for i in 0..50_u8 {
+        let reply = client.call(CallOptions::new(1), vec![i]).await.expect("a reply");
+        assert_eq!(&reply[..], &[i]);
+    }
+    back.await;
+    client.close().await;
+    server.shutdown().await;
+}
+
+pub async fn tcpstream_answers_by_seq_later<H: Harness>() {
+    // A handler that answers as the Go library's do: with a message of the same Seq.
+    let by_seq = Handlers::none().message(|context, message| {
+        let options = CastOptions::new(message.method() + 1).seq(message.id());
+        let _ = context.try_cast_with(&options, message.body).expect("room");
+    });
+    let (server, client) = H::pair(tcpstream(), by_seq, Handlers::none()).await;
+    let reply = client.call(CallOptions::new(41), b"ask".to_vec()).await.expect("a reply");
+    assert_eq!((&reply[..], reply.method), (&b"ask"[..], 42));
+    // A plain message has the Seq 0, or one of the sender's choosing.
+    for seq in [0, 77] {
+        let _ = client.cast(CastOptions::new(5).seq(seq), b"push".to_vec()).await.expect("queued");
+        let back = client.receive().await.expect("an answer");
+        assert_eq!((back.seq(), back.method(), &back[..]), (seq, 6, &b"push"[..]));
+    }
+    client.close().await;
+    server.shutdown().await;
+}
+
+async fn carries_messages<H: Harness, F: Framing>(framing: F, joined: bool) {
+    let config = Config::with_framing(framing).build().expect("sound");
+    let (seen, keeping) = keeping();
+    let (server, client) = H::pair(config, keeping, Handlers::none()).await;
+    let mut expected = Vec::new();
+    for size in [1, 100, 110, 4096] {
+        let body = vec![size as u8; size];
+        let _ = client.cast(CastOptions::default(), body.clone()).await.expect("queued");
+        expected.push(body);
+    }
+    let total: usize = expected.iter().map(Vec::len).sum();
+    let came = || seen.lock().expect("not poisoned").iter().map(Vec::len).sum::<usize>();
+    H::until("all came", || came() == total).await;
+    let seen = seen.lock().expect("not poisoned").clone();
+    if joined {
+        assert_eq!(seen.concat(), expected.concat());
+    } else {
+        assert_eq!(seen, expected);
+    }
+    assert!(client.call(CallOptions::new(0), Vec::new()).await.is_err(), "no calls here");
+    client.close().await;
+    server.shutdown().await;
+}
+
+pub async fn other_framings_carry_messages<H: Harness>() {
+    carries_messages::<H, _>(Raw::new(), true).await;
+    carries_messages::<H, _>(Buffstreams::new(), false).await;
+    let varint = LengthPrefixed::builder().varint().build().expect("sound");
+    carries_messages::<H, _>(varint, false).await;
+}

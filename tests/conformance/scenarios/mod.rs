@@ -1,0 +1,4 @@
+pub mod calls;
+pub mod failures;
+pub mod garbage;
+pub mod messages;

@@ -1,0 +1,209 @@
+//! Plain threads: every call of a method that waits is made on a thread of its own.
+
+use std::future::Future;
+use std::sync::{Arc, Mutex};
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use bowline::blocking;
+use bowline::driver::Peer;
+use bowline::error::{CallError, CastError};
+use bowline::frame::Framing;
+use bowline::{
+    BindError, CallOptions, CastOptions, ClosedError, Config, ConnectError, LinkEvent, Message, Queued,
+    Reply, Undelivered,
+};
+
+use crate::harness::{Asked, BoxFuture, Client, Handlers, Harness, Server};
+
+pub struct OnThreads;
+
+/// Runs something that blocks on a thread, and waits for it as a future.
+fn on_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> BoxFuture<T> {
+    struct Slot<T> {
+        result: Option<std::thread::Result<T>>,
+        waker: Option<Waker>,
+    }
+    let slot = Arc::new(Mutex::new(Slot { result: None, waker: None }));
+    let filled = Arc::clone(&slot);
+    let spawned = std::thread::Builder::new().stack_size(256 * 1024).spawn(move || {
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+        let mut slot = filled.lock().expect("not poisoned");
+        slot.result = Some(result);
+        if let Some(waker) = slot.waker.take() {
+            waker.wake();
+        }
+    });
+    drop(spawned.expect("a thread"));
+    Box::pin(std::future::poll_fn(move |cx| {
+        let mut slot = slot.lock().expect("not poisoned");
+        match slot.result.take() {
+            Some(Ok(value)) => Poll::Ready(value),
+            Some(Err(panic)) => std::panic::resume_unwind(panic),
+            None => {
+                slot.waker = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        }
+    }))
+}
+
+impl<F: Framing> Client<F> for blocking::Client<F> {
+    type Pending = blocking::Pending<F>;
+
+    fn call(&self, options: CallOptions, body: Vec<u8>) -> BoxFuture<Result<Reply, CallError>> {
+        let client = self.clone();
+        on_thread(move || client.call_with(options, body))
+    }
+
+    fn start_call(&self, options: CallOptions, body: Vec<u8>) -> BoxFuture<Result<Self::Pending, CallError>> {
+        let client = self.clone();
+        on_thread(move || blocking::Peer::start_call(&client, options, body))
+    }
+
+    fn wait(pending: Self::Pending) -> BoxFuture<Result<Reply, CallError>> {
+        on_thread(move || pending.wait())
+    }
+
+    fn cast(&self, options: CastOptions, body: Vec<u8>) -> BoxFuture<Result<Queued, CastError>> {
+        let client = self.clone();
+        on_thread(move || client.cast_with(options, body))
+    }
+
+    fn receive(&self) -> BoxFuture<Result<Message, ClosedError>> {
+        let client = self.clone();
+        on_thread(move || blocking::Peer::receive(&client))
+    }
+
+    fn receive_timeout(&self, timeout: Duration) -> BoxFuture<Result<Option<Message>, ClosedError>> {
+        let client = self.clone();
+        on_thread(move || blocking::Peer::receive_timeout(&client, timeout))
+    }
+
+    fn next_event(&self) -> BoxFuture<Result<LinkEvent, ClosedError>> {
+        let client = self.clone();
+        on_thread(move || blocking::Peer::next_event(&client))
+    }
+
+    fn ready(&self) -> BoxFuture<Result<(), ConnectError>> {
+        let client = self.clone();
+        on_thread(move || Self::ready(&client))
+    }
+
+    fn close(self) -> BoxFuture<Vec<Undelivered>> {
+        on_thread(move || Self::close(self))
+    }
+
+    fn peer(&self) -> Peer<F> {
+        Peer::clone(self)
+    }
+}
+
+impl<F: Framing> Server<F> for blocking::Server<F> {
+    fn address(&self) -> String {
+        self.local_addr().to_string()
+    }
+
+    fn start(&self) {
+        Self::start(self).expect("a thread");
+    }
+
+    fn peers(&self) -> Vec<Peer<F>> {
+        Self::peers(self).iter().map(|peer| Peer::clone(peer)).collect()
+    }
+
+    fn shutdown(&self) -> BoxFuture<()> {
+        let server = self.clone();
+        on_thread(move || Self::shutdown(&server))
+    }
+}
+
+fn asked<F: Framing>(request: blocking::Request<F>) -> Asked<F> {
+    let (method, body) = (request.method(), request.body().clone());
+    let peer = Peer::clone(&request.peer());
+    Asked { peer, method, body, responder: Box::new(move || request.responder()) }
+}
+
+fn builder<F: Framing>(
+    address: &str,
+    config: Config<F>,
+    handlers: Handlers<F>,
+) -> blocking::ClientBuilder<F> {
+    let mut builder = blocking::Client::with_config(address, config);
+    if let Some(f) = handlers.on_connect {
+        builder = builder.on_connect(move |peer| f(peer));
+    }
+    if let Some(f) = handlers.on_message {
+        builder = builder.on_message(move |context, message| f(context, message));
+    }
+    if let Some(f) = handlers.on_disconnect {
+        builder = builder.on_disconnect(move |peer, cause| f(peer, cause));
+    }
+    if let Some(f) = handlers.on_request {
+        builder = builder.on_request(move |request| blocking::block_on(f(asked(request))));
+    }
+    if let Some(f) = handlers.on_request_inline {
+        builder = builder.on_request_inline(move |context, request, reply| f(context, request, reply));
+    }
+    builder
+}
+
+impl Harness for OnThreads {
+    type Client<F: Framing> = blocking::Client<F>;
+    type Server<F: Framing> = blocking::Server<F>;
+    const MANY: usize = 2_000;
+
+    fn run(scenario: impl Future<Output = ()> + Send + 'static) {
+        blocking::block_on(scenario);
+    }
+
+    fn spawn<T: Send + 'static>(task: impl Future<Output = T> + Send + 'static) -> BoxFuture<T> {
+        on_thread(move || blocking::block_on(task))
+    }
+
+    fn sleep(duration: Duration) -> BoxFuture<()> {
+        on_thread(move || std::thread::sleep(duration))
+    }
+
+    fn connect<F: Framing>(
+        address: &str,
+        config: Config<F>,
+        handlers: Handlers<F>,
+    ) -> BoxFuture<Result<Self::Client<F>, ConnectError>> {
+        let builder = builder(address, config, handlers);
+        on_thread(move || builder.connect())
+    }
+
+    fn connect_lazy<F: Framing>(
+        address: &str,
+        config: Config<F>,
+        handlers: Handlers<F>,
+    ) -> Result<Self::Client<F>, ConnectError> {
+        builder(address, config, handlers).connect_lazy()
+    }
+
+    fn bind<F: Framing>(
+        address: &str,
+        config: Config<F>,
+        handlers: Handlers<F>,
+    ) -> BoxFuture<Result<Self::Server<F>, BindError>> {
+        let mut builder = blocking::Server::with_config(config);
+        if let Some(f) = handlers.on_connect {
+            builder = builder.on_connect(move |peer| f(peer));
+        }
+        if let Some(f) = handlers.on_message {
+            builder = builder.on_message(move |context, message| f(context, message));
+        }
+        if let Some(f) = handlers.on_disconnect {
+            builder = builder.on_disconnect(move |peer, cause| f(peer, cause));
+        }
+        if let Some(f) = handlers.on_request {
+            builder = builder.on_request(move |request| blocking::block_on(f(asked(request))));
+        }
+        if let Some(f) = handlers.on_request_inline {
+            builder = builder.on_request_inline(move |context, request, reply| f(context, request, reply));
+        }
+        let address = address.to_owned();
+        on_thread(move || builder.bind(&address))
+    }
+}
