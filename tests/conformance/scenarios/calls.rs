@@ -13,6 +13,9 @@ use crate::harness::{Client, Handlers, Harness, Server};
 
 const MS: Duration = Duration::from_millis(1);
 
+/// What handlers hold back.
+type Held<T> = Arc<Mutex<Vec<T>>>;
+
 fn number(body: &[u8]) -> u32 {
     u32::from_be_bytes(body.try_into().expect("four bytes"))
 }
@@ -102,7 +105,7 @@ pub async fn inline_handlers_answer<H: Harness>() {
 }
 
 pub async fn replies_out_of_order<H: Harness>() {
-    let held: Arc<Mutex<Vec<(u32, Responder<Native>)>>> = Arc::default();
+    let held: Held<(u32, Responder<Native>)> = Held::default();
     let hold = Arc::clone(&held);
     let holder = Handlers::none().request(move |asked| {
         let responder = (asked.responder)();
@@ -127,8 +130,8 @@ pub async fn replies_out_of_order<H: Harness>() {
 }
 
 /// A handler that holds every request, for ever.
-fn silent() -> (Arc<Mutex<Vec<Responder<Native>>>>, Handlers<Native>) {
-    let held: Arc<Mutex<Vec<Responder<Native>>>> = Arc::default();
+fn silent() -> (Held<Responder<Native>>, Handlers<Native>) {
+    let held = Held::default();
     let hold = Arc::clone(&held);
     let handlers = Handlers::none().request(move |asked| {
         let responder = (asked.responder)();
