@@ -54,6 +54,13 @@ impl From<Reply> for Body {
 pub struct CallId(pub(crate) u64);
 
 impl CallId {
+    /// The call with that id on the wire. An id that is no call's is harmless: asking for its
+    /// reply says that the link is closed to it.
+    #[must_use]
+    pub const fn from_wire(id: u64) -> Self {
+        Self(id)
+    }
+
     /// The id on the wire.
     #[must_use]
     pub const fn get(self) -> u64 {

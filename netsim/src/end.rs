@@ -1,0 +1,156 @@
+//! One end of a simulated connection.
+
+use bowline_core::Batch;
+use bowline_core::config::Config;
+use bowline_core::error::Disconnect;
+use bowline_core::frame::Framing;
+use bowline_core::link::{Event, Link, Reader, Role};
+use bowline_core::machine::{Ending, Machine, Next};
+use bowline_core::recv_buf::RecvBuf;
+use bowline_core::supervisor::Epoch;
+use bowline_core::time::Instant;
+
+use crate::net::{Direction, Net};
+
+/// A link with what drives it. Requests are answered with their own bodies, messages kept.
+#[derive(Debug)]
+pub struct End<F: Framing> {
+    /// The machine.
+    pub link: Link<F, u64>,
+    reader: Option<Reader<F>>,
+    buf: RecvBuf,
+    batch: Option<Batch>,
+    out: Direction,
+    /// Messages received, in order.
+    pub messages: Vec<Vec<u8>>,
+    /// Requests received, in order.
+    pub requests: Vec<Vec<u8>>,
+    tokens: Vec<u64>,
+}
+
+impl<F: Framing> End<F> {
+    /// Without a connection.
+    #[must_use]
+    pub fn new(config: Config<F>, role: Role) -> Self {
+        let out = match role {
+            Role::Dialing => Direction::ToServer,
+            Role::Accepting => Direction::ToClient,
+        };
+        Self {
+            link: Link::new(config, role),
+            reader: None,
+            buf: RecvBuf::new(),
+            batch: None,
+            out,
+            messages: Vec::new(),
+            requests: Vec::new(),
+            tokens: Vec::new(),
+        }
+    }
+
+    /// Whether it has a connection.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.reader.is_some()
+    }
+
+    /// A connection is there.
+    pub fn connect(&mut self, now: Instant, epoch: Epoch) {
+        self.reader = Some(self.link.handle_connected(now, epoch));
+        self.buf = RecvBuf::new();
+        self.batch = None;
+    }
+
+    /// The connection is gone.
+    pub fn disconnect(&mut self, now: Instant, cause: Disconnect) {
+        self.reader = None;
+        self.link.handle_disconnected(now, self.batch.take(), cause);
+    }
+
+    /// Reads, works and writes as far as it goes. True: something moved. `Err`: the connection is
+    /// over, and this end knows.
+    ///
+    /// # Errors
+    /// Why.
+    pub fn step(&mut self, now: Instant, net: &mut Net) -> Result<bool, Disconnect> {
+        let stepped = self.try_step(now, net);
+        if let Err(cause) = &stepped {
+            self.disconnect(now, cause.clone());
+        }
+        self.link.take_tokens(&mut self.tokens);
+        self.tokens.clear();
+        stepped
+    }
+
+    fn try_step(&mut self, now: Instant, net: &mut Net) -> Result<bool, Disconnect> {
+        if self.reader.is_none() {
+            return Ok(false);
+        }
+        self.link.handle_timeout(now);
+        let mut moved = false;
+        match self.link.poll_ending(now) {
+            Some(Ending::Abort(cause)) => return Err(cause),
+            Some(Ending::Graceful { cause, .. }) if self.batch.is_none() => return Err(cause),
+            _ => {}
+        }
+        if !self.link.is_paused() {
+            let back = match self.out {
+                Direction::ToServer => Direction::ToClient,
+                Direction::ToClient => Direction::ToServer,
+            };
+            let n = net.read(now, back, self.buf.spare());
+            self.buf.filled(n);
+            moved |= n > 0;
+            self.input(now, n)?;
+            if n == 0 && net.is_over(back) {
+                let Some(reader) = &mut self.reader else { return Ok(false) };
+                return Err(match Link::<F, u64>::handle_eof(reader, &self.buf) {
+                    Ok(()) => Disconnect::PeerClosed,
+                    Err(error) => error.into(),
+                });
+            }
+        }
+        Ok(moved | self.output(now, net))
+    }
+
+    fn input(&mut self, now: Instant, n: usize) -> Result<(), Disconnect> {
+        let Self { link, reader: Some(reader), buf, messages, requests, .. } = self else { return Ok(()) };
+        let mut access = &mut *link;
+        Link::begin_input(reader, &mut access, now, n);
+        while let Next::Event(event) = Link::next_event(reader, &mut access, now, buf)? {
+            match event {
+                Event::Message(message) => messages.push(message.body.to_vec()),
+                Event::Request(request) => {
+                    requests.push(request.body.to_vec());
+                    // Too large an answer is told to the caller by the link itself.
+                    let _ = reader.answer(request.id(), request.body.into());
+                }
+                _ => {}
+            }
+        }
+        Link::end_input(reader, &mut access, now, buf);
+        Ok(())
+    }
+
+    fn output(&mut self, now: Instant, net: &mut Net) -> bool {
+        let mut moved = false;
+        loop {
+            let Some(mut batch) = self.batch.take().or_else(|| self.link.begin_write(now)) else {
+                return moved;
+            };
+            while !batch.is_done() {
+                let mut slices = [&[][..]; 1];
+                batch.slices(&mut slices);
+                let n = net.write(now, self.out, slices[0]);
+                if n == 0 {
+                    self.batch = Some(batch);
+                    return moved;
+                }
+                batch.wrote(n);
+                self.link.handle_progress(now);
+                moved = true;
+            }
+            let _more = self.link.end_write(now, batch);
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! A network in memory with a virtual clock and a seed.
+//!
+//! [`Net`] carries bytes between two ends with latency, in pieces of random size, and can be cut,
+//! or stop carrying in silence (half-open). [`Sim`] joins a dialing link with its supervisor to
+//! accepting links over such a network and advances time to whatever is due next: nothing sleeps,
+//! and the same seed gives the same trace.
+//!
+//! ```
+//! use bowline_core::config::Config;
+//! use bowline_core::link::CallOptions;
+//! use bowline_netsim::{NetConfig, Sim};
+//! use core::time::Duration;
+//!
+//! let mut sim = Sim::new(Config::default(), NetConfig::default(), 42);
+//! let call = sim.call(CallOptions::new(1), b"hello").unwrap();
+//! sim.run_for(Duration::from_secs(1));
+//! assert_eq!(&sim.outcome(call).unwrap().as_ref().unwrap()[..], b"hello");
+//! ```
+#![forbid(unsafe_code)]
+
+mod end;
+mod net;
+mod sim;
+
+pub use end::End;
+pub use net::{Direction, Net, NetConfig, Random};
+pub use sim::{Call, Sim};

@@ -1,0 +1,198 @@
+//! Bytes on their way.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use bowline_core::time::Instant;
+
+/// A small seeded generator (SplitMix64).
+#[derive(Clone, Debug)]
+pub struct Random(u64);
+
+impl Random {
+    /// The same seed, the same numbers.
+    #[must_use]
+    pub const fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// The next number.
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// A number below `bound` (0 if there is none).
+    pub fn below(&mut self, bound: u64) -> u64 {
+        if bound == 0 { 0 } else { self.next() % bound }
+    }
+}
+
+/// Which way bytes go.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Direction {
+    /// From the dialing end to the accepting one.
+    ToServer,
+    /// Back.
+    ToClient,
+}
+
+impl Direction {
+    const fn index(self) -> usize {
+        match self {
+            Self::ToServer => 0,
+            Self::ToClient => 1,
+        }
+    }
+}
+
+/// How a network behaves.
+#[derive(Clone, Copy, Debug)]
+pub struct NetConfig {
+    /// Shortest time a byte is on its way.
+    pub latency: Duration,
+    /// Up to so much more, at random.
+    pub jitter: Duration,
+    /// The most bytes one write takes; each takes a random number up to this.
+    pub max_write: usize,
+    /// The most bytes one read gives; each gives a random number up to this.
+    pub max_read: usize,
+    /// The most bytes on their way in one direction; a write beyond takes nothing.
+    pub window: usize,
+}
+
+impl Default for NetConfig {
+    fn default() -> Self {
+        Self {
+            latency: Duration::from_millis(1),
+            jitter: Duration::from_millis(1),
+            max_write: 4096,
+            max_read: 4096,
+            window: 256 * 1024,
+        }
+    }
+}
+
+/// One connection's bytes, both ways.
+#[derive(Debug)]
+pub struct Net {
+    config: NetConfig,
+    random: Random,
+    /// Pieces and when they arrive, per direction, in order.
+    pieces: [VecDeque<(Instant, Vec<u8>)>; 2],
+    in_transit: [usize; 2],
+    carried: [u64; 2],
+    cut: bool,
+    /// Silence from here on: what is written vanishes.
+    half_open: bool,
+    /// Cut when so many bytes were carried, by direction.
+    cut_at: [Option<u64>; 2],
+}
+
+impl Net {
+    /// Nothing on its way.
+    #[must_use]
+    pub fn new(config: NetConfig, seed: u64) -> Self {
+        Self {
+            config,
+            random: Random::new(seed),
+            pieces: [VecDeque::new(), VecDeque::new()],
+            in_transit: [0; 2],
+            carried: [0; 2],
+            cut: false,
+            half_open: false,
+            cut_at: [None; 2],
+        }
+    }
+
+    /// Takes some of `bytes`, and tells how many. 0: the window is full (or the connection cut).
+    pub fn write(&mut self, now: Instant, direction: Direction, bytes: &[u8]) -> usize {
+        let index = direction.index();
+        if self.cut {
+            return 0;
+        }
+        if self.half_open {
+            return bytes.len();
+        }
+        let room = self.config.window.saturating_sub(self.in_transit[index]);
+        let limit = bytes.len().min(room).min(self.config.max_write);
+        if limit == 0 {
+            return 0;
+        }
+        let mut n = 1 + usize::try_from(self.random.below(limit as u64)).unwrap_or(0);
+        if let Some(at) = self.cut_at[index] {
+            let left = at.saturating_sub(self.carried[index]);
+            n = n.min(usize::try_from(left).unwrap_or(usize::MAX));
+        }
+        if n > 0 {
+            let jitter = u64::try_from(self.config.jitter.as_nanos()).unwrap_or(u64::MAX);
+            let delay =
+                self.config.latency + Duration::from_nanos(self.random.below(jitter.saturating_add(1)));
+            let arrives = self.pieces[index].back().map_or(Instant::ZERO, |(at, _)| *at).max(now + delay);
+            self.pieces[index].push_back((arrives, bytes[..n].to_vec()));
+            self.in_transit[index] += n;
+            self.carried[index] += n as u64;
+        }
+        if self.cut_at[index].is_some_and(|at| self.carried[index] >= at) {
+            self.cut = true;
+        }
+        n
+    }
+
+    /// Gives some of the bytes that have arrived.
+    pub fn read(&mut self, now: Instant, direction: Direction, into: &mut [u8]) -> usize {
+        let index = direction.index();
+        let Some((arrives, piece)) = self.pieces[index].front_mut() else { return 0 };
+        if *arrives > now || self.half_open {
+            return 0;
+        }
+        let limit = piece.len().min(into.len()).min(self.config.max_read);
+        let n = 1 + usize::try_from(self.random.below(limit as u64)).unwrap_or(0);
+        into[..n].copy_from_slice(&piece[..n]);
+        piece.drain(..n);
+        if piece.is_empty() {
+            self.pieces[index].pop_front();
+        }
+        self.in_transit[index] -= n;
+        n
+    }
+
+    /// When the next piece arrives, either way.
+    #[must_use]
+    pub fn next_arrival(&self) -> Option<Instant> {
+        if self.half_open {
+            return None;
+        }
+        self.pieces.iter().filter_map(|pieces| pieces.front().map(|(at, _)| *at)).min()
+    }
+
+    /// Resets the connection; what is on its way may still be read before the end is seen.
+    pub fn cut(&mut self) {
+        self.cut = true;
+    }
+
+    /// Resets it once so many bytes were carried in that direction.
+    pub fn cut_at(&mut self, direction: Direction, bytes: u64) {
+        self.cut_at[direction.index()] = Some(bytes);
+    }
+
+    /// From now on nothing arrives any more, and nobody is told.
+    pub fn fall_silent(&mut self) {
+        self.half_open = true;
+    }
+
+    /// Whether the end of the stream is all there is left to read in that direction.
+    #[must_use]
+    pub fn is_over(&self, direction: Direction) -> bool {
+        self.cut && !self.half_open && self.pieces[direction.index()].is_empty()
+    }
+
+    /// Bytes carried in that direction.
+    #[must_use]
+    pub fn carried(&self, direction: Direction) -> u64 {
+        self.carried[direction.index()]
+    }
+}
