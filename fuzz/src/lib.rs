@@ -1,1 +1,50 @@
-//! Fuzz targets.
+//! Fuzz targets as plain functions: fuzzed by libFuzzer (`fuzz/libfuzzer`), replayed over their
+//! corpora by `cargo test`.
+//!
+//! A target panics when something is wrong, and returns otherwise.
+#![forbid(unsafe_code)]
+
+mod decode;
+mod ops;
+
+pub use decode::{buffstreams, chunked, length_prefixed, native, raw, tcpstream};
+pub use ops::{link_ops, supervisor_ops};
+
+/// A fuzz target.
+pub type Target = fn(&[u8]);
+
+/// Every target by name; the name is also its corpus's folder.
+pub const TARGETS: &[(&str, Target)] = &[
+    ("raw", raw),
+    ("length_prefixed", length_prefixed),
+    ("buffstreams", buffstreams),
+    ("tcpstream", tcpstream),
+    ("native", native),
+    ("chunked", chunked),
+    ("link_ops", link_ops),
+    ("supervisor_ops", supervisor_ops),
+];
+
+/// Takes numbers off the front of the input; zeros when it is used up.
+#[derive(Debug)]
+struct Input<'a>(&'a [u8]);
+
+impl<'a> Input<'a> {
+    fn byte(&mut self) -> u8 {
+        match self.0.split_first() {
+            Some((&byte, rest)) => {
+                self.0 = rest;
+                byte
+            }
+            None => 0,
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn rest(self) -> &'a [u8] {
+        self.0
+    }
+}

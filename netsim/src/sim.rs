@@ -271,11 +271,11 @@ impl<F: Framing> Sim<F> {
                     self.dialing.push((self.now + after, attempt));
                 }
                 Action::Abandon { attempt } => self.dialing.retain(|(_, other)| *other != attempt),
-                Action::Close { epoch, cause } => {
-                    if self.net.as_ref().is_some_and(|(current, _)| *current == epoch) {
-                        self.client.disconnect(self.now, cause.clone());
-                        self.down(epoch, &cause);
-                    }
+                Action::Close { epoch, cause }
+                    if self.net.as_ref().is_some_and(|(current, _)| *current == epoch) =>
+                {
+                    self.client.disconnect(self.now, cause.clone());
+                    self.down(epoch, &cause);
                 }
                 Action::GaveUp { cause } => self.client.link.give_up(self.now, cause),
                 _ => {}
@@ -294,7 +294,7 @@ impl<F: Framing> Sim<F> {
         }
         if let Dialed::Use(epoch) = self.supervisor.handle_dialed(self.now, attempt, Ok(())) {
             self.note(format_args!("connected {}", epoch.get()));
-            let mut net = Net::new(self.net_config, self.random.next());
+            let mut net = Net::new(self.net_config, self.random.number());
             if let Some((direction, bytes)) = self.cut_next.take() {
                 net.cut_at(direction, bytes);
             }
