@@ -22,8 +22,8 @@ use crate::handler::{Answer, Context as InlineContext, Handlers, MessageRef, Rep
 use crate::link_app::LinkApp;
 use crate::peer::Peer;
 use crate::runtime::Runtime;
-use crate::server::TaskHandler;
 use crate::sync::{Arc, Mutex};
+use crate::task_handler::TaskHandler;
 use crate::{clock, pump};
 
 /// A link's dialing end: connects, and connects again, until it is closed.

@@ -22,6 +22,7 @@ pub mod runtime;
 pub mod server;
 pub mod shared;
 pub mod sync;
+pub mod task_handler;
 
 pub use app::{Application, Flow};
 pub use client::{Client, ClientBuilder, Messages};

@@ -1,7 +1,7 @@
 //! A link: messages and calls both ways over one connection after another.
 //!
 //! [`Link`] is the machine that sits behind the driver's lock; [`Reader`] is its reading half.
-//! The files: commands (`send.rs`), what comes in (`reader.rs`), the peer's
+//! The files: commands (`send.rs`), waiting in line (`lines.rs`), what comes in (`reader.rs`), the peer's
 //! requests (`inbound.rs`), received messages (`received.rs`), connections up and down
 //! (`connection.rs`), and the driver's view (`drive.rs`).
 
@@ -22,15 +22,17 @@ mod connection;
 mod drive;
 mod events;
 mod inbound;
+mod lines;
 mod reader;
 mod received;
 mod send;
 
 pub use events::{Counters, LinkEvent};
 pub use inbound::{Inbound, InboundState};
+pub use lines::Line;
 pub use reader::{Event, Incoming, Reader};
 pub use received::Message;
-pub use send::{CallOptions, CastOptions, Line, Queued, Undelivered};
+pub use send::{CallOptions, CastOptions, Queued, Undelivered};
 
 pub use crate::calls::{CallId, Reply};
 pub use crate::waiters::{Ticket as WaitTicket, Turn};

@@ -11,7 +11,6 @@ use crate::config::Overflow;
 use crate::error::{CallError, CastError, CastRefusal, Disconnect, EncodeError, Full, Outcome};
 use crate::frame::{Calls, Class, Framing, Kind, Meta};
 use crate::time::Instant;
-use crate::waiters::{Ticket, Turn};
 
 /// How to make a call.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -134,19 +133,6 @@ pub struct Undelivered {
     pub method: u32,
     /// Its bytes.
     pub body: Body,
-}
-
-/// What a caller waits in line for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Line {
-    /// To make a call: fewer calls in flight, or room in the write queue.
-    Call,
-    /// To cast: room in the write queue.
-    Room,
-    /// A received message.
-    Receive,
-    /// An event.
-    Events,
 }
 
 impl<F: Framing, T: Send + 'static> Link<F, T> {
@@ -340,7 +326,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
 
     /// Places that the peer may count as taken. A call that was given up keeps its place until its
     /// cancel goes out: another class's request could overtake it.
-    fn places_held(&self) -> usize {
+    pub(super) fn places_held(&self) -> usize {
         self.calls.held() + self.conn.cancels
     }
 
@@ -350,89 +336,6 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             self.conn.cancels = self.conn.cancels.saturating_sub(batch.cancels());
             self.grant_calls();
         }
-    }
-
-    /// Lets in as many waiting callers as there are free places.
-    pub(super) fn grant_calls(&mut self) {
-        while !self.write_full
-            && self.places_held() + self.call_line.granted() < self.conn.max_in_flight
-            && let Some(token) = self.call_line.grant_one()
-        {
-            self.tokens.push(token);
-        }
-    }
-
-    /// Joins a line. Its turn, or the end of waiting at `deadline`, comes through the token; then
-    /// ask [`poll_turn`](Self::poll_turn).
-    pub fn wait(&mut self, now: Instant, line: Line, deadline: Instant, token: T) -> Ticket {
-        let ticket = match line {
-            Line::Call => self.call_line.join(token),
-            Line::Room => self.room_line.join(token),
-            Line::Receive => self.receive_line.join(token),
-            Line::Events => self.event_line.join(token),
-        };
-        match line {
-            Line::Call => self.watch(now, deadline.saturating_since(now), Key::CallTurn(ticket)),
-            Line::Room if deadline != Instant::FAR_FUTURE => {
-                self.watch(now, deadline.saturating_since(now), Key::RoomTurn(ticket));
-            }
-            _ => {}
-        }
-        // The place may have become free between being refused and joining.
-        if line == Line::Call {
-            self.grant_calls();
-        } else if line == Line::Room
-            && !self.write_full
-            && let Some(token) = self.room_line.grant_one()
-        {
-            self.tokens.push(token);
-        }
-        ticket
-    }
-
-    /// Whether the turn came; keeps a new token if not.
-    pub fn poll_turn(&mut self, line: Line, ticket: Ticket, token: impl FnOnce() -> T) -> Turn {
-        match line {
-            Line::Call => self.call_line.poll(ticket, token),
-            Line::Room => self.room_line.poll(ticket, token),
-            Line::Receive => self.receive_line.poll(ticket, token),
-            Line::Events => self.event_line.poll(ticket, token),
-        }
-    }
-
-    /// Gives up a place in line. A turn that was granted goes to the next.
-    pub fn leave(&mut self, line: Line, ticket: Ticket) {
-        match line {
-            Line::Call => {
-                if self.call_line.leave(ticket) {
-                    self.grant_calls();
-                }
-            }
-            Line::Room => {
-                if self.room_line.leave(ticket)
-                    && !self.write_full
-                    && let Some(token) = self.room_line.grant_one()
-                {
-                    self.tokens.push(token);
-                }
-            }
-            Line::Receive => {
-                if self.receive_line.leave(ticket) && !self.received.is_empty() {
-                    self.tokens.extend(self.receive_line.grant_one());
-                }
-            }
-            Line::Events => {
-                if self.event_line.leave(ticket) && !self.events.is_empty() {
-                    self.tokens.extend(self.event_line.grant_one());
-                }
-            }
-        }
-    }
-
-    /// A call that was granted its turn could not use it (the queue filled up meanwhile): the
-    /// turn is free again.
-    pub fn return_turn(&mut self) {
-        self.grant_calls();
     }
 
     /// The result of a call if it is over; otherwise keeps a new token.
@@ -538,18 +441,4 @@ fn refused(reason: CastRefusal, payload: Payload<'_>) -> CastError {
 /// Rounded up, so that the peer does not give up before the caller does.
 pub(super) fn millis(duration: Duration) -> u32 {
     u32::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u32::MAX - 1).min(u32::MAX - 1)
-}
-
-/// Where a call in line learns that its time is over.
-impl<F: Framing, T: Send + 'static> Link<F, T> {
-    pub(super) fn expire_turn(&mut self, line: Line, ticket: Ticket) {
-        let token = match line {
-            Line::Call => self.call_line.expire(ticket),
-            _ => self.room_line.expire(ticket),
-        };
-        if let Some(token) = token {
-            self.counters.calls_expired += u64::from(line == Line::Call);
-            self.tokens.push(token);
-        }
-    }
 }

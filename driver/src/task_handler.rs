@@ -1,0 +1,85 @@
+//! Async handlers.
+
+use std::future::Future;
+use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker};
+
+use bowline_core::error::Failure;
+use bowline_core::frame::Framing;
+
+use crate::handler::{Answer, Handling, Ordinary, Request};
+use crate::runtime::Runtime;
+
+/// Runs an async handler: polled once in place, a task only if it is not ready then.
+pub struct TaskHandler<R, H> {
+    handler: H,
+    runtime: PhantomData<fn() -> R>,
+}
+
+impl<R, H> std::fmt::Debug for TaskHandler<R, H> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("TaskHandler")
+    }
+}
+
+impl<R, H> TaskHandler<R, H> {
+    /// Of that function.
+    pub fn new(handler: H) -> Self {
+        Self { handler, runtime: PhantomData }
+    }
+}
+
+impl<R, H, F, Fut, A> Ordinary<F> for TaskHandler<R, H>
+where
+    R: Runtime,
+    F: Framing,
+    H: Fn(Request<F>) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<A, Failure>> + Send + 'static,
+    A: Into<Answer> + 'static,
+{
+    fn start(&self, request: Request<F>) {
+        let handling = request.handling();
+        let future = Box::pin((self.handler)(request));
+        let mut running = Running { future, handling };
+        // Polled again, with a waker of its own, if it becomes a task.
+        let mut cx = Context::from_waker(Waker::noop());
+        if pin!(&mut running).poll(&mut cx).is_pending() {
+            let handling = running.handling.clone();
+            if R::spawn(running).is_err() {
+                handling.finish(Err(Failure::from("no runtime to run the handler")));
+            }
+        }
+    }
+}
+
+/// A handler under way; dropped when nobody wants its answer any more.
+struct Running<Fut, F: Framing> {
+    future: Pin<Box<Fut>>,
+    handling: Handling<F>,
+}
+
+impl<Fut, F, A> Future for Running<Fut, F>
+where
+    F: Framing,
+    Fut: Future<Output = Result<A, Failure>>,
+    A: Into<Answer>,
+{
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.get_mut();
+        let polled = catch_unwind(AssertUnwindSafe(|| this.future.as_mut().poll(cx)));
+        match polled {
+            Ok(Poll::Ready(result)) => this.handling.finish(result.map(Into::into)),
+            Err(_) => this.handling.panicked(),
+            Ok(Poll::Pending) => {
+                if !this.handling.is_cancelled(Some(cx.waker().clone())) {
+                    return Poll::Pending;
+                }
+            }
+        }
+        Poll::Ready(())
+    }
+}
