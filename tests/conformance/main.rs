@@ -66,6 +66,7 @@ every_runtime!([
     messages::a_server_pushes,
     messages::receiving_with_a_timeout,
     messages::connect_and_disconnect_are_told,
+    messages::an_idle_link_keeps_its_heartbeat,
     messages::a_full_write_queue_refuses,
     messages::a_full_read_queue_drops_the_oldest,
     messages::tcpstream_calls_both_ways,
