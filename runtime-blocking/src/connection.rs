@@ -138,7 +138,9 @@ impl<M: Machine<Token = Waker>, A: Application<M>> Wire<M, A> {
         while !self.over.load(Ordering::Acquire) {
             waker.take();
             let Poll::Ready(mut batch) = self.shared.poll_write(clock::now(), &as_waker) else {
-                while !waker.is_notified() {
+                // Whoever ends the connection may have come before this thread had registered, and
+                // unparks it by hand.
+                while !waker.is_notified() && !self.over.load(Ordering::Acquire) {
                     std::thread::park();
                 }
                 continue;

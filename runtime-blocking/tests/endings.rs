@@ -1,0 +1,35 @@
+//! A connection that ends at once: its two threads must not miss each other.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use bowline_blocking::Server;
+
+#[test]
+fn ending_a_connection_never_waits_for_a_writer_that_sleeps() {
+    let server = Server::builder().bind("127.0.0.1:0").expect("a free port");
+    server.start().expect("a thread");
+    let address = server.local_addr();
+    let (done, finished) = mpsc::channel();
+    std::thread::spawn(move || {
+        // Many at once: it takes a thread that is stopped at the wrong moment.
+        let clients: Vec<_> = (0..16)
+            .map(|_| {
+                std::thread::spawn(move || {
+                    for _ in 0..300 {
+                        let mut stream = TcpStream::connect(address).expect("it listens");
+                        // Garbage: the server hangs up while its writing thread is only starting.
+                        let _ = stream.write_all(b"garbage");
+                        let _ = stream.read_to_end(&mut Vec::new());
+                    }
+                })
+            })
+            .collect();
+        clients.into_iter().for_each(|client| client.join().expect("no panic"));
+        server.shutdown();
+        done.send(()).expect("heard");
+    });
+    finished.recv_timeout(Duration::from_secs(60)).expect("a connection never ended");
+}
