@@ -140,7 +140,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// result is fetched with [`poll_reply`](Self::poll_reply).
     ///
     /// # Errors
-    /// [`CallError::Full`] without room (wait with [`wait`](Self::wait)`(Line::Call, …)`),
+    /// [`CallError::Full`] without room (wait with [`wait`](Self::wait)),
     /// [`CallError::Encode`] if it cannot be written at all, [`CallError::Closed`].
     #[inline]
     pub fn call(
@@ -154,7 +154,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.call_until(now, deadline, options, payload, token, false)
     }
 
-    /// The same with a fixed deadline; `turn` says that a turn in [`Line::Call`] was granted.
+    /// The same with a fixed deadline; `turn` says that a turn in [`Line::Call`](super::Line::Call) was granted.
     ///
     /// # Errors
     /// As [`call`](Self::call).
@@ -212,7 +212,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     ///
     /// # Errors
     /// [`CastRefusal::Full`] when the write queue is full and its policy is to block (wait with
-    /// [`wait`](Self::wait)`(Line::Room, …)`), to reject or to drop the newest;
+    /// [`wait`](Self::wait)), to reject or to drop the newest;
     /// [`CastRefusal::Encode`] if it cannot be written at all; [`CastRefusal::Closed`]. The
     /// message, if it was passed by value, is in the error.
     #[inline]
