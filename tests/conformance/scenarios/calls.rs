@@ -211,7 +211,7 @@ pub async fn pending_calls_from_one_place<H: Harness>() {
 }
 
 pub async fn more_calls_than_places<H: Harness>() {
-    let config = Config::builder().max_in_flight(64).call_timeout(Duration::from_secs(60)).build();
+    let config = Config::builder().max_in_flight(1_024).call_timeout(Duration::from_secs(60)).build();
     let (server, client) = H::pair(config.expect("sound"), Handlers::echo(), Handlers::none()).await;
     let done = Arc::new(AtomicU32::new(0));
     let calls: Vec<_> = (0..H::MANY as u32)
