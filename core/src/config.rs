@@ -4,7 +4,7 @@ use core::time::Duration;
 
 pub use crate::arena::QueueLimit;
 use crate::error::ConfigError;
-use crate::frame::native::Native;
+use crate::frame::native::{MAX_FRAGMENT, MIN_WINDOW, Native};
 use crate::frame::{Calls, Framing};
 use crate::supervisor::ReconnectPolicy;
 
@@ -53,6 +53,11 @@ pub(crate) struct Settings {
     pub(crate) call_timeout: Duration,
     pub(crate) max_in_flight: usize,
     pub(crate) max_inbound: usize,
+    pub(crate) max_inbound_bytes: usize,
+    /// Of the normal class and of bulk.
+    pub(crate) windows: [u32; 2],
+    pub(crate) fragment: usize,
+    pub(crate) bulk_ahead: usize,
     pub(crate) connect_timeout: Duration,
     pub(crate) attempt_delay: Duration,
     pub(crate) heartbeat: Duration,
@@ -96,6 +101,10 @@ impl Default for SocketOptions {
     }
 }
 
+/// The default window of a class: 4 MiB.
+const WINDOW: u32 = 4 << 20;
+/// Windows that a class may have.
+const WINDOWS: core::ops::RangeInclusive<usize> = MIN_WINDOW as usize..=1 << 30;
 /// 1,024 messages and 4 MiB.
 const QUEUE: QueueLimit = QueueLimit { messages: 1024, bytes: 4 << 20 };
 
@@ -110,6 +119,10 @@ impl Default for Settings {
             call_timeout: Duration::from_secs(10),
             max_in_flight: 1024,
             max_inbound: 1024,
+            max_inbound_bytes: 16 << 20,
+            windows: [WINDOW; 2],
+            fragment: 16 * 1024,
+            bulk_ahead: 256 * 1024,
             connect_timeout: Duration::from_secs(10),
             attempt_delay: Duration::from_millis(250),
             heartbeat: Duration::from_secs(10),
@@ -236,7 +249,8 @@ impl<F: Framing> ConfigBuilder<F> {
         self
     }
 
-    /// Bounds of the write queue. Default 1,024 messages and 4 MiB.
+    /// Bounds of the write queue: calls and casts of each class, and (apart from them) answers.
+    /// Default 1,024 messages and 4 MiB.
     pub fn write_queue(mut self, limit: QueueLimit) -> Self {
         self.settings.write_queue = limit;
         self
@@ -248,15 +262,17 @@ impl<F: Framing> ConfigBuilder<F> {
         self
     }
 
-    /// Bounds of the queue of received messages. Default 1,024 messages and 4 MiB.
+    /// Bounds of the queue of received messages. Default 1,024 messages and 4 MiB. With flow
+    /// control (native) and [`Overflow::Block`], the windows bound it instead.
     pub fn read_queue(mut self, limit: QueueLimit) -> Self {
         self.settings.read_queue = limit;
         self
     }
 
     /// What happens to a received message when that queue is full. Default [`Overflow::Block`]:
-    /// the socket is not read until there is room, which holds up replies too. A link that gets
-    /// pushes nobody takes should drop instead.
+    /// with flow control (native) the sender waits, and everything else goes on. On other framings
+    /// the socket is not read until there is room, which holds up replies too: there, a link that
+    /// gets pushes nobody takes should drop instead.
     pub fn read_overflow(mut self, policy: Overflow) -> Self {
         self.settings.read_overflow = policy;
         self
@@ -283,6 +299,45 @@ impl<F: Framing> ConfigBuilder<F> {
     /// Requests of the peer that are handled at once. Default 1,024.
     pub fn max_inbound(mut self, requests: usize) -> Self {
         self.settings.max_inbound = requests;
+        self
+    }
+
+    /// Bytes of the peer's requests that are handled at once; one is always let in. Further ones
+    /// are not started (native: they wait inside their window; elsewhere reading pauses).
+    /// Default 16 MiB.
+    pub fn max_inbound_bytes(mut self, bytes: usize) -> Self {
+        self.settings.max_inbound_bytes = bytes;
+        self
+    }
+
+    /// Most bytes of the peer's normal messages (casts and requests) that are kept here before
+    /// somebody takes them, 256 more for each counted (native). The peer is told, and waits.
+    /// From 64 KiB to 1 GiB; default 4 MiB.
+    pub fn normal_window(mut self, bytes: u32) -> Self {
+        self.settings.windows[0] = bytes;
+        self
+    }
+
+    /// The same for bulk messages; one message is let in whole, even if it is longer. Default
+    /// 4 MiB.
+    pub fn bulk_window(mut self, bytes: u32) -> Self {
+        self.settings.windows[1] = bytes;
+        self
+    }
+
+    /// Longer messages are cut into pieces of so many bytes, and go to the bulk class unless they
+    /// are told otherwise (native). From 1 KiB to 64 KiB; default 16 KiB.
+    pub fn fragment(mut self, bytes: usize) -> Self {
+        self.settings.fragment = bytes;
+        self
+    }
+
+    /// Bulk bytes that are handed to the system before the peer has said that it read those
+    /// before (native): what a small message may find in front of it in the socket. Less keeps
+    /// others quick, more keeps a long fat line busy: it limits bulk to so much per round trip.
+    /// At least 128 KiB; default 256 KiB.
+    pub fn bulk_ahead(mut self, bytes: usize) -> Self {
+        self.settings.bulk_ahead = bytes;
         self
     }
 
@@ -378,6 +433,7 @@ impl<F: Framing> ConfigBuilder<F> {
             ("event_queue", s.event_queue),
             ("max_in_flight", s.max_in_flight),
             ("max_inbound", s.max_inbound),
+            ("max_inbound_bytes", s.max_inbound_bytes),
             ("handler_threads", s.handler_threads),
         ];
         for (field, value) in positive {
@@ -388,6 +444,17 @@ impl<F: Framing> ConfigBuilder<F> {
         for (field, value) in [("max_in_flight", s.max_in_flight), ("max_inbound", s.max_inbound)] {
             if value > 1 << 20 {
                 return Err(ConfigError::OutOfRange { field, value: value as u64, must: "at most 1048576" });
+            }
+        }
+        let bytes: [(_, _, core::ops::RangeInclusive<usize>, _); 4] = [
+            ("normal_window", s.windows[0] as usize, WINDOWS, "between 65536 and 1073741824"),
+            ("bulk_window", s.windows[1] as usize, WINDOWS, "between 65536 and 1073741824"),
+            ("fragment", s.fragment, 1024..=MAX_FRAGMENT, "between 1024 and 65536"),
+            ("bulk_ahead", s.bulk_ahead, 128 * 1024..=usize::MAX, "at least 131072"),
+        ];
+        for (field, value, range, must) in bytes {
+            if !range.contains(&value) {
+                return Err(ConfigError::OutOfRange { field, value: value as u64, must });
             }
         }
         let durations = [

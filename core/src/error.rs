@@ -7,6 +7,7 @@ use core::time::Duration;
 use bytes::Bytes;
 
 use crate::body::Body;
+use crate::frame::Class;
 
 /// The peer sent bytes that the framing does not allow. The connection is closed.
 ///
@@ -139,6 +140,46 @@ pub enum PeerError {
     RequestIdInUse {
         /// The id.
         id: u64,
+    },
+    /// More than we granted.
+    #[error("a message that costs {cost} in class {class:?}, with a credit of {credit}")]
+    Credit {
+        /// The class.
+        class: Class,
+        /// What the message (or its fragment) costs.
+        cost: u64,
+        /// What was left of our grant.
+        credit: u64,
+    },
+    /// A grant that takes something back, or names bytes that were never sent.
+    #[error("a grant of {limit} with {seen} bytes seen in class {class:?}, which cannot be")]
+    BadGrant {
+        /// The class.
+        class: Class,
+        /// The limit it names.
+        limit: u64,
+        /// The bytes it says were read.
+        seen: u64,
+    },
+    /// Fragments that make no message.
+    #[error("fragment: {field} is {value}, limit {limit}")]
+    Fragment {
+        /// What is wrong with it.
+        field: &'static str,
+        /// Its value.
+        value: u64,
+        /// What it could be.
+        limit: u64,
+    },
+    /// More of something than any honest peer has a reason to send.
+    #[error("a flood of {what}: {value}, limit {limit}")]
+    Flood {
+        /// Of what.
+        what: &'static str,
+        /// How much came.
+        value: u64,
+        /// How much there may be.
+        limit: u64,
     },
 }
 

@@ -146,10 +146,12 @@ pub trait Machine: Sized + Send + 'static {
         buf: &'b mut RecvBuf,
     ) -> Result<Next<Self::Event<'b>>, PeerError>;
 
-    /// The application did not take the event lent last: it comes again.
-    fn refuse(reader: &mut Self::Reader, buf: &mut RecvBuf) {
+    /// The application did not take the event lent last: it comes again. False: reading pauses
+    /// until then; true: it is kept aside, and the pass goes on.
+    fn refuse(reader: &mut Self::Reader, buf: &mut RecvBuf) -> bool {
         let _ = reader;
         buf.unlend();
+        false
     }
 
     /// The pass is over: what the reader kept back goes to the machine.
@@ -166,6 +168,11 @@ pub trait Machine: Sized + Send + 'static {
 
     /// Whether reading makes no sense now; a [`take_wake`](Self::take_wake) says when it does.
     fn is_paused(&self) -> bool {
+        false
+    }
+
+    /// Whether a pass without new bytes has something to hand over that was kept aside before.
+    fn wants_pass(&self) -> bool {
         false
     }
 

@@ -3,6 +3,8 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
+use bytes::Bytes;
+
 /// Room for the first read of a connection, in bytes. An idle connection costs no more.
 const FIRST_READ: usize = 4 * 1024;
 /// Room for one read once a connection is busy, in bytes. Blocks of this size stay in the cache.
@@ -37,6 +39,9 @@ pub struct RecvBuf {
     want: usize,
     /// The last read filled all the room it had.
     filled_up: bool,
+    /// A frame that does not lie in this buffer (put together from fragments, or kept back) and is
+    /// lent out instead.
+    aside: Option<Bytes>,
 }
 
 impl RecvBuf {
@@ -131,7 +136,20 @@ impl RecvBuf {
 
     /// The frame lent out last, and whatever follows it.
     pub(crate) fn lent(&self) -> &[u8] {
-        &self.data[self.start..self.end]
+        match &self.aside {
+            Some(frame) => frame,
+            None => &self.data[self.start..self.end],
+        }
+    }
+
+    /// Lends out a frame that does not lie in this buffer.
+    pub(crate) fn lend_aside(&mut self, frame: Bytes) {
+        self.aside = Some(frame);
+    }
+
+    /// The frame lent out, if it does not lie in this buffer.
+    pub(crate) fn aside(&self) -> Option<&Bytes> {
+        self.aside.as_ref()
     }
 
     /// Puts the frame lent out last back: the next step sees it again.
@@ -143,6 +161,7 @@ impl RecvBuf {
     pub(crate) fn take_lent(&mut self) {
         self.start += self.lent;
         self.lent = 0;
+        self.aside = None;
     }
 
     /// The parser needs `bytes` unread bytes before it can go on.

@@ -31,7 +31,7 @@ pub struct Starting<'a, F: Framing> {
 #[derive(Debug)]
 enum Stage {
     New,
-    Waiting { ticket: WaitTicket, deadline: Instant },
+    Waiting { ticket: WaitTicket, line: Line, deadline: Instant },
     Over,
 }
 
@@ -51,14 +51,14 @@ impl<F: Framing> Future for Starting<'_, F> {
         let timeout = options.get_timeout().unwrap_or(peer.0.call_timeout);
         let (deadline, ticket) = match *stage {
             Stage::New => (now + timeout, None),
-            Stage::Waiting { ticket, deadline } => (deadline, Some(ticket)),
+            Stage::Waiting { ticket, line, deadline } => (deadline, Some((line, ticket))),
             Stage::Over => return Poll::Ready(Err(CallError::Closed)),
         };
         // The body is handed over by reference count or copied: it is still there after `Full`.
         let polled = peer.0.shared.with_inline(now, |link| {
             let mut turn = false;
-            if let Some(ticket) = ticket {
-                match link.poll_turn(Line::Call, ticket, || cx.waker().clone()) {
+            if let Some((line, ticket)) = ticket {
+                match link.poll_turn(line, ticket, || cx.waker().clone()) {
                     Turn::Waiting => return (Poll::Pending, false),
                     Turn::Granted => turn = true,
                     Turn::Expired => {
@@ -74,11 +74,12 @@ impl<F: Framing> Future for Starting<'_, F> {
                     (Poll::Ready(Ok(id)), lone)
                 }
                 Err(CallError::Full(_)) => {
-                    let ticket = link.wait(now, Line::Call, deadline, cx.waker().clone());
+                    let line = Line::Call(link.call_class(options, payload.len()));
+                    let ticket = link.wait(now, line, deadline, cx.waker().clone());
                     if turn {
                         link.return_turn();
                     }
-                    *stage = Stage::Waiting { ticket, deadline };
+                    *stage = Stage::Waiting { ticket, line, deadline };
                     (Poll::Pending, false)
                 }
                 Err(error) => (Poll::Ready(Err(error)), false),
@@ -93,8 +94,8 @@ impl<F: Framing> Future for Starting<'_, F> {
 
 impl<F: Framing> Drop for Starting<'_, F> {
     fn drop(&mut self) {
-        if let Stage::Waiting { ticket, .. } = self.stage {
-            self.peer.0.shared.with(|link| link.leave(Line::Call, ticket));
+        if let Stage::Waiting { ticket, line, .. } = self.stage {
+            self.peer.0.shared.with(|link| link.leave(line, ticket));
         }
     }
 }
@@ -183,7 +184,7 @@ pub struct Cast<'a, F: Framing> {
     peer: Peer<F>,
     options: CastOptions,
     payload: Option<Payload<'a>>,
-    ticket: Option<WaitTicket>,
+    ticket: Option<(Line, WaitTicket)>,
 }
 
 impl<'a, F: Framing> Cast<'a, F> {
@@ -202,19 +203,21 @@ impl<F: Framing> Future for Cast<'_, F> {
             return Poll::Ready(Err(CastError::new(CastRefusal::Closed, None)));
         };
         let polled = peer.0.shared.with(|link| {
-            if let Some(held) = *ticket {
-                match link.poll_turn(Line::Room, held, || cx.waker().clone()) {
+            if let Some((line, held)) = *ticket {
+                match link.poll_turn(line, held, || cx.waker().clone()) {
                     Turn::Waiting => return Poll::Pending,
                     _ => *ticket = None,
                 }
             }
+            let line = Line::Room(link.cast_class(options, body.len()));
             match link.cast(Instant::ZERO, options, body) {
                 Err(error)
                     if matches!(error.reason, CastRefusal::Full(_))
                         && link.write_overflow() == Overflow::Block =>
                 {
                     let waker = cx.waker().clone();
-                    *ticket = Some(link.wait(Instant::ZERO, Line::Room, Instant::FAR_FUTURE, waker));
+                    let place = link.wait(Instant::ZERO, line, Instant::FAR_FUTURE, waker);
+                    *ticket = Some((line, place));
                     Poll::Pending
                 }
                 result => Poll::Ready(result),
@@ -229,8 +232,8 @@ impl<F: Framing> Future for Cast<'_, F> {
 
 impl<F: Framing> Drop for Cast<'_, F> {
     fn drop(&mut self) {
-        if let Some(ticket) = self.ticket.take() {
-            self.peer.0.shared.with(|link| link.leave(Line::Room, ticket));
+        if let Some((line, ticket)) = self.ticket.take() {
+            self.peer.0.shared.with(|link| link.leave(line, ticket));
         }
     }
 }

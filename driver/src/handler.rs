@@ -201,7 +201,7 @@ impl<F: Framing> Request<F> {
             inbound,
             meta: incoming.meta,
             extensions: (!incoming.extensions.is_empty()).then(|| incoming.extensions.into()),
-            body: Body::copy_from(incoming.body),
+            body: incoming.to_body(),
         }
     }
 
@@ -302,6 +302,12 @@ impl<F: Framing> Handling<F> {
             Err(failure) => Err(failure),
         };
         self.answer(answer);
+    }
+
+    /// The handler was dropped, because nobody wants its answer any more.
+    pub fn dropped(&self) {
+        let inbound = self.inbound;
+        self.peer.0.shared.with(|link| link.finish_inbound(inbound));
     }
 
     /// The handler panicked.

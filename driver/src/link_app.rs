@@ -83,7 +83,7 @@ impl<F: Framing> LinkApp<F> {
             OnRequest::Ordinary(handler) => {
                 let now = clock::now();
                 let link = access.machine();
-                let Some(inbound) = link.open_inbound(now, incoming.id(), incoming.remaining())? else {
+                let Some(inbound) = link.open_inbound(now, &incoming)? else {
                     return Ok(Flow::Refuse);
                 };
                 access.release();

@@ -83,8 +83,9 @@ impl<M: Machine<Token = Waker>, A: Application<M>> Intake<M, A> {
             match app.event(session, reader, &mut guard, event) {
                 Ok(Flow::Continue) => {}
                 Ok(Flow::Refuse) => {
-                    M::refuse(reader, buf);
-                    break Ok(false);
+                    if !M::refuse(reader, buf) {
+                        break Ok(false);
+                    }
                 }
                 Err(cause) => break Err(cause),
             }
@@ -193,11 +194,11 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
         }
         for _ in 0..ROUNDS {
             let now = clock::now();
-            let (ending, paused) = self.shared.with(|machine| {
+            let (ending, paused, wants_pass) = self.shared.with(|machine| {
                 if machine.poll_timeout().is_some_and(|(at, _)| at <= now) {
                     machine.handle_timeout(now);
                 }
-                (machine.poll_ending(now), machine.is_paused())
+                (machine.poll_ending(now), machine.is_paused(), machine.wants_pass())
             });
             match ending {
                 None => {}
@@ -212,7 +213,7 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
                 Some(Ending::Abort(cause)) => return Poll::Ready(cause),
                 Some(_) => return Poll::Ready(Disconnect::LocalClose),
             }
-            if self.paused && !paused {
+            if (self.paused && !paused) || wants_pass {
                 self.paused = false;
                 if let Err(cause) = self.take_input(intake, 0) {
                     return Poll::Ready(cause);

@@ -78,6 +78,7 @@ where
                 if !this.handling.is_cancelled(Some(cx.waker().clone())) {
                     return Poll::Pending;
                 }
+                this.handling.dropped();
             }
         }
         Poll::Ready(())

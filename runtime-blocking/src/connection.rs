@@ -260,11 +260,11 @@ impl<M: Machine<Token = Waker>, A: Application<M>> Connection<M, A> {
             return Err(cause);
         }
         let now = clock::now();
-        let (ending, paused) = wire.shared.with(|machine| {
+        let (ending, paused, wants_pass) = wire.shared.with(|machine| {
             if machine.poll_timeout().is_some_and(|(at, _)| at <= now) {
                 machine.handle_timeout(now);
             }
-            (machine.poll_ending(now), machine.is_paused())
+            (machine.poll_ending(now), machine.is_paused(), machine.wants_pass())
         });
         match ending {
             None => {}
@@ -275,7 +275,7 @@ impl<M: Machine<Token = Waker>, A: Application<M>> Connection<M, A> {
             Some(Ending::Abort(cause)) => return Err(cause),
             Some(_) => return Err(Disconnect::LocalClose),
         }
-        let readable = self.read(paused)?;
+        let readable = self.read(paused, wants_pass)?;
         if !self.ready && wire.shared.with(|machine| machine.is_ready()) {
             // Whoever waits for that learns it before this thread sleeps.
             self.ready = true;
@@ -301,7 +301,7 @@ impl<M: Machine<Token = Waker>, A: Application<M>> Connection<M, A> {
     }
 
     /// Reads what is there, unless callers read for themselves.
-    fn read(&mut self, paused: bool) -> Result<Readable, Disconnect> {
+    fn read(&mut self, paused: bool, wants_pass: bool) -> Result<Readable, Disconnect> {
         let wire = &self.wire;
         let callers = Instant::from_nanos(wire.caller_read.load(Ordering::Acquire)) + CALLERS_READ;
         if !self.fresh && clock::now() < callers {
@@ -309,7 +309,8 @@ impl<M: Machine<Token = Waker>, A: Application<M>> Connection<M, A> {
         }
         let Some(mut guard) = wire.intake.try_lock() else { return Ok(Readable::Callers) };
         let Some(intake) = guard.as_mut() else { return Ok(Readable::Nothing) };
-        if std::mem::take(&mut self.fresh) || (wire.paused.load(Ordering::Acquire) && !paused) {
+        let resumes = wants_pass || (wire.paused.load(Ordering::Acquire) && !paused);
+        if std::mem::take(&mut self.fresh) || resumes {
             wire.take_input(intake, 0)?;
         }
         for _ in 0..PASSES {

@@ -107,6 +107,7 @@ where
         self.pool.run(Box::new(move || {
             // The caller may have given up while the request waited for a thread.
             if handling.is_cancelled(None) {
+                handling.dropped();
                 return;
             }
             match catch_unwind(AssertUnwindSafe(|| handler(Request::new(request)))) {

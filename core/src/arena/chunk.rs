@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use crate::body::Payload;
 use crate::error::EncodeError;
+use crate::frame::native::MESSAGE_COST;
 use crate::frame::{Framing, Meta};
 
 /// A chunk takes no further frame that would bring it over this many bytes. Blocks of 64 KiB stay
@@ -26,8 +27,37 @@ pub(crate) enum Sent {
     Answer(u64),
     /// A cancel of our call with that id.
     Cancel(u64),
-    /// Hello, ping, pong, go-away.
+    /// Hello, ping, pong, go-away, credit, abort.
     Control,
+    /// A fragment that is not a message's last one.
+    Part,
+}
+
+impl Sent {
+    /// Whether it takes of the peer's credit: what we begin does. Answers and cancels belong to
+    /// what was begun before.
+    pub(crate) fn takes_credit(self) -> bool {
+        matches!(self, Self::Call(_) | Self::Cast(_))
+    }
+}
+
+/// Messages and their bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Load {
+    pub(crate) messages: usize,
+    pub(crate) bytes: usize,
+}
+
+impl Load {
+    pub(crate) fn add(&mut self, other: Self) {
+        self.messages += other.messages;
+        self.bytes += other.bytes;
+    }
+
+    pub(crate) fn sub(&mut self, other: Self) {
+        self.messages -= other.messages;
+        self.bytes -= other.bytes;
+    }
 }
 
 /// Where a frame ends, counted in bytes on the wire from the start of its chunk.
@@ -39,19 +69,23 @@ pub(crate) struct Mark {
 
 /// A large body kept by reference: it goes on the wire after `at` bytes of the chunk's own.
 #[derive(Clone, Debug)]
-struct External {
-    at: usize,
-    body: Bytes,
+pub(super) struct External {
+    pub(super) at: usize,
+    pub(super) body: Bytes,
 }
 
 /// Whole frames, one after the other: small ones copied, large bodies by reference.
 #[derive(Debug, Default)]
 pub(crate) struct Chunk {
-    bytes: Vec<u8>,
-    externals: Vec<External>,
+    pub(super) bytes: Vec<u8>,
+    pub(super) externals: Vec<External>,
     marks: Vec<Mark>,
     /// Bytes on the wire, externals included.
     len: usize,
+    /// The part of it that takes no credit.
+    owed: Load,
+    /// One message that is too long to go out in one frame.
+    pub(super) large: bool,
 }
 
 /// One frame of a chunk, for whoever walks over them.
@@ -77,18 +111,34 @@ impl Chunk {
         self.len == 0
     }
 
-    pub(crate) fn messages(&self) -> usize {
-        self.marks.len()
+    /// Answers and cancels in it.
+    pub(crate) fn owed(&self) -> Load {
+        self.owed
+    }
+
+    /// Calls and casts in it.
+    pub(crate) fn ours(&self) -> Load {
+        Load {
+            messages: self.marks.len() - self.owed.messages,
+            bytes: self.len - self.owed.bytes,
+        }
+    }
+
+    /// Credit that sending it takes.
+    pub(super) fn cost(&self) -> u64 {
+        let ours = self.ours();
+        ours.bytes as u64 + ours.messages as u64 * MESSAGE_COST
     }
 
     pub(crate) fn marks(&self) -> &[Mark] {
         &self.marks
     }
 
-    /// Whether a frame with about that many copied bytes may still go in.
+    /// Whether a frame with about that many copied bytes may still go in, if the chunk shall not
+    /// be longer than `most`.
     #[inline]
-    pub(crate) fn has_room(&self, bytes: usize) -> bool {
-        self.len == 0 || (self.len < CHUNK && self.bytes.len() + bytes <= CHUNK)
+    pub(crate) fn has_room(&self, bytes: usize, most: usize) -> bool {
+        self.len == 0 || (!self.large && self.len < most && self.bytes.len() + bytes <= most)
     }
 
     /// Makes the memory of an empty chunk, once, in one piece.
@@ -157,11 +207,15 @@ impl Chunk {
         Ok(Ok(added))
     }
 
-    fn mark(&mut self, added: usize, sent: Sent) {
+    #[inline]
+    pub(super) fn mark(&mut self, added: usize, sent: Sent) {
         if added == 0 {
             return;
         }
         self.len += added;
+        if !sent.takes_credit() {
+            self.owed.add(Load { messages: 1, bytes: added });
+        }
         // A chunk is below CHUNK plus one message, and a message is below 4 GiB.
         let end = u32::try_from(self.len).unwrap_or(u32::MAX);
         self.marks.push(Mark { end, sent });
@@ -180,7 +234,34 @@ impl Chunk {
             }),
         );
         self.len += other.len;
+        self.owed.add(other.owed);
         other.clear();
+    }
+
+    /// Takes the last frame, which begins at `before` of the chunk's own bytes and has no external
+    /// body, out again: as a chunk of its own that holds it by reference.
+    pub(crate) fn split_last(&mut self, before: usize) -> Self {
+        let Some(mark) = self.marks.pop() else { return Self::default() };
+        let frame = Bytes::from(self.bytes.split_off(before));
+        self.len -= frame.len();
+        if !mark.sent.takes_credit() {
+            self.owed.sub(Load { messages: 1, bytes: frame.len() });
+        }
+        let mut alone = Self { large: true, ..Self::default() };
+        let len = frame.len();
+        alone.externals.push(External { at: 0, body: frame });
+        alone.mark(len, mark.sent);
+        alone
+    }
+
+    /// Bytes of the chunk's own, without external bodies.
+    pub(crate) fn own_len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The bytes of the last frame, which begins at `before` of the chunk's own bytes.
+    pub(crate) fn own_from(&mut self, before: usize) -> &mut [u8] {
+        &mut self.bytes[before..]
     }
 
     /// Copies one frame of another chunk behind this one's own.
@@ -220,6 +301,8 @@ impl Chunk {
         self.externals.clear();
         self.marks.clear();
         self.len = 0;
+        self.owed = Load::default();
+        self.large = false;
     }
 
     /// Bytes of memory set aside, large bodies kept by reference included.

@@ -1,10 +1,11 @@
-//! What waits to be written: a queue of chunks per priority class, lent out one at a time.
+//! What waits to be written: a lane per priority class, lent out one batch at a time.
 //!
 //! Messages are encoded into the newest chunk of their class. [`Arena::begin_write`] swaps the
 //! oldest chunk out whole (never shifting bytes) as a [`Batch`]; whoever holds the batch has the
 //! right to write the socket, and there is only one. Beside each chunk's bytes runs a list of
 //! marks, which message ends where: when a connection dies, the marks tell what had left and what
-//! had not, and what had not is kept whole for the next connection.
+//! had not, and what had not is kept whole for the next connection. The arena holds whole frames;
+//! fragments are cut when a batch is taken, and only as many as the peer's credit covers.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -13,90 +14,19 @@ use crate::body::Payload;
 use crate::error::EncodeError;
 use crate::frame::{Class, Framing, Meta};
 
+mod batch;
 mod chunk;
+mod lane;
 
-use chunk::Cursor;
-pub(crate) use chunk::{CHUNK, Chunk, FrameRef, Sent};
+pub use batch::Batch;
+pub(crate) use chunk::{CHUNK, Chunk, FrameRef, Load, Sent};
+pub(crate) use lane::Withdrawn;
+use lane::{Gathered, Lane, Outflow};
 
 /// How many empty chunks are kept for reuse.
 const SPARE_CHUNKS: usize = 3;
-/// While normal messages wait, bulk gets one chunk after this many of theirs.
-const NORMAL_PER_BULK: u32 = 4;
-
-/// A run of whole frames on loan to whoever writes the socket.
-///
-/// Write [`slices`](Self::slices), say how far it got with [`wrote`](Self::wrote), and give it
-/// back to `end_write` of the machine it came from: wholly written or, if somebody else shall go
-/// on, not. On a dead connection it goes to `handle_disconnected` instead.
-#[derive(Debug)]
-pub struct Batch {
-    chunk: Chunk,
-    class: Class,
-    /// Which connection it was lent for.
-    generation: u64,
-    written: usize,
-    cursor: Cursor,
-}
-
-impl Batch {
-    /// A batch of bytes that are no machine's messages, for machines with a queue of their own.
-    #[must_use]
-    pub fn from_bytes(bytes: &[u8]) -> Self {
-        let mut chunk = Chunk::default();
-        let raw = crate::frame::raw::Raw::default();
-        let encoded = chunk.push(&raw, Sent::Control, &Meta::default(), &[], Payload::Borrowed(bytes), false);
-        debug_assert!(encoded.is_ok());
-        Self::new(chunk, Class::Normal, 0)
-    }
-
-    fn new(chunk: Chunk, class: Class, generation: u64) -> Self {
-        Self { chunk, class, generation, written: 0, cursor: Cursor::default() }
-    }
-
-    /// Length in bytes.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.chunk.len()
-    }
-
-    /// Whether it has no bytes at all.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.chunk.is_empty()
-    }
-
-    /// How many bytes were written so far.
-    #[must_use]
-    pub fn written(&self) -> usize {
-        self.written
-    }
-
-    /// Whether every byte was written.
-    #[must_use]
-    pub fn is_done(&self) -> bool {
-        self.written == self.chunk.len()
-    }
-
-    /// How many cancels are in it.
-    pub(crate) fn cancels(&self) -> usize {
-        self.chunk.marks().iter().filter(|mark| matches!(mark.sent, Sent::Cancel(_))).count()
-    }
-
-    /// Fills `out` with what is to be written next, in order; returns how many slices those are
-    /// (not necessarily all: large bodies stand apart from the small messages between them).
-    pub fn slices<'a>(&'a self, out: &mut [&'a [u8]]) -> usize {
-        self.chunk.slices(&self.cursor, out)
-    }
-
-    /// The socket took the next `n` bytes.
-    ///
-    /// # Panics
-    /// If that is more than there are.
-    pub fn wrote(&mut self, n: usize) {
-        self.chunk.advance(&mut self.cursor, n);
-        self.written += n;
-    }
-}
+/// While normal messages wait, bulk gets one fragment after so many bytes of theirs.
+const NORMAL_PER_BULK: usize = 64 * 1024;
 
 /// Bounds of a queue. It admits one message when empty, however large.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -124,88 +54,111 @@ impl QueueLimit {
 /// Frames encoded by the reader, without the lock, to be appended in one go.
 #[derive(Debug, Default)]
 pub(crate) struct LocalFrames {
+    /// Short ones, of the normal class.
     pub(crate) chunk: Chunk,
+    /// Long ones, of the bulk class.
+    pub(crate) large: Vec<Chunk>,
+}
+
+impl LocalFrames {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.chunk.is_empty() && self.large.is_empty()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.chunk.len() + self.large.iter().map(Chunk::len).sum::<usize>()
+    }
 }
 
 #[derive(Debug)]
 pub(crate) struct Arena {
-    classes: [VecDeque<Chunk>; Class::COUNT],
+    control: VecDeque<Chunk>,
+    lanes: [Lane; 2],
     spare: Vec<Chunk>,
     /// A batch given back before it was wholly written: it goes out first.
     returned: Option<Batch>,
-    lent: bool,
+    /// The class of the batch that is out.
+    lent: Option<Class>,
     /// Counts connections, so that a batch lent for a dead one is known.
     generation: u64,
-    /// Waiting, without control frames and without what is lent.
-    messages: usize,
-    bytes: usize,
-    normal_in_a_row: u32,
+    /// Longer frames are cut into pieces of so many bytes; `usize::MAX` where they cannot be.
+    fragment: usize,
+    next_message: u64,
+    normal_since_bulk: usize,
+    /// Most bytes of bulk in one batch: less when the socket is what holds it up, because then
+    /// whatever is in the batch is in the way of others.
+    bulk_run: usize,
 }
 
 impl Arena {
-    pub(crate) fn new() -> Self {
+    /// Frames longer than `fragment` will be cut up.
+    pub(crate) fn new(fragment: usize) -> Self {
         Self {
-            classes: [VecDeque::new(), VecDeque::new(), VecDeque::new()],
+            control: VecDeque::new(),
+            lanes: [Lane::new(Class::Normal), Lane::new(Class::Bulk)],
             spare: Vec::new(),
             returned: None,
-            lent: false,
+            lent: None,
             generation: 0,
-            messages: 0,
-            bytes: 0,
-            normal_in_a_row: 0,
+            fragment,
+            next_message: 1,
+            normal_since_bulk: 0,
+            bulk_run: CHUNK,
         }
     }
 
-    /// Messages waiting (control frames and the batch on loan do not count).
-    pub(crate) fn messages(&self) -> usize {
-        self.messages
+    fn lane(&self, class: Class) -> &Lane {
+        &self.lanes[usize::from(class == Class::Bulk)]
     }
 
-    /// Bytes waiting (control frames and the batch on loan do not count).
-    pub(crate) fn bytes(&self) -> usize {
-        self.bytes
+    fn lane_mut(&mut self, class: Class) -> &mut Lane {
+        &mut self.lanes[usize::from(class == Class::Bulk)]
+    }
+
+    /// Calls and casts of a class that wait (the batch on loan does not count).
+    pub(crate) fn ours(&self, class: Class) -> Load {
+        self.lane(class).ours()
+    }
+
+    /// Answers and cancels that wait (the batch on loan does not count).
+    pub(crate) fn owed(&self) -> Load {
+        let mut owed = self.lanes[0].owed();
+        owed.add(self.lanes[1].owed());
+        owed
     }
 
     /// Whether `batch` was lent for the connection that is up.
     pub(crate) fn is_current(&self, batch: &Batch) -> bool {
-        self.lent && batch.generation == self.generation
+        self.lent.is_some() && batch.generation == self.generation
     }
 
     /// Whether a batch is out.
     pub(crate) fn is_lent(&self) -> bool {
-        self.lent
+        self.lent.is_some()
     }
 
     /// Whether no message waits or is being written (control frames do not count).
     pub(crate) fn has_no_data(&self) -> bool {
-        !self.lent && self.returned.is_none() && self.messages == 0
+        self.lent.is_none() && self.returned.is_none() && self.lanes.iter().all(Lane::is_empty)
     }
 
     /// Whether nothing is left to write and nothing is being written.
     pub(crate) fn is_flushed(&self) -> bool {
-        !self.lent
-            && self.returned.is_none()
-            && self.classes.iter().all(|chunks| chunks.iter().all(Chunk::is_empty))
+        self.has_no_data() && self.control.iter().all(Chunk::is_empty)
+    }
+
+    /// Whether an answer waits to be written.
+    pub(crate) fn has_answers(&self) -> bool {
+        let is_answer = |sent| matches!(sent, Sent::Answer(_));
+        let returned = self.returned.iter().flat_map(|batch| batch.chunk.marks());
+        self.owed().messages > 0 || returned.into_iter().any(|mark| is_answer(mark.sent))
     }
 
     /// Bytes of memory held for writing (the batch on loan not included).
     pub(crate) fn memory(&self) -> usize {
-        let queued = self.classes.iter().flatten().map(Chunk::capacity).sum::<usize>();
-        queued
-            + self.spare.iter().map(Chunk::capacity).sum::<usize>()
-            + self.returned.as_ref().map_or(0, |batch| batch.chunk.capacity())
-    }
-
-    fn tail(&mut self, class: Class, bytes: usize) -> &mut Chunk {
-        let chunks = &mut self.classes[class.index()];
-        if !chunks.back().is_some_and(|chunk| chunk.has_room(bytes)) {
-            chunks.push_back(self.spare.pop().unwrap_or_default());
-        }
-        // There is one: it was pushed above if there was none.
-        let last = chunks.len() - 1;
-        let chunk = &mut chunks[last];
-        chunk.reserve(bytes);
-        chunk
+        let returned = self.returned.iter().map(|batch| &batch.chunk);
+        let chunks = self.control.iter().chain(&self.spare).chain(returned);
+        chunks.map(Chunk::capacity).sum::<usize>() + self.lanes.iter().map(Lane::memory).sum::<usize>()
     }
 
     /// Encodes a message behind the others of its class. On error nothing changed.
@@ -219,123 +172,180 @@ impl Arena {
         payload: Payload<'_>,
         external_bodies: bool,
     ) -> Result<usize, EncodeError> {
-        let copied = match &payload {
-            Payload::Owned(body) if external_bodies && body.len() >= chunk::EXTERNAL_FROM => 0,
-            payload => payload.len(),
-        };
-        let added = self.tail(meta.class, copied + extensions.len() + 64).push(
-            framing,
-            sent,
-            meta,
-            extensions,
-            payload,
-            external_bodies,
-        )?;
-        if meta.class != Class::Control && added > 0 {
-            self.messages += 1;
-            self.bytes += added;
+        let len = payload.len();
+        if len.saturating_add(extensions.len()) >= self.fragment.min(chunk::EXTERNAL_FROM) {
+            return self.push_long(framing, sent, meta, extensions, payload, external_bodies);
         }
+        let bytes = len + extensions.len() + 64;
+        let Self { lanes, spare, fragment, .. } = self;
+        let lane = &mut lanes[usize::from(meta.class == Class::Bulk)];
+        let most = if meta.class == Class::Bulk { CHUNK.min(*fragment) } else { CHUNK };
+        let chunk = lane.tail(bytes, most, spare);
+        let added = chunk.push(framing, sent, meta, extensions, payload, external_bodies)?;
+        lane.note_pushed(sent, added);
         Ok(added)
     }
 
-    /// Appends what the reader encoded, as messages of `class`.
-    pub(crate) fn append(&mut self, class: Class, local: &mut LocalFrames) {
-        if local.chunk.is_empty() {
-            return;
+    /// The same for what may be kept by reference, or cut up.
+    #[inline(never)]
+    fn push_long<F: Framing>(
+        &mut self,
+        framing: &F,
+        sent: Sent,
+        meta: &Meta,
+        extensions: &[u8],
+        payload: Payload<'_>,
+        external_bodies: bool,
+    ) -> Result<usize, EncodeError> {
+        let fragment = self.fragment;
+        let may_be_external = external_bodies && payload.len() >= chunk::EXTERNAL_FROM;
+        let payload = match payload {
+            // Copied once here, and never again when it is cut up.
+            Payload::Borrowed(bytes) if may_be_external && bytes.len() > fragment => {
+                Payload::Owned(bytes::Bytes::copy_from_slice(bytes))
+            }
+            payload => payload,
+        };
+        let by_reference = may_be_external && matches!(payload, Payload::Owned(_));
+        if payload.len() + extensions.len() + 64 > fragment {
+            // Perhaps too long for one frame: its own chunk.
+            let mut alone = Chunk::default();
+            let added = alone.push(framing, sent, meta, extensions, payload, external_bodies)?;
+            alone.large = added > fragment;
+            self.lane_mut(meta.class).push_chunk(alone);
+            return Ok(added);
         }
-        self.messages += local.chunk.messages();
-        self.bytes += local.chunk.len();
-        let room = self.classes[class.index()].back().is_some_and(|chunk| chunk.has_room(local.chunk.len()));
-        if room {
-            self.tail(class, local.chunk.len()).append(&mut local.chunk);
-        } else {
-            let fresh = self.spare.pop().unwrap_or_default();
-            let full = core::mem::replace(&mut local.chunk, fresh);
-            self.classes[class.index()].push_back(full);
+        let copied = if by_reference { 0 } else { payload.len() };
+        let Self { lanes, spare, .. } = self;
+        let lane = &mut lanes[usize::from(meta.class == Class::Bulk)];
+        let most = if meta.class == Class::Bulk { CHUNK.min(fragment) } else { CHUNK };
+        let chunk = lane.tail(copied + extensions.len() + 64, most, spare);
+        let added = chunk.push(framing, sent, meta, extensions, payload, external_bodies)?;
+        lane.note_pushed(sent, added);
+        Ok(added)
+    }
+
+    /// Encodes a frame that goes before all messages, whatever class it names.
+    pub(crate) fn push_control<F: Framing>(
+        &mut self,
+        framing: &F,
+        meta: &Meta,
+        body: &[u8],
+    ) -> Result<usize, EncodeError> {
+        if self.control.is_empty() {
+            self.control.push_back(self.spare.pop().unwrap_or_default());
+        }
+        let chunk = &mut self.control[0];
+        chunk.reserve(body.len() + 64);
+        chunk.push(framing, Sent::Control, meta, &[], body.into(), false)
+    }
+
+    /// Appends what the reader encoded.
+    pub(crate) fn append(&mut self, local: &mut LocalFrames) {
+        for alone in local.large.drain(..) {
+            self.lane_mut(Class::Bulk).push_chunk(alone);
+        }
+        if !local.chunk.is_empty() {
+            let Self { lanes, spare, .. } = self;
+            lanes[0].append(&mut local.chunk, spare);
         }
     }
 
-    /// Lends the next chunk: what came back unfinished, control, then normal and bulk. `data`
-    /// says whether others than control may go (not before the handshake is done).
-    pub(crate) fn begin_write(&mut self, data: bool) -> Option<Batch> {
-        if self.lent {
+    /// Longer frames are cut up.
+    #[inline]
+    pub(crate) fn fragment(&self) -> usize {
+        self.fragment
+    }
+
+    /// The peer granted so much at the beginning of a connection; frames longer than `fragment`
+    /// are cut up, and so many bytes of bulk may be unseen by it.
+    pub(crate) fn open_flow(&mut self, credit: [u64; 2], bulk_ahead: u64, fragment: usize) {
+        self.lanes[0].flow = Outflow::granted(credit[0], u64::MAX);
+        self.lanes[1].flow = Outflow::granted(credit[1], bulk_ahead);
+        self.next_message = 1;
+        if fragment < self.fragment {
+            self.retain_with(fragment, |_| true);
+        }
+        self.fragment = fragment;
+    }
+
+    /// The peer grants more of a class, or has seen more of it. False: what it says cannot be.
+    #[must_use]
+    pub(crate) fn update_flow(&mut self, class: Class, limit: u64, seen: u64) -> bool {
+        self.lane_mut(class).flow.update(limit, seen)
+    }
+
+    /// Our own calls and casts stay where they are from now on: they wait for another connection.
+    /// The numbers of those, by class, that were begun and will not be completed on this one.
+    pub(crate) fn hold_back(&mut self) -> [Option<u64>; 2] {
+        let [normal, bulk] = &mut self.lanes;
+        [normal.hold_back(), bulk.hold_back()]
+    }
+
+    /// Lends the next bytes: what came back unfinished, control, then normal and bulk. `data` says
+    /// whether others than control may go (not before the handshake is done).
+    pub(crate) fn begin_write<F: Framing>(&mut self, framing: &F, data: bool) -> Option<Batch> {
+        if self.lent.is_some() {
             return None;
         }
         let batch = match self.returned.take() {
             Some(batch) => batch,
-            None => {
-                let class = self.next_class(data)?;
-                let chunk = self.classes[class.index()].pop_front()?;
-                if class != Class::Control {
-                    self.messages -= chunk.messages();
-                    self.bytes -= chunk.len();
-                }
-                Batch::new(chunk, class, self.generation)
-            }
+            None => self.next_batch(framing, data)?,
         };
-        self.lent = true;
+        self.lent = Some(batch.class);
         Some(batch)
     }
 
-    /// Lends what is owed to the peer (answers, cancels, control), and leaves our own calls and
-    /// casts where they are: they wait for another connection.
-    pub(crate) fn begin_write_answers(&mut self) -> Option<Batch> {
-        let first = self.returned.is_some()
-            || self.classes[Class::Control.index()].iter().any(|chunk| !chunk.is_empty());
-        if self.lent || first {
-            return self.begin_write(false);
-        }
-        let mut owed = Chunk::default();
-        self.retain(|frame| {
-            let ours = matches!(frame.sent, Sent::Call(_) | Sent::Cast(_));
-            if !ours {
-                owed.push_frame(frame);
-            }
-            ours
-        });
-        if owed.is_empty() {
-            return None;
-        }
-        self.lent = true;
-        Some(Batch::new(owed, Class::Normal, self.generation))
-    }
-
-    /// Whether an answer waits to be written.
-    pub(crate) fn has_answers(&self) -> bool {
-        let mut chunks = self.classes.iter().flatten().chain(self.returned.iter().map(|batch| &batch.chunk));
-        chunks.any(|chunk| chunk.marks().iter().any(|mark| matches!(mark.sent, Sent::Answer(_))))
-    }
-
-    fn next_class(&mut self, data: bool) -> Option<Class> {
-        let waits = |class: Class| self.classes[class.index()].front().is_some_and(|chunk| !chunk.is_empty());
-        if waits(Class::Control) {
-            return Some(Class::Control);
+    fn next_batch<F: Framing>(&mut self, framing: &F, data: bool) -> Option<Batch> {
+        if self.control.front().is_some_and(|chunk| !chunk.is_empty()) {
+            let chunk = self.control.pop_front()?;
+            return Some(Batch::new(chunk, Class::Control, self.generation));
         }
         if !data {
             return None;
         }
-        match (waits(Class::Normal), waits(Class::Bulk)) {
-            (true, true) if self.normal_in_a_row >= NORMAL_PER_BULK => {
-                self.normal_in_a_row = 0;
-                Some(Class::Bulk)
-            }
-            (true, _) => {
-                self.normal_in_a_row = self.normal_in_a_row.saturating_add(1);
-                Some(Class::Normal)
-            }
-            (false, true) => {
-                self.normal_in_a_row = 0;
-                Some(Class::Bulk)
-            }
-            (false, false) => None,
+        let bulk_first = self.normal_since_bulk >= NORMAL_PER_BULK && !self.lanes[1].is_empty();
+        if bulk_first && let Some(batch) = self.take(framing, Class::Bulk) {
+            return Some(batch);
+        }
+        match self.take(framing, Class::Normal) {
+            Some(batch) => Some(batch),
+            None if bulk_first => None,
+            None => self.take(framing, Class::Bulk),
         }
     }
 
-    /// Takes a batch back. True if more is to be written.
+    fn take<F: Framing>(&mut self, framing: &F, class: Class) -> Option<Batch> {
+        let Self { lanes, spare, fragment, next_message, bulk_run, normal_since_bulk, .. } = self;
+        let [normal, bulk] = lanes;
+        let (lane, budget) = match class {
+            Class::Bulk if normal.is_empty() => (bulk, *bulk_run),
+            Class::Bulk => (bulk, (*fragment).min(*bulk_run)),
+            _ => (normal, CHUNK),
+        };
+        let Gathered { chunk, finished } = lane.take(framing, budget, *fragment, next_message, spare)?;
+        *normal_since_bulk = if class == Class::Bulk { 0 } else { normal_since_bulk.saturating_add(chunk.len()) };
+        let mut batch = Batch::new(chunk, class, self.generation);
+        batch.finished = finished;
+        Some(batch)
+    }
+
+    /// The socket took the batch that is out only in part.
+    pub(crate) fn slow_down(&mut self) {
+        if self.lent == Some(Class::Bulk) {
+            self.bulk_run = self.fragment.min(CHUNK);
+        }
+    }
+
+    /// Takes a batch back.
     pub(crate) fn end_write(&mut self, batch: Batch) {
-        debug_assert!(self.lent, "a batch that was not lent");
-        self.lent = false;
+        debug_assert!(self.lent.is_some(), "a batch that was not lent");
+        self.lent = None;
         if batch.is_done() {
+            if batch.class == Class::Bulk && batch.len() >= self.bulk_run {
+                // Undone by the next one that the socket does not take at once.
+                self.bulk_run = (self.bulk_run + self.bulk_run / 4).min(CHUNK);
+            }
             self.recycle(batch.chunk);
         } else {
             self.returned = Some(batch);
@@ -352,22 +362,34 @@ impl Arena {
     /// The id of the first of our calls of `class` that has not left; later ones have not either.
     /// What is on loan counts as having left.
     pub(crate) fn first_queued_call(&self, class: Class) -> Option<u64> {
-        let returned = self.returned.iter().filter(|batch| batch.class == class).flat_map(|batch| {
-            batch.chunk.marks().iter().filter(|mark| {
-                // A frame that left in part has left: the next batch ends it.
-                mark.end as usize > batch.written && batch.written == 0
-            })
+        // A frame that left in part has left: the next batch ends it.
+        let returned = self.returned.iter().filter(|batch| batch.class == class && batch.written == 0);
+        let mut marks = returned.flat_map(|batch| batch.chunk.marks());
+        let id = marks.find_map(|mark| match mark.sent {
+            Sent::Call(id) => Some(id),
+            _ => None,
         });
-        returned.chain(self.classes[class.index()].iter().flat_map(|chunk| chunk.marks())).find_map(|mark| {
-            match mark.sent {
-                Sent::Call(id) => Some(id),
-                _ => None,
-            }
-        })
+        id.or_else(|| self.lane(class).first_call())
+    }
+
+    /// Takes a call or cast that has not left out again.
+    pub(crate) fn withdraw(&mut self, class: Class, sent: Sent) -> Withdrawn {
+        self.lane_mut(class).withdraw(sent)
+    }
+
+    /// Takes a long answer that has not left (or not wholly) out again. Short ones are not worth
+    /// looking for.
+    pub(crate) fn withdraw_long_answer(&mut self, id: u64) -> Withdrawn {
+        let sent = Sent::Answer(id);
+        match self.lanes.iter_mut().find(|lane| lane.has_large(sent)) {
+            Some(lane) => lane.withdraw(sent),
+            None => Withdrawn::Gone,
+        }
     }
 
     /// The connection died with `lent` out (or given back unfinished). Drops what belonged to it
-    /// and what had left, and keeps every other frame that `keep` wants, in order.
+    /// and what had left, and keeps every other frame that `keep` wants, in order. A long message
+    /// has left once its last fragment has.
     ///
     /// Without `atomic` (raw bytes) a frame that left in part counts as left: `partial` is told.
     pub(crate) fn disconnect(
@@ -377,82 +399,76 @@ impl Arena {
         mut partial: impl FnMut(Sent),
         keep: impl FnMut(&mut FrameRef<'_>) -> bool,
     ) {
-        self.lent = false;
+        self.lent = None;
         self.generation += 1;
-        for chunk in core::mem::take(&mut self.classes[Class::Control.index()]) {
+        self.bulk_run = CHUNK;
+        for chunk in core::mem::take(&mut self.control) {
             self.recycle(chunk);
         }
-        if let Some(mut batch) = lent.or_else(|| self.returned.take())
+        let returned = self.returned.take();
+        for lane in &mut self.lanes {
+            lane.restore(Vec::new());
+        }
+        if let Some(mut batch) = lent.or(returned)
             && batch.class != Class::Control
         {
-            let mut unsent = Chunk::default();
-            let written = batch.written;
-            batch.chunk.for_each_frame(|frame| {
-                if frame.end <= written {
-                    return;
-                }
-                if frame.start < written && !atomic {
-                    partial(frame.sent);
-                } else {
-                    unsent.push_frame(&frame);
-                }
-            });
-            self.messages += unsent.messages();
-            self.bytes += unsent.len();
-            self.classes[batch.class.index()].push_front(unsent);
+            let unsent = unsent(&mut batch, atomic, &mut partial);
+            self.lane_mut(batch.class).restore(unsent);
         }
-        self.returned = None;
         self.retain(keep);
     }
 
     /// Keeps the waiting frames that `keep` wants, in order, and drops the others.
-    pub(crate) fn retain(&mut self, mut keep: impl FnMut(&mut FrameRef<'_>) -> bool) {
-        for class in [Class::Normal, Class::Bulk] {
-            let old = core::mem::take(&mut self.classes[class.index()]);
-            for mut chunk in old {
-                let mut kept = Chunk::default();
-                chunk.for_each_frame(|mut frame| {
-                    if keep(&mut frame) {
-                        kept.push_frame(&frame);
-                    }
-                });
-                self.messages -= chunk.messages() - kept.messages();
-                self.bytes -= chunk.len() - kept.len();
-                if kept.is_empty() {
-                    self.recycle(chunk);
-                } else {
-                    self.classes[class.index()].push_back(kept);
+    pub(crate) fn retain(&mut self, keep: impl FnMut(&mut FrameRef<'_>) -> bool) {
+        self.retain_with(self.fragment, keep);
+    }
+
+    fn retain_with(&mut self, fragment: usize, mut keep: impl FnMut(&mut FrameRef<'_>) -> bool) {
+        let Self { lanes, spare, .. } = self;
+        for lane in lanes {
+            lane.retain(fragment, &mut keep, |mut chunk| {
+                if spare.len() < SPARE_CHUNKS && chunk.capacity() <= 2 * CHUNK {
+                    chunk.clear();
+                    spare.push(chunk);
                 }
-            }
+            });
         }
     }
 
-    /// Drops the oldest waiting cast, if there is one, and tells its number.
-    pub(crate) fn drop_oldest_cast(&mut self) -> Option<u64> {
-        let is_cast = |sent| matches!(sent, Sent::Cast(_));
-        for class in [Class::Bulk, Class::Normal] {
-            let chunks = &mut self.classes[class.index()];
-            let Some(index) =
-                chunks.iter().position(|chunk| chunk.marks().iter().any(|mark| is_cast(mark.sent)))
-            else {
-                continue;
-            };
-            let mut dropped = None;
-            let mut kept = self.spare.pop().unwrap_or_default();
-            chunks[index].for_each_frame(|frame| match (dropped, frame.sent) {
-                (None, Sent::Cast(number)) => {
-                    dropped = Some(number);
-                    self.messages -= 1;
-                    self.bytes -= frame.end - frame.start;
-                }
-                _ => kept.push_frame(&frame),
-            });
-            let old = core::mem::replace(&mut chunks[index], kept);
-            self.recycle(old);
-            return dropped;
-        }
-        None
+    /// Drops the oldest waiting cast of a class, if there is one, and tells its number.
+    pub(crate) fn drop_oldest_cast(&mut self, class: Class) -> Option<u64> {
+        let lane = self.lane_mut(class);
+        let number = lane.oldest_cast()?;
+        lane.withdraw(Sent::Cast(number));
+        Some(number)
     }
+}
+
+/// The frames of a batch that have not left, in order.
+fn unsent(batch: &mut Batch, atomic: bool, partial: &mut impl FnMut(Sent)) -> Vec<Chunk> {
+    let (written, finished) = (batch.written, &mut batch.finished);
+    let (mut unsent, mut run) = (Vec::new(), Chunk::default());
+    batch.chunk.for_each_frame(|frame| {
+        let is_last = |chunk: &Chunk| chunk.marks().first().is_some_and(|mark| mark.sent == frame.sent);
+        let whole = if finished.front().is_some_and(is_last) { finished.pop_front() } else { None };
+        if frame.end <= written || frame.sent == Sent::Part {
+            return;
+        }
+        if let Some(whole) = whole {
+            if !run.is_empty() {
+                unsent.push(core::mem::take(&mut run));
+            }
+            unsent.push(whole);
+        } else if frame.start < written && !atomic {
+            partial(frame.sent);
+        } else {
+            run.push_frame(&frame);
+        }
+    });
+    if !run.is_empty() {
+        unsent.push(run);
+    }
+    unsent
 }
 
 #[cfg(test)]

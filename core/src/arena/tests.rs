@@ -9,6 +9,10 @@ use crate::frame::raw::Raw;
 
 fn push(arena: &mut Arena, class: Class, number: u64, body: Payload<'_>) {
     let meta = Meta { class, ..Meta::default() };
+    if class == Class::Control {
+        arena.push_control(&Raw::default(), &meta, body.as_slice()).unwrap();
+        return;
+    }
     arena.push(&Raw::default(), Sent::Cast(number), &meta, &[], body, true).unwrap();
 }
 
@@ -31,7 +35,7 @@ fn write(batch: &mut Batch, mut n: usize, out: &mut Vec<u8>) {
 
 #[test]
 fn control_goes_first_and_bulk_is_not_starved() {
-    let mut arena = Arena::new();
+    let mut arena = Arena::new(usize::MAX);
     let chunk = vec![0; CHUNK - 100];
     for number in 0..8 {
         push(&mut arena, Class::Normal, number, (&chunk[..]).into());
@@ -39,37 +43,40 @@ fn control_goes_first_and_bulk_is_not_starved() {
     push(&mut arena, Class::Bulk, 100, (&chunk[..]).into());
     push(&mut arena, Class::Control, 200, (&b"ping"[..]).into());
     let mut order = Vec::new();
-    while let Some(mut batch) = arena.begin_write(true) {
-        assert!(arena.begin_write(true).is_none(), "one batch is out at a time");
+    while let Some(mut batch) = arena.begin_write(&Raw::default(), true) {
+        assert!(arena.begin_write(&Raw::default(), true).is_none(), "one batch is out at a time");
         order.push(batch.class);
         batch.wrote(batch.len());
         arena.end_write(batch);
     }
     use Class::{Bulk, Control, Normal};
-    assert_eq!(order, [Control, Normal, Normal, Normal, Normal, Bulk, Normal, Normal, Normal, Normal]);
+    // Two chunks are 64 KiB: then bulk has its turn.
+    let rest = [Normal; 6];
+    assert_eq!(order[..4], [Control, Normal, Normal, Bulk]);
+    assert_eq!(order[4..], rest);
     assert!(arena.is_flushed());
-    assert_eq!((arena.messages(), arena.bytes()), (0, 0));
+    assert_eq!(arena.ours(Class::Normal), Load::default());
 }
 
 #[test]
 fn nothing_but_control_leaves_before_the_handshake() {
-    let mut arena = Arena::new();
+    let mut arena = Arena::new(usize::MAX);
     push(&mut arena, Class::Normal, 1, b"x".into());
-    assert!(arena.begin_write(false).is_none());
+    assert!(arena.begin_write(&Raw::default(), false).is_none());
     push(&mut arena, Class::Control, 2, b"h".into());
-    assert_eq!(arena.begin_write(false).unwrap().class, Class::Control);
+    assert_eq!(arena.begin_write(&Raw::default(), false).unwrap().class, Class::Control);
 }
 
 #[test]
 fn a_batch_given_back_unfinished_goes_out_first() {
-    let mut arena = Arena::new();
+    let mut arena = Arena::new(usize::MAX);
     push(&mut arena, Class::Normal, 1, b"hello".into());
     let mut out = Vec::new();
-    let mut batch = arena.begin_write(true).unwrap();
+    let mut batch = arena.begin_write(&Raw::default(), true).unwrap();
     write(&mut batch, 2, &mut out);
     arena.end_write(batch);
     push(&mut arena, Class::Control, 2, b"!".into());
-    let mut batch = arena.begin_write(true).unwrap();
+    let mut batch = arena.begin_write(&Raw::default(), true).unwrap();
     write(&mut batch, 99, &mut out);
     arena.end_write(batch);
     assert_eq!(out, b"hello");
@@ -78,22 +85,22 @@ fn a_batch_given_back_unfinished_goes_out_first() {
 
 #[test]
 fn the_oldest_cast_is_dropped_and_calls_are_not() {
-    let mut arena = Arena::new();
+    let mut arena = Arena::new(usize::MAX);
     arena.push(&Raw::default(), Sent::Call(9), &Meta::default(), &[], b"call".into(), true).unwrap();
     push(&mut arena, Class::Normal, 1, b"one".into());
     push(&mut arena, Class::Normal, 2, b"two".into());
-    assert_eq!(arena.drop_oldest_cast(), Some(1));
+    assert_eq!(arena.drop_oldest_cast(Class::Normal), Some(1));
     let mut out = Vec::new();
-    write(&mut arena.begin_write(true).unwrap(), 99, &mut out);
+    write(&mut arena.begin_write(&Raw::default(), true).unwrap(), 99, &mut out);
     assert_eq!(out, b"calltwo");
 }
 
 #[test]
 fn a_chunk_that_grew_for_one_message_is_not_kept() {
-    let mut arena = Arena::new();
+    let mut arena = Arena::new(usize::MAX);
     let large = vec![1; 10 * CHUNK];
     push(&mut arena, Class::Normal, 1, (&large[..]).into());
-    let mut batch = arena.begin_write(true).unwrap();
+    let mut batch = arena.begin_write(&Raw::default(), true).unwrap();
     batch.wrote(large.len());
     arena.end_write(batch);
     assert!(arena.memory() <= 2 * CHUNK, "{}", arena.memory());
@@ -108,7 +115,7 @@ proptest! {
         cut in 0_usize..300_000,
         atomic: bool,
     ) {
-        let mut arena = Arena::new();
+        let mut arena = Arena::new(usize::MAX);
         let bodies: Vec<Bytes> =
             sizes.iter().enumerate().map(|(i, &n)| Bytes::from(vec![i as u8; n])).collect();
         for (number, body) in bodies.iter().enumerate() {
@@ -119,7 +126,7 @@ proptest! {
         let mut out = Vec::new();
         let mut lent = None;
         while out.len() < cut {
-            let mut batch = arena.begin_write(true).unwrap();
+            let mut batch = arena.begin_write(&Raw::default(), true).unwrap();
             write(&mut batch, cut - out.len(), &mut out);
             if out.len() < cut { arena.end_write(batch) } else { lent = Some(batch) }
         }
@@ -142,9 +149,9 @@ proptest! {
             }
         }
         prop_assert_eq!(partial, expected_partial);
-        prop_assert_eq!(arena.bytes(), expected.len());
+        prop_assert_eq!(arena.ours(Class::Normal).bytes, expected.len());
         let mut again = Vec::new();
-        while let Some(mut batch) = arena.begin_write(true) {
+        while let Some(mut batch) = arena.begin_write(&Raw::default(), true) {
             write(&mut batch, usize::MAX, &mut again);
             arena.end_write(batch);
         }

@@ -44,6 +44,12 @@ pub enum Kind {
     Pong,
     /// The sender will accept no more requests on this connection.
     GoAway,
+    /// How much more the receiver takes (only with [`Profile::flow_control`]).
+    Credit,
+    /// A piece of a long message's frame (only with [`Profile::flow_control`]).
+    Fragment,
+    /// The message whose fragments came so far will not be completed.
+    Abort,
     /// Carries a number; the link decides by its own range of ids whether it is a reply
     /// ([`Profile::calls`] = [`Calls::ByRange`]).
     Numbered,
@@ -98,7 +104,8 @@ pub struct Meta {
     pub class: Class,
     /// Attempt number of a request, from 1; 0 where it does not apply.
     pub attempt: u8,
-    /// Call id (native), Seq (tcpstream), token (ping and pong), last call id taken (go-away).
+    /// Call id (native), Seq (tcpstream), token (ping and pong), last call id taken (go-away),
+    /// message id (fragment and abort).
     pub id: u64,
     /// Method id (native), message type (tcpstream).
     pub method: u32,
@@ -170,6 +177,10 @@ pub struct Profile {
     pub cancel: bool,
     /// [`Kind::GoAway`] exists.
     pub go_away: bool,
+    /// [`Kind::Credit`], [`Kind::Fragment`] and [`Kind::Abort`] exist, and frames say their
+    /// priority class: each class has its own flow control, and long messages are cut up so that
+    /// others get between.
+    pub flow_control: bool,
     /// A receiver sees a message whole or not at all. Not so for raw bytes: a message cut in
     /// the middle was delivered in part and is not sent again.
     pub atomic: bool,
@@ -191,6 +202,7 @@ impl Profile {
             error_reply: false,
             cancel: false,
             go_away: false,
+            flow_control: false,
             atomic: true,
             external_bodies: false,
         }
@@ -329,5 +341,17 @@ pub trait Framing: Clone + core::fmt::Debug + Send + Sync + 'static {
     /// wire carries it. `frame` begins at the frame's first byte.
     fn set_remaining(&self, frame: &mut [u8], remaining_ms: u32) {
         let _ = (frame, remaining_ms);
+    }
+
+    /// What the frame that begins with these bytes says, if its header is whole here: how a
+    /// receiver judges a long frame by its first fragment. Only with [`Profile::flow_control`].
+    fn peek(&self, start: &[u8]) -> Option<Meta> {
+        let _ = start;
+        None
+    }
+
+    /// Rewrites the priority class of an encoded frame, if the wire carries it.
+    fn set_class(&self, frame: &mut [u8], class: Class) {
+        let _ = (frame, class);
     }
 }

@@ -4,10 +4,11 @@ use alloc::vec::Vec;
 use core::ops::Range;
 use core::time::Duration;
 
+use super::flow::{CLASSES, lane};
 use super::{Link, LinkEvent, Phase, Role};
 use crate::arena::{Batch, Sent};
 use crate::error::{CallError, Disconnect, EncodeError, PeerError};
-use crate::frame::native::{Hello, VERSION};
+use crate::frame::native::{Hello, MIN_WINDOW, VERSION, Window};
 use crate::frame::{Class, Framing, Kind, Meta, Step};
 use crate::link::reader::Reader;
 use crate::link::send::millis;
@@ -31,6 +32,16 @@ pub(super) struct Connection {
     pub(super) go_away: bool,
     /// The peer said go-away: nothing new goes out on this connection.
     pub(super) gone_away: bool,
+    /// Messages that were broken off, by class: the peer is to be told.
+    pub(super) aborts: [Option<u64>; 2],
+    /// Messages wait with the reader for room, and how many of them are casts.
+    pub(super) parked: bool,
+    pub(super) parked_casts: u64,
+    /// When the messages began whose fragments come in.
+    pub(super) assembly_since: [Option<Instant>; 2],
+    /// Calls made before this connection that can have no answer on it.
+    pub(super) calls_before: u64,
+    pub(super) late_replies: u64,
     /// Why the connection has to be closed at once.
     pub(super) abort: Option<Disconnect>,
     /// Reading waits: for somebody to receive, for answers to be written, for handlers to end.
@@ -57,6 +68,12 @@ impl Connection {
             cancels: 0,
             go_away: false,
             gone_away: false,
+            aborts: [None; 2],
+            parked: false,
+            parked_casts: 0,
+            assembly_since: [None; 2],
+            calls_before: 0,
+            late_replies: 0,
             abort: None,
             paused_for_receive: false,
             paused_for_answers: false,
@@ -67,6 +84,14 @@ impl Connection {
             pings: 0,
             write_since: None,
             connected_at: Instant::ZERO,
+        }
+    }
+
+    /// Messages whose fragments come in, by when they began. One that was held up by ourselves
+    /// keeps the time that it was given anew.
+    pub(super) fn note_assemblies(&mut self, since: [Option<Instant>; 2]) {
+        for (old, new) in self.assembly_since.iter_mut().zip(since) {
+            *old = new.map(|new| old.map_or(new, |old| old.max(new)));
         }
     }
 
@@ -84,6 +109,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             self.conn = Connection::new(max_message, max_in_flight);
             self.conn.last_received = now;
             self.conn.connected_at = now;
+            self.conn.calls_before = self.counters.calls - self.calls.in_flight() as u64;
             self.phase = Phase::Handshaking;
             if self.profile.handshake {
                 self.send_hello();
@@ -94,6 +120,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
 
     /// What our hello says.
     pub(super) fn hello(&self) -> Hello {
+        let [normal, bulk] = self.settings.windows.map(Window::open);
         Hello {
             version_min: VERSION,
             version_max: VERSION,
@@ -103,18 +130,24 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             dead_after: self.settings.dead_after,
             features: 0,
             required: 0,
+            normal,
+            bulk,
         }
     }
 
     fn send_hello(&mut self) {
         let mut body = Vec::new();
-        self.hello().encode(&mut body);
-        self.send_control(Meta::new(Kind::Hello, 0), &body);
+        let mut hello = self.hello();
+        for (window, inflow) in [&mut hello.normal, &mut hello.bulk].into_iter().zip(&mut self.inflow) {
+            // Less for a start if messages of an earlier connection are still kept.
+            window.credit = inflow.open(window.size);
+        }
+        hello.encode(&mut body);
+        self.send_control(control(Kind::Hello, 0), &body);
     }
 
     pub(super) fn send_control(&mut self, meta: Meta, body: &[u8]) {
-        let meta = Meta { class: Class::Control, ..meta };
-        let pushed = self.arena.push(&self.framing, Sent::Control, &meta, &[], body.into(), false);
+        let pushed = self.arena.push_control(&self.framing, &meta, body);
         debug_assert!(pushed.is_ok(), "a control frame can always be written: {pushed:?}");
     }
 
@@ -126,6 +159,14 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         let theirs_in_flight = usize::try_from(agreed.max_in_flight).unwrap_or(usize::MAX);
         self.conn.max_message = self.framing.max_message().min(theirs_max);
         self.conn.max_in_flight = self.settings.max_in_flight.min(theirs_in_flight);
+        let (normal, bulk) = (agreed.normal, agreed.bulk);
+        // Half a window has to be enough for any frame: so much is granted at a time.
+        let most = (normal.size.min(bulk.size) / 2 - 1024) as usize;
+        self.arena.open_flow(
+            [normal.credit, bulk.credit].map(u64::from),
+            self.settings.bulk_ahead as u64,
+            self.settings.fragment.min(most),
+        );
         Ok(())
     }
 
@@ -174,7 +215,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
                     self.counters.casts_dropped += 1;
                     self.event(LinkEvent::CastDropped { number });
                 }
-                Sent::Answer(_) | Sent::Cancel(_) | Sent::Control => {}
+                Sent::Answer(_) | Sent::Cancel(_) | Sent::Control | Sent::Part => {}
             }
         }
         self.after_taking();
@@ -185,7 +226,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             self.conn.last_received = now;
             self.counters.bytes_in += bytes as u64;
         }
-        if self.conn.paused_for_answers && !self.write_full {
+        if self.conn.paused_for_answers && self.answer_room() > 0 {
             self.conn.paused_for_answers = false;
         }
     }
@@ -208,7 +249,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
                     answers.push(id);
                     false
                 }
-                Sent::Cancel(_) | Sent::Control => false,
+                Sent::Cancel(_) | Sent::Control | Sent::Part => false,
             },
         );
         for sent in partial {
@@ -222,6 +263,9 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.fail_calls_that_left(&cause);
         let Self { inbound, tokens, .. } = &mut *self;
         inbound.clear(|token| tokens.push(token));
+        for _ in 0..self.conn.parked_casts {
+            self.drop_message();
+        }
         self.event(LinkEvent::Disconnected { epoch: self.epoch, cause: cause.clone() });
         let (max_message, max_in_flight) = (self.conn.max_message, self.conn.max_in_flight);
         self.conn = Connection::new(max_message, max_in_flight);
@@ -238,14 +282,10 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
 
     /// Calls whose request had left, wholly or in part: only the peer knows what became of them.
     fn fail_calls_that_left(&mut self, cause: &Disconnect) {
-        let first_queued = [
-            self.arena.first_queued_call(Class::Control),
-            self.arena.first_queued_call(Class::Normal),
-            self.arena.first_queued_call(Class::Bulk),
-        ];
+        let first_queued = CLASSES.map(|class| self.arena.first_queued_call(class));
         let Self { calls, tokens, counters, .. } = self;
         let left = calls.complete_where(
-            |id, class| match first_queued[class.index()] {
+            |id, class| match first_queued[lane(class)] {
                 Some(first) if id >= first => None,
                 _ => Some(CallError::MaybeDelivered(cause.clone())),
             },
@@ -262,9 +302,9 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
         self.phase = Phase::Closed;
         self.conn = Connection::new(self.conn.max_message, self.conn.max_in_flight);
-        let Self { calls, tokens, call_line, room_line, receive_line, .. } = &mut *self;
+        let Self { calls, tokens, call_lines, room_lines, receive_line, .. } = &mut *self;
         calls.complete_where(|_, _| Some(CallError::NeverSent(cause.clone())), |token| tokens.push(token));
-        for line in [call_line, room_line, receive_line] {
+        for line in call_lines.iter_mut().chain(room_lines).chain([receive_line]) {
             line.close(|token| tokens.push(token));
         }
         self.last_cause = Some(cause);
@@ -296,9 +336,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             // We do not read: silence is of our own making.
             return;
         }
-        if let Some(since) = self.conn.frame_since
-            && now >= since + self.settings.message_timeout
-        {
+        if self.is_message_slow(now) {
             self.conn.abort = Some(Disconnect::SlowMessage { limit: self.settings.message_timeout });
         }
         if !self.profile.heartbeat {
@@ -334,8 +372,8 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             return;
         }
         self.closing = Some(super::Closing { deadline: now + linger, finished: false });
-        let Self { call_line, room_line, tokens, .. } = &mut *self;
-        for line in [call_line, room_line] {
+        let Self { call_lines, room_lines, tokens, .. } = &mut *self;
+        for line in call_lines.iter_mut().chain(room_lines) {
             line.close(|token| tokens.push(token));
         }
         self.wake = true;
@@ -350,6 +388,11 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     }
 }
 
+/// A frame of the control class.
+pub(super) fn control(kind: Kind, id: u64) -> Meta {
+    Meta { class: Class::Control, ..Meta::new(kind, id) }
+}
+
 /// Reads the one frame in `bytes` with a fresh framing, as if it came after the handshake.
 pub(super) fn step_past_hello<F: Framing>(mut framing: F, bytes: &[u8]) -> Option<(Meta, Range<usize>)> {
     if framing.profile().handshake {
@@ -362,6 +405,8 @@ pub(super) fn step_past_hello<F: Framing>(mut framing: F, bytes: &[u8]) -> Optio
             dead_after: Duration::from_secs(2),
             features: 0,
             required: 0,
+            normal: Window::open(MIN_WINDOW),
+            bulk: Window::open(MIN_WINDOW),
         };
         let mut out = Vec::new();
         let mark = framing.begin(&mut out, &Meta::new(Kind::Hello, 0), &[]).ok()?;

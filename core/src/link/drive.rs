@@ -3,10 +3,12 @@
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use super::flow::{CLASSES, lane};
+use super::connection::control;
 use super::{Closing, Key, Line, Link, Phase};
 use crate::arena::Batch;
 use crate::error::{Disconnect, PeerError, Status};
-use crate::frame::{Framing, Kind, Meta};
+use crate::frame::{Class, Framing, Kind, Meta};
 use crate::link::reader::{Event, Reader};
 use crate::machine::{Access, Ending, Machine, Next, Reason, Wake};
 use crate::recv_buf::RecvBuf;
@@ -20,21 +22,44 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             return;
         }
         if let Some(token) = self.conn.pong.take() {
-            self.send_control(Meta::new(Kind::Pong, token), b"");
+            self.send_control(control(Kind::Pong, token), b"");
         }
         if let Some(token) = self.conn.ping.take() {
-            self.send_control(Meta::new(Kind::Ping, token), b"");
+            self.send_control(control(Kind::Ping, token), b"");
+        }
+        for class in CLASSES {
+            if let Some(message) = self.conn.aborts[lane(class)].take() {
+                self.send_abort(class, message);
+            }
+        }
+        if self.profile.flow_control {
+            self.encode_credit();
         }
         // Behind everything that was queued before: the peer may close once it has seen it.
         if self.conn.go_away && self.arena.has_no_data() {
             self.conn.go_away = false;
             let status = Status::SHUTTING_DOWN.0;
-            self.send_control(Meta { status, ..Meta::new(Kind::GoAway, 0) }, b"");
+            self.send_control(Meta { status, ..control(Kind::GoAway, 0) }, b"");
+        }
+    }
+
+    fn send_abort(&mut self, class: Class, message: u64) {
+        self.send_control(Meta { class, ..Meta::new(Kind::Abort, message) }, b"");
+    }
+
+    /// Messages that wait with the reader may be handed over now.
+    pub(super) fn after_making_room(&mut self) {
+        if self.conn.parked && self.answer_room() > 0 && self.free_inbound() > 0 {
+            self.wake = true;
         }
     }
 
     fn has_control(&self) -> bool {
-        self.conn.pong.is_some() || self.conn.ping.is_some() || self.conn.go_away
+        self.conn.pong.is_some()
+            || self.conn.ping.is_some()
+            || self.conn.go_away
+            || self.conn.aborts.iter().any(Option::is_some)
+            || self.has_credit_due()
     }
 
     /// The peer will go: once what it owes us and what we owe it is done, so do we.
@@ -70,9 +95,8 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
         reader.next(access, now, buf)
     }
 
-    fn refuse(reader: &mut Reader<F>, buf: &mut RecvBuf) {
-        reader.refuse();
-        buf.unlend();
+    fn refuse(reader: &mut Reader<F>, buf: &mut RecvBuf) -> bool {
+        reader.refuse(buf)
     }
 
     fn end_input(reader: &mut Reader<F>, access: &mut impl Access<Self>, now: Instant, buf: &mut RecvBuf) {
@@ -91,6 +115,10 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
         self.conn.is_paused()
     }
 
+    fn wants_pass(&self) -> bool {
+        self.conn.parked && self.answer_room() > 0 && self.free_inbound() > 0
+    }
+
     fn handle_disconnected(&mut self, now: Instant, lent: Option<Batch>, cause: Disconnect) {
         self.disconnect(now, lent, cause);
     }
@@ -100,21 +128,18 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
             return None;
         }
         self.encode_control();
-        let batch = if self.conn.gone_away {
-            self.arena.begin_write_answers()
-        } else {
-            self.arena.begin_write(self.phase == Phase::Ready)
-        };
+        let batch = self.arena.begin_write(&self.framing, self.phase == Phase::Ready);
         match &batch {
             Some(batch) => {
                 self.driver_idle = false;
                 self.conn.write_since = Some(now);
                 self.note_cancels(batch);
                 self.after_taking();
-                if self.conn.paused_for_answers && !self.write_full {
+                if self.conn.paused_for_answers && self.answer_room() > 0 {
                     self.conn.paused_for_answers = false;
                     self.wake = true;
                 }
+                self.after_making_room();
             }
             None if !self.arena.is_lent() => self.driver_idle = true,
             None => {}
@@ -126,6 +151,7 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
         if self.conn.write_since.is_some() {
             self.conn.write_since = Some(now);
         }
+        self.arena.slow_down();
     }
 
     fn end_write(&mut self, now: Instant, batch: Batch) -> bool {
@@ -170,8 +196,8 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
                     consider(since + self.settings.write_stall, Reason::WriteStall);
                 }
                 if !self.conn.is_paused() {
-                    if let Some(since) = self.conn.frame_since {
-                        consider(since + self.settings.message_timeout, Reason::SlowMessage);
+                    if let Some(at) = self.next_slow_message() {
+                        consider(at, Reason::SlowMessage);
                     }
                     if self.profile.heartbeat {
                         consider(self.next_ping(), Reason::Heartbeat);
@@ -190,8 +216,8 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
         while let Some(key) = self.deadlines.pop_due(now) {
             match key {
                 Key::Call(id) => self.expire_call(id),
-                Key::CallTurn(ticket) => self.expire_turn(Line::Call, ticket),
-                Key::RoomTurn(ticket) => self.expire_turn(Line::Room, ticket),
+                Key::CallTurn(class, ticket) => self.expire_turn(Line::Call(class), ticket),
+                Key::RoomTurn(class, ticket) => self.expire_turn(Line::Room(class), ticket),
                 Key::Inbound(key) => self.expire_inbound(key),
             }
         }

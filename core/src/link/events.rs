@@ -99,6 +99,10 @@ pub struct Counters {
     pub late_replies: u64,
     /// Cancels received.
     pub cancels: u64,
+    /// Long messages of ours that were broken off because they were cancelled or expired.
+    pub aborts: u64,
+    /// Grants sent to the peer.
+    pub grants: u64,
     /// Events dropped because nobody read them.
     pub events_dropped: u64,
     /// Bytes received.

@@ -10,6 +10,7 @@ use crate::arena::Sent;
 use crate::body::Payload;
 use crate::error::{EncodeError, Failure, PeerError, Status};
 use crate::frame::{Calls, Framing, Kind, Meta};
+use crate::link::reader::Incoming;
 use crate::link::send::millis;
 use crate::supervisor::Epoch;
 use crate::time::Instant;
@@ -45,31 +46,76 @@ pub enum InboundState {
 struct Entry<T> {
     /// Wakes the handler when the request is no longer wanted.
     token: Option<T>,
+    wire_id: u64,
+    /// Length of its body, bytes.
+    len: usize,
+    wanted: bool,
 }
 
+/// Requests whose handlers run. One that nobody wants any more stays until its handler is done
+/// with it: what runs is bounded, not only what is wanted.
 #[derive(Debug)]
 pub(super) struct InboundTable<T> {
     entries: BTreeMap<u64, Entry<T>>,
+    /// Wanted ones by their id on the wire, where that is unique.
+    by_id: BTreeMap<u64, u64>,
     next_key: u64,
+    wanted: usize,
+    bytes: usize,
 }
 
 impl<T> InboundTable<T> {
     pub(super) fn new() -> Self {
-        Self { entries: BTreeMap::new(), next_key: 0 }
+        Self { entries: BTreeMap::new(), by_id: BTreeMap::new(), next_key: 0, wanted: 0, bytes: 0 }
     }
 
+    /// Requests whose answers are wanted.
     pub(super) fn len(&self) -> usize {
-        self.entries.len()
+        self.wanted
     }
 
     pub(super) fn contains(&self, key: u64) -> bool {
-        self.entries.contains_key(&key)
+        self.entries.get(&key).is_some_and(|entry| entry.wanted)
+    }
+
+    fn open(&mut self, wire_id: u64, len: usize, by_id: bool) -> u64 {
+        self.next_key += 1;
+        let key = self.next_key;
+        self.entries.insert(key, Entry { token: None, wire_id, len, wanted: true });
+        if by_id {
+            self.by_id.insert(wire_id, key);
+        }
+        self.wanted += 1;
+        self.bytes += len;
+        key
+    }
+
+    /// Its answer is not wanted any more. The token to wake.
+    fn disown(&mut self, key: u64) -> Option<T> {
+        let entry = self.entries.get_mut(&key).filter(|entry| entry.wanted)?;
+        entry.wanted = false;
+        self.wanted -= 1;
+        self.by_id.remove(&entry.wire_id);
+        entry.token.take()
+    }
+
+    /// Its handler is done. Whether its answer is wanted.
+    fn close(&mut self, key: u64) -> bool {
+        let wanted = self.contains(key);
+        self.disown(key);
+        if let Some(entry) = self.entries.remove(&key) {
+            self.bytes -= entry.len;
+        }
+        wanted
     }
 
     /// Nobody wants any of them any more.
     pub(super) fn clear(&mut self, mut wake: impl FnMut(T)) {
-        for entry in core::mem::take(&mut self.entries).into_values() {
-            if let Some(token) = entry.token {
+        self.by_id.clear();
+        self.wanted = 0;
+        for entry in self.entries.values_mut() {
+            entry.wanted = false;
+            if let Some(token) = entry.token.take() {
                 wake(token);
             }
         }
@@ -77,57 +123,77 @@ impl<T> InboundTable<T> {
 }
 
 impl<F: Framing, T: Send + 'static> Link<F, T> {
-    /// Notes that a request is being handled. `None`: as many are as allowed, on a protocol that
-    /// has no way to tell the peer beforehand; refuse the event, reading pauses until one ends.
+    /// Notes that a request is being handled, until [`answer`](Self::answer) or
+    /// [`finish_inbound`](Self::finish_inbound). `None`: as many are as may run at once; refuse
+    /// the event, it comes again when one ends.
     ///
     /// # Errors
     /// The peer uses an id twice, or sends more requests than our hello allows.
     pub fn open_inbound(
         &mut self,
         now: Instant,
-        wire_id: u64,
-        remaining: Option<core::time::Duration>,
+        request: &Incoming<'_>,
     ) -> Result<Option<Inbound>, PeerError> {
-        let by_kind = self.profile.calls == Calls::ByKind;
-        if self.inbound.len() >= self.settings.max_inbound {
-            if by_kind && self.profile.handshake {
-                return Err(PeerError::TooManyRequests {
-                    value: self.inbound.len() as u64 + 1,
-                    limit: self.settings.max_inbound as u64,
-                });
-            }
-            self.conn.paused_for_inbound = true;
+        let wire_id = request.id();
+        let by_id = self.profile.calls == Calls::ByKind;
+        if by_id && self.profile.handshake {
+            self.check_inbound(wire_id, 0)?;
+        }
+        if self.free_inbound() == 0 {
+            self.conn.paused_for_inbound = !self.profile.flow_control;
             return Ok(None);
         }
-        let key = if by_kind {
-            if self.inbound.contains(wire_id) {
-                return Err(PeerError::RequestIdInUse { id: wire_id });
-            }
-            wire_id
-        } else {
-            self.inbound.next_key += 1;
-            self.inbound.next_key
-        };
-        self.inbound.entries.insert(key, Entry { token: None });
-        if let Some(remaining) = remaining {
+        let key = self.inbound.open(wire_id, request.body.len(), by_id);
+        if let Some(remaining) = request.remaining() {
             self.watch(now, remaining, Key::Inbound(key));
         }
         Ok(Some(Inbound { key, wire_id, epoch: self.epoch }))
     }
 
+    /// Whether the peer may send a request with that id, while `parked` others wait to be started.
+    pub(super) fn check_inbound(&self, wire_id: u64, parked: usize) -> Result<(), PeerError> {
+        let (value, limit) = (self.inbound.len() + parked, self.settings.max_inbound);
+        if value >= limit {
+            return Err(PeerError::TooManyRequests { value: value as u64 + 1, limit: limit as u64 });
+        }
+        if self.inbound.by_id.contains_key(&wire_id) {
+            return Err(PeerError::RequestIdInUse { id: wire_id });
+        }
+        Ok(())
+    }
+
+    /// How many more requests may be started.
+    pub(super) fn free_inbound(&self) -> usize {
+        if self.inbound.bytes >= self.settings.max_inbound_bytes {
+            return 0;
+        }
+        self.settings.max_inbound.saturating_sub(self.inbound.entries.len())
+    }
+
+    /// A handler is done without an answer, because nobody wants one.
+    pub fn finish_inbound(&mut self, inbound: Inbound) {
+        self.inbound.close(inbound.key);
+        self.after_closing_inbound();
+    }
+
+    fn after_closing_inbound(&mut self) {
+        if self.conn.paused_for_inbound {
+            self.conn.paused_for_inbound = false;
+            self.wake = true;
+        }
+        self.after_making_room();
+    }
+
     /// Whether somebody still waits for the answer; keeps a token for when that changes.
     pub fn poll_inbound(&mut self, inbound: Inbound, token: Option<T>) -> InboundState {
-        if inbound.epoch != self.epoch {
-            return InboundState::Unwanted;
-        }
         match self.inbound.entries.get_mut(&inbound.key) {
-            Some(entry) => {
+            Some(entry) if entry.wanted => {
                 if token.is_some() {
                     entry.token = token;
                 }
                 InboundState::Wanted
             }
-            None => InboundState::Unwanted,
+            _ => InboundState::Unwanted,
         }
     }
 
@@ -135,19 +201,20 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// longer wanted is dropped, counted and reported. Replies may pass the high-water mark: what
     /// keeps them bounded is that reading pauses there.
     pub fn answer(&mut self, inbound: Inbound, answer: Result<Payload<'_>, Failure>) {
-        if inbound.epoch != self.epoch || self.inbound.entries.remove(&inbound.key).is_none() {
+        let wanted = self.inbound.close(inbound.key);
+        self.after_closing_inbound();
+        if !wanted || inbound.epoch != self.epoch {
             self.drop_answer(inbound.wire_id);
             return;
-        }
-        if self.conn.paused_for_inbound {
-            self.conn.paused_for_inbound = false;
-            self.wake = true;
         }
         if let Err(failure) = &answer {
             self.note_failure(failure.status);
         }
         let (meta, payload, fallback) = match answer {
-            Ok(payload) => (Meta::new(Kind::Reply, inbound.wire_id), payload, true),
+            Ok(payload) => {
+                let class = self.class_of(None, payload.len());
+                (Meta { class, ..Meta::new(Kind::Reply, inbound.wire_id) }, payload, true)
+            }
             Err(failure) => {
                 if !self.profile.error_reply {
                     self.drop_answer(inbound.wire_id);
@@ -210,37 +277,32 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.event(LinkEvent::HandlerFailed { status });
     }
 
-    /// The caller no longer wants the answer.
+    /// The caller no longer wants the answer. A long one that is on its way is broken off.
     pub(super) fn cancel_inbound(&mut self, wire_id: u64) {
         self.counters.cancels += 1;
-        self.end_inbound(wire_id);
+        if let Some(&key) = self.inbound.by_id.get(&wire_id) {
+            self.tokens.extend(self.inbound.disown(key));
+            return;
+        }
+        let withdrawn = self.arena.withdraw_long_answer(wire_id);
+        if self.after_withdrawing(withdrawn) {
+            self.drop_answer(wire_id);
+            self.after_making_room();
+        }
     }
 
     /// A request's deadline passed while it was handled.
     pub(super) fn expire_inbound(&mut self, key: u64) {
-        if !self.inbound.contains(key) {
-            return;
-        }
-        self.end_inbound(key);
+        let Some(entry) = self.inbound.entries.get(&key).filter(|entry| entry.wanted) else { return };
+        let wire_id = entry.wire_id;
+        self.tokens.extend(self.inbound.disown(key));
         if self.phase == Phase::Ready && self.profile.error_reply {
             let failure = Failure::new(Status::DEADLINE_EXCEEDED, "");
-            let meta = failure_meta(key, &failure);
-            let pushed = self.arena.push(&self.framing, Sent::Answer(key), &meta, &[], b"".into(), false);
+            let meta = failure_meta(wire_id, &failure);
+            let pushed = self.arena.push(&self.framing, Sent::Answer(wire_id), &meta, &[], b"".into(), false);
             debug_assert!(pushed.is_ok(), "an empty error reply can always be written");
             self.counters.answers += 1;
             self.after_queueing();
-        }
-    }
-
-    fn end_inbound(&mut self, key: u64) {
-        if let Some(entry) = self.inbound.entries.remove(&key)
-            && let Some(token) = entry.token
-        {
-            self.tokens.push(token);
-        }
-        if self.conn.paused_for_inbound {
-            self.conn.paused_for_inbound = false;
-            self.wake = true;
         }
     }
 }

@@ -18,11 +18,15 @@ use crate::supervisor::Epoch;
 use crate::time::Instant;
 use crate::waiters::{Ticket, Waiters};
 
+mod assembly;
 mod connection;
 mod drive;
 mod events;
+mod flow;
+mod guard;
 mod inbound;
 mod lines;
+mod parked;
 mod reader;
 mod received;
 mod send;
@@ -66,8 +70,8 @@ pub enum State {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Key {
     Call(u64),
-    CallTurn(Ticket),
-    RoomTurn(Ticket),
+    CallTurn(frame::Class, Ticket),
+    RoomTurn(frame::Class, Ticket),
     Inbound(u64),
 }
 
@@ -159,16 +163,18 @@ pub struct Link<F: Framing, T> {
     events: events::EventQueue,
     counters: Counters,
     deadlines: Deadlines<Key>,
-    /// Who waits to make a call, to cast, to receive, for an event.
-    call_line: Waiters<T>,
-    room_line: Waiters<T>,
+    /// Who waits to make a call and to cast (by class), to receive, for an event.
+    call_lines: [Waiters<T>; 2],
+    room_lines: [Waiters<T>; 2],
     receive_line: Waiters<T>,
     event_line: Waiters<T>,
     /// Who to wake once the lock is let go.
     tokens: Vec<T>,
     next_cast: u64,
-    /// The write queue reached its high-water mark and is not yet down at the low one.
-    write_full: bool,
+    /// The write queue of a class reached its high-water mark and is not yet down at the low one.
+    write_full: [bool; 2],
+    /// What comes in of each class, where there is flow control.
+    inflow: [flow::Inflow; 2],
     conn: connection::Connection,
     closing: Option<Closing>,
     /// Why the last connection ended.
@@ -215,20 +221,21 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             role,
             phase: Phase::Down,
             epoch: Epoch::NONE,
-            arena: Arena::new(),
+            arena: Arena::new(if profile.flow_control { settings.fragment } else { usize::MAX }),
             calls: Calls::new(first_id),
             inbound: inbound::InboundTable::new(),
             received: received::ReceiveQueue::new(settings.read_queue),
             events: events::EventQueue::new(settings.event_queue),
             counters: Counters::default(),
             deadlines: Deadlines::new(),
-            call_line: Waiters::new(),
-            room_line: Waiters::new(),
+            call_lines: [Waiters::new(), Waiters::new()],
+            room_lines: [Waiters::new(), Waiters::new()],
             receive_line: Waiters::new(),
             event_line: Waiters::new(),
             tokens: Vec::new(),
             next_cast: 1,
-            write_full: false,
+            write_full: [false; 2],
+            inflow: Default::default(),
             conn: connection::Connection::new(framing.max_message(), settings.max_in_flight),
             closing: None,
             last_cause: None,
@@ -277,6 +284,12 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         &self.counters
     }
 
+    /// Frames longer than this are cut up on the connection that is up; `usize::MAX` where frames
+    /// cannot be.
+    fn fragment(&self) -> usize {
+        self.arena.fragment()
+    }
+
     /// Calls that wait for their reply.
     #[must_use]
     pub fn in_flight(&self) -> usize {
@@ -286,7 +299,18 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// Messages and bytes that wait to be written, without the batch being written.
     #[must_use]
     pub fn write_queue(&self) -> (usize, usize) {
-        (self.arena.messages(), self.arena.bytes())
+        let mut load = self.arena.owed();
+        for class in flow::CLASSES {
+            load.add(self.arena.ours(class));
+        }
+        (load.messages, load.bytes)
+    }
+
+    /// What the messages cost, by the class, that were received and that nobody took yet: what
+    /// they take of the window this side grants.
+    #[must_use]
+    pub fn kept(&self, class: frame::Class) -> u64 {
+        self.inflow[flow::lane(class)].kept()
     }
 
     /// What happens to a message when the write queue is full.
@@ -305,7 +329,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// loan are with the driver).
     #[must_use]
     pub fn memory(&self) -> usize {
-        self.arena.memory() + self.calls.memory() + self.received.bytes() + size_of::<Self>()
+        self.arena.memory() + self.calls.memory() + self.received.memory() + size_of::<Self>()
     }
 
     /// The default deadline of a call, from now.
@@ -351,12 +375,13 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
 
     /// Watches a deadline. Wakes the driver if it would come too late by itself.
     fn watch(&mut self, now: Instant, timeout: Duration, key: Key) {
-        let Self { calls, call_line, room_line, inbound, deadlines, .. } = self;
-        let live_count = calls.in_flight() + call_line.waiting() + room_line.waiting() + inbound.len();
+        let Self { calls, call_lines, room_lines, inbound, deadlines, .. } = self;
+        let in_line = call_lines.iter().chain(&*room_lines).map(Waiters::waiting).sum::<usize>();
+        let live_count = calls.in_flight() + in_line + inbound.len();
         let at = deadlines.push(now, timeout, key, live_count, |key| match *key {
             Key::Call(id) => calls.get(id).is_some(),
-            Key::CallTurn(ticket) => call_line.is_waiting(ticket),
-            Key::RoomTurn(ticket) => room_line.is_waiting(ticket),
+            Key::CallTurn(class, ticket) => call_lines[flow::lane(class)].is_waiting(ticket),
+            Key::RoomTurn(class, ticket) => room_lines[flow::lane(class)].is_waiting(ticket),
             Key::Inbound(key) => inbound.contains(key),
         });
         if self.armed.is_none_or(|armed| at < armed) {

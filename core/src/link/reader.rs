@@ -1,14 +1,21 @@
 //! What comes in: the reading half of a link.
 
 use alloc::vec::Vec;
+use core::ops::Range;
 use core::time::Duration;
 
+use bytes::Bytes;
+
+use super::assembly::{Assembled, Assembly};
+use super::flow::{Arrived, CLASSES, cost, lane};
+use super::guard::Guard;
+use super::parked::{Kept, Parked};
 use super::{Link, LinkEvent, Phase};
 use crate::arena::{CHUNK, LocalFrames, Sent};
 use crate::body::{Body, Payload};
 use crate::calls::Reply;
 use crate::error::{CallError, EncodeError, Failure, FrameError, PeerError, Status};
-use crate::frame::native::Hello;
+use crate::frame::native::{Credit, Hello};
 use crate::frame::{Calls, Class, Framing, Kind, Meta, Profile, Step};
 use crate::link::inbound::{failure_meta, too_large};
 use crate::machine::{Access, Next};
@@ -42,9 +49,22 @@ pub struct Incoming<'b> {
     pub extensions: &'b [u8],
     /// Its bytes.
     pub body: &'b [u8],
+    /// Its frame, where that has memory of its own.
+    frame: Option<&'b Bytes>,
+    /// What it costs of the credit this side granted.
+    pub(super) cost: u64,
 }
 
 impl Incoming<'_> {
+    /// Its bytes, owned: copied, unless they came in fragments.
+    #[must_use]
+    pub fn to_body(&self) -> Body {
+        match self.frame {
+            Some(frame) if self.body.len() > crate::body::INLINE_BODY => Body::from(frame.slice_ref(self.body)),
+            _ => Body::copy_from(self.body),
+        }
+    }
+
     /// Method id or message type.
     #[must_use]
     pub fn method(&self) -> u32 {
@@ -73,17 +93,32 @@ pub struct Reader<F: Framing> {
     /// Ids of our own calls on a framing that does not tell requests from replies.
     own_ids: core::ops::Range<u64>,
     max_answer: usize,
+    /// Longer answers are cut up, and go to the bulk class.
+    fragment: usize,
     /// Answers encoded here, without the lock; appended at the end of the pass.
     local: LocalFrames,
     /// Bytes of answers the write queue had room for when the pass began.
     answer_room: usize,
     answers: u64,
+    /// When the pass began.
+    now: Instant,
     /// When the frame under way began.
     frame_since: Option<Instant>,
     failures: Vec<Status>,
     messages: u64,
     requests: u64,
     last_was_request: bool,
+    /// How many requests may be started before the link has to be asked again.
+    starts: usize,
+    /// By class: what may still come, what came and was not told to the link yet, fragments,
+    /// messages that wait to be handed over.
+    allowance: [u64; 2],
+    arrived: [Arrived; 2],
+    assemblies: [Option<Assembly>; 2],
+    parked: [Parked; 2],
+    /// The message lent out last, if it does not lie in the receive buffer.
+    aside: Option<Kept>,
+    guard: Guard,
     /// This side is closing and said so: requests are turned away.
     closing: bool,
 }
@@ -105,15 +140,24 @@ impl<F: Framing> Reader<F> {
             stage: if profile.handshake { Stage::Hello } else { Stage::Announce },
             own_ids: first_id..first_id.saturating_add(1 << 62),
             max_answer: framing.max_message(),
+            fragment: usize::MAX,
             framing,
             local: LocalFrames::default(),
             answer_room: 0,
             answers: 0,
+            now: Instant::ZERO,
             frame_since: None,
             failures: Vec::new(),
             messages: 0,
             requests: 0,
             last_was_request: false,
+            starts: 0,
+            allowance: [0; 2],
+            arrived: [Arrived::default(); 2],
+            assemblies: [None, None],
+            parked: [Parked::default(), Parked::default()],
+            aside: None,
+            guard: Guard::new(),
             closing: false,
         }
     }
@@ -143,6 +187,7 @@ impl<F: Framing> Reader<F> {
         let meta = Meta::new(Kind::Reply, id);
         let max = self.max_answer;
         self.local.chunk.reserve(256);
+        let start = self.local.chunk.own_len();
         let pushed = self.local.chunk.push_with(&self.framing, Sent::Answer(id), &meta, |out| {
             let before = out.len();
             fill(out)?;
@@ -154,8 +199,13 @@ impl<F: Framing> Reader<F> {
             Ok(())
         });
         let (failure, error) = match pushed {
-            Ok(Ok(_)) => {
+            Ok(Ok(bytes)) => {
                 self.answers += 1;
+                if bytes > self.fragment {
+                    self.framing.set_class(self.local.chunk.own_from(start), Class::Bulk);
+                    let alone = self.local.chunk.split_last(start);
+                    self.local.large.push(alone);
+                }
                 return Ok(());
             }
             Ok(Err(error)) => (too_large(&error), error),
@@ -192,17 +242,22 @@ impl<F: Framing> Reader<F> {
         now: Instant,
         bytes: usize,
     ) {
+        self.now = now;
         let link = access.machine();
         link.handle_received(now, bytes);
         self.answer_room = link.answer_room();
+        self.starts = link.free_inbound();
         self.max_answer = link.conn.max_message;
+        self.fragment = link.fragment();
         self.closing = link.closing.is_some() && self.profile.go_away;
+        self.allowance = link.allowances();
+        self.guard.refill(now, link.counters.bytes_out);
     }
 
     /// Hands over what was kept back.
     pub(super) fn flush<T: Send + 'static>(&mut self, link: &mut Link<F, T>) {
-        if !self.local.chunk.is_empty() {
-            link.arena.append(Class::Normal, &mut self.local);
+        if !self.local.is_empty() {
+            link.arena.append(&mut self.local);
             link.counters.answers += self.answers;
             self.answers = 0;
             link.after_queueing();
@@ -214,6 +269,18 @@ impl<F: Framing> Reader<F> {
         }
     }
 
+    /// Tells the link what came, and learns what may still come.
+    fn sync<T: Send + 'static>(&mut self, link: &mut Link<F, T>) {
+        for ((arrived, parked), assembly) in self.arrived.iter_mut().zip(&self.parked).zip(&self.assemblies) {
+            arrived.parked = parked.cost();
+            arrived.assembling = assembly.as_ref().map_or(0, Assembly::spent);
+            arrived.missing = assembly.as_ref().map_or(0, Assembly::missing);
+        }
+        link.note_arrived(&self.arrived);
+        self.arrived = Default::default();
+        self.allowance = link.allowances();
+    }
+
     pub(super) fn end<T: Send + 'static>(
         &mut self,
         access: &mut impl Access<Link<F, T>>,
@@ -221,6 +288,7 @@ impl<F: Framing> Reader<F> {
         buf: &mut RecvBuf,
     ) {
         buf.take_lent();
+        self.aside = None;
         // A frame is under way if bytes are left that make none yet.
         self.frame_since = match (buf.unread().is_empty(), self.frame_since) {
             (true, _) => None,
@@ -230,6 +298,13 @@ impl<F: Framing> Reader<F> {
         let link = access.machine();
         self.flush(link);
         link.conn.frame_since = self.frame_since;
+        if self.profile.flow_control {
+            self.sync(link);
+            link.conn.parked = !self.parked.iter().all(Parked::is_empty);
+            link.conn.parked_casts = self.parked.iter().map(Parked::casts).sum();
+            let assembly_since = |assembly: &Option<Assembly>| assembly.as_ref().map(|a| a.since);
+            link.conn.note_assemblies([&self.assemblies[0], &self.assemblies[1]].map(assembly_since));
+        }
     }
 
     #[inline]
@@ -244,17 +319,27 @@ impl<F: Framing> Reader<F> {
             if self.stage == Stage::Announce {
                 self.stage = Stage::Open;
                 access.machine().handle_ready(now);
+                self.begin(access, now, 0);
                 return Ok(Next::Event(Event::Ready));
             }
-            if self.local.chunk.len() >= CHUNK {
+            if self.local.len() >= CHUNK {
                 self.flush(access.machine());
                 self.answer_room = access.machine().answer_room();
+            }
+            if self.profile.flow_control
+                && let Some(kept) = self.unpark(access)
+            {
+                buf.lend_aside(kept.frame.clone());
+                let (meta, extensions, body) = (kept.meta_at(now), kept.extensions.clone(), kept.body.clone());
+                let (is_request, len) = (kept.is_request(), kept.frame.len());
+                self.aside = Some(kept);
+                return Ok(Next::Event(self.lend(buf, is_request, meta, extensions, body, len)));
             }
             let step = self.framing.next_frame(buf.unread())?;
             let (meta, extensions, body, consumed) = match step {
                 Step::Frame { meta, extensions, body, consumed } => (meta, extensions, body, consumed),
                 Step::Need(need) => {
-                    let limit = self.framing.max_message().saturating_add(FRAME_OVERHEAD);
+                    let limit = self.longest_frame();
                     if need > limit {
                         let (value, limit) = (need as u64, limit as u64);
                         return Err(FrameError::TooLong { field: "frame", value, limit }.into());
@@ -275,68 +360,298 @@ impl<F: Framing> Reader<F> {
                 continue;
             }
             let kind = self.resolve(&meta);
+            let flow = self.profile.flow_control;
             match kind {
                 Kind::Cast | Kind::Numbered | Kind::Request => {
                     let is_request = kind == Kind::Request;
-                    if is_request && self.local.chunk.len() >= self.answer_room {
-                        let link = access.machine();
-                        self.flush(link);
-                        self.answer_room = link.answer_room();
-                        if self.answer_room == 0 {
-                            link.conn.paused_for_answers = true;
-                            return Ok(Next::Paused);
+                    if flow {
+                        self.charge(access, meta.class, cost(consumed), consumed)?;
+                        if is_request {
+                            self.guard.request();
                         }
                     }
                     if is_request && self.closing {
-                        let failure = Failure::new(Status::SHUTTING_DOWN, "");
-                        self.fail(meta.id, &failure).ok();
-                        self.failures.pop();
+                        self.turn_away(meta.id);
                         buf.lend(consumed);
                         continue;
                     }
-                    buf.lend(consumed);
-                    self.last_was_request = is_request;
-                    if is_request {
-                        self.requests += 1;
-                    } else {
-                        self.messages += 1;
+                    if self.must_wait(access, is_request, meta.class) {
+                        if !flow {
+                            access.machine().conn.paused_for_answers = true;
+                            return Ok(Next::Paused);
+                        }
+                        let frame = Bytes::copy_from_slice(&buf.unread()[..consumed]);
+                        self.park(access, Kept { meta, extensions, body, frame, since: now })?;
+                        buf.lend(consumed);
+                        continue;
                     }
-                    let lent = buf.lent();
-                    let incoming = Incoming { meta, extensions: &lent[extensions], body: &lent[body] };
-                    return Ok(Next::Event(if is_request {
-                        Event::Request(incoming)
-                    } else {
-                        Event::Message(incoming)
-                    }));
+                    self.aside = None;
+                    buf.lend(consumed);
+                    return Ok(Next::Event(self.lend(buf, is_request, meta, extensions, body, consumed)));
+                }
+                Kind::Fragment => {
+                    let whole = self.assemble(access, now, &meta, &buf.unread()[body], consumed)?;
+                    buf.lend(consumed);
+                    let Some(kept) = whole else { continue };
+                    if kept.is_request() && self.closing {
+                        self.turn_away(kept.meta.id);
+                        continue;
+                    }
+                    if self.must_wait(access, kept.is_request(), kept.meta.class) {
+                        self.park(access, kept)?;
+                        continue;
+                    }
+                    buf.lend_aside(kept.frame.clone());
+                    let (meta, extensions, body) = (kept.meta, kept.extensions.clone(), kept.body.clone());
+                    let (is_request, len) = (kept.is_request(), kept.frame.len());
+                    self.aside = Some(kept);
+                    return Ok(Next::Event(self.lend(buf, is_request, meta, extensions, body, len)));
+                }
+                Kind::Abort => {
+                    let slot = &mut self.assemblies[lane(meta.class)];
+                    let Some(assembly) = slot.take() else {
+                        return Err(PeerError::Fragment { field: "id of an abort", value: meta.id, limit: 0 });
+                    };
+                    assembly.check_id(meta.id)?;
+                    buf.lend(consumed);
                 }
                 Kind::Reply | Kind::ErrorReply => {
+                    self.arrived[lane(meta.class)].bytes += consumed as u64;
                     let unread = buf.unread();
                     let link = access.machine();
-                    link.handle_reply(kind, &meta, &unread[extensions], &unread[body]);
+                    link.handle_reply(kind, &meta, &unread[extensions], &unread[body], None)?;
                     buf.lend(consumed);
                 }
                 Kind::Cancel => {
-                    // Answers kept back may be for the very request.
-                    let link = access.machine();
-                    self.flush(link);
-                    link.cancel_inbound(meta.id);
+                    self.arrived[lane(meta.class)].bytes += consumed as u64;
+                    self.handle_cancel(access, meta.id)?;
+                    buf.lend(consumed);
+                }
+                Kind::Credit => {
+                    self.guard.control(consumed)?;
+                    let credit = Credit::decode(&buf.unread()[body])?;
+                    access.machine().handle_credit(&credit)?;
                     buf.lend(consumed);
                 }
                 Kind::Ping => {
+                    self.guard.control(consumed)?;
                     let link = access.machine();
                     link.conn.pong = Some(meta.id);
                     link.wake_driver();
                     buf.lend(consumed);
                 }
                 // Any byte is life: the pass noted it.
-                Kind::Pong => buf.lend(consumed),
+                Kind::Pong => {
+                    self.guard.control(consumed)?;
+                    buf.lend(consumed);
+                }
                 Kind::GoAway => {
+                    self.guard.control(consumed)?;
                     access.machine().handle_go_away(Status(meta.status));
                     buf.lend(consumed);
                 }
                 Kind::Hello => return Err(PeerError::SecondHello),
             }
         }
+    }
+
+    /// The longest frame, in bytes, that the peer may send.
+    fn longest_frame(&self) -> usize {
+        self.framing.max_message().saturating_add(FRAME_OVERHEAD)
+    }
+
+    /// Tells the application of the message that was lent out.
+    fn lend<'b>(
+        &mut self,
+        buf: &'b RecvBuf,
+        is_request: bool,
+        meta: Meta,
+        extensions: Range<usize>,
+        body: Range<usize>,
+        len: usize,
+    ) -> Event<'b> {
+        self.last_was_request = is_request;
+        if is_request {
+            self.requests += 1;
+        } else {
+            self.messages += 1;
+        }
+        let lent = buf.lent();
+        let (extensions, body) = (&lent[extensions], &lent[body]);
+        let incoming = Incoming { meta, extensions, body, frame: buf.aside(), cost: cost(len) };
+        if is_request { Event::Request(incoming) } else { Event::Message(incoming) }
+    }
+
+    /// Takes `cost` off the credit that the peer has.
+    #[inline]
+    fn charge<T: Send + 'static>(
+        &mut self,
+        access: &mut impl Access<Link<F, T>>,
+        class: Class,
+        cost: u64,
+        bytes: usize,
+    ) -> Result<(), PeerError> {
+        let lane = lane(class);
+        if self.allowance[lane] < cost {
+            // More may have been granted since this pass began.
+            self.sync(access.machine());
+            let credit = self.allowance[lane];
+            if credit < cost {
+                return Err(PeerError::Credit { class, cost, credit });
+            }
+        }
+        self.allowance[lane] -= cost;
+        self.arrived[lane].cost += cost;
+        self.arrived[lane].bytes += bytes as u64;
+        Ok(())
+    }
+
+    /// Whether a message cannot be handed over now: for want of room for a request's answer, or
+    /// because others of its class wait.
+    #[inline]
+    fn must_wait<T: Send + 'static>(
+        &mut self,
+        access: &mut impl Access<Link<F, T>>,
+        is_request: bool,
+        class: Class,
+    ) -> bool {
+        !self.parked[lane(class)].is_empty() || (is_request && !self.can_start(access))
+    }
+
+    /// Whether a request may be started: there is room for its answer.
+    fn can_start<T: Send + 'static>(&mut self, access: &mut impl Access<Link<F, T>>) -> bool {
+        if self.local.len() >= self.answer_room || self.starts == 0 {
+            let link = access.machine();
+            self.flush(link);
+            self.answer_room = link.answer_room();
+            self.starts = link.free_inbound();
+            if self.answer_room == 0 || self.starts == 0 {
+                return false;
+            }
+        }
+        self.starts -= 1;
+        true
+    }
+
+    /// Keeps a message until it can be handed over.
+    fn park<T: Send + 'static>(
+        &mut self,
+        access: &mut impl Access<Link<F, T>>,
+        kept: Kept,
+    ) -> Result<(), PeerError> {
+        if kept.is_request() {
+            let parked = self.parked.iter().map(Parked::requests).sum::<usize>();
+            access.machine().check_inbound(kept.meta.id, parked)?;
+            if self.parked.iter().any(|parked| parked.has_request(kept.meta.id)) {
+                return Err(PeerError::RequestIdInUse { id: kept.meta.id });
+            }
+        }
+        self.parked[lane(kept.meta.class)].push(kept);
+        Ok(())
+    }
+
+    /// The next of the messages kept back, if it can be handed over now.
+    fn unpark<T: Send + 'static>(&mut self, access: &mut impl Access<Link<F, T>>) -> Option<Kept> {
+        for lane in 0..2 {
+            while let Some(front) = self.parked[lane].front() {
+                let is_request = front.is_request();
+                if is_request && self.closing {
+                    let kept = self.parked[lane].pop()?;
+                    self.turn_away(kept.meta.id);
+                    continue;
+                }
+                if is_request && !self.can_start(access) {
+                    break;
+                }
+                return self.parked[lane].pop();
+            }
+        }
+        None
+    }
+
+    /// This side is closing, and said so.
+    fn turn_away(&mut self, id: u64) {
+        let failure = Failure::new(Status::SHUTTING_DOWN, "");
+        self.fail(id, &failure).ok();
+        self.failures.pop();
+    }
+
+    /// A fragment came. `Some`: a message is whole that the application has to be told of.
+    fn assemble<T: Send + 'static>(
+        &mut self,
+        access: &mut impl Access<Link<F, T>>,
+        now: Instant,
+        fragment: &Meta,
+        piece: &[u8],
+        bytes: usize,
+    ) -> Result<Option<Kept>, PeerError> {
+        let lane = lane(fragment.class);
+        let mut assembly = match self.assemblies[lane].take() {
+            Some(assembly) => assembly,
+            None => {
+                let mut assembly = Assembly::begin(&self.framing, fragment, piece, now)?;
+                if matches!(assembly.meta.kind, Kind::Reply | Kind::ErrorReply) {
+                    assembly.unwanted = !access.machine().is_in_flight(assembly.meta.id);
+                }
+                assembly
+            }
+        };
+        assembly.check_id(fragment.id)?;
+        // What is missing is granted by what came: the link has to know of both.
+        let cost = assembly.cost(piece.len());
+        self.charge(access, fragment.class, cost, bytes)?;
+        let meta = assembly.meta;
+        let limit = self.longest_frame();
+        let frame = match assembly.add(&mut self.framing, limit, piece)? {
+            Assembled::More => {
+                self.assemblies[lane] = Some(assembly);
+                return Ok(None);
+            }
+            Assembled::Discarded => {
+                access.machine().note_late_reply(meta.id)?;
+                return Ok(None);
+            }
+            Assembled::Whole(frame) => frame,
+        };
+        let Step::Frame { meta, extensions, body, .. } = self.framing.next_frame(&frame)? else {
+            return Err(PeerError::Fragment { field: "end of the message", value: frame.len() as u64, limit: 0 });
+        };
+        if matches!(meta.kind, Kind::Reply | Kind::ErrorReply) {
+            let body_bytes = frame.slice(body.clone());
+            let link = access.machine();
+            link.handle_reply(meta.kind, &meta, &frame[extensions], &frame[body], Some(body_bytes))?;
+            return Ok(None);
+        }
+        if meta.kind == Kind::Request {
+            self.guard.request();
+        }
+        Ok(Some(Kept { meta, extensions, body, frame, since: now }))
+    }
+
+    /// The peer no longer wants an answer.
+    fn handle_cancel<T: Send + 'static>(
+        &mut self,
+        access: &mut impl Access<Link<F, T>>,
+        id: u64,
+    ) -> Result<(), PeerError> {
+        self.guard.cancel()?;
+        if self.parked.iter_mut().any(|parked| parked.cancel(id)) {
+            access.machine().counters.cancels += 1;
+            return Ok(());
+        }
+        // Answers kept back may be for the very request.
+        let link = access.machine();
+        self.flush(link);
+        link.cancel_inbound(id);
+        Ok(())
+    }
+
+    /// Bytes of memory the reader holds besides the receive buffer.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        let assemblies = self.assemblies.iter().flatten().map(Assembly::memory).sum::<usize>();
+        let parked = self.parked.iter().map(Parked::cost).sum::<u64>();
+        assemblies + usize::try_from(parked).unwrap_or(usize::MAX)
     }
 
     /// Whether a numbered message is a reply, a request or a plain message.
@@ -358,13 +673,31 @@ impl<F: Framing> Reader<F> {
         Ok(self.framing.end_of_stream(unread)?)
     }
 
-    /// The event lent last was refused.
-    pub(super) fn refuse(&mut self) {
+    /// The event lent last was refused. True: it is kept, and reading goes on.
+    pub(super) fn refuse(&mut self, buf: &mut RecvBuf) -> bool {
         if self.last_was_request {
             self.requests = self.requests.saturating_sub(1);
         } else {
             self.messages = self.messages.saturating_sub(1);
         }
+        if !self.profile.flow_control {
+            buf.unlend();
+            return false;
+        }
+        self.starts = 0;
+        if let Some(kept) = self.aside.take() {
+            self.parked[lane(kept.meta.class)].push_front(kept);
+            return true;
+        }
+        buf.unlend();
+        let Ok(Step::Frame { meta, extensions, body, consumed }) = self.framing.next_frame(buf.unread()) else {
+            return false;
+        };
+        let frame = Bytes::copy_from_slice(&buf.unread()[..consumed]);
+        let since = self.now;
+        self.parked[lane(meta.class)].push_front(Kept { meta, extensions, body, frame, since });
+        buf.lend(consumed);
+        true
     }
 }
 
@@ -379,22 +712,33 @@ fn name(kind: Kind) -> &'static str {
         Kind::Ping => "ping",
         Kind::Pong => "pong",
         Kind::GoAway => "go-away",
+        Kind::Credit => "credit",
+        Kind::Fragment => "fragment",
+        Kind::Abort => "abort",
     }
 }
 
 impl<F: Framing, T: Send + 'static> Link<F, T> {
-    /// A reply came: for a call in flight, or counted as late.
-    fn handle_reply(&mut self, kind: Kind, meta: &Meta, extensions: &[u8], body: &[u8]) {
+    /// A reply came: for a call in flight, or counted as late. `owned` is its body, where that has
+    /// memory of its own.
+    fn handle_reply(
+        &mut self,
+        kind: Kind,
+        meta: &Meta,
+        extensions: &[u8],
+        body: &[u8],
+        owned: Option<Bytes>,
+    ) -> Result<(), PeerError> {
         let completed = self.calls.complete(meta.id, || {
             if kind == Kind::ErrorReply {
                 return Err(CallError::Failed(Failure {
                     status: Status(meta.status),
                     retry_after: meta.retry_after_ms.map(|ms| Duration::from_millis(u64::from(ms))),
-                    body: bytes::Bytes::copy_from_slice(body),
+                    body: owned.unwrap_or_else(|| Bytes::copy_from_slice(body)),
                 }));
             }
             Ok(Reply {
-                body: Body::copy_from(body),
+                body: owned.map_or_else(|| Body::copy_from(body), Body::from),
                 method: meta.method,
                 extensions: (!extensions.is_empty()).then(|| extensions.into()),
             })
@@ -403,29 +747,55 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             Some(token) => {
                 self.counters.calls_replied += 1;
                 self.tokens.push(token);
+                Ok(())
             }
-            None => {
-                self.counters.late_replies += 1;
-                self.event(LinkEvent::LateReply { id: meta.id });
-            }
+            None => self.note_late_reply(meta.id),
         }
+    }
+
+    /// An answer came that nobody waits for.
+    fn note_late_reply(&mut self, id: u64) -> Result<(), PeerError> {
+        self.counters.late_replies += 1;
+        self.conn.late_replies += 1;
+        self.event(LinkEvent::LateReply { id });
+        let (value, limit) = (self.conn.late_replies, self.counters.calls - self.conn.calls_before);
+        if self.profile.flow_control && value > limit {
+            return Err(PeerError::Flood { what: "replies", value, limit });
+        }
+        Ok(())
+    }
+
+    fn is_in_flight(&self, id: u64) -> bool {
+        self.calls.get(id).is_some()
     }
 
     fn handle_go_away(&mut self, status: Status) {
         self.event(LinkEvent::GoAway { status });
-        self.conn.gone_away = true;
+        if !self.conn.gone_away {
+            self.conn.gone_away = true;
+            for (class, begun) in CLASSES.into_iter().zip(self.arena.hold_back()) {
+                if let Some(message) = begun {
+                    self.abort_message(class, message);
+                }
+            }
+        }
         self.wake = true;
     }
 
     /// Bytes of answers the write queue has room for.
-    fn answer_room(&self) -> usize {
+    pub(super) fn answer_room(&self) -> usize {
         if self.phase != Phase::Ready {
             return CHUNK;
         }
-        let limit = self.settings.write_queue;
-        if self.arena.messages() >= limit.messages.saturating_mul(2) {
+        let (limit, owed) = (self.settings.write_queue, self.arena.owed());
+        if owed.messages >= limit.messages.saturating_mul(2) {
             return 0;
         }
-        limit.bytes.saturating_sub(self.arena.bytes())
+        limit.bytes.saturating_sub(owed.bytes)
+    }
+
+    /// What may still come, by class.
+    fn allowances(&self) -> [u64; 2] {
+        [self.inflow[0].allowance(), self.inflow[1].allowance()]
     }
 }

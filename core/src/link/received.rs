@@ -3,6 +3,7 @@
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 
+use super::flow::lane;
 use super::{Link, LinkEvent};
 use crate::body::Body;
 use crate::config::{Overflow, QueueLimit};
@@ -50,14 +51,15 @@ impl From<&Incoming<'_>> for Message {
         Self {
             meta: incoming.meta,
             extensions: (!incoming.extensions.is_empty()).then(|| incoming.extensions.into()),
-            body: Body::copy_from(incoming.body),
+            body: incoming.to_body(),
         }
     }
 }
 
 #[derive(Debug)]
 pub(super) struct ReceiveQueue {
-    messages: VecDeque<Message>,
+    /// With what each costs of the window.
+    messages: VecDeque<(Message, u64)>,
     bytes: usize,
     limit: QueueLimit,
 }
@@ -71,8 +73,8 @@ impl ReceiveQueue {
         self.messages.is_empty()
     }
 
-    pub(super) fn bytes(&self) -> usize {
-        self.bytes
+    pub(super) fn memory(&self) -> usize {
+        self.bytes + self.messages.len() * size_of::<(Message, u64)>()
     }
 
     fn is_full(&self) -> bool {
@@ -83,10 +85,10 @@ impl ReceiveQueue {
         !self.limit.low_mark().is_reached(self.messages.len(), self.bytes)
     }
 
-    fn pop(&mut self) -> Option<Message> {
-        let message = self.messages.pop_front()?;
+    fn pop(&mut self) -> Option<(Message, u64)> {
+        let (message, cost) = self.messages.pop_front()?;
         self.bytes -= message.body.len();
-        Some(message)
+        Some((message, cost))
     }
 }
 
@@ -95,7 +97,8 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// the caller refuses the event and reading pauses.
     #[must_use]
     pub fn enqueue_received(&mut self, incoming: &Incoming<'_>) -> bool {
-        if self.received.is_full() {
+        let bounded_by_window = self.profile.flow_control && self.settings.read_overflow == Overflow::Block;
+        if self.received.is_full() && !bounded_by_window {
             match self.settings.read_overflow {
                 Overflow::Block => {
                     self.conn.paused_for_receive = true;
@@ -106,7 +109,9 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
                     return true;
                 }
                 Overflow::DropOldest => {
-                    self.received.pop();
+                    if let Some((message, cost)) = self.received.pop() {
+                        self.release(message.meta.class, cost);
+                    }
                     self.drop_message();
                 }
                 Overflow::Disconnect => {
@@ -117,7 +122,10 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             }
         }
         self.received.bytes += incoming.body.len();
-        self.received.messages.push_back(incoming.into());
+        self.received.messages.push_back((incoming.into(), incoming.cost));
+        if self.profile.flow_control {
+            self.inflow[lane(incoming.meta.class)].keep(incoming.cost);
+        }
         if let Some(token) = self.receive_line.grant_one() {
             self.tokens.push(token);
         }
@@ -137,13 +145,14 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         ticket: &mut Option<Ticket>,
         token: impl FnOnce() -> T,
     ) -> Option<Message> {
-        let Some(message) = self.received.pop() else {
+        let Some((message, cost)) = self.received.pop() else {
             super::wait(&mut self.receive_line, ticket, token);
             return None;
         };
         if let Some(ticket) = ticket.take() {
             self.leave(super::Line::Receive, ticket);
         }
+        self.release(message.meta.class, cost);
         if self.conn.paused_for_receive && self.received.is_low() {
             self.conn.paused_for_receive = false;
             self.wake = true;

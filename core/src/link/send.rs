@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use super::flow::{CLASSES, lane};
 use super::{Key, Link, LinkEvent, Phase};
 use crate::arena::{Batch, Sent};
 use crate::body::{Body, Payload};
@@ -18,7 +19,7 @@ use crate::time::Instant;
 pub struct CallOptions {
     pub(crate) method: u32,
     pub(crate) timeout: Option<Duration>,
-    pub(crate) class: Class,
+    pub(crate) class: Option<Class>,
     pub(crate) attempt: u8,
     pub(crate) extensions: Vec<u8>,
 }
@@ -36,9 +37,10 @@ impl CallOptions {
         self
     }
 
-    /// Priority class ([`Class::Control`] counts as normal).
+    /// Priority class ([`Class::Control`] counts as normal). By default messages longer than a
+    /// fragment go to bulk where there is flow control, and all others to normal.
     pub fn class(mut self, class: Class) -> Self {
-        self.class = user_class(class);
+        self.class = Some(if class == Class::Control { Class::Normal } else { class });
         self
     }
 
@@ -73,7 +75,7 @@ impl From<u32> for CallOptions {
 pub struct CastOptions {
     pub(crate) method: u32,
     pub(crate) seq: u64,
-    pub(crate) class: Class,
+    pub(crate) class: Option<Class>,
     pub(crate) extensions: Vec<u8>,
 }
 
@@ -90,9 +92,10 @@ impl CastOptions {
         self
     }
 
-    /// Priority class ([`Class::Control`] counts as normal).
+    /// Priority class ([`Class::Control`] counts as normal). By default messages longer than a
+    /// fragment go to bulk where there is flow control, and all others to normal.
     pub fn class(mut self, class: Class) -> Self {
-        self.class = user_class(class);
+        self.class = Some(if class == Class::Control { Class::Normal } else { class });
         self
     }
 
@@ -107,10 +110,6 @@ impl From<u32> for CastOptions {
     fn from(method: u32) -> Self {
         Self::new(method)
     }
-}
-
-fn user_class(class: Class) -> Class {
-    if class == Class::Control { Class::Normal } else { class }
 }
 
 /// A message that is queued, and nothing more is known of it yet.
@@ -174,19 +173,20 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             return Err(CallError::Closed);
         }
         self.check_size(payload.len())?;
-        let reserved = self.call_line.granted() + self.call_line.waiting();
+        let class = self.call_class(options, payload.len());
+        let reserved = self.calls_granted() + self.call_lines[lane(class)].waiting();
         let taken = self.places_held() + if turn { 0 } else { reserved };
         if taken >= self.conn.max_in_flight {
             return Err(CallError::Full(Full::InFlight { in_flight: self.calls.held() as u64 }));
         }
-        if self.write_full {
-            return Err(CallError::Full(self.write_queue_full()));
+        if self.write_full[lane(class)] {
+            return Err(CallError::Full(self.write_queue_full(class)));
         }
         let remaining = deadline.saturating_since(now);
         let id = self.calls.peek_id();
         let meta = Meta {
             kind: Kind::Request,
-            class: options.class,
+            class,
             attempt: options.attempt.max(1),
             id,
             method: options.method,
@@ -201,10 +201,10 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             payload,
             self.profile.external_bodies,
         )?;
-        self.calls.open(id, options.class, deadline, token);
+        self.calls.open(id, class, deadline, token);
         self.counters.calls += 1;
         self.watch(now, remaining, Key::Call(id));
-        self.after_queueing();
+        self.after_queueing_in(class);
         Ok(CallId(id))
     }
 
@@ -223,13 +223,14 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         payload: Payload<'_>,
     ) -> Result<Queued, CastError> {
         let _ = now;
-        if let Err(reason) = self.check_cast(payload.len()) {
+        let class = self.cast_class(options, payload.len());
+        if let Err(reason) = self.check_cast(class, payload.len()) {
             return Err(refused(reason, payload));
         }
         let number = self.next_cast;
         let meta = Meta {
             kind: Kind::Cast,
-            class: options.class,
+            class,
             id: options.seq,
             method: options.method,
             ..Meta::default()
@@ -251,34 +252,54 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             Ok(bytes) => {
                 self.next_cast += 1;
                 self.counters.casts += 1;
-                self.after_queueing();
+                self.after_queueing_in(class);
                 Ok(Queued { number, bytes })
             }
             Err(error) => Err(refused(error.into(), payload)),
         }
     }
 
-    fn check_cast(&mut self, len: usize) -> Result<(), CastRefusal> {
+    /// The class a call goes in.
+    #[must_use]
+    pub fn call_class(&self, options: &CallOptions, len: usize) -> Class {
+        self.class_of(options.class, len)
+    }
+
+    /// The class a cast goes in.
+    #[must_use]
+    pub fn cast_class(&self, options: &CastOptions, len: usize) -> Class {
+        self.class_of(options.class, len)
+    }
+
+    /// The class of a message of that length unless it was chosen. Where the bytes themselves are
+    /// the message, there is one: they keep their order.
+    #[inline]
+    pub(super) fn class_of(&self, chosen: Option<Class>, len: usize) -> Class {
+        let by_length = if len > self.arena.fragment() { Class::Bulk } else { Class::Normal };
+        chosen.filter(|_| self.profile.atomic).unwrap_or(by_length)
+    }
+
+    fn check_cast(&mut self, class: Class, len: usize) -> Result<(), CastRefusal> {
         if self.closing.is_some() || self.phase == Phase::Closed {
             return Err(CastRefusal::Closed);
         }
         self.check_size(len)?;
-        if !self.write_full {
+        if !self.write_full[lane(class)] {
             return Ok(());
         }
         match self.settings.write_overflow {
-            Overflow::Block | Overflow::Reject => Err(CastRefusal::Full(self.write_queue_full())),
+            Overflow::Block | Overflow::Reject => Err(CastRefusal::Full(self.write_queue_full(class))),
             Overflow::DropNewest => {
                 self.counters.casts_dropped += 1;
-                Err(CastRefusal::Full(self.write_queue_full()))
+                Err(CastRefusal::Full(self.write_queue_full(class)))
             }
-            Overflow::DropOldest => match self.arena.drop_oldest_cast() {
+            Overflow::DropOldest => match self.arena.drop_oldest_cast(class) {
                 Some(number) => {
                     self.counters.casts_dropped += 1;
                     self.event(LinkEvent::CastDropped { number });
                     Ok(())
                 }
-                None => Err(CastRefusal::Full(self.write_queue_full())),
+                None => Err(CastRefusal::Full(self.write_queue_full(class))),
             },
             Overflow::Disconnect => {
                 self.conn.abort = Some(Disconnect::WriteStalled {
@@ -286,7 +307,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
                     limit: self.settings.write_stall,
                 });
                 self.wake = true;
-                Err(CastRefusal::Full(self.write_queue_full()))
+                Err(CastRefusal::Full(self.write_queue_full(class)))
             }
         }
     }
@@ -298,30 +319,40 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         Ok(())
     }
 
-    fn write_queue_full(&self) -> Full {
-        Full::WriteQueue { bytes: self.arena.bytes() as u64, messages: self.arena.messages() as u64 }
+    fn write_queue_full(&self, class: Class) -> Full {
+        let load = self.arena.ours(class);
+        Full::WriteQueue { bytes: load.bytes as u64, messages: load.messages as u64 }
     }
 
-    /// Something was queued: mind the high-water mark, and the driver.
+    /// A call or cast was queued: mind the high-water mark, and the driver.
+    #[inline]
+    fn after_queueing_in(&mut self, class: Class) {
+        let load = self.arena.ours(class);
+        if self.settings.write_queue.is_reached(load.messages, load.bytes) {
+            self.write_full[lane(class)] = true;
+        }
+        self.wake_driver();
+    }
+
+    /// An answer was queued.
     #[inline]
     pub(super) fn after_queueing(&mut self) {
-        if self.settings.write_queue.is_reached(self.arena.messages(), self.arena.bytes()) {
-            self.write_full = true;
-        }
         self.wake_driver();
     }
 
     /// A batch was taken: whoever waits for room may come, once, at the low mark.
     pub(super) fn after_taking(&mut self) {
-        let low = self.settings.write_queue.low_mark();
-        if !self.write_full || low.is_reached(self.arena.messages(), self.arena.bytes()) {
-            return;
+        for class in CLASSES {
+            let (low, load) = (self.settings.write_queue.low_mark(), self.arena.ours(class));
+            if !self.write_full[lane(class)] || low.is_reached(load.messages, load.bytes) {
+                continue;
+            }
+            self.write_full[lane(class)] = false;
+            while let Some(token) = self.room_lines[lane(class)].grant_one() {
+                self.tokens.push(token);
+            }
+            self.grant_calls();
         }
-        self.write_full = false;
-        while let Some(token) = self.room_line.grant_one() {
-            self.tokens.push(token);
-        }
-        self.grant_calls();
     }
 
     /// Places that the peer may count as taken. A call that was given up keeps its place until its
@@ -355,14 +386,23 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
     }
 
-    /// The caller no longer wants the answer. The slot is free at once; the peer is told, behind
-    /// the request, if the protocol can say so.
+    /// The caller no longer wants the answer. The slot is free at once. A request that has not
+    /// left does not leave, one of which fragments have left is broken off; otherwise the peer is
+    /// told, behind the request, if the protocol can say so.
     pub fn cancel_call(&mut self, call: CallId) {
         if let Some(class) = self.calls.forget(call.0) {
             self.counters.calls_cancelled += 1;
-            self.send_cancel(call.0, class);
+            if !self.withdraw_call(call.0, class) {
+                self.send_cancel(call.0, class);
+            }
         }
         self.grant_calls();
+    }
+
+    /// Takes a request that has not left, or not wholly, out of the queue. False: it has left.
+    fn withdraw_call(&mut self, id: u64, class: Class) -> bool {
+        let withdrawn = self.arena.withdraw(class, Sent::Call(id));
+        self.after_withdrawing(withdrawn)
     }
 
     pub(super) fn send_cancel(&mut self, id: u64, class: Class) {
@@ -382,11 +422,15 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// A call's deadline passed.
     pub(super) fn expire_call(&mut self, id: u64) {
         let Some((class, _)) = self.calls.get(id) else { return };
-        let outcome = if self.has_left(id, class) { Outcome::MaybeDelivered } else { Outcome::NeverSent };
+        // Nobody handles a request of which the end is missing.
+        let withdrawn = self.withdraw_call(id, class);
+        let outcome = if withdrawn { Outcome::NeverSent } else { Outcome::MaybeDelivered };
         if let Some(token) = self.calls.complete(id, || Err(CallError::DeadlineExceeded { outcome })) {
             self.counters.calls_expired += 1;
             self.tokens.push(token);
-            self.send_cancel(id, class);
+            if !withdrawn {
+                self.send_cancel(id, class);
+            }
         }
     }
 

@@ -171,16 +171,16 @@ fn a_call_that_waits_its_turn_waits_under_its_own_deadline() {
     let _second = call(&mut pair.a, b"2", 2).unwrap();
     assert!(matches!(call(&mut pair.a, b"3", 3), Err(CallError::Full(_))));
     let soon = Instant::ZERO + MS * 10;
-    let expiring = pair.a.link.wait(Instant::ZERO, Line::Call, soon, 3);
-    let patient = pair.a.link.wait(Instant::ZERO, Line::Call, soon + MS * 80, 4);
+    let expiring = pair.a.link.wait(Instant::ZERO, Line::Call(frame::Class::Normal), soon, 3);
+    let patient = pair.a.link.wait(Instant::ZERO, Line::Call(frame::Class::Normal), soon + MS * 80, 4);
     pair.a.link.handle_timeout(soon);
     assert_eq!(pair.a.tokens(), [3]);
-    assert_eq!(pair.a.link.poll_turn(Line::Call, expiring, || 0), Turn::Expired);
+    assert_eq!(pair.a.link.poll_turn(Line::Call(frame::Class::Normal), expiring, || 0), Turn::Expired);
     pair.a.link.cancel_call(first);
     pair.a.output(soon);
     assert_eq!(pair.a.tokens(), [4]);
     assert!(matches!(call(&mut pair.a, b"5", 5), Err(CallError::Full(_))), "nobody jumps the queue");
-    assert_eq!(pair.a.link.poll_turn(Line::Call, patient, || 0), Turn::Granted);
+    assert_eq!(pair.a.link.poll_turn(Line::Call(frame::Class::Normal), patient, || 0), Turn::Granted);
     let options = CallOptions::new(1);
     assert!(pair.a.link.call_until(soon, soon + MS, &options, b"4".into(), 4, true).is_ok());
 }
@@ -240,11 +240,11 @@ fn a_full_write_queue_refuses_and_lets_in_again_at_the_low_mark() {
     let error = cast(&mut pair.a).unwrap_err();
     assert!(matches!(error.reason, CastRefusal::Full(_)) && error.is_retryable());
     assert_eq!(error.into_body(), Some(Body::copy_from(b"x")));
-    let ticket = pair.a.link.wait(Instant::ZERO, Line::Room, Instant::FAR_FUTURE, 9);
+    let ticket = pair.a.link.wait(Instant::ZERO, Line::Room(frame::Class::Normal), Instant::FAR_FUTURE, 9);
     assert!(pair.a.tokens().is_empty());
     let batch = pair.a.link.begin_write(Instant::ZERO).unwrap();
     assert_eq!(pair.a.tokens(), [9], "released when the batch was taken, not when it is written");
-    assert_eq!(pair.a.link.poll_turn(Line::Room, ticket, || 0), Turn::Granted);
+    assert_eq!(pair.a.link.poll_turn(Line::Room(frame::Class::Normal), ticket, || 0), Turn::Granted);
     assert!(cast(&mut pair.a).is_ok());
     drop(batch);
 }

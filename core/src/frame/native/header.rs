@@ -1,5 +1,6 @@
 //! The bytes before a frame's body.
 
+use super::credit::Credit;
 use crate::error::{EncodeError, FrameError};
 use crate::frame::{Class, Kind, Meta};
 
@@ -13,6 +14,10 @@ const CLASS_BITS: u8 = 0b11;
 const NO_TIME: u32 = u32::MAX;
 /// Longest body of a hello.
 const MAX_HELLO: u64 = 1024;
+/// Longest text of a go-away.
+const MAX_GO_AWAY: u64 = 1024;
+/// Most bytes of a message that one fragment carries.
+pub(super) const MAX_FRAGMENT: u64 = 64 * 1024;
 
 /// The kinds, as numbers on the wire.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -27,11 +32,13 @@ pub(super) enum Code {
     Ping = 7,
     Pong = 8,
     GoAway = 9,
+    Credit = 12,
+    Fragment = 13,
+    Abort = 14,
 }
 
-/// The largest number in use; 10 to 14 are kept for acknowledgement, resume, credit, fragments
-/// and their end.
-const LAST_CODE: u8 = 9;
+/// The largest number in use; 10 and 11 are kept for acknowledgement and resume.
+const LAST_CODE: u8 = 14;
 
 impl Code {
     #[inline]
@@ -46,6 +53,9 @@ impl Code {
             7 => Self::Ping,
             8 => Self::Pong,
             9 => Self::GoAway,
+            12 => Self::Credit,
+            13 => Self::Fragment,
+            14 => Self::Abort,
             value => return Err(bad_field("kind", value, LAST_CODE)),
         })
     }
@@ -62,6 +72,9 @@ impl Code {
             Kind::Ping => Self::Ping,
             Kind::Pong => Self::Pong,
             Kind::GoAway => Self::GoAway,
+            Kind::Credit => Self::Credit,
+            Kind::Fragment => Self::Fragment,
+            Kind::Abort => Self::Abort,
             Kind::Numbered => return Err(EncodeError::Unsupported { what: "a numbered message" }),
         })
     }
@@ -78,6 +91,9 @@ impl Code {
             Self::Ping => Kind::Ping,
             Self::Pong => Kind::Pong,
             Self::GoAway => Kind::GoAway,
+            Self::Credit => Kind::Credit,
+            Self::Fragment => Kind::Fragment,
+            Self::Abort => Kind::Abort,
         }
     }
 
@@ -85,9 +101,9 @@ impl Code {
     #[inline]
     pub(super) fn fixed_len(self) -> usize {
         match self {
-            Self::Hello => 0,
+            Self::Hello | Self::Credit => 0,
             Self::Request | Self::ErrorReply => 16,
-            Self::Reply | Self::Cancel | Self::Ping | Self::Pong => 8,
+            Self::Reply | Self::Cancel | Self::Ping | Self::Pong | Self::Fragment | Self::Abort => 8,
             Self::Cast => 4,
             Self::GoAway => 12,
         }
@@ -98,16 +114,36 @@ impl Code {
     #[inline]
     pub(super) fn max_body(self, max_message: usize) -> u64 {
         match self {
-            Self::Cancel | Self::Ping | Self::Pong => 0,
+            Self::Cancel | Self::Ping | Self::Pong | Self::Abort => 0,
             Self::Hello => MAX_HELLO,
+            Self::GoAway => MAX_GO_AWAY,
+            Self::Credit => Credit::LEN as u64,
+            Self::Fragment => MAX_FRAGMENT,
             _ => max_message as u64,
+        }
+    }
+
+    /// The shortest body of this kind.
+    #[inline]
+    pub(super) fn min_body(self) -> usize {
+        match self {
+            Self::Credit => Credit::LEN,
+            // An empty one would be work for nothing.
+            Self::Fragment => 1,
+            _ => 0,
         }
     }
 
     /// Whether extensions may follow the fixed fields. Not where nobody would look at them.
     #[inline]
     pub(super) fn takes_extensions(self) -> bool {
-        !matches!(self, Self::Hello | Self::Cancel | Self::Ping | Self::Pong)
+        matches!(self, Self::Request | Self::Reply | Self::ErrorReply | Self::Cast | Self::GoAway)
+    }
+
+    /// Whether it belongs to a user's message, which is never in the control class.
+    #[inline]
+    fn is_part(self) -> bool {
+        matches!(self, Self::Fragment | Self::Abort)
     }
 }
 
@@ -128,6 +164,7 @@ pub(super) fn check_flags(code: Code, flags: u8) -> Result<(Class, bool), FrameE
         return Err(bad_field("flags", flags, allowed));
     }
     match Class::from_index(flags & CLASS_BITS) {
+        Some(Class::Control) if code.is_part() => Err(bad_field("class", 0_u8, 2)),
         Some(class) => Ok((class, flags & FLAG_EXTENSIONS != 0)),
         None => Err(bad_field("class", flags & CLASS_BITS, 2)),
     }
@@ -159,13 +196,15 @@ fn bad_field<T: Into<u64>>(field: &'static str, value: T, limit: u8) -> FrameErr
 pub(super) fn read_fixed(code: Code, class: Class, attempt: u8, frame: &[u8]) -> Result<Meta, FrameError> {
     let (mut id, mut method, mut status, mut remaining, mut retry) = (0, 0, 0, NO_TIME, NO_TIME);
     match code {
-        Code::Hello => {}
+        Code::Hello | Code::Credit => {}
         Code::Request => {
             id = get_u64(frame, 8);
             method = get_u32(frame, 16);
             remaining = get_u32(frame, 20);
         }
-        Code::Reply | Code::Cancel | Code::Ping | Code::Pong => id = get_u64(frame, 8),
+        Code::Reply | Code::Cancel | Code::Ping | Code::Pong | Code::Fragment | Code::Abort => {
+            id = get_u64(frame, 8);
+        }
         Code::ErrorReply => {
             id = get_u64(frame, 8);
             status = get_u16(frame, 16);
@@ -191,6 +230,13 @@ pub(super) fn read_fixed(code: Code, class: Class, attempt: u8, frame: &[u8]) ->
         status,
         retry_after_ms: (retry != NO_TIME).then_some(retry),
     })
+}
+
+/// Changes the class of the frame that begins here.
+pub(super) fn set_class(frame: &mut [u8], class: Class) {
+    if let Some(flags) = frame.get_mut(1) {
+        *flags = (*flags & !CLASS_BITS) | class.index() as u8;
+    }
 }
 
 /// A time for the wire: none, or as much as fits.

@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use super::credit::MIN_WINDOW;
 use super::header::{get_u16, get_u32, get_u64};
 use crate::error::{FrameError, PeerError};
 
@@ -11,7 +12,26 @@ pub const VERSION: u8 = 1;
 
 const MAGIC: [u8; 4] = *b"BWLN";
 /// Bytes of a hello that every version has.
-const LEN: usize = 40;
+const LEN: usize = 56;
+
+/// How much of one class a side takes before it is asked for more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Window {
+    /// The most it keeps, bytes: what a sender fits its frames to. At least
+    /// [`MIN_WINDOW`](super::MIN_WINDOW).
+    pub size: u32,
+    /// What it takes for a start, bytes: less than `size` if messages of an earlier connection
+    /// are still kept.
+    pub credit: u32,
+}
+
+impl Window {
+    /// A window that is wholly open.
+    #[must_use]
+    pub const fn open(size: u32) -> Self {
+        Self { size, credit: size }
+    }
+}
 
 /// What one side says of itself at the beginning of a connection.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -34,6 +54,10 @@ pub struct Hello {
     pub features: u64,
     /// Features it cannot do without; the other side has to offer them too.
     pub required: u64,
+    /// What it takes in the normal class.
+    pub normal: Window,
+    /// What it takes in the bulk class.
+    pub bulk: Window,
 }
 
 /// What both sides agreed on, and what the other one takes.
@@ -48,6 +72,10 @@ pub struct Agreed {
     pub max_message: u32,
     /// Requests the peer takes at once.
     pub max_in_flight: u32,
+    /// What the peer takes in the normal class.
+    pub normal: Window,
+    /// What the peer takes in the bulk class.
+    pub bulk: Window,
 }
 
 impl Hello {
@@ -63,6 +91,8 @@ impl Hello {
             dead_after: Duration::from_secs(30),
             features: 0,
             required: 0,
+            normal: Window::open(4 << 20),
+            bulk: Window::open(4 << 20),
         }
     }
 
@@ -76,6 +106,10 @@ impl Hello {
         out.extend_from_slice(&millis(self.dead_after).to_be_bytes());
         out.extend_from_slice(&self.features.to_be_bytes());
         out.extend_from_slice(&self.required.to_be_bytes());
+        for window in [self.normal, self.bulk] {
+            out.extend_from_slice(&window.size.to_be_bytes());
+            out.extend_from_slice(&window.credit.to_be_bytes());
+        }
     }
 
     /// Reads a hello's body. What a later version added behind it is skipped.
@@ -101,6 +135,8 @@ impl Hello {
             dead_after: Duration::from_millis(u64::from(get_u32(body, 20))),
             features: get_u64(body, 24),
             required: get_u64(body, 32),
+            normal: Window { size: get_u32(body, 40), credit: get_u32(body, 44) },
+            bulk: Window { size: get_u32(body, 48), credit: get_u32(body, 52) },
         })
     }
 
@@ -133,6 +169,8 @@ impl Hello {
             features: self.features & theirs.features,
             max_message: theirs.max_message,
             max_in_flight: theirs.max_in_flight,
+            normal: theirs.normal,
+            bulk: theirs.bulk,
         })
     }
 
@@ -158,6 +196,14 @@ impl Hello {
         let unoffered = self.required & !self.features;
         if unoffered != 0 {
             return Err(field("required", unoffered, self.features));
+        }
+        for window in [self.normal, self.bulk] {
+            if window.size < MIN_WINDOW {
+                return Err(field("window", window.size.into(), MIN_WINDOW.into()));
+            }
+            if window.credit > window.size {
+                return Err(field("credit", window.credit.into(), window.size.into()));
+            }
         }
         Ok(())
     }

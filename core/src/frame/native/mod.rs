@@ -2,21 +2,26 @@
 
 use alloc::vec::Vec;
 
-use super::{Calls, DEFAULT_MAX_MESSAGE, Framing, Meta, Profile, Step};
+use super::{Calls, Class, DEFAULT_MAX_MESSAGE, Framing, Meta, Profile, Step};
 use crate::error::{ConfigError, EncodeError, FrameError};
 
+mod credit;
 mod extensions;
 mod header;
 mod hello;
 
+pub use credit::{Credit, MESSAGE_COST, MIN_WINDOW};
 pub use extensions::{Extension, Extensions, TRACE_CONTEXT, parse_extensions};
-pub use hello::{Agreed, Hello, VERSION};
+pub use hello::{Agreed, Hello, VERSION, Window};
 
 use header::{BASE, Code, FLAG_EXTENSIONS};
 
 /// The largest limit that a message may be given: what a length field can say, less the rest of a
 /// frame.
 const LARGEST_MESSAGE: usize = u32::MAX as usize - 2 * extensions::MAX;
+
+/// Most bytes of a message that one fragment carries.
+pub const MAX_FRAGMENT: usize = header::MAX_FRAGMENT as usize;
 
 /// Bowline's own framing.
 ///
@@ -70,6 +75,7 @@ impl Framing for Native {
             error_reply: true,
             cancel: true,
             go_away: true,
+            flow_control: true,
             atomic: true,
             external_bodies: true,
         }
@@ -110,7 +116,7 @@ impl Framing for Native {
         let (least, most) = if extended {
             (extensions::TOTAL + extensions::HEAD, extensions::TOTAL + extensions::MAX)
         } else {
-            (0, 0)
+            (code.min_body(), 0)
         };
         let (least, most) = ((fixed + least) as u64, (fixed + most) as u64 + max_body);
         if length < least {
@@ -152,14 +158,14 @@ impl Framing for Native {
         // One array of fixed length for each kind: the vector grows once, nothing is copied by a
         // loop.
         match code {
-            Code::Hello => out.extend_from_slice(&base),
+            Code::Hello | Code::Credit => out.extend_from_slice(&base),
             Code::Request => {
                 let mut header = header_of::<24>(base, meta.id);
                 header[16..20].copy_from_slice(&meta.method.to_be_bytes());
                 header[20..].copy_from_slice(&header::put_time(meta.remaining_ms));
                 out.extend_from_slice(&header);
             }
-            Code::Reply | Code::Cancel | Code::Ping | Code::Pong => {
+            Code::Reply | Code::Cancel | Code::Ping | Code::Pong | Code::Fragment | Code::Abort => {
                 out.extend_from_slice(&header_of::<16>(base, meta.id));
             }
             Code::ErrorReply => {
@@ -214,6 +220,17 @@ impl Framing for Native {
         {
             field.copy_from_slice(&header::put_time(Some(remaining_ms)));
         }
+    }
+
+    fn peek(&self, start: &[u8]) -> Option<Meta> {
+        let code = Code::from_byte(*start.first()?).ok()?;
+        let frame = start.get(..BASE + code.fixed_len())?;
+        let (class, _) = header::check_flags(code, frame[1]).ok()?;
+        header::read_fixed(code, class, frame[2], frame).ok()
+    }
+
+    fn set_class(&self, frame: &mut [u8], class: Class) {
+        header::set_class(frame, class);
     }
 }
 

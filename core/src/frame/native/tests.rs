@@ -52,7 +52,7 @@ fn every_kind_comes_back_as_it_went() {
             }
         }
     }
-    for kind in [Kind::Cancel, Kind::Ping, Kind::Pong] {
+    for kind in [Kind::Cancel, Kind::Ping, Kind::Pong, Kind::Abort] {
         let out = encode(&Meta::new(kind, 5), &[], b"");
         assert_eq!(out.len(), 16);
         assert!(matches!(open().next_frame(&out), Ok(Step::Frame { meta, .. }) if meta.id == 5));
@@ -62,8 +62,8 @@ fn every_kind_comes_back_as_it_went() {
 #[test]
 fn bad_bytes_are_named_as_early_as_they_can_be() {
     let bad = |bytes: &[u8]| open().next_frame(bytes).unwrap_err();
-    assert_eq!(bad(&[0]), FrameError::BadField { field: "kind", value: 0, limit: 9 });
-    assert_eq!(bad(b"G"), FrameError::BadField { field: "kind", value: 71, limit: 9 });
+    assert_eq!(bad(&[0]), FrameError::BadField { field: "kind", value: 0, limit: 14 });
+    assert_eq!(bad(b"G"), FrameError::BadField { field: "kind", value: 71, limit: 14 });
     assert_eq!(bad(&[5, 3]), FrameError::BadField { field: "class", value: 3, limit: 2 });
     assert_eq!(bad(&[5, 8]), FrameError::BadField { field: "flags", value: 8, limit: 7 });
     assert_eq!(
@@ -161,7 +161,7 @@ fn a_hello_fits_whatever_the_limit_on_messages() {
     let mark = native.begin(&mut out, &Meta::new(Kind::Hello, 0), &[]).unwrap();
     Hello::new().encode(&mut out);
     native.finish(&mut out, mark, 0).unwrap();
-    assert_eq!(out.len(), 48);
+    assert_eq!(out.len(), 64);
     assert!(matches!(native.next_frame(&out), Ok(Step::Frame { .. })));
     // A clone reads another connection.
     assert!(matches!(native.clone().next_frame(&[5]), Err(FrameError::BadMagic { .. })));
@@ -176,7 +176,7 @@ fn before_a_hello_nothing_else_is_taken_and_nothing_long() {
     }
     let expected = u64::from(u32::from_be_bytes(*b"BWLN"));
     assert_eq!(
-        Native::new().next_frame(&[1, 0, 0, 0, 0, 0, 0, 40, b'B', b'X']),
+        Native::new().next_frame(&[1, 0, 0, 0, 0, 0, 0, 56, b'B', b'X']),
         Err(FrameError::BadMagic { found: 0x4258_0000, expected })
     );
     let long = [1, 0, 0, 0, 0, 0, 4, 1];
@@ -236,7 +236,7 @@ fn hellos_agree_or_say_why_not() {
     Hello { heartbeat: Duration::from_millis(5), ..ours }.encode(&mut bytes);
     bytes.extend_from_slice(b"from the future");
     assert_eq!(Hello::decode(&bytes).unwrap().heartbeat, Duration::from_millis(5));
-    assert!(matches!(Hello::decode(&bytes[..39]), Err(FrameError::TooShort { value: 39, .. })));
+    assert!(matches!(Hello::decode(&bytes[..55]), Err(FrameError::TooShort { value: 55, .. })));
     assert!(matches!(Hello::decode(b"HTTP/1.1"), Err(FrameError::BadMagic { .. })));
 }
 

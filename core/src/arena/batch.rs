@@ -1,0 +1,86 @@
+//! What is lent to whoever writes the socket.
+
+use alloc::collections::VecDeque;
+
+use super::chunk::{Chunk, Cursor, Sent};
+use crate::body::Payload;
+use crate::frame::{Class, Meta};
+
+/// A run of whole frames on loan to whoever writes the socket.
+///
+/// Write [`slices`](Self::slices), say how far it got with [`wrote`](Self::wrote), and give it
+/// back to `end_write` of the machine it came from: wholly written or, if somebody else shall go
+/// on, not. On a dead connection it goes to `handle_disconnected` instead.
+#[derive(Debug)]
+pub struct Batch {
+    pub(super) chunk: Chunk,
+    pub(super) class: Class,
+    /// Which connection it was lent for.
+    pub(super) generation: u64,
+    pub(super) written: usize,
+    cursor: Cursor,
+    /// Messages whose last fragments are in it, whole, in order: until those are written, the
+    /// messages have not left.
+    pub(super) finished: VecDeque<Chunk>,
+}
+
+impl Batch {
+    /// A batch of bytes that are no machine's messages, for machines with a queue of their own.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Self {
+        let mut chunk = Chunk::default();
+        let raw = crate::frame::raw::Raw::default();
+        let encoded = chunk.push(&raw, Sent::Control, &Meta::default(), &[], Payload::Borrowed(bytes), false);
+        debug_assert!(encoded.is_ok());
+        Self::new(chunk, Class::Normal, 0)
+    }
+
+    pub(super) fn new(chunk: Chunk, class: Class, generation: u64) -> Self {
+        let finished = VecDeque::new();
+        Self { chunk, class, generation, written: 0, cursor: Cursor::default(), finished }
+    }
+
+    /// Length in bytes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.chunk.len()
+    }
+
+    /// Whether it has no bytes at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.chunk.is_empty()
+    }
+
+    /// How many bytes were written so far.
+    #[must_use]
+    pub fn written(&self) -> usize {
+        self.written
+    }
+
+    /// Whether every byte was written.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.written == self.chunk.len()
+    }
+
+    /// How many cancels are in it.
+    pub(crate) fn cancels(&self) -> usize {
+        self.chunk.marks().iter().filter(|mark| matches!(mark.sent, Sent::Cancel(_))).count()
+    }
+
+    /// Fills `out` with what is to be written next, in order; returns how many slices those are
+    /// (not necessarily all: large bodies stand apart from the small messages between them).
+    pub fn slices<'a>(&'a self, out: &mut [&'a [u8]]) -> usize {
+        self.chunk.slices(&self.cursor, out)
+    }
+
+    /// The socket took the next `n` bytes.
+    ///
+    /// # Panics
+    /// If that is more than there are.
+    pub fn wrote(&mut self, n: usize) {
+        self.chunk.advance(&mut self.cursor, n);
+        self.written += n;
+    }
+}

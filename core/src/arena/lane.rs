@@ -1,0 +1,527 @@
+//! One priority class of the write queue: what waits in it, and how much of it may go.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+use super::chunk::{CHUNK, Chunk, External, Load, Sent};
+use crate::frame::native::MESSAGE_COST;
+use crate::frame::{Class, Framing, Kind, Meta};
+
+/// Shorter pieces of a body are copied into the batch: cheaper than a slice of their own.
+const COPY_BELOW: usize = 2 * 1024;
+
+/// How much of a class may go out on this connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Outflow {
+    /// What the peer grants in all, and what was taken of it.
+    limit: u64,
+    used: u64,
+    /// Bytes lent in all, and how many of them the peer says it has read.
+    sent: u64,
+    seen: u64,
+    /// Most bytes that may be lent and not seen.
+    ahead: u64,
+    /// Nothing that takes credit goes out any more on this connection.
+    stopped: bool,
+}
+
+impl Outflow {
+    /// For framings without flow control.
+    pub(super) const UNLIMITED: Self =
+        Self { limit: u64::MAX, used: 0, sent: 0, seen: 0, ahead: u64::MAX, stopped: false };
+
+    pub(super) fn granted(limit: u64, ahead: u64) -> Self {
+        Self { limit, ahead, ..Self::UNLIMITED }
+    }
+
+    fn credit(&self) -> u64 {
+        if self.stopped { 0 } else { self.limit.saturating_sub(self.used) }
+    }
+
+    /// Whether the peer has seen enough of what was lent before.
+    fn is_open(&self) -> bool {
+        self.sent - self.seen < self.ahead
+    }
+
+    fn spend(&mut self, cost: u64, bytes: usize) {
+        self.used += cost;
+        self.sent += bytes as u64;
+    }
+
+    /// The peer grants more, or has seen more. False: it takes something back, or has seen what
+    /// was never sent.
+    pub(super) fn update(&mut self, limit: u64, seen: u64) -> bool {
+        let sound = limit >= self.limit && seen >= self.seen && seen <= self.sent;
+        if sound {
+            (self.limit, self.seen) = (limit, seen);
+        }
+        sound
+    }
+
+}
+
+/// A long message whose fragments go out one by one.
+#[derive(Debug)]
+struct Partial {
+    /// The message's frame, whole.
+    frame: Chunk,
+    sent: Sent,
+    /// Its number on the wire.
+    message: u64,
+    /// How much of the frame was lent.
+    at: usize,
+}
+
+impl Partial {
+    fn new(frame: Chunk, message: u64) -> Self {
+        let sent = frame.marks().first().map_or(Sent::Control, |mark| mark.sent);
+        Self { frame, sent, message, at: 0 }
+    }
+
+    fn rest(&self) -> usize {
+        self.frame.len() - self.at
+    }
+
+    /// Credit that its next `n` bytes take.
+    fn cost(&self, n: usize) -> u64 {
+        match (self.sent.takes_credit(), self.at) {
+            (false, _) => 0,
+            (true, 0) => n as u64 + MESSAGE_COST,
+            (true, _) => n as u64,
+        }
+    }
+
+    /// Appends the next `n` bytes as a fragment; its length on the wire.
+    fn cut<F: Framing>(&mut self, framing: &F, class: Class, n: usize, out: &mut Chunk) -> usize {
+        let before = out.own_len();
+        let meta = Meta { class, ..Meta::new(Kind::Fragment, self.message) };
+        let Ok(mark) = framing.begin(&mut out.bytes, &meta, &[]) else { return 0 };
+        let own = &self.frame.bytes;
+        let (start, end) = (self.at, self.at + n);
+        if start < own.len() {
+            out.bytes.extend_from_slice(&own[start..end.min(own.len())]);
+        }
+        let mut outside = None;
+        if end > own.len()
+            && let Some(External { body, .. }) = self.frame.externals.first()
+        {
+            let piece = start.saturating_sub(own.len())..end - own.len();
+            if piece.len() < COPY_BELOW {
+                out.bytes.extend_from_slice(&body[piece]);
+            } else {
+                outside = Some(body.slice(piece));
+            }
+        }
+        let outside_len = outside.as_ref().map_or(0, |body| body.len());
+        let finished = framing.finish(&mut out.bytes, mark, outside_len);
+        debug_assert!(finished.is_ok(), "a fragment can always be written: {finished:?}");
+        let added = out.own_len() - before + outside_len;
+        if let Some(body) = outside {
+            out.externals.push(External { at: out.own_len(), body });
+        }
+        self.at = end;
+        out.mark(added, if self.rest() == 0 { self.sent } else { Sent::Part });
+        added
+    }
+}
+
+/// What is gathered for a batch.
+#[derive(Debug, Default)]
+pub(super) struct Gathered {
+    pub(super) chunk: Chunk,
+    pub(super) finished: VecDeque<Chunk>,
+}
+
+/// Where a message was when it was withdrawn.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Withdrawn {
+    /// It waited: no byte of it left.
+    Waiting,
+    /// Some of its fragments left: the peer has to be told that no more come.
+    UnderWay {
+        class: Class,
+        message: u64,
+    },
+    /// It is not here.
+    Gone,
+}
+
+#[derive(Debug)]
+pub(super) struct Lane {
+    class: Class,
+    /// What waits, oldest first. A large message has a chunk of its own.
+    queue: VecDeque<Chunk>,
+    /// Calls and casts, older than the queue, that answers have overtaken: they wait for credit.
+    held: VecDeque<Chunk>,
+    under_way: Option<Partial>,
+    ours: Load,
+    owed: Load,
+    pub(super) flow: Outflow,
+}
+
+impl Lane {
+    pub(super) fn new(class: Class) -> Self {
+        Self {
+            class,
+            queue: VecDeque::new(),
+            held: VecDeque::new(),
+            under_way: None,
+            ours: Load::default(),
+            owed: Load::default(),
+            flow: Outflow::UNLIMITED,
+        }
+    }
+
+    /// Calls and casts that wait.
+    pub(super) fn ours(&self) -> Load {
+        self.ours
+    }
+
+    /// Answers and cancels that wait.
+    pub(super) fn owed(&self) -> Load {
+        self.owed
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.ours.messages == 0 && self.owed.messages == 0
+    }
+
+    pub(super) fn memory(&self) -> usize {
+        let under_way = self.under_way.iter().map(|partial| &partial.frame);
+        self.held.iter().chain(&self.queue).chain(under_way).map(Chunk::capacity).sum()
+    }
+
+    /// The chunk that takes a further frame of about that many copied bytes.
+    #[inline]
+    pub(super) fn tail(&mut self, bytes: usize, most: usize, spare: &mut Vec<Chunk>) -> &mut Chunk {
+        if !self.queue.back().is_some_and(|chunk| chunk.has_room(bytes, most)) {
+            self.queue.push_back(spare.pop().unwrap_or_default());
+        }
+        // There is one: it was pushed above if there was none.
+        let last = self.queue.len() - 1;
+        let chunk = &mut self.queue[last];
+        chunk.reserve(bytes);
+        chunk
+    }
+
+    #[inline]
+    pub(super) fn note_pushed(&mut self, sent: Sent, bytes: usize) {
+        let load = Load { messages: usize::from(bytes > 0), bytes };
+        if sent.takes_credit() {
+            self.ours.add(load);
+        } else {
+            self.owed.add(load);
+        }
+    }
+
+    /// Appends a chunk as it is.
+    pub(super) fn push_chunk(&mut self, chunk: Chunk) {
+        self.ours.add(chunk.ours());
+        self.owed.add(chunk.owed());
+        self.queue.push_back(chunk);
+    }
+
+    /// Appends the frames of `local`, in the last chunk if there is room.
+    pub(super) fn append(&mut self, local: &mut Chunk, spare: &mut Vec<Chunk>) {
+        self.ours.add(local.ours());
+        self.owed.add(local.owed());
+        match self.queue.back_mut() {
+            Some(last) if last.has_room(local.len(), CHUNK) => {
+                last.reserve(local.len());
+                last.append(local);
+            }
+            _ => {
+                let fresh = spare.pop().unwrap_or_default();
+                self.queue.push_back(core::mem::replace(local, fresh));
+            }
+        }
+    }
+
+    /// Takes up to about `budget` bytes that may go now, in order.
+    pub(super) fn take<F: Framing>(
+        &mut self,
+        framing: &F,
+        budget: usize,
+        fragment: usize,
+        next_message: &mut u64,
+        spare: &mut Vec<Chunk>,
+    ) -> Option<Gathered> {
+        if !self.flow.is_open() {
+            return None;
+        }
+        if self.under_way.is_none() && self.held.is_empty() {
+            let front = self.queue.front().filter(|chunk| !chunk.is_empty())?;
+            let (cost, len) = (front.cost(), front.len());
+            if !front.large && len <= budget.max(CHUNK) && self.flow.credit() >= cost {
+                let chunk = self.queue.pop_front()?;
+                self.flow.spend(cost, len);
+                self.ours.sub(chunk.ours());
+                self.owed.sub(chunk.owed());
+                return Some(Gathered { chunk, finished: VecDeque::new() });
+            }
+        }
+        let mut out = Gathered { chunk: spare.pop().unwrap_or_default(), finished: VecDeque::new() };
+        while out.chunk.len() < budget && self.flow.is_open() {
+            let progress = if self.under_way.is_some() {
+                self.take_fragment(framing, fragment, &mut out)
+            } else {
+                self.take_held(next_message, fragment, &mut out.chunk)
+                    || self.take_queued(next_message, fragment, &mut out.chunk)
+            };
+            if !progress {
+                break;
+            }
+        }
+        if out.chunk.is_empty() {
+            spare.push(out.chunk);
+            return None;
+        }
+        Some(out)
+    }
+
+    /// The next fragment of the message under way.
+    fn take_fragment<F: Framing>(&mut self, framing: &F, fragment: usize, out: &mut Gathered) -> bool {
+        let Some(partial) = &mut self.under_way else { return false };
+        let n = partial.rest().min(fragment);
+        let cost = partial.cost(n);
+        if self.flow.credit() < cost {
+            return false;
+        }
+        let bytes = partial.cut(framing, self.class, n, &mut out.chunk);
+        self.flow.spend(cost, bytes);
+        let done = partial.rest() == 0;
+        let load = Load { messages: usize::from(done), bytes: n };
+        if partial.sent.takes_credit() {
+            self.ours.sub(load);
+        } else {
+            self.owed.sub(load);
+        }
+        if done && let Some(partial) = self.under_way.take() {
+            out.finished.push_back(partial.frame);
+        }
+        true
+    }
+
+    fn start(&mut self, frame: Chunk, next_message: &mut u64) {
+        self.under_way = Some(Partial::new(frame, *next_message));
+        *next_message += 1;
+    }
+
+    /// Credit that a large message needs before it begins: enough for its first fragment.
+    fn can_start(&self, frame: &Chunk, fragment: usize) -> bool {
+        frame.ours().messages == 0
+            || self.flow.credit() >= frame.len().min(fragment) as u64 + MESSAGE_COST
+    }
+
+    /// What waits for credit, as far as there is some.
+    fn take_held(&mut self, next_message: &mut u64, fragment: usize, out: &mut Chunk) -> bool {
+        let Some(mut chunk) = self.held.pop_front() else { return false };
+        if chunk.large {
+            if self.can_start(&chunk, fragment) {
+                self.start(chunk, next_message);
+                return true;
+            }
+            self.held.push_front(chunk);
+            return false;
+        }
+        let before = out.len();
+        let rest = self.sift(&mut chunk, false, out);
+        if !rest.is_empty() {
+            self.held.push_front(rest);
+        }
+        out.len() > before
+    }
+
+    /// The next chunk of the queue: what has no credit is put aside, what needs none goes.
+    fn take_queued(&mut self, next_message: &mut u64, fragment: usize, out: &mut Chunk) -> bool {
+        let Some(mut chunk) = self.queue.pop_front() else { return false };
+        if chunk.is_empty() {
+            self.queue.push_front(chunk);
+            return false;
+        }
+        if chunk.large {
+            let waits = chunk.ours().messages > 0 && !self.held.is_empty();
+            if !waits && self.can_start(&chunk, fragment) {
+                self.start(chunk, next_message);
+            } else {
+                self.held.push_back(chunk);
+            }
+            return true;
+        }
+        if !out.is_empty() && out.len() + chunk.len() > CHUNK {
+            // Next time.
+            self.queue.push_front(chunk);
+            return false;
+        }
+        let mut aside = self.sift(&mut chunk, !self.held.is_empty(), out);
+        match self.held.back_mut() {
+            _ if aside.is_empty() => {}
+            Some(last) if last.has_room(aside.len(), CHUNK) => last.append(&mut aside),
+            _ => self.held.push_back(aside),
+        }
+        true
+    }
+
+    /// Moves the frames of `chunk` that may go to `out`; returns those that have to wait. Once one
+    /// waits (`waits`: an older one does), all behind it do that take credit.
+    fn sift(&mut self, chunk: &mut Chunk, mut waits: bool, out: &mut Chunk) -> Chunk {
+        let mut rest = Chunk::default();
+        let flow = &mut self.flow;
+        chunk.for_each_frame(|frame| {
+            let len = frame.end - frame.start;
+            let cost = if frame.sent.takes_credit() { len as u64 + MESSAGE_COST } else { 0 };
+            waits = waits || cost > flow.credit();
+            if waits && cost > 0 {
+                rest.push_frame(&frame);
+            } else {
+                flow.spend(cost, len);
+                out.push_frame(&frame);
+            }
+        });
+        self.ours.sub(chunk.ours());
+        self.ours.add(rest.ours());
+        self.owed.sub(chunk.owed());
+        rest
+    }
+
+    /// What was lent and has not left comes back, in front of everything, with what waits to be
+    /// gone on with. The next connection begins without fragments.
+    pub(super) fn restore(&mut self, unsent: Vec<Chunk>) {
+        let mut all: VecDeque<Chunk> = unsent.into();
+        all.extend(self.under_way.take().map(|partial| partial.frame));
+        all.append(&mut self.held);
+        all.append(&mut self.queue);
+        self.queue = all;
+        self.recount();
+        self.flow = Outflow::UNLIMITED;
+    }
+
+    /// Nothing that takes credit goes out any more on this connection. The number of the message
+    /// that was begun and goes back.
+    pub(super) fn hold_back(&mut self) -> Option<u64> {
+        self.flow.stopped = true;
+        let partial = self.under_way.take_if(|partial| partial.sent.takes_credit())?;
+        let begun = (partial.at > 0).then_some(partial.message);
+        self.held.push_front(partial.frame);
+        self.recount();
+        begun
+    }
+
+    fn recount(&mut self) {
+        (self.ours, self.owed) = (Load::default(), Load::default());
+        for chunk in self.held.iter().chain(&self.queue) {
+            self.ours.add(chunk.ours());
+            self.owed.add(chunk.owed());
+        }
+        if let Some(partial) = &self.under_way {
+            let load = Load { messages: 1, bytes: partial.rest() };
+            if partial.sent.takes_credit() { self.ours.add(load) } else { self.owed.add(load) }
+        }
+    }
+
+    /// Keeps the waiting frames that `keep` wants, in order; frames longer than `fragment` get a
+    /// chunk of their own. What is under way is left alone.
+    pub(super) fn retain(
+        &mut self,
+        fragment: usize,
+        keep: &mut impl FnMut(&mut super::FrameRef<'_>) -> bool,
+        mut recycle: impl FnMut(Chunk),
+    ) {
+        for queue in [&mut self.held, &mut self.queue] {
+            for mut chunk in core::mem::take(queue) {
+                let mut run = Chunk::default();
+                let large = chunk.large;
+                let mut keeps_all = false;
+                chunk.for_each_frame(|mut frame| {
+                    if !keep(&mut frame) {
+                        return;
+                    }
+                    if large {
+                        keeps_all = true;
+                    } else if frame.end - frame.start > fragment {
+                        if !run.is_empty() {
+                            queue.push_back(core::mem::take(&mut run));
+                        }
+                        let mut alone = Chunk::default();
+                        alone.push_frame(&frame);
+                        alone.large = true;
+                        queue.push_back(alone);
+                    } else {
+                        run.push_frame(&frame);
+                    }
+                });
+                if keeps_all {
+                    queue.push_back(chunk);
+                    continue;
+                }
+                recycle(chunk);
+                if !run.is_empty() {
+                    queue.push_back(run);
+                }
+            }
+        }
+        self.recount();
+    }
+
+    /// The waiting chunks, oldest first.
+    fn waiting(&self) -> impl Iterator<Item = &Chunk> {
+        let under_way = self.under_way.iter().map(|partial| &partial.frame);
+        under_way.chain(&self.held).chain(&self.queue)
+    }
+
+    /// The first of our calls that waits, or is under way.
+    pub(super) fn first_call(&self) -> Option<u64> {
+        self.waiting().flat_map(Chunk::marks).find_map(|mark| match mark.sent {
+            Sent::Call(id) => Some(id),
+            _ => None,
+        })
+    }
+
+    /// Takes a message that has not left out again.
+    pub(super) fn withdraw(&mut self, sent: Sent) -> Withdrawn {
+        if let Some(partial) = &self.under_way
+            && partial.sent == sent
+        {
+            let (message, begun) = (partial.message, partial.at > 0);
+            self.under_way = None;
+            self.recount();
+            let class = self.class;
+            return if begun { Withdrawn::UnderWay { class, message } } else { Withdrawn::Waiting };
+        }
+        if remove(&mut self.held, sent) || remove(&mut self.queue, sent) {
+            self.recount();
+            return Withdrawn::Waiting;
+        }
+        Withdrawn::Gone
+    }
+
+    /// Whether a long message with that name waits or is under way.
+    pub(super) fn has_large(&self, sent: Sent) -> bool {
+        self.waiting().any(|chunk| chunk.large && chunk.marks().iter().any(|mark| mark.sent == sent))
+    }
+
+    /// The oldest cast that waits (what is under way does not).
+    pub(super) fn oldest_cast(&self) -> Option<u64> {
+        self.held.iter().chain(&self.queue).flat_map(Chunk::marks).find_map(|mark| match mark.sent {
+            Sent::Cast(number) => Some(number),
+            _ => None,
+        })
+    }
+}
+
+/// Takes one frame out of a queue.
+fn remove(queue: &mut VecDeque<Chunk>, sent: Sent) -> bool {
+    let holds = |chunk: &Chunk| chunk.marks().iter().any(|mark| mark.sent == sent);
+    let Some(index) = queue.iter().position(holds) else { return false };
+    let mut kept = Chunk::default();
+    queue[index].for_each_frame(|frame| {
+        if frame.sent != sent {
+            kept.push_frame(&frame);
+        }
+    });
+    queue[index] = kept;
+    if queue[index].is_empty() {
+        queue.remove(index);
+    }
+    true
+}

@@ -1,0 +1,62 @@
+//! The credit: how much more of a class the receiver takes.
+
+use alloc::vec::Vec;
+
+use super::header::get_u64;
+use crate::error::FrameError;
+use crate::frame::Class;
+
+/// The smallest window a side may have, bytes.
+pub const MIN_WINDOW: u32 = 64 * 1024;
+/// What a message costs besides the bytes of its frame: about what keeping one takes, so that
+/// many small ones are bounded, too.
+pub const MESSAGE_COST: u64 = 256;
+
+/// What one side grants and has seen of one class, counted from the beginning of the connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct Credit {
+    /// Which class: normal or bulk.
+    pub class: Class,
+    /// Requests and casts may cost so much in all.
+    pub limit: u64,
+    /// Bytes of the class read so far, frames of every kind.
+    pub seen: u64,
+}
+
+impl Credit {
+    /// Bytes on the wire.
+    pub(super) const LEN: usize = 20;
+
+    /// So much in all.
+    #[must_use]
+    pub const fn new(class: Class, limit: u64, seen: u64) -> Self {
+        Self { class, limit, seen }
+    }
+
+    /// Appends the frame's body to `out`.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&[self.class.index() as u8, 0, 0, 0]);
+        out.extend_from_slice(&self.limit.to_be_bytes());
+        out.extend_from_slice(&self.seen.to_be_bytes());
+    }
+
+    /// Reads the frame's body.
+    ///
+    /// # Errors
+    /// A length or a class that cannot be.
+    pub fn decode(body: &[u8]) -> Result<Self, FrameError> {
+        let (len, limit) = (body.len() as u64, Self::LEN as u64);
+        if len < limit {
+            return Err(FrameError::TooShort { field: "credit", value: len, limit });
+        }
+        let class = match Class::from_index(body[0]) {
+            Some(class) if class != Class::Control => class,
+            _ => return Err(FrameError::BadField { field: "class", value: u64::from(body[0]), limit: 2 }),
+        };
+        if let Some(&value) = body[1..4].iter().find(|&&byte| byte != 0) {
+            return Err(FrameError::BadField { field: "reserved", value: u64::from(value), limit: 0 });
+        }
+        Ok(Self { class, limit: get_u64(body, 4), seen: get_u64(body, 12) })
+    }
+}

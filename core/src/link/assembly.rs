@@ -1,0 +1,160 @@
+//! Fragments that become messages, one at a time per class.
+
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+
+use crate::error::{FrameError, PeerError};
+use crate::frame::native::MESSAGE_COST;
+use crate::frame::{Framing, Kind, Meta, Step};
+use crate::time::Instant;
+
+/// Bytes of its frame that a message's first fragment has at least: its header, up to the length
+/// of its extensions, so that its length is known from there on.
+const FIRST: usize = 32;
+
+/// A message of which fragments came.
+#[derive(Debug)]
+pub(super) struct Assembly {
+    message: u64,
+    /// What its frame says.
+    pub(super) meta: Meta,
+    frame: Vec<u8>,
+    /// Bytes that came.
+    have: usize,
+    /// Length of the frame as far as it is known.
+    need: usize,
+    /// Nobody wants it: its bytes are let go of as they come.
+    pub(super) unwanted: bool,
+    pub(super) since: Instant,
+}
+
+/// What a fragment did.
+#[derive(Debug)]
+pub(super) enum Assembled {
+    More,
+    /// The message is whole.
+    Whole(Bytes),
+    /// It is whole, and nobody wants it.
+    Discarded,
+}
+
+impl Assembly {
+    /// Begins with a message's first fragment, which is still to be added.
+    ///
+    /// # Errors
+    /// It is no beginning of a message, or of one that may not come in fragments.
+    pub(super) fn begin<F: Framing>(
+        framing: &F,
+        fragment: &Meta,
+        piece: &[u8],
+        now: Instant,
+    ) -> Result<Self, PeerError> {
+        let short = PeerError::Fragment {
+            field: "length of the first",
+            value: piece.len() as u64,
+            limit: FIRST as u64,
+        };
+        if piece.len() < FIRST {
+            return Err(short);
+        }
+        let meta = framing.peek(piece).ok_or(short)?;
+        if !matches!(meta.kind, Kind::Request | Kind::Reply | Kind::ErrorReply | Kind::Cast) {
+            let value = u64::from(*piece.first().unwrap_or(&0));
+            return Err(PeerError::Fragment { field: "kind of the message", value, limit: 5 });
+        }
+        if meta.class != fragment.class {
+            let (value, limit) = (meta.class.index() as u64, fragment.class.index() as u64);
+            return Err(PeerError::Fragment { field: "class of the message", value, limit });
+        }
+        let message = fragment.id;
+        Ok(Self { message, meta, frame: Vec::new(), have: 0, need: 0, unwanted: false, since: now })
+    }
+
+    /// Whether its bytes take credit: those of requests and casts do.
+    pub(super) fn takes_credit(&self) -> bool {
+        matches!(self.meta.kind, Kind::Request | Kind::Cast)
+    }
+
+    /// What the next `n` bytes cost.
+    pub(super) fn cost(&self, n: usize) -> u64 {
+        match (self.takes_credit(), self.have) {
+            (false, _) => 0,
+            (true, 0) => n as u64 + MESSAGE_COST,
+            (true, _) => n as u64,
+        }
+    }
+
+    /// Cost of what came so far.
+    pub(super) fn spent(&self) -> u64 {
+        if self.takes_credit() && self.have > 0 { self.have as u64 + MESSAGE_COST } else { 0 }
+    }
+
+    /// Cost of what is missing.
+    pub(super) fn missing(&self) -> u64 {
+        if self.takes_credit() { (self.need - self.have.min(self.need)) as u64 } else { 0 }
+    }
+
+    /// Bytes of memory it holds.
+    pub(super) fn memory(&self) -> usize {
+        self.frame.capacity()
+    }
+
+    pub(super) fn check_id(&self, id: u64) -> Result<(), PeerError> {
+        if id != self.message {
+            return Err(PeerError::Fragment { field: "message id", value: id, limit: self.message });
+        }
+        Ok(())
+    }
+
+    /// Adds a piece.
+    ///
+    /// # Errors
+    /// The message breaks a limit, or the piece goes beyond its end.
+    pub(super) fn add<F: Framing>(
+        &mut self,
+        framing: &mut F,
+        limit: usize,
+        piece: &[u8],
+    ) -> Result<Assembled, PeerError> {
+        let first = self.have == 0;
+        if first || !self.unwanted {
+            self.grow(piece.len());
+            self.frame.extend_from_slice(piece);
+        }
+        self.have += piece.len();
+        if first {
+            self.need = match framing.next_frame(&self.frame)? {
+                Step::Need(need) => need,
+                Step::Frame { consumed, .. } => consumed,
+            };
+            if self.need > limit {
+                let (value, limit) = (self.need as u64, limit as u64);
+                return Err(FrameError::TooLong { field: "frame", value, limit }.into());
+            }
+            if self.unwanted {
+                self.frame = Vec::new();
+            }
+        }
+        if self.have > self.need {
+            let (value, limit) = (self.have as u64, self.need as u64);
+            return Err(PeerError::Fragment { field: "bytes of the message", value, limit });
+        }
+        if self.have < self.need {
+            return Ok(Assembled::More);
+        }
+        if self.unwanted {
+            return Ok(Assembled::Discarded);
+        }
+        Ok(Assembled::Whole(Bytes::from(core::mem::take(&mut self.frame))))
+    }
+
+    /// Memory follows what arrives, and ends at the message's own size.
+    fn grow(&mut self, more: usize) {
+        let len = self.frame.len() + more;
+        if len > self.frame.capacity() {
+            let target = (2 * self.frame.capacity()).min(self.need).max(len);
+            self.frame.reserve_exact(target - self.frame.len());
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! Flow control of what comes in: how much of each class the peer may send.
+
+use super::{Link, Phase};
+use crate::arena::Withdrawn;
+use crate::error::PeerError;
+use crate::frame::native::{Credit, MESSAGE_COST};
+use crate::frame::{Class, Framing, Kind};
+use crate::time::Instant;
+
+/// The peer learns what was read of the bulk class at least every so many bytes.
+const SAY_SEEN_EVERY: u64 = 64 * 1024;
+
+/// The place of a class in pairs of normal and bulk.
+pub(super) const fn lane(class: Class) -> usize {
+    matches!(class, Class::Bulk) as usize
+}
+
+/// The classes of users' messages, by place.
+pub(super) const CLASSES: [Class; 2] = [Class::Normal, Class::Bulk];
+
+/// What a whole message costs whose frame is so long.
+pub(super) const fn cost(frame: usize) -> u64 {
+    frame as u64 + MESSAGE_COST
+}
+
+/// What comes in of one class. All numbers but `queued` are counted from the beginning of the
+/// connection.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Inflow {
+    window: u64,
+    /// What may come in all.
+    limit: u64,
+    /// What came.
+    received: u64,
+    /// Cost of messages that are whole and that nobody took yet: in the receive queue (which
+    /// outlives connections) and parked with the reader.
+    queued: u64,
+    parked: u64,
+    /// Cost of what came of a message that is not whole yet, and what is missing.
+    assembling: u64,
+    missing: u64,
+    /// Bytes read, and how many of them the peer knows of.
+    seen: u64,
+    said: u64,
+}
+
+/// What the reader saw since it last said so.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Arrived {
+    pub(super) cost: u64,
+    pub(super) bytes: u64,
+    /// The rest as it is now.
+    pub(super) parked: u64,
+    pub(super) assembling: u64,
+    pub(super) missing: u64,
+}
+
+impl Inflow {
+    /// A connection begins: what it grants.
+    pub(super) fn open(&mut self, window: u32) -> u32 {
+        let queued = self.queued;
+        let window = u64::from(window);
+        let limit = window.saturating_sub(queued);
+        *self = Self { window, limit, queued, ..Self::default() };
+        // It is at most the window.
+        u32::try_from(limit).unwrap_or(u32::MAX)
+    }
+
+    pub(super) fn note(&mut self, arrived: &Arrived) {
+        self.received += arrived.cost;
+        self.seen += arrived.bytes;
+        self.parked = arrived.parked;
+        self.assembling = arrived.assembling;
+        self.missing = arrived.missing;
+    }
+
+    /// What may still come.
+    pub(super) fn allowance(&self) -> u64 {
+        self.limit - self.received.min(self.limit)
+    }
+
+    /// A message is kept.
+    pub(super) fn keep(&mut self, cost: u64) {
+        self.queued += cost;
+    }
+
+    /// A message was taken.
+    pub(super) fn release(&mut self, cost: u64) {
+        self.queued = self.queued.saturating_sub(cost);
+    }
+
+    /// Whether messages are kept beyond the window, so that even one under way has to wait.
+    pub(super) fn is_overfull(&self) -> bool {
+        self.queued + self.parked > self.window
+    }
+
+    /// Cost of what is kept.
+    pub(super) fn kept(&self) -> u64 {
+        self.queued + self.parked + self.assembling
+    }
+
+    /// The limit that can be granted now. A message that was begun may be completed whatever its
+    /// length, so that a window smaller than a message cannot stop it for ever.
+    fn offer(&self) -> u64 {
+        let mut open = self.window.saturating_sub(self.kept());
+        if !self.is_overfull() {
+            open = open.max(self.missing.min(self.window));
+        }
+        self.limit.max(self.received + open)
+    }
+
+    /// Whether the peer should be told: half a window more, or what completes a message, or what
+    /// was read.
+    fn is_due(&self) -> bool {
+        let gain = self.offer() - self.limit;
+        let lacking = self.missing.saturating_sub(self.allowance());
+        let grant = gain >= self.window / 2 || (lacking > 0 && gain >= lacking);
+        (gain > 0 && grant) || self.seen - self.said >= SAY_SEEN_EVERY
+    }
+
+    fn say(&mut self, class: Class) -> Credit {
+        self.limit = self.offer();
+        self.said = self.seen;
+        Credit::new(class, self.limit, self.seen)
+    }
+}
+
+impl<F: Framing, T: Send + 'static> Link<F, T> {
+    /// Grants that are due become frames.
+    pub(super) fn encode_credit(&mut self) {
+        for class in CLASSES {
+            if !self.inflow[lane(class)].is_due() {
+                continue;
+            }
+            let credit = self.inflow[lane(class)].say(class);
+            let mut body = alloc::vec::Vec::with_capacity(20);
+            credit.encode(&mut body);
+            self.send_control(super::connection::control(Kind::Credit, 0), &body);
+            self.counters.grants += 1;
+        }
+    }
+
+    pub(super) fn has_credit_due(&self) -> bool {
+        self.profile.flow_control && self.inflow.iter().any(Inflow::is_due)
+    }
+
+    /// The reader says what came. Wakes whoever writes if the peer is to be told.
+    pub(super) fn note_arrived(&mut self, arrived: &[Arrived; 2]) {
+        for (inflow, arrived) in self.inflow.iter_mut().zip(arrived) {
+            inflow.note(arrived);
+        }
+        if self.has_credit_due() {
+            self.wake_driver();
+        }
+    }
+
+    /// A kept message was taken.
+    pub(super) fn release(&mut self, class: Class, cost: u64) {
+        if !self.profile.flow_control {
+            return;
+        }
+        self.inflow[lane(class)].release(cost);
+        if self.phase == Phase::Ready && self.has_credit_due() {
+            self.wake_driver();
+        }
+    }
+
+    /// The peer grants more, or has seen more.
+    pub(super) fn handle_credit(&mut self, credit: &Credit) -> Result<(), PeerError> {
+        let Credit { class, limit, seen } = *credit;
+        if !self.arena.update_flow(class, limit, seen) {
+            return Err(PeerError::BadGrant { class, limit, seen });
+        }
+        if !self.arena.has_no_data() {
+            self.wake_driver();
+        }
+        Ok(())
+    }
+
+    /// A message of ours was withdrawn: the peer is told if it has some of it. Whether it was
+    /// still here.
+    pub(super) fn after_withdrawing(&mut self, withdrawn: Withdrawn) -> bool {
+        match withdrawn {
+            Withdrawn::Gone => return false,
+            Withdrawn::Waiting => {}
+            Withdrawn::UnderWay { class, message } => self.abort_message(class, message),
+        }
+        self.after_taking();
+        true
+    }
+
+    /// No more fragments of that message come. Control: in front of the next message's.
+    pub(super) fn abort_message(&mut self, class: Class, message: u64) {
+        self.conn.aborts[lane(class)] = Some(message);
+        self.counters.aborts += 1;
+        self.wake_driver();
+    }
+
+    /// When the message whose fragments come in has to be whole.
+    pub(super) fn next_slow_message(&self) -> Option<Instant> {
+        let since = self.conn.assembly_since.iter().chain([&self.conn.frame_since]);
+        since.flatten().min().map(|&since| since + self.settings.message_timeout)
+    }
+
+    /// Whether a message takes too long. One that we hold up ourselves begins anew.
+    pub(super) fn is_message_slow(&mut self, now: Instant) -> bool {
+        let limit = self.settings.message_timeout;
+        for (since, inflow) in self.conn.assembly_since.iter_mut().zip(&self.inflow) {
+            if let Some(began) = *since
+                && now >= began + limit
+            {
+                if !inflow.is_overfull() {
+                    return true;
+                }
+                *since = Some(now);
+            }
+        }
+        self.conn.frame_since.is_some_and(|since| now >= since + limit)
+    }
+}

@@ -1,0 +1,72 @@
+//! Guards against floods: bounds on what a peer can make this side do, in bytes, tied to what it
+//! has a reason to send.
+
+use core::time::Duration;
+
+use crate::error::PeerError;
+use crate::time::Instant;
+
+/// Bytes of control frames that may come in a second, and at once: 4,096 pings.
+const CONTROL: u64 = 64 * 1024;
+/// For so many bytes that we send, the peer may send one byte more of control frames: its grants
+/// grow with our traffic, at a thousandth of its bytes or less.
+const EARNED_BY: u64 = 32;
+
+/// What the peer may still send of control frames, and of cancels.
+#[derive(Debug)]
+pub(super) struct Guard {
+    control: u64,
+    refilled: Instant,
+    bytes_out: u64,
+    requests: u64,
+    cancels: u64,
+}
+
+impl Guard {
+    pub(super) fn new() -> Self {
+        Self { control: CONTROL, refilled: Instant::ZERO, bytes_out: 0, requests: 0, cancels: 0 }
+    }
+
+    /// Time has passed, and bytes were sent.
+    pub(super) fn refill(&mut self, now: Instant, bytes_out: u64) {
+        let passed = now.saturating_since(self.refilled).min(Duration::from_secs(1));
+        let earned = (bytes_out - self.bytes_out.min(bytes_out)) / EARNED_BY;
+        let by_time = CONTROL * u64::try_from(passed.as_micros()).unwrap_or(0) / 1_000_000;
+        if by_time > 0 {
+            self.refilled = now;
+        }
+        if earned > 0 {
+            self.bytes_out = bytes_out;
+        }
+        // What was earned by traffic may be saved up somewhat: grants can come in a bunch.
+        self.control = (self.control + by_time + earned).min(4 * CONTROL);
+    }
+
+    /// A control frame of so many bytes came: ping, pong, grant, go-away.
+    pub(super) fn control(&mut self, bytes: usize) -> Result<(), PeerError> {
+        match self.control.checked_sub(bytes as u64) {
+            Some(left) => {
+                self.control = left;
+                Ok(())
+            }
+            None => Err(PeerError::Flood {
+                what: "control bytes",
+                value: self.control + bytes as u64,
+                limit: self.control,
+            }),
+        }
+    }
+
+    pub(super) fn request(&mut self) {
+        self.requests += 1;
+    }
+
+    /// A cancel came: there is at most one for each request.
+    pub(super) fn cancel(&mut self) -> Result<(), PeerError> {
+        self.cancels += 1;
+        if self.cancels > self.requests {
+            return Err(PeerError::Flood { what: "cancels", value: self.cancels, limit: self.requests });
+        }
+        Ok(())
+    }
+}
