@@ -82,6 +82,8 @@ impl<F: Framing> Subject<F> {
                 Kind::Ping,
                 Kind::Pong,
                 Kind::GoAway,
+                Kind::Fragment,
+                Kind::Abort,
             ],
             Calls::ByRange => &[Kind::Request, Kind::Reply, Kind::Cast, Kind::Numbered],
             _ => &[Kind::Cast],
@@ -98,13 +100,18 @@ impl<F: Framing> Subject<F> {
             Kind::ErrorReply => Meta { kind, attempt: 0, method: 0, remaining_ms: None, ..*all },
             Kind::Cast => Meta { class: all.class, method: all.method, ..Meta::new(kind, 0) },
             Kind::GoAway => Meta { class: all.class, status: all.status, ..Meta::new(kind, all.id) },
+            // Parts of a user's message, which is never in the control class.
+            Kind::Fragment | Kind::Abort if all.class == Class::Control => Meta::new(kind, all.id),
             _ => Meta { class: all.class, ..Meta::new(kind, all.id) },
         };
         let longest = match kind {
-            Kind::Cancel | Kind::Ping | Kind::Pong => 0,
+            Kind::Cancel | Kind::Ping | Kind::Pong | Kind::Abort => 0,
+            Kind::GoAway => 1024,
+            Kind::Fragment => 65_536,
             _ => self.framing.max_message() - self.kept,
         };
-        let len = (*len).min(longest).max(self.shortest_body);
+        let shortest = if kind == Kind::Fragment { 1 } else { self.shortest_body };
+        let len = (*len).min(longest).max(shortest);
         let body = (0..len).map(|at| (at as u8).wrapping_mul(*fill).wrapping_add(*fill)).collect();
         Message { meta, body }
     }
@@ -298,7 +305,16 @@ fn refusals_leave_no_trace<F: Framing>(subject: &Subject<F>, drafts: &[Draft], o
         let mark = subject.framing.begin(&mut out, &meta, &[]).unwrap();
         prop_assert_eq!(mark, before.len());
         out.extend_from_slice(&body);
-        let max = subject.framing.max_message();
+        // The protocol's own frames have limits of their own.
+        let max = match meta.kind {
+            Kind::GoAway => 1024,
+            Kind::Fragment => 65_536,
+            _ => subject.framing.max_message(),
+        };
+        if max < body.len() {
+            out.truncate(before.len());
+            continue;
+        }
         let len = (max + over) as u64;
         let more = max + over - body.len() - subject.kept;
         if !subject.framing.profile().external_bodies {

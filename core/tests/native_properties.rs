@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use bowline_core::frame::native::{Extensions, Hello, Native, parse_extensions};
+use bowline_core::frame::native::{Credit, Extensions, Hello, MIN_WINDOW, Native, Window, parse_extensions};
 use bowline_core::frame::{Class, Framing, Kind, Meta, Step};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -74,6 +74,9 @@ fn frames() -> impl Strategy<Value = Vec<Frame>> {
         Kind::Ping,
         Kind::Pong,
         Kind::GoAway,
+        Kind::Credit,
+        Kind::Fragment,
+        Kind::Abort,
     ];
     let class = select(vec![Class::Control, Class::Normal, Class::Bulk]);
     let id = prop_oneof![Just(0), Just(u64::MAX), any::<u64>()];
@@ -94,8 +97,18 @@ fn frames() -> impl Strategy<Value = Vec<Frame>> {
             Kind::GoAway => Meta { status, ..meta },
             _ => meta,
         };
-        let bare = matches!(kind, Kind::Cancel | Kind::Ping | Kind::Pong);
-        let (extensions, len) = if bare { (Vec::new(), 0) } else { (extensions, len) };
+        let meta = match kind {
+            // Parts of a user's message.
+            Kind::Fragment | Kind::Abort if class == Class::Control => Meta { class: Class::Bulk, ..meta },
+            Kind::Credit => Meta { id: 0, ..meta },
+            _ => meta,
+        };
+        let (extensions, len) = match kind {
+            Kind::Cancel | Kind::Ping | Kind::Pong | Kind::Abort => (Vec::new(), 0),
+            Kind::Credit => (Vec::new(), 20),
+            Kind::Fragment => (Vec::new(), len.max(1)),
+            _ => (extensions, len),
+        };
         Frame { meta, extensions, body: vec![fill; len] }
     });
     vec(frame, 0..6)
@@ -156,16 +169,17 @@ fn plausible() -> impl Strategy<Value = Vec<u8>> {
 fn hellos() -> impl Strategy<Value = Hello> {
     let ms = || prop_oneof![Just(0), Just(1), any::<u32>()];
     let limit = || prop_oneof![Just(0), Just(1), any::<u32>()];
-    (0..4_u8, 0..4_u8, limit(), limit(), ms(), ms(), 0..8_u64, 0..8_u64).prop_map(
+    let window = || {
+        let size = prop_oneof![Just(0), Just(MIN_WINDOW), any::<u32>()];
+        (size, any::<u32>()).prop_map(|(size, credit)| Window { size, credit })
+    };
+    ((0..4_u8, 0..4_u8), (limit(), limit()), (ms(), ms()), (0..8_u64, 0..8_u64), (window(), window())).prop_map(
         |(
-            version_min,
-            version_max,
-            max_message,
-            max_in_flight,
-            heartbeat,
-            dead_after,
-            features,
-            required,
+            (version_min, version_max),
+            (max_message, max_in_flight),
+            (heartbeat, dead_after),
+            (features, required),
+            (normal, bulk),
         )| {
             let mut hello = Hello::new();
             (hello.version_min, hello.version_max) = (version_min, version_max);
@@ -173,6 +187,7 @@ fn hellos() -> impl Strategy<Value = Hello> {
             hello.heartbeat = Duration::from_millis(heartbeat.into());
             hello.dead_after = Duration::from_millis(dead_after.into());
             (hello.features, hello.required) = (features, required);
+            (hello.normal, hello.bulk) = (normal, bulk);
             hello
         },
     )
@@ -249,7 +264,7 @@ proptest! {
     ) {
         let mut body = Vec::new();
         theirs.encode(&mut body);
-        prop_assert_eq!(body.len(), 40);
+        prop_assert_eq!(body.len(), 56);
         body.extend_from_slice(&later);
         let read = Hello::decode(&body).unwrap();
         if !theirs.heartbeat.is_zero() && !theirs.dead_after.is_zero() {
@@ -264,10 +279,43 @@ proptest! {
                     prop_assert!((theirs.version_min..=theirs.version_max).contains(&here.version));
                     prop_assert_eq!(here.max_message, theirs.max_message);
                     prop_assert_eq!(here.max_in_flight, theirs.max_in_flight);
+                    prop_assert_eq!((here.normal, here.bulk), (theirs.normal, theirs.bulk));
                     prop_assert_eq!((ours.required | theirs.required) & !here.features, 0);
                 }
                 (Err(_), Err(_)) => {}
                 (here, there) => prop_assert!(false, "{:?} but {:?}", here, there),
+            }
+        }
+    }
+
+    #[test]
+    fn any_bytes_are_a_credit_or_not(bytes in plausible(), limit: u64, seen: u64) {
+        if let Ok(credit) = Credit::decode(&bytes) {
+            let mut again = Vec::new();
+            credit.encode(&mut again);
+            prop_assert_eq!(Credit::decode(&again), Ok(credit));
+        }
+        for class in [Class::Normal, Class::Bulk] {
+            let (credit, mut body) = (Credit::new(class, limit, seen), Vec::new());
+            credit.encode(&mut body);
+            prop_assert_eq!(Credit::decode(&body), Ok(credit));
+            prop_assert!(Credit::decode(&body[..19]).is_err());
+        }
+    }
+
+    #[test]
+    fn the_beginning_of_a_frame_says_what_it_is(frames in frames(), cut in any::<Index>()) {
+        for frame in frames {
+            let mut bytes = Vec::new();
+            encode(&mut bytes, &frame);
+            let short = &bytes[..cut.index(bytes.len() + 1)];
+            match native().peek(short) {
+                Some(meta) => prop_assert_eq!(meta, frame.meta),
+                None => prop_assert!(short.len() < HEADER),
+            }
+            for class in [Class::Normal, Class::Bulk] {
+                native().set_class(&mut bytes, class);
+                prop_assert_eq!(native().peek(&bytes), Some(Meta { class, ..frame.meta }));
             }
         }
     }

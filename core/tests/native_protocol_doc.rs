@@ -113,7 +113,7 @@ fn open() -> Native {
     let (meta, mut body) = (Meta { class: Class::Control, ..Meta::new(Kind::Hello, 0) }, Vec::new());
     Hello::new().encode(&mut body);
     let hello = Worked { meta, extensions: Vec::new(), body, bytes: Vec::new() }.encode();
-    assert!(matches!(native.next_frame(&hello), Ok(Step::Frame { consumed: 48, .. })));
+    assert!(matches!(native.next_frame(&hello), Ok(Step::Frame { consumed: 64, .. })));
     native
 }
 

@@ -324,7 +324,11 @@ impl Arena {
             _ => (normal, CHUNK),
         };
         let Gathered { chunk, finished } = lane.take(framing, budget, *fragment, next_message, spare)?;
-        *normal_since_bulk = if class == Class::Bulk { 0 } else { normal_since_bulk.saturating_add(chunk.len()) };
+        // What is over counts for the next turn.
+        *normal_since_bulk = match class {
+            Class::Bulk => normal_since_bulk.saturating_sub(NORMAL_PER_BULK).min(NORMAL_PER_BULK),
+            _ => normal_since_bulk.saturating_add(chunk.len()),
+        };
         let mut batch = Batch::new(chunk, class, self.generation);
         batch.finished = finished;
         Some(batch)

@@ -8,7 +8,7 @@ use super::flow::{CLASSES, lane};
 use super::{Link, LinkEvent, Phase, Role};
 use crate::arena::{Batch, Sent};
 use crate::error::{CallError, Disconnect, EncodeError, PeerError};
-use crate::frame::native::{Hello, MIN_WINDOW, VERSION, Window};
+use crate::frame::native::{Hello, VERSION, Window};
 use crate::frame::{Class, Framing, Kind, Meta, Step};
 use crate::link::reader::Reader;
 use crate::link::send::millis;
@@ -393,28 +393,24 @@ pub(super) fn control(kind: Kind, id: u64) -> Meta {
     Meta { class: Class::Control, ..Meta::new(kind, id) }
 }
 
-/// Reads the one frame in `bytes` with a fresh framing, as if it came after the handshake.
-pub(super) fn step_past_hello<F: Framing>(mut framing: F, bytes: &[u8]) -> Option<(Meta, Range<usize>)> {
+/// A framing that reads as if the handshake were done.
+pub(super) fn past_hello<F: Framing>(mut framing: F) -> F {
     if framing.profile().handshake {
-        let hello = Hello {
-            version_min: VERSION,
-            version_max: VERSION,
-            max_message: 1,
-            max_in_flight: 1,
-            heartbeat: Duration::from_secs(1),
-            dead_after: Duration::from_secs(2),
-            features: 0,
-            required: 0,
-            normal: Window::open(MIN_WINDOW),
-            bulk: Window::open(MIN_WINDOW),
-        };
-        let mut out = Vec::new();
-        let mark = framing.begin(&mut out, &Meta::new(Kind::Hello, 0), &[]).ok()?;
-        hello.encode(&mut out);
-        framing.finish(&mut out, mark, 0).ok()?;
-        framing.next_frame(&out).ok()?;
+        let (mut hello, mut body) = (Vec::new(), Vec::new());
+        Hello::new().encode(&mut body);
+        if let Ok(mark) = framing.begin(&mut hello, &control(Kind::Hello, 0), &[]) {
+            hello.extend_from_slice(&body);
+            let finished = framing.finish(&mut hello, mark, 0);
+            let read = framing.next_frame(&hello);
+            debug_assert!(finished.is_ok() && read.is_ok(), "our own hello");
+        }
     }
-    match framing.next_frame(bytes).ok()? {
+    framing
+}
+
+/// Reads the one frame in `bytes` with a fresh framing, as if it came after the handshake.
+pub(super) fn step_past_hello<F: Framing>(framing: F, bytes: &[u8]) -> Option<(Meta, Range<usize>)> {
+    match past_hello(framing).next_frame(bytes).ok()? {
         Step::Frame { meta, body, .. } => Some((meta, body)),
         Step::Need(_) => None,
     }

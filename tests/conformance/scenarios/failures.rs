@@ -180,7 +180,7 @@ pub async fn a_peer_that_falls_silent<H: Harness>() {
         use std::io::{Read, Write};
         let (mut client, _) = listener.accept().expect("a connection");
         let mut server = std::net::TcpStream::connect(upstream).expect("the server");
-        let mut hello = [0; 48];
+        let mut hello = [0; 64];
         for (from, to) in [(0, 1), (1, 0)] {
             let ends = [&mut client, &mut server];
             let [a, b] = ends;

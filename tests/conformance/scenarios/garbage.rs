@@ -71,7 +71,7 @@ pub async fn bad_input_closes_only_its_connection<H: Harness>() {
 
     let provocations: [(Vec<u8>, PeerError); 4] = [
         (hello(), PeerError::SecondHello),
-        (vec![99], FrameError::BadField { field: "kind", value: 99, limit: 9 }.into()),
+        (vec![99], FrameError::BadField { field: "kind", value: 99, limit: 14 }.into()),
         (
             vec![5, 1, 0, 0, 0xff, 0xff, 0xff, 0xff],
             FrameError::TooLong { field: "length", value: u64::from(u32::MAX), limit: 8_388_612 }.into(),

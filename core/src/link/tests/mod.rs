@@ -11,6 +11,9 @@ use crate::frame::tcpstream::Tcpstream;
 use crate::machine::{Ending, Machine, Next, Reason};
 use crate::recv_buf::RecvBuf;
 
+mod flow;
+mod guards;
+
 const MS: Duration = Duration::from_millis(1);
 
 /// One end with its reading half and what it was told.
@@ -20,13 +23,27 @@ struct End<F: Framing> {
     buf: RecvBuf,
     events: Vec<(bool, u64, Vec<u8>)>,
     answer: bool,
+    /// Messages go to the link's queue.
+    queue: bool,
+    /// Requests go to handlers that take their time.
+    handle: bool,
+    handled: Vec<Inbound>,
 }
 
 impl<F: Framing> End<F> {
     fn new(config: &Config<F>, role: Role) -> Self {
         let mut link = Link::new(config.clone(), role);
         let reader = link.handle_connected(Instant::ZERO, Epoch::FIRST);
-        Self { link, reader, buf: RecvBuf::new(), events: Vec::new(), answer: true }
+        Self {
+            link,
+            reader,
+            buf: RecvBuf::new(),
+            events: Vec::new(),
+            answer: true,
+            queue: false,
+            handle: false,
+            handled: Vec::new(),
+        }
     }
 
     fn input(&mut self, now: Instant, bytes: &[u8]) -> Result<(), PeerError> {
@@ -45,11 +62,21 @@ impl<F: Framing> End<F> {
     }
 
     fn pass(&mut self, now: Instant, n: usize) -> Result<(), PeerError> {
-        let Self { link, reader, buf, events, answer } = self;
+        let Self { link, reader, buf, events, answer, queue, handle, handled } = self;
         let mut access = &mut *link;
         Link::begin_input(reader, &mut access, now, n);
         while let Next::Event(event) = Link::next_event(reader, &mut access, now, buf)? {
             match event {
+                Event::Message(m) if *queue => {
+                    if !access.enqueue_received(&m) && !Link::<F, u32>::refuse(reader, buf) {
+                        break;
+                    }
+                }
+                Event::Request(m) if *handle => match access.open_inbound(now, &m)? {
+                    Some(inbound) => handled.push(inbound),
+                    None if Link::<F, u32>::refuse(reader, buf) => {}
+                    None => break,
+                },
                 Event::Message(m) => events.push((false, m.id(), m.body.to_vec())),
                 Event::Request(m) => {
                     events.push((true, m.id(), m.body.to_vec()));
