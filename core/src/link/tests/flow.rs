@@ -99,13 +99,16 @@ fn small_ones_go_between_the_pieces_and_bulk_is_not_starved() {
     }
     let bulk = order.iter().filter(|(class, _)| *class == Class::Bulk).count();
     assert!((3..=4).contains(&bulk), "{order:?}");
-    // A call that comes while only bulk is left is in the next batch.
+    // A call that comes while only bulk is left has one fragment before it, at most.
     while pair.a.link.write_queue().0 > 1 {
         one_batch(&mut pair.a);
     }
     call(&mut pair.a, b"now", 1).unwrap();
-    let kinds = frames(&one_batch(&mut pair.a));
-    assert!(kinds.contains(&(Kind::Request, Class::Normal)), "{kinds:?}");
+    let mut kinds = frames(&one_batch(&mut pair.a));
+    if kinds == [(Kind::Fragment, Class::Bulk)] {
+        kinds = frames(&one_batch(&mut pair.a));
+    }
+    assert_eq!(kinds, [(Kind::Request, Class::Normal)]);
 }
 
 #[test]
