@@ -86,6 +86,8 @@ fn casts(a: &mut End, b: &mut End) {
         let _ = a.link.cast(Instant::ZERO, &options, black_box(&body).into()).expect("room");
     }
     carry(a, b);
+    // What is granted comes back.
+    carry(b, a);
 }
 
 fn calls(a: &mut End, b: &mut End, ids: &mut Vec<bowline::core::link::CallId>) {

@@ -161,7 +161,9 @@ impl RecvBuf {
     pub(crate) fn take_lent(&mut self) {
         self.start += self.lent;
         self.lent = 0;
-        self.aside = None;
+        if self.aside.is_some() {
+            self.aside = None;
+        }
     }
 
     /// The parser needs `bytes` unread bytes before it can go on.

@@ -291,13 +291,11 @@ proptest! {
     #[test]
     fn any_bytes_are_a_credit_or_not(bytes in plausible(), limit: u64, seen: u64) {
         if let Ok(credit) = Credit::decode(&bytes) {
-            let mut again = Vec::new();
-            credit.encode(&mut again);
-            prop_assert_eq!(Credit::decode(&again), Ok(credit));
+            prop_assert_eq!(Credit::decode(&credit.to_bytes()), Ok(credit));
         }
         for class in [Class::Normal, Class::Bulk] {
-            let (credit, mut body) = (Credit::new(class, limit, seen), Vec::new());
-            credit.encode(&mut body);
+            let credit = Credit::new(class, limit, seen);
+            let body = credit.to_bytes();
             prop_assert_eq!(Credit::decode(&body), Ok(credit));
             prop_assert!(Credit::decode(&body[..19]).is_err());
         }

@@ -117,6 +117,8 @@ fn casts_allocate_nothing() {
                 let _ = a.link.cast(Instant::ZERO, &options, (&body).into()).expect("room");
             }
             carry(&mut a, &mut b);
+            // What is granted comes back.
+            carry(&mut b, &mut a);
         }
     });
     assert_eq!(b.seen, 2 * 200 * 500 * 110);

@@ -142,11 +142,19 @@ impl Chunk {
     }
 
     /// Makes the memory of an empty chunk, once, in one piece.
+    #[inline]
     pub(crate) fn reserve(&mut self, bytes: usize) {
+        if self.bytes.capacity() - self.bytes.len() < bytes {
+            self.grow(bytes);
+        }
+    }
+
+    #[cold]
+    fn grow(&mut self, bytes: usize) {
         if self.bytes.capacity() == 0 {
             // Small first: an idle connection that only sends heartbeats stays small.
             self.bytes.reserve(bytes.max(256));
-        } else if self.bytes.capacity() - self.bytes.len() < bytes && self.bytes.capacity() < CHUNK {
+        } else if self.bytes.capacity() < CHUNK {
             self.bytes.reserve_exact(CHUNK - self.bytes.len());
         }
     }

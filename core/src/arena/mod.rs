@@ -57,7 +57,8 @@ pub(crate) struct LocalFrames {
     /// Short ones, of the normal class.
     pub(crate) chunk: Chunk,
     /// Long ones, of the bulk class.
-    pub(crate) large: Vec<Chunk>,
+    large: Vec<Chunk>,
+    large_bytes: usize,
 }
 
 impl LocalFrames {
@@ -65,8 +66,16 @@ impl LocalFrames {
         self.chunk.is_empty() && self.large.is_empty()
     }
 
+    #[inline]
     pub(crate) fn len(&self) -> usize {
-        self.chunk.len() + self.large.iter().map(Chunk::len).sum::<usize>()
+        self.chunk.len() + self.large_bytes
+    }
+
+    /// The last frame of the chunk, which begins at `before` of its own bytes, is a long one.
+    pub(crate) fn split_last(&mut self, before: usize) {
+        let alone = self.chunk.split_last(before);
+        self.large_bytes += alone.len();
+        self.large.push(alone);
     }
 }
 
@@ -242,6 +251,7 @@ impl Arena {
 
     /// Appends what the reader encoded.
     pub(crate) fn append(&mut self, local: &mut LocalFrames) {
+        local.large_bytes = 0;
         for alone in local.large.drain(..) {
             self.lane_mut(Class::Bulk).push_chunk(alone);
         }

@@ -133,9 +133,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
                 continue;
             }
             let credit = self.inflow[lane(class)].say(class);
-            let mut body = alloc::vec::Vec::with_capacity(20);
-            credit.encode(&mut body);
-            self.send_control(super::connection::control(Kind::Credit, 0), &body);
+            self.send_control(super::connection::control(Kind::Credit, 0), &credit.to_bytes());
             self.counters.grants += 1;
         }
     }

@@ -116,6 +116,7 @@ pub struct Reader<F: Framing> {
     arrived: [Arrived; 2],
     assemblies: [Option<Assembly>; 2],
     parked: [Parked; 2],
+    has_parked: bool,
     /// The message lent out last, if it does not lie in the receive buffer.
     aside: Option<Kept>,
     guard: Guard,
@@ -156,6 +157,7 @@ impl<F: Framing> Reader<F> {
             arrived: [Arrived::default(); 2],
             assemblies: [None, None],
             parked: [Parked::default(), Parked::default()],
+            has_parked: false,
             aside: None,
             guard: Guard::new(),
             closing: false,
@@ -203,8 +205,7 @@ impl<F: Framing> Reader<F> {
                 self.answers += 1;
                 if bytes > self.fragment {
                     self.framing.set_class(self.local.chunk.own_from(start), Class::Bulk);
-                    let alone = self.local.chunk.split_last(start);
-                    self.local.large.push(alone);
+                    self.local.split_last(start);
                 }
                 return Ok(());
             }
@@ -326,14 +327,8 @@ impl<F: Framing> Reader<F> {
                 self.flush(access.machine());
                 self.answer_room = access.machine().answer_room();
             }
-            if self.profile.flow_control
-                && let Some(kept) = self.unpark(access)
-            {
-                buf.lend_aside(kept.frame.clone());
-                let (meta, extensions, body) = (kept.meta_at(now), kept.extensions.clone(), kept.body.clone());
-                let (is_request, len) = (kept.is_request(), kept.frame.len());
-                self.aside = Some(kept);
-                return Ok(Next::Event(self.lend(buf, is_request, meta, extensions, body, len)));
+            if self.has_parked && self.unpark(access) {
+                return Ok(Next::Event(self.lend_aside(buf, now)));
             }
             let step = self.framing.next_frame(buf.unread())?;
             let (meta, extensions, body, consumed) = match step {
@@ -385,35 +380,11 @@ impl<F: Framing> Reader<F> {
                         buf.lend(consumed);
                         continue;
                     }
-                    self.aside = None;
+                    if self.aside.is_some() {
+                        self.aside = None;
+                    }
                     buf.lend(consumed);
                     return Ok(Next::Event(self.lend(buf, is_request, meta, extensions, body, consumed)));
-                }
-                Kind::Fragment => {
-                    let whole = self.assemble(access, now, &meta, &buf.unread()[body], consumed)?;
-                    buf.lend(consumed);
-                    let Some(kept) = whole else { continue };
-                    if kept.is_request() && self.closing {
-                        self.turn_away(kept.meta.id);
-                        continue;
-                    }
-                    if self.must_wait(access, kept.is_request(), kept.meta.class) {
-                        self.park(access, kept)?;
-                        continue;
-                    }
-                    buf.lend_aside(kept.frame.clone());
-                    let (meta, extensions, body) = (kept.meta, kept.extensions.clone(), kept.body.clone());
-                    let (is_request, len) = (kept.is_request(), kept.frame.len());
-                    self.aside = Some(kept);
-                    return Ok(Next::Event(self.lend(buf, is_request, meta, extensions, body, len)));
-                }
-                Kind::Abort => {
-                    let slot = &mut self.assemblies[lane(meta.class)];
-                    let Some(assembly) = slot.take() else {
-                        return Err(PeerError::Fragment { field: "id of an abort", value: meta.id, limit: 0 });
-                    };
-                    assembly.check_id(meta.id)?;
-                    buf.lend(consumed);
                 }
                 Kind::Reply | Kind::ErrorReply => {
                     self.arrived[lane(meta.class)].bytes += consumed as u64;
@@ -422,37 +393,86 @@ impl<F: Framing> Reader<F> {
                     link.handle_reply(kind, &meta, &unread[extensions], &unread[body], None)?;
                     buf.lend(consumed);
                 }
-                Kind::Cancel => {
-                    self.arrived[lane(meta.class)].bytes += consumed as u64;
-                    self.handle_cancel(access, meta.id)?;
+                _ => {
+                    let whole = self.handle_other(access, now, &meta, &buf.unread()[body], consumed)?;
                     buf.lend(consumed);
+                    if whole {
+                        return Ok(Next::Event(self.lend_aside(buf, now)));
+                    }
                 }
-                Kind::Credit => {
-                    self.guard.control(consumed)?;
-                    let credit = Credit::decode(&buf.unread()[body])?;
-                    access.machine().handle_credit(&credit)?;
-                    buf.lend(consumed);
-                }
-                Kind::Ping => {
-                    self.guard.control(consumed)?;
-                    let link = access.machine();
-                    link.conn.pong = Some(meta.id);
-                    link.wake_driver();
-                    buf.lend(consumed);
-                }
-                // Any byte is life: the pass noted it.
-                Kind::Pong => {
-                    self.guard.control(consumed)?;
-                    buf.lend(consumed);
-                }
-                Kind::GoAway => {
-                    self.guard.control(consumed)?;
-                    access.machine().handle_go_away(Status(meta.status));
-                    buf.lend(consumed);
-                }
-                Kind::Hello => return Err(PeerError::SecondHello),
             }
         }
+    }
+
+    /// A frame that is no message, or a part of one. True: a message is whole, and lies aside.
+    #[inline(never)]
+    fn handle_other<T: Send + 'static>(
+        &mut self,
+        access: &mut impl Access<Link<F, T>>,
+        now: Instant,
+        meta: &Meta,
+        body: &[u8],
+        consumed: usize,
+    ) -> Result<bool, PeerError> {
+        match meta.kind {
+            Kind::Fragment => {
+                let Some(kept) = self.assemble(access, now, meta, body, consumed)? else { return Ok(false) };
+                if kept.is_request() && self.closing {
+                    self.turn_away(kept.meta.id);
+                } else if self.must_wait(access, kept.is_request(), kept.meta.class) {
+                    self.park(access, kept)?;
+                } else {
+                    self.aside = Some(kept);
+                    return Ok(true);
+                }
+            }
+            Kind::Abort => {
+                let Some(assembly) = self.assemblies[lane(meta.class)].take() else {
+                    return Err(PeerError::Fragment { field: "id of an abort", value: meta.id, limit: 0 });
+                };
+                assembly.check_id(meta.id)?;
+            }
+            Kind::Cancel => {
+                self.arrived[lane(meta.class)].bytes += consumed as u64;
+                self.handle_cancel(access, meta.id)?;
+            }
+            Kind::Credit => {
+                self.guard.control(consumed)?;
+                let credit = Credit::decode(body)?;
+                access.machine().handle_credit(&credit)?;
+            }
+            Kind::Ping => {
+                self.guard.control(consumed)?;
+                let link = access.machine();
+                link.conn.pong = Some(meta.id);
+                link.wake_driver();
+            }
+            // Any byte is life: the pass noted it.
+            Kind::Pong => self.guard.control(consumed)?,
+            Kind::GoAway => {
+                self.guard.control(consumed)?;
+                access.machine().handle_go_away(Status(meta.status));
+            }
+            _ => return Err(PeerError::SecondHello),
+        }
+        Ok(false)
+    }
+
+    /// Tells the application of the message that lies aside.
+    fn lend_aside<'b>(&mut self, buf: &'b mut RecvBuf, now: Instant) -> Event<'b> {
+        let (meta, extensions, body, is_request, frame) = match &self.aside {
+            Some(kept) => (
+                kept.meta_at(now),
+                kept.extensions.clone(),
+                kept.body.clone(),
+                kept.is_request(),
+                kept.frame.clone(),
+            ),
+            None => (Meta::default(), 0..0, 0..0, false, Bytes::new()),
+        };
+        let len = frame.len();
+        buf.lend_aside(frame);
+        self.lend(buf, is_request, meta, extensions, body, len)
     }
 
     /// The longest frame, in bytes, that the peer may send.
@@ -461,6 +481,7 @@ impl<F: Framing> Reader<F> {
     }
 
     /// Tells the application of the message that was lent out.
+    #[inline]
     fn lend<'b>(
         &mut self,
         buf: &'b RecvBuf,
@@ -515,7 +536,7 @@ impl<F: Framing> Reader<F> {
         is_request: bool,
         class: Class,
     ) -> bool {
-        !self.parked[lane(class)].is_empty() || (is_request && !self.can_start(access))
+        (self.has_parked && !self.parked[lane(class)].is_empty()) || (is_request && !self.can_start(access))
     }
 
     /// Whether a request may be started: there is room for its answer.
@@ -547,26 +568,29 @@ impl<F: Framing> Reader<F> {
             }
         }
         self.parked[lane(kept.meta.class)].push(kept);
+        self.has_parked = true;
         Ok(())
     }
 
-    /// The next of the messages kept back, if it can be handed over now.
-    fn unpark<T: Send + 'static>(&mut self, access: &mut impl Access<Link<F, T>>) -> Option<Kept> {
+    /// Lays the next of the messages kept back aside, if it can be handed over now.
+    fn unpark<T: Send + 'static>(&mut self, access: &mut impl Access<Link<F, T>>) -> bool {
         for lane in 0..2 {
             while let Some(front) = self.parked[lane].front() {
                 let is_request = front.is_request();
+                if is_request && !self.closing && !self.can_start(access) {
+                    break;
+                }
+                let Some(kept) = self.parked[lane].pop() else { break };
                 if is_request && self.closing {
-                    let kept = self.parked[lane].pop()?;
                     self.turn_away(kept.meta.id);
                     continue;
                 }
-                if is_request && !self.can_start(access) {
-                    break;
-                }
-                return self.parked[lane].pop();
+                self.aside = Some(kept);
+                return true;
             }
         }
-        None
+        self.has_parked = !self.parked.iter().all(Parked::is_empty);
+        false
     }
 
     /// This side is closing, and said so.
@@ -685,6 +709,7 @@ impl<F: Framing> Reader<F> {
             return false;
         }
         self.starts = 0;
+        self.has_parked = true;
         if let Some(kept) = self.aside.take() {
             self.parked[lane(kept.meta.class)].push_front(kept);
             return true;

@@ -1,7 +1,5 @@
 //! The credit: how much more of a class the receiver takes.
 
-use alloc::vec::Vec;
-
 use super::header::get_u64;
 use crate::error::FrameError;
 use crate::frame::Class;
@@ -34,11 +32,14 @@ impl Credit {
         Self { class, limit, seen }
     }
 
-    /// Appends the frame's body to `out`.
-    pub fn encode(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&[self.class.index() as u8, 0, 0, 0]);
-        out.extend_from_slice(&self.limit.to_be_bytes());
-        out.extend_from_slice(&self.seen.to_be_bytes());
+    /// The frame's body.
+    #[must_use]
+    pub fn to_bytes(&self) -> [u8; 20] {
+        let mut bytes = [0; Self::LEN];
+        bytes[0] = self.class.index() as u8;
+        bytes[4..12].copy_from_slice(&self.limit.to_be_bytes());
+        bytes[12..].copy_from_slice(&self.seen.to_be_bytes());
+        bytes
     }
 
     /// Reads the frame's body.

@@ -20,8 +20,7 @@ fn fragment(class: Class, message: u64, piece: &[u8]) -> Vec<u8> {
 }
 
 fn credit(class: Class, limit: u64, seen: u64) -> Vec<u8> {
-    let mut body = Vec::new();
-    Credit::new(class, limit, seen).encode(&mut body);
+    let body = Credit::new(class, limit, seen).to_bytes();
     frame(&Meta { class: Class::Control, ..Meta::new(Kind::Credit, 0) }, &body)
 }
 
