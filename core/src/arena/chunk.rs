@@ -170,21 +170,44 @@ impl Chunk {
         payload: Payload<'_>,
         external_bodies: bool,
     ) -> Result<usize, EncodeError> {
+        match payload {
+            Payload::Owned(body) if external_bodies && body.len() >= EXTERNAL_FROM => {
+                self.push_external(framing, sent, meta, extensions, body)
+            }
+            payload => self.push_copied(framing, sent, meta, extensions, payload.as_slice()),
+        }
+    }
+
+    /// Encodes one message with its body. On error the chunk is as it was.
+    #[inline]
+    pub(crate) fn push_copied<F: Framing>(
+        &mut self,
+        framing: &F,
+        sent: Sent,
+        meta: &Meta,
+        extensions: &[u8],
+        body: &[u8],
+    ) -> Result<usize, EncodeError> {
+        let before = self.bytes.len();
+        framing.encode(&mut self.bytes, meta, extensions, body)?;
+        let added = self.bytes.len() - before;
+        self.mark(added, sent);
+        Ok(added)
+    }
+
+    fn push_external<F: Framing>(
+        &mut self,
+        framing: &F,
+        sent: Sent,
+        meta: &Meta,
+        extensions: &[u8],
+        body: Bytes,
+    ) -> Result<usize, EncodeError> {
         let before = self.bytes.len();
         let mark = framing.begin(&mut self.bytes, meta, extensions)?;
-        let external = match payload {
-            Payload::Owned(body) if external_bodies && body.len() >= EXTERNAL_FROM => Some(body),
-            payload => {
-                self.bytes.extend_from_slice(payload.as_slice());
-                None
-            }
-        };
-        framing.finish(&mut self.bytes, mark, external.as_ref().map_or(0, Bytes::len))?;
-        let mut added = self.bytes.len() - before;
-        if let Some(body) = external {
-            added += body.len();
-            self.externals.push(External { at: self.bytes.len(), body });
-        }
+        framing.finish(&mut self.bytes, mark, body.len())?;
+        let added = self.bytes.len() - before + body.len();
+        self.externals.push(External { at: self.bytes.len(), body });
         self.mark(added, sent);
         Ok(added)
     }

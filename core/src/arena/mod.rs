@@ -190,7 +190,7 @@ impl Arena {
         let lane = &mut lanes[usize::from(meta.class == Class::Bulk)];
         let most = if meta.class == Class::Bulk { CHUNK.min(*fragment) } else { CHUNK };
         let chunk = lane.tail(bytes, most, spare);
-        let added = chunk.push(framing, sent, meta, extensions, payload, external_bodies)?;
+        let added = chunk.push_copied(framing, sent, meta, extensions, payload.as_slice())?;
         lane.note_pushed(sent, added);
         Ok(added)
     }

@@ -337,6 +337,24 @@ pub trait Framing: Clone + core::fmt::Debug + Send + Sync + 'static {
     /// The body is too long or cannot be carried; `out` is cut back to `mark`.
     fn finish(&self, out: &mut Vec<u8>, mark: usize, external: usize) -> Result<(), EncodeError>;
 
+    /// Appends a whole frame to `out`: [`begin`](Self::begin), the body, [`finish`](Self::finish).
+    /// A framing that can do so in one step, faster, replaces it.
+    ///
+    /// # Errors
+    /// As theirs; `out` is as it was.
+    #[inline]
+    fn encode(
+        &self,
+        out: &mut Vec<u8>,
+        meta: &Meta,
+        extensions: &[u8],
+        body: &[u8],
+    ) -> Result<(), EncodeError> {
+        let mark = self.begin(out, meta, extensions)?;
+        out.extend_from_slice(body);
+        self.finish(out, mark, 0)
+    }
+
     /// Rewrites the remaining time in an encoded request that waited for a connection, if the
     /// wire carries it. `frame` begins at the frame's first byte.
     fn set_remaining(&self, frame: &mut [u8], remaining_ms: u32) {

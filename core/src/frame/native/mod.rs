@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::{Calls, Class, DEFAULT_MAX_MESSAGE, Framing, Meta, Profile, Step};
+use super::{Calls, Class, DEFAULT_MAX_MESSAGE, Framing, Kind, Meta, Profile, Step};
 use crate::error::{ConfigError, EncodeError, FrameError};
 
 mod credit;
@@ -213,6 +213,46 @@ impl Framing for Native {
         Ok(())
     }
 
+    #[inline]
+    fn encode(
+        &self,
+        out: &mut Vec<u8>,
+        meta: &Meta,
+        extensions: &[u8],
+        body: &[u8],
+    ) -> Result<(), EncodeError> {
+        // The frames of which there are many, in one piece: their length is known.
+        if extensions.is_empty() && body.len() <= self.max_message {
+            let class = meta.class.index() as u8;
+            // It fits: max_message is at most LARGEST_MESSAGE.
+            let length = |fixed: usize| ((fixed + body.len()) as u32).to_be_bytes();
+            match meta.kind {
+                Kind::Cast => {
+                    let [a, b, c, d] = length(4);
+                    let [e, f, g, h] = meta.method.to_be_bytes();
+                    return append(out, [Code::Cast as u8, class, 0, 0, a, b, c, d, e, f, g, h], body);
+                }
+                Kind::Request => {
+                    let [a, b, c, d] = length(16);
+                    let base = [Code::Request as u8, class, meta.attempt.max(1), 0, a, b, c, d];
+                    let mut header = header_of::<24>(base, meta.id);
+                    header[16..20].copy_from_slice(&meta.method.to_be_bytes());
+                    header[20..].copy_from_slice(&header::put_time(meta.remaining_ms));
+                    return append(out, header, body);
+                }
+                Kind::Reply => {
+                    let [a, b, c, d] = length(8);
+                    let base = [Code::Reply as u8, class, 0, 0, a, b, c, d];
+                    return append(out, header_of::<16>(base, meta.id), body);
+                }
+                _ => {}
+            }
+        }
+        let mark = self.begin(out, meta, extensions)?;
+        out.extend_from_slice(body);
+        self.finish(out, mark, 0)
+    }
+
     fn set_remaining(&self, frame: &mut [u8], remaining_ms: u32) {
         const AT: usize = BASE + 8 + 4;
         if frame.first() == Some(&(Code::Request as u8))
@@ -263,6 +303,15 @@ impl Native {
         let length = usize::try_from(header::get_u32(unread, 4)).unwrap_or(usize::MAX);
         hello::check_magic(&body[..body.len().min(length)])
     }
+}
+
+/// A header and a body, behind one another.
+#[inline]
+fn append<const N: usize>(out: &mut Vec<u8>, header: [u8; N], body: &[u8]) -> Result<(), EncodeError> {
+    out.reserve(N + body.len());
+    out.extend_from_slice(&header);
+    out.extend_from_slice(body);
+    Ok(())
 }
 
 /// The first 8 bytes and the id behind them; the rest is zero.
