@@ -1,8 +1,6 @@
 //! Guards against floods: bounds on what a peer can make this side do, in bytes, tied to what it
 //! has a reason to send.
 
-use core::time::Duration;
-
 use crate::error::PeerError;
 use crate::time::Instant;
 
@@ -11,6 +9,8 @@ const CONTROL: u64 = 64 * 1024;
 /// For so many bytes that we send, the peer may send one byte more of control frames: its grants
 /// grow with our traffic, at a thousandth of its bytes or less.
 const EARNED_BY: u64 = 32;
+/// In nanoseconds.
+const SECOND: u64 = 1_000_000_000;
 
 /// What the peer may still send of control frames, and of cancels.
 #[derive(Debug)]
@@ -29,9 +29,9 @@ impl Guard {
 
     /// Time has passed, and bytes were sent.
     pub(super) fn refill(&mut self, now: Instant, bytes_out: u64) {
-        let passed = now.saturating_since(self.refilled).min(Duration::from_secs(1));
-        let earned = (bytes_out - self.bytes_out.min(bytes_out)) / EARNED_BY;
-        let by_time = CONTROL * u64::try_from(passed.as_micros()).unwrap_or(0) / 1_000_000;
+        let passed = now.as_nanos().saturating_sub(self.refilled.as_nanos()).min(SECOND);
+        let earned = bytes_out.saturating_sub(self.bytes_out) / EARNED_BY;
+        let by_time = CONTROL * passed / SECOND;
         if by_time > 0 {
             self.refilled = now;
         }

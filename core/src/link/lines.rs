@@ -21,7 +21,11 @@ pub enum Line {
 
 impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// Lets in as many waiting callers as there are free places.
+    #[inline]
     pub(super) fn grant_calls(&mut self) {
+        if self.call_lines.iter().all(|line| line.waiting() == 0) {
+            return;
+        }
         for lane in 0..2 {
             while !self.write_full[lane]
                 && self.places_held() + self.calls_granted() < self.conn.max_in_flight

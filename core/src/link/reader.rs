@@ -390,7 +390,7 @@ impl<F: Framing> Reader<F> {
                     self.arrived[lane(meta.class)].bytes += consumed as u64;
                     let unread = buf.unread();
                     let link = access.machine();
-                    link.handle_reply(kind, &meta, &unread[extensions], &unread[body], None)?;
+                    link.handle_reply(kind, &meta, &unread[extensions], || Body::copy_from(&unread[body]))?;
                     buf.lend(consumed);
                 }
                 _ => {
@@ -641,9 +641,8 @@ impl<F: Framing> Reader<F> {
             return Err(PeerError::Fragment { field: "end of the message", value: frame.len() as u64, limit: 0 });
         };
         if matches!(meta.kind, Kind::Reply | Kind::ErrorReply) {
-            let body_bytes = frame.slice(body.clone());
             let link = access.machine();
-            link.handle_reply(meta.kind, &meta, &frame[extensions], &frame[body], Some(body_bytes))?;
+            link.handle_reply(meta.kind, &meta, &frame[extensions], || Body::from(frame.slice(body)))?;
             return Ok(None);
         }
         if meta.kind == Kind::Request {
@@ -744,26 +743,25 @@ fn name(kind: Kind) -> &'static str {
 }
 
 impl<F: Framing, T: Send + 'static> Link<F, T> {
-    /// A reply came: for a call in flight, or counted as late. `owned` is its body, where that has
-    /// memory of its own.
+    /// A reply came: for a call in flight, or counted as late.
+    #[inline]
     fn handle_reply(
         &mut self,
         kind: Kind,
         meta: &Meta,
         extensions: &[u8],
-        body: &[u8],
-        owned: Option<Bytes>,
+        body: impl FnOnce() -> Body,
     ) -> Result<(), PeerError> {
         let completed = self.calls.complete(meta.id, || {
             if kind == Kind::ErrorReply {
                 return Err(CallError::Failed(Failure {
                     status: Status(meta.status),
                     retry_after: meta.retry_after_ms.map(|ms| Duration::from_millis(u64::from(ms))),
-                    body: owned.unwrap_or_else(|| Bytes::copy_from_slice(body)),
+                    body: body().into_bytes(),
                 }));
             }
             Ok(Reply {
-                body: owned.map_or_else(|| Body::copy_from(body), Body::from),
+                body: body(),
                 method: meta.method,
                 extensions: (!extensions.is_empty()).then(|| extensions.into()),
             })
@@ -779,6 +777,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     }
 
     /// An answer came that nobody waits for.
+    #[cold]
     fn note_late_reply(&mut self, id: u64) -> Result<(), PeerError> {
         self.counters.late_replies += 1;
         self.conn.late_replies += 1;
