@@ -1,10 +1,11 @@
 //! One end of a simulated connection.
 
 use bowline_core::Batch;
+use bowline_core::body::Body;
 use bowline_core::config::Config;
 use bowline_core::error::Disconnect;
 use bowline_core::frame::Framing;
-use bowline_core::link::{Event, Link, Reader, Role};
+use bowline_core::link::{Event, Inbound, InboundState, Link, Reader, Role};
 use bowline_core::machine::{Ending, Machine, Next};
 use bowline_core::recv_buf::RecvBuf;
 use bowline_core::supervisor::Epoch;
@@ -25,6 +26,12 @@ pub struct End<F: Framing> {
     pub messages: Vec<Vec<u8>>,
     /// Requests received, in order.
     pub requests: Vec<Vec<u8>>,
+    /// Messages are taken as they come; otherwise they wait in the link's queue.
+    pub takes: bool,
+    /// Requests are answered as they come; otherwise their handlers wait.
+    pub answers: bool,
+    /// Requests whose handlers wait, and their bodies.
+    waiting: Vec<(Inbound, Body)>,
     tokens: Vec<u64>,
 }
 
@@ -44,6 +51,9 @@ impl<F: Framing> End<F> {
             out,
             messages: Vec::new(),
             requests: Vec::new(),
+            takes: true,
+            answers: true,
+            waiting: Vec::new(),
             tokens: Vec::new(),
         }
     }
@@ -82,12 +92,47 @@ impl<F: Framing> End<F> {
         stepped
     }
 
+    /// Bytes of memory held for this end of the connection.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        let reader = self.reader.as_ref().map_or(0, Reader::memory);
+        let batch = self.batch.as_ref().map_or(0, Batch::len);
+        self.link.memory() + reader + self.buf.capacity() + batch
+    }
+
+    /// Bytes of memory held for messages that came in part, or that wait to be handed over.
+    #[must_use]
+    pub fn reader_memory(&self) -> usize {
+        self.reader.as_ref().map_or(0, Reader::memory)
+    }
+
+    /// Takes messages that wait and answers requests that wait, if it does.
+    fn catch_up(&mut self) -> bool {
+        let mut moved = false;
+        while self.takes
+            && let Some(message) = self.link.poll_receive(&mut None, || 0)
+        {
+            self.messages.push(message.body.to_vec());
+            moved = true;
+        }
+        if self.answers {
+            for (inbound, body) in self.waiting.drain(..) {
+                match self.link.poll_inbound(inbound, None) {
+                    InboundState::Wanted => self.link.answer(inbound, Ok((&body).into())),
+                    _ => self.link.finish_inbound(inbound),
+                }
+                moved = true;
+            }
+        }
+        moved
+    }
+
     fn try_step(&mut self, now: Instant, net: &mut Net) -> Result<bool, Disconnect> {
         if self.reader.is_none() {
             return Ok(false);
         }
         self.link.handle_timeout(now);
-        let mut moved = false;
+        let mut moved = self.catch_up();
         match self.link.poll_ending(now) {
             Some(Ending::Abort(cause)) => return Err(cause),
             Some(Ending::Graceful { cause, .. }) if self.batch.is_none() => return Err(cause),
@@ -114,12 +159,28 @@ impl<F: Framing> End<F> {
     }
 
     fn input(&mut self, now: Instant, n: usize) -> Result<(), Disconnect> {
-        let Self { link, reader: Some(reader), buf, messages, requests, .. } = self else { return Ok(()) };
+        let Self { link, reader: Some(reader), buf, messages, requests, takes, answers, waiting, .. } = self
+        else {
+            return Ok(());
+        };
         let mut access = &mut *link;
         Link::begin_input(reader, &mut access, now, n);
         while let Next::Event(event) = Link::next_event(reader, &mut access, now, buf)? {
             match event {
-                Event::Message(message) => messages.push(message.body.to_vec()),
+                Event::Message(message) if *takes => messages.push(message.body.to_vec()),
+                Event::Message(message) => {
+                    if !access.enqueue_received(&message) && !Link::<F, u64>::refuse(reader, buf) {
+                        break;
+                    }
+                }
+                Event::Request(request) if !*answers => {
+                    if let Some(inbound) = access.open_inbound(now, &request)? {
+                        requests.push(request.body.to_vec());
+                        waiting.push((inbound, request.to_body()));
+                    } else if !Link::<F, u64>::refuse(reader, buf) {
+                        break;
+                    }
+                }
                 Event::Request(request) => {
                     requests.push(request.body.to_vec());
                     // Too large an answer is told to the caller by the link itself.

@@ -20,8 +20,10 @@
 
 mod end;
 mod net;
+mod pair;
 mod sim;
 
 pub use end::End;
 pub use net::{Direction, Net, NetConfig, Random};
+pub use pair::{Pair, PairCall};
 pub use sim::{Call, Sim};

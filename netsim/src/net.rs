@@ -56,12 +56,17 @@ pub struct NetConfig {
     pub latency: Duration,
     /// Up to so much more, at random.
     pub jitter: Duration,
-    /// The most bytes one write takes; each takes a random number up to this.
+    /// The most bytes one write takes; each takes a random number up to this, or, on a line of
+    /// limited bandwidth, what that has room for.
     pub max_write: usize,
     /// The most bytes one read gives; each gives a random number up to this.
     pub max_read: usize,
     /// The most bytes on their way in one direction; a write beyond takes nothing.
     pub window: usize,
+    /// Bytes a second that the line carries, each way; as many as there are if `None`.
+    pub bandwidth: Option<u64>,
+    /// Bytes that may wait for the line, in the sending system; a write beyond takes nothing.
+    pub unsent: usize,
 }
 
 impl Default for NetConfig {
@@ -72,6 +77,8 @@ impl Default for NetConfig {
             max_write: 4096,
             max_read: 4096,
             window: 256 * 1024,
+            bandwidth: None,
+            unsent: 16 * 1024,
         }
     }
 }
@@ -84,6 +91,10 @@ pub struct Net {
     /// Pieces and when they arrive, per direction, in order.
     pieces: [VecDeque<(Instant, Vec<u8>)>; 2],
     in_transit: [usize; 2],
+    /// When the line will have sent what it was given, per direction.
+    busy_until: [Instant; 2],
+    /// A write waits for the line.
+    blocked: [bool; 2],
     carried: [u64; 2],
     cut: bool,
     /// Silence from here on: what is written vanishes.
@@ -101,6 +112,8 @@ impl Net {
             random: Random::new(seed),
             pieces: [VecDeque::new(), VecDeque::new()],
             in_transit: [0; 2],
+            busy_until: [Instant::ZERO; 2],
+            blocked: [false; 2],
             carried: [0; 2],
             cut: false,
             half_open: false,
@@ -118,11 +131,15 @@ impl Net {
             return bytes.len();
         }
         let room = self.config.window.saturating_sub(self.in_transit[index]);
-        let limit = bytes.len().min(room).min(self.config.max_write);
+        let limit = bytes.len().min(room).min(self.config.max_write).min(self.line_room(now, index));
         if limit == 0 {
             return 0;
         }
-        let mut n = 1 + usize::try_from(self.random.below(limit as u64)).unwrap_or(0);
+        let mut n = match self.config.bandwidth {
+            // What the line has room for is random enough.
+            Some(_) => limit,
+            None => 1 + usize::try_from(self.random.below(limit as u64)).unwrap_or(0),
+        };
         if let Some(at) = self.cut_at[index] {
             let left = at.saturating_sub(self.carried[index]);
             n = n.min(usize::try_from(left).unwrap_or(usize::MAX));
@@ -131,7 +148,8 @@ impl Net {
             let jitter = u64::try_from(self.config.jitter.as_nanos()).unwrap_or(u64::MAX);
             let delay =
                 self.config.latency + Duration::from_nanos(self.random.below(jitter.saturating_add(1)));
-            let arrives = self.pieces[index].back().map_or(Instant::ZERO, |(at, _)| *at).max(now + delay);
+            let sent = self.send_on_line(now, index, n);
+            let arrives = self.pieces[index].back().map_or(Instant::ZERO, |(at, _)| *at).max(sent + delay);
             self.pieces[index].push_back((arrives, bytes[..n].to_vec()));
             self.in_transit[index] += n;
             self.carried[index] += n as u64;
@@ -140,6 +158,28 @@ impl Net {
             self.cut = true;
         }
         n
+    }
+
+    fn line_time(&self, bytes: usize) -> Duration {
+        let Some(bandwidth) = self.config.bandwidth else { return Duration::ZERO };
+        Duration::from_nanos((bytes as u64).saturating_mul(1_000_000_000) / bandwidth.max(1))
+    }
+
+    /// How many bytes may be given to the line.
+    fn line_room(&mut self, now: Instant, index: usize) -> usize {
+        let Some(bandwidth) = self.config.bandwidth else { return usize::MAX };
+        let waits = self.busy_until[index].saturating_since(now).as_nanos() * u128::from(bandwidth);
+        let unsent = usize::try_from(waits / 1_000_000_000).unwrap_or(usize::MAX);
+        let room = self.config.unsent.saturating_sub(unsent);
+        self.blocked[index] = room == 0;
+        room
+    }
+
+    /// When the line has sent these bytes.
+    fn send_on_line(&mut self, now: Instant, index: usize, bytes: usize) -> Instant {
+        let sent = self.busy_until[index].max(now) + self.line_time(bytes);
+        self.busy_until[index] = sent;
+        sent
     }
 
     /// Gives some of the bytes that have arrived.
@@ -160,13 +200,20 @@ impl Net {
         n
     }
 
-    /// When the next piece arrives, either way.
+    /// When the next piece arrives, or the line has room for what could not be written, either
+    /// way.
     #[must_use]
-    pub fn next_arrival(&self) -> Option<Instant> {
+    pub fn next_change(&self) -> Option<Instant> {
         if self.half_open {
             return None;
         }
-        self.pieces.iter().filter_map(|pieces| pieces.front().map(|(at, _)| *at)).min()
+        let arrivals = self.pieces.iter().filter_map(|pieces| pieces.front().map(|(at, _)| *at));
+        let lines = self.busy_until.iter().zip(self.blocked).filter_map(|(busy, blocked)| {
+            // A quarter of the room is worth waking for.
+            let full = self.line_time(self.config.unsent * 3 / 4);
+            blocked.then(|| Instant::from_nanos(busy.as_nanos().saturating_sub(full.as_nanos() as u64)))
+        });
+        arrivals.chain(lines).min()
     }
 
     /// Resets the connection; what is on its way may still be read before the end is seen.

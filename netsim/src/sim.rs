@@ -185,7 +185,7 @@ impl<F: Framing> Sim<F> {
             .into_iter()
             .flatten()
             .map(|(at, _)| at)
-            .chain(self.net.as_ref().and_then(|(_, net)| net.next_arrival()))
+            .chain(self.net.as_ref().and_then(|(_, net)| net.next_change()))
             .chain(self.dialing.iter().map(|(at, _)| *at))
             .min()
     }

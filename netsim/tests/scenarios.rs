@@ -221,12 +221,14 @@ proptest! {
         }
         sim.run_for(Duration::from_secs(11));
         prop_assert!(sim.outcomes().all(|outcome| outcome.is_some()), "{:#?}", sim.trace());
-        for numbers in [sim.messages().collect::<Vec<_>>(), sim.requests().collect()] {
-            let numbers: Vec<u32> = numbers
-                .iter()
-                .map(|body| u32::from_be_bytes(body[..4].try_into().expect("four bytes")))
-                .collect();
-            prop_assert!(numbers.windows(2).all(|pair| pair[0] < pair[1]), "{numbers:?}");
+        for bodies in [sim.messages().collect::<Vec<_>>(), sim.requests().collect()] {
+            // In order within each class: long ones are bulk.
+            for long in [false, true] {
+                let of_class = bodies.iter().filter(|body| (body.len() > 16 * 1024) == long);
+                let numbers: Vec<u32> =
+                    of_class.map(|body| u32::from_be_bytes(body[..4].try_into().expect("four bytes"))).collect();
+                prop_assert!(numbers.windows(2).all(|pair| pair[0] < pair[1]), "{numbers:?}");
+            }
         }
         let counters = sim.client.link.counters();
         let ended = counters.calls_replied + counters.calls_expired + counters.calls_maybe_delivered;

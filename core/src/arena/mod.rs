@@ -94,9 +94,11 @@ pub(crate) struct Arena {
     fragment: usize,
     next_message: u64,
     normal_since_bulk: usize,
-    /// Most bytes of bulk in one batch: less when the socket is what holds it up, because then
-    /// whatever is in the batch is in the way of others.
+    /// Most bytes of bulk in one batch. One fragment while the socket is what holds it up, because
+    /// then whatever is in the batch is in the way of others; more while it takes all at once.
     bulk_run: usize,
+    /// The batch that is out was not taken at once.
+    slowed: bool,
 }
 
 impl Arena {
@@ -112,7 +114,8 @@ impl Arena {
             fragment,
             next_message: 1,
             normal_since_bulk: 0,
-            bulk_run: CHUNK,
+            bulk_run: 0,
+            slowed: false,
         }
     }
 
@@ -303,6 +306,7 @@ impl Arena {
             None => self.next_batch(framing, data)?,
         };
         self.lent = Some(batch.class);
+        self.slowed = false;
         Some(batch)
     }
 
@@ -329,8 +333,8 @@ impl Arena {
         let Self { lanes, spare, fragment, next_message, bulk_run, normal_since_bulk, .. } = self;
         let [normal, bulk] = lanes;
         let (lane, budget) = match class {
-            Class::Bulk if normal.is_empty() => (bulk, *bulk_run),
-            Class::Bulk => (bulk, (*fragment).min(*bulk_run)),
+            Class::Bulk if normal.is_empty() => (bulk, (*bulk_run).max((*fragment).min(CHUNK))),
+            Class::Bulk => (bulk, (*fragment).min(CHUNK)),
             _ => (normal, CHUNK),
         };
         let Gathered { chunk, finished } = lane.take(framing, budget, *fragment, next_message, spare)?;
@@ -346,9 +350,8 @@ impl Arena {
 
     /// The socket took the batch that is out only in part.
     pub(crate) fn slow_down(&mut self) {
-        if self.lent == Some(Class::Bulk) {
-            self.bulk_run = self.fragment.min(CHUNK);
-        }
+        self.slowed = true;
+        self.bulk_run = 0;
     }
 
     /// Takes a batch back.
@@ -356,9 +359,8 @@ impl Arena {
         debug_assert!(self.lent.is_some(), "a batch that was not lent");
         self.lent = None;
         if batch.is_done() {
-            if batch.class == Class::Bulk && batch.len() >= self.bulk_run {
-                // Undone by the next one that the socket does not take at once.
-                self.bulk_run = (self.bulk_run + self.bulk_run / 4).min(CHUNK);
+            if batch.class == Class::Bulk && !self.slowed {
+                self.bulk_run = (self.bulk_run + self.fragment.min(CHUNK)).min(CHUNK);
             }
             self.recycle(batch.chunk);
         } else {
@@ -415,7 +417,7 @@ impl Arena {
     ) {
         self.lent = None;
         self.generation += 1;
-        self.bulk_run = CHUNK;
+        self.bulk_run = 0;
         for chunk in core::mem::take(&mut self.control) {
             self.recycle(chunk);
         }

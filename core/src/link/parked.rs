@@ -76,7 +76,7 @@ impl Parked {
     }
 
     pub(super) fn push(&mut self, kept: Kept) {
-        self.note(&kept, self.base + self.messages.len() as u64);
+        self.note(&kept, self.base.wrapping_add(self.messages.len() as u64));
         self.messages.push_back(Some(kept));
     }
 
