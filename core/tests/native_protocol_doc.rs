@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use bowline_core::frame::native::{Extensions, Hello, Native, parse_extensions};
+use bowline_core::frame::native::{Credit, Extensions, Hello, Native, Window, parse_extensions};
 use bowline_core::frame::{Class, Framing, Kind, Meta, Step};
 
 fn page() -> String {
@@ -25,7 +25,7 @@ fn hex(line: &str) -> Vec<u8> {
     digits.split_whitespace().map(byte).collect()
 }
 
-const NAMES: [(&str, Kind); 9] = [
+const NAMES: [(&str, Kind); 12] = [
     ("hello", Kind::Hello),
     ("request", Kind::Request),
     ("reply", Kind::Reply),
@@ -35,7 +35,19 @@ const NAMES: [(&str, Kind); 9] = [
     ("ping", Kind::Ping),
     ("pong", Kind::Pong),
     ("go-away", Kind::GoAway),
+    ("credit", Kind::Credit),
+    ("fragment", Kind::Fragment),
+    ("abort", Kind::Abort),
 ];
+
+fn class(name: &str) -> Class {
+    match name {
+        "control" => Class::Control,
+        "normal" => Class::Normal,
+        "bulk" => Class::Bulk,
+        other => panic!("class {other:?}"),
+    }
+}
 
 /// What a block says of its frame, and the bytes it shows.
 #[derive(Debug)]
@@ -60,14 +72,7 @@ impl Worked {
             let (name, value) = line.split_once(": ").unwrap_or_else(|| panic!("{line:?}"));
             match name {
                 "kind" => meta.kind = NAMES.iter().find(|(name, _)| *name == value).expect("a kind").1,
-                "class" => {
-                    meta.class = match value {
-                        "control" => Class::Control,
-                        "normal" => Class::Normal,
-                        "bulk" => Class::Bulk,
-                        other => panic!("class {other:?}"),
-                    }
-                }
+                "class" => meta.class = class(value),
                 "attempt" => meta.attempt = number(value),
                 "id" => meta.id = number(value),
                 "method" => meta.method = number(value),
@@ -79,6 +84,15 @@ impl Worked {
                     extensions.push(number(kind), value.as_bytes()).unwrap();
                 }
                 "body" => body = value.as_bytes().to_vec(),
+                "bytes" => body = hex(value),
+                "credit" => {
+                    let parts: Vec<&str> = value.split(' ').collect();
+                    let credit = Credit::new(class(parts[0]), number(parts[1]), number(parts[2]));
+                    body = credit.to_bytes().to_vec();
+                    assert_eq!(Credit::decode(&body), Ok(credit));
+                }
+                "window_normal" => hello.normal = Window::open(number(value)),
+                "window_bulk" => hello.bulk = Window::open(number(value)),
                 "version_min" => hello.version_min = number(value),
                 "version_max" => hello.version_max = number(value),
                 "max_message" => hello.max_message = number(value),

@@ -247,7 +247,7 @@ fn schedule(seed: u64) {
     let mut random = Random::new(seed);
     let mut pick = |choices: &[usize]| choices[random.below(choices.len() as u64) as usize];
     let bounds = Bounds {
-        max_message: pick(&[100, 30_000, 200_000]),
+        max_message: pick(&[100, 30_000, 120_000]),
         queue: QueueLimit { messages: pick(&[1, 5, 100]), bytes: pick(&[1_000, 100_000]) },
         windows: [pick(&[65_536, 100_000, 1 << 20]) as u32, pick(&[65_536, 80_000, 1 << 20]) as u32],
         in_flight: pick(&[1, 4, 64]),
@@ -255,9 +255,9 @@ fn schedule(seed: u64) {
     };
     let config = bounds.config().to_builder().fragment(pick(&[1024, 5_000, 16_384, 65_536])).build();
     let net = NetConfig {
-        max_write: pick(&[300, 2_000, 64 * 1024]),
-        max_read: pick(&[300, 2_000, 64 * 1024]),
-        window: pick(&[1_000, 4_000, 256 * 1024]),
+        max_write: pick(&[1_000, 5_000, 64 * 1024]),
+        max_read: pick(&[1_000, 5_000, 64 * 1024]),
+        window: pick(&[6_000, 30_000, 256 * 1024]),
         bandwidth: [None, Some(1_000_000), Some(10_000_000)][pick(&[0, 1, 2])],
         unsent: pick(&[1460, 16 * 1024]),
         ..NetConfig::default()
@@ -269,7 +269,7 @@ fn schedule(seed: u64) {
     for _ in 0..random.below(60) {
         let side = random.below(2) as usize;
         let class = [Class::Normal, Class::Bulk][random.below(2) as usize];
-        let len = match random.below(6) {
+        let len = match random.below(8) {
             0 => random.below(bounds.max_message as u64 - 3) as usize,
             1 | 2 => random.below(bounds.max_message.min(20_000) as u64) as usize,
             _ => random.below(100) as usize,
