@@ -173,24 +173,25 @@ fn hellos() -> impl Strategy<Value = Hello> {
         let size = prop_oneof![Just(0), Just(MIN_WINDOW), any::<u32>()];
         (size, any::<u32>()).prop_map(|(size, credit)| Window { size, credit })
     };
-    ((0..4_u8, 0..4_u8), (limit(), limit()), (ms(), ms()), (0..8_u64, 0..8_u64), (window(), window())).prop_map(
-        |(
-            (version_min, version_max),
-            (max_message, max_in_flight),
-            (heartbeat, dead_after),
-            (features, required),
-            (normal, bulk),
-        )| {
-            let mut hello = Hello::new();
-            (hello.version_min, hello.version_max) = (version_min, version_max);
-            (hello.max_message, hello.max_in_flight) = (max_message, max_in_flight);
-            hello.heartbeat = Duration::from_millis(heartbeat.into());
-            hello.dead_after = Duration::from_millis(dead_after.into());
-            (hello.features, hello.required) = (features, required);
-            (hello.normal, hello.bulk) = (normal, bulk);
-            hello
-        },
-    )
+    ((0..4_u8, 0..4_u8), (limit(), limit()), (ms(), ms()), (0..8_u64, 0..8_u64), (window(), window()))
+        .prop_map(
+            |(
+                (version_min, version_max),
+                (max_message, max_in_flight),
+                (heartbeat, dead_after),
+                (features, required),
+                (normal, bulk),
+            )| {
+                let mut hello = Hello::new();
+                (hello.version_min, hello.version_max) = (version_min, version_max);
+                (hello.max_message, hello.max_in_flight) = (max_message, max_in_flight);
+                hello.heartbeat = Duration::from_millis(heartbeat.into());
+                hello.dead_after = Duration::from_millis(dead_after.into());
+                (hello.features, hello.required) = (features, required);
+                (hello.normal, hello.bulk) = (normal, bulk);
+                hello
+            },
+        )
 }
 
 proptest! {

@@ -169,7 +169,8 @@ impl<F: Framing> End<F> {
             match event {
                 Event::Message(message) if *takes => messages.push(message.body.to_vec()),
                 Event::Message(message) => {
-                    if !access.enqueue_received(&message) && !Link::<F, u64>::refuse(reader, buf) {
+                    let room = access.enqueue_received(&message) || Link::<F, u64>::refuse(reader, buf);
+                    if !room {
                         break;
                     }
                 }

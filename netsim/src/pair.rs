@@ -60,8 +60,7 @@ impl<F: Framing> Pair<F> {
     /// Connects at time zero.
     #[must_use]
     pub fn new(config: &Config<F>, net: NetConfig, seed: u64) -> Self {
-        let mut ends =
-            [End::new(config.clone(), Role::Dialing), End::new(config.clone(), Role::Accepting)];
+        let mut ends = [End::new(config.clone(), Role::Dialing), End::new(config.clone(), Role::Accepting)];
         for end in &mut ends {
             end.connect(Instant::ZERO, Epoch::FIRST);
         }

@@ -86,7 +86,7 @@ fn both_sides_flood_and_neither_reads() {
         let mut next = 0;
         // Two minutes of both sides sending all they can, in all classes.
         for _ in 0..1_200 {
-            for side in 0..2 {
+            for (side, queued) in queued.iter_mut().enumerate() {
                 for _ in 0..30 {
                     let len = match random.below(20) {
                         0 => random.below(bounds.max_message as u64 - 10) as usize,
@@ -104,7 +104,7 @@ fn both_sides_flood_and_neither_reads() {
                         }
                     } else {
                         match pair.cast(side, &CastOptions::new(1).class(class), body) {
-                            Ok(_) => queued[side].push((next, class)),
+                            Ok(_) => queued.push((next, class)),
                             Err(error) => assert!(matches!(error.reason, CastRefusal::Full(_)), "{error}"),
                         }
                     }
@@ -310,9 +310,9 @@ fn schedule(seed: u64) {
     }
     pair.run_for(SECOND * 300);
     assert_eq!(pair.over, None);
-    for side in 0..2 {
+    for (side, queued) in queued.iter().enumerate() {
         assert!(pair.peak[side] <= bounds.memory(), "{} of {}", pair.peak[side], bounds.memory());
-        check_casts(&pair.ends[1 - side].messages, &queued[side]);
+        check_casts(&pair.ends[1 - side].messages, queued);
         // Requests: none twice, in order within a class, and none that was never made.
         let requests = &pair.ends[1 - side].requests;
         for class in [Class::Normal, Class::Bulk] {
@@ -322,7 +322,9 @@ fn schedule(seed: u64) {
             let came: Vec<u32> = numbers.filter(|number| made.contains(number)).collect();
             assert!(came.windows(2).all(|pair| pair[0] < pair[1]), "{came:?}");
         }
-        assert!(requests.iter().all(|body| calls.iter().any(|call| call.1 == side && call.2 == number(body))));
+        assert!(
+            requests.iter().all(|body| calls.iter().any(|call| call.1 == side && call.2 == number(body)))
+        );
     }
     for &(call, side, sent, len, _, expires) in &calls {
         let arrived = pair.ends[1 - side].requests.iter().any(|body| number(body) == sent);

@@ -118,10 +118,7 @@ impl Chunk {
 
     /// Calls and casts in it.
     pub(crate) fn ours(&self) -> Load {
-        Load {
-            messages: self.marks.len() - self.owed.messages,
-            bytes: self.len - self.owed.bytes,
-        }
+        Load { messages: self.marks.len() - self.owed.messages, bytes: self.len - self.owed.bytes }
     }
 
     /// Credit that sending it takes.

@@ -3,127 +3,11 @@
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
-use super::chunk::{CHUNK, Chunk, External, Load, Sent};
+use super::chunk::{CHUNK, Chunk, Load, Sent};
+use super::outflow::Outflow;
+use super::partial::Partial;
 use crate::frame::native::MESSAGE_COST;
-use crate::frame::{Class, Framing, Kind, Meta};
-
-/// Shorter pieces of a body are copied into the batch: cheaper than a slice of their own.
-const COPY_BELOW: usize = 2 * 1024;
-
-/// How much of a class may go out on this connection.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Outflow {
-    /// What the peer grants in all, and what was taken of it.
-    limit: u64,
-    used: u64,
-    /// Bytes lent in all, and how many of them the peer says it has read.
-    sent: u64,
-    seen: u64,
-    /// Most bytes that may be lent and not seen.
-    ahead: u64,
-    /// Nothing that takes credit goes out any more on this connection.
-    stopped: bool,
-}
-
-impl Outflow {
-    /// For framings without flow control.
-    pub(super) const UNLIMITED: Self =
-        Self { limit: u64::MAX, used: 0, sent: 0, seen: 0, ahead: u64::MAX, stopped: false };
-
-    pub(super) fn granted(limit: u64, ahead: u64) -> Self {
-        Self { limit, ahead, ..Self::UNLIMITED }
-    }
-
-    fn credit(&self) -> u64 {
-        if self.stopped { 0 } else { self.limit.saturating_sub(self.used) }
-    }
-
-    /// Whether the peer has seen enough of what was lent before.
-    fn is_open(&self) -> bool {
-        self.sent - self.seen < self.ahead
-    }
-
-    fn spend(&mut self, cost: u64, bytes: usize) {
-        self.used += cost;
-        self.sent += bytes as u64;
-    }
-
-    /// The peer grants more, or has seen more. False: it takes something back, or has seen what
-    /// was never sent.
-    pub(super) fn update(&mut self, limit: u64, seen: u64) -> bool {
-        let sound = limit >= self.limit && seen >= self.seen && seen <= self.sent;
-        if sound {
-            (self.limit, self.seen) = (limit, seen);
-        }
-        sound
-    }
-
-}
-
-/// A long message whose fragments go out one by one.
-#[derive(Debug)]
-struct Partial {
-    /// The message's frame, whole.
-    frame: Chunk,
-    sent: Sent,
-    /// Its number on the wire.
-    message: u64,
-    /// How much of the frame was lent.
-    at: usize,
-}
-
-impl Partial {
-    fn new(frame: Chunk, message: u64) -> Self {
-        let sent = frame.marks().first().map_or(Sent::Control, |mark| mark.sent);
-        Self { frame, sent, message, at: 0 }
-    }
-
-    fn rest(&self) -> usize {
-        self.frame.len() - self.at
-    }
-
-    /// Credit that its next `n` bytes take.
-    fn cost(&self, n: usize) -> u64 {
-        match (self.sent.takes_credit(), self.at) {
-            (false, _) => 0,
-            (true, 0) => n as u64 + MESSAGE_COST,
-            (true, _) => n as u64,
-        }
-    }
-
-    /// Appends the next `n` bytes as a fragment; its length on the wire.
-    fn cut<F: Framing>(&mut self, framing: &F, class: Class, n: usize, out: &mut Chunk) -> usize {
-        let before = out.own_len();
-        let meta = Meta { class, ..Meta::new(Kind::Fragment, self.message) };
-        let Ok(mark) = framing.begin(&mut out.bytes, &meta, &[]) else { return 0 };
-        let own = &self.frame.bytes;
-        let (start, end) = (self.at, self.at + n);
-        if start < own.len() {
-            out.bytes.extend_from_slice(&own[start..end.min(own.len())]);
-        }
-        let mut outside = None;
-        if end > own.len()
-            && let Some(External { body, .. }) = self.frame.externals.first()
-        {
-            let piece = start.saturating_sub(own.len())..end - own.len();
-            if piece.len() < COPY_BELOW {
-                out.bytes.extend_from_slice(&body[piece]);
-            } else {
-                outside = Some(body.slice(piece));
-            }
-        }
-        let outside_len = outside.as_ref().map_or(0, |body| body.len());
-        let finished = framing.finish(&mut out.bytes, mark, outside_len);
-        debug_assert!(finished.is_ok(), "a fragment can always be written: {finished:?}");
-        let added = out.own_len() - before + outside_len;
-        if let Some(body) = outside {
-            out.externals.push(External { at: out.own_len(), body });
-        }
-        self.at = end;
-        out.mark(added, if self.rest() == 0 { self.sent } else { Sent::Part });
-        added
-    }
-}
+use crate::frame::{Class, Framing};
 
 /// What is gathered for a batch.
 #[derive(Debug, Default)]
@@ -138,10 +22,7 @@ pub(crate) enum Withdrawn {
     /// It waited: no byte of it left.
     Waiting,
     /// Some of its fragments left: the peer has to be told that no more come.
-    UnderWay {
-        class: Class,
-        message: u64,
-    },
+    UnderWay { class: Class, message: u64 },
     /// It is not here.
     Gone,
 }
@@ -309,8 +190,7 @@ impl Lane {
 
     /// Credit that a large message needs before it begins: enough for its first fragment.
     fn can_start(&self, frame: &Chunk, fragment: usize) -> bool {
-        frame.ours().messages == 0
-            || self.flow.credit() >= frame.len().min(fragment) as u64 + MESSAGE_COST
+        frame.ours().messages == 0 || self.flow.credit() >= frame.len().min(fragment) as u64 + MESSAGE_COST
     }
 
     /// What waits for credit, as far as there is some.

@@ -17,11 +17,14 @@ use crate::frame::{Class, Framing, Meta};
 mod batch;
 mod chunk;
 mod lane;
+mod outflow;
+mod partial;
 
 pub use batch::Batch;
 pub(crate) use chunk::{CHUNK, Chunk, FrameRef, Load, Sent};
 pub(crate) use lane::Withdrawn;
-use lane::{Gathered, Lane, Outflow};
+use lane::{Gathered, Lane};
+use outflow::Outflow;
 
 /// How many empty chunks are kept for reuse.
 const SPARE_CHUNKS: usize = 3;

@@ -3,8 +3,8 @@
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use super::flow::{CLASSES, lane};
 use super::connection::control;
+use super::flow::{CLASSES, lane};
 use super::{Closing, Key, Line, Link, Phase};
 use crate::arena::Batch;
 use crate::error::{Disconnect, PeerError, Status};

@@ -29,6 +29,7 @@ mod lines;
 mod parked;
 mod reader;
 mod received;
+mod replies;
 mod send;
 
 pub use events::{Counters, LinkEvent};

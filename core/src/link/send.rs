@@ -228,13 +228,8 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             return Err(refused(reason, payload));
         }
         let number = self.next_cast;
-        let meta = Meta {
-            kind: Kind::Cast,
-            class,
-            id: options.seq,
-            method: options.method,
-            ..Meta::default()
-        };
+        let meta =
+            Meta { kind: Kind::Cast, class, id: options.seq, method: options.method, ..Meta::default() };
         // Cheap for both: a slice is copied anyway, an owned body is counted.
         let kept = match &payload {
             Payload::Owned(bytes) => Payload::Owned(bytes.clone()),

@@ -76,7 +76,10 @@ fn fragments_that_make_no_message_are_violations() {
 fn grants_that_cannot_be_are_violations() {
     let bulk = Class::Bulk;
     let limit = 4 << 20;
-    assert_eq!(refused(&credit(bulk, limit - 1, 0)), PeerError::BadGrant { class: bulk, limit: limit - 1, seen: 0 });
+    assert_eq!(
+        refused(&credit(bulk, limit - 1, 0)),
+        PeerError::BadGrant { class: bulk, limit: limit - 1, seen: 0 }
+    );
     assert_eq!(refused(&credit(bulk, limit, 9)), PeerError::BadGrant { class: bulk, limit, seen: 9 });
 }
 

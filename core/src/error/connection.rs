@@ -1,0 +1,268 @@
+//! What ends a connection.
+
+use alloc::string::String;
+use core::time::Duration;
+
+use crate::frame::Class;
+
+/// The peer sent bytes that the framing does not allow. The connection is closed.
+///
+/// Every variant names the field, the value found and the limit it broke.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FrameError {
+    /// The bytes that mark the protocol are others.
+    #[error("magic is {found:#x}, not {expected:#x}")]
+    BadMagic {
+        /// What came.
+        found: u64,
+        /// What the protocol asks for.
+        expected: u64,
+    },
+    /// A field has a value outside what the protocol allows.
+    #[error("{field} is {value}, which the protocol does not allow (limit {limit})")]
+    BadField {
+        /// The field's name.
+        field: &'static str,
+        /// Its value.
+        value: u64,
+        /// The largest (or only) value allowed.
+        limit: u64,
+    },
+    /// A length is over the limit.
+    #[error("{field} of {value} bytes is over the limit of {limit}")]
+    TooLong {
+        /// The field's name.
+        field: &'static str,
+        /// Its value, bytes.
+        value: u64,
+        /// The limit, bytes.
+        limit: u64,
+    },
+    /// A length is smaller than the fields it has to cover.
+    #[error("{field} of {value} bytes is under the minimum of {limit}")]
+    TooShort {
+        /// The field's name.
+        field: &'static str,
+        /// Its value, bytes.
+        value: u64,
+        /// The minimum, bytes.
+        limit: u64,
+    },
+    /// A length cannot be represented, or overflows when adjusted.
+    #[error("{field} overflows: {value} adjusted by {adjustment}")]
+    LengthOverflow {
+        /// The field's name.
+        field: &'static str,
+        /// Its value.
+        value: u64,
+        /// What was to be added to it.
+        adjustment: i64,
+    },
+    /// A length is negative.
+    #[error("{field} is negative: {value}")]
+    NegativeLength {
+        /// The field's name.
+        field: &'static str,
+        /// Its value.
+        value: i64,
+    },
+    /// A variable-length integer does not end within its room.
+    #[error("{field} has no end within {limit} bytes")]
+    UnterminatedVarint {
+        /// The field's name.
+        field: &'static str,
+        /// The room, bytes.
+        limit: u64,
+    },
+    /// The stream ended inside a frame.
+    #[error("the stream ended inside a frame: {have} bytes of at least {need}")]
+    Truncated {
+        /// Bytes there were.
+        have: u64,
+        /// Bytes wanted.
+        need: u64,
+    },
+}
+
+/// The peer broke the protocol, in its bytes or in what it said with them.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PeerError {
+    /// Bytes that the framing does not allow.
+    #[error("bad frame: {0}")]
+    Frame(#[from] FrameError),
+    /// Something other than a hello came first.
+    #[error("expected a hello first, got {found}")]
+    ExpectedHello {
+        /// What came.
+        found: &'static str,
+    },
+    /// A second hello on one connection.
+    #[error("a second hello on one connection")]
+    SecondHello,
+    /// No version that both sides speak.
+    #[error("no common protocol version: ours {ours_min}..={ours_max}, theirs {theirs_min}..={theirs_max}")]
+    Version {
+        /// Our lowest.
+        ours_min: u8,
+        /// Our highest.
+        ours_max: u8,
+        /// Their lowest.
+        theirs_min: u8,
+        /// Their highest.
+        theirs_max: u8,
+    },
+    /// A value in the hello that cannot work.
+    #[error("hello field {field} is {value}, limit {limit}")]
+    HelloField {
+        /// The field's name.
+        field: &'static str,
+        /// Its value.
+        value: u64,
+        /// The limit it broke.
+        limit: u64,
+    },
+    /// More requests in flight than we said we take.
+    #[error("{value} requests in flight, limit {limit}")]
+    TooManyRequests {
+        /// How many.
+        value: u64,
+        /// What our hello said.
+        limit: u64,
+    },
+    /// A request with the id of one that is still being handled.
+    #[error("request id {id} is in use")]
+    RequestIdInUse {
+        /// The id.
+        id: u64,
+    },
+    /// More than we granted.
+    #[error("a message that costs {cost} in class {class:?}, with a credit of {credit}")]
+    Credit {
+        /// The class.
+        class: Class,
+        /// What the message (or its fragment) costs.
+        cost: u64,
+        /// What was left of our grant.
+        credit: u64,
+    },
+    /// A grant that takes something back, or names bytes that were never sent.
+    #[error("a grant of {limit} with {seen} bytes seen in class {class:?}, which cannot be")]
+    BadGrant {
+        /// The class.
+        class: Class,
+        /// The limit it names.
+        limit: u64,
+        /// The bytes it says were read.
+        seen: u64,
+    },
+    /// Fragments that make no message.
+    #[error("fragment: {field} is {value}, limit {limit}")]
+    Fragment {
+        /// What is wrong with it.
+        field: &'static str,
+        /// Its value.
+        value: u64,
+        /// What it could be.
+        limit: u64,
+    },
+    /// More of something than any honest peer has a reason to send.
+    #[error("a flood of {what}: {value}, limit {limit}")]
+    Flood {
+        /// Of what.
+        what: &'static str,
+        /// How much came.
+        value: u64,
+        /// How much there may be.
+        limit: u64,
+    },
+}
+
+/// What the operating system said of a socket, without the operating system's own type (a driver
+/// keeps that beside it).
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{kind:?}: {message}")]
+pub struct TransportError {
+    /// The kind of failure.
+    pub kind: TransportKind,
+    /// The system's words.
+    pub message: String,
+}
+
+/// Kinds of transport failure.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum TransportKind {
+    /// Nobody listens there.
+    Refused,
+    /// The peer reset the connection.
+    Reset,
+    /// The name could not be resolved.
+    Resolve,
+    /// No route, network down.
+    Unreachable,
+    /// The system gave up waiting.
+    TimedOut,
+    /// Out of descriptors, memory or ports.
+    Resources,
+    /// Anything else.
+    Other,
+}
+
+/// Why a connection ended, or did not come about.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Disconnect {
+    /// The peer ended the stream between two frames.
+    #[error("the peer closed the connection")]
+    PeerClosed,
+    /// The peer said go-away and everything in flight was finished.
+    #[error("the peer said go-away")]
+    GoneAway,
+    /// The peer broke the protocol.
+    #[error("the peer broke the protocol: {0}")]
+    Protocol(#[from] PeerError),
+    /// The socket failed.
+    #[error("the transport failed: {0}")]
+    Transport(#[from] TransportError),
+    /// Nothing at all came from the peer for that long although it was asked.
+    #[error("the peer was silent for {silent:?} (limit {limit:?})")]
+    DeadPeer {
+        /// How long.
+        silent: Duration,
+        /// The configured limit.
+        limit: Duration,
+    },
+    /// Nothing could be written for that long.
+    #[error("nothing could be written for {stalled:?} (limit {limit:?})")]
+    WriteStalled {
+        /// How long.
+        stalled: Duration,
+        /// The configured limit.
+        limit: Duration,
+    },
+    /// Dial and handshake together took too long.
+    #[error("no connection and handshake within {limit:?}")]
+    ConnectTimeout {
+        /// The configured limit.
+        limit: Duration,
+    },
+    /// A message began but was not whole within the limit.
+    #[error("a message was not whole within {limit:?}")]
+    SlowMessage {
+        /// The configured limit.
+        limit: Duration,
+    },
+    /// Our side closed the link.
+    #[error("closed by this side")]
+    LocalClose,
+}
+
+impl Disconnect {
+    /// Whether another connection may fare better.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        !matches!(self, Self::LocalClose | Self::Protocol(PeerError::Version { .. }))
+    }
+}

@@ -1,0 +1,94 @@
+//! Answers given on the spot, encoded without the lock of the link.
+
+use alloc::vec::Vec;
+
+use super::Reader;
+use crate::arena::Sent;
+use crate::body::Payload;
+use crate::error::{EncodeError, Failure, Status};
+use crate::frame::{Class, Framing, Kind, Meta};
+use crate::link::Link;
+use crate::link::inbound::{failure_meta, too_large};
+use crate::machine::Access;
+
+impl<F: Framing> Reader<F> {
+    /// Answers the request with that id on the spot.
+    ///
+    /// # Errors
+    /// The answer cannot be written; where the protocol has error replies, the caller was told.
+    pub fn answer(&mut self, id: u64, payload: Payload<'_>) -> Result<(), EncodeError> {
+        self.answer_with(id, |out| {
+            out.extend_from_slice(payload.as_slice());
+            Ok(())
+        })
+    }
+
+    /// Answers on the spot with a body that `fill` appends in place, behind the frame's header;
+    /// what stands in the buffer before is not `fill`'s. A failure is sent as an error reply.
+    ///
+    /// # Errors
+    /// The answer cannot be written (too large, or a failure on a framing without error replies);
+    /// where the protocol has error replies, the caller was told.
+    pub fn answer_with(
+        &mut self,
+        id: u64,
+        fill: impl FnOnce(&mut Vec<u8>) -> Result<(), Failure>,
+    ) -> Result<(), EncodeError> {
+        let meta = Meta::new(Kind::Reply, id);
+        let max = self.max_answer;
+        self.local.chunk.reserve(256);
+        let start = self.local.chunk.own_len();
+        let pushed = self.local.chunk.push_with(&self.framing, Sent::Answer(id), &meta, |out| {
+            let before = out.len();
+            fill(out)?;
+            let len = out.len() - before;
+            if len > max {
+                let error = EncodeError::TooLarge { len: len as u64, max: max as u64 };
+                return Err(too_large(&error));
+            }
+            Ok(())
+        });
+        let (failure, error) = match pushed {
+            Ok(Ok(bytes)) => {
+                self.answers += 1;
+                if bytes > self.fragment {
+                    self.framing.set_class(self.local.chunk.own_from(start), Class::Bulk);
+                    self.local.split_last(start);
+                }
+                return Ok(());
+            }
+            Ok(Err(error)) => (too_large(&error), error),
+            Err(failure) => (failure, EncodeError::Unsupported { what: "an error reply" }),
+        };
+        self.fail(id, &failure).map_err(|_| error)
+    }
+
+    /// Answers with a failure.
+    ///
+    /// # Errors
+    /// The framing has no error replies.
+    pub fn fail(&mut self, id: u64, failure: &Failure) -> Result<(), EncodeError> {
+        self.failures.push(failure.status);
+        if !self.profile.error_reply {
+            return Err(EncodeError::Unsupported { what: "an error reply" });
+        }
+        let meta = failure_meta(id, failure);
+        // Text that is too long for the peer is cut: the status is what matters.
+        let body = Payload::Borrowed(&failure.body[..failure.body.len().min(self.max_answer)]);
+        self.local.chunk.push(&self.framing, Sent::Answer(id), &meta, &[], body, false)?;
+        self.answers += 1;
+        Ok(())
+    }
+
+    /// A request stays without an answer: counted and reported.
+    pub fn note_unanswered<T: Send + 'static>(&mut self, access: &mut impl Access<Link<F, T>>, id: u64) {
+        access.machine().drop_answer(id);
+    }
+
+    /// This side is closing, and said so.
+    pub(super) fn turn_away(&mut self, id: u64) {
+        let failure = Failure::new(Status::SHUTTING_DOWN, "");
+        self.fail(id, &failure).ok();
+        self.failures.pop();
+    }
+}

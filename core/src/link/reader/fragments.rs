@@ -1,0 +1,100 @@
+//! Long messages, put together from their fragments.
+
+use super::Reader;
+use crate::body::Body;
+use crate::error::PeerError;
+use crate::frame::{Framing, Kind, Meta, Step};
+use crate::link::Link;
+use crate::link::assembly::{Assembled, Assembly};
+use crate::link::flow::lane;
+use crate::link::parked::Kept;
+use crate::machine::Access;
+use crate::time::Instant;
+
+impl<F: Framing> Reader<F> {
+    /// A fragment came. True: it ends a message that the application has to be told of, which lies
+    /// aside.
+    pub(super) fn handle_fragment<T: Send + 'static>(
+        &mut self,
+        access: &mut impl Access<Link<F, T>>,
+        now: Instant,
+        meta: &Meta,
+        piece: &[u8],
+        consumed: usize,
+    ) -> Result<bool, PeerError> {
+        let Some(kept) = self.assemble(access, now, meta, piece, consumed)? else { return Ok(false) };
+        if kept.is_request() && self.closing {
+            self.turn_away(kept.meta.id);
+            return Ok(false);
+        }
+        if self.must_wait(access, kept.is_request(), kept.meta.class) {
+            self.park(access, kept)?;
+            return Ok(false);
+        }
+        self.aside = Some(kept);
+        Ok(true)
+    }
+
+    /// The peer gave up the message it was sending: what came of it is freed.
+    pub(super) fn handle_abort(&mut self, meta: &Meta) -> Result<(), PeerError> {
+        let Some(assembly) = self.assemblies[lane(meta.class)].take() else {
+            return Err(PeerError::Fragment { field: "id of an abort", value: meta.id, limit: 0 });
+        };
+        assembly.check_id(meta.id)
+    }
+
+    /// A fragment came. `Some`: a message is whole that the application has to be told of.
+    fn assemble<T: Send + 'static>(
+        &mut self,
+        access: &mut impl Access<Link<F, T>>,
+        now: Instant,
+        fragment: &Meta,
+        piece: &[u8],
+        bytes: usize,
+    ) -> Result<Option<Kept>, PeerError> {
+        let lane = lane(fragment.class);
+        let mut assembly = match self.assemblies[lane].take() {
+            Some(assembly) => assembly,
+            None => {
+                let mut assembly = Assembly::begin(&self.framing, fragment, piece, now)?;
+                if matches!(assembly.meta.kind, Kind::Reply | Kind::ErrorReply) {
+                    assembly.unwanted = !access.machine().is_in_flight(assembly.meta.id);
+                }
+                assembly
+            }
+        };
+        assembly.check_id(fragment.id)?;
+        // What is missing is granted by what came: the link has to know of both.
+        let cost = assembly.cost(piece.len());
+        self.charge(access, fragment.class, cost, bytes)?;
+        let meta = assembly.meta;
+        let limit = self.longest_frame();
+        let frame = match assembly.add(&mut self.framing, limit, piece)? {
+            Assembled::More => {
+                self.assemblies[lane] = Some(assembly);
+                return Ok(None);
+            }
+            Assembled::Discarded => {
+                access.machine().note_late_reply(meta.id)?;
+                return Ok(None);
+            }
+            Assembled::Whole(frame) => frame,
+        };
+        let Step::Frame { meta, extensions, body, .. } = self.framing.next_frame(&frame)? else {
+            return Err(PeerError::Fragment {
+                field: "end of the message",
+                value: frame.len() as u64,
+                limit: 0,
+            });
+        };
+        if matches!(meta.kind, Kind::Reply | Kind::ErrorReply) {
+            let link = access.machine();
+            link.handle_reply(meta.kind, &meta, &frame[extensions], || Body::from(frame.slice(body)))?;
+            return Ok(None);
+        }
+        if meta.kind == Kind::Request {
+            self.guard.request();
+        }
+        Ok(Some(Kept { meta, extensions, body, frame, since: now }))
+    }
+}

@@ -1,0 +1,69 @@
+//! What the application is told of what came in.
+
+use core::time::Duration;
+
+use bytes::Bytes;
+
+use crate::body::Body;
+use crate::frame::Meta;
+
+/// What the application is told of what came in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Event<'b> {
+    /// The connection is ready for messages: the handshake is done, or there is none. First on
+    /// every connection.
+    Ready,
+    /// A message that wants no answer.
+    Message(Incoming<'b>),
+    /// A request: answer it with [`Reader::answer`] on the spot, or note it with
+    /// [`Link::open_inbound`] and answer later.
+    Request(Incoming<'b>),
+}
+
+/// A message as it lies in the receive buffer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct Incoming<'b> {
+    /// What its frame says.
+    pub meta: Meta,
+    /// Its extensions, encoded.
+    pub extensions: &'b [u8],
+    /// Its bytes.
+    pub body: &'b [u8],
+    /// Its frame, where that has memory of its own.
+    pub(super) frame: Option<&'b Bytes>,
+    /// What it costs of the credit this side granted.
+    pub(in crate::link) cost: u64,
+}
+
+impl Incoming<'_> {
+    /// Its bytes, owned: copied, unless they came in fragments.
+    #[must_use]
+    pub fn to_body(&self) -> Body {
+        match self.frame {
+            Some(frame) if self.body.len() > crate::body::INLINE_BODY => {
+                Body::from(frame.slice_ref(self.body))
+            }
+            _ => Body::copy_from(self.body),
+        }
+    }
+
+    /// Method id or message type.
+    #[must_use]
+    pub fn method(&self) -> u32 {
+        self.meta.method
+    }
+
+    /// Call id or Seq.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.meta.id
+    }
+
+    /// Time left until the caller's deadline, as of when it was sent.
+    #[must_use]
+    pub fn remaining(&self) -> Option<Duration> {
+        self.meta.remaining_ms.map(|ms| Duration::from_millis(u64::from(ms)))
+    }
+}

@@ -1,0 +1,433 @@
+//! What comes in: the reading half of a link.
+
+use alloc::vec::Vec;
+use core::ops::Range;
+
+use bytes::Bytes;
+
+use crate::arena::{CHUNK, LocalFrames};
+use crate::body::Body;
+use crate::error::{FrameError, PeerError, Status};
+use crate::frame::native::{Credit, Hello};
+use crate::frame::{Calls, Class, Framing, Kind, Meta, Profile, Step};
+use crate::link::Link;
+use crate::link::assembly::Assembly;
+use crate::link::flow::{Arrived, cost, lane};
+use crate::link::guard::Guard;
+use crate::link::parked::{Kept, Parked};
+use crate::machine::{Access, Next};
+use crate::recv_buf::RecvBuf;
+use crate::time::Instant;
+
+mod answer;
+mod fragments;
+mod incoming;
+mod waiting;
+
+pub use incoming::{Event, Incoming};
+
+/// Bytes a frame may need beyond the largest message: headers and extensions.
+const FRAME_OVERHEAD: usize = 128 * 1024;
+
+/// The reading half of a [`Link`]: one per connection, with whoever reads the socket.
+#[derive(Debug)]
+pub struct Reader<F: Framing> {
+    framing: F,
+    profile: Profile,
+    stage: Stage,
+    /// Ids of our own calls on a framing that does not tell requests from replies.
+    own_ids: core::ops::Range<u64>,
+    max_answer: usize,
+    /// Longer answers are cut up, and go to the bulk class.
+    fragment: usize,
+    /// Answers encoded here, without the lock; appended at the end of the pass.
+    local: LocalFrames,
+    /// Bytes of answers the write queue had room for when the pass began.
+    answer_room: usize,
+    answers: u64,
+    /// When the pass began.
+    now: Instant,
+    /// When the frame under way began.
+    frame_since: Option<Instant>,
+    failures: Vec<Status>,
+    messages: u64,
+    requests: u64,
+    last_was_request: bool,
+    /// How many requests may be started before the link has to be asked again.
+    starts: usize,
+    /// By class: what may still come, what came and was not told to the link yet, fragments,
+    /// messages that wait to be handed over.
+    allowance: [u64; 2],
+    arrived: [Arrived; 2],
+    assemblies: [Option<Assembly>; 2],
+    parked: [Parked; 2],
+    has_parked: bool,
+    /// The message lent out last, if it does not lie in the receive buffer.
+    aside: Option<Kept>,
+    guard: Guard,
+    /// This side is closing and said so: requests are turned away.
+    closing: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Stage {
+    /// The first frame has to be a hello.
+    Hello,
+    /// Tell the application that the connection is ready.
+    Announce,
+    Open,
+}
+
+impl<F: Framing> Reader<F> {
+    pub(in crate::link) fn new(framing: F, first_id: u64) -> Self {
+        let profile = framing.profile();
+        Self {
+            profile,
+            stage: if profile.handshake { Stage::Hello } else { Stage::Announce },
+            own_ids: first_id..first_id.saturating_add(1 << 62),
+            max_answer: framing.max_message(),
+            fragment: usize::MAX,
+            framing,
+            local: LocalFrames::default(),
+            answer_room: 0,
+            answers: 0,
+            now: Instant::ZERO,
+            frame_since: None,
+            failures: Vec::new(),
+            messages: 0,
+            requests: 0,
+            last_was_request: false,
+            starts: 0,
+            allowance: [0; 2],
+            arrived: [Arrived::default(); 2],
+            assemblies: [None, None],
+            parked: [Parked::default(), Parked::default()],
+            has_parked: false,
+            aside: None,
+            guard: Guard::new(),
+            closing: false,
+        }
+    }
+
+    pub(in crate::link) fn begin<T: Send + 'static>(
+        &mut self,
+        access: &mut impl Access<Link<F, T>>,
+        now: Instant,
+        bytes: usize,
+    ) {
+        self.now = now;
+        let link = access.machine();
+        link.handle_received(now, bytes);
+        self.answer_room = link.answer_room();
+        self.starts = link.free_inbound();
+        self.max_answer = link.conn.max_message;
+        self.fragment = link.fragment();
+        self.closing = link.closing.is_some() && self.profile.go_away;
+        self.allowance = link.allowances();
+        self.guard.refill(now, link.counters.bytes_out);
+    }
+
+    /// Hands over what was kept back.
+    pub(in crate::link) fn flush<T: Send + 'static>(&mut self, link: &mut Link<F, T>) {
+        if !self.local.is_empty() {
+            link.arena.append(&mut self.local);
+            link.counters.answers += self.answers;
+            self.answers = 0;
+            link.after_queueing();
+        }
+        link.counters.messages += core::mem::take(&mut self.messages);
+        link.counters.requests += core::mem::take(&mut self.requests);
+        for status in self.failures.drain(..) {
+            link.note_failure(status);
+        }
+    }
+
+    /// Tells the link what came, and learns what may still come.
+    fn sync<T: Send + 'static>(&mut self, link: &mut Link<F, T>) {
+        for ((arrived, parked), assembly) in self.arrived.iter_mut().zip(&self.parked).zip(&self.assemblies) {
+            arrived.parked = parked.cost();
+            arrived.assembling = assembly.as_ref().map_or(0, Assembly::spent);
+            arrived.missing = assembly.as_ref().map_or(0, Assembly::missing);
+        }
+        link.note_arrived(&self.arrived);
+        self.arrived = Default::default();
+        self.allowance = link.allowances();
+    }
+
+    pub(in crate::link) fn end<T: Send + 'static>(
+        &mut self,
+        access: &mut impl Access<Link<F, T>>,
+        now: Instant,
+        buf: &mut RecvBuf,
+    ) {
+        buf.take_lent();
+        self.aside = None;
+        // A frame is under way if bytes are left that make none yet.
+        self.frame_since = match (buf.unread().is_empty(), self.frame_since) {
+            (true, _) => None,
+            (false, None) => Some(now),
+            (false, since) => since,
+        };
+        let link = access.machine();
+        self.flush(link);
+        link.conn.frame_since = self.frame_since;
+        if self.profile.flow_control {
+            self.sync(link);
+            link.conn.parked = !self.parked.iter().all(Parked::is_empty);
+            link.conn.parked_casts = self.parked.iter().map(Parked::casts).sum();
+            let assembly_since = |assembly: &Option<Assembly>| assembly.as_ref().map(|a| a.since);
+            link.conn.note_assemblies([&self.assemblies[0], &self.assemblies[1]].map(assembly_since));
+        }
+    }
+
+    #[inline]
+    pub(in crate::link) fn next<'b, T: Send + 'static>(
+        &mut self,
+        access: &mut impl Access<Link<F, T>>,
+        now: Instant,
+        buf: &'b mut RecvBuf,
+    ) -> Result<Next<Event<'b>>, PeerError> {
+        loop {
+            buf.take_lent();
+            if self.stage == Stage::Announce {
+                self.stage = Stage::Open;
+                access.machine().handle_ready(now);
+                self.begin(access, now, 0);
+                return Ok(Next::Event(Event::Ready));
+            }
+            if self.local.len() >= CHUNK {
+                self.flush(access.machine());
+                self.answer_room = access.machine().answer_room();
+            }
+            if self.has_parked && self.unpark(access) {
+                return Ok(Next::Event(self.lend_aside(buf, now)));
+            }
+            let step = self.framing.next_frame(buf.unread())?;
+            let (meta, extensions, body, consumed) = match step {
+                Step::Frame { meta, extensions, body, consumed } => (meta, extensions, body, consumed),
+                Step::Need(need) => {
+                    let limit = self.longest_frame();
+                    if need > limit {
+                        let (value, limit) = (need as u64, limit as u64);
+                        return Err(FrameError::TooLong { field: "frame", value, limit }.into());
+                    }
+                    buf.want(need);
+                    return Ok(Next::NeedData);
+                }
+            };
+            self.frame_since = None;
+            if self.stage == Stage::Hello {
+                if meta.kind != Kind::Hello {
+                    return Err(PeerError::ExpectedHello { found: name(meta.kind) });
+                }
+                let hello = Hello::decode(&buf.unread()[body])?;
+                buf.lend(consumed);
+                access.machine().handle_hello(now, &hello)?;
+                self.stage = Stage::Announce;
+                continue;
+            }
+            let kind = self.resolve(&meta);
+            let flow = self.profile.flow_control;
+            match kind {
+                Kind::Cast | Kind::Numbered | Kind::Request => {
+                    let is_request = kind == Kind::Request;
+                    if flow {
+                        self.charge(access, meta.class, cost(consumed), consumed)?;
+                        if is_request {
+                            self.guard.request();
+                        }
+                    }
+                    if is_request && self.closing {
+                        self.turn_away(meta.id);
+                        buf.lend(consumed);
+                        continue;
+                    }
+                    if self.must_wait(access, is_request, meta.class) {
+                        if !flow {
+                            access.machine().conn.paused_for_answers = true;
+                            return Ok(Next::Paused);
+                        }
+                        let frame = Bytes::copy_from_slice(&buf.unread()[..consumed]);
+                        self.park(access, Kept { meta, extensions, body, frame, since: now })?;
+                        buf.lend(consumed);
+                        continue;
+                    }
+                    if self.aside.is_some() {
+                        self.aside = None;
+                    }
+                    buf.lend(consumed);
+                    return Ok(Next::Event(self.lend(buf, is_request, meta, extensions, body, consumed)));
+                }
+                Kind::Reply | Kind::ErrorReply => {
+                    self.arrived[lane(meta.class)].bytes += consumed as u64;
+                    let unread = buf.unread();
+                    let link = access.machine();
+                    link.handle_reply(kind, &meta, &unread[extensions], || Body::copy_from(&unread[body]))?;
+                    buf.lend(consumed);
+                }
+                _ => {
+                    let whole = self.handle_other(access, now, &meta, &buf.unread()[body], consumed)?;
+                    buf.lend(consumed);
+                    if whole {
+                        return Ok(Next::Event(self.lend_aside(buf, now)));
+                    }
+                }
+            }
+        }
+    }
+
+    /// A frame that is no message, or a part of one. True: a message is whole, and lies aside.
+    #[inline(never)]
+    fn handle_other<T: Send + 'static>(
+        &mut self,
+        access: &mut impl Access<Link<F, T>>,
+        now: Instant,
+        meta: &Meta,
+        body: &[u8],
+        consumed: usize,
+    ) -> Result<bool, PeerError> {
+        match meta.kind {
+            Kind::Fragment => {
+                return self.handle_fragment(access, now, meta, body, consumed);
+            }
+            Kind::Abort => self.handle_abort(meta)?,
+            Kind::Cancel => {
+                self.arrived[lane(meta.class)].bytes += consumed as u64;
+                self.handle_cancel(access, meta.id)?;
+            }
+            Kind::Credit => {
+                self.guard.control(consumed)?;
+                let credit = Credit::decode(body)?;
+                access.machine().handle_credit(&credit)?;
+            }
+            Kind::Ping => {
+                self.guard.control(consumed)?;
+                let link = access.machine();
+                link.conn.pong = Some(meta.id);
+                link.wake_driver();
+            }
+            // Any byte is life: the pass noted it.
+            Kind::Pong => self.guard.control(consumed)?,
+            Kind::GoAway => {
+                self.guard.control(consumed)?;
+                access.machine().handle_go_away(Status(meta.status));
+            }
+            _ => return Err(PeerError::SecondHello),
+        }
+        Ok(false)
+    }
+
+    /// The longest frame, in bytes, that the peer may send.
+    fn longest_frame(&self) -> usize {
+        self.framing.max_message().saturating_add(FRAME_OVERHEAD)
+    }
+
+    /// Tells the application of the message that was lent out.
+    #[inline]
+    fn lend<'b>(
+        &mut self,
+        buf: &'b RecvBuf,
+        is_request: bool,
+        meta: Meta,
+        extensions: Range<usize>,
+        body: Range<usize>,
+        len: usize,
+    ) -> Event<'b> {
+        self.last_was_request = is_request;
+        if is_request {
+            self.requests += 1;
+        } else {
+            self.messages += 1;
+        }
+        let lent = buf.lent();
+        let (extensions, body) = (&lent[extensions], &lent[body]);
+        let incoming = Incoming { meta, extensions, body, frame: buf.aside(), cost: cost(len) };
+        if is_request { Event::Request(incoming) } else { Event::Message(incoming) }
+    }
+
+    /// Takes `cost` off the credit that the peer has.
+    #[inline]
+    fn charge<T: Send + 'static>(
+        &mut self,
+        access: &mut impl Access<Link<F, T>>,
+        class: Class,
+        cost: u64,
+        bytes: usize,
+    ) -> Result<(), PeerError> {
+        let lane = lane(class);
+        if self.allowance[lane] < cost {
+            // More may have been granted since this pass began.
+            self.sync(access.machine());
+            let credit = self.allowance[lane];
+            if credit < cost {
+                return Err(PeerError::Credit { class, cost, credit });
+            }
+        }
+        self.allowance[lane] -= cost;
+        self.arrived[lane].cost += cost;
+        self.arrived[lane].bytes += bytes as u64;
+        Ok(())
+    }
+
+    /// The peer no longer wants an answer.
+    fn handle_cancel<T: Send + 'static>(
+        &mut self,
+        access: &mut impl Access<Link<F, T>>,
+        id: u64,
+    ) -> Result<(), PeerError> {
+        self.guard.cancel()?;
+        if self.parked.iter_mut().any(|parked| parked.cancel(id)) {
+            access.machine().counters.cancels += 1;
+            return Ok(());
+        }
+        // Answers kept back may be for the very request.
+        let link = access.machine();
+        self.flush(link);
+        link.cancel_inbound(id);
+        Ok(())
+    }
+
+    /// Bytes of memory the reader holds besides the receive buffer.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        let assemblies = self.assemblies.iter().flatten().map(Assembly::memory).sum::<usize>();
+        let parked = self.parked.iter().map(Parked::cost).sum::<u64>();
+        assemblies + usize::try_from(parked).unwrap_or(usize::MAX)
+    }
+
+    /// Whether a numbered message is a reply, a request or a plain message.
+    #[inline]
+    fn resolve(&self, meta: &Meta) -> Kind {
+        if meta.kind != Kind::Numbered || self.profile.calls != Calls::ByRange {
+            return meta.kind;
+        }
+        if self.own_ids.contains(&meta.id) {
+            Kind::Reply
+        } else if meta.id == 0 {
+            Kind::Numbered
+        } else {
+            Kind::Request
+        }
+    }
+
+    pub(in crate::link) fn end_of_stream(&mut self, unread: &[u8]) -> Result<(), PeerError> {
+        Ok(self.framing.end_of_stream(unread)?)
+    }
+}
+
+fn name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Hello => "hello",
+        Kind::Request => "request",
+        Kind::Reply => "reply",
+        Kind::ErrorReply => "error reply",
+        Kind::Cast | Kind::Numbered => "message",
+        Kind::Cancel => "cancel",
+        Kind::Ping => "ping",
+        Kind::Pong => "pong",
+        Kind::GoAway => "go-away",
+        Kind::Credit => "credit",
+        Kind::Fragment => "fragment",
+        Kind::Abort => "abort",
+    }
+}

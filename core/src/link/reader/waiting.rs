@@ -1,0 +1,127 @@
+//! Messages that came and cannot be handed over yet.
+
+use bytes::Bytes;
+
+use super::{Event, Reader};
+use crate::error::PeerError;
+use crate::frame::{Class, Framing, Meta, Step};
+use crate::link::Link;
+use crate::link::flow::lane;
+use crate::link::parked::{Kept, Parked};
+use crate::machine::Access;
+use crate::recv_buf::RecvBuf;
+use crate::time::Instant;
+
+impl<F: Framing> Reader<F> {
+    /// Whether a message cannot be handed over now: for want of room for a request's answer, or
+    /// because others of its class wait.
+    #[inline]
+    pub(super) fn must_wait<T: Send + 'static>(
+        &mut self,
+        access: &mut impl Access<Link<F, T>>,
+        is_request: bool,
+        class: Class,
+    ) -> bool {
+        (self.has_parked && !self.parked[lane(class)].is_empty()) || (is_request && !self.can_start(access))
+    }
+
+    /// Whether a request may be started: there is room for its answer.
+    pub(super) fn can_start<T: Send + 'static>(&mut self, access: &mut impl Access<Link<F, T>>) -> bool {
+        if self.local.len() >= self.answer_room || self.starts == 0 {
+            let link = access.machine();
+            self.flush(link);
+            self.answer_room = link.answer_room();
+            self.starts = link.free_inbound();
+            if self.answer_room == 0 || self.starts == 0 {
+                return false;
+            }
+        }
+        self.starts -= 1;
+        true
+    }
+
+    /// Keeps a message until it can be handed over.
+    pub(super) fn park<T: Send + 'static>(
+        &mut self,
+        access: &mut impl Access<Link<F, T>>,
+        kept: Kept,
+    ) -> Result<(), PeerError> {
+        if kept.is_request() {
+            let parked = self.parked.iter().map(Parked::requests).sum::<usize>();
+            access.machine().check_inbound(kept.meta.id, parked)?;
+            if self.parked.iter().any(|parked| parked.has_request(kept.meta.id)) {
+                return Err(PeerError::RequestIdInUse { id: kept.meta.id });
+            }
+        }
+        self.parked[lane(kept.meta.class)].push(kept);
+        self.has_parked = true;
+        Ok(())
+    }
+
+    /// Lays the next of the messages kept back aside, if it can be handed over now.
+    pub(super) fn unpark<T: Send + 'static>(&mut self, access: &mut impl Access<Link<F, T>>) -> bool {
+        for lane in 0..2 {
+            while let Some(front) = self.parked[lane].front() {
+                let is_request = front.is_request();
+                if is_request && !self.closing && !self.can_start(access) {
+                    break;
+                }
+                let Some(kept) = self.parked[lane].pop() else { break };
+                if is_request && self.closing {
+                    self.turn_away(kept.meta.id);
+                    continue;
+                }
+                self.aside = Some(kept);
+                return true;
+            }
+        }
+        self.has_parked = !self.parked.iter().all(Parked::is_empty);
+        false
+    }
+
+    /// Tells the application of the message that lies aside.
+    pub(super) fn lend_aside<'b>(&mut self, buf: &'b mut RecvBuf, now: Instant) -> Event<'b> {
+        let (meta, extensions, body, is_request, frame) = match &self.aside {
+            Some(kept) => (
+                kept.meta_at(now),
+                kept.extensions.clone(),
+                kept.body.clone(),
+                kept.is_request(),
+                kept.frame.clone(),
+            ),
+            None => (Meta::default(), 0..0, 0..0, false, Bytes::new()),
+        };
+        let len = frame.len();
+        buf.lend_aside(frame);
+        self.lend(buf, is_request, meta, extensions, body, len)
+    }
+
+    /// The event lent last was refused. True: it is kept, and reading goes on.
+    pub(in crate::link) fn refuse(&mut self, buf: &mut RecvBuf) -> bool {
+        if self.last_was_request {
+            self.requests = self.requests.saturating_sub(1);
+        } else {
+            self.messages = self.messages.saturating_sub(1);
+        }
+        if !self.profile.flow_control {
+            buf.unlend();
+            return false;
+        }
+        self.starts = 0;
+        self.has_parked = true;
+        if let Some(kept) = self.aside.take() {
+            self.parked[lane(kept.meta.class)].push_front(kept);
+            return true;
+        }
+        buf.unlend();
+        let Ok(Step::Frame { meta, extensions, body, consumed }) = self.framing.next_frame(buf.unread())
+        else {
+            return false;
+        };
+        let frame = Bytes::copy_from_slice(&buf.unread()[..consumed]);
+        let since = self.now;
+        self.parked[lane(meta.class)].push_front(Kept { meta, extensions, body, frame, since });
+        buf.lend(consumed);
+        true
+    }
+}

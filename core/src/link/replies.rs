@@ -1,0 +1,93 @@
+//! What comes in for this side's own calls, and what the reader asks of the link.
+
+use core::time::Duration;
+
+use super::flow::CLASSES;
+use super::{Link, LinkEvent, Phase};
+use crate::arena::CHUNK;
+use crate::body::Body;
+use crate::calls::Reply;
+use crate::error::{CallError, Failure, PeerError, Status};
+use crate::frame::{Framing, Kind, Meta};
+
+impl<F: Framing, T: Send + 'static> Link<F, T> {
+    /// A reply came: for a call in flight, or counted as late.
+    #[inline]
+    pub(super) fn handle_reply(
+        &mut self,
+        kind: Kind,
+        meta: &Meta,
+        extensions: &[u8],
+        body: impl FnOnce() -> Body,
+    ) -> Result<(), PeerError> {
+        let completed = self.calls.complete(meta.id, || {
+            if kind == Kind::ErrorReply {
+                return Err(CallError::Failed(Failure {
+                    status: Status(meta.status),
+                    retry_after: meta.retry_after_ms.map(|ms| Duration::from_millis(u64::from(ms))),
+                    body: body().into_bytes(),
+                }));
+            }
+            Ok(Reply {
+                body: body(),
+                method: meta.method,
+                extensions: (!extensions.is_empty()).then(|| extensions.into()),
+            })
+        });
+        match completed {
+            Some(token) => {
+                self.counters.calls_replied += 1;
+                self.tokens.push(token);
+                Ok(())
+            }
+            None => self.note_late_reply(meta.id),
+        }
+    }
+
+    /// An answer came that nobody waits for.
+    #[cold]
+    pub(super) fn note_late_reply(&mut self, id: u64) -> Result<(), PeerError> {
+        self.counters.late_replies += 1;
+        self.conn.late_replies += 1;
+        self.event(LinkEvent::LateReply { id });
+        let (value, limit) = (self.conn.late_replies, self.counters.calls - self.conn.calls_before);
+        if self.profile.flow_control && value > limit {
+            return Err(PeerError::Flood { what: "replies", value, limit });
+        }
+        Ok(())
+    }
+
+    pub(super) fn is_in_flight(&self, id: u64) -> bool {
+        self.calls.get(id).is_some()
+    }
+
+    pub(super) fn handle_go_away(&mut self, status: Status) {
+        self.event(LinkEvent::GoAway { status });
+        if !self.conn.gone_away {
+            self.conn.gone_away = true;
+            for (class, begun) in CLASSES.into_iter().zip(self.arena.hold_back()) {
+                if let Some(message) = begun {
+                    self.abort_message(class, message);
+                }
+            }
+        }
+        self.wake = true;
+    }
+
+    /// Bytes of answers the write queue has room for.
+    pub(super) fn answer_room(&self) -> usize {
+        if self.phase != Phase::Ready {
+            return CHUNK;
+        }
+        let (limit, owed) = (self.settings.write_queue, self.arena.owed());
+        if owed.messages >= limit.messages.saturating_mul(2) {
+            return 0;
+        }
+        limit.bytes.saturating_sub(owed.bytes)
+    }
+
+    /// What may still come, by class.
+    pub(super) fn allowances(&self) -> [u64; 2] {
+        [self.inflow[0].allowance(), self.inflow[1].allowance()]
+    }
+}
