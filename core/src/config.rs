@@ -250,7 +250,7 @@ impl<F: Framing> ConfigBuilder<F> {
     }
 
     /// Bounds of the write queue: calls and casts of each class, and (apart from them) answers.
-    /// Default 1,024 messages and 4 MiB.
+    /// Once full, it takes no more until half of it is free. Default 1,024 messages and 4 MiB.
     pub fn write_queue(mut self, limit: QueueLimit) -> Self {
         self.settings.write_queue = limit;
         self

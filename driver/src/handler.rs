@@ -135,7 +135,7 @@ impl<'a, F: Framing> Context<'a, F> {
     /// See [`Peer::try_cast`].
     pub fn try_cast_with<'p>(
         &self,
-        options: &CastOptions,
+        options: CastOptions,
         payload: impl Into<Payload<'p>>,
     ) -> Result<Queued, CastError> {
         self.peer.try_cast_with(options, payload)

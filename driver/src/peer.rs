@@ -155,7 +155,7 @@ impl<F: Framing> Peer<F> {
     /// # Errors
     /// As [`cast`](Self::cast), and when there is no room now.
     pub fn try_cast<'a>(&self, method: u32, payload: impl Into<Payload<'a>>) -> Result<Queued, CastError> {
-        self.try_cast_with(&CastOptions::new(method), payload)
+        self.try_cast_with(CastOptions::new(method), payload)
     }
 
     /// [`try_cast`](Self::try_cast) with options.
@@ -164,11 +164,11 @@ impl<F: Framing> Peer<F> {
     /// As [`try_cast`](Self::try_cast).
     pub fn try_cast_with<'a>(
         &self,
-        options: &CastOptions,
+        options: CastOptions,
         payload: impl Into<Payload<'a>>,
     ) -> Result<Queued, CastError> {
         // A cast looks at no clock: nothing in it depends on the time.
-        self.0.shared.with(|link| link.cast(Default::default(), options, payload.into()))
+        self.0.shared.with(|link| link.cast(Default::default(), &options, payload.into()))
     }
 
     /// The next received message that no `on_message` took.

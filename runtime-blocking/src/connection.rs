@@ -30,8 +30,9 @@ const CALLERS_READ: Duration = Duration::from_millis(1);
 const CALLER_PATIENCE: Duration = Duration::from_millis(2);
 /// Passes over received bytes before timeouts are looked at again.
 const PASSES: u32 = 32;
-/// A write that cannot go on comes back so often to say how far it got.
-const WRITE_SLICE: Duration = Duration::from_secs(1);
+/// A write that cannot go on comes back so often to say so: whoever keeps the time may have gone to
+/// sleep before that write began.
+const WRITE_SLICE: Duration = Duration::from_millis(100);
 
 /// What the threads of a connection share.
 pub(crate) struct Wire<M: Machine<Token = Waker>, A: Application<M>> {
@@ -171,7 +172,10 @@ impl<M: Machine<Token = Waker>, A: Application<M>> Wire<M, A> {
         let wrote = match (&self.socket).write_vectored(&io_slices[..filled]) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(n) => n,
-            Err(error) if is_for_now(&error) => return Ok(()),
+            Err(error) if is_for_now(&error) => {
+                self.keeper.wake_by_ref();
+                return Ok(());
+            }
             Err(error) => return Err(error),
         };
         batch.wrote(wrote);

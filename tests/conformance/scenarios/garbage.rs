@@ -10,6 +10,7 @@ use bowline::frame::{Framing, Kind, Meta};
 use bowline::{CallOptions, Config};
 use std::sync::{Arc, Mutex};
 
+use super::fairness::Gate;
 use crate::harness::{Client, Handlers, Harness, Server};
 
 const MS: Duration = Duration::from_millis(1);
@@ -117,5 +118,70 @@ pub async fn a_frame_cut_short<H: Harness>() {
         panic!("{cause}")
     };
     assert_eq!((have, need), (cast.len() as u64 - 1, cast.len() as u64));
+    server.shutdown().await;
+}
+
+pub async fn floods_are_cut_off<H: Harness>() {
+    let (server, causes) = noting::<H>(Config::default()).await;
+    let address = server.address();
+    let client = H::connect(&address, Config::default(), Handlers::none()).await.expect("connected");
+    let ping = frame(&Meta::new(Kind::Ping, 1), b"");
+    let cancel = frame(&Meta::new(Kind::Cancel, 1), b"");
+    let reply = frame(&Meta::new(Kind::Reply, 1), b"");
+    let floods = [(ping.repeat(1 << 20), "control bytes"), (cancel, "cancels"), (reply, "replies")];
+    for (bytes, expected) in floods {
+        provoke(&address, &[hello(), bytes].concat(), false);
+        H::until("it is told", || !causes.lock().expect("not poisoned").is_empty()).await;
+        let cause = causes.lock().expect("not poisoned").remove(0);
+        let Disconnect::Protocol(PeerError::Flood { what, .. }) = cause else { panic!("{cause}") };
+        assert_eq!(what, expected);
+        let reply = client.call(CallOptions::new(1), b"still served".to_vec()).await.expect("a reply");
+        assert_eq!(&reply[..], b"still served");
+    }
+    assert_eq!(client.peer().counters().connections, 1);
+    client.close().await;
+    server.shutdown().await;
+}
+
+pub async fn flow_control_broken<H: Harness>() {
+    let config = Config::builder().normal_window(64 * 1024).max_inbound_bytes(1).build().expect("sound");
+    let gate = Gate::default();
+    let waiting = gate.clone();
+    let stuck = Handlers::none().request(move |asked| {
+        let gate = waiting.clone();
+        async move {
+            gate.passed::<H>().await;
+            Ok(asked.body.into())
+        }
+    });
+    let causes = Causes::default();
+    let note = Arc::clone(&causes);
+    let stuck = stuck.disconnect(move |_, cause| note.lock().expect("not poisoned").push(cause.clone()));
+    let server = H::bind("127.0.0.1:0", config, stuck).await.expect("a free port");
+    server.start();
+    // What never began is given up; another message begins before the first is whole; another is
+    // given up; more comes than the message has.
+    let fragment = |id: u64, piece: &[u8]| frame(&Meta::new(Kind::Fragment, id), piece);
+    let begun = frame(&Meta { method: 1, ..Meta::default() }, &[0; 1000]);
+    let broken = [
+        frame(&Meta::new(Kind::Abort, 1), b""),
+        [fragment(1, &begun[..100]), fragment(2, &begun[100..200])].concat(),
+        [fragment(1, &begun[..100]), frame(&Meta::new(Kind::Abort, 2), b"")].concat(),
+        fragment(1, &[&begun[..], b"more"].concat()),
+    ];
+    for bytes in broken {
+        provoke(&server.address(), &[hello(), bytes].concat(), false);
+        H::until("it is told", || !causes.lock().expect("not poisoned").is_empty()).await;
+        let cause = causes.lock().expect("not poisoned").remove(0);
+        let Disconnect::Protocol(PeerError::Fragment { .. }) = cause else { panic!("{cause}") };
+    }
+    // The first is being handled, the second waits in the window, the third has none.
+    let request = |id: u64| frame(&Meta::new(Kind::Request, id), &[0; 50_000]);
+    provoke(&server.address(), &[hello(), request(1), request(2), request(3)].concat(), false);
+    H::until("it is told", || !causes.lock().expect("not poisoned").is_empty()).await;
+    let cause = causes.lock().expect("not poisoned").remove(0);
+    let Disconnect::Protocol(PeerError::Credit { credit, .. }) = cause else { panic!("{cause}") };
+    assert!(credit < 50_000);
+    gate.open();
     server.shutdown().await;
 }

@@ -188,7 +188,7 @@ pub async fn tcpstream_answers_by_seq_later<H: Harness>() {
     // A handler that answers as the Go library's do: with a message of the same Seq.
     let by_seq = Handlers::none().message(|context, message| {
         let options = CastOptions::new(message.method() + 1).seq(message.id());
-        let _ = context.try_cast_with(&options, message.body).expect("room");
+        let _ = context.try_cast_with(options, message.body).expect("room");
     });
     let (server, client) = H::pair(tcpstream(), by_seq, Handlers::none()).await;
     let reply = client.call(CallOptions::new(41), b"ask".to_vec()).await.expect("a reply");
