@@ -87,6 +87,9 @@ pub struct SocketOptions {
     pub keepalive: Option<Duration>,
     /// TCP_USER_TIMEOUT (Linux): how long written bytes may stay unacknowledged. 20 s by default.
     pub user_timeout: Option<Duration>,
+    /// TCP_NOTSENT_LOWAT (Linux): the system takes more once less than so many bytes wait in its
+    /// buffer unsent. The system's default if `None`.
+    pub notsent_lowat: Option<u32>,
 }
 
 impl Default for SocketOptions {
@@ -97,6 +100,7 @@ impl Default for SocketOptions {
             receive_buffer: None,
             keepalive: Some(Duration::from_secs(15)),
             user_timeout: Some(Duration::from_secs(20)),
+            notsent_lowat: None,
         }
     }
 }

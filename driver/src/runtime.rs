@@ -143,5 +143,9 @@ pub fn apply_options<'s>(socket: impl Into<socket2::SockRef<'s>>, options: &Sock
     if options.user_timeout.is_some() {
         socket.set_tcp_user_timeout(options.user_timeout)?;
     }
+    #[cfg(target_os = "linux")]
+    if let Some(bytes) = options.notsent_lowat {
+        socket.set_tcp_notsent_lowat(bytes)?;
+    }
     Ok(())
 }
