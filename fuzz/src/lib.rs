@@ -5,9 +5,11 @@
 #![forbid(unsafe_code)]
 
 mod decode;
+mod flow;
 mod ops;
 
 pub use decode::{buffstreams, chunked, length_prefixed, native, raw, tcpstream};
+pub use flow::{live_link, pair_ops};
 pub use ops::{link_ops, supervisor_ops};
 
 /// A fuzz target.
@@ -22,6 +24,8 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("native", native),
     ("chunked", chunked),
     ("link_ops", link_ops),
+    ("pair_ops", pair_ops),
+    ("live_link", live_link),
     ("supervisor_ops", supervisor_ops),
 ];
 

@@ -50,18 +50,18 @@ impl Assembly {
         piece: &[u8],
         now: Instant,
     ) -> Result<Self, PeerError> {
-        let short = PeerError::Fragment {
-            field: "length of the first",
-            value: piece.len() as u64,
-            limit: FIRST as u64,
-        };
         if piece.len() < FIRST {
-            return Err(short);
+            let (value, limit) = (piece.len() as u64, FIRST as u64);
+            return Err(PeerError::Fragment { field: "length of the first", value, limit });
         }
-        let meta = framing.peek(piece).ok_or(short)?;
+        let kind = || PeerError::Fragment {
+            field: "kind of the message",
+            value: u64::from(*piece.first().unwrap_or(&0)),
+            limit: 5,
+        };
+        let meta = framing.peek(piece).ok_or_else(kind)?;
         if !matches!(meta.kind, Kind::Request | Kind::Reply | Kind::ErrorReply | Kind::Cast) {
-            let value = u64::from(*piece.first().unwrap_or(&0));
-            return Err(PeerError::Fragment { field: "kind of the message", value, limit: 5 });
+            return Err(kind());
         }
         if meta.class != fragment.class {
             let (value, limit) = (meta.class.index() as u64, fragment.class.index() as u64);
