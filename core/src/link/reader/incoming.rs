@@ -16,8 +16,8 @@ pub enum Event<'b> {
     Ready,
     /// A message that wants no answer.
     Message(Incoming<'b>),
-    /// A request: answer it with [`Reader::answer`] on the spot, or note it with
-    /// [`Link::open_inbound`] and answer later.
+    /// A request: answer it with [`Reader::answer`](super::Reader::answer) on the spot, or note it with
+    /// [`Link::open_inbound`](crate::link::Link::open_inbound) and answer later.
     Request(Incoming<'b>),
 }
 
