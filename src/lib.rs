@@ -34,7 +34,9 @@
 #![forbid(unsafe_code)]
 
 pub use bowline_core::body::{Body, Payload};
-pub use bowline_core::config::{Config, ConfigBuilder, Overflow, QueueLimit, SocketOptions};
+pub use bowline_core::config::{
+    Config, ConfigBuilder, Delivery, OnDisconnect, Overflow, QueueLimit, SocketOptions,
+};
 pub use bowline_core::error;
 pub use bowline_core::frame;
 pub use bowline_core::link::{

@@ -1,6 +1,7 @@
 //! What a driver drives: any protocol that can be told of connections, bytes and time.
 
 use alloc::vec::Vec;
+use core::net::SocketAddr;
 use core::time::Duration;
 
 use crate::arena::Batch;
@@ -210,6 +211,21 @@ pub trait Machine: Sized + Send + 'static {
 
     /// There will be no further connection.
     fn give_up(&mut self, now: Instant, cause: Disconnect);
+
+    /// A dial begins.
+    fn handle_dialing(&mut self, address: SocketAddr, attempt: u32) {
+        let _ = (address, attempt);
+    }
+
+    /// A wait begins before the next attempt to connect.
+    fn handle_waiting(&mut self, attempt: u32, after: Duration) {
+        let _ = (attempt, after);
+    }
+
+    /// Without a connection: whether one is wanted now, once, so that a wait ends.
+    fn take_reconnect(&mut self) -> bool {
+        false
+    }
 
     /// Who has to be woken since the last time this was asked.
     fn take_wake(&mut self) -> Wake;

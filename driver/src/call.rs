@@ -1,21 +1,17 @@
-//! Futures of the handles: calls, casts, receiving. Written once, polled by every runtime (and
-//! by blocking threads, which park where a task would).
+//! Futures of the handles: calls. Written once, polled by every runtime (and by blocking threads,
+//! which park where a task would), like those of `cast.rs` and `next.rs`.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bowline_core::body::Payload;
-use bowline_core::config::Overflow;
-use bowline_core::error::{CallError, CastError, CastRefusal, Outcome};
+use bowline_core::error::{CallError, Outcome};
 use bowline_core::frame::Framing;
-use bowline_core::link::{
-    CallId, CallOptions, CastOptions, Line, LinkEvent, Message, Queued, Reply, State, Turn, WaitTicket,
-};
+use bowline_core::link::{CallId, CallOptions, Line, Reply, Turn, WaitTicket};
 use bowline_core::time::Instant;
 
 use crate::clock;
-use crate::error::ClosedError;
 use crate::peer::Peer;
 
 /// A call being begun; becomes [`Pending`] when its request is queued.
@@ -173,139 +169,6 @@ impl<F: Framing> Future for Call<'_, F> {
                 }
             },
             CallStage::Pending(pending) => Pin::new(pending).poll(cx),
-        }
-    }
-}
-
-/// A cast that waits for room.
-#[derive(Debug)]
-#[must_use = "futures do nothing unless polled"]
-pub struct Cast<'a, F: Framing> {
-    peer: Peer<F>,
-    options: CastOptions,
-    payload: Option<Payload<'a>>,
-    ticket: Option<(Line, WaitTicket)>,
-}
-
-impl<'a, F: Framing> Cast<'a, F> {
-    pub(crate) fn new(peer: Peer<F>, options: CastOptions, payload: Payload<'a>) -> Self {
-        Self { peer, options, payload: Some(payload), ticket: None }
-    }
-}
-
-impl<F: Framing> Future for Cast<'_, F> {
-    type Output = Result<Queued, CastError>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.get_mut();
-        let Cast { peer, options, payload, ticket } = this;
-        let Some(body) = payload.clone() else {
-            return Poll::Ready(Err(CastError::new(CastRefusal::Closed, None)));
-        };
-        let polled = peer.0.shared.with(|link| {
-            if let Some((line, held)) = *ticket {
-                match link.poll_turn(line, held, || cx.waker().clone()) {
-                    Turn::Waiting => return Poll::Pending,
-                    _ => *ticket = None,
-                }
-            }
-            let line = Line::Room(link.cast_class(options, body.len()));
-            match link.cast(Instant::ZERO, options, body) {
-                Err(error)
-                    if matches!(error.reason, CastRefusal::Full(_))
-                        && link.write_overflow() == Overflow::Block =>
-                {
-                    let waker = cx.waker().clone();
-                    let place = link.wait(Instant::ZERO, line, Instant::FAR_FUTURE, waker);
-                    *ticket = Some((line, place));
-                    Poll::Pending
-                }
-                result => Poll::Ready(result),
-            }
-        });
-        if polled.is_ready() {
-            *payload = None;
-        }
-        polled
-    }
-}
-
-impl<F: Framing> Drop for Cast<'_, F> {
-    fn drop(&mut self) {
-        if let Some((line, ticket)) = self.ticket.take() {
-            self.peer.0.shared.with(|link| link.leave(line, ticket));
-        }
-    }
-}
-
-/// Waits for a received message.
-#[derive(Debug)]
-#[must_use = "futures do nothing unless polled"]
-pub struct Receive<F: Framing> {
-    peer: Peer<F>,
-    ticket: Option<WaitTicket>,
-}
-
-impl<F: Framing> Receive<F> {
-    pub(crate) fn new(peer: Peer<F>) -> Self {
-        Self { peer, ticket: None }
-    }
-}
-
-impl<F: Framing> Future for Receive<F> {
-    type Output = Result<Message, ClosedError>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.get_mut();
-        let Self { peer, ticket } = this;
-        peer.0.shared.with(|link| match link.poll_receive(ticket, || cx.waker().clone()) {
-            Some(message) => Poll::Ready(Ok(message)),
-            None if link.state() == State::Closed => Poll::Ready(Err(ClosedError)),
-            None => Poll::Pending,
-        })
-    }
-}
-
-impl<F: Framing> Drop for Receive<F> {
-    fn drop(&mut self) {
-        if let Some(ticket) = self.ticket.take() {
-            self.peer.0.shared.with(|link| link.leave(Line::Receive, ticket));
-        }
-    }
-}
-
-/// Waits for an event.
-#[derive(Debug)]
-#[must_use = "futures do nothing unless polled"]
-pub struct NextEvent<F: Framing> {
-    peer: Peer<F>,
-    ticket: Option<WaitTicket>,
-}
-
-impl<F: Framing> NextEvent<F> {
-    pub(crate) fn new(peer: Peer<F>) -> Self {
-        Self { peer, ticket: None }
-    }
-}
-
-impl<F: Framing> Future for NextEvent<F> {
-    type Output = Result<LinkEvent, ClosedError>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.get_mut();
-        let Self { peer, ticket } = this;
-        peer.0.shared.with(|link| match link.poll_event(ticket, || cx.waker().clone()) {
-            Some(event) => Poll::Ready(Ok(event)),
-            None if link.state() == State::Closed => Poll::Ready(Err(ClosedError)),
-            None => Poll::Pending,
-        })
-    }
-}
-
-impl<F: Framing> Drop for NextEvent<F> {
-    fn drop(&mut self) {
-        if let Some(ticket) = self.ticket.take() {
-            self.peer.0.shared.with(|link| link.leave(Line::Events, ticket));
         }
     }
 }

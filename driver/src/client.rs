@@ -15,11 +15,11 @@ use bowline_core::link::{Link, Message, Role, Undelivered};
 use bowline_core::machine::Machine;
 use bowline_core::supervisor::{Endpoint, Epoch, Supervisor};
 
-use crate::call::Receive;
 use crate::dial::{DialObserver, Dialer};
 use crate::error::{ClosedError, ConnectError};
 use crate::handler::{Answer, Context as InlineContext, Handlers, MessageRef, ReplyBuf, Request, RequestRef};
 use crate::link_app::LinkApp;
+use crate::next::Receive;
 use crate::peer::Peer;
 use crate::runtime::Runtime;
 use crate::sync::{Arc, Mutex};
@@ -295,6 +295,8 @@ impl<F: Framing> ClientParts<F> {
         let endpoints: Vec<Endpoint> =
             addresses.iter().map(|address| address.parse()).collect::<Result<_, _>>()?;
         let seed = config.seed().unwrap_or_else(random_seed);
+        // Waits before calls are made again are jittered, too.
+        let config = config.to_builder().seed(seed).build()?;
         let mut supervisor = Supervisor::new(endpoints, *config.reconnect(), config.connect_timeout(), seed);
         supervisor.set_attempt_delay(config.attempt_delay());
         let linger = config.linger();

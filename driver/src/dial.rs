@@ -92,6 +92,8 @@ impl<R: Runtime, M: Machine<Token = Waker>, A: Application<M>, O: DialObserver> 
                     self.resolving.push((attempt, Box::pin(R::resolve(host, port))));
                 }
                 Action::Dial { attempt, address } => {
+                    let nth = self.supervisor.attempt();
+                    self.shared.with(|machine| machine.handle_dialing(address, nth));
                     self.dialing.push((attempt, Box::pin(R::connect(address, self.options))));
                 }
                 Action::Abandon { attempt } => {
@@ -103,7 +105,14 @@ impl<R: Runtime, M: Machine<Token = Waker>, A: Application<M>, O: DialObserver> 
                         connection.pump.abort(&cause);
                     }
                 }
-                Action::RoundFailed { cause } => self.observer.round_failed(&cause),
+                Action::RoundFailed { cause } => {
+                    self.observer.round_failed(&cause);
+                    if let Some(at) = self.supervisor.next_attempt_at() {
+                        let (next, after) =
+                            (self.supervisor.attempt() + 1, at.saturating_since(clock::now()));
+                        self.shared.with(|machine| machine.handle_waiting(next, after));
+                    }
+                }
                 Action::GaveUp { cause } => {
                     self.shared.with(|machine| machine.give_up(clock::now(), cause.clone()));
                     self.observer.gave_up(&cause);
@@ -189,12 +198,18 @@ impl<R: Runtime, M: Machine<Token = Waker>, A: Application<M>, O: DialObserver> 
             // Without a connection the machine's own deadlines and closing are looked after here.
             let at = if this.connection.is_none() {
                 let now = clock::now();
-                let closed = this.shared.with(|machine| {
+                let (closed, reconnect) = this.shared.with(|machine| {
                     if machine.poll_timeout().is_some_and(|(at, _)| at <= now) {
                         machine.handle_timeout(now);
                     }
-                    machine.is_closed()
+                    (machine.is_closed(), machine.take_reconnect())
                 });
+                if reconnect {
+                    this.supervisor.reconnect_now(now);
+                    if this.act() {
+                        continue;
+                    }
+                }
                 if closed {
                     this.supervisor.stop();
                     while this.act() {}

@@ -10,12 +10,14 @@
 
 pub mod app;
 pub mod call;
+pub mod cast;
 pub mod client;
 pub mod clock;
 pub mod dial;
 pub mod error;
 pub mod handler;
 pub mod link_app;
+pub mod next;
 pub mod peer;
 pub mod pump;
 pub mod runtime;

@@ -122,6 +122,7 @@ impl<F: Framing> Application<Link<F, Waker>> for LinkApp<F> {
 
     fn connected(&self, _: &Arc<SharedLink<F>>, _: Epoch, remote: Option<SocketAddr>) -> LinkSession {
         self.peer.set_remote(remote);
+        self.peer.shared().with(|link| link.set_remote_addr(remote));
         LinkSession { ready: false }
     }
 

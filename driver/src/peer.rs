@@ -5,12 +5,17 @@ use std::task::Waker;
 use std::time::Duration;
 
 use bowline_core::body::Payload;
+#[allow(unused_imports, reason = "for the documentation")]
+use bowline_core::error::Outcome;
 use bowline_core::error::{CastError, Disconnect};
 use bowline_core::frame::Framing;
 use bowline_core::link::{CallOptions, CastOptions, Counters, Link, Queued, State};
 use bowline_core::machine::Machine;
+use bowline_core::time::Instant;
 
-use crate::call::{Call, Cast, NextEvent, Receive, Starting};
+use crate::call::{Call, Starting};
+use crate::cast::{Cast, CastAndWait};
+use crate::next::{NextErrored, NextEvent, Receive};
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering};
 use crate::{Shared, clock};
 
@@ -34,6 +39,8 @@ pub(crate) struct PeerInner<F: Framing> {
     pub(crate) id: PeerId,
     pub(crate) linger: Duration,
     pub(crate) call_timeout: Duration,
+    /// Casts expire: casting needs the time.
+    timed_casts: bool,
     pub(crate) remote: Mutex<Option<SocketAddr>>,
 }
 
@@ -52,12 +59,13 @@ impl<F: Framing> Clone for Peer<F> {
 
 impl<F: Framing> Peer<F> {
     pub(crate) fn new(link: Link<F, Waker>, linger: Duration) -> Self {
-        let call_timeout = link.call_timeout();
+        let (call_timeout, timed_casts) = (link.call_timeout(), link.expire_after().is_some());
         Self(Arc::new(PeerInner {
             shared: Arc::new(Shared::new(link)),
             id: PeerId::next(),
             linger,
             call_timeout,
+            timed_casts,
             remote: Mutex::new(None),
         }))
     }
@@ -167,8 +175,54 @@ impl<F: Framing> Peer<F> {
         options: CastOptions,
         payload: impl Into<Payload<'a>>,
     ) -> Result<Queued, CastError> {
-        // A cast looks at no clock: nothing in it depends on the time.
-        self.0.shared.with(|link| link.cast(Default::default(), &options, payload.into()))
+        let now = self.cast_time();
+        self.0.shared.with(|link| link.cast(now, &options, payload.into()))
+    }
+
+    /// [`cast`](Self::cast), and waits for what becomes of the message: [`Outcome::Written`] where
+    /// the protocol has no acknowledgement.
+    ///
+    /// # Errors
+    /// As [`cast`](Self::cast), and [`CastRefusal::Undelivered`](bowline_core::error::CastRefusal):
+    /// the message is in the error then.
+    ///
+    /// # Cancel safety
+    /// Dropping the future before the message is queued casts nothing; later, the message goes on
+    /// like one that nobody waits for.
+    pub fn cast_and_wait<'a>(&self, method: u32, payload: impl Into<Payload<'a>>) -> CastAndWait<'a, F> {
+        self.cast_and_wait_with(CastOptions::new(method), payload)
+    }
+
+    /// [`cast_and_wait`](Self::cast_and_wait) with options.
+    pub fn cast_and_wait_with<'a>(
+        &self,
+        options: CastOptions,
+        payload: impl Into<Payload<'a>>,
+    ) -> CastAndWait<'a, F> {
+        CastAndWait::new(Cast::watched(self.clone(), options, payload.into()))
+    }
+
+    /// A cast looks at no clock unless it can expire.
+    pub(crate) fn cast_time(&self) -> Instant {
+        if self.0.timed_casts { clock::now() } else { Instant::ZERO }
+    }
+
+    /// The next errored message: one that could not be delivered, and that was given back to nobody
+    /// else. The queue is bounded; unread, its oldest are dropped and counted.
+    ///
+    /// # Errors
+    /// The link is closed and every errored message was taken.
+    ///
+    /// # Cancel safety
+    /// As [`receive`](Self::receive).
+    pub fn next_errored(&self) -> NextErrored<F> {
+        NextErrored::new(self.clone())
+    }
+
+    /// A new connection is wanted now: a wait for the next attempt ends, and a connection that is up
+    /// is closed for a new one. What did not leave goes out on that.
+    pub fn reconnect_now(&self) {
+        self.0.shared.with(|link| link.reconnect_now());
     }
 
     /// The next received message that no `on_message` took.

@@ -149,12 +149,16 @@ impl<M: Machine<Token = Waker>, A: Application<M>, O: DialObserver> Keeper<M, A,
 
     /// Without a connection: the machine's deadlines and closing. True when it is closed.
     fn wait(&mut self, now: Instant, until: Option<Instant>) -> bool {
-        let closed = self.shared.with(|machine| {
+        let (closed, reconnect) = self.shared.with(|machine| {
             if machine.poll_timeout().is_some_and(|(at, _)| at <= now) {
                 machine.handle_timeout(now);
             }
-            machine.is_closed()
+            (machine.is_closed(), machine.take_reconnect())
         });
+        if reconnect {
+            self.supervisor.reconnect_now(now);
+            return false;
+        }
         if closed {
             self.supervisor.stop();
             self.act();
@@ -180,6 +184,8 @@ impl<M: Machine<Token = Waker>, A: Application<M>, O: DialObserver> Keeper<M, A,
                     });
                 }
                 Action::Dial { attempt, address } => {
+                    let nth = self.supervisor.attempt();
+                    self.shared.with(|machine| machine.handle_dialing(address, nth));
                     let (options, timeout) = (self.options, self.connect_timeout);
                     self.help(move || Found::Dialed(attempt, dial(address, &options, timeout)));
                 }
@@ -189,7 +195,14 @@ impl<M: Machine<Token = Waker>, A: Application<M>, O: DialObserver> Keeper<M, A,
                         current.connection.end(&cause);
                     }
                 }
-                Action::RoundFailed { cause } => self.observer.round_failed(&cause),
+                Action::RoundFailed { cause } => {
+                    self.observer.round_failed(&cause);
+                    if let Some(at) = self.supervisor.next_attempt_at() {
+                        let (next, after) =
+                            (self.supervisor.attempt() + 1, at.saturating_since(clock::now()));
+                        self.shared.with(|machine| machine.handle_waiting(next, after));
+                    }
+                }
                 Action::GaveUp { cause } => {
                     self.shared.with(|machine| machine.give_up(clock::now(), cause.clone()));
                     self.observer.gave_up(&cause);

@@ -4,10 +4,10 @@ use std::ops::Deref;
 use std::time::{Duration, Instant};
 
 use bowline_core::body::{Body, Payload};
-use bowline_core::error::{CallError, CastError};
+use bowline_core::error::{CallError, CastError, Outcome};
 use bowline_core::frame::Framing;
 use bowline_core::frame::native::Native;
-use bowline_core::link::{CallOptions, CastOptions, LinkEvent, Message, Queued, Reply};
+use bowline_core::link::{CallOptions, CastOptions, LinkEvent, Message, Queued, Reply, Undelivered};
 use bowline_driver::ClosedError;
 
 use crate::dial::KeeperHandle;
@@ -101,6 +101,43 @@ impl<F: Framing> Peer<F> {
         payload: impl Into<Payload<'a>>,
     ) -> Result<Queued, CastError> {
         block_on(self.peer.cast_with(options, payload))
+    }
+
+    /// [`cast`](Self::cast), and waits for what becomes of the message:
+    /// [`Outcome::Written`](bowline_core::error::Outcome) where the protocol has no
+    /// acknowledgement.
+    ///
+    /// # Errors
+    /// As [`cast`](Self::cast), and
+    /// [`CastRefusal::Undelivered`](bowline_core::error::CastRefusal): the message is in the error
+    /// then.
+    pub fn cast_and_wait<'a>(
+        &self,
+        method: u32,
+        payload: impl Into<Payload<'a>>,
+    ) -> Result<Outcome, CastError> {
+        block_on(self.peer.cast_and_wait(method, payload))
+    }
+
+    /// [`cast_and_wait`](Self::cast_and_wait) with options.
+    ///
+    /// # Errors
+    /// As [`cast_and_wait`](Self::cast_and_wait).
+    pub fn cast_and_wait_with<'a>(
+        &self,
+        options: CastOptions,
+        payload: impl Into<Payload<'a>>,
+    ) -> Result<Outcome, CastError> {
+        block_on(self.peer.cast_and_wait_with(options, payload))
+    }
+
+    /// Waits for the next errored message: one that could not be delivered, and that was given back
+    /// to nobody else.
+    ///
+    /// # Errors
+    /// The link is closed and every errored message was taken.
+    pub fn next_errored(&self) -> Result<Undelivered, ClosedError> {
+        block_on(self.peer.next_errored())
     }
 
     /// Waits for the next received message that no `on_message` took.

@@ -69,6 +69,22 @@ impl Batch {
         self.chunk.marks().iter().filter(|mark| matches!(mark.sent, Sent::Cancel(_))).count()
     }
 
+    /// The casts that end in it, by number.
+    pub(crate) fn casts(&self) -> impl Iterator<Item = u64> {
+        self.chunk.marks().iter().filter_map(|mark| match mark.sent {
+            Sent::Cast(number) => Some(number),
+            _ => None,
+        })
+    }
+
+    /// The calls whose requests end in it, by id.
+    pub(crate) fn calls(&self) -> impl Iterator<Item = u64> {
+        self.chunk.marks().iter().filter_map(|mark| match mark.sent {
+            Sent::Call(id) => Some(id),
+            _ => None,
+        })
+    }
+
     /// Fills `out` with what is to be written next, in order; returns how many slices those are
     /// (not necessarily all: large bodies stand apart from the small messages between them).
     pub fn slices<'a>(&'a self, out: &mut [&'a [u8]]) -> usize {

@@ -88,6 +88,19 @@ pub(crate) struct Chunk {
     pub(super) large: bool,
 }
 
+/// How far a frame got when its connection died.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Fate {
+    /// Its last byte had left.
+    Left,
+    /// Some of its bytes had.
+    InPart,
+    /// None had, but it was in the batch that was being written.
+    Unsent,
+    /// It waited.
+    Waiting,
+}
+
 /// One frame of a chunk, for whoever walks over them.
 #[derive(Debug)]
 pub(crate) struct FrameRef<'a> {
@@ -290,6 +303,18 @@ impl Chunk {
     /// The bytes of the last frame, which begins at `before` of the chunk's own bytes.
     pub(crate) fn own_from(&mut self, before: usize) -> &mut [u8] {
         &mut self.bytes[before..]
+    }
+
+    /// One frame that is encoded already.
+    pub(super) fn of_frame(sent: Sent, frame: &[u8], large: bool) -> Self {
+        let mut chunk = Self { large, ..Self::default() };
+        if large {
+            chunk.externals.push(External { at: 0, body: Bytes::copy_from_slice(frame) });
+        } else {
+            chunk.bytes.extend_from_slice(frame);
+        }
+        chunk.mark(frame.len(), sent);
+        chunk
     }
 
     /// Copies one frame of another chunk behind this one's own.

@@ -3,7 +3,7 @@
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
-use super::chunk::{CHUNK, Chunk, Load, Sent};
+use super::chunk::{CHUNK, Chunk, Fate, FrameRef, Load, Sent};
 use super::outflow::Outflow;
 use super::partial::Partial;
 use crate::frame::native::MESSAGE_COST;
@@ -35,6 +35,8 @@ pub(super) struct Lane {
     /// Calls and casts, older than the queue, that answers have overtaken: they wait for credit.
     held: VecDeque<Chunk>,
     under_way: Option<Partial>,
+    /// What was written last, oldest first, where it is to be sent again.
+    written: VecDeque<Chunk>,
     ours: Load,
     owed: Load,
     pub(super) flow: Outflow,
@@ -47,6 +49,7 @@ impl Lane {
             queue: VecDeque::new(),
             held: VecDeque::new(),
             under_way: None,
+            written: VecDeque::new(),
             ours: Load::default(),
             owed: Load::default(),
             flow: Outflow::UNLIMITED,
@@ -69,7 +72,7 @@ impl Lane {
 
     pub(super) fn memory(&self) -> usize {
         let under_way = self.under_way.iter().map(|partial| &partial.frame);
-        self.held.iter().chain(&self.queue).chain(under_way).map(Chunk::capacity).sum()
+        self.held.iter().chain(&self.queue).chain(&self.written).chain(under_way).map(Chunk::capacity).sum()
     }
 
     /// The chunk that takes a further frame of about that many copied bytes.
@@ -100,6 +103,51 @@ impl Lane {
         self.ours.add(chunk.ours());
         self.owed.add(chunk.owed());
         self.queue.push_back(chunk);
+    }
+
+    /// Adds a chunk as it is: in front of everything that waits, or behind.
+    pub(super) fn insert_chunk(&mut self, chunk: Chunk, first: bool) {
+        if !first {
+            return self.push_chunk(chunk);
+        }
+        self.ours.add(chunk.ours());
+        self.owed.add(chunk.owed());
+        let front = if self.held.is_empty() { &mut self.queue } else { &mut self.held };
+        front.push_front(chunk);
+    }
+
+    /// Keeps a chunk that was written, and lets go of older ones beyond the window.
+    pub(super) fn keep_written(&mut self, chunk: Chunk, window: usize) -> Vec<Chunk> {
+        self.written.push_back(chunk);
+        let mut bytes: usize = self.written.iter().map(Chunk::len).sum();
+        let mut old = Vec::new();
+        // The last `window` bytes, in whole chunks.
+        while let Some(first) = self.written.front()
+            && bytes - first.len() >= window
+        {
+            bytes -= first.len();
+            old.extend(self.written.pop_front());
+        }
+        old
+    }
+
+    /// The connection died: what was written last comes back in front, as far as `keep` wants it.
+    pub(super) fn restore_written(&mut self, keep: &mut impl FnMut(&mut FrameRef<'_>, Fate) -> bool) {
+        let mut again = Vec::new();
+        for mut chunk in core::mem::take(&mut self.written) {
+            let mut kept = Chunk::default();
+            chunk.for_each_frame(|mut frame| {
+                if frame.sent != Sent::Part && keep(&mut frame, Fate::Left) {
+                    kept.push_frame(&frame);
+                }
+            });
+            if !kept.is_empty() {
+                again.push(kept);
+            }
+        }
+        if !again.is_empty() {
+            self.restore(again);
+        }
     }
 
     /// Appends the frames of `local`, in the last chunk if there is room.
@@ -357,18 +405,25 @@ impl Lane {
         })
     }
 
-    /// Takes a message that has not left out again.
-    pub(super) fn withdraw(&mut self, sent: Sent) -> Withdrawn {
+    /// Whether that message waits, or is under way.
+    pub(super) fn holds(&self, sent: Sent) -> bool {
+        self.waiting().flat_map(Chunk::marks).any(|mark| mark.sent == sent)
+    }
+
+    /// Takes a message that has not left out again; `taken` gets it if no byte of it had.
+    pub(super) fn withdraw(&mut self, sent: Sent, mut taken: impl FnMut(&FrameRef<'_>)) -> Withdrawn {
         if let Some(partial) = &self.under_way
             && partial.sent == sent
         {
             let (message, begun) = (partial.message, partial.at > 0);
-            self.under_way = None;
+            if let Some(mut partial) = self.under_way.take() {
+                partial.frame.for_each_frame(|frame| taken(&frame));
+            }
             self.recount();
             let class = self.class;
             return if begun { Withdrawn::UnderWay { class, message } } else { Withdrawn::Waiting };
         }
-        if remove(&mut self.held, sent) || remove(&mut self.queue, sent) {
+        if remove(&mut self.held, sent, &mut taken) || remove(&mut self.queue, sent, &mut taken) {
             self.recount();
             return Withdrawn::Waiting;
         }
@@ -378,6 +433,14 @@ impl Lane {
     /// Whether a long message with that name waits or is under way.
     pub(super) fn has_large(&self, sent: Sent) -> bool {
         self.waiting().any(|chunk| chunk.large && chunk.marks().iter().any(|mark| mark.sent == sent))
+    }
+
+    /// The oldest cast that waits, is under way, or was written and is kept.
+    pub(super) fn oldest_kept_cast(&self) -> Option<u64> {
+        self.written.iter().chain(self.waiting()).flat_map(Chunk::marks).find_map(|mark| match mark.sent {
+            Sent::Cast(number) => Some(number),
+            _ => None,
+        })
     }
 
     /// The oldest cast that waits (what is under way does not).
@@ -390,12 +453,14 @@ impl Lane {
 }
 
 /// Takes one frame out of a queue.
-fn remove(queue: &mut VecDeque<Chunk>, sent: Sent) -> bool {
+fn remove(queue: &mut VecDeque<Chunk>, sent: Sent, taken: &mut impl FnMut(&FrameRef<'_>)) -> bool {
     let holds = |chunk: &Chunk| chunk.marks().iter().any(|mark| mark.sent == sent);
     let Some(index) = queue.iter().position(holds) else { return false };
     let mut kept = Chunk::default();
     queue[index].for_each_frame(|frame| {
-        if frame.sent != sent {
+        if frame.sent == sent {
+            taken(&frame);
+        } else {
             kept.push_frame(&frame);
         }
     });

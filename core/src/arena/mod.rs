@@ -21,7 +21,7 @@ mod outflow;
 mod partial;
 
 pub use batch::Batch;
-pub(crate) use chunk::{CHUNK, Chunk, FrameRef, Load, Sent};
+pub(crate) use chunk::{CHUNK, Chunk, Fate, FrameRef, Load, Sent};
 pub(crate) use lane::Withdrawn;
 use lane::{Gathered, Lane};
 use outflow::Outflow;
@@ -102,6 +102,8 @@ pub(crate) struct Arena {
     bulk_run: usize,
     /// The batch that is out was not taken at once.
     slowed: bool,
+    /// Written bytes of each class that are kept, in case the system loses them.
+    resend_window: usize,
 }
 
 impl Arena {
@@ -119,7 +121,13 @@ impl Arena {
             normal_since_bulk: 0,
             bulk_run: 0,
             slowed: false,
+            resend_window: 0,
         }
+    }
+
+    /// Keeps so many written bytes of each class, to be sent again on the next connection.
+    pub(crate) fn set_resend_window(&mut self, bytes: usize) {
+        self.resend_window = bytes;
     }
 
     fn lane(&self, class: Class) -> &Lane {
@@ -365,6 +373,13 @@ impl Arena {
             if batch.class == Class::Bulk && !self.slowed {
                 self.bulk_run = (self.bulk_run + self.fragment.min(CHUNK)).min(CHUNK);
             }
+            if self.resend_window > 0 && batch.class != Class::Control {
+                let window = self.resend_window;
+                for chunk in self.lane_mut(batch.class).keep_written(batch.chunk, window) {
+                    self.recycle(chunk);
+                }
+                return;
+            }
             self.recycle(batch.chunk);
         } else {
             self.returned = Some(batch);
@@ -393,7 +408,17 @@ impl Arena {
 
     /// Takes a call or cast that has not left out again.
     pub(crate) fn withdraw(&mut self, class: Class, sent: Sent) -> Withdrawn {
-        self.lane_mut(class).withdraw(sent)
+        self.lane_mut(class).withdraw(sent, |_| {})
+    }
+
+    /// The same; `taken` gets the frame if no byte of it had left.
+    pub(crate) fn take_out(
+        &mut self,
+        class: Class,
+        sent: Sent,
+        taken: impl FnMut(&FrameRef<'_>),
+    ) -> Withdrawn {
+        self.lane_mut(class).withdraw(sent, taken)
     }
 
     /// Takes a long answer that has not left (or not wholly) out again. Short ones are not worth
@@ -401,22 +426,19 @@ impl Arena {
     pub(crate) fn withdraw_long_answer(&mut self, id: u64) -> Withdrawn {
         let sent = Sent::Answer(id);
         match self.lanes.iter_mut().find(|lane| lane.has_large(sent)) {
-            Some(lane) => lane.withdraw(sent),
+            Some(lane) => lane.withdraw(sent, |_| {}),
             None => Withdrawn::Gone,
         }
     }
 
-    /// The connection died with `lent` out (or given back unfinished). Drops what belonged to it
-    /// and what had left, and keeps every other frame that `keep` wants, in order. A long message
-    /// has left once its last fragment has.
-    ///
-    /// Without `atomic` (raw bytes) a frame that left in part counts as left: `partial` is told.
+    /// The connection died with `lent` out (or given back unfinished). Keeps the frames that `keep`
+    /// wants, in order; it is asked once for every frame of that batch, and then for every frame
+    /// that is kept or waited, with [`Fate::Waiting`]. A long message has left once its last
+    /// fragment has.
     pub(crate) fn disconnect(
         &mut self,
         lent: Option<Batch>,
-        atomic: bool,
-        mut partial: impl FnMut(Sent),
-        keep: impl FnMut(&mut FrameRef<'_>) -> bool,
+        mut keep: impl FnMut(&mut FrameRef<'_>, Fate) -> bool,
     ) {
         self.lent = None;
         self.generation += 1;
@@ -431,10 +453,35 @@ impl Arena {
         if let Some(mut batch) = lent.or(returned)
             && batch.class != Class::Control
         {
-            let unsent = unsent(&mut batch, atomic, &mut partial);
+            let unsent = unsent(&mut batch, &mut keep);
             self.lane_mut(batch.class).restore(unsent);
         }
-        self.retain(keep);
+        for lane in &mut self.lanes {
+            lane.restore_written(&mut keep);
+        }
+        self.retain(|frame| keep(frame, Fate::Waiting));
+    }
+
+    /// Appends a frame that is encoded already, in front of its class or behind.
+    pub(crate) fn push_encoded(&mut self, class: Class, sent: Sent, frame: &[u8], first: bool) {
+        let large = frame.len() > self.fragment;
+        let chunk = Chunk::of_frame(sent, frame, large);
+        self.lane_mut(class).insert_chunk(chunk, first);
+    }
+
+    /// Whether that message waits, or is under way.
+    pub(crate) fn holds(&self, class: Class, sent: Sent) -> bool {
+        self.lane(class).holds(sent)
+    }
+
+    /// The number of the oldest cast of a class that waits.
+    pub(crate) fn oldest_cast(&self, class: Class) -> Option<u64> {
+        self.lane(class).oldest_cast()
+    }
+
+    /// The number of the oldest cast that is kept in any way, the batch on loan not included.
+    pub(crate) fn oldest_kept_cast(&self) -> Option<u64> {
+        self.lanes.iter().filter_map(Lane::oldest_kept_cast).min()
     }
 
     /// Keeps the waiting frames that `keep` wants, in order, and drops the others.
@@ -453,24 +500,24 @@ impl Arena {
             });
         }
     }
-
-    /// Drops the oldest waiting cast of a class, if there is one, and tells its number.
-    pub(crate) fn drop_oldest_cast(&mut self, class: Class) -> Option<u64> {
-        let lane = self.lane_mut(class);
-        let number = lane.oldest_cast()?;
-        lane.withdraw(Sent::Cast(number));
-        Some(number)
-    }
 }
 
-/// The frames of a batch that have not left, in order.
-fn unsent(batch: &mut Batch, atomic: bool, partial: &mut impl FnMut(Sent)) -> Vec<Chunk> {
+/// The frames of a batch that are kept, in order.
+fn unsent(batch: &mut Batch, keep: &mut impl FnMut(&mut FrameRef<'_>, Fate) -> bool) -> Vec<Chunk> {
     let (written, finished) = (batch.written, &mut batch.finished);
     let (mut unsent, mut run) = (Vec::new(), Chunk::default());
-    batch.chunk.for_each_frame(|frame| {
+    batch.chunk.for_each_frame(|mut frame| {
         let is_last = |chunk: &Chunk| chunk.marks().first().is_some_and(|mark| mark.sent == frame.sent);
         let whole = if finished.front().is_some_and(is_last) { finished.pop_front() } else { None };
-        if frame.end <= written || frame.sent == Sent::Part {
+        if frame.sent == Sent::Part {
+            return;
+        }
+        let fate = match (frame.start, frame.end) {
+            (_, end) if end <= written => Fate::Left,
+            (start, _) if start < written => Fate::InPart,
+            _ => Fate::Unsent,
+        };
+        if !keep(&mut frame, fate) {
             return;
         }
         if let Some(whole) = whole {
@@ -478,8 +525,6 @@ fn unsent(batch: &mut Batch, atomic: bool, partial: &mut impl FnMut(Sent)) -> Ve
                 unsent.push(core::mem::take(&mut run));
             }
             unsent.push(whole);
-        } else if frame.start < written && !atomic {
-            partial(frame.sent);
         } else {
             run.push_frame(&frame);
         }

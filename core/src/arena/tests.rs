@@ -89,7 +89,8 @@ fn the_oldest_cast_is_dropped_and_calls_are_not() {
     arena.push(&Raw::default(), Sent::Call(9), &Meta::default(), &[], b"call".into(), true).unwrap();
     push(&mut arena, Class::Normal, 1, b"one".into());
     push(&mut arena, Class::Normal, 2, b"two".into());
-    assert_eq!(arena.drop_oldest_cast(Class::Normal), Some(1));
+    assert_eq!(arena.oldest_cast(Class::Normal), Some(1));
+    assert_eq!(arena.withdraw(Class::Normal, Sent::Cast(1)), Withdrawn::Waiting);
     let mut out = Vec::new();
     write(&mut arena.begin_write(&Raw::default(), true).unwrap(), 99, &mut out);
     assert_eq!(out, b"calltwo");
@@ -107,6 +108,48 @@ fn a_chunk_that_grew_for_one_message_is_not_kept() {
 }
 
 proptest! {
+    /// With a window: when a connection dies, the batch that was being written goes out again whole,
+    /// and before it at least that many bytes of what was written.
+    #[test]
+    fn what_was_written_last_is_sent_again(
+        sizes in prop::collection::vec(1_usize..3_000, 1..200),
+        cut in 0_usize..300_000,
+        window in prop_oneof![Just(0_usize), 1_usize..200_000],
+    ) {
+        let mut arena = Arena::new(usize::MAX);
+        arena.set_resend_window(window);
+        let mut whole = Vec::new();
+        for (number, &n) in sizes.iter().enumerate() {
+            let body = vec![number as u8; n];
+            push(&mut arena, Class::Normal, number as u64, (&body[..]).into());
+            whole.extend_from_slice(&body);
+        }
+        let cut = cut % (whole.len() + 1);
+        let (mut out, mut lent, mut begun) = (Vec::new(), None, 0);
+        while out.len() < cut {
+            begun = out.len();
+            let mut batch = arena.begin_write(&Raw::default(), true).unwrap();
+            write(&mut batch, cut - out.len(), &mut out);
+            if out.len() < cut || batch.is_done() {
+                begun = out.len();
+                arena.end_write(batch);
+            } else {
+                lent = Some(batch);
+            }
+        }
+        arena.disconnect(lent, |_, _| true);
+        let mut again = Vec::new();
+        while let Some(mut batch) = arena.begin_write(&Raw::default(), true) {
+            write(&mut batch, usize::MAX, &mut again);
+            arena.end_write(batch);
+        }
+        prop_assert!(whole.ends_with(&again));
+        let repeated = again.len() - (whole.len() - begun);
+        prop_assert!(repeated >= window.min(begun), "{} of {}", repeated, window);
+        prop_assert!(window > 0 || repeated == 0);
+        prop_assert!(repeated < window + CHUNK + 3_000);
+    }
+
     /// Messages of any size, cut at any byte: what ends at or before the cut has left, the rest is
     /// kept whole and goes out next, in order.
     #[test]
@@ -131,7 +174,14 @@ proptest! {
             if out.len() < cut { arena.end_write(batch) } else { lent = Some(batch) }
         }
         let mut partial = Vec::new();
-        arena.disconnect(lent, atomic, |sent| partial.push(sent), |_| true);
+        arena.disconnect(lent, |frame, fate| match fate {
+            Fate::Left => false,
+            Fate::InPart if !atomic => {
+                partial.push(frame.sent);
+                false
+            }
+            _ => true,
+        });
 
         let mut end = 0;
         let mut expected = Vec::new();

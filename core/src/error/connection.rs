@@ -254,6 +254,9 @@ pub enum Disconnect {
         /// The configured limit.
         limit: Duration,
     },
+    /// Our side asked for a new connection.
+    #[error("closed by this side for a new connection")]
+    Reopened,
     /// Our side closed the link.
     #[error("closed by this side")]
     LocalClose,

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::Disconnect;
 use crate::body::Body;
+use crate::config::Overflow;
 
 /// A frame that cannot be written.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -204,6 +205,35 @@ impl CallError {
     }
 }
 
+/// Why a message goes no further.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Undeliverable {
+    /// The link was closed.
+    #[error("the link was closed")]
+    Closed,
+    /// The connection ended.
+    #[error("the connection ended: {0}")]
+    Disconnected(#[from] Disconnect),
+    /// It waited for longer than it may.
+    #[error("it waited for too long")]
+    Expired,
+    /// A queue's policy dropped it.
+    #[error("dropped by the policy {0:?}")]
+    Dropped(Overflow),
+    /// The peer of the present connection does not take it.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+    /// It was sent again as often as it may be.
+    #[error("tried {attempts} times; the last time: {cause}")]
+    RetriesExhausted {
+        /// How often it was tried.
+        attempts: u32,
+        /// What ended the last attempt.
+        cause: Disconnect,
+    },
+}
+
 /// Which bound was reached.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -246,6 +276,15 @@ impl CastError {
         self.body.map(Body::from)
     }
 
+    /// What became of the message.
+    #[must_use]
+    pub fn outcome(&self) -> Outcome {
+        match self.reason {
+            CastRefusal::Undelivered { outcome, .. } => outcome,
+            _ => Outcome::NeverSent,
+        }
+    }
+
     /// Whether the same cast may succeed later.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
@@ -263,6 +302,14 @@ pub enum CastRefusal {
     /// No room now.
     #[error("no room: {0}")]
     Full(Full),
+    /// It was queued, and could not be delivered (only from the form that waits for the end).
+    #[error("not delivered ({outcome:?}): {reason}")]
+    Undelivered {
+        /// What became of it.
+        outcome: Outcome,
+        /// Why.
+        reason: Undeliverable,
+    },
     /// The link is closed or closing.
     #[error("the link is closed")]
     Closed,

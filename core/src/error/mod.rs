@@ -7,4 +7,5 @@ mod message;
 pub use connection::{Disconnect, FrameError, PeerError, TransportError, TransportKind};
 pub use message::{
     CallError, CastError, CastRefusal, ConfigError, EncodeError, Failure, Full, Outcome, Status,
+    Undeliverable,
 };

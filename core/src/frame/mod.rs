@@ -361,6 +361,11 @@ pub trait Framing: Clone + core::fmt::Debug + Send + Sync + 'static {
         let _ = (frame, remaining_ms);
     }
 
+    /// Rewrites the attempt number in an encoded request, if the wire carries it.
+    fn set_attempt(&self, frame: &mut [u8], attempt: u8) {
+        let _ = (frame, attempt);
+    }
+
     /// What the frame that begins with these bytes says, if its header is whole here: how a
     /// receiver judges a long frame by its first fragment. Only with [`Profile::flow_control`].
     fn peek(&self, start: &[u8]) -> Option<Meta> {

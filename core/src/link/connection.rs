@@ -1,15 +1,18 @@
 //! Connections up and down: handshake, heartbeat, what a connection takes with it when it dies.
 
+use alloc::vec;
 use alloc::vec::Vec;
 use core::ops::Range;
 use core::time::Duration;
 
 use super::flow::{CLASSES, lane};
 use super::{Link, LinkEvent, Phase, Role};
-use crate::arena::{Batch, Sent};
-use crate::error::{CallError, Disconnect, EncodeError, PeerError};
+use crate::arena::{Batch, Fate, Sent};
+use crate::config::{Delivery, OnDisconnect};
+use crate::error::{CallError, Disconnect, EncodeError, Outcome, PeerError, Undeliverable};
 use crate::frame::native::{Hello, VERSION, Window};
 use crate::frame::{Class, Framing, Kind, Meta, Step};
+use crate::link::outcomes::{Undelivered, decode};
 use crate::link::reader::Reader;
 use crate::link::send::millis;
 use crate::supervisor::Epoch;
@@ -104,6 +107,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     pub(super) fn connect(&mut self, now: Instant, epoch: Epoch) -> Reader<F> {
         if self.phase != Phase::Closed {
             self.epoch = epoch;
+            self.reconnect = false;
             // The limits of the last peer hold until this one says its own.
             let (max_message, max_in_flight) = (self.conn.max_message, self.conn.max_in_flight);
             self.conn = Connection::new(max_message, max_in_flight);
@@ -177,7 +181,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
         self.phase = Phase::Ready;
         self.counters.connections += 1;
-        self.event(LinkEvent::Connected { epoch: self.epoch });
+        self.event(LinkEvent::Connected { epoch: self.epoch, address: self.remote });
         self.conn.go_away = self.closing.is_some() && self.profile.go_away;
         self.freshen_queue(now);
         self.grant_calls();
@@ -190,12 +194,16 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         let max = self.conn.max_message;
         let shrunk = max < self.framing.max_message();
         let Self { arena, calls, framing, .. } = self;
-        let mut failed = Vec::new();
+        let (mut failed, mut too_long) = (Vec::new(), Vec::new());
         arena.retain(|frame| {
             if shrunk {
                 let len = body_len(framing, frame.bytes) + frame.external.map_or(0, |body| body.len());
                 if len > max {
-                    failed.push((frame.sent, len));
+                    let error = EncodeError::TooLarge { len: len as u64, max: max as u64 };
+                    match frame.sent {
+                        Sent::Call(id) => too_long.push((id, error)),
+                        _ => failed.extend(decode(framing, frame, Outcome::NeverSent, &error.into())),
+                    }
                     return false;
                 }
             }
@@ -205,18 +213,12 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             }
             true
         });
-        for (sent, len) in failed {
-            match sent {
-                Sent::Call(id) => {
-                    let error = EncodeError::TooLarge { len: len as u64, max: max as u64 };
-                    self.tokens.extend(self.calls.complete(id, || Err(CallError::Encode(error))));
-                }
-                Sent::Cast(number) => {
-                    self.counters.casts_dropped += 1;
-                    self.event(LinkEvent::CastDropped { number });
-                }
-                Sent::Answer(_) | Sent::Cancel(_) | Sent::Control | Sent::Part => {}
-            }
+        for (id, error) in too_long {
+            self.tokens.extend(self.calls.complete(id, || Err(CallError::Encode(error))));
+            self.forget_retries(id, false);
+        }
+        for undelivered in failed {
+            self.fail_cast(undelivered);
         }
         self.after_taking();
     }
@@ -236,31 +238,10 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             return;
         }
         let was_closing = self.closing.is_some();
-        let (mut partial, mut answers) = (Vec::new(), Vec::new());
-        let Self { arena, calls, profile, .. } = &mut *self;
-        arena.disconnect(
-            lent,
-            profile.atomic,
-            |sent| partial.push(sent),
-            |frame| match frame.sent {
-                Sent::Call(id) => calls.get(id).is_some(),
-                Sent::Cast(_) => true,
-                Sent::Answer(id) => {
-                    answers.push(id);
-                    false
-                }
-                Sent::Cancel(_) | Sent::Control | Sent::Part => false,
-            },
-        );
-        for sent in partial {
-            if let Sent::Cast(number) = sent {
-                self.event(LinkEvent::CastPartlyWritten { number });
-            }
-        }
-        for id in answers {
-            self.drop_answer(id);
-        }
-        self.fail_calls_that_left(&cause);
+        self.settle_queue(lent, &cause, was_closing);
+        let again = self.choose_retries();
+        self.fail_calls_that_left(&cause, &again);
+        self.requeue_all(now, &again);
         let Self { inbound, tokens, .. } = &mut *self;
         inbound.clear(|token| tokens.push(token));
         for _ in 0..self.conn.parked_casts {
@@ -280,18 +261,112 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
     }
 
+    /// Decides about everything that was to be written: what had left is over, what had not waits
+    /// for the next connection, or is sent again, or handed back.
+    fn settle_queue(&mut self, lent: Option<Batch>, cause: &Disconnect, was_closing: bool) {
+        let (mut left, mut failed, mut answers, mut calls_back) = (vec![], vec![], vec![], vec![]);
+        let mut resent = 0;
+        let Self { arena, calls, profile, settings, outcomes, framing, .. } = &mut *self;
+        // A closing link hands back what it has in the end.
+        let waiting = if was_closing { OnDisconnect::Keep } else { settings.on_disconnect };
+        let limit = match settings.delivery {
+            Delivery::AtLeastOnce { retry_limit } if !was_closing => Some(retry_limit),
+            _ => None,
+        };
+        let reason = Undeliverable::Disconnected(cause.clone());
+        arena.disconnect(lent, |frame, fate| match (frame.sent, fate) {
+            (Sent::Call(_), Fate::Left) => false,
+            (Sent::Call(id), Fate::Waiting) if waiting != OnDisconnect::Keep => {
+                calls_back.push(id);
+                false
+            }
+            (Sent::Call(id), _) => calls.get(id).is_some(),
+            (Sent::Cast(number), Fate::Left | Fate::InPart | Fate::Unsent) => match limit {
+                Some(limit) => {
+                    let attempts = outcomes.note_attempt(number);
+                    if attempts <= limit {
+                        resent += 1;
+                        return true;
+                    }
+                    let reason = Undeliverable::RetriesExhausted { attempts, cause: cause.clone() };
+                    let undelivered = decode(framing, frame, Outcome::MaybeDelivered, &reason);
+                    failed.extend(undelivered.map(|undelivered| Undelivered { attempts, ..undelivered }));
+                    false
+                }
+                None if fate == Fate::Left => {
+                    left.push(number);
+                    false
+                }
+                None if fate == Fate::InPart && !profile.atomic => {
+                    // The peer saw its beginning.
+                    failed.extend(decode(framing, frame, Outcome::MaybeDelivered, &reason));
+                    false
+                }
+                None => true,
+            },
+            (Sent::Cast(_), Fate::Waiting) => {
+                let outcome = match waiting {
+                    OnDisconnect::Keep => return true,
+                    OnDisconnect::Return => Outcome::NeverSent,
+                    OnDisconnect::Drop => Outcome::Dropped,
+                };
+                failed.extend(decode(framing, frame, outcome, &reason));
+                false
+            }
+            (Sent::Answer(id), fate) => {
+                if fate != Fate::Left {
+                    answers.push(id);
+                }
+                false
+            }
+            (Sent::Cancel(_) | Sent::Control | Sent::Part, _) => false,
+        });
+        self.counters.casts_resent += resent;
+        for number in left {
+            self.note_outcome(number, Outcome::Written);
+        }
+        for undelivered in failed {
+            self.counters.casts_dropped += u64::from(undelivered.outcome == Outcome::Dropped);
+            self.fail_cast(undelivered);
+        }
+        for id in calls_back {
+            let ended = self.calls.complete(id, || Err(CallError::NeverSent(cause.clone())));
+            self.tokens.extend(ended);
+            self.forget_retries(id, false);
+        }
+        for id in answers {
+            self.drop_answer(id);
+        }
+    }
+
     /// Calls whose request had left, wholly or in part: only the peer knows what became of them.
-    fn fail_calls_that_left(&mut self, cause: &Disconnect) {
+    /// Those in `again` are made again.
+    fn fail_calls_that_left(&mut self, cause: &Disconnect, again: &[u64]) {
         let first_queued = CLASSES.map(|class| self.arena.first_queued_call(class));
-        let Self { calls, tokens, counters, .. } = self;
+        let Self { calls, tokens, counters, arena, retries, .. } = &mut *self;
+        let in_order = retries.is_empty();
+        let waits = |id: u64, class: Class| match first_queued[lane(class)] {
+            _ if !in_order => {
+                arena.holds(class, Sent::Call(id)) || retries.is_waiting(id) || again.contains(&id)
+            }
+            Some(first) => id >= first,
+            None => false,
+        };
+        let mut over = Vec::new();
         let left = calls.complete_where(
-            |id, class| match first_queued[lane(class)] {
-                Some(first) if id >= first => None,
-                _ => Some(CallError::MaybeDelivered(cause.clone())),
+            |id, class| {
+                if waits(id, class) {
+                    return None;
+                }
+                over.push(id);
+                Some(CallError::MaybeDelivered(cause.clone()))
             },
             |token| tokens.push(token),
         );
         counters.calls_maybe_delivered += left as u64;
+        for id in over {
+            self.forget_retries(id, false);
+        }
     }
 
     /// There is no further connection: everything that waits learns it.
@@ -302,8 +377,17 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
         self.phase = Phase::Closed;
         self.conn = Connection::new(self.conn.max_message, self.conn.max_in_flight);
-        let Self { calls, tokens, call_lines, room_lines, receive_line, .. } = &mut *self;
-        calls.complete_where(|_, _| Some(CallError::NeverSent(cause.clone())), |token| tokens.push(token));
+        self.end_watched_casts(&cause);
+        let Self { calls, tokens, call_lines, room_lines, receive_line, retries, .. } = &mut *self;
+        calls.complete_where(
+            |id, _| {
+                let may_have_run = retries.may_have_run(id);
+                let error = if may_have_run { CallError::MaybeDelivered } else { CallError::NeverSent };
+                Some(error(cause.clone()))
+            },
+            |token| tokens.push(token),
+        );
+        *retries = super::retry::Retries::new();
         for line in call_lines.iter_mut().chain(room_lines).chain([receive_line]) {
             line.close(|token| tokens.push(token));
         }

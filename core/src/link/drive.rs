@@ -1,11 +1,12 @@
 //! The driver's view of a link: [`Machine`].
 
 use alloc::vec::Vec;
+use core::net::SocketAddr;
 use core::time::Duration;
 
 use super::connection::control;
 use super::flow::{CLASSES, lane};
-use super::{Closing, Key, Line, Link, Phase};
+use super::{Closing, Key, Line, Link, LinkEvent, Phase};
 use crate::arena::Batch;
 use crate::error::{Disconnect, PeerError, Status};
 use crate::frame::{Class, Framing, Kind, Meta};
@@ -134,6 +135,7 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
                 self.driver_idle = false;
                 self.conn.write_since = Some(now);
                 self.note_cancels(batch);
+                self.retries.note_taken(batch);
                 self.after_taking();
                 if self.conn.paused_for_answers && self.answer_room() > 0 {
                     self.conn.paused_for_answers = false;
@@ -161,6 +163,9 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
         }
         let done = batch.is_done();
         self.counters.bytes_out += batch.written() as u64;
+        if done {
+            self.note_written(&batch);
+        }
         self.arena.end_write(batch);
         self.conn.write_since = if done { None } else { Some(now) };
         let more = !self.arena.is_flushed() || self.has_control();
@@ -219,6 +224,8 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
                 Key::CallTurn(class, ticket) => self.expire_turn(Line::Call(class), ticket),
                 Key::RoomTurn(class, ticket) => self.expire_turn(Line::Room(class), ticket),
                 Key::Inbound(key) => self.expire_inbound(key),
+                Key::Cast(class, number) => self.expire_cast(class, number),
+                Key::Retry(id) => self.requeue(now, id),
             }
         }
         self.check_peer(now);
@@ -242,6 +249,9 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
         }
         if self.phase == Phase::Down {
             return None;
+        }
+        if self.phase == Phase::Ready && core::mem::take(&mut self.reconnect) {
+            return Some(Ending::Abort(Disconnect::Reopened));
         }
         if let Some(closing) = self.closing {
             if closing.finished || now >= closing.deadline {
@@ -269,6 +279,18 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
 
     fn give_up(&mut self, now: Instant, cause: Disconnect) {
         self.end(now, cause);
+    }
+
+    fn handle_dialing(&mut self, address: SocketAddr, attempt: u32) {
+        self.event(LinkEvent::Connecting { address, attempt });
+    }
+
+    fn handle_waiting(&mut self, attempt: u32, after: Duration) {
+        self.event(LinkEvent::Retrying { attempt, after });
+    }
+
+    fn take_reconnect(&mut self) -> bool {
+        core::mem::take(&mut self.reconnect)
     }
 
     fn take_wake(&mut self) -> Wake {

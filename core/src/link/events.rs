@@ -2,7 +2,10 @@
 
 use alloc::collections::VecDeque;
 
-use crate::error::{Disconnect, Status};
+use core::net::SocketAddr;
+use core::time::Duration;
+
+use crate::error::{Disconnect, Outcome, Status, Undeliverable};
 use crate::supervisor::Epoch;
 
 /// Something that happened on a link and is nobody's return value.
@@ -13,6 +16,8 @@ pub enum LinkEvent {
     Connected {
         /// Which one.
         epoch: Epoch,
+        /// The other end, as far as it is known.
+        address: Option<SocketAddr>,
     },
     /// A connection ended.
     Disconnected {
@@ -36,19 +41,53 @@ pub enum LinkEvent {
         /// The request's id.
         id: u64,
     },
-    /// A queued cast was dropped, by the queue's policy or because the new peer takes no message
-    /// of its size.
-    CastDropped {
+    /// A dial begins.
+    Connecting {
+        /// Where to.
+        address: SocketAddr,
+        /// Which attempt this is, from 1, since the last healthy connection.
+        attempt: u32,
+    },
+    /// All endpoints were tried in vain, or the connection did not last: a wait begins.
+    Retrying {
+        /// Which attempt comes next.
+        attempt: u32,
+        /// How long the wait is.
+        after: Duration,
+    },
+    /// A cast that asked for it ([`CastOptions::notify`](super::CastOptions::notify)) ended well.
+    MessageEnded {
         /// The number that queueing it returned.
         number: u64,
+        /// How.
+        outcome: Outcome,
     },
+    /// A queued cast goes no further: returned, expired, given up, dropped by a policy. The message
+    /// itself is with whoever waits for its end, or an
+    /// [errored message](super::Link::poll_errored), unless a policy dropped it.
+    MessageFailed {
+        /// The number that queueing it returned.
+        number: u64,
+        /// What became of it.
+        outcome: Outcome,
+        /// Why.
+        reason: Undeliverable,
+    },
+    /// An idempotent call is made again because the peer turned it away.
+    CallRetried {
+        /// Its id.
+        id: u64,
+        /// Which attempt comes next.
+        attempt: u32,
+        /// After which wait.
+        after: Duration,
+        /// What the peer said.
+        status: Status,
+    },
+    /// Received messages wait and are not taken: the sender is being held up.
+    SlowConsumer,
     /// A received message was dropped by the queue's policy, or because nobody is there for it.
     MessageDropped,
-    /// A cast left in part (raw bytes): the peer saw its beginning.
-    CastPartlyWritten {
-        /// The number that queueing it returned.
-        number: u64,
-    },
     /// A handler failed.
     HandlerFailed {
         /// How.
@@ -81,8 +120,18 @@ pub struct Counters {
     pub calls_cancelled: u64,
     /// Casts queued.
     pub casts: u64,
-    /// Casts dropped by the write queue's policy.
+    /// Casts dropped by a policy.
     pub casts_dropped: u64,
+    /// Casts that could not be delivered, whatever the reason, dropped ones included.
+    pub casts_failed: u64,
+    /// Casts that waited for too long.
+    pub casts_expired: u64,
+    /// Casts that were sent again on another connection.
+    pub casts_resent: u64,
+    /// Calls that were made again.
+    pub retries: u64,
+    /// Errored messages dropped because nobody took them.
+    pub errored_dropped: u64,
     /// Messages received.
     pub messages: u64,
     /// Received messages dropped by the read queue's policy, or for want of a handler.

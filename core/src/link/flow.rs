@@ -89,6 +89,11 @@ impl Inflow {
         self.queued = self.queued.saturating_sub(cost);
     }
 
+    /// Whether three quarters of the window are taken by messages that nobody took.
+    pub(super) fn is_nearly_full(&self) -> bool {
+        self.queued > self.window / 4 * 3
+    }
+
     /// Whether messages are kept beyond the window, so that even one under way has to wait.
     pub(super) fn is_overfull(&self) -> bool {
         self.queued + self.parked > self.window

@@ -17,6 +17,8 @@ pub enum Line {
     Receive,
     /// An event.
     Events,
+    /// A message that could not be delivered.
+    Errored,
 }
 
 impl<F: Framing, T: Send + 'static> Link<F, T> {
@@ -47,6 +49,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             Line::Room(class) => &mut self.room_lines[lane(class)],
             Line::Receive => &mut self.receive_line,
             Line::Events => &mut self.event_line,
+            Line::Errored => &mut self.outcomes.line,
         }
     }
 
@@ -72,7 +75,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
                 }
                 self.grant_room(class);
             }
-            Line::Receive | Line::Events => {}
+            Line::Receive | Line::Events | Line::Errored => {}
         }
         ticket
     }
@@ -92,7 +95,10 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             Line::Room(class) => self.grant_room(class),
             Line::Receive if !self.received.is_empty() => self.tokens.extend(self.receive_line.grant_one()),
             Line::Events if !self.events.is_empty() => self.tokens.extend(self.event_line.grant_one()),
-            Line::Receive | Line::Events => {}
+            Line::Errored if self.outcomes.has_errored() => {
+                self.tokens.extend(self.outcomes.line.grant_one())
+            }
+            Line::Receive | Line::Events | Line::Errored => {}
         }
     }
 

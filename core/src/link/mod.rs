@@ -6,6 +6,7 @@
 //! (`connection.rs`), and the driver's view (`drive.rs`).
 
 use alloc::vec::Vec;
+use core::net::SocketAddr;
 use core::time::Duration;
 
 use crate::arena::Arena;
@@ -14,7 +15,7 @@ use crate::config::{Config, Settings};
 use crate::deadlines::Deadlines;
 use crate::error::Disconnect;
 use crate::frame::{self, Framing, Profile};
-use crate::supervisor::Epoch;
+use crate::supervisor::{Epoch, SplitMix64};
 use crate::time::Instant;
 use crate::waiters::{Ticket, Waiters};
 
@@ -26,18 +27,21 @@ mod flow;
 mod guard;
 mod inbound;
 mod lines;
+mod outcomes;
 mod parked;
 mod reader;
 mod received;
 mod replies;
+mod retry;
 mod send;
 
 pub use events::{Counters, LinkEvent};
 pub use inbound::{Inbound, InboundState};
 pub use lines::Line;
+pub use outcomes::Undelivered;
 pub use reader::{Event, Incoming, Reader};
 pub use received::Message;
-pub use send::{CallOptions, CastOptions, Queued, Undelivered};
+pub use send::{CallOptions, CastOptions, Queued};
 
 pub use crate::calls::{CallId, Reply};
 pub use crate::waiters::{Ticket as WaitTicket, Turn};
@@ -74,6 +78,8 @@ enum Key {
     CallTurn(frame::Class, Ticket),
     RoomTurn(frame::Class, Ticket),
     Inbound(u64),
+    Cast(frame::Class, u64),
+    Retry(u64),
 }
 
 /// A message link as a pure state machine.
@@ -162,6 +168,9 @@ pub struct Link<F: Framing, T> {
     inbound: inbound::InboundTable<T>,
     received: received::ReceiveQueue,
     events: events::EventQueue,
+    outcomes: outcomes::Outcomes<T>,
+    retries: retry::Retries,
+    random: SplitMix64,
     counters: Counters,
     deadlines: Deadlines<Key>,
     /// Who waits to make a call and to cast (by class), to receive, for an event.
@@ -177,6 +186,11 @@ pub struct Link<F: Framing, T> {
     /// What comes in of each class, where there is flow control.
     inflow: [flow::Inflow; 2],
     conn: connection::Connection,
+    remote: Option<SocketAddr>,
+    /// The application wants a new connection now.
+    reconnect: bool,
+    /// Nobody was told yet that messages wait and are not taken.
+    slow_consumer: bool,
     closing: Option<Closing>,
     /// Why the last connection ended.
     last_cause: Option<Disconnect>,
@@ -217,16 +231,21 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             (frame::Calls::ByRange, Role::Accepting) => (1 << 63) + (1 << 62),
             _ => 1,
         });
+        let mut arena = Arena::new(if profile.flow_control { settings.fragment } else { usize::MAX });
+        arena.set_resend_window(settings.resend_window);
         Self {
             profile,
             role,
             phase: Phase::Down,
             epoch: Epoch::NONE,
-            arena: Arena::new(if profile.flow_control { settings.fragment } else { usize::MAX }),
+            arena,
             calls: Calls::new(first_id),
             inbound: inbound::InboundTable::new(),
             received: received::ReceiveQueue::new(settings.read_queue),
             events: events::EventQueue::new(settings.event_queue),
+            outcomes: outcomes::Outcomes::new(settings.errored_queue),
+            retries: retry::Retries::new(),
+            random: SplitMix64::new(settings.seed.unwrap_or(0)),
             counters: Counters::default(),
             deadlines: Deadlines::new(),
             call_lines: [Waiters::new(), Waiters::new()],
@@ -238,6 +257,9 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             write_full: [false; 2],
             inflow: Default::default(),
             conn: connection::Connection::new(framing.max_message(), settings.max_in_flight),
+            remote: None,
+            reconnect: false,
+            slow_consumer: false,
             closing: None,
             last_cause: None,
             driver_idle: true,
@@ -330,13 +352,20 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// loan are with the driver).
     #[must_use]
     pub fn memory(&self) -> usize {
-        self.arena.memory() + self.calls.memory() + self.received.memory() + size_of::<Self>()
+        let tables = self.calls.memory() + self.retries.memory() + self.outcomes.memory();
+        self.arena.memory() + tables + self.received.memory() + size_of::<Self>()
     }
 
     /// The default deadline of a call, from now.
     #[must_use]
     pub fn call_timeout(&self) -> Duration {
         self.settings.call_timeout
+    }
+
+    /// How long a cast may wait in the write queue: casts need the time if so.
+    #[must_use]
+    pub fn expire_after(&self) -> Option<Duration> {
+        self.settings.expire_after
     }
 
     /// The next event, if there is one; otherwise keeps a token and a place in line, which the
@@ -366,6 +395,18 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
     }
 
+    /// The other end of the connection, for the events.
+    pub fn set_remote_addr(&mut self, remote: Option<SocketAddr>) {
+        self.remote = remote;
+    }
+
+    /// A new connection is wanted now: a wait for the next attempt ends, a connection that is up is
+    /// closed. What waits goes out on the next one.
+    pub fn reconnect_now(&mut self) {
+        self.reconnect = true;
+        self.wake = true;
+    }
+
     /// There is something for the driver to do.
     fn wake_driver(&mut self) {
         if self.driver_idle && self.phase == Phase::Ready {
@@ -376,14 +417,18 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
 
     /// Watches a deadline. Wakes the driver if it would come too late by itself.
     fn watch(&mut self, now: Instant, timeout: Duration, key: Key) {
-        let Self { calls, call_lines, room_lines, inbound, deadlines, .. } = self;
+        let Self { calls, call_lines, room_lines, inbound, deadlines, arena, retries, settings, .. } = self;
         let in_line = call_lines.iter().chain(&*room_lines).map(Waiters::waiting).sum::<usize>();
-        let live_count = calls.in_flight() + in_line + inbound.len();
+        let timed = settings.expire_after.is_some();
+        let casts = flow::CLASSES.map(|class| if timed { arena.ours(class).messages } else { 0 });
+        let live_count = calls.in_flight() + in_line + inbound.len() + casts[0] + casts[1];
         let at = deadlines.push(now, timeout, key, live_count, |key| match *key {
             Key::Call(id) => calls.get(id).is_some(),
             Key::CallTurn(class, ticket) => call_lines[flow::lane(class)].is_waiting(ticket),
             Key::RoomTurn(class, ticket) => room_lines[flow::lane(class)].is_waiting(ticket),
             Key::Inbound(key) => inbound.contains(key),
+            Key::Cast(class, number) => arena.oldest_cast(class).is_some_and(|oldest| number >= oldest),
+            Key::Retry(id) => retries.is_waiting(id),
         });
         if self.armed.is_none_or(|armed| at < armed) {
             self.wake = true;

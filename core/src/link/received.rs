@@ -102,6 +102,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             match self.settings.read_overflow {
                 Overflow::Block => {
                     self.conn.paused_for_receive = true;
+                    self.tell_slow_consumer();
                     return false;
                 }
                 Overflow::Reject | Overflow::DropNewest => {
@@ -124,12 +125,23 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.received.bytes += incoming.body.len();
         self.received.messages.push_back((incoming.into(), incoming.cost));
         if self.profile.flow_control {
-            self.inflow[lane(incoming.meta.class)].keep(incoming.cost);
+            let inflow = &mut self.inflow[lane(incoming.meta.class)];
+            inflow.keep(incoming.cost);
+            if inflow.is_nearly_full() {
+                self.tell_slow_consumer();
+            }
         }
         if let Some(token) = self.receive_line.grant_one() {
             self.tokens.push(token);
         }
         true
+    }
+
+    /// Nobody takes what was received: said once, until everything was taken.
+    fn tell_slow_consumer(&mut self) {
+        if !core::mem::replace(&mut self.slow_consumer, true) {
+            self.event(LinkEvent::SlowConsumer);
+        }
     }
 
     /// A message came for which nobody is there.
@@ -153,6 +165,9 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             self.leave(super::Line::Receive, ticket);
         }
         self.release(message.meta.class, cost);
+        if self.slow_consumer && self.received.is_empty() {
+            self.slow_consumer = false;
+        }
         if self.conn.paused_for_receive && self.received.is_low() {
             self.conn.paused_for_receive = false;
             self.wake = true;

@@ -9,17 +9,26 @@ use crate::body::Body;
 use crate::calls::Reply;
 use crate::error::{CallError, Failure, PeerError, Status};
 use crate::frame::{Framing, Kind, Meta};
+use crate::time::Instant;
 
 impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// A reply came: for a call in flight, or counted as late.
     #[inline]
     pub(super) fn handle_reply(
         &mut self,
+        now: Instant,
         kind: Kind,
         meta: &Meta,
         extensions: &[u8],
         body: impl FnOnce() -> Body,
     ) -> Result<(), PeerError> {
+        if kind == Kind::ErrorReply && !self.retries.is_empty() {
+            let retry_after = meta.retry_after_ms.map(|ms| Duration::from_millis(u64::from(ms)));
+            let failure = Failure { status: Status(meta.status), retry_after, body: Default::default() };
+            if self.retry_refused(now, meta.id, &failure) {
+                return Ok(());
+            }
+        }
         let completed = self.calls.complete(meta.id, || {
             if kind == Kind::ErrorReply {
                 return Err(CallError::Failed(Failure {
@@ -37,6 +46,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         match completed {
             Some(token) => {
                 self.counters.calls_replied += 1;
+                self.forget_retries(meta.id, kind == Kind::Reply);
                 self.tokens.push(token);
                 Ok(())
             }

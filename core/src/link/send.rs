@@ -4,13 +4,16 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::flow::{CLASSES, lane};
-use super::{Key, Link, LinkEvent, Phase};
+use super::{Key, Link, Phase};
 use crate::arena::{Batch, Sent};
-use crate::body::{Body, Payload};
+use crate::body::Payload;
 use crate::calls::{CallId, Reply};
 use crate::config::Overflow;
-use crate::error::{CallError, CastError, CastRefusal, Disconnect, EncodeError, Full, Outcome};
+use crate::error::{
+    CallError, CastError, CastRefusal, Disconnect, EncodeError, Full, Outcome, Undeliverable,
+};
 use crate::frame::{Calls, Class, Framing, Kind, Meta};
+use crate::link::outcomes::{Undelivered, decode};
 use crate::time::Instant;
 
 /// How to make a call.
@@ -21,6 +24,7 @@ pub struct CallOptions {
     pub(crate) timeout: Option<Duration>,
     pub(crate) class: Option<Class>,
     pub(crate) attempt: u8,
+    pub(crate) idempotent: bool,
     pub(crate) extensions: Vec<u8>,
 }
 
@@ -41,6 +45,16 @@ impl CallOptions {
     /// fragment go to bulk where there is flow control, and all others to normal.
     pub fn class(mut self, class: Class) -> Self {
         self.class = Some(if class == Class::Control { Class::Normal } else { class });
+        self
+    }
+
+    /// The call may run twice without harm: it is made again, under its one deadline, when its
+    /// connection dies before the answer came, or when the peer turned it away without starting it
+    /// (see [`ConfigBuilder::retry_limit`](crate::config::ConfigBuilder::retry_limit)). Its request
+    /// is kept, copied, until then. A budget that all calls of a link share (10 tokens, one a
+    /// retry, a tenth back per success, none at half or less) keeps retries from becoming a storm.
+    pub fn idempotent(mut self, idempotent: bool) -> Self {
+        self.idempotent = idempotent;
         self
     }
 
@@ -76,6 +90,7 @@ pub struct CastOptions {
     pub(crate) method: u32,
     pub(crate) seq: u64,
     pub(crate) class: Option<Class>,
+    pub(crate) notify: bool,
     pub(crate) extensions: Vec<u8>,
 }
 
@@ -96,6 +111,12 @@ impl CastOptions {
     /// fragment go to bulk where there is flow control, and all others to normal.
     pub fn class(mut self, class: Class) -> Self {
         self.class = Some(if class == Class::Control { Class::Normal } else { class });
+        self
+    }
+
+    /// An event says when the message was written, too; failures always are events.
+    pub fn notify(mut self, notify: bool) -> Self {
+        self.notify = notify;
         self
     }
 
@@ -120,18 +141,6 @@ pub struct Queued {
     pub number: u64,
     /// Bytes it takes on the wire.
     pub bytes: usize,
-}
-
-/// A message that a closed link hands back.
-#[derive(Clone, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub struct Undelivered {
-    /// Request or cast.
-    pub kind: Kind,
-    /// Method id or message type.
-    pub method: u32,
-    /// Its bytes.
-    pub body: Body,
 }
 
 impl<F: Framing, T: Send + 'static> Link<F, T> {
@@ -193,6 +202,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             remaining_ms: Some(millis(remaining)),
             ..Meta::default()
         };
+        let kept = if options.idempotent { Some(payload.clone()) } else { None };
         self.arena.push(
             &self.framing,
             Sent::Call(id),
@@ -201,6 +211,9 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             payload,
             self.profile.external_bodies,
         )?;
+        if let Some(payload) = kept {
+            self.retain_request(id, &meta, &options.extensions, payload.as_slice());
+        }
         self.calls.open(id, class, deadline, token);
         self.counters.calls += 1;
         self.watch(now, remaining, Key::Call(id));
@@ -222,7 +235,6 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         options: &CastOptions,
         payload: Payload<'_>,
     ) -> Result<Queued, CastError> {
-        let _ = now;
         let class = self.cast_class(options, payload.len());
         if let Err(reason) = self.check_cast(class, payload.len()) {
             return Err(refused(reason, payload));
@@ -247,6 +259,10 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             Ok(bytes) => {
                 self.next_cast += 1;
                 self.counters.casts += 1;
+                if options.notify {
+                    self.notify_outcome(number);
+                }
+                self.watch_expiry(now, class, number);
                 self.after_queueing_in(class);
                 Ok(Queued { number, bytes })
             }
@@ -288,10 +304,11 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
                 self.counters.casts_dropped += 1;
                 Err(CastRefusal::Full(self.write_queue_full(class)))
             }
-            Overflow::DropOldest => match self.arena.drop_oldest_cast(class) {
+            Overflow::DropOldest => match self.arena.oldest_cast(class) {
                 Some(number) => {
                     self.counters.casts_dropped += 1;
-                    self.event(LinkEvent::CastDropped { number });
+                    let reason = Undeliverable::Dropped(Overflow::DropOldest);
+                    self.withdraw_cast(class, number, Outcome::Dropped, &reason);
                     Ok(())
                 }
                 None => Err(CastRefusal::Full(self.write_queue_full(class))),
@@ -387,9 +404,11 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     pub fn cancel_call(&mut self, call: CallId) {
         if let Some(class) = self.calls.forget(call.0) {
             self.counters.calls_cancelled += 1;
-            if !self.withdraw_call(call.0, class) {
+            let waits = self.retries.is_waiting(call.0);
+            if !self.withdraw_call(call.0, class) && !waits {
                 self.send_cancel(call.0, class);
             }
+            self.forget_retries(call.0, false);
         }
         self.grant_calls();
     }
@@ -418,10 +437,12 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     pub(super) fn expire_call(&mut self, id: u64) {
         let Some((class, _)) = self.calls.get(id) else { return };
         // Nobody handles a request of which the end is missing.
-        let withdrawn = self.withdraw_call(id, class);
-        let outcome = if withdrawn { Outcome::NeverSent } else { Outcome::MaybeDelivered };
+        let may_have_run = self.retries.may_have_run(id);
+        let withdrawn = self.retries.is_waiting(id) | self.withdraw_call(id, class);
+        let outcome = if withdrawn && !may_have_run { Outcome::NeverSent } else { Outcome::MaybeDelivered };
         if let Some(token) = self.calls.complete(id, || Err(CallError::DeadlineExceeded { outcome })) {
             self.counters.calls_expired += 1;
+            self.forget_retries(id, false);
             self.tokens.push(token);
             if !withdrawn {
                 self.send_cancel(id, class);
@@ -431,6 +452,10 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
 
     /// Whether any byte of that call's request may have left.
     pub(super) fn has_left(&self, id: u64, class: Class) -> bool {
+        if !self.retries.is_empty() {
+            // Requests that are sent again need not be in order of their ids.
+            return !self.arena.holds(class, Sent::Call(id)) && !self.retries.is_waiting(id);
+        }
         self.arena.first_queued_call(class).is_none_or(|first| id < first)
     }
 
@@ -442,30 +467,10 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
         let framing = &self.framing;
         self.arena.retain(|frame| {
-            if matches!(frame.sent, Sent::Call(_) | Sent::Cast(_)) {
-                undelivered.extend(decode(framing, frame.bytes, frame.external, frame.sent));
-            }
+            undelivered.extend(decode(framing, frame, Outcome::NeverSent, &Undeliverable::Closed));
             false
         });
         undelivered
-    }
-}
-
-/// Reads a queued frame back.
-fn decode<F: Framing>(
-    framing: &F,
-    bytes: &[u8],
-    external: Option<&bytes::Bytes>,
-    sent: Sent,
-) -> Option<Undelivered> {
-    let kind = if matches!(sent, Sent::Call(_)) { Kind::Request } else { Kind::Cast };
-    let mut whole = bytes.to_vec();
-    whole.extend_from_slice(external.map_or(&[][..], |body| body));
-    match super::connection::step_past_hello(framing.clone(), &whole) {
-        Some((meta, body)) => {
-            Some(Undelivered { kind, method: meta.method, body: Body::copy_from(&whole[body]) })
-        }
-        None => Some(Undelivered { kind, method: 0, body: Body::from(whole) }),
     }
 }
 

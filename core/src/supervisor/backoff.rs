@@ -112,7 +112,7 @@ impl SplitMix64 {
 
     /// Between 0 and `bound` - 1 (0 if there is nothing below the bound). The bias of the
     /// multiplication is below one in four billion for waits of seconds.
-    fn below(&mut self, bound: u64) -> u64 {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
         let product = u128::from(self.next()) * u128::from(bound);
         u64::try_from(product >> 64).unwrap_or(0)
     }

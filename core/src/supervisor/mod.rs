@@ -20,7 +20,8 @@ pub use backoff::ReconnectPolicy;
 pub use endpoints::Endpoint;
 pub use types::{Action, AttemptId, DialFailure, Dialed, Epoch};
 
-use backoff::{Delay, SplitMix64};
+use backoff::Delay;
+pub(crate) use backoff::SplitMix64;
 use trying::Trying;
 
 #[derive(Clone, Debug)]
@@ -353,7 +354,9 @@ impl Supervisor {
         if never || *cause == Disconnect::LocalClose {
             self.last_error = Some(cause.clone());
             self.give_up(cause.clone());
-        } else if since.is_some_and(|since| now.saturating_since(since) >= self.policy.healthy_after) {
+        } else if *cause == Disconnect::Reopened
+            || since.is_some_and(|since| now.saturating_since(since) >= self.policy.healthy_after)
+        {
             self.rounds_failed = 0;
             self.attempts = 0;
             self.last_round.clear();

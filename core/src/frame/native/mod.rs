@@ -262,6 +262,14 @@ impl Framing for Native {
         }
     }
 
+    fn set_attempt(&self, frame: &mut [u8], attempt: u8) {
+        if frame.first() == Some(&(Code::Request as u8))
+            && let Some(field) = frame.get_mut(2)
+        {
+            *field = attempt.max(1);
+        }
+    }
+
     fn peek(&self, start: &[u8]) -> Option<Meta> {
         let code = Code::from_byte(*start.first()?).ok()?;
         let frame = start.get(..BASE + code.fixed_len())?;

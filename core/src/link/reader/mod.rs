@@ -262,7 +262,9 @@ impl<F: Framing> Reader<F> {
                     self.arrived[lane(meta.class)].bytes += consumed as u64;
                     let unread = buf.unread();
                     let link = access.machine();
-                    link.handle_reply(kind, &meta, &unread[extensions], || Body::copy_from(&unread[body]))?;
+                    link.handle_reply(now, kind, &meta, &unread[extensions], || {
+                        Body::copy_from(&unread[body])
+                    })?;
                     buf.lend(consumed);
                 }
                 _ => {

@@ -8,23 +8,11 @@ use crate::frame::native::{MAX_FRAGMENT, MIN_WINDOW, Native};
 use crate::frame::{Calls, Framing};
 use crate::supervisor::ReconnectPolicy;
 
-/// What happens to a message for which a queue has no room.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
-#[non_exhaustive]
-pub enum Overflow {
-    /// Whoever has the message waits (on the receiving side: the socket is not read).
-    #[default]
-    Block,
-    /// The sender gets it back with an error. On the receiving side there is nobody to give it
-    /// back to, and this is the same as `DropNewest`.
-    Reject,
-    /// The new message is dropped, counted and reported.
-    DropNewest,
-    /// The oldest message that waits is dropped, counted and reported.
-    DropOldest,
-    /// The connection is closed.
-    Disconnect,
-}
+mod delivery;
+mod sockets;
+
+pub use delivery::{Delivery, OnDisconnect, Overflow};
+pub use sockets::SocketOptions;
 
 /// A link's settings. Built by [`Config::builder`], cheap to clone, checked once.
 ///
@@ -50,6 +38,14 @@ pub(crate) struct Settings {
     pub(crate) read_queue: QueueLimit,
     pub(crate) read_overflow: Overflow,
     pub(crate) event_queue: usize,
+    pub(crate) errored_queue: QueueLimit,
+    pub(crate) errored_overflow: Overflow,
+    pub(crate) delivery: Delivery,
+    pub(crate) on_disconnect: OnDisconnect,
+    pub(crate) expire_after: Option<Duration>,
+    pub(crate) resend_window: usize,
+    pub(crate) retry_limit: u32,
+    pub(crate) retry_buffer: usize,
     pub(crate) call_timeout: Duration,
     pub(crate) max_in_flight: usize,
     pub(crate) max_inbound: usize,
@@ -72,39 +68,6 @@ pub(crate) struct Settings {
     pub(crate) sockets: SocketOptions,
 }
 
-/// Options set on every socket.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub struct SocketOptions {
-    /// TCP_NODELAY; on by default.
-    pub nodelay: bool,
-    /// SO_SNDBUF in bytes; the system's default if `None`.
-    pub send_buffer: Option<usize>,
-    /// SO_RCVBUF in bytes; the system's default if `None`.
-    pub receive_buffer: Option<usize>,
-    /// TCP keepalive: probe after so long without traffic. 15 s by default, which is how a dead
-    /// peer is found on protocols without a heartbeat.
-    pub keepalive: Option<Duration>,
-    /// TCP_USER_TIMEOUT (Linux): how long written bytes may stay unacknowledged. 20 s by default.
-    pub user_timeout: Option<Duration>,
-    /// TCP_NOTSENT_LOWAT (Linux): the system takes more once less than so many bytes wait in its
-    /// buffer unsent. The system's default if `None`.
-    pub notsent_lowat: Option<u32>,
-}
-
-impl Default for SocketOptions {
-    fn default() -> Self {
-        Self {
-            nodelay: true,
-            send_buffer: None,
-            receive_buffer: None,
-            keepalive: Some(Duration::from_secs(15)),
-            user_timeout: Some(Duration::from_secs(20)),
-            notsent_lowat: None,
-        }
-    }
-}
-
 /// The default window of a class: 4 MiB.
 const WINDOW: u32 = 4 << 20;
 /// Windows that a class may have.
@@ -120,6 +83,14 @@ impl Default for Settings {
             read_queue: QUEUE,
             read_overflow: Overflow::Block,
             event_queue: 1024,
+            errored_queue: QUEUE,
+            errored_overflow: Overflow::DropOldest,
+            delivery: Delivery::AtMostOnce,
+            on_disconnect: OnDisconnect::Keep,
+            expire_after: None,
+            resend_window: 0,
+            retry_limit: 5,
+            retry_buffer: 4 << 20,
             call_timeout: Duration::from_secs(10),
             max_in_flight: 1024,
             max_inbound: 1024,
@@ -230,6 +201,12 @@ impl<F: Framing> Config<F> {
         self.settings.handler_threads
     }
 
+    /// How long a cast may wait in the write queue.
+    #[must_use]
+    pub fn expire_after(&self) -> Option<Duration> {
+        self.settings.expire_after
+    }
+
     /// Options set on every socket.
     #[must_use]
     pub fn sockets(&self) -> &SocketOptions {
@@ -285,6 +262,60 @@ impl<F: Framing> ConfigBuilder<F> {
     /// Events kept for whoever reads them; the oldest are dropped and counted. Default 1,024.
     pub fn event_queue(mut self, events: usize) -> Self {
         self.settings.event_queue = events;
+        self
+    }
+
+    /// Bounds of the queue of messages that could not be delivered and were given back to nobody
+    /// else. Default 1,024 messages and 4 MiB.
+    pub fn errored_queue(mut self, limit: QueueLimit) -> Self {
+        self.settings.errored_queue = limit;
+        self
+    }
+
+    /// What happens when that queue is full: [`Overflow::DropOldest`] (the default) or
+    /// [`Overflow::DropNewest`]. It never holds anything up.
+    pub fn errored_overflow(mut self, policy: Overflow) -> Self {
+        self.settings.errored_overflow = policy;
+        self
+    }
+
+    /// What is promised of messages across connections. Default [`Delivery::AtMostOnce`].
+    pub fn delivery(mut self, delivery: Delivery) -> Self {
+        self.settings.delivery = delivery;
+        self
+    }
+
+    /// What becomes of messages that never left when a connection ends. Default
+    /// [`OnDisconnect::Keep`].
+    pub fn on_disconnect(mut self, policy: OnDisconnect) -> Self {
+        self.settings.on_disconnect = policy;
+        self
+    }
+
+    /// A cast that waits in the write queue for longer is not sent any more. Default: it waits
+    /// for as long as it takes. (Calls have deadlines.)
+    pub fn expire_after(mut self, wait: Duration) -> Self {
+        self.settings.expire_after = Some(wait);
+        self
+    }
+
+    /// With [`Delivery::AtLeastOnce`]: so many bytes of each class that were written last are sent
+    /// again, too, when a connection dies, since the system may have lost them. Default 0.
+    pub fn resend_window(mut self, bytes: usize) -> Self {
+        self.settings.resend_window = bytes;
+        self
+    }
+
+    /// How often an idempotent call is tried again after the first time. Default 5.
+    pub fn retry_limit(mut self, times: u32) -> Self {
+        self.settings.retry_limit = times;
+        self
+    }
+
+    /// Bytes of requests of idempotent calls that are kept to be tried again; one is always kept.
+    /// Calls over it are not tried again once they left. Default 4 MiB.
+    pub fn retry_buffer(mut self, bytes: usize) -> Self {
+        self.settings.retry_buffer = bytes;
         self
     }
 
@@ -435,6 +466,8 @@ impl<F: Framing> ConfigBuilder<F> {
             ("read_queue.messages", s.read_queue.messages),
             ("read_queue.bytes", s.read_queue.bytes),
             ("event_queue", s.event_queue),
+            ("errored_queue.messages", s.errored_queue.messages),
+            ("errored_queue.bytes", s.errored_queue.bytes),
             ("max_in_flight", s.max_in_flight),
             ("max_inbound", s.max_inbound),
             ("max_inbound_bytes", s.max_inbound_bytes),
@@ -468,6 +501,7 @@ impl<F: Framing> ConfigBuilder<F> {
             ("dead_after", s.dead_after),
             ("write_stall", s.write_stall),
             ("message_timeout", s.message_timeout),
+            ("expire_after", s.expire_after.unwrap_or(s.message_timeout)),
         ];
         for (field, value) in durations {
             if value < Duration::from_millis(1) || value > Duration::from_secs(30 * 86_400) {
@@ -477,6 +511,7 @@ impl<F: Framing> ConfigBuilder<F> {
         }
         s.reconnect.check()?;
         let profile = self.framing.profile();
+        delivery::check(s, &profile)?;
         if profile.heartbeat && s.dead_after <= s.heartbeat {
             return Err(ConfigError::Conflict {
                 field: "dead_after",

@@ -1,0 +1,84 @@
+//! What is promised of messages, and what happens when there is no room for them.
+
+use super::Settings;
+use crate::error::ConfigError;
+use crate::frame::Profile;
+
+/// What happens to a message for which a queue has no room.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+#[non_exhaustive]
+pub enum Overflow {
+    /// Whoever has the message waits (on the receiving side: the socket is not read).
+    #[default]
+    Block,
+    /// The sender gets it back with an error. On the receiving side there is nobody to give it
+    /// back to, and this is the same as `DropNewest`.
+    Reject,
+    /// The new message is dropped, counted and reported.
+    DropNewest,
+    /// The oldest message that waits is dropped, counted and reported.
+    DropOldest,
+    /// The connection is closed.
+    Disconnect,
+}
+
+/// What is promised of messages across the connections of a link.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+#[non_exhaustive]
+pub enum Delivery {
+    /// What left is never repeated.
+    #[default]
+    AtMostOnce,
+    /// On framings without acknowledgement: when a write fails, the messages of that batch are
+    /// sent again on the next connection, whole and in order, in front of those that had not been
+    /// tried; the peer may see some of them twice. A message that was tried once and `retry_limit`
+    /// times again ends as [errored](crate::link::Link::poll_errored). What the system took and
+    /// lost may be lost all the same; [`resend_window`](super::ConfigBuilder::resend_window)
+    /// narrows that gap.
+    AtLeastOnce {
+        /// How often a message is sent again.
+        retry_limit: u32,
+    },
+}
+
+impl Delivery {
+    /// [`AtLeastOnce`](Self::AtLeastOnce) with clj-tcp's limit: 5 times again.
+    #[must_use]
+    pub const fn at_least_once() -> Self {
+        Self::AtLeastOnce { retry_limit: 5 }
+    }
+}
+
+/// What becomes of messages that never left when a connection ends
+/// ([`Delivery::AtMostOnce`]). Calls that are not kept end with
+/// [`CallError::NeverSent`](crate::error::CallError::NeverSent).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+#[non_exhaustive]
+pub enum OnDisconnect {
+    /// They go out on the next connection.
+    #[default]
+    Keep,
+    /// They are handed back, as errored messages.
+    Return,
+    /// They are dropped, counted and reported.
+    Drop,
+}
+
+/// Whether the settings of delivery make sense together and with the framing.
+pub(super) fn check(settings: &Settings, profile: &Profile) -> Result<(), ConfigError> {
+    let conflict = |field, why| Err(ConfigError::Conflict { field, why });
+    if !matches!(settings.errored_overflow, Overflow::DropOldest | Overflow::DropNewest) {
+        return conflict("errored_overflow", "must be DropOldest or DropNewest: nobody waits for that queue");
+    }
+    if matches!(settings.delivery, Delivery::AtLeastOnce { .. }) {
+        if profile.flow_control {
+            return conflict("delivery", "AtLeastOnce is for framings that cannot tell what arrived");
+        }
+        if settings.on_disconnect != OnDisconnect::Keep {
+            return conflict("on_disconnect", "AtLeastOnce keeps what did not leave");
+        }
+    } else if settings.resend_window > 0 {
+        return conflict("resend_window", "is for AtLeastOnce: otherwise what left is never repeated");
+    }
+    Ok(())
+}

@@ -1,0 +1,292 @@
+//! What became of casts: who is told, and the queue of those that could not be delivered.
+
+use alloc::collections::{BTreeMap, VecDeque};
+
+use super::{Key, Line, Link, LinkEvent};
+use crate::arena::{Batch, FrameRef, Sent, Withdrawn};
+use crate::body::Body;
+use crate::config::{Overflow, QueueLimit};
+use crate::error::{Disconnect, Outcome, Undeliverable};
+use crate::frame::{Class, Framing, Kind};
+use crate::waiters::{Ticket, Waiters};
+
+/// A message that could not be delivered, handed back.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct Undelivered {
+    /// Request or cast.
+    pub kind: Kind,
+    /// The number that casting it returned, or its call id.
+    pub number: u64,
+    /// Method id or message type.
+    pub method: u32,
+    /// Its bytes.
+    pub body: Body,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// Why it goes no further.
+    pub reason: Undeliverable,
+}
+
+/// Who wants to know what became of a cast.
+#[derive(Debug)]
+enum Watch<T> {
+    /// An event says it.
+    Event,
+    /// Somebody waits.
+    Waiting(Option<T>),
+    /// It is over.
+    Over(Result<Outcome, Undelivered>),
+}
+
+#[derive(Debug)]
+pub(super) struct Outcomes<T> {
+    watches: BTreeMap<u64, Watch<T>>,
+    /// How often casts were sent that a failed write held, by number.
+    attempts: BTreeMap<u64, u32>,
+    errored: VecDeque<Undelivered>,
+    errored_bytes: usize,
+    limit: QueueLimit,
+    pub(super) line: Waiters<T>,
+}
+
+impl<T> Outcomes<T> {
+    pub(super) fn new(limit: QueueLimit) -> Self {
+        Self {
+            watches: BTreeMap::new(),
+            attempts: BTreeMap::new(),
+            errored: VecDeque::new(),
+            errored_bytes: 0,
+            limit,
+            line: Waiters::new(),
+        }
+    }
+
+    pub(super) fn memory(&self) -> usize {
+        self.errored_bytes + self.errored.len() * size_of::<Undelivered>()
+    }
+
+    /// One more attempt at a cast has failed. How many there were.
+    pub(super) fn note_attempt(&mut self, number: u64) -> u32 {
+        let attempts = self.attempts.entry(number).or_insert(0);
+        *attempts += 1;
+        *attempts
+    }
+
+    pub(super) fn has_errored(&self) -> bool {
+        !self.errored.is_empty()
+    }
+
+    fn pop_errored(&mut self) -> Option<Undelivered> {
+        let undelivered = self.errored.pop_front()?;
+        self.errored_bytes -= undelivered.body.len();
+        Some(undelivered)
+    }
+}
+
+impl<F: Framing, T: Send + 'static> Link<F, T> {
+    /// The end of a cast will be told: by [`poll_outcome`](Self::poll_outcome). To be said
+    /// before anything else happens to the link.
+    pub fn watch_outcome(&mut self, number: u64, token: T) {
+        self.outcomes.watches.insert(number, Watch::Waiting(Some(token)));
+    }
+
+    /// By an event.
+    pub(super) fn notify_outcome(&mut self, number: u64) {
+        self.outcomes.watches.insert(number, Watch::Event);
+    }
+
+    /// What became of a cast that is [watched](Self::watch_outcome), once; until then `None`, and
+    /// the token is kept.
+    pub fn poll_outcome(
+        &mut self,
+        number: u64,
+        token: impl FnOnce() -> T,
+    ) -> Option<Result<Outcome, Undelivered>> {
+        match self.outcomes.watches.get_mut(&number)? {
+            Watch::Over(_) => {}
+            Watch::Waiting(kept) => {
+                *kept = Some(token());
+                return None;
+            }
+            Watch::Event => return None,
+        }
+        match self.outcomes.watches.remove(&number) {
+            Some(Watch::Over(result)) => Some(result),
+            _ => None,
+        }
+    }
+
+    /// Nobody waits for the end of that cast any more. It goes on like one that nobody watched.
+    pub fn forget_outcome(&mut self, number: u64) {
+        if let Some(Watch::Over(Err(undelivered))) = self.outcomes.watches.remove(&number) {
+            self.report(undelivered);
+        }
+    }
+
+    /// A batch was written.
+    pub(super) fn note_written(&mut self, batch: &Batch) {
+        if self.outcomes.watches.is_empty() && self.outcomes.attempts.is_empty() {
+            return;
+        }
+        for number in batch.casts() {
+            self.note_outcome(number, Outcome::Written);
+        }
+        if !self.outcomes.attempts.is_empty() {
+            let oldest = self.arena.oldest_kept_cast().unwrap_or(u64::MAX);
+            self.outcomes.attempts = self.outcomes.attempts.split_off(&oldest);
+        }
+    }
+
+    /// A cast ended well.
+    pub(super) fn note_outcome(&mut self, number: u64, outcome: Outcome) {
+        match self.outcomes.watches.get_mut(&number) {
+            Some(Watch::Event) => {
+                self.outcomes.watches.remove(&number);
+                self.event(LinkEvent::MessageEnded { number, outcome });
+            }
+            Some(watch @ Watch::Waiting(_)) => {
+                if let Watch::Waiting(Some(token)) = core::mem::replace(watch, Watch::Over(Ok(outcome))) {
+                    self.tokens.push(token);
+                }
+            }
+            Some(Watch::Over(_)) | None => {}
+        }
+    }
+
+    /// A cast goes no further: whoever waits for its end gets it back; otherwise it is an event
+    /// and an errored message.
+    pub(super) fn fail_cast(&mut self, undelivered: Undelivered) {
+        self.counters.casts_failed += 1;
+        let number = undelivered.number;
+        self.outcomes.attempts.remove(&number);
+        if let Some(watch @ Watch::Waiting(_)) = self.outcomes.watches.get_mut(&number) {
+            if let Watch::Waiting(Some(token)) = core::mem::replace(watch, Watch::Over(Err(undelivered))) {
+                self.tokens.push(token);
+            }
+            return;
+        }
+        self.outcomes.watches.remove(&number);
+        self.report(undelivered);
+    }
+
+    fn report(&mut self, undelivered: Undelivered) {
+        let Undelivered { number, outcome, ref reason, .. } = undelivered;
+        self.event(LinkEvent::MessageFailed { number, outcome, reason: reason.clone() });
+        if outcome == Outcome::Dropped {
+            return;
+        }
+        let errored = &mut self.outcomes;
+        while errored.limit.is_reached(errored.errored.len(), errored.errored_bytes) {
+            self.counters.errored_dropped += 1;
+            if self.settings.errored_overflow == Overflow::DropNewest || errored.pop_errored().is_none() {
+                return;
+            }
+        }
+        errored.errored_bytes += undelivered.body.len();
+        errored.errored.push_back(undelivered);
+        if let Some(token) = errored.line.grant_one() {
+            self.tokens.push(token);
+        }
+    }
+
+    /// The oldest message that could not be delivered and was given back to nobody else; otherwise
+    /// keeps a token and a place in line, which the caller passes again next time (or gives up
+    /// with [`leave`](Self::leave)`(Line::Errored, ticket)`).
+    pub fn poll_errored(
+        &mut self,
+        ticket: &mut Option<Ticket>,
+        token: impl FnOnce() -> T,
+    ) -> Option<Undelivered> {
+        let Some(undelivered) = self.outcomes.pop_errored() else {
+            super::wait(&mut self.outcomes.line, ticket, token);
+            return None;
+        };
+        if let Some(ticket) = ticket.take() {
+            self.leave(Line::Errored, ticket);
+        }
+        Some(undelivered)
+    }
+
+    /// A cast waited for longer than it may.
+    pub(super) fn expire_cast(&mut self, class: Class, number: u64) {
+        if self.arena.oldest_cast(class).is_none_or(|oldest| number < oldest) {
+            return;
+        }
+        self.counters.casts_expired += 1;
+        if !self.withdraw_cast(class, number, Outcome::Expired, &Undeliverable::Expired) {
+            self.counters.casts_expired -= 1;
+        }
+    }
+
+    /// Takes a cast that has not left out of the queue, and fails it. False: it is not there.
+    pub(super) fn withdraw_cast(
+        &mut self,
+        class: Class,
+        number: u64,
+        outcome: Outcome,
+        reason: &Undeliverable,
+    ) -> bool {
+        let mut taken = None;
+        let Self { arena, framing, .. } = &mut *self;
+        let withdrawn = arena
+            .take_out(class, Sent::Cast(number), |frame| taken = decode(framing, frame, outcome, reason));
+        if withdrawn == Withdrawn::Gone {
+            return false;
+        }
+        self.after_withdrawing(withdrawn);
+        if let Some(mut undelivered) = taken {
+            undelivered.attempts = self.outcomes.attempts.get(&number).copied().unwrap_or(0);
+            self.fail_cast(undelivered);
+        }
+        true
+    }
+
+    /// There is no further connection: those who wait for the end of their casts get them back.
+    pub(super) fn end_watched_casts(&mut self, cause: &Disconnect) {
+        let watches = self.outcomes.watches.iter();
+        let waiting = watches.filter(|(_, watch)| matches!(watch, Watch::Waiting(_)));
+        let numbers: alloc::vec::Vec<u64> = waiting.map(|(number, _)| *number).collect();
+        let reason = Undeliverable::Disconnected(cause.clone());
+        for number in numbers {
+            let found = super::flow::CLASSES
+                .into_iter()
+                .any(|class| self.withdraw_cast(class, number, Outcome::NeverSent, &reason));
+            if !found {
+                // It was in the batch that the dying connection had.
+                self.note_outcome(number, Outcome::MaybeDelivered);
+            }
+        }
+        let Self { outcomes, tokens, .. } = &mut *self;
+        outcomes.line.close(|token| tokens.push(token));
+    }
+
+    pub(super) fn watch_expiry(&mut self, now: crate::time::Instant, class: Class, number: u64) {
+        if let Some(wait) = self.settings.expire_after {
+            self.watch(now, wait, Key::Cast(class, number));
+        }
+    }
+}
+
+/// Reads a queued frame of ours back.
+pub(super) fn decode<F: Framing>(
+    framing: &F,
+    frame: &FrameRef<'_>,
+    outcome: Outcome,
+    reason: &Undeliverable,
+) -> Option<Undelivered> {
+    let (kind, number) = match frame.sent {
+        Sent::Call(id) => (Kind::Request, id),
+        Sent::Cast(number) => (Kind::Cast, number),
+        _ => return None,
+    };
+    let mut whole = frame.bytes.to_vec();
+    whole.extend_from_slice(frame.external.map_or(&[][..], |body| body));
+    let (method, body) = match super::connection::step_past_hello(framing.clone(), &whole) {
+        Some((meta, body)) => (meta.method, Body::copy_from(&whole[body])),
+        None => (0, Body::from(whole)),
+    };
+    Some(Undelivered { kind, number, method, body, outcome, attempts: 0, reason: reason.clone() })
+}

@@ -1,0 +1,238 @@
+//! Trying again: idempotent calls, and the budget that keeps retries from becoming a storm.
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use super::{Key, Link, LinkEvent};
+use crate::arena::{Batch, Sent};
+use crate::error::{Failure, Status};
+use crate::frame::{Class, Framing, Meta};
+use crate::link::send::millis;
+use crate::supervisor::SplitMix64;
+use crate::time::Instant;
+
+/// Wait before a request that the peer turned away is sent again, if the peer names none; doubles
+/// with every attempt.
+const FIRST_DELAY: Duration = Duration::from_millis(50);
+const LONGEST_DELAY: Duration = Duration::from_secs(1);
+
+/// Where a request stands that may be sent again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Stage {
+    Queued,
+    Sent,
+    /// The peer turned it away: it waits before it is queued again.
+    Waiting,
+}
+
+#[derive(Debug)]
+struct Retained {
+    frame: Vec<u8>,
+    class: Class,
+    /// How often it was sent, or will have been once what is queued has left.
+    attempts: u32,
+    stage: Stage,
+    /// A connection died while the peer had it.
+    may_have_run: bool,
+}
+
+/// Tokens in tenths: each retry takes one token, each success gives a tenth back, and at half or
+/// less there are no retries.
+#[derive(Clone, Copy, Debug)]
+struct Budget {
+    tenths: u32,
+}
+
+impl Budget {
+    const FULL: u32 = 100;
+
+    fn take(&mut self) -> bool {
+        let allowed = self.tenths > Self::FULL / 2;
+        if allowed {
+            self.tenths -= 10;
+        }
+        allowed
+    }
+
+    fn give(&mut self) {
+        self.tenths = (self.tenths + 1).min(Self::FULL);
+    }
+}
+
+/// Requests of idempotent calls under way.
+#[derive(Debug)]
+pub(super) struct Retries {
+    calls: BTreeMap<u64, Retained>,
+    bytes: usize,
+    /// How many are in the write queue.
+    queued: usize,
+    budget: Budget,
+}
+
+impl Retries {
+    pub(super) fn new() -> Self {
+        Self { calls: BTreeMap::new(), bytes: 0, queued: 0, budget: Budget { tenths: Budget::FULL } }
+    }
+
+    pub(super) fn memory(&self) -> usize {
+        self.bytes + self.calls.len() * size_of::<Retained>()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.calls.is_empty()
+    }
+
+    /// Whether there is room to keep one more request of that length.
+    fn has_room(&self, len: usize, limit: usize) -> bool {
+        self.calls.is_empty() || self.bytes + len <= limit
+    }
+
+    fn keep(&mut self, id: u64, class: Class, frame: Vec<u8>) {
+        self.bytes += frame.len();
+        self.queued += 1;
+        let retained = Retained { frame, class, attempts: 1, stage: Stage::Queued, may_have_run: false };
+        self.calls.insert(id, retained);
+    }
+
+    /// A call is over, or given up. What was known of it.
+    fn forget(&mut self, id: u64) -> Option<Retained> {
+        let retained = self.calls.remove(&id)?;
+        self.bytes -= retained.frame.len();
+        self.queued -= usize::from(retained.stage == Stage::Queued);
+        Some(retained)
+    }
+
+    /// The requests in a batch leave.
+    pub(super) fn note_taken(&mut self, batch: &Batch) {
+        if self.queued == 0 {
+            return;
+        }
+        for id in batch.calls() {
+            if let Some(retained) = self.calls.get_mut(&id)
+                && retained.stage == Stage::Queued
+            {
+                retained.stage = Stage::Sent;
+                self.queued -= 1;
+            }
+        }
+    }
+
+    /// Whether the peer may have begun with a call on an earlier connection.
+    pub(super) fn may_have_run(&self, id: u64) -> bool {
+        self.calls.get(&id).is_some_and(|retained| retained.may_have_run)
+    }
+
+    /// Whether that request waits before it is queued again.
+    pub(super) fn is_waiting(&self, id: u64) -> bool {
+        self.calls.get(&id).is_some_and(|retained| retained.stage == Stage::Waiting)
+    }
+}
+
+impl<F: Framing, T: Send + 'static> Link<F, T> {
+    /// Keeps the request of an idempotent call, if there is room.
+    pub(super) fn retain_request(&mut self, id: u64, meta: &Meta, extensions: &[u8], body: &[u8]) {
+        let mut frame = Vec::new();
+        if self.settings.retry_limit > 0
+            && self.retries.has_room(body.len(), self.settings.retry_buffer)
+            && self.framing.encode(&mut frame, meta, extensions, body).is_ok()
+        {
+            self.retries.keep(id, meta.class, frame);
+        }
+    }
+
+    /// A call is over.
+    pub(super) fn forget_retries(&mut self, id: u64, success: bool) {
+        if success {
+            self.retries.budget.give();
+        }
+        if !self.retries.is_empty() {
+            self.retries.forget(id);
+        }
+    }
+
+    /// The peer turned a request away, and did not start it. True: it will be sent again.
+    pub(super) fn retry_refused(&mut self, now: Instant, id: u64, failure: &Failure) -> bool {
+        let Some((_, deadline)) = self.calls.get(id) else { return false };
+        let limit = self.settings.retry_limit;
+        let Self { retries, random, .. } = self;
+        let Some(retained) = retries.calls.get_mut(&id) else { return false };
+        if !failure.status.is_retryable() || retained.stage != Stage::Sent || retained.attempts > limit {
+            return false;
+        }
+        let delay = failure.retry_after.unwrap_or_else(|| jittered(retained.attempts, random));
+        if now + delay >= deadline || !retries.budget.take() {
+            return false;
+        }
+        retained.attempts += 1;
+        retained.stage = Stage::Waiting;
+        let attempt = retained.attempts;
+        self.counters.retries += 1;
+        self.event(LinkEvent::CallRetried { id, attempt, after: delay, status: failure.status });
+        if failure.status == Status::SHUTTING_DOWN || delay.is_zero() {
+            // On the next connection, as soon as there is one.
+            self.requeue(now, id);
+        } else {
+            self.watch(now, delay, Key::Retry(id));
+        }
+        true
+    }
+
+    /// A request that waited is queued again.
+    pub(super) fn requeue(&mut self, now: Instant, id: u64) {
+        let Some((_, deadline)) = self.calls.get(id) else { return };
+        let Some(retained) = self.retries.calls.get_mut(&id) else { return };
+        if retained.stage != Stage::Waiting {
+            return;
+        }
+        retained.stage = Stage::Queued;
+        self.retries.queued += 1;
+        let attempt = u8::try_from(retained.attempts).unwrap_or(u8::MAX);
+        self.framing.set_remaining(&mut retained.frame, millis(deadline.saturating_since(now)));
+        self.framing.set_attempt(&mut retained.frame, attempt);
+        self.arena.push_encoded(retained.class, Sent::Call(id), &retained.frame, true);
+        self.wake_driver();
+    }
+
+    /// A connection died. Decides which of the calls that had left are sent again, and says
+    /// whether a call is one of them.
+    pub(super) fn choose_retries(&mut self) -> Vec<u64> {
+        let Self { retries, calls, settings, arena, .. } = self;
+        let Retries { calls: retained, budget, queued, .. } = retries;
+        let mut chosen = Vec::new();
+        for (&id, retained) in retained.iter_mut() {
+            if calls.get(id).is_none() || retained.stage == Stage::Waiting {
+                continue;
+            }
+            let waits = arena.holds(retained.class, Sent::Call(id));
+            if waits {
+                // It was in the batch that was being written, and comes back.
+                if retained.stage == Stage::Sent {
+                    retained.stage = Stage::Queued;
+                    *queued += 1;
+                }
+            } else if retained.attempts <= settings.retry_limit && budget.take() {
+                retained.attempts += 1;
+                retained.stage = Stage::Waiting;
+                retained.may_have_run = true;
+                chosen.push(id);
+            }
+        }
+        chosen
+    }
+
+    /// Queues them, in front of everything, in their order.
+    pub(super) fn requeue_all(&mut self, now: Instant, chosen: &[u64]) {
+        for &id in chosen.iter().rev() {
+            self.counters.retries += 1;
+            self.requeue(now, id);
+        }
+    }
+}
+
+/// Between half and all of the delay for that attempt.
+fn jittered(attempt: u32, random: &mut SplitMix64) -> Duration {
+    let delay = FIRST_DELAY.saturating_mul(1 << attempt.saturating_sub(1).min(8)).min(LONGEST_DELAY);
+    let nanos = u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX);
+    Duration::from_nanos(nanos / 2 + random.below(nanos / 2 + 1))
+}

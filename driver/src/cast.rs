@@ -1,0 +1,142 @@
+//! Futures of the handles: casts.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bowline_core::body::Payload;
+use bowline_core::config::Overflow;
+use bowline_core::error::{CastError, CastRefusal, Outcome};
+use bowline_core::frame::Framing;
+use bowline_core::link::{CastOptions, Line, Queued, Turn, Undelivered, WaitTicket};
+use bowline_core::time::Instant;
+
+use crate::peer::Peer;
+
+/// A cast that waits for room.
+#[derive(Debug)]
+#[must_use = "futures do nothing unless polled"]
+pub struct Cast<'a, F: Framing> {
+    peer: Peer<F>,
+    options: CastOptions,
+    payload: Option<Payload<'a>>,
+    ticket: Option<(Line, WaitTicket)>,
+    watch: bool,
+}
+
+impl<'a, F: Framing> Cast<'a, F> {
+    pub(crate) fn new(peer: Peer<F>, options: CastOptions, payload: Payload<'a>) -> Self {
+        Self { peer, options, payload: Some(payload), ticket: None, watch: false }
+    }
+
+    /// One whose end is waited for.
+    pub(crate) fn watched(peer: Peer<F>, options: CastOptions, payload: Payload<'a>) -> Self {
+        let mut cast = Self::new(peer, options, payload);
+        cast.watch = true;
+        cast
+    }
+}
+
+impl<F: Framing> Future for Cast<'_, F> {
+    type Output = Result<Queued, CastError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        let Cast { peer, options, payload, ticket, watch } = this;
+        let Some(body) = payload.clone() else {
+            return Poll::Ready(Err(CastError::new(CastRefusal::Closed, None)));
+        };
+        let now = peer.cast_time();
+        let polled = peer.0.shared.with(|link| {
+            if let Some((line, held)) = *ticket {
+                match link.poll_turn(line, held, || cx.waker().clone()) {
+                    Turn::Waiting => return Poll::Pending,
+                    _ => *ticket = None,
+                }
+            }
+            let line = Line::Room(link.cast_class(options, body.len()));
+            match link.cast(now, options, body) {
+                Err(error)
+                    if matches!(error.reason, CastRefusal::Full(_))
+                        && link.write_overflow() == Overflow::Block =>
+                {
+                    let waker = cx.waker().clone();
+                    let place = link.wait(Instant::ZERO, line, Instant::FAR_FUTURE, waker);
+                    *ticket = Some((line, place));
+                    Poll::Pending
+                }
+                result => {
+                    if let Ok(queued) = &result
+                        && *watch
+                    {
+                        link.watch_outcome(queued.number, cx.waker().clone());
+                    }
+                    Poll::Ready(result)
+                }
+            }
+        });
+        if polled.is_ready() {
+            *payload = None;
+        }
+        polled
+    }
+}
+
+impl<F: Framing> Drop for Cast<'_, F> {
+    fn drop(&mut self) {
+        if let Some((line, ticket)) = self.ticket.take() {
+            self.peer.0.shared.with(|link| link.leave(line, ticket));
+        }
+    }
+}
+
+/// A cast that waits for what becomes of the message.
+#[derive(Debug)]
+#[must_use = "futures do nothing unless polled"]
+pub struct CastAndWait<'a, F: Framing> {
+    cast: Cast<'a, F>,
+    number: Option<u64>,
+}
+
+impl<'a, F: Framing> CastAndWait<'a, F> {
+    pub(crate) fn new(cast: Cast<'a, F>) -> Self {
+        Self { cast, number: None }
+    }
+}
+
+impl<F: Framing> Future for CastAndWait<'_, F> {
+    type Output = Result<Outcome, CastError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        let Some(number) = this.number else {
+            return match Pin::new(&mut this.cast).poll(cx) {
+                Poll::Pending => Poll::Pending,
+                Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+                // The link has this task's waker.
+                Poll::Ready(Ok(queued)) => {
+                    this.number = Some(queued.number);
+                    Poll::Pending
+                }
+            };
+        };
+        match this.cast.peer.0.shared.with(|link| link.poll_outcome(number, || cx.waker().clone())) {
+            None => Poll::Pending,
+            Some(ended) => {
+                this.number = None;
+                Poll::Ready(ended.map_err(|undelivered| {
+                    let Undelivered { outcome, reason, body, .. } = undelivered;
+                    CastError::new(CastRefusal::Undelivered { outcome, reason }, Some(body.into_bytes()))
+                }))
+            }
+        }
+    }
+}
+
+impl<F: Framing> Drop for CastAndWait<'_, F> {
+    fn drop(&mut self) {
+        if let Some(number) = self.number.take() {
+            self.cast.peer.0.shared.with(|link| link.forget_outcome(number));
+        }
+    }
+}
