@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bowline::driver::runtime::Runtime;
 use bowline::driver::{self, Peer, call};
-use bowline::error::{CallError, CastError};
+use bowline::error::{CallError, CastError, Outcome};
 use bowline::frame::Framing;
 use bowline::{
     BindError, CallOptions, CastOptions, ClosedError, Config, ConnectError, LinkEvent, Message, Queued,
@@ -35,6 +35,14 @@ impl<R: Runtime, F: Framing> Client<F> for driver::Client<R, F> {
 
     fn cast(&self, options: CastOptions, body: Vec<u8>) -> BoxFuture<Result<Queued, CastError>> {
         Box::pin(self.cast_with(options, body))
+    }
+
+    fn cast_and_wait(&self, options: CastOptions, body: Vec<u8>) -> BoxFuture<Result<Outcome, CastError>> {
+        Box::pin(self.cast_and_wait_with(options, body))
+    }
+
+    fn next_errored(&self) -> BoxFuture<Result<Undelivered, ClosedError>> {
+        Box::pin(Peer::next_errored(self))
     }
 
     fn receive(&self) -> BoxFuture<Result<Message, ClosedError>> {

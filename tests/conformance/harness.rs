@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bowline::driver::{Context, MessageRef, Peer, ReplyBuf, RequestRef, Responder};
-use bowline::error::{CallError, CastError, Disconnect, Failure};
+use bowline::error::{CallError, CastError, Disconnect, Failure, Outcome};
 use bowline::frame::Framing;
 use bowline::{
     Answer, BindError, Body, CallOptions, CastOptions, ClosedError, Config, ConnectError, LinkEvent, Message,
@@ -97,6 +97,8 @@ pub trait Client<F: Framing>: Clone + Send + Sync + 'static {
     fn start_call(&self, options: CallOptions, body: Vec<u8>) -> BoxFuture<Result<Self::Pending, CallError>>;
     fn wait(pending: Self::Pending) -> BoxFuture<Result<Reply, CallError>>;
     fn cast(&self, options: CastOptions, body: Vec<u8>) -> BoxFuture<Result<Queued, CastError>>;
+    fn cast_and_wait(&self, options: CastOptions, body: Vec<u8>) -> BoxFuture<Result<Outcome, CastError>>;
+    fn next_errored(&self) -> BoxFuture<Result<Undelivered, ClosedError>>;
     fn receive(&self) -> BoxFuture<Result<Message, ClosedError>>;
     fn receive_timeout(&self, timeout: Duration) -> BoxFuture<Result<Option<Message>, ClosedError>>;
     fn next_event(&self) -> BoxFuture<Result<LinkEvent, ClosedError>>;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bowline::blocking;
 use bowline::driver::Peer;
-use bowline::error::{CallError, CastError};
+use bowline::error::{CallError, CastError, Outcome};
 use bowline::frame::Framing;
 use bowline::{
     BindError, CallOptions, CastOptions, ClosedError, Config, ConnectError, LinkEvent, Message, Queued,
@@ -68,6 +68,16 @@ impl<F: Framing> Client<F> for blocking::Client<F> {
     fn cast(&self, options: CastOptions, body: Vec<u8>) -> BoxFuture<Result<Queued, CastError>> {
         let client = self.clone();
         on_thread(move || client.cast_with(options, body))
+    }
+
+    fn cast_and_wait(&self, options: CastOptions, body: Vec<u8>) -> BoxFuture<Result<Outcome, CastError>> {
+        let client = self.clone();
+        on_thread(move || client.cast_and_wait_with(options, body))
+    }
+
+    fn next_errored(&self) -> BoxFuture<Result<Undelivered, ClosedError>> {
+        let client = self.clone();
+        on_thread(move || blocking::Peer::next_errored(&client))
     }
 
     fn receive(&self) -> BoxFuture<Result<Message, ClosedError>> {

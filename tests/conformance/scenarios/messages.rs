@@ -92,7 +92,8 @@ pub async fn connect_and_disconnect_are_told<H: Harness>() {
         });
     let config = Config::builder().reconnect(ReconnectPolicy::never()).build().expect("sound");
     let (server, client) = H::pair(config, Handlers::none(), counting).await;
-    assert!(matches!(client.next_event().await, Ok(LinkEvent::Connected { .. })));
+    assert!(matches!(client.next_event().await, Ok(LinkEvent::Connecting { attempt: 1, .. })));
+    assert!(matches!(client.next_event().await, Ok(LinkEvent::Connected { address: Some(_), .. })));
     assert_eq!((ups.load(Ordering::Relaxed), downs.load(Ordering::Relaxed)), (1, 0));
     server.shutdown().await;
     H::until("the end is told", || downs.load(Ordering::Relaxed) == 1).await;

@@ -1,4 +1,5 @@
 pub mod calls;
+pub mod delivery;
 pub mod failures;
 pub mod fairness;
 pub mod garbage;
