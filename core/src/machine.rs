@@ -29,6 +29,8 @@ pub enum Reason {
     SlowMessage,
     /// The link is closing and will not wait longer.
     Linger,
+    /// An acknowledgement is due, or a session without a connection is over.
+    Session,
     /// The next attempt to connect.
     Reconnect,
     /// Something of a machine's own.
@@ -175,6 +177,12 @@ pub trait Machine: Sized + Send + 'static {
     /// Whether a pass without new bytes has something to hand over that was kept aside before.
     fn wants_pass(&self) -> bool {
         false
+    }
+
+    /// The connection's reader reads no more: what it holds may be wanted by the next one. To be
+    /// said before [`handle_disconnected`](Self::handle_disconnected).
+    fn retire_reader(&mut self, now: Instant, reader: Self::Reader) {
+        let _ = (now, reader);
     }
 
     /// The connection is gone. `lent` is the batch that was out, if the caller has it.

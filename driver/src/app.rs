@@ -44,4 +44,9 @@ pub trait Application<M: Machine<Token = Waker>>: Send + Sync + 'static {
 
     /// The connection is gone and the machine knows.
     fn disconnected(&self, session: Self::Session, cause: &Disconnect);
+
+    /// The machine is closed: there is no further connection.
+    fn ended(&self, cause: &Disconnect) {
+        let _ = cause;
+    }
 }

@@ -213,6 +213,7 @@ impl<R: Runtime, M: Machine<Token = Waker>, A: Application<M>, O: DialObserver> 
                 if closed {
                     this.supervisor.stop();
                     while this.act() {}
+                    this.app.ended(&Disconnect::LocalClose);
                     return Poll::Ready(());
                 }
                 match this.shared.sleep_attendant(cx.waker()) {

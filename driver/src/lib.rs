@@ -22,6 +22,7 @@ pub mod peer;
 pub mod pump;
 pub mod runtime;
 pub mod server;
+pub mod sessions;
 pub mod shared;
 pub mod sync;
 pub mod task_handler;

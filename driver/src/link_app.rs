@@ -15,7 +15,7 @@ use crate::clock;
 use crate::handler::{Context, Handlers, OnRequest, ReplyBuf, Request};
 use crate::peer::{Peer, SharedLink};
 use crate::shared::LazyGuard;
-use crate::sync::Arc;
+use crate::sync::{Arc, AtomicBool, Ordering};
 
 /// The application of a message link.
 #[derive(Debug)]
@@ -25,13 +25,27 @@ pub struct LinkApp<F: Framing> {
     /// Messages without a handler go to the receive queue (clients) or are dropped and counted
     /// (servers, where nobody could receive from a peer they do not know).
     keep_messages: bool,
+    /// The application was told that the peer is there, and not that it is gone.
+    told: AtomicBool,
 }
 
 impl<F: Framing> LinkApp<F> {
     /// The application of `peer`'s link.
     #[must_use]
     pub fn new(peer: Peer<F>, handlers: Arc<Handlers<F>>, keep_messages: bool) -> Self {
-        Self { peer, handlers, keep_messages }
+        Self { peer, handlers, keep_messages, told: AtomicBool::new(false) }
+    }
+
+    /// Tells the application that the peer is gone, if it was told that it is there.
+    fn tell_gone(&self, cause: &Disconnect) {
+        if self.told.swap(false, Ordering::Relaxed)
+            && let Some(on_disconnect) = &self.handlers.on_disconnect
+        {
+            let called = catch_unwind(AssertUnwindSafe(|| on_disconnect(&self.peer, cause)));
+            if called.is_err() {
+                self.peer.shared().with(|link| link.note_failure(Status::PANICKED));
+            }
+        }
     }
 
     fn message(&self, access: &mut LazyGuard<'_, Link<F, Waker>>, incoming: Incoming<'_>) -> Flow {
@@ -111,33 +125,28 @@ impl<F: Framing> LinkApp<F> {
     }
 }
 
-/// What a link keeps per connection.
-#[derive(Debug)]
-pub struct LinkSession {
-    ready: bool,
-}
-
 impl<F: Framing> Application<Link<F, Waker>> for LinkApp<F> {
-    type Session = LinkSession;
+    type Session = ();
 
-    fn connected(&self, _: &Arc<SharedLink<F>>, _: Epoch, remote: Option<SocketAddr>) -> LinkSession {
+    fn connected(&self, _: &Arc<SharedLink<F>>, _: Epoch, remote: Option<SocketAddr>) {
         self.peer.set_remote(remote);
         self.peer.shared().with(|link| link.set_remote_addr(remote));
-        LinkSession { ready: false }
     }
 
     fn event(
         &self,
-        session: &mut LinkSession,
+        (): &mut (),
         reader: &mut Reader<F>,
         access: &mut LazyGuard<'_, Link<F, Waker>>,
         event: Event<'_>,
     ) -> Result<Flow, Disconnect> {
         match event {
             Event::Ready => {
-                session.ready = true;
+                access.release();
+                // A session was lost, and another is there.
+                self.tell_gone(&Disconnect::SessionLost);
+                self.told.store(true, Ordering::Relaxed);
                 if let Some(on_connect) = &self.handlers.on_connect {
-                    access.release();
                     let called = catch_unwind(AssertUnwindSafe(|| on_connect(&self.peer)));
                     if called.is_err() {
                         access.machine().note_failure(Status::PANICKED);
@@ -151,14 +160,14 @@ impl<F: Framing> Application<Link<F, Waker>> for LinkApp<F> {
         }
     }
 
-    fn disconnected(&self, session: LinkSession, cause: &Disconnect) {
-        if session.ready
-            && let Some(on_disconnect) = &self.handlers.on_disconnect
-        {
-            let called = catch_unwind(AssertUnwindSafe(|| on_disconnect(&self.peer, cause)));
-            if called.is_err() {
-                self.peer.shared().with(|link| link.note_failure(Status::PANICKED));
-            }
+    fn disconnected(&self, (): (), cause: &Disconnect) {
+        // A session outlives its connections: the peer is still there.
+        if !self.peer.shared().with(|link| link.is_detached()) {
+            self.tell_gone(cause);
         }
+    }
+
+    fn ended(&self, cause: &Disconnect) {
+        self.tell_gone(cause);
     }
 }

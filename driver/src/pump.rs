@@ -41,18 +41,18 @@ impl<M: Machine<Token = Waker>, A: Application<M>> std::fmt::Debug for Intake<M,
 }
 
 impl<M: Machine<Token = Waker>, A: Application<M>> Intake<M, A> {
-    /// Tells the machine and the application of a new connection.
-    pub fn connect(shared: &Arc<Shared<M>>, app: &Arc<A>, epoch: Epoch, remote: Option<SocketAddr>) -> Self {
+    /// Tells the machine and the application of a new connection. `buf` has what was read of it
+    /// already.
+    pub fn connect(
+        shared: &Arc<Shared<M>>,
+        app: &Arc<A>,
+        epoch: Epoch,
+        remote: Option<SocketAddr>,
+        buf: RecvBuf,
+    ) -> Self {
         let reader = shared.with(|machine| machine.handle_connected(clock::now(), epoch));
         let session = app.connected(shared, epoch, remote);
-        Self {
-            shared: Arc::clone(shared),
-            app: Arc::clone(app),
-            session,
-            reader,
-            buf: RecvBuf::new(),
-            tokens: Vec::new(),
-        }
+        Self { shared: Arc::clone(shared), app: Arc::clone(app), session, reader, buf, tokens: Vec::new() }
     }
 
     /// Room to read into.
@@ -105,8 +105,13 @@ impl<M: Machine<Token = Waker>, A: Application<M>> Intake<M, A> {
     /// The connection is over. `lent` is the batch that was being written.
     pub fn disconnect(self, lent: Option<Batch>, cause: &Disconnect) {
         self.shared.set_socket(None);
-        self.shared.with(|machine| machine.handle_disconnected(clock::now(), lent, cause.clone()));
-        self.app.disconnected(self.session, cause);
+        let Self { shared, app, session, reader, .. } = self;
+        shared.with(|machine| {
+            let now = clock::now();
+            machine.retire_reader(now, reader);
+            machine.handle_disconnected(now, lent, cause.clone());
+        });
+        app.disconnected(session, cause);
     }
 
     /// Gives the receive buffer back while it is empty.
@@ -137,9 +142,15 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> std::fmt::Debug fo
 impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
     /// A connection over `socket`.
     pub fn new(shared: &Arc<Shared<M>>, app: &Arc<A>, socket: S, epoch: Epoch) -> Self {
+        Self::greeted(shared, app, (socket, RecvBuf::new()), epoch)
+    }
+
+    /// A connection over a socket of which something was read already.
+    pub fn greeted(shared: &Arc<Shared<M>>, app: &Arc<A>, arrival: (S, RecvBuf), epoch: Epoch) -> Self {
+        let (socket, buf) = arrival;
         let remote = socket.peer_addr().ok();
         let socket = Arc::new(socket);
-        let intake = Intake::connect(shared, app, epoch, remote);
+        let intake = Intake::connect(shared, app, epoch, remote, buf);
         shared.set_socket(Some(Arc::clone(&socket) as _));
         Self {
             shared: Arc::clone(shared),

@@ -1,5 +1,6 @@
 //! The accepting end: listens, and serves every connection.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
 use std::marker::PhantomData;
@@ -7,7 +8,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use bowline_core::config::Config;
+use bowline_core::config::{Config, Delivery};
 use bowline_core::error::{ConfigError, Disconnect, Failure};
 use bowline_core::frame::Framing;
 use bowline_core::frame::native::Native;
@@ -15,6 +16,7 @@ use bowline_core::link::{Link, Role};
 use bowline_core::machine::Machine;
 use bowline_core::supervisor::Epoch;
 
+use crate::app::Application;
 use crate::clock;
 use crate::error::{BindError, RuntimeMissing};
 use crate::handler::{Answer, Context as InlineContext, Handlers, MessageRef, ReplyBuf, Request, RequestRef};
@@ -22,6 +24,8 @@ use crate::link_app::LinkApp;
 use crate::peer::{Peer, PeerId};
 use crate::pump::{Alarm, Pump};
 use crate::runtime::{Listener, Runtime};
+use crate::sessions::{Arrival, Host, ReadGreeting, Sessions};
+use crate::shared::Step;
 use crate::sync::{Arc, Mutex};
 use crate::task_handler::TaskHandler;
 
@@ -40,6 +44,7 @@ struct Inner<R: Runtime, F: Framing> {
     listener: Mutex<Option<Arc<R::Listener>>>,
     local: SocketAddr,
     core: Arc<ServerCore<F>>,
+    sessions: Arc<Sessions<R::Socket>>,
     options: bowline_core::config::SocketOptions,
 }
 
@@ -66,6 +71,8 @@ pub struct ServerCore<F: Framing> {
 #[derive(Debug)]
 struct ServerState<F: Framing> {
     peers: std::collections::HashMap<PeerId, Peer<F>>,
+    /// Sessions without a connection, longest first.
+    detached: VecDeque<PeerId>,
     stopping: bool,
     /// Accept loops that still hold the listening socket.
     accepting: usize,
@@ -79,6 +86,7 @@ impl<F: Framing> ServerCore<F> {
     pub fn new(config: Config<F>, handlers: Handlers<F>) -> Self {
         let state = ServerState {
             peers: std::collections::HashMap::new(),
+            detached: VecDeque::new(),
             stopping: false,
             accepting: 0,
             accept_errors: 0,
@@ -116,10 +124,34 @@ impl<F: Framing> ServerCore<F> {
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    /// Who is connected.
+    /// Who is connected, or has a session that waits for its next connection.
     #[must_use]
     pub fn peers(&self) -> Vec<Peer<F>> {
         self.state.lock().peers.values().cloned().collect()
+    }
+
+    /// A session has no connection now. If too many have none, the one that has been so for longest
+    /// ends.
+    pub fn detached(&self, peer: &Peer<F>) {
+        let mut state = self.state.lock();
+        if !peer.shared().with(|link| link.is_detached()) || state.detached.contains(&peer.id()) {
+            return;
+        }
+        state.detached.push_back(peer.id());
+        let oldest = if state.detached.len() > self.config.max_detached() {
+            state.detached.pop_front().and_then(|id| state.peers.get(&id).cloned())
+        } else {
+            None
+        };
+        drop(state);
+        if let Some(oldest) = oldest {
+            oldest.shared().with(|link| link.expire_session(clock::now()));
+        }
+    }
+
+    /// It has one again, or is over.
+    pub fn attached(&self, id: PeerId) {
+        self.state.lock().detached.retain(|other| *other != id);
     }
 
     /// Accepting one connection failed; the next may not.
@@ -296,6 +328,12 @@ impl<R: Runtime, F: Framing> Server<R, F> {
             core.accept_failed();
             return;
         }
+        if core.config().delivery() == Delivery::Session {
+            let sessions = Arc::clone(&self.inner.sessions);
+            // Without a runtime the socket is closed, and the client learns it.
+            let _ = R::spawn(serve_session::<R, F>(core, sessions, socket));
+            return;
+        }
         let Some((peer, app)) = core.accept() else { return };
         let id = peer.id();
         let spawned = R::spawn({
@@ -334,6 +372,81 @@ impl<R: Runtime, F: Framing> Server<R, F> {
             |cx| if core.poll_stopped(cx.waker()) { Poll::Ready(()) } else { Poll::Pending },
         )
         .await;
+    }
+}
+
+/// Serves a connection that may belong to a session: hands it to whoever serves that, or serves it,
+/// and those that follow it.
+async fn serve_session<R: Runtime, F: Framing>(
+    core: Arc<ServerCore<F>>,
+    sessions: Arc<Sessions<R::Socket>>,
+    socket: R::Socket,
+) {
+    let greeted = ReadGreeting::new(&sessions, core.config(), socket, R::timer()).await;
+    let Some((mut arrival, found)) = greeted else { return };
+    if let Some(host) = found {
+        host.give(arrival);
+        return;
+    }
+    let Some((peer, app)) = core.accept() else { return };
+    let _gone = Gone { core: Arc::clone(&core), peer: peer.clone() };
+    let host = sessions.host(core.config(), &peer);
+    let mut epoch = Epoch::FIRST;
+    let mut alarm = Alarm::new(R::timer());
+    loop {
+        let mut pump = Pump::greeted(peer.shared(), &app, arrival, epoch);
+        let cause = std::future::poll_fn(|cx| pump.poll(cx, &mut alarm)).await;
+        drop(pump);
+        let next = match &host {
+            Some(host) => std::future::poll_fn(|cx| poll_detached(cx, &core, &peer, host, &mut alarm)).await,
+            None => None,
+        };
+        core.attached(peer.id());
+        match next {
+            Some(next) => (arrival, epoch) = (next, epoch.next()),
+            None => {
+                if let Some(host) = &host {
+                    sessions.remove(host);
+                }
+                app.ended(&cause);
+                return;
+            }
+        }
+    }
+}
+
+/// Without a connection: the next one, or `None` when the link is closed.
+fn poll_detached<S: Send + 'static, F: Framing, T: crate::runtime::Timer>(
+    cx: &mut Context<'_>,
+    core: &ServerCore<F>,
+    peer: &Peer<F>,
+    host: &Host<S>,
+    alarm: &mut Alarm<T>,
+) -> Poll<Option<Arrival<S>>> {
+    core.detached(peer);
+    loop {
+        if let Some(arrival) = host.poll_next(cx.waker()) {
+            return Poll::Ready(Some(arrival));
+        }
+        let now = clock::now();
+        let closed = peer.shared().with(|link| {
+            if link.poll_timeout().is_some_and(|(at, _)| at <= now) {
+                link.handle_timeout(now);
+            }
+            link.is_closed()
+        });
+        if closed {
+            return Poll::Ready(None);
+        }
+        match peer.shared().sleep_attendant(cx.waker()) {
+            Step::Sleep(Some(at)) if at > clock::now() => {
+                if !alarm.poll(cx, at) {
+                    return Poll::Pending;
+                }
+            }
+            Step::Sleep(None) => return Poll::Pending,
+            _ => {}
+        }
     }
 }
 
@@ -438,6 +551,6 @@ impl<R: Runtime, F: Framing> ServerBuilder<R, F> {
         let local = listener.local_addr().map_err(io_error)?;
         let core = Arc::new(ServerCore::new(self.config, self.handlers));
         let listener = Mutex::new(Some(Arc::new(listener)));
-        Ok(Server { inner: Arc::new(Inner { listener, local, core, options }) })
+        Ok(Server { inner: Arc::new(Inner { listener, local, core, sessions: Arc::default(), options }) })
     }
 }

@@ -73,7 +73,9 @@ impl<F: Framing> End<F> {
 
     /// The connection is gone.
     pub fn disconnect(&mut self, now: Instant, cause: Disconnect) {
-        self.reader = None;
+        if let Some(reader) = self.reader.take() {
+            self.link.retire_reader(now, reader);
+        }
         self.link.handle_disconnected(now, self.batch.take(), cause);
     }
 
@@ -125,6 +127,16 @@ impl<F: Framing> End<F> {
             }
         }
         moved
+    }
+
+    /// Time passes without a connection.
+    pub fn idle(&mut self, now: Instant) {
+        if self.link.poll_timeout().is_some_and(|(at, _)| at <= now) {
+            self.link.handle_timeout(now);
+        }
+        self.catch_up();
+        self.link.take_tokens(&mut self.tokens);
+        self.tokens.clear();
     }
 
     fn try_step(&mut self, now: Instant, net: &mut Net) -> Result<bool, Disconnect> {

@@ -7,13 +7,13 @@ use bowline_core::body::Payload;
 use bowline_core::config::Config;
 use bowline_core::error::{CallError, CastError, Disconnect};
 use bowline_core::frame::Framing;
-use bowline_core::link::{CallId, CallOptions, CastOptions, Queued, Reply, Role};
+use bowline_core::link::{CallId, CallOptions, CastOptions, Queued, Reply, Role, SessionIdentity};
 use bowline_core::machine::Machine;
 use bowline_core::supervisor::Epoch;
 use bowline_core::time::Instant;
 
 use crate::end::End;
-use crate::net::{Net, NetConfig};
+use crate::net::{Direction, Net, NetConfig, Random};
 
 /// A call made in a [`Pair`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -54,6 +54,17 @@ pub struct Pair<F: Framing> {
     pub over: Option<Disconnect>,
     /// The most memory that each end held so far.
     pub peak: [usize; 2],
+    /// Connects again so long after both ends know that the connection is gone.
+    reconnect: Option<Duration>,
+    redial_at: Option<Instant>,
+    net_config: NetConfig,
+    config: Config<F>,
+    random: Random,
+    epoch: Epoch,
+    /// Where the next connection is cut.
+    cut_next: Option<(Direction, u64)>,
+    /// What accepting ends received that were replaced by others.
+    pub past: Vec<End<F>>,
 }
 
 impl<F: Framing> Pair<F> {
@@ -61,17 +72,104 @@ impl<F: Framing> Pair<F> {
     #[must_use]
     pub fn new(config: &Config<F>, net: NetConfig, seed: u64) -> Self {
         let mut ends = [End::new(config.clone(), Role::Dialing), End::new(config.clone(), Role::Accepting)];
+        let mut random = Random::new(seed ^ 0x5e55_1045);
+        ends[1].link.offer_session(identity(&mut random));
         for end in &mut ends {
             end.connect(Instant::ZERO, Epoch::FIRST);
         }
         Self {
             now: Instant::ZERO,
             net: Net::new(net, seed),
+            reconnect: None,
+            redial_at: None,
+            net_config: net,
+            config: config.clone(),
+            random,
+            epoch: Epoch::FIRST,
+            cut_next: None,
+            past: Vec::new(),
             ends,
             calls: Vec::new(),
             open: [BTreeMap::new(), BTreeMap::new()],
             over: None,
             peak: [0; 2],
+        }
+    }
+
+    /// The dialing end connects again, so long after a connection was gone.
+    #[must_use]
+    pub fn reconnecting(mut self, after: Duration) -> Self {
+        self.reconnect = Some(after);
+        self
+    }
+
+    /// Bytes that the present connection carried that way.
+    #[must_use]
+    pub fn carried(&self, direction: Direction) -> u64 {
+        self.net.carried(direction)
+    }
+
+    /// Resets the connection.
+    pub fn cut(&mut self) {
+        self.net.cut();
+    }
+
+    /// Resets the present connection once so many bytes were carried that way, in all.
+    pub fn cut_at(&mut self, direction: Direction, bytes: u64) {
+        self.net.cut_at(direction, bytes);
+    }
+
+    /// Resets the next connection once so many bytes were carried that way.
+    pub fn cut_next_at(&mut self, direction: Direction, bytes: u64) {
+        self.cut_next = Some((direction, bytes));
+    }
+
+    /// The connection stops carrying anything, in silence.
+    pub fn fall_silent(&mut self) {
+        self.net.fall_silent();
+    }
+
+    /// The dialing end alone loses its connection and makes another: the accepting end learns of it
+    /// by the new one.
+    pub fn redial(&mut self) {
+        if self.ends[0].is_connected() {
+            let cause = Disconnect::Reopened;
+            self.ends[0].disconnect(self.now, cause);
+            self.dial();
+        }
+    }
+
+    /// The accepting process dies, and another takes its place.
+    pub fn restart(&mut self) {
+        let mut fresh = End::new(self.config.clone(), Role::Accepting);
+        fresh.link.offer_session(identity(&mut self.random));
+        (fresh.takes, fresh.answers) = (self.ends[1].takes, self.ends[1].answers);
+        self.past.push(core::mem::replace(&mut self.ends[1], fresh));
+        self.open[1].clear();
+        self.net.cut();
+    }
+
+    fn dial(&mut self) {
+        self.redial_at = None;
+        self.epoch = self.epoch.next();
+        self.net = Net::new(self.net_config, self.random.number());
+        if let Some((direction, bytes)) = self.cut_next.take() {
+            self.net.cut_at(direction, bytes);
+        }
+        if self.ends[1].is_connected() {
+            self.ends[1].disconnect(self.now, Disconnect::Superseded);
+        }
+        if self.ends[1].link.is_closed() {
+            // Its session expired: the server makes a new link.
+            self.restart();
+            self.net = Net::new(self.net_config, self.random.number());
+        }
+        if self.ends[1].link.session().is_none() {
+            let identity = identity(&mut self.random);
+            self.ends[1].link.offer_session(identity);
+        }
+        for end in &mut self.ends {
+            end.connect(self.now, self.epoch);
         }
     }
 
@@ -156,7 +254,11 @@ impl<F: Framing> Pair<F> {
 
     fn next_due(&mut self) -> Option<Instant> {
         let timeouts = self.ends.iter_mut().filter_map(|end| end.link.poll_timeout());
-        timeouts.map(|(at, _)| at).chain(self.net.next_change()).min()
+        timeouts
+            .map(|(at, _)| at)
+            .chain(self.net.next_change().filter(|at| *at > self.now))
+            .chain(self.redial_at)
+            .min()
     }
 
     fn settle(&mut self) {
@@ -168,11 +270,18 @@ impl<F: Framing> Pair<F> {
                     Ok(stepped) => moved |= stepped,
                     Err(cause) => {
                         self.net.cut();
-                        self.over.get_or_insert(cause);
+                        if self.reconnect.is_none() || is_violation(&cause) {
+                            self.over.get_or_insert(cause);
+                        }
+                        moved = true;
                     }
+                }
+                if !self.ends[side].is_connected() {
+                    self.ends[side].idle(self.now);
                 }
                 self.collect(side);
             }
+            moved |= self.look_after_dialing();
             if !moved {
                 for (peak, end) in self.peak.iter_mut().zip(&self.ends) {
                     *peak = (*peak).max(end.memory());
@@ -181,6 +290,25 @@ impl<F: Framing> Pair<F> {
             }
         }
         panic!("it never settles");
+    }
+
+    /// Dials when it is time to.
+    fn look_after_dialing(&mut self) -> bool {
+        let Some(after) = self.reconnect else { return false };
+        if self.ends[0].is_connected() || self.over.is_some() {
+            return false;
+        }
+        match self.redial_at {
+            None => {
+                self.redial_at = Some(self.now + after);
+                true
+            }
+            Some(at) if at <= self.now => {
+                self.dial();
+                true
+            }
+            Some(_) => false,
+        }
     }
 
     fn collect(&mut self, side: usize) {
@@ -195,4 +323,18 @@ impl<F: Framing> Pair<F> {
             None => true,
         });
     }
+}
+
+fn identity(random: &mut Random) -> SessionIdentity {
+    let mut token = [0; 16];
+    token[..8].copy_from_slice(&random.number().to_be_bytes());
+    token[8..].copy_from_slice(&random.number().to_be_bytes());
+    SessionIdentity { id: random.number() | 1, token }
+}
+
+/// Whether an end broke the protocol, which none may. A stream that ends in a frame was cut there.
+fn is_violation(cause: &Disconnect) -> bool {
+    use bowline_core::error::{FrameError, PeerError};
+    let cut = matches!(cause, Disconnect::Protocol(PeerError::Frame(FrameError::Truncated { .. })));
+    matches!(cause, Disconnect::Protocol(_)) && !cut
 }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use bowline_core::Batch;
 use bowline_core::error::Disconnect;
 use bowline_core::machine::{Ending, Machine};
+use bowline_core::recv_buf::RecvBuf;
 use bowline_core::supervisor::Epoch;
 use bowline_core::time::Instant;
 use bowline_driver::app::Application;
@@ -206,12 +207,13 @@ impl<M: Machine<Token = Waker>, A: Application<M>> std::fmt::Debug for Connectio
 }
 
 impl<M: Machine<Token = Waker>, A: Application<M>> Connection<M, A> {
-    /// A connection over `socket`; `bell` wakes the calling thread.
+    /// A connection over `socket`, of which `buf` has what was read already; `bell` wakes the calling thread.
     pub(crate) fn new(
         shared: &Arc<Shared<M>>,
         app: &Arc<A>,
         socket: TcpStream,
         epoch: Epoch,
+        buf: RecvBuf,
         bell: &Bell,
     ) -> io::Result<Self> {
         socket.set_nonblocking(false)?;
@@ -220,7 +222,7 @@ impl<M: Machine<Token = Waker>, A: Application<M>> Connection<M, A> {
         let wire = Arc::new(Wire {
             shared: Arc::clone(shared),
             socket,
-            intake: Mutex::new(Some(Intake::connect(shared, app, epoch, remote))),
+            intake: Mutex::new(Some(Intake::connect(shared, app, epoch, remote, buf))),
             paused: AtomicBool::new(false),
             caller_read: AtomicU64::new(0),
             failed: Mutex::new(None),

@@ -10,6 +10,7 @@ use std::time::Duration;
 use bowline_core::config::SocketOptions;
 use bowline_core::error::{Disconnect, TransportError, TransportKind};
 use bowline_core::machine::Machine;
+use bowline_core::recv_buf::RecvBuf;
 use bowline_core::supervisor::{Action, AttemptId, Dialed, Epoch, Supervisor};
 use bowline_core::time::Instant;
 use bowline_driver::app::Application;
@@ -162,6 +163,7 @@ impl<M: Machine<Token = Waker>, A: Application<M>, O: DialObserver> Keeper<M, A,
         if closed {
             self.supervisor.stop();
             self.act();
+            self.app.ended(&Disconnect::LocalClose);
             return true;
         }
         if let Step::Sleep(at) = self.shared.sleep_attendant(&self.bell.waker()) {
@@ -240,7 +242,7 @@ impl<M: Machine<Token = Waker>, A: Application<M>, O: DialObserver> Keeper<M, A,
             }
             Found::Dialed(attempt, Ok(socket)) => {
                 let Dialed::Use(epoch) = self.supervisor.handle_dialed(now, attempt, Ok(())) else { return };
-                match Connection::new(&self.shared, &self.app, socket, epoch, &self.bell) {
+                match Connection::new(&self.shared, &self.app, socket, epoch, RecvBuf::new(), &self.bell) {
                     Ok(connection) => {
                         *self.handle.helper.lock() = Some(connection.helper());
                         self.connection = Some(Current { epoch, connection, ready: false });

@@ -6,15 +6,21 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bowline_core::config::Config;
+use bowline_core::config::{Config, Delivery};
 use bowline_core::error::{Disconnect, Failure};
 use bowline_core::frame::Framing;
 use bowline_core::frame::native::Native;
+use bowline_core::machine::Machine;
+use bowline_core::recv_buf::RecvBuf;
 use bowline_core::supervisor::Epoch;
-use bowline_driver::error::RuntimeMissing;
+use bowline_driver::app::Application;
+use bowline_driver::clock;
+use bowline_driver::error::{RuntimeMissing, disconnect};
 use bowline_driver::handler::Handlers;
 use bowline_driver::runtime::apply_options;
 use bowline_driver::server::{ServerCore, is_out_of_resources, listen_address};
+use bowline_driver::sessions::{Arrival, Host, NeedMore, Sessions};
+use bowline_driver::shared::Step;
 use bowline_driver::sync::Mutex;
 use bowline_driver::{Answer, BindError, Context, MessageRef, ReplyBuf, RequestRef};
 
@@ -40,6 +46,7 @@ struct Inner<F: Framing> {
     listener: Mutex<Option<TcpListener>>,
     local: SocketAddr,
     core: Arc<ServerCore<F>>,
+    sessions: Arc<Sessions<TcpStream>>,
 }
 
 impl<F: Framing> Clone for Server<F> {
@@ -116,11 +123,20 @@ impl<F: Framing> Server<F> {
     fn serve_one(&self, socket: TcpStream) -> io::Result<()> {
         let core = Arc::clone(&self.inner.core);
         apply_options(&socket, core.config().sockets())?;
+        if core.config().delivery() == Delivery::Session {
+            let sessions = Arc::clone(&self.inner.sessions);
+            let serve = move || {
+                // What the system refuses closes the socket, and the client learns it.
+                let _ = serve_session(core, &sessions, socket);
+            };
+            std::thread::Builder::new().name("bowline-serve".into()).spawn(serve)?;
+            return Ok(());
+        }
         let bell = Bell::new()?;
         let Some((peer, app)) = core.accept() else { return Ok(()) };
         let id = peer.id();
         let gone = Gone { core, id };
-        let served = Connection::new(peer.shared(), &app, socket, Epoch::FIRST, &bell);
+        let served = Connection::new(peer.shared(), &app, socket, Epoch::FIRST, RecvBuf::new(), &bell);
         let mut connection = served?;
         std::thread::Builder::new().name("bowline-serve".into()).spawn(move || {
             let _gone = gone;
@@ -151,6 +167,115 @@ impl<F: Framing> Server<F> {
         block_on(std::future::poll_fn(|cx| {
             if core.poll_stopped(cx.waker()) { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
         }));
+    }
+}
+
+/// Serves a connection that may belong to a session: hands it to whoever serves that, or serves it,
+/// and those that follow it.
+fn serve_session<F: Framing>(
+    core: Arc<ServerCore<F>>,
+    sessions: &Sessions<TcpStream>,
+    socket: TcpStream,
+) -> io::Result<()> {
+    let Some((mut arrival, found)) = read_greeting(core.config(), sessions, socket)? else { return Ok(()) };
+    if let Some(host) = found {
+        host.give(arrival);
+        return Ok(());
+    }
+    let bell = Bell::new()?;
+    let Some((peer, app)) = core.accept() else { return Ok(()) };
+    let id = peer.id();
+    let _gone = Gone { core: Arc::clone(&core), id };
+    let host = sessions.host(core.config(), &peer);
+    let mut epoch = Epoch::FIRST;
+    loop {
+        let (socket, buf) = arrival;
+        let served = Connection::new(peer.shared(), &app, socket, epoch, buf, &bell);
+        let cause = match served {
+            Ok(mut connection) => loop {
+                if let Some(cause) = connection.turn(&bell, None) {
+                    break cause;
+                }
+            },
+            Err(error) => disconnect(&error),
+        };
+        let next = host.as_ref().and_then(|host| wait_detached(&core, &peer, host, &bell));
+        core.attached(id);
+        match next {
+            Some(next) => (arrival, epoch) = (next, epoch.next()),
+            None => {
+                if let Some(host) = &host {
+                    sessions.remove(host);
+                }
+                app.ended(&cause);
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// What a connection read from the greeting on, and who serves its session. `None`: it ended.
+type Greeted = Option<(Arrival<TcpStream>, Option<Arc<Host<TcpStream>>>)>;
+
+fn read_greeting<F: Framing>(
+    config: &Config<F>,
+    sessions: &Sessions<TcpStream>,
+    mut socket: TcpStream,
+) -> io::Result<Greeted> {
+    let deadline = clock::now() + config.connect_timeout();
+    let mut buf = RecvBuf::new();
+    socket.set_nonblocking(false)?;
+    loop {
+        match sessions.find(config, buf.unread()) {
+            Ok(host) => {
+                socket.set_read_timeout(None)?;
+                return Ok(Some(((socket, buf), host)));
+            }
+            Err(NeedMore) => {}
+        }
+        let left = deadline.saturating_since(clock::now());
+        if left.is_zero() {
+            return Ok(None);
+        }
+        socket.set_read_timeout(Some(left))?;
+        match io::Read::read(&mut socket, buf.spare()) {
+            Ok(0) => return Ok(None),
+            Ok(n) => buf.filled(n),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Without a connection: the next one, or `None` when the link is closed.
+fn wait_detached<F: Framing>(
+    core: &ServerCore<F>,
+    peer: &bowline_driver::Peer<F>,
+    host: &Host<TcpStream>,
+    bell: &Bell,
+) -> Option<Arrival<TcpStream>> {
+    core.detached(peer);
+    loop {
+        if let Some(arrival) = host.poll_next(&bell.waker()) {
+            return Some(arrival);
+        }
+        let now = clock::now();
+        let closed = peer.shared().with(|link| {
+            if link.poll_timeout().is_some_and(|(at, _)| at <= now) {
+                link.handle_timeout(now);
+            }
+            link.is_closed()
+        });
+        if closed {
+            return None;
+        }
+        if let Step::Sleep(at) = peer.shared().sleep_attendant(&bell.waker()) {
+            let timeout = at.map(|at| at.saturating_since(clock::now()));
+            // A bell that cannot be waited for would make this a busy loop.
+            if bell.wait(None, timeout).is_err() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
     }
 }
 
@@ -238,6 +363,13 @@ impl<F: Framing> ServerBuilder<F> {
         listener.set_nonblocking(true).map_err(io_error)?;
         let local = listener.local_addr().map_err(io_error)?;
         let core = Arc::new(ServerCore::new(self.config, self.handlers));
-        Ok(Server { inner: Arc::new(Inner { listener: Mutex::new(Some(listener)), local, core }) })
+        Ok(Server {
+            inner: Arc::new(Inner {
+                listener: Mutex::new(Some(listener)),
+                local,
+                core,
+                sessions: Arc::default(),
+            }),
+        })
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 pub struct Proxy {
     pub address: String,
     sockets: Arc<Mutex<Vec<TcpStream>>>,
+    upstream: Arc<Mutex<String>>,
 }
 
 impl Proxy {
@@ -20,15 +21,17 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("bound").to_string();
         let sockets = Arc::new(Mutex::new(Vec::new()));
-        let (kept, upstream) = (Arc::clone(&sockets), upstream.to_owned());
+        let upstream = Arc::new(Mutex::new(upstream.to_owned()));
+        let (kept, leads_to) = (Arc::clone(&sockets), Arc::clone(&upstream));
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
-                let Ok(server) = TcpStream::connect(&upstream) else { continue };
+                let to = leads_to.lock().expect("not poisoned").clone();
+                let Ok(server) = TcpStream::connect(to) else { continue };
                 join(&client, &server, rest);
                 kept.lock().expect("not poisoned").extend([client, server]);
             }
         });
-        Self { address, sockets }
+        Self { address, sockets, upstream }
     }
 
     /// Joins every two that connect to one another.
@@ -44,14 +47,22 @@ impl Proxy {
                 kept.lock().expect("not poisoned").extend([one, other]);
             }
         });
-        Self { address, sockets }
+        Self { address, sockets, upstream: Arc::default() }
     }
 
-    /// Closes every connection.
-    pub fn cut(&self) {
-        for socket in self.sockets.lock().expect("not poisoned").drain(..) {
+    /// New connections lead there from now on.
+    pub fn lead_to(&self, upstream: &str) {
+        upstream.clone_into(&mut self.upstream.lock().expect("not poisoned"));
+    }
+
+    /// Closes every connection. Whether there was one.
+    pub fn cut(&self) -> bool {
+        let mut sockets = self.sockets.lock().expect("not poisoned");
+        let any = !sockets.is_empty();
+        for socket in sockets.drain(..) {
             let _ = socket.shutdown(Shutdown::Both);
         }
+        any
     }
 }
 

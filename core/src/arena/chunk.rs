@@ -27,8 +27,10 @@ pub(crate) enum Sent {
     Answer(u64),
     /// A cancel of our call with that id.
     Cancel(u64),
-    /// Hello, ping, pong, go-away, credit, abort.
+    /// Hello, ping, pong, go-away, credit, ack, resume.
     Control,
+    /// The end of a long message that was given up in mid-way.
+    Abort,
     /// A fragment that is not a message's last one.
     Part,
 }

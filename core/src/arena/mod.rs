@@ -19,12 +19,14 @@ mod chunk;
 mod lane;
 mod outflow;
 mod partial;
+mod replay;
 
 pub use batch::Batch;
 pub(crate) use chunk::{CHUNK, Chunk, Fate, FrameRef, Load, Sent};
 pub(crate) use lane::Withdrawn;
 use lane::{Gathered, Lane};
 use outflow::Outflow;
+use replay::Replay;
 
 /// How many empty chunks are kept for reuse.
 const SPARE_CHUNKS: usize = 3;
@@ -104,6 +106,8 @@ pub(crate) struct Arena {
     slowed: bool,
     /// Written bytes of each class that are kept, in case the system loses them.
     resend_window: usize,
+    /// In a session: what the peer has not acknowledged.
+    replay: Option<Replay>,
 }
 
 impl Arena {
@@ -122,6 +126,7 @@ impl Arena {
             bulk_run: 0,
             slowed: false,
             resend_window: 0,
+            replay: None,
         }
     }
 
@@ -162,7 +167,8 @@ impl Arena {
 
     /// Whether no message waits or is being written (control frames do not count).
     pub(crate) fn has_no_data(&self) -> bool {
-        self.lent.is_none() && self.returned.is_none() && self.lanes.iter().all(Lane::is_empty)
+        let again = self.replay.as_ref().is_some_and(Replay::has_again);
+        self.lent.is_none() && self.returned.is_none() && !again && self.lanes.iter().all(Lane::is_empty)
     }
 
     /// Whether nothing is left to write and nothing is being written.
@@ -181,7 +187,10 @@ impl Arena {
     pub(crate) fn memory(&self) -> usize {
         let returned = self.returned.iter().map(|batch| &batch.chunk);
         let chunks = self.control.iter().chain(&self.spare).chain(returned);
-        chunks.map(Chunk::capacity).sum::<usize>() + self.lanes.iter().map(Lane::memory).sum::<usize>()
+        let replay = self.replay.as_ref().map_or(0, Replay::memory);
+        chunks.map(Chunk::capacity).sum::<usize>()
+            + self.lanes.iter().map(Lane::memory).sum::<usize>()
+            + replay
     }
 
     /// Encodes a message behind the others of its class. On error nothing changed.
@@ -329,6 +338,14 @@ impl Arena {
         if !data {
             return None;
         }
+        if let Some(replay) = &mut self.replay {
+            if let Some(chunk) = replay.next_again() {
+                return Some(Batch::new(chunk, Class::Normal, self.generation));
+            }
+            if !replay.is_open() {
+                return None;
+            }
+        }
         let bulk_first = self.normal_since_bulk >= NORMAL_PER_BULK && !self.lanes[1].is_empty();
         if bulk_first && let Some(batch) = self.take(framing, Class::Bulk) {
             return Some(batch);
@@ -354,6 +371,9 @@ impl Arena {
             Class::Bulk => normal_since_bulk.saturating_sub(NORMAL_PER_BULK).min(NORMAL_PER_BULK),
             _ => normal_since_bulk.saturating_add(chunk.len()),
         };
+        if let Some(replay) = &mut self.replay {
+            replay.note_lent(&chunk);
+        }
         let mut batch = Batch::new(chunk, class, self.generation);
         batch.finished = finished;
         Some(batch)
@@ -373,6 +393,14 @@ impl Arena {
             if batch.class == Class::Bulk && !self.slowed {
                 self.bulk_run = (self.bulk_run + self.fragment.min(CHUNK)).min(CHUNK);
             }
+            if let Some(replay) = &mut self.replay
+                && batch.class != Class::Control
+            {
+                if let Some(chunk) = replay.note_written(batch.chunk, batch.finished) {
+                    self.recycle(chunk);
+                }
+                return;
+            }
             if self.resend_window > 0 && batch.class != Class::Control {
                 let window = self.resend_window;
                 for chunk in self.lane_mut(batch.class).keep_written(batch.chunk, window) {
@@ -386,11 +414,8 @@ impl Arena {
         }
     }
 
-    fn recycle(&mut self, mut chunk: Chunk) {
-        if self.spare.len() < SPARE_CHUNKS && chunk.capacity() <= 2 * CHUNK {
-            chunk.clear();
-            self.spare.push(chunk);
-        }
+    fn recycle(&mut self, chunk: Chunk) {
+        recycle(&mut self.spare, chunk);
     }
 
     /// The id of the first of our calls of `class` that has not left; later ones have not either.
@@ -462,6 +487,71 @@ impl Arena {
         self.retain(|frame| keep(frame, Fate::Waiting));
     }
 
+    /// What waits will go out on another session: long messages that were begun from their
+    /// beginning. Keeps the frames that `keep` wants, in order.
+    pub(crate) fn begin_anew(&mut self, mut keep: impl FnMut(&mut FrameRef<'_>, Fate) -> bool) {
+        for lane in &mut self.lanes {
+            lane.restore(Vec::new());
+        }
+        self.retain(|frame| keep(frame, Fate::Waiting));
+    }
+
+    /// Begins to keep what is sent until it is acknowledged: at most so many bytes, and a batch.
+    pub(crate) fn begin_session(&mut self, window: usize) {
+        self.replay = Some(Replay::new(window));
+    }
+
+    /// The session is over; what the peer has not acknowledged is told.
+    pub(crate) fn end_session(&mut self, each: impl FnMut(&FrameRef<'_>)) {
+        if let Some(replay) = self.replay.take() {
+            replay.lose(each);
+        }
+    }
+
+    /// The connection of a session died with `lent` out (or given back unfinished).
+    pub(crate) fn detach(&mut self, lent: Option<Batch>) {
+        self.lent = None;
+        self.generation += 1;
+        self.bulk_run = 0;
+        for chunk in core::mem::take(&mut self.control) {
+            self.recycle(chunk);
+        }
+        let lent = lent.or(self.returned.take()).filter(|batch| batch.class != Class::Control);
+        if let Some(replay) = &mut self.replay {
+            replay.detach(lent.map(|batch| (batch.chunk, batch.finished)));
+        }
+    }
+
+    /// The session goes on: the peer has so many frames. How many are sent again; `None`: it
+    /// cannot have so many.
+    pub(crate) fn resume(&mut self, received: u64) -> Option<u64> {
+        let Self { replay, spare, .. } = self;
+        replay.as_mut()?.resume(received, |chunk| recycle(spare, chunk))
+    }
+
+    /// The peer has so many frames; `each` is told what they are. False: it cannot have so many.
+    #[must_use]
+    pub(crate) fn ack(&mut self, received: u64, mut each: impl FnMut(Sent)) -> bool {
+        let Self { replay, spare, .. } = self;
+        let Some(replay) = replay else { return false };
+        replay.ack(received, |chunk| {
+            for mark in chunk.marks() {
+                each(mark.sent);
+            }
+            recycle(spare, chunk);
+        })
+    }
+
+    /// Frames of the session that the peer has not acknowledged.
+    pub(crate) fn unacked(&self) -> u64 {
+        self.replay.as_ref().map_or(0, Replay::unacked)
+    }
+
+    /// Frames of the session that were sent.
+    pub(crate) fn lent(&self) -> u64 {
+        self.replay.as_ref().map_or(0, Replay::lent)
+    }
+
     /// Appends a frame that is encoded already, in front of its class or behind.
     pub(crate) fn push_encoded(&mut self, class: Class, sent: Sent, frame: &[u8], first: bool) {
         let large = frame.len() > self.fragment;
@@ -492,13 +582,16 @@ impl Arena {
     fn retain_with(&mut self, fragment: usize, mut keep: impl FnMut(&mut FrameRef<'_>) -> bool) {
         let Self { lanes, spare, .. } = self;
         for lane in lanes {
-            lane.retain(fragment, &mut keep, |mut chunk| {
-                if spare.len() < SPARE_CHUNKS && chunk.capacity() <= 2 * CHUNK {
-                    chunk.clear();
-                    spare.push(chunk);
-                }
-            });
+            lane.retain(fragment, &mut keep, |chunk| recycle(spare, chunk));
         }
+    }
+}
+
+/// Keeps an empty chunk for reuse, if few are kept.
+fn recycle(spare: &mut Vec<Chunk>, mut chunk: Chunk) {
+    if spare.len() < SPARE_CHUNKS && chunk.capacity() <= 2 * CHUNK {
+        chunk.clear();
+        spare.push(chunk);
     }
 }
 

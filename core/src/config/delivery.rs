@@ -39,6 +39,12 @@ pub enum Delivery {
         /// How often a message is sent again.
         retry_limit: u32,
     },
+    /// A history that both sides share and that outlives its connections: after a reconnect it goes
+    /// on where it was, so that each message (calls, answers and casts, both ways) is handed over
+    /// exactly once and in order within its class while both processes live. Native only; both
+    /// sides have to be configured so. An accepting side keeps a session without a connection for
+    /// [`session_expiry`](super::ConfigBuilder::session_expiry).
+    Session,
 }
 
 impl Delivery {
@@ -77,7 +83,21 @@ pub(super) fn check(settings: &Settings, profile: &Profile) -> Result<(), Config
         if settings.on_disconnect != OnDisconnect::Keep {
             return conflict("on_disconnect", "AtLeastOnce keeps what did not leave");
         }
-    } else if settings.resend_window > 0 {
+    } else if settings.delivery == Delivery::Session {
+        if !profile.flow_control {
+            return conflict("delivery", "a session needs frames that say what arrived: the native protocol");
+        }
+        if settings.on_disconnect != OnDisconnect::Keep {
+            return conflict("on_disconnect", "a session keeps what did not leave");
+        }
+        if !matches!(settings.read_overflow, Overflow::Block | Overflow::Disconnect) {
+            return conflict(
+                "read_overflow",
+                "a session drops nothing that it acknowledged: Block, or Disconnect",
+            );
+        }
+    }
+    if !matches!(settings.delivery, Delivery::AtLeastOnce { .. }) && settings.resend_window > 0 {
         return conflict("resend_window", "is for AtLeastOnce: otherwise what left is never repeated");
     }
     Ok(())

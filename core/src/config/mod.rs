@@ -46,6 +46,10 @@ pub(crate) struct Settings {
     pub(crate) resend_window: usize,
     pub(crate) retry_limit: u32,
     pub(crate) retry_buffer: usize,
+    pub(crate) session_window: usize,
+    pub(crate) session_expiry: Duration,
+    pub(crate) max_detached: usize,
+    pub(crate) ack_delay: Duration,
     pub(crate) call_timeout: Duration,
     pub(crate) max_in_flight: usize,
     pub(crate) max_inbound: usize,
@@ -91,6 +95,10 @@ impl Default for Settings {
             resend_window: 0,
             retry_limit: 5,
             retry_buffer: 4 << 20,
+            session_window: 256 * 1024,
+            session_expiry: Duration::from_secs(60),
+            max_detached: 1024,
+            ack_delay: Duration::from_millis(25),
             call_timeout: Duration::from_secs(10),
             max_in_flight: 1024,
             max_inbound: 1024,
@@ -201,6 +209,18 @@ impl<F: Framing> Config<F> {
         self.settings.handler_threads
     }
 
+    /// What is promised of messages across connections.
+    #[must_use]
+    pub fn delivery(&self) -> Delivery {
+        self.settings.delivery
+    }
+
+    /// How many sessions an accepting side keeps without a connection.
+    #[must_use]
+    pub fn max_detached(&self) -> usize {
+        self.settings.max_detached
+    }
+
     /// How long a cast may wait in the write queue.
     #[must_use]
     pub fn expire_after(&self) -> Option<Duration> {
@@ -303,6 +323,34 @@ impl<F: Framing> ConfigBuilder<F> {
     /// again, too, when a connection dies, since the system may have lost them. Default 0.
     pub fn resend_window(mut self, bytes: usize) -> Self {
         self.settings.resend_window = bytes;
+        self
+    }
+
+    /// In a session: bytes that are kept until the peer acknowledges them; nothing more is sent
+    /// when so many are (one batch is always let out), and the write queue fills up. Default
+    /// 256 KiB.
+    pub fn session_window(mut self, bytes: usize) -> Self {
+        self.settings.session_window = bytes;
+        self
+    }
+
+    /// How long an accepting side keeps a session without a connection. Default 60 s.
+    pub fn session_expiry(mut self, time: Duration) -> Self {
+        self.settings.session_expiry = time;
+        self
+    }
+
+    /// Sessions that a server keeps without a connection at once; when there is one more, the one
+    /// that has been without for longest ends. Default 1,024.
+    pub fn max_detached(mut self, sessions: usize) -> Self {
+        self.settings.max_detached = sessions;
+        self
+    }
+
+    /// In a session: how long the peer may wait at most for the acknowledgement of what it sent
+    /// (it comes earlier when 64 KiB, or a quarter of the window, came in). Default 25 ms.
+    pub fn ack_delay(mut self, delay: Duration) -> Self {
+        self.settings.ack_delay = delay;
         self
     }
 
@@ -468,6 +516,7 @@ impl<F: Framing> ConfigBuilder<F> {
             ("event_queue", s.event_queue),
             ("errored_queue.messages", s.errored_queue.messages),
             ("errored_queue.bytes", s.errored_queue.bytes),
+            ("session_window", s.session_window),
             ("max_in_flight", s.max_in_flight),
             ("max_inbound", s.max_inbound),
             ("max_inbound_bytes", s.max_inbound_bytes),
@@ -502,6 +551,8 @@ impl<F: Framing> ConfigBuilder<F> {
             ("write_stall", s.write_stall),
             ("message_timeout", s.message_timeout),
             ("expire_after", s.expire_after.unwrap_or(s.message_timeout)),
+            ("session_expiry", s.session_expiry),
+            ("ack_delay", s.ack_delay),
         ];
         for (field, value) in durations {
             if value < Duration::from_millis(1) || value > Duration::from_secs(30 * 86_400) {
@@ -512,6 +563,9 @@ impl<F: Framing> ConfigBuilder<F> {
         s.reconnect.check()?;
         let profile = self.framing.profile();
         delivery::check(s, &profile)?;
+        if s.delivery == Delivery::Session && s.ack_delay >= s.dead_after {
+            return Err(ConfigError::Conflict { field: "ack_delay", why: "must be shorter than dead_after" });
+        }
         if profile.heartbeat && s.dead_after <= s.heartbeat {
             return Err(ConfigError::Conflict {
                 field: "dead_after",

@@ -137,6 +137,30 @@ pub enum PeerError {
         /// The id.
         id: u64,
     },
+    /// A resume that cannot be.
+    #[error("resume: {field} is {value} (limit {limit})")]
+    Resume {
+        /// Which field.
+        field: &'static str,
+        /// Its value.
+        value: u64,
+        /// What it can be at most.
+        limit: u64,
+    },
+    /// The connection belongs to a session, and another frame than a resume came.
+    #[error("expected a resume, found {found}")]
+    ExpectedResume {
+        /// What came.
+        found: &'static str,
+    },
+    /// An acknowledgement of frames that were never sent, or that takes something back.
+    #[error("{value} frames are acknowledged, and {limit} were sent")]
+    Ack {
+        /// Frames acknowledged.
+        value: u64,
+        /// Frames sent.
+        limit: u64,
+    },
     /// More than we granted.
     #[error("a message that costs {cost} in class {class:?}, with a credit of {credit}")]
     Credit {
@@ -254,6 +278,15 @@ pub enum Disconnect {
         /// The configured limit.
         limit: Duration,
     },
+    /// Another connection took the session over.
+    #[error("another connection took the session over")]
+    Superseded,
+    /// The peer does not know the session any more: it was restarted, or forgot it.
+    #[error("the session is lost")]
+    SessionLost,
+    /// The session was without a connection for too long.
+    #[error("the session expired")]
+    SessionExpired,
     /// Our side asked for a new connection.
     #[error("closed by this side for a new connection")]
     Reopened,

@@ -62,6 +62,9 @@ pub enum ConfigError {
 pub enum Outcome {
     /// A reply (or an error reply) came.
     Replied,
+    /// In a session: the peer's link has it, in order, and hands it over once while its process
+    /// lives.
+    Acked,
     /// Handed to the kernel whole.
     Written,
     /// Provably never left.

@@ -44,6 +44,10 @@ pub enum Kind {
     Pong,
     /// The sender will accept no more requests on this connection.
     GoAway,
+    /// How many frames of the session the sender has ([`Meta::id`]; only in a session).
+    Ack,
+    /// Which session a connection belongs to (only with sessions).
+    Resume,
     /// How much more the receiver takes (only with [`Profile::flow_control`]).
     Credit,
     /// A piece of a long message's frame (only with [`Profile::flow_control`]).
@@ -53,6 +57,24 @@ pub enum Kind {
     /// Carries a number; the link decides by its own range of ids whether it is a reply
     /// ([`Profile::calls`] = [`Calls::ByRange`]).
     Numbered,
+}
+
+impl Kind {
+    /// Whether frames of this kind belong to a session: they are counted, acknowledged, and sent
+    /// again on its next connection. The others belong to their connection.
+    #[must_use]
+    pub const fn is_counted(self) -> bool {
+        matches!(
+            self,
+            Self::Request
+                | Self::Reply
+                | Self::ErrorReply
+                | Self::Cast
+                | Self::Cancel
+                | Self::Fragment
+                | Self::Abort
+        )
+    }
 }
 
 /// Priority class. Order is promised within a class, not between classes.
@@ -105,7 +127,7 @@ pub struct Meta {
     /// Attempt number of a request, from 1; 0 where it does not apply.
     pub attempt: u8,
     /// Call id (native), Seq (tcpstream), token (ping and pong), last call id taken (go-away),
-    /// message id (fragment and abort).
+    /// message id (fragment and abort), frames received (ack).
     pub id: u64,
     /// Method id (native), message type (tcpstream).
     pub method: u32,

@@ -7,10 +7,10 @@ use core::time::Duration;
 
 use super::flow::{CLASSES, lane};
 use super::{Link, LinkEvent, Phase, Role};
-use crate::arena::{Batch, Fate, Sent};
+use crate::arena::{Batch, Fate, FrameRef, Sent};
 use crate::config::{Delivery, OnDisconnect};
 use crate::error::{CallError, Disconnect, EncodeError, Outcome, PeerError, Undeliverable};
-use crate::frame::native::{Hello, VERSION, Window};
+use crate::frame::native::{Hello, SESSION, VERSION, Window};
 use crate::frame::{Class, Framing, Kind, Meta, Step};
 use crate::link::outcomes::{Undelivered, decode};
 use crate::link::reader::Reader;
@@ -35,8 +35,9 @@ pub(super) struct Connection {
     pub(super) go_away: bool,
     /// The peer said go-away: nothing new goes out on this connection.
     pub(super) gone_away: bool,
-    /// Messages that were broken off, by class: the peer is to be told.
-    pub(super) aborts: [Option<u64>; 2],
+    /// What this side grants for a start if no session goes on, and what the peer does.
+    pub(super) granted: [u32; 2],
+    pub(super) theirs: [Window; 2],
     /// Messages wait with the reader for room, and how many of them are casts.
     pub(super) parked: bool,
     pub(super) parked_casts: u64,
@@ -71,7 +72,8 @@ impl Connection {
             cancels: 0,
             go_away: false,
             gone_away: false,
-            aborts: [None; 2],
+            granted: [0; 2],
+            theirs: [Window::open(0); 2],
             parked: false,
             parked_casts: 0,
             assembly_since: [None; 2],
@@ -115,11 +117,19 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             self.conn.connected_at = now;
             self.conn.calls_before = self.counters.calls - self.calls.in_flight() as u64;
             self.phase = Phase::Handshaking;
+            self.scope_holds = false;
             if self.profile.handshake {
                 self.send_hello();
+                if self.role == Role::Dialing && self.wants_session() {
+                    self.send_resume();
+                }
             }
         }
-        Reader::new(self.framing.clone(), self.calls.first_id())
+        let reader = Reader::new(self.framing.clone(), self.calls.first_id());
+        match self.retired.take() {
+            Some(retired) => reader.take_up(now, retired),
+            None => reader,
+        }
     }
 
     /// What our hello says.
@@ -132,8 +142,8 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             max_in_flight: u32::try_from(self.settings.max_inbound).unwrap_or(u32::MAX),
             heartbeat: self.settings.heartbeat,
             dead_after: self.settings.dead_after,
-            features: 0,
-            required: 0,
+            features: if self.wants_session() { SESSION } else { 0 },
+            required: if self.wants_session() && self.role == Role::Dialing { SESSION } else { 0 },
             normal,
             bulk,
         }
@@ -142,10 +152,11 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     fn send_hello(&mut self) {
         let mut body = Vec::new();
         let mut hello = self.hello();
-        for (window, inflow) in [&mut hello.normal, &mut hello.bulk].into_iter().zip(&mut self.inflow) {
+        for (window, inflow) in [&mut hello.normal, &mut hello.bulk].into_iter().zip(&self.inflow) {
             // Less for a start if messages of an earlier connection are still kept.
-            window.credit = inflow.open(window.size);
+            window.credit = inflow.fresh(window.size);
         }
+        self.conn.granted = [hello.normal.credit, hello.bulk.credit];
         hello.encode(&mut body);
         self.send_control(control(Kind::Hello, 0), &body);
     }
@@ -155,15 +166,30 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         debug_assert!(pushed.is_ok(), "a control frame can always be written: {pushed:?}");
     }
 
-    /// The peer's hello: what it takes, and whether we can speak to each other.
-    pub(super) fn handle_hello(&mut self, now: Instant, theirs: &Hello) -> Result<(), PeerError> {
-        let _ = now;
+    /// The peer's hello: what it takes, and whether we can speak to each other. Whether the
+    /// connection belongs to a session, which comes next.
+    pub(super) fn handle_hello(&mut self, now: Instant, theirs: &Hello) -> Result<bool, PeerError> {
         let agreed = self.hello().agree(theirs)?;
         let theirs_max = usize::try_from(agreed.max_message).unwrap_or(usize::MAX);
         let theirs_in_flight = usize::try_from(agreed.max_in_flight).unwrap_or(usize::MAX);
         self.conn.max_message = self.framing.max_message().min(theirs_max);
         self.conn.max_in_flight = self.settings.max_in_flight.min(theirs_in_flight);
-        let (normal, bulk) = (agreed.normal, agreed.bulk);
+        self.conn.theirs = [agreed.normal, agreed.bulk];
+        let in_session = agreed.features & SESSION != 0;
+        if !in_session {
+            self.lose_session(now, &Disconnect::SessionLost);
+            self.begin_flow();
+        }
+        Ok(in_session)
+    }
+
+    /// What comes and goes is counted from now on: a connection begins, or a session.
+    pub(super) fn begin_flow(&mut self) {
+        let windows = self.settings.windows.into_iter().zip(self.conn.granted);
+        for (inflow, (window, granted)) in self.inflow.iter_mut().zip(windows) {
+            inflow.open(window, granted);
+        }
+        let [normal, bulk] = self.conn.theirs;
         // Half a window has to be enough for any frame: so much is granted at a time.
         let most = (normal.size.min(bulk.size) / 2 - 1024) as usize;
         self.arena.open_flow(
@@ -171,7 +197,6 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             self.settings.bulk_ahead as u64,
             self.settings.fragment.min(most),
         );
-        Ok(())
     }
 
     /// Messages may flow.
@@ -180,6 +205,9 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             return;
         }
         self.phase = Phase::Ready;
+        if !self.scope_holds {
+            self.scope += 1;
+        }
         self.counters.connections += 1;
         self.event(LinkEvent::Connected { epoch: self.epoch, address: self.remote });
         self.conn.go_away = self.closing.is_some() && self.profile.go_away;
@@ -238,7 +266,19 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             return;
         }
         let was_closing = self.closing.is_some();
-        self.settle_queue(lent, &cause, was_closing);
+        if self.survives(&cause) {
+            self.detach(now, lent);
+            self.go_down(cause);
+            self.after_taking();
+            self.grant_calls();
+            return;
+        }
+        if self.session.is_some() {
+            self.arena.detach(lent);
+            self.lose_session(now, &cause);
+        } else {
+            self.settle_queue(lent, &cause, was_closing);
+        }
         let again = self.choose_retries();
         self.fail_calls_that_left(&cause, &again);
         self.requeue_all(now, &again);
@@ -247,11 +287,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         for _ in 0..self.conn.parked_casts {
             self.drop_message();
         }
-        self.event(LinkEvent::Disconnected { epoch: self.epoch, cause: cause.clone() });
-        let (max_message, max_in_flight) = (self.conn.max_message, self.conn.max_in_flight);
-        self.conn = Connection::new(max_message, max_in_flight);
-        self.phase = Phase::Down;
-        self.last_cause = Some(cause.clone());
+        self.go_down(cause.clone());
         if self.role == Role::Accepting || was_closing {
             let cause = if was_closing { Disconnect::LocalClose } else { cause };
             self.end(now, cause);
@@ -261,9 +297,29 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
     }
 
+    fn go_down(&mut self, cause: Disconnect) {
+        self.event(LinkEvent::Disconnected { epoch: self.epoch, cause: cause.clone() });
+        let (max_message, max_in_flight) = (self.conn.max_message, self.conn.max_in_flight);
+        // Cancels that wait belong to a session that goes on.
+        let cancels = if self.session.is_some() { self.conn.cancels } else { 0 };
+        self.conn = Connection::new(max_message, max_in_flight);
+        self.conn.cancels = cancels;
+        self.phase = Phase::Down;
+        self.last_cause = Some(cause);
+    }
+
+    /// A session is lost: what waited goes to the next one, or is handed back.
+    pub(super) fn settle_waiting(&mut self, cause: &Disconnect) {
+        self.settle(None, cause, false, true);
+    }
+
+    fn settle_queue(&mut self, lent: Option<Batch>, cause: &Disconnect, was_closing: bool) {
+        self.settle(lent, cause, was_closing, false);
+    }
+
     /// Decides about everything that was to be written: what had left is over, what had not waits
     /// for the next connection, or is sent again, or handed back.
-    fn settle_queue(&mut self, lent: Option<Batch>, cause: &Disconnect, was_closing: bool) {
+    fn settle(&mut self, lent: Option<Batch>, cause: &Disconnect, was_closing: bool, session: bool) {
         let (mut left, mut failed, mut answers, mut calls_back) = (vec![], vec![], vec![], vec![]);
         let mut resent = 0;
         let Self { arena, calls, profile, settings, outcomes, framing, .. } = &mut *self;
@@ -274,7 +330,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             _ => None,
         };
         let reason = Undeliverable::Disconnected(cause.clone());
-        arena.disconnect(lent, |frame, fate| match (frame.sent, fate) {
+        let keep = |frame: &mut FrameRef<'_>, fate| match (frame.sent, fate) {
             (Sent::Call(_), Fate::Left) => false,
             (Sent::Call(id), Fate::Waiting) if waiting != OnDisconnect::Keep => {
                 calls_back.push(id);
@@ -319,8 +375,13 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
                 }
                 false
             }
-            (Sent::Cancel(_) | Sent::Control | Sent::Part, _) => false,
-        });
+            (Sent::Cancel(_) | Sent::Control | Sent::Part | Sent::Abort, _) => false,
+        };
+        if session {
+            arena.begin_anew(keep);
+        } else {
+            arena.disconnect(lent, keep);
+        }
         self.counters.casts_resent += resent;
         for number in left {
             self.note_outcome(number, Outcome::Written);
@@ -341,7 +402,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
 
     /// Calls whose request had left, wholly or in part: only the peer knows what became of them.
     /// Those in `again` are made again.
-    fn fail_calls_that_left(&mut self, cause: &Disconnect, again: &[u64]) {
+    pub(super) fn fail_calls_that_left(&mut self, cause: &Disconnect, again: &[u64]) {
         let first_queued = CLASSES.map(|class| self.arena.first_queued_call(class));
         let Self { calls, tokens, counters, arena, retries, .. } = &mut *self;
         let in_order = retries.is_empty();
@@ -371,10 +432,10 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
 
     /// There is no further connection: everything that waits learns it.
     pub(super) fn end(&mut self, now: Instant, cause: Disconnect) {
-        let _ = now;
         if self.phase == Phase::Closed {
             return;
         }
+        self.lose_session(now, &cause);
         self.phase = Phase::Closed;
         self.conn = Connection::new(self.conn.max_message, self.conn.max_in_flight);
         self.end_watched_casts(&cause);
@@ -446,6 +507,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// Everything that was begun is finished.
     pub(super) fn is_drained(&self) -> bool {
         self.arena.is_flushed()
+            && self.arena.unacked() == 0
             && self.calls.in_flight() == 0
             && self.inbound.len() == 0
             && !self.conn.go_away

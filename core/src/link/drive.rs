@@ -5,11 +5,10 @@ use core::net::SocketAddr;
 use core::time::Duration;
 
 use super::connection::control;
-use super::flow::{CLASSES, lane};
 use super::{Closing, Key, Line, Link, LinkEvent, Phase};
 use crate::arena::Batch;
 use crate::error::{Disconnect, PeerError, Status};
-use crate::frame::{Class, Framing, Kind, Meta};
+use crate::frame::{Framing, Kind, Meta};
 use crate::link::reader::{Event, Reader};
 use crate::machine::{Access, Ending, Machine, Next, Reason, Wake};
 use crate::recv_buf::RecvBuf;
@@ -28,11 +27,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         if let Some(token) = self.conn.ping.take() {
             self.send_control(control(Kind::Ping, token), b"");
         }
-        for class in CLASSES {
-            if let Some(message) = self.conn.aborts[lane(class)].take() {
-                self.send_abort(class, message);
-            }
-        }
+        self.encode_ack();
         if self.profile.flow_control {
             self.encode_credit();
         }
@@ -42,10 +37,6 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             let status = Status::SHUTTING_DOWN.0;
             self.send_control(Meta { status, ..control(Kind::GoAway, 0) }, b"");
         }
-    }
-
-    fn send_abort(&mut self, class: Class, message: u64) {
-        self.send_control(Meta { class, ..Meta::new(Kind::Abort, message) }, b"");
     }
 
     /// Messages that wait with the reader may be handed over now.
@@ -59,7 +50,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.conn.pong.is_some()
             || self.conn.ping.is_some()
             || self.conn.go_away
-            || self.conn.aborts.iter().any(Option::is_some)
+            || self.has_ack_due()
             || self.has_credit_due()
     }
 
@@ -69,6 +60,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             && self.inbound.len() == 0
             && !self.arena.is_lent()
             && !self.arena.has_answers()
+            && self.arena.unacked() == 0
             && !self.calls.any_in_flight(|id, class| self.has_left(id, class))
     }
 }
@@ -118,6 +110,11 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
 
     fn wants_pass(&self) -> bool {
         self.conn.parked && self.answer_room() > 0 && self.free_inbound() > 0
+    }
+
+    fn retire_reader(&mut self, now: Instant, reader: Reader<F>) {
+        let retired = reader.retire(self, now);
+        self.retired = self.session.is_some().then_some(retired);
     }
 
     fn handle_disconnected(&mut self, now: Instant, lent: Option<Batch>, cause: Disconnect) {
@@ -192,6 +189,9 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
         {
             consider(deadline, Reason::Linger);
         }
+        if let Some(at) = self.next_session_timeout() {
+            consider(at, Reason::Session);
+        }
         match self.phase {
             Phase::Handshaking => {
                 consider(self.conn.connected_at + self.settings.connect_timeout, Reason::Handshake);
@@ -229,6 +229,7 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
             }
         }
         self.check_peer(now);
+        self.check_session(now);
         if let Some(closing) = &mut self.closing
             && now >= closing.deadline
             && !closing.finished

@@ -98,6 +98,22 @@ pub enum LinkEvent {
         /// Why.
         status: Status,
     },
+    /// The session goes on with a new connection.
+    Resumed {
+        /// Which one.
+        epoch: Epoch,
+        /// Frames that are sent again.
+        replayed: u64,
+        /// Frames that the peer turned out to have: they are not sent again.
+        already_there: u64,
+    },
+    /// The session is over: expired, unknown to the peer (which may have been restarted), or closed.
+    /// What the peer did not acknowledge comes back as [failed messages](Self::MessageFailed), and
+    /// calls end.
+    SessionLost {
+        /// Frames of messages and answers that the peer did not acknowledge.
+        unacknowledged: u64,
+    },
     /// The link is closed for good.
     Closed,
 }
@@ -150,6 +166,8 @@ pub struct Counters {
     pub cancels: u64,
     /// Long messages of ours that were broken off because they were cancelled or expired.
     pub aborts: u64,
+    /// Frames of a session that were sent again.
+    pub replayed: u64,
     /// Grants sent to the peer.
     pub grants: u64,
     /// Events dropped because nobody read them.

@@ -42,6 +42,8 @@ pub(super) struct Inflow {
     /// Bytes read, and how many of them the peer knows of.
     seen: u64,
     said: u64,
+    /// The peer may not know of what was granted last.
+    repeat: bool,
 }
 
 /// What the reader saw since it last said so.
@@ -56,14 +58,21 @@ pub(super) struct Arrived {
 }
 
 impl Inflow {
-    /// A connection begins: what it grants.
-    pub(super) fn open(&mut self, window: u32) -> u32 {
-        let queued = self.queued;
-        let window = u64::from(window);
-        let limit = window.saturating_sub(queued);
-        *self = Self { window, limit, queued, ..Self::default() };
+    /// What a connection would grant that begins now.
+    pub(super) fn fresh(&self, window: u32) -> u32 {
         // It is at most the window.
-        u32::try_from(limit).unwrap_or(u32::MAX)
+        u32::try_from(u64::from(window).saturating_sub(self.queued)).unwrap_or(u32::MAX)
+    }
+
+    /// A connection (or session) begins, and so much was granted.
+    pub(super) fn open(&mut self, window: u32, granted: u32) {
+        let (window, limit) = (u64::from(window), u64::from(granted));
+        *self = Self { window, limit, queued: self.queued, ..Self::default() };
+    }
+
+    /// A session goes on: what was granted last is said again.
+    pub(super) fn repeat(&mut self) {
+        self.repeat = true;
     }
 
     pub(super) fn note(&mut self, arrived: &Arrived) {
@@ -120,12 +129,13 @@ impl Inflow {
         let gain = self.offer() - self.limit;
         let lacking = self.missing.saturating_sub(self.allowance());
         let grant = gain >= self.window / 2 || (lacking > 0 && gain >= lacking);
-        (gain > 0 && grant) || self.seen - self.said >= SAY_SEEN_EVERY
+        (gain > 0 && grant) || self.seen - self.said >= SAY_SEEN_EVERY || self.repeat
     }
 
     fn say(&mut self, class: Class) -> Credit {
         self.limit = self.offer();
         self.said = self.seen;
+        self.repeat = false;
         Credit::new(class, self.limit, self.seen)
     }
 }
@@ -192,9 +202,9 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         true
     }
 
-    /// No more fragments of that message come. Control: in front of the next message's.
+    /// No more fragments of that message come.
     pub(super) fn abort_message(&mut self, class: Class, message: u64) {
-        self.conn.aborts[lane(class)] = Some(message);
+        self.push_abort(class, message);
         self.counters.aborts += 1;
         self.wake_driver();
     }

@@ -57,6 +57,11 @@ impl Guard {
         }
     }
 
+    /// The session goes on with another connection: requests and cancels are counted on.
+    pub(super) fn begin_connection(&mut self) {
+        self.control = CONTROL;
+    }
+
     pub(super) fn request(&mut self) {
         self.requests += 1;
     }

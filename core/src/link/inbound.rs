@@ -12,7 +12,6 @@ use crate::error::{EncodeError, Failure, PeerError, Status};
 use crate::frame::{Calls, Framing, Kind, Meta};
 use crate::link::reader::Incoming;
 use crate::link::send::millis;
-use crate::supervisor::Epoch;
 use crate::time::Instant;
 
 /// Names a request of the peer for as long as it is being handled.
@@ -21,7 +20,7 @@ pub struct Inbound {
     /// Where it stands in the table: the id on the wire where those are unique.
     key: u64,
     wire_id: u64,
-    epoch: Epoch,
+    scope: u64,
 }
 
 impl Inbound {
@@ -147,7 +146,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         if let Some(remaining) = request.remaining() {
             self.watch(now, remaining, Key::Inbound(key));
         }
-        Ok(Some(Inbound { key, wire_id, epoch: self.epoch }))
+        Ok(Some(Inbound { key, wire_id, scope: self.scope }))
     }
 
     /// Whether the peer may send a request with that id, while `parked` others wait to be started.
@@ -203,7 +202,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     pub fn answer(&mut self, inbound: Inbound, answer: Result<Payload<'_>, Failure>) {
         let wanted = self.inbound.close(inbound.key);
         self.after_closing_inbound();
-        if !wanted || inbound.epoch != self.epoch {
+        if !wanted || inbound.scope != self.scope {
             self.drop_answer(inbound.wire_id);
             return;
         }
@@ -296,7 +295,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         let Some(entry) = self.inbound.entries.get(&key).filter(|entry| entry.wanted) else { return };
         let wire_id = entry.wire_id;
         self.tokens.extend(self.inbound.disown(key));
-        if self.phase == Phase::Ready && self.profile.error_reply {
+        if (self.phase == Phase::Ready || self.session.is_some()) && self.profile.error_reply {
             let failure = Failure::new(Status::DEADLINE_EXCEEDED, "");
             let meta = failure_meta(wire_id, &failure);
             let pushed = self.arena.push(&self.framing, Sent::Answer(wire_id), &meta, &[], b"".into(), false);

@@ -34,6 +34,7 @@ mod received;
 mod replies;
 mod retry;
 mod send;
+mod session;
 
 pub use events::{Counters, LinkEvent};
 pub use inbound::{Inbound, InboundState};
@@ -42,6 +43,7 @@ pub use outcomes::Undelivered;
 pub use reader::{Event, Incoming, Reader};
 pub use received::Message;
 pub use send::{CallOptions, CastOptions, Queued};
+pub use session::{Greeting, SessionIdentity, greeting};
 
 pub use crate::calls::{CallId, Reply};
 pub use crate::waiters::{Ticket as WaitTicket, Turn};
@@ -171,6 +173,15 @@ pub struct Link<F: Framing, T> {
     outcomes: outcomes::Outcomes<T>,
     retries: retry::Retries,
     random: SplitMix64,
+    session: Option<session::Session>,
+    /// For the session that an accepting link will begin.
+    offer: Option<SessionIdentity>,
+    /// What the reader of the last connection of the session left.
+    retired: Option<reader::Retired>,
+    /// Counts connections, or sessions where there are: answers belong to one.
+    scope: u64,
+    /// The session goes on with this connection.
+    scope_holds: bool,
     counters: Counters,
     deadlines: Deadlines<Key>,
     /// Who waits to make a call and to cast (by class), to receive, for an event.
@@ -246,6 +257,11 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             outcomes: outcomes::Outcomes::new(settings.errored_queue),
             retries: retry::Retries::new(),
             random: SplitMix64::new(settings.seed.unwrap_or(0)),
+            session: None,
+            offer: None,
+            retired: None,
+            scope: 0,
+            scope_holds: false,
             counters: Counters::default(),
             deadlines: Deadlines::new(),
             call_lines: [Waiters::new(), Waiters::new()],

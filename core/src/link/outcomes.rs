@@ -75,6 +75,16 @@ impl<T> Outcomes<T> {
         *attempts
     }
 
+    /// Whether anybody wants to know of the end of a cast.
+    pub(super) fn is_watched(&self) -> bool {
+        !self.watches.is_empty()
+    }
+
+    pub(super) fn drain_errored(&mut self) -> impl Iterator<Item = Undelivered> {
+        self.errored_bytes = 0;
+        self.errored.drain(..)
+    }
+
     pub(super) fn has_errored(&self) -> bool {
         !self.errored.is_empty()
     }
@@ -128,7 +138,8 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
 
     /// A batch was written.
     pub(super) fn note_written(&mut self, batch: &Batch) {
-        if self.outcomes.watches.is_empty() && self.outcomes.attempts.is_empty() {
+        let in_session = self.session.is_some();
+        if in_session || (self.outcomes.watches.is_empty() && self.outcomes.attempts.is_empty()) {
             return;
         }
         for number in batch.casts() {

@@ -122,6 +122,17 @@ impl Parked {
         Some(kept)
     }
 
+    /// Nobody wants answers any more.
+    pub(super) fn drop_requests(&mut self) {
+        for number in core::mem::take(&mut self.requests).into_values() {
+            let index = usize::try_from(number.wrapping_sub(self.base)).unwrap_or(usize::MAX);
+            if let Some(kept) = self.messages.get_mut(index).and_then(Option::take) {
+                self.cost -= kept.cost();
+            }
+        }
+        self.front();
+    }
+
     /// A request is not wanted any more: its bytes are free at once.
     pub(super) fn cancel(&mut self, id: u64) -> bool {
         let Some(&number) = self.requests.get(&id) else { return false };

@@ -73,6 +73,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
 
     pub(super) fn handle_go_away(&mut self, status: Status) {
         self.event(LinkEvent::GoAway { status });
+        self.ack_now();
         if !self.conn.gone_away {
             self.conn.gone_away = true;
             for (class, begun) in CLASSES.into_iter().zip(self.arena.hold_back()) {

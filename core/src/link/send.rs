@@ -420,7 +420,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     }
 
     pub(super) fn send_cancel(&mut self, id: u64, class: Class) {
-        if !self.profile.cancel || self.phase != Phase::Ready {
+        if !self.profile.cancel || (self.phase != Phase::Ready && self.session.is_none()) {
             // Not sent yet, or the connection it was sent on is gone: the request is dropped
             // before the next connection is used.
             return;
@@ -470,6 +470,8 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             undelivered.extend(decode(framing, frame, Outcome::NeverSent, &Undeliverable::Closed));
             false
         });
+        // What came back before, and was not taken.
+        undelivered.extend(self.outcomes.drain_errored());
         undelivered
     }
 }

@@ -4,3 +4,4 @@ pub mod failures;
 pub mod fairness;
 pub mod garbage;
 pub mod messages;
+pub mod sessions;

@@ -1,6 +1,7 @@
 //! The bytes before a frame's body.
 
 use super::credit::Credit;
+use super::resume::Resume;
 use crate::error::{EncodeError, FrameError};
 use crate::frame::{Class, Kind, Meta};
 
@@ -32,12 +33,14 @@ pub(super) enum Code {
     Ping = 7,
     Pong = 8,
     GoAway = 9,
+    Ack = 10,
+    Resume = 11,
     Credit = 12,
     Fragment = 13,
     Abort = 14,
 }
 
-/// The largest number in use; 10 and 11 are kept for acknowledgement and resume.
+/// The largest number in use.
 const LAST_CODE: u8 = 14;
 
 impl Code {
@@ -53,6 +56,8 @@ impl Code {
             7 => Self::Ping,
             8 => Self::Pong,
             9 => Self::GoAway,
+            10 => Self::Ack,
+            11 => Self::Resume,
             12 => Self::Credit,
             13 => Self::Fragment,
             14 => Self::Abort,
@@ -72,6 +77,8 @@ impl Code {
             Kind::Ping => Self::Ping,
             Kind::Pong => Self::Pong,
             Kind::GoAway => Self::GoAway,
+            Kind::Ack => Self::Ack,
+            Kind::Resume => Self::Resume,
             Kind::Credit => Self::Credit,
             Kind::Fragment => Self::Fragment,
             Kind::Abort => Self::Abort,
@@ -91,6 +98,8 @@ impl Code {
             Self::Ping => Kind::Ping,
             Self::Pong => Kind::Pong,
             Self::GoAway => Kind::GoAway,
+            Self::Ack => Kind::Ack,
+            Self::Resume => Kind::Resume,
             Self::Credit => Kind::Credit,
             Self::Fragment => Kind::Fragment,
             Self::Abort => Kind::Abort,
@@ -101,9 +110,15 @@ impl Code {
     #[inline]
     pub(super) fn fixed_len(self) -> usize {
         match self {
-            Self::Hello | Self::Credit => 0,
+            Self::Hello | Self::Credit | Self::Resume => 0,
             Self::Request | Self::ErrorReply => 16,
-            Self::Reply | Self::Cancel | Self::Ping | Self::Pong | Self::Fragment | Self::Abort => 8,
+            Self::Reply
+            | Self::Cancel
+            | Self::Ping
+            | Self::Pong
+            | Self::Ack
+            | Self::Fragment
+            | Self::Abort => 8,
             Self::Cast => 4,
             Self::GoAway => 12,
         }
@@ -114,10 +129,11 @@ impl Code {
     #[inline]
     pub(super) fn max_body(self, max_message: usize) -> u64 {
         match self {
-            Self::Cancel | Self::Ping | Self::Pong | Self::Abort => 0,
+            Self::Cancel | Self::Ping | Self::Pong | Self::Ack | Self::Abort => 0,
             Self::Hello => MAX_HELLO,
             Self::GoAway => MAX_GO_AWAY,
             Self::Credit => Credit::LEN as u64,
+            Self::Resume => Resume::LEN as u64,
             Self::Fragment => MAX_FRAGMENT,
             _ => max_message as u64,
         }
@@ -128,6 +144,7 @@ impl Code {
     pub(super) fn min_body(self) -> usize {
         match self {
             Self::Credit => Credit::LEN,
+            Self::Resume => Resume::LEN,
             // An empty one would be work for nothing.
             Self::Fragment => 1,
             _ => 0,
@@ -196,13 +213,13 @@ fn bad_field<T: Into<u64>>(field: &'static str, value: T, limit: u8) -> FrameErr
 pub(super) fn read_fixed(code: Code, class: Class, attempt: u8, frame: &[u8]) -> Result<Meta, FrameError> {
     let (mut id, mut method, mut status, mut remaining, mut retry) = (0, 0, 0, NO_TIME, NO_TIME);
     match code {
-        Code::Hello | Code::Credit => {}
+        Code::Hello | Code::Credit | Code::Resume => {}
         Code::Request => {
             id = get_u64(frame, 8);
             method = get_u32(frame, 16);
             remaining = get_u32(frame, 20);
         }
-        Code::Reply | Code::Cancel | Code::Ping | Code::Pong | Code::Fragment | Code::Abort => {
+        Code::Reply | Code::Cancel | Code::Ping | Code::Pong | Code::Ack | Code::Fragment | Code::Abort => {
             id = get_u64(frame, 8);
         }
         Code::ErrorReply => {

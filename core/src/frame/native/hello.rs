@@ -10,6 +10,9 @@ use crate::error::{FrameError, PeerError};
 /// The protocol version spoken here.
 pub const VERSION: u8 = 1;
 
+/// Feature: sessions, which survive their connections.
+pub const SESSION: u64 = 1;
+
 const MAGIC: [u8; 4] = *b"BWLN";
 /// Bytes of a hello that every version has.
 const LEN: usize = 56;
@@ -50,7 +53,7 @@ pub struct Hello {
     /// After so long without receiving anything it closes the connection. Milliseconds on the
     /// wire.
     pub dead_after: Duration,
-    /// Features it offers, a bit each. Version 1 has none.
+    /// Features it offers, a bit each: [`SESSION`].
     pub features: u64,
     /// Features it cannot do without; the other side has to offer them too.
     pub required: u64,

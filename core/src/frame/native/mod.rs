@@ -9,10 +9,12 @@ mod credit;
 mod extensions;
 mod header;
 mod hello;
+mod resume;
 
 pub use credit::{Credit, MESSAGE_COST, MIN_WINDOW};
 pub use extensions::{Extension, Extensions, TRACE_CONTEXT, parse_extensions};
-pub use hello::{Agreed, Hello, VERSION, Window};
+pub use hello::{Agreed, Hello, SESSION, VERSION, Window};
+pub use resume::Resume;
 
 use header::{BASE, Code, FLAG_EXTENSIONS};
 
@@ -158,14 +160,20 @@ impl Framing for Native {
         // One array of fixed length for each kind: the vector grows once, nothing is copied by a
         // loop.
         match code {
-            Code::Hello | Code::Credit => out.extend_from_slice(&base),
+            Code::Hello | Code::Credit | Code::Resume => out.extend_from_slice(&base),
             Code::Request => {
                 let mut header = header_of::<24>(base, meta.id);
                 header[16..20].copy_from_slice(&meta.method.to_be_bytes());
                 header[20..].copy_from_slice(&header::put_time(meta.remaining_ms));
                 out.extend_from_slice(&header);
             }
-            Code::Reply | Code::Cancel | Code::Ping | Code::Pong | Code::Fragment | Code::Abort => {
+            Code::Reply
+            | Code::Cancel
+            | Code::Ping
+            | Code::Pong
+            | Code::Ack
+            | Code::Fragment
+            | Code::Abort => {
                 out.extend_from_slice(&header_of::<16>(base, meta.id));
             }
             Code::ErrorReply => {

@@ -14,6 +14,9 @@ pub enum Event<'b> {
     /// The connection is ready for messages: the handshake is done, or there is none. First on
     /// every connection.
     Ready,
+    /// The connection is ready for messages, and a session goes on with it: in place of
+    /// [`Ready`](Self::Ready).
+    Resumed,
     /// A message that wants no answer.
     Message(Incoming<'b>),
     /// A request: answer it with [`Reader::answer`](super::Reader::answer) on the spot, or note it with

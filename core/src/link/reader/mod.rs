@@ -8,7 +8,7 @@ use bytes::Bytes;
 use crate::arena::{CHUNK, LocalFrames};
 use crate::body::Body;
 use crate::error::{FrameError, PeerError, Status};
-use crate::frame::native::{Credit, Hello};
+use crate::frame::native::{Credit, Hello, Resume};
 use crate::frame::{Calls, Class, Framing, Kind, Meta, Profile, Step};
 use crate::link::Link;
 use crate::link::assembly::Assembly;
@@ -22,9 +22,11 @@ use crate::time::Instant;
 mod answer;
 mod fragments;
 mod incoming;
+mod retired;
 mod waiting;
 
 pub use incoming::{Event, Incoming};
+pub(in crate::link) use retired::Retired;
 
 /// Bytes a frame may need beyond the largest message: headers and extensions.
 const FRAME_OVERHEAD: usize = 128 * 1024;
@@ -67,12 +69,21 @@ pub struct Reader<F: Framing> {
     guard: Guard,
     /// This side is closing and said so: requests are turned away.
     closing: bool,
+    /// The connection belongs to a session: its frames are counted. Those, and their bytes, that the
+    /// link was not told of yet.
+    in_session: bool,
+    frames: u64,
+    frame_bytes: u64,
+    /// The session goes on.
+    resumed: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Stage {
     /// The first frame has to be a hello.
     Hello,
+    /// The next frame has to be a resume.
+    Resume,
     /// Tell the application that the connection is ready.
     Announce,
     Open,
@@ -106,6 +117,10 @@ impl<F: Framing> Reader<F> {
             aside: None,
             guard: Guard::new(),
             closing: false,
+            in_session: false,
+            frames: 0,
+            frame_bytes: 0,
+            resumed: false,
         }
     }
 
@@ -154,6 +169,14 @@ impl<F: Framing> Reader<F> {
         self.allowance = link.allowances();
     }
 
+    /// Tells the link how many frames of the session came.
+    fn count<T: Send + 'static>(&mut self, link: &mut Link<F, T>, now: Instant) {
+        if self.in_session {
+            let (frames, bytes) = (core::mem::take(&mut self.frames), core::mem::take(&mut self.frame_bytes));
+            link.note_received_frames(now, frames, bytes);
+        }
+    }
+
     pub(in crate::link) fn end<T: Send + 'static>(
         &mut self,
         access: &mut impl Access<Link<F, T>>,
@@ -173,6 +196,7 @@ impl<F: Framing> Reader<F> {
         link.conn.frame_since = self.frame_since;
         if self.profile.flow_control {
             self.sync(link);
+            self.count(link, now);
             link.conn.parked = !self.parked.iter().all(Parked::is_empty);
             link.conn.parked_casts = self.parked.iter().map(Parked::casts).sum();
             let assembly_since = |assembly: &Option<Assembly>| assembly.as_ref().map(|a| a.since);
@@ -193,7 +217,7 @@ impl<F: Framing> Reader<F> {
                 self.stage = Stage::Open;
                 access.machine().handle_ready(now);
                 self.begin(access, now, 0);
-                return Ok(Next::Event(Event::Ready));
+                return Ok(Next::Event(if self.resumed { Event::Resumed } else { Event::Ready }));
             }
             if self.local.len() >= CHUNK {
                 self.flush(access.machine());
@@ -222,12 +246,32 @@ impl<F: Framing> Reader<F> {
                 }
                 let hello = Hello::decode(&buf.unread()[body])?;
                 buf.lend(consumed);
-                access.machine().handle_hello(now, &hello)?;
+                self.in_session = access.machine().handle_hello(now, &hello)?;
+                self.stage = if self.in_session { Stage::Resume } else { Stage::Announce };
+                if !self.in_session {
+                    self.forget_session();
+                }
+                continue;
+            }
+            if self.stage == Stage::Resume {
+                if meta.kind != Kind::Resume {
+                    return Err(PeerError::ExpectedResume { found: name(meta.kind) });
+                }
+                let resume = Resume::decode(&buf.unread()[body])?;
+                buf.lend(consumed);
+                self.resumed = access.machine().handle_resume(now, &resume)?;
+                if !self.resumed {
+                    self.forget_session();
+                }
                 self.stage = Stage::Announce;
                 continue;
             }
             let kind = self.resolve(&meta);
             let flow = self.profile.flow_control;
+            if self.in_session && kind.is_counted() {
+                self.frames += 1;
+                self.frame_bytes += consumed as u64;
+            }
             match kind {
                 Kind::Cast | Kind::Numbered | Kind::Request => {
                     let is_request = kind == Kind::Request;
@@ -302,6 +346,10 @@ impl<F: Framing> Reader<F> {
                 let credit = Credit::decode(body)?;
                 access.machine().handle_credit(&credit)?;
             }
+            Kind::Ack if self.in_session => {
+                self.guard.control(consumed)?;
+                access.machine().handle_ack(meta.id)?;
+            }
             Kind::Ping => {
                 self.guard.control(consumed)?;
                 let link = access.machine();
@@ -313,6 +361,9 @@ impl<F: Framing> Reader<F> {
             Kind::GoAway => {
                 self.guard.control(consumed)?;
                 access.machine().handle_go_away(Status(meta.status));
+            }
+            Kind::Ack | Kind::Resume => {
+                return Err(PeerError::Resume { field: "frames of a session", value: 1, limit: 0 });
             }
             _ => return Err(PeerError::SecondHello),
         }
@@ -428,6 +479,8 @@ fn name(kind: Kind) -> &'static str {
         Kind::Ping => "ping",
         Kind::Pong => "pong",
         Kind::GoAway => "go-away",
+        Kind::Ack => "ack",
+        Kind::Resume => "resume",
         Kind::Credit => "credit",
         Kind::Fragment => "fragment",
         Kind::Abort => "abort",

@@ -85,7 +85,7 @@ impl<F: Framing> End<F> {
                         reader.answer(m.id(), m.body.into()).unwrap();
                     }
                 }
-                Event::Ready => {}
+                Event::Ready | Event::Resumed => {}
             }
         }
         Link::end_input(reader, &mut access, now, buf);

@@ -1,0 +1,206 @@
+//! What a session has sent and the peer has not acknowledged, in the order of the wire.
+//!
+//! Frames are numbered by counting them: those of a batch get the next numbers when it is lent.
+//! Chunks are kept as they were written, so that what is sent again is the same, byte for byte.
+
+use alloc::collections::VecDeque;
+
+use super::chunk::{Chunk, FrameRef, Sent};
+
+/// Chunks of the session on their way.
+#[derive(Debug)]
+pub(crate) struct Replay {
+    /// Written on this connection, not acknowledged; the frames before `first` are gone.
+    written: VecDeque<Chunk>,
+    /// To be written again on this connection, behind those.
+    again: VecDeque<Chunk>,
+    /// Long messages whose last fragments are among these, by the number of that fragment: whole,
+    /// for handing them back.
+    finished: VecDeque<(u64, Chunk)>,
+    /// How many frames came before the first of `written`.
+    first: u64,
+    /// How many frames were numbered.
+    lent: u64,
+    acked: u64,
+    /// Bytes lent and not acknowledged, by whole chunks.
+    bytes: usize,
+    window: usize,
+}
+
+/// How many frames are in a chunk.
+fn count(chunk: &Chunk) -> u64 {
+    chunk.marks().len() as u64
+}
+
+impl Replay {
+    pub(crate) fn new(window: usize) -> Self {
+        Self {
+            written: VecDeque::new(),
+            again: VecDeque::new(),
+            finished: VecDeque::new(),
+            first: 0,
+            lent: 0,
+            acked: 0,
+            bytes: 0,
+            window,
+        }
+    }
+
+    /// Whether more may be lent.
+    pub(super) fn is_open(&self) -> bool {
+        self.bytes < self.window
+    }
+
+    /// Whether something is to be written again.
+    pub(super) fn has_again(&self) -> bool {
+        !self.again.is_empty()
+    }
+
+    /// How many frames were sent.
+    pub(super) fn lent(&self) -> u64 {
+        self.lent
+    }
+
+    /// How many frames wait for their acknowledgement.
+    pub(crate) fn unacked(&self) -> u64 {
+        self.lent - self.acked
+    }
+
+    pub(super) fn memory(&self) -> usize {
+        let finished = self.finished.iter().map(|(_, chunk)| chunk);
+        self.written.iter().chain(&self.again).chain(finished).map(Chunk::capacity).sum()
+    }
+
+    /// A chunk is lent for the first time.
+    pub(super) fn note_lent(&mut self, chunk: &Chunk) {
+        self.lent += count(chunk);
+        self.bytes += chunk.len();
+    }
+
+    /// The next chunk to be written again.
+    pub(super) fn next_again(&mut self) -> Option<Chunk> {
+        self.again.pop_front()
+    }
+
+    /// A chunk was written. Comes back if it is acknowledged already.
+    pub(super) fn note_written(&mut self, chunk: Chunk, finished: VecDeque<Chunk>) -> Option<Chunk> {
+        self.note_finished(&chunk, finished);
+        self.written.push_back(chunk);
+        if self.written.len() == 1 { self.pop_acked() } else { None }
+    }
+
+    /// Long messages end in the chunk that is behind everything in `written`.
+    fn note_finished(&mut self, chunk: &Chunk, mut finished: VecDeque<Chunk>) {
+        if finished.is_empty() {
+            return;
+        }
+        let mut number = self.first + self.written.iter().map(count).sum::<u64>();
+        for mark in chunk.marks() {
+            number += 1;
+            let is_last = |whole: &Chunk| whole.marks().first().is_some_and(|first| first.sent == mark.sent);
+            if finished.front().is_some_and(is_last)
+                && let Some(whole) = finished.pop_front()
+            {
+                self.finished.push_back((number, whole));
+            }
+        }
+    }
+
+    /// The first chunk, if the peer has all of it.
+    fn pop_acked(&mut self) -> Option<Chunk> {
+        let n = count(self.written.front()?);
+        if self.first + n > self.acked {
+            return None;
+        }
+        self.first += n;
+        let chunk = self.written.pop_front()?;
+        self.bytes = self.bytes.saturating_sub(chunk.len());
+        while self.finished.front().is_some_and(|(number, _)| *number <= self.first) {
+            self.finished.pop_front();
+        }
+        Some(chunk)
+    }
+
+    /// The peer has so many frames. False: it cannot have.
+    #[must_use]
+    pub(crate) fn ack(&mut self, received: u64, mut done: impl FnMut(Chunk)) -> bool {
+        if received < self.acked || received > self.lent {
+            return false;
+        }
+        self.acked = received;
+        while let Some(chunk) = self.pop_acked() {
+            done(chunk);
+        }
+        true
+    }
+
+    /// The connection died, with this chunk being written: everything unacknowledged is to be
+    /// written again.
+    pub(super) fn detach(&mut self, lent: Option<(Chunk, VecDeque<Chunk>)>) {
+        if let Some((chunk, finished)) = lent {
+            self.note_finished(&chunk, finished);
+            self.written.push_back(chunk);
+        }
+        self.written.append(&mut self.again);
+        self.again = core::mem::take(&mut self.written);
+    }
+
+    /// The peer has so many frames, and the rest is written again. How many those are; `None`: the
+    /// peer cannot have so many.
+    pub(crate) fn resume(&mut self, received: u64, mut done: impl FnMut(Chunk)) -> Option<u64> {
+        if received < self.acked || received > self.lent {
+            return None;
+        }
+        self.acked = received;
+        while let Some(mut chunk) = self.again.pop_front() {
+            let n = count(&chunk);
+            if self.first + n <= received {
+                self.first += n;
+                self.bytes = self.bytes.saturating_sub(chunk.len());
+                done(chunk);
+                continue;
+            }
+            let mut number = self.first;
+            let mut rest = Chunk::default();
+            chunk.for_each_frame(|frame| {
+                number += 1;
+                if number > received {
+                    rest.push_frame(&frame);
+                }
+            });
+            self.first = received;
+            self.bytes = self.bytes.saturating_sub(chunk.len() - rest.len());
+            self.again.push_front(rest);
+            break;
+        }
+        while self.finished.front().is_some_and(|(number, _)| *number <= received) {
+            self.finished.pop_front();
+        }
+        Some(self.lent - received)
+    }
+
+    /// The session is lost: every message of ours of which the peer has not acknowledged the end,
+    /// whole.
+    pub(crate) fn lose(mut self, mut each: impl FnMut(&FrameRef<'_>)) {
+        let mut number = self.first;
+        self.written.append(&mut self.again);
+        for mut chunk in self.written {
+            chunk.for_each_frame(|frame| {
+                number += 1;
+                if number <= self.acked || matches!(frame.sent, Sent::Part | Sent::Abort) {
+                    return;
+                }
+                match self.finished.front_mut() {
+                    Some((last, whole)) if *last == number => {
+                        whole.for_each_frame(|frame| each(&frame));
+                        self.finished.pop_front();
+                    }
+                    _ => each(&frame),
+                }
+            });
+            while self.finished.front().is_some_and(|(last, _)| *last <= number) {
+                self.finished.pop_front();
+            }
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! What the reader of a connection leaves to that of the session's next one.
+
+use super::Reader;
+use crate::frame::Framing;
+use crate::link::Link;
+use crate::link::assembly::Assembly;
+use crate::link::guard::Guard;
+use crate::link::parked::Parked;
+use crate::time::Instant;
+
+/// Messages that came in part, or that wait to be handed over.
+#[derive(Debug)]
+pub(in crate::link) struct Retired {
+    assemblies: [Option<Assembly>; 2],
+    parked: [Parked; 2],
+    guard: Guard,
+}
+
+impl Retired {
+    /// The session is lost: nobody wants answers to its requests, and what came in part will not
+    /// be completed. Casts were acknowledged, and are handed over.
+    pub(in crate::link) fn without_session(mut self) -> Self {
+        self.assemblies = [None, None];
+        for parked in &mut self.parked {
+            parked.drop_requests();
+        }
+        Self { guard: Guard::new(), ..self }
+    }
+}
+
+impl<F: Framing> Reader<F> {
+    /// Reads no more. What came is the link's to know.
+    pub(in crate::link) fn retire<T: Send + 'static>(
+        mut self,
+        link: &mut Link<F, T>,
+        now: Instant,
+    ) -> Retired {
+        self.flush(link);
+        self.sync(link);
+        self.count(link, now);
+        Retired { assemblies: self.assemblies, parked: self.parked, guard: self.guard }
+    }
+
+    /// Goes on where the last reader was.
+    pub(in crate::link) fn take_up(mut self, now: Instant, retired: Retired) -> Self {
+        self.assemblies = retired.assemblies;
+        for assembly in self.assemblies.iter_mut().flatten() {
+            assembly.since = now;
+        }
+        self.has_parked = retired.parked.iter().any(|parked| !parked.is_empty());
+        self.parked = retired.parked;
+        self.guard = retired.guard;
+        self.guard.begin_connection();
+        self
+    }
+
+    /// It is not the session that what was taken up belongs to.
+    pub(super) fn forget_session(&mut self) {
+        self.assemblies = [None, None];
+        for parked in &mut self.parked {
+            parked.drop_requests();
+        }
+        self.guard = Guard::new();
+    }
+}

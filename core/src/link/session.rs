@@ -1,0 +1,377 @@
+//! Sessions: a history that both sides share, and that outlives its connections.
+//!
+//! Both sides count the frames that belong to it ([`Kind::is_counted`]); only acknowledgements and
+//! the resume carry numbers. What the peer has not acknowledged is kept as it was written. On the
+//! next connection each side says how many frames it has, and the other goes on from there.
+
+use alloc::vec::Vec;
+
+use super::connection::control;
+use super::outcomes::decode;
+use super::{Link, LinkEvent, Phase, Role};
+use crate::arena::{Batch, Sent};
+use crate::config::Delivery;
+use crate::error::{Disconnect, FrameError, Outcome, PeerError, Undeliverable};
+use crate::frame::native::{Hello, Resume, SESSION};
+use crate::frame::{Framing, Kind, Meta, Step};
+use crate::link::reader::Retired;
+use crate::time::Instant;
+
+/// The peer learns at the latest after so many bytes what was received of the session.
+const ACK_BYTES: u64 = 64 * 1024;
+
+/// The identity that an accepting side gives to a session.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct SessionIdentity {
+    /// Unique among the sessions of a server; not 0.
+    pub id: u64,
+    /// From the system's randomness: whoever knows it may take the session over.
+    pub token: [u8; 16],
+}
+
+impl core::fmt::Debug for SessionIdentity {
+    /// Without the token.
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("SessionIdentity").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// What is known of the session besides what was sent (which is with the arena).
+#[derive(Debug)]
+pub(super) struct Session {
+    identity: SessionIdentity,
+    /// Frames received, and how many of them the peer knows of.
+    received: u64,
+    said: u64,
+    unsaid_bytes: u64,
+    /// When the peer has to be told at the latest; whether it is to be told now.
+    ack_at: Option<Instant>,
+    ack_due: bool,
+    /// Without a connection, on the accepting side: how long it is kept.
+    detached_until: Option<Instant>,
+}
+
+impl Session {
+    fn new(identity: SessionIdentity) -> Self {
+        Self {
+            identity,
+            received: 0,
+            said: 0,
+            unsaid_bytes: 0,
+            ack_at: None,
+            ack_due: false,
+            detached_until: None,
+        }
+    }
+}
+
+/// What the first bytes of an accepted connection say of a session.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Greeting {
+    /// Not enough to say.
+    Incomplete,
+    /// No session that is there already, or an error that the link will find.
+    Fresh,
+    /// A session to be taken up again.
+    Resumes(Resume),
+}
+
+/// Looks at the first bytes of an accepted connection, and leaves them where they are: whoever
+/// accepts has to know whose connection it is before a link is told.
+pub fn greeting<F: Framing>(mut framing: F, unread: &[u8]) -> Greeting {
+    if !framing.profile().handshake {
+        return Greeting::Fresh;
+    }
+    let (hello, consumed) = match framing.next_frame(unread) {
+        Ok(Step::Need(_)) => return Greeting::Incomplete,
+        Ok(Step::Frame { meta, body, consumed, .. }) if meta.kind == Kind::Hello => {
+            (Hello::decode(&unread[body]), consumed)
+        }
+        _ => return Greeting::Fresh,
+    };
+    if !hello.is_ok_and(|hello| hello.features & SESSION != 0) {
+        return Greeting::Fresh;
+    }
+    let unread = &unread[consumed..];
+    match framing.next_frame(unread) {
+        Ok(Step::Need(_)) => Greeting::Incomplete,
+        Ok(Step::Frame { meta, body, .. }) if meta.kind == Kind::Resume => {
+            match Resume::decode(&unread[body]) {
+                Ok(resume) if resume.session != 0 => Greeting::Resumes(resume),
+                _ => Greeting::Fresh,
+            }
+        }
+        _ => Greeting::Fresh,
+    }
+}
+
+impl<F: Framing, T: Send + 'static> Link<F, T> {
+    /// Whether this side wants sessions, and can have them.
+    pub(super) fn wants_session(&self) -> bool {
+        matches!(self.settings.delivery, Delivery::Session)
+            && (self.role == Role::Dialing || self.offer.is_some() || self.session.is_some())
+    }
+
+    /// The identity of the session that an accepting link will begin. Without one it has none.
+    pub fn offer_session(&mut self, identity: SessionIdentity) {
+        self.offer = Some(identity);
+    }
+
+    /// The session that holds, connected or not.
+    #[must_use]
+    pub fn session(&self) -> Option<SessionIdentity> {
+        self.session.as_ref().map(|session| session.identity)
+    }
+
+    /// Whether the link waits without a connection for its session to be taken up again.
+    #[must_use]
+    pub fn is_detached(&self) -> bool {
+        self.phase == Phase::Down && self.session.is_some()
+    }
+
+    /// Another connection takes the session over: the present one ends.
+    pub fn supersede(&mut self) {
+        if self.phase != Phase::Down && self.phase != Phase::Closed {
+            self.conn.abort = Some(Disconnect::Superseded);
+            self.wake = true;
+        }
+    }
+
+    /// A session without a connection is not waited for any longer.
+    pub fn expire_session(&mut self, now: Instant) {
+        if self.is_detached() {
+            self.end(now, Disconnect::SessionExpired);
+        }
+    }
+
+    /// What this side says of the session, behind its hello.
+    pub(super) fn send_resume(&mut self) {
+        let resume = match &mut self.session {
+            Some(session) => {
+                session.said = session.received;
+                (session.unsaid_bytes, session.ack_at, session.ack_due) = (0, None, false);
+                Resume::new(session.identity.id, session.identity.token, session.received)
+            }
+            None => Resume::new(0, [0; 16], 0),
+        };
+        self.send_control(control(Kind::Resume, 0), &resume.to_bytes());
+    }
+
+    /// The peer's resume. True: the session goes on; false: it is a new one.
+    pub(super) fn handle_resume(&mut self, now: Instant, theirs: &Resume) -> Result<bool, PeerError> {
+        let held = self.session.as_ref().map(|session| session.identity);
+        let goes_on = held.is_some_and(|held| theirs.session == held.id && theirs.has_token(&held.token));
+        if goes_on {
+            self.go_on(now, theirs.received)?;
+        } else {
+            let identity = match self.role {
+                Role::Dialing => SessionIdentity { id: theirs.session, token: theirs.token },
+                Role::Accepting => self.offer.take().unwrap_or(SessionIdentity { id: 0, token: [0; 16] }),
+            };
+            if identity.id == 0 {
+                return Err(PeerError::Resume { field: "session", value: theirs.session, limit: 0 });
+            }
+            self.lose_session(now, &Disconnect::SessionLost);
+            self.session = Some(Session::new(identity));
+            self.arena.begin_session(self.settings.session_window);
+            self.begin_flow();
+        }
+        if let Some(session) = &mut self.session {
+            session.detached_until = None;
+        }
+        if self.role == Role::Accepting {
+            self.send_resume();
+        }
+        Ok(goes_on)
+    }
+
+    /// The session goes on: the peer has so many frames of it.
+    fn go_on(&mut self, now: Instant, received: u64) -> Result<(), PeerError> {
+        let _ = now;
+        let unacked = self.arena.unacked();
+        let Some(replayed) = self.arena.resume(received) else {
+            return Err(PeerError::Resume { field: "received", value: received, limit: self.arena.lent() });
+        };
+        self.counters.replayed += replayed;
+        self.scope_holds = true;
+        // Late replies may be to any call of the session.
+        self.conn.calls_before = 0;
+        for inflow in &mut self.inflow {
+            // What was granted last may be lost with the old connection.
+            inflow.repeat();
+        }
+        self.event(LinkEvent::Resumed {
+            epoch: self.epoch,
+            replayed,
+            already_there: unacked.saturating_sub(replayed),
+        });
+        Ok(())
+    }
+
+    /// Frames of the session came in.
+    pub(super) fn note_received_frames(&mut self, now: Instant, frames: u64, bytes: u64) {
+        let Some(session) = &mut self.session else { return };
+        session.received += frames;
+        session.unsaid_bytes += bytes;
+        if frames == 0 || session.ack_due {
+            return;
+        }
+        if session.unsaid_bytes >= ACK_BYTES.min(self.settings.session_window as u64 / 4) {
+            session.ack_due = true;
+            self.wake_driver();
+        } else if session.ack_at.is_none() {
+            let at = now + self.settings.ack_delay;
+            session.ack_at = Some(at);
+            if self.armed.is_none_or(|armed| at < armed) {
+                self.wake = true;
+            }
+        }
+    }
+
+    /// The peer is told at once what was received.
+    pub(super) fn ack_now(&mut self) {
+        if let Some(session) = &mut self.session
+            && session.said < session.received
+        {
+            session.ack_due = true;
+            self.wake_driver();
+        }
+    }
+
+    pub(super) fn has_ack_due(&self) -> bool {
+        self.session.as_ref().is_some_and(|session| session.ack_due)
+    }
+
+    pub(super) fn encode_ack(&mut self) {
+        let Some(session) = self.session.as_mut().filter(|session| session.ack_due) else { return };
+        (session.ack_due, session.ack_at, session.unsaid_bytes) = (false, None, 0);
+        session.said = session.received;
+        let meta = control(Kind::Ack, session.received);
+        self.send_control(meta, b"");
+    }
+
+    /// The peer has so many of our frames.
+    pub(super) fn handle_ack(&mut self, received: u64) -> Result<(), PeerError> {
+        let watched = self.outcomes.is_watched();
+        let mut acked = Vec::new();
+        let known = self.arena.ack(received, |sent| {
+            if let Sent::Cast(number) = sent
+                && watched
+            {
+                acked.push(number);
+            }
+        });
+        if !known {
+            return Err(PeerError::Ack { value: received, limit: self.arena.lent() });
+        }
+        for number in acked {
+            self.note_outcome(number, Outcome::Acked);
+        }
+        if !self.arena.has_no_data() {
+            self.wake_driver();
+        } else if self.closing.is_some() || self.conn.gone_away {
+            // That may have been what the end waits for.
+            self.wake = true;
+        }
+        Ok(())
+    }
+
+    /// When something about the session is due.
+    pub(super) fn next_session_timeout(&self) -> Option<Instant> {
+        let session = self.session.as_ref()?;
+        match self.phase {
+            Phase::Ready => session.ack_at,
+            Phase::Down => session.detached_until,
+            _ => None,
+        }
+    }
+
+    pub(super) fn check_session(&mut self, now: Instant) {
+        let Some(session) = &mut self.session else { return };
+        if self.phase == Phase::Ready && session.ack_at.is_some_and(|at| now >= at) {
+            session.ack_at = None;
+            session.ack_due = true;
+            self.wake_driver();
+        } else if self.phase == Phase::Down && session.detached_until.is_some_and(|at| now >= at) {
+            self.end(now, Disconnect::SessionExpired);
+        }
+    }
+
+    /// Whether the session outlives a connection that ends so.
+    pub(super) fn survives(&self, cause: &Disconnect) -> bool {
+        let said_good_bye =
+            self.closing.is_some() || (self.conn.gone_away && *cause == Disconnect::PeerClosed);
+        let over = match cause {
+            // It ended in the middle of a frame, as cut connections do.
+            Disconnect::Protocol(PeerError::Frame(FrameError::Truncated { .. })) => false,
+            Disconnect::Protocol(_) | Disconnect::LocalClose | Disconnect::GoneAway => true,
+            _ => said_good_bye,
+        };
+        self.session.is_some() && !over
+    }
+
+    /// The connection is gone and the session stays: nothing is lost, everything waits.
+    pub(super) fn detach(&mut self, now: Instant, lent: Option<Batch>) {
+        self.arena.detach(lent);
+        let expiry = self.settings.session_expiry;
+        let accepting = self.role == Role::Accepting;
+        if let Some(session) = &mut self.session {
+            session.detached_until = accepting.then(|| now + expiry);
+            (session.ack_at, session.ack_due) = (None, false);
+        }
+        // The time of its end has to be watched by somebody else now.
+        self.wake = true;
+    }
+
+    /// The session is over, if there is one: what the peer did not acknowledge is handed back, and
+    /// what it was handling for us may or may not be done.
+    pub(super) fn lose_session(&mut self, now: Instant, cause: &Disconnect) {
+        if self.session.take().is_none() {
+            return;
+        }
+        let (mut failed, mut answers, mut unacknowledged) = (Vec::new(), Vec::new(), 0);
+        let Self { arena, framing, .. } = &mut *self;
+        let reason = Undeliverable::Disconnected(cause.clone());
+        arena.end_session(|frame| {
+            unacknowledged += 1;
+            match frame.sent {
+                Sent::Cast(_) => failed.extend(decode(framing, frame, Outcome::MaybeDelivered, &reason)),
+                Sent::Answer(id) => answers.push(id),
+                _ => {}
+            }
+        });
+        for mut undelivered in failed {
+            undelivered.attempts = 1;
+            self.fail_cast(undelivered);
+        }
+        for id in answers {
+            self.drop_answer(id);
+        }
+        self.retired = self.retired.take().map(Retired::without_session);
+        self.event(LinkEvent::SessionLost { unacknowledged });
+        self.settle_waiting(cause);
+        let again = self.choose_retries();
+        self.fail_calls_that_left(cause, &again);
+        self.requeue_all(now, &again);
+        let Self { inbound, tokens, .. } = &mut *self;
+        inbound.clear(|token| tokens.push(token));
+        self.scope += 1;
+    }
+
+    /// An abort goes in its class, in front: it belongs between the fragments that left and what
+    /// comes next.
+    pub(super) fn push_abort(&mut self, class: crate::frame::Class, message: u64) {
+        let mut frame = Vec::new();
+        let meta = Meta { class, ..Meta::new(Kind::Abort, message) };
+        if self.framing.encode(&mut frame, &meta, &[], b"").is_ok() {
+            self.arena.push_encoded(class, Sent::Abort, &frame, true);
+        }
+    }
+
+    /// Frames that wait for the peer's acknowledgement.
+    #[must_use]
+    pub fn unacknowledged(&self) -> u64 {
+        self.arena.unacked()
+    }
+}

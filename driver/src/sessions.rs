@@ -1,0 +1,193 @@
+//! The sessions of a server: whose next connection is whose.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
+use bowline_core::config::{Config, Delivery};
+use bowline_core::frame::Framing;
+use bowline_core::link::{Greeting, SessionIdentity, greeting};
+use bowline_core::recv_buf::RecvBuf;
+use bowline_core::time::Instant;
+
+use crate::clock;
+use crate::peer::Peer;
+use crate::pump::Alarm;
+use crate::runtime::{Socket, Timer};
+use crate::sync::{Arc, Mutex};
+
+/// A socket, and what was read from it already.
+pub type Arrival<S> = (S, RecvBuf);
+
+/// Who serves a session, whether it is connected or not.
+pub struct Host<S> {
+    identity: SessionIdentity,
+    next: Mutex<Next<S>>,
+    supersede: Box<dyn Fn() + Send + Sync>,
+}
+
+struct Next<S> {
+    arrival: Option<Arrival<S>>,
+    waker: Option<Waker>,
+}
+
+impl<S> std::fmt::Debug for Host<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Host").field("identity", &self.identity).finish_non_exhaustive()
+    }
+}
+
+impl<S> Host<S> {
+    /// Another connection came: it takes the session over. One that came before and was not taken
+    /// up yet is dropped.
+    pub fn give(&self, arrival: Arrival<S>) {
+        let mut next = self.next.lock();
+        let older = next.arrival.replace(arrival);
+        let waker = next.waker.take();
+        drop(next);
+        drop(older);
+        (self.supersede)();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// The connection that came, or keeps the waker for when one does.
+    pub fn poll_next(&self, waker: &Waker) -> Option<Arrival<S>> {
+        let mut next = self.next.lock();
+        let arrival = next.arrival.take();
+        if arrival.is_none() {
+            next.waker = Some(waker.clone());
+        }
+        arrival
+    }
+}
+
+/// The sessions of a server, by their ids.
+#[derive(Debug)]
+pub struct Sessions<S> {
+    hosts: Mutex<HashMap<u64, Arc<Host<S>>>>,
+}
+
+impl<S> Default for Sessions<S> {
+    fn default() -> Self {
+        Self { hosts: Mutex::new(HashMap::new()) }
+    }
+}
+
+impl<S: Send + 'static> Sessions<S> {
+    /// Prepares the accepting link of `peer` for a session. `None` if its settings want none, or if
+    /// the system has no randomness for its secret.
+    #[must_use]
+    pub fn host<F: Framing>(&self, config: &Config<F>, peer: &Peer<F>) -> Option<Arc<Host<S>>> {
+        if config.delivery() != Delivery::Session {
+            return None;
+        }
+        let (mut id, mut token) = ([0; 8], [0; 16]);
+        getrandom::fill(&mut id).and_then(|()| getrandom::fill(&mut token)).ok()?;
+        let identity = SessionIdentity { id: u64::from_ne_bytes(id) | 1, token };
+        peer.shared().with(|link| link.offer_session(identity));
+        let shared = Arc::clone(peer.shared());
+        let supersede = Box::new(move || shared.with(|link| link.supersede()));
+        let next = Mutex::new(Next { arrival: None, waker: None });
+        let host = Arc::new(Host { identity, next, supersede });
+        self.hosts.lock().insert(identity.id, Arc::clone(&host));
+        Some(host)
+    }
+
+    /// Who serves the session that a connection's first bytes name. `Err`: more bytes are needed.
+    ///
+    /// # Errors
+    /// More bytes are needed.
+    pub fn find<F: Framing>(
+        &self,
+        config: &Config<F>,
+        unread: &[u8],
+    ) -> Result<Option<Arc<Host<S>>>, NeedMore> {
+        match greeting(config.framing().clone(), unread) {
+            Greeting::Incomplete => Err(NeedMore),
+            Greeting::Resumes(asked) => {
+                let host = self.hosts.lock().get(&asked.session).cloned();
+                // A wrong secret is another's guess: it gets a session of its own.
+                Ok(host.filter(|host| asked.has_token(&host.identity.token)))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// A session is over.
+    pub fn remove(&self, host: &Host<S>) {
+        self.hosts.lock().remove(&host.identity.id);
+    }
+}
+
+/// The greeting is not whole yet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NeedMore;
+
+/// Reads a connection's greeting on an async runtime, for at most the time that a handshake may
+/// take. `None`: it failed, or took too long.
+pub struct ReadGreeting<'a, S, T: Timer, F: Framing> {
+    sessions: &'a Sessions<S>,
+    config: &'a Config<F>,
+    arrival: Option<Arrival<S>>,
+    alarm: Alarm<T>,
+    deadline: Instant,
+}
+
+impl<S, T: Timer, F: Framing> std::fmt::Debug for ReadGreeting<'_, S, T, F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ReadGreeting").field("deadline", &self.deadline).finish_non_exhaustive()
+    }
+}
+
+impl<'a, S: Socket, T: Timer, F: Framing> ReadGreeting<'a, S, T, F> {
+    /// Of a socket.
+    pub fn new(sessions: &'a Sessions<S>, config: &'a Config<F>, socket: S, timer: T) -> Self {
+        let deadline = clock::now() + config.connect_timeout();
+        let arrival = Some((socket, RecvBuf::new()));
+        Self { sessions, config, arrival, alarm: Alarm::new(timer), deadline }
+    }
+}
+
+// Nothing in it is pinned in place.
+impl<S, T: Timer, F: Framing> Unpin for ReadGreeting<'_, S, T, F> {}
+
+impl<S: Socket, T: Timer, F: Framing> Future for ReadGreeting<'_, S, T, F> {
+    type Output = Option<(Arrival<S>, Option<Arc<Host<S>>>)>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        let Some((socket, buf)) = &mut this.arrival else { return Poll::Ready(None) };
+        loop {
+            match this.sessions.find(this.config, buf.unread()) {
+                Ok(host) => {
+                    let arrival = this.arrival.take();
+                    return Poll::Ready(arrival.map(|arrival| (arrival, host)));
+                }
+                Err(NeedMore) => {}
+            }
+            match socket.read_now(buf.spare()) {
+                Ok(0) => return Poll::Ready(None),
+                Ok(n) => buf.filled(n),
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                    match socket.poll_readable(cx) {
+                        Poll::Ready(Ok(())) => {}
+                        Poll::Ready(Err(_)) => return Poll::Ready(None),
+                        Poll::Pending => {
+                            while clock::now() < this.deadline {
+                                if !this.alarm.poll(cx, this.deadline) {
+                                    return Poll::Pending;
+                                }
+                            }
+                            return Poll::Ready(None);
+                        }
+                    }
+                }
+                Err(_) => return Poll::Ready(None),
+            }
+        }
+    }
+}

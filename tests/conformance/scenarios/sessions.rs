@@ -1,0 +1,207 @@
+//! Sessions over real sockets: cut a thousand times, stopped, restarted.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bowline::error::{CallError, Disconnect, Outcome};
+use bowline::frame::native::Native;
+use bowline::{CallOptions, CastOptions, Config, ConfigBuilder, Delivery, LinkEvent, ReconnectPolicy};
+
+use crate::harness::{Client, Handlers, Harness, Server};
+use crate::proxy::Proxy;
+
+const MS: Duration = Duration::from_millis(1);
+/// A call that has to last through everything.
+const PATIENT: Duration = Duration::from_secs(60);
+
+fn session() -> ConfigBuilder<Native> {
+    Config::builder().delivery(Delivery::Session).reconnect(ReconnectPolicy::fixed(MS))
+}
+
+fn body(number: u32) -> Vec<u8> {
+    // Some are cut up, and go in the bulk class.
+    let len = if number % 50 == 0 { 40_000 } else { 100 };
+    let mut body = vec![number as u8; len];
+    body[..4].copy_from_slice(&number.to_be_bytes());
+    body
+}
+
+fn number(body: &[u8]) -> u32 {
+    u32::from_be_bytes(body[..4].try_into().expect("four bytes"))
+}
+
+/// What came to one side.
+#[derive(Clone, Default)]
+struct Came {
+    casts: Arc<Mutex<Vec<u32>>>,
+    requests: Arc<Mutex<Vec<u32>>>,
+    connects: Arc<AtomicU32>,
+    disconnects: Arc<AtomicU32>,
+}
+
+impl Came {
+    fn handlers(&self) -> Handlers<Native> {
+        let (casts, requests) = (Arc::clone(&self.casts), Arc::clone(&self.requests));
+        let (connects, disconnects) = (Arc::clone(&self.connects), Arc::clone(&self.disconnects));
+        Handlers::none()
+            .message(move |_, message| casts.lock().expect("not poisoned").push(number(message.body)))
+            .request(move |asked| {
+                requests.lock().expect("not poisoned").push(number(&asked.body));
+                async move { Ok(asked.body.into()) }
+            })
+            .connect(move |_| {
+                connects.fetch_add(1, Ordering::Relaxed);
+            })
+            .disconnect(move |_, _| {
+                disconnects.fetch_add(1, Ordering::Relaxed);
+            })
+    }
+
+    fn casts(&self) -> usize {
+        self.casts.lock().expect("not poisoned").len()
+    }
+
+    /// Each cast once and in order within its class, each request once.
+    fn check(&self, casts: u32, calls: u32) {
+        let came = self.casts.lock().expect("not poisoned").clone();
+        for bulk in [true, false] {
+            let class: Vec<u32> = came.iter().copied().filter(|n| (n % 50 == 0) == bulk).collect();
+            let sent: Vec<u32> = (0..casts).filter(|n| (n % 50 == 0) == bulk).collect();
+            assert!(class == sent, "lost, repeated or out of order: {} of {}", class.len(), sent.len());
+        }
+        let mut requests = self.requests.lock().expect("not poisoned").clone();
+        requests.sort_unstable();
+        assert!(requests == (0..calls).collect::<Vec<_>>(), "a handler ran twice, or never");
+    }
+}
+
+/// Casts and calls until told to stop; how many of each. Every call has its reply.
+macro_rules! load {
+    ($handle:expr, $stop:expr, $H:ty) => {{
+        let (handle, stop) = ($handle, Arc::clone(&$stop));
+        <$H>::spawn(async move {
+            let (mut casts, mut calls) = (0, 0);
+            while !stop.load(Ordering::Acquire) {
+                for _ in 0..10 {
+                    let _ = handle.cast(1, body(casts)).await.expect("queued");
+                    casts += 1;
+                }
+                let options = CallOptions::new(1).timeout(PATIENT);
+                let reply = handle.call_with(options, body(calls)).await.expect("a reply");
+                assert_eq!(number(&reply), calls);
+                calls += 1;
+            }
+            (casts, calls)
+        })
+    }};
+}
+
+async fn under_fire<H: Harness>(cuts: u32) {
+    let (at_server, at_client) = (Came::default(), Came::default());
+    let config = session().build().expect("sound");
+    let server = H::bind("127.0.0.1:0", config.clone(), at_server.handlers()).await.expect("a free port");
+    server.start();
+    let proxy = Proxy::start(&server.address());
+    let client = H::connect(&proxy.address, config, at_client.handlers()).await.expect("it listens");
+    H::until("the server knows its peer", || server.peers().len() == 1).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let there = load!(client.peer(), stop, H);
+    let back = load!(server.peers().remove(0), stop, H);
+    let (mut done, mut random) = (0, 0x9e37_79b9_7f4a_7c15_u64);
+    while done < cuts {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        H::sleep(Duration::from_micros(random % 2_000)).await;
+        done += u32::from(proxy.cut());
+    }
+    stop.store(true, Ordering::Release);
+    let (there_casts, there_calls) = there.await;
+    let (back_casts, back_calls) = back.await;
+    H::until("all casts there", || at_server.casts() == there_casts as usize).await;
+    H::until("all casts back", || at_client.casts() == back_casts as usize).await;
+    at_server.check(there_casts, there_calls);
+    at_client.check(back_casts, back_calls);
+    let counters = client.peer().counters();
+    assert!(counters.connections > u64::from(cuts) / 4, "{counters:?}");
+    assert_eq!(server.peers().len(), 1, "one session");
+    // The applications saw one peer.
+    for came in [&at_server, &at_client] {
+        assert_eq!((came.connects.load(Ordering::Relaxed), came.disconnects.load(Ordering::Relaxed)), (1, 0));
+    }
+    client.close().await;
+    H::until("the server forgets it", || server.peers().is_empty()).await;
+    assert_eq!(at_server.disconnects.load(Ordering::Relaxed), 1);
+    server.shutdown().await;
+}
+
+pub async fn a_thousand_cuts_under_load<H: Harness>() {
+    under_fire::<H>(1_000).await;
+}
+
+pub async fn an_acknowledgement_is_an_outcome<H: Harness>() {
+    let came = Came::default();
+    let config = session().build().expect("sound");
+    let (server, client) = H::pair(config, came.handlers(), Handlers::none()).await;
+    let outcome = client.cast_and_wait(CastOptions::new(1), body(1)).await;
+    assert_eq!(outcome, Ok(Outcome::Acked));
+    assert_eq!(came.casts(), 1);
+    client.close().await;
+    server.shutdown().await;
+}
+
+pub async fn a_restarted_server_is_a_lost_session<H: Harness>() {
+    let config = session().build().expect("sound");
+    let never = Handlers::none().request(|asked| async move {
+        H::sleep(PATIENT).await;
+        Ok(asked.body.into())
+    });
+    let server = H::bind("127.0.0.1:0", config.clone(), never).await.expect("a free port");
+    server.start();
+    let proxy = Proxy::start(&server.address());
+    let client = H::connect(&proxy.address, config.clone(), Handlers::none()).await.expect("it listens");
+    let call = client.start_call(CallOptions::new(1).timeout(PATIENT), body(1)).await.expect("begun");
+    H::until("it came", || server.peers().first().is_some_and(|peer| peer.counters().requests == 1)).await;
+    // Another process at the same address, which knows nothing of the session.
+    let other = H::bind("127.0.0.1:0", config, Handlers::echo()).await.expect("a free port");
+    other.start();
+    proxy.lead_to(&other.address());
+    proxy.cut();
+    let error = H::Client::<Native>::wait(call).await.expect_err("nobody knows what became of it");
+    assert_eq!(error, CallError::MaybeDelivered(Disconnect::SessionLost));
+    let reply = client.call(CallOptions::new(1), body(2)).await.expect("a reply of the new one");
+    assert_eq!(number(&reply), 2);
+    let mut lost = 0;
+    while let Ok(event) = client.next_event().await {
+        match event {
+            LinkEvent::SessionLost { .. } => lost += 1,
+            LinkEvent::Connected { .. } if lost > 0 => break,
+            _ => {}
+        }
+    }
+    assert_eq!(lost, 1);
+    client.close().await;
+    other.shutdown().await;
+}
+
+pub async fn both_sides_have_to_want_a_session<H: Harness>() {
+    let server = H::bind("127.0.0.1:0", Config::default(), Handlers::echo()).await.expect("a free port");
+    server.start();
+    let config = session().reconnect(ReconnectPolicy::never()).build().expect("sound");
+    let refused = H::connect(&server.address(), config, Handlers::none()).await;
+    assert!(refused.is_err(), "the server has no sessions");
+    server.shutdown().await;
+    // A server with sessions serves clients without.
+    let server = H::bind("127.0.0.1:0", session().build().expect("sound"), Handlers::echo())
+        .await
+        .expect("a free port");
+    server.start();
+    let client =
+        H::connect(&server.address(), Config::default(), Handlers::none()).await.expect("it listens");
+    let reply = client.call(CallOptions::new(1), body(3)).await.expect("a reply");
+    assert_eq!(number(&reply), 3);
+    client.close().await;
+    H::until("it is gone", || server.peers().is_empty()).await;
+    server.shutdown().await;
+}
