@@ -510,7 +510,8 @@ impl Arena {
 
     /// The connection of a session died with `lent` out (or given back unfinished).
     pub(crate) fn detach(&mut self, lent: Option<Batch>) {
-        self.lent = None;
+        let out = self.lent.take().is_some_and(|class| class != Class::Control) && lent.is_none();
+        let missing = out.then_some(self.generation);
         self.generation += 1;
         self.bulk_run = 0;
         for chunk in core::mem::take(&mut self.control) {
@@ -518,8 +519,32 @@ impl Arena {
         }
         let lent = lent.or(self.returned.take()).filter(|batch| batch.class != Class::Control);
         if let Some(replay) = &mut self.replay {
-            replay.detach(lent.map(|batch| (batch.chunk, batch.finished)));
+            replay.detach(lent.map(|batch| (batch.chunk, batch.finished)), missing);
         }
+    }
+
+    /// A batch comes back whose connection is gone. In a session it goes where it belongs, and
+    /// there is something to write; otherwise `each` is told of its frames.
+    pub(crate) fn return_late(
+        &mut self,
+        mut batch: Batch,
+        mut each: impl FnMut(&mut FrameRef<'_>, Fate),
+    ) -> bool {
+        if batch.class == Class::Control {
+            return false;
+        }
+        let Self { replay, spare, .. } = self;
+        if let Some(replay) = replay
+            && replay.misses(batch.generation)
+        {
+            replay.return_late(batch.chunk, batch.finished, |chunk| recycle(spare, chunk));
+            return true;
+        }
+        unsent(&mut batch, &mut |frame, fate| {
+            each(frame, fate);
+            false
+        });
+        false
     }
 
     /// The session goes on: the peer has so many frames. How many are sent again; `None`: it

@@ -25,6 +25,15 @@ pub(crate) struct Replay {
     /// Bytes lent and not acknowledged, by whole chunks.
     bytes: usize,
     window: usize,
+    /// A batch was out with somebody who was still writing when its connection died: where in `again`
+    /// it belongs, and which one it is. Until it is back nothing is sent again.
+    missing: Option<Missing>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Missing {
+    at: usize,
+    generation: u64,
 }
 
 /// How many frames are in a chunk.
@@ -43,17 +52,18 @@ impl Replay {
             acked: 0,
             bytes: 0,
             window,
+            missing: None,
         }
     }
 
     /// Whether more may be lent.
     pub(super) fn is_open(&self) -> bool {
-        self.bytes < self.window
+        self.missing.is_none() && self.bytes < self.window
     }
 
     /// Whether something is to be written again.
     pub(super) fn has_again(&self) -> bool {
-        !self.again.is_empty()
+        !self.again.is_empty() || self.missing.is_some()
     }
 
     /// How many frames were sent.
@@ -79,7 +89,7 @@ impl Replay {
 
     /// The next chunk to be written again.
     pub(super) fn next_again(&mut self) -> Option<Chunk> {
-        self.again.pop_front()
+        if self.missing.is_some() { None } else { self.again.pop_front() }
     }
 
     /// A chunk was written. Comes back if it is acknowledged already.
@@ -90,18 +100,22 @@ impl Replay {
     }
 
     /// Long messages end in the chunk that is behind everything in `written`.
-    fn note_finished(&mut self, chunk: &Chunk, mut finished: VecDeque<Chunk>) {
+    fn note_finished(&mut self, chunk: &Chunk, finished: VecDeque<Chunk>) {
         if finished.is_empty() {
             return;
         }
         let mut number = self.first + self.written.iter().map(count).sum::<u64>();
+        self.number_finished(chunk, finished, &mut number);
+    }
+
+    fn number_finished(&mut self, chunk: &Chunk, mut finished: VecDeque<Chunk>, number: &mut u64) {
         for mark in chunk.marks() {
-            number += 1;
+            *number += 1;
             let is_last = |whole: &Chunk| whole.marks().first().is_some_and(|first| first.sent == mark.sent);
             if finished.front().is_some_and(is_last)
                 && let Some(whole) = finished.pop_front()
             {
-                self.finished.push_back((number, whole));
+                self.finished.push_back((*number, whole));
             }
         }
     }
@@ -136,10 +150,13 @@ impl Replay {
 
     /// The connection died, with this chunk being written: everything unacknowledged is to be
     /// written again.
-    pub(super) fn detach(&mut self, lent: Option<(Chunk, VecDeque<Chunk>)>) {
+    /// `missing` is the generation of the batch that somebody else has, if so.
+    pub(super) fn detach(&mut self, lent: Option<(Chunk, VecDeque<Chunk>)>, missing: Option<u64>) {
         if let Some((chunk, finished)) = lent {
             self.note_finished(&chunk, finished);
             self.written.push_back(chunk);
+        } else if let Some(generation) = missing {
+            self.missing = Some(Missing { at: self.written.len(), generation });
         }
         self.written.append(&mut self.again);
         self.again = core::mem::take(&mut self.written);
@@ -147,11 +164,35 @@ impl Replay {
 
     /// The peer has so many frames, and the rest is written again. How many those are; `None`: the
     /// peer cannot have so many.
-    pub(crate) fn resume(&mut self, received: u64, mut done: impl FnMut(Chunk)) -> Option<u64> {
+    pub(crate) fn resume(&mut self, received: u64, done: impl FnMut(Chunk)) -> Option<u64> {
         if received < self.acked || received > self.lent {
             return None;
         }
         self.acked = received;
+        if self.missing.is_none() {
+            self.trim(done);
+        }
+        Some(self.lent - received)
+    }
+
+    /// Whether that batch is the one that is missing.
+    pub(super) fn misses(&self, generation: u64) -> bool {
+        self.missing.is_some_and(|missing| missing.generation == generation)
+    }
+
+    /// The batch that was missing is back.
+    pub(super) fn return_late(&mut self, chunk: Chunk, finished: VecDeque<Chunk>, done: impl FnMut(Chunk)) {
+        let Some(missing) = self.missing.take() else { return };
+        // It was behind everything written before it.
+        let mut number = self.first + self.again.iter().take(missing.at).map(count).sum::<u64>();
+        self.number_finished(&chunk, finished, &mut number);
+        self.again.insert(missing.at.min(self.again.len()), chunk);
+        self.trim(done);
+    }
+
+    /// What the peer has is not sent again.
+    fn trim(&mut self, mut done: impl FnMut(Chunk)) {
+        let received = self.acked;
         while let Some(mut chunk) = self.again.pop_front() {
             let n = count(&chunk);
             if self.first + n <= received {
@@ -176,7 +217,6 @@ impl Replay {
         while self.finished.front().is_some_and(|(number, _)| *number <= received) {
             self.finished.pop_front();
         }
-        Some(self.lent - received)
     }
 
     /// The session is lost: every message of ours of which the peer has not acknowledged the end,

@@ -155,7 +155,7 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
 
     fn end_write(&mut self, now: Instant, batch: Batch) -> bool {
         if !self.arena.is_current(&batch) {
-            // The connection it was lent for is gone, and what it held was accounted for.
+            self.handle_late_batch(batch);
             return false;
         }
         let done = batch.is_done();

@@ -3,7 +3,7 @@
 use alloc::collections::{BTreeMap, VecDeque};
 
 use super::{Key, Line, Link, LinkEvent};
-use crate::arena::{Batch, FrameRef, Sent, Withdrawn};
+use crate::arena::{Batch, Fate, FrameRef, Sent, Withdrawn};
 use crate::body::Body;
 use crate::config::{Overflow, QueueLimit};
 use crate::error::{Disconnect, Outcome, Undeliverable};
@@ -148,6 +148,32 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         if !self.outcomes.attempts.is_empty() {
             let oldest = self.arena.oldest_kept_cast().unwrap_or(u64::MAX);
             self.outcomes.attempts = self.outcomes.attempts.split_off(&oldest);
+        }
+    }
+
+    /// A batch comes back from somebody who was still writing when its connection ended. Its calls
+    /// were told; its casts were not.
+    pub(super) fn handle_late_batch(&mut self, batch: Batch) {
+        let (mut left, mut failed) = (alloc::vec![], alloc::vec![]);
+        let Self { arena, framing, last_cause, .. } = &mut *self;
+        let cause = last_cause.clone().unwrap_or(Disconnect::LocalClose);
+        let reason = Undeliverable::Disconnected(cause);
+        let goes_on = arena.return_late(batch, |frame, fate| match (frame.sent, fate) {
+            (Sent::Cast(number), Fate::Left) => left.push(number),
+            (Sent::Cast(_), fate) => {
+                let outcome = if fate == Fate::InPart { Outcome::MaybeDelivered } else { Outcome::NeverSent };
+                failed.extend(decode(framing, frame, outcome, &reason));
+            }
+            _ => {}
+        });
+        for number in left {
+            self.note_outcome(number, Outcome::Written);
+        }
+        for undelivered in failed {
+            self.fail_cast(undelivered);
+        }
+        if goes_on {
+            self.wake_driver();
         }
     }
 
