@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use bowline::driver::runtime::Runtime;
 use bowline::driver::{self};
+use bowline::{CallOptions, Config, Delivery, ReconnectPolicy};
 
 const BODY: [u8; 110] = [7; 110];
 /// A cast of 110 bytes on the wire.
@@ -45,6 +46,27 @@ fn main() {
         ("blocking", Box::new(move || casts_blocking(time))),
     ];
     table("casts of 110 bytes, one way", &casts, rounds, &[0; 5]);
+
+    let sessions: Vec<Contender> = vec![
+        ("tokio", Box::new(move || casts_async::<bowline::tokio::Tokio>(time, on_tokio))),
+        (
+            "tokio, in a session",
+            Box::new(move || casts_with::<bowline::tokio::Tokio>(time, on_tokio, &in_session())),
+        ),
+        ("tokio, 256 calls", Box::new(move || calls_async::<bowline::tokio::Tokio>(time, 256, on_tokio))),
+        (
+            "tokio, 256 calls in a session",
+            Box::new(move || calls_with::<bowline::tokio::Tokio>(time, 256, on_tokio, &in_session())),
+        ),
+    ];
+    table("what a session costs, 110 bytes", &sessions, rounds, &[0, 0, 2, 2]);
+
+    let cuts: Vec<Contender> = vec![
+        ("raw tokio: connect and one round trip", Box::new(move || on_tokio_value(raw_connects(time)))),
+        ("tokio: cut, and the next call's reply", Box::new(move || recoveries(time, &Config::default()))),
+        ("tokio, in a session", Box::new(move || recoveries(time, &in_session()))),
+    ];
+    table("connections cut and made again, one after another", &cuts, rounds, &[0; 3]);
 
     let pings: Vec<Contender> = vec![
         ("raw std::net ping-pong", Box::new(move || raw_ping(time))),
@@ -234,13 +256,14 @@ fn on_async_std(work: Work) {
 type Work = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// A server on a thread of its own that counts casts and echoes calls. Stops when told.
-fn server<R: Runtime>(block_on: fn(Work)) -> (String, Arc<AtomicU64>, impl FnOnce()) {
+fn server<R: Runtime>(block_on: fn(Work), config: Config) -> (String, Arc<AtomicU64>, impl FnOnce()) {
     let (told, address) = mpsc::channel();
     let received = Arc::new(AtomicU64::new(0));
     let counter = Arc::clone(&received);
     let thread = std::thread::spawn(move || {
         block_on(Box::pin(async move {
             let server = driver::Server::<R>::builder()
+                .config(config)
                 .on_message(move |_, message| {
                     black_box(message.body);
                     counter.fetch_add(1, Ordering::Relaxed);
@@ -269,11 +292,20 @@ fn server<R: Runtime>(block_on: fn(Work)) -> (String, Arc<AtomicU64>, impl FnOnc
     (address, received, stop)
 }
 
+fn in_session() -> Config {
+    Config::builder().delivery(Delivery::Session).build().expect("sound")
+}
+
 fn casts_async<R: Runtime>(time: Duration, block_on: fn(Work)) -> f64 {
-    let (address, received, stop) = server::<R>(block_on);
+    casts_with::<R>(time, block_on, &Config::default())
+}
+
+fn casts_with<R: Runtime>(time: Duration, block_on: fn(Work), config: &Config) -> f64 {
+    let (address, received, stop) = server::<R>(block_on, config.clone());
+    let config = config.clone();
     let (told, rate) = mpsc::channel();
     block_on(Box::pin(async move {
-        let client = driver::Client::<R>::connect(&address).await.expect("it listens");
+        let client = driver::Client::<R>::with_config(&address, config).connect().await.expect("it listens");
         let (mut count, start) = (0_u64, Instant::now());
         while count % 1024 != 0 || start.elapsed() < time {
             let _ = client.cast(1, &BODY).await.expect("queued");
@@ -287,10 +319,15 @@ fn casts_async<R: Runtime>(time: Duration, block_on: fn(Work)) -> f64 {
 }
 
 fn calls_async<R: Runtime>(time: Duration, tasks: usize, block_on: fn(Work)) -> f64 {
-    let (address, _, stop) = server::<R>(block_on);
+    calls_with::<R>(time, tasks, block_on, &Config::default())
+}
+
+fn calls_with<R: Runtime>(time: Duration, tasks: usize, block_on: fn(Work), config: &Config) -> f64 {
+    let (address, _, stop) = server::<R>(block_on, config.clone());
+    let config = config.clone();
     let (told, rate) = mpsc::channel();
     block_on(Box::pin(async move {
-        let client = driver::Client::<R>::connect(&address).await.expect("it listens");
+        let client = driver::Client::<R>::with_config(&address, config).connect().await.expect("it listens");
         let (count, running) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(tasks as u64)));
         let start = Instant::now();
         let call_in_a_loop = |client: driver::Client<R>, count: Arc<AtomicU64>| async move {
@@ -319,6 +356,67 @@ fn calls_async<R: Runtime>(time: Duration, tasks: usize, block_on: fn(Work)) -> 
     }));
     stop();
     rate.recv().expect("told")
+}
+
+/// Connections that are closed and made again, each with one call: how many a second.
+fn recoveries(time: Duration, config: &Config) -> f64 {
+    let (address, _, stop) = server::<bowline::tokio::Tokio>(on_tokio, config.clone());
+    let config =
+        config.to_builder().reconnect(ReconnectPolicy::fixed(Duration::ZERO)).build().expect("sound");
+    let rate = on_tokio_value(async move {
+        let client =
+            bowline::tokio::Client::with_config(&address, config).connect().await.expect("it listens");
+        let (mut count, start) = (0_u64, Instant::now());
+        while start.elapsed() < time {
+            let before = client.counters().connections;
+            client.reconnect_now();
+            let options = CallOptions::new(1).idempotent(true);
+            // The first may still have gone out on the old connection.
+            while client.counters().connections == before {
+                black_box(client.call_with(options.clone(), &BODY).await.ok());
+            }
+            black_box(client.call_with(options, &BODY).await.expect("a reply"));
+            count += 1;
+        }
+        let rate = count as f64 / start.elapsed().as_secs_f64();
+        client.close().await;
+        rate
+    });
+    stop();
+    rate
+}
+
+async fn raw_connects(time: Duration) -> f64 {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let (address_of, address) = mpsc::channel();
+    std::thread::spawn(move || {
+        on_tokio(async move {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+            if address_of.send(listener.local_addr().expect("bound")).is_err() {
+                return;
+            }
+            while let Ok((mut socket, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    let mut message = [0; REQUEST_BYTES];
+                    while socket.read_exact(&mut message).await.is_ok() {
+                        if socket.write_all(&message).await.is_err() {
+                            break;
+                        }
+                    }
+                });
+            }
+        });
+    });
+    let address = address.recv().expect("told");
+    let (mut message, mut count, start) = ([7; REQUEST_BYTES], 0_u64, Instant::now());
+    while start.elapsed() < time {
+        let mut socket = tokio::net::TcpStream::connect(address).await.expect("it listens");
+        socket.set_nodelay(true).expect("an option");
+        socket.write_all(&message).await.expect("room");
+        socket.read_exact(&mut message).await.expect("an echo");
+        count += 1;
+    }
+    count as f64 / start.elapsed().as_secs_f64()
 }
 
 fn server_blocking() -> (bowline::blocking::Server, Arc<AtomicU64>) {

@@ -82,6 +82,7 @@ impl<F: Framing> Subject<F> {
                 Kind::Ping,
                 Kind::Pong,
                 Kind::GoAway,
+                Kind::Ack,
                 Kind::Fragment,
                 Kind::Abort,
             ],
@@ -105,7 +106,7 @@ impl<F: Framing> Subject<F> {
             _ => Meta { class: all.class, ..Meta::new(kind, all.id) },
         };
         let longest = match kind {
-            Kind::Cancel | Kind::Ping | Kind::Pong | Kind::Abort => 0,
+            Kind::Cancel | Kind::Ping | Kind::Pong | Kind::Ack | Kind::Abort => 0,
             Kind::GoAway => 1024,
             Kind::Fragment => 65_536,
             _ => self.framing.max_message() - self.kept,

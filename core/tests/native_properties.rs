@@ -74,6 +74,8 @@ fn frames() -> impl Strategy<Value = Vec<Frame>> {
         Kind::Ping,
         Kind::Pong,
         Kind::GoAway,
+        Kind::Ack,
+        Kind::Resume,
         Kind::Credit,
         Kind::Fragment,
         Kind::Abort,
@@ -100,11 +102,12 @@ fn frames() -> impl Strategy<Value = Vec<Frame>> {
         let meta = match kind {
             // Parts of a user's message.
             Kind::Fragment | Kind::Abort if class == Class::Control => Meta { class: Class::Bulk, ..meta },
-            Kind::Credit => Meta { id: 0, ..meta },
+            Kind::Credit | Kind::Resume => Meta { id: 0, ..meta },
             _ => meta,
         };
         let (extensions, len) = match kind {
-            Kind::Cancel | Kind::Ping | Kind::Pong | Kind::Abort => (Vec::new(), 0),
+            Kind::Cancel | Kind::Ping | Kind::Pong | Kind::Ack | Kind::Abort => (Vec::new(), 0),
+            Kind::Resume => (Vec::new(), 32),
             Kind::Credit => (Vec::new(), 20),
             Kind::Fragment => (Vec::new(), len.max(1)),
             _ => (extensions, len),

@@ -25,7 +25,7 @@ fn hex(line: &str) -> Vec<u8> {
     digits.split_whitespace().map(byte).collect()
 }
 
-const NAMES: [(&str, Kind); 12] = [
+const NAMES: [(&str, Kind); 14] = [
     ("hello", Kind::Hello),
     ("request", Kind::Request),
     ("reply", Kind::Reply),
@@ -35,6 +35,8 @@ const NAMES: [(&str, Kind); 12] = [
     ("ping", Kind::Ping),
     ("pong", Kind::Pong),
     ("go-away", Kind::GoAway),
+    ("ack", Kind::Ack),
+    ("resume", Kind::Resume),
     ("credit", Kind::Credit),
     ("fragment", Kind::Fragment),
     ("abort", Kind::Abort),

@@ -5,7 +5,7 @@ use bowline_core::body::Body;
 use bowline_core::config::Config;
 use bowline_core::error::Disconnect;
 use bowline_core::frame::Framing;
-use bowline_core::link::{Event, Inbound, InboundState, Link, Reader, Role};
+use bowline_core::link::{Event, Inbound, InboundState, Link, Reader, Role, State};
 use bowline_core::machine::{Ending, Machine, Next};
 use bowline_core::recv_buf::RecvBuf;
 use bowline_core::supervisor::Epoch;
@@ -32,6 +32,10 @@ pub struct End<F: Framing> {
     pub answers: bool,
     /// Requests whose handlers wait, and their bodies.
     waiting: Vec<(Inbound, Body)>,
+    /// Whoever writes does not notice the end of a connection: what it was writing comes back when
+    /// the next one is ready.
+    pub slow_writer: bool,
+    late: Option<Batch>,
     tokens: Vec<u64>,
 }
 
@@ -54,6 +58,8 @@ impl<F: Framing> End<F> {
             takes: true,
             answers: true,
             waiting: Vec::new(),
+            slow_writer: false,
+            late: None,
             tokens: Vec::new(),
         }
     }
@@ -76,7 +82,11 @@ impl<F: Framing> End<F> {
         if let Some(reader) = self.reader.take() {
             self.link.retire_reader(now, reader);
         }
-        self.link.handle_disconnected(now, self.batch.take(), cause);
+        let mut lent = self.batch.take();
+        if self.slow_writer && self.late.is_none() {
+            self.late = lent.take();
+        }
+        self.link.handle_disconnected(now, lent, cause);
     }
 
     /// Reads, works and writes as far as it goes. True: something moved. `Err`: the connection is
@@ -145,6 +155,12 @@ impl<F: Framing> End<F> {
         }
         self.link.handle_timeout(now);
         let mut moved = self.catch_up();
+        if self.link.state() == State::Ready
+            && let Some(late) = self.late.take()
+        {
+            let _more = self.link.end_write(now, late);
+            moved = true;
+        }
         match self.link.poll_ending(now) {
             Some(Ending::Abort(cause)) => return Err(cause),
             Some(Ending::Graceful { cause, .. }) if self.batch.is_none() => return Err(cause),

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use bowline_core::config::{Config, Delivery, QueueLimit};
 use bowline_core::error::{CallError, CastRefusal, Disconnect, Outcome};
-use bowline_core::frame::Class;
+use bowline_core::frame::native::Native;
+use bowline_core::frame::{Class, Framing, Kind, Meta, Profile, Step};
 use bowline_core::link::{CallOptions, CastOptions, LinkEvent, Undelivered};
 use bowline_netsim::{Direction, NetConfig, Pair, PairCall, Random};
 
@@ -48,13 +49,7 @@ struct Script {
 }
 
 impl Script {
-    fn cast(
-        &mut self,
-        pair: &mut Pair<bowline_core::frame::native::Native>,
-        side: usize,
-        class: Class,
-        len: usize,
-    ) {
+    fn cast<F: Framing>(&mut self, pair: &mut Pair<F>, side: usize, class: Class, len: usize) {
         self.next += 1;
         match pair.cast(side, &CastOptions::new(1).class(class), body(self.next, len)) {
             Ok(_) => self.casts[side].push((self.next, class)),
@@ -62,13 +57,7 @@ impl Script {
         }
     }
 
-    fn call(
-        &mut self,
-        pair: &mut Pair<bowline_core::frame::native::Native>,
-        side: usize,
-        class: Class,
-        len: usize,
-    ) {
+    fn call<F: Framing>(&mut self, pair: &mut Pair<F>, side: usize, class: Class, len: usize) {
         self.next += 1;
         let options = CallOptions::new(1).class(class).timeout(SECOND * 10_000);
         match pair.call(side, &options, body(self.next, len)) {
@@ -78,7 +67,7 @@ impl Script {
     }
 
     /// Nothing lost, nothing twice, everything in order within its class, every call answered once.
-    fn check(&self, pair: &Pair<bowline_core::frame::native::Native>) {
+    fn check<F: Framing>(&self, pair: &Pair<F>) {
         assert_eq!(pair.over, None);
         for (side, casts) in self.casts.iter().enumerate() {
             let numbers: Vec<u32> = pair.ends[1 - side].messages.iter().map(|body| number(body)).collect();
@@ -114,7 +103,7 @@ impl Script {
 }
 
 /// A bit of everything, both ways.
-fn conversation(pair: &mut Pair<bowline_core::frame::native::Native>) -> Script {
+fn conversation<F: Framing>(pair: &mut Pair<F>) -> Script {
     let mut script = Script::default();
     pair.run_for(MS * 20);
     for round in 0..3 {
@@ -213,7 +202,10 @@ fn schedule(seed: u64) {
             }
             12 => pair.ends[side].takes = !pair.ends[side].takes,
             13 => pair.ends[side].answers = !pair.ends[side].answers,
-            14 => pair.cut(),
+            14 => {
+                pair.ends[side].slow_writer = random.below(2) == 0;
+                pair.cut();
+            }
             15 => pair.cut_next_at([Direction::ToServer, Direction::ToClient][side], random.below(5_000)),
             16 => pair.redial(),
             17 if random.below(4) == 0 => pair.fall_silent(),
@@ -306,4 +298,126 @@ fn a_session_that_nobody_takes_up_expires() {
     assert_eq!(pair.ends[1].link.last_disconnect(), Some(&Disconnect::SessionExpired));
     let back = pair.ends[1].link.take_undelivered();
     assert_eq!(back.iter().map(|undelivered| number(&undelivered.body)).collect::<Vec<_>>(), [2]);
+}
+
+/// The native protocol with one thing wrong, as a wrapper around what is written.
+#[derive(Clone, Debug)]
+struct Broken {
+    native: Native,
+    how: How,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum How {
+    Sound,
+    /// Acknowledges a frame that did not come.
+    AcksOneMore,
+    /// Says that it has one frame more than it has: that one is skipped.
+    ResumesOneMore,
+    /// Says that it has one frame less: that one is sent again, though it came.
+    ResumesOneLess,
+    /// Never acknowledges anything.
+    SkipsAcks,
+}
+
+impl Framing for Broken {
+    fn profile(&self) -> Profile {
+        self.native.profile()
+    }
+
+    fn max_message(&self) -> usize {
+        self.native.max_message()
+    }
+
+    fn set_max_message(&mut self, bytes: usize) -> Result<(), bowline_core::error::ConfigError> {
+        self.native.set_max_message(bytes)
+    }
+
+    fn next_frame(&mut self, unread: &[u8]) -> Result<Step, bowline_core::error::FrameError> {
+        self.native.next_frame(unread)
+    }
+
+    fn begin(
+        &self,
+        out: &mut Vec<u8>,
+        meta: &Meta,
+        extensions: &[u8],
+    ) -> Result<usize, bowline_core::error::EncodeError> {
+        let id = match (meta.kind, self.how) {
+            (Kind::Ack, How::AcksOneMore) => meta.id + 1,
+            (Kind::Ack, How::SkipsAcks) => 0,
+            _ => meta.id,
+        };
+        self.native.begin(out, &Meta { id, ..*meta }, extensions)
+    }
+
+    fn finish(
+        &self,
+        out: &mut Vec<u8>,
+        mark: usize,
+        external: usize,
+    ) -> Result<(), bowline_core::error::EncodeError> {
+        self.native.finish(out, mark, external)?;
+        // A resume that names a session: the last eight bytes say what its sender has.
+        let frame = &mut out[mark..];
+        if frame[0] == 11 && frame[8..16] != [0; 8] {
+            let (rest, received) = frame.split_last_chunk_mut::<8>().expect("a resume");
+            assert_eq!(rest.len(), 32);
+            let said = u64::from_be_bytes(*received);
+            *received = match self.how {
+                How::ResumesOneMore => said + 1,
+                How::ResumesOneLess => said.saturating_sub(1),
+                _ => said,
+            }
+            .to_be_bytes();
+        }
+        Ok(())
+    }
+
+    fn set_remaining(&self, frame: &mut [u8], remaining_ms: u32) {
+        self.native.set_remaining(frame, remaining_ms);
+    }
+
+    fn set_class(&self, frame: &mut [u8], class: Class) {
+        self.native.set_class(frame, class);
+    }
+
+    fn peek(&self, start: &[u8]) -> Option<Meta> {
+        self.native.peek(start)
+    }
+}
+
+/// Runs conversations with cuts over a protocol that may be broken; whether all of them hold.
+fn holds(how: How) -> bool {
+    let sound = config(1024, 8 * 1024);
+    let config = Config::with_framing(Broken { native: Native::new(), how })
+        .delivery(Delivery::Session)
+        .fragment(1024)
+        .session_window(8 * 1024)
+        .write_queue(QueueLimit { messages: 200, bytes: 256 * 1024 })
+        .max_message(sound.max_message())
+        .build()
+        .expect("sound");
+    let net = NetConfig { max_write: 700, max_read: 900, ..NetConfig::default() };
+    (0..60_u64).all(|round| {
+        let run = std::panic::catch_unwind(|| {
+            let mut pair = Pair::new(&config, net, round).reconnecting(MS * 5);
+            let direction = [Direction::ToServer, Direction::ToClient][round as usize % 2];
+            pair.cut_at(direction, 300 + round * 300);
+            let script = conversation(&mut pair);
+            pair.run_for(SECOND * 20);
+            script.check(&pair);
+        });
+        run.is_ok()
+    })
+}
+
+#[test]
+fn the_checker_finds_what_is_broken() {
+    assert!(holds(How::Sound), "nothing is wrong, and nothing is found");
+    let found: Vec<How> = [How::AcksOneMore, How::ResumesOneMore, How::ResumesOneLess, How::SkipsAcks]
+        .into_iter()
+        .filter(|how| holds(*how))
+        .collect();
+    assert!(found.is_empty(), "not noticed: {found:?}");
 }

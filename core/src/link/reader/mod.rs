@@ -336,7 +336,10 @@ impl<F: Framing> Reader<F> {
             Kind::Fragment => {
                 return self.handle_fragment(access, now, meta, body, consumed);
             }
-            Kind::Abort => self.handle_abort(meta)?,
+            Kind::Abort => {
+                self.arrived[lane(meta.class)].bytes += consumed as u64;
+                self.handle_abort(meta)?;
+            }
             Kind::Cancel => {
                 self.arrived[lane(meta.class)].bytes += consumed as u64;
                 self.handle_cancel(access, meta.id)?;
