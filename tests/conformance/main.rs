@@ -86,6 +86,7 @@ every_runtime!([
     messages::tcpstream_answers_by_seq_later,
     messages::other_framings_carry_messages,
     sessions::a_thousand_cuts_under_load,
+    sessions::a_stopped_process,
     sessions::an_acknowledgement_is_an_outcome,
     sessions::a_restarted_server_is_a_lost_session,
     sessions::both_sides_have_to_want_a_session,
@@ -95,3 +96,12 @@ every_runtime!([
     garbage::floods_are_cut_off,
     garbage::flow_control_broken,
 ]);
+
+/// Not a test: the other process of `sessions::a_stopped_process`.
+#[test]
+#[ignore = "a process that another test starts"]
+fn child_server() {
+    use crate::harness::Harness;
+    let serve = scenarios::sessions::serve_as_a_child::<async_runtimes::OnTokio>();
+    async_runtimes::OnTokio::run(serve);
+}

@@ -205,3 +205,87 @@ pub async fn both_sides_have_to_want_a_session<H: Harness>() {
     H::until("it is gone", || server.peers().is_empty()).await;
     server.shutdown().await;
 }
+
+/// The other process of [`a_stopped_process`]: serves until its standard input ends. Method 9 tells
+/// what came.
+pub async fn serve_as_a_child<H: Harness>() {
+    let came = Came::default();
+    let told = came.clone();
+    let handlers = came.handlers().request(move |asked| {
+        let answer = if asked.method == 9 {
+            let casts = told.casts.lock().expect("not poisoned").clone();
+            let mut classes = [0, 1].map(|bulk| casts.iter().filter(move |n| (**n % 50 == 0) == (bulk == 1)));
+            let in_order = classes.iter_mut().all(|class| class.is_sorted());
+            format!("{} casts, in order: {in_order}", casts.len()).into_bytes().into()
+        } else {
+            asked.body.into()
+        };
+        async move { Ok(answer) }
+    });
+    let config = session().dead_after(MS * 400).heartbeat(MS * 100).build().expect("sound");
+    let server = H::bind("127.0.0.1:0", config, handlers).await.expect("a free port");
+    server.start();
+    println!("ADDRESS {}", server.address());
+    // The parent holds the other end for as long as it wants this process.
+    H::spawn(async {
+        let mut rest = String::new();
+        let _ = std::io::Read::read_to_string(&mut std::io::stdin(), &mut rest);
+    })
+    .await;
+}
+
+pub async fn a_stopped_process<H: Harness>() {
+    use std::io::{BufRead, BufReader};
+    use std::process::{Command, Stdio};
+    let program = std::env::current_exe().expect("this program");
+    let mut child = Command::new(program)
+        .args(["--exact", "child_server", "--ignored", "--nocapture"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("another process");
+    let pid = child.id().to_string();
+    let signal = |name: &str| Command::new("kill").args([name, &pid]).status().expect("a signal");
+    let mut lines = BufReader::new(child.stdout.take().expect("its output")).lines();
+    let address = lines
+        .find_map(|line| line.ok()?.strip_prefix("ADDRESS ").map(str::to_owned))
+        .expect("it says where it listens");
+    let config = session()
+        .reconnect(ReconnectPolicy::fixed(MS * 20))
+        .connect_timeout(MS * 200)
+        .heartbeat(MS * 100)
+        .dead_after(MS * 400)
+        .build()
+        .expect("sound");
+    let client = H::connect(&address, config, Handlers::none()).await.expect("it listens");
+    let stop = Arc::new(AtomicBool::new(false));
+    let load = load!(client.peer(), stop, H);
+    H::sleep(MS * 50).await;
+    assert!(signal("-STOP").success());
+    // The link has to find the silence itself.
+    H::until("it is found dead", || client.peer().last_disconnect().is_some()).await;
+    let cause = client.peer().last_disconnect();
+    assert!(matches!(cause, Some(Disconnect::DeadPeer { .. })), "{cause:?}");
+    H::sleep(MS * 300).await;
+    assert!(signal("-CONT").success());
+    H::until("it goes on", || client.peer().counters().connections >= 2).await;
+    H::sleep(MS * 50).await;
+    stop.store(true, Ordering::Release);
+    let (casts, _) = load.await;
+    let told = client
+        .call(CallOptions::new(9).class(bowline::frame::Class::Bulk).timeout(PATIENT), vec![0; 4])
+        .await;
+    // The last casts of the other class may still be on their way.
+    let mut told = told.expect("a reply").to_vec();
+    for _ in 0..1_000 {
+        if told.starts_with(format!("{casts} casts").as_bytes()) {
+            break;
+        }
+        H::sleep(MS * 2).await;
+        told = client.call(CallOptions::new(9), vec![0; 4]).await.expect("a reply").to_vec();
+    }
+    assert_eq!(String::from_utf8_lossy(&told), format!("{casts} casts, in order: true"));
+    client.close().await;
+    drop(child.stdin.take());
+    let _ = child.wait();
+}
