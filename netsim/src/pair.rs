@@ -152,17 +152,16 @@ impl<F: Framing> Pair<F> {
     fn dial(&mut self) {
         self.redial_at = None;
         self.epoch = self.epoch.next();
-        self.net = Net::new(self.net_config, self.random.number());
-        if let Some((direction, bytes)) = self.cut_next.take() {
-            self.net.cut_at(direction, bytes);
-        }
         if self.ends[1].is_connected() {
             self.ends[1].disconnect(self.now, Disconnect::Superseded);
         }
         if self.ends[1].link.is_closed() {
             // Its session expired: the server makes a new link.
             self.restart();
-            self.net = Net::new(self.net_config, self.random.number());
+        }
+        self.net = Net::new(self.net_config, self.random.number());
+        if let Some((direction, bytes)) = self.cut_next.take() {
+            self.net.cut_at(direction, bytes);
         }
         if self.ends[1].link.session().is_none() {
             let identity = identity(&mut self.random);

@@ -173,7 +173,8 @@ fn a_second_cut_while_what_was_lost_is_sent_again() {
 fn schedule(seed: u64) {
     let mut random = Random::new(seed);
     let mut pick = |options: &[usize]| options[random.below(options.len() as u64) as usize];
-    let config = config(pick(&[1024, 5_000, 16_384]), pick(&[1, 4_096, 100_000]));
+    let (fragment, session_window) = (pick(&[1024, 5_000, 16_384]), pick(&[1, 4_096, 100_000]));
+    let config = config(fragment, session_window);
     let net = NetConfig {
         max_write: pick(&[500, 5_000, 64 * 1024]),
         max_read: pick(&[500, 5_000, 64 * 1024]),
@@ -219,6 +220,19 @@ fn schedule(seed: u64) {
     }
     pair.run_for(SECOND * 60);
     script.check(&pair);
+    for peak in pair.peak {
+        assert!(peak <= most_memory(session_window), "{peak} of {}", most_memory(session_window));
+    }
+}
+
+/// The formula of `docs/guarantees.md`.
+fn most_memory(session_window: usize) -> usize {
+    let message = 64 * 1024 + 1024;
+    let write = 3 * (256 * 1024 + 200 * 64 + message);
+    let read = 2 * (64 * 1024 + message + 256) + 2 * message;
+    let fixed = 5 * 128 * 1024 + 2 * (64 * 1024 + message) + 2 * 40 * 512 + 16 * 1024;
+    let session = 3 * session_window + 2 * 64 * 1024 + 2 * message;
+    write + read + fixed + session
 }
 
 /// `BOWLINE_SCHEDULES` says how many, `BOWLINE_SEED` which first. The seed of one that fails is

@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use crate::error::ConfigError;
+use crate::error::{ConfigError, Disconnect, TransportKind};
 
 /// When and how often to connect again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -11,6 +11,8 @@ pub struct ReconnectPolicy {
     pub(crate) delay: Delay,
     pub(crate) healthy_after: Duration,
     pub(crate) max_rounds: Option<u32>,
+    stop_when_refused: bool,
+    stop_when_rejected: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -21,20 +23,25 @@ pub(crate) enum Delay {
 }
 
 impl ReconnectPolicy {
+    const fn with(delay: Delay) -> Self {
+        let healthy_after = Duration::from_secs(10);
+        Self { delay, healthy_after, max_rounds: None, stop_when_refused: false, stop_when_rejected: false }
+    }
+
     /// A random time between nothing and a bound that doubles from `base` to `cap` (full jitter).
     /// The default, with 100 ms and 30 s. `base` has to be more than nothing and at most `cap`.
     pub const fn backoff(base: Duration, cap: Duration) -> Self {
-        Self { delay: Delay::Backoff { base, cap }, healthy_after: Duration::from_secs(10), max_rounds: None }
+        Self::with(Delay::Backoff { base, cap })
     }
 
     /// Always the same time (tcpstream: 5 s).
     pub const fn fixed(delay: Duration) -> Self {
-        Self { delay: Delay::Fixed(delay), healthy_after: Duration::from_secs(10), max_rounds: None }
+        Self::with(Delay::Fixed(delay))
     }
 
     /// The link ends with its first connection, or with the first round of attempts that fails.
     pub const fn never() -> Self {
-        Self { delay: Delay::Never, healthy_after: Duration::from_secs(10), max_rounds: None }
+        Self::with(Delay::Never)
     }
 
     /// The wait grows back from its beginning only after a connection was ready for so long:
@@ -49,6 +56,30 @@ impl ReconnectPolicy {
     pub const fn max_rounds(mut self, rounds: u32) -> Self {
         self.max_rounds = Some(rounds);
         self
+    }
+
+    /// Gives up when every endpoint of a round refused the connection (nobody listens there), or a
+    /// last one did so. Default: no, since a server may be about to start.
+    pub const fn stop_when_refused(mut self) -> Self {
+        self.stop_when_refused = true;
+        self
+    }
+
+    /// Gives up when every endpoint of a round was connected to and did not get through the
+    /// handshake: it speaks another protocol, or wants what this side has not. Default: no, but
+    /// versions that do not meet always end it.
+    pub const fn stop_when_rejected(mut self) -> Self {
+        self.stop_when_rejected = true;
+        self
+    }
+
+    /// Whether trying again after such a failure makes no sense.
+    pub(crate) fn stops_at(&self, cause: &Disconnect) -> bool {
+        match cause {
+            Disconnect::Transport(error) => self.stop_when_refused && error.kind == TransportKind::Refused,
+            Disconnect::Protocol(_) => self.stop_when_rejected,
+            _ => false,
+        }
     }
 
     /// Whether it can work. A configuration checks its policy when it is built.

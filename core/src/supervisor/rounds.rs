@@ -80,7 +80,7 @@ impl Supervisor {
     pub(super) fn endpoint_failed(&mut self, now: Instant, cause: Disconnect, report: bool) {
         self.walk_on();
         if self.listed {
-            self.retryable |= cause.is_retryable();
+            self.retryable |= cause.is_retryable() && !self.policy.stops_at(&cause);
             self.tried += 1;
         }
         if self.tried < self.endpoints.len() {

@@ -417,3 +417,22 @@ fn actions_that_nobody_fetches_do_not_pile_up() {
     let left: Vec<_> = core::iter::from_fn(|| s.poll_action()).collect();
     assert_eq!(left, [Action::RoundFailed { cause: timed_out() }]);
 }
+
+#[test]
+fn a_policy_may_stop_at_a_refusal_or_a_rejection() {
+    let policy = ReconnectPolicy::fixed(S).stop_when_refused();
+    let mut stops = supervisor(&["10.0.0.1:1", "10.0.0.2:1"], policy);
+    fail(&mut stops, Instant::ZERO);
+    assert!(!stops.is_stopped(), "there is another endpoint");
+    fail(&mut stops, Instant::ZERO);
+    assert!(stops.is_stopped());
+
+    let mut waits = supervisor(&["10.0.0.1:1"], ReconnectPolicy::fixed(S).stop_when_rejected());
+    fail(&mut waits, Instant::ZERO);
+    assert!(!waits.is_stopped());
+    while waits.poll_action().is_some() {}
+    waits.handle_timeout(Instant::ZERO + S);
+    let epoch = connected(&mut waits, Instant::ZERO + S);
+    waits.handle_down(Instant::ZERO + S, epoch, &PeerError::SecondHello.into());
+    assert!(waits.is_stopped());
+}
