@@ -21,6 +21,7 @@ pub mod next;
 pub mod peer;
 pub mod pump;
 pub mod runtime;
+mod serve;
 pub mod server;
 pub mod sessions;
 pub mod shared;

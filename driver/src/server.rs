@@ -13,10 +13,8 @@ use bowline_core::error::{ConfigError, Disconnect, Failure};
 use bowline_core::frame::Framing;
 use bowline_core::frame::native::Native;
 use bowline_core::link::{Link, Role};
-use bowline_core::machine::Machine;
 use bowline_core::supervisor::Epoch;
 
-use crate::app::Application;
 use crate::clock;
 use crate::error::{BindError, RuntimeMissing};
 use crate::handler::{Answer, Context as InlineContext, Handlers, MessageRef, ReplyBuf, Request, RequestRef};
@@ -24,8 +22,8 @@ use crate::link_app::LinkApp;
 use crate::peer::{Peer, PeerId};
 use crate::pump::{Alarm, Pump};
 use crate::runtime::{Listener, Runtime};
-use crate::sessions::{Arrival, Host, ReadGreeting, Sessions};
-use crate::shared::Step;
+use crate::serve::{Gone, serve_session};
+use crate::sessions::Sessions;
 use crate::sync::{Arc, Mutex};
 use crate::task_handler::TaskHandler;
 
@@ -372,94 +370,6 @@ impl<R: Runtime, F: Framing> Server<R, F> {
             |cx| if core.poll_stopped(cx.waker()) { Poll::Ready(()) } else { Poll::Pending },
         )
         .await;
-    }
-}
-
-/// Serves a connection that may belong to a session: hands it to whoever serves that, or serves it,
-/// and those that follow it.
-async fn serve_session<R: Runtime, F: Framing>(
-    core: Arc<ServerCore<F>>,
-    sessions: Arc<Sessions<R::Socket>>,
-    socket: R::Socket,
-) {
-    let greeted = ReadGreeting::new(&sessions, core.config(), socket, R::timer()).await;
-    let Some((mut arrival, found)) = greeted else { return };
-    if let Some(host) = found {
-        host.give(arrival);
-        return;
-    }
-    let Some((peer, app)) = core.accept() else { return };
-    let _gone = Gone { core: Arc::clone(&core), peer: peer.clone() };
-    let host = sessions.host(core.config(), &peer);
-    let mut epoch = Epoch::FIRST;
-    let mut alarm = Alarm::new(R::timer());
-    loop {
-        let mut pump = Pump::greeted(peer.shared(), &app, arrival, epoch);
-        let cause = std::future::poll_fn(|cx| pump.poll(cx, &mut alarm)).await;
-        drop(pump);
-        let next = match &host {
-            Some(host) => std::future::poll_fn(|cx| poll_detached(cx, &core, &peer, host, &mut alarm)).await,
-            None => None,
-        };
-        core.attached(peer.id());
-        match next {
-            Some(next) => (arrival, epoch) = (next, epoch.next()),
-            None => {
-                if let Some(host) = &host {
-                    sessions.remove(host);
-                }
-                app.ended(&cause);
-                return;
-            }
-        }
-    }
-}
-
-/// Without a connection: the next one, or `None` when the link is closed.
-fn poll_detached<S: Send + 'static, F: Framing, T: crate::runtime::Timer>(
-    cx: &mut Context<'_>,
-    core: &ServerCore<F>,
-    peer: &Peer<F>,
-    host: &Host<S>,
-    alarm: &mut Alarm<T>,
-) -> Poll<Option<Arrival<S>>> {
-    core.detached(peer);
-    loop {
-        if let Some(arrival) = host.poll_next(cx.waker()) {
-            return Poll::Ready(Some(arrival));
-        }
-        let now = clock::now();
-        let closed = peer.shared().with(|link| {
-            if link.poll_timeout().is_some_and(|(at, _)| at <= now) {
-                link.handle_timeout(now);
-            }
-            link.is_closed()
-        });
-        if closed {
-            return Poll::Ready(None);
-        }
-        match peer.shared().sleep_attendant(cx.waker()) {
-            Step::Sleep(Some(at)) if at > clock::now() => {
-                if !alarm.poll(cx, at) {
-                    return Poll::Pending;
-                }
-            }
-            Step::Sleep(None) => return Poll::Pending,
-            _ => {}
-        }
-    }
-}
-
-/// Takes a connection out of the list however its task ends.
-struct Gone<F: Framing> {
-    core: Arc<ServerCore<F>>,
-    peer: Peer<F>,
-}
-
-impl<F: Framing> Drop for Gone<F> {
-    fn drop(&mut self) {
-        self.peer.shared().with(|link| link.give_up(clock::now(), Disconnect::LocalClose));
-        self.core.gone(self.peer.id());
     }
 }
 

@@ -161,12 +161,9 @@ impl<S: Socket, T: Timer, F: Framing> Future for ReadGreeting<'_, S, T, F> {
         let this = self.get_mut();
         let Some((socket, buf)) = &mut this.arrival else { return Poll::Ready(None) };
         loop {
-            match this.sessions.find(this.config, buf.unread()) {
-                Ok(host) => {
-                    let arrival = this.arrival.take();
-                    return Poll::Ready(arrival.map(|arrival| (arrival, host)));
-                }
-                Err(NeedMore) => {}
+            if let Ok(host) = this.sessions.find(this.config, buf.unread()) {
+                let arrival = this.arrival.take();
+                return Poll::Ready(arrival.map(|arrival| (arrival, host)));
             }
             match socket.read_now(buf.spare()) {
                 Ok(0) => return Poll::Ready(None),

@@ -19,7 +19,7 @@ use bowline_driver::error::{RuntimeMissing, disconnect};
 use bowline_driver::handler::Handlers;
 use bowline_driver::runtime::apply_options;
 use bowline_driver::server::{ServerCore, is_out_of_resources, listen_address};
-use bowline_driver::sessions::{Arrival, Host, NeedMore, Sessions};
+use bowline_driver::sessions::{Arrival, Host, Sessions};
 use bowline_driver::shared::Step;
 use bowline_driver::sync::Mutex;
 use bowline_driver::{Answer, BindError, Context, MessageRef, ReplyBuf, RequestRef};
@@ -226,12 +226,9 @@ fn read_greeting<F: Framing>(
     let mut buf = RecvBuf::new();
     socket.set_nonblocking(false)?;
     loop {
-        match sessions.find(config, buf.unread()) {
-            Ok(host) => {
-                socket.set_read_timeout(None)?;
-                return Ok(Some(((socket, buf), host)));
-            }
-            Err(NeedMore) => {}
+        if let Ok(host) = sessions.find(config, buf.unread()) {
+            socket.set_read_timeout(None)?;
+            return Ok(Some(((socket, buf), host)));
         }
         let left = deadline.saturating_since(clock::now());
         if left.is_zero() {

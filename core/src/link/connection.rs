@@ -1,18 +1,15 @@
 //! Connections up and down: handshake, heartbeat, what a connection takes with it when it dies.
 
-use alloc::vec;
 use alloc::vec::Vec;
 use core::ops::Range;
 use core::time::Duration;
 
-use super::flow::{CLASSES, lane};
 use super::{Link, LinkEvent, Phase, Role};
-use crate::arena::{Batch, Fate, FrameRef, Sent};
-use crate::config::{Delivery, OnDisconnect};
-use crate::error::{CallError, Disconnect, EncodeError, Outcome, PeerError, Undeliverable};
+use crate::arena::{Batch, Sent};
+use crate::error::{CallError, Disconnect, EncodeError, Outcome, PeerError};
 use crate::frame::native::{Hello, SESSION, VERSION, Window};
 use crate::frame::{Class, Framing, Kind, Meta, Step};
-use crate::link::outcomes::{Undelivered, decode};
+use crate::link::outcomes::decode;
 use crate::link::reader::Reader;
 use crate::link::send::millis;
 use crate::supervisor::Epoch;
@@ -306,128 +303,6 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.conn.cancels = cancels;
         self.phase = Phase::Down;
         self.last_cause = Some(cause);
-    }
-
-    /// A session is lost: what waited goes to the next one, or is handed back.
-    pub(super) fn settle_waiting(&mut self, cause: &Disconnect) {
-        self.settle(None, cause, false, true);
-    }
-
-    fn settle_queue(&mut self, lent: Option<Batch>, cause: &Disconnect, was_closing: bool) {
-        self.settle(lent, cause, was_closing, false);
-    }
-
-    /// Decides about everything that was to be written: what had left is over, what had not waits
-    /// for the next connection, or is sent again, or handed back.
-    fn settle(&mut self, lent: Option<Batch>, cause: &Disconnect, was_closing: bool, session: bool) {
-        let (mut left, mut failed, mut answers, mut calls_back) = (vec![], vec![], vec![], vec![]);
-        let mut resent = 0;
-        let Self { arena, calls, profile, settings, outcomes, framing, .. } = &mut *self;
-        // A closing link hands back what it has in the end.
-        let waiting = if was_closing { OnDisconnect::Keep } else { settings.on_disconnect };
-        let limit = match settings.delivery {
-            Delivery::AtLeastOnce { retry_limit } if !was_closing => Some(retry_limit),
-            _ => None,
-        };
-        let reason = Undeliverable::Disconnected(cause.clone());
-        let keep = |frame: &mut FrameRef<'_>, fate| match (frame.sent, fate) {
-            (Sent::Call(_), Fate::Left) => false,
-            (Sent::Call(id), Fate::Waiting) if waiting != OnDisconnect::Keep => {
-                calls_back.push(id);
-                false
-            }
-            (Sent::Call(id), _) => calls.get(id).is_some(),
-            (Sent::Cast(number), Fate::Left | Fate::InPart | Fate::Unsent) => match limit {
-                Some(limit) => {
-                    let attempts = outcomes.note_attempt(number);
-                    if attempts <= limit {
-                        resent += 1;
-                        return true;
-                    }
-                    let reason = Undeliverable::RetriesExhausted { attempts, cause: cause.clone() };
-                    let undelivered = decode(framing, frame, Outcome::MaybeDelivered, &reason);
-                    failed.extend(undelivered.map(|undelivered| Undelivered { attempts, ..undelivered }));
-                    false
-                }
-                None if fate == Fate::Left => {
-                    left.push(number);
-                    false
-                }
-                None if fate == Fate::InPart && !profile.atomic => {
-                    // The peer saw its beginning.
-                    failed.extend(decode(framing, frame, Outcome::MaybeDelivered, &reason));
-                    false
-                }
-                None => true,
-            },
-            (Sent::Cast(_), Fate::Waiting) => {
-                let outcome = match waiting {
-                    OnDisconnect::Keep => return true,
-                    OnDisconnect::Return => Outcome::NeverSent,
-                    OnDisconnect::Drop => Outcome::Dropped,
-                };
-                failed.extend(decode(framing, frame, outcome, &reason));
-                false
-            }
-            (Sent::Answer(id), fate) => {
-                if fate != Fate::Left {
-                    answers.push(id);
-                }
-                false
-            }
-            (Sent::Cancel(_) | Sent::Control | Sent::Part | Sent::Abort, _) => false,
-        };
-        if session {
-            arena.begin_anew(keep);
-        } else {
-            arena.disconnect(lent, keep);
-        }
-        self.counters.casts_resent += resent;
-        for number in left {
-            self.note_outcome(number, Outcome::Written);
-        }
-        for undelivered in failed {
-            self.counters.casts_dropped += u64::from(undelivered.outcome == Outcome::Dropped);
-            self.fail_cast(undelivered);
-        }
-        for id in calls_back {
-            let ended = self.calls.complete(id, || Err(CallError::NeverSent(cause.clone())));
-            self.tokens.extend(ended);
-            self.forget_retries(id, false);
-        }
-        for id in answers {
-            self.drop_answer(id);
-        }
-    }
-
-    /// Calls whose request had left, wholly or in part: only the peer knows what became of them.
-    /// Those in `again` are made again.
-    pub(super) fn fail_calls_that_left(&mut self, cause: &Disconnect, again: &[u64]) {
-        let first_queued = CLASSES.map(|class| self.arena.first_queued_call(class));
-        let Self { calls, tokens, counters, arena, retries, .. } = &mut *self;
-        let in_order = retries.is_empty();
-        let waits = |id: u64, class: Class| match first_queued[lane(class)] {
-            _ if !in_order => {
-                arena.holds(class, Sent::Call(id)) || retries.is_waiting(id) || again.contains(&id)
-            }
-            Some(first) => id >= first,
-            None => false,
-        };
-        let mut over = Vec::new();
-        let left = calls.complete_where(
-            |id, class| {
-                if waits(id, class) {
-                    return None;
-                }
-                over.push(id);
-                Some(CallError::MaybeDelivered(cause.clone()))
-            },
-            |token| tokens.push(token),
-        );
-        counters.calls_maybe_delivered += left as u64;
-        for id in over {
-            self.forget_retries(id, false);
-        }
     }
 
     /// There is no further connection: everything that waits learns it.

@@ -19,6 +19,7 @@ use crate::supervisor::{Epoch, SplitMix64};
 use crate::time::Instant;
 use crate::waiters::{Ticket, Waiters};
 
+mod aftermath;
 mod assembly;
 mod connection;
 mod drive;
