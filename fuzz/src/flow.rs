@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bowline_core::config::{Config, QueueLimit};
+use bowline_core::config::{Config, Delivery, QueueLimit};
 use bowline_core::error::{CallError, CastRefusal};
 use bowline_core::frame::native::{Credit, Hello, Native, Window};
 use bowline_core::frame::{Class, Framing, Kind, Meta};
@@ -21,8 +21,10 @@ const QUEUE: QueueLimit = QueueLimit { messages: 40, bytes: 64 * 1024 };
 const WINDOW: u32 = 64 * 1024;
 
 /// The smallest windows there are.
-fn tight(fragment: usize) -> Option<Config> {
+fn tight(fragment: usize, delivery: Delivery) -> Option<Config> {
     Config::builder()
+        .delivery(delivery)
+        .session_window(8 * 1024)
         .max_message(MAX_MESSAGE)
         .write_queue(QUEUE)
         .normal_window(WINDOW)
@@ -47,8 +49,16 @@ pub fn pair_ops(data: &[u8]) {
     let mut input = Input(data);
     let piece = 256 + usize::from(input.byte()) * 256;
     let net = NetConfig { max_write: piece, max_read: piece, window: 4 * piece, ..NetConfig::default() };
-    let Some(config) = tight(1024 + usize::from(input.byte()) * 200) else { return };
-    let mut pair = Pair::new(&config, net, u64::from(input.byte()));
+    let fragment = 1024 + usize::from(input.byte()) * 200;
+    let seed = input.byte();
+    let in_session = seed % 2 == 0;
+    let delivery = if in_session { Delivery::Session } else { Delivery::AtMostOnce };
+    let Some(config) = tight(fragment, delivery) else { return };
+    let mut pair = Pair::new(&config, net, u64::from(seed));
+    if in_session {
+        pair = pair.reconnecting(MS * 2);
+        pair.run_for(MS * 20);
+    }
     let mut cast: [Vec<(u32, Class)>; 2] = [Vec::new(), Vec::new()];
     let mut calls: Vec<(PairCall, u32)> = Vec::new();
     let mut next = 0;
@@ -81,6 +91,8 @@ pub fn pair_ops(data: &[u8]) {
             }
             9 => pair.ends[side].takes = size % 2 == 0,
             10 => pair.ends[side].answers = size % 2 == 0,
+            11 if in_session && size % 4 == 0 => pair.cut(),
+            12 if in_session && size % 4 == 0 => pair.redial(),
             11..=13 => pair.run_for(Duration::from_micros(size as u64 * 10)),
             _ => pair.run_for(MS * size as u32),
         }
@@ -114,7 +126,7 @@ pub fn pair_ops(data: &[u8]) {
 /// more memory than it is configured to, and ends the connection or goes on.
 pub fn live_link(data: &[u8]) {
     let mut input = Input(data);
-    let Some(config) = tight(1024 + usize::from(input.byte()) * 200) else { return };
+    let Some(config) = tight(1024 + usize::from(input.byte()) * 200, Delivery::AtMostOnce) else { return };
     let net = NetConfig { window: 1 << 20, ..NetConfig::default() };
     let (mut net, mut end) = (Net::new(net, u64::from(input.byte())), End::new(config, Role::Accepting));
     let mut now = Instant::ZERO;
@@ -146,6 +158,8 @@ pub fn live_link(data: &[u8]) {
             14 => Kind::Credit,
             15 => Kind::Ping,
             16 => Kind::GoAway,
+            24 => Kind::Ack,
+            25 => Kind::Resume,
             17 => {
                 // As it comes.
                 let bytes: Vec<u8> = (0..size % 64).map(|_| input.byte()).collect();

@@ -308,7 +308,7 @@ fn a_session_that_nobody_takes_up_expires() {
     assert!(pair.ends[1].link.is_detached());
     let _ = pair.cast(1, &CastOptions::new(1), body(2, 100)).expect("queued");
     pair.run_for(SECOND * 60);
-    assert!(pair.ends[1].link.is_detached() == false);
+    assert!(!pair.ends[1].link.is_detached());
     assert_eq!(pair.ends[1].link.last_disconnect(), Some(&Disconnect::SessionExpired));
     let back = pair.ends[1].link.take_undelivered();
     assert_eq!(back.iter().map(|undelivered| number(&undelivered.body)).collect::<Vec<_>>(), [2]);

@@ -18,7 +18,7 @@ pub enum Overflow {
     DropNewest,
     /// The oldest message that waits is dropped, counted and reported.
     DropOldest,
-    /// The connection is closed.
+    /// The connection is closed, and in a session that is over, too.
     Disconnect,
 }
 

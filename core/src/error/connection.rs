@@ -278,6 +278,12 @@ pub enum Disconnect {
         /// The configured limit.
         limit: Duration,
     },
+    /// A queue was full, and its policy is to disconnect.
+    #[error("the {queue} queue is full")]
+    Overflow {
+        /// Read or write.
+        queue: &'static str,
+    },
     /// Another connection took the session over.
     #[error("another connection took the session over")]
     Superseded,

@@ -117,7 +117,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
                 }
                 Overflow::Disconnect => {
                     self.drop_message();
-                    self.conn.abort = Some(Disconnect::LocalClose);
+                    self.conn.abort = Some(Disconnect::Overflow { queue: "read" });
                     return true;
                 }
             }

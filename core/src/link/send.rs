@@ -314,10 +314,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
                 None => Err(CastRefusal::Full(self.write_queue_full(class))),
             },
             Overflow::Disconnect => {
-                self.conn.abort = Some(Disconnect::WriteStalled {
-                    stalled: Duration::ZERO,
-                    limit: self.settings.write_stall,
-                });
+                self.conn.abort = Some(Disconnect::Overflow { queue: "write" });
                 self.wake = true;
                 Err(CastRefusal::Full(self.write_queue_full(class)))
             }

@@ -306,6 +306,8 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             // It ended in the middle of a frame, as cut connections do.
             Disconnect::Protocol(PeerError::Frame(FrameError::Truncated { .. })) => false,
             Disconnect::Protocol(_) | Disconnect::LocalClose | Disconnect::GoneAway => true,
+            // That policy ends the session: nothing it acknowledged may be dropped.
+            Disconnect::Overflow { .. } => true,
             _ => said_good_bye,
         };
         self.session.is_some() && !over

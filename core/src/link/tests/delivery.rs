@@ -333,3 +333,32 @@ fn what_makes_no_sense_is_refused() {
 }
 
 use crate::config::Overflow;
+
+#[test]
+fn a_full_queue_may_end_the_connection() {
+    let limit = QueueLimit { messages: 2, bytes: 1 << 20 };
+    let config = |b: crate::config::ConfigBuilder<Buffstreams>| {
+        b.write_queue(QueueLimit { messages: 4, bytes: 1 << 20 })
+            .write_overflow(Overflow::Disconnect)
+            .build()
+            .unwrap()
+    };
+    let mut end = casting(config);
+    let refused = end.link.cast(Instant::ZERO, &CastOptions::new(0), b"x".as_slice().into());
+    assert!(matches!(refused.unwrap_err().reason, CastRefusal::Full(_)));
+    assert_eq!(
+        end.link.poll_ending(Instant::ZERO),
+        Some(Ending::Abort(Disconnect::Overflow { queue: "write" }))
+    );
+
+    let config = Config::builder().read_queue(limit).read_overflow(Overflow::Disconnect).build().unwrap();
+    let mut pair = Pair::new(&config);
+    pair.b.queue = true;
+    for i in 0..3 {
+        cast(&mut pair.a, i);
+    }
+    let out = pair.a.output(Instant::ZERO);
+    pair.b.input(Instant::ZERO, &out).unwrap();
+    let ending = pair.b.link.poll_ending(Instant::ZERO);
+    assert_eq!(ending, Some(Ending::Abort(Disconnect::Overflow { queue: "read" })));
+}
