@@ -21,7 +21,7 @@ fn session() -> ConfigBuilder<Native> {
 
 fn body(number: u32) -> Vec<u8> {
     // Some are cut up, and go in the bulk class.
-    let len = if number % 50 == 0 { 40_000 } else { 100 };
+    let len = if number.is_multiple_of(50) { 40_000 } else { 100 };
     let mut body = vec![number as u8; len];
     body[..4].copy_from_slice(&number.to_be_bytes());
     body
