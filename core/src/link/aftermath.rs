@@ -1,6 +1,7 @@
 //! What becomes of messages when a connection, or a session, is over.
 
 use alloc::vec;
+use alloc::vec::Vec;
 
 use super::Link;
 use super::flow::{CLASSES, lane};
