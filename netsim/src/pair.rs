@@ -237,6 +237,11 @@ impl<F: Framing> Pair<F> {
         self.calls[call.0].cancelled
     }
 
+    /// The clock jumps: time passes in which nobody does anything.
+    pub fn jump(&mut self, duration: Duration) {
+        self.now += duration;
+    }
+
     /// Lets time pass.
     pub fn run_for(&mut self, duration: Duration) {
         let until = self.now + duration;

@@ -210,6 +210,7 @@ fn schedule(seed: u64) {
             15 => pair.cut_next_at([Direction::ToServer, Direction::ToClient][side], random.below(5_000)),
             16 => pair.redial(),
             17 if random.below(4) == 0 => pair.fall_silent(),
+            17 if random.below(4) == 0 => pair.jump(MS * random.below(5_000) as u32),
             18 => pair.run_for(MS * random.below(5) as u32),
             _ => pair.run_for(MS * random.below(100) as u32),
         }
