@@ -305,6 +305,9 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         let over = match cause {
             // It ended in the middle of a frame, as cut connections do.
             Disconnect::Protocol(PeerError::Frame(FrameError::Truncated { .. })) => false,
+            // A connection that was made before others and comes to light after them: it says less
+            // than is known since. It goes, and the session stays.
+            Disconnect::Protocol(PeerError::Resume { .. }) if self.role == Role::Accepting => false,
             Disconnect::Protocol(_) | Disconnect::LocalClose | Disconnect::GoneAway => true,
             // That policy ends the session: nothing it acknowledged may be dropped.
             Disconnect::Overflow { .. } => true,

@@ -362,3 +362,47 @@ fn a_full_queue_may_end_the_connection() {
     let ending = pair.b.link.poll_ending(Instant::ZERO);
     assert_eq!(ending, Some(Ending::Abort(Disconnect::Overflow { queue: "read" })));
 }
+
+#[test]
+fn a_connection_of_yesterday_does_not_end_the_session() {
+    let config = Config::builder().delivery(Delivery::Session).build().unwrap();
+    let (a, mut b) = (End::new(&config, Role::Dialing), End::new(&config, Role::Accepting));
+    b.link = Link::new(config, Role::Accepting);
+    b.link.offer_session(SessionIdentity { id: 5, token: [7; 16] });
+    b.reader = b.link.handle_connected(Instant::ZERO, Epoch::FIRST);
+    let mut pair = Pair { a, b };
+    pair.run(Instant::ZERO);
+    assert_eq!(pair.b.link.session(), pair.a.link.session());
+    cast(&mut pair.b, 1);
+    pair.run(Instant::ZERO);
+    let later = Instant::ZERO + MS * 30;
+    pair.a.link.handle_timeout(later);
+    pair.run(later);
+    assert_eq!(pair.b.link.unacknowledged(), 0);
+    let yesterday = |pair: &mut Pair<Native>, received: u64| {
+        pair.b.link.handle_disconnected(later, None, Disconnect::Superseded);
+        let epoch = pair.b.link.epoch().next();
+        pair.b.reader = pair.b.link.handle_connected(later, epoch);
+        pair.b.buf = RecvBuf::new();
+        let native = Native::new();
+        let (mut out, mut hello) = (Vec::new(), Vec::new());
+        let mut said = crate::frame::native::Hello::new();
+        (said.features, said.required) = (1, 1);
+        said.encode(&mut hello);
+        let control = |kind| crate::frame::Meta {
+            class: crate::frame::Class::Control,
+            ..crate::frame::Meta::new(kind, 0)
+        };
+        native.encode(&mut out, &control(crate::frame::Kind::Hello), &[], &hello).unwrap();
+        let resume = crate::frame::native::Resume::new(5, [7; 16], received);
+        native.encode(&mut out, &control(crate::frame::Kind::Resume), &[], &resume.to_bytes()).unwrap();
+        pair.b.input(later, &out)
+    };
+    // It has nothing of what was acknowledged since.
+    let error = yesterday(&mut pair, 0).unwrap_err();
+    assert_eq!(error, PeerError::Resume { field: "received", value: 0, limit: 1 });
+    pair.b.link.handle_disconnected(later, None, error.into());
+    assert!(pair.b.link.is_detached());
+    yesterday(&mut pair, 1).unwrap();
+    assert_eq!(pair.b.link.state(), State::Ready);
+}
