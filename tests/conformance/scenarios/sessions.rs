@@ -124,7 +124,8 @@ async fn under_fire<H: Harness>(cuts: u32) {
     at_server.check(there_casts, there_calls);
     at_client.check(back_casts, back_calls);
     let counters = client.peer().counters();
-    assert!(counters.connections > u64::from(cuts) / 4, "{counters:?}");
+    // Many cuts hit a connection whose handshake was not done.
+    assert!(counters.connections > u64::from(cuts) / 20, "{counters:?}");
     assert_eq!(server.peers().len(), 1, "one session");
     // The applications saw one peer.
     for came in [&at_server, &at_client] {
