@@ -70,7 +70,7 @@ pub struct ServerCore<F: Framing> {
 struct ServerState<F: Framing> {
     peers: std::collections::HashMap<PeerId, Peer<F>>,
     /// Sessions without a connection, longest first.
-    detached: VecDeque<PeerId>,
+    detached: VecDeque<(PeerId, usize)>,
     stopping: bool,
     /// Accept loops that still hold the listening socket.
     accepting: usize,
@@ -132,24 +132,28 @@ impl<F: Framing> ServerCore<F> {
     /// ends.
     pub fn detached(&self, peer: &Peer<F>) {
         let mut state = self.state.lock();
-        if !peer.shared().with(|link| link.is_detached()) || state.detached.contains(&peer.id()) {
+        if !peer.shared().with(|link| link.is_detached())
+            || state.detached.iter().any(|(id, _)| *id == peer.id())
+        {
             return;
         }
-        state.detached.push_back(peer.id());
-        let oldest = if state.detached.len() > self.config.max_detached() {
-            state.detached.pop_front().and_then(|id| state.peers.get(&id).cloned())
-        } else {
-            None
-        };
+        state.detached.push_back((peer.id(), peer.shared().with(|link| link.memory())));
+        let mut too_many = Vec::new();
+        while state.detached.len() > self.config.max_detached()
+            || state.detached.iter().map(|(_, bytes)| bytes).sum::<usize>() > self.config.max_detached_bytes()
+        {
+            let Some((id, _)) = state.detached.pop_front() else { break };
+            too_many.extend(state.peers.get(&id).cloned());
+        }
         drop(state);
-        if let Some(oldest) = oldest {
+        for oldest in too_many {
             oldest.shared().with(|link| link.expire_session(clock::now()));
         }
     }
 
     /// It has one again, or is over.
     pub fn attached(&self, id: PeerId) {
-        self.state.lock().detached.retain(|other| *other != id);
+        self.state.lock().detached.retain(|(other, _)| *other != id);
     }
 
     /// Accepting one connection failed; the next may not.

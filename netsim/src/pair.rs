@@ -61,6 +61,8 @@ pub struct Pair<F: Framing> {
     config: Config<F>,
     random: Random,
     epoch: Epoch,
+    /// A new connection is taken up before the old one is closed.
+    unfenced: bool,
     /// Where the next connection is cut.
     cut_next: Option<(Direction, u64)>,
     /// What accepting ends received that were replaced by others.
@@ -86,6 +88,7 @@ impl<F: Framing> Pair<F> {
             config: config.clone(),
             random,
             epoch: Epoch::FIRST,
+            unfenced: false,
             cut_next: None,
             past: Vec::new(),
             ends,
@@ -100,6 +103,14 @@ impl<F: Framing> Pair<F> {
     #[must_use]
     pub fn reconnecting(mut self, after: Duration) -> Self {
         self.reconnect = Some(after);
+        self
+    }
+
+    /// The accepting end forgets to close the old connection before it takes up a new one: a driver's
+    /// mistake, for checkers that have to find it.
+    #[must_use]
+    pub fn forgetting_the_fence(mut self) -> Self {
+        self.unfenced = true;
         self
     }
 
@@ -152,7 +163,7 @@ impl<F: Framing> Pair<F> {
     fn dial(&mut self) {
         self.redial_at = None;
         self.epoch = self.epoch.next();
-        if self.ends[1].is_connected() {
+        if self.ends[1].is_connected() && !self.unfenced {
             self.ends[1].disconnect(self.now, Disconnect::Superseded);
         }
         if self.ends[1].link.is_closed() {

@@ -436,3 +436,30 @@ fn the_checker_finds_what_is_broken() {
         .collect();
     assert!(found.is_empty(), "not noticed: {found:?}");
 }
+
+#[test]
+fn the_checker_finds_a_forgotten_fence() {
+    let holds = |unfenced: bool| {
+        (0..40_u64).all(|seed| {
+            let run = std::panic::catch_unwind(|| {
+                let net = NetConfig { max_write: 700, max_read: 900, ..NetConfig::default() };
+                let mut pair = Pair::new(&config(1024, 8 * 1024), net, seed).reconnecting(MS * 5);
+                if unfenced {
+                    pair = pair.forgetting_the_fence();
+                }
+                let mut script = conversation(&mut pair);
+                for side in 0..2 {
+                    script.cast(&mut pair, side, Class::Bulk, 5_000);
+                    script.cast(&mut pair, side, Class::Normal, 100);
+                }
+                pair.run_for(Duration::from_micros(200 + seed * 40));
+                pair.redial();
+                pair.run_for(SECOND * 20);
+                script.check(&pair);
+            });
+            run.is_ok()
+        })
+    };
+    assert!(holds(false), "nothing is wrong, and nothing is found");
+    assert!(!holds(true), "a connection taken up before the last one was closed goes unnoticed");
+}

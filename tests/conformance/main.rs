@@ -90,6 +90,7 @@ every_runtime!([
     sessions::an_acknowledgement_is_an_outcome,
     sessions::a_restarted_server_is_a_lost_session,
     sessions::both_sides_have_to_want_a_session,
+    sessions::sessions_without_a_connection_are_bounded,
     garbage::bad_input_closes_only_its_connection,
     garbage::silence_in_the_handshake,
     garbage::a_frame_cut_short,

@@ -125,6 +125,13 @@ impl<F: Framing> ConfigBuilder<F> {
         self
     }
 
+    /// Bytes that they may hold together when they lose their connections; the same happens beyond.
+    /// Default 256 MiB.
+    pub fn max_detached_bytes(mut self, bytes: usize) -> Self {
+        self.settings.max_detached_bytes = bytes;
+        self
+    }
+
     /// In a session: how long the peer may wait at most for the acknowledgement of what it sent
     /// (it comes earlier when 64 KiB, or a quarter of the window, came in). Default 25 ms.
     pub fn ack_delay(mut self, delay: Duration) -> Self {

@@ -50,6 +50,7 @@ pub(crate) struct Settings {
     pub(crate) session_window: usize,
     pub(crate) session_expiry: Duration,
     pub(crate) max_detached: usize,
+    pub(crate) max_detached_bytes: usize,
     pub(crate) ack_delay: Duration,
     pub(crate) call_timeout: Duration,
     pub(crate) max_in_flight: usize,
@@ -97,6 +98,7 @@ impl Default for Settings {
             session_window: 256 * 1024,
             session_expiry: Duration::from_secs(60),
             max_detached: 1024,
+            max_detached_bytes: 256 << 20,
             ack_delay: Duration::from_millis(25),
             call_timeout: Duration::from_secs(10),
             max_in_flight: 1024,
@@ -218,6 +220,12 @@ impl<F: Framing> Config<F> {
     #[must_use]
     pub fn max_detached(&self) -> usize {
         self.settings.max_detached
+    }
+
+    /// Bytes that sessions without a connection may hold on an accepting side, all together.
+    #[must_use]
+    pub fn max_detached_bytes(&self) -> usize {
+        self.settings.max_detached_bytes
     }
 
     /// How long a cast may wait in the write queue.

@@ -207,6 +207,25 @@ pub async fn both_sides_have_to_want_a_session<H: Harness>() {
     server.shutdown().await;
 }
 
+pub async fn sessions_without_a_connection_are_bounded<H: Harness>() {
+    let came = Came::default();
+    let config = session().max_detached(1).build().expect("sound");
+    let server = H::bind("127.0.0.1:0", config, came.handlers()).await.expect("a free port");
+    server.start();
+    let proxy = Proxy::start(&server.address());
+    let config = session().reconnect(ReconnectPolicy::never()).build().expect("sound");
+    let mut clients = Vec::new();
+    for _ in 0..3 {
+        clients.push(H::connect(&proxy.address, config.clone(), Handlers::none()).await.expect("it listens"));
+    }
+    H::until("three sessions", || came.connects.load(Ordering::Relaxed) == 3).await;
+    proxy.cut();
+    H::until("two of them end", || came.disconnects.load(Ordering::Relaxed) == 2).await;
+    H::until("one waits", || server.peers().len() == 1).await;
+    server.shutdown().await;
+    H::until("it ends with the server", || came.disconnects.load(Ordering::Relaxed) == 3).await;
+}
+
 /// The other process of [`a_stopped_process`]: serves until its standard input ends. Method 9 tells
 /// what came.
 pub async fn serve_as_a_child<H: Harness>() {
