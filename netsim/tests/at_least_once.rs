@@ -11,6 +11,8 @@ use bowline_netsim::{Direction, NetConfig, Pair, Random};
 
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
+/// Every byte in release.
+const STEP: usize = if cfg!(debug_assertions) { 11 } else { 1 };
 
 fn config(delivery: Delivery, window: usize) -> Config<Buffstreams> {
     Config::with_framing(Buffstreams::new()).delivery(delivery).resend_window(window).build().expect("sound")
@@ -52,7 +54,7 @@ fn run<F: Framing>(config: &Config<F>, seed: u64, cuts: &[u64]) -> (Vec<Vec<u32>
 #[test]
 fn at_least_once_with_a_window_loses_nothing_at_any_cut() {
     let config = config(Delivery::AtLeastOnce { retry_limit: 100 }, 1 << 20);
-    for at in (0..6_000).step_by(11) {
+    for at in (0..6_000).step_by(STEP) {
         let (came, errored) = run(&config, at, &[at, at / 3]);
         assert!(errored.is_empty());
         for connection in &came {
@@ -71,7 +73,7 @@ fn at_least_once_with_a_window_loses_nothing_at_any_cut() {
 #[test]
 fn at_most_once_repeats_nothing_at_any_cut() {
     let config = config(Delivery::AtMostOnce, 0);
-    for at in (0..6_000).step_by(11) {
+    for at in (0..6_000).step_by(STEP) {
         let (came, errored) = run(&config, at, &[at, at / 3]);
         assert!(errored.is_empty());
         let mut all: Vec<u32> = came.into_iter().flatten().collect();

@@ -11,19 +11,19 @@ use crate::error::{CallError, Disconnect, Outcome, Undeliverable};
 use crate::frame::{Class, Framing};
 use crate::link::outcomes::{Undelivered, decode};
 
+/// What is over.
+pub(super) enum Ended {
+    /// A connection without a session, with the batch that was being written.
+    Connection(Option<Batch>),
+    /// A session, whose sent frames were dealt with.
+    Session,
+}
+
 impl<F: Framing, T: Send + 'static> Link<F, T> {
-    /// A session is lost: what waited goes to the next one, or is handed back.
-    pub(super) fn settle_waiting(&mut self, cause: &Disconnect) {
-        self.settle(None, cause, false, true);
-    }
-
-    pub(super) fn settle_queue(&mut self, lent: Option<Batch>, cause: &Disconnect, was_closing: bool) {
-        self.settle(lent, cause, was_closing, false);
-    }
-
     /// Decides about everything that was to be written: what had left is over, what had not waits
     /// for the next connection, or is sent again, or handed back.
-    fn settle(&mut self, lent: Option<Batch>, cause: &Disconnect, was_closing: bool, session: bool) {
+    pub(super) fn settle(&mut self, ended: Ended, cause: &Disconnect) {
+        let was_closing = self.closing.is_some();
         let (mut left, mut failed, mut answers, mut calls_back) = (vec![], vec![], vec![], vec![]);
         let mut resent = 0;
         let Self { arena, calls, profile, settings, outcomes, framing, .. } = &mut *self;
@@ -81,10 +81,9 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             }
             (Sent::Cancel(_) | Sent::Control | Sent::Part | Sent::Abort, _) => false,
         };
-        if session {
-            arena.begin_anew(keep);
-        } else {
-            arena.disconnect(lent, keep);
+        match ended {
+            Ended::Session => arena.begin_anew(keep),
+            Ended::Connection(lent) => arena.disconnect(lent, keep),
         }
         self.counters.casts_resent += resent;
         for number in left {

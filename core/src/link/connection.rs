@@ -9,6 +9,7 @@ use crate::arena::{Batch, Sent};
 use crate::error::{CallError, Disconnect, EncodeError, Outcome, PeerError};
 use crate::frame::native::{Hello, SESSION, VERSION, Window};
 use crate::frame::{Class, Framing, Kind, Meta, Step};
+use crate::link::aftermath::Ended;
 use crate::link::outcomes::decode;
 use crate::link::reader::Reader;
 use crate::link::send::millis;
@@ -274,7 +275,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             self.arena.detach(lent);
             self.lose_session(now, &cause);
         } else {
-            self.settle_queue(lent, &cause, was_closing);
+            self.settle(Ended::Connection(lent), &cause);
         }
         let again = self.choose_retries();
         self.fail_calls_that_left(&cause, &again);

@@ -252,10 +252,8 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         if self.arena.oldest_cast(class).is_none_or(|oldest| number < oldest) {
             return;
         }
-        self.counters.casts_expired += 1;
-        if !self.withdraw_cast(class, number, Outcome::Expired, &Undeliverable::Expired) {
-            self.counters.casts_expired -= 1;
-        }
+        let expired = self.withdraw_cast(class, number, Outcome::Expired, &Undeliverable::Expired);
+        self.counters.casts_expired += u64::from(expired);
     }
 
     /// Takes a cast that has not left out of the queue, and fails it. False: it is not there.

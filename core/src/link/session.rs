@@ -6,6 +6,7 @@
 
 use alloc::vec::Vec;
 
+use super::aftermath::Ended;
 use super::connection::control;
 use super::outcomes::decode;
 use super::{Link, LinkEvent, Phase, Role};
@@ -65,6 +66,10 @@ impl Session {
     }
 }
 
+/// No frame of a greeting is longer: whatever claims to be is for the link to refuse, and nothing is
+/// read ahead for it.
+const LONGEST_GREETING: usize = 2048;
+
 /// What the first bytes of an accepted connection say of a session.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
@@ -84,7 +89,7 @@ pub fn greeting<F: Framing>(mut framing: F, unread: &[u8]) -> Greeting {
         return Greeting::Fresh;
     }
     let (hello, consumed) = match framing.next_frame(unread) {
-        Ok(Step::Need(_)) => return Greeting::Incomplete,
+        Ok(Step::Need(need)) if need <= LONGEST_GREETING => return Greeting::Incomplete,
         Ok(Step::Frame { meta, body, consumed, .. }) if meta.kind == Kind::Hello => {
             (Hello::decode(&unread[body]), consumed)
         }
@@ -95,7 +100,7 @@ pub fn greeting<F: Framing>(mut framing: F, unread: &[u8]) -> Greeting {
     }
     let unread = &unread[consumed..];
     match framing.next_frame(unread) {
-        Ok(Step::Need(_)) => Greeting::Incomplete,
+        Ok(Step::Need(need)) if need <= LONGEST_GREETING => Greeting::Incomplete,
         Ok(Step::Frame { meta, body, .. }) if meta.kind == Kind::Resume => {
             match Resume::decode(&unread[body]) {
                 Ok(resume) if resume.session != 0 => Greeting::Resumes(resume),
@@ -163,7 +168,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         let held = self.session.as_ref().map(|session| session.identity);
         let goes_on = held.is_some_and(|held| theirs.session == held.id && theirs.has_token(&held.token));
         if goes_on {
-            self.go_on(now, theirs.received)?;
+            self.go_on(theirs.received)?;
         } else {
             let identity = match self.role {
                 Role::Dialing => SessionIdentity { id: theirs.session, token: theirs.token },
@@ -187,8 +192,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     }
 
     /// The session goes on: the peer has so many frames of it.
-    fn go_on(&mut self, now: Instant, received: u64) -> Result<(), PeerError> {
-        let _ = now;
+    fn go_on(&mut self, received: u64) -> Result<(), PeerError> {
         let unacked = self.arena.unacked();
         let Some(replayed) = self.arena.resume(received) else {
             return Err(PeerError::Resume { field: "received", value: received, limit: self.arena.lent() });
@@ -355,7 +359,8 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
         self.retired = self.retired.take().map(Retired::without_session);
         self.event(LinkEvent::SessionLost { unacknowledged });
-        self.settle_waiting(cause);
+        // What waited goes to the next session, or is handed back.
+        self.settle(Ended::Session, cause);
         let again = self.choose_retries();
         self.fail_calls_that_left(cause, &again);
         self.requeue_all(now, &again);

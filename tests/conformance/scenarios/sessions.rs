@@ -265,7 +265,9 @@ pub async fn a_stopped_process<H: Harness>() {
         .spawn()
         .expect("another process");
     let pid = child.id().to_string();
-    let signal = |name: &str| Command::new("kill").args([name, &pid]).status().expect("a signal");
+    // The shell has it built in, wherever there is no program of that name.
+    let signal =
+        |name: &str| Command::new("sh").args(["-c", &format!("kill {name} {pid}")]).status().expect("sh");
     let mut lines = BufReader::new(child.stdout.take().expect("its output")).lines();
     let address = lines
         .find_map(|line| line.ok()?.strip_prefix("ADDRESS ").map(str::to_owned))

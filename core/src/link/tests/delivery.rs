@@ -406,3 +406,20 @@ fn a_connection_of_yesterday_does_not_end_the_session() {
     yesterday(&mut pair, 1).unwrap();
     assert_eq!(pair.b.link.state(), State::Ready);
 }
+
+#[test]
+fn nothing_is_read_ahead_for_what_is_no_greeting() {
+    let native = Native::new();
+    let (mut out, mut hello) = (Vec::new(), Vec::new());
+    let mut said = crate::frame::native::Hello::new();
+    said.features = crate::frame::native::SESSION;
+    said.encode(&mut hello);
+    let meta = crate::frame::Meta::new(crate::frame::Kind::Hello, 0);
+    native.encode(&mut out, &meta, &[], &hello).unwrap();
+    assert_eq!(greeting(native.clone(), &out[..20]), Greeting::Incomplete);
+    assert_eq!(greeting(native.clone(), &out), Greeting::Incomplete, "a resume has to follow");
+    // A cast of eight megabytes instead.
+    out.extend_from_slice(&[5, 1, 0, 0, 0, 0x80, 0, 4, 0, 0, 0, 0]);
+    assert_eq!(greeting(native.clone(), &out), Greeting::Fresh);
+    assert_eq!(greeting(native, b"GET / HTTP/1.1"), Greeting::Fresh);
+}
