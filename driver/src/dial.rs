@@ -198,13 +198,8 @@ impl<R: Runtime, M: Machine<Token = Waker>, A: Application<M>, O: DialObserver> 
             // Without a connection the machine's own deadlines and closing are looked after here.
             let at = if this.connection.is_none() {
                 let now = clock::now();
-                let (closed, reconnect) = this.shared.with(|machine| {
-                    if machine.poll_timeout().is_some_and(|(at, _)| at <= now) {
-                        machine.handle_timeout(now);
-                    }
-                    (machine.is_closed(), machine.take_reconnect())
-                });
-                if reconnect {
+                let closed = this.shared.tend(now);
+                if this.shared.with(|machine| machine.take_reconnect()) {
                     this.supervisor.reconnect_now(now);
                     if this.act() {
                         continue;

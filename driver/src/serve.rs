@@ -70,14 +70,7 @@ fn poll_detached<S: Send + 'static, F: Framing, T: crate::runtime::Timer>(
         if let Some(arrival) = host.poll_next(cx.waker()) {
             return Poll::Ready(Some(arrival));
         }
-        let now = clock::now();
-        let closed = peer.shared().with(|link| {
-            if link.poll_timeout().is_some_and(|(at, _)| at <= now) {
-                link.handle_timeout(now);
-            }
-            link.is_closed()
-        });
-        if closed {
+        if peer.shared().tend(clock::now()) {
             return Poll::Ready(None);
         }
         match peer.shared().sleep_attendant(cx.waker()) {

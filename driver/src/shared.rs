@@ -66,6 +66,16 @@ impl<M: Machine<Token = Waker>> Shared<M> {
         result
     }
 
+    /// Does what is due by the time while there is no connection. Whether the machine is closed.
+    pub fn tend(&self, now: Instant) -> bool {
+        self.with(|machine| {
+            if machine.poll_timeout().is_some_and(|(at, _)| at <= now) {
+                machine.handle_timeout(now);
+            }
+            machine.is_closed()
+        })
+    }
+
     /// A guard that takes the lock at first use.
     pub fn lazy<'a>(&'a self, tokens: &'a mut Vec<Waker>) -> LazyGuard<'a, M> {
         LazyGuard { shared: self, guard: None, tokens }

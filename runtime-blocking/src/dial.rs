@@ -150,13 +150,8 @@ impl<M: Machine<Token = Waker>, A: Application<M>, O: DialObserver> Keeper<M, A,
 
     /// Without a connection: the machine's deadlines and closing. True when it is closed.
     fn wait(&mut self, now: Instant, until: Option<Instant>) -> bool {
-        let (closed, reconnect) = self.shared.with(|machine| {
-            if machine.poll_timeout().is_some_and(|(at, _)| at <= now) {
-                machine.handle_timeout(now);
-            }
-            (machine.is_closed(), machine.take_reconnect())
-        });
-        if reconnect {
+        let closed = self.shared.tend(now);
+        if self.shared.with(|machine| machine.take_reconnect()) {
             self.supervisor.reconnect_now(now);
             return false;
         }

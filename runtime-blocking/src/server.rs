@@ -10,7 +10,6 @@ use bowline_core::config::{Config, Delivery};
 use bowline_core::error::{Disconnect, Failure};
 use bowline_core::frame::Framing;
 use bowline_core::frame::native::Native;
-use bowline_core::machine::Machine;
 use bowline_core::recv_buf::RecvBuf;
 use bowline_core::supervisor::Epoch;
 use bowline_driver::app::Application;
@@ -256,14 +255,7 @@ fn wait_detached<F: Framing>(
         if let Some(arrival) = host.poll_next(&bell.waker()) {
             return Some(arrival);
         }
-        let now = clock::now();
-        let closed = peer.shared().with(|link| {
-            if link.poll_timeout().is_some_and(|(at, _)| at <= now) {
-                link.handle_timeout(now);
-            }
-            link.is_closed()
-        });
-        if closed {
+        if peer.shared().tend(clock::now()) {
             return None;
         }
         if let Step::Sleep(at) = peer.shared().sleep_attendant(&bell.waker()) {
