@@ -60,7 +60,7 @@ async fn on_tokio() -> Result<Summary, Box<dyn std::error::Error>> {
         .await?;
     server.start()?;
 
-    let proxy = Proxy::start(server.local_addr())?;
+    let proxy = Proxy::start(server.local_addr().socket_addr().expect("TCP"))?;
     let client = Client::builder(&proxy.address.to_string())
         .config(config()?)
         .on_request(|_: Request| async { Ok("a client on tokio") })
@@ -110,7 +110,7 @@ fn on_threads() -> Result<Summary, Box<dyn std::error::Error>> {
         .bind("127.0.0.1:0")?;
     server.start()?;
 
-    let proxy = Proxy::start(server.local_addr())?;
+    let proxy = Proxy::start(server.local_addr().socket_addr().expect("TCP"))?;
     let client = Client::builder(&proxy.address.to_string())
         .config(config()?)
         .on_request(|_: Request| Ok("a client on plain threads"))

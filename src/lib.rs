@@ -33,9 +33,10 @@
 //! left a dying connection goes out on the next one; what left is not repeated.
 #![forbid(unsafe_code)]
 
+pub use bowline_core::address::Address;
 pub use bowline_core::body::{Body, Payload};
 pub use bowline_core::config::{
-    Config, ConfigBuilder, Delivery, OnDisconnect, Overflow, QueueLimit, SocketOptions,
+    AcceptLimits, Config, ConfigBuilder, Delivery, OnDisconnect, Overflow, QueueLimit, SocketOptions,
 };
 pub use bowline_core::error;
 pub use bowline_core::frame;

@@ -169,7 +169,7 @@ struct Ear;
 impl Application<Shout> for Ear {
     type Session = ();
 
-    fn connected(&self, _: &Arc<Shared<Shout>>, _: Epoch, _: Option<SocketAddr>) {}
+    fn connected(&self, _: &Arc<Shared<Shout>>, _: Epoch, _: Option<bowline::Address>) {}
 
     fn event(
         &self,

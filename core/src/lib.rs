@@ -12,6 +12,7 @@
 
 extern crate alloc;
 
+pub mod address;
 mod arena;
 pub mod body;
 mod calls;

@@ -1,9 +1,9 @@
 //! What a driver drives: any protocol that can be told of connections, bytes and time.
 
 use alloc::vec::Vec;
-use core::net::SocketAddr;
 use core::time::Duration;
 
+use crate::address::Address;
 use crate::arena::Batch;
 use crate::error::{Disconnect, PeerError};
 use crate::recv_buf::RecvBuf;
@@ -33,6 +33,8 @@ pub enum Reason {
     Session,
     /// The next attempt to connect.
     Reconnect,
+    /// A limit of the accepting side.
+    AcceptLimit,
     /// Something of a machine's own.
     Other,
 }
@@ -191,9 +193,9 @@ pub trait Machine: Sized + Send + 'static {
     /// Lends the next bytes to write. `None`: nothing to write, or a batch is out.
     fn begin_write(&mut self, now: Instant) -> Option<Batch>;
 
-    /// Some bytes of the batch that is out were written; says so to the write-stall timer.
-    fn handle_progress(&mut self, now: Instant) {
-        let _ = now;
+    /// `written` bytes of the batch that is out have left so far; says so to the write-stall timer.
+    fn handle_progress(&mut self, now: Instant, written: usize) {
+        let _ = (now, written);
     }
 
     /// Takes the batch back, wholly written or not. True if there is more to write, which is then
@@ -221,7 +223,7 @@ pub trait Machine: Sized + Send + 'static {
     fn give_up(&mut self, now: Instant, cause: Disconnect);
 
     /// A dial begins.
-    fn handle_dialing(&mut self, address: SocketAddr, attempt: u32) {
+    fn handle_dialing(&mut self, address: Address, attempt: u32) {
         let _ = (address, attempt);
     }
 

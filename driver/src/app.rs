@@ -1,8 +1,8 @@
 //! What happens with what comes in.
 
-use std::net::SocketAddr;
 use std::task::Waker;
 
+use bowline_core::address::Address;
 use bowline_core::error::Disconnect;
 use bowline_core::machine::Machine;
 use bowline_core::supervisor::Epoch;
@@ -28,7 +28,7 @@ pub trait Application<M: Machine<Token = Waker>>: Send + Sync + 'static {
     type Session: Send;
 
     /// A connection is there (its handshake may not be done).
-    fn connected(&self, shared: &Arc<Shared<M>>, epoch: Epoch, remote: Option<SocketAddr>) -> Self::Session;
+    fn connected(&self, shared: &Arc<Shared<M>>, epoch: Epoch, remote: Option<Address>) -> Self::Session;
 
     /// Something came in. `access` may hold the lock; release it before calling into user code.
     ///

@@ -93,7 +93,7 @@ impl<R: Runtime, M: Machine<Token = Waker>, A: Application<M>, O: DialObserver> 
                 }
                 Action::Dial { attempt, address } => {
                     let nth = self.supervisor.attempt();
-                    self.shared.with(|machine| machine.handle_dialing(address, nth));
+                    self.shared.with(|machine| machine.handle_dialing(address.clone(), nth));
                     self.dialing.push((attempt, Box::pin(R::connect(address, self.options))));
                 }
                 Action::Abandon { attempt } => {

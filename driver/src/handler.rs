@@ -1,10 +1,10 @@
 //! Handlers: what users do with what comes in.
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::task::Waker;
 use std::time::Duration;
 
+use bowline_core::address::Address;
 use bowline_core::body::{Body, Payload};
 use bowline_core::error::{CastError, Disconnect, Failure, Status};
 use bowline_core::frame::{Framing, Meta};
@@ -117,7 +117,7 @@ impl<'a, F: Framing> Context<'a, F> {
 
     /// The other end's address.
     #[must_use]
-    pub fn remote_addr(&self) -> Option<SocketAddr> {
+    pub fn remote_addr(&self) -> Option<Address> {
         self.peer.remote_addr()
     }
 

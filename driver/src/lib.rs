@@ -16,6 +16,7 @@ pub mod clock;
 pub mod dial;
 pub mod error;
 pub mod handler;
+pub mod inproc;
 pub mod link_app;
 pub mod next;
 pub mod peer;
@@ -25,6 +26,7 @@ mod serve;
 pub mod server;
 pub mod sessions;
 pub mod shared;
+pub mod socket;
 pub mod sync;
 pub mod task_handler;
 

@@ -1,9 +1,9 @@
 //! What a link does with its events: handlers, or the queue of received messages.
 
-use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Waker;
 
+use bowline_core::address::Address;
 use bowline_core::error::{Disconnect, Failure, Status};
 use bowline_core::frame::Framing;
 use bowline_core::link::{Event, Incoming, Link, Reader};
@@ -128,8 +128,8 @@ impl<F: Framing> LinkApp<F> {
 impl<F: Framing> Application<Link<F, Waker>> for LinkApp<F> {
     type Session = ();
 
-    fn connected(&self, _: &Arc<SharedLink<F>>, _: Epoch, remote: Option<SocketAddr>) {
-        self.peer.set_remote(remote);
+    fn connected(&self, _: &Arc<SharedLink<F>>, _: Epoch, remote: Option<Address>) {
+        self.peer.set_remote(remote.clone());
         self.peer.shared().with(|link| link.set_remote_addr(remote));
     }
 

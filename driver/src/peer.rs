@@ -1,9 +1,9 @@
 //! A link's other side, as handlers see it.
 
-use std::net::SocketAddr;
 use std::task::Waker;
 use std::time::Duration;
 
+use bowline_core::address::Address;
 use bowline_core::body::Payload;
 #[allow(unused_imports, reason = "for the documentation")]
 use bowline_core::error::Outcome;
@@ -41,7 +41,7 @@ pub(crate) struct PeerInner<F: Framing> {
     pub(crate) call_timeout: Duration,
     /// Casts expire: casting needs the time.
     timed_casts: bool,
-    pub(crate) remote: Mutex<Option<SocketAddr>>,
+    pub(crate) remote: Mutex<Option<Address>>,
 }
 
 /// The other side of a link: what a handler answers to, calls back, or keeps to push to later.
@@ -84,11 +84,11 @@ impl<F: Framing> Peer<F> {
 
     /// The address of the other end of the present connection, or of the last.
     #[must_use]
-    pub fn remote_addr(&self) -> Option<SocketAddr> {
-        *self.0.remote.lock()
+    pub fn remote_addr(&self) -> Option<Address> {
+        self.0.remote.lock().clone()
     }
 
-    pub(crate) fn set_remote(&self, remote: Option<SocketAddr>) {
+    pub(crate) fn set_remote(&self, remote: Option<Address>) {
         if remote.is_some() {
             *self.0.remote.lock() = remote;
         }

@@ -1,9 +1,9 @@
 //! One connection: reads, writes and keeps the time until it ends.
 
-use std::net::SocketAddr;
 use std::task::{Context, Poll, Waker};
 
 use bowline_core::Batch;
+use bowline_core::address::Address;
 use bowline_core::error::Disconnect;
 use bowline_core::machine::{Ending, Machine, Next};
 use bowline_core::recv_buf::RecvBuf;
@@ -47,7 +47,7 @@ impl<M: Machine<Token = Waker>, A: Application<M>> Intake<M, A> {
         shared: &Arc<Shared<M>>,
         app: &Arc<A>,
         epoch: Epoch,
-        remote: Option<SocketAddr>,
+        remote: Option<Address>,
         buf: RecvBuf,
     ) -> Self {
         let reader = shared.with(|machine| machine.handle_connected(clock::now(), epoch));
@@ -136,6 +136,13 @@ pub struct Pump<M: Machine<Token = Waker>, A: Application<M>, S: Socket> {
 impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> std::fmt::Debug for Pump<M, A, S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Pump").field("paused", &self.paused).finish_non_exhaustive()
+    }
+}
+
+impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Drop for Pump<M, A, S> {
+    /// The runtime dropped the task: the machine learns what had left, and what had not.
+    fn drop(&mut self) {
+        self.abort(&Disconnect::LocalClose);
     }
 }
 
@@ -303,10 +310,10 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
                     }
                 }
                 Ok(false) => {
-                    let progress = batch.written() > before;
+                    let written = batch.written();
                     self.batch = Some(batch);
-                    if progress {
-                        self.shared.with(|machine| machine.handle_progress(now));
+                    if written > before {
+                        self.shared.with(|machine| machine.handle_progress(now, written));
                     }
                     match self.socket.poll_writable(cx) {
                         Poll::Ready(Ok(())) => {}

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
+use bowline_core::address::Address;
 use bowline_core::config::SocketOptions;
 
 use crate::error::RuntimeMissing;
@@ -47,7 +48,7 @@ pub trait Socket: WriteNow {
     ///
     /// # Errors
     /// The socket is not connected any more.
-    fn peer_addr(&self) -> io::Result<SocketAddr>;
+    fn peer_addr(&self) -> io::Result<Address>;
 }
 
 /// A listening socket.
@@ -59,13 +60,13 @@ pub trait Listener: Send + Sync + 'static {
     ///
     /// # Errors
     /// What the system said; the listener can be asked again.
-    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(Self::Socket, SocketAddr)>>;
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(Self::Socket, Address)>>;
 
     /// The address it listens at.
     ///
     /// # Errors
     /// What the system said.
-    fn local_addr(&self) -> io::Result<SocketAddr>;
+    fn local_addr(&self) -> io::Result<Address>;
 }
 
 /// One timer that is set again and again.
@@ -102,7 +103,7 @@ pub trait Runtime: Sized + Send + Sync + 'static {
 
     /// Connects a socket.
     fn connect(
-        address: SocketAddr,
+        address: Address,
         options: SocketOptions,
     ) -> impl Future<Output = io::Result<Self::Socket>> + Send + 'static;
 
@@ -114,38 +115,8 @@ pub trait Runtime: Sized + Send + Sync + 'static {
     ///
     /// # Errors
     /// What the system said.
-    fn listen(address: SocketAddr, options: SocketOptions) -> io::Result<Self::Listener>;
+    fn listen(address: &Address, options: SocketOptions) -> io::Result<Self::Listener>;
 
     /// A timer that is not set.
     fn timer() -> Self::Timer;
-}
-
-/// Applies `options` to a socket, whatever its runtime. What a platform does not know is left out.
-///
-/// # Errors
-/// What the system said.
-pub fn apply_options<'s>(socket: impl Into<socket2::SockRef<'s>>, options: &SocketOptions) -> io::Result<()> {
-    let socket = socket.into();
-    socket.set_tcp_nodelay(options.nodelay)?;
-    if let Some(bytes) = options.send_buffer {
-        socket.set_send_buffer_size(bytes)?;
-    }
-    if let Some(bytes) = options.receive_buffer {
-        socket.set_recv_buffer_size(bytes)?;
-    }
-    if let Some(after) = options.keepalive {
-        // Three probes a third of the time apart: dead after twice `after` at most.
-        let interval = (after / 3).max(std::time::Duration::from_secs(1));
-        let keepalive = socket2::TcpKeepalive::new().with_time(after).with_interval(interval).with_retries(3);
-        socket.set_tcp_keepalive(&keepalive)?;
-    }
-    #[cfg(target_os = "linux")]
-    if options.user_timeout.is_some() {
-        socket.set_tcp_user_timeout(options.user_timeout)?;
-    }
-    #[cfg(target_os = "linux")]
-    if let Some(bytes) = options.notsent_lowat {
-        socket.set_tcp_notsent_lowat(bytes)?;
-    }
-    Ok(())
 }

@@ -4,12 +4,12 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
 use std::marker::PhantomData;
-use std::net::{SocketAddr, ToSocketAddrs};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use bowline_core::address::Address;
 use bowline_core::config::{Config, Delivery};
-use bowline_core::error::{ConfigError, Disconnect, Failure};
+use bowline_core::error::{Disconnect, Failure};
 use bowline_core::frame::Framing;
 use bowline_core::frame::native::Native;
 use bowline_core::link::{Link, Role};
@@ -24,6 +24,7 @@ use crate::pump::{Alarm, Pump};
 use crate::runtime::{Listener, Runtime};
 use crate::serve::{Gone, serve_session};
 use crate::sessions::Sessions;
+use crate::socket::listen_address;
 use crate::sync::{Arc, Mutex};
 use crate::task_handler::TaskHandler;
 
@@ -40,7 +41,7 @@ pub struct Server<R: Runtime, F: Framing = Native> {
 
 struct Inner<R: Runtime, F: Framing> {
     listener: Mutex<Option<Arc<R::Listener>>>,
-    local: SocketAddr,
+    local: Address,
     core: Arc<ServerCore<F>>,
     sessions: Arc<Sessions<R::Socket>>,
     options: bowline_core::config::SocketOptions,
@@ -228,19 +229,6 @@ fn keep(wakers: &mut Vec<Waker>, waker: &Waker) {
     }
 }
 
-/// Finds the address to listen at.
-///
-/// # Errors
-/// It is none.
-pub fn listen_address(address: &str) -> Result<SocketAddr, ConfigError> {
-    let plain = address.strip_prefix("tcp://").unwrap_or(address);
-    plain
-        .to_socket_addrs()
-        .ok()
-        .and_then(|mut addresses| addresses.next())
-        .ok_or_else(|| ConfigError::Address(address.to_owned()))
-}
-
 impl<R: Runtime> Server<R, Native> {
     /// A builder for a server of Bowline's own protocol.
     pub fn builder() -> ServerBuilder<R, Native> {
@@ -256,8 +244,8 @@ impl<R: Runtime, F: Framing> Server<R, F> {
 
     /// The address it listens at.
     #[must_use]
-    pub fn local_addr(&self) -> SocketAddr {
-        self.inner.local
+    pub fn local_addr(&self) -> Address {
+        self.inner.local.clone()
     }
 
     /// Who is connected.
@@ -461,7 +449,7 @@ impl<R: Runtime, F: Framing> ServerBuilder<R, F> {
         let to_listen = listen_address(address)?;
         let options = *self.config.sockets();
         let io_error = |source| BindError::Io { address: address.to_owned(), source };
-        let listener = R::listen(to_listen, options).map_err(io_error)?;
+        let listener = R::listen(&to_listen, options).map_err(io_error)?;
         let local = listener.local_addr().map_err(io_error)?;
         let core = Arc::new(ServerCore::new(self.config, self.handlers));
         let listener = Mutex::new(Some(Arc::new(listener)));

@@ -237,7 +237,7 @@ impl<F: Framing> End<F> {
                     return moved;
                 }
                 batch.wrote(n);
-                self.link.handle_progress(now);
+                self.link.handle_progress(now, batch.written());
                 moved = true;
             }
             let _more = self.link.end_write(now, batch);

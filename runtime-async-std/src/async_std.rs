@@ -4,6 +4,7 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 
+use bowline_core::address::Address;
 use bowline_core::config::SocketOptions;
 use bowline_core::frame::native::Native;
 use bowline_driver::RuntimeMissing;
@@ -42,7 +43,7 @@ impl Runtime for AsyncStd {
         Ok(())
     }
 
-    async fn connect(address: SocketAddr, options: SocketOptions) -> io::Result<Socket> {
+    async fn connect(address: Address, options: SocketOptions) -> io::Result<Socket> {
         crate::io::connect(address, options).await
     }
 
@@ -51,8 +52,8 @@ impl Runtime for AsyncStd {
         Ok((host.as_str(), port).to_socket_addrs().await?.collect())
     }
 
-    fn listen(address: SocketAddr, _: SocketOptions) -> io::Result<Listener> {
-        crate::io::listen(address)
+    fn listen(address: &Address, options: SocketOptions) -> io::Result<Listener> {
+        crate::io::listen(address, &options)
     }
 
     fn timer() -> Timer {

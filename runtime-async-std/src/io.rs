@@ -2,95 +2,220 @@
 
 use std::future::Future;
 use std::io::{self, IoSlice, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
+#[cfg(unix)]
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
 use async_io::Async;
+use bowline_core::address::Address;
 use bowline_core::config::SocketOptions;
-use bowline_driver::runtime::{self, apply_options};
+use bowline_driver::inproc;
+use bowline_driver::runtime;
 use bowline_driver::shared::WriteNow;
+#[cfg(unix)]
+use bowline_driver::socket::{UnixPath, apply_buffers, listen_unix, unix_address};
+use bowline_driver::socket::{apply_tcp, listen_tcp, tcp_socket};
+use socket2::SockRef;
 
 /// Connects a socket.
 #[allow(dead_code, reason = "without any runtime nobody connects")]
-pub(crate) async fn connect(address: SocketAddr, options: SocketOptions) -> io::Result<Socket> {
-    let stream = Async::<TcpStream>::connect(address).await?;
-    apply_options(stream.get_ref(), &options)?;
-    Ok(Socket(stream))
+pub(crate) async fn connect(address: Address, options: SocketOptions) -> io::Result<Socket> {
+    let stream = match address {
+        Address::Tcp(address) => {
+            let socket = tcp_socket(address, &options)?;
+            match socket.connect(&address.into()) {
+                Err(error) if !is_under_way(&error) => return Err(error),
+                _ => {}
+            }
+            let stream = Async::<TcpStream>::new_nonblocking(socket.into())?;
+            stream.writable().await?;
+            if let Some(error) = stream.get_ref().take_error()? {
+                return Err(error);
+            }
+            Stream::Tcp(stream)
+        }
+        #[cfg(unix)]
+        Address::Unix(path) => Stream::Unix(Async::<UnixStream>::connect(&*path).await?),
+        Address::Inproc(name) => Stream::Inproc(inproc::connect(&name)?),
+        _ => return Err(io::ErrorKind::Unsupported.into()),
+    };
+    let socket = Socket(stream);
+    runtime::Socket::apply(&socket, &options)?;
+    Ok(socket)
+}
+
+/// A connect that goes on: EINPROGRESS, or WSAEWOULDBLOCK.
+fn is_under_way(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::WouldBlock || matches!(error.raw_os_error(), Some(115 | 36))
 }
 
 /// Listens.
 #[allow(dead_code, reason = "without any runtime nobody listens")]
-pub(crate) fn listen(address: SocketAddr) -> io::Result<Listener> {
-    Ok(Listener(Async::<TcpListener>::bind(address)?))
+pub(crate) fn listen(address: &Address, options: &SocketOptions) -> io::Result<Listener> {
+    Ok(Listener(match address {
+        Address::Tcp(address) => Acceptor::Tcp(Async::new_nonblocking(listen_tcp(*address, options)?)?),
+        #[cfg(unix)]
+        Address::Unix(path) => {
+            let (listener, path) = listen_unix(path, options)?;
+            Acceptor::Unix(Async::new_nonblocking(listener)?, path)
+        }
+        Address::Inproc(name) => Acceptor::Inproc(inproc::listen(name, options.backlog)?),
+        _ => return Err(io::ErrorKind::Unsupported.into()),
+    }))
 }
 
 /// A socket of async-io. One task at a time waits on it.
 #[derive(Debug)]
-pub struct Socket(Async<TcpStream>);
+pub struct Socket(Stream);
+
+#[derive(Debug)]
+enum Stream {
+    Tcp(Async<TcpStream>),
+    #[cfg(unix)]
+    Unix(Async<UnixStream>),
+    Inproc(inproc::Stream),
+}
 
 impl WriteNow for Socket {
     fn write_now(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        match slices {
-            [one] => self.0.get_ref().write(one),
-            many => self.0.get_ref().write_vectored(many),
+        match (&self.0, slices) {
+            (Stream::Tcp(stream), [one]) => stream.get_ref().write(one),
+            (Stream::Tcp(stream), many) => stream.get_ref().write_vectored(many),
+            #[cfg(unix)]
+            (Stream::Unix(stream), many) => stream.get_ref().write_vectored(many),
+            (Stream::Inproc(stream), slices) => stream.write_now(slices),
         }
     }
 }
 
 impl runtime::Socket for Socket {
     fn read_now(&self, buf: &mut [u8]) -> io::Result<usize> {
-        self.0.get_ref().read(buf)
+        match &self.0 {
+            Stream::Tcp(stream) => stream.get_ref().read(buf),
+            #[cfg(unix)]
+            Stream::Unix(stream) => stream.get_ref().read(buf),
+            Stream::Inproc(stream) => stream.read_now(buf),
+        }
     }
 
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.poll_readable(cx)
+        match &self.0 {
+            Stream::Tcp(stream) => stream.poll_readable(cx),
+            #[cfg(unix)]
+            Stream::Unix(stream) => stream.poll_readable(cx),
+            Stream::Inproc(stream) => ready_if(stream.poll_readable(cx.waker())),
+        }
     }
 
     fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.poll_writable(cx)
+        match &self.0 {
+            Stream::Tcp(stream) => stream.poll_writable(cx),
+            #[cfg(unix)]
+            Stream::Unix(stream) => stream.poll_writable(cx),
+            Stream::Inproc(stream) => ready_if(stream.poll_writable(cx.waker())),
+        }
     }
 
     fn apply(&self, options: &SocketOptions) -> io::Result<()> {
-        apply_options(self.0.get_ref(), options)
+        match &self.0 {
+            Stream::Tcp(stream) => apply_tcp(stream.get_ref(), options),
+            #[cfg(unix)]
+            Stream::Unix(stream) => apply_buffers(&SockRef::from(stream.get_ref()), options),
+            Stream::Inproc(_) => Ok(()),
+        }
     }
 
     fn shutdown_write(&self) -> io::Result<()> {
-        self.0.get_ref().shutdown(std::net::Shutdown::Write)
-    }
-
-    fn peer_addr(&self) -> io::Result<SocketAddr> {
-        self.0.get_ref().peer_addr()
-    }
-}
-
-/// A listener of async-io.
-#[derive(Debug)]
-pub struct Listener(Async<TcpListener>);
-
-impl runtime::Listener for Listener {
-    type Socket = Socket;
-
-    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(Socket, SocketAddr)>> {
-        loop {
-            match self.0.get_ref().accept() {
-                Ok((stream, address)) => {
-                    let accepted = Async::new(stream).map(|stream| (Socket(stream), address));
-                    return Poll::Ready(accepted);
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => match self.0.poll_readable(cx) {
-                    Poll::Ready(Ok(())) => {}
-                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                    Poll::Pending => return Poll::Pending,
-                },
-                Err(error) => return Poll::Ready(Err(error)),
+        match &self.0 {
+            Stream::Tcp(stream) => stream.get_ref().shutdown(Shutdown::Write),
+            #[cfg(unix)]
+            Stream::Unix(stream) => stream.get_ref().shutdown(Shutdown::Write),
+            Stream::Inproc(stream) => {
+                stream.shutdown_write();
+                Ok(())
             }
         }
     }
 
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.0.get_ref().local_addr()
+    fn peer_addr(&self) -> io::Result<Address> {
+        match &self.0 {
+            Stream::Tcp(stream) => stream.get_ref().peer_addr().map(Address::Tcp),
+            #[cfg(unix)]
+            Stream::Unix(stream) => stream.get_ref().peer_addr().map(|address| unix_address(&address)),
+            Stream::Inproc(stream) => Ok(stream.address()),
+        }
+    }
+}
+
+fn ready_if(ready: bool) -> Poll<io::Result<()>> {
+    if ready { Poll::Ready(Ok(())) } else { Poll::Pending }
+}
+
+/// A listener of async-io.
+#[derive(Debug)]
+pub struct Listener(Acceptor);
+
+#[derive(Debug)]
+enum Acceptor {
+    Tcp(Async<TcpListener>),
+    #[cfg(unix)]
+    Unix(Async<UnixListener>, #[allow(dead_code, reason = "removes the file when it is dropped")] UnixPath),
+    Inproc(inproc::Acceptor),
+}
+
+impl runtime::Listener for Listener {
+    type Socket = Socket;
+
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(Socket, Address)>> {
+        match &self.0 {
+            Acceptor::Tcp(listener) => poll_accept(listener, cx, |listener| {
+                let (stream, from) = listener.accept()?;
+                Ok((Socket(Stream::Tcp(Async::new(stream)?)), from.into()))
+            }),
+            #[cfg(unix)]
+            Acceptor::Unix(listener, _) => poll_accept(listener, cx, |listener| {
+                let (stream, from) = listener.accept()?;
+                Ok((Socket(Stream::Unix(Async::new(stream)?)), unix_address(&from)))
+            }),
+            Acceptor::Inproc(acceptor) => match acceptor.poll_accept(cx.waker()) {
+                Some(stream) => {
+                    let from = stream.address();
+                    Poll::Ready(Ok((Socket(Stream::Inproc(stream)), from)))
+                }
+                None => Poll::Pending,
+            },
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<Address> {
+        match &self.0 {
+            Acceptor::Tcp(listener) => listener.get_ref().local_addr().map(Address::Tcp),
+            #[cfg(unix)]
+            Acceptor::Unix(listener, _) => {
+                listener.get_ref().local_addr().map(|address| unix_address(&address))
+            }
+            Acceptor::Inproc(acceptor) => Ok(acceptor.address()),
+        }
+    }
+}
+
+fn poll_accept<L>(
+    listener: &Async<L>,
+    cx: &mut Context<'_>,
+    accept: impl Fn(&L) -> io::Result<(Socket, Address)>,
+) -> Poll<io::Result<(Socket, Address)>> {
+    loop {
+        match accept(listener.get_ref()) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => match listener.poll_readable(cx) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => return Poll::Pending,
+            },
+            result => return Poll::Ready(result),
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 
+use bowline_core::address::Address;
 use bowline_core::config::SocketOptions;
 use bowline_core::frame::native::Native;
 use bowline_driver::RuntimeMissing;
@@ -42,7 +43,7 @@ impl Runtime for Smol {
         Ok(())
     }
 
-    async fn connect(address: SocketAddr, options: SocketOptions) -> io::Result<Socket> {
+    async fn connect(address: Address, options: SocketOptions) -> io::Result<Socket> {
         crate::io::connect(address, options).await
     }
 
@@ -50,8 +51,8 @@ impl Runtime for Smol {
         smol::net::resolve((host, port)).await
     }
 
-    fn listen(address: SocketAddr, _: SocketOptions) -> io::Result<Listener> {
-        crate::io::listen(address)
+    fn listen(address: &Address, options: SocketOptions) -> io::Result<Listener> {
+        crate::io::listen(address, &options)
     }
 
     fn timer() -> Timer {

@@ -1,8 +1,7 @@
 //! One connection on two threads: one reads and keeps the time, one writes.
 
-use std::io::{self, IoSlice, Write};
-use std::net::{Shutdown, TcpStream};
-use std::os::fd::AsFd;
+use std::io::{self, IoSlice};
+use std::net::Shutdown;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Poll, Waker};
@@ -21,9 +20,9 @@ use bowline_driver::pump::Intake;
 use bowline_driver::shared::{MAX_SLICES, Step, WriteNow};
 use bowline_driver::sync::Mutex;
 use bowline_driver::{Shared, clock};
-use rustix::net::{RecvFlags, SendFlags};
 
-use crate::park::{Bell, ThreadWaker, wait_readable};
+use crate::park::{Bell, ThreadWaker};
+use crate::socket::Socket;
 
 /// For so long after a caller read for itself, the reading thread leaves the socket to callers.
 const CALLERS_READ: Duration = Duration::from_millis(1);
@@ -38,7 +37,7 @@ const WRITE_SLICE: Duration = Duration::from_millis(100);
 /// What the threads of a connection share.
 pub(crate) struct Wire<M: Machine<Token = Waker>, A: Application<M>> {
     shared: Arc<Shared<M>>,
-    socket: TcpStream,
+    socket: Socket,
     /// Holding it is the right to read. Gone once the connection is over.
     intake: Mutex<Option<Intake<M, A>>>,
     /// The machine takes no input for now.
@@ -55,9 +54,7 @@ pub(crate) struct Wire<M: Machine<Token = Waker>, A: Application<M>> {
 
 impl<M: Machine<Token = Waker>, A: Application<M>> WriteNow for Wire<M, A> {
     fn write_now(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        // One slice: calls are small, and what does not fit is the writing thread's.
-        let Some(first) = slices.first() else { return Ok(0) };
-        Ok(rustix::net::send(&self.socket, first, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)?)
+        self.socket.write_now(slices)
     }
 }
 
@@ -79,7 +76,7 @@ impl<M: Machine<Token = Waker>, A: Application<M>> HelpRead for Wire<M, A> {
                 Ok(Read::Nothing) => {
                     let now = clock::now();
                     self.caller_read.store(now.as_nanos(), Ordering::Release);
-                    if now >= until || !wait_readable(self.socket.as_fd(), until.saturating_since(now)) {
+                    if now >= until || !self.socket.wait_readable(until.saturating_since(now)) {
                         break;
                     }
                 }
@@ -108,14 +105,14 @@ enum Read {
 
 impl<M: Machine<Token = Waker>, A: Application<M>> Wire<M, A> {
     fn read_once(&self, intake: &mut Intake<M, A>) -> Result<Read, Disconnect> {
-        match rustix::net::recv(&self.socket, intake.spare(), RecvFlags::DONTWAIT) {
-            Ok((_, 0)) => Err(intake.end_of_stream()),
-            Ok((_, n)) => {
+        match self.socket.read_now(intake.spare()) {
+            Ok(0) => Err(intake.end_of_stream()),
+            Ok(n) => {
                 self.take_input(intake, n)?;
                 Ok(Read::Some)
             }
-            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => Ok(Read::Nothing),
-            Err(error) => Err(disconnect(&error.into())),
+            Err(error) if is_for_now(&error) => Ok(Read::Nothing),
+            Err(error) => Err(disconnect(&error)),
         }
     }
 
@@ -170,7 +167,7 @@ impl<M: Machine<Token = Waker>, A: Application<M>> Wire<M, A> {
         let mut slices = [&[][..]; MAX_SLICES];
         let filled = batch.slices(&mut slices);
         let io_slices = slices.map(IoSlice::new);
-        let wrote = match (&self.socket).write_vectored(&io_slices[..filled]) {
+        let wrote = match self.socket.write_vectored(&io_slices[..filled], WRITE_SLICE) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(n) => n,
             Err(error) if is_for_now(&error) => {
@@ -181,7 +178,8 @@ impl<M: Machine<Token = Waker>, A: Application<M>> Wire<M, A> {
         };
         batch.wrote(wrote);
         if !batch.is_done() {
-            self.shared.with(|machine| machine.handle_progress(clock::now()));
+            let written = batch.written();
+            self.shared.with(|machine| machine.handle_progress(clock::now(), written));
         }
         Ok(())
     }
@@ -211,13 +209,12 @@ impl<M: Machine<Token = Waker>, A: Application<M>> Connection<M, A> {
     pub(crate) fn new(
         shared: &Arc<Shared<M>>,
         app: &Arc<A>,
-        socket: TcpStream,
+        socket: Socket,
         epoch: Epoch,
         buf: RecvBuf,
         bell: &Bell,
     ) -> io::Result<Self> {
-        socket.set_nonblocking(false)?;
-        socket.set_write_timeout(Some(WRITE_SLICE))?;
+        socket.set_write_timeout(WRITE_SLICE)?;
         let remote = socket.peer_addr().ok();
         let wire = Arc::new(Wire {
             shared: Arc::clone(shared),
@@ -293,17 +290,16 @@ impl<M: Machine<Token = Waker>, A: Application<M>> Connection<M, A> {
         }
         let mut at = at.into_iter().chain(until).min();
         let callers = Instant::from_nanos(wire.caller_read.load(Ordering::Acquire)) + CALLERS_READ;
-        let mut fd = Some(wire.socket.as_fd());
+        let mut read = true;
         if readable == Readable::Callers {
             at = Some(at.map_or(callers, |at| at.min(callers)));
-            fd = None;
+            read = false;
         } else if wire.paused.load(Ordering::Acquire) {
-            fd = None;
+            read = false;
         }
         let now = clock::now();
         let timeout = at.map(|at| at.saturating_since(now));
-        bell.wait(fd, timeout).map_err(|error| disconnect(&error))?;
-        Ok(())
+        wire.socket.wait_with(bell, read, timeout).map_err(|error| disconnect(&error))
     }
 
     /// Reads what is there, unless callers read for themselves.
@@ -340,12 +336,12 @@ impl<M: Machine<Token = Waker>, A: Application<M>> Connection<M, A> {
         let mut scratch = [0; 4096];
         loop {
             let left = deadline.saturating_since(clock::now());
-            if left.is_zero() || !wait_readable(socket.as_fd(), left) {
+            if left.is_zero() || !socket.wait_readable(left) {
                 return;
             }
-            match rustix::net::recv(socket, &mut scratch, RecvFlags::DONTWAIT) {
-                Ok((_, n)) if n > 0 => {}
-                Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
+            match socket.read_now(&mut scratch) {
+                Ok(1..) => {}
+                Err(error) if is_for_now(&error) => {}
                 _ => return,
             }
         }

@@ -1,7 +1,7 @@
 //! The thread that keeps a dialing machine connected.
 
 use std::io;
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::task::{Wake, Waker};
@@ -16,18 +16,18 @@ use bowline_core::time::Instant;
 use bowline_driver::app::Application;
 use bowline_driver::dial::DialObserver;
 use bowline_driver::error::{disconnect, transport};
-use bowline_driver::runtime::apply_options;
 use bowline_driver::shared::Step;
 use bowline_driver::sync::Mutex;
 use bowline_driver::{Shared, clock};
 
 use crate::connection::{Connection, HelpRead};
 use crate::park::{Bell, Ringer};
+use crate::socket::Socket;
 
 /// What helper threads found out.
 enum Found {
     Resolved(AttemptId, io::Result<Vec<SocketAddr>>),
-    Dialed(AttemptId, io::Result<TcpStream>),
+    Dialed(AttemptId, io::Result<Socket>),
 }
 
 /// The present connection, for callers that read for themselves.
@@ -182,9 +182,9 @@ impl<M: Machine<Token = Waker>, A: Application<M>, O: DialObserver> Keeper<M, A,
                 }
                 Action::Dial { attempt, address } => {
                     let nth = self.supervisor.attempt();
-                    self.shared.with(|machine| machine.handle_dialing(address, nth));
+                    self.shared.with(|machine| machine.handle_dialing(address.clone(), nth));
                     let (options, timeout) = (self.options, self.connect_timeout);
-                    self.help(move || Found::Dialed(attempt, dial(address, &options, timeout)));
+                    self.help(move || Found::Dialed(attempt, Socket::connect(&address, &options, timeout)));
                 }
                 Action::Close { epoch, cause } => {
                     if let Some(mut current) = self.connection.take_if(|c| c.epoch == epoch) {
@@ -256,10 +256,4 @@ impl<M: Machine<Token = Waker>, A: Application<M>, O> Drop for Keeper<M, A, O> {
         }
         self.shared.with(|machine| machine.give_up(clock::now(), Disconnect::LocalClose));
     }
-}
-
-fn dial(address: SocketAddr, options: &SocketOptions, timeout: Duration) -> io::Result<TcpStream> {
-    let socket = TcpStream::connect_timeout(&address, timeout)?;
-    apply_options(&socket, options)?;
-    Ok(socket)
 }

@@ -14,6 +14,7 @@ mod park;
 mod peer;
 mod pool;
 mod server;
+mod socket;
 
 pub use client::{Client, ClientBuilder};
 pub use connection::Connection;

@@ -1,11 +1,10 @@
 //! The accepting end: listens, and serves every connection on threads.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bowline_core::address::Address;
 use bowline_core::config::{Config, Delivery};
 use bowline_core::error::{Disconnect, Failure};
 use bowline_core::frame::Framing;
@@ -16,10 +15,10 @@ use bowline_driver::app::Application;
 use bowline_driver::clock;
 use bowline_driver::error::{RuntimeMissing, disconnect};
 use bowline_driver::handler::Handlers;
-use bowline_driver::runtime::apply_options;
-use bowline_driver::server::{ServerCore, is_out_of_resources, listen_address};
+use bowline_driver::server::{ServerCore, is_out_of_resources};
 use bowline_driver::sessions::{Arrival, Host, Sessions};
 use bowline_driver::shared::Step;
+use bowline_driver::socket::listen_address;
 use bowline_driver::sync::Mutex;
 use bowline_driver::{Answer, BindError, Context, MessageRef, ReplyBuf, RequestRef};
 
@@ -27,6 +26,7 @@ use crate::connection::Connection;
 use crate::park::{Bell, block_on};
 use crate::peer::{Peer, Request};
 use crate::pool::{Pool, PoolHandler};
+use crate::socket::{Listener, Socket};
 
 /// How long accepting pauses when the system has no room for another connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -42,10 +42,10 @@ pub struct Server<F: Framing = Native> {
 
 #[derive(Debug)]
 struct Inner<F: Framing> {
-    listener: Mutex<Option<TcpListener>>,
-    local: SocketAddr,
+    listener: Mutex<Option<Listener>>,
+    local: Address,
     core: Arc<ServerCore<F>>,
-    sessions: Arc<Sessions<TcpStream>>,
+    sessions: Arc<Sessions<Socket>>,
 }
 
 impl<F: Framing> Clone for Server<F> {
@@ -69,8 +69,8 @@ impl<F: Framing> Server<F> {
 
     /// The address it listens at.
     #[must_use]
-    pub fn local_addr(&self) -> SocketAddr {
-        self.inner.local
+    pub fn local_addr(&self) -> Address {
+        self.inner.local.clone()
     }
 
     /// Who is connected.
@@ -96,14 +96,14 @@ impl<F: Framing> Server<F> {
         };
         let core = &self.inner.core;
         while !core.poll_stopping(&bell.waker()) {
-            match listener.accept() {
+            match listener.accept_now(&bell) {
                 Ok((socket, _)) => {
                     if self.serve_one(socket).is_err() {
                         core.accept_failed();
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    if bell.wait(Some(listener.as_fd()), None).is_err() {
+                    if bell.wait(listener.fd(), None).is_err() {
                         std::thread::sleep(ACCEPT_PAUSE);
                     }
                 }
@@ -119,9 +119,9 @@ impl<F: Framing> Server<F> {
     }
 
     /// Gives a connection its threads.
-    fn serve_one(&self, socket: TcpStream) -> io::Result<()> {
+    fn serve_one(&self, socket: Socket) -> io::Result<()> {
         let core = Arc::clone(&self.inner.core);
-        apply_options(&socket, core.config().sockets())?;
+        socket.apply(core.config().sockets())?;
         if core.config().delivery() == Delivery::Session {
             let sessions = Arc::clone(&self.inner.sessions);
             let serve = move || {
@@ -173,8 +173,8 @@ impl<F: Framing> Server<F> {
 /// and those that follow it.
 fn serve_session<F: Framing>(
     core: Arc<ServerCore<F>>,
-    sessions: &Sessions<TcpStream>,
-    socket: TcpStream,
+    sessions: &Sessions<Socket>,
+    socket: Socket,
 ) -> io::Result<()> {
     let Some((mut arrival, found)) = read_greeting(core.config(), sessions, socket)? else { return Ok(()) };
     if let Some(host) = found {
@@ -214,27 +214,24 @@ fn serve_session<F: Framing>(
 }
 
 /// What a connection read from the greeting on, and who serves its session. `None`: it ended.
-type Greeted = Option<(Arrival<TcpStream>, Option<Arc<Host<TcpStream>>>)>;
+type Greeted = Option<(Arrival<Socket>, Option<Arc<Host<Socket>>>)>;
 
 fn read_greeting<F: Framing>(
     config: &Config<F>,
-    sessions: &Sessions<TcpStream>,
-    mut socket: TcpStream,
+    sessions: &Sessions<Socket>,
+    socket: Socket,
 ) -> io::Result<Greeted> {
     let deadline = clock::now() + config.connect_timeout();
     let mut buf = RecvBuf::new();
-    socket.set_nonblocking(false)?;
     loop {
         if let Ok(host) = sessions.find(config, buf.unread()) {
-            socket.set_read_timeout(None)?;
             return Ok(Some(((socket, buf), host)));
         }
         let left = deadline.saturating_since(clock::now());
         if left.is_zero() {
             return Ok(None);
         }
-        socket.set_read_timeout(Some(left))?;
-        match io::Read::read(&mut socket, buf.spare()) {
+        match socket.read_within(buf.spare(), left) {
             Ok(0) => return Ok(None),
             Ok(n) => buf.filled(n),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -247,9 +244,9 @@ fn read_greeting<F: Framing>(
 fn wait_detached<F: Framing>(
     core: &ServerCore<F>,
     peer: &bowline_driver::Peer<F>,
-    host: &Host<TcpStream>,
+    host: &Host<Socket>,
     bell: &Bell,
-) -> Option<Arrival<TcpStream>> {
+) -> Option<Arrival<Socket>> {
     core.detached(peer);
     loop {
         if let Some(arrival) = host.poll_next(&bell.waker()) {
@@ -348,8 +345,7 @@ impl<F: Framing> ServerBuilder<F> {
     pub fn bind(self, address: &str) -> Result<Server<F>, BindError> {
         let to_listen = listen_address(address)?;
         let io_error = |source| BindError::Io { address: address.to_owned(), source };
-        let listener = TcpListener::bind(to_listen).map_err(io_error)?;
-        listener.set_nonblocking(true).map_err(io_error)?;
+        let listener = Listener::bind(&to_listen, self.config.sockets()).map_err(io_error)?;
         let local = listener.local_addr().map_err(io_error)?;
         let core = Arc::new(ServerCore::new(self.config, self.handlers));
         Ok(Server {

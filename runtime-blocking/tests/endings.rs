@@ -11,7 +11,7 @@ use bowline_blocking::Server;
 fn ending_a_connection_never_waits_for_a_writer_that_sleeps() {
     let server = Server::builder().bind("127.0.0.1:0").expect("a free port");
     server.start().expect("a thread");
-    let address = server.local_addr();
+    let address = server.local_addr().socket_addr().expect("TCP");
     let (done, finished) = mpsc::channel();
     std::thread::spawn(move || {
         // Many at once: it takes a thread that is stopped at the wrong moment.

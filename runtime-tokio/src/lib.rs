@@ -5,18 +5,21 @@
 #![forbid(unsafe_code)]
 
 use std::future::Future;
-use std::io::{self, IoSlice};
+use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
+use bowline_core::address::Address;
 use bowline_core::config::SocketOptions;
 use bowline_core::frame::native::Native;
 use bowline_driver::RuntimeMissing;
-use bowline_driver::runtime::{self, apply_options};
-use bowline_driver::shared::WriteNow;
-use tokio::net::{TcpListener, TcpStream};
+use bowline_driver::runtime;
+
+mod sockets;
+
+pub use sockets::{Listener, Socket};
 
 /// A link's dialing end on tokio. See [`bowline_driver::Client`].
 pub type Client<F = Native> = bowline_driver::Client<Tokio, F>;
@@ -54,79 +57,20 @@ impl runtime::Runtime for Tokio {
         tokio::runtime::Handle::try_current().map(drop).map_err(|_| RuntimeMissing("tokio"))
     }
 
-    async fn connect(address: SocketAddr, options: SocketOptions) -> io::Result<Socket> {
-        let stream = TcpStream::connect(address).await?;
-        apply_options(&stream, &options)?;
-        Ok(Socket(stream))
+    async fn connect(address: Address, options: SocketOptions) -> io::Result<Socket> {
+        Socket::connect(address, options).await
     }
 
     async fn resolve(host: String, port: u16) -> io::Result<Vec<SocketAddr>> {
         Ok(tokio::net::lookup_host((host, port)).await?.collect())
     }
 
-    fn listen(address: SocketAddr, _: SocketOptions) -> io::Result<Listener> {
-        let listener = std::net::TcpListener::bind(address)?;
-        listener.set_nonblocking(true)?;
-        Ok(Listener(TcpListener::from_std(listener)?))
+    fn listen(address: &Address, options: SocketOptions) -> io::Result<Listener> {
+        Listener::bind(address, options)
     }
 
     fn timer() -> Timer {
         Timer(None)
-    }
-}
-
-/// A tokio socket.
-#[derive(Debug)]
-pub struct Socket(TcpStream);
-
-impl WriteNow for Socket {
-    fn write_now(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        match slices {
-            [one] => self.0.try_write(one),
-            many => self.0.try_write_vectored(many),
-        }
-    }
-}
-
-impl runtime::Socket for Socket {
-    fn read_now(&self, buf: &mut [u8]) -> io::Result<usize> {
-        self.0.try_read(buf)
-    }
-
-    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.poll_read_ready(cx)
-    }
-
-    fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.poll_write_ready(cx)
-    }
-
-    fn apply(&self, options: &SocketOptions) -> io::Result<()> {
-        apply_options(&self.0, options)
-    }
-
-    fn shutdown_write(&self) -> io::Result<()> {
-        socket2::SockRef::from(&self.0).shutdown(std::net::Shutdown::Write)
-    }
-
-    fn peer_addr(&self) -> io::Result<SocketAddr> {
-        self.0.peer_addr()
-    }
-}
-
-/// A tokio listener.
-#[derive(Debug)]
-pub struct Listener(TcpListener);
-
-impl runtime::Listener for Listener {
-    type Socket = Socket;
-
-    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(Socket, SocketAddr)>> {
-        self.0.poll_accept(cx).map_ok(|(stream, address)| (Socket(stream), address))
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.0.local_addr()
     }
 }
 

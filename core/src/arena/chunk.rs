@@ -319,6 +319,12 @@ impl Chunk {
         chunk
     }
 
+    /// Copies one frame that is encoded already behind the others.
+    pub(super) fn push_encoded(&mut self, sent: Sent, frame: &[u8]) {
+        self.bytes.extend_from_slice(frame);
+        self.mark(frame.len(), sent);
+    }
+
     /// Copies one frame of another chunk behind this one's own.
     pub(crate) fn push_frame(&mut self, frame: &FrameRef<'_>) {
         self.bytes.extend_from_slice(frame.bytes);

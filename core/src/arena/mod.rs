@@ -23,7 +23,7 @@ mod partial;
 mod replay;
 
 pub use batch::Batch;
-pub(crate) use chunk::{CHUNK, Chunk, Fate, FrameRef, Load, Sent};
+pub(crate) use chunk::{CHUNK, Chunk, EXTERNAL_FROM, Fate, FrameRef, Load, Sent};
 pub(crate) use lane::Withdrawn;
 use lane::{Gathered, Lane};
 use outflow::Outflow;
@@ -217,6 +217,15 @@ impl Arena {
         let added = chunk.push_copied(framing, sent, meta, extensions, payload.as_slice())?;
         lane.note_pushed(sent, added);
         Ok(added)
+    }
+
+    /// Copies a frame that is encoded already, and is not longer than a fragment, behind the others.
+    pub(crate) fn push_frame(&mut self, class: Class, sent: Sent, frame: &[u8]) {
+        let Self { lanes, spare, fragment, .. } = self;
+        let lane = &mut lanes[usize::from(class == Class::Bulk)];
+        let most = if class == Class::Bulk { CHUNK.min(*fragment) } else { CHUNK };
+        lane.tail(frame.len(), most, spare).push_encoded(sent, frame);
+        lane.note_pushed(sent, frame.len());
     }
 
     /// The same for what may be kept by reference, or cut up.

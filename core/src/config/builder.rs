@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use super::delivery;
-use super::{Config, Delivery, OnDisconnect, Overflow, QueueLimit, Settings, SocketOptions};
+use super::{AcceptLimits, Config, Delivery, OnDisconnect, Overflow, QueueLimit, Settings, SocketOptions};
 use crate::error::ConfigError;
 use crate::frame::native::{MAX_FRAGMENT, MIN_WINDOW, Native};
 use crate::frame::{Calls, Framing};
@@ -284,6 +284,12 @@ impl<F: Framing> ConfigBuilder<F> {
         self
     }
 
+    /// What the accepting side allows those who connect to it.
+    pub fn accept_limits(mut self, limits: AcceptLimits) -> Self {
+        self.settings.accept = limits;
+        self
+    }
+
     /// Checks everything.
     ///
     /// # Errors
@@ -340,11 +346,9 @@ impl<F: Framing> ConfigBuilder<F> {
             ("ack_delay", s.ack_delay),
         ];
         for (field, value) in durations {
-            if value < Duration::from_millis(1) || value > Duration::from_secs(30 * 86_400) {
-                let value = u64::try_from(value.as_millis()).unwrap_or(u64::MAX);
-                return Err(ConfigError::OutOfRange { field, value, must: "between 1 ms and 30 days" });
-            }
+            check_time(field, value)?;
         }
+        s.accept.check()?;
         s.reconnect.check()?;
         let profile = self.framing.profile();
         delivery::check(s, &profile)?;
@@ -366,4 +370,13 @@ impl<F: Framing> ConfigBuilder<F> {
         }
         Ok(Config { framing: self.framing, settings: self.settings })
     }
+}
+
+/// A time that makes sense as a limit.
+pub(super) fn check_time(field: &'static str, value: Duration) -> Result<(), ConfigError> {
+    if value < Duration::from_millis(1) || value > Duration::from_secs(30 * 86_400) {
+        let value = u64::try_from(value.as_millis()).unwrap_or(u64::MAX);
+        return Err(ConfigError::OutOfRange { field, value, must: "between 1 ms and 30 days" });
+    }
+    Ok(())
 }

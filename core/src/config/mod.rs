@@ -7,10 +7,12 @@ use crate::frame::Framing;
 use crate::frame::native::Native;
 use crate::supervisor::ReconnectPolicy;
 
+mod accept;
 mod builder;
 mod delivery;
 mod sockets;
 
+pub use accept::{AcceptLimits, HANDSHAKE_COST};
 pub use builder::ConfigBuilder;
 pub use delivery::{Delivery, OnDisconnect, Overflow};
 pub use sockets::SocketOptions;
@@ -72,6 +74,7 @@ pub(crate) struct Settings {
     pub(crate) seed: Option<u64>,
     pub(crate) handler_threads: usize,
     pub(crate) sockets: SocketOptions,
+    pub(crate) accept: AcceptLimits,
 }
 
 /// The default window of a class: 4 MiB.
@@ -119,6 +122,7 @@ impl Default for Settings {
             seed: None,
             handler_threads: 16,
             sockets: SocketOptions::default(),
+            accept: AcceptLimits::default(),
         }
     }
 }
@@ -232,6 +236,12 @@ impl<F: Framing> Config<F> {
     #[must_use]
     pub fn expire_after(&self) -> Option<Duration> {
         self.settings.expire_after
+    }
+
+    /// What the accepting side allows those who connect to it.
+    #[must_use]
+    pub fn accept_limits(&self) -> &AcceptLimits {
+        &self.settings.accept
     }
 
     /// Options set on every socket.

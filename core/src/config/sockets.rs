@@ -1,16 +1,20 @@
 //! Options of sockets.
 
+use core::net::SocketAddr;
 use core::time::Duration;
 
-/// Options set on every socket.
+/// Options set on every socket; those that a transport does not know are left out (a Unix socket
+/// has buffers, the rest is TCP's).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct SocketOptions {
     /// TCP_NODELAY; on by default.
     pub nodelay: bool,
-    /// SO_SNDBUF in bytes; the system's default if `None`.
+    /// SO_SNDBUF in bytes; the system's default if `None`. Set before connecting, and on the
+    /// listening socket.
     pub send_buffer: Option<usize>,
-    /// SO_RCVBUF in bytes; the system's default if `None`.
+    /// SO_RCVBUF in bytes; the system's default if `None`. Set before connecting, and on the
+    /// listening socket, so that TCP's window can grow with it.
     pub receive_buffer: Option<usize>,
     /// TCP keepalive: probe after so long without traffic. 15 s by default, which is how a dead
     /// peer is found on protocols without a heartbeat.
@@ -20,6 +24,21 @@ pub struct SocketOptions {
     /// TCP_NOTSENT_LOWAT (Linux): the system takes more once less than so many bytes wait in its
     /// buffer unsent. The system's default if `None`.
     pub notsent_lowat: Option<u32>,
+    /// IP_TOS or IPV6_TCLASS: the traffic class in the IP header (DSCP and ECN), 0 to 255. The
+    /// system's default if `None`.
+    pub tos: Option<u8>,
+    /// The local address that outgoing connections come from; port 0 for any. The system chooses
+    /// if `None`.
+    pub bind: Option<SocketAddr>,
+    /// SO_REUSEADDR on the listening socket, so that a server can listen again at once after it was
+    /// restarted; on by default (on Windows it would mean something else, and is not set).
+    pub reuse_address: bool,
+    /// SO_REUSEPORT on the listening socket: several may listen at one address, and the system
+    /// spreads connections over them. Off by default.
+    pub reuse_port: bool,
+    /// Connections that the system keeps ready to be accepted. 1,024 by default (the system has a
+    /// limit of its own).
+    pub backlog: u32,
 }
 
 impl Default for SocketOptions {
@@ -31,6 +50,11 @@ impl Default for SocketOptions {
             keepalive: Some(Duration::from_secs(15)),
             user_timeout: Some(Duration::from_secs(20)),
             notsent_lowat: None,
+            tos: None,
+            bind: None,
+            reuse_address: true,
+            reuse_port: false,
+            backlog: 1024,
         }
     }
 }

@@ -278,6 +278,23 @@ pub enum Disconnect {
         /// The configured limit.
         limit: Duration,
     },
+    /// No message either way for that long.
+    #[error("no message for {limit:?}")]
+    Idle {
+        /// The configured limit.
+        limit: Duration,
+    },
+    /// The peer takes what is written to it too slowly.
+    #[error("the peer takes {rate} bytes a second (limit {limit})")]
+    SlowReader {
+        /// Bytes a second it took.
+        rate: u64,
+        /// Bytes a second it has to take.
+        limit: u64,
+    },
+    /// Room was needed for others whose handshake is not done.
+    #[error("given up for others whose handshakes are younger")]
+    HandshakeCrowd,
     /// A queue was full, and its policy is to disconnect.
     #[error("the {queue} queue is full")]
     Overflow {

@@ -53,6 +53,13 @@ pub(super) struct Connection {
     /// When the frame under way began.
     pub(super) frame_since: Option<Instant>,
     pub(super) last_received: Instant,
+    pub(super) last_written: Instant,
+    /// Messages that had come and gone when somebody looked, and when there was the last of them.
+    pub(super) activity: (u64, Instant),
+    /// Since when something was being written all the time, and bytes written before.
+    pub(super) draining: Option<(Instant, u64)>,
+    /// Bytes that were written of the batch that is out.
+    pub(super) in_batch: u64,
     pub(super) last_ping: Option<Instant>,
     pub(super) pings: u64,
     /// When the batch that is out was lent, or last made progress.
@@ -83,6 +90,10 @@ impl Connection {
             paused_for_inbound: false,
             frame_since: None,
             last_received: Instant::ZERO,
+            last_written: Instant::ZERO,
+            activity: (0, Instant::ZERO),
+            draining: None,
+            in_batch: 0,
             last_ping: None,
             pings: 0,
             write_since: None,
@@ -207,8 +218,12 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             self.scope += 1;
         }
         self.counters.connections += 1;
-        self.event(LinkEvent::Connected { epoch: self.epoch, address: self.remote });
+        self.event(LinkEvent::Connected { epoch: self.epoch, address: self.remote.clone() });
         self.conn.go_away = self.closing.is_some() && self.profile.go_away;
+        self.conn.activity = (self.messages_so_far(), now);
+        if self.role == Role::Dialing && self.profile.handshake {
+            self.note_round_trip(now.saturating_since(self.conn.connected_at));
+        }
         self.freshen_queue(now);
         self.grant_calls();
         self.wake_driver();
@@ -280,7 +295,10 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         let again = self.choose_retries();
         self.fail_calls_that_left(&cause, &again);
         self.requeue_all(now, &again);
-        let Self { inbound, tokens, .. } = &mut *self;
+        let Self { inbound, tokens, cut, .. } = &mut *self;
+        if was_closing {
+            cut.extend(inbound.wanted());
+        }
         inbound.clear(|token| tokens.push(token));
         for _ in 0..self.conn.parked_casts {
             self.drop_message();
@@ -353,6 +371,8 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             let stalled = now.saturating_since(since);
             self.conn.abort = Some(Disconnect::WriteStalled { stalled, limit: self.settings.write_stall });
         }
+        self.check_drain(now);
+        self.check_idle(now);
         if self.conn.is_paused() {
             // We do not read: silence is of our own making.
             return;
@@ -374,6 +394,54 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
     }
 
+    /// When somebody should look whether the peer is idle, or drains too slowly.
+    pub(super) fn next_accept_check(&self) -> Option<Instant> {
+        let idle = self.settings.accept.idle.map(|limit| self.conn.activity.1 + limit);
+        let drain = self.conn.draining.map(|(since, _)| since + self.settings.write_stall);
+        idle.into_iter().chain(drain).min()
+    }
+
+    /// Messages of all kinds, both ways.
+    fn messages_so_far(&self) -> u64 {
+        let c = &self.counters;
+        c.messages + c.requests + c.casts + c.calls + c.answers + c.calls_replied
+    }
+
+    fn check_idle(&mut self, now: Instant) {
+        let Some(limit) = self.settings.accept.idle else { return };
+        let (then, since) = self.conn.activity;
+        let so_far = self.messages_so_far();
+        let last = if self.inbound.len() > 0 || self.calls.in_flight() > 0 {
+            now
+        } else if so_far != then {
+            // Somewhere between two looks: not later than this.
+            self.conn.last_received.max(self.conn.last_written).max(since)
+        } else {
+            since
+        };
+        self.conn.activity = (so_far, last);
+        if now >= last + limit {
+            self.conn.abort = Some(Disconnect::Idle { limit });
+        }
+    }
+
+    /// A peer that takes a little now and then is as bad as one that takes nothing.
+    fn check_drain(&mut self, now: Instant) {
+        let Some((since, before)) = self.conn.draining else { return };
+        if now < since + self.settings.write_stall {
+            return;
+        }
+        let written = self.counters.bytes_out + self.conn.in_batch;
+        let millis = now.saturating_since(since).as_millis().max(1);
+        let rate = u64::try_from(u128::from(written - before) * 1000 / millis).unwrap_or(u64::MAX);
+        let limit = u64::from(self.settings.accept.drain_rate);
+        if rate < limit {
+            self.conn.abort = Some(Disconnect::SlowReader { rate, limit });
+        } else {
+            self.conn.draining = Some((now, written));
+        }
+    }
+
     /// When the peer is asked for a sign of life.
     pub(super) fn next_ping(&self) -> Instant {
         let since = self.conn.last_ping.unwrap_or_default().max(self.conn.last_received);
@@ -389,8 +457,36 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             && !self.conn.go_away
     }
 
+    /// Closes the link at once, whatever is under way.
+    pub fn abort(&mut self, now: Instant, cause: Disconnect) {
+        if self.phase == Phase::Closed {
+            return;
+        }
+        self.begin_closing(now, Duration::ZERO);
+        if self.phase == Phase::Down {
+            self.end(now, cause);
+        } else if self.phase != Phase::Closed {
+            self.conn.abort = Some(cause);
+            self.wake = true;
+        }
+    }
+
+    /// Requests of the peer whose answers it did not get because the link was closed before: their
+    /// ids on the wire.
+    pub fn take_cut(&mut self) -> Vec<u64> {
+        core::mem::take(&mut self.cut)
+    }
+
     pub(super) fn begin_closing(&mut self, now: Instant, linger: Duration) {
-        if self.closing.is_some() || self.phase == Phase::Closed {
+        if self.phase == Phase::Closed {
+            return;
+        }
+        if let Some(closing) = &mut self.closing {
+            // Again, with less patience.
+            if now + linger < closing.deadline {
+                closing.deadline = now + linger;
+                self.wake = true;
+            }
             return;
         }
         self.closing = Some(super::Closing { deadline: now + linger, finished: false });

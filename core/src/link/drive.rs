@@ -1,11 +1,11 @@
 //! The driver's view of a link: [`Machine`].
 
 use alloc::vec::Vec;
-use core::net::SocketAddr;
 use core::time::Duration;
 
 use super::connection::control;
 use super::{Closing, Key, Line, Link, LinkEvent, Phase};
+use crate::address::Address;
 use crate::arena::Batch;
 use crate::error::{Disconnect, PeerError, Status};
 use crate::frame::{Framing, Kind, Meta};
@@ -131,6 +131,10 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
             Some(batch) => {
                 self.driver_idle = false;
                 self.conn.write_since = Some(now);
+                self.conn.last_written = self.conn.last_written.max(now);
+                if self.settings.accept.drain_rate > 0 && self.conn.draining.is_none() {
+                    self.conn.draining = Some((now, self.counters.bytes_out));
+                }
                 self.note_cancels(batch);
                 self.retries.note_taken(batch);
                 self.after_taking();
@@ -140,15 +144,19 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
                 }
                 self.after_making_room();
             }
-            None if !self.arena.is_lent() => self.driver_idle = true,
+            None if !self.arena.is_lent() => {
+                self.driver_idle = true;
+                self.conn.draining = None;
+            }
             None => {}
         }
         batch
     }
 
-    fn handle_progress(&mut self, now: Instant) {
+    fn handle_progress(&mut self, now: Instant, written: usize) {
         if self.conn.write_since.is_some() {
             self.conn.write_since = Some(now);
+            self.conn.in_batch = written as u64;
         }
         self.arena.slow_down();
     }
@@ -160,6 +168,7 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
         }
         let done = batch.is_done();
         self.counters.bytes_out += batch.written() as u64;
+        self.conn.in_batch = 0;
         if done {
             self.note_written(&batch);
         }
@@ -167,6 +176,9 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
         self.conn.write_since = if done { None } else { Some(now) };
         let more = !self.arena.is_flushed() || self.has_control();
         self.driver_idle = !more;
+        if !more {
+            self.conn.draining = None;
+        }
         if !more && (self.closing.is_some() || self.conn.gone_away) {
             // That may have been the last of it, and whoever ends the connection may be another.
             self.wake = true;
@@ -199,6 +211,9 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
             Phase::Ready => {
                 if let Some(since) = self.conn.write_since {
                     consider(since + self.settings.write_stall, Reason::WriteStall);
+                }
+                if let Some(at) = self.next_accept_check() {
+                    consider(at, Reason::AcceptLimit);
                 }
                 if !self.conn.is_paused() {
                     if let Some(at) = self.next_slow_message() {
@@ -282,7 +297,7 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
         self.end(now, cause);
     }
 
-    fn handle_dialing(&mut self, address: SocketAddr, attempt: u32) {
+    fn handle_dialing(&mut self, address: Address, attempt: u32) {
         self.event(LinkEvent::Connecting { address, attempt });
     }
 

@@ -1,10 +1,9 @@
 //! What happened on a link: counters, and a bounded queue of events.
 
 use alloc::collections::VecDeque;
-
-use core::net::SocketAddr;
 use core::time::Duration;
 
+use crate::address::Address;
 use crate::error::{Disconnect, Outcome, Status, Undeliverable};
 use crate::supervisor::Epoch;
 
@@ -17,7 +16,7 @@ pub enum LinkEvent {
         /// Which one.
         epoch: Epoch,
         /// The other end, as far as it is known.
-        address: Option<SocketAddr>,
+        address: Option<Address>,
     },
     /// A connection ended.
     Disconnected {
@@ -44,7 +43,7 @@ pub enum LinkEvent {
     /// A dial begins.
     Connecting {
         /// Where to.
-        address: SocketAddr,
+        address: Address,
         /// Which attempt this is, from 1, since the last healthy connection.
         attempt: u32,
     },
@@ -84,6 +83,8 @@ pub enum LinkEvent {
         /// What the peer said.
         status: Status,
     },
+    /// A message for many was not queued here, because the write queue was full.
+    BroadcastDropped,
     /// Received messages wait and are not taken: the sender is being held up.
     SlowConsumer,
     /// A received message was dropped by the queue's policy, or because nobody is there for it.
@@ -120,6 +121,7 @@ pub enum LinkEvent {
 
 /// Numbers since the link was made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Counters {
     /// Connections that became ready.
@@ -136,8 +138,11 @@ pub struct Counters {
     pub calls_cancelled: u64,
     /// Casts queued.
     pub casts: u64,
-    /// Casts dropped by a policy.
+    /// Casts dropped by a policy, and messages for many that found the write queue full.
     pub casts_dropped: u64,
+    /// Casts refused under [`Overflow::Reject`](crate::config::Overflow::Reject) because the write
+    /// queue was full.
+    pub casts_refused: u64,
     /// Casts that could not be delivered, whatever the reason, dropped ones included.
     pub casts_failed: u64,
     /// Casts that waited for too long.

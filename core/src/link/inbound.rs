@@ -73,6 +73,11 @@ impl<T> InboundTable<T> {
         self.wanted
     }
 
+    /// Those, by their ids on the wire.
+    pub(super) fn wanted(&self) -> impl Iterator<Item = u64> {
+        self.entries.values().filter(|entry| entry.wanted).map(|entry| entry.wire_id)
+    }
+
     pub(super) fn contains(&self, key: u64) -> bool {
         self.entries.get(&key).is_some_and(|entry| entry.wanted)
     }
@@ -267,6 +272,9 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// An answer cannot be sent.
     pub(super) fn drop_answer(&mut self, id: u64) {
         self.counters.answers_dropped += 1;
+        if self.closing.is_some() {
+            self.cut.push(id);
+        }
         self.event(LinkEvent::AnswerDropped { id });
     }
 

@@ -6,9 +6,9 @@
 //! (`connection.rs`), and the driver's view (`drive.rs`).
 
 use alloc::vec::Vec;
-use core::net::SocketAddr;
 use core::time::Duration;
 
+use crate::address::Address;
 use crate::arena::Arena;
 use crate::calls::Calls;
 use crate::config::{Config, Settings};
@@ -36,6 +36,8 @@ mod replies;
 mod retry;
 mod send;
 mod session;
+mod shared_cast;
+mod stats;
 
 pub use events::{Counters, LinkEvent};
 pub use inbound::{Inbound, InboundState};
@@ -45,6 +47,8 @@ pub use reader::{Event, Incoming, Reader};
 pub use received::Message;
 pub use send::{CallOptions, CastOptions, Queued};
 pub use session::{Greeting, SessionIdentity, greeting};
+pub use shared_cast::SharedCast;
+pub use stats::{Depth, LinkStats};
 
 pub use crate::calls::{CallId, Reply};
 pub use crate::waiters::{Ticket as WaitTicket, Turn};
@@ -60,6 +64,7 @@ pub enum Role {
 
 /// Where a link stands.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub enum State {
     /// No connection; one is being made or waited for.
@@ -198,12 +203,15 @@ pub struct Link<F: Framing, T> {
     /// What comes in of each class, where there is flow control.
     inflow: [flow::Inflow; 2],
     conn: connection::Connection,
-    remote: Option<SocketAddr>,
+    remote: Option<Address>,
     /// The application wants a new connection now.
     reconnect: bool,
     /// Nobody was told yet that messages wait and are not taken.
     slow_consumer: bool,
     closing: Option<Closing>,
+    /// Requests of the peer that were being handled, or answered, when closing was cut short.
+    cut: Vec<u64>,
+    round_trip: Option<Duration>,
     /// Why the last connection ended.
     last_cause: Option<Disconnect>,
     /// Nothing waits to be written and nothing is being written.
@@ -235,7 +243,15 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// A link without a connection.
     #[must_use]
     pub fn new(config: Config<F>, role: Role) -> Self {
-        let settings = config.settings().clone();
+        let mut settings = config.settings().clone();
+        match role {
+            Role::Accepting => {
+                let limits = settings.accept;
+                settings.connect_timeout = limits.handshake.unwrap_or(settings.connect_timeout);
+                settings.message_timeout = limits.message.unwrap_or(settings.message_timeout);
+            }
+            Role::Dialing => (settings.accept.idle, settings.accept.drain_rate) = (None, 0),
+        }
         let framing = config.framing().clone();
         let profile = framing.profile();
         let first_id = settings.first_call_id.unwrap_or(match (profile.calls, role) {
@@ -278,6 +294,8 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             reconnect: false,
             slow_consumer: false,
             closing: None,
+            cut: Vec::new(),
+            round_trip: None,
             last_cause: None,
             driver_idle: true,
             wake_write: false,
@@ -413,7 +431,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     }
 
     /// The other end of the connection, for the events.
-    pub fn set_remote_addr(&mut self, remote: Option<SocketAddr>) {
+    pub fn set_remote_addr(&mut self, remote: Option<Address>) {
         self.remote = remote;
     }
 

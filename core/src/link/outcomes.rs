@@ -68,6 +68,10 @@ impl<T> Outcomes<T> {
         self.errored_bytes + self.errored.len() * size_of::<Undelivered>()
     }
 
+    pub(super) fn errored_depth(&self) -> super::Depth {
+        super::Depth { messages: self.errored.len(), bytes: self.errored_bytes }
+    }
+
     /// One more attempt at a cast has failed. How many there were.
     pub(super) fn note_attempt(&mut self, number: u64) -> u32 {
         let attempts = self.attempts.entry(number).or_insert(0);

@@ -73,6 +73,10 @@ impl ReceiveQueue {
         self.messages.is_empty()
     }
 
+    pub(super) fn depth(&self) -> super::Depth {
+        super::Depth { messages: self.messages.len(), bytes: self.bytes }
+    }
+
     pub(super) fn memory(&self) -> usize {
         self.bytes + self.messages.len() * size_of::<(Message, u64)>()
     }

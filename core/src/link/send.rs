@@ -256,18 +256,36 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             self.profile.external_bodies,
         );
         match pushed {
-            Ok(bytes) => {
-                self.next_cast += 1;
-                self.counters.casts += 1;
-                if options.notify {
-                    self.notify_outcome(number);
-                }
-                self.watch_expiry(now, class, number);
-                self.after_queueing_in(class);
-                Ok(Queued { number, bytes })
-            }
+            Ok(bytes) => Ok(self.cast_queued(now, options, class, bytes)),
             Err(error) => Err(refused(error.into(), payload)),
         }
+    }
+
+    /// A frame that was encoded before, for a body of `len` bytes.
+    pub(super) fn cast_frame(
+        &mut self,
+        now: Instant,
+        options: &CastOptions,
+        class: Class,
+        len: usize,
+        frame: &[u8],
+    ) -> Result<Queued, CastError> {
+        self.check_cast(class, len).map_err(|reason| CastError::new(reason, None))?;
+        self.arena.push_frame(class, Sent::Cast(self.next_cast), frame);
+        Ok(self.cast_queued(now, options, class, frame.len()))
+    }
+
+    #[inline]
+    fn cast_queued(&mut self, now: Instant, options: &CastOptions, class: Class, bytes: usize) -> Queued {
+        let number = self.next_cast;
+        self.next_cast += 1;
+        self.counters.casts += 1;
+        if options.notify {
+            self.notify_outcome(number);
+        }
+        self.watch_expiry(now, class, number);
+        self.after_queueing_in(class);
+        Queued { number, bytes }
     }
 
     /// The class a call goes in.
@@ -299,7 +317,11 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             return Ok(());
         }
         match self.settings.write_overflow {
-            Overflow::Block | Overflow::Reject => Err(CastRefusal::Full(self.write_queue_full(class))),
+            Overflow::Block => Err(CastRefusal::Full(self.write_queue_full(class))),
+            Overflow::Reject => {
+                self.counters.casts_refused += 1;
+                Err(CastRefusal::Full(self.write_queue_full(class)))
+            }
             Overflow::DropNewest => {
                 self.counters.casts_dropped += 1;
                 Err(CastRefusal::Full(self.write_queue_full(class)))

@@ -6,6 +6,7 @@ use core::fmt;
 use core::net::SocketAddr;
 use core::str::FromStr;
 
+use crate::address::Address;
 use crate::error::ConfigError;
 
 /// Most addresses tried for one name.
@@ -16,7 +17,7 @@ pub(super) const MAX_ADDRESSES: usize = 64;
 #[non_exhaustive]
 pub enum Endpoint {
     /// An address.
-    Address(SocketAddr),
+    Address(Address),
     /// A name, looked up at every attempt.
     Name {
         /// The host's name.
@@ -29,11 +30,15 @@ pub enum Endpoint {
 impl FromStr for Endpoint {
     type Err = ConfigError;
 
-    /// `1.2.3.4:5`, `[::1]:80` or `host:port`, with or without `tcp://` before it.
+    /// `1.2.3.4:5`, `[::1]:80` or `host:port`, with or without `tcp://` before it; `unix://path`;
+    /// `inproc://name`.
     fn from_str(text: &str) -> Result<Self, ConfigError> {
+        if let Some(local) = Address::parse_local(text) {
+            return local.map(Self::Address);
+        }
         let plain = text.strip_prefix("tcp://").unwrap_or(text);
         if let Ok(address) = plain.parse() {
-            return Ok(Self::Address(address));
+            return Ok(Self::Address(Address::Tcp(address)));
         }
         let wrong = || ConfigError::Address(text.to_string());
         let (host, port) = plain.rsplit_once(':').ok_or_else(wrong)?;
@@ -48,6 +53,12 @@ impl FromStr for Endpoint {
 
 impl From<SocketAddr> for Endpoint {
     fn from(address: SocketAddr) -> Self {
+        Self::Address(address.into())
+    }
+}
+
+impl From<Address> for Endpoint {
+    fn from(address: Address) -> Self {
         Self::Address(address)
     }
 }

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::time::Duration;
 
+use crate::address::Address;
 use crate::error::{ConfigError, Disconnect, TransportError, TransportKind};
 use crate::machine::Reason;
 use crate::time::Instant;
@@ -32,13 +33,13 @@ enum State {
     /// A connection whose handshake is not done.
     Handshaking {
         epoch: Epoch,
-        address: SocketAddr,
+        address: Address,
         give_up_at: Instant,
     },
     /// A connection that works.
     Up {
         epoch: Epoch,
-        address: SocketAddr,
+        address: Address,
         since: Instant,
     },
     Waiting {
@@ -80,7 +81,7 @@ enum State {
 pub struct Supervisor {
     endpoints: Vec<Endpoint>,
     /// The last good answer for each endpoint, for when the resolver is down.
-    answers: Vec<Vec<SocketAddr>>,
+    answers: Vec<Vec<Address>>,
     policy: ReconnectPolicy,
     connect_timeout: Duration,
     attempt_delay: Duration,
@@ -292,7 +293,8 @@ impl Supervisor {
                 message: "the name has no addresses".into(),
             }),
             Ok(addresses) => {
-                self.answers[self.endpoint] = endpoints::interleave(addresses);
+                self.answers[self.endpoint] =
+                    endpoints::interleave(addresses).into_iter().map(Into::into).collect();
                 None
             }
             Err(error) => Some(error),
@@ -335,19 +337,23 @@ impl Supervisor {
     /// The handshake of a connection is done.
     pub fn handle_ready(&mut self, now: Instant, epoch: Epoch) {
         let since = self.advance(now);
-        if let State::Handshaking { epoch: current, address, .. } = self.state
-            && current == epoch
+        if let State::Handshaking { epoch: current, address, .. } = &self.state
+            && *current == epoch
         {
-            self.state = State::Up { epoch, address, since };
+            self.state = State::Up { epoch, address: address.clone(), since };
         }
     }
 
     /// A connection ended, before or after it was ready. Epochs of old are ignored.
     pub fn handle_down(&mut self, now: Instant, epoch: Epoch, cause: &Disconnect) {
         let now = self.advance(now);
-        let (address, since) = match self.state {
-            State::Handshaking { epoch: current, address, .. } if current == epoch => (address, None),
-            State::Up { epoch: current, address, since } if current == epoch => (address, Some(since)),
+        let (address, since) = match &self.state {
+            State::Handshaking { epoch: current, address, .. } if *current == epoch => {
+                (address.clone(), None)
+            }
+            State::Up { epoch: current, address, since } if *current == epoch => {
+                (address.clone(), Some(*since))
+            }
             _ => return,
         };
         let never = matches!(self.policy.delay, Delay::Never) && since.is_some();
@@ -395,7 +401,7 @@ impl Supervisor {
                     self.note(None, cause.clone());
                 }
                 for (_, address) in &trying.dialing {
-                    self.note(Some(*address), cause.clone());
+                    self.note(Some(address.clone()), cause.clone());
                 }
                 self.endpoint_failed(now, cause, true);
             }
@@ -406,7 +412,7 @@ impl Supervisor {
                 self.dial_next(now);
             }
             State::Handshaking { epoch, address, give_up_at } if now >= *give_up_at => {
-                let (epoch, address) = (*epoch, *address);
+                let (epoch, address) = (*epoch, address.clone());
                 self.actions.push_back(Action::Close { epoch, cause: cause.clone() });
                 self.note(Some(address), cause.clone());
                 self.endpoint_failed(now, cause, true);

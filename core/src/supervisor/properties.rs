@@ -56,7 +56,7 @@ fn op() -> impl Strategy<Value = Op> {
 fn endpoints(first: u16, count: u16) -> Vec<Endpoint> {
     let name = |port| match port % 2 {
         0 => Endpoint::Name { host: format!("host{port}"), port },
-        _ => Endpoint::Address(([127, 0, 0, 1], port).into()),
+        _ => SocketAddr::from(([127, 0, 0, 1], port)).into(),
     };
     (first..first + count).map(name).collect()
 }

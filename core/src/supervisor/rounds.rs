@@ -1,8 +1,7 @@
 //! From one endpoint to the next, from one round to the next.
 
-use core::net::SocketAddr;
-
 use super::{Action, AttemptId, DialFailure, Endpoint, State, Supervisor, Trying};
+use crate::address::Address;
 use crate::error::Disconnect;
 use crate::time::Instant;
 
@@ -65,7 +64,7 @@ impl Supervisor {
     }
 
     /// Remembers what went wrong with the current endpoint.
-    pub(super) fn note(&mut self, address: Option<SocketAddr>, cause: Disconnect) {
+    pub(super) fn note(&mut self, address: Option<Address>, cause: Disconnect) {
         self.last_error = Some(cause.clone());
         if self.listed
             && let Some(endpoint) = self.endpoints.get(self.endpoint).cloned()

@@ -17,7 +17,7 @@ fn refused() -> TransportError {
 
 fn dial(supervisor: &mut Supervisor) -> (AttemptId, SocketAddr) {
     match supervisor.poll_action() {
-        Some(Action::Dial { attempt, address }) => (attempt, address),
+        Some(Action::Dial { attempt, address }) => (attempt, address.socket_addr().unwrap()),
         other => panic!("wanted a dial, got {other:?}"),
     }
 }
@@ -202,7 +202,11 @@ fn addresses_take_turns_every_250_ms_or_as_soon_as_one_fails() {
     assert_eq!(timeout(&mut s), at(S * 10), "nothing left but the deadline");
     let abandoned = core::iter::from_fn(|| s.poll_action().filter(|a| matches!(a, Action::Abandon { .. })));
     assert_eq!(abandoned.count(), 3);
-    let failed: Vec<_> = s.last_round().iter().map(|f| (f.address.unwrap(), f.cause.clone())).collect();
+    let failed: Vec<_> = s
+        .last_round()
+        .iter()
+        .map(|f| (f.address.clone().unwrap().socket_addr().unwrap(), f.cause.clone()))
+        .collect();
     let late = |index: usize| (given[index], timed_out());
     assert_eq!(failed, [(given[2], refused().into()), late(0), late(1), late(3)]);
 }

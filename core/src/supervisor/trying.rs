@@ -2,11 +2,11 @@
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
-use core::net::SocketAddr;
 use core::time::Duration;
 
 use super::AttemptId;
 use super::endpoints::MAX_ADDRESSES;
+use crate::address::Address;
 use crate::time::Instant;
 
 /// How long a look-up may take before the last good answer is used beside it (the client response
@@ -20,11 +20,11 @@ pub(super) struct Trying {
     pub(super) resolving: Option<AttemptId>,
     /// When the last good answer is used although the resolver may still come up with another.
     stale_at: Option<Instant>,
-    pub(super) dialing: Vec<(AttemptId, SocketAddr)>,
+    pub(super) dialing: Vec<(AttemptId, Address)>,
     /// Addresses not dialed yet.
-    addresses: VecDeque<SocketAddr>,
+    addresses: VecDeque<Address>,
     /// Addresses dialed, at most [`MAX_ADDRESSES`].
-    dialed: Vec<SocketAddr>,
+    dialed: Vec<Address>,
     /// When the next address gets its chance although the last one still may succeed.
     next_at: Instant,
 }
@@ -64,10 +64,10 @@ impl Trying {
     }
 
     /// Takes these addresses instead of those that were not dialed yet.
-    pub(super) fn offer(&mut self, addresses: &[SocketAddr]) {
+    pub(super) fn offer(&mut self, addresses: &[Address]) {
         let room = MAX_ADDRESSES.saturating_sub(self.dialed.len());
         let new = addresses.iter().filter(|address| !self.dialed.contains(address));
-        self.addresses = new.copied().take(room).collect();
+        self.addresses = new.cloned().take(room).collect();
     }
 
     /// Dials the next address if it is its turn.
@@ -76,19 +76,19 @@ impl Trying {
         now: Instant,
         attempt: AttemptId,
         head_start: Duration,
-    ) -> Option<SocketAddr> {
+    ) -> Option<Address> {
         if !self.dialing.is_empty() && now < self.next_at {
             return None;
         }
         let address = self.addresses.pop_front()?;
-        self.dialing.push((attempt, address));
-        self.dialed.push(address);
+        self.dialing.push((attempt, address.clone()));
+        self.dialed.push(address.clone());
         self.next_at = now + head_start;
         Some(address)
     }
 
     /// A dial is over: its address, if it was one of these. The next need not wait for its turn.
-    pub(super) fn dialed(&mut self, now: Instant, attempt: AttemptId) -> Option<SocketAddr> {
+    pub(super) fn dialed(&mut self, now: Instant, attempt: AttemptId) -> Option<Address> {
         let index = self.dialing.iter().position(|(dialing, _)| *dialing == attempt)?;
         self.next_at = now;
         Some(self.dialing.remove(index).1)

@@ -1,9 +1,9 @@
 //! The words between a supervisor and its driver.
 
 use alloc::string::String;
-use core::net::SocketAddr;
 
 use super::Endpoint;
+use crate::address::Address;
 use crate::error::Disconnect;
 
 /// Numbers a link's connections, from 1.
@@ -51,7 +51,7 @@ pub enum Action {
         /// Whose result it is.
         attempt: AttemptId,
         /// Where to.
-        address: SocketAddr,
+        address: Address,
     },
     /// Forget that look-up or dial; its result does not matter any more.
     Abandon {
@@ -96,13 +96,13 @@ pub struct DialFailure {
     /// What was tried.
     pub endpoint: Endpoint,
     /// At which of its addresses. `None`: there was none yet, the name was being looked up.
-    pub address: Option<SocketAddr>,
+    pub address: Option<Address>,
     /// What came of it.
     pub cause: Disconnect,
 }
 
 /// The address, where the endpoint does not say it already.
-struct Tried<'a>(&'a Endpoint, &'a Option<SocketAddr>);
+struct Tried<'a>(&'a Endpoint, &'a Option<Address>);
 
 impl core::fmt::Display for Tried<'_> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {

@@ -360,7 +360,10 @@ impl<F: Framing> Reader<F> {
                 link.wake_driver();
             }
             // Any byte is life: the pass noted it.
-            Kind::Pong => self.guard.control(consumed)?,
+            Kind::Pong => {
+                self.guard.control(consumed)?;
+                access.machine().handle_pong(now, meta.id);
+            }
             Kind::GoAway => {
                 self.guard.control(consumed)?;
                 access.machine().handle_go_away(Status(meta.status));

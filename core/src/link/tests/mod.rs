@@ -302,7 +302,7 @@ fn a_write_that_makes_no_progress_ends_the_connection() {
     let mut pair = native();
     call(&mut pair.a, b"x", 1).unwrap();
     let lent = pair.a.link.begin_write(Instant::ZERO).unwrap();
-    pair.a.link.handle_progress(Instant::ZERO + MS);
+    pair.a.link.handle_progress(Instant::ZERO + MS, 1);
     let stalled = Instant::ZERO + MS + Duration::from_secs(20);
     pair.a.link.handle_timeout(stalled);
     let ending = pair.a.link.poll_ending(stalled);

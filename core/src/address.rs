@@ -1,0 +1,122 @@
+//! Where a connection leads: over TCP, over a Unix socket, or through memory.
+
+use alloc::string::{String, ToString};
+use alloc::sync::Arc;
+use core::fmt;
+use core::net::{IpAddr, SocketAddr};
+use core::str::FromStr;
+
+use crate::error::ConfigError;
+
+/// An address that needs no look-up: what is dialed, listened at, and seen as the other end.
+///
+/// In text: `1.2.3.4:5` or `[::1]:80`, with or without `tcp://` before it; `unix:///run/x.sock`;
+/// `inproc://any-name`, which is reached within its own process only.
+///
+/// ```
+/// use bowline_core::address::Address;
+///
+/// let address: Address = "unix:///run/bowline.sock".parse()?;
+/// assert_eq!(address.path(), Some("/run/bowline.sock"));
+/// assert_eq!(address.to_string(), "unix:///run/bowline.sock");
+/// assert_eq!("tcp://127.0.0.1:7001".parse::<Address>()?.to_string(), "127.0.0.1:7001");
+/// # Ok::<(), bowline_core::error::ConfigError>(())
+/// ```
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[non_exhaustive]
+pub enum Address {
+    /// TCP.
+    Tcp(SocketAddr),
+    /// A Unix stream socket, by its path; empty for the unnamed end of one.
+    Unix(Arc<str>),
+    /// Through the memory of one process, by a name that is unique in it.
+    Inproc(Arc<str>),
+}
+
+impl Address {
+    /// The address and port, over TCP.
+    #[must_use]
+    pub fn socket_addr(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(address) => Some(*address),
+            Self::Unix(_) | Self::Inproc(_) => None,
+        }
+    }
+
+    /// The host's address, over TCP.
+    #[must_use]
+    pub fn ip(&self) -> Option<IpAddr> {
+        self.socket_addr().map(|address| address.ip())
+    }
+
+    /// The port, over TCP; 0 elsewhere.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.socket_addr().map_or(0, |address| address.port())
+    }
+
+    /// The path, of a Unix socket.
+    #[must_use]
+    pub fn path(&self) -> Option<&str> {
+        match self {
+            Self::Unix(path) => Some(path),
+            Self::Tcp(_) | Self::Inproc(_) => None,
+        }
+    }
+
+    /// Reads `unix://` and `inproc://`; `None` if it is neither.
+    pub(crate) fn parse_local(text: &str) -> Option<Result<Self, ConfigError>> {
+        let wrong = || ConfigError::Address(text.to_string());
+        let named = |name: &str| if name.is_empty() { Err(wrong()) } else { Ok(Arc::from(name)) };
+        if let Some(path) = text.strip_prefix("unix://") {
+            let path = if path.contains('\0') { Err(wrong()) } else { named(path) };
+            return Some(path.map(Self::Unix));
+        }
+        text.strip_prefix("inproc://").map(|name| named(name).map(Self::Inproc))
+    }
+}
+
+impl FromStr for Address {
+    type Err = ConfigError;
+
+    fn from_str(text: &str) -> Result<Self, ConfigError> {
+        if let Some(local) = Self::parse_local(text) {
+            return local;
+        }
+        let plain = text.strip_prefix("tcp://").unwrap_or(text);
+        plain.parse().map(Self::Tcp).map_err(|_| ConfigError::Address(String::from(text)))
+    }
+}
+
+impl From<SocketAddr> for Address {
+    fn from(address: SocketAddr) -> Self {
+        Self::Tcp(address)
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix://{path}"),
+            Self::Inproc(name) => write!(f, "inproc://{name}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_and_back() {
+        for text in ["127.0.0.1:80", "[::1]:9", "unix:///a/b c", "unix://relative", "inproc://x/y"] {
+            let address: Address = text.parse().unwrap();
+            assert_eq!(address.to_string(), text);
+        }
+        for wrong in ["", "unix://", "inproc://", "unix://a\0b", "tcp://host:1", "udp://1.1.1.1:1", "1.1.1.1"]
+        {
+            assert_eq!(wrong.parse::<Address>(), Err(ConfigError::Address(wrong.to_string())), "{wrong}");
+        }
+    }
+}

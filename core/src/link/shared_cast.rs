@@ -1,0 +1,77 @@
+//! One message to many peers: encoded once.
+
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+
+use super::send::CastOptions;
+use super::{Link, LinkEvent};
+use crate::arena::EXTERNAL_FROM;
+use crate::body::Payload;
+use crate::config::Overflow;
+use crate::error::{CastError, CastRefusal};
+use crate::frame::{Class, Framing, Kind, Meta};
+use crate::link::Queued;
+use crate::time::Instant;
+
+/// A message for many links of one framing. A short one is encoded once, and the links copy its
+/// bytes; a long one (16 KiB and more) is kept once, and the links share it.
+#[derive(Clone, Debug)]
+pub struct SharedCast {
+    options: CastOptions,
+    body: Bytes,
+    /// The frame, if it is short: the same for all, since nothing in a cast's frame is a link's own.
+    frame: Option<Vec<u8>>,
+}
+
+impl SharedCast {
+    /// Encodes the message as `framing` does, which has to be that of the links it is for.
+    pub fn new<F: Framing>(framing: &F, options: CastOptions, body: Bytes) -> Self {
+        let mut frame = Vec::new();
+        let meta = Meta {
+            kind: Kind::Cast,
+            class: options.class.unwrap_or(Class::Normal),
+            id: options.seq,
+            method: options.method,
+            ..Meta::default()
+        };
+        let short = body.len() < EXTERNAL_FROM;
+        // One that cannot be encoded is refused by each link, with its own error.
+        let encoded = short && framing.encode(&mut frame, &meta, &options.extensions, &body).is_ok();
+        Self { options, body, frame: encoded.then_some(frame) }
+    }
+
+    /// The message's bytes.
+    #[must_use]
+    pub fn body(&self) -> &Bytes {
+        &self.body
+    }
+}
+
+impl<F: Framing, T: Send + 'static> Link<F, T> {
+    /// Queues a message that many links get. As [`cast`](Self::cast), but nobody waits for room:
+    /// under [`Overflow::Block`] a full queue drops it, which is counted and an event.
+    ///
+    /// # Errors
+    /// As [`cast`](Self::cast); the message is not in the error.
+    pub fn cast_shared(&mut self, now: Instant, shared: &SharedCast) -> Result<Queued, CastError> {
+        let SharedCast { options, body, frame } = shared;
+        let class = self.cast_class(options, body.len());
+        let result = match frame {
+            Some(frame)
+                if options.class.unwrap_or(Class::Normal) == class && frame.len() <= self.fragment() =>
+            {
+                self.cast_frame(now, options, class, body.len(), frame)
+            }
+            _ => self.cast(now, options, Payload::Owned(body.clone())),
+        };
+        result.map_err(|error| {
+            if matches!(error.reason, CastRefusal::Full(_)) && self.settings.write_overflow == Overflow::Block
+            {
+                self.counters.casts_dropped += 1;
+                self.event(LinkEvent::BroadcastDropped);
+            }
+            CastError::new(error.reason, None)
+        })
+    }
+}

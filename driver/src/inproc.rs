@@ -1,0 +1,279 @@
+//! Connections through the memory of one process: streams of bytes like any other.
+//!
+//! Any runtime can be at either end, so that a program's parts, or a test's, talk to each other
+//! without a socket. A stream has 64 KiB of room each way; what does not fit waits, as it would in
+//! a socket.
+
+use std::collections::{HashMap, VecDeque};
+use std::io::{self, IoSlice, Read};
+use std::task::Waker;
+
+use bowline_core::address::Address;
+
+use crate::sync::{Arc, Mutex};
+
+/// Bytes that wait in one direction at the most.
+const ROOM: usize = 64 * 1024;
+
+/// One direction of a stream.
+#[derive(Debug, Default)]
+struct Pipe {
+    bytes: VecDeque<u8>,
+    /// Nobody will write, or read, any more.
+    ended: bool,
+    broken: bool,
+    reader: Option<Waker>,
+    writer: Option<Waker>,
+}
+
+/// One end of a stream.
+#[derive(Debug)]
+pub struct Stream {
+    name: Arc<str>,
+    incoming: Arc<Mutex<Pipe>>,
+    outgoing: Arc<Mutex<Pipe>>,
+}
+
+impl Stream {
+    fn pair(name: &Arc<str>) -> (Self, Self) {
+        let (there, back) = (Arc::default(), Arc::default());
+        let one = Self { name: Arc::clone(name), incoming: Arc::clone(&there), outgoing: Arc::clone(&back) };
+        (one, Self { name: Arc::clone(name), incoming: back, outgoing: there })
+    }
+
+    /// Reads what is there; 0 at the end of the stream.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] if nothing is there now.
+    pub fn read_now(&self, buf: &mut [u8]) -> io::Result<usize> {
+        let mut pipe = self.incoming.lock();
+        if pipe.bytes.is_empty() && !pipe.ended {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let mut read = pipe.bytes.read(buf)?;
+        // The ring's two halves.
+        if read < buf.len() {
+            read += pipe.bytes.read(&mut buf[read..])?;
+        }
+        let writer = pipe.writer.take();
+        drop(pipe);
+        wake(writer);
+        Ok(read)
+    }
+
+    /// Writes what there is room for.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] without room; [`io::ErrorKind::BrokenPipe`] if nobody reads
+    /// any more.
+    pub fn write_now(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let mut pipe = self.outgoing.lock();
+        if pipe.broken || pipe.ended {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        let mut wrote = 0;
+        for slice in slices {
+            let n = slice.len().min(ROOM - pipe.bytes.len());
+            pipe.bytes.extend(&slice[..n]);
+            wrote += n;
+        }
+        if wrote == 0 && slices.iter().any(|slice| !slice.is_empty()) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let reader = pipe.reader.take();
+        drop(pipe);
+        wake(reader);
+        Ok(wrote)
+    }
+
+    /// Whether a read would find something; otherwise keeps the waker for when it would.
+    #[must_use]
+    pub fn poll_readable(&self, waker: &Waker) -> bool {
+        let mut pipe = self.incoming.lock();
+        let ready = !pipe.bytes.is_empty() || pipe.ended;
+        if !ready {
+            keep(&mut pipe.reader, waker);
+        }
+        ready
+    }
+
+    /// Whether a write would succeed, or fail; otherwise keeps the waker for when it would.
+    #[must_use]
+    pub fn poll_writable(&self, waker: &Waker) -> bool {
+        let mut pipe = self.outgoing.lock();
+        let ready = pipe.bytes.len() < ROOM || pipe.broken;
+        if !ready {
+            keep(&mut pipe.writer, waker);
+        }
+        ready
+    }
+
+    /// Ends the writing side: the other end reads what is there, and then the end of the stream.
+    pub fn shutdown_write(&self) {
+        let mut pipe = self.outgoing.lock();
+        pipe.ended = true;
+        let reader = pipe.reader.take();
+        drop(pipe);
+        wake(reader);
+    }
+
+    /// Ends both sides.
+    pub fn shutdown(&self) {
+        self.shutdown_write();
+        let mut pipe = self.incoming.lock();
+        (pipe.ended, pipe.broken) = (true, true);
+        let (reader, writer) = (pipe.reader.take(), pipe.writer.take());
+        drop(pipe);
+        wake(reader);
+        wake(writer);
+    }
+
+    /// Where it leads.
+    #[must_use]
+    pub fn address(&self) -> Address {
+        Address::Inproc(Arc::clone(&self.name))
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.shutdown();
+    }
+}
+
+fn keep(slot: &mut Option<Waker>, waker: &Waker) {
+    match slot {
+        Some(kept) => kept.clone_from(waker),
+        None => *slot = Some(waker.clone()),
+    }
+}
+
+fn wake(waker: Option<Waker>) {
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
+/// Who listens, by name.
+static LISTENERS: Mutex<Option<HashMap<Arc<str>, Arc<Mutex<Queue>>>>> = Mutex::new(None);
+
+#[derive(Debug)]
+struct Queue {
+    streams: VecDeque<Stream>,
+    backlog: usize,
+    acceptor: Option<Waker>,
+}
+
+/// Listens under a name until it is dropped.
+#[derive(Debug)]
+pub struct Acceptor {
+    name: Arc<str>,
+    queue: Arc<Mutex<Queue>>,
+}
+
+impl Acceptor {
+    /// The next stream; otherwise keeps the waker for when there is one.
+    #[must_use]
+    pub fn poll_accept(&self, waker: &Waker) -> Option<Stream> {
+        let mut queue = self.queue.lock();
+        let stream = queue.streams.pop_front();
+        if stream.is_none() {
+            keep(&mut queue.acceptor, waker);
+        }
+        stream
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> Address {
+        Address::Inproc(Arc::clone(&self.name))
+    }
+}
+
+impl Drop for Acceptor {
+    fn drop(&mut self) {
+        if let Some(listeners) = &mut *LISTENERS.lock() {
+            listeners.remove(&self.name);
+        }
+        let waiting = std::mem::take(&mut self.queue.lock().streams);
+        drop(waiting);
+    }
+}
+
+/// Listens under `name`.
+///
+/// # Errors
+/// [`io::ErrorKind::AddrInUse`] if somebody does already.
+pub fn listen(name: &Arc<str>, backlog: u32) -> io::Result<Acceptor> {
+    let backlog = usize::try_from(backlog).unwrap_or(usize::MAX).max(1);
+    let queue = Arc::new(Mutex::new(Queue { streams: VecDeque::new(), backlog, acceptor: None }));
+    let mut listeners = LISTENERS.lock();
+    let listeners = listeners.get_or_insert_default();
+    if listeners.contains_key(name) {
+        return Err(io::ErrorKind::AddrInUse.into());
+    }
+    listeners.insert(Arc::clone(name), Arc::clone(&queue));
+    Ok(Acceptor { name: Arc::clone(name), queue })
+}
+
+/// Connects to whoever listens under `name`.
+///
+/// # Errors
+/// [`io::ErrorKind::ConnectionRefused`] if nobody does, or too many connections wait there.
+pub fn connect(name: &Arc<str>) -> io::Result<Stream> {
+    let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
+    // Held until the stream is queued: a listener that goes away takes what is queued with it.
+    let listeners = LISTENERS.lock();
+    let queue = listeners.as_ref().and_then(|listeners| listeners.get(name)).ok_or_else(refused)?;
+    let mut queue = queue.lock();
+    if queue.streams.len() >= queue.backlog {
+        return Err(refused());
+    }
+    let (ours, theirs) = Stream::pair(name);
+    queue.streams.push_back(theirs);
+    let acceptor = queue.acceptor.take();
+    drop(queue);
+    drop(listeners);
+    wake(acceptor);
+    Ok(ours)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_go_both_ways_and_room_is_bounded() {
+        let name: Arc<str> = "inproc-test".into();
+        assert_eq!(connect(&name).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+        let acceptor = listen(&name, 1).unwrap();
+        assert_eq!(listen(&name, 1).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        let one = connect(&name).unwrap();
+        assert_eq!(connect(&name).unwrap_err().kind(), io::ErrorKind::ConnectionRefused, "the queue is full");
+        let other = acceptor.poll_accept(Waker::noop()).unwrap();
+        assert!(acceptor.poll_accept(Waker::noop()).is_none());
+
+        let sent: Vec<u8> = (0..200_000_u32).map(|i| (i % 251) as u8).collect();
+        let (mut got, mut at, mut buf) = (Vec::new(), 0, [0; 1000]);
+        while got.len() < sent.len() {
+            match one.write_now(&[IoSlice::new(&sent[at..]), IoSlice::new(b"")]) {
+                Ok(n) => at += n,
+                Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+            }
+            assert!(at - got.len() <= ROOM);
+            let n = other.read_now(&mut buf).unwrap();
+            got.extend_from_slice(&buf[..n]);
+            if at == sent.len() {
+                one.shutdown_write();
+            }
+        }
+        assert!(got == sent);
+        assert_eq!(other.read_now(&mut buf).unwrap(), 0, "the end");
+        assert_eq!(other.write_now(&[IoSlice::new(b"back")]).unwrap(), 4);
+        assert_eq!(one.read_now(&mut buf).unwrap(), 4);
+        drop(one);
+        assert_eq!(other.write_now(&[IoSlice::new(b"x")]).unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+        drop(acceptor);
+        assert_eq!(connect(&name).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+    }
+}

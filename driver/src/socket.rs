@@ -1,0 +1,170 @@
+//! Sockets made and set up, whatever runtime they go to.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+
+use bowline_core::address::Address;
+use bowline_core::config::SocketOptions;
+use bowline_core::error::ConfigError;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+
+/// Finds the address to listen at: the first that a name stands for.
+///
+/// # Errors
+/// It is none.
+pub fn listen_address(address: &str) -> Result<Address, ConfigError> {
+    if let Ok(address) = address.parse() {
+        return Ok(address);
+    }
+    let plain = address.strip_prefix("tcp://").unwrap_or(address);
+    let found = plain.to_socket_addrs().ok().and_then(|mut addresses| addresses.next());
+    found.map(Address::Tcp).ok_or_else(|| ConfigError::Address(address.to_owned()))
+}
+
+/// A TCP socket that is not connected yet, in non-blocking mode, with what has to be set before.
+///
+/// # Errors
+/// What the system said.
+pub fn tcp_socket(to: SocketAddr, options: &SocketOptions) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    apply_buffers(&SockRef::from(&socket), options)?;
+    if let Some(bind) = options.bind {
+        socket.bind(&bind.into())?;
+    }
+    Ok(socket)
+}
+
+/// Listens at a TCP address, in non-blocking mode.
+///
+/// # Errors
+/// What the system said.
+pub fn listen_tcp(at: SocketAddr, options: &SocketOptions) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(at), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    #[cfg(unix)]
+    {
+        socket.set_reuse_address(options.reuse_address)?;
+        socket.set_reuse_port(options.reuse_port)?;
+    }
+    // Accepted sockets inherit them.
+    apply_buffers(&SockRef::from(&socket), options)?;
+    socket.bind(&at.into())?;
+    socket.listen(backlog(options))?;
+    Ok(socket.into())
+}
+
+fn backlog(options: &SocketOptions) -> i32 {
+    i32::try_from(options.backlog).unwrap_or(i32::MAX)
+}
+
+/// Applies options to a connected TCP socket. What a platform does not know is left out.
+///
+/// # Errors
+/// What the system said.
+pub fn apply_tcp<'s>(socket: impl Into<SockRef<'s>>, options: &SocketOptions) -> io::Result<()> {
+    let socket = socket.into();
+    socket.set_tcp_nodelay(options.nodelay)?;
+    apply_buffers(&socket, options)?;
+    if let Some(after) = options.keepalive {
+        // Three probes a third of the time apart: dead after twice `after` at most.
+        let interval = (after / 3).max(std::time::Duration::from_secs(1));
+        let keepalive = socket2::TcpKeepalive::new().with_time(after).with_interval(interval).with_retries(3);
+        socket.set_tcp_keepalive(&keepalive)?;
+    }
+    if let Some(tos) = options.tos {
+        let v6 = socket.local_addr()?.is_ipv6();
+        #[cfg(target_os = "linux")]
+        if v6 {
+            socket.set_tclass_v6(u32::from(tos))?;
+        }
+        if !v6 {
+            socket.set_tos_v4(u32::from(tos))?;
+        }
+    }
+    #[cfg(target_os = "linux")]
+    if options.user_timeout.is_some() {
+        socket.set_tcp_user_timeout(options.user_timeout)?;
+    }
+    #[cfg(target_os = "linux")]
+    if let Some(bytes) = options.notsent_lowat {
+        socket.set_tcp_notsent_lowat(bytes)?;
+    }
+    Ok(())
+}
+
+/// Applies what any stream socket knows.
+///
+/// # Errors
+/// What the system said.
+pub fn apply_buffers(socket: &SockRef<'_>, options: &SocketOptions) -> io::Result<()> {
+    if let Some(bytes) = options.send_buffer {
+        socket.set_send_buffer_size(bytes)?;
+    }
+    if let Some(bytes) = options.receive_buffer {
+        socket.set_recv_buffer_size(bytes)?;
+    }
+    Ok(())
+}
+
+#[cfg(unix)]
+pub use self::unix::{UnixPath, listen_unix, unix_address};
+
+#[cfg(unix)]
+mod unix {
+    use std::io;
+    use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+    use std::path::PathBuf;
+
+    use bowline_core::address::Address;
+    use bowline_core::config::SocketOptions;
+    use socket2::{Domain, SockAddr, Socket, Type};
+
+    /// The file of a listening Unix socket: removed when nobody listens any more.
+    #[derive(Debug)]
+    pub struct UnixPath(PathBuf);
+
+    impl Drop for UnixPath {
+        fn drop(&mut self) {
+            // Gone already, or not ours to remove: nobody needs it.
+            let _ = std::fs::remove_file(&self.0);
+        }
+    }
+
+    /// Listens at a path, in non-blocking mode. A file that a server left behind which is no more
+    /// is taken over.
+    ///
+    /// # Errors
+    /// What the system said; [`io::ErrorKind::AddrInUse`] if somebody listens there.
+    pub fn listen_unix(path: &str, options: &SocketOptions) -> io::Result<(UnixListener, UnixPath)> {
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        socket.set_nonblocking(true)?;
+        super::apply_buffers(&(&socket).into(), options)?;
+        let address = SockAddr::unix(path)?;
+        match socket.bind(&address) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_stale(path) => {
+                std::fs::remove_file(path)?;
+                socket.bind(&address)?;
+            }
+            result => result?,
+        }
+        let path = UnixPath(path.into());
+        socket.listen(super::backlog(options))?;
+        Ok((socket.into(), path))
+    }
+
+    /// Whether there is a socket at which nobody listens.
+    fn is_stale(path: &str) -> bool {
+        use std::os::unix::fs::FileTypeExt;
+        let is_socket = std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket());
+        let refused = |error: &io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
+        is_socket && UnixStream::connect(path).as_ref().is_err_and(refused)
+    }
+
+    /// The same in Bowline's words.
+    #[must_use]
+    pub fn unix_address(address: &SocketAddr) -> Address {
+        let path = address.as_pathname().map(|path| path.to_string_lossy().into_owned());
+        Address::Unix(path.unwrap_or_default().into())
+    }
+}

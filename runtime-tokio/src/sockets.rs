@@ -1,0 +1,183 @@
+//! Sockets and listeners of tokio.
+
+use std::io::{self, IoSlice};
+use std::task::{Context, Poll};
+
+use bowline_core::address::Address;
+use bowline_core::config::SocketOptions;
+use bowline_driver::inproc;
+use bowline_driver::runtime;
+use bowline_driver::shared::WriteNow;
+#[cfg(unix)]
+use bowline_driver::socket::{UnixPath, apply_buffers, listen_unix, unix_address};
+use bowline_driver::socket::{apply_tcp, listen_tcp, tcp_socket};
+use socket2::SockRef;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+#[cfg(unix)]
+use tokio::net::{UnixListener, UnixStream};
+
+/// A tokio socket.
+#[derive(Debug)]
+pub struct Socket(Stream);
+
+#[derive(Debug)]
+enum Stream {
+    Tcp(TcpStream),
+    #[cfg(unix)]
+    Unix(UnixStream),
+    Inproc(inproc::Stream),
+}
+
+impl Socket {
+    pub(crate) async fn connect(address: Address, options: SocketOptions) -> io::Result<Self> {
+        let stream = match address {
+            Address::Tcp(address) => {
+                let socket = TcpSocket::from_std_stream(tcp_socket(address, &options)?.into());
+                Stream::Tcp(socket.connect(address).await?)
+            }
+            #[cfg(unix)]
+            Address::Unix(path) => Stream::Unix(UnixStream::connect(&*path).await?),
+            Address::Inproc(name) => Stream::Inproc(inproc::connect(&name)?),
+            _ => return Err(io::ErrorKind::Unsupported.into()),
+        };
+        let socket = Self(stream);
+        runtime::Socket::apply(&socket, &options)?;
+        Ok(socket)
+    }
+}
+
+impl WriteNow for Socket {
+    fn write_now(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        match (&self.0, slices) {
+            (Stream::Tcp(stream), [one]) => stream.try_write(one),
+            (Stream::Tcp(stream), many) => stream.try_write_vectored(many),
+            #[cfg(unix)]
+            (Stream::Unix(stream), [one]) => stream.try_write(one),
+            #[cfg(unix)]
+            (Stream::Unix(stream), many) => stream.try_write_vectored(many),
+            (Stream::Inproc(stream), slices) => stream.write_now(slices),
+        }
+    }
+}
+
+impl runtime::Socket for Socket {
+    fn read_now(&self, buf: &mut [u8]) -> io::Result<usize> {
+        match &self.0 {
+            Stream::Tcp(stream) => stream.try_read(buf),
+            #[cfg(unix)]
+            Stream::Unix(stream) => stream.try_read(buf),
+            Stream::Inproc(stream) => stream.read_now(buf),
+        }
+    }
+
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &self.0 {
+            Stream::Tcp(stream) => stream.poll_read_ready(cx),
+            #[cfg(unix)]
+            Stream::Unix(stream) => stream.poll_read_ready(cx),
+            Stream::Inproc(stream) => ready_if(stream.poll_readable(cx.waker())),
+        }
+    }
+
+    fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &self.0 {
+            Stream::Tcp(stream) => stream.poll_write_ready(cx),
+            #[cfg(unix)]
+            Stream::Unix(stream) => stream.poll_write_ready(cx),
+            Stream::Inproc(stream) => ready_if(stream.poll_writable(cx.waker())),
+        }
+    }
+
+    fn apply(&self, options: &SocketOptions) -> io::Result<()> {
+        match &self.0 {
+            Stream::Tcp(stream) => apply_tcp(stream, options),
+            #[cfg(unix)]
+            Stream::Unix(stream) => apply_buffers(&SockRef::from(stream), options),
+            Stream::Inproc(_) => Ok(()),
+        }
+    }
+
+    fn shutdown_write(&self) -> io::Result<()> {
+        match &self.0 {
+            Stream::Tcp(stream) => SockRef::from(stream).shutdown(std::net::Shutdown::Write),
+            #[cfg(unix)]
+            Stream::Unix(stream) => SockRef::from(stream).shutdown(std::net::Shutdown::Write),
+            Stream::Inproc(stream) => {
+                stream.shutdown_write();
+                Ok(())
+            }
+        }
+    }
+
+    fn peer_addr(&self) -> io::Result<Address> {
+        match &self.0 {
+            Stream::Tcp(stream) => stream.peer_addr().map(Address::Tcp),
+            #[cfg(unix)]
+            Stream::Unix(stream) => stream.peer_addr().map(|address| unix_address(&address.into())),
+            Stream::Inproc(stream) => Ok(stream.address()),
+        }
+    }
+}
+
+fn ready_if(ready: bool) -> Poll<io::Result<()>> {
+    if ready { Poll::Ready(Ok(())) } else { Poll::Pending }
+}
+
+/// A tokio listener.
+#[derive(Debug)]
+pub struct Listener(Acceptor);
+
+#[derive(Debug)]
+enum Acceptor {
+    Tcp(TcpListener),
+    #[cfg(unix)]
+    Unix(UnixListener, #[allow(dead_code, reason = "removes the file when it is dropped")] UnixPath),
+    Inproc(inproc::Acceptor),
+}
+
+impl Listener {
+    pub(crate) fn bind(address: &Address, options: SocketOptions) -> io::Result<Self> {
+        Ok(Self(match address {
+            Address::Tcp(address) => Acceptor::Tcp(TcpListener::from_std(listen_tcp(*address, &options)?)?),
+            #[cfg(unix)]
+            Address::Unix(path) => {
+                let (listener, path) = listen_unix(path, &options)?;
+                Acceptor::Unix(UnixListener::from_std(listener)?, path)
+            }
+            Address::Inproc(name) => Acceptor::Inproc(inproc::listen(name, options.backlog)?),
+            _ => return Err(io::ErrorKind::Unsupported.into()),
+        }))
+    }
+}
+
+impl runtime::Listener for Listener {
+    type Socket = Socket;
+
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(Socket, Address)>> {
+        match &self.0 {
+            Acceptor::Tcp(listener) => {
+                listener.poll_accept(cx).map_ok(|(stream, from)| (Socket(Stream::Tcp(stream)), from.into()))
+            }
+            #[cfg(unix)]
+            Acceptor::Unix(listener, _) => listener
+                .poll_accept(cx)
+                .map_ok(|(stream, from)| (Socket(Stream::Unix(stream)), unix_address(&from.into()))),
+            Acceptor::Inproc(acceptor) => match acceptor.poll_accept(cx.waker()) {
+                Some(stream) => {
+                    let from = stream.address();
+                    Poll::Ready(Ok((Socket(Stream::Inproc(stream)), from)))
+                }
+                None => Poll::Pending,
+            },
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<Address> {
+        match &self.0 {
+            Acceptor::Tcp(listener) => listener.local_addr().map(Address::Tcp),
+            #[cfg(unix)]
+            Acceptor::Unix(listener, _) => listener.local_addr().map(|address| unix_address(&address.into())),
+            Acceptor::Inproc(acceptor) => Ok(acceptor.address()),
+        }
+    }
+}
