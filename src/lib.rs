@@ -41,14 +41,17 @@ pub use bowline_core::config::{
 pub use bowline_core::error;
 pub use bowline_core::frame;
 pub use bowline_core::link::{
-    CallOptions, CastOptions, Counters, Incoming, LinkEvent, Message, Queued, Reply, State, Undelivered,
+    CallOptions, CastOptions, Counters, Depth, Incoming, LinkEvent, LinkStats, Message, Queued, Reply, State,
+    Undelivered,
 };
+pub use bowline_core::routing::{Blacklist, Hedging, Policy};
 pub use bowline_core::supervisor::{Endpoint, Epoch, ReconnectPolicy};
 
 #[cfg(any(feature = "tokio", feature = "smol", feature = "async-std", feature = "blocking"))]
 pub use bowline_driver::{
-    Answer, BindError, ClosedError, ConnectError, Context, MessageRef, PeerId, ReplyBuf, RequestRef,
-    RuntimeMissing,
+    AcceptCounters, Answer, BindError, Broadcast, Closed, ClosedError, ConnectError, Context, Cut, Drained,
+    Handled, Hub, LinkSnapshot, ManagerError, MessageRef, Monitor, PeerId, PushError, Refused, ReplyBuf,
+    RequestRef, RuntimeMissing, ServerEvent, Snapshot,
 };
 
 /// The sans-IO core, for protocols and drivers of your own.

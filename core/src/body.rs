@@ -176,6 +176,15 @@ impl Payload<'_> {
         self.len() == 0
     }
 
+    /// The payload as shared bytes (copies a borrowed one).
+    #[must_use]
+    pub fn into_bytes(self) -> Bytes {
+        match self {
+            Payload::Borrowed(bytes) => Bytes::copy_from_slice(bytes),
+            Payload::Owned(bytes) => bytes,
+        }
+    }
+
     /// The payload as an owned body (copies a borrowed one).
     #[must_use]
     pub fn into_body(self) -> Body {

@@ -96,11 +96,18 @@ impl<F: Framing> Drop for Cast<'_, F> {
 pub struct CastAndWait<'a, F: Framing> {
     cast: Cast<'a, F>,
     number: Option<u64>,
+    bytes: usize,
 }
 
 impl<'a, F: Framing> CastAndWait<'a, F> {
     pub(crate) fn new(cast: Cast<'a, F>) -> Self {
-        Self { cast, number: None }
+        Self { cast, number: None, bytes: 0 }
+    }
+
+    /// Bytes it takes on the wire; 0 until it is queued.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 }
 
@@ -115,7 +122,7 @@ impl<F: Framing> Future for CastAndWait<'_, F> {
                 Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
                 // The link has this task's waker.
                 Poll::Ready(Ok(queued)) => {
-                    this.number = Some(queued.number);
+                    (this.number, this.bytes) = (Some(queued.number), queued.bytes);
                     Poll::Pending
                 }
             };

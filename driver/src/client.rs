@@ -4,25 +4,25 @@ use std::future::Future;
 use std::marker::PhantomData;
 use std::ops::Deref;
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bowline_core::config::Config;
-use bowline_core::error::{ConfigError, Disconnect, Failure};
+use bowline_core::error::{Disconnect, Failure};
 use bowline_core::frame::Framing;
 use bowline_core::frame::native::Native;
-use bowline_core::link::{Link, Message, Role, Undelivered};
+use bowline_core::link::{Message, Undelivered};
 use bowline_core::machine::Machine;
-use bowline_core::supervisor::{Endpoint, Epoch, Supervisor};
 
-use crate::dial::{DialObserver, Dialer};
+use crate::client_parts::{Assembled, ClientParts, First, FirstObserver, Recipe};
+use crate::dial::Dialer;
 use crate::error::{ClosedError, ConnectError};
-use crate::handler::{Answer, Context as InlineContext, Handlers, MessageRef, ReplyBuf, Request, RequestRef};
-use crate::link_app::LinkApp;
+use crate::handler::{Answer, Context as InlineContext, Handled, MessageRef, ReplyBuf, Request, RequestRef};
+use crate::monitor::Monitor;
 use crate::next::Receive;
 use crate::peer::Peer;
 use crate::runtime::Runtime;
-use crate::sync::{Arc, Mutex};
+use crate::sync::Arc;
 use crate::task_handler::TaskHandler;
 use crate::{clock, pump};
 
@@ -103,6 +103,36 @@ impl<R: Runtime, F: Framing> Client<R, F> {
         ClientBuilder::new(address, config)
     }
 
+    /// Makes a link after a recipe, and connects it in the background.
+    pub(crate) fn open(recipe: &Recipe<F>) -> Result<Self, ConnectError> {
+        let Assembled { peer, app, supervisor, options } = recipe.assemble()?;
+        let first = Arc::new(First::default());
+        let observer = FirstObserver(Arc::clone(&first));
+        let shared = Arc::clone(peer.shared());
+        R::spawn(async move {
+            // Made within the task: timers want their runtime around them.
+            Dialer::<R, _, _, _>::new(shared, app, observer, supervisor, options).await;
+        })?;
+        let handle = Arc::new(Handle { peer: peer.clone(), first });
+        Ok(Self { peer, handle, runtime: PhantomData })
+    }
+
+    /// Waits for the first handshake; the link is given up if it does not come about.
+    pub(crate) async fn first_connected(&self) -> Result<(), ConnectError> {
+        let first = Arc::clone(&self.handle.first);
+        let connected = std::future::poll_fn(move |cx| first.poll(cx, false)).await;
+        if let Err(ConnectError::Failed(cause)) = &connected {
+            self.peer.shared().with(|link| link.give_up(clock::now(), cause.clone()));
+        }
+        connected
+    }
+
+    /// Waits until the link's task has ended.
+    pub(crate) async fn over(&self) {
+        let first = Arc::clone(&self.handle.first);
+        std::future::poll_fn(move |cx| first.poll_over(cx)).await;
+    }
+
     /// The next message, or `None` if none came within `timeout`.
     ///
     /// # Errors
@@ -152,8 +182,7 @@ impl<R: Runtime, F: Framing> Client<R, F> {
     /// Closing goes on in the background; only the list is lost.
     pub async fn close(self) -> Vec<Undelivered> {
         self.peer.begin_close();
-        let first = Arc::clone(&self.handle.first);
-        std::future::poll_fn(move |cx| first.poll_over(cx)).await;
+        self.over().await;
         self.peer.shared().with(|link| link.take_undelivered())
     }
 }
@@ -180,153 +209,6 @@ impl<F: Framing> futures_core::Stream for Messages<F> {
     }
 }
 
-/// How connecting goes, for those who wait for it.
-#[derive(Debug, Default)]
-pub struct First {
-    state: Mutex<FirstState>,
-}
-
-#[derive(Debug, Default)]
-struct FirstState {
-    ready: bool,
-    over: bool,
-    failed: Option<Disconnect>,
-    gave_up: Option<Disconnect>,
-    wakers: Vec<Waker>,
-}
-
-impl First {
-    fn update(&self, f: impl FnOnce(&mut FirstState)) {
-        let mut state = self.state.lock();
-        f(&mut state);
-        let wakers = std::mem::take(&mut state.wakers);
-        drop(state);
-        wakers.into_iter().for_each(Waker::wake);
-    }
-
-    /// Ready when connected; with `patient`, failed rounds are not the end.
-    pub fn poll(&self, cx: &mut Context<'_>, patient: bool) -> Poll<Result<(), ConnectError>> {
-        let mut state = self.state.lock();
-        if state.ready {
-            return Poll::Ready(Ok(()));
-        }
-        let end = if patient { &state.gave_up } else { &state.failed };
-        if let Some(cause) = end {
-            return Poll::Ready(Err(ConnectError::Failed(cause.clone())));
-        }
-        if state.over {
-            return Poll::Ready(Err(ConnectError::Failed(Disconnect::LocalClose)));
-        }
-        state.wakers.push(cx.waker().clone());
-        Poll::Pending
-    }
-
-    /// Ready when the link's task has ended.
-    pub fn poll_over(&self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut state = self.state.lock();
-        if state.over {
-            return Poll::Ready(());
-        }
-        state.wakers.push(cx.waker().clone());
-        Poll::Pending
-    }
-
-    /// The link's task has ended.
-    pub fn set_over(&self) {
-        self.update(|state| state.over = true);
-    }
-}
-
-/// Tells [`First`].
-#[derive(Debug)]
-pub struct FirstObserver(pub Arc<First>);
-
-impl DialObserver for FirstObserver {
-    fn ready(&self, _: Epoch) {
-        self.0.update(|state| state.ready = true);
-    }
-
-    fn round_failed(&self, cause: &Disconnect) {
-        self.0.update(|state| state.failed = Some(cause.clone()));
-    }
-
-    fn gave_up(&self, cause: &Disconnect) {
-        self.0.update(|state| {
-            state.failed = Some(cause.clone());
-            state.gave_up = Some(cause.clone());
-        });
-    }
-}
-
-impl Drop for FirstObserver {
-    fn drop(&mut self) {
-        self.0.set_over();
-    }
-}
-
-/// What any client is made of, whatever drives it: addresses, settings and handlers.
-#[derive(Debug)]
-pub struct ClientParts<F: Framing> {
-    addresses: Vec<String>,
-    /// Its settings.
-    pub config: Config<F>,
-    /// Its handlers.
-    pub handlers: Handlers<F>,
-}
-
-impl<F: Framing> ClientParts<F> {
-    /// Without handlers.
-    #[must_use]
-    pub fn new(address: &str, config: Config<F>) -> Self {
-        Self { addresses: vec![address.to_owned()], config, handlers: Handlers::default() }
-    }
-
-    /// Another place to connect to.
-    pub fn endpoint(&mut self, address: &str) {
-        self.addresses.push(address.to_owned());
-    }
-
-    /// The peer, its application and the supervisor that keeps it connected.
-    ///
-    /// # Errors
-    /// An address that is none.
-    pub fn assemble(self) -> Result<Assembled<F>, ConfigError> {
-        let Self { addresses, config, handlers } = self;
-        let endpoints: Vec<Endpoint> =
-            addresses.iter().map(|address| address.parse()).collect::<Result<_, _>>()?;
-        let seed = config.seed().unwrap_or_else(random_seed);
-        // Waits before calls are made again are jittered, too.
-        let config = config.to_builder().seed(seed).build()?;
-        let mut supervisor = Supervisor::new(endpoints, *config.reconnect(), config.connect_timeout(), seed);
-        supervisor.set_attempt_delay(config.attempt_delay());
-        let linger = config.linger();
-        let peer = Peer::new(Link::new(config, Role::Dialing), linger);
-        let app = Arc::new(LinkApp::new(peer.clone(), Arc::new(handlers), true));
-        Ok(Assembled { peer, app, supervisor })
-    }
-}
-
-/// A client put together, for a runtime to drive.
-#[derive(Debug)]
-pub struct Assembled<F: Framing> {
-    /// The handle.
-    pub peer: Peer<F>,
-    /// What happens with what comes in.
-    pub app: Arc<LinkApp<F>>,
-    /// What keeps it connected.
-    pub supervisor: Supervisor,
-}
-
-/// A seed from the system.
-fn random_seed() -> u64 {
-    let mut bytes = [0; 8];
-    match getrandom::fill(&mut bytes) {
-        Ok(()) => u64::from_ne_bytes(bytes),
-        // Jitter needs no secrets: the clock will do where the system has no randomness.
-        Err(_) => clock::now().as_nanos(),
-    }
-}
-
 /// Builds a [`Client`].
 #[must_use]
 pub struct ClientBuilder<R: Runtime, F: Framing = Native> {
@@ -341,13 +223,19 @@ impl<R: Runtime, F: Framing> std::fmt::Debug for ClientBuilder<R, F> {
 }
 
 impl<R: Runtime, F: Framing> ClientBuilder<R, F> {
-    fn new(address: &str, config: Config<F>) -> Self {
+    pub(crate) fn new(address: &str, config: Config<F>) -> Self {
         Self { parts: ClientParts::new(address, config), runtime: PhantomData }
     }
 
     /// Another place to connect to, tried in turn.
     pub fn endpoint(mut self, address: &str) -> Self {
         self.parts.endpoint(address);
+        self
+    }
+
+    /// The link is seen by `monitor` under `label`.
+    pub fn monitor(mut self, monitor: &Monitor, label: &str) -> Self {
+        self.parts.monitor(monitor, label);
         self
     }
 
@@ -364,9 +252,9 @@ impl<R: Runtime, F: Framing> ClientBuilder<R, F> {
     }
 
     /// Called inline for every message; without it, messages wait for [`Peer::receive`].
-    pub fn on_message(
+    pub fn on_message<H: Handled>(
         mut self,
-        f: impl Fn(&InlineContext<'_, F>, MessageRef<'_>) + Send + Sync + 'static,
+        f: impl Fn(&InlineContext<'_, F>, MessageRef<'_>) -> H + Send + Sync + 'static,
     ) -> Self {
         self.parts.handlers.on_message(f);
         self
@@ -410,13 +298,7 @@ impl<R: Runtime, F: Framing> ClientBuilder<R, F> {
     /// Dropping the future closes the link.
     pub async fn connect(self) -> Result<Client<R, F>, ConnectError> {
         let client = self.connect_lazy()?;
-        let first = Arc::clone(&client.handle.first);
-        let connected = std::future::poll_fn(move |cx| first.poll(cx, false)).await;
-        if let Err(error) = connected {
-            let (ConnectError::Failed(cause), peer) = (&error, &client.peer) else { return Err(error) };
-            peer.shared().with(|link| link.give_up(clock::now(), cause.clone()));
-            return Err(error);
-        }
+        client.first_connected().await?;
         Ok(client)
     }
 
@@ -425,16 +307,16 @@ impl<R: Runtime, F: Framing> ClientBuilder<R, F> {
     /// # Errors
     /// See [`Client::connect_lazy`].
     pub fn connect_lazy(self) -> Result<Client<R, F>, ConnectError> {
-        let options = *self.parts.config.sockets();
-        let Assembled { peer, app, supervisor } = self.parts.assemble()?;
-        let first = Arc::new(First::default());
-        let observer = FirstObserver(Arc::clone(&first));
-        let shared = Arc::clone(peer.shared());
-        R::spawn(async move {
-            // Made within the task: timers want their runtime around them.
-            Dialer::<R, _, _, _>::new(shared, app, observer, supervisor, options).await;
-        })?;
-        let handle = Arc::new(Handle { peer: peer.clone(), first });
-        Ok(Client { peer, handle, runtime: PhantomData })
+        Client::open(&self.parts.into_recipe())
+    }
+
+    /// What it is made of.
+    pub(crate) fn into_parts(self) -> ClientParts<F> {
+        self.parts
+    }
+
+    /// What it would connect, to be connected more than once.
+    pub(crate) fn into_recipe(self) -> Recipe<F> {
+        self.parts.into_recipe()
     }
 }

@@ -19,10 +19,31 @@ pub type MessageRef<'b> = Incoming<'b>;
 pub type RequestRef<'b> = Incoming<'b>;
 
 type OnPeer<F> = Box<dyn Fn(&Peer<F>) + Send + Sync>;
-type OnMessage<F> = Box<dyn Fn(&Context<'_, F>, MessageRef<'_>) + Send + Sync>;
+type OnMessage<F> = Box<dyn Fn(&Context<'_, F>, MessageRef<'_>) -> Result<(), Failure> + Send + Sync>;
 type OnDisconnect<F> = Box<dyn Fn(&Peer<F>, &Disconnect) + Send + Sync>;
 type InlineRequest<F> =
     Box<dyn Fn(&Context<'_, F>, RequestRef<'_>, &mut ReplyBuf<'_>) -> Result<(), Failure> + Send + Sync>;
+
+/// What a message handler may return: nothing, or a `Result` whose error is counted and an event.
+pub trait Handled {
+    /// The same as a result.
+    ///
+    /// # Errors
+    /// The handler's own.
+    fn into_result(self) -> Result<(), Failure>;
+}
+
+impl Handled for () {
+    fn into_result(self) -> Result<(), Failure> {
+        Ok(())
+    }
+}
+
+impl<E: Into<Failure>> Handled for Result<(), E> {
+    fn into_result(self) -> Result<(), Failure> {
+        self.map_err(Into::into)
+    }
+}
 
 /// What a link does with what comes in.
 pub struct Handlers<F: Framing> {
@@ -65,8 +86,11 @@ impl<F: Framing> Handlers<F> {
     }
 
     /// Called inline for every message that wants no answer.
-    pub fn on_message(&mut self, f: impl Fn(&Context<'_, F>, MessageRef<'_>) + Send + Sync + 'static) {
-        self.on_message = Some(Box::new(f));
+    pub fn on_message<H: Handled>(
+        &mut self,
+        f: impl Fn(&Context<'_, F>, MessageRef<'_>) -> H + Send + Sync + 'static,
+    ) {
+        self.on_message = Some(Box::new(move |context, message| f(context, message).into_result()));
     }
 
     /// Called when a connection that was ready has ended.

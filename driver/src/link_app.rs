@@ -9,41 +9,68 @@ use bowline_core::frame::Framing;
 use bowline_core::link::{Event, Incoming, Link, Reader};
 use bowline_core::machine::Access;
 use bowline_core::supervisor::Epoch;
+use bowline_core::time::Instant;
 
 use crate::app::{Application, Flow};
 use crate::clock;
 use crate::handler::{Context, Handlers, OnRequest, ReplyBuf, Request};
+use crate::observe;
 use crate::peer::{Peer, SharedLink};
 use crate::shared::LazyGuard;
-use crate::sync::{Arc, AtomicBool, Ordering};
+use crate::sync::{Arc, AtomicU64, Ordering};
+
+/// Who wants to know that a peer is past its handshake.
+pub trait PeerWatch<F: Framing>: Send + Sync {
+    /// It is.
+    fn ready(&self, peer: &Peer<F>);
+}
 
 /// The application of a message link.
-#[derive(Debug)]
 pub struct LinkApp<F: Framing> {
     peer: Peer<F>,
     handlers: Arc<Handlers<F>>,
     /// Messages without a handler go to the receive queue (clients) or are dropped and counted
     /// (servers, where nobody could receive from a peer they do not know).
     keep_messages: bool,
-    /// The application was told that the peer is there, and not that it is gone.
-    told: AtomicBool,
+    watch: Option<Arc<dyn PeerWatch<F>>>,
+    /// When the application was told that the peer is there; 0 when it was told that it is gone.
+    told: AtomicU64,
+}
+
+impl<F: Framing> std::fmt::Debug for LinkApp<F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LinkApp").field("peer", &self.peer.id()).finish_non_exhaustive()
+    }
 }
 
 impl<F: Framing> LinkApp<F> {
     /// The application of `peer`'s link.
     #[must_use]
     pub fn new(peer: Peer<F>, handlers: Arc<Handlers<F>>, keep_messages: bool) -> Self {
-        Self { peer, handlers, keep_messages, told: AtomicBool::new(false) }
+        Self { peer, handlers, keep_messages, watch: None, told: AtomicU64::new(0) }
+    }
+
+    /// `watch` learns when the peer is past its handshake.
+    #[must_use]
+    pub fn watched(mut self, watch: Arc<dyn PeerWatch<F>>) -> Self {
+        self.watch = Some(watch);
+        self
+    }
+
+    fn failed(&self, link: &mut Link<F, Waker>, status: Status) {
+        link.note_failure(status);
+        observe::handler_failed(self.peer.id(), status);
     }
 
     /// Tells the application that the peer is gone, if it was told that it is there.
     fn tell_gone(&self, cause: &Disconnect) {
-        if self.told.swap(false, Ordering::Relaxed)
+        let since = self.told.swap(0, Ordering::Relaxed);
+        if since != 0
             && let Some(on_disconnect) = &self.handlers.on_disconnect
         {
             let called = catch_unwind(AssertUnwindSafe(|| on_disconnect(&self.peer, cause)));
             if called.is_err() {
-                self.peer.shared().with(|link| link.note_failure(Status::PANICKED));
+                self.peer.shared().with(|link| self.failed(link, Status::PANICKED));
             }
         }
     }
@@ -54,8 +81,10 @@ impl<F: Framing> LinkApp<F> {
                 access.release();
                 let context = Context::new(&self.peer);
                 let called = catch_unwind(AssertUnwindSafe(|| on_message(&context, incoming)));
-                if called.is_err() {
-                    access.machine().note_failure(Status::PANICKED);
+                match called {
+                    Ok(Ok(())) => {}
+                    Ok(Err(failure)) => self.failed(access.machine(), failure.status),
+                    Err(_) => self.failed(access.machine(), Status::PANICKED),
                 }
                 Flow::Continue
             }
@@ -129,6 +158,7 @@ impl<F: Framing> Application<Link<F, Waker>> for LinkApp<F> {
     type Session = ();
 
     fn connected(&self, _: &Arc<SharedLink<F>>, _: Epoch, remote: Option<Address>) {
+        observe::connected(self.peer.id(), remote.as_ref());
         self.peer.set_remote(remote.clone());
         self.peer.shared().with(|link| link.set_remote_addr(remote));
     }
@@ -145,11 +175,15 @@ impl<F: Framing> Application<Link<F, Waker>> for LinkApp<F> {
                 access.release();
                 // A session was lost, and another is there.
                 self.tell_gone(&Disconnect::SessionLost);
-                self.told.store(true, Ordering::Relaxed);
+                self.told.store(clock::now().as_nanos().max(1), Ordering::Relaxed);
+                observe::ready(self.peer.id());
+                if let Some(watch) = &self.watch {
+                    watch.ready(&self.peer);
+                }
                 if let Some(on_connect) = &self.handlers.on_connect {
                     let called = catch_unwind(AssertUnwindSafe(|| on_connect(&self.peer)));
                     if called.is_err() {
-                        access.machine().note_failure(Status::PANICKED);
+                        self.failed(access.machine(), Status::PANICKED);
                     }
                 }
                 Ok(Flow::Continue)
@@ -161,6 +195,9 @@ impl<F: Framing> Application<Link<F, Waker>> for LinkApp<F> {
     }
 
     fn disconnected(&self, (): (), cause: &Disconnect) {
+        let since = self.told.load(Ordering::Relaxed);
+        let lifetime = (since != 0).then(|| clock::now().saturating_since(Instant::from_nanos(since)));
+        observe::disconnected(self.peer.id(), cause, lifetime);
         // A session outlives its connections: the peer is still there.
         if !self.peer.shared().with(|link| link.is_detached()) {
             self.tell_gone(cause);

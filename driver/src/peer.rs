@@ -9,12 +9,13 @@ use bowline_core::body::Payload;
 use bowline_core::error::Outcome;
 use bowline_core::error::{CastError, Disconnect};
 use bowline_core::frame::Framing;
-use bowline_core::link::{CallOptions, CastOptions, Counters, Link, Queued, State};
+use bowline_core::link::{CallOptions, CastOptions, Counters, Link, LinkStats, Queued, State};
 use bowline_core::machine::Machine;
 use bowline_core::time::Instant;
 
 use crate::call::{Call, Starting};
 use crate::cast::{Cast, CastAndWait};
+use crate::monitor::Registration;
 use crate::next::{NextErrored, NextEvent, Receive};
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering};
 use crate::{Shared, clock};
@@ -42,6 +43,7 @@ pub(crate) struct PeerInner<F: Framing> {
     /// Casts expire: casting needs the time.
     timed_casts: bool,
     pub(crate) remote: Mutex<Option<Address>>,
+    pub(crate) monitored: Mutex<Option<Registration>>,
 }
 
 /// The other side of a link: what a handler answers to, calls back, or keeps to push to later.
@@ -67,6 +69,7 @@ impl<F: Framing> Peer<F> {
             call_timeout,
             timed_casts,
             remote: Mutex::new(None),
+            monitored: Mutex::new(None),
         }))
     }
 
@@ -104,6 +107,12 @@ impl<F: Framing> Peer<F> {
     #[must_use]
     pub fn counters(&self) -> Counters {
         self.0.shared.with(|link| *link.counters())
+    }
+
+    /// The link as it is now: state, counters, queues, round trip.
+    #[must_use]
+    pub fn stats(&self) -> LinkStats {
+        self.0.shared.with(|link| link.stats(clock::now()))
     }
 
     /// Why the last connection ended, if one did.
@@ -246,6 +255,11 @@ impl<F: Framing> Peer<F> {
     /// As [`receive`](Self::receive).
     pub fn next_event(&self) -> NextEvent<F> {
         NextEvent::new(self.clone())
+    }
+
+    /// Closes the link at once: what is under way is cut off, and its callers learn it.
+    pub fn abort(&self) {
+        self.0.shared.with(|link| link.abort(clock::now(), Disconnect::LocalClose));
     }
 
     /// Begins to close the link: what is under way is finished, for at most the configured

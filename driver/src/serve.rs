@@ -9,10 +9,11 @@ use bowline_core::supervisor::Epoch;
 
 use crate::app::Application;
 use crate::clock;
+use crate::gate::Admission;
 use crate::peer::Peer;
 use crate::pump::{Alarm, Pump};
 use crate::runtime::Runtime;
-use crate::server::ServerCore;
+use crate::server_core::ServerCore;
 use crate::sessions::{Arrival, Host, ReadGreeting, Sessions};
 use crate::shared::Step;
 use crate::sync::Arc;
@@ -23,8 +24,9 @@ pub(crate) async fn serve_session<R: Runtime, F: Framing>(
     core: Arc<ServerCore<F>>,
     sessions: Arc<Sessions<R::Socket>>,
     socket: R::Socket,
+    admission: Admission,
 ) {
-    let greeted = ReadGreeting::new(&sessions, core.config(), socket, R::timer()).await;
+    let greeted = ReadGreeting::new(&sessions, &core, (socket, admission), R::timer()).await;
     let Some((mut arrival, found)) = greeted else { return };
     if let Some(host) = found {
         host.give(arrival);
@@ -36,9 +38,11 @@ pub(crate) async fn serve_session<R: Runtime, F: Framing>(
     let mut epoch = Epoch::FIRST;
     let mut alarm = Alarm::new(R::timer());
     loop {
-        let mut pump = Pump::greeted(peer.shared(), &app, arrival, epoch);
+        let Arrival { socket, buf, admission } = arrival;
+        let mut pump = Pump::greeted(peer.shared(), &app, (socket, buf), epoch);
         let cause = std::future::poll_fn(|cx| pump.poll(cx, &mut alarm)).await;
         drop(pump);
+        drop(admission);
         let next = match &host {
             Some(host) => std::future::poll_fn(|cx| poll_detached(cx, &core, &peer, host, &mut alarm)).await,
             None => None,
@@ -92,6 +96,6 @@ pub(crate) struct Gone<F: Framing> {
 impl<F: Framing> Drop for Gone<F> {
     fn drop(&mut self) {
         self.peer.shared().with(|link| link.give_up(clock::now(), Disconnect::LocalClose));
-        self.core.gone(self.peer.id());
+        self.core.gone(&self.peer);
     }
 }

@@ -1,35 +1,37 @@
 //! The accepting end: listens, and serves every connection.
 
-use std::collections::VecDeque;
 use std::future::Future;
-use std::io;
 use std::marker::PhantomData;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bowline_core::address::Address;
+use bowline_core::body::Payload;
 use bowline_core::config::{Config, Delivery};
 use bowline_core::error::{Disconnect, Failure};
 use bowline_core::frame::Framing;
 use bowline_core::frame::native::Native;
-use bowline_core::link::{Link, Role};
 use bowline_core::supervisor::Epoch;
+use bowline_core::time::Instant;
 
 use crate::clock;
 use crate::error::{BindError, RuntimeMissing};
-use crate::handler::{Answer, Context as InlineContext, Handlers, MessageRef, ReplyBuf, Request, RequestRef};
-use crate::link_app::LinkApp;
+use crate::gate::AcceptCounters;
+use crate::handler::{Answer, Context as InlineContext, Handled, MessageRef, ReplyBuf, Request, RequestRef};
+use crate::hub::{Broadcast, Hub};
+use crate::monitor::Monitor;
 use crate::peer::{Peer, PeerId};
 use crate::pump::{Alarm, Pump};
-use crate::runtime::{Listener, Runtime};
+use crate::runtime::{Listener, Runtime, Socket};
 use crate::serve::{Gone, serve_session};
+use crate::server_core::{Drained, ServerCore, ServerEvent, ServerParts, is_out_of_resources};
 use crate::sessions::Sessions;
 use crate::socket::listen_address;
 use crate::sync::{Arc, Mutex};
 use crate::task_handler::TaskHandler;
 
 /// How long accepting pauses when the system has no room for another connection.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Listens for connections and serves each: bound first, served later.
 ///
@@ -59,176 +61,6 @@ impl<R: Runtime, F: Framing> std::fmt::Debug for Server<R, F> {
     }
 }
 
-/// What a server is made of, whatever drives it: settings, handlers and who is connected.
-#[derive(Debug)]
-pub struct ServerCore<F: Framing> {
-    config: Config<F>,
-    handlers: Arc<Handlers<F>>,
-    state: Mutex<ServerState<F>>,
-}
-
-#[derive(Debug)]
-struct ServerState<F: Framing> {
-    peers: std::collections::HashMap<PeerId, Peer<F>>,
-    /// Sessions without a connection, longest first.
-    detached: VecDeque<(PeerId, usize)>,
-    stopping: bool,
-    /// Accept loops that still hold the listening socket.
-    accepting: usize,
-    accept_errors: u64,
-    wakers: Vec<Waker>,
-}
-
-impl<F: Framing> ServerCore<F> {
-    /// Nobody is connected.
-    #[must_use]
-    pub fn new(config: Config<F>, handlers: Handlers<F>) -> Self {
-        let state = ServerState {
-            peers: std::collections::HashMap::new(),
-            detached: VecDeque::new(),
-            stopping: false,
-            accepting: 0,
-            accept_errors: 0,
-            wakers: Vec::new(),
-        };
-        Self { config, handlers: Arc::new(handlers), state: Mutex::new(state) }
-    }
-
-    /// Its settings.
-    #[must_use]
-    pub fn config(&self) -> &Config<F> {
-        &self.config
-    }
-
-    /// A connection was accepted: its peer and application. `None` while stopping.
-    #[must_use]
-    pub fn accept(&self) -> Option<(Peer<F>, Arc<LinkApp<F>>)> {
-        let link = Link::new(self.config.clone(), Role::Accepting);
-        let peer = Peer::new(link, self.config.linger());
-        let app = Arc::new(LinkApp::new(peer.clone(), Arc::clone(&self.handlers), false));
-        let mut state = self.state.lock();
-        if state.stopping {
-            return None;
-        }
-        state.peers.insert(peer.id(), peer.clone());
-        Some((peer, app))
-    }
-
-    /// A connection is over.
-    pub fn gone(&self, id: PeerId) {
-        let mut state = self.state.lock();
-        state.peers.remove(&id);
-        let wakers = if state.peers.is_empty() { std::mem::take(&mut state.wakers) } else { Vec::new() };
-        drop(state);
-        wakers.into_iter().for_each(Waker::wake);
-    }
-
-    /// Who is connected, or has a session that waits for its next connection.
-    #[must_use]
-    pub fn peers(&self) -> Vec<Peer<F>> {
-        self.state.lock().peers.values().cloned().collect()
-    }
-
-    /// A session has no connection now. If too many have none, the one that has been so for longest
-    /// ends.
-    pub fn detached(&self, peer: &Peer<F>) {
-        let mut state = self.state.lock();
-        if !peer.shared().with(|link| link.is_detached())
-            || state.detached.iter().any(|(id, _)| *id == peer.id())
-        {
-            return;
-        }
-        state.detached.push_back((peer.id(), peer.shared().with(|link| link.memory())));
-        let mut too_many = Vec::new();
-        while state.detached.len() > self.config.max_detached()
-            || state.detached.iter().map(|(_, bytes)| bytes).sum::<usize>() > self.config.max_detached_bytes()
-        {
-            let Some((id, _)) = state.detached.pop_front() else { break };
-            too_many.extend(state.peers.get(&id).cloned());
-        }
-        drop(state);
-        for oldest in too_many {
-            oldest.shared().with(|link| link.expire_session(clock::now()));
-        }
-    }
-
-    /// It has one again, or is over.
-    pub fn attached(&self, id: PeerId) {
-        self.state.lock().detached.retain(|(other, _)| *other != id);
-    }
-
-    /// Accepting one connection failed; the next may not.
-    pub fn accept_failed(&self) {
-        self.state.lock().accept_errors += 1;
-    }
-
-    /// Connections that could not be accepted.
-    #[must_use]
-    pub fn accept_errors(&self) -> u64 {
-        self.state.lock().accept_errors
-    }
-
-    /// Takes nothing new, and lets every connection finish.
-    pub fn begin_shutdown(&self) {
-        let mut state = self.state.lock();
-        state.stopping = true;
-        let wakers = std::mem::take(&mut state.wakers);
-        let peers: Vec<Peer<F>> = state.peers.values().cloned().collect();
-        drop(state);
-        peers.iter().for_each(Peer::begin_close);
-        wakers.into_iter().for_each(Waker::wake);
-    }
-
-    /// Whether it is shutting down; keeps a waker for when that changes, or when the last
-    /// connection is gone.
-    pub fn poll_stopping(&self, waker: &Waker) -> bool {
-        let mut state = self.state.lock();
-        if !state.stopping {
-            keep(&mut state.wakers, waker);
-        }
-        state.stopping
-    }
-
-    /// An accept loop runs until what is returned is dropped.
-    #[must_use]
-    pub fn accepting(self: &Arc<Self>) -> Accepting<F> {
-        self.state.lock().accepting += 1;
-        Accepting { core: Arc::clone(self) }
-    }
-
-    /// Ready when it was shut down, every connection is over and the listening socket closed.
-    pub fn poll_stopped(&self, waker: &Waker) -> bool {
-        let mut state = self.state.lock();
-        if state.stopping && state.peers.is_empty() && state.accepting == 0 {
-            return true;
-        }
-        keep(&mut state.wakers, waker);
-        false
-    }
-}
-
-/// An accept loop; drop it after the listening socket.
-#[derive(Debug)]
-pub struct Accepting<F: Framing> {
-    core: Arc<ServerCore<F>>,
-}
-
-impl<F: Framing> Drop for Accepting<F> {
-    fn drop(&mut self) {
-        let mut state = self.core.state.lock();
-        state.accepting -= 1;
-        let wakers = std::mem::take(&mut state.wakers);
-        drop(state);
-        wakers.into_iter().for_each(Waker::wake);
-    }
-}
-
-fn keep(wakers: &mut Vec<Waker>, waker: &Waker) {
-    if !wakers.iter().any(|kept| kept.will_wake(waker)) {
-        wakers.push(waker.clone());
-    }
-}
-
 impl<R: Runtime> Server<R, Native> {
     /// A builder for a server of Bowline's own protocol.
     pub fn builder() -> ServerBuilder<R, Native> {
@@ -248,19 +80,43 @@ impl<R: Runtime, F: Framing> Server<R, F> {
         self.inner.local.clone()
     }
 
-    /// Who is connected.
+    /// Everybody who is connected, those in their handshake and sessions without a connection
+    /// included.
     #[must_use]
     pub fn peers(&self) -> Vec<Peer<F>> {
         self.inner.core.peers()
     }
 
+    /// The peer with that id, if it is past its handshake.
+    #[must_use]
+    pub fn peer(&self, id: PeerId) -> Option<Peer<F>> {
+        self.inner.core.hub().peer(id)
+    }
+
+    /// Those who are past their handshake, for pushing to them, in groups or all.
+    #[must_use]
+    pub fn hub(&self) -> &Hub<F> {
+        self.inner.core.hub()
+    }
+
+    /// Queues a message to every peer: see [`Hub::broadcast`].
+    pub fn broadcast<'a>(&self, method: u32, payload: impl Into<Payload<'a>>) -> Broadcast {
+        self.hub().broadcast(method, payload)
+    }
+
     /// Connections that could not be accepted; accepting went on.
     #[must_use]
     pub fn accept_errors(&self) -> u64 {
-        self.inner.core.accept_errors()
+        self.accept_counters().errors
     }
 
-    /// Serves in the caller until the server is shut down.
+    /// Numbers of the accepting side since the server was made.
+    #[must_use]
+    pub fn accept_counters(&self) -> AcceptCounters {
+        self.inner.core.gate().counters()
+    }
+
+    /// Serves in the caller until the server is shut down, or stops accepting.
     ///
     /// # Cancel safety
     /// Dropping the future stops accepting; connections go on.
@@ -281,30 +137,33 @@ impl<R: Runtime, F: Framing> Server<R, F> {
         cx: &mut Context<'_>,
         listener: &R::Listener,
         alarm: &mut Alarm<R::Timer>,
-        pause: &mut Option<bowline_core::time::Instant>,
+        pause: &mut Option<Instant>,
     ) -> Poll<()> {
         let core = &self.inner.core;
-        if core.poll_stopping(cx.waker()) {
+        if core.poll_deaf(cx.waker()) {
             return Poll::Ready(());
         }
         // Bounded work per turn: a storm of connections must not starve the tasks that serve them.
         for _ in 0..64 {
-            if let Some(until) = *pause {
+            let now = clock::now();
+            let until = pause.take_if(|until| *until > now).or_else(|| core.gate().poll_rate(now));
+            if let Some(until) = until {
                 while clock::now() < until {
                     if !alarm.poll(cx, until) {
+                        *pause = Some(until);
                         return Poll::Pending;
                     }
                 }
-                *pause = None;
             }
+            *pause = None;
             match listener.poll_accept(cx) {
                 Poll::Pending => return Poll::Pending,
-                Poll::Ready(Ok((socket, _))) => self.serve_one(socket),
+                Poll::Ready(Ok((socket, from))) => self.serve_one(socket, &from),
                 Poll::Ready(Err(error)) => {
-                    core.accept_failed();
                     if is_out_of_resources(&error) {
                         *pause = Some(clock::now() + ACCEPT_PAUSE);
                     }
+                    core.accept_failed(error);
                 }
             }
         }
@@ -312,32 +171,31 @@ impl<R: Runtime, F: Framing> Server<R, F> {
         Poll::Pending
     }
 
-    fn serve_one(&self, socket: R::Socket) {
+    fn serve_one(&self, socket: R::Socket, from: &Address) {
         let core = Arc::clone(&self.inner.core);
-        if crate::runtime::Socket::apply(&socket, &self.inner.options).is_err() {
-            core.accept_failed();
+        let Some(admission) = core.admit(from) else { return };
+        if let Err(error) = socket.apply(&self.inner.options) {
+            core.accept_failed(error);
             return;
         }
         if core.config().delivery() == Delivery::Session {
             let sessions = Arc::clone(&self.inner.sessions);
             // Without a runtime the socket is closed, and the client learns it.
-            let _ = R::spawn(serve_session::<R, F>(core, sessions, socket));
+            let _ = R::spawn(serve_session::<R, F>(core, sessions, socket, admission));
             return;
         }
         let Some((peer, app)) = core.accept() else { return };
-        let id = peer.id();
-        let spawned = R::spawn({
-            let core = Arc::clone(&core);
-            async move {
-                let _gone = Gone { core, peer: peer.clone() };
-                let mut alarm = Alarm::new(R::timer());
-                let mut pump = Pump::new(peer.shared(), &app, socket, Epoch::FIRST);
-                std::future::poll_fn(|cx| pump.poll(cx, &mut alarm)).await;
-            }
+        let gone = Gone { core: Arc::clone(&core), peer };
+        // Without a runtime all of this is dropped, and the client learns it.
+        let _ = R::spawn(async move {
+            let _admission = admission;
+            let mut pump = Pump::new(gone.peer.shared(), &app, socket, Epoch::FIRST);
+            drop(app);
+            let mut alarm = Alarm::new(R::timer());
+            std::future::poll_fn(|cx| pump.poll(cx, &mut alarm)).await;
+            drop(pump);
+            drop(gone);
         });
-        if spawned.is_err() {
-            core.gone(id);
-        }
     }
 
     /// Serves in the background until the server is shut down.
@@ -349,71 +207,109 @@ impl<R: Runtime, F: Framing> Server<R, F> {
         R::spawn(async move { server.serve().await })
     }
 
+    /// Closes the listening socket; those who are connected stay.
+    pub fn stop_accepting(&self) {
+        *self.inner.listener.lock() = None;
+        self.inner.core.stop_accepting();
+    }
+
+    /// Begins to shut down, for at most the configured linger, and does not wait.
+    pub fn begin_shutdown(&self) {
+        self.begin_shutdown_within(self.inner.core.config().linger());
+    }
+
+    /// The same with another time than the configured one.
+    pub fn begin_shutdown_within(&self, linger: Duration) {
+        *self.inner.listener.lock() = None;
+        self.inner.core.begin_shutdown(linger);
+    }
+
     /// Shuts down: accepts nothing new, tells every peer, finishes what is under way for at most
-    /// the configured linger, and returns when every connection is over.
+    /// the configured linger, and returns when every connection is over, with what was cut.
+    ///
+    /// Peers that speak Bowline's own protocol are told with a go-away: what they have under way
+    /// is finished, and what never left them goes to another endpoint, or here when somebody
+    /// listens again.
     ///
     /// # Cancel safety
-    /// Shutting down goes on in the background.
-    pub async fn shutdown(&self) {
-        *self.inner.listener.lock() = None;
-        self.inner.core.begin_shutdown();
-        let core = &self.inner.core;
-        std::future::poll_fn(
-            |cx| if core.poll_stopped(cx.waker()) { Poll::Ready(()) } else { Poll::Pending },
-        )
-        .await;
+    /// Shutting down goes on in the background; only what was cut is lost.
+    pub async fn shutdown(&self) -> Drained {
+        self.shutdown_within(self.inner.core.config().linger()).await
     }
-}
 
-/// Whether the system, not one connection, is the trouble (EMFILE, ENFILE, ENOBUFS, ENOMEM).
-#[must_use]
-pub fn is_out_of_resources(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(23 | 24 | 105 | 12)) || error.kind() == io::ErrorKind::OutOfMemory
+    /// The same with another time than the configured one; zero ends every connection at once.
+    ///
+    /// # Cancel safety
+    /// As [`shutdown`](Self::shutdown).
+    pub async fn shutdown_within(&self, linger: Duration) -> Drained {
+        self.begin_shutdown_within(linger);
+        let core = &self.inner.core;
+        std::future::poll_fn(|cx| core.poll_stopped(cx.waker()).map_or(Poll::Pending, Poll::Ready)).await
+    }
 }
 
 /// Builds a [`Server`].
 #[must_use]
 pub struct ServerBuilder<R: Runtime, F: Framing = Native> {
-    config: Config<F>,
-    handlers: Handlers<F>,
+    parts: ServerParts<F>,
     runtime: PhantomData<fn() -> R>,
 }
 
 impl<R: Runtime, F: Framing> std::fmt::Debug for ServerBuilder<R, F> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ServerBuilder").field("config", &self.config).finish_non_exhaustive()
+        self.parts.fmt(f)
     }
 }
 
 impl<R: Runtime, F: Framing> ServerBuilder<R, F> {
     fn new(config: Config<F>) -> Self {
-        Self { config, handlers: Handlers::default(), runtime: PhantomData }
+        Self { parts: ServerParts::new(config), runtime: PhantomData }
     }
 
     /// Other settings.
     pub fn config(mut self, config: Config<F>) -> Self {
-        self.config = config;
+        self.parts.config = config;
+        self
+    }
+
+    /// Who is connected goes there, beside the peers of other servers with the same hub.
+    pub fn hub(mut self, hub: &Hub<F>) -> Self {
+        self.parts.hub = hub.clone();
+        self
+    }
+
+    /// Its links are seen by `monitor` under `label`.
+    pub fn monitor(mut self, monitor: &Monitor, label: &str) -> Self {
+        self.parts.monitor(monitor, label);
+        self
+    }
+
+    /// Called when something happens to the server as a whole: accepting failed, a connection was
+    /// refused. Must not wait.
+    pub fn on_event(mut self, f: impl Fn(&ServerEvent) + Send + Sync + 'static) -> Self {
+        self.parts.on_event(f);
         self
     }
 
     /// Called when a connection is ready. Keep the peer to push to it later.
     pub fn on_connect(mut self, f: impl Fn(&Peer<F>) + Send + Sync + 'static) -> Self {
-        self.handlers.on_connect(f);
+        self.parts.handlers.on_connect(f);
         self
     }
 
-    /// Called inline for every message; without it, messages are dropped and counted.
-    pub fn on_message(
+    /// Called inline for every message; without it, messages are dropped and counted. An error that
+    /// it returns is counted and an event, and the link goes on.
+    pub fn on_message<H: Handled>(
         mut self,
-        f: impl Fn(&InlineContext<'_, F>, MessageRef<'_>) + Send + Sync + 'static,
+        f: impl Fn(&InlineContext<'_, F>, MessageRef<'_>) -> H + Send + Sync + 'static,
     ) -> Self {
-        self.handlers.on_message(f);
+        self.parts.handlers.on_message(f);
         self
     }
 
     /// Called when a connection that was ready has ended.
     pub fn on_disconnect(mut self, f: impl Fn(&Peer<F>, &Disconnect) + Send + Sync + 'static) -> Self {
-        self.handlers.on_disconnect(f);
+        self.parts.handlers.on_disconnect(f);
         self
     }
 
@@ -424,7 +320,7 @@ impl<R: Runtime, F: Framing> ServerBuilder<R, F> {
         Fut: Future<Output = Result<A, Failure>> + Send + 'static,
         A: Into<Answer> + 'static,
     {
-        self.handlers.on_request(TaskHandler::<R, H>::new(handler));
+        self.parts.handlers.on_request(TaskHandler::<R, H>::new(handler));
         self
     }
 
@@ -436,22 +332,23 @@ impl<R: Runtime, F: Framing> ServerBuilder<R, F> {
         + Sync
         + 'static,
     ) -> Self {
-        self.handlers.on_request_inline(f);
+        self.parts.handlers.on_request_inline(f);
         self
     }
 
-    /// Listens at `address`; nothing is accepted until the server serves.
+    /// Listens at `address` (`host:port`, `tcp://…`, `unix://path`, `inproc://name`); nothing is
+    /// accepted until the server serves.
     ///
     /// # Errors
     /// See [`BindError`].
     pub async fn bind(self, address: &str) -> Result<Server<R, F>, BindError> {
         R::check()?;
         let to_listen = listen_address(address)?;
-        let options = *self.config.sockets();
+        let options = *self.parts.config.sockets();
         let io_error = |source| BindError::Io { address: address.to_owned(), source };
         let listener = R::listen(&to_listen, options).map_err(io_error)?;
         let local = listener.local_addr().map_err(io_error)?;
-        let core = Arc::new(ServerCore::new(self.config, self.handlers));
+        let core = ServerCore::new(self.parts);
         let listener = Mutex::new(Some(Arc::new(listener)));
         Ok(Server { inner: Arc::new(Inner { listener, local, core, sessions: Arc::default(), options }) })
     }

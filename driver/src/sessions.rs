@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use bowline_core::config::{Config, Delivery};
 use bowline_core::frame::Framing;
@@ -12,13 +13,23 @@ use bowline_core::recv_buf::RecvBuf;
 use bowline_core::time::Instant;
 
 use crate::clock;
+use crate::gate::{Admission, Handshake};
 use crate::peer::Peer;
 use crate::pump::Alarm;
 use crate::runtime::{Socket, Timer};
-use crate::sync::{Arc, Mutex};
+use crate::server_core::ServerCore;
+use crate::sync::{Arc, AtomicBool, Mutex, Ordering};
 
-/// A socket, and what was read from it already.
-pub type Arrival<S> = (S, RecvBuf);
+/// A connection that was let in, and what was read from it already.
+#[derive(Debug)]
+pub struct Arrival<S> {
+    /// The socket.
+    pub socket: S,
+    /// What was read.
+    pub buf: RecvBuf,
+    /// Dropped when the connection is over.
+    pub admission: Admission,
+}
 
 /// Who serves a session, whether it is connected or not.
 pub struct Host<S> {
@@ -122,6 +133,40 @@ impl<S: Send + 'static> Sessions<S> {
     }
 }
 
+/// How long a greeting may take.
+pub fn greeting_limit<F: Framing>(config: &Config<F>) -> Duration {
+    config.accept_limits().handshake.unwrap_or(config.connect_timeout())
+}
+
+/// Whether a connection in its greeting has to make room for younger ones.
+#[derive(Debug, Default)]
+pub struct Eviction {
+    evicted: AtomicBool,
+    waker: Mutex<Option<Waker>>,
+}
+
+impl Eviction {
+    /// A greeting begins; it is over when the handshake is dropped.
+    pub fn begin<F: Framing>(core: &ServerCore<F>) -> (Arc<Self>, Handshake) {
+        let this = Arc::new(Self::default());
+        let evicted = Arc::clone(&this);
+        let handshake = core.gate().begin_handshake(move || {
+            evicted.evicted.store(true, Ordering::Release);
+            let waker = evicted.waker.lock().take();
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+        });
+        (this, handshake)
+    }
+
+    /// Whether it has; keeps the waker for when it does.
+    pub fn poll(&self, waker: &Waker) -> bool {
+        *self.waker.lock() = Some(waker.clone());
+        self.evicted.load(Ordering::Acquire)
+    }
+}
+
 /// The greeting is not whole yet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct NeedMore;
@@ -132,6 +177,8 @@ pub struct ReadGreeting<'a, S, T: Timer, F: Framing> {
     sessions: &'a Sessions<S>,
     config: &'a Config<F>,
     arrival: Option<Arrival<S>>,
+    eviction: Arc<Eviction>,
+    _handshake: Handshake,
     alarm: Alarm<T>,
     deadline: Instant,
 }
@@ -144,10 +191,25 @@ impl<S, T: Timer, F: Framing> std::fmt::Debug for ReadGreeting<'_, S, T, F> {
 
 impl<'a, S: Socket, T: Timer, F: Framing> ReadGreeting<'a, S, T, F> {
     /// Of a socket.
-    pub fn new(sessions: &'a Sessions<S>, config: &'a Config<F>, socket: S, timer: T) -> Self {
-        let deadline = clock::now() + config.connect_timeout();
-        let arrival = Some((socket, RecvBuf::new()));
-        Self { sessions, config, arrival, alarm: Alarm::new(timer), deadline }
+    pub fn new(
+        sessions: &'a Sessions<S>,
+        core: &'a ServerCore<F>,
+        (socket, admission): (S, Admission),
+        timer: T,
+    ) -> Self {
+        let config = core.config();
+        let deadline = clock::now() + greeting_limit(config);
+        let (eviction, handshake) = Eviction::begin(core);
+        let arrival = Some(Arrival { socket, buf: RecvBuf::new(), admission });
+        Self {
+            sessions,
+            config,
+            arrival,
+            eviction,
+            _handshake: handshake,
+            alarm: Alarm::new(timer),
+            deadline,
+        }
     }
 }
 
@@ -159,7 +221,10 @@ impl<S: Socket, T: Timer, F: Framing> Future for ReadGreeting<'_, S, T, F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        let Some((socket, buf)) = &mut this.arrival else { return Poll::Ready(None) };
+        let Some(Arrival { socket, buf, .. }) = &mut this.arrival else { return Poll::Ready(None) };
+        if this.eviction.poll(cx.waker()) {
+            return Poll::Ready(None);
+        }
         loop {
             if let Ok(host) = this.sessions.find(this.config, buf.unread()) {
                 let arrival = this.arrival.take();

@@ -20,6 +20,12 @@ pub type ClientBuilder<F = Native> = bowline_driver::ClientBuilder<AsyncStd, F>;
 pub type Server<F = Native> = bowline_driver::Server<AsyncStd, F>;
 /// Builds a [`Server`].
 pub type ServerBuilder<F = Native> = bowline_driver::ServerBuilder<AsyncStd, F>;
+/// Many listeners and links by address, on async-std. See [`bowline_driver::Manager`].
+pub type Manager<F = Native> = bowline_driver::Manager<AsyncStd, F>;
+/// Several links to one target, on async-std. See [`bowline_driver::Pool`].
+pub type Pool<F = Native> = bowline_driver::Pool<AsyncStd, F>;
+/// Builds a [`Pool`].
+pub type PoolBuilder<F = Native> = bowline_driver::PoolBuilder<AsyncStd, F>;
 /// The other side of a link, as handlers see it.
 pub type Peer<F = Native> = bowline_driver::Peer<F>;
 /// A call under way.

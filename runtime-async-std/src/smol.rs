@@ -20,6 +20,12 @@ pub type ClientBuilder<F = Native> = bowline_driver::ClientBuilder<Smol, F>;
 pub type Server<F = Native> = bowline_driver::Server<Smol, F>;
 /// Builds a [`Server`].
 pub type ServerBuilder<F = Native> = bowline_driver::ServerBuilder<Smol, F>;
+/// Many listeners and links by address, on smol. See [`bowline_driver::Manager`].
+pub type Manager<F = Native> = bowline_driver::Manager<Smol, F>;
+/// Several links to one target, on smol. See [`bowline_driver::Pool`].
+pub type Pool<F = Native> = bowline_driver::Pool<Smol, F>;
+/// Builds a [`Pool`].
+pub type PoolBuilder<F = Native> = bowline_driver::PoolBuilder<Smol, F>;
 /// The other side of a link, as handlers see it.
 pub type Peer<F = Native> = bowline_driver::Peer<F>;
 /// A call under way.

@@ -1,5 +1,6 @@
 //! The dialing end of a link.
 
+use std::future::Future;
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -9,9 +10,11 @@ use bowline_core::frame::Framing;
 use bowline_core::frame::native::Native;
 use bowline_core::link::Undelivered;
 use bowline_core::machine::Machine;
-use bowline_driver::client::{Assembled, ClientParts, First, FirstObserver};
+use bowline_driver::client_parts::{Assembled, ClientParts, First, FirstObserver, Recipe};
 use bowline_driver::error::disconnect;
-use bowline_driver::{Answer, ConnectError, Context, MessageRef, ReplyBuf, RequestRef, clock};
+use bowline_driver::{
+    Answer, ConnectError, Context, Handled, MessageRef, Monitor, ReplyBuf, RequestRef, clock,
+};
 
 use crate::dial::Keeper;
 use crate::park::block_on;
@@ -98,12 +101,46 @@ impl<F: Framing> Client<F> {
         ClientBuilder::new(address, config)
     }
 
+    /// Makes a link after a recipe, and connects it in the background.
+    pub(crate) fn open(recipe: &Recipe<F>) -> Result<Self, ConnectError> {
+        let timeout = recipe.config().connect_timeout();
+        let Assembled { peer, app, supervisor, options } = recipe.assemble()?;
+        let first = Arc::new(First::default());
+        let observer = FirstObserver(Arc::clone(&first));
+        let failed = |error: std::io::Error| ConnectError::Failed(disconnect(&error));
+        let shared = Arc::clone(peer.shared());
+        let keeper = Keeper::new(shared, app, observer, supervisor, options, timeout).map_err(failed)?;
+        let handle = keeper.handle();
+        std::thread::Builder::new()
+            .name("bowline-keep".into())
+            .spawn(move || keeper.run())
+            .map_err(failed)?;
+        let peer = Peer::new(peer, handle);
+        let handle = Arc::new(Handle { peer: peer.clone(), first });
+        Ok(Self { peer, handle })
+    }
+
+    /// Waits for the first handshake; the link is given up if it does not come about.
+    pub(crate) fn first_connected(&self) -> Result<(), ConnectError> {
+        let connected = block_on(std::future::poll_fn(|cx| self.handle.first.poll(cx, false)));
+        if let Err(ConnectError::Failed(cause)) = &connected {
+            self.peer.shared().with(|link| link.give_up(clock::now(), cause.clone()));
+        }
+        connected
+    }
+
     /// Waits until the link is connected and past its handshake.
     ///
     /// # Errors
     /// There will be no further attempt.
     pub fn ready(&self) -> Result<(), ConnectError> {
-        block_on(std::future::poll_fn(|cx| self.handle.first.poll(cx, true)))
+        block_on(self.poll_ready())
+    }
+
+    /// The same as a future.
+    pub(crate) fn poll_ready(&self) -> impl Future<Output = Result<(), ConnectError>> + use<F> {
+        let first = Arc::clone(&self.handle.first);
+        std::future::poll_fn(move |cx| first.poll(cx, true))
     }
 
     /// Closes the link: takes nothing new, finishes what is under way for at most the configured
@@ -123,13 +160,19 @@ pub struct ClientBuilder<F: Framing = Native> {
 }
 
 impl<F: Framing> ClientBuilder<F> {
-    fn new(address: &str, config: Config<F>) -> Self {
+    pub(crate) fn new(address: &str, config: Config<F>) -> Self {
         Self { parts: ClientParts::new(address, config) }
     }
 
     /// Another place to connect to, tried in turn.
     pub fn endpoint(mut self, address: &str) -> Self {
         self.parts.endpoint(address);
+        self
+    }
+
+    /// The link is seen by `monitor` under `label`.
+    pub fn monitor(mut self, monitor: &Monitor, label: &str) -> Self {
+        self.parts.monitor(monitor, label);
         self
     }
 
@@ -147,7 +190,10 @@ impl<F: Framing> ClientBuilder<F> {
     }
 
     /// Called inline for every message; without it, messages wait for [`Peer::receive`].
-    pub fn on_message(mut self, f: impl Fn(&Context<'_, F>, MessageRef<'_>) + Send + Sync + 'static) -> Self {
+    pub fn on_message<H: Handled>(
+        mut self,
+        f: impl Fn(&Context<'_, F>, MessageRef<'_>) -> H + Send + Sync + 'static,
+    ) -> Self {
         self.parts.handlers.on_message(f);
         self
     }
@@ -187,13 +233,7 @@ impl<F: Framing> ClientBuilder<F> {
     /// See [`Client::connect`].
     pub fn connect(self) -> Result<Client<F>, ConnectError> {
         let client = self.connect_lazy()?;
-        let connected = block_on(std::future::poll_fn(|cx| client.handle.first.poll(cx, false)));
-        if let Err(error) = connected {
-            if let ConnectError::Failed(cause) = &error {
-                client.peer.shared().with(|link| link.give_up(clock::now(), cause.clone()));
-            }
-            return Err(error);
-        }
+        client.first_connected()?;
         Ok(client)
     }
 
@@ -202,20 +242,11 @@ impl<F: Framing> ClientBuilder<F> {
     /// # Errors
     /// See [`Client::connect_lazy`].
     pub fn connect_lazy(self) -> Result<Client<F>, ConnectError> {
-        let (options, timeout) = (*self.parts.config.sockets(), self.parts.config.connect_timeout());
-        let Assembled { peer, app, supervisor } = self.parts.assemble()?;
-        let first = Arc::new(First::default());
-        let observer = FirstObserver(Arc::clone(&first));
-        let failed = |error: std::io::Error| ConnectError::Failed(disconnect(&error));
-        let shared = Arc::clone(peer.shared());
-        let keeper = Keeper::new(shared, app, observer, supervisor, options, timeout).map_err(failed)?;
-        let handle = keeper.handle();
-        std::thread::Builder::new()
-            .name("bowline-keep".into())
-            .spawn(move || keeper.run())
-            .map_err(failed)?;
-        let peer = Peer::new(peer, handle);
-        let handle = Arc::new(Handle { peer: peer.clone(), first });
-        Ok(Client { peer, handle })
+        Client::open(&self.parts.into_recipe())
+    }
+
+    /// What it is made of.
+    pub(crate) fn into_parts(self) -> ClientParts<F> {
+        self.parts
     }
 }

@@ -185,7 +185,7 @@ impl<M: Machine<Token = Waker>, A: Application<M>> Wire<M, A> {
     }
 }
 
-fn is_for_now(error: &io::Error) -> bool {
+pub(crate) fn is_for_now(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted)
 }
 

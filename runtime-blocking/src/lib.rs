@@ -10,6 +10,8 @@
 mod client;
 mod connection;
 mod dial;
+mod link_pool;
+mod manager;
 mod park;
 mod peer;
 mod pool;
@@ -19,6 +21,8 @@ mod socket;
 pub use client::{Client, ClientBuilder};
 pub use connection::Connection;
 pub use dial::{Keeper, KeeperHandle};
+pub use link_pool::{Pool, PoolBuilder};
+pub use manager::Manager;
 pub use park::block_on;
 pub use peer::{Messages, Peer, Pending, Request};
 pub use server::{Server, ServerBuilder};

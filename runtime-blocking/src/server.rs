@@ -2,34 +2,41 @@
 
 use std::io;
 use std::sync::Arc;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use bowline_core::address::Address;
+use bowline_core::body::Payload;
 use bowline_core::config::{Config, Delivery};
 use bowline_core::error::{Disconnect, Failure};
 use bowline_core::frame::Framing;
 use bowline_core::frame::native::Native;
+use bowline_core::machine::Machine;
 use bowline_core::recv_buf::RecvBuf;
 use bowline_core::supervisor::Epoch;
 use bowline_driver::app::Application;
 use bowline_driver::clock;
 use bowline_driver::error::{RuntimeMissing, disconnect};
-use bowline_driver::handler::Handlers;
-use bowline_driver::server::{ServerCore, is_out_of_resources};
-use bowline_driver::sessions::{Arrival, Host, Sessions};
+use bowline_driver::gate::Admission;
+use bowline_driver::server::ACCEPT_PAUSE;
+use bowline_driver::server_core::{ServerCore, ServerParts, is_out_of_resources};
+use bowline_driver::sessions::{Arrival, Eviction, Host, Sessions, greeting_limit};
 use bowline_driver::shared::Step;
 use bowline_driver::socket::listen_address;
 use bowline_driver::sync::Mutex;
-use bowline_driver::{Answer, BindError, Context, MessageRef, ReplyBuf, RequestRef};
+use bowline_driver::{
+    AcceptCounters, Answer, BindError, Broadcast, Context, Drained, Handled, Hub, MessageRef, Monitor,
+    PeerId, ReplyBuf, RequestRef, ServerEvent,
+};
 
-use crate::connection::Connection;
+use crate::connection::{Connection, is_for_now};
 use crate::park::{Bell, block_on};
 use crate::peer::{Peer, Request};
 use crate::pool::{Pool, PoolHandler};
 use crate::socket::{Listener, Socket};
 
-/// How long accepting pauses when the system has no room for another connection.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// A connection in its greeting looks so often whether it has to make room for others.
+const GREETING_SLICE: Duration = Duration::from_millis(100);
 
 /// Listens for connections and serves each on two threads: bound first, served later.
 ///
@@ -79,10 +86,33 @@ impl<F: Framing> Server<F> {
         self.inner.core.peers().into_iter().map(Into::into).collect()
     }
 
+    /// The peer with that id, if it is past its handshake.
+    #[must_use]
+    pub fn peer(&self, id: PeerId) -> Option<Peer<F>> {
+        self.inner.core.hub().peer(id).map(Into::into)
+    }
+
+    /// Those who are past their handshake, for pushing to them, in groups or all.
+    #[must_use]
+    pub fn hub(&self) -> &Hub<F> {
+        self.inner.core.hub()
+    }
+
+    /// Queues a message to every peer: see [`Hub::broadcast`].
+    pub fn broadcast<'a>(&self, method: u32, payload: impl Into<Payload<'a>>) -> Broadcast {
+        self.hub().broadcast(method, payload)
+    }
+
     /// Connections that could not be accepted; accepting went on.
     #[must_use]
     pub fn accept_errors(&self) -> u64 {
-        self.inner.core.accept_errors()
+        self.accept_counters().errors
+    }
+
+    /// Numbers of the accepting side since the server was made.
+    #[must_use]
+    pub fn accept_counters(&self) -> AcceptCounters {
+        self.inner.core.gate().counters()
     }
 
     /// Serves in the caller until the server is shut down. A second call returns at once.
@@ -90,18 +120,19 @@ impl<F: Framing> Server<F> {
         // Dropped last, after the listening socket.
         let _accepting = self.inner.core.accepting();
         let Some(listener) = self.inner.listener.lock().take() else { return };
-        let Ok(bell) = Bell::new() else {
-            self.inner.core.accept_failed();
-            return;
+        let bell = match Bell::new() {
+            Ok(bell) => bell,
+            Err(error) => return self.inner.core.accept_failed(error),
         };
         let core = &self.inner.core;
-        while !core.poll_stopping(&bell.waker()) {
+        while !core.poll_deaf(&bell.waker()) {
+            let now = clock::now();
+            if let Some(until) = core.gate().poll_rate(now) {
+                pause(&bell, until.saturating_since(now));
+                continue;
+            }
             match listener.accept_now(&bell) {
-                Ok((socket, _)) => {
-                    if self.serve_one(socket).is_err() {
-                        core.accept_failed();
-                    }
-                }
+                Ok((socket, from)) => self.serve_one(socket, &from),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     if bell.wait(listener.fd(), None).is_err() {
                         std::thread::sleep(ACCEPT_PAUSE);
@@ -109,37 +140,50 @@ impl<F: Framing> Server<F> {
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
-                    core.accept_failed();
-                    if is_out_of_resources(&error) && bell.wait(None, Some(ACCEPT_PAUSE)).is_err() {
-                        std::thread::sleep(ACCEPT_PAUSE);
+                    let wait = is_out_of_resources(&error);
+                    core.accept_failed(error);
+                    if wait {
+                        pause(&bell, ACCEPT_PAUSE);
                     }
                 }
             }
         }
     }
 
+    fn serve_one(&self, socket: Socket, from: &Address) {
+        let core = &self.inner.core;
+        let Some(admission) = core.admit(from) else { return };
+        if let Err(error) = self.give_threads(socket, admission) {
+            core.accept_failed(error);
+        }
+    }
+
     /// Gives a connection its threads.
-    fn serve_one(&self, socket: Socket) -> io::Result<()> {
+    fn give_threads(&self, socket: Socket, admission: Admission) -> io::Result<()> {
         let core = Arc::clone(&self.inner.core);
         socket.apply(core.config().sockets())?;
         if core.config().delivery() == Delivery::Session {
             let sessions = Arc::clone(&self.inner.sessions);
             let serve = move || {
                 // What the system refuses closes the socket, and the client learns it.
-                let _ = serve_session(core, &sessions, socket);
+                let _ = serve_session(core, &sessions, socket, admission);
             };
             std::thread::Builder::new().name("bowline-serve".into()).spawn(serve)?;
             return Ok(());
         }
         let bell = Bell::new()?;
         let Some((peer, app)) = core.accept() else { return Ok(()) };
-        let id = peer.id();
-        let gone = Gone { core, id };
-        let served = Connection::new(peer.shared(), &app, socket, Epoch::FIRST, RecvBuf::new(), &bell);
+        let gone = Gone { core, peer };
+        let served = Connection::new(gone.peer.shared(), &app, socket, Epoch::FIRST, RecvBuf::new(), &bell);
         let mut connection = served?;
         std::thread::Builder::new().name("bowline-serve".into()).spawn(move || {
-            let _gone = gone;
+            let _admission = admission;
+            let gone = gone;
             while connection.turn(&bell, None).is_none() {}
+            // Its descriptors are closed before it counts as gone.
+            drop(connection);
+            drop(bell);
+            drop(gone);
         })?;
         Ok(())
     }
@@ -157,15 +201,45 @@ impl<F: Framing> Server<F> {
             .map_err(|_| RuntimeMissing("blocking"))
     }
 
-    /// Shuts down: accepts nothing new, tells every peer, finishes what is under way for at most
-    /// the configured linger, and returns when every connection is over.
-    pub fn shutdown(&self) {
+    /// Closes the listening socket; those who are connected stay.
+    pub fn stop_accepting(&self) {
         *self.inner.listener.lock() = None;
-        self.inner.core.begin_shutdown();
+        self.inner.core.stop_accepting();
+    }
+
+    /// Begins to shut down, for at most the configured linger, and does not wait.
+    pub fn begin_shutdown(&self) {
+        self.begin_shutdown_within(self.inner.core.config().linger());
+    }
+
+    /// The same with another time than the configured one.
+    pub fn begin_shutdown_within(&self, linger: Duration) {
+        *self.inner.listener.lock() = None;
+        self.inner.core.begin_shutdown(linger);
+    }
+
+    /// Shuts down: accepts nothing new, tells every peer, finishes what is under way for at most
+    /// the configured linger, and returns when every connection is over, with what was cut.
+    ///
+    /// Peers that speak Bowline's own protocol are told with a go-away: what they have under way
+    /// is finished, and what never left them goes to another endpoint, or here when somebody
+    /// listens again.
+    pub fn shutdown(&self) -> Drained {
+        self.shutdown_within(self.inner.core.config().linger())
+    }
+
+    /// The same with another time than the configured one; zero ends every connection at once.
+    pub fn shutdown_within(&self, linger: Duration) -> Drained {
+        self.begin_shutdown_within(linger);
         let core = &self.inner.core;
-        block_on(std::future::poll_fn(|cx| {
-            if core.poll_stopped(cx.waker()) { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
-        }));
+        block_on(std::future::poll_fn(|cx| core.poll_stopped(cx.waker()).map_or(Poll::Pending, Poll::Ready)))
+    }
+}
+
+/// Waits, unless the bell rings.
+fn pause(bell: &Bell, wait: Duration) {
+    if bell.wait(None, Some(wait)).is_err() {
+        std::thread::sleep(wait);
     }
 }
 
@@ -175,8 +249,10 @@ fn serve_session<F: Framing>(
     core: Arc<ServerCore<F>>,
     sessions: &Sessions<Socket>,
     socket: Socket,
+    admission: Admission,
 ) -> io::Result<()> {
-    let Some((mut arrival, found)) = read_greeting(core.config(), sessions, socket)? else { return Ok(()) };
+    let greeted = read_greeting(&core, sessions, socket, admission)?;
+    let Some((mut arrival, found)) = greeted else { return Ok(()) };
     if let Some(host) = found {
         host.give(arrival);
         return Ok(());
@@ -184,11 +260,11 @@ fn serve_session<F: Framing>(
     let bell = Bell::new()?;
     let Some((peer, app)) = core.accept() else { return Ok(()) };
     let id = peer.id();
-    let _gone = Gone { core: Arc::clone(&core), id };
+    let _gone = Gone { core: Arc::clone(&core), peer: peer.clone() };
     let host = sessions.host(core.config(), &peer);
     let mut epoch = Epoch::FIRST;
     loop {
-        let (socket, buf) = arrival;
+        let Arrival { socket, buf, admission } = arrival;
         let served = Connection::new(peer.shared(), &app, socket, epoch, buf, &bell);
         let cause = match served {
             Ok(mut connection) => loop {
@@ -198,6 +274,7 @@ fn serve_session<F: Framing>(
             },
             Err(error) => disconnect(&error),
         };
+        drop(admission);
         let next = host.as_ref().and_then(|host| wait_detached(&core, &peer, host, &bell));
         core.attached(id);
         match next {
@@ -217,24 +294,27 @@ fn serve_session<F: Framing>(
 type Greeted = Option<(Arrival<Socket>, Option<Arc<Host<Socket>>>)>;
 
 fn read_greeting<F: Framing>(
-    config: &Config<F>,
+    core: &ServerCore<F>,
     sessions: &Sessions<Socket>,
     socket: Socket,
+    admission: Admission,
 ) -> io::Result<Greeted> {
-    let deadline = clock::now() + config.connect_timeout();
+    let config = core.config();
+    let deadline = clock::now() + greeting_limit(config);
+    let (eviction, _handshake) = Eviction::begin(core);
     let mut buf = RecvBuf::new();
     loop {
         if let Ok(host) = sessions.find(config, buf.unread()) {
-            return Ok(Some(((socket, buf), host)));
+            return Ok(Some((Arrival { socket, buf, admission }, host)));
         }
         let left = deadline.saturating_since(clock::now());
-        if left.is_zero() {
+        if left.is_zero() || eviction.poll(Waker::noop()) {
             return Ok(None);
         }
-        match socket.read_within(buf.spare(), left) {
+        match socket.read_within(buf.spare(), left.min(GREETING_SLICE)) {
             Ok(0) => return Ok(None),
             Ok(n) => buf.filled(n),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if is_for_now(&error) => {}
             Err(error) => return Err(error),
         }
     }
@@ -268,12 +348,13 @@ fn wait_detached<F: Framing>(
 /// Takes a connection out of the list however its thread ends.
 struct Gone<F: Framing> {
     core: Arc<ServerCore<F>>,
-    id: bowline_driver::PeerId,
+    peer: bowline_driver::Peer<F>,
 }
 
 impl<F: Framing> Drop for Gone<F> {
     fn drop(&mut self) {
-        self.core.gone(self.id);
+        self.peer.shared().with(|link| link.give_up(clock::now(), Disconnect::LocalClose));
+        self.core.gone(&self.peer);
     }
 }
 
@@ -281,37 +362,59 @@ impl<F: Framing> Drop for Gone<F> {
 #[derive(Debug)]
 #[must_use]
 pub struct ServerBuilder<F: Framing = Native> {
-    config: Config<F>,
-    handlers: Handlers<F>,
+    parts: ServerParts<F>,
 }
 
 impl<F: Framing> ServerBuilder<F> {
     fn new(config: Config<F>) -> Self {
-        Self { config, handlers: Handlers::default() }
+        Self { parts: ServerParts::new(config) }
+    }
+
+    /// Who is connected goes there, beside the peers of other servers with the same hub.
+    pub fn hub(mut self, hub: &Hub<F>) -> Self {
+        self.parts.hub = hub.clone();
+        self
+    }
+
+    /// Its links are seen by `monitor` under `label`.
+    pub fn monitor(mut self, monitor: &Monitor, label: &str) -> Self {
+        self.parts.monitor(monitor, label);
+        self
+    }
+
+    /// Called when something happens to the server as a whole: accepting failed, a connection was
+    /// refused. Must not wait.
+    pub fn on_event(mut self, f: impl Fn(&ServerEvent) + Send + Sync + 'static) -> Self {
+        self.parts.on_event(f);
+        self
     }
 
     /// Other settings. Set them before [`on_request`](Self::on_request), which takes the number
     /// of handler threads from them.
     pub fn config(mut self, config: Config<F>) -> Self {
-        self.config = config;
+        self.parts.config = config;
         self
     }
 
     /// Called when a connection is ready. Keep the peer to push to it later.
     pub fn on_connect(mut self, f: impl Fn(&Peer<F>) + Send + Sync + 'static) -> Self {
-        self.handlers.on_connect(move |peer| f(&peer.clone().into()));
+        self.parts.handlers.on_connect(move |peer| f(&peer.clone().into()));
         self
     }
 
-    /// Called inline for every message; without it, messages are dropped and counted.
-    pub fn on_message(mut self, f: impl Fn(&Context<'_, F>, MessageRef<'_>) + Send + Sync + 'static) -> Self {
-        self.handlers.on_message(f);
+    /// Called inline for every message; without it, messages are dropped and counted. An error that
+    /// it returns is counted and an event, and the link goes on.
+    pub fn on_message<H: Handled>(
+        mut self,
+        f: impl Fn(&Context<'_, F>, MessageRef<'_>) -> H + Send + Sync + 'static,
+    ) -> Self {
+        self.parts.handlers.on_message(f);
         self
     }
 
     /// Called when a connection that was ready has ended.
     pub fn on_disconnect(mut self, f: impl Fn(&Peer<F>, &Disconnect) + Send + Sync + 'static) -> Self {
-        self.handlers.on_disconnect(move |peer, cause| f(&peer.clone().into(), cause));
+        self.parts.handlers.on_disconnect(move |peer, cause| f(&peer.clone().into(), cause));
         self
     }
 
@@ -321,8 +424,8 @@ impl<F: Framing> ServerBuilder<F> {
         H: Fn(Request<F>) -> Result<A, Failure> + Send + Sync + 'static,
         A: Into<Answer> + 'static,
     {
-        let pool = Pool::new(self.config.handler_threads());
-        self.handlers.on_request(PoolHandler::new(handler, pool));
+        let pool = Pool::new(self.parts.config.handler_threads());
+        self.parts.handlers.on_request(PoolHandler::new(handler, pool));
         self
     }
 
@@ -334,20 +437,20 @@ impl<F: Framing> ServerBuilder<F> {
         + Sync
         + 'static,
     ) -> Self {
-        self.handlers.on_request_inline(f);
+        self.parts.handlers.on_request_inline(f);
         self
     }
 
-    /// Listens at `address`; nothing is accepted until the server serves.
+    /// Listens at `address` (`host:port`, `tcp://…`, `unix://path`, `inproc://name`); nothing is accepted until the server serves.
     ///
     /// # Errors
     /// See [`BindError`].
     pub fn bind(self, address: &str) -> Result<Server<F>, BindError> {
         let to_listen = listen_address(address)?;
         let io_error = |source| BindError::Io { address: address.to_owned(), source };
-        let listener = Listener::bind(&to_listen, self.config.sockets()).map_err(io_error)?;
+        let listener = Listener::bind(&to_listen, self.parts.config.sockets()).map_err(io_error)?;
         let local = listener.local_addr().map_err(io_error)?;
-        let core = Arc::new(ServerCore::new(self.config, self.handlers));
+        let core = ServerCore::new(self.parts);
         Ok(Server {
             inner: Arc::new(Inner {
                 listener: Mutex::new(Some(listener)),

@@ -29,6 +29,12 @@ pub type ClientBuilder<F = Native> = bowline_driver::ClientBuilder<Tokio, F>;
 pub type Server<F = Native> = bowline_driver::Server<Tokio, F>;
 /// Builds a [`Server`].
 pub type ServerBuilder<F = Native> = bowline_driver::ServerBuilder<Tokio, F>;
+/// Many listeners and links by address, on tokio. See [`bowline_driver::Manager`].
+pub type Manager<F = Native> = bowline_driver::Manager<Tokio, F>;
+/// Several links to one target, on tokio. See [`bowline_driver::Pool`].
+pub type Pool<F = Native> = bowline_driver::Pool<Tokio, F>;
+/// Builds a [`Pool`].
+pub type PoolBuilder<F = Native> = bowline_driver::PoolBuilder<Tokio, F>;
 /// The other side of a link, as handlers see it.
 pub type Peer<F = Native> = bowline_driver::Peer<F>;
 /// A call under way.

@@ -8,8 +8,8 @@ use bowline::driver::{self, Peer, call};
 use bowline::error::{CallError, CastError, Outcome};
 use bowline::frame::Framing;
 use bowline::{
-    BindError, CallOptions, CastOptions, ClosedError, Config, ConnectError, LinkEvent, Message, Queued,
-    Reply, Undelivered,
+    AcceptCounters, BindError, CallOptions, CastOptions, ClosedError, Config, ConnectError, Drained, Hub,
+    LinkEvent, Message, Queued, Reply, Undelivered,
 };
 
 use crate::harness::{Asked, BoxFuture, Client, Handlers, Harness, Server};
@@ -85,9 +85,26 @@ impl<R: Runtime, F: Framing> Server<F> for driver::Server<R, F> {
         Self::peers(self)
     }
 
-    fn shutdown(&self) -> BoxFuture<()> {
+    fn shutdown(&self) -> BoxFuture<Drained> {
         let server = self.clone();
         Box::pin(async move { Self::shutdown(&server).await })
+    }
+
+    fn shutdown_within(&self, linger: Duration) -> BoxFuture<Drained> {
+        let server = self.clone();
+        Box::pin(async move { Self::shutdown_within(&server, linger).await })
+    }
+
+    fn stop_accepting(&self) {
+        Self::stop_accepting(self);
+    }
+
+    fn hub(&self) -> Hub<F> {
+        Self::hub(self).clone()
+    }
+
+    fn accept_counters(&self) -> AcceptCounters {
+        Self::accept_counters(self)
     }
 }
 

@@ -9,8 +9,8 @@ use bowline::driver::{Context, MessageRef, Peer, ReplyBuf, RequestRef, Responder
 use bowline::error::{CallError, CastError, Disconnect, Failure, Outcome};
 use bowline::frame::Framing;
 use bowline::{
-    Answer, BindError, Body, CallOptions, CastOptions, ClosedError, Config, ConnectError, LinkEvent, Message,
-    Queued, Reply, Undelivered,
+    AcceptCounters, Answer, BindError, Body, CallOptions, CastOptions, ClosedError, Config, ConnectError,
+    Drained, Hub, LinkEvent, Message, Queued, Reply, Undelivered,
 };
 
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -113,7 +113,11 @@ pub trait Server<F: Framing>: Clone + Send + Sync + 'static {
     fn address(&self) -> String;
     fn start(&self);
     fn peers(&self) -> Vec<Peer<F>>;
-    fn shutdown(&self) -> BoxFuture<()>;
+    fn shutdown(&self) -> BoxFuture<Drained>;
+    fn shutdown_within(&self, linger: Duration) -> BoxFuture<Drained>;
+    fn stop_accepting(&self);
+    fn hub(&self) -> Hub<F>;
+    fn accept_counters(&self) -> AcceptCounters;
 }
 
 /// A runtime.

@@ -10,8 +10,8 @@ use bowline::driver::Peer;
 use bowline::error::{CallError, CastError, Outcome};
 use bowline::frame::Framing;
 use bowline::{
-    BindError, CallOptions, CastOptions, ClosedError, Config, ConnectError, LinkEvent, Message, Queued,
-    Reply, Undelivered,
+    AcceptCounters, BindError, CallOptions, CastOptions, ClosedError, Config, ConnectError, Drained, Hub,
+    LinkEvent, Message, Queued, Reply, Undelivered,
 };
 
 use crate::harness::{Asked, BoxFuture, Client, Handlers, Harness, Server};
@@ -122,9 +122,26 @@ impl<F: Framing> Server<F> for blocking::Server<F> {
         Self::peers(self).iter().map(|peer| Peer::clone(peer)).collect()
     }
 
-    fn shutdown(&self) -> BoxFuture<()> {
+    fn shutdown(&self) -> BoxFuture<Drained> {
         let server = self.clone();
         on_thread(move || Self::shutdown(&server))
+    }
+
+    fn shutdown_within(&self, linger: Duration) -> BoxFuture<Drained> {
+        let server = self.clone();
+        on_thread(move || Self::shutdown_within(&server, linger))
+    }
+
+    fn stop_accepting(&self) {
+        Self::stop_accepting(self);
+    }
+
+    fn hub(&self) -> Hub<F> {
+        Self::hub(self).clone()
+    }
+
+    fn accept_counters(&self) -> AcceptCounters {
+        Self::accept_counters(self)
     }
 }
 

@@ -6,6 +6,7 @@ use core::time::Duration;
 
 use super::{Key, Link, LinkEvent};
 use crate::arena::{Batch, Sent};
+use crate::budget::RetryBudget;
 use crate::error::{Failure, Status};
 use crate::frame::{Class, Framing, Meta};
 use crate::link::send::millis;
@@ -37,29 +38,6 @@ struct Retained {
     may_have_run: bool,
 }
 
-/// Tokens in tenths: each retry takes one token, each success gives a tenth back, and at half or
-/// less there are no retries.
-#[derive(Clone, Copy, Debug)]
-struct Budget {
-    tenths: u32,
-}
-
-impl Budget {
-    const FULL: u32 = 100;
-
-    fn take(&mut self) -> bool {
-        let allowed = self.tenths > Self::FULL / 2;
-        if allowed {
-            self.tenths -= 10;
-        }
-        allowed
-    }
-
-    fn give(&mut self) {
-        self.tenths = (self.tenths + 1).min(Self::FULL);
-    }
-}
-
 /// Requests of idempotent calls under way.
 #[derive(Debug)]
 pub(super) struct Retries {
@@ -67,12 +45,12 @@ pub(super) struct Retries {
     bytes: usize,
     /// How many are in the write queue.
     queued: usize,
-    budget: Budget,
+    budget: RetryBudget,
 }
 
 impl Retries {
     pub(super) fn new() -> Self {
-        Self { calls: BTreeMap::new(), bytes: 0, queued: 0, budget: Budget { tenths: Budget::FULL } }
+        Self { calls: BTreeMap::new(), bytes: 0, queued: 0, budget: RetryBudget::default() }
     }
 
     pub(super) fn memory(&self) -> usize {

@@ -70,6 +70,12 @@ impl CallOptions {
         self
     }
 
+    /// Whether the call may run twice.
+    #[must_use]
+    pub fn is_idempotent(&self) -> bool {
+        self.idempotent
+    }
+
     /// The deadline asked for, if it is not the default one.
     #[must_use]
     pub fn get_timeout(&self) -> Option<Duration> {

@@ -1,0 +1,223 @@
+//! What any client is made of, whatever drives it.
+
+use std::task::{Context, Poll, Waker};
+
+use bowline_core::config::{Config, SocketOptions};
+use bowline_core::error::{ConfigError, Disconnect};
+use bowline_core::frame::Framing;
+use bowline_core::link::{Link, Role};
+use bowline_core::supervisor::{Endpoint, Epoch, Supervisor};
+
+use crate::clock;
+use crate::dial::DialObserver;
+use crate::error::ConnectError;
+use crate::handler::Handlers;
+use crate::link_app::LinkApp;
+use crate::monitor::Monitor;
+use crate::peer::Peer;
+use crate::sync::{Arc, Mutex};
+
+/// How connecting goes, for those who wait for it.
+#[derive(Debug, Default)]
+pub struct First {
+    state: Mutex<FirstState>,
+}
+
+#[derive(Debug, Default)]
+struct FirstState {
+    ready: bool,
+    over: bool,
+    failed: Option<Disconnect>,
+    gave_up: Option<Disconnect>,
+    wakers: Vec<Waker>,
+}
+
+impl First {
+    fn update(&self, f: impl FnOnce(&mut FirstState)) {
+        let mut state = self.state.lock();
+        f(&mut state);
+        let wakers = std::mem::take(&mut state.wakers);
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Ready when connected; with `patient`, failed rounds are not the end.
+    pub fn poll(&self, cx: &mut Context<'_>, patient: bool) -> Poll<Result<(), ConnectError>> {
+        let mut state = self.state.lock();
+        if state.ready {
+            return Poll::Ready(Ok(()));
+        }
+        let end = if patient { &state.gave_up } else { &state.failed };
+        if let Some(cause) = end {
+            return Poll::Ready(Err(ConnectError::Failed(cause.clone())));
+        }
+        if state.over {
+            return Poll::Ready(Err(ConnectError::Failed(Disconnect::LocalClose)));
+        }
+        state.wakers.push(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// Ready when the link's task has ended.
+    pub fn poll_over(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.state.lock();
+        if state.over {
+            return Poll::Ready(());
+        }
+        state.wakers.push(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// The link's task has ended.
+    pub fn set_over(&self) {
+        self.update(|state| state.over = true);
+    }
+}
+
+/// Tells [`First`].
+#[derive(Debug)]
+pub struct FirstObserver(pub Arc<First>);
+
+impl DialObserver for FirstObserver {
+    fn ready(&self, _: Epoch) {
+        self.0.update(|state| state.ready = true);
+    }
+
+    fn round_failed(&self, cause: &Disconnect) {
+        self.0.update(|state| state.failed = Some(cause.clone()));
+    }
+
+    fn gave_up(&self, cause: &Disconnect) {
+        self.0.update(|state| {
+            state.failed = Some(cause.clone());
+            state.gave_up = Some(cause.clone());
+        });
+    }
+}
+
+impl Drop for FirstObserver {
+    fn drop(&mut self) {
+        self.0.set_over();
+    }
+}
+
+/// What a client is built from: addresses, settings and handlers.
+#[derive(Debug)]
+pub struct ClientParts<F: Framing> {
+    addresses: Vec<String>,
+    /// Its settings.
+    pub config: Config<F>,
+    /// Its handlers.
+    pub handlers: Handlers<F>,
+    monitor: Option<(Monitor, Arc<str>)>,
+}
+
+impl<F: Framing> ClientParts<F> {
+    /// Without handlers.
+    #[must_use]
+    pub fn new(address: &str, config: Config<F>) -> Self {
+        Self { addresses: vec![address.to_owned()], config, handlers: Handlers::default(), monitor: None }
+    }
+
+    /// Another place to connect to.
+    pub fn endpoint(&mut self, address: &str) {
+        self.addresses.push(address.to_owned());
+    }
+
+    /// The link is seen by `monitor` under `label`.
+    pub fn monitor(&mut self, monitor: &Monitor, label: &str) {
+        self.monitor = Some((monitor.clone(), label.into()));
+    }
+
+    /// The same, to be put together more than once.
+    #[must_use]
+    pub fn into_recipe(self) -> Recipe<F> {
+        let Self { addresses, config, handlers, monitor } = self;
+        Recipe { addresses, config, handlers: Arc::new(handlers), monitor }
+    }
+}
+
+/// How a link is made, however often.
+#[derive(Debug)]
+pub struct Recipe<F: Framing> {
+    addresses: Vec<String>,
+    config: Config<F>,
+    handlers: Arc<Handlers<F>>,
+    monitor: Option<(Monitor, Arc<str>)>,
+}
+
+impl<F: Framing> Clone for Recipe<F> {
+    fn clone(&self) -> Self {
+        Self {
+            addresses: self.addresses.clone(),
+            config: self.config.clone(),
+            handlers: Arc::clone(&self.handlers),
+            monitor: self.monitor.clone(),
+        }
+    }
+}
+
+impl<F: Framing> Recipe<F> {
+    /// Where it leads, first of all.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        self.addresses.first().map_or("", String::as_str)
+    }
+
+    /// The same to another place.
+    #[must_use]
+    pub fn to_address(&self, address: &str) -> Self {
+        Self { addresses: vec![address.to_owned()], ..self.clone() }
+    }
+
+    /// Its settings.
+    #[must_use]
+    pub fn config(&self) -> &Config<F> {
+        &self.config
+    }
+
+    /// The peer, its application and the supervisor that keeps it connected.
+    ///
+    /// # Errors
+    /// An address that is none.
+    pub fn assemble(&self) -> Result<Assembled<F>, ConfigError> {
+        let Self { addresses, config, handlers, monitor } = self;
+        let endpoints: Vec<Endpoint> =
+            addresses.iter().map(|address| address.parse()).collect::<Result<_, _>>()?;
+        let seed = config.seed().unwrap_or_else(random_seed);
+        // Waits before calls are made again are jittered, too.
+        let config = config.to_builder().seed(seed).build()?;
+        let mut supervisor = Supervisor::new(endpoints, *config.reconnect(), config.connect_timeout(), seed);
+        supervisor.set_attempt_delay(config.attempt_delay());
+        let (linger, options) = (config.linger(), *config.sockets());
+        let peer = Peer::new(Link::new(config, Role::Dialing), linger);
+        if let Some((monitor, label)) = monitor {
+            monitor.watch_as(Arc::clone(label), &peer);
+        }
+        let app = Arc::new(LinkApp::new(peer.clone(), Arc::clone(handlers), true));
+        Ok(Assembled { peer, app, supervisor, options })
+    }
+}
+
+/// A client put together, for a runtime to drive.
+#[derive(Debug)]
+pub struct Assembled<F: Framing> {
+    /// The handle.
+    pub peer: Peer<F>,
+    /// What happens with what comes in.
+    pub app: Arc<LinkApp<F>>,
+    /// What keeps it connected.
+    pub supervisor: Supervisor,
+    /// What its sockets are set to.
+    pub options: SocketOptions,
+}
+
+/// A seed from the system.
+pub(crate) fn random_seed() -> u64 {
+    let mut bytes = [0; 8];
+    match getrandom::fill(&mut bytes) {
+        Ok(()) => u64::from_ne_bytes(bytes),
+        // Jitter needs no secrets: the clock will do where the system has no randomness.
+        Err(_) => clock::now().as_nanos(),
+    }
+}

@@ -1,0 +1,273 @@
+//! Who is let in: the accepting side's limits, counted.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+
+use bowline_core::address::Address;
+use bowline_core::config::AcceptLimits;
+use bowline_core::time::Instant;
+
+use crate::sync::{Arc, Mutex};
+
+/// Numbers of a listener since it was made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct AcceptCounters {
+    /// Connections let in.
+    pub accepted: u64,
+    /// Connections closed at once, because there were as many as there may be.
+    pub refused_full: u64,
+    /// Connections closed at once, because there were as many as one address may have.
+    pub refused_per_address: u64,
+    /// Connections that could not be accepted, or served; accepting went on.
+    pub errors: u64,
+    /// Connections closed in their handshake, to make room for younger ones.
+    pub evicted: u64,
+}
+
+/// Why a connection was not let in.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum Refused {
+    /// [`AcceptLimits::connections`] was reached.
+    Full,
+    /// [`AcceptLimits::per_address`] was reached.
+    PerAddress,
+}
+
+/// One listener's door.
+#[derive(Debug)]
+pub struct Gate {
+    limits: AcceptLimits,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    open: usize,
+    by_address: HashMap<IpAddr, usize>,
+    /// Without an address of their own: Unix sockets and in-process streams.
+    local: usize,
+    handshakes: BTreeMap<u64, Evict>,
+    last_handshake: u64,
+    /// Connections that may be accepted now, in billionths.
+    tokens: u64,
+    at: Instant,
+    counters: AcceptCounters,
+}
+
+struct Evict(Box<dyn FnOnce() + Send>);
+
+impl std::fmt::Debug for Evict {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Evict")
+    }
+}
+
+/// One connection, in billionths.
+const ONE: u64 = 1_000_000_000;
+
+impl Gate {
+    /// Open.
+    #[must_use]
+    pub fn new(limits: AcceptLimits) -> Arc<Self> {
+        let state = State {
+            open: 0,
+            by_address: HashMap::new(),
+            local: 0,
+            handshakes: BTreeMap::new(),
+            last_handshake: 0,
+            tokens: u64::from(limits.burst) * ONE,
+            at: Instant::ZERO,
+            counters: AcceptCounters::default(),
+        };
+        Arc::new(Self { limits, state: Mutex::new(state) })
+    }
+
+    /// Whether a connection may be accepted now, as far as the rate is concerned; otherwise when.
+    pub fn poll_rate(&self, now: Instant) -> Option<Instant> {
+        let mut state = self.state.lock();
+        let (rate, burst) = (u64::from(self.limits.per_second), u64::from(self.limits.burst) * ONE);
+        let passed = now.saturating_since(state.at).as_nanos();
+        let earned = u64::try_from(passed).unwrap_or(u64::MAX).saturating_mul(rate);
+        state.tokens = state.tokens.saturating_add(earned).min(burst);
+        state.at = now;
+        if state.tokens >= ONE {
+            return None;
+        }
+        let wait = (ONE - state.tokens).div_ceil(rate);
+        Some(now + std::time::Duration::from_nanos(wait))
+    }
+
+    /// A connection was accepted: lets it in, until what is returned is dropped.
+    ///
+    /// # Errors
+    /// It has to be closed.
+    pub fn admit(self: &Arc<Self>, from: &Address) -> Result<Admission, Refused> {
+        let mut state = self.state.lock();
+        state.tokens = state.tokens.saturating_sub(ONE);
+        if state.open >= self.limits.connections {
+            state.counters.refused_full += 1;
+            return Err(Refused::Full);
+        }
+        let address = from.ip();
+        let State { by_address, local, .. } = &mut *state;
+        let here = match address {
+            Some(ip) => by_address.entry(ip).or_insert(0),
+            None => local,
+        };
+        if *here >= self.limits.per_address {
+            state.counters.refused_per_address += 1;
+            return Err(Refused::PerAddress);
+        }
+        *here += 1;
+        state.open += 1;
+        state.counters.accepted += 1;
+        Ok(Admission { gate: Arc::clone(self), address })
+    }
+
+    /// A handshake begins; `evict` ends it if room is needed for younger ones.
+    pub fn begin_handshake(self: &Arc<Self>, evict: impl FnOnce() + Send + 'static) -> Handshake {
+        let mut state = self.state.lock();
+        state.last_handshake += 1;
+        let number = state.last_handshake;
+        state.handshakes.insert(number, Evict(Box::new(evict)));
+        let oldest = if state.handshakes.len() > self.limits.handshakes() {
+            state.counters.evicted += 1;
+            state.handshakes.pop_first()
+        } else {
+            None
+        };
+        drop(state);
+        if let Some((_, Evict(evict))) = oldest {
+            evict();
+        }
+        Handshake { gate: Arc::clone(self), number }
+    }
+
+    /// Accepting, or serving, one connection failed; the next may not.
+    pub fn note_error(&self) {
+        self.state.lock().counters.errors += 1;
+    }
+
+    /// Numbers since it was made.
+    #[must_use]
+    pub fn counters(&self) -> AcceptCounters {
+        self.state.lock().counters
+    }
+
+    /// Connections that are in.
+    #[must_use]
+    pub fn open(&self) -> usize {
+        self.state.lock().open
+    }
+}
+
+/// A connection that was let in; drop it when the connection is over.
+#[derive(Debug)]
+pub struct Admission {
+    gate: Arc<Gate>,
+    address: Option<IpAddr>,
+}
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        let mut state = self.gate.state.lock();
+        state.open -= 1;
+        match self.address {
+            None => state.local -= 1,
+            Some(ip) => {
+                if let Some(here) = state.by_address.get_mut(&ip) {
+                    *here -= 1;
+                    if *here == 0 {
+                        state.by_address.remove(&ip);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A handshake under way; drop it when it is over.
+#[derive(Debug)]
+pub struct Handshake {
+    gate: Arc<Gate>,
+    number: u64,
+}
+
+impl Drop for Handshake {
+    fn drop(&mut self) {
+        let evict = self.gate.state.lock().handshakes.remove(&self.number);
+        drop(evict);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use super::*;
+    use bowline_core::config::HANDSHAKE_COST;
+
+    fn address(last: u8) -> Address {
+        Address::Tcp(([10, 0, 0, last], 1).into())
+    }
+
+    #[test]
+    fn connections_are_counted_in_all_and_by_address() {
+        let mut limits = AcceptLimits::default();
+        (limits.connections, limits.per_address) = (3, 2);
+        let gate = Gate::new(limits);
+        let one = gate.admit(&address(1)).unwrap();
+        let _two = gate.admit(&address(1)).unwrap();
+        assert_eq!(gate.admit(&address(1)).unwrap_err(), Refused::PerAddress);
+        let _three = gate.admit(&Address::Inproc("x".into())).unwrap();
+        assert_eq!(gate.admit(&address(2)).unwrap_err(), Refused::Full);
+        drop(one);
+        let _four = gate.admit(&address(1)).unwrap();
+        let counters = gate.counters();
+        assert_eq!((counters.accepted, counters.refused_full, counters.refused_per_address), (4, 1, 1));
+    }
+
+    #[test]
+    fn the_rate_is_an_average_after_a_burst() {
+        let mut limits = AcceptLimits::default();
+        (limits.per_second, limits.burst) = (100, 5);
+        let gate = Gate::new(limits);
+        let (mut now, mut accepted) = (Instant::ZERO, 0);
+        let end = Instant::ZERO + Duration::from_secs(1);
+        while now < end {
+            match gate.poll_rate(now) {
+                None => {
+                    accepted += 1;
+                    drop(gate.admit(&address(1)));
+                }
+                Some(at) => {
+                    assert!(at > now);
+                    now = at;
+                }
+            }
+        }
+        assert!((104..=106).contains(&accepted), "{accepted}");
+    }
+
+    #[test]
+    fn the_oldest_handshake_makes_room() {
+        let limits = AcceptLimits { handshake_memory: 2 * HANDSHAKE_COST, ..AcceptLimits::default() };
+        let gate = Gate::new(limits);
+        let evicted = Arc::new(AtomicUsize::new(0));
+        let begin = |number: usize| {
+            let evicted = Arc::clone(&evicted);
+            gate.begin_handshake(move || evicted.store(number, Ordering::Relaxed))
+        };
+        let _first = begin(1);
+        let second = begin(2);
+        let _third = begin(3);
+        assert_eq!(evicted.load(Ordering::Relaxed), 1);
+        drop(second);
+        let _fourth = begin(4);
+        assert_eq!((evicted.load(Ordering::Relaxed), gate.counters().evicted), (1, 1));
+    }
+}
