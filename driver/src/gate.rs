@@ -255,7 +255,8 @@ mod tests {
 
     #[test]
     fn the_oldest_handshake_makes_room() {
-        let limits = AcceptLimits { handshake_memory: 2 * HANDSHAKE_COST, ..AcceptLimits::default() };
+        let mut limits = AcceptLimits::default();
+        limits.handshake_memory = 2 * HANDSHAKE_COST;
         let gate = Gate::new(limits);
         let evicted = Arc::new(AtomicUsize::new(0));
         let begin = |number: usize| {

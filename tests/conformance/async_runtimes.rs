@@ -8,11 +8,11 @@ use bowline::driver::{self, Peer, call};
 use bowline::error::{CallError, CastError, Outcome};
 use bowline::frame::Framing;
 use bowline::{
-    AcceptCounters, BindError, CallOptions, CastOptions, ClosedError, Config, ConnectError, Drained, Hub,
-    LinkEvent, Message, Queued, Reply, Undelivered,
+    AcceptCounters, BindError, CallOptions, CastOptions, Closed, ClosedError, Config, ConnectError, Drained,
+    Hub, LinkEvent, ManagerError, Message, Queued, Reply, Undelivered,
 };
 
-use crate::harness::{Asked, BoxFuture, Client, Handlers, Harness, Server};
+use crate::harness::{Asked, BoxFuture, Client, Handlers, Harness, Manager, Pool, PoolSetup, Server};
 
 pub struct OnTokio;
 pub struct OnSmol;
@@ -108,6 +108,118 @@ impl<R: Runtime, F: Framing> Server<F> for driver::Server<R, F> {
     }
 }
 
+impl<R: Runtime, F: Framing> Manager<F> for driver::Manager<R, F> {
+    fn make(defaults: Option<Config<F>>) -> Self {
+        defaults.map_or_else(Self::new, Self::with_defaults)
+    }
+
+    fn dial(&self, address: &str, config: Config<F>) -> BoxFuture<Result<(), ManagerError>> {
+        let (manager, address) = (self.clone(), address.to_owned());
+        Box::pin(async move { Self::dial(&manager, &address, config).await.map(drop) })
+    }
+
+    fn listen(
+        &self,
+        address: &str,
+        config: Config<F>,
+        handlers: Handlers<F>,
+    ) -> BoxFuture<Result<String, ManagerError>> {
+        let (manager, address) = (self.clone(), address.to_owned());
+        Box::pin(async move {
+            let server = Self::listen(&manager, &address, server_builder(config, handlers)).await?;
+            Ok(server.local_addr().to_string())
+        })
+    }
+
+    fn write(&self, address: &str, body: Vec<u8>) -> BoxFuture<Result<usize, ManagerError>> {
+        let (manager, address) = (self.clone(), address.to_owned());
+        Box::pin(async move { Self::write(&manager, &address, body).await })
+    }
+
+    fn close_link(&self, address: &str) -> BoxFuture<Result<Vec<Undelivered>, ManagerError>> {
+        let (manager, address) = (self.clone(), address.to_owned());
+        Box::pin(async move { Self::close_link(&manager, &address).await })
+    }
+
+    fn close_listener(&self, address: &str) -> BoxFuture<Result<Drained, ManagerError>> {
+        let (manager, address) = (self.clone(), address.to_owned());
+        Box::pin(async move { Self::close_listener(&manager, &address).await })
+    }
+
+    fn close_and_wait(&self, linger: Duration) -> BoxFuture<Closed> {
+        let manager = self.clone();
+        Box::pin(async move { Self::close_and_wait(&manager, linger).await })
+    }
+
+    fn addresses(&self) -> (Vec<String>, Vec<String>) {
+        Self::addresses(self)
+    }
+
+    fn peer(&self, address: &str) -> Option<Peer<F>> {
+        self.client(address).map(|client| Peer::clone(&client))
+    }
+}
+
+impl<R: Runtime, F: Framing> Pool<F> for driver::Pool<R, F> {
+    fn open(setup: PoolSetup<F>) -> Self {
+        let mut builder = Self::with_config(setup.config)
+            .connections(setup.connections)
+            .policy(setup.policy)
+            .blacklist(setup.blacklist);
+        for endpoint in &setup.endpoints {
+            builder = builder.endpoint(endpoint);
+        }
+        if let Some(hedging) = setup.hedging {
+            builder = builder.hedging(hedging);
+        }
+        builder.open().expect("sound addresses")
+    }
+
+    fn ready(&self) -> BoxFuture<Result<(), ConnectError>> {
+        let pool = self.clone();
+        Box::pin(async move { Self::ready(&pool).await })
+    }
+
+    fn call(&self, options: CallOptions, body: Vec<u8>) -> BoxFuture<Result<Reply, CallError>> {
+        let pool = self.clone();
+        Box::pin(async move { pool.call_with(options, body).await })
+    }
+
+    fn call_for(
+        &self,
+        key: &'static str,
+        options: CallOptions,
+        body: Vec<u8>,
+    ) -> BoxFuture<Result<Reply, CallError>> {
+        let pool = self.clone();
+        Box::pin(async move { Self::call_for(&pool, key, options, body).await })
+    }
+
+    fn add(&self, endpoint: &str) -> bool {
+        Self::add(self, endpoint).expect("a sound address")
+    }
+
+    fn remove(&self, endpoint: &str) -> bool {
+        Self::remove(self, endpoint)
+    }
+
+    fn endpoints(&self) -> Vec<String> {
+        Self::endpoints(self)
+    }
+
+    fn peers(&self) -> Vec<Peer<F>> {
+        self.clients().iter().map(|client| Peer::clone(client)).collect()
+    }
+
+    fn leader(&self, key: &str) -> Option<String> {
+        Self::leader(self, key)
+    }
+
+    fn close(self) -> BoxFuture<Vec<Undelivered>> {
+        Box::pin(Self::close(self))
+    }
+}
+
 fn asked<F: Framing>(request: driver::Request<F>) -> Asked<F> {
     let (peer, method, body) = (request.peer().clone(), request.method(), request.body().clone());
     Asked { peer, method, body, responder: Box::new(move || request.responder()) }
@@ -119,6 +231,9 @@ fn builder<R: Runtime, F: Framing>(
     handlers: Handlers<F>,
 ) -> driver::ClientBuilder<R, F> {
     let mut builder = driver::Client::<R, F>::with_config(address, config);
+    if let Some((monitor, label)) = &handlers.monitor {
+        builder = builder.monitor(monitor, label);
+    }
     if let Some(f) = handlers.on_connect {
         builder = builder.on_connect(move |peer| f(peer));
     }
@@ -137,12 +252,17 @@ fn builder<R: Runtime, F: Framing>(
     builder
 }
 
-async fn bind<R: Runtime, F: Framing>(
-    address: String,
+fn server_builder<R: Runtime, F: Framing>(
     config: Config<F>,
     handlers: Handlers<F>,
-) -> Result<driver::Server<R, F>, BindError> {
+) -> driver::ServerBuilder<R, F> {
     let mut builder = driver::Server::<R, F>::with_config(config);
+    if let Some(hub) = &handlers.hub {
+        builder = builder.hub(hub);
+    }
+    if let Some((monitor, label)) = &handlers.monitor {
+        builder = builder.monitor(monitor, label);
+    }
     if let Some(f) = handlers.on_connect {
         builder = builder.on_connect(move |peer| f(peer));
     }
@@ -158,15 +278,18 @@ async fn bind<R: Runtime, F: Framing>(
     if let Some(f) = handlers.on_request_inline {
         builder = builder.on_request_inline(move |context, request, reply| f(context, request, reply));
     }
-    builder.bind(&address).await
+    builder
 }
 
 /// What differs between them: who runs tasks and keeps time.
 macro_rules! harness {
-    ($harness:ident, $runtime:ty, $run:expr, $spawn:expr, $sleep:expr) => {
+    ($harness:ident, $name:literal, $runtime:ty, $run:expr, $spawn:expr, $sleep:expr, $tasks:expr) => {
         impl Harness for $harness {
             type Client<F: Framing> = driver::Client<$runtime, F>;
             type Server<F: Framing> = driver::Server<$runtime, F>;
+            type Manager<F: Framing> = driver::Manager<$runtime, F>;
+            type Pool<F: Framing> = driver::Pool<$runtime, F>;
+            const NAME: &'static str = $name;
             const MANY: usize = 10_000;
 
             fn run(scenario: impl Future<Output = ()> + Send + 'static) {
@@ -175,6 +298,10 @@ macro_rules! harness {
 
             fn spawn<T: Send + 'static>(task: impl Future<Output = T> + Send + 'static) -> BoxFuture<T> {
                 ($spawn)(task)
+            }
+
+            fn tasks() -> usize {
+                $tasks
             }
 
             fn sleep(duration: Duration) -> BoxFuture<()> {
@@ -202,7 +329,8 @@ macro_rules! harness {
                 config: Config<F>,
                 handlers: Handlers<F>,
             ) -> BoxFuture<Result<Self::Server<F>, BindError>> {
-                Box::pin(bind(address.to_owned(), config, handlers))
+                let (address, builder) = (address.to_owned(), server_builder(config, handlers));
+                Box::pin(async move { builder.bind(&address).await })
             }
         }
     };
@@ -226,12 +354,30 @@ async fn smol_sleep(duration: Duration) {
     smol::Timer::after(duration).await;
 }
 
-harness!(OnTokio, bowline::tokio::Tokio, tokio_run, tokio_spawn, tokio::time::sleep);
-harness!(OnSmol, bowline::smol::Smol, smol::block_on, |task| Box::pin(smol::spawn(task)), smol_sleep);
+harness!(
+    OnTokio,
+    "tokio",
+    bowline::tokio::Tokio,
+    tokio_run,
+    tokio_spawn,
+    tokio::time::sleep,
+    tokio::runtime::Handle::current().metrics().num_alive_tasks()
+);
+harness!(
+    OnSmol,
+    "smol",
+    bowline::smol::Smol,
+    smol::block_on,
+    |task| Box::pin(smol::spawn(task)),
+    smol_sleep,
+    0
+);
 harness!(
     OnAsyncStd,
+    "async-std",
     bowline::async_std::AsyncStd,
     async_std::task::block_on,
     |task| Box::pin(async_std::task::spawn(task)),
-    smol_sleep
+    smol_sleep,
+    0
 );

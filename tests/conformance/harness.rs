@@ -9,13 +9,14 @@ use bowline::driver::{Context, MessageRef, Peer, ReplyBuf, RequestRef, Responder
 use bowline::error::{CallError, CastError, Disconnect, Failure, Outcome};
 use bowline::frame::Framing;
 use bowline::{
-    AcceptCounters, Answer, BindError, Body, CallOptions, CastOptions, ClosedError, Config, ConnectError,
-    Drained, Hub, LinkEvent, Message, Queued, Reply, Undelivered,
+    AcceptCounters, Answer, BindError, Blacklist, Body, CallOptions, CastOptions, Closed, ClosedError,
+    Config, ConnectError, Drained, Handled, Hedging, Hub, LinkEvent, ManagerError, Message, Monitor, Policy,
+    Queued, Reply, Undelivered,
 };
 
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 type OnPeer<F> = Arc<dyn Fn(&Peer<F>) + Send + Sync>;
-type OnMessage<F> = Arc<dyn Fn(&Context<'_, F>, MessageRef<'_>) + Send + Sync>;
+type OnMessage<F> = Arc<dyn Fn(&Context<'_, F>, MessageRef<'_>) -> Result<(), Failure> + Send + Sync>;
 type OnDisconnect<F> = Arc<dyn Fn(&Peer<F>, &Disconnect) + Send + Sync>;
 type OnRequest<F> = Arc<dyn Fn(Asked<F>) -> BoxFuture<Result<Answer, Failure>> + Send + Sync>;
 type OnInline<F> =
@@ -36,6 +37,8 @@ pub struct Handlers<F: Framing> {
     pub on_disconnect: Option<OnDisconnect<F>>,
     pub on_request: Option<OnRequest<F>>,
     pub on_request_inline: Option<OnInline<F>>,
+    pub hub: Option<Hub<F>>,
+    pub monitor: Option<(Monitor, &'static str)>,
 }
 
 impl<F: Framing> Handlers<F> {
@@ -46,6 +49,8 @@ impl<F: Framing> Handlers<F> {
             on_disconnect: None,
             on_request: None,
             on_request_inline: None,
+            hub: None,
+            monitor: None,
         }
     }
 
@@ -68,8 +73,21 @@ impl<F: Framing> Handlers<F> {
         self
     }
 
-    pub fn message(mut self, f: impl Fn(&Context<'_, F>, MessageRef<'_>) + Send + Sync + 'static) -> Self {
-        self.on_message = Some(Arc::new(f));
+    pub fn message<R: Handled>(
+        mut self,
+        f: impl Fn(&Context<'_, F>, MessageRef<'_>) -> R + Send + Sync + 'static,
+    ) -> Self {
+        self.on_message = Some(Arc::new(move |context, message| f(context, message).into_result()));
+        self
+    }
+
+    pub fn hub(mut self, hub: &Hub<F>) -> Self {
+        self.hub = Some(hub.clone());
+        self
+    }
+
+    pub fn monitor(mut self, monitor: &Monitor, label: &'static str) -> Self {
+        self.monitor = Some((monitor.clone(), label));
         self
     }
 
@@ -120,10 +138,67 @@ pub trait Server<F: Framing>: Clone + Send + Sync + 'static {
     fn accept_counters(&self) -> AcceptCounters;
 }
 
+/// A manager's methods.
+pub trait Manager<F: Framing>: Clone + Send + Sync + 'static {
+    fn make(defaults: Option<Config<F>>) -> Self;
+    fn dial(&self, address: &str, config: Config<F>) -> BoxFuture<Result<(), ManagerError>>;
+    /// The address that it listens at.
+    fn listen(
+        &self,
+        address: &str,
+        config: Config<F>,
+        handlers: Handlers<F>,
+    ) -> BoxFuture<Result<String, ManagerError>>;
+    fn write(&self, address: &str, body: Vec<u8>) -> BoxFuture<Result<usize, ManagerError>>;
+    fn close_link(&self, address: &str) -> BoxFuture<Result<Vec<Undelivered>, ManagerError>>;
+    fn close_listener(&self, address: &str) -> BoxFuture<Result<Drained, ManagerError>>;
+    fn close_and_wait(&self, linger: Duration) -> BoxFuture<Closed>;
+    fn addresses(&self) -> (Vec<String>, Vec<String>);
+    fn peer(&self, address: &str) -> Option<Peer<F>>;
+}
+
+/// How a pool is made.
+pub struct PoolSetup<F: Framing> {
+    pub config: Config<F>,
+    pub endpoints: Vec<String>,
+    pub connections: usize,
+    pub policy: Policy,
+    pub blacklist: Blacklist,
+    pub hedging: Option<Hedging>,
+}
+
+/// A pool's methods.
+pub trait Pool<F: Framing>: Clone + Send + Sync + 'static {
+    fn open(setup: PoolSetup<F>) -> Self;
+    fn ready(&self) -> BoxFuture<Result<(), ConnectError>>;
+    fn call(&self, options: CallOptions, body: Vec<u8>) -> BoxFuture<Result<Reply, CallError>>;
+    fn call_for(
+        &self,
+        key: &'static str,
+        options: CallOptions,
+        body: Vec<u8>,
+    ) -> BoxFuture<Result<Reply, CallError>>;
+    fn add(&self, endpoint: &str) -> bool;
+    fn remove(&self, endpoint: &str) -> bool;
+    fn endpoints(&self) -> Vec<String>;
+    fn peers(&self) -> Vec<Peer<F>>;
+    fn leader(&self, key: &str) -> Option<String>;
+    fn close(self) -> BoxFuture<Vec<Undelivered>>;
+}
+
 /// A runtime.
 pub trait Harness: Sized + Send + Sync + 'static {
     type Client<F: Framing>: Client<F>;
     type Server<F: Framing>: Server<F>;
+    type Manager<F: Framing>: Manager<F>;
+    type Pool<F: Framing>: Pool<F>;
+    /// What a test in another process says to run on this runtime.
+    const NAME: &'static str;
+
+    /// Tasks that are alive, where the runtime tells.
+    fn tasks() -> usize {
+        0
+    }
 
     /// Runs a scenario to its end.
     fn run(scenario: impl Future<Output = ()> + Send + 'static);

@@ -96,13 +96,62 @@ every_runtime!([
     garbage::a_frame_cut_short,
     garbage::floods_are_cut_off,
     garbage::flow_control_broken,
+    servers::a_broadcast_to_a_thousand_with_ten_stalled,
+    servers::groups_and_filters,
+    servers::the_server_calls_its_clients,
+    servers::failing_message_handlers_are_counted,
+    servers::a_rolling_restart_loses_no_call,
+    servers::a_drain_cut_short_says_what_was_cut,
+    servers::stopping_at_once,
+    servers::a_listener_closed_keeps_its_connections,
+    limits::connections_over_the_limit,
+    limits::handshakes_make_room_for_younger_ones,
+    limits::a_dripping_client_is_cut_off,
+    limits::those_that_do_not_read_are_cut_off,
+    limits::idle_connections_are_closed,
+    limits::accepting_at_a_rate,
+    limits::out_of_descriptors,
+    links::a_manager_from_sixteen_threads,
+    links::a_pool_spreads_its_calls,
+    links::a_pool_leaves_dead_endpoints_alone,
+    links::a_hedged_call_is_answered_by_the_faster,
+    links::a_monitor_sees_everything_and_keeps_nothing,
+    links::every_transport_carries_calls,
+    links::everything_is_given_back,
 ]);
+
+/// Runs a scenario on the runtime that the environment names.
+macro_rules! on_named_runtime {
+    ($topic:ident::$scenario:ident) => {{
+        use crate::harness::Harness;
+        use async_runtimes::{OnAsyncStd, OnSmol, OnTokio};
+        use threads::OnThreads;
+        match std::env::var(scenarios::child::RUNTIME).as_deref() {
+            Ok(OnSmol::NAME) => OnSmol::run(scenarios::$topic::$scenario::<OnSmol>()),
+            Ok(OnAsyncStd::NAME) => OnAsyncStd::run(scenarios::$topic::$scenario::<OnAsyncStd>()),
+            Ok(OnThreads::NAME) => OnThreads::run(scenarios::$topic::$scenario::<OnThreads>()),
+            _ => OnTokio::run(scenarios::$topic::$scenario::<OnTokio>()),
+        }
+    }};
+}
+
+/// Not a test: the other process of `limits::out_of_descriptors`.
+#[test]
+#[ignore = "a process that another test starts"]
+fn child_without_descriptors() {
+    on_named_runtime!(limits::serve_without_descriptors);
+}
+
+/// Not a test: the other process of `links::everything_is_given_back`.
+#[test]
+#[ignore = "a process that another test starts"]
+fn child_that_counts() {
+    on_named_runtime!(links::count_what_is_left);
+}
 
 /// Not a test: the other process of `sessions::a_stopped_process`.
 #[test]
 #[ignore = "a process that another test starts"]
 fn child_server() {
-    use crate::harness::Harness;
-    let serve = scenarios::sessions::serve_as_a_child::<async_runtimes::OnTokio>();
-    async_runtimes::OnTokio::run(serve);
+    on_named_runtime!(sessions::serve_as_a_child);
 }

@@ -10,11 +10,11 @@ use bowline::driver::Peer;
 use bowline::error::{CallError, CastError, Outcome};
 use bowline::frame::Framing;
 use bowline::{
-    AcceptCounters, BindError, CallOptions, CastOptions, ClosedError, Config, ConnectError, Drained, Hub,
-    LinkEvent, Message, Queued, Reply, Undelivered,
+    AcceptCounters, BindError, CallOptions, CastOptions, Closed, ClosedError, Config, ConnectError, Drained,
+    Hub, LinkEvent, ManagerError, Message, Queued, Reply, Undelivered,
 };
 
-use crate::harness::{Asked, BoxFuture, Client, Handlers, Harness, Server};
+use crate::harness::{Asked, BoxFuture, Client, Handlers, Harness, Manager, Pool, PoolSetup, Server};
 
 pub struct OnThreads;
 
@@ -145,6 +145,118 @@ impl<F: Framing> Server<F> for blocking::Server<F> {
     }
 }
 
+impl<F: Framing> Manager<F> for blocking::Manager<F> {
+    fn make(defaults: Option<Config<F>>) -> Self {
+        defaults.map_or_else(Self::new, Self::with_defaults)
+    }
+
+    fn dial(&self, address: &str, config: Config<F>) -> BoxFuture<Result<(), ManagerError>> {
+        let (manager, address) = (self.clone(), address.to_owned());
+        on_thread(move || Self::dial(&manager, &address, config).map(drop))
+    }
+
+    fn listen(
+        &self,
+        address: &str,
+        config: Config<F>,
+        handlers: Handlers<F>,
+    ) -> BoxFuture<Result<String, ManagerError>> {
+        let (manager, address) = (self.clone(), address.to_owned());
+        on_thread(move || {
+            let server = Self::listen(&manager, &address, server_builder(config, handlers))?;
+            Ok(server.local_addr().to_string())
+        })
+    }
+
+    fn write(&self, address: &str, body: Vec<u8>) -> BoxFuture<Result<usize, ManagerError>> {
+        let (manager, address) = (self.clone(), address.to_owned());
+        on_thread(move || Self::write(&manager, &address, body))
+    }
+
+    fn close_link(&self, address: &str) -> BoxFuture<Result<Vec<Undelivered>, ManagerError>> {
+        let (manager, address) = (self.clone(), address.to_owned());
+        on_thread(move || Self::close_link(&manager, &address))
+    }
+
+    fn close_listener(&self, address: &str) -> BoxFuture<Result<Drained, ManagerError>> {
+        let (manager, address) = (self.clone(), address.to_owned());
+        on_thread(move || Self::close_listener(&manager, &address))
+    }
+
+    fn close_and_wait(&self, linger: Duration) -> BoxFuture<Closed> {
+        let manager = self.clone();
+        on_thread(move || Self::close_and_wait(&manager, linger))
+    }
+
+    fn addresses(&self) -> (Vec<String>, Vec<String>) {
+        Self::addresses(self)
+    }
+
+    fn peer(&self, address: &str) -> Option<Peer<F>> {
+        self.client(address).map(|client| Peer::clone(&client))
+    }
+}
+
+impl<F: Framing> Pool<F> for blocking::Pool<F> {
+    fn open(setup: PoolSetup<F>) -> Self {
+        let mut builder = Self::with_config(setup.config)
+            .connections(setup.connections)
+            .policy(setup.policy)
+            .blacklist(setup.blacklist);
+        for endpoint in &setup.endpoints {
+            builder = builder.endpoint(endpoint);
+        }
+        if let Some(hedging) = setup.hedging {
+            builder = builder.hedging(hedging);
+        }
+        builder.open().expect("sound addresses")
+    }
+
+    fn ready(&self) -> BoxFuture<Result<(), ConnectError>> {
+        let pool = self.clone();
+        on_thread(move || Self::ready(&pool))
+    }
+
+    fn call(&self, options: CallOptions, body: Vec<u8>) -> BoxFuture<Result<Reply, CallError>> {
+        let pool = self.clone();
+        on_thread(move || pool.call_with(options, body))
+    }
+
+    fn call_for(
+        &self,
+        key: &'static str,
+        options: CallOptions,
+        body: Vec<u8>,
+    ) -> BoxFuture<Result<Reply, CallError>> {
+        let pool = self.clone();
+        on_thread(move || Self::call_for(&pool, key, options, body))
+    }
+
+    fn add(&self, endpoint: &str) -> bool {
+        Self::add(self, endpoint).expect("a sound address")
+    }
+
+    fn remove(&self, endpoint: &str) -> bool {
+        Self::remove(self, endpoint)
+    }
+
+    fn endpoints(&self) -> Vec<String> {
+        Self::endpoints(self)
+    }
+
+    fn peers(&self) -> Vec<Peer<F>> {
+        self.clients().iter().map(|client| Peer::clone(client)).collect()
+    }
+
+    fn leader(&self, key: &str) -> Option<String> {
+        Self::leader(self, key)
+    }
+
+    fn close(self) -> BoxFuture<Vec<Undelivered>> {
+        on_thread(move || Self::close(self))
+    }
+}
+
 fn asked<F: Framing>(request: blocking::Request<F>) -> Asked<F> {
     let (method, body) = (request.method(), request.body().clone());
     let peer = Peer::clone(&request.peer());
@@ -157,6 +269,35 @@ fn builder<F: Framing>(
     handlers: Handlers<F>,
 ) -> blocking::ClientBuilder<F> {
     let mut builder = blocking::Client::with_config(address, config);
+    if let Some((monitor, label)) = &handlers.monitor {
+        builder = builder.monitor(monitor, label);
+    }
+    if let Some(f) = handlers.on_connect {
+        builder = builder.on_connect(move |peer| f(peer));
+    }
+    if let Some(f) = handlers.on_message {
+        builder = builder.on_message(move |context, message| f(context, message));
+    }
+    if let Some(f) = handlers.on_disconnect {
+        builder = builder.on_disconnect(move |peer, cause| f(peer, cause));
+    }
+    if let Some(f) = handlers.on_request {
+        builder = builder.on_request(move |request| blocking::block_on(f(asked(request))));
+    }
+    if let Some(f) = handlers.on_request_inline {
+        builder = builder.on_request_inline(move |context, request, reply| f(context, request, reply));
+    }
+    builder
+}
+
+fn server_builder<F: Framing>(config: Config<F>, handlers: Handlers<F>) -> blocking::ServerBuilder<F> {
+    let mut builder = blocking::Server::with_config(config);
+    if let Some(hub) = &handlers.hub {
+        builder = builder.hub(hub);
+    }
+    if let Some((monitor, label)) = &handlers.monitor {
+        builder = builder.monitor(monitor, label);
+    }
     if let Some(f) = handlers.on_connect {
         builder = builder.on_connect(move |peer| f(peer));
     }
@@ -178,6 +319,9 @@ fn builder<F: Framing>(
 impl Harness for OnThreads {
     type Client<F: Framing> = blocking::Client<F>;
     type Server<F: Framing> = blocking::Server<F>;
+    type Manager<F: Framing> = blocking::Manager<F>;
+    type Pool<F: Framing> = blocking::Pool<F>;
+    const NAME: &'static str = "blocking";
     const MANY: usize = 2_000;
 
     fn run(scenario: impl Future<Output = ()> + Send + 'static) {
@@ -214,22 +358,7 @@ impl Harness for OnThreads {
         config: Config<F>,
         handlers: Handlers<F>,
     ) -> BoxFuture<Result<Self::Server<F>, BindError>> {
-        let mut builder = blocking::Server::with_config(config);
-        if let Some(f) = handlers.on_connect {
-            builder = builder.on_connect(move |peer| f(peer));
-        }
-        if let Some(f) = handlers.on_message {
-            builder = builder.on_message(move |context, message| f(context, message));
-        }
-        if let Some(f) = handlers.on_disconnect {
-            builder = builder.on_disconnect(move |peer, cause| f(peer, cause));
-        }
-        if let Some(f) = handlers.on_request {
-            builder = builder.on_request(move |request| blocking::block_on(f(asked(request))));
-        }
-        if let Some(f) = handlers.on_request_inline {
-            builder = builder.on_request_inline(move |context, request, reply| f(context, request, reply));
-        }
+        let builder = server_builder(config, handlers);
         let address = address.to_owned();
         on_thread(move || builder.bind(&address))
     }

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::connection::control;
-use super::{Closing, Key, Line, Link, LinkEvent, Phase};
+use super::{Closing, Key, Line, Link, LinkEvent, Phase, Role};
 use crate::address::Address;
 use crate::arena::Batch;
 use crate::error::{Disconnect, PeerError, Status};
@@ -270,12 +270,17 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
             return Some(Ending::Abort(Disconnect::Reopened));
         }
         if let Some(closing) = self.closing {
-            if closing.finished || now >= closing.deadline {
-                return Some(Ending::Abort(Disconnect::LocalClose));
-            }
-            if self.phase == Phase::Ready && self.is_drained() {
+            let over = closing.finished || now >= closing.deadline;
+            // What the peer sent before it could know comes in and is dealt with, too: where it can be
+            // told to go, it ends the connection once it has nothing more to come.
+            let nothing_comes = !self.profile.go_away || self.conn.gone_away || over;
+            if self.phase == Phase::Ready && nothing_comes && self.is_drained() {
                 let wait = closing.deadline.saturating_since(now);
                 return Some(Ending::Graceful { wait, cause: Disconnect::LocalClose });
+            }
+            let unborn = self.role == Role::Accepting && self.session.is_none();
+            if over || (self.phase == Phase::Handshaking && unborn) {
+                return Some(Ending::Abort(Disconnect::LocalClose));
             }
         }
         if self.is_gone_away() {

@@ -1,7 +1,11 @@
 pub mod calls;
+pub mod child;
 pub mod delivery;
 pub mod failures;
 pub mod fairness;
 pub mod garbage;
+pub mod limits;
+pub mod links;
 pub mod messages;
+pub mod servers;
 pub mod sessions;

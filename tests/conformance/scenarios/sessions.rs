@@ -8,6 +8,7 @@ use bowline::error::{CallError, Disconnect, Outcome};
 use bowline::frame::native::Native;
 use bowline::{CallOptions, CastOptions, Config, ConfigBuilder, Delivery, LinkEvent, ReconnectPolicy};
 
+use super::child::Child;
 use crate::harness::{Client, Handlers, Harness, Server};
 use crate::proxy::Proxy;
 
@@ -246,32 +247,17 @@ pub async fn serve_as_a_child<H: Harness>() {
     let server = H::bind("127.0.0.1:0", config, handlers).await.expect("a free port");
     server.start();
     println!("ADDRESS {}", server.address());
-    // The parent holds the other end for as long as it wants this process.
-    H::spawn(async {
-        let mut rest = String::new();
-        let _ = std::io::Read::read_to_string(&mut std::io::stdin(), &mut rest);
-    })
-    .await;
+    super::child::until_stdin_ends::<H>().await;
 }
 
 pub async fn a_stopped_process<H: Harness>() {
-    use std::io::{BufRead, BufReader};
-    use std::process::{Command, Stdio};
-    let program = std::env::current_exe().expect("this program");
-    let mut child = Command::new(program)
-        .args(["--exact", "child_server", "--ignored", "--nocapture"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("another process");
-    let pid = child.id().to_string();
+    let child = Child::start("child_server", "tokio");
+    let pid = child.id();
     // The shell has it built in, wherever there is no program of that name.
-    let signal =
-        |name: &str| Command::new("sh").args(["-c", &format!("kill {name} {pid}")]).status().expect("sh");
-    let mut lines = BufReader::new(child.stdout.take().expect("its output")).lines();
-    let address = lines
-        .find_map(|line| line.ok()?.strip_prefix("ADDRESS ").map(str::to_owned))
-        .expect("it says where it listens");
+    let signal = |name: &str| {
+        std::process::Command::new("sh").args(["-c", &format!("kill {name} {pid}")]).status().expect("sh")
+    };
+    let address = child.expect("ADDRESS ");
     let config = session()
         .reconnect(ReconnectPolicy::fixed(MS * 20))
         .connect_timeout(MS * 200)
@@ -308,6 +294,5 @@ pub async fn a_stopped_process<H: Harness>() {
     }
     assert_eq!(String::from_utf8_lossy(&told), format!("{casts} casts, in order: true"));
     client.close().await;
-    drop(child.stdin.take());
-    let _ = child.wait();
+    child.end();
 }

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use super::Reader;
 use crate::arena::Sent;
 use crate::body::Payload;
-use crate::error::{EncodeError, Failure, Status};
+use crate::error::{EncodeError, Failure};
 use crate::frame::{Class, Framing, Kind, Meta};
 use crate::link::Link;
 use crate::link::inbound::{failure_meta, too_large};
@@ -83,12 +83,5 @@ impl<F: Framing> Reader<F> {
     /// A request stays without an answer: counted and reported.
     pub fn note_unanswered<T: Send + 'static>(&mut self, access: &mut impl Access<Link<F, T>>, id: u64) {
         access.machine().drop_answer(id);
-    }
-
-    /// This side is closing, and said so.
-    pub(super) fn turn_away(&mut self, id: u64) {
-        let failure = Failure::new(Status::SHUTTING_DOWN, "");
-        self.fail(id, &failure).ok();
-        self.failures.pop();
     }
 }

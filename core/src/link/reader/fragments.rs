@@ -23,10 +23,6 @@ impl<F: Framing> Reader<F> {
         consumed: usize,
     ) -> Result<bool, PeerError> {
         let Some(kept) = self.assemble(access, now, meta, piece, consumed)? else { return Ok(false) };
-        if kept.is_request() && self.closing {
-            self.turn_away(kept.meta.id);
-            return Ok(false);
-        }
         if self.must_wait(access, kept.is_request(), kept.meta.class) {
             self.park(access, kept)?;
             return Ok(false);

@@ -67,8 +67,6 @@ pub struct Reader<F: Framing> {
     /// The message lent out last, if it does not lie in the receive buffer.
     aside: Option<Kept>,
     guard: Guard,
-    /// This side is closing and said so: requests are turned away.
-    closing: bool,
     /// The connection belongs to a session: its frames are counted. Those, and their bytes, that the
     /// link was not told of yet.
     in_session: bool,
@@ -116,7 +114,6 @@ impl<F: Framing> Reader<F> {
             has_parked: false,
             aside: None,
             guard: Guard::new(),
-            closing: false,
             in_session: false,
             frames: 0,
             frame_bytes: 0,
@@ -137,7 +134,6 @@ impl<F: Framing> Reader<F> {
         self.starts = link.free_inbound();
         self.max_answer = link.conn.max_message;
         self.fragment = link.fragment();
-        self.closing = link.closing.is_some() && self.profile.go_away;
         self.allowance = link.allowances();
         self.guard.refill(now, link.counters.bytes_out);
     }
@@ -280,11 +276,6 @@ impl<F: Framing> Reader<F> {
                         if is_request {
                             self.guard.request();
                         }
-                    }
-                    if is_request && self.closing {
-                        self.turn_away(meta.id);
-                        buf.lend(consumed);
-                        continue;
                     }
                     if self.must_wait(access, is_request, meta.class) {
                         if !flow {

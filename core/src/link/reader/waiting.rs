@@ -61,16 +61,11 @@ impl<F: Framing> Reader<F> {
     /// Lays the next of the messages kept back aside, if it can be handed over now.
     pub(super) fn unpark<T: Send + 'static>(&mut self, access: &mut impl Access<Link<F, T>>) -> bool {
         for lane in 0..2 {
-            while let Some(front) = self.parked[lane].front() {
-                let is_request = front.is_request();
-                if is_request && !self.closing && !self.can_start(access) {
-                    break;
-                }
-                let Some(kept) = self.parked[lane].pop() else { break };
-                if is_request && self.closing {
-                    self.turn_away(kept.meta.id);
+            if let Some(front) = self.parked[lane].front() {
+                if front.is_request() && !self.can_start(access) {
                     continue;
                 }
+                let Some(kept) = self.parked[lane].pop() else { continue };
                 self.aside = Some(kept);
                 return true;
             }

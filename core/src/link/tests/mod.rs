@@ -14,6 +14,7 @@ use crate::recv_buf::RecvBuf;
 mod delivery;
 mod flow;
 mod guards;
+mod limits;
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -356,7 +357,7 @@ fn closing_drains_and_says_so() {
     assert!(matches!(call(&mut pair.a, b"y", 2), Err(CallError::Closed)));
     pair.run(Instant::ZERO);
     assert!(pair.a.link.poll_reply(id, || 0).unwrap().is_ok());
-    assert!(matches!(pair.a.link.poll_ending(Instant::ZERO), Some(Ending::Graceful { .. })));
+    assert_eq!(pair.a.link.poll_ending(Instant::ZERO), None, "the other side ends first");
     let ending = pair.b.link.poll_ending(Instant::ZERO);
     assert!(matches!(ending, Some(Ending::Graceful { cause: Disconnect::GoneAway, .. })), "{ending:?}");
 }
@@ -409,20 +410,26 @@ fn whoever_ends_the_connection_is_woken_by_the_last_write() {
 }
 
 #[test]
-fn a_closing_side_turns_requests_away() {
+fn a_closing_side_serves_what_was_sent_before_the_peer_could_know() {
     let mut pair = native();
-    pair.a.answer = false;
-    let held = call(&mut pair.a, b"keeps the link draining", 9).unwrap();
-    pair.b.answer = false;
     pair.a.link.close(Instant::ZERO, MS * 50);
-    let refused = call(&mut pair.b, b"too late", 1).unwrap();
+    let crossing = call(&mut pair.b, b"crosses the go-away", 1).unwrap();
     let out = pair.b.output(Instant::ZERO);
+    let go_away = pair.a.output(Instant::ZERO);
+    assert_eq!(pair.a.link.poll_ending(Instant::ZERO), None, "drained, but something may be coming");
     pair.a.input(Instant::ZERO, &out).unwrap();
+    pair.b.input(Instant::ZERO, &go_away).unwrap();
+    let held = call(&mut pair.b, b"after it", 2).unwrap();
+    assert_eq!(pair.b.link.poll_ending(Instant::ZERO), None, "it waits for its answer");
     pair.run(Instant::ZERO);
-    let Some(Err(CallError::Failed(failure))) = pair.b.link.poll_reply(refused, || 0) else { panic!() };
-    assert_eq!(failure.status, Status::SHUTTING_DOWN);
-    assert!(pair.a.events.is_empty());
-    pair.a.link.cancel_call(held);
+    assert_eq!(&pair.b.link.poll_reply(crossing, || 0).unwrap().unwrap()[..], b"crosses the go-away");
+    assert_eq!(pair.b.link.poll_reply(held, || 0), None, "it waits for another connection");
+    assert!(matches!(
+        pair.b.link.poll_ending(Instant::ZERO),
+        Some(Ending::Graceful { cause: Disconnect::GoneAway, .. })
+    ));
+    // A peer that does not go is not waited for longer than this side lingers.
+    assert!(matches!(pair.a.link.poll_ending(Instant::ZERO + MS * 50), Some(Ending::Graceful { .. })));
 }
 
 #[test]

@@ -1,0 +1,192 @@
+//! The accepting side's limits, statistics, messages for many, and what is cut.
+
+use super::*;
+use alloc::vec;
+
+use crate::config::{AcceptLimits, Overflow};
+use crate::link::SharedCast;
+
+const S: Duration = Duration::from_secs(1);
+
+fn accepting(set: impl FnOnce(&mut AcceptLimits)) -> Config {
+    let mut limits = AcceptLimits::default();
+    set(&mut limits);
+    Config::builder().accept_limits(limits).heartbeat(S).dead_after(S * 100).build().unwrap()
+}
+
+/// Lets both sides live until then, and answers each other's heartbeats. Why `b` wants to end.
+fn live(pair: &mut Pair<Native>, from: Instant, until: Instant) -> Option<Ending> {
+    let mut now = from;
+    while now < until {
+        now += MS * 100;
+        for end in [&mut pair.a, &mut pair.b] {
+            end.link.handle_timeout(now);
+        }
+        pair.run(now);
+        if let Some(ending) = pair.b.link.poll_ending(now) {
+            return Some(ending);
+        }
+    }
+    None
+}
+
+#[test]
+fn heartbeats_do_not_keep_an_idle_connection() {
+    let mut pair = Pair::new(&accepting(|limits| limits.idle = Some(S * 5)));
+    let start = Instant::ZERO;
+    assert_eq!(live(&mut pair, start, start + S * 4), None);
+    let id = call(&mut pair.a, b"a sign of life", 1).unwrap();
+    pair.run(start + S * 4);
+    assert!(pair.a.link.poll_reply(id, || 0).is_some());
+    assert_eq!(live(&mut pair, start + S * 4, start + S * 8), None, "it was busy four seconds ago");
+    let ending = live(&mut pair, start + S * 8, start + S * 20);
+    assert_eq!(ending, Some(Ending::Abort(Disconnect::Idle { limit: S * 5 })));
+    assert_eq!(pair.a.link.poll_ending(start + S * 20), None, "the dialing side has no such limit");
+}
+
+#[test]
+fn a_call_under_way_is_no_idleness() {
+    let mut pair = Pair::new(&accepting(|limits| limits.idle = Some(S * 5)));
+    pair.b.handle = true;
+    let timeout = CallOptions::new(1).timeout(S * 60);
+    pair.a.link.call(Instant::ZERO, &timeout, b"slow".into(), 1).unwrap();
+    pair.run(Instant::ZERO);
+    assert_eq!(live(&mut pair, Instant::ZERO, Instant::ZERO + S * 30), None);
+}
+
+#[test]
+fn a_peer_that_takes_a_little_now_and_then_is_cut_off() {
+    for (step, cut) in [(100, true), (4_000, false)] {
+        let mut pair = Pair::new(&accepting(|limits| limits.drain_rate = 1_000));
+        let _ = pair.b.link.cast(Instant::ZERO, &CastOptions::new(1), vec![1; 200_000].into()).unwrap();
+        let mut now = Instant::ZERO;
+        let mut batch = pair.b.link.begin_write(now).unwrap();
+        let mut ending = None;
+        while ending.is_none() && now < Instant::ZERO + S * 60 {
+            now += S;
+            let n = step.min(batch.len() - batch.written());
+            batch.wrote(n);
+            pair.b.link.handle_progress(now, batch.written());
+            if batch.is_done() {
+                let _ = pair.b.link.end_write(now, batch);
+                let Some(next) = pair.b.link.begin_write(now) else { return };
+                batch = next;
+            }
+            // Its own silence does not matter here.
+            pair.b.link.conn.last_received = now;
+            pair.b.link.handle_timeout(now);
+            ending = pair.b.link.poll_ending(now);
+        }
+        let slow =
+            matches!(ending, Some(Ending::Abort(Disconnect::SlowReader { rate: 90..=110, limit: 1_000 })));
+        assert_eq!(slow, cut, "{ending:?}");
+    }
+}
+
+#[test]
+fn limits_hold_for_the_accepting_side_alone() {
+    let config = accepting(|limits| (limits.handshake, limits.message) = (Some(S), Some(S * 2)));
+    for (role, limit) in [(Role::Accepting, S), (Role::Dialing, S * 10)] {
+        let mut end = End::new(&config, role);
+        let (at, reason) = end.link.poll_timeout().unwrap();
+        assert_eq!((at, reason), (Instant::ZERO + limit, Reason::Handshake));
+    }
+    let wrong = |set: fn(&mut AcceptLimits)| {
+        let mut limits = AcceptLimits::default();
+        set(&mut limits);
+        Config::builder().accept_limits(limits).build().is_err()
+    };
+    assert!(wrong(|limits| limits.connections = 0));
+    assert!(wrong(|limits| limits.per_second = 0));
+    assert!(wrong(|limits| limits.idle = Some(Duration::ZERO)));
+}
+
+#[test]
+fn the_round_trip_is_estimated_from_heartbeats() {
+    let mut pair = native();
+    assert_eq!(pair.a.link.round_trip(), Some(Duration::ZERO), "the handshake took no time here");
+    assert_eq!(pair.b.link.round_trip(), None);
+    // Idle for ten seconds: it asks, and gets its answer 80 ms later.
+    let asked = Instant::ZERO + S * 10;
+    pair.b.link.handle_timeout(asked);
+    let ping = pair.b.output(asked);
+    pair.a.input(asked + MS * 40, &ping).unwrap();
+    let pong = pair.a.output(asked + MS * 40);
+    pair.b.input(asked + MS * 80, &pong).unwrap();
+    assert_eq!(pair.b.link.round_trip(), Some(MS * 80));
+    let stats = pair.b.link.stats(asked + MS * 100);
+    assert_eq!((stats.round_trip, stats.quiet_for), (Some(MS * 80), Some(MS * 20)));
+    assert_eq!((stats.state, stats.in_flight), (State::Ready, 0));
+}
+
+#[test]
+fn a_message_for_many_is_the_same_bytes() {
+    for len in [0, 100, 5_000, 20_000, 70_000] {
+        let body = bytes::Bytes::from(vec![5; len]);
+        let options = CastOptions::new(9);
+        let shared = SharedCast::new(&Native::new(), options.clone(), body.clone());
+        let (mut one, mut many) = (native(), native());
+        let queued = one.a.link.cast(Instant::ZERO, &options, body.clone().into()).unwrap();
+        let also = many.a.link.cast_shared(Instant::ZERO, &shared).unwrap();
+        assert_eq!(queued, also);
+        assert_eq!(one.a.output(Instant::ZERO), many.a.output(Instant::ZERO), "{len}");
+        assert_eq!(one.a.link.counters(), many.a.link.counters());
+    }
+}
+
+#[test]
+fn a_message_for_many_waits_for_nobody() {
+    let limit = QueueLimit { messages: 2, bytes: 1 << 20 };
+    for (policy, queued) in [(Overflow::Block, 2), (Overflow::Reject, 2), (Overflow::DropOldest, 4)] {
+        let config = Config::builder().write_queue(limit).write_overflow(policy).build().unwrap();
+        let mut pair = Pair::new(&config);
+        let shared = SharedCast::new(&Native::new(), CastOptions::new(1), bytes::Bytes::from_static(b"x"));
+        let results: Vec<bool> =
+            (0..4).map(|_| pair.a.link.cast_shared(Instant::ZERO, &shared).is_ok()).collect();
+        assert_eq!(results.iter().filter(|ok| **ok).count(), queued, "{policy:?}");
+        let counters = pair.a.link.counters();
+        let lost = if policy == Overflow::Reject { counters.casts_refused } else { counters.casts_dropped };
+        assert_eq!(lost, 2, "{policy:?}");
+        let mut events = Vec::new();
+        while let Some(event) = pair.a.link.poll_event(&mut None, || 0) {
+            events.push(event);
+        }
+        let dropped = events.iter().filter(|event| **event == LinkEvent::BroadcastDropped).count();
+        assert_eq!(dropped, if policy == Overflow::Block { 2 } else { 0 });
+    }
+}
+
+#[test]
+fn what_a_close_cuts_is_named() {
+    let mut pair = native();
+    pair.b.handle = true;
+    let ids: Vec<u64> = (0..3).map(|i| call(&mut pair.a, b"slow", i).unwrap().get()).collect();
+    pair.run(Instant::ZERO);
+    pair.b.link.close(Instant::ZERO, S * 5);
+    // Less patience the second time.
+    pair.b.link.close(Instant::ZERO, MS * 10);
+    assert_eq!(pair.b.link.poll_ending(Instant::ZERO), None);
+    let Some(Ending::Abort(cause)) = pair.b.link.poll_ending(Instant::ZERO + MS * 10) else { panic!() };
+    pair.b.link.handle_disconnected(Instant::ZERO + MS * 10, None, cause);
+    assert_eq!(pair.b.link.take_cut(), ids);
+    assert_eq!(pair.b.link.take_cut(), []);
+    assert_eq!(pair.b.link.state(), State::Closed);
+}
+
+#[test]
+fn an_abort_ends_a_link_wherever_it_stands() {
+    let mut pair = native();
+    let id = call(&mut pair.a, b"in flight", 1).unwrap();
+    let _left = pair.a.output(Instant::ZERO);
+    pair.a.link.abort(Instant::ZERO, Disconnect::HandshakeCrowd);
+    let Some(Ending::Abort(cause)) = pair.a.link.poll_ending(Instant::ZERO) else { panic!() };
+    assert_eq!(cause, Disconnect::HandshakeCrowd);
+    pair.a.link.handle_disconnected(Instant::ZERO, None, cause);
+    let Some(Err(CallError::MaybeDelivered(_))) = pair.a.link.poll_reply(id, || 0) else { panic!() };
+    assert_eq!(pair.a.link.state(), State::Closed);
+    let mut unconnected: Link<_, u32> = Link::new(Config::default(), Role::Dialing);
+    let id = unconnected.call(Instant::ZERO, &CallOptions::new(1), b"x".into(), 1).unwrap();
+    unconnected.abort(Instant::ZERO, Disconnect::LocalClose);
+    let Some(Err(CallError::NeverSent(_))) = unconnected.poll_reply(id, || 0) else { panic!() };
+    assert_eq!(unconnected.state(), State::Closed);
+}
