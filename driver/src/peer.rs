@@ -103,6 +103,12 @@ impl<F: Framing> Peer<F> {
         self.0.shared.with(|link| link.state())
     }
 
+    /// Whether what is sent goes out now: connected, and the peer has not said go-away.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.0.shared.with(|link| link.is_open())
+    }
+
     /// Numbers since the link was made.
     #[must_use]
     pub fn counters(&self) -> Counters {

@@ -124,6 +124,7 @@ impl<R: Runtime, F: Framing> Pool<R, F> {
         let mut tries = self.core.clients().len();
         loop {
             tries = tries.saturating_sub(1);
+            options = options.fail_fast(lease.connected && tries > 0);
             let (result, other) = match hedge_at {
                 Some(at) => self.hedged(&lease, at, &options, &payload).await,
                 None => (lease.client.call_with(options.clone(), payload.clone()).await, None),
@@ -132,7 +133,7 @@ impl<R: Runtime, F: Framing> Pool<R, F> {
                 self.core.note_latency(begun);
             }
             let next = if tries > 0 && may_go_elsewhere(&result) {
-                self.core.pick(None, Some(&lease))
+                self.core.pick(None, Some(&lease)).or_else(|| self.core.pick(key, None))
             } else {
                 None
             };

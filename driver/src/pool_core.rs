@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use bowline_core::config::Config;
 use bowline_core::error::{CallError, Outcome};
 use bowline_core::frame::Framing;
-use bowline_core::link::{CallOptions, Reply, State};
+use bowline_core::link::{CallOptions, Reply};
 use bowline_core::routing::{Blacklist, Hedge, Hedging, Policy, RouteId, Router};
 use bowline_core::time::Instant;
 
@@ -73,6 +73,8 @@ pub struct Lease<F: Framing, C> {
     over: bool,
     /// The link.
     pub client: C,
+    /// It was connected: a call need not wait for it, if that changes.
+    pub connected: bool,
 }
 
 impl<F: Framing, C> Lease<F, C> {
@@ -230,7 +232,7 @@ impl<F: Framing, C: Clone + AsRef<Peer<F>>> PoolCore<F, C> {
         let PoolState { router, routes } = &mut *state;
         let usable = |id: RouteId| {
             let found = routes.iter().find(|(route, ..)| *route == id);
-            found.is_some_and(|(.., client)| client.as_ref().state() == State::Ready)
+            found.is_some_and(|(.., client)| client.as_ref().is_open())
         };
         let route = match (key, except) {
             (_, Some(first)) => router.pick_other(now, first.route, usable),
@@ -238,7 +240,8 @@ impl<F: Framing, C: Clone + AsRef<Peer<F>>> PoolCore<F, C> {
             (None, None) => router.pick(now, usable),
         }?;
         let client = routes.iter().find(|(other, ..)| *other == route).map(|(.., client)| client.clone())?;
-        Some(Lease { core: Arc::clone(self), route, over: false, client })
+        let connected = client.as_ref().is_open();
+        Some(Lease { core: Arc::clone(self), route, over: false, client, connected })
     }
 
     /// When a second attempt at a call is made, if it is made.

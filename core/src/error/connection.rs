@@ -310,6 +310,9 @@ pub enum Disconnect {
     /// The session was without a connection for too long.
     #[error("the session expired")]
     SessionExpired,
+    /// There was no connection yet.
+    #[error("not connected yet")]
+    NotConnected,
     /// Our side asked for a new connection.
     #[error("closed by this side for a new connection")]
     Reopened,

@@ -26,7 +26,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         let was_closing = self.closing.is_some();
         let (mut left, mut failed, mut answers, mut calls_back) = (vec![], vec![], vec![], vec![]);
         let mut resent = 0;
-        let Self { arena, calls, profile, settings, outcomes, framing, .. } = &mut *self;
+        let Self { arena, calls, profile, settings, outcomes, framing, fail_fast, .. } = &mut *self;
         // A closing link hands back what it has in the end.
         let waiting = if was_closing { OnDisconnect::Keep } else { settings.on_disconnect };
         let limit = match settings.delivery {
@@ -36,7 +36,9 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         let reason = Undeliverable::Disconnected(cause.clone());
         let keep = |frame: &mut FrameRef<'_>, fate| match (frame.sent, fate) {
             (Sent::Call(_), Fate::Left) => false,
-            (Sent::Call(id), Fate::Waiting) if waiting != OnDisconnect::Keep => {
+            (Sent::Call(id), fate)
+                if (fate == Fate::Waiting && waiting != OnDisconnect::Keep) || fail_fast.contains(&id) =>
+            {
                 calls_back.push(id);
                 false
             }
@@ -85,6 +87,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             Ended::Session => arena.begin_anew(keep),
             Ended::Connection(lent) => arena.disconnect(lent, keep),
         }
+        self.fail_fast.clear();
         self.counters.casts_resent += resent;
         for number in left {
             self.note_outcome(number, Outcome::Written);

@@ -5,6 +5,7 @@
 //! requests (`inbound.rs`), received messages (`received.rs`), connections up and down
 //! (`connection.rs`), and the driver's view (`drive.rs`).
 
+use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -178,6 +179,8 @@ pub struct Link<F: Framing, T> {
     events: events::EventQueue,
     outcomes: outcomes::Outcomes<T>,
     retries: retry::Retries,
+    /// Calls that fail rather than wait for a connection, and some that are over.
+    fail_fast: BTreeSet<u64>,
     random: SplitMix64,
     session: Option<session::Session>,
     /// For the session that an accepting link will begin.
@@ -273,6 +276,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             events: events::EventQueue::new(settings.event_queue),
             outcomes: outcomes::Outcomes::new(settings.errored_queue),
             retries: retry::Retries::new(),
+            fail_fast: BTreeSet::new(),
             random: SplitMix64::new(settings.seed.unwrap_or(0)),
             session: None,
             offer: None,

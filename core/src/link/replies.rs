@@ -7,7 +7,7 @@ use super::{Link, LinkEvent, Phase};
 use crate::arena::CHUNK;
 use crate::body::Body;
 use crate::calls::Reply;
-use crate::error::{CallError, Failure, PeerError, Status};
+use crate::error::{CallError, Disconnect, Failure, PeerError, Status};
 use crate::frame::{Framing, Kind, Meta};
 use crate::time::Instant;
 
@@ -81,6 +81,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
                     self.abort_message(class, message);
                 }
             }
+            self.fail_waiting_calls(&Disconnect::GoneAway);
         }
         self.wake = true;
     }

@@ -25,6 +25,7 @@ pub struct CallOptions {
     pub(crate) class: Option<Class>,
     pub(crate) attempt: u8,
     pub(crate) idempotent: bool,
+    pub(crate) fail_fast: bool,
     pub(crate) extensions: Vec<u8>,
 }
 
@@ -55,6 +56,14 @@ impl CallOptions {
     /// retry, a tenth back per success, none at half or less) keeps retries from becoming a storm.
     pub fn idempotent(mut self, idempotent: bool) -> Self {
         self.idempotent = idempotent;
+        self
+    }
+
+    /// The call does not wait for a connection: it fails as never sent if there is none, or if the
+    /// one there is ends, or is told go-away, before the request left. (In a session, what is queued
+    /// stays with the session.)
+    pub fn fail_fast(mut self, fail_fast: bool) -> Self {
+        self.fail_fast = fail_fast;
         self
     }
 
@@ -187,6 +196,11 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         if self.closing.is_some() || self.phase == Phase::Closed {
             return Err(CallError::Closed);
         }
+        if options.fail_fast && !self.is_open() {
+            let cause =
+                if self.conn.gone_away { Some(Disconnect::GoneAway) } else { self.last_cause.clone() };
+            return Err(CallError::NeverSent(cause.unwrap_or(Disconnect::NotConnected)));
+        }
         self.check_size(payload.len())?;
         let class = self.call_class(options, payload.len());
         let reserved = self.calls_granted() + self.call_lines[lane(class)].waiting();
@@ -221,10 +235,41 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             self.retain_request(id, &meta, &options.extensions, payload.as_slice());
         }
         self.calls.open(id, class, deadline, token);
+        if options.fail_fast {
+            self.note_fail_fast(id);
+        }
         self.counters.calls += 1;
         self.watch(now, remaining, Key::Call(id));
         self.after_queueing_in(class);
         Ok(CallId(id))
+    }
+
+    /// Whether what is queued goes out now: connected, and the peer has not said go-away.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.phase == Phase::Ready && self.closing.is_none() && !self.conn.gone_away
+    }
+
+    #[cold]
+    fn note_fail_fast(&mut self, id: u64) {
+        let Self { fail_fast, calls, .. } = self;
+        if fail_fast.len() > 2 * calls.in_flight() + 16 {
+            fail_fast.retain(|id| calls.get(*id).is_some());
+        }
+        fail_fast.insert(id);
+    }
+
+    /// The connection takes nothing new: calls that wait for none fail, if they have not left.
+    pub(super) fn fail_waiting_calls(&mut self, cause: &Disconnect) {
+        for id in core::mem::take(&mut self.fail_fast) {
+            let Some((class, _)) = self.calls.get(id) else { continue };
+            if self.withdraw_call(id, class) {
+                let ended = self.calls.complete(id, || Err(CallError::NeverSent(cause.clone())));
+                self.tokens.extend(ended);
+                self.forget_retries(id, false);
+            }
+        }
+        self.grant_calls();
     }
 
     /// Queues a message that wants no answer.

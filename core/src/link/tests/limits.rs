@@ -190,3 +190,33 @@ fn an_abort_ends_a_link_wherever_it_stands() {
     let Some(Err(CallError::NeverSent(_))) = unconnected.poll_reply(id, || 0) else { panic!() };
     assert_eq!(unconnected.state(), State::Closed);
 }
+
+#[test]
+fn a_call_that_fails_fast_waits_for_no_connection() {
+    let fast = CallOptions::new(1).fail_fast(true);
+    let mut lone: Link<_, u32> = Link::new(Config::default(), Role::Dialing);
+    let refused = lone.call(Instant::ZERO, &fast, b"x".into(), 1);
+    assert!(matches!(refused, Err(CallError::NeverSent(Disconnect::NotConnected))));
+
+    // Queued when the peer says go-away: back at once, and others wait.
+    let mut pair = native();
+    pair.b.link.close(Instant::ZERO, S);
+    let go_away = pair.b.output(Instant::ZERO);
+    let patient = call(&mut pair.a, b"patient", 1).unwrap();
+    let quick = pair.a.link.call(Instant::ZERO, &fast, b"quick".into(), 2).unwrap();
+    pair.a.input(Instant::ZERO, &go_away).unwrap();
+    assert_eq!(pair.a.link.poll_reply(patient, || 1), None);
+    assert_eq!(pair.a.link.poll_reply(quick, || 2), Some(Err(CallError::NeverSent(Disconnect::GoneAway))));
+    assert!(!pair.a.link.is_open());
+    let refused = pair.a.link.call(Instant::ZERO, &fast, b"x".into(), 1);
+    assert!(matches!(refused, Err(CallError::NeverSent(Disconnect::GoneAway))));
+
+    // Queued when the connection dies; one that had left is another matter.
+    let mut pair = native();
+    let left = pair.a.link.call(Instant::ZERO, &fast, b"left".into(), 1).unwrap();
+    let _sent = pair.a.output(Instant::ZERO);
+    let queued = pair.a.link.call(Instant::ZERO, &fast, b"queued".into(), 2).unwrap();
+    pair.a.link.handle_disconnected(Instant::ZERO, None, Disconnect::PeerClosed);
+    assert!(matches!(pair.a.link.poll_reply(left, || 1), Some(Err(CallError::MaybeDelivered(_)))));
+    assert!(matches!(pair.a.link.poll_reply(queued, || 2), Some(Err(CallError::NeverSent(_)))));
+}
