@@ -22,8 +22,29 @@ struct Pipe {
     /// Nobody will write, or read, any more.
     ended: bool,
     broken: bool,
-    reader: Option<Waker>,
-    writer: Option<Waker>,
+    /// Who waits: more than one may, a caller that reads for itself beside whoever is there for it.
+    readers: Wakers,
+    writers: Wakers,
+}
+
+/// Woken all at once; each is there once.
+#[derive(Debug, Default)]
+struct Wakers(Vec<Waker>);
+
+impl Wakers {
+    fn keep(&mut self, waker: &Waker) {
+        if !self.0.iter().any(|kept| kept.will_wake(waker)) {
+            self.0.push(waker.clone());
+        }
+    }
+
+    fn take(&mut self) -> Self {
+        std::mem::take(self)
+    }
+
+    fn wake(self) {
+        self.0.into_iter().for_each(Waker::wake);
+    }
 }
 
 /// One end of a stream.
@@ -55,9 +76,9 @@ impl Stream {
         if read < buf.len() {
             read += pipe.bytes.read(&mut buf[read..])?;
         }
-        let writer = pipe.writer.take();
+        let writers = pipe.writers.take();
         drop(pipe);
-        wake(writer);
+        writers.wake();
         Ok(read)
     }
 
@@ -80,9 +101,9 @@ impl Stream {
         if wrote == 0 && slices.iter().any(|slice| !slice.is_empty()) {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        let reader = pipe.reader.take();
+        let readers = pipe.readers.take();
         drop(pipe);
-        wake(reader);
+        readers.wake();
         Ok(wrote)
     }
 
@@ -92,7 +113,7 @@ impl Stream {
         let mut pipe = self.incoming.lock();
         let ready = !pipe.bytes.is_empty() || pipe.ended;
         if !ready {
-            keep(&mut pipe.reader, waker);
+            pipe.readers.keep(waker);
         }
         ready
     }
@@ -103,7 +124,7 @@ impl Stream {
         let mut pipe = self.outgoing.lock();
         let ready = pipe.bytes.len() < ROOM || pipe.broken;
         if !ready {
-            keep(&mut pipe.writer, waker);
+            pipe.writers.keep(waker);
         }
         ready
     }
@@ -112,9 +133,9 @@ impl Stream {
     pub fn shutdown_write(&self) {
         let mut pipe = self.outgoing.lock();
         pipe.ended = true;
-        let reader = pipe.reader.take();
+        let readers = pipe.readers.take();
         drop(pipe);
-        wake(reader);
+        readers.wake();
     }
 
     /// Ends both sides.
@@ -122,10 +143,10 @@ impl Stream {
         self.shutdown_write();
         let mut pipe = self.incoming.lock();
         (pipe.ended, pipe.broken) = (true, true);
-        let (reader, writer) = (pipe.reader.take(), pipe.writer.take());
+        let (readers, writers) = (pipe.readers.take(), pipe.writers.take());
         drop(pipe);
-        wake(reader);
-        wake(writer);
+        readers.wake();
+        writers.wake();
     }
 
     /// Where it leads.
@@ -141,19 +162,6 @@ impl Drop for Stream {
     }
 }
 
-fn keep(slot: &mut Option<Waker>, waker: &Waker) {
-    match slot {
-        Some(kept) => kept.clone_from(waker),
-        None => *slot = Some(waker.clone()),
-    }
-}
-
-fn wake(waker: Option<Waker>) {
-    if let Some(waker) = waker {
-        waker.wake();
-    }
-}
-
 /// Who listens, by name.
 static LISTENERS: Mutex<Option<HashMap<Arc<str>, Arc<Mutex<Queue>>>>> = Mutex::new(None);
 
@@ -161,7 +169,7 @@ static LISTENERS: Mutex<Option<HashMap<Arc<str>, Arc<Mutex<Queue>>>>> = Mutex::n
 struct Queue {
     streams: VecDeque<Stream>,
     backlog: usize,
-    acceptor: Option<Waker>,
+    acceptors: Wakers,
 }
 
 /// Listens under a name until it is dropped.
@@ -178,7 +186,7 @@ impl Acceptor {
         let mut queue = self.queue.lock();
         let stream = queue.streams.pop_front();
         if stream.is_none() {
-            keep(&mut queue.acceptor, waker);
+            queue.acceptors.keep(waker);
         }
         stream
     }
@@ -206,7 +214,8 @@ impl Drop for Acceptor {
 /// [`io::ErrorKind::AddrInUse`] if somebody does already.
 pub fn listen(name: &Arc<str>, backlog: u32) -> io::Result<Acceptor> {
     let backlog = usize::try_from(backlog).unwrap_or(usize::MAX).max(1);
-    let queue = Arc::new(Mutex::new(Queue { streams: VecDeque::new(), backlog, acceptor: None }));
+    let queue =
+        Arc::new(Mutex::new(Queue { streams: VecDeque::new(), backlog, acceptors: Wakers::default() }));
     let mut listeners = LISTENERS.lock();
     let listeners = listeners.get_or_insert_default();
     if listeners.contains_key(name) {
@@ -231,16 +240,36 @@ pub fn connect(name: &Arc<str>) -> io::Result<Stream> {
     }
     let (ours, theirs) = Stream::pair(name);
     queue.streams.push_back(theirs);
-    let acceptor = queue.acceptor.take();
+    let acceptors = queue.acceptors.take();
     drop(queue);
     drop(listeners);
-    wake(acceptor);
+    acceptors.wake();
     Ok(ours)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn everybody_who_waits_to_read_is_woken() {
+        use std::sync::atomic::{AtomicUsize, Ordering};
+        #[derive(Default)]
+        struct Count(AtomicUsize);
+        impl std::task::Wake for Count {
+            fn wake(self: Arc<Self>) {
+                self.0.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        let (one, other) = Stream::pair(&"pair".into());
+        let counts = [Arc::new(Count::default()), Arc::new(Count::default())];
+        for count in &counts {
+            let waker = Waker::from(Arc::clone(count));
+            assert!(!one.poll_readable(&waker) && !one.poll_readable(&waker));
+        }
+        assert_eq!(other.write_now(&[IoSlice::new(b"x")]).unwrap(), 1);
+        assert_eq!(counts.map(|count| count.0.load(Ordering::Relaxed)), [1, 1]);
+    }
 
     #[test]
     fn bytes_go_both_ways_and_room_is_bounded() {

@@ -174,19 +174,26 @@ impl Socket {
 
 /// Parks this thread until `ready` says so. False: it did not within the limit.
 fn park_until(limit: Duration, ready: impl Fn(&Waker) -> bool) -> bool {
-    let thread = ThreadWaker::current();
-    let waker = Waker::from(Arc::clone(&thread));
-    let deadline = Instant::now() + limit;
-    while !ready(&waker) {
-        while !thread.take() {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return false;
+    PARKED.with(|thread| {
+        let waker = Waker::from(Arc::clone(thread));
+        let deadline = Instant::now() + limit;
+        thread.take();
+        while !ready(&waker) {
+            while !thread.take() {
+                let left = deadline.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    return false;
+                }
+                std::thread::park_timeout(left);
             }
-            std::thread::park_timeout(left);
         }
-    }
-    true
+        true
+    })
+}
+
+std::thread_local! {
+    /// One for each thread, so that a stream keeps it once.
+    static PARKED: Arc<ThreadWaker> = ThreadWaker::current();
 }
 
 /// A listening socket in non-blocking mode.

@@ -190,6 +190,10 @@ impl<F: Framing> Reader<F> {
         let link = access.machine();
         self.flush(link);
         link.conn.frame_since = self.frame_since;
+        if link.closing.is_some() || link.conn.gone_away {
+            // That may have been the last that was waited for.
+            link.wake = true;
+        }
         if self.profile.flow_control {
             self.sync(link);
             self.count(link, now);
