@@ -147,7 +147,7 @@ fn serve(runtime: &str) {
             say(listener.local_addr().expect("bound"));
             tokio::spawn(async move {
                 while let Ok((stream, _)) = listener.accept().await {
-                    tokio::spawn(async move { stream.readable().await });
+                    tokio::spawn(wait_tokio(stream));
                 }
             });
             tokio::task::spawn_blocking(|| answer_until_told(resident)).await.expect("no panic");
@@ -168,7 +168,7 @@ fn serve(runtime: &str) {
             say(listener.get_ref().local_addr().expect("bound"));
             smol::spawn(async move {
                 while let Ok((stream, _)) = listener.accept().await {
-                    smol::spawn(async move { stream.readable().await }).detach();
+                    smol::spawn(wait_smol(stream)).detach();
                 }
             })
             .detach();
@@ -199,6 +199,21 @@ fn serve(runtime: &str) {
     }
 }
 
+/// A task that waits for something to read, with as little as there can be.
+async fn wait_tokio(stream: tokio::net::TcpStream) {
+    // The first answer is what the runtime guesses.
+    while stream.readable().await.is_ok() {
+        match stream.try_read(&mut [0; 64]) {
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            _ => return,
+        }
+    }
+}
+
+async fn wait_smol(stream: smol::Async<TcpStream>) {
+    let _ = stream.read_with(|mut stream| stream.read(&mut [0; 64])).await;
+}
+
 fn connect(runtime: &str, address: &str, count: usize) {
     let address = address.to_owned();
     let plain = || -> std::net::SocketAddr { address.parse().expect("an address") };
@@ -217,7 +232,7 @@ fn connect(runtime: &str, address: &str, count: usize) {
             say(resident());
             for _ in 0..count {
                 let stream = tokio::net::TcpStream::connect(plain()).await.expect("it listens");
-                tokio::spawn(async move { stream.readable().await });
+                tokio::spawn(wait_tokio(stream));
             }
             say("ready");
             tokio::task::spawn_blocking(|| answer_until_told(resident)).await.expect("no panic");
@@ -236,7 +251,7 @@ fn connect(runtime: &str, address: &str, count: usize) {
             say(resident());
             for _ in 0..count {
                 let stream = smol::Async::<TcpStream>::connect(plain()).await.expect("it listens");
-                smol::spawn(async move { stream.readable().await }).detach();
+                smol::spawn(wait_smol(stream)).detach();
             }
             say("ready");
             smol::unblock(|| answer_until_told(resident)).await;
@@ -396,16 +411,19 @@ fn report(name: &str, values: &mut [f64]) {
 
 // Accepting.
 
-/// Connects and resets, as fast as it can.
+/// Connects, waits to be greeted and resets, as fast as it can.
 fn knock(address: &str) {
     let (stop, count) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let address: std::net::SocketAddr = address.parse().expect("an address");
-    let knocking: Vec<_> = (0..2)
+    let knocking: Vec<_> = (0..16)
         .map(|_| {
             let (stop, count) = (Arc::clone(&stop), Arc::clone(&count));
             std::thread::spawn(move || {
                 while !stop.load(Ordering::Relaxed) {
-                    let Ok(stream) = TcpStream::connect(address) else { continue };
+                    let Ok(mut stream) = TcpStream::connect(address) else { continue };
+                    if !matches!(stream.read(&mut [0; 64]), Ok(1..)) {
+                        continue;
+                    }
                     // No port is left waiting.
                     socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).expect("an option");
                     count.fetch_add(1, Ordering::Relaxed);
@@ -431,7 +449,7 @@ fn accept_rate(address: &str) -> f64 {
 }
 
 fn accept(rounds: usize) {
-    println!("\nconnections accepted, served and closed, a second");
+    println!("\nconnections accepted, greeted and closed, a second");
     let (mut ours, mut by_hand, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..rounds {
         let runtime = tokio_runtime();
@@ -440,7 +458,10 @@ fn accept(rounds: usize) {
             limits.per_second = 1_000_000;
             let config =
                 Config::with_framing(Buffstreams::new()).accept_limits(limits).build().expect("sound");
-            let server = bowline::tokio::Server::with_config(config).bind("127.0.0.1:0").await.expect("free");
+            let server = bowline::tokio::Server::with_config(config).on_connect(|peer| {
+                let _ = peer.try_cast(0, b"hello");
+            });
+            let server = server.bind("127.0.0.1:0").await.expect("free");
             server.start().expect("a runtime");
             server
         });
@@ -454,6 +475,7 @@ fn accept(rounds: usize) {
                 while let Ok((mut stream, _)) = listener.accept().await {
                     tokio::spawn(async move {
                         let _ = stream.set_nodelay(true);
+                        let _ = stream.write_all(b"\x05\0\0hello").await;
                         while matches!(stream.read(&mut [0; 4096]).await, Ok(1..)) {}
                     });
                 }

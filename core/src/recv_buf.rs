@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 /// Room for the first read of a connection, in bytes. An idle connection costs no more.
-const FIRST_READ: usize = 4 * 1024;
+const FIRST_READ: usize = 256;
 /// Room for one read once a connection is busy, in bytes. Blocks of this size stay in the cache.
 const BUSY_READ: usize = 64 * 1024;
 /// A buffer that grew beyond this for one large frame is given back once it is empty.

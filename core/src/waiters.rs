@@ -1,5 +1,6 @@
 //! Who waits for room, in order of arrival.
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 
 /// A place in a waiting line.
@@ -30,8 +31,68 @@ enum Entry<T> {
 }
 
 /// A FIFO of waiting callers. `T` is whatever wakes one.
+///
+/// Most links never have anybody wait: the line is made when somebody does.
 #[derive(Debug)]
-pub(crate) struct Waiters<T> {
+pub(crate) struct Waiters<T>(Option<Box<Queue<T>>>);
+
+impl<T> Waiters<T> {
+    pub(crate) fn new() -> Self {
+        Self(None)
+    }
+
+    /// How many wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.0.as_ref().map_or(0, |queue| queue.waiting)
+    }
+
+    /// How many were told that it is their turn and have not come back yet.
+    pub(crate) fn granted(&self) -> usize {
+        self.0.as_ref().map_or(0, |queue| queue.granted)
+    }
+
+    pub(crate) fn join(&mut self, token: T) -> Ticket {
+        let queue = self.0.get_or_insert_with(|| {
+            Box::new(Queue { base: 0, entries: VecDeque::new(), waiting: 0, granted: 0 })
+        });
+        queue.join(token)
+    }
+
+    pub(crate) fn is_waiting(&self, ticket: Ticket) -> bool {
+        self.0.as_ref().is_some_and(|queue| queue.is_waiting(ticket))
+    }
+
+    /// Gives the turn to whoever waits longest; the caller wakes it by the token.
+    #[inline]
+    pub(crate) fn grant_one(&mut self) -> Option<T> {
+        self.0.as_mut()?.grant_one()
+    }
+
+    /// The deadline of `ticket` passed.
+    pub(crate) fn expire(&mut self, ticket: Ticket) -> Option<T> {
+        self.0.as_mut()?.expire(ticket)
+    }
+
+    /// Nobody's turn will come any more; `wake` gets every waiting token.
+    pub(crate) fn close(&mut self, wake: impl FnMut(T)) {
+        if let Some(queue) = &mut self.0 {
+            queue.close(wake);
+        }
+    }
+
+    /// Asks for `ticket`; a token is made and kept only while it has to wait.
+    pub(crate) fn poll(&mut self, ticket: Ticket, token: impl FnOnce() -> T) -> Turn {
+        self.0.as_mut().map_or(Turn::Closed, |queue| queue.poll(ticket, token))
+    }
+
+    /// The holder of `ticket` went away. True if it had the turn, which is free again.
+    pub(crate) fn leave(&mut self, ticket: Ticket) -> bool {
+        self.0.as_mut().is_some_and(|queue| queue.leave(ticket))
+    }
+}
+
+#[derive(Debug)]
+struct Queue<T> {
     /// Ticket of the front entry.
     base: u64,
     entries: VecDeque<Entry<T>>,
@@ -39,22 +100,8 @@ pub(crate) struct Waiters<T> {
     granted: usize,
 }
 
-impl<T> Waiters<T> {
-    pub(crate) fn new() -> Self {
-        Self { base: 0, entries: VecDeque::new(), waiting: 0, granted: 0 }
-    }
-
-    /// How many wait.
-    pub(crate) fn waiting(&self) -> usize {
-        self.waiting
-    }
-
-    /// How many were told that it is their turn and have not come back yet.
-    pub(crate) fn granted(&self) -> usize {
-        self.granted
-    }
-
-    pub(crate) fn join(&mut self, token: T) -> Ticket {
+impl<T> Queue<T> {
+    fn join(&mut self, token: T) -> Ticket {
         self.waiting += 1;
         self.entries.push_back(Entry::Waiting(token));
         Ticket(self.base + self.entries.len() as u64 - 1)
@@ -65,12 +112,11 @@ impl<T> Waiters<T> {
         (index < self.entries.len()).then_some(index)
     }
 
-    pub(crate) fn is_waiting(&self, ticket: Ticket) -> bool {
+    fn is_waiting(&self, ticket: Ticket) -> bool {
         self.index(ticket).is_some_and(|index| matches!(self.entries[index], Entry::Waiting(_)))
     }
 
-    /// Gives the turn to whoever waits longest; the caller wakes it by the token.
-    pub(crate) fn grant_one(&mut self) -> Option<T> {
+    fn grant_one(&mut self) -> Option<T> {
         let entry = self.entries.iter_mut().find(|entry| matches!(entry, Entry::Waiting(_)))?;
         let Entry::Waiting(token) = core::mem::replace(entry, Entry::Granted) else { return None };
         self.waiting -= 1;
@@ -78,8 +124,7 @@ impl<T> Waiters<T> {
         Some(token)
     }
 
-    /// The deadline of `ticket` passed.
-    pub(crate) fn expire(&mut self, ticket: Ticket) -> Option<T> {
+    fn expire(&mut self, ticket: Ticket) -> Option<T> {
         let index = self.index(ticket)?;
         if !matches!(self.entries[index], Entry::Waiting(_)) {
             return None;
@@ -91,8 +136,7 @@ impl<T> Waiters<T> {
         Some(token)
     }
 
-    /// Nobody's turn will come any more; `wake` gets every waiting token.
-    pub(crate) fn close(&mut self, mut wake: impl FnMut(T)) {
+    fn close(&mut self, mut wake: impl FnMut(T)) {
         for entry in &mut self.entries {
             if let Entry::Waiting(_) = entry
                 && let Entry::Waiting(token) = core::mem::replace(entry, Entry::Closed)
@@ -103,8 +147,7 @@ impl<T> Waiters<T> {
         }
     }
 
-    /// Asks for `ticket`; a token is made and kept only while it has to wait.
-    pub(crate) fn poll(&mut self, ticket: Ticket, token: impl FnOnce() -> T) -> Turn {
+    fn poll(&mut self, ticket: Ticket, token: impl FnOnce() -> T) -> Turn {
         let Some(index) = self.index(ticket) else { return Turn::Closed };
         let turn = match &mut self.entries[index] {
             Entry::Waiting(old) => {
@@ -122,8 +165,7 @@ impl<T> Waiters<T> {
         turn
     }
 
-    /// The holder of `ticket` went away. True if it had the turn, which is free again.
-    pub(crate) fn leave(&mut self, ticket: Ticket) -> bool {
+    fn leave(&mut self, ticket: Ticket) -> bool {
         let Some(index) = self.index(ticket) else { return false };
         let had_turn = match self.entries[index] {
             Entry::Waiting(_) => {
@@ -165,7 +207,7 @@ mod tests {
         assert_eq!(waiters.expire(c), Some('c'));
         assert_eq!(waiters.expire(c), None);
         assert_eq!(waiters.poll(c, || 'c'), Turn::Expired);
-        assert!(waiters.entries.is_empty());
+        assert!(waiters.0.as_ref().is_some_and(|queue| queue.entries.is_empty()));
         assert_eq!((waiters.waiting(), waiters.granted()), (0, 0));
     }
 
@@ -179,6 +221,6 @@ mod tests {
         assert_eq!(woken, [1, 2]);
         assert_eq!(waiters.poll(b, || 0), Turn::Closed);
         assert!(!waiters.leave(a));
-        assert!(waiters.entries.is_empty());
+        assert!(waiters.0.as_ref().is_some_and(|queue| queue.entries.is_empty()));
     }
 }

@@ -185,12 +185,13 @@ impl<F: Framing> Recipe<F> {
         let endpoints: Vec<Endpoint> =
             addresses.iter().map(|address| address.parse()).collect::<Result<_, _>>()?;
         let seed = config.seed().unwrap_or_else(random_seed);
-        // Waits before calls are made again are jittered, too.
-        let config = config.to_builder().seed(seed).build()?;
         let mut supervisor = Supervisor::new(endpoints, *config.reconnect(), config.connect_timeout(), seed);
         supervisor.set_attempt_delay(config.attempt_delay());
         let (linger, options) = (config.linger(), *config.sockets());
-        let peer = Peer::new(Link::new(config, Role::Dialing), linger);
+        let mut link = Link::new(config.clone(), Role::Dialing);
+        // Waits before calls are made again are jittered, too.
+        link.set_seed(seed);
+        let peer = Peer::new(link, linger);
         if let Some((monitor, label)) = monitor {
             monitor.watch_as(Arc::clone(label), &peer);
         }

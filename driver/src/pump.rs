@@ -126,7 +126,7 @@ pub struct Pump<M: Machine<Token = Waker>, A: Application<M>, S: Socket> {
     socket: Arc<S>,
     /// Gone once the connection is over.
     intake: Option<Intake<M, A>>,
-    batch: Option<Batch>,
+    batch: Option<Box<Batch>>,
     /// The machine takes no input for now.
     paused: bool,
     lingering: Option<(Instant, Disconnect)>,
@@ -185,7 +185,7 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
                 Poll::Pending
             }
             Poll::Ready(cause) => {
-                intake.disconnect(self.batch.take(), &cause);
+                intake.disconnect(self.batch.take().map(|batch| *batch), &cause);
                 Poll::Ready(cause)
             }
         }
@@ -194,7 +194,7 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
     /// Ends the connection from outside.
     pub fn abort(&mut self, cause: &Disconnect) {
         if let Some(intake) = self.intake.take() {
-            intake.disconnect(self.batch.take(), cause);
+            intake.disconnect(self.batch.take().map(|batch| *batch), cause);
         }
     }
 
@@ -212,12 +212,17 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
         }
         for _ in 0..ROUNDS {
             let now = clock::now();
-            let (ending, paused, wants_pass) = self.shared.with(|machine| {
-                if machine.poll_timeout().is_some_and(|(at, _)| at <= now) {
+            let (due, ending, paused, wants_pass) = self.shared.with(|machine| {
+                let due = machine.poll_timeout().is_some_and(|(at, _)| at <= now);
+                if due {
                     machine.handle_timeout(now);
                 }
-                (machine.poll_ending(now), machine.is_paused(), machine.wants_pass())
+                (due, machine.poll_ending(now), machine.is_paused(), machine.wants_pass())
             });
+            if due {
+                // Mostly it is the heartbeat of a quiet connection: its buffer can go.
+                intake.release_memory();
+            }
             match ending {
                 None => {}
                 Some(Ending::Graceful { wait, cause }) if self.batch.is_none() => {
@@ -292,7 +297,7 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
         let mut written = 0;
         loop {
             let mut batch = match self.batch.take() {
-                Some(batch) => batch,
+                Some(batch) => *batch,
                 None => match self.shared.begin_write_or_sleep(now, cx.waker()) {
                     Step::Write(batch) => batch,
                     Step::Again => return Ok(Written::More),
@@ -311,7 +316,7 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
                 }
                 Ok(false) => {
                     let written = batch.written();
-                    self.batch = Some(batch);
+                    self.batch = Some(Box::new(batch));
                     if written > before {
                         self.shared.with(|machine| machine.handle_progress(now, written));
                     }
@@ -327,7 +332,7 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
                     }
                 }
                 Err(error) => {
-                    self.batch = Some(batch);
+                    self.batch = Some(Box::new(batch));
                     return Err(disconnect(&error));
                 }
             }

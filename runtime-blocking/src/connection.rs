@@ -263,12 +263,20 @@ impl<M: Machine<Token = Waker>, A: Application<M>> Connection<M, A> {
             return Err(cause);
         }
         let now = clock::now();
-        let (ending, paused, wants_pass) = wire.shared.with(|machine| {
-            if machine.poll_timeout().is_some_and(|(at, _)| at <= now) {
+        let (due, ending, paused, wants_pass) = wire.shared.with(|machine| {
+            let due = machine.poll_timeout().is_some_and(|(at, _)| at <= now);
+            if due {
                 machine.handle_timeout(now);
             }
-            (machine.poll_ending(now), machine.is_paused(), machine.wants_pass())
+            (due, machine.poll_ending(now), machine.is_paused(), machine.wants_pass())
         });
+        if due
+            && let Some(mut intake) = wire.intake.try_lock()
+            && let Some(intake) = intake.as_mut()
+        {
+            // Mostly it is the heartbeat of a quiet connection: its buffer can go.
+            intake.release_memory();
+        }
         match ending {
             None => {}
             Some(Ending::Graceful { wait, cause }) => {

@@ -1,5 +1,6 @@
 //! From one connection to the next: what is kept, what is sent again.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use super::batch::Batch;
@@ -21,10 +22,9 @@ impl Arena {
         self.lent = None;
         self.generation += 1;
         self.bulk_run = 0;
-        for chunk in core::mem::take(&mut self.control) {
-            self.recycle(chunk);
-        }
-        let returned = self.returned.take();
+        let control = core::mem::take(&mut self.control);
+        self.recycle(control);
+        let returned = self.returned.take().map(|batch| *batch);
         for lane in &mut self.lanes {
             lane.restore(Vec::new());
         }
@@ -51,7 +51,7 @@ impl Arena {
 
     /// Begins to keep what is sent until it is acknowledged: at most so many bytes, and a batch.
     pub(crate) fn begin_session(&mut self, window: usize) {
-        self.replay = Some(Replay::new(window));
+        self.replay = Some(Box::new(Replay::new(window)));
     }
 
     /// The session is over; what the peer has not acknowledged is told.
@@ -67,10 +67,11 @@ impl Arena {
         let missing = out.then_some(self.generation);
         self.generation += 1;
         self.bulk_run = 0;
-        for chunk in core::mem::take(&mut self.control) {
-            self.recycle(chunk);
-        }
-        let lent = lent.or_else(|| self.returned.take()).filter(|batch| batch.class != Class::Control);
+        let control = core::mem::take(&mut self.control);
+        self.recycle(control);
+        let lent = lent
+            .or_else(|| self.returned.take().map(|batch| *batch))
+            .filter(|batch| batch.class != Class::Control);
         if let Some(replay) = &mut self.replay {
             replay.detach(lent.map(|batch| (batch.chunk, batch.finished)), missing);
         }
@@ -122,12 +123,12 @@ impl Arena {
 
     /// Frames of the session that the peer has not acknowledged.
     pub(crate) fn unacked(&self) -> u64 {
-        self.replay.as_ref().map_or(0, Replay::unacked)
+        self.replay.as_deref().map_or(0, Replay::unacked)
     }
 
     /// Frames of the session that were sent.
     pub(crate) fn lent(&self) -> u64 {
-        self.replay.as_ref().map_or(0, Replay::lent)
+        self.replay.as_deref().map_or(0, Replay::lent)
     }
 }
 

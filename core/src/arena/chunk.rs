@@ -165,7 +165,7 @@ impl Chunk {
     fn grow(&mut self, bytes: usize) {
         if self.bytes.capacity() == 0 {
             // Small first: an idle connection that only sends heartbeats stays small.
-            self.bytes.reserve(bytes.max(256));
+            self.bytes.reserve(bytes.max(128));
         } else if self.bytes.capacity() < CHUNK {
             self.bytes.reserve_exact(CHUNK - self.bytes.len());
         }

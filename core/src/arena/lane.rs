@@ -1,5 +1,6 @@
 //! One priority class of the write queue: what waits in it, and how much of it may go.
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
@@ -34,7 +35,7 @@ pub(super) struct Lane {
     queue: VecDeque<Chunk>,
     /// Calls and casts, older than the queue, that answers have overtaken: they wait for credit.
     held: VecDeque<Chunk>,
-    under_way: Option<Partial>,
+    under_way: Option<Box<Partial>>,
     /// What was written last, oldest first, where it is to be sent again.
     written: VecDeque<Chunk>,
     ours: Load,
@@ -64,6 +65,15 @@ impl Lane {
     /// Answers and cancels that wait.
     pub(super) fn owed(&self) -> Load {
         self.owed
+    }
+
+    /// Gives back the memory of empty queues.
+    pub(super) fn trim(&mut self) {
+        for queue in [&mut self.queue, &mut self.held] {
+            if queue.iter().all(Chunk::is_empty) {
+                *queue = VecDeque::new();
+            }
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -232,7 +242,7 @@ impl Lane {
     }
 
     fn start(&mut self, frame: Chunk, next_message: &mut u64) {
-        self.under_way = Some(Partial::new(frame, *next_message));
+        self.under_way = Some(Box::new(Partial::new(frame, *next_message)));
         *next_message += 1;
     }
 

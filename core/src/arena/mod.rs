@@ -7,7 +7,7 @@
 //! had not, and what had not is kept whole for the next connection. The arena holds whole frames;
 //! fragments are cut when a batch is taken, and only as many as the peer's credit covers.
 
-use alloc::collections::VecDeque;
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use crate::body::Payload;
@@ -87,11 +87,11 @@ impl LocalFrames {
 
 #[derive(Debug)]
 pub(crate) struct Arena {
-    control: VecDeque<Chunk>,
+    control: Chunk,
     lanes: [Lane; 2],
     spare: Vec<Chunk>,
     /// A batch given back before it was wholly written: it goes out first.
-    returned: Option<Batch>,
+    returned: Option<Box<Batch>>,
     /// The class of the batch that is out.
     lent: Option<Class>,
     /// Counts connections, so that a batch lent for a dead one is known.
@@ -108,14 +108,14 @@ pub(crate) struct Arena {
     /// Written bytes of each class that are kept, in case the system loses them.
     resend_window: usize,
     /// In a session: what the peer has not acknowledged.
-    replay: Option<Replay>,
+    replay: Option<Box<Replay>>,
 }
 
 impl Arena {
     /// Frames longer than `fragment` will be cut up.
     pub(crate) fn new(fragment: usize) -> Self {
         Self {
-            control: VecDeque::new(),
+            control: Chunk::default(),
             lanes: [Lane::new(Class::Normal), Lane::new(Class::Bulk)],
             spare: Vec::new(),
             returned: None,
@@ -168,13 +168,13 @@ impl Arena {
 
     /// Whether no message waits or is being written (control frames do not count).
     pub(crate) fn has_no_data(&self) -> bool {
-        let again = self.replay.as_ref().is_some_and(Replay::has_again);
+        let again = self.replay.as_deref().is_some_and(Replay::has_again);
         self.lent.is_none() && self.returned.is_none() && !again && self.lanes.iter().all(Lane::is_empty)
     }
 
     /// Whether nothing is left to write and nothing is being written.
     pub(crate) fn is_flushed(&self) -> bool {
-        self.has_no_data() && self.control.iter().all(Chunk::is_empty)
+        self.has_no_data() && self.control.is_empty()
     }
 
     /// Whether an answer waits to be written.
@@ -187,11 +187,22 @@ impl Arena {
     /// Bytes of memory held for writing (the batch on loan not included).
     pub(crate) fn memory(&self) -> usize {
         let returned = self.returned.iter().map(|batch| &batch.chunk);
-        let chunks = self.control.iter().chain(&self.spare).chain(returned);
-        let replay = self.replay.as_ref().map_or(0, Replay::memory);
+        let chunks = [&self.control].into_iter().chain(&self.spare).chain(returned);
+        let replay = self.replay.as_deref().map_or(0, Replay::memory);
         chunks.map(Chunk::capacity).sum::<usize>()
             + self.lanes.iter().map(Lane::memory).sum::<usize>()
             + replay
+    }
+
+    /// Gives back what is kept for reuse: nothing was sent for a while.
+    pub(crate) fn trim(&mut self) {
+        self.spare = Vec::new();
+        if self.control.is_empty() {
+            self.control = Chunk::default();
+        }
+        for lane in &mut self.lanes {
+            lane.trim();
+        }
     }
 
     /// Encodes a message behind the others of its class. On error nothing changed.
@@ -274,10 +285,12 @@ impl Arena {
         meta: &Meta,
         body: &[u8],
     ) -> Result<usize, EncodeError> {
-        if self.control.is_empty() {
-            self.control.push_back(self.spare.pop().unwrap_or_default());
+        if self.control.capacity() == 0
+            && let Some(spare) = self.spare.pop()
+        {
+            self.control = spare;
         }
-        let chunk = &mut self.control[0];
+        let chunk = &mut self.control;
         chunk.reserve(body.len() + 64);
         chunk.push(framing, Sent::Control, meta, &[], body.into(), false)
     }
@@ -332,7 +345,7 @@ impl Arena {
             return None;
         }
         let batch = match self.returned.take() {
-            Some(batch) => batch,
+            Some(batch) => *batch,
             None => self.next_batch(framing, data)?,
         };
         self.lent = Some(batch.class);
@@ -341,8 +354,8 @@ impl Arena {
     }
 
     fn next_batch<F: Framing>(&mut self, framing: &F, data: bool) -> Option<Batch> {
-        if self.control.front().is_some_and(|chunk| !chunk.is_empty()) {
-            let chunk = self.control.pop_front()?;
+        if !self.control.is_empty() {
+            let chunk = core::mem::take(&mut self.control);
             return Some(Batch::new(chunk, Class::Control, self.generation));
         }
         if !data {
@@ -420,7 +433,7 @@ impl Arena {
             }
             self.recycle(batch.chunk);
         } else {
-            self.returned = Some(batch);
+            self.returned = Some(Box::new(batch));
         }
     }
 
@@ -503,8 +516,10 @@ impl Arena {
 
 /// Keeps an empty chunk for reuse, if few are kept.
 fn recycle(spare: &mut Vec<Chunk>, mut chunk: Chunk) {
-    if spare.len() < SPARE_CHUNKS && chunk.capacity() <= 2 * CHUNK {
+    if spare.len() < SPARE_CHUNKS && (1..=2 * CHUNK).contains(&chunk.capacity()) {
         chunk.clear();
+        // One by one: an idle link keeps little.
+        spare.reserve_exact(1);
         spare.push(chunk);
     }
 }

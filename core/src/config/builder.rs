@@ -1,5 +1,6 @@
 //! Every setting, and what makes no sense.
 
+use alloc::sync::Arc;
 use core::time::Duration;
 
 use super::delivery;
@@ -368,7 +369,7 @@ impl<F: Framing> ConfigBuilder<F> {
                 must: "at most 2^64 - 2^62 - 1",
             });
         }
-        Ok(Config { framing: self.framing, settings: self.settings })
+        Ok(Config { framing: self.framing, settings: Arc::new(self.settings) })
     }
 }
 

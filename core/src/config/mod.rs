@@ -1,5 +1,6 @@
 //! Every limit and default, in one place.
 
+use alloc::sync::Arc;
 use core::time::Duration;
 
 pub use crate::arena::QueueLimit;
@@ -31,7 +32,7 @@ pub use sockets::SocketOptions;
 #[derive(Clone, Debug)]
 pub struct Config<F: Framing = Native> {
     framing: F,
-    settings: Settings,
+    settings: Arc<Settings>,
 }
 
 #[derive(Clone, Debug)]
@@ -136,7 +137,7 @@ impl Config<Native> {
 
 impl Default for Config<Native> {
     fn default() -> Self {
-        Self { framing: Native::new(), settings: Settings::default() }
+        Self { framing: Native::new(), settings: Arc::default() }
     }
 }
 
@@ -148,7 +149,7 @@ impl<F: Framing> Config<F> {
 
     /// A builder that begins with these settings.
     pub fn to_builder(&self) -> ConfigBuilder<F> {
-        ConfigBuilder { framing: self.framing.clone(), max_message: None, settings: self.settings.clone() }
+        ConfigBuilder { framing: self.framing.clone(), max_message: None, settings: (*self.settings).clone() }
     }
 
     /// The framing.
@@ -157,7 +158,7 @@ impl<F: Framing> Config<F> {
         &self.framing
     }
 
-    pub(crate) fn settings(&self) -> &Settings {
+    pub(crate) fn settings(&self) -> &Arc<Settings> {
         &self.settings
     }
 

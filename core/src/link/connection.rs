@@ -136,7 +136,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
         let reader = Reader::new(self.framing.clone(), self.calls.first_id());
         match self.retired.take() {
-            Some(retired) => reader.take_up(now, retired),
+            Some(retired) => reader.take_up(now, *retired),
             None => reader,
         }
     }
@@ -356,7 +356,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// Asks the peer for a sign of life if it was quiet, and gives it up if it was silent.
     pub(super) fn check_peer(&mut self, now: Instant) {
         if self.phase == Phase::Handshaking {
-            let limit = self.settings.connect_timeout;
+            let limit = self.limits.handshake;
             if now >= self.conn.connected_at + limit {
                 self.conn.abort = Some(Disconnect::ConnectTimeout { limit });
             }
@@ -378,7 +378,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             return;
         }
         if self.is_message_slow(now) {
-            self.conn.abort = Some(Disconnect::SlowMessage { limit: self.settings.message_timeout });
+            self.conn.abort = Some(Disconnect::SlowMessage { limit: self.limits.message });
         }
         if !self.profile.heartbeat {
             return;
@@ -387,6 +387,10 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         if silent >= self.settings.dead_after {
             self.conn.abort = Some(Disconnect::DeadPeer { silent, limit: self.settings.dead_after });
         } else if now >= self.next_ping() {
+            if now.saturating_since(self.conn.last_written) >= self.settings.heartbeat / 2 {
+                // Neither side had anything to say.
+                self.arena.trim();
+            }
             self.conn.pings += 1;
             self.conn.ping = Some(self.conn.pings);
             self.conn.last_ping = Some(now);
@@ -396,7 +400,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
 
     /// When somebody should look whether the peer is idle, or drains too slowly.
     pub(super) fn next_accept_check(&self) -> Option<Instant> {
-        let idle = self.settings.accept.idle.map(|limit| self.conn.activity.1 + limit);
+        let idle = self.limits.idle.map(|limit| self.conn.activity.1 + limit);
         let drain = self.conn.draining.map(|(since, _)| since + self.settings.write_stall);
         idle.into_iter().chain(drain).min()
     }
@@ -408,7 +412,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     }
 
     fn check_idle(&mut self, now: Instant) {
-        let Some(limit) = self.settings.accept.idle else { return };
+        let Some(limit) = self.limits.idle else { return };
         let (then, since) = self.conn.activity;
         let so_far = self.messages_so_far();
         let last = if self.inbound.len() > 0 || self.calls.in_flight() > 0 {
@@ -434,7 +438,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         let written = self.counters.bytes_out + self.conn.in_batch;
         let millis = now.saturating_since(since).as_millis().max(1);
         let rate = u64::try_from(u128::from(written - before) * 1000 / millis).unwrap_or(u64::MAX);
-        let limit = u64::from(self.settings.accept.drain_rate);
+        let limit = u64::from(self.limits.drain_rate);
         if rate < limit {
             self.conn.abort = Some(Disconnect::SlowReader { rate, limit });
         } else {

@@ -1,5 +1,6 @@
 //! The driver's view of a link: [`Machine`].
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -114,7 +115,7 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
 
     fn retire_reader(&mut self, now: Instant, reader: Reader<F>) {
         let retired = reader.retire(self, now);
-        self.retired = self.session.is_some().then_some(retired);
+        self.retired = self.session.is_some().then(|| Box::new(retired));
     }
 
     fn handle_disconnected(&mut self, now: Instant, lent: Option<Batch>, cause: Disconnect) {
@@ -132,7 +133,7 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
                 self.driver_idle = false;
                 self.conn.write_since = Some(now);
                 self.conn.last_written = self.conn.last_written.max(now);
-                if self.settings.accept.drain_rate > 0 && self.conn.draining.is_none() {
+                if self.limits.drain_rate > 0 && self.conn.draining.is_none() {
                     self.conn.draining = Some((now, self.counters.bytes_out));
                 }
                 self.note_cancels(batch);
@@ -206,7 +207,7 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
         }
         match self.phase {
             Phase::Handshaking => {
-                consider(self.conn.connected_at + self.settings.connect_timeout, Reason::Handshake);
+                consider(self.conn.connected_at + self.limits.handshake, Reason::Handshake);
             }
             Phase::Ready => {
                 if let Some(since) = self.conn.write_since {

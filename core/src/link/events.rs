@@ -201,6 +201,10 @@ impl EventQueue {
         if full {
             self.events.pop_front();
         }
+        if self.events.capacity() == 0 {
+            // Most links have one or two, and many links have nobody who reads them.
+            self.events.reserve_exact(2);
+        }
         self.events.push_back(event);
         full
     }

@@ -5,7 +5,9 @@
 //! requests (`inbound.rs`), received messages (`received.rs`), connections up and down
 //! (`connection.rs`), and the driver's view (`drive.rs`).
 
+use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -168,7 +170,8 @@ enum Key {
 pub struct Link<F: Framing, T> {
     framing: F,
     profile: Profile,
-    settings: Settings,
+    settings: Arc<Settings>,
+    limits: Limits,
     role: Role,
     phase: Phase,
     epoch: Epoch,
@@ -186,7 +189,7 @@ pub struct Link<F: Framing, T> {
     /// For the session that an accepting link will begin.
     offer: Option<SessionIdentity>,
     /// What the reader of the last connection of the session left.
-    retired: Option<reader::Retired>,
+    retired: Option<Box<reader::Retired>>,
     /// Counts connections, or sessions where there are: answers belong to one.
     scope: u64,
     /// The session goes on with this connection.
@@ -235,6 +238,30 @@ enum Phase {
     Closed,
 }
 
+/// Limits that are not the same for both roles.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    handshake: Duration,
+    message: Duration,
+    idle: Option<Duration>,
+    drain_rate: u32,
+}
+
+impl Limits {
+    fn new(settings: &Settings, role: Role) -> Self {
+        let (handshake, message) = (settings.connect_timeout, settings.message_timeout);
+        match (role, &settings.accept) {
+            (Role::Accepting, limits) => Self {
+                handshake: limits.handshake.unwrap_or(handshake),
+                message: limits.message.unwrap_or(message),
+                idle: limits.idle,
+                drain_rate: limits.drain_rate,
+            },
+            (Role::Dialing, _) => Self { handshake, message, idle: None, drain_rate: 0 },
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Closing {
     deadline: Instant,
@@ -246,15 +273,8 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// A link without a connection.
     #[must_use]
     pub fn new(config: Config<F>, role: Role) -> Self {
-        let mut settings = config.settings().clone();
-        match role {
-            Role::Accepting => {
-                let limits = settings.accept;
-                settings.connect_timeout = limits.handshake.unwrap_or(settings.connect_timeout);
-                settings.message_timeout = limits.message.unwrap_or(settings.message_timeout);
-            }
-            Role::Dialing => (settings.accept.idle, settings.accept.drain_rate) = (None, 0),
-        }
+        let settings = Arc::clone(config.settings());
+        let limits = Limits::new(&settings, role);
         let framing = config.framing().clone();
         let profile = framing.profile();
         let first_id = settings.first_call_id.unwrap_or(match (profile.calls, role) {
@@ -307,7 +327,13 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             armed: None,
             framing,
             settings,
+            limits,
         }
+    }
+
+    /// Seeds the jitter, for a link whose settings name no seed.
+    pub fn set_seed(&mut self, seed: u64) {
+        self.random = SplitMix64::new(seed);
     }
 
     /// What the framing can carry.

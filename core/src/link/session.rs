@@ -4,6 +4,7 @@
 //! the resume carry numbers. What the peer has not acknowledged is kept as it was written. On the
 //! next connection each side says how many frames it has, and the other goes on from there.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use super::aftermath::Ended;
@@ -15,7 +16,6 @@ use crate::config::Delivery;
 use crate::error::{Disconnect, FrameError, Outcome, PeerError, Undeliverable};
 use crate::frame::native::{Hello, Resume, SESSION};
 use crate::frame::{Framing, Kind, Meta, Step};
-use crate::link::reader::Retired;
 use crate::time::Instant;
 
 /// The peer learns at the latest after so many bytes what was received of the session.
@@ -357,7 +357,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         for id in answers {
             self.drop_answer(id);
         }
-        self.retired = self.retired.take().map(Retired::without_session);
+        self.retired = self.retired.take().map(|retired| Box::new(retired.without_session()));
         self.event(LinkEvent::SessionLost { unacknowledged });
         // What waited goes to the next session, or is handed back.
         self.settle(Ended::Session, cause);

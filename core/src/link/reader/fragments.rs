@@ -1,5 +1,7 @@
 //! Long messages, put together from their fragments.
 
+use alloc::boxed::Box;
+
 use super::Reader;
 use crate::body::Body;
 use crate::error::PeerError;
@@ -27,7 +29,7 @@ impl<F: Framing> Reader<F> {
             self.park(access, kept)?;
             return Ok(false);
         }
-        self.aside = Some(kept);
+        self.aside = Some(Box::new(kept));
         Ok(true)
     }
 
@@ -56,7 +58,7 @@ impl<F: Framing> Reader<F> {
                 if matches!(assembly.meta.kind, Kind::Reply | Kind::ErrorReply) {
                     assembly.unwanted = !access.machine().is_in_flight(assembly.meta.id);
                 }
-                assembly
+                Box::new(assembly)
             }
         };
         assembly.check_id(fragment.id)?;

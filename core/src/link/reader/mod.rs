@@ -1,5 +1,6 @@
 //! What comes in: the reading half of a link.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::ops::Range;
 
@@ -61,11 +62,11 @@ pub struct Reader<F: Framing> {
     /// messages that wait to be handed over.
     allowance: [u64; 2],
     arrived: [Arrived; 2],
-    assemblies: [Option<Assembly>; 2],
+    assemblies: [Option<Box<Assembly>>; 2],
     parked: [Parked; 2],
     has_parked: bool,
     /// The message lent out last, if it does not lie in the receive buffer.
-    aside: Option<Kept>,
+    aside: Option<Box<Kept>>,
     guard: Guard,
     /// The connection belongs to a session: its frames are counted. Those, and their bytes, that the
     /// link was not told of yet.
@@ -157,8 +158,8 @@ impl<F: Framing> Reader<F> {
     fn sync<T: Send + 'static>(&mut self, link: &mut Link<F, T>) {
         for ((arrived, parked), assembly) in self.arrived.iter_mut().zip(&self.parked).zip(&self.assemblies) {
             arrived.parked = parked.cost();
-            arrived.assembling = assembly.as_ref().map_or(0, Assembly::spent);
-            arrived.missing = assembly.as_ref().map_or(0, Assembly::missing);
+            arrived.assembling = assembly.as_deref().map_or(0, Assembly::spent);
+            arrived.missing = assembly.as_deref().map_or(0, Assembly::missing);
         }
         link.note_arrived(&self.arrived);
         self.arrived = Default::default();
@@ -199,7 +200,7 @@ impl<F: Framing> Reader<F> {
             self.count(link, now);
             link.conn.parked = !self.parked.iter().all(Parked::is_empty);
             link.conn.parked_casts = self.parked.iter().map(Parked::casts).sum();
-            let assembly_since = |assembly: &Option<Assembly>| assembly.as_ref().map(|a| a.since);
+            let assembly_since = |assembly: &Option<Box<Assembly>>| assembly.as_ref().map(|a| a.since);
             link.conn.note_assemblies([&self.assemblies[0], &self.assemblies[1]].map(assembly_since));
         }
     }
@@ -444,7 +445,7 @@ impl<F: Framing> Reader<F> {
     /// Bytes of memory the reader holds besides the receive buffer.
     #[must_use]
     pub fn memory(&self) -> usize {
-        let assemblies = self.assemblies.iter().flatten().map(Assembly::memory).sum::<usize>();
+        let assemblies = self.assemblies.iter().flatten().map(|assembly| assembly.memory()).sum::<usize>();
         let parked = self.parked.iter().map(Parked::cost).sum::<u64>();
         assemblies + usize::try_from(parked).unwrap_or(usize::MAX)
     }

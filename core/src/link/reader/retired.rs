@@ -1,5 +1,7 @@
 //! What the reader of a connection leaves to that of the session's next one.
 
+use alloc::boxed::Box;
+
 use super::Reader;
 use crate::frame::Framing;
 use crate::link::Link;
@@ -11,7 +13,7 @@ use crate::time::Instant;
 /// Messages that came in part, or that wait to be handed over.
 #[derive(Debug)]
 pub(in crate::link) struct Retired {
-    assemblies: [Option<Assembly>; 2],
+    assemblies: [Option<Box<Assembly>>; 2],
     parked: [Parked; 2],
     guard: Guard,
 }

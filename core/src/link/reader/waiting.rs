@@ -1,5 +1,6 @@
 //! Messages that came and cannot be handed over yet.
 
+use alloc::boxed::Box;
 use bytes::Bytes;
 
 use super::{Event, Reader};
@@ -66,7 +67,7 @@ impl<F: Framing> Reader<F> {
                     continue;
                 }
                 let Some(kept) = self.parked[lane].pop() else { continue };
-                self.aside = Some(kept);
+                self.aside = Some(Box::new(kept));
                 return true;
             }
         }
@@ -105,7 +106,7 @@ impl<F: Framing> Reader<F> {
         self.starts = 0;
         self.has_parked = true;
         if let Some(kept) = self.aside.take() {
-            self.parked[lane(kept.meta.class)].push_front(kept);
+            self.parked[lane(kept.meta.class)].push_front(*kept);
             return true;
         }
         buf.unlend();

@@ -169,7 +169,7 @@ fn what_a_close_cuts_is_named() {
     let Some(Ending::Abort(cause)) = pair.b.link.poll_ending(Instant::ZERO + MS * 10) else { panic!() };
     pair.b.link.handle_disconnected(Instant::ZERO + MS * 10, None, cause);
     assert_eq!(pair.b.link.take_cut(), ids);
-    assert_eq!(pair.b.link.take_cut(), []);
+    assert!(pair.b.link.take_cut().is_empty());
     assert_eq!(pair.b.link.state(), State::Closed);
 }
 
