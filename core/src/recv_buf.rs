@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
-/// Room for the first read of a connection, in bytes. An idle connection costs no more.
+/// Room for the first read of a connection, in bytes.
 const FIRST_READ: usize = 256;
 /// Room for one read once a connection is busy, in bytes. Blocks of this size stay in the cache.
 const BUSY_READ: usize = 64 * 1024;
@@ -169,6 +169,14 @@ impl RecvBuf {
     /// The parser needs `bytes` unread bytes before it can go on.
     pub(crate) fn want(&mut self, bytes: usize) {
         self.want = bytes;
+    }
+
+    /// Gives the memory back if nothing is unread and it has not grown: then nothing much came, and
+    /// it costs little to make it again.
+    pub fn release_if_small(&mut self) {
+        if self.data.len() <= FIRST_READ {
+            self.release_if_empty();
+        }
     }
 
     /// Gives the memory back while nothing is unread.

@@ -109,7 +109,13 @@ impl<R: Runtime, F: Framing> Client<R, F> {
         let first = Arc::new(First::default());
         let observer = FirstObserver(Arc::clone(&first));
         let shared = Arc::clone(peer.shared());
+        // In a box, or the task would keep their room for as long as it lives.
+        let parts = Box::new((app, observer, supervisor, options));
         R::spawn(async move {
+            let (app, observer, supervisor, options) = {
+                let parts = parts;
+                *parts
+            };
             // Made within the task: timers want their runtime around them.
             Dialer::<R, _, _, _>::new(shared, app, observer, supervisor, options).await;
         })?;

@@ -118,6 +118,11 @@ impl<M: Machine<Token = Waker>, A: Application<M>> Intake<M, A> {
     pub fn release_memory(&mut self) {
         self.buf.release_if_empty();
     }
+
+    /// There is nothing to read now. A connection with little traffic keeps no buffer while it waits.
+    pub fn nothing_now(&mut self) {
+        self.buf.release_if_small();
+    }
 }
 
 /// Drives one connection on an async runtime. Poll it from one task only.
@@ -284,7 +289,10 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
                     match self.socket.poll_readable(cx) {
                         Poll::Ready(Ok(())) => {}
                         Poll::Ready(Err(error)) => return Err(disconnect(&error)),
-                        Poll::Pending => return Ok(false),
+                        Poll::Pending => {
+                            intake.nothing_now();
+                            return Ok(false);
+                        }
                     }
                 }
                 Err(error) => return Err(disconnect(&error)),

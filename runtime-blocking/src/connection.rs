@@ -328,6 +328,7 @@ impl<M: Machine<Token = Waker>, A: Application<M>> Connection<M, A> {
                 return Ok(Readable::Nothing);
             }
             if let Read::Nothing = wire.read_once(intake)? {
+                intake.nothing_now();
                 return Ok(Readable::Nothing);
             }
         }

@@ -431,7 +431,10 @@ impl Arena {
                 }
                 return;
             }
-            self.recycle(batch.chunk);
+            // Control frames are rare: what they took is not worth keeping on an idle link.
+            if batch.class != Class::Control {
+                self.recycle(batch.chunk);
+            }
         } else {
             self.returned = Some(Box::new(batch));
         }

@@ -185,7 +185,7 @@ pub struct Link<F: Framing, T> {
     /// Calls that fail rather than wait for a connection, and some that are over.
     fail_fast: BTreeSet<u64>,
     random: SplitMix64,
-    session: Option<session::Session>,
+    session: Option<Box<session::Session>>,
     /// For the session that an accepting link will begin.
     offer: Option<SessionIdentity>,
     /// What the reader of the last connection of the session left.

@@ -178,7 +178,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
                 return Err(PeerError::Resume { field: "session", value: theirs.session, limit: 0 });
             }
             self.lose_session(now, &Disconnect::SessionLost);
-            self.session = Some(Session::new(identity));
+            self.session = Some(Box::new(Session::new(identity)));
             self.arena.begin_session(self.settings.session_window);
             self.begin_flow();
         }
