@@ -64,6 +64,11 @@ impl Batch {
         self.written == self.chunk.len()
     }
 
+    /// Whether it has none but control frames.
+    pub(crate) fn is_control(&self) -> bool {
+        self.class == Class::Control
+    }
+
     /// How many cancels are in it.
     pub(crate) fn cancels(&self) -> usize {
         self.chunk.marks().iter().filter(|mark| matches!(mark.sent, Sent::Cancel(_))).count()

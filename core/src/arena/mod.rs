@@ -408,6 +408,13 @@ impl Arena {
         self.bulk_run = 0;
     }
 
+    /// Throws a batch that was written away, whose memory is not worth keeping.
+    pub(crate) fn end_rare_write(&mut self, batch: Batch) {
+        debug_assert!(batch.is_done() && batch.class == Class::Control);
+        self.lent = None;
+        drop(batch);
+    }
+
     /// Takes a batch back.
     pub(crate) fn end_write(&mut self, batch: Batch) {
         debug_assert!(self.lent.is_some(), "a batch that was not lent");
@@ -431,10 +438,7 @@ impl Arena {
                 }
                 return;
             }
-            // Control frames are rare: what they took is not worth keeping on an idle link.
-            if batch.class != Class::Control {
-                self.recycle(batch.chunk);
-            }
+            self.recycle(batch.chunk);
         } else {
             self.returned = Some(Box::new(batch));
         }

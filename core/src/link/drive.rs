@@ -16,6 +16,9 @@ use crate::recv_buf::RecvBuf;
 use crate::supervisor::Epoch;
 use crate::time::Instant;
 
+/// Control frames so far apart are those of an idle link.
+const RARE: Duration = Duration::from_millis(500);
+
 impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// Control frames that wait in fixed room become bytes: at most one of each.
     fn encode_control(&mut self) {
@@ -173,7 +176,16 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
         if done {
             self.note_written(&batch);
         }
-        self.arena.end_write(batch);
+        // An idle link has one control frame every few seconds, and keeps nothing for it.
+        let rare = batch.is_control() && now.saturating_since(self.conn.last_control) >= RARE;
+        if batch.is_control() {
+            self.conn.last_control = now;
+        }
+        if rare && done {
+            self.arena.end_rare_write(batch);
+        } else {
+            self.arena.end_write(batch);
+        }
         self.conn.write_since = if done { None } else { Some(now) };
         let more = !self.arena.is_flushed() || self.has_control();
         self.driver_idle = !more;
