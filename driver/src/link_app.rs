@@ -65,9 +65,11 @@ impl<F: Framing> LinkApp<F> {
     /// Tells the application that the peer is gone, if it was told that it is there.
     fn tell_gone(&self, cause: &Disconnect) {
         let since = self.told.swap(0, Ordering::Relaxed);
-        if since != 0
-            && let Some(on_disconnect) = &self.handlers.on_disconnect
-        {
+        if since == 0 {
+            return;
+        }
+        observe::gone(clock::now().saturating_since(Instant::from_nanos(since)));
+        if let Some(on_disconnect) = &self.handlers.on_disconnect {
             let called = catch_unwind(AssertUnwindSafe(|| on_disconnect(&self.peer, cause)));
             if called.is_err() {
                 self.peer.shared().with(|link| self.failed(link, Status::PANICKED));
@@ -195,9 +197,7 @@ impl<F: Framing> Application<Link<F, Waker>> for LinkApp<F> {
     }
 
     fn disconnected(&self, (): (), cause: &Disconnect) {
-        let since = self.told.load(Ordering::Relaxed);
-        let lifetime = (since != 0).then(|| clock::now().saturating_since(Instant::from_nanos(since)));
-        observe::disconnected(self.peer.id(), cause, lifetime);
+        observe::disconnected(self.peer.id(), cause);
         // A session outlives its connections: the peer is still there.
         if !self.peer.shared().with(|link| link.is_detached()) {
             self.tell_gone(cause);

@@ -25,8 +25,8 @@ pub(crate) fn ready(peer: PeerId) {
     let _ = peer;
 }
 
-/// A connection is over; `was_ready`: it had been past its handshake for so long.
-pub(crate) fn disconnected(peer: PeerId, cause: &Disconnect, was_ready: Option<std::time::Duration>) {
+/// A connection is over.
+pub(crate) fn disconnected(peer: PeerId, cause: &Disconnect) {
     #[cfg(feature = "tracing")]
     match cause {
         Disconnect::PeerClosed | Disconnect::GoneAway | Disconnect::LocalClose | Disconnect::Reopened => {
@@ -35,14 +35,18 @@ pub(crate) fn disconnected(peer: PeerId, cause: &Disconnect, was_ready: Option<s
         _ => tracing::warn!(target: "bowline", peer = peer.0, %cause, "disconnected"),
     }
     #[cfg(feature = "metrics")]
+    metrics::counter!("bowline_disconnects_total").increment(1);
+    let _ = (peer, cause);
+}
+
+/// A link that was ready for so long is not any more; a session outlives its connections.
+pub(crate) fn gone(lifetime: std::time::Duration) {
+    #[cfg(feature = "metrics")]
     {
-        metrics::counter!("bowline_disconnects_total").increment(1);
-        if let Some(lifetime) = was_ready {
-            metrics::gauge!("bowline_links_ready").decrement(1);
-            metrics::histogram!("bowline_connection_seconds").record(lifetime.as_secs_f64());
-        }
+        metrics::gauge!("bowline_links_ready").decrement(1);
+        metrics::histogram!("bowline_connection_seconds").record(lifetime.as_secs_f64());
     }
-    let _ = (peer, cause, was_ready);
+    let _ = lifetime;
 }
 
 /// A dial begins.

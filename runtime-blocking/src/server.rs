@@ -132,29 +132,31 @@ impl<F: Framing> Server<F> {
                 continue;
             }
             match listener.accept_now(&bell) {
-                Ok((socket, from)) => self.serve_one(socket, &from),
+                Ok((socket, from)) => self.serve_one(socket, &from, &bell),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     if bell.wait(listener.fd(), None).is_err() {
                         std::thread::sleep(ACCEPT_PAUSE);
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => {
-                    let wait = is_out_of_resources(&error);
-                    core.accept_failed(error);
-                    if wait {
-                        pause(&bell, ACCEPT_PAUSE);
-                    }
-                }
+                Err(error) => self.failed(error, &bell),
             }
         }
     }
 
-    fn serve_one(&self, socket: Socket, from: &Address) {
-        let core = &self.inner.core;
-        let Some(admission) = core.admit(from) else { return };
+    fn serve_one(&self, socket: Socket, from: &Address, bell: &Bell) {
+        let Some(admission) = self.inner.core.admit(from) else { return };
         if let Err(error) = self.give_threads(socket, admission) {
-            core.accept_failed(error);
+            self.failed(error, bell);
+        }
+    }
+
+    /// Reports, and waits if it is the system that has no room.
+    fn failed(&self, error: io::Error, bell: &Bell) {
+        let wait = is_out_of_resources(&error);
+        self.inner.core.accept_failed(error);
+        if wait {
+            pause(bell, ACCEPT_PAUSE);
         }
     }
 

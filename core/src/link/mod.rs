@@ -30,7 +30,9 @@ mod events;
 mod flow;
 mod guard;
 mod inbound;
+mod limits;
 mod lines;
+mod options;
 mod outcomes;
 mod parked;
 mod reader;
@@ -45,10 +47,11 @@ mod stats;
 pub use events::{Counters, LinkEvent};
 pub use inbound::{Inbound, InboundState};
 pub use lines::Line;
+pub use options::{CallOptions, CastOptions};
 pub use outcomes::Undelivered;
 pub use reader::{Event, Incoming, Reader};
 pub use received::Message;
-pub use send::{CallOptions, CastOptions, Queued};
+pub use send::Queued;
 pub use session::{Greeting, SessionIdentity, greeting};
 pub use shared_cast::SharedCast;
 pub use stats::{Depth, LinkStats};
@@ -171,7 +174,7 @@ pub struct Link<F: Framing, T> {
     framing: F,
     profile: Profile,
     settings: Arc<Settings>,
-    limits: Limits,
+    limits: limits::Limits,
     role: Role,
     phase: Phase,
     epoch: Epoch,
@@ -238,30 +241,6 @@ enum Phase {
     Closed,
 }
 
-/// Limits that are not the same for both roles.
-#[derive(Clone, Copy, Debug)]
-struct Limits {
-    handshake: Duration,
-    message: Duration,
-    idle: Option<Duration>,
-    drain_rate: u32,
-}
-
-impl Limits {
-    fn new(settings: &Settings, role: Role) -> Self {
-        let (handshake, message) = (settings.connect_timeout, settings.message_timeout);
-        match (role, &settings.accept) {
-            (Role::Accepting, limits) => Self {
-                handshake: limits.handshake.unwrap_or(handshake),
-                message: limits.message.unwrap_or(message),
-                idle: limits.idle,
-                drain_rate: limits.drain_rate,
-            },
-            (Role::Dialing, _) => Self { handshake, message, idle: None, drain_rate: 0 },
-        }
-    }
-}
-
 #[derive(Clone, Copy, Debug)]
 struct Closing {
     deadline: Instant,
@@ -274,7 +253,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     #[must_use]
     pub fn new(config: Config<F>, role: Role) -> Self {
         let settings = Arc::clone(config.settings());
-        let limits = Limits::new(&settings, role);
+        let limits = limits::Limits::new(&settings, role);
         let framing = config.framing().clone();
         let profile = framing.profile();
         let first_id = settings.first_call_id.unwrap_or(match (profile.calls, role) {

@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::flow::{CLASSES, lane};
+use super::options::{CallOptions, CastOptions};
 use super::{Key, Link, Phase};
 use crate::arena::{Batch, Sent};
 use crate::body::Payload;
@@ -15,138 +16,6 @@ use crate::error::{
 use crate::frame::{Calls, Class, Framing, Kind, Meta};
 use crate::link::outcomes::{Undelivered, decode};
 use crate::time::Instant;
-
-/// How to make a call.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-#[must_use]
-pub struct CallOptions {
-    pub(crate) method: u32,
-    pub(crate) timeout: Option<Duration>,
-    pub(crate) class: Option<Class>,
-    pub(crate) attempt: u8,
-    pub(crate) idempotent: bool,
-    pub(crate) fail_fast: bool,
-    pub(crate) extensions: Vec<u8>,
-}
-
-impl CallOptions {
-    /// A call to `method` (the message type on tcpstream) with the default deadline.
-    pub fn new(method: u32) -> Self {
-        Self { method, ..Self::default() }
-    }
-
-    /// The call ends with an error if no reply came within this time, waiting for a free place
-    /// and for the connection included.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
-        self
-    }
-
-    /// Priority class ([`Class::Control`] counts as normal). By default messages longer than a
-    /// fragment go to bulk where there is flow control, and all others to normal.
-    pub fn class(mut self, class: Class) -> Self {
-        self.class = Some(if class == Class::Control { Class::Normal } else { class });
-        self
-    }
-
-    /// The call may run twice without harm: it is made again, under its one deadline, when its
-    /// connection dies before the answer came, or when the peer turned it away without starting it
-    /// (see [`ConfigBuilder::retry_limit`](crate::config::ConfigBuilder::retry_limit)). Its request
-    /// is kept, copied, until then. A budget that all calls of a link share (10 tokens, one a
-    /// retry, a tenth back per success, none at half or less) keeps retries from becoming a storm.
-    pub fn idempotent(mut self, idempotent: bool) -> Self {
-        self.idempotent = idempotent;
-        self
-    }
-
-    /// The call does not wait for a connection: it fails as never sent if there is none, or if the
-    /// one there is ends, or is told go-away, before the request left. (In a session, what is queued
-    /// stays with the session.)
-    pub fn fail_fast(mut self, fail_fast: bool) -> Self {
-        self.fail_fast = fail_fast;
-        self
-    }
-
-    /// Attempt number that travels with the request, from 1 (native).
-    pub fn attempt(mut self, attempt: u8) -> Self {
-        self.attempt = attempt;
-        self
-    }
-
-    /// Encoded extensions that travel with the request (native).
-    pub fn extensions(mut self, encoded: Vec<u8>) -> Self {
-        self.extensions = encoded;
-        self
-    }
-
-    /// Whether the call may run twice.
-    #[must_use]
-    pub fn is_idempotent(&self) -> bool {
-        self.idempotent
-    }
-
-    /// The deadline asked for, if it is not the default one.
-    #[must_use]
-    pub fn get_timeout(&self) -> Option<Duration> {
-        self.timeout
-    }
-}
-
-impl From<u32> for CallOptions {
-    fn from(method: u32) -> Self {
-        Self::new(method)
-    }
-}
-
-/// How to cast.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-#[must_use]
-pub struct CastOptions {
-    pub(crate) method: u32,
-    pub(crate) seq: u64,
-    pub(crate) class: Option<Class>,
-    pub(crate) notify: bool,
-    pub(crate) extensions: Vec<u8>,
-}
-
-impl CastOptions {
-    /// A cast to `method` (the message type on tcpstream).
-    pub fn new(method: u32) -> Self {
-        Self { method, ..Self::default() }
-    }
-
-    /// The Seq of the message (tcpstream; ignored elsewhere). Answering a request by its Seq
-    /// later is a cast with that Seq.
-    pub fn seq(mut self, seq: u64) -> Self {
-        self.seq = seq;
-        self
-    }
-
-    /// Priority class ([`Class::Control`] counts as normal). By default messages longer than a
-    /// fragment go to bulk where there is flow control, and all others to normal.
-    pub fn class(mut self, class: Class) -> Self {
-        self.class = Some(if class == Class::Control { Class::Normal } else { class });
-        self
-    }
-
-    /// An event says when the message was written, too; failures always are events.
-    pub fn notify(mut self, notify: bool) -> Self {
-        self.notify = notify;
-        self
-    }
-
-    /// Encoded extensions that travel with the message (native).
-    pub fn extensions(mut self, encoded: Vec<u8>) -> Self {
-        self.extensions = encoded;
-        self
-    }
-}
-
-impl From<u32> for CastOptions {
-    fn from(method: u32) -> Self {
-        Self::new(method)
-    }
-}
 
 /// A message that is queued, and nothing more is known of it yet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

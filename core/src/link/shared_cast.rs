@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
-use super::send::CastOptions;
+use super::options::CastOptions;
 use super::{Link, LinkEvent};
 use crate::arena::EXTERNAL_FROM;
 use crate::body::Payload;

@@ -67,7 +67,7 @@ impl Trying {
     pub(super) fn offer(&mut self, addresses: &[Address]) {
         let room = MAX_ADDRESSES.saturating_sub(self.dialed.len());
         let new = addresses.iter().filter(|address| !self.dialed.contains(address));
-        self.addresses = new.cloned().take(room).collect();
+        self.addresses = new.take(room).cloned().collect();
     }
 
     /// Dials the next address if it is its turn.
