@@ -162,8 +162,10 @@ impl Drop for Stream {
     }
 }
 
+type Listeners = HashMap<Arc<str>, Arc<Mutex<Queue>>>;
+
 /// Who listens, by name.
-static LISTENERS: Mutex<Option<HashMap<Arc<str>, Arc<Mutex<Queue>>>>> = Mutex::new(None);
+static LISTENERS: Mutex<Option<Listeners>> = Mutex::new(None);
 
 #[derive(Debug)]
 struct Queue {

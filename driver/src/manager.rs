@@ -68,6 +68,9 @@ pub struct Closed {
     pub servers: Vec<(String, Drained)>,
 }
 
+/// Things by their addresses.
+pub type Named<T> = Vec<(String, T)>;
+
 /// The links and servers of a manager, whatever drives them: who is open where.
 #[derive(Debug)]
 pub struct ManagerCore<F: Framing, C, S> {
@@ -209,7 +212,7 @@ impl<F: Framing, C: Clone, S: Clone> ManagerCore<F, C, S> {
     }
 
     /// Takes everything out.
-    pub fn take_all(&self) -> (Vec<(String, C)>, Vec<(String, S)>) {
+    pub fn take_all(&self) -> (Named<C>, Named<S>) {
         let links = std::mem::take(&mut *self.links.lock());
         let servers = std::mem::take(&mut *self.servers.lock());
         (
@@ -237,12 +240,14 @@ pub fn is_over<F: Framing>(peer: &Peer<F>) -> bool {
     matches!(peer.state(), State::Closed | State::Draining)
 }
 
+type Core<R, F> = ManagerCore<F, Client<R, F>, Server<R, F>>;
+
 /// Holds many listeners and outgoing links by address; safe to share, cheap to clone.
 ///
 /// Links are shared, not pooled: there is one to an address, and everybody writes over it. This is
 /// buffstreams' `Manager`, with `AlreadyOpened` and `NotOpened` as it has them.
 pub struct Manager<R: Runtime, F: Framing = Native> {
-    core: Arc<ManagerCore<F, Client<R, F>, Server<R, F>>>,
+    core: Arc<Core<R, F>>,
 }
 
 impl<R: Runtime, F: Framing> Clone for Manager<R, F> {

@@ -19,7 +19,7 @@ use crate::clock;
 use crate::error::ConnectError;
 use crate::monitor::Monitor;
 use crate::peer::Peer;
-use crate::pool_core::{Lease, PoolCore, PoolParts, Race, may_go_elsewhere, went_well};
+use crate::pool_core::{Answered, Lease, PoolCore, PoolParts, Race, may_go_elsewhere, went_well};
 use crate::pump::Alarm;
 use crate::runtime::Runtime;
 use crate::sync::Arc;
@@ -118,7 +118,7 @@ impl<R: Runtime, F: Framing> Pool<R, F> {
     ) -> Result<Reply, CallError> {
         let begun = clock::now();
         let mut lease = self.core.pick(key, None).ok_or(CallError::Closed)?;
-        let deadline = begun + options.get_timeout().unwrap_or(self.core.config().call_timeout());
+        let deadline = begun + options.get_timeout().unwrap_or_else(|| self.core.config().call_timeout());
         let hedge_at = if key.is_some() { None } else { self.core.hedge_at(&options) };
         // As many as there are links at the most.
         let mut tries = self.core.clients().len();
@@ -158,7 +158,7 @@ impl<R: Runtime, F: Framing> Pool<R, F> {
         at: Instant,
         options: &CallOptions,
         payload: &Payload<'_>,
-    ) -> (Result<Reply, CallError>, Option<Lease<F, Client<R, F>>>) {
+    ) -> Answered<F, Client<R, F>> {
         let mut first = lease.client.call_with(options.clone(), payload.clone());
         let mut alarm = Alarm::new(R::timer());
         let early = std::future::poll_fn(|cx| {

@@ -93,6 +93,9 @@ impl<F: Framing, C> Drop for Lease<F, C> {
     }
 }
 
+/// An answer, and the second link if it came over that.
+pub type Answered<F, C> = (Result<Reply, CallError>, Option<Lease<F, C>>);
+
 /// Whether an endpoint did its part, whatever the answer was.
 #[must_use]
 pub fn went_well(result: &Result<Reply, CallError>) -> bool {

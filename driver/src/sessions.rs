@@ -135,7 +135,7 @@ impl<S: Send + 'static> Sessions<S> {
 
 /// How long a greeting may take.
 pub fn greeting_limit<F: Framing>(config: &Config<F>) -> Duration {
-    config.accept_limits().handshake.unwrap_or(config.connect_timeout())
+    config.accept_limits().handshake.unwrap_or_else(|| config.connect_timeout())
 }
 
 /// Whether a connection in its greeting has to make room for younger ones.

@@ -13,7 +13,7 @@ use bowline_core::frame::native::Native;
 use bowline_core::link::{CallOptions, CastOptions, Queued, Reply, Undelivered};
 use bowline_core::routing::{Blacklist, Hedging, Policy};
 use bowline_core::time::Instant;
-use bowline_driver::pool_core::{Lease, PoolCore, PoolParts, Race, may_go_elsewhere, went_well};
+use bowline_driver::pool_core::{Answered, Lease, PoolCore, PoolParts, Race, may_go_elsewhere, went_well};
 use bowline_driver::{ConnectError, Monitor, clock};
 
 use crate::client::{Client, ClientBuilder};
@@ -119,7 +119,7 @@ impl<F: Framing> Pool<F> {
     ) -> Result<Reply, CallError> {
         let begun = clock::now();
         let mut lease = self.core.pick(key, None).ok_or(CallError::Closed)?;
-        let timeout = options.get_timeout().unwrap_or(self.core.config().call_timeout());
+        let timeout = options.get_timeout().unwrap_or_else(|| self.core.config().call_timeout());
         let deadline = begun + timeout;
         let hedge_at = if key.is_some() { None } else { self.core.hedge_at(&options) };
         // As many as there are links at the most.
@@ -160,7 +160,7 @@ impl<F: Framing> Pool<F> {
         at: Instant,
         options: &CallOptions,
         payload: &Payload<'_>,
-    ) -> (Result<Reply, CallError>, Option<Lease<F, Client<F>>>) {
+    ) -> Answered<F, Client<F>> {
         let mut first = bowline_driver::Peer::call_with(&lease.client, options.clone(), payload.clone());
         if let Some(result) = block_on_until(&mut first, clock::to_std(at)) {
             return (result, None);

@@ -18,6 +18,7 @@ mod across;
 mod batch;
 mod chunk;
 mod lane;
+mod lookup;
 mod outflow;
 mod partial;
 mod replay;
@@ -446,66 +447,6 @@ impl Arena {
 
     fn recycle(&mut self, chunk: Chunk) {
         recycle(&mut self.spare, chunk);
-    }
-
-    /// The id of the first of our calls of `class` that has not left; later ones have not either.
-    /// What is on loan counts as having left.
-    pub(crate) fn first_queued_call(&self, class: Class) -> Option<u64> {
-        // A frame that left in part has left: the next batch ends it.
-        let returned = self.returned.iter().filter(|batch| batch.class == class && batch.written == 0);
-        let mut marks = returned.flat_map(|batch| batch.chunk.marks());
-        let id = marks.find_map(|mark| match mark.sent {
-            Sent::Call(id) => Some(id),
-            _ => None,
-        });
-        id.or_else(|| self.lane(class).first_call())
-    }
-
-    /// Takes a call or cast that has not left out again.
-    pub(crate) fn withdraw(&mut self, class: Class, sent: Sent) -> Withdrawn {
-        self.lane_mut(class).withdraw(sent, |_| {})
-    }
-
-    /// The same; `taken` gets the frame if no byte of it had left.
-    pub(crate) fn take_out(
-        &mut self,
-        class: Class,
-        sent: Sent,
-        taken: impl FnMut(&FrameRef<'_>),
-    ) -> Withdrawn {
-        self.lane_mut(class).withdraw(sent, taken)
-    }
-
-    /// Takes a long answer that has not left (or not wholly) out again. Short ones are not worth
-    /// looking for.
-    pub(crate) fn withdraw_long_answer(&mut self, id: u64) -> Withdrawn {
-        let sent = Sent::Answer(id);
-        match self.lanes.iter_mut().find(|lane| lane.has_large(sent)) {
-            Some(lane) => lane.withdraw(sent, |_| {}),
-            None => Withdrawn::Gone,
-        }
-    }
-
-    /// Appends a frame that is encoded already, in front of its class or behind.
-    pub(crate) fn push_encoded(&mut self, class: Class, sent: Sent, frame: &[u8], first: bool) {
-        let large = frame.len() > self.fragment;
-        let chunk = Chunk::of_frame(sent, frame, large);
-        self.lane_mut(class).insert_chunk(chunk, first);
-    }
-
-    /// Whether that message waits, or is under way.
-    pub(crate) fn holds(&self, class: Class, sent: Sent) -> bool {
-        self.lane(class).holds(sent)
-    }
-
-    /// The number of the oldest cast of a class that waits.
-    pub(crate) fn oldest_cast(&self, class: Class) -> Option<u64> {
-        self.lane(class).oldest_cast()
-    }
-
-    /// The number of the oldest cast that is kept in any way, the batch on loan not included.
-    pub(crate) fn oldest_kept_cast(&self) -> Option<u64> {
-        self.lanes.iter().filter_map(Lane::oldest_kept_cast).min()
     }
 
     /// Keeps the waiting frames that `keep` wants, in order, and drops the others.
