@@ -19,7 +19,7 @@ use crate::clock;
 use crate::error::ConnectError;
 use crate::monitor::Monitor;
 use crate::peer::Peer;
-use crate::pool_core::{Answered, Lease, PoolCore, PoolParts, Race, may_go_elsewhere, went_well};
+use crate::pool_core::{Answered, Attempts, Lease, PoolCore, PoolParts, Race};
 use crate::pump::Alarm;
 use crate::runtime::Runtime;
 use crate::sync::Arc;
@@ -113,47 +113,27 @@ impl<R: Runtime, F: Framing> Pool<R, F> {
     async fn route(
         &self,
         key: Option<&str>,
-        mut options: CallOptions,
+        options: CallOptions,
         payload: Payload<'_>,
     ) -> Result<Reply, CallError> {
-        let begun = clock::now();
-        let mut lease = self.core.pick(key, None).ok_or(CallError::Closed)?;
-        let deadline = begun + options.get_timeout().unwrap_or_else(|| self.core.config().call_timeout());
-        let hedge_at = if key.is_some() { None } else { self.core.hedge_at(&options) };
-        // As many as there are links at the most.
-        let mut tries = self.core.clients().len();
+        let (mut attempts, mut lease) = Attempts::begin(&self.core, key, options).ok_or(CallError::Closed)?;
         loop {
-            tries = tries.saturating_sub(1);
-            options = options.fail_fast(lease.connected && tries > 0);
-            let (result, other) = match hedge_at {
-                Some(at) => self.hedged(&lease, at, &options, &payload).await,
-                None => (lease.client.call_with(options.clone(), payload.clone()).await, None),
+            let options = attempts.options(&lease);
+            let (result, other) = match attempts.hedge_at() {
+                Some(at) => Self::hedged(&attempts, &lease, at, &options, &payload).await,
+                None => (lease.client.call_with(options, payload.clone()).await, None),
             };
-            if result.is_ok() {
-                self.core.note_latency(begun);
+            match attempts.ended(lease, &result, other) {
+                Some(next) => lease = next,
+                None => return result,
             }
-            let next = if tries > 0 && may_go_elsewhere(&result) {
-                self.core.pick(None, Some(&lease)).or_else(|| self.core.pick(key, None))
-            } else {
-                None
-            };
-            let (answered, beaten) = match other {
-                Some(other) => (other, Some(lease)),
-                None => (lease, None),
-            };
-            answered.finish(went_well(&result));
-            // Slow is not broken: it says nothing.
-            drop(beaten);
-            let Some(next) = next else { return result };
-            lease = next;
-            options = options.timeout(deadline.saturating_since(clock::now()));
         }
     }
 
     /// Makes the call, and again elsewhere when it takes until `at`. The other link, if that
     /// answered.
     async fn hedged(
-        &self,
+        attempts: &Attempts<'_, F, Client<R, F>>,
         lease: &Lease<F, Client<R, F>>,
         at: Instant,
         options: &CallOptions,
@@ -175,8 +155,7 @@ impl<R: Runtime, F: Framing> Pool<R, F> {
         if let Some(result) = early.await {
             return (result, None);
         }
-        let other = self.core.pick(None, Some(lease)).filter(|_| self.core.may_hedge());
-        let Some(other) = other else { return (first.await, None) };
+        let Some(other) = attempts.hedge(lease) else { return (first.await, None) };
         let second = other.client.call_with(options.clone(), payload.clone());
         let (result, by_other) = Race::new(first, second).await;
         (result, by_other.then_some(other))

@@ -97,8 +97,7 @@ impl<F: Framing, C> Drop for Lease<F, C> {
 pub type Answered<F, C> = (Result<Reply, CallError>, Option<Lease<F, C>>);
 
 /// Whether an endpoint did its part, whatever the answer was.
-#[must_use]
-pub fn went_well(result: &Result<Reply, CallError>) -> bool {
+fn went_well(result: &Result<Reply, CallError>) -> bool {
     !matches!(
         result,
         Err(CallError::NeverSent(_)
@@ -109,8 +108,7 @@ pub fn went_well(result: &Result<Reply, CallError>) -> bool {
 }
 
 /// Whether the call may be made elsewhere: it provably never left, and there is time.
-#[must_use]
-pub fn may_go_elsewhere(result: &Result<Reply, CallError>) -> bool {
+fn may_go_elsewhere(result: &Result<Reply, CallError>) -> bool {
     match result {
         Err(CallError::DeadlineExceeded { .. } | CallError::Encode(_)) => false,
         Err(error) => error.outcome() == Outcome::NeverSent,
@@ -265,6 +263,83 @@ impl<F: Framing, C: Clone + AsRef<Peer<F>>> PoolCore<F, C> {
         if let Some(hedge) = &self.hedge {
             hedge.lock().note(clock::now().saturating_since(since));
         }
+    }
+}
+
+/// One call over a pool: how it is made, and over which link it may be made next.
+#[derive(Debug)]
+pub struct Attempts<'k, F: Framing, C> {
+    core: Arc<PoolCore<F, C>>,
+    key: Option<&'k str>,
+    options: CallOptions,
+    begun: Instant,
+    deadline: Instant,
+    /// As many as there are links at the most.
+    left: usize,
+    hedge_at: Option<Instant>,
+}
+
+impl<'k, F: Framing, C: Clone + AsRef<Peer<F>>> Attempts<'k, F, C> {
+    /// The first link. `None`: the pool has none.
+    #[must_use]
+    pub fn begin(
+        core: &Arc<PoolCore<F, C>>,
+        key: Option<&'k str>,
+        options: CallOptions,
+    ) -> Option<(Self, Lease<F, C>)> {
+        let begun = clock::now();
+        let lease = core.pick(key, None)?;
+        let timeout = options.get_timeout().unwrap_or_else(|| core.config().call_timeout());
+        // A key has one endpoint: no second attempt goes elsewhere.
+        let hedge_at = if key.is_some() { None } else { core.hedge_at(&options) };
+        let (deadline, left) = (begun + timeout, core.clients().len());
+        Some((Self { core: Arc::clone(core), key, options, begun, deadline, left, hedge_at }, lease))
+    }
+
+    /// How the call is made over that link: it does not wait for a connection while there are other
+    /// links.
+    pub fn options(&mut self, lease: &Lease<F, C>) -> CallOptions {
+        self.left = self.left.saturating_sub(1);
+        let left = self.deadline.saturating_since(clock::now());
+        self.options.clone().timeout(left).fail_fast(lease.connected && self.left > 0)
+    }
+
+    /// When the call is made a second time, if it is.
+    #[must_use]
+    pub fn hedge_at(&self) -> Option<Instant> {
+        self.hedge_at
+    }
+
+    /// A link for the second attempt, if there may be one.
+    #[must_use]
+    pub fn hedge(&self, first: &Lease<F, C>) -> Option<Lease<F, C>> {
+        self.core.pick(None, Some(first)).filter(|_| self.core.may_hedge())
+    }
+
+    /// The call over `lease` ended; `other`: that link answered. The next link, if the call
+    /// provably never left and may be made again.
+    pub fn ended(
+        &self,
+        lease: Lease<F, C>,
+        result: &Result<Reply, CallError>,
+        other: Option<Lease<F, C>>,
+    ) -> Option<Lease<F, C>> {
+        if result.is_ok() {
+            self.core.note_latency(self.begun);
+        }
+        let next = if self.left > 0 && may_go_elsewhere(result) {
+            self.core.pick(None, Some(&lease)).or_else(|| self.core.pick(self.key, None))
+        } else {
+            None
+        };
+        let (answered, beaten) = match other {
+            Some(other) => (other, Some(lease)),
+            None => (lease, None),
+        };
+        answered.finish(went_well(result));
+        // Slow is not broken: it says nothing.
+        drop(beaten);
+        next
     }
 }
 
