@@ -552,7 +552,10 @@ fn call_rate(kind: &str) -> f64 {
                 let client = client.expect("it listens");
                 tokio::spawn(async move {
                     while !stop.load(Ordering::Relaxed) {
-                        client.call(1, &BODY).await.expect("a reply");
+                        if client.call(1, &BODY).await.is_err() {
+                            // The other process ends.
+                            return;
+                        }
                         count.fetch_add(1, Ordering::Relaxed);
                     }
                 });
@@ -563,8 +566,11 @@ fn call_rate(kind: &str) -> f64 {
                     // As many bytes as a request and its header.
                     let mut buf = [7; 142];
                     while !stop.load(Ordering::Relaxed) {
-                        stream.write_all(&buf).await.expect("room");
-                        stream.read_exact(&mut buf).await.expect("an answer");
+                        if stream.write_all(&buf).await.is_err() || stream.read_exact(&mut buf).await.is_err()
+                        {
+                            // The other process ends.
+                            return;
+                        }
                         count.fetch_add(1, Ordering::Relaxed);
                     }
                 });

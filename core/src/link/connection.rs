@@ -54,7 +54,8 @@ pub(super) struct Connection {
     pub(super) frame_since: Option<Instant>,
     pub(super) last_received: Instant,
     pub(super) last_written: Instant,
-    pub(super) last_control: Instant,
+    /// Control frames written, since when.
+    pub(super) controls: (u32, Instant),
     /// Messages that had come and gone when somebody looked, and when there was the last of them.
     pub(super) activity: (u64, Instant),
     /// Since when something was being written all the time, and bytes written before.
@@ -92,7 +93,7 @@ impl Connection {
             frame_since: None,
             last_received: Instant::ZERO,
             last_written: Instant::ZERO,
-            last_control: Instant::ZERO,
+            controls: (0, Instant::ZERO),
             activity: (0, Instant::ZERO),
             draining: None,
             in_batch: 0,

@@ -16,8 +16,8 @@ use crate::recv_buf::RecvBuf;
 use crate::supervisor::Epoch;
 use crate::time::Instant;
 
-/// Control frames so far apart are those of an idle link.
-const RARE: Duration = Duration::from_millis(500);
+/// A few control frames in so long are those of an idle link.
+const RARE: (u32, Duration) = (4, Duration::from_millis(500));
 
 impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// Control frames that wait in fixed room become bytes: at most one of each.
@@ -41,6 +41,16 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             let status = Status::SHUTTING_DOWN.0;
             self.send_control(Meta { status, ..control(Kind::GoAway, 0) }, b"");
         }
+    }
+
+    /// A control frame was written: whether there are few of them.
+    fn is_control_rare(&mut self, now: Instant) -> bool {
+        let (count, since) = &mut self.conn.controls;
+        if now.saturating_since(*since) >= RARE.1 {
+            (*count, *since) = (0, now);
+        }
+        *count = count.saturating_add(1);
+        *count <= RARE.0
     }
 
     /// Messages that wait with the reader may be handed over now.
@@ -129,6 +139,12 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
         if matches!(self.phase, Phase::Down | Phase::Closed) {
             return None;
         }
+        if self.conn.pong.is_some()
+            && now.saturating_since(self.conn.last_written) >= self.settings.heartbeat / 2
+        {
+            // The peer asks because neither side had anything to say.
+            self.arena.trim();
+        }
         self.encode_control();
         let batch = self.arena.begin_write(&self.framing, self.phase == Phase::Ready);
         match &batch {
@@ -177,11 +193,7 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
             self.note_written(&batch);
         }
         // An idle link has one control frame every few seconds, and keeps nothing for it.
-        let rare = batch.is_control() && now.saturating_since(self.conn.last_control) >= RARE;
-        if batch.is_control() {
-            self.conn.last_control = now;
-        }
-        if rare && done {
+        if batch.is_control() && done && self.is_control_rare(now) {
             self.arena.end_rare_write(batch);
         } else {
             self.arena.end_write(batch);
