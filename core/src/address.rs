@@ -1,6 +1,6 @@
 //! Where a connection leads: over TCP, over a Unix socket, or through memory.
 
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::sync::Arc;
 use core::fmt;
 use core::net::{IpAddr, SocketAddr};
@@ -63,28 +63,22 @@ impl Address {
             Self::Tcp(_) | Self::Inproc(_) => None,
         }
     }
-
-    /// Reads `unix://` and `inproc://`; `None` if it is neither.
-    pub(crate) fn parse_local(text: &str) -> Option<Result<Self, ConfigError>> {
-        let wrong = || ConfigError::Address(text.to_string());
-        let named = |name: &str| if name.is_empty() { Err(wrong()) } else { Ok(Arc::from(name)) };
-        if let Some(path) = text.strip_prefix("unix://") {
-            let path = if path.contains('\0') { Err(wrong()) } else { named(path) };
-            return Some(path.map(Self::Unix));
-        }
-        text.strip_prefix("inproc://").map(|name| named(name).map(Self::Inproc))
-    }
 }
 
 impl FromStr for Address {
     type Err = ConfigError;
 
     fn from_str(text: &str) -> Result<Self, ConfigError> {
-        if let Some(local) = Self::parse_local(text) {
-            return local;
+        let wrong = || ConfigError::Address(String::from(text));
+        if let Some(path) = text.strip_prefix("unix://") {
+            let sound = !path.is_empty() && !path.contains('\0');
+            return if sound { Ok(Self::Unix(path.into())) } else { Err(wrong()) };
+        }
+        if let Some(name) = text.strip_prefix("inproc://") {
+            return if name.is_empty() { Err(wrong()) } else { Ok(Self::Inproc(name.into())) };
         }
         let plain = text.strip_prefix("tcp://").unwrap_or(text);
-        plain.parse().map(Self::Tcp).map_err(|_| ConfigError::Address(String::from(text)))
+        plain.parse().map(Self::Tcp).map_err(|_| wrong())
     }
 }
 
@@ -106,6 +100,8 @@ impl fmt::Display for Address {
 
 #[cfg(test)]
 mod tests {
+    use alloc::string::ToString;
+
     use super::*;
 
     #[test]

@@ -191,6 +191,11 @@ impl<F: Framing, C: Clone + AsRef<Peer<F>>> PoolCore<F, C> {
         routes.into_iter().map(|(_, _, client)| client).collect()
     }
 
+    /// How many links there are.
+    fn links(&self) -> usize {
+        self.state.lock().routes.len()
+    }
+
     /// All links.
     #[must_use]
     pub fn clients(&self) -> Vec<C> {
@@ -292,7 +297,7 @@ impl<'k, F: Framing, C: Clone + AsRef<Peer<F>>> Attempts<'k, F, C> {
         let timeout = options.get_timeout().unwrap_or_else(|| core.config().call_timeout());
         // A key has one endpoint: no second attempt goes elsewhere.
         let hedge_at = if key.is_some() { None } else { core.hedge_at(&options) };
-        let (deadline, left) = (begun + timeout, core.clients().len());
+        let (deadline, left) = (begun + timeout, core.links());
         Some((Self { core: Arc::clone(core), key, options, begun, deadline, left, hedge_at }, lease))
     }
 

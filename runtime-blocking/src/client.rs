@@ -17,9 +17,9 @@ use bowline_driver::{
 };
 
 use crate::dial::Keeper;
+use crate::handler_pool::{HandlerPool, PoolHandler};
 use crate::park::block_on;
 use crate::peer::{Peer, Request};
-use crate::pool::{Pool, PoolHandler};
 
 /// A link's dialing end: connects, and connects again, until it is closed.
 ///
@@ -210,7 +210,7 @@ impl<F: Framing> ClientBuilder<F> {
         H: Fn(Request<F>) -> Result<A, Failure> + Send + Sync + 'static,
         A: Into<Answer> + 'static,
     {
-        let pool = Pool::new(self.parts.config.handler_threads());
+        let pool = HandlerPool::new(self.parts.config.handler_threads());
         self.parts.handlers.on_request(PoolHandler::new(handler, pool));
         self
     }

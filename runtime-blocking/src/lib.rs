@@ -10,7 +10,7 @@
 mod client;
 mod connection;
 mod dial;
-mod link_pool;
+mod handler_pool;
 mod manager;
 mod park;
 mod peer;
@@ -21,10 +21,10 @@ mod socket;
 pub use client::{Client, ClientBuilder};
 pub use connection::Connection;
 pub use dial::{Keeper, KeeperHandle};
-pub use link_pool::{Pool, PoolBuilder};
 pub use manager::Manager;
 pub use park::block_on;
 pub use peer::{Messages, Peer, Pending, Request};
+pub use pool::{Pool, PoolBuilder};
 pub use server::{Server, ServerBuilder};
 
 /// The right to answer a request later.

@@ -30,9 +30,9 @@ use bowline_driver::{
 };
 
 use crate::connection::{Connection, is_for_now};
+use crate::handler_pool::{HandlerPool, PoolHandler};
 use crate::park::{Bell, block_on};
 use crate::peer::{Peer, Request};
-use crate::pool::{Pool, PoolHandler};
 use crate::socket::{Listener, Socket};
 
 /// A connection in its greeting looks so often whether it has to make room for others.
@@ -426,7 +426,7 @@ impl<F: Framing> ServerBuilder<F> {
         H: Fn(Request<F>) -> Result<A, Failure> + Send + Sync + 'static,
         A: Into<Answer> + 'static,
     {
-        let pool = Pool::new(self.parts.config.handler_threads());
+        let pool = HandlerPool::new(self.parts.config.handler_threads());
         self.parts.handlers.on_request(PoolHandler::new(handler, pool));
         self
     }

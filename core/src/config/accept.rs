@@ -85,6 +85,7 @@ impl AcceptLimits {
             ("accept_limits.per_second", u64::from(self.per_second)),
             ("accept_limits.burst", u64::from(self.burst)),
             ("accept_limits.handshake_memory", self.handshake_memory as u64),
+            ("accept_limits.drain_rate", u64::from(self.drain_rate)),
         ];
         for (field, value) in positive {
             if value == 0 {

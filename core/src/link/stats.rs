@@ -24,7 +24,7 @@ pub struct LinkStats {
     /// Where it stands.
     pub state: State,
     /// Numbers since it was made. Reconnects are its `connections` less one; drops are counted by
-    /// policy and queue.
+    /// queue, each of which has one policy.
     pub counters: Counters,
     /// Calls that wait for their reply.
     pub in_flight: usize,

@@ -33,13 +33,10 @@ impl FromStr for Endpoint {
     /// `1.2.3.4:5`, `[::1]:80` or `host:port`, with or without `tcp://` before it; `unix://path`;
     /// `inproc://name`.
     fn from_str(text: &str) -> Result<Self, ConfigError> {
-        if let Some(local) = Address::parse_local(text) {
-            return local.map(Self::Address);
+        if let Ok(address) = text.parse() {
+            return Ok(Self::Address(address));
         }
         let plain = text.strip_prefix("tcp://").unwrap_or(text);
-        if let Ok(address) = plain.parse() {
-            return Ok(Self::Address(Address::Tcp(address)));
-        }
         let wrong = || ConfigError::Address(text.to_string());
         let (host, port) = plain.rsplit_once(':').ok_or_else(wrong)?;
         let port = port.parse().map_err(|_| wrong())?;

@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
 use bowline::driver::Peer;
 use bowline::error::{CallError, Failure, Outcome};
 use bowline::frame::buffstreams::Buffstreams;
@@ -35,15 +37,15 @@ impl Readers {
         let thread = std::thread::spawn(move || {
             let mut buf = vec![0; 64 * 1024];
             while !stopping.load(Ordering::Acquire) {
-                let mut any = false;
+                let mut fds: Vec<_> =
+                    sockets.iter().map(|socket| PollFd::new(socket, PollFlags::IN)).collect();
+                let now_and_then = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+                // Its end is looked for in between.
+                let _ = poll(&mut fds, Some(&now_and_then));
                 for (socket, count) in sockets.iter().zip(counting.iter()) {
                     while let Ok(n @ 1..) = (&*socket).read(&mut buf) {
                         count.fetch_add(n, Ordering::Release);
-                        any = true;
                     }
-                }
-                if !any {
-                    std::thread::sleep(MS);
                 }
             }
         });

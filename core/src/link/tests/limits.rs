@@ -98,6 +98,7 @@ fn limits_hold_for_the_accepting_side_alone() {
     };
     assert!(wrong(|limits| limits.connections = 0));
     assert!(wrong(|limits| limits.per_second = 0));
+    assert!(wrong(|limits| limits.drain_rate = 0));
     assert!(wrong(|limits| limits.idle = Some(Duration::ZERO)));
 }
 
