@@ -18,6 +18,8 @@ pub struct Batch {
     /// Which connection it was lent for.
     pub(super) generation: u64,
     pub(super) written: usize,
+    /// How many of those were counted when it was given back before.
+    counted: usize,
     cursor: Cursor,
     /// Messages whose last fragments are in it, whole, in order: until those are written, the
     /// messages have not left.
@@ -37,7 +39,7 @@ impl Batch {
 
     pub(super) fn new(chunk: Chunk, class: Class, generation: u64) -> Self {
         let finished = VecDeque::new();
-        Self { chunk, class, generation, written: 0, cursor: Cursor::default(), finished }
+        Self { chunk, class, generation, written: 0, counted: 0, cursor: Cursor::default(), finished }
     }
 
     /// Length in bytes.
@@ -62,6 +64,13 @@ impl Batch {
     #[must_use]
     pub fn is_done(&self) -> bool {
         self.written == self.chunk.len()
+    }
+
+    /// Bytes written since this was asked last.
+    pub(crate) fn take_written(&mut self) -> usize {
+        let new = self.written - self.counted;
+        self.counted = self.written;
+        new
     }
 
     /// Whether it has none but control frames.

@@ -181,13 +181,13 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
         self.arena.slow_down();
     }
 
-    fn end_write(&mut self, now: Instant, batch: Batch) -> bool {
+    fn end_write(&mut self, now: Instant, mut batch: Batch) -> bool {
         if !self.arena.is_current(&batch) {
             self.handle_late_batch(batch);
             return false;
         }
         let done = batch.is_done();
-        self.counters.bytes_out += batch.written() as u64;
+        self.counters.bytes_out += batch.take_written() as u64;
         self.conn.in_batch = 0;
         if done {
             self.note_written(&batch);

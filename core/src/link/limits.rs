@@ -72,7 +72,8 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
         let written = self.counters.bytes_out + self.conn.in_batch;
         let millis = now.saturating_since(since).as_millis().max(1);
-        let rate = u64::try_from(u128::from(written - before) * 1000 / millis).unwrap_or(u64::MAX);
+        let rate =
+            u64::try_from(u128::from(written.saturating_sub(before)) * 1000 / millis).unwrap_or(u64::MAX);
         let limit = u64::from(self.limits.drain_rate);
         if rate < limit {
             self.conn.abort = Some(Disconnect::SlowReader { rate, limit });

@@ -463,3 +463,16 @@ fn raw_bytes_carry_no_calls() {
     pair.run(Instant::ZERO);
     assert_eq!(pair.b.events, [(false, 0, b"bytes".to_vec())]);
 }
+
+#[test]
+fn bytes_of_a_batch_given_back_in_between_are_counted_once() {
+    let mut pair = native();
+    let before = pair.a.link.counters().bytes_out;
+    let queued = pair.a.link.cast(Instant::ZERO, &CastOptions::new(1), b"in two goes".into()).unwrap();
+    let mut batch = pair.a.link.begin_write(Instant::ZERO).unwrap();
+    batch.wrote(5);
+    assert!(pair.a.link.end_write(Instant::ZERO, batch), "the rest is to be written");
+    assert_eq!(pair.a.link.counters().bytes_out, before + 5);
+    let _rest = pair.a.output(Instant::ZERO);
+    assert_eq!(pair.a.link.counters().bytes_out, before + queued.bytes as u64);
+}
