@@ -14,6 +14,7 @@ use crate::error::ConnectError;
 use crate::handler::Handlers;
 use crate::link_app::LinkApp;
 use crate::monitor::Monitor;
+use crate::observe;
 use crate::peer::Peer;
 use crate::sync::{Arc, Mutex};
 
@@ -84,6 +85,7 @@ impl DialObserver for FirstObserver {
     }
 
     fn round_failed(&self, cause: &Disconnect) {
+        observe::round_failed(cause);
         self.0.update(|state| state.failed = Some(cause.clone()));
     }
 

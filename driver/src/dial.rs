@@ -12,12 +12,12 @@ use bowline_core::machine::Machine;
 use bowline_core::supervisor::{Action, AttemptId, Dialed, Epoch, Supervisor};
 
 use crate::app::Application;
+use crate::clock;
 use crate::error::transport;
 use crate::pump::{Alarm, Pump};
 use crate::runtime::Runtime;
 use crate::shared::{Shared, Step};
 use crate::sync::Arc;
-use crate::{clock, observe};
 
 type Resolving = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>>;
 type Dialing<S> = Pin<Box<dyn Future<Output = io::Result<S>> + Send>>;
@@ -93,8 +93,7 @@ impl<R: Runtime, M: Machine<Token = Waker>, A: Application<M>, O: DialObserver> 
                 }
                 Action::Dial { attempt, address } => {
                     let nth = self.supervisor.attempt();
-                    observe::dialing(&address, nth);
-                    self.shared.with(|machine| machine.handle_dialing(address.clone(), nth));
+                    self.shared.dialing(&address, nth);
                     self.dialing.push((attempt, Box::pin(R::connect(address, self.options))));
                 }
                 Action::Abandon { attempt } => {
@@ -107,7 +106,6 @@ impl<R: Runtime, M: Machine<Token = Waker>, A: Application<M>, O: DialObserver> 
                     }
                 }
                 Action::RoundFailed { cause } => {
-                    observe::round_failed(&cause);
                     self.observer.round_failed(&cause);
                     if let Some(at) = self.supervisor.next_attempt_at() {
                         let (next, after) =

@@ -4,9 +4,11 @@ use std::io::{self, IoSlice};
 use std::task::{Poll, Waker};
 
 use bowline_core::Batch;
+use bowline_core::address::Address;
 use bowline_core::machine::{Access, Machine, Wake};
 use bowline_core::time::Instant;
 
+use crate::observe;
 use crate::sync::{Arc, Mutex, MutexGuard};
 
 /// Most slices that one write takes.
@@ -74,6 +76,12 @@ impl<M: Machine<Token = Waker>> Shared<M> {
             }
             machine.is_closed()
         })
+    }
+
+    /// A dial begins.
+    pub fn dialing(&self, address: &Address, attempt: u32) {
+        observe::dialing(address, attempt);
+        self.with(|machine| machine.handle_dialing(address.clone(), attempt));
     }
 
     /// A guard that takes the lock at first use.

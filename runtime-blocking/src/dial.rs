@@ -182,7 +182,7 @@ impl<M: Machine<Token = Waker>, A: Application<M>, O: DialObserver> Keeper<M, A,
                 }
                 Action::Dial { attempt, address } => {
                     let nth = self.supervisor.attempt();
-                    self.shared.with(|machine| machine.handle_dialing(address.clone(), nth));
+                    self.shared.dialing(&address, nth);
                     let (options, timeout) = (self.options, self.connect_timeout);
                     self.help(move || Found::Dialed(attempt, Socket::connect(&address, &options, timeout)));
                 }
