@@ -1,0 +1,162 @@
+//! Calls in a loop, and calls at a fixed rate, for whatever can make one.
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use futures::future::LocalBoxFuture;
+use hdrhistogram::Histogram;
+
+use crate::job::{Quantiles, Tally};
+
+/// Makes one call of the agreed size and waits for its reply. A clone is what another task uses.
+pub trait Caller: Clone + 'static {
+    /// Answered, or the error.
+    fn call(&self) -> impl Future<Output = Result<()>>;
+}
+
+/// Starts a task on the thread that asks.
+pub type Spawn = fn(LocalBoxFuture<'static, ()>);
+
+/// On tokio; inside a `LocalSet`.
+pub fn spawn_tokio(task: LocalBoxFuture<'static, ()>) {
+    tokio::task::spawn_local(task);
+}
+
+/// `in_flight` tasks, each calling in a loop, for `time`.
+pub async fn closed_loop<C: Caller>(
+    caller: C,
+    in_flight: usize,
+    time: Duration,
+    spawn: Spawn,
+) -> Result<Tally> {
+    // One warm call: the connection is there and known to work before the clock starts.
+    caller.call().await?;
+    let state = Rc::new(Loops::default());
+    state.running.set(in_flight);
+    let start = Instant::now();
+    for _ in 0..in_flight {
+        let (caller, state) = (caller.clone(), Rc::clone(&state));
+        spawn(Box::pin(async move {
+            // A clock read each call; the price is the same for all.
+            while start.elapsed() < time {
+                if let Err(error) = caller.call().await {
+                    state.failed(error);
+                    break;
+                }
+                state.count.set(state.count.get() + 1);
+            }
+            state.ended();
+        }));
+    }
+    state.wait().await?;
+    Ok(Tally::new(state.count.get(), start.elapsed().as_secs_f64()))
+}
+
+/// Calls at `per_second`, whatever became of those before, for `time`; each is timed from the
+/// moment when it was meant to be made, so that waiting to be made counts.
+pub async fn open_loop<C: Caller>(
+    caller: C,
+    per_second: f64,
+    time: Duration,
+    spawn: Spawn,
+) -> Result<Tally> {
+    caller.call().await?;
+    let state = Rc::new(Loops::default());
+    let start = Instant::now();
+    let due = |call: u64| Duration::from_secs_f64(call as f64 / per_second);
+    let mut made = 0;
+    while start.elapsed() < time && state.error.borrow().is_none() {
+        while due(made) <= start.elapsed() {
+            let (caller, state, meant) = (caller.clone(), Rc::clone(&state), start + due(made));
+            state.running.set(state.running.get() + 1);
+            spawn(Box::pin(async move {
+                match caller.call().await {
+                    Ok(()) => {
+                        let ns = u64::try_from(meant.elapsed().as_nanos()).unwrap_or(u64::MAX);
+                        state.times.borrow_mut().saturating_record(ns);
+                        state.count.set(state.count.get() + 1);
+                    }
+                    Err(error) => state.failed(error),
+                }
+                state.ended();
+            }));
+            made += 1;
+        }
+        // Lets the others run and comes back at once: a timer would round each moment up.
+        yield_now().await;
+    }
+    state.running.set(state.running.get() + 1);
+    state.ended();
+    state.wait().await?;
+    let mut tally = Tally::new(state.count.get(), start.elapsed().as_secs_f64());
+    tally.latency = Some(quantiles(&state.times.borrow()));
+    Ok(tally)
+}
+
+/// A histogram of nanoseconds, to three digits.
+pub fn times() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, 60_000_000_000, 3).expect("good bounds")
+}
+
+/// What is reported of a histogram of nanoseconds.
+pub fn quantiles(times: &Histogram<u64>) -> Quantiles {
+    let at = |q| times.value_at_quantile(q) as f64 / 1e3;
+    Quantiles { p50: at(0.5), p99: at(0.99), p999: at(0.999) }
+}
+
+struct Loops {
+    count: Cell<u64>,
+    running: Cell<usize>,
+    times: RefCell<Histogram<u64>>,
+    error: RefCell<Option<anyhow::Error>>,
+    done: tokio::sync::Notify,
+}
+
+impl Default for Loops {
+    fn default() -> Self {
+        Self {
+            count: Cell::new(0),
+            running: Cell::new(0),
+            times: RefCell::new(times()),
+            error: RefCell::new(None),
+            done: tokio::sync::Notify::new(),
+        }
+    }
+}
+
+impl Loops {
+    fn ended(&self) {
+        self.running.set(self.running.get() - 1);
+        if self.running.get() == 0 {
+            self.done.notify_one();
+        }
+    }
+
+    fn failed(&self, error: anyhow::Error) {
+        self.error.borrow_mut().get_or_insert(error);
+    }
+
+    async fn wait(&self) -> Result<()> {
+        while self.running.get() > 0 {
+            self.done.notified().await;
+        }
+        if let Some(error) = self.error.borrow_mut().take() {
+            bail!(error);
+        }
+        Ok(())
+    }
+}
+
+/// Back at once, after whoever else is ready has run.
+pub async fn yield_now() {
+    // tokio's own yield lets its reactor look at the sockets, too; elsewhere waking oneself is
+    // the whole of it.
+    if tokio::runtime::Handle::try_current().is_ok() {
+        tokio::task::yield_now().await;
+    } else {
+        smol::future::yield_now().await;
+    }
+}

@@ -1,0 +1,344 @@
+//! Bowline on tokio, smol and async-std, its handles shared by whoever sends.
+
+use std::net::SocketAddr;
+use std::sync::mpsc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use bowline::Config;
+use bowline::driver::runtime::Runtime;
+use bowline::driver::{Client, Server};
+use bytes::Bytes;
+use futures::future::LocalBoxFuture;
+
+use super::raw_tokio::BURST;
+use crate::callers::{self, Caller, Spawn};
+use crate::child;
+use crate::contender::{Contender, Counter, Ready, body, last};
+use crate::job::{Job, Tally, Work};
+
+/// What a message of the stream of [`Work::Mixed`] is: what it takes to be in the way.
+pub const STREAMED: usize = 1024 * 1024;
+/// Between heartbeats of idle connections; three of them pass before memory is looked at.
+pub const HEARTBEAT: Duration = Duration::from_secs(1);
+
+pub fn all() -> Vec<Box<dyn Contender>> {
+    vec![Box::new(Shared(TOKIO)), Box::new(Shared(SMOL)), Box::new(Shared(ASYNC_STD))]
+}
+
+/// What differs between the runtimes for a program that uses one.
+pub struct On<R> {
+    pub name: &'static str,
+    /// Runs this on the thread that asks, with an executor for local tasks.
+    pub block_on: fn(LocalBoxFuture<'_, Result<Tally>>) -> Result<Tally>,
+    /// Starts a task on that executor.
+    pub spawn: Spawn,
+    pub marker: std::marker::PhantomData<fn() -> R>,
+}
+
+const TOKIO: On<bowline::tokio::Tokio> = On {
+    name: "Bowline, tokio",
+    block_on: |work| super::raw_tokio::on_tokio(work),
+    spawn: callers::spawn_tokio,
+    marker: std::marker::PhantomData,
+};
+
+const SMOL: On<bowline::smol::Smol> = On {
+    name: "Bowline, smol",
+    block_on: |work| smol::block_on(LOCAL.with(|local| local.run(work))),
+    spawn: spawn_local,
+    marker: std::marker::PhantomData,
+};
+
+const ASYNC_STD: On<bowline::async_std::AsyncStd> = On {
+    name: "Bowline, async-std",
+    block_on: |work| async_std::task::block_on(LOCAL.with(|local| local.run(work))),
+    spawn: spawn_local,
+    marker: std::marker::PhantomData,
+};
+
+thread_local! {
+    // Lives as long as the thread, which is what its tasks may borrow.
+    static LOCAL: &'static smol::LocalExecutor<'static> = Box::leak(Box::new(smol::LocalExecutor::new()));
+}
+
+fn spawn_local(task: LocalBoxFuture<'static, ()>) {
+    LOCAL.with(|local| local.spawn(task).detach());
+}
+
+struct Shared<R>(On<R>);
+
+impl<R: Runtime> Contender for Shared<R> {
+    fn name(&self) -> &'static str {
+        self.0.name
+    }
+
+    fn fits(&self, _: &Work) -> Result<(), &'static str> {
+        Ok(())
+    }
+
+    fn serve(&self, job: &Job, ready: Ready) -> Result<Tally> {
+        serve::<R>(&self.0, job, ready)
+    }
+
+    fn drive(&self, job: &Job, server: SocketAddr) -> Result<Tally> {
+        let (job, spawn) = (job.clone(), self.0.spawn);
+        (self.0.block_on)(Box::pin(drive::<R>(job, server.to_string(), spawn)))
+    }
+}
+
+/// Settings as they come, but for thousands of connections at once and for frequent heartbeats.
+fn config(work: &Work) -> Config {
+    let mut builder = Config::builder();
+    if let Work::Idle { .. } | Work::Scale { .. } = work {
+        let mut limits = bowline::AcceptLimits::default();
+        limits.handshake_memory = 1 << 30;
+        builder = builder.accept_limits(limits);
+    }
+    if let Work::Idle { .. } = work {
+        builder = builder.heartbeat(HEARTBEAT);
+    }
+    builder.build().expect("sound")
+}
+
+pub fn serve<R: Runtime>(on: &On<R>, job: &Job, ready: Ready) -> Result<Tally> {
+    let (done, finished) = mpsc::sync_channel(1);
+    let work = job.work;
+    let senders = if let Work::OneWay { senders, .. } = work { senders } else { usize::MAX };
+    let counter = Counter::default();
+    let builder = Server::<R>::builder().config(config(&work));
+    let builder = builder.on_request_inline(|_, request, reply| {
+        reply.extend_from_slice(request.body);
+        Ok(())
+    });
+    let builder = match work {
+        Work::Scale { .. } => {
+            builder.on_message(move |peer, message| {
+                // The method says which of its burst a message is.
+                if message.method() == BURST as u32 {
+                    let _ = peer.try_cast(1, message.body).expect("room");
+                }
+            })
+        }
+        _ => builder.on_message(move |_, message| {
+            if counter.message(message.body, senders) {
+                let _ = done.try_send(counter.tally());
+            }
+        }),
+    };
+    (on.block_on)(Box::pin(async move {
+        let server = builder.bind("127.0.0.1:0").await?;
+        ready(server.local_addr().to_string().parse()?);
+        if let Work::OneWay { .. } = work {
+            R::spawn({
+                let server = server.clone();
+                async move { server.serve().await }
+            })?;
+            let tally = smol::unblock(move || finished.recv()).await?;
+            server.shutdown().await;
+            return Ok(tally);
+        }
+        server.serve().await;
+        Ok(Tally::default())
+    }))
+}
+
+async fn drive<R: Runtime>(job: Job, server: String, spawn: Spawn) -> Result<Tally> {
+    let time = Duration::from_secs_f64(job.seconds);
+    let connect = || Client::<R>::with_config(&server, config(&job.work)).connect();
+    match job.work {
+        Work::OneWay { size, senders } => {
+            let client = connect().await?;
+            let mut running = Vec::new();
+            for _ in 1..senders {
+                let (told, done) = futures::channel::oneshot::channel();
+                let client = client.clone();
+                spawn(Box::pin(async move {
+                    let _ = told.send(send(&client, size, time).await);
+                }));
+                running.push(done);
+            }
+            send(&client, size, time).await?;
+            for done in running {
+                done.await??;
+            }
+            client.close().await;
+            Ok(Tally::default())
+        }
+        Work::Calls { size, in_flight } => {
+            let caller = Handle { client: connect().await?, message: body(size).into() };
+            callers::closed_loop(caller, in_flight, time, spawn).await
+        }
+        Work::Paced { size, per_second } => {
+            let caller = Handle { client: connect().await?, message: body(size).into() };
+            callers::open_loop(caller, per_second, time, spawn).await
+        }
+        Work::Idle { connections } => idle::<R>(&server, &job.work, connections, time, spawn).await,
+        Work::Scale { connections } => scale::<R>(&server, &job.work, connections, time, spawn).await,
+        Work::Mixed { per_second, apart } => {
+            let calls = connect().await?;
+            let stream = if apart { connect().await? } else { calls.clone() };
+            mixed(calls, stream, per_second, time, spawn).await
+        }
+    }
+}
+
+async fn send<R: Runtime>(client: &Client<R>, size: usize, time: Duration) -> Result<()> {
+    // A large body is shared, a small one copied: what a user does who cares.
+    let (message, large, start) = (body(size), Bytes::from(body(size)), Instant::now());
+    let mut sent = 0_u64;
+    while sent % 64 != 0 || start.elapsed() < time {
+        let _ = if size < 16 * 1024 {
+            client.cast(1, std::hint::black_box(&message)).await?
+        } else {
+            client.cast(1, large.clone()).await?
+        };
+        sent += if size < 16 * 1024 { 1 } else { 64 };
+    }
+    let _ = client.cast(1, &last(size)).await?;
+    Ok(())
+}
+
+struct Handle<R: Runtime> {
+    client: Client<R>,
+    message: Arc<[u8]>,
+}
+
+impl<R: Runtime> Clone for Handle<R> {
+    fn clone(&self) -> Self {
+        Self { client: self.client.clone(), message: Arc::clone(&self.message) }
+    }
+}
+
+impl<R: Runtime> Caller for Handle<R> {
+    async fn call(&self) -> Result<()> {
+        std::hint::black_box(self.client.call(1, &*self.message).await?);
+        Ok(())
+    }
+}
+
+/// Connects so many, waits for three heartbeats, says what memory they take; then calls once a
+/// second on each.
+async fn idle<R: Runtime>(
+    server: &str,
+    work: &Work,
+    connections: usize,
+    time: Duration,
+    spawn: Spawn,
+) -> Result<Tally> {
+    let before = child::resident();
+    let mut clients = Vec::with_capacity(connections);
+    for _ in 0..connections {
+        clients.push(Client::<R>::with_config(server, config(work)).connect().await?);
+    }
+    smol::Timer::after(HEARTBEAT * 7 / 2).await;
+    let resident = child::resident().saturating_sub(before) as f64 / connections as f64;
+    child::say_idle();
+    let caller = Rotating { clients: clients.into(), next: std::rc::Rc::default(), message: body(110).into() };
+    let mut tally = callers::open_loop(caller, connections as f64, time, spawn).await?;
+    tally.resident = Some(resident);
+    Ok(tally)
+}
+
+/// Calls on one connection after another.
+struct Rotating<R: Runtime> {
+    clients: std::rc::Rc<[Client<R>]>,
+    next: std::rc::Rc<std::cell::Cell<usize>>,
+    message: Arc<[u8]>,
+}
+
+impl<R: Runtime> Clone for Rotating<R> {
+    fn clone(&self) -> Self {
+        Self { clients: self.clients.clone(), next: self.next.clone(), message: Arc::clone(&self.message) }
+    }
+}
+
+impl<R: Runtime> Caller for Rotating<R> {
+    async fn call(&self) -> Result<()> {
+        let next = self.next.get();
+        self.next.set((next + 1) % self.clients.len());
+        std::hint::black_box(self.clients[next].call(1, &*self.message).await?);
+        Ok(())
+    }
+}
+
+async fn scale<R: Runtime>(
+    server: &str,
+    work: &Work,
+    connections: usize,
+    time: Duration,
+    spawn: Spawn,
+) -> Result<Tally> {
+    let mut clients = Vec::with_capacity(connections);
+    for _ in 0..connections {
+        clients.push(Client::<R>::with_config(server, config(work)).connect().await?);
+    }
+    let (start, mut running) = (Instant::now(), Vec::new());
+    for client in clients {
+        let (told, done) = futures::channel::oneshot::channel();
+        spawn(Box::pin(async move {
+            let bursts = async {
+                let (message, mut sent) = (body(110), 0);
+                while start.elapsed() < time {
+                    for method in 1..=BURST as u32 {
+                        let _ = client.cast(method, &message).await?;
+                    }
+                    client.receive().await?;
+                    sent += BURST;
+                }
+                anyhow::Ok(sent)
+            };
+            let _ = told.send(bursts.await);
+        }));
+        running.push(done);
+    }
+    let mut sent = 0;
+    for done in running {
+        sent += done.await??;
+    }
+    Ok(Tally::new(sent, start.elapsed().as_secs_f64()))
+}
+
+/// Calls one after another while large messages stream at a rate (0: the stream alone, as fast as
+/// it goes, and counted).
+async fn mixed<R: Runtime>(
+    calls: Client<R>,
+    stream: Client<R>,
+    per_second: f64,
+    time: Duration,
+    spawn: Spawn,
+) -> Result<Tally> {
+    let large = Bytes::from(body(STREAMED));
+    let start = Instant::now();
+    let (told, streamed) = futures::channel::oneshot::channel();
+    spawn(Box::pin(async move {
+        let work = async {
+            let mut sent = 0_u64;
+            while start.elapsed() < time {
+                if per_second > 0.0 && sent as f64 > per_second * start.elapsed().as_secs_f64() {
+                    smol::Timer::after(Duration::from_millis(1)).await;
+                    continue;
+                }
+                let _ = stream.cast(1, large.clone()).await?;
+                sent += 1;
+            }
+            anyhow::Ok(sent)
+        };
+        let _ = told.send(work.await);
+    }));
+    if per_second == 0.0 {
+        return Ok(Tally::new(streamed.await??, start.elapsed().as_secs_f64()));
+    }
+    let (mut times, mut count, message) = (callers::times(), 0, body(110));
+    while start.elapsed() < time {
+        let begun = Instant::now();
+        std::hint::black_box(calls.call(1, &message).await?);
+        times.saturating_record(begun.elapsed().as_nanos() as u64);
+        count += 1;
+    }
+    streamed.await??;
+    let mut tally = Tally::new(count, start.elapsed().as_secs_f64());
+    tally.latency = Some(callers::quantiles(&times));
+    Ok(tally)
+}
