@@ -42,6 +42,9 @@ impl End {
                 Event::Message(message) => {
                     black_box(message.body);
                 }
+                Event::Burst(messages) => messages.for_each(|message| {
+                    black_box(message.body);
+                }),
                 Event::Request(request) => {
                     reader.answer(request.id(), request.body.into()).expect("it fits");
                 }

@@ -5,12 +5,16 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
+use crate::frame::Plain;
+
 /// Room for the first read of a connection, in bytes.
 const FIRST_READ: usize = 256;
 /// Room for one read once a connection is busy, in bytes. Blocks of this size stay in the cache.
 const BUSY_READ: usize = 64 * 1024;
 /// A buffer that grew beyond this for one large frame is given back once it is empty.
 const KEEP: usize = 4 * BUSY_READ;
+/// Most messages of one run: what is known of them stays in the cache, too.
+const RUN: usize = 512;
 /// Unread bytes up to this many are moved to the front to make room; more only when they must be.
 const CHEAP_MOVE: usize = 4 * 1024;
 
@@ -39,6 +43,8 @@ pub struct RecvBuf {
     want: usize,
     /// The last read filled all the room it had.
     filled_up: bool,
+    /// Where the messages of the run lent out last lie, counted from the front.
+    run: Vec<Plain>,
     /// A frame that does not lie in this buffer (put together from fragments, or kept back) and is
     /// lent out instead.
     aside: Option<Bytes>,
@@ -132,6 +138,35 @@ impl RecvBuf {
     pub(crate) fn lend(&mut self, len: usize) {
         self.lent = len;
         self.want = 0;
+    }
+
+    /// Lends out as many plain messages as there are at the front, `fits` allows and one run
+    /// holds. The number of them, and of their bytes.
+    #[inline]
+    pub(crate) fn lend_run(
+        &mut self,
+        next: impl Fn(&[u8]) -> Option<Plain>,
+        fits: impl Fn(usize, usize) -> bool,
+    ) -> (usize, usize) {
+        self.run.clear();
+        let unread = &self.data[self.start + self.lent..self.end];
+        let mut at = 0;
+        while let Some(Plain { method, body, end }) = next(&unread[at..])
+            && self.run.len() < RUN
+            && fits(self.run.len() + 1, at + end)
+        {
+            self.run.push(Plain { method, body: at + body, end: at + end });
+            at += end;
+        }
+        if at > 0 {
+            self.lend(at);
+        }
+        (self.run.len(), at)
+    }
+
+    /// The run lent out last: its bytes, and where the messages lie in them.
+    pub(crate) fn run(&self) -> (&[u8], &[Plain]) {
+        (&self.data[self.start..self.start + self.lent], &self.run)
     }
 
     /// The frame lent out last, and whatever follows it.

@@ -93,6 +93,10 @@ impl<F: Framing> End<F> {
                 let (is_request, message) = match event {
                     Event::Request(message) => (true, message),
                     Event::Message(message) => (false, message),
+                    Event::Burst(run) => {
+                        seen.extend(run.map(|m| (false, (m.id(), m.method(), m.body.to_vec()))));
+                        continue;
+                    }
                     _ => continue,
                 };
                 seen.push((is_request, (message.id(), message.method(), message.body.to_vec())));

@@ -59,6 +59,7 @@ impl End {
         while let Next::Event(event) = Link::next_event(reader, &mut access, now, buf).expect("good bytes") {
             match event {
                 Event::Message(message) => *seen += message.body.len() as u64,
+                Event::Burst(run) => *seen += run.map(|message| message.body.len() as u64).sum::<u64>(),
                 Event::Request(request) => {
                     *seen += request.body.len() as u64;
                     let id = request.id();

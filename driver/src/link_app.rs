@@ -6,7 +6,7 @@ use std::task::Waker;
 use bowline_core::address::Address;
 use bowline_core::error::{Disconnect, Failure, Status};
 use bowline_core::frame::Framing;
-use bowline_core::link::{Event, Incoming, Link, Reader};
+use bowline_core::link::{Burst, Event, Incoming, Link, Reader};
 use bowline_core::machine::Access;
 use bowline_core::supervisor::Epoch;
 use bowline_core::time::Instant;
@@ -104,6 +104,36 @@ impl<F: Framing> LinkApp<F> {
         }
     }
 
+    fn messages(&self, access: &mut LazyGuard<'_, Link<F, Waker>>, mut run: Burst<'_>) {
+        match &self.handlers.on_message {
+            Some(on_message) => {
+                access.release();
+                let context = Context::new(&self.peer);
+                // One that fails or panics does not keep the others from being handled.
+                while run.len() > 0 {
+                    let called = catch_unwind(AssertUnwindSafe(|| {
+                        run.by_ref().try_for_each(|incoming| on_message(&context, incoming))
+                    }));
+                    match called {
+                        Ok(Ok(())) => {}
+                        Ok(Err(failure)) => self.failed(access.machine(), failure.status),
+                        Err(_) => self.failed(access.machine(), Status::PANICKED),
+                    }
+                    access.release();
+                }
+            }
+            // Several only come where the peer keeps to a window: there is room for all of them.
+            None if self.keep_messages => {
+                let link = access.machine();
+                for incoming in run {
+                    let kept = link.enqueue_received(&incoming);
+                    debug_assert!(kept, "bounded by the window");
+                }
+            }
+            None => run.for_each(|_| access.machine().drop_message()),
+        }
+    }
+
     fn request(
         &self,
         reader: &mut Reader<F>,
@@ -191,6 +221,10 @@ impl<F: Framing> Application<Link<F, Waker>> for LinkApp<F> {
                 Ok(Flow::Continue)
             }
             Event::Message(incoming) => Ok(self.message(access, incoming)),
+            Event::Burst(run) => {
+                self.messages(access, run);
+                Ok(Flow::Continue)
+            }
             Event::Request(incoming) => self.request(reader, access, incoming),
             _ => Ok(Flow::Continue),
         }

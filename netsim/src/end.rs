@@ -195,6 +195,16 @@ impl<F: Framing> End<F> {
         Link::begin_input(reader, &mut access, now, n);
         while let Next::Event(event) = Link::next_event(reader, &mut access, now, buf)? {
             match event {
+                Event::Burst(run) => {
+                    for message in run {
+                        if *takes {
+                            messages.push(message.body.to_vec());
+                        } else {
+                            let kept = access.enqueue_received(&message);
+                            debug_assert!(kept, "with flow control the window is the bound");
+                        }
+                    }
+                }
                 Event::Message(message) if *takes => messages.push(message.body.to_vec()),
                 Event::Message(message) => {
                     let room = access.enqueue_received(&message) || Link::<F, u64>::refuse(reader, buf);

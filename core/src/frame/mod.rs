@@ -167,6 +167,17 @@ pub enum Step {
     },
 }
 
+/// A message of which there is nothing to say but its bytes, see [`Framing::plain_message`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Plain {
+    /// Method id.
+    pub method: u32,
+    /// Where its body begins; it ends where the frame does.
+    pub body: usize,
+    /// Length of the frame in bytes.
+    pub end: usize,
+}
+
 /// Whether and how a framing carries calls.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
@@ -375,6 +386,16 @@ pub trait Framing: Clone + core::fmt::Debug + Send + Sync + 'static {
         let mark = self.begin(out, meta, extensions)?;
         out.extend_from_slice(body);
         self.finish(out, mark, 0)
+    }
+
+    /// Whether `unread` begins with a whole [`Kind::Cast`] of the normal class, without
+    /// extensions, that breaks no rule: what a receiver gets most of. A shortcut past
+    /// [`next_frame`](Self::next_frame), which has the last word on everything else. Used once a
+    /// connection is ready, and only with [`Profile::flow_control`].
+    #[inline]
+    fn plain_message(&self, unread: &[u8]) -> Option<Plain> {
+        let _ = unread;
+        None
     }
 
     /// Rewrites the remaining time in an encoded request that waited for a connection, if the

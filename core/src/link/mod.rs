@@ -49,7 +49,7 @@ pub use inbound::{Inbound, InboundState};
 pub use lines::Line;
 pub use options::{CallOptions, CastOptions};
 pub use outcomes::Undelivered;
-pub use reader::{Event, Incoming, Reader};
+pub use reader::{Burst, Event, Incoming, Reader};
 pub use received::Message;
 pub use send::Queued;
 pub use session::{Greeting, SessionIdentity, greeting};

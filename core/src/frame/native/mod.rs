@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::{Calls, Class, DEFAULT_MAX_MESSAGE, Framing, Kind, Meta, Profile, Step};
+use super::{Calls, Class, DEFAULT_MAX_MESSAGE, Framing, Kind, Meta, Plain, Profile, Step};
 use crate::error::{ConfigError, EncodeError, FrameError};
 
 mod credit;
@@ -259,6 +259,20 @@ impl Framing for Native {
         let mark = self.begin(out, meta, extensions)?;
         out.extend_from_slice(body);
         self.finish(out, mark, 0)
+    }
+
+    #[inline]
+    fn plain_message(&self, unread: &[u8]) -> Option<Plain> {
+        const HEAD: usize = BASE + 4;
+        const PLAIN: [u8; 4] = [Code::Cast as u8, Class::Normal.index() as u8, 0, 0];
+        let head = unread.first_chunk::<HEAD>()?;
+        let [a, b, c, d, length @ .., e, f, g, h] = *head;
+        let body = (u32::from_be_bytes(length) as usize).wrapping_sub(HEAD - BASE);
+        // A length that is too small wraps to one that is too large.
+        if [a, b, c, d] != PLAIN || body > self.max_message || unread.len() - HEAD < body {
+            return None;
+        }
+        Some(Plain { method: u32::from_be_bytes([e, f, g, h]), body: HEAD, end: HEAD + body })
     }
 
     fn set_remaining(&self, frame: &mut [u8], remaining_ms: u32) {

@@ -5,10 +5,11 @@ use core::time::Duration;
 use bytes::Bytes;
 
 use crate::body::Body;
-use crate::frame::Meta;
+use crate::frame::{Meta, Plain};
+use crate::link::flow::cost;
 
 /// What the application is told of what came in.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Event<'b> {
     /// The connection is ready for messages: the handshake is done, or there is none. First on
@@ -19,10 +20,47 @@ pub enum Event<'b> {
     Resumed,
     /// A message that wants no answer.
     Message(Incoming<'b>),
+    /// Several that want none, of the normal class and without extensions. All of them are taken
+    /// with the event: it is not to be refused.
+    Burst(Burst<'b>),
     /// A request: answer it with [`Reader::answer`](super::Reader::answer) on the spot, or note it with
     /// [`Link::open_inbound`](crate::link::Link::open_inbound) and answer later.
     Request(Incoming<'b>),
 }
+
+/// A run of messages as they lie in the receive buffer, oldest first: an iterator.
+#[derive(Clone, Debug)]
+pub struct Burst<'b> {
+    bytes: &'b [u8],
+    rest: core::slice::Iter<'b, Plain>,
+    /// Where the next one begins.
+    at: usize,
+}
+
+impl<'b> Burst<'b> {
+    pub(super) fn new((bytes, messages): (&'b [u8], &'b [Plain])) -> Self {
+        Self { bytes, rest: messages.iter(), at: 0 }
+    }
+}
+
+impl<'b> Iterator for Burst<'b> {
+    type Item = Incoming<'b>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Incoming<'b>> {
+        let &Plain { method, body, end } = self.rest.next()?;
+        let cost = cost(end - self.at);
+        self.at = end;
+        let meta = Meta { method, ..Meta::default() };
+        Some(Incoming { meta, extensions: &[], body: &self.bytes[body..end], frame: None, cost })
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.rest.size_hint()
+    }
+}
+
+impl ExactSizeIterator for Burst<'_> {}
 
 /// A message as it lies in the receive buffer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

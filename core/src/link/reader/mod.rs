@@ -9,7 +9,7 @@ use bytes::Bytes;
 use crate::arena::{CHUNK, LocalFrames};
 use crate::body::Body;
 use crate::error::{FrameError, PeerError, Status};
-use crate::frame::native::{Credit, Hello, Resume};
+use crate::frame::native::{Credit, Hello, MESSAGE_COST, Resume};
 use crate::frame::{Calls, Class, Framing, Kind, Meta, Profile, Step};
 use crate::link::Link;
 use crate::link::assembly::Assembly;
@@ -26,7 +26,7 @@ mod incoming;
 mod retired;
 mod waiting;
 
-pub use incoming::{Event, Incoming};
+pub use incoming::{Burst, Event, Incoming};
 pub(in crate::link) use retired::Retired;
 
 /// Bytes a frame may need beyond the largest message: headers and extensions.
@@ -227,6 +227,9 @@ impl<F: Framing> Reader<F> {
             if self.has_parked && self.unpark(access) {
                 return Ok(Next::Event(self.lend_aside(buf, now)));
             }
+            if self.stage == Stage::Open && self.profile.flow_control && self.take_run(buf) {
+                return Ok(Next::Event(Event::Burst(Burst::new(buf.run()))));
+            }
             let step = self.framing.next_frame(buf.unread())?;
             let (meta, extensions, body, consumed) = match step {
                 Step::Frame { meta, extensions, body, consumed } => (meta, extensions, body, consumed),
@@ -398,6 +401,33 @@ impl<F: Framing> Reader<F> {
         let (extensions, body) = (&lent[extensions], &lent[body]);
         let incoming = Incoming { meta, extensions, body, frame: buf.aside(), cost: cost(len) };
         if is_request { Event::Request(incoming) } else { Event::Message(incoming) }
+    }
+
+    /// Lends out the plain messages at the front, if there are any that need not wait.
+    #[inline]
+    fn take_run(&mut self, buf: &mut RecvBuf) -> bool {
+        const NORMAL: usize = lane(Class::Normal);
+        if !self.parked[NORMAL].is_empty() {
+            return false;
+        }
+        let (framing, allowance) = (&self.framing, self.allowance[NORMAL]);
+        let cost = |count: usize, bytes: usize| bytes as u64 + count as u64 * MESSAGE_COST;
+        let fits = |count, bytes| cost(count, bytes) <= allowance;
+        let (count, bytes) = buf.lend_run(|unread| framing.plain_message(unread), fits);
+        if count == 0 {
+            return false;
+        }
+        self.frame_since = None;
+        self.allowance[NORMAL] -= cost(count, bytes);
+        self.arrived[NORMAL].cost += cost(count, bytes);
+        self.arrived[NORMAL].bytes += bytes as u64;
+        self.messages += count as u64;
+        if self.in_session {
+            self.frames += count as u64;
+            self.frame_bytes += bytes as u64;
+        }
+        self.aside = None;
+        true
     }
 
     /// Takes `cost` off the credit that the peer has.

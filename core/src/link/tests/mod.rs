@@ -74,6 +74,15 @@ impl<F: Framing> End<F> {
                         break;
                     }
                 }
+                Event::Burst(run) => {
+                    for m in run {
+                        if *queue {
+                            assert!(access.enqueue_received(&m), "bounded by the window");
+                        } else {
+                            events.push((false, m.id(), m.body.to_vec()));
+                        }
+                    }
+                }
                 Event::Request(m) if *handle => match access.open_inbound(now, &m)? {
                     Some(inbound) => handled.push(inbound),
                     None if Link::<F, u32>::refuse(reader, buf) => {}

@@ -127,11 +127,8 @@ async fn send(job: &Job, client: &peer::Client, size: usize, senders: usize) -> 
     for task in futures::future::join_all(tasks).await {
         task??;
     }
-    // Waits for the answers to all.
-    let mut all_answered = client.push_request();
-    all_answered.get().set_body(&[]);
-    all_answered.send().await?;
-    client.client.hook.when_resolved().await?;
+    // Calls are taken in order: once this one is answered, all the others have been.
+    client.echo_request().send().promise.await?;
     Ok(Tally::default())
 }
 

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use anyhow::{Context as _, Result};
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use futures::stream::{SplitSink, SplitStream};
-use futures::{FutureExt as _, SinkExt as _, StreamExt as _};
+use futures::{FutureExt as _, SinkExt, StreamExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_local;
@@ -75,6 +75,11 @@ fn link(stream: TcpStream) -> Link {
     link
 }
 
+/// Writes what was fed. The codec takes more than one type, so that one has to be named.
+async fn flush(link: &mut Link) -> Result<()> {
+    Ok(SinkExt::<Bytes>::flush(link).await?)
+}
+
 async fn count(mut link: Link, senders: usize) -> Result<Tally> {
     let counter = Counter::default();
     while let Some(message) = link.next().await {
@@ -92,7 +97,7 @@ async fn echo(mut link: Link) -> Result<Tally> {
         while let Some(Some(message)) = link.next().now_or_never() {
             link.feed(message?.freeze()).await?;
         }
-        link.flush().await?;
+        flush(&mut link).await?;
     }
     Ok(Tally::default())
 }
@@ -101,7 +106,7 @@ async fn send(job: &Job, mut link: Link, size: usize) -> Result<Tally> {
     for message in Bodies::new(job, size) {
         link.feed(message).await?;
     }
-    link.close().await?;
+    flush(&mut link).await?;
     Ok(Tally::default())
 }
 
@@ -125,10 +130,10 @@ async fn send_shared(job: &Job, mut link: Link, size: usize, senders: usize) -> 
             link.feed(message).await?;
         }
         if queued.is_empty() {
-            link.flush().await?;
+            flush(&mut link).await?;
         }
     }
-    link.close().await?;
+    flush(&mut link).await?;
     Ok(Tally::default())
 }
 

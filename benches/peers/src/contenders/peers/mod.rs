@@ -3,14 +3,18 @@
 mod capnp;
 mod common;
 mod framed;
+mod libzmq;
+mod monocoque;
 #[cfg(feature = "nng")]
 mod nng;
 #[allow(warnings, clippy::all, clippy::pedantic, clippy::nursery, clippy::restriction)]
 #[rustfmt::skip]
 mod peer_capnp;
+mod rzmq;
 mod tarpc;
 mod tonic;
 mod tonic_service;
+mod zeromq;
 
 use crate::contender::Contender;
 
@@ -21,6 +25,11 @@ pub fn all() -> Vec<Box<dyn Contender>> {
         Box::new(tarpc::Tarpc),
         Box::new(tonic::Tonic),
         Box::new(capnp::Capnp),
+        Box::new(zeromq::ZmqRs),
+        Box::new(monocoque::Monocoque),
+        Box::new(rzmq::Rzmq { io_uring: false }),
+        Box::new(rzmq::Rzmq { io_uring: true }),
+        Box::new(libzmq::LibZmq),
         #[cfg(feature = "nng")]
         Box::new(nng::Nng),
     ]
