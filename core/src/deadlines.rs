@@ -20,6 +20,8 @@ const SWEEP_FROM: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Deadlines<K> {
     classes: Vec<Fifo<K>>,
+    /// The FIFO that took the last one: mostly it takes the next one, too.
+    last: usize,
     heap: BinaryHeap<Reverse<(Instant, K)>>,
 }
 
@@ -27,11 +29,32 @@ pub(crate) struct Deadlines<K> {
 struct Fifo<K> {
     timeout: Duration,
     entries: VecDeque<(Instant, K)>,
+    /// At that length the entries of calls that ended are looked for.
+    sweep_at: usize,
+}
+
+impl<K> Fifo<K> {
+    /// Adds a key that is due last.
+    #[inline]
+    fn push(&mut self, at: Instant, key: K, live_count: impl Fn() -> usize, live: impl Fn(&K) -> bool) {
+        while self.entries.front().is_some_and(|(_, key)| !live(key)) {
+            self.entries.pop_front();
+        }
+        // Counted only where the list may have grown beyond what lives.
+        if self.entries.len() >= self.sweep_at {
+            let most = 2 * live_count();
+            if self.entries.len() > most {
+                self.entries.retain(|(_, key)| live(key));
+            }
+            self.sweep_at = most.max(self.entries.len()).max(SWEEP_FROM);
+        }
+        self.entries.push_back((at, key));
+    }
 }
 
 impl<K: Copy + Ord> Deadlines<K> {
     pub(crate) fn new() -> Self {
-        Self { classes: Vec::new(), heap: BinaryHeap::new() }
+        Self { classes: Vec::new(), last: 0, heap: BinaryHeap::new() }
     }
 
     /// Adds `key`, due `timeout` after `now`; `live` tells whether an older key still matters and
@@ -41,10 +64,30 @@ impl<K: Copy + Ord> Deadlines<K> {
         now: Instant,
         timeout: Duration,
         key: K,
-        live_count: usize,
+        live_count: impl Fn() -> usize,
         live: impl Fn(&K) -> bool,
     ) -> Instant {
         let at = now + timeout;
+        if let Some(fifo) = self.classes.get_mut(self.last)
+            && fifo.timeout == timeout
+            && fifo.entries.back().is_none_or(|&(last, _)| last <= at)
+        {
+            fifo.push(at, key, live_count, live);
+            return at;
+        }
+        self.push_elsewhere(at, timeout, key, live_count, live);
+        at
+    }
+
+    #[inline(never)]
+    fn push_elsewhere(
+        &mut self,
+        at: Instant,
+        timeout: Duration,
+        key: K,
+        live_count: impl Fn() -> usize,
+        live: impl Fn(&K) -> bool,
+    ) {
         let class = match self.classes.iter().position(|fifo| fifo.timeout == timeout) {
             Some(class) => Some(class),
             // An empty FIFO is free for another timeout.
@@ -54,7 +97,7 @@ impl<K: Copy + Ord> Deadlines<K> {
                     Some(class)
                 }
                 None if self.classes.len() < CLASSES => {
-                    self.classes.push(Fifo { timeout, entries: VecDeque::new() });
+                    self.classes.push(Fifo { timeout, entries: VecDeque::new(), sweep_at: SWEEP_FROM });
                     Some(self.classes.len() - 1)
                 }
                 None => None,
@@ -64,23 +107,16 @@ impl<K: Copy + Ord> Deadlines<K> {
             class.is_some_and(|class| self.classes[class].entries.back().is_none_or(|&(last, _)| last <= at));
         match class {
             Some(class) if in_order => {
-                let entries = &mut self.classes[class].entries;
-                while entries.front().is_some_and(|(_, key)| !live(key)) {
-                    entries.pop_front();
-                }
-                if entries.len() >= SWEEP_FROM && entries.len() > 2 * live_count {
-                    entries.retain(|(_, key)| live(key));
-                }
-                entries.push_back((at, key));
+                self.last = class;
+                self.classes[class].push(at, key, live_count, live);
             }
             _ => {
-                if self.heap.len() >= SWEEP_FROM && self.heap.len() > 2 * live_count {
+                if self.heap.len() >= SWEEP_FROM && self.heap.len() > 2 * live_count() {
                     self.heap.retain(|Reverse((_, key))| live(key));
                 }
                 self.heap.push(Reverse((at, key)));
             }
         }
-        at
     }
 
     /// The earliest deadline there may be; one whose key ended meanwhile may still be named.
@@ -119,8 +155,8 @@ mod tests {
     fn keys_come_out_when_they_are_due() {
         let mut deadlines = Deadlines::new();
         let now = Instant::ZERO;
-        deadlines.push(now, MS * 10, 1, 0, |_| true);
-        deadlines.push(now, MS * 5, 2, 0, |_| true);
+        deadlines.push(now, MS * 10, 1, || 0, |_| true);
+        deadlines.push(now, MS * 5, 2, || 0, |_| true);
         assert_eq!(deadlines.next(), Some(now + MS * 5));
         assert_eq!(deadlines.pop_due(now + MS * 4), None);
         assert_eq!(deadlines.pop_due(now + MS * 20), Some(1));
@@ -133,7 +169,7 @@ mod tests {
         let mut deadlines = Deadlines::new();
         for key in 0..100_000_u64 {
             // Only key 0 and the newest are alive: the first call is a long one.
-            deadlines.push(Instant::from_nanos(key), MS, key, 2, |&k| k == 0 || k + 1 >= key);
+            deadlines.push(Instant::from_nanos(key), MS, key, || 2, |&k| k == 0 || k + 1 >= key);
         }
         assert!(deadlines.len() <= 2 * SWEEP_FROM, "{}", deadlines.len());
     }
@@ -148,7 +184,7 @@ mod tests {
                 now += MS * u32::try_from(step).unwrap();
                 let timeout = MS * u32::try_from(timeout).unwrap();
                 model.push((now + timeout, key));
-                deadlines.push(now, timeout, key, usize::MAX / 2, |_| true);
+                deadlines.push(now, timeout, key, || usize::MAX / 2, |_| true);
                 prop_assert_eq!(deadlines.next(), model.iter().map(|&(at, _)| at).min());
                 while let Some(key) = deadlines.pop_due(now) {
                     let index = model.iter().position(|&(_, k)| k == key).unwrap();

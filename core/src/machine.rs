@@ -237,6 +237,12 @@ pub trait Machine: Sized + Send + 'static {
         false
     }
 
+    /// Whether [`take_wake`](Self::take_wake) or [`take_tokens`](Self::take_tokens) may have
+    /// something. For those who ask after each command, and mostly in vain.
+    fn has_wakes(&self) -> bool {
+        true
+    }
+
     /// Who has to be woken since the last time this was asked.
     fn take_wake(&mut self) -> Wake;
 

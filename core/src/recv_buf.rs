@@ -5,8 +5,6 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
-use crate::frame::Plain;
-
 /// Room for the first read of a connection, in bytes.
 const FIRST_READ: usize = 256;
 /// Room for one read once a connection is busy, in bytes. Blocks of this size stay in the cache.
@@ -17,6 +15,16 @@ const KEEP: usize = 4 * BUSY_READ;
 const RUN: usize = 512;
 /// Unread bytes up to this many are moved to the front to make room; more only when they must be.
 const CHEAP_MOVE: usize = 4 * 1024;
+
+/// Where a message of a run lies.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    /// Its method id, which is kept here because it is wanted with it.
+    pub(crate) method: u32,
+    /// Where its body begins, and ends.
+    pub(crate) body: usize,
+    pub(crate) end: usize,
+}
 
 /// Bytes that came in and were not consumed yet, with room to read more behind them.
 ///
@@ -44,7 +52,7 @@ pub struct RecvBuf {
     /// The last read filled all the room it had.
     filled_up: bool,
     /// Where the messages of the run lent out last lie, counted from the front.
-    run: Vec<Plain>,
+    run: Vec<Place>,
     /// A frame that does not lie in this buffer (put together from fragments, or kept back) and is
     /// lent out instead.
     aside: Option<Bytes>,
@@ -145,17 +153,17 @@ impl RecvBuf {
     #[inline]
     pub(crate) fn lend_run(
         &mut self,
-        next: impl Fn(&[u8]) -> Option<Plain>,
+        next: impl Fn(&[u8]) -> Option<Place>,
         fits: impl Fn(usize, usize) -> bool,
     ) -> (usize, usize) {
         self.run.clear();
         let unread = &self.data[self.start + self.lent..self.end];
         let mut at = 0;
-        while let Some(Plain { method, body, end }) = next(&unread[at..])
+        while let Some(Place { method, body, end }) = next(&unread[at..])
             && self.run.len() < RUN
             && fits(self.run.len() + 1, at + end)
         {
-            self.run.push(Plain { method, body: at + body, end: at + end });
+            self.run.push(Place { method, body: at + body, end: at + end });
             at += end;
         }
         if at > 0 {
@@ -165,7 +173,7 @@ impl RecvBuf {
     }
 
     /// The run lent out last: its bytes, and where the messages lie in them.
-    pub(crate) fn run(&self) -> (&[u8], &[Plain]) {
+    pub(crate) fn run(&self) -> (&[u8], &[Place]) {
         (&self.data[self.start..self.start + self.lent], &self.run)
     }
 

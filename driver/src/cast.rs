@@ -17,7 +17,7 @@ use crate::peer::Peer;
 #[derive(Debug)]
 #[must_use = "futures do nothing unless polled"]
 pub struct Cast<'a, F: Framing> {
-    peer: Peer<F>,
+    peer: &'a Peer<F>,
     options: CastOptions,
     payload: Option<Payload<'a>>,
     ticket: Option<(Line, WaitTicket)>,
@@ -25,12 +25,12 @@ pub struct Cast<'a, F: Framing> {
 }
 
 impl<'a, F: Framing> Cast<'a, F> {
-    pub(crate) fn new(peer: Peer<F>, options: CastOptions, payload: Payload<'a>) -> Self {
+    pub(crate) fn new(peer: &'a Peer<F>, options: CastOptions, payload: Payload<'a>) -> Self {
         Self { peer, options, payload: Some(payload), ticket: None, watch: false }
     }
 
     /// One whose end is waited for.
-    pub(crate) fn watched(peer: Peer<F>, options: CastOptions, payload: Payload<'a>) -> Self {
+    pub(crate) fn watched(peer: &'a Peer<F>, options: CastOptions, payload: Payload<'a>) -> Self {
         let mut cast = Self::new(peer, options, payload);
         cast.watch = true;
         cast

@@ -369,6 +369,8 @@ impl<R: Runtime, F: Framing> Manager<R, F> {
         if opened {
             self.first_connected(address, &client).await?;
         }
+        // Not for as long as the caller's bytes live, but as this borrow.
+        let payload: Payload<'_> = payload.into();
         let mut cast = client.cast_and_wait_with(options, payload);
         (&mut cast).await?;
         Ok(cast.bytes())

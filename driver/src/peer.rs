@@ -164,13 +164,13 @@ impl<F: Framing> Peer<F> {
     ///
     /// # Cancel safety
     /// Dropping the future before it is ready casts nothing.
-    pub fn cast<'a>(&self, method: u32, payload: impl Into<Payload<'a>>) -> Cast<'a, F> {
+    pub fn cast<'a>(&'a self, method: u32, payload: impl Into<Payload<'a>>) -> Cast<'a, F> {
         self.cast_with(CastOptions::new(method), payload)
     }
 
     /// [`cast`](Self::cast) with options.
-    pub fn cast_with<'a>(&self, options: CastOptions, payload: impl Into<Payload<'a>>) -> Cast<'a, F> {
-        Cast::new(self.clone(), options, payload.into())
+    pub fn cast_with<'a>(&'a self, options: CastOptions, payload: impl Into<Payload<'a>>) -> Cast<'a, F> {
+        Cast::new(self, options, payload.into())
     }
 
     /// [`cast`](Self::cast) that never waits: inline handlers may use it.
@@ -204,17 +204,17 @@ impl<F: Framing> Peer<F> {
     /// # Cancel safety
     /// Dropping the future before the message is queued casts nothing; later, the message goes on
     /// like one that nobody waits for.
-    pub fn cast_and_wait<'a>(&self, method: u32, payload: impl Into<Payload<'a>>) -> CastAndWait<'a, F> {
+    pub fn cast_and_wait<'a>(&'a self, method: u32, payload: impl Into<Payload<'a>>) -> CastAndWait<'a, F> {
         self.cast_and_wait_with(CastOptions::new(method), payload)
     }
 
     /// [`cast_and_wait`](Self::cast_and_wait) with options.
     pub fn cast_and_wait_with<'a>(
-        &self,
+        &'a self,
         options: CastOptions,
         payload: impl Into<Payload<'a>>,
     ) -> CastAndWait<'a, F> {
-        CastAndWait::new(Cast::watched(self.clone(), options, payload.into()))
+        CastAndWait::new(Cast::watched(self, options, payload.into()))
     }
 
     /// A cast looks at no clock unless it can expire.

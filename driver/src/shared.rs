@@ -58,13 +58,13 @@ impl<M: Machine<Token = Waker>> Shared<M> {
     }
 
     /// Works on the machine under the lock, then wakes whoever it wants woken.
+    #[inline]
     pub fn with<R>(&self, f: impl FnOnce(&mut M) -> R) -> R {
         let mut state = self.state.lock();
         let result = f(&mut state.machine);
-        let mut tokens = Vec::new();
-        let wakers = settle(&mut state, &mut tokens);
-        drop(state);
-        wake(wakers, &mut tokens);
+        if state.machine.has_wakes() {
+            settle_and_wake(state);
+        }
         result
     }
 
@@ -258,6 +258,15 @@ fn settle<M: Machine<Token = Waker>>(state: &mut State<M>, tokens: &mut Vec<Wake
     wakers
 }
 
+/// Lets go of the lock and wakes whoever is to be woken.
+#[inline(never)]
+fn settle_and_wake<M: Machine<Token = Waker>>(mut state: MutexGuard<'_, State<M>>) {
+    let mut tokens = Vec::new();
+    let wakers = settle(&mut state, &mut tokens);
+    drop(state);
+    wake(wakers, &mut tokens);
+}
+
 fn wake(wakers: [Option<Waker>; 2], tokens: &mut Vec<Waker>) {
     let [first, second] = wakers;
     let same = matches!((&first, &second), (Some(first), Some(second)) if first.will_wake(second));
@@ -287,6 +296,9 @@ impl<M: Machine<Token = Waker>> LazyGuard<'_, M> {
     /// Lets go of the lock, if it is held, and wakes whoever waits.
     pub fn release(&mut self) {
         if let Some(mut state) = self.guard.take() {
+            if !state.machine.has_wakes() {
+                return;
+            }
             // Whoever reads sees to the writing after its pass: see `Shared::write_inline`.
             let writer = state.writer.take();
             let mut wakers = settle(&mut state, self.tokens);

@@ -129,6 +129,8 @@ impl<F: Framing> Manager<F> {
         if opened {
             self.first_connected(address, &client)?;
         }
+        // Not for as long as the caller's bytes live, but as this borrow.
+        let payload: Payload<'_> = payload.into();
         let mut cast = bowline_driver::Peer::cast_and_wait_with(&client, options, payload);
         block_on(&mut cast)?;
         Ok(cast.bytes())

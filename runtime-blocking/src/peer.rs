@@ -88,6 +88,7 @@ impl<F: Framing> Peer<F> {
     /// # Errors
     /// See [`CastError`], which carries the message back.
     pub fn cast<'a>(&self, method: u32, payload: impl Into<Payload<'a>>) -> Result<Queued, CastError> {
+        let payload: Payload<'_> = payload.into();
         block_on(self.peer.cast(method, payload))
     }
 
@@ -100,6 +101,7 @@ impl<F: Framing> Peer<F> {
         options: CastOptions,
         payload: impl Into<Payload<'a>>,
     ) -> Result<Queued, CastError> {
+        let payload: Payload<'_> = payload.into();
         block_on(self.peer.cast_with(options, payload))
     }
 
@@ -116,6 +118,7 @@ impl<F: Framing> Peer<F> {
         method: u32,
         payload: impl Into<Payload<'a>>,
     ) -> Result<Outcome, CastError> {
+        let payload: Payload<'_> = payload.into();
         block_on(self.peer.cast_and_wait(method, payload))
     }
 
@@ -128,6 +131,7 @@ impl<F: Framing> Peer<F> {
         options: CastOptions,
         payload: impl Into<Payload<'a>>,
     ) -> Result<Outcome, CastError> {
+        let payload: Payload<'_> = payload.into();
         block_on(self.peer.cast_and_wait_with(options, payload))
     }
 

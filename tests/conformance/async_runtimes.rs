@@ -34,11 +34,13 @@ impl<R: Runtime, F: Framing> Client<F> for driver::Client<R, F> {
     }
 
     fn cast(&self, options: CastOptions, body: Vec<u8>) -> BoxFuture<Result<Queued, CastError>> {
-        Box::pin(self.cast_with(options, body))
+        let client = self.clone();
+        Box::pin(async move { Peer::cast_with(&client, options, body).await })
     }
 
     fn cast_and_wait(&self, options: CastOptions, body: Vec<u8>) -> BoxFuture<Result<Outcome, CastError>> {
-        Box::pin(self.cast_and_wait_with(options, body))
+        let client = self.clone();
+        Box::pin(async move { Peer::cast_and_wait_with(&client, options, body).await })
     }
 
     fn next_errored(&self) -> BoxFuture<Result<Undelivered, ClosedError>> {

@@ -153,6 +153,13 @@ impl Chunk {
         self.len == 0 || (!self.large && self.len < most && self.bytes.len() + bytes <= most)
     }
 
+    /// Whether so many bytes go behind its frames into the memory it has.
+    #[inline]
+    pub(crate) fn has_memory(&self, bytes: usize) -> bool {
+        let free = self.bytes.capacity().min(CHUNK).checked_sub(self.bytes.len());
+        free >= Some(bytes) && !self.large && self.len < CHUNK
+    }
+
     /// Makes the memory of an empty chunk, once, in one piece.
     #[inline]
     pub(crate) fn reserve(&mut self, bytes: usize) {

@@ -98,6 +98,12 @@ impl Lane {
         chunk
     }
 
+    /// The newest chunk, if it takes so many bytes more without growing.
+    #[inline]
+    pub(super) fn last_with_room(&mut self, bytes: usize) -> Option<&mut Chunk> {
+        self.queue.back_mut().filter(|chunk| chunk.has_memory(bytes))
+    }
+
     #[inline]
     pub(super) fn note_pushed(&mut self, sent: Sent, bytes: usize) {
         let load = Load { messages: usize::from(bytes > 0), bytes };

@@ -231,6 +231,26 @@ impl Arena {
         Ok(added)
     }
 
+    /// Encodes a short message of the normal class behind others that wait. `None`: nothing was
+    /// done, because it is not short, there is no room behind the last, or the framing refuses it.
+    #[inline]
+    pub(crate) fn push_behind<F: Framing>(
+        &mut self,
+        framing: &F,
+        sent: Sent,
+        meta: &Meta,
+        body: &[u8],
+    ) -> Option<usize> {
+        if body.len() >= self.fragment.min(chunk::EXTERNAL_FROM) {
+            return None;
+        }
+        let lane = &mut self.lanes[0];
+        let chunk = lane.last_with_room(body.len() + 64)?;
+        let added = chunk.push_copied(framing, sent, meta, &[], body).ok()?;
+        lane.note_pushed(sent, added);
+        Some(added)
+    }
+
     /// Copies a frame that is encoded already, and is not longer than a fragment, behind the others.
     pub(crate) fn push_frame(&mut self, class: Class, sent: Sent, frame: &[u8]) {
         let Self { lanes, spare, fragment, .. } = self;

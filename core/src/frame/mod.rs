@@ -167,15 +167,41 @@ pub enum Step {
     },
 }
 
-/// A message of which there is nothing to say but its bytes, see [`Framing::plain_message`].
+/// A frame of the kinds of which there are many, see [`Framing::plain`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Plain {
-    /// Method id.
+    /// [`Kind::Cast`], [`Kind::Request`] or [`Kind::Reply`].
+    pub kind: Kind,
+    /// Attempt number of a request; 0 of the others.
+    pub attempt: u8,
+    /// Method id; 0 of a reply.
     pub method: u32,
+    /// Call id; 0 of a cast.
+    pub id: u64,
+    /// Time left until the caller's deadline, in milliseconds.
+    pub remaining_ms: Option<u32>,
     /// Where its body begins; it ends where the frame does.
     pub body: usize,
     /// Length of the frame in bytes.
     pub end: usize,
+}
+
+impl Plain {
+    /// The same as [`Framing::next_frame`] would say it.
+    #[must_use]
+    pub fn meta(&self) -> Meta {
+        let Self { kind, attempt, method, id, remaining_ms, .. } = *self;
+        Meta {
+            kind,
+            class: Class::Normal,
+            attempt,
+            id,
+            method,
+            remaining_ms,
+            status: 0,
+            retry_after_ms: None,
+        }
+    }
 }
 
 /// Whether and how a framing carries calls.
@@ -388,12 +414,12 @@ pub trait Framing: Clone + core::fmt::Debug + Send + Sync + 'static {
         self.finish(out, mark, 0)
     }
 
-    /// Whether `unread` begins with a whole [`Kind::Cast`] of the normal class, without
+    /// Whether `unread` begins with a whole cast, request or reply of the normal class, without
     /// extensions, that breaks no rule: what a receiver gets most of. A shortcut past
     /// [`next_frame`](Self::next_frame), which has the last word on everything else. Used once a
     /// connection is ready, and only with [`Profile::flow_control`].
     #[inline]
-    fn plain_message(&self, unread: &[u8]) -> Option<Plain> {
+    fn plain(&self, unread: &[u8]) -> Option<Plain> {
         let _ = unread;
         None
     }

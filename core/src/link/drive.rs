@@ -339,6 +339,11 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
         core::mem::take(&mut self.reconnect)
     }
 
+    #[inline]
+    fn has_wakes(&self) -> bool {
+        self.wake || self.wake_write || !self.tokens.is_empty()
+    }
+
     fn take_wake(&mut self) -> Wake {
         Wake { write: core::mem::take(&mut self.wake_write), attend: core::mem::take(&mut self.wake) }
     }

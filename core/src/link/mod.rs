@@ -460,12 +460,15 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     }
 
     /// Watches a deadline. Wakes the driver if it would come too late by itself.
+    #[inline]
     fn watch(&mut self, now: Instant, timeout: Duration, key: Key) {
         let Self { calls, call_lines, room_lines, inbound, deadlines, arena, retries, settings, .. } = self;
-        let in_line = call_lines.iter().chain(&*room_lines).map(Waiters::waiting).sum::<usize>();
-        let timed = settings.expire_after.is_some();
-        let casts = flow::CLASSES.map(|class| if timed { arena.ours(class).messages } else { 0 });
-        let live_count = calls.in_flight() + in_line + inbound.len() + casts[0] + casts[1];
+        let live_count = || {
+            let in_line = call_lines.iter().chain(&*room_lines).map(Waiters::waiting).sum::<usize>();
+            let timed = settings.expire_after.is_some();
+            let casts = flow::CLASSES.map(|class| if timed { arena.ours(class).messages } else { 0 });
+            calls.in_flight() + in_line + inbound.len() + casts[0] + casts[1]
+        };
         let at = deadlines.push(now, timeout, key, live_count, |key| match *key {
             Key::Call(id) => calls.get(id).is_some(),
             Key::CallTurn(class, ticket) => call_lines[flow::lane(class)].is_waiting(ticket),

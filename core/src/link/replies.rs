@@ -17,11 +17,11 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     pub(super) fn handle_reply(
         &mut self,
         now: Instant,
-        kind: Kind,
         meta: &Meta,
         extensions: &[u8],
         body: impl FnOnce() -> Body,
     ) -> Result<(), PeerError> {
+        let kind = meta.kind;
         if kind == Kind::ErrorReply && !self.retries.is_empty() {
             let retry_after = meta.retry_after_ms.map(|ms| Duration::from_millis(u64::from(ms)));
             let failure = Failure { status: Status(meta.status), retry_after, body: Default::default() };

@@ -17,6 +17,8 @@ use crate::frame::{Calls, Class, Framing, Kind, Meta};
 use crate::link::outcomes::{Undelivered, decode};
 use crate::time::Instant;
 
+const NORMAL: usize = lane(Class::Normal);
+
 /// A message that is queued, and nothing more is known of it yet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[must_use = "queued is not written"]
@@ -92,14 +94,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             ..Meta::default()
         };
         let kept = if options.idempotent { Some(payload.clone()) } else { None };
-        self.arena.push(
-            &self.framing,
-            Sent::Call(id),
-            &meta,
-            &options.extensions,
-            payload,
-            self.profile.external_bodies,
-        )?;
+        self.push_request(id, &meta, options, payload)?;
         if let Some(payload) = kept {
             self.retain_request(id, &meta, &options.extensions, payload.as_slice());
         }
@@ -111,6 +106,29 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.watch(now, remaining, Key::Call(id));
         self.after_queueing_in(class);
         Ok(CallId(id))
+    }
+
+    #[inline]
+    fn push_request(
+        &mut self,
+        id: u64,
+        meta: &Meta,
+        options: &CallOptions,
+        payload: Payload<'_>,
+    ) -> Result<(), EncodeError> {
+        let (sent, body) = (Sent::Call(id), payload.as_slice());
+        if meta.class == Class::Normal
+            && options.extensions.is_empty()
+            && self
+                .arena
+                .push_behind(&self.framing, sent, &Meta { kind: Kind::Request, ..*meta }, body)
+                .is_some()
+        {
+            return Ok(());
+        }
+        let external_bodies = self.profile.external_bodies;
+        self.arena.push(&self.framing, sent, meta, &options.extensions, payload, external_bodies)?;
+        Ok(())
     }
 
     /// Whether what is queued goes out now: connected, and the peer has not said go-away.
@@ -150,6 +168,46 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// message, if it was passed by value, is in the error.
     #[inline]
     pub fn cast(
+        &mut self,
+        now: Instant,
+        options: &CastOptions,
+        payload: Payload<'_>,
+    ) -> Result<Queued, CastError> {
+        match self.cast_plain(options, payload.as_slice()) {
+            Some(queued) => Ok(queued),
+            None => self.cast_other(now, options, payload),
+        }
+    }
+
+    /// The way of most casts: of the normal class, short, with nothing to watch, behind others that
+    /// wait. `None`: it is not one of those, and nothing was done.
+    #[inline]
+    fn cast_plain(&mut self, options: &CastOptions, body: &[u8]) -> Option<Queued> {
+        let is_plain = !options.notify
+            && options.extensions.is_empty()
+            && matches!(options.class, None | Some(Class::Normal))
+            && self.settings.expire_after.is_none();
+        let may_go = self.closing.is_none() && self.phase != Phase::Closed && !self.write_full[NORMAL];
+        if !is_plain || !may_go || body.len() > self.conn.max_message {
+            return None;
+        }
+        let number = self.next_cast;
+        let meta = Meta {
+            kind: Kind::Cast,
+            class: Class::Normal,
+            id: options.seq,
+            method: options.method,
+            ..Meta::default()
+        };
+        let bytes = self.arena.push_behind(&self.framing, Sent::Cast(number), &meta, body)?;
+        self.next_cast += 1;
+        self.counters.casts += 1;
+        self.after_queueing_in(Class::Normal);
+        Some(Queued { number, bytes })
+    }
+
+    #[inline(never)]
+    fn cast_other(
         &mut self,
         now: Instant,
         options: &CastOptions,

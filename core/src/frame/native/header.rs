@@ -262,6 +262,12 @@ pub(super) fn put_time(ms: Option<u32>) -> [u8; 4] {
     ms.map_or(NO_TIME, |ms| ms.min(NO_TIME - 1)).to_be_bytes()
 }
 
+/// A time from the wire.
+#[inline]
+pub(super) fn get_time(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(get_u32(bytes, at)).filter(|&ms| ms != NO_TIME)
+}
+
 /// Reads a big-endian number at `at`; missing bytes count as zero (callers checked the length).
 #[inline]
 pub(super) fn get_u16(bytes: &[u8], at: usize) -> u16 {

@@ -262,17 +262,37 @@ impl Framing for Native {
     }
 
     #[inline]
-    fn plain_message(&self, unread: &[u8]) -> Option<Plain> {
-        const HEAD: usize = BASE + 4;
-        const PLAIN: [u8; 4] = [Code::Cast as u8, Class::Normal.index() as u8, 0, 0];
-        let head = unread.first_chunk::<HEAD>()?;
-        let [a, b, c, d, length @ .., e, f, g, h] = *head;
-        let body = (u32::from_be_bytes(length) as usize).wrapping_sub(HEAD - BASE);
+    fn plain(&self, unread: &[u8]) -> Option<Plain> {
+        const CAST: u8 = Code::Cast as u8;
+        const REQUEST: u8 = Code::Request as u8;
+        const REPLY: u8 = Code::Reply as u8;
+        const NORMAL: u8 = Class::Normal.index() as u8;
+        let [code, class, attempt, reserved, a, b, c, d] = *unread.first_chunk::<BASE>()?;
         // A length that is too small wraps to one that is too large.
-        if [a, b, c, d] != PLAIN || body > self.max_message || unread.len() - HEAD < body {
-            return None;
+        let body = |head: usize| {
+            let body = (u32::from_be_bytes([a, b, c, d]) as usize).wrapping_sub(head - BASE);
+            (body <= self.max_message && unread.len() - head >= body).then(|| head + body)
+        };
+        match [code, class, attempt, reserved] {
+            [CAST, NORMAL, 0, 0] => {
+                let head = unread.first_chunk::<12>()?;
+                let method = header::get_u32(head, 8);
+                let end = body(12)?;
+                Some(Plain { kind: Kind::Cast, attempt, method, id: 0, remaining_ms: None, body: 12, end })
+            }
+            [REPLY, NORMAL, 0, 0] => {
+                let head = unread.first_chunk::<16>()?;
+                let (id, end) = (header::get_u64(head, 8), body(16)?);
+                Some(Plain { kind: Kind::Reply, attempt, method: 0, id, remaining_ms: None, body: 16, end })
+            }
+            [REQUEST, NORMAL, attempt, 0] if attempt > 0 => {
+                let head = unread.first_chunk::<24>()?;
+                let (id, method) = (header::get_u64(head, 8), header::get_u32(head, 16));
+                let (remaining_ms, end) = (header::get_time(head, 20), body(24)?);
+                Some(Plain { kind: Kind::Request, attempt, method, id, remaining_ms, body: 24, end })
+            }
+            _ => None,
         }
-        Some(Plain { method: u32::from_be_bytes([e, f, g, h]), body: HEAD, end: HEAD + body })
     }
 
     fn set_remaining(&self, frame: &mut [u8], remaining_ms: u32) {

@@ -2,6 +2,8 @@ use alloc::vec;
 use core::time::Duration;
 
 use super::*;
+use proptest::prelude::*;
+
 use crate::error::PeerError;
 use crate::frame::{Class, Kind};
 
@@ -257,4 +259,45 @@ fn numbers_of_a_hello_that_cannot_work_are_named() {
     assert_eq!(refused(&Hello { required: 6, features: 4, ..hello() }), ("required", 2, 4));
     let none = Hello { max_in_flight: 0, ..hello() };
     assert_eq!(Hello::new().agree(&none).unwrap().max_in_flight, 0);
+}
+
+proptest! {
+    /// The shortcut says what the long way says, or nothing.
+    #[test]
+    fn the_shortcut_agrees_with_the_long_way(
+        head in prop::array::uniform4(0_u8..8),
+        length in 0_u32..60,
+        rest in prop::collection::vec(any::<u8>(), 0..80),
+        max in 1_usize..60,
+    ) {
+        let mut native = open();
+        native.set_max_message(max).unwrap();
+        let bytes = [&head[..], &length.to_be_bytes(), &rest].concat();
+        if let Some(plain) = native.plain(&bytes) {
+            let body = plain.body..plain.end;
+            let step = Step::Frame { meta: plain.meta(), extensions: 0..0, body, consumed: plain.end };
+            prop_assert_eq!(native.next_frame(&bytes), Ok(step));
+        }
+    }
+
+    #[test]
+    fn the_shortcut_knows_every_plain_frame(
+        kind in prop::sample::select(vec![Kind::Cast, Kind::Request, Kind::Reply]),
+        id: u64,
+        method: u32,
+        remaining_ms in prop::option::of(0_u32..1000),
+        body in prop::collection::vec(any::<u8>(), 0..40),
+        cut in 0_usize..10,
+    ) {
+        let attempt = u8::from(kind == Kind::Request);
+        let meta = Meta { attempt, method, remaining_ms, ..Meta::new(kind, id) };
+        let bytes = encode(&meta, &[], &body);
+        let plain = open().plain(&bytes).expect("it is plain");
+        let Ok(Step::Frame { meta, .. }) = open().next_frame(&bytes) else { panic!("whole") };
+        prop_assert_eq!(plain.meta(), meta);
+        prop_assert_eq!(plain.end, bytes.len());
+        prop_assert_eq!(&bytes[plain.body..], &body[..]);
+        let cut = bytes.len().saturating_sub(1 + cut);
+        prop_assert_eq!(open().plain(&bytes[..cut]), None);
+    }
 }

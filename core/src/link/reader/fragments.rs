@@ -87,7 +87,7 @@ impl<F: Framing> Reader<F> {
         };
         if matches!(meta.kind, Kind::Reply | Kind::ErrorReply) {
             let link = access.machine();
-            link.handle_reply(now, meta.kind, &meta, &frame[extensions], || Body::from(frame.slice(body)))?;
+            link.handle_reply(now, &meta, &frame[extensions], || Body::from(frame.slice(body)))?;
             return Ok(None);
         }
         if meta.kind == Kind::Request {

@@ -5,8 +5,9 @@ use core::time::Duration;
 use bytes::Bytes;
 
 use crate::body::Body;
-use crate::frame::{Meta, Plain};
+use crate::frame::Meta;
 use crate::link::flow::cost;
+use crate::recv_buf::Place;
 
 /// What the application is told of what came in.
 #[derive(Clone, Debug)]
@@ -32,13 +33,13 @@ pub enum Event<'b> {
 #[derive(Clone, Debug)]
 pub struct Burst<'b> {
     bytes: &'b [u8],
-    rest: core::slice::Iter<'b, Plain>,
+    rest: core::slice::Iter<'b, Place>,
     /// Where the next one begins.
     at: usize,
 }
 
 impl<'b> Burst<'b> {
-    pub(super) fn new((bytes, messages): (&'b [u8], &'b [Plain])) -> Self {
+    pub(super) fn new((bytes, messages): (&'b [u8], &'b [Place])) -> Self {
         Self { bytes, rest: messages.iter(), at: 0 }
     }
 }
@@ -48,7 +49,7 @@ impl<'b> Iterator for Burst<'b> {
 
     #[inline]
     fn next(&mut self) -> Option<Incoming<'b>> {
-        let &Plain { method, body, end } = self.rest.next()?;
+        let &Place { method, body, end } = self.rest.next()?;
         let cost = cost(end - self.at);
         self.at = end;
         let meta = Meta { method, ..Meta::default() };

@@ -10,14 +10,14 @@ use crate::arena::{CHUNK, LocalFrames};
 use crate::body::Body;
 use crate::error::{FrameError, PeerError, Status};
 use crate::frame::native::{Credit, Hello, MESSAGE_COST, Resume};
-use crate::frame::{Calls, Class, Framing, Kind, Meta, Profile, Step};
+use crate::frame::{Calls, Class, Framing, Kind, Meta, Plain, Profile, Step};
 use crate::link::Link;
 use crate::link::assembly::Assembly;
 use crate::link::flow::{Arrived, cost, lane};
 use crate::link::guard::Guard;
 use crate::link::parked::{Kept, Parked};
 use crate::machine::{Access, Next};
-use crate::recv_buf::RecvBuf;
+use crate::recv_buf::{Place, RecvBuf};
 use crate::time::Instant;
 
 mod answer;
@@ -31,6 +31,8 @@ pub(in crate::link) use retired::Retired;
 
 /// Bytes a frame may need beyond the largest message: headers and extensions.
 const FRAME_OVERHEAD: usize = 128 * 1024;
+
+const NORMAL: usize = lane(Class::Normal);
 
 /// The reading half of a [`Link`]: one per connection, with whoever reads the socket.
 #[derive(Debug)]
@@ -227,8 +229,36 @@ impl<F: Framing> Reader<F> {
             if self.has_parked && self.unpark(access) {
                 return Ok(Next::Event(self.lend_aside(buf, now)));
             }
-            if self.stage == Stage::Open && self.profile.flow_control && self.take_run(buf) {
-                return Ok(Next::Event(Event::Burst(Burst::new(buf.run()))));
+            if self.stage == Stage::Open
+                && self.profile.flow_control
+                && self.parked[NORMAL].is_empty()
+                && let Some(plain) = self.framing.plain(buf.unread())
+            {
+                self.frame_since = None;
+                match plain.kind {
+                    Kind::Cast => {
+                        if self.take_run(buf) {
+                            return Ok(Next::Event(Event::Burst(Burst::new(buf.run()))));
+                        }
+                    }
+                    Kind::Reply => {
+                        self.note_plain(&plain);
+                        let body = &buf.unread()[plain.body..plain.end];
+                        access.machine().handle_reply(now, &plain.meta(), &[], || Body::copy_from(body))?;
+                        buf.lend(plain.end);
+                        continue;
+                    }
+                    _ if self.allowance[NORMAL] >= cost(plain.end) && self.can_start(access) => {
+                        self.note_plain(&plain);
+                        self.charge(access, Class::Normal, cost(plain.end), plain.end)?;
+                        self.guard.request();
+                        self.aside = None;
+                        buf.lend(plain.end);
+                        let (body, end) = (plain.body..plain.end, plain.end);
+                        return Ok(Next::Event(self.lend(buf, true, plain.meta(), 0..0, body, end)));
+                    }
+                    _ => {}
+                }
             }
             let step = self.framing.next_frame(buf.unread())?;
             let (meta, extensions, body, consumed) = match step {
@@ -305,7 +335,7 @@ impl<F: Framing> Reader<F> {
                     self.arrived[lane(meta.class)].bytes += consumed as u64;
                     let unread = buf.unread();
                     let link = access.machine();
-                    link.handle_reply(now, kind, &meta, &unread[extensions], || {
+                    link.handle_reply(now, &Meta { kind, ..meta }, &unread[extensions], || {
                         Body::copy_from(&unread[body])
                     })?;
                     buf.lend(consumed);
@@ -406,18 +436,17 @@ impl<F: Framing> Reader<F> {
     /// Lends out the plain messages at the front, if there are any that need not wait.
     #[inline]
     fn take_run(&mut self, buf: &mut RecvBuf) -> bool {
-        const NORMAL: usize = lane(Class::Normal);
-        if !self.parked[NORMAL].is_empty() {
-            return false;
-        }
         let (framing, allowance) = (&self.framing, self.allowance[NORMAL]);
         let cost = |count: usize, bytes: usize| bytes as u64 + count as u64 * MESSAGE_COST;
         let fits = |count, bytes| cost(count, bytes) <= allowance;
-        let (count, bytes) = buf.lend_run(|unread| framing.plain_message(unread), fits);
+        let next = |unread: &[u8]| match framing.plain(unread)? {
+            Plain { kind: Kind::Cast, method, body, end, .. } => Some(Place { method, body, end }),
+            _ => None,
+        };
+        let (count, bytes) = buf.lend_run(next, fits);
         if count == 0 {
             return false;
         }
-        self.frame_since = None;
         self.allowance[NORMAL] -= cost(count, bytes);
         self.arrived[NORMAL].cost += cost(count, bytes);
         self.arrived[NORMAL].bytes += bytes as u64;
@@ -428,6 +457,18 @@ impl<F: Framing> Reader<F> {
         }
         self.aside = None;
         true
+    }
+
+    /// Takes note of one frame of the normal class that is no cast.
+    #[inline]
+    fn note_plain(&mut self, plain: &Plain) {
+        if self.in_session {
+            self.frames += 1;
+            self.frame_bytes += plain.end as u64;
+        }
+        if plain.kind == Kind::Reply {
+            self.arrived[NORMAL].bytes += plain.end as u64;
+        }
     }
 
     /// Takes `cost` off the credit that the peer has.
