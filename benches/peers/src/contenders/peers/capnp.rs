@@ -29,8 +29,8 @@ use crate::job::{Job, Tally, Work};
 const BUFFER: usize = 64 * 1024;
 
 /// Bytes of streaming calls that need no answer yet. The default of 64 KiB has the sender wait
-/// for the answers to each batch.
-const WINDOW: usize = 1024 * 1024;
+/// for the answers to each batch; more than this leaves the cache.
+const WINDOW: usize = 256 * 1024;
 
 pub struct Capnp;
 

@@ -22,8 +22,8 @@ use crate::contender::{Contender, Counter, Ready, body};
 use crate::job::{Job, Tally, Work};
 
 /// Of one stream and of the connection. The default of 64 KiB has the sender wait for each
-/// update of the window.
-const WINDOW: u32 = 16 * 1024 * 1024;
+/// update of the window; much more only spreads the bytes over more memory.
+const WINDOW: u32 = 1024 * 1024;
 
 /// So that a message of 64 KiB, too, is one frame.
 const FRAME: u32 = 128 * 1024;
@@ -156,8 +156,9 @@ impl Encoder for Raw {
     }
 
     fn buffer_settings(&self) -> BufferSettings {
-        // As much of a stream in one frame as goes, where it is there.
-        BufferSettings::new(8 * 1024, FRAME as usize / 2)
+        // The buffer for what one frame carries is there at once, where the default grows to it
+        // by 8 KiB; the second, when a frame of small messages is full, is the default.
+        BufferSettings::new(32 * 1024, 32 * 1024)
     }
 }
 
