@@ -63,6 +63,7 @@ impl Body {
 
     /// The bytes.
     #[must_use]
+    #[inline]
     pub fn as_slice(&self) -> &[u8] {
         match &self.0 {
             Repr::Inline { len, bytes } => &bytes[..usize::from(*len)],
@@ -196,54 +197,63 @@ impl Payload<'_> {
 }
 
 impl<'a> From<&'a [u8]> for Payload<'a> {
+    #[inline]
     fn from(bytes: &'a [u8]) -> Self {
         Payload::Borrowed(bytes)
     }
 }
 
 impl<'a, const N: usize> From<&'a [u8; N]> for Payload<'a> {
+    #[inline]
     fn from(bytes: &'a [u8; N]) -> Self {
         Payload::Borrowed(bytes)
     }
 }
 
 impl<'a> From<&'a str> for Payload<'a> {
+    #[inline]
     fn from(text: &'a str) -> Self {
         Payload::Borrowed(text.as_bytes())
     }
 }
 
 impl<'a> From<&'a Vec<u8>> for Payload<'a> {
+    #[inline]
     fn from(bytes: &'a Vec<u8>) -> Self {
         Payload::Borrowed(bytes)
     }
 }
 
 impl<'a> From<&'a Body> for Payload<'a> {
+    #[inline]
     fn from(body: &'a Body) -> Self {
         Payload::Borrowed(body)
     }
 }
 
 impl From<Vec<u8>> for Payload<'_> {
+    #[inline]
     fn from(bytes: Vec<u8>) -> Self {
         Payload::Owned(bytes.into())
     }
 }
 
 impl From<String> for Payload<'_> {
+    #[inline]
     fn from(text: String) -> Self {
         Payload::Owned(text.into_bytes().into())
     }
 }
 
 impl From<Bytes> for Payload<'_> {
+    #[inline]
     fn from(bytes: Bytes) -> Self {
         Payload::Owned(bytes)
     }
 }
 
 impl From<Body> for Payload<'_> {
+    #[inline]
     fn from(body: Body) -> Self {
         match body.0 {
             Repr::Inline { .. } => Payload::Owned(body.into_bytes()),

@@ -122,6 +122,7 @@ impl<T> Calls<T> {
         self.slots.capacity() * size_of::<Slot<T>>()
     }
 
+    #[inline]
     fn slot(&self, id: u64) -> Option<usize> {
         if self.slots.is_empty() {
             return None;
@@ -133,6 +134,7 @@ impl<T> Calls<T> {
     }
 
     /// The id the next call gets.
+    #[inline]
     pub(crate) fn peek_id(&mut self) -> u64 {
         // At most half of the slots are held, so that a free one is never far.
         if (self.held + 1) * 2 > self.slots.len() {
@@ -165,6 +167,7 @@ impl<T> Calls<T> {
     }
 
     /// Opens the call whose id [`peek_id`](Self::peek_id) just told.
+    #[inline]
     pub(crate) fn open(&mut self, id: u64, class: Class, deadline: Instant, token: T) {
         #[allow(clippy::cast_possible_truncation)]
         let index = id as usize & (self.slots.len() - 1);
@@ -176,6 +179,7 @@ impl<T> Calls<T> {
     }
 
     /// If `id` waits for its reply: the class its request went in, and its deadline.
+    #[inline]
     pub(crate) fn get(&self, id: u64) -> Option<(Class, Instant)> {
         match self.slots[self.slot(id)?].state {
             State::InFlight { class, deadline, .. } => Some((class, deadline)),
@@ -185,6 +189,7 @@ impl<T> Calls<T> {
 
     /// Ends a call; the token to wake comes back. `None` if no such call is in flight (then
     /// `result` was not even made).
+    #[inline]
     pub(crate) fn complete(
         &mut self,
         id: u64,
@@ -204,6 +209,7 @@ impl<T> Calls<T> {
 
     /// Takes the result of a call that ended; otherwise keeps the token that `token` makes.
     /// `None` as the result for an id that is no call's.
+    #[inline]
     pub(crate) fn poll(
         &mut self,
         id: u64,

@@ -159,6 +159,14 @@ pub trait Machine: Sized + Send + 'static {
         false
     }
 
+    /// Hands answers that the reader kept back to the machine, if they are so many that they had
+    /// better be written before the pass is over. True: they are.
+    #[inline]
+    fn flush_answers(reader: &mut Self::Reader, access: &mut impl Access<Self>) -> bool {
+        let _ = (reader, access);
+        false
+    }
+
     /// The pass is over: what the reader kept back goes to the machine.
     fn end_input(reader: &mut Self::Reader, access: &mut impl Access<Self>, now: Instant, buf: &mut RecvBuf);
 

@@ -14,11 +14,16 @@ use bowline_core::time::Instant;
 use crate::clock;
 use crate::peer::Peer;
 
+/// Bytes of requests that are written before all who call have called: so that both sides work at
+/// the same time.
+const PILE_OF_CALLS: usize = 16 * 1024;
+
 /// A call being begun; becomes [`Pending`] when its request is queued.
 #[derive(Debug)]
 #[must_use = "futures do nothing unless polled"]
 pub struct Starting<'a, F: Framing> {
-    peer: Peer<F>,
+    /// Goes on to the pending call.
+    peer: Option<Peer<F>>,
     options: CallOptions,
     payload: Payload<'a>,
     stage: Stage,
@@ -32,8 +37,9 @@ enum Stage {
 }
 
 impl<'a, F: Framing> Starting<'a, F> {
+    #[inline]
     pub(crate) fn new(peer: Peer<F>, options: CallOptions, payload: Payload<'a>) -> Self {
-        Self { peer, options, payload, stage: Stage::New }
+        Self { peer: Some(peer), options, payload, stage: Stage::New }
     }
 }
 
@@ -43,7 +49,8 @@ impl<F: Framing> Future for Starting<'_, F> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         let now = clock::now();
-        let Starting { peer, options, payload, stage } = this;
+        let Starting { peer: held, options, payload, stage } = this;
+        let Some(peer) = held else { return Poll::Ready(Err(CallError::Closed)) };
         let timeout = options.get_timeout().unwrap_or(peer.0.call_timeout);
         let (deadline, ticket) = match *stage {
             Stage::New => (now + timeout, None),
@@ -51,7 +58,7 @@ impl<F: Framing> Future for Starting<'_, F> {
             Stage::Over => return Poll::Ready(Err(CallError::Closed)),
         };
         // The body is handed over by reference count or copied: it is still there after `Full`.
-        let polled = peer.0.shared.with_inline(now, |link| {
+        let polled = peer.0.shared.with_inline(|link| {
             let mut turn = false;
             if let Some((line, ticket)) = ticket {
                 match link.poll_turn(line, ticket, || cx.waker().clone()) {
@@ -66,8 +73,8 @@ impl<F: Framing> Future for Starting<'_, F> {
             }
             match link.call_until(now, deadline, options, payload.clone(), cx.waker().clone(), turn) {
                 Ok(id) => {
-                    let lone = link.in_flight() == 1;
-                    (Poll::Ready(Ok(id)), lone)
+                    let write = link.in_flight() == 1 || link.is_piling_up(PILE_OF_CALLS);
+                    (Poll::Ready(Ok(id)), write)
                 }
                 Err(CallError::Full(_)) => {
                     let line = Line::Call(link.call_class(options, payload.len()));
@@ -81,17 +88,23 @@ impl<F: Framing> Future for Starting<'_, F> {
                 Err(error) => (Poll::Ready(Err(error)), false),
             }
         });
-        if polled.is_ready() {
-            *stage = Stage::Over;
+        match polled {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(result) => {
+                *stage = Stage::Over;
+                // It is there: it was borrowed above.
+                let peer = held.take().ok_or(CallError::Closed);
+                Poll::Ready(result.and_then(|id| Ok(Pending { peer: peer?, id: Some(id) })))
+            }
         }
-        polled.map_ok(|id| Pending { peer: peer.clone(), id: Some(id) })
     }
 }
 
 impl<F: Framing> Drop for Starting<'_, F> {
     fn drop(&mut self) {
-        if let Stage::Waiting { ticket, line, .. } = self.stage {
-            self.peer.0.shared.with(|link| link.leave(line, ticket));
+        if let (Stage::Waiting { ticket, line, .. }, Some(peer)) = (&self.stage, &self.peer) {
+            let (ticket, line) = (*ticket, *line);
+            peer.0.shared.with(|link| link.leave(line, ticket));
         }
     }
 }
@@ -115,6 +128,7 @@ impl<F: Framing> Pending<F> {
 impl<F: Framing> Future for Pending<F> {
     type Output = Result<Reply, CallError>;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         let Some(id) = this.id else { return Poll::Ready(Err(CallError::Closed)) };
@@ -148,6 +162,7 @@ enum CallStage<'a, F: Framing> {
 }
 
 impl<'a, F: Framing> Call<'a, F> {
+    #[inline]
     pub(crate) fn new(starting: Starting<'a, F>) -> Self {
         Self(CallStage::Starting(starting))
     }
@@ -156,6 +171,7 @@ impl<'a, F: Framing> Call<'a, F> {
 impl<F: Framing> Future for Call<'_, F> {
     type Output = Result<Reply, CallError>;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         match &mut this.0 {

@@ -13,6 +13,9 @@ use bowline_core::time::Instant;
 
 use crate::peer::Peer;
 
+/// Bytes of casts that are written by whoever casts: a batch.
+const PILE_OF_CASTS: usize = 64 * 1024;
+
 /// A cast that waits for room.
 #[derive(Debug)]
 #[must_use = "futures do nothing unless polled"]
@@ -25,6 +28,7 @@ pub struct Cast<'a, F: Framing> {
 }
 
 impl<'a, F: Framing> Cast<'a, F> {
+    #[inline]
     pub(crate) fn new(peer: &'a Peer<F>, options: CastOptions, payload: Payload<'a>) -> Self {
         Self { peer, options, payload: Some(payload), ticket: None, watch: false }
     }
@@ -40,17 +44,40 @@ impl<'a, F: Framing> Cast<'a, F> {
 impl<F: Framing> Future for Cast<'_, F> {
     type Output = Result<Queued, CastError>;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         let Cast { peer, options, payload, ticket, watch } = this;
+        if ticket.is_none()
+            && !*watch
+            && let Some(body) = payload
+        {
+            let queued = peer.0.shared.with_inline(|link| {
+                let queued = link.cast_plain(options, body.as_slice());
+                (queued, link.is_piling_up(PILE_OF_CASTS))
+            });
+            if let Some(queued) = queued {
+                *payload = None;
+                return Poll::Ready(Ok(queued));
+            }
+        }
+        this.poll_other(cx)
+    }
+}
+
+impl<F: Framing> Cast<'_, F> {
+    /// One that waits, has to wait, is watched, or is not plain.
+    #[inline(never)]
+    fn poll_other(&mut self, cx: &mut Context<'_>) -> Poll<Result<Queued, CastError>> {
+        let Cast { peer, options, payload, ticket, watch } = self;
         let Some(body) = payload.clone() else {
             return Poll::Ready(Err(CastError::new(CastRefusal::Closed, None)));
         };
         let now = peer.cast_time();
-        let polled = peer.0.shared.with(|link| {
+        let polled = peer.0.shared.with_inline(|link| {
             if let Some((line, held)) = *ticket {
                 match link.poll_turn(line, held, || cx.waker().clone()) {
-                    Turn::Waiting => return Poll::Pending,
+                    Turn::Waiting => return (Poll::Pending, false),
                     _ => *ticket = None,
                 }
             }
@@ -63,7 +90,7 @@ impl<F: Framing> Future for Cast<'_, F> {
                     let waker = cx.waker().clone();
                     let place = link.wait(Instant::ZERO, line, Instant::FAR_FUTURE, waker);
                     *ticket = Some((line, place));
-                    Poll::Pending
+                    (Poll::Pending, false)
                 }
                 result => {
                     if let Ok(queued) = &result
@@ -71,7 +98,7 @@ impl<F: Framing> Future for Cast<'_, F> {
                     {
                         link.watch_outcome(queued.number, cx.waker().clone());
                     }
-                    Poll::Ready(result)
+                    (Poll::Ready(result), link.is_piling_up(PILE_OF_CASTS))
                 }
             }
         });

@@ -135,11 +135,13 @@ impl<F: Framing> Peer<F> {
     ///
     /// # Cancel safety
     /// Dropping the future frees the call's slot and tells the peer; a late reply is counted.
+    #[inline]
     pub fn call<'a>(&self, method: u32, payload: impl Into<Payload<'a>>) -> Call<'a, F> {
         self.call_with(CallOptions::new(method), payload)
     }
 
     /// [`call`](Self::call) with options.
+    #[inline]
     pub fn call_with<'a>(&self, options: CallOptions, payload: impl Into<Payload<'a>>) -> Call<'a, F> {
         Call::new(self.start_call(options, payload))
     }
@@ -152,6 +154,7 @@ impl<F: Framing> Peer<F> {
     ///
     /// # Cancel safety
     /// Dropping the future before it is ready makes no call.
+    #[inline]
     pub fn start_call<'a>(&self, options: CallOptions, payload: impl Into<Payload<'a>>) -> Starting<'a, F> {
         Starting::new(self.clone(), options, payload.into())
     }
@@ -164,11 +167,13 @@ impl<F: Framing> Peer<F> {
     ///
     /// # Cancel safety
     /// Dropping the future before it is ready casts nothing.
+    #[inline]
     pub fn cast<'a>(&'a self, method: u32, payload: impl Into<Payload<'a>>) -> Cast<'a, F> {
         self.cast_with(CastOptions::new(method), payload)
     }
 
     /// [`cast`](Self::cast) with options.
+    #[inline]
     pub fn cast_with<'a>(&'a self, options: CastOptions, payload: impl Into<Payload<'a>>) -> Cast<'a, F> {
         Cast::new(self, options, payload.into())
     }
@@ -177,6 +182,7 @@ impl<F: Framing> Peer<F> {
     ///
     /// # Errors
     /// As [`cast`](Self::cast), and when there is no room now.
+    #[inline]
     pub fn try_cast<'a>(&self, method: u32, payload: impl Into<Payload<'a>>) -> Result<Queued, CastError> {
         self.try_cast_with(CastOptions::new(method), payload)
     }
@@ -185,6 +191,7 @@ impl<F: Framing> Peer<F> {
     ///
     /// # Errors
     /// As [`try_cast`](Self::try_cast).
+    #[inline]
     pub fn try_cast_with<'a>(
         &self,
         options: CastOptions,
@@ -218,6 +225,7 @@ impl<F: Framing> Peer<F> {
     }
 
     /// A cast looks at no clock unless it can expire.
+    #[inline]
     pub(crate) fn cast_time(&self) -> Instant {
         if self.0.timed_casts { clock::now() } else { Instant::ZERO }
     }

@@ -89,6 +89,10 @@ impl<M: Machine<Token = Waker>, A: Application<M>> Intake<M, A> {
                 }
                 Err(cause) => break Err(cause),
             }
+            if M::flush_answers(reader, &mut guard) {
+                guard.release();
+                shared.write_inline();
+            }
         };
         M::end_input(reader, &mut guard, now, buf);
         all

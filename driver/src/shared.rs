@@ -8,7 +8,7 @@ use bowline_core::address::Address;
 use bowline_core::machine::{Access, Machine, Wake};
 use bowline_core::time::Instant;
 
-use crate::observe;
+use crate::{clock, observe};
 use crate::sync::{Arc, Mutex, MutexGuard};
 
 /// Most slices that one write takes.
@@ -154,23 +154,31 @@ impl<M: Machine<Token = Waker>> Shared<M> {
     /// As [`with`](Self::with), and if `f` says so, writes what it queued from the caller's own
     /// thread, without waiting, instead of waking the driver: for lone calls it saves a hop. What
     /// the socket does not take at once is left to the driver.
-    pub fn with_inline<R>(&self, now: Instant, f: impl FnOnce(&mut M) -> (R, bool)) -> R {
+    #[inline]
+    pub fn with_inline<R>(&self, f: impl FnOnce(&mut M) -> (R, bool)) -> R {
         let mut state = self.state.lock();
         let (result, inline) = f(&mut state.machine);
-        let mut tokens = Vec::new();
-        let lent = match (inline, &state.socket) {
-            (true, Some(socket)) => {
+        if inline {
+            self.write_and_wake(state);
+        } else if state.machine.has_wakes() {
+            settle_and_wake(state);
+        }
+        result
+    }
+
+    /// Writes what waits, once, as far as the socket takes it; then wakes whoever is to be woken.
+    #[inline(never)]
+    fn write_and_wake<'a>(&'a self, mut state: MutexGuard<'a, State<M>>) {
+        let now = clock::now();
+        let lent = match &state.socket {
+            Some(socket) => {
                 let socket = Arc::clone(socket);
                 state.machine.begin_write(now).map(|batch| (socket, batch))
             }
-            _ => None,
+            None => None,
         };
-        let Some((socket, mut batch)) = lent else {
-            let wakers = settle(&mut state, &mut tokens);
-            drop(state);
-            wake(wakers, &mut tokens);
-            return result;
-        };
+        let Some((socket, mut batch)) = lent else { return settle_and_wake(state) };
+        let mut tokens = Vec::new();
         // Whoever writes was to be woken for what is written here.
         let Wake { attend, .. } = state.machine.take_wake();
         drop(state);
@@ -189,15 +197,14 @@ impl<M: Machine<Token = Waker>> Shared<M> {
         }
         drop(state);
         wake(wakers, &mut tokens);
-        result
     }
 }
 
 impl<M: Machine<Token = Waker>> Shared<M> {
     /// Writes what waits, as far as the socket takes it at once, from the thread that reads: what
     /// its pass answered need not wake the one that writes.
-    pub fn write_inline(&self, now: Instant) {
-        self.with_inline(now, |_| ((), true));
+    pub fn write_inline(&self) {
+        self.with_inline(|_| ((), true));
     }
 }
 

@@ -119,7 +119,7 @@ impl<M: Machine<Token = Waker>, A: Application<M>> Wire<M, A> {
     fn take_input(&self, intake: &mut Intake<M, A>, n: usize) -> Result<(), Disconnect> {
         let all = intake.filled(n)?;
         self.paused.store(!all, Ordering::Release);
-        self.shared.write_inline(clock::now());
+        self.shared.write_inline();
         Ok(())
     }
 

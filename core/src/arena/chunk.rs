@@ -304,6 +304,34 @@ impl Chunk {
         alone
     }
 
+    /// Whether it can be cut in two between any two of its frames.
+    pub(super) fn can_split(&self) -> bool {
+        !self.large && self.externals.is_empty() && self.owed.messages == 0
+    }
+
+    /// How many of its frames, which all take credit, so much credit covers.
+    pub(super) fn covered_by(&self, credit: u64) -> usize {
+        let (mut low, mut high) = (0, self.marks.len());
+        while low < high {
+            let middle = low.midpoint(high);
+            let cost = u64::from(self.marks[middle].end) + (middle as u64 + 1) * MESSAGE_COST;
+            if cost <= credit { low = middle + 1 } else { high = middle }
+        }
+        low
+    }
+
+    /// Moves the frames behind the first `frames` to `rest`, which is empty and comes back. Only
+    /// if it [can be split](Self::can_split).
+    pub(super) fn split_off(&mut self, frames: usize, mut rest: Self) -> Self {
+        let end = frames.checked_sub(1).map_or(0, |last| self.marks[last].end);
+        rest.bytes.extend_from_slice(&self.bytes[end as usize..]);
+        rest.marks.extend(self.marks.drain(frames..).map(|mark| Mark { end: mark.end - end, ..mark }));
+        rest.len = self.len - end as usize;
+        self.len = end as usize;
+        self.bytes.truncate(self.len);
+        rest
+    }
+
     /// Bytes of the chunk's own, without external bodies.
     pub(crate) fn own_len(&self) -> usize {
         self.bytes.len()

@@ -58,6 +58,7 @@ impl Lane {
     }
 
     /// Calls and casts that wait.
+    #[inline]
     pub(super) fn ours(&self) -> Load {
         self.ours
     }
@@ -204,6 +205,10 @@ impl Lane {
                 self.owed.sub(chunk.owed());
                 return Some(Gathered { chunk, finished: VecDeque::new() });
             }
+            // Nothing that could overtake waits: what the credit covers goes in one piece.
+            if front.can_split() && len <= budget.max(CHUNK) && self.owed.messages == 0 {
+                return self.take_covered(spare);
+            }
         }
         let mut out = Gathered { chunk: spare.pop().unwrap_or_default(), finished: VecDeque::new() };
         while out.chunk.len() < budget && self.flow.is_open() {
@@ -222,6 +227,21 @@ impl Lane {
             return None;
         }
         Some(out)
+    }
+
+    /// The messages at the front of the queue that there is credit for.
+    fn take_covered(&mut self, spare: &mut Vec<Chunk>) -> Option<Gathered> {
+        let credit = self.flow.credit();
+        let front = self.queue.front_mut()?;
+        let covered = front.covered_by(credit);
+        if covered == 0 {
+            return None;
+        }
+        let rest = front.split_off(covered, spare.pop().unwrap_or_default());
+        let chunk = core::mem::replace(front, rest);
+        self.flow.spend(chunk.cost(), chunk.len());
+        self.ours.sub(chunk.ours());
+        Some(Gathered { chunk, finished: VecDeque::new() })
     }
 
     /// The next fragment of the message under way.

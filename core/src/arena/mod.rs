@@ -47,6 +47,7 @@ pub struct QueueLimit {
 impl QueueLimit {
     /// Whether a queue that holds so much is at its limit.
     #[must_use]
+    #[inline]
     pub fn is_reached(&self, messages: usize, bytes: usize) -> bool {
         messages >= self.messages || bytes >= self.bytes
     }
@@ -137,6 +138,7 @@ impl Arena {
         self.resend_window = bytes;
     }
 
+    #[inline]
     fn lane(&self, class: Class) -> &Lane {
         &self.lanes[usize::from(class == Class::Bulk)]
     }
@@ -160,6 +162,19 @@ impl Arena {
     /// Whether `batch` was lent for the connection that is up.
     pub(crate) fn is_current(&self, batch: &Batch) -> bool {
         self.lent.is_some() && batch.generation == self.generation
+    }
+
+    /// Whether a batch can be taken of which no byte has left yet.
+    #[inline]
+    pub(crate) fn can_take(&self) -> bool {
+        self.lent.is_none() && self.returned.is_none()
+    }
+
+    /// Whether so many bytes of the normal class wait, and may go.
+    #[inline]
+    pub(crate) fn has_pile(&self, bytes: usize) -> bool {
+        let lane = &self.lanes[0];
+        lane.ours().bytes >= bytes && lane.flow.credit() >= bytes as u64 * 5 / 4
     }
 
     /// Whether a batch is out.

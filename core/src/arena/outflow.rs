@@ -24,6 +24,7 @@ impl Outflow {
         Self { limit, ahead, ..Self::UNLIMITED }
     }
 
+    #[inline]
     pub(super) fn credit(&self) -> u64 {
         if self.stopped { 0 } else { self.limit.saturating_sub(self.used) }
     }

@@ -106,6 +106,11 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
         reader.refuse(buf)
     }
 
+    #[inline]
+    fn flush_answers(reader: &mut Reader<F>, access: &mut impl Access<Self>) -> bool {
+        reader.is_piling_up() && reader.flush_early(access)
+    }
+
     fn end_input(reader: &mut Reader<F>, access: &mut impl Access<Self>, now: Instant, buf: &mut RecvBuf) {
         reader.end(access, now, buf);
     }

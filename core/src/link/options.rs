@@ -20,6 +20,7 @@ pub struct CallOptions {
 
 impl CallOptions {
     /// A call to `method` (the message type on tcpstream) with the default deadline.
+    #[inline]
     pub fn new(method: u32) -> Self {
         Self { method, ..Self::default() }
     }
@@ -100,6 +101,7 @@ pub struct CastOptions {
 
 impl CastOptions {
     /// A cast to `method` (the message type on tcpstream).
+    #[inline]
     pub fn new(method: u32) -> Self {
         Self { method, ..Self::default() }
     }

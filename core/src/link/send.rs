@@ -131,6 +131,19 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         Ok(())
     }
 
+    /// Whether nobody is writing, and nothing that was begun waits to be written on.
+    pub(super) fn can_write(&self) -> bool {
+        self.phase == Phase::Ready && self.arena.can_take()
+    }
+
+    /// Whether so much of the normal class waits, with nobody writing it, that whoever queues it
+    /// had better write it, too: it is in that one's cache, and the other side can begin with it.
+    #[inline]
+    #[must_use]
+    pub fn is_piling_up(&self, bytes: usize) -> bool {
+        self.arena.has_pile(bytes) && self.can_write()
+    }
+
     /// Whether what is queued goes out now: connected, and the peer has not said go-away.
     #[must_use]
     pub fn is_open(&self) -> bool {
@@ -180,9 +193,9 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     }
 
     /// The way of most casts: of the normal class, short, with nothing to watch, behind others that
-    /// wait. `None`: it is not one of those, and nothing was done.
+    /// wait. `None`: it is not one of those, and nothing was done; ask [`cast`](Self::cast).
     #[inline]
-    fn cast_plain(&mut self, options: &CastOptions, body: &[u8]) -> Option<Queued> {
+    pub fn cast_plain(&mut self, options: &CastOptions, body: &[u8]) -> Option<Queued> {
         let is_plain = !options.notify
             && options.extensions.is_empty()
             && matches!(options.class, None | Some(Class::Normal))

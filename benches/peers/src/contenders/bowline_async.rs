@@ -151,15 +151,15 @@ async fn drive<R: Runtime>(job: Job, server: String, spawn: Spawn) -> Result<Tal
         Work::OneWay { size, senders } => {
             let client = connect().await?;
             let mut running = Vec::new();
-            for _ in 1..senders {
+            for _ in 0..senders {
                 let (told, done) = futures::channel::oneshot::channel();
                 let client = client.clone();
-                spawn(Box::pin(async move {
+                // Tasks of the runtime, as a program on it would have.
+                R::spawn(async move {
                     let _ = told.send(send(&client, size, time).await);
-                }));
+                })?;
                 running.push(done);
             }
-            send(&client, size, time).await?;
             for done in running {
                 done.await??;
             }

@@ -11,6 +11,10 @@ use crate::link::Link;
 use crate::link::inbound::{failure_meta, too_large};
 use crate::machine::Access;
 
+/// Bytes of answers that are written before all requests that came are answered: so that both
+/// sides work at the same time.
+const PILE_OF_ANSWERS: usize = 16 * 1024;
+
 impl<F: Framing> Reader<F> {
     /// Answers the request with that id on the spot.
     ///
@@ -61,6 +65,24 @@ impl<F: Framing> Reader<F> {
             Err(failure) => (failure, EncodeError::Unsupported { what: "an error reply" }),
         };
         self.fail(id, &failure).map_err(|_| error)
+    }
+
+    /// Whether so many answers were kept back that the peer had better begin with them.
+    #[inline]
+    pub(in crate::link) fn is_piling_up(&self) -> bool {
+        self.local.len() >= PILE_OF_ANSWERS
+    }
+
+    /// Hands over what was kept back. Whether it can be written now.
+    #[inline(never)]
+    pub(in crate::link) fn flush_early<T: Send + 'static>(
+        &mut self,
+        access: &mut impl Access<Link<F, T>>,
+    ) -> bool {
+        let link = access.machine();
+        self.flush(link);
+        self.answer_room = link.answer_room();
+        link.can_write()
     }
 
     /// Answers with a failure.
