@@ -207,6 +207,19 @@ impl<T> Calls<T> {
         }
     }
 
+    /// Ends and forgets a call whose reply is passed on at once. False: no such call is in flight.
+    #[inline]
+    pub(crate) fn take_over(&mut self, id: u64) -> bool {
+        let Some(index) = self.slot(id) else { return false };
+        if !matches!(self.slots[index].state, State::InFlight { .. }) {
+            return false;
+        }
+        self.slots[index].state = State::Free;
+        self.held -= 1;
+        self.in_flight -= 1;
+        true
+    }
+
     /// Takes the result of a call that ended; otherwise keeps the token that `token` makes.
     /// `None` as the result for an id that is no call's.
     #[inline]

@@ -174,7 +174,9 @@ pub struct ReplyBuf<'a> {
 }
 
 impl<'a> ReplyBuf<'a> {
-    pub(crate) fn new(out: &'a mut Vec<u8>) -> Self {
+    /// An answer that begins where `out` ends.
+    #[must_use]
+    pub fn new(out: &'a mut Vec<u8>) -> Self {
         let start = out.len();
         Self { out, start }
     }

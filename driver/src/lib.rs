@@ -16,6 +16,7 @@ pub mod client_parts;
 pub mod clock;
 pub mod dial;
 pub mod error;
+pub mod exclusive;
 pub mod gate;
 pub mod handler;
 pub mod hub;

@@ -10,6 +10,7 @@
 mod client;
 mod connection;
 mod dial;
+mod exclusive;
 mod handler_pool;
 mod manager;
 mod park;
@@ -21,11 +22,15 @@ mod socket;
 pub use client::{Client, ClientBuilder};
 pub use connection::Connection;
 pub use dial::{Keeper, KeeperHandle};
+pub use exclusive::Exclusive;
 pub use manager::Manager;
 pub use park::block_on;
 pub use peer::{Messages, Peer, Pending, Request};
 pub use pool::{Pool, PoolBuilder};
 pub use server::{Server, ServerBuilder};
+
+pub use bowline_core::link::CallId;
+pub use bowline_driver::exclusive::Handler;
 
 /// The right to answer a request later.
 pub type Responder<F = bowline_core::frame::native::Native> = bowline_driver::Responder<F>;

@@ -173,6 +173,22 @@ pub(crate) fn wait_readable(fd: BorrowedFd<'_>, timeout: Duration) -> bool {
     matches!(poll(&mut fds, Some(&timespec(timeout))), Ok(1..))
 }
 
+/// Waits for `fd` to be readable or writable, or for the timeout (`None`: for ever).
+pub(crate) fn wait_for(
+    fd: BorrowedFd<'_>,
+    read: bool,
+    write: bool,
+    timeout: Option<Duration>,
+) -> io::Result<()> {
+    let mut flags = PollFlags::empty();
+    flags.set(PollFlags::IN, read);
+    flags.set(PollFlags::OUT, write);
+    match poll(&mut [PollFd::from_borrowed_fd(fd, flags)], timeout.map(timespec).as_ref()) {
+        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
 fn timespec(duration: Duration) -> Timespec {
     Timespec {
         tv_sec: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),

@@ -1,7 +1,7 @@
 //! Sockets and listeners of plain threads.
 
 use std::io::{self, IoSlice, Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
@@ -10,11 +10,14 @@ use std::time::{Duration, Instant};
 
 use bowline_core::address::Address;
 use bowline_core::config::SocketOptions;
+use bowline_core::error::{Disconnect, TransportError, TransportKind};
+use bowline_core::supervisor::Endpoint;
+use bowline_driver::ConnectError;
 use bowline_driver::inproc;
 use bowline_driver::socket::{
     UnixPath, apply_buffers, apply_tcp, listen_tcp, listen_unix, tcp_socket, unix_address,
 };
-use rustix::net::{RecvFlags, SendFlags};
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
 use socket2::SockRef;
 
 use crate::park::{Bell, ThreadWaker, wait_readable};
@@ -68,6 +71,44 @@ impl Socket {
         }
     }
 
+    /// Reads and writes that may wait do so for so long at the most.
+    pub(crate) fn set_blocking(&self, limit: Duration) -> io::Result<()> {
+        self.set_write_timeout(limit)?;
+        match self {
+            Self::Tcp(stream) => stream.set_read_timeout(Some(limit)),
+            Self::Unix(stream) => stream.set_read_timeout(Some(limit)),
+            Self::Inproc(_) => Ok(()),
+        }
+    }
+
+    /// Whether [`read_waiting`](Self::read_waiting) waits.
+    pub(crate) fn can_wait(&self) -> bool {
+        self.fd().is_some()
+    }
+
+    /// Reads, waiting for as long as [`set_blocking`](Self::set_blocking) said.
+    pub(crate) fn read_waiting(&self, buf: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => (&*stream).read(buf),
+            Self::Unix(stream) => (&*stream).read(buf),
+            Self::Inproc(stream) => stream.read_now(buf),
+        }
+    }
+
+    /// Waits for bytes, for room, or for the timeout (`None`: for ever).
+    pub(crate) fn wait_for(&self, read: bool, write: bool, timeout: Option<Duration>) -> io::Result<()> {
+        let Some(fd) = self.fd() else {
+            if let Self::Inproc(stream) = self {
+                let ready = |waker: &Waker| {
+                    (read && stream.poll_readable(waker)) || (write && stream.poll_writable(waker))
+                };
+                park_until(timeout.unwrap_or(Duration::from_secs(3600)), ready);
+            }
+            return Ok(());
+        };
+        crate::park::wait_for(fd, read, write, timeout)
+    }
+
     pub(crate) fn peer_addr(&self) -> io::Result<Address> {
         match self {
             Self::Tcp(stream) => stream.peer_addr().map(Address::Tcp),
@@ -111,13 +152,10 @@ impl Socket {
 
     /// Writes what there is room for; `WouldBlock` if there is none.
     pub(crate) fn write_now(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        // One slice: calls are small, and what does not fit is the writing thread's.
-        let Some(first) = slices.first() else { return Ok(0) };
-        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
         match self {
             Self::Inproc(stream) => stream.write_now(slices),
-            Self::Tcp(stream) => Ok(rustix::net::send(stream, first, flags)?),
-            Self::Unix(stream) => Ok(rustix::net::send(stream, first, flags)?),
+            Self::Tcp(stream) => send_now(stream.as_fd(), slices),
+            Self::Unix(stream) => send_now(stream.as_fd(), slices),
         }
     }
 
@@ -169,6 +207,30 @@ impl Socket {
                 stream.read_now(buf)
             }
         }
+    }
+}
+
+fn send_now(fd: BorrowedFd<'_>, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+    match slices {
+        [] => Ok(0),
+        [one] => Ok(rustix::net::send(fd, one, flags)?),
+        many => Ok(rustix::net::sendmsg(fd, many, &mut SendAncillaryBuffer::default(), flags)?),
+    }
+}
+
+/// The addresses that a user's text stands for.
+pub(crate) fn resolve(text: &str) -> Result<Vec<Address>, ConnectError> {
+    match text.parse()? {
+        Endpoint::Address(address) => Ok(vec![address]),
+        Endpoint::Name { host, port } => {
+            let found = (host, port).to_socket_addrs();
+            found.map(|all| all.map(Address::Tcp).collect()).map_err(|error| {
+                let (kind, message) = (TransportKind::Resolve, error.to_string());
+                ConnectError::Failed(Disconnect::Transport(TransportError { kind, message }))
+            })
+        }
+        _ => Ok(Vec::new()),
     }
 }
 

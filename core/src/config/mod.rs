@@ -74,6 +74,7 @@ pub(crate) struct Settings {
     pub(crate) first_call_id: Option<u64>,
     pub(crate) seed: Option<u64>,
     pub(crate) handler_threads: usize,
+    pub(crate) spin: Duration,
     pub(crate) sockets: SocketOptions,
     pub(crate) accept: AcceptLimits,
 }
@@ -122,6 +123,7 @@ impl Default for Settings {
             first_call_id: None,
             seed: None,
             handler_threads: 16,
+            spin: Duration::ZERO,
             sockets: SocketOptions::default(),
             accept: AcceptLimits::default(),
         }
@@ -213,6 +215,12 @@ impl<F: Framing> Config<F> {
     #[must_use]
     pub fn handler_threads(&self) -> usize {
         self.settings.handler_threads
+    }
+
+    /// How long a thread that waits for the peer asks again and again before it sleeps.
+    #[must_use]
+    pub fn spin(&self) -> Duration {
+        self.settings.spin
     }
 
     /// What is promised of messages across connections.

@@ -207,6 +207,7 @@ pub struct Link<F: Framing, T> {
     /// Who to wake once the lock is let go.
     tokens: Vec<T>,
     next_cast: u64,
+    lends_replies: bool,
     /// The write queue of a class reached its high-water mark and is not yet down at the low one.
     write_full: [bool; 2],
     /// What comes in of each class, where there is flow control.
@@ -290,6 +291,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             event_line: Waiters::new(),
             tokens: Vec::new(),
             next_cast: 1,
+            lends_replies: false,
             write_full: [false; 2],
             inflow: Default::default(),
             conn: connection::Connection::new(framing.max_message(), settings.max_in_flight),

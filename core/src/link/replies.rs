@@ -54,6 +54,27 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
     }
 
+    /// Replies are told to the application as they lie in the receive buffer, and their calls are
+    /// over then: for a single owner, who makes calls and reads. Other ends of a call, and replies
+    /// that are not one plain frame, give their token back and wait for
+    /// [`poll_reply`](Self::poll_reply) as ever.
+    pub fn lend_replies(&mut self) {
+        self.lends_replies = true;
+    }
+
+    /// A reply came that will be lent. False: it is late.
+    #[inline]
+    pub(super) fn take_lent_reply(&mut self, id: u64) -> Result<bool, PeerError> {
+        if !self.calls.take_over(id) {
+            self.note_late_reply(id)?;
+            return Ok(false);
+        }
+        self.counters.calls_replied += 1;
+        self.forget_retries(id, true);
+        self.grant_calls();
+        Ok(true)
+    }
+
     /// An answer came that nobody waits for.
     #[cold]
     pub(super) fn note_late_reply(&mut self, id: u64) -> Result<(), PeerError> {

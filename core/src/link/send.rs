@@ -48,6 +48,12 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.call_until(now, deadline, options, payload, token, false)
     }
 
+    /// The id that the next call gets, if one can be made.
+    #[inline]
+    pub fn next_call_id(&mut self) -> CallId {
+        CallId(self.calls.peek_id())
+    }
+
     /// The same with a fixed deadline; `turn` says that a turn in [`Line::Call`](super::Line::Call) was granted.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use core::time::Duration;
 use bytes::Bytes;
 
 use crate::body::Body;
-use crate::frame::Meta;
+use crate::frame::{Meta, Plain};
 use crate::link::flow::cost;
 use crate::recv_buf::Place;
 
@@ -24,6 +24,9 @@ pub enum Event<'b> {
     /// Several that want none, of the normal class and without extensions. All of them are taken
     /// with the event: it is not to be refused.
     Burst(Burst<'b>),
+    /// The answer to a call of ours, which is over with it: only where replies are lent
+    /// ([`Link::lend_replies`](crate::link::Link::lend_replies)). Its id is the call's.
+    Reply(Incoming<'b>),
     /// A request: answer it with [`Reader::answer`](super::Reader::answer) on the spot, or note it with
     /// [`Link::open_inbound`](crate::link::Link::open_inbound) and answer later.
     Request(Incoming<'b>),
@@ -77,6 +80,15 @@ pub struct Incoming<'b> {
     pub(super) frame: Option<&'b Bytes>,
     /// What it costs of the credit this side granted.
     pub(in crate::link) cost: u64,
+}
+
+impl<'b> Incoming<'b> {
+    /// The frame that `bytes` begin with.
+    #[inline]
+    pub(super) fn plain(frame: &Plain, bytes: &'b [u8]) -> Self {
+        let body = &bytes[frame.body..frame.end];
+        Self { meta: frame.meta(), extensions: &[], body, frame: None, cost: cost(frame.end) }
+    }
 }
 
 impl Incoming<'_> {

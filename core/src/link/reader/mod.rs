@@ -58,6 +58,7 @@ pub struct Reader<F: Framing> {
     messages: u64,
     requests: u64,
     last_was_request: bool,
+    lends_replies: bool,
     /// How many requests may be started before the link has to be asked again.
     starts: usize,
     /// By class: what may still come, what came and was not told to the link yet, fragments,
@@ -109,6 +110,7 @@ impl<F: Framing> Reader<F> {
             messages: 0,
             requests: 0,
             last_was_request: false,
+            lends_replies: false,
             starts: 0,
             allowance: [0; 2],
             arrived: [Arrived::default(); 2],
@@ -136,6 +138,7 @@ impl<F: Framing> Reader<F> {
         self.answer_room = link.answer_room();
         self.starts = link.free_inbound();
         self.max_answer = link.conn.max_message;
+        self.lends_replies = link.lends_replies;
         self.fragment = link.fragment();
         self.allowance = link.allowances();
         self.guard.refill(now, link.counters.bytes_out);
@@ -240,6 +243,15 @@ impl<F: Framing> Reader<F> {
                         if self.take_run(buf) {
                             return Ok(Next::Event(Event::Burst(Burst::new(buf.run()))));
                         }
+                    }
+                    Kind::Reply if self.lends_replies => {
+                        self.note_plain(&plain);
+                        if access.machine().take_lent_reply(plain.id)? {
+                            buf.lend(plain.end);
+                            return Ok(Next::Event(Event::Reply(Incoming::plain(&plain, buf.lent()))));
+                        }
+                        buf.lend(plain.end);
+                        continue;
                     }
                     Kind::Reply => {
                         self.note_plain(&plain);

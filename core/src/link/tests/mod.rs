@@ -95,7 +95,7 @@ impl<F: Framing> End<F> {
                         reader.answer(m.id(), m.body.into()).unwrap();
                     }
                 }
-                Event::Ready | Event::Resumed => {}
+                Event::Ready | Event::Resumed | Event::Reply(_) => {}
             }
         }
         Link::end_input(reader, &mut access, now, buf);

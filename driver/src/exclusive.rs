@@ -1,0 +1,399 @@
+//! A connection that one owner drives: no lock, no other thread or task, nothing copied that comes
+//! in.
+
+use std::io::{self, ErrorKind};
+use std::time::Duration;
+
+use bowline_core::body::Payload;
+use bowline_core::config::Config;
+use bowline_core::error::{CallError, CastError, Disconnect, Failure, Status};
+use bowline_core::frame::Framing;
+use bowline_core::link::{
+    CallId, CallOptions, CastOptions, Counters, Event, Link, Queued, Reader, Role, State, Undelivered,
+};
+use bowline_core::machine::{Ending, Machine, Next};
+use bowline_core::recv_buf::RecvBuf;
+use bowline_core::supervisor::Epoch;
+use bowline_core::time::Instant;
+use bowline_core::Batch;
+
+use crate::clock;
+use crate::error::disconnect;
+use crate::handler::{MessageRef, ReplyBuf, RequestRef};
+use crate::shared::{WriteNow, write_batch};
+
+/// Bytes that wait before they are written without being asked for: a batch.
+const PILE: usize = 64 * 1024;
+/// The time is looked at anew for every so many calls that are made between two turns.
+const CALLS_PER_LOOK: u32 = 64;
+
+/// What the owner of an exclusive connection does with what comes in.
+///
+/// Everything is lent as it lies in the receive buffer. `&mut self`: there is one owner, and no
+/// need for locks or atomics inside.
+pub trait Handler {
+    /// A message that wants no answer.
+    fn message(&mut self, message: MessageRef<'_>) {
+        let _ = message;
+    }
+
+    /// A request; the answer goes straight into what will be written.
+    ///
+    /// # Errors
+    /// What the caller is told. By default that there is no handler.
+    fn request(&mut self, request: RequestRef<'_>, reply: &mut ReplyBuf<'_>) -> Result<(), Failure> {
+        let _ = (request, reply);
+        Err(Failure::new(Status::NO_HANDLER, "no handler for requests"))
+    }
+
+    /// A call of ours is over.
+    fn reply(&mut self, call: CallId, result: Result<&[u8], CallError>) {
+        let _ = (call, result);
+    }
+}
+
+/// Nothing is done with anything: for those who only send.
+impl Handler for () {}
+
+/// A connected socket of an exclusive connection.
+pub trait Stream: WriteNow {
+    /// Reads what is there.
+    ///
+    /// # Errors
+    /// [`ErrorKind::WouldBlock`] or [`ErrorKind::TimedOut`] if nothing is.
+    fn read_now(&self, buf: &mut [u8]) -> io::Result<usize>;
+
+    /// Ends the writing side.
+    ///
+    /// # Errors
+    /// The socket is not connected any more.
+    fn shutdown_write(&self) -> io::Result<()>;
+}
+
+/// What [`Owned::attend`] says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Attended {
+    /// When it wants to be asked again.
+    pub until: Option<Instant>,
+    /// Everything that was queued is written.
+    pub written: bool,
+}
+
+/// A link without a lock, and the connection under it, for whoever waits for the socket.
+///
+/// The runtimes' `Exclusive` wrap it; it never waits itself.
+pub struct Owned<F: Framing, S> {
+    link: Link<F, u64>,
+    reader: Reader<F>,
+    buf: RecvBuf,
+    socket: S,
+    batch: Option<Batch>,
+    now: Instant,
+    calls: u32,
+    /// Calls that are over and were not told yet.
+    ended: Vec<u64>,
+    paused: bool,
+    /// Our side is over; until when the peer's end of the stream is waited for, and why.
+    lingering: Option<(Instant, Disconnect)>,
+    over: Option<Disconnect>,
+}
+
+impl<F: Framing, S: std::fmt::Debug> std::fmt::Debug for Owned<F, S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Owned").field("socket", &self.socket).field("over", &self.over).finish_non_exhaustive()
+    }
+}
+
+impl<F: Framing, S: Stream> Owned<F, S> {
+    /// A link over `socket`.
+    pub fn new(config: Config<F>, role: Role, socket: S) -> Self {
+        let now = clock::now();
+        let mut link = Link::new(config, role);
+        link.lend_replies();
+        let reader = link.handle_connected(now, Epoch::FIRST);
+        Self {
+            link,
+            reader,
+            buf: RecvBuf::new(),
+            socket,
+            batch: None,
+            now,
+            calls: 0,
+            ended: Vec::new(),
+            paused: false,
+            lingering: None,
+            over: None,
+        }
+    }
+
+    /// The socket under it.
+    pub fn socket(&self) -> &S {
+        &self.socket
+    }
+
+    /// Where the link stands.
+    pub fn state(&self) -> State {
+        self.link.state()
+    }
+
+    /// What happened so far.
+    pub fn counters(&self) -> &Counters {
+        self.link.counters()
+    }
+
+    /// Calls under way.
+    pub fn in_flight(&self) -> usize {
+        self.link.in_flight()
+    }
+
+    /// Why the connection is over, if it is.
+    pub fn over(&self) -> Option<&Disconnect> {
+        self.over.as_ref()
+    }
+
+    /// Queues a message; a batch that is full is written, as far as the socket takes it.
+    ///
+    /// # Errors
+    /// As `Peer::try_cast`.
+    #[inline]
+    pub fn cast(&mut self, options: &CastOptions, payload: Payload<'_>) -> Result<Queued, CastError> {
+        let queued = self.link.cast(self.now, options, payload)?;
+        if self.batch.is_none() && self.link.is_piling_up(PILE) {
+            self.write_pile();
+        }
+        Ok(queued)
+    }
+
+    /// Begins a call. Calls made between two turns may share the moment from which their timeouts
+    /// count.
+    ///
+    /// # Errors
+    /// [`CallError::Full`] at the limit of calls in flight; others as `Peer::call`.
+    #[inline]
+    pub fn call(&mut self, options: &CallOptions, payload: Payload<'_>) -> Result<CallId, CallError> {
+        if self.calls == 0 {
+            self.now = clock::now();
+        }
+        self.calls = (self.calls + 1) % CALLS_PER_LOOK;
+        let id = self.link.next_call_id();
+        let call = self.link.call(self.now, options, payload, id.get())?;
+        if self.batch.is_none() && self.link.is_piling_up(PILE / 4) {
+            self.write_pile();
+        }
+        Ok(call)
+    }
+
+    /// Writes once. A failure shows again when somebody asks.
+    #[inline(never)]
+    fn write_pile(&mut self) {
+        if let Err(cause) = self.write(false) {
+            self.over.get_or_insert(cause);
+        }
+    }
+
+    /// Does what is due, and writes what the socket takes.
+    ///
+    /// # Errors
+    /// The connection is over.
+    pub fn attend(&mut self, handler: &mut impl Handler) -> Result<Attended, Disconnect> {
+        self.now = clock::now();
+        self.calls = 0;
+        let result = self.work(handler);
+        self.tell_ended(handler);
+        result.map_err(|cause| self.end(cause, handler))
+    }
+
+    fn work(&mut self, handler: &mut impl Handler) -> Result<Attended, Disconnect> {
+        if let Some(cause) = &self.over {
+            return Err(cause.clone());
+        }
+        let now = self.now;
+        if let Some((until, cause)) = &self.lingering {
+            return if now >= *until {
+                Err(cause.clone())
+            } else {
+                Ok(Attended { until: Some(*until), written: true })
+            };
+        }
+        if self.link.poll_timeout().is_some_and(|(at, _)| at <= now) {
+            self.link.handle_timeout(now);
+        }
+        match self.link.poll_ending(now) {
+            Some(Ending::Abort(cause)) => return Err(cause),
+            Some(Ending::Graceful { wait, cause }) if self.batch.is_none() => {
+                if self.socket.shutdown_write().is_err() {
+                    return Err(cause);
+                }
+                self.lingering = Some((now + wait, cause));
+                return Ok(Attended { until: Some(now + wait), written: true });
+            }
+            _ => {}
+        }
+        if self.link.wants_pass() || (self.paused && !self.link.is_paused()) {
+            self.pass(0, handler)?;
+        }
+        let written = self.write(true)?;
+        let _ = self.link.take_wake();
+        Ok(Attended { until: self.link.poll_timeout().map(|(at, _)| at), written })
+    }
+
+    /// Whether reading makes sense now.
+    pub fn wants_read(&self) -> bool {
+        !self.paused
+    }
+
+    /// Reads once by `read`, handles all that came, and writes the answers. False: nothing came.
+    ///
+    /// # Errors
+    /// The connection is over.
+    #[inline]
+    pub fn read(
+        &mut self,
+        handler: &mut impl Handler,
+        read: impl FnOnce(&S, &mut [u8]) -> io::Result<usize>,
+    ) -> Result<bool, Disconnect> {
+        let result = match read(&self.socket, self.buf.spare()) {
+            Ok(0) => Err(self.end_of_stream()),
+            Ok(_) if self.lingering.is_some() => Ok(true),
+            Ok(n) => {
+                self.now = clock::now();
+                self.calls = 0;
+                self.pass(n, handler).and_then(|()| self.write(true)).map(|_| true)
+            }
+            Err(error) if is_for_now(&error) => Ok(false),
+            Err(error) => Err(disconnect(&error)),
+        };
+        if !self.ended.is_empty() {
+            self.tell_ended(handler);
+        }
+        result.map_err(|cause| self.end(cause, handler))
+    }
+
+    /// Nothing comes for a while: a connection with little traffic keeps no buffer.
+    pub fn nothing_now(&mut self) {
+        self.buf.release_if_small();
+    }
+
+    fn pass(&mut self, n: usize, handler: &mut impl Handler) -> Result<(), Disconnect> {
+        if n > 0 {
+            self.buf.filled(n);
+        }
+        let now = self.now;
+        let Self { link, reader, buf, socket, batch, .. } = self;
+        Link::begin_input(reader, &mut &mut *link, now, n);
+        let all = loop {
+            match Link::next_event(reader, &mut &mut *link, now, buf) {
+                Ok(Next::Event(event)) => match event {
+                    Event::Burst(burst) => burst.for_each(|message| handler.message(message)),
+                    Event::Reply(reply) => handler.reply(CallId::from_wire(reply.id()), Ok(reply.body)),
+                    Event::Message(message) => handler.message(message),
+                    Event::Request(request) => {
+                        let id = request.id();
+                        let answered = reader
+                            .answer_with(id, |out| handler.request(request, &mut ReplyBuf::new(out)));
+                        if answered.is_err() {
+                            reader.note_unanswered(&mut &mut *link, id);
+                        }
+                    }
+                    _ => {}
+                },
+                Ok(Next::NeedData) => break Ok(true),
+                Ok(Next::Paused) => break Ok(false),
+                Err(error) => break Err(error.into()),
+            }
+            if Link::flush_answers(reader, &mut &mut *link)
+                && batch.is_none()
+                && let Err(cause) = write_some(link, socket, batch, now)
+            {
+                break Err(cause);
+            }
+        };
+        Link::end_input(reader, &mut &mut *link, now, buf);
+        link.take_tokens(&mut self.ended);
+        self.paused = !all?;
+        Ok(())
+    }
+
+    /// Writes what waits, as far as the socket takes it; `all`, or one batch. True: nothing is
+    /// left.
+    fn write(&mut self, all: bool) -> Result<bool, Disconnect> {
+        loop {
+            let more = write_some(&mut self.link, &self.socket, &mut self.batch, self.now)?;
+            if !more || !all {
+                return Ok(self.batch.is_none());
+            }
+        }
+    }
+
+    /// Calls that ended in another way than by a plain reply.
+    fn tell_ended(&mut self, handler: &mut impl Handler) {
+        self.link.take_tokens(&mut self.ended);
+        for id in self.ended.drain(..) {
+            let call = CallId::from_wire(id);
+            if let Some(result) = self.link.poll_reply(call, || id) {
+                match result {
+                    Ok(reply) => handler.reply(call, Ok(&reply)),
+                    Err(error) => handler.reply(call, Err(error)),
+                }
+            }
+        }
+    }
+
+    fn end_of_stream(&mut self) -> Disconnect {
+        if let Some((_, cause)) = &self.lingering {
+            return cause.clone();
+        }
+        match Link::<F, u64>::handle_eof(&mut self.reader, &self.buf) {
+            Ok(()) => Disconnect::PeerClosed,
+            Err(error) => error.into(),
+        }
+    }
+
+    /// The connection is over: every call under way learns it.
+    #[cold]
+    fn end(&mut self, cause: Disconnect, handler: &mut impl Handler) -> Disconnect {
+        if self.over.is_none() || self.link.state() != State::Closed {
+            let now = clock::now();
+            self.link.handle_disconnected(now, self.batch.take(), cause.clone());
+            self.link.give_up(now, cause.clone());
+            self.tell_ended(handler);
+        }
+        self.over.get_or_insert(cause).clone()
+    }
+
+    /// Begins to close: what is under way is finished, for at most `linger`; turns see it through.
+    pub fn begin_close(&mut self, linger: Duration) {
+        self.link.close(clock::now(), linger);
+    }
+
+    /// The messages that a connection which is over could not send.
+    pub fn take_undelivered(&mut self) -> Vec<Undelivered> {
+        self.link.take_undelivered()
+    }
+}
+
+/// Writes one batch, or what is left of one. True: it went, and there may be more.
+fn write_some<F: Framing>(
+    link: &mut Link<F, u64>,
+    socket: &impl WriteNow,
+    held: &mut Option<Batch>,
+    now: Instant,
+) -> Result<bool, Disconnect> {
+    let Some(mut batch) = held.take().or_else(|| link.begin_write(now)) else { return Ok(false) };
+    let before = batch.written();
+    let result = write_batch(socket, &mut batch);
+    if let Ok(true) = result {
+        let _more = link.end_write(now, batch);
+        return Ok(true);
+    }
+    let written = batch.written();
+    *held = Some(batch);
+    if written > before {
+        link.handle_progress(now, written);
+    }
+    result.map_err(|error| disconnect(&error))
+}
+
+fn is_for_now(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
+}

@@ -1,0 +1,281 @@
+//! A connection that one thread owns and drives.
+
+use std::io::{self, IoSlice};
+use std::net::Shutdown;
+use std::time::Duration;
+
+use bowline_core::body::Payload;
+use bowline_core::config::Config;
+use bowline_core::error::{CallError, CastError, Disconnect, TransportError, TransportKind};
+use bowline_core::frame::Framing;
+use bowline_core::frame::native::Native;
+use bowline_core::link::{
+    CallId, CallOptions, CastOptions, Counters, Queued, Role, State, Undelivered,
+};
+use bowline_core::time::Instant;
+use bowline_driver::error::{disconnect, transport};
+use bowline_driver::exclusive::{Handler, Owned, Stream};
+use bowline_driver::shared::WriteNow;
+use bowline_driver::{ConnectError, clock};
+
+use crate::socket::{Socket, resolve};
+
+/// The socket's own timeout for a read that waits: nothing that is due is later than that by more.
+const READ_SLICE: Duration = Duration::from_millis(100);
+
+/// A connection that one thread owns: no lock, no thread of its own, nothing copied that comes in.
+///
+/// The fastest way to use a socket, and the barest: whoever owns it queues messages and calls, and
+/// [`turn`](Self::turn)s it, which writes, waits, reads, keeps the time (heartbeats, deadlines)
+/// and hands over what came. Without turns nothing moves but full batches. It does not connect
+/// again: when the connection is over, every call has been told, and what was not sent is in
+/// [`take_undelivered`](Self::take_undelivered).
+///
+/// ```
+/// use bowline_blocking::{CallId, Exclusive, Handler, Server};
+///
+/// #[derive(Default)]
+/// struct Replies(Vec<Vec<u8>>);
+///
+/// impl Handler for Replies {
+///     fn reply(&mut self, _: CallId, result: Result<&[u8], bowline_core::error::CallError>) {
+///         self.0.push(result.expect("an answer").to_vec());
+///     }
+/// }
+///
+/// let server = Server::builder().on_request(|request| Ok(request.into_body())).bind("127.0.0.1:0")?;
+/// server.start()?;
+/// let mut link = Exclusive::connect(&server.local_addr().to_string())?;
+/// let mut replies = Replies::default();
+/// for number in 0..10_u8 {
+///     link.call(1, &[number])?;
+/// }
+/// while replies.0.len() < 10 {
+///     link.turn(&mut replies, None)?;
+/// }
+/// link.close(&mut replies);
+/// server.shutdown();
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Exclusive<F: Framing = Native> {
+    owned: Owned<F, Socket>,
+    spin: Duration,
+    linger: Duration,
+}
+
+impl Stream for Socket {
+    fn read_now(&self, buf: &mut [u8]) -> io::Result<usize> {
+        Self::read_now(self, buf)
+    }
+
+    fn shutdown_write(&self) -> io::Result<()> {
+        self.shutdown(Shutdown::Write)
+    }
+}
+
+impl WriteNow for Socket {
+    fn write_now(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        Self::write_now(self, slices)
+    }
+}
+
+impl Exclusive<Native> {
+    /// Connects with the default settings and does the handshake.
+    ///
+    /// # Errors
+    /// The address cannot work, or the connection or the handshake failed.
+    pub fn connect(address: &str) -> Result<Self, ConnectError> {
+        Self::connect_with(address, Config::default())
+    }
+}
+
+impl<F: Framing> Exclusive<F> {
+    /// Connects with other settings or another framing.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect).
+    pub fn connect_with(address: &str, config: Config<F>) -> Result<Self, ConnectError> {
+        let failed = |error: &io::Error| ConnectError::Failed(disconnect(error));
+        let timeout = config.connect_timeout();
+        let mut last = Disconnect::Transport(TransportError {
+            kind: TransportKind::Resolve,
+            message: format!("{address} has no address"),
+        });
+        for address in resolve(address)? {
+            match Socket::connect(&address, config.sockets(), timeout) {
+                Ok(socket) => {
+                    let mut link = Self::new(socket, config, Role::Dialing).map_err(|e| failed(&e))?;
+                    link.greet()?;
+                    return Ok(link);
+                }
+                Err(error) => last = Disconnect::Transport(transport(&error)),
+            }
+        }
+        Err(ConnectError::Failed(last))
+    }
+
+    /// The accepting end over a socket that was accepted elsewhere; the handshake is done in the
+    /// first turns.
+    ///
+    /// # Errors
+    /// The socket does not take the options.
+    pub fn accept(stream: std::net::TcpStream, config: Config<F>) -> io::Result<Self> {
+        let socket = Socket::Tcp(stream);
+        socket.apply(config.sockets())?;
+        Self::new(socket, config, Role::Accepting)
+    }
+
+    fn new(socket: Socket, config: Config<F>, role: Role) -> io::Result<Self> {
+        socket.set_blocking(READ_SLICE)?;
+        let (spin, linger) = (config.spin(), config.linger());
+        Ok(Self { owned: Owned::new(config, role, socket), spin, linger })
+    }
+
+    /// The link itself limits how long that takes.
+    fn greet(&mut self) -> Result<(), ConnectError> {
+        while self.state() != State::Ready {
+            self.turn(&mut (), None).map_err(ConnectError::Failed)?;
+        }
+        Ok(())
+    }
+
+    /// Queues a message that wants no answer. Batches that are full are written at once, the rest
+    /// with the next turn.
+    ///
+    /// # Errors
+    /// [`CastRefusal::Full`](bowline_core::error::CastRefusal) when the write queue is: take a
+    /// turn. Others as [`Peer::cast`](crate::Peer::cast).
+    #[inline]
+    pub fn cast<'a>(
+        &mut self,
+        method: u32,
+        payload: impl Into<Payload<'a>>,
+    ) -> Result<Queued, CastError> {
+        self.cast_with(&CastOptions::new(method), payload)
+    }
+
+    /// [`cast`](Self::cast) with options.
+    ///
+    /// # Errors
+    /// As [`cast`](Self::cast).
+    #[inline]
+    pub fn cast_with<'a>(
+        &mut self,
+        options: &CastOptions,
+        payload: impl Into<Payload<'a>>,
+    ) -> Result<Queued, CastError> {
+        self.owned.cast(options, payload.into())
+    }
+
+    /// Begins a call; [`Handler::reply`] is told how it ends. Calls made between two turns may
+    /// share the moment from which their timeouts count.
+    ///
+    /// # Errors
+    /// [`CallError::Full`] at the limit of calls under way: take a turn. Others as
+    /// [`Peer::call`](crate::Peer::call).
+    #[inline]
+    pub fn call<'a>(&mut self, method: u32, payload: impl Into<Payload<'a>>) -> Result<CallId, CallError> {
+        self.call_with(&CallOptions::new(method), payload)
+    }
+
+    /// [`call`](Self::call) with options. Idempotent ones are not made again here: there is no
+    /// other connection.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    #[inline]
+    pub fn call_with<'a>(
+        &mut self,
+        options: &CallOptions,
+        payload: impl Into<Payload<'a>>,
+    ) -> Result<CallId, CallError> {
+        self.owned.call(options, payload.into())
+    }
+
+    /// Writes what waits, waits until something comes (for at most `timeout`, for ever without),
+    /// and hands all of it to `handler`. False: nothing came.
+    ///
+    /// # Errors
+    /// The connection is over; every call has been told.
+    pub fn turn(&mut self, handler: &mut impl Handler, timeout: Option<Duration>) -> Result<bool, Disconnect> {
+        let deadline = timeout.map(|timeout| clock::now() + timeout);
+        loop {
+            let attended = self.owned.attend(handler)?;
+            let until = deadline.into_iter().chain(attended.until).min();
+            if self.wait(handler, attended.written, until)? {
+                return Ok(true);
+            }
+            if deadline.is_some_and(|deadline| clock::now() >= deadline) {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// Waits for bytes, for room to write if there is something to, or for the time; reads once.
+    fn wait(
+        &mut self,
+        handler: &mut impl Handler,
+        written: bool,
+        until: Option<Instant>,
+    ) -> Result<bool, Disconnect> {
+        if !self.owned.wants_read() {
+            self.sleep(false, !written, until)?;
+            return Ok(false);
+        }
+        if !self.spin.is_zero() {
+            let began = std::time::Instant::now();
+            loop {
+                if self.owned.read(handler, Socket::read_now)? {
+                    return Ok(true);
+                }
+                if began.elapsed() >= self.spin {
+                    break;
+                }
+                std::hint::spin_loop();
+            }
+        }
+        let near = until.is_some_and(|until| until.saturating_since(clock::now()) < READ_SLICE);
+        if written && !near && self.owned.socket().can_wait() {
+            // One call to the system: it waits, and reads.
+            return self.owned.read(handler, Socket::read_waiting);
+        }
+        if self.spin.is_zero() && self.owned.read(handler, Socket::read_now)? {
+            return Ok(true);
+        }
+        self.owned.nothing_now();
+        self.sleep(true, !written, until)?;
+        self.owned.read(handler, Socket::read_now)
+    }
+
+    fn sleep(&self, read: bool, write: bool, until: Option<Instant>) -> Result<(), Disconnect> {
+        let timeout = until.map(|until| until.saturating_since(clock::now()));
+        self.owned.socket().wait_for(read, write, timeout).map_err(|error| disconnect(&error))
+    }
+
+    /// Where the link stands.
+    #[must_use]
+    pub fn state(&self) -> State {
+        self.owned.state()
+    }
+
+    /// What happened so far.
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        self.owned.counters()
+    }
+
+    /// Calls under way.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.owned.in_flight()
+    }
+
+    /// Takes nothing new, finishes what is under way for at most the configured linger, and ends
+    /// the connection. The messages that did not leave come back.
+    pub fn close(mut self, handler: &mut impl Handler) -> Vec<Undelivered> {
+        self.owned.begin_close(self.linger);
+        while self.turn(handler, None).is_ok() {}
+        self.owned.take_undelivered()
+    }
+}
