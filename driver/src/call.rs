@@ -71,7 +71,7 @@ impl<F: Framing> Future for Starting<'_, F> {
                     _ => return (Poll::Ready(Err(CallError::Closed)), false),
                 }
             }
-            match link.call_until(now, deadline, options, payload.clone(), cx.waker().clone(), turn) {
+            match link.call_until(now, deadline, options, payload.clone(), |_| cx.waker().clone(), turn) {
                 Ok(id) => {
                     let write = link.in_flight() == 1 || link.is_piling_up(PILE_OF_CALLS);
                     (Poll::Ready(Ok(id)), write)

@@ -14,7 +14,7 @@ use bowline_core::time::Instant;
 use crate::peer::Peer;
 
 /// Bytes of casts that are written by whoever casts: a batch.
-const PILE_OF_CASTS: usize = 64 * 1024;
+pub(crate) const PILE_OF_CASTS: usize = 64 * 1024;
 
 /// A cast that waits for room.
 #[derive(Debug)]

@@ -4,6 +4,7 @@
 use std::io::{self, ErrorKind};
 use std::time::Duration;
 
+use bowline_core::Batch;
 use bowline_core::body::Payload;
 use bowline_core::config::Config;
 use bowline_core::error::{CallError, CastError, Disconnect, Failure, Status};
@@ -15,7 +16,6 @@ use bowline_core::machine::{Ending, Machine, Next};
 use bowline_core::recv_buf::RecvBuf;
 use bowline_core::supervisor::Epoch;
 use bowline_core::time::Instant;
-use bowline_core::Batch;
 
 use crate::clock;
 use crate::error::disconnect;
@@ -100,7 +100,10 @@ pub struct Owned<F: Framing, S> {
 
 impl<F: Framing, S: std::fmt::Debug> std::fmt::Debug for Owned<F, S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Owned").field("socket", &self.socket).field("over", &self.over).finish_non_exhaustive()
+        f.debug_struct("Owned")
+            .field("socket", &self.socket)
+            .field("over", &self.over)
+            .finish_non_exhaustive()
     }
 }
 
@@ -164,6 +167,35 @@ impl<F: Framing, S: Stream> Owned<F, S> {
         Ok(queued)
     }
 
+    /// Queues messages one after another; full batches are written. How many were queued: fewer
+    /// than there are when the write queue is full.
+    ///
+    /// # Errors
+    /// As [`cast`](Self::cast), if it is the first that cannot be queued.
+    #[inline]
+    pub fn cast_many<B: AsRef<[u8]>>(
+        &mut self,
+        options: &CastOptions,
+        bodies: &[B],
+    ) -> Result<usize, CastError> {
+        let mut queued = 0;
+        while let Some(next) = bodies.get(queued) {
+            let count = self.link.cast_plain_many(options, &bodies[queued..]);
+            queued += count;
+            if count == 0 {
+                match self.link.cast(self.now, options, next.as_ref().into()) {
+                    Ok(_) => queued += 1,
+                    Err(error) if queued == 0 => return Err(error),
+                    Err(_) => break,
+                }
+            }
+            if self.batch.is_none() && self.link.is_piling_up(PILE) {
+                self.write_pile();
+            }
+        }
+        Ok(queued)
+    }
+
     /// Begins a call. Calls made between two turns may share the moment from which their timeouts
     /// count.
     ///
@@ -175,8 +207,7 @@ impl<F: Framing, S: Stream> Owned<F, S> {
             self.now = clock::now();
         }
         self.calls = (self.calls + 1) % CALLS_PER_LOOK;
-        let id = self.link.next_call_id();
-        let call = self.link.call(self.now, options, payload, id.get())?;
+        let call = self.link.call_named(self.now, options, payload, CallId::get)?;
         if self.batch.is_none() && self.link.is_piling_up(PILE / 4) {
             self.write_pile();
         }
@@ -289,8 +320,8 @@ impl<F: Framing, S: Stream> Owned<F, S> {
                     Event::Message(message) => handler.message(message),
                     Event::Request(request) => {
                         let id = request.id();
-                        let answered = reader
-                            .answer_with(id, |out| handler.request(request, &mut ReplyBuf::new(out)));
+                        let answered =
+                            reader.answer_with(id, |out| handler.request(request, &mut ReplyBuf::new(out)));
                         if answered.is_err() {
                             reader.note_unanswered(&mut &mut *link, id);
                         }

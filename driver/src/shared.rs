@@ -8,8 +8,8 @@ use bowline_core::address::Address;
 use bowline_core::machine::{Access, Machine, Wake};
 use bowline_core::time::Instant;
 
-use crate::{clock, observe};
 use crate::sync::{Arc, Mutex, MutexGuard};
+use crate::{clock, observe};
 
 /// Most slices that one write takes.
 pub const MAX_SLICES: usize = 16;

@@ -105,6 +105,16 @@ impl<F: Framing> Peer<F> {
         block_on(self.peer.cast_with(options, payload))
     }
 
+    /// Queues messages to one method, one after another and under one lock where there is room:
+    /// cheaper than one by one. Waits for room as [`cast`](Self::cast) does. How many were queued:
+    /// fewer than there are if one cannot be.
+    ///
+    /// # Errors
+    /// As [`cast`](Self::cast), if it is the first that cannot be queued.
+    pub fn cast_many<B: AsRef<[u8]>>(&self, method: u32, bodies: &[B]) -> Result<usize, CastError> {
+        block_on(self.peer.cast_many(method, bodies))
+    }
+
     /// [`cast`](Self::cast), and waits for what becomes of the message:
     /// [`Outcome::Written`](bowline_core::error::Outcome) where the protocol has no
     /// acknowledgement.
@@ -150,6 +160,15 @@ impl<F: Framing> Peer<F> {
     /// The link is closed and everything received was taken.
     pub fn receive(&self) -> Result<Message, ClosedError> {
         block_on(self.peer.receive())
+    }
+
+    /// Waits for a received message, and appends it and those that wait with it, up to `most` in
+    /// all, to `into`: one lock for all of them. How many; at least one unless `most` is 0.
+    ///
+    /// # Errors
+    /// As [`receive`](Self::receive).
+    pub fn receive_many(&self, into: &mut Vec<Message>, most: usize) -> Result<usize, ClosedError> {
+        block_on(self.peer.receive_many(into, most))
     }
 
     /// The next message, or `None` if none came within `timeout`.

@@ -89,6 +89,7 @@ pub fn all() -> Vec<Box<dyn Contender>> {
     all.extend(contenders::raw_tokio::all());
     all.extend(contenders::bowline_async::all());
     all.extend(contenders::bowline_blocking::all());
+    all.extend(contenders::bowline_exclusive::all());
     all.extend(contenders::peers::all());
     all
 }

@@ -115,6 +115,11 @@ impl Lane {
         }
     }
 
+    /// Several messages of ours were pushed.
+    pub(super) fn note_many(&mut self, load: Load) {
+        self.ours.add(load);
+    }
+
     /// Appends a chunk as it is.
     pub(super) fn push_chunk(&mut self, chunk: Chunk) {
         self.ours.add(chunk.ours());

@@ -266,6 +266,39 @@ impl Arena {
         Some(added)
     }
 
+    /// The same for one message after another, the first of which is number `first`, as long as
+    /// they fit: how many did, and their bytes on the wire. `fits` says whether one more is
+    /// wanted, given what waits with it.
+    #[inline]
+    pub(crate) fn push_many_behind<F: Framing, B: AsRef<[u8]>>(
+        &mut self,
+        framing: &F,
+        first: u64,
+        meta: &Meta,
+        bodies: &[B],
+        fits: impl Fn(Load) -> bool,
+    ) -> usize {
+        let short = self.fragment.min(chunk::EXTERNAL_FROM);
+        let lane = &mut self.lanes[0];
+        let mut load = lane.ours();
+        let before = load;
+        let Some(chunk) = lane.last_with_room(0) else { return 0 };
+        for (number, body) in (first..).zip(bodies) {
+            let body = body.as_ref();
+            if body.len() >= short || !chunk.has_memory(body.len() + 64) {
+                break;
+            }
+            let Ok(added) = chunk.push_copied(framing, Sent::Cast(number), meta, &[], body) else { break };
+            load.add(Load { messages: usize::from(added > 0), bytes: added });
+            if !fits(load) {
+                break;
+            }
+        }
+        let pushed = Load { messages: load.messages - before.messages, bytes: load.bytes - before.bytes };
+        lane.note_many(pushed);
+        pushed.messages
+    }
+
     /// Copies a frame that is encoded already, and is not longer than a fragment, behind the others.
     pub(crate) fn push_frame(&mut self, class: Class, sent: Sent, frame: &[u8]) {
         let Self { lanes, spare, fragment, .. } = self;

@@ -2,6 +2,7 @@
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
+use alloc::vec::Vec;
 
 use super::flow::lane;
 use super::{Link, LinkEvent};
@@ -161,13 +162,25 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         ticket: &mut Option<Ticket>,
         token: impl FnOnce() -> T,
     ) -> Option<Message> {
-        let Some((message, cost)) = self.received.pop() else {
+        let Some(message) = self.take_message() else {
             super::wait(&mut self.receive_line, ticket, token);
             return None;
         };
         if let Some(ticket) = ticket.take() {
             self.leave(super::Line::Receive, ticket);
         }
+        Some(message)
+    }
+
+    /// Moves up to `most` messages that wait to the end of `into`, oldest first. How many.
+    pub fn take_received(&mut self, most: usize, into: &mut Vec<Message>) -> usize {
+        let before = into.len();
+        into.extend(core::iter::from_fn(|| self.take_message()).take(most));
+        into.len() - before
+    }
+
+    fn take_message(&mut self) -> Option<Message> {
+        let (message, cost) = self.received.pop()?;
         self.release(message.meta.class, cost);
         if self.slow_consumer && self.received.is_empty() {
             self.slow_consumer = false;

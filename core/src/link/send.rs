@@ -6,7 +6,7 @@ use core::time::Duration;
 use super::flow::{CLASSES, lane};
 use super::options::{CallOptions, CastOptions};
 use super::{Key, Link, Phase};
-use crate::arena::{Batch, Sent};
+use crate::arena::{Batch, Load, Sent};
 use crate::body::Payload;
 use crate::calls::{CallId, Reply};
 use crate::config::Overflow;
@@ -45,26 +45,37 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         token: T,
     ) -> Result<CallId, CallError> {
         let deadline = now + options.timeout.unwrap_or(self.settings.call_timeout);
-        self.call_until(now, deadline, options, payload, token, false)
+        self.call_until(now, deadline, options, payload, |_| token, false)
     }
 
-    /// The id that the next call gets, if one can be made.
+    /// The same with a token that names the call.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
     #[inline]
-    pub fn next_call_id(&mut self) -> CallId {
-        CallId(self.calls.peek_id())
+    pub fn call_named(
+        &mut self,
+        now: Instant,
+        options: &CallOptions,
+        payload: Payload<'_>,
+        token: impl FnOnce(CallId) -> T,
+    ) -> Result<CallId, CallError> {
+        let deadline = now + options.timeout.unwrap_or(self.settings.call_timeout);
+        self.call_until(now, deadline, options, payload, token, false)
     }
 
     /// The same with a fixed deadline; `turn` says that a turn in [`Line::Call`](super::Line::Call) was granted.
     ///
     /// # Errors
     /// As [`call`](Self::call).
+    #[inline]
     pub fn call_until(
         &mut self,
         now: Instant,
         deadline: Instant,
         options: &CallOptions,
         payload: Payload<'_>,
-        token: T,
+        token: impl FnOnce(CallId) -> T,
         turn: bool,
     ) -> Result<CallId, CallError> {
         if self.profile.calls == Calls::None {
@@ -104,7 +115,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         if let Some(payload) = kept {
             self.retain_request(id, &meta, &options.extensions, payload.as_slice());
         }
-        self.calls.open(id, class, deadline, token);
+        self.calls.open(id, class, deadline, token(CallId(id)));
         if options.fail_fast {
             self.note_fail_fast(id);
         }
@@ -202,27 +213,49 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// wait. `None`: it is not one of those, and nothing was done; ask [`cast`](Self::cast).
     #[inline]
     pub fn cast_plain(&mut self, options: &CastOptions, body: &[u8]) -> Option<Queued> {
-        let is_plain = !options.notify
-            && options.extensions.is_empty()
-            && matches!(options.class, None | Some(Class::Normal))
-            && self.settings.expire_after.is_none();
-        let may_go = self.closing.is_none() && self.phase != Phase::Closed && !self.write_full[NORMAL];
-        if !is_plain || !may_go || body.len() > self.conn.max_message {
+        if !self.takes_plain(options) || body.len() > self.conn.max_message {
             return None;
         }
-        let number = self.next_cast;
-        let meta = Meta {
-            kind: Kind::Cast,
-            class: Class::Normal,
-            id: options.seq,
-            method: options.method,
-            ..Meta::default()
-        };
+        let (number, meta) = (self.next_cast, plain_meta(options));
         let bytes = self.arena.push_behind(&self.framing, Sent::Cast(number), &meta, body)?;
         self.next_cast += 1;
         self.counters.casts += 1;
         self.after_queueing_in(Class::Normal);
         Some(Queued { number, bytes })
+    }
+
+    #[inline]
+    fn takes_plain(&self, options: &CastOptions) -> bool {
+        let is_plain = !options.notify
+            && options.extensions.is_empty()
+            && matches!(options.class, None | Some(Class::Normal))
+            && self.settings.expire_after.is_none();
+        let may_go = self.closing.is_none() && self.phase != Phase::Closed && !self.write_full[NORMAL];
+        is_plain && may_go
+    }
+
+    /// [`cast_plain`](Self::cast_plain) for one after another, until one is not plain, or the room
+    /// that was made for a batch is used up. How many were queued: ask [`cast`](Self::cast) for
+    /// the next, and go on.
+    #[inline]
+    pub fn cast_plain_many<B: AsRef<[u8]>>(&mut self, options: &CastOptions, bodies: &[B]) -> usize {
+        let max = self.conn.max_message;
+        if !self.takes_plain(options) || bodies.first().is_none_or(|body| body.as_ref().len() > max) {
+            return 0;
+        }
+        // Where one is too long, it is the first next time.
+        let sound = bodies.iter().position(|body| body.as_ref().len() > max);
+        let bodies = &bodies[..sound.unwrap_or(bodies.len())];
+        let limit = self.settings.write_queue;
+        let fits = |load: Load| !limit.is_reached(load.messages, load.bytes);
+        let meta = plain_meta(options);
+        let count = self.arena.push_many_behind(&self.framing, self.next_cast, &meta, bodies, fits);
+        if count > 0 {
+            self.next_cast += count as u64;
+            self.counters.casts += count as u64;
+            self.after_queueing_in(Class::Normal);
+        }
+        count
     }
 
     #[inline(never)]
@@ -490,6 +523,12 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         undelivered.extend(self.outcomes.drain_errored());
         undelivered
     }
+}
+
+#[inline]
+fn plain_meta(options: &CastOptions) -> Meta {
+    let (id, method) = (options.seq, options.method);
+    Meta { kind: Kind::Cast, class: Class::Normal, id, method, ..Meta::default() }
 }
 
 fn refused(reason: CastRefusal, payload: Payload<'_>) -> CastError {

@@ -221,7 +221,7 @@ impl Framing for Native {
         Ok(())
     }
 
-    #[inline]
+    #[inline(always)]
     fn encode(
         &self,
         out: &mut Vec<u8>,
@@ -256,9 +256,7 @@ impl Framing for Native {
                 _ => {}
             }
         }
-        let mark = self.begin(out, meta, extensions)?;
-        out.extend_from_slice(body);
-        self.finish(out, mark, 0)
+        self.encode_other(out, meta, extensions, body)
     }
 
     #[inline]
@@ -325,6 +323,20 @@ impl Framing for Native {
 }
 
 impl Native {
+    /// A frame of a kind, or with extensions, of which there are few.
+    #[inline(never)]
+    fn encode_other(
+        &self,
+        out: &mut Vec<u8>,
+        meta: &Meta,
+        extensions: &[u8],
+        body: &[u8],
+    ) -> Result<(), EncodeError> {
+        let mark = self.begin(out, meta, extensions)?;
+        out.extend_from_slice(body);
+        self.finish(out, mark, 0)
+    }
+
     /// What fewer than 8 bytes can already tell.
     #[cold]
     fn check_partial(&self, unread: &[u8]) -> Result<(), FrameError> {

@@ -220,7 +220,7 @@ fn a_call_that_waits_its_turn_waits_under_its_own_deadline() {
     assert!(matches!(call(&mut pair.a, b"5", 5), Err(CallError::Full(_))), "nobody jumps the queue");
     assert_eq!(pair.a.link.poll_turn(Line::Call(frame::Class::Normal), patient, || 0), Turn::Granted);
     let options = CallOptions::new(1);
-    assert!(pair.a.link.call_until(soon, soon + MS, &options, b"4".into(), 4, true).is_ok());
+    assert!(pair.a.link.call_until(soon, soon + MS, &options, b"4".into(), |_| 4, true).is_ok());
 }
 
 #[test]
