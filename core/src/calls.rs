@@ -222,7 +222,8 @@ impl<T> Calls<T> {
 
     /// Takes the result of a call that ended; otherwise keeps the token that `token` makes.
     /// `None` as the result for an id that is no call's.
-    #[inline]
+    // Always inlined, as the ways to it are: each return of a reply would copy it.
+    #[inline(always)]
     pub(crate) fn poll(
         &mut self,
         id: u64,

@@ -16,7 +16,7 @@ use crate::peer::Peer;
 
 /// Bytes of requests that are written before all who call have called: so that both sides work at
 /// the same time.
-const PILE_OF_CALLS: usize = 16 * 1024;
+const PILE_OF_CALLS: usize = 24 * 1024;
 
 /// A call being begun; becomes [`Pending`] when its request is queued.
 #[derive(Debug)]
@@ -48,17 +48,18 @@ impl<F: Framing> Future for Starting<'_, F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        let now = clock::now();
         let Starting { peer: held, options, payload, stage } = this;
         let Some(peer) = held else { return Poll::Ready(Err(CallError::Closed)) };
         let timeout = options.get_timeout().unwrap_or(peer.0.call_timeout);
         let (deadline, ticket) = match *stage {
-            Stage::New => (now + timeout, None),
-            Stage::Waiting { ticket, line, deadline } => (deadline, Some((line, ticket))),
+            Stage::New => (None, None),
+            Stage::Waiting { ticket, line, deadline } => (Some(deadline), Some((line, ticket))),
             Stage::Over => return Poll::Ready(Err(CallError::Closed)),
         };
         // The body is handed over by reference count or copied: it is still there after `Full`.
         let polled = peer.0.shared.with_inline(|link| {
+            let now = link.call_time(clock::now);
+            let deadline = deadline.unwrap_or(now + timeout);
             let mut turn = false;
             if let Some((line, ticket)) = ticket {
                 match link.poll_turn(line, ticket, || cx.waker().clone()) {
@@ -128,7 +129,7 @@ impl<F: Framing> Pending<F> {
 impl<F: Framing> Future for Pending<F> {
     type Output = Result<Reply, CallError>;
 
-    #[inline]
+    #[inline(always)]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         let Some(id) = this.id else { return Poll::Ready(Err(CallError::Closed)) };

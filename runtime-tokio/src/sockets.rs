@@ -1,5 +1,7 @@
 //! Sockets and listeners of tokio.
 
+#[cfg(unix)]
+use std::io::Read;
 use std::io::{self, IoSlice};
 use std::task::{Context, Poll};
 
@@ -12,6 +14,8 @@ use bowline_driver::shared::WriteNow;
 use bowline_driver::socket::{UnixPath, apply_buffers, listen_unix, unix_address};
 use bowline_driver::socket::{apply_tcp, listen_tcp, tcp_socket};
 use socket2::SockRef;
+#[cfg(unix)]
+use tokio::io::Interest;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 #[cfg(unix)]
 use tokio::net::{UnixListener, UnixStream};
@@ -63,9 +67,16 @@ impl WriteNow for Socket {
 impl runtime::Socket for Socket {
     fn read_now(&self, buf: &mut [u8]) -> io::Result<usize> {
         match &self.0 {
+            #[cfg(unix)]
+            Stream::Tcp(stream) => {
+                read_now(&SockRef::from(stream), buf, |read| stream.try_io(Interest::READABLE, read))
+            }
+            #[cfg(not(unix))]
             Stream::Tcp(stream) => stream.try_read(buf),
             #[cfg(unix)]
-            Stream::Unix(stream) => stream.try_read(buf),
+            Stream::Unix(stream) => {
+                read_now(&SockRef::from(stream), buf, |read| stream.try_io(Interest::READABLE, read))
+            }
             Stream::Inproc(stream) => stream.read_now(buf),
         }
     }
@@ -117,6 +128,22 @@ impl runtime::Socket for Socket {
             Stream::Inproc(stream) => Ok(stream.address()),
         }
     }
+}
+
+/// Reads. Where that leaves room in `buf`, the socket is empty: tokio is told so, as by a read that
+/// finds nothing, and need not be shown by one.
+#[cfg(unix)]
+fn read_now(
+    mut socket: &socket2::Socket,
+    buf: &mut [u8],
+    try_io: impl FnOnce(&mut dyn FnMut() -> io::Result<usize>) -> io::Result<usize>,
+) -> io::Result<usize> {
+    let mut read = 0;
+    let result = try_io(&mut || {
+        read = socket.read(buf)?;
+        if (1..buf.len()).contains(&read) { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(read) }
+    });
+    if read > 0 { Ok(read) } else { result }
 }
 
 fn ready_if(ready: bool) -> Poll<io::Result<()>> {

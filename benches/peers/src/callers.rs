@@ -37,11 +37,14 @@ pub async fn closed_loop<C: Caller>(
     let state = Rc::new(Loops::default());
     state.running.set(in_flight);
     let start = Instant::now();
-    for _ in 0..in_flight {
+    for nth in 0..in_flight {
         let (caller, state) = (caller.clone(), Rc::clone(&state));
         spawn(Box::pin(async move {
-            // A clock read each call; the price is the same for all.
-            while start.elapsed() < time {
+            // One of them looks at the clock, for all.
+            while !state.over.get() {
+                if nth == 0 && start.elapsed() >= time {
+                    state.over.set(true);
+                }
                 if let Err(error) = caller.call().await {
                     state.failed(error);
                     break;
@@ -110,6 +113,7 @@ pub fn quantiles(times: &Histogram<u64>) -> Quantiles {
 struct Loops {
     count: Cell<u64>,
     running: Cell<usize>,
+    over: Cell<bool>,
     times: RefCell<Histogram<u64>>,
     error: RefCell<Option<anyhow::Error>>,
     done: tokio::sync::Notify,
@@ -120,6 +124,7 @@ impl Default for Loops {
         Self {
             count: Cell::new(0),
             running: Cell::new(0),
+            over: Cell::new(false),
             times: RefCell::new(times()),
             error: RefCell::new(None),
             done: tokio::sync::Notify::new(),

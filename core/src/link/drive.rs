@@ -150,6 +150,7 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
             // The peer asks because neither side had anything to say.
             self.arena.trim();
         }
+        self.last_time = self.last_time.max(now);
         self.encode_control();
         let batch = self.arena.begin_write(&self.framing, self.phase == Phase::Ready);
         match &batch {

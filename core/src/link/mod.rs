@@ -208,6 +208,8 @@ pub struct Link<F: Framing, T> {
     tokens: Vec<T>,
     next_cast: u64,
     lends_replies: bool,
+    /// What the driver or a caller said last of the time.
+    last_time: Instant,
     /// The write queue of a class reached its high-water mark and is not yet down at the low one.
     write_full: [bool; 2],
     /// What comes in of each class, where there is flow control.
@@ -292,6 +294,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             tokens: Vec::new(),
             next_cast: 1,
             lends_replies: false,
+            last_time: Instant::ZERO,
             write_full: [false; 2],
             inflow: Default::default(),
             conn: connection::Connection::new(framing.max_message(), settings.max_in_flight),

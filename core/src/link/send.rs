@@ -30,6 +30,17 @@ pub struct Queued {
 }
 
 impl<F: Framing, T: Send + 'static> Link<F, T> {
+    /// The time to count a call's timeout from. While the driver has work, what it was last told
+    /// will do: the call goes out with that work, and calls that are made together need not look at
+    /// `clock` one by one.
+    #[inline]
+    pub fn call_time(&mut self, clock: impl FnOnce() -> Instant) -> Instant {
+        if self.driver_idle || self.last_time == Instant::ZERO || self.phase != Phase::Ready {
+            self.last_time = clock();
+        }
+        self.last_time
+    }
+
     /// Begins a call. The token is kept until it ends and then comes out of `take_tokens`; the
     /// result is fetched with [`poll_reply`](Self::poll_reply).
     ///
@@ -213,15 +224,24 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// wait. `None`: it is not one of those, and nothing was done; ask [`cast`](Self::cast).
     #[inline]
     pub fn cast_plain(&mut self, options: &CastOptions, body: &[u8]) -> Option<Queued> {
+        Some(self.cast_in_registers(options, body)).filter(|queued| queued.number > 0)
+    }
+
+    /// The same; number 0 for `None`. Two words fit into registers: on this way, storing a result
+    /// and loading it again costs more than all the rest.
+    #[inline(never)]
+    fn cast_in_registers(&mut self, options: &CastOptions, body: &[u8]) -> Queued {
+        const NONE: Queued = Queued { number: 0, bytes: 0 };
         if !self.takes_plain(options) || body.len() > self.conn.max_message {
-            return None;
+            return NONE;
         }
         let (number, meta) = (self.next_cast, plain_meta(options));
-        let bytes = self.arena.push_behind(&self.framing, Sent::Cast(number), &meta, body)?;
+        let bytes = self.arena.push_behind(&self.framing, Sent::Cast(number), &meta, body);
+        let Some(bytes) = bytes else { return NONE };
         self.next_cast += 1;
         self.counters.casts += 1;
         self.after_queueing_in(Class::Normal);
-        Some(Queued { number, bytes })
+        Queued { number, bytes }
     }
 
     #[inline]
@@ -431,7 +451,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     }
 
     /// The result of a call if it is over; otherwise keeps a new token.
-    #[inline]
+    #[inline(always)]
     pub fn poll_reply(
         &mut self,
         call: CallId,
