@@ -77,6 +77,8 @@ pub struct Attended {
     pub until: Option<Instant>,
     /// Everything that was queued is written.
     pub written: bool,
+    /// The handler was told something.
+    pub told: bool,
 }
 
 /// A link without a lock, and the connection under it, for whoever waits for the socket.
@@ -230,8 +232,9 @@ impl<F: Framing, S: Stream> Owned<F, S> {
         self.now = clock::now();
         self.calls = 0;
         let result = self.work(handler);
-        self.tell_ended(handler);
-        result.map_err(|cause| self.end(cause, handler))
+        let told = self.tell_ended(handler);
+        let attended = result.map_err(|cause| self.end(cause, handler))?;
+        Ok(Attended { told: attended.told | told, ..attended })
     }
 
     fn work(&mut self, handler: &mut impl Handler) -> Result<Attended, Disconnect> {
@@ -243,7 +246,7 @@ impl<F: Framing, S: Stream> Owned<F, S> {
             return if now >= *until {
                 Err(cause.clone())
             } else {
-                Ok(Attended { until: Some(*until), written: true })
+                Ok(Attended { until: Some(*until), written: true, told: false })
             };
         }
         if self.link.poll_timeout().is_some_and(|(at, _)| at <= now) {
@@ -256,16 +259,17 @@ impl<F: Framing, S: Stream> Owned<F, S> {
                     return Err(cause);
                 }
                 self.lingering = Some((now + wait, cause));
-                return Ok(Attended { until: Some(now + wait), written: true });
+                return Ok(Attended { until: Some(now + wait), written: true, told: false });
             }
             _ => {}
         }
-        if self.link.wants_pass() || (self.paused && !self.link.is_paused()) {
+        let resumes = self.link.wants_pass() || (self.paused && !self.link.is_paused());
+        if resumes {
             self.pass(0, handler)?;
         }
         let written = self.write(true)?;
         let _ = self.link.take_wake();
-        Ok(Attended { until: self.link.poll_timeout().map(|(at, _)| at), written })
+        Ok(Attended { until: self.link.poll_timeout().map(|(at, _)| at), written, told: resumes })
     }
 
     /// Whether reading makes sense now.
@@ -356,9 +360,10 @@ impl<F: Framing, S: Stream> Owned<F, S> {
         }
     }
 
-    /// Calls that ended in another way than by a plain reply.
-    fn tell_ended(&mut self, handler: &mut impl Handler) {
+    /// Calls that ended in another way than by a plain reply. Whether there were any.
+    fn tell_ended(&mut self, handler: &mut impl Handler) -> bool {
         self.link.take_tokens(&mut self.ended);
+        let told = !self.ended.is_empty();
         for id in self.ended.drain(..) {
             let call = CallId::from_wire(id);
             if let Some(result) = self.link.poll_reply(call, || id) {
@@ -368,6 +373,7 @@ impl<F: Framing, S: Stream> Owned<F, S> {
                 }
             }
         }
+        told
     }
 
     fn end_of_stream(&mut self) -> Disconnect {

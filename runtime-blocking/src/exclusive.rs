@@ -197,8 +197,8 @@ impl<F: Framing> Exclusive<F> {
         self.owned.call(options, payload.into())
     }
 
-    /// Writes what waits, waits until something comes (for at most `timeout`, for ever without),
-    /// and hands all of it to `handler`. False: nothing came.
+    /// Writes what waits, waits until something comes or a call is over in another way (for at most
+    /// `timeout`, for ever without), and hands all of it to `handler`. False: there was nothing.
     ///
     /// # Errors
     /// The connection is over; every call has been told.
@@ -210,6 +210,9 @@ impl<F: Framing> Exclusive<F> {
         let deadline = timeout.map(|timeout| clock::now() + timeout);
         loop {
             let attended = self.owned.attend(handler)?;
+            if attended.told {
+                return Ok(true);
+            }
             let until = deadline.into_iter().chain(attended.until).min();
             if self.wait(handler, attended.written, until)? {
                 return Ok(true);

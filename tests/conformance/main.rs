@@ -76,6 +76,7 @@ every_runtime!([
     failures::a_server_shuts_down_and_drains,
     failures::dropping_the_last_handle_closes,
     messages::casts_arrive_in_order,
+    messages::many_at_once,
     messages::a_server_pushes,
     messages::receiving_with_a_timeout,
     messages::connect_and_disconnect_are_told,

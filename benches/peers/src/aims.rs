@@ -1,7 +1,7 @@
 //! What Bowline wants to reach, as ratios of two contenders in the same rounds.
 
 use crate::job::Work;
-use crate::plan::Table;
+use crate::plan::{Row, Table, median};
 use crate::runner::Figures;
 
 /// One aim.
@@ -86,6 +86,24 @@ fn aims() -> Vec<Aim> {
     aims
 }
 
+/// Bytes of an idle connection above the runtime's own task with a socket.
+const IDLE: f64 = 3072.0;
+
+fn print_idle(tables: &[Table]) {
+    for table in tables.iter().filter(|table| matches!(table.work, Work::Idle { .. })) {
+        for (who, bare) in [("Bowline, tokio", "raw tokio"), ("Bowline, smol", "raw smol")] {
+            let (Some(own), Some(bare)) = (table.row(who), table.row(bare)) else { continue };
+            for (side, name) in ["server", "client"].into_iter().enumerate() {
+                let bytes = |row: &Row| median(&row.values(|f| Some(f.resident?[side])));
+                let (Some(own), Some(bare)) = (bytes(own), bytes(bare)) else { continue };
+                let met = if own - bare <= IDLE { "met" } else { "MISSED" };
+                let above = own - bare;
+                println!("{met:<6} {above:>6.0} (at most {IDLE}) bytes above a bare task: {who}, {name}, {}", table.work);
+            }
+        }
+    }
+}
+
 /// Prints each aim that was measured, and whether it is met.
 pub fn print(tables: &[Table]) {
     let mut heading = Some("\naims");
@@ -102,6 +120,7 @@ pub fn print(tables: &[Table]) {
         let met = if met { "met" } else { "MISSED" };
         println!("{met:<6} {ratio:>6.2} ({sign} {limit:.2})  {what}: {who}, {work}, to {beside}");
     }
+    print_idle(tables);
 }
 
 fn measured(tables: &[Table], aim: &Aim) -> Option<(String, f64)> {

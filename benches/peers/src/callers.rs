@@ -1,8 +1,10 @@
 //! Calls in a loop, and calls at a fixed rate, for whatever can make one.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::future::Future;
 use std::rc::Rc;
+use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
@@ -58,6 +60,9 @@ pub async fn closed_loop<C: Caller>(
     Ok(Tally::new(state.count.get(), start.elapsed().as_secs_f64()))
 }
 
+/// Tasks that make paced calls: more than are ever under way unless the rate is not kept.
+const WORKERS: usize = 1024;
+
 /// Calls at `per_second`, whatever became of those before, for `time`; each is timed from the
 /// moment when it was meant to be made, so that waiting to be made counts.
 pub async fn open_loop<C: Caller>(
@@ -67,15 +72,12 @@ pub async fn open_loop<C: Caller>(
     spawn: Spawn,
 ) -> Result<Tally> {
     caller.call().await?;
-    let state = Rc::new(Loops::default());
-    let start = Instant::now();
-    let due = |call: u64| Duration::from_secs_f64(call as f64 / per_second);
-    let mut made = 0;
-    while start.elapsed() < time && state.error.borrow().is_none() {
-        while due(made) <= start.elapsed() {
-            let (caller, state, meant) = (caller.clone(), Rc::clone(&state), start + due(made));
-            state.running.set(state.running.get() + 1);
-            spawn(Box::pin(async move {
+    let (state, due) = (Rc::new(Loops::default()), Rc::new(Due::default()));
+    state.running.set(WORKERS);
+    for _ in 0..WORKERS {
+        let (caller, state, due) = (caller.clone(), Rc::clone(&state), Rc::clone(&due));
+        spawn(Box::pin(async move {
+            while let Some(meant) = due.next().await {
                 match caller.call().await {
                     Ok(()) => {
                         let ns = u64::try_from(meant.elapsed().as_nanos()).unwrap_or(u64::MAX);
@@ -84,19 +86,62 @@ pub async fn open_loop<C: Caller>(
                     }
                     Err(error) => state.failed(error),
                 }
-                state.ended();
-            }));
+            }
+            state.ended();
+        }));
+    }
+    let (start, mut made) = (Instant::now(), 0_u64);
+    let at = |call: u64| Duration::from_secs_f64(call as f64 / per_second);
+    while start.elapsed() < time && state.error.borrow().is_none() {
+        let now = start.elapsed();
+        while at(made) <= now {
+            due.push(start + at(made));
             made += 1;
         }
         // Lets the others run and comes back at once: a timer would round each moment up.
         yield_now().await;
     }
-    state.running.set(state.running.get() + 1);
-    state.ended();
+    due.close();
     state.wait().await?;
     let mut tally = Tally::new(state.count.get(), start.elapsed().as_secs_f64());
     tally.latency = Some(quantiles(&state.times.borrow()));
     Ok(tally)
+}
+
+/// Calls that are due, and tasks that wait for one.
+#[derive(Default)]
+struct Due {
+    calls: RefCell<VecDeque<Instant>>,
+    idle: RefCell<Vec<Waker>>,
+    over: Cell<bool>,
+}
+
+impl Due {
+    fn push(&self, meant: Instant) {
+        self.calls.borrow_mut().push_back(meant);
+        let waker = self.idle.borrow_mut().pop();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    fn close(&self) {
+        self.over.set(true);
+        self.idle.take().into_iter().for_each(Waker::wake);
+    }
+
+    /// The next call; `None` when there will be none.
+    async fn next(&self) -> Option<Instant> {
+        std::future::poll_fn(|cx| match self.calls.borrow_mut().pop_front() {
+            Some(meant) => Poll::Ready(Some(meant)),
+            None if self.over.get() => Poll::Ready(None),
+            None => {
+                self.idle.borrow_mut().push(cx.waker().clone());
+                Poll::Pending
+            }
+        })
+        .await
+    }
 }
 
 /// A histogram of nanoseconds, to three digits.

@@ -231,17 +231,17 @@ impl Chunk {
         Ok(added)
     }
 
-    /// Encodes one message whose body `fill` appends in place. On error (`fill`'s or the
+    /// Encodes the reply to a request whose body `fill` appends in place. On error (`fill`'s or the
     /// framing's) the chunk is as it was.
-    pub(crate) fn push_with<F: Framing, E>(
+    #[inline]
+    pub(crate) fn push_reply<F: Framing, E>(
         &mut self,
         framing: &F,
-        sent: Sent,
-        meta: &Meta,
+        id: u64,
         fill: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
     ) -> Result<Result<usize, EncodeError>, E> {
         let before = self.bytes.len();
-        let mark = match framing.begin(&mut self.bytes, meta, &[]) {
+        let mark = match framing.begin_reply(&mut self.bytes, id) {
             Ok(mark) => mark,
             Err(error) => return Ok(Err(error)),
         };
@@ -249,11 +249,11 @@ impl Chunk {
             self.bytes.truncate(before);
             return Err(error);
         }
-        if let Err(error) = framing.finish(&mut self.bytes, mark, 0) {
+        if let Err(error) = framing.finish_reply(&mut self.bytes, mark) {
             return Ok(Err(error));
         }
         let added = self.bytes.len() - before;
-        self.mark(added, sent);
+        self.mark(added, Sent::Answer(id));
         Ok(Ok(added))
     }
 

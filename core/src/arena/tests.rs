@@ -209,3 +209,53 @@ proptest! {
         prop_assert!(arena.is_flushed());
     }
 }
+
+proptest! {
+    /// With whatever credit, in whatever steps: the same bytes in the same order, and the counts
+    /// come out even.
+    #[test]
+    fn what_the_credit_covers_goes_and_the_rest_stays(
+        lens in prop::collection::vec(0_usize..2_000, 1..200),
+        grants in prop::collection::vec(1_u64..200_000, 1..20),
+        many: bool,
+    ) {
+        let mut arena = Arena::new(usize::MAX);
+        let mut expected = Vec::new();
+        let bodies: Vec<Vec<u8>> =
+            (0_u8..).cycle().zip(&lens).map(|(n, &len)| vec![n; len + 1]).collect();
+        let mut pushed = 0;
+        while pushed < bodies.len() {
+            let first = pushed as u64;
+            let rest = &bodies[pushed..];
+            let count = if many {
+                arena.push_many_behind(&Raw::default(), first, &Meta::default(), rest, |_| true)
+            } else {
+                0
+            };
+            if count == 0 {
+                push(&mut arena, Class::Normal, first, (&rest[0][..]).into());
+            }
+            pushed += count.max(1);
+        }
+        expected.extend(bodies.iter().flatten().copied());
+        arena.open_flow([0, u64::MAX], u64::MAX, usize::MAX);
+        let (mut out, mut limit) = (Vec::new(), 0);
+        for grant in grants.into_iter().chain([u64::from(u32::MAX)]) {
+            limit += grant;
+            prop_assert!(arena.update_flow(Class::Normal, limit, 0));
+            while let Some(mut batch) = arena.begin_write(&Raw::default(), true) {
+                let before = out.len();
+                write(&mut batch, usize::MAX, &mut out);
+                let numbers: Vec<u64> = batch.casts().collect();
+                let sent: usize = numbers.iter().map(|&n| bodies[n as usize].len()).sum();
+                prop_assert_eq!(sent, out.len() - before);
+                arena.end_write(batch);
+            }
+            let waiting = arena.ours(Class::Normal);
+            prop_assert_eq!(waiting.bytes, expected.len() - out.len());
+            prop_assert!(limit >= out.len() as u64, "more than was granted");
+        }
+        prop_assert_eq!(out, expected);
+        prop_assert!(arena.is_flushed());
+    }
+}

@@ -396,6 +396,25 @@ pub trait Framing: Clone + core::fmt::Debug + Send + Sync + 'static {
     /// The body is too long or cannot be carried; `out` is cut back to `mark`.
     fn finish(&self, out: &mut Vec<u8>, mark: usize, external: usize) -> Result<(), EncodeError>;
 
+    /// [`begin`](Self::begin) of a plain reply: of the normal class, without extensions. A framing
+    /// with a faster way replaces it.
+    ///
+    /// # Errors
+    /// As there.
+    #[inline]
+    fn begin_reply(&self, out: &mut Vec<u8>, id: u64) -> Result<usize, EncodeError> {
+        self.begin(out, &Meta::new(Kind::Reply, id), &[])
+    }
+
+    /// [`finish`](Self::finish) of what [`begin_reply`](Self::begin_reply) began.
+    ///
+    /// # Errors
+    /// As there.
+    #[inline]
+    fn finish_reply(&self, out: &mut Vec<u8>, mark: usize) -> Result<(), EncodeError> {
+        self.finish(out, mark, 0)
+    }
+
     /// Appends a whole frame to `out`: [`begin`](Self::begin), the body, [`finish`](Self::finish).
     /// A framing that can do so in one step, faster, replaces it.
     ///

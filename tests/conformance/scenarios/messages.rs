@@ -234,3 +234,40 @@ pub async fn other_framings_carry_messages<H: Harness>() {
     let varint = LengthPrefixed::builder().varint().build().expect("sound");
     carries_messages::<H, _>(varint, false).await;
 }
+
+pub async fn many_at_once<H: Harness>() {
+    let (seen, mut handlers) = keeping();
+    handlers = handlers.connect(|peer| {
+        let bodies: Vec<[u8; 1]> = (0..100).map(|n| [n]).collect();
+        assert_eq!(peer.try_cast_many(3, &bodies).expect("room"), 100);
+    });
+    let (server, client) = H::pair(Config::default(), handlers, Handlers::none()).await;
+    let bodies: Vec<Vec<u8>> = (0..10_000_u32)
+        .map(|n| {
+            // Now and then one that is cut up, in another class.
+            let len = if n % 2_500 == 2_000 { 70_000 } else { n as usize % 300 };
+            [&n.to_be_bytes()[..], &vec![7; len]].concat()
+        })
+        .collect();
+    for some in bodies.chunks(700) {
+        assert_eq!(client.peer().cast_many(1, some).await.expect("queued"), some.len());
+    }
+    let mut pushed = Vec::new();
+    while pushed.len() < 100 {
+        let before = pushed.len();
+        let count = client.peer().receive_many(&mut pushed, 32).await.expect("open");
+        assert!((1..=32).contains(&count) && count == pushed.len() - before, "{count}");
+    }
+    assert!(pushed.iter().zip(0_u8..).all(|(message, n)| message.method() == 3 && message[..] == [n]));
+    H::until("all are there", || seen.lock().expect("not poisoned").len() == bodies.len()).await;
+    let (large, small): (Vec<_>, Vec<_>) = bodies.into_iter().partition(|body| body.len() > 400);
+    let seen = seen.lock().expect("not poisoned").clone();
+    let (seen_large, seen_small): (Vec<_>, Vec<_>) = seen.into_iter().partition(|body| body.len() > 400);
+    assert_eq!((seen_large, seen_small), (large, small));
+    assert_eq!(client.peer().counters().casts, 10_000);
+    let refused = client.peer().cast_many(1, &[vec![0; 9 << 20]]).await.expect_err("too long");
+    assert!(matches!(refused.reason, CastRefusal::Encode(_)));
+    assert_eq!(client.peer().cast_many(1, &[vec![1], vec![0; 9 << 20]]).await.expect("one"), 1);
+    client.close().await;
+    server.shutdown().await;
+}

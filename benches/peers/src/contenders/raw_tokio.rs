@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::raw::{BLOCK, CAST, Frames, REPLY, REQUEST, encode};
 use crate::callers::{self, Caller, spawn_tokio};
+use crate::child;
 use crate::contender::{Contender, Counter, Ready, body, last};
 use crate::job::{Job, Tally, Work};
 
@@ -20,7 +21,7 @@ use crate::job::{Job, Tally, Work};
 pub const BURST: u64 = 32;
 
 pub fn all() -> Vec<Box<dyn Contender>> {
-    vec![Box::new(RawTokio), Box::new(Actor)]
+    vec![Box::new(RawTokio), Box::new(RawSmol), Box::new(Actor)]
 }
 
 /// A runtime on the thread that asks, with a `LocalSet`.
@@ -39,10 +40,11 @@ impl Contender for RawTokio {
 
     fn fits(&self, work: &Work) -> Result<(), &'static str> {
         match work {
-            Work::OneWay { senders: 1, .. } | Work::Calls { .. } | Work::Scale { .. } => Ok(()),
+            Work::OneWay { senders: 1, .. } | Work::Calls { .. } => Ok(()),
+            Work::Scale { .. } | Work::Idle { .. } => Ok(()),
             Work::OneWay { .. } => Err("it has one owner"),
             Work::Paced { .. } => Err("raw sockets and the actor stand for it"),
-            Work::Idle { .. } | Work::Mixed { .. } => Err("measured by `cargo bench` of the library itself"),
+            Work::Mixed { .. } => Err("it has no messages that others could get between"),
         }
     }
 
@@ -52,6 +54,10 @@ impl Contender for RawTokio {
             ready(listener.local_addr()?);
             match job.work {
                 Work::OneWay { size, senders } => count(accept(&listener).await?, size, senders).await,
+                Work::Idle { .. } => loop {
+                    let stream = accept(&listener).await?;
+                    tokio::task::spawn_local(wait(stream));
+                },
                 Work::Scale { .. } => loop {
                     let stream = accept(&listener).await?;
                     tokio::task::spawn_local(answer_bursts(stream));
@@ -66,6 +72,13 @@ impl Contender for RawTokio {
         on_tokio(async {
             match job.work {
                 Work::OneWay { size, .. } => send(connect(server).await?, size, time).await,
+                Work::Idle { connections } => {
+                    let before = child::resident();
+                    for _ in 0..connections {
+                        tokio::task::spawn_local(wait(connect(server).await?));
+                    }
+                    Ok(bare(before, connections))
+                }
                 Work::Scale { connections } => scale(server, connections, time).await,
                 Work::Calls { size, in_flight } => call(connect(server).await?, size, in_flight, time).await,
                 _ => Ok(Tally::default()),
@@ -152,6 +165,65 @@ async fn call(mut stream: TcpStream, size: usize, in_flight: usize, time: Durati
         }
     }
     Ok(Tally::new(answered, start.elapsed().as_secs_f64()))
+}
+
+/// Waits for something to read: as little as a task with a socket can do.
+async fn wait(stream: TcpStream) {
+    while stream.readable().await.is_ok() {
+        match stream.try_read(&mut [0; 64]) {
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            _ => return,
+        }
+    }
+}
+
+/// What so many connections take that do nothing.
+fn bare(before: u64, connections: usize) -> Tally {
+    let resident = child::resident().saturating_sub(before) as f64 / connections as f64;
+    child::say_idle();
+    Tally { resident: Some(resident), ..Tally::default() }
+}
+
+/// The same on smol: for what an idle connection takes there.
+struct RawSmol;
+
+impl Contender for RawSmol {
+    fn name(&self) -> &'static str {
+        "raw smol"
+    }
+
+    fn fits(&self, work: &Work) -> Result<(), &'static str> {
+        match work {
+            Work::Idle { .. } => Ok(()),
+            _ => Err("raw sockets and raw tokio stand for it"),
+        }
+    }
+
+    fn serve(&self, _: &Job, ready: Ready) -> Result<Tally> {
+        smol::block_on(async {
+            let listener = smol::net::TcpListener::bind("127.0.0.1:0").await?;
+            ready(listener.local_addr()?);
+            loop {
+                smol::spawn(wait_smol(listener.accept().await?.0)).detach();
+            }
+        })
+    }
+
+    fn drive(&self, job: &Job, server: SocketAddr) -> Result<Tally> {
+        let Work::Idle { connections } = job.work else { return Ok(Tally::default()) };
+        smol::block_on(async {
+            let before = child::resident();
+            for _ in 0..connections {
+                smol::spawn(wait_smol(smol::net::TcpStream::connect(server).await?)).detach();
+            }
+            smol::Timer::after(Duration::from_millis(200)).await;
+            Ok(bare(before, connections))
+        })
+    }
+}
+
+async fn wait_smol(mut stream: smol::net::TcpStream) {
+    let _ = smol::io::AsyncReadExt::read(&mut stream, &mut [0; 64]).await;
 }
 
 /// Answers each whole burst with one frame of 110 bytes.

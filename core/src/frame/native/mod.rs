@@ -221,6 +221,27 @@ impl Framing for Native {
         Ok(())
     }
 
+    #[inline]
+    fn begin_reply(&self, out: &mut Vec<u8>, id: u64) -> Result<usize, EncodeError> {
+        let mark = out.len();
+        let base = [Code::Reply as u8, Class::Normal.index() as u8, 0, 0, 0, 0, 0, 0];
+        out.extend_from_slice(&header_of::<16>(base, id));
+        Ok(mark)
+    }
+
+    #[inline]
+    fn finish_reply(&self, out: &mut Vec<u8>, mark: usize) -> Result<(), EncodeError> {
+        let length = out.len() - mark - BASE;
+        match out.get_mut(mark + 4..mark + BASE) {
+            // It fits: max_message is at most LARGEST_MESSAGE.
+            Some(field) if length - 8 <= self.max_message => {
+                field.copy_from_slice(&(length as u32).to_be_bytes());
+                Ok(())
+            }
+            _ => self.finish(out, mark, 0),
+        }
+    }
+
     #[inline(always)]
     fn encode(
         &self,

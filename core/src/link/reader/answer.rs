@@ -6,7 +6,7 @@ use super::Reader;
 use crate::arena::Sent;
 use crate::body::Payload;
 use crate::error::{EncodeError, Failure};
-use crate::frame::{Class, Framing, Kind, Meta};
+use crate::frame::{Class, Framing};
 use crate::link::Link;
 use crate::link::inbound::{failure_meta, too_large};
 use crate::machine::Access;
@@ -38,11 +38,10 @@ impl<F: Framing> Reader<F> {
         id: u64,
         fill: impl FnOnce(&mut Vec<u8>) -> Result<(), Failure>,
     ) -> Result<(), EncodeError> {
-        let meta = Meta::new(Kind::Reply, id);
         let max = self.max_answer;
         self.local.chunk.reserve(256);
         let start = self.local.chunk.own_len();
-        let pushed = self.local.chunk.push_with(&self.framing, Sent::Answer(id), &meta, |out| {
+        let pushed = self.local.chunk.push_reply(&self.framing, id, |out| {
             let before = out.len();
             fill(out)?;
             let len = out.len() - before;

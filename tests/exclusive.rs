@@ -1,0 +1,214 @@
+//! A connection with one owner, from outside: calls, messages, failures and the end.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::time::Duration;
+
+use bowline::blocking::{CallId, Client, Exclusive, Handler, Server};
+use bowline::driver::{MessageRef, ReplyBuf, RequestRef};
+use bowline::error::{CallError, CastRefusal, Disconnect, Failure, Outcome, Status};
+use bowline::{CallOptions, Config, QueueLimit};
+
+/// Keeps everything; echoes requests, but method 9.
+#[derive(Default)]
+struct Keep {
+    messages: Vec<(u32, Vec<u8>)>,
+    replies: Vec<(u64, Result<Vec<u8>, CallError>)>,
+}
+
+impl Handler for Keep {
+    fn message(&mut self, message: MessageRef<'_>) {
+        self.messages.push((message.method(), message.body.to_vec()));
+    }
+
+    fn request(&mut self, request: RequestRef<'_>, reply: &mut ReplyBuf<'_>) -> Result<(), Failure> {
+        if request.method() == 9 {
+            return Err(Failure::new(Status(700), "not this one"));
+        }
+        reply.extend_from_slice(request.body);
+        Ok(())
+    }
+
+    fn reply(&mut self, call: CallId, result: Result<&[u8], CallError>) {
+        self.replies.push((call.get(), result.map(<[u8]>::to_vec)));
+    }
+}
+
+/// Runs `serve` with the accepting end on a thread of its own.
+fn with_peer<T: Send + 'static>(
+    config: Config,
+    serve: impl FnOnce(Exclusive) -> T + Send + 'static,
+) -> (String, std::thread::JoinHandle<T>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("free");
+    let address = listener.local_addr().expect("bound").to_string();
+    let thread = std::thread::spawn(move || {
+        let (stream, _) = listener.accept().expect("a connection");
+        serve(Exclusive::accept(stream, config).expect("sound"))
+    });
+    (address, thread)
+}
+
+/// Serves until the other end is done.
+fn serve(mut link: Exclusive) -> (Keep, Disconnect) {
+    let mut keep = Keep::default();
+    loop {
+        if let Err(cause) = link.turn(&mut keep, None) {
+            return (keep, cause);
+        }
+    }
+}
+
+#[test]
+fn calls_in_flight_and_messages_both_ways() {
+    for spin in [Duration::ZERO, Duration::from_micros(20)] {
+        let config = Config::builder().spin(spin).build().expect("sound");
+        let (address, server) = with_peer(config.clone(), serve);
+        let mut link = Exclusive::connect_with(&address, config).expect("it listens");
+        let (mut keep, mut made) = (Keep::default(), Vec::new());
+        for n in 0..20_000_u32 {
+            loop {
+                match link.call(1, &n.to_be_bytes()) {
+                    Ok(call) => break made.push(call.get()),
+                    Err(CallError::Full(_)) => drop(link.turn(&mut keep, None).expect("open")),
+                    Err(error) => panic!("{error}"),
+                }
+            }
+        }
+        let bodies: Vec<Vec<u8>> = (0..2_000_u32).map(|n| vec![7; n as usize % 500]).collect();
+        let mut cast = 0;
+        while cast < bodies.len() {
+            match link.cast_many(2, &bodies[cast..]) {
+                Ok(count) => cast += count,
+                Err(error) => {
+                    assert!(matches!(error.reason, CastRefusal::Full(_)), "{error}");
+                    link.turn(&mut keep, None).expect("open");
+                }
+            }
+        }
+        // Cut up on its way, and put together there; and its answer.
+        let large = vec![3; 3 << 20];
+        let call = link.call(1, &large).expect("a place").get();
+        while link.in_flight() > 0 {
+            link.turn(&mut keep, None).expect("open");
+        }
+        assert_eq!(link.counters().calls_replied, 20_001);
+        let at = keep.replies.iter().position(|(id, _)| *id == call).expect("answered");
+        assert_eq!(keep.replies.remove(at).1.expect("an answer"), large);
+        for (n, (id, (replied, body))) in (0_u32..).zip(made.into_iter().zip(keep.replies.drain(..))) {
+            assert_eq!((id, body.expect("an answer")), (replied, n.to_be_bytes().to_vec()));
+        }
+        assert!(link.close(&mut keep).is_empty());
+        let (served, cause) = server.join().expect("no panic");
+        assert_eq!(served.messages.into_iter().map(|(_, body)| body).collect::<Vec<_>>(), bodies);
+        assert!(matches!(cause, Disconnect::PeerClosed | Disconnect::GoneAway), "{cause:?}");
+    }
+}
+
+#[test]
+fn it_talks_to_every_other_end() {
+    // A server with threads; and a client that shares its link.
+    let server = Server::builder().on_request(|request| Ok(request.into_body())).bind("127.0.0.1:0").unwrap();
+    server.start().unwrap();
+    let mut link = Exclusive::connect(&server.local_addr().to_string()).unwrap();
+    let mut keep = Keep::default();
+    link.call(1, b"hello").unwrap();
+    link.call_with(&CallOptions::new(1), b"again").unwrap();
+    while keep.replies.len() < 2 {
+        link.turn(&mut keep, None).unwrap();
+    }
+    assert!(keep.replies.iter().all(|(_, reply)| reply.is_ok()));
+    link.close(&mut keep);
+    server.shutdown();
+
+    let (address, server) = with_peer(Config::default(), serve);
+    let client = Client::connect(&address).unwrap();
+    assert_eq!(&client.call(1, b"hi").unwrap()[..], b"hi");
+    let Err(CallError::Failed(failure)) = client.call(9, b"hi") else { panic!("refused") };
+    assert_eq!(failure.status, Status(700));
+    client.close();
+    server.join().unwrap();
+}
+
+#[test]
+fn every_call_is_told_when_the_peer_is_gone() {
+    let (address, server) = with_peer(Config::default(), |mut link| {
+        // Takes what came, and goes without a word.
+        let mut nothing = ();
+        while link.counters().requests < 10 {
+            link.turn(&mut nothing, None).expect("open");
+        }
+    });
+    let mut link = Exclusive::connect(&address).unwrap();
+    let mut keep = Keep::default();
+    for n in 0..10_u8 {
+        link.call(5, &[n]).unwrap();
+    }
+    let cause = loop {
+        if let Err(cause) = link.turn(&mut keep, None) {
+            break cause;
+        }
+    };
+    server.join().unwrap();
+    assert_eq!(keep.replies.len(), 10, "{cause:?}");
+    // It may have answered some before it went: that it has no handler.
+    for (_, reply) in keep.replies {
+        assert!(
+            matches!(reply, Err(CallError::Failed(_) | CallError::MaybeDelivered(_) | CallError::NeverSent(_))),
+            "{reply:?}"
+        );
+    }
+    // What is asked of it from now on is refused, and says why.
+    assert!(link.call(5, b"late").is_err());
+    assert_eq!(link.turn(&mut (), None), Err(cause));
+}
+
+#[test]
+fn deadlines_hold_and_a_full_queue_says_so() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let quiet = std::thread::spawn(move || {
+        let mut link = Exclusive::accept(listener.accept().unwrap().0, Config::default()).unwrap();
+        while link.state() != bowline::State::Ready {
+            link.turn(&mut (), None).unwrap();
+        }
+        // From here on it reads nothing.
+        std::thread::sleep(Duration::from_millis(500));
+    });
+    let limit = QueueLimit { messages: 1_000, bytes: 64 * 1024 };
+    let config = Config::builder().write_queue(limit).build().unwrap();
+    let mut link = Exclusive::connect_with(&address, config).unwrap();
+    let mut keep = Keep::default();
+    let options = CallOptions::new(1).timeout(Duration::from_millis(50));
+    link.call_with(&options, b"nobody answers").unwrap();
+    while keep.replies.is_empty() {
+        link.turn(&mut keep, None).unwrap();
+    }
+    let (_, reply) = &keep.replies[0];
+    assert_eq!(*reply, Err(CallError::DeadlineExceeded { outcome: Outcome::MaybeDelivered }));
+    let full = loop {
+        if let Err(error) = link.cast(1, &[7; 1000]) {
+            break error;
+        }
+    };
+    assert!(matches!(full.reason, CastRefusal::Full(_)), "{full}");
+    // A turn that waits for nothing ends by itself.
+    assert_eq!(link.turn(&mut keep, Some(Duration::ZERO)), Ok(false));
+    quiet.join().unwrap();
+}
+
+#[test]
+fn garbage_is_a_typed_error() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let mut link = Exclusive::accept(listener.accept().unwrap().0, Config::default()).unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+    let cause = loop {
+        if let Err(cause) = link.turn(&mut (), None) {
+            break cause;
+        }
+    };
+    assert!(matches!(cause, Disconnect::Protocol(_)), "{cause:?}");
+    drop(link);
+    // Our hello, and the end.
+    assert!(stream.read_to_end(&mut Vec::new()).is_ok_and(|n| n > 0) || stream.take_error().is_ok());
+}
