@@ -153,7 +153,10 @@ fn every_call_is_told_when_the_peer_is_gone() {
     // It may have answered some before it went: that it has no handler.
     for (_, reply) in keep.replies {
         assert!(
-            matches!(reply, Err(CallError::Failed(_) | CallError::MaybeDelivered(_) | CallError::NeverSent(_))),
+            matches!(
+                reply,
+                Err(CallError::Failed(_) | CallError::MaybeDelivered(_) | CallError::NeverSent(_))
+            ),
             "{reply:?}"
         );
     }

@@ -72,24 +72,27 @@ impl CallId {
 enum State<T> {
     Free,
     /// Waiting for the reply; the token wakes whoever waits.
-    InFlight {
-        token: T,
-        class: Class,
-        deadline: Instant,
-    },
-    /// Over; kept until whoever made the call takes it.
-    Done(Result<Reply, CallError>),
+    InFlight(T),
+    /// Over; the result is kept until whoever made the call takes it.
+    Done,
 }
 
 #[derive(Debug)]
 struct Slot<T> {
     id: u64,
     state: State<T>,
+    class: Class,
+    deadline: Instant,
 }
+
+type CallResult = Result<Reply, CallError>;
 
 #[derive(Debug)]
 pub(crate) struct Calls<T> {
     slots: Vec<Slot<T>>,
+    /// The results of calls that are over, by slot: apart, because they are large, and most of what
+    /// is done with slots does not look at them.
+    results: Vec<Option<CallResult>>,
     first_id: u64,
     next_id: u64,
     /// Slots that are not free.
@@ -99,7 +102,7 @@ pub(crate) struct Calls<T> {
 
 impl<T> Calls<T> {
     pub(crate) fn new(first_id: u64) -> Self {
-        Self { slots: Vec::new(), first_id, next_id: first_id, held: 0, in_flight: 0 }
+        Self { slots: Vec::new(), results: Vec::new(), first_id, next_id: first_id, held: 0, in_flight: 0 }
     }
 
     /// Calls that wait for their reply.
@@ -120,6 +123,7 @@ impl<T> Calls<T> {
     /// Bytes of memory set aside for the table itself.
     pub(crate) fn memory(&self) -> usize {
         self.slots.capacity() * size_of::<Slot<T>>()
+            + self.results.capacity() * size_of::<Option<CallResult>>()
     }
 
     #[inline]
@@ -154,16 +158,20 @@ impl<T> Calls<T> {
     fn grow(&mut self) {
         let len = (self.slots.len() * 2).max(FIRST_SLOTS);
         let mut slots: Vec<Slot<T>> = Vec::with_capacity(len);
-        slots.resize_with(len, || Slot { id: 0, state: State::Free });
-        for slot in self.slots.drain(..) {
+        let free = || Slot { id: 0, state: State::Free, class: Class::Normal, deadline: Instant::ZERO };
+        slots.resize_with(len, free);
+        let mut results: Vec<Option<CallResult>> = Vec::with_capacity(len);
+        results.resize_with(len, || None);
+        for (slot, result) in self.slots.drain(..).zip(self.results.drain(..)) {
             if !matches!(slot.state, State::Free) {
                 // Ids that had different slots among fewer have different ones among more.
                 #[allow(clippy::cast_possible_truncation)]
                 let index = slot.id as usize & (len - 1);
                 slots[index] = slot;
+                results[index] = result;
             }
         }
-        self.slots = slots;
+        (self.slots, self.results) = (slots, results);
     }
 
     /// Opens the call whose id [`peek_id`](Self::peek_id) just told.
@@ -172,7 +180,7 @@ impl<T> Calls<T> {
         #[allow(clippy::cast_possible_truncation)]
         let index = id as usize & (self.slots.len() - 1);
         debug_assert!(matches!(self.slots[index].state, State::Free));
-        self.slots[index] = Slot { id, state: State::InFlight { token, class, deadline } };
+        self.slots[index] = Slot { id, state: State::InFlight(token), class, deadline };
         self.next_id = id.wrapping_add(1);
         self.held += 1;
         self.in_flight += 1;
@@ -181,10 +189,8 @@ impl<T> Calls<T> {
     /// If `id` waits for its reply: the class its request went in, and its deadline.
     #[inline]
     pub(crate) fn get(&self, id: u64) -> Option<(Class, Instant)> {
-        match self.slots[self.slot(id)?].state {
-            State::InFlight { class, deadline, .. } => Some((class, deadline)),
-            _ => None,
-        }
+        let slot = &self.slots[self.slot(id)?];
+        matches!(slot.state, State::InFlight(_)).then_some((slot.class, slot.deadline))
     }
 
     /// Ends a call; the token to wake comes back. `None` if no such call is in flight (then
@@ -196,13 +202,14 @@ impl<T> Calls<T> {
         result: impl FnOnce() -> Result<Reply, CallError>,
     ) -> Option<T> {
         let index = self.slot(id)?;
-        if !matches!(self.slots[index].state, State::InFlight { .. }) {
+        if !matches!(self.slots[index].state, State::InFlight(_)) {
             return None;
         }
-        let old = core::mem::replace(&mut self.slots[index].state, State::Done(result()));
+        let old = core::mem::replace(&mut self.slots[index].state, State::Done);
+        self.results[index] = Some(result());
         self.in_flight -= 1;
         match old {
-            State::InFlight { token, .. } => Some(token),
+            State::InFlight(token) => Some(token),
             _ => None,
         }
     }
@@ -211,7 +218,7 @@ impl<T> Calls<T> {
     #[inline]
     pub(crate) fn take_over(&mut self, id: u64) -> bool {
         let Some(index) = self.slot(id) else { return false };
-        if !matches!(self.slots[index].state, State::InFlight { .. }) {
+        if !matches!(self.slots[index].state, State::InFlight(_)) {
             return false;
         }
         self.slots[index].state = State::Free;
@@ -224,25 +231,19 @@ impl<T> Calls<T> {
     /// `None` as the result for an id that is no call's.
     // Always inlined, as the ways to it are: each return of a reply would copy it.
     #[inline(always)]
-    pub(crate) fn poll(
-        &mut self,
-        id: u64,
-        token: impl FnOnce() -> T,
-    ) -> Option<Option<Result<Reply, CallError>>> {
+    pub(crate) fn poll(&mut self, id: u64, token: impl FnOnce() -> T) -> Option<Option<CallResult>> {
         let index = self.slot(id)?;
         let slot = &mut self.slots[index];
         match &mut slot.state {
             State::Free => None,
-            State::InFlight { token: old, .. } => {
+            State::InFlight(old) => {
                 *old = token();
                 Some(None)
             }
-            State::Done(_) => {
-                let State::Done(result) = core::mem::replace(&mut slot.state, State::Free) else {
-                    return None;
-                };
+            State::Done => {
+                slot.state = State::Free;
                 self.held -= 1;
-                Some(Some(result))
+                Some(self.results[index].take())
             }
         }
     }
@@ -252,14 +253,15 @@ impl<T> Calls<T> {
         let index = self.slot(id)?;
         match core::mem::replace(&mut self.slots[index].state, State::Free) {
             State::Free => None,
-            State::Done(_) => {
+            State::Done => {
+                self.results[index] = None;
                 self.held -= 1;
                 None
             }
-            State::InFlight { class, .. } => {
+            State::InFlight(_) => {
                 self.held -= 1;
                 self.in_flight -= 1;
-                Some(class)
+                Some(self.slots[index].class)
             }
         }
     }
@@ -267,7 +269,7 @@ impl<T> Calls<T> {
     /// Whether there is a call in flight for which `test` holds.
     pub(crate) fn any_in_flight(&self, mut test: impl FnMut(u64, Class) -> bool) -> bool {
         self.slots.iter().any(|slot| match slot.state {
-            State::InFlight { class, .. } => test(slot.id, class),
+            State::InFlight(_) => test(slot.id, slot.class),
             _ => false,
         })
     }
@@ -279,12 +281,13 @@ impl<T> Calls<T> {
         mut wake: impl FnMut(T),
     ) -> usize {
         let mut ended = 0;
-        for slot in &mut self.slots {
-            let State::InFlight { class, .. } = slot.state else { continue };
-            let Some(error) = result(slot.id, class) else { continue };
-            if let State::InFlight { token, .. } =
-                core::mem::replace(&mut slot.state, State::Done(Err(error)))
-            {
+        for (slot, kept) in self.slots.iter_mut().zip(&mut self.results) {
+            if !matches!(slot.state, State::InFlight(_)) {
+                continue;
+            }
+            let Some(error) = result(slot.id, slot.class) else { continue };
+            *kept = Some(Err(error));
+            if let State::InFlight(token) = core::mem::replace(&mut slot.state, State::Done) {
                 wake(token);
             }
             ended += 1;

@@ -22,6 +22,10 @@ pub type Server<F = Native> = bowline_driver::Server<AsyncStd, F>;
 pub type ServerBuilder<F = Native> = bowline_driver::ServerBuilder<AsyncStd, F>;
 /// Many listeners and links by address, on async-std. See [`bowline_driver::Manager`].
 pub type Manager<F = Native> = bowline_driver::Manager<AsyncStd, F>;
+/// A connection with one owner.
+pub type Exclusive<F = Native> = bowline_driver::exclusive::Exclusive<AsyncStd, F>;
+pub use bowline_core::link::CallId;
+pub use bowline_driver::exclusive::Handler;
 /// Several links to one target, on async-std. See [`bowline_driver::Pool`].
 pub type Pool<F = Native> = bowline_driver::Pool<AsyncStd, F>;
 /// Builds a [`Pool`].

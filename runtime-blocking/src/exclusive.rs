@@ -26,8 +26,8 @@ const READ_SLICE: Duration = Duration::from_millis(100);
 /// The fastest way to use a socket, and the barest: whoever owns it queues messages and calls, and
 /// [`turn`](Self::turn)s it, which writes, waits, reads, keeps the time (heartbeats, deadlines)
 /// and hands over what came. Without turns nothing moves but full batches. It does not connect
-/// again: when the connection is over, every call has been told, and what was not sent is in
-/// [`take_undelivered`](Self::take_undelivered).
+/// again: when the connection is over, every call has been told, and what was not sent comes back
+/// from [`close`](Self::close).
 ///
 /// ```
 /// use bowline_blocking::{CallId, Exclusive, Handler, Server};
@@ -63,10 +63,6 @@ pub struct Exclusive<F: Framing = Native> {
 }
 
 impl Stream for Socket {
-    fn read_now(&self, buf: &mut [u8]) -> io::Result<usize> {
-        Self::read_now(self, buf)
-    }
-
     fn shutdown_write(&self) -> io::Result<()> {
         self.shutdown(Shutdown::Write)
     }

@@ -31,6 +31,10 @@ pub type Server<F = Native> = bowline_driver::Server<Tokio, F>;
 pub type ServerBuilder<F = Native> = bowline_driver::ServerBuilder<Tokio, F>;
 /// Many listeners and links by address, on tokio. See [`bowline_driver::Manager`].
 pub type Manager<F = Native> = bowline_driver::Manager<Tokio, F>;
+/// A connection with one owner.
+pub type Exclusive<F = Native> = bowline_driver::exclusive::Exclusive<Tokio, F>;
+pub use bowline_core::link::CallId;
+pub use bowline_driver::exclusive::Handler;
 /// Several links to one target, on tokio. See [`bowline_driver::Pool`].
 pub type Pool<F = Native> = bowline_driver::Pool<Tokio, F>;
 /// Builds a [`Pool`].

@@ -45,7 +45,8 @@ fn p99(figures: &Figures) -> Option<f64> {
 
 fn aims() -> Vec<Aim> {
     use Limit::{AtLeast, AtMost};
-    let aim = |what, who, work, beside, of, limit| Aim { what, who, work, beside, beside_work: None, of, limit };
+    let aim =
+        |what, who, work, beside, of, limit| Aim { what, who, work, beside, beside_work: None, of, limit };
     let mut aims = vec![
         aim("one owner", "Bowline, blocking, exclusive", ONE_WAY, RAW, rate as fn(&_) -> _, AtLeast(0.80)),
         aim("one owner", "Bowline, tokio, exclusive", ONE_WAY, RAW, rate, AtLeast(0.80)),
@@ -98,7 +99,10 @@ fn print_idle(tables: &[Table]) {
                 let (Some(own), Some(bare)) = (bytes(own), bytes(bare)) else { continue };
                 let met = if own - bare <= IDLE { "met" } else { "MISSED" };
                 let above = own - bare;
-                println!("{met:<6} {above:>6.0} (at most {IDLE}) bytes above a bare task: {who}, {name}, {}", table.work);
+                println!(
+                    "{met:<6} {above:>6.0} (at most {IDLE}) bytes above a bare task: {who}, {name}, {}",
+                    table.work
+                );
             }
         }
     }

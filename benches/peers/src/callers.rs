@@ -65,12 +65,7 @@ const WORKERS: usize = 1024;
 
 /// Calls at `per_second`, whatever became of those before, for `time`; each is timed from the
 /// moment when it was meant to be made, so that waiting to be made counts.
-pub async fn open_loop<C: Caller>(
-    caller: C,
-    per_second: f64,
-    time: Duration,
-    spawn: Spawn,
-) -> Result<Tally> {
+pub async fn open_loop<C: Caller>(caller: C, per_second: f64, time: Duration, spawn: Spawn) -> Result<Tally> {
     caller.call().await?;
     let (state, due) = (Rc::new(Loops::default()), Rc::new(Due::default()));
     state.running.set(WORKERS);

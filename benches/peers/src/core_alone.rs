@@ -175,11 +175,14 @@ pub fn run(rounds: usize, time: Duration) {
             end.link.call_named(NOW, &call, black_box(&body).into(), id).expect("a place");
         }
     };
-    println!("\nw5 core alone, 110 bytes, {rounds} rounds: nanoseconds a message (a call is two: request and reply)");
+    println!(
+        "\nw5 core alone, 110 bytes, {rounds} rounds: nanoseconds a message (a call is two: request and reply)"
+    );
     println!("{:<34} {:>9} {:>9} {:>13} {:>9} {:>12}", "", "encode", "decode", "both", "copy", "allocations");
     let print = |name: &str, run: &dyn Fn() -> [f64; 4]| {
         let all: Vec<_> = (0..rounds).map(|_| run()).collect();
-        let of = |part: usize| median(&all.iter().map(|one| one[part]).collect::<Vec<_>>()).unwrap_or(f64::NAN);
+        let of =
+            |part: usize| median(&all.iter().map(|one| one[part]).collect::<Vec<_>>()).unwrap_or(f64::NAN);
         let (encode, copy, decode, allocated) = (of(0), of(1), of(2), of(3));
         let both = encode + decode;
         println!("{name:<34} {encode:>9.1} {decode:>9.1} {both:>13.1} {copy:>9.1} {allocated:>12.4}");

@@ -101,11 +101,8 @@ fn measure(table: &mut Table, rounds: usize, seconds: f64, threads: bool) {
             };
             // What is paced is paced by the contender's own peak, of the same round.
             let figures = match table.work {
-                Work::Paced { size, .. } => {
-                    run(Work::Calls { size, in_flight: 256 }).and_then(|peak| {
-                        run(Work::Paced { size, per_second: peak.rate / 2.0 })
-                    })
-                }
+                Work::Paced { size, .. } => run(Work::Calls { size, in_flight: 256 })
+                    .and_then(|peak| run(Work::Paced { size, per_second: peak.rate / 2.0 })),
                 Work::Mixed { apart, .. } => run(Work::Mixed { per_second: 0.0, apart: false })
                     .and_then(|solo| run(Work::Mixed { per_second: solo.rate / 2.0, apart })),
                 work => run(work),

@@ -31,7 +31,9 @@ pub struct Figures {
 pub fn in_processes(job: &Job) -> Result<Figures> {
     let limit = GRACE + Duration::from_secs_f64(job.seconds * 2.0);
     let mut server = Process::start(&Role::Serve(job.clone()))?;
-    let Say::Listening(address) = server.hear(limit)? else { bail!("the server did not say where it listens") };
+    let Say::Listening(address) = server.hear(limit)? else {
+        bail!("the server did not say where it listens")
+    };
     let before = server.used()?;
     let mut client = Process::start(&Role::Drive(job.clone(), address))?;
     let mut resident = None;
@@ -52,7 +54,12 @@ pub fn in_processes(job: &Job) -> Result<Figures> {
     let cpu = server.used()?.0 - before.0 + client.used()?.0;
     let connections = if let Work::Idle { connections } = job.work { connections as f64 } else { 1.0 };
     let resident = tally.resident.map(|own| [resident.unwrap_or_default() as f64 / connections, own]);
-    Ok(Figures { rate: tally.rate(), cpu: cpu * 1e6 / tally.count.max(1) as f64, latency: tally.latency, resident })
+    Ok(Figures {
+        rate: tally.rate(),
+        cpu: cpu * 1e6 / tally.count.max(1) as f64,
+        latency: tally.latency,
+        resident,
+    })
 }
 
 /// Runs `job` with both sides in threads of this process.

@@ -1,17 +1,20 @@
 //! Bowline on tokio, smol and async-std, its handles shared by whoever sends.
 
 use std::net::SocketAddr;
-use std::sync::mpsc;
 use std::sync::Arc;
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use bowline::Config;
+use bowline::core::error::{CallError, CastRefusal};
+use bowline::driver::exclusive::Exclusive;
 use bowline::driver::runtime::Runtime;
 use bowline::driver::{Client, Server};
 use bytes::Bytes;
 use futures::future::LocalBoxFuture;
 
+use super::bowline_exclusive::Replies;
 use super::raw_tokio::BURST;
 use crate::callers::{self, Caller, Spawn};
 use crate::child;
@@ -24,7 +27,14 @@ pub const STREAMED: usize = 1024 * 1024;
 pub const HEARTBEAT: Duration = Duration::from_secs(1);
 
 pub fn all() -> Vec<Box<dyn Contender>> {
-    vec![Box::new(Shared(TOKIO)), Box::new(Shared(SMOL)), Box::new(Shared(ASYNC_STD))]
+    vec![
+        Box::new(Shared(TOKIO)),
+        Box::new(Shared(SMOL)),
+        Box::new(Shared(ASYNC_STD)),
+        Box::new(Owned { name: "Bowline, tokio, exclusive", on: TOKIO }),
+        Box::new(Owned { name: "Bowline, smol, exclusive", on: SMOL }),
+        Box::new(Owned { name: "Bowline, async-std, exclusive", on: ASYNC_STD }),
+    ]
 }
 
 /// What differs between the runtimes for a program that uses one.
@@ -86,6 +96,92 @@ impl<R: Runtime> Contender for Shared<R> {
         let (job, spawn) = (job.clone(), self.0.spawn);
         (self.0.block_on)(Box::pin(drive::<R>(job, server.to_string(), spawn)))
     }
+}
+
+/// One task owns the connection.
+struct Owned<R> {
+    name: &'static str,
+    on: On<R>,
+}
+
+impl<R: Runtime> Contender for Owned<R> {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn fits(&self, work: &Work) -> Result<(), &'static str> {
+        match work {
+            Work::OneWay { senders: 1, .. } | Work::Calls { .. } => Ok(()),
+            Work::OneWay { .. } => Err("it has one owner"),
+            _ => Err("the shared handle stands for it"),
+        }
+    }
+
+    fn serve(&self, job: &Job, ready: Ready) -> Result<Tally> {
+        serve::<R>(&self.on, job, ready)
+    }
+
+    fn drive(&self, job: &Job, server: SocketAddr) -> Result<Tally> {
+        let (work, time) = (job.work, Duration::from_secs_f64(job.seconds));
+        (self.on.block_on)(Box::pin(async move {
+            let mut link = Exclusive::<R>::connect(&server.to_string()).await?;
+            match work {
+                Work::OneWay { size, .. } => {
+                    send_owned(&mut link, size, time).await?;
+                    link.close(&mut ()).await;
+                    Ok(Tally::default())
+                }
+                Work::Calls { size, in_flight } => call_owned(&mut link, size, in_flight, time).await,
+                _ => Ok(Tally::default()),
+            }
+        }))
+    }
+}
+
+async fn send_owned<R: Runtime>(link: &mut Exclusive<R>, size: usize, time: Duration) -> Result<()> {
+    let (message, large, start) = (body(size), Bytes::from(body(size)), Instant::now());
+    let many = vec![&message[..]; 64];
+    while start.elapsed() < time {
+        let queued = if size < 16 * 1024 {
+            link.cast_many(1, std::hint::black_box(&many)).map(drop)
+        } else {
+            link.cast(1, large.clone()).map(drop)
+        };
+        match queued {
+            Ok(()) => {}
+            Err(error) if matches!(error.reason, CastRefusal::Full(_)) => {
+                drop(link.turn(&mut (), None).await?)
+            }
+            Err(error) => anyhow::bail!(error),
+        }
+    }
+    while link.cast(1, &last(size)).is_err() {
+        link.turn(&mut (), None).await?;
+    }
+    Ok(())
+}
+
+async fn call_owned<R: Runtime>(
+    link: &mut Exclusive<R>,
+    size: usize,
+    in_flight: usize,
+    time: Duration,
+) -> Result<Tally> {
+    let (message, mut replies, mut made, start) = (body(size), Replies::default(), 0, Instant::now());
+    while start.elapsed() < time {
+        while made - replies.answered < in_flight as u64 {
+            match link.call(1, &message) {
+                Ok(_) => made += 1,
+                Err(CallError::Full(_)) => break,
+                Err(error) => anyhow::bail!(error),
+            }
+        }
+        link.turn(&mut replies, None).await?;
+        if let Some(error) = replies.failed {
+            anyhow::bail!(error);
+        }
+    }
+    Ok(Tally::new(replies.answered, start.elapsed().as_secs_f64()))
 }
 
 /// Settings as they come, but for thousands of connections at once and for frequent heartbeats.
@@ -235,7 +331,8 @@ async fn idle<R: Runtime>(
     smol::Timer::after(HEARTBEAT * 7 / 2).await;
     let resident = child::resident().saturating_sub(before) as f64 / connections as f64;
     child::say_idle();
-    let caller = Rotating { clients: clients.into(), next: std::rc::Rc::default(), message: body(110).into() };
+    let caller =
+        Rotating { clients: clients.into(), next: std::rc::Rc::default(), message: body(110).into() };
     let mut tally = callers::open_loop(caller, connections as f64, time, spawn).await?;
     tally.resident = Some(resident);
     Ok(tally)

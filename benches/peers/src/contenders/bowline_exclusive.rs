@@ -4,10 +4,10 @@ use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
+use bowline::Config;
 use bowline::blocking::{CallId, Exclusive, Handler};
 use bowline::core::error::{CallError, CastRefusal, Failure};
 use bowline::driver::{MessageRef, ReplyBuf, RequestRef};
-use bowline::Config;
 use bytes::Bytes;
 use hdrhistogram::Histogram;
 
@@ -121,13 +121,13 @@ fn send(link: &mut Exclusive, size: usize, time: Duration) -> Result<()> {
 
 /// Counts replies; times them where they are paced.
 #[derive(Default)]
-struct Replies {
-    answered: u64,
-    failed: Option<CallError>,
+pub struct Replies {
+    pub answered: u64,
+    pub failed: Option<CallError>,
     paced: Option<Pace>,
 }
 
-struct Pace {
+pub struct Pace {
     start: Instant,
     /// The call id of the first.
     first: u64,
@@ -179,7 +179,12 @@ fn pace(link: &mut Exclusive, size: usize, per_second: f64, time: Duration) -> R
             match link.call(1, &message) {
                 Ok(call) => {
                     let first = call.get();
-                    replies.paced.get_or_insert_with(|| Pace { start, first, per_second, times: callers::times() });
+                    replies.paced.get_or_insert_with(|| Pace {
+                        start,
+                        first,
+                        per_second,
+                        times: callers::times(),
+                    });
                     made += 1;
                 }
                 Err(CallError::Full(_)) => break,

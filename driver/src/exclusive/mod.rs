@@ -22,6 +22,10 @@ use crate::error::disconnect;
 use crate::handler::{MessageRef, ReplyBuf, RequestRef};
 use crate::shared::{WriteNow, write_batch};
 
+mod turns;
+
+pub use turns::Exclusive;
+
 /// Bytes that wait before they are written without being asked for: a batch.
 const PILE: usize = 64 * 1024;
 /// The time is looked at anew for every so many calls that are made between two turns.
@@ -57,12 +61,6 @@ impl Handler for () {}
 
 /// A connected socket of an exclusive connection.
 pub trait Stream: WriteNow {
-    /// Reads what is there.
-    ///
-    /// # Errors
-    /// [`ErrorKind::WouldBlock`] or [`ErrorKind::TimedOut`] if nothing is.
-    fn read_now(&self, buf: &mut [u8]) -> io::Result<usize>;
-
     /// Ends the writing side.
     ///
     /// # Errors

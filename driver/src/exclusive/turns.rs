@@ -1,0 +1,262 @@
+//! An exclusive connection on an async runtime.
+
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bowline_core::body::Payload;
+use bowline_core::config::Config;
+use bowline_core::error::{CallError, CastError, Disconnect, TransportError, TransportKind};
+use bowline_core::frame::Framing;
+use bowline_core::frame::native::Native;
+use bowline_core::link::{CallId, CallOptions, CastOptions, Counters, Queued, Role, State, Undelivered};
+use bowline_core::supervisor::Endpoint;
+use bowline_core::time::Instant;
+
+use super::{Handler, Owned, Stream};
+use crate::clock;
+use crate::error::{ConnectError, disconnect, transport};
+use crate::pump::Alarm;
+use crate::runtime::{Runtime, Socket};
+use crate::shared::WriteNow;
+
+/// A connection that one task owns: no lock, no task of its own, nothing copied that comes in.
+///
+/// The fastest way to use a socket, and the barest: whoever owns it queues messages and calls, and
+/// [`turn`](Self::turn)s it, which writes, waits, reads, keeps the time (heartbeats, deadlines)
+/// and hands over what came. Without turns nothing moves but full batches. It does not connect
+/// again: when the connection is over, every call has been told, and what was not sent comes back
+/// from [`close`](Self::close).
+pub struct Exclusive<R: Runtime, F: Framing = Native> {
+    owned: Owned<F, Wire<R::Socket>>,
+    alarm: Alarm<R::Timer>,
+    linger: Duration,
+}
+
+impl<R: Runtime, F: Framing> std::fmt::Debug for Exclusive<R, F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Exclusive").field("state", &self.state()).finish_non_exhaustive()
+    }
+}
+
+/// A runtime's socket, for its owner.
+struct Wire<S>(S);
+
+impl<S: Socket> WriteNow for Wire<S> {
+    fn write_now(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.0.write_now(slices)
+    }
+}
+
+impl<S: Socket> Stream for Wire<S> {
+    fn shutdown_write(&self) -> io::Result<()> {
+        self.0.shutdown_write()
+    }
+}
+
+impl<R: Runtime> Exclusive<R, Native> {
+    /// Connects with the default settings and does the handshake.
+    ///
+    /// # Errors
+    /// The address cannot work, or the connection or the handshake failed.
+    ///
+    /// # Cancel safety
+    /// Dropping the future closes the connection.
+    pub async fn connect(address: &str) -> Result<Self, ConnectError> {
+        Self::connect_with(address, Config::default()).await
+    }
+}
+
+impl<R: Runtime, F: Framing> Exclusive<R, F> {
+    /// Connects with other settings or another framing.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect).
+    ///
+    /// # Cancel safety
+    /// As [`connect`](Self::connect).
+    pub async fn connect_with(address: &str, config: Config<F>) -> Result<Self, ConnectError> {
+        R::check()?;
+        let mut last =
+            TransportError { kind: TransportKind::Resolve, message: format!("{address} has no address") };
+        let addresses = match address.parse()? {
+            Endpoint::Address(address) => vec![address],
+            Endpoint::Name { host, port } => match R::resolve(host, port).await {
+                Ok(found) => found.into_iter().map(Into::into).collect(),
+                Err(error) => {
+                    last.message = error.to_string();
+                    Vec::new()
+                }
+            },
+            _ => Vec::new(),
+        };
+        for address in addresses {
+            match R::connect(address, *config.sockets()).await {
+                Ok(socket) => {
+                    let mut link = Self::new(socket, config, Role::Dialing);
+                    // The link itself limits how long that takes.
+                    while link.state() != State::Ready {
+                        link.turn(&mut (), None).await.map_err(ConnectError::Failed)?;
+                    }
+                    return Ok(link);
+                }
+                Err(error) => last = transport(&error),
+            }
+        }
+        Err(ConnectError::Failed(Disconnect::Transport(last)))
+    }
+
+    /// The accepting end over a socket of the runtime; the handshake is done in the first turns.
+    pub fn accept(socket: R::Socket, config: Config<F>) -> Self {
+        Self::new(socket, config, Role::Accepting)
+    }
+
+    fn new(socket: R::Socket, config: Config<F>, role: Role) -> Self {
+        let linger = config.linger();
+        Self { owned: Owned::new(config, role, Wire(socket)), alarm: Alarm::new(R::timer()), linger }
+    }
+
+    /// Queues a message that wants no answer. Batches that are full are written at once, the rest
+    /// with the next turn.
+    ///
+    /// # Errors
+    /// [`CastRefusal::Full`](bowline_core::error::CastRefusal) when the write queue is: take a
+    /// turn. Others as [`Peer::cast`](crate::Peer::cast).
+    #[inline]
+    pub fn cast<'a>(&mut self, method: u32, payload: impl Into<Payload<'a>>) -> Result<Queued, CastError> {
+        self.cast_with(&CastOptions::new(method), payload)
+    }
+
+    /// [`cast`](Self::cast) with options.
+    ///
+    /// # Errors
+    /// As [`cast`](Self::cast).
+    #[inline]
+    pub fn cast_with<'a>(
+        &mut self,
+        options: &CastOptions,
+        payload: impl Into<Payload<'a>>,
+    ) -> Result<Queued, CastError> {
+        self.owned.cast(options, payload.into())
+    }
+
+    /// Queues messages to one method, one after another: cheaper than one by one. How many were
+    /// queued: fewer than there are when the write queue is full; take a turn then.
+    ///
+    /// # Errors
+    /// As [`cast`](Self::cast), if it is the first that cannot be queued.
+    #[inline]
+    pub fn cast_many<B: AsRef<[u8]>>(&mut self, method: u32, bodies: &[B]) -> Result<usize, CastError> {
+        self.owned.cast_many(&CastOptions::new(method), bodies)
+    }
+
+    /// Begins a call; [`Handler::reply`] is told how it ends. Calls made between two turns may
+    /// share the moment from which their timeouts count.
+    ///
+    /// # Errors
+    /// [`CallError::Full`] at the limit of calls under way: take a turn. Others as
+    /// [`Peer::call`](crate::Peer::call).
+    #[inline]
+    pub fn call<'a>(&mut self, method: u32, payload: impl Into<Payload<'a>>) -> Result<CallId, CallError> {
+        self.call_with(&CallOptions::new(method), payload)
+    }
+
+    /// [`call`](Self::call) with options. Idempotent ones are not made again here: there is no
+    /// other connection.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    #[inline]
+    pub fn call_with<'a>(
+        &mut self,
+        options: &CallOptions,
+        payload: impl Into<Payload<'a>>,
+    ) -> Result<CallId, CallError> {
+        self.owned.call(options, payload.into())
+    }
+
+    /// Writes what waits, waits until something comes or a call is over in another way (for at most
+    /// `timeout`, for ever without), and hands all of it to `handler`. False: there was nothing.
+    ///
+    /// # Errors
+    /// The connection is over; every call has been told.
+    ///
+    /// # Cancel safety
+    /// What was handed over was handed over; nothing is lost.
+    pub async fn turn(
+        &mut self,
+        handler: &mut impl Handler,
+        timeout: Option<Duration>,
+    ) -> Result<bool, Disconnect> {
+        let deadline = timeout.map(|timeout| clock::now() + timeout);
+        poll_fn(|cx| self.poll_turn(cx, handler, deadline)).await
+    }
+
+    fn poll_turn(
+        &mut self,
+        cx: &mut Context<'_>,
+        handler: &mut impl Handler,
+        deadline: Option<Instant>,
+    ) -> Poll<Result<bool, Disconnect>> {
+        loop {
+            let attended = self.owned.attend(handler)?;
+            if attended.told {
+                return Poll::Ready(Ok(true));
+            }
+            if self.owned.wants_read() {
+                if self.owned.read(handler, |wire, room| wire.0.read_now(room))? {
+                    return Poll::Ready(Ok(true));
+                }
+                match self.owned.socket().0.poll_readable(cx) {
+                    Poll::Ready(Ok(())) => continue,
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(disconnect(&error))),
+                    Poll::Pending => self.owned.nothing_now(),
+                }
+            }
+            if !attended.written {
+                match self.owned.socket().0.poll_writable(cx) {
+                    Poll::Ready(Ok(())) => continue,
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(disconnect(&error))),
+                    Poll::Pending => {}
+                }
+            }
+            if deadline.is_some_and(|deadline| clock::now() >= deadline) {
+                return Poll::Ready(Ok(false));
+            }
+            let until = deadline.into_iter().chain(attended.until).min();
+            if !until.is_some_and(|until| self.alarm.poll(cx, until)) {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// Where the link stands.
+    #[must_use]
+    pub fn state(&self) -> State {
+        self.owned.state()
+    }
+
+    /// What happened so far.
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        self.owned.counters()
+    }
+
+    /// Calls under way.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.owned.in_flight()
+    }
+
+    /// Takes nothing new, finishes what is under way for at most the configured linger, and ends
+    /// the connection. The messages that did not leave come back.
+    ///
+    /// # Cancel safety
+    /// Dropping the future cuts off what is under way.
+    pub async fn close(mut self, handler: &mut impl Handler) -> Vec<Undelivered> {
+        self.owned.begin_close(self.linger);
+        while self.turn(handler, None).await.is_ok() {}
+        self.owned.take_undelivered()
+    }
+}
