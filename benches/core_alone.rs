@@ -1,8 +1,8 @@
 //! The core alone, in memory: encode, batch and decode 110-byte messages.
 //!
 //! `cargo bench --bench core_alone` for criterion's figures. With `BOWLINE_MESSAGES=n` it moves n
-//! messages once and exits, for counting instructions:
-//! `BOWLINE_MESSAGES=1000000 valgrind --tool=callgrind target/release/deps/core_alone-…`.
+//! messages once and exits, for counting instructions (`benches/instructions.sh`); `BOWLINE_KIND`
+//! says which: `casts`, `many` (casts queued together), `calls`, `lent` (calls of a single owner).
 
 use std::hint::black_box;
 
@@ -106,16 +106,47 @@ fn calls(a: &mut End, b: &mut End, ids: &mut Vec<bowline::core::link::CallId>) {
     }
 }
 
+fn many(a: &mut End, b: &mut End) {
+    let (body, options) = ([7; 110], CastOptions::new(1));
+    let bodies = [&body[..]; RUN as usize];
+    let mut queued = 0;
+    while queued < bodies.len() {
+        let count = a.link.cast_plain_many(&options, black_box(&bodies[queued..]));
+        queued += count;
+        if count == 0 {
+            let _ = a.link.cast(Instant::ZERO, &options, black_box(&body).into()).expect("room");
+            queued += 1;
+        }
+    }
+    carry(a, b);
+    carry(b, a);
+}
+
+fn lent(a: &mut End, b: &mut End) {
+    let (body, options) = ([7; 110], CallOptions::new(1));
+    for token in 0..RUN {
+        let token = u32::try_from(token).unwrap_or_default();
+        let _ = a.link.call(Instant::ZERO, &options, black_box(&body).into(), token).expect("a place");
+    }
+    carry(a, b);
+    carry(b, a);
+}
+
 fn main() {
     let (mut a, mut b) = pair();
     let mut ids = Vec::new();
     if let Some(messages) = std::env::var("BOWLINE_MESSAGES").ok().and_then(|n| n.parse::<u64>().ok()) {
-        let with_calls = std::env::var_os("BOWLINE_CALLS").is_some();
+        let kind = std::env::var("BOWLINE_KIND").unwrap_or_else(|_| "casts".into());
+        if kind == "lent" {
+            a.link.lend_replies();
+        }
         for _ in 0..messages.div_ceil(RUN) {
-            if with_calls {
-                calls(&mut a, &mut b, &mut ids);
-            } else {
-                casts(&mut a, &mut b);
+            match kind.as_str() {
+                "casts" => casts(&mut a, &mut b),
+                "many" => many(&mut a, &mut b),
+                "calls" => calls(&mut a, &mut b, &mut ids),
+                "lent" => lent(&mut a, &mut b),
+                other => panic!("no such kind: {other}"),
             }
         }
         return;
@@ -125,6 +156,9 @@ fn main() {
     group.throughput(Throughput::Elements(RUN));
     group.bench_function("casts: encode, batch, copy, decode", |bencher| {
         bencher.iter(|| casts(&mut a, &mut b));
+    });
+    group.bench_function("casts queued together", |bencher| {
+        bencher.iter(|| many(&mut a, &mut b));
     });
     group.bench_function("calls: both ways with the calls table", |bencher| {
         bencher.iter(|| calls(&mut a, &mut b, &mut ids));

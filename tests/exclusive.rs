@@ -188,15 +188,31 @@ fn deadlines_hold_and_a_full_queue_says_so() {
     }
     let (_, reply) = &keep.replies[0];
     assert_eq!(*reply, Err(CallError::DeadlineExceeded { outcome: Outcome::MaybeDelivered }));
-    let full = loop {
-        if let Err(error) = link.cast(1, &[7; 1000]) {
-            break error;
+    // Until the queue is full and the socket, too: a turn that waits for nothing ends by itself.
+    loop {
+        let Err(full) = link.cast(1, &[7; 1000]) else { continue };
+        assert!(matches!(full.reason, CastRefusal::Full(_)), "{full}");
+        if !link.turn(&mut keep, Some(Duration::ZERO)).unwrap() {
+            break;
         }
-    };
-    assert!(matches!(full.reason, CastRefusal::Full(_)), "{full}");
-    // A turn that waits for nothing ends by itself.
-    assert_eq!(link.turn(&mut keep, Some(Duration::ZERO)), Ok(false));
+    }
     quiet.join().unwrap();
+}
+
+#[test]
+fn a_turn_ends_when_there_is_room_again() {
+    let (address, server) = with_peer(Config::default(), serve);
+    let limit = QueueLimit { messages: 10, bytes: 1 << 20 };
+    let config = Config::builder().write_queue(limit).build().unwrap();
+    let mut link = Exclusive::connect_with(&address, config).unwrap();
+    // Nothing ever comes: room is all there is to wait for.
+    for n in 0..1_000_u32 {
+        while link.cast(1, &n.to_be_bytes()).is_err() {
+            assert_eq!(link.turn(&mut (), Some(Duration::from_secs(5))), Ok(true));
+        }
+    }
+    assert!(link.close(&mut ()).is_empty());
+    assert_eq!(server.join().unwrap().0.messages.len(), 1_000);
 }
 
 #[test]

@@ -159,6 +159,12 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         Ok(())
     }
 
+    /// Whether messages of the normal class or of bulk are refused now for want of room to wait.
+    #[must_use]
+    pub fn is_write_queue_full(&self) -> bool {
+        self.write_full.contains(&true)
+    }
+
     /// Whether nobody is writing, and nothing that was begun waits to be written on.
     pub(super) fn can_write(&self) -> bool {
         self.phase == Phase::Ready && self.arena.can_take()

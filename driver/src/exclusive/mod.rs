@@ -7,7 +7,7 @@ use std::time::Duration;
 use bowline_core::Batch;
 use bowline_core::body::Payload;
 use bowline_core::config::Config;
-use bowline_core::error::{CallError, CastError, Disconnect, Failure, Status};
+use bowline_core::error::{CallError, CastError, Disconnect, Failure, Full, Status};
 use bowline_core::frame::Framing;
 use bowline_core::link::{
     CallId, CallOptions, CastOptions, Counters, Event, Link, Queued, Reader, Role, State, Undelivered,
@@ -75,7 +75,7 @@ pub struct Attended {
     pub until: Option<Instant>,
     /// Everything that was queued is written.
     pub written: bool,
-    /// The handler was told something.
+    /// The handler was told something, or there is room again for what was refused.
     pub told: bool,
 }
 
@@ -90,6 +90,8 @@ pub struct Owned<F: Framing, S> {
     batch: Option<Batch>,
     now: Instant,
     calls: u32,
+    /// Something was refused for want of room in the write queue.
+    refused: bool,
     /// Calls that are over and were not told yet.
     ended: Vec<u64>,
     paused: bool,
@@ -122,6 +124,7 @@ impl<F: Framing, S: Stream> Owned<F, S> {
             batch: None,
             now,
             calls: 0,
+            refused: false,
             ended: Vec::new(),
             paused: false,
             lingering: None,
@@ -160,7 +163,7 @@ impl<F: Framing, S: Stream> Owned<F, S> {
     /// As `Peer::try_cast`.
     #[inline]
     pub fn cast(&mut self, options: &CastOptions, payload: Payload<'_>) -> Result<Queued, CastError> {
-        let queued = self.link.cast(self.now, options, payload)?;
+        let queued = self.link.cast(self.now, options, payload).inspect_err(|_| self.refused = true)?;
         if self.batch.is_none() && self.link.is_piling_up(PILE) {
             self.write_pile();
         }
@@ -185,8 +188,13 @@ impl<F: Framing, S: Stream> Owned<F, S> {
             if count == 0 {
                 match self.link.cast(self.now, options, next.as_ref().into()) {
                     Ok(_) => queued += 1,
-                    Err(error) if queued == 0 => return Err(error),
-                    Err(_) => break,
+                    Err(error) => {
+                        self.refused = true;
+                        if queued == 0 {
+                            return Err(error);
+                        }
+                        break;
+                    }
                 }
             }
             if self.batch.is_none() && self.link.is_piling_up(PILE) {
@@ -207,7 +215,9 @@ impl<F: Framing, S: Stream> Owned<F, S> {
             self.now = clock::now();
         }
         self.calls = (self.calls + 1) % CALLS_PER_LOOK;
-        let call = self.link.call_named(self.now, options, payload, CallId::get)?;
+        let call = self.link.call_named(self.now, options, payload, CallId::get).inspect_err(|error| {
+            self.refused |= matches!(error, CallError::Full(Full::WriteQueue { .. }));
+        })?;
         if self.batch.is_none() && self.link.is_piling_up(PILE / 4) {
             self.write_pile();
         }
@@ -267,7 +277,10 @@ impl<F: Framing, S: Stream> Owned<F, S> {
         }
         let written = self.write(true)?;
         let _ = self.link.take_wake();
-        Ok(Attended { until: self.link.poll_timeout().map(|(at, _)| at), written, told: resumes })
+        // Whoever was refused waits for room as others wait for bytes.
+        let roomy = self.refused && !self.link.is_write_queue_full();
+        self.refused &= !roomy;
+        Ok(Attended { until: self.link.poll_timeout().map(|(at, _)| at), written, told: resumes || roomy })
     }
 
     /// Whether reading makes sense now.

@@ -176,8 +176,9 @@ impl<R: Runtime, F: Framing> Exclusive<R, F> {
         self.owned.call(options, payload.into())
     }
 
-    /// Writes what waits, waits until something comes or a call is over in another way (for at most
-    /// `timeout`, for ever without), and hands all of it to `handler`. False: there was nothing.
+    /// Writes what waits; waits until something comes, a call is over in another way, or there is
+    /// room for what was refused before (for at most `timeout`, for ever without); and hands what
+    /// came to `handler`. False: there was nothing of that.
     ///
     /// # Errors
     /// The connection is over; every call has been told.
