@@ -50,8 +50,11 @@ fn aims() -> Vec<Aim> {
     let mut aims = vec![
         aim("one owner", "Bowline, blocking, exclusive", ONE_WAY, RAW, rate as fn(&_) -> _, AtLeast(0.80)),
         aim("one owner", "Bowline, tokio, exclusive", ONE_WAY, RAW, rate, AtLeast(0.80)),
+        aim("one owner", "Bowline, smol, exclusive", ONE_WAY, RAW, rate, AtLeast(0.80)),
+        aim("one owner", "Bowline, tokio, exclusive", ONE_WAY, BEST_PEER, rate, AtLeast(1.3)),
     ];
-    for who in ["Bowline, tokio", "Bowline, smol"] {
+    let shared = ["Bowline, tokio", "Bowline, smol", "Bowline, tokio, cast_many", "Bowline, smol, cast_many"];
+    for who in shared {
         aims.push(aim("shared handle", who, ONE_WAY, RAW, rate, AtLeast(0.60)));
         aims.push(aim("shared handle", who, ONE_WAY, BEST_PEER, rate, AtLeast(1.3)));
         aims.push(aim("shared handle", who, ONE_WAY, "libzmq", rate, AtLeast(8.0)));

@@ -4,6 +4,8 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::Future;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -34,30 +36,44 @@ pub async fn closed_loop<C: Caller>(
     time: Duration,
     spawn: Spawn,
 ) -> Result<Tally> {
+    let start = move |caller, loops, nth| spawn(Box::pin(call_in_a_loop(caller, loops, nth)));
+    closed_loop_by(caller, in_flight, time, start).await
+}
+
+/// The same; `start` starts a task that runs [`call_in_a_loop`], wherever its tasks are at home.
+pub async fn closed_loop_by<C: Caller>(
+    caller: C,
+    in_flight: usize,
+    time: Duration,
+    start: impl Fn(C, Arc<Loops>, usize),
+) -> Result<Tally> {
     // One warm call: the connection is there and known to work before the clock starts.
     caller.call().await?;
-    let state = Rc::new(Loops::default());
-    state.running.set(in_flight);
-    let start = Instant::now();
+    let loops = Arc::new(Loops::new(time));
+    loops.running.store(in_flight, Ordering::Relaxed);
+    let begun = Instant::now();
     for nth in 0..in_flight {
-        let (caller, state) = (caller.clone(), Rc::clone(&state));
-        spawn(Box::pin(async move {
-            // One of them looks at the clock, for all.
-            while !state.over.get() {
-                if nth == 0 && start.elapsed() >= time {
-                    state.over.set(true);
-                }
-                if let Err(error) = caller.call().await {
-                    state.failed(error);
-                    break;
-                }
-                state.count.set(state.count.get() + 1);
-            }
-            state.ended();
-        }));
+        start(caller.clone(), Arc::clone(&loops), nth);
     }
-    state.wait().await?;
-    Ok(Tally::new(state.count.get(), start.elapsed().as_secs_f64()))
+    loops.wait().await?;
+    Ok(Tally::new(loops.count.load(Ordering::Relaxed), begun.elapsed().as_secs_f64()))
+}
+
+/// Calls until it is over; the first of the tasks looks at the clock, for all.
+pub async fn call_in_a_loop<C: Caller>(caller: C, loops: Arc<Loops>, nth: usize) {
+    let mut count = 0;
+    while !loops.over.load(Ordering::Relaxed) {
+        if nth == 0 && loops.begun.elapsed() >= loops.time {
+            loops.over.store(true, Ordering::Relaxed);
+        }
+        if let Err(error) = caller.call().await {
+            loops.failed(error);
+            break;
+        }
+        count += 1;
+    }
+    loops.count.fetch_add(count, Ordering::Relaxed);
+    loops.ended();
 }
 
 /// Tasks that make paced calls: more than are ever under way unless the rate is not kept.
@@ -67,17 +83,17 @@ const WORKERS: usize = 1024;
 /// moment when it was meant to be made, so that waiting to be made counts.
 pub async fn open_loop<C: Caller>(caller: C, per_second: f64, time: Duration, spawn: Spawn) -> Result<Tally> {
     caller.call().await?;
-    let (state, due) = (Rc::new(Loops::default()), Rc::new(Due::default()));
-    state.running.set(WORKERS);
+    let (state, due) = (Arc::new(Loops::new(time)), Rc::new(Due::default()));
+    state.running.store(WORKERS, Ordering::Relaxed);
     for _ in 0..WORKERS {
-        let (caller, state, due) = (caller.clone(), Rc::clone(&state), Rc::clone(&due));
+        let (caller, state, due) = (caller.clone(), Arc::clone(&state), Rc::clone(&due));
         spawn(Box::pin(async move {
             while let Some(meant) = due.next().await {
                 match caller.call().await {
                     Ok(()) => {
                         let ns = u64::try_from(meant.elapsed().as_nanos()).unwrap_or(u64::MAX);
-                        state.times.borrow_mut().saturating_record(ns);
-                        state.count.set(state.count.get() + 1);
+                        state.times.lock().expect("no panic").saturating_record(ns);
+                        state.count.fetch_add(1, Ordering::Relaxed);
                     }
                     Err(error) => state.failed(error),
                 }
@@ -87,7 +103,7 @@ pub async fn open_loop<C: Caller>(caller: C, per_second: f64, time: Duration, sp
     }
     let (start, mut made) = (Instant::now(), 0_u64);
     let at = |call: u64| Duration::from_secs_f64(call as f64 / per_second);
-    while start.elapsed() < time && state.error.borrow().is_none() {
+    while start.elapsed() < time && state.error.lock().expect("no panic").is_none() {
         let now = start.elapsed();
         while at(made) <= now {
             due.push(start + at(made));
@@ -98,8 +114,8 @@ pub async fn open_loop<C: Caller>(caller: C, per_second: f64, time: Duration, sp
     }
     due.close();
     state.wait().await?;
-    let mut tally = Tally::new(state.count.get(), start.elapsed().as_secs_f64());
-    tally.latency = Some(quantiles(&state.times.borrow()));
+    let mut tally = Tally::new(state.count.load(Ordering::Relaxed), start.elapsed().as_secs_f64());
+    tally.latency = Some(quantiles(&state.times.lock().expect("no panic")));
     Ok(tally)
 }
 
@@ -150,48 +166,51 @@ pub fn quantiles(times: &Histogram<u64>) -> Quantiles {
     Quantiles { p50: at(0.5), p99: at(0.99), p999: at(0.999) }
 }
 
-struct Loops {
-    count: Cell<u64>,
-    running: Cell<usize>,
-    over: Cell<bool>,
-    times: RefCell<Histogram<u64>>,
-    error: RefCell<Option<anyhow::Error>>,
+/// What the tasks that call share.
+pub struct Loops {
+    begun: Instant,
+    time: Duration,
+    count: AtomicU64,
+    running: AtomicUsize,
+    over: AtomicBool,
+    times: Mutex<Histogram<u64>>,
+    error: Mutex<Option<anyhow::Error>>,
     done: tokio::sync::Notify,
 }
 
-impl Default for Loops {
-    fn default() -> Self {
+impl Loops {
+    fn new(time: Duration) -> Self {
         Self {
-            count: Cell::new(0),
-            running: Cell::new(0),
-            over: Cell::new(false),
-            times: RefCell::new(times()),
-            error: RefCell::new(None),
+            begun: Instant::now(),
+            time,
+            count: AtomicU64::new(0),
+            running: AtomicUsize::new(0),
+            over: AtomicBool::new(false),
+            times: Mutex::new(times()),
+            error: Mutex::new(None),
             done: tokio::sync::Notify::new(),
         }
     }
-}
 
-impl Loops {
     fn ended(&self) {
-        self.running.set(self.running.get() - 1);
-        if self.running.get() == 0 {
+        if self.running.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.done.notify_one();
         }
     }
 
     fn failed(&self, error: anyhow::Error) {
-        self.error.borrow_mut().get_or_insert(error);
+        self.over.store(true, Ordering::Relaxed);
+        self.error.lock().expect("no panic").get_or_insert(error);
     }
 
     async fn wait(&self) -> Result<()> {
-        while self.running.get() > 0 {
+        while self.running.load(Ordering::Acquire) > 0 {
             self.done.notified().await;
         }
-        if let Some(error) = self.error.borrow_mut().take() {
-            bail!(error);
+        match self.error.lock().expect("no panic").take() {
+            Some(error) => bail!(error),
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 

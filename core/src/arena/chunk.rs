@@ -198,7 +198,7 @@ impl Chunk {
     }
 
     /// Encodes one message with its body. On error the chunk is as it was.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn push_copied<F: Framing>(
         &mut self,
         framing: &F,

@@ -10,9 +10,7 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use crate::body::Payload;
-use crate::error::EncodeError;
-use crate::frame::{Class, Framing, Meta};
+use crate::frame::{Class, Framing};
 
 mod across;
 mod batch;
@@ -21,6 +19,7 @@ mod lane;
 mod lookup;
 mod outflow;
 mod partial;
+mod push;
 mod replay;
 
 pub use batch::Batch;
@@ -219,149 +218,6 @@ impl Arena {
         for lane in &mut self.lanes {
             lane.trim();
         }
-    }
-
-    /// Encodes a message behind the others of its class. On error nothing changed.
-    #[inline]
-    pub(crate) fn push<F: Framing>(
-        &mut self,
-        framing: &F,
-        sent: Sent,
-        meta: &Meta,
-        extensions: &[u8],
-        payload: Payload<'_>,
-        external_bodies: bool,
-    ) -> Result<usize, EncodeError> {
-        let len = payload.len();
-        if len.saturating_add(extensions.len()) >= self.fragment.min(chunk::EXTERNAL_FROM) {
-            return self.push_long(framing, sent, meta, extensions, payload, external_bodies);
-        }
-        let bytes = len + extensions.len() + 64;
-        let Self { lanes, spare, fragment, .. } = self;
-        let lane = &mut lanes[usize::from(meta.class == Class::Bulk)];
-        let most = if meta.class == Class::Bulk { CHUNK.min(*fragment) } else { CHUNK };
-        let chunk = lane.tail(bytes, most, spare);
-        let added = chunk.push_copied(framing, sent, meta, extensions, payload.as_slice())?;
-        lane.note_pushed(sent, added);
-        Ok(added)
-    }
-
-    /// Encodes a short message of the normal class behind others that wait. `None`: nothing was
-    /// done, because it is not short, there is no room behind the last, or the framing refuses it.
-    #[inline]
-    pub(crate) fn push_behind<F: Framing>(
-        &mut self,
-        framing: &F,
-        sent: Sent,
-        meta: &Meta,
-        body: &[u8],
-    ) -> Option<usize> {
-        if body.len() >= self.fragment.min(chunk::EXTERNAL_FROM) {
-            return None;
-        }
-        let lane = &mut self.lanes[0];
-        let chunk = lane.last_with_room(body.len() + 64)?;
-        let added = chunk.push_copied(framing, sent, meta, &[], body).ok()?;
-        lane.note_pushed(sent, added);
-        Some(added)
-    }
-
-    /// The same for one message after another, the first of which is number `first`, as long as
-    /// they fit: how many did, and their bytes on the wire. `fits` says whether one more is
-    /// wanted, given what waits with it.
-    #[inline]
-    pub(crate) fn push_many_behind<F: Framing, B: AsRef<[u8]>>(
-        &mut self,
-        framing: &F,
-        first: u64,
-        meta: &Meta,
-        bodies: &[B],
-        fits: impl Fn(Load) -> bool,
-    ) -> usize {
-        let short = self.fragment.min(chunk::EXTERNAL_FROM);
-        let lane = &mut self.lanes[0];
-        let mut load = lane.ours();
-        let before = load;
-        let Some(chunk) = lane.last_with_room(0) else { return 0 };
-        for (number, body) in (first..).zip(bodies) {
-            let body = body.as_ref();
-            if body.len() >= short || !chunk.has_memory(body.len() + 64) {
-                break;
-            }
-            let Ok(added) = chunk.push_copied(framing, Sent::Cast(number), meta, &[], body) else { break };
-            load.add(Load { messages: usize::from(added > 0), bytes: added });
-            if !fits(load) {
-                break;
-            }
-        }
-        let pushed = Load { messages: load.messages - before.messages, bytes: load.bytes - before.bytes };
-        lane.note_many(pushed);
-        pushed.messages
-    }
-
-    /// Copies a frame that is encoded already, and is not longer than a fragment, behind the others.
-    pub(crate) fn push_frame(&mut self, class: Class, sent: Sent, frame: &[u8]) {
-        let Self { lanes, spare, fragment, .. } = self;
-        let lane = &mut lanes[usize::from(class == Class::Bulk)];
-        let most = if class == Class::Bulk { CHUNK.min(*fragment) } else { CHUNK };
-        lane.tail(frame.len(), most, spare).push_encoded(sent, frame);
-        lane.note_pushed(sent, frame.len());
-    }
-
-    /// The same for what may be kept by reference, or cut up.
-    #[inline(never)]
-    fn push_long<F: Framing>(
-        &mut self,
-        framing: &F,
-        sent: Sent,
-        meta: &Meta,
-        extensions: &[u8],
-        payload: Payload<'_>,
-        external_bodies: bool,
-    ) -> Result<usize, EncodeError> {
-        let fragment = self.fragment;
-        let may_be_external = external_bodies && payload.len() >= chunk::EXTERNAL_FROM;
-        let payload = match payload {
-            // Copied once here, and never again when it is cut up.
-            Payload::Borrowed(bytes) if may_be_external && bytes.len() > fragment => {
-                Payload::Owned(bytes::Bytes::copy_from_slice(bytes))
-            }
-            payload => payload,
-        };
-        let by_reference = may_be_external && matches!(payload, Payload::Owned(_));
-        if payload.len() + extensions.len() + 64 > fragment {
-            // Perhaps too long for one frame: its own chunk.
-            let mut alone = Chunk::default();
-            let added = alone.push(framing, sent, meta, extensions, payload, external_bodies)?;
-            alone.large = added > fragment;
-            self.lane_mut(meta.class).push_chunk(alone);
-            return Ok(added);
-        }
-        let copied = if by_reference { 0 } else { payload.len() };
-        let Self { lanes, spare, .. } = self;
-        let lane = &mut lanes[usize::from(meta.class == Class::Bulk)];
-        let most = if meta.class == Class::Bulk { CHUNK.min(fragment) } else { CHUNK };
-        let chunk = lane.tail(copied + extensions.len() + 64, most, spare);
-        let added = chunk.push(framing, sent, meta, extensions, payload, external_bodies)?;
-        lane.note_pushed(sent, added);
-        Ok(added)
-    }
-
-    /// Encodes a frame that goes before all messages, whatever class it names.
-    pub(crate) fn push_control<F: Framing>(
-        &mut self,
-        framing: &F,
-        meta: &Meta,
-        body: &[u8],
-    ) -> Result<usize, EncodeError> {
-        if self.control.capacity() == 0
-            && let Some(spare) = self.spare.pop()
-        {
-            self.control = spare;
-        }
-        let chunk = &mut self.control;
-        chunk.reserve(body.len() + 64);
-        chunk.push(framing, Sent::Control, meta, &[], body.into(), false)
     }
 
     /// Appends what the reader encoded.

@@ -5,6 +5,8 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
+use crate::body::Payload;
+use crate::frame::Meta;
 use crate::frame::raw::Raw;
 
 fn push(arena: &mut Arena, class: Class, number: u64, body: Payload<'_>) {

@@ -24,6 +24,7 @@ use crate::waiters::{Ticket, Waiters};
 
 mod aftermath;
 mod assembly;
+mod cast;
 mod connection;
 mod drive;
 mod events;
@@ -44,6 +45,7 @@ mod session;
 mod shared_cast;
 mod stats;
 
+pub use cast::Queued;
 pub use events::{Counters, LinkEvent};
 pub use inbound::{Inbound, InboundState};
 pub use lines::Line;
@@ -51,7 +53,6 @@ pub use options::{CallOptions, CastOptions};
 pub use outcomes::Undelivered;
 pub use reader::{Burst, Event, Incoming, Reader};
 pub use received::Message;
-pub use send::Queued;
 pub use session::{Greeting, SessionIdentity, greeting};
 pub use shared_cast::SharedCast;
 pub use stats::{Depth, LinkStats};

@@ -1,4 +1,4 @@
-//! Commands of the application: calls, casts, waiting for room, giving up.
+//! Commands of the application: calls, room in the write queue, giving up. Casts are in `cast.rs`.
 
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -6,28 +6,13 @@ use core::time::Duration;
 use super::flow::{CLASSES, lane};
 use super::options::{CallOptions, CastOptions};
 use super::{Key, Link, Phase};
-use crate::arena::{Batch, Load, Sent};
+use crate::arena::{Batch, Sent};
 use crate::body::Payload;
 use crate::calls::{CallId, Reply};
-use crate::config::Overflow;
-use crate::error::{
-    CallError, CastError, CastRefusal, Disconnect, EncodeError, Full, Outcome, Undeliverable,
-};
+use crate::error::{CallError, Disconnect, EncodeError, Full, Outcome, Undeliverable};
 use crate::frame::{Calls, Class, Framing, Kind, Meta};
 use crate::link::outcomes::{Undelivered, decode};
 use crate::time::Instant;
-
-const NORMAL: usize = lane(Class::Normal);
-
-/// A message that is queued, and nothing more is known of it yet.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[must_use = "queued is not written"]
-pub struct Queued {
-    /// Numbers this link's casts from 1; events name it.
-    pub number: u64,
-    /// Bytes it takes on the wire.
-    pub bytes: usize,
-}
 
 impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// The time to count a call's timeout from. While the driver has work, what it was last told
@@ -206,144 +191,6 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.grant_calls();
     }
 
-    /// Queues a message that wants no answer.
-    ///
-    /// # Errors
-    /// [`CastRefusal::Full`] when the write queue is full and its policy is to block (wait with
-    /// [`wait`](Self::wait)), to reject or to drop the newest;
-    /// [`CastRefusal::Encode`] if it cannot be written at all; [`CastRefusal::Closed`]. The
-    /// message, if it was passed by value, is in the error.
-    #[inline]
-    pub fn cast(
-        &mut self,
-        now: Instant,
-        options: &CastOptions,
-        payload: Payload<'_>,
-    ) -> Result<Queued, CastError> {
-        match self.cast_plain(options, payload.as_slice()) {
-            Some(queued) => Ok(queued),
-            None => self.cast_other(now, options, payload),
-        }
-    }
-
-    /// The way of most casts: of the normal class, short, with nothing to watch, behind others that
-    /// wait. `None`: it is not one of those, and nothing was done; ask [`cast`](Self::cast).
-    #[inline]
-    pub fn cast_plain(&mut self, options: &CastOptions, body: &[u8]) -> Option<Queued> {
-        Some(self.cast_in_registers(options, body)).filter(|queued| queued.number > 0)
-    }
-
-    /// The same; number 0 for `None`. Two words fit into registers: on this way, storing a result
-    /// and loading it again costs more than all the rest.
-    #[inline(never)]
-    fn cast_in_registers(&mut self, options: &CastOptions, body: &[u8]) -> Queued {
-        const NONE: Queued = Queued { number: 0, bytes: 0 };
-        if !self.takes_plain(options) || body.len() > self.conn.max_message {
-            return NONE;
-        }
-        let (number, meta) = (self.next_cast, plain_meta(options));
-        let bytes = self.arena.push_behind(&self.framing, Sent::Cast(number), &meta, body);
-        let Some(bytes) = bytes else { return NONE };
-        self.next_cast += 1;
-        self.counters.casts += 1;
-        self.after_queueing_in(Class::Normal);
-        Queued { number, bytes }
-    }
-
-    #[inline]
-    fn takes_plain(&self, options: &CastOptions) -> bool {
-        let is_plain = !options.notify
-            && options.extensions.is_empty()
-            && matches!(options.class, None | Some(Class::Normal))
-            && self.settings.expire_after.is_none();
-        let may_go = self.closing.is_none() && self.phase != Phase::Closed && !self.write_full[NORMAL];
-        is_plain && may_go
-    }
-
-    /// [`cast_plain`](Self::cast_plain) for one after another, until one is not plain, or the room
-    /// that was made for a batch is used up. How many were queued: ask [`cast`](Self::cast) for
-    /// the next, and go on.
-    #[inline]
-    pub fn cast_plain_many<B: AsRef<[u8]>>(&mut self, options: &CastOptions, bodies: &[B]) -> usize {
-        let max = self.conn.max_message;
-        if !self.takes_plain(options) || bodies.first().is_none_or(|body| body.as_ref().len() > max) {
-            return 0;
-        }
-        // Where one is too long, it is the first next time.
-        let sound = bodies.iter().position(|body| body.as_ref().len() > max);
-        let bodies = &bodies[..sound.unwrap_or(bodies.len())];
-        let limit = self.settings.write_queue;
-        let fits = |load: Load| !limit.is_reached(load.messages, load.bytes);
-        let meta = plain_meta(options);
-        let count = self.arena.push_many_behind(&self.framing, self.next_cast, &meta, bodies, fits);
-        if count > 0 {
-            self.next_cast += count as u64;
-            self.counters.casts += count as u64;
-            self.after_queueing_in(Class::Normal);
-        }
-        count
-    }
-
-    #[inline(never)]
-    fn cast_other(
-        &mut self,
-        now: Instant,
-        options: &CastOptions,
-        payload: Payload<'_>,
-    ) -> Result<Queued, CastError> {
-        let class = self.cast_class(options, payload.len());
-        if let Err(reason) = self.check_cast(class, payload.len()) {
-            return Err(refused(reason, payload));
-        }
-        let number = self.next_cast;
-        let meta =
-            Meta { kind: Kind::Cast, class, id: options.seq, method: options.method, ..Meta::default() };
-        // Cheap for both: a slice is copied anyway, an owned body is counted.
-        let kept = match &payload {
-            Payload::Owned(bytes) => Payload::Owned(bytes.clone()),
-            Payload::Borrowed(bytes) => Payload::Borrowed(bytes),
-        };
-        let pushed = self.arena.push(
-            &self.framing,
-            Sent::Cast(number),
-            &meta,
-            &options.extensions,
-            kept,
-            self.profile.external_bodies,
-        );
-        match pushed {
-            Ok(bytes) => Ok(self.cast_queued(now, options, class, bytes)),
-            Err(error) => Err(refused(error.into(), payload)),
-        }
-    }
-
-    /// A frame that was encoded before, for a body of `len` bytes.
-    pub(super) fn cast_frame(
-        &mut self,
-        now: Instant,
-        options: &CastOptions,
-        class: Class,
-        len: usize,
-        frame: &[u8],
-    ) -> Result<Queued, CastError> {
-        self.check_cast(class, len).map_err(|reason| CastError::new(reason, None))?;
-        self.arena.push_frame(class, Sent::Cast(self.next_cast), frame);
-        Ok(self.cast_queued(now, options, class, frame.len()))
-    }
-
-    #[inline]
-    fn cast_queued(&mut self, now: Instant, options: &CastOptions, class: Class, bytes: usize) -> Queued {
-        let number = self.next_cast;
-        self.next_cast += 1;
-        self.counters.casts += 1;
-        if options.notify {
-            self.notify_outcome(number);
-        }
-        self.watch_expiry(now, class, number);
-        self.after_queueing_in(class);
-        Queued { number, bytes }
-    }
-
     /// The class a call goes in.
     #[must_use]
     pub fn call_class(&self, options: &CallOptions, len: usize) -> Class {
@@ -364,56 +211,21 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         chosen.filter(|_| self.profile.atomic).unwrap_or(by_length)
     }
 
-    fn check_cast(&mut self, class: Class, len: usize) -> Result<(), CastRefusal> {
-        if self.closing.is_some() || self.phase == Phase::Closed {
-            return Err(CastRefusal::Closed);
-        }
-        self.check_size(len)?;
-        if !self.write_full[lane(class)] {
-            return Ok(());
-        }
-        match self.settings.write_overflow {
-            Overflow::Block => Err(CastRefusal::Full(self.write_queue_full(class))),
-            Overflow::Reject => {
-                self.counters.casts_refused += 1;
-                Err(CastRefusal::Full(self.write_queue_full(class)))
-            }
-            Overflow::DropNewest => {
-                self.counters.casts_dropped += 1;
-                Err(CastRefusal::Full(self.write_queue_full(class)))
-            }
-            Overflow::DropOldest => match self.arena.oldest_cast(class) {
-                Some(number) => {
-                    self.counters.casts_dropped += 1;
-                    let reason = Undeliverable::Dropped(Overflow::DropOldest);
-                    self.withdraw_cast(class, number, Outcome::Dropped, &reason);
-                    Ok(())
-                }
-                None => Err(CastRefusal::Full(self.write_queue_full(class))),
-            },
-            Overflow::Disconnect => {
-                self.conn.abort = Some(Disconnect::Overflow { queue: "write" });
-                self.wake = true;
-                Err(CastRefusal::Full(self.write_queue_full(class)))
-            }
-        }
-    }
-
-    fn check_size(&self, len: usize) -> Result<(), EncodeError> {
+    pub(super) fn check_size(&self, len: usize) -> Result<(), EncodeError> {
         if len > self.conn.max_message {
             return Err(EncodeError::TooLarge { len: len as u64, max: self.conn.max_message as u64 });
         }
         Ok(())
     }
 
-    fn write_queue_full(&self, class: Class) -> Full {
+    pub(super) fn write_queue_full(&self, class: Class) -> Full {
         let load = self.arena.ours(class);
         Full::WriteQueue { bytes: load.bytes as u64, messages: load.messages as u64 }
     }
 
     /// A call or cast was queued: mind the high-water mark, and the driver.
     #[inline]
-    fn after_queueing_in(&mut self, class: Class) {
+    pub(super) fn after_queueing_in(&mut self, class: Class) {
         let load = self.arena.ours(class);
         if self.settings.write_queue.is_reached(load.messages, load.bytes) {
             self.write_full[lane(class)] = true;
@@ -549,20 +361,6 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         undelivered.extend(self.outcomes.drain_errored());
         undelivered
     }
-}
-
-#[inline]
-fn plain_meta(options: &CastOptions) -> Meta {
-    let (id, method) = (options.seq, options.method);
-    Meta { kind: Kind::Cast, class: Class::Normal, id, method, ..Meta::default() }
-}
-
-fn refused(reason: CastRefusal, payload: Payload<'_>) -> CastError {
-    let body = match payload {
-        Payload::Owned(bytes) => Some(bytes),
-        Payload::Borrowed(_) => None,
-    };
-    CastError::new(reason, body)
 }
 
 /// Rounded up, so that the peer does not give up before the caller does.

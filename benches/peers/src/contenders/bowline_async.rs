@@ -31,6 +31,8 @@ pub fn all() -> Vec<Box<dyn Contender>> {
         Box::new(Shared(TOKIO)),
         Box::new(Shared(SMOL)),
         Box::new(Shared(ASYNC_STD)),
+        Box::new(Many { name: "Bowline, tokio, cast_many", on: TOKIO }),
+        Box::new(Many { name: "Bowline, smol, cast_many", on: SMOL }),
         Box::new(Owned { name: "Bowline, tokio, exclusive", on: TOKIO }),
         Box::new(Owned { name: "Bowline, smol, exclusive", on: SMOL }),
         Box::new(Owned { name: "Bowline, async-std, exclusive", on: ASYNC_STD }),
@@ -98,6 +100,72 @@ impl<R: Runtime> Contender for Shared<R> {
     }
 }
 
+/// Handles shared by whoever sends, who sends 64 messages at a time.
+struct Many<R> {
+    name: &'static str,
+    on: On<R>,
+}
+
+impl<R: Runtime> Contender for Many<R> {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn fits(&self, work: &Work) -> Result<(), &'static str> {
+        match work {
+            Work::OneWay { size: ..=1024, .. } => Ok(()),
+            Work::OneWay { .. } => Err("large messages go one by one"),
+            _ => Err("it sends one way"),
+        }
+    }
+
+    fn serve(&self, job: &Job, ready: Ready) -> Result<Tally> {
+        serve::<R>(&self.on, job, ready)
+    }
+
+    fn drive(&self, job: &Job, server: SocketAddr) -> Result<Tally> {
+        let (work, time) = (job.work, Duration::from_secs_f64(job.seconds));
+        (self.on.block_on)(Box::pin(async move {
+            let Work::OneWay { size, senders } = work else { return Ok(Tally::default()) };
+            let client = Client::<R>::with_config(&server.to_string(), config(&work)).connect().await?;
+            from_tasks::<R, _>(&client, senders, move |client| send_many(client, size, time)).await?;
+            client.close().await;
+            Ok(Tally::default())
+        }))
+    }
+}
+
+async fn send_many<R: Runtime>(client: Client<R>, size: usize, time: Duration) -> Result<()> {
+    let (message, start) = (body(size), Instant::now());
+    let many = vec![&message[..]; 64];
+    while start.elapsed() < time {
+        client.cast_many(1, std::hint::black_box(&many)).await?;
+    }
+    let _ = client.cast(1, &last(size)).await?;
+    Ok(())
+}
+
+/// Sends from so many tasks of the runtime, as a program on it would have.
+async fn from_tasks<R: Runtime, S: Future<Output = Result<()>> + Send + 'static>(
+    client: &Client<R>,
+    senders: usize,
+    send: impl Fn(Client<R>) -> S,
+) -> Result<()> {
+    let mut running = Vec::new();
+    for _ in 0..senders {
+        let (told, done) = futures::channel::oneshot::channel();
+        let sending = send(client.clone());
+        R::spawn(async move {
+            let _ = told.send(sending.await);
+        })?;
+        running.push(done);
+    }
+    for done in running {
+        done.await??;
+    }
+    Ok(())
+}
+
 /// One task owns the connection.
 struct Owned<R> {
     name: &'static str,
@@ -124,7 +192,7 @@ impl<R: Runtime> Contender for Owned<R> {
     fn drive(&self, job: &Job, server: SocketAddr) -> Result<Tally> {
         let (work, time) = (job.work, Duration::from_secs_f64(job.seconds));
         (self.on.block_on)(Box::pin(async move {
-            let mut link = Exclusive::<R>::connect(&server.to_string()).await?;
+            let mut link = Exclusive::<R>::connect_with(&server.to_string(), config(&work)).await?;
             match work {
                 Work::OneWay { size, .. } => {
                     send_owned(&mut link, size, time).await?;
@@ -185,7 +253,7 @@ async fn call_owned<R: Runtime>(
 }
 
 /// Settings as they come, but for thousands of connections at once and for frequent heartbeats.
-fn config(work: &Work) -> Config {
+pub fn config(work: &Work) -> Config {
     let mut builder = Config::builder();
     if let Work::Idle { .. } | Work::Scale { .. } = work {
         let mut limits = bowline::AcceptLimits::default();
@@ -194,6 +262,10 @@ fn config(work: &Work) -> Config {
     }
     if let Work::Idle { .. } = work {
         builder = builder.heartbeat(HEARTBEAT);
+    }
+    if let Work::Calls { in_flight: 513.., .. } | Work::Paced { .. } = work {
+        // As the others' queues are: nobody waits for a place.
+        builder = builder.max_in_flight(8192).max_inbound(8192);
     }
     builder.build().expect("sound")
 }
@@ -246,25 +318,17 @@ async fn drive<R: Runtime>(job: Job, server: String, spawn: Spawn) -> Result<Tal
     match job.work {
         Work::OneWay { size, senders } => {
             let client = connect().await?;
-            let mut running = Vec::new();
-            for _ in 0..senders {
-                let (told, done) = futures::channel::oneshot::channel();
-                let client = client.clone();
-                // Tasks of the runtime, as a program on it would have.
-                R::spawn(async move {
-                    let _ = told.send(send(&client, size, time).await);
-                })?;
-                running.push(done);
-            }
-            for done in running {
-                done.await??;
-            }
+            from_tasks::<R, _>(&client, senders, move |client| send(client, size, time)).await?;
             client.close().await;
             Ok(Tally::default())
         }
         Work::Calls { size, in_flight } => {
             let caller = Handle { client: connect().await?, message: body(size).into() };
-            callers::closed_loop(caller, in_flight, time, spawn).await
+            // Tasks of the runtime, where the link's own are at home, too.
+            callers::closed_loop_by(caller, in_flight, time, |caller, loops, nth| {
+                R::spawn(callers::call_in_a_loop(caller, loops, nth)).expect("a runtime");
+            })
+            .await
         }
         Work::Paced { size, per_second } => {
             let caller = Handle { client: connect().await?, message: body(size).into() };
@@ -280,7 +344,7 @@ async fn drive<R: Runtime>(job: Job, server: String, spawn: Spawn) -> Result<Tal
     }
 }
 
-async fn send<R: Runtime>(client: &Client<R>, size: usize, time: Duration) -> Result<()> {
+async fn send<R: Runtime>(client: Client<R>, size: usize, time: Duration) -> Result<()> {
     // A large body is shared, a small one copied: what a user does who cares.
     let (message, large, start) = (body(size), Bytes::from(body(size)), Instant::now());
     let mut sent = 0_u64;

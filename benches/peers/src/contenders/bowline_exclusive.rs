@@ -29,8 +29,8 @@ struct Owner {
 }
 
 impl Owner {
-    fn config(&self) -> Config {
-        Config::builder().spin(self.spin).build().expect("sound")
+    fn config(&self, work: &Work) -> Config {
+        super::bowline_async::config(work).to_builder().spin(self.spin).build().expect("sound")
     }
 }
 
@@ -53,7 +53,7 @@ impl Contender for Owner {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         ready(listener.local_addr()?);
         let senders = if let Work::OneWay { senders, .. } = job.work { senders } else { usize::MAX };
-        let mut link = Exclusive::accept(listener.accept()?.0, self.config())?;
+        let mut link = Exclusive::accept(listener.accept()?.0, self.config(&job.work))?;
         let mut served = Served { counter: Counter::default(), senders, done: false };
         while !served.done && link.turn(&mut served, None).is_ok() {}
         let tally = served.counter.tally();
@@ -62,7 +62,7 @@ impl Contender for Owner {
     }
 
     fn drive(&self, job: &Job, server: SocketAddr) -> Result<Tally> {
-        let mut link = Exclusive::connect_with(&server.to_string(), self.config())?;
+        let mut link = Exclusive::connect_with(&server.to_string(), self.config(&job.work))?;
         let time = Duration::from_secs_f64(job.seconds);
         match job.work {
             Work::OneWay { size, .. } => {

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use crate::arena::{CHUNK, LocalFrames};
 use crate::body::Body;
 use crate::error::{FrameError, PeerError, Status};
-use crate::frame::native::{Credit, Hello, MESSAGE_COST, Resume};
+use crate::frame::native::{Hello, MESSAGE_COST, Resume};
 use crate::frame::{Calls, Class, Framing, Kind, Meta, Plain, Profile, Step};
 use crate::link::Link;
 use crate::link::assembly::Assembly;
@@ -21,6 +21,7 @@ use crate::recv_buf::{Place, RecvBuf};
 use crate::time::Instant;
 
 mod answer;
+mod control;
 mod fragments;
 mod incoming;
 mod retired;
@@ -239,11 +240,10 @@ impl<F: Framing> Reader<F> {
             {
                 self.frame_since = None;
                 match plain.kind {
-                    Kind::Cast => {
-                        if self.take_run(buf) {
-                            return Ok(Next::Event(Event::Burst(Burst::new(buf.run()))));
-                        }
+                    Kind::Cast if self.take_run(buf) => {
+                        return Ok(Next::Event(Event::Burst(Burst::new(buf.run()))));
                     }
+                    Kind::Cast => {}
                     Kind::Reply if self.lends_replies => {
                         self.note_plain(&plain);
                         if access.machine().take_lent_reply(plain.id)? {
@@ -363,60 +363,6 @@ impl<F: Framing> Reader<F> {
         }
     }
 
-    /// A frame that is no message, or a part of one. True: a message is whole, and lies aside.
-    #[inline(never)]
-    fn handle_other<T: Send + 'static>(
-        &mut self,
-        access: &mut impl Access<Link<F, T>>,
-        now: Instant,
-        meta: &Meta,
-        body: &[u8],
-        consumed: usize,
-    ) -> Result<bool, PeerError> {
-        match meta.kind {
-            Kind::Fragment => {
-                return self.handle_fragment(access, now, meta, body, consumed);
-            }
-            Kind::Abort => {
-                self.arrived[lane(meta.class)].bytes += consumed as u64;
-                self.handle_abort(meta)?;
-            }
-            Kind::Cancel => {
-                self.arrived[lane(meta.class)].bytes += consumed as u64;
-                self.handle_cancel(access, meta.id)?;
-            }
-            Kind::Credit => {
-                self.guard.control(consumed)?;
-                let credit = Credit::decode(body)?;
-                access.machine().handle_credit(&credit)?;
-            }
-            Kind::Ack if self.in_session => {
-                self.guard.control(consumed)?;
-                access.machine().handle_ack(meta.id)?;
-            }
-            Kind::Ping => {
-                self.guard.control(consumed)?;
-                let link = access.machine();
-                link.conn.pong = Some(meta.id);
-                link.wake_driver();
-            }
-            // Any byte is life: the pass noted it.
-            Kind::Pong => {
-                self.guard.control(consumed)?;
-                access.machine().handle_pong(now, meta.id);
-            }
-            Kind::GoAway => {
-                self.guard.control(consumed)?;
-                access.machine().handle_go_away(Status(meta.status));
-            }
-            Kind::Ack | Kind::Resume => {
-                return Err(PeerError::Resume { field: "frames of a session", value: 1, limit: 0 });
-            }
-            _ => return Err(PeerError::SecondHello),
-        }
-        Ok(false)
-    }
-
     /// The longest frame, in bytes, that the peer may send.
     fn longest_frame(&self) -> usize {
         self.framing.max_message().saturating_add(FRAME_OVERHEAD)
@@ -504,24 +450,6 @@ impl<F: Framing> Reader<F> {
         self.allowance[lane] -= cost;
         self.arrived[lane].cost += cost;
         self.arrived[lane].bytes += bytes as u64;
-        Ok(())
-    }
-
-    /// The peer no longer wants an answer.
-    fn handle_cancel<T: Send + 'static>(
-        &mut self,
-        access: &mut impl Access<Link<F, T>>,
-        id: u64,
-    ) -> Result<(), PeerError> {
-        self.guard.cancel()?;
-        if self.parked.iter_mut().any(|parked| parked.cancel(id)) {
-            access.machine().counters.cancels += 1;
-            return Ok(());
-        }
-        // Answers kept back may be for the very request.
-        let link = access.machine();
-        self.flush(link);
-        link.cancel_inbound(id);
         Ok(())
     }
 

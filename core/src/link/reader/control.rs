@@ -1,0 +1,84 @@
+//! Frames that are no messages.
+
+use super::Reader;
+use crate::error::{PeerError, Status};
+use crate::frame::native::Credit;
+use crate::frame::{Framing, Kind, Meta};
+use crate::link::Link;
+use crate::link::flow::lane;
+use crate::machine::Access;
+use crate::time::Instant;
+
+impl<F: Framing> Reader<F> {
+    /// A frame that is no message, or a part of one. True: a message is whole, and lies aside.
+    #[inline(never)]
+    pub(super) fn handle_other<T: Send + 'static>(
+        &mut self,
+        access: &mut impl Access<Link<F, T>>,
+        now: Instant,
+        meta: &Meta,
+        body: &[u8],
+        consumed: usize,
+    ) -> Result<bool, PeerError> {
+        match meta.kind {
+            Kind::Fragment => {
+                return self.handle_fragment(access, now, meta, body, consumed);
+            }
+            Kind::Abort => {
+                self.arrived[lane(meta.class)].bytes += consumed as u64;
+                self.handle_abort(meta)?;
+            }
+            Kind::Cancel => {
+                self.arrived[lane(meta.class)].bytes += consumed as u64;
+                self.handle_cancel(access, meta.id)?;
+            }
+            Kind::Credit => {
+                self.guard.control(consumed)?;
+                let credit = Credit::decode(body)?;
+                access.machine().handle_credit(&credit)?;
+            }
+            Kind::Ack if self.in_session => {
+                self.guard.control(consumed)?;
+                access.machine().handle_ack(meta.id)?;
+            }
+            Kind::Ping => {
+                self.guard.control(consumed)?;
+                let link = access.machine();
+                link.conn.pong = Some(meta.id);
+                link.wake_driver();
+            }
+            // Any byte is life: the pass noted it.
+            Kind::Pong => {
+                self.guard.control(consumed)?;
+                access.machine().handle_pong(now, meta.id);
+            }
+            Kind::GoAway => {
+                self.guard.control(consumed)?;
+                access.machine().handle_go_away(Status(meta.status));
+            }
+            Kind::Ack | Kind::Resume => {
+                return Err(PeerError::Resume { field: "frames of a session", value: 1, limit: 0 });
+            }
+            _ => return Err(PeerError::SecondHello),
+        }
+        Ok(false)
+    }
+
+    /// The peer no longer wants an answer.
+    fn handle_cancel<T: Send + 'static>(
+        &mut self,
+        access: &mut impl Access<Link<F, T>>,
+        id: u64,
+    ) -> Result<(), PeerError> {
+        self.guard.cancel()?;
+        if self.parked.iter_mut().any(|parked| parked.cancel(id)) {
+            access.machine().counters.cancels += 1;
+            return Ok(());
+        }
+        // Answers kept back may be for the very request.
+        let link = access.machine();
+        self.flush(link);
+        link.cancel_inbound(id);
+        Ok(())
+    }
+}
