@@ -16,7 +16,7 @@ use crate::peer::Peer;
 
 /// Bytes of requests that are written before all who call have called: so that both sides work at
 /// the same time.
-const PILE_OF_CALLS: usize = 24 * 1024;
+const PILE_OF_CALLS: usize = 8 * 1024;
 
 /// A call being begun; becomes [`Pending`] when its request is queued.
 #[derive(Debug)]

@@ -15,12 +15,12 @@ use crate::link::outcomes::{Undelivered, decode};
 use crate::time::Instant;
 
 impl<F: Framing, T: Send + 'static> Link<F, T> {
-    /// The time to count a call's timeout from. While the driver has work, what it was last told
-    /// will do: the call goes out with that work, and calls that are made together need not look at
-    /// `clock` one by one.
+    /// The time to count a call's timeout from. While the driver is on its way to work, what it was
+    /// last told will do: the call goes out with that work, and calls that are made together need not
+    /// look at `clock` one by one. Not while a write is under way, which may be held up for long.
     #[inline]
     pub fn call_time(&mut self, clock: impl FnOnce() -> Instant) -> Instant {
-        if self.driver_idle || self.last_time == Instant::ZERO || self.phase != Phase::Ready {
+        if self.driver_idle || self.last_time == Instant::ZERO || !self.can_write() {
             self.last_time = clock();
         }
         self.last_time

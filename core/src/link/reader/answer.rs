@@ -13,7 +13,7 @@ use crate::machine::Access;
 
 /// Bytes of answers that are written before all requests that came are answered: so that both
 /// sides work at the same time.
-const PILE_OF_ANSWERS: usize = 24 * 1024;
+const PILE_OF_ANSWERS: usize = 8 * 1024;
 
 impl<F: Framing> Reader<F> {
     /// Answers the request with that id on the spot.

@@ -485,3 +485,27 @@ fn bytes_of_a_batch_given_back_in_between_are_counted_once() {
     let _rest = pair.a.output(Instant::ZERO);
     assert_eq!(pair.a.link.counters().bytes_out, before + queued.bytes as u64);
 }
+
+#[test]
+fn calls_made_together_share_a_look_at_the_clock_but_not_with_the_past() {
+    let mut pair = Pair::new(&Config::default());
+    pair.run(Instant::ZERO);
+    let link = &mut pair.a.link;
+    let at = |ms: u32| Instant::ZERO + MS * ms;
+    let call =
+        |link: &mut Link<Native, u32>, now| link.call(now, &CallOptions::new(1), b"x".into(), 0).unwrap();
+    // Nothing to do: the clock is asked, and the driver is woken.
+    assert!(link.begin_write(at(10)).is_none());
+    assert_eq!(link.call_time(|| at(20)), at(20));
+    call(link, at(20));
+    assert_eq!(link.call_time(|| panic!("it is on its way")), at(20));
+    // It writes, and the write is held up.
+    let batch = link.begin_write(at(30)).unwrap();
+    assert_eq!(link.call_time(|| at(9_000)), at(9_000));
+    let _more = link.end_write(at(9_001), batch);
+    // Given back unfinished, it is held up still.
+    call(link, at(9_000));
+    let batch = link.begin_write(at(9_002)).unwrap();
+    let _more = link.end_write(at(9_003), batch);
+    assert_eq!(link.call_time(|| at(12_000)), at(12_000));
+}
