@@ -279,8 +279,8 @@ impl<F: Framing> ConfigBuilder<F> {
         self
     }
 
-    /// A thread that waits for the peer asks the socket again and again for so long before it
-    /// sleeps (blocking runtime). Waking an idle processor takes longer than many a round trip:
+    /// The owner of an exclusive connection on threads asks the socket again and again for so long
+    /// before its turn sleeps; nobody else spins. Waking an idle processor takes longer than many a round trip:
     /// 50 µs of this make one call at a time several times faster, for a processor that is busy
     /// meanwhile. Default zero; most sensible with fewer busy threads than processors.
     pub fn spin(mut self, busily: Duration) -> Self {

@@ -217,7 +217,7 @@ impl<F: Framing> Config<F> {
         self.settings.handler_threads
     }
 
-    /// How long a thread that waits for the peer asks again and again before it sleeps.
+    /// How long the owner of an exclusive connection on threads asks again and again before it sleeps.
     #[must_use]
     pub fn spin(&self) -> Duration {
         self.settings.spin
