@@ -169,13 +169,14 @@ fn every_call_is_told_when_the_peer_is_gone() {
 fn deadlines_hold_and_a_full_queue_says_so() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
+    let (done, wait) = std::sync::mpsc::channel::<()>();
     let quiet = std::thread::spawn(move || {
         let mut link = Exclusive::accept(listener.accept().unwrap().0, Config::default()).unwrap();
         while link.state() != bowline::State::Ready {
             link.turn(&mut (), None).unwrap();
         }
         // From here on it reads nothing.
-        std::thread::sleep(Duration::from_millis(500));
+        let _ = wait.recv();
     });
     let limit = QueueLimit { messages: 1_000, bytes: 64 * 1024 };
     let config = Config::builder().write_queue(limit).build().unwrap();
@@ -196,6 +197,7 @@ fn deadlines_hold_and_a_full_queue_says_so() {
             break;
         }
     }
+    drop(done);
     quiet.join().unwrap();
 }
 
@@ -213,6 +215,18 @@ fn a_turn_ends_when_there_is_room_again() {
     }
     assert!(link.close(&mut ()).is_empty());
     assert_eq!(server.join().unwrap().0.messages.len(), 1_000);
+}
+
+#[test]
+fn what_can_never_go_makes_no_turn_end() {
+    let (address, server) = with_peer(Config::default(), serve);
+    let mut link = Exclusive::connect(&address).unwrap();
+    let refused = link.cast(1, vec![0; 9 << 20]).unwrap_err();
+    assert!(matches!(refused.reason, CastRefusal::Encode(_)), "{refused}");
+    // Nothing came, and there is no room to wait for.
+    assert_eq!(link.turn(&mut (), Some(Duration::ZERO)), Ok(false));
+    link.close(&mut ());
+    server.join().unwrap();
 }
 
 #[test]

@@ -169,7 +169,8 @@ impl Arena {
         self.lent.is_none() && self.returned.is_none()
     }
 
-    /// Whether so many bytes of the normal class wait, and may go.
+    /// Whether so many bytes of the normal class wait, and there is credit for about as many: with
+    /// next to none, a batch would not be worth its write.
     #[inline]
     pub(crate) fn has_pile(&self, bytes: usize) -> bool {
         let lane = &self.lanes[0];

@@ -53,7 +53,7 @@ impl Arena {
     }
 
     /// The same for one message after another, the first of which is number `first`, as long as
-    /// they fit: how many did, and their bytes on the wire. `fits` says whether one more is
+    /// they fit: how many did. `fits` says whether one more is
     /// wanted, given what waits with it.
     #[inline]
     pub(crate) fn push_many_behind<F: Framing, B: AsRef<[u8]>>(

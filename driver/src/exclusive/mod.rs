@@ -7,7 +7,7 @@ use std::time::Duration;
 use bowline_core::Batch;
 use bowline_core::body::Payload;
 use bowline_core::config::Config;
-use bowline_core::error::{CallError, CastError, Disconnect, Failure, Full, Status};
+use bowline_core::error::{CallError, CastError, CastRefusal, Disconnect, Failure, Full, Status};
 use bowline_core::frame::Framing;
 use bowline_core::link::{
     CallId, CallOptions, CastOptions, Counters, Event, Link, Queued, Reader, Role, State, Undelivered,
@@ -90,6 +90,8 @@ pub struct Owned<F: Framing, S> {
     batch: Option<Batch>,
     now: Instant,
     calls: u32,
+    /// Casts expire: casting needs the time.
+    timed_casts: bool,
     /// Something was refused for want of room in the write queue.
     refused: bool,
     /// Calls that are over and were not told yet.
@@ -113,6 +115,7 @@ impl<F: Framing, S: Stream> Owned<F, S> {
     /// A link over `socket`.
     pub fn new(config: Config<F>, role: Role, socket: S) -> Self {
         let now = clock::now();
+        let timed_casts = config.expire_after().is_some();
         let mut link = Link::new(config, role);
         link.lend_replies();
         let reader = link.handle_connected(now, Epoch::FIRST);
@@ -124,6 +127,7 @@ impl<F: Framing, S: Stream> Owned<F, S> {
             batch: None,
             now,
             calls: 0,
+            timed_casts,
             refused: false,
             ended: Vec::new(),
             paused: false,
@@ -152,18 +156,14 @@ impl<F: Framing, S: Stream> Owned<F, S> {
         self.link.in_flight()
     }
 
-    /// Why the connection is over, if it is.
-    pub fn over(&self) -> Option<&Disconnect> {
-        self.over.as_ref()
-    }
-
     /// Queues a message; a batch that is full is written, as far as the socket takes it.
     ///
     /// # Errors
     /// As `Peer::try_cast`.
     #[inline]
     pub fn cast(&mut self, options: &CastOptions, payload: Payload<'_>) -> Result<Queued, CastError> {
-        let queued = self.link.cast(self.now, options, payload).inspect_err(|_| self.refused = true)?;
+        let now = self.cast_time();
+        let queued = self.link.cast(now, options, payload).inspect_err(|error| self.note_refused(error))?;
         if self.batch.is_none() && self.link.is_piling_up(PILE) {
             self.write_pile();
         }
@@ -186,10 +186,11 @@ impl<F: Framing, S: Stream> Owned<F, S> {
             let count = self.link.cast_plain_many(options, &bodies[queued..]);
             queued += count;
             if count == 0 {
-                match self.link.cast(self.now, options, next.as_ref().into()) {
+                let now = self.cast_time();
+                match self.link.cast(now, options, next.as_ref().into()) {
                     Ok(_) => queued += 1,
                     Err(error) => {
-                        self.refused = true;
+                        self.note_refused(&error);
                         if queued == 0 {
                             return Err(error);
                         }
@@ -224,9 +225,22 @@ impl<F: Framing, S: Stream> Owned<F, S> {
         Ok(call)
     }
 
+    /// A cast looks at no clock unless it can expire.
+    #[inline]
+    fn cast_time(&self) -> Instant {
+        if self.timed_casts { clock::now() } else { self.now }
+    }
+
+    /// Only what was refused for want of room has room to wait for.
+    fn note_refused(&mut self, error: &CastError) {
+        self.refused |= matches!(error.reason, CastRefusal::Full(_));
+    }
+
     /// Writes once. A failure shows again when somebody asks.
     #[inline(never)]
     fn write_pile(&mut self) {
+        // The last turn may be long ago: a write that is held up is held up from now on.
+        self.now = clock::now();
         if let Err(cause) = self.write(false) {
             self.over.get_or_insert(cause);
         }
