@@ -1,0 +1,91 @@
+//! A connection with one owner on async runtimes: calls in flight, messages, the end.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bowline::driver::exclusive::{Exclusive, Handler};
+use bowline::driver::runtime::Runtime;
+use bowline::driver::{Server, exclusive};
+use bowline::error::{CallError, CastRefusal};
+use bowline::{CallOptions, core::link::CallId};
+
+#[derive(Default)]
+struct Keep(Vec<Result<Vec<u8>, CallError>>);
+
+impl Handler for Keep {
+    fn reply(&mut self, _: CallId, result: Result<&[u8], CallError>) {
+        self.0.push(result.map(<[u8]>::to_vec));
+    }
+}
+
+async fn calls_messages_and_the_end<R: Runtime>() {
+    let casts = Arc::new(AtomicU64::new(0));
+    let seen = Arc::clone(&casts);
+    let server = Server::<R>::builder()
+        .on_message(move |_, _| {
+            seen.fetch_add(1, Ordering::Relaxed);
+        })
+        .on_request(|request| async move {
+            if request.method() == 9 {
+                std::future::pending::<()>().await;
+            }
+            Ok(request.into_body())
+        })
+        .bind("127.0.0.1:0")
+        .await
+        .unwrap();
+    server.start().unwrap();
+    let mut link: exclusive::Exclusive<R> =
+        Exclusive::connect(&server.local_addr().to_string()).await.unwrap();
+    let mut keep = Keep::default();
+    for n in 0..5_000_u32 {
+        while let Err(error) = link.call(1, &n.to_be_bytes()) {
+            assert!(matches!(error, CallError::Full(_)), "{error}");
+            link.turn(&mut keep, None).await.unwrap();
+        }
+    }
+    while keep.0.len() < 5_000 {
+        assert!(link.turn(&mut keep, None).await.unwrap());
+    }
+    let mut numbers: Vec<Vec<u8>> = keep.0.drain(..).map(Result::unwrap).collect();
+    numbers.sort();
+    assert!(numbers.iter().zip(0_u32..).all(|(body, n)| body[..] == n.to_be_bytes()));
+    let bodies = [[7; 100]; 500];
+    let mut sent = 0;
+    while sent < 20_000 {
+        match link.cast_many(2, &bodies) {
+            Ok(count) => sent += count,
+            Err(error) => {
+                assert!(matches!(error.reason, CastRefusal::Full(_)), "{error}");
+                link.turn(&mut keep, None).await.unwrap();
+            }
+        }
+    }
+    // One that nobody answers: its deadline ends it, and the turn.
+    link.call_with(&CallOptions::new(9).timeout(Duration::from_millis(20)), b"").unwrap();
+    while keep.0.is_empty() {
+        link.turn(&mut keep, None).await.unwrap();
+    }
+    assert!(matches!(keep.0[0], Err(CallError::DeadlineExceeded { .. })));
+    assert_eq!(link.turn(&mut keep, Some(Duration::ZERO)).await, Ok(false));
+    assert!(link.close(&mut keep).await.is_empty());
+    server.shutdown().await;
+    assert_eq!(casts.load(Ordering::Relaxed), sent as u64);
+}
+
+#[test]
+fn on_tokio() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(calls_messages_and_the_end::<bowline::tokio::Tokio>());
+}
+
+#[test]
+fn on_smol() {
+    smol::block_on(calls_messages_and_the_end::<bowline::smol::Smol>());
+}
+
+#[test]
+fn on_async_std() {
+    async_std::task::block_on(calls_messages_and_the_end::<bowline::async_std::AsyncStd>());
+}
