@@ -68,7 +68,8 @@ async fn calls_messages_and_the_end<R: Runtime>() {
         link.turn(&mut keep, None).await.unwrap();
     }
     assert!(matches!(keep.0[0], Err(CallError::DeadlineExceeded { .. })));
-    assert_eq!(link.turn(&mut keep, Some(Duration::ZERO)).await, Ok(false));
+    // Grants may still come; then a turn that waits for nothing says that there was nothing.
+    while link.turn(&mut keep, Some(Duration::ZERO)).await.unwrap() {}
     assert!(link.close(&mut keep).await.is_empty());
     server.shutdown().await;
     assert_eq!(casts.load(Ordering::Relaxed), sent as u64);
