@@ -192,6 +192,10 @@ impl Application<Shout> for Ear {
 struct Nobody;
 
 impl DialObserver for Nobody {
+    fn socket_options(&self) -> SocketOptions {
+        SocketOptions::default()
+    }
+
     fn ready(&self, _: Epoch) {}
     fn round_failed(&self, _: &Disconnect) {}
     fn gave_up(&self, _: &Disconnect) {}
@@ -235,8 +239,7 @@ async fn on<R: Runtime>() {
     let supervisor = supervisor(shouting_server());
     let dialed = Arc::clone(&shared);
     R::spawn(async move {
-        let options = SocketOptions::default();
-        Dialer::<R, _, _, _>::new(dialed, Arc::new(Ear), Nobody, supervisor, options).await;
+        Dialer::<R, _, _, _>::new(dialed, Arc::new(Ear), Nobody, supervisor).await;
     })
     .expect("a runtime");
     converse(&shared).await;
@@ -279,16 +282,10 @@ fn on_async_std() {
 fn on_threads() {
     let shared = Arc::new(Shared::new(Shout::default()));
     let supervisor = supervisor(shouting_server());
-    let (options, timeout) = (SocketOptions::default(), Duration::from_secs(5));
-    let keeper = bowline::blocking::Keeper::new(
-        Arc::clone(&shared),
-        Arc::new(Ear),
-        Nobody,
-        supervisor,
-        options,
-        timeout,
-    )
-    .expect("descriptors");
+    let timeout = Duration::from_secs(5);
+    let keeper =
+        bowline::blocking::Keeper::new(Arc::clone(&shared), Arc::new(Ear), Nobody, supervisor, timeout)
+            .expect("descriptors");
     let thread = std::thread::spawn(move || keeper.run());
     bowline::blocking::block_on(within_ten_seconds(async move { converse(&shared).await }));
     thread.join().expect("the keeper ends with its machine");

@@ -1,5 +1,6 @@
 //! The receive buffer: owned by whoever reads the socket, parsed in place.
 
+use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -55,7 +56,7 @@ pub struct RecvBuf {
     run: Vec<Place>,
     /// A frame that does not lie in this buffer (put together from fragments, or kept back) and is
     /// lent out instead.
-    aside: Option<Bytes>,
+    aside: Option<Box<Bytes>>,
 }
 
 impl RecvBuf {
@@ -187,12 +188,12 @@ impl RecvBuf {
 
     /// Lends out a frame that does not lie in this buffer.
     pub(crate) fn lend_aside(&mut self, frame: Bytes) {
-        self.aside = Some(frame);
+        self.aside = Some(Box::new(frame));
     }
 
     /// The frame lent out, if it does not lie in this buffer.
     pub(crate) fn aside(&self) -> Option<&Bytes> {
-        self.aside.as_ref()
+        self.aside.as_deref()
     }
 
     /// Puts the frame lent out last back: the next step sees it again.

@@ -1,5 +1,7 @@
 //! Time as the core sees it: a plain number that the caller passes in.
 
+use core::fmt;
+use core::num::NonZeroU64;
 use core::ops::{Add, AddAssign};
 use core::time::Duration;
 
@@ -18,31 +20,47 @@ use core::time::Duration;
 /// assert_eq!(later.saturating_since(start), Duration::from_millis(1));
 /// assert_eq!(start.saturating_since(later), Duration::ZERO);
 /// ```
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
-pub struct Instant(u64);
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Instant(
+    /// Nanoseconds plus one, so that an `Option` of an instant takes no more room than an instant:
+    /// a link has a dozen of them.
+    NonZeroU64,
+);
 
 impl Instant {
     /// The origin.
-    pub const ZERO: Self = Self(0);
+    pub const ZERO: Self = Self(NonZeroU64::MIN);
     /// Later than any instant a program will see (584 years after the origin).
-    pub const FAR_FUTURE: Self = Self(u64::MAX);
+    pub const FAR_FUTURE: Self = Self(NonZeroU64::MAX);
 
-    /// The instant `nanos` nanoseconds after the origin.
+    /// The instant `nanos` nanoseconds after the origin, at most [`FAR_FUTURE`](Self::FAR_FUTURE).
     #[must_use]
     pub const fn from_nanos(nanos: u64) -> Self {
-        Self(nanos)
+        Self(NonZeroU64::MIN.saturating_add(nanos))
     }
 
     /// Nanoseconds since the origin.
     #[must_use]
     pub const fn as_nanos(self) -> u64 {
-        self.0
+        self.0.get() - 1
     }
 
     /// The time from `earlier` to `self`, zero if `earlier` is the later one.
     #[must_use]
     pub const fn saturating_since(self, earlier: Self) -> Duration {
-        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+        Duration::from_nanos(self.0.get().saturating_sub(earlier.0.get()))
+    }
+}
+
+impl Default for Instant {
+    fn default() -> Self {
+        Self::ZERO
+    }
+}
+
+impl fmt::Debug for Instant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Instant").field(&self.as_nanos()).finish()
     }
 }
 

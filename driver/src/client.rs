@@ -105,20 +105,11 @@ impl<R: Runtime, F: Framing> Client<R, F> {
 
     /// Makes a link after a recipe, and connects it in the background.
     pub(crate) fn open(recipe: &Recipe<F>) -> Result<Self, ConnectError> {
-        let Assembled { peer, app, supervisor, options } = recipe.assemble()?;
+        let Assembled { peer, app, supervisor } = recipe.assemble()?;
         let first = Arc::new(First::default());
-        let observer = FirstObserver(Arc::clone(&first));
+        let observer = FirstObserver(Arc::clone(&first), recipe.config().clone());
         let shared = Arc::clone(peer.shared());
-        // In a box, or the task would keep their room for as long as it lives.
-        let parts = Box::new((app, observer, supervisor, options));
-        R::spawn(async move {
-            let (app, observer, supervisor, options) = {
-                let parts = parts;
-                *parts
-            };
-            // Made within the task: timers want their runtime around them.
-            Dialer::<R, _, _, _>::new(shared, app, observer, supervisor, options).await;
-        })?;
+        R::spawn(Dialer::<R, _, _, _>::new(shared, app, observer, supervisor))?;
         let handle = Arc::new(Handle { peer: peer.clone(), first });
         Ok(Self { peer, handle, runtime: PhantomData })
     }

@@ -28,8 +28,8 @@ pub struct First {
 struct FirstState {
     ready: bool,
     over: bool,
-    failed: Option<Disconnect>,
-    gave_up: Option<Disconnect>,
+    failed: Option<Box<Disconnect>>,
+    gave_up: Option<Box<Disconnect>>,
     wakers: Vec<Waker>,
 }
 
@@ -50,7 +50,7 @@ impl First {
         }
         let end = if patient { &state.gave_up } else { &state.failed };
         if let Some(cause) = end {
-            return Poll::Ready(Err(ConnectError::Failed(cause.clone())));
+            return Poll::Ready(Err(ConnectError::Failed(Disconnect::clone(cause))));
         }
         if state.over {
             return Poll::Ready(Err(ConnectError::Failed(Disconnect::LocalClose)));
@@ -75,29 +75,33 @@ impl First {
     }
 }
 
-/// Tells [`First`].
+/// Tells [`First`] how the dialing of a client with that configuration goes.
 #[derive(Debug)]
-pub struct FirstObserver(pub Arc<First>);
+pub struct FirstObserver<F: Framing>(pub Arc<First>, pub Config<F>);
 
-impl DialObserver for FirstObserver {
+impl<F: Framing> DialObserver for FirstObserver<F> {
+    fn socket_options(&self) -> SocketOptions {
+        *self.1.sockets()
+    }
+
     fn ready(&self, _: Epoch) {
         self.0.update(|state| state.ready = true);
     }
 
     fn round_failed(&self, cause: &Disconnect) {
         observe::round_failed(cause);
-        self.0.update(|state| state.failed = Some(cause.clone()));
+        self.0.update(|state| state.failed = Some(Box::new(cause.clone())));
     }
 
     fn gave_up(&self, cause: &Disconnect) {
         self.0.update(|state| {
-            state.failed = Some(cause.clone());
-            state.gave_up = Some(cause.clone());
+            state.failed = Some(Box::new(cause.clone()));
+            state.gave_up = Some(Box::new(cause.clone()));
         });
     }
 }
 
-impl Drop for FirstObserver {
+impl<F: Framing> Drop for FirstObserver<F> {
     fn drop(&mut self) {
         self.0.set_over();
     }
@@ -189,7 +193,7 @@ impl<F: Framing> Recipe<F> {
         let seed = config.seed().unwrap_or_else(random_seed);
         let mut supervisor = Supervisor::new(endpoints, *config.reconnect(), config.connect_timeout(), seed);
         supervisor.set_attempt_delay(config.attempt_delay());
-        let (linger, options) = (config.linger(), *config.sockets());
+        let linger = config.linger();
         let mut link = Link::new(config.clone(), Role::Dialing);
         // Waits before calls are made again are jittered, too.
         link.set_seed(seed);
@@ -198,7 +202,7 @@ impl<F: Framing> Recipe<F> {
             monitor.watch_as(Arc::clone(label), &peer);
         }
         let app = Arc::new(LinkApp::new(peer.clone(), Arc::clone(handlers), true));
-        Ok(Assembled { peer, app, supervisor, options })
+        Ok(Assembled { peer, app, supervisor })
     }
 }
 
@@ -211,8 +215,6 @@ pub struct Assembled<F: Framing> {
     pub app: Arc<LinkApp<F>>,
     /// What keeps it connected.
     pub supervisor: Supervisor,
-    /// What its sockets are set to.
-    pub options: SocketOptions,
 }
 
 /// A seed from the system.

@@ -22,8 +22,11 @@ use crate::sync::Arc;
 type Resolving = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>>;
 type Dialing<S> = Pin<Box<dyn Future<Output = io::Result<S>> + Send>>;
 
-/// Who is told how dialing goes.
+/// Who is told how dialing goes, and says what is dialed with.
 pub trait DialObserver: Send + 'static {
+    /// What sockets are set to.
+    fn socket_options(&self) -> SocketOptions;
+
     /// A connection is past its handshake.
     fn ready(&self, epoch: Epoch);
     /// All endpoints were tried in vain.
@@ -38,12 +41,14 @@ pub struct Dialer<R: Runtime, M: Machine<Token = Waker>, A: Application<M>, O> {
     app: Arc<A>,
     observer: O,
     supervisor: Supervisor,
-    options: SocketOptions,
     resolving: Vec<(AttemptId, Resolving)>,
     dialing: Vec<(AttemptId, Dialing<R::Socket>)>,
     connection: Option<Connection<R, M, A>>,
-    alarm: Alarm<R::Timer>,
-    connection_alarm: Alarm<R::Timer>,
+    /// For the supervisor and for the connection: whoever comes first sets it, and both are looked
+    /// after whenever it fires.
+    ///
+    /// Made when polled first: timers want their runtime around them.
+    alarm: Option<Alarm<R::Timer>>,
 }
 
 struct Connection<R: Runtime, M: Machine<Token = Waker>, A: Application<M>> {
@@ -65,7 +70,6 @@ impl<R: Runtime, M: Machine<Token = Waker>, A: Application<M>, O: DialObserver> 
         app: Arc<A>,
         observer: O,
         mut supervisor: Supervisor,
-        options: SocketOptions,
     ) -> Self {
         supervisor.start(clock::now());
         Self {
@@ -73,12 +77,10 @@ impl<R: Runtime, M: Machine<Token = Waker>, A: Application<M>, O: DialObserver> 
             app,
             observer,
             supervisor,
-            options,
             resolving: Vec::new(),
             dialing: Vec::new(),
             connection: None,
-            alarm: Alarm::new(R::timer()),
-            connection_alarm: Alarm::new(R::timer()),
+            alarm: None,
         }
     }
 
@@ -94,7 +96,8 @@ impl<R: Runtime, M: Machine<Token = Waker>, A: Application<M>, O: DialObserver> 
                 Action::Dial { attempt, address } => {
                     let nth = self.supervisor.attempt();
                     self.shared.dialing(&address, nth);
-                    self.dialing.push((attempt, Box::pin(R::connect(address, self.options))));
+                    let options = self.observer.socket_options();
+                    self.dialing.push((attempt, Box::pin(R::connect(address, options))));
                 }
                 Action::Abandon { attempt } => {
                     self.resolving.retain(|(other, _)| *other != attempt);
@@ -164,11 +167,14 @@ impl<R: Runtime, M: Machine<Token = Waker>, A: Application<M>, O: DialObserver> 
     fn attend_connection(&mut self, cx: &mut Context<'_>) -> bool {
         let Some(connection) = &mut self.connection else { return false };
         let mut changed = false;
-        let polled = connection.pump.poll(cx, &mut self.connection_alarm);
+        let alarm = self.alarm.get_or_insert_with(|| Alarm::new(R::timer()));
+        let polled = connection.pump.poll(cx, alarm);
         if !connection.ready && self.shared.with(|machine| machine.is_ready()) {
             connection.ready = true;
             changed = true;
             self.supervisor.handle_ready(clock::now(), connection.epoch);
+            // Until the next time.
+            (self.resolving, self.dialing) = (Vec::new(), Vec::new());
             self.observer.ready(connection.epoch);
         }
         if let Poll::Ready(cause) = polled {
@@ -221,7 +227,8 @@ impl<R: Runtime, M: Machine<Token = Waker>, A: Application<M>, O: DialObserver> 
             let supervisor = this.supervisor.poll_timeout().map(|(at, _)| at);
             let Some(at) = at.into_iter().chain(supervisor).min() else { return Poll::Pending };
             let now = clock::now();
-            if at > now && !this.alarm.poll(cx, at) {
+            let alarm = this.alarm.get_or_insert_with(|| Alarm::new(R::timer()));
+            if at > now && !alarm.poll(cx, at) {
                 return Poll::Pending;
             }
             this.supervisor.handle_timeout(clock::now());

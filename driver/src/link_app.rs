@@ -191,7 +191,6 @@ impl<F: Framing> Application<Link<F, Waker>> for LinkApp<F> {
 
     fn connected(&self, _: &Arc<SharedLink<F>>, _: Epoch, remote: Option<Address>) {
         observe::connected(self.peer.id(), remote.as_ref());
-        self.peer.set_remote(remote.clone());
         self.peer.shared().with(|link| link.set_remote_addr(remote));
     }
 

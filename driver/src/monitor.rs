@@ -46,7 +46,7 @@ impl<F: Framing> Watch for PeerInner<F> {
     }
 
     fn remote(&self) -> Option<String> {
-        self.remote.lock().as_ref().map(ToString::to_string)
+        self.shared.with(|link| link.remote_addr().map(ToString::to_string))
     }
 }
 

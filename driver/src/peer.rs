@@ -43,7 +43,6 @@ pub(crate) struct PeerInner<F: Framing> {
     pub(crate) call_timeout: Duration,
     /// Casts expire: casting needs the time.
     timed_casts: bool,
-    pub(crate) remote: Mutex<Option<Address>>,
     pub(crate) monitored: Mutex<Option<Registration>>,
 }
 
@@ -69,7 +68,6 @@ impl<F: Framing> Peer<F> {
             linger,
             call_timeout,
             timed_casts,
-            remote: Mutex::new(None),
             monitored: Mutex::new(None),
         }))
     }
@@ -89,13 +87,7 @@ impl<F: Framing> Peer<F> {
     /// The address of the other end of the present connection, or of the last.
     #[must_use]
     pub fn remote_addr(&self) -> Option<Address> {
-        self.0.remote.lock().clone()
-    }
-
-    pub(crate) fn set_remote(&self, remote: Option<Address>) {
-        if remote.is_some() {
-            *self.0.remote.lock() = remote;
-        }
+        self.0.shared.with(|link| link.remote_addr().cloned())
     }
 
     /// Where the link stands.

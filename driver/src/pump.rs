@@ -138,7 +138,7 @@ pub struct Pump<M: Machine<Token = Waker>, A: Application<M>, S: Socket> {
     batch: Option<Box<Batch>>,
     /// The machine takes no input for now.
     paused: bool,
-    lingering: Option<(Instant, Disconnect)>,
+    lingering: Option<Box<(Instant, Disconnect)>>,
     fresh: bool,
 }
 
@@ -238,7 +238,7 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
                     if self.socket.shutdown_write().is_err() {
                         return Poll::Ready(cause);
                     }
-                    self.lingering = Some((now + wait, cause));
+                    self.lingering = Some(Box::new((now + wait, cause)));
                     return self.linger(cx, timer, intake);
                 }
                 Some(Ending::Graceful { .. }) => {}
@@ -358,7 +358,7 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
         timer: &mut Alarm<T>,
         intake: &mut Intake<M, A>,
     ) -> Poll<Disconnect> {
-        let Some((deadline, cause)) = self.lingering.clone() else { return Poll::Pending };
+        let Some((deadline, cause)) = self.lingering.as_deref().cloned() else { return Poll::Pending };
         let mut discarded = 0;
         loop {
             let room = intake.spare();

@@ -2,7 +2,8 @@
 
 use std::future::Future;
 use std::marker::PhantomData;
-use std::task::{Context, Poll};
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bowline_core::address::Address;
@@ -11,14 +12,16 @@ use bowline_core::config::{Config, Delivery};
 use bowline_core::error::{Disconnect, Failure};
 use bowline_core::frame::Framing;
 use bowline_core::frame::native::Native;
+use bowline_core::link::Link;
 use bowline_core::supervisor::Epoch;
 use bowline_core::time::Instant;
 
 use crate::clock;
 use crate::error::{BindError, RuntimeMissing};
-use crate::gate::AcceptCounters;
+use crate::gate::{AcceptCounters, Admission};
 use crate::handler::{Answer, Context as InlineContext, Handled, MessageRef, ReplyBuf, Request, RequestRef};
 use crate::hub::{Broadcast, Hub};
+use crate::link_app::LinkApp;
 use crate::monitor::Monitor;
 use crate::peer::{Peer, PeerId};
 use crate::pump::{Alarm, Pump};
@@ -186,16 +189,9 @@ impl<R: Runtime, F: Framing> Server<R, F> {
         }
         let Some((peer, app)) = core.accept() else { return };
         let gone = Gone { core: Arc::clone(&core), peer };
+        let pump = Pump::new(gone.peer.shared(), &app, socket, Epoch::FIRST);
         // Without a runtime all of this is dropped, and the client learns it.
-        let _ = R::spawn(async move {
-            let _admission = admission;
-            let mut pump = Pump::new(gone.peer.shared(), &app, socket, Epoch::FIRST);
-            drop(app);
-            let mut alarm = Alarm::new(R::timer());
-            std::future::poll_fn(|cx| pump.poll(cx, &mut alarm)).await;
-            drop(pump);
-            drop(gone);
-        });
+        let _ = R::spawn(Served::<R, F> { pump, alarm: None, _gone: gone, _admission: admission });
     }
 
     /// Serves in the background until the server is shut down.
@@ -245,6 +241,29 @@ impl<R: Runtime, F: Framing> Server<R, F> {
         self.begin_shutdown_within(linger);
         let core = &self.inner.core;
         std::future::poll_fn(|cx| core.poll_stopped(cx.waker()).map_or(Poll::Pending, Poll::Ready)).await
+    }
+}
+
+/// The task of a connection, by hand: an `async` block keeps what it moves twice, and there are many.
+struct Served<R: Runtime, F: Framing> {
+    pump: Pump<Link<F, Waker>, LinkApp<F>, R::Socket>,
+    /// Made within the task: timers want their runtime around them.
+    alarm: Option<Alarm<R::Timer>>,
+    // Dropped in this order, whether the task ends or is dropped by its runtime.
+    _gone: Gone<F>,
+    _admission: Admission,
+}
+
+// Nothing in it is pinned in place.
+impl<R: Runtime, F: Framing> Unpin for Served<R, F> {}
+
+impl<R: Runtime, F: Framing> Future for Served<R, F> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let Self { pump, alarm, .. } = self.get_mut();
+        let alarm = alarm.get_or_insert_with(|| Alarm::new(R::timer()));
+        pump.poll(cx, alarm).map(drop)
     }
 }
 

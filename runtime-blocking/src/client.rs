@@ -104,12 +104,12 @@ impl<F: Framing> Client<F> {
     /// Makes a link after a recipe, and connects it in the background.
     pub(crate) fn open(recipe: &Recipe<F>) -> Result<Self, ConnectError> {
         let timeout = recipe.config().connect_timeout();
-        let Assembled { peer, app, supervisor, options } = recipe.assemble()?;
+        let Assembled { peer, app, supervisor } = recipe.assemble()?;
         let first = Arc::new(First::default());
-        let observer = FirstObserver(Arc::clone(&first));
+        let observer = FirstObserver(Arc::clone(&first), recipe.config().clone());
         let failed = |error: std::io::Error| ConnectError::Failed(disconnect(&error));
         let shared = Arc::clone(peer.shared());
-        let keeper = Keeper::new(shared, app, observer, supervisor, options, timeout).map_err(failed)?;
+        let keeper = Keeper::new(shared, app, observer, supervisor, timeout).map_err(failed)?;
         let handle = keeper.handle();
         std::thread::Builder::new()
             .name("bowline-keep".into())

@@ -7,7 +7,6 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::task::{Wake, Waker};
 use std::time::Duration;
 
-use bowline_core::config::SocketOptions;
 use bowline_core::error::{Disconnect, TransportError, TransportKind};
 use bowline_core::machine::Machine;
 use bowline_core::recv_buf::RecvBuf;
@@ -57,7 +56,6 @@ pub struct Keeper<M: Machine<Token = Waker>, A: Application<M>, O> {
     app: Arc<A>,
     observer: O,
     supervisor: Supervisor,
-    options: SocketOptions,
     connect_timeout: Duration,
     bell: Bell,
     handle: KeeperHandle,
@@ -87,7 +85,6 @@ impl<M: Machine<Token = Waker>, A: Application<M>, O: DialObserver> Keeper<M, A,
         app: Arc<A>,
         observer: O,
         supervisor: Supervisor,
-        options: SocketOptions,
         connect_timeout: Duration,
     ) -> io::Result<Self> {
         Ok(Self {
@@ -95,7 +92,6 @@ impl<M: Machine<Token = Waker>, A: Application<M>, O: DialObserver> Keeper<M, A,
             app,
             observer,
             supervisor,
-            options,
             connect_timeout,
             bell: Bell::new()?,
             handle: KeeperHandle::default(),
@@ -183,7 +179,7 @@ impl<M: Machine<Token = Waker>, A: Application<M>, O: DialObserver> Keeper<M, A,
                 Action::Dial { attempt, address } => {
                     let nth = self.supervisor.attempt();
                     self.shared.dialing(&address, nth);
-                    let (options, timeout) = (self.options, self.connect_timeout);
+                    let (options, timeout) = (self.observer.socket_options(), self.connect_timeout);
                     self.help(move || Found::Dialed(attempt, Socket::connect(&address, &options, timeout)));
                 }
                 Action::Close { epoch, cause } => {

@@ -22,8 +22,9 @@ impl Arena {
         self.lent = None;
         self.generation += 1;
         self.bulk_run = 0;
-        let control = core::mem::take(&mut self.control);
-        self.recycle(control);
+        if let Some(control) = self.control.take() {
+            self.recycle(*control);
+        }
         let returned = self.returned.take().map(|batch| *batch);
         for lane in &mut self.lanes {
             lane.restore(Vec::new());
@@ -67,8 +68,9 @@ impl Arena {
         let missing = out.then_some(self.generation);
         self.generation += 1;
         self.bulk_run = 0;
-        let control = core::mem::take(&mut self.control);
-        self.recycle(control);
+        if let Some(control) = self.control.take() {
+            self.recycle(*control);
+        }
         let lent = lent
             .or_else(|| self.returned.take().map(|batch| *batch))
             .filter(|batch| batch.class != Class::Control);

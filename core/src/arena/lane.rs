@@ -28,16 +28,23 @@ pub(crate) enum Withdrawn {
     Gone,
 }
 
+/// Chunks beside the queue.
+#[derive(Debug, Default)]
+struct Aside {
+    /// Calls and casts, older than the queue, that answers have overtaken: they wait for credit.
+    held: VecDeque<Chunk>,
+    /// What was written last, oldest first, where it is to be sent again.
+    written: VecDeque<Chunk>,
+}
+
 #[derive(Debug)]
 pub(super) struct Lane {
     class: Class,
     /// What waits, oldest first. A large message has a chunk of its own.
     queue: VecDeque<Chunk>,
-    /// Calls and casts, older than the queue, that answers have overtaken: they wait for credit.
-    held: VecDeque<Chunk>,
     under_way: Option<Box<Partial>>,
-    /// What was written last, oldest first, where it is to be sent again.
-    written: VecDeque<Chunk>,
+    /// Mostly there is nothing in it.
+    aside: Option<Box<Aside>>,
     ours: Load,
     owed: Load,
     pub(super) flow: Outflow,
@@ -48,9 +55,8 @@ impl Lane {
         Self {
             class,
             queue: VecDeque::new(),
-            held: VecDeque::new(),
             under_way: None,
-            written: VecDeque::new(),
+            aside: None,
             ours: Load::default(),
             owed: Load::default(),
             flow: Outflow::UNLIMITED,
@@ -70,11 +76,26 @@ impl Lane {
 
     /// Gives back the memory of empty queues.
     pub(super) fn trim(&mut self) {
-        for queue in [&mut self.queue, &mut self.held] {
-            if queue.iter().all(Chunk::is_empty) {
-                *queue = VecDeque::new();
-            }
+        if self.queue.iter().all(Chunk::is_empty) {
+            self.queue = VecDeque::new();
         }
+        self.aside.take_if(|aside| aside.held.iter().chain(&aside.written).all(Chunk::is_empty));
+    }
+
+    fn held(&self) -> impl Iterator<Item = &Chunk> {
+        self.aside.iter().flat_map(|aside| &aside.held)
+    }
+
+    fn is_none_held(&self) -> bool {
+        self.aside.as_ref().is_none_or(|aside| aside.held.is_empty())
+    }
+
+    fn held_mut(&mut self) -> &mut VecDeque<Chunk> {
+        &mut self.aside.get_or_insert_default().held
+    }
+
+    fn written(&self) -> impl Iterator<Item = &Chunk> {
+        self.aside.iter().flat_map(|aside| &aside.written)
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -83,7 +104,7 @@ impl Lane {
 
     pub(super) fn memory(&self) -> usize {
         let under_way = self.under_way.iter().map(|partial| &partial.frame);
-        self.held.iter().chain(&self.queue).chain(&self.written).chain(under_way).map(Chunk::capacity).sum()
+        self.held().chain(&self.queue).chain(self.written()).chain(under_way).map(Chunk::capacity).sum()
     }
 
     /// The chunk that takes a further frame of about that many copied bytes.
@@ -134,21 +155,22 @@ impl Lane {
         }
         self.ours.add(chunk.ours());
         self.owed.add(chunk.owed());
-        let front = if self.held.is_empty() { &mut self.queue } else { &mut self.held };
+        let front = if self.is_none_held() { &mut self.queue } else { self.held_mut() };
         front.push_front(chunk);
     }
 
     /// Keeps a chunk that was written, and lets go of older ones beyond the window.
     pub(super) fn keep_written(&mut self, chunk: Chunk, window: usize) -> Vec<Chunk> {
-        self.written.push_back(chunk);
-        let mut bytes: usize = self.written.iter().map(Chunk::len).sum();
+        let written = &mut self.aside.get_or_insert_default().written;
+        written.push_back(chunk);
+        let mut bytes: usize = written.iter().map(Chunk::len).sum();
         let mut old = Vec::new();
         // The last `window` bytes, in whole chunks.
-        while let Some(first) = self.written.front()
+        while let Some(first) = written.front()
             && bytes - first.len() >= window
         {
             bytes -= first.len();
-            old.extend(self.written.pop_front());
+            old.extend(written.pop_front());
         }
         old
     }
@@ -156,7 +178,8 @@ impl Lane {
     /// The connection died: what was written last comes back in front, as far as `keep` wants it.
     pub(super) fn restore_written(&mut self, keep: &mut impl FnMut(&mut FrameRef<'_>, Fate) -> bool) {
         let mut again = Vec::new();
-        for mut chunk in core::mem::take(&mut self.written) {
+        let written = self.aside.as_mut().map(|aside| core::mem::take(&mut aside.written));
+        for mut chunk in written.into_iter().flatten() {
             let mut kept = Chunk::default();
             chunk.for_each_frame(|mut frame| {
                 if frame.sent != Sent::Part && keep(&mut frame, Fate::Left) {
@@ -200,7 +223,7 @@ impl Lane {
         if !self.flow.is_open() {
             return None;
         }
-        if self.under_way.is_none() && self.held.is_empty() {
+        if self.under_way.is_none() && self.is_none_held() {
             let front = self.queue.front().filter(|chunk| !chunk.is_empty())?;
             let (cost, len) = (front.cost(), front.len());
             if !front.large && len <= budget.max(CHUNK) && self.flow.credit() >= cost {
@@ -284,19 +307,20 @@ impl Lane {
 
     /// What waits for credit, as far as there is some.
     fn take_held(&mut self, next_message: &mut u64, fragment: usize, out: &mut Chunk) -> bool {
-        let Some(mut chunk) = self.held.pop_front() else { return false };
+        let held = self.aside.as_mut().and_then(|aside| aside.held.pop_front());
+        let Some(mut chunk) = held else { return false };
         if chunk.large {
             if self.can_start(&chunk, fragment) {
                 self.start(chunk, next_message);
                 return true;
             }
-            self.held.push_front(chunk);
+            self.held_mut().push_front(chunk);
             return false;
         }
         let before = out.len();
         let rest = self.sift(&mut chunk, false, out);
         if !rest.is_empty() {
-            self.held.push_front(rest);
+            self.held_mut().push_front(rest);
         }
         out.len() > before
     }
@@ -309,11 +333,11 @@ impl Lane {
             return false;
         }
         if chunk.large {
-            let waits = chunk.ours().messages > 0 && !self.held.is_empty();
+            let waits = chunk.ours().messages > 0 && !self.is_none_held();
             if !waits && self.can_start(&chunk, fragment) {
                 self.start(chunk, next_message);
             } else {
-                self.held.push_back(chunk);
+                self.held_mut().push_back(chunk);
             }
             return true;
         }
@@ -322,11 +346,14 @@ impl Lane {
             self.queue.push_front(chunk);
             return false;
         }
-        let mut aside = self.sift(&mut chunk, !self.held.is_empty(), out);
-        match self.held.back_mut() {
-            _ if aside.is_empty() => {}
-            Some(last) if last.has_room(aside.len(), CHUNK) => last.append(&mut aside),
-            _ => self.held.push_back(aside),
+        let mut waits = self.sift(&mut chunk, !self.is_none_held(), out);
+        if waits.is_empty() {
+            return true;
+        }
+        let held = self.held_mut();
+        match held.back_mut() {
+            Some(last) if last.has_room(waits.len(), CHUNK) => last.append(&mut waits),
+            _ => held.push_back(waits),
         }
         true
     }
@@ -358,7 +385,7 @@ impl Lane {
     pub(super) fn restore(&mut self, unsent: Vec<Chunk>) {
         let mut all: VecDeque<Chunk> = unsent.into();
         all.extend(self.under_way.take().map(|partial| partial.frame));
-        all.append(&mut self.held);
+        all.extend(self.aside.as_mut().into_iter().flat_map(|aside| aside.held.drain(..)));
         all.append(&mut self.queue);
         self.queue = all;
         self.recount();
@@ -371,16 +398,17 @@ impl Lane {
         self.flow.stopped = true;
         let partial = self.under_way.take_if(|partial| partial.sent.takes_credit())?;
         let begun = (partial.at > 0).then_some(partial.message);
-        self.held.push_front(partial.frame);
+        self.held_mut().push_front(partial.frame);
         self.recount();
         begun
     }
 
     fn recount(&mut self) {
         (self.ours, self.owed) = (Load::default(), Load::default());
-        for chunk in self.held.iter().chain(&self.queue) {
-            self.ours.add(chunk.ours());
-            self.owed.add(chunk.owed());
+        let Self { aside, queue, ours, owed, .. } = self;
+        for chunk in aside.iter().flat_map(|aside| &aside.held).chain(&*queue) {
+            ours.add(chunk.ours());
+            owed.add(chunk.owed());
         }
         if let Some(partial) = &self.under_way {
             let load = Load { messages: 1, bytes: partial.rest() };
@@ -396,7 +424,8 @@ impl Lane {
         keep: &mut impl FnMut(&mut super::FrameRef<'_>) -> bool,
         mut recycle: impl FnMut(Chunk),
     ) {
-        for queue in [&mut self.held, &mut self.queue] {
+        let held = self.aside.as_mut().map(|aside| &mut aside.held);
+        for queue in held.into_iter().chain([&mut self.queue]) {
             for mut chunk in core::mem::take(queue) {
                 let mut run = Chunk::default();
                 let large = chunk.large;
@@ -435,7 +464,7 @@ impl Lane {
     /// The waiting chunks, oldest first.
     fn waiting(&self) -> impl Iterator<Item = &Chunk> {
         let under_way = self.under_way.iter().map(|partial| &partial.frame);
-        under_way.chain(&self.held).chain(&self.queue)
+        under_way.chain(self.held()).chain(&self.queue)
     }
 
     /// The first of our calls that waits, or is under way.
@@ -464,7 +493,8 @@ impl Lane {
             let class = self.class;
             return if begun { Withdrawn::UnderWay { class, message } } else { Withdrawn::Waiting };
         }
-        if remove(&mut self.held, sent, &mut taken) || remove(&mut self.queue, sent, &mut taken) {
+        let held = self.aside.as_mut().map(|aside| &mut aside.held);
+        if held.is_some_and(|held| remove(held, sent, &mut taken)) || remove(&mut self.queue, sent, &mut taken) {
             self.recount();
             return Withdrawn::Waiting;
         }
@@ -478,7 +508,7 @@ impl Lane {
 
     /// The oldest cast that waits, is under way, or was written and is kept.
     pub(super) fn oldest_kept_cast(&self) -> Option<u64> {
-        self.written.iter().chain(self.waiting()).flat_map(Chunk::marks).find_map(|mark| match mark.sent {
+        self.written().chain(self.waiting()).flat_map(Chunk::marks).find_map(|mark| match mark.sent {
             Sent::Cast(number) => Some(number),
             _ => None,
         })
@@ -486,7 +516,7 @@ impl Lane {
 
     /// The oldest cast that waits (what is under way does not).
     pub(super) fn oldest_cast(&self) -> Option<u64> {
-        self.held.iter().chain(&self.queue).flat_map(Chunk::marks).find_map(|mark| match mark.sent {
+        self.held().chain(&self.queue).flat_map(Chunk::marks).find_map(|mark| match mark.sent {
             Sent::Cast(number) => Some(number),
             _ => None,
         })

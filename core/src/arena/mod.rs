@@ -88,7 +88,8 @@ impl LocalFrames {
 
 #[derive(Debug)]
 pub(crate) struct Arena {
-    control: Chunk,
+    /// Made when there is something for it, and kept until nothing was sent for a while.
+    control: Option<Box<Chunk>>,
     lanes: [Lane; 2],
     spare: Vec<Chunk>,
     /// A batch given back before it was wholly written: it goes out first.
@@ -116,7 +117,7 @@ impl Arena {
     /// Frames longer than `fragment` will be cut up.
     pub(crate) fn new(fragment: usize) -> Self {
         Self {
-            control: Chunk::default(),
+            control: None,
             lanes: [Lane::new(Class::Normal), Lane::new(Class::Bulk)],
             spare: Vec::new(),
             returned: None,
@@ -190,7 +191,11 @@ impl Arena {
 
     /// Whether nothing is left to write and nothing is being written.
     pub(crate) fn is_flushed(&self) -> bool {
-        self.has_no_data() && self.control.is_empty()
+        self.has_no_data() && !self.has_control()
+    }
+
+    fn has_control(&self) -> bool {
+        self.control.as_ref().is_some_and(|chunk| !chunk.is_empty())
     }
 
     /// Whether an answer waits to be written.
@@ -203,7 +208,7 @@ impl Arena {
     /// Bytes of memory held for writing (the batch on loan not included).
     pub(crate) fn memory(&self) -> usize {
         let returned = self.returned.iter().map(|batch| &batch.chunk);
-        let chunks = [&self.control].into_iter().chain(&self.spare).chain(returned);
+        let chunks = self.control.as_deref().into_iter().chain(&self.spare).chain(returned);
         let replay = self.replay.as_deref().map_or(0, Replay::memory);
         chunks.map(Chunk::capacity).sum::<usize>()
             + self.lanes.iter().map(Lane::memory).sum::<usize>()
@@ -213,9 +218,7 @@ impl Arena {
     /// Gives back what is kept for reuse: nothing was sent for a while.
     pub(crate) fn trim(&mut self) {
         self.spare = Vec::new();
-        if self.control.is_empty() {
-            self.control = Chunk::default();
-        }
+        self.control.take_if(|chunk| chunk.is_empty());
         for lane in &mut self.lanes {
             lane.trim();
         }
@@ -280,9 +283,8 @@ impl Arena {
     }
 
     fn next_batch<F: Framing>(&mut self, framing: &F, data: bool) -> Option<Batch> {
-        if !self.control.is_empty() {
-            let chunk = core::mem::take(&mut self.control);
-            return Some(Batch::new(chunk, Class::Control, self.generation));
+        if let Some(chunk) = self.control.as_deref_mut().filter(|chunk| !chunk.is_empty()) {
+            return Some(Batch::new(core::mem::take(chunk), Class::Control, self.generation));
         }
         if !data {
             return None;
@@ -336,6 +338,7 @@ impl Arena {
 
     /// Throws a batch that was written away, whose memory is not worth keeping.
     pub(crate) fn end_rare_write(&mut self, batch: Batch) {
+        self.control.take_if(|chunk| chunk.is_empty());
         debug_assert!(batch.is_done() && batch.class == Class::Control);
         self.lent = None;
         drop(batch);

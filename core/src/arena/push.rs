@@ -140,12 +140,13 @@ impl Arena {
         meta: &Meta,
         body: &[u8],
     ) -> Result<usize, EncodeError> {
-        if self.control.capacity() == 0
-            && let Some(spare) = self.spare.pop()
+        let Self { control, spare, .. } = self;
+        let chunk = control.get_or_insert_default();
+        if chunk.capacity() == 0
+            && let Some(spare) = spare.pop()
         {
-            self.control = spare;
+            **chunk = spare;
         }
-        let chunk = &mut self.control;
         chunk.reserve(body.len() + 64);
         chunk.push(framing, Sent::Control, meta, &[], body.into(), false)
     }

@@ -138,9 +138,21 @@ impl Config<Native> {
 }
 
 impl Default for Config<Native> {
+    /// All that are made so share their memory.
     fn default() -> Self {
-        Self { framing: Native::new(), settings: Arc::default() }
+        Self { framing: Native::new(), settings: default_settings() }
     }
+}
+
+#[cfg(feature = "std")]
+fn default_settings() -> Arc<Settings> {
+    static SETTINGS: std::sync::OnceLock<Arc<Settings>> = std::sync::OnceLock::new();
+    Arc::clone(SETTINGS.get_or_init(Arc::default))
+}
+
+#[cfg(not(feature = "std"))]
+fn default_settings() -> Arc<Settings> {
+    Arc::default()
 }
 
 impl<F: Framing> Config<F> {

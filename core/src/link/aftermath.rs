@@ -26,7 +26,8 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         let was_closing = self.closing.is_some();
         let (mut left, mut failed, mut answers, mut calls_back) = (vec![], vec![], vec![], vec![]);
         let mut resent = 0;
-        let Self { arena, calls, profile, settings, outcomes, framing, fail_fast, .. } = &mut *self;
+        let profile = self.framing.profile();
+        let Self { arena, calls, settings, outcomes, framing, fail_fast, .. } = &mut *self;
         // A closing link hands back what it has in the end.
         let waiting = if was_closing { OnDisconnect::Keep } else { settings.on_disconnect };
         let limit = match settings.delivery {
@@ -45,7 +46,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             (Sent::Call(id), _) => calls.get(id).is_some(),
             (Sent::Cast(number), Fate::Left | Fate::InPart | Fate::Unsent) => match limit {
                 Some(limit) => {
-                    let attempts = outcomes.note_attempt(number);
+                    let attempts = outcomes.get_or_insert_default().note_attempt(number);
                     if attempts <= limit {
                         resent += 1;
                         return true;

@@ -126,7 +126,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             &meta,
             &options.extensions,
             kept,
-            self.profile.external_bodies,
+            self.framing.profile().external_bodies,
         );
         match pushed {
             Ok(bytes) => Ok(self.cast_queued(now, options, class, bytes)),

@@ -1,5 +1,6 @@
 //! Connections up and down: handshake, heartbeat, what a connection takes with it when it dies.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::ops::Range;
 use core::time::Duration;
@@ -130,7 +131,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             self.conn.calls_before = self.counters.calls - self.calls.in_flight() as u64;
             self.phase = Phase::Handshaking;
             self.scope_holds = false;
-            if self.profile.handshake {
+            if self.framing.profile().handshake {
                 self.send_hello();
                 if self.role == Role::Dialing && self.wants_session() {
                     self.send_resume();
@@ -222,9 +223,9 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
         self.counters.connections += 1;
         self.event(LinkEvent::Connected { epoch: self.epoch, address: self.remote.clone() });
-        self.conn.go_away = self.closing.is_some() && self.profile.go_away;
+        self.conn.go_away = self.closing.is_some() && self.framing.profile().go_away;
         self.conn.activity = (self.messages_so_far(), now);
-        if self.role == Role::Dialing && self.profile.handshake {
+        if self.role == Role::Dialing && self.framing.profile().handshake {
             self.note_round_trip(now.saturating_since(self.conn.connected_at));
         }
         self.freshen_queue(now);
@@ -324,7 +325,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.conn = Connection::new(max_message, max_in_flight);
         self.conn.cancels = cancels;
         self.phase = Phase::Down;
-        self.last_cause = Some(cause);
+        self.last_cause = Some(Box::new(cause));
     }
 
     /// There is no further connection: everything that waits learns it.
@@ -345,11 +346,11 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             },
             |token| tokens.push(token),
         );
-        *retries = super::retry::Retries::new();
+        *retries = super::retry::Retries::default();
         for line in call_lines.iter_mut().chain(room_lines).chain([receive_line]) {
             line.close(|token| tokens.push(token));
         }
-        self.last_cause = Some(cause);
+        self.last_cause = Some(Box::new(cause));
         self.event(LinkEvent::Closed);
         let Self { event_line, tokens, .. } = &mut *self;
         event_line.close(|token| tokens.push(token));
@@ -359,7 +360,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// Asks the peer for a sign of life if it was quiet, and gives it up if it was silent.
     pub(super) fn check_peer(&mut self, now: Instant) {
         if self.phase == Phase::Handshaking {
-            let limit = self.limits.handshake;
+            let limit = self.limits().handshake;
             if now >= self.conn.connected_at + limit {
                 self.conn.abort = Some(Disconnect::ConnectTimeout { limit });
             }
@@ -381,9 +382,9 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             return;
         }
         if self.is_message_slow(now) {
-            self.conn.abort = Some(Disconnect::SlowMessage { limit: self.limits.message });
+            self.conn.abort = Some(Disconnect::SlowMessage { limit: self.limits().message });
         }
-        if !self.profile.heartbeat {
+        if !self.framing.profile().heartbeat {
             return;
         }
         let silent = now.saturating_since(self.conn.last_received);
@@ -393,6 +394,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             if now.saturating_since(self.conn.last_written) >= self.settings.heartbeat / 2 {
                 // Neither side had anything to say.
                 self.arena.trim();
+                self.outcomes.take_if(|outcomes| outcomes.is_empty());
             }
             self.conn.pings += 1;
             self.conn.ping = Some(self.conn.pings);
@@ -456,7 +458,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.wake = true;
         match self.phase {
             Phase::Ready => {
-                self.conn.go_away = self.profile.go_away;
+                self.conn.go_away = self.framing.profile().go_away;
                 self.wake_driver();
             }
             Phase::Down if self.is_drained() => self.end(now, Disconnect::LocalClose),

@@ -32,7 +32,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             self.send_control(control(Kind::Ping, token), b"");
         }
         self.encode_ack();
-        if self.profile.flow_control {
+        if self.framing.profile().flow_control {
             self.encode_credit();
         }
         // Behind everything that was queued before: the peer may close once it has seen it.
@@ -158,7 +158,7 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
                 self.driver_idle = false;
                 self.conn.write_since = Some(now);
                 self.conn.last_written = self.conn.last_written.max(now);
-                if self.limits.drain_rate > 0 && self.conn.draining.is_none() {
+                if self.limits().drain_rate > 0 && self.conn.draining.is_none() {
                     self.conn.draining = Some((now, self.counters.bytes_out));
                 }
                 self.note_cancels(batch);
@@ -237,7 +237,7 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
         }
         match self.phase {
             Phase::Handshaking => {
-                consider(self.conn.connected_at + self.limits.handshake, Reason::Handshake);
+                consider(self.conn.connected_at + self.limits().handshake, Reason::Handshake);
             }
             Phase::Ready => {
                 if let Some(since) = self.conn.write_since {
@@ -250,7 +250,7 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
                     if let Some(at) = self.next_slow_message() {
                         consider(at, Reason::SlowMessage);
                     }
-                    if self.profile.heartbeat {
+                    if self.framing.profile().heartbeat {
                         consider(self.next_ping(), Reason::Heartbeat);
                         let dead = self.conn.last_received + self.settings.dead_after;
                         consider(dead, Reason::DeadPeer);
@@ -304,7 +304,7 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
             let over = closing.finished || now >= closing.deadline;
             // What the peer sent before it could know comes in and is dealt with, too: where it can be
             // told to go, it ends the connection once it has nothing more to come.
-            let nothing_comes = !self.profile.go_away || self.conn.gone_away || over;
+            let nothing_comes = !self.framing.profile().go_away || self.conn.gone_away || over;
             if self.phase == Phase::Ready && nothing_comes && self.is_drained() {
                 let wait = closing.deadline.saturating_since(now);
                 return Some(Ending::Graceful { wait, cause: Disconnect::LocalClose });

@@ -184,20 +184,15 @@ pub struct Counters {
 }
 
 /// Keeps the newest events.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct EventQueue {
     events: VecDeque<LinkEvent>,
-    limit: usize,
 }
 
 impl EventQueue {
-    pub(crate) fn new(limit: usize) -> Self {
-        Self { events: VecDeque::new(), limit }
-    }
-
     /// True if the oldest had to go.
-    pub(crate) fn push(&mut self, event: LinkEvent) -> bool {
-        let full = self.events.len() >= self.limit;
+    pub(crate) fn push(&mut self, event: LinkEvent, limit: usize) -> bool {
+        let full = self.events.len() >= limit;
         if full {
             self.events.pop_front();
         }

@@ -32,13 +32,10 @@ pub(super) struct Inflow {
     limit: u64,
     /// What came.
     received: u64,
-    /// Cost of messages that are whole and that nobody took yet: in the receive queue (which
-    /// outlives connections) and parked with the reader.
+    /// Cost of messages that nobody took yet: in the receive queue, which outlives connections, and
+    /// with the reader.
     queued: u64,
-    parked: u64,
-    /// Cost of what came of a message that is not whole yet, and what is missing.
-    assembling: u64,
-    missing: u64,
+    held: Held,
     /// Bytes read, and how many of them the peer knows of.
     seen: u64,
     said: u64,
@@ -51,8 +48,14 @@ pub(super) struct Inflow {
 pub(super) struct Arrived {
     pub(super) cost: u64,
     pub(super) bytes: u64,
-    /// The rest as it is now.
+}
+
+/// What the reader holds now, in cost.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Held {
+    /// Of messages that are whole.
     pub(super) parked: u64,
+    /// Of the message that is put together: what came, and what is missing.
     pub(super) assembling: u64,
     pub(super) missing: u64,
 }
@@ -75,12 +78,10 @@ impl Inflow {
         self.repeat = true;
     }
 
-    pub(super) fn note(&mut self, arrived: &Arrived) {
+    pub(super) fn note(&mut self, arrived: &Arrived, held: &Held) {
         self.received += arrived.cost;
         self.seen += arrived.bytes;
-        self.parked = arrived.parked;
-        self.assembling = arrived.assembling;
-        self.missing = arrived.missing;
+        self.held = *held;
     }
 
     /// What may still come.
@@ -105,12 +106,12 @@ impl Inflow {
 
     /// Whether messages are kept beyond the window, so that even one under way has to wait.
     pub(super) fn is_overfull(&self) -> bool {
-        self.queued + self.parked > self.window
+        self.queued + self.held.parked > self.window
     }
 
     /// Cost of what is kept.
     pub(super) fn kept(&self) -> u64 {
-        self.queued + self.parked + self.assembling
+        self.queued + self.held.parked + self.held.assembling
     }
 
     /// The limit that can be granted now. A message that was begun may be completed whatever its
@@ -118,7 +119,7 @@ impl Inflow {
     fn offer(&self) -> u64 {
         let mut open = self.window.saturating_sub(self.kept());
         if !self.is_overfull() {
-            open = open.max(self.missing.min(self.window));
+            open = open.max(self.held.missing.min(self.window));
         }
         self.limit.max(self.received + open)
     }
@@ -127,7 +128,7 @@ impl Inflow {
     /// was read.
     fn is_due(&self) -> bool {
         let gain = self.offer() - self.limit;
-        let lacking = self.missing.saturating_sub(self.allowance());
+        let lacking = self.held.missing.saturating_sub(self.allowance());
         let grant = gain >= self.window / 2 || (lacking > 0 && gain >= lacking);
         (gain > 0 && grant) || self.seen - self.said >= SAY_SEEN_EVERY || self.repeat
     }
@@ -154,13 +155,13 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     }
 
     pub(super) fn has_credit_due(&self) -> bool {
-        self.profile.flow_control && self.inflow.iter().any(Inflow::is_due)
+        self.framing.profile().flow_control && self.inflow.iter().any(Inflow::is_due)
     }
 
     /// The reader says what came. Wakes whoever writes if the peer is to be told.
-    pub(super) fn note_arrived(&mut self, arrived: &[Arrived; 2]) {
-        for (inflow, arrived) in self.inflow.iter_mut().zip(arrived) {
-            inflow.note(arrived);
+    pub(super) fn note_arrived(&mut self, arrived: &[Arrived; 2], held: &[Held; 2]) {
+        for ((inflow, arrived), held) in self.inflow.iter_mut().zip(arrived).zip(held) {
+            inflow.note(arrived, held);
         }
         if self.has_credit_due() {
             self.wake_driver();
@@ -169,7 +170,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
 
     /// A kept message was taken.
     pub(super) fn release(&mut self, class: Class, cost: u64) {
-        if !self.profile.flow_control {
+        if !self.framing.profile().flow_control {
             return;
         }
         self.inflow[lane(class)].release(cost);
@@ -212,12 +213,12 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// When the message whose fragments come in has to be whole.
     pub(super) fn next_slow_message(&self) -> Option<Instant> {
         let since = self.conn.assembly_since.iter().chain([&self.conn.frame_since]);
-        since.flatten().min().map(|&since| since + self.limits.message)
+        since.flatten().min().map(|&since| since + self.limits().message)
     }
 
     /// Whether a message takes too long. One that we hold up ourselves begins anew.
     pub(super) fn is_message_slow(&mut self, now: Instant) -> bool {
-        let limit = self.limits.message;
+        let limit = self.limits().message;
         for (since, inflow) in self.conn.assembly_since.iter_mut().zip(&self.inflow) {
             if let Some(began) = *since
                 && now >= began + limit

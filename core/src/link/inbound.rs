@@ -139,12 +139,12 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         request: &Incoming<'_>,
     ) -> Result<Option<Inbound>, PeerError> {
         let wire_id = request.id();
-        let by_id = self.profile.calls == Calls::ByKind;
-        if by_id && self.profile.handshake {
+        let by_id = self.framing.profile().calls == Calls::ByKind;
+        if by_id && self.framing.profile().handshake {
             self.check_inbound(wire_id, 0)?;
         }
         if self.free_inbound() == 0 {
-            self.conn.paused_for_inbound = !self.profile.flow_control;
+            self.conn.paused_for_inbound = !self.framing.profile().flow_control;
             return Ok(None);
         }
         let key = self.inbound.open(wire_id, request.body.len(), by_id);
@@ -220,7 +220,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
                 (Meta { class, ..Meta::new(Kind::Reply, inbound.wire_id) }, payload, true)
             }
             Err(failure) => {
-                if !self.profile.error_reply {
+                if !self.framing.profile().error_reply {
                     self.drop_answer(inbound.wire_id);
                     return;
                 }
@@ -236,7 +236,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
                 &meta,
                 &[],
                 payload,
-                self.profile.external_bodies,
+                self.framing.profile().external_bodies,
             ),
             Err(error) => Err(error),
         };
@@ -245,7 +245,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
                 self.counters.answers += 1;
                 self.after_queueing();
             }
-            Err(error) if fallback && self.profile.error_reply => {
+            Err(error) if fallback && self.framing.profile().error_reply => {
                 let failure = too_large(&error);
                 self.note_failure(failure.status);
                 let meta = failure_meta(inbound.wire_id, &failure);
@@ -303,7 +303,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         let Some(entry) = self.inbound.entries.get(&key).filter(|entry| entry.wanted) else { return };
         let wire_id = entry.wire_id;
         self.tokens.extend(self.inbound.disown(key));
-        if (self.phase == Phase::Ready || self.session.is_some()) && self.profile.error_reply {
+        if (self.phase == Phase::Ready || self.session.is_some()) && self.framing.profile().error_reply {
             let failure = Failure::new(Status::DEADLINE_EXCEEDED, "");
             let meta = failure_meta(wire_id, &failure);
             let pushed = self.arena.push(&self.framing, Sent::Answer(wire_id), &meta, &[], b"".into(), false);

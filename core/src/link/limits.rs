@@ -18,7 +18,7 @@ pub(super) struct Limits {
 }
 
 impl Limits {
-    pub(super) fn new(settings: &Settings, role: Role) -> Self {
+    fn new(settings: &Settings, role: Role) -> Self {
         let (handshake, message) = (settings.connect_timeout, settings.message_timeout);
         match (role, &settings.accept) {
             (Role::Accepting, limits) => Self {
@@ -33,9 +33,13 @@ impl Limits {
 }
 
 impl<F: Framing, T: Send + 'static> Link<F, T> {
+    pub(super) fn limits(&self) -> Limits {
+        Limits::new(&self.settings, self.role)
+    }
+
     /// When somebody should look whether the peer is idle, or drains too slowly.
     pub(super) fn next_accept_check(&self) -> Option<Instant> {
-        let idle = self.limits.idle.map(|limit| self.conn.activity.1 + limit);
+        let idle = self.limits().idle.map(|limit| self.conn.activity.1 + limit);
         let drain = self.conn.draining.map(|(since, _)| since + self.settings.write_stall);
         idle.into_iter().chain(drain).min()
     }
@@ -47,7 +51,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     }
 
     pub(super) fn check_idle(&mut self, now: Instant) {
-        let Some(limit) = self.limits.idle else { return };
+        let Some(limit) = self.limits().idle else { return };
         let (then, since) = self.conn.activity;
         let so_far = self.messages_so_far();
         let last = if self.inbound.len() > 0 || self.calls.in_flight() > 0 {
@@ -74,7 +78,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         let millis = now.saturating_since(since).as_millis().max(1);
         let rate =
             u64::try_from(u128::from(written.saturating_sub(before)) * 1000 / millis).unwrap_or(u64::MAX);
-        let limit = u64::from(self.limits.drain_rate);
+        let limit = u64::from(self.limits().drain_rate);
         if rate < limit {
             self.conn.abort = Some(Disconnect::SlowReader { rate, limit });
         } else {

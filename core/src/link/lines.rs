@@ -49,7 +49,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             Line::Room(class) => &mut self.room_lines[lane(class)],
             Line::Receive => &mut self.receive_line,
             Line::Events => &mut self.event_line,
-            Line::Errored => &mut self.outcomes.line,
+            Line::Errored => &mut self.outcomes.get_or_insert_default().line,
         }
     }
 
@@ -95,8 +95,8 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             Line::Room(class) => self.grant_room(class),
             Line::Receive if !self.received.is_empty() => self.tokens.extend(self.receive_line.grant_one()),
             Line::Events if !self.events.is_empty() => self.tokens.extend(self.event_line.grant_one()),
-            Line::Errored if self.outcomes.has_errored() => {
-                self.tokens.extend(self.outcomes.line.grant_one())
+            Line::Errored if self.outcomes.as_ref().is_some_and(|outcomes| outcomes.has_errored()) => {
+                self.tokens.extend(self.outcomes.get_or_insert_default().line.grant_one())
             }
             Line::Receive | Line::Events | Line::Errored => {}
         }

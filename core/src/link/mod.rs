@@ -13,6 +13,7 @@ use core::time::Duration;
 
 use crate::address::Address;
 use crate::arena::Arena;
+use crate::budget::RetryBudget;
 use crate::calls::Calls;
 use crate::config::{Config, Settings};
 use crate::deadlines::Deadlines;
@@ -173,9 +174,7 @@ enum Key {
 #[derive(Debug)]
 pub struct Link<F: Framing, T> {
     framing: F,
-    profile: Profile,
     settings: Arc<Settings>,
-    limits: limits::Limits,
     role: Role,
     phase: Phase,
     epoch: Epoch,
@@ -184,14 +183,16 @@ pub struct Link<F: Framing, T> {
     inbound: inbound::InboundTable<T>,
     received: received::ReceiveQueue,
     events: events::EventQueue,
-    outcomes: outcomes::Outcomes<T>,
+    /// Of casts that somebody watches, and that failed: mostly there are none.
+    outcomes: Option<Box<outcomes::Outcomes<T>>>,
     retries: retry::Retries,
+    retry_budget: RetryBudget,
     /// Calls that fail rather than wait for a connection, and some that are over.
     fail_fast: BTreeSet<u64>,
     random: SplitMix64,
     session: Option<Box<session::Session>>,
     /// For the session that an accepting link will begin.
-    offer: Option<SessionIdentity>,
+    offer: Option<Box<SessionIdentity>>,
     /// What the reader of the last connection of the session left.
     retired: Option<Box<reader::Retired>>,
     /// Counts connections, or sessions where there are: answers belong to one.
@@ -226,7 +227,7 @@ pub struct Link<F: Framing, T> {
     cut: Vec<u64>,
     round_trip: Option<Duration>,
     /// Why the last connection ended.
-    last_cause: Option<Disconnect>,
+    last_cause: Option<Box<Disconnect>>,
     /// Nothing waits to be written and nothing is being written.
     driver_idle: bool,
     /// Whoever writes has to be woken.
@@ -257,7 +258,6 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     #[must_use]
     pub fn new(config: Config<F>, role: Role) -> Self {
         let settings = Arc::clone(config.settings());
-        let limits = limits::Limits::new(&settings, role);
         let framing = config.framing().clone();
         let profile = framing.profile();
         let first_id = settings.first_call_id.unwrap_or(match (profile.calls, role) {
@@ -268,17 +268,17 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         let mut arena = Arena::new(if profile.flow_control { settings.fragment } else { usize::MAX });
         arena.set_resend_window(settings.resend_window);
         Self {
-            profile,
             role,
             phase: Phase::Down,
             epoch: Epoch::NONE,
             arena,
             calls: Calls::new(first_id),
             inbound: inbound::InboundTable::new(),
-            received: received::ReceiveQueue::new(settings.read_queue),
-            events: events::EventQueue::new(settings.event_queue),
-            outcomes: outcomes::Outcomes::new(settings.errored_queue),
-            retries: retry::Retries::new(),
+            received: received::ReceiveQueue::default(),
+            events: events::EventQueue::default(),
+            outcomes: None,
+            retries: retry::Retries::default(),
+            retry_budget: RetryBudget::default(),
             fail_fast: BTreeSet::new(),
             random: SplitMix64::new(settings.seed.unwrap_or(0)),
             session: None,
@@ -312,7 +312,6 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             armed: None,
             framing,
             settings,
-            limits,
         }
     }
 
@@ -323,8 +322,8 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
 
     /// What the framing can carry.
     #[must_use]
-    pub fn profile(&self) -> &Profile {
-        &self.profile
+    pub fn profile(&self) -> Profile {
+        self.framing.profile()
     }
 
     /// Which end this side is.
@@ -395,14 +394,15 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// Why the last connection ended.
     #[must_use]
     pub fn last_disconnect(&self) -> Option<&Disconnect> {
-        self.last_cause.as_ref()
+        self.last_cause.as_deref()
     }
 
     /// Bytes of memory the link holds for queues and tables (the receive buffer and the batch on
     /// loan are with the driver).
     #[must_use]
     pub fn memory(&self) -> usize {
-        let tables = self.calls.memory() + self.retries.memory() + self.outcomes.memory();
+        let outcomes = self.outcomes.as_ref().map_or(0, |outcomes| outcomes.memory());
+        let tables = self.calls.memory() + self.retries.memory() + outcomes;
         self.arena.memory() + tables + self.received.memory() + size_of::<Self>()
     }
 
@@ -437,7 +437,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     }
 
     fn event(&mut self, event: LinkEvent) {
-        if self.events.push(event) {
+        if self.events.push(event, self.settings.event_queue) {
             self.counters.events_dropped += 1;
         }
         if let Some(token) = self.event_line.grant_one() {
@@ -445,9 +445,16 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
     }
 
-    /// The other end of the connection, for the events.
+    /// The other end of the present connection, or of the last.
+    #[must_use]
+    pub fn remote_addr(&self) -> Option<&Address> {
+        self.remote.as_ref()
+    }
+
+    /// What the driver knows of the other end of the connection: for the events, and for those who
+    /// ask. `None` leaves what was known before.
     pub fn set_remote_addr(&mut self, remote: Option<Address>) {
-        self.remote = remote;
+        self.remote = remote.or(self.remote.take());
     }
 
     /// A new connection is wanted now: a wait for the next attempt ends, a connection that is up is

@@ -5,7 +5,7 @@ use alloc::collections::{BTreeMap, VecDeque};
 use super::{Key, Line, Link, LinkEvent};
 use crate::arena::{Batch, Fate, FrameRef, Sent, Withdrawn};
 use crate::body::Body;
-use crate::config::{Overflow, QueueLimit};
+use crate::config::Overflow;
 use crate::error::{Disconnect, Outcome, Undeliverable};
 use crate::frame::{Class, Framing, Kind};
 use crate::waiters::{Ticket, Waiters};
@@ -48,22 +48,22 @@ pub(super) struct Outcomes<T> {
     attempts: BTreeMap<u64, u32>,
     errored: VecDeque<Undelivered>,
     errored_bytes: usize,
-    limit: QueueLimit,
     pub(super) line: Waiters<T>,
 }
 
-impl<T> Outcomes<T> {
-    pub(super) fn new(limit: QueueLimit) -> Self {
+impl<T> Default for Outcomes<T> {
+    fn default() -> Self {
         Self {
             watches: BTreeMap::new(),
             attempts: BTreeMap::new(),
             errored: VecDeque::new(),
             errored_bytes: 0,
-            limit,
             line: Waiters::new(),
         }
     }
+}
 
+impl<T> Outcomes<T> {
     pub(super) fn memory(&self) -> usize {
         self.errored_bytes + self.errored.len() * size_of::<Undelivered>()
     }
@@ -77,6 +77,12 @@ impl<T> Outcomes<T> {
         let attempts = self.attempts.entry(number).or_insert(0);
         *attempts += 1;
         *attempts
+    }
+
+    /// Whether there is nothing in it, and nobody waits.
+    pub(super) fn is_empty(&self) -> bool {
+        let awaited = self.line.waiting() + self.line.granted() > 0;
+        !awaited && !self.is_watched() && self.attempts.is_empty() && !self.has_errored()
     }
 
     /// Whether anybody wants to know of the end of a cast.
@@ -104,12 +110,12 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// The end of a cast will be told: by [`poll_outcome`](Self::poll_outcome). To be said
     /// before anything else happens to the link.
     pub fn watch_outcome(&mut self, number: u64, token: T) {
-        self.outcomes.watches.insert(number, Watch::Waiting(Some(token)));
+        self.outcomes.get_or_insert_default().watches.insert(number, Watch::Waiting(Some(token)));
     }
 
     /// By an event.
     pub(super) fn notify_outcome(&mut self, number: u64) {
-        self.outcomes.watches.insert(number, Watch::Event);
+        self.outcomes.get_or_insert_default().watches.insert(number, Watch::Event);
     }
 
     /// What became of a cast that is [watched](Self::watch_outcome), once; until then `None`, and
@@ -119,7 +125,8 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         number: u64,
         token: impl FnOnce() -> T,
     ) -> Option<Result<Outcome, Undelivered>> {
-        match self.outcomes.watches.get_mut(&number)? {
+        let outcomes = self.outcomes.as_mut()?;
+        match outcomes.watches.get_mut(&number)? {
             Watch::Over(_) => {}
             Watch::Waiting(kept) => {
                 *kept = Some(token());
@@ -127,7 +134,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             }
             Watch::Event => return None,
         }
-        match self.outcomes.watches.remove(&number) {
+        match outcomes.watches.remove(&number) {
             Some(Watch::Over(result)) => Some(result),
             _ => None,
         }
@@ -135,23 +142,26 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
 
     /// Nobody waits for the end of that cast any more. It goes on like one that nobody watched.
     pub fn forget_outcome(&mut self, number: u64) {
-        if let Some(Watch::Over(Err(undelivered))) = self.outcomes.watches.remove(&number) {
+        let outcomes = self.outcomes.as_mut();
+        if let Some(Watch::Over(Err(undelivered))) = outcomes.and_then(|all| all.watches.remove(&number)) {
             self.report(undelivered);
         }
     }
 
     /// A batch was written.
     pub(super) fn note_written(&mut self, batch: &Batch) {
-        let in_session = self.session.is_some();
-        if in_session || (self.outcomes.watches.is_empty() && self.outcomes.attempts.is_empty()) {
+        let is_known = |outcomes: &Outcomes<T>| outcomes.is_watched() || !outcomes.attempts.is_empty();
+        if self.session.is_some() || !self.outcomes.as_deref().is_some_and(is_known) {
             return;
         }
         for number in batch.casts() {
             self.note_outcome(number, Outcome::Written);
         }
-        if !self.outcomes.attempts.is_empty() {
+        if let Some(outcomes) = &mut self.outcomes
+            && !outcomes.attempts.is_empty()
+        {
             let oldest = self.arena.oldest_kept_cast().unwrap_or(u64::MAX);
-            self.outcomes.attempts = self.outcomes.attempts.split_off(&oldest);
+            outcomes.attempts = outcomes.attempts.split_off(&oldest);
         }
     }
 
@@ -160,7 +170,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     pub(super) fn handle_late_batch(&mut self, batch: Batch) {
         let (mut left, mut failed) = (alloc::vec![], alloc::vec![]);
         let Self { arena, framing, last_cause, .. } = &mut *self;
-        let cause = last_cause.clone().unwrap_or(Disconnect::LocalClose);
+        let cause = last_cause.as_deref().cloned().unwrap_or(Disconnect::LocalClose);
         let reason = Undeliverable::Disconnected(cause);
         let goes_on = arena.return_late(batch, |frame, fate| match (frame.sent, fate) {
             (Sent::Cast(number), Fate::Left) => left.push(number),
@@ -183,9 +193,10 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
 
     /// A cast ended well.
     pub(super) fn note_outcome(&mut self, number: u64, outcome: Outcome) {
-        match self.outcomes.watches.get_mut(&number) {
+        let Some(outcomes) = &mut self.outcomes else { return };
+        match outcomes.watches.get_mut(&number) {
             Some(Watch::Event) => {
-                self.outcomes.watches.remove(&number);
+                outcomes.watches.remove(&number);
                 self.event(LinkEvent::MessageEnded { number, outcome });
             }
             Some(watch @ Watch::Waiting(_)) => {
@@ -202,14 +213,16 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     pub(super) fn fail_cast(&mut self, undelivered: Undelivered) {
         self.counters.casts_failed += 1;
         let number = undelivered.number;
-        self.outcomes.attempts.remove(&number);
-        if let Some(watch @ Watch::Waiting(_)) = self.outcomes.watches.get_mut(&number) {
-            if let Watch::Waiting(Some(token)) = core::mem::replace(watch, Watch::Over(Err(undelivered))) {
-                self.tokens.push(token);
+        if let Some(outcomes) = &mut self.outcomes {
+            outcomes.attempts.remove(&number);
+            if let Some(watch @ Watch::Waiting(_)) = outcomes.watches.get_mut(&number) {
+                if let Watch::Waiting(Some(token)) = core::mem::replace(watch, Watch::Over(Err(undelivered))) {
+                    self.tokens.push(token);
+                }
+                return;
             }
-            return;
+            outcomes.watches.remove(&number);
         }
-        self.outcomes.watches.remove(&number);
         self.report(undelivered);
     }
 
@@ -219,8 +232,8 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         if outcome == Outcome::Dropped {
             return;
         }
-        let errored = &mut self.outcomes;
-        while errored.limit.is_reached(errored.errored.len(), errored.errored_bytes) {
+        let errored = self.outcomes.get_or_insert_default();
+        while self.settings.errored_queue.is_reached(errored.errored.len(), errored.errored_bytes) {
             self.counters.errored_dropped += 1;
             if self.settings.errored_overflow == Overflow::DropNewest || errored.pop_errored().is_none() {
                 return;
@@ -241,8 +254,9 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         ticket: &mut Option<Ticket>,
         token: impl FnOnce() -> T,
     ) -> Option<Undelivered> {
-        let Some(undelivered) = self.outcomes.pop_errored() else {
-            super::wait(&mut self.outcomes.line, ticket, token);
+        let outcomes = self.outcomes.get_or_insert_default();
+        let Some(undelivered) = outcomes.pop_errored() else {
+            super::wait(&mut outcomes.line, ticket, token);
             return None;
         };
         if let Some(ticket) = ticket.take() {
@@ -277,7 +291,8 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
         self.after_withdrawing(withdrawn);
         if let Some(mut undelivered) = taken {
-            undelivered.attempts = self.outcomes.attempts.get(&number).copied().unwrap_or(0);
+            let attempts = self.outcomes.as_ref().and_then(|outcomes| outcomes.attempts.get(&number));
+            undelivered.attempts = attempts.copied().unwrap_or(0);
             self.fail_cast(undelivered);
         }
         true
@@ -285,7 +300,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
 
     /// There is no further connection: those who wait for the end of their casts get them back.
     pub(super) fn end_watched_casts(&mut self, cause: &Disconnect) {
-        let watches = self.outcomes.watches.iter();
+        let watches = self.outcomes.iter().flat_map(|outcomes| &outcomes.watches);
         let waiting = watches.filter(|(_, watch)| matches!(watch, Watch::Waiting(_)));
         let numbers: alloc::vec::Vec<u64> = waiting.map(|(number, _)| *number).collect();
         let reason = Undeliverable::Disconnected(cause.clone());
@@ -299,7 +314,9 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             }
         }
         let Self { outcomes, tokens, .. } = &mut *self;
-        outcomes.line.close(|token| tokens.push(token));
+        if let Some(outcomes) = outcomes {
+            outcomes.line.close(|token| tokens.push(token));
+        }
     }
 
     pub(super) fn watch_expiry(&mut self, now: crate::time::Instant, class: Class, number: u64) {

@@ -1,6 +1,7 @@
 //! Messages of one class that were read and cannot be handed over yet: a request that may not be
 //! started for want of room, and whatever came behind it. The peer's credit bounds them.
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use core::ops::Range;
 use core::time::Duration;
@@ -41,8 +42,12 @@ impl Kept {
     }
 }
 
+/// The line of a class. It has memory of its own while something is in it.
 #[derive(Debug, Default)]
-pub(super) struct Parked {
+pub(super) struct Parked(Option<Box<Parking>>);
+
+#[derive(Debug, Default)]
+struct Parking {
     /// `None`: cancelled while it waited.
     messages: VecDeque<Option<Kept>>,
     /// Number of the front message.
@@ -55,36 +60,94 @@ pub(super) struct Parked {
 
 impl Parked {
     pub(super) fn is_empty(&self) -> bool {
-        self.messages.is_empty()
+        self.0.is_none()
     }
 
     /// What they cost together.
     pub(super) fn cost(&self) -> u64 {
-        self.cost
+        self.0.as_ref().map_or(0, |parking| parking.cost)
     }
 
     pub(super) fn requests(&self) -> usize {
-        self.requests.len()
+        self.0.as_ref().map_or(0, |parking| parking.requests.len())
     }
 
     pub(super) fn casts(&self) -> u64 {
-        self.casts
+        self.0.as_ref().map_or(0, |parking| parking.casts)
     }
 
     pub(super) fn has_request(&self, id: u64) -> bool {
-        self.requests.contains_key(&id)
+        self.0.as_ref().is_some_and(|parking| parking.requests.contains_key(&id))
     }
 
     pub(super) fn push(&mut self, kept: Kept) {
-        self.note(&kept, self.base.wrapping_add(self.messages.len() as u64));
-        self.messages.push_back(Some(kept));
+        let parking = self.0.get_or_insert_default();
+        parking.note(&kept, parking.base.wrapping_add(parking.messages.len() as u64));
+        parking.messages.push_back(Some(kept));
     }
 
     /// The message taken last could not be handed over.
     pub(super) fn push_front(&mut self, kept: Kept) {
-        self.base = self.base.wrapping_sub(1);
-        self.note(&kept, self.base);
-        self.messages.push_front(Some(kept));
+        let parking = self.0.get_or_insert_default();
+        parking.base = parking.base.wrapping_sub(1);
+        parking.note(&kept, parking.base);
+        parking.messages.push_front(Some(kept));
+    }
+
+    /// The oldest message.
+    pub(super) fn front(&mut self) -> Option<&Kept> {
+        self.skip_cancelled();
+        self.0.as_ref().and_then(|parking| parking.messages.front()?.as_ref())
+    }
+
+    pub(super) fn pop(&mut self) -> Option<Kept> {
+        self.skip_cancelled();
+        let parking = self.0.as_mut()?;
+        let kept = parking.messages.pop_front().flatten()?;
+        parking.base = parking.base.wrapping_add(1);
+        parking.forget(&kept);
+        self.skip_cancelled();
+        Some(kept)
+    }
+
+    /// Nobody wants answers any more.
+    pub(super) fn drop_requests(&mut self) {
+        let Some(parking) = &mut self.0 else { return };
+        for number in core::mem::take(&mut parking.requests).into_values() {
+            if let Some(kept) = parking.take(number) {
+                parking.cost -= kept.cost();
+            }
+        }
+        self.skip_cancelled();
+    }
+
+    /// A request is not wanted any more: its bytes are free at once.
+    pub(super) fn cancel(&mut self, id: u64) -> bool {
+        let Some(parking) = &mut self.0 else { return false };
+        let Some(&number) = parking.requests.get(&id) else { return false };
+        let Some(kept) = parking.take(number) else { return false };
+        parking.forget(&kept);
+        self.skip_cancelled();
+        true
+    }
+
+    /// A message that is there is in front, or there is none.
+    fn skip_cancelled(&mut self) {
+        let Some(parking) = &mut self.0 else { return };
+        while let Some(None) = parking.messages.front() {
+            parking.messages.pop_front();
+            parking.base = parking.base.wrapping_add(1);
+        }
+        if parking.messages.is_empty() {
+            self.0 = None;
+        }
+    }
+}
+
+impl Parking {
+    fn take(&mut self, number: u64) -> Option<Kept> {
+        let index = usize::try_from(number.wrapping_sub(self.base)).ok()?;
+        self.messages.get_mut(index).and_then(Option::take)
     }
 
     fn note(&mut self, kept: &Kept, number: u64) {
@@ -103,42 +166,5 @@ impl Parked {
         } else {
             self.casts -= 1;
         }
-    }
-
-    /// The oldest message.
-    pub(super) fn front(&mut self) -> Option<&Kept> {
-        while let Some(None) = self.messages.front() {
-            self.messages.pop_front();
-            self.base = self.base.wrapping_add(1);
-        }
-        self.messages.front().and_then(Option::as_ref)
-    }
-
-    pub(super) fn pop(&mut self) -> Option<Kept> {
-        self.front()?;
-        let kept = self.messages.pop_front().flatten()?;
-        self.base = self.base.wrapping_add(1);
-        self.forget(&kept);
-        Some(kept)
-    }
-
-    /// Nobody wants answers any more.
-    pub(super) fn drop_requests(&mut self) {
-        for number in core::mem::take(&mut self.requests).into_values() {
-            let index = usize::try_from(number.wrapping_sub(self.base)).unwrap_or(usize::MAX);
-            if let Some(kept) = self.messages.get_mut(index).and_then(Option::take) {
-                self.cost -= kept.cost();
-            }
-        }
-        self.front();
-    }
-
-    /// A request is not wanted any more: its bytes are free at once.
-    pub(super) fn cancel(&mut self, id: u64) -> bool {
-        let Some(&number) = self.requests.get(&id) else { return false };
-        let index = usize::try_from(number.wrapping_sub(self.base)).unwrap_or(usize::MAX);
-        let Some(kept) = self.messages.get_mut(index).and_then(Option::take) else { return false };
-        self.forget(&kept);
-        true
     }
 }

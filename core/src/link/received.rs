@@ -57,19 +57,14 @@ impl From<&Incoming<'_>> for Message {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct ReceiveQueue {
     /// With what each costs of the window.
     messages: VecDeque<(Message, u64)>,
     bytes: usize,
-    limit: QueueLimit,
 }
 
 impl ReceiveQueue {
-    pub(super) fn new(limit: QueueLimit) -> Self {
-        Self { messages: VecDeque::new(), bytes: 0, limit }
-    }
-
     pub(super) fn is_empty(&self) -> bool {
         self.messages.is_empty()
     }
@@ -82,12 +77,12 @@ impl ReceiveQueue {
         self.bytes + self.messages.len() * size_of::<(Message, u64)>()
     }
 
-    fn is_full(&self) -> bool {
-        self.limit.is_reached(self.messages.len(), self.bytes)
+    fn is_full(&self, limit: QueueLimit) -> bool {
+        limit.is_reached(self.messages.len(), self.bytes)
     }
 
-    fn is_low(&self) -> bool {
-        !self.limit.low_mark().is_reached(self.messages.len(), self.bytes)
+    fn is_low(&self, limit: QueueLimit) -> bool {
+        !limit.low_mark().is_reached(self.messages.len(), self.bytes)
     }
 
     fn pop(&mut self) -> Option<(Message, u64)> {
@@ -102,8 +97,8 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// the caller refuses the event and reading pauses.
     #[must_use]
     pub fn enqueue_received(&mut self, incoming: &Incoming<'_>) -> bool {
-        let bounded_by_window = self.profile.flow_control && self.settings.read_overflow == Overflow::Block;
-        if self.received.is_full() && !bounded_by_window {
+        let bounded_by_window = self.framing.profile().flow_control && self.settings.read_overflow == Overflow::Block;
+        if self.received.is_full(self.settings.read_queue) && !bounded_by_window {
             match self.settings.read_overflow {
                 Overflow::Block => {
                     self.conn.paused_for_receive = true;
@@ -129,7 +124,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
         self.received.bytes += incoming.body.len();
         self.received.messages.push_back((incoming.into(), incoming.cost));
-        if self.profile.flow_control {
+        if self.framing.profile().flow_control {
             let inflow = &mut self.inflow[lane(incoming.meta.class)];
             inflow.keep(incoming.cost);
             if inflow.is_nearly_full() {
@@ -185,7 +180,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         if self.slow_consumer && self.received.is_empty() {
             self.slow_consumer = false;
         }
-        if self.conn.paused_for_receive && self.received.is_low() {
+        if self.conn.paused_for_receive && self.received.is_low(self.settings.read_queue) {
             self.conn.paused_for_receive = false;
             self.wake = true;
         }

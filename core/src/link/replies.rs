@@ -82,7 +82,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.conn.late_replies += 1;
         self.event(LinkEvent::LateReply { id });
         let (value, limit) = (self.conn.late_replies, self.counters.calls - self.conn.calls_before);
-        if self.profile.flow_control && value > limit {
+        if self.framing.profile().flow_control && value > limit {
             return Err(PeerError::Flood { what: "replies", value, limit });
         }
         Ok(())

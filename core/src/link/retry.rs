@@ -1,12 +1,12 @@
 //! Trying again: idempotent calls, and the budget that keeps retries from becoming a storm.
 
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::{Key, Link, LinkEvent};
 use crate::arena::{Batch, Sent};
-use crate::budget::RetryBudget;
 use crate::error::{Failure, Status};
 use crate::frame::{Class, Framing, Meta};
 use crate::link::send::millis;
@@ -39,71 +39,78 @@ struct Retained {
 }
 
 /// Requests of idempotent calls under way.
-#[derive(Debug)]
-pub(super) struct Retries {
+///
+/// It has memory of its own from the first of them on: most links make none.
+#[derive(Debug, Default)]
+pub(super) struct Retries(Option<Box<Table>>);
+
+#[derive(Debug, Default)]
+struct Table {
     calls: BTreeMap<u64, Retained>,
     bytes: usize,
     /// How many are in the write queue.
     queued: usize,
-    budget: RetryBudget,
 }
 
 impl Retries {
-    pub(super) fn new() -> Self {
-        Self { calls: BTreeMap::new(), bytes: 0, queued: 0, budget: RetryBudget::default() }
-    }
-
     pub(super) fn memory(&self) -> usize {
-        self.bytes + self.calls.len() * size_of::<Retained>()
+        self.0.as_ref().map_or(0, |table| table.bytes + table.calls.len() * size_of::<Retained>())
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.calls.is_empty()
+        self.0.as_ref().is_none_or(|table| table.calls.is_empty())
     }
 
     /// Whether there is room to keep one more request of that length.
     fn has_room(&self, len: usize, limit: usize) -> bool {
-        self.calls.is_empty() || self.bytes + len <= limit
+        self.0.as_ref().is_none_or(|table| table.calls.is_empty() || table.bytes + len <= limit)
     }
 
     fn keep(&mut self, id: u64, class: Class, frame: Vec<u8>) {
-        self.bytes += frame.len();
-        self.queued += 1;
+        let table = self.0.get_or_insert_default();
+        table.bytes += frame.len();
+        table.queued += 1;
         let retained = Retained { frame, class, attempts: 1, stage: Stage::Queued, may_have_run: false };
-        self.calls.insert(id, retained);
+        table.calls.insert(id, retained);
     }
 
-    /// A call is over, or given up. What was known of it.
-    fn forget(&mut self, id: u64) -> Option<Retained> {
-        let retained = self.calls.remove(&id)?;
-        self.bytes -= retained.frame.len();
-        self.queued -= usize::from(retained.stage == Stage::Queued);
-        Some(retained)
+    /// A call is over, or given up.
+    fn forget(&mut self, id: u64) {
+        if let Some(table) = &mut self.0
+            && let Some(retained) = table.calls.remove(&id)
+        {
+            table.bytes -= retained.frame.len();
+            table.queued -= usize::from(retained.stage == Stage::Queued);
+        }
     }
 
     /// The requests in a batch leave.
     pub(super) fn note_taken(&mut self, batch: &Batch) {
-        if self.queued == 0 {
+        let Some(Table { calls, queued, .. }) = self.0.as_deref_mut().filter(|table| table.queued > 0) else {
             return;
-        }
+        };
         for id in batch.calls() {
-            if let Some(retained) = self.calls.get_mut(&id)
+            if let Some(retained) = calls.get_mut(&id)
                 && retained.stage == Stage::Queued
             {
                 retained.stage = Stage::Sent;
-                self.queued -= 1;
+                *queued -= 1;
             }
         }
     }
 
+    fn get(&self, id: u64) -> Option<&Retained> {
+        self.0.as_ref()?.calls.get(&id)
+    }
+
     /// Whether the peer may have begun with a call on an earlier connection.
     pub(super) fn may_have_run(&self, id: u64) -> bool {
-        self.calls.get(&id).is_some_and(|retained| retained.may_have_run)
+        self.get(id).is_some_and(|retained| retained.may_have_run)
     }
 
     /// Whether that request waits before it is queued again.
     pub(super) fn is_waiting(&self, id: u64) -> bool {
-        self.calls.get(&id).is_some_and(|retained| retained.stage == Stage::Waiting)
+        self.get(id).is_some_and(|retained| retained.stage == Stage::Waiting)
     }
 }
 
@@ -122,7 +129,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// A call is over.
     pub(super) fn forget_retries(&mut self, id: u64, success: bool) {
         if success {
-            self.retries.budget.give();
+            self.retry_budget.give();
         }
         if !self.retries.is_empty() {
             self.retries.forget(id);
@@ -133,13 +140,13 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     pub(super) fn retry_refused(&mut self, now: Instant, id: u64, failure: &Failure) -> bool {
         let Some((_, deadline)) = self.calls.get(id) else { return false };
         let limit = self.settings.retry_limit;
-        let Self { retries, random, .. } = self;
-        let Some(retained) = retries.calls.get_mut(&id) else { return false };
+        let Self { retries: Retries(retries), retry_budget, random, .. } = self;
+        let Some(retained) = retries.as_mut().and_then(|table| table.calls.get_mut(&id)) else { return false };
         if !failure.status.is_retryable() || retained.stage != Stage::Sent || retained.attempts > limit {
             return false;
         }
         let delay = failure.retry_after.unwrap_or_else(|| jittered(retained.attempts, random));
-        if now + delay >= deadline || !retries.budget.take() {
+        if now + delay >= deadline || !retry_budget.take() {
             return false;
         }
         retained.attempts += 1;
@@ -159,12 +166,13 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// A request that waited is queued again.
     pub(super) fn requeue(&mut self, now: Instant, id: u64) {
         let Some((_, deadline)) = self.calls.get(id) else { return };
-        let Some(retained) = self.retries.calls.get_mut(&id) else { return };
+        let Some(table) = &mut self.retries.0 else { return };
+        let Some(retained) = table.calls.get_mut(&id) else { return };
         if retained.stage != Stage::Waiting {
             return;
         }
         retained.stage = Stage::Queued;
-        self.retries.queued += 1;
+        table.queued += 1;
         let attempt = u8::try_from(retained.attempts).unwrap_or(u8::MAX);
         self.framing.set_remaining(&mut retained.frame, millis(deadline.saturating_since(now)));
         self.framing.set_attempt(&mut retained.frame, attempt);
@@ -175,9 +183,9 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// A connection died. Decides which of the calls that had left are sent again, and says
     /// whether a call is one of them.
     pub(super) fn choose_retries(&mut self) -> Vec<u64> {
-        let Self { retries, calls, settings, arena, .. } = self;
-        let Retries { calls: retained, budget, queued, .. } = retries;
+        let Self { retries, retry_budget, calls, settings, arena, .. } = self;
         let mut chosen = Vec::new();
+        let Some(Table { calls: retained, queued, .. }) = retries.0.as_deref_mut() else { return chosen };
         for (&id, retained) in retained.iter_mut() {
             if calls.get(id).is_none() || retained.stage == Stage::Waiting {
                 continue;
@@ -189,7 +197,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
                     retained.stage = Stage::Queued;
                     *queued += 1;
                 }
-            } else if retained.attempts <= settings.retry_limit && budget.take() {
+            } else if retained.attempts <= settings.retry_limit && retry_budget.take() {
                 retained.attempts += 1;
                 retained.stage = Stage::Waiting;
                 retained.may_have_run = true;

@@ -74,7 +74,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         token: impl FnOnce(CallId) -> T,
         turn: bool,
     ) -> Result<CallId, CallError> {
-        if self.profile.calls == Calls::None {
+        if self.framing.profile().calls == Calls::None {
             return Err(EncodeError::Unsupported { what: "a call" }.into());
         }
         if self.closing.is_some() || self.phase == Phase::Closed {
@@ -82,7 +82,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
         if options.fail_fast && !self.is_open() {
             let cause =
-                if self.conn.gone_away { Some(Disconnect::GoneAway) } else { self.last_cause.clone() };
+                if self.conn.gone_away { Some(Disconnect::GoneAway) } else { self.last_disconnect().cloned() };
             return Err(CallError::NeverSent(cause.unwrap_or(Disconnect::NotConnected)));
         }
         self.check_size(payload.len())?;
@@ -139,7 +139,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         {
             return Ok(());
         }
-        let external_bodies = self.profile.external_bodies;
+        let external_bodies = self.framing.profile().external_bodies;
         self.arena.push(&self.framing, sent, meta, &options.extensions, payload, external_bodies)?;
         Ok(())
     }
@@ -208,7 +208,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     #[inline]
     pub(super) fn class_of(&self, chosen: Option<Class>, len: usize) -> Class {
         let by_length = if len > self.arena.fragment() { Class::Bulk } else { Class::Normal };
-        chosen.filter(|_| self.profile.atomic).unwrap_or(by_length)
+        chosen.filter(|_| self.framing.profile().atomic).unwrap_or(by_length)
     }
 
     pub(super) fn check_size(&self, len: usize) -> Result<(), EncodeError> {
@@ -307,7 +307,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     }
 
     pub(super) fn send_cancel(&mut self, id: u64, class: Class) {
-        if !self.profile.cancel || (self.phase != Phase::Ready && self.session.is_none()) {
+        if !self.framing.profile().cancel || (self.phase != Phase::Ready && self.session.is_none()) {
             // Not sent yet, or the connection it was sent on is gone: the request is dropped
             // before the next connection is used.
             return;
@@ -358,7 +358,9 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             false
         });
         // What came back before, and was not taken.
-        undelivered.extend(self.outcomes.drain_errored());
+        if let Some(outcomes) = &mut self.outcomes {
+            undelivered.extend(outcomes.drain_errored());
+        }
         undelivered
     }
 }

@@ -120,7 +120,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
 
     /// The identity of the session that an accepting link will begin. Without one it has none.
     pub fn offer_session(&mut self, identity: SessionIdentity) {
-        self.offer = Some(identity);
+        self.offer = Some(Box::new(identity));
     }
 
     /// The session that holds, connected or not.
@@ -172,7 +172,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         } else {
             let identity = match self.role {
                 Role::Dialing => SessionIdentity { id: theirs.session, token: theirs.token },
-                Role::Accepting => self.offer.take().unwrap_or(SessionIdentity { id: 0, token: [0; 16] }),
+                Role::Accepting => self.offer.take().map_or(SessionIdentity { id: 0, token: [0; 16] }, |offer| *offer),
             };
             if identity.id == 0 {
                 return Err(PeerError::Resume { field: "session", value: theirs.session, limit: 0 });
@@ -257,7 +257,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
 
     /// The peer has so many of our frames.
     pub(super) fn handle_ack(&mut self, received: u64) -> Result<(), PeerError> {
-        let watched = self.outcomes.is_watched();
+        let watched = self.outcomes.as_ref().is_some_and(|outcomes| outcomes.is_watched());
         let mut acked = Vec::new();
         let known = self.arena.ack(received, |sent| {
             if let Sent::Cast(number) = sent

@@ -1,5 +1,6 @@
 //! Which endpoint to connect to, and when: pure.
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -29,7 +30,7 @@ use trying::Trying;
 enum State {
     Idle,
     /// One endpoint is being tried.
-    Trying(Trying),
+    Trying(Box<Trying>),
     /// A connection whose handshake is not done.
     Handshaking {
         epoch: Epoch,
@@ -100,7 +101,7 @@ pub struct Supervisor {
     retryable: bool,
     failures: Vec<DialFailure>,
     last_round: Vec<DialFailure>,
-    last_error: Option<Disconnect>,
+    last_error: Option<Box<Disconnect>>,
     rounds_failed: u32,
     attempts: u32,
     last_id: u64,
@@ -113,11 +114,12 @@ impl Supervisor {
     /// from it and nothing else, so the same seed and inputs give the same actions and times.
     #[must_use]
     pub fn new(
-        endpoints: Vec<Endpoint>,
+        mut endpoints: Vec<Endpoint>,
         policy: ReconnectPolicy,
         connect_timeout: Duration,
         seed: u64,
     ) -> Self {
+        endpoints.shrink_to_fit();
         Self {
             answers: vec![Vec::new(); endpoints.len()],
             endpoints,
@@ -169,7 +171,7 @@ impl Supervisor {
     /// Why the last dial, look-up or connection failed, whatever came after it.
     #[must_use]
     pub fn last_error(&self) -> Option<&Disconnect> {
-        self.last_error.as_ref()
+        self.last_error.as_deref()
     }
 
     /// Which attempt this is, from 1, counted over all endpoints since the last healthy connection
@@ -341,6 +343,9 @@ impl Supervisor {
             && *current == epoch
         {
             self.state = State::Up { epoch, address: address.clone(), since };
+            // There is nothing to do for long, mostly.
+            self.actions.shrink_to_fit();
+            self.failures.shrink_to_fit();
         }
     }
 
@@ -358,7 +363,7 @@ impl Supervisor {
         };
         let never = matches!(self.policy.delay, Delay::Never) && since.is_some();
         if never || *cause == Disconnect::LocalClose {
-            self.last_error = Some(cause.clone());
+            self.last_error = Some(Box::new(cause.clone()));
             self.give_up(cause.clone());
         } else if *cause == Disconnect::Reopened
             || since.is_some_and(|since| now.saturating_since(since) >= self.policy.healthy_after)
@@ -366,7 +371,7 @@ impl Supervisor {
             self.rounds_failed = 0;
             self.attempts = 0;
             self.last_round.clear();
-            self.last_error = Some(cause.clone());
+            self.last_error = Some(Box::new(cause.clone()));
             self.begin_round();
             if *cause == Disconnect::GoneAway {
                 self.walk_on();

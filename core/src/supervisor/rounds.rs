@@ -1,6 +1,8 @@
 //! From one endpoint to the next, from one round to the next.
 
 use super::{Action, AttemptId, DialFailure, Endpoint, State, Supervisor, Trying};
+use alloc::boxed::Box;
+
 use crate::address::Address;
 use crate::error::Disconnect;
 use crate::time::Instant;
@@ -44,7 +46,7 @@ impl Supervisor {
                 self.actions.push_back(Action::Resolve { attempt, host, port });
             }
         }
-        self.state = State::Trying(trying);
+        self.state = State::Trying(Box::new(trying));
         self.dial_next(now);
     }
 
@@ -57,7 +59,7 @@ impl Supervisor {
             self.actions.push_back(Action::Dial { attempt, address });
         } else if trying.is_exhausted() {
             // What is exhausted without an address had a look-up that failed.
-            let cause = self.last_error.clone();
+            let cause = self.last_error.as_deref().cloned();
             let cause = cause.unwrap_or(Disconnect::ConnectTimeout { limit: self.connect_timeout });
             self.endpoint_failed(now, cause, true);
         }
@@ -65,7 +67,7 @@ impl Supervisor {
 
     /// Remembers what went wrong with the current endpoint.
     pub(super) fn note(&mut self, address: Option<Address>, cause: Disconnect) {
-        self.last_error = Some(cause.clone());
+        self.last_error = Some(Box::new(cause.clone()));
         if self.listed
             && let Some(endpoint) = self.endpoints.get(self.endpoint).cloned()
         {

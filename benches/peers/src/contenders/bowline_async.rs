@@ -389,8 +389,9 @@ async fn idle<R: Runtime>(
 ) -> Result<Tally> {
     let before = child::resident();
     let mut clients = Vec::with_capacity(connections);
+    let config = config(work);
     for _ in 0..connections {
-        clients.push(Client::<R>::with_config(server, config(work)).connect().await?);
+        clients.push(Client::<R>::with_config(server, config.clone()).connect().await?);
     }
     smol::Timer::after(HEARTBEAT * 7 / 2).await;
     let resident = child::resident().saturating_sub(before) as f64 / connections as f64;

@@ -3,9 +3,9 @@
 use alloc::vec::Vec;
 
 use super::Reader;
-use crate::arena::Sent;
+use crate::arena::{LocalFrames, Sent};
 use crate::body::Payload;
-use crate::error::{EncodeError, Failure};
+use crate::error::{EncodeError, Failure, Status};
 use crate::frame::{Class, Framing};
 use crate::link::Link;
 use crate::link::inbound::{failure_meta, too_large};
@@ -14,6 +14,20 @@ use crate::machine::Access;
 /// Bytes of answers that are written before all requests that came are answered: so that both
 /// sides work at the same time.
 const PILE_OF_ANSWERS: usize = 8 * 1024;
+
+/// What the link will learn at the end of a pass.
+#[derive(Debug, Default)]
+pub(super) struct KeptBack {
+    pub(super) frames: LocalFrames,
+    pub(super) answers: u64,
+    pub(super) failures: Vec<Status>,
+}
+
+impl KeptBack {
+    pub(super) fn is_empty(&self) -> bool {
+        self.frames.is_empty() && self.failures.is_empty()
+    }
+}
 
 impl<F: Framing> Reader<F> {
     /// Answers the request with that id on the spot.
@@ -39,9 +53,10 @@ impl<F: Framing> Reader<F> {
         fill: impl FnOnce(&mut Vec<u8>) -> Result<(), Failure>,
     ) -> Result<(), EncodeError> {
         let max = self.max_answer;
-        self.local.chunk.reserve(256);
-        let start = self.local.chunk.own_len();
-        let pushed = self.local.chunk.push_reply(&self.framing, id, |out| {
+        let KeptBack { frames: local, answers, .. } = &mut **self.local.get_or_insert_default();
+        local.chunk.reserve(256);
+        let start = local.chunk.own_len();
+        let pushed = local.chunk.push_reply(&self.framing, id, |out| {
             let before = out.len();
             fill(out)?;
             let len = out.len() - before;
@@ -53,10 +68,10 @@ impl<F: Framing> Reader<F> {
         });
         let (failure, error) = match pushed {
             Ok(Ok(bytes)) => {
-                self.answers += 1;
+                *answers += 1;
                 if bytes > self.fragment {
-                    self.framing.set_class(self.local.chunk.own_from(start), Class::Bulk);
-                    self.local.split_last(start);
+                    self.framing.set_class(local.chunk.own_from(start), Class::Bulk);
+                    local.split_last(start);
                 }
                 return Ok(());
             }
@@ -69,7 +84,7 @@ impl<F: Framing> Reader<F> {
     /// Whether so many answers were kept back that the peer had better begin with them.
     #[inline]
     pub(in crate::link) fn is_piling_up(&self) -> bool {
-        self.local.len() >= PILE_OF_ANSWERS
+        self.kept_back() >= PILE_OF_ANSWERS
     }
 
     /// Hands over what was kept back. Whether it can be written now.
@@ -89,15 +104,16 @@ impl<F: Framing> Reader<F> {
     /// # Errors
     /// The framing has no error replies.
     pub fn fail(&mut self, id: u64, failure: &Failure) -> Result<(), EncodeError> {
-        self.failures.push(failure.status);
-        if !self.profile.error_reply {
+        let KeptBack { frames, answers, failures } = &mut **self.local.get_or_insert_default();
+        failures.push(failure.status);
+        if !self.framing.profile().error_reply {
             return Err(EncodeError::Unsupported { what: "an error reply" });
         }
         let meta = failure_meta(id, failure);
         // Text that is too long for the peer is cut: the status is what matters.
         let body = Payload::Borrowed(&failure.body[..failure.body.len().min(self.max_answer)]);
-        self.local.chunk.push(&self.framing, Sent::Answer(id), &meta, &[], body, false)?;
-        self.answers += 1;
+        frames.chunk.push(&self.framing, Sent::Answer(id), &meta, &[], body, false)?;
+        *answers += 1;
         Ok(())
     }
 

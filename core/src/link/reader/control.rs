@@ -43,6 +43,7 @@ impl<F: Framing> Reader<F> {
             }
             Kind::Ping => {
                 self.guard.control(consumed)?;
+                self.local.take_if(|local| local.is_empty());
                 let link = access.machine();
                 link.conn.pong = Some(meta.id);
                 link.wake_driver();
@@ -50,6 +51,7 @@ impl<F: Framing> Reader<F> {
             // Any byte is life: the pass noted it.
             Kind::Pong => {
                 self.guard.control(consumed)?;
+                self.local.take_if(|local| local.is_empty());
                 access.machine().handle_pong(now, meta.id);
             }
             Kind::GoAway => {

@@ -1,19 +1,18 @@
 //! What comes in: the reading half of a link.
 
 use alloc::boxed::Box;
-use alloc::vec::Vec;
 use core::ops::Range;
 
 use bytes::Bytes;
 
-use crate::arena::{CHUNK, LocalFrames};
+use crate::arena::CHUNK;
 use crate::body::Body;
-use crate::error::{FrameError, PeerError, Status};
+use crate::error::{FrameError, PeerError};
 use crate::frame::native::{Hello, MESSAGE_COST, Resume};
-use crate::frame::{Calls, Class, Framing, Kind, Meta, Plain, Profile, Step};
+use crate::frame::{Calls, Class, Framing, Kind, Meta, Plain, Step};
 use crate::link::Link;
 use crate::link::assembly::Assembly;
-use crate::link::flow::{Arrived, cost, lane};
+use crate::link::flow::{Arrived, Held, cost, lane};
 use crate::link::guard::Guard;
 use crate::link::parked::{Kept, Parked};
 use crate::machine::{Access, Next};
@@ -27,6 +26,7 @@ mod incoming;
 mod retired;
 mod waiting;
 
+use answer::KeptBack;
 pub use incoming::{Burst, Event, Incoming};
 pub(in crate::link) use retired::Retired;
 
@@ -39,23 +39,21 @@ const NORMAL: usize = lane(Class::Normal);
 #[derive(Debug)]
 pub struct Reader<F: Framing> {
     framing: F,
-    profile: Profile,
     stage: Stage,
     /// Ids of our own calls on a framing that does not tell requests from replies.
     own_ids: core::ops::Range<u64>,
     max_answer: usize,
     /// Longer answers are cut up, and go to the bulk class.
     fragment: usize,
-    /// Answers encoded here, without the lock; appended at the end of the pass.
-    local: LocalFrames,
+    /// Answers encoded here, without the lock; appended at the end of the pass. Kept until the peer
+    /// says with a heartbeat that it has nothing to say.
+    local: Option<Box<KeptBack>>,
     /// Bytes of answers the write queue had room for when the pass began.
     answer_room: usize,
-    answers: u64,
     /// When the pass began.
     now: Instant,
     /// When the frame under way began.
     frame_since: Option<Instant>,
-    failures: Vec<Status>,
     messages: u64,
     requests: u64,
     last_was_request: bool,
@@ -96,18 +94,15 @@ impl<F: Framing> Reader<F> {
     pub(in crate::link) fn new(framing: F, first_id: u64) -> Self {
         let profile = framing.profile();
         Self {
-            profile,
             stage: if profile.handshake { Stage::Hello } else { Stage::Announce },
             own_ids: first_id..first_id.saturating_add(1 << 62),
             max_answer: framing.max_message(),
             fragment: usize::MAX,
             framing,
-            local: LocalFrames::default(),
+            local: None,
             answer_room: 0,
-            answers: 0,
             now: Instant::ZERO,
             frame_since: None,
-            failures: Vec::new(),
             messages: 0,
             requests: 0,
             last_was_request: false,
@@ -145,30 +140,39 @@ impl<F: Framing> Reader<F> {
         self.guard.refill(now, link.counters.bytes_out);
     }
 
+    /// Bytes of answers that the link has not seen yet.
+    #[inline]
+    fn kept_back(&self) -> usize {
+        self.local.as_ref().map_or(0, |local| local.frames.len())
+    }
+
     /// Hands over what was kept back.
     pub(in crate::link) fn flush<T: Send + 'static>(&mut self, link: &mut Link<F, T>) {
-        if !self.local.is_empty() {
-            link.arena.append(&mut self.local);
-            link.counters.answers += self.answers;
-            self.answers = 0;
-            link.after_queueing();
+        if let Some(local) = &mut self.local {
+            if !local.frames.is_empty() {
+                link.arena.append(&mut local.frames);
+                link.counters.answers += core::mem::take(&mut local.answers);
+                link.after_queueing();
+            }
+            for status in local.failures.drain(..) {
+                link.note_failure(status);
+            }
         }
         link.counters.messages += core::mem::take(&mut self.messages);
         link.counters.requests += core::mem::take(&mut self.requests);
-        for status in self.failures.drain(..) {
-            link.note_failure(status);
-        }
     }
 
     /// Tells the link what came, and learns what may still come.
     fn sync<T: Send + 'static>(&mut self, link: &mut Link<F, T>) {
-        for ((arrived, parked), assembly) in self.arrived.iter_mut().zip(&self.parked).zip(&self.assemblies) {
-            arrived.parked = parked.cost();
-            arrived.assembling = assembly.as_deref().map_or(0, Assembly::spent);
-            arrived.missing = assembly.as_deref().map_or(0, Assembly::missing);
-        }
-        link.note_arrived(&self.arrived);
-        self.arrived = Default::default();
+        let held = [NORMAL, lane(Class::Bulk)].map(|lane| {
+            let assembly = self.assemblies[lane].as_deref();
+            Held {
+                parked: self.parked[lane].cost(),
+                assembling: assembly.map_or(0, Assembly::spent),
+                missing: assembly.map_or(0, Assembly::missing),
+            }
+        });
+        link.note_arrived(&core::mem::take(&mut self.arrived), &held);
         self.allowance = link.allowances();
     }
 
@@ -201,7 +205,7 @@ impl<F: Framing> Reader<F> {
             // That may have been the last that was waited for.
             link.wake = true;
         }
-        if self.profile.flow_control {
+        if self.framing.profile().flow_control {
             self.sync(link);
             self.count(link, now);
             link.conn.parked = !self.parked.iter().all(Parked::is_empty);
@@ -226,7 +230,7 @@ impl<F: Framing> Reader<F> {
                 self.begin(access, now, 0);
                 return Ok(Next::Event(if self.resumed { Event::Resumed } else { Event::Ready }));
             }
-            if self.local.len() >= CHUNK {
+            if self.kept_back() >= CHUNK {
                 self.flush(access.machine());
                 self.answer_room = access.machine().answer_room();
             }
@@ -234,7 +238,7 @@ impl<F: Framing> Reader<F> {
                 return Ok(Next::Event(self.lend_aside(buf, now)));
             }
             if self.stage == Stage::Open
-                && self.profile.flow_control
+                && self.framing.profile().flow_control
                 && self.parked[NORMAL].is_empty()
                 && let Some(plain) = self.framing.plain(buf.unread())
             {
@@ -313,7 +317,7 @@ impl<F: Framing> Reader<F> {
                 continue;
             }
             let kind = self.resolve(&meta);
-            let flow = self.profile.flow_control;
+            let flow = self.framing.profile().flow_control;
             if self.in_session && kind.is_counted() {
                 self.frames += 1;
                 self.frame_bytes += consumed as u64;
@@ -464,7 +468,7 @@ impl<F: Framing> Reader<F> {
     /// Whether a numbered message is a reply, a request or a plain message.
     #[inline]
     fn resolve(&self, meta: &Meta) -> Kind {
-        if meta.kind != Kind::Numbered || self.profile.calls != Calls::ByRange {
+        if meta.kind != Kind::Numbered || self.framing.profile().calls != Calls::ByRange {
             return meta.kind;
         }
         if self.own_ids.contains(&meta.id) {

@@ -28,7 +28,7 @@ impl<F: Framing> Reader<F> {
 
     /// Whether a request may be started: there is room for its answer.
     pub(super) fn can_start<T: Send + 'static>(&mut self, access: &mut impl Access<Link<F, T>>) -> bool {
-        if self.local.len() >= self.answer_room || self.starts == 0 {
+        if self.kept_back() >= self.answer_room || self.starts == 0 {
             let link = access.machine();
             self.flush(link);
             self.answer_room = link.answer_room();
@@ -99,7 +99,7 @@ impl<F: Framing> Reader<F> {
         } else {
             self.messages = self.messages.saturating_sub(1);
         }
-        if !self.profile.flow_control {
+        if !self.framing.profile().flow_control {
             buf.unlend();
             return false;
         }
