@@ -2,7 +2,6 @@
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
-use alloc::vec;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -81,7 +80,8 @@ enum State {
 #[derive(Clone, Debug)]
 pub struct Supervisor {
     endpoints: Vec<Endpoint>,
-    /// The last good answer for each endpoint, for when the resolver is down.
+    /// The last good answer for each endpoint, for when the resolver is down. Nothing before the
+    /// first.
     answers: Vec<Vec<Address>>,
     policy: ReconnectPolicy,
     connect_timeout: Duration,
@@ -100,7 +100,7 @@ pub struct Supervisor {
     /// Whether any failure of this round may go away by itself.
     retryable: bool,
     failures: Vec<DialFailure>,
-    last_round: Vec<DialFailure>,
+    last_round: Box<[DialFailure]>,
     last_error: Option<Box<Disconnect>>,
     rounds_failed: u32,
     attempts: u32,
@@ -121,7 +121,7 @@ impl Supervisor {
     ) -> Self {
         endpoints.shrink_to_fit();
         Self {
-            answers: vec![Vec::new(); endpoints.len()],
+            answers: Vec::new(),
             endpoints,
             policy,
             connect_timeout,
@@ -135,7 +135,7 @@ impl Supervisor {
             tried: 0,
             retryable: false,
             failures: Vec::new(),
-            last_round: Vec::new(),
+            last_round: Box::default(),
             last_error: None,
             rounds_failed: 0,
             attempts: 0,
@@ -249,8 +249,10 @@ impl Supervisor {
         let current = self.endpoints.get(self.endpoint).filter(|_| self.listed);
         let current = current.and_then(|current| index_in(&endpoints, current));
         let added = endpoints.iter().position(|endpoint| !self.endpoints.contains(endpoint));
-        let answer = |endpoint| index_in(&self.endpoints, endpoint).map(|index| self.answers[index].clone());
-        self.answers = endpoints.iter().map(|endpoint| answer(endpoint).unwrap_or_default()).collect();
+        if !self.answers.is_empty() {
+            let answer = |endpoint| Some(self.answers[index_in(&self.endpoints, endpoint)?].clone());
+            self.answers = endpoints.iter().map(|endpoint| answer(endpoint).unwrap_or_default()).collect();
+        }
         self.endpoints = endpoints;
         self.endpoint = current.unwrap_or(0);
         self.begin_round();
@@ -295,6 +297,7 @@ impl Supervisor {
                 message: "the name has no addresses".into(),
             }),
             Ok(addresses) => {
+                self.answers.resize(self.endpoints.len(), Vec::new());
                 self.answers[self.endpoint] =
                     endpoints::interleave(addresses).into_iter().map(Into::into).collect();
                 None
@@ -302,7 +305,7 @@ impl Supervisor {
             Err(error) => Some(error),
         };
         // This answer, or the last good one if there is none now.
-        trying.offer(&self.answers[self.endpoint]);
+        trying.offer(self.answers.get(self.endpoint).map_or(&[], Vec::as_slice));
         if let Some(error) = error {
             self.note(None, error.into());
         }
@@ -370,7 +373,7 @@ impl Supervisor {
         {
             self.rounds_failed = 0;
             self.attempts = 0;
-            self.last_round.clear();
+            self.last_round = Box::default();
             self.last_error = Some(Box::new(cause.clone()));
             self.begin_round();
             if *cause == Disconnect::GoneAway {
@@ -412,7 +415,7 @@ impl Supervisor {
             }
             State::Trying(trying) => {
                 if trying.falls_back(now) {
-                    trying.offer(&self.answers[self.endpoint]);
+                    trying.offer(self.answers.get(self.endpoint).map_or(&[], Vec::as_slice));
                 }
                 self.dial_next(now);
             }

@@ -42,7 +42,8 @@ impl Supervisor {
             Endpoint::Name { host, port } => {
                 self.last_id += 1;
                 let attempt = AttemptId(self.last_id);
-                trying.resolve(now, attempt, limit, !self.answers[self.endpoint].is_empty());
+                let answered = self.answers.get(self.endpoint).is_some_and(|answer| !answer.is_empty());
+                trying.resolve(now, attempt, limit, answered);
                 self.actions.push_back(Action::Resolve { attempt, host, port });
             }
         }
@@ -89,7 +90,7 @@ impl Supervisor {
         }
         self.rounds_failed = self.rounds_failed.saturating_add(1);
         let retryable = self.retryable;
-        self.last_round = core::mem::take(&mut self.failures);
+        self.last_round = core::mem::take(&mut self.failures).into();
         self.begin_round();
         if report {
             // One that was not fetched says nothing that this one does not.
