@@ -44,28 +44,36 @@ impl<'a, F: Framing> Cast<'a, F> {
 impl<F: Framing> Future for Cast<'_, F> {
     type Output = Result<Queued, CastError>;
 
-    #[inline]
+    // Into whoever awaits it: a result that is handed over in memory costs as much as all the rest.
+    #[inline(always)]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        let Cast { peer, options, payload, ticket, watch } = this;
-        if ticket.is_none()
-            && !*watch
-            && let Some(body) = payload
-        {
-            let queued = peer.0.shared.with_inline(|link| {
-                let queued = link.cast_plain(options, body.as_slice());
-                (queued, link.is_piling_up(PILE_OF_CASTS))
-            });
-            if let Some(queued) = queued {
-                *payload = None;
-                return Poll::Ready(Ok(queued));
-            }
+        let queued = this.cast_plain();
+        if queued.number > 0 {
+            return Poll::Ready(Ok(queued));
         }
         this.poll_other(cx)
     }
 }
 
 impl<F: Framing> Cast<'_, F> {
+    /// The way of most: number 0 if it is not one of those.
+    #[inline(never)]
+    fn cast_plain(&mut self) -> Queued {
+        let Cast { peer, options, payload, ticket, watch } = self;
+        let Some(body) = payload.as_ref().filter(|_| ticket.is_none() && !*watch) else {
+            return Queued { number: 0, bytes: 0 };
+        };
+        let queued = peer.0.shared.with_inline(|link| {
+            let queued = link.cast_in_registers(options, body.as_slice());
+            (queued, link.is_piling_up(PILE_OF_CASTS))
+        });
+        if queued.number > 0 {
+            *payload = None;
+        }
+        queued
+    }
+
     /// One that waits, has to wait, is watched, or is not plain.
     #[inline(never)]
     fn poll_other(&mut self, cx: &mut Context<'_>) -> Poll<Result<Queued, CastError>> {

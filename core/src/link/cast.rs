@@ -50,10 +50,10 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         Some(self.cast_in_registers(options, body)).filter(|queued| queued.number > 0)
     }
 
-    /// The same; number 0 for `None`. Two words fit into registers: on this way, storing a result
-    /// and loading it again costs more than all the rest.
+    /// [`cast_plain`](Self::cast_plain); number 0 for `None`. Two words fit into registers: on this
+    /// way, storing a result and loading it again costs more than all the rest.
     #[inline(never)]
-    fn cast_in_registers(&mut self, options: &CastOptions, body: &[u8]) -> Queued {
+    pub fn cast_in_registers(&mut self, options: &CastOptions, body: &[u8]) -> Queued {
         const NONE: Queued = Queued { number: 0, bytes: 0 };
         if !self.takes_plain(options) || body.len() > self.conn.max_message {
             return NONE;

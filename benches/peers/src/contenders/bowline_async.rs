@@ -335,7 +335,7 @@ async fn drive<R: Runtime>(job: Job, server: String, spawn: Spawn) -> Result<Tal
             callers::open_loop(caller, per_second, time, spawn).await
         }
         Work::Idle { connections } => idle::<R>(&server, &job.work, connections, time, spawn).await,
-        Work::Scale { connections } => scale::<R>(&server, &job.work, connections, time, spawn).await,
+        Work::Scale { connections } => scale::<R>(&server, &job.work, connections, time).await,
         Work::Mixed { per_second, apart } => {
             let calls = connect().await?;
             let stream = if apart { connect().await? } else { calls.clone() };
@@ -430,16 +430,15 @@ async fn scale<R: Runtime>(
     work: &Work,
     connections: usize,
     time: Duration,
-    spawn: Spawn,
 ) -> Result<Tally> {
-    let mut clients = Vec::with_capacity(connections);
+    let (config, mut clients) = (config(work), Vec::with_capacity(connections));
     for _ in 0..connections {
-        clients.push(Client::<R>::with_config(server, config(work)).connect().await?);
+        clients.push(Client::<R>::with_config(server, config.clone()).connect().await?);
     }
     let (start, mut running) = (Instant::now(), Vec::new());
     for client in clients {
         let (told, done) = futures::channel::oneshot::channel();
-        spawn(Box::pin(async move {
+        R::spawn(async move {
             let bursts = async {
                 let (message, mut sent) = (body(110), 0);
                 while start.elapsed() < time {
@@ -452,7 +451,7 @@ async fn scale<R: Runtime>(
                 anyhow::Ok(sent)
             };
             let _ = told.send(bursts.await);
-        }));
+        })?;
         running.push(done);
     }
     let mut sent = 0;
