@@ -80,7 +80,7 @@ fn calls_in_flight_and_messages_both_ways() {
             match link.cast_many(2, &bodies[cast..]) {
                 Ok(count) => cast += count,
                 Err(error) => {
-                    assert!(matches!(error.reason, CastRefusal::Full(_)), "{error}");
+                    assert!(matches!(error.reason(), CastRefusal::Full(_)), "{error}");
                     link.turn(&mut keep, None).expect("open");
                 }
             }
@@ -192,7 +192,7 @@ fn deadlines_hold_and_a_full_queue_says_so() {
     // Until the queue is full and the socket, too: a turn that waits for nothing ends by itself.
     loop {
         let Err(full) = link.cast(1, &[7; 1000]) else { continue };
-        assert!(matches!(full.reason, CastRefusal::Full(_)), "{full}");
+        assert!(matches!(full.reason(), CastRefusal::Full(_)), "{full}");
         if !link.turn(&mut keep, Some(Duration::ZERO)).unwrap() {
             break;
         }
@@ -222,7 +222,7 @@ fn what_can_never_go_makes_no_turn_end() {
     let (address, server) = with_peer(Config::default(), serve);
     let mut link = Exclusive::connect(&address).unwrap();
     let refused = link.cast(1, vec![0; 9 << 20]).unwrap_err();
-    assert!(matches!(refused.reason, CastRefusal::Encode(_)), "{refused}");
+    assert!(matches!(refused.reason(), CastRefusal::Encode(_)), "{refused}");
     // Nothing came, and there is no room to wait for.
     assert_eq!(link.turn(&mut (), Some(Duration::ZERO)), Ok(false));
     link.close(&mut ());

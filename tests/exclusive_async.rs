@@ -57,7 +57,7 @@ async fn calls_messages_and_the_end<R: Runtime>() {
         match link.cast_many(2, &bodies) {
             Ok(count) => sent += count,
             Err(error) => {
-                assert!(matches!(error.reason, CastRefusal::Full(_)), "{error}");
+                assert!(matches!(error.reason(), CastRefusal::Full(_)), "{error}");
                 link.turn(&mut keep, None).await.unwrap();
             }
         }

@@ -92,7 +92,7 @@ impl<F: Framing> Cast<'_, F> {
             let line = Line::Room(link.cast_class(options, body.len()));
             match link.cast(now, options, body) {
                 Err(error)
-                    if matches!(error.reason, CastRefusal::Full(_))
+                    if matches!(error.reason(), CastRefusal::Full(_))
                         && link.write_overflow() == Overflow::Block =>
                 {
                     let waker = cx.waker().clone();

@@ -297,7 +297,7 @@ fn send<F: Framing>(
         let (now, shared) = (peer.cast_time(), &encoded[index].1);
         match peer.shared().with(|link| link.cast_shared(now, shared)) {
             Ok(_) => result.queued += 1,
-            Err(CastError { reason: CastRefusal::Closed, .. }) => result.gone += 1,
+            Err(error) if *error.reason() == CastRefusal::Closed => result.gone += 1,
             Err(_) => {
                 result.dropped += 1;
                 result.missed.push(peer.id());

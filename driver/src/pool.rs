@@ -190,7 +190,7 @@ impl<R: Runtime, F: Framing> Pool<R, F> {
             return Err(CastError::new(CastRefusal::Closed, Some(payload.into_bytes())));
         };
         let result = lease.client.cast_with(options, payload).await;
-        let closed = matches!(&result, Err(error) if error.reason == CastRefusal::Closed);
+        let closed = matches!(&result, Err(error) if *error.reason() == CastRefusal::Closed);
         lease.finish(!closed);
         result
     }

@@ -75,7 +75,7 @@ pub fn pair_ops(data: &[u8]) {
         match op % 16 {
             0..=3 => match pair.cast(side, &CastOptions::new(1).class(class), body) {
                 Ok(_) => cast[side].push((next, class)),
-                Err(error) => assert!(matches!(error.reason, CastRefusal::Full(_)), "{error}"),
+                Err(error) => assert!(matches!(error.reason(), CastRefusal::Full(_)), "{error}"),
             },
             4..=7 => {
                 let timeout = MS * [1, 100, 5_000, 100_000][usize::from(op % 4)];

@@ -105,7 +105,7 @@ fn both_sides_flood_and_neither_reads() {
                     } else {
                         match pair.cast(side, &CastOptions::new(1).class(class), body) {
                             Ok(_) => queued.push((next, class)),
-                            Err(error) => assert!(matches!(error.reason, CastRefusal::Full(_)), "{error}"),
+                            Err(error) => assert!(matches!(error.reason(), CastRefusal::Full(_)), "{error}"),
                         }
                     }
                 }
@@ -279,7 +279,7 @@ fn schedule(seed: u64) {
                 next += 1;
                 match pair.cast(side, &CastOptions::new(1).class(class), body(next, len)) {
                     Ok(_) => queued[side].push((next, class)),
-                    Err(error) => assert!(matches!(error.reason, CastRefusal::Full(_)), "{error}"),
+                    Err(error) => assert!(matches!(error.reason(), CastRefusal::Full(_)), "{error}"),
                 }
             }
             5..9 => {

@@ -53,7 +53,7 @@ impl Script {
         self.next += 1;
         match pair.cast(side, &CastOptions::new(1).class(class), body(self.next, len)) {
             Ok(_) => self.casts[side].push((self.next, class)),
-            Err(error) => assert!(matches!(error.reason, CastRefusal::Full(_)), "{error}"),
+            Err(error) => assert!(matches!(error.reason(), CastRefusal::Full(_)), "{error}"),
         }
     }
 

@@ -173,7 +173,7 @@ impl<F: Framing> Pool<F> {
             return Err(CastError::new(CastRefusal::Closed, Some(payload.into_bytes())));
         };
         let result = lease.client.cast_with(options, payload);
-        let closed = matches!(&result, Err(error) if error.reason == CastRefusal::Closed);
+        let closed = matches!(&result, Err(error) if *error.reason() == CastRefusal::Closed);
         lease.finish(!closed);
         result
     }

@@ -1,5 +1,6 @@
 //! What becomes of a message.
 
+use alloc::boxed::Box;
 use alloc::string::String;
 use core::time::Duration;
 
@@ -258,11 +259,15 @@ pub enum Full {
 }
 
 /// Why a message was not queued. The message comes back in [`CastError::into_body`].
+///
+/// One word: a result that holds it is cheap to hand on where all goes well.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("{reason}")]
-pub struct CastError {
-    /// Why.
-    pub reason: CastRefusal,
+#[error("{}", .0.reason)]
+pub struct CastError(Box<Refused>);
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Refused {
+    reason: CastRefusal,
     body: Option<Bytes>,
 }
 
@@ -270,19 +275,31 @@ impl CastError {
     /// An error that hands `body` back.
     #[must_use]
     pub fn new(reason: CastRefusal, body: Option<Bytes>) -> Self {
-        Self { reason, body }
+        Self(Box::new(Refused { reason, body }))
+    }
+
+    /// Why.
+    #[must_use]
+    pub fn reason(&self) -> &CastRefusal {
+        &self.0.reason
+    }
+
+    /// Why, and nothing else.
+    #[must_use]
+    pub fn into_reason(self) -> CastRefusal {
+        self.0.reason
     }
 
     /// The refused message, if it was handed over by value (a borrowed one the caller still has).
     #[must_use]
     pub fn into_body(self) -> Option<Body> {
-        self.body.map(Body::from)
+        self.0.body.map(Body::from)
     }
 
     /// What became of the message.
     #[must_use]
     pub fn outcome(&self) -> Outcome {
-        match self.reason {
+        match self.0.reason {
             CastRefusal::Undelivered { outcome, .. } => outcome,
             _ => Outcome::NeverSent,
         }
@@ -291,7 +308,7 @@ impl CastError {
     /// Whether the same cast may succeed later.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        matches!(self.reason, CastRefusal::Full(_))
+        matches!(self.0.reason, CastRefusal::Full(_))
     }
 }
 

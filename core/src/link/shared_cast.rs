@@ -66,12 +66,12 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             _ => self.cast(now, options, Payload::Owned(body.clone())),
         };
         result.map_err(|error| {
-            if matches!(error.reason, CastRefusal::Full(_)) && self.settings.write_overflow == Overflow::Block
+            if matches!(error.reason(), CastRefusal::Full(_)) && self.settings.write_overflow == Overflow::Block
             {
                 self.counters.casts_dropped += 1;
                 self.event(LinkEvent::BroadcastDropped);
             }
-            CastError::new(error.reason, None)
+            CastError::new(error.into_reason(), None)
         })
     }
 }

@@ -233,7 +233,7 @@ impl<F: Framing, S: Stream> Owned<F, S> {
 
     /// Only what was refused for want of room has room to wait for.
     fn note_refused(&mut self, error: &CastError) {
-        self.refused |= matches!(error.reason, CastRefusal::Full(_));
+        self.refused |= matches!(error.reason(), CastRefusal::Full(_));
     }
 
     /// Writes once. A failure shows again when somebody asks.

@@ -25,7 +25,7 @@ pub async fn casts_say_what_became_of_them<H: Harness>() {
     let client = H::connect_lazy("127.0.0.1:1", config, Handlers::none()).expect("begun");
     let error = client.cast_and_wait(CastOptions::new(1), b"late".to_vec()).await.expect_err("expired");
     let expired = CastRefusal::Undelivered { outcome: Outcome::Expired, reason: Undeliverable::Expired };
-    assert_eq!((&error.reason, error.outcome()), (&expired, Outcome::Expired));
+    assert_eq!((error.reason(), error.outcome()), (&expired, Outcome::Expired));
     assert_eq!(error.into_body().as_deref(), Some(&b"late"[..]));
     let queued = client.cast(CastOptions::new(1), b"nobody waits".to_vec()).await.expect("queued");
     let errored = client.next_errored().await.expect("an errored message");

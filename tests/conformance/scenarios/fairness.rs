@@ -70,7 +70,7 @@ async fn fill<H: Harness>(peer: &Peer<Native>, class: Class, from: u32, len: usi
         match peer.try_cast_with(CastOptions::new(1).class(class), body(next, len)) {
             Ok(_) => (next, refused) = (next + 1, 0),
             Err(error) => {
-                assert!(matches!(error.reason, CastRefusal::Full(_)), "{error}");
+                assert!(matches!(error.reason(), CastRefusal::Full(_)), "{error}");
                 refused += 1;
                 H::sleep(MS).await;
             }
@@ -103,7 +103,7 @@ pub async fn a_consumer_that_stops_holds_up_nothing_else<H: Harness>() {
     H::until("heartbeats", || client.peer().counters().bytes_in >= quiet + 64).await;
     for class in CLASSES {
         let refused = peer.try_cast_with(CastOptions::new(1).class(class), body(0, 3_000));
-        assert!(matches!(refused.expect_err("still full").reason, CastRefusal::Full(_)));
+        assert!(matches!(refused.expect_err("still full").reason(), CastRefusal::Full(_)));
     }
     // Everything comes once the client takes it, in order within its class.
     let mut expected = [0, bulk];
@@ -333,7 +333,7 @@ pub async fn other_framings_end_a_mutual_stall<H: Harness>() {
             *over = *over || side.peer().last_disconnect().is_some();
             match side.cast(CastOptions::default(), vec![1; 4_000]).await {
                 Ok(_) => {}
-                Err(error) if matches!(error.reason, CastRefusal::Full(_)) => H::sleep(MS).await,
+                Err(error) if matches!(error.reason(), CastRefusal::Full(_)) => H::sleep(MS).await,
                 Err(_) => assert!(*over || side.peer().last_disconnect().is_some()),
             }
         }

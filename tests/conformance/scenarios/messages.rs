@@ -133,7 +133,7 @@ pub async fn a_full_write_queue_refuses<H: Harness>() {
                 assert!(result.is_ok(), "{policy:?}");
             } else {
                 let error = result.expect_err("no room");
-                assert!(matches!(error.reason, CastRefusal::Full(_)), "{error}");
+                assert!(matches!(error.reason(), CastRefusal::Full(_)), "{error}");
                 assert_eq!(error.into_body().as_deref(), Some(&[i][..]));
             }
         }
@@ -266,7 +266,7 @@ pub async fn many_at_once<H: Harness>() {
     assert_eq!((seen_large, seen_small), (large, small));
     assert_eq!(client.peer().counters().casts, 10_000);
     let refused = client.peer().cast_many(1, &[vec![0; 9 << 20]]).await.expect_err("too long");
-    assert!(matches!(refused.reason, CastRefusal::Encode(_)));
+    assert!(matches!(refused.reason(), CastRefusal::Encode(_)));
     assert_eq!(client.peer().cast_many(1, &[vec![1], vec![0; 9 << 20]]).await.expect("one"), 1);
     client.close().await;
     server.shutdown().await;

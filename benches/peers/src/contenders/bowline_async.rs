@@ -217,7 +217,7 @@ async fn send_owned<R: Runtime>(link: &mut Exclusive<R>, size: usize, time: Dura
         };
         match queued {
             Ok(()) => {}
-            Err(error) if matches!(error.reason, CastRefusal::Full(_)) => {
+            Err(error) if matches!(error.reason(), CastRefusal::Full(_)) => {
                 link.turn(&mut (), None).await?;
             }
             Err(error) => anyhow::bail!(error),

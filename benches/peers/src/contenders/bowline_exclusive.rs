@@ -107,7 +107,7 @@ fn send(link: &mut Exclusive, size: usize, time: Duration) -> Result<()> {
         };
         match queued {
             Ok(()) => {}
-            Err(error) if matches!(error.reason, CastRefusal::Full(_)) => {
+            Err(error) if matches!(error.reason(), CastRefusal::Full(_)) => {
                 link.turn(&mut (), None)?;
             }
             Err(error) => bail!(error),

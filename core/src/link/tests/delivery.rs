@@ -345,7 +345,7 @@ fn a_full_queue_may_end_the_connection() {
     };
     let mut end = casting(config);
     let refused = end.link.cast(Instant::ZERO, &CastOptions::new(0), b"x".as_slice().into());
-    assert!(matches!(refused.unwrap_err().reason, CastRefusal::Full(_)));
+    assert!(matches!(refused.unwrap_err().reason(), CastRefusal::Full(_)));
     assert_eq!(
         end.link.poll_ending(Instant::ZERO),
         Some(Ending::Abort(Disconnect::Overflow { queue: "write" }))

@@ -154,7 +154,7 @@ fn a_consumer_that_takes_nothing_holds_up_only_its_own_class() {
         match cast(&mut pair.a, sent, 500) {
             Ok(_) => sent += 1,
             Err(error) => {
-                assert!(matches!(error.reason, CastRefusal::Full(_)));
+                assert!(matches!(error.reason(), CastRefusal::Full(_)));
                 let before = sent;
                 run_on(&mut pair);
                 if cast(&mut pair.a, sent, 500).is_err() {

@@ -276,7 +276,7 @@ fn a_full_write_queue_refuses_and_lets_in_again_at_the_low_mark() {
         assert!(cast(&mut pair.a).is_ok());
     }
     let error = cast(&mut pair.a).unwrap_err();
-    assert!(matches!(error.reason, CastRefusal::Full(_)) && error.is_retryable());
+    assert!(matches!(error.reason(), CastRefusal::Full(_)) && error.is_retryable());
     assert_eq!(error.into_body(), Some(Body::copy_from(b"x")));
     let ticket = pair.a.link.wait(Instant::ZERO, Line::Room(frame::Class::Normal), Instant::FAR_FUTURE, 9);
     assert!(pair.a.tokens().is_empty());
