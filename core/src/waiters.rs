@@ -2,10 +2,11 @@
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
+use core::num::NonZeroU64;
 
 /// A place in a waiting line.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct Ticket(pub(crate) u64);
+pub struct Ticket(NonZeroU64);
 
 /// What [`Ticket`] holders learn when they ask.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -93,7 +94,7 @@ impl<T> Waiters<T> {
 
 #[derive(Debug)]
 struct Queue<T> {
-    /// Ticket of the front entry.
+    /// Ticket of the front entry, less one.
     base: u64,
     entries: VecDeque<Entry<T>>,
     waiting: usize,
@@ -104,11 +105,12 @@ impl<T> Queue<T> {
     fn join(&mut self, token: T) -> Ticket {
         self.waiting += 1;
         self.entries.push_back(Entry::Waiting(token));
-        Ticket(self.base + self.entries.len() as u64 - 1)
+        // The first is 1.
+        Ticket(NonZeroU64::MIN.saturating_add(self.base + self.entries.len() as u64 - 1))
     }
 
     fn index(&self, ticket: Ticket) -> Option<usize> {
-        let index = usize::try_from(ticket.0.checked_sub(self.base)?).ok()?;
+        let index = usize::try_from((ticket.0.get() - 1).checked_sub(self.base)?).ok()?;
         (index < self.entries.len()).then_some(index)
     }
 

@@ -74,6 +74,13 @@ impl<F: Framing> Cast<'_, F> {
         queued
     }
 
+    #[cold]
+    fn leave(&mut self) {
+        if let Some((line, ticket)) = self.ticket.take() {
+            self.peer.0.shared.with(|link| link.leave(line, ticket));
+        }
+    }
+
     /// One that waits, has to wait, is watched, or is not plain.
     #[inline(never)]
     fn poll_other(&mut self, cx: &mut Context<'_>) -> Poll<Result<Queued, CastError>> {
@@ -118,9 +125,10 @@ impl<F: Framing> Cast<'_, F> {
 }
 
 impl<F: Framing> Drop for Cast<'_, F> {
+    #[inline]
     fn drop(&mut self) {
-        if let Some((line, ticket)) = self.ticket.take() {
-            self.peer.0.shared.with(|link| link.leave(line, ticket));
+        if self.ticket.is_some() {
+            self.leave();
         }
     }
 }

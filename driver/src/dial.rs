@@ -65,12 +65,7 @@ impl<R: Runtime, M: Machine<Token = Waker>, A: Application<M>, O> std::fmt::Debu
 
 impl<R: Runtime, M: Machine<Token = Waker>, A: Application<M>, O: DialObserver> Dialer<R, M, A, O> {
     /// Begins at once; poll it as a task.
-    pub fn new(
-        shared: Arc<Shared<M>>,
-        app: Arc<A>,
-        observer: O,
-        mut supervisor: Supervisor,
-    ) -> Self {
+    pub fn new(shared: Arc<Shared<M>>, app: Arc<A>, observer: O, mut supervisor: Supervisor) -> Self {
         supervisor.start(clock::now());
         Self {
             shared,

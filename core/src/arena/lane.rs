@@ -494,7 +494,9 @@ impl Lane {
             return if begun { Withdrawn::UnderWay { class, message } } else { Withdrawn::Waiting };
         }
         let held = self.aside.as_mut().map(|aside| &mut aside.held);
-        if held.is_some_and(|held| remove(held, sent, &mut taken)) || remove(&mut self.queue, sent, &mut taken) {
+        if held.is_some_and(|held| remove(held, sent, &mut taken))
+            || remove(&mut self.queue, sent, &mut taken)
+        {
             self.recount();
             return Withdrawn::Waiting;
         }

@@ -70,7 +70,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     #[inline]
     fn takes_plain(&self, options: &CastOptions) -> bool {
         let is_plain = !options.notify
-            && options.extensions.is_empty()
+            && options.extensions.is_none()
             && matches!(options.class, None | Some(Class::Normal))
             && self.settings.expire_after.is_none();
         let may_go = self.closing.is_none() && self.phase != Phase::Closed && !self.write_full[NORMAL];
@@ -124,7 +124,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             &self.framing,
             Sent::Cast(number),
             &meta,
-            &options.extensions,
+            options.extensions.as_deref().unwrap_or_default(),
             kept,
             self.framing.profile().external_bodies,
         );

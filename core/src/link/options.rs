@@ -1,5 +1,6 @@
 //! How to call and how to cast.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -15,7 +16,8 @@ pub struct CallOptions {
     pub(super) attempt: u8,
     pub(super) idempotent: bool,
     pub(super) fail_fast: bool,
-    pub(super) extensions: Vec<u8>,
+    /// `None`: none, which is quickly seen and dropped.
+    pub(super) extensions: Option<Box<[u8]>>,
 }
 
 impl CallOptions {
@@ -65,7 +67,7 @@ impl CallOptions {
 
     /// Encoded extensions that travel with the request (native).
     pub fn extensions(mut self, encoded: Vec<u8>) -> Self {
-        self.extensions = encoded;
+        self.extensions = (!encoded.is_empty()).then(|| encoded.into());
         self
     }
 
@@ -96,7 +98,8 @@ pub struct CastOptions {
     pub(super) seq: u64,
     pub(super) class: Option<Class>,
     pub(super) notify: bool,
-    pub(super) extensions: Vec<u8>,
+    /// `None`: none, which is quickly seen and dropped.
+    pub(super) extensions: Option<Box<[u8]>>,
 }
 
 impl CastOptions {
@@ -128,7 +131,7 @@ impl CastOptions {
 
     /// Encoded extensions that travel with the message (native).
     pub fn extensions(mut self, encoded: Vec<u8>) -> Self {
-        self.extensions = encoded;
+        self.extensions = (!encoded.is_empty()).then(|| encoded.into());
         self
     }
 }

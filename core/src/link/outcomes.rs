@@ -216,7 +216,8 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         if let Some(outcomes) = &mut self.outcomes {
             outcomes.attempts.remove(&number);
             if let Some(watch @ Watch::Waiting(_)) = outcomes.watches.get_mut(&number) {
-                if let Watch::Waiting(Some(token)) = core::mem::replace(watch, Watch::Over(Err(undelivered))) {
+                if let Watch::Waiting(Some(token)) = core::mem::replace(watch, Watch::Over(Err(undelivered)))
+                {
                     self.tokens.push(token);
                 }
                 return;

@@ -97,7 +97,8 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// the caller refuses the event and reading pauses.
     #[must_use]
     pub fn enqueue_received(&mut self, incoming: &Incoming<'_>) -> bool {
-        let bounded_by_window = self.framing.profile().flow_control && self.settings.read_overflow == Overflow::Block;
+        let bounded_by_window =
+            self.framing.profile().flow_control && self.settings.read_overflow == Overflow::Block;
         if self.received.is_full(self.settings.read_queue) && !bounded_by_window {
             match self.settings.read_overflow {
                 Overflow::Block => {

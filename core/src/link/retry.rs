@@ -141,7 +141,9 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         let Some((_, deadline)) = self.calls.get(id) else { return false };
         let limit = self.settings.retry_limit;
         let Self { retries: Retries(retries), retry_budget, random, .. } = self;
-        let Some(retained) = retries.as_mut().and_then(|table| table.calls.get_mut(&id)) else { return false };
+        let Some(retained) = retries.as_mut().and_then(|table| table.calls.get_mut(&id)) else {
+            return false;
+        };
         if !failure.status.is_retryable() || retained.stage != Stage::Sent || retained.attempts > limit {
             return false;
         }

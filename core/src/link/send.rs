@@ -81,8 +81,11 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             return Err(CallError::Closed);
         }
         if options.fail_fast && !self.is_open() {
-            let cause =
-                if self.conn.gone_away { Some(Disconnect::GoneAway) } else { self.last_disconnect().cloned() };
+            let cause = if self.conn.gone_away {
+                Some(Disconnect::GoneAway)
+            } else {
+                self.last_disconnect().cloned()
+            };
             return Err(CallError::NeverSent(cause.unwrap_or(Disconnect::NotConnected)));
         }
         self.check_size(payload.len())?;
@@ -109,7 +112,12 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         let kept = if options.idempotent { Some(payload.clone()) } else { None };
         self.push_request(id, &meta, options, payload)?;
         if let Some(payload) = kept {
-            self.retain_request(id, &meta, &options.extensions, payload.as_slice());
+            self.retain_request(
+                id,
+                &meta,
+                options.extensions.as_deref().unwrap_or_default(),
+                payload.as_slice(),
+            );
         }
         self.calls.open(id, class, deadline, token(CallId(id)));
         if options.fail_fast {
@@ -131,7 +139,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     ) -> Result<(), EncodeError> {
         let (sent, body) = (Sent::Call(id), payload.as_slice());
         if meta.class == Class::Normal
-            && options.extensions.is_empty()
+            && options.extensions.is_none()
             && self
                 .arena
                 .push_behind(&self.framing, sent, &Meta { kind: Kind::Request, ..*meta }, body)
@@ -140,7 +148,14 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             return Ok(());
         }
         let external_bodies = self.framing.profile().external_bodies;
-        self.arena.push(&self.framing, sent, meta, &options.extensions, payload, external_bodies)?;
+        self.arena.push(
+            &self.framing,
+            sent,
+            meta,
+            options.extensions.as_deref().unwrap_or_default(),
+            payload,
+            external_bodies,
+        )?;
         Ok(())
     }
 

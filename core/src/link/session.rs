@@ -172,7 +172,9 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         } else {
             let identity = match self.role {
                 Role::Dialing => SessionIdentity { id: theirs.session, token: theirs.token },
-                Role::Accepting => self.offer.take().map_or(SessionIdentity { id: 0, token: [0; 16] }, |offer| *offer),
+                Role::Accepting => {
+                    self.offer.take().map_or(SessionIdentity { id: 0, token: [0; 16] }, |offer| *offer)
+                }
             };
             if identity.id == 0 {
                 return Err(PeerError::Resume { field: "session", value: theirs.session, limit: 0 });

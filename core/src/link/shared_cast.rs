@@ -37,7 +37,10 @@ impl SharedCast {
         };
         let short = body.len() < EXTERNAL_FROM;
         // One that cannot be encoded is refused by each link, with its own error.
-        let encoded = short && framing.encode(&mut frame, &meta, &options.extensions, &body).is_ok();
+        let encoded = short
+            && framing
+                .encode(&mut frame, &meta, options.extensions.as_deref().unwrap_or_default(), &body)
+                .is_ok();
         Self { options, body, frame: encoded.then_some(frame) }
     }
 
@@ -66,7 +69,8 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             _ => self.cast(now, options, Payload::Owned(body.clone())),
         };
         result.map_err(|error| {
-            if matches!(error.reason(), CastRefusal::Full(_)) && self.settings.write_overflow == Overflow::Block
+            if matches!(error.reason(), CastRefusal::Full(_))
+                && self.settings.write_overflow == Overflow::Block
             {
                 self.counters.casts_dropped += 1;
                 self.event(LinkEvent::BroadcastDropped);

@@ -62,7 +62,10 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             handling: self.inbound.len(),
             write_queue: Depth { messages: write.messages, bytes: write.bytes },
             read_queue: self.received.depth(),
-            errored_queue: self.outcomes.as_ref().map_or_else(Depth::default, |outcomes| outcomes.errored_depth()),
+            errored_queue: self
+                .outcomes
+                .as_ref()
+                .map_or_else(Depth::default, |outcomes| outcomes.errored_depth()),
             round_trip: self.round_trip,
             quiet_for: (last > Instant::ZERO).then(|| now.saturating_since(last)),
             memory: self.memory(),
