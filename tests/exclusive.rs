@@ -29,8 +29,12 @@ impl Handler for Keep {
         Ok(())
     }
 
-    fn reply(&mut self, call: CallId, result: Result<&[u8], CallError>) {
-        self.replies.push((call.get(), result.map(<[u8]>::to_vec)));
+    fn reply(&mut self, call: CallId, body: &[u8]) {
+        self.replies.push((call.get(), Ok(body.to_vec())));
+    }
+
+    fn failed(&mut self, call: CallId, error: CallError) {
+        self.replies.push((call.get(), Err(error)));
     }
 }
 

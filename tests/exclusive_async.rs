@@ -14,8 +14,12 @@ use bowline::{CallOptions, core::link::CallId};
 struct Keep(Vec<Result<Vec<u8>, CallError>>);
 
 impl Handler for Keep {
-    fn reply(&mut self, _: CallId, result: Result<&[u8], CallError>) {
-        self.0.push(result.map(<[u8]>::to_vec));
+    fn reply(&mut self, _: CallId, body: &[u8]) {
+        self.0.push(Ok(body.to_vec()));
+    }
+
+    fn failed(&mut self, _: CallId, error: CallError) {
+        self.0.push(Err(error));
     }
 }
 

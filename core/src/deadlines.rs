@@ -35,7 +35,7 @@ struct Fifo<K> {
 
 impl<K> Fifo<K> {
     /// Adds a key that is due last.
-    #[inline]
+    #[inline(always)]
     fn push(&mut self, at: Instant, key: K, live_count: impl Fn() -> usize, live: impl Fn(&K) -> bool) {
         while self.entries.front().is_some_and(|(_, key)| !live(key)) {
             self.entries.pop_front();
@@ -59,6 +59,7 @@ impl<K: Copy + Ord> Deadlines<K> {
 
     /// Adds `key`, due `timeout` after `now`; `live` tells whether an older key still matters and
     /// `live_count` how many do.
+    #[inline(always)]
     pub(crate) fn push(
         &mut self,
         now: Instant,

@@ -159,11 +159,12 @@ pub trait Machine: Sized + Send + 'static {
         false
     }
 
-    /// Hands answers that the reader kept back to the machine, if they are so many that they had
-    /// better be written before the pass is over. True: they are.
+    /// Hands answers that the reader kept back to the machine, if they are at least `pile` bytes and
+    /// can be written now. True: they are, and had better be written before the pass is over, so
+    /// that both sides work at the same time.
     #[inline]
-    fn flush_answers(reader: &mut Self::Reader, access: &mut impl Access<Self>) -> bool {
-        let _ = (reader, access);
+    fn flush_answers(reader: &mut Self::Reader, access: &mut impl Access<Self>, pile: usize) -> bool {
+        let _ = (reader, access, pile);
         false
     }
 

@@ -19,6 +19,9 @@ use crate::{Shared, clock};
 
 /// Rounds of reading and writing before other tasks get their turn.
 const ROUNDS: u32 = 32;
+/// Bytes of answers that are written before all requests that came are answered: so that both
+/// sides work at the same time.
+pub(crate) const PILE_OF_ANSWERS: usize = 8 * 1024;
 /// Bytes of the peer's thrown away while its end of the stream is waited for, per turn.
 const DISCARD: usize = 16 * 1024;
 
@@ -89,7 +92,7 @@ impl<M: Machine<Token = Waker>, A: Application<M>> Intake<M, A> {
                 }
                 Err(cause) => break Err(cause),
             }
-            if M::flush_answers(reader, &mut guard) {
+            if M::flush_answers(reader, &mut guard, PILE_OF_ANSWERS) {
                 guard.release();
                 shared.write_inline();
             }

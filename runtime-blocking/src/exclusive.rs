@@ -36,8 +36,8 @@ const READ_SLICE: Duration = Duration::from_millis(100);
 /// struct Replies(Vec<Vec<u8>>);
 ///
 /// impl Handler for Replies {
-///     fn reply(&mut self, _: CallId, result: Result<&[u8], bowline_core::error::CallError>) {
-///         self.0.push(result.expect("an answer").to_vec());
+///     fn reply(&mut self, _: CallId, body: &[u8]) {
+///         self.0.push(body.to_vec());
 ///     }
 /// }
 ///

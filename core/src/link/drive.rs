@@ -107,8 +107,8 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
     }
 
     #[inline]
-    fn flush_answers(reader: &mut Reader<F>, access: &mut impl Access<Self>) -> bool {
-        reader.is_piling_up() && reader.flush_early(access)
+    fn flush_answers(reader: &mut Reader<F>, access: &mut impl Access<Self>, pile: usize) -> bool {
+        reader.is_piling_up(pile) && reader.flush_early(access)
     }
 
     fn end_input(reader: &mut Reader<F>, access: &mut impl Access<Self>, now: Instant, buf: &mut RecvBuf) {

@@ -473,7 +473,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     }
 
     /// Watches a deadline. Wakes the driver if it would come too late by itself.
-    #[inline]
+    #[inline(always)]
     fn watch(&mut self, now: Instant, timeout: Duration, key: Key) {
         let Self { calls, call_lines, room_lines, inbound, deadlines, arena, retries, settings, .. } = self;
         let live_count = || {

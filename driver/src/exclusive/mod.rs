@@ -20,6 +20,7 @@ use bowline_core::time::Instant;
 use crate::clock;
 use crate::error::disconnect;
 use crate::handler::{MessageRef, ReplyBuf, RequestRef};
+use crate::pump::PILE_OF_ANSWERS;
 use crate::shared::{WriteNow, write_batch};
 
 mod turns;
@@ -28,6 +29,20 @@ pub use turns::Exclusive;
 
 /// Bytes that wait before they are written without being asked for: a batch.
 const PILE: usize = 64 * 1024;
+/// Bytes of requests and of answers that are written while more of them are made.
+#[derive(Clone, Copy, Debug)]
+struct Piles {
+    calls: usize,
+    answers: usize,
+}
+
+impl Piles {
+    /// Whoever sleeps takes long to wake: each side has something to do while the other works.
+    const OVERLAP: Self = Self { calls: PILE / 4, answers: PILE_OF_ANSWERS };
+    /// Whoever spins is there at once, and pays for each system call.
+    const SPIN: Self = Self { calls: PILE, answers: 2 * PILE_OF_ANSWERS };
+}
+
 /// The time is looked at anew for every so many calls that are made between two turns.
 const CALLS_PER_LOOK: u32 = 64;
 
@@ -50,9 +65,14 @@ pub trait Handler {
         Err(Failure::new(Status::NO_HANDLER, "no handler for requests"))
     }
 
-    /// A call of ours is over.
-    fn reply(&mut self, call: CallId, result: Result<&[u8], CallError>) {
-        let _ = (call, result);
+    /// The reply to a call of ours, which is over with it.
+    fn reply(&mut self, call: CallId, body: &[u8]) {
+        let _ = (call, body);
+    }
+
+    /// A call of ours is over, and there is no reply.
+    fn failed(&mut self, call: CallId, error: CallError) {
+        let _ = (call, error);
     }
 }
 
@@ -92,6 +112,7 @@ pub struct Owned<F: Framing, S> {
     calls: u32,
     /// Casts expire: casting needs the time.
     timed_casts: bool,
+    piles: Piles,
     /// Something was refused for want of room in the write queue.
     refused: bool,
     /// Calls that are over and were not told yet.
@@ -116,6 +137,7 @@ impl<F: Framing, S: Stream> Owned<F, S> {
     pub fn new(config: Config<F>, role: Role, socket: S) -> Self {
         let now = clock::now();
         let timed_casts = config.expire_after().is_some();
+        let piles = if config.spin().is_zero() { Piles::OVERLAP } else { Piles::SPIN };
         let mut link = Link::new(config, role);
         link.lend_replies();
         let reader = link.handle_connected(now, Epoch::FIRST);
@@ -128,6 +150,7 @@ impl<F: Framing, S: Stream> Owned<F, S> {
             now,
             calls: 0,
             timed_casts,
+            piles,
             refused: false,
             ended: Vec::new(),
             paused: false,
@@ -219,7 +242,7 @@ impl<F: Framing, S: Stream> Owned<F, S> {
         let call = self.link.call_named(self.now, options, payload, CallId::get).inspect_err(|error| {
             self.refused |= matches!(error, CallError::Full(Full::WriteQueue { .. }));
         })?;
-        if self.batch.is_none() && self.link.is_piling_up(PILE / 4) {
+        if self.batch.is_none() && self.link.is_piling_up(self.piles.calls) {
             self.write_pile();
         }
         Ok(call)
@@ -339,13 +362,13 @@ impl<F: Framing, S: Stream> Owned<F, S> {
             self.buf.filled(n);
         }
         let now = self.now;
-        let Self { link, reader, buf, socket, batch, .. } = self;
+        let Self { link, reader, buf, socket, batch, piles, .. } = self;
         Link::begin_input(reader, &mut &mut *link, now, n);
         let all = loop {
             match Link::next_event(reader, &mut &mut *link, now, buf) {
                 Ok(Next::Event(event)) => match event {
                     Event::Burst(burst) => burst.for_each(|message| handler.message(message)),
-                    Event::Reply(reply) => handler.reply(CallId::from_wire(reply.id()), Ok(reply.body)),
+                    Event::Reply(reply) => handler.reply(CallId::from_wire(reply.id()), reply.body),
                     Event::Message(message) => handler.message(message),
                     Event::Request(request) => {
                         let id = request.id();
@@ -361,7 +384,7 @@ impl<F: Framing, S: Stream> Owned<F, S> {
                 Ok(Next::Paused) => break Ok(false),
                 Err(error) => break Err(error.into()),
             }
-            if Link::flush_answers(reader, &mut &mut *link)
+            if Link::flush_answers(reader, &mut &mut *link, piles.answers)
                 && batch.is_none()
                 && let Err(cause) = write_some(link, socket, batch, now)
             {
@@ -393,8 +416,8 @@ impl<F: Framing, S: Stream> Owned<F, S> {
             let call = CallId::from_wire(id);
             if let Some(result) = self.link.poll_reply(call, || id) {
                 match result {
-                    Ok(reply) => handler.reply(call, Ok(&reply)),
-                    Err(error) => handler.reply(call, Err(error)),
+                    Ok(reply) => handler.reply(call, &reply),
+                    Err(error) => handler.failed(call, error),
                 }
             }
         }

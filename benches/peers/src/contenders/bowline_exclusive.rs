@@ -136,14 +136,13 @@ pub struct Pace {
 }
 
 impl Handler for Replies {
-    fn reply(&mut self, call: CallId, result: Result<&[u8], CallError>) {
-        match result {
-            Ok(reply) => {
-                std::hint::black_box(reply);
-                self.answered += 1;
-            }
-            Err(error) => self.failed = Some(error),
-        }
+    fn failed(&mut self, _: CallId, error: CallError) {
+        self.failed = Some(error);
+    }
+
+    fn reply(&mut self, call: CallId, body: &[u8]) {
+        std::hint::black_box(body);
+        self.answered += 1;
         if let Some(Pace { start, first, per_second, times }) = &mut self.paced {
             let due = Duration::from_secs_f64((call.get() - *first) as f64 / *per_second);
             times.saturating_record(start.elapsed().saturating_sub(due).as_nanos() as u64);

@@ -11,10 +11,6 @@ use crate::link::Link;
 use crate::link::inbound::{failure_meta, too_large};
 use crate::machine::Access;
 
-/// Bytes of answers that are written before all requests that came are answered: so that both
-/// sides work at the same time.
-const PILE_OF_ANSWERS: usize = 8 * 1024;
-
 /// What the link will learn at the end of a pass.
 #[derive(Debug, Default)]
 pub(super) struct KeptBack {
@@ -81,10 +77,10 @@ impl<F: Framing> Reader<F> {
         self.fail(id, &failure).map_err(|_| error)
     }
 
-    /// Whether so many answers were kept back that the peer had better begin with them.
+    /// Whether at least so many bytes of answers were kept back.
     #[inline]
-    pub(in crate::link) fn is_piling_up(&self) -> bool {
-        self.kept_back() >= PILE_OF_ANSWERS
+    pub(in crate::link) fn is_piling_up(&self, bytes: usize) -> bool {
+        self.kept_back() >= bytes
     }
 
     /// Hands over what was kept back. Whether it can be written now.

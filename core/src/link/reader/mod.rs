@@ -269,9 +269,9 @@ impl<F: Framing> Reader<F> {
                         self.charge(access, Class::Normal, cost(plain.end), plain.end)?;
                         self.guard.request();
                         self.aside = None;
+                        (self.last_was_request, self.requests) = (true, self.requests + 1);
                         buf.lend(plain.end);
-                        let (body, end) = (plain.body..plain.end, plain.end);
-                        return Ok(Next::Event(self.lend(buf, true, plain.meta(), 0..0, body, end)));
+                        return Ok(Next::Event(Event::Request(Incoming::plain(&plain, buf.lent()))));
                     }
                     _ => {}
                 }
