@@ -275,7 +275,9 @@ impl Framing for Native {
                 _ => {}
             }
         }
-        self.encode_other(out, meta, extensions, body)
+        // A copy, so that what was put together in registers goes to memory here, and only here.
+        let other = *meta;
+        self.encode_other(out, &other, extensions, body)
     }
 
     #[inline]
