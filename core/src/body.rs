@@ -52,6 +52,30 @@ impl Body {
         }
     }
 
+    /// Makes it a copy of `bytes`, in place where it can be.
+    #[inline]
+    pub(crate) fn assign(&mut self, bytes: &[u8]) {
+        match &mut self.0 {
+            Repr::Inline { len, bytes: inline } if bytes.len() <= INLINE_BODY => {
+                inline[..bytes.len()].copy_from_slice(bytes);
+                // It fits: INLINE_BODY is below 256.
+                #[allow(clippy::cast_possible_truncation)]
+                let new = bytes.len() as u8;
+                *len = new;
+            }
+            _ => *self = Self::copy_from(bytes),
+        }
+    }
+
+    /// Takes it out; what stays holds no memory, and is nobody's.
+    #[inline]
+    pub(crate) fn take(&mut self) -> Self {
+        match &mut self.0 {
+            Repr::Inline { len, bytes } => Self(Repr::Inline { len: *len, bytes: *bytes }),
+            Repr::Shared(bytes) => Self(Repr::Shared(core::mem::take(bytes))),
+        }
+    }
+
     /// The same bytes as a [`Bytes`]; copies a small body, costs nothing for a large one.
     #[must_use]
     pub fn into_bytes(self) -> Bytes {

@@ -87,12 +87,39 @@ struct Slot<T> {
 
 type CallResult = Result<Reply, CallError>;
 
+/// The end of a call whose slot is [`State::Done`]. Its memory stays where it is, and a reply is
+/// written into it: moving one about takes as long as copying it from the receive buffer.
+#[derive(Debug, Default)]
+struct Kept {
+    reply: Reply,
+    error: Option<Box<CallError>>,
+}
+
+impl Kept {
+    fn set(&mut self, result: CallResult) {
+        match result {
+            Ok(reply) => self.reply = reply,
+            Err(error) => self.error = Some(Box::new(error)),
+        }
+    }
+
+    /// Always inlined, as the ways to it are: each return of a reply would copy it.
+    #[inline(always)]
+    fn take(&mut self) -> CallResult {
+        if let Some(error) = self.error.take() {
+            return Err(*error);
+        }
+        let Reply { body, method, extensions } = &mut self.reply;
+        Ok(Reply { body: body.take(), method: *method, extensions: extensions.take() })
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Calls<T> {
     slots: Vec<Slot<T>>,
     /// The results of calls that are over, by slot: apart, because they are large, and most of what
     /// is done with slots does not look at them.
-    results: Vec<Option<CallResult>>,
+    results: Vec<Kept>,
     first_id: u64,
     next_id: u64,
     /// Slots that are not free.
@@ -123,7 +150,7 @@ impl<T> Calls<T> {
     /// Bytes of memory set aside for the table itself.
     pub(crate) fn memory(&self) -> usize {
         self.slots.capacity() * size_of::<Slot<T>>()
-            + self.results.capacity() * size_of::<Option<CallResult>>()
+            + self.results.capacity() * size_of::<Kept>()
     }
 
     #[inline]
@@ -160,8 +187,8 @@ impl<T> Calls<T> {
         let mut slots: Vec<Slot<T>> = Vec::with_capacity(len);
         let free = || Slot { id: 0, state: State::Free, class: Class::Normal, deadline: Instant::ZERO };
         slots.resize_with(len, free);
-        let mut results: Vec<Option<CallResult>> = Vec::with_capacity(len);
-        results.resize_with(len, || None);
+        let mut results: Vec<Kept> = Vec::with_capacity(len);
+        results.resize_with(len, Kept::default);
         for (slot, result) in self.slots.drain(..).zip(self.results.drain(..)) {
             if !matches!(slot.state, State::Free) {
                 // Ids that had different slots among fewer have different ones among more.
@@ -196,17 +223,27 @@ impl<T> Calls<T> {
     /// Ends a call; the token to wake comes back. `None` if no such call is in flight (then
     /// `result` was not even made).
     #[inline]
-    pub(crate) fn complete(
-        &mut self,
-        id: u64,
-        result: impl FnOnce() -> Result<Reply, CallError>,
-    ) -> Option<T> {
+    pub(crate) fn complete(&mut self, id: u64, result: impl FnOnce() -> CallResult) -> Option<T> {
+        self.complete_with(id, |kept| kept.set(result()))
+    }
+
+    /// [`complete`](Self::complete) with a reply that is nothing but a body.
+    #[inline]
+    pub(crate) fn complete_plain(&mut self, id: u64, body: &[u8]) -> Option<T> {
+        self.complete_with(id, |kept| {
+            kept.reply.body.assign(body);
+            kept.reply.method = 0;
+        })
+    }
+
+    #[inline]
+    fn complete_with(&mut self, id: u64, end: impl FnOnce(&mut Kept)) -> Option<T> {
         let index = self.slot(id)?;
         if !matches!(self.slots[index].state, State::InFlight(_)) {
             return None;
         }
         let old = core::mem::replace(&mut self.slots[index].state, State::Done);
-        self.results[index] = Some(result());
+        end(&mut self.results[index]);
         self.in_flight -= 1;
         match old {
             State::InFlight(token) => Some(token),
@@ -243,7 +280,7 @@ impl<T> Calls<T> {
             State::Done => {
                 slot.state = State::Free;
                 self.held -= 1;
-                Some(self.results[index].take())
+                Some(Some(self.results[index].take()))
             }
         }
     }
@@ -254,7 +291,7 @@ impl<T> Calls<T> {
         match core::mem::replace(&mut self.slots[index].state, State::Free) {
             State::Free => None,
             State::Done => {
-                self.results[index] = None;
+                let _ = self.results[index].take();
                 self.held -= 1;
                 None
             }
@@ -286,7 +323,7 @@ impl<T> Calls<T> {
                 continue;
             }
             let Some(error) = result(slot.id, slot.class) else { continue };
-            *kept = Some(Err(error));
+            kept.set(Err(error));
             if let State::InFlight(token) = core::mem::replace(&mut slot.state, State::Done) {
                 wake(token);
             }

@@ -18,6 +18,116 @@ use crate::peer::Peer;
 /// the same time.
 const PILE_OF_CALLS: usize = 8 * 1024;
 
+/// A place in line, for a call that there is no room for.
+#[derive(Clone, Copy, Debug)]
+struct Wait {
+    ticket: WaitTicket,
+    line: Line,
+    deadline: Instant,
+}
+
+impl Wait {
+    /// The caller went away.
+    #[cold]
+    fn leave<F: Framing>(self, peer: &Peer<F>) {
+        peer.0.shared.with(|link| link.leave(self.line, self.ticket));
+    }
+}
+
+/// Queues the request of a call for which there is room and nothing special; `None` if it is not
+/// one of those, and nothing was done.
+// The result fits into registers.
+#[inline(never)]
+fn begin_plain<F: Framing>(
+    peer: &Peer<F>,
+    options: &CallOptions,
+    payload: &Payload<'_>,
+    cx: &mut Context<'_>,
+) -> Option<CallId> {
+    let timeout = options.get_timeout().unwrap_or(peer.0.call_timeout);
+    let body = payload.as_slice();
+    peer.0.shared.with_inline(|link| {
+        let now = link.call_time(clock::now);
+        let call = link.call_plain(now, timeout, options, body, |_| cx.waker().clone());
+        let write = call.is_some() && (link.in_flight() == 1 || link.is_piling_up(PILE_OF_CALLS));
+        (call, write)
+    })
+}
+
+/// Queues the request of any call, or waits in line for room.
+#[inline(never)]
+fn begin<F: Framing>(
+    peer: &Peer<F>,
+    options: &CallOptions,
+    payload: &Payload<'_>,
+    wait: &mut Option<Wait>,
+    cx: &mut Context<'_>,
+) -> Poll<Result<CallId, CallError>> {
+    let timeout = options.get_timeout().unwrap_or(peer.0.call_timeout);
+    // The body is handed over by reference count or copied: it is still there after `Full`.
+    peer.0.shared.with_inline(|link| {
+        let now = link.call_time(clock::now);
+        let mut turn = false;
+        let deadline = match wait.take() {
+            None => now + timeout,
+            Some(held) => {
+                match link.poll_turn(held.line, held.ticket, || cx.waker().clone()) {
+                    Turn::Waiting => {
+                        *wait = Some(held);
+                        return (Poll::Pending, false);
+                    }
+                    Turn::Granted => turn = true,
+                    Turn::Expired => {
+                        let outcome = Outcome::NeverSent;
+                        return (Poll::Ready(Err(CallError::DeadlineExceeded { outcome })), false);
+                    }
+                    _ => return (Poll::Ready(Err(CallError::Closed)), false),
+                }
+                held.deadline
+            }
+        };
+        match link.call_until(now, deadline, options, payload.clone(), |_| cx.waker().clone(), turn) {
+            Ok(id) => {
+                let write = link.in_flight() == 1 || link.is_piling_up(PILE_OF_CALLS);
+                (Poll::Ready(Ok(id)), write)
+            }
+            Err(CallError::Full(_)) => {
+                let line = Line::Call(link.call_class(options, payload.len()));
+                let ticket = link.wait(now, line, deadline, cx.waker().clone());
+                if turn {
+                    link.return_turn();
+                }
+                *wait = Some(Wait { ticket, line, deadline });
+                (Poll::Pending, false)
+            }
+            Err(error) => (Poll::Ready(Err(error)), false),
+        }
+    })
+}
+
+/// The reply of a call, if it is there.
+// Inlined, and the reply put where it is returned: each return of one would copy it.
+#[inline(always)]
+fn poll_reply<F: Framing>(
+    peer: &Peer<F>,
+    call: CallId,
+    cx: &mut Context<'_>,
+) -> Poll<Result<Reply, CallError>> {
+    let mut polled = Poll::Pending;
+    peer.0.shared.with(|link| {
+        if let Some(result) = link.poll_reply(call, || cx.waker().clone()) {
+            polled = Poll::Ready(result);
+        }
+    });
+    polled
+}
+
+/// Nobody waits for the call any more.
+#[cold]
+fn cancel<F: Framing>(peer: &Peer<F>, call: CallId) {
+    peer.0.shared.with(|link| link.cancel_call(call));
+}
+
 /// A call being begun; becomes [`Pending`] when its request is queued.
 #[derive(Debug)]
 #[must_use = "futures do nothing unless polled"]
@@ -26,20 +136,13 @@ pub struct Starting<'a, F: Framing> {
     peer: Option<Peer<F>>,
     options: CallOptions,
     payload: Payload<'a>,
-    stage: Stage,
-}
-
-#[derive(Debug)]
-enum Stage {
-    New,
-    Waiting { ticket: WaitTicket, line: Line, deadline: Instant },
-    Over,
+    wait: Option<Wait>,
 }
 
 impl<'a, F: Framing> Starting<'a, F> {
     #[inline]
     pub(crate) fn new(peer: Peer<F>, options: CallOptions, payload: Payload<'a>) -> Self {
-        Self { peer: Some(peer), options, payload, stage: Stage::New }
+        Self { peer: Some(peer), options, payload, wait: None }
     }
 }
 
@@ -47,65 +150,28 @@ impl<F: Framing> Future for Starting<'_, F> {
     type Output = Result<Pending<F>, CallError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.get_mut();
-        let Starting { peer: held, options, payload, stage } = this;
+        let Starting { peer: held, options, payload, wait } = self.get_mut();
         let Some(peer) = held else { return Poll::Ready(Err(CallError::Closed)) };
-        let timeout = options.get_timeout().unwrap_or(peer.0.call_timeout);
-        let (deadline, ticket) = match *stage {
-            Stage::New => (None, None),
-            Stage::Waiting { ticket, line, deadline } => (Some(deadline), Some((line, ticket))),
-            Stage::Over => return Poll::Ready(Err(CallError::Closed)),
+        let begun = match wait {
+            None => begin_plain(peer, options, payload, cx),
+            Some(_) => None,
         };
-        // The body is handed over by reference count or copied: it is still there after `Full`.
-        let polled = peer.0.shared.with_inline(|link| {
-            let now = link.call_time(clock::now);
-            let deadline = deadline.unwrap_or(now + timeout);
-            let mut turn = false;
-            if let Some((line, ticket)) = ticket {
-                match link.poll_turn(line, ticket, || cx.waker().clone()) {
-                    Turn::Waiting => return (Poll::Pending, false),
-                    Turn::Granted => turn = true,
-                    Turn::Expired => {
-                        let outcome = Outcome::NeverSent;
-                        return (Poll::Ready(Err(CallError::DeadlineExceeded { outcome })), false);
-                    }
-                    _ => return (Poll::Ready(Err(CallError::Closed)), false),
-                }
-            }
-            match link.call_until(now, deadline, options, payload.clone(), |_| cx.waker().clone(), turn) {
-                Ok(id) => {
-                    let write = link.in_flight() == 1 || link.is_piling_up(PILE_OF_CALLS);
-                    (Poll::Ready(Ok(id)), write)
-                }
-                Err(CallError::Full(_)) => {
-                    let line = Line::Call(link.call_class(options, payload.len()));
-                    let ticket = link.wait(now, line, deadline, cx.waker().clone());
-                    if turn {
-                        link.return_turn();
-                    }
-                    *stage = Stage::Waiting { ticket, line, deadline };
-                    (Poll::Pending, false)
-                }
-                Err(error) => (Poll::Ready(Err(error)), false),
-            }
-        });
-        match polled {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(result) => {
-                *stage = Stage::Over;
-                // It is there: it was borrowed above.
-                let peer = held.take().ok_or(CallError::Closed);
-                Poll::Ready(result.and_then(|id| Ok(Pending { peer: peer?, id: Some(id) })))
-            }
-        }
+        let polled = match begun {
+            Some(id) => Poll::Ready(Ok(id)),
+            None => begin(peer, options, payload, wait, cx),
+        };
+        polled.map(|result| {
+            // It is there: it was borrowed above.
+            let peer = held.take().ok_or(CallError::Closed)?;
+            Ok(Pending { peer, id: Some(result?) })
+        })
     }
 }
 
 impl<F: Framing> Drop for Starting<'_, F> {
     fn drop(&mut self) {
-        if let (Stage::Waiting { ticket, line, .. }, Some(peer)) = (&self.stage, &self.peer) {
-            let (ticket, line) = (*ticket, *line);
-            peer.0.shared.with(|link| link.leave(line, ticket));
+        if let (Some(wait), Some(peer)) = (self.wait.take(), &self.peer) {
+            wait.leave(peer);
         }
     }
 }
@@ -129,24 +195,22 @@ impl<F: Framing> Pending<F> {
 impl<F: Framing> Future for Pending<F> {
     type Output = Result<Reply, CallError>;
 
-    #[inline(always)]
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         let Some(id) = this.id else { return Poll::Ready(Err(CallError::Closed)) };
-        match this.peer.0.shared.with(|link| link.poll_reply(id, || cx.waker().clone())) {
-            Some(result) => {
-                this.id = None;
-                Poll::Ready(result)
-            }
-            None => Poll::Pending,
+        let polled = poll_reply(&this.peer, id, cx);
+        if polled.is_ready() {
+            this.id = None;
         }
+        polled
     }
 }
 
 impl<F: Framing> Drop for Pending<F> {
     fn drop(&mut self) {
         if let Some(id) = self.id.take() {
-            self.peer.0.shared.with(|link| link.cancel_call(id));
+            cancel(&self.peer, id);
         }
     }
 }
@@ -154,18 +218,39 @@ impl<F: Framing> Drop for Pending<F> {
 /// A call from its beginning to its reply.
 #[derive(Debug)]
 #[must_use = "futures do nothing unless polled"]
-pub struct Call<'a, F: Framing>(CallStage<'a, F>);
-
-#[derive(Debug)]
-enum CallStage<'a, F: Framing> {
-    Starting(Starting<'a, F>),
-    Pending(Pending<F>),
+pub struct Call<'a, F: Framing> {
+    peer: &'a Peer<F>,
+    options: CallOptions,
+    payload: Payload<'a>,
+    wait: Option<Wait>,
+    id: Option<CallId>,
+    over: bool,
 }
 
 impl<'a, F: Framing> Call<'a, F> {
     #[inline]
-    pub(crate) fn new(starting: Starting<'a, F>) -> Self {
-        Self(CallStage::Starting(starting))
+    pub(crate) fn new(peer: &'a Peer<F>, options: CallOptions, payload: Payload<'a>) -> Self {
+        Self { peer, options, payload, wait: None, id: None, over: false }
+    }
+
+    #[inline(never)]
+    fn begin_other(&mut self, cx: &mut Context<'_>) -> Poll<Result<Reply, CallError>> {
+        let Self { peer, options, payload, wait, id, over } = self;
+        if *over {
+            return Poll::Ready(Err(CallError::Closed));
+        }
+        match begin(peer, options, payload, wait, cx) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Err(error)) => {
+                *over = true;
+                Poll::Ready(Err(error))
+            }
+            // The request took this task's waker along: the reply wakes it.
+            Poll::Ready(Ok(call)) => {
+                (*id, *payload) = (Some(call), Payload::Borrowed(&[]));
+                Poll::Pending
+            }
+        }
     }
 }
 
@@ -175,17 +260,32 @@ impl<F: Framing> Future for Call<'_, F> {
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        match &mut this.0 {
-            CallStage::Starting(starting) => match Pin::new(starting).poll(cx) {
-                Poll::Pending => Poll::Pending,
-                Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-                // The request took this task's waker along: the reply wakes it.
-                Poll::Ready(Ok(pending)) => {
-                    this.0 = CallStage::Pending(pending);
-                    Poll::Pending
-                }
-            },
-            CallStage::Pending(pending) => Pin::new(pending).poll(cx),
+        if let Some(id) = this.id {
+            let polled = poll_reply(this.peer, id, cx);
+            if polled.is_ready() {
+                (this.id, this.over) = (None, true);
+            }
+            return polled;
+        }
+        if this.wait.is_none()
+            && !this.over
+            && let Some(id) = begin_plain(this.peer, &this.options, &this.payload, cx)
+        {
+            (this.id, this.payload) = (Some(id), Payload::Borrowed(&[]));
+            return Poll::Pending;
+        }
+        this.begin_other(cx)
+    }
+}
+
+impl<F: Framing> Drop for Call<'_, F> {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(id) = self.id.take() {
+            cancel(self.peer, id);
+        }
+        if let Some(wait) = self.wait.take() {
+            wait.leave(self.peer);
         }
     }
 }

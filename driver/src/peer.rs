@@ -129,14 +129,14 @@ impl<F: Framing> Peer<F> {
     /// # Cancel safety
     /// Dropping the future frees the call's slot and tells the peer; a late reply is counted.
     #[inline]
-    pub fn call<'a>(&self, method: u32, payload: impl Into<Payload<'a>>) -> Call<'a, F> {
+    pub fn call<'a>(&'a self, method: u32, payload: impl Into<Payload<'a>>) -> Call<'a, F> {
         self.call_with(CallOptions::new(method), payload)
     }
 
     /// [`call`](Self::call) with options.
     #[inline]
-    pub fn call_with<'a>(&self, options: CallOptions, payload: impl Into<Payload<'a>>) -> Call<'a, F> {
-        Call::new(self.start_call(options, payload))
+    pub fn call_with<'a>(&'a self, options: CallOptions, payload: impl Into<Payload<'a>>) -> Call<'a, F> {
+        Call::new(self, options, payload.into())
     }
 
     /// Begins a call and returns as soon as its request is queued, which is at once unless the

@@ -22,7 +22,8 @@ impl<R: Runtime, F: Framing> Client<F> for driver::Client<R, F> {
     type Pending = call::Pending<F>;
 
     fn call(&self, options: CallOptions, body: Vec<u8>) -> BoxFuture<Result<Reply, CallError>> {
-        Box::pin(self.call_with(options, body))
+        let peer = Peer::clone(self);
+        Box::pin(async move { peer.call_with(options, body).await })
     }
 
     fn start_call(&self, options: CallOptions, body: Vec<u8>) -> BoxFuture<Result<Self::Pending, CallError>> {

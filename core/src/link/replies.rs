@@ -54,6 +54,16 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
     }
 
+    /// The reply to a call in flight, or to none, that is nothing but a body.
+    #[inline]
+    pub(super) fn handle_plain_reply(&mut self, id: u64, body: &[u8]) -> Result<(), PeerError> {
+        let Some(token) = self.calls.complete_plain(id, body) else { return self.note_late_reply(id) };
+        self.counters.calls_replied += 1;
+        self.forget_retries(id, true);
+        self.tokens.push(token);
+        Ok(())
+    }
+
     /// Replies are told to the application as they lie in the receive buffer, and their calls are
     /// over then: for a single owner, who makes calls and reads. Other ends of a call, and replies
     /// that are not one plain frame, give their token back and wait for

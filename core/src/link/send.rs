@@ -14,6 +14,8 @@ use crate::frame::{Calls, Class, Framing, Kind, Meta};
 use crate::link::outcomes::{Undelivered, decode};
 use crate::time::Instant;
 
+const NORMAL: usize = lane(Class::Normal);
+
 impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// The time to count a call's timeout from. While the driver is on its way to work, what it was
     /// last told will do: the call goes out with that work, and calls that are made together need not
@@ -54,10 +56,13 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         now: Instant,
         options: &CallOptions,
         payload: Payload<'_>,
-        token: impl FnOnce(CallId) -> T,
+        token: impl Fn(CallId) -> T,
     ) -> Result<CallId, CallError> {
         let timeout = options.timeout.unwrap_or(self.settings.call_timeout);
-        self.call_within(now, timeout, options, payload, token, false)
+        match self.call_plain(now, timeout, options, payload.as_slice(), &token) {
+            Some(call) => Ok(call),
+            None => self.call_within(now, timeout, options, payload, token, false),
+        }
     }
 
     /// The same with a fixed deadline; `turn` says that a turn in [`Line::Call`](super::Line::Call) was granted.
@@ -77,7 +82,61 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.call_within(now, deadline.saturating_since(now), options, payload, token, turn)
     }
 
+    /// The way of most calls: see [`cast_plain`](Self::cast_plain). `None`: it is not one of those,
+    /// and nothing was done; ask [`call`](Self::call).
     #[inline]
+    pub fn call_plain(
+        &mut self,
+        now: Instant,
+        timeout: Duration,
+        options: &CallOptions,
+        body: &[u8],
+        token: impl FnOnce(CallId) -> T,
+    ) -> Option<CallId> {
+        if !self.takes_plain_call(options, body.len()) {
+            return None;
+        }
+        let id = self.calls.peek_id();
+        // What its frame says is put together here, of values in registers: copying it from where
+        // it was put together takes longer than all the rest.
+        let meta = Meta {
+            kind: Kind::Request,
+            class: Class::Normal,
+            attempt: options.attempt.max(1),
+            id,
+            method: options.method,
+            remaining_ms: Some(millis(timeout)),
+            ..Meta::default()
+        };
+        self.arena.push_behind(&self.framing, Sent::Call(id), &meta, body)?;
+        self.note_call(now, timeout, Class::Normal, id, token(CallId(id)));
+        Some(CallId(id))
+    }
+
+    #[inline]
+    fn takes_plain_call(&self, options: &CallOptions, len: usize) -> bool {
+        let is_plain = !options.fail_fast
+            && !options.idempotent
+            && options.extensions.is_none()
+            && matches!(options.class, None | Some(Class::Normal));
+        let may_go = self.closing.is_none()
+            && self.phase != Phase::Closed
+            && !self.write_full[NORMAL]
+            && self.framing.profile().calls != Calls::None;
+        let reserved = self.calls_granted() + self.call_lines[NORMAL].waiting();
+        let has_place = self.places_held() + reserved < self.conn.max_in_flight;
+        is_plain && may_go && has_place && len <= self.conn.max_message
+    }
+
+    /// A call whose request is queued.
+    #[inline]
+    fn note_call(&mut self, now: Instant, timeout: Duration, class: Class, id: u64, token: T) {
+        self.calls.open(id, class, now + timeout, token);
+        self.counters.calls += 1;
+        self.watch(now, timeout, Key::Call(id));
+        self.after_queueing_in(class);
+    }
+
     fn call_within(
         &mut self,
         now: Instant,
@@ -112,51 +171,15 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             return Err(CallError::Full(self.write_queue_full(class)));
         }
         let id = self.calls.peek_id();
-        let remaining_ms = millis(timeout);
-        if !self.push_plain_request(id, class, remaining_ms, options, payload.as_slice()) {
-            self.push_other_request(id, class, remaining_ms, options, payload)?;
-        }
-        self.calls.open(id, class, now + timeout, token(CallId(id)));
+        self.push_request(id, class, millis(timeout), options, payload)?;
         if options.fail_fast {
             self.note_fail_fast(id);
         }
-        self.counters.calls += 1;
-        self.watch(now, timeout, Key::Call(id));
-        self.after_queueing_in(class);
+        self.note_call(now, timeout, class, id, token(CallId(id)));
         Ok(CallId(id))
     }
 
-    /// Most requests: of the normal class, behind others that wait, not to be kept. False: it is not
-    /// one of those.
-    ///
-    /// What its frame says is put together here, of values in registers: copying it from where it
-    /// was put together takes longer than all the rest.
-    #[inline(always)]
-    fn push_plain_request(
-        &mut self,
-        id: u64,
-        class: Class,
-        remaining_ms: u32,
-        options: &CallOptions,
-        body: &[u8],
-    ) -> bool {
-        if class != Class::Normal || options.extensions.is_some() || options.idempotent {
-            return false;
-        }
-        let meta = Meta {
-            kind: Kind::Request,
-            class: Class::Normal,
-            attempt: options.attempt.max(1),
-            id,
-            method: options.method,
-            remaining_ms: Some(remaining_ms),
-            ..Meta::default()
-        };
-        self.arena.push_behind(&self.framing, Sent::Call(id), &meta, body).is_some()
-    }
-
-    #[inline(never)]
-    fn push_other_request(
+    fn push_request(
         &mut self,
         id: u64,
         class: Class,

@@ -51,8 +51,8 @@ pub async fn both_directions_at_once<H: Harness>() {
     let peer = server.peers().remove(0);
     let there = (0..100_u32).map(|i| client.call(CallOptions::new(1), i.to_be_bytes().to_vec()));
     let back = (0..100_u32).map(|i| {
-        let call = peer.call(1, (i + 1000).to_be_bytes().to_vec());
-        H::spawn(call)
+        let peer = peer.clone();
+        H::spawn(async move { peer.call(1, (i + 1000).to_be_bytes().to_vec()).await })
     });
     let (there, back): (Vec<_>, Vec<_>) = (there.collect(), back.collect());
     for (i, call) in there.into_iter().enumerate() {

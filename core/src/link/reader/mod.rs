@@ -260,7 +260,7 @@ impl<F: Framing> Reader<F> {
                     Kind::Reply => {
                         self.note_plain(&plain);
                         let body = &buf.unread()[plain.body..plain.end];
-                        access.machine().handle_reply(now, &plain.meta(), &[], || Body::copy_from(body))?;
+                        access.machine().handle_plain_reply(plain.id, body)?;
                         buf.lend(plain.end);
                         continue;
                     }
