@@ -43,7 +43,11 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         token: T,
     ) -> Result<CallId, CallError> {
         let timeout = options.timeout.unwrap_or(self.settings.call_timeout);
-        self.call_within(now, timeout, options, payload, |_| token, false)
+        let Some(id) = self.queue_plain_call(timeout, options, payload.as_slice()) else {
+            return self.call_within(now, timeout, options, payload, |_| token, false);
+        };
+        self.note_call(now, timeout, Class::Normal, id, token);
+        Ok(CallId(id))
     }
 
     /// The same with a token that names the call.
@@ -56,13 +60,14 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         now: Instant,
         options: &CallOptions,
         payload: Payload<'_>,
-        token: impl Fn(CallId) -> T,
+        token: impl FnOnce(CallId) -> T,
     ) -> Result<CallId, CallError> {
         let timeout = options.timeout.unwrap_or(self.settings.call_timeout);
-        match self.call_plain(now, timeout, options, payload.as_slice(), &token) {
-            Some(call) => Ok(call),
-            None => self.call_within(now, timeout, options, payload, token, false),
-        }
+        let Some(id) = self.queue_plain_call(timeout, options, payload.as_slice()) else {
+            return self.call_within(now, timeout, options, payload, token, false);
+        };
+        self.note_call(now, timeout, Class::Normal, id, token(CallId(id)));
+        Ok(CallId(id))
     }
 
     /// The same with a fixed deadline; `turn` says that a turn in [`Line::Call`](super::Line::Call) was granted.
@@ -93,6 +98,14 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         body: &[u8],
         token: impl FnOnce(CallId) -> T,
     ) -> Option<CallId> {
+        let id = self.queue_plain_call(timeout, options, body)?;
+        self.note_call(now, timeout, Class::Normal, id, token(CallId(id)));
+        Some(CallId(id))
+    }
+
+    /// Queues the request of a plain call, whose id comes back and is still to be noted.
+    #[inline]
+    fn queue_plain_call(&mut self, timeout: Duration, options: &CallOptions, body: &[u8]) -> Option<u64> {
         if !self.takes_plain_call(options, body.len()) {
             return None;
         }
@@ -109,8 +122,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             ..Meta::default()
         };
         self.arena.push_behind(&self.framing, Sent::Call(id), &meta, body)?;
-        self.note_call(now, timeout, Class::Normal, id, token(CallId(id)));
-        Some(CallId(id))
+        Some(id)
     }
 
     #[inline]
@@ -129,7 +141,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     }
 
     /// A call whose request is queued.
-    #[inline]
+    #[inline(always)]
     fn note_call(&mut self, now: Instant, timeout: Duration, class: Class, id: u64, token: T) {
         self.calls.open(id, class, now + timeout, token);
         self.counters.calls += 1;
