@@ -216,6 +216,14 @@ pub trait Machine: Sized + Send + 'static {
     /// said: a command that makes it earlier asks for a wake.
     fn poll_timeout(&mut self) -> Option<(Instant, Reason)>;
 
+    /// Whether [`handle_timeout`](Self::handle_timeout) should be called now. For a driver that is at
+    /// work: it need not be as exact as [`poll_timeout`](Self::poll_timeout), which is asked before
+    /// the driver sleeps.
+    #[inline]
+    fn is_due(&mut self, now: Instant) -> bool {
+        self.poll_timeout().is_some_and(|(at, _)| at <= now)
+    }
+
     /// Time has passed. May be called early or twice.
     fn handle_timeout(&mut self, now: Instant);
 

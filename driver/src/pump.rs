@@ -63,16 +63,15 @@ impl<M: Machine<Token = Waker>, A: Application<M>> Intake<M, A> {
         self.buf.spare()
     }
 
-    /// `n` bytes were read into [`spare`](Self::spare) (0: only resume after a pause). Handles
-    /// all there is. False: the machine takes nothing more for now.
+    /// `n` bytes were read into [`spare`](Self::spare) by `now` (0: only resume after a pause).
+    /// Handles all there is. False: the machine takes nothing more for now.
     ///
     /// # Errors
     /// The peer broke the protocol.
-    pub fn filled(&mut self, n: usize) -> Result<bool, Disconnect> {
+    pub fn filled(&mut self, now: Instant, n: usize) -> Result<bool, Disconnect> {
         if n > 0 {
             self.buf.filled(n);
         }
-        let now = clock::now();
         let Self { shared, app, session, reader, buf, tokens } = self;
         let mut guard = shared.lazy(tokens);
         M::begin_input(reader, &mut guard, now, n);
@@ -218,14 +217,14 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
     ) -> Poll<Disconnect> {
         self.shared.awake();
         if std::mem::take(&mut self.fresh)
-            && let Err(cause) = self.take_input(intake, 0)
+            && let Err(cause) = self.take_input(intake, clock::now(), 0)
         {
             return Poll::Ready(cause);
         }
         for _ in 0..ROUNDS {
             let now = clock::now();
             let (due, ending, paused, wants_pass) = self.shared.with(|machine| {
-                let due = machine.poll_timeout().is_some_and(|(at, _)| at <= now);
+                let due = machine.is_due(now);
                 if due {
                     machine.handle_timeout(now);
                 }
@@ -250,11 +249,11 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
             }
             if (self.paused && !paused) || wants_pass {
                 self.paused = false;
-                if let Err(cause) = self.take_input(intake, 0) {
+                if let Err(cause) = self.take_input(intake, now, 0) {
                     return Poll::Ready(cause);
                 }
             }
-            let read = match self.read(cx, intake) {
+            let read = match self.read(cx, now, intake) {
                 Ok(read) => read,
                 Err(cause) => return Poll::Ready(cause),
             };
@@ -274,35 +273,53 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
         Poll::Pending
     }
 
-    fn take_input(&mut self, intake: &mut Intake<M, A>, n: usize) -> Result<(), Disconnect> {
-        self.paused = !intake.filled(n)?;
+    fn take_input(&mut self, intake: &mut Intake<M, A>, now: Instant, n: usize) -> Result<(), Disconnect> {
+        self.paused = !intake.filled(now, n)?;
         Ok(())
     }
 
     /// Reads once. True: there may be more.
-    fn read(&mut self, cx: &mut Context<'_>, intake: &mut Intake<M, A>) -> Result<bool, Disconnect> {
+    fn read(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: Instant,
+        intake: &mut Intake<M, A>,
+    ) -> Result<bool, Disconnect> {
         if self.paused {
             return Ok(false);
         }
         loop {
-            match self.socket.read_now(intake.spare()) {
+            let room = intake.spare();
+            let len = room.len();
+            match self.socket.read_now(room) {
                 Ok(0) => return Err(intake.end_of_stream()),
                 Ok(n) => {
-                    self.take_input(intake, n)?;
+                    self.take_input(intake, now, n)?;
+                    // What leaves room has emptied the socket: who waits for more need not look.
+                    if n < len && !self.paused {
+                        return self.is_readable(cx, intake);
+                    }
                     return Ok(true);
                 }
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
-                    match self.socket.poll_readable(cx) {
-                        Poll::Ready(Ok(())) => {}
-                        Poll::Ready(Err(error)) => return Err(disconnect(&error)),
-                        Poll::Pending => {
-                            intake.nothing_now();
-                            return Ok(false);
-                        }
+                    if !self.is_readable(cx, intake)? {
+                        return Ok(false);
                     }
                 }
                 Err(error) => return Err(disconnect(&error)),
+            }
+        }
+    }
+
+    /// Whether the socket has something to read, or will wake the task when it has.
+    fn is_readable(&self, cx: &mut Context<'_>, intake: &mut Intake<M, A>) -> Result<bool, Disconnect> {
+        match self.socket.poll_readable(cx) {
+            Poll::Ready(Ok(())) => Ok(true),
+            Poll::Ready(Err(error)) => Err(disconnect(&error)),
+            Poll::Pending => {
+                intake.nothing_now();
+                Ok(false)
             }
         }
     }

@@ -117,7 +117,7 @@ impl<M: Machine<Token = Waker>, A: Application<M>> Wire<M, A> {
     }
 
     fn take_input(&self, intake: &mut Intake<M, A>, n: usize) -> Result<(), Disconnect> {
-        let all = intake.filled(n)?;
+        let all = intake.filled(clock::now(), n)?;
         self.paused.store(!all, Ordering::Release);
         self.shared.write_inline();
         Ok(())

@@ -32,8 +32,8 @@ impl Arena {
         Ok(added)
     }
 
-    /// Encodes a short message of the normal class behind others that wait. `None`: nothing was
-    /// done, because it is not short, there is no room behind the last, or the framing refuses it.
+    /// Encodes a short message of the normal class. `None`: nothing was done, because it is not
+    /// short, or the framing refuses it.
     #[inline(always)]
     pub(crate) fn push_behind<F: Framing>(
         &mut self,
@@ -46,10 +46,14 @@ impl Arena {
             return None;
         }
         let lane = &mut self.lanes[0];
-        let chunk = lane.last_with_room(body.len() + 64)?;
-        let added = chunk.push_copied(framing, sent, meta, &[], body).ok()?;
-        lane.note_pushed(sent, added);
-        Some(added)
+        if let Some(chunk) = lane.last_with_room(body.len() + 64) {
+            let added = chunk.push_copied(framing, sent, meta, &[], body).ok()?;
+            lane.note_pushed(sent, added);
+            return Some(added);
+        }
+        // A copy, so that what was put together in registers goes to memory here, and only here.
+        let first = *meta;
+        self.push(framing, sent, &first, &[], Payload::Borrowed(body), false).ok()
     }
 
     /// The same for one message after another, the first of which is number `first`, as long as

@@ -217,6 +217,12 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
         more
     }
 
+    #[inline]
+    fn is_due(&mut self, now: Instant) -> bool {
+        let nothing_new = self.armed.is_some_and(|at| now < at) && !self.rearm;
+        !nothing_new && self.poll_timeout().is_some_and(|(at, _)| at <= now)
+    }
+
     fn poll_timeout(&mut self) -> Option<(Instant, Reason)> {
         let mut next: Option<(Instant, Reason)> = None;
         let mut consider = |at: Instant, reason: Reason| {
@@ -260,6 +266,7 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
             Phase::Down | Phase::Closed => {}
         }
         self.armed = next.map(|(at, _)| at);
+        self.rearm = false;
         next
     }
 
@@ -351,7 +358,9 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
     }
 
     fn take_wake(&mut self) -> Wake {
-        Wake { write: core::mem::take(&mut self.wake_write), attend: core::mem::take(&mut self.wake) }
+        let attend = core::mem::take(&mut self.wake);
+        self.rearm |= attend;
+        Wake { write: core::mem::take(&mut self.wake_write), attend }
     }
 
     fn take_tokens(&mut self, into: &mut Vec<T>) {

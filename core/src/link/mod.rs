@@ -236,6 +236,8 @@ pub struct Link<F: Framing, T> {
     wake: bool,
     /// When the driver will come by itself.
     armed: Option<Instant>,
+    /// Somebody wanted the driver since: it may be for something earlier.
+    rearm: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -310,6 +312,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             wake_write: false,
             wake: false,
             armed: None,
+            rearm: false,
             framing,
             settings,
         }
