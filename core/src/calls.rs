@@ -149,8 +149,7 @@ impl<T> Calls<T> {
 
     /// Bytes of memory set aside for the table itself.
     pub(crate) fn memory(&self) -> usize {
-        self.slots.capacity() * size_of::<Slot<T>>()
-            + self.results.capacity() * size_of::<Kept>()
+        self.slots.capacity() * size_of::<Slot<T>>() + self.results.capacity() * size_of::<Kept>()
     }
 
     #[inline]

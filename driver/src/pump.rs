@@ -17,6 +17,8 @@ use crate::shared::{Step, write_batch};
 use crate::sync::Arc;
 use crate::{Shared, clock};
 
+/// Bytes of one or two heartbeats.
+const HEARTBEAT: usize = 64;
 /// Rounds of reading and writing before other tasks get their turn.
 const ROUNDS: u32 = 32;
 /// Bytes of answers that are written before all requests that came are answered: so that both
@@ -35,6 +37,8 @@ pub struct Intake<M: Machine<Token = Waker>, A: Application<M>> {
     reader: M::Reader,
     buf: RecvBuf,
     tokens: Vec<Waker>,
+    /// The last pass had nothing but heartbeats, as far as can be seen.
+    quiet: bool,
 }
 
 impl<M: Machine<Token = Waker>, A: Application<M>> std::fmt::Debug for Intake<M, A> {
@@ -55,7 +59,15 @@ impl<M: Machine<Token = Waker>, A: Application<M>> Intake<M, A> {
     ) -> Self {
         let reader = shared.with(|machine| machine.handle_connected(clock::now(), epoch));
         let session = app.connected(shared, epoch, remote);
-        Self { shared: Arc::clone(shared), app: Arc::clone(app), session, reader, buf, tokens: Vec::new() }
+        Self {
+            shared: Arc::clone(shared),
+            app: Arc::clone(app),
+            session,
+            reader,
+            buf,
+            tokens: Vec::new(),
+            quiet: true,
+        }
     }
 
     /// Room to read into.
@@ -72,7 +84,8 @@ impl<M: Machine<Token = Waker>, A: Application<M>> Intake<M, A> {
         if n > 0 {
             self.buf.filled(n);
         }
-        let Self { shared, app, session, reader, buf, tokens } = self;
+        let Self { shared, app, session, reader, buf, tokens, quiet } = self;
+        *quiet = n <= HEARTBEAT;
         let mut guard = shared.lazy(tokens);
         M::begin_input(reader, &mut guard, now, n);
         let all = loop {
@@ -82,6 +95,7 @@ impl<M: Machine<Token = Waker>, A: Application<M>> Intake<M, A> {
                 Ok(Next::Paused) => break Ok(false),
                 Err(error) => break Err(error.into()),
             };
+            *quiet = false;
             match app.event(session, reader, &mut guard, event) {
                 Ok(Flow::Continue) => {}
                 Ok(Flow::Refuse) => {
@@ -125,9 +139,12 @@ impl<M: Machine<Token = Waker>, A: Application<M>> Intake<M, A> {
         self.buf.release_if_empty();
     }
 
-    /// There is nothing to read now. A connection with little traffic keeps no buffer while it waits.
+    /// There is nothing to read now. A connection on which nothing but heartbeats goes keeps no
+    /// buffer while it waits.
     pub fn nothing_now(&mut self) {
-        self.buf.release_if_small();
+        if self.quiet {
+            self.buf.release_if_small();
+        }
     }
 }
 

@@ -425,12 +425,7 @@ impl<R: Runtime> Caller for Rotating<R> {
     }
 }
 
-async fn scale<R: Runtime>(
-    server: &str,
-    work: &Work,
-    connections: usize,
-    time: Duration,
-) -> Result<Tally> {
+async fn scale<R: Runtime>(server: &str, work: &Work, connections: usize, time: Duration) -> Result<Tally> {
     let (config, mut clients) = (config(work), Vec::with_capacity(connections));
     for _ in 0..connections {
         clients.push(Client::<R>::with_config(server, config.clone()).connect().await?);
