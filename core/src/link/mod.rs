@@ -457,7 +457,9 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// What the driver knows of the other end of the connection: for the events, and for those who
     /// ask. `None` leaves what was known before.
     pub fn set_remote_addr(&mut self, remote: Option<Address>) {
-        self.remote = remote.or(self.remote.take());
+        if remote.is_some() {
+            self.remote = remote;
+        }
     }
 
     /// A new connection is wanted now: a wait for the next attempt ends, a connection that is up is
