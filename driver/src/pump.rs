@@ -17,8 +17,8 @@ use crate::shared::{Step, write_batch};
 use crate::sync::Arc;
 use crate::{Shared, clock};
 
-/// Bytes of one or two heartbeats.
-const HEARTBEAT: usize = 64;
+/// Bytes of a hello, or of some heartbeats.
+const LITTLE: usize = 64;
 /// Rounds of reading and writing before other tasks get their turn.
 const ROUNDS: u32 = 32;
 /// Bytes of answers that are written before all requests that came are answered: so that both
@@ -37,8 +37,6 @@ pub struct Intake<M: Machine<Token = Waker>, A: Application<M>> {
     reader: M::Reader,
     buf: RecvBuf,
     tokens: Vec<Waker>,
-    /// The last pass had nothing but heartbeats, as far as can be seen.
-    quiet: bool,
 }
 
 impl<M: Machine<Token = Waker>, A: Application<M>> std::fmt::Debug for Intake<M, A> {
@@ -59,15 +57,7 @@ impl<M: Machine<Token = Waker>, A: Application<M>> Intake<M, A> {
     ) -> Self {
         let reader = shared.with(|machine| machine.handle_connected(clock::now(), epoch));
         let session = app.connected(shared, epoch, remote);
-        Self {
-            shared: Arc::clone(shared),
-            app: Arc::clone(app),
-            session,
-            reader,
-            buf,
-            tokens: Vec::new(),
-            quiet: true,
-        }
+        Self { shared: Arc::clone(shared), app: Arc::clone(app), session, reader, buf, tokens: Vec::new() }
     }
 
     /// Room to read into.
@@ -84,8 +74,7 @@ impl<M: Machine<Token = Waker>, A: Application<M>> Intake<M, A> {
         if n > 0 {
             self.buf.filled(n);
         }
-        let Self { shared, app, session, reader, buf, tokens, quiet } = self;
-        *quiet = n <= HEARTBEAT;
+        let Self { shared, app, session, reader, buf, tokens } = self;
         let mut guard = shared.lazy(tokens);
         M::begin_input(reader, &mut guard, now, n);
         let all = loop {
@@ -95,7 +84,6 @@ impl<M: Machine<Token = Waker>, A: Application<M>> Intake<M, A> {
                 Ok(Next::Paused) => break Ok(false),
                 Err(error) => break Err(error.into()),
             };
-            *quiet = false;
             match app.event(session, reader, &mut guard, event) {
                 Ok(Flow::Continue) => {}
                 Ok(Flow::Refuse) => {
@@ -139,12 +127,9 @@ impl<M: Machine<Token = Waker>, A: Application<M>> Intake<M, A> {
         self.buf.release_if_empty();
     }
 
-    /// There is nothing to read now. A connection on which nothing but heartbeats goes keeps no
-    /// buffer while it waits.
+    /// There is nothing to read now. A connection with little traffic keeps no buffer while it waits.
     pub fn nothing_now(&mut self) {
-        if self.quiet {
-            self.buf.release_if_small();
-        }
+        self.buf.release_if_small();
     }
 }
 
@@ -157,6 +142,8 @@ pub struct Pump<M: Machine<Token = Waker>, A: Application<M>, S: Socket> {
     batch: Option<Box<Batch>>,
     /// The machine takes no input for now.
     paused: bool,
+    /// Little came last: a hello, a heartbeat.
+    quiet: bool,
     lingering: Option<Box<(Instant, Disconnect)>>,
     fresh: bool,
 }
@@ -193,6 +180,7 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
             intake: Some(intake),
             batch: None,
             paused: false,
+            quiet: true,
             lingering: None,
             fresh: true,
         }
@@ -291,6 +279,7 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
     }
 
     fn take_input(&mut self, intake: &mut Intake<M, A>, now: Instant, n: usize) -> Result<(), Disconnect> {
+        self.quiet = n <= LITTLE;
         self.paused = !intake.filled(now, n)?;
         Ok(())
     }
@@ -335,7 +324,10 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
             Poll::Ready(Ok(())) => Ok(true),
             Poll::Ready(Err(error)) => Err(disconnect(&error)),
             Poll::Pending => {
-                intake.nothing_now();
+                // One that is in use keeps its buffer, until a heartbeat is due.
+                if self.quiet {
+                    intake.nothing_now();
+                }
                 Ok(false)
             }
         }
