@@ -46,17 +46,20 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .build()?;
     let monitor = Monitor::new();
     let client = Client::with_config(&address, config).monitor(&monitor, "echo").connect()?;
-    for text in ["one", "two", "three"] {
+    for (text, connection) in ["one", "two", "three"].into_iter().zip(1..) {
         // The link finds the channel closed, connects again, and sends what it has.
         let _ = client.cast(0, text)?;
         println!("read {:?}", String::from_utf8_lossy(&client.receive()?.body));
+        // The server hangs up. Bytes without a protocol have no acknowledgement: what the system
+        // takes before that shows is lost with the connection (or kept by `resend_window`, and sent
+        // twice where it was not lost).
+        while client.state() == bowline::State::Ready && client.counters().connections == connection {
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
     println!("{:?}, {} connections", monitor.snapshot().open, client.counters().connections);
 
     // Nobody is there any more: what cannot be written comes back, with the reason.
-    while client.state() == bowline::State::Ready {
-        std::thread::sleep(Duration::from_millis(1));
-    }
     let _ = client.cast(0, "into the void")?;
     for errored in client.close() {
         println!(
