@@ -221,3 +221,22 @@ fn a_call_that_fails_fast_waits_for_no_connection() {
     assert!(matches!(pair.a.link.poll_reply(left, || 1), Some(Err(CallError::MaybeDelivered(_)))));
     assert!(matches!(pair.a.link.poll_reply(queued, || 2), Some(Err(CallError::NeverSent(_)))));
 }
+
+/// A driver at work does not look at all its timers again and again: an earlier one has to show.
+#[test]
+fn an_earlier_deadline_is_due_although_the_driver_was_armed_for_a_later_one() {
+    let mut pair = native();
+    pair.b.answer = false;
+    pair.run(Instant::ZERO);
+    let (armed, _) = pair.a.link.poll_timeout().expect("a heartbeat");
+    assert!(armed > Instant::ZERO + MS * 200, "{armed:?}");
+    assert!(!pair.a.link.is_due(Instant::ZERO + MS * 150));
+    call(&mut pair.a, b"x", 1).unwrap();
+    assert!(pair.a.link.take_wake().attend, "it has to come earlier");
+    assert!(!pair.a.link.is_due(Instant::ZERO));
+    assert!(pair.a.link.is_due(Instant::ZERO + MS * 150), "the call's deadline is over");
+    // Nothing was done about it, so it stays due.
+    assert!(pair.a.link.is_due(Instant::ZERO + MS * 150));
+    pair.a.link.handle_timeout(Instant::ZERO + MS * 150);
+    assert!(!pair.a.link.is_due(Instant::ZERO + MS * 150));
+}
