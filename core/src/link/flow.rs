@@ -199,6 +199,10 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             Withdrawn::Waiting => {}
             Withdrawn::UnderWay { class, message } => self.abort_message(class, message),
         }
+        // What waited behind it may have the credit that it lacked.
+        if !self.arena.has_no_data() {
+            self.wake_driver();
+        }
         self.after_taking();
         true
     }

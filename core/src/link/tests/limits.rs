@@ -240,3 +240,28 @@ fn an_earlier_deadline_is_due_although_the_driver_was_armed_for_a_later_one() {
     pair.a.link.handle_timeout(Instant::ZERO + MS * 150);
     assert!(!pair.a.link.is_due(Instant::ZERO + MS * 150));
 }
+
+/// A message that lacks credit holds up those behind it. Once it is withdrawn, they may go, and whoever
+/// writes has to hear of it.
+#[test]
+fn what_waited_behind_a_withdrawn_message_goes_at_once() {
+    let config = Config::builder().normal_window(64 * 1024).build().unwrap();
+    let mut pair = Pair::new(&config);
+    pair.b.queue = true;
+    let now = Instant::ZERO;
+    pair.run(now);
+    for _ in 0..6 {
+        let _ = pair.a.link.cast(now, &CastOptions::new(1), vec![0; 10_000].into()).unwrap();
+    }
+    pair.run(now);
+    let long = pair.a.link.call(now, &CallOptions::new(1), vec![0; 8_000].into(), 1).unwrap();
+    let _ = pair.a.link.cast(now, &CastOptions::new(1), b"short".into()).unwrap();
+    pair.run(now);
+    let taken = |end: &End<Native>| end.link.stats(now).read_queue.messages;
+    assert_eq!(taken(&pair.b), 6, "the rest waits for credit");
+    let _ = pair.a.link.take_wake();
+    pair.a.link.cancel_call(long);
+    assert!(pair.a.link.take_wake().write, "there is something to write now");
+    pair.run(now);
+    assert_eq!(taken(&pair.b), 7);
+}
