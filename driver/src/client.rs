@@ -93,7 +93,7 @@ impl<R: Runtime> Client<R, Native> {
 
     /// A builder for a link over Bowline's own protocol.
     pub fn builder(address: &str) -> ClientBuilder<R, Native> {
-        ClientBuilder::new(address, Config::default())
+        ClientBuilder::new(address, crate::defaults::default_config())
     }
 }
 

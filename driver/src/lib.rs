@@ -14,6 +14,7 @@ pub mod cast;
 pub mod client;
 pub mod client_parts;
 pub mod clock;
+pub mod defaults;
 pub mod dial;
 pub mod error;
 pub mod exclusive;

@@ -55,7 +55,7 @@ impl<R: Runtime, F: Framing> AsRef<Peer<F>> for Client<R, F> {
 impl<R: Runtime> Pool<R, Native> {
     /// A builder for a pool of links over Bowline's own protocol.
     pub fn builder() -> PoolBuilder<R, Native> {
-        PoolBuilder { parts: PoolParts::new(Config::default()), runtime: PhantomData }
+        PoolBuilder { parts: PoolParts::new(crate::defaults::default_config()), runtime: PhantomData }
     }
 }
 

@@ -67,7 +67,7 @@ impl<R: Runtime, F: Framing> std::fmt::Debug for Server<R, F> {
 impl<R: Runtime> Server<R, Native> {
     /// A builder for a server of Bowline's own protocol.
     pub fn builder() -> ServerBuilder<R, Native> {
-        ServerBuilder::new(Config::default())
+        ServerBuilder::new(crate::defaults::default_config())
     }
 }
 

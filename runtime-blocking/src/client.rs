@@ -91,7 +91,7 @@ impl Client<Native> {
 
     /// A builder for a link over Bowline's own protocol.
     pub fn builder(address: &str) -> ClientBuilder<Native> {
-        ClientBuilder::new(address, Config::default())
+        ClientBuilder::new(address, bowline_driver::defaults::default_config())
     }
 }
 

@@ -80,7 +80,7 @@ impl Exclusive<Native> {
     /// # Errors
     /// The address cannot work, or the connection or the handshake failed.
     pub fn connect(address: &str) -> Result<Self, ConnectError> {
-        Self::connect_with(address, Config::default())
+        Self::connect_with(address, bowline_driver::defaults::default_config())
     }
 }
 

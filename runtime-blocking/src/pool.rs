@@ -65,7 +65,7 @@ impl<F: Framing> Clone for Pool<F> {
 impl Pool<Native> {
     /// A builder for a pool of links over Bowline's own protocol.
     pub fn builder() -> PoolBuilder<Native> {
-        PoolBuilder { parts: PoolParts::new(Config::default()) }
+        PoolBuilder { parts: PoolParts::new(bowline_driver::defaults::default_config()) }
     }
 }
 

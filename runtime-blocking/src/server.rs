@@ -64,7 +64,7 @@ impl<F: Framing> Clone for Server<F> {
 impl Server<Native> {
     /// A builder for a server of Bowline's own protocol.
     pub fn builder() -> ServerBuilder<Native> {
-        ServerBuilder::new(Config::default())
+        ServerBuilder::new(bowline_driver::defaults::default_config())
     }
 }
 

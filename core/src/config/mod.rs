@@ -138,21 +138,9 @@ impl Config<Native> {
 }
 
 impl Default for Config<Native> {
-    /// All that are made so share their memory.
     fn default() -> Self {
-        Self { framing: Native::new(), settings: default_settings() }
+        Self { framing: Native::new(), settings: Arc::default() }
     }
-}
-
-#[cfg(feature = "std")]
-fn default_settings() -> Arc<Settings> {
-    static SETTINGS: std::sync::OnceLock<Arc<Settings>> = std::sync::OnceLock::new();
-    Arc::clone(SETTINGS.get_or_init(Arc::default))
-}
-
-#[cfg(not(feature = "std"))]
-fn default_settings() -> Arc<Settings> {
-    Arc::default()
 }
 
 impl<F: Framing> Config<F> {

@@ -42,12 +42,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         payload: Payload<'_>,
         token: T,
     ) -> Result<CallId, CallError> {
-        let timeout = options.timeout.unwrap_or(self.settings.call_timeout);
-        let Some(id) = self.queue_plain_call(timeout, options, payload.as_slice()) else {
-            return self.call_within(now, timeout, options, payload, |_| token, false);
-        };
-        self.note_call(now, timeout, Class::Normal, id, token);
-        Ok(CallId(id))
+        self.call_named(now, options, payload, |_| token)
     }
 
     /// The same with a token that names the call.

@@ -64,7 +64,7 @@ impl<R: Runtime> Exclusive<R, Native> {
     /// # Cancel safety
     /// Dropping the future closes the connection.
     pub async fn connect(address: &str) -> Result<Self, ConnectError> {
-        Self::connect_with(address, Config::default()).await
+        Self::connect_with(address, crate::defaults::default_config()).await
     }
 }
 
