@@ -266,3 +266,81 @@ pub trait Machine: Sized + Send + 'static {
     /// Moves the tokens of callers to wake to the end of `into`.
     fn take_tokens(&mut self, into: &mut Vec<Self::Token>);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A machine with the least that one has to have.
+    struct Least;
+
+    impl Machine for Least {
+        type Token = u32;
+        type Reader = ();
+        type Event<'b> = ();
+
+        fn handle_connected(&mut self, _: Instant, _: Epoch) {}
+        fn begin_input((): &mut (), _: &mut impl Access<Self>, _: Instant, _: usize) {}
+        fn next_event<'b>(
+            (): &mut (),
+            _: &mut impl Access<Self>,
+            _: Instant,
+            _: &'b mut RecvBuf,
+        ) -> Result<Next<()>, PeerError> {
+            Ok(Next::NeedData)
+        }
+        fn end_input((): &mut (), _: &mut impl Access<Self>, _: Instant, _: &mut RecvBuf) {}
+        fn handle_eof((): &mut (), _: &RecvBuf) -> Result<(), PeerError> {
+            Ok(())
+        }
+        fn is_ready(&self) -> bool {
+            true
+        }
+        fn handle_disconnected(&mut self, _: Instant, _: Option<Batch>, _: Disconnect) {}
+        fn begin_write(&mut self, _: Instant) -> Option<Batch> {
+            None
+        }
+        fn end_write(&mut self, _: Instant, _: Batch) -> bool {
+            false
+        }
+        fn poll_timeout(&mut self) -> Option<(Instant, Reason)> {
+            Some((Instant::ZERO + Duration::from_millis(5), Reason::Other))
+        }
+        fn handle_timeout(&mut self, _: Instant) {}
+        fn poll_ending(&mut self, _: Instant) -> Option<Ending> {
+            None
+        }
+        fn close(&mut self, _: Instant, _: Duration) {}
+        fn is_closed(&self) -> bool {
+            false
+        }
+        fn give_up(&mut self, _: Instant, _: Disconnect) {}
+        fn take_wake(&mut self) -> Wake {
+            Wake::default()
+        }
+        fn take_tokens(&mut self, _: &mut Vec<u32>) {}
+    }
+
+    #[test]
+    fn a_machine_that_does_not_say_whether_it_has_wakes_is_asked_for_them() {
+        assert!(Least.has_wakes());
+    }
+
+    #[test]
+    fn a_machine_is_due_when_its_timeout_is_and_not_before() {
+        assert!(!Least.is_due(Instant::ZERO + Duration::from_millis(4)));
+        assert!(Least.is_due(Instant::ZERO + Duration::from_millis(5)));
+    }
+
+    #[test]
+    fn what_a_machine_does_not_decide_changes_nothing() {
+        assert!(!Least.is_paused() && !Least.wants_pass() && !Least.take_reconnect());
+        assert!(!Least::flush_answers(&mut (), &mut &mut Least, 0));
+        let mut buf = RecvBuf::new();
+        buf.spare()[..2].copy_from_slice(b"ab");
+        buf.filled(2);
+        buf.lend(2);
+        assert!(!Least::refuse(&mut (), &mut buf));
+        assert_eq!(buf.unread(), b"ab", "refused, and it comes again");
+    }
+}

@@ -285,4 +285,23 @@ mod tests {
         buf.spare();
         assert!(buf.capacity() <= BUSY_READ);
     }
+
+    #[test]
+    fn only_a_buffer_that_has_not_grown_is_given_back_between_reads() {
+        let mut small = RecvBuf::new();
+        feed(&mut small, &[1; FIRST_READ]);
+        small.release_if_small();
+        assert_eq!(small.capacity(), FIRST_READ, "something is unread");
+        small.consume(FIRST_READ);
+        small.release_if_small();
+        assert_eq!(small.capacity(), 0);
+        let mut busy = RecvBuf::new();
+        feed(&mut busy, &[1; FIRST_READ + 1]);
+        busy.consume(FIRST_READ + 1);
+        let capacity = busy.capacity();
+        busy.release_if_small();
+        assert_eq!(busy.capacity(), capacity, "a busy connection keeps its buffer");
+        busy.release_if_empty();
+        assert_eq!(busy.capacity(), 0);
+    }
 }

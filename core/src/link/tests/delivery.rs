@@ -423,3 +423,17 @@ fn nothing_is_read_ahead_for_what_is_no_greeting() {
     assert_eq!(greeting(native.clone(), &out), Greeting::Fresh);
     assert_eq!(greeting(native, b"GET / HTTP/1.1"), Greeting::Fresh);
 }
+
+#[test]
+fn what_is_kept_for_another_attempt_counts_as_memory() {
+    let memory = |idempotent: bool| {
+        let mut pair = native();
+        pair.b.answer = false;
+        let options = CallOptions::new(1).idempotent(idempotent);
+        pair.a.link.call(Instant::ZERO, &options, (&[7; 10_000]).into(), 1).unwrap();
+        pair.run(Instant::ZERO);
+        pair.a.link.memory()
+    };
+    let kept = memory(true) - memory(false);
+    assert!((10_000..11_000).contains(&kept), "{kept}");
+}

@@ -12,9 +12,11 @@ use crate::machine::{Ending, Machine, Next, Reason};
 use crate::recv_buf::RecvBuf;
 
 mod delivery;
+mod drive;
 mod flow;
 mod guards;
 mod limits;
+mod resume;
 
 const MS: Duration = Duration::from_millis(1);
 

@@ -1,0 +1,186 @@
+//! Resumes that an honest peer would not send, against the core alone.
+
+use super::*;
+use crate::config::Delivery;
+use crate::error::Disconnect;
+use crate::frame::native::Resume;
+use crate::frame::{Framing, Kind, Step};
+
+const ID: u64 = 5;
+const TOKEN: [u8; 16] = [7; 16];
+/// Frames that each side sent, and that the other acknowledged, before the connection died.
+const SENT: u64 = 4;
+const ACKED: u64 = 2;
+
+fn config() -> Config<Native> {
+    Config::builder().delivery(Delivery::Session).build().unwrap()
+}
+
+fn cast(end: &mut End<Native>, i: u8) {
+    let _ = end.link.cast(Instant::ZERO, &CastOptions::new(1), (&[i; 8]).into()).unwrap();
+}
+
+/// Both ends of a session without a connection. Each sent four casts: two that the other has and
+/// acknowledged, and two that were lost on the way.
+fn detached() -> Pair<Native> {
+    let mut a = End::new(&config(), Role::Dialing);
+    let mut link = Link::new(config(), Role::Accepting);
+    link.offer_session(SessionIdentity { id: ID, token: TOKEN });
+    let mut b = End { link, ..End::new(&config(), Role::Accepting) };
+    b.reader = b.link.handle_connected(Instant::ZERO, Epoch::FIRST);
+    a.pass(Instant::ZERO, 0).unwrap();
+    b.pass(Instant::ZERO, 0).unwrap();
+    let mut pair = Pair { a, b };
+    pair.run(Instant::ZERO);
+    for i in 0..ACKED as u8 {
+        cast(&mut pair.a, i);
+        cast(&mut pair.b, i);
+    }
+    pair.run(Instant::ZERO);
+    let later = Instant::ZERO + MS * 100;
+    for end in [&mut pair.a, &mut pair.b] {
+        end.link.handle_timeout(later);
+    }
+    pair.run(later);
+    for end in [&mut pair.a, &mut pair.b] {
+        for i in ACKED as u8..SENT as u8 {
+            cast(end, i);
+        }
+        assert_eq!(end.output(later).len(), 2 * (12 + 8), "two casts, lost on the way");
+        assert_eq!(end.link.unacknowledged(), SENT - ACKED);
+        end.link.handle_disconnected(later, None, Disconnect::PeerClosed);
+    }
+    assert!(pair.a.link.is_detached() && pair.b.link.is_detached());
+    pair
+}
+
+/// What `end` says on a new connection whose peer says `resume`: an honest hello is before it.
+fn resumes(end: &mut End<Native>, resume: &Resume) -> Result<Vec<u8>, PeerError> {
+    let epoch = end.link.epoch().next();
+    end.reader = end.link.handle_connected(Instant::ZERO, epoch);
+    (end.buf, end.events) = (RecvBuf::new(), Vec::new());
+    end.pass(Instant::ZERO, 0).unwrap();
+    // A dialing end of its own says hello and asks for a new session: the resume is at the end.
+    let mut stranger = End::new(&config(), Role::Dialing);
+    let mut said = stranger.output(Instant::ZERO);
+    let at = said.len() - resume.to_bytes().len();
+    said[at..].copy_from_slice(&resume.to_bytes());
+    let heard = end.input(Instant::ZERO, &said);
+    if let Err(error) = heard {
+        end.link.handle_disconnected(Instant::ZERO, None, Disconnect::Protocol(error.clone()));
+        return Err(error);
+    }
+    Ok(end.output(Instant::ZERO))
+}
+
+/// The resume and the bodies of the casts in what an end wrote.
+fn read(out: &[u8]) -> (Resume, Vec<u8>) {
+    let (mut framing, mut at) = (Native::new(), 0);
+    let (mut resume, mut casts) = (None, Vec::new());
+    while at < out.len() {
+        let Step::Frame { meta, body, consumed, .. } = framing.next_frame(&out[at..]).unwrap() else {
+            panic!("half a frame")
+        };
+        match meta.kind {
+            Kind::Resume => resume = Some(Resume::decode(&out[at..][body]).unwrap()),
+            Kind::Cast => casts.push(out[at..][body][0]),
+            _ => {}
+        }
+        at += consumed;
+    }
+    (resume.expect("a resume"), casts)
+}
+
+fn wrong_tokens() -> Vec<[u8; 16]> {
+    let mut tokens = alloc::vec![[0; 16], [0xff; 16]];
+    for at in 0..16 {
+        let mut token = TOKEN;
+        token[at] ^= 1;
+        tokens.push(token);
+    }
+    tokens
+}
+
+const WRONG_IDS: [u64; 5] = [0, 1, ID - 1, ID | 1 << 63, u64::MAX];
+const WRONG_COUNTS: [u64; 4] = [0, ACKED - 1, SENT + 1, u64::MAX];
+
+/// Every combination of id, token and count in which something is wrong.
+fn hostile() -> Vec<Resume> {
+    let ids = WRONG_IDS.into_iter().chain([ID]);
+    let tokens = || wrong_tokens().into_iter().chain([TOKEN]);
+    let counts = || WRONG_COUNTS.into_iter().chain(ACKED..=SENT);
+    let all = ids.flat_map(|id| tokens().map(move |token| (id, token)));
+    let all = all.flat_map(|(id, token)| counts().map(move |count| Resume::new(id, token, count)));
+    all.filter(|r| r.session != ID || r.token != TOKEN || WRONG_COUNTS.contains(&r.received)).collect()
+}
+
+#[test]
+fn an_accepting_end_gives_a_session_to_nobody_who_cannot_name_it() {
+    let mut end = detached().b;
+    for resume in hostile() {
+        let knows = resume.session == ID && resume.token == TOKEN;
+        let (field, value, limit) =
+            if knows { ("received", resume.received, SENT) } else { ("session", resume.session, 0) };
+        assert_eq!(
+            resumes(&mut end, &resume),
+            Err(PeerError::Resume { field, value, limit }),
+            "{resume:?} {:?}",
+            resume.token
+        );
+        assert!(end.link.is_detached(), "and it goes on waiting for its own");
+        assert_eq!(end.link.unacknowledged(), SENT - ACKED);
+    }
+    // Its own peer finds it as it was.
+    for received in (ACKED..=SENT).rev() {
+        let mut end = detached().b;
+        let (said, casts) = read(&resumes(&mut end, &Resume::new(ID, TOKEN, received)).unwrap());
+        assert_eq!(
+            (said, &casts[..]),
+            (Resume::new(ID, TOKEN, ACKED), &[2, 3][(received - ACKED) as usize..])
+        );
+    }
+    let (said, casts) = read(&resumes(&mut end, &Resume::new(ID, TOKEN, ACKED)).unwrap());
+    assert_eq!((said, casts), (Resume::new(ID, TOKEN, ACKED), [2, 3].to_vec()));
+    let mut events = core::iter::from_fn(|| end.link.poll_event(&mut None, || 0));
+    assert!(!events.any(|event| matches!(event, LinkEvent::SessionLost { .. })));
+}
+
+#[test]
+fn with_a_new_session_on_offer_a_stranger_gets_that_one_and_nothing_of_the_old() {
+    for resume in hostile().into_iter().filter(|r| r.session != ID || r.token != TOKEN) {
+        let mut end = detached().b;
+        let offer = SessionIdentity { id: 6, token: [8; 16] };
+        end.link.offer_session(offer);
+        let (said, casts) = read(&resumes(&mut end, &resume).unwrap());
+        assert_eq!((said, casts), (Resume::new(6, [8; 16], 0), Vec::new()), "{resume:?} {:?}", resume.token);
+        assert_eq!(end.link.session(), Some(offer));
+        let back: Vec<_> = core::iter::from_fn(|| end.link.poll_errored(&mut None, || 0)).collect();
+        assert_eq!(
+            back.iter().map(|u| (u.body[0], u.outcome)).collect::<Vec<_>>(),
+            [(2, Outcome::MaybeDelivered), (3, Outcome::MaybeDelivered)]
+        );
+    }
+}
+
+#[test]
+fn a_dialing_end_sends_nothing_of_a_session_to_a_peer_that_cannot_name_it() {
+    for resume in hostile() {
+        let mut end = detached().a;
+        let heard = resumes(&mut end, &resume);
+        if resume.session == ID && resume.token == TOKEN {
+            let (value, limit) = (resume.received, SENT);
+            assert_eq!(heard, Err(PeerError::Resume { field: "received", value, limit }));
+            assert_eq!(end.link.session(), None, "the server broke the protocol");
+        } else if resume.session == 0 {
+            assert_eq!(heard, Err(PeerError::Resume { field: "session", value: 0, limit: 0 }));
+        } else {
+            let (_, casts) = read(&heard.unwrap());
+            assert_eq!(casts, [], "{resume:?} {:?}", resume.token);
+            let identity = SessionIdentity { id: resume.session, token: resume.token };
+            assert_eq!(end.link.session(), Some(identity), "the server has a new one");
+        }
+        let back: Vec<_> = core::iter::from_fn(|| end.link.poll_errored(&mut None, || 0)).collect();
+        let back: Vec<_> = back.iter().map(|u| (u.body[0], u.outcome)).collect();
+        assert_eq!(back, [(2, Outcome::MaybeDelivered), (3, Outcome::MaybeDelivered)], "{resume:?}");
+    }
+}
