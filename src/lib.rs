@@ -36,7 +36,8 @@
 pub use bowline_core::address::Address;
 pub use bowline_core::body::{Body, Payload};
 pub use bowline_core::config::{
-    AcceptLimits, Config, ConfigBuilder, Delivery, OnDisconnect, Overflow, QueueLimit, SocketOptions,
+    AcceptLimits, Config, ConfigBuilder, Delivery, OnDisconnect, OnFailure, Overflow, QueueLimit,
+    SocketOptions,
 };
 pub use bowline_core::error;
 pub use bowline_core::frame;

@@ -1,5 +1,6 @@
 //! Handlers: what users do with what comes in.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::task::Waker;
 use std::time::Duration;
@@ -171,6 +172,7 @@ impl<'a, F: Framing> Context<'a, F> {
 pub struct ReplyBuf<'a> {
     out: &'a mut Vec<u8>,
     start: usize,
+    method: u32,
 }
 
 impl<'a> ReplyBuf<'a> {
@@ -178,13 +180,27 @@ impl<'a> ReplyBuf<'a> {
     #[must_use]
     pub fn new(out: &'a mut Vec<u8>) -> Self {
         let start = out.len();
-        Self { out, start }
+        Self { out, start, method: 0 }
     }
 
     /// Appends bytes to the answer.
     #[inline]
     pub fn extend_from_slice(&mut self, bytes: &[u8]) {
         self.out.extend_from_slice(bytes);
+    }
+
+    /// The answer's message type, on framings whose answers carry one (tcpstream); elsewhere any
+    /// but 0 makes the answer a failure. Default 0.
+    #[inline]
+    pub fn set_method(&mut self, method: u32) {
+        self.method = method;
+    }
+
+    /// The answer's message type.
+    #[must_use]
+    #[inline]
+    pub fn method(&self) -> u32 {
+        self.method
     }
 
     /// The answer so far.
@@ -322,12 +338,13 @@ impl<F: Framing> Handling<F> {
 
     /// What the handler returned.
     pub fn finish(&self, result: Result<Answer, Failure>) {
-        let answer = match result {
-            Ok(Answer(AnswerKind::Later)) => return,
-            Ok(Answer(AnswerKind::Now(bytes))) => Ok(Payload::Owned(bytes)),
-            Err(failure) => Err(failure),
-        };
-        self.answer(answer);
+        match result {
+            Ok(Answer { kind: AnswerKind::Later, .. }) => {}
+            Ok(Answer { kind: AnswerKind::Now(bytes), method }) => {
+                self.answer(method, Ok(Payload::Owned(bytes)));
+            }
+            Err(failure) => self.answer(0, Err(failure)),
+        }
     }
 
     /// The handler was dropped, because nobody wants its answer any more.
@@ -338,18 +355,21 @@ impl<F: Framing> Handling<F> {
 
     /// The handler panicked.
     pub fn panicked(&self) {
-        self.answer(Err(Failure::new(Status::PANICKED, "the handler panicked")));
+        self.answer(0, Err(Failure::new(Status::PANICKED, "the handler panicked")));
     }
 
-    fn answer(&self, answer: Result<Payload<'_>, Failure>) {
+    fn answer(&self, method: u32, answer: Result<Payload<'_>, Failure>) {
         let inbound = self.inbound;
-        self.peer.0.shared.with(|link| link.answer(inbound, answer));
+        self.peer.0.shared.with(|link| link.answer_as(inbound, method, answer));
     }
 }
 
-/// What an ordinary handler returns.
+/// What an ordinary handler returns: bytes of any kind convert into it.
 #[derive(Debug)]
-pub struct Answer(AnswerKind);
+pub struct Answer {
+    kind: AnswerKind,
+    method: u32,
+}
 
 #[derive(Debug)]
 enum AnswerKind {
@@ -357,21 +377,67 @@ enum AnswerKind {
     Later,
 }
 
-impl From<Vec<u8>> for Answer {
-    fn from(bytes: Vec<u8>) -> Self {
-        Self(AnswerKind::Now(bytes.into()))
+impl Answer {
+    /// An answer with a message type, on framings whose answers carry one (tcpstream); elsewhere
+    /// any but 0 makes the answer a failure. Without this it is 0.
+    ///
+    /// ```
+    /// use bowline_driver::Answer;
+    ///
+    /// let answer = Answer::from("pong").with_method(7);
+    /// ```
+    #[must_use]
+    pub fn with_method(mut self, method: u32) -> Self {
+        self.method = method;
+        self
     }
 }
 
 impl From<Bytes> for Answer {
     fn from(bytes: Bytes) -> Self {
-        Self(AnswerKind::Now(bytes))
+        Self { kind: AnswerKind::Now(bytes), method: 0 }
+    }
+}
+
+impl From<Vec<u8>> for Answer {
+    fn from(bytes: Vec<u8>) -> Self {
+        Bytes::from(bytes).into()
+    }
+}
+
+impl From<Box<[u8]>> for Answer {
+    fn from(bytes: Box<[u8]>) -> Self {
+        Bytes::from(bytes).into()
+    }
+}
+
+impl From<Cow<'static, [u8]>> for Answer {
+    fn from(bytes: Cow<'static, [u8]>) -> Self {
+        match bytes {
+            Cow::Borrowed(bytes) => bytes.into(),
+            Cow::Owned(bytes) => bytes.into(),
+        }
+    }
+}
+
+impl From<Cow<'static, str>> for Answer {
+    fn from(text: Cow<'static, str>) -> Self {
+        match text {
+            Cow::Borrowed(text) => text.into(),
+            Cow::Owned(text) => text.into(),
+        }
+    }
+}
+
+impl<const N: usize> From<&'static [u8; N]> for Answer {
+    fn from(bytes: &'static [u8; N]) -> Self {
+        Bytes::from_static(bytes).into()
     }
 }
 
 impl From<Body> for Answer {
     fn from(body: Body) -> Self {
-        Self(AnswerKind::Now(body.into_bytes()))
+        body.into_bytes().into()
     }
 }
 
@@ -412,7 +478,7 @@ impl<F: Framing> Responder<F> {
     /// What the handler returns to say that this responder will answer.
     #[must_use]
     pub fn later(&self) -> Answer {
-        Answer(AnswerKind::Later)
+        Answer { kind: AnswerKind::Later, method: 0 }
     }
 
     /// Whether the answer is not wanted any more.
@@ -422,16 +488,22 @@ impl<F: Framing> Responder<F> {
     }
 
     /// Answers.
-    pub fn reply<'a>(mut self, payload: impl Into<Payload<'a>>) {
+    pub fn reply<'a>(self, payload: impl Into<Payload<'a>>) {
+        self.reply_as(0, payload);
+    }
+
+    /// Answers with a message type, on framings whose answers carry one (tcpstream); elsewhere any
+    /// but 0 is a failure.
+    pub fn reply_as<'a>(mut self, method: u32, payload: impl Into<Payload<'a>>) {
         if let Some(handling) = self.handling.take() {
-            handling.answer(Ok(payload.into()));
+            handling.answer(method, Ok(payload.into()));
         }
     }
 
     /// Answers with a failure.
     pub fn fail(mut self, failure: impl Into<Failure>) {
         if let Some(handling) = self.handling.take() {
-            handling.answer(Err(failure.into()));
+            handling.answer(0, Err(failure.into()));
         }
     }
 }
@@ -439,7 +511,7 @@ impl<F: Framing> Responder<F> {
 impl<F: Framing> Drop for Responder<F> {
     fn drop(&mut self) {
         if let Some(handling) = self.handling.take() {
-            handling.answer(Err(Failure::new(Status::NO_ANSWER, "no answer")));
+            handling.answer(0, Err(Failure::new(Status::NO_ANSWER, "no answer")));
         }
     }
 }

@@ -144,11 +144,12 @@ impl<F: Framing> LinkApp<F> {
             OnRequest::Inline(handler) => {
                 access.release();
                 let context = Context::new(&self.peer);
-                let answered = reader.answer_with(incoming.id(), |out| {
+                let answered = reader.answer_as(incoming.id(), |out| {
                     let mut reply = ReplyBuf::new(out);
                     let call = AssertUnwindSafe(|| handler(&context, incoming, &mut reply));
                     catch_unwind(call)
-                        .unwrap_or_else(|_| Err(Failure::new(Status::PANICKED, "the handler panicked")))
+                        .unwrap_or_else(|_| Err(Failure::new(Status::PANICKED, "the handler panicked")))?;
+                    Ok(reply.method())
                 });
                 if answered.is_err() {
                     reader.note_unanswered(access, incoming.id());

@@ -3,8 +3,10 @@
 use alloc::sync::Arc;
 use core::time::Duration;
 
-use super::delivery;
-use super::{AcceptLimits, Config, Delivery, OnDisconnect, Overflow, QueueLimit, Settings, SocketOptions};
+use super::{
+    AcceptLimits, Config, Delivery, OnDisconnect, OnFailure, Overflow, QueueLimit, Settings, SocketOptions,
+};
+use super::{delivery, on_failure};
 use crate::error::ConfigError;
 use crate::frame::native::{MAX_FRAGMENT, MIN_WINDOW, Native};
 use crate::frame::{Calls, Framing};
@@ -51,8 +53,10 @@ impl<F: Framing> ConfigBuilder<F> {
 
     /// What happens to a received message when that queue is full. Default [`Overflow::Block`]:
     /// with flow control (native) the sender waits, and everything else goes on. On other framings
-    /// the socket is not read until there is room, which holds up replies too: there, a link that
-    /// gets pushes nobody takes should drop instead.
+    /// the socket is not read until there is room. Where such a framing carries calls (tcpstream)
+    /// that holds up replies too: as long as nobody has ever received from the link, the newest
+    /// message is dropped instead, counted and reported, and what fits into the queue is kept. A
+    /// link that received before and stops is still held up: it should drop.
     pub fn read_overflow(mut self, policy: Overflow) -> Self {
         self.settings.read_overflow = policy;
         self
@@ -88,6 +92,13 @@ impl<F: Framing> ConfigBuilder<F> {
     /// [`OnDisconnect::Keep`].
     pub fn on_disconnect(mut self, policy: OnDisconnect) -> Self {
         self.settings.on_disconnect = policy;
+        self
+    }
+
+    /// What becomes of a request that failed, on a framing that cannot say so (tcpstream). Default
+    /// [`OnFailure::Silence`]: the caller waits until its own deadline.
+    pub fn on_failure(mut self, policy: OnFailure) -> Self {
+        self.settings.on_failure = policy;
         self
     }
 
@@ -362,6 +373,7 @@ impl<F: Framing> ConfigBuilder<F> {
         s.reconnect.check()?;
         let profile = self.framing.profile();
         delivery::check(s, &profile)?;
+        on_failure::check(s, &profile)?;
         if s.delivery == Delivery::Session && s.ack_delay >= s.dead_after {
             return Err(ConfigError::Conflict { field: "ack_delay", why: "must be shorter than dead_after" });
         }

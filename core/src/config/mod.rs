@@ -11,11 +11,13 @@ use crate::supervisor::ReconnectPolicy;
 mod accept;
 mod builder;
 mod delivery;
+mod on_failure;
 mod sockets;
 
 pub use accept::{AcceptLimits, HANDSHAKE_COST};
 pub use builder::ConfigBuilder;
 pub use delivery::{Delivery, OnDisconnect, Overflow};
+pub use on_failure::OnFailure;
 pub use sockets::SocketOptions;
 
 /// A link's settings. Built by [`Config::builder`], cheap to clone, checked once.
@@ -46,6 +48,7 @@ pub(crate) struct Settings {
     pub(crate) errored_overflow: Overflow,
     pub(crate) delivery: Delivery,
     pub(crate) on_disconnect: OnDisconnect,
+    pub(crate) on_failure: OnFailure,
     pub(crate) expire_after: Option<Duration>,
     pub(crate) resend_window: usize,
     pub(crate) retry_limit: u32,
@@ -96,6 +99,7 @@ impl Default for Settings {
             errored_overflow: Overflow::DropOldest,
             delivery: Delivery::AtMostOnce,
             on_disconnect: OnDisconnect::Keep,
+            on_failure: OnFailure::Silence,
             expire_after: None,
             resend_window: 0,
             retry_limit: 5,

@@ -301,6 +301,13 @@ pub enum Disconnect {
         /// Read or write.
         queue: &'static str,
     },
+    /// A request failed, and its answer could not say so
+    /// ([`OnFailure::Disconnect`](crate::config::OnFailure)).
+    #[error("a request failed (status {}), which this framing cannot answer", .status.0)]
+    HandlerFailed {
+        /// How it failed.
+        status: super::Status,
+    },
     /// Another connection took the session over.
     #[error("another connection took the session over")]
     Superseded,

@@ -454,6 +454,16 @@ pub trait Framing: Clone + core::fmt::Debug + Send + Sync + 'static {
         let _ = (frame, attempt);
     }
 
+    /// Rewrites the method (message type) in an encoded reply. `frame` begins at its first byte, and
+    /// need not be finished; without any bytes, it is asked whether replies have room for one.
+    ///
+    /// # Errors
+    /// By default and where replies carry none: [`EncodeError::Unsupported`].
+    fn set_method(&self, frame: &mut [u8], method: u32) -> Result<(), EncodeError> {
+        let _ = (frame, method);
+        Err(EncodeError::Unsupported { what: "a method (message type) in an answer" })
+    }
+
     /// What the frame that begins with these bytes says, if its header is whole here: how a
     /// receiver judges a long frame by its first fragment. Only with [`Profile::flow_control`].
     fn peek(&self, start: &[u8]) -> Option<Meta> {

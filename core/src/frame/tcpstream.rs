@@ -195,6 +195,13 @@ impl Framing for Tcpstream {
         out[mark + 2..mark + 6].copy_from_slice(&(len as u32).to_be_bytes());
         Ok(())
     }
+
+    fn set_method(&self, frame: &mut [u8], method: u32) -> Result<(), EncodeError> {
+        if let Some(header) = frame.first_chunk_mut::<HEADER>() {
+            header[14..].copy_from_slice(&method.to_be_bytes());
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]

@@ -138,7 +138,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
                 }
             }
         }
-        let reader = Reader::new(self.framing.clone(), self.calls.first_id());
+        let reader = Reader::new(self.framing.clone(), self.calls.first_id(), self.settings.on_failure);
         match self.retired.take() {
             Some(retired) => reader.take_up(now, *retired),
             None => reader,

@@ -5,10 +5,13 @@
 
 use alloc::collections::BTreeMap;
 
+use bytes::Bytes;
+
 use super::{Key, Link, LinkEvent, Phase};
 use crate::arena::Sent;
 use crate::body::Payload;
-use crate::error::{EncodeError, Failure, PeerError, Status};
+use crate::config::OnFailure;
+use crate::error::{Disconnect, EncodeError, Failure, PeerError, Status};
 use crate::frame::{Calls, Framing, Kind, Meta};
 use crate::link::reader::Incoming;
 use crate::link::send::millis;
@@ -205,6 +208,12 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// longer wanted is dropped, counted and reported. Replies may pass the high-water mark: what
     /// keeps them bounded is that reading pauses there.
     pub fn answer(&mut self, inbound: Inbound, answer: Result<Payload<'_>, Failure>) {
+        self.answer_as(inbound, 0, answer);
+    }
+
+    /// [`answer`](Self::answer) with a method (message type) in the answer, where the framing has
+    /// room for one; elsewhere any but 0 is a failure.
+    pub fn answer_as(&mut self, inbound: Inbound, method: u32, answer: Result<Payload<'_>, Failure>) {
         let wanted = self.inbound.close(inbound.key);
         self.after_closing_inbound();
         if !wanted || inbound.scope != self.scope {
@@ -217,19 +226,14 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         let (meta, payload, fallback) = match answer {
             Ok(payload) => {
                 let class = self.class_of(None, payload.len());
-                (Meta { class, ..Meta::new(Kind::Reply, inbound.wire_id) }, payload, true)
+                (Meta { class, method, ..Meta::new(Kind::Reply, inbound.wire_id) }, payload, true)
             }
-            Err(failure) => {
-                if !self.framing.profile().error_reply {
-                    self.drop_answer(inbound.wire_id);
-                    return;
-                }
-                // Text that is too long for the peer is cut: the status is what matters.
-                let text = failure.body.slice(..failure.body.len().min(self.conn.max_message));
-                (failure_meta(inbound.wire_id, &failure), text.into(), false)
-            }
+            Err(failure) => match self.failure_frame(inbound.wire_id, &failure) {
+                Some((meta, text)) => (meta, text.into(), false),
+                None => return,
+            },
         };
-        let result = match self.check_answer_size(payload.len()) {
+        let result = match self.check_answer(method, payload.len()) {
             Ok(()) => self.arena.push(
                 &self.framing,
                 Sent::Answer(inbound.wire_id),
@@ -245,14 +249,12 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
                 self.counters.answers += 1;
                 self.after_queueing();
             }
-            Err(error) if fallback && self.framing.profile().error_reply => {
-                let failure = too_large(&error);
+            Err(error) if fallback => {
+                let failure = unsendable(&error);
                 self.note_failure(failure.status);
-                let meta = failure_meta(inbound.wire_id, &failure);
-                let text = failure.body.len().min(self.conn.max_message);
-                let body = Payload::Borrowed(&failure.body[..text]);
+                let Some((meta, text)) = self.failure_frame(inbound.wire_id, &failure) else { return };
                 let sent = Sent::Answer(inbound.wire_id);
-                let pushed = self.arena.push(&self.framing, sent, &meta, &[], body, false);
+                let pushed = self.arena.push(&self.framing, sent, &meta, &[], text.into(), false);
                 if pushed.is_err() {
                     self.drop_answer(inbound.wire_id);
                 }
@@ -262,7 +264,30 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
     }
 
-    fn check_answer_size(&self, len: usize) -> Result<(), EncodeError> {
+    /// What tells the caller that its request failed. `None`: nothing does; the policy was applied.
+    fn failure_frame(&mut self, wire_id: u64, failure: &Failure) -> Option<(Meta, Bytes)> {
+        let (error_reply, policy) = (self.framing.profile().error_reply, self.settings.on_failure);
+        let Some(meta) = told_failure(error_reply, policy, wire_id, failure) else {
+            self.drop_answer(wire_id);
+            if policy == OnFailure::Disconnect {
+                self.end_unanswered(failure.status);
+            }
+            return None;
+        };
+        // Text that is too long for the peer is cut: the status is what matters.
+        Some((meta, failure.body.slice(..failure.body.len().min(self.conn.max_message))))
+    }
+
+    /// A request failed, its caller cannot be told, and the connection is to end for it.
+    pub(super) fn end_unanswered(&mut self, status: Status) {
+        self.conn.abort.get_or_insert(Disconnect::HandlerFailed { status });
+        self.wake = true;
+    }
+
+    fn check_answer(&self, method: u32, len: usize) -> Result<(), EncodeError> {
+        if method != 0 {
+            self.framing.set_method(&mut [], method)?;
+        }
         if len > self.conn.max_message {
             return Err(EncodeError::TooLarge { len: len as u64, max: self.conn.max_message as u64 });
         }
@@ -322,6 +347,20 @@ pub(super) fn failure_meta(id: u64, failure: &Failure) -> Meta {
     }
 }
 
-pub(super) fn too_large(error: &EncodeError) -> Failure {
-    Failure::new(Status::REPLY_TOO_LARGE, alloc::format!("{error}"))
+/// The frame's header that tells the caller of a failure, where one can.
+pub(super) fn told_failure(error_reply: bool, policy: OnFailure, id: u64, failure: &Failure) -> Option<Meta> {
+    match policy {
+        _ if error_reply => Some(failure_meta(id, failure)),
+        OnFailure::Answer { method } => Some(Meta { method, ..Meta::new(Kind::Reply, id) }),
+        OnFailure::Silence | OnFailure::Disconnect => None,
+    }
+}
+
+/// An answer that cannot be written, as a failure.
+pub(super) fn unsendable(error: &EncodeError) -> Failure {
+    let status = match error {
+        EncodeError::TooLarge { .. } => Status::REPLY_TOO_LARGE,
+        _ => Status::FAILED,
+    };
+    Failure::new(status, alloc::format!("{error}"))
 }

@@ -9,7 +9,7 @@ use super::{Link, LinkEvent};
 use crate::body::Body;
 use crate::config::{Overflow, QueueLimit};
 use crate::error::Disconnect;
-use crate::frame::{Framing, Kind, Meta};
+use crate::frame::{Calls, Framing, Kind, Meta};
 use crate::link::reader::Incoming;
 use crate::waiters::Ticket;
 
@@ -62,6 +62,8 @@ pub(super) struct ReceiveQueue {
     /// With what each costs of the window.
     messages: VecDeque<(Message, u64)>,
     bytes: usize,
+    /// Somebody has received a message at some time.
+    taken_from: bool,
 }
 
 impl ReceiveQueue {
@@ -101,6 +103,10 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             self.framing.profile().flow_control && self.settings.read_overflow == Overflow::Block;
         if self.received.is_full(self.settings.read_queue) && !bounded_by_window {
             match self.settings.read_overflow {
+                Overflow::Block if self.has_no_receiver() => {
+                    self.drop_message();
+                    return true;
+                }
                 Overflow::Block => {
                     self.conn.paused_for_receive = true;
                     self.tell_slow_consumer();
@@ -119,6 +125,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
                 Overflow::Disconnect => {
                     self.drop_message();
                     self.conn.abort = Some(Disconnect::Overflow { queue: "read" });
+                    self.wake = true;
                     return true;
                 }
             }
@@ -136,6 +143,15 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             self.tokens.push(token);
         }
         true
+    }
+
+    /// Nobody receives, so that to wait would hold up the replies behind for ever: where frames
+    /// have no flow control of their own, and carry calls. Without calls nothing is held up but the
+    /// sender, which back-pressure is for.
+    fn has_no_receiver(&self) -> bool {
+        let profile = self.framing.profile();
+        let waits = self.receive_line.waiting() + self.receive_line.granted() > 0;
+        profile.calls != Calls::None && !profile.flow_control && !self.received.taken_from && !waits
     }
 
     /// Nobody takes what was received: said once, until everything was taken.
@@ -177,6 +193,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
 
     fn take_message(&mut self) -> Option<Message> {
         let (message, cost) = self.received.pop()?;
+        self.received.taken_from = true;
         self.release(message.meta.class, cost);
         if self.slow_consumer && self.received.is_empty() {
             self.slow_consumer = false;

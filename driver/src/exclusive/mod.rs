@@ -372,8 +372,10 @@ impl<F: Framing, S: Stream> Owned<F, S> {
                     Event::Message(message) => handler.message(message),
                     Event::Request(request) => {
                         let id = request.id();
-                        let answered =
-                            reader.answer_with(id, |out| handler.request(request, &mut ReplyBuf::new(out)));
+                        let answered = reader.answer_as(id, |out| {
+                            let mut reply = ReplyBuf::new(out);
+                            handler.request(request, &mut reply).map(|()| reply.method())
+                        });
                         if answered.is_err() {
                             reader.note_unanswered(&mut &mut *link, id);
                         }

@@ -9,3 +9,4 @@ pub mod links;
 pub mod messages;
 pub mod servers;
 pub mod sessions;
+pub mod tcpstream;

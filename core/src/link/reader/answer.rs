@@ -5,10 +5,11 @@ use alloc::vec::Vec;
 use super::Reader;
 use crate::arena::{LocalFrames, Sent};
 use crate::body::Payload;
+use crate::config::OnFailure;
 use crate::error::{EncodeError, Failure, Status};
 use crate::frame::{Class, Framing};
 use crate::link::Link;
-use crate::link::inbound::{failure_meta, too_large};
+use crate::link::inbound::{told_failure, unsendable};
 use crate::machine::Access;
 
 /// What the link will learn at the end of a pass.
@@ -17,6 +18,8 @@ pub(super) struct KeptBack {
     pub(super) frames: LocalFrames,
     pub(super) answers: u64,
     pub(super) failures: Vec<Status>,
+    /// A failure that its caller cannot be told of, which is to end the connection.
+    pub(super) unanswered: Option<Status>,
 }
 
 impl KeptBack {
@@ -48,17 +51,34 @@ impl<F: Framing> Reader<F> {
         id: u64,
         fill: impl FnOnce(&mut Vec<u8>) -> Result<(), Failure>,
     ) -> Result<(), EncodeError> {
+        self.answer_as(id, |out| fill(out).map(|()| 0))
+    }
+
+    /// [`answer_with`](Self::answer_with); `fill` returns the method (message type) of the answer:
+    /// 0, unless the framing has room for one.
+    ///
+    /// # Errors
+    /// As [`answer_with`](Self::answer_with).
+    #[inline]
+    pub fn answer_as(
+        &mut self,
+        id: u64,
+        fill: impl FnOnce(&mut Vec<u8>) -> Result<u32, Failure>,
+    ) -> Result<(), EncodeError> {
         let max = self.max_answer;
         let KeptBack { frames: local, answers, .. } = &mut **self.local.get_or_insert_default();
         local.chunk.reserve(256);
         let start = local.chunk.own_len();
         let pushed = local.chunk.push_reply(&self.framing, id, |out| {
             let before = out.len();
-            fill(out)?;
+            let method = fill(out)?;
+            if method != 0 {
+                self.framing.set_method(&mut out[start..], method).map_err(|error| unsendable(&error))?;
+            }
             let len = out.len() - before;
             if len > max {
                 let error = EncodeError::TooLarge { len: len as u64, max: max as u64 };
-                return Err(too_large(&error));
+                return Err(unsendable(&error));
             }
             Ok(())
         });
@@ -71,7 +91,7 @@ impl<F: Framing> Reader<F> {
                 }
                 return Ok(());
             }
-            Ok(Err(error)) => (too_large(&error), error),
+            Ok(Err(error)) => (unsendable(&error), error),
             Err(failure) => (failure, EncodeError::Unsupported { what: "an error reply" }),
         };
         self.fail(id, &failure).map_err(|_| error)
@@ -98,14 +118,17 @@ impl<F: Framing> Reader<F> {
     /// Answers with a failure.
     ///
     /// # Errors
-    /// The framing has no error replies.
+    /// The framing has no error replies, and [`OnFailure`] names no other answer.
     pub fn fail(&mut self, id: u64, failure: &Failure) -> Result<(), EncodeError> {
-        let KeptBack { frames, answers, failures } = &mut **self.local.get_or_insert_default();
+        let KeptBack { frames, answers, failures, unanswered } = &mut **self.local.get_or_insert_default();
         failures.push(failure.status);
-        if !self.framing.profile().error_reply {
+        let error_reply = self.framing.profile().error_reply;
+        let Some(meta) = told_failure(error_reply, self.on_failure, id, failure) else {
+            if self.on_failure == OnFailure::Disconnect {
+                unanswered.get_or_insert(failure.status);
+            }
             return Err(EncodeError::Unsupported { what: "an error reply" });
-        }
-        let meta = failure_meta(id, failure);
+        };
         // Text that is too long for the peer is cut: the status is what matters.
         let body = Payload::Borrowed(&failure.body[..failure.body.len().min(self.max_answer)]);
         frames.chunk.push(&self.framing, Sent::Answer(id), &meta, &[], body, false)?;

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use crate::arena::CHUNK;
 use crate::body::Body;
+use crate::config::OnFailure;
 use crate::error::{FrameError, PeerError};
 use crate::frame::native::{Hello, MESSAGE_COST, Resume};
 use crate::frame::{Calls, Class, Framing, Kind, Meta, Plain, Step};
@@ -43,6 +44,8 @@ pub struct Reader<F: Framing> {
     /// Ids of our own calls on a framing that does not tell requests from replies.
     own_ids: core::ops::Range<u64>,
     max_answer: usize,
+    /// What becomes of failed requests, where there are no error replies.
+    on_failure: OnFailure,
     /// Longer answers are cut up, and go to the bulk class.
     fragment: usize,
     /// Answers encoded here, without the lock; appended at the end of the pass. Kept until the peer
@@ -91,12 +94,13 @@ enum Stage {
 }
 
 impl<F: Framing> Reader<F> {
-    pub(in crate::link) fn new(framing: F, first_id: u64) -> Self {
+    pub(in crate::link) fn new(framing: F, first_id: u64, on_failure: OnFailure) -> Self {
         let profile = framing.profile();
         Self {
             stage: if profile.handshake { Stage::Hello } else { Stage::Announce },
             own_ids: first_id..first_id.saturating_add(1 << 62),
             max_answer: framing.max_message(),
+            on_failure,
             fragment: usize::MAX,
             framing,
             local: None,
@@ -156,6 +160,9 @@ impl<F: Framing> Reader<F> {
             }
             for status in local.failures.drain(..) {
                 link.note_failure(status);
+            }
+            if let Some(status) = local.unanswered.take() {
+                link.end_unanswered(status);
             }
         }
         link.counters.messages += core::mem::take(&mut self.messages);

@@ -511,3 +511,77 @@ fn calls_made_together_share_a_look_at_the_clock_but_not_with_the_past() {
     let _more = link.end_write(at(9_003), batch);
     assert_eq!(link.call_time(|| at(12_000)), at(12_000));
 }
+
+#[test]
+fn pushes_that_nobody_receives_let_replies_by() {
+    let limit = QueueLimit { messages: 2, bytes: 1 << 20 };
+    let config = Config::with_framing(Tcpstream::new()).read_queue(limit).build().unwrap();
+    let mut pair = Pair::new(&config);
+    pair.a.queue = true;
+    let push = |pair: &mut Pair<Tcpstream>, count: u8| {
+        for n in 0..count {
+            let queued = pair.b.link.cast(Instant::ZERO, &CastOptions::new(1), (&[n][..]).into());
+            assert!(queued.is_ok());
+        }
+    };
+    push(&mut pair, 5);
+    let id = call(&mut pair.a, b"behind", 1).unwrap();
+    pair.run(Instant::ZERO);
+    assert_eq!(&pair.a.link.poll_reply(id, || 0).unwrap().unwrap()[..], b"behind");
+    assert_eq!(pair.a.link.counters().messages_dropped, 3);
+    // Somebody who waits to receive is no nobody: what comes for them is not dropped.
+    let mut messages = Vec::new();
+    assert_eq!(pair.a.link.take_received(9, &mut messages), 2);
+    assert_eq!([&messages[0][..], &messages[1][..]], [&[0], &[1]]);
+    push(&mut pair, 5);
+    pair.run(Instant::ZERO);
+    assert!(pair.a.link.is_paused());
+    assert_eq!(pair.a.link.counters().messages_dropped, 3);
+
+    let mut pair = Pair::new(&config);
+    pair.a.queue = true;
+    let mut ticket = None;
+    assert!(pair.a.link.poll_receive(&mut ticket, || 1).is_none());
+    push(&mut pair, 5);
+    pair.run(Instant::ZERO);
+    assert_eq!(pair.a.link.counters().messages_dropped, 0);
+}
+
+#[test]
+fn failures_that_cannot_be_told_follow_the_policy() {
+    use crate::config::OnFailure;
+    let config = |policy| Config::with_framing(Tcpstream::new()).on_failure(policy).build().unwrap();
+    for inline in [true, false] {
+        let fail = |pair: &mut Pair<Tcpstream>| {
+            (pair.b.answer, pair.b.handle) = (false, !inline);
+            let id = call(&mut pair.a, b"x", 1).unwrap();
+            pair.run(Instant::ZERO);
+            let failure = crate::error::Failure::new(Status(1000), "why");
+            if inline {
+                let _ = pair.b.reader.fail(id.get(), &failure);
+                pair.b.pass(Instant::ZERO, 0).unwrap();
+            } else {
+                let inbound = pair.b.handled.remove(0);
+                pair.b.link.answer(inbound, Err(failure));
+            }
+            id
+        };
+        let mut pair = Pair::new(&config(OnFailure::Answer { method: 9 }));
+        let id = fail(&mut pair);
+        pair.run(Instant::ZERO);
+        let reply = pair.a.link.poll_reply(id, || 0).unwrap().unwrap();
+        assert_eq!((&reply[..], reply.method), (&b"why"[..], 9));
+
+        let mut pair = Pair::new(&config(OnFailure::Disconnect));
+        fail(&mut pair);
+        assert!(pair.b.link.take_wake().attend, "whoever reads has to end the connection");
+        let cause = Disconnect::HandlerFailed { status: Status(1000) };
+        assert_eq!(pair.b.link.poll_ending(Instant::ZERO), Some(Ending::Abort(cause)));
+
+        let mut pair = Pair::new(&config(OnFailure::Silence));
+        fail(&mut pair);
+        assert_eq!(pair.b.link.poll_ending(Instant::ZERO), None);
+    }
+    assert!(Config::builder().on_failure(OnFailure::Disconnect).build().is_err());
+    assert!(Config::with_framing(Raw::new()).on_failure(OnFailure::Disconnect).build().is_err());
+}
