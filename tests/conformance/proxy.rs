@@ -27,8 +27,7 @@ impl Proxy {
             for client in listener.incoming().flatten() {
                 let to = leads_to.lock().expect("not poisoned").clone();
                 let Ok(server) = TcpStream::connect(to) else { continue };
-                join(&client, &server, rest);
-                kept.lock().expect("not poisoned").extend([client, server]);
+                record_and_join(&kept, client, server, rest);
             }
         });
         Self { address, sockets, upstream }
@@ -43,8 +42,7 @@ impl Proxy {
         std::thread::spawn(move || {
             let mut incoming = listener.incoming().flatten();
             while let (Some(one), Some(other)) = (incoming.next(), incoming.next()) {
-                join(&one, &other, Duration::ZERO);
-                kept.lock().expect("not poisoned").extend([one, other]);
+                record_and_join(&kept, one, other, Duration::ZERO);
             }
         });
         Self { address, sockets, upstream: Arc::default() }
@@ -64,6 +62,13 @@ impl Proxy {
         }
         any
     }
+}
+
+/// Recorded before the first byte is carried: whoever has seen one come through can cut it.
+fn record_and_join(sockets: &Mutex<Vec<TcpStream>>, one: TcpStream, other: TcpStream, rest: Duration) {
+    let mut sockets = sockets.lock().expect("not poisoned");
+    join(&one, &other, rest);
+    sockets.extend([one, other]);
 }
 
 fn join(one: &TcpStream, other: &TcpStream, rest: Duration) {
