@@ -70,9 +70,10 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
-        let polled = catch_unwind(AssertUnwindSafe(|| this.future.as_mut().poll(cx)));
-        match polled {
-            Ok(Poll::Ready(result)) => this.handling.finish(result.map(Into::into)),
+        // What the handler returns becomes an answer by code of its own.
+        let poll = || this.future.as_mut().poll(cx).map(|result| result.map(Into::into));
+        match catch_unwind(AssertUnwindSafe(poll)) {
+            Ok(Poll::Ready(result)) => this.handling.finish(result),
             Err(_) => this.handling.panicked(),
             Ok(Poll::Pending) => {
                 if !this.handling.is_cancelled(Some(cx.waker().clone())) {
