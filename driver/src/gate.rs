@@ -24,6 +24,8 @@ pub struct AcceptCounters {
     pub errors: u64,
     /// Connections closed in their handshake, to make room for younger ones.
     pub evicted: u64,
+    /// Sessions without a connection that ended to keep their limits, or to make room.
+    pub sessions_evicted: u64,
 }
 
 /// Why a connection was not let in.
@@ -149,6 +151,11 @@ impl Gate {
     /// Accepting, or serving, one connection failed; the next may not.
     pub fn note_error(&self) {
         self.state.lock().counters.errors += 1;
+    }
+
+    /// So many sessions without a connection end to keep their limits, or to make room.
+    pub fn note_sessions_evicted(&self, sessions: usize) {
+        self.state.lock().counters.sessions_evicted += sessions as u64;
     }
 
     /// Numbers since it was made.

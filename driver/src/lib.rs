@@ -15,6 +15,7 @@ pub mod client;
 pub mod client_parts;
 pub mod clock;
 pub mod defaults;
+pub mod detached;
 pub mod dial;
 pub mod error;
 pub mod exclusive;

@@ -14,8 +14,7 @@ use crate::peer::Peer;
 use crate::pump::{Alarm, Pump};
 use crate::runtime::Runtime;
 use crate::server_core::ServerCore;
-use crate::sessions::{Arrival, Host, ReadGreeting, Sessions};
-use crate::shared::Step;
+use crate::sessions::{Arrival, Detached, Host, ReadGreeting, Sessions, attend_detached};
 use crate::sync::Arc;
 
 /// Serves a connection that may belong to a session: hands it to whoever serves that, or serves it,
@@ -40,6 +39,9 @@ pub(crate) async fn serve_session<R: Runtime, F: Framing>(
     loop {
         let Arrival { socket, buf, admission } = arrival;
         let mut pump = Pump::greeted(peer.shared(), &app, (socket, buf), epoch);
+        if let Some(host) = &host {
+            host.connected();
+        }
         let cause = std::future::poll_fn(|cx| pump.poll(cx, &mut alarm)).await;
         drop(pump);
         drop(admission);
@@ -47,7 +49,7 @@ pub(crate) async fn serve_session<R: Runtime, F: Framing>(
             Some(host) => std::future::poll_fn(|cx| poll_detached(cx, &core, &peer, host, &mut alarm)).await,
             None => None,
         };
-        core.attached(peer.id());
+        core.detached().remove(peer.id());
         match next {
             Some(next) => (arrival, epoch) = (next, epoch.next()),
             None => {
@@ -69,20 +71,13 @@ fn poll_detached<S: Send + 'static, F: Framing, T: crate::runtime::Timer>(
     host: &Host<S>,
     alarm: &mut Alarm<T>,
 ) -> Poll<Option<Arrival<S>>> {
-    core.detached(peer);
+    core.detached().add(peer);
     loop {
-        if let Some(arrival) = host.poll_next(cx.waker()) {
-            return Poll::Ready(Some(arrival));
-        }
-        if peer.shared().tend(clock::now()) {
-            return Poll::Ready(None);
-        }
-        match peer.shared().sleep_attendant(cx.waker()) {
-            Step::Sleep(Some(at)) if at > clock::now() && !alarm.poll(cx, at) => {
-                return Poll::Pending;
-            }
-            Step::Sleep(None) => return Poll::Pending,
-            _ => {}
+        match attend_detached(peer, host, cx.waker()) {
+            Detached::Next(arrival) => return Poll::Ready(Some(arrival)),
+            Detached::Over => return Poll::Ready(None),
+            Detached::Sleep(Some(at)) if at <= clock::now() || alarm.poll(cx, at) => {}
+            Detached::Sleep(_) => return Poll::Pending,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What a server is made of, whatever drives it: settings, handlers, and who is connected.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::io;
 use std::task::Waker;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use bowline_core::frame::Framing;
 use bowline_core::link::{Link, Role, Undelivered};
 use bowline_core::machine::Machine;
 
+use crate::detached::{DetachedLimits, DetachedSessions};
 use crate::gate::{Admission, Gate, Handshake, Refused};
 use crate::handler::Handlers;
 use crate::hub::Hub;
@@ -49,6 +50,7 @@ pub struct ServerParts<F: Framing> {
     pub hub: Hub<F>,
     on_event: Option<OnEvent>,
     monitor: Option<(Monitor, Arc<str>)>,
+    most_detached: usize,
 }
 
 impl<F: Framing> std::fmt::Debug for ServerParts<F> {
@@ -61,12 +63,25 @@ impl<F: Framing> ServerParts<F> {
     /// Without handlers.
     #[must_use]
     pub fn new(config: Config<F>) -> Self {
-        Self { config, handlers: Handlers::default(), hub: Hub::new(), on_event: None, monitor: None }
+        Self {
+            config,
+            handlers: Handlers::default(),
+            hub: Hub::new(),
+            on_event: None,
+            monitor: None,
+            most_detached: usize::MAX,
+        }
     }
 
     /// Called when something happens to the server as a whole; must not wait.
     pub fn on_event(&mut self, f: impl Fn(&ServerEvent) + Send + Sync + 'static) {
         self.on_event = Some(Box::new(f));
+    }
+
+    /// At most so many sessions are kept without a connection, whatever the settings say: for a
+    /// runtime in which each takes more than memory.
+    pub fn most_detached(&mut self, sessions: usize) {
+        self.most_detached = sessions;
     }
 
     /// Its links are seen by `monitor` under `label`.
@@ -108,6 +123,7 @@ pub struct ServerCore<F: Framing> {
     gate: Arc<Gate>,
     on_event: Option<OnEvent>,
     monitor: Option<(Monitor, Arc<str>)>,
+    detached: Arc<DetachedSessions<F>>,
     state: Mutex<State<F>>,
 }
 
@@ -121,8 +137,6 @@ impl<F: Framing> std::fmt::Debug for ServerCore<F> {
 struct State<F: Framing> {
     peers: HashMap<PeerId, Peer<F>>,
     handshakes: HashMap<PeerId, Handshake>,
-    /// Sessions without a connection, longest first.
-    detached: VecDeque<(PeerId, usize)>,
     /// Nothing new is accepted.
     deaf: bool,
     stopping: bool,
@@ -136,25 +150,32 @@ impl<F: Framing> ServerCore<F> {
     /// Nobody is connected.
     #[must_use]
     pub fn new(parts: ServerParts<F>) -> Arc<Self> {
-        let ServerParts { config, handlers, hub, on_event, monitor } = parts;
+        let ServerParts { config, handlers, hub, on_event, monitor, most_detached } = parts;
         let state = State {
             peers: HashMap::new(),
             handshakes: HashMap::new(),
-            detached: VecDeque::new(),
             deaf: false,
             stopping: false,
             drained: Drained::default(),
             accepting: 0,
             wakers: Vec::new(),
         };
+        let gate = Gate::new(*config.accept_limits());
+        let limits = DetachedLimits {
+            sessions: config.max_detached().min(most_detached),
+            per_address: config.max_detached_per_address(),
+            bytes: config.max_detached_bytes(),
+        };
+        let detached = DetachedSessions::new(limits, Arc::clone(&gate));
         Arc::new(Self {
             framing: Arc::new(config.framing().clone()),
-            gate: Gate::new(*config.accept_limits()),
+            gate,
             handlers: Arc::new(handlers),
             config,
             hub,
             on_event,
             monitor,
+            detached,
             state: Mutex::new(state),
         })
     }
@@ -236,10 +257,10 @@ impl<F: Framing> ServerCore<F> {
     /// A link is over.
     pub fn gone(&self, peer: &Peer<F>) {
         self.hub.remove(peer.id());
+        self.detached.remove(peer.id());
         let mut state = self.state.lock();
         let handshake = state.handshakes.remove(&peer.id());
         let known = state.peers.remove(&peer.id()).is_some();
-        state.detached.retain(|(other, _)| *other != peer.id());
         if known && state.stopping {
             state.drained.connections += 1;
             let (requests, undelivered) =
@@ -262,32 +283,10 @@ impl<F: Framing> ServerCore<F> {
         self.state.lock().peers.values().cloned().collect()
     }
 
-    /// A session has no connection now. If too many have none, the one that has been so for longest
-    /// ends.
-    pub fn detached(&self, peer: &Peer<F>) {
-        let mut state = self.state.lock();
-        if !peer.shared().with(|link| link.is_detached())
-            || state.detached.iter().any(|(id, _)| *id == peer.id())
-        {
-            return;
-        }
-        state.detached.push_back((peer.id(), peer.shared().with(|link| link.memory())));
-        let mut too_many = Vec::new();
-        while state.detached.len() > self.config.max_detached()
-            || state.detached.iter().map(|(_, bytes)| bytes).sum::<usize>() > self.config.max_detached_bytes()
-        {
-            let Some((id, _)) = state.detached.pop_front() else { break };
-            too_many.extend(state.peers.get(&id).cloned());
-        }
-        drop(state);
-        for oldest in too_many {
-            oldest.shared().with(|link| link.expire_session(clock::now()));
-        }
-    }
-
-    /// It has one again, or is over.
-    pub fn attached(&self, id: PeerId) {
-        self.state.lock().detached.retain(|(other, _)| *other != id);
+    /// The sessions that have no connection.
+    #[must_use]
+    pub fn detached(&self) -> &Arc<DetachedSessions<F>> {
+        &self.detached
     }
 
     /// Accepts nothing new from now on; those who are connected stay.

@@ -18,6 +18,7 @@ use crate::peer::Peer;
 use crate::pump::Alarm;
 use crate::runtime::{Socket, Timer};
 use crate::server_core::ServerCore;
+use crate::shared::Step;
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering};
 
 /// A connection that was let in, and what was read from it already.
@@ -61,6 +62,14 @@ impl<S> Host<S> {
         (self.supersede)();
         if let Some(waker) = waker {
             waker.wake();
+        }
+    }
+
+    /// A connection that was taken up is known to the link now. If another one came meanwhile, when
+    /// there was nothing to supersede yet, this one has to go.
+    pub fn connected(&self) {
+        if self.next.lock().arrival.is_some() {
+            (self.supersede)();
         }
     }
 
@@ -130,6 +139,32 @@ impl<S: Send + 'static> Sessions<S> {
     /// A session is over.
     pub fn remove(&self, host: &Host<S>) {
         self.hosts.lock().remove(&host.identity.id);
+    }
+}
+
+/// What whoever serves a session does next, while it has no connection.
+#[derive(Debug)]
+pub enum Detached<S> {
+    /// There is a connection again.
+    Next(Arrival<S>),
+    /// The link is closed, or has no session that could be taken up.
+    Over,
+    /// Nothing, until it is woken or until that time.
+    Sleep(Option<Instant>),
+}
+
+/// Looks after a session without a connection: to be asked again when `waker` is woken.
+pub fn attend_detached<S, F: Framing>(peer: &Peer<F>, host: &Host<S>, waker: &Waker) -> Detached<S> {
+    loop {
+        if let Some(arrival) = host.poll_next(waker) {
+            return Detached::Next(arrival);
+        }
+        if peer.shared().tend(clock::now()) || !peer.shared().look(|link| link.is_detached()) {
+            return Detached::Over;
+        }
+        if let Step::Sleep(at) = peer.shared().sleep_attendant(waker) {
+            return Detached::Sleep(at);
+        }
     }
 }
 
@@ -251,5 +286,42 @@ impl<S: Socket, T: Timer, F: Framing> Future for ReadGreeting<'_, S, T, F> {
                 Err(_) => return Poll::Ready(None),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bowline_core::address::Address;
+    use bowline_core::error::Disconnect;
+    use bowline_core::link::{Link, Role};
+    use bowline_core::machine::{Ending, Machine};
+    use bowline_core::supervisor::Epoch;
+
+    use crate::gate::Gate;
+
+    #[test]
+    fn a_connection_that_comes_while_another_is_taken_up_supersedes_it() {
+        let config = Config::builder().delivery(Delivery::Session).build().unwrap();
+        let gate = Gate::new(*config.accept_limits());
+        let arrival = || {
+            let admission = gate.admit(&Address::Inproc("x".into())).unwrap();
+            Arrival { socket: (), buf: RecvBuf::new(), admission }
+        };
+        let peer = Peer::new(Link::new(config.clone(), Role::Accepting), Duration::ZERO);
+        let host = Sessions::<()>::default().host(&config, &peer).unwrap();
+        host.give(arrival());
+        let first = host.poll_next(Waker::noop()).unwrap();
+        // The link knows nothing of the first one yet.
+        host.give(arrival());
+        peer.shared().with(|link| link.handle_connected(clock::now(), Epoch::FIRST));
+        host.connected();
+        let ending = peer.shared().with(|link| link.poll_ending(clock::now()));
+        assert_eq!(ending, Some(Ending::Abort(Disconnect::Superseded)));
+        drop(first);
+        assert!(host.poll_next(Waker::noop()).is_some());
+        // Nobody waits behind the second one.
+        host.connected();
+        assert_eq!(peer.shared().with(|link| link.poll_ending(clock::now())), None);
     }
 }

@@ -41,7 +41,12 @@ struct State<M> {
     /// A wake that came while nobody was registered.
     missed: Wake,
     socket: Option<Arc<dyn WriteNow>>,
+    /// Whoever counts what the machine holds.
+    counts: Option<Counts>,
 }
+
+/// Called without the lock when a machine holds more or less than before: whoever counts looks again.
+pub type Counts = Arc<dyn Fn() + Send + Sync>;
 
 impl<M> std::fmt::Debug for State<M> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -53,7 +58,8 @@ impl<M: Machine<Token = Waker>> Shared<M> {
     /// Puts `machine` behind a lock.
     #[must_use]
     pub fn new(machine: M) -> Self {
-        let state = State { machine, writer: None, attendant: None, missed: Wake::default(), socket: None };
+        let (missed, socket) = (Wake::default(), None);
+        let state = State { machine, writer: None, attendant: None, missed, socket, counts: None };
         Self { state: Mutex::new(state) }
     }
 
@@ -66,6 +72,18 @@ impl<M: Machine<Token = Waker>> Shared<M> {
             settle_and_wake(state);
         }
         result
+    }
+
+    /// Looks at the machine under the lock, and wakes nobody: for whoever counts what it holds.
+    pub fn look<R>(&self, f: impl FnOnce(&mut M) -> R) -> R {
+        f(&mut self.state.lock().machine)
+    }
+
+    /// `counts` is called from now on when the machine holds more or less
+    /// ([`Machine::size_changed`]); `None`: nobody counts any more.
+    pub fn set_counts(&self, counts: Option<Counts>) {
+        let old = std::mem::replace(&mut self.state.lock().counts, counts);
+        drop(old);
     }
 
     /// Does what is due by the time while there is no connection. Whether the machine is closed.
@@ -195,8 +213,10 @@ impl<M: Machine<Token = Waker>> Shared<M> {
             wakers[1] = state.attendant.take();
             state.missed.attend |= wakers[1].is_none();
         }
+        let counts = whoever_counts(&state);
         drop(state);
         wake(wakers, &mut tokens);
+        tell(counts);
     }
 }
 
@@ -270,8 +290,21 @@ fn settle<M: Machine<Token = Waker>>(state: &mut State<M>, tokens: &mut Vec<Wake
 fn settle_and_wake<M: Machine<Token = Waker>>(mut state: MutexGuard<'_, State<M>>) {
     let mut tokens = Vec::new();
     let wakers = settle(&mut state, &mut tokens);
+    let counts = whoever_counts(&state);
     drop(state);
     wake(wakers, &mut tokens);
+    tell(counts);
+}
+
+/// Whoever has to count again.
+fn whoever_counts<M: Machine>(state: &State<M>) -> Option<Counts> {
+    state.counts.as_ref().filter(|_| state.machine.size_changed()).cloned()
+}
+
+fn tell(counts: Option<Counts>) {
+    if let Some(counts) = counts {
+        counts();
+    }
 }
 
 fn wake(wakers: [Option<Waker>; 2], tokens: &mut Vec<Waker>) {
@@ -311,8 +344,10 @@ impl<M: Machine<Token = Waker>> LazyGuard<'_, M> {
             let mut wakers = settle(&mut state, self.tokens);
             wakers[0] = None;
             state.writer = writer;
+            let counts = whoever_counts(&state);
             drop(state);
             wake(wakers, self.tokens);
+            tell(counts);
         }
     }
 }

@@ -10,6 +10,8 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
+use bowline_core::time::Instant as DriverInstant;
+use bowline_driver::clock;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 /// Wakes a parked thread.
@@ -30,6 +32,18 @@ impl ThreadWaker {
 
     pub(crate) fn is_notified(&self) -> bool {
         self.notified.load(Ordering::Acquire)
+    }
+
+    /// Parks until it is woken, or until that time of the driver's clock (`None`: for ever). By the
+    /// thread that it wakes only.
+    pub(crate) fn park_until(&self, at: Option<DriverInstant>) {
+        while !self.take() {
+            match at.map(|at| at.saturating_since(clock::now())) {
+                None => std::thread::park(),
+                Some(Duration::ZERO) => return,
+                Some(left) => std::thread::park_timeout(left),
+            }
+        }
     }
 }
 

@@ -18,10 +18,12 @@ use bowline_driver::app::Application;
 use bowline_driver::clock;
 use bowline_driver::error::{RuntimeMissing, disconnect};
 use bowline_driver::gate::Admission;
+use bowline_driver::link_app::LinkApp;
 use bowline_driver::server::ACCEPT_PAUSE;
 use bowline_driver::server_core::{ServerCore, ServerParts, is_out_of_resources};
-use bowline_driver::sessions::{Arrival, Eviction, Host, Sessions, greeting_limit};
-use bowline_driver::shared::Step;
+use bowline_driver::sessions::{
+    Arrival, Detached, Eviction, Host, Sessions, attend_detached, greeting_limit,
+};
 use bowline_driver::socket::listen_address;
 use bowline_driver::sync::Mutex;
 use bowline_driver::{
@@ -31,14 +33,22 @@ use bowline_driver::{
 
 use crate::connection::{Connection, is_for_now};
 use crate::handler_pool::{HandlerPool, PoolHandler};
-use crate::park::{Bell, block_on};
+use crate::park::{Bell, ThreadWaker, block_on};
 use crate::peer::{Peer, Request};
 use crate::socket::{Listener, Socket};
 
 /// A connection in its greeting looks so often whether it has to make room for others.
 const GREETING_SLICE: Duration = Duration::from_millis(100);
+/// Sessions without a connection: each keeps a thread.
+const MOST_DETACHED: usize = 128;
+/// The system has no thread for a connection: so often it is asked again, for so long each time,
+/// while there are sessions to end for it.
+const SPAWN_ATTEMPTS: u32 = 8;
+const SPAWN_PAUSE: Duration = Duration::from_millis(5);
 
-/// Listens for connections and serves each on two threads: bound first, served later.
+/// Listens for connections and serves each on two threads: bound first, served later. A session
+/// without a connection keeps one thread and no descriptor: there are at most 128 of them, whatever
+/// [`max_detached`](bowline_core::config::ConfigBuilder::max_detached) says.
 ///
 /// Cheap to clone; all clones are one server. It serves until it is shut down, whether or not a
 /// clone is kept.
@@ -170,8 +180,7 @@ impl<F: Framing> Server<F> {
                 // What the system refuses closes the socket, and the client learns it.
                 let _ = serve_session(core, &sessions, socket, admission);
             };
-            std::thread::Builder::new().name("bowline-serve".into()).spawn(serve)?;
-            return Ok(());
+            return spawn_for(&self.inner.core, serve);
         }
         let bell = Bell::new()?;
         let Some((peer, app)) = core.accept() else { return Ok(()) };
@@ -245,6 +254,31 @@ fn pause(bell: &Bell, wait: Duration) {
     }
 }
 
+/// Starts a thread for a connection. Where the system has none, sessions without a connection end
+/// for it: they keep one each.
+fn spawn_for<F: Framing>(core: &ServerCore<F>, serve: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    // A thread that cannot be started takes what it was to do with it.
+    let work = Arc::new(Mutex::new(Some(serve)));
+    let mut attempts = 1;
+    loop {
+        let work = Arc::clone(&work);
+        let spawned = std::thread::Builder::new().name("bowline-serve".into()).spawn(move || {
+            let work = work.lock().take();
+            if let Some(serve) = work {
+                serve();
+            }
+        });
+        match spawned {
+            Ok(_) => return Ok(()),
+            Err(_) if attempts < SPAWN_ATTEMPTS && core.detached().make_room() => {
+                attempts += 1;
+                std::thread::sleep(SPAWN_PAUSE);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
 /// Serves a connection that may belong to a session: hands it to whoever serves that, or serves it,
 /// and those that follow it.
 fn serve_session<F: Framing>(
@@ -259,26 +293,18 @@ fn serve_session<F: Framing>(
         host.give(arrival);
         return Ok(());
     }
-    let bell = Bell::new()?;
     let Some((peer, app)) = core.accept() else { return Ok(()) };
-    let id = peer.id();
     let _gone = Gone { core: Arc::clone(&core), peer: peer.clone() };
     let host = sessions.host(core.config(), &peer);
     let mut epoch = Epoch::FIRST;
     loop {
         let Arrival { socket, buf, admission } = arrival;
-        let served = Connection::new(peer.shared(), &app, socket, epoch, buf, &bell);
-        let cause = match served {
-            Ok(mut connection) => loop {
-                if let Some(cause) = connection.turn(&bell, None) {
-                    break cause;
-                }
-            },
-            Err(error) => disconnect(&error),
-        };
+        let cause = serve_connection(&peer, &app, host.as_deref(), (socket, buf), epoch);
         drop(admission);
-        let next = host.as_ref().and_then(|host| wait_detached(&core, &peer, host, &bell));
-        core.attached(id);
+        // Nor does anybody keep the bell of that connection, which has two descriptors.
+        peer.shared().awake();
+        let next = host.as_ref().and_then(|host| wait_detached(&core, &peer, host));
+        core.detached().remove(peer.id());
         match next {
             Some(next) => (arrival, epoch) = (next, epoch.next()),
             None => {
@@ -288,6 +314,32 @@ fn serve_session<F: Framing>(
                 app.ended(&cause);
                 return Ok(());
             }
+        }
+    }
+}
+
+/// Serves one connection to its end: why it ended.
+fn serve_connection<F: Framing>(
+    peer: &bowline_driver::Peer<F>,
+    app: &Arc<LinkApp<F>>,
+    host: Option<&Host<Socket>>,
+    (socket, buf): (Socket, RecvBuf),
+    epoch: Epoch,
+) -> Disconnect {
+    let begun = Bell::new().and_then(|bell| {
+        let connection = Connection::new(peer.shared(), app, socket, epoch, buf, &bell)?;
+        Ok((connection, bell))
+    });
+    let (mut connection, bell) = match begun {
+        Ok(begun) => begun,
+        Err(error) => return disconnect(&error),
+    };
+    if let Some(host) = host {
+        host.connected();
+    }
+    loop {
+        if let Some(cause) = connection.turn(&bell, None) {
+            return cause;
         }
     }
 }
@@ -322,27 +374,21 @@ fn read_greeting<F: Framing>(
     }
 }
 
-/// Without a connection: the next one, or `None` when the link is closed.
+/// Without a connection: the next one, or `None` when the link is closed. The thread parks, and
+/// holds no descriptor.
 fn wait_detached<F: Framing>(
     core: &ServerCore<F>,
     peer: &bowline_driver::Peer<F>,
     host: &Host<Socket>,
-    bell: &Bell,
 ) -> Option<Arrival<Socket>> {
-    core.detached(peer);
+    core.detached().add(peer);
+    let thread = ThreadWaker::current();
+    let waker = Waker::from(Arc::clone(&thread));
     loop {
-        if let Some(arrival) = host.poll_next(&bell.waker()) {
-            return Some(arrival);
-        }
-        if peer.shared().tend(clock::now()) {
-            return None;
-        }
-        if let Step::Sleep(at) = peer.shared().sleep_attendant(&bell.waker()) {
-            let timeout = at.map(|at| at.saturating_since(clock::now()));
-            // A bell that cannot be waited for would make this a busy loop.
-            if bell.wait(None, timeout).is_err() {
-                std::thread::sleep(Duration::from_millis(1));
-            }
+        match attend_detached(peer, host, &waker) {
+            Detached::Next(arrival) => return Some(arrival),
+            Detached::Over => return None,
+            Detached::Sleep(at) => thread.park_until(at),
         }
     }
 }
@@ -452,7 +498,9 @@ impl<F: Framing> ServerBuilder<F> {
         let io_error = |source| BindError::Io { address: address.to_owned(), source };
         let listener = Listener::bind(&to_listen, self.parts.config.sockets()).map_err(io_error)?;
         let local = listener.local_addr().map_err(io_error)?;
-        let core = ServerCore::new(self.parts);
+        let mut parts = self.parts;
+        parts.most_detached(MOST_DETACHED);
+        let core = ServerCore::new(parts);
         Ok(Server {
             inner: Arc::new(Inner {
                 listener: Mutex::new(Some(listener)),

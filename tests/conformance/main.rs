@@ -95,6 +95,10 @@ every_runtime!([
     sessions::a_restarted_server_is_a_lost_session,
     sessions::both_sides_have_to_want_a_session,
     sessions::sessions_without_a_connection_are_bounded,
+    sessions::detached_sessions_hold_no_more_than_they_may,
+    sessions::answers_to_a_detached_session_are_counted,
+    sessions::strangers_end_no_session,
+    sessions::abandoned_sessions_leave_room,
     garbage::bad_input_closes_only_its_connection,
     garbage::silence_in_the_handshake,
     garbage::a_frame_cut_short,
@@ -158,4 +162,11 @@ fn child_that_counts() {
 #[ignore = "a process that another test starts"]
 fn child_server() {
     on_named_runtime!(sessions::serve_as_a_child);
+}
+
+/// Not a test: the other process of `sessions::abandoned_sessions_leave_room`.
+#[test]
+#[ignore = "a process that another test starts"]
+fn child_for_sessions() {
+    on_named_runtime!(sessions::serve_with_few_descriptors);
 }

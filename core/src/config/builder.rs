@@ -130,15 +130,26 @@ impl<F: Framing> ConfigBuilder<F> {
         self
     }
 
-    /// Sessions that a server keeps without a connection at once; when there is one more, the one
-    /// that has been without for longest ends. Default 1,024.
+    /// Sessions that a server keeps without a connection at once (on threads, where each takes one,
+    /// at most 128). When there is one more, one ends: first those that never carried a message,
+    /// then those of the address that has most, of which the one that carried least, and of those
+    /// the one that has been without for longest. Default 1,024.
     pub fn max_detached(mut self, sessions: usize) -> Self {
         self.settings.max_detached = sessions;
         self
     }
 
-    /// Bytes that they may hold together when they lose their connections; the same happens beyond.
-    /// Default 256 MiB.
+    /// How many of them may have come from one address (Unix and in-process ones count as one
+    /// address). When there is one more, one of that address ends: the one that carried least, and
+    /// of those the one that has been without for longest. Default 512.
+    pub fn max_detached_per_address(mut self, sessions: usize) -> Self {
+        self.settings.max_detached_per_address = sessions;
+        self
+    }
+
+    /// Bytes that they may hold together at any time, what is queued for them while they have no
+    /// connection included. Beyond, the largest session ends of the address whose sessions hold
+    /// most. Default 256 MiB.
     pub fn max_detached_bytes(mut self, bytes: usize) -> Self {
         self.settings.max_detached_bytes = bytes;
         self

@@ -56,6 +56,7 @@ pub(crate) struct Settings {
     pub(crate) session_window: usize,
     pub(crate) session_expiry: Duration,
     pub(crate) max_detached: usize,
+    pub(crate) max_detached_per_address: usize,
     pub(crate) max_detached_bytes: usize,
     pub(crate) ack_delay: Duration,
     pub(crate) call_timeout: Duration,
@@ -107,6 +108,7 @@ impl Default for Settings {
             session_window: 256 * 1024,
             session_expiry: Duration::from_secs(60),
             max_detached: 1024,
+            max_detached_per_address: 512,
             max_detached_bytes: 256 << 20,
             ack_delay: Duration::from_millis(25),
             call_timeout: Duration::from_secs(10),
@@ -237,6 +239,12 @@ impl<F: Framing> Config<F> {
     #[must_use]
     pub fn max_detached(&self) -> usize {
         self.settings.max_detached
+    }
+
+    /// How many of them may have come from one address.
+    #[must_use]
+    pub fn max_detached_per_address(&self) -> usize {
+        self.settings.max_detached_per_address
     }
 
     /// Bytes that sessions without a connection may hold on an accepting side, all together.

@@ -131,6 +131,9 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             self.conn.calls_before = self.counters.calls - self.calls.in_flight() as u64;
             self.phase = Phase::Handshaking;
             self.scope_holds = false;
+            if let Some(session) = &mut self.session {
+                session.counted = None;
+            }
             if self.framing.profile().handshake {
                 self.send_hello();
                 if self.role == Role::Dialing && self.wants_session() {

@@ -357,6 +357,11 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
         self.wake || self.wake_write || !self.tokens.is_empty()
     }
 
+    #[inline]
+    fn size_changed(&self) -> bool {
+        self.is_counted_wrong()
+    }
+
     fn take_wake(&mut self) -> Wake {
         let attend = core::mem::take(&mut self.wake);
         self.rearm |= attend;

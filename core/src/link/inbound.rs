@@ -76,6 +76,11 @@ impl<T> InboundTable<T> {
         self.wanted
     }
 
+    /// Bytes of the bodies that their handlers hold.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Those, by their ids on the wire.
     pub(super) fn wanted(&self) -> impl Iterator<Item = u64> {
         self.entries.values().filter(|entry| entry.wanted).map(|entry| entry.wire_id)

@@ -45,6 +45,7 @@ mod send;
 mod session;
 mod shared_cast;
 mod stats;
+mod waiting_session;
 
 pub use cast::Queued;
 pub use events::{Counters, LinkEvent};
@@ -57,6 +58,7 @@ pub use received::Message;
 pub use session::{Greeting, SessionIdentity, greeting};
 pub use shared_cast::SharedCast;
 pub use stats::{Depth, LinkStats};
+pub use waiting_session::WaitingSession;
 
 pub use crate::calls::{CallId, Reply};
 pub use crate::waiters::{Ticket as WaitTicket, Turn};
@@ -400,12 +402,13 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.last_cause.as_deref()
     }
 
-    /// Bytes of memory the link holds for queues and tables (the receive buffer and the batch on
-    /// loan are with the driver).
+    /// Bytes of memory the link holds for queues and tables, and what the reader of a session left
+    /// for the next one (the receive buffer and the batch on loan are with the driver).
     #[must_use]
     pub fn memory(&self) -> usize {
         let outcomes = self.outcomes.as_ref().map_or(0, |outcomes| outcomes.memory());
-        let tables = self.calls.memory() + self.retries.memory() + outcomes;
+        let retired = self.retired.as_ref().map_or(0, |retired| retired.memory());
+        let tables = self.calls.memory() + self.retries.memory() + outcomes + retired;
         self.arena.memory() + tables + self.received.memory() + size_of::<Self>()
     }
 
@@ -471,9 +474,13 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
 
     /// There is something for the driver to do.
     fn wake_driver(&mut self) {
-        if self.driver_idle && self.phase == Phase::Ready {
-            self.driver_idle = false;
-            self.wake_write = true;
+        if self.driver_idle {
+            if self.phase == Phase::Ready {
+                self.driver_idle = false;
+                self.wake_write = true;
+            } else {
+                self.note_size();
+            }
         }
     }
 

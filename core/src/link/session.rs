@@ -50,9 +50,16 @@ pub(super) struct Session {
     ack_due: bool,
     /// Without a connection, on the accepting side: how long it is kept.
     detached_until: Option<Instant>,
+    /// Without a connection, once somebody counts what it holds: the bytes that were counted last.
+    pub(super) counted: Option<usize>,
 }
 
 impl Session {
+    /// Frames that came.
+    pub(super) fn received(&self) -> u64 {
+        self.received
+    }
+
     fn new(identity: SessionIdentity) -> Self {
         Self {
             identity,
@@ -62,6 +69,7 @@ impl Session {
             ack_at: None,
             ack_due: false,
             detached_until: None,
+            counted: None,
         }
     }
 }
@@ -331,6 +339,8 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             session.detached_until = accepting.then(|| now + expiry);
             (session.ack_at, session.ack_due) = (None, false);
         }
+        // Nobody writes until there is a connection again: what is queued is told to whoever counts.
+        self.driver_idle = true;
         // The time of its end has to be watched by somebody else now.
         self.wake = true;
     }

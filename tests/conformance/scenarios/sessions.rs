@@ -4,11 +4,13 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bowline::driver::Peer;
 use bowline::error::{CallError, Disconnect, Outcome};
 use bowline::frame::native::Native;
-use bowline::{CallOptions, CastOptions, Config, ConfigBuilder, Delivery, LinkEvent, ReconnectPolicy};
+use bowline::{CallOptions, CastOptions, Config, ConfigBuilder, Delivery, LinkEvent, ReconnectPolicy, State};
 
 use super::child::Child;
+use super::fairness::Gate;
 use crate::harness::{Client, Handlers, Harness, Server};
 use crate::proxy::Proxy;
 
@@ -225,6 +227,164 @@ pub async fn sessions_without_a_connection_are_bounded<H: Harness>() {
     H::until("one waits", || server.peers().len() == 1).await;
     server.shutdown().await;
     H::until("it ends with the server", || came.disconnects.load(Ordering::Relaxed) == 3).await;
+}
+
+/// Nobody listens there.
+const NOWHERE: &str = "127.0.0.1:1";
+
+/// Sessions without a connection.
+fn detached<S: Server<Native>>(server: &S) -> Vec<Peer<Native>> {
+    server.peers().into_iter().filter(|peer| peer.state() == State::Disconnected).collect()
+}
+
+/// So many clients come and are gone; nothing of theirs is under way at the server afterwards.
+async fn come_and_go<H: Harness>(address: &str, clients: usize) {
+    let proxy = Proxy::start(address);
+    let config = session().reconnect(ReconnectPolicy::never()).build().expect("sound");
+    let mut come = Vec::new();
+    for _ in 0..clients {
+        come.push(H::connect(&proxy.address, config.clone(), Handlers::none()).await.expect("it listens"));
+    }
+    proxy.cut();
+}
+
+pub async fn detached_sessions_hold_no_more_than_they_may<H: Harness>() {
+    const LIMIT: usize = 1 << 20;
+    let came = Came::default();
+    let config = session().max_detached_bytes(LIMIT).build().expect("sound");
+    let server = H::bind("127.0.0.1:0", config, came.handlers()).await.expect("a free port");
+    server.start();
+    come_and_go::<H>(&server.address(), 12).await;
+    H::until("all wait", || detached(&server).len() == 12).await;
+    for _ in 0..6 {
+        let _ = server.hub().broadcast(1, &[7; 100_000][..]);
+        // At any time: no task, and no thread, has to come to it first.
+        let held: usize = detached(&server).iter().map(|peer| peer.stats().memory).sum();
+        assert!(held <= LIMIT, "{held}");
+    }
+    assert_eq!(detached(&server).len(), 1, "there is room for one");
+    H::until("the others end", || came.disconnects.load(Ordering::Relaxed) == 11).await;
+    assert_eq!(server.accept_counters().sessions_evicted, 11);
+    server.shutdown().await;
+}
+
+pub async fn answers_to_a_detached_session_are_counted<H: Harness>() {
+    let gate = Gate::default();
+    let waiting = gate.clone();
+    let handlers = Handlers::none().request(move |_| {
+        let gate = waiting.clone();
+        async move {
+            gate.passed::<H>().await;
+            Ok(vec![7; 200_000].into())
+        }
+    });
+    let config = session().max_detached_bytes(1 << 20).build().expect("sound");
+    let server = H::bind("127.0.0.1:0", config, handlers).await.expect("a free port");
+    server.start();
+    let proxy = Proxy::start(&server.address());
+    let config = session().reconnect(ReconnectPolicy::never()).build().expect("sound");
+    let client = H::connect(&proxy.address, config, Handlers::none()).await.expect("it listens");
+    let mut calls = Vec::new();
+    for i in 0..10 {
+        let options = CallOptions::new(1).timeout(PATIENT);
+        calls.push(client.start_call(options, body(i)).await.expect("begun"));
+    }
+    H::until("they came", || server.peers().first().is_some_and(|peer| peer.stats().handling == 10)).await;
+    proxy.cut();
+    H::until("it waits", || detached(&server).len() == 1).await;
+    gate.open();
+    H::until("it ends when its answers are too much", || server.peers().is_empty()).await;
+    drop(calls);
+    server.shutdown().await;
+}
+
+pub async fn strangers_end_no_session<H: Harness>() {
+    let config = session().max_detached(8).build().expect("sound");
+    let server = H::bind("127.0.0.1:0", config, Handlers::echo()).await.expect("a free port");
+    server.start();
+    let proxy = Proxy::start(&server.address());
+    let config = session().build().expect("sound");
+    let honest = H::connect(&proxy.address, config, Handlers::none()).await.expect("it listens");
+    honest.call(CallOptions::new(1), body(1)).await.expect("a reply");
+    let id = server.peers().remove(0).id();
+    proxy.lead_to(NOWHERE);
+    proxy.cut();
+    H::until("it is away", || detached(&server).len() == 1).await;
+    for _ in 0..3 {
+        come_and_go::<H>(&server.address(), 8).await;
+        H::until("all wait, or are over", || detached(&server).len() == server.peers().len()).await;
+    }
+    H::until("as many as may wait", || server.peers().len() == 8).await;
+    proxy.lead_to(&server.address());
+    let reply = honest.call(CallOptions::new(1).timeout(PATIENT), body(2)).await.expect("a reply");
+    assert_eq!(number(&reply), 2);
+    let back = server.peers().into_iter().find(|peer| peer.id() == id);
+    assert_eq!(back.expect("the same session").counters().connections, 2);
+    honest.close().await;
+    server.shutdown_within(Duration::ZERO).await;
+}
+
+/// Sessions that are opened and left take no descriptor, and few threads: a client that comes, and
+/// one that was away, are served.
+pub async fn abandoned_sessions_leave_room<H: Harness>() {
+    let child = Child::start("child_for_sessions", H::NAME);
+    let address = child.expect("ADDRESS ");
+    let proxy = Proxy::start(&address);
+    let config = session().build().expect("sound");
+    let honest = H::connect(&proxy.address, config.clone(), Handlers::none()).await.expect("it listens");
+    honest.call(CallOptions::new(1), body(1)).await.expect("a reply");
+    let watching = H::connect(&address, config.clone(), Handlers::none()).await.expect("it listens");
+    proxy.lead_to(NOWHERE);
+    proxy.cut();
+    for _ in 0..25 {
+        come_and_go::<H>(&address, 8).await;
+        // Until their sockets are closed there, too.
+        let begun = std::time::Instant::now();
+        loop {
+            let told = watching.call(CallOptions::new(9).timeout(PATIENT), body(0)).await.expect("a reply");
+            let (connected, threads) = (number(&told[..4]), number(&told[4..]));
+            assert!(threads <= 128 + 50, "{threads} threads");
+            if connected == 1 {
+                break;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(10), "{connected} are connected");
+            H::sleep(MS).await;
+        }
+    }
+    proxy.lead_to(&address);
+    let reply = honest.call(CallOptions::new(1).timeout(PATIENT), body(2)).await.expect("a reply");
+    assert_eq!(number(&reply), 2);
+    assert_eq!(honest.peer().counters().connections, 2);
+    let other = H::connect(&address, config, Handlers::none()).await.expect("it accepts");
+    assert_eq!(number(&other.call(CallOptions::new(1), body(3)).await.expect("a reply")), 3);
+    for client in [honest, watching, other] {
+        client.close().await;
+    }
+    child.end();
+}
+
+/// The other process of [`abandoned_sessions_leave_room`]: method 9 tells how many are connected, and
+/// how many threads there are.
+pub async fn serve_with_few_descriptors<H: Harness>() {
+    let told = Arc::new(Mutex::new(None::<H::Server<Native>>));
+    let server_of = Arc::clone(&told);
+    let handlers = Handlers::none().request(move |asked| {
+        let server = server_of.lock().expect("not poisoned").clone();
+        async move {
+            let Some(server) = server.filter(|_| asked.method == 9) else { return Ok(asked.body.into()) };
+            let peers = server.peers();
+            let connected = peers.len() - detached(&server).len().min(peers.len());
+            let (_, threads) = super::child::held();
+            Ok([connected as u32, threads as u32].map(u32::to_be_bytes).concat().into())
+        }
+    });
+    let config = session().build().expect("sound");
+    let server = H::bind("127.0.0.1:0", config, handlers).await.expect("a free port");
+    *told.lock().expect("not poisoned") = Some(server.clone());
+    server.start();
+    println!("ADDRESS {}", server.address());
+    super::child::lower_descriptors(60);
+    super::child::until_stdin_ends::<H>().await;
 }
 
 /// The other process of [`a_stopped_process`]: serves until its standard input ends. Method 9 tells

@@ -19,6 +19,13 @@ pub(in crate::link) struct Retired {
 }
 
 impl Retired {
+    /// Bytes of memory they take.
+    pub(in crate::link) fn memory(&self) -> usize {
+        let parts = self.assemblies.iter().flatten().map(|assembly| assembly.memory()).sum::<usize>();
+        let parked = self.parked.iter().map(Parked::cost).sum::<u64>();
+        parts + usize::try_from(parked).unwrap_or(usize::MAX)
+    }
+
     /// The session is lost: nobody wants answers to its requests, and what came in part will not
     /// be completed. Casts were acknowledged, and are handed over.
     pub(in crate::link) fn without_session(mut self) -> Self {
