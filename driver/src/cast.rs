@@ -6,11 +6,12 @@ use std::task::{Context, Poll};
 
 use bowline_core::body::Payload;
 use bowline_core::config::Overflow;
-use bowline_core::error::{CastError, CastRefusal, Outcome};
+use bowline_core::error::{CastError, CastRefusal, Outcome, Undeliverable};
 use bowline_core::frame::Framing;
 use bowline_core::link::{CastOptions, Line, Queued, Turn, Undelivered, WaitTicket};
 use bowline_core::time::Instant;
 
+use crate::clock;
 use crate::peer::Peer;
 
 /// Bytes of casts that are written by whoever casts: a batch.
@@ -25,12 +26,14 @@ pub struct Cast<'a, F: Framing> {
     payload: Option<Payload<'a>>,
     ticket: Option<(Line, WaitTicket)>,
     watch: bool,
+    /// When a watched one has waited for long enough; set when it is polled first.
+    deadline: Option<Instant>,
 }
 
 impl<'a, F: Framing> Cast<'a, F> {
     #[inline]
     pub(crate) fn new(peer: &'a Peer<F>, options: CastOptions, payload: Payload<'a>) -> Self {
-        Self { peer, options, payload: Some(payload), ticket: None, watch: false }
+        Self { peer, options, payload: Some(payload), ticket: None, watch: false, deadline: None }
     }
 
     /// One whose end is waited for.
@@ -60,7 +63,7 @@ impl<F: Framing> Cast<'_, F> {
     /// The way of most: number 0 if it is not one of those.
     #[inline(never)]
     fn cast_plain(&mut self) -> Queued {
-        let Cast { peer, options, payload, ticket, watch } = self;
+        let Cast { peer, options, payload, ticket, watch, .. } = self;
         let Some(body) = payload.as_ref().filter(|_| ticket.is_none() && !*watch) else {
             return Queued { number: 0, bytes: 0 };
         };
@@ -84,26 +87,34 @@ impl<F: Framing> Cast<'_, F> {
     /// One that waits, has to wait, is watched, or is not plain.
     #[inline(never)]
     fn poll_other(&mut self, cx: &mut Context<'_>) -> Poll<Result<Queued, CastError>> {
-        let Cast { peer, options, payload, ticket, watch } = self;
+        let Cast { peer, options, payload, ticket, watch, deadline } = self;
         let Some(body) = payload.clone() else {
             return Poll::Ready(Err(CastError::new(CastRefusal::Closed, None)));
         };
-        let now = peer.cast_time();
+        let now = if *watch { clock::now() } else { peer.cast_time() };
+        let timeout = || options.get_timeout().unwrap_or(peer.0.cast_timeout);
+        let deadline =
+            if *watch { *deadline.get_or_insert_with(|| now + timeout()) } else { Instant::FAR_FUTURE };
         let polled = peer.0.shared.with_inline(|link| {
             if let Some((line, held)) = *ticket {
                 match link.poll_turn(line, held, || cx.waker().clone()) {
                     Turn::Waiting => return (Poll::Pending, false),
+                    Turn::Expired => {
+                        *ticket = None;
+                        return (Poll::Ready(Err(expired(body))), false);
+                    }
                     _ => *ticket = None,
                 }
             }
-            let line = Line::Room(link.cast_class(options, body.len()));
+            let class = link.cast_class(options, body.len());
+            let line = Line::Room(class);
             match link.cast(now, options, body) {
                 Err(error)
                     if matches!(error.reason(), CastRefusal::Full(_))
                         && link.write_overflow() == Overflow::Block =>
                 {
                     let waker = cx.waker().clone();
-                    let place = link.wait(Instant::ZERO, line, Instant::FAR_FUTURE, waker);
+                    let place = link.wait(now, line, deadline, waker);
                     *ticket = Some((line, place));
                     (Poll::Pending, false)
                 }
@@ -111,7 +122,8 @@ impl<F: Framing> Cast<'_, F> {
                     if let Ok(queued) = &result
                         && *watch
                     {
-                        link.watch_outcome(queued.number, cx.waker().clone());
+                        let (left, waker) = (deadline.saturating_since(now), cx.waker().clone());
+                        link.watch_outcome_for(now, left, class, queued.number, waker);
                     }
                     (Poll::Ready(result), link.is_piling_up(PILE_OF_CASTS))
                 }
@@ -122,6 +134,12 @@ impl<F: Framing> Cast<'_, F> {
         }
         polled
     }
+}
+
+/// It waited for room for as long as it may.
+fn expired(body: Payload<'_>) -> CastError {
+    let (outcome, reason) = (Outcome::Expired, Undeliverable::Expired);
+    CastError::new(CastRefusal::Undelivered { outcome, reason }, Some(body.into_bytes()))
 }
 
 impl<F: Framing> Drop for Cast<'_, F> {
@@ -138,13 +156,16 @@ impl<F: Framing> Drop for Cast<'_, F> {
 #[must_use = "futures do nothing unless polled"]
 pub struct CastAndWait<'a, F: Framing> {
     cast: Cast<'a, F>,
+    /// The message, for whoever has to be told that it was not delivered.
+    kept: Option<Payload<'a>>,
     number: Option<u64>,
     bytes: usize,
 }
 
 impl<'a, F: Framing> CastAndWait<'a, F> {
     pub(crate) fn new(cast: Cast<'a, F>) -> Self {
-        Self { cast, number: None, bytes: 0 }
+        let kept = cast.payload.clone();
+        Self { cast, kept, number: None, bytes: 0 }
     }
 
     /// Bytes it takes on the wire; 0 until it is queued.
@@ -174,9 +195,12 @@ impl<F: Framing> Future for CastAndWait<'_, F> {
             None => Poll::Pending,
             Some(ended) => {
                 this.number = None;
+                let kept = this.kept.take();
                 Poll::Ready(ended.map_err(|undelivered| {
                     let Undelivered { outcome, reason, body, .. } = undelivered;
-                    CastError::new(CastRefusal::Undelivered { outcome, reason }, Some(body.into_bytes()))
+                    // What was given, where the link has no more than what did not leave.
+                    let body = kept.map_or_else(|| body.into_bytes(), Payload::into_bytes);
+                    CastError::new(CastRefusal::Undelivered { outcome, reason }, Some(body))
                 }))
             }
         }

@@ -41,6 +41,7 @@ pub(crate) struct PeerInner<F: Framing> {
     pub(crate) id: PeerId,
     pub(crate) linger: Duration,
     pub(crate) call_timeout: Duration,
+    pub(crate) cast_timeout: Duration,
     /// Casts expire: casting needs the time.
     timed_casts: bool,
     pub(crate) monitored: Mutex<Option<Registration>>,
@@ -61,12 +62,14 @@ impl<F: Framing> Clone for Peer<F> {
 
 impl<F: Framing> Peer<F> {
     pub(crate) fn new(link: Link<F, Waker>, linger: Duration) -> Self {
-        let (call_timeout, timed_casts) = (link.call_timeout(), link.expire_after().is_some());
+        let (call_timeout, cast_timeout) = (link.call_timeout(), link.cast_timeout());
+        let timed_casts = link.expire_after().is_some();
         Self(Arc::new(PeerInner {
             shared: Arc::new(Shared::new(link)),
             id: PeerId::next(),
             linger,
             call_timeout,
+            cast_timeout,
             timed_casts,
             monitored: Mutex::new(None),
         }))
@@ -252,6 +255,9 @@ impl<F: Framing> Peer<F> {
     /// # Errors
     /// As [`cast`](Self::cast), and [`CastRefusal::Undelivered`](bowline_core::error::CastRefusal):
     /// the message is in the error then.
+    /// After [`ConfigBuilder::cast_timeout`](bowline_core::config::ConfigBuilder::cast_timeout) (or
+    /// the options' timeout) it is [`Outcome::Expired`], or [`Outcome::MaybeDelivered`] if bytes of
+    /// it had left or were being written.
     ///
     /// # Cancel safety
     /// Dropping the future before the message is queued casts nothing; later, the message goes on

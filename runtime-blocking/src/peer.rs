@@ -122,7 +122,9 @@ impl<F: Framing> Peer<F> {
     /// # Errors
     /// As [`cast`](Self::cast), and
     /// [`CastRefusal::Undelivered`](bowline_core::error::CastRefusal): the message is in the error
-    /// then.
+    /// then. After [`ConfigBuilder::cast_timeout`](bowline_core::config::ConfigBuilder::cast_timeout)
+    /// (or the options' timeout) it is `Expired`, or `MaybeDelivered` if bytes of it had left or were
+    /// being written.
     pub fn cast_and_wait<'a>(
         &self,
         method: u32,

@@ -181,6 +181,14 @@ impl<F: Framing> ConfigBuilder<F> {
         self
     }
 
+    /// Deadline of a cast whose end is waited for (`cast_and_wait`) and that names none: waiting for
+    /// room, for a connection, and for the end together. A cast that nobody waits for has none (see
+    /// [`expire_after`](Self::expire_after)). From 1 ms to 30 days; default 10 s.
+    pub fn cast_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.cast_timeout = timeout;
+        self
+    }
+
     /// Calls in flight per link; the next waits under its own deadline. Default 1,024.
     pub fn max_in_flight(mut self, calls: usize) -> Self {
         self.settings.max_in_flight = calls;
@@ -368,6 +376,7 @@ impl<F: Framing> ConfigBuilder<F> {
         }
         let durations = [
             ("call_timeout", s.call_timeout),
+            ("cast_timeout", s.cast_timeout),
             ("connect_timeout", s.connect_timeout),
             ("heartbeat", s.heartbeat),
             ("dead_after", s.dead_after),

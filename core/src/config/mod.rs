@@ -60,6 +60,7 @@ pub(crate) struct Settings {
     pub(crate) max_detached_bytes: usize,
     pub(crate) ack_delay: Duration,
     pub(crate) call_timeout: Duration,
+    pub(crate) cast_timeout: Duration,
     pub(crate) max_in_flight: usize,
     pub(crate) max_inbound: usize,
     pub(crate) max_inbound_bytes: usize,
@@ -112,6 +113,7 @@ impl Default for Settings {
             max_detached_bytes: 256 << 20,
             ack_delay: Duration::from_millis(25),
             call_timeout: Duration::from_secs(10),
+            cast_timeout: Duration::from_secs(10),
             max_in_flight: 1024,
             max_inbound: 1024,
             max_inbound_bytes: 16 << 20,
@@ -180,6 +182,12 @@ impl<F: Framing> Config<F> {
     #[must_use]
     pub fn call_timeout(&self) -> Duration {
         self.settings.call_timeout
+    }
+
+    /// How long a cast whose end is waited for may take unless it says otherwise.
+    #[must_use]
+    pub fn cast_timeout(&self) -> Duration {
+        self.settings.cast_timeout
     }
 
     /// How long dial and handshake together may take.

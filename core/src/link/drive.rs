@@ -278,6 +278,7 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
                 Key::RoomTurn(class, ticket) => self.expire_turn(Line::Room(class), ticket),
                 Key::Inbound(key) => self.expire_inbound(key),
                 Key::Cast(class, number) => self.expire_cast(class, number),
+                Key::Wait(class, number) => self.expire_wait(class, number),
                 Key::Retry(id) => self.requeue(now, id),
             }
         }

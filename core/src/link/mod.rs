@@ -97,6 +97,8 @@ enum Key {
     RoomTurn(frame::Class, Ticket),
     Inbound(u64),
     Cast(frame::Class, u64),
+    /// The end of that cast is waited for.
+    Wait(frame::Class, u64),
     Retry(u64),
 }
 
@@ -424,6 +426,12 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.settings.expire_after
     }
 
+    /// How long a cast whose end is waited for may take unless it says otherwise.
+    #[must_use]
+    pub fn cast_timeout(&self) -> Duration {
+        self.settings.cast_timeout
+    }
+
     /// The next event, if there is one; otherwise keeps a token and a place in line, which the
     /// caller passes again next time (and gives up with
     /// [`leave`](Self::leave)`(Line::Events, ticket)`).
@@ -487,12 +495,24 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// Watches a deadline. Wakes the driver if it would come too late by itself.
     #[inline(always)]
     fn watch(&mut self, now: Instant, timeout: Duration, key: Key) {
-        let Self { calls, call_lines, room_lines, inbound, deadlines, arena, retries, settings, .. } = self;
+        let Self {
+            calls,
+            call_lines,
+            room_lines,
+            inbound,
+            deadlines,
+            arena,
+            retries,
+            settings,
+            outcomes,
+            ..
+        } = self;
         let live_count = || {
             let in_line = call_lines.iter().chain(&*room_lines).map(Waiters::waiting).sum::<usize>();
             let timed = settings.expire_after.is_some();
             let casts = flow::CLASSES.map(|class| if timed { arena.ours(class).messages } else { 0 });
-            calls.in_flight() + in_line + inbound.len() + casts[0] + casts[1]
+            let watched = outcomes.as_ref().map_or(0, |outcomes| outcomes.watched());
+            calls.in_flight() + in_line + inbound.len() + casts[0] + casts[1] + watched
         };
         let at = deadlines.push(now, timeout, key, live_count, |key| match *key {
             Key::Call(id) => calls.get(id).is_some(),
@@ -500,6 +520,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             Key::RoomTurn(class, ticket) => room_lines[flow::lane(class)].is_waiting(ticket),
             Key::Inbound(key) => inbound.contains(key),
             Key::Cast(class, number) => arena.oldest_cast(class).is_some_and(|oldest| number >= oldest),
+            Key::Wait(_, number) => outcomes.as_ref().is_some_and(|outcomes| outcomes.is_awaited(number)),
             Key::Retry(id) => retries.is_waiting(id),
         });
         if self.armed.is_none_or(|armed| at < armed) {

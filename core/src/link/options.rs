@@ -98,6 +98,7 @@ pub struct CastOptions {
     pub(super) seq: u64,
     pub(super) class: Option<Class>,
     pub(super) notify: bool,
+    pub(super) timeout: Option<Duration>,
     /// `None`: none, which is quickly seen and dropped.
     pub(super) extensions: Option<Box<[u8]>>,
 }
@@ -121,6 +122,20 @@ impl CastOptions {
     pub fn class(mut self, class: Class) -> Self {
         self.class = Some(if class == Class::Control { Class::Normal } else { class });
         self
+    }
+
+    /// Where the end of the cast is waited for (`cast_and_wait`): for how long at most, in place of
+    /// [`ConfigBuilder::cast_timeout`](crate::config::ConfigBuilder::cast_timeout). Others do not
+    /// look at it.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// The deadline asked for, if it is not the default one.
+    #[must_use]
+    pub fn get_timeout(&self) -> Option<Duration> {
+        self.timeout
     }
 
     /// An event says when the message was written, too; failures always are events.

@@ -1,6 +1,7 @@
 //! What became of casts: who is told, and the queue of those that could not be delivered.
 
 use alloc::collections::{BTreeMap, VecDeque};
+use core::time::Duration;
 
 use super::{Key, Line, Link, LinkEvent};
 use crate::arena::{Batch, Fate, FrameRef, Sent, Withdrawn};
@@ -39,6 +40,10 @@ enum Watch<T> {
     Waiting(Option<T>),
     /// It is over.
     Over(Result<Outcome, Undelivered>),
+    /// Whoever waits has waited for long enough, and was woken.
+    Late,
+    /// Whoever waited was told so. What becomes of the message after all is nobody's.
+    Told,
 }
 
 #[derive(Debug)]
@@ -90,6 +95,21 @@ impl<T> Outcomes<T> {
         !self.watches.is_empty()
     }
 
+    /// How many ends somebody wants to know, or was told before they came.
+    pub(super) fn watched(&self) -> usize {
+        self.watches.len()
+    }
+
+    /// Whether somebody waits for the end of that cast.
+    pub(super) fn is_awaited(&self, number: u64) -> bool {
+        matches!(self.watches.get(&number), Some(Watch::Waiting(_)))
+    }
+
+    /// Whether whoever cast it was told an end already.
+    pub(super) fn was_told(&self, number: u64) -> bool {
+        matches!(self.watches.get(&number), Some(Watch::Told))
+    }
+
     pub(super) fn drain_errored(&mut self) -> impl Iterator<Item = Undelivered> {
         self.errored_bytes = 0;
         self.errored.drain(..)
@@ -113,6 +133,22 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.outcomes.get_or_insert_default().watches.insert(number, Watch::Waiting(Some(token)));
     }
 
+    /// [`watch_outcome`](Self::watch_outcome) for so long at most: then the cast is withdrawn and
+    /// [`Expired`](Outcome::Expired), or, where bytes of it left or are being written, told as
+    /// [`MaybeDelivered`](Outcome::MaybeDelivered) with an empty body (it is out: whoever cast it
+    /// keeps a copy). What becomes of it then is not told any more.
+    pub fn watch_outcome_for(
+        &mut self,
+        now: crate::time::Instant,
+        timeout: Duration,
+        class: Class,
+        number: u64,
+        token: T,
+    ) {
+        self.watch_outcome(number, token);
+        self.watch(now, timeout, Key::Wait(class, number));
+    }
+
     /// By an event.
     pub(super) fn notify_outcome(&mut self, number: u64) {
         self.outcomes.get_or_insert_default().watches.insert(number, Watch::Event);
@@ -127,16 +163,48 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     ) -> Option<Result<Outcome, Undelivered>> {
         let outcomes = self.outcomes.as_mut()?;
         match outcomes.watches.get_mut(&number)? {
-            Watch::Over(_) => {}
+            Watch::Over(_) | Watch::Late => {}
             Watch::Waiting(kept) => {
                 *kept = Some(token());
                 return None;
             }
-            Watch::Event => return None,
+            Watch::Event | Watch::Told => return None,
         }
         match outcomes.watches.remove(&number) {
             Some(Watch::Over(result)) => Some(result),
+            Some(Watch::Late) => {
+                outcomes.watches.insert(number, Watch::Told);
+                Some(Err(Undelivered {
+                    kind: Kind::Cast,
+                    number,
+                    method: 0,
+                    body: Body::empty(),
+                    outcome: Outcome::MaybeDelivered,
+                    attempts: outcomes.attempts.get(&number).copied().unwrap_or(0),
+                    reason: Undeliverable::Expired,
+                }))
+            }
             _ => None,
+        }
+    }
+
+    /// Whoever waits for the end of a cast has waited for long enough.
+    pub(super) fn expire_wait(&mut self, class: Class, number: u64) {
+        let Some(outcomes) = self.outcomes.as_ref().filter(|outcomes| outcomes.is_awaited(number)) else {
+            return;
+        };
+        // Sent before, and to be sent again: somebody may have it.
+        let tried = outcomes.attempts.contains_key(&number);
+        let outcome = if tried { Outcome::MaybeDelivered } else { Outcome::Expired };
+        if self.withdraw_cast(class, number, outcome, &Undeliverable::Expired) {
+            self.counters.casts_expired += 1;
+            return;
+        }
+        let watch = self.outcomes.as_mut().and_then(|outcomes| outcomes.watches.get_mut(&number));
+        if let Some(watch @ Watch::Waiting(_)) = watch
+            && let Watch::Waiting(Some(token)) = core::mem::replace(watch, Watch::Late)
+        {
+            self.tokens.push(token);
         }
     }
 
@@ -204,6 +272,10 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
                     self.tokens.push(token);
                 }
             }
+            Some(watch @ Watch::Late) => *watch = Watch::Over(Ok(outcome)),
+            Some(Watch::Told) => {
+                outcomes.watches.remove(&number);
+            }
             Some(Watch::Over(_)) | None => {}
         }
     }
@@ -222,7 +294,14 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
                 }
                 return;
             }
-            outcomes.watches.remove(&number);
+            match outcomes.watches.remove(&number) {
+                Some(Watch::Late) => {
+                    outcomes.watches.insert(number, Watch::Over(Err(undelivered)));
+                    return;
+                }
+                Some(Watch::Told) => return,
+                _ => {}
+            }
         }
         self.report(undelivered);
     }

@@ -421,8 +421,14 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         if self.phase != Phase::Closed {
             return undelivered;
         }
-        let framing = &self.framing;
-        self.arena.retain(|frame| {
+        let Self { framing, outcomes, arena, .. } = &mut *self;
+        arena.retain(|frame| {
+            // One outcome for each: some were told before.
+            if let Sent::Cast(number) = frame.sent
+                && outcomes.as_ref().is_some_and(|outcomes| outcomes.was_told(number))
+            {
+                return false;
+            }
             undelivered.extend(decode(framing, frame, Outcome::NeverSent, &Undeliverable::Closed));
             false
         });

@@ -17,6 +17,7 @@ mod flow;
 mod guards;
 mod limits;
 mod resume;
+mod waiting;
 
 const MS: Duration = Duration::from_millis(1);
 

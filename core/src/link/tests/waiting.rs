@@ -1,0 +1,85 @@
+//! Casts whose end somebody waits for, for so long and no longer.
+
+use super::*;
+use crate::config::Delivery;
+use crate::error::Undeliverable;
+use crate::frame::Class;
+
+const LIMIT: Duration = Duration::from_millis(50);
+
+fn cast_watched<F: Framing>(end: &mut End<F>, token: u32) -> u64 {
+    let queued = end.link.cast(Instant::ZERO, &CastOptions::new(7), b"body".as_slice().into()).unwrap();
+    end.link.watch_outcome_for(Instant::ZERO, LIMIT, Class::Normal, queued.number, token);
+    queued.number
+}
+
+fn end_of<F: Framing>(end: &mut End<F>, number: u64) -> Option<Result<Outcome, Undelivered>> {
+    end.link.poll_outcome(number, || 0)
+}
+
+#[test]
+fn a_cast_with_nobody_there_comes_back() {
+    let mut link: Link<Native, u32> = Link::new(Config::default(), Role::Dialing);
+    let number = link.cast(Instant::ZERO, &CastOptions::new(7), b"body".as_slice().into()).unwrap().number;
+    link.watch_outcome_for(Instant::ZERO, LIMIT, Class::Normal, number, 5);
+    assert_eq!(link.poll_timeout().unwrap().0, Instant::ZERO + LIMIT);
+    link.handle_timeout(Instant::ZERO + LIMIT);
+    let mut tokens = Vec::new();
+    link.take_tokens(&mut tokens);
+    assert_eq!(tokens, [5]);
+    let undelivered = link.poll_outcome(number, || 0).unwrap().unwrap_err();
+    assert_eq!((undelivered.method, &undelivered.body[..]), (7, &b"body"[..]));
+    assert_eq!((undelivered.outcome, undelivered.reason), (Outcome::Expired, Undeliverable::Expired));
+    assert_eq!((link.write_queue().0, link.counters().casts_expired), (0, 1));
+}
+
+#[test]
+fn a_cast_that_is_being_written_is_told_once() {
+    let mut pair = native();
+    let number = cast_watched(&mut pair.a, 5);
+    let batch = pair.a.link.begin_write(Instant::ZERO).unwrap();
+    pair.a.link.handle_timeout(Instant::ZERO + LIMIT);
+    assert_eq!(pair.a.tokens(), [5]);
+    let told = end_of(&mut pair.a, number).unwrap().unwrap_err();
+    assert_eq!(told.outcome, Outcome::MaybeDelivered);
+    // It was not written, goes back into the queue, and comes back from there to nobody.
+    pair.a.link.handle_disconnected(Instant::ZERO + LIMIT, Some(batch), Disconnect::PeerClosed);
+    pair.a.link.abort(Instant::ZERO + LIMIT, Disconnect::LocalClose);
+    assert!(pair.a.link.poll_errored(&mut None, || 0).is_none());
+    assert!(pair.a.link.take_undelivered().is_empty());
+    assert_eq!(end_of(&mut pair.a, number), None);
+}
+
+#[test]
+fn an_end_before_anybody_was_told_is_the_end() {
+    let mut pair = native();
+    let number = cast_watched(&mut pair.a, 5);
+    let mut batch = pair.a.link.begin_write(Instant::ZERO).unwrap();
+    pair.a.link.handle_timeout(Instant::ZERO + LIMIT);
+    let mut slices = [&[][..]; 4];
+    let filled = batch.slices(&mut slices);
+    let bytes = slices[..filled].concat().len();
+    batch.wrote(bytes);
+    let _more = pair.a.link.end_write(Instant::ZERO + LIMIT, batch);
+    assert_eq!(end_of(&mut pair.a, number), Some(Ok(Outcome::Written)));
+}
+
+#[test]
+fn a_session_that_goes_on_says_no_second_outcome() {
+    let config = Config::builder().delivery(Delivery::Session).build().unwrap();
+    let (a, mut b) = (End::new(&config, Role::Dialing), End::new(&config, Role::Accepting));
+    b.link = Link::new(config, Role::Accepting);
+    b.link.offer_session(SessionIdentity { id: 5, token: [7; 16] });
+    b.reader = b.link.handle_connected(Instant::ZERO, Epoch::FIRST);
+    let mut pair = Pair { a, b };
+    pair.run(Instant::ZERO);
+    let number = cast_watched(&mut pair.a, 5);
+    let _lost = pair.a.output(Instant::ZERO);
+    pair.a.link.handle_timeout(Instant::ZERO + LIMIT);
+    assert_eq!(end_of(&mut pair.a, number).unwrap().unwrap_err().outcome, Outcome::MaybeDelivered);
+    // The session is lost, and with it the message: that was told.
+    pair.a.link.handle_disconnected(Instant::ZERO + LIMIT, None, Disconnect::PeerClosed);
+    pair.a.link.abort(Instant::ZERO + LIMIT, Disconnect::LocalClose);
+    assert!(pair.a.link.take_undelivered().is_empty());
+    assert_eq!(end_of(&mut pair.a, number), None);
+}
