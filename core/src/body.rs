@@ -1,5 +1,7 @@
 //! Message bodies: what comes in ([`Body`]) and what goes out ([`Payload`]).
 
+use alloc::borrow::Cow;
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
@@ -255,6 +257,48 @@ impl<'a> From<&'a Body> for Payload<'a> {
     }
 }
 
+impl<'a> From<&'a String> for Payload<'a> {
+    #[inline]
+    fn from(text: &'a String) -> Self {
+        Payload::Borrowed(text.as_bytes())
+    }
+}
+
+impl From<&Bytes> for Payload<'_> {
+    /// Shared, not copied.
+    #[inline]
+    fn from(bytes: &Bytes) -> Self {
+        Payload::Owned(bytes.clone())
+    }
+}
+
+impl From<Box<[u8]>> for Payload<'_> {
+    #[inline]
+    fn from(bytes: Box<[u8]>) -> Self {
+        Payload::Owned(bytes.into())
+    }
+}
+
+impl<'a> From<Cow<'a, [u8]>> for Payload<'a> {
+    #[inline]
+    fn from(bytes: Cow<'a, [u8]>) -> Self {
+        match bytes {
+            Cow::Borrowed(bytes) => bytes.into(),
+            Cow::Owned(bytes) => bytes.into(),
+        }
+    }
+}
+
+impl<'a> From<Cow<'a, str>> for Payload<'a> {
+    #[inline]
+    fn from(text: Cow<'a, str>) -> Self {
+        match text {
+            Cow::Borrowed(text) => text.into(),
+            Cow::Owned(text) => text.into(),
+        }
+    }
+}
+
 impl From<Vec<u8>> for Payload<'_> {
     #[inline]
     fn from(bytes: Vec<u8>) -> Self {
@@ -299,6 +343,25 @@ mod tests {
             assert_eq!(body.clone().into_bytes(), bytes);
             assert_eq!(matches!(body.0, Repr::Inline { .. }), len <= INLINE_BODY);
         }
+    }
+
+    #[test]
+    fn payloads_come_from_every_kind_of_bytes() {
+        let (text, bytes) = (String::from("abc"), Bytes::from_static(b"abc"));
+        let payloads: [Payload<'_>; 9] = [
+            (&text).into(),
+            text.clone().into(),
+            (&bytes).into(),
+            bytes.clone().into(),
+            Box::<[u8]>::from(&b"abc"[..]).into(),
+            Cow::Borrowed(&b"abc"[..]).into(),
+            Cow::<[u8]>::Owned(b"abc".to_vec()).into(),
+            Cow::Borrowed("abc").into(),
+            Cow::<str>::Owned(text.clone()).into(),
+        ];
+        assert!(payloads.iter().all(|payload| payload.as_slice() == b"abc"));
+        // What is shared is not copied.
+        assert_eq!(Payload::from(&bytes).as_slice().as_ptr(), bytes.as_ptr());
     }
 
     #[test]

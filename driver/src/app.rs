@@ -30,6 +30,12 @@ pub trait Application<M: Machine<Token = Waker>>: Send + Sync + 'static {
     /// A connection is there (its handshake may not be done).
     fn connected(&self, shared: &Arc<Shared<M>>, epoch: Epoch, remote: Option<Address>) -> Self::Session;
 
+    /// The address of this end of the connection that [`connected`](Self::connected) told of, said
+    /// right before it where it is known.
+    fn local_addr(&self, local: Address) {
+        let _ = local;
+    }
+
     /// Something came in. `access` may hold the lock; release it before calling into user code.
     ///
     /// # Errors

@@ -11,7 +11,7 @@ use bowline_core::config::Config;
 use bowline_core::error::{Disconnect, Failure};
 use bowline_core::frame::Framing;
 use bowline_core::frame::native::Native;
-use bowline_core::link::{Message, Undelivered};
+use bowline_core::link::{LinkEvent, Message, Undelivered};
 use bowline_core::machine::Machine;
 
 use crate::client_parts::{Assembled, ClientParts, First, FirstObserver, Recipe};
@@ -138,19 +138,45 @@ impl<R: Runtime, F: Framing> Client<R, F> {
     /// # Cancel safety
     /// A message is taken only when the future is ready: dropping it loses nothing.
     pub async fn receive_timeout(&self, timeout: Duration) -> Result<Option<Message>, ClosedError> {
-        let mut receive = self.peer.receive();
+        Self::until(timeout, self.peer.receive()).await.transpose()
+    }
+
+    /// The next errored message ([`Peer::next_errored`]), or `None` if none came within `timeout`.
+    ///
+    /// # Errors
+    /// The link is closed and every errored message was taken.
+    ///
+    /// # Cancel safety
+    /// As [`receive_timeout`](Self::receive_timeout).
+    pub async fn next_errored_timeout(&self, timeout: Duration) -> Result<Option<Undelivered>, ClosedError> {
+        Self::until(timeout, self.peer.next_errored()).await.transpose()
+    }
+
+    /// The next event ([`Peer::next_event`]), or `None` if none came within `timeout`.
+    ///
+    /// # Errors
+    /// The link is closed and every event was taken.
+    ///
+    /// # Cancel safety
+    /// As [`receive_timeout`](Self::receive_timeout).
+    pub async fn next_event_timeout(&self, timeout: Duration) -> Result<Option<LinkEvent>, ClosedError> {
+        Self::until(timeout, self.peer.next_event()).await.transpose()
+    }
+
+    /// What `next` says, or `None` if it said nothing within `timeout`.
+    async fn until<T>(timeout: Duration, mut next: impl Future<Output = T> + Unpin) -> Option<T> {
         let mut alarm = pump::Alarm::new(R::timer());
         let deadline = clock::now() + timeout;
         std::future::poll_fn(|cx| {
-            if let Poll::Ready(result) = Pin::new(&mut receive).poll(cx) {
-                return Poll::Ready(result.map(Some));
+            if let Poll::Ready(output) = Pin::new(&mut next).poll(cx) {
+                return Poll::Ready(Some(output));
             }
             while clock::now() < deadline {
                 if !alarm.poll(cx, deadline) {
                     return Poll::Pending;
                 }
             }
-            Poll::Ready(Ok(None))
+            Poll::Ready(None)
         })
         .await
     }

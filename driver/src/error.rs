@@ -2,7 +2,7 @@
 
 use std::io;
 
-use bowline_core::error::{ConfigError, Disconnect, TransportError, TransportKind};
+use bowline_core::error::{ConfigError, Disconnect, Failure, Status, TransportError, TransportKind};
 
 /// There is no runtime of this kind where the call was made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -78,3 +78,18 @@ pub fn transport(error: &io::Error) -> TransportError {
 pub fn disconnect(error: &io::Error) -> Disconnect {
     Disconnect::Transport(transport(error))
 }
+
+macro_rules! failed {
+    ($($error:ty),* $(,)?) => {
+        $(
+            impl From<$error> for Failure {
+                fn from(error: $error) -> Self {
+                    Self::new(Status::FAILED, error.to_string())
+                }
+            }
+        )*
+    };
+}
+
+// What `?` in a handler makes of the errors of handles.
+failed!(BindError, ClosedError, ConnectError, RuntimeMissing, crate::manager::ManagerError);

@@ -146,6 +146,12 @@ impl<'a, F: Framing> Context<'a, F> {
         self.peer.remote_addr()
     }
 
+    /// This end's address.
+    #[must_use]
+    pub fn local_addr(&self) -> Option<Address> {
+        self.peer.local_addr()
+    }
+
     /// Queues a message to the sender if there is room.
     ///
     /// # Errors

@@ -195,6 +195,10 @@ impl<F: Framing> Application<Link<F, Waker>> for LinkApp<F> {
         self.peer.shared().with(|link| link.set_remote_addr(remote));
     }
 
+    fn local_addr(&self, local: Address) {
+        self.peer.shared().with(|link| link.set_local_addr(Some(local)));
+    }
+
     fn event(
         &self,
         (): &mut (),

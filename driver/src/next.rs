@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use bowline_core::frame::Framing;
 use bowline_core::link::{Line, LinkEvent, Message, State, Undelivered, WaitTicket};
@@ -115,5 +115,14 @@ impl<F: Framing> Drop for NextEvent<F> {
         if let Some(ticket) = self.ticket.take() {
             self.peer.0.shared.with(|link| link.leave(Line::Events, ticket));
         }
+    }
+}
+
+/// What is there now. Waits for nothing, and leaves nothing behind.
+pub(crate) fn now_or_never<T>(next: impl Future<Output = T> + Unpin) -> Option<T> {
+    let mut next = next;
+    match Pin::new(&mut next).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(output) => Some(output),
+        Poll::Pending => None,
     }
 }

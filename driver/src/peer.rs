@@ -9,7 +9,9 @@ use bowline_core::body::Payload;
 use bowline_core::error::Outcome;
 use bowline_core::error::{CastError, Disconnect};
 use bowline_core::frame::Framing;
-use bowline_core::link::{CallOptions, CastOptions, Counters, Link, LinkStats, Message, Queued, State};
+use bowline_core::link::{
+    CallOptions, CastOptions, Counters, Link, LinkEvent, LinkStats, Message, Queued, State, Undelivered,
+};
 use bowline_core::machine::Machine;
 use bowline_core::time::Instant;
 
@@ -17,7 +19,7 @@ use crate::call::{Call, Starting};
 use crate::cast::{Cast, CastAndWait, PILE_OF_CASTS};
 use crate::error::ClosedError;
 use crate::monitor::Registration;
-use crate::next::{NextErrored, NextEvent, Receive};
+use crate::next::{NextErrored, NextEvent, Receive, now_or_never};
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering};
 use crate::{Shared, clock};
 
@@ -91,6 +93,12 @@ impl<F: Framing> Peer<F> {
     #[must_use]
     pub fn remote_addr(&self) -> Option<Address> {
         self.0.shared.with(|link| link.remote_addr().cloned())
+    }
+
+    /// The address of this end of the present connection, or of the last.
+    #[must_use]
+    pub fn local_addr(&self) -> Option<Address> {
+        self.0.shared.with(|link| link.local_addr().cloned())
     }
 
     /// Where the link stands.
@@ -291,6 +299,30 @@ impl<F: Framing> Peer<F> {
     /// As [`receive`](Self::receive).
     pub fn next_errored(&self) -> NextErrored<F> {
         NextErrored::new(self.clone())
+    }
+
+    /// The errored message that waits, if one does; never waits.
+    ///
+    /// # Errors
+    /// As [`next_errored`](Self::next_errored).
+    pub fn try_next_errored(&self) -> Result<Option<Undelivered>, ClosedError> {
+        now_or_never(self.next_errored()).transpose()
+    }
+
+    /// The received message that waits, if one does; never waits.
+    ///
+    /// # Errors
+    /// As [`receive`](Self::receive).
+    pub fn try_receive(&self) -> Result<Option<Message>, ClosedError> {
+        now_or_never(self.receive()).transpose()
+    }
+
+    /// The event that waits, if one does; never waits.
+    ///
+    /// # Errors
+    /// As [`next_event`](Self::next_event).
+    pub fn try_next_event(&self) -> Result<Option<LinkEvent>, ClosedError> {
+        now_or_never(self.next_event()).transpose()
     }
 
     /// A new connection is wanted now: a wait for the next attempt ends, and a connection that is up

@@ -46,15 +46,19 @@ impl<M: Machine<Token = Waker>, A: Application<M>> std::fmt::Debug for Intake<M,
 }
 
 impl<M: Machine<Token = Waker>, A: Application<M>> Intake<M, A> {
-    /// Tells the machine and the application of a new connection. `buf` has what was read of it
+    /// Tells the machine and the application of a new connection, of which the other end and this one
+    /// have those addresses. `buf` has what was read of it
     /// already.
     pub fn connect(
         shared: &Arc<Shared<M>>,
         app: &Arc<A>,
         epoch: Epoch,
-        remote: Option<Address>,
+        [remote, local]: [Option<Address>; 2],
         buf: RecvBuf,
     ) -> Self {
+        if let Some(local) = local {
+            app.local_addr(local);
+        }
         let reader = shared.with(|machine| machine.handle_connected(clock::now(), epoch));
         let session = app.connected(shared, epoch, remote);
         Self { shared: Arc::clone(shared), app: Arc::clone(app), session, reader, buf, tokens: Vec::new() }
@@ -170,9 +174,9 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
     /// A connection over a socket of which something was read already.
     pub fn greeted(shared: &Arc<Shared<M>>, app: &Arc<A>, arrival: (S, RecvBuf), epoch: Epoch) -> Self {
         let (socket, buf) = arrival;
-        let remote = socket.peer_addr().ok();
+        let ends = [socket.peer_addr().ok(), socket.local_addr().ok()];
         let socket = Arc::new(socket);
-        let intake = Intake::connect(shared, app, epoch, remote, buf);
+        let intake = Intake::connect(shared, app, epoch, ends, buf);
         shared.set_socket(Some(Arc::clone(&socket) as _));
         Self {
             shared: Arc::clone(shared),

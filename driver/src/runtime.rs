@@ -49,6 +49,14 @@ pub trait Socket: WriteNow {
     /// # Errors
     /// The socket is not connected any more.
     fn peer_addr(&self) -> io::Result<Address>;
+
+    /// This end's address.
+    ///
+    /// # Errors
+    /// The socket is not connected any more, or (by default) does not know.
+    fn local_addr(&self) -> io::Result<Address> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
 }
 
 /// A listening socket.

@@ -148,6 +148,15 @@ impl runtime::Socket for Socket {
             Stream::Inproc(stream) => Ok(stream.address()),
         }
     }
+
+    fn local_addr(&self) -> io::Result<Address> {
+        match &self.0 {
+            Stream::Tcp(stream) => stream.get_ref().local_addr().map(Address::Tcp),
+            #[cfg(unix)]
+            Stream::Unix(stream) => stream.get_ref().local_addr().map(|address| unix_address(&address)),
+            Stream::Inproc(stream) => Ok(stream.address()),
+        }
+    }
 }
 
 fn ready_if(ready: bool) -> Poll<io::Result<()>> {

@@ -215,11 +215,11 @@ impl<M: Machine<Token = Waker>, A: Application<M>> Connection<M, A> {
         bell: &Bell,
     ) -> io::Result<Self> {
         socket.set_write_timeout(WRITE_SLICE)?;
-        let remote = socket.peer_addr().ok();
+        let ends = [socket.peer_addr().ok(), socket.local_addr().ok()];
         let wire = Arc::new(Wire {
             shared: Arc::clone(shared),
             socket,
-            intake: Mutex::new(Some(Intake::connect(shared, app, epoch, remote, buf))),
+            intake: Mutex::new(Some(Intake::connect(shared, app, epoch, ends, buf))),
             paused: AtomicBool::new(false),
             caller_read: AtomicU64::new(0),
             failed: Mutex::new(None),

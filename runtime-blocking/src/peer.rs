@@ -178,7 +178,23 @@ impl<F: Framing> Peer<F> {
     /// # Errors
     /// As [`receive`](Self::receive).
     pub fn receive_timeout(&self, timeout: Duration) -> Result<Option<Message>, ClosedError> {
-        block_on_until(self.peer.receive(), Instant::now() + timeout).transpose()
+        block_on_until(self.peer.receive(), after(timeout)).transpose()
+    }
+
+    /// The next errored message, or `None` if none came within `timeout`.
+    ///
+    /// # Errors
+    /// As [`next_errored`](Self::next_errored).
+    pub fn next_errored_timeout(&self, timeout: Duration) -> Result<Option<Undelivered>, ClosedError> {
+        block_on_until(self.peer.next_errored(), after(timeout)).transpose()
+    }
+
+    /// The next event, or `None` if none came within `timeout`.
+    ///
+    /// # Errors
+    /// As [`next_event`](Self::next_event).
+    pub fn next_event_timeout(&self, timeout: Duration) -> Result<Option<LinkEvent>, ClosedError> {
+        block_on_until(self.peer.next_event(), after(timeout)).transpose()
     }
 
     /// Received messages as an iterator, which ends when the link is closed.
@@ -193,6 +209,13 @@ impl<F: Framing> Peer<F> {
     pub fn next_event(&self) -> Result<LinkEvent, ClosedError> {
         block_on(self.peer.next_event())
     }
+}
+
+/// When a wait ends; one that is longer than the clock can say is for ever.
+fn after(timeout: Duration) -> Instant {
+    const FOREVER: Duration = Duration::from_secs(100 * 365 * 86_400);
+    let now = Instant::now();
+    now.checked_add(timeout).unwrap_or_else(|| now + FOREVER)
 }
 
 /// A call under way. Dropping it cancels the call.

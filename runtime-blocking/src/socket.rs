@@ -117,6 +117,14 @@ impl Socket {
         }
     }
 
+    pub(crate) fn local_addr(&self) -> io::Result<Address> {
+        match self {
+            Self::Tcp(stream) => stream.local_addr().map(Address::Tcp),
+            Self::Unix(stream) => stream.local_addr().map(|address| unix_address(&address)),
+            Self::Inproc(stream) => Ok(stream.address()),
+        }
+    }
+
     pub(crate) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         match self {
             Self::Tcp(stream) => stream.shutdown(how),

@@ -128,6 +128,15 @@ impl runtime::Socket for Socket {
             Stream::Inproc(stream) => Ok(stream.address()),
         }
     }
+
+    fn local_addr(&self) -> io::Result<Address> {
+        match &self.0 {
+            Stream::Tcp(stream) => stream.local_addr().map(Address::Tcp),
+            #[cfg(unix)]
+            Stream::Unix(stream) => stream.local_addr().map(|address| unix_address(&address.into())),
+            Stream::Inproc(stream) => Ok(stream.address()),
+        }
+    }
 }
 
 /// Reads. Where that leaves room in `buf`, the socket is empty: tokio is told so, as by a read that

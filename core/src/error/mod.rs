@@ -2,6 +2,7 @@
 //! transport failed.
 
 mod connection;
+mod failures;
 mod message;
 
 pub use connection::{Disconnect, FrameError, PeerError, TransportError, TransportKind};

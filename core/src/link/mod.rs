@@ -222,6 +222,7 @@ pub struct Link<F: Framing, T> {
     inflow: [flow::Inflow; 2],
     conn: connection::Connection,
     remote: Option<Address>,
+    local: Option<Box<Address>>,
     /// The application wants a new connection now.
     reconnect: bool,
     /// Nobody was told yet that messages wait and are not taken.
@@ -306,6 +307,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             inflow: Default::default(),
             conn: connection::Connection::new(framing.max_message(), settings.max_in_flight),
             remote: None,
+            local: None,
             reconnect: false,
             slow_consumer: false,
             closing: None,
@@ -463,6 +465,19 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     #[must_use]
     pub fn remote_addr(&self) -> Option<&Address> {
         self.remote.as_ref()
+    }
+
+    /// This end of the present connection, or of the last.
+    #[must_use]
+    pub fn local_addr(&self) -> Option<&Address> {
+        self.local.as_deref()
+    }
+
+    /// What the driver knows of this end of the connection. `None` leaves what was known before.
+    pub fn set_local_addr(&mut self, local: Option<Address>) {
+        if let Some(local) = local {
+            self.local = Some(Box::new(local));
+        }
     }
 
     /// What the driver knows of the other end of the connection: for the events, and for those who

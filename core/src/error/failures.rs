@@ -1,0 +1,90 @@
+//! Errors as failures: what `?` in a handler makes of them. The caller sees the error's own words,
+//! with [`Status::FAILED`].
+
+use alloc::borrow::Cow;
+use alloc::boxed::Box;
+use alloc::string::ToString;
+
+use super::{
+    CallError, CastError, CastRefusal, ConfigError, Disconnect, EncodeError, Failure, Status, Undeliverable,
+};
+
+macro_rules! failed {
+    ($($error:ty),* $(,)?) => {
+        $(
+            impl From<$error> for Failure {
+                fn from(error: $error) -> Self {
+                    Self::new(Status::FAILED, error.to_string())
+                }
+            }
+        )*
+    };
+}
+
+failed!(
+    core::array::TryFromSliceError,
+    core::char::CharTryFromError,
+    core::char::ParseCharError,
+    core::fmt::Error,
+    core::net::AddrParseError,
+    core::num::ParseFloatError,
+    core::num::ParseIntError,
+    core::num::TryFromIntError,
+    core::str::ParseBoolError,
+    core::str::Utf8Error,
+    alloc::string::FromUtf8Error,
+    Box<dyn core::error::Error>,
+    Box<dyn core::error::Error + Send + Sync>,
+    Cow<'_, str>,
+    CastError,
+    CastRefusal,
+    ConfigError,
+    Disconnect,
+    EncodeError,
+    Undeliverable,
+);
+
+#[cfg(feature = "std")]
+extern crate std;
+
+#[cfg(feature = "std")]
+failed!(
+    std::env::VarError,
+    std::io::Error,
+    std::sync::mpsc::RecvError,
+    std::sync::mpsc::RecvTimeoutError,
+    std::time::SystemTimeError,
+);
+
+impl From<CallError> for Failure {
+    /// A failure that a peer answered with is handed on as it is.
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::Failed(failure) => failure,
+            other => Self::new(Status::FAILED, other.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_question_mark_makes_failures_of_errors() {
+        fn handler(text: &[u8]) -> Result<u32, Failure> {
+            let text = core::str::from_utf8(text)?;
+            let (number, _) = text.split_once(' ').ok_or("no second word")?;
+            Ok(number.parse::<u32>()?)
+        }
+        assert_eq!(handler(b"7 x"), Ok(7));
+        let failed = |text: &[u8]| handler(text).unwrap_err();
+        assert_eq!(failed(b"7"), Failure::new(Status::FAILED, "no second word"));
+        assert_eq!(failed(b"x 7"), Failure::new(Status::FAILED, "invalid digit found in string"));
+        assert_eq!(failed(b"\xff").status, Status::FAILED);
+        let busy = Failure::new(Status::BUSY, "later");
+        assert_eq!(Failure::from(CallError::Failed(busy.clone())), busy);
+        #[cfg(feature = "std")]
+        assert_eq!(Failure::from(std::io::Error::other("disk")), Failure::new(Status::FAILED, "disk"));
+    }
+}

@@ -1,0 +1,124 @@
+//! What handles offer, the same on every runtime: waits with an end, errors in handlers, addresses.
+
+use std::time::Duration;
+
+use bowline::error::{CallError, Failure, Outcome, Status};
+use bowline::{Config, LinkEvent, ReconnectPolicy};
+
+const MS: Duration = Duration::from_millis(1);
+
+type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+/// An address where nobody listens.
+fn nobody() -> Result<String> {
+    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string())
+}
+
+fn hasty() -> Result<Config> {
+    let reconnect = ReconnectPolicy::fixed(MS);
+    Ok(Config::builder().cast_timeout(MS * 50).linger(MS * 50).reconnect(reconnect).build()?)
+}
+
+/// A handler that fails in several ways.
+fn sum(body: &[u8]) -> std::result::Result<String, Failure> {
+    let text = std::str::from_utf8(body)?;
+    let (a, b) = text.split_once('+').ok_or("no sum")?;
+    if a == "file" {
+        std::fs::read("/nowhere/at/all")?;
+    }
+    Ok((a.parse::<u32>()? + b.parse::<u32>()?).to_string())
+}
+
+fn failure(error: CallError) -> Failure {
+    match error {
+        CallError::Failed(failure) => failure,
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn on_threads() -> Result {
+    use bowline::blocking::{Client, Server};
+    let server = Server::builder().on_request(|request| Ok(sum(request.body())?)).bind("127.0.0.1:0")?;
+    server.start()?;
+    let client = Client::connect(&server.local_addr().to_string())?;
+    assert_eq!(&client.call(1, "1+2")?[..], b"3");
+    for wrong in ["1", "x+2", "file+1"] {
+        assert_eq!(failure(client.call(1, wrong).expect_err("wrong")).status, Status::FAILED);
+    }
+    let peer = server.hub().peers().remove(0);
+    assert_eq!(client.local_addr(), peer.remote_addr());
+    assert_eq!(client.remote_addr(), peer.local_addr());
+    assert!(client.local_addr().is_some() && client.local_addr() != client.remote_addr());
+
+    assert!(client.try_next_errored()?.is_none() && client.next_errored_timeout(MS)?.is_none());
+    assert!(client.try_receive()?.is_none() && client.receive_timeout(MS)?.is_none());
+    let _ = peer.try_cast(2, "pushed")?;
+    assert_eq!(client.receive_timeout(Duration::MAX)?.as_deref(), Some(&b"pushed"[..]));
+    while client.try_next_event()?.is_some() {}
+    assert!(client.next_event_timeout(MS)?.is_none());
+    client.reconnect_now();
+    assert!(client.next_event_timeout(Duration::MAX)?.is_some());
+    client.close();
+    server.shutdown();
+
+    let lonely = Client::with_config(&nobody()?, hasty()?).connect_lazy()?;
+    let error = lonely.cast_and_wait(7, "a message").expect_err("nobody is there");
+    assert_eq!((error.outcome(), error.into_body().as_deref()), (Outcome::Expired, Some(&b"a message"[..])));
+    let queued = lonely.cast(7, "another")?;
+    assert_eq!(queued.number, 2);
+    let undelivered = lonely.close();
+    assert_eq!(undelivered.len(), 1, "what was told does not come back again: {undelivered:?}");
+    Ok(())
+}
+
+macro_rules! on_tasks {
+    ($module:ident) => {{
+        use bowline::$module::{Client, Server};
+        let server = Server::builder()
+            .on_request(|request| async move {
+                let text = std::str::from_utf8(request.body())?.to_owned();
+                Ok(sum(text.as_bytes())?)
+            })
+            .bind("127.0.0.1:0")
+            .await?;
+        server.start()?;
+        let client = Client::connect(&server.local_addr().to_string()).await?;
+        assert_eq!(&client.call(1, &String::from("1+2")).await?[..], b"3");
+        for wrong in [&b"1"[..], b"x+2", b"file+1", b"\xff"] {
+            assert_eq!(failure(client.call(1, wrong).await.expect_err("wrong")).status, Status::FAILED);
+        }
+        let peer = server.hub().peers().remove(0);
+        assert_eq!(client.local_addr(), peer.remote_addr());
+        assert_eq!(client.remote_addr(), peer.local_addr());
+        assert!(client.local_addr().is_some() && client.local_addr() != client.remote_addr());
+
+        assert!(client.try_next_errored()?.is_none() && client.next_errored_timeout(MS).await?.is_none());
+        assert!(client.try_receive()?.is_none() && client.receive_timeout(MS).await?.is_none());
+        while client.try_next_event()?.is_some() {}
+        assert!(client.next_event_timeout(MS).await?.is_none());
+        client.reconnect_now();
+        let told = client.next_event_timeout(Duration::from_secs(10)).await?;
+        assert!(matches!(told, Some(LinkEvent::Disconnected { .. })), "{told:?}");
+        client.close().await;
+        server.shutdown().await;
+
+        let lonely = Client::with_config(&nobody()?, hasty()?).connect_lazy()?;
+        let message = b"a message".to_vec();
+        let error = lonely.cast_and_wait(7, message.clone()).await.expect_err("nobody is there");
+        assert_eq!(error.outcome(), Outcome::Expired);
+        assert_eq!(error.into_body().as_deref(), Some(&message[..]));
+        assert!(lonely.close().await.is_empty());
+        Ok(())
+    }};
+}
+
+#[tokio::test]
+async fn on_tokio() -> Result {
+    on_tasks!(tokio)
+}
+
+#[test]
+fn on_smol() -> Result {
+    smol::block_on(async { on_tasks!(smol) })
+}
