@@ -46,13 +46,13 @@ pub use bowline_core::link::{
     Undelivered,
 };
 pub use bowline_core::routing::{Blacklist, Hedging, Policy};
-pub use bowline_core::supervisor::{Endpoint, Epoch, ReconnectPolicy};
+pub use bowline_core::supervisor::{DialFailure, Endpoint, Epoch, ReconnectPolicy};
 
 #[cfg(any(feature = "tokio", feature = "smol", feature = "async-std", feature = "blocking"))]
 pub use bowline_driver::{
     AcceptCounters, Answer, BindError, Broadcast, Closed, ClosedError, ConnectError, Context, Cut, Drained,
     Handled, Hub, LinkSnapshot, ManagerError, MessageRef, Monitor, PeerId, PushError, Refused, ReplyBuf,
-    RequestRef, RuntimeMissing, ServerEvent, Snapshot,
+    RequestRef, RuntimeMissing, ServerEvent, Snapshot, StartError,
 };
 
 /// The sans-IO core, for protocols and drivers of your own.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bowline::blocking::{CallId, Client, Exclusive, Handler, Server};
 use bowline::driver::{MessageRef, ReplyBuf, RequestRef};
-use bowline::error::{CallError, CastRefusal, Disconnect, Failure, Outcome, Status};
+use bowline::error::{CallError, CastRefusal, Disconnect, Failure, LinkWas, Outcome, Status};
 use bowline::{CallOptions, Config, QueueLimit};
 
 /// Keeps everything; echoes requests, but method 9.
@@ -192,7 +192,10 @@ fn deadlines_hold_and_a_full_queue_says_so() {
         link.turn(&mut keep, None).unwrap();
     }
     let (_, reply) = &keep.replies[0];
-    assert_eq!(*reply, Err(CallError::DeadlineExceeded { outcome: Outcome::MaybeDelivered }));
+    assert_eq!(
+        *reply,
+        Err(CallError::DeadlineExceeded { outcome: Outcome::MaybeDelivered, link: LinkWas::Connected })
+    );
     // Until the queue is full and the socket, too: a turn that waits for nothing ends by itself.
     loop {
         let Err(full) = link.cast(1, &[7; 1000]) else { continue };

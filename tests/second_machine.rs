@@ -15,7 +15,7 @@ use bowline::SocketOptions;
 use bowline::core::Batch;
 use bowline::core::machine::{Access, Ending, Machine, Next, Reason, Wake};
 use bowline::core::recv_buf::RecvBuf;
-use bowline::core::supervisor::{Epoch, ReconnectPolicy, Supervisor};
+use bowline::core::supervisor::{DialFailure, Epoch, ReconnectPolicy, Supervisor};
 use bowline::core::time::Instant;
 use bowline::driver::dial::{DialObserver, Dialer};
 use bowline::driver::runtime::Runtime;
@@ -197,7 +197,7 @@ impl DialObserver for Nobody {
     }
 
     fn ready(&self, _: Epoch) {}
-    fn round_failed(&self, _: &Disconnect) {}
+    fn round_failed(&self, _: &DialFailure) {}
     fn gave_up(&self, _: &Disconnect) {}
 }
 

@@ -7,6 +7,7 @@ use crate::address::Address;
 use crate::arena::Batch;
 use crate::error::{Disconnect, PeerError};
 use crate::recv_buf::RecvBuf;
+use crate::supervisor::DialFailure;
 use crate::time::Instant;
 
 pub use crate::supervisor::Epoch;
@@ -244,9 +245,15 @@ pub trait Machine: Sized + Send + 'static {
         let _ = (address, attempt);
     }
 
-    /// A wait begins before the next attempt to connect.
-    fn handle_waiting(&mut self, attempt: u32, after: Duration) {
-        let _ = (attempt, after);
+    /// A dial, a look-up or a handshake failed.
+    fn handle_dial_failed(&mut self, attempt: u32, failure: DialFailure) {
+        let _ = (attempt, failure);
+    }
+
+    /// A wait begins before the next attempt to connect, because the last one failed or the last
+    /// connection did not last.
+    fn handle_waiting(&mut self, attempt: u32, after: Duration, cause: Disconnect) {
+        let _ = (attempt, after, cause);
     }
 
     /// Without a connection: whether one is wanted now, once, so that a wait ends.

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bowline_core::body::Payload;
-use bowline_core::error::{CallError, Outcome};
+use bowline_core::error::CallError;
 use bowline_core::frame::Framing;
 use bowline_core::link::{CallId, CallOptions, Line, Reply, Turn, WaitTicket};
 use bowline_core::time::Instant;
@@ -78,8 +78,7 @@ fn begin<F: Framing>(
                     }
                     Turn::Granted => turn = true,
                     Turn::Expired => {
-                        let outcome = Outcome::NeverSent;
-                        return (Poll::Ready(Err(CallError::DeadlineExceeded { outcome })), false);
+                        return (Poll::Ready(Err(link.deadline_passed())), false);
                     }
                     _ => return (Poll::Ready(Err(CallError::Closed)), false),
                 }

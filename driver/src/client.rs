@@ -118,8 +118,9 @@ impl<R: Runtime, F: Framing> Client<R, F> {
     pub(crate) async fn first_connected(&self) -> Result<(), ConnectError> {
         let first = Arc::clone(&self.handle.first);
         let connected = std::future::poll_fn(move |cx| first.poll(cx, false)).await;
-        if let Err(ConnectError::Failed(cause)) = &connected {
-            self.peer.shared().with(|link| link.give_up(clock::now(), cause.clone()));
+        if let Err(error) = &connected {
+            let cause = error.cause().cloned().unwrap_or(Disconnect::LocalClose);
+            self.peer.shared().with(|link| link.give_up(clock::now(), cause));
         }
         connected
     }

@@ -6,7 +6,7 @@ use bowline_core::config::{Config, SocketOptions};
 use bowline_core::error::{ConfigError, Disconnect};
 use bowline_core::frame::Framing;
 use bowline_core::link::{Link, Role};
-use bowline_core::supervisor::{Endpoint, Epoch, Supervisor};
+use bowline_core::supervisor::{DialFailure, Endpoint, Epoch, Supervisor};
 
 use crate::clock;
 use crate::dial::DialObserver;
@@ -28,8 +28,8 @@ pub struct First {
 struct FirstState {
     ready: bool,
     over: bool,
-    failed: Option<Box<Disconnect>>,
-    gave_up: Option<Box<Disconnect>>,
+    failed: Option<ConnectError>,
+    gave_up: Option<ConnectError>,
     wakers: Vec<Waker>,
 }
 
@@ -49,11 +49,11 @@ impl First {
             return Poll::Ready(Ok(()));
         }
         let end = if patient { &state.gave_up } else { &state.failed };
-        if let Some(cause) = end {
-            return Poll::Ready(Err(ConnectError::Failed(Disconnect::clone(cause))));
+        if let Some(error) = end {
+            return Poll::Ready(Err(error.clone()));
         }
         if state.over {
-            return Poll::Ready(Err(ConnectError::Failed(Disconnect::LocalClose)));
+            return Poll::Ready(Err(ConnectError::Closed));
         }
         state.wakers.push(cx.waker().clone());
         Poll::Pending
@@ -88,15 +88,16 @@ impl<F: Framing> DialObserver for FirstObserver<F> {
         self.0.update(|state| state.ready = true);
     }
 
-    fn round_failed(&self, cause: &Disconnect) {
-        observe::round_failed(cause);
-        self.0.update(|state| state.failed = Some(Box::new(cause.clone())));
+    fn round_failed(&self, failure: &DialFailure) {
+        observe::round_failed(failure);
+        self.0.update(|state| state.failed = Some(ConnectError::Failed(Box::new(failure.clone()))));
     }
 
-    fn gave_up(&self, cause: &Disconnect) {
+    fn gave_up(&self, _: &Disconnect) {
+        // The round that was the last told why. Otherwise it was this side that wanted no connection.
         self.0.update(|state| {
-            state.failed = Some(Box::new(cause.clone()));
-            state.gave_up = Some(Box::new(cause.clone()));
+            let error = state.failed.get_or_insert(ConnectError::Closed);
+            state.gave_up = Some(error.clone());
         });
     }
 }

@@ -9,15 +9,15 @@ use std::task::{Context, Poll, Waker};
 use bowline_core::config::SocketOptions;
 use bowline_core::error::Disconnect;
 use bowline_core::machine::Machine;
-use bowline_core::supervisor::{Action, AttemptId, Dialed, Epoch, Supervisor};
+use bowline_core::supervisor::{Action, AttemptId, DialFailure, Dialed, Epoch, Supervisor};
 
 use crate::app::Application;
-use crate::clock;
-use crate::error::transport;
+use crate::error::{transport, unresolved};
 use crate::pump::{Alarm, Pump};
 use crate::runtime::Runtime;
 use crate::shared::{Shared, Step};
 use crate::sync::Arc;
+use crate::{clock, observe};
 
 type Resolving = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>>;
 type Dialing<S> = Pin<Box<dyn Future<Output = io::Result<S>> + Send>>;
@@ -29,10 +29,31 @@ pub trait DialObserver: Send + 'static {
 
     /// A connection is past its handshake.
     fn ready(&self, epoch: Epoch);
-    /// All endpoints were tried in vain.
-    fn round_failed(&self, cause: &Disconnect);
+    /// All endpoints were tried in vain; the last one so.
+    fn round_failed(&self, failure: &DialFailure);
     /// There will be no further attempt.
     fn gave_up(&self, cause: &Disconnect);
+}
+
+/// Passes on what a supervisor says and what nothing is to be done for: to the machine, and to the
+/// observer.
+pub fn tell<M: Machine<Token = Waker>>(news: Action, shared: &Shared<M>, observer: &impl DialObserver) {
+    match news {
+        Action::AttemptFailed { attempt, failure } => {
+            observe::dial_failed(&failure, attempt);
+            shared.with(|machine| machine.handle_dial_failed(attempt, failure));
+        }
+        Action::RoundFailed { failure } => observer.round_failed(&failure),
+        Action::Waiting { attempt, until, cause } => {
+            let after = until.saturating_since(clock::now());
+            shared.with(|machine| machine.handle_waiting(attempt, after, cause));
+        }
+        Action::GaveUp { cause } => {
+            shared.with(|machine| machine.give_up(clock::now(), cause.clone()));
+            observer.gave_up(&cause);
+        }
+        _ => {}
+    }
 }
 
 /// The task of a dialing machine: keeps it connected until it is closed or given up.
@@ -103,19 +124,7 @@ impl<R: Runtime, M: Machine<Token = Waker>, A: Application<M>, O: DialObserver> 
                         connection.pump.abort(&cause);
                     }
                 }
-                Action::RoundFailed { cause } => {
-                    self.observer.round_failed(&cause);
-                    if let Some(at) = self.supervisor.next_attempt_at() {
-                        let (next, after) =
-                            (self.supervisor.attempt() + 1, at.saturating_since(clock::now()));
-                        self.shared.with(|machine| machine.handle_waiting(next, after));
-                    }
-                }
-                Action::GaveUp { cause } => {
-                    self.shared.with(|machine| machine.give_up(clock::now(), cause.clone()));
-                    self.observer.gave_up(&cause);
-                }
-                _ => {}
+                news => tell(news, &self.shared, &self.observer),
             }
         }
         acted
@@ -131,10 +140,7 @@ impl<R: Runtime, M: Machine<Token = Waker>, A: Application<M>, O: DialObserver> 
                 continue;
             };
             let (attempt, _) = self.resolving.swap_remove(index);
-            let result = result.map_err(|error| bowline_core::error::TransportError {
-                kind: bowline_core::error::TransportKind::Resolve,
-                message: error.to_string(),
-            });
+            let result = result.map_err(unresolved);
             self.supervisor.handle_resolved(clock::now(), attempt, result.as_deref().map_err(Clone::clone));
             changed = true;
         }
@@ -148,7 +154,7 @@ impl<R: Runtime, M: Machine<Token = Waker>, A: Application<M>, O: DialObserver> 
             changed = true;
             let (result, socket) = match result {
                 Ok(socket) => (Ok(()), Some(socket)),
-                Err(error) => (Err(transport(&error)), None),
+                Err(error) => (Err(transport(error)), None),
             };
             let dialed = self.supervisor.handle_dialed(clock::now(), attempt, result);
             if let (Dialed::Use(epoch), Some(socket)) = (dialed, socket) {

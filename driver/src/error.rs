@@ -1,13 +1,30 @@
 //! Errors of connecting, listening and receiving, which keep the system's own.
 
 use std::io;
+use std::sync::Arc;
 
-use bowline_core::error::{ConfigError, Disconnect, Failure, Status, TransportError, TransportKind};
+use bowline_core::address::Address;
+use bowline_core::error::{Chain, ConfigError, Disconnect, Failure, Status, TransportError, TransportKind};
+use bowline_core::supervisor::{DialFailure, Endpoint};
+
+use crate::server_core::is_out_of_resources;
 
 /// There is no runtime of this kind where the call was made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("no {0} runtime is running here")]
 pub struct RuntimeMissing(pub &'static str);
+
+/// What runs in the background could not be started.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// Called outside of the runtime.
+    #[error(transparent)]
+    Runtime(#[from] RuntimeMissing),
+    /// The system has no thread left.
+    #[error("could not start a thread")]
+    Thread(#[source] Arc<io::Error>),
+}
 
 /// A link could not be made.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -16,19 +33,43 @@ pub enum ConnectError {
     /// The address or a setting cannot work.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// No endpoint could be connected; the last cause.
-    #[error("could not connect: {0}")]
-    Failed(Disconnect),
+    /// No endpoint could be connected: the last one that was tried, and why not.
+    #[error(transparent)]
+    Failed(Box<DialFailure>),
+    /// The link was closed before it was connected.
+    #[error("the link was closed before it was connected")]
+    Closed,
+    /// The system has no thread or descriptor for a link.
+    #[error("this side has no resources for a link")]
+    Resources(#[source] TransportError),
     /// Called outside of the runtime.
     #[error(transparent)]
     Runtime(#[from] RuntimeMissing),
 }
 
 impl ConnectError {
+    /// What a text that should have led somewhere, or one of its addresses, came to.
+    pub(crate) fn failed(endpoint: Endpoint, address: Option<Address>, cause: Disconnect) -> Self {
+        Self::Failed(Box::new(DialFailure::new(endpoint, address, cause)))
+    }
+
+    /// Why no connection came about, where that is what it says.
+    #[must_use]
+    pub fn cause(&self) -> Option<&Disconnect> {
+        match self {
+            Self::Failed(failure) => Some(&failure.cause),
+            _ => None,
+        }
+    }
+
     /// Whether trying again may help.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Failed(cause) if cause.is_retryable())
+        match self {
+            Self::Failed(failure) => failure.cause.is_retryable(),
+            Self::Resources(_) => true,
+            Self::Config(_) | Self::Closed | Self::Runtime(_) => false,
+        }
     }
 }
 
@@ -40,7 +81,7 @@ pub enum BindError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// The system said no.
-    #[error("could not listen at {address}: {source}")]
+    #[error("could not listen at {address}")]
     Io {
         /// Where.
         address: String,
@@ -50,6 +91,18 @@ pub enum BindError {
     /// Called outside of the runtime.
     #[error(transparent)]
     Runtime(#[from] RuntimeMissing),
+    /// The system has no thread for it.
+    #[error("could not start a thread")]
+    Thread(#[source] Arc<io::Error>),
+}
+
+impl From<StartError> for BindError {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::Runtime(error) => Self::Runtime(error),
+            StartError::Thread(error) => Self::Thread(error),
+        }
+    }
 }
 
 /// The link is closed, and everything received before was taken.
@@ -57,25 +110,53 @@ pub enum BindError {
 #[error("the link is closed")]
 pub struct ClosedError;
 
-/// The core's words for a system error.
+/// The core's words for a system error, which it keeps as its source.
 #[must_use]
-pub fn transport(error: &io::Error) -> TransportError {
-    let kind = match error.kind() {
+pub fn transport(error: io::Error) -> TransportError {
+    TransportError::new(kind(&error), error)
+}
+
+fn kind(error: &io::Error) -> TransportKind {
+    if is_out_of_resources(error) {
+        return TransportKind::Resources;
+    }
+    match error.kind() {
         io::ErrorKind::ConnectionRefused => TransportKind::Refused,
         io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted | io::ErrorKind::BrokenPipe => {
             TransportKind::Reset
         }
         io::ErrorKind::TimedOut => TransportKind::TimedOut,
         io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => TransportKind::Unreachable,
-        io::ErrorKind::AddrNotAvailable | io::ErrorKind::OutOfMemory => TransportKind::Resources,
+        // Sockets that are not ready are waited for: here it is threads that cannot be had now.
+        io::ErrorKind::AddrNotAvailable | io::ErrorKind::WouldBlock => TransportKind::Resources,
+        io::ErrorKind::NotFound => TransportKind::NotFound,
+        io::ErrorKind::PermissionDenied => TransportKind::Denied,
         _ => TransportKind::Other,
+    }
+}
+
+/// A name could not be looked up.
+#[must_use]
+pub fn unresolved(error: io::Error) -> TransportError {
+    // That no thread is left to look it up with says nothing of the name.
+    let kind = if kind(&error) == TransportKind::Resources {
+        TransportKind::Resources
+    } else {
+        TransportKind::Resolve
     };
-    TransportError { kind, message: error.to_string() }
+    TransportError::new(kind, error)
+}
+
+/// The system has no thread left: the same, but saying so.
+#[must_use]
+pub fn no_thread(error: impl Into<Arc<io::Error>>) -> io::Error {
+    let error = error.into();
+    io::Error::new(error.kind(), StartError::Thread(error))
 }
 
 /// The same as the cause of a connection's end.
 #[must_use]
-pub fn disconnect(error: &io::Error) -> Disconnect {
+pub fn disconnect(error: io::Error) -> Disconnect {
     Disconnect::Transport(transport(error))
 }
 
@@ -84,7 +165,7 @@ macro_rules! failed {
         $(
             impl From<$error> for Failure {
                 fn from(error: $error) -> Self {
-                    Self::new(Status::FAILED, error.to_string())
+                    Self::new(Status::FAILED, Chain(&error).to_string())
                 }
             }
         )*
@@ -92,4 +173,4 @@ macro_rules! failed {
 }
 
 // What `?` in a handler makes of the errors of handles.
-failed!(BindError, ClosedError, ConnectError, RuntimeMissing, crate::manager::ManagerError);
+failed!(BindError, ClosedError, ConnectError, RuntimeMissing, StartError, crate::manager::ManagerError);

@@ -8,6 +8,7 @@
 //! [`Application`] and knows nothing of runtimes.
 #![forbid(unsafe_code)]
 
+pub mod addresses;
 pub mod app;
 pub mod call;
 pub mod cast;
@@ -44,7 +45,7 @@ pub mod task_handler;
 
 pub use app::{Application, Flow};
 pub use client::{Client, ClientBuilder, Messages};
-pub use error::{BindError, ClosedError, ConnectError, RuntimeMissing};
+pub use error::{BindError, ClosedError, ConnectError, RuntimeMissing, StartError};
 pub use gate::{AcceptCounters, Refused};
 pub use handler::{Answer, Context, Handled, MessageRef, ReplyBuf, Request, RequestRef, Responder};
 pub use hub::{Broadcast, Hub, PushError};

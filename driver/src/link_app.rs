@@ -235,10 +235,12 @@ impl<F: Framing> Application<Link<F, Waker>> for LinkApp<F> {
     }
 
     fn disconnected(&self, (): (), cause: &Disconnect) {
-        observe::disconnected(self.peer.id(), cause);
+        let (cause, detached) =
+            self.peer.shared().with(|link| (link.name_remote(cause.clone()), link.is_detached()));
+        observe::disconnected(self.peer.id(), &cause);
         // A session outlives its connections: the peer is still there.
-        if !self.peer.shared().with(|link| link.is_detached()) {
-            self.tell_gone(cause);
+        if !detached {
+            self.tell_gone(&cause);
         }
     }
 

@@ -2,7 +2,10 @@
 //! state, never single messages.
 
 use bowline_core::address::Address;
+#[cfg(feature = "tracing")]
+use bowline_core::error::Chain;
 use bowline_core::error::{Disconnect, Status};
+use bowline_core::supervisor::DialFailure;
 
 use crate::peer::PeerId;
 use crate::server_core::ServerEvent;
@@ -30,9 +33,9 @@ pub(crate) fn disconnected(peer: PeerId, cause: &Disconnect) {
     #[cfg(feature = "tracing")]
     match cause {
         Disconnect::PeerClosed | Disconnect::GoneAway | Disconnect::LocalClose | Disconnect::Reopened => {
-            tracing::info!(target: "bowline", peer = peer.0, %cause, "disconnected");
+            tracing::info!(target: "bowline", peer = peer.0, cause = %Chain(cause), "disconnected");
         }
-        _ => tracing::warn!(target: "bowline", peer = peer.0, %cause, "disconnected"),
+        _ => tracing::warn!(target: "bowline", peer = peer.0, cause = %Chain(cause), "disconnected"),
     }
     #[cfg(feature = "metrics")]
     metrics::counter!("bowline_disconnects_total").increment(1);
@@ -58,13 +61,24 @@ pub(crate) fn dialing(address: &Address, attempt: u32) {
     let _ = (address, attempt);
 }
 
-/// All endpoints were tried in vain.
-pub(crate) fn round_failed(cause: &Disconnect) {
+/// A dial, a look-up or a handshake failed.
+pub(crate) fn dial_failed(failure: &DialFailure, attempt: u32) {
     #[cfg(feature = "tracing")]
-    tracing::warn!(target: "bowline", %cause, "no endpoint could be connected");
+    tracing::debug!(
+        target: "bowline", at = %failure.place(), attempt, cause = %Chain(&failure.cause), "dial failed"
+    );
+    #[cfg(feature = "metrics")]
+    metrics::counter!("bowline_dials_failed_total").increment(1);
+    let _ = (failure, attempt);
+}
+
+/// All endpoints were tried in vain; the last one so.
+pub(crate) fn round_failed(failure: &DialFailure) {
+    #[cfg(feature = "tracing")]
+    tracing::warn!(target: "bowline", cause = %Chain(failure), "no endpoint could be connected");
     #[cfg(feature = "metrics")]
     metrics::counter!("bowline_dial_rounds_failed_total").increment(1);
-    let _ = cause;
+    let _ = failure;
 }
 
 /// A handler failed, or panicked.

@@ -244,7 +244,7 @@ impl<R: Runtime, F: Framing> Pool<R, F> {
     pub async fn ready(&self) -> Result<(), ConnectError> {
         let clients = self.clients();
         let mut waiting: Vec<_> = clients.iter().map(|client| Box::pin(client.ready())).collect();
-        let mut last = ConnectError::Failed(bowline_core::error::Disconnect::LocalClose);
+        let mut last = ConnectError::Closed;
         std::future::poll_fn(|cx| {
             let mut index = 0;
             while index < waiting.len() {

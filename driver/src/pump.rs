@@ -317,7 +317,7 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
                         return Ok(false);
                     }
                 }
-                Err(error) => return Err(disconnect(&error)),
+                Err(error) => return Err(disconnect(error)),
             }
         }
     }
@@ -326,7 +326,7 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
     fn is_readable(&self, cx: &mut Context<'_>, intake: &mut Intake<M, A>) -> Result<bool, Disconnect> {
         match self.socket.poll_readable(cx) {
             Poll::Ready(Ok(())) => Ok(true),
-            Poll::Ready(Err(error)) => Err(disconnect(&error)),
+            Poll::Ready(Err(error)) => Err(disconnect(error)),
             Poll::Pending => {
                 // One that is in use keeps its buffer, until a heartbeat is due.
                 if self.quiet {
@@ -367,7 +367,7 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
                     }
                     match self.socket.poll_writable(cx) {
                         Poll::Ready(Ok(())) => {}
-                        Poll::Ready(Err(error)) => return Err(disconnect(&error)),
+                        Poll::Ready(Err(error)) => return Err(disconnect(error)),
                         Poll::Pending => {
                             return Ok(match self.shared.sleep_attendant(cx.waker()) {
                                 Step::Sleep(at) => Written::Sleep(at),
@@ -378,7 +378,7 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
                 }
                 Err(error) => {
                     self.batch = Some(Box::new(batch));
-                    return Err(disconnect(&error));
+                    return Err(disconnect(error));
                 }
             }
         }

@@ -17,7 +17,7 @@ use bowline_core::supervisor::Epoch;
 use bowline_core::time::Instant;
 
 use crate::clock;
-use crate::error::{BindError, RuntimeMissing};
+use crate::error::{BindError, StartError};
 use crate::gate::{AcceptCounters, Admission};
 use crate::handler::{Answer, Context as InlineContext, Handled, MessageRef, ReplyBuf, Request, RequestRef};
 use crate::hub::{Broadcast, Hub};
@@ -198,9 +198,9 @@ impl<R: Runtime, F: Framing> Server<R, F> {
     ///
     /// # Errors
     /// There is no runtime here.
-    pub fn start(&self) -> Result<(), RuntimeMissing> {
+    pub fn start(&self) -> Result<(), StartError> {
         let server = self.clone();
-        R::spawn(async move { server.serve().await })
+        Ok(R::spawn(async move { server.serve().await })?)
     }
 
     /// Closes the listening socket; those who are connected stay.

@@ -82,7 +82,7 @@ pub fn supervisor_ops(data: &[u8]) {
     let mut now = Instant::ZERO;
     let (mut resolving, mut dialing) = (Vec::new(), Vec::new());
     let mut connected: Option<Epoch> = None;
-    let refused = || TransportError { kind: TransportKind::Refused, message: String::new() };
+    let refused = || TransportError::new(TransportKind::Refused, "refused");
     supervisor.start(now);
     for _ in 0..MOST {
         while let Some(action) = supervisor.poll_action() {

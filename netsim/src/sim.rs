@@ -277,6 +277,13 @@ impl<F: Framing> Sim<F> {
                     self.client.disconnect(self.now, cause.clone());
                     self.down(epoch, &cause);
                 }
+                Action::AttemptFailed { attempt, failure } => {
+                    self.client.link.handle_dial_failed(attempt, failure);
+                }
+                Action::Waiting { attempt, until, cause } => {
+                    let after = until.saturating_since(self.now);
+                    self.client.link.handle_waiting(attempt, after, cause);
+                }
                 Action::GaveUp { cause } => self.client.link.give_up(self.now, cause),
                 _ => {}
             }
@@ -288,7 +295,7 @@ impl<F: Framing> Sim<F> {
         let Some(index) = self.dialing.iter().position(|(at, _)| *at <= self.now) else { return false };
         let (_, attempt) = self.dialing.swap_remove(index);
         if !self.reachable {
-            let error = TransportError { kind: TransportKind::Refused, message: "refused".into() };
+            let error = TransportError::new(TransportKind::Refused, "refused");
             self.supervisor.handle_dialed(self.now, attempt, Err(error));
             return true;
         }

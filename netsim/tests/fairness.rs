@@ -333,9 +333,9 @@ fn schedule(seed: u64) {
             Some(Ok(reply)) => {
                 assert!(arrived && reply.len() == len && number(reply) == sent, "another's reply");
             }
-            Some(Err(CallError::DeadlineExceeded { outcome })) => {
+            Some(Err(CallError::DeadlineExceeded { outcome, .. })) => {
                 assert!(expires);
-                let never = *outcome == bowline_core::error::Outcome::NeverSent;
+                let never = *outcome == bowline_core::error::Outcome::Expired;
                 assert!(!(never && arrived), "call {sent} was handled and is said never to have left");
             }
             Some(Err(CallError::Failed(failure))) => assert!(expires, "{failure}"),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bowline_core::config::Config;
-use bowline_core::error::{CallError, Disconnect, Outcome};
+use bowline_core::error::{CallError, Disconnect, LinkWas, Outcome};
 use bowline_core::frame::Framing;
 use bowline_core::frame::native::Native;
 use bowline_core::frame::tcpstream::Tcpstream;
@@ -135,7 +135,7 @@ fn calls_wait_for_a_server_that_is_away() {
     let patient = sim.call(CallOptions::new(1), b"patient").expect("a place");
     let hasty = sim.call(CallOptions::new(1).timeout(MS * 500), b"hasty").expect("a place");
     sim.run_for(Duration::from_secs(2));
-    let never = CallError::DeadlineExceeded { outcome: Outcome::NeverSent };
+    let never = CallError::DeadlineExceeded { outcome: Outcome::Expired, link: LinkWas::Connected };
     assert_eq!(sim.outcome(hasty), Some(&Err(never)));
     assert_eq!(sim.outcome(patient), None);
     sim.set_reachable(true);

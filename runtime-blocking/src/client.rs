@@ -11,7 +11,7 @@ use bowline_core::frame::native::Native;
 use bowline_core::link::Undelivered;
 use bowline_core::machine::Machine;
 use bowline_driver::client_parts::{Assembled, ClientParts, First, FirstObserver, Recipe};
-use bowline_driver::error::disconnect;
+use bowline_driver::error::{no_thread, transport};
 use bowline_driver::{
     Answer, ConnectError, Context, Handled, MessageRef, Monitor, ReplyBuf, RequestRef, clock,
 };
@@ -107,14 +107,14 @@ impl<F: Framing> Client<F> {
         let Assembled { peer, app, supervisor } = recipe.assemble()?;
         let first = Arc::new(First::default());
         let observer = FirstObserver(Arc::clone(&first), recipe.config().clone());
-        let failed = |error: std::io::Error| ConnectError::Failed(disconnect(&error));
+        let failed = |error: std::io::Error| ConnectError::Resources(transport(error));
         let shared = Arc::clone(peer.shared());
         let keeper = Keeper::new(shared, app, observer, supervisor, timeout).map_err(failed)?;
         let handle = keeper.handle();
         std::thread::Builder::new()
             .name("bowline-keep".into())
             .spawn(move || keeper.run())
-            .map_err(failed)?;
+            .map_err(|error| failed(no_thread(error)))?;
         let peer = Peer::new(peer, handle);
         let handle = Arc::new(Handle { peer: peer.clone(), first });
         Ok(Self { peer, handle })
@@ -123,8 +123,9 @@ impl<F: Framing> Client<F> {
     /// Waits for the first handshake; the link is given up if it does not come about.
     pub(crate) fn first_connected(&self) -> Result<(), ConnectError> {
         let connected = block_on(std::future::poll_fn(|cx| self.handle.first.poll(cx, false)));
-        if let Err(ConnectError::Failed(cause)) = &connected {
-            self.peer.shared().with(|link| link.give_up(clock::now(), cause.clone()));
+        if let Err(error) = &connected {
+            let cause = error.cause().cloned().unwrap_or(Disconnect::LocalClose);
+            self.peer.shared().with(|link| link.give_up(clock::now(), cause));
         }
         connected
     }

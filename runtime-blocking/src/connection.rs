@@ -15,7 +15,7 @@ use bowline_core::recv_buf::RecvBuf;
 use bowline_core::supervisor::Epoch;
 use bowline_core::time::Instant;
 use bowline_driver::app::Application;
-use bowline_driver::error::disconnect;
+use bowline_driver::error::{disconnect, no_thread};
 use bowline_driver::pump::Intake;
 use bowline_driver::shared::{MAX_SLICES, Step, WriteNow};
 use bowline_driver::sync::Mutex;
@@ -112,7 +112,7 @@ impl<M: Machine<Token = Waker>, A: Application<M>> Wire<M, A> {
                 Ok(Read::Some)
             }
             Err(error) if is_for_now(&error) => Ok(Read::Nothing),
-            Err(error) => Err(disconnect(&error)),
+            Err(error) => Err(disconnect(error)),
         }
     }
 
@@ -149,7 +149,7 @@ impl<M: Machine<Token = Waker>, A: Application<M>> Wire<M, A> {
                     Ok(()) => {}
                     Err(error) => {
                         *self.leftover.lock() = Some(batch);
-                        self.fail(disconnect(&error));
+                        self.fail(disconnect(error));
                         return;
                     }
                 }
@@ -231,10 +231,12 @@ impl<M: Machine<Token = Waker>, A: Application<M>> Connection<M, A> {
         let writer = std::thread::Builder::new()
             .name("bowline-write".into())
             .spawn(move || writing.write_loop())
-            .inspect_err(|error| {
+            .map_err(|error| {
+                let error = Arc::new(error);
                 if let Some(intake) = wire.intake.lock().take() {
-                    intake.disconnect(None, &disconnect(error));
+                    intake.disconnect(None, &disconnect(no_thread(Arc::clone(&error))));
                 }
+                no_thread(error)
             })?;
         shared.set_socket(Some(Arc::clone(&wire) as _));
         Ok(Self { wire, writer: Some(writer), fresh: true, ready: false })
@@ -307,7 +309,7 @@ impl<M: Machine<Token = Waker>, A: Application<M>> Connection<M, A> {
         }
         let now = clock::now();
         let timeout = at.map(|at| at.saturating_since(now));
-        wire.socket.wait_with(bell, read, timeout).map_err(|error| disconnect(&error))
+        wire.socket.wait_with(bell, read, timeout).map_err(disconnect)
     }
 
     /// Reads what is there, unless callers read for themselves.

@@ -7,14 +7,14 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::task::{Wake, Waker};
 use std::time::Duration;
 
-use bowline_core::error::{Disconnect, TransportError, TransportKind};
+use bowline_core::error::Disconnect;
 use bowline_core::machine::Machine;
 use bowline_core::recv_buf::RecvBuf;
 use bowline_core::supervisor::{Action, AttemptId, Dialed, Epoch, Supervisor};
 use bowline_core::time::Instant;
 use bowline_driver::app::Application;
-use bowline_driver::dial::DialObserver;
-use bowline_driver::error::{disconnect, transport};
+use bowline_driver::dial::{DialObserver, tell};
+use bowline_driver::error::{disconnect, no_thread, transport, unresolved};
 use bowline_driver::shared::Step;
 use bowline_driver::sync::Mutex;
 use bowline_driver::{Shared, clock};
@@ -172,15 +172,15 @@ impl<M: Machine<Token = Waker>, A: Application<M>, O: DialObserver> Keeper<M, A,
         while let Some(action) = self.supervisor.poll_action() {
             match action {
                 Action::Resolve { attempt, host, port } => {
-                    self.help(move || {
-                        Found::Resolved(attempt, (host, port).to_socket_addrs().map(Iterator::collect))
-                    });
+                    let found = move |found| Found::Resolved(attempt, found);
+                    self.help(found, move || Ok((host, port).to_socket_addrs()?.collect()));
                 }
                 Action::Dial { attempt, address } => {
                     let nth = self.supervisor.attempt();
                     self.shared.dialing(&address, nth);
                     let (options, timeout) = (self.observer.socket_options(), self.connect_timeout);
-                    self.help(move || Found::Dialed(attempt, Socket::connect(&address, &options, timeout)));
+                    let found = move |found| Found::Dialed(attempt, found);
+                    self.help(found, move || Socket::connect(&address, &options, timeout));
                 }
                 Action::Close { epoch, cause } => {
                     if let Some(mut current) = self.connection.take_if(|c| c.epoch == epoch) {
@@ -188,48 +188,41 @@ impl<M: Machine<Token = Waker>, A: Application<M>, O: DialObserver> Keeper<M, A,
                         current.connection.end(&cause);
                     }
                 }
-                Action::RoundFailed { cause } => {
-                    self.observer.round_failed(&cause);
-                    if let Some(at) = self.supervisor.next_attempt_at() {
-                        let (next, after) =
-                            (self.supervisor.attempt() + 1, at.saturating_since(clock::now()));
-                        self.shared.with(|machine| machine.handle_waiting(next, after));
-                    }
-                }
-                Action::GaveUp { cause } => {
-                    self.shared.with(|machine| machine.give_up(clock::now(), cause.clone()));
-                    self.observer.gave_up(&cause);
-                }
                 // Its thread ends by itself; its result is ignored.
-                _ => {}
+                Action::Abandon { .. } => {}
+                news => tell(news, &self.shared, &self.observer),
             }
         }
     }
 
     /// Runs something that blocks on a thread of its own.
-    fn help(&self, work: impl FnOnce() -> Found + Send + 'static) {
+    fn help<T>(
+        &self,
+        as_found: impl Fn(io::Result<T>) -> Found + Copy + Send + 'static,
+        work: impl FnOnce() -> io::Result<T> + Send + 'static,
+    ) {
         let (found, ringer): (Sender<Found>, Arc<Ringer>) = (self.found.0.clone(), self.bell.ringer());
         let spawned = std::thread::Builder::new().name("bowline-dial".into()).spawn(move || {
             // Nobody to tell: the link was closed meanwhile.
-            let _ = found.send(work());
+            let _ = found.send(as_found(work()));
             ringer.wake();
         });
-        // Without a thread the attempt times out, as if nothing had come of it.
-        drop(spawned);
+        if let Err(error) = spawned {
+            // The receiver is here; it is looked at before this thread waits.
+            let _ = self.found.0.send(as_found(Err(no_thread(error))));
+            self.bell.ringer().wake();
+        }
     }
 
     fn take(&mut self, found: Found) {
         let now = clock::now();
         match found {
             Found::Resolved(attempt, result) => {
-                let result = result.map_err(|error| TransportError {
-                    kind: TransportKind::Resolve,
-                    message: error.to_string(),
-                });
+                let result = result.map_err(unresolved);
                 self.supervisor.handle_resolved(now, attempt, result.as_deref().map_err(Clone::clone));
             }
             Found::Dialed(attempt, Err(error)) => {
-                self.supervisor.handle_dialed(now, attempt, Err(transport(&error)));
+                self.supervisor.handle_dialed(now, attempt, Err(transport(error)));
             }
             Found::Dialed(attempt, Ok(socket)) => {
                 let Dialed::Use(epoch) = self.supervisor.handle_dialed(now, attempt, Ok(())) else { return };
@@ -238,7 +231,7 @@ impl<M: Machine<Token = Waker>, A: Application<M>, O: DialObserver> Keeper<M, A,
                         *self.handle.helper.lock() = Some(connection.helper());
                         self.connection = Some(Current { epoch, connection, ready: false });
                     }
-                    Err(error) => self.supervisor.handle_down(now, epoch, &disconnect(&error)),
+                    Err(error) => self.supervisor.handle_down(now, epoch, &disconnect(error)),
                 }
             }
         }

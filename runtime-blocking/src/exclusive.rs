@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use bowline_core::body::Payload;
 use bowline_core::config::Config;
-use bowline_core::error::{CallError, CastError, Disconnect, TransportError, TransportKind};
+use bowline_core::error::{CallError, CastError, Disconnect};
 use bowline_core::frame::Framing;
 use bowline_core::frame::native::Native;
 use bowline_core::link::{CallId, CallOptions, CastOptions, Counters, Queued, Role, State, Undelivered};
 use bowline_core::time::Instant;
-use bowline_driver::error::{disconnect, transport};
+use bowline_driver::error::disconnect;
 use bowline_driver::exclusive::{Handler, Owned, Stream};
 use bowline_driver::shared::WriteNow;
 use bowline_driver::{ConnectError, clock};
@@ -90,23 +90,19 @@ impl<F: Framing> Exclusive<F> {
     /// # Errors
     /// As [`connect`](Self::connect).
     pub fn connect_with(address: &str, config: Config<F>) -> Result<Self, ConnectError> {
-        let failed = |error: &io::Error| ConnectError::Failed(disconnect(error));
         let timeout = config.connect_timeout();
-        let mut last = Disconnect::Transport(TransportError {
-            kind: TransportKind::Resolve,
-            message: format!("{address} has no address"),
-        });
-        for address in resolve(address)? {
+        let mut addresses = resolve(address)?;
+        while let Some(address) = addresses.next_address() {
             match Socket::connect(&address, config.sockets(), timeout) {
                 Ok(socket) => {
-                    let mut link = Self::new(socket, config, Role::Dialing).map_err(|e| failed(&e))?;
-                    link.greet()?;
-                    return Ok(link);
+                    let link = Self::new(socket, config, Role::Dialing).map_err(disconnect);
+                    let greeted = link.and_then(|mut link| link.greet().map(|()| link));
+                    return greeted.map_err(|cause| addresses.failed(Some(address), cause));
                 }
-                Err(error) => last = Disconnect::Transport(transport(&error)),
+                Err(error) => addresses.refused(address, error),
             }
         }
-        Err(ConnectError::Failed(last))
+        Err(addresses.into_error())
     }
 
     /// The accepting end over a socket that was accepted elsewhere; the handshake is done in the
@@ -127,9 +123,9 @@ impl<F: Framing> Exclusive<F> {
     }
 
     /// The link itself limits how long that takes.
-    fn greet(&mut self) -> Result<(), ConnectError> {
+    fn greet(&mut self) -> Result<(), Disconnect> {
         while self.state() != State::Ready {
-            self.turn(&mut (), None).map_err(ConnectError::Failed)?;
+            self.turn(&mut (), None)?;
         }
         Ok(())
     }
@@ -258,7 +254,7 @@ impl<F: Framing> Exclusive<F> {
 
     fn sleep(&self, read: bool, write: bool, until: Option<Instant>) -> Result<(), Disconnect> {
         let timeout = until.map(|until| until.saturating_since(clock::now()));
-        self.owned.socket().wait_for(read, write, timeout).map_err(|error| disconnect(&error))
+        self.owned.socket().wait_for(read, write, timeout).map_err(disconnect)
     }
 
     /// Where the link stands.

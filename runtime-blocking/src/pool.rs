@@ -7,7 +7,7 @@ use std::task::Poll;
 
 use bowline_core::body::Payload;
 use bowline_core::config::Config;
-use bowline_core::error::{CallError, CastError, CastRefusal, Disconnect};
+use bowline_core::error::{CallError, CastError, CastRefusal};
 use bowline_core::frame::Framing;
 use bowline_core::frame::native::Native;
 use bowline_core::link::{CallOptions, CastOptions, Queued, Reply, Undelivered};
@@ -224,7 +224,7 @@ impl<F: Framing> Pool<F> {
     pub fn ready(&self) -> Result<(), ConnectError> {
         let clients = self.clients();
         let mut waiting: Vec<_> = clients.iter().map(|client| Box::pin(client.poll_ready())).collect();
-        let mut last = ConnectError::Failed(Disconnect::LocalClose);
+        let mut last = ConnectError::Closed;
         block_on(std::future::poll_fn(|cx| {
             let mut index = 0;
             while index < waiting.len() {

@@ -16,7 +16,7 @@ use bowline_core::recv_buf::RecvBuf;
 use bowline_core::supervisor::Epoch;
 use bowline_driver::app::Application;
 use bowline_driver::clock;
-use bowline_driver::error::{RuntimeMissing, disconnect};
+use bowline_driver::error::{StartError, disconnect, no_thread};
 use bowline_driver::gate::Admission;
 use bowline_driver::link_app::LinkApp;
 use bowline_driver::server::ACCEPT_PAUSE;
@@ -203,13 +203,13 @@ impl<F: Framing> Server<F> {
     ///
     /// # Errors
     /// The system has no threads left.
-    pub fn start(&self) -> Result<(), RuntimeMissing> {
+    pub fn start(&self) -> Result<(), StartError> {
         let server = self.clone();
         std::thread::Builder::new()
             .name("bowline-accept".into())
             .spawn(move || server.serve())
             .map(drop)
-            .map_err(|_| RuntimeMissing("blocking"))
+            .map_err(|error| StartError::Thread(Arc::new(error)))
     }
 
     /// Closes the listening socket; those who are connected stay.
@@ -274,7 +274,7 @@ fn spawn_for<F: Framing>(core: &ServerCore<F>, serve: impl FnOnce() + Send + 'st
                 attempts += 1;
                 std::thread::sleep(SPAWN_PAUSE);
             }
-            Err(error) => return Err(error),
+            Err(error) => return Err(no_thread(error)),
         }
     }
 }

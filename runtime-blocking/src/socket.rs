@@ -10,9 +10,8 @@ use std::time::{Duration, Instant};
 
 use bowline_core::address::Address;
 use bowline_core::config::SocketOptions;
-use bowline_core::error::{Disconnect, TransportError, TransportKind};
-use bowline_core::supervisor::Endpoint;
 use bowline_driver::ConnectError;
+use bowline_driver::addresses::Addresses;
 use bowline_driver::inproc;
 use bowline_driver::socket::{
     UnixPath, apply_buffers, apply_tcp, listen_tcp, listen_unix, tcp_socket, unix_address,
@@ -228,18 +227,12 @@ fn send_now(fd: BorrowedFd<'_>, slices: &[IoSlice<'_>]) -> io::Result<usize> {
 }
 
 /// The addresses that a user's text stands for.
-pub(crate) fn resolve(text: &str) -> Result<Vec<Address>, ConnectError> {
-    match text.parse()? {
-        Endpoint::Address(address) => Ok(vec![address]),
-        Endpoint::Name { host, port } => {
-            let found = (host, port).to_socket_addrs();
-            found.map(|all| all.map(Address::Tcp).collect()).map_err(|error| {
-                let (kind, message) = (TransportKind::Resolve, error.to_string());
-                ConnectError::Failed(Disconnect::Transport(TransportError { kind, message }))
-            })
-        }
-        _ => Ok(Vec::new()),
+pub(crate) fn resolve(text: &str) -> Result<Addresses, ConnectError> {
+    let mut addresses = Addresses::of(text)?;
+    if let Some(name) = addresses.name() {
+        addresses.resolved(name.to_socket_addrs().map(Iterator::collect));
     }
+    Ok(addresses)
 }
 
 /// Parks this thread until `ready` says so. False: it did not within the limit.

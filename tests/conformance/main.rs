@@ -66,6 +66,7 @@ every_runtime!([
     failures::requests_without_a_handler,
     failures::oversized_messages_either_way,
     failures::a_refused_connect,
+    failures::failed_dials_are_told,
     failures::a_server_that_comes_later,
     failures::a_cut_connection,
     failures::a_server_restarts,

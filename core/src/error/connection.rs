@@ -1,9 +1,10 @@
 //! What ends a connection.
 
-use alloc::string::String;
 use core::time::Duration;
 
+use super::TransportError;
 use crate::frame::Class;
+use crate::supervisor::Endpoint;
 
 /// The peer sent bytes that the framing does not allow. The connection is closed.
 ///
@@ -90,7 +91,7 @@ pub enum FrameError {
 #[non_exhaustive]
 pub enum PeerError {
     /// Bytes that the framing does not allow.
-    #[error("bad frame: {0}")]
+    #[error("bad frame")]
     Frame(#[from] FrameError),
     /// Something other than a hello came first.
     #[error("expected a hello first, got {found}")]
@@ -203,37 +204,6 @@ pub enum PeerError {
     },
 }
 
-/// What the operating system said of a socket, without the operating system's own type (a driver
-/// keeps that beside it).
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("{kind:?}: {message}")]
-pub struct TransportError {
-    /// The kind of failure.
-    pub kind: TransportKind,
-    /// The system's words.
-    pub message: String,
-}
-
-/// Kinds of transport failure.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-#[non_exhaustive]
-pub enum TransportKind {
-    /// Nobody listens there.
-    Refused,
-    /// The peer reset the connection.
-    Reset,
-    /// The name could not be resolved.
-    Resolve,
-    /// No route, network down.
-    Unreachable,
-    /// The system gave up waiting.
-    TimedOut,
-    /// Out of descriptors, memory or ports.
-    Resources,
-    /// Anything else.
-    Other,
-}
-
 /// Why a connection ended, or did not come about.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -245,10 +215,10 @@ pub enum Disconnect {
     #[error("the peer said go-away")]
     GoneAway,
     /// The peer broke the protocol.
-    #[error("the peer broke the protocol: {0}")]
+    #[error("the peer broke the protocol")]
     Protocol(#[from] PeerError),
     /// The socket failed.
-    #[error("the transport failed: {0}")]
+    #[error(transparent)]
     Transport(#[from] TransportError),
     /// Nothing at all came from the peer for that long although it was asked.
     #[error("the peer was silent for {silent:?} (limit {limit:?})")]
@@ -329,6 +299,16 @@ pub enum Disconnect {
 }
 
 impl Disconnect {
+    /// The same, with the place it was about, where it is the socket that failed and nobody said yet
+    /// which.
+    #[must_use]
+    pub fn at(self, place: impl Into<Endpoint>) -> Self {
+        match self {
+            Self::Transport(error) => Self::Transport(error.at(place)),
+            other => other,
+        }
+    }
+
     /// Whether another connection may fare better.
     #[must_use]
     pub fn is_retryable(&self) -> bool {

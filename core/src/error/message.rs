@@ -2,11 +2,13 @@
 
 use alloc::boxed::Box;
 use alloc::string::String;
+use core::error::Error;
+use core::fmt;
 use core::time::Duration;
 
 use bytes::Bytes;
 
-use super::Disconnect;
+use super::{Disconnect, LinkWas};
 use crate::body::Body;
 use crate::config::Overflow;
 
@@ -76,6 +78,20 @@ pub enum Outcome {
     Expired,
     /// A queue's policy dropped it.
     Dropped,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Replied => "answered",
+            Self::Acked => "acknowledged",
+            Self::Written => "written",
+            Self::NeverSent => "never sent",
+            Self::MaybeDelivered => "may have been delivered",
+            Self::Expired => "expired before it was sent",
+            Self::Dropped => "dropped",
+        })
+    }
 }
 
 /// Why a peer did not answer a request with a reply.
@@ -152,34 +168,65 @@ impl From<String> for Failure {
     }
 }
 
-/// Why a call has no reply. [`CallError::outcome`] says what became of the request.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+/// Why a call has no reply. [`CallError::outcome`] says what became of the request, and so does the
+/// message.
+#[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum CallError {
     /// The peer answered with a failure.
-    #[error("the peer answered with a failure: {0}")]
     Failed(Failure),
-    /// The deadline passed. `outcome` is [`Outcome::NeverSent`] or [`Outcome::MaybeDelivered`].
-    #[error("no reply before the deadline ({outcome:?})")]
+    /// The deadline passed.
     DeadlineExceeded {
-        /// Whether the request had left.
+        /// [`Outcome::Expired`] or [`Outcome::MaybeDelivered`]: whether the request had left.
         outcome: Outcome,
+        /// What the link was doing then.
+        link: LinkWas,
     },
     /// The connection ended after the request had left.
-    #[error("the connection ended before the reply: {0}")]
     MaybeDelivered(Disconnect),
     /// The request never left, and will not.
-    #[error("the request was never sent: {0}")]
     NeverSent(Disconnect),
     /// The request cannot be written.
-    #[error(transparent)]
-    Encode(#[from] EncodeError),
+    Encode(EncodeError),
     /// No room now (only from the forms that do not wait).
-    #[error("no room: {0}")]
     Full(Full),
     /// The link is closed or closing.
-    #[error("the link is closed")]
     Closed,
+}
+
+impl fmt::Display for CallError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = match self {
+            Self::Failed(_) => return f.write_str("the peer answered with a failure"),
+            Self::DeadlineExceeded { link, .. } => {
+                return write!(f, "no reply before the deadline ({}): {link}", self.outcome());
+            }
+            Self::MaybeDelivered(_) => "the connection ended before the reply",
+            Self::NeverSent(_) => "there was no connection for the request",
+            Self::Encode(_) => "the request cannot be encoded",
+            Self::Full(_) => "no room for the request",
+            Self::Closed => "the link is closed",
+        };
+        write!(f, "{what} ({})", self.outcome())
+    }
+}
+
+impl Error for CallError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Failed(failure) => Some(failure),
+            Self::MaybeDelivered(cause) | Self::NeverSent(cause) => Some(cause),
+            Self::Encode(error) => Some(error),
+            Self::Full(full) => Some(full),
+            Self::DeadlineExceeded { .. } | Self::Closed => None,
+        }
+    }
+}
+
+impl From<EncodeError> for CallError {
+    fn from(error: EncodeError) -> Self {
+        Self::Encode(error)
+    }
 }
 
 impl CallError {
@@ -188,10 +235,8 @@ impl CallError {
     pub fn outcome(&self) -> Outcome {
         match self {
             Self::Failed(_) => Outcome::Replied,
-            Self::DeadlineExceeded { outcome: Outcome::MaybeDelivered } | Self::MaybeDelivered(_) => {
-                Outcome::MaybeDelivered
-            }
-            Self::DeadlineExceeded { .. } => Outcome::Expired,
+            Self::DeadlineExceeded { outcome, .. } => *outcome,
+            Self::MaybeDelivered(_) => Outcome::MaybeDelivered,
             Self::NeverSent(_) | Self::Encode(_) | Self::Full(_) | Self::Closed => Outcome::NeverSent,
         }
     }
@@ -203,7 +248,7 @@ impl CallError {
             Self::Failed(failure) => failure.status.is_retryable(),
             Self::NeverSent(cause) => cause.is_retryable(),
             Self::Full(_) => true,
-            Self::DeadlineExceeded { outcome } => *outcome == Outcome::NeverSent,
+            Self::DeadlineExceeded { outcome, .. } => *outcome == Outcome::Expired,
             Self::MaybeDelivered(_) | Self::Encode(_) | Self::Closed => false,
         }
     }
@@ -217,23 +262,24 @@ pub enum Undeliverable {
     #[error("the link was closed")]
     Closed,
     /// The connection ended.
-    #[error("the connection ended: {0}")]
+    #[error("the connection ended")]
     Disconnected(#[from] Disconnect),
     /// It waited for longer than it may.
-    #[error("it waited for too long")]
-    Expired,
+    #[error("it waited for too long: {0}")]
+    Expired(LinkWas),
     /// A queue's policy dropped it.
     #[error("dropped by the policy {0:?}")]
     Dropped(Overflow),
     /// The peer of the present connection does not take it.
-    #[error(transparent)]
+    #[error("the peer does not take it")]
     Encode(#[from] EncodeError),
     /// It was sent again as often as it may be.
-    #[error("tried {attempts} times; the last time: {cause}")]
+    #[error("tried {attempts} times")]
     RetriesExhausted {
         /// How often it was tried.
         attempts: u32,
         /// What ended the last attempt.
+        #[source]
         cause: Disconnect,
     },
 }
@@ -261,14 +307,25 @@ pub enum Full {
 /// Why a message was not queued. The message comes back in [`CastError::into_body`].
 ///
 /// One word: a result that holds it is cheap to hand on where all goes well.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("{}", .0.reason)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct CastError(Box<Refused>);
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Refused {
     reason: CastRefusal,
     body: Option<Bytes>,
+}
+
+impl fmt::Display for CastError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.reason.fmt(f)
+    }
+}
+
+impl Error for CastError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.0.reason.source()
+    }
 }
 
 impl CastError {
@@ -299,10 +356,7 @@ impl CastError {
     /// What became of the message.
     #[must_use]
     pub fn outcome(&self) -> Outcome {
-        match self.0.reason {
-            CastRefusal::Undelivered { outcome, .. } => outcome,
-            _ => Outcome::NeverSent,
-        }
+        self.0.reason.outcome()
     }
 
     /// Whether the same cast may succeed later.
@@ -313,17 +367,14 @@ impl CastError {
 }
 
 /// Reasons to refuse a cast.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum CastRefusal {
     /// It cannot be written.
-    #[error(transparent)]
-    Encode(#[from] EncodeError),
+    Encode(EncodeError),
     /// No room now.
-    #[error("no room: {0}")]
     Full(Full),
     /// It was queued, and could not be delivered (only from the form that waits for the end).
-    #[error("not delivered ({outcome:?}): {reason}")]
     Undelivered {
         /// What became of it.
         outcome: Outcome,
@@ -331,6 +382,45 @@ pub enum CastRefusal {
         reason: Undeliverable,
     },
     /// The link is closed or closing.
-    #[error("the link is closed")]
     Closed,
+}
+
+impl CastRefusal {
+    /// What became of the message.
+    #[must_use]
+    pub fn outcome(&self) -> Outcome {
+        match self {
+            Self::Undelivered { outcome, .. } => *outcome,
+            Self::Encode(_) | Self::Full(_) | Self::Closed => Outcome::NeverSent,
+        }
+    }
+}
+
+impl fmt::Display for CastRefusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = match self {
+            Self::Encode(_) => "the message cannot be encoded",
+            Self::Full(_) => "no room for the message",
+            Self::Undelivered { .. } => "the message was not delivered",
+            Self::Closed => "the link is closed",
+        };
+        write!(f, "{what} ({})", self.outcome())
+    }
+}
+
+impl Error for CastRefusal {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Encode(error) => Some(error),
+            Self::Full(full) => Some(full),
+            Self::Undelivered { reason, .. } => Some(reason),
+            Self::Closed => None,
+        }
+    }
+}
+
+impl From<EncodeError> for CastRefusal {
+    fn from(error: EncodeError) -> Self {
+        Self::Encode(error)
+    }
 }

@@ -221,6 +221,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             return;
         }
         self.phase = Phase::Ready;
+        self.dialing = None;
         if !self.scope_holds {
             self.scope += 1;
         }
@@ -285,6 +286,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         if matches!(self.phase, Phase::Down | Phase::Closed) {
             return;
         }
+        let cause = self.name_remote(cause);
         let was_closing = self.closing.is_some();
         if self.survives(&cause) {
             self.detach(now, lent);
@@ -317,6 +319,15 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         } else {
             self.after_taking();
             self.grant_calls();
+        }
+    }
+
+    /// The cause of the present connection's end, with the address of its other end.
+    #[must_use]
+    pub fn name_remote(&self, cause: Disconnect) -> Disconnect {
+        match &self.remote {
+            Some(remote) => cause.at(remote.clone()),
+            None => cause,
         }
     }
 

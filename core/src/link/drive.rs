@@ -13,7 +13,7 @@ use crate::frame::{Framing, Kind, Meta};
 use crate::link::reader::{Event, Reader};
 use crate::machine::{Access, Ending, Machine, Next, Reason, Wake};
 use crate::recv_buf::RecvBuf;
-use crate::supervisor::Epoch;
+use crate::supervisor::{DialFailure, Epoch};
 use crate::time::Instant;
 
 /// A few control frames in so long are those of an idle link.
@@ -342,11 +342,16 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
     }
 
     fn handle_dialing(&mut self, address: Address, attempt: u32) {
+        self.note_dialing(attempt);
         self.event(LinkEvent::Connecting { address, attempt });
     }
 
-    fn handle_waiting(&mut self, attempt: u32, after: Duration) {
-        self.event(LinkEvent::Retrying { attempt, after });
+    fn handle_dial_failed(&mut self, attempt: u32, failure: DialFailure) {
+        self.note_dial_failed(attempt, failure);
+    }
+
+    fn handle_waiting(&mut self, attempt: u32, after: Duration, cause: Disconnect) {
+        self.event(LinkEvent::Retrying { attempt, after, cause });
     }
 
     fn take_reconnect(&mut self) -> bool {

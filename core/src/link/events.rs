@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use crate::address::Address;
 use crate::error::{Disconnect, Outcome, Status, Undeliverable};
-use crate::supervisor::Epoch;
+use crate::supervisor::{Endpoint, Epoch};
 
 /// Something that happened on a link and is nobody's return value.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -25,8 +25,15 @@ pub enum LinkEvent {
         /// Why.
         cause: Disconnect,
     },
-    /// An attempt to connect failed.
+    /// An attempt to connect failed: a look-up, a dial, or the handshake.
     ConnectFailed {
+        /// What was tried.
+        endpoint: Endpoint,
+        /// At which of its addresses. `None`: there was none yet, its name was being looked up.
+        address: Option<Address>,
+        /// Which attempt it was, from 1, since the last healthy connection. Several addresses of one
+        /// endpoint are one attempt.
+        attempt: u32,
         /// Why.
         cause: Disconnect,
     },
@@ -53,6 +60,8 @@ pub enum LinkEvent {
         attempt: u32,
         /// How long the wait is.
         after: Duration,
+        /// Why the last attempt failed, or the last connection ended.
+        cause: Disconnect,
     },
     /// A cast that asked for it ([`CastOptions::notify`](super::CastOptions::notify)) ended well.
     MessageEnded {

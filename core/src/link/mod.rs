@@ -27,6 +27,7 @@ mod aftermath;
 mod assembly;
 mod cast;
 mod connection;
+mod dialing;
 mod drive;
 mod events;
 mod flow;
@@ -231,8 +232,10 @@ pub struct Link<F: Framing, T> {
     /// Requests of the peer that were being handled, or answered, when closing was cut short.
     cut: Vec<u64>,
     round_trip: Option<Duration>,
-    /// Why the last connection ended.
+    /// Why the last connection ended, or did not come about.
     last_cause: Option<Box<Disconnect>>,
+    /// Attempts to connect, since there was a connection that worked.
+    dialing: Option<Box<dialing::Dialing>>,
     /// Nothing waits to be written and nothing is being written.
     driver_idle: bool,
     /// Whoever writes has to be woken.
@@ -314,6 +317,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             cut: Vec::new(),
             round_trip: None,
             last_cause: None,
+            dialing: None,
             driver_idle: true,
             wake_write: false,
             wake: false,
@@ -400,7 +404,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.settings.write_overflow
     }
 
-    /// Why the last connection ended.
+    /// Why the last connection ended, or, if there was an attempt since that failed, why that did.
     #[must_use]
     pub fn last_disconnect(&self) -> Option<&Disconnect> {
         self.last_cause.as_deref()

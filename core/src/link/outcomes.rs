@@ -350,7 +350,8 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         if self.arena.oldest_cast(class).is_none_or(|oldest| number < oldest) {
             return;
         }
-        let expired = self.withdraw_cast(class, number, Outcome::Expired, &Undeliverable::Expired);
+        let reason = Undeliverable::Expired(self.doing());
+        let expired = self.withdraw_cast(class, number, Outcome::Expired, &reason);
         self.counters.casts_expired += u64::from(expired);
     }
 

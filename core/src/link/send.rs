@@ -395,8 +395,9 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         // Nobody handles a request of which the end is missing.
         let may_have_run = self.retries.may_have_run(id);
         let withdrawn = self.retries.is_waiting(id) | self.withdraw_call(id, class);
-        let outcome = if withdrawn && !may_have_run { Outcome::NeverSent } else { Outcome::MaybeDelivered };
-        if let Some(token) = self.calls.complete(id, || Err(CallError::DeadlineExceeded { outcome })) {
+        let outcome = if withdrawn && !may_have_run { Outcome::Expired } else { Outcome::MaybeDelivered };
+        let link = self.doing();
+        if let Some(token) = self.calls.complete(id, || Err(CallError::DeadlineExceeded { outcome, link })) {
             self.counters.calls_expired += 1;
             self.forget_retries(id, false);
             self.tokens.push(token);

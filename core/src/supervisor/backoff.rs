@@ -76,7 +76,7 @@ impl ReconnectPolicy {
     /// Whether trying again after such a failure makes no sense.
     pub(crate) fn stops_at(&self, cause: &Disconnect) -> bool {
         match cause {
-            Disconnect::Transport(error) => self.stop_when_refused && error.kind == TransportKind::Refused,
+            Disconnect::Transport(error) => self.stop_when_refused && error.kind() == TransportKind::Refused,
             Disconnect::Protocol(_) => self.stop_when_rejected,
             _ => false,
         }

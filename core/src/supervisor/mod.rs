@@ -292,10 +292,7 @@ impl Supervisor {
             return;
         }
         let error = match result {
-            Ok([]) => Some(TransportError {
-                kind: TransportKind::Resolve,
-                message: "the name has no addresses".into(),
-            }),
+            Ok([]) => Some(TransportError::new(TransportKind::Resolve, "the name has no addresses")),
             Ok(addresses) => {
                 self.answers.resize(self.endpoints.len(), Vec::new());
                 self.answers[self.endpoint] =
@@ -307,7 +304,11 @@ impl Supervisor {
         // This answer, or the last good one if there is none now.
         trying.offer(self.answers.get(self.endpoint).map_or(&[], Vec::as_slice));
         if let Some(error) = error {
-            self.note(None, error.into());
+            let error = match self.endpoints.get(self.endpoint) {
+                Some(endpoint) => error.at(endpoint.clone()),
+                None => error,
+            };
+            self.note(None, error.into(), true);
         }
         self.dial_next(now);
     }
@@ -332,7 +333,8 @@ impl Supervisor {
                 Dialed::Use(epoch)
             }
             Err(error) => {
-                self.note(Some(address), error.into());
+                let cause = Disconnect::from(error.at(address.clone()));
+                self.note(Some(address), cause, true);
                 self.dial_next(now);
                 Dialed::Discard
             }
@@ -381,8 +383,10 @@ impl Supervisor {
             }
             self.try_next(now);
         } else {
-            self.note(Some(address), cause.clone());
-            self.endpoint_failed(now, cause.clone(), since.is_none());
+            // A connection that was there is known to have ended: the link itself says so.
+            let cause = cause.clone().at(address.clone());
+            self.note(Some(address), cause.clone(), since.is_none());
+            self.endpoint_failed(now, cause, since.is_none());
         }
     }
 
@@ -406,10 +410,10 @@ impl Supervisor {
                 let trying = trying.clone();
                 self.abandon(&trying);
                 if trying.resolving.is_some() {
-                    self.note(None, cause.clone());
+                    self.note(None, cause.clone(), true);
                 }
                 for (_, address) in &trying.dialing {
-                    self.note(Some(address.clone()), cause.clone());
+                    self.note(Some(address.clone()), cause.clone(), true);
                 }
                 self.endpoint_failed(now, cause, true);
             }
@@ -422,7 +426,7 @@ impl Supervisor {
             State::Handshaking { epoch, address, give_up_at } if now >= *give_up_at => {
                 let (epoch, address) = (*epoch, address.clone());
                 self.actions.push_back(Action::Close { epoch, cause: cause.clone() });
-                self.note(Some(address), cause.clone());
+                self.note(Some(address), cause.clone(), true);
                 self.endpoint_failed(now, cause, true);
             }
             State::Waiting { until } if now >= *until => self.try_next(now),

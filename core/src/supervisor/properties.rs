@@ -62,7 +62,7 @@ fn endpoints(first: u16, count: u16) -> Vec<Endpoint> {
 }
 
 fn error() -> TransportError {
-    TransportError { kind: TransportKind::Refused, message: "refused".into() }
+    TransportError::new(TransportKind::Refused, "refused")
 }
 
 /// A driver that carries everything out and checks what it is told.
@@ -128,7 +128,12 @@ impl Driver {
                     let closed = self.connected.take().map(|(epoch, _)| epoch);
                     prop_assert!(closed == Some(epoch) || !self.prompt && closed.is_none());
                 }
+                Action::AttemptFailed { attempt, .. } => prop_assert!(attempt > 0),
                 Action::RoundFailed { .. } => prop_assert!(!self.supervisor.last_round().is_empty()),
+                Action::Waiting { attempt, until, .. } => {
+                    prop_assert!(attempt > 1);
+                    prop_assert!(!self.prompt || self.supervisor.next_attempt_at() == Some(until));
+                }
                 Action::GaveUp { .. } => self.gave_up = true,
             }
         }
@@ -281,7 +286,7 @@ proptest! {
             }
             driver.now += Duration::from_millis(*ms);
             driver.apply(op);
-            prop_assert!(driver.supervisor.actions.len() <= 2 * endpoints::MAX_ADDRESSES + 4);
+            prop_assert!(driver.supervisor.actions.len() <= 3 * endpoints::MAX_ADDRESSES + 5);
         }
     }
 }

@@ -7,6 +7,9 @@ use crate::address::Address;
 use crate::error::Disconnect;
 use crate::time::Instant;
 
+/// Most failed attempts that wait to be told.
+const MAX_NEWS: usize = 64;
+
 impl Supervisor {
     /// Time does not go back.
     pub(super) fn advance(&mut self, now: Instant) -> Instant {
@@ -66,14 +69,29 @@ impl Supervisor {
         }
     }
 
-    /// Remembers what went wrong with the current endpoint.
-    pub(super) fn note(&mut self, address: Option<Address>, cause: Disconnect) {
+    /// Remembers what went wrong with the current endpoint. `tell`: nobody else says so.
+    pub(super) fn note(&mut self, address: Option<Address>, cause: Disconnect, tell: bool) {
         self.last_error = Some(Box::new(cause.clone()));
         if self.listed
             && let Some(endpoint) = self.endpoints.get(self.endpoint).cloned()
         {
-            self.failures.push(DialFailure { endpoint, address, cause });
+            let failure = DialFailure { endpoint, address, cause };
+            self.failures.push(failure.clone());
+            if tell {
+                self.tell(Action::AttemptFailed { attempt: self.attempts, failure });
+            }
         }
+    }
+
+    /// Queues something for those who want to know; the oldest go if nobody fetches them.
+    fn tell(&mut self, action: Action) {
+        let is_news = |action: &Action| matches!(action, Action::AttemptFailed { .. });
+        if self.actions.iter().filter(|action| is_news(action)).count() >= MAX_NEWS
+            && let Some(oldest) = self.actions.iter().position(is_news)
+        {
+            self.actions.remove(oldest);
+        }
+        self.actions.push_back(action);
     }
 
     /// An endpoint was tried in vain (or kicked us out): the next, or a wait.
@@ -92,13 +110,17 @@ impl Supervisor {
         let retryable = self.retryable;
         self.last_round = core::mem::take(&mut self.failures).into();
         self.begin_round();
-        if report {
-            // One that was not fetched says nothing that this one does not.
-            self.actions.retain(|action| !matches!(action, Action::RoundFailed { .. }));
-            self.actions.push_back(Action::RoundFailed { cause: cause.clone() });
+        // What was not fetched says nothing that the same of this round does not.
+        self.actions.retain(|action| !matches!(action, Action::RoundFailed { .. } | Action::Waiting { .. }));
+        if report && let Some(failure) = self.last_round.last().cloned() {
+            self.actions.push_back(Action::RoundFailed { failure });
         }
         match self.policy.wait(self.rounds_failed, &mut self.random) {
-            Some(wait) if retryable => self.state = State::Waiting { until: now + wait },
+            Some(wait) if retryable => {
+                let (until, attempt) = (now + wait, self.attempts.saturating_add(1));
+                self.state = State::Waiting { until };
+                self.actions.push_back(Action::Waiting { attempt, until, cause });
+            }
             _ => self.give_up(cause),
         }
     }

@@ -1,4 +1,7 @@
+use alloc::string::ToString;
+
 use super::*;
+use crate::error::Chain;
 use crate::error::{PeerError, TransportKind};
 
 const MS: Duration = Duration::from_millis(1);
@@ -12,11 +15,24 @@ fn supervisor(endpoints: &[&str], policy: ReconnectPolicy) -> Supervisor {
 }
 
 fn refused() -> TransportError {
-    TransportError { kind: TransportKind::Refused, message: "refused".into() }
+    TransportError::new(TransportKind::Refused, "refused")
+}
+
+/// The next action besides those that only tell of failed attempts and of waits.
+fn todo(supervisor: &mut Supervisor) -> Option<Action> {
+    let is_news = |action: &Action| matches!(action, Action::AttemptFailed { .. } | Action::Waiting { .. });
+    core::iter::from_fn(|| supervisor.poll_action()).find(|action| !is_news(action))
+}
+
+fn round_failed(supervisor: &mut Supervisor) -> Option<Disconnect> {
+    match todo(supervisor) {
+        Some(Action::RoundFailed { failure }) => Some(failure.cause),
+        _ => None,
+    }
 }
 
 fn dial(supervisor: &mut Supervisor) -> (AttemptId, SocketAddr) {
-    match supervisor.poll_action() {
+    match todo(supervisor) {
         Some(Action::Dial { attempt, address }) => (attempt, address.socket_addr().unwrap()),
         other => panic!("wanted a dial, got {other:?}"),
     }
@@ -41,7 +57,7 @@ fn up(supervisor: &mut Supervisor, now: Instant) -> Epoch {
 }
 
 fn resolve(supervisor: &mut Supervisor) -> AttemptId {
-    match supervisor.poll_action() {
+    match todo(supervisor) {
         Some(Action::Resolve { attempt, .. }) => attempt,
         other => panic!("wanted a look-up, got {other:?}"),
     }
@@ -74,7 +90,7 @@ fn every_endpoint_is_tried_before_the_first_wait() {
     let mut s = supervisor(&["127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"], ReconnectPolicy::default());
     let ports: Vec<u16> = (0..3).map(|_| fail(&mut s, Instant::ZERO).port()).collect();
     assert_eq!(ports, [1, 2, 3]);
-    assert!(matches!(s.poll_action(), Some(Action::RoundFailed { .. })));
+    assert!(matches!(todo(&mut s), Some(Action::RoundFailed { .. })));
     let (at, reason) = s.poll_timeout().unwrap();
     assert_eq!(reason, Reason::Reconnect);
     assert!(at <= Instant::ZERO + Duration::from_millis(100));
@@ -91,8 +107,8 @@ fn one_deadline_covers_dial_and_handshake() {
     assert_eq!(at, Instant::ZERO + S * 10);
     s.handle_timeout(at);
     let cause = Disconnect::ConnectTimeout { limit: S * 10 };
-    assert_eq!(s.poll_action(), Some(Action::Close { epoch, cause: cause.clone() }));
-    assert_eq!(s.poll_action(), Some(Action::RoundFailed { cause: cause.clone() }));
+    assert_eq!(todo(&mut s), Some(Action::Close { epoch, cause: cause.clone() }));
+    assert_eq!(round_failed(&mut s), Some(cause.clone()));
     s.handle_down(at, epoch, &cause);
     assert_eq!(s.poll_timeout(), Some((at + S, Reason::Reconnect)), "a stale epoch changes nothing");
 }
@@ -100,31 +116,31 @@ fn one_deadline_covers_dial_and_handshake() {
 #[test]
 fn addresses_race_and_losers_are_abandoned() {
     let mut s = supervisor(&["host:1"], ReconnectPolicy::default());
-    let Some(Action::Resolve { attempt, .. }) = s.poll_action() else { panic!() };
+    let Some(Action::Resolve { attempt, .. }) = todo(&mut s) else { panic!() };
     let addresses = ["[::1]:1".parse().unwrap(), "1.1.1.1:1".parse().unwrap()];
     s.handle_resolved(Instant::ZERO, attempt, Ok(&addresses));
     let (slow, address) = dial(&mut s);
     assert!(address.is_ipv6());
-    assert_eq!(s.poll_action(), None);
+    assert_eq!(todo(&mut s), None);
     let (at, _) = s.poll_timeout().unwrap();
     assert_eq!(at, Instant::ZERO + Duration::from_millis(250));
     s.handle_timeout(at);
     let (fast, _) = dial(&mut s);
     assert!(matches!(s.handle_dialed(at, fast, Ok(())), Dialed::Use(_)));
-    assert_eq!(s.poll_action(), Some(Action::Abandon { attempt: slow }));
+    assert_eq!(todo(&mut s), Some(Action::Abandon { attempt: slow }));
     assert_eq!(s.handle_dialed(at, slow, Ok(())), Dialed::Discard);
 }
 
 #[test]
 fn the_last_good_answer_serves_while_the_resolver_is_down() {
     let mut s = supervisor(&["host:1"], ReconnectPolicy::fixed(S));
-    let Some(Action::Resolve { attempt, .. }) = s.poll_action() else { panic!() };
+    let Some(Action::Resolve { attempt, .. }) = todo(&mut s) else { panic!() };
     let address: SocketAddr = "1.1.1.1:1".parse().unwrap();
     s.handle_resolved(Instant::ZERO, attempt, Ok(&[address]));
     assert_eq!(fail(&mut s, Instant::ZERO), address);
-    s.poll_action();
+    todo(&mut s);
     s.handle_timeout(Instant::ZERO + S);
-    let Some(Action::Resolve { attempt, .. }) = s.poll_action() else { panic!("looked up again") };
+    let Some(Action::Resolve { attempt, .. }) = todo(&mut s) else { panic!("looked up again") };
     s.handle_resolved(Instant::ZERO + S, attempt, Err(refused()));
     assert_eq!(dial(&mut s).1, address);
 }
@@ -149,7 +165,7 @@ fn accept_then_kick_makes_no_storm_and_health_resets_the_wait() {
     let epoch = up(&mut s, now);
     now += S * 10;
     s.handle_down(now, epoch, &Disconnect::PeerClosed);
-    assert!(matches!(s.poll_action(), Some(Action::Dial { .. })), "at once after a healthy spell");
+    assert!(matches!(todo(&mut s), Some(Action::Dial { .. })), "at once after a healthy spell");
     assert_eq!(s.rounds_failed(), 0);
 }
 
@@ -159,28 +175,28 @@ fn what_cannot_get_better_is_given_up() {
     let (attempt, _) = dial(&mut s);
     let Dialed::Use(epoch) = s.handle_dialed(Instant::ZERO, attempt, Ok(())) else { panic!() };
     s.handle_down(Instant::ZERO, epoch, &version());
-    assert!(matches!(s.poll_action(), Some(Action::RoundFailed { .. })));
-    assert!(matches!(s.poll_action(), Some(Action::GaveUp { .. })));
+    assert!(matches!(todo(&mut s), Some(Action::RoundFailed { .. })));
+    assert!(matches!(todo(&mut s), Some(Action::GaveUp { .. })));
     assert!(s.is_stopped());
 
     let mut s = supervisor(&["127.0.0.1:1"], ReconnectPolicy::fixed(S).max_rounds(2));
     fail(&mut s, Instant::ZERO);
-    s.poll_action();
+    todo(&mut s);
     s.handle_timeout(Instant::ZERO + S);
     fail(&mut s, Instant::ZERO + S);
-    s.poll_action();
-    assert!(matches!(s.poll_action(), Some(Action::GaveUp { .. })));
+    todo(&mut s);
+    assert!(matches!(todo(&mut s), Some(Action::GaveUp { .. })));
 }
 
 #[test]
 fn a_resolver_that_never_answers_is_bounded() {
     let mut s = supervisor(&["host:1"], ReconnectPolicy::fixed(S));
-    let Some(Action::Resolve { attempt, .. }) = s.poll_action() else { panic!() };
+    let Some(Action::Resolve { attempt, .. }) = todo(&mut s) else { panic!() };
     let (at, _) = s.poll_timeout().unwrap();
     assert_eq!(at, Instant::ZERO + S * 10);
     s.handle_timeout(at);
-    assert_eq!(s.poll_action(), Some(Action::Abandon { attempt }));
-    assert!(matches!(s.poll_action(), Some(Action::RoundFailed { .. })));
+    assert_eq!(todo(&mut s), Some(Action::Abandon { attempt }));
+    assert!(matches!(todo(&mut s), Some(Action::RoundFailed { .. })));
 }
 
 #[test]
@@ -191,7 +207,7 @@ fn addresses_take_turns_every_250_ms_or_as_soon_as_one_fails() {
     s.handle_resolved(at(MS), attempt, Ok(&given));
     assert_eq!(dial(&mut s).1, given[0]);
     s.handle_timeout(at(MS * 250));
-    assert_eq!(s.poll_action(), None, "a timeout that comes early is harmless");
+    assert_eq!(todo(&mut s), None, "a timeout that comes early is harmless");
     assert_eq!(timeout(&mut s), at(MS * 251));
     let (second, address) = dial(&mut s);
     assert_eq!(address, given[2], "the other family");
@@ -200,7 +216,7 @@ fn addresses_take_turns_every_250_ms_or_as_soon_as_one_fails() {
     assert_eq!(timeout(&mut s), at(MS * 550));
     assert_eq!(dial(&mut s).1, given[3]);
     assert_eq!(timeout(&mut s), at(S * 10), "nothing left but the deadline");
-    let abandoned = core::iter::from_fn(|| s.poll_action().filter(|a| matches!(a, Action::Abandon { .. })));
+    let abandoned = core::iter::from_fn(|| todo(&mut s).filter(|a| matches!(a, Action::Abandon { .. })));
     assert_eq!(abandoned.count(), 3);
     let failed: Vec<_> = s
         .last_round()
@@ -208,7 +224,7 @@ fn addresses_take_turns_every_250_ms_or_as_soon_as_one_fails() {
         .map(|f| (f.address.clone().unwrap().socket_addr().unwrap(), f.cause.clone()))
         .collect();
     let late = |index: usize| (given[index], timed_out());
-    assert_eq!(failed, [(given[2], refused().into()), late(0), late(1), late(3)]);
+    assert_eq!(failed, [(given[2], refused().at(Address::from(given[2])).into()), late(0), late(1), late(3)]);
 }
 
 #[test]
@@ -218,16 +234,16 @@ fn a_silent_resolver_does_not_keep_the_last_good_answer_back() {
     let old = addresses(&["1.1.1.1:1"]);
     s.handle_resolved(at(S), attempt, Ok(&old));
     fail(&mut s, at(S));
-    s.poll_action();
+    todo(&mut s);
     assert_eq!(timeout(&mut s), at(S * 2));
     let attempt = resolve(&mut s);
     assert_eq!(timeout(&mut s), at(MS * 3_800));
     assert_eq!(fail(&mut s, at(S * 4)), old[0]);
-    assert_eq!(s.poll_action(), None, "the look-up may still do better");
+    assert_eq!(todo(&mut s), None, "the look-up may still do better");
     let new = addresses(&["1.1.1.1:1", "2.2.2.2:1"]);
     s.handle_resolved(at(S * 5), attempt, Ok(&new));
     assert_eq!(fail(&mut s, at(S * 5)), new[1], "and does, without dialing the old one twice");
-    assert!(matches!(s.poll_action(), Some(Action::RoundFailed { .. })));
+    assert!(matches!(todo(&mut s), Some(Action::RoundFailed { .. })));
 }
 
 #[test]
@@ -240,16 +256,16 @@ fn a_round_that_fails_tells_of_every_attempt() {
     assert!(s.last_round().is_empty(), "the round is not over");
     let epoch = connected(&mut s, Instant::ZERO);
     s.handle_down(Instant::ZERO, epoch, &version());
-    assert_eq!(s.poll_action(), Some(Action::RoundFailed { cause: version() }));
-    assert_eq!(s.poll_action(), Some(Action::GaveUp { cause: version() }));
+    assert_eq!(round_failed(&mut s), Some(version()));
+    assert_eq!(todo(&mut s), Some(Action::GaveUp { cause: version() }));
     assert_eq!((s.rounds_failed(), s.attempt(), s.last_error()), (1, 3, Some(&version())));
-    let told: Vec<_> = s.last_round().iter().map(alloc::string::ToString::to_string).collect();
+    let told: Vec<_> = s.last_round().iter().map(|failure| Chain(failure).to_string()).collect();
     assert_eq!(
         told,
         [
-            "127.0.0.1:1: the transport failed: Refused: refused",
-            "host:2: the transport failed: Resolve: the name has no addresses",
-            "127.0.0.1:3: the peer broke the protocol: no common protocol version: ours 1..=1, theirs 2..=2",
+            "could not connect to 127.0.0.1:1: 127.0.0.1:1 refused the connection: refused",
+            "could not connect to host:2: host:2 could not be looked up: the name has no addresses",
+            "could not connect to 127.0.0.1:3: the peer broke the protocol: no common protocol version: ours 1..=1, theirs 2..=2",
         ]
     );
     assert_eq!(s.last_round()[2].address, Some("127.0.0.1:3".parse().unwrap()));
@@ -261,15 +277,15 @@ fn one_endpoint_that_may_get_better_is_reason_enough_to_go_on() {
     fail(&mut s, Instant::ZERO);
     let epoch = connected(&mut s, Instant::ZERO);
     s.handle_down(Instant::ZERO, epoch, &version());
-    assert!(matches!(s.poll_action(), Some(Action::RoundFailed { .. })));
+    assert!(matches!(todo(&mut s), Some(Action::RoundFailed { .. })));
     assert_eq!(s.next_attempt_at(), Some(at(S)));
     timeout(&mut s);
     for _ in 0..2 {
         let epoch = connected(&mut s, at(S));
         s.handle_down(at(S), epoch, &version());
     }
-    assert!(matches!(s.poll_action(), Some(Action::RoundFailed { .. })));
-    assert_eq!(s.poll_action(), Some(Action::GaveUp { cause: version() }));
+    assert!(matches!(todo(&mut s), Some(Action::RoundFailed { .. })));
+    assert_eq!(todo(&mut s), Some(Action::GaveUp { cause: version() }));
 }
 
 #[test]
@@ -282,7 +298,7 @@ fn endpoints_that_kick_are_all_tried_and_then_waited_for() {
             s.handle_down(at(MS), epoch, &cause);
         }
         assert_eq!(s.next_attempt_at(), Some(at(S + MS)), "{cause:?}");
-        assert_eq!(s.poll_action(), None, "connections there were: no round failed");
+        assert_eq!(todo(&mut s), None, "connections there were: no round failed");
     }
 }
 
@@ -303,15 +319,15 @@ fn what_this_side_closes_or_may_not_reconnect_stays_down() {
     let mut s = supervisor(&["127.0.0.1:1", "127.0.0.1:2"], ReconnectPolicy::default());
     let epoch = connected(&mut s, Instant::ZERO);
     s.handle_down(Instant::ZERO, epoch, &Disconnect::LocalClose);
-    assert_eq!(s.poll_action(), Some(Action::GaveUp { cause: Disconnect::LocalClose }));
+    assert_eq!(todo(&mut s), Some(Action::GaveUp { cause: Disconnect::LocalClose }));
 
     let mut s = supervisor(&["127.0.0.1:1", "127.0.0.1:2"], ReconnectPolicy::never());
     let epoch = up(&mut s, Instant::ZERO);
     s.handle_down(at(S * 60), epoch, &Disconnect::PeerClosed);
-    assert_eq!(s.poll_action(), Some(Action::GaveUp { cause: Disconnect::PeerClosed }));
+    assert_eq!(todo(&mut s), Some(Action::GaveUp { cause: Disconnect::PeerClosed }));
     s.start(at(S * 60));
     s.reconnect_now(at(S * 60));
-    assert_eq!((s.poll_action(), s.poll_timeout()), (None, None));
+    assert_eq!((todo(&mut s), s.poll_timeout()), (None, None));
 }
 
 #[test]
@@ -319,12 +335,12 @@ fn reconnect_now_ends_a_wait_but_does_not_shorten_the_next() {
     let mut s = supervisor(&["127.0.0.1:1"], ReconnectPolicy::fixed(S));
     s.reconnect_now(Instant::ZERO);
     fail(&mut s, Instant::ZERO);
-    s.poll_action();
+    todo(&mut s);
     s.reconnect_now(at(MS));
     s.reconnect_now(at(MS));
     fail(&mut s, at(MS));
-    assert!(matches!(s.poll_action(), Some(Action::RoundFailed { .. })));
-    assert_eq!((s.poll_action(), s.rounds_failed()), (None, 2));
+    assert!(matches!(todo(&mut s), Some(Action::RoundFailed { .. })));
+    assert_eq!((todo(&mut s), s.rounds_failed()), (None, 2));
     assert_eq!(s.next_attempt_at(), Some(at(S + MS)));
 }
 
@@ -332,22 +348,22 @@ fn reconnect_now_ends_a_wait_but_does_not_shorten_the_next() {
 fn stop_abandons_whatever_there_is() {
     let mut s = supervisor(&["host:1"], ReconnectPolicy::default());
     s.stop();
-    assert_eq!(s.poll_action(), None, "a look-up that was not fetched never happens");
+    assert_eq!(todo(&mut s), None, "a look-up that was not fetched never happens");
 
     let mut s = supervisor(&["host:1"], ReconnectPolicy::default());
     let attempt = resolve(&mut s);
     s.stop();
-    assert_eq!(s.poll_action(), Some(Action::Abandon { attempt }));
+    assert_eq!(todo(&mut s), Some(Action::Abandon { attempt }));
     s.handle_resolved(Instant::ZERO, attempt, Ok(&addresses(&["1.1.1.1:1"])));
-    assert_eq!((s.poll_action(), s.poll_timeout()), (None, None));
+    assert_eq!((todo(&mut s), s.poll_timeout()), (None, None));
 
     let mut s = supervisor(&["127.0.0.1:1"], ReconnectPolicy::default());
     let epoch = up(&mut s, Instant::ZERO);
     s.stop();
     s.stop();
-    assert_eq!(s.poll_action(), Some(Action::Close { epoch, cause: Disconnect::LocalClose }));
+    assert_eq!(todo(&mut s), Some(Action::Close { epoch, cause: Disconnect::LocalClose }));
     s.handle_down(Instant::ZERO, epoch, &Disconnect::PeerClosed);
-    assert_eq!((s.poll_action(), s.is_stopped()), (None, true));
+    assert_eq!((todo(&mut s), s.is_stopped()), (None, true));
 }
 
 #[test]
@@ -357,24 +373,24 @@ fn other_endpoints_are_tried_at_once_but_the_same_ones_do_not_end_a_wait() {
     assert!(s.set_endpoints(Instant::ZERO, Vec::new()).is_err());
     let (first, _) = dial(&mut s);
     s.set_endpoints(Instant::ZERO, list(&["127.0.0.1:3", "127.0.0.1:4"])).unwrap();
-    assert_eq!(s.poll_action(), Some(Action::Abandon { attempt: first }));
+    assert_eq!(todo(&mut s), Some(Action::Abandon { attempt: first }));
     assert_eq!(fail(&mut s, Instant::ZERO).port(), 3);
     // The one under way goes on; the round begins anew, so the new one gets its turn.
     s.set_endpoints(Instant::ZERO, list(&["127.0.0.1:4", "127.0.0.1:5"])).unwrap();
     assert_eq!(fail(&mut s, Instant::ZERO).port(), 4);
     assert_eq!(fail(&mut s, Instant::ZERO).port(), 5);
-    s.poll_action();
+    todo(&mut s);
     assert_eq!(s.next_attempt_at(), Some(at(S)));
     s.set_endpoints(Instant::ZERO, list(&["127.0.0.1:5", "127.0.0.1:4"])).unwrap();
     assert_eq!(s.next_attempt_at(), Some(at(S)));
     s.set_endpoints(Instant::ZERO, list(&["127.0.0.1:5", "127.0.0.1:6"])).unwrap();
     let epoch = up(&mut s, Instant::ZERO);
     s.set_endpoints(Instant::ZERO, list(&["127.0.0.1:7"])).unwrap();
-    assert_eq!((s.poll_action(), s.poll_timeout()), (None, None), "what works is kept");
+    assert_eq!((todo(&mut s), s.poll_timeout()), (None, None), "what works is kept");
     s.handle_down(Instant::ZERO, epoch, &Disconnect::PeerClosed);
     let epoch = connected(&mut s, Instant::ZERO);
     s.set_endpoints(Instant::ZERO, list(&["127.0.0.1:8"])).unwrap();
-    assert_eq!(s.poll_action(), Some(Action::Close { epoch, cause: Disconnect::LocalClose }));
+    assert_eq!(todo(&mut s), Some(Action::Close { epoch, cause: Disconnect::LocalClose }));
     assert_eq!(dial(&mut s).1.port(), 8);
 }
 
@@ -396,7 +412,7 @@ fn an_old_answer_and_a_new_one_make_no_more_dials_than_one() {
     for _ in 0..64 {
         fail(&mut s, Instant::ZERO);
     }
-    s.poll_action();
+    todo(&mut s);
     timeout(&mut s);
     let attempt = resolve(&mut s);
     timeout(&mut s);
@@ -407,7 +423,7 @@ fn an_old_answer_and_a_new_one_make_no_more_dials_than_one() {
     for _ in 30..64 {
         fail(&mut s, at(S * 3));
     }
-    assert!(matches!(s.poll_action(), Some(Action::RoundFailed { .. })));
+    assert!(matches!(todo(&mut s), Some(Action::RoundFailed { .. })));
     assert_eq!(s.last_round().len(), 64);
 }
 
@@ -416,10 +432,56 @@ fn actions_that_nobody_fetches_do_not_pile_up() {
     let mut s = supervisor(&["127.0.0.1:1", "host:2"], ReconnectPolicy::default());
     while s.rounds_failed() < 100 {
         timeout(&mut s);
-        assert!(s.actions.len() <= 2, "{:?}", s.actions);
+        assert!(s.actions.len() <= 64 + 3, "{:?}", s.actions);
     }
     let left: Vec<_> = core::iter::from_fn(|| s.poll_action()).collect();
-    assert_eq!(left, [Action::RoundFailed { cause: timed_out() }]);
+    let (news, rest) = left.split_at(64);
+    assert!(news.iter().all(|action| matches!(action, Action::AttemptFailed { .. })), "{news:?}");
+    assert!(matches!(&news[63], Action::AttemptFailed { attempt: 200, .. }), "the newest are kept");
+    assert!(matches!(rest, [Action::RoundFailed { .. }, Action::Waiting { attempt: 201, .. }]), "{rest:?}");
+}
+
+#[test]
+fn each_failed_attempt_is_told_with_its_address_and_cause() {
+    let mut s = supervisor(&["10.0.0.1:1", "host:2"], ReconnectPolicy::fixed(S));
+    let mut told = Vec::new();
+    let mut listen = |s: &mut Supervisor| {
+        core::iter::from_fn(|| s.poll_action())
+            .filter(|action| match action {
+                Action::AttemptFailed { attempt, failure } => {
+                    told.push((*attempt, failure.address.clone(), failure.cause.clone()));
+                    false
+                }
+                _ => true,
+            })
+            .collect::<Vec<_>>()
+    };
+    let Some(Action::Dial { attempt, .. }) = listen(&mut s).pop() else { panic!() };
+    s.handle_dialed(Instant::ZERO, attempt, Err(refused()));
+    let Some(Action::Resolve { attempt, .. }) = listen(&mut s).pop() else { panic!() };
+    s.handle_resolved(Instant::ZERO, attempt, Ok(&addresses(&["10.0.0.2:2"])));
+    let Some(Action::Dial { attempt, .. }) = listen(&mut s).pop() else { panic!() };
+    let Dialed::Use(epoch) = s.handle_dialed(Instant::ZERO, attempt, Ok(())) else { panic!() };
+    s.handle_down(Instant::ZERO, epoch, &Disconnect::PeerClosed);
+    let cause = Disconnect::PeerClosed;
+    let until = Instant::ZERO + S;
+    let [Action::RoundFailed { failure }, Action::Waiting { attempt: 3, .. }] = &listen(&mut s)[..] else {
+        panic!()
+    };
+    assert_eq!((&failure.cause, s.next_attempt_at()), (&cause, Some(until)));
+    s.handle_timeout(until);
+    let epoch = {
+        let Some(Action::Dial { attempt, .. }) = listen(&mut s).pop() else { panic!() };
+        let Dialed::Use(epoch) = s.handle_dialed(until, attempt, Ok(())) else { panic!() };
+        s.handle_ready(until, epoch);
+        epoch
+    };
+    // A connection that was there and did not last is no failed attempt, but it is a reason to wait.
+    s.handle_down(until, epoch, &Disconnect::PeerClosed);
+    assert!(listen(&mut s).iter().all(|action| !matches!(action, Action::RoundFailed { .. })));
+    let (one, two): (Address, Address) = ("10.0.0.1:1".parse().unwrap(), "10.0.0.2:2".parse().unwrap());
+    let refused = Disconnect::Transport(refused().at(one.clone()));
+    assert_eq!(told, [(1, Some(one), refused), (2, Some(two), cause)]);
 }
 
 #[test]
@@ -434,7 +496,7 @@ fn a_policy_may_stop_at_a_refusal_or_a_rejection() {
     let mut waits = supervisor(&["10.0.0.1:1"], ReconnectPolicy::fixed(S).stop_when_rejected());
     fail(&mut waits, Instant::ZERO);
     assert!(!waits.is_stopped());
-    while waits.poll_action().is_some() {}
+    while todo(&mut waits).is_some() {}
     waits.handle_timeout(Instant::ZERO + S);
     let epoch = connected(&mut waits, Instant::ZERO + S);
     waits.handle_down(Instant::ZERO + S, epoch, &PeerError::SecondHello.into());

@@ -1,10 +1,12 @@
 //! The words between a supervisor and its driver.
 
 use alloc::string::String;
+use core::fmt;
 
 use super::Endpoint;
 use crate::address::Address;
 use crate::error::Disconnect;
+use crate::time::Instant;
 
 /// Numbers a link's connections, from 1.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
@@ -66,10 +68,29 @@ pub enum Action {
         /// Why.
         cause: Disconnect,
     },
+    /// A dial, a look-up or a handshake failed: for those who want to know. Nothing is to be done.
+    /// At most 64 of them wait to be fetched, the newest.
+    AttemptFailed {
+        /// Which attempt it was, from 1, counted over all endpoints since the last healthy
+        /// connection. Several addresses of one endpoint are one attempt.
+        attempt: u32,
+        /// What was tried, and what came of it.
+        failure: DialFailure,
+    },
     /// All endpoints were tried in vain. Another round follows unless `GaveUp` does.
     /// [`Supervisor::last_round`](super::Supervisor::last_round) has the details.
     RoundFailed {
-        /// Why the last of them failed.
+        /// How the last of them failed.
+        failure: DialFailure,
+    },
+    /// A wait began: all endpoints were tried in vain, or a connection did not last. For those who want
+    /// to know.
+    Waiting {
+        /// Which attempt comes next.
+        attempt: u32,
+        /// When.
+        until: Instant,
+        /// Why the last attempt failed, or the last connection ended.
         cause: Disconnect,
     },
     /// There will be no further attempt.
@@ -90,7 +111,7 @@ pub enum Dialed {
 
 /// One thing that went wrong while all endpoints were tried.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("{endpoint}{}: {cause}", Tried(.endpoint, .address))]
+#[error("could not connect to {}", self.place())]
 #[non_exhaustive]
 pub struct DialFailure {
     /// What was tried.
@@ -98,17 +119,30 @@ pub struct DialFailure {
     /// At which of its addresses. `None`: there was none yet, the name was being looked up.
     pub address: Option<Address>,
     /// What came of it.
+    #[source]
     pub cause: Disconnect,
 }
 
-/// The address, where the endpoint does not say it already.
-struct Tried<'a>(&'a Endpoint, &'a Option<Address>);
+impl DialFailure {
+    /// What was tried, at which of its addresses, and what came of it.
+    #[must_use]
+    pub fn new(endpoint: Endpoint, address: Option<Address>, cause: Disconnect) -> Self {
+        Self { endpoint, address, cause }
+    }
 
-impl core::fmt::Display for Tried<'_> {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+    /// Where it was tried, to be printed: the endpoint, and the address where that does not say it.
+    pub fn place(&self) -> impl fmt::Display + '_ {
+        Place(&self.endpoint, &self.address)
+    }
+}
+
+struct Place<'a>(&'a Endpoint, &'a Option<Address>);
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.0, self.1) {
-            (Endpoint::Name { .. }, Some(address)) => write!(f, " ({address})"),
-            _ => Ok(()),
+            (Endpoint::Name { .. }, Some(address)) => write!(f, "{} ({address})", self.0),
+            _ => self.0.fmt(f),
         }
     }
 }

@@ -344,7 +344,7 @@ impl<F: Framing, S: Stream> Owned<F, S> {
                 self.pass(n, handler).and_then(|()| self.write(true)).map(|_| true)
             }
             Err(error) if is_for_now(&error) => Ok(false),
-            Err(error) => Err(disconnect(&error)),
+            Err(error) => Err(disconnect(error)),
         };
         if !self.ended.is_empty() {
             self.tell_ended(handler);
@@ -478,7 +478,7 @@ fn write_some<F: Framing>(
     if written > before {
         link.handle_progress(now, written);
     }
-    result.map_err(|error| disconnect(&error))
+    result.map_err(disconnect)
 }
 
 fn is_for_now(error: &io::Error) -> bool {

@@ -7,16 +7,16 @@ use std::time::Duration;
 
 use bowline_core::body::Payload;
 use bowline_core::config::Config;
-use bowline_core::error::{CallError, CastError, Disconnect, TransportError, TransportKind};
+use bowline_core::error::{CallError, CastError, Disconnect};
 use bowline_core::frame::Framing;
 use bowline_core::frame::native::Native;
 use bowline_core::link::{CallId, CallOptions, CastOptions, Counters, Queued, Role, State, Undelivered};
-use bowline_core::supervisor::Endpoint;
 use bowline_core::time::Instant;
 
 use super::{Handler, Owned, Stream};
+use crate::addresses::Addresses;
 use crate::clock;
-use crate::error::{ConnectError, disconnect, transport};
+use crate::error::{ConnectError, disconnect};
 use crate::pump::Alarm;
 use crate::runtime::{Runtime, Socket};
 use crate::shared::WriteNow;
@@ -78,33 +78,25 @@ impl<R: Runtime, F: Framing> Exclusive<R, F> {
     /// As [`connect`](Self::connect).
     pub async fn connect_with(address: &str, config: Config<F>) -> Result<Self, ConnectError> {
         R::check()?;
-        let mut last =
-            TransportError { kind: TransportKind::Resolve, message: format!("{address} has no address") };
-        let addresses = match address.parse()? {
-            Endpoint::Address(address) => vec![address],
-            Endpoint::Name { host, port } => match R::resolve(host, port).await {
-                Ok(found) => found.into_iter().map(Into::into).collect(),
-                Err(error) => {
-                    last.message = error.to_string();
-                    Vec::new()
-                }
-            },
-            _ => Vec::new(),
-        };
-        for address in addresses {
-            match R::connect(address, *config.sockets()).await {
+        let mut addresses = Addresses::of(address)?;
+        if let Some((host, port)) = addresses.name() {
+            addresses.resolved(R::resolve(host, port).await);
+        }
+        while let Some(address) = addresses.next_address() {
+            match R::connect(address.clone(), *config.sockets()).await {
                 Ok(socket) => {
                     let mut link = Self::new(socket, config, Role::Dialing);
                     // The link itself limits how long that takes.
                     while link.state() != State::Ready {
-                        link.turn(&mut (), None).await.map_err(ConnectError::Failed)?;
+                        let turned = link.turn(&mut (), None).await;
+                        turned.map_err(|cause| addresses.failed(Some(address.clone()), cause))?;
                     }
                     return Ok(link);
                 }
-                Err(error) => last = transport(&error),
+                Err(error) => addresses.refused(address, error),
             }
         }
-        Err(ConnectError::Failed(Disconnect::Transport(last)))
+        Err(addresses.into_error())
     }
 
     /// The accepting end over a socket of the runtime; the handshake is done in the first turns.
@@ -211,14 +203,14 @@ impl<R: Runtime, F: Framing> Exclusive<R, F> {
                 }
                 match self.owned.socket().0.poll_readable(cx) {
                     Poll::Ready(Ok(())) => continue,
-                    Poll::Ready(Err(error)) => return Poll::Ready(Err(disconnect(&error))),
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(disconnect(error))),
                     Poll::Pending => self.owned.nothing_now(),
                 }
             }
             if !attended.written {
                 match self.owned.socket().0.poll_writable(cx) {
                     Poll::Ready(Ok(())) => continue,
-                    Poll::Ready(Err(error)) => return Poll::Ready(Err(disconnect(&error))),
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(disconnect(error))),
                     Poll::Pending => {}
                 }
             }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bowline::driver::Responder;
-use bowline::error::{CallError, Outcome, Status};
+use bowline::error::{CallError, LinkWas, Outcome, Status};
 use bowline::frame::native::Native;
 use bowline::{CallOptions, Config};
 
@@ -146,7 +146,10 @@ pub async fn deadlines_end_calls<H: Harness>() {
     let (held, silent) = silent();
     let (server, client) = H::pair(Config::default(), silent, Handlers::none()).await;
     let error = client.call(CallOptions::new(1).timeout(MS * 30), Vec::new()).await.expect_err("too late");
-    assert_eq!(error, CallError::DeadlineExceeded { outcome: Outcome::MaybeDelivered });
+    assert_eq!(
+        error,
+        CallError::DeadlineExceeded { outcome: Outcome::MaybeDelivered, link: LinkWas::Connected }
+    );
     H::until("the server learns it", || {
         held.lock().expect("not poisoned").first().is_some_and(Responder::is_cancelled)
     })
@@ -237,7 +240,7 @@ pub async fn more_calls_than_places<H: Harness>() {
     let (other, narrow) = H::pair(config, silent, Handlers::none()).await;
     let first = narrow.start_call(CallOptions::new(1), Vec::new()).await.expect("begun");
     let error = narrow.call(CallOptions::new(1).timeout(MS * 20), Vec::new()).await.expect_err("no place");
-    assert_eq!(error, CallError::DeadlineExceeded { outcome: Outcome::NeverSent });
+    assert_eq!(error, CallError::DeadlineExceeded { outcome: Outcome::Expired, link: LinkWas::Connected });
     H::until("the first is there", || held.lock().expect("not poisoned").len() == 1).await;
     drop(first);
     client.close().await;

@@ -24,8 +24,11 @@ pub async fn casts_say_what_became_of_them<H: Harness>() {
     let config = Config::builder().expire_after(MS * 30).linger(MS).build().expect("sound");
     let client = H::connect_lazy("127.0.0.1:1", config, Handlers::none()).expect("begun");
     let error = client.cast_and_wait(CastOptions::new(1), b"late".to_vec()).await.expect_err("expired");
-    let expired = CastRefusal::Undelivered { outcome: Outcome::Expired, reason: Undeliverable::Expired };
-    assert_eq!((error.reason(), error.outcome()), (&expired, Outcome::Expired));
+    assert_eq!(error.outcome(), Outcome::Expired);
+    let CastRefusal::Undelivered { reason: Undeliverable::Expired(link), .. } = error.reason() else {
+        panic!("{error}")
+    };
+    assert!(link.to_string().starts_with("not connected: 127.0.0.1:1 refused the connection, "), "{link}");
     assert_eq!(error.into_body().as_deref(), Some(&b"late"[..]));
     let queued = client.cast(CastOptions::new(1), b"nobody waits".to_vec()).await.expect("queued");
     let errored = client.next_errored().await.expect("an errored message");

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use bowline::error::{CallError, Disconnect, EncodeError, Failure, Outcome, Status, TransportKind};
 use bowline::frame::native::Native;
-use bowline::{CallOptions, CastOptions, Config, ConfigBuilder, ConnectError, ReconnectPolicy, State};
+use bowline::{
+    CallOptions, CastOptions, Config, ConfigBuilder, ConnectError, LinkEvent, ReconnectPolicy, State,
+};
 
 use crate::harness::{Client, Handlers, Harness, Server};
 use crate::proxy::Proxy;
@@ -74,12 +76,66 @@ fn closed_port() -> String {
 
 pub async fn a_refused_connect<H: Harness>() {
     let result = H::connect(&closed_port(), quick().build().expect("sound"), Handlers::none()).await;
-    let Err(ConnectError::Failed(Disconnect::Transport(error))) = result.map(drop) else { panic!() };
-    assert_eq!(error.kind, TransportKind::Refused);
+    let Err(ConnectError::Failed(failure)) = result.map(drop) else { panic!() };
+    let Disconnect::Transport(error) = &failure.cause else { panic!("{failure}") };
+    assert_eq!(error.kind(), TransportKind::Refused);
+    assert_eq!(failure.to_string(), format!("could not connect to {}", failure.endpoint));
+    // The system's own error is at the end of the chain.
+    let system = std::error::Error::source(error).and_then(|error| error.downcast_ref::<std::io::Error>());
+    assert_eq!(system.map(std::io::Error::kind), Some(std::io::ErrorKind::ConnectionRefused));
     assert!(matches!(
         H::connect("not an address", Config::default(), Handlers::none()).await.map(drop),
         Err(ConnectError::Config(_))
     ));
+}
+
+/// Every attempt that fails is told, with where and why, and so is the wait after it.
+pub async fn failed_dials_are_told<H: Harness>() {
+    let address = closed_port();
+    let client = H::connect_lazy(&address, quick().build().expect("sound"), Handlers::none()).expect("begun");
+    let refused = |cause: &Disconnect| {
+        matches!(cause, Disconnect::Transport(error)
+            if error.kind() == TransportKind::Refused && error.to_string().starts_with(&address))
+    };
+    let mut failed = 0;
+    while failed < 3 {
+        match client.next_event().await.expect("an event") {
+            LinkEvent::Connecting { attempt, .. } => assert_eq!(attempt, failed + 1),
+            LinkEvent::ConnectFailed { endpoint, address: dialed, attempt, cause } => {
+                failed += 1;
+                assert_eq!((endpoint.to_string(), attempt), (address.clone(), failed));
+                assert_eq!(dialed.map(|dialed| dialed.to_string()), Some(address.clone()));
+                assert!(refused(&cause), "{cause}");
+                assert!(client.peer().last_disconnect().is_some_and(|cause| refused(&cause)));
+            }
+            LinkEvent::Retrying { attempt, cause, .. } => {
+                assert_eq!(attempt, failed + 1);
+                assert!(refused(&cause), "{cause}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    client.close().await;
+
+    // A peer that closes in the middle of the handshake.
+    let rude = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = rude.local_addr().expect("bound").to_string();
+    let thread = std::thread::spawn(move || drop(rude.accept().expect("a connection")));
+    let client = H::connect_lazy(&address, quick().build().expect("sound"), Handlers::none()).expect("begun");
+    let cause = loop {
+        match client.next_event().await.expect("an event") {
+            LinkEvent::ConnectFailed { address: Some(dialed), cause, .. } => {
+                assert_eq!(dialed.to_string(), address);
+                break cause;
+            }
+            LinkEvent::Connecting { .. } | LinkEvent::Disconnected { .. } => {}
+            other => panic!("{other:?}"),
+        }
+    };
+    let reset = matches!(&cause, Disconnect::Transport(error) if error.kind() == TransportKind::Reset);
+    assert!(reset || cause == Disconnect::PeerClosed, "{cause}");
+    thread.join().expect("accepted");
+    client.close().await;
 }
 
 pub async fn a_server_that_comes_later<H: Harness>() {
@@ -88,7 +144,12 @@ pub async fn a_server_that_comes_later<H: Harness>() {
     let client = H::connect_lazy(&address, config.clone(), Handlers::none()).expect("begun");
     let waiting = H::spawn(client.call(CallOptions::new(1), b"early".to_vec()));
     let error = client.call(CallOptions::new(1).timeout(MS * 20), Vec::new()).await.expect_err("nobody yet");
-    assert_eq!(error, CallError::DeadlineExceeded { outcome: Outcome::NeverSent });
+    assert_eq!(error.outcome(), Outcome::Expired);
+    let expected = format!(
+        "no reply before the deadline (expired before it was sent): \
+         not connected: {address} refused the connection, "
+    );
+    assert!(error.to_string().starts_with(&expected), "{error}");
     let server = H::bind(&address, config, Handlers::echo()).await.expect("the port is free");
     server.start();
     client.ready().await.expect("connected");
@@ -166,7 +227,9 @@ pub async fn a_handshake_that_never_ends<H: Harness>() {
     let address = mute.local_addr().expect("bound").to_string();
     let config = quick().connect_timeout(MS * 60).build().expect("sound");
     let result = H::connect(&address, config, Handlers::none()).await.map(drop);
-    assert_eq!(result, Err(ConnectError::Failed(Disconnect::ConnectTimeout { limit: MS * 60 })));
+    let Err(ConnectError::Failed(failure)) = result else { panic!("{result:?}") };
+    assert_eq!(failure.cause, Disconnect::ConnectTimeout { limit: MS * 60 });
+    assert_eq!(failure.to_string(), format!("could not connect to {address}"));
 }
 
 pub async fn a_peer_that_falls_silent<H: Harness>() {

@@ -3,7 +3,7 @@
 use super::*;
 use crate::arena::Batch;
 use crate::config::{Delivery, OnDisconnect};
-use crate::error::{Disconnect, Failure, Undeliverable};
+use crate::error::{Disconnect, Failure, LinkWas, Undeliverable};
 use crate::frame::buffstreams::Buffstreams;
 
 const FRAME: usize = 11;
@@ -105,7 +105,8 @@ fn casts_that_wait_too_long_expire() {
     link.handle_timeout(Instant::ZERO + MS * 50);
     let expired = link.poll_errored(&mut None, || 0).unwrap();
     assert_eq!((expired.number, expired.method, &expired.body[..]), (old, 7, &b"old"[..]));
-    assert_eq!((expired.outcome, expired.reason), (Outcome::Expired, Undeliverable::Expired));
+    let reason = Undeliverable::Expired(LinkWas::NotConnected { attempts: 0, last: None });
+    assert_eq!((expired.outcome, expired.reason), (Outcome::Expired, reason));
     assert!(link.poll_errored(&mut None, || 0).is_none());
     assert_eq!((link.write_queue().0, link.counters().casts_expired), (1, 1));
 }
@@ -263,7 +264,9 @@ fn retries_end_at_the_limit_and_at_the_deadline() {
     pair.a.link.handle_disconnected(Instant::ZERO, None, Disconnect::PeerClosed);
     pair.a.link.handle_timeout(Instant::ZERO + MS * 5);
     let error = pair.a.link.poll_reply(expiring, || 0).unwrap().unwrap_err();
-    assert_eq!(error, CallError::DeadlineExceeded { outcome: Outcome::MaybeDelivered }, "it had left once");
+    let link = LinkWas::NotConnected { attempts: 0, last: None };
+    let outcome = Outcome::MaybeDelivered;
+    assert_eq!(error, CallError::DeadlineExceeded { outcome, link }, "it had left once");
 }
 
 #[test]

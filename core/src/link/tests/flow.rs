@@ -230,7 +230,7 @@ fn a_call_given_up_before_it_left_never_leaves() {
     pair.a.link.handle_timeout(Instant::ZERO + MS);
     assert_eq!(
         pair.a.link.poll_reply(expired, || 0),
-        Some(Err(CallError::DeadlineExceeded { outcome: Outcome::NeverSent }))
+        Some(Err(CallError::DeadlineExceeded { outcome: Outcome::Expired, link: LinkWas::Connected }))
     );
     pair.run(Instant::ZERO);
     let seen: Vec<&[u8]> = pair.b.events.iter().map(|event| &event.2[..]).collect();
@@ -252,7 +252,7 @@ fn a_long_call_given_up_in_mid_way_is_broken_off() {
         assert!(pair.b.reader.memory() >= 16 * 1024);
         if expires {
             pair.a.link.handle_timeout(Instant::ZERO + MS * 50);
-            let never = CallError::DeadlineExceeded { outcome: Outcome::NeverSent };
+            let never = CallError::DeadlineExceeded { outcome: Outcome::Expired, link: LinkWas::Connected };
             assert_eq!(pair.a.link.poll_reply(id, || 0), Some(Err(never)));
         } else {
             pair.a.link.cancel_call(id);

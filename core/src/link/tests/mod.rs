@@ -4,7 +4,7 @@ use core::time::Duration;
 use super::*;
 use crate::body::Body;
 use crate::config::QueueLimit;
-use crate::error::{CallError, CastRefusal, Outcome, PeerError, Status};
+use crate::error::{CallError, CastRefusal, LinkWas, Outcome, PeerError, Status};
 use crate::frame::native::Native;
 use crate::frame::raw::Raw;
 use crate::frame::tcpstream::Tcpstream;
@@ -192,7 +192,7 @@ fn a_deadline_ends_a_call_and_a_late_reply_is_counted() {
     pair.a.link.handle_timeout(later);
     assert_eq!(
         pair.a.link.poll_reply(id, || 0),
-        Some(Err(CallError::DeadlineExceeded { outcome: Outcome::MaybeDelivered }))
+        Some(Err(CallError::DeadlineExceeded { outcome: Outcome::MaybeDelivered, link: LinkWas::Connected }))
     );
     pair.run(later);
     assert_eq!(pair.b.link.counters().cancels, 1, "the peer is told");

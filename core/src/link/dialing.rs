@@ -1,0 +1,56 @@
+//! What a link knows of the attempts to connect it: for those whose deadlines pass meanwhile.
+
+use alloc::boxed::Box;
+
+use super::{Link, LinkEvent, Phase};
+use crate::error::{CallError, LinkWas, Outcome};
+use crate::frame::Framing;
+use crate::supervisor::DialFailure;
+
+/// Attempts since there was a connection that worked. Links that are connected have none.
+#[derive(Debug, Default)]
+pub(super) struct Dialing {
+    attempts: u32,
+    last: Option<DialFailure>,
+}
+
+impl<F: Framing, T: Send + 'static> Link<F, T> {
+    pub(super) fn note_dialing(&mut self, attempt: u32) {
+        self.dialing.get_or_insert_default().attempts = attempt;
+    }
+
+    pub(super) fn note_dial_failed(&mut self, attempt: u32, failure: DialFailure) {
+        if self.phase == Phase::Closed {
+            return;
+        }
+        let dialing = self.dialing.get_or_insert_default();
+        dialing.attempts = attempt;
+        dialing.last = Some(failure.clone());
+        self.last_cause = Some(Box::new(failure.cause.clone()));
+        let DialFailure { endpoint, address, cause } = failure;
+        self.event(LinkEvent::ConnectFailed { endpoint, address, attempt, cause });
+    }
+
+    /// The error of a call that waited in [`Line::Call`](super::Line::Call) until its deadline.
+    #[must_use]
+    pub fn deadline_passed(&self) -> CallError {
+        CallError::DeadlineExceeded { outcome: Outcome::Expired, link: self.doing() }
+    }
+
+    /// What the link is doing, for a message whose deadline passes now.
+    #[cold]
+    pub(super) fn doing(&self) -> LinkWas {
+        match self.phase {
+            Phase::Ready if self.conn.gone_away => LinkWas::LeavingPeer,
+            Phase::Ready => LinkWas::Connected,
+            Phase::Handshaking => LinkWas::Handshaking { address: self.remote.clone() },
+            Phase::Down | Phase::Closed => {
+                let (attempts, last) = match self.dialing.as_deref() {
+                    Some(Dialing { attempts, last }) => (*attempts, last.clone()),
+                    None => (0, None),
+                };
+                LinkWas::NotConnected { attempts, last: last.map(Box::new) }
+            }
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! The addresses of an endpoint, dialed one after the other by whoever waits for it.
+
+use std::io;
+use std::net::SocketAddr;
+
+use bowline_core::address::Address;
+use bowline_core::error::{ConfigError, Disconnect, TransportError, TransportKind};
+use bowline_core::supervisor::Endpoint;
+
+use crate::error::{ConnectError, transport, unresolved};
+
+/// The addresses that a user's text stands for, and what came of those that were dialed.
+#[derive(Debug)]
+pub struct Addresses {
+    endpoint: Endpoint,
+    left: std::vec::IntoIter<Address>,
+    last: Option<ConnectError>,
+}
+
+impl Addresses {
+    /// Those of a text. A [`name`](Self::name) has to be looked up first.
+    ///
+    /// # Errors
+    /// It is no address.
+    pub fn of(text: &str) -> Result<Self, ConfigError> {
+        let endpoint: Endpoint = text.parse()?;
+        let known = match &endpoint {
+            Endpoint::Address(address) => vec![address.clone()],
+            _ => Vec::new(),
+        };
+        Ok(Self { endpoint, left: known.into_iter(), last: None })
+    }
+
+    /// The name and port to look up, if it is one.
+    #[must_use]
+    pub fn name(&self) -> Option<(String, u16)> {
+        match &self.endpoint {
+            Endpoint::Name { host, port } => Some((host.clone(), *port)),
+            _ => None,
+        }
+    }
+
+    /// What looking the name up gave.
+    pub fn resolved(&mut self, found: io::Result<Vec<SocketAddr>>) {
+        match found {
+            Ok(found) => self.left = found.into_iter().map(Address::Tcp).collect::<Vec<_>>().into_iter(),
+            Err(error) => self.last = Some(self.failed(None, unresolved(error).into())),
+        }
+    }
+
+    /// The next one to dial.
+    pub fn next_address(&mut self) -> Option<Address> {
+        self.left.next()
+    }
+
+    /// One could not be dialed.
+    pub fn refused(&mut self, address: Address, error: io::Error) {
+        self.last = Some(self.failed(Some(address), transport(error).into()));
+    }
+
+    /// The error of one that failed so.
+    #[must_use]
+    pub fn failed(&self, address: Option<Address>, cause: Disconnect) -> ConnectError {
+        let place = address.clone().map_or_else(|| self.endpoint.clone(), Endpoint::from);
+        ConnectError::failed(self.endpoint.clone(), address, cause.at(place))
+    }
+
+    /// The error when none is left.
+    #[must_use]
+    pub fn into_error(self) -> ConnectError {
+        let nothing = || TransportError::new(TransportKind::Resolve, "the name has no addresses");
+        let Self { ref last, .. } = self;
+        last.clone().unwrap_or_else(|| self.failed(None, nothing().into()))
+    }
+}
