@@ -83,8 +83,13 @@ impl FromStr for Address {
 }
 
 impl From<SocketAddr> for Address {
+    /// An IPv4 address that is written as an IPv6 one, as a listener for both sees it, is taken for
+    /// what it is: limits by address and whoever compares addresses know one host by one name.
     fn from(address: SocketAddr) -> Self {
-        Self::Tcp(address)
+        match address.ip().to_canonical() {
+            IpAddr::V4(ip) => Self::Tcp((ip, address.port()).into()),
+            IpAddr::V6(_) => Self::Tcp(address),
+        }
     }
 }
 
@@ -114,5 +119,7 @@ mod tests {
         {
             assert_eq!(wrong.parse::<Address>(), Err(ConfigError::Address(wrong.to_string())), "{wrong}");
         }
+        let mapped: SocketAddr = "[::ffff:10.0.0.1]:80".parse().unwrap();
+        assert_eq!(Address::from(mapped).to_string(), "10.0.0.1:80");
     }
 }

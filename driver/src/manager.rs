@@ -75,8 +75,23 @@ pub type Named<T> = Vec<(String, T)>;
 #[derive(Debug)]
 pub struct ManagerCore<F: Framing, C, S> {
     links: Mutex<HashMap<String, Entry<F, C>>>,
-    servers: Mutex<HashMap<String, S>>,
+    servers: Mutex<HashMap<String, Listening<S>>>,
     defaults: Option<Recipe<F>>,
+}
+
+/// A server, filed under the address it listens at.
+#[derive(Debug)]
+struct Listening<S> {
+    server: S,
+    /// What it was called when it was asked for, where that is another name for the same place.
+    name: Option<String>,
+}
+
+/// Under which address the server is filed that goes by that name.
+fn filed<S>(servers: &HashMap<String, Listening<S>>, name: &str) -> Option<String> {
+    let mut all = servers.iter();
+    let found = all.find(|(at, server)| *at == name || server.name.as_deref() == Some(name));
+    found.map(|(at, _)| at.clone())
 }
 
 #[derive(Debug)]
@@ -171,16 +186,19 @@ impl<F: Framing, C: Clone, S: Clone> ManagerCore<F, C, S> {
         drop(entry);
     }
 
-    /// A server listens.
+    /// A server that was asked to listen at `name` listens, at `address`. It is found by both.
     ///
     /// # Errors
     /// There is one at that address.
-    pub fn listen(&self, address: String, server: S) -> Result<(), ManagerError> {
+    pub fn listen(&self, name: &str, address: String, server: S) -> Result<(), ManagerError> {
+        let name = listen_name(name)?;
         let mut servers = self.servers.lock();
-        if servers.contains_key(&address) {
-            return Err(ManagerError::AlreadyOpened(address));
+        if let Some(filed) = filed(&servers, &address) {
+            return Err(ManagerError::AlreadyOpened(filed));
         }
-        servers.insert(address, server);
+        // Port 0 is another one every time.
+        let is_name = name != address && !name.ends_with(":0");
+        servers.insert(address, Listening { server, name: is_name.then_some(name) });
         Ok(())
     }
 
@@ -189,17 +207,18 @@ impl<F: Framing, C: Clone, S: Clone> ManagerCore<F, C, S> {
     /// # Errors
     /// One does, or the address cannot work.
     pub fn check_listen(&self, address: &str) -> Result<(), ManagerError> {
-        let address = normal(address)?;
-        if self.servers.lock().contains_key(&address) {
-            return Err(ManagerError::AlreadyOpened(address));
+        match filed(&self.servers.lock(), &listen_name(address)?) {
+            Some(filed) => Err(ManagerError::AlreadyOpened(filed)),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// The server at an address.
     #[must_use]
     pub fn server(&self, address: &str) -> Option<S> {
-        self.servers.lock().get(&normal(address).ok()?).cloned()
+        let servers = self.servers.lock();
+        let filed = filed(&servers, &listen_name(address).ok()?)?;
+        servers.get(&filed).map(|listening| listening.server.clone())
     }
 
     /// Takes a server out.
@@ -207,8 +226,10 @@ impl<F: Framing, C: Clone, S: Clone> ManagerCore<F, C, S> {
     /// # Errors
     /// It is not there.
     pub fn take_server(&self, address: &str) -> Result<S, ManagerError> {
-        let address = normal(address)?;
-        self.servers.lock().remove(&address).ok_or(ManagerError::NotOpened(address))
+        let name = listen_name(address)?;
+        let mut servers = self.servers.lock();
+        let taken = filed(&servers, &name).and_then(|filed| servers.remove(&filed));
+        taken.map(|listening| listening.server).ok_or(ManagerError::NotOpened(name))
     }
 
     /// Takes everything out.
@@ -217,7 +238,7 @@ impl<F: Framing, C: Clone, S: Clone> ManagerCore<F, C, S> {
         let servers = std::mem::take(&mut *self.servers.lock());
         (
             links.into_iter().map(|(address, entry)| (address, entry.client)).collect(),
-            servers.into_iter().collect(),
+            servers.into_iter().map(|(address, listening)| (address, listening.server)).collect(),
         )
     }
 
@@ -232,6 +253,13 @@ impl<F: Framing, C: Clone, S: Clone> ManagerCore<F, C, S> {
 /// One text for one address: with and without `tcp://` are the same.
 fn normal(address: &str) -> Result<String, ConfigError> {
     Ok(address.parse::<Endpoint>()?.to_string())
+}
+
+/// The same for listening: a port alone is all interfaces there, and not this host.
+fn listen_name(address: &str) -> Result<String, ConfigError> {
+    let plain = address.strip_prefix("tcp://").unwrap_or(address);
+    let name = normal(address)?;
+    Ok(if plain.starts_with(':') { plain.to_owned() } else { name })
 }
 
 /// Whether a link is closed for good, or about to be.
@@ -315,7 +343,8 @@ impl<R: Runtime, F: Framing> Manager<R, F> {
         Ok(connected?)
     }
 
-    /// Listens at an address and serves in the background.
+    /// Listens at an address and serves in the background. The server is found by that address, and
+    /// by the one it listens at, where that is another (a name was looked up, a port was chosen).
     ///
     /// # Errors
     /// [`ManagerError::AlreadyOpened`], or the server could not listen.
@@ -329,7 +358,7 @@ impl<R: Runtime, F: Framing> Manager<R, F> {
     ) -> Result<Server<R, F>, ManagerError> {
         self.core.check_listen(address)?;
         let server = builder.bind(address).await?;
-        self.core.listen(server.local_addr().to_string(), server.clone())?;
+        self.core.listen(address, server.local_addr().to_string(), server.clone())?;
         server.start().map_err(BindError::from)?;
         Ok(server)
     }
@@ -450,5 +479,39 @@ impl<R: Runtime, F: Framing> Manager<R, F> {
             closed.servers.push((address, server.shutdown_within(linger).await));
         }
         closed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_is_found_by_both_names() {
+        let core: ManagerCore<Native, (), u8> = ManagerCore::new(None);
+        core.listen("localhost:5032", "127.0.0.1:5032".to_owned(), 1).unwrap();
+        core.listen(":5031", "[::]:5031".to_owned(), 2).unwrap();
+        for (name, server) in [
+            ("localhost:5032", Some(1)),
+            ("tcp://localhost:5032", Some(1)),
+            ("127.0.0.1:5032", Some(1)),
+            (":5031", Some(2)),
+            ("tcp://:5031", Some(2)),
+            ("[::]:5031", Some(2)),
+            ("localhost:5031", None),
+        ] {
+            assert_eq!(core.server(name), server, "{name}");
+            assert_eq!(core.check_listen(name).is_err(), server.is_some(), "{name}");
+        }
+        assert_eq!(core.addresses().1.len(), 2, "each once");
+        assert_eq!(core.take_server("localhost:5032").unwrap(), 1);
+        assert!(core.take_server("127.0.0.1:5032").is_err());
+        core.listen("localhost:5032", "127.0.0.1:5032".to_owned(), 3).unwrap();
+        assert_eq!(core.take_server("127.0.0.1:5032").unwrap(), 3);
+        assert!(core.take_server("localhost:5032").is_err());
+        // A port that the system chooses is another one every time.
+        core.listen("localhost:0", "127.0.0.1:1".to_owned(), 4).unwrap();
+        core.check_listen("localhost:0").unwrap();
+        core.listen("localhost:0", "127.0.0.1:2".to_owned(), 5).unwrap();
     }
 }

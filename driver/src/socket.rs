@@ -1,14 +1,15 @@
 //! Sockets made and set up, whatever runtime they go to.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
 
 use bowline_core::address::Address;
 use bowline_core::config::SocketOptions;
 use bowline_core::error::ConfigError;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-/// Finds the address to listen at: the first that a name stands for.
+/// Finds the address to listen at: the first that a name stands for; all interfaces where only a port
+/// is given (`:5031`).
 ///
 /// # Errors
 /// It is none.
@@ -17,6 +18,10 @@ pub fn listen_address(address: &str) -> Result<Address, ConfigError> {
         return Ok(address);
     }
     let plain = address.strip_prefix("tcp://").unwrap_or(address);
+    if let Some(port) = plain.strip_prefix(':') {
+        let port: u16 = port.parse().map_err(|_| ConfigError::Address(address.to_owned()))?;
+        return Ok(Address::Tcp((Ipv6Addr::UNSPECIFIED, port).into()));
+    }
     let found = plain.to_socket_addrs().ok().and_then(|mut addresses| addresses.next());
     found.map(Address::Tcp).ok_or_else(|| ConfigError::Address(address.to_owned()))
 }
@@ -35,13 +40,32 @@ pub fn tcp_socket(to: SocketAddr, options: &SocketOptions) -> io::Result<Socket>
     Ok(socket)
 }
 
-/// Listens at a TCP address, in non-blocking mode.
+/// Listens at a TCP address, in non-blocking mode. `[::]` is all interfaces, of IPv4, too; where the
+/// system has no IPv6, of IPv4 only.
 ///
 /// # Errors
 /// What the system said.
 pub fn listen_tcp(at: SocketAddr, options: &SocketOptions) -> io::Result<TcpListener> {
+    let everywhere = at.ip() == Ipv6Addr::UNSPECIFIED;
+    match listen_at(at, everywhere, options) {
+        Err(error) if everywhere && has_no_ipv6(&error) => {
+            listen_at((Ipv4Addr::UNSPECIFIED, at.port()).into(), false, options)
+        }
+        result => result,
+    }
+}
+
+/// EAFNOSUPPORT (Linux, the BSDs, Windows), or there is no such address here.
+fn has_no_ipv6(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(97 | 47 | 10047)) || error.kind() == io::ErrorKind::AddrNotAvailable
+}
+
+fn listen_at(at: SocketAddr, everywhere: bool, options: &SocketOptions) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(at), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
+    if everywhere {
+        socket.set_only_v6(false)?;
+    }
     #[cfg(unix)]
     {
         socket.set_reuse_address(options.reuse_address)?;

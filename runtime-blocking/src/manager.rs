@@ -99,7 +99,7 @@ impl<F: Framing> Manager<F> {
     pub fn listen(&self, address: &str, builder: ServerBuilder<F>) -> Result<Server<F>, ManagerError> {
         self.core.check_listen(address)?;
         let server = builder.bind(address)?;
-        self.core.listen(server.local_addr().to_string(), server.clone())?;
+        self.core.listen(address, server.local_addr().to_string(), server.clone())?;
         server.start().map_err(BindError::from)?;
         Ok(server)
     }

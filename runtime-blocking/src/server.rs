@@ -187,7 +187,7 @@ impl<F: Framing> Server<F> {
         let gone = Gone { core, peer };
         let served = Connection::new(gone.peer.shared(), &app, socket, Epoch::FIRST, RecvBuf::new(), &bell);
         let mut connection = served?;
-        std::thread::Builder::new().name("bowline-serve".into()).spawn(move || {
+        let spawned = std::thread::Builder::new().name("bowline-serve".into()).spawn(move || {
             let _admission = admission;
             let gone = gone;
             while connection.turn(&bell, None).is_none() {}
@@ -195,8 +195,8 @@ impl<F: Framing> Server<F> {
             drop(connection);
             drop(bell);
             drop(gone);
-        })?;
-        Ok(())
+        });
+        spawned.map(drop).map_err(no_thread)
     }
 
     /// Serves in the background until the server is shut down.

@@ -1,5 +1,6 @@
 //! What ends a connection.
 
+use alloc::borrow::Cow;
 use core::time::Duration;
 
 use super::TransportError;
@@ -19,6 +20,31 @@ pub enum FrameError {
         found: u64,
         /// What the protocol asks for.
         expected: u64,
+    },
+    /// The bytes that mark the protocol are those of another: the wrong port, mostly.
+    #[error("this looks like {looks_like}: magic is {found:#x}, not {expected:#x}")]
+    OtherProtocol {
+        /// The protocol it looks like.
+        looks_like: &'static str,
+        /// What came.
+        found: u64,
+        /// What the protocol asks for.
+        expected: u64,
+    },
+    /// Anything else that is wrong, in words: for framings of your own.
+    ///
+    /// ```
+    /// use bowline_core::error::FrameError;
+    ///
+    /// let plain = FrameError::other("the line is not UTF-8");
+    /// let exact = FrameError::other(format!("the checksum is {:#x}, not {:#x}", 7, 8));
+    /// assert_eq!(exact.to_string(), "the checksum is 0x7, not 0x8");
+    /// # let _ = plain;
+    /// ```
+    #[error("{what}")]
+    Other {
+        /// What is wrong. Fixed words need no memory.
+        what: Cow<'static, str>,
     },
     /// A field has a value outside what the protocol allows.
     #[error("{field} is {value}, which the protocol does not allow (limit {limit})")]
@@ -84,6 +110,24 @@ pub enum FrameError {
         /// Bytes wanted.
         need: u64,
     },
+}
+
+impl FrameError {
+    /// What is wrong, in words: for framings of your own.
+    #[must_use]
+    pub fn other(what: impl Into<Cow<'static, str>>) -> Self {
+        Self::Other { what: what.into() }
+    }
+
+    /// The marks of the protocol are others: names the one that a connection with this beginning
+    /// looks like, if that is known.
+    #[cold]
+    pub(crate) fn bad_magic(beginning: &[u8], found: u64, expected: u64) -> Self {
+        match crate::frame::looks_like(beginning) {
+            Some(looks_like) => Self::OtherProtocol { looks_like, found, expected },
+            None => Self::BadMagic { found, expected },
+        }
+    }
 }
 
 /// The peer broke the protocol, in its bytes or in what it said with them.

@@ -46,6 +46,8 @@ fn frame_errors() -> Vec<FrameError> {
     let field = "length";
     vec![
         FrameError::BadMagic { found: 1, expected: 2 },
+        FrameError::OtherProtocol { looks_like: "HTTP", found: 1, expected: 2 },
+        FrameError::other("no line break"),
         FrameError::BadField { field, value: 3, limit: 2 },
         FrameError::TooLong { field, value: 3, limit: 2 },
         FrameError::TooShort { field, value: 1, limit: 2 },

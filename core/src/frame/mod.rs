@@ -11,9 +11,12 @@ use crate::error::{ConfigError, EncodeError, FrameError};
 
 pub mod buffstreams;
 pub mod length_prefixed;
+mod lookalike;
 pub mod native;
 pub mod raw;
 pub mod tcpstream;
+
+pub(crate) use lookalike::looks_like;
 
 /// The default limit on one message, in bytes, both ways: 8 MiB.
 pub const DEFAULT_MAX_MESSAGE: usize = 8 * 1024 * 1024;

@@ -85,7 +85,7 @@ impl Tcpstream {
         header[..unread.len()].copy_from_slice(unread);
         let compared = unread.len().min(2);
         if header[..compared] != MAGIC.to_be_bytes()[..compared] {
-            return Err(bad_magic(&header));
+            return Err(bad_magic(&header, unread));
         }
         let len = length(&header);
         if len > self.max_message {
@@ -118,8 +118,8 @@ fn length(header: &[u8; HEADER]) -> u32 {
 }
 
 #[cold]
-fn bad_magic(header: &[u8; HEADER]) -> FrameError {
-    FrameError::BadMagic { found: u64::from(magic(header)), expected: u64::from(MAGIC) }
+fn bad_magic(header: &[u8; HEADER], unread: &[u8]) -> FrameError {
+    FrameError::bad_magic(unread, magic(header).into(), MAGIC.into())
 }
 
 impl Framing for Tcpstream {
@@ -150,7 +150,7 @@ impl Framing for Tcpstream {
             return self.part_of_header(unread);
         };
         if magic(header) != MAGIC {
-            return Err(bad_magic(header));
+            return Err(bad_magic(header, unread));
         }
         let len = length(header);
         if len > self.max_message {

@@ -119,7 +119,7 @@ pub enum LinkEvent {
     },
     /// The session is over: expired, unknown to the peer (which may have been restarted), or closed.
     /// What the peer did not acknowledge comes back as [failed messages](Self::MessageFailed), and
-    /// calls end.
+    /// calls end. A close by either side that leaves nothing unacknowledged is not one.
     SessionLost {
         /// Frames of messages and answers that the peer did not acknowledge.
         unacknowledged: u64,

@@ -370,7 +370,12 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             self.drop_answer(id);
         }
         self.retired = self.retired.take().map(|retired| Box::new(retired.without_session()));
-        self.event(LinkEvent::SessionLost { unacknowledged });
+        // Where a side closed and nothing is owed nothing was lost: that is how sessions end.
+        let parting = matches!(cause, Disconnect::GoneAway | Disconnect::LocalClose)
+            || (self.conn.gone_away && *cause == Disconnect::PeerClosed);
+        if unacknowledged > 0 || !(parting || self.closing.is_some()) {
+            self.event(LinkEvent::SessionLost { unacknowledged });
+        }
         // What waited goes to the next session, or is handed back.
         self.settle(Ended::Session, cause);
         let again = self.choose_retries();

@@ -30,8 +30,8 @@ pub enum Endpoint {
 impl FromStr for Endpoint {
     type Err = ConfigError;
 
-    /// `1.2.3.4:5`, `[::1]:80` or `host:port`, with or without `tcp://` before it; `unix://path`;
-    /// `inproc://name`.
+    /// `1.2.3.4:5`, `[::1]:80`, `host:port`, or `:port` for this host (`localhost`), with or without
+    /// `tcp://` before it; `unix://path`; `inproc://name`.
     fn from_str(text: &str) -> Result<Self, ConfigError> {
         if let Ok(address) = text.parse() {
             return Ok(Self::Address(address));
@@ -40,7 +40,8 @@ impl FromStr for Endpoint {
         let wrong = || ConfigError::Address(text.to_string());
         let (host, port) = plain.rsplit_once(':').ok_or_else(wrong)?;
         let port = port.parse().map_err(|_| wrong())?;
-        let is_name = !host.is_empty() && !host.contains(|c: char| c.is_whitespace() || "[]:/@".contains(c));
+        let host = if host.is_empty() { "localhost" } else { host };
+        let is_name = !host.contains(|c: char| c.is_whitespace() || "[]:/@".contains(c));
         if !is_name {
             return Err(wrong());
         }

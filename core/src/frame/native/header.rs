@@ -166,11 +166,13 @@ impl Code {
 
 /// The first byte of a connection: everything else is another protocol (TLS, HTTP, ...).
 #[inline]
-pub(super) fn check_first(byte: u8) -> Result<(), FrameError> {
-    if byte != Code::Hello as u8 {
-        return Err(FrameError::BadMagic { found: u64::from(byte), expected: Code::Hello as u64 });
+pub(super) fn check_first(unread: &[u8]) -> Result<(), FrameError> {
+    match unread.first() {
+        Some(&byte) if byte != Code::Hello as u8 => {
+            Err(FrameError::bad_magic(unread, byte.into(), Code::Hello as u64))
+        }
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// The class, and whether there are extensions.

@@ -363,7 +363,7 @@ impl Native {
     fn check_partial(&self, unread: &[u8]) -> Result<(), FrameError> {
         let Some(&first) = unread.first() else { return Ok(()) };
         if !self.past_hello {
-            header::check_first(first)?;
+            header::check_first(unread)?;
         }
         let code = Code::from_byte(first)?;
         if let Some(&flags) = unread.get(1) {

@@ -172,9 +172,17 @@ fn a_hello_fits_whatever_the_limit_on_messages() {
 
 #[test]
 fn before_a_hello_nothing_else_is_taken_and_nothing_long() {
-    for other in [&[5][..], b"G", &[0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc]] {
+    assert_eq!(Native::new().next_frame(&[5]), Err(FrameError::BadMagic { found: 5, expected: 1 }));
+    let others = [
+        (&b"G"[..], "HTTP"),
+        (b"GET / HTTP/1.1\r\n", "HTTP"),
+        (&[0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc], "TLS"),
+        (&[0xad, 0x12, 0, 0, 0, 3, 0, 0, 0, 0], "a tcpstream header"),
+    ];
+    for (other, looks_like) in others {
         let found = u64::from(other[0]);
-        assert_eq!(Native::new().next_frame(other), Err(FrameError::BadMagic { found, expected: 1 }));
+        let error = FrameError::OtherProtocol { looks_like, found, expected: 1 };
+        assert_eq!(Native::new().next_frame(other), Err(error));
     }
     let expected = u64::from(u32::from_be_bytes(*b"BWLN"));
     assert_eq!(

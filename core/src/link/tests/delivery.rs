@@ -411,6 +411,50 @@ fn a_connection_of_yesterday_does_not_end_the_session() {
 }
 
 #[test]
+fn a_session_that_is_closed_well_is_not_lost() {
+    let lost = |end: &mut End<Native>| -> Vec<u64> {
+        core::iter::from_fn(|| end.link.poll_event(&mut None, || 0))
+            .filter_map(|event| match event {
+                LinkEvent::SessionLost { unacknowledged } => Some(unacknowledged),
+                _ => None,
+            })
+            .collect()
+    };
+    let session = || {
+        let config = Config::builder().delivery(Delivery::Session).build().unwrap();
+        let (a, mut b) = (End::new(&config, Role::Dialing), End::new(&config, Role::Accepting));
+        b.link = Link::new(config, Role::Accepting);
+        b.link.offer_session(SessionIdentity { id: 5, token: [7; 16] });
+        b.reader = b.link.handle_connected(Instant::ZERO, Epoch::FIRST);
+        let mut pair = Pair { a, b };
+        pair.run(Instant::ZERO);
+        assert_eq!(pair.b.link.session(), pair.a.link.session());
+        pair
+    };
+    let mut pair = session();
+    pair.a.link.close(Instant::ZERO, MS * 10);
+    pair.run(Instant::ZERO);
+    pair.a.link.handle_disconnected(Instant::ZERO, None, Disconnect::LocalClose);
+    pair.b.link.handle_disconnected(Instant::ZERO, None, Disconnect::PeerClosed);
+    assert_eq!((pair.a.link.session(), pair.b.link.session()), (None, None));
+    assert_eq!((lost(&mut pair.a), lost(&mut pair.b)), (vec![], vec![]));
+
+    // Closed in spite of a message that the peer has not acknowledged.
+    let mut pair = session();
+    cast(&mut pair.a, 1);
+    let _ = pair.a.output(Instant::ZERO);
+    pair.a.link.abort(Instant::ZERO, Disconnect::LocalClose);
+    pair.a.link.handle_disconnected(Instant::ZERO, None, Disconnect::LocalClose);
+    assert_eq!(lost(&mut pair.a), [1]);
+
+    // Nobody closed it.
+    let mut pair = session();
+    pair.b.link.handle_disconnected(Instant::ZERO, None, Disconnect::PeerClosed);
+    pair.b.link.expire_session(Instant::ZERO);
+    assert_eq!(lost(&mut pair.b), [0]);
+}
+
+#[test]
 fn nothing_is_read_ahead_for_what_is_no_greeting() {
     let native = Native::new();
     let (mut out, mut hello) = (Vec::new(), Vec::new());

@@ -1,0 +1,97 @@
+//! Forms of addresses, and servers found by their names.
+
+use bowline::blocking::{Client, Manager, Server};
+use bowline::error::TransportKind;
+use bowline::{ConnectError, LinkEvent, ManagerError};
+
+fn echo() -> bowline::blocking::ServerBuilder {
+    Server::builder().on_request_inline(|_, request, reply| {
+        reply.extend_from_slice(request.body);
+        Ok(())
+    })
+}
+
+/// All interfaces when listening, this host when dialing.
+#[test]
+fn a_port_alone() {
+    let server = echo().bind(":0").expect("a free port");
+    server.start().expect("a thread");
+    let port = server.local_addr().port();
+    for address in [
+        format!(":{port}"),
+        format!("tcp://:{port}"),
+        format!("localhost:{port}"),
+        format!("127.0.0.1:{port}"),
+    ] {
+        let client = Client::connect(&address).expect(&address);
+        assert_eq!(&client.call(1, "hello").expect("a reply")[..], b"hello", "{address}");
+        let remote = client.remote_addr().expect("connected");
+        assert!(remote.ip().is_some_and(|ip| ip.is_loopback()), "{remote}");
+        client.close();
+    }
+    server.shutdown();
+    for wrong in [":", ":x", ":70000", "tcp://:"] {
+        assert!(echo().bind(wrong).is_err(), "{wrong}");
+        assert!(matches!(Client::connect(wrong).map(drop), Err(ConnectError::Config(_))), "{wrong}");
+    }
+}
+
+#[test]
+fn a_manager_knows_its_listeners_by_both_names() {
+    let manager = Manager::new();
+    let free = std::net::TcpListener::bind("localhost:0").expect("a free port");
+    let resolved = free.local_addr().expect("bound").to_string();
+    let name = format!("localhost:{}", free.local_addr().expect("bound").port());
+    drop(free);
+    manager.listen(&name, echo()).expect("the port is free");
+    assert!(manager.server(&name).is_some() && manager.server(&resolved).is_some());
+    for again in [&name, &resolved] {
+        let error = manager.listen(again, echo()).map(drop);
+        assert!(matches!(error, Err(ManagerError::AlreadyOpened(_))), "{error:?}");
+    }
+    manager.close_listener(&name).expect("found by its name");
+    assert!(matches!(manager.close_listener(&resolved), Err(ManagerError::NotOpened(_))));
+    manager.listen(&name, echo()).expect("the port is free again");
+    manager.close_listener(&resolved).expect("found by its address");
+}
+
+/// A Unix socket that is not there.
+#[cfg(unix)]
+#[test]
+fn a_missing_unix_socket() {
+    let path = std::env::temp_dir().join(format!("bowline-missing-{}", std::process::id()));
+    let address = format!("unix://{}", path.display());
+    let error = Client::connect(&address).map(drop).expect_err("nobody listens");
+    let ConnectError::Failed(failure) = &error else { panic!("{error}") };
+    let bowline::error::Disconnect::Transport(cause) = &failure.cause else { panic!("{failure}") };
+    assert_eq!(cause.kind(), TransportKind::NotFound);
+    assert_eq!(cause.to_string(), format!("{address} does not exist"));
+}
+
+/// What a call to a closed port says when its time is over, and what was told before.
+#[test]
+fn a_closed_port() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = free.local_addr().expect("bound").to_string();
+    drop(free);
+    let client = Client::connect_lazy(&address).expect("begun");
+    loop {
+        match client.next_event().expect("an event") {
+            LinkEvent::ConnectFailed { address: dialed, attempt: 1, .. } => {
+                assert_eq!(dialed.map(|dialed| dialed.to_string()), Some(address.clone()));
+            }
+            LinkEvent::Connecting { .. } => {}
+            LinkEvent::Retrying { cause, .. } => {
+                assert_eq!(cause.to_string(), format!("{address} refused the connection"));
+                assert_eq!(client.last_disconnect(), Some(cause));
+                break;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    let options = bowline::CallOptions::new(1).timeout(std::time::Duration::from_millis(20));
+    let error = client.call_with(options, "").expect_err("nobody there");
+    let said = format!("not connected: {address} refused the connection, ");
+    assert!(error.to_string().contains(&said), "{error}");
+    client.close();
+}

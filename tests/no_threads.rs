@@ -1,0 +1,47 @@
+//! A process that can start no thread: everything says so, and nothing waits for what cannot come.
+//!
+//! No test harness: it would start threads itself. This program runs itself again in an environment in
+//! which the stacks of threads are larger than any memory.
+
+use std::error::Error;
+use std::process::Command;
+
+use bowline::blocking::{Client, Server};
+use bowline::error::{Chain, TransportKind};
+use bowline::{BindError, ConnectError, StartError};
+
+const INNER: &str = "BOWLINE_TEST_WITHOUT_THREADS";
+
+fn main() {
+    if std::env::var_os(INNER).is_some() {
+        return without_threads();
+    }
+    let program = std::env::current_exe().expect("this program");
+    let stack = (1_u64 << 50).to_string();
+    let status = Command::new(program).env(INNER, "1").env("RUST_MIN_STACK", stack).status();
+    assert!(status.expect("another process").success());
+}
+
+fn without_threads() {
+    std::thread::Builder::new().spawn(|| {}).expect_err("stacks are too large");
+    let server = Server::builder().bind("127.0.0.1:0").expect("a free port");
+    let error = server.start().expect_err("no thread");
+    assert!(matches!(error, StartError::Thread(_)));
+    let said = Chain(&error).to_string();
+    assert!(said.starts_with("could not start a thread: "), "{said}");
+    assert!(
+        error
+            .source()
+            .is_some_and(|source| source.downcast_ref::<std::sync::Arc<std::io::Error>>().is_some()
+                || source.downcast_ref::<std::io::Error>().is_some())
+    );
+    let error = BindError::from(error);
+    assert_eq!(error.to_string(), "could not start a thread");
+
+    let error = Client::connect(&server.local_addr().to_string()).map(drop).expect_err("no thread");
+    let ConnectError::Resources(inner) = &error else { panic!("{error}") };
+    assert_eq!(inner.kind(), TransportKind::Resources);
+    let said = Chain(&error).to_string();
+    assert!(said.contains("could not start a thread: "), "{said}");
+    assert!(error.is_retryable());
+}
