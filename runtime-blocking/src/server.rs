@@ -332,7 +332,7 @@ fn serve_connection<F: Framing>(
     });
     let (mut connection, bell) = match begun {
         Ok(begun) => begun,
-        Err(error) => return disconnect(&error),
+        Err(error) => return disconnect(error),
     };
     if let Some(host) = host {
         host.connected();
