@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use bowline_core::body::Payload;
 use bowline_core::config::Overflow;
-use bowline_core::error::{CastError, CastRefusal, Outcome, Undeliverable};
+use bowline_core::error::{CastError, CastRefusal, LinkWas, Outcome, Undeliverable};
 use bowline_core::frame::Framing;
 use bowline_core::link::{CastOptions, Line, Queued, Turn, Undelivered, WaitTicket};
 use bowline_core::time::Instant;
@@ -101,7 +101,7 @@ impl<F: Framing> Cast<'_, F> {
                     Turn::Waiting => return (Poll::Pending, false),
                     Turn::Expired => {
                         *ticket = None;
-                        return (Poll::Ready(Err(expired(body))), false);
+                        return (Poll::Ready(Err(expired(body, link.doing()))), false);
                     }
                     _ => *ticket = None,
                 }
@@ -137,8 +137,8 @@ impl<F: Framing> Cast<'_, F> {
 }
 
 /// It waited for room for as long as it may.
-fn expired(body: Payload<'_>) -> CastError {
-    let (outcome, reason) = (Outcome::Expired, Undeliverable::Expired);
+fn expired(body: Payload<'_>, link: LinkWas) -> CastError {
+    let (outcome, reason) = (Outcome::Expired, Undeliverable::Expired(link));
     CastError::new(CastRefusal::Undelivered { outcome, reason }, Some(body.into_bytes()))
 }
 

@@ -6,7 +6,8 @@ use alloc::boxed::Box;
 use alloc::string::ToString;
 
 use super::{
-    CallError, CastError, CastRefusal, ConfigError, Disconnect, EncodeError, Failure, Status, Undeliverable,
+    CallError, CastError, CastRefusal, Chain, ConfigError, Disconnect, EncodeError, Failure, Status,
+    Undeliverable,
 };
 
 macro_rules! failed {
@@ -36,13 +37,24 @@ failed!(
     Box<dyn core::error::Error>,
     Box<dyn core::error::Error + Send + Sync>,
     Cow<'_, str>,
-    CastError,
-    CastRefusal,
     ConfigError,
-    Disconnect,
     EncodeError,
-    Undeliverable,
 );
+
+/// The same for those that leave what caused them to their sources.
+macro_rules! failed_with_causes {
+    ($($error:ty),* $(,)?) => {
+        $(
+            impl From<$error> for Failure {
+                fn from(error: $error) -> Self {
+                    Self::new(Status::FAILED, Chain(&error).to_string())
+                }
+            }
+        )*
+    };
+}
+
+failed_with_causes!(CastError, CastRefusal, Disconnect, Undeliverable);
 
 #[cfg(feature = "std")]
 extern crate std;
@@ -61,7 +73,7 @@ impl From<CallError> for Failure {
     fn from(error: CallError) -> Self {
         match error {
             CallError::Failed(failure) => failure,
-            other => Self::new(Status::FAILED, other.to_string()),
+            other => Self::new(Status::FAILED, Chain(&other).to_string()),
         }
     }
 }

@@ -39,7 +39,8 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
 
     /// What the link is doing, for a message whose deadline passes now.
     #[cold]
-    pub(super) fn doing(&self) -> LinkWas {
+    #[must_use]
+    pub fn doing(&self) -> LinkWas {
         match self.phase {
             Phase::Ready if self.conn.gone_away => LinkWas::LeavingPeer,
             Phase::Ready => LinkWas::Connected,

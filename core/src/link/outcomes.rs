@@ -174,14 +174,15 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             Some(Watch::Over(result)) => Some(result),
             Some(Watch::Late) => {
                 outcomes.watches.insert(number, Watch::Told);
+                let attempts = outcomes.attempts.get(&number).copied().unwrap_or(0);
                 Some(Err(Undelivered {
                     kind: Kind::Cast,
                     number,
                     method: 0,
                     body: Body::empty(),
                     outcome: Outcome::MaybeDelivered,
-                    attempts: outcomes.attempts.get(&number).copied().unwrap_or(0),
-                    reason: Undeliverable::Expired,
+                    attempts,
+                    reason: Undeliverable::Expired(self.doing()),
                 }))
             }
             _ => None,
@@ -196,7 +197,8 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         // Sent before, and to be sent again: somebody may have it.
         let tried = outcomes.attempts.contains_key(&number);
         let outcome = if tried { Outcome::MaybeDelivered } else { Outcome::Expired };
-        if self.withdraw_cast(class, number, outcome, &Undeliverable::Expired) {
+        let reason = Undeliverable::Expired(self.doing());
+        if self.withdraw_cast(class, number, outcome, &reason) {
             self.counters.casts_expired += 1;
             return;
         }

@@ -101,7 +101,10 @@ mod tests {
         assert!(matches!("tcp://[::1]:80".parse(), Ok(Endpoint::Address(_))));
         let name = Endpoint::Name { host: "example.org".into(), port: 5 };
         assert_eq!("example.org:5".parse(), Ok(name));
-        for wrong in ["", "host", ":80", "host:", "host:99999", "::1:x", "a b:1", "http://host:80"] {
+        for here in [":80", "tcp://:80", "localhost:80"] {
+            assert_eq!(here.parse::<Endpoint>().unwrap().to_string(), "localhost:80", "{here}");
+        }
+        for wrong in ["", "host", ":", ":x", "host:", "host:99999", "::1:x", "a b:1", "http://host:80"] {
             assert_eq!(wrong.parse::<Endpoint>(), Err(ConfigError::Address(wrong.to_string())), "{wrong}");
         }
     }

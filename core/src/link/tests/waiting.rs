@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::config::Delivery;
-use crate::error::Undeliverable;
+use crate::error::{LinkWas, Undeliverable};
 use crate::frame::Class;
 
 const LIMIT: Duration = Duration::from_millis(50);
@@ -29,7 +29,8 @@ fn a_cast_with_nobody_there_comes_back() {
     assert_eq!(tokens, [5]);
     let undelivered = link.poll_outcome(number, || 0).unwrap().unwrap_err();
     assert_eq!((undelivered.method, &undelivered.body[..]), (7, &b"body"[..]));
-    assert_eq!((undelivered.outcome, undelivered.reason), (Outcome::Expired, Undeliverable::Expired));
+    let reason = Undeliverable::Expired(LinkWas::NotConnected { attempts: 0, last: None });
+    assert_eq!((undelivered.outcome, undelivered.reason), (Outcome::Expired, reason));
     assert_eq!((link.write_queue().0, link.counters().casts_expired), (0, 1));
 }
 
