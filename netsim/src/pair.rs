@@ -272,7 +272,7 @@ impl<F: Framing> Pair<F> {
         timeouts
             .map(|(at, _)| at)
             .chain(self.net.next_change().filter(|at| *at > self.now))
-            .chain(self.redial_at)
+            .chain(self.redial_at.filter(|_| self.over.is_none()))
             .min()
     }
 

@@ -55,10 +55,11 @@ impl Arena {
         self.replay = Some(Box::new(Replay::new(window)));
     }
 
-    /// The session is over; what the peer has not acknowledged is told.
-    pub(crate) fn end_session(&mut self, each: impl FnMut(&FrameRef<'_>)) {
+    /// The session is over: `lost` gets what the peer has not acknowledged, `acked` is told what it
+    /// has and nobody was told so far.
+    pub(crate) fn end_session(&mut self, acked: impl FnMut(Sent), lost: impl FnMut(&FrameRef<'_>)) {
         if let Some(replay) = self.replay.take() {
-            replay.lose(each);
+            self.abandoned.extend(replay.lose(acked, lost));
         }
     }
 
@@ -79,48 +80,58 @@ impl Arena {
         }
     }
 
-    /// A batch comes back whose connection is gone. In a session it goes where it belongs, and
-    /// there is something to write; otherwise `each` is told of its frames.
-    pub(crate) fn return_late(
-        &mut self,
-        mut batch: Batch,
-        mut each: impl FnMut(&mut FrameRef<'_>, Fate),
-    ) -> bool {
+    /// A batch comes back whose connection is gone. In a session it goes where it belongs, there is
+    /// something to write, and `each` is told of frames that the peer has meanwhile; otherwise of
+    /// every frame, and what became of it. A long message is whole where its end is in the batch.
+    pub(crate) fn return_late(&mut self, mut batch: Batch, mut each: impl FnMut(Late<'_, '_>)) -> bool {
         if batch.class == Class::Control {
             return false;
         }
-        let Self { replay, spare, .. } = self;
+        let Self { replay, spare, abandoned, .. } = self;
         if let Some(replay) = replay
             && replay.misses(batch.generation)
         {
-            replay.return_late(batch.chunk, batch.finished, |chunk| recycle(spare, chunk));
+            let told = |sent| each(Late::Acked(sent));
+            replay.return_late(batch.chunk, batch.finished, told, |chunk| recycle(spare, chunk));
             return true;
         }
-        unsent(&mut batch, &mut |frame, fate| {
-            each(frame, fate);
-            false
+        let session = abandoned.iter().position(|session| session.generation == batch.generation);
+        let session = session.map(|at| abandoned.swap_remove(at));
+        let mut number = 0;
+        batch.for_each_message(|frame, whole, fate| {
+            number += 1;
+            match session {
+                Some(session) if number <= session.acked => each(Late::Acked(frame.sent)),
+                // A part is no message.
+                _ if frame.sent == Sent::Part => {}
+                _ => {
+                    let mut tell = |frame: &FrameRef<'_>| match session {
+                        Some(_) => each(Late::Lost(frame)),
+                        None => each(Late::Ended(frame, fate)),
+                    };
+                    match whole {
+                        Some(mut whole) => whole.for_each_frame(|frame| tell(&frame)),
+                        None => tell(&frame),
+                    }
+                }
+            }
         });
         false
     }
 
-    /// The session goes on: the peer has so many frames. How many are sent again; `None`: it
-    /// cannot have so many.
-    pub(crate) fn resume(&mut self, received: u64) -> Option<u64> {
+    /// The session goes on: the peer has so many frames, of which `each` is told. How many are sent
+    /// again; `None`: it cannot have so many.
+    pub(crate) fn resume(&mut self, received: u64, each: impl FnMut(Sent)) -> Option<u64> {
         let Self { replay, spare, .. } = self;
-        replay.as_mut()?.resume(received, |chunk| recycle(spare, chunk))
+        replay.as_mut()?.resume(received, each, |chunk| recycle(spare, chunk))
     }
 
     /// The peer has so many frames; `each` is told what they are. False: it cannot have so many.
     #[must_use]
-    pub(crate) fn ack(&mut self, received: u64, mut each: impl FnMut(Sent)) -> bool {
+    pub(crate) fn ack(&mut self, received: u64, each: impl FnMut(Sent)) -> bool {
         let Self { replay, spare, .. } = self;
         let Some(replay) = replay else { return false };
-        replay.ack(received, |chunk| {
-            for mark in chunk.marks() {
-                each(mark.sent);
-            }
-            recycle(spare, chunk);
-        })
+        replay.ack(received, each, |chunk| recycle(spare, chunk))
     }
 
     /// Frames of the session that the peer has not acknowledged.
@@ -134,31 +145,37 @@ impl Arena {
     }
 }
 
+/// What is known of a message whose batch came back late.
+#[derive(Debug)]
+pub(crate) enum Late<'f, 'c> {
+    /// The peer has it, and said so.
+    Acked(Sent),
+    /// Its session is over; the peer may have it.
+    Lost(&'f FrameRef<'c>),
+    /// There was no session.
+    Ended(&'f FrameRef<'c>, Fate),
+}
+
 /// The frames of a batch that are kept, in order.
 fn unsent(batch: &mut Batch, keep: &mut impl FnMut(&mut FrameRef<'_>, Fate) -> bool) -> Vec<Chunk> {
-    let (written, finished) = (batch.written, &mut batch.finished);
     let (mut unsent, mut run) = (Vec::new(), Chunk::default());
-    batch.chunk.for_each_frame(|mut frame| {
-        let is_last = |chunk: &Chunk| chunk.marks().first().is_some_and(|mark| mark.sent == frame.sent);
-        let whole = if finished.front().is_some_and(is_last) { finished.pop_front() } else { None };
+    batch.for_each_message(|mut frame, whole, fate| {
         if frame.sent == Sent::Part {
             return;
         }
-        let fate = match (frame.start, frame.end) {
-            (_, end) if end <= written => Fate::Left,
-            (start, _) if start < written => Fate::InPart,
-            _ => Fate::Unsent,
-        };
-        if !keep(&mut frame, fate) {
+        let Some(mut whole) = whole else {
+            if keep(&mut frame, fate) {
+                run.push_frame(&frame);
+            }
             return;
-        }
-        if let Some(whole) = whole {
+        };
+        let mut keeps = false;
+        whole.for_each_frame(|mut frame| keeps = keep(&mut frame, fate));
+        if keeps {
             if !run.is_empty() {
                 unsent.push(core::mem::take(&mut run));
             }
             unsent.push(whole);
-        } else {
-            run.push_frame(&frame);
         }
     });
     if !run.is_empty() {

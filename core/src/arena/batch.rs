@@ -2,7 +2,7 @@
 
 use alloc::collections::VecDeque;
 
-use super::chunk::{Chunk, Cursor, Sent};
+use super::chunk::{Chunk, Cursor, Fate, FrameRef, Sent};
 use crate::body::Payload;
 use crate::frame::{Class, Meta};
 
@@ -78,6 +78,22 @@ impl Batch {
         self.class == Class::Control
     }
 
+    /// Walks over its frames: each with the long message that it is the last fragment of, whole, if it
+    /// is one, and with how far it got.
+    pub(super) fn for_each_message(&mut self, mut f: impl FnMut(FrameRef<'_>, Option<Chunk>, Fate)) {
+        let Self { chunk, finished, written, .. } = self;
+        chunk.for_each_frame(|frame| {
+            let is_last = |whole: &Chunk| whole.marks().first().is_some_and(|mark| mark.sent == frame.sent);
+            let whole = if finished.front().is_some_and(is_last) { finished.pop_front() } else { None };
+            let fate = match (frame.start, frame.end) {
+                (_, end) if end <= *written => Fate::Left,
+                (start, _) if start < *written => Fate::InPart,
+                _ => Fate::Unsent,
+            };
+            f(frame, whole, fate);
+        });
+    }
+
     /// How many cancels are in it.
     pub(crate) fn cancels(&self) -> usize {
         self.chunk.marks().iter().filter(|mark| matches!(mark.sent, Sent::Cancel(_))).count()
@@ -85,10 +101,7 @@ impl Batch {
 
     /// The casts that end in it, by number.
     pub(crate) fn casts(&self) -> impl Iterator<Item = u64> {
-        self.chunk.marks().iter().filter_map(|mark| match mark.sent {
-            Sent::Cast(number) => Some(number),
-            _ => None,
-        })
+        self.chunk.marks().iter().filter_map(|mark| mark.sent.cast())
     }
 
     /// The calls whose requests end in it, by id.

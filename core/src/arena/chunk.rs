@@ -36,6 +36,14 @@ pub(crate) enum Sent {
 }
 
 impl Sent {
+    /// The number, if it is a cast.
+    pub(crate) fn cast(self) -> Option<u64> {
+        match self {
+            Self::Cast(number) => Some(number),
+            _ => None,
+        }
+    }
+
     /// Whether it takes of the peer's credit: what we begin does. Answers and cancels belong to
     /// what was begun before.
     pub(crate) fn takes_credit(self) -> bool {
@@ -62,10 +70,14 @@ impl Load {
     }
 }
 
-/// Where a frame ends, counted in bytes on the wire from the start of its chunk.
+/// A frame of a chunk.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Mark {
+    /// Where it ends, counted in bytes on the wire from the start of its chunk.
     pub(crate) end: u32,
+    /// Length of the message's body as it was given, of calls and casts: how to read the frame back is
+    /// not for the framing to say, which reads by the rules of what comes in.
+    body: u32,
     pub(crate) sent: Sent,
 }
 
@@ -110,6 +122,8 @@ pub(crate) struct FrameRef<'a> {
     /// Header, and the body unless it is external.
     pub(crate) bytes: &'a mut [u8],
     pub(crate) external: Option<&'a Bytes>,
+    /// Length of the message's body as it was given, of calls and casts.
+    pub(crate) body: usize,
     /// Where it ends in the chunk.
     pub(crate) end: usize,
     /// Where it begins in the chunk.
@@ -210,7 +224,7 @@ impl Chunk {
         let before = self.bytes.len();
         framing.encode(&mut self.bytes, meta, extensions, body)?;
         let added = self.bytes.len() - before;
-        self.mark(added, sent);
+        self.mark(added, sent, body.len());
         Ok(added)
     }
 
@@ -226,8 +240,9 @@ impl Chunk {
         let mark = framing.begin(&mut self.bytes, meta, extensions)?;
         framing.finish(&mut self.bytes, mark, body.len())?;
         let added = self.bytes.len() - before + body.len();
+        let len = body.len();
         self.externals.push(External { at: self.bytes.len(), body });
-        self.mark(added, sent);
+        self.mark(added, sent, len);
         Ok(added)
     }
 
@@ -253,12 +268,12 @@ impl Chunk {
             return Ok(Err(error));
         }
         let added = self.bytes.len() - before;
-        self.mark(added, Sent::Answer(id));
+        self.mark(added, Sent::Answer(id), 0);
         Ok(Ok(added))
     }
 
     #[inline]
-    pub(super) fn mark(&mut self, added: usize, sent: Sent) {
+    pub(super) fn mark(&mut self, added: usize, sent: Sent, body: usize) {
         if added == 0 {
             return;
         }
@@ -268,7 +283,8 @@ impl Chunk {
         }
         // A chunk is below CHUNK plus one message, and a message is below 4 GiB.
         let end = u32::try_from(self.len).unwrap_or(u32::MAX);
-        self.marks.push(Mark { end, sent });
+        let body = u32::try_from(body).unwrap_or(u32::MAX);
+        self.marks.push(Mark { end, body, sent });
     }
 
     /// Copies the frames of `other` behind this chunk's own.
@@ -300,7 +316,7 @@ impl Chunk {
         let mut alone = Self { large: true, ..Self::default() };
         let len = frame.len();
         alone.externals.push(External { at: 0, body: frame });
-        alone.mark(len, mark.sent);
+        alone.mark(len, mark.sent, mark.body as usize);
         alone
     }
 
@@ -342,22 +358,22 @@ impl Chunk {
         &mut self.bytes[before..]
     }
 
-    /// One frame that is encoded already.
-    pub(super) fn of_frame(sent: Sent, frame: &[u8], large: bool) -> Self {
+    /// One frame that is encoded already, of a message whose body has `body` bytes.
+    pub(super) fn of_frame(sent: Sent, frame: &[u8], body: usize, large: bool) -> Self {
         let mut chunk = Self { large, ..Self::default() };
         if large {
             chunk.externals.push(External { at: 0, body: Bytes::copy_from_slice(frame) });
         } else {
             chunk.bytes.extend_from_slice(frame);
         }
-        chunk.mark(frame.len(), sent);
+        chunk.mark(frame.len(), sent, body);
         chunk
     }
 
     /// Copies one frame that is encoded already behind the others.
-    pub(super) fn push_encoded(&mut self, sent: Sent, frame: &[u8]) {
+    pub(super) fn push_encoded(&mut self, sent: Sent, frame: &[u8], body: usize) {
         self.bytes.extend_from_slice(frame);
-        self.mark(frame.len(), sent);
+        self.mark(frame.len(), sent, body);
     }
 
     /// Copies one frame of another chunk behind this one's own.
@@ -366,7 +382,7 @@ impl Chunk {
         if let Some(body) = frame.external {
             self.externals.push(External { at: self.bytes.len(), body: body.clone() });
         }
-        self.mark(frame.end - frame.start, frame.sent);
+        self.mark(frame.end - frame.start, frame.sent, frame.body);
     }
 
     /// Walks over the frames, first to last.
@@ -385,7 +401,8 @@ impl Chunk {
             }
             let (bytes, tail) = core::mem::take(&mut rest).split_at_mut(own);
             rest = tail;
-            f(FrameRef { sent: mark.sent, bytes, external: external.map(|e| &e.body), end, start });
+            let (external, body) = (external.map(|e| &e.body), mark.body as usize);
+            f(FrameRef { sent: mark.sent, bytes, external, body, end, start });
             at += own;
             start = end;
         }

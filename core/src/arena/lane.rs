@@ -148,11 +148,8 @@ impl Lane {
         self.queue.push_back(chunk);
     }
 
-    /// Adds a chunk as it is: in front of everything that waits, or behind.
-    pub(super) fn insert_chunk(&mut self, chunk: Chunk, first: bool) {
-        if !first {
-            return self.push_chunk(chunk);
-        }
+    /// Adds a chunk as it is, in front of everything that waits.
+    pub(super) fn insert_chunk(&mut self, chunk: Chunk) {
         self.ours.add(chunk.ours());
         self.owed.add(chunk.owed());
         let front = if self.is_none_held() { &mut self.queue } else { self.held_mut() };
@@ -506,6 +503,11 @@ impl Lane {
     /// Whether a long message with that name waits or is under way.
     pub(super) fn has_large(&self, sent: Sent) -> bool {
         self.waiting().any(|chunk| chunk.large && chunk.marks().iter().any(|mark| mark.sent == sent))
+    }
+
+    /// What was queued last.
+    pub(super) fn last_queued(&self) -> Option<Sent> {
+        Some(self.queue.back()?.marks().last()?.sent)
     }
 
     /// The oldest cast that waits, is under way, or was written and is kept.

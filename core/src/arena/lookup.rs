@@ -44,16 +44,22 @@ impl Arena {
         }
     }
 
-    /// Appends a frame that is encoded already, in front of its class or behind.
-    pub(crate) fn push_encoded(&mut self, class: Class, sent: Sent, frame: &[u8], first: bool) {
+    /// Puts a frame that is encoded already, of a message whose body has `body` bytes, in front of its
+    /// class.
+    pub(crate) fn push_encoded(&mut self, class: Class, sent: Sent, frame: &[u8], body: usize) {
         let large = frame.len() > self.fragment;
-        let chunk = Chunk::of_frame(sent, frame, large);
-        self.lane_mut(class).insert_chunk(chunk, first);
+        let chunk = Chunk::of_frame(sent, frame, body, large);
+        self.lane_mut(class).insert_chunk(chunk);
     }
 
     /// Whether that message waits, or is under way.
     pub(crate) fn holds(&self, class: Class, sent: Sent) -> bool {
         self.lane(class).holds(sent)
+    }
+
+    /// Whether the message queued last, of any class, is that cast.
+    pub(crate) fn ends_with_cast(&self, number: u64) -> bool {
+        self.lanes.iter().any(|lane| lane.last_queued() == Some(Sent::Cast(number)))
     }
 
     /// The number of the oldest cast of a class that waits.

@@ -22,12 +22,13 @@ mod partial;
 mod push;
 mod replay;
 
+pub(crate) use across::Late;
 pub use batch::Batch;
 pub(crate) use chunk::{CHUNK, Chunk, EXTERNAL_FROM, Fate, FrameRef, Load, Sent};
 pub(crate) use lane::Withdrawn;
 use lane::{Gathered, Lane};
 use outflow::Outflow;
-use replay::Replay;
+use replay::{Abandoned, Replay};
 
 /// How many empty chunks are kept for reuse.
 const SPARE_CHUNKS: usize = 3;
@@ -111,6 +112,8 @@ pub(crate) struct Arena {
     resend_window: usize,
     /// In a session: what the peer has not acknowledged.
     replay: Option<Box<Replay>>,
+    /// Batches of sessions that are over, with somebody who was still writing: mostly there is none.
+    abandoned: Vec<Abandoned>,
 }
 
 impl Arena {
@@ -130,6 +133,7 @@ impl Arena {
             slowed: false,
             resend_window: 0,
             replay: None,
+            abandoned: Vec::new(),
         }
     }
 
@@ -344,8 +348,9 @@ impl Arena {
         drop(batch);
     }
 
-    /// Takes a batch back.
-    pub(crate) fn end_write(&mut self, batch: Batch) {
+    /// Takes a batch back. `acked` is told of frames of a session that the peer acknowledged while they
+    /// were being written.
+    pub(crate) fn end_write(&mut self, batch: Batch, acked: impl FnMut(Sent)) {
         debug_assert!(self.lent.is_some(), "a batch that was not lent");
         self.lent = None;
         if batch.is_done() {
@@ -355,7 +360,7 @@ impl Arena {
             if let Some(replay) = &mut self.replay
                 && batch.class != Class::Control
             {
-                if let Some(chunk) = replay.note_written(batch.chunk, batch.finished) {
+                if let Some(chunk) = replay.note_written(batch.chunk, batch.finished, acked) {
                     self.recycle(chunk);
                 }
                 return;

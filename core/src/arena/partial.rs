@@ -67,7 +67,8 @@ impl Partial {
             out.externals.push(External { at: out.own_len(), body });
         }
         self.at = end;
-        out.mark(added, if self.rest() == 0 { self.sent } else { Sent::Part });
+        // The message is handed back from its whole frame, never from a fragment.
+        out.mark(added, if self.rest() == 0 { self.sent } else { Sent::Part }, 0);
         added
     }
 }

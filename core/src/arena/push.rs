@@ -90,11 +90,11 @@ impl Arena {
     }
 
     /// Copies a frame that is encoded already, and is not longer than a fragment, behind the others.
-    pub(crate) fn push_frame(&mut self, class: Class, sent: Sent, frame: &[u8]) {
+    pub(crate) fn push_frame(&mut self, class: Class, sent: Sent, frame: &[u8], body: usize) {
         let Self { lanes, spare, fragment, .. } = self;
         let lane = &mut lanes[usize::from(class == Class::Bulk)];
         let most = if class == Class::Bulk { CHUNK.min(*fragment) } else { CHUNK };
-        lane.tail(frame.len(), most, spare).push_encoded(sent, frame);
+        lane.tail(frame.len(), most, spare).push_encoded(sent, frame, body);
         lane.note_pushed(sent, frame.len());
     }
 

@@ -22,6 +22,9 @@ pub(crate) struct Replay {
     /// How many frames were numbered.
     lent: u64,
     acked: u64,
+    /// Up to which frame the acknowledgement was told. Frames with whoever is writing them are told
+    /// once they are back: until then it is not known here which they are.
+    told: u64,
     /// Bytes lent and not acknowledged, by whole chunks.
     bytes: usize,
     window: usize,
@@ -34,6 +37,38 @@ pub(crate) struct Replay {
 struct Missing {
     at: usize,
     generation: u64,
+}
+
+/// A batch of a session that is over, with somebody who was still writing when its connection died.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Abandoned {
+    pub(super) generation: u64,
+    /// So many of its frames, the first ones, were acknowledged.
+    pub(super) acked: u64,
+}
+
+/// Tells which frames of `chunks`, before which come `first`, were acknowledged and not told so far.
+/// Where the acknowledgement goes further the rest is told later: it is with whoever writes it.
+fn tell<'c>(
+    chunks: impl IntoIterator<Item = &'c Chunk>,
+    first: u64,
+    acked: u64,
+    told: &mut u64,
+    mut each: impl FnMut(Sent),
+) {
+    let mut number = first;
+    for chunk in chunks {
+        if *told >= acked {
+            return;
+        }
+        for mark in chunk.marks() {
+            number += 1;
+            if number > *told && number <= acked {
+                each(mark.sent);
+                *told = number;
+            }
+        }
+    }
 }
 
 /// How many frames are in a chunk.
@@ -50,6 +85,7 @@ impl Replay {
             first: 0,
             lent: 0,
             acked: 0,
+            told: 0,
             bytes: 0,
             window,
             missing: None,
@@ -92,10 +128,17 @@ impl Replay {
         if self.missing.is_some() { None } else { self.again.pop_front() }
     }
 
-    /// A chunk was written. Comes back if it is acknowledged already.
-    pub(super) fn note_written(&mut self, chunk: Chunk, finished: VecDeque<Chunk>) -> Option<Chunk> {
+    /// A chunk was written. Comes back if it is acknowledged already; `acked` is told of its frames
+    /// that are.
+    pub(super) fn note_written(
+        &mut self,
+        chunk: Chunk,
+        finished: VecDeque<Chunk>,
+        acked: impl FnMut(Sent),
+    ) -> Option<Chunk> {
         self.note_finished(&chunk, finished);
         self.written.push_back(chunk);
+        tell(&self.written, self.first, self.acked, &mut self.told, acked);
         if self.written.len() == 1 { self.pop_acked() } else { None }
     }
 
@@ -135,13 +178,14 @@ impl Replay {
         Some(chunk)
     }
 
-    /// The peer has so many frames. False: it cannot have.
+    /// The peer has so many frames; `each` is told which. False: it cannot have so many.
     #[must_use]
-    pub(crate) fn ack(&mut self, received: u64, mut done: impl FnMut(Chunk)) -> bool {
+    pub(crate) fn ack(&mut self, received: u64, each: impl FnMut(Sent), mut done: impl FnMut(Chunk)) -> bool {
         if received < self.acked || received > self.lent {
             return false;
         }
         self.acked = received;
+        tell(&self.written, self.first, received, &mut self.told, each);
         while let Some(chunk) = self.pop_acked() {
             done(chunk);
         }
@@ -162,15 +206,20 @@ impl Replay {
         self.again = core::mem::take(&mut self.written);
     }
 
-    /// The peer has so many frames, and the rest is written again. How many those are; `None`: the
-    /// peer cannot have so many.
-    pub(crate) fn resume(&mut self, received: u64, done: impl FnMut(Chunk)) -> Option<u64> {
+    /// The peer has so many frames, of which `each` is told, and the rest is written again. How many
+    /// those are; `None`: the peer cannot have so many.
+    pub(crate) fn resume(
+        &mut self,
+        received: u64,
+        each: impl FnMut(Sent),
+        done: impl FnMut(Chunk),
+    ) -> Option<u64> {
         if received < self.acked || received > self.lent {
             return None;
         }
         self.acked = received;
         if self.missing.is_none() {
-            self.trim(done);
+            self.trim(each, done);
         }
         Some(self.lent - received)
     }
@@ -180,19 +229,27 @@ impl Replay {
         self.missing.is_some_and(|missing| missing.generation == generation)
     }
 
-    /// The batch that was missing is back.
-    pub(super) fn return_late(&mut self, chunk: Chunk, finished: VecDeque<Chunk>, done: impl FnMut(Chunk)) {
+    /// The batch that was missing is back; `each` is told of frames that the peer has.
+    pub(super) fn return_late(
+        &mut self,
+        chunk: Chunk,
+        finished: VecDeque<Chunk>,
+        each: impl FnMut(Sent),
+        done: impl FnMut(Chunk),
+    ) {
         let Some(missing) = self.missing.take() else { return };
         // It was behind everything written before it.
         let mut number = self.first + self.again.iter().take(missing.at).map(count).sum::<u64>();
         self.number_finished(&chunk, finished, &mut number);
         self.again.insert(missing.at.min(self.again.len()), chunk);
-        self.trim(done);
+        self.trim(each, done);
     }
 
-    /// What the peer has is not sent again.
-    fn trim(&mut self, mut done: impl FnMut(Chunk)) {
+    /// What the peer has is told, and not sent again.
+    fn trim(&mut self, each: impl FnMut(Sent), mut done: impl FnMut(Chunk)) {
         let received = self.acked;
+        // Nothing was written on this connection so far: all that was sent is in `again`.
+        tell(&self.again, self.first, received, &mut self.told, each);
         while let Some(mut chunk) = self.again.pop_front() {
             let n = count(&chunk);
             if self.first + n <= received {
@@ -219,28 +276,51 @@ impl Replay {
         }
     }
 
-    /// The session is lost: every message of ours of which the peer has not acknowledged the end,
-    /// whole.
-    pub(crate) fn lose(mut self, mut each: impl FnMut(&FrameRef<'_>)) {
-        let mut number = self.first;
+    /// The session is lost: `lost` gets every message of ours of which the peer has not acknowledged
+    /// the end, whole, and `acked` is told of those that it has. Which batch of it somebody still has,
+    /// if so.
+    pub(crate) fn lose(
+        mut self,
+        mut acked: impl FnMut(Sent),
+        mut lost: impl FnMut(&FrameRef<'_>),
+    ) -> Option<Abandoned> {
         self.written.append(&mut self.again);
-        for mut chunk in self.written {
+        let here: u64 = self.written.iter().map(count).sum();
+        let elsewhere = self.lent - self.first - here;
+        let mut number = self.first;
+        let mut abandoned = None;
+        for (at, mut chunk) in self.written.into_iter().enumerate() {
+            if self.missing.is_some_and(|missing| missing.at == at) {
+                abandoned = Some(number);
+                number += elsewhere;
+            }
             chunk.for_each_frame(|frame| {
                 number += 1;
-                if number <= self.acked || matches!(frame.sent, Sent::Part | Sent::Abort) {
+                if number <= self.acked {
+                    if number > self.told {
+                        acked(frame.sent);
+                    }
                     return;
+                }
+                if matches!(frame.sent, Sent::Part | Sent::Abort) {
+                    return;
+                }
+                // Those before it are acknowledged.
+                while self.finished.front().is_some_and(|(last, _)| *last < number) {
+                    self.finished.pop_front();
                 }
                 match self.finished.front_mut() {
                     Some((last, whole)) if *last == number => {
-                        whole.for_each_frame(|frame| each(&frame));
+                        whole.for_each_frame(|frame| lost(&frame));
                         self.finished.pop_front();
                     }
-                    _ => each(&frame),
+                    _ => lost(&frame),
                 }
             });
-            while self.finished.front().is_some_and(|(last, _)| *last <= number) {
-                self.finished.pop_front();
-            }
         }
+        let missing = self.missing?;
+        let before = abandoned.unwrap_or(number);
+        let acked = self.acked.saturating_sub(before).min(elsewhere);
+        Some(Abandoned { generation: missing.generation, acked })
     }
 }

@@ -49,7 +49,7 @@ fn control_goes_first_and_bulk_is_not_starved() {
         assert!(arena.begin_write(&Raw::default(), true).is_none(), "one batch is out at a time");
         order.push(batch.class);
         batch.wrote(batch.len());
-        arena.end_write(batch);
+        arena.end_write(batch, |_| {});
     }
     use Class::{Bulk, Control, Normal};
     // Two chunks are 64 KiB: then bulk has its turn.
@@ -76,11 +76,11 @@ fn a_batch_given_back_unfinished_goes_out_first() {
     let mut out = Vec::new();
     let mut batch = arena.begin_write(&Raw::default(), true).unwrap();
     write(&mut batch, 2, &mut out);
-    arena.end_write(batch);
+    arena.end_write(batch, |_| {});
     push(&mut arena, Class::Control, 2, b"!".into());
     let mut batch = arena.begin_write(&Raw::default(), true).unwrap();
     write(&mut batch, 99, &mut out);
-    arena.end_write(batch);
+    arena.end_write(batch, |_| {});
     assert_eq!(out, b"hello");
     assert!(!arena.is_flushed());
 }
@@ -105,7 +105,7 @@ fn a_chunk_that_grew_for_one_message_is_not_kept() {
     push(&mut arena, Class::Normal, 1, (&large[..]).into());
     let mut batch = arena.begin_write(&Raw::default(), true).unwrap();
     batch.wrote(large.len());
-    arena.end_write(batch);
+    arena.end_write(batch, |_| {});
     assert!(arena.memory() <= 2 * CHUNK, "{}", arena.memory());
 }
 
@@ -134,7 +134,7 @@ proptest! {
             write(&mut batch, cut - out.len(), &mut out);
             if out.len() < cut || batch.is_done() {
                 begun = out.len();
-                arena.end_write(batch);
+                arena.end_write(batch, |_| {});
             } else {
                 lent = Some(batch);
             }
@@ -143,7 +143,7 @@ proptest! {
         let mut again = Vec::new();
         while let Some(mut batch) = arena.begin_write(&Raw::default(), true) {
             write(&mut batch, usize::MAX, &mut again);
-            arena.end_write(batch);
+            arena.end_write(batch, |_| {});
         }
         prop_assert!(whole.ends_with(&again));
         let repeated = again.len() - (whole.len() - begun);
@@ -173,7 +173,7 @@ proptest! {
         while out.len() < cut {
             let mut batch = arena.begin_write(&Raw::default(), true).unwrap();
             write(&mut batch, cut - out.len(), &mut out);
-            if out.len() < cut { arena.end_write(batch) } else { lent = Some(batch) }
+            if out.len() < cut { arena.end_write(batch, |_| {}) } else { lent = Some(batch) }
         }
         let mut partial = Vec::new();
         arena.disconnect(lent, |frame, fate| match fate {
@@ -205,7 +205,7 @@ proptest! {
         let mut again = Vec::new();
         while let Some(mut batch) = arena.begin_write(&Raw::default(), true) {
             write(&mut batch, usize::MAX, &mut again);
-            arena.end_write(batch);
+            arena.end_write(batch, |_| {});
         }
         prop_assert!(again == expected);
         prop_assert!(arena.is_flushed());
@@ -251,7 +251,7 @@ proptest! {
                 let numbers: Vec<u64> = batch.casts().collect();
                 let sent: usize = numbers.iter().map(|&n| bodies[n as usize].len()).sum();
                 prop_assert_eq!(sent, out.len() - before);
-                arena.end_write(batch);
+                arena.end_write(batch, |_| {});
             }
             let waiting = arena.ours(Class::Normal);
             prop_assert_eq!(waiting.bytes, expected.len() - out.len());

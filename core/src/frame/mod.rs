@@ -247,7 +247,9 @@ pub struct Profile {
     /// the middle was delivered in part and is not sent again.
     pub atomic: bool,
     /// [`Framing::finish`] needs only the length of the body, not its bytes, and writes nothing
-    /// after it: large bodies may be sent by reference.
+    /// after it: large bodies may be sent by reference. A message that goes back to its sender is
+    /// then read from the end of its frame, as long as it was given; elsewhere it is read back with
+    /// [`Framing::next_frame`].
     pub external_bodies: bool,
 }
 

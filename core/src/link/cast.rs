@@ -144,7 +144,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         frame: &[u8],
     ) -> Result<Queued, CastError> {
         self.check_cast(class, len).map_err(|reason| CastError::new(reason, None))?;
-        self.arena.push_frame(class, Sent::Cast(self.next_cast), frame);
+        self.arena.push_frame(class, Sent::Cast(self.next_cast), frame, len);
         Ok(self.cast_queued(now, options, class, frame.len()))
     }
 

@@ -2,14 +2,13 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use core::ops::Range;
 use core::time::Duration;
 
 use super::{Link, LinkEvent, Phase, Role};
 use crate::arena::{Batch, Sent};
 use crate::error::{CallError, Disconnect, EncodeError, Outcome, PeerError};
 use crate::frame::native::{Hello, SESSION, VERSION, Window};
-use crate::frame::{Class, Framing, Kind, Meta, Step};
+use crate::frame::{Class, Framing, Kind, Meta};
 use crate::link::aftermath::Ended;
 use crate::link::outcomes::decode;
 use crate::link::reader::Reader;
@@ -246,9 +245,8 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         let (mut failed, mut too_long) = (Vec::new(), Vec::new());
         arena.retain(|frame| {
             if shrunk {
-                let len = body_len(framing, frame.bytes) + frame.external.map_or(0, |body| body.len());
-                if len > max {
-                    let error = EncodeError::TooLarge { len: len as u64, max: max as u64 };
+                if frame.body > max {
+                    let error = EncodeError::TooLarge { len: frame.body as u64, max: max as u64 };
                     match frame.sent {
                         Sent::Call(id) => too_long.push((id, error)),
                         _ => failed.extend(decode(framing, frame, Outcome::NeverSent, &error.into())),
@@ -499,18 +497,4 @@ pub(super) fn past_hello<F: Framing>(mut framing: F) -> F {
         }
     }
     framing
-}
-
-/// Reads the one frame in `bytes` with a fresh framing, as if it came after the handshake.
-pub(super) fn step_past_hello<F: Framing>(framing: F, bytes: &[u8]) -> Option<(Meta, Range<usize>)> {
-    match past_hello(framing).next_frame(bytes).ok()? {
-        Step::Frame { meta, body, .. } => Some((meta, body)),
-        Step::Need(_) => None,
-    }
-}
-
-/// Length of the part of the body that is in an encoded frame. 0 if the frame is not whole there
-/// (its body is kept by reference).
-fn body_len<F: Framing>(framing: &F, frame: &[u8]) -> usize {
-    step_past_hello(framing.clone(), frame).map_or(0, |(_, body)| body.len())
 }

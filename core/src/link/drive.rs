@@ -202,7 +202,9 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
         if batch.is_control() && done && self.is_control_rare(now) {
             self.arena.end_rare_write(batch);
         } else {
-            self.arena.end_write(batch);
+            let (watched, mut acked) = (self.watches_casts(), Vec::new());
+            self.arena.end_write(batch, |sent| acked.extend(sent.cast().filter(|_| watched)));
+            self.note_acked(acked);
         }
         self.conn.write_since = if done { None } else { Some(now) };
         let more = !self.arena.is_flushed() || self.has_control();

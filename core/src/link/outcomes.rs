@@ -1,14 +1,16 @@
 //! What became of casts: who is told, and the queue of those that could not be delivered.
 
 use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
 use core::time::Duration;
 
+use super::connection::past_hello;
 use super::{Key, Line, Link, LinkEvent};
-use crate::arena::{Batch, Fate, FrameRef, Sent, Withdrawn};
+use crate::arena::{Batch, Fate, FrameRef, Late, Sent, Withdrawn};
 use crate::body::Body;
 use crate::config::Overflow;
 use crate::error::{Disconnect, Outcome, Undeliverable};
-use crate::frame::{Class, Framing, Kind};
+use crate::frame::{Class, Framing, Kind, Meta, Step};
 use crate::waiters::{Ticket, Waiters};
 
 /// A message that could not be delivered, handed back.
@@ -21,7 +23,13 @@ pub struct Undelivered {
     pub number: u64,
     /// Method id or message type.
     pub method: u32,
-    /// Its bytes.
+    /// Its priority class (native; elsewhere normal).
+    pub class: Class,
+    /// The Seq of a cast (tcpstream; elsewhere 0).
+    pub seq: u64,
+    /// Its extensions, encoded; mostly empty (native).
+    pub extensions: Body,
+    /// Its body: the same bytes that were given.
     pub body: Body,
     /// What became of it.
     pub outcome: Outcome,
@@ -127,10 +135,19 @@ impl<T> Outcomes<T> {
 }
 
 impl<F: Framing, T: Send + 'static> Link<F, T> {
-    /// The end of a cast will be told: by [`poll_outcome`](Self::poll_outcome). To be said
+    /// The end of the latest cast will be told: by [`poll_outcome`](Self::poll_outcome). To be said
     /// before anything else happens to the link.
     pub fn watch_outcome(&mut self, number: u64, token: T) {
-        self.outcomes.get_or_insert_default().watches.insert(number, Watch::Waiting(Some(token)));
+        let mut watch = Watch::Waiting(Some(token));
+        if number + 1 == self.next_cast && !self.arena.ends_with_cast(number) {
+            // It has no bytes (an empty message without framing): there is nothing to wait for.
+            if let Watch::Waiting(Some(token)) =
+                core::mem::replace(&mut watch, Watch::Over(Ok(Outcome::Written)))
+            {
+                self.tokens.push(token);
+            }
+        }
+        self.outcomes.get_or_insert_default().watches.insert(number, watch);
     }
 
     /// [`watch_outcome`](Self::watch_outcome) for so long at most: then the cast is withdrawn and
@@ -151,6 +168,9 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
 
     /// By an event.
     pub(super) fn notify_outcome(&mut self, number: u64) {
+        if !self.arena.ends_with_cast(number) {
+            return self.event(LinkEvent::MessageEnded { number, outcome: Outcome::Written });
+        }
         self.outcomes.get_or_insert_default().watches.insert(number, Watch::Event);
     }
 
@@ -179,6 +199,9 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
                     kind: Kind::Cast,
                     number,
                     method: 0,
+                    class: Class::Normal,
+                    seq: 0,
+                    extensions: Body::empty(),
                     body: Body::empty(),
                     outcome: Outcome::MaybeDelivered,
                     attempts,
@@ -238,18 +261,23 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// A batch comes back from somebody who was still writing when its connection ended. Its calls
     /// were told; its casts were not.
     pub(super) fn handle_late_batch(&mut self, batch: Batch) {
-        let (mut left, mut failed) = (alloc::vec![], alloc::vec![]);
+        let (mut acked, mut left, mut failed) = (alloc::vec![], alloc::vec![], alloc::vec![]);
         let Self { arena, framing, last_cause, .. } = &mut *self;
         let cause = last_cause.as_deref().cloned().unwrap_or(Disconnect::LocalClose);
         let reason = Undeliverable::Disconnected(cause);
-        let goes_on = arena.return_late(batch, |frame, fate| match (frame.sent, fate) {
-            (Sent::Cast(number), Fate::Left) => left.push(number),
-            (Sent::Cast(_), fate) => {
-                let outcome = if fate == Fate::InPart { Outcome::MaybeDelivered } else { Outcome::NeverSent };
+        let mut fail = |frame: &FrameRef<'_>, outcome| {
+            if frame.sent.cast().is_some() {
                 failed.extend(decode(framing, frame, outcome, &reason));
             }
-            _ => {}
+        };
+        let goes_on = arena.return_late(batch, |late| match late {
+            Late::Acked(sent) => acked.extend(sent.cast()),
+            Late::Lost(frame) => fail(frame, Outcome::MaybeDelivered),
+            Late::Ended(frame, Fate::Left) => left.extend(frame.sent.cast()),
+            Late::Ended(frame, Fate::InPart) => fail(frame, Outcome::MaybeDelivered),
+            Late::Ended(frame, _) => fail(frame, Outcome::NeverSent),
         });
+        self.note_acked(acked);
         for number in left {
             self.note_outcome(number, Outcome::Written);
         }
@@ -258,6 +286,18 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
         if goes_on {
             self.wake_driver();
+        }
+    }
+
+    /// Whether anybody wants to know of the end of a cast.
+    pub(super) fn watches_casts(&self) -> bool {
+        self.outcomes.as_ref().is_some_and(|outcomes| outcomes.is_watched())
+    }
+
+    /// The peer has these casts, and said so: by an acknowledgement or by a resume.
+    pub(super) fn note_acked(&mut self, casts: Vec<u64>) {
+        for number in casts {
+            self.note_outcome(number, Outcome::Acked);
         }
     }
 
@@ -289,20 +329,26 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         let number = undelivered.number;
         if let Some(outcomes) = &mut self.outcomes {
             outcomes.attempts.remove(&number);
-            if let Some(watch @ Watch::Waiting(_)) = outcomes.watches.get_mut(&number) {
-                if let Watch::Waiting(Some(token)) = core::mem::replace(watch, Watch::Over(Err(undelivered)))
-                {
-                    self.tokens.push(token);
-                }
-                return;
-            }
-            match outcomes.watches.remove(&number) {
-                Some(Watch::Late) => {
-                    outcomes.watches.insert(number, Watch::Over(Err(undelivered)));
+            match outcomes.watches.get_mut(&number) {
+                Some(watch @ Watch::Waiting(_)) => {
+                    let over = Watch::Over(Err(undelivered));
+                    if let Watch::Waiting(Some(token)) = core::mem::replace(watch, over) {
+                        self.tokens.push(token);
+                    }
                     return;
                 }
-                Some(Watch::Told) => return,
-                _ => {}
+                Some(watch @ Watch::Late) => {
+                    *watch = Watch::Over(Err(undelivered));
+                    return;
+                }
+                // It was told already.
+                Some(Watch::Over(_)) => return,
+                Some(Watch::Told) => {
+                    outcomes.watches.remove(&number);
+                    return;
+                }
+                Some(Watch::Event) => drop(outcomes.watches.remove(&number)),
+                None => {}
             }
         }
         self.report(undelivered);
@@ -385,7 +431,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     pub(super) fn end_watched_casts(&mut self, cause: &Disconnect) {
         let watches = self.outcomes.iter().flat_map(|outcomes| &outcomes.watches);
         let waiting = watches.filter(|(_, watch)| matches!(watch, Watch::Waiting(_)));
-        let numbers: alloc::vec::Vec<u64> = waiting.map(|(number, _)| *number).collect();
+        let numbers: Vec<u64> = waiting.map(|(number, _)| *number).collect();
         let reason = Undeliverable::Disconnected(cause.clone());
         for number in numbers {
             let found = super::flow::CLASSES
@@ -423,9 +469,45 @@ pub(super) fn decode<F: Framing>(
     };
     let mut whole = frame.bytes.to_vec();
     whole.extend_from_slice(frame.external.map_or(&[][..], |body| body));
-    let (method, body) = match super::connection::step_past_hello(framing.clone(), &whole) {
-        Some((meta, body)) => (meta.method, Body::copy_from(&whole[body])),
-        None => (0, Body::from(whole)),
+    let mut reading = past_hello(framing.clone());
+    let (meta, extensions) = match reading.next_frame(&whole) {
+        Ok(Step::Frame { meta, extensions, .. }) => (meta, Body::copy_from(&whole[extensions])),
+        _ => (Meta::default(), Body::empty()),
     };
-    Some(Undelivered { kind, number, method, body, outcome, attempts: 0, reason: reason.clone() })
+    let seq = if meta.kind == Kind::Numbered && kind == Kind::Cast { meta.id } else { 0 };
+    let body = match frame.external {
+        Some(body) if body.len() == frame.body => Body::from(body.clone()),
+        // Nothing is written behind a body: it is the end of the frame.
+        _ if framing.profile().external_bodies => {
+            Body::copy_from(&whole[whole.len().saturating_sub(frame.body)..])
+        }
+        _ => read_back(framing.clone(), &whole, frame.body),
+    };
+    Some(Undelivered {
+        kind,
+        number,
+        method: meta.method,
+        class: meta.class,
+        seq,
+        extensions,
+        body,
+        outcome,
+        attempts: 0,
+        reason: reason.clone(),
+    })
+}
+
+/// The body in a frame of a framing that may write behind a body, or change it: read as it would be
+/// received, in as many pieces as it takes.
+fn read_back<F: Framing>(mut framing: F, mut frame: &[u8], len: usize) -> Body {
+    let (whole, mut body) = (frame, Vec::new());
+    while let Ok(Step::Frame { body: piece, consumed, .. }) = framing.next_frame(frame) {
+        body.extend_from_slice(&frame[piece]);
+        frame = frame.get(consumed.max(1)..).unwrap_or_default();
+        if frame.is_empty() {
+            break;
+        }
+    }
+    // What cannot be read is given as it stood in the queue, rather than nothing.
+    if body.len() == len { body.into() } else { Body::copy_from(whole) }
 }

@@ -30,6 +30,8 @@ enum Stage {
 #[derive(Debug)]
 struct Retained {
     frame: Vec<u8>,
+    /// Length of the body in it.
+    body: usize,
     class: Class,
     /// How often it was sent, or will have been once what is queued has left.
     attempts: u32,
@@ -66,11 +68,12 @@ impl Retries {
         self.0.as_ref().is_none_or(|table| table.calls.is_empty() || table.bytes + len <= limit)
     }
 
-    fn keep(&mut self, id: u64, class: Class, frame: Vec<u8>) {
+    fn keep(&mut self, id: u64, class: Class, frame: Vec<u8>, body: usize) {
         let table = self.0.get_or_insert_default();
         table.bytes += frame.len();
         table.queued += 1;
-        let retained = Retained { frame, class, attempts: 1, stage: Stage::Queued, may_have_run: false };
+        let retained =
+            Retained { frame, body, class, attempts: 1, stage: Stage::Queued, may_have_run: false };
         table.calls.insert(id, retained);
     }
 
@@ -122,7 +125,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             && self.retries.has_room(body.len(), self.settings.retry_buffer)
             && self.framing.encode(&mut frame, meta, extensions, body).is_ok()
         {
-            self.retries.keep(id, meta.class, frame);
+            self.retries.keep(id, meta.class, frame, body.len());
         }
     }
 
@@ -178,7 +181,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         let attempt = u8::try_from(retained.attempts).unwrap_or(u8::MAX);
         self.framing.set_remaining(&mut retained.frame, millis(deadline.saturating_since(now)));
         self.framing.set_attempt(&mut retained.frame, attempt);
-        self.arena.push_encoded(retained.class, Sent::Call(id), &retained.frame, true);
+        self.arena.push_encoded(retained.class, Sent::Call(id), &retained.frame, retained.body);
         self.wake_driver();
     }
 

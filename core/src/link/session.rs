@@ -11,7 +11,7 @@ use super::aftermath::Ended;
 use super::connection::control;
 use super::outcomes::decode;
 use super::{Link, LinkEvent, Phase, Role};
-use crate::arena::{Batch, Sent};
+use crate::arena::{Batch, FrameRef, Sent};
 use crate::config::Delivery;
 use crate::error::{Disconnect, FrameError, Outcome, PeerError, Undeliverable};
 use crate::frame::native::{Hello, Resume, SESSION};
@@ -204,9 +204,13 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// The session goes on: the peer has so many frames of it.
     fn go_on(&mut self, received: u64) -> Result<(), PeerError> {
         let unacked = self.arena.unacked();
-        let Some(replayed) = self.arena.resume(received) else {
+        let (watched, mut acked) = (self.watches_casts(), Vec::new());
+        let resumed = self.arena.resume(received, |sent| acked.extend(sent.cast().filter(|_| watched)));
+        let Some(replayed) = resumed else {
             return Err(PeerError::Resume { field: "received", value: received, limit: self.arena.lent() });
         };
+        // The acknowledgements may be lost with the old connection: the resume says the same.
+        self.note_acked(acked);
         self.counters.replayed += replayed;
         self.scope_holds = true;
         // Late replies may be to any call of the session.
@@ -267,21 +271,12 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
 
     /// The peer has so many of our frames.
     pub(super) fn handle_ack(&mut self, received: u64) -> Result<(), PeerError> {
-        let watched = self.outcomes.as_ref().is_some_and(|outcomes| outcomes.is_watched());
-        let mut acked = Vec::new();
-        let known = self.arena.ack(received, |sent| {
-            if let Sent::Cast(number) = sent
-                && watched
-            {
-                acked.push(number);
-            }
-        });
+        let (watched, mut acked) = (self.watches_casts(), Vec::new());
+        let known = self.arena.ack(received, |sent| acked.extend(sent.cast().filter(|_| watched)));
         if !known {
             return Err(PeerError::Ack { value: received, limit: self.arena.lent() });
         }
-        for number in acked {
-            self.note_outcome(number, Outcome::Acked);
-        }
+        self.note_acked(acked);
         if !self.arena.has_no_data() {
             self.wake_driver();
         } else if self.closing.is_some() || self.conn.gone_away {
@@ -351,17 +346,20 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         if self.session.take().is_none() {
             return;
         }
-        let (mut failed, mut answers, mut unacknowledged) = (Vec::new(), Vec::new(), 0);
+        let (mut acked, mut failed, mut answers, mut unacknowledged) =
+            (Vec::new(), Vec::new(), Vec::new(), 0);
         let Self { arena, framing, .. } = &mut *self;
         let reason = Undeliverable::Disconnected(cause.clone());
-        arena.end_session(|frame| {
+        let lost = |frame: &FrameRef<'_>| {
             unacknowledged += 1;
             match frame.sent {
                 Sent::Cast(_) => failed.extend(decode(framing, frame, Outcome::MaybeDelivered, &reason)),
                 Sent::Answer(id) => answers.push(id),
                 _ => {}
             }
-        });
+        };
+        arena.end_session(|sent| acked.extend(sent.cast()), lost);
+        self.note_acked(acked);
         for mut undelivered in failed {
             undelivered.attempts = 1;
             self.fail_cast(undelivered);
@@ -392,7 +390,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         let mut frame = Vec::new();
         let meta = Meta { class, ..Meta::new(Kind::Abort, message) };
         if self.framing.encode(&mut frame, &meta, &[], b"").is_ok() {
-            self.arena.push_encoded(class, Sent::Abort, &frame, true);
+            self.arena.push_encoded(class, Sent::Abort, &frame, 0);
         }
     }
 

@@ -16,6 +16,7 @@ mod drive;
 mod flow;
 mod guards;
 mod limits;
+mod outcomes;
 mod resume;
 mod waiting;
 

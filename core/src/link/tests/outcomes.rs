@@ -1,0 +1,259 @@
+//! Messages handed back are what was given; acknowledgements are told wherever they come in.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::config::{ConfigBuilder, Delivery, OnDisconnect};
+use crate::error::{ConfigError, Disconnect, EncodeError, FrameError};
+use crate::frame::buffstreams::Buffstreams;
+use crate::frame::length_prefixed::LengthPrefixed;
+use crate::frame::{Class, Kind, Meta, Step};
+
+/// A framing that writes behind the body, as a user's may: a message ends with a zero, zeros and ones
+/// in it are written as two bytes.
+#[derive(Clone, Debug)]
+struct Stuffed;
+
+impl Framing for Stuffed {
+    fn profile(&self) -> Profile {
+        Profile::messages("stuffed")
+    }
+    fn max_message(&self) -> usize {
+        1 << 20
+    }
+    fn set_max_message(&mut self, _: usize) -> Result<(), ConfigError> {
+        Ok(())
+    }
+    fn next_frame(&mut self, unread: &[u8]) -> Result<Step, FrameError> {
+        // The body is read in place; no frame of these tests has an escape in it.
+        Ok(match unread.iter().position(|&byte| byte == 0) {
+            Some(end) => {
+                Step::Frame { meta: Meta::default(), extensions: 0..0, body: 0..end, consumed: end + 1 }
+            }
+            None => Step::Need(unread.len() + 1),
+        })
+    }
+    fn begin(&self, out: &mut Vec<u8>, _: &Meta, _: &[u8]) -> Result<usize, EncodeError> {
+        Ok(out.len())
+    }
+    fn finish(&self, out: &mut Vec<u8>, _: usize, _: usize) -> Result<(), EncodeError> {
+        out.push(0);
+        Ok(())
+    }
+}
+
+/// What is given to casts, and has to come back.
+#[derive(Clone, Debug)]
+struct Given {
+    options: CastOptions,
+    method: u32,
+    seq: u64,
+    extensions: Vec<u8>,
+    body: Vec<u8>,
+    owned: bool,
+}
+
+impl Given {
+    fn plain(body: Vec<u8>, owned: bool) -> Self {
+        Self { options: CastOptions::new(0), method: 0, seq: 0, extensions: Vec::new(), body, owned }
+    }
+
+    fn check(&self, back: &Undelivered) {
+        assert_eq!((back.kind, back.method, back.seq), (Kind::Cast, self.method, self.seq));
+        assert!(back.extensions[..] == self.extensions, "extensions");
+        let (is, was) = (back.body.len(), self.body.len());
+        assert!(back.body[..] == self.body, "{is} bytes are not the {was} that were given");
+    }
+}
+
+/// Each of the ways back: `close`, errored messages, and whoever waits for the end.
+fn comes_back<F: Framing>(framing: &F, given: &[Given]) {
+    let config = |set: fn(ConfigBuilder<F>) -> ConfigBuilder<F>| {
+        let queue = QueueLimit { messages: 10_000, bytes: 1 << 30 };
+        let config = Config::with_framing(framing.clone()).write_queue(queue).errored_queue(queue);
+        set(config).build().unwrap()
+    };
+    let cast_all = |link: &mut Link<F, u32>, watch: bool| {
+        for given in given {
+            let payload = if given.owned {
+                bytes::Bytes::from(given.body.clone()).into()
+            } else {
+                given.body.as_slice().into()
+            };
+            let queued = link.cast(Instant::ZERO, &given.options, payload).unwrap();
+            if watch {
+                link.watch_outcome(queued.number, 1);
+            }
+        }
+    };
+
+    let mut link = Link::new(config(|config| config), Role::Dialing);
+    cast_all(&mut link, false);
+    link.close(Instant::ZERO, Duration::ZERO);
+    link.handle_timeout(Instant::ZERO);
+    let mut back = link.take_undelivered();
+    back.sort_by_key(|back| back.number);
+    assert_eq!(back.len(), given.len());
+    given.iter().zip(&back).for_each(|(given, back)| given.check(back));
+
+    // Nothing of them leaves: the connection dies before the first batch was taken, or as it was.
+    for take in [false, true] {
+        let mut end = End::new(&config(|config| config.on_disconnect(OnDisconnect::Return)), Role::Dialing);
+        end.pass(Instant::ZERO, 0).unwrap();
+        cast_all(&mut end.link, false);
+        let batch = if take { end.link.begin_write(Instant::ZERO) } else { None };
+        end.link.handle_disconnected(Instant::ZERO, batch, Disconnect::PeerClosed);
+        let mut back: Vec<_> = core::iter::from_fn(|| end.link.poll_errored(&mut None, || 0)).collect();
+        back.sort_by_key(|back| back.number);
+        assert!(take || back.len() == given.len());
+        back.iter().for_each(|back| given[back.number as usize - 1].check(back));
+    }
+
+    let mut link = Link::new(config(|config| config.expire_after(MS)), Role::Dialing);
+    cast_all(&mut link, true);
+    link.handle_timeout(Instant::ZERO + MS * 2);
+    for (number, given) in (1..).zip(given) {
+        given.check(&link.poll_outcome(number, || 0).unwrap().unwrap_err());
+    }
+}
+
+fn bodies(longest: usize) -> impl Strategy<Value = Vec<(Vec<u8>, bool)>> {
+    let len = prop_oneof![1_usize..300, 1..longest, Just(longest)];
+    prop::collection::vec((len, 1_u8..250, any::<bool>()), 1..12).prop_map(|all| {
+        all.into_iter()
+            .map(|(len, first, owned)| ((0..len).map(|i| (i % 200) as u8 + first % 50 + 1).collect(), owned))
+            .collect()
+    })
+}
+
+fn plain(bodies: Vec<(Vec<u8>, bool)>) -> Vec<Given> {
+    bodies.into_iter().map(|(body, owned)| Given::plain(body, owned)).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    #[test]
+    fn raw_bytes_come_back_whole(bodies in bodies(300_000), chunk in 1_usize..100_000) {
+        comes_back(&Raw::new().with_chunk(chunk).unwrap(), &plain(bodies));
+    }
+
+    #[test]
+    fn a_length_prefixed_message_comes_back_without_its_header(
+        bodies in bodies(60_000),
+        prefix in 0_usize..4,
+        field in 3_usize..=8,
+        little: bool,
+        adjustment in -4_i64..=0,
+        skip in 0_usize..16,
+    ) {
+        let mut builder = LengthPrefixed::builder()
+            .header_prefix(&[7; 4][..prefix])
+            .length_field_length(field)
+            .length_adjustment(adjustment)
+            .num_skip(skip)
+            .max_frame_length(100_000);
+        if little {
+            builder = builder.little_endian();
+        }
+        if let Ok(framing) = builder.build() {
+            comes_back(&framing, &plain(bodies));
+        }
+    }
+
+    #[test]
+    fn messages_of_the_other_framings_come_back(bodies in bodies(100_000), method: u32, seq: u64) {
+        comes_back(&Buffstreams::new().with_max_message(100_000).unwrap(), &plain(bodies.clone()));
+        comes_back(&Stuffed, &plain(bodies.clone()));
+        let options = CastOptions::new(method).seq(seq);
+        let given = plain(bodies.clone()).into_iter().map(|given| Given { options: options.clone(), method, seq, ..given });
+        comes_back(&Tcpstream::new(), &given.collect::<Vec<_>>());
+        let mut extensions = crate::frame::native::Extensions::new();
+        extensions.push(200, &method.to_be_bytes()).unwrap();
+        let extensions = extensions.into_bytes();
+        let given = plain(bodies).into_iter().enumerate().map(|(i, given)| {
+            let extensions = if i % 2 == 0 { extensions.clone() } else { Vec::new() };
+            let class = [Class::Normal, Class::Bulk][i / 2 % 2];
+            let options = CastOptions::new(method).extensions(extensions.clone()).class(class);
+            Given { options, method, extensions, ..given }
+        });
+        comes_back(&Native::new(), &given.collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn a_message_without_bytes_has_an_outcome() {
+    let mut link: Link<Raw, u32> =
+        Link::new(Config::with_framing(Raw::new()).build().unwrap(), Role::Dialing);
+    let queued = link.cast(Instant::ZERO, &CastOptions::new(0), b"".as_slice().into()).unwrap();
+    link.watch_outcome(queued.number, 3);
+    assert_eq!(link.poll_outcome(queued.number, || 0), Some(Ok(Outcome::Written)));
+    let queued = link.cast(Instant::ZERO, &CastOptions::new(0).notify(true), b"".as_slice().into()).unwrap();
+    let event = link.poll_event(&mut None, || 0);
+    assert_eq!(event, Some(LinkEvent::MessageEnded { number: queued.number, outcome: Outcome::Written }));
+}
+
+/// A session between two ends.
+fn session() -> Pair<Native> {
+    let config = Config::builder().delivery(Delivery::Session).build().unwrap();
+    let (a, mut b) = (End::new(&config, Role::Dialing), End::new(&config, Role::Accepting));
+    b.link = Link::new(config, Role::Accepting);
+    b.link.offer_session(SessionIdentity { id: 5, token: [7; 16] });
+    b.reader = b.link.handle_connected(Instant::ZERO, Epoch::FIRST);
+    let mut pair = Pair { a, b };
+    pair.run(Instant::ZERO);
+    pair
+}
+
+fn watched(link: &mut Link<Native, u32>, body: &[u8]) -> u64 {
+    let number = link.cast(Instant::ZERO, &CastOptions::new(1), body.into()).unwrap().number;
+    link.watch_outcome(number, 1);
+    number
+}
+
+/// The peer's acknowledgement may come in before whoever wrote the message says that it was written.
+#[test]
+fn an_acknowledgement_during_the_write_is_told() {
+    let mut pair = session();
+    let number = watched(&mut pair.a.link, b"hello");
+    let mut batch = pair.a.link.begin_write(Instant::ZERO).unwrap();
+    let mut slices = [&[][..]; 4];
+    let n = batch.slices(&mut slices);
+    let bytes = slices[..n].concat();
+    batch.wrote(bytes.len());
+    let later = Instant::ZERO + MS * 30;
+    pair.b.input(Instant::ZERO, &bytes).unwrap();
+    pair.b.link.handle_timeout(later);
+    let ack = pair.b.output(later);
+    pair.a.input(later, &ack).unwrap();
+    assert_eq!((pair.a.link.unacknowledged(), pair.a.link.poll_outcome(number, || 2)), (0, None));
+    let _more = pair.a.link.end_write(later, batch);
+    assert_eq!(pair.a.tokens(), [2]);
+    assert_eq!(pair.a.link.poll_outcome(number, || 0), Some(Ok(Outcome::Acked)));
+}
+
+/// The same, and the session is over before it says so: what was acknowledged is no failure, and the
+/// rest comes back as it was given.
+#[test]
+fn a_batch_that_outlives_its_session_is_told_of() {
+    let mut pair = session();
+    let first = watched(&mut pair.a.link, b"first");
+    let batch = pair.a.link.begin_write(Instant::ZERO).unwrap();
+    let mut slices = [&[][..]; 4];
+    let n = batch.slices(&mut slices);
+    let bytes = slices[..n].concat();
+    pair.b.input(Instant::ZERO, &bytes).unwrap();
+    let later = Instant::ZERO + MS * 30;
+    pair.b.link.handle_timeout(later);
+    let ack = pair.b.output(later);
+    pair.a.input(later, &ack).unwrap();
+    pair.a.link.handle_disconnected(later, None, Disconnect::PeerClosed);
+    assert!(pair.a.link.is_detached());
+    pair.a.link.handle_connected(later, pair.a.link.epoch().next());
+    pair.a.link.handle_disconnected(later, None, PeerError::Ack { value: 9, limit: 1 }.into());
+    assert_eq!(pair.a.link.session(), None);
+    assert_eq!(pair.a.link.poll_outcome(first, || 0), None, "whoever writes it has it");
+    let _more = pair.a.link.end_write(later, batch);
+    assert_eq!(pair.a.link.poll_outcome(first, || 0), Some(Ok(Outcome::Acked)));
+    assert!(pair.a.link.poll_errored(&mut None, || 0).is_none());
+}
