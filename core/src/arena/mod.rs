@@ -8,6 +8,7 @@
 //! fragments are cut when a batch is taken, and only as many as the peer's credit covers.
 
 use alloc::boxed::Box;
+use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use crate::frame::{Class, Framing};
@@ -65,7 +66,7 @@ pub(crate) struct LocalFrames {
     /// Short ones, of the normal class.
     pub(crate) chunk: Chunk,
     /// Long ones, of the bulk class.
-    large: Vec<Chunk>,
+    large: VecDeque<Chunk>,
     large_bytes: usize,
 }
 
@@ -79,11 +80,24 @@ impl LocalFrames {
         self.chunk.len() + self.large_bytes
     }
 
+    /// Bytes of the normal class, and of bulk.
+    #[inline]
+    pub(crate) fn by_class(&self) -> [usize; 2] {
+        [self.chunk.len(), self.large_bytes]
+    }
+
+    /// Takes the oldest of the long ones out.
+    pub(crate) fn pop_large(&mut self) -> Option<Chunk> {
+        let alone = self.large.pop_front()?;
+        self.large_bytes -= alone.len();
+        Some(alone)
+    }
+
     /// The last frame of the chunk, which begins at `before` of its own bytes, is a long one.
     pub(crate) fn split_last(&mut self, before: usize) {
         let alone = self.chunk.split_last(before);
         self.large_bytes += alone.len();
-        self.large.push(alone);
+        self.large.push_back(alone);
     }
 }
 
@@ -163,6 +177,12 @@ impl Arena {
         owed
     }
 
+    /// Those of one class.
+    #[inline]
+    pub(crate) fn owed_in(&self, class: Class) -> Load {
+        self.lane(class).owed()
+    }
+
     /// Whether `batch` was lent for the connection that is up.
     pub(crate) fn is_current(&self, batch: &Batch) -> bool {
         self.lent.is_some() && batch.generation == self.generation
@@ -228,16 +248,15 @@ impl Arena {
         }
     }
 
-    /// Appends what the reader encoded.
-    pub(crate) fn append(&mut self, local: &mut LocalFrames) {
-        local.large_bytes = 0;
-        for alone in local.large.drain(..) {
-            self.lane_mut(Class::Bulk).push_chunk(alone);
-        }
-        if !local.chunk.is_empty() {
-            let Self { lanes, spare, .. } = self;
-            lanes[0].append(&mut local.chunk, spare);
-        }
+    /// Appends short frames of the normal class that the reader encoded.
+    pub(crate) fn append(&mut self, local: &mut Chunk) {
+        let Self { lanes, spare, .. } = self;
+        lanes[0].append(local, spare);
+    }
+
+    /// Appends a chunk as it is.
+    pub(crate) fn append_alone(&mut self, class: Class, chunk: Chunk) {
+        self.lane_mut(class).push_chunk(chunk);
     }
 
     /// Longer frames are cut up.

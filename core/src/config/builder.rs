@@ -209,6 +209,22 @@ impl<F: Framing> ConfigBuilder<F> {
         self
     }
 
+    /// Bytes that the answers of running handlers may take: a request starts only while the number
+    /// of running requests times the largest answer given lately (128 KiB before there was one, at
+    /// least 4 KiB) stays within this, or none runs. Requests answered inline are bounded by the
+    /// write queue alone. Default 16 MiB.
+    pub fn answers_ahead(mut self, bytes: usize) -> Self {
+        self.settings.answers_ahead = bytes;
+        self
+    }
+
+    /// Longest answer in bytes; the caller of a longer one gets the status
+    /// [`REPLY_TOO_LARGE`](crate::error::Status::REPLY_TOO_LARGE). Default: as long as a message.
+    pub fn max_answer(mut self, bytes: usize) -> Self {
+        self.settings.max_answer = Some(bytes);
+        self
+    }
+
     /// Most bytes of the peer's normal messages (casts and requests) that are kept here before
     /// somebody takes them, 256 more for each counted (native). The peer is told, and waits.
     /// From 64 KiB to 1 GiB; default 4 MiB.
@@ -351,6 +367,8 @@ impl<F: Framing> ConfigBuilder<F> {
             ("max_in_flight", s.max_in_flight),
             ("max_inbound", s.max_inbound),
             ("max_inbound_bytes", s.max_inbound_bytes),
+            ("answers_ahead", s.answers_ahead),
+            ("max_answer", s.max_answer.unwrap_or(usize::MAX)),
             ("handler_threads", s.handler_threads),
         ];
         for (field, value) in positive {

@@ -64,6 +64,9 @@ pub(crate) struct Settings {
     pub(crate) max_in_flight: usize,
     pub(crate) max_inbound: usize,
     pub(crate) max_inbound_bytes: usize,
+    pub(crate) answers_ahead: usize,
+    /// `None`: as long as a message.
+    pub(crate) max_answer: Option<usize>,
     /// Of the normal class and of bulk.
     pub(crate) windows: [u32; 2],
     pub(crate) fragment: usize,
@@ -117,6 +120,8 @@ impl Default for Settings {
             max_in_flight: 1024,
             max_inbound: 1024,
             max_inbound_bytes: 16 << 20,
+            answers_ahead: 16 << 20,
+            max_answer: None,
             windows: [WINDOW; 2],
             fragment: 16 * 1024,
             bulk_ahead: 256 * 1024,

@@ -105,6 +105,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         for id in answers {
             self.drop_answer(id);
         }
+        self.drop_held();
     }
 
     /// Calls whose request had left, wholly or in part: only the peer knows what became of them.

@@ -275,7 +275,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             self.conn.last_received = now;
             self.counters.bytes_in += bytes as u64;
         }
-        if self.conn.paused_for_answers && self.answer_room() > 0 {
+        if self.conn.paused_for_answers && self.has_answer_room() {
             self.conn.paused_for_answers = false;
         }
     }
@@ -424,6 +424,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// Everything that was begun is finished.
     pub(super) fn is_drained(&self) -> bool {
         self.arena.is_flushed()
+            && self.answers.is_empty()
             && self.arena.unacked() == 0
             && self.calls.in_flight() == 0
             && self.inbound.len() == 0

@@ -55,7 +55,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
 
     /// Messages that wait with the reader may be handed over now.
     pub(super) fn after_making_room(&mut self) {
-        if self.conn.parked && self.answer_room() > 0 && self.free_inbound() > 0 {
+        if self.conn.parked && self.has_answer_room() && self.free_inbound() > 0 {
             self.wake = true;
         }
     }
@@ -74,6 +74,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             && self.inbound.len() == 0
             && !self.arena.is_lent()
             && !self.arena.has_answers()
+            && self.answers.is_empty()
             && self.arena.unacked() == 0
             && !self.calls.any_in_flight(|id, class| self.has_left(id, class))
     }
@@ -128,7 +129,7 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
     }
 
     fn wants_pass(&self) -> bool {
-        self.conn.parked && self.answer_room() > 0 && self.free_inbound() > 0
+        self.conn.parked && self.has_answer_room() && self.free_inbound() > 0
     }
 
     fn retire_reader(&mut self, now: Instant, reader: Reader<F>) {
@@ -164,7 +165,8 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
                 self.note_cancels(batch);
                 self.retries.note_taken(batch);
                 self.after_taking();
-                if self.conn.paused_for_answers && self.answer_room() > 0 {
+                self.place_held();
+                if self.conn.paused_for_answers && self.has_answer_room() {
                     self.conn.paused_for_answers = false;
                     self.wake = true;
                 }

@@ -170,6 +170,8 @@ pub struct Counters {
     pub requests: u64,
     /// Answers (and error replies) queued.
     pub answers: u64,
+    /// Answers that were finished while the write queue had no room for them, and waited for it.
+    pub answers_held: u64,
     /// Answers that could not be sent.
     pub answers_dropped: u64,
     /// Handlers that failed or panicked.

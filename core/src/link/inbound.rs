@@ -8,7 +8,7 @@ use alloc::collections::BTreeMap;
 use bytes::Bytes;
 
 use super::{Key, Link, LinkEvent, Phase};
-use crate::arena::Sent;
+use crate::arena::Withdrawn;
 use crate::body::Payload;
 use crate::config::OnFailure;
 use crate::error::{Disconnect, EncodeError, Failure, PeerError, Status};
@@ -151,8 +151,13 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         if by_id && self.framing.profile().handshake {
             self.check_inbound(wire_id, 0)?;
         }
+        let pauses = !self.framing.profile().flow_control;
+        if !self.has_answer_room() {
+            self.conn.paused_for_answers = pauses;
+            return Ok(None);
+        }
         if self.free_inbound() == 0 {
-            self.conn.paused_for_inbound = !self.framing.profile().flow_control;
+            self.conn.paused_for_inbound = pauses;
             return Ok(None);
         }
         let key = self.inbound.open(wire_id, request.body.len(), by_id);
@@ -174,12 +179,13 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         Ok(())
     }
 
-    /// How many more requests may be started.
+    /// How many more requests may be started: their number and their bodies are bounded, and so
+    /// is what their answers may take.
     pub(super) fn free_inbound(&self) -> usize {
         if self.inbound.bytes >= self.settings.max_inbound_bytes {
             return 0;
         }
-        self.settings.max_inbound.saturating_sub(self.inbound.entries.len())
+        self.startable().saturating_sub(self.inbound.entries.len())
     }
 
     /// A handler is done without an answer, because nobody wants one.
@@ -210,8 +216,8 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     }
 
     /// Answers a request that was noted with [`open_inbound`](Self::open_inbound). One that is no
-    /// longer wanted is dropped, counted and reported. Replies may pass the high-water mark: what
-    /// keeps them bounded is that reading pauses there.
+    /// longer wanted is dropped, counted and reported. One without room in the write queue is held
+    /// until there is; while one is held, no request starts.
     pub fn answer(&mut self, inbound: Inbound, answer: Result<Payload<'_>, Failure>) {
         self.answer_as(inbound, 0, answer);
     }
@@ -220,6 +226,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// room for one; elsewhere any but 0 is a failure.
     pub fn answer_as(&mut self, inbound: Inbound, method: u32, answer: Result<Payload<'_>, Failure>) {
         let wanted = self.inbound.close(inbound.key);
+        self.note_answer_size(answer.as_ref().map_or_else(|failure| failure.body.len(), |body| body.len()));
         self.after_closing_inbound();
         if !wanted || inbound.scope != self.scope {
             self.drop_answer(inbound.wire_id);
@@ -239,31 +246,18 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             },
         };
         let result = match self.check_answer(method, payload.len()) {
-            Ok(()) => self.arena.push(
-                &self.framing,
-                Sent::Answer(inbound.wire_id),
-                &meta,
-                &[],
-                payload,
-                self.framing.profile().external_bodies,
-            ),
+            Ok(()) => self.place_answer(&meta, payload),
             Err(error) => Err(error),
         };
         match result {
-            Ok(_) => {
-                self.counters.answers += 1;
-                self.after_queueing();
-            }
+            Ok(()) => {}
             Err(error) if fallback => {
                 let failure = unsendable(&error);
                 self.note_failure(failure.status);
                 let Some((meta, text)) = self.failure_frame(inbound.wire_id, &failure) else { return };
-                let sent = Sent::Answer(inbound.wire_id);
-                let pushed = self.arena.push(&self.framing, sent, &meta, &[], text.into(), false);
-                if pushed.is_err() {
+                if self.place_answer(&meta, text.into()).is_err() {
                     self.drop_answer(inbound.wire_id);
                 }
-                self.after_queueing();
             }
             Err(_) => self.drop_answer(inbound.wire_id),
         }
@@ -280,7 +274,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             return None;
         };
         // Text that is too long for the peer is cut: the status is what matters.
-        Some((meta, failure.body.slice(..failure.body.len().min(self.conn.max_message))))
+        Some((meta, failure.body.slice(..failure.body.len().min(self.longest_answer()))))
     }
 
     /// A request failed, its caller cannot be told, and the connection is to end for it.
@@ -293,8 +287,9 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         if method != 0 {
             self.framing.set_method(&mut [], method)?;
         }
-        if len > self.conn.max_message {
-            return Err(EncodeError::TooLarge { len: len as u64, max: self.conn.max_message as u64 });
+        let max = self.longest_answer();
+        if len > max {
+            return Err(EncodeError::TooLarge { len: len as u64, max: max as u64 });
         }
         Ok(())
     }
@@ -321,9 +316,14 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             self.tokens.extend(self.inbound.disown(key));
             return;
         }
-        let withdrawn = self.arena.withdraw_long_answer(wire_id);
+        let withdrawn = if self.withdraw_held(wire_id) {
+            Withdrawn::Waiting
+        } else {
+            self.arena.withdraw_long_answer(wire_id)
+        };
         if self.after_withdrawing(withdrawn) {
             self.drop_answer(wire_id);
+            self.place_held();
             self.after_making_room();
         }
     }
@@ -336,10 +336,8 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         if (self.phase == Phase::Ready || self.session.is_some()) && self.framing.profile().error_reply {
             let failure = Failure::new(Status::DEADLINE_EXCEEDED, "");
             let meta = failure_meta(wire_id, &failure);
-            let pushed = self.arena.push(&self.framing, Sent::Answer(wire_id), &meta, &[], b"".into(), false);
-            debug_assert!(pushed.is_ok(), "an empty error reply can always be written");
-            self.counters.answers += 1;
-            self.after_queueing();
+            let placed = self.place_answer(&meta, b"".into());
+            debug_assert!(placed.is_ok(), "an empty error reply can always be written");
         }
     }
 }

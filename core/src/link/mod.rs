@@ -12,7 +12,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::address::Address;
-use crate::arena::Arena;
+use crate::arena::{Arena, Load};
 use crate::budget::RetryBudget;
 use crate::calls::Calls;
 use crate::config::{Config, Settings};
@@ -24,6 +24,7 @@ use crate::time::Instant;
 use crate::waiters::{Ticket, Waiters};
 
 mod aftermath;
+mod answers;
 mod assembly;
 mod cast;
 mod connection;
@@ -186,6 +187,7 @@ pub struct Link<F: Framing, T> {
     arena: Arena,
     calls: Calls<T>,
     inbound: inbound::InboundTable<T>,
+    answers: answers::Answers,
     received: received::ReceiveQueue,
     events: events::EventQueue,
     /// Of casts that somebody watches, and that failed: mostly there are none.
@@ -284,6 +286,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             arena,
             calls: Calls::new(first_id),
             inbound: inbound::InboundTable::new(),
+            answers: answers::Answers::default(),
             received: received::ReceiveQueue::default(),
             events: events::EventQueue::default(),
             outcomes: None,
@@ -384,11 +387,17 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// Messages and bytes that wait to be written, without the batch being written.
     #[must_use]
     pub fn write_queue(&self) -> (usize, usize) {
+        let load = self.waiting_load();
+        (load.messages, load.bytes)
+    }
+
+    fn waiting_load(&self) -> Load {
         let mut load = self.arena.owed();
+        load.add(self.answers.held());
         for class in flow::CLASSES {
             load.add(self.arena.ours(class));
         }
-        (load.messages, load.bytes)
+        load
     }
 
     /// What the messages cost, by the class, that were received and that nobody took yet: what
@@ -417,7 +426,8 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         let outcomes = self.outcomes.as_ref().map_or(0, |outcomes| outcomes.memory());
         let retired = self.retired.as_ref().map_or(0, |retired| retired.memory());
         let tables = self.calls.memory() + self.retries.memory() + outcomes + retired;
-        self.arena.memory() + tables + self.received.memory() + size_of::<Self>()
+        let held = self.answers.held().bytes;
+        self.arena.memory() + held + tables + self.received.memory() + size_of::<Self>()
     }
 
     /// The default deadline of a call, from now.

@@ -3,8 +3,7 @@
 use core::time::Duration;
 
 use super::flow::CLASSES;
-use super::{Link, LinkEvent, Phase};
-use crate::arena::CHUNK;
+use super::{Link, LinkEvent};
 use crate::body::Body;
 use crate::calls::Reply;
 use crate::error::{CallError, Disconnect, Failure, PeerError, Status};
@@ -115,18 +114,6 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             self.fail_waiting_calls(&Disconnect::GoneAway);
         }
         self.wake = true;
-    }
-
-    /// Bytes of answers the write queue has room for.
-    pub(super) fn answer_room(&self) -> usize {
-        if self.phase != Phase::Ready {
-            return CHUNK;
-        }
-        let (limit, owed) = (self.settings.write_queue, self.arena.owed());
-        if owed.messages >= limit.messages.saturating_mul(2) {
-            return 0;
-        }
-        limit.bytes.saturating_sub(owed.bytes)
     }
 
     /// What may still come, by class.

@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use super::{Counters, Link, State, flow};
+use super::{Counters, Link, State};
 use crate::frame::Framing;
 use crate::time::Instant;
 
@@ -50,10 +50,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// The link as it is now.
     #[must_use]
     pub fn stats(&self, now: Instant) -> LinkStats {
-        let mut write = self.arena.owed();
-        for class in flow::CLASSES {
-            write.add(self.arena.ours(class));
-        }
+        let write = self.waiting_load();
         let last = self.conn.last_received.max(self.conn.last_written);
         LinkStats {
             state: self.state(),

@@ -51,6 +51,7 @@ impl<F: Framing> Reader<F> {
         id: u64,
         fill: impl FnOnce(&mut Vec<u8>) -> Result<(), Failure>,
     ) -> Result<(), EncodeError> {
+<<<<<<< HEAD
         self.answer_as(id, |out| fill(out).map(|()| 0))
     }
 
@@ -66,6 +67,9 @@ impl<F: Framing> Reader<F> {
         fill: impl FnOnce(&mut Vec<u8>) -> Result<u32, Failure>,
     ) -> Result<(), EncodeError> {
         let max = self.max_answer;
+=======
+        let max = self.longest_answer;
+>>>>>>> 5dd407e (Answers that wait are bounded in each class, held ones are counted, and running handlers count for what they may produce)
         let KeptBack { frames: local, answers, .. } = &mut **self.local.get_or_insert_default();
         local.chunk.reserve(256);
         let start = local.chunk.own_len();
@@ -111,7 +115,7 @@ impl<F: Framing> Reader<F> {
     ) -> bool {
         let link = access.machine();
         self.flush(link);
-        self.answer_room = link.answer_room();
+        self.answer_rooms = link.answer_rooms();
         link.can_write()
     }
 
@@ -130,7 +134,7 @@ impl<F: Framing> Reader<F> {
             return Err(EncodeError::Unsupported { what: "an error reply" });
         };
         // Text that is too long for the peer is cut: the status is what matters.
-        let body = Payload::Borrowed(&failure.body[..failure.body.len().min(self.max_answer)]);
+        let body = Payload::Borrowed(&failure.body[..failure.body.len().min(self.longest_answer)]);
         frames.chunk.push(&self.framing, Sent::Answer(id), &meta, &[], body, false)?;
         *answers += 1;
         Ok(())

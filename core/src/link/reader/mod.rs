@@ -43,16 +43,20 @@ pub struct Reader<F: Framing> {
     stage: Stage,
     /// Ids of our own calls on a framing that does not tell requests from replies.
     own_ids: core::ops::Range<u64>,
+<<<<<<< HEAD
     max_answer: usize,
     /// What becomes of failed requests, where there are no error replies.
     on_failure: OnFailure,
+=======
+    longest_answer: usize,
+>>>>>>> 5dd407e (Answers that wait are bounded in each class, held ones are counted, and running handlers count for what they may produce)
     /// Longer answers are cut up, and go to the bulk class.
     fragment: usize,
     /// Answers encoded here, without the lock; appended at the end of the pass. Kept until the peer
     /// says with a heartbeat that it has nothing to say.
     local: Option<Box<KeptBack>>,
-    /// Bytes of answers the write queue had room for when the pass began.
-    answer_room: usize,
+    /// Bytes of answers each class had room for when the link was asked last.
+    answer_rooms: [usize; 2],
     /// When the pass began.
     now: Instant,
     /// When the frame under way began.
@@ -99,12 +103,16 @@ impl<F: Framing> Reader<F> {
         Self {
             stage: if profile.handshake { Stage::Hello } else { Stage::Announce },
             own_ids: first_id..first_id.saturating_add(1 << 62),
+<<<<<<< HEAD
             max_answer: framing.max_message(),
             on_failure,
+=======
+            longest_answer: framing.max_message(),
+>>>>>>> 5dd407e (Answers that wait are bounded in each class, held ones are counted, and running handlers count for what they may produce)
             fragment: usize::MAX,
             framing,
             local: None,
-            answer_room: 0,
+            answer_rooms: [0; 2],
             now: Instant::ZERO,
             frame_since: None,
             messages: 0,
@@ -135,9 +143,9 @@ impl<F: Framing> Reader<F> {
         self.now = now;
         let link = access.machine();
         link.handle_received(now, bytes);
-        self.answer_room = link.answer_room();
+        self.answer_rooms = link.answer_rooms();
         self.starts = link.free_inbound();
-        self.max_answer = link.conn.max_message;
+        self.longest_answer = link.longest_answer();
         self.lends_replies = link.lends_replies;
         self.fragment = link.fragment();
         self.allowance = link.allowances();
@@ -154,7 +162,7 @@ impl<F: Framing> Reader<F> {
     pub(in crate::link) fn flush<T: Send + 'static>(&mut self, link: &mut Link<F, T>) {
         if let Some(local) = &mut self.local {
             if !local.frames.is_empty() {
-                link.arena.append(&mut local.frames);
+                link.append_answers(&mut local.frames);
                 link.counters.answers += core::mem::take(&mut local.answers);
                 link.after_queueing();
             }
@@ -239,7 +247,7 @@ impl<F: Framing> Reader<F> {
             }
             if self.kept_back() >= CHUNK {
                 self.flush(access.machine());
-                self.answer_room = access.machine().answer_room();
+                self.answer_rooms = access.machine().answer_rooms();
             }
             if self.has_parked && self.unpark(access) {
                 return Ok(Next::Event(self.lend_aside(buf, now)));

@@ -28,17 +28,24 @@ impl<F: Framing> Reader<F> {
 
     /// Whether a request may be started: there is room for its answer.
     pub(super) fn can_start<T: Send + 'static>(&mut self, access: &mut impl Access<Link<F, T>>) -> bool {
-        if self.kept_back() >= self.answer_room || self.starts == 0 {
+        if !self.has_answer_room() || self.starts == 0 {
             let link = access.machine();
             self.flush(link);
-            self.answer_room = link.answer_room();
+            self.answer_rooms = link.answer_rooms();
             self.starts = link.free_inbound();
-            if self.answer_room == 0 || self.starts == 0 {
+            if !self.has_answer_room() || self.starts == 0 {
                 return false;
             }
         }
         self.starts -= 1;
         true
+    }
+
+    /// Whether each class has room for a further answer, besides those that were kept back.
+    #[inline]
+    fn has_answer_room(&self) -> bool {
+        let kept = self.local.as_ref().map_or([0; 2], |local| local.frames.by_class());
+        kept[0] < self.answer_rooms[0] && kept[1] < self.answer_rooms[1]
     }
 
     /// Keeps a message until it can be handed over.

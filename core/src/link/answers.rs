@@ -1,0 +1,303 @@
+//! Answers to the peer's requests: how many may wait to be written, and those that wait for room.
+//!
+//! The write queue holds at most its limit and one message of finished answers in each class. An answer
+//! that is finished while there is no room is held here, in order; while one is held, no request
+//! starts. What running handlers may still produce is bounded before they start: see
+//! [`Link::free_inbound`].
+
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+
+use bytes::Bytes;
+
+use super::flow::{CLASSES, lane};
+use super::{Link, Phase};
+use crate::arena::{Chunk, Load, LocalFrames, Sent};
+use crate::body::Payload;
+use crate::error::EncodeError;
+use crate::frame::{Class, Framing, Meta};
+
+/// The assumed size of an answer, in bytes, before the first one is known.
+const UNKNOWN_SIZE: usize = 128 * 1024;
+/// An answer counts for at least so many bytes.
+const LEAST_SIZE: usize = 4 * 1024;
+/// The largest of at least so many answers counts, and of at most twice as many.
+const REMEMBERED: u32 = 256;
+/// The longest header of a frame, in bytes, without extensions (answers carry none).
+const HEADER: usize = 128;
+
+/// The answers of a link that are not in the write queue.
+#[derive(Debug, Default)]
+pub(super) struct Answers {
+    held: Option<Box<HeldAnswers>>,
+    sizes: Sizes,
+}
+
+/// Finished answers without room in the write queue, by class, oldest first.
+#[derive(Debug, Default)]
+struct HeldAnswers {
+    lines: [VecDeque<HeldAnswer>; 2],
+    load: Load,
+}
+
+#[derive(Debug)]
+enum HeldAnswer {
+    /// One that is not encoded yet.
+    Body { meta: Meta, body: Bytes },
+    /// What the reader encoded during a pass, while others filled the queue.
+    Frames(Chunk),
+}
+
+impl HeldAnswer {
+    fn load(&self) -> Load {
+        match self {
+            Self::Body { body, .. } => Load { messages: 1, bytes: body.len() },
+            Self::Frames(chunk) => chunk.owed(),
+        }
+    }
+}
+
+/// The largest answer of late.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sizes {
+    current: usize,
+    previous: usize,
+    /// Answers in `current`.
+    count: u32,
+    is_known: bool,
+}
+
+impl Sizes {
+    fn note(&mut self, len: usize) {
+        self.is_known = true;
+        self.current = self.current.max(len);
+        self.count += 1;
+        if self.count == REMEMBERED {
+            (self.previous, self.current, self.count) = (self.current, 0, 0);
+        }
+    }
+
+    fn largest(&self) -> usize {
+        if self.is_known { self.current.max(self.previous).max(LEAST_SIZE) } else { UNKNOWN_SIZE }
+    }
+}
+
+impl Answers {
+    /// Answers that wait for room.
+    pub(super) fn held(&self) -> Load {
+        self.held.as_ref().map_or_else(Load::default, |held| held.load)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.held.is_none()
+    }
+
+    fn is_line_empty(&self, class: Class) -> bool {
+        self.held.as_ref().is_none_or(|held| held.lines[lane(class)].is_empty())
+    }
+
+    fn hold(&mut self, class: Class, answer: HeldAnswer) {
+        let held = self.held.get_or_insert_default();
+        held.load.add(answer.load());
+        held.lines[lane(class)].push_back(answer);
+    }
+
+    fn pop(&mut self, class: Class) -> Option<HeldAnswer> {
+        let held = self.held.as_mut()?;
+        let answer = held.lines[lane(class)].pop_front()?;
+        held.load.sub(answer.load());
+        self.held.take_if(|held| held.lines.iter().all(VecDeque::is_empty));
+        Some(answer)
+    }
+
+    /// Takes the answer with that id out, if it waits and is not encoded.
+    fn withdraw(&mut self, id: u64) -> bool {
+        let Some(held) = &mut self.held else { return false };
+        for line in &mut held.lines {
+            let is_it = |answer: &HeldAnswer| matches!(answer, HeldAnswer::Body { meta, .. } if meta.id == id);
+            if let Some(answer) = line.iter().position(is_it).and_then(|at| line.remove(at)) {
+                held.load.sub(answer.load());
+                self.held.take_if(|held| held.lines.iter().all(VecDeque::is_empty));
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Takes out everything that waits; `each` is told the ids.
+    fn drain(&mut self, mut each: impl FnMut(u64)) {
+        let Some(held) = self.held.take() else { return };
+        for answer in held.lines.into_iter().flatten() {
+            match answer {
+                HeldAnswer::Body { meta, .. } => each(meta.id),
+                HeldAnswer::Frames(chunk) => chunk.marks().iter().for_each(|mark| {
+                    if let Sent::Answer(id) = mark.sent {
+                        each(id);
+                    }
+                }),
+            }
+        }
+    }
+}
+
+impl<F: Framing, T: Send + 'static> Link<F, T> {
+    /// Bytes of finished answers that a class takes without holding any back.
+    fn room_of(&self, class: Class) -> usize {
+        let (limit, owed) = (self.settings.write_queue, self.arena.owed_in(class));
+        if !self.answers.is_line_empty(class) || owed.messages >= limit.messages.saturating_mul(2) {
+            return 0;
+        }
+        limit.bytes.saturating_sub(owed.bytes)
+    }
+
+    /// Bytes of answers that each class has room for; none while an answer is held back, or while
+    /// the connection is not ready.
+    pub(super) fn answer_rooms(&self) -> [usize; 2] {
+        if self.phase != Phase::Ready || !self.answers.is_empty() {
+            return [0; 2];
+        }
+        CLASSES.map(|class| self.room_of(class))
+    }
+
+    /// Whether there is room for an answer, whatever its class.
+    pub(super) fn has_answer_room(&self) -> bool {
+        self.answer_rooms().iter().all(|&room| room > 0)
+    }
+
+    /// The longest answer that may be sent on this connection, in bytes.
+    pub(super) fn longest_answer(&self) -> usize {
+        self.conn.max_message.min(self.settings.max_answer.unwrap_or(usize::MAX))
+    }
+
+    /// How many requests may run at once, given what their answers may take.
+    pub(super) fn startable(&self) -> usize {
+        let size = self.answers.sizes.largest().min(self.longest_answer().max(LEAST_SIZE));
+        (self.settings.answers_ahead / size).clamp(1, self.settings.max_inbound)
+    }
+
+    /// A handler produced an answer of so many bytes.
+    pub(super) fn note_answer_size(&mut self, len: usize) {
+        self.answers.sizes.note(len);
+    }
+
+    /// Queues an answer, or holds it until there is room.
+    ///
+    /// # Errors
+    /// It cannot be encoded. One that is held was not: what the framing refuses is dropped later,
+    /// counted and an event.
+    pub(super) fn place_answer(&mut self, meta: &Meta, payload: Payload<'_>) -> Result<(), EncodeError> {
+        if self.room_of(meta.class) == 0 {
+            let body = match payload {
+                Payload::Owned(bytes) => bytes,
+                Payload::Borrowed(bytes) => Bytes::copy_from_slice(bytes),
+            };
+            self.answers.hold(meta.class, HeldAnswer::Body { meta: *meta, body });
+            self.counters.answers_held += 1;
+            return Ok(());
+        }
+        self.push_answer(meta, payload)
+    }
+
+    fn push_answer(&mut self, meta: &Meta, payload: Payload<'_>) -> Result<(), EncodeError> {
+        let external = self.framing.profile().external_bodies;
+        self.arena.push(&self.framing, Sent::Answer(meta.id), meta, &[], payload, external)?;
+        self.counters.answers += 1;
+        self.assert_answers_bounded();
+        self.after_queueing();
+        Ok(())
+    }
+
+    /// Queues what the reader encoded during its pass, or holds it if others filled the queue
+    /// meanwhile.
+    pub(super) fn append_answers(&mut self, local: &mut LocalFrames) {
+        while let Some(alone) = local.pop_large() {
+            self.append_chunk(Class::Bulk, alone);
+        }
+        if !local.chunk.is_empty() {
+            if self.takes(Class::Normal, local.chunk.len()) {
+                self.arena.append(&mut local.chunk);
+            } else {
+                self.append_chunk(Class::Normal, core::mem::take(&mut local.chunk));
+            }
+        }
+        self.assert_answers_bounded();
+    }
+
+    fn append_chunk(&mut self, class: Class, chunk: Chunk) {
+        if self.takes(class, chunk.len()) {
+            self.arena.append_alone(class, chunk);
+        } else {
+            self.counters.answers_held += chunk.owed().messages as u64;
+            self.answers.hold(class, HeldAnswer::Frames(chunk));
+        }
+    }
+
+    /// Most bytes of answers that wait in the write queue, in each class.
+    fn most_answers(&self) -> usize {
+        self.settings.write_queue.bytes.saturating_add(self.framing.max_message()).saturating_add(HEADER)
+    }
+
+    /// Whether so many encoded bytes stay within what a class holds.
+    fn takes(&self, class: Class, bytes: usize) -> bool {
+        let owed = self.arena.owed_in(class).bytes;
+        self.answers.is_line_empty(class) && (owed == 0 || owed + bytes <= self.most_answers())
+    }
+
+    fn assert_answers_bounded(&self) {
+        debug_assert!(
+            CLASSES.iter().all(|&class| {
+                let owed = self.arena.owed_in(class);
+                // Cancels and aborts wait there, too.
+                let others = self.conn.cancels + usize::try_from(self.counters.aborts).unwrap_or(usize::MAX);
+                owed.bytes <= self.most_answers().saturating_add(others.saturating_mul(HEADER))
+            }),
+            "finished answers of a class are at most the write queue's limit and one message"
+        );
+    }
+
+    /// There may be room: what was held goes into the write queue, oldest first, as far as it does.
+    pub(super) fn place_held(&mut self) {
+        if self.answers.is_empty() {
+            return;
+        }
+        for class in CLASSES {
+            while self.has_room_for_held(class) {
+                match self.answers.pop(class) {
+                    Some(HeldAnswer::Body { meta, body }) => {
+                        if self.push_answer(&meta, Payload::Owned(body)).is_err() {
+                            self.drop_answer(meta.id);
+                        }
+                    }
+                    Some(HeldAnswer::Frames(chunk)) => self.arena.append_alone(class, chunk),
+                    None => break,
+                }
+            }
+        }
+    }
+
+    fn has_room_for_held(&self, class: Class) -> bool {
+        let Some(first) = self.answers.held.as_ref().and_then(|held| held.lines[lane(class)].front()) else {
+            return false;
+        };
+        let (limit, owed) = (self.settings.write_queue, self.arena.owed_in(class));
+        let fits = match first {
+            HeldAnswer::Body { .. } => owed.bytes < limit.bytes,
+            HeldAnswer::Frames(chunk) => owed.bytes == 0 || owed.bytes + chunk.len() <= self.most_answers(),
+        };
+        fits && owed.messages < limit.messages.saturating_mul(2)
+    }
+
+    /// The caller gave up: whether its answer was held, and is not any more.
+    pub(super) fn withdraw_held(&mut self, id: u64) -> bool {
+        self.answers.withdraw(id)
+    }
+
+    /// Nobody waits for the answers that are held: they are dropped, counted and events.
+    pub(super) fn drop_held(&mut self) {
+        let mut dropped = alloc::vec::Vec::new();
+        self.answers.drain(|id| dropped.push(id));
+        for id in dropped {
+            self.drop_answer(id);
+        }
+    }
+}
