@@ -23,6 +23,7 @@ pub mod error;
 pub mod frame;
 pub mod link;
 pub mod machine;
+pub mod memory;
 pub mod recv_buf;
 pub mod routing;
 pub mod supervisor;

@@ -6,6 +6,7 @@ use core::time::Duration;
 use crate::address::Address;
 use crate::arena::Batch;
 use crate::error::{Disconnect, PeerError};
+use crate::memory::{Holding, Verdict};
 use crate::recv_buf::RecvBuf;
 use crate::supervisor::DialFailure;
 use crate::time::Instant;
@@ -36,6 +37,8 @@ pub enum Reason {
     Reconnect,
     /// A limit of the accepting side.
     AcceptLimit,
+    /// The server had no memory for more; it is asked again.
+    Memory,
     /// Something of a machine's own.
     Other,
 }
@@ -275,6 +278,18 @@ pub trait Machine: Sized + Send + 'static {
 
     /// Who has to be woken since the last time this was asked.
     fn take_wake(&mut self) -> Wake;
+
+    /// What the machine holds of its server's memory, if it has to say so: once after each change
+    /// that matters. Whoever counts (see [`crate::memory`]) answers with
+    /// [`handle_memory`](Self::handle_memory).
+    fn take_holding(&mut self) -> Option<Holding> {
+        None
+    }
+
+    /// What the machine may hold from now on.
+    fn handle_memory(&mut self, now: Instant, verdict: Verdict) {
+        let _ = (now, verdict);
+    }
 
     /// Moves the tokens of callers to wake to the end of `into`.
     fn take_tokens(&mut self, into: &mut Vec<Self::Token>);

@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
+use std::time::Duration;
 
 use bowline_core::address::Address;
 use bowline_core::config::AcceptLimits;
 use bowline_core::time::Instant;
 
+use crate::memory::ServerMemory;
 use crate::sync::{Arc, Mutex};
 
 /// Numbers of a listener since it was made.
@@ -26,6 +28,9 @@ pub struct AcceptCounters {
     pub evicted: u64,
     /// Sessions without a connection that ended to keep their limits, or to make room.
     pub sessions_evicted: u64,
+    /// Connections closed because the server's memory was spent
+    /// ([`AcceptLimits::memory`](bowline_core::config::AcceptLimits::memory)).
+    pub closed_for_memory: u64,
 }
 
 /// Why a connection was not let in.
@@ -42,6 +47,7 @@ pub enum Refused {
 #[derive(Debug)]
 pub struct Gate {
     limits: AcceptLimits,
+    memory: Arc<ServerMemory>,
     state: Mutex<State>,
 }
 
@@ -71,9 +77,9 @@ impl std::fmt::Debug for Evict {
 const ONE: u64 = 1_000_000_000;
 
 impl Gate {
-    /// Open.
+    /// Open. A message that comes in may take `message_timeout` unless the limits say otherwise.
     #[must_use]
-    pub fn new(limits: AcceptLimits) -> Arc<Self> {
+    pub fn new(limits: AcceptLimits, message_timeout: Duration) -> Arc<Self> {
         let state = State {
             open: 0,
             by_address: HashMap::new(),
@@ -84,7 +90,14 @@ impl Gate {
             at: Instant::ZERO,
             counters: AcceptCounters::default(),
         };
-        Arc::new(Self { limits, state: Mutex::new(state) })
+        let memory = ServerMemory::new(limits.memory, limits.message.unwrap_or(message_timeout));
+        Arc::new(Self { limits, memory, state: Mutex::new(state) })
+    }
+
+    /// The memory of those who are let in.
+    #[must_use]
+    pub fn memory(&self) -> &Arc<ServerMemory> {
+        &self.memory
     }
 
     /// Whether a connection may be accepted now, as far as the rate is concerned; otherwise when.
@@ -131,6 +144,7 @@ impl Gate {
 
     /// A handshake begins; `evict` ends it if room is needed for younger ones.
     pub fn begin_handshake(self: &Arc<Self>, evict: impl FnOnce() + Send + 'static) -> Handshake {
+        self.memory.begin_handshake();
         let mut state = self.state.lock();
         state.last_handshake += 1;
         let number = state.last_handshake;
@@ -161,7 +175,8 @@ impl Gate {
     /// Numbers since it was made.
     #[must_use]
     pub fn counters(&self) -> AcceptCounters {
-        self.state.lock().counters
+        let closed_for_memory = self.memory.closed();
+        AcceptCounters { closed_for_memory, ..self.state.lock().counters }
     }
 
     /// Connections that are in.
@@ -207,16 +222,17 @@ impl Drop for Handshake {
     fn drop(&mut self) {
         let evict = self.gate.state.lock().handshakes.remove(&self.number);
         drop(evict);
+        self.gate.memory.end_handshake();
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::time::Duration;
-
     use super::*;
     use bowline_core::config::HANDSHAKE_COST;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    const MINUTE: Duration = Duration::from_secs(60);
 
     fn address(last: u8) -> Address {
         Address::Tcp(([10, 0, 0, last], 1).into())
@@ -226,7 +242,7 @@ mod tests {
     fn connections_are_counted_in_all_and_by_address() {
         let mut limits = AcceptLimits::default();
         (limits.connections, limits.per_address) = (3, 2);
-        let gate = Gate::new(limits);
+        let gate = Gate::new(limits, MINUTE);
         let one = gate.admit(&address(1)).unwrap();
         let _two = gate.admit(&address(1)).unwrap();
         assert_eq!(gate.admit(&address(1)).unwrap_err(), Refused::PerAddress);
@@ -242,7 +258,7 @@ mod tests {
     fn the_rate_is_an_average_after_a_burst() {
         let mut limits = AcceptLimits::default();
         (limits.per_second, limits.burst) = (100, 5);
-        let gate = Gate::new(limits);
+        let gate = Gate::new(limits, MINUTE);
         let (mut now, mut accepted) = (Instant::ZERO, 0);
         let end = Instant::ZERO + Duration::from_secs(1);
         while now < end {
@@ -264,7 +280,7 @@ mod tests {
     fn the_oldest_handshake_makes_room() {
         let mut limits = AcceptLimits::default();
         limits.handshake_memory = 2 * HANDSHAKE_COST;
-        let gate = Gate::new(limits);
+        let gate = Gate::new(limits, MINUTE);
         let evicted = Arc::new(AtomicUsize::new(0));
         let begin = |number: usize| {
             let evicted = Arc::clone(&evicted);

@@ -26,6 +26,7 @@ pub mod hub;
 pub mod inproc;
 pub mod link_app;
 pub mod manager;
+pub mod memory;
 pub mod monitor;
 pub mod next;
 mod observe;

@@ -160,7 +160,7 @@ impl<F: Framing> ServerCore<F> {
             accepting: 0,
             wakers: Vec::new(),
         };
-        let gate = Gate::new(*config.accept_limits());
+        let gate = Gate::new(*config.accept_limits(), config.message_timeout());
         let limits = DetachedLimits {
             sessions: config.max_detached().min(most_detached),
             per_address: config.max_detached_per_address(),
@@ -244,6 +244,7 @@ impl<F: Framing> ServerCore<F> {
             return None;
         }
         state.peers.insert(peer.id(), peer.clone());
+        self.gate.memory().count(peer.id(), peer.shared());
         if let Some(handshake) = handshake {
             state.handshakes.insert(peer.id(), handshake);
         }
@@ -258,6 +259,7 @@ impl<F: Framing> ServerCore<F> {
     pub fn gone(&self, peer: &Peer<F>) {
         self.hub.remove(peer.id());
         self.detached.remove(peer.id());
+        self.gate.memory().remove(peer.id());
         let mut state = self.state.lock();
         let handshake = state.handshakes.remove(&peer.id());
         let known = state.peers.remove(&peer.id()).is_some();

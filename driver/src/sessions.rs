@@ -303,7 +303,7 @@ mod tests {
     #[test]
     fn a_connection_that_comes_while_another_is_taken_up_supersedes_it() {
         let config = Config::builder().delivery(Delivery::Session).build().unwrap();
-        let gate = Gate::new(*config.accept_limits());
+        let gate = Gate::new(*config.accept_limits(), config.message_timeout());
         let arrival = || {
             let admission = gate.admit(&Address::Inproc("x".into())).unwrap();
             Arrival { socket: (), buf: RecvBuf::new(), admission }

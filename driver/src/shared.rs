@@ -6,6 +6,7 @@ use std::task::{Poll, Waker};
 use bowline_core::Batch;
 use bowline_core::address::Address;
 use bowline_core::machine::{Access, Machine, Wake};
+use bowline_core::memory::{Holding, Verdict};
 use bowline_core::time::Instant;
 
 use crate::sync::{Arc, Mutex, MutexGuard};
@@ -43,6 +44,14 @@ struct State<M> {
     socket: Option<Arc<dyn WriteNow>>,
     /// Whoever counts what the machine holds.
     counts: Option<Counts>,
+    /// The memory that the machine draws from.
+    memory: Option<Arc<dyn CountMemory>>,
+}
+
+/// Memory that machines draw from: see [`bowline_core::memory`].
+pub trait CountMemory: Send + Sync + 'static {
+    /// The machine says what it holds. Called without its lock.
+    fn report(&self, holding: Holding) -> Verdict;
 }
 
 /// Called without the lock when a machine holds more or less than before: whoever counts looks again.
@@ -58,8 +67,8 @@ impl<M: Machine<Token = Waker>> Shared<M> {
     /// Puts `machine` behind a lock.
     #[must_use]
     pub fn new(machine: M) -> Self {
-        let (missed, socket) = (Wake::default(), None);
-        let state = State { machine, writer: None, attendant: None, missed, socket, counts: None };
+        let (missed, writer, attendant) = (Wake::default(), None, None);
+        let state = State { machine, writer, attendant, missed, socket: None, counts: None, memory: None };
         Self { state: Mutex::new(state) }
     }
 
@@ -69,7 +78,7 @@ impl<M: Machine<Token = Waker>> Shared<M> {
         let mut state = self.state.lock();
         let result = f(&mut state.machine);
         if state.machine.has_wakes() {
-            settle_and_wake(state);
+            self.settle_and_wake(state);
         }
         result
     }
@@ -84,6 +93,11 @@ impl<M: Machine<Token = Waker>> Shared<M> {
     pub fn set_counts(&self, counts: Option<Counts>) {
         let old = std::mem::replace(&mut self.state.lock().counts, counts);
         drop(old);
+    }
+
+    /// What the machine holds is counted there from now on.
+    pub fn set_memory(&self, memory: Arc<dyn CountMemory>) {
+        self.state.lock().memory = Some(memory);
     }
 
     /// Does what is due by the time while there is no connection. Whether the machine is closed.
@@ -179,9 +193,31 @@ impl<M: Machine<Token = Waker>> Shared<M> {
         if inline {
             self.write_and_wake(state);
         } else if state.machine.has_wakes() {
-            settle_and_wake(state);
+            self.settle_and_wake(state);
         }
         result
+    }
+
+    /// Lets go of the lock, wakes whoever is to be woken, and says what the machine holds.
+    #[inline(never)]
+    fn settle_and_wake(&self, mut state: MutexGuard<'_, State<M>>) {
+        let mut tokens = Vec::new();
+        let wakers = settle(&mut state, &mut tokens);
+        let counted = counted(&mut state);
+        drop(state);
+        wake(wakers, &mut tokens);
+        self.say(counted);
+    }
+
+    /// Tells those who count what the machine holds, and the machine what it may hold.
+    fn say(&self, Counted { counts, holding }: Counted) {
+        if let Some(counts) = counts {
+            counts();
+        }
+        if let Some((memory, holding)) = holding {
+            let verdict = memory.report(holding);
+            self.with(|machine| machine.handle_memory(clock::now(), verdict));
+        }
     }
 
     /// Writes what waits, once, as far as the socket takes it; then wakes whoever is to be woken.
@@ -195,7 +231,7 @@ impl<M: Machine<Token = Waker>> Shared<M> {
             }
             None => None,
         };
-        let Some((socket, mut batch)) = lent else { return settle_and_wake(state) };
+        let Some((socket, mut batch)) = lent else { return self.settle_and_wake(state) };
         let mut tokens = Vec::new();
         // Whoever writes was to be woken for what is written here.
         let Wake { attend, .. } = state.machine.take_wake();
@@ -213,10 +249,10 @@ impl<M: Machine<Token = Waker>> Shared<M> {
             wakers[1] = state.attendant.take();
             state.missed.attend |= wakers[1].is_none();
         }
-        let counts = whoever_counts(&state);
+        let counted = counted(&mut state);
         drop(state);
         wake(wakers, &mut tokens);
-        tell(counts);
+        self.say(counted);
     }
 }
 
@@ -285,26 +321,19 @@ fn settle<M: Machine<Token = Waker>>(state: &mut State<M>, tokens: &mut Vec<Wake
     wakers
 }
 
-/// Lets go of the lock and wakes whoever is to be woken.
-#[inline(never)]
-fn settle_and_wake<M: Machine<Token = Waker>>(mut state: MutexGuard<'_, State<M>>) {
-    let mut tokens = Vec::new();
-    let wakers = settle(&mut state, &mut tokens);
-    let counts = whoever_counts(&state);
-    drop(state);
-    wake(wakers, &mut tokens);
-    tell(counts);
+/// What those who count are told once the lock is let go.
+struct Counted {
+    counts: Option<Counts>,
+    holding: Option<(Arc<dyn CountMemory>, Holding)>,
 }
 
-/// Whoever has to count again.
-fn whoever_counts<M: Machine>(state: &State<M>) -> Option<Counts> {
-    state.counts.as_ref().filter(|_| state.machine.size_changed()).cloned()
-}
-
-fn tell(counts: Option<Counts>) {
-    if let Some(counts) = counts {
-        counts();
-    }
+fn counted<M: Machine>(state: &mut State<M>) -> Counted {
+    let counts = state.counts.as_ref().filter(|_| state.machine.size_changed()).cloned();
+    let holding = state.memory.as_ref().and_then(|memory| {
+        let holding = state.machine.take_holding()?;
+        Some((Arc::clone(memory), holding))
+    });
+    Counted { counts, holding }
 }
 
 fn wake(wakers: [Option<Waker>; 2], tokens: &mut Vec<Waker>) {
@@ -344,10 +373,10 @@ impl<M: Machine<Token = Waker>> LazyGuard<'_, M> {
             let mut wakers = settle(&mut state, self.tokens);
             wakers[0] = None;
             state.writer = writer;
-            let counts = whoever_counts(&state);
+            let counted = counted(&mut state);
             drop(state);
             wake(wakers, self.tokens);
-            tell(counts);
+            self.shared.say(counted);
         }
     }
 }

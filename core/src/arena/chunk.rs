@@ -320,6 +320,23 @@ impl Chunk {
         alone
     }
 
+    /// Drops its last frame, which is an answer: its id.
+    pub(crate) fn drop_last_answer(&mut self) -> Option<u64> {
+        let &Mark { sent: Sent::Answer(id), .. } = self.marks.last()? else { return None };
+        let mut kept = Self::default();
+        let last = self.marks.len() - 1;
+        let mut at = 0;
+        self.for_each_frame(|frame| {
+            if at < last {
+                kept.push_frame(&frame);
+            }
+            at += 1;
+        });
+        kept.large = self.large && !kept.is_empty();
+        *self = kept;
+        Some(id)
+    }
+
     /// Whether it can be cut in two between any two of its frames.
     pub(super) fn can_split(&self) -> bool {
         !self.large && self.externals.is_empty() && self.owed.messages == 0

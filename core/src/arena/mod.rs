@@ -229,6 +229,12 @@ impl Arena {
         self.owed().messages > 0 || returned.into_iter().any(|mark| is_answer(mark.sent))
     }
 
+    /// Bytes that were lent and came back, or are kept until they are acknowledged.
+    pub(crate) fn kept_bytes(&self) -> usize {
+        let returned = self.returned.as_ref().map_or(0, |batch| batch.chunk.len());
+        returned + self.replay.as_deref().map_or(0, Replay::bytes)
+    }
+
     /// Bytes of memory held for writing (the batch on loan not included).
     pub(crate) fn memory(&self) -> usize {
         let returned = self.returned.iter().map(|batch| &batch.chunk);

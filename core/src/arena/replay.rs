@@ -112,6 +112,11 @@ impl Replay {
         self.lent - self.acked
     }
 
+    /// Bytes that were lent and not acknowledged, by whole chunks.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     pub(super) fn memory(&self) -> usize {
         let finished = self.finished.iter().map(|(_, chunk)| chunk);
         self.written.iter().chain(&self.again).chain(finished).map(Chunk::capacity).sum()

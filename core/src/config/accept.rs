@@ -43,6 +43,15 @@ pub struct AcceptLimits {
     /// there is one more, the one that has been at it for longest is closed. Default 64 MiB: 4,096
     /// handshakes at once.
     pub handshake_memory: usize,
+    /// Bytes of memory for all connections, sessions without a connection, and handshakes of the
+    /// server together: what was received and not taken, or is not whole; requests being handled;
+    /// answers and messages that wait to be written. When it is spent, messages that come in are
+    /// completed one at a time and the others wait; the largest connection whose peer has read no
+    /// answer for a second is closed ([`ServerMemory`](crate::error::Disconnect::ServerMemory));
+    /// and an answer for which there is no room is replaced by the status
+    /// [`OUT_OF_MEMORY`](crate::error::Status::OUT_OF_MEMORY). A body that several connections share
+    /// counts for each. Each connection has 8 KiB besides. Default 1 GiB.
+    pub memory: usize,
     /// A connection without any message either way (heartbeats are none) for so long is closed.
     /// Default: none is.
     pub idle: Option<Duration>,
@@ -64,6 +73,7 @@ impl Default for AcceptLimits {
             burst: 1_024,
             handshake: None,
             handshake_memory: 64 << 20,
+            memory: 1 << 30,
             idle: None,
             message: None,
             drain_rate: 1_024,
@@ -85,6 +95,7 @@ impl AcceptLimits {
             ("accept_limits.per_second", u64::from(self.per_second)),
             ("accept_limits.burst", u64::from(self.burst)),
             ("accept_limits.handshake_memory", self.handshake_memory as u64),
+            ("accept_limits.memory", self.memory as u64),
             ("accept_limits.drain_rate", u64::from(self.drain_rate)),
         ];
         for (field, value) in positive {

@@ -219,6 +219,12 @@ impl<F: Framing> Config<F> {
         self.settings.write_stall
     }
 
+    /// How long a message may take from its first byte to its last.
+    #[must_use]
+    pub fn message_timeout(&self) -> Duration {
+        self.settings.message_timeout
+    }
+
     /// When and how often to connect again.
     pub fn reconnect(&self) -> &ReconnectPolicy {
         &self.settings.reconnect

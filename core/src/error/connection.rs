@@ -309,6 +309,15 @@ pub enum Disconnect {
     /// Room was needed for others whose handshake is not done.
     #[error("given up for others whose handshakes are younger")]
     HandshakeCrowd,
+    /// The server's memory limit was reached, and this connection was the one to close: of those
+    /// whose peers do not read, or of all, the one that held most.
+    #[error("the server reached its memory limit of {limit} bytes, and this connection held {held} of them")]
+    ServerMemory {
+        /// What it held, bytes.
+        held: u64,
+        /// The limit, bytes: see [`AcceptLimits::memory`](crate::config::AcceptLimits::memory).
+        limit: u64,
+    },
     /// A queue was full, and its policy is to disconnect.
     #[error("the {queue} queue is full")]
     Overflow {

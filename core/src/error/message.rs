@@ -119,6 +119,9 @@ impl Status {
     pub const NO_ANSWER: Self = Self(8);
     /// The peer does not know this method.
     pub const NO_METHOD: Self = Self(9);
+    /// The request was handled, and the server had no memory for its answer: see
+    /// [`AcceptLimits::memory`](crate::config::AcceptLimits::memory).
+    pub const OUT_OF_MEMORY: Self = Self(10);
     /// The first number that is the application's own.
     pub const APPLICATION: Self = Self(1000);
 

@@ -114,7 +114,8 @@ impl Answers {
     fn withdraw(&mut self, id: u64) -> bool {
         let Some(held) = &mut self.held else { return false };
         for line in &mut held.lines {
-            let is_it = |answer: &HeldAnswer| matches!(answer, HeldAnswer::Body { meta, .. } if meta.id == id);
+            let is_it =
+                |answer: &HeldAnswer| matches!(answer, HeldAnswer::Body { meta, .. } if meta.id == id);
             if let Some(answer) = line.iter().position(is_it).and_then(|at| line.remove(at)) {
                 held.load.sub(answer.load());
                 self.held.take_if(|held| held.lines.iter().all(VecDeque::is_empty));
@@ -122,6 +123,36 @@ impl Answers {
             }
         }
         false
+    }
+
+    /// Takes out the newest answer that waits: its id. Of several that were encoded together the last.
+    pub(super) fn pop_newest(&mut self) -> Option<u64> {
+        let held = self.held.as_mut()?;
+        // Bulk first: that is where the long ones are.
+        for line in held.lines.iter_mut().rev() {
+            let is_refused = |answer: &HeldAnswer| answer.load().bytes == 0;
+            let Some(at) = line.iter().rposition(|answer| !is_refused(answer)) else { continue };
+            let answer = &mut line[at];
+            let before = answer.load();
+            let (id, is_empty) = match answer {
+                HeldAnswer::Body { meta, .. } => (Some(meta.id), true),
+                HeldAnswer::Frames(chunk) => (chunk.drop_last_answer(), chunk.is_empty()),
+            };
+            held.load.sub(before);
+            if is_empty {
+                line.remove(at);
+            } else {
+                held.load.add(answer.load());
+            }
+            self.held.take_if(|held| held.lines.iter().all(VecDeque::is_empty));
+            return id;
+        }
+        None
+    }
+
+    /// An answer was refused: its caller gets an error, behind what waits.
+    pub(super) fn refused(&mut self, failure: &Meta) {
+        self.hold(failure.class, HeldAnswer::Body { meta: *failure, body: Bytes::new() });
     }
 
     /// Takes out everything that waits; `each` is told the ids.
@@ -186,7 +217,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// It cannot be encoded. One that is held was not: what the framing refuses is dropped later,
     /// counted and an event.
     pub(super) fn place_answer(&mut self, meta: &Meta, payload: Payload<'_>) -> Result<(), EncodeError> {
-        if self.room_of(meta.class) == 0 {
+        if self.room_of(meta.class) == 0 || self.must_ask_for(payload.len()) {
             let body = match payload {
                 Payload::Owned(bytes) => bytes,
                 Payload::Borrowed(bytes) => Bytes::copy_from_slice(bytes),
@@ -214,7 +245,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             self.append_chunk(Class::Bulk, alone);
         }
         if !local.chunk.is_empty() {
-            if self.takes(Class::Normal, local.chunk.len()) {
+            if self.takes(Class::Normal, local.chunk.len()) && !self.must_ask_for(local.chunk.len()) {
                 self.arena.append(&mut local.chunk);
             } else {
                 self.append_chunk(Class::Normal, core::mem::take(&mut local.chunk));
@@ -224,7 +255,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     }
 
     fn append_chunk(&mut self, class: Class, chunk: Chunk) {
-        if self.takes(class, chunk.len()) {
+        if self.takes(class, chunk.len()) && !self.must_ask_for(chunk.len()) {
             self.arena.append_alone(class, chunk);
         } else {
             self.counters.answers_held += chunk.owed().messages as u64;
@@ -257,7 +288,8 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
 
     /// There may be room: what was held goes into the write queue, oldest first, as far as it does.
     pub(super) fn place_held(&mut self) {
-        if self.answers.is_empty() {
+        // What has to be allowed first waits for the word of whoever counts.
+        if self.answers.is_empty() || self.has_holding() {
             return;
         }
         for class in CLASSES {

@@ -50,6 +50,8 @@ pub(super) struct Connection {
     pub(super) paused_for_receive: bool,
     pub(super) paused_for_answers: bool,
     pub(super) paused_for_inbound: bool,
+    /// Memory of the receive buffer, in bytes, at the end of the last pass.
+    pub(super) buffered: usize,
     /// When the frame under way began.
     pub(super) frame_since: Option<Instant>,
     pub(super) last_received: Instant,
@@ -90,6 +92,7 @@ impl Connection {
             paused_for_receive: false,
             paused_for_answers: false,
             paused_for_inbound: false,
+            buffered: 0,
             frame_since: None,
             last_received: Instant::ZERO,
             last_written: Instant::ZERO,
@@ -338,6 +341,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.conn.cancels = cancels;
         self.phase = Phase::Down;
         self.last_cause = Some(Box::new(cause));
+        self.note_memory();
     }
 
     /// There is no further connection: everything that waits learns it.
@@ -389,7 +393,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
         self.check_drain(now);
         self.check_idle(now);
-        if self.conn.is_paused() {
+        if self.conn.is_paused() || self.waits_for_memory() {
             // We do not read: silence is of our own making.
             return;
         }

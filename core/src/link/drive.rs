@@ -12,6 +12,7 @@ use crate::error::{Disconnect, PeerError, Status};
 use crate::frame::{Framing, Kind, Meta};
 use crate::link::reader::{Event, Reader};
 use crate::machine::{Access, Ending, Machine, Next, Reason, Wake};
+use crate::memory::{Holding, Verdict};
 use crate::recv_buf::RecvBuf;
 use crate::supervisor::{DialFailure, Epoch};
 use crate::time::Instant;
@@ -125,7 +126,7 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
     }
 
     fn is_paused(&self) -> bool {
-        self.conn.is_paused()
+        self.conn.is_paused() || self.waits_for_memory()
     }
 
     fn wants_pass(&self) -> bool {
@@ -171,6 +172,7 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
                     self.wake = true;
                 }
                 self.after_making_room();
+                self.note_memory();
             }
             None if !self.arena.is_lent() => {
                 self.driver_idle = true;
@@ -256,7 +258,7 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
                 if let Some(at) = self.next_accept_check() {
                     consider(at, Reason::AcceptLimit);
                 }
-                if !self.conn.is_paused() {
+                if !self.is_paused() {
                     if let Some(at) = self.next_slow_message() {
                         consider(at, Reason::SlowMessage);
                     }
@@ -268,6 +270,10 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
                 }
             }
             Phase::Down | Phase::Closed => {}
+        }
+        if let Some(at) = self.next_memory_check() {
+            let earlier = next.is_none_or(|(earliest, _)| at < earliest);
+            next = if earlier { Some((at, Reason::Memory)) } else { next };
         }
         self.armed = next.map(|(at, _)| at);
         self.rearm = false;
@@ -288,6 +294,8 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
         }
         self.check_peer(now);
         self.check_session(now);
+        self.check_memory(now);
+        self.note_memory();
         if let Some(closing) = &mut self.closing
             && now >= closing.deadline
             && !closing.finished
@@ -364,7 +372,15 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
 
     #[inline]
     fn has_wakes(&self) -> bool {
-        self.wake || self.wake_write || !self.tokens.is_empty()
+        self.wake || self.wake_write || !self.tokens.is_empty() || self.has_holding()
+    }
+
+    fn take_holding(&mut self) -> Option<Holding> {
+        self.holding_to_say()
+    }
+
+    fn handle_memory(&mut self, now: Instant, verdict: Verdict) {
+        self.take_verdict(now, verdict);
     }
 
     #[inline]

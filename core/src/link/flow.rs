@@ -109,6 +109,11 @@ impl Inflow {
         self.queued + self.held.parked > self.window
     }
 
+    /// Cost of what the reader holds.
+    pub(super) fn with_reader(&self) -> u64 {
+        self.held.parked + self.held.assembling
+    }
+
     /// Cost of what is kept.
     pub(super) fn kept(&self) -> u64 {
         self.queued + self.held.parked + self.held.assembling

@@ -264,7 +264,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     }
 
     /// What tells the caller that its request failed. `None`: nothing does; the policy was applied.
-    fn failure_frame(&mut self, wire_id: u64, failure: &Failure) -> Option<(Meta, Bytes)> {
+    pub(super) fn failure_frame(&mut self, wire_id: u64, failure: &Failure) -> Option<(Meta, Bytes)> {
         let (error_reply, policy) = (self.framing.profile().error_reply, self.settings.on_failure);
         let Some(meta) = told_failure(error_reply, policy, wire_id, failure) else {
             self.drop_answer(wire_id);

@@ -36,6 +36,7 @@ mod guard;
 mod inbound;
 mod limits;
 mod lines;
+mod memory;
 mod options;
 mod outcomes;
 mod parked;
@@ -188,6 +189,7 @@ pub struct Link<F: Framing, T> {
     calls: Calls<T>,
     inbound: inbound::InboundTable<T>,
     answers: answers::Answers,
+    share: memory::Share,
     received: received::ReceiveQueue,
     events: events::EventQueue,
     /// Of casts that somebody watches, and that failed: mostly there are none.
@@ -287,6 +289,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             calls: Calls::new(first_id),
             inbound: inbound::InboundTable::new(),
             answers: answers::Answers::default(),
+            share: memory::Share::default(),
             received: received::ReceiveQueue::default(),
             events: events::EventQueue::default(),
             outcomes: None,

@@ -68,6 +68,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             }
             _ => self.cast(now, options, Payload::Owned(body.clone())),
         };
+        self.note_memory();
         result.map_err(|error| {
             if matches!(error.reason(), CastRefusal::Full(_))
                 && self.settings.write_overflow == Overflow::Block

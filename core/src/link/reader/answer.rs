@@ -51,7 +51,6 @@ impl<F: Framing> Reader<F> {
         id: u64,
         fill: impl FnOnce(&mut Vec<u8>) -> Result<(), Failure>,
     ) -> Result<(), EncodeError> {
-<<<<<<< HEAD
         self.answer_as(id, |out| fill(out).map(|()| 0))
     }
 
@@ -66,10 +65,7 @@ impl<F: Framing> Reader<F> {
         id: u64,
         fill: impl FnOnce(&mut Vec<u8>) -> Result<u32, Failure>,
     ) -> Result<(), EncodeError> {
-        let max = self.max_answer;
-=======
         let max = self.longest_answer;
->>>>>>> 5dd407e (Answers that wait are bounded in each class, held ones are counted, and running handlers count for what they may produce)
         let KeptBack { frames: local, answers, .. } = &mut **self.local.get_or_insert_default();
         local.chunk.reserve(256);
         let start = local.chunk.own_len();

@@ -43,13 +43,9 @@ pub struct Reader<F: Framing> {
     stage: Stage,
     /// Ids of our own calls on a framing that does not tell requests from replies.
     own_ids: core::ops::Range<u64>,
-<<<<<<< HEAD
-    max_answer: usize,
+    longest_answer: usize,
     /// What becomes of failed requests, where there are no error replies.
     on_failure: OnFailure,
-=======
-    longest_answer: usize,
->>>>>>> 5dd407e (Answers that wait are bounded in each class, held ones are counted, and running handlers count for what they may produce)
     /// Longer answers are cut up, and go to the bulk class.
     fragment: usize,
     /// Answers encoded here, without the lock; appended at the end of the pass. Kept until the peer
@@ -65,6 +61,8 @@ pub struct Reader<F: Framing> {
     requests: u64,
     last_was_request: bool,
     lends_replies: bool,
+    /// The server has no memory for more: nothing is taken in.
+    waits_for_memory: bool,
     /// How many requests may be started before the link has to be asked again.
     starts: usize,
     /// By class: what may still come, what came and was not told to the link yet, fragments,
@@ -103,12 +101,8 @@ impl<F: Framing> Reader<F> {
         Self {
             stage: if profile.handshake { Stage::Hello } else { Stage::Announce },
             own_ids: first_id..first_id.saturating_add(1 << 62),
-<<<<<<< HEAD
-            max_answer: framing.max_message(),
-            on_failure,
-=======
             longest_answer: framing.max_message(),
->>>>>>> 5dd407e (Answers that wait are bounded in each class, held ones are counted, and running handlers count for what they may produce)
+            on_failure,
             fragment: usize::MAX,
             framing,
             local: None,
@@ -119,6 +113,7 @@ impl<F: Framing> Reader<F> {
             requests: 0,
             last_was_request: false,
             lends_replies: false,
+            waits_for_memory: false,
             starts: 0,
             allowance: [0; 2],
             arrived: [Arrived::default(); 2],
@@ -147,6 +142,7 @@ impl<F: Framing> Reader<F> {
         self.starts = link.free_inbound();
         self.longest_answer = link.longest_answer();
         self.lends_replies = link.lends_replies;
+        self.waits_for_memory = link.waits_for_memory();
         self.fragment = link.fragment();
         self.allowance = link.allowances();
         self.guard.refill(now, link.counters.bytes_out);
@@ -216,6 +212,7 @@ impl<F: Framing> Reader<F> {
         let link = access.machine();
         self.flush(link);
         link.conn.frame_since = self.frame_since;
+        link.conn.buffered = buf.capacity();
         if link.closing.is_some() || link.conn.gone_away {
             // That may have been the last that was waited for.
             link.wake = true;
@@ -228,6 +225,7 @@ impl<F: Framing> Reader<F> {
             let assembly_since = |assembly: &Option<Box<Assembly>>| assembly.as_ref().map(|a| a.since);
             link.conn.note_assemblies([&self.assemblies[0], &self.assemblies[1]].map(assembly_since));
         }
+        link.note_memory();
     }
 
     #[inline]
@@ -237,6 +235,9 @@ impl<F: Framing> Reader<F> {
         now: Instant,
         buf: &'b mut RecvBuf,
     ) -> Result<Next<Event<'b>>, PeerError> {
+        if self.waits_for_memory {
+            return Ok(Next::Paused);
+        }
         loop {
             buf.take_lent();
             if self.stage == Stage::Announce {

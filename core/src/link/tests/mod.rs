@@ -11,6 +11,7 @@ use crate::frame::tcpstream::Tcpstream;
 use crate::machine::{Ending, Machine, Next, Reason};
 use crate::recv_buf::RecvBuf;
 
+mod answers;
 mod delivery;
 mod drive;
 mod flow;

@@ -1,0 +1,170 @@
+//! What a link holds of its server's memory: see [`crate::memory`].
+
+use super::{Link, State};
+use crate::error::{Disconnect, Failure, Status};
+use crate::frame::Framing;
+use crate::memory::{FREE, Holding, PATIENCE, STEP, Verdict, rounded};
+use crate::time::Instant;
+
+/// A link's share of its server's memory.
+#[derive(Debug, Default)]
+pub(super) struct Share {
+    /// Somebody counts what the link holds.
+    is_counted: bool,
+    /// Bytes that it may hold.
+    granted: usize,
+    /// What it held when it said so last, and whether a message was unfinished then.
+    reported: usize,
+    was_unfinished: bool,
+    /// It has something to say.
+    is_due: bool,
+    /// It reads nothing until it may hold more.
+    waits: bool,
+    /// When it asks again.
+    ask_at: Option<Instant>,
+}
+
+impl Share {
+    /// Whether so much is more than may be held without asking.
+    fn exceeds(&self, bytes: usize) -> bool {
+        self.is_counted && bytes > self.granted.max(FREE)
+    }
+}
+
+impl<F: Framing, T: Send + 'static> Link<F, T> {
+    /// Counts what the link holds from now on: it says so with [`take_holding`] and is told what it
+    /// may hold with [`handle_memory`]. Without this call it may hold what its own bounds allow.
+    ///
+    /// [`take_holding`]: crate::machine::Machine::take_holding
+    /// [`handle_memory`]: crate::machine::Machine::handle_memory
+    pub fn count_memory(&mut self) {
+        self.share.is_counted = true;
+    }
+
+    /// What the link holds, as far as its peer can make it grow.
+    #[must_use]
+    pub fn holding(&self) -> Holding {
+        let mut answers = self.arena.owed();
+        answers.add(self.answers.held());
+        let mut queued = self.arena.kept_bytes() + self.received.depth().bytes + self.inbound.bytes();
+        for (class, inflow) in super::flow::CLASSES.into_iter().zip(&self.inflow) {
+            queued +=
+                self.arena.ours(class).bytes + usize::try_from(inflow.with_reader()).unwrap_or(usize::MAX);
+        }
+        let buffered = self.conn.buffered;
+        let began = self.conn.assembly_since.iter().chain([&self.conn.frame_since]).flatten().min();
+        Holding {
+            bytes: answers.bytes + queued + buffered,
+            answers: answers.bytes,
+            unfinished: began.copied(),
+            origin: self.remote.as_ref().and_then(crate::address::Address::ip),
+        }
+    }
+
+    /// Whether reading waits for memory.
+    pub(super) fn waits_for_memory(&self) -> bool {
+        self.share.waits
+    }
+
+    pub(super) fn next_memory_check(&self) -> Option<Instant> {
+        self.share.ask_at
+    }
+
+    /// What the link holds may have changed: whether it has something to say is found out.
+    #[inline]
+    pub(super) fn note_memory(&mut self) {
+        if self.share.is_counted {
+            self.look_at_memory();
+        }
+    }
+
+    #[inline(never)]
+    fn look_at_memory(&mut self) {
+        let Holding { bytes, unfinished, .. } = self.holding();
+        let share = &mut self.share;
+        let more = share.exceeds(bytes) && (!share.waits || bytes >= share.reported + STEP);
+        let less = share.granted > 0 && (bytes <= FREE || rounded(bytes) + 2 * STEP <= share.granted);
+        let is_whole = share.was_unfinished && unfinished.is_none();
+        if more || less || is_whole {
+            share.is_due = true;
+        }
+    }
+
+    /// Whether so many bytes of answers have to be allowed before they go into the write queue.
+    pub(super) fn must_ask_for(&mut self, bytes: usize) -> bool {
+        if !self.share.is_counted || !self.share.exceeds(self.holding().bytes + bytes) {
+            return false;
+        }
+        self.share.is_due = true;
+        true
+    }
+
+    /// Time passed: one that waits asks again.
+    pub(super) fn check_memory(&mut self, now: Instant) {
+        if self.share.ask_at.is_some_and(|at| now >= at) {
+            self.share.ask_at = None;
+            self.share.is_due = true;
+        }
+    }
+
+    pub(super) fn has_holding(&self) -> bool {
+        self.share.is_due
+    }
+
+    pub(super) fn holding_to_say(&mut self) -> Option<Holding> {
+        if !core::mem::take(&mut self.share.is_due) {
+            return None;
+        }
+        let holding = self.holding();
+        self.share.reported = holding.bytes;
+        self.share.was_unfinished = holding.unfinished.is_some() && holding.bytes > FREE;
+        Some(holding)
+    }
+
+    pub(super) fn take_verdict(&mut self, now: Instant, verdict: Verdict) {
+        let waited = self.share.waits;
+        let (granted, waits) = match verdict {
+            Verdict::Granted(granted) | Verdict::Refuse(granted) => (granted, false),
+            Verdict::Wait(granted) => (granted, true),
+        };
+        self.share.granted = granted;
+        self.share.waits = waits;
+        self.share.ask_at = waits.then(|| now + PATIENCE);
+        self.wake |= waited || waits;
+        if let Verdict::Refuse(_) = verdict {
+            self.refuse_answers();
+        }
+        self.place_held();
+        self.after_making_room();
+    }
+
+    /// The server has no memory for the answers that are held: their callers get an error instead,
+    /// newest first, until the link holds no more than it may.
+    fn refuse_answers(&mut self) {
+        while self.share.exceeds(self.holding().bytes)
+            && let Some(id) = self.answers.pop_newest()
+        {
+            let failure = Failure::new(Status::OUT_OF_MEMORY, "");
+            self.note_failure(failure.status);
+            // Where failures cannot be said, this drops the answer by the policy for that.
+            if let Some((meta, _)) = self.failure_frame(id, &failure) {
+                self.drop_answer(id);
+                self.answers.refused(&meta);
+            }
+        }
+    }
+
+    /// The server needs the memory that this link holds: what is held goes at once, and the
+    /// connection, and the session if there is one, end.
+    pub fn close_for_memory(&mut self, now: Instant, held: usize, limit: usize) {
+        if self.state() == State::Closed {
+            return;
+        }
+        self.drop_held();
+        let Self { inbound, tokens, .. } = &mut *self;
+        inbound.clear(|token| tokens.push(token));
+        self.share = Share { is_counted: false, ..Share::default() };
+        let cause = Disconnect::ServerMemory { held: held as u64, limit: limit as u64 };
+        self.abort(now, cause);
+    }
+}

@@ -1,0 +1,222 @@
+//! Answers that wait to be written are bounded, in all ways of answering.
+
+use super::*;
+use crate::body::Payload;
+use crate::link::flow::CLASSES;
+
+const MIB: usize = 1 << 20;
+
+/// How a test answers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Way {
+    /// Encoded by the reader.
+    Inline,
+    /// By a handler that is ready within the pass.
+    AtOnce,
+    /// By a handler that takes its time.
+    Later,
+}
+
+fn requests(config: &Config<impl Framing>, count: usize) -> Vec<u8> {
+    let framing = config.framing();
+    let mut out = Vec::new();
+    for id in 1..=count as u64 {
+        let meta = frame::Meta { method: 1, ..frame::Meta::new(frame::Kind::Request, id) };
+        framing.encode(&mut out, &meta, &[], b"12345678").unwrap();
+    }
+    out
+}
+
+/// Reads `bytes` and answers the requests in them with `body`, by the way that is wanted. How many
+/// were started.
+fn serve<F: Framing>(end: &mut End<F>, way: Way, mut bytes: &[u8], body: &bytes::Bytes) -> usize {
+    let mut started = 0;
+    loop {
+        let room = end.buf.spare();
+        let n = room.len().min(bytes.len());
+        room[..n].copy_from_slice(&bytes[..n]);
+        end.buf.filled(n);
+        bytes = &bytes[n..];
+        started += pass(end, way, n, body);
+        if bytes.is_empty() {
+            return started;
+        }
+    }
+}
+
+fn pass<F: Framing>(end: &mut End<F>, way: Way, bytes: usize, body: &bytes::Bytes) -> usize {
+    let (End { link, reader, buf, handled, .. }, mut started) = (end, 0);
+    let mut access = &mut *link;
+    Link::begin_input(reader, &mut access, Instant::ZERO, bytes);
+    while let Next::Event(event) = Link::next_event(reader, &mut access, Instant::ZERO, buf).unwrap() {
+        let Event::Request(m) = event else { continue };
+        let inbound = match way {
+            Way::Inline => {
+                reader.answer(m.id(), Payload::Borrowed(body)).unwrap();
+                started += 1;
+                continue;
+            }
+            Way::AtOnce | Way::Later => access.open_inbound(Instant::ZERO, &m).unwrap(),
+        };
+        started += usize::from(inbound.is_some());
+        match inbound {
+            Some(inbound) if way == Way::AtOnce => access.answer(inbound, Ok(Payload::Owned(body.clone()))),
+            Some(inbound) => handled.push(inbound),
+            None if Link::<F, u32>::refuse(reader, buf) => {}
+            None => break,
+        }
+    }
+    Link::end_input(reader, &mut access, Instant::ZERO, buf);
+    started
+}
+
+fn queued_by_class<F: Framing>(end: &End<F>) -> [usize; 2] {
+    CLASSES.map(|class| end.link.arena.owed_in(class).bytes)
+}
+
+fn floods<F: Framing>(config: &Config<F>, way: Way, len: usize) {
+    const COUNT: usize = 600;
+    let mut end = End::new(config, Role::Accepting);
+    if config.framing().profile().handshake {
+        let mut peer = End::new(config, Role::Dialing);
+        let hello = peer.output(Instant::ZERO);
+        end.input(Instant::ZERO, &hello).unwrap();
+    } else {
+        end.pass(Instant::ZERO, 0).unwrap();
+    }
+    end.output(Instant::ZERO);
+    assert_eq!(end.link.state(), State::Ready);
+    let body = bytes::Bytes::from(alloc::vec![7; len]);
+    let most = config.settings().write_queue.bytes + config.framing().max_message() + 128;
+    let mut served = serve(&mut end, way, &requests(config, COUNT), &body);
+    let (mut rounds, mut answered) = (0, 0);
+    while answered < COUNT as u64 {
+        rounds += 1;
+        assert!(rounds < 10_000, "{way:?} {len}: stuck at {served} started, {answered} answered");
+        // All that run end at the same time, and nothing was read by the peer meanwhile.
+        for inbound in core::mem::take(&mut end.handled) {
+            end.link.answer(inbound, Ok(Payload::Owned(body.clone())));
+        }
+        let queued = queued_by_class(&end);
+        assert!(queued.iter().all(|&bytes| bytes <= most), "{way:?} {len}: {queued:?} of {most}");
+        let ahead = if way == Way::Later { (128 * len).max(16 * MIB) } else { 0 };
+        let held = end.link.answers.held().bytes;
+        assert!(held <= ahead, "{way:?} {len}: {held} held");
+        if held > 0 {
+            assert_eq!(serve(&mut end, way, &[], &body), 0, "nothing starts while one is held");
+        }
+        // The peer takes one batch.
+        if let Some(mut batch) = end.link.begin_write(Instant::ZERO) {
+            let len = batch.len();
+            batch.wrote(len);
+            let _more = end.link.end_write(Instant::ZERO, batch);
+        }
+        served += serve(&mut end, way, &[], &body);
+        answered = end.link.counters().answers;
+    }
+    assert_eq!(served, COUNT);
+    assert!(end.link.answers.is_empty());
+    assert_eq!(end.link.counters().answers_dropped, 0);
+}
+
+#[test]
+fn finished_answers_are_bounded_in_each_way_of_answering() {
+    for way in [Way::Inline, Way::AtOnce, Way::Later] {
+        for len in [1, 10_000, 20_000, MIB] {
+            // The peer of this test never says what it has read.
+            floods(&Config::builder().bulk_ahead(usize::MAX).build().unwrap(), way, len);
+            floods(&Config::with_framing(Tcpstream::new()).max_message(2 * MIB).build().unwrap(), way, len);
+        }
+        let small = QueueLimit { messages: 4, bytes: 1000 };
+        for len in [1, 900, 20_000, 100_000] {
+            let config = Config::builder().bulk_ahead(usize::MAX).write_queue(small).max_message(100_000);
+            floods(&config.build().unwrap(), way, len);
+        }
+    }
+}
+
+#[test]
+fn small_answers_let_as_many_run_as_may() {
+    let config = Config::default();
+    let mut pair = Pair::new(&config);
+    pair.b.handle = true;
+    for _ in 0..1024 {
+        call(&mut pair.a, b"x", 0).unwrap();
+    }
+    pair.run(Instant::ZERO);
+    assert_eq!(pair.b.handled.len(), 128, "before an answer is known");
+    let first = pair.b.handled.remove(0);
+    pair.b.link.answer(first, Ok(b"small".into()));
+    assert!(pair.b.link.wants_pass());
+    pair.b.pass(Instant::ZERO, 0).unwrap();
+    assert_eq!(pair.b.handled.len(), 1023, "all of the others run at once");
+}
+
+#[test]
+fn large_answers_let_one_run_at_a_time() {
+    let config = Config::builder().answers_ahead(MIB).build().unwrap();
+    let mut pair = Pair::new(&config);
+    pair.b.handle = true;
+    for _ in 0..20 {
+        call(&mut pair.a, b"x", 0).unwrap();
+    }
+    pair.run(Instant::ZERO);
+    assert_eq!(pair.b.handled.len(), 8);
+    let large = alloc::vec![1; 2 * MIB];
+    for inbound in core::mem::take(&mut pair.b.handled) {
+        pair.b.link.answer(inbound, Ok((&large[..]).into()));
+    }
+    let mut answered = 8;
+    while answered < 20 {
+        while pair.b.handled.is_empty() {
+            pair.run(Instant::ZERO);
+            pair.b.pass(Instant::ZERO, 0).unwrap();
+        }
+        assert_eq!(pair.b.handled.len(), 1);
+        let inbound = pair.b.handled.remove(0);
+        pair.b.link.answer(inbound, Ok((&large[..]).into()));
+        answered += 1;
+    }
+}
+
+#[test]
+fn an_answer_has_a_limit_of_its_own() {
+    let config = Config::builder().max_answer(100).build().unwrap();
+    let mut pair = Pair::new(&config);
+    let inline = call(&mut pair.a, &[1; 200], 1).unwrap();
+    pair.run(Instant::ZERO);
+    pair.b.handle = true;
+    let handled = call(&mut pair.a, b"x", 2).unwrap();
+    let fits = call(&mut pair.a, b"x", 3).unwrap();
+    pair.run(Instant::ZERO);
+    let [first, second] = pair.b.handled[..] else { panic!() };
+    pair.b.link.answer(first, Ok((&[1; 101][..]).into()));
+    pair.b.link.answer(second, Ok((&[1; 100][..]).into()));
+    pair.run(Instant::ZERO);
+    for id in [inline, handled] {
+        let Some(Err(CallError::Failed(failure))) = pair.a.link.poll_reply(id, || 0) else { panic!() };
+        assert_eq!(failure.status, Status::REPLY_TOO_LARGE);
+    }
+    assert_eq!(pair.a.link.poll_reply(fits, || 0).unwrap().unwrap().len(), 100);
+}
+
+#[test]
+fn a_held_answer_that_nobody_wants_is_dropped_and_counted() {
+    let config = Config::builder().write_queue(QueueLimit { messages: 10, bytes: 1000 }).build().unwrap();
+    let mut pair = Pair::new(&config);
+    pair.b.handle = true;
+    let ids: Vec<_> = (0..3).map(|_| call(&mut pair.a, b"x", 0).unwrap()).collect();
+    pair.run(Instant::ZERO);
+    for inbound in core::mem::take(&mut pair.b.handled) {
+        pair.b.link.answer(inbound, Ok((&[1; 1500][..]).into()));
+    }
+    assert_eq!(pair.b.link.counters().answers_held, 2);
+    pair.a.link.cancel_call(ids[1]);
+    let out = pair.a.output(Instant::ZERO);
+    pair.b.input(Instant::ZERO, &out).unwrap();
+    assert_eq!(pair.b.link.counters().answers_dropped, 1);
+    // The connection ends: the last that is held goes with it, and so does the one in the queue.
+    pair.b.link.handle_disconnected(Instant::ZERO, None, Disconnect::PeerClosed);
+    assert_eq!(pair.b.link.counters().answers_dropped, 3);
+    assert_eq!(pair.b.link.answers.held(), Load::default());
+}

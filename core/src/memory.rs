@@ -1,0 +1,405 @@
+//! One memory limit over all links of a server.
+//!
+//! Bounds that are right for one link multiply by thousands of them. A [`MemoryPool`] gives out what a
+//! server allows, in steps of 64 KiB: a link that holds more than [`FREE`] bytes draws from it, and
+//! gives back what it no longer needs. The pool keeps no clock and calls nobody; its decisions say
+//! which links may go on, and which have to be closed.
+//!
+//! When the limit is reached:
+//!
+//! * **Messages that come in.** Links that want more stop reading. One of them at a time has the
+//!   *turn*: it may go on past the limit until its message is whole. Turns go round by address, the
+//!   oldest unfinished message first, and pass on after a second without progress. When nothing was
+//!   given back for as long as a message may take, the largest holder is closed.
+//! * **Finished answers.** The largest holder whose peer has read nothing for a second is closed at
+//!   once. If there is none, the answer that does not fit is refused: its caller gets an error.
+//! * What was read before a link stopped may pass the limit; beyond a tenth of it, the largest
+//!   holder is closed at once.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
+use core::net::IpAddr;
+use core::time::Duration;
+
+use crate::time::Instant;
+
+/// What a link may hold without drawing from the pool, in bytes.
+pub const FREE: usize = 8 * 1024;
+/// What is drawn at a time, in bytes.
+pub const STEP: usize = 64 * 1024;
+/// A peer that took none of its answers for so long counts as one that does not read; and a message
+/// that made no progress for so long loses its turn.
+pub const PATIENCE: Duration = Duration::from_secs(1);
+/// How many of the largest holders are looked at to find one that does not read.
+const LOOKED_AT: usize = 64;
+
+/// What a link holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Holding {
+    /// All of it, in bytes.
+    pub bytes: usize,
+    /// Finished answers, in bytes.
+    pub answers: usize,
+    /// When the oldest message that is not whole began.
+    pub unfinished: Option<Instant>,
+    /// Where the peer is; `None`: on this machine, without an address.
+    pub origin: Option<IpAddr>,
+}
+
+/// The answer to a link that says what it holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// It may hold so many bytes.
+    Granted(usize),
+    /// It may hold so many bytes, which is less than it does: it reads nothing until it hears more.
+    Wait(usize),
+    /// It may hold so many bytes: it refuses the answers that do not fit.
+    Refuse(usize),
+}
+
+/// What follows from something that happened in a pool.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Effects {
+    /// Links that waited and may go on: which, and how many bytes they may hold.
+    pub resumed: Vec<(u64, usize)>,
+    /// Links to close, and how many bytes they held. The pool has forgotten them.
+    pub closed: Vec<(u64, usize)>,
+}
+
+#[derive(Debug)]
+struct Holder {
+    holding: Holding,
+    granted: usize,
+    /// When its answers last became fewer, or began.
+    eased: Instant,
+    /// Its place among those who wait.
+    waits: Option<(Option<IpAddr>, Instant)>,
+}
+
+impl Holder {
+    /// What it holds beyond what was granted.
+    fn beyond(&self) -> usize {
+        self.holding.bytes.saturating_sub(self.granted.max(FREE))
+    }
+
+    fn counted(&self) -> usize {
+        self.granted + self.beyond()
+    }
+}
+
+/// Who may pass the limit to complete its message.
+#[derive(Clone, Copy, Debug)]
+struct Turn {
+    id: u64,
+    /// When it last made progress.
+    progress: Instant,
+}
+
+/// A server's memory, given out to its links. See the module's documentation.
+#[derive(Debug)]
+pub struct MemoryPool {
+    limit: usize,
+    /// How long nothing may be given back while somebody waits.
+    stall: Duration,
+    holders: BTreeMap<u64, Holder>,
+    /// By what they hold.
+    by_size: BTreeSet<(usize, u64)>,
+    /// Sum of what was granted, and of what is held beyond.
+    granted: usize,
+    beyond: usize,
+    /// Taken by others than links: handshakes.
+    reserved: usize,
+    /// Those who wait, by address and by the age of their messages.
+    waiting: BTreeMap<Option<IpAddr>, BTreeSet<(Instant, u64)>>,
+    /// The address that had the last turn.
+    last_origin: Option<Option<IpAddr>>,
+    turn: Option<Turn>,
+    /// When something was given back last, or nobody waited.
+    moved: Instant,
+}
+
+impl MemoryPool {
+    /// Of `limit` bytes. The largest holder is closed when nothing was given back for `stall` while
+    /// somebody waits.
+    #[must_use]
+    pub fn new(limit: usize, stall: Duration) -> Self {
+        Self {
+            limit,
+            stall,
+            holders: BTreeMap::new(),
+            by_size: BTreeSet::new(),
+            granted: 0,
+            beyond: 0,
+            reserved: 0,
+            waiting: BTreeMap::new(),
+            last_origin: None,
+            turn: None,
+            moved: Instant::ZERO,
+        }
+    }
+
+    /// The limit, in bytes.
+    #[must_use]
+    pub fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// Bytes that are held, as far as links have said.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.granted + self.beyond + self.reserved
+    }
+
+    /// Links that wait for memory.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.waiting.values().map(BTreeSet::len).sum()
+    }
+
+    /// Something other than a link takes so many bytes, until they are [given back](Self::unreserve).
+    pub fn reserve(&mut self, bytes: usize) {
+        self.reserved += bytes;
+    }
+
+    /// Those bytes are free again.
+    pub fn unreserve(&mut self, now: Instant, bytes: usize) -> Effects {
+        self.reserved = self.reserved.saturating_sub(bytes);
+        let mut effects = Effects::default();
+        self.admit(now, &mut effects);
+        effects
+    }
+
+    /// A link says what it holds.
+    pub fn report(&mut self, now: Instant, id: u64, holding: Holding) -> (Verdict, Effects) {
+        let mut effects = Effects::default();
+        if self.waiting.is_empty() {
+            self.moved = now;
+        }
+        self.take_note(now, id, holding);
+        let wanted = rounded(holding.bytes);
+        let granted = self.granted_to(id);
+        if wanted <= granted {
+            self.set_granted(id, wanted);
+            if wanted < granted {
+                self.moved = now;
+            }
+            self.end_turn_of(id);
+            self.stop_waiting(id);
+            self.admit(now, &mut effects);
+            return (Verdict::Granted(wanted), effects);
+        }
+        if self.fits(id, wanted) || self.continues_turn(now, id, &holding) {
+            self.set_granted(id, wanted);
+            self.stop_waiting(id);
+            return (Verdict::Granted(wanted), effects);
+        }
+        let by_answers = holding.answers * 2 > holding.bytes;
+        if by_answers {
+            self.close_those_who_do_not_read(now, (id, wanted), &mut effects);
+            if self.holders.contains_key(&id) && self.fits(id, wanted) {
+                self.set_granted(id, wanted);
+                return (Verdict::Granted(wanted), effects);
+            }
+        } else {
+            self.wait(id);
+            self.admit(now, &mut effects);
+            self.give_turn(now, &mut effects);
+            if let Some(at) = effects.resumed.iter().position(|(other, _)| *other == id) {
+                let (_, granted) = effects.resumed.remove(at);
+                return (Verdict::Granted(granted), effects);
+            }
+            if now.saturating_since(self.moved) >= self.stall {
+                self.moved = now;
+                self.close_largest(&mut effects);
+            }
+            while self.is_far_beyond() && self.close_largest(&mut effects) {}
+        }
+        if !effects.closed.is_empty() {
+            self.admit(now, &mut effects);
+        }
+        let granted = self.granted_to(id);
+        let verdict = if by_answers { Verdict::Refuse(granted) } else { Verdict::Wait(granted) };
+        (verdict, effects)
+    }
+
+    /// A link is over: what it held is free.
+    pub fn remove(&mut self, now: Instant, id: u64) -> Effects {
+        let mut effects = Effects::default();
+        if self.forget(id).is_some() {
+            self.moved = now;
+            self.admit(now, &mut effects);
+            self.give_turn(now, &mut effects);
+        }
+        effects
+    }
+
+    /// Whether that link may hold so much within the limit.
+    fn fits(&self, id: u64, wanted: usize) -> bool {
+        let others = self.held() - self.holders.get(&id).map_or(0, Holder::counted);
+        others + wanted <= self.limit
+    }
+
+    /// Whether more was read before links stopped than the limit leaves room for. Who has the turn does
+    /// not count: one message may pass the limit.
+    fn is_far_beyond(&self) -> bool {
+        let in_turn = self.turn.and_then(|turn| self.holders.get(&turn.id)).map_or(0, Holder::counted);
+        self.held() - in_turn > self.limit + self.limit / 10
+    }
+
+    fn granted_to(&self, id: u64) -> usize {
+        self.holders.get(&id).map_or(0, |holder| holder.granted)
+    }
+
+    fn take_note(&mut self, now: Instant, id: u64, holding: Holding) {
+        let new = Holder { holding: Holding::default(), granted: 0, eased: now, waits: None };
+        let holder = self.holders.entry(id).or_insert(new);
+        self.by_size.remove(&(holder.holding.bytes, id));
+        self.by_size.insert((holding.bytes, id));
+        if holding.answers < holder.holding.answers || holder.holding.answers == 0 {
+            holder.eased = now;
+        }
+        self.beyond -= holder.beyond();
+        holder.holding = holding;
+        self.beyond += holder.beyond();
+    }
+
+    fn set_granted(&mut self, id: u64, granted: usize) {
+        let Some(holder) = self.holders.get_mut(&id) else { return };
+        self.granted = self.granted - holder.granted + granted;
+        self.beyond -= holder.beyond();
+        holder.granted = granted;
+        self.beyond += holder.beyond();
+    }
+
+    fn forget(&mut self, id: u64) -> Option<Holder> {
+        self.stop_waiting(id);
+        self.set_granted(id, 0);
+        let holder = self.holders.remove(&id)?;
+        self.beyond -= holder.beyond();
+        self.by_size.remove(&(holder.holding.bytes, id));
+        if self.turn.is_some_and(|turn| turn.id == id) {
+            self.turn = None;
+        }
+        Some(holder)
+    }
+
+    fn wait(&mut self, id: u64) {
+        let Some(holder) = self.holders.get_mut(&id).filter(|holder| holder.waits.is_none()) else { return };
+        // Without a message that began, behind all that have one.
+        let since = holder.holding.unfinished.unwrap_or(Instant::from_nanos(u64::MAX / 2));
+        holder.waits = Some((holder.holding.origin, since));
+        self.waiting.entry(holder.holding.origin).or_default().insert((since, id));
+    }
+
+    fn stop_waiting(&mut self, id: u64) {
+        let Some((origin, since)) = self.holders.get_mut(&id).and_then(|holder| holder.waits.take()) else {
+            return;
+        };
+        if let Some(line) = self.waiting.get_mut(&origin) {
+            line.remove(&(since, id));
+            if line.is_empty() {
+                self.waiting.remove(&origin);
+            }
+        }
+    }
+
+    /// The next one in turn: the oldest of the address behind the last.
+    fn next_waiting(&self) -> Option<u64> {
+        let behind = self.last_origin.and_then(|last| {
+            use core::ops::Bound::{Excluded, Unbounded};
+            self.waiting.range((Excluded(last), Unbounded)).next()
+        });
+        let (_, line) = behind.or_else(|| self.waiting.first_key_value())?;
+        line.first().map(|(_, id)| *id)
+    }
+
+    fn resume(&mut self, id: u64, effects: &mut Effects) {
+        let Some(holder) = self.holders.get(&id) else { return };
+        let (origin, wanted) = (holder.holding.origin, rounded(holder.holding.bytes + STEP));
+        self.stop_waiting(id);
+        self.last_origin = Some(origin);
+        self.set_granted(id, wanted);
+        effects.resumed.push((id, wanted));
+    }
+
+    /// Lets those go on who wait, as far as there is room.
+    fn admit(&mut self, now: Instant, effects: &mut Effects) {
+        while let Some(id) = self.next_waiting() {
+            let Some(holder) = self.holders.get(&id) else { return };
+            let wanted = rounded(holder.holding.bytes + STEP);
+            if !self.fits(id, wanted) {
+                return;
+            }
+            self.moved = now;
+            self.resume(id, effects);
+        }
+    }
+
+    /// Gives the turn to the next that waits, unless somebody has it and makes use of it.
+    fn give_turn(&mut self, now: Instant, effects: &mut Effects) {
+        if self.turn.is_some_and(|turn| now.saturating_since(turn.progress) < PATIENCE) {
+            return;
+        }
+        self.turn = None;
+        if let Some(id) = self.next_waiting() {
+            self.resume(id, effects);
+            self.turn = Some(Turn { id, progress: now });
+        }
+    }
+
+    fn continues_turn(&mut self, now: Instant, id: u64, holding: &Holding) -> bool {
+        match &mut self.turn {
+            Some(turn) if turn.id == id && holding.unfinished.is_some() => {
+                turn.progress = now;
+                true
+            }
+            Some(turn) if turn.id == id => {
+                self.turn = None;
+                false
+            }
+            _ => false,
+        }
+    }
+
+    fn end_turn_of(&mut self, id: u64) {
+        let is_done = |holder: &Holder| holder.holding.unfinished.is_none();
+        if self.turn.is_some_and(|turn| turn.id == id) && self.holders.get(&id).is_none_or(is_done) {
+            self.turn = None;
+        }
+    }
+
+    /// Closes the largest of those who have answers and read none of them, until so much fits.
+    fn close_those_who_do_not_read(&mut self, now: Instant, more: (u64, usize), effects: &mut Effects) {
+        while !self.fits(more.0, more.1) {
+            let stuck = self.by_size.iter().rev().take(LOOKED_AT).find(|(_, id)| {
+                self.holders.get(id).is_some_and(|holder| {
+                    holder.holding.answers > 0 && now.saturating_since(holder.eased) >= PATIENCE
+                })
+            });
+            let Some(&(bytes, id)) = stuck else { return };
+            self.moved = now;
+            self.close(id, bytes, effects);
+        }
+    }
+
+    fn close_largest(&mut self, effects: &mut Effects) -> bool {
+        let Some(&(bytes, id)) = self.by_size.last() else { return false };
+        self.close(id, bytes, effects);
+        true
+    }
+
+    fn close(&mut self, id: u64, bytes: usize, effects: &mut Effects) {
+        self.forget(id);
+        effects.resumed.retain(|(resumed, _)| *resumed != id);
+        effects.closed.push((id, bytes));
+    }
+}
+
+/// What a link draws that holds so many bytes.
+#[must_use]
+pub const fn rounded(bytes: usize) -> usize {
+    if bytes <= FREE { 0 } else { bytes.div_ceil(STEP) * STEP }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,149 @@
+//! The memory of a server, counted over all its links.
+
+use std::collections::HashMap;
+use std::task::Waker;
+use std::time::Duration;
+
+use bowline_core::config::HANDSHAKE_COST;
+use bowline_core::frame::Framing;
+use bowline_core::link::Link;
+use bowline_core::machine::Machine;
+use bowline_core::memory::{Effects, Holding, MemoryPool, Verdict};
+
+use crate::clock;
+use crate::peer::{PeerId, SharedLink};
+use crate::shared::{CountMemory, Shared};
+use crate::sync::{Arc, Mutex, Weak};
+
+/// A [`MemoryPool`] behind a lock, and the links that draw from it.
+///
+/// No link's lock is held while the pool's is taken, or the other way round.
+#[derive(Debug)]
+pub struct ServerMemory {
+    state: Mutex<State>,
+}
+
+struct State {
+    pool: MemoryPool,
+    links: HashMap<u64, Weak<dyn Counted>>,
+    closed: u64,
+}
+
+impl std::fmt::Debug for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("State").field("pool", &self.pool).finish_non_exhaustive()
+    }
+}
+
+/// A link that draws from the pool.
+trait Counted: Send + Sync {
+    /// It may hold so much, and go on.
+    fn resume(&self, granted: usize);
+    /// It has to end.
+    fn close(&self, held: usize, limit: usize);
+}
+
+impl<F: Framing> Counted for Shared<Link<F, Waker>> {
+    fn resume(&self, granted: usize) {
+        self.with(|link| link.handle_memory(clock::now(), Verdict::Granted(granted)));
+    }
+
+    fn close(&self, held: usize, limit: usize) {
+        self.with(|link| link.close_for_memory(clock::now(), held, limit));
+    }
+}
+
+/// A link's seat at its server's memory.
+struct Seat {
+    memory: Arc<ServerMemory>,
+    id: u64,
+}
+
+impl CountMemory for Seat {
+    fn report(&self, holding: Holding) -> Verdict {
+        self.memory.report(self.id, holding)
+    }
+}
+
+impl ServerMemory {
+    /// Of `limit` bytes; the largest holder is closed if nothing moves for `stall`.
+    #[must_use]
+    pub fn new(limit: usize, stall: Duration) -> Arc<Self> {
+        let state = State { pool: MemoryPool::new(limit, stall), links: HashMap::new(), closed: 0 };
+        Arc::new(Self { state: Mutex::new(state) })
+    }
+
+    /// What that link holds is counted from now on, until [`remove`](Self::remove).
+    pub fn count<F: Framing>(self: &Arc<Self>, id: PeerId, shared: &Arc<SharedLink<F>>) {
+        let link = Arc::downgrade(shared);
+        self.state.lock().links.insert(id.0, link);
+        shared.set_memory(Arc::new(Seat { memory: Arc::clone(self), id: id.0 }));
+        shared.with(Link::count_memory);
+    }
+
+    /// The link is over.
+    pub fn remove(&self, id: PeerId) {
+        let mut state = self.state.lock();
+        state.links.remove(&id.0);
+        let effects = state.pool.remove(clock::now(), id.0);
+        self.apply(state, &effects);
+    }
+
+    /// A handshake is under way, until [`end_handshake`](Self::end_handshake).
+    pub fn begin_handshake(&self) {
+        self.state.lock().pool.reserve(HANDSHAKE_COST);
+    }
+
+    /// It is over.
+    pub fn end_handshake(&self) {
+        let mut state = self.state.lock();
+        let effects = state.pool.unreserve(clock::now(), HANDSHAKE_COST);
+        self.apply(state, &effects);
+    }
+
+    /// Bytes that are held, as far as links have said.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.state.lock().pool.held()
+    }
+
+    /// Links that were closed to make room.
+    #[must_use]
+    pub fn closed(&self) -> u64 {
+        self.state.lock().closed
+    }
+
+    fn report(&self, id: u64, holding: Holding) -> Verdict {
+        let mut state = self.state.lock();
+        if !state.links.contains_key(&id) {
+            // It is over, or was closed.
+            return Verdict::Granted(usize::MAX);
+        }
+        let (verdict, effects) = state.pool.report(clock::now(), id, holding);
+        self.apply(state, &effects);
+        verdict
+    }
+
+    fn apply(&self, mut state: crate::sync::MutexGuard<'_, State>, effects: &Effects) {
+        if *effects == Effects::default() {
+            return;
+        }
+        let limit = state.pool.limit();
+        state.closed += effects.closed.len() as u64;
+        let find = |state: &State, id: u64| state.links.get(&id).and_then(Weak::upgrade);
+        let resumed: Vec<_> =
+            effects.resumed.iter().filter_map(|&(id, granted)| Some((find(&state, id)?, granted))).collect();
+        let closed: Vec<_> =
+            effects.closed.iter().filter_map(|&(id, held)| Some((find(&state, id)?, held))).collect();
+        for (id, _) in &effects.closed {
+            state.links.remove(id);
+        }
+        drop(state);
+        for (link, held) in closed {
+            link.close(held, limit);
+        }
+        for (link, granted) in resumed {
+            link.resume(granted);
+        }
+    }
+}
