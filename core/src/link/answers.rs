@@ -217,7 +217,9 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// It cannot be encoded. One that is held was not: what the framing refuses is dropped later,
     /// counted and an event.
     pub(super) fn place_answer(&mut self, meta: &Meta, payload: Payload<'_>) -> Result<(), EncodeError> {
-        if self.room_of(meta.class) == 0 || self.must_ask_for(payload.len()) {
+        // Asked in any case: what is held takes memory, too.
+        let must_ask = self.must_ask_for(payload.len());
+        if must_ask || self.room_of(meta.class) == 0 {
             let body = match payload {
                 Payload::Owned(bytes) => bytes,
                 Payload::Borrowed(bytes) => Bytes::copy_from_slice(bytes),
@@ -245,7 +247,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             self.append_chunk(Class::Bulk, alone);
         }
         if !local.chunk.is_empty() {
-            if self.takes(Class::Normal, local.chunk.len()) && !self.must_ask_for(local.chunk.len()) {
+            if !self.must_ask_for(local.chunk.len()) && self.takes(Class::Normal, local.chunk.len()) {
                 self.arena.append(&mut local.chunk);
             } else {
                 self.append_chunk(Class::Normal, core::mem::take(&mut local.chunk));
@@ -255,7 +257,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     }
 
     fn append_chunk(&mut self, class: Class, chunk: Chunk) {
-        if self.takes(class, chunk.len()) && !self.must_ask_for(chunk.len()) {
+        if !self.must_ask_for(chunk.len()) && self.takes(class, chunk.len()) {
             self.arena.append_alone(class, chunk);
         } else {
             self.counters.answers_held += chunk.owed().messages as u64;
