@@ -5,12 +5,14 @@
 #![forbid(unsafe_code)]
 
 mod decode;
-mod flow;
+mod live;
 mod ops;
+mod pair;
 
 pub use decode::{buffstreams, chunked, length_prefixed, native, raw, tcpstream};
-pub use flow::{live_link, pair_ops};
+pub use live::live_link;
 pub use ops::{link_ops, supervisor_ops};
+pub use pair::pair_ops;
 
 /// A fuzz target.
 pub type Target = fn(&[u8]);

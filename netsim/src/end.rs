@@ -5,7 +5,7 @@ use bowline_core::body::Body;
 use bowline_core::config::Config;
 use bowline_core::error::Disconnect;
 use bowline_core::frame::Framing;
-use bowline_core::link::{Event, Inbound, InboundState, Link, Reader, Role, State};
+use bowline_core::link::{Event, Inbound, InboundState, Link, LinkEvent, Message, Reader, Role, State};
 use bowline_core::machine::{Ending, Machine, Next};
 use bowline_core::recv_buf::RecvBuf;
 use bowline_core::supervisor::Epoch;
@@ -37,6 +37,9 @@ pub struct End<F: Framing> {
     pub slow_writer: bool,
     late: Option<Batch>,
     tokens: Vec<u64>,
+    taken: Vec<Message>,
+    /// What a [`Ledger`](crate::Ledger) has no use for.
+    pub events: Vec<LinkEvent>,
 }
 
 impl<F: Framing> End<F> {
@@ -61,6 +64,8 @@ impl<F: Framing> End<F> {
             slow_writer: false,
             late: None,
             tokens: Vec::new(),
+            taken: Vec::new(),
+            events: Vec::new(),
         }
     }
 
@@ -121,10 +126,8 @@ impl<F: Framing> End<F> {
     /// Takes messages that wait and answers requests that wait, if it does.
     fn catch_up(&mut self) -> bool {
         let mut moved = false;
-        while self.takes
-            && let Some(message) = self.link.poll_receive(&mut None, || 0)
-        {
-            self.messages.push(message.body.to_vec());
+        if self.takes && self.link.take_received(usize::MAX, &mut self.taken) > 0 {
+            self.messages.extend(self.taken.drain(..).map(|message| message.body.to_vec()));
             moved = true;
         }
         if self.answers {
@@ -144,9 +147,22 @@ impl<F: Framing> End<F> {
         if self.link.poll_timeout().is_some_and(|(at, _)| at <= now) {
             self.link.handle_timeout(now);
         }
+        if self.link.is_closed() {
+            self.return_late(now);
+        }
         self.catch_up();
         self.link.take_tokens(&mut self.tokens);
         self.tokens.clear();
+    }
+
+    /// Whoever was still writing when a connection ended gives its batch back.
+    pub(crate) fn return_late(&mut self, now: Instant) -> bool {
+        let late = self.late.take();
+        let is_late = late.is_some();
+        if let Some(late) = late {
+            let _more = self.link.end_write(now, late);
+        }
+        is_late
     }
 
     fn try_step(&mut self, now: Instant, net: &mut Net) -> Result<bool, Disconnect> {
@@ -155,11 +171,8 @@ impl<F: Framing> End<F> {
         }
         self.link.handle_timeout(now);
         let mut moved = self.catch_up();
-        if self.link.state() == State::Ready
-            && let Some(late) = self.late.take()
-        {
-            let _more = self.link.end_write(now, late);
-            moved = true;
+        if self.link.state() == State::Ready {
+            moved |= self.return_late(now);
         }
         match self.link.poll_ending(now) {
             Some(Ending::Abort(cause)) => return Err(cause),

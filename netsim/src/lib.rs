@@ -19,11 +19,13 @@
 #![forbid(unsafe_code)]
 
 mod end;
+mod ledger;
 mod net;
 mod pair;
 mod sim;
 
 pub use end::End;
+pub use ledger::{Given, Ledger, PairCast, Told, Wants};
 pub use net::{Direction, Net, NetConfig, Random};
 pub use pair::{Pair, PairCall};
 pub use sim::{Call, Sim};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bowline_core::body::Payload;
 use bowline_core::config::Config;
-use bowline_core::error::{CallError, CastError, Disconnect};
+use bowline_core::error::{CallError, CastError, Disconnect, Outcome};
 use bowline_core::frame::Framing;
 use bowline_core::link::{CallId, CallOptions, CastOptions, Queued, Reply, Role, SessionIdentity};
 use bowline_core::machine::Machine;
@@ -13,6 +13,7 @@ use bowline_core::supervisor::Epoch;
 use bowline_core::time::Instant;
 
 use crate::end::End;
+use crate::ledger::{Given, Ledger, PairCast, Wants};
 use crate::net::{Direction, Net, NetConfig, Random};
 
 /// A call made in a [`Pair`].
@@ -67,6 +68,7 @@ pub struct Pair<F: Framing> {
     cut_next: Option<(Direction, u64)>,
     /// What accepting ends received that were replaced by others.
     pub past: Vec<End<F>>,
+    ledger: Option<Ledger>,
 }
 
 impl<F: Framing> Pair<F> {
@@ -91,6 +93,7 @@ impl<F: Framing> Pair<F> {
             unfenced: false,
             cut_next: None,
             past: Vec::new(),
+            ledger: None,
             ends,
             calls: Vec::new(),
             open: [BTreeMap::new(), BTreeMap::new()],
@@ -103,6 +106,14 @@ impl<F: Framing> Pair<F> {
     #[must_use]
     pub fn reconnecting(mut self, after: Duration) -> Self {
         self.reconnect = Some(after);
+        self
+    }
+
+    /// Keeps account of what the links say of every cast made with [`give`](Self::give). Events and
+    /// errored messages are taken from the links for it.
+    #[must_use]
+    pub fn keeping_a_ledger(mut self) -> Self {
+        self.ledger = Some(Ledger::default());
         self
     }
 
@@ -155,6 +166,13 @@ impl<F: Framing> Pair<F> {
         let mut fresh = End::new(self.config.clone(), Role::Accepting);
         fresh.link.offer_session(identity(&mut self.random));
         (fresh.takes, fresh.answers) = (self.ends[1].takes, self.ends[1].answers);
+        if self.ends[1].link.is_closed() {
+            self.ends[1].return_late(self.now);
+        }
+        self.note_told(1);
+        if let Some(ledger) = &mut self.ledger {
+            ledger.restarted(1);
+        }
         self.past.push(core::mem::replace(&mut self.ends[1], fresh));
         self.open[1].clear();
         self.net.cut();
@@ -166,8 +184,13 @@ impl<F: Framing> Pair<F> {
         if self.ends[1].is_connected() && !self.unfenced {
             self.ends[1].disconnect(self.now, Disconnect::Superseded);
         }
+        let [asked, held] = [0, 1].map(|side| self.ends[side].link.session());
+        if held.is_some() && asked != held {
+            // Its connection died before the peer knew of it: nobody asks for it again, and it expires.
+            self.ends[1].link.expire_session(self.now);
+        }
         if self.ends[1].link.is_closed() {
-            // Its session expired: the server makes a new link.
+            // Its session is over, or another: the server makes a new link.
             self.restart();
         }
         self.net = Net::new(self.net_config, self.random.number());
@@ -200,6 +223,95 @@ impl<F: Framing> Pair<F> {
         body: impl Into<Payload<'p>>,
     ) -> Result<Queued, CastError> {
         self.ends[side].link.cast(self.now, options, body.into())
+    }
+
+    /// Casts from an end, for the [ledger](Self::ledger).
+    ///
+    /// # Errors
+    /// As [`bowline_core::link::Link::cast`].
+    ///
+    /// # Panics
+    /// Without a [ledger](Self::keeping_a_ledger).
+    pub fn give(
+        &mut self,
+        side: usize,
+        wants: Wants,
+        options: CastOptions,
+        method: u32,
+        body: Vec<u8>,
+    ) -> Result<PairCast, CastError> {
+        let link = &mut self.ends[side].link;
+        let options = options.notify(wants == Wants::Event);
+        let number = link.cast(self.now, &options, body.clone().into())?.number;
+        if wants == Wants::Outcome {
+            link.watch_outcome(number, 0);
+        }
+        let life = if side == 0 { 0 } else { self.past.len() };
+        let given = Given { side, life, number, method, body, wants, told: Vec::new() };
+        Ok(self.ledger.as_mut().expect("a ledger").give(given))
+    }
+
+    /// Nobody waits any more for the end of a cast.
+    ///
+    /// # Panics
+    /// Without a [ledger](Self::keeping_a_ledger).
+    pub fn forget(&mut self, cast: PairCast) {
+        let life = self.past.len();
+        let given = self.ledger.as_mut().expect("a ledger").forget(cast);
+        if let Some(given) = given.filter(|given| given.side == 0 || given.life == life) {
+            self.ends[given.side].link.forget_outcome(given.number);
+        }
+    }
+
+    /// Checks what the links said of casts against what arrived: whoever waits for the end of a cast
+    /// was told, everybody once; what never left did not arrive, what is acknowledged did, and nothing
+    /// came twice. To be asked when nothing is under way any more. Bodies have to differ.
+    ///
+    /// # Panics
+    /// If something is wrong.
+    pub fn check_ledger(&self) {
+        let mut arrived = [BTreeMap::new(), BTreeMap::new()];
+        for (side, ends) in [(0, &self.past[..]), (0, &self.ends[1..]), (1, &self.ends[..1])] {
+            for body in ends.iter().flat_map(|end| &end.messages) {
+                *arrived[side].entry(&body[..]).or_insert(0) += 1;
+            }
+        }
+        let closed = [!self.past.is_empty() || self.ends[1].link.is_closed(), self.ends[0].link.is_closed()];
+        for given in self.ledger().casts() {
+            let times = arrived[given.side].get(&given.body[..]).copied().unwrap_or(0);
+            let life = if given.side == 0 { &self.ends[0] } else { self.life(given.life) };
+            // A process that died has said nothing of what it was about to do.
+            let died = given.side == 1 && given.life < self.past.len() && !life.link.is_closed();
+            let right = match given.outcome() {
+                None => given.wants == Wants::Failures || died,
+                Some(Outcome::NeverSent | Outcome::Expired | Outcome::Dropped) => times == 0,
+                // It is handed over while the process lives and its link is open.
+                Some(Outcome::Acked) => times == 1 || closed[given.side],
+                Some(_) => true,
+            };
+            let body = given.body.len();
+            assert!(right && times <= 1, "arrived {times} times, {body} bytes: {:?}", given.without_bodies());
+        }
+    }
+
+    fn life(&self, life: usize) -> &End<F> {
+        self.past.get(life).unwrap_or(&self.ends[1])
+    }
+
+    /// Every cast made with [`give`](Self::give), and what was said of it so far.
+    ///
+    /// # Panics
+    /// Without a [ledger](Self::keeping_a_ledger).
+    #[must_use]
+    pub fn ledger(&self) -> &Ledger {
+        self.ledger.as_ref().expect("a ledger")
+    }
+
+    fn note_told(&mut self, side: usize) {
+        if let Some(ledger) = &mut self.ledger {
+            let life = if side == 0 { 0 } else { self.past.len() };
+            ledger.collect(side, life, &mut self.ends[side]);
+        }
     }
 
     /// Begins a call from an end.
@@ -298,6 +410,8 @@ impl<F: Framing> Pair<F> {
             }
             moved |= self.look_after_dialing();
             if !moved {
+                self.note_told(0);
+                self.note_told(1);
                 for (peak, end) in self.peak.iter_mut().zip(&self.ends) {
                     *peak = (*peak).max(end.memory());
                 }
@@ -310,7 +424,10 @@ impl<F: Framing> Pair<F> {
     /// Dials when it is time to.
     fn look_after_dialing(&mut self) -> bool {
         let Some(after) = self.reconnect else { return false };
-        if self.ends[0].is_connected() || self.over.is_some() {
+        if self.ends[0].link.is_closed() {
+            self.redial_at = None;
+        }
+        if self.ends[0].is_connected() || self.over.is_some() || self.ends[0].link.is_closed() {
             return false;
         }
         match self.redial_at {

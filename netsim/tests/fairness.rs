@@ -4,12 +4,12 @@
 use std::time::Duration;
 
 use bowline_core::config::{Config, QueueLimit};
-use bowline_core::error::{CallError, CastRefusal};
+use bowline_core::error::{CallError, CastRefusal, Outcome};
 use bowline_core::frame::Class;
 use bowline_core::frame::native::{MESSAGE_COST, Native};
 use bowline_core::link::{CallOptions, CastOptions};
 use bowline_core::machine::Machine;
-use bowline_netsim::{NetConfig, Pair, PairCall, Random};
+use bowline_netsim::{NetConfig, Pair, PairCall, Random, Wants};
 
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -262,7 +262,7 @@ fn schedule(seed: u64) {
         unsent: pick(&[1460, 16 * 1024]),
         ..NetConfig::default()
     };
-    let mut pair = Pair::new(&config.expect("sound"), net, seed);
+    let mut pair = Pair::new(&config.expect("sound"), net, seed).keeping_a_ledger();
     let mut queued = [Vec::new(), Vec::new()];
     let mut calls: Vec<(PairCall, usize, u32, usize, Class, bool)> = Vec::new();
     let mut next = 0;
@@ -277,7 +277,8 @@ fn schedule(seed: u64) {
         match random.below(14) {
             0..5 => {
                 next += 1;
-                match pair.cast(side, &CastOptions::new(1).class(class), body(next, len)) {
+                let wants = [Wants::Failures, Wants::Event, Wants::Outcome][next as usize % 3];
+                match pair.give(side, wants, CastOptions::new(1).class(class), 1, body(next, len)) {
                     Ok(_) => queued[side].push((next, class)),
                     Err(error) => assert!(matches!(error.reason(), CastRefusal::Full(_)), "{error}"),
                 }
@@ -310,6 +311,11 @@ fn schedule(seed: u64) {
     }
     pair.run_for(SECOND * 300);
     assert_eq!(pair.over, None);
+    pair.check_ledger();
+    for given in pair.ledger().casts() {
+        let wanted = (given.wants != Wants::Failures).then_some(Outcome::Written);
+        assert_eq!(given.outcome(), wanted, "{} from side {}", given.number, given.side);
+    }
     for (side, queued) in queued.iter().enumerate() {
         assert!(pair.peak[side] <= bounds.memory(), "{} of {}", pair.peak[side], bounds.memory());
         check_casts(&pair.ends[1 - side].messages, queued);

@@ -6,8 +6,8 @@ use bowline_core::config::{Config, Delivery, QueueLimit};
 use bowline_core::error::{CallError, CastRefusal, Disconnect, Outcome};
 use bowline_core::frame::native::Native;
 use bowline_core::frame::{Class, Framing, Kind, Meta, Profile, Step};
-use bowline_core::link::{CallOptions, CastOptions, LinkEvent, Undelivered};
-use bowline_netsim::{Direction, NetConfig, Pair, PairCall, Random};
+use bowline_core::link::{CallOptions, CastOptions, LinkEvent};
+use bowline_netsim::{Direction, Given, NetConfig, Pair, PairCall, Random, Wants};
 
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -51,7 +51,9 @@ struct Script {
 impl Script {
     fn cast<F: Framing>(&mut self, pair: &mut Pair<F>, side: usize, class: Class, len: usize) {
         self.next += 1;
-        match pair.cast(side, &CastOptions::new(1).class(class), body(self.next, len)) {
+        // Every third waits for its outcome, every third wants an event.
+        let wants = [Wants::Failures, Wants::Event, Wants::Outcome][self.next as usize % 3];
+        match pair.give(side, wants, CastOptions::new(1).class(class), 1, body(self.next, len)) {
             Ok(_) => self.casts[side].push((self.next, class)),
             Err(error) => assert!(matches!(error.reason(), CastRefusal::Full(_)), "{error}"),
         }
@@ -66,9 +68,15 @@ impl Script {
         }
     }
 
-    /// Nothing lost, nothing twice, everything in order within its class, every call answered once.
+    /// Nothing lost, nothing twice, everything in order within its class, every call answered once, and
+    /// every outcome told that somebody wants to know, once.
     fn check<F: Framing>(&self, pair: &Pair<F>) {
         assert_eq!(pair.over, None);
+        pair.check_ledger();
+        for given in pair.ledger().casts() {
+            let wanted = (given.wants != Wants::Failures).then_some(Outcome::Acked);
+            assert_eq!(given.outcome(), wanted, "{} from side {}", given.number, given.side);
+        }
         for (side, casts) in self.casts.iter().enumerate() {
             let numbers: Vec<u32> = pair.ends[1 - side].messages.iter().map(|body| number(body)).collect();
             for class in CLASSES {
@@ -133,7 +141,7 @@ fn cuts_at_every_byte_both_ways() {
     let mut hello = Pair::new(&config, net, 1);
     hello.run_for(MS * 20);
     // How much an undisturbed conversation carries.
-    let mut whole = Pair::new(&config, net, 1).reconnecting(MS * 5);
+    let mut whole = Pair::new(&config, net, 1).reconnecting(MS * 5).keeping_a_ledger();
     let script = conversation(&mut whole);
     whole.run_for(SECOND / 2);
     script.check(&whole);
@@ -142,7 +150,7 @@ fn cuts_at_every_byte_both_ways() {
         assert!(carried > 15_000, "{carried}");
         for at in (hello.carried(direction) + 1..carried).step_by(if cfg!(debug_assertions) { 7 } else { 1 })
         {
-            let mut pair = Pair::new(&config, net, at).reconnecting(MS * 5);
+            let mut pair = Pair::new(&config, net, at).reconnecting(MS * 5).keeping_a_ledger();
             pair.cut_at(direction, at);
             let script = conversation(&mut pair);
             pair.run_for(SECOND * 20);
@@ -157,7 +165,7 @@ fn a_second_cut_while_what_was_lost_is_sent_again() {
     let config = config(1024, 8 * 1024);
     for seed in 0..400 {
         let mut random = Random::new(seed);
-        let mut pair = Pair::new(&config, net, seed).reconnecting(MS * 5);
+        let mut pair = Pair::new(&config, net, seed).reconnecting(MS * 5).keeping_a_ledger();
         let direction = [Direction::ToServer, Direction::ToClient][random.below(2) as usize];
         pair.cut_at(direction, 200 + random.below(20_000));
         let other = [Direction::ToServer, Direction::ToClient][random.below(2) as usize];
@@ -181,7 +189,7 @@ fn schedule(seed: u64) {
         window: pick(&[4_000, 30_000, 256 * 1024]),
         ..NetConfig::default()
     };
-    let mut pair = Pair::new(&config, net, seed).reconnecting(MS * 2);
+    let mut pair = Pair::new(&config, net, seed).reconnecting(MS * 2).keeping_a_ledger();
     let mut script = Script::default();
     pair.run_for(MS * 20);
     for _ in 0..random.below(80) {
@@ -257,7 +265,7 @@ fn a_restarted_peer_is_a_lost_session_and_everything_has_an_outcome() {
     for seed in 0..300 {
         let mut random = Random::new(seed);
         let net = NetConfig { max_write: 700, max_read: 900, ..NetConfig::default() };
-        let mut pair = Pair::new(&config(1024, 8 * 1024), net, seed).reconnecting(MS * 5);
+        let mut pair = Pair::new(&config(1024, 8 * 1024), net, seed).reconnecting(MS * 5).keeping_a_ledger();
         let mut script = Script::default();
         pair.run_for(MS * 20);
         for _ in 0..10 {
@@ -267,12 +275,19 @@ fn a_restarted_peer_is_a_lost_session_and_everything_has_an_outcome() {
         }
         pair.restart();
         pair.run_for(SECOND * 10);
-        let errored: Vec<Undelivered> =
-            std::iter::from_fn(|| pair.ends[0].link.poll_errored(&mut None, || 0)).collect();
-        assert!(errored.iter().all(|undelivered| undelivered.outcome == Outcome::MaybeDelivered));
+        // Told once, handed back as it was given, and nothing said of what did not happen.
+        pair.check_ledger();
+        let failed = |given: &&Given| match given.outcome() {
+            None | Some(Outcome::Acked) => false,
+            outcome => {
+                assert_eq!(outcome, Some(Outcome::MaybeDelivered));
+                true
+            }
+        };
         let old: Vec<u32> = pair.past[0].messages.iter().map(|body| number(body)).collect();
         let new: Vec<u32> = pair.ends[1].messages.iter().map(|body| number(body)).collect();
-        let back: Vec<u32> = errored.iter().map(|undelivered| number(&undelivered.body)).collect();
+        let casts = pair.ledger().casts().iter();
+        let back: Vec<u32> = casts.filter(failed).map(|given| number(&given.body)).collect();
         for (n, _) in &script.casts[0] {
             let times = [&old, &new].iter().filter(|came| came.contains(n)).count();
             assert!(times <= 1, "seed {seed}: {n} came twice");
@@ -293,7 +308,7 @@ fn a_restarted_peer_is_a_lost_session_and_everything_has_an_outcome() {
                 other => panic!("seed {seed}: {other:?}"),
             }
         }
-        let events = std::iter::from_fn(|| pair.ends[0].link.poll_event(&mut None, || 0));
+        let events = pair.ends[0].events.iter();
         assert_eq!(events.filter(|event| matches!(event, LinkEvent::SessionLost { .. })).count(), 1);
     }
 }
@@ -416,7 +431,7 @@ fn holds(how: How) -> bool {
     let net = NetConfig { max_write: 700, max_read: 900, ..NetConfig::default() };
     (0..60_u64).all(|round| {
         let run = std::panic::catch_unwind(|| {
-            let mut pair = Pair::new(&config, net, round).reconnecting(MS * 5);
+            let mut pair = Pair::new(&config, net, round).reconnecting(MS * 5).keeping_a_ledger();
             let direction = [Direction::ToServer, Direction::ToClient][round as usize % 2];
             pair.cut_at(direction, 300 + round * 300);
             let script = conversation(&mut pair);
@@ -443,7 +458,8 @@ fn the_checker_finds_a_forgotten_fence() {
         (0..40_u64).all(|seed| {
             let run = std::panic::catch_unwind(|| {
                 let net = NetConfig { max_write: 700, max_read: 900, ..NetConfig::default() };
-                let mut pair = Pair::new(&config(1024, 8 * 1024), net, seed).reconnecting(MS * 5);
+                let mut pair =
+                    Pair::new(&config(1024, 8 * 1024), net, seed).reconnecting(MS * 5).keeping_a_ledger();
                 if unfenced {
                     pair = pair.forgetting_the_fence();
                 }

@@ -1,0 +1,194 @@
+//! What became of every cast of a [`Pair`](crate::Pair): all that its links said, and whether it is
+//! one answer.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bowline_core::error::Outcome;
+use bowline_core::frame::{Framing, Kind};
+use bowline_core::link::{LinkEvent, Undelivered, WaitTicket};
+
+use crate::end::End;
+
+/// A cast made in a [`Pair`](crate::Pair) that keeps a ledger.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct PairCast(pub(crate) usize);
+
+/// What the sender of a cast wants to know of its end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Wants {
+    /// Nothing but a failure.
+    Failures,
+    /// An event, whatever it is.
+    Event,
+    /// It waits for it.
+    Outcome,
+}
+
+/// One thing that a link said of a cast.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Told {
+    /// To whoever waited.
+    Outcome(Result<Outcome, Undelivered>),
+    /// As the event of a message that ended well.
+    Ended(Outcome),
+    /// As the event of one that failed.
+    Failed(Outcome),
+    /// Among the errored messages.
+    Errored(Undelivered),
+    /// From a link that was closed.
+    HandedBack(Undelivered),
+}
+
+/// A cast, and what was said of it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Given {
+    /// Which end cast it.
+    pub side: usize,
+    /// How many links that end had had before (a restarted peer has a new one).
+    pub life: usize,
+    /// The number that casting it returned.
+    pub number: u64,
+    /// Method id.
+    pub method: u32,
+    /// Its bytes.
+    pub body: Vec<u8>,
+    /// What the sender wants to know.
+    pub wants: Wants,
+    /// What was said.
+    pub told: Vec<Told>,
+}
+
+/// Every cast of a [`Pair`](crate::Pair), in order, and what was said of it.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    casts: Vec<Given>,
+    /// By end, life and number.
+    index: BTreeMap<(usize, usize, u64), usize>,
+    /// Those whose sender waits.
+    awaited: BTreeSet<(usize, usize, u64)>,
+    /// Places in line of each end, for events and for errored messages.
+    tickets: [[Option<WaitTicket>; 2]; 2],
+}
+
+impl Ledger {
+    /// Every cast so far.
+    #[must_use]
+    pub fn casts(&self) -> &[Given] {
+        &self.casts
+    }
+
+    /// A cast was made.
+    pub fn give(&mut self, given: Given) -> PairCast {
+        let at = self.casts.len();
+        let key = (given.side, given.life, given.number);
+        self.index.insert(key, at);
+        if given.wants == Wants::Outcome {
+            self.awaited.insert(key);
+        }
+        self.casts.push(given);
+        PairCast(at)
+    }
+
+    /// Nobody waits for the end of that cast any more, if somebody still does.
+    pub(crate) fn forget(&mut self, cast: PairCast) -> Option<&Given> {
+        let given = &mut self.casts[cast.0];
+        if !self.awaited.remove(&(given.side, given.life, given.number)) {
+            return None;
+        }
+        given.wants = Wants::Failures;
+        Some(given)
+    }
+
+    /// Another link is at that end.
+    pub(crate) fn restarted(&mut self, side: usize) {
+        self.tickets[side] = [None; 2];
+    }
+
+    fn tell(&mut self, side: usize, life: usize, number: u64, told: Told) {
+        let at = self.index.get(&(side, life, number));
+        let at = *at.unwrap_or_else(|| panic!("{told:?} of {number}, which was never cast"));
+        self.casts[at].told.push(told);
+    }
+
+    /// Takes everything that the link of an end has to say.
+    ///
+    /// # Panics
+    /// It speaks of a cast that was never made.
+    pub fn collect<F: Framing>(&mut self, side: usize, life: usize, end: &mut End<F>) {
+        let [mut for_event, mut for_errored] = self.tickets[side];
+        while let Some(event) = end.link.poll_event(&mut for_event, || 0) {
+            match event {
+                LinkEvent::MessageEnded { number, outcome } => {
+                    self.tell(side, life, number, Told::Ended(outcome));
+                }
+                LinkEvent::MessageFailed { number, outcome, .. } => {
+                    self.tell(side, life, number, Told::Failed(outcome));
+                }
+                _ => end.events.push(event),
+            }
+        }
+        while let Some(undelivered) = end.link.poll_errored(&mut for_errored, || 0) {
+            self.tell(side, life, undelivered.number, Told::Errored(undelivered));
+        }
+        self.tickets[side] = [for_event, for_errored];
+        for undelivered in end.link.take_undelivered() {
+            if undelivered.kind == Kind::Cast {
+                self.tell(side, life, undelivered.number, Told::HandedBack(undelivered));
+            }
+        }
+        let Self { casts, index, awaited, .. } = self;
+        awaited.retain(|key| {
+            let told = if (key.0, key.1) == (side, life) { end.link.poll_outcome(key.2, || 0) } else { None };
+            let is_told = told.is_some();
+            casts[index[key]].told.extend(told.map(Told::Outcome));
+            !is_told
+        });
+    }
+}
+
+impl Given {
+    /// For messages about it.
+    pub(crate) fn without_bodies(&self) -> Self {
+        let mut given = self.clone();
+        given.body.truncate(8);
+        for told in &mut given.told {
+            if let Told::Outcome(Err(back)) | Told::Errored(back) | Told::HandedBack(back) = told {
+                back.body = back.body[..back.body.len().min(8)].to_vec().into();
+            }
+        }
+        given
+    }
+
+    /// How it ended, by all that was said: `None` if nothing was, which is an end only for a cast
+    /// whose sender wants to know of nothing but a failure.
+    ///
+    /// # Panics
+    /// It was told twice, or in the wrong place, or what was handed back is not what was given.
+    #[must_use]
+    pub fn outcome(&self) -> Option<Outcome> {
+        let Self { wants, told, .. } = self;
+        for told in told {
+            if let Told::Outcome(Err(back)) | Told::Errored(back) | Told::HandedBack(back) = told {
+                let given = (Kind::Cast, self.number, self.method);
+                assert_eq!((back.kind, back.number, back.method), given, "handed back as another");
+                assert!(back.body[..] == self.body[..], "damaged: {:?}", self.without_bodies());
+            }
+        }
+        match (wants, &told[..]) {
+            (_, []) => None,
+            (Wants::Outcome, [Told::Outcome(Ok(outcome))])
+            | (Wants::Event, [Told::Ended(outcome)])
+            | (Wants::Failures | Wants::Event, [Told::Failed(outcome @ Outcome::Dropped)]) => Some(*outcome),
+            (Wants::Outcome, [Told::Outcome(Err(back))])
+            | (Wants::Failures | Wants::Event, [Told::HandedBack(back)]) => Some(back.outcome),
+            (
+                Wants::Failures | Wants::Event,
+                [Told::Failed(outcome), Told::Errored(back) | Told::HandedBack(back)],
+            ) => {
+                assert_eq!(*outcome, back.outcome, "{:?}", self.without_bodies());
+                Some(*outcome)
+            }
+            _ => panic!("not one outcome: {:?}", self.without_bodies()),
+        }
+    }
+}
