@@ -112,6 +112,10 @@ impl Live {
                 self.end.idle(self.now);
             }
             if self.end.link.is_closed() || moved == Ok(false) {
+                if !self.end.is_connected() {
+                    // Whoever was still writing gives its batch back.
+                    self.end.idle(self.now);
+                }
                 self.ledger.collect(0, 0, &mut self.end);
                 let memory = self.end.memory();
                 assert!(memory <= most_memory(), "{memory} of {}", most_memory());

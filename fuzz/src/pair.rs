@@ -49,7 +49,7 @@ impl Setting {
             fragment: 1024 + usize::from(how % 16) * 500,
             session_window: [1, 4 * 1024, 16 * 1024, 100 * 1024][usize::from(how >> 4) % 4],
             // Every piece takes time to simulate: small ones go with small messages.
-            piece: 128 << (size % 8),
+            piece: 512 << (size % 6),
             jitter: if size >> 3 == 31 { MS } else { Duration::ZERO },
             closes_at_once: how >> 6 == 3,
             seed: u64::from(seed),
@@ -148,7 +148,7 @@ impl Run {
         let pair = &mut self.pair;
         match op % 16 {
             0..=4 => self.cast(side, class, WANTS[choice], len),
-            5 | 6 => self.call(side, class, [MS, MS * 100, SECOND * 5, SECOND * 100][choice], len),
+            5 | 6 => self.call(side, class, [MS, MS * 100, SECOND * 2, SECOND * 8][choice], len),
             7 if size % 2 == 0 => {
                 if let Some(&(call, ..)) = self.calls.get(size / 2) {
                     pair.cancel(call);
@@ -241,7 +241,7 @@ pub fn pair_ops(data: &[u8]) {
         (end.takes, end.answers) = (true, true);
     }
     if !setting.closes_at_once {
-        run.pair.run_for(SECOND * 120);
+        run.pair.run_for(SECOND * 20);
         run.check();
         let in_session = setting.delivery == Delivery::Session && !run.restarted;
         for given in run.pair.ledger().casts() {
@@ -262,7 +262,7 @@ pub fn pair_ops(data: &[u8]) {
     for end in &mut run.pair.ends {
         end.link.close(now, if setting.closes_at_once { Duration::ZERO } else { SECOND });
     }
-    run.pair.run_for(SECOND * 120);
+    run.pair.run_for(SECOND * 20);
     for end in &run.pair.ends {
         assert!(end.link.is_closed(), "closed, and it goes on");
     }
