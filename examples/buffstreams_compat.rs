@@ -8,17 +8,27 @@
 //! | `TCPWriter.Write` | `write`, or `cast` on the link |
 //! | `Manager.Dial`, `.StartListening`, `.Write` | `dial`, `listen`, `write` |
 //! | `ErrAlreadyOpened`, `ErrNotOpened` | `AlreadyOpened`, `NotOpened` |
+//!
+//! A write to a listener that is gone does not fail at once: the link connects again, for as long as
+//! `cast_timeout` says; then the message comes back in the error. And a client that is pushed to has
+//! to receive: what it does not take waits in its read queue, and then holds its sender up
+//! (`read_overflow` can drop instead).
 
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use bowline::blocking::{Manager, Server};
 use bowline::frame::buffstreams::Buffstreams;
-use bowline::{Config, ManagerError};
+use bowline::{Config, ManagerError, Overflow, ReconnectPolicy};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     // MaxMessageSize: both sides have to have the same.
-    let config = Config::with_framing(Buffstreams::new()).max_message(4096).build()?;
+    let config = Config::with_framing(Buffstreams::new())
+        .max_message(4096)
+        .reconnect(ReconnectPolicy::fixed(Duration::from_millis(20)))
+        .cast_timeout(Duration::from_millis(200))
+        .read_overflow(Overflow::DropOldest)
+        .build()?;
     let manager = Manager::with_defaults(config.clone());
     let (came, comes) = channel();
     let listener = Server::with_config(config.clone()).on_message(move |_, message| {
@@ -33,6 +43,23 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for text in ["a message", "and another"] {
         let bytes = manager.write(&address, text)?;
         println!("{bytes} bytes written, {:?} came", String::from_utf8(comes.recv()?)?);
+    }
+    // Pushed to, the link's client receives.
+    let link = manager.client(&address).ok_or("it was dialed")?;
+    server.broadcast(0, "a push");
+    println!("{:?} came back", String::from_utf8(link.receive()?.to_vec())?);
+
+    // The listener goes; what cannot be written comes back.
+    manager.close_listener(&address)?;
+    while link.is_open() {
+        let _ = link.next_event_timeout(Duration::from_secs(1))?;
+    }
+    match manager.write(&address, "to nobody") {
+        Err(ManagerError::Cast(error)) => {
+            println!("not written: {error} ({:?})", error.outcome());
+            println!("it is back: {:?}", error.into_body().map(|body| body.to_vec().len()));
+        }
+        other => println!("{other:?}"),
     }
     let closed = manager.close_and_wait(Duration::from_secs(1));
     println!("closed, {} undelivered", closed.undelivered.len());

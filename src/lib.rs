@@ -52,7 +52,7 @@ pub use bowline_core::supervisor::{DialFailure, Endpoint, Epoch, ReconnectPolicy
 pub use bowline_driver::{
     AcceptCounters, Answer, BindError, Broadcast, Closed, ClosedError, ConnectError, Context, Cut, Drained,
     Handled, Hub, LinkSnapshot, ManagerError, MessageRef, Monitor, PeerId, PushError, Refused, ReplyBuf,
-    RequestRef, RuntimeMissing, ServerEvent, Snapshot, StartError,
+    RequestRef, RuntimeMissing, ServerEvent, Snapshot, StartError, ToAddress,
 };
 
 /// The sans-IO core, for protocols and drivers of your own.

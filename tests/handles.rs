@@ -41,13 +41,18 @@ fn on_threads() -> Result {
     use bowline::blocking::{Client, Server};
     let server = Server::builder().on_request(|request| Ok(sum(request.body())?)).bind("127.0.0.1:0")?;
     server.start()?;
-    let client = Client::connect(&server.local_addr().to_string())?;
+    let at = server.local_addr();
+    let socket = at.socket_addr().expect("over TCP");
+    Client::connect(socket)?.close();
+    Client::connect(("127.0.0.1", socket.port()))?.close();
+    Client::connect(at.to_string())?.close();
+    let client = Client::connect(&at)?;
     assert_eq!(&client.call(1, "1+2")?[..], b"3");
     for wrong in ["1", "x+2", "file+1"] {
         assert_eq!(failure(client.call(1, wrong).expect_err("wrong")).status, Status::FAILED);
     }
-    let peer = server.hub().peers().remove(0);
-    assert_eq!(client.local_addr(), peer.remote_addr());
+    let here = client.local_addr();
+    let peer = server.hub().peers().into_iter().find(|peer| peer.remote_addr() == here).ok_or("no peer")?;
     assert_eq!(client.remote_addr(), peer.local_addr());
     assert!(client.local_addr().is_some() && client.local_addr() != client.remote_addr());
 
@@ -83,13 +88,19 @@ macro_rules! on_tasks {
             .bind("127.0.0.1:0")
             .await?;
         server.start()?;
-        let client = Client::connect(&server.local_addr().to_string()).await?;
+        let at = server.local_addr();
+        let socket = at.socket_addr().expect("over TCP");
+        Client::connect(socket).await?.close().await;
+        Client::connect(("127.0.0.1", socket.port())).await?.close().await;
+        Client::connect(at.to_string()).await?.close().await;
+        let client = Client::connect(&at).await?;
         assert_eq!(&client.call(1, &String::from("1+2")).await?[..], b"3");
         for wrong in [&b"1"[..], b"x+2", b"file+1", b"\xff"] {
             assert_eq!(failure(client.call(1, wrong).await.expect_err("wrong")).status, Status::FAILED);
         }
-        let peer = server.hub().peers().remove(0);
-        assert_eq!(client.local_addr(), peer.remote_addr());
+        let here = client.local_addr();
+        let peer =
+            server.hub().peers().into_iter().find(|peer| peer.remote_addr() == here).ok_or("no peer")?;
         assert_eq!(client.remote_addr(), peer.local_addr());
         assert!(client.local_addr().is_some() && client.local_addr() != client.remote_addr());
 

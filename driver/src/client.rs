@@ -24,6 +24,7 @@ use crate::peer::Peer;
 use crate::runtime::Runtime;
 use crate::sync::Arc;
 use crate::task_handler::TaskHandler;
+use crate::to_address::ToAddress;
 use crate::{clock, pump};
 
 /// A link's dialing end: connects, and connects again, until it is closed.
@@ -78,7 +79,7 @@ impl<R: Runtime> Client<R, Native> {
     ///
     /// # Cancel safety
     /// Dropping the future closes the link.
-    pub async fn connect(address: &str) -> Result<Self, ConnectError> {
+    pub async fn connect(address: impl ToAddress) -> Result<Self, ConnectError> {
         Self::builder(address).connect().await
     }
 
@@ -87,19 +88,20 @@ impl<R: Runtime> Client<R, Native> {
     ///
     /// # Errors
     /// The address cannot work, or there is no runtime here.
-    pub fn connect_lazy(address: &str) -> Result<Self, ConnectError> {
+    pub fn connect_lazy(address: impl ToAddress) -> Result<Self, ConnectError> {
         Self::builder(address).connect_lazy()
     }
 
     /// A builder for a link over Bowline's own protocol.
-    pub fn builder(address: &str) -> ClientBuilder<R, Native> {
-        ClientBuilder::new(address, crate::defaults::default_config())
+    pub fn builder(address: impl ToAddress) -> ClientBuilder<R, Native> {
+        ClientBuilder::new(&address.to_address(), crate::defaults::default_config())
     }
 }
 
 impl<R: Runtime, F: Framing> Client<R, F> {
     /// A builder for a link with other settings or another framing.
-    pub fn with_config(address: &str, config: Config<F>) -> ClientBuilder<R, F> {
+    pub fn with_config(address: impl ToAddress, config: Config<F>) -> ClientBuilder<R, F> {
+        let address = &address.to_address();
         ClientBuilder::new(address, config)
     }
 
@@ -252,7 +254,8 @@ impl<R: Runtime, F: Framing> ClientBuilder<R, F> {
     }
 
     /// Another place to connect to, tried in turn.
-    pub fn endpoint(mut self, address: &str) -> Self {
+    pub fn endpoint(mut self, address: impl ToAddress) -> Self {
+        let address = &address.to_address();
         self.parts.endpoint(address);
         self
     }

@@ -43,6 +43,7 @@ pub mod shared;
 pub mod socket;
 pub mod sync;
 pub mod task_handler;
+pub mod to_address;
 
 pub use app::{Application, Flow};
 pub use client::{Client, ClientBuilder, Messages};
@@ -57,3 +58,4 @@ pub use pool::{Pool, PoolBuilder};
 pub use server::{Server, ServerBuilder};
 pub use server_core::{Cut, Drained, ServerEvent};
 pub use shared::{LazyGuard, Shared};
+pub use to_address::ToAddress;

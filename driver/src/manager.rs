@@ -21,6 +21,7 @@ use crate::runtime::Runtime;
 use crate::server::{Server, ServerBuilder};
 use crate::server_core::Drained;
 use crate::sync::{Arc, Mutex};
+use crate::to_address::ToAddress;
 
 /// Something that a manager was asked for could not be done.
 #[derive(Debug, thiserror::Error)]
@@ -316,7 +317,12 @@ impl<R: Runtime, F: Framing> Manager<R, F> {
     ///
     /// # Cancel safety
     /// Dropping the future leaves the link open, connecting in the background.
-    pub async fn dial(&self, address: &str, config: Config<F>) -> Result<Client<R, F>, ManagerError> {
+    pub async fn dial(
+        &self,
+        address: impl ToAddress,
+        config: Config<F>,
+    ) -> Result<Client<R, F>, ManagerError> {
+        let address = &address.to_address();
         self.dial_with(ClientBuilder::new(address, config)).await
     }
 
@@ -353,9 +359,10 @@ impl<R: Runtime, F: Framing> Manager<R, F> {
     /// Nothing is left behind.
     pub async fn listen(
         &self,
-        address: &str,
+        address: impl ToAddress,
         builder: ServerBuilder<R, F>,
     ) -> Result<Server<R, F>, ManagerError> {
+        let address = &address.to_address();
         self.core.check_listen(address)?;
         let server = builder.bind(address).await?;
         self.core.listen(address, server.local_addr().to_string(), server.clone())?;
@@ -375,7 +382,7 @@ impl<R: Runtime, F: Framing> Manager<R, F> {
     /// As [`Peer::cast_and_wait`].
     pub async fn write<'a>(
         &self,
-        address: &str,
+        address: impl ToAddress,
         payload: impl Into<Payload<'a>>,
     ) -> Result<usize, ManagerError> {
         self.write_with(address, CastOptions::default(), payload).await
@@ -390,10 +397,11 @@ impl<R: Runtime, F: Framing> Manager<R, F> {
     /// As [`write`](Self::write).
     pub async fn write_with<'a>(
         &self,
-        address: &str,
+        address: impl ToAddress,
         options: CastOptions,
         payload: impl Into<Payload<'a>>,
     ) -> Result<usize, ManagerError> {
+        let address = &address.to_address();
         let (client, opened) = self.core.link(address, |client| is_over(client), Client::open)?;
         if opened {
             self.first_connected(address, &client).await?;
@@ -407,13 +415,15 @@ impl<R: Runtime, F: Framing> Manager<R, F> {
 
     /// The link to an address, if it was opened: to call, receive, and look at.
     #[must_use]
-    pub fn client(&self, address: &str) -> Option<Client<R, F>> {
+    pub fn client(&self, address: impl ToAddress) -> Option<Client<R, F>> {
+        let address = &address.to_address();
         self.core.client(address)
     }
 
     /// The server that listens at an address.
     #[must_use]
-    pub fn server(&self, address: &str) -> Option<Server<R, F>> {
+    pub fn server(&self, address: impl ToAddress) -> Option<Server<R, F>> {
+        let address = &address.to_address();
         self.core.server(address)
     }
 
@@ -431,7 +441,8 @@ impl<R: Runtime, F: Framing> Manager<R, F> {
     ///
     /// # Cancel safety
     /// Closing goes on in the background.
-    pub async fn close_link(&self, address: &str) -> Result<Vec<Undelivered>, ManagerError> {
+    pub async fn close_link(&self, address: impl ToAddress) -> Result<Vec<Undelivered>, ManagerError> {
+        let address = &address.to_address();
         Ok(self.core.take_link(address)?.close().await)
     }
 
@@ -443,7 +454,8 @@ impl<R: Runtime, F: Framing> Manager<R, F> {
     ///
     /// # Cancel safety
     /// Closing goes on in the background.
-    pub async fn close_listener(&self, address: &str) -> Result<Drained, ManagerError> {
+    pub async fn close_listener(&self, address: impl ToAddress) -> Result<Drained, ManagerError> {
+        let address = &address.to_address();
         Ok(self.core.take_server(address)?.shutdown().await)
     }
 

@@ -23,6 +23,7 @@ use crate::pool_core::{Answered, Attempts, Lease, PoolCore, PoolParts, Race};
 use crate::pump::Alarm;
 use crate::runtime::Runtime;
 use crate::sync::Arc;
+use crate::to_address::ToAddress;
 
 /// Several links to one target: to several endpoints, or several to one.
 ///
@@ -199,7 +200,8 @@ impl<R: Runtime, F: Framing> Pool<R, F> {
     ///
     /// # Errors
     /// The address cannot work, or there is no runtime here.
-    pub fn add(&self, endpoint: &str) -> Result<bool, ConnectError> {
+    pub fn add(&self, endpoint: impl ToAddress) -> Result<bool, ConnectError> {
+        let endpoint = &endpoint.to_address();
         self.core.add(endpoint, Client::open)
     }
 
@@ -292,7 +294,8 @@ impl<R: Runtime, F: Framing> std::fmt::Debug for PoolBuilder<R, F> {
 
 impl<R: Runtime, F: Framing> PoolBuilder<R, F> {
     /// A place to connect to.
-    pub fn endpoint(mut self, address: &str) -> Self {
+    pub fn endpoint(mut self, address: impl ToAddress) -> Self {
+        let address = &address.to_address();
         self.parts.endpoints.push(address.to_owned());
         self
     }

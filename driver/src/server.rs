@@ -32,6 +32,7 @@ use crate::sessions::Sessions;
 use crate::socket::listen_address;
 use crate::sync::{Arc, Mutex};
 use crate::task_handler::TaskHandler;
+use crate::to_address::ToAddress;
 
 /// How long accepting pauses when the system has no room for another connection.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -360,7 +361,8 @@ impl<R: Runtime, F: Framing> ServerBuilder<R, F> {
     ///
     /// # Errors
     /// See [`BindError`].
-    pub async fn bind(self, address: &str) -> Result<Server<R, F>, BindError> {
+    pub async fn bind(self, address: impl ToAddress) -> Result<Server<R, F>, BindError> {
+        let address = &address.to_address();
         R::check()?;
         let to_listen = listen_address(address)?;
         let options = *self.parts.config.sockets();

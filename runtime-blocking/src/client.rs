@@ -16,6 +16,8 @@ use bowline_driver::{
     Answer, ConnectError, Context, Handled, MessageRef, Monitor, ReplyBuf, RequestRef, clock,
 };
 
+use bowline_driver::ToAddress;
+
 use crate::dial::Keeper;
 use crate::handler_pool::{HandlerPool, PoolHandler};
 use crate::park::block_on;
@@ -76,7 +78,7 @@ impl Client<Native> {
     ///
     /// # Errors
     /// [`ConnectError::Failed`] if no endpoint could be connected; nothing goes on then.
-    pub fn connect(address: &str) -> Result<Self, ConnectError> {
+    pub fn connect(address: impl ToAddress) -> Result<Self, ConnectError> {
         Self::builder(address).connect()
     }
 
@@ -85,19 +87,20 @@ impl Client<Native> {
     ///
     /// # Errors
     /// The address cannot work, or the system has no threads or descriptors left.
-    pub fn connect_lazy(address: &str) -> Result<Self, ConnectError> {
+    pub fn connect_lazy(address: impl ToAddress) -> Result<Self, ConnectError> {
         Self::builder(address).connect_lazy()
     }
 
     /// A builder for a link over Bowline's own protocol.
-    pub fn builder(address: &str) -> ClientBuilder<Native> {
-        ClientBuilder::new(address, bowline_driver::defaults::default_config())
+    pub fn builder(address: impl ToAddress) -> ClientBuilder<Native> {
+        ClientBuilder::new(&address.to_address(), bowline_driver::defaults::default_config())
     }
 }
 
 impl<F: Framing> Client<F> {
     /// A builder for a link with other settings or another framing.
-    pub fn with_config(address: &str, config: Config<F>) -> ClientBuilder<F> {
+    pub fn with_config(address: impl ToAddress, config: Config<F>) -> ClientBuilder<F> {
+        let address = &address.to_address();
         ClientBuilder::new(address, config)
     }
 
@@ -166,7 +169,8 @@ impl<F: Framing> ClientBuilder<F> {
     }
 
     /// Another place to connect to, tried in turn.
-    pub fn endpoint(mut self, address: &str) -> Self {
+    pub fn endpoint(mut self, address: impl ToAddress) -> Self {
+        let address = &address.to_address();
         self.parts.endpoint(address);
         self
     }

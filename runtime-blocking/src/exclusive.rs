@@ -11,6 +11,7 @@ use bowline_core::frame::Framing;
 use bowline_core::frame::native::Native;
 use bowline_core::link::{CallId, CallOptions, CastOptions, Counters, Queued, Role, State, Undelivered};
 use bowline_core::time::Instant;
+use bowline_driver::ToAddress;
 use bowline_driver::error::disconnect;
 use bowline_driver::exclusive::{Handler, Owned, Stream};
 use bowline_driver::shared::WriteNow;
@@ -79,7 +80,7 @@ impl Exclusive<Native> {
     ///
     /// # Errors
     /// The address cannot work, or the connection or the handshake failed.
-    pub fn connect(address: &str) -> Result<Self, ConnectError> {
+    pub fn connect(address: impl ToAddress) -> Result<Self, ConnectError> {
         Self::connect_with(address, bowline_driver::defaults::default_config())
     }
 }
@@ -89,7 +90,8 @@ impl<F: Framing> Exclusive<F> {
     ///
     /// # Errors
     /// As [`connect`](Self::connect).
-    pub fn connect_with(address: &str, config: Config<F>) -> Result<Self, ConnectError> {
+    pub fn connect_with(address: impl ToAddress, config: Config<F>) -> Result<Self, ConnectError> {
+        let address = &address.to_address();
         let timeout = config.connect_timeout();
         let mut addresses = resolve(address)?;
         while let Some(address) = addresses.next_address() {

@@ -9,6 +9,7 @@ use bowline_core::frame::Framing;
 use bowline_core::frame::native::Native;
 use bowline_core::link::{CastOptions, Undelivered};
 use bowline_core::machine::Machine;
+use bowline_driver::ToAddress;
 use bowline_driver::manager::{ManagerCore, is_over};
 use bowline_driver::{BindError, Closed, Drained, ManagerError, clock};
 
@@ -68,7 +69,8 @@ impl<F: Framing> Manager<F> {
     ///
     /// # Errors
     /// [`ManagerError::AlreadyOpened`], or it could not be connected; nothing goes on then.
-    pub fn dial(&self, address: &str, config: Config<F>) -> Result<Client<F>, ManagerError> {
+    pub fn dial(&self, address: impl ToAddress, config: Config<F>) -> Result<Client<F>, ManagerError> {
+        let address = &address.to_address();
         self.dial_with(ClientBuilder::new(address, config))
     }
 
@@ -96,7 +98,12 @@ impl<F: Framing> Manager<F> {
     ///
     /// # Errors
     /// [`ManagerError::AlreadyOpened`], or the server could not listen.
-    pub fn listen(&self, address: &str, builder: ServerBuilder<F>) -> Result<Server<F>, ManagerError> {
+    pub fn listen(
+        &self,
+        address: impl ToAddress,
+        builder: ServerBuilder<F>,
+    ) -> Result<Server<F>, ManagerError> {
+        let address = &address.to_address();
         self.core.check_listen(address)?;
         let server = builder.bind(address)?;
         self.core.listen(address, server.local_addr().to_string(), server.clone())?;
@@ -111,7 +118,11 @@ impl<F: Framing> Manager<F> {
     /// # Errors
     /// [`ManagerError::NotOpened`], [`ManagerError::Connect`], or the message was not written:
     /// [`ManagerError::Cast`] has it.
-    pub fn write<'a>(&self, address: &str, payload: impl Into<Payload<'a>>) -> Result<usize, ManagerError> {
+    pub fn write<'a>(
+        &self,
+        address: impl ToAddress,
+        payload: impl Into<Payload<'a>>,
+    ) -> Result<usize, ManagerError> {
         self.write_with(address, CastOptions::default(), payload)
     }
 
@@ -121,10 +132,11 @@ impl<F: Framing> Manager<F> {
     /// As [`write`](Self::write).
     pub fn write_with<'a>(
         &self,
-        address: &str,
+        address: impl ToAddress,
         options: CastOptions,
         payload: impl Into<Payload<'a>>,
     ) -> Result<usize, ManagerError> {
+        let address = &address.to_address();
         let (client, opened) = self.core.link(address, |client| is_over(client), Client::open)?;
         if opened {
             self.first_connected(address, &client)?;
@@ -138,13 +150,15 @@ impl<F: Framing> Manager<F> {
 
     /// The link to an address, if it was opened: to call, receive, and look at.
     #[must_use]
-    pub fn client(&self, address: &str) -> Option<Client<F>> {
+    pub fn client(&self, address: impl ToAddress) -> Option<Client<F>> {
+        let address = &address.to_address();
         self.core.client(address)
     }
 
     /// The server that listens at an address.
     #[must_use]
-    pub fn server(&self, address: &str) -> Option<Server<F>> {
+    pub fn server(&self, address: impl ToAddress) -> Option<Server<F>> {
+        let address = &address.to_address();
         self.core.server(address)
     }
 
@@ -159,7 +173,8 @@ impl<F: Framing> Manager<F> {
     ///
     /// # Errors
     /// [`ManagerError::NotOpened`].
-    pub fn close_link(&self, address: &str) -> Result<Vec<Undelivered>, ManagerError> {
+    pub fn close_link(&self, address: impl ToAddress) -> Result<Vec<Undelivered>, ManagerError> {
+        let address = &address.to_address();
         Ok(self.core.take_link(address)?.close())
     }
 
@@ -168,7 +183,8 @@ impl<F: Framing> Manager<F> {
     ///
     /// # Errors
     /// [`ManagerError::NotOpened`].
-    pub fn close_listener(&self, address: &str) -> Result<Drained, ManagerError> {
+    pub fn close_listener(&self, address: impl ToAddress) -> Result<Drained, ManagerError> {
+        let address = &address.to_address();
         Ok(self.core.take_server(address)?.shutdown())
     }
 

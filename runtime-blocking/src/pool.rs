@@ -13,6 +13,7 @@ use bowline_core::frame::native::Native;
 use bowline_core::link::{CallOptions, CastOptions, Queued, Reply, Undelivered};
 use bowline_core::routing::{Blacklist, Hedging, Policy};
 use bowline_core::time::Instant;
+use bowline_driver::ToAddress;
 use bowline_driver::pool_core::{Answered, Attempts, Lease, PoolCore, PoolParts, Race};
 use bowline_driver::{ConnectError, Monitor, clock};
 
@@ -182,7 +183,8 @@ impl<F: Framing> Pool<F> {
     ///
     /// # Errors
     /// The address cannot work, or the system has no threads or descriptors left.
-    pub fn add(&self, endpoint: &str) -> Result<bool, ConnectError> {
+    pub fn add(&self, endpoint: impl ToAddress) -> Result<bool, ConnectError> {
+        let endpoint = &endpoint.to_address();
         self.core.add(endpoint, Client::open)
     }
 
@@ -258,7 +260,8 @@ pub struct PoolBuilder<F: Framing = Native> {
 
 impl<F: Framing> PoolBuilder<F> {
     /// A place to connect to.
-    pub fn endpoint(mut self, address: &str) -> Self {
+    pub fn endpoint(mut self, address: impl ToAddress) -> Self {
+        let address = &address.to_address();
         self.parts.endpoints.push(address.to_owned());
         self
     }

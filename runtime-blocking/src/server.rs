@@ -36,6 +36,7 @@ use crate::handler_pool::{HandlerPool, PoolHandler};
 use crate::park::{Bell, ThreadWaker, block_on};
 use crate::peer::{Peer, Request};
 use crate::socket::{Listener, Socket};
+use bowline_driver::ToAddress;
 
 /// A connection in its greeting looks so often whether it has to make room for others.
 const GREETING_SLICE: Duration = Duration::from_millis(100);
@@ -493,7 +494,8 @@ impl<F: Framing> ServerBuilder<F> {
     ///
     /// # Errors
     /// See [`BindError`].
-    pub fn bind(self, address: &str) -> Result<Server<F>, BindError> {
+    pub fn bind(self, address: impl ToAddress) -> Result<Server<F>, BindError> {
+        let address = &address.to_address();
         let to_listen = listen_address(address)?;
         let io_error = |source| BindError::Io { address: address.to_owned(), source };
         let listener = Listener::bind(&to_listen, self.parts.config.sockets()).map_err(io_error)?;

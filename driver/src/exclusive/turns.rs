@@ -20,6 +20,7 @@ use crate::error::{ConnectError, disconnect};
 use crate::pump::Alarm;
 use crate::runtime::{Runtime, Socket};
 use crate::shared::WriteNow;
+use crate::to_address::ToAddress;
 
 /// A connection that one task owns: no lock, no task of its own, nothing copied that comes in.
 ///
@@ -63,7 +64,7 @@ impl<R: Runtime> Exclusive<R, Native> {
     ///
     /// # Cancel safety
     /// Dropping the future closes the connection.
-    pub async fn connect(address: &str) -> Result<Self, ConnectError> {
+    pub async fn connect(address: impl ToAddress) -> Result<Self, ConnectError> {
         Self::connect_with(address, crate::defaults::default_config()).await
     }
 }
@@ -76,7 +77,8 @@ impl<R: Runtime, F: Framing> Exclusive<R, F> {
     ///
     /// # Cancel safety
     /// As [`connect`](Self::connect).
-    pub async fn connect_with(address: &str, config: Config<F>) -> Result<Self, ConnectError> {
+    pub async fn connect_with(address: impl ToAddress, config: Config<F>) -> Result<Self, ConnectError> {
+        let address = &address.to_address();
         R::check()?;
         let mut addresses = Addresses::of(address)?;
         if let Some((host, port)) = addresses.name() {
