@@ -46,7 +46,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     // Pushed to, the link's client receives.
     let link = manager.client(&address).ok_or("it was dialed")?;
-    server.broadcast(0, "a push");
+    let _ = server.broadcast(0, "a push");
     println!("{:?} came back", String::from_utf8(link.receive()?.to_vec())?);
 
     // The listener goes; what cannot be written comes back.
@@ -56,7 +56,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     match manager.write(&address, "to nobody") {
         Err(ManagerError::Cast(error)) => {
-            println!("not written: {error} ({:?})", error.outcome());
+            println!("{error}");
             println!("it is back: {:?}", error.into_body().map(|body| body.to_vec().len()));
         }
         other => println!("{other:?}"),

@@ -17,7 +17,7 @@
 //!     .await?;
 //! server.start()?;
 //!
-//! let client = Client::connect(&server.local_addr().to_string()).await?;
+//! let client = Client::connect(server.local_addr()).await?;
 //! let reply = client.call(1, b"hello").await?;
 //! assert_eq!(&reply[..], b"hello");
 //! # Ok(()) }) }
