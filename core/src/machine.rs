@@ -309,11 +309,11 @@ mod tests {
 
         fn handle_connected(&mut self, _: Instant, _: Epoch) {}
         fn begin_input((): &mut (), _: &mut impl Access<Self>, _: Instant, _: usize) {}
-        fn next_event<'b>(
+        fn next_event(
             (): &mut (),
             _: &mut impl Access<Self>,
             _: Instant,
-            _: &'b mut RecvBuf,
+            _: &mut RecvBuf,
         ) -> Result<Next<()>, PeerError> {
             Ok(Next::NeedData)
         }
