@@ -36,7 +36,7 @@ impl Arena {
             self.lane_mut(batch.class).restore(unsent);
         }
         for lane in &mut self.lanes {
-            lane.restore_written(&mut keep);
+            lane.restore_written(self.resend_window, &mut keep);
         }
         self.retain(|frame| keep(frame, Fate::Waiting));
     }

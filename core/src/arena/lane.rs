@@ -172,17 +172,27 @@ impl Lane {
         old
     }
 
-    /// The connection died: what was written last comes back in front, as far as `keep` wants it.
-    pub(super) fn restore_written(&mut self, keep: &mut impl FnMut(&mut FrameRef<'_>, Fate) -> bool) {
+    /// The connection died: the messages that the last `window` written bytes belong to come back in
+    /// front, as far as `keep` wants them. Those before are done.
+    pub(super) fn restore_written(
+        &mut self,
+        window: usize,
+        keep: &mut impl FnMut(&mut FrameRef<'_>, Fate) -> bool,
+    ) {
         let mut again = Vec::new();
         let written = self.aside.as_mut().map(|aside| core::mem::take(&mut aside.written));
+        // Bytes from the beginning of a chunk to the end of everything.
+        let mut left: usize = written.iter().flatten().map(Chunk::len).sum();
         for mut chunk in written.into_iter().flatten() {
             let mut kept = Chunk::default();
+            let len = chunk.len();
             chunk.for_each_frame(|mut frame| {
-                if frame.sent != Sent::Part && keep(&mut frame, Fate::Left) {
+                let behind = left - frame.end;
+                if behind < window && frame.sent != Sent::Part && keep(&mut frame, Fate::Left) {
                     kept.push_frame(&frame);
                 }
             });
+            left -= len;
             if !kept.is_empty() {
                 again.push(kept);
             }

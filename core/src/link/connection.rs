@@ -247,15 +247,13 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         let Self { arena, calls, framing, .. } = self;
         let (mut failed, mut too_long) = (Vec::new(), Vec::new());
         arena.retain(|frame| {
-            if shrunk {
-                if frame.body > max {
-                    let error = EncodeError::TooLarge { len: frame.body as u64, max: max as u64 };
-                    match frame.sent {
-                        Sent::Call(id) => too_long.push((id, error)),
-                        _ => failed.extend(decode(framing, frame, Outcome::NeverSent, &error.into())),
-                    }
-                    return false;
+            if shrunk && frame.body > max {
+                let error = EncodeError::TooLarge { len: frame.body as u64, max: max as u64 };
+                match frame.sent {
+                    Sent::Call(id) => too_long.push((id, error)),
+                    _ => failed.extend(decode(framing, frame, Outcome::NeverSent, &error.into())),
                 }
+                return false;
             }
             if let Sent::Call(id) = frame.sent {
                 let Some((_, deadline)) = calls.get(id) else { return false };

@@ -210,6 +210,9 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
             self.arena.end_write(batch, |sent| acked.extend(sent.cast().filter(|_| watched)));
             self.note_acked(acked);
         }
+        if done {
+            self.forget_written();
+        }
         self.conn.write_since = if done { None } else { Some(now) };
         let more = !self.arena.is_flushed() || self.has_control();
         self.driver_idle = !more;

@@ -1,5 +1,6 @@
 //! What became of casts: who is told, and the queue of those that could not be delivered.
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -47,7 +48,7 @@ enum Watch<T> {
     /// Somebody waits.
     Waiting(Option<T>),
     /// It is over.
-    Over(Result<Outcome, Undelivered>),
+    Over(Result<Outcome, Box<Undelivered>>),
     /// Whoever waits has waited for long enough, and was woken.
     Late,
     /// Whoever waited was told so. What becomes of the message after all is nobody's.
@@ -191,7 +192,13 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             Watch::Event | Watch::Told => return None,
         }
         match outcomes.watches.remove(&number) {
-            Some(Watch::Over(result)) => Some(result),
+            Some(Watch::Over(result)) => {
+                if result == Ok(Outcome::Written) && self.settings.resend_window > 0 {
+                    // It may be sent again, and fail: it has its outcome.
+                    outcomes.watches.insert(number, Watch::Told);
+                }
+                Some(result.map_err(|undelivered| *undelivered))
+            }
             Some(Watch::Late) => {
                 outcomes.watches.insert(number, Watch::Told);
                 let attempts = outcomes.attempts.get(&number).copied().unwrap_or(0);
@@ -237,7 +244,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     pub fn forget_outcome(&mut self, number: u64) {
         let outcomes = self.outcomes.as_mut();
         if let Some(Watch::Over(Err(undelivered))) = outcomes.and_then(|all| all.watches.remove(&number)) {
-            self.report(undelivered);
+            self.report(*undelivered);
         }
     }
 
@@ -250,11 +257,20 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         for number in batch.casts() {
             self.note_outcome(number, Outcome::Written);
         }
-        if let Some(outcomes) = &mut self.outcomes
-            && !outcomes.attempts.is_empty()
-        {
-            let oldest = self.arena.oldest_kept_cast().unwrap_or(u64::MAX);
-            outcomes.attempts = outcomes.attempts.split_off(&oldest);
+    }
+
+    /// That batch is back with the arena: what is kept nowhere any more needs no count of its attempts.
+    /// Not before: until then what was just written seems to be kept nowhere.
+    pub(super) fn forget_written(&mut self) {
+        let Some(outcomes) = self.outcomes.as_deref_mut() else { return };
+        let window = self.settings.resend_window > 0;
+        if self.session.is_some() || (outcomes.attempts.is_empty() && !(window && outcomes.is_watched())) {
+            return;
+        }
+        let oldest = self.arena.oldest_kept_cast().unwrap_or(u64::MAX);
+        outcomes.attempts = outcomes.attempts.split_off(&oldest);
+        if window {
+            outcomes.watches.retain(|number, watch| *number >= oldest || !matches!(watch, Watch::Told));
         }
     }
 
@@ -307,6 +323,9 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         match outcomes.watches.get_mut(&number) {
             Some(Watch::Event) => {
                 outcomes.watches.remove(&number);
+                if outcome == Outcome::Written && self.settings.resend_window > 0 {
+                    outcomes.watches.insert(number, Watch::Told);
+                }
                 self.event(LinkEvent::MessageEnded { number, outcome });
             }
             Some(watch @ Watch::Waiting(_)) => {
@@ -315,6 +334,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
                 }
             }
             Some(watch @ Watch::Late) => *watch = Watch::Over(Ok(outcome)),
+            Some(Watch::Told) if self.settings.resend_window > 0 => {}
             Some(Watch::Told) => {
                 outcomes.watches.remove(&number);
             }
@@ -331,14 +351,14 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             outcomes.attempts.remove(&number);
             match outcomes.watches.get_mut(&number) {
                 Some(watch @ Watch::Waiting(_)) => {
-                    let over = Watch::Over(Err(undelivered));
+                    let over = Watch::Over(Err(Box::new(undelivered)));
                     if let Watch::Waiting(Some(token)) = core::mem::replace(watch, over) {
                         self.tokens.push(token);
                     }
                     return;
                 }
                 Some(watch @ Watch::Late) => {
-                    *watch = Watch::Over(Err(undelivered));
+                    *watch = Watch::Over(Err(Box::new(undelivered)));
                     return;
                 }
                 // It was told already.

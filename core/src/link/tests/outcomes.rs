@@ -1,5 +1,7 @@
 //! Messages handed back are what was given; acknowledgements are told wherever they come in.
 
+use alloc::vec;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -256,4 +258,58 @@ fn a_batch_that_outlives_its_session_is_told_of() {
     let _more = pair.a.link.end_write(later, batch);
     assert_eq!(pair.a.link.poll_outcome(first, || 0), Some(Ok(Outcome::Acked)));
     assert!(pair.a.link.poll_errored(&mut None, || 0).is_none());
+}
+
+/// A peer that takes everything and ends the connection, again and again.
+#[test]
+fn attempts_are_counted_where_what_was_written_is_sent_again() {
+    let run = |retry_limit, watch: bool| {
+        let config = Config::with_framing(Raw::new());
+        let config =
+            config.delivery(Delivery::AtLeastOnce { retry_limit }).resend_window(64).build().unwrap();
+        let mut end = End::new(&config, Role::Dialing);
+        end.pass(Instant::ZERO, 0).unwrap();
+        let number = end.link.cast(Instant::ZERO, &CastOptions::new(0), b"x".into()).unwrap().number;
+        if watch {
+            end.link.watch_outcome(number, 1);
+        }
+        let (mut arrived, mut told) = (0, Vec::new());
+        for _ in 0..10 {
+            arrived += end.output(Instant::ZERO).len();
+            told.extend(end.link.poll_outcome(number, || 1));
+            end.link.handle_disconnected(Instant::ZERO, None, Disconnect::PeerClosed);
+            let epoch = end.link.epoch().next();
+            end.reader = end.link.handle_connected(Instant::ZERO, epoch);
+            end.pass(Instant::ZERO, 0).unwrap();
+        }
+        let back: Vec<_> = core::iter::from_fn(|| end.link.poll_errored(&mut None, || 0)).collect();
+        (arrived, told, back)
+    };
+    let (arrived, _, back) = run(2, false);
+    assert_eq!((arrived, back.len(), back[0].attempts), (3, 1, 3));
+    assert_eq!(back[0].outcome, Outcome::MaybeDelivered);
+    // Whoever was told that it was written hears nothing else.
+    for limit in [0, 2] {
+        let (arrived, told, back) = run(limit, true);
+        assert_eq!((arrived, told, back.len()), (limit as usize + 1, vec![Ok(Outcome::Written)], 0));
+    }
+}
+
+/// Of one write, only the messages that the window's last bytes belong to are sent again.
+#[test]
+fn a_small_window_sends_no_whole_batch_again() {
+    let config = Config::with_framing(Raw::new());
+    let config = config.delivery(Delivery::AtLeastOnce { retry_limit: 1 }).resend_window(64).build().unwrap();
+    let mut end = End::new(&config, Role::Dialing);
+    end.pass(Instant::ZERO, 0).unwrap();
+    for i in 0..10 {
+        let _queued = end.link.cast(Instant::ZERO, &CastOptions::new(0), (&[i; 20][..]).into()).unwrap();
+    }
+    assert_eq!(end.output(Instant::ZERO).len(), 200);
+    end.link.handle_disconnected(Instant::ZERO, None, Disconnect::PeerClosed);
+    let epoch = end.link.epoch().next();
+    end.reader = end.link.handle_connected(Instant::ZERO, epoch);
+    end.pass(Instant::ZERO, 0).unwrap();
+    let again = end.output(Instant::ZERO);
+    assert_eq!(again, [[6; 20], [7; 20], [8; 20], [9; 20]].concat());
 }
