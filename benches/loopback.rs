@@ -439,7 +439,7 @@ fn server_blocking() -> (bowline::blocking::Server, Arc<AtomicU64>) {
 
 fn casts_blocking(time: Duration) -> f64 {
     let (server, received) = server_blocking();
-    let client = bowline::blocking::Client::connect(&server.local_addr().to_string()).expect("it listens");
+    let client = bowline::blocking::Client::connect(server.local_addr().to_string()).expect("it listens");
     let (mut count, start) = (0_u64, Instant::now());
     while count % 1024 != 0 || start.elapsed() < time {
         let _ = client.cast(1, &BODY).expect("queued");
@@ -453,7 +453,7 @@ fn casts_blocking(time: Duration) -> f64 {
 
 fn ping_blocking(time: Duration) -> f64 {
     let (server, _) = server_blocking();
-    let client = bowline::blocking::Client::connect(&server.local_addr().to_string()).expect("it listens");
+    let client = bowline::blocking::Client::connect(server.local_addr().to_string()).expect("it listens");
     let (mut count, start) = (0_u64, Instant::now());
     while start.elapsed() < time {
         black_box(client.call(1, &BODY).expect("a reply"));

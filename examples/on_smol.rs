@@ -30,7 +30,7 @@ async fn run() -> Result<(), Box<dyn std::error::Error>> {
     // One pool over both.
     let mut pool = Pool::builder().policy(Policy::PowerOfTwo);
     for server in &servers {
-        pool = pool.endpoint(&server.local_addr().to_string());
+        pool = pool.endpoint(server.local_addr().to_string());
     }
     let pool = pool.open()?;
     pool.ready().await?;

@@ -10,7 +10,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .bind("127.0.0.1:0")?;
     server.start()?;
 
-    let client = Client::connect(&server.local_addr().to_string())?;
+    let client = Client::connect(server.local_addr().to_string())?;
     println!("{}", String::from_utf8_lossy(&client.call(1, b"hello")?));
     // Many calls under way from one thread.
     let calls: Vec<_> =

@@ -61,7 +61,7 @@ async fn on_tokio() -> Result<Summary, Box<dyn std::error::Error>> {
     server.start()?;
 
     let proxy = Proxy::start(server.local_addr().socket_addr().expect("TCP"))?;
-    let client = Client::builder(&proxy.address.to_string())
+    let client = Client::builder(proxy.address.to_string())
         .config(config()?)
         .on_request(|_: Request| async { Ok("a client on tokio") })
         .connect()
@@ -111,7 +111,7 @@ fn on_threads() -> Result<Summary, Box<dyn std::error::Error>> {
     server.start()?;
 
     let proxy = Proxy::start(server.local_addr().socket_addr().expect("TCP"))?;
-    let client = Client::builder(&proxy.address.to_string())
+    let client = Client::builder(proxy.address.to_string())
         .config(config()?)
         .on_request(|_: Request| Ok("a client on plain threads"))
         .connect()?;

@@ -30,7 +30,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .await?;
     server.start()?;
 
-    let client = Client::with_config(&server.local_addr().to_string(), config).connect().await?;
+    let client = Client::with_config(server.local_addr().to_string(), config).connect().await?;
     for number in 0..2_000_u32 {
         let _ = client.cast(1, &number.to_be_bytes()).await?;
         if number % 100 == 50 {

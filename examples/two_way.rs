@@ -22,7 +22,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let mut clients = Vec::new();
     for name in ["one", "two", "three"] {
-        let client = Client::builder(&server.local_addr().to_string())
+        let client = Client::builder(server.local_addr().to_string())
             .on_request(move |_| async move { Ok(name) })
             .connect()
             .await?;

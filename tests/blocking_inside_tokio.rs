@@ -10,7 +10,7 @@ async fn a_blocking_client_on_a_runtimes_own_thread() {
         .bind("127.0.0.1:0")
         .expect("a free port");
     server.start().expect("a thread");
-    let client = blocking::Client::connect(&server.local_addr().to_string()).expect("it listens");
+    let client = blocking::Client::connect(server.local_addr().to_string()).expect("it listens");
     for i in 0..10_u8 {
         assert_eq!(&client.call(1, &[i]).expect("a reply")[..], &[i]);
     }

@@ -113,7 +113,7 @@ fn it_talks_to_every_other_end() {
     // A server with threads; and a client that shares its link.
     let server = Server::builder().on_request(|request| Ok(request.into_body())).bind("127.0.0.1:0").unwrap();
     server.start().unwrap();
-    let mut link = Exclusive::connect(&server.local_addr().to_string()).unwrap();
+    let mut link = Exclusive::connect(server.local_addr().to_string()).unwrap();
     let mut keep = Keep::default();
     link.call(1, b"hello").unwrap();
     link.call_with(&CallOptions::new(1), b"again").unwrap();

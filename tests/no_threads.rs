@@ -33,7 +33,7 @@ fn without_threads() {
     let error = BindError::from(error);
     assert_eq!(error.to_string(), "could not start a thread");
 
-    let error = Client::connect(&server.local_addr().to_string()).map(drop).expect_err("no thread");
+    let error = Client::connect(server.local_addr().to_string()).map(drop).expect_err("no thread");
     let ConnectError::Resources(inner) = &error else { panic!("{error}") };
     assert_eq!(inner.kind(), TransportKind::Resources);
     let said = Chain(&error).to_string();

@@ -133,7 +133,7 @@ fn changes_of_state_are_told_and_messages_are_not() {
                     .await
                     .expect("a free port");
                 server.start().expect("a runtime");
-                let client = Client::builder(&server.local_addr().to_string()).monitor(&monitor, "dialed");
+                let client = Client::builder(server.local_addr().to_string()).monitor(&monitor, "dialed");
                 let client = client.connect().await.expect("it listens");
                 for _ in 0..50 {
                     client.call(1, b"hello").await.expect("a reply");

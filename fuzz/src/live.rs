@@ -177,7 +177,7 @@ pub fn live_link(data: &[u8]) {
             15 => Kind::Ping,
             16 => Kind::GoAway,
             24 => Kind::Ack,
-            25 if size % 4 == 0 => Kind::Resume,
+            25 if size.is_multiple_of(4) => Kind::Resume,
             17 => {
                 // As it comes.
                 let bytes: Vec<u8> = (0..size % 64).map(|_| input.byte()).collect();
@@ -185,11 +185,11 @@ pub fn live_link(data: &[u8]) {
                 continue;
             }
             18 => {
-                live.end.takes = size % 2 == 0;
+                live.end.takes = size.is_multiple_of(2);
                 continue;
             }
             19 => {
-                live.end.answers = size % 2 == 0;
+                live.end.answers = size.is_multiple_of(2);
                 continue;
             }
             20 | 21 => {

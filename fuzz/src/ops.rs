@@ -54,7 +54,7 @@ pub fn link_ops(data: &[u8]) {
             8..=11 => sim.run_for(MS * u32::from(op)),
             12 => sim.cut(),
             13 => sim.fall_silent(),
-            14 => sim.set_reachable(size % 2 == 0),
+            14 => sim.set_reachable(size.is_multiple_of(2)),
             _ if size == 255 => sim.close(MS * 20),
             _ => sim.run_for(Duration::from_micros(size as u64)),
         }

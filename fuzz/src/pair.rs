@@ -149,7 +149,7 @@ impl Run {
         match op % 16 {
             0..=4 => self.cast(side, class, WANTS[choice], len),
             5 | 6 => self.call(side, class, [MS, MS * 100, SECOND * 2, SECOND * 8][choice], len),
-            7 if size % 2 == 0 => {
+            7 if size.is_multiple_of(2) => {
                 if let Some(&(call, ..)) = self.calls.get(size / 2) {
                     pair.cancel(call);
                 }
@@ -159,17 +159,17 @@ impl Run {
                     pair.forget(cast);
                 }
             }
-            8 => pair.ends[side].takes = size % 2 == 0,
-            9 => pair.ends[side].answers = size % 2 == 0,
+            8 => pair.ends[side].takes = size.is_multiple_of(2),
+            9 => pair.ends[side].answers = size.is_multiple_of(2),
             10 if choice == 0 => {
-                pair.ends[side].slow_writer = size % 2 == 0;
+                pair.ends[side].slow_writer = size.is_multiple_of(2);
                 pair.cut();
             }
             10 => pair.cut_at(DIRECTIONS[side], pair.carried(DIRECTIONS[side]) + (size * size) as u64 / 8),
             11 => pair.cut_next_at(DIRECTIONS[side], size as u64 * 8),
             12 if choice == 0 => pair.redial(),
-            12 if choice == 1 && size % 4 == 0 => pair.fall_silent(),
-            12 if choice == 2 && size % 8 == 0 => {
+            12 if choice == 1 && size.is_multiple_of(4) => pair.fall_silent(),
+            12 if choice == 2 && size.is_multiple_of(8) => {
                 self.restarted = true;
                 pair.restart();
             }
