@@ -50,7 +50,9 @@ impl Framing for Lines {
         }
     }
 
-    fn begin(&self, out: &mut Vec<u8>, _: &Meta, _: &[u8]) -> Result<usize, EncodeError> {
+    fn begin(&self, out: &mut Vec<u8>, meta: &Meta, extensions: &[u8]) -> Result<usize, EncodeError> {
+        // A line has no room for a method or the like: asking for it is an error.
+        meta.check_plain(extensions)?;
         Ok(out.len())
     }
 

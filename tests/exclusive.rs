@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use bowline::blocking::{CallId, Client, Exclusive, Handler, Server};
 use bowline::driver::{MessageRef, ReplyBuf, RequestRef};
-use bowline::error::{CallError, CastRefusal, Disconnect, Failure, LinkWas, Outcome, Status};
-use bowline::{CallOptions, Config, QueueLimit};
+use bowline::error::{CallError, CastRefusal, Disconnect, EncodeError, Failure, LinkWas, Outcome, Status};
+use bowline::frame::raw::Raw;
+use bowline::{CallOptions, CastOptions, Config, QueueLimit};
 
 /// Keeps everything; echoes requests, but method 9.
 #[derive(Default)]
@@ -230,10 +231,21 @@ fn what_can_never_go_makes_no_turn_end() {
     let mut link = Exclusive::connect(&address).unwrap();
     let refused = link.cast(1, vec![0; 9 << 20]).unwrap_err();
     assert!(matches!(refused.reason(), CastRefusal::Encode(_)), "{refused}");
+    let refused = link.cast_with(&CastOptions::new(1).seq(7), b"no room for a Seq").unwrap_err();
+    let error = EncodeError::Unsupported { what: "a Seq" };
+    assert_eq!(*refused.reason(), CastRefusal::Encode(error));
     // Nothing came, and there is no room to wait for.
     assert_eq!(link.turn(&mut (), Some(Duration::ZERO)), Ok(false));
     link.close(&mut ());
     server.join().unwrap();
+
+    let config = Config::with_framing(Raw::new()).build().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let _peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let mut link = Exclusive::accept(listener.accept().unwrap().0, config).unwrap();
+    let error = CastRefusal::Encode(EncodeError::Unsupported { what: "a method (message type)" });
+    assert_eq!(*link.cast(7, b"with a method").unwrap_err().reason(), error);
+    assert_eq!(*link.cast_many(7, &[b"a", b"b"]).unwrap_err().reason(), error);
 }
 
 #[test]

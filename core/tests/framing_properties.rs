@@ -91,9 +91,11 @@ impl<F: Framing> Subject<F> {
         };
         let Draft { kind, all, len, fill } = draft;
         let kind = *kind.get(kinds);
-        let by_kind = self.framing.profile().calls == Calls::ByKind;
+        let calls = self.framing.profile().calls;
+        let by_kind = calls == Calls::ByKind;
         // Only what a frame of this kind is documented to say.
         let meta = match kind {
+            _ if calls == Calls::None => Meta::new(kind, 0),
             _ if !by_kind => {
                 Meta { class: Class::Normal, kind, id: all.id, method: all.method, ..Meta::default() }
             }

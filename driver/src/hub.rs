@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use bowline_core::body::Payload;
-use bowline_core::error::{CastError, CastRefusal};
+use bowline_core::error::{CastError, CastRefusal, EncodeError};
 use bowline_core::frame::Framing;
 use bowline_core::link::{CastOptions, Queued, SharedCast};
 
@@ -89,12 +89,15 @@ impl<F: Framing> Members<F> {
 pub struct Broadcast {
     /// Links in whose write queues it is.
     pub queued: usize,
-    /// Links that had no room for it, or could not encode it.
+    /// Links that had no room for it, or could not carry it.
     pub dropped: usize,
     /// Links that were over.
     pub gone: usize,
     /// Those that had no room, by id.
     pub missed: Vec<PeerId>,
+    /// Those that can never carry it, by id, and why not: their framing has no way to say it, or it
+    /// is longer than they take.
+    pub refused: Vec<(PeerId, EncodeError)>,
 }
 
 /// A message to one peer was not queued.
@@ -297,11 +300,17 @@ fn send<F: Framing>(
         let (now, shared) = (peer.cast_time(), &encoded[index].1);
         match peer.shared().with(|link| link.cast_shared(now, shared)) {
             Ok(_) => result.queued += 1,
-            Err(error) if *error.reason() == CastRefusal::Closed => result.gone += 1,
-            Err(_) => {
-                result.dropped += 1;
-                result.missed.push(peer.id());
-            }
+            Err(error) => match error.into_reason() {
+                CastRefusal::Closed => result.gone += 1,
+                CastRefusal::Encode(error) => {
+                    result.dropped += 1;
+                    result.refused.push((peer.id(), error));
+                }
+                _ => {
+                    result.dropped += 1;
+                    result.missed.push(peer.id());
+                }
+            },
         }
     }
     result

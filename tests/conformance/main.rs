@@ -87,6 +87,7 @@ every_runtime!([
     messages::tcpstream_calls_both_ways,
     messages::tcpstream_answers_by_seq_later,
     messages::other_framings_carry_messages,
+    messages::what_a_framing_cannot_carry_is_refused,
     tcpstream::pushes_that_nobody_receives_hold_up_no_reply,
     tcpstream::answers_have_types,
     tcpstream::failures_without_error_replies,

@@ -2,7 +2,6 @@
 
 use alloc::vec::Vec;
 
-use super::raw::check_plain_message;
 use super::{Framing, Meta, Profile, Step};
 use crate::error::{ConfigError, EncodeError, FrameError};
 
@@ -200,7 +199,7 @@ impl Framing for Buffstreams {
 
     #[inline]
     fn begin(&self, out: &mut Vec<u8>, meta: &Meta, extensions: &[u8]) -> Result<usize, EncodeError> {
-        check_plain_message(meta, extensions)?;
+        meta.check_plain(extensions)?;
         let mark = out.len();
         // Copies of a fixed size are single instructions, so the widest is written and cut back.
         out.extend_from_slice(&[0; MAX_HEADER]);

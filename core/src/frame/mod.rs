@@ -119,8 +119,9 @@ impl Class {
     }
 }
 
-/// What a frame says besides its body and extensions. Fields a framing has no room for are
-/// ignored on the way out where that loses nothing the receiver acts upon, and zero on the way in.
+/// What a frame says besides its body and extensions. A framing that has no room for a field has it
+/// zero on the way in, and refuses it on the way out; only hints (`class`, `attempt`, `remaining_ms`,
+/// `retry_after_ms`), which change nothing of what a message says, are left out.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Meta {
     /// What the frame is for.
@@ -329,7 +330,10 @@ impl Profile {
 ///             _ => Err(FrameError::TooLong { field: "line", value: unread.len() as u64, limit: self.max as u64 }),
 ///         }
 ///     }
-///     fn begin(&self, out: &mut Vec<u8>, _: &Meta, _: &[u8]) -> Result<usize, EncodeError> { Ok(out.len()) }
+///     fn begin(&self, out: &mut Vec<u8>, meta: &Meta, extensions: &[u8]) -> Result<usize, EncodeError> {
+///         meta.check_plain(extensions)?;
+///         Ok(out.len())
+///     }
 ///     fn finish(&self, out: &mut Vec<u8>, mark: usize, _external: usize) -> Result<(), EncodeError> {
 ///         if out[mark..].contains(&b'\n') {
 ///             out.truncate(mark);
@@ -391,7 +395,8 @@ pub trait Framing: Clone + core::fmt::Debug + Send + Sync + 'static {
     /// [`finish`](Self::finish). `extensions` are encoded already (see [`native`]).
     ///
     /// # Errors
-    /// The framing cannot carry such a frame; `out` is as it was.
+    /// The framing cannot carry such a frame, or something that `meta` says
+    /// ([`Meta::check_plain`] for framings of plain messages); `out` is as it was.
     fn begin(&self, out: &mut Vec<u8>, meta: &Meta, extensions: &[u8]) -> Result<usize, EncodeError>;
 
     /// Fills the hole of the frame that begins at `mark`. `external` more bytes of its body follow

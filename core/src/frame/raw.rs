@@ -110,7 +110,7 @@ impl Framing for Raw {
 
     #[inline]
     fn begin(&self, out: &mut Vec<u8>, meta: &Meta, extensions: &[u8]) -> Result<usize, EncodeError> {
-        check_plain_message(meta, extensions)?;
+        meta.check_plain(extensions)?;
         Ok(out.len())
     }
 
@@ -126,13 +126,25 @@ impl Framing for Raw {
     }
 }
 
-/// Refuses what a framing of plain messages has no way to say.
-#[inline]
-pub(super) fn check_plain_message(meta: &Meta, extensions: &[u8]) -> Result<(), EncodeError> {
-    if meta.kind != Kind::Cast {
-        return Err(EncodeError::Unsupported { what: "anything but casts" });
+impl Meta {
+    /// Refuses what a framing of plain messages has no way to say: whatever has such frames and
+    /// nothing else calls this first in [`Framing::begin`].
+    ///
+    /// # Errors
+    /// [`EncodeError::Unsupported`] for anything but a cast with method 0, Seq 0 and no extensions.
+    #[inline]
+    pub fn check_plain(&self, extensions: &[u8]) -> Result<(), EncodeError> {
+        let what = if self.kind != Kind::Cast {
+            "anything but casts"
+        } else if self.method != 0 {
+            "a method (message type)"
+        } else if self.id != 0 {
+            "a Seq"
+        } else {
+            return check_no_extensions(extensions);
+        };
+        Err(EncodeError::Unsupported { what })
     }
-    check_no_extensions(extensions)
 }
 
 /// Refuses extensions, which the receiver would act upon and only the native framing carries.
@@ -215,6 +227,10 @@ mod tests {
         }
         let refused = Raw::new().begin(&mut out, &Meta::default(), &[1]);
         assert_eq!(refused, Err(EncodeError::Unsupported { what: "extensions" }));
+        let refused = Raw::new().begin(&mut out, &Meta { method: 1, ..Meta::default() }, &[]);
+        assert_eq!(refused, Err(EncodeError::Unsupported { what: "a method (message type)" }));
+        let refused = Raw::new().begin(&mut out, &Meta::new(Kind::Cast, 1), &[]);
+        assert_eq!(refused, Err(EncodeError::Unsupported { what: "a Seq" }));
         assert_eq!(out, [9]);
     }
 

@@ -1,12 +1,14 @@
 //! Casts: the short way of most, and the long way of the others.
 
+use alloc::vec::Vec;
+
 use super::flow::lane;
 use super::options::CastOptions;
 use super::{Link, Phase};
 use crate::arena::{Load, Sent};
 use crate::body::Payload;
 use crate::config::Overflow;
-use crate::error::{CastError, CastRefusal, Disconnect, Outcome, Undeliverable};
+use crate::error::{CastError, CastRefusal, Disconnect, EncodeError, Outcome, Undeliverable};
 use crate::frame::{Class, Framing, Kind, Meta};
 use crate::time::Instant;
 
@@ -109,12 +111,17 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         payload: Payload<'_>,
     ) -> Result<Queued, CastError> {
         let class = self.cast_class(options, payload.len());
-        if let Err(reason) = self.check_cast(class, payload.len()) {
+        let meta =
+            Meta { kind: Kind::Cast, class, id: options.seq, method: options.method, ..Meta::default() };
+        let extensions = options.extensions.as_deref().unwrap_or_default();
+        let checked = self
+            .check_encodes(&meta, extensions, payload.as_slice())
+            .map_err(CastRefusal::from)
+            .and_then(|()| self.check_cast(class, payload.len()));
+        if let Err(reason) = checked {
             return Err(refused(reason, payload));
         }
         let number = self.next_cast;
-        let meta =
-            Meta { kind: Kind::Cast, class, id: options.seq, method: options.method, ..Meta::default() };
         // Cheap for both: a slice is copied anyway, an owned body is counted.
         let kept = match &payload {
             Payload::Owned(bytes) => Payload::Owned(bytes.clone()),
@@ -124,7 +131,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             &self.framing,
             Sent::Cast(number),
             &meta,
-            options.extensions.as_deref().unwrap_or_default(),
+            extensions,
             kept,
             self.framing.profile().external_bodies,
         );
@@ -159,6 +166,22 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.watch_expiry(now, class, number);
         self.after_queueing_in(class);
         Queued { number, bytes }
+    }
+
+    /// Refuses what cannot be encoded before a full queue makes room for it at the cost of another
+    /// message, or of the connection.
+    fn check_encodes(&self, meta: &Meta, extensions: &[u8], body: &[u8]) -> Result<(), EncodeError> {
+        let has_cost = matches!(self.settings.write_overflow, Overflow::DropOldest | Overflow::Disconnect);
+        if !has_cost || !self.write_full[lane(meta.class)] {
+            return Ok(());
+        }
+        self.check_size(body.len())?;
+        let mut out = Vec::new();
+        if !self.framing.profile().external_bodies {
+            return self.framing.encode(&mut out, meta, extensions, body);
+        }
+        let mark = self.framing.begin(&mut out, meta, extensions)?;
+        self.framing.finish(&mut out, mark, body.len())
     }
 
     fn check_cast(&mut self, class: Class, len: usize) -> Result<(), CastRefusal> {

@@ -35,7 +35,8 @@ impl CallOptions {
     }
 
     /// Priority class ([`Class::Control`] counts as normal). By default messages longer than a
-    /// fragment go to bulk where there is flow control, and all others to normal.
+    /// fragment go to bulk where there is flow control, and all others to normal. A peer without flow
+    /// control is not told the class: it orders only what waits here.
     pub fn class(mut self, class: Class) -> Self {
         self.class = Some(if class == Class::Control { Class::Normal } else { class });
         self
@@ -59,13 +60,15 @@ impl CallOptions {
         self
     }
 
-    /// Attempt number that travels with the request, from 1 (native).
+    /// Attempt number that travels with the request, from 1 (native). It is a hint to the peer, and
+    /// so is the time left until the deadline: other framings leave both out.
     pub fn attempt(mut self, attempt: u8) -> Self {
         self.attempt = attempt;
         self
     }
 
-    /// Encoded extensions that travel with the request (native).
+    /// Encoded extensions that travel with the request (native; refused elsewhere, with
+    /// [`EncodeError::Unsupported`](crate::error::EncodeError::Unsupported)).
     pub fn extensions(mut self, encoded: Vec<u8>) -> Self {
         self.extensions = (!encoded.is_empty()).then(|| encoded.into());
         self
@@ -104,21 +107,25 @@ pub struct CastOptions {
 }
 
 impl CastOptions {
-    /// A cast to `method` (the message type on tcpstream).
+    /// A cast to `method` (the message type on tcpstream). Framings of plain messages (raw,
+    /// length-prefixed, buffstreams) have no room for one: any but 0 is refused there, with
+    /// [`EncodeError::Unsupported`](crate::error::EncodeError::Unsupported).
     #[inline]
     pub fn new(method: u32) -> Self {
         Self { method, ..Self::default() }
     }
 
-    /// The Seq of the message (tcpstream; ignored elsewhere). Answering a request by its Seq
-    /// later is a cast with that Seq.
+    /// The Seq of the message (tcpstream; elsewhere any but 0 is refused, with
+    /// [`EncodeError::Unsupported`](crate::error::EncodeError::Unsupported)). Answering a request by
+    /// its Seq later is a cast with that Seq.
     pub fn seq(mut self, seq: u64) -> Self {
         self.seq = seq;
         self
     }
 
     /// Priority class ([`Class::Control`] counts as normal). By default messages longer than a
-    /// fragment go to bulk where there is flow control, and all others to normal.
+    /// fragment go to bulk where there is flow control, and all others to normal. A peer without flow
+    /// control is not told the class: it orders only what waits here.
     pub fn class(mut self, class: Class) -> Self {
         self.class = Some(if class == Class::Control { Class::Normal } else { class });
         self
@@ -144,7 +151,8 @@ impl CastOptions {
         self
     }
 
-    /// Encoded extensions that travel with the message (native).
+    /// Encoded extensions that travel with the message (native; refused elsewhere, with
+    /// [`EncodeError::Unsupported`](crate::error::EncodeError::Unsupported)).
     pub fn extensions(mut self, encoded: Vec<u8>) -> Self {
         self.extensions = (!encoded.is_empty()).then(|| encoded.into());
         self

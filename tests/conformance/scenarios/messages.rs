@@ -4,10 +4,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bowline::error::CastRefusal;
+use bowline::driver::PushError;
+use bowline::error::{CastError, CastRefusal, EncodeError};
 use bowline::frame::Framing;
 use bowline::frame::buffstreams::Buffstreams;
 use bowline::frame::length_prefixed::LengthPrefixed;
+use bowline::frame::native::{Extensions, Native};
 use bowline::frame::raw::Raw;
 use bowline::frame::tcpstream::Tcpstream;
 use bowline::{CallOptions, CastOptions, Config, LinkEvent, Overflow, QueueLimit, ReconnectPolicy};
@@ -233,6 +235,67 @@ pub async fn other_framings_carry_messages<H: Harness>() {
     carries_messages::<H, _>(Buffstreams::new(), false).await;
     let varint = LengthPrefixed::builder().varint().build().expect("sound");
     carries_messages::<H, _>(varint, false).await;
+}
+
+fn refusal<T>(result: Result<T, CastError>) -> EncodeError {
+    match result.map(drop).expect_err("this framing has no way to say it").into_reason() {
+        CastRefusal::Encode(error) => error,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Every way of casting says so, and nothing goes out.
+async fn refuses<H: Harness, F: Framing>(framing: F, options: CastOptions, what: &'static str) {
+    let error = EncodeError::Unsupported { what };
+    let config = Config::with_framing(framing).build().expect("sound");
+    let (seen, keeping) = keeping();
+    let (server, client) = H::pair(config, keeping, Handlers::none()).await;
+    let body = || b"body".to_vec();
+    assert_eq!(refusal(client.cast(options.clone(), body()).await), error);
+    assert_eq!(refusal(client.cast_and_wait(options.clone(), body()).await), error);
+    assert_eq!(refusal(client.peer().try_cast_with(options.clone(), body())), error);
+    // One server's peers may be of several framings: the result says whose cannot.
+    H::until("it is there", || server.hub().len() == 1).await;
+    let id = server.peers()[0].id();
+    for len in [4, 4_000, 100_000] {
+        let told = server.hub().broadcast_with(options.clone(), vec![1; len], |_| true);
+        assert_eq!((told.queued, told.dropped, told.gone, &told.missed[..]), (0, 1, 0, &[][..]));
+        assert_eq!(told.refused.len(), 1);
+        assert_eq!(told.refused[0].0, id);
+        let too_long = matches!(told.refused[0].1, EncodeError::TooLarge { len: 100_000, .. });
+        assert!(told.refused[0].1 == error || too_long, "{told:?}");
+    }
+    if options == CastOptions::new(7) {
+        assert_eq!(refusal(client.peer().cast_many(7, &[b"a", b"b"]).await), error);
+        assert_eq!(refusal(client.peer().try_cast_many(7, &[b"a", b"b"])), error);
+        let told = server.hub().broadcast(7, body());
+        assert_eq!(told.refused, [(id, error)]);
+        assert!(matches!(server.hub().cast_to(id, 7, body()), Err(PushError::Cast(_))));
+    }
+    let _ = client.cast(CastOptions::default(), b"this".to_vec()).await.expect("queued");
+    H::until("only this came", || *seen.lock().expect("not poisoned") == [b"this"]).await;
+    assert_eq!(client.peer().counters().casts, 1);
+    client.close().await;
+    server.shutdown().await;
+}
+
+pub async fn what_a_framing_cannot_carry_is_refused<H: Harness>() {
+    let extensions = || {
+        let mut extensions = Extensions::new();
+        extensions.push(200, b"more").expect("room");
+        CastOptions::new(0).extensions(extensions.into_bytes())
+    };
+    for (options, what) in [
+        (CastOptions::new(7), "a method (message type)"),
+        (CastOptions::new(0).seq(7), "a Seq"),
+        (extensions(), "extensions"),
+    ] {
+        refuses::<H, _>(Raw::new(), options.clone(), what).await;
+        refuses::<H, _>(Buffstreams::new(), options.clone(), what).await;
+        refuses::<H, _>(LengthPrefixed::new(), options, what).await;
+    }
+    refuses::<H, _>(Tcpstream::new(), extensions(), "extensions").await;
+    refuses::<H, _>(Native::new(), CastOptions::new(0).seq(7), "a Seq").await;
 }
 
 pub async fn many_at_once<H: Harness>() {

@@ -4,7 +4,6 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
-use super::raw::check_plain_message;
 use super::{DEFAULT_MAX_MESSAGE, Framing, Meta, Profile, Step};
 use crate::error::{ConfigError, EncodeError, FrameError};
 
@@ -316,7 +315,7 @@ impl Framing for LengthPrefixed {
 
     #[inline]
     fn begin(&self, out: &mut Vec<u8>, meta: &Meta, extensions: &[u8]) -> Result<usize, EncodeError> {
-        check_plain_message(meta, extensions)?;
+        meta.check_plain(extensions)?;
         let mark = out.len();
         out.extend_from_slice(&self.header);
         Ok(mark)

@@ -183,6 +183,10 @@ impl Framing for Native {
                 out.extend_from_slice(&header);
             }
             Code::Cast => {
+                // Casts are not numbered on the wire.
+                if meta.id != 0 {
+                    return Err(EncodeError::Unsupported { what: "a Seq" });
+                }
                 let [a, b, c, d] = meta.method.to_be_bytes();
                 out.extend_from_slice(&[base[0], base[1], 0, 0, 0, 0, 0, 0, a, b, c, d]);
             }
@@ -258,7 +262,8 @@ impl Framing for Native {
                 words(head, (fixed + body.len()) as u32)
             };
             match meta.kind {
-                Kind::Cast => {
+                // One with a number is refused: begin() says so.
+                Kind::Cast if meta.id == 0 => {
                     append_cast(out, base(Code::Cast, 0, 4), meta.method, body);
                     return Ok(());
                 }

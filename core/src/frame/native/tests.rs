@@ -130,6 +130,17 @@ fn extensions_that_do_not_add_up_are_refused() {
 }
 
 #[test]
+fn a_cast_has_no_room_for_a_number() {
+    let (native, mut out) = (Native::new(), b"before".to_vec());
+    let refused = Err(EncodeError::Unsupported { what: "a Seq" });
+    let meta = Meta::new(Kind::Cast, 1);
+    assert_eq!(native.begin(&mut out, &meta, &[]).map(drop), refused);
+    assert_eq!(native.encode(&mut out, &meta, &[], b"body"), refused);
+    assert_eq!(native.encode(&mut out, &meta, &[0, 1, 0, 0], b"body"), refused);
+    assert_eq!(out, b"before");
+}
+
+#[test]
 fn extensions_that_the_peer_would_refuse_are_not_written() {
     let mut out = b"before".to_vec();
     let native = Native::new();
@@ -298,6 +309,7 @@ proptest! {
         cut in 0_usize..10,
     ) {
         let attempt = u8::from(kind == Kind::Request);
+        let id = if kind == Kind::Cast { 0 } else { id };
         let meta = Meta { attempt, method, remaining_ms, ..Meta::new(kind, id) };
         let bytes = encode(&meta, &[], &body);
         let plain = open().plain(&bytes).expect("it is plain");

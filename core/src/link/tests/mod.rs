@@ -12,6 +12,7 @@ use crate::machine::{Ending, Machine, Next, Reason};
 use crate::recv_buf::RecvBuf;
 
 mod answers;
+mod casts;
 mod delivery;
 mod drive;
 mod flow;

@@ -35,7 +35,8 @@ impl Framing for Stuffed {
             None => Step::Need(unread.len() + 1),
         })
     }
-    fn begin(&self, out: &mut Vec<u8>, _: &Meta, _: &[u8]) -> Result<usize, EncodeError> {
+    fn begin(&self, out: &mut Vec<u8>, meta: &Meta, extensions: &[u8]) -> Result<usize, EncodeError> {
+        meta.check_plain(extensions)?;
         Ok(out.len())
     }
     fn finish(&self, out: &mut Vec<u8>, _: usize, _: usize) -> Result<(), EncodeError> {
