@@ -1,6 +1,7 @@
 //! What a link holds of its server's memory: see [`crate::memory`].
 
 use super::{Link, State};
+use crate::arena::Sent;
 use crate::error::{Disconnect, Failure, Status};
 use crate::frame::Framing;
 use crate::memory::{FREE, Holding, PATIENCE, STEP, Verdict, rounded};
@@ -159,6 +160,18 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     pub fn close_for_memory(&mut self, now: Instant, held: usize, limit: usize) {
         if self.state() == State::Closed {
             return;
+        }
+        // At once, and not when the connection's driver gets to it: others wait for the memory.
+        let mut dropped = alloc::vec::Vec::new();
+        self.arena.retain(|frame| match frame.sent {
+            Sent::Answer(id) => {
+                dropped.push(id);
+                false
+            }
+            _ => true,
+        });
+        for id in dropped {
+            self.drop_answer(id);
         }
         self.drop_held();
         let Self { inbound, tokens, .. } = &mut *self;
