@@ -98,6 +98,11 @@ impl Lane {
         self.aside.iter().flat_map(|aside| &aside.written)
     }
 
+    /// Bytes that were lent of a message that is under way: it is kept whole until its end.
+    pub(super) fn lent_of_message(&self) -> usize {
+        self.under_way.as_ref().map_or(0, |partial| partial.at)
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.ours.messages == 0 && self.owed.messages == 0
     }

@@ -229,10 +229,11 @@ impl Arena {
         self.owed().messages > 0 || returned.into_iter().any(|mark| is_answer(mark.sent))
     }
 
-    /// Bytes that were lent and came back, or are kept until they are acknowledged.
+    /// Bytes that were lent and came back, or are kept until their message is out, or acknowledged.
     pub(crate) fn kept_bytes(&self) -> usize {
+        let under_way = self.lanes.iter().map(Lane::lent_of_message).sum::<usize>();
         let returned = self.returned.as_ref().map_or(0, |batch| batch.chunk.len());
-        returned + self.replay.as_deref().map_or(0, Replay::bytes)
+        under_way + returned + self.replay.as_deref().map_or(0, Replay::bytes)
     }
 
     /// Bytes of memory held for writing (the batch on loan not included).
