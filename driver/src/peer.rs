@@ -358,7 +358,7 @@ impl<F: Framing> Peer<F> {
         Ok(1 + self.0.shared.with(|link| link.take_received(most - 1, into)))
     }
 
-    /// The next [`LinkEvent`](bowline_core::link::LinkEvent). The queue is bounded; unread, its
+    /// The next [`LinkEvent`]. The queue is bounded; unread, its
     /// oldest are dropped and counted.
     ///
     /// # Errors
