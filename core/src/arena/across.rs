@@ -55,8 +55,8 @@ impl Arena {
         self.replay = Some(Box::new(Replay::new(window)));
     }
 
-    /// The session is over: `lost` gets what the peer has not acknowledged, `acked` is told what it
-    /// has and nobody was told so far.
+    /// The session is over: `lost` is called with every message that the peer has not acknowledged,
+    /// `acked` with every acknowledged frame that was not reported before.
     pub(crate) fn end_session(&mut self, acked: impl FnMut(Sent), lost: impl FnMut(&FrameRef<'_>)) {
         if let Some(replay) = self.replay.take() {
             self.abandoned.extend(replay.lose(acked, lost));
@@ -80,9 +80,11 @@ impl Arena {
         }
     }
 
-    /// A batch comes back whose connection is gone. In a session it goes where it belongs, there is
-    /// something to write, and `each` is told of frames that the peer has meanwhile; otherwise of
-    /// every frame, and what became of it. A long message is whole where its end is in the batch.
+    /// The writer gives back a batch whose connection is gone. In a session that goes on, the batch is
+    /// put back in its place to be written again, and `each` is called with the frames that the peer
+    /// acknowledged meanwhile; returns true: there is something to write. Otherwise `each` is called
+    /// with every frame and what became of it. A long message is whole where its last fragment is in
+    /// the batch.
     pub(crate) fn return_late(&mut self, mut batch: Batch, mut each: impl FnMut(Late<'_, '_>)) -> bool {
         if batch.class == Class::Control {
             return false;
@@ -119,14 +121,16 @@ impl Arena {
         false
     }
 
-    /// The session goes on: the peer has so many frames, of which `each` is told. How many are sent
-    /// again; `None`: it cannot have so many.
+    /// The session goes on and the peer has `received` frames in all. `each` is called with every frame
+    /// that this acknowledges for the first time. Returns how many frames are sent again; `None`: the
+    /// peer cannot have so many.
     pub(crate) fn resume(&mut self, received: u64, each: impl FnMut(Sent)) -> Option<u64> {
         let Self { replay, spare, .. } = self;
         replay.as_mut()?.resume(received, each, |chunk| recycle(spare, chunk))
     }
 
-    /// The peer has so many frames; `each` is told what they are. False: it cannot have so many.
+    /// The peer acknowledged `received` frames in all; `each` is called with every frame that this
+    /// acknowledges for the first time. False: it cannot have so many.
     #[must_use]
     pub(crate) fn ack(&mut self, received: u64, each: impl FnMut(Sent)) -> bool {
         let Self { replay, spare, .. } = self;

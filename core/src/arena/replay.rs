@@ -22,14 +22,15 @@ pub(crate) struct Replay {
     /// How many frames were numbered.
     lent: u64,
     acked: u64,
-    /// Up to which frame the acknowledgement was told. Frames with whoever is writing them are told
-    /// once they are back: until then it is not known here which they are.
+    /// Up to which frame the acknowledgement was reported to the link. The frames of a batch that is
+    /// still being written are reported when the batch is given back: until then the replay does not
+    /// have their marks.
     told: u64,
     /// Bytes lent and not acknowledged, by whole chunks.
     bytes: usize,
     window: usize,
-    /// A batch was out with somebody who was still writing when its connection died: where in `again`
-    /// it belongs, and which one it is. Until it is back nothing is sent again.
+    /// A batch was still being written when its connection died: where in `again` it belongs, and
+    /// which one it is. Until the writer gives it back nothing is sent again.
     missing: Option<Missing>,
 }
 
@@ -39,7 +40,8 @@ struct Missing {
     generation: u64,
 }
 
-/// A batch of a session that is over, with somebody who was still writing when its connection died.
+/// A batch of a session that is over, which was still being written when its connection died and
+/// which the writer has not given back yet.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Abandoned {
     pub(super) generation: u64,
@@ -47,8 +49,10 @@ pub(super) struct Abandoned {
     pub(super) acked: u64,
 }
 
-/// Tells which frames of `chunks`, before which come `first`, were acknowledged and not told so far.
-/// Where the acknowledgement goes further the rest is told later: it is with whoever writes it.
+/// Calls `each` with every frame of `chunks` that is acknowledged (its number is at most `acked`) and
+/// was not reported before (its number is above `told`). `first` frames come before `chunks`. Frames
+/// up to `acked` that are not in `chunks` are in a batch that is being written: they are reported when
+/// it is given back.
 fn tell<'c>(
     chunks: impl IntoIterator<Item = &'c Chunk>,
     first: u64,
@@ -133,8 +137,8 @@ impl Replay {
         if self.missing.is_some() { None } else { self.again.pop_front() }
     }
 
-    /// A chunk was written. Comes back if it is acknowledged already; `acked` is told of its frames
-    /// that are.
+    /// A chunk was written. Returns the chunk if the peer has acknowledged all of it already; `acked`
+    /// is called with each of its frames that is acknowledged.
     pub(super) fn note_written(
         &mut self,
         chunk: Chunk,
@@ -183,7 +187,8 @@ impl Replay {
         Some(chunk)
     }
 
-    /// The peer has so many frames; `each` is told which. False: it cannot have so many.
+    /// The peer acknowledged `received` frames in all; `each` is called with every frame that this
+    /// acknowledges for the first time. False: it cannot have so many.
     #[must_use]
     pub(crate) fn ack(&mut self, received: u64, each: impl FnMut(Sent), mut done: impl FnMut(Chunk)) -> bool {
         if received < self.acked || received > self.lent {
@@ -199,7 +204,7 @@ impl Replay {
 
     /// The connection died, with this chunk being written: everything unacknowledged is to be
     /// written again.
-    /// `missing` is the generation of the batch that somebody else has, if so.
+    /// `missing` is the generation of the batch that is still being written, if there is one.
     pub(super) fn detach(&mut self, lent: Option<(Chunk, VecDeque<Chunk>)>, missing: Option<u64>) {
         if let Some((chunk, finished)) = lent {
             self.note_finished(&chunk, finished);
@@ -211,8 +216,9 @@ impl Replay {
         self.again = core::mem::take(&mut self.written);
     }
 
-    /// The peer has so many frames, of which `each` is told, and the rest is written again. How many
-    /// those are; `None`: the peer cannot have so many.
+    /// The peer's resume says that it has `received` frames in all. `each` is called with every frame
+    /// that this acknowledges for the first time; the frames behind them are written again. Returns how
+    /// many those are; `None`: the peer cannot have so many.
     pub(crate) fn resume(
         &mut self,
         received: u64,
@@ -234,7 +240,8 @@ impl Replay {
         self.missing.is_some_and(|missing| missing.generation == generation)
     }
 
-    /// The batch that was missing is back; `each` is told of frames that the peer has.
+    /// The missing batch was given back; `each` is called with every frame that the peer has
+    /// acknowledged and that was not reported before.
     pub(super) fn return_late(
         &mut self,
         chunk: Chunk,
@@ -250,7 +257,8 @@ impl Replay {
         self.trim(each, done);
     }
 
-    /// What the peer has is told, and not sent again.
+    /// Removes the frames that the peer has from what is to be written again, and calls `each` with
+    /// those that were not reported before.
     fn trim(&mut self, each: impl FnMut(Sent), mut done: impl FnMut(Chunk)) {
         let received = self.acked;
         // Nothing was written on this connection so far: all that was sent is in `again`.
@@ -281,9 +289,9 @@ impl Replay {
         }
     }
 
-    /// The session is lost: `lost` gets every message of ours of which the peer has not acknowledged
-    /// the end, whole, and `acked` is told of those that it has. Which batch of it somebody still has,
-    /// if so.
+    /// The session is lost. `lost` is called with every message, whole, whose last frame the peer has
+    /// not acknowledged; `acked` with every acknowledged frame that was not reported before. Returns
+    /// the batch that is still being written, if there is one.
     pub(crate) fn lose(
         mut self,
         mut acked: impl FnMut(Sent),

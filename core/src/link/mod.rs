@@ -1,7 +1,7 @@
 //! A link: messages and calls both ways over one connection after another.
 //!
 //! [`Link`] is the machine that sits behind the driver's lock; [`Reader`] is its reading half.
-//! The files: commands (`send.rs`), waiting in line (`lines.rs`), what comes in (`reader.rs`), the peer's
+//! The files: commands (`send.rs`), waiting in line (`lines.rs`), what comes in (`reader/`), the peer's
 //! requests (`inbound.rs`), received messages (`received.rs`), connections up and down
 //! (`connection.rs`), and the driver's view (`drive.rs`).
 
@@ -100,7 +100,7 @@ enum Key {
     RoomTurn(frame::Class, Ticket),
     Inbound(u64),
     Cast(frame::Class, u64),
-    /// The end of that cast is waited for.
+    /// A caller waits for the outcome of that cast.
     Wait(frame::Class, u64),
     Retry(u64),
 }
@@ -192,7 +192,7 @@ pub struct Link<F: Framing, T> {
     share: memory::Share,
     received: received::ReceiveQueue,
     events: events::EventQueue,
-    /// Of casts that somebody watches, and that failed: mostly there are none.
+    /// Watched casts and errored messages: mostly there are none.
     outcomes: Option<Box<outcomes::Outcomes<T>>>,
     retries: retry::Retries,
     retry_budget: RetryBudget,
@@ -210,12 +210,12 @@ pub struct Link<F: Framing, T> {
     scope_holds: bool,
     counters: Counters,
     deadlines: Deadlines<Key>,
-    /// Who waits to make a call and to cast (by class), to receive, for an event.
+    /// Callers that wait to make a call and to cast (by class), to receive, for an event.
     call_lines: [Waiters<T>; 2],
     room_lines: [Waiters<T>; 2],
     receive_line: Waiters<T>,
     event_line: Waiters<T>,
-    /// Who to wake once the lock is let go.
+    /// Callers to be woken once the lock is released.
     tokens: Vec<T>,
     next_cast: u64,
     lends_replies: bool,
@@ -230,7 +230,7 @@ pub struct Link<F: Framing, T> {
     local: Option<Box<Address>>,
     /// The application wants a new connection now.
     reconnect: bool,
-    /// Nobody was told yet that messages wait and are not taken.
+    /// The event that received messages wait and are not taken is still to be reported.
     slow_consumer: bool,
     closing: Option<Closing>,
     /// Requests of the peer that were being handled, or answered, when closing was cut short.
@@ -242,13 +242,13 @@ pub struct Link<F: Framing, T> {
     dialing: Option<Box<dialing::Dialing>>,
     /// Nothing waits to be written and nothing is being written.
     driver_idle: bool,
-    /// Whoever writes has to be woken.
+    /// The driver's writing side has to be woken.
     wake_write: bool,
-    /// Whoever reads and watches the time has to be woken.
+    /// The driver's reading side, which also watches the time, has to be woken.
     wake: bool,
     /// When the driver will come by itself.
     armed: Option<Instant>,
-    /// Somebody wanted the driver since: it may be for something earlier.
+    /// The driver was woken since: there may be something earlier to do.
     rearm: bool,
 }
 
@@ -403,8 +403,8 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         load
     }
 
-    /// What the messages cost, by the class, that were received and that nobody took yet: what
-    /// they take of the window this side grants.
+    /// What the messages of that class cost that were received and not taken yet: what they take of the
+    /// window this side grants.
     #[must_use]
     pub fn kept(&self, class: frame::Class) -> u64 {
         self.inflow[flow::lane(class)].kept()
@@ -490,15 +490,15 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.local.as_deref()
     }
 
-    /// What the driver knows of this end of the connection. `None` leaves what was known before.
+    /// Sets the address of this end of the connection. `None` leaves the address known before.
     pub fn set_local_addr(&mut self, local: Option<Address>) {
         if let Some(local) = local {
             self.local = Some(Box::new(local));
         }
     }
 
-    /// What the driver knows of the other end of the connection: for the events, and for those who
-    /// ask. `None` leaves what was known before.
+    /// Sets the address of the other end of the connection, for events and
+    /// [`remote_addr`](Self::remote_addr). `None` leaves the address known before.
     pub fn set_remote_addr(&mut self, remote: Option<Address>) {
         if remote.is_some() {
             self.remote = remote;
@@ -574,7 +574,7 @@ fn wait<T>(line: &mut Waiters<T>, ticket: &mut Option<Ticket>, token: impl FnOnc
             line.poll(held, || token);
             return;
         }
-        // Its turn came and somebody else was faster: back to the end of the line.
+        // Its turn came and another caller was faster: back to the end of the line.
         line.leave(held);
     }
     *ticket = make().map(|token| line.join(token));

@@ -1,4 +1,5 @@
-//! What became of casts: who is told, and the queue of those that could not be delivered.
+//! Outcomes of casts: how the caller of a cast learns its outcome, and the queue of messages that could
+//! not be delivered (errored messages).
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
@@ -40,18 +41,19 @@ pub struct Undelivered {
     pub reason: Undeliverable,
 }
 
-/// Who wants to know what became of a cast.
+/// How the outcome of a watched cast is reported, or where that stands.
 #[derive(Debug)]
 enum Watch<T> {
-    /// An event says it.
+    /// By an event ([`CastOptions::notify`](super::CastOptions::notify)).
     Event,
-    /// Somebody waits.
+    /// A caller of `cast_and_wait` waits; the token wakes it.
     Waiting(Option<T>),
-    /// It is over.
+    /// The outcome is known; the waiting caller has not fetched it yet.
     Over(Result<Outcome, Box<Undelivered>>),
-    /// Whoever waits has waited for long enough, and was woken.
+    /// The waiting caller's deadline passed while the message could not be withdrawn; it was woken and
+    /// has not fetched its outcome yet.
     Late,
-    /// Whoever waited was told so. What becomes of the message after all is nobody's.
+    /// The caller has its final outcome. What becomes of the message after that is not reported.
     Told,
 }
 
@@ -93,28 +95,28 @@ impl<T> Outcomes<T> {
         *attempts
     }
 
-    /// Whether there is nothing in it, and nobody waits.
+    /// Whether it holds nothing, and no caller waits for an errored message.
     pub(super) fn is_empty(&self) -> bool {
         let awaited = self.line.waiting() + self.line.granted() > 0;
         !awaited && !self.is_watched() && self.attempts.is_empty() && !self.has_errored()
     }
 
-    /// Whether anybody wants to know of the end of a cast.
+    /// Whether the outcome of any cast is watched.
     pub(super) fn is_watched(&self) -> bool {
         !self.watches.is_empty()
     }
 
-    /// How many ends somebody wants to know, or was told before they came.
+    /// How many casts are watched, including those whose final outcome was reported already.
     pub(super) fn watched(&self) -> usize {
         self.watches.len()
     }
 
-    /// Whether somebody waits for the end of that cast.
+    /// Whether a caller waits for the outcome of that cast.
     pub(super) fn is_awaited(&self, number: u64) -> bool {
         matches!(self.watches.get(&number), Some(Watch::Waiting(_)))
     }
 
-    /// Whether whoever cast it was told an end already.
+    /// Whether the caller of that cast has its final outcome already.
     pub(super) fn was_told(&self, number: u64) -> bool {
         matches!(self.watches.get(&number), Some(Watch::Told))
     }
@@ -136,8 +138,9 @@ impl<T> Outcomes<T> {
 }
 
 impl<F: Framing, T: Send + 'static> Link<F, T> {
-    /// The end of the latest cast will be told: by [`poll_outcome`](Self::poll_outcome). To be said
-    /// before anything else happens to the link.
+    /// Keeps the outcome of the latest cast for its caller, who fetches it with
+    /// [`poll_outcome`](Self::poll_outcome); `token` wakes the caller. To be called directly after the
+    /// cast, before anything else happens to the link.
     pub fn watch_outcome(&mut self, number: u64, token: T) {
         let mut watch = Watch::Waiting(Some(token));
         if number + 1 == self.next_cast && !self.arena.ends_with_cast(number) {
@@ -219,12 +222,12 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
     }
 
-    /// Whoever waits for the end of a cast has waited for long enough.
+    /// The deadline of a caller that waits for the outcome of a cast has passed.
     pub(super) fn expire_wait(&mut self, class: Class, number: u64) {
         let Some(outcomes) = self.outcomes.as_ref().filter(|outcomes| outcomes.is_awaited(number)) else {
             return;
         };
-        // Sent before, and to be sent again: somebody may have it.
+        // Sent before, and to be sent again: the peer may have it.
         let tried = outcomes.attempts.contains_key(&number);
         let outcome = if tried { Outcome::MaybeDelivered } else { Outcome::Expired };
         let reason = Undeliverable::Expired(self.doing());
@@ -240,7 +243,8 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
     }
 
-    /// Nobody waits for the end of that cast any more. It goes on like one that nobody watched.
+    /// The caller no longer waits for the outcome of that cast. The cast goes on like an unwatched one:
+    /// a failure is an event and an errored message.
     pub fn forget_outcome(&mut self, number: u64) {
         let outcomes = self.outcomes.as_mut();
         if let Some(Watch::Over(Err(undelivered))) = outcomes.and_then(|all| all.watches.remove(&number)) {
@@ -274,8 +278,8 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
     }
 
-    /// A batch comes back from somebody who was still writing when its connection ended. Its calls
-    /// were told; its casts were not.
+    /// The writer gives back a batch whose connection has ended. The outcomes of its calls were reported
+    /// when the connection ended; those of its casts are reported now.
     pub(super) fn handle_late_batch(&mut self, batch: Batch) {
         let (mut acked, mut left, mut failed) = (alloc::vec![], alloc::vec![], alloc::vec![]);
         let Self { arena, framing, last_cause, .. } = &mut *self;
@@ -305,19 +309,19 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
     }
 
-    /// Whether anybody wants to know of the end of a cast.
+    /// Whether the outcome of any cast is watched.
     pub(super) fn watches_casts(&self) -> bool {
         self.outcomes.as_ref().is_some_and(|outcomes| outcomes.is_watched())
     }
 
-    /// The peer has these casts, and said so: by an acknowledgement or by a resume.
+    /// The peer has these casts: its acknowledgement or its resume says so.
     pub(super) fn note_acked(&mut self, casts: Vec<u64>) {
         for number in casts {
             self.note_outcome(number, Outcome::Acked);
         }
     }
 
-    /// A cast ended well.
+    /// A cast was delivered (or left): reports the outcome to its caller, if the cast is watched.
     pub(super) fn note_outcome(&mut self, number: u64, outcome: Outcome) {
         let Some(outcomes) = &mut self.outcomes else { return };
         match outcomes.watches.get_mut(&number) {
@@ -342,8 +346,8 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
     }
 
-    /// A cast goes no further: whoever waits for its end gets it back; otherwise it is an event
-    /// and an errored message.
+    /// A cast has failed: a caller that waits for its outcome gets the message back; otherwise the
+    /// failure is an event and an errored message.
     pub(super) fn fail_cast(&mut self, undelivered: Undelivered) {
         self.counters.casts_failed += 1;
         let number = undelivered.number;
@@ -361,7 +365,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
                     *watch = Watch::Over(Err(Box::new(undelivered)));
                     return;
                 }
-                // It was told already.
+                // Its caller has an outcome already.
                 Some(Watch::Over(_)) => return,
                 Some(Watch::Told) => {
                     outcomes.watches.remove(&number);
@@ -394,8 +398,8 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
     }
 
-    /// The oldest message that could not be delivered and was given back to nobody else; otherwise
-    /// keeps a token and a place in line, which the caller passes again next time (or gives up
+    /// The oldest message that could not be delivered and whose caller did not wait for its outcome;
+    /// otherwise keeps a token and a place in line, which the caller passes again next time (or gives up
     /// with [`leave`](Self::leave)`(Line::Errored, ticket)`).
     pub fn poll_errored(
         &mut self,
@@ -413,7 +417,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         Some(undelivered)
     }
 
-    /// A cast waited for longer than it may.
+    /// A queued cast has waited longer than `expire_after`.
     pub(super) fn expire_cast(&mut self, class: Class, number: u64) {
         if self.arena.oldest_cast(class).is_none_or(|oldest| number < oldest) {
             return;
@@ -447,7 +451,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         true
     }
 
-    /// There is no further connection: those who wait for the end of their casts get them back.
+    /// There is no further connection: callers that wait for the outcome of a cast get the message back.
     pub(super) fn end_watched_casts(&mut self, cause: &Disconnect) {
         let watches = self.outcomes.iter().flat_map(|outcomes| &outcomes.watches);
         let waiting = watches.filter(|(_, watch)| matches!(watch, Watch::Waiting(_)));

@@ -184,3 +184,77 @@ fn a_dialing_end_sends_nothing_of_a_session_to_a_peer_that_cannot_name_it() {
         assert_eq!(back, [(2, Outcome::MaybeDelivered), (3, Outcome::MaybeDelivered)], "{resume:?}");
     }
 }
+
+/// A long message of several fragments goes out, the connection dies while any one of its batches is
+/// being written, and the session is lost: what comes back is whole, whichever frames the peer had by
+/// then and whenever the writer gives its batch back.
+#[test]
+fn a_long_message_whose_batch_comes_back_late_is_handed_back_whole() {
+    let bodies: Vec<Vec<u8>> = [8, 40_000, 8, 50_000, 8].map(|len| alloc::vec![len as u8; len]).into();
+    let mut batches = 0;
+    let mut run = |written: usize, acked: u64, before: bool| {
+        let mut end = detached().b;
+        resumes(&mut end, &Resume::new(ID, TOKEN, SENT - 1)).unwrap();
+        let numbers: Vec<u64> = bodies
+            .iter()
+            .map(|body| {
+                end.link.cast(Instant::ZERO, &CastOptions::new(1), body.as_slice().into()).unwrap().number
+            })
+            .collect();
+        for _ in 0..written {
+            let mut batch = end.link.begin_write(Instant::ZERO)?;
+            batches = batches.max(written + 1);
+            batch.wrote(batch.len());
+            let _more = end.link.end_write(Instant::ZERO, batch);
+        }
+        let late = end.link.begin_write(Instant::ZERO)?;
+        end.link.handle_disconnected(Instant::ZERO, None, Disconnect::PeerClosed);
+        let mut late = Some(late);
+        let mut give_back = |end: &mut End<Native>| {
+            if let Some(batch) = late.take() {
+                let _more = end.link.end_write(Instant::ZERO, batch);
+            }
+        };
+        if before {
+            give_back(&mut end);
+        }
+        // The peer cannot have more than was sent: there are no further counts to try.
+        resumes(&mut end, &Resume::new(ID, TOKEN, acked)).ok()?;
+        end.link.handle_disconnected(Instant::ZERO, None, Disconnect::PeerClosed);
+        give_back(&mut end);
+        end.link.close(Instant::ZERO, Duration::ZERO);
+        end.link.handle_timeout(Instant::ZERO);
+        let mut back: Vec<_> = core::iter::from_fn(|| end.link.poll_errored(&mut None, || 0)).collect();
+        back.extend(end.link.take_undelivered());
+        back.sort_by_key(|back| back.number);
+        for back in &back {
+            let Some(at) = numbers.iter().position(|&number| number == back.number) else { continue };
+            let given = &bodies[at];
+            assert!(
+                back.body[..] == given[..],
+                "{written} batches, {acked} acked: {} bytes of {}",
+                back.body.len(),
+                given.len()
+            );
+        }
+        let ours = back.iter().filter(|back| numbers.contains(&back.number)).count();
+        if acked <= SENT {
+            assert_eq!(ours, bodies.len(), "{written} batches, {acked} acked, {before}");
+        }
+        Some(ours)
+    };
+    for before in [true, false] {
+        for written in 0.. {
+            if run(written, SENT, before).is_none() {
+                break;
+            }
+            let mut last = bodies.len();
+            for acked in SENT.. {
+                let Some(ours) = run(written, acked, before) else { break };
+                assert!(ours <= last, "what was acknowledged does not come back");
+                last = ours;
+            }
+        }
+    }
+    assert!(batches > 4, "{batches}");
+}
