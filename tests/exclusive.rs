@@ -5,6 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
 use bowline::blocking::{CallId, Client, Exclusive, Handler, Server};
+use bowline::core::link::State;
 use bowline::driver::{MessageRef, ReplyBuf, RequestRef};
 use bowline::error::{CallError, CastRefusal, Disconnect, EncodeError, Failure, LinkWas, Outcome, Status};
 use bowline::frame::raw::Raw;
@@ -246,6 +247,25 @@ fn what_can_never_go_makes_no_turn_end() {
     let error = CastRefusal::Encode(EncodeError::Unsupported { what: "a method (message type)" });
     assert_eq!(*link.cast(7, b"with a method").unwrap_err().reason(), error);
     assert_eq!(*link.cast_many(7, &[b"a", b"b"]).unwrap_err().reason(), error);
+}
+
+/// Where there is no handshake nothing has to come before the connection is of use: the peer may wait
+/// for our bytes first, as an echo server does.
+#[test]
+fn without_a_handshake_connecting_waits_for_no_byte_of_the_peer() {
+    let config =
+        Config::with_framing(Raw::new()).connect_timeout(Duration::from_millis(300)).build().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut link = Exclusive::connect_with(listener.local_addr().unwrap(), config.clone()).unwrap();
+    assert_eq!(link.state(), State::Ready);
+    let mut accepted = Exclusive::accept(listener.accept().unwrap().0, config).unwrap();
+    let _queued = link.cast(0, b"first").unwrap();
+    assert_eq!(link.turn(&mut (), Some(Duration::ZERO)), Ok(false));
+    let mut keep = Keep::default();
+    while keep.messages.is_empty() {
+        accepted.turn(&mut keep, None).unwrap();
+    }
+    assert_eq!(keep.messages, [(0, b"first".to_vec())]);
 }
 
 #[test]

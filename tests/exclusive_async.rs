@@ -1,5 +1,6 @@
 //! A connection with one owner on async runtimes: calls in flight, messages, the end.
 
+use std::io::Read;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -8,7 +9,8 @@ use bowline::driver::exclusive::{Exclusive, Handler};
 use bowline::driver::runtime::Runtime;
 use bowline::driver::{Server, exclusive};
 use bowline::error::{CallError, CastRefusal};
-use bowline::{CallOptions, core::link::CallId};
+use bowline::frame::raw::Raw;
+use bowline::{CallOptions, Config, core::link::CallId, core::link::State};
 
 #[derive(Default)]
 struct Keep(Vec<Result<Vec<u8>, CallError>>);
@@ -79,18 +81,36 @@ async fn calls_messages_and_the_end<R: Runtime>() {
     assert_eq!(casts.load(Ordering::Relaxed), sent as u64);
 }
 
+/// Where there is no handshake nothing has to come before the connection is of use.
+async fn connecting_without_a_handshake<R: Runtime>() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let config =
+        Config::with_framing(Raw::new()).connect_timeout(Duration::from_millis(300)).build().unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut link: exclusive::Exclusive<R, Raw> = Exclusive::connect_with(address, config).await.unwrap();
+    assert_eq!(link.state(), State::Ready);
+    let _queued = link.cast(0, b"first").unwrap();
+    assert_eq!(link.turn(&mut (), Some(Duration::ZERO)).await, Ok(false));
+    let mut first = [0; 5];
+    listener.accept().unwrap().0.read_exact(&mut first).unwrap();
+    assert_eq!(first, *b"first");
+}
+
 #[test]
 fn on_tokio() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(calls_messages_and_the_end::<bowline::tokio::Tokio>());
+    runtime.block_on(connecting_without_a_handshake::<bowline::tokio::Tokio>());
 }
 
 #[test]
 fn on_smol() {
     smol::block_on(calls_messages_and_the_end::<bowline::smol::Smol>());
+    smol::block_on(connecting_without_a_handshake::<bowline::smol::Smol>());
 }
 
 #[test]
 fn on_async_std() {
     async_std::task::block_on(calls_messages_and_the_end::<bowline::async_std::AsyncStd>());
+    async_std::task::block_on(connecting_without_a_handshake::<bowline::async_std::AsyncStd>());
 }

@@ -141,7 +141,7 @@ impl<F: Framing, S: Stream> Owned<F, S> {
         let mut link = Link::new(config, role);
         link.lend_replies();
         let reader = link.handle_connected(now, Epoch::FIRST);
-        Self {
+        let mut owned = Self {
             link,
             reader,
             buf: RecvBuf::new(),
@@ -156,7 +156,12 @@ impl<F: Framing, S: Stream> Owned<F, S> {
             paused: false,
             lingering: None,
             over: None,
+        };
+        // Where there is no handshake the link is ready now, and waits for nothing from the peer.
+        if let Err(cause) = owned.pass(0, &mut ()) {
+            owned.end(cause, &mut ());
         }
+        owned
     }
 
     /// The socket under it.
