@@ -4,7 +4,9 @@
 use std::time::Duration;
 
 use bowline::error::{CallError, Failure, Outcome, Status};
-use bowline::{Config, LinkEvent, ReconnectPolicy};
+use bowline::frame::Class;
+use bowline::frame::tcpstream::Tcpstream;
+use bowline::{CastOptions, Config, LinkEvent, QueueLimit, ReconnectPolicy};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -69,12 +71,61 @@ fn on_threads() -> Result {
     server.shutdown();
 
     let lonely = Client::with_config(&nobody()?, hasty()?).connect_lazy()?;
-    let error = lonely.cast_and_wait(7, "a message").expect_err("nobody is there");
-    assert_eq!((error.outcome(), error.into_body().as_deref()), (Outcome::Expired, Some(&b"a message"[..])));
+    let options = CastOptions::new(7).class(Class::Bulk);
+    let error = lonely.cast_and_wait_with(options, "a message").expect_err("nobody is there");
+    assert_eq!(
+        (error.outcome(), error.clone().into_body().as_deref()),
+        (Outcome::Expired, Some(&b"a message"[..]))
+    );
+    let back = error.into_undelivered().ok_or("it was queued")?;
+    assert_eq!(
+        (back.number, back.method, back.class, &back.body[..]),
+        (1, 7, Class::Bulk, &b"a message"[..])
+    );
     let queued = lonely.cast(7, "another")?;
     assert_eq!(queued.number, 2);
     let undelivered = lonely.close();
     assert_eq!(undelivered.len(), 1, "what was told does not come back again: {undelivered:?}");
+    Ok(())
+}
+
+/// A message whose deadline passes while it is being written is not with the link: it comes back as it
+/// was given all the same.
+#[test]
+fn a_message_that_is_being_written_comes_back_as_it_was_given() -> Result {
+    use bowline::blocking::Client;
+    let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let config = Config::with_framing(Tcpstream::new()).build()?;
+    let client = Client::with_config(listener.local_addr()?, config).connect()?;
+    let body = vec![5; 6 << 20];
+    let error = loop {
+        // What the system takes is written; nobody reads it.
+        let options = CastOptions::new(7).seq(9).timeout(200 * MS);
+        match client.cast_and_wait_with(options, &body) {
+            Ok(outcome) => assert_eq!(outcome, Outcome::Written),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.outcome(), Outcome::MaybeDelivered);
+    let back = error.into_undelivered().ok_or("it was queued")?;
+    assert_eq!((back.method, back.seq, back.class), (7, 9, Class::Normal));
+    assert!(back.body[..] == body[..]);
+    Ok(())
+}
+
+/// A deadline that passes while there is no room hands back the whole message, too.
+#[test]
+fn a_message_without_room_comes_back_as_it_was_given() -> Result {
+    use bowline::blocking::Client;
+    let queue = QueueLimit { messages: 1, bytes: 1 << 20 };
+    let config = Config::with_framing(Tcpstream::new()).write_queue(queue).build()?;
+    let lonely = Client::with_config(&nobody()?, config).connect_lazy()?;
+    let _queued = lonely.try_cast(1, "fills the queue")?;
+    let options = CastOptions::new(7).seq(9).timeout(20 * MS);
+    let error = lonely.cast_and_wait_with(options, "no room").expect_err("nobody takes it");
+    assert_eq!(error.outcome(), Outcome::Expired);
+    let back = error.into_undelivered().ok_or("it was taken")?;
+    assert_eq!((back.number, back.method, back.seq, &back.body[..]), (0, 7, 9, &b"no room"[..]));
     Ok(())
 }
 
@@ -119,7 +170,9 @@ macro_rules! on_tasks {
         let message = b"a message".to_vec();
         let error = lonely.cast_and_wait(7, message.clone()).await.expect_err("nobody is there");
         assert_eq!(error.outcome(), Outcome::Expired);
-        assert_eq!(error.into_body().as_deref(), Some(&message[..]));
+        assert_eq!(error.clone().into_body().as_deref(), Some(&message[..]));
+        let back = error.into_undelivered().ok_or("it was queued")?;
+        assert_eq!((back.method, &back.body[..]), (7, &message[..]));
         assert!(lonely.close().await.is_empty());
         Ok(())
     }};

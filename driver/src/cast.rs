@@ -6,15 +6,15 @@ use std::task::{Context, Poll};
 
 use bowline_core::body::Payload;
 use bowline_core::config::Overflow;
-use bowline_core::error::{CastError, CastRefusal, LinkWas, Outcome, Undeliverable};
+use bowline_core::error::{CastError, CastRefusal, Outcome};
 use bowline_core::frame::Framing;
-use bowline_core::link::{CastOptions, Line, Queued, Turn, Undelivered, WaitTicket};
+use bowline_core::link::{CastOptions, Line, Queued, Turn, WaitTicket};
 use bowline_core::time::Instant;
 
 use crate::clock;
 use crate::peer::Peer;
 
-/// Bytes of casts that are written by whoever casts: a batch.
+/// So many bytes of waiting casts are written by the caller that queues the last of them: a batch.
 pub(crate) const PILE_OF_CASTS: usize = 64 * 1024;
 
 /// A cast that waits for room.
@@ -26,7 +26,7 @@ pub struct Cast<'a, F: Framing> {
     payload: Option<Payload<'a>>,
     ticket: Option<(Line, WaitTicket)>,
     watch: bool,
-    /// When a watched one has waited for long enough; set when it is polled first.
+    /// The deadline of a watched one; set when it is polled first.
     deadline: Option<Instant>,
 }
 
@@ -101,7 +101,10 @@ impl<F: Framing> Cast<'_, F> {
                     Turn::Waiting => return (Poll::Pending, false),
                     Turn::Expired => {
                         *ticket = None;
-                        return (Poll::Ready(Err(expired(body, link.doing()))), false);
+                        return (
+                            Poll::Ready(Err(link.expired_cast(options, body.into_bytes().into()).into())),
+                            false,
+                        );
                     }
                     _ => *ticket = None,
                 }
@@ -136,12 +139,6 @@ impl<F: Framing> Cast<'_, F> {
     }
 }
 
-/// It waited for room for as long as it may.
-fn expired(body: Payload<'_>, link: LinkWas) -> CastError {
-    let (outcome, reason) = (Outcome::Expired, Undeliverable::Expired(link));
-    CastError::new(CastRefusal::Undelivered { outcome, reason }, Some(body.into_bytes()))
-}
-
 impl<F: Framing> Drop for Cast<'_, F> {
     #[inline]
     fn drop(&mut self) {
@@ -156,7 +153,7 @@ impl<F: Framing> Drop for Cast<'_, F> {
 #[must_use = "futures do nothing unless polled"]
 pub struct CastAndWait<'a, F: Framing> {
     cast: Cast<'a, F>,
-    /// The message, for whoever has to be told that it was not delivered.
+    /// The message, for the error that hands it back.
     kept: Option<Payload<'a>>,
     number: Option<u64>,
     bytes: usize,
@@ -196,11 +193,14 @@ impl<F: Framing> Future for CastAndWait<'_, F> {
             Some(ended) => {
                 this.number = None;
                 let kept = this.kept.take();
+                let options = &this.cast.options;
                 Poll::Ready(ended.map_err(|undelivered| {
-                    let Undelivered { outcome, reason, body, .. } = undelivered;
-                    // What was given, where the link has no more than what did not leave.
-                    let body = kept.map_or_else(|| body.into_bytes(), Payload::into_bytes);
-                    CastError::new(CastRefusal::Undelivered { outcome, reason }, Some(body))
+                    // What was given: of a message that is being written the link has nothing.
+                    let given = kept.map(|kept| kept.into_bytes().into());
+                    match given {
+                        Some(body) => undelivered.with_given(options, body).into(),
+                        None => undelivered.into(),
+                    }
                 }))
             }
         }

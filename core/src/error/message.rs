@@ -11,6 +11,7 @@ use bytes::Bytes;
 use super::{Disconnect, LinkWas};
 use crate::body::Body;
 use crate::config::Overflow;
+use crate::link::Undelivered;
 
 /// A frame that cannot be written.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -316,7 +317,15 @@ pub struct CastError(Box<Refused>);
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Refused {
     reason: CastRefusal,
-    body: Option<Bytes>,
+    back: Back,
+}
+
+/// What of the message is handed back.
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Back {
+    Nothing,
+    Body(Bytes),
+    Whole(Undelivered),
 }
 
 impl fmt::Display for CastError {
@@ -335,7 +344,7 @@ impl CastError {
     /// An error that hands `body` back.
     #[must_use]
     pub fn new(reason: CastRefusal, body: Option<Bytes>) -> Self {
-        Self(Box::new(Refused { reason, body }))
+        Self(Box::new(Refused { reason, back: body.map_or(Back::Nothing, Back::Body) }))
     }
 
     /// Why.
@@ -353,7 +362,22 @@ impl CastError {
     /// The refused message, if it was handed over by value (a borrowed one the caller still has).
     #[must_use]
     pub fn into_body(self) -> Option<Body> {
-        self.0.body.map(Body::from)
+        match self.0.back {
+            Back::Nothing => None,
+            Back::Body(body) => Some(body.into()),
+            Back::Whole(message) => Some(message.body),
+        }
+    }
+
+    /// The message as it was given (method, class, Seq, extensions and body), with its outcome, if it
+    /// was taken and could not be delivered: the reason is [`CastRefusal::Undelivered`]. `None` for
+    /// other reasons; see [`into_body`](Self::into_body).
+    #[must_use]
+    pub fn into_undelivered(self) -> Option<Undelivered> {
+        match self.0.back {
+            Back::Whole(message) => Some(message),
+            Back::Nothing | Back::Body(_) => None,
+        }
     }
 
     /// What became of the message.
@@ -366,6 +390,14 @@ impl CastError {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         matches!(self.0.reason, CastRefusal::Full(_))
+    }
+}
+
+impl From<Undelivered> for CastError {
+    /// The error of a cast that was taken and could not be delivered: it hands the message back.
+    fn from(message: Undelivered) -> Self {
+        let reason = CastRefusal::Undelivered { outcome: message.outcome, reason: message.reason.clone() };
+        Self(Box::new(Refused { reason, back: Back::Whole(message) }))
     }
 }
 

@@ -9,7 +9,7 @@ use crate::arena::{Batch, Fate, FrameRef, Sent};
 use crate::config::{Delivery, OnDisconnect};
 use crate::error::{CallError, Disconnect, Outcome, Undeliverable};
 use crate::frame::{Class, Framing};
-use crate::link::outcomes::{Undelivered, decode};
+use crate::link::undelivered::{Undelivered, decode};
 
 /// What is over.
 pub(super) enum Ended {

@@ -10,9 +10,9 @@ use crate::error::{CallError, Disconnect, EncodeError, Outcome, PeerError};
 use crate::frame::native::{Hello, SESSION, VERSION, Window};
 use crate::frame::{Class, Framing, Kind, Meta};
 use crate::link::aftermath::Ended;
-use crate::link::outcomes::decode;
 use crate::link::reader::Reader;
 use crate::link::send::millis;
+use crate::link::undelivered::decode;
 use crate::supervisor::Epoch;
 use crate::time::Instant;
 

@@ -48,6 +48,7 @@ mod send;
 mod session;
 mod shared_cast;
 mod stats;
+mod undelivered;
 mod waiting_session;
 
 pub use cast::Queued;
@@ -55,12 +56,12 @@ pub use events::{Counters, LinkEvent};
 pub use inbound::{Inbound, InboundState};
 pub use lines::Line;
 pub use options::{CallOptions, CastOptions};
-pub use outcomes::Undelivered;
 pub use reader::{Burst, Event, Incoming, Reader};
 pub use received::Message;
 pub use session::{Greeting, SessionIdentity, greeting};
 pub use shared_cast::SharedCast;
 pub use stats::{Depth, LinkStats};
+pub use undelivered::Undelivered;
 pub use waiting_session::WaitingSession;
 
 pub use crate::calls::{CallId, Reply};

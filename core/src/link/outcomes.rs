@@ -6,40 +6,14 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use super::connection::past_hello;
-use super::{Key, Line, Link, LinkEvent};
+use super::undelivered::decode;
+use super::{CastOptions, Key, Line, Link, LinkEvent, Undelivered};
 use crate::arena::{Batch, Fate, FrameRef, Late, Sent, Withdrawn};
 use crate::body::Body;
 use crate::config::Overflow;
 use crate::error::{Disconnect, Outcome, Undeliverable};
-use crate::frame::{Class, Framing, Kind, Meta, Step};
+use crate::frame::{Class, Framing};
 use crate::waiters::{Ticket, Waiters};
-
-/// A message that could not be delivered, handed back.
-#[derive(Clone, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub struct Undelivered {
-    /// Request or cast.
-    pub kind: Kind,
-    /// The number that casting it returned, or its call id.
-    pub number: u64,
-    /// Method id or message type.
-    pub method: u32,
-    /// Its priority class (native; elsewhere normal).
-    pub class: Class,
-    /// The Seq of a cast (tcpstream; elsewhere 0).
-    pub seq: u64,
-    /// Its extensions, encoded; mostly empty (native).
-    pub extensions: Body,
-    /// Its body: the same bytes that were given.
-    pub body: Body,
-    /// What became of it.
-    pub outcome: Outcome,
-    /// How often it was tried.
-    pub attempts: u32,
-    /// Why it goes no further.
-    pub reason: Undeliverable,
-}
 
 /// How the outcome of a watched cast is reported, or where that stands.
 #[derive(Debug)]
@@ -50,9 +24,9 @@ enum Watch<T> {
     Waiting(Option<T>),
     /// The outcome is known; the waiting caller has not fetched it yet.
     Over(Result<Outcome, Box<Undelivered>>),
-    /// The waiting caller's deadline passed while the message could not be withdrawn; it was woken and
-    /// has not fetched its outcome yet.
-    Late,
+    /// The waiting caller's deadline passed while the message, of this class, could not be withdrawn;
+    /// the caller was woken and has not fetched its outcome yet.
+    Late(Class),
     /// The caller has its final outcome. What becomes of the message after that is not reported.
     Told,
 }
@@ -154,10 +128,12 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.outcomes.get_or_insert_default().watches.insert(number, watch);
     }
 
-    /// [`watch_outcome`](Self::watch_outcome) for so long at most: then the cast is withdrawn and
-    /// [`Expired`](Outcome::Expired), or, where bytes of it left or are being written, told as
-    /// [`MaybeDelivered`](Outcome::MaybeDelivered) with an empty body (it is out: whoever cast it
-    /// keeps a copy). What becomes of it then is not told any more.
+    /// [`watch_outcome`](Self::watch_outcome) for at most `timeout`. Then the cast is withdrawn, and its
+    /// outcome is [`Expired`](Outcome::Expired). Where bytes of it have left or are being written, it
+    /// cannot be withdrawn, and its outcome is [`MaybeDelivered`](Outcome::MaybeDelivered). The link
+    /// does not have the message then (the writer has it), so its method, Seq, extensions and body are
+    /// empty in what [`poll_outcome`](Self::poll_outcome) returns: the caller keeps a copy and puts it
+    /// there with [`Undelivered::with_given`]. What becomes of the message later is not reported.
     pub fn watch_outcome_for(
         &mut self,
         now: crate::time::Instant,
@@ -179,7 +155,8 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     }
 
     /// What became of a cast that is [watched](Self::watch_outcome), once; until then `None`, and
-    /// the token is kept.
+    /// the token is kept. A message that failed is in the error; see
+    /// [`watch_outcome_for`](Self::watch_outcome_for) for the one case in which its caller has it.
     pub fn poll_outcome(
         &mut self,
         number: u64,
@@ -187,7 +164,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     ) -> Option<Result<Outcome, Undelivered>> {
         let outcomes = self.outcomes.as_mut()?;
         match outcomes.watches.get_mut(&number)? {
-            Watch::Over(_) | Watch::Late => {}
+            Watch::Over(_) | Watch::Late(_) => {}
             Watch::Waiting(kept) => {
                 *kept = Some(token());
                 return None;
@@ -202,21 +179,18 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
                 }
                 Some(result.map_err(|undelivered| *undelivered))
             }
-            Some(Watch::Late) => {
+            Some(Watch::Late(class)) => {
                 outcomes.watches.insert(number, Watch::Told);
                 let attempts = outcomes.attempts.get(&number).copied().unwrap_or(0);
-                Some(Err(Undelivered {
-                    kind: Kind::Cast,
-                    number,
-                    method: 0,
-                    class: Class::Normal,
-                    seq: 0,
-                    extensions: Body::empty(),
-                    body: Body::empty(),
-                    outcome: Outcome::MaybeDelivered,
-                    attempts,
-                    reason: Undeliverable::Expired(self.doing()),
-                }))
+                let reason = Undeliverable::Expired(self.doing());
+                let undelivered = Undelivered::cast(
+                    &CastOptions::default(),
+                    class,
+                    Body::empty(),
+                    Outcome::MaybeDelivered,
+                    reason,
+                );
+                Some(Err(Undelivered { number, attempts, ..undelivered }))
             }
             _ => None,
         }
@@ -235,9 +209,10 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             self.counters.casts_expired += 1;
             return;
         }
+        let told = self.told_class(class);
         let watch = self.outcomes.as_mut().and_then(|outcomes| outcomes.watches.get_mut(&number));
         if let Some(watch @ Watch::Waiting(_)) = watch
-            && let Watch::Waiting(Some(token)) = core::mem::replace(watch, Watch::Late)
+            && let Watch::Waiting(Some(token)) = core::mem::replace(watch, Watch::Late(told))
         {
             self.tokens.push(token);
         }
@@ -337,7 +312,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
                     self.tokens.push(token);
                 }
             }
-            Some(watch @ Watch::Late) => *watch = Watch::Over(Ok(outcome)),
+            Some(watch @ Watch::Late(_)) => *watch = Watch::Over(Ok(outcome)),
             Some(Watch::Told) if self.settings.resend_window > 0 => {}
             Some(Watch::Told) => {
                 outcomes.watches.remove(&number);
@@ -361,7 +336,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
                     }
                     return;
                 }
-                Some(watch @ Watch::Late) => {
+                Some(watch @ Watch::Late(_)) => {
                     *watch = Watch::Over(Err(Box::new(undelivered)));
                     return;
                 }
@@ -477,61 +452,4 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             self.watch(now, wait, Key::Cast(class, number));
         }
     }
-}
-
-/// Reads a queued frame of ours back.
-pub(super) fn decode<F: Framing>(
-    framing: &F,
-    frame: &FrameRef<'_>,
-    outcome: Outcome,
-    reason: &Undeliverable,
-) -> Option<Undelivered> {
-    let (kind, number) = match frame.sent {
-        Sent::Call(id) => (Kind::Request, id),
-        Sent::Cast(number) => (Kind::Cast, number),
-        _ => return None,
-    };
-    let mut whole = frame.bytes.to_vec();
-    whole.extend_from_slice(frame.external.map_or(&[][..], |body| body));
-    let mut reading = past_hello(framing.clone());
-    let (meta, extensions) = match reading.next_frame(&whole) {
-        Ok(Step::Frame { meta, extensions, .. }) => (meta, Body::copy_from(&whole[extensions])),
-        _ => (Meta::default(), Body::empty()),
-    };
-    let seq = if meta.kind == Kind::Numbered && kind == Kind::Cast { meta.id } else { 0 };
-    let body = match frame.external {
-        Some(body) if body.len() == frame.body => Body::from(body.clone()),
-        // Nothing is written behind a body: it is the end of the frame.
-        _ if framing.profile().external_bodies => {
-            Body::copy_from(&whole[whole.len().saturating_sub(frame.body)..])
-        }
-        _ => read_back(framing.clone(), &whole, frame.body),
-    };
-    Some(Undelivered {
-        kind,
-        number,
-        method: meta.method,
-        class: meta.class,
-        seq,
-        extensions,
-        body,
-        outcome,
-        attempts: 0,
-        reason: reason.clone(),
-    })
-}
-
-/// The body in a frame of a framing that may write behind a body, or change it: read as it would be
-/// received, in as many pieces as it takes.
-fn read_back<F: Framing>(mut framing: F, mut frame: &[u8], len: usize) -> Body {
-    let (whole, mut body) = (frame, Vec::new());
-    while let Ok(Step::Frame { body: piece, consumed, .. }) = framing.next_frame(frame) {
-        body.extend_from_slice(&frame[piece]);
-        frame = frame.get(consumed.max(1)..).unwrap_or_default();
-        if frame.is_empty() {
-            break;
-        }
-    }
-    // What cannot be read is given as it stood in the queue, rather than nothing.
-    if body.len() == len { body.into() } else { Body::copy_from(whole) }
 }

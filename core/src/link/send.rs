@@ -11,7 +11,7 @@ use crate::body::Payload;
 use crate::calls::{CallId, Reply};
 use crate::error::{CallError, Disconnect, EncodeError, Full, Outcome, Undeliverable};
 use crate::frame::{Calls, Class, Framing, Kind, Meta};
-use crate::link::outcomes::{Undelivered, decode};
+use crate::link::undelivered::{Undelivered, decode};
 use crate::time::Instant;
 
 const NORMAL: usize = lane(Class::Normal);

@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 
 use super::aftermath::Ended;
 use super::connection::control;
-use super::outcomes::decode;
+use super::undelivered::decode;
 use super::{Link, LinkEvent, Phase, Role};
 use crate::arena::{Batch, FrameRef, Sent};
 use crate::config::Delivery;

@@ -42,7 +42,11 @@ fn a_cast_that_is_being_written_is_told_once() {
     pair.a.link.handle_timeout(Instant::ZERO + LIMIT);
     assert_eq!(pair.a.tokens(), [5]);
     let told = end_of(&mut pair.a, number).unwrap().unwrap_err();
-    assert_eq!(told.outcome, Outcome::MaybeDelivered);
+    // The writer has the message: what was given is with its caller.
+    assert_eq!((told.outcome, told.number, told.class), (Outcome::MaybeDelivered, number, Class::Normal));
+    let given = CastOptions::new(7).class(Class::Normal);
+    let whole = told.with_given(&given, Body::copy_from(b"body"));
+    assert_eq!((whole.number, whole.method, &whole.body[..]), (number, 7, &b"body"[..]));
     // It was not written, goes back into the queue, and comes back from there to nobody.
     pair.a.link.handle_disconnected(Instant::ZERO + LIMIT, Some(batch), Disconnect::PeerClosed);
     pair.a.link.abort(Instant::ZERO + LIMIT, Disconnect::LocalClose);

@@ -1,0 +1,141 @@
+//! A message that could not be delivered, as it is handed back, and reading it out of the frame that
+//! was queued.
+
+use alloc::vec::Vec;
+
+use super::connection::past_hello;
+use super::{CastOptions, Link};
+use crate::arena::{FrameRef, Sent};
+use crate::body::Body;
+use crate::error::{Outcome, Undeliverable};
+use crate::frame::{Class, Framing, Kind, Meta, Step};
+
+/// A message that could not be delivered, handed back.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct Undelivered {
+    /// Request or cast.
+    pub kind: Kind,
+    /// The number that casting it returned, or its call id.
+    pub number: u64,
+    /// Method id or message type.
+    pub method: u32,
+    /// Its priority class (native; elsewhere normal).
+    pub class: Class,
+    /// The Seq of a cast (tcpstream; elsewhere 0).
+    pub seq: u64,
+    /// Its extensions, encoded; mostly empty (native).
+    pub extensions: Body,
+    /// Its body: the same bytes that were given.
+    pub body: Body,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// Why it goes no further.
+    pub reason: Undeliverable,
+}
+
+impl Undelivered {
+    /// A cast that was given with these options. It has no number and was never tried.
+    pub(super) fn cast(
+        options: &CastOptions,
+        class: Class,
+        body: Body,
+        outcome: Outcome,
+        reason: Undeliverable,
+    ) -> Self {
+        Self {
+            kind: Kind::Cast,
+            number: 0,
+            method: options.method,
+            class,
+            seq: options.seq,
+            extensions: options.extensions.as_deref().map_or_else(Body::empty, Body::copy_from),
+            body,
+            outcome,
+            attempts: 0,
+            reason,
+        }
+    }
+
+    /// The same, with the method, Seq, extensions and body that were given to the cast.
+    #[must_use]
+    pub fn with_given(self, options: &CastOptions, body: Body) -> Self {
+        let Self { number, class, outcome, attempts, reason, .. } = self;
+        Self { number, attempts, ..Self::cast(options, class, body, outcome, reason) }
+    }
+}
+
+impl<F: Framing, T: Send + 'static> Link<F, T> {
+    /// A cast whose deadline passed while its caller waited for room: it was never queued and has the
+    /// number 0.
+    #[must_use]
+    pub fn expired_cast(&self, options: &CastOptions, body: Body) -> Undelivered {
+        let class = self.told_class(self.cast_class(options, body.len()));
+        Undelivered::cast(options, class, body, Outcome::Expired, Undeliverable::Expired(self.doing()))
+    }
+
+    /// The class that is named in what is handed back: where there is no flow control, the class only
+    /// orders what waits here, and is not read back from a frame.
+    pub(super) fn told_class(&self, class: Class) -> Class {
+        if self.framing.profile().flow_control { class } else { Class::Normal }
+    }
+}
+
+/// Reads a queued frame of ours back.
+pub(super) fn decode<F: Framing>(
+    framing: &F,
+    frame: &FrameRef<'_>,
+    outcome: Outcome,
+    reason: &Undeliverable,
+) -> Option<Undelivered> {
+    let (kind, number) = match frame.sent {
+        Sent::Call(id) => (Kind::Request, id),
+        Sent::Cast(number) => (Kind::Cast, number),
+        _ => return None,
+    };
+    let mut whole = frame.bytes.to_vec();
+    whole.extend_from_slice(frame.external.map_or(&[][..], |body| body));
+    let mut reading = past_hello(framing.clone());
+    let (meta, extensions) = match reading.next_frame(&whole) {
+        Ok(Step::Frame { meta, extensions, .. }) => (meta, Body::copy_from(&whole[extensions])),
+        _ => (Meta::default(), Body::empty()),
+    };
+    let seq = if meta.kind == Kind::Numbered && kind == Kind::Cast { meta.id } else { 0 };
+    let body = match frame.external {
+        Some(body) if body.len() == frame.body => Body::from(body.clone()),
+        // Nothing is written behind a body: it is the end of the frame.
+        _ if framing.profile().external_bodies => {
+            Body::copy_from(&whole[whole.len().saturating_sub(frame.body)..])
+        }
+        _ => read_back(framing.clone(), &whole, frame.body),
+    };
+    Some(Undelivered {
+        kind,
+        number,
+        method: meta.method,
+        class: meta.class,
+        seq,
+        extensions,
+        body,
+        outcome,
+        attempts: 0,
+        reason: reason.clone(),
+    })
+}
+
+/// The body in a frame of a framing that may write behind a body, or change it: read as it would be
+/// received, in as many pieces as it takes.
+fn read_back<F: Framing>(mut framing: F, mut frame: &[u8], len: usize) -> Body {
+    let (whole, mut body) = (frame, Vec::new());
+    while let Ok(Step::Frame { body: piece, consumed, .. }) = framing.next_frame(frame) {
+        body.extend_from_slice(&frame[piece]);
+        frame = frame.get(consumed.max(1)..).unwrap_or_default();
+        if frame.is_empty() {
+            break;
+        }
+    }
+    // What cannot be read is given as it stood in the queue, rather than nothing.
+    if body.len() == len { body.into() } else { Body::copy_from(whole) }
+}
