@@ -65,6 +65,7 @@ impl<F: Framing> Reader<F> {
         id: u64,
         fill: impl FnOnce(&mut Vec<u8>) -> Result<u32, Failure>,
     ) -> Result<(), EncodeError> {
+        self.note_over();
         let max = self.longest_answer;
         let KeptBack { frames: local, answers, .. } = &mut **self.local.get_or_insert_default();
         local.chunk.reserve(256);
@@ -94,7 +95,7 @@ impl<F: Framing> Reader<F> {
             Ok(Err(error)) => (unsendable(&error), error),
             Err(failure) => (failure, EncodeError::Unsupported { what: "an error reply" }),
         };
-        self.fail(id, &failure).map_err(|_| error)
+        self.tell_failure(id, &failure).map_err(|_| error)
     }
 
     /// Whether at least so many bytes of answers were kept back.
@@ -120,6 +121,18 @@ impl<F: Framing> Reader<F> {
     /// # Errors
     /// The framing has no error replies, and [`OnFailure`] names no other answer.
     pub fn fail(&mut self, id: u64, failure: &Failure) -> Result<(), EncodeError> {
+        self.note_over();
+        self.tell_failure(id, failure)
+    }
+
+    /// A request was answered on the spot: nobody runs it any more, and another may start in its
+    /// place without asking the link. Its answer counts with what is kept back.
+    #[inline]
+    fn note_over(&mut self) {
+        self.starts += 1;
+    }
+
+    fn tell_failure(&mut self, id: u64, failure: &Failure) -> Result<(), EncodeError> {
         let KeptBack { frames, answers, failures, unanswered } = &mut **self.local.get_or_insert_default();
         failures.push(failure.status);
         let error_reply = self.framing.profile().error_reply;
