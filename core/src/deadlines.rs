@@ -36,19 +36,32 @@ struct Fifo<K> {
 impl<K> Fifo<K> {
     /// Adds a key that is due last.
     #[inline(always)]
-    fn push(&mut self, at: Instant, key: K, live_count: impl Fn() -> usize, live: impl Fn(&K) -> bool) {
+    fn push(
+        &mut self,
+        at: Instant,
+        key: K,
+        live_count: impl Fn() -> usize,
+        live: impl Fn(&K) -> bool + Copy,
+    ) {
         while self.entries.front().is_some_and(|(_, key)| !live(key)) {
             self.entries.pop_front();
         }
         // Counted only where the list may have grown beyond what lives.
         if self.entries.len() >= self.sweep_at {
-            let most = 2 * live_count();
-            if self.entries.len() > most {
-                self.entries.retain(|(_, key)| live(key));
-            }
-            self.sweep_at = most.max(self.entries.len()).max(SWEEP_FROM);
+            self.sweep(live_count, live);
         }
         self.entries.push_back((at, key));
+    }
+
+    /// Takes out what ended. Rare, and kept out of the way of a push.
+    #[cold]
+    #[inline(never)]
+    fn sweep(&mut self, live_count: impl Fn() -> usize, live: impl Fn(&K) -> bool) {
+        let most = 2 * live_count();
+        if self.entries.len() > most {
+            self.entries.retain(|(_, key)| live(key));
+        }
+        self.sweep_at = most.max(self.entries.len()).max(SWEEP_FROM);
     }
 }
 
@@ -66,7 +79,7 @@ impl<K: Copy + Ord> Deadlines<K> {
         timeout: Duration,
         key: K,
         live_count: impl Fn() -> usize,
-        live: impl Fn(&K) -> bool,
+        live: impl Fn(&K) -> bool + Copy,
     ) -> Instant {
         let at = now + timeout;
         if let Some(fifo) = self.classes.get_mut(self.last)
@@ -87,7 +100,7 @@ impl<K: Copy + Ord> Deadlines<K> {
         timeout: Duration,
         key: K,
         live_count: impl Fn() -> usize,
-        live: impl Fn(&K) -> bool,
+        live: impl Fn(&K) -> bool + Copy,
     ) {
         let class = match self.classes.iter().position(|fifo| fifo.timeout == timeout) {
             Some(class) => Some(class),

@@ -514,14 +514,20 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     }
 
     /// There is something for the driver to do.
+    #[inline]
     fn wake_driver(&mut self) {
         if self.driver_idle {
-            if self.phase == Phase::Ready {
-                self.driver_idle = false;
-                self.wake_write = true;
-            } else {
-                self.note_size();
-            }
+            self.wake_idle_driver();
+        }
+    }
+
+    #[inline(never)]
+    fn wake_idle_driver(&mut self) {
+        if self.phase == Phase::Ready {
+            self.driver_idle = false;
+            self.wake_write = true;
+        } else {
+            self.note_size();
         }
     }
 

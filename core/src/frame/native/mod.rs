@@ -25,6 +25,9 @@ const LARGEST_MESSAGE: usize = u32::MAX as usize - 2 * extensions::MAX;
 /// Most bytes of a message that one fragment carries.
 pub const MAX_FRAGMENT: usize = header::MAX_FRAGMENT as usize;
 
+/// Casts are not numbered on the wire.
+const SEQ: EncodeError = EncodeError::Unsupported { what: "a Seq" };
+
 /// Bowline's own framing.
 ///
 /// ```
@@ -183,9 +186,8 @@ impl Framing for Native {
                 out.extend_from_slice(&header);
             }
             Code::Cast => {
-                // Casts are not numbered on the wire.
                 if meta.id != 0 {
-                    return Err(EncodeError::Unsupported { what: "a Seq" });
+                    return Err(SEQ);
                 }
                 let [a, b, c, d] = meta.method.to_be_bytes();
                 out.extend_from_slice(&[base[0], base[1], 0, 0, 0, 0, 0, 0, a, b, c, d]);
@@ -262,8 +264,12 @@ impl Framing for Native {
                 words(head, (fixed + body.len()) as u32)
             };
             match meta.kind {
-                // One with a number is refused: begin() says so.
-                Kind::Cast if meta.id == 0 => {
+                Kind::Cast => {
+                    // Refused here, and not by way of begin(): on this way, what the frame says is
+                    // in registers.
+                    if meta.id != 0 {
+                        return Err(SEQ);
+                    }
                     append_cast(out, base(Code::Cast, 0, 4), meta.method, body);
                     return Ok(());
                 }

@@ -27,18 +27,28 @@ impl<F: Framing> Reader<F> {
     }
 
     /// Whether a request may be started: there is room for its answer.
+    #[inline]
     pub(super) fn can_start<T: Send + 'static>(&mut self, access: &mut impl Access<Link<F, T>>) -> bool {
-        if !self.has_answer_room() || self.starts == 0 {
-            let link = access.machine();
-            self.flush(link);
-            self.answer_rooms = link.answer_rooms();
-            self.starts = link.free_inbound();
-            if !self.has_answer_room() || self.starts == 0 {
-                return false;
-            }
+        if !self.may_start() && !self.may_start_now(access) {
+            return false;
         }
         self.starts -= 1;
         true
+    }
+
+    #[inline]
+    fn may_start(&self) -> bool {
+        self.starts > 0 && self.has_answer_room()
+    }
+
+    /// The same, once the link has what was kept back, and was asked.
+    #[inline(never)]
+    fn may_start_now<T: Send + 'static>(&mut self, access: &mut impl Access<Link<F, T>>) -> bool {
+        let link = access.machine();
+        self.flush(link);
+        self.answer_rooms = link.answer_rooms();
+        self.starts = link.free_inbound();
+        self.may_start()
     }
 
     /// Whether each class has room for a further answer, besides those that were kept back.
