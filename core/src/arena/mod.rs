@@ -115,6 +115,8 @@ pub(crate) struct Arena {
     generation: u64,
     /// Longer frames are cut into pieces of so many bytes; `usize::MAX` where they cannot be.
     fragment: usize,
+    /// Bodies below that length are copied, and not cut up.
+    short: usize,
     next_message: u64,
     normal_since_bulk: usize,
     /// Most bytes of bulk in one batch. One fragment while the socket is what holds it up, because
@@ -141,6 +143,7 @@ impl Arena {
             lent: None,
             generation: 0,
             fragment,
+            short: fragment.min(EXTERNAL_FROM),
             next_message: 1,
             normal_since_bulk: 0,
             bulk_run: 0,
@@ -282,6 +285,7 @@ impl Arena {
             self.retain_with(fragment, |_| true);
         }
         self.fragment = fragment;
+        self.short = fragment.min(EXTERNAL_FROM);
     }
 
     /// The peer grants more of a class, or has seen more of it. False: what it says cannot be.

@@ -42,7 +42,7 @@ impl Arena {
         meta: &Meta,
         body: &[u8],
     ) -> Option<usize> {
-        if body.len() >= self.fragment.min(chunk::EXTERNAL_FROM) {
+        if body.len() >= self.short {
             return None;
         }
         let lane = &mut self.lanes[0];
@@ -68,7 +68,7 @@ impl Arena {
         bodies: &[B],
         fits: impl Fn(Load) -> bool,
     ) -> usize {
-        let short = self.fragment.min(chunk::EXTERNAL_FROM);
+        let short = self.short;
         let lane = &mut self.lanes[0];
         let mut load = lane.ours();
         let before = load;
