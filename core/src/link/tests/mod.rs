@@ -20,6 +20,7 @@ mod guards;
 mod limits;
 mod outcomes;
 mod resume;
+mod starts;
 mod waiting;
 
 const MS: Duration = Duration::from_millis(1);
