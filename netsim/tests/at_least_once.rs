@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use bowline_core::config::{Config, Delivery};
-use bowline_core::error::Outcome;
+use bowline_core::config::{Config, Delivery, QueueLimit};
+use bowline_core::error::{Disconnect, Outcome};
 use bowline_core::frame::Framing;
 use bowline_core::frame::buffstreams::Buffstreams;
 use bowline_core::link::CastOptions;
-use bowline_netsim::{Direction, NetConfig, Pair, Random};
+use bowline_core::machine::Machine;
+use bowline_netsim::{Direction, NetConfig, Pair, Random, Told, Wants};
 
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -104,4 +105,77 @@ fn a_message_that_fails_again_and_again_is_handed_back() {
     let errored: Vec<_> = std::iter::from_fn(|| pair.ends[0].link.poll_errored(&mut None, || 0)).collect();
     assert_eq!(errored.len(), 3);
     assert!(errored.iter().all(|u| u.attempts == 3 && u.outcome == Outcome::MaybeDelivered), "{errored:?}");
+}
+
+/// Casts of one end with cuts, writers that notice late, and a close: what each was told, and what
+/// arrived.
+fn schedule(seed: u64) {
+    let mut random = Random::new(seed);
+    let mut pick = |from: &[usize]| from[random.below(from.len() as u64) as usize];
+    let retry_limit = pick(&[0, 1, 3]) as u32;
+    let window = pick(&[0, 0, 500, 1 << 20]);
+    let mut config = Config::with_framing(Buffstreams::new())
+        .delivery(Delivery::AtLeastOnce { retry_limit })
+        .resend_window(window)
+        .event_queue(10_000)
+        .errored_queue(QueueLimit { messages: 10_000, bytes: 64 << 20 });
+    if pick(&[0, 1]) == 1 {
+        config = config.expire_after(MS * 8);
+    }
+    let config = config.build().expect("sound");
+    let net =
+        NetConfig { max_write: pick(&[100, 2_000]), max_read: 200, window: 900, ..NetConfig::default() };
+    let mut pair = Pair::new(&config, net, seed).reconnecting(MS * 3).keeping_a_ledger();
+    pair.run_for(MS * 20);
+    for n in 0..30_u32 {
+        let wants = [Wants::Failures, Wants::Event, Wants::Outcome][random.below(3) as usize];
+        let mut body = n.to_be_bytes().to_vec();
+        body.resize(10 + random.below(400) as usize, 7);
+        let cast = pair.give(0, wants, CastOptions::new(0), 0, body).expect("room");
+        match random.below(16) {
+            0..5 => pair.cut(),
+            5 => pair.ends[0].slow_writer ^= true,
+            6 => pair.ends[1].takes ^= true,
+            7 => pair.forget(cast),
+            _ => {}
+        }
+        pair.run_for(Duration::from_micros([0, 300, 2_000, 9_000][random.below(4) as usize]));
+    }
+    pair.ends[0].slow_writer = false;
+    pair.ends[1].takes = true;
+    if random.below(2) == 0 {
+        pair.run_for(SECOND * 5);
+        for given in pair.ledger().casts() {
+            let told = given.wants == Wants::Failures || given.outcome().is_some();
+            assert!(told, "seed {seed}, cast {}: nothing was told", given.number);
+        }
+    }
+    pair.run_for(MS * 20);
+    if random.below(2) == 0 {
+        // Closed while messages wait to be sent again.
+        pair.give(0, Wants::Event, CastOptions::new(0), 0, vec![9; 1_500]).expect("room");
+        pair.run_for(Duration::from_micros(random.below(3_000)));
+        pair.cut();
+        pair.run_for(MS);
+    }
+    let now = pair.now();
+    pair.over = Some(Disconnect::LocalClose);
+    pair.ends[0].link.close(now, Duration::ZERO);
+    pair.run_for(MS);
+    assert!(pair.ends[0].link.is_closed());
+    pair.check_ledger();
+    for given in pair.ledger().casts() {
+        for told in &given.told {
+            if let Told::Outcome(Err(back)) | Told::Errored(back) | Told::HandedBack(back) = told {
+                assert!(back.attempts <= retry_limit + 1, "seed {seed}: {back:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_cast_that_is_sent_again_has_one_outcome_and_no_attempt_too_many() {
+    for seed in 0..1_000 {
+        schedule(seed);
+    }
 }

@@ -19,7 +19,8 @@ impl Arena {
         lent: Option<Batch>,
         mut keep: impl FnMut(&mut FrameRef<'_>, Fate) -> bool,
     ) {
-        self.lent = None;
+        let out = self.lent.take().is_some_and(|class| class != Class::Control) && lent.is_none();
+        self.late += u32::from(out);
         self.generation += 1;
         self.bulk_run = 0;
         if let Some(control) = self.control.take() {
@@ -99,6 +100,9 @@ impl Arena {
         }
         let session = abandoned.iter().position(|session| session.generation == batch.generation);
         let session = session.map(|at| abandoned.swap_remove(at));
+        if session.is_none() {
+            self.late = self.late.saturating_sub(1);
+        }
         let mut number = 0;
         batch.for_each_message(|frame, whole, fate| {
             number += 1;

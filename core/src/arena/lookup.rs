@@ -67,6 +67,11 @@ impl Arena {
         self.lane(class).oldest_cast()
     }
 
+    /// Whether a writer still has a batch of a connection that ended (without a session).
+    pub(crate) fn has_late(&self) -> bool {
+        self.late > 0
+    }
+
     /// The number of the oldest cast that is kept in any way, the batch on loan not included.
     pub(crate) fn oldest_kept_cast(&self) -> Option<u64> {
         self.lanes.iter().filter_map(Lane::oldest_kept_cast).min()

@@ -130,6 +130,8 @@ pub(crate) struct Arena {
     replay: Option<Box<Replay>>,
     /// Batches of sessions that are over, with somebody who was still writing: mostly there is none.
     abandoned: Vec<Abandoned>,
+    /// How many batches of connections without a session are still with their writers.
+    late: u32,
 }
 
 impl Arena {
@@ -151,6 +153,7 @@ impl Arena {
             resend_window: 0,
             replay: None,
             abandoned: Vec::new(),
+            late: 0,
         }
     }
 

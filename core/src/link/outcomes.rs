@@ -12,7 +12,7 @@ use crate::arena::{Batch, Fate, FrameRef, Late, Sent, Withdrawn};
 use crate::body::Body;
 use crate::config::Overflow;
 use crate::error::{Disconnect, Outcome, Undeliverable};
-use crate::frame::{Class, Framing};
+use crate::frame::{Class, Framing, Kind};
 use crate::waiters::{Ticket, Waiters};
 
 /// How the outcome of a watched cast is reported, or where that stands.
@@ -67,6 +67,18 @@ impl<T> Outcomes<T> {
         let attempts = self.attempts.entry(number).or_insert(0);
         *attempts += 1;
         *attempts
+    }
+
+    /// A message that was sent before, and is handed back while it waits to be sent again: the peer may
+    /// have it.
+    pub(super) fn note_tried(&self, undelivered: &mut Undelivered) {
+        let Some(&attempts) = self.attempts.get(&undelivered.number) else { return };
+        if undelivered.kind == Kind::Cast {
+            undelivered.attempts = undelivered.attempts.max(attempts);
+            if matches!(undelivered.outcome, Outcome::NeverSent | Outcome::Expired) {
+                undelivered.outcome = Outcome::MaybeDelivered;
+            }
+        }
     }
 
     /// Whether it holds nothing, and no caller waits for an errored message.
@@ -198,14 +210,11 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
 
     /// The deadline of a caller that waits for the outcome of a cast has passed.
     pub(super) fn expire_wait(&mut self, class: Class, number: u64) {
-        let Some(outcomes) = self.outcomes.as_ref().filter(|outcomes| outcomes.is_awaited(number)) else {
+        if !self.outcomes.as_ref().is_some_and(|outcomes| outcomes.is_awaited(number)) {
             return;
-        };
-        // Sent before, and to be sent again: the peer may have it.
-        let tried = outcomes.attempts.contains_key(&number);
-        let outcome = if tried { Outcome::MaybeDelivered } else { Outcome::Expired };
+        }
         let reason = Undeliverable::Expired(self.doing());
-        if self.withdraw_cast(class, number, outcome, &reason) {
+        if self.withdraw_cast(class, number, Outcome::Expired, &reason) {
             self.counters.casts_expired += 1;
             return;
         }
@@ -244,6 +253,10 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         let Some(outcomes) = self.outcomes.as_deref_mut() else { return };
         let window = self.settings.resend_window > 0;
         if self.session.is_some() || (outcomes.attempts.is_empty() && !(window && outcomes.is_watched())) {
+            return;
+        }
+        // What such a batch holds is not known until it is back.
+        if self.arena.has_late() {
             return;
         }
         let oldest = self.arena.oldest_kept_cast().unwrap_or(u64::MAX);
@@ -323,10 +336,11 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
 
     /// A cast has failed: a caller that waits for its outcome gets the message back; otherwise the
     /// failure is an event and an errored message.
-    pub(super) fn fail_cast(&mut self, undelivered: Undelivered) {
+    pub(super) fn fail_cast(&mut self, mut undelivered: Undelivered) {
         self.counters.casts_failed += 1;
         let number = undelivered.number;
         if let Some(outcomes) = &mut self.outcomes {
+            outcomes.note_tried(&mut undelivered);
             outcomes.attempts.remove(&number);
             match outcomes.watches.get_mut(&number) {
                 Some(watch @ Watch::Waiting(_)) => {
@@ -418,9 +432,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             return false;
         }
         self.after_withdrawing(withdrawn);
-        if let Some(mut undelivered) = taken {
-            let attempts = self.outcomes.as_ref().and_then(|outcomes| outcomes.attempts.get(&number));
-            undelivered.attempts = attempts.copied().unwrap_or(0);
+        if let Some(undelivered) = taken {
             self.fail_cast(undelivered);
         }
         true

@@ -430,7 +430,11 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             {
                 return false;
             }
-            undelivered.extend(decode(framing, frame, Outcome::NeverSent, &Undeliverable::Closed));
+            let mut back = decode(framing, frame, Outcome::NeverSent, &Undeliverable::Closed);
+            if let (Some(back), Some(outcomes)) = (&mut back, &*outcomes) {
+                outcomes.note_tried(back);
+            }
+            undelivered.extend(back);
             false
         });
         // What came back before, and was not taken.
