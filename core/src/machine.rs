@@ -270,12 +270,6 @@ pub trait Machine: Sized + Send + 'static {
         true
     }
 
-    /// Whether it holds more or less memory than whoever counts that was told last. Asked after
-    /// commands that wake somebody, and only while somebody counts.
-    fn size_changed(&self) -> bool {
-        false
-    }
-
     /// Who has to be woken since the last time this was asked.
     fn take_wake(&mut self) -> Wake;
 

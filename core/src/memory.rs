@@ -44,6 +44,8 @@ pub struct Holding {
     pub unfinished: Option<Instant>,
     /// Where the peer is; `None`: on this machine, without an address.
     pub origin: Option<IpAddr>,
+    /// The link is a session without a connection.
+    pub is_detached: bool,
 }
 
 /// The answer to a link that says what it holds.

@@ -13,7 +13,7 @@ use bowline_core::frame::Framing;
 use crate::clock;
 use crate::gate::Gate;
 use crate::peer::{Peer, PeerId};
-use crate::sync::{Arc, Mutex, Weak};
+use crate::sync::{Arc, Mutex};
 
 /// How many sessions may be without a connection, and what they may hold.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -195,7 +195,7 @@ impl<F: Framing> DetachedSessions<F> {
 
     /// A session has no connection now. If that makes too many, or if they hold too much, some end:
     /// maybe this one.
-    pub fn add(self: &Arc<Self>, peer: &Peer<F>) {
+    pub fn add(&self, peer: &Peer<F>) {
         let from = peer.remote_addr().and_then(|address| address.ip());
         let id = peer.id();
         let mut table = self.table.lock();
@@ -203,13 +203,6 @@ impl<F: Framing> DetachedSessions<F> {
             return;
         }
         let Some(counted) = peer.shared().look(|link| link.count_waiting()) else { return };
-        let this = Arc::downgrade(self);
-        let counts = move || {
-            if let Some(this) = Weak::upgrade(&this) {
-                this.count(id);
-            }
-        };
-        peer.shared().set_counts(Some(Arc::new(counts)));
         table.insert(id, peer.clone(), from, counted.bytes, counted.carried);
         let over = surplus(&mut table, Some(id));
         drop(table);
@@ -219,13 +212,11 @@ impl<F: Framing> DetachedSessions<F> {
     /// It has one again, or is over.
     pub fn remove(&self, id: PeerId) {
         let removed = self.table.lock().remove(id);
-        if let Some(peer) = removed {
-            peer.shared().set_counts(None);
-        }
+        drop(removed);
     }
 
-    /// What a session holds has changed.
-    fn count(&self, id: PeerId) {
+    /// What a session holds has changed, if it is one of these.
+    pub(crate) fn count(&self, id: PeerId) {
         let mut table = self.table.lock();
         let Some(entry) = table.entries.get(&id) else { return };
         // Under this lock: of two that count at once the later one has the later number.
@@ -255,7 +246,6 @@ impl<F: Framing> DetachedSessions<F> {
         }
         self.gate.note_sessions_evicted(over.len());
         for peer in over {
-            peer.shared().set_counts(None);
             peer.shared().with(|link| link.expire_session(clock::now()));
         }
     }

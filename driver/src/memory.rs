@@ -11,6 +11,7 @@ use bowline_core::machine::Machine;
 use bowline_core::memory::{Effects, Holding, MemoryPool, Verdict};
 
 use crate::clock;
+use crate::detached::DetachedSessions;
 use crate::peer::{PeerId, SharedLink};
 use crate::shared::{CountMemory, Shared};
 use crate::sync::{Arc, Mutex, Weak};
@@ -53,15 +54,25 @@ impl<F: Framing> Counted for Shared<Link<F, Waker>> {
     }
 }
 
-/// A link's seat at its server's memory.
-struct Seat {
+/// A link's seat where its server counts: at its memory, and among its sessions without a connection.
+struct Seat<F: Framing> {
     memory: Arc<ServerMemory>,
-    id: u64,
+    detached: Weak<DetachedSessions<F>>,
+    id: PeerId,
 }
 
-impl CountMemory for Seat {
+impl<F: Framing> CountMemory for Seat<F> {
     fn report(&self, holding: Holding) -> Verdict {
-        self.memory.report(self.id, holding)
+        if holding.is_detached
+            && let Some(detached) = Weak::upgrade(&self.detached)
+        {
+            detached.count(self.id);
+        }
+        self.memory.report(self.id.0, holding)
+    }
+
+    fn spare(&self) -> usize {
+        self.memory.spare()
     }
 }
 
@@ -73,11 +84,18 @@ impl ServerMemory {
         Arc::new(Self { state: Mutex::new(state) })
     }
 
-    /// What that link holds is counted from now on, until [`remove`](Self::remove).
-    pub fn count<F: Framing>(self: &Arc<Self>, id: PeerId, shared: &Arc<SharedLink<F>>) {
+    /// What that link holds is counted from now on, until [`remove`](Self::remove); and by
+    /// `detached` while it is there.
+    pub fn count<F: Framing>(
+        self: &Arc<Self>,
+        id: PeerId,
+        shared: &Arc<SharedLink<F>>,
+        detached: &Arc<DetachedSessions<F>>,
+    ) {
         let link = Arc::downgrade(shared);
         self.state.lock().links.insert(id.0, link);
-        shared.set_memory(Arc::new(Seat { memory: Arc::clone(self), id: id.0 }));
+        let detached = Arc::downgrade(detached);
+        shared.set_memory(Arc::new(Seat { memory: Arc::clone(self), detached, id }));
         shared.with(Link::count_memory);
     }
 
@@ -105,6 +123,15 @@ impl ServerMemory {
     #[must_use]
     pub fn held(&self) -> usize {
         self.state.lock().pool.held()
+    }
+
+    /// Bytes that what no link holds yet may take for a short time: what is left, and a sixteenth of
+    /// the limit at least.
+    #[must_use]
+    pub fn spare(&self) -> usize {
+        let state = self.state.lock();
+        let limit = state.pool.limit();
+        limit.saturating_sub(state.pool.held()).max(limit / 16)
     }
 
     /// Links that were closed to make room.

@@ -244,7 +244,7 @@ impl<F: Framing> ServerCore<F> {
             return None;
         }
         state.peers.insert(peer.id(), peer.clone());
-        self.gate.memory().count(peer.id(), peer.shared());
+        self.gate.memory().count(peer.id(), peer.shared(), &self.detached);
         if let Some(handshake) = handshake {
             state.handshakes.insert(peer.id(), handshake);
         }

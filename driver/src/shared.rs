@@ -42,20 +42,19 @@ struct State<M> {
     /// A wake that came while nobody was registered.
     missed: Wake,
     socket: Option<Arc<dyn WriteNow>>,
-    /// Whoever counts what the machine holds.
-    counts: Option<Counts>,
-    /// The memory that the machine draws from.
+    /// Whoever counts what the machine holds, and says how much that may be.
     memory: Option<Arc<dyn CountMemory>>,
 }
 
-/// Memory that machines draw from: see [`bowline_core::memory`].
+/// Whoever counts what machines hold, and gives out what they may: see [`bowline_core::memory`].
 pub trait CountMemory: Send + Sync + 'static {
     /// The machine says what it holds. Called without its lock.
     fn report(&self, holding: Holding) -> Verdict;
-}
 
-/// Called without the lock when a machine holds more or less than before: whoever counts looks again.
-pub type Counts = Arc<dyn Fn() + Send + Sync>;
+    /// Bytes that may be taken for a short time by what no machine holds yet, such as answers that
+    /// handlers are making.
+    fn spare(&self) -> usize;
+}
 
 impl<M> std::fmt::Debug for State<M> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -68,7 +67,7 @@ impl<M: Machine<Token = Waker>> Shared<M> {
     #[must_use]
     pub fn new(machine: M) -> Self {
         let (missed, writer, attendant) = (Wake::default(), None, None);
-        let state = State { machine, writer, attendant, missed, socket: None, counts: None, memory: None };
+        let state = State { machine, writer, attendant, missed, socket: None, memory: None };
         Self { state: Mutex::new(state) }
     }
 
@@ -88,16 +87,16 @@ impl<M: Machine<Token = Waker>> Shared<M> {
         f(&mut self.state.lock().machine)
     }
 
-    /// `counts` is called from now on when the machine holds more or less
-    /// ([`Machine::size_changed`]); `None`: nobody counts any more.
-    pub fn set_counts(&self, counts: Option<Counts>) {
-        let old = std::mem::replace(&mut self.state.lock().counts, counts);
-        drop(old);
-    }
-
     /// What the machine holds is counted there from now on.
     pub fn set_memory(&self, memory: Arc<dyn CountMemory>) {
         self.state.lock().memory = Some(memory);
+    }
+
+    /// See [`CountMemory::spare`]; all there is where nobody counts.
+    #[must_use]
+    pub fn spare_memory(&self) -> usize {
+        let memory = self.state.lock().memory.clone();
+        memory.map_or(usize::MAX, |memory| memory.spare())
     }
 
     /// Does what is due by the time while there is no connection. Whether the machine is closed.
@@ -203,18 +202,15 @@ impl<M: Machine<Token = Waker>> Shared<M> {
     fn settle_and_wake(&self, mut state: MutexGuard<'_, State<M>>) {
         let mut tokens = Vec::new();
         let wakers = settle(&mut state, &mut tokens);
-        let counted = counted(&mut state);
+        let said = holding(&mut state);
         drop(state);
         wake(wakers, &mut tokens);
-        self.say(counted);
+        self.say(said);
     }
 
-    /// Tells those who count what the machine holds, and the machine what it may hold.
-    fn say(&self, Counted { counts, holding }: Counted) {
-        if let Some(counts) = counts {
-            counts();
-        }
-        if let Some((memory, holding)) = holding {
+    /// Tells whoever counts what the machine holds, and the machine what it may hold.
+    fn say(&self, said: Option<(Arc<dyn CountMemory>, Holding)>) {
+        if let Some((memory, holding)) = said {
             let verdict = memory.report(holding);
             self.with(|machine| machine.handle_memory(clock::now(), verdict));
         }
@@ -249,10 +245,10 @@ impl<M: Machine<Token = Waker>> Shared<M> {
             wakers[1] = state.attendant.take();
             state.missed.attend |= wakers[1].is_none();
         }
-        let counted = counted(&mut state);
+        let said = holding(&mut state);
         drop(state);
         wake(wakers, &mut tokens);
-        self.say(counted);
+        self.say(said);
     }
 }
 
@@ -321,19 +317,11 @@ fn settle<M: Machine<Token = Waker>>(state: &mut State<M>, tokens: &mut Vec<Wake
     wakers
 }
 
-/// What those who count are told once the lock is let go.
-struct Counted {
-    counts: Option<Counts>,
-    holding: Option<(Arc<dyn CountMemory>, Holding)>,
-}
-
-fn counted<M: Machine>(state: &mut State<M>) -> Counted {
-    let counts = state.counts.as_ref().filter(|_| state.machine.size_changed()).cloned();
-    let holding = state.memory.as_ref().and_then(|memory| {
-        let holding = state.machine.take_holding()?;
-        Some((Arc::clone(memory), holding))
-    });
-    Counted { counts, holding }
+/// What whoever counts is told once the lock is let go.
+fn holding<M: Machine>(state: &mut State<M>) -> Option<(Arc<dyn CountMemory>, Holding)> {
+    let memory = state.memory.as_ref()?;
+    let holding = state.machine.take_holding()?;
+    Some((Arc::clone(memory), holding))
 }
 
 fn wake(wakers: [Option<Waker>; 2], tokens: &mut Vec<Waker>) {
@@ -373,10 +361,10 @@ impl<M: Machine<Token = Waker>> LazyGuard<'_, M> {
             let mut wakers = settle(&mut state, self.tokens);
             wakers[0] = None;
             state.writer = writer;
-            let counted = counted(&mut state);
+            let said = holding(&mut state);
             drop(state);
             wake(wakers, self.tokens);
-            self.shared.say(counted);
+            self.shared.say(said);
         }
     }
 }

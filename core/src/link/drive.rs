@@ -386,11 +386,6 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
         self.take_verdict(now, verdict);
     }
 
-    #[inline]
-    fn size_changed(&self) -> bool {
-        self.is_counted_wrong()
-    }
-
     fn take_wake(&mut self) -> Wake {
         let attend = core::mem::take(&mut self.wake);
         self.rearm |= attend;

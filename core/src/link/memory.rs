@@ -59,6 +59,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             answers: answers.bytes,
             unfinished: began.copied(),
             origin: self.remote.as_ref().and_then(crate::address::Address::ip),
+            is_detached: self.is_detached(),
         }
     }
 
@@ -108,13 +109,23 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
     }
 
+    /// There is something to say, although the link draws nothing.
+    pub(super) fn say_holding(&mut self) {
+        self.share.is_due = true;
+    }
+
     pub(super) fn has_holding(&self) -> bool {
         self.share.is_due
     }
 
     pub(super) fn holding_to_say(&mut self) -> Option<Holding> {
-        if !core::mem::take(&mut self.share.is_due) {
+        let is_detached_wrong = self.is_counted_wrong();
+        if !core::mem::take(&mut self.share.is_due) && !is_detached_wrong {
             return None;
+        }
+        if is_detached_wrong {
+            // Said once, whatever is made of it.
+            self.count_waiting();
         }
         let holding = self.holding();
         self.share.reported = holding.bytes;

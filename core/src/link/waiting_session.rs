@@ -16,7 +16,7 @@ pub struct WaitingSession {
 
 impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// Counts what the session holds, if it has no connection. From then on until it has one, the
-    /// machine [says so](crate::machine::Machine::size_changed) when that is not true any more.
+    /// machine [says so](crate::machine::Machine::take_holding) when that is not true any more.
     pub fn count_waiting(&mut self) -> Option<WaitingSession> {
         if !self.is_detached() {
             return None;
@@ -43,7 +43,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     #[cold]
     pub(super) fn note_size(&mut self) {
         if self.is_counted_wrong() {
-            self.wake = true;
+            self.say_holding();
         }
     }
 }

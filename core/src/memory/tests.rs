@@ -13,11 +13,11 @@ fn from(last: u8) -> Option<IpAddr> {
 }
 
 fn incoming(bytes: usize, since: u64, origin: u8) -> Holding {
-    Holding { bytes, answers: 0, unfinished: Some(at(since)), origin: from(origin) }
+    Holding { bytes, answers: 0, unfinished: Some(at(since)), origin: from(origin), is_detached: false }
 }
 
 fn answers(bytes: usize) -> Holding {
-    Holding { bytes, answers: bytes, unfinished: None, origin: from(1) }
+    Holding { bytes, answers: bytes, unfinished: None, origin: from(1), is_detached: false }
 }
 
 fn pool(limit: usize) -> MemoryPool {
@@ -141,7 +141,7 @@ fn sums_are_those_of_the_links_whatever_happens() {
                     let answers = if next(2) == 0 { 0 } else { bytes };
                     let unfinished = (next(3) > 0).then(|| at(now / 2));
                     let origin = from(u8::try_from(id % 3).unwrap());
-                    pool.report(at(now), id, Holding { bytes, answers, unfinished, origin }).1
+                    pool.report(at(now), id, Holding { bytes, answers, unfinished, origin, is_detached: false }).1
                 }
             };
             for (id, granted) in effects.resumed {
