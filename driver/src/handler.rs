@@ -353,6 +353,20 @@ impl<F: Framing> Handling<F> {
         }
     }
 
+    /// Bytes that the answer is expected to take; `None` if nobody wants it any more.
+    pub(crate) fn expected(&self) -> Option<usize> {
+        let inbound = self.inbound;
+        self.peer.0.shared.with(|link| match link.poll_inbound(inbound, None) {
+            InboundState::Wanted => Some(link.expected_answer()),
+            _ => None,
+        })
+    }
+
+    /// Bytes that answers which no link has yet may take.
+    pub(crate) fn spare_memory(&self) -> usize {
+        self.peer.0.shared.spare_memory()
+    }
+
     /// The handler was dropped, because nobody wants its answer any more.
     pub fn dropped(&self) {
         let inbound = self.inbound;

@@ -22,6 +22,7 @@ pub mod error;
 pub mod exclusive;
 pub mod gate;
 pub mod handler;
+pub mod handler_queue;
 pub mod hub;
 pub mod inproc;
 pub mod link_app;

@@ -27,6 +27,8 @@ pub struct ServerMemory {
 struct State {
     pool: MemoryPool,
     links: HashMap<u64, Weak<dyn Counted>>,
+    /// Links that were closed and are not over: what they still hold, mostly of what is being written.
+    closing: HashMap<u64, usize>,
     closed: u64,
 }
 
@@ -40,8 +42,8 @@ impl std::fmt::Debug for State {
 trait Counted: Send + Sync {
     /// It may hold so much, and go on.
     fn resume(&self, granted: usize);
-    /// It has to end.
-    fn close(&self, held: usize, limit: usize);
+    /// It has to end. What it still holds.
+    fn close(&self, held: usize, limit: usize) -> usize;
 }
 
 impl<F: Framing> Counted for Shared<Link<F, Waker>> {
@@ -49,8 +51,11 @@ impl<F: Framing> Counted for Shared<Link<F, Waker>> {
         self.with(|link| link.handle_memory(clock::now(), Verdict::Granted(granted)));
     }
 
-    fn close(&self, held: usize, limit: usize) {
-        self.with(|link| link.close_for_memory(clock::now(), held, limit));
+    fn close(&self, held: usize, limit: usize) -> usize {
+        self.with(|link| {
+            link.close_for_memory(clock::now(), held, limit);
+            link.holding().bytes
+        })
     }
 }
 
@@ -80,7 +85,8 @@ impl ServerMemory {
     /// Of `limit` bytes; the largest holder is closed if nothing moves for `stall`.
     #[must_use]
     pub fn new(limit: usize, stall: Duration) -> Arc<Self> {
-        let state = State { pool: MemoryPool::new(limit, stall), links: HashMap::new(), closed: 0 };
+        let pool = MemoryPool::new(limit, stall);
+        let state = State { pool, links: HashMap::new(), closing: HashMap::new(), closed: 0 };
         Arc::new(Self { state: Mutex::new(state) })
     }
 
@@ -103,7 +109,11 @@ impl ServerMemory {
     pub fn remove(&self, id: PeerId) {
         let mut state = self.state.lock();
         state.links.remove(&id.0);
-        let effects = state.pool.remove(clock::now(), id.0);
+        let now = clock::now();
+        let effects = match state.closing.remove(&id.0) {
+            Some(left) => state.pool.unreserve(now, left),
+            None => state.pool.remove(now, id.0),
+        };
         self.apply(state, &effects);
     }
 
@@ -161,13 +171,20 @@ impl ServerMemory {
         let resumed: Vec<_> =
             effects.resumed.iter().filter_map(|&(id, granted)| Some((find(&state, id)?, granted))).collect();
         let closed: Vec<_> =
-            effects.closed.iter().filter_map(|&(id, held)| Some((find(&state, id)?, held))).collect();
+            effects.closed.iter().filter_map(|&(id, held)| Some((id, find(&state, id)?, held))).collect();
         for (id, _) in &effects.closed {
             state.links.remove(id);
+            state.closing.insert(*id, 0);
         }
         drop(state);
-        for (link, held) in closed {
-            link.close(held, limit);
+        for (id, link, held) in closed {
+            let left = link.close(held, limit);
+            let state = &mut *self.state.lock();
+            // It may be over by now.
+            if let Some(of_it) = state.closing.get_mut(&id) {
+                *of_it = left;
+                state.pool.reserve(left);
+            }
         }
         for (link, granted) in resumed {
             link.resume(granted);

@@ -42,7 +42,7 @@ where
     fn start(&self, request: Request<F>) {
         let handling = request.handling();
         let future = Box::pin((self.handler)(request));
-        let mut running = Running { future, handling };
+        let mut running = Running { future, handling, began: false };
         // Polled again, with a waker of its own, if it becomes a task.
         let mut cx = Context::from_waker(Waker::noop());
         if pin!(&mut running).poll(&mut cx).is_pending() {
@@ -58,6 +58,8 @@ where
 struct Running<Fut, F: Framing> {
     future: Pin<Box<Fut>>,
     handling: Handling<F>,
+    /// It was polled before.
+    began: bool,
 }
 
 impl<Fut, F, A> Future for Running<Fut, F>
@@ -70,6 +72,11 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
+        // It may be awake because nobody wants the answer: then it is not made.
+        if std::mem::replace(&mut this.began, true) && this.handling.is_cancelled(None) {
+            this.handling.dropped();
+            return Poll::Ready(());
+        }
         // What the handler returns becomes an answer by code of its own.
         let poll = || this.future.as_mut().poll(cx).map(|result| result.map(Into::into));
         match catch_unwind(AssertUnwindSafe(poll)) {

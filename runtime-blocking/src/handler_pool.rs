@@ -1,6 +1,5 @@
 //! Threads for handlers that take their time: as many as are needed, up to a bound.
 
-use std::collections::VecDeque;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -9,12 +8,20 @@ use std::time::Duration;
 use bowline_core::error::{Failure, Status};
 use bowline_core::frame::Framing;
 use bowline_driver::Answer;
-use bowline_driver::handler::Ordinary;
+use bowline_driver::handler::{Handling, Ordinary};
+use bowline_driver::handler_queue::{HandlerQueue, Outlook, Taken};
 
 use crate::peer::Request;
 
-/// Told whether there is a thread to work on, or only that there is none.
-type Job = Box<dyn FnOnce(Turn) + Send>;
+/// Something to do on a thread.
+trait Work: Send {
+    /// What is expected of its answer; `None` if nobody wants it any more.
+    fn outlook(&self) -> Option<Outlook>;
+    /// Does it, or learns why not.
+    fn run(self: Box<Self>, turn: Turn);
+}
+
+type Job = Box<dyn Work>;
 
 /// What a job is told when it comes to its turn.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -23,6 +30,8 @@ enum Turn {
     Work,
     /// That no thread will ever come to it: on the caller's own, which must not wait.
     NoThread,
+    /// That nobody wants its answer any more.
+    Unwanted,
 }
 
 type Spawn = fn(Arc<HandlerPool>) -> io::Result<()>;
@@ -39,7 +48,7 @@ pub(crate) struct HandlerPool {
 }
 
 struct State {
-    jobs: VecDeque<Job>,
+    jobs: HandlerQueue<Job>,
     threads: usize,
     idle: usize,
 }
@@ -53,7 +62,7 @@ impl HandlerPool {
     }
 
     fn with_spawn(max: usize, spawn: Spawn) -> Arc<Self> {
-        let state = State { jobs: VecDeque::new(), threads: 0, idle: 0 };
+        let state = State { jobs: HandlerQueue::default(), threads: 0, idle: 0 };
         Arc::new(Self { state: Mutex::new(state), work: Condvar::new(), max, spawn })
     }
 
@@ -61,9 +70,9 @@ impl HandlerPool {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn run(self: &Arc<Self>, job: Job) {
+    fn run(self: &Arc<Self>, from: u64, job: Job) {
         let mut state = self.lock();
-        state.jobs.push_back(job);
+        state.jobs.push(from, job);
         let short = state.jobs.len() > state.idle && state.threads < self.max;
         if short {
             state.threads += 1;
@@ -77,7 +86,7 @@ impl HandlerPool {
             let mut state = self.lock();
             state.threads -= 1;
             // Those that live, or are being started, come to what waits; otherwise nobody does.
-            let stranded = if state.threads == 0 { std::mem::take(&mut state.jobs) } else { VecDeque::new() };
+            let stranded = if state.threads == 0 { state.jobs.drain() } else { Vec::new() };
             drop(state);
             stranded.into_iter().for_each(|job| run(job, Turn::NoThread));
         }
@@ -86,9 +95,9 @@ impl HandlerPool {
     fn work(&self) {
         let mut state = self.lock();
         loop {
-            if let Some(job) = state.jobs.pop_front() {
+            if let Some(taken) = state.jobs.take() {
                 drop(state);
-                run(job, Turn::Work);
+                self.run_if_it_may(taken);
                 state = self.lock();
                 continue;
             }
@@ -99,17 +108,44 @@ impl HandlerPool {
             };
             state = woken;
             state.idle -= 1;
-            if timeout.timed_out() && state.jobs.is_empty() {
+            if timeout.timed_out() && !state.jobs.has_next() {
                 state.threads -= 1;
                 return;
             }
+        }
+    }
+
+    fn run_if_it_may(&self, taken: Taken<Job>) {
+        let outlook = match taken.job().outlook() {
+            Some(outlook) if !outlook.is_small() => outlook,
+            Some(_) => return run(taken.into_job(), Turn::Work),
+            None => return run(taken.into_job(), Turn::Unwanted),
+        };
+        let begun = {
+            let mut state = self.lock();
+            let begun = state.jobs.begin(taken, outlook);
+            self.call_another(&state);
+            begun
+        };
+        if let Some(job) = begun {
+            run(job, Turn::Work);
+            let mut state = self.lock();
+            state.jobs.end(outlook);
+            self.call_another(&state);
+        }
+    }
+
+    /// What waited for memory may go on: one thread is woken, and it wakes the next one.
+    fn call_another(&self, state: &State) {
+        if state.idle > 0 && state.jobs.has_next() {
+            self.work.notify_one();
         }
     }
 }
 
 /// A job that panics takes no thread with it.
 fn run(job: Job, turn: Turn) {
-    let _ = catch_unwind(AssertUnwindSafe(|| job(turn)));
+    let _ = catch_unwind(AssertUnwindSafe(|| job.run(turn)));
 }
 
 /// Runs a handler on the pool.
@@ -131,26 +167,47 @@ where
     A: Into<Answer>,
 {
     fn start(&self, request: bowline_driver::Request<F>) {
-        let handling = request.handling();
-        let handler = Arc::clone(&self.handler);
-        self.pool.run(Box::new(move |turn| {
-            if turn == Turn::NoThread {
-                // It did not begin: callers that may try again do.
+        let from = request.peer().id().0;
+        let (handling, handler) = (request.handling(), Arc::clone(&self.handler));
+        self.pool.run(from, Box::new(HandlerWork { handler, handling, request }));
+    }
+}
+
+/// A request, and who handles it.
+struct HandlerWork<H, F: Framing> {
+    handler: Arc<H>,
+    handling: Handling<F>,
+    request: bowline_driver::Request<F>,
+}
+
+impl<H, F, A> Work for HandlerWork<H, F>
+where
+    F: Framing,
+    H: Fn(Request<F>) -> Result<A, Failure> + Send + Sync + 'static,
+    A: Into<Answer>,
+{
+    fn outlook(&self) -> Option<Outlook> {
+        self.handling.outlook()
+    }
+
+    fn run(self: Box<Self>, turn: Turn) {
+        let Self { handler, handling, request } = *self;
+        match turn {
+            Turn::Work => {
+                // What the handler returns becomes an answer by code of its own.
+                let call = || handler(Request::new(request)).map(Into::into);
+                match catch_unwind(AssertUnwindSafe(call)) {
+                    Ok(result) => handling.finish(result),
+                    Err(_) => handling.panicked(),
+                }
+            }
+            // It did not begin: callers that may try again do.
+            Turn::NoThread => {
                 handling.finish(Err(Failure::new(Status::BUSY, "no thread to run the handler")));
-                return;
             }
-            // The caller may have given up while the request waited for a thread.
-            if handling.is_cancelled(None) {
-                handling.dropped();
-                return;
-            }
-            // What the handler returns becomes an answer by code of its own.
-            let call = || handler(Request::new(request)).map(Into::into);
-            match catch_unwind(AssertUnwindSafe(call)) {
-                Ok(result) => handling.finish(result),
-                Err(_) => handling.panicked(),
-            }
-        }));
+            // The caller gave up while the request waited for a thread.
+            Turn::Unwanted => handling.dropped(),
+        }
     }
 }
 
@@ -159,13 +216,26 @@ mod tests {
     use super::*;
     use std::sync::mpsc;
 
+    /// One that nothing is known of.
+    struct Plain<W>(W);
+
+    impl<W: FnOnce(Turn) + Send> Work for Plain<W> {
+        fn outlook(&self) -> Option<Outlook> {
+            Some(Outlook { bytes: 0, spare: 0 })
+        }
+
+        fn run(self: Box<Self>, turn: Turn) {
+            (self.0)(turn);
+        }
+    }
+
     #[test]
     fn a_job_that_nobody_can_run_is_told_so() {
         let pool = HandlerPool::with_spawn(4, |_| Err(io::ErrorKind::WouldBlock.into()));
         let (told, turns) = mpsc::channel();
         for _ in 0..3 {
             let told = told.clone();
-            pool.run(Box::new(move |turn| told.send(turn).expect("it is waited for")));
+            pool.run(1, Box::new(Plain(move |turn| told.send(turn).expect("it is waited for"))));
         }
         let turns: Vec<Turn> = turns.try_iter().collect();
         assert_eq!(turns, [Turn::NoThread; 3]);
@@ -179,11 +249,12 @@ mod tests {
         let (told, done) = mpsc::channel();
         for number in 0..3 {
             let told = told.clone();
-            pool.run(Box::new(move |_| {
+            let work = move |_| {
                 // As a panic, but without its message on the terminal.
                 told.send(number).expect("it is waited for");
                 std::panic::resume_unwind(Box::new(()));
-            }));
+            };
+            pool.run(1, Box::new(Plain(work)));
         }
         drop(told);
         assert_eq!(done.iter().collect::<Vec<_>>(), [0, 1, 2]);

@@ -21,6 +21,7 @@ impl Arena {
     ) {
         let out = self.lent.take().is_some_and(|class| class != Class::Control) && lent.is_none();
         self.late += u32::from(out);
+        self.lent_bytes = 0;
         self.generation += 1;
         self.bulk_run = 0;
         if let Some(control) = self.control.take() {
@@ -67,6 +68,7 @@ impl Arena {
     /// The connection of a session died with `lent` out (or given back unfinished).
     pub(crate) fn detach(&mut self, lent: Option<Batch>) {
         let out = self.lent.take().is_some_and(|class| class != Class::Control) && lent.is_none();
+        self.lent_bytes = 0;
         let missing = out.then_some(self.generation);
         self.generation += 1;
         self.bulk_run = 0;

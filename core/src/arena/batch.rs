@@ -54,6 +54,11 @@ impl Batch {
         self.chunk.is_empty()
     }
 
+    /// Bytes that it keeps in memory: its own, and messages as a whole that end in it.
+    pub(super) fn keeps(&self) -> usize {
+        self.chunk.len() + self.finished.iter().map(Chunk::len).sum::<usize>()
+    }
+
     /// How many bytes were written so far.
     #[must_use]
     pub fn written(&self) -> usize {

@@ -111,6 +111,8 @@ pub(crate) struct Arena {
     returned: Option<Box<Batch>>,
     /// The class of the batch that is out.
     lent: Option<Class>,
+    /// Bytes that it keeps in memory: a long message as a whole until its last piece is written.
+    lent_bytes: usize,
     /// Counts connections, so that a batch lent for a dead one is known.
     generation: u64,
     /// Longer frames are cut into pieces of so many bytes; `usize::MAX` where they cannot be.
@@ -143,6 +145,7 @@ impl Arena {
             spare: Vec::new(),
             returned: None,
             lent: None,
+            lent_bytes: 0,
             generation: 0,
             fragment,
             short: fragment.min(EXTERNAL_FROM),
@@ -235,11 +238,11 @@ impl Arena {
         self.owed().messages > 0 || returned.into_iter().any(|mark| is_answer(mark.sent))
     }
 
-    /// Bytes that were lent and came back, or are kept until their message is out, or acknowledged.
+    /// Bytes that are lent, or came back, or are kept until their message is out, or acknowledged.
     pub(crate) fn kept_bytes(&self) -> usize {
         let under_way = self.lanes.iter().map(Lane::lent_of_message).sum::<usize>();
-        let returned = self.returned.as_ref().map_or(0, |batch| batch.chunk.len());
-        under_way + returned + self.replay.as_deref().map_or(0, Replay::bytes)
+        let returned = self.returned.as_ref().map_or(0, |batch| batch.keeps());
+        under_way + self.lent_bytes + returned + self.replay.as_deref().map_or(0, Replay::bytes)
     }
 
     /// Bytes of memory held for writing (the batch on loan not included).
@@ -315,6 +318,7 @@ impl Arena {
             None => self.next_batch(framing, data)?,
         };
         self.lent = Some(batch.class);
+        self.lent_bytes = batch.keeps();
         self.slowed = false;
         Some(batch)
     }
@@ -377,7 +381,7 @@ impl Arena {
     pub(crate) fn end_rare_write(&mut self, batch: Batch) {
         self.control.take_if(|chunk| chunk.is_empty());
         debug_assert!(batch.is_done() && batch.class == Class::Control);
-        self.lent = None;
+        (self.lent, self.lent_bytes) = (None, 0);
         drop(batch);
     }
 
@@ -385,7 +389,7 @@ impl Arena {
     /// were being written.
     pub(crate) fn end_write(&mut self, batch: Batch, acked: impl FnMut(Sent)) {
         debug_assert!(self.lent.is_some(), "a batch that was not lent");
-        self.lent = None;
+        (self.lent, self.lent_bytes) = (None, 0);
         if batch.is_done() {
             if batch.class == Class::Bulk && !self.slowed {
                 self.bulk_run = (self.bulk_run + self.fragment.min(CHUNK)).min(CHUNK);

@@ -200,10 +200,16 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.conn.max_message.min(self.settings.max_answer.unwrap_or(usize::MAX))
     }
 
+    /// Bytes that an answer is expected to take: as many as the largest given lately, 4 KiB at least;
+    /// 128 KiB before the first.
+    #[must_use]
+    pub fn expected_answer(&self) -> usize {
+        self.answers.sizes.largest().min(self.longest_answer().max(LEAST_SIZE))
+    }
+
     /// How many requests may run at once, given what their answers may take.
     pub(super) fn startable(&self) -> usize {
-        let size = self.answers.sizes.largest().min(self.longest_answer().max(LEAST_SIZE));
-        (self.settings.answers_ahead / size).clamp(1, self.settings.max_inbound)
+        (self.settings.answers_ahead / self.expected_answer()).clamp(1, self.settings.max_inbound)
     }
 
     /// A handler produced an answer of so many bytes.

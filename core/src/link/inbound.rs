@@ -4,6 +4,7 @@
 //! here.
 
 use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
 
 use bytes::Bytes;
 
@@ -109,6 +110,16 @@ impl<T> InboundTable<T> {
         self.wanted -= 1;
         self.by_id.remove(&entry.wire_id);
         entry.token.take()
+    }
+
+    /// The answers to the newest ones are not wanted any more, but for so many wanted ones: their ids
+    /// on the wire. `wake` gets their tokens.
+    pub(super) fn disown_all_but(&mut self, most: usize, mut wake: impl FnMut(T)) -> Vec<u64> {
+        let surplus = self.wanted.saturating_sub(most);
+        let newest = self.entries.iter().rev().filter(|(_, entry)| entry.wanted).take(surplus);
+        let newest: Vec<_> = newest.map(|(key, entry)| (*key, entry.wire_id)).collect();
+        newest.iter().filter_map(|(key, _)| self.disown(*key)).for_each(&mut wake);
+        newest.into_iter().map(|(_, wire_id)| wire_id).collect()
     }
 
     /// Its handler is done. Whether its answer is wanted.

@@ -145,9 +145,24 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.wake |= waited || waits;
         if let Verdict::Refuse(_) = verdict {
             self.refuse_answers();
+            self.refuse_running();
         }
         self.place_held();
         self.after_making_room();
+    }
+
+    /// Requests that were started while answers were smaller, and whose answers there is no memory for:
+    /// as many as would not start now are refused, newest first, so that their handlers need not make
+    /// what would be thrown away.
+    fn refuse_running(&mut self) {
+        let (startable, Self { inbound, tokens, .. }) = (self.startable(), &mut *self);
+        for wire_id in inbound.disown_all_but(startable, |token| tokens.push(token)) {
+            let failure = Failure::new(Status::OUT_OF_MEMORY, "");
+            self.note_failure(failure.status);
+            if let Some((meta, _)) = self.failure_frame(wire_id, &failure) {
+                self.answers.refused(&meta);
+            }
+        }
     }
 
     /// The server has no memory for the answers that are held: their callers get an error instead,

@@ -141,7 +141,12 @@ fn sums_are_those_of_the_links_whatever_happens() {
                     let answers = if next(2) == 0 { 0 } else { bytes };
                     let unfinished = (next(3) > 0).then(|| at(now / 2));
                     let origin = from(u8::try_from(id % 3).unwrap());
-                    pool.report(at(now), id, Holding { bytes, answers, unfinished, origin, is_detached: false }).1
+                    pool.report(
+                        at(now),
+                        id,
+                        Holding { bytes, answers, unfinished, origin, is_detached: false },
+                    )
+                    .1
                 }
             };
             for (id, granted) in effects.resumed {

@@ -3,6 +3,7 @@
 use super::*;
 use crate::body::Payload;
 use crate::link::flow::CLASSES;
+use crate::memory::Verdict;
 
 const MIB: usize = 1 << 20;
 
@@ -219,4 +220,47 @@ fn a_held_answer_that_nobody_wants_is_dropped_and_counted() {
     pair.b.link.handle_disconnected(Instant::ZERO, None, Disconnect::PeerClosed);
     assert_eq!(pair.b.link.counters().answers_dropped, 3);
     assert_eq!(pair.b.link.answers.held(), Load::default());
+}
+
+#[test]
+fn without_memory_requests_that_would_not_start_now_are_refused() {
+    let config = Config::builder().answers_ahead(MIB).build().unwrap();
+    let mut pair = Pair::new(&config);
+    pair.b.handle = true;
+    pair.b.link.count_memory();
+    let calls: Vec<CallId> = (0..20).map(|_| call(&mut pair.a, b"x", 0).unwrap()).collect();
+    pair.run(Instant::ZERO);
+    assert_eq!(pair.b.handled.len(), 8, "as many answers of 128 KiB");
+    for (token, inbound) in (0..).zip(pair.b.handled.clone()) {
+        assert_eq!(pair.b.link.poll_inbound(inbound, Some(token)), InboundState::Wanted);
+    }
+    let first = pair.b.handled.remove(0);
+    pair.b.link.answer(first, Ok((&alloc::vec![1; MIB / 2][..]).into()));
+    pair.b.link.take_tokens(&mut Vec::new());
+    assert!(pair.b.link.take_holding().is_some_and(|holding| holding.answers >= MIB / 2));
+    pair.b.link.handle_memory(Instant::ZERO, Verdict::Refuse(0));
+    // Of answers of 512 KiB two may run.
+    let mut woken = Vec::new();
+    pair.b.link.take_tokens(&mut woken);
+    woken.sort_unstable();
+    assert_eq!(woken, [3, 4, 5, 6, 7]);
+    let wanted: Vec<bool> = pair
+        .b
+        .handled
+        .clone()
+        .into_iter()
+        .map(|inbound| pair.b.link.poll_inbound(inbound, None) == InboundState::Wanted)
+        .collect();
+    assert_eq!(wanted, [true, true, false, false, false, false, false]);
+    // Their handlers end, and those whose callers were told are told nothing more.
+    for inbound in core::mem::take(&mut pair.b.handled).into_iter().skip(2) {
+        pair.b.link.finish_inbound(inbound);
+    }
+    pair.run(Instant::ZERO);
+    let refused = calls.iter().filter(|id| {
+        let Some(Err(CallError::Failed(failure))) = pair.a.link.poll_reply(**id, || 0) else { return false };
+        failure.status == Status::OUT_OF_MEMORY
+    });
+    assert_eq!(refused.count(), 6);
+    assert_eq!(pair.b.link.counters().answers_dropped, 1, "the one that was made");
 }
