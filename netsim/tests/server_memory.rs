@@ -102,9 +102,9 @@ fn schedule(seed: u64) -> (usize, usize) {
     for n in 0..120_u32 {
         let at = random.below(LINKS as u64) as usize;
         let pair = &mut server.pairs[at];
-        pair.ends[1].takes = random.below(6) == 0;
+        pair.ends[1].takes = random.below(40) == 0;
         pair.ends[0].takes = random.below(2) == 0;
-        let len = [200, 20_000, 250_000][random.below(3) as usize];
+        let len = [200, 120_000, 250_000][random.below(3) as usize];
         let mut body = n.to_be_bytes().to_vec();
         body.resize(len, 7);
         if random.below(4) == 0 {

@@ -325,7 +325,7 @@ struct Refused {
 enum Back {
     Nothing,
     Body(Bytes),
-    Whole(Undelivered),
+    Whole(Box<Undelivered>),
 }
 
 impl fmt::Display for CastError {
@@ -375,7 +375,7 @@ impl CastError {
     #[must_use]
     pub fn into_undelivered(self) -> Option<Undelivered> {
         match self.0.back {
-            Back::Whole(message) => Some(message),
+            Back::Whole(message) => Some(*message),
             Back::Nothing | Back::Body(_) => None,
         }
     }
@@ -397,7 +397,7 @@ impl From<Undelivered> for CastError {
     /// The error of a cast that was taken and could not be delivered: it hands the message back.
     fn from(message: Undelivered) -> Self {
         let reason = CastRefusal::Undelivered { outcome: message.outcome, reason: message.reason.clone() };
-        Self(Box::new(Refused { reason, back: Back::Whole(message) }))
+        Self(Box::new(Refused { reason, back: Back::Whole(Box::new(message)) }))
     }
 }
 
