@@ -102,6 +102,10 @@ impl Arena {
         }
         let session = abandoned.iter().position(|session| session.generation == batch.generation);
         let session = session.map(|at| abandoned.swap_remove(at));
+        let session = session.map(|session| {
+            batch.finished.extend(session.finished);
+            session.acked
+        });
         if session.is_none() {
             self.late = self.late.saturating_sub(1);
         }
@@ -109,7 +113,7 @@ impl Arena {
         batch.for_each_message(|frame, whole, fate| {
             number += 1;
             match session {
-                Some(session) if number <= session.acked => each(Late::Acked(frame.sent)),
+                Some(acked) if number <= acked => each(Late::Acked(frame.sent)),
                 // A part is no message.
                 _ if frame.sent == Sent::Part => {}
                 _ => {

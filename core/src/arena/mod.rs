@@ -242,7 +242,8 @@ impl Arena {
     pub(crate) fn kept_bytes(&self) -> usize {
         let under_way = self.lanes.iter().map(Lane::lent_of_message).sum::<usize>();
         let returned = self.returned.as_ref().map_or(0, |batch| batch.keeps());
-        under_way + self.lent_bytes + returned + self.replay.as_deref().map_or(0, Replay::bytes)
+        let replay = self.replay.as_deref().map_or(0, |replay| replay.bytes() + replay.finished_bytes());
+        under_way + self.lent_bytes + returned + replay + self.abandoned().map(Chunk::len).sum::<usize>()
     }
 
     /// Bytes of memory held for writing (the batch on loan not included).
@@ -253,6 +254,12 @@ impl Arena {
         chunks.map(Chunk::capacity).sum::<usize>()
             + self.lanes.iter().map(Lane::memory).sum::<usize>()
             + replay
+            + self.abandoned().map(Chunk::capacity).sum::<usize>()
+    }
+
+    /// Long messages of sessions that are over, whose last fragments somebody is still writing.
+    fn abandoned(&self) -> impl Iterator<Item = &Chunk> {
+        self.abandoned.iter().flat_map(|session| &session.finished)
     }
 
     /// Gives back what is kept for reuse: nothing was sent for a while.

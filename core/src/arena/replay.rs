@@ -42,11 +42,14 @@ struct Missing {
 
 /// A batch of a session that is over, which was still being written when its connection died and
 /// which the writer has not given back yet.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct Abandoned {
     pub(super) generation: u64,
     /// So many of its frames, the first ones, were acknowledged.
     pub(super) acked: u64,
+    /// Long messages whose last fragments are in it, whole, in order: those of a batch that was written
+    /// for the second time. (What is written for the first time has them in the batch itself.)
+    pub(super) finished: VecDeque<Chunk>,
 }
 
 /// Calls `each` with every frame of `chunks` that is acknowledged (its number is at most `acked`) and
@@ -119,6 +122,11 @@ impl Replay {
     /// Bytes that were lent and not acknowledged, by whole chunks.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Bytes of the long messages that are kept whole.
+    pub(super) fn finished_bytes(&self) -> usize {
+        self.finished.iter().map(|(_, whole)| whole.len()).sum()
     }
 
     pub(super) fn memory(&self) -> usize {
@@ -303,8 +311,8 @@ impl Replay {
         let mut number = self.first;
         let mut abandoned = None;
         for (at, mut chunk) in self.written.into_iter().enumerate() {
-            if self.missing.is_some_and(|missing| missing.at == at) {
-                abandoned = Some(number);
+            if let Some(missing) = self.missing.take_if(|missing| missing.at == at) {
+                abandoned = Some(missing.abandon(number, elsewhere, self.acked, &mut self.finished));
                 number += elsewhere;
             }
             chunk.for_each_frame(|frame| {
@@ -331,9 +339,26 @@ impl Replay {
                 }
             });
         }
-        let missing = self.missing?;
-        let before = abandoned.unwrap_or(number);
-        let acked = self.acked.saturating_sub(before).min(elsewhere);
-        Some(Abandoned { generation: missing.generation, acked })
+        let missing = self.missing.map(|at| at.abandon(number, elsewhere, self.acked, &mut self.finished));
+        abandoned.or(missing)
+    }
+}
+
+impl Missing {
+    /// The batch has `count` frames behind the first `before`; `acked` frames are acknowledged in all.
+    fn abandon(
+        self,
+        before: u64,
+        count: u64,
+        acked: u64,
+        finished: &mut VecDeque<(u64, Chunk)>,
+    ) -> Abandoned {
+        let from = finished.partition_point(|(number, _)| *number <= before);
+        let to = finished.partition_point(|(number, _)| *number <= before + count);
+        Abandoned {
+            generation: self.generation,
+            acked: acked.saturating_sub(before).min(count),
+            finished: finished.drain(from..to).map(|(_, whole)| whole).collect(),
+        }
     }
 }

@@ -102,6 +102,7 @@ pub(super) fn decode<F: Framing>(
         Ok(Step::Frame { meta, extensions, .. }) => (meta, Body::copy_from(&whole[extensions])),
         _ => (Meta::default(), Body::empty()),
     };
+    debug_assert!(meta.kind != Kind::Fragment, "a part is handed back as its message");
     let seq = if meta.kind == Kind::Numbered && kind == Kind::Cast { meta.id } else { 0 };
     let body = match frame.external {
         Some(body) if body.len() == frame.body => Body::from(body.clone()),

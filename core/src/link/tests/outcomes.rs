@@ -277,6 +277,32 @@ fn a_batch_that_outlives_its_session_is_told_of() {
     assert!(pair.a.link.poll_errored(&mut None, || 0).is_none());
 }
 
+/// What a session keeps whole until its end is acknowledged counts whole, however little of it is left to
+/// be acknowledged.
+#[test]
+fn a_long_message_counts_until_it_is_acknowledged() {
+    let mut pair = session();
+    let body = vec![1; 600_000];
+    let _queued = pair.a.link.cast(Instant::ZERO, &CastOptions::new(1), body.as_slice().into()).unwrap();
+    let last = loop {
+        let out = pair.a.output(Instant::ZERO);
+        if pair.a.link.arena.is_flushed() {
+            break out;
+        }
+        pair.b.input(Instant::ZERO, &out).unwrap();
+        pair.a.input(Instant::ZERO, &pair.b.output(Instant::ZERO)).unwrap();
+    };
+    assert!(last.len() < body.len() && pair.a.link.unacknowledged() > 0, "the end of it");
+    let bytes = pair.a.link.holding().bytes;
+    assert!(bytes > body.len(), "{bytes}");
+    pair.b.input(Instant::ZERO, &last).unwrap();
+    let later = Instant::ZERO + MS * 30;
+    pair.b.link.handle_timeout(later);
+    pair.run(later);
+    assert_eq!(pair.a.link.unacknowledged(), 0);
+    assert!(pair.a.link.holding().bytes < 1024, "and no longer");
+}
+
 /// A peer that takes everything and ends the connection, again and again.
 #[test]
 fn attempts_are_counted_where_what_was_written_is_sent_again() {
