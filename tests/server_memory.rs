@@ -19,6 +19,8 @@ const LIMIT: usize = 64 * MIB;
 const PROCESS: usize = 8 * MIB;
 const RUNTIME: &str = "BOWLINE_TEST_RUNTIME";
 const MEMORY: &str = "BOWLINE_TEST_MEMORY";
+/// Of the figures only those whose runtime and name contain this.
+const ONLY: &str = "BOWLINE_TEST_ONLY";
 
 fn config() -> Config {
     let mut limits = AcceptLimits::default();
@@ -256,6 +258,9 @@ fn messages_that_never_end_stay_within_the_limit_on_threads() {
 /// An attack with the default limit: what the server held, and what an honest client saw of it.
 fn figures_of(name: &str, runtime: &str, method: u32, attack: impl FnOnce(&str) -> Vec<TcpStream> + Send) {
     const DEFAULT: usize = 1024 * MIB;
+    if std::env::var(ONLY).is_ok_and(|only| !format!("{runtime} {name}").contains(&only)) {
+        return;
+    }
     let served = Served::start(runtime, DEFAULT);
     let calm = honest(&served.address, method, Duration::from_secs(1));
     let attacked = std::thread::scope(|scope| {

@@ -27,7 +27,7 @@ use crate::time::Instant;
 pub const FREE: usize = 8 * 1024;
 /// What is drawn at a time, in bytes.
 pub const STEP: usize = 64 * 1024;
-/// A peer that took none of its answers for so long counts as one that does not read; and a message
+/// A peer that took nothing of what was to be written for so long counts as one that does not read; and a message
 /// that made no progress for so long loses its turn.
 pub const PATIENCE: Duration = Duration::from_secs(1);
 /// How many of the largest holders are looked at to find one that does not read.
@@ -40,6 +40,8 @@ pub struct Holding {
     pub bytes: usize,
     /// Finished answers, in bytes.
     pub answers: usize,
+    /// Bytes that the peer has taken, of all there was to write. What is given up is not among them.
+    pub taken: u64,
     /// When the oldest message that is not whole began.
     pub unfinished: Option<Instant>,
     /// Where the peer is; `None`: on this machine, without an address.
@@ -72,8 +74,8 @@ pub struct Effects {
 struct Holder {
     holding: Holding,
     granted: usize,
-    /// When its answers last became fewer, or began.
-    eased: Instant,
+    /// When its peer last took something of what was to be written, or its answers began.
+    took: Instant,
     /// Its place among those who wait.
     waits: Option<(Option<IpAddr>, Instant)>,
 }
@@ -253,12 +255,13 @@ impl MemoryPool {
     }
 
     fn take_note(&mut self, now: Instant, id: u64, holding: Holding) {
-        let new = Holder { holding: Holding::default(), granted: 0, eased: now, waits: None };
+        let new = Holder { holding: Holding::default(), granted: 0, took: now, waits: None };
         let holder = self.holders.entry(id).or_insert(new);
         self.by_size.remove(&(holder.holding.bytes, id));
         self.by_size.insert((holding.bytes, id));
-        if holding.answers < holder.holding.answers || holder.holding.answers == 0 {
-            holder.eased = now;
+        // Answers that became fewer may have been refused: that says nothing of the peer.
+        if holding.taken > holder.holding.taken || holder.holding.answers == 0 {
+            holder.took = now;
         }
         self.beyond -= holder.beyond();
         holder.holding = holding;
@@ -375,7 +378,7 @@ impl MemoryPool {
         while !self.fits(more.0, more.1) {
             let stuck = self.by_size.iter().rev().take(LOOKED_AT).find(|(_, id)| {
                 self.holders.get(id).is_some_and(|holder| {
-                    holder.holding.answers > 0 && now.saturating_since(holder.eased) >= PATIENCE
+                    holder.holding.answers > 0 && now.saturating_since(holder.took) >= PATIENCE
                 })
             });
             let Some(&(bytes, id)) = stuck else { return };

@@ -188,6 +188,7 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
             self.conn.write_since = Some(now);
             self.conn.in_batch = written as u64;
         }
+        self.note_taken_by_peer(now);
         self.arena.slow_down();
     }
 
@@ -199,6 +200,7 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
         let done = batch.is_done();
         self.counters.bytes_out += batch.take_written() as u64;
         self.conn.in_batch = 0;
+        self.note_taken_by_peer(now);
         if done {
             self.note_written(&batch);
         }

@@ -193,7 +193,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// How many more requests may be started: their number and their bodies are bounded, and so
     /// is what their answers may take.
     pub(super) fn free_inbound(&self) -> usize {
-        if self.inbound.bytes >= self.settings.max_inbound_bytes {
+        if self.inbound.bytes >= self.settings.max_inbound_bytes || self.is_refused_memory() {
             return 0;
         }
         self.startable().saturating_sub(self.inbound.entries.len())
@@ -205,7 +205,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.after_closing_inbound();
     }
 
-    fn after_closing_inbound(&mut self) {
+    pub(super) fn after_closing_inbound(&mut self) {
         if self.conn.paused_for_inbound {
             self.conn.paused_for_inbound = false;
             self.wake = true;

@@ -21,6 +21,10 @@ pub(super) struct Share {
     is_due: bool,
     /// It reads nothing until it may hold more.
     waits: bool,
+    /// There was no memory for an answer: no request starts until there may be some.
+    is_refused: bool,
+    /// When it said so last.
+    said_at: Instant,
     /// When it asks again.
     ask_at: Option<Instant>,
 }
@@ -57,6 +61,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         Holding {
             bytes: answers.bytes + queued + buffered,
             answers: answers.bytes,
+            taken: self.counters.bytes_out + self.conn.in_batch,
             unfinished: began.copied(),
             origin: self.remote.as_ref().and_then(crate::address::Address::ip),
             is_detached: self.is_detached(),
@@ -66,6 +71,20 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// Whether reading waits for memory.
     pub(super) fn waits_for_memory(&self) -> bool {
         self.share.waits
+    }
+
+    /// Whether requests wait until there is memory for their answers.
+    pub(super) fn is_refused_memory(&self) -> bool {
+        self.share.is_refused
+    }
+
+    /// The peer took something: whoever counts is told every now and then, because a peer that does
+    /// not read is the first to go.
+    #[inline]
+    pub(super) fn note_taken_by_peer(&mut self, now: Instant) {
+        if self.share.granted > 0 && now.saturating_since(self.share.said_at) >= PATIENCE / 2 {
+            self.share.is_due = true;
+        }
     }
 
     pub(super) fn next_memory_check(&self) -> Option<Instant> {
@@ -141,14 +160,18 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         };
         self.share.granted = granted;
         self.share.waits = waits;
-        self.share.ask_at = waits.then(|| now + PATIENCE);
+        // Until the peer took answers, or time has passed: then it asks again. Without this it would
+        // have handlers make one answer after the other, for nothing.
+        self.share.is_refused = matches!(verdict, Verdict::Refuse(_));
+        self.share.said_at = now;
+        self.share.ask_at = (waits || self.share.is_refused).then(|| now + PATIENCE);
         self.wake |= waited || waits;
         if let Verdict::Refuse(_) = verdict {
             self.refuse_answers();
             self.refuse_running();
         }
         self.place_held();
-        self.after_making_room();
+        self.after_closing_inbound();
     }
 
     /// Requests that were started while answers were smaller, and whose answers there is no memory for:

@@ -13,11 +13,16 @@ fn from(last: u8) -> Option<IpAddr> {
 }
 
 fn incoming(bytes: usize, since: u64, origin: u8) -> Holding {
-    Holding { bytes, answers: 0, unfinished: Some(at(since)), origin: from(origin), is_detached: false }
+    Holding { bytes, unfinished: Some(at(since)), origin: from(origin), ..Holding::default() }
 }
 
 fn answers(bytes: usize) -> Holding {
-    Holding { bytes, answers: bytes, unfinished: None, origin: from(1), is_detached: false }
+    Holding { bytes, answers: bytes, origin: from(1), ..Holding::default() }
+}
+
+/// The same, of which the peer took so much so far.
+fn taken(taken: u64, bytes: usize) -> Holding {
+    Holding { taken, ..answers(bytes) }
 }
 
 fn pool(limit: usize) -> MemoryPool {
@@ -104,11 +109,31 @@ fn of_those_with_answers_the_largest_that_does_not_read_goes() {
     assert_eq!(pool.report(at(999), 3, answers(300_000)), (Verdict::Refuse(0), Effects::default()));
     assert_eq!(pool.report(at(999), 3, answers(0)).0, Verdict::Granted(0));
     // The largest reads, the other does not.
-    pool.report(at(1500), 2, answers(490_000));
+    pool.report(at(1500), 2, taken(10_000, 490_000));
     let (verdict, effects) = pool.report(at(2000), 3, answers(300_000));
     assert!(matches!(verdict, Verdict::Granted(_)), "{verdict:?}");
     assert_eq!(effects.closed, [(1, 400_000)]);
     assert!(pool.held() <= MIB);
+}
+
+#[test]
+fn what_is_refused_was_not_read() {
+    let mut pool = pool(MIB);
+    pool.report(at(0), 1, answers(400_000));
+    pool.report(at(0), 2, answers(500_000));
+    // The peers take nothing, and ask for more and more: what is refused makes their answers fewer.
+    for round in 1..=9 {
+        for (id, bytes) in [(1, 400_000), (2, 500_000)] {
+            let (verdict, _) = pool.report(at(100 * round), id, answers(bytes + 300_000));
+            assert!(matches!(verdict, Verdict::Refuse(_)), "{verdict:?}");
+            pool.report(at(100 * round), id, answers(bytes));
+        }
+    }
+    // One of them takes a little of a long answer: it has no fewer answers, and reads.
+    pool.report(at(999), 2, taken(1, 500_000));
+    let (verdict, effects) = pool.report(at(1000), 3, answers(300_000));
+    assert!(matches!(verdict, Verdict::Granted(_)), "{verdict:?}");
+    assert_eq!(effects.closed, [(1, 400_000)]);
 }
 
 #[test]
@@ -144,7 +169,7 @@ fn sums_are_those_of_the_links_whatever_happens() {
                     pool.report(
                         at(now),
                         id,
-                        Holding { bytes, answers, unfinished, origin, is_detached: false },
+                        Holding { bytes, answers, unfinished, origin, ..Holding::default() },
                     )
                     .1
                 }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::body::Payload;
 use crate::link::flow::CLASSES;
-use crate::memory::Verdict;
+use crate::memory::{PATIENCE, Verdict, rounded};
 
 const MIB: usize = 1 << 20;
 
@@ -263,4 +263,58 @@ fn without_memory_requests_that_would_not_start_now_are_refused() {
     });
     assert_eq!(refused.count(), 6);
     assert_eq!(pair.b.link.counters().answers_dropped, 1, "the one that was made");
+}
+
+#[test]
+fn an_answer_without_memory_starts_no_further_request_for_a_while() {
+    let mut pair = Pair::new(&Config::default());
+    pair.b.handle = true;
+    pair.b.link.count_memory();
+    for _ in 0..200 {
+        call(&mut pair.a, b"x", 0).unwrap();
+    }
+    pair.run(Instant::ZERO);
+    assert_eq!(pair.b.handled.len(), 128, "as many answers of 128 KiB");
+    // All are answered while there is no memory: none of the others starts, to make what nobody can keep.
+    let mut said = 0;
+    for inbound in core::mem::take(&mut pair.b.handled) {
+        pair.b.link.answer(inbound, Ok((&alloc::vec![1; MIB][..]).into()));
+        if pair.b.link.take_holding().is_some() {
+            pair.b.link.handle_memory(Instant::ZERO, Verdict::Refuse(0));
+            said += 1;
+        }
+    }
+    assert!(said > 0);
+    for _ in 0..10 {
+        pair.run(Instant::ZERO);
+    }
+    assert_eq!(pair.b.handled.len(), 0, "handlers that were started for nothing");
+    // After a while it asks again, and then goes on.
+    let later = Instant::ZERO + PATIENCE;
+    assert_eq!(pair.b.link.next_memory_check(), Some(later));
+    pair.b.link.handle_timeout(later);
+    assert!(pair.b.link.take_holding().is_some());
+    pair.b.link.handle_memory(later, Verdict::Granted(0));
+    pair.run(later);
+    assert_eq!(pair.b.handled.len(), 16, "as many answers of 1 MiB");
+}
+
+#[test]
+fn whoever_counts_is_told_that_the_peer_reads_a_long_answer() {
+    let mut pair = Pair::new(&Config::default());
+    pair.b.handle = true;
+    pair.b.link.count_memory();
+    call(&mut pair.a, b"x", 0).unwrap();
+    pair.run(Instant::ZERO);
+    let inbound = pair.b.handled.remove(0);
+    pair.b.link.answer(inbound, Ok((&alloc::vec![1; 4 * MIB][..]).into()));
+    let said = pair.b.link.take_holding().unwrap();
+    pair.b.link.handle_memory(Instant::ZERO, Verdict::Granted(rounded(said.bytes)));
+    let batch = pair.b.link.begin_write(Instant::ZERO).unwrap();
+    pair.b.link.handle_progress(Instant::ZERO + PATIENCE / 4, 1000);
+    assert!(pair.b.link.take_holding().is_none(), "not for each write");
+    pair.b.link.handle_progress(Instant::ZERO + PATIENCE / 2, 2000);
+    let now = pair.b.link.take_holding().unwrap();
+    assert_eq!(now.taken, said.taken + 2000);
+    drop(batch);
 }
