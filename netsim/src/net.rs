@@ -201,9 +201,9 @@ impl Net {
     }
 
     /// When the next piece arrives, or the line has room for what could not be written, either
-    /// way.
+    /// way, after `now`. What has arrived by then waits for a reader, who may never come.
     #[must_use]
-    pub fn next_change(&self) -> Option<Instant> {
+    pub fn next_change(&self, now: Instant) -> Option<Instant> {
         if self.half_open {
             return None;
         }
@@ -213,7 +213,7 @@ impl Net {
             let full = self.line_time(self.config.unsent * 3 / 4);
             blocked.then(|| Instant::from_nanos(busy.as_nanos().saturating_sub(full.as_nanos() as u64)))
         });
-        arrivals.chain(lines).min()
+        arrivals.chain(lines).filter(|at| *at > now).min()
     }
 
     /// Resets the connection; what is on its way may still be read before the end is seen.

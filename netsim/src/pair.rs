@@ -8,7 +8,7 @@ use bowline_core::config::{Config, Delivery};
 use bowline_core::error::{CallError, CastError, Disconnect, Outcome};
 use bowline_core::frame::Framing;
 use bowline_core::link::{CallId, CallOptions, CastOptions, Queued, Reply, Role, SessionIdentity};
-use bowline_core::machine::Machine;
+use bowline_core::machine::{Machine, Reason};
 use bowline_core::supervisor::Epoch;
 use bowline_core::time::Instant;
 
@@ -380,7 +380,15 @@ impl<F: Framing> Pair<F> {
         loop {
             self.settle();
             match self.next_due() {
-                Some(at) if at <= until => self.now = at.max(self.now + Duration::from_nanos(1)),
+                Some(at) if at <= until => {
+                    // It would spin: a driver asks again at once.
+                    assert!(
+                        at > self.now,
+                        "due, and still due when everything was done: {:?}",
+                        self.deadlines()
+                    );
+                    self.now = at;
+                }
                 _ => break,
             }
         }
@@ -388,11 +396,15 @@ impl<F: Framing> Pair<F> {
         self.settle();
     }
 
+    fn deadlines(&mut self) -> Vec<(Instant, Reason)> {
+        self.ends.iter_mut().filter_map(|end| end.link.poll_timeout()).collect()
+    }
+
     fn next_due(&mut self) -> Option<Instant> {
-        let timeouts = self.ends.iter_mut().filter_map(|end| end.link.poll_timeout());
-        timeouts
+        self.deadlines()
+            .into_iter()
             .map(|(at, _)| at)
-            .chain(self.net.next_change().filter(|at| *at > self.now))
+            .chain(self.net.next_change(self.now))
             .chain(self.redial_at.filter(|_| self.over.is_none()))
             .min()
     }
