@@ -189,6 +189,12 @@ pub trait Machine: Sized + Send + 'static {
         false
     }
 
+    /// Whether taking more in is work that others need not wait for: what comes is part of something
+    /// long that is not whole, or its answers are long.
+    fn is_heavy(&self) -> bool {
+        false
+    }
+
     /// Whether a pass without new bytes has something to hand over that was kept aside before.
     fn wants_pass(&self) -> bool {
         false
@@ -356,6 +362,7 @@ mod tests {
 
     #[test]
     fn what_a_machine_does_not_decide_changes_nothing() {
+        assert!(!Least.is_heavy());
         assert!(!Least.is_paused() && !Least.wants_pass() && !Least.take_reconnect());
         assert!(!Least::flush_answers(&mut (), &mut &mut Least, 0));
         let mut buf = RecvBuf::new();

@@ -12,6 +12,7 @@ use bowline_core::frame::{Framing, Meta};
 use bowline_core::link::{CastOptions, Inbound, InboundState, Incoming, Queued};
 use bytes::Bytes;
 
+use crate::heavy::Turn;
 use crate::peer::{Peer, PeerId};
 
 /// A message as it lies in the receive buffer, for inline handlers.
@@ -360,6 +361,11 @@ impl<F: Framing> Handling<F> {
             InboundState::Wanted => Some(link.expected_answer()),
             _ => None,
         })
+    }
+
+    /// A place in the line of those who do heavy work; `None` where there is none.
+    pub(crate) fn turn(&self) -> Option<Turn> {
+        self.peer.0.shared.turn()
     }
 
     /// Bytes that answers which no link has yet may take.

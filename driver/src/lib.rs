@@ -23,6 +23,7 @@ pub mod exclusive;
 pub mod gate;
 pub mod handler;
 pub mod handler_queue;
+pub mod heavy;
 pub mod hub;
 pub mod inproc;
 pub mod link_app;

@@ -12,6 +12,7 @@ use bowline_core::memory::{Effects, Holding, MemoryPool, Verdict};
 
 use crate::clock;
 use crate::detached::DetachedSessions;
+use crate::heavy::{HeavyWork, Turn};
 use crate::peer::{PeerId, SharedLink};
 use crate::shared::{CountMemory, Shared};
 use crate::sync::{Arc, Mutex, Weak};
@@ -22,6 +23,7 @@ use crate::sync::{Arc, Mutex, Weak};
 #[derive(Debug)]
 pub struct ServerMemory {
     state: Mutex<State>,
+    heavy: Arc<HeavyWork>,
 }
 
 struct State {
@@ -79,6 +81,10 @@ impl<F: Framing> CountMemory for Seat<F> {
     fn spare(&self) -> usize {
         self.memory.spare()
     }
+
+    fn turn(&self) -> Turn {
+        Turn::new(Arc::clone(&self.memory.heavy), self.id.0)
+    }
 }
 
 impl ServerMemory {
@@ -87,7 +93,13 @@ impl ServerMemory {
     pub fn new(limit: usize, stall: Duration) -> Arc<Self> {
         let pool = MemoryPool::new(limit, stall);
         let state = State { pool, links: HashMap::new(), closing: HashMap::new(), closed: 0 };
-        Arc::new(Self { state: Mutex::new(state) })
+        Arc::new(Self { state: Mutex::new(state), heavy: Arc::default() })
+    }
+
+    /// Who fills that memory, or makes answers that would, takes turns there.
+    #[must_use]
+    pub fn heavy_work(&self) -> &HeavyWork {
+        &self.heavy
     }
 
     /// What that link holds is counted from now on, until [`remove`](Self::remove); and by

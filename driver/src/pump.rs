@@ -12,6 +12,7 @@ use bowline_core::time::Instant;
 
 use crate::app::{Application, Flow};
 use crate::error::disconnect;
+use crate::heavy::Turn;
 use crate::runtime::{Socket, Timer};
 use crate::shared::{Step, write_batch};
 use crate::sync::Arc;
@@ -150,6 +151,8 @@ pub struct Pump<M: Machine<Token = Waker>, A: Application<M>, S: Socket> {
     quiet: bool,
     lingering: Option<Box<(Instant, Disconnect)>>,
     fresh: bool,
+    /// For heavy work; made when there is some.
+    turn: Option<Turn>,
 }
 
 impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> std::fmt::Debug for Pump<M, A, S> {
@@ -187,6 +190,7 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
             quiet: true,
             lingering: None,
             fresh: true,
+            turn: None,
         }
     }
 
@@ -205,6 +209,7 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
                 Poll::Pending
             }
             Poll::Ready(cause) => {
+                self.end_turn();
                 intake.disconnect(self.batch.take().map(|batch| *batch), &cause);
                 Poll::Ready(cause)
             }
@@ -214,6 +219,7 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
     /// Ends the connection from outside.
     pub fn abort(&mut self, cause: &Disconnect) {
         if let Some(intake) = self.intake.take() {
+            self.end_turn();
             intake.disconnect(self.batch.take().map(|batch| *batch), cause);
         }
     }
@@ -232,12 +238,12 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
         }
         for _ in 0..ROUNDS {
             let now = clock::now();
-            let (due, ending, paused, wants_pass) = self.shared.with(|machine| {
+            let (due, ending, paused, wants_pass, is_heavy) = self.shared.with(|machine| {
                 let due = machine.is_due(now);
                 if due {
                     machine.handle_timeout(now);
                 }
-                (due, machine.poll_ending(now), machine.is_paused(), machine.wants_pass())
+                (due, machine.poll_ending(now), machine.is_paused(), machine.wants_pass(), machine.is_heavy())
             });
             if due {
                 // Mostly it is the heartbeat of a quiet connection: its buffer can go.
@@ -250,22 +256,29 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
                         return Poll::Ready(cause);
                     }
                     self.lingering = Some(Box::new((now + wait, cause)));
+                    self.end_turn();
                     return self.linger(cx, timer, intake);
                 }
                 Some(Ending::Graceful { .. }) => {}
                 Some(Ending::Abort(cause)) => return Poll::Ready(cause),
                 Some(_) => return Poll::Ready(Disconnect::LocalClose),
             }
-            if (self.paused && !paused) || wants_pass {
+            let resumes = (self.paused && !paused) || wants_pass;
+            let may_read = self.may_read(cx, is_heavy && (resumes || !self.paused));
+            if resumes && may_read {
                 self.paused = false;
                 if let Err(cause) = self.take_input(intake, now, 0) {
                     return Poll::Ready(cause);
                 }
             }
-            let read = match self.read(cx, now, intake) {
+            let read = if may_read { self.read(cx, now, intake) } else { Ok(false) };
+            let read = match read {
                 Ok(read) => read,
                 Err(cause) => return Poll::Ready(cause),
             };
+            if may_read {
+                self.end_turn();
+            }
             match self.write(cx, now) {
                 Err(cause) => return Poll::Ready(cause),
                 Ok(Written::More) => continue,
@@ -286,6 +299,25 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
         self.quiet = n <= LITTLE;
         self.paused = !intake.filled(now, n)?;
         Ok(())
+    }
+
+    /// Whether it may read now: what is heavy only when all that are ready were served in between. The
+    /// task is woken when it may.
+    fn may_read(&mut self, cx: &mut Context<'_>, is_heavy: bool) -> bool {
+        if !is_heavy {
+            return true;
+        }
+        if self.turn.is_none() {
+            self.turn = self.shared.turn();
+        }
+        self.turn.as_mut().is_none_or(|turn| turn.poll(cx).is_ready())
+    }
+
+    /// It read, or has no reason to: others may.
+    fn end_turn(&mut self) {
+        if let Some(turn) = &mut self.turn {
+            turn.end();
+        }
     }
 
     /// Reads once. True: there may be more.

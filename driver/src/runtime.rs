@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use bowline_core::address::Address;
@@ -100,6 +100,18 @@ pub trait Runtime: Sized + Send + Sync + 'static {
     /// # Errors
     /// The runtime is not running here.
     fn spawn(task: impl Future<Output = ()> + Send + 'static) -> Result<(), RuntimeMissing>;
+
+    /// How many of its threads work on tasks here.
+    #[must_use]
+    fn threads() -> usize {
+        std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get)
+    }
+
+    /// Wakes a task, if possible only when those that are ready now had their turn, and sockets and
+    /// timers were looked at.
+    fn wake_later(waker: Waker) {
+        waker.wake();
+    }
 
     /// Whether the runtime is running here.
     ///

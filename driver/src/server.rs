@@ -370,6 +370,7 @@ impl<R: Runtime, F: Framing> ServerBuilder<R, F> {
         let listener = R::listen(&to_listen, options).map_err(io_error)?;
         let local = listener.local_addr().map_err(io_error)?;
         let core = ServerCore::new(self.parts);
+        core.gate().memory().heavy_work().run_by(R::threads(), R::wake_later);
         let listener = Mutex::new(Some(Arc::new(listener)));
         Ok(Server { inner: Arc::new(Inner { listener, local, core, sessions: Arc::default(), options }) })
     }

@@ -9,6 +9,7 @@ use bowline_core::machine::{Access, Machine, Wake};
 use bowline_core::memory::{Holding, Verdict};
 use bowline_core::time::Instant;
 
+use crate::heavy::Turn;
 use crate::sync::{Arc, Mutex, MutexGuard};
 use crate::{clock, observe};
 
@@ -54,6 +55,9 @@ pub trait CountMemory: Send + Sync + 'static {
     /// Bytes that may be taken for a short time by what no machine holds yet, such as answers that
     /// handlers are making.
     fn spare(&self) -> usize;
+
+    /// A place in the line of those who do heavy work, for a task of this machine's.
+    fn turn(&self) -> Turn;
 }
 
 impl<M> std::fmt::Debug for State<M> {
@@ -97,6 +101,13 @@ impl<M: Machine<Token = Waker>> Shared<M> {
     pub fn spare_memory(&self) -> usize {
         let memory = self.state.lock().memory.clone();
         memory.map_or(usize::MAX, |memory| memory.spare())
+    }
+
+    /// See [`CountMemory::turn`]; `None` where nobody counts.
+    #[must_use]
+    pub fn turn(&self) -> Option<Turn> {
+        let memory = self.state.lock().memory.clone();
+        memory.map(|memory| memory.turn())
     }
 
     /// Does what is due by the time while there is no connection. Whether the machine is closed.

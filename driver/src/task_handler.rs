@@ -10,9 +10,15 @@ use bowline_core::error::Failure;
 use bowline_core::frame::Framing;
 
 use crate::handler::{Answer, Handling, Ordinary, Request};
+use crate::heavy::Turn;
 use crate::runtime::Runtime;
 
-/// Runs an async handler: polled once in place, a task only if it is not ready then.
+/// A connection's first answer is expected to take so many bytes. What takes no less may be long.
+const UNKNOWN: usize = 128 * 1024;
+
+/// Runs an async handler: polled once in place, a task only if it is not ready then. Tasks
+/// of a connection whose answers are long, or not known yet, take turns with others: see
+/// [`crate::heavy`].
 pub struct TaskHandler<R, H> {
     handler: H,
     runtime: PhantomData<fn() -> R>,
@@ -42,7 +48,7 @@ where
     fn start(&self, request: Request<F>) {
         let handling = request.handling();
         let future = Box::pin((self.handler)(request));
-        let mut running = Running { future, handling, began: false };
+        let mut running = Running { future, handling, began: false, turn: None };
         // Polled again, with a waker of its own, if it becomes a task.
         let mut cx = Context::from_waker(Waker::noop());
         if pin!(&mut running).poll(&mut cx).is_pending() {
@@ -60,6 +66,19 @@ struct Running<Fut, F: Framing> {
     handling: Handling<F>,
     /// It was polled before.
     began: bool,
+    /// For work that others need not wait for.
+    turn: Option<Turn>,
+}
+
+impl<Fut, F: Framing> Running<Fut, F> {
+    /// Whether it is to be polled now; it is woken when it is. `None`: nobody wants its answer.
+    fn may_work(&mut self, cx: &mut Context<'_>) -> Option<bool> {
+        let expected = self.handling.expected()?;
+        if self.turn.is_none() && expected >= UNKNOWN {
+            self.turn = self.handling.turn();
+        }
+        Some(self.turn.as_mut().is_none_or(|turn| turn.poll(cx).is_ready()))
+    }
 }
 
 impl<Fut, F, A> Future for Running<Fut, F>
@@ -73,9 +92,15 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
         // It may be awake because nobody wants the answer: then it is not made.
-        if std::mem::replace(&mut this.began, true) && this.handling.is_cancelled(None) {
-            this.handling.dropped();
-            return Poll::Ready(());
+        if std::mem::replace(&mut this.began, true) {
+            match this.may_work(cx) {
+                Some(true) => {}
+                Some(false) => return Poll::Pending,
+                None => {
+                    this.handling.dropped();
+                    return Poll::Ready(());
+                }
+            }
         }
         // What the handler returns becomes an answer by code of its own.
         let poll = || this.future.as_mut().poll(cx).map(|result| result.map(Into::into));
@@ -84,6 +109,8 @@ where
             Err(_) => this.handling.panicked(),
             Ok(Poll::Pending) => {
                 if !this.handling.is_cancelled(Some(cx.waker().clone())) {
+                    // Dropped, and with it the turn: the answers may be short from now on.
+                    this.turn = None;
                     return Poll::Pending;
                 }
                 this.handling.dropped();

@@ -7,8 +7,8 @@
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use bowline_core::address::Address;
@@ -61,6 +61,17 @@ impl runtime::Runtime for Tokio {
         Self::check()?;
         tokio::spawn(task);
         Ok(())
+    }
+
+    fn threads() -> usize {
+        tokio::runtime::Handle::try_current().map_or(1, |handle| handle.metrics().num_workers())
+    }
+
+    fn wake_later(waker: Waker) {
+        // Woken by the runtime once it has nothing else to do, and after it looked at its sockets.
+        let later = pin!(tokio::task::yield_now());
+        let pending = later.poll(&mut Context::from_waker(&waker));
+        debug_assert!(pending.is_pending(), "it yields once");
     }
 
     fn check() -> Result<(), RuntimeMissing> {

@@ -18,7 +18,7 @@ use crate::error::EncodeError;
 use crate::frame::{Class, Framing, Meta};
 
 /// The assumed size of an answer, in bytes, before the first one is known.
-const UNKNOWN_SIZE: usize = 128 * 1024;
+pub(super) const UNKNOWN_SIZE: usize = 128 * 1024;
 /// An answer counts for at least so many bytes.
 const LEAST_SIZE: usize = 4 * 1024;
 /// The largest of at least so many answers counts, and of at most twice as many.

@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use super::answers::UNKNOWN_SIZE;
 use super::connection::control;
 use super::{Closing, Key, Line, Link, LinkEvent, Phase, Role};
 use crate::address::Address;
@@ -17,6 +18,8 @@ use crate::recv_buf::RecvBuf;
 use crate::supervisor::{DialFailure, Epoch};
 use crate::time::Instant;
 
+/// A message of more than so many bytes is long. A buffer does not get larger for shorter ones.
+const LONG: usize = 64 * 1024;
 /// A few control frames in so long are those of an idle link.
 const RARE: (u32, Duration) = (4, Duration::from_millis(500));
 
@@ -127,6 +130,12 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
 
     fn is_paused(&self) -> bool {
         self.conn.is_paused() || self.waits_for_memory()
+    }
+
+    fn is_heavy(&self) -> bool {
+        self.expected_answer() > UNKNOWN_SIZE
+            || self.conn.buffered > LONG
+            || self.inflow.iter().any(|inflow| inflow.assembling() > LONG as u64)
     }
 
     fn wants_pass(&self) -> bool {

@@ -114,6 +114,11 @@ impl Inflow {
         self.held.parked + self.held.assembling
     }
 
+    /// Cost of what came of messages that are not whole.
+    pub(super) fn assembling(&self) -> u64 {
+        self.held.assembling
+    }
+
     /// Cost of what is kept.
     pub(super) fn kept(&self) -> u64 {
         self.queued + self.held.parked + self.held.assembling
