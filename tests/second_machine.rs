@@ -280,13 +280,5 @@ fn on_async_std() {
 
 #[test]
 fn on_threads() {
-    let shared = Arc::new(Shared::new(Shout::default()));
-    let supervisor = supervisor(shouting_server());
-    let timeout = Duration::from_secs(5);
-    let keeper =
-        bowline::blocking::Keeper::new(Arc::clone(&shared), Arc::new(Ear), Nobody, supervisor, timeout)
-            .expect("descriptors");
-    let thread = std::thread::spawn(move || keeper.run());
-    bowline::blocking::block_on(within_ten_seconds(async move { converse(&shared).await }));
-    thread.join().expect("the keeper ends with its machine");
+    bowline::blocking::block_on(within_ten_seconds(on::<bowline::blocking::Threads>()));
 }

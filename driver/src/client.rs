@@ -106,7 +106,10 @@ impl<R: Runtime, F: Framing> Client<R, F> {
     }
 
     /// Makes a link after a recipe, and connects it in the background.
-    pub(crate) fn open(recipe: &Recipe<F>) -> Result<Self, ConnectError> {
+    ///
+    /// # Errors
+    /// The address cannot work, or there is no runtime here.
+    pub fn open(recipe: &Recipe<F>) -> Result<Self, ConnectError> {
         let Assembled { peer, app, supervisor } = recipe.assemble()?;
         let first = Arc::new(First::default());
         let observer = FirstObserver(Arc::clone(&first), recipe.config().clone());
@@ -117,7 +120,10 @@ impl<R: Runtime, F: Framing> Client<R, F> {
     }
 
     /// Waits for the first handshake; the link is given up if it does not come about.
-    pub(crate) async fn first_connected(&self) -> Result<(), ConnectError> {
+    ///
+    /// # Errors
+    /// See [`Client::connect`](Self::connect).
+    pub async fn first_connected(&self) -> Result<(), ConnectError> {
         let first = Arc::clone(&self.handle.first);
         let connected = std::future::poll_fn(move |cx| first.poll(cx, false)).await;
         if let Err(error) = &connected {

@@ -47,6 +47,15 @@ pub enum ConnectError {
     Runtime(#[from] RuntimeMissing),
 }
 
+impl From<StartError> for ConnectError {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::Runtime(missing) => missing.into(),
+            StartError::Thread(error) => Self::Resources(transport(no_thread(error))),
+        }
+    }
+}
+
 impl ConnectError {
     /// What a text that should have led somewhere, or one of its addresses, came to.
     pub(crate) fn failed(endpoint: Endpoint, address: Option<Address>, cause: Disconnect) -> Self {

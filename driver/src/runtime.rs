@@ -9,7 +9,7 @@ use std::time::Instant;
 use bowline_core::address::Address;
 use bowline_core::config::SocketOptions;
 
-use crate::error::RuntimeMissing;
+use crate::error::StartError;
 use crate::shared::WriteNow;
 
 /// A connected socket in non-blocking mode.
@@ -98,8 +98,8 @@ pub trait Runtime: Sized + Send + Sync + 'static {
     /// Runs a task to its end, in the background.
     ///
     /// # Errors
-    /// The runtime is not running here.
-    fn spawn(task: impl Future<Output = ()> + Send + 'static) -> Result<(), RuntimeMissing>;
+    /// The runtime is not running here, or has no thread to start.
+    fn spawn(task: impl Future<Output = ()> + Send + 'static) -> Result<(), StartError>;
 
     /// How many of its threads work on tasks here.
     #[must_use]
@@ -117,7 +117,7 @@ pub trait Runtime: Sized + Send + Sync + 'static {
     ///
     /// # Errors
     /// It is not.
-    fn check() -> Result<(), RuntimeMissing> {
+    fn check() -> Result<(), StartError> {
         Ok(())
     }
 

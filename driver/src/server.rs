@@ -78,6 +78,23 @@ impl<R: Runtime, F: Framing> Server<R, F> {
         ServerBuilder::new(config)
     }
 
+    /// Listens at `address`.
+    ///
+    /// # Errors
+    /// See [`BindError`].
+    pub fn bind_parts(parts: ServerParts<F>, address: &str) -> Result<Self, BindError> {
+        R::check()?;
+        let to_listen = listen_address(address)?;
+        let options = *parts.config.sockets();
+        let io_error = |source| BindError::Io { address: address.to_owned(), source };
+        let listener = R::listen(&to_listen, options).map_err(io_error)?;
+        let local = listener.local_addr().map_err(io_error)?;
+        let core = ServerCore::new(parts);
+        core.gate().memory().heavy_work().run_by(R::threads(), R::wake_later);
+        let listener = Mutex::new(Some(Arc::new(listener)));
+        Ok(Self { inner: Arc::new(Inner { listener, local, core, sessions: Arc::default(), options }) })
+    }
+
     /// The address it listens at.
     #[must_use]
     pub fn local_addr(&self) -> Address {
@@ -184,15 +201,20 @@ impl<R: Runtime, F: Framing> Server<R, F> {
         }
         if core.config().delivery() == Delivery::Session {
             let sessions = Arc::clone(&self.inner.sessions);
-            // Without a runtime the socket is closed, and the client learns it.
-            let _ = R::spawn(serve_session::<R, F>(core, sessions, socket, admission));
-            return;
+            let served = R::spawn(serve_session::<R, F>(core, sessions, socket, admission));
+            return self.served(served);
         }
         let Some((peer, app)) = core.accept() else { return };
         let gone = Gone { core: Arc::clone(&core), peer };
         let pump = Pump::new(gone.peer.shared(), &app, socket, Epoch::FIRST);
-        // Without a runtime all of this is dropped, and the client learns it.
-        let _ = R::spawn(Served::<R, F> { pump, alarm: None, _gone: gone, _admission: admission });
+        self.served(R::spawn(Served::<R, F> { pump, alarm: None, _gone: gone, _admission: admission }));
+    }
+
+    /// A connection that nothing can serve was closed with its task: the client learns it so.
+    fn served(&self, spawned: Result<(), StartError>) {
+        if let Err(error) = spawned {
+            self.inner.core.accept_failed(std::io::Error::other(error));
+        }
     }
 
     /// Serves in the background until the server is shut down.
@@ -201,7 +223,7 @@ impl<R: Runtime, F: Framing> Server<R, F> {
     /// There is no runtime here.
     pub fn start(&self) -> Result<(), StartError> {
         let server = self.clone();
-        Ok(R::spawn(async move { server.serve().await })?)
+        R::spawn(async move { server.serve().await })
     }
 
     /// Closes the listening socket; those who are connected stay.
@@ -362,16 +384,6 @@ impl<R: Runtime, F: Framing> ServerBuilder<R, F> {
     /// # Errors
     /// See [`BindError`].
     pub async fn bind(self, address: impl ToAddress) -> Result<Server<R, F>, BindError> {
-        let address = &address.to_address();
-        R::check()?;
-        let to_listen = listen_address(address)?;
-        let options = *self.parts.config.sockets();
-        let io_error = |source| BindError::Io { address: address.to_owned(), source };
-        let listener = R::listen(&to_listen, options).map_err(io_error)?;
-        let local = listener.local_addr().map_err(io_error)?;
-        let core = ServerCore::new(self.parts);
-        core.gate().memory().heavy_work().run_by(R::threads(), R::wake_later);
-        let listener = Mutex::new(Some(Arc::new(listener)));
-        Ok(Server { inner: Arc::new(Inner { listener, local, core, sessions: Arc::default(), options }) })
+        Server::bind_parts(self.parts, &address.to_address())
     }
 }

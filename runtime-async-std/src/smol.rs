@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use bowline_core::address::Address;
 use bowline_core::config::SocketOptions;
 use bowline_core::frame::native::Native;
-use bowline_driver::RuntimeMissing;
+use bowline_driver::StartError;
 use bowline_driver::runtime::Runtime;
 
 use crate::io::{Listener, Socket, Timer};
@@ -48,7 +48,7 @@ impl Runtime for Smol {
     type Listener = Listener;
     type Timer = Timer;
 
-    fn spawn(task: impl Future<Output = ()> + Send + 'static) -> Result<(), RuntimeMissing> {
+    fn spawn(task: impl Future<Output = ()> + Send + 'static) -> Result<(), StartError> {
         smol::spawn(task).detach();
         Ok(())
     }

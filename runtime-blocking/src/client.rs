@@ -2,26 +2,23 @@
 
 use std::future::Future;
 use std::ops::Deref;
-use std::sync::Arc;
 
 use bowline_core::config::Config;
 use bowline_core::error::{Disconnect, Failure};
 use bowline_core::frame::Framing;
 use bowline_core::frame::native::Native;
 use bowline_core::link::Undelivered;
-use bowline_core::machine::Machine;
-use bowline_driver::client_parts::{Assembled, ClientParts, First, FirstObserver, Recipe};
-use bowline_driver::error::{no_thread, transport};
+use bowline_driver::client_parts::{ClientParts, Recipe};
 use bowline_driver::{
-    Answer, ConnectError, Context, Handled, MessageRef, Monitor, ReplyBuf, RequestRef, clock,
+    Answer, ConnectError, Context, Handled, MessageRef, Monitor, ReplyBuf, RequestRef,
 };
 
 use bowline_driver::ToAddress;
 
-use crate::dial::Keeper;
 use crate::handler_pool::{HandlerPool, PoolHandler};
 use crate::park::block_on;
 use crate::peer::{Peer, Request};
+use crate::runtime::Threads;
 
 /// A link's dialing end: connects, and connects again, until it is closed.
 ///
@@ -43,25 +40,12 @@ use crate::peer::{Peer, Request};
 #[derive(Debug)]
 pub struct Client<F: Framing = Native> {
     peer: Peer<F>,
-    handle: Arc<Handle<F>>,
-}
-
-/// Closes the link when the last client is dropped.
-#[derive(Debug)]
-struct Handle<F: Framing> {
-    peer: Peer<F>,
-    first: Arc<First>,
-}
-
-impl<F: Framing> Drop for Handle<F> {
-    fn drop(&mut self) {
-        self.peer.begin_close();
-    }
+    client: bowline_driver::Client<Threads, F>,
 }
 
 impl<F: Framing> Clone for Client<F> {
     fn clone(&self) -> Self {
-        Self { peer: self.peer.clone(), handle: Arc::clone(&self.handle) }
+        Self { peer: self.peer.clone(), client: self.client.clone() }
     }
 }
 
@@ -106,31 +90,14 @@ impl<F: Framing> Client<F> {
 
     /// Makes a link after a recipe, and connects it in the background.
     pub(crate) fn open(recipe: &Recipe<F>) -> Result<Self, ConnectError> {
-        let timeout = recipe.config().connect_timeout();
-        let Assembled { peer, app, supervisor } = recipe.assemble()?;
-        let first = Arc::new(First::default());
-        let observer = FirstObserver(Arc::clone(&first), recipe.config().clone());
-        let failed = |error: std::io::Error| ConnectError::Resources(transport(error));
-        let shared = Arc::clone(peer.shared());
-        let keeper = Keeper::new(shared, app, observer, supervisor, timeout).map_err(failed)?;
-        let handle = keeper.handle();
-        std::thread::Builder::new()
-            .name("bowline-keep".into())
-            .spawn(move || keeper.run())
-            .map_err(|error| failed(no_thread(error)))?;
-        let peer = Peer::new(peer, handle);
-        let handle = Arc::new(Handle { peer: peer.clone(), first });
-        Ok(Self { peer, handle })
+        let client = bowline_driver::Client::open(recipe)?;
+        let peer = bowline_driver::Peer::clone(&client).into();
+        Ok(Self { peer, client })
     }
 
     /// Waits for the first handshake; the link is given up if it does not come about.
     pub(crate) fn first_connected(&self) -> Result<(), ConnectError> {
-        let connected = block_on(std::future::poll_fn(|cx| self.handle.first.poll(cx, false)));
-        if let Err(error) = &connected {
-            let cause = error.cause().cloned().unwrap_or(Disconnect::LocalClose);
-            self.peer.shared().with(|link| link.give_up(clock::now(), cause));
-        }
-        connected
+        block_on(self.client.first_connected())
     }
 
     /// Waits until the link is connected and past its handshake.
@@ -138,21 +105,19 @@ impl<F: Framing> Client<F> {
     /// # Errors
     /// There will be no further attempt.
     pub fn ready(&self) -> Result<(), ConnectError> {
-        block_on(self.poll_ready())
+        block_on(self.client.ready())
     }
 
     /// The same as a future.
     pub(crate) fn poll_ready(&self) -> impl Future<Output = Result<(), ConnectError>> + use<F> {
-        let first = Arc::clone(&self.handle.first);
-        std::future::poll_fn(move |cx| first.poll(cx, true))
+        let client = self.client.clone();
+        async move { client.ready().await }
     }
 
     /// Closes the link: takes nothing new, finishes what is under way for at most the configured
     /// linger, and hands back what could not be sent. All clones are closed with it.
     pub fn close(self) -> Vec<Undelivered> {
-        self.peer.begin_close();
-        block_on(std::future::poll_fn(|cx| self.handle.first.poll_over(cx)));
-        self.peer.shared().with(|link| link.take_undelivered())
+        block_on(self.client.close())
     }
 }
 

@@ -14,18 +14,18 @@ use bowline_driver::handler_queue::{HandlerQueue, Outlook, Taken};
 use crate::peer::Request;
 
 /// Something to do on a thread.
-trait Work: Send {
+pub(crate) trait Work: Send {
     /// What is expected of its answer; `None` if nobody wants it any more.
     fn outlook(&self) -> Option<Outlook>;
     /// Does it, or learns why not.
     fn run(self: Box<Self>, turn: Turn);
 }
 
-type Job = Box<dyn Work>;
+pub(crate) type Job = Box<dyn Work>;
 
 /// What a job is told when it comes to its turn.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Turn {
+pub(crate) enum Turn {
     /// To do its work.
     Work,
     /// That no thread will ever come to it: on the caller's own, which must not wait.
@@ -43,6 +43,7 @@ const IDLE: Duration = Duration::from_secs(5);
 pub(crate) struct HandlerPool {
     state: Mutex<State>,
     work: Condvar,
+    name: &'static str,
     max: usize,
     spawn: Spawn,
 }
@@ -55,22 +56,27 @@ struct State {
 
 impl HandlerPool {
     pub(crate) fn new(max: usize) -> Arc<Self> {
-        Self::with_spawn(max, |pool| {
-            let thread = std::thread::Builder::new().name("bowline-handler".into());
+        Self::named("bowline-handler", max)
+    }
+
+    /// A pool whose threads have that name.
+    pub(crate) fn named(name: &'static str, max: usize) -> Arc<Self> {
+        Self::with_spawn(name, max, |pool| {
+            let thread = std::thread::Builder::new().name(pool.name.into());
             thread.spawn(move || pool.work()).map(drop)
         })
     }
 
-    fn with_spawn(max: usize, spawn: Spawn) -> Arc<Self> {
+    fn with_spawn(name: &'static str, max: usize, spawn: Spawn) -> Arc<Self> {
         let state = State { jobs: HandlerQueue::default(), threads: 0, idle: 0 };
-        Arc::new(Self { state: Mutex::new(state), work: Condvar::new(), max, spawn })
+        Arc::new(Self { state: Mutex::new(state), work: Condvar::new(), name, max, spawn })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn run(self: &Arc<Self>, from: u64, job: Job) {
+    pub(crate) fn run(self: &Arc<Self>, from: u64, job: Job) {
         let mut state = self.lock();
         state.jobs.push(from, job);
         let short = state.jobs.len() > state.idle && state.threads < self.max;
@@ -231,7 +237,7 @@ mod tests {
 
     #[test]
     fn a_job_that_nobody_can_run_is_told_so() {
-        let pool = HandlerPool::with_spawn(4, |_| Err(io::ErrorKind::WouldBlock.into()));
+        let pool = HandlerPool::with_spawn("test", 4, |_| Err(io::ErrorKind::WouldBlock.into()));
         let (told, turns) = mpsc::channel();
         for _ in 0..3 {
             let told = told.clone();

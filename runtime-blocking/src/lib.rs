@@ -8,26 +8,31 @@
 #![forbid(unsafe_code)]
 
 mod client;
-mod connection;
-mod dial;
 mod exclusive;
 mod handler_pool;
+mod io_group;
 mod manager;
 mod park;
 mod peer;
 mod pool;
+mod resolve;
+mod runtime;
 mod server;
 mod socket;
+mod timer;
+mod wire;
 
 pub use client::{Client, ClientBuilder};
-pub use connection::Connection;
-pub use dial::{Keeper, KeeperHandle};
 pub use exclusive::Exclusive;
+pub use io_group::{Entered, IoGroup};
 pub use manager::Manager;
 pub use park::block_on;
 pub use peer::{Messages, Peer, Pending, Request};
 pub use pool::{Pool, PoolBuilder};
+pub use runtime::Threads;
 pub use server::{Server, ServerBuilder};
+pub use timer::Timer;
+pub use wire::{Listener as IoListener, Socket as IoSocket};
 
 pub use bowline_core::link::CallId;
 pub use bowline_driver::exclusive::Handler;

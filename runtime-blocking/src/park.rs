@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 use bowline_core::time::Instant as DriverInstant;
 use bowline_driver::clock;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::io_group;
 
 /// Wakes a parked thread.
 pub(crate) struct ThreadWaker {
@@ -63,39 +65,34 @@ std::thread_local! {
     static WAKER: Arc<ThreadWaker> = ThreadWaker::current();
 }
 
-/// Polls a future to its end on this thread, parking while it waits.
+/// Polls a future to its end on this thread, parking while it waits. A thread that has entered an
+/// [`IoGroup`](crate::IoGroup) without threads turns it instead.
 ///
 /// For the futures of Bowline's handles, which need no runtime; not an executor for others.
 pub fn block_on<T>(future: impl Future<Output = T>) -> T {
-    block_on_helping(future, |_| {})
-}
-
-/// The same; before parking, `help` may do something that makes the future ready, for as long as
-/// the waker it is given is not notified.
-pub(crate) fn block_on_helping<T>(future: impl Future<Output = T>, help: impl Fn(&ThreadWaker)) -> T {
-    WAKER.with(|thread| {
-        let mut future = pin!(future);
-        let waker = Waker::from(Arc::clone(thread));
-        let mut cx = Context::from_waker(&waker);
-        thread.take();
-        loop {
-            if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
-                return output;
-            }
-            if !thread.is_notified() {
-                help(thread);
-            }
-            while !thread.take() {
-                std::thread::park();
-            }
-        }
-    })
+    let mut future = pin!(future);
+    if let Some(group) = io_group::entered_manual()
+        && let Ok(Some(output)) = io_group::turn_until(&group, future.as_mut(), None)
+    {
+        return output;
+    }
+    // Or the system cannot wait for sockets here: somebody else may turn the group.
+    park_until_ready(future, None).unwrap_or_else(|| unreachable!("there is no deadline"))
 }
 
 /// The same with an end to waiting: `None` if the future was not ready by then.
 pub(crate) fn block_on_until<T>(future: impl Future<Output = T>, deadline: Instant) -> Option<T> {
+    let mut future = pin!(future);
+    if let Some(group) = io_group::entered_manual()
+        && let Ok(output) = io_group::turn_until(&group, future.as_mut(), Some(deadline))
+    {
+        return output;
+    }
+    park_until_ready(future, Some(deadline))
+}
+
+fn park_until_ready<T>(mut future: Pin<&mut impl Future<Output = T>>, deadline: Option<Instant>) -> Option<T> {
     WAKER.with(|thread| {
-        let mut future = pin!(future);
         let waker = Waker::from(Arc::clone(thread));
         let mut cx = Context::from_waker(&waker);
         thread.take();
@@ -104,6 +101,10 @@ pub(crate) fn block_on_until<T>(future: impl Future<Output = T>, deadline: Insta
                 return Some(output);
             }
             while !thread.take() {
+                let Some(deadline) = deadline else {
+                    std::thread::park();
+                    continue;
+                };
                 let left = deadline.saturating_duration_since(Instant::now());
                 if left.is_zero() {
                     return None;

@@ -10,8 +10,7 @@ use bowline_core::frame::native::Native;
 use bowline_core::link::{CallOptions, CastOptions, LinkEvent, Message, Queued, Reply, Undelivered};
 use bowline_driver::ClosedError;
 
-use crate::dial::KeeperHandle;
-use crate::park::{block_on, block_on_helping, block_on_until};
+use crate::park::{block_on, block_on_until};
 
 /// The other side of a link, with methods that wait.
 ///
@@ -20,18 +19,17 @@ use crate::park::{block_on, block_on_helping, block_on_until};
 #[derive(Debug)]
 pub struct Peer<F: Framing = Native> {
     peer: bowline_driver::Peer<F>,
-    keeper: KeeperHandle,
 }
 
 impl<F: Framing> Clone for Peer<F> {
     fn clone(&self) -> Self {
-        Self { peer: self.peer.clone(), keeper: self.keeper.clone() }
+        Self { peer: self.peer.clone() }
     }
 }
 
 impl<F: Framing> From<bowline_driver::Peer<F>> for Peer<F> {
     fn from(peer: bowline_driver::Peer<F>) -> Self {
-        Self { peer, keeper: KeeperHandle::default() }
+        Self { peer }
     }
 }
 
@@ -44,10 +42,6 @@ impl<F: Framing> Deref for Peer<F> {
 }
 
 impl<F: Framing> Peer<F> {
-    pub(crate) fn new(peer: bowline_driver::Peer<F>, keeper: KeeperHandle) -> Self {
-        Self { peer, keeper }
-    }
-
     /// Calls the peer's `method` with the default deadline, and waits for the reply.
     ///
     /// # Errors
@@ -79,7 +73,7 @@ impl<F: Framing> Peer<F> {
         payload: impl Into<Payload<'a>>,
     ) -> Result<Pending<F>, CallError> {
         let pending = block_on(self.peer.start_call(options, payload))?;
-        Ok(Pending { pending, peer: self.clone() })
+        Ok(Pending { pending })
     }
 
     /// Queues a message that wants no answer; waits for room in the write queue if its policy is
@@ -223,7 +217,6 @@ fn after(timeout: Duration) -> Instant {
 #[must_use = "dropping a pending call cancels it"]
 pub struct Pending<F: Framing = Native> {
     pending: bowline_driver::call::Pending<F>,
-    peer: Peer<F>,
 }
 
 impl<F: Framing> Pending<F> {
@@ -232,14 +225,7 @@ impl<F: Framing> Pending<F> {
     /// # Errors
     /// See [`CallError`].
     pub fn wait(self) -> Result<Reply, CallError> {
-        let Self { pending, peer } = self;
-        let lone = peer.shared().with(|link| link.in_flight() == 1);
-        let helper = if lone { peer.keeper.helper() } else { None };
-        block_on_helping(pending, |caller| {
-            if let Some(helper) = &helper {
-                helper.read_for(caller);
-            }
-        })
+        block_on(self.pending)
     }
 
     /// The call's id on the wire.

@@ -14,7 +14,7 @@ use std::time::Instant;
 use bowline_core::address::Address;
 use bowline_core::config::SocketOptions;
 use bowline_core::frame::native::Native;
-use bowline_driver::RuntimeMissing;
+use bowline_driver::{RuntimeMissing, StartError};
 use bowline_driver::runtime;
 
 mod sockets;
@@ -57,7 +57,7 @@ impl runtime::Runtime for Tokio {
     type Listener = Listener;
     type Timer = Timer;
 
-    fn spawn(task: impl Future<Output = ()> + Send + 'static) -> Result<(), RuntimeMissing> {
+    fn spawn(task: impl Future<Output = ()> + Send + 'static) -> Result<(), StartError> {
         Self::check()?;
         tokio::spawn(task);
         Ok(())
@@ -74,8 +74,8 @@ impl runtime::Runtime for Tokio {
         debug_assert!(pending.is_pending(), "it yields once");
     }
 
-    fn check() -> Result<(), RuntimeMissing> {
-        tokio::runtime::Handle::try_current().map(drop).map_err(|_| RuntimeMissing("tokio"))
+    fn check() -> Result<(), StartError> {
+        tokio::runtime::Handle::try_current().map(drop).map_err(|_| RuntimeMissing("tokio").into())
     }
 
     async fn connect(address: Address, options: SocketOptions) -> io::Result<Socket> {

@@ -1,0 +1,154 @@
+//! Threads that run every link's work: tasks, sockets, timers.
+
+mod group;
+mod reactor;
+mod source;
+mod task;
+
+use std::future::Future;
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::{Duration, Instant};
+
+use bowline_driver::StartError;
+
+use group::{Handle, Here};
+pub(crate) use group::{Held, entered_manual, is_io_thread, spawn};
+use reactor::Reactor;
+pub(crate) use reactor::TimerKey;
+pub(crate) use source::{Source, Way};
+
+/// The threads that connections, dialing and accepting run on.
+///
+/// Without one of its own, everything runs on one that the process shares: a single thread, started
+/// with the first link and ended with the last. Some programs want others: several threads for a busy
+/// server, or no thread at all.
+///
+/// What is made while a group is [entered](Self::enter) runs in it, to its end. A group with threads
+/// goes on until all that runs in it is over, whether or not an `IoGroup` is kept. A group without
+/// ([`manual`](Self::manual)) is turned by the program; it ends, and its links with it, when its last
+/// `IoGroup` is dropped.
+///
+/// ```
+/// use bowline_blocking::{Client, IoGroup, Server};
+///
+/// let group = IoGroup::manual()?;
+/// let entered = group.enter();
+/// // No thread is started from here on: whoever waits turns the group.
+/// let server = Server::builder()
+///     .on_request_inline(|_, request, reply| Ok(reply.extend_from_slice(request.body)))
+///     .bind("127.0.0.1:0")?;
+/// server.start()?;
+/// let client = Client::connect(server.local_addr())?;
+/// assert_eq!(client.call(1, b"hello")?.body.as_ref(), b"hello");
+/// # drop(entered);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct IoGroup(Arc<Handle>);
+
+impl IoGroup {
+    /// A group of so many threads, which are started at once. `0` is as [`manual`](Self::manual).
+    ///
+    /// # Errors
+    /// The system has no threads or descriptors left.
+    pub fn new(threads: usize) -> Result<Self, StartError> {
+        Handle::start(threads).map(Self).map_err(|error| StartError::Thread(Arc::new(error)))
+    }
+
+    /// A group without threads: [`turn`](Self::turn) or [`run`](Self::run) it, or wait for something
+    /// in a thread that [entered](Self::enter) it.
+    ///
+    /// # Errors
+    /// The system has no descriptors left.
+    pub fn manual() -> Result<Self, StartError> {
+        Self::new(0)
+    }
+
+    /// Until what is returned is dropped, this thread's new clients, servers and other tasks run in
+    /// this group. If the group has no threads, this thread turns it whenever it waits for one of
+    /// them.
+    #[must_use = "it counts until it is dropped"]
+    pub fn enter(&self) -> Entered<'_> {
+        Entered { _here: Here::entered(&self.0), _group: std::marker::PhantomData }
+    }
+
+    /// Turns a group without threads once: runs what is due, waits for sockets and timers, for at
+    /// most `timeout` (for as long as nothing comes without one), and runs what came of it. False:
+    /// the group has threads, nothing was done.
+    ///
+    /// # Errors
+    /// The system cannot wait for sockets.
+    pub fn turn(&self, timeout: Option<Duration>) -> io::Result<bool> {
+        self.0.group().turn(timeout)
+    }
+
+    /// Turns the group, or waits for its threads, until `until` is ready.
+    ///
+    /// # Errors
+    /// As [`turn`](Self::turn).
+    pub fn run<T>(&self, until: impl Future<Output = T>) -> io::Result<T> {
+        let _entered = self.enter();
+        let mut until = pin!(until);
+        match entered_manual() {
+            Some(group) => loop {
+                if let Some(output) = turn_until(&group, until.as_mut(), None)? {
+                    return Ok(output);
+                }
+            },
+            None => Ok(crate::park::block_on(until)),
+        }
+    }
+}
+
+/// A group that is entered: see [`IoGroup::enter`].
+#[derive(Debug)]
+pub struct Entered<'g> {
+    _here: Here,
+    /// Of one thread: it must be left where it was entered.
+    _group: std::marker::PhantomData<(&'g IoGroup, *const ())>,
+}
+
+/// Wakes whoever turns a group.
+struct Interrupt {
+    woken: AtomicBool,
+    reactor: Arc<Reactor>,
+}
+
+impl Wake for Interrupt {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if !self.woken.swap(true, Ordering::AcqRel) {
+            self.reactor.interrupt();
+        }
+    }
+}
+
+/// Turns `group` until `future` is ready, or until then (`None`).
+pub(crate) fn turn_until<T>(
+    group: &Arc<group::Group>,
+    future: impl Future<Output = T>,
+    deadline: Option<Instant>,
+) -> io::Result<Option<T>> {
+    let interrupt = Arc::new(Interrupt { woken: AtomicBool::new(false), reactor: Arc::clone(group.first()) });
+    let waker = Waker::from(Arc::clone(&interrupt));
+    let mut future = pin!(future);
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            return Ok(Some(output));
+        }
+        while !interrupt.woken.swap(false, Ordering::AcqRel) {
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            if left == Some(Duration::ZERO) {
+                return Ok(None);
+            }
+            group.turn(left)?;
+        }
+    }
+}

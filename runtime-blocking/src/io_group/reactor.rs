@@ -1,0 +1,257 @@
+//! What one I/O thread turns: tasks that were woken, sockets, timers.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use bowline_driver::sync::Mutex;
+use mio::{Events, Interest, Poll, Registry, Token};
+use slab::Slab;
+
+use super::source::{Ready, Source};
+use super::task::{Ran, Task};
+
+/// The token of wakes from other threads; sockets count from 0.
+const WAKE: Token = Token(usize::MAX);
+/// Reports taken from the system at a time.
+const EVENTS: usize = 256;
+/// Tasks run before sockets and timers are looked at again.
+const TASKS: usize = 64;
+
+/// The part that any thread may use; the turning thread has a [`Turner`] besides.
+pub(crate) struct Reactor {
+    registry: Registry,
+    waker: mio::Waker,
+    state: Mutex<State>,
+    sources: Mutex<Slab<Arc<Source>>>,
+}
+
+#[derive(Default)]
+struct State {
+    ready: VecDeque<Arc<Task>>,
+    tasks: Slab<Arc<Task>>,
+    timers: BTreeMap<TimerKey, Waker>,
+    last_timer: u64,
+    /// The turning thread waits for the system, until then at the latest.
+    asleep: Option<Option<Instant>>,
+    /// Nothing can be spawned any more.
+    ended: bool,
+}
+
+/// When, and which.
+pub(crate) type TimerKey = (Instant, u64);
+
+impl std::fmt::Debug for Reactor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reactor").finish_non_exhaustive()
+    }
+}
+
+/// What the turning thread alone has.
+#[derive(Debug)]
+pub(super) struct Turner {
+    poll: Poll,
+    events: Events,
+    /// Reports with whom they are for, on the way from one to the other.
+    noted: Vec<(Ready, Arc<Source>)>,
+}
+
+impl Reactor {
+    pub(super) fn new() -> io::Result<(Arc<Self>, Turner)> {
+        let poll = Poll::new()?;
+        let registry = poll.registry().try_clone()?;
+        let waker = mio::Waker::new(&registry, WAKE)?;
+        let (state, sources) = (Mutex::default(), Mutex::default());
+        let reactor = Arc::new(Self { registry, waker, state, sources });
+        Ok((reactor, Turner { poll, events: Events::with_capacity(EVENTS), noted: Vec::new() }))
+    }
+
+    /// A task that was woken.
+    pub(super) fn queue(&self, task: Arc<Task>) {
+        let mut state = self.state.lock();
+        state.ready.push_back(task);
+        let asleep = state.asleep.take().is_some();
+        drop(state);
+        if asleep {
+            self.interrupt();
+        }
+    }
+
+    /// The turning thread looks again.
+    pub(super) fn interrupt(&self) {
+        // Fails only where the system has nothing left for a byte; the next report wakes it then.
+        let _ = self.waker.wake();
+    }
+
+    /// Takes a task, and runs it. False: the reactor has ended.
+    pub(super) fn adopt(&self, task: Arc<Task>) -> bool {
+        let mut state = self.state.lock();
+        if state.ended {
+            return false;
+        }
+        let key = state.tasks.insert(Arc::clone(&task));
+        task.set_key(key);
+        drop(state);
+        self.queue(task);
+        true
+    }
+
+    /// Registers a socket, for both directions.
+    pub(crate) fn register(&self, socket: &mut impl mio::event::Source) -> io::Result<(usize, Arc<Source>)> {
+        let source = Arc::new(Source::default());
+        let token = self.sources.lock().insert(Arc::clone(&source));
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        if let Err(error) = self.registry.register(socket, Token(token), interest) {
+            self.sources.lock().remove(token);
+            return Err(error);
+        }
+        Ok((token, source))
+    }
+
+    /// Forgets a socket.
+    pub(crate) fn deregister(&self, socket: &mut impl mio::event::Source, token: usize) {
+        // The system forgets one that is closed by itself.
+        let _ = self.registry.deregister(socket);
+        let source = self.sources.lock().try_remove(token);
+        drop(source);
+    }
+
+    /// Whether reports of bytes to read are wanted for a socket that is registered.
+    #[cfg(unix)]
+    pub(crate) fn watch_reads(&self, fd: std::os::fd::RawFd, token: usize, watch: bool) -> io::Result<()> {
+        let interest = if watch { Interest::READABLE | Interest::WRITABLE } else { Interest::WRITABLE };
+        self.registry.reregister(&mut mio::unix::SourceFd(&fd), Token(token), interest)
+    }
+
+    /// Sets a timer: its waker is called at `at`, unless it is removed before.
+    pub(crate) fn set_timer(&self, at: Instant, waker: Waker) -> TimerKey {
+        let mut state = self.state.lock();
+        state.last_timer += 1;
+        let key = (at, state.last_timer);
+        state.timers.insert(key, waker);
+        let earlier = matches!(state.asleep, Some(until) if until.is_none_or(|until| until > at));
+        if earlier {
+            state.asleep = None;
+        }
+        drop(state);
+        if earlier {
+            self.interrupt();
+        }
+        key
+    }
+
+    /// Another waker for a timer. False: it has fired.
+    pub(crate) fn renew_timer(&self, key: TimerKey, waker: &Waker) -> bool {
+        let mut state = self.state.lock();
+        let timer = state.timers.get_mut(&key);
+        timer.map(|kept| kept.clone_from(waker)).is_some()
+    }
+
+    /// Removes a timer.
+    pub(crate) fn remove_timer(&self, key: TimerKey) {
+        let waker = self.state.lock().timers.remove(&key);
+        drop(waker);
+    }
+
+    /// Whether it takes no more tasks.
+    pub(super) fn has_ended(&self) -> bool {
+        self.state.lock().ended
+    }
+
+    /// Takes no more tasks, unless there are some. True: it has ended.
+    pub(super) fn end_if_idle(&self) -> bool {
+        let mut state = self.state.lock();
+        state.ended |= state.tasks.is_empty();
+        state.ended
+    }
+
+    /// Ends every task, and takes no more.
+    pub(super) fn end(&self) {
+        let mut state = self.state.lock();
+        state.ended = true;
+        let tasks = std::mem::take(&mut state.tasks);
+        let ready = std::mem::take(&mut state.ready);
+        drop(state);
+        drop(ready);
+        tasks.into_iter().for_each(|(_, task)| task.cancel());
+    }
+
+    /// Runs what was woken, then waits for sockets, timers and wakes: for at most `limit`
+    /// (`None`: for as long as nothing comes).
+    pub(super) fn turn(&self, turner: &mut Turner, limit: Option<Duration>) -> io::Result<()> {
+        self.run_tasks();
+        let timeout = self.fall_asleep(limit);
+        let polled = turner.poll.poll(&mut turner.events, timeout);
+        self.state.lock().asleep = None;
+        match polled {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+            _ => {}
+        }
+        self.note(turner);
+        self.expire_timers();
+        self.run_tasks();
+        Ok(())
+    }
+
+    fn run_tasks(&self) {
+        for _ in 0..TASKS {
+            let Some(task) = self.state.lock().ready.pop_front() else { return };
+            match task.run() {
+                Ran::Waits => {}
+                Ran::Woken => self.state.lock().ready.push_back(task),
+                Ran::Over => {
+                    let mut state = self.state.lock();
+                    let key = task.key();
+                    if state.tasks.get(key).is_some_and(|other| Arc::ptr_eq(other, &task)) {
+                        state.tasks.remove(key);
+                    }
+                }
+            }
+        }
+    }
+
+    /// For how long the system may be waited for.
+    fn fall_asleep(&self, limit: Option<Duration>) -> Option<Duration> {
+        let mut state = self.state.lock();
+        if !state.ready.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let timer = state.timers.first_key_value().map(|((at, _), _)| *at);
+        let now = Instant::now();
+        let limit = limit.map(|limit| now + limit);
+        let until = timer.into_iter().chain(limit).min();
+        state.asleep = Some(until);
+        until.map(|until| until.saturating_duration_since(now))
+    }
+
+    /// Says what was reported to whom it is for, without the lock: they wake others.
+    fn note(&self, turner: &mut Turner) {
+        let sources = self.sources.lock();
+        let reports = turner.events.iter().filter_map(|event| {
+            let source = sources.get(event.token().0)?;
+            Some((Ready::of(event), Arc::clone(source)))
+        });
+        turner.noted.extend(reports);
+        drop(sources);
+        turner.noted.drain(..).for_each(|(ready, source)| source.set(ready));
+    }
+
+    fn expire_timers(&self) {
+        let mut state = self.state.lock();
+        if state.timers.is_empty() {
+            return;
+        }
+        let now = Instant::now();
+        let mut fired = Vec::new();
+        while let Some(first) = state.timers.first_entry() {
+            if first.key().0 > now {
+                break;
+            }
+            fired.push(first.remove());
+        }
+        drop(state);
+        fired.into_iter().for_each(Waker::wake);
+    }
+}

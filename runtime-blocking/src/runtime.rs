@@ -1,0 +1,45 @@
+//! Plain threads as a runtime.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+
+use bowline_core::address::Address;
+use bowline_core::config::SocketOptions;
+use bowline_driver::StartError;
+use bowline_driver::runtime::Runtime;
+
+use crate::io_group;
+use crate::resolve::resolve;
+use crate::timer::Timer;
+use crate::wire::{Listener, Socket};
+
+/// Plain threads, as a runtime: tasks, sockets and timers are an [`IoGroup`](crate::IoGroup)'s.
+#[derive(Clone, Copy, Debug)]
+pub struct Threads;
+
+impl Runtime for Threads {
+    type Socket = Socket;
+    type Listener = Listener;
+    type Timer = Timer;
+
+    fn spawn(task: impl Future<Output = ()> + Send + 'static) -> Result<(), StartError> {
+        io_group::spawn(task)
+    }
+
+    async fn connect(address: Address, options: SocketOptions) -> io::Result<Socket> {
+        Socket::connect(address, options).await
+    }
+
+    async fn resolve(host: String, port: u16) -> io::Result<Vec<SocketAddr>> {
+        resolve(host, port).await
+    }
+
+    fn listen(address: &Address, options: SocketOptions) -> io::Result<Listener> {
+        Listener::bind(address, &options)
+    }
+
+    fn timer() -> Timer {
+        Timer::default()
+    }
+}
