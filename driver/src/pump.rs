@@ -3,152 +3,34 @@
 use std::task::{Context, Poll, Waker};
 
 use bowline_core::Batch;
-use bowline_core::address::Address;
 use bowline_core::error::Disconnect;
-use bowline_core::machine::{Ending, Machine, Next};
+use bowline_core::machine::{Ending, Machine};
 use bowline_core::recv_buf::RecvBuf;
 use bowline_core::supervisor::Epoch;
 use bowline_core::time::Instant;
 
-use crate::app::{Application, Flow};
+use crate::app::Application;
+use crate::connection::{CALLERS_READ, Connection};
 use crate::error::disconnect;
 use crate::heavy::Turn;
+use crate::intake::Intake;
 use crate::runtime::{Socket, Timer};
 use crate::shared::{Step, write_batch};
 use crate::sync::Arc;
 use crate::{Shared, clock};
 
-/// Bytes of a hello, or of some heartbeats.
-const LITTLE: usize = 64;
 /// Rounds of reading and writing before other tasks get their turn.
 const ROUNDS: u32 = 32;
-/// Bytes of answers that are written before all requests that came are answered: so that both
-/// sides work at the same time.
-pub(crate) const PILE_OF_ANSWERS: usize = 8 * 1024;
 /// Bytes of the peer's thrown away while its end of the stream is waited for, per turn.
 const DISCARD: usize = 16 * 1024;
-
-/// The reading side of a connection, whoever drives it: parser, buffer, application.
-///
-/// [`Pump`] polls it on async runtimes; a thread owns one on blocking ones.
-pub struct Intake<M: Machine<Token = Waker>, A: Application<M>> {
-    shared: Arc<Shared<M>>,
-    app: Arc<A>,
-    session: A::Session,
-    reader: M::Reader,
-    buf: RecvBuf,
-    tokens: Vec<Waker>,
-}
-
-impl<M: Machine<Token = Waker>, A: Application<M>> std::fmt::Debug for Intake<M, A> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Intake").field("buf", &self.buf.capacity()).finish_non_exhaustive()
-    }
-}
-
-impl<M: Machine<Token = Waker>, A: Application<M>> Intake<M, A> {
-    /// Tells the machine and the application of a new connection, of which the other end and this one
-    /// have those addresses. `buf` has what was read of it
-    /// already.
-    pub fn connect(
-        shared: &Arc<Shared<M>>,
-        app: &Arc<A>,
-        epoch: Epoch,
-        [remote, local]: [Option<Address>; 2],
-        buf: RecvBuf,
-    ) -> Self {
-        if let Some(local) = local {
-            app.local_addr(local);
-        }
-        let reader = shared.with(|machine| machine.handle_connected(clock::now(), epoch));
-        let session = app.connected(shared, epoch, remote);
-        Self { shared: Arc::clone(shared), app: Arc::clone(app), session, reader, buf, tokens: Vec::new() }
-    }
-
-    /// Room to read into.
-    pub fn spare(&mut self) -> &mut [u8] {
-        self.buf.spare()
-    }
-
-    /// `n` bytes were read into [`spare`](Self::spare) by `now` (0: only resume after a pause).
-    /// Handles all there is. False: the machine takes nothing more for now.
-    ///
-    /// # Errors
-    /// The peer broke the protocol.
-    pub fn filled(&mut self, now: Instant, n: usize) -> Result<bool, Disconnect> {
-        if n > 0 {
-            self.buf.filled(n);
-        }
-        let Self { shared, app, session, reader, buf, tokens } = self;
-        let mut guard = shared.lazy(tokens);
-        M::begin_input(reader, &mut guard, now, n);
-        let all = loop {
-            let event = match M::next_event(reader, &mut guard, now, buf) {
-                Ok(Next::Event(event)) => event,
-                Ok(Next::NeedData) => break Ok(true),
-                Ok(Next::Paused) => break Ok(false),
-                Err(error) => break Err(error.into()),
-            };
-            match app.event(session, reader, &mut guard, event) {
-                Ok(Flow::Continue) => {}
-                Ok(Flow::Refuse) => {
-                    if !M::refuse(reader, buf) {
-                        break Ok(false);
-                    }
-                }
-                Err(cause) => break Err(cause),
-            }
-            if M::flush_answers(reader, &mut guard, PILE_OF_ANSWERS) {
-                guard.release();
-                shared.write_inline();
-            }
-        };
-        M::end_input(reader, &mut guard, now, buf);
-        all
-    }
-
-    /// The peer ended its stream: why the connection is over.
-    pub fn end_of_stream(&mut self) -> Disconnect {
-        match M::handle_eof(&mut self.reader, &self.buf) {
-            Ok(()) => Disconnect::PeerClosed,
-            Err(error) => error.into(),
-        }
-    }
-
-    /// The connection is over. `lent` is the batch that was being written.
-    pub fn disconnect(self, lent: Option<Batch>, cause: &Disconnect) {
-        self.shared.set_socket(None);
-        let Self { shared, app, session, reader, .. } = self;
-        shared.with(|machine| {
-            let now = clock::now();
-            machine.retire_reader(now, reader);
-            machine.handle_disconnected(now, lent, cause.clone());
-        });
-        app.disconnected(session, cause);
-    }
-
-    /// Gives the receive buffer back while it is empty.
-    pub fn release_memory(&mut self) {
-        self.buf.release_if_empty();
-    }
-
-    /// There is nothing to read now. A connection with little traffic keeps no buffer while it waits.
-    pub fn nothing_now(&mut self) {
-        self.buf.release_if_small();
-    }
-}
 
 /// Drives one connection on an async runtime. Poll it from one task only.
 pub struct Pump<M: Machine<Token = Waker>, A: Application<M>, S: Socket> {
     shared: Arc<Shared<M>>,
-    socket: Arc<S>,
-    /// Gone once the connection is over.
-    intake: Option<Intake<M, A>>,
+    connection: Arc<Connection<M, A, S>>,
     batch: Option<Box<Batch>>,
-    /// The machine takes no input for now.
-    paused: bool,
-    /// Little came last: a hello, a heartbeat.
-    quiet: bool,
+    /// Until when reading is left to callers that wait for their replies.
+    callers_read: Option<Instant>,
     lingering: Option<Box<(Instant, Disconnect)>>,
     fresh: bool,
     /// For heavy work; made when there is some.
@@ -157,7 +39,7 @@ pub struct Pump<M: Machine<Token = Waker>, A: Application<M>, S: Socket> {
 
 impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> std::fmt::Debug for Pump<M, A, S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Pump").field("paused", &self.paused).finish_non_exhaustive()
+        f.debug_struct("Pump").field("callers_read", &self.callers_read).finish_non_exhaustive()
     }
 }
 
@@ -178,50 +60,85 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
     pub fn greeted(shared: &Arc<Shared<M>>, app: &Arc<A>, arrival: (S, RecvBuf), epoch: Epoch) -> Self {
         let (socket, buf) = arrival;
         let ends = [socket.peer_addr().ok(), socket.local_addr().ok()];
-        let socket = Arc::new(socket);
         let intake = Intake::connect(shared, app, epoch, ends, buf);
-        shared.set_socket(Some(Arc::clone(&socket) as _));
-        Self {
-            shared: Arc::clone(shared),
-            socket,
-            intake: Some(intake),
-            batch: None,
-            paused: false,
-            quiet: true,
-            lingering: None,
-            fresh: true,
-            turn: None,
-        }
+        let connection = Arc::new(Connection::new(shared, socket, intake));
+        shared.set_connection(Some(Arc::clone(&connection) as _));
+        let (shared, batch, callers_read, lingering) = (Arc::clone(shared), None, None, None);
+        Self { shared, connection, batch, callers_read, lingering, fresh: true, turn: None }
     }
 
     /// Works until there is nothing to do. Ready, once, when the connection is over; the machine
     /// and the application know it then.
     pub fn poll<T: Timer>(&mut self, cx: &mut Context<'_>, timer: &mut Alarm<T>) -> Poll<Disconnect> {
-        let Some(mut intake) = self.intake.take() else { return Poll::Ready(Disconnect::LocalClose) };
-        let worked = if self.lingering.is_some() {
-            self.linger(cx, timer, &mut intake)
-        } else {
-            self.work(cx, timer, &mut intake)
+        let connection = Arc::clone(&self.connection);
+        let Some(mut guard) = connection.intake.try_lock() else { return self.beside_a_caller(cx, timer) };
+        let Some(intake) = guard.as_mut() else { return Poll::Ready(Disconnect::LocalClose) };
+        let worked = match connection.failed() {
+            Some(cause) => Poll::Ready(cause),
+            None if self.lingering.is_some() => self.linger(cx, timer, intake),
+            None => self.work(cx, timer, intake),
         };
-        match worked {
-            Poll::Pending => {
-                self.intake = Some(intake);
-                Poll::Pending
-            }
-            Poll::Ready(cause) => {
-                self.end_turn();
-                intake.disconnect(self.batch.take().map(|batch| *batch), &cause);
-                Poll::Ready(cause)
-            }
-        }
+        let Poll::Ready(cause) = worked else { return Poll::Pending };
+        let intake = guard.take();
+        drop(guard);
+        self.disconnect(intake, &cause);
+        Poll::Ready(cause)
     }
 
-    /// Ends the connection from outside.
+    /// Ends the connection from outside. A caller that reads for itself leaves soon: its call ends.
     pub fn abort(&mut self, cause: &Disconnect) {
-        if let Some(intake) = self.intake.take() {
+        let intake = self.connection.intake.lock().take();
+        self.disconnect(intake, cause);
+    }
+
+    fn disconnect(&mut self, intake: Option<Intake<M, A>>, cause: &Disconnect) {
+        if let Some(intake) = intake {
             self.end_turn();
             intake.disconnect(self.batch.take().map(|batch| *batch), cause);
         }
+    }
+
+    /// A caller reads for itself: writes, and looks again when it may have left.
+    fn beside_a_caller<T: Timer>(&mut self, cx: &mut Context<'_>, timer: &mut Alarm<T>) -> Poll<Disconnect> {
+        self.shared.awake();
+        let now = clock::now();
+        self.leave_to_callers(now + CALLERS_READ);
+        self.shared.with(|machine| {
+            if machine.is_due(now) {
+                machine.handle_timeout(now);
+            }
+        });
+        match self.write(cx, now) {
+            // Whoever reads finds the end of the connection as well.
+            Err(cause) => self.connection.fail(cause),
+            Ok(Written::More) => cx.waker().wake_by_ref(),
+            Ok(Written::Sleep(_)) => {}
+        }
+        if sleep(cx, timer, self.callers_read) {
+            cx.waker().wake_by_ref();
+        }
+        Poll::Pending
+    }
+
+    /// Reading is left to callers until then.
+    fn leave_to_callers(&mut self, until: Instant) {
+        if self.callers_read.is_none() {
+            self.connection.socket.watch_reads(false);
+        }
+        self.callers_read = Some(until);
+    }
+
+    /// Whether callers read for themselves, or did a moment ago.
+    fn callers_read(&mut self, now: Instant) -> bool {
+        let until = self.connection.callers_read_until();
+        if until > now {
+            self.leave_to_callers(until);
+            return true;
+        }
+        if self.callers_read.take().is_some() {
+            self.connection.socket.watch_reads(true);
+        }
+        false
     }
 
     fn work<T: Timer>(
@@ -232,7 +149,7 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
     ) -> Poll<Disconnect> {
         self.shared.awake();
         if std::mem::take(&mut self.fresh)
-            && let Err(cause) = self.take_input(intake, clock::now(), 0)
+            && let Err(cause) = intake.filled(clock::now(), 0)
         {
             return Poll::Ready(cause);
         }
@@ -252,7 +169,7 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
             match ending {
                 None => {}
                 Some(Ending::Graceful { wait, cause }) if self.batch.is_none() => {
-                    if self.socket.shutdown_write().is_err() {
+                    if self.connection.socket.shutdown_write().is_err() {
                         return Poll::Ready(cause);
                     }
                     self.lingering = Some(Box::new((now + wait, cause)));
@@ -263,11 +180,11 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
                 Some(Ending::Abort(cause)) => return Poll::Ready(cause),
                 Some(_) => return Poll::Ready(Disconnect::LocalClose),
             }
-            let resumes = (self.paused && !paused) || wants_pass;
-            let may_read = self.may_read(cx, is_heavy && (resumes || !self.paused));
+            let resumes = (intake.is_paused() && !paused) || wants_pass;
+            let may_read = self.may_read(cx, is_heavy && (resumes || !intake.is_paused()));
             if resumes && may_read {
-                self.paused = false;
-                if let Err(cause) = self.take_input(intake, now, 0) {
+                intake.resume();
+                if let Err(cause) = intake.filled(now, 0) {
                     return Poll::Ready(cause);
                 }
             }
@@ -284,7 +201,7 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
                 Ok(Written::More) => continue,
                 Ok(Written::Sleep(_)) if read => continue,
                 Ok(Written::Sleep(at)) => {
-                    if !sleep(cx, timer, at) {
+                    if !sleep(cx, timer, at.into_iter().chain(self.callers_read).min()) {
                         return Poll::Pending;
                     }
                 }
@@ -293,12 +210,6 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
         // Others want to run too.
         cx.waker().wake_by_ref();
         Poll::Pending
-    }
-
-    fn take_input(&mut self, intake: &mut Intake<M, A>, now: Instant, n: usize) -> Result<(), Disconnect> {
-        self.quiet = n <= LITTLE;
-        self.paused = !intake.filled(now, n)?;
-        Ok(())
     }
 
     /// Whether it may read now: what is heavy only when all that are ready were served in between. The
@@ -327,18 +238,18 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
         now: Instant,
         intake: &mut Intake<M, A>,
     ) -> Result<bool, Disconnect> {
-        if self.paused {
+        if intake.is_paused() || self.callers_read(now) {
             return Ok(false);
         }
         loop {
             let room = intake.spare();
             let len = room.len();
-            match self.socket.read_now(room) {
+            match self.connection.socket.read_now(room) {
                 Ok(0) => return Err(intake.end_of_stream()),
                 Ok(n) => {
-                    self.take_input(intake, now, n)?;
+                    intake.filled(now, n)?;
                     // What leaves room has emptied the socket: who waits for more need not look.
-                    if n < len && !self.paused {
+                    if n < len && !intake.is_paused() {
                         return self.is_readable(cx, intake);
                     }
                     return Ok(true);
@@ -356,14 +267,11 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
 
     /// Whether the socket has something to read, or will wake the task when it has.
     fn is_readable(&self, cx: &mut Context<'_>, intake: &mut Intake<M, A>) -> Result<bool, Disconnect> {
-        match self.socket.poll_readable(cx) {
+        match self.connection.socket.poll_readable(cx) {
             Poll::Ready(Ok(())) => Ok(true),
             Poll::Ready(Err(error)) => Err(disconnect(error)),
             Poll::Pending => {
-                // One that is in use keeps its buffer, until a heartbeat is due.
-                if self.quiet {
-                    intake.nothing_now();
-                }
+                intake.nothing_now();
                 Ok(false)
             }
         }
@@ -382,7 +290,7 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
                 },
             };
             let before = batch.written();
-            match write_batch(&*self.socket, &mut batch) {
+            match write_batch(&*self.connection, &mut batch) {
                 Ok(true) => {
                     written += batch.len();
                     let more = self.shared.with(|machine| machine.end_write(now, batch));
@@ -397,7 +305,7 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
                     if written > before {
                         self.shared.with(|machine| machine.handle_progress(now, written));
                     }
-                    match self.socket.poll_writable(cx) {
+                    match self.connection.socket.poll_writable(cx) {
                         Poll::Ready(Ok(())) => {}
                         Poll::Ready(Err(error)) => return Err(disconnect(error)),
                         Poll::Pending => {
@@ -427,7 +335,7 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
         let mut discarded = 0;
         loop {
             let room = intake.spare();
-            match self.socket.read_now(room) {
+            match self.connection.socket.read_now(room) {
                 Ok(0) => return Poll::Ready(cause),
                 Ok(n) => {
                     discarded += n;
@@ -437,7 +345,7 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
                     }
                 }
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
-                    match self.socket.poll_readable(cx) {
+                    match self.connection.socket.poll_readable(cx) {
                         Poll::Ready(Ok(())) => {}
                         Poll::Ready(Err(_)) => return Poll::Ready(cause),
                         Poll::Pending => break,

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::task::{Context, Poll, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bowline_core::address::Address;
 use bowline_core::config::SocketOptions;
@@ -14,6 +14,25 @@ use crate::shared::WriteNow;
 
 /// A connected socket in non-blocking mode.
 pub trait Socket: WriteNow {
+    /// Whether callers that wait for a reply read it on their own thread, which would otherwise only
+    /// park. It takes [`wait_readable`](Self::wait_readable).
+    fn callers_read(&self) -> bool {
+        false
+    }
+
+    /// Waits, with the whole thread, until there is something to read. False: there was nothing
+    /// within `limit`, or the socket cannot be waited for alone.
+    fn wait_readable(&self, limit: Duration) -> bool {
+        let _ = limit;
+        false
+    }
+
+    /// Whether the runtime is to report what there is to read: not while callers read for themselves,
+    /// or it would wake a thread for each reply. By default it always does.
+    fn watch_reads(&self, watch: bool) {
+        let _ = watch;
+    }
+
     /// Reads what is there.
     ///
     /// # Errors

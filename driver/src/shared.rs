@@ -1,7 +1,7 @@
 //! A machine behind its lock, and whoever has to be woken when it changes.
 
 use std::io::{self, IoSlice};
-use std::task::{Poll, Waker};
+use std::task::Waker;
 
 use bowline_core::Batch;
 use bowline_core::address::Address;
@@ -25,6 +25,13 @@ pub trait WriteNow: Send + Sync + 'static {
     fn write_now(&self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
 }
 
+/// A connection, as the callers of its machine see it.
+pub trait Connected: WriteNow {
+    /// Reads on the caller's own thread, until what the caller waits for is there (`served`), or for a
+    /// moment; does nothing where somebody reads already, or the socket cannot be waited for alone.
+    fn read_for(&self, served: &dyn Fn() -> bool);
+}
+
 /// A machine that many hold: the handles of users, and whoever drives it.
 ///
 /// Everything goes through [`with`](Self::with): it takes the lock, lets a closure work on the
@@ -42,7 +49,7 @@ struct State<M> {
     attendant: Option<Waker>,
     /// A wake that came while nobody was registered.
     missed: Wake,
-    socket: Option<Arc<dyn WriteNow>>,
+    connection: Option<Arc<dyn Connected>>,
     /// Whoever counts what the machine holds, and says how much that may be.
     memory: Option<Arc<dyn CountMemory>>,
 }
@@ -71,7 +78,7 @@ impl<M: Machine<Token = Waker>> Shared<M> {
     #[must_use]
     pub fn new(machine: M) -> Self {
         let (missed, writer, attendant) = (Wake::default(), None, None);
-        let state = State { machine, writer, attendant, missed, socket: None, memory: None };
+        let state = State { machine, writer, attendant, missed, connection: None, memory: None };
         Self { state: Mutex::new(state) }
     }
 
@@ -131,27 +138,6 @@ impl<M: Machine<Token = Waker>> Shared<M> {
         LazyGuard { shared: self, guard: None, tokens }
     }
 
-    /// Lends the next batch, or registers the thread that only writes to be woken for one.
-    pub fn poll_write(&self, now: Instant, waker: &Waker) -> Poll<Batch> {
-        let mut state = self.state.lock();
-        state.missed.write = false;
-        match state.machine.begin_write(now) {
-            Some(batch) => Poll::Ready(batch),
-            None => {
-                register(&mut state.writer, waker);
-                Poll::Pending
-            }
-        }
-    }
-
-    /// Wakes whoever writes, whether or not there is something to write.
-    pub fn wake_writer(&self) {
-        let writer = self.state.lock().writer.take();
-        if let Some(waker) = writer {
-            waker.wake();
-        }
-    }
-
     /// Lends the next batch, or registers the driver that both writes and attends to be woken.
     /// The same lock covers seeing that there is nothing and registering.
     pub fn begin_write_or_sleep(&self, now: Instant, waker: &Waker) -> Step {
@@ -188,9 +174,27 @@ impl<M: Machine<Token = Waker>> Shared<M> {
         state.attendant = None;
     }
 
-    /// The socket that lone calls may be written to by their callers; `None` when it is gone.
-    pub fn set_socket(&self, socket: Option<Arc<dyn WriteNow>>) {
-        self.state.lock().socket = socket;
+    /// The connection that lone calls may be written to, and read from, by their callers; `None` when
+    /// it is gone.
+    pub fn set_connection(&self, connection: Option<Arc<dyn Connected>>) {
+        let old = std::mem::replace(&mut self.state.lock().connection, connection);
+        drop(old);
+    }
+
+    /// The present connection.
+    pub fn connection(&self) -> Option<Arc<dyn Connected>> {
+        self.state.lock().connection.clone()
+    }
+
+    /// Wakes the driver, whether or not there is something to do.
+    pub fn wake_attendant(&self) {
+        let mut state = self.state.lock();
+        let attendant = state.attendant.take();
+        state.missed.attend |= attendant.is_none();
+        drop(state);
+        if let Some(waker) = attendant {
+            waker.wake();
+        }
     }
 
     /// As [`with`](Self::with), and if `f` says so, writes what it queued from the caller's own
@@ -231,19 +235,19 @@ impl<M: Machine<Token = Waker>> Shared<M> {
     #[inline(never)]
     fn write_and_wake<'a>(&'a self, mut state: MutexGuard<'a, State<M>>) {
         let now = clock::now();
-        let lent = match &state.socket {
-            Some(socket) => {
-                let socket = Arc::clone(socket);
-                state.machine.begin_write(now).map(|batch| (socket, batch))
+        let lent = match &state.connection {
+            Some(connection) => {
+                let connection = Arc::clone(connection);
+                state.machine.begin_write(now).map(|batch| (connection, batch))
             }
             None => None,
         };
-        let Some((socket, mut batch)) = lent else { return self.settle_and_wake(state) };
+        let Some((connection, mut batch)) = lent else { return self.settle_and_wake(state) };
         let mut tokens = Vec::new();
         // Whoever writes was to be woken for what is written here.
         let Wake { attend, .. } = state.machine.take_wake();
         drop(state);
-        let written = matches!(write_batch(&*socket, &mut batch), Ok(true));
+        let written = matches!(write_batch(&*connection, &mut batch), Ok(true));
         let mut state = self.state.lock();
         let more = state.machine.end_write(now, batch);
         let mut wakers = settle(&mut state, &mut tokens);
@@ -286,7 +290,7 @@ pub enum Step {
 ///
 /// # Errors
 /// The socket failed; not `WouldBlock`, which is `Ok(false)`.
-pub fn write_batch(socket: &dyn WriteNow, batch: &mut Batch) -> io::Result<bool> {
+pub fn write_batch<W: WriteNow + ?Sized>(socket: &W, batch: &mut Batch) -> io::Result<bool> {
     while !batch.is_done() {
         let wrote = {
             let mut slices = [&[][..]; MAX_SLICES];

@@ -9,9 +9,7 @@ use bowline_core::frame::Framing;
 use bowline_core::frame::native::Native;
 use bowline_core::link::Undelivered;
 use bowline_driver::client_parts::{ClientParts, Recipe};
-use bowline_driver::{
-    Answer, ConnectError, Context, Handled, MessageRef, Monitor, ReplyBuf, RequestRef,
-};
+use bowline_driver::{Answer, ConnectError, Context, Handled, MessageRef, Monitor, ReplyBuf, RequestRef};
 
 use bowline_driver::ToAddress;
 

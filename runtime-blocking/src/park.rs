@@ -1,8 +1,8 @@
 //! Waiting: threads that park where tasks would, and one that waits for sockets too.
 
 use std::future::Future;
-use std::io::{self, PipeReader, PipeWriter, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::io;
+use std::os::fd::BorrowedFd;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,8 +10,6 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
-use bowline_core::time::Instant as DriverInstant;
-use bowline_driver::clock;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::io_group;
@@ -34,18 +32,6 @@ impl ThreadWaker {
 
     pub(crate) fn is_notified(&self) -> bool {
         self.notified.load(Ordering::Acquire)
-    }
-
-    /// Parks until it is woken, or until that time of the driver's clock (`None`: for ever). By the
-    /// thread that it wakes only.
-    pub(crate) fn park_until(&self, at: Option<DriverInstant>) {
-        while !self.take() {
-            match at.map(|at| at.saturating_since(clock::now())) {
-                None => std::thread::park(),
-                Some(Duration::ZERO) => return,
-                Some(left) => std::thread::park_timeout(left),
-            }
-        }
     }
 }
 
@@ -77,7 +63,17 @@ pub fn block_on<T>(future: impl Future<Output = T>) -> T {
         return output;
     }
     // Or the system cannot wait for sockets here: somebody else may turn the group.
-    park_until_ready(future, None).unwrap_or_else(|| unreachable!("there is no deadline"))
+    park_until_ready(future, None, |_| {}).unwrap_or_else(|| unreachable!("there is no deadline"))
+}
+
+/// The same; before parking, `help` may do something that makes the future ready, until what it is
+/// given says that something was.
+pub(crate) fn block_on_helping<T>(future: impl Future<Output = T>, help: impl Fn(&dyn Fn() -> bool)) -> T {
+    if io_group::entered_manual().is_some() {
+        return block_on(future);
+    }
+    let future = pin!(future);
+    park_until_ready(future, None, help).unwrap_or_else(|| unreachable!("there is no deadline"))
 }
 
 /// The same with an end to waiting: `None` if the future was not ready by then.
@@ -88,10 +84,14 @@ pub(crate) fn block_on_until<T>(future: impl Future<Output = T>, deadline: Insta
     {
         return output;
     }
-    park_until_ready(future, Some(deadline))
+    park_until_ready(future, Some(deadline), |_| {})
 }
 
-fn park_until_ready<T>(mut future: Pin<&mut impl Future<Output = T>>, deadline: Option<Instant>) -> Option<T> {
+fn park_until_ready<T>(
+    mut future: Pin<&mut impl Future<Output = T>>,
+    deadline: Option<Instant>,
+    help: impl Fn(&dyn Fn() -> bool),
+) -> Option<T> {
     WAKER.with(|thread| {
         let waker = Waker::from(Arc::clone(thread));
         let mut cx = Context::from_waker(&waker);
@@ -99,6 +99,9 @@ fn park_until_ready<T>(mut future: Pin<&mut impl Future<Output = T>>, deadline: 
         loop {
             if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
                 return Some(output);
+            }
+            if !thread.is_notified() {
+                help(&|| thread.is_notified());
             }
             while !thread.take() {
                 let Some(deadline) = deadline else {
@@ -113,73 +116,6 @@ fn park_until_ready<T>(mut future: Pin<&mut impl Future<Output = T>>, deadline: 
             }
         }
     })
-}
-
-/// A thread that waits for a socket and for wakes at once.
-#[derive(Debug)]
-pub(crate) struct Bell {
-    reader: PipeReader,
-    ringer: Arc<Ringer>,
-}
-
-/// Wakes the thread that holds the [`Bell`].
-#[derive(Debug)]
-pub(crate) struct Ringer {
-    writer: PipeWriter,
-    /// One byte at the most is in the pipe.
-    rung: AtomicBool,
-}
-
-impl Wake for Ringer {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        if !self.rung.swap(true, Ordering::AcqRel) {
-            // There is room: the pipe is empty. A reader that is gone needs no waking.
-            let _ = (&self.writer).write(&[1]);
-        }
-    }
-}
-
-impl Bell {
-    pub(crate) fn new() -> io::Result<Self> {
-        let (reader, writer) = io::pipe()?;
-        Ok(Self { reader, ringer: Arc::new(Ringer { writer, rung: AtomicBool::new(false) }) })
-    }
-
-    pub(crate) fn ringer(&self) -> Arc<Ringer> {
-        Arc::clone(&self.ringer)
-    }
-
-    pub(crate) fn waker(&self) -> Waker {
-        Waker::from(self.ringer())
-    }
-
-    /// Waits for the bell, for `fd` to become readable, or for the timeout (`None`: for ever).
-    /// True if `fd` is readable (or broken).
-    pub(crate) fn wait(&self, fd: Option<BorrowedFd<'_>>, timeout: Option<Duration>) -> io::Result<bool> {
-        let bell = PollFd::from_borrowed_fd(self.reader.as_fd(), PollFlags::IN);
-        let mut both = [bell.clone(), bell];
-        let mut count = 1;
-        if let Some(fd) = fd {
-            both[1] = PollFd::from_borrowed_fd(fd, PollFlags::IN);
-            count = 2;
-        }
-        let timespec = timeout.map(timespec);
-        match poll(&mut both[..count], timespec.as_ref()) {
-            Ok(_) => {}
-            Err(rustix::io::Errno::INTR) => return Ok(false),
-            Err(error) => return Err(error.into()),
-        }
-        if !both[0].revents().is_empty() {
-            let mut byte = [0];
-            let _ = (&self.reader).read(&mut byte)?;
-            self.ringer.rung.store(false, Ordering::Release);
-        }
-        Ok(count == 2 && !both[1].revents().is_empty())
-    }
 }
 
 /// Waits for `fd` to become readable. False: it did not within the timeout.

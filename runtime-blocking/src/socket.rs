@@ -1,9 +1,9 @@
 //! Sockets and listeners of plain threads.
 
-use std::io::{self, IoSlice, Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream, ToSocketAddrs};
+use std::io::{self, IoSlice, Read};
+use std::net::{Shutdown, TcpStream, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -13,13 +13,11 @@ use bowline_core::config::SocketOptions;
 use bowline_driver::ConnectError;
 use bowline_driver::addresses::Addresses;
 use bowline_driver::inproc;
-use bowline_driver::socket::{
-    UnixPath, apply_buffers, apply_tcp, listen_tcp, listen_unix, tcp_socket, unix_address,
-};
+use bowline_driver::socket::{apply_buffers, apply_tcp, tcp_socket};
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
 use socket2::SockRef;
 
-use crate::park::{Bell, ThreadWaker, wait_readable};
+use crate::park::ThreadWaker;
 
 /// A connected socket whose writes wait, and whose reads do not.
 #[derive(Debug)]
@@ -108,22 +106,6 @@ impl Socket {
         crate::park::wait_for(fd, read, write, timeout)
     }
 
-    pub(crate) fn peer_addr(&self) -> io::Result<Address> {
-        match self {
-            Self::Tcp(stream) => stream.peer_addr().map(Address::Tcp),
-            Self::Unix(stream) => stream.peer_addr().map(|address| unix_address(&address)),
-            Self::Inproc(stream) => Ok(stream.address()),
-        }
-    }
-
-    pub(crate) fn local_addr(&self) -> io::Result<Address> {
-        match self {
-            Self::Tcp(stream) => stream.local_addr().map(Address::Tcp),
-            Self::Unix(stream) => stream.local_addr().map(|address| unix_address(&address)),
-            Self::Inproc(stream) => Ok(stream.address()),
-        }
-    }
-
     pub(crate) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         match self {
             Self::Tcp(stream) => stream.shutdown(how),
@@ -163,56 +145,6 @@ impl Socket {
             Self::Inproc(stream) => stream.write_now(slices),
             Self::Tcp(stream) => send_now(stream.as_fd(), slices),
             Self::Unix(stream) => send_now(stream.as_fd(), slices),
-        }
-    }
-
-    /// Writes, waiting for room for at most the time that was set (`limit`).
-    pub(crate) fn write_vectored(&self, slices: &[IoSlice<'_>], limit: Duration) -> io::Result<usize> {
-        match self {
-            Self::Tcp(stream) => (&*stream).write_vectored(slices),
-            Self::Unix(stream) => (&*stream).write_vectored(slices),
-            Self::Inproc(stream) => {
-                park_until(limit, |waker| stream.poll_writable(waker));
-                stream.write_now(slices)
-            }
-        }
-    }
-
-    /// Waits for something to read. False: there was nothing within the timeout.
-    pub(crate) fn wait_readable(&self, timeout: Duration) -> bool {
-        match (self, self.fd()) {
-            (Self::Inproc(stream), _) => park_until(timeout, |waker| stream.poll_readable(waker)),
-            (_, Some(fd)) => wait_readable(fd, timeout),
-            _ => false,
-        }
-    }
-
-    /// Waits for the bell, for something to read (if `read`), or for the timeout.
-    pub(crate) fn wait_with(&self, bell: &Bell, read: bool, timeout: Option<Duration>) -> io::Result<()> {
-        match self {
-            Self::Inproc(stream) if read && stream.poll_readable(&bell.waker()) => return Ok(()),
-            _ => {}
-        }
-        bell.wait(self.fd().filter(|_| read), timeout).map(drop)
-    }
-
-    /// Reads, waiting for at most `limit`; `TimedOut` or `WouldBlock` if nothing came.
-    pub(crate) fn read_within(&self, buf: &mut [u8], limit: Duration) -> io::Result<usize> {
-        match self {
-            Self::Tcp(stream) => {
-                stream.set_nonblocking(false)?;
-                stream.set_read_timeout(Some(limit))?;
-                (&*stream).read(buf)
-            }
-            Self::Unix(stream) => {
-                stream.set_nonblocking(false)?;
-                stream.set_read_timeout(Some(limit))?;
-                (&*stream).read(buf)
-            }
-            Self::Inproc(stream) => {
-                park_until(limit, |waker| stream.poll_readable(waker));
-                stream.read_now(buf)
-            }
         }
     }
 }
@@ -257,58 +189,4 @@ fn park_until(limit: Duration, ready: impl Fn(&Waker) -> bool) -> bool {
 std::thread_local! {
     /// One for each thread, so that a stream keeps it once.
     static PARKED: Arc<ThreadWaker> = ThreadWaker::current();
-}
-
-/// A listening socket in non-blocking mode.
-#[derive(Debug)]
-pub(crate) enum Listener {
-    Tcp(TcpListener),
-    Unix(UnixListener, #[allow(dead_code, reason = "removes the file when it is dropped")] UnixPath),
-    Inproc(inproc::Acceptor),
-}
-
-impl Listener {
-    pub(crate) fn bind(address: &Address, options: &SocketOptions) -> io::Result<Self> {
-        Ok(match address {
-            Address::Tcp(address) => Self::Tcp(listen_tcp(*address, options)?),
-            Address::Unix(path) => {
-                let (listener, path) = listen_unix(path, options)?;
-                Self::Unix(listener, path)
-            }
-            Address::Inproc(name) => Self::Inproc(inproc::listen(name, options.backlog)?),
-            _ => return Err(io::ErrorKind::Unsupported.into()),
-        })
-    }
-
-    pub(crate) fn local_addr(&self) -> io::Result<Address> {
-        match self {
-            Self::Tcp(listener) => listener.local_addr().map(Address::Tcp),
-            Self::Unix(listener, _) => listener.local_addr().map(|address| unix_address(&address)),
-            Self::Inproc(acceptor) => Ok(acceptor.address()),
-        }
-    }
-
-    /// Accepts one connection; `WouldBlock` if there is none, and an in-process one rings the bell.
-    pub(crate) fn accept_now(&self, bell: &Bell) -> io::Result<(Socket, Address)> {
-        match self {
-            Self::Tcp(listener) => listener.accept().map(|(stream, from)| (Socket::Tcp(stream), from.into())),
-            Self::Unix(listener, _) => {
-                listener.accept().map(|(stream, from)| (Socket::Unix(stream), unix_address(&from)))
-            }
-            Self::Inproc(acceptor) => {
-                let stream = acceptor.poll_accept(&bell.waker()).ok_or(io::ErrorKind::WouldBlock)?;
-                let from = stream.address();
-                Ok((Socket::Inproc(stream), from))
-            }
-        }
-    }
-
-    /// What can be polled for connections.
-    pub(crate) fn fd(&self) -> Option<BorrowedFd<'_>> {
-        match self {
-            Self::Tcp(listener) => Some(listener.as_fd()),
-            Self::Unix(listener, _) => Some(listener.as_fd()),
-            Self::Inproc(_) => None,
-        }
-    }
 }

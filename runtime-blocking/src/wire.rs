@@ -7,6 +7,8 @@ use std::net::Shutdown;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
+#[cfg(unix)]
+use std::time::Duration;
 
 use bowline_core::address::Address;
 use bowline_core::config::SocketOptions;
@@ -22,6 +24,8 @@ use mio::net::{UnixListener, UnixStream};
 use socket2::SockRef;
 
 use crate::io_group::{Held, Source, Way};
+#[cfg(unix)]
+use crate::park::wait_readable;
 
 /// A descriptor's place with a reactor: with that of the task that waited for it first.
 #[derive(Debug, Default)]
@@ -244,6 +248,24 @@ impl WriteNow for Socket {
 }
 
 impl runtime::Socket for Socket {
+    #[cfg(unix)]
+    fn callers_read(&self) -> bool {
+        !matches!(self.stream, Stream::Inproc(_))
+    }
+
+    #[cfg(unix)]
+    fn wait_readable(&self, limit: Duration) -> bool {
+        self.fd().is_some_and(|fd| wait_readable(fd, limit))
+    }
+
+    #[cfg(unix)]
+    fn watch_reads(&self, watch: bool) {
+        if let (Some(fd), Some(Watched { held, token, .. })) = (self.fd(), self.watch.0.get()) {
+            // Refused: reports go on, which costs time and nothing else.
+            let _ = held.reactor.watch_reads(fd.as_raw_fd(), *token, watch);
+        }
+    }
+
     fn read_now(&self, buf: &mut [u8]) -> io::Result<usize> {
         let room = buf.len();
         // On Unix, what leaves room has emptied the socket; what comes then is reported. The end of

@@ -14,8 +14,8 @@ use std::time::Instant;
 use bowline_core::address::Address;
 use bowline_core::config::SocketOptions;
 use bowline_core::frame::native::Native;
-use bowline_driver::{RuntimeMissing, StartError};
 use bowline_driver::runtime;
+use bowline_driver::{RuntimeMissing, StartError};
 
 mod sockets;
 

@@ -20,7 +20,7 @@ use bowline_core::time::Instant;
 use crate::clock;
 use crate::error::disconnect;
 use crate::handler::{MessageRef, ReplyBuf, RequestRef};
-use crate::pump::PILE_OF_ANSWERS;
+use crate::intake::PILE_OF_ANSWERS;
 use crate::shared::{WriteNow, write_batch};
 
 mod turns;
