@@ -6,7 +6,7 @@
 use std::error::Error;
 use std::process::Command;
 
-use bowline::blocking::{Client, Server};
+use bowline::blocking::{Client, IoGroup, Server};
 use bowline::error::{Chain, TransportKind};
 use bowline::{BindError, ConnectError, StartError};
 
@@ -39,4 +39,21 @@ fn without_threads() {
     let said = Chain(&error).to_string();
     assert!(said.contains("could not start a thread: "), "{said}");
     assert!(error.is_retryable());
+
+    // A group that the program turns needs none.
+    let group = IoGroup::manual().expect("descriptors");
+    let entered = group.enter();
+    let server = Server::builder()
+        .on_request_inline(|_, request, reply| {
+            reply.extend_from_slice(request.body);
+            Ok(())
+        })
+        .bind("127.0.0.1:0")
+        .expect("a free port");
+    server.start().expect("no thread is needed");
+    let client = Client::connect(server.local_addr()).expect("it listens");
+    assert_eq!(&client.call(1, "hello").expect("a reply")[..], b"hello");
+    client.close();
+    server.shutdown();
+    drop(entered);
 }

@@ -156,7 +156,7 @@ impl<P> SessionTable<P> {
     /// Takes out the one that is missed least: one that never carried a message, or one of the
     /// address that has most; of those the one that carried least, and of those the one that has
     /// been without a connection for longest.
-    pub fn pop_least(&mut self) -> Option<P> {
+    fn pop_least(&mut self) -> Option<P> {
         let least = self.entries.iter().min_by_key(|(_, entry)| {
             let of_address = self.addresses.get(&entry.from).map_or(0, |held| held.sessions);
             (entry.carried > 0, Reverse(of_address), entry.carried, entry.since)
@@ -225,18 +225,6 @@ impl<F: Framing> DetachedSessions<F> {
         let over = surplus(&mut table, None);
         drop(table);
         self.end(over);
-    }
-
-    /// Ends some of them, because what they take is wanted for a connection: those that are missed
-    /// least, an eighth of all. Whether there was one.
-    pub fn make_room(&self) -> bool {
-        let mut table = self.table.lock();
-        let some = table.len().div_ceil(8);
-        let over: Vec<Peer<F>> = std::iter::from_fn(|| table.pop_least()).take(some).collect();
-        drop(table);
-        let any = !over.is_empty();
-        self.end(over);
-        any
     }
 
     /// They are not waited for any longer.

@@ -50,7 +50,6 @@ pub struct ServerParts<F: Framing> {
     pub hub: Hub<F>,
     on_event: Option<OnEvent>,
     monitor: Option<(Monitor, Arc<str>)>,
-    most_detached: usize,
 }
 
 impl<F: Framing> std::fmt::Debug for ServerParts<F> {
@@ -63,25 +62,12 @@ impl<F: Framing> ServerParts<F> {
     /// Without handlers.
     #[must_use]
     pub fn new(config: Config<F>) -> Self {
-        Self {
-            config,
-            handlers: Handlers::default(),
-            hub: Hub::new(),
-            on_event: None,
-            monitor: None,
-            most_detached: usize::MAX,
-        }
+        Self { config, handlers: Handlers::default(), hub: Hub::new(), on_event: None, monitor: None }
     }
 
     /// Called when something happens to the server as a whole; must not wait.
     pub fn on_event(&mut self, f: impl Fn(&ServerEvent) + Send + Sync + 'static) {
         self.on_event = Some(Box::new(f));
-    }
-
-    /// At most so many sessions are kept without a connection, whatever the settings say: for a
-    /// runtime in which each takes more than memory.
-    pub fn most_detached(&mut self, sessions: usize) {
-        self.most_detached = sessions;
     }
 
     /// Its links are seen by `monitor` under `label`.
@@ -150,7 +136,7 @@ impl<F: Framing> ServerCore<F> {
     /// Nobody is connected.
     #[must_use]
     pub fn new(parts: ServerParts<F>) -> Arc<Self> {
-        let ServerParts { config, handlers, hub, on_event, monitor, most_detached } = parts;
+        let ServerParts { config, handlers, hub, on_event, monitor } = parts;
         let state = State {
             peers: HashMap::new(),
             handshakes: HashMap::new(),
@@ -162,7 +148,7 @@ impl<F: Framing> ServerCore<F> {
         };
         let gate = Gate::new(*config.accept_limits(), config.message_timeout());
         let limits = DetachedLimits {
-            sessions: config.max_detached().min(most_detached),
+            sessions: config.max_detached(),
             per_address: config.max_detached_per_address(),
             bytes: config.max_detached_bytes(),
         };

@@ -1,10 +1,15 @@
 //! Bowline on plain threads: `std::net`, no async runtime, hidden or otherwise.
 //!
-//! Every connection has two threads: one reads and keeps the time (heartbeats go on between
-//! calls), one writes what its callers do not write themselves. A caller with the only call in
-//! flight writes its request and reads its reply on its own thread, so that a lone call costs
-//! what the socket costs. Works inside async programs too: nothing here is a runtime, nothing
-//! panics in one (but a blocking call blocks the thread it is made on).
+//! An [`IoGroup`] runs every link's work: reading, writing, heartbeats, dialing, accepting. Unless the
+//! program says otherwise it is one thread for the whole process, which starts with the first link and
+//! ends with the last. Callers park until their reply is there. A caller with the only call in flight
+//! writes its request and reads its reply on its own thread, so that a lone call costs what the socket
+//! costs. Works inside async programs too: nothing here is a runtime, nothing panics in one (but a
+//! blocking call blocks the thread it is made on).
+//!
+//! Handlers that are called inline (`on_message`, `on_request_inline`, `on_connect`, `on_disconnect`,
+//! `on_event`) run on the I/O thread, or on that of a caller that reads: they must not wait. What
+//! takes its time belongs into `on_request`, which runs on a pool of threads.
 #![forbid(unsafe_code)]
 
 mod client;

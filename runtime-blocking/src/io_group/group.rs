@@ -109,7 +109,15 @@ impl Group {
         &self.reactors[next % self.reactors.len()]
     }
 
-    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static, here: Option<&Arc<Reactor>>) {
+    /// Runs a task, on the thread whose turn it is, or `here` where that one has ended.
+    ///
+    /// # Errors
+    /// The group's threads have ended, because the system did not let them wait for sockets.
+    fn spawn(
+        &self,
+        task: impl Future<Output = ()> + Send + 'static,
+        here: Option<&Arc<Reactor>>,
+    ) -> Result<(), StartError> {
         // A group that its user turns ends with its user, whatever it has to do.
         let keep = if self.is_manual() { None } else { self.handle.upgrade() };
         let mut reactor = self.next();
@@ -117,7 +125,10 @@ impl Group {
         if let Some(here) = here.filter(|_| reactor.has_ended()) {
             reactor = here;
         }
-        reactor.adopt(Task::new(task, reactor, keep));
+        if reactor.adopt(Task::new(task, reactor, keep)) {
+            return Ok(());
+        }
+        Err(StartError::Thread(Arc::new(io::ErrorKind::BrokenPipe.into())))
     }
 }
 
@@ -194,12 +205,8 @@ pub(crate) fn spawn(task: impl Future<Output = ()> + Send + 'static) -> Result<(
     match current() {
         Some(Current::Turning(group, here)) => group.spawn(task, Some(&here)),
         Some(Current::Entered(handle)) => handle.0.spawn(task, None),
-        None => {
-            let handle = shared().map_err(|error| StartError::Thread(Arc::new(error)))?;
-            handle.0.spawn(task, None);
-        }
+        None => shared().map_err(|error| StartError::Thread(Arc::new(error)))?.0.spawn(task, None),
     }
-    Ok(())
 }
 
 /// A reactor, and what keeps it turning.

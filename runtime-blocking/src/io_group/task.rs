@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 
@@ -32,6 +32,7 @@ pub(super) struct Task {
     /// Its place among the tasks of its reactor.
     key: AtomicUsize,
     work: Mutex<Option<(Work, Keep)>>,
+    cancelled: AtomicBool,
     reactor: Weak<Reactor>,
 }
 
@@ -39,7 +40,8 @@ impl Task {
     /// A task that has to be queued by whoever makes it.
     pub(super) fn new(work: Work, reactor: &Arc<Reactor>, keep: Keep) -> Arc<Self> {
         let (state, key) = (AtomicU8::new(QUEUED), AtomicUsize::new(0));
-        Arc::new(Self { state, key, work: Mutex::new(Some((work, keep))), reactor: Arc::downgrade(reactor) })
+        let (work, cancelled) = (Mutex::new(Some((work, keep))), AtomicBool::new(false));
+        Arc::new(Self { state, key, work, cancelled, reactor: Arc::downgrade(reactor) })
     }
 
     pub(super) fn set_key(&self, key: usize) {
@@ -69,6 +71,10 @@ impl Task {
             return Ran::Over;
         }
         drop(work);
+        if self.cancelled.load(Ordering::Acquire) {
+            self.cancel();
+            return Ran::Over;
+        }
         match self.state.compare_exchange(RUNNING, IDLE, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => Ran::Waits,
             Err(_) => {
@@ -78,8 +84,9 @@ impl Task {
         }
     }
 
-    /// Drops the future. A task that is being polled on this very thread goes on to its next wait.
+    /// Drops the future; one that is being polled, when that is over.
     pub(super) fn cancel(&self) {
+        self.cancelled.store(true, Ordering::Release);
         if let Some(mut work) = self.work.try_lock() {
             self.state.store(OVER, Ordering::Release);
             let work = work.take();
