@@ -15,6 +15,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use bowline::driver::runtime::Runtime;
+use bowline::driver::style::Awaits;
 use bowline::driver::{self};
 use bowline::{CallOptions, Config, Delivery, ReconnectPolicy};
 
@@ -256,7 +257,10 @@ fn on_async_std(work: Work) {
 type Work = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// A server on a thread of its own that counts casts and echoes calls. Stops when told.
-fn server<R: Runtime>(block_on: fn(Work), config: Config) -> (String, Arc<AtomicU64>, impl FnOnce()) {
+fn server<R: Runtime<Style = Awaits>>(
+    block_on: fn(Work),
+    config: Config,
+) -> (String, Arc<AtomicU64>, impl FnOnce()) {
     let (told, address) = mpsc::channel();
     let received = Arc::new(AtomicU64::new(0));
     let counter = Arc::clone(&received);
@@ -296,11 +300,11 @@ fn in_session() -> Config {
     Config::builder().delivery(Delivery::Session).build().expect("sound")
 }
 
-fn casts_async<R: Runtime>(time: Duration, block_on: fn(Work)) -> f64 {
+fn casts_async<R: Runtime<Style = Awaits>>(time: Duration, block_on: fn(Work)) -> f64 {
     casts_with::<R>(time, block_on, &Config::default())
 }
 
-fn casts_with<R: Runtime>(time: Duration, block_on: fn(Work), config: &Config) -> f64 {
+fn casts_with<R: Runtime<Style = Awaits>>(time: Duration, block_on: fn(Work), config: &Config) -> f64 {
     let (address, received, stop) = server::<R>(block_on, config.clone());
     let config = config.clone();
     let (told, rate) = mpsc::channel();
@@ -318,11 +322,16 @@ fn casts_with<R: Runtime>(time: Duration, block_on: fn(Work), config: &Config) -
     rate.recv().expect("told")
 }
 
-fn calls_async<R: Runtime>(time: Duration, tasks: usize, block_on: fn(Work)) -> f64 {
+fn calls_async<R: Runtime<Style = Awaits>>(time: Duration, tasks: usize, block_on: fn(Work)) -> f64 {
     calls_with::<R>(time, tasks, block_on, &Config::default())
 }
 
-fn calls_with<R: Runtime>(time: Duration, tasks: usize, block_on: fn(Work), config: &Config) -> f64 {
+fn calls_with<R: Runtime<Style = Awaits>>(
+    time: Duration,
+    tasks: usize,
+    block_on: fn(Work),
+    config: &Config,
+) -> f64 {
     let (address, _, stop) = server::<R>(block_on, config.clone());
     let config = config.clone();
     let (told, rate) = mpsc::channel();

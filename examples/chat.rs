@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use bowline::tokio::Hub;
 use bowline::tokio::{Client, Server};
-use bowline::{Config, Hub, Overflow};
+use bowline::{Config, Overflow};
 
 /// Method numbers.
 const JOIN: u32 = 1;

@@ -50,9 +50,9 @@ pub use bowline_core::supervisor::{DialFailure, Endpoint, Epoch, ReconnectPolicy
 
 #[cfg(any(feature = "tokio", feature = "smol", feature = "async-std", feature = "blocking"))]
 pub use bowline_driver::{
-    AcceptCounters, Answer, BindError, Broadcast, Closed, ClosedError, ConnectError, Context, Cut, Drained,
-    Handled, Hub, LinkSnapshot, ManagerError, MessageRef, Monitor, PeerId, PushError, Refused, ReplyBuf,
-    RequestRef, RuntimeMissing, ServerEvent, Snapshot, StartError, ToAddress,
+    AcceptCounters, Answer, BindError, Broadcast, Closed, ConnectError, Cut, Drained, Handled, HubCore,
+    LinkSnapshot, ManagerError, MessageRef, Monitor, PeerCore, PeerId, PushError, ReceiveError, Refused,
+    ReplyBuf, RequestRef, RuntimeMissing, ServerEvent, Snapshot, StartError, ToAddress, Wait,
 };
 
 /// The sans-IO core, for protocols and drivers of your own.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bowline::driver::exclusive::{Exclusive, Handler};
 use bowline::driver::runtime::Runtime;
+use bowline::driver::style::Awaits;
 use bowline::driver::{Server, exclusive};
 use bowline::error::{CallError, CastRefusal};
 use bowline::frame::raw::Raw;
@@ -25,7 +26,7 @@ impl Handler for Keep {
     }
 }
 
-async fn calls_messages_and_the_end<R: Runtime>() {
+async fn calls_messages_and_the_end<R: Runtime<Style = Awaits>>() {
     let casts = Arc::new(AtomicU64::new(0));
     let seen = Arc::clone(&casts);
     let server = Server::<R>::builder()
@@ -82,7 +83,7 @@ async fn calls_messages_and_the_end<R: Runtime>() {
 }
 
 /// Where there is no handshake nothing has to come before the connection is of use.
-async fn connecting_without_a_handshake<R: Runtime>() {
+async fn connecting_without_a_handshake<R: Runtime<Style = Awaits>>() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let config =
         Config::with_framing(Raw::new()).connect_timeout(Duration::from_millis(300)).build().unwrap();

@@ -12,7 +12,7 @@ use bowline_core::link::{CallId, CallOptions, Line, Reply, Turn, WaitTicket};
 use bowline_core::time::Instant;
 
 use crate::clock;
-use crate::peer::Peer;
+use crate::peer_core::PeerCore;
 
 /// Bytes of requests that are written before all who call have called: so that both sides work at
 /// the same time.
@@ -29,7 +29,7 @@ struct Wait {
 impl Wait {
     /// The caller went away.
     #[cold]
-    fn leave<F: Framing>(self, peer: &Peer<F>) {
+    fn leave<F: Framing>(self, peer: &PeerCore<F>) {
         peer.0.shared.with(|link| link.leave(self.line, self.ticket));
     }
 }
@@ -39,7 +39,7 @@ impl Wait {
 // The result fits into registers.
 #[inline(never)]
 fn begin_plain<F: Framing>(
-    peer: &Peer<F>,
+    peer: &PeerCore<F>,
     options: &CallOptions,
     payload: &Payload<'_>,
     cx: &mut Context<'_>,
@@ -57,7 +57,7 @@ fn begin_plain<F: Framing>(
 /// Queues the request of any call, or waits in line for room.
 #[inline(never)]
 fn begin<F: Framing>(
-    peer: &Peer<F>,
+    peer: &PeerCore<F>,
     options: &CallOptions,
     payload: &Payload<'_>,
     wait: &mut Option<Wait>,
@@ -108,7 +108,7 @@ fn begin<F: Framing>(
 // Inlined, and the reply put where it is returned: each return of one would copy it.
 #[inline(always)]
 fn poll_reply<F: Framing>(
-    peer: &Peer<F>,
+    peer: &PeerCore<F>,
     call: CallId,
     cx: &mut Context<'_>,
 ) -> Poll<Result<Reply, CallError>> {
@@ -123,7 +123,7 @@ fn poll_reply<F: Framing>(
 
 /// Nobody waits for the call any more.
 #[cold]
-fn cancel<F: Framing>(peer: &Peer<F>, call: CallId) {
+fn cancel<F: Framing>(peer: &PeerCore<F>, call: CallId) {
     peer.0.shared.with(|link| link.cancel_call(call));
 }
 
@@ -132,7 +132,7 @@ fn cancel<F: Framing>(peer: &Peer<F>, call: CallId) {
 #[must_use = "futures do nothing unless polled"]
 pub struct Starting<'a, F: Framing> {
     /// Goes on to the pending call.
-    peer: Option<Peer<F>>,
+    peer: Option<PeerCore<F>>,
     options: CallOptions,
     payload: Payload<'a>,
     wait: Option<Wait>,
@@ -140,7 +140,7 @@ pub struct Starting<'a, F: Framing> {
 
 impl<'a, F: Framing> Starting<'a, F> {
     #[inline]
-    pub(crate) fn new(peer: Peer<F>, options: CallOptions, payload: Payload<'a>) -> Self {
+    pub(crate) fn new(peer: PeerCore<F>, options: CallOptions, payload: Payload<'a>) -> Self {
         Self { peer: Some(peer), options, payload, wait: None }
     }
 }
@@ -179,11 +179,15 @@ impl<F: Framing> Drop for Starting<'_, F> {
 #[derive(Debug)]
 #[must_use = "dropping a pending call cancels it"]
 pub struct Pending<F: Framing> {
-    peer: Peer<F>,
+    peer: PeerCore<F>,
     id: Option<CallId>,
 }
 
 impl<F: Framing> Pending<F> {
+    pub(crate) fn peer(&self) -> &PeerCore<F> {
+        &self.peer
+    }
+
     /// The call's id on the wire.
     #[must_use]
     pub fn id(&self) -> Option<u64> {
@@ -218,7 +222,7 @@ impl<F: Framing> Drop for Pending<F> {
 #[derive(Debug)]
 #[must_use = "futures do nothing unless polled"]
 pub struct Call<'a, F: Framing> {
-    peer: &'a Peer<F>,
+    peer: &'a PeerCore<F>,
     options: CallOptions,
     payload: Payload<'a>,
     wait: Option<Wait>,
@@ -228,7 +232,7 @@ pub struct Call<'a, F: Framing> {
 
 impl<'a, F: Framing> Call<'a, F> {
     #[inline]
-    pub(crate) fn new(peer: &'a Peer<F>, options: CallOptions, payload: Payload<'a>) -> Self {
+    pub(crate) fn new(peer: &'a PeerCore<F>, options: CallOptions, payload: Payload<'a>) -> Self {
         Self { peer, options, payload, wait: None, id: None, over: false }
     }
 

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use bowline_core::body::Payload;
 use bowline_core::config::Overflow;
@@ -12,7 +12,7 @@ use bowline_core::link::{CastOptions, Line, Queued, Turn, WaitTicket};
 use bowline_core::time::Instant;
 
 use crate::clock;
-use crate::peer::Peer;
+use crate::peer_core::PeerCore;
 
 /// So many bytes of waiting casts are written by the caller that queues the last of them: a batch.
 pub(crate) const PILE_OF_CASTS: usize = 64 * 1024;
@@ -21,7 +21,7 @@ pub(crate) const PILE_OF_CASTS: usize = 64 * 1024;
 #[derive(Debug)]
 #[must_use = "futures do nothing unless polled"]
 pub struct Cast<'a, F: Framing> {
-    peer: &'a Peer<F>,
+    peer: &'a PeerCore<F>,
     options: CastOptions,
     payload: Option<Payload<'a>>,
     ticket: Option<(Line, WaitTicket)>,
@@ -32,12 +32,12 @@ pub struct Cast<'a, F: Framing> {
 
 impl<'a, F: Framing> Cast<'a, F> {
     #[inline]
-    pub(crate) fn new(peer: &'a Peer<F>, options: CastOptions, payload: Payload<'a>) -> Self {
+    pub(crate) fn new(peer: &'a PeerCore<F>, options: CastOptions, payload: Payload<'a>) -> Self {
         Self { peer, options, payload: Some(payload), ticket: None, watch: false, deadline: None }
     }
 
     /// One whose end is waited for.
-    pub(crate) fn watched(peer: &'a Peer<F>, options: CastOptions, payload: Payload<'a>) -> Self {
+    pub(crate) fn watched(peer: &'a PeerCore<F>, options: CastOptions, payload: Payload<'a>) -> Self {
         let mut cast = Self::new(peer, options, payload);
         cast.watch = true;
         cast
@@ -139,6 +139,21 @@ impl<F: Framing> Cast<'_, F> {
     }
 }
 
+impl<F: Framing> Cast<'_, F> {
+    /// Queues it if there is room now; otherwise hands the message back.
+    pub(crate) fn now(mut self) -> Result<Queued, CastError> {
+        match Pin::new(&mut self).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(result) => result,
+            Poll::Pending => Err(self.back()),
+        }
+    }
+
+    fn back(&mut self) -> CastError {
+        let body = self.payload.take().map(Payload::into_bytes);
+        CastError::new(CastRefusal::WouldPark, body)
+    }
+}
+
 impl<F: Framing> Drop for Cast<'_, F> {
     #[inline]
     fn drop(&mut self) {
@@ -163,6 +178,11 @@ impl<'a, F: Framing> CastAndWait<'a, F> {
     pub(crate) fn new(cast: Cast<'a, F>) -> Self {
         let kept = cast.payload.clone();
         Self { cast, kept, number: None, bytes: 0 }
+    }
+
+    /// Hands the message back: it was not queued.
+    pub(crate) fn back(mut self) -> CastError {
+        self.cast.back()
     }
 
     /// Bytes it takes on the wire; 0 until it is queued.

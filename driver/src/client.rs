@@ -3,29 +3,27 @@
 use std::future::Future;
 use std::marker::PhantomData;
 use std::ops::Deref;
-use std::pin::Pin;
-use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bowline_core::config::Config;
 use bowline_core::error::{Disconnect, Failure};
 use bowline_core::frame::Framing;
 use bowline_core::frame::native::Native;
-use bowline_core::link::{LinkEvent, Message, Undelivered};
+use bowline_core::link::Undelivered;
 use bowline_core::machine::Machine;
 
 use crate::client_parts::{Assembled, ClientParts, First, FirstObserver, Recipe};
+use crate::clock;
 use crate::dial::Dialer;
-use crate::error::{ClosedError, ConnectError};
-use crate::handler::{Answer, Context as InlineContext, Handled, MessageRef, ReplyBuf, Request, RequestRef};
+use crate::error::ConnectError;
+use crate::handler::{Handled, MessageRef, ReplyBuf, RequestRef};
+use crate::handler_args::{Context, Request};
 use crate::monitor::Monitor;
-use crate::next::Receive;
 use crate::peer::Peer;
+use crate::peer_core::PeerCore;
 use crate::runtime::Runtime;
+use crate::style::{Handles, Style, Wait};
 use crate::sync::Arc;
-use crate::task_handler::TaskHandler;
 use crate::to_address::ToAddress;
-use crate::{clock, pump};
 
 /// A link's dialing end: connects, and connects again, until it is closed.
 ///
@@ -33,15 +31,14 @@ use crate::{clock, pump};
 /// [`Peer`] can do, a client can (it derefs to one). When the last clone is dropped, the link
 /// finishes what is under way in the background, for at most the configured linger.
 pub struct Client<R: Runtime, F: Framing = Native> {
-    peer: Peer<F>,
+    peer: Peer<R, F>,
     handle: Arc<Handle<F>>,
-    runtime: PhantomData<fn() -> R>,
 }
 
 /// Closes the link when the last client is dropped.
 #[derive(Debug)]
 struct Handle<F: Framing> {
-    peer: Peer<F>,
+    peer: PeerCore<F>,
     first: Arc<First>,
 }
 
@@ -53,7 +50,7 @@ impl<F: Framing> Drop for Handle<F> {
 
 impl<R: Runtime, F: Framing> Clone for Client<R, F> {
     fn clone(&self) -> Self {
-        Self { peer: self.peer.clone(), handle: Arc::clone(&self.handle), runtime: PhantomData }
+        Self { peer: self.peer.clone(), handle: Arc::clone(&self.handle) }
     }
 }
 
@@ -64,9 +61,9 @@ impl<R: Runtime, F: Framing> std::fmt::Debug for Client<R, F> {
 }
 
 impl<R: Runtime, F: Framing> Deref for Client<R, F> {
-    type Target = Peer<F>;
+    type Target = Peer<R, F>;
 
-    fn deref(&self) -> &Peer<F> {
+    fn deref(&self) -> &Peer<R, F> {
         &self.peer
     }
 }
@@ -79,8 +76,10 @@ impl<R: Runtime> Client<R, Native> {
     ///
     /// # Cancel safety
     /// Dropping the future closes the link.
-    pub async fn connect(address: impl ToAddress) -> Result<Self, ConnectError> {
-        Self::builder(address).connect().await
+    pub fn connect(
+        address: impl ToAddress,
+    ) -> Wait<R, impl Future<Output = Result<Self, ConnectError>> + Send> {
+        Self::builder(address).connect()
     }
 
     /// As [`connect`](Self::connect), but returns at once: the link connects in the background,
@@ -116,14 +115,11 @@ impl<R: Runtime, F: Framing> Client<R, F> {
         let shared = Arc::clone(peer.shared());
         R::spawn(Dialer::<R, _, _, _>::new(shared, app, observer, supervisor))?;
         let handle = Arc::new(Handle { peer: peer.clone(), first });
-        Ok(Self { peer, handle, runtime: PhantomData })
+        Ok(Self { peer: peer.into(), handle })
     }
 
     /// Waits for the first handshake; the link is given up if it does not come about.
-    ///
-    /// # Errors
-    /// See [`Client::connect`](Self::connect).
-    pub async fn first_connected(&self) -> Result<(), ConnectError> {
+    pub(crate) async fn first_connected(&self) -> Result<(), ConnectError> {
         let first = Arc::clone(&self.handle.first);
         let connected = std::future::poll_fn(move |cx| first.poll(cx, false)).await;
         if let Err(error) = &connected {
@@ -139,60 +135,17 @@ impl<R: Runtime, F: Framing> Client<R, F> {
         std::future::poll_fn(move |cx| first.poll_over(cx)).await;
     }
 
-    /// The next message, or `None` if none came within `timeout`.
-    ///
-    /// # Errors
-    /// The link is closed and everything received was taken.
-    ///
-    /// # Cancel safety
-    /// A message is taken only when the future is ready: dropping it loses nothing.
-    pub async fn receive_timeout(&self, timeout: Duration) -> Result<Option<Message>, ClosedError> {
-        Self::until(timeout, self.peer.receive()).await.transpose()
+    /// [`close`](Self::close), to be awaited.
+    pub(crate) async fn closed(self) -> Vec<Undelivered> {
+        self.peer.begin_close();
+        self.over().await;
+        self.peer.shared().with(|link| link.take_undelivered())
     }
 
-    /// The next errored message ([`Peer::next_errored`]), or `None` if none came within `timeout`.
-    ///
-    /// # Errors
-    /// The link is closed and every errored message was taken.
-    ///
-    /// # Cancel safety
-    /// As [`receive_timeout`](Self::receive_timeout).
-    pub async fn next_errored_timeout(&self, timeout: Duration) -> Result<Option<Undelivered>, ClosedError> {
-        Self::until(timeout, self.peer.next_errored()).await.transpose()
-    }
-
-    /// The next event ([`Peer::next_event`]), or `None` if none came within `timeout`.
-    ///
-    /// # Errors
-    /// The link is closed and every event was taken.
-    ///
-    /// # Cancel safety
-    /// As [`receive_timeout`](Self::receive_timeout).
-    pub async fn next_event_timeout(&self, timeout: Duration) -> Result<Option<LinkEvent>, ClosedError> {
-        Self::until(timeout, self.peer.next_event()).await.transpose()
-    }
-
-    /// What `next` says, or `None` if it said nothing within `timeout`.
-    async fn until<T>(timeout: Duration, mut next: impl Future<Output = T> + Unpin) -> Option<T> {
-        let mut alarm = pump::Alarm::new(R::timer());
-        let deadline = clock::now() + timeout;
-        std::future::poll_fn(|cx| {
-            if let Poll::Ready(output) = Pin::new(&mut next).poll(cx) {
-                return Poll::Ready(Some(output));
-            }
-            while clock::now() < deadline {
-                if !alarm.poll(cx, deadline) {
-                    return Poll::Pending;
-                }
-            }
-            Poll::Ready(None)
-        })
-        .await
-    }
-
-    /// Received messages as a stream, which ends when the link is closed.
-    pub fn messages(&self) -> Messages<F> {
-        Messages { peer: self.peer.clone(), receive: None }
+    /// [`ready`](Self::ready), to be awaited.
+    pub(crate) fn connected(&self) -> impl Future<Output = Result<(), ConnectError>> + Send + use<R, F> {
+        let first = Arc::clone(&self.handle.first);
+        std::future::poll_fn(move |cx| first.poll(cx, true))
     }
 
     /// Waits until the link is connected and past its handshake.
@@ -202,9 +155,8 @@ impl<R: Runtime, F: Framing> Client<R, F> {
     ///
     /// # Cancel safety
     /// Safe.
-    pub async fn ready(&self) -> Result<(), ConnectError> {
-        let first = Arc::clone(&self.handle.first);
-        std::future::poll_fn(move |cx| first.poll(cx, true)).await
+    pub fn ready(&self) -> Wait<R, impl Future<Output = Result<(), ConnectError>> + Send + use<R, F>> {
+        R::Style::wait(self.connected(), || Err(ConnectError::WouldPark))
     }
 
     /// Closes the link: takes nothing new, finishes what is under way for at most the configured
@@ -212,32 +164,13 @@ impl<R: Runtime, F: Framing> Client<R, F> {
     ///
     /// # Cancel safety
     /// Closing goes on in the background; only the list is lost.
-    pub async fn close(self) -> Vec<Undelivered> {
-        self.peer.begin_close();
-        self.over().await;
-        self.peer.shared().with(|link| link.take_undelivered())
-    }
-}
-
-/// Received messages as a stream.
-#[derive(Debug)]
-#[must_use = "streams do nothing unless polled"]
-pub struct Messages<F: Framing> {
-    peer: Peer<F>,
-    receive: Option<Receive<F>>,
-}
-
-impl<F: Framing> futures_core::Stream for Messages<F> {
-    type Item = Message;
-
-    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Message>> {
-        let this = self.get_mut();
-        let receive = this.receive.get_or_insert_with(|| this.peer.receive());
-        let polled = Pin::new(receive).poll(cx);
-        if polled.is_ready() {
-            this.receive = None;
-        }
-        polled.map(Result::ok)
+    pub fn close(self) -> Wait<R, impl Future<Output = Vec<Undelivered>> + Send + use<R, F>> {
+        let client = self.clone();
+        R::Style::wait(self.closed(), || {
+            // Closing goes on in the background.
+            client.begin_close();
+            Vec::new()
+        })
     }
 }
 
@@ -279,7 +212,7 @@ impl<R: Runtime, F: Framing> ClientBuilder<R, F> {
     }
 
     /// Called whenever a connection is ready.
-    pub fn on_connect(mut self, f: impl Fn(&Peer<F>) + Send + Sync + 'static) -> Self {
+    pub fn on_connect(mut self, f: impl Fn(&Peer<R, F>) + Send + Sync + 'static) -> Self {
         self.parts.handlers.on_connect(f);
         self
     }
@@ -287,33 +220,35 @@ impl<R: Runtime, F: Framing> ClientBuilder<R, F> {
     /// Called inline for every message; without it, messages wait for [`Peer::receive`].
     pub fn on_message<H: Handled>(
         mut self,
-        f: impl Fn(&InlineContext<'_, F>, MessageRef<'_>) -> H + Send + Sync + 'static,
+        f: impl Fn(&Context<'_, R, F>, MessageRef<'_>) -> H + Send + Sync + 'static,
     ) -> Self {
         self.parts.handlers.on_message(f);
         self
     }
 
     /// Called whenever a connection that was ready has ended.
-    pub fn on_disconnect(mut self, f: impl Fn(&Peer<F>, &Disconnect) + Send + Sync + 'static) -> Self {
+    pub fn on_disconnect(mut self, f: impl Fn(&Peer<R, F>, &Disconnect) + Send + Sync + 'static) -> Self {
         self.parts.handlers.on_disconnect(f);
         self
     }
 
     /// Answers the server's requests; may take its time, and may call back.
-    pub fn on_request<H, Fut, A>(mut self, handler: H) -> Self
+    ///
+    /// An async function on tokio, smol and async-std; on threads a function, which runs on a pool of
+    /// [`handler_threads`](bowline_core::config::ConfigBuilder::handler_threads).
+    pub fn on_request<H, T>(mut self, handler: H) -> Self
     where
-        H: Fn(Request<F>) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Result<A, Failure>> + Send + 'static,
-        A: Into<Answer> + 'static,
+        H: Fn(Request<R, F>) -> T + Send + Sync + 'static,
+        R::Style: Handles<R, F, T>,
     {
-        self.parts.handlers.on_request(TaskHandler::<R, H>::new(handler));
+        self.parts.handlers.on_request(R::Style::ordinary(handler));
         self
     }
 
     /// Answers the server's requests inline: the fastest, and must not wait.
     pub fn on_request_inline(
         mut self,
-        f: impl Fn(&InlineContext<'_, F>, RequestRef<'_>, &mut ReplyBuf<'_>) -> Result<(), Failure>
+        f: impl Fn(&Context<'_, R, F>, RequestRef<'_>, &mut ReplyBuf<'_>) -> Result<(), Failure>
         + Send
         + Sync
         + 'static,
@@ -329,10 +264,15 @@ impl<R: Runtime, F: Framing> ClientBuilder<R, F> {
     ///
     /// # Cancel safety
     /// Dropping the future closes the link.
-    pub async fn connect(self) -> Result<Client<R, F>, ConnectError> {
-        let client = self.connect_lazy()?;
-        client.first_connected().await?;
-        Ok(client)
+    pub fn connect(
+        self,
+    ) -> Wait<R, impl Future<Output = Result<Client<R, F>, ConnectError>> + Send + use<R, F>> {
+        let connect = async move {
+            let client = self.connect_lazy()?;
+            client.first_connected().await?;
+            Ok(client)
+        };
+        R::Style::wait(connect, || Err(ConnectError::WouldPark))
     }
 
     /// Returns at once and connects in the background.

@@ -15,7 +15,7 @@ use crate::handler::Handlers;
 use crate::link_app::LinkApp;
 use crate::monitor::Monitor;
 use crate::observe;
-use crate::peer::Peer;
+use crate::peer_core::PeerCore;
 use crate::sync::{Arc, Mutex};
 
 /// How connecting goes, for those who wait for it.
@@ -139,7 +139,8 @@ impl<F: Framing> ClientParts<F> {
     /// The same, to be put together more than once.
     #[must_use]
     pub fn into_recipe(self) -> Recipe<F> {
-        let Self { addresses, config, handlers, monitor } = self;
+        let Self { addresses, config, mut handlers, monitor } = self;
+        handlers.prepare(config.handler_threads());
         Recipe { addresses, config, handlers: Arc::new(handlers), monitor }
     }
 }
@@ -198,7 +199,7 @@ impl<F: Framing> Recipe<F> {
         let mut link = Link::new(config.clone(), Role::Dialing);
         // Waits before calls are made again are jittered, too.
         link.set_seed(seed);
-        let peer = Peer::new(link, linger);
+        let peer = PeerCore::new(link, linger);
         if let Some((monitor, label)) = monitor {
             monitor.watch_as(Arc::clone(label), &peer);
         }
@@ -211,7 +212,7 @@ impl<F: Framing> Recipe<F> {
 #[derive(Debug)]
 pub struct Assembled<F: Framing> {
     /// The handle.
-    pub peer: Peer<F>,
+    pub peer: PeerCore<F>,
     /// What happens with what comes in.
     pub app: Arc<LinkApp<F>>,
     /// What keeps it connected.

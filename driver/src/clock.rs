@@ -30,3 +30,10 @@ pub fn to_std(at: Instant) -> StdInstant {
         .checked_add(offset)
         .unwrap_or_else(|| StdInstant::now() + std::time::Duration::from_secs(86_400 * 365))
 }
+
+/// The time after `wait`; one that is longer than the clock can say is for ever.
+#[must_use]
+pub fn after(wait: std::time::Duration) -> Instant {
+    let nanos = u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX);
+    Instant::from_nanos(now().as_nanos().saturating_add(nanos))
+}

@@ -12,7 +12,7 @@ use bowline_core::frame::Framing;
 
 use crate::clock;
 use crate::gate::Gate;
-use crate::peer::{Peer, PeerId};
+use crate::peer_core::{PeerCore, PeerId};
 use crate::sync::{Arc, Mutex};
 
 /// How many sessions may be without a connection, and what they may hold.
@@ -183,7 +183,7 @@ impl<P> SessionTable<P> {
 #[derive(Debug)]
 pub struct DetachedSessions<F: Framing> {
     gate: Arc<Gate>,
-    table: Mutex<SessionTable<Peer<F>>>,
+    table: Mutex<SessionTable<PeerCore<F>>>,
 }
 
 impl<F: Framing> DetachedSessions<F> {
@@ -195,7 +195,7 @@ impl<F: Framing> DetachedSessions<F> {
 
     /// A session has no connection now. If that makes too many, or if they hold too much, some end:
     /// maybe this one.
-    pub fn add(&self, peer: &Peer<F>) {
+    pub fn add(&self, peer: &PeerCore<F>) {
         let from = peer.remote_addr().and_then(|address| address.ip());
         let id = peer.id();
         let mut table = self.table.lock();
@@ -228,7 +228,7 @@ impl<F: Framing> DetachedSessions<F> {
     }
 
     /// They are not waited for any longer.
-    fn end(&self, over: Vec<Peer<F>>) {
+    fn end(&self, over: Vec<PeerCore<F>>) {
         if over.is_empty() {
             return;
         }
@@ -246,9 +246,9 @@ impl<F: Framing> DetachedSessions<F> {
     }
 }
 
-fn surplus<F: Framing>(table: &mut SessionTable<Peer<F>>, came: Option<PeerId>) -> Vec<Peer<F>> {
+fn surplus<F: Framing>(table: &mut SessionTable<PeerCore<F>>, came: Option<PeerId>) -> Vec<PeerCore<F>> {
     let measure =
-        |peer: &Peer<F>| peer.shared().look(|link| link.count_waiting()).map(|counted| counted.bytes);
+        |peer: &PeerCore<F>| peer.shared().look(|link| link.count_waiting()).map(|counted| counted.bytes);
     std::iter::from_fn(|| table.pop_surplus(came, measure)).collect()
 }
 

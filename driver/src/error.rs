@@ -39,6 +39,9 @@ pub enum ConnectError {
     /// The link was closed before it was connected.
     #[error("the link was closed before it was connected")]
     Closed,
+    /// The thread runs the connections of its process: it must not wait for one.
+    #[error("an I/O thread must not wait")]
+    WouldPark,
     /// The system has no thread or descriptor for a link.
     #[error("this side has no resources for a link")]
     Resources(#[source] TransportError),
@@ -77,7 +80,7 @@ impl ConnectError {
         match self {
             Self::Failed(failure) => failure.cause.is_retryable(),
             Self::Resources(_) => true,
-            Self::Config(_) | Self::Closed | Self::Runtime(_) => false,
+            Self::Config(_) | Self::Closed | Self::WouldPark | Self::Runtime(_) => false,
         }
     }
 }
@@ -114,10 +117,25 @@ impl From<StartError> for BindError {
     }
 }
 
-/// The link is closed, and everything received before was taken.
+/// Nothing more is received here.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("the link is closed")]
-pub struct ClosedError;
+#[non_exhaustive]
+pub enum ReceiveError {
+    /// The link is closed, and everything received before was taken.
+    #[error("the link is closed")]
+    Closed,
+    /// Nothing is there now, and the thread runs the connections of its process: it must not wait.
+    #[error("an I/O thread must not wait")]
+    WouldPark,
+}
+
+impl ReceiveError {
+    /// Whether trying again may help: elsewhere than on an I/O thread.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::WouldPark)
+    }
+}
 
 /// The core's words for a system error, which it keeps as its source.
 #[must_use]
@@ -182,4 +200,4 @@ macro_rules! failed {
 }
 
 // What `?` in a handler makes of the errors of handles.
-failed!(BindError, ClosedError, ConnectError, RuntimeMissing, StartError, crate::manager::ManagerError);
+failed!(BindError, ReceiveError, ConnectError, RuntimeMissing, StartError, crate::manager::ManagerError);

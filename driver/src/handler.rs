@@ -12,19 +12,22 @@ use bowline_core::frame::{Framing, Meta};
 use bowline_core::link::{CastOptions, Inbound, InboundState, Incoming, Queued};
 use bytes::Bytes;
 
+use crate::handler_args::Context;
 use crate::heavy::Turn;
-use crate::peer::{Peer, PeerId};
+use crate::peer::Peer;
+use crate::peer_core::{PeerCore, PeerId};
+use crate::runtime::Runtime;
 
 /// A message as it lies in the receive buffer, for inline handlers.
 pub type MessageRef<'b> = Incoming<'b>;
 /// A request as it lies in the receive buffer, for inline handlers.
 pub type RequestRef<'b> = Incoming<'b>;
 
-type OnPeer<F> = Box<dyn Fn(&Peer<F>) + Send + Sync>;
-type OnMessage<F> = Box<dyn Fn(&Context<'_, F>, MessageRef<'_>) -> Result<(), Failure> + Send + Sync>;
-type OnDisconnect<F> = Box<dyn Fn(&Peer<F>, &Disconnect) + Send + Sync>;
+type OnPeer<F> = Box<dyn Fn(&PeerCore<F>) + Send + Sync>;
+type OnMessage<F> = Box<dyn Fn(&ContextCore<'_, F>, MessageRef<'_>) -> Result<(), Failure> + Send + Sync>;
+type OnDisconnect<F> = Box<dyn Fn(&PeerCore<F>, &Disconnect) + Send + Sync>;
 type InlineRequest<F> =
-    Box<dyn Fn(&Context<'_, F>, RequestRef<'_>, &mut ReplyBuf<'_>) -> Result<(), Failure> + Send + Sync>;
+    Box<dyn Fn(&ContextCore<'_, F>, RequestRef<'_>, &mut ReplyBuf<'_>) -> Result<(), Failure> + Send + Sync>;
 
 /// What a message handler may return: nothing, or a `Result` whose error is counted and an event.
 pub trait Handled {
@@ -66,7 +69,12 @@ pub(crate) enum OnRequest<F: Framing> {
 /// through [`Handling::finish`].
 pub trait Ordinary<F: Framing>: Send + Sync + 'static {
     /// Takes the request over.
-    fn start(&self, request: Request<F>);
+    fn start(&self, request: RequestCore<F>);
+
+    /// Told before the first request how many threads handlers may have, where they need any.
+    fn prepare(&mut self, threads: usize) {
+        let _ = threads;
+    }
 }
 
 impl<F: Framing> fmt::Debug for Handlers<F> {
@@ -83,55 +91,65 @@ impl<F: Framing> Default for Handlers<F> {
 
 impl<F: Framing> Handlers<F> {
     /// Called when a connection is ready.
-    pub fn on_connect(&mut self, f: impl Fn(&Peer<F>) + Send + Sync + 'static) {
-        self.on_connect = Some(Box::new(f));
+    pub fn on_connect<R: Runtime>(&mut self, f: impl Fn(&Peer<R, F>) + Send + Sync + 'static) {
+        self.on_connect = Some(Box::new(move |peer| f(&peer.clone().into())));
     }
 
     /// Called inline for every message that wants no answer.
-    pub fn on_message<H: Handled>(
+    pub fn on_message<R: Runtime, H: Handled>(
         &mut self,
-        f: impl Fn(&Context<'_, F>, MessageRef<'_>) -> H + Send + Sync + 'static,
+        f: impl Fn(&Context<'_, R, F>, MessageRef<'_>) -> H + Send + Sync + 'static,
     ) {
-        self.on_message = Some(Box::new(move |context, message| f(context, message).into_result()));
+        self.on_message =
+            Some(Box::new(move |context, message| f(&Context::new(context), message).into_result()));
     }
 
     /// Called when a connection that was ready has ended.
-    pub fn on_disconnect(&mut self, f: impl Fn(&Peer<F>, &Disconnect) + Send + Sync + 'static) {
-        self.on_disconnect = Some(Box::new(f));
+    pub fn on_disconnect<R: Runtime>(
+        &mut self,
+        f: impl Fn(&Peer<R, F>, &Disconnect) + Send + Sync + 'static,
+    ) {
+        self.on_disconnect = Some(Box::new(move |peer, cause| f(&peer.clone().into(), cause)));
     }
 
     /// Called inline for every request.
-    pub fn on_request_inline(
+    pub fn on_request_inline<R: Runtime>(
         &mut self,
-        f: impl Fn(&Context<'_, F>, RequestRef<'_>, &mut ReplyBuf<'_>) -> Result<(), Failure>
+        f: impl Fn(&Context<'_, R, F>, RequestRef<'_>, &mut ReplyBuf<'_>) -> Result<(), Failure>
         + Send
         + Sync
         + 'static,
     ) {
-        self.on_request = OnRequest::Inline(Box::new(f));
+        self.on_request = OnRequest::Inline(Box::new(move |context, request, reply| {
+            f(&Context::new(context), request, reply)
+        }));
     }
 
     /// Handles every request by something that may take its time.
-    pub fn on_request(&mut self, ordinary: impl Ordinary<F>) {
-        self.on_request = OnRequest::Ordinary(Box::new(ordinary));
+    pub fn on_request(&mut self, ordinary: Box<dyn Ordinary<F>>) {
+        self.on_request = OnRequest::Ordinary(ordinary);
+    }
+
+    /// All of them are there: handlers may have so many threads.
+    pub(crate) fn prepare(&mut self, threads: usize) {
+        if let OnRequest::Ordinary(ordinary) = &mut self.on_request {
+            ordinary.prepare(threads);
+        }
     }
 }
 
-/// What an inline handler may do besides answering: nothing that waits.
+/// What an inline handler may do besides answering, on any runtime: nothing that waits.
 #[derive(Debug)]
-pub struct Context<'a, F: Framing> {
-    peer: &'a Peer<F>,
+pub struct ContextCore<'a, F: Framing> {
+    peer: &'a PeerCore<F>,
 }
 
-impl<'a, F: Framing> Context<'a, F> {
-    pub(crate) fn new(peer: &'a Peer<F>) -> Self {
+impl<'a, F: Framing> ContextCore<'a, F> {
+    pub(crate) fn new(peer: &'a PeerCore<F>) -> Self {
         Self { peer }
     }
 
-    /// Who sent it. Clone it to push to it later; calling it and waiting from within an inline
-    /// handler would wait for the very task that is to read the reply.
-    #[must_use]
-    pub fn peer(&self) -> &'a Peer<F> {
+    pub(crate) fn peer(&self) -> &'a PeerCore<F> {
         self.peer
     }
 
@@ -233,18 +251,18 @@ impl std::io::Write for ReplyBuf<'_> {
     }
 }
 
-/// A request that may take its time.
+/// A request that may take its time, on any runtime.
 #[derive(Debug)]
-pub struct Request<F: Framing> {
-    peer: Peer<F>,
+pub struct RequestCore<F: Framing> {
+    peer: PeerCore<F>,
     inbound: Inbound,
     meta: Meta,
     extensions: Option<Box<[u8]>>,
     body: Body,
 }
 
-impl<F: Framing> Request<F> {
-    pub(crate) fn new(peer: Peer<F>, inbound: Inbound, incoming: &Incoming<'_>) -> Self {
+impl<F: Framing> RequestCore<F> {
+    pub(crate) fn new(peer: PeerCore<F>, inbound: Inbound, incoming: &Incoming<'_>) -> Self {
         Self {
             peer,
             inbound,
@@ -254,9 +272,14 @@ impl<F: Framing> Request<F> {
         }
     }
 
-    /// Who asks.
+    /// Who asks, by number.
     #[must_use]
-    pub fn peer(&self) -> &Peer<F> {
+    pub fn peer_id(&self) -> PeerId {
+        self.peer.id()
+    }
+
+    /// Who asks.
+    pub(crate) fn peer(&self) -> &PeerCore<F> {
         &self.peer
     }
 
@@ -297,8 +320,7 @@ impl<F: Framing> Request<F> {
     }
 
     /// The bytes, taken.
-    #[must_use]
-    pub fn into_body(self) -> Body {
+    pub(crate) fn into_body(self) -> Body {
         self.body
     }
 
@@ -325,7 +347,7 @@ impl<F: Framing> Request<F> {
 /// A request being handled, as whoever runs its handler sees it.
 #[derive(Debug)]
 pub struct Handling<F: Framing> {
-    peer: Peer<F>,
+    peer: PeerCore<F>,
     inbound: Inbound,
 }
 

@@ -13,21 +13,21 @@ use bowline_core::time::Instant;
 
 use crate::app::{Application, Flow};
 use crate::clock;
-use crate::handler::{Context, Handlers, OnRequest, ReplyBuf, Request};
+use crate::handler::{ContextCore, Handlers, OnRequest, ReplyBuf, RequestCore};
 use crate::observe;
-use crate::peer::{Peer, SharedLink};
+use crate::peer_core::{PeerCore, SharedLink};
 use crate::shared::LazyGuard;
 use crate::sync::{Arc, AtomicU64, Ordering};
 
 /// Who wants to know that a peer is past its handshake.
 pub trait PeerWatch<F: Framing>: Send + Sync {
     /// It is.
-    fn ready(&self, peer: &Peer<F>);
+    fn ready(&self, peer: &PeerCore<F>);
 }
 
 /// The application of a message link.
 pub struct LinkApp<F: Framing> {
-    peer: Peer<F>,
+    peer: PeerCore<F>,
     handlers: Arc<Handlers<F>>,
     /// Messages without a handler go to the receive queue (clients) or are dropped and counted
     /// (servers, where nobody could receive from a peer they do not know).
@@ -46,7 +46,7 @@ impl<F: Framing> std::fmt::Debug for LinkApp<F> {
 impl<F: Framing> LinkApp<F> {
     /// The application of `peer`'s link.
     #[must_use]
-    pub fn new(peer: Peer<F>, handlers: Arc<Handlers<F>>, keep_messages: bool) -> Self {
+    pub fn new(peer: PeerCore<F>, handlers: Arc<Handlers<F>>, keep_messages: bool) -> Self {
         Self { peer, handlers, keep_messages, watch: None, told: AtomicU64::new(0) }
     }
 
@@ -81,7 +81,7 @@ impl<F: Framing> LinkApp<F> {
         match &self.handlers.on_message {
             Some(on_message) => {
                 access.release();
-                let context = Context::new(&self.peer);
+                let context = ContextCore::new(&self.peer);
                 let called = catch_unwind(AssertUnwindSafe(|| on_message(&context, incoming)));
                 match called {
                     Ok(Ok(())) => {}
@@ -108,7 +108,7 @@ impl<F: Framing> LinkApp<F> {
         match &self.handlers.on_message {
             Some(on_message) => {
                 access.release();
-                let context = Context::new(&self.peer);
+                let context = ContextCore::new(&self.peer);
                 // One that fails or panics does not keep the others from being handled.
                 while run.len() > 0 {
                     let called = catch_unwind(AssertUnwindSafe(|| {
@@ -143,7 +143,7 @@ impl<F: Framing> LinkApp<F> {
         match &self.handlers.on_request {
             OnRequest::Inline(handler) => {
                 access.release();
-                let context = Context::new(&self.peer);
+                let context = ContextCore::new(&self.peer);
                 let answered = reader.answer_as(incoming.id(), |out| {
                     let mut reply = ReplyBuf::new(out);
                     let call = AssertUnwindSafe(|| handler(&context, incoming, &mut reply));
@@ -163,7 +163,7 @@ impl<F: Framing> LinkApp<F> {
                     return Ok(Flow::Refuse);
                 };
                 access.release();
-                let request = Request::new(self.peer.clone(), inbound, &incoming);
+                let request = RequestCore::new(self.peer.clone(), inbound, &incoming);
                 let handling = request.handling();
                 let started = catch_unwind(AssertUnwindSafe(|| handler.start(request)));
                 if started.is_err() {

@@ -1,11 +1,12 @@
 //! Many listeners and outgoing links, by address.
 
 use std::collections::HashMap;
+use std::future::Future;
 use std::time::Duration;
 
 use bowline_core::body::Payload;
 use bowline_core::config::Config;
-use bowline_core::error::{CastError, ConfigError};
+use bowline_core::error::{CastError, CastRefusal, ConfigError};
 use bowline_core::frame::Framing;
 use bowline_core::frame::native::Native;
 use bowline_core::link::{CastOptions, Link, State, Undelivered};
@@ -16,10 +17,11 @@ use crate::client::{Client, ClientBuilder};
 use crate::client_parts::{ClientParts, Recipe};
 use crate::clock;
 use crate::error::{BindError, ConnectError};
-use crate::peer::Peer;
+use crate::peer_core::PeerCore;
 use crate::runtime::Runtime;
 use crate::server::{Server, ServerBuilder};
 use crate::server_core::Drained;
+use crate::style::{Style, Wait};
 use crate::sync::{Arc, Mutex};
 use crate::to_address::ToAddress;
 
@@ -265,7 +267,7 @@ fn listen_name(address: &str) -> Result<String, ConfigError> {
 
 /// Whether a link is closed for good, or about to be.
 #[must_use]
-pub fn is_over<F: Framing>(peer: &Peer<F>) -> bool {
+pub fn is_over<F: Framing>(peer: &PeerCore<F>) -> bool {
     matches!(peer.state(), State::Closed | State::Draining)
 }
 
@@ -317,13 +319,12 @@ impl<R: Runtime, F: Framing> Manager<R, F> {
     ///
     /// # Cancel safety
     /// Dropping the future leaves the link open, connecting in the background.
-    pub async fn dial(
+    pub fn dial(
         &self,
         address: impl ToAddress,
         config: Config<F>,
-    ) -> Result<Client<R, F>, ManagerError> {
-        let address = &address.to_address();
-        self.dial_with(ClientBuilder::new(address, config)).await
+    ) -> Wait<R, impl Future<Output = Result<Client<R, F>, ManagerError>> + Send> {
+        self.dial_with(ClientBuilder::new(&address.to_address(), config))
     }
 
     /// The same with handlers. The builder's first address is what the link goes by.
@@ -333,7 +334,14 @@ impl<R: Runtime, F: Framing> Manager<R, F> {
     ///
     /// # Cancel safety
     /// As [`dial`](Self::dial).
-    pub async fn dial_with(&self, builder: ClientBuilder<R, F>) -> Result<Client<R, F>, ManagerError> {
+    pub fn dial_with(
+        &self,
+        builder: ClientBuilder<R, F>,
+    ) -> Wait<R, impl Future<Output = Result<Client<R, F>, ManagerError>> + Send> {
+        R::Style::wait(self.dialed(builder), || Err(ConnectError::WouldPark.into()))
+    }
+
+    async fn dialed(&self, builder: ClientBuilder<R, F>) -> Result<Client<R, F>, ManagerError> {
         let recipe = builder.into_recipe();
         let address = recipe.address().to_owned();
         let client = self.core.dial(recipe, |client| is_over(client), Client::open)?;
@@ -357,14 +365,17 @@ impl<R: Runtime, F: Framing> Manager<R, F> {
     ///
     /// # Cancel safety
     /// Nothing is left behind.
-    pub async fn listen(
+    pub fn listen(
         &self,
         address: impl ToAddress,
         builder: ServerBuilder<R, F>,
-    ) -> Result<Server<R, F>, ManagerError> {
-        let address = &address.to_address();
+    ) -> Wait<R, std::future::Ready<Result<Server<R, F>, ManagerError>>> {
+        R::Style::wait_now(self.listening(&address.to_address(), builder))
+    }
+
+    fn listening(&self, address: &str, builder: ServerBuilder<R, F>) -> Result<Server<R, F>, ManagerError> {
         self.core.check_listen(address)?;
-        let server = builder.bind(address).await?;
+        let server = builder.bound(address)?;
         self.core.listen(address, server.local_addr().to_string(), server.clone())?;
         server.start().map_err(BindError::from)?;
         Ok(server)
@@ -380,12 +391,12 @@ impl<R: Runtime, F: Framing> Manager<R, F> {
     ///
     /// # Cancel safety
     /// As [`Peer::cast_and_wait`].
-    pub async fn write<'a>(
-        &self,
+    pub fn write<'a>(
+        &'a self,
         address: impl ToAddress,
         payload: impl Into<Payload<'a>>,
-    ) -> Result<usize, ManagerError> {
-        self.write_with(address, CastOptions::default(), payload).await
+    ) -> Wait<R, impl Future<Output = Result<usize, ManagerError>> + Send> {
+        self.write_with(address, CastOptions::default(), payload)
     }
 
     /// [`write`](Self::write) with options.
@@ -395,20 +406,33 @@ impl<R: Runtime, F: Framing> Manager<R, F> {
     ///
     /// # Cancel safety
     /// As [`write`](Self::write).
-    pub async fn write_with<'a>(
-        &self,
+    pub fn write_with<'a>(
+        &'a self,
         address: impl ToAddress,
         options: CastOptions,
         payload: impl Into<Payload<'a>>,
+    ) -> Wait<R, impl Future<Output = Result<usize, ManagerError>> + Send> {
+        let (address, payload) = (address.to_address(), payload.into());
+        let back = payload.clone();
+        let would_park = || {
+            let error = CastError::new(CastRefusal::WouldPark, Some(back.into_bytes()));
+            Err(error.into())
+        };
+        R::Style::wait(self.written(address, options, payload), would_park)
+    }
+
+    async fn written(
+        &self,
+        address: String,
+        options: CastOptions,
+        payload: Payload<'_>,
     ) -> Result<usize, ManagerError> {
-        let address = &address.to_address();
+        let address = &address;
         let (client, opened) = self.core.link(address, |client| is_over(client), Client::open)?;
         if opened {
             self.first_connected(address, &client).await?;
         }
-        // Not for as long as the caller's bytes live, but as this borrow.
-        let payload: Payload<'_> = payload.into();
-        let mut cast = client.cast_and_wait_with(options, payload);
+        let mut cast = client.as_ref().cast_and_wait_with(options, payload);
         (&mut cast).await?;
         Ok(cast.bytes())
     }
@@ -441,9 +465,17 @@ impl<R: Runtime, F: Framing> Manager<R, F> {
     ///
     /// # Cancel safety
     /// Closing goes on in the background.
-    pub async fn close_link(&self, address: impl ToAddress) -> Result<Vec<Undelivered>, ManagerError> {
-        let address = &address.to_address();
-        Ok(self.core.take_link(address)?.close().await)
+    pub fn close_link(
+        &self,
+        address: impl ToAddress,
+    ) -> Wait<R, impl Future<Output = Result<Vec<Undelivered>, ManagerError>> + Send> {
+        let client = self.core.take_link(&address.to_address());
+        let begun = client.as_ref().map(|client| client.begin_close()).is_ok();
+        let closed = async move { Ok(client?.closed().await) };
+        R::Style::wait(
+            closed,
+            move || if begun { Ok(Vec::new()) } else { Err(ConnectError::WouldPark.into()) },
+        )
     }
 
     /// Closes the server at an address: it accepts nothing more, and finishes the requests in
@@ -454,9 +486,16 @@ impl<R: Runtime, F: Framing> Manager<R, F> {
     ///
     /// # Cancel safety
     /// Closing goes on in the background.
-    pub async fn close_listener(&self, address: impl ToAddress) -> Result<Drained, ManagerError> {
-        let address = &address.to_address();
-        Ok(self.core.take_server(address)?.shutdown().await)
+    pub fn close_listener(
+        &self,
+        address: impl ToAddress,
+    ) -> Wait<R, impl Future<Output = Result<Drained, ManagerError>> + Send> {
+        let server = self.core.take_server(&address.to_address());
+        let begun = server.as_ref().map(Server::begin_shutdown).is_ok();
+        let stopped = async move { Ok(server?.drained().await) };
+        R::Style::wait(stopped, move || {
+            if begun { Ok(Drained::default()) } else { Err(ConnectError::WouldPark.into()) }
+        })
     }
 
     /// Begins to close everything, and does not wait.
@@ -474,7 +513,7 @@ impl<R: Runtime, F: Framing> Manager<R, F> {
     ///
     /// # Cancel safety
     /// Closing goes on in the background; only what was left is lost.
-    pub async fn close_and_wait(&self, linger: Duration) -> Closed {
+    pub fn close_and_wait(&self, linger: Duration) -> Wait<R, impl Future<Output = Closed> + Send> {
         let (links, servers) = self.core.take_all();
         for (_, client) in &links {
             client.shared().with(|link: &mut Link<F, _>| link.close(clock::now(), linger));
@@ -482,15 +521,18 @@ impl<R: Runtime, F: Framing> Manager<R, F> {
         for (_, server) in &servers {
             server.begin_shutdown_within(linger);
         }
-        let mut closed = Closed::default();
-        for (address, client) in links {
-            let undelivered = client.close().await;
-            closed.undelivered.extend(undelivered.into_iter().map(|message| (address.clone(), message)));
-        }
-        for (address, server) in servers {
-            closed.servers.push((address, server.shutdown_within(linger).await));
-        }
-        closed
+        let closed = async move {
+            let mut closed = Closed::default();
+            for (address, client) in links {
+                let undelivered = client.closed().await;
+                closed.undelivered.extend(undelivered.into_iter().map(|message| (address.clone(), message)));
+            }
+            for (address, server) in servers {
+                closed.servers.push((address, server.drained().await));
+            }
+            closed
+        };
+        R::Style::wait(closed, Closed::default)
     }
 }
 

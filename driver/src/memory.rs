@@ -13,7 +13,7 @@ use bowline_core::memory::{Effects, Holding, MemoryPool, Verdict};
 use crate::clock;
 use crate::detached::DetachedSessions;
 use crate::heavy::{HeavyWork, Turn};
-use crate::peer::{PeerId, SharedLink};
+use crate::peer_core::{PeerId, SharedLink};
 use crate::shared::{CountMemory, Shared};
 use crate::sync::{Arc, Mutex, Weak};
 

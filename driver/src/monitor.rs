@@ -6,7 +6,7 @@ use bowline_core::frame::Framing;
 use bowline_core::link::{LinkStats, State};
 
 use crate::clock;
-use crate::peer::{Peer, PeerId, PeerInner};
+use crate::peer_core::{PeerCore, PeerId, PeerInner};
 use crate::sync::{Arc, Mutex, Weak};
 
 /// Sees links, by label, for as long as they last.
@@ -100,11 +100,11 @@ impl Monitor {
 
     /// Sees a link under `label` for as long as it lasts. A link has one monitor: the last that was
     /// told.
-    pub fn watch<F: Framing>(&self, label: &str, peer: &Peer<F>) {
+    pub fn watch<F: Framing>(&self, label: &str, peer: &PeerCore<F>) {
         self.watch_as(label.into(), peer);
     }
 
-    pub(crate) fn watch_as<F: Framing>(&self, label: Arc<str>, peer: &Peer<F>) {
+    pub(crate) fn watch_as<F: Framing>(&self, label: Arc<str>, peer: &PeerCore<F>) {
         let link = Arc::downgrade(&peer.0) as Weak<dyn Watch>;
         self.0.links.lock().insert(peer.id(), Watched { label, link });
         let registration = Registration { registry: Arc::downgrade(&self.0), id: peer.id() };

@@ -7,32 +7,32 @@ use std::task::{Context, Poll, Waker};
 use bowline_core::frame::Framing;
 use bowline_core::link::{Line, LinkEvent, Message, State, Undelivered, WaitTicket};
 
-use crate::error::ClosedError;
-use crate::peer::Peer;
+use crate::error::ReceiveError;
+use crate::peer_core::PeerCore;
 
 /// Waits for an errored message.
 #[derive(Debug)]
 #[must_use = "futures do nothing unless polled"]
 pub struct NextErrored<F: Framing> {
-    peer: Peer<F>,
+    peer: PeerCore<F>,
     ticket: Option<WaitTicket>,
 }
 
 impl<F: Framing> NextErrored<F> {
-    pub(crate) fn new(peer: Peer<F>) -> Self {
+    pub(crate) fn new(peer: PeerCore<F>) -> Self {
         Self { peer, ticket: None }
     }
 }
 
 impl<F: Framing> Future for NextErrored<F> {
-    type Output = Result<Undelivered, ClosedError>;
+    type Output = Result<Undelivered, ReceiveError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         let Self { peer, ticket } = this;
         peer.0.shared.with(|link| match link.poll_errored(ticket, || cx.waker().clone()) {
             Some(undelivered) => Poll::Ready(Ok(undelivered)),
-            None if link.state() == State::Closed => Poll::Ready(Err(ClosedError)),
+            None if link.state() == State::Closed => Poll::Ready(Err(ReceiveError::Closed)),
             None => Poll::Pending,
         })
     }
@@ -50,25 +50,25 @@ impl<F: Framing> Drop for NextErrored<F> {
 #[derive(Debug)]
 #[must_use = "futures do nothing unless polled"]
 pub struct Receive<F: Framing> {
-    peer: Peer<F>,
+    peer: PeerCore<F>,
     ticket: Option<WaitTicket>,
 }
 
 impl<F: Framing> Receive<F> {
-    pub(crate) fn new(peer: Peer<F>) -> Self {
+    pub(crate) fn new(peer: PeerCore<F>) -> Self {
         Self { peer, ticket: None }
     }
 }
 
 impl<F: Framing> Future for Receive<F> {
-    type Output = Result<Message, ClosedError>;
+    type Output = Result<Message, ReceiveError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         let Self { peer, ticket } = this;
         peer.0.shared.with(|link| match link.poll_receive(ticket, || cx.waker().clone()) {
             Some(message) => Poll::Ready(Ok(message)),
-            None if link.state() == State::Closed => Poll::Ready(Err(ClosedError)),
+            None if link.state() == State::Closed => Poll::Ready(Err(ReceiveError::Closed)),
             None => Poll::Pending,
         })
     }
@@ -86,25 +86,25 @@ impl<F: Framing> Drop for Receive<F> {
 #[derive(Debug)]
 #[must_use = "futures do nothing unless polled"]
 pub struct NextEvent<F: Framing> {
-    peer: Peer<F>,
+    peer: PeerCore<F>,
     ticket: Option<WaitTicket>,
 }
 
 impl<F: Framing> NextEvent<F> {
-    pub(crate) fn new(peer: Peer<F>) -> Self {
+    pub(crate) fn new(peer: PeerCore<F>) -> Self {
         Self { peer, ticket: None }
     }
 }
 
 impl<F: Framing> Future for NextEvent<F> {
-    type Output = Result<LinkEvent, ClosedError>;
+    type Output = Result<LinkEvent, ReceiveError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         let Self { peer, ticket } = this;
         peer.0.shared.with(|link| match link.poll_event(ticket, || cx.waker().clone()) {
             Some(event) => Poll::Ready(Ok(event)),
-            None if link.state() == State::Closed => Poll::Ready(Err(ClosedError)),
+            None if link.state() == State::Closed => Poll::Ready(Err(ReceiveError::Closed)),
             None => Poll::Pending,
         })
     }

@@ -7,7 +7,7 @@ use bowline_core::error::Chain;
 use bowline_core::error::{Disconnect, Status};
 use bowline_core::supervisor::DialFailure;
 
-use crate::peer::PeerId;
+use crate::peer_core::PeerId;
 use crate::server_core::ServerEvent;
 
 /// A socket is there; its handshake may not be done.

@@ -1,136 +1,79 @@
-//! A link's other side, as handlers see it.
+//! The other side of a link, with methods that wait.
 
-use std::task::Waker;
+use std::future::Future;
+use std::marker::PhantomData;
+use std::ops::Deref;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bowline_core::address::Address;
 use bowline_core::body::Payload;
 #[allow(unused_imports, reason = "for the documentation")]
 use bowline_core::error::Outcome;
-use bowline_core::error::{CastError, Disconnect};
+use bowline_core::error::{CallError, CastError};
 use bowline_core::frame::Framing;
-use bowline_core::link::{
-    CallOptions, CastOptions, Counters, Link, LinkEvent, LinkStats, Message, Queued, State, Undelivered,
-};
-use bowline_core::machine::Machine;
-use bowline_core::time::Instant;
+use bowline_core::frame::native::Native;
+use bowline_core::link::{CallOptions, CastOptions, LinkEvent, Message, Reply, Undelivered};
 
-use crate::call::{Call, Starting};
-use crate::cast::{Cast, CastAndWait, PILE_OF_CASTS};
-use crate::error::ClosedError;
-use crate::monitor::Registration;
-use crate::next::{NextErrored, NextEvent, Receive, now_or_never};
-use crate::sync::{Arc, AtomicU64, Mutex, Ordering};
-use crate::{Shared, clock};
-
-/// Numbers the peers of a process.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct PeerId(pub u64);
-
-impl PeerId {
-    pub(crate) fn next() -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
-        Self(NEXT.fetch_add(1, Ordering::Relaxed))
-    }
-}
-
-/// A link's machine behind its lock.
-pub type SharedLink<F> = Shared<Link<F, Waker>>;
-
-#[derive(Debug)]
-pub(crate) struct PeerInner<F: Framing> {
-    pub(crate) shared: Arc<SharedLink<F>>,
-    pub(crate) id: PeerId,
-    pub(crate) linger: Duration,
-    pub(crate) call_timeout: Duration,
-    pub(crate) cast_timeout: Duration,
-    /// Casts expire: casting needs the time.
-    timed_casts: bool,
-    pub(crate) monitored: Mutex<Option<Registration>>,
-}
+use crate::call::{self, Call};
+use crate::cast::{Cast, CastAndWait};
+use crate::clock;
+use crate::error::ReceiveError;
+use crate::next::{NextErrored, NextEvent, Receive};
+use crate::peer_core::PeerCore;
+use crate::pump::Alarm;
+use crate::runtime::Runtime;
+use crate::style::{Style, Tasks, Threads, Wait};
 
 /// The other side of a link: what a handler answers to, calls back, or keeps to push to later.
 ///
 /// Cheap to clone. Holding one keeps nothing open: when its connection ends (on the accepting
 /// side) or its [`Client`](crate::Client) is dropped, its methods say so.
-#[derive(Debug)]
-pub struct Peer<F: Framing>(pub(crate) Arc<PeerInner<F>>);
+///
+/// What never waits ([`try_cast`](PeerCore::try_cast), [`state`](PeerCore::state), …) is the same on
+/// every runtime: a peer derefs to [`PeerCore`]. What waits is awaited on tokio, smol and async-std, and
+/// parks on threads ([`Wait`]).
+pub struct Peer<R: Runtime, F: Framing = Native> {
+    core: PeerCore<F>,
+    runtime: PhantomData<fn() -> R>,
+}
 
-impl<F: Framing> Clone for Peer<F> {
+impl<R: Runtime, F: Framing> Clone for Peer<R, F> {
+    #[inline]
     fn clone(&self) -> Self {
-        Self(Arc::clone(&self.0))
+        self.core.clone().into()
     }
 }
 
-impl<F: Framing> Peer<F> {
-    pub(crate) fn new(link: Link<F, Waker>, linger: Duration) -> Self {
-        let (call_timeout, cast_timeout) = (link.call_timeout(), link.cast_timeout());
-        let timed_casts = link.expire_after().is_some();
-        Self(Arc::new(PeerInner {
-            shared: Arc::new(Shared::new(link)),
-            id: PeerId::next(),
-            linger,
-            call_timeout,
-            cast_timeout,
-            timed_casts,
-            monitored: Mutex::new(None),
-        }))
+impl<R: Runtime, F: Framing> std::fmt::Debug for Peer<R, F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Peer").field("id", &self.id()).finish_non_exhaustive()
     }
+}
 
-    /// The machine behind its lock, for whoever drives it.
-    #[must_use]
-    pub fn shared(&self) -> &Arc<SharedLink<F>> {
-        &self.0.shared
+impl<R: Runtime, F: Framing> From<PeerCore<F>> for Peer<R, F> {
+    #[inline]
+    fn from(core: PeerCore<F>) -> Self {
+        Self { core, runtime: PhantomData }
     }
+}
 
-    /// Its number, unique in this process.
-    #[must_use]
-    pub fn id(&self) -> PeerId {
-        self.0.id
+impl<R: Runtime, F: Framing> Deref for Peer<R, F> {
+    type Target = PeerCore<F>;
+
+    #[inline]
+    fn deref(&self) -> &PeerCore<F> {
+        &self.core
     }
+}
 
-    /// The address of the other end of the present connection, or of the last.
-    #[must_use]
-    pub fn remote_addr(&self) -> Option<Address> {
-        self.0.shared.with(|link| link.remote_addr().cloned())
+impl<R: Runtime, F: Framing> AsRef<PeerCore<F>> for Peer<R, F> {
+    fn as_ref(&self) -> &PeerCore<F> {
+        &self.core
     }
+}
 
-    /// The address of this end of the present connection, or of the last.
-    #[must_use]
-    pub fn local_addr(&self) -> Option<Address> {
-        self.0.shared.with(|link| link.local_addr().cloned())
-    }
-
-    /// Where the link stands.
-    #[must_use]
-    pub fn state(&self) -> State {
-        self.0.shared.with(|link| link.state())
-    }
-
-    /// Whether what is sent goes out now: connected, and the peer has not said go-away.
-    #[must_use]
-    pub fn is_open(&self) -> bool {
-        self.0.shared.with(|link| link.is_open())
-    }
-
-    /// Numbers since the link was made.
-    #[must_use]
-    pub fn counters(&self) -> Counters {
-        self.0.shared.with(|link| *link.counters())
-    }
-
-    /// The link as it is now: state, counters, queues, round trip.
-    #[must_use]
-    pub fn stats(&self) -> LinkStats {
-        self.0.shared.with(|link| link.stats(clock::now()))
-    }
-
-    /// Why the last connection ended, if one did.
-    #[must_use]
-    pub fn last_disconnect(&self) -> Option<Disconnect> {
-        self.0.shared.with(|link| link.last_disconnect().cloned())
-    }
-
+impl<R: Runtime, F: Framing> Peer<R, F> {
     /// Calls the peer's `method` with the default deadline.
     ///
     /// # Errors
@@ -140,14 +83,18 @@ impl<F: Framing> Peer<F> {
     /// # Cancel safety
     /// Dropping the future frees the call's slot and tells the peer; a late reply is counted.
     #[inline]
-    pub fn call<'a>(&'a self, method: u32, payload: impl Into<Payload<'a>>) -> Call<'a, F> {
+    pub fn call<'a>(&'a self, method: u32, payload: impl Into<Payload<'a>>) -> Wait<R, Call<'a, F>> {
         self.call_with(CallOptions::new(method), payload)
     }
 
     /// [`call`](Self::call) with options.
     #[inline]
-    pub fn call_with<'a>(&'a self, options: CallOptions, payload: impl Into<Payload<'a>>) -> Call<'a, F> {
-        Call::new(self, options, payload.into())
+    pub fn call_with<'a>(
+        &'a self,
+        options: CallOptions,
+        payload: impl Into<Payload<'a>>,
+    ) -> Wait<R, Call<'a, F>> {
+        wait_for_reply::<R, F, _>(&self.core, self.core.call_with(options, payload))
     }
 
     /// Begins a call and returns as soon as its request is queued, which is at once unless the
@@ -159,8 +106,13 @@ impl<F: Framing> Peer<F> {
     /// # Cancel safety
     /// Dropping the future before it is ready makes no call.
     #[inline]
-    pub fn start_call<'a>(&self, options: CallOptions, payload: impl Into<Payload<'a>>) -> Starting<'a, F> {
-        Starting::new(self.clone(), options, payload.into())
+    pub fn start_call<'a>(
+        &'a self,
+        options: CallOptions,
+        payload: impl Into<Payload<'a>>,
+    ) -> Wait<R, impl Future<Output = Result<Pending<R, F>, CallError>> + Send + 'a> {
+        let starting = self.core.start_call(options, payload);
+        R::Style::wait(async move { Ok(Pending::new(starting.await?)) }, || Err(CallError::WouldPark))
     }
 
     /// Queues a message that wants no answer; waits for room in the write queue if its policy is
@@ -172,37 +124,18 @@ impl<F: Framing> Peer<F> {
     /// # Cancel safety
     /// Dropping the future before it is ready casts nothing.
     #[inline]
-    pub fn cast<'a>(&'a self, method: u32, payload: impl Into<Payload<'a>>) -> Cast<'a, F> {
+    pub fn cast<'a>(&'a self, method: u32, payload: impl Into<Payload<'a>>) -> Wait<R, Cast<'a, F>> {
         self.cast_with(CastOptions::new(method), payload)
     }
 
     /// [`cast`](Self::cast) with options.
     #[inline]
-    pub fn cast_with<'a>(&'a self, options: CastOptions, payload: impl Into<Payload<'a>>) -> Cast<'a, F> {
-        Cast::new(self, options, payload.into())
-    }
-
-    /// [`cast`](Self::cast) that never waits: inline handlers may use it.
-    ///
-    /// # Errors
-    /// As [`cast`](Self::cast), and when there is no room now.
-    #[inline]
-    pub fn try_cast<'a>(&self, method: u32, payload: impl Into<Payload<'a>>) -> Result<Queued, CastError> {
-        self.try_cast_with(CastOptions::new(method), payload)
-    }
-
-    /// [`try_cast`](Self::try_cast) with options.
-    ///
-    /// # Errors
-    /// As [`try_cast`](Self::try_cast).
-    #[inline]
-    pub fn try_cast_with<'a>(
-        &self,
+    pub fn cast_with<'a>(
+        &'a self,
         options: CastOptions,
         payload: impl Into<Payload<'a>>,
-    ) -> Result<Queued, CastError> {
-        let now = self.cast_time();
-        self.0.shared.with(|link| link.cast(now, &options, payload.into()))
+    ) -> Wait<R, Cast<'a, F>> {
+        R::Style::wait_or(self.core.cast_with(options, payload), Cast::now)
     }
 
     /// Queues messages to one method, one after another and under one lock where there is room:
@@ -214,47 +147,12 @@ impl<F: Framing> Peer<F> {
     ///
     /// # Cancel safety
     /// What is queued stays queued.
-    pub async fn cast_many<B: AsRef<[u8]>>(&self, method: u32, bodies: &[B]) -> Result<usize, CastError> {
-        let (options, mut queued) = (CastOptions::new(method), 0);
-        while let Some(next) = bodies.get(queued) {
-            let count = self.cast_plain_many(&options, &bodies[queued..]);
-            queued += count;
-            if count == 0 {
-                match self.cast(method, next.as_ref()).await {
-                    Ok(_) => queued += 1,
-                    Err(error) if queued == 0 => return Err(error),
-                    Err(_) => break,
-                }
-            }
-        }
-        Ok(queued)
-    }
-
-    /// [`cast_many`](Self::cast_many) that never waits.
-    ///
-    /// # Errors
-    /// As [`try_cast`](Self::try_cast), if it is the first that cannot be queued.
-    pub fn try_cast_many<B: AsRef<[u8]>>(&self, method: u32, bodies: &[B]) -> Result<usize, CastError> {
-        let (options, mut queued) = (CastOptions::new(method), 0);
-        while let Some(next) = bodies.get(queued) {
-            let count = self.cast_plain_many(&options, &bodies[queued..]);
-            queued += count;
-            if count == 0 {
-                match self.try_cast(method, next.as_ref()) {
-                    Ok(_) => queued += 1,
-                    Err(error) if queued == 0 => return Err(error),
-                    Err(_) => break,
-                }
-            }
-        }
-        Ok(queued)
-    }
-
-    fn cast_plain_many<B: AsRef<[u8]>>(&self, options: &CastOptions, bodies: &[B]) -> usize {
-        self.0.shared.with_inline(|link| {
-            let count = link.cast_plain_many(options, bodies);
-            (count, link.is_piling_up(PILE_OF_CASTS))
-        })
+    pub fn cast_many<'a, B: AsRef<[u8]> + Sync>(
+        &'a self,
+        method: u32,
+        bodies: &'a [B],
+    ) -> Wait<R, impl Future<Output = Result<usize, CastError>> + Send + 'a> {
+        R::Style::wait(self.core.cast_many(method, bodies), || self.core.try_cast_many(method, bodies))
     }
 
     /// [`cast`](Self::cast), and waits for what becomes of the message: [`Outcome::Written`] where
@@ -270,7 +168,11 @@ impl<F: Framing> Peer<F> {
     /// # Cancel safety
     /// Dropping the future before the message is queued casts nothing; later, the message goes on
     /// like one that nobody waits for.
-    pub fn cast_and_wait<'a>(&'a self, method: u32, payload: impl Into<Payload<'a>>) -> CastAndWait<'a, F> {
+    pub fn cast_and_wait<'a>(
+        &'a self,
+        method: u32,
+        payload: impl Into<Payload<'a>>,
+    ) -> Wait<R, CastAndWait<'a, F>> {
         self.cast_and_wait_with(CastOptions::new(method), payload)
     }
 
@@ -279,56 +181,9 @@ impl<F: Framing> Peer<F> {
         &'a self,
         options: CastOptions,
         payload: impl Into<Payload<'a>>,
-    ) -> CastAndWait<'a, F> {
-        CastAndWait::new(Cast::watched(self, options, payload.into()))
-    }
-
-    /// A cast looks at no clock unless it can expire.
-    #[inline]
-    pub(crate) fn cast_time(&self) -> Instant {
-        if self.0.timed_casts { clock::now() } else { Instant::ZERO }
-    }
-
-    /// The next errored message: one that could not be delivered, and that was given back to nobody
-    /// else. The queue is bounded; unread, its oldest are dropped and counted.
-    ///
-    /// # Errors
-    /// The link is closed and every errored message was taken.
-    ///
-    /// # Cancel safety
-    /// As [`receive`](Self::receive).
-    pub fn next_errored(&self) -> NextErrored<F> {
-        NextErrored::new(self.clone())
-    }
-
-    /// The errored message that waits, if one does; never waits.
-    ///
-    /// # Errors
-    /// As [`next_errored`](Self::next_errored).
-    pub fn try_next_errored(&self) -> Result<Option<Undelivered>, ClosedError> {
-        now_or_never(self.next_errored()).transpose()
-    }
-
-    /// The received message that waits, if one does; never waits.
-    ///
-    /// # Errors
-    /// As [`receive`](Self::receive).
-    pub fn try_receive(&self) -> Result<Option<Message>, ClosedError> {
-        now_or_never(self.receive()).transpose()
-    }
-
-    /// The event that waits, if one does; never waits.
-    ///
-    /// # Errors
-    /// As [`next_event`](Self::next_event).
-    pub fn try_next_event(&self) -> Result<Option<LinkEvent>, ClosedError> {
-        now_or_never(self.next_event()).transpose()
-    }
-
-    /// A new connection is wanted now: a wait for the next attempt ends, and a connection that is up
-    /// is closed for a new one. What did not leave goes out on that.
-    pub fn reconnect_now(&self) {
-        self.0.shared.with(|link| link.reconnect_now());
+    ) -> Wait<R, CastAndWait<'a, F>> {
+        let cast = self.core.cast_and_wait_with(options, payload);
+        R::Style::wait_or(cast, |cast| Err(cast.back()))
     }
 
     /// The next received message that no `on_message` took.
@@ -338,8 +193,8 @@ impl<F: Framing> Peer<F> {
     ///
     /// # Cancel safety
     /// A message is taken only when the future is ready: dropping it loses nothing.
-    pub fn receive(&self) -> Receive<F> {
-        Receive::new(self.clone())
+    pub fn receive(&self) -> Wait<R, Receive<F>> {
+        R::Style::wait(self.core.receive(), || there(self.core.try_receive()))
     }
 
     /// Waits for a received message, and appends it and those that wait with it, up to `most` in
@@ -350,12 +205,24 @@ impl<F: Framing> Peer<F> {
     ///
     /// # Cancel safety
     /// As [`receive`](Self::receive): nothing is taken before the future is ready.
-    pub async fn receive_many(&self, into: &mut Vec<Message>, most: usize) -> Result<usize, ClosedError> {
-        if most == 0 {
-            return Ok(0);
-        }
-        into.push(self.receive().await?);
-        Ok(1 + self.0.shared.with(|link| link.take_received(most - 1, into)))
+    pub fn receive_many<'a>(
+        &'a self,
+        into: &'a mut Vec<Message>,
+        most: usize,
+    ) -> Wait<R, impl Future<Output = Result<usize, ReceiveError>> + Send + 'a> {
+        R::Style::wait(self.core.receive_many(into, most), || Err(ReceiveError::WouldPark))
+    }
+
+    /// The next errored message: one that could not be delivered, and that was given back to nobody
+    /// else. The queue is bounded; unread, its oldest are dropped and counted.
+    ///
+    /// # Errors
+    /// The link is closed and every errored message was taken.
+    ///
+    /// # Cancel safety
+    /// As [`receive`](Self::receive).
+    pub fn next_errored(&self) -> Wait<R, NextErrored<F>> {
+        R::Style::wait(self.core.next_errored(), || there(self.core.try_next_errored()))
     }
 
     /// The next [`LinkEvent`]. The queue is bounded; unread, its
@@ -366,19 +233,187 @@ impl<F: Framing> Peer<F> {
     ///
     /// # Cancel safety
     /// As [`receive`](Self::receive).
-    pub fn next_event(&self) -> NextEvent<F> {
-        NextEvent::new(self.clone())
+    pub fn next_event(&self) -> Wait<R, NextEvent<F>> {
+        R::Style::wait(self.core.next_event(), || there(self.core.try_next_event()))
     }
 
-    /// Closes the link at once: what is under way is cut off, and its callers learn it.
-    pub fn abort(&self) {
-        self.0.shared.with(|link| link.abort(clock::now(), Disconnect::LocalClose));
+    /// The next message, or `None` if none came within `timeout`.
+    ///
+    /// # Errors
+    /// As [`receive`](Self::receive).
+    ///
+    /// # Cancel safety
+    /// As [`receive`](Self::receive).
+    pub fn receive_timeout(
+        &self,
+        timeout: Duration,
+    ) -> Wait<R, impl Future<Output = Result<Option<Message>, ReceiveError>> + Send + use<R, F>> {
+        within::<R, _>(timeout, self.core.receive())
     }
 
-    /// Begins to close the link: what is under way is finished, for at most the configured
-    /// linger; nothing new is taken. Does not wait.
-    pub fn begin_close(&self) {
-        let linger = self.0.linger;
-        self.0.shared.with(|link| link.close(clock::now(), linger));
+    /// The next errored message ([`next_errored`](Self::next_errored)), or `None` if none came within
+    /// `timeout`.
+    ///
+    /// # Errors
+    /// As [`next_errored`](Self::next_errored).
+    ///
+    /// # Cancel safety
+    /// As [`receive`](Self::receive).
+    pub fn next_errored_timeout(
+        &self,
+        timeout: Duration,
+    ) -> Wait<R, impl Future<Output = Result<Option<Undelivered>, ReceiveError>> + Send + use<R, F>> {
+        within::<R, _>(timeout, self.core.next_errored())
+    }
+
+    /// The next event ([`next_event`](Self::next_event)), or `None` if none came within `timeout`.
+    ///
+    /// # Errors
+    /// As [`next_event`](Self::next_event).
+    ///
+    /// # Cancel safety
+    /// As [`receive`](Self::receive).
+    pub fn next_event_timeout(
+        &self,
+        timeout: Duration,
+    ) -> Wait<R, impl Future<Output = Result<Option<LinkEvent>, ReceiveError>> + Send + use<R, F>> {
+        within::<R, _>(timeout, self.core.next_event())
+    }
+
+    /// Received messages, which end when the link is closed: a stream on tokio, smol and async-std, an
+    /// iterator on threads.
+    pub fn messages(&self) -> Messages<R, F> {
+        Messages { peer: self.clone(), receive: None }
+    }
+}
+
+/// What was there, for a thread that must not wait.
+fn there<T>(now: Result<Option<T>, ReceiveError>) -> Result<T, ReceiveError> {
+    now?.ok_or(ReceiveError::WouldPark)
+}
+
+/// Waits for a reply. On threads, the caller of the only call in flight reads for itself: that saves
+/// two hops between threads.
+fn wait_for_reply<R: Runtime, F: Framing, Fut>(peer: &PeerCore<F>, reply: Fut) -> Wait<R, Fut>
+where
+    Fut: Future<Output = Result<Reply, CallError>>,
+{
+    let help = |served: &dyn Fn() -> bool| {
+        let shared = peer.shared();
+        if shared.with(|link| link.in_flight()) == 1
+            && let Some(connection) = shared.connection()
+        {
+            connection.read_for(served);
+        }
+    };
+    R::Style::wait_helping(reply, || Err(CallError::WouldPark), help)
+}
+
+/// What `next` says, or `None` if it said nothing within `timeout`.
+#[allow(clippy::type_complexity, reason = "an unnamed future, waited for")]
+fn within<R: Runtime, T>(
+    timeout: Duration,
+    mut next: impl Future<Output = Result<T, ReceiveError>> + Unpin + Send,
+) -> Wait<R, impl Future<Output = Result<Option<T>, ReceiveError>> + Send> {
+    let within = async move {
+        let mut alarm = Alarm::new(R::timer());
+        let deadline = clock::after(timeout);
+        std::future::poll_fn(|cx| {
+            if let Poll::Ready(output) = Pin::new(&mut next).poll(cx) {
+                return Poll::Ready(output.map(Some));
+            }
+            while clock::now() < deadline {
+                if !alarm.poll(cx, deadline) {
+                    return Poll::Pending;
+                }
+            }
+            Poll::Ready(Ok(None))
+        })
+        .await
+    };
+    R::Style::wait(within, || Err(ReceiveError::WouldPark))
+}
+
+/// A call under way: await it, or [`wait`](Self::wait) for it. Dropping it cancels the call.
+#[must_use = "dropping a pending call cancels it"]
+pub struct Pending<R: Runtime, F: Framing = Native> {
+    call: call::Pending<F>,
+    runtime: PhantomData<fn() -> R>,
+}
+
+impl<R: Runtime, F: Framing> std::fmt::Debug for Pending<R, F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pending").field("id", &self.id()).finish_non_exhaustive()
+    }
+}
+
+impl<R: Runtime, F: Framing> Pending<R, F> {
+    fn new(call: call::Pending<F>) -> Self {
+        Self { call, runtime: PhantomData }
+    }
+
+    /// The call's id on the wire.
+    #[must_use]
+    pub fn id(&self) -> Option<u64> {
+        self.call.id()
+    }
+
+    /// Waits for the reply.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future cancels the call.
+    pub fn wait(self) -> Wait<R, Self> {
+        let peer = self.call.peer().clone();
+        wait_for_reply::<R, F, _>(&peer, self)
+    }
+}
+
+impl<R: Runtime, F: Framing> Future for Pending<R, F> {
+    type Output = Result<Reply, CallError>;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.call).poll(cx)
+    }
+}
+
+/// Received messages: see [`Peer::messages`].
+#[must_use = "nothing is received unless it is asked for"]
+pub struct Messages<R: Runtime, F: Framing = Native> {
+    peer: Peer<R, F>,
+    receive: Option<Receive<F>>,
+}
+
+impl<R: Runtime, F: Framing> std::fmt::Debug for Messages<R, F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Messages").field("peer", &self.peer).finish_non_exhaustive()
+    }
+}
+
+impl<R: Runtime<Style: Tasks>, F: Framing> futures_core::Stream for Messages<R, F> {
+    type Item = Message;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Message>> {
+        let this = &mut *self;
+        let receive = this.receive.get_or_insert_with(|| this.peer.core.receive());
+        let polled = Pin::new(receive).poll(cx);
+        if polled.is_ready() {
+            this.receive = None;
+        }
+        polled.map(Result::ok)
+    }
+}
+
+impl<R: Runtime<Style: Threads>, F: Framing> Iterator for Messages<R, F>
+where
+    R::Style: Style<Wait<Receive<F>> = Result<Message, ReceiveError>>,
+{
+    type Item = Message;
+
+    fn next(&mut self) -> Option<Message> {
+        self.peer.receive().ok()
     }
 }

@@ -10,7 +10,7 @@ use bowline_core::config::Config;
 use bowline_core::error::{CallError, CastError, CastRefusal};
 use bowline_core::frame::Framing;
 use bowline_core::frame::native::Native;
-use bowline_core::link::{CallOptions, CastOptions, Queued, Reply};
+use bowline_core::link::{CallOptions, CastOptions, Queued, Reply, Undelivered};
 use bowline_core::routing::{Blacklist, Hedging, Policy};
 use bowline_core::time::Instant;
 
@@ -18,10 +18,11 @@ use crate::client::{Client, ClientBuilder};
 use crate::clock;
 use crate::error::ConnectError;
 use crate::monitor::Monitor;
-use crate::peer::Peer;
+use crate::peer_core::PeerCore;
 use crate::pool_core::{Answered, Attempts, Lease, PoolCore, PoolParts, Race};
 use crate::pump::Alarm;
 use crate::runtime::Runtime;
+use crate::style::{Style, Wait};
 use crate::sync::Arc;
 use crate::to_address::ToAddress;
 
@@ -47,9 +48,9 @@ impl<R: Runtime, F: Framing> std::fmt::Debug for Pool<R, F> {
     }
 }
 
-impl<R: Runtime, F: Framing> AsRef<Peer<F>> for Client<R, F> {
-    fn as_ref(&self) -> &Peer<F> {
-        self
+impl<R: Runtime, F: Framing> AsRef<PeerCore<F>> for Client<R, F> {
+    fn as_ref(&self) -> &PeerCore<F> {
+        (**self).as_ref()
     }
 }
 
@@ -73,8 +74,12 @@ impl<R: Runtime, F: Framing> Pool<R, F> {
     ///
     /// # Cancel safety
     /// As [`Peer::call`].
-    pub async fn call<'a>(&self, method: u32, payload: impl Into<Payload<'a>>) -> Result<Reply, CallError> {
-        self.call_with(CallOptions::new(method), payload).await
+    pub fn call<'a>(
+        &'a self,
+        method: u32,
+        payload: impl Into<Payload<'a>>,
+    ) -> Wait<R, impl Future<Output = Result<Reply, CallError>> + Send + 'a> {
+        self.routed(None, CallOptions::new(method), payload.into())
     }
 
     /// [`call`](Self::call) with options. With hedging, an idempotent call that takes its time is
@@ -86,12 +91,12 @@ impl<R: Runtime, F: Framing> Pool<R, F> {
     ///
     /// # Cancel safety
     /// As [`call`](Self::call).
-    pub async fn call_with<'a>(
-        &self,
+    pub fn call_with<'a>(
+        &'a self,
         options: CallOptions,
         payload: impl Into<Payload<'a>>,
-    ) -> Result<Reply, CallError> {
-        self.route(None, options, payload.into()).await
+    ) -> Wait<R, impl Future<Output = Result<Reply, CallError>> + Send + 'a> {
+        self.routed(None, options, payload.into())
     }
 
     /// [`call_with`](Self::call_with) for a key: all calls of a key go to one endpoint, its leader,
@@ -102,13 +107,22 @@ impl<R: Runtime, F: Framing> Pool<R, F> {
     ///
     /// # Cancel safety
     /// As [`call`](Self::call).
-    pub async fn call_for<'a>(
-        &self,
-        key: &str,
+    pub fn call_for<'a>(
+        &'a self,
+        key: &'a str,
         options: CallOptions,
         payload: impl Into<Payload<'a>>,
-    ) -> Result<Reply, CallError> {
-        self.route(Some(key), options, payload.into()).await
+    ) -> Wait<R, impl Future<Output = Result<Reply, CallError>> + Send + 'a> {
+        self.routed(Some(key), options, payload.into())
+    }
+
+    fn routed<'a>(
+        &'a self,
+        key: Option<&'a str>,
+        options: CallOptions,
+        payload: Payload<'a>,
+    ) -> Wait<R, impl Future<Output = Result<Reply, CallError>> + Send + 'a> {
+        R::Style::wait(self.route(key, options, payload), || Err(CallError::WouldPark))
     }
 
     async fn route(
@@ -122,7 +136,7 @@ impl<R: Runtime, F: Framing> Pool<R, F> {
             let options = attempts.options(&lease);
             let (result, other) = match attempts.hedge_at() {
                 Some(at) => Self::hedged(&attempts, &lease, at, &options, &payload).await,
-                None => (lease.client.call_with(options, payload.clone()).await, None),
+                None => (lease.client.as_ref().call_with(options, payload.clone()).await, None),
             };
             match attempts.ended(lease, &result, other) {
                 Some(next) => lease = next,
@@ -140,7 +154,7 @@ impl<R: Runtime, F: Framing> Pool<R, F> {
         options: &CallOptions,
         payload: &Payload<'_>,
     ) -> Answered<F, Client<R, F>> {
-        let mut first = lease.client.call_with(options.clone(), payload.clone());
+        let mut first = lease.client.as_ref().call_with(options.clone(), payload.clone());
         let mut alarm = Alarm::new(R::timer());
         let early = std::future::poll_fn(|cx| {
             if let Poll::Ready(result) = Pin::new(&mut first).poll(cx) {
@@ -157,7 +171,7 @@ impl<R: Runtime, F: Framing> Pool<R, F> {
             return (result, None);
         }
         let Some(other) = attempts.hedge(lease) else { return (first.await, None) };
-        let second = other.client.call_with(options.clone(), payload.clone());
+        let second = other.client.as_ref().call_with(options.clone(), payload.clone());
         let (result, by_other) = Race::new(first, second).await;
         (result, by_other.then_some(other))
     }
@@ -170,8 +184,12 @@ impl<R: Runtime, F: Framing> Pool<R, F> {
     ///
     /// # Cancel safety
     /// As [`Peer::cast`].
-    pub async fn cast<'a>(&self, method: u32, payload: impl Into<Payload<'a>>) -> Result<Queued, CastError> {
-        self.cast_with(CastOptions::new(method), payload).await
+    pub fn cast<'a>(
+        &'a self,
+        method: u32,
+        payload: impl Into<Payload<'a>>,
+    ) -> Wait<R, impl Future<Output = Result<Queued, CastError>> + Send + 'a> {
+        self.cast_with(CastOptions::new(method), payload)
     }
 
     /// [`cast`](Self::cast) with options.
@@ -181,16 +199,22 @@ impl<R: Runtime, F: Framing> Pool<R, F> {
     ///
     /// # Cancel safety
     /// As [`cast`](Self::cast).
-    pub async fn cast_with<'a>(
-        &self,
+    pub fn cast_with<'a>(
+        &'a self,
         options: CastOptions,
         payload: impl Into<Payload<'a>>,
-    ) -> Result<Queued, CastError> {
+    ) -> Wait<R, impl Future<Output = Result<Queued, CastError>> + Send + 'a> {
         let payload = payload.into();
+        let back = payload.clone();
+        let would_park = || Err(CastError::new(CastRefusal::WouldPark, Some(back.into_bytes())));
+        R::Style::wait(self.route_cast(options, payload), would_park)
+    }
+
+    async fn route_cast(&self, options: CastOptions, payload: Payload<'_>) -> Result<Queued, CastError> {
         let Some(lease) = self.core.pick(None, None) else {
             return Err(CastError::new(CastRefusal::Closed, Some(payload.into_bytes())));
         };
-        let result = lease.client.cast_with(options, payload).await;
+        let result = lease.client.as_ref().cast_with(options, payload).await;
         let closed = matches!(&result, Err(error) if *error.reason() == CastRefusal::Closed);
         lease.finish(!closed);
         result
@@ -243,9 +267,13 @@ impl<R: Runtime, F: Framing> Pool<R, F> {
     ///
     /// # Cancel safety
     /// Safe.
-    pub async fn ready(&self) -> Result<(), ConnectError> {
+    pub fn ready(&self) -> Wait<R, impl Future<Output = Result<(), ConnectError>> + Send> {
+        R::Style::wait(self.any_ready(), || Err(ConnectError::WouldPark))
+    }
+
+    async fn any_ready(&self) -> Result<(), ConnectError> {
         let clients = self.clients();
-        let mut waiting: Vec<_> = clients.iter().map(|client| Box::pin(client.ready())).collect();
+        let mut waiting: Vec<_> = clients.iter().map(|client| Box::pin(client.connected())).collect();
         let mut last = ConnectError::Closed;
         std::future::poll_fn(|cx| {
             let mut index = 0;
@@ -268,14 +296,17 @@ impl<R: Runtime, F: Framing> Pool<R, F> {
     ///
     /// # Cancel safety
     /// Closing goes on in the background.
-    pub async fn close(self) -> Vec<bowline_core::link::Undelivered> {
+    pub fn close(self) -> Wait<R, impl Future<Output = Vec<Undelivered>> + Send> {
         let clients = self.core.take_all();
         clients.iter().for_each(|client| client.begin_close());
-        let mut undelivered = Vec::new();
-        for client in clients {
-            undelivered.extend(client.close().await);
-        }
-        undelivered
+        let closed = async move {
+            let mut undelivered = Vec::new();
+            for client in clients {
+                undelivered.extend(client.closed().await);
+            }
+            undelivered
+        };
+        R::Style::wait(closed, Vec::new)
     }
 }
 

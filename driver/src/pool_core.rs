@@ -15,7 +15,7 @@ use crate::call::Call;
 use crate::client_parts::{ClientParts, Recipe, random_seed};
 use crate::clock;
 use crate::error::ConnectError;
-use crate::peer::Peer;
+use crate::peer_core::PeerCore;
 use crate::sync::{Arc, Mutex};
 
 /// How a pool is made, whatever drives it.
@@ -116,7 +116,7 @@ fn may_go_elsewhere(result: &Result<Reply, CallError>) -> bool {
     }
 }
 
-impl<F: Framing, C: Clone + AsRef<Peer<F>>> PoolCore<F, C> {
+impl<F: Framing, C: Clone + AsRef<PeerCore<F>>> PoolCore<F, C> {
     /// Opens the links of every endpoint.
     ///
     /// # Errors
@@ -284,7 +284,7 @@ pub struct Attempts<'k, F: Framing, C> {
     hedge_at: Option<Instant>,
 }
 
-impl<'k, F: Framing, C: Clone + AsRef<Peer<F>>> Attempts<'k, F, C> {
+impl<'k, F: Framing, C: Clone + AsRef<PeerCore<F>>> Attempts<'k, F, C> {
     /// The first link. `None`: the pool has none.
     #[must_use]
     pub fn begin(

@@ -11,6 +11,7 @@ use bowline_core::config::SocketOptions;
 
 use crate::error::StartError;
 use crate::shared::WriteNow;
+use crate::style::Style;
 
 /// A connected socket in non-blocking mode.
 pub trait Socket: WriteNow {
@@ -113,6 +114,8 @@ pub trait Runtime: Sized + Send + Sync + 'static {
     type Listener: Listener<Socket = Self::Socket>;
     /// Its timers.
     type Timer: Timer;
+    /// How its users wait.
+    type Style: Style;
 
     /// Runs a task to its end, in the background.
     ///

@@ -10,7 +10,7 @@ use bowline_core::supervisor::Epoch;
 use crate::app::Application;
 use crate::clock;
 use crate::gate::Admission;
-use crate::peer::Peer;
+use crate::peer_core::PeerCore;
 use crate::pump::{Alarm, Pump};
 use crate::runtime::Runtime;
 use crate::server_core::ServerCore;
@@ -67,7 +67,7 @@ pub(crate) async fn serve_session<R: Runtime, F: Framing>(
 fn poll_detached<S: Send + 'static, F: Framing, T: crate::runtime::Timer>(
     cx: &mut Context<'_>,
     core: &ServerCore<F>,
-    peer: &Peer<F>,
+    peer: &PeerCore<F>,
     host: &Host<S>,
     alarm: &mut Alarm<T>,
 ) -> Poll<Option<Arrival<S>>> {
@@ -85,7 +85,7 @@ fn poll_detached<S: Send + 'static, F: Framing, T: crate::runtime::Timer>(
 /// Takes a connection out of the list however its task ends.
 pub(crate) struct Gone<F: Framing> {
     pub(crate) core: Arc<ServerCore<F>>,
-    pub(crate) peer: Peer<F>,
+    pub(crate) peer: PeerCore<F>,
 }
 
 impl<F: Framing> Drop for Gone<F> {

@@ -19,19 +19,22 @@ use bowline_core::time::Instant;
 use crate::clock;
 use crate::error::{BindError, StartError};
 use crate::gate::{AcceptCounters, Admission};
-use crate::handler::{Answer, Context as InlineContext, Handled, MessageRef, ReplyBuf, Request, RequestRef};
-use crate::hub::{Broadcast, Hub};
+use crate::handler::{Handled, MessageRef, ReplyBuf, RequestRef};
+use crate::handler_args::{Context as InlineContext, Request};
+use crate::hub::Hub;
+use crate::hub_core::{Broadcast, HubCore};
 use crate::link_app::LinkApp;
 use crate::monitor::Monitor;
-use crate::peer::{Peer, PeerId};
+use crate::peer::Peer;
+use crate::peer_core::PeerId;
 use crate::pump::{Alarm, Pump};
 use crate::runtime::{Listener, Runtime, Socket};
 use crate::serve::{Gone, serve_session};
 use crate::server_core::{Drained, ServerCore, ServerEvent, ServerParts, is_out_of_resources};
 use crate::sessions::Sessions;
 use crate::socket::listen_address;
+use crate::style::{Handles, Style, Wait};
 use crate::sync::{Arc, Mutex};
-use crate::task_handler::TaskHandler;
 use crate::to_address::ToAddress;
 
 /// How long accepting pauses when the system has no room for another connection.
@@ -49,6 +52,7 @@ struct Inner<R: Runtime, F: Framing> {
     listener: Mutex<Option<Arc<R::Listener>>>,
     local: Address,
     core: Arc<ServerCore<F>>,
+    hub: Hub<R, F>,
     sessions: Arc<Sessions<R::Socket>>,
     options: bowline_core::config::SocketOptions,
 }
@@ -82,7 +86,7 @@ impl<R: Runtime, F: Framing> Server<R, F> {
     ///
     /// # Errors
     /// See [`BindError`].
-    pub fn bind_parts(parts: ServerParts<F>, address: &str) -> Result<Self, BindError> {
+    pub(crate) fn bind_parts(parts: ServerParts<F>, address: &str) -> Result<Self, BindError> {
         R::check()?;
         let to_listen = listen_address(address)?;
         let options = *parts.config.sockets();
@@ -91,8 +95,9 @@ impl<R: Runtime, F: Framing> Server<R, F> {
         let local = listener.local_addr().map_err(io_error)?;
         let core = ServerCore::new(parts);
         core.gate().memory().heavy_work().run_by(R::threads(), R::wake_later);
-        let listener = Mutex::new(Some(Arc::new(listener)));
-        Ok(Self { inner: Arc::new(Inner { listener, local, core, sessions: Arc::default(), options }) })
+        let (listener, hub) = (Mutex::new(Some(Arc::new(listener))), core.hub().clone().into());
+        let sessions = Arc::default();
+        Ok(Self { inner: Arc::new(Inner { listener, local, core, hub, sessions, options }) })
     }
 
     /// The address it listens at.
@@ -104,20 +109,20 @@ impl<R: Runtime, F: Framing> Server<R, F> {
     /// Everybody who is connected, those in their handshake and sessions without a connection
     /// included.
     #[must_use]
-    pub fn peers(&self) -> Vec<Peer<F>> {
-        self.inner.core.peers()
+    pub fn peers(&self) -> Vec<Peer<R, F>> {
+        self.inner.core.peers().into_iter().map(Into::into).collect()
     }
 
     /// The peer with that id, if it is past its handshake.
     #[must_use]
-    pub fn peer(&self, id: PeerId) -> Option<Peer<F>> {
-        self.inner.core.hub().peer(id)
+    pub fn peer(&self, id: PeerId) -> Option<Peer<R, F>> {
+        self.inner.hub.peer(id)
     }
 
     /// Those who are past their handshake, for pushing to them, in groups or all.
     #[must_use]
-    pub fn hub(&self) -> &Hub<F> {
-        self.inner.core.hub()
+    pub fn hub(&self) -> &Hub<R, F> {
+        &self.inner.hub
     }
 
     /// Queues a message to every peer: see [`Hub::broadcast`].
@@ -141,7 +146,13 @@ impl<R: Runtime, F: Framing> Server<R, F> {
     ///
     /// # Cancel safety
     /// Dropping the future stops accepting; connections go on.
-    pub async fn serve(&self) {
+    pub fn serve(&self) -> Wait<R, impl Future<Output = ()> + Send> {
+        // On a thread that must not wait, it goes on in the background.
+        R::Style::wait(self.served(), || drop(self.start()))
+    }
+
+    /// [`serve`](Self::serve), to be awaited.
+    async fn served(&self) {
         let accepting = self.inner.core.accepting();
         let Some(listener) = self.inner.listener.lock().clone() else { return };
         let mut alarm = Alarm::new(R::timer());
@@ -202,16 +213,16 @@ impl<R: Runtime, F: Framing> Server<R, F> {
         if core.config().delivery() == Delivery::Session {
             let sessions = Arc::clone(&self.inner.sessions);
             let served = R::spawn(serve_session::<R, F>(core, sessions, socket, admission));
-            return self.served(served);
+            return self.note_spawned(served);
         }
         let Some((peer, app)) = core.accept() else { return };
         let gone = Gone { core: Arc::clone(&core), peer };
         let pump = Pump::new(gone.peer.shared(), &app, socket, Epoch::FIRST);
-        self.served(R::spawn(Served::<R, F> { pump, alarm: None, _gone: gone, _admission: admission }));
+        self.note_spawned(R::spawn(Served::<R, F> { pump, alarm: None, _gone: gone, _admission: admission }));
     }
 
     /// A connection that nothing can serve was closed with its task: the client learns it so.
-    fn served(&self, spawned: Result<(), StartError>) {
+    fn note_spawned(&self, spawned: Result<(), StartError>) {
         if let Err(error) = spawned {
             self.inner.core.accept_failed(std::io::Error::other(error));
         }
@@ -223,7 +234,7 @@ impl<R: Runtime, F: Framing> Server<R, F> {
     /// There is no runtime here.
     pub fn start(&self) -> Result<(), StartError> {
         let server = self.clone();
-        R::spawn(async move { server.serve().await })
+        R::spawn(async move { server.served().await })
     }
 
     /// Closes the listening socket; those who are connected stay.
@@ -252,16 +263,31 @@ impl<R: Runtime, F: Framing> Server<R, F> {
     ///
     /// # Cancel safety
     /// Shutting down goes on in the background; only what was cut is lost.
-    pub async fn shutdown(&self) -> Drained {
-        self.shutdown_within(self.inner.core.config().linger()).await
+    pub fn shutdown(&self) -> Wait<R, impl Future<Output = Drained> + Send> {
+        self.shutdown_within(self.inner.core.config().linger())
     }
 
     /// The same with another time than the configured one; zero ends every connection at once.
     ///
     /// # Cancel safety
     /// As [`shutdown`](Self::shutdown).
-    pub async fn shutdown_within(&self, linger: Duration) -> Drained {
+    pub fn shutdown_within(&self, linger: Duration) -> Wait<R, impl Future<Output = Drained> + Send> {
+        // On a thread that must not wait, it goes on in the background, as if the future was dropped.
+        let begun = || {
+            self.begin_shutdown_within(linger);
+            Drained::default()
+        };
+        R::Style::wait(self.stopped(linger), begun)
+    }
+
+    /// [`shutdown_within`](Self::shutdown_within), to be awaited.
+    async fn stopped(&self, linger: Duration) -> Drained {
         self.begin_shutdown_within(linger);
+        self.drained().await
+    }
+
+    /// How the shutdown that has begun went, once it is over.
+    pub(crate) async fn drained(&self) -> Drained {
         let core = &self.inner.core;
         std::future::poll_fn(|cx| core.poll_stopped(cx.waker()).map_or(Poll::Pending, Poll::Ready)).await
     }
@@ -315,8 +341,8 @@ impl<R: Runtime, F: Framing> ServerBuilder<R, F> {
     }
 
     /// Who is connected goes there, beside the peers of other servers with the same hub.
-    pub fn hub(mut self, hub: &Hub<F>) -> Self {
-        self.parts.hub = hub.clone();
+    pub fn hub(mut self, hub: &Hub<R, F>) -> Self {
+        self.parts.hub = HubCore::clone(hub);
         self
     }
 
@@ -334,7 +360,7 @@ impl<R: Runtime, F: Framing> ServerBuilder<R, F> {
     }
 
     /// Called when a connection is ready. Keep the peer to push to it later.
-    pub fn on_connect(mut self, f: impl Fn(&Peer<F>) + Send + Sync + 'static) -> Self {
+    pub fn on_connect(mut self, f: impl Fn(&Peer<R, F>) + Send + Sync + 'static) -> Self {
         self.parts.handlers.on_connect(f);
         self
     }
@@ -343,33 +369,35 @@ impl<R: Runtime, F: Framing> ServerBuilder<R, F> {
     /// it returns is counted and an event, and the link goes on.
     pub fn on_message<H: Handled>(
         mut self,
-        f: impl Fn(&InlineContext<'_, F>, MessageRef<'_>) -> H + Send + Sync + 'static,
+        f: impl Fn(&InlineContext<'_, R, F>, MessageRef<'_>) -> H + Send + Sync + 'static,
     ) -> Self {
         self.parts.handlers.on_message(f);
         self
     }
 
     /// Called when a connection that was ready has ended.
-    pub fn on_disconnect(mut self, f: impl Fn(&Peer<F>, &Disconnect) + Send + Sync + 'static) -> Self {
+    pub fn on_disconnect(mut self, f: impl Fn(&Peer<R, F>, &Disconnect) + Send + Sync + 'static) -> Self {
         self.parts.handlers.on_disconnect(f);
         self
     }
 
     /// Answers requests; may take its time, and may call back.
-    pub fn on_request<H, Fut, A>(mut self, handler: H) -> Self
+    ///
+    /// An async function on tokio, smol and async-std; on threads a function, which runs on a pool of
+    /// [`handler_threads`](bowline_core::config::ConfigBuilder::handler_threads).
+    pub fn on_request<H, T>(mut self, handler: H) -> Self
     where
-        H: Fn(Request<F>) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Result<A, Failure>> + Send + 'static,
-        A: Into<Answer> + 'static,
+        H: Fn(Request<R, F>) -> T + Send + Sync + 'static,
+        R::Style: Handles<R, F, T>,
     {
-        self.parts.handlers.on_request(TaskHandler::<R, H>::new(handler));
+        self.parts.handlers.on_request(R::Style::ordinary(handler));
         self
     }
 
     /// Answers requests inline: the fastest, and must not wait.
     pub fn on_request_inline(
         mut self,
-        f: impl Fn(&InlineContext<'_, F>, RequestRef<'_>, &mut ReplyBuf<'_>) -> Result<(), Failure>
+        f: impl Fn(&InlineContext<'_, R, F>, RequestRef<'_>, &mut ReplyBuf<'_>) -> Result<(), Failure>
         + Send
         + Sync
         + 'static,
@@ -383,7 +411,15 @@ impl<R: Runtime, F: Framing> ServerBuilder<R, F> {
     ///
     /// # Errors
     /// See [`BindError`].
-    pub async fn bind(self, address: impl ToAddress) -> Result<Server<R, F>, BindError> {
-        Server::bind_parts(self.parts, &address.to_address())
+    pub fn bind(
+        self,
+        address: impl ToAddress,
+    ) -> Wait<R, std::future::Ready<Result<Server<R, F>, BindError>>> {
+        // It never waits: the same on any thread.
+        R::Style::wait_now(self.bound(&address.to_address()))
+    }
+
+    pub(crate) fn bound(self, address: &str) -> Result<Server<R, F>, BindError> {
+        Server::bind_parts(self.parts, address)
     }
 }

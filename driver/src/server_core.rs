@@ -15,10 +15,10 @@ use bowline_core::machine::Machine;
 use crate::detached::{DetachedLimits, DetachedSessions};
 use crate::gate::{Admission, Gate, Handshake, Refused};
 use crate::handler::Handlers;
-use crate::hub::Hub;
+use crate::hub_core::HubCore;
 use crate::link_app::{LinkApp, PeerWatch};
 use crate::monitor::Monitor;
-use crate::peer::{Peer, PeerId};
+use crate::peer_core::{PeerCore, PeerId};
 use crate::sync::{Arc, Mutex, Weak};
 use crate::{clock, observe};
 
@@ -47,7 +47,7 @@ pub struct ServerParts<F: Framing> {
     /// Its handlers.
     pub handlers: Handlers<F>,
     /// Who is connected; a hub of its own unless it shares one.
-    pub hub: Hub<F>,
+    pub hub: HubCore<F>,
     on_event: Option<OnEvent>,
     monitor: Option<(Monitor, Arc<str>)>,
 }
@@ -62,7 +62,7 @@ impl<F: Framing> ServerParts<F> {
     /// Without handlers.
     #[must_use]
     pub fn new(config: Config<F>) -> Self {
-        Self { config, handlers: Handlers::default(), hub: Hub::new(), on_event: None, monitor: None }
+        Self { config, handlers: Handlers::default(), hub: HubCore::new(), on_event: None, monitor: None }
     }
 
     /// Called when something happens to the server as a whole; must not wait.
@@ -105,7 +105,7 @@ pub struct ServerCore<F: Framing> {
     config: Config<F>,
     framing: Arc<F>,
     handlers: Arc<Handlers<F>>,
-    hub: Hub<F>,
+    hub: HubCore<F>,
     gate: Arc<Gate>,
     on_event: Option<OnEvent>,
     monitor: Option<(Monitor, Arc<str>)>,
@@ -121,7 +121,7 @@ impl<F: Framing> std::fmt::Debug for ServerCore<F> {
 
 #[derive(Debug)]
 struct State<F: Framing> {
-    peers: HashMap<PeerId, Peer<F>>,
+    peers: HashMap<PeerId, PeerCore<F>>,
     handshakes: HashMap<PeerId, Handshake>,
     /// Nothing new is accepted.
     deaf: bool,
@@ -136,7 +136,8 @@ impl<F: Framing> ServerCore<F> {
     /// Nobody is connected.
     #[must_use]
     pub fn new(parts: ServerParts<F>) -> Arc<Self> {
-        let ServerParts { config, handlers, hub, on_event, monitor } = parts;
+        let ServerParts { config, mut handlers, hub, on_event, monitor } = parts;
+        handlers.prepare(config.handler_threads());
         let state = State {
             peers: HashMap::new(),
             handshakes: HashMap::new(),
@@ -180,7 +181,7 @@ impl<F: Framing> ServerCore<F> {
 
     /// Who is connected.
     #[must_use]
-    pub fn hub(&self) -> &Hub<F> {
+    pub fn hub(&self) -> &HubCore<F> {
         &self.hub
     }
 
@@ -212,9 +213,9 @@ impl<F: Framing> ServerCore<F> {
 
     /// A connection was let in: its peer and application. `None` while stopping.
     #[must_use]
-    pub fn accept(self: &Arc<Self>) -> Option<(Peer<F>, Arc<LinkApp<F>>)> {
+    pub fn accept(self: &Arc<Self>) -> Option<(PeerCore<F>, Arc<LinkApp<F>>)> {
         let link = Link::new(self.config.clone(), Role::Accepting);
-        let peer = Peer::new(link, self.config.linger());
+        let peer = PeerCore::new(link, self.config.linger());
         let watch = Arc::clone(self) as Arc<dyn PeerWatch<F>>;
         let app = Arc::new(LinkApp::new(peer.clone(), Arc::clone(&self.handlers), false).watched(watch));
         let handshake = self.config.framing().profile().handshake.then(|| {
@@ -242,7 +243,7 @@ impl<F: Framing> ServerCore<F> {
     }
 
     /// A link is over.
-    pub fn gone(&self, peer: &Peer<F>) {
+    pub fn gone(&self, peer: &PeerCore<F>) {
         self.hub.remove(peer.id());
         self.detached.remove(peer.id());
         self.gate.memory().remove(peer.id());
@@ -267,7 +268,7 @@ impl<F: Framing> ServerCore<F> {
     /// Everybody who is connected, in a handshake, or has a session that waits for its next
     /// connection.
     #[must_use]
-    pub fn peers(&self) -> Vec<Peer<F>> {
+    pub fn peers(&self) -> Vec<PeerCore<F>> {
         self.state.lock().peers.values().cloned().collect()
     }
 
@@ -291,7 +292,7 @@ impl<F: Framing> ServerCore<F> {
         let mut state = self.state.lock();
         (state.deaf, state.stopping) = (true, true);
         let wakers = std::mem::take(&mut state.wakers);
-        let peers: Vec<Peer<F>> = state.peers.values().cloned().collect();
+        let peers: Vec<PeerCore<F>> = state.peers.values().cloned().collect();
         drop(state);
         let now = clock::now();
         for peer in &peers {
@@ -330,7 +331,7 @@ impl<F: Framing> ServerCore<F> {
 }
 
 impl<F: Framing> PeerWatch<F> for ServerCore<F> {
-    fn ready(&self, peer: &Peer<F>) {
+    fn ready(&self, peer: &PeerCore<F>) {
         let handshake = self.state.lock().handshakes.remove(&peer.id());
         drop(handshake);
         self.hub.add(peer, &self.framing);

@@ -14,7 +14,7 @@ use bowline_core::time::Instant;
 
 use crate::clock;
 use crate::gate::{Admission, Handshake};
-use crate::peer::Peer;
+use crate::peer_core::PeerCore;
 use crate::pump::Alarm;
 use crate::runtime::{Socket, Timer};
 use crate::server_core::ServerCore;
@@ -100,7 +100,7 @@ impl<S: Send + 'static> Sessions<S> {
     /// Prepares the accepting link of `peer` for a session. `None` if its settings want none, or if
     /// the system has no randomness for its secret.
     #[must_use]
-    pub fn host<F: Framing>(&self, config: &Config<F>, peer: &Peer<F>) -> Option<Arc<Host<S>>> {
+    pub fn host<F: Framing>(&self, config: &Config<F>, peer: &PeerCore<F>) -> Option<Arc<Host<S>>> {
         if config.delivery() != Delivery::Session {
             return None;
         }
@@ -154,7 +154,7 @@ pub enum Detached<S> {
 }
 
 /// Looks after a session without a connection: to be asked again when `waker` is woken.
-pub fn attend_detached<S, F: Framing>(peer: &Peer<F>, host: &Host<S>, waker: &Waker) -> Detached<S> {
+pub fn attend_detached<S, F: Framing>(peer: &PeerCore<F>, host: &Host<S>, waker: &Waker) -> Detached<S> {
     loop {
         if let Some(arrival) = host.poll_next(waker) {
             return Detached::Next(arrival);
@@ -308,7 +308,7 @@ mod tests {
             let admission = gate.admit(&Address::Inproc("x".into())).unwrap();
             Arrival { socket: (), buf: RecvBuf::new(), admission }
         };
-        let peer = Peer::new(Link::new(config.clone(), Role::Accepting), Duration::ZERO);
+        let peer = PeerCore::new(Link::new(config.clone(), Role::Accepting), Duration::ZERO);
         let host = Sessions::<()>::default().host(&config, &peer).unwrap();
         host.give(arrival());
         let first = host.poll_next(Waker::noop()).unwrap();

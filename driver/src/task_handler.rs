@@ -9,7 +9,8 @@ use std::task::{Context, Poll, Waker};
 use bowline_core::error::Failure;
 use bowline_core::frame::Framing;
 
-use crate::handler::{Answer, Handling, Ordinary, Request};
+use crate::handler::{Answer, Handling, Ordinary, RequestCore};
+use crate::handler_args::Request;
 use crate::heavy::Turn;
 use crate::runtime::Runtime;
 
@@ -41,13 +42,13 @@ impl<R, H, F, Fut, A> Ordinary<F> for TaskHandler<R, H>
 where
     R: Runtime,
     F: Framing,
-    H: Fn(Request<F>) -> Fut + Send + Sync + 'static,
+    H: Fn(Request<R, F>) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<A, Failure>> + Send + 'static,
     A: Into<Answer> + 'static,
 {
-    fn start(&self, request: Request<F>) {
+    fn start(&self, request: RequestCore<F>) {
         let handling = request.handling();
-        let future = Box::pin((self.handler)(request));
+        let future = Box::pin((self.handler)(request.into()));
         let mut running = Running { future, handling, began: false, turn: None };
         // Polled again, with a waker of its own, if it becomes a task.
         let mut cx = Context::from_waker(Waker::noop());

@@ -31,11 +31,17 @@ pub type Pool<F = Native> = bowline_driver::Pool<AsyncStd, F>;
 /// Builds a [`Pool`].
 pub type PoolBuilder<F = Native> = bowline_driver::PoolBuilder<AsyncStd, F>;
 /// The other side of a link, as handlers see it.
-pub type Peer<F = Native> = bowline_driver::Peer<F>;
+pub type Peer<F = Native> = bowline_driver::Peer<AsyncStd, F>;
+/// The peers of servers, by id and in groups.
+pub type Hub<F = Native> = bowline_driver::Hub<AsyncStd, F>;
+/// Received messages, one after another.
+pub type Messages<F = Native> = bowline_driver::Messages<AsyncStd, F>;
+/// What an inline handler may do besides answering.
+pub type Context<'a, F = Native> = bowline_driver::Context<'a, AsyncStd, F>;
 /// A call under way.
-pub type Pending<F = Native> = bowline_driver::call::Pending<F>;
+pub type Pending<F = Native> = bowline_driver::Pending<AsyncStd, F>;
 /// A request that may take its time.
-pub type Request<F = Native> = bowline_driver::Request<F>;
+pub type Request<F = Native> = bowline_driver::Request<AsyncStd, F>;
 /// The right to answer a request later.
 pub type Responder<F = Native> = bowline_driver::Responder<F>;
 
@@ -47,6 +53,7 @@ impl Runtime for AsyncStd {
     type Socket = Socket;
     type Listener = Listener;
     type Timer = Timer;
+    type Style = bowline_driver::style::Awaits;
 
     fn spawn(task: impl Future<Output = ()> + Send + 'static) -> Result<(), StartError> {
         drop(async_std::task::spawn(task));

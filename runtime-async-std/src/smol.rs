@@ -31,11 +31,17 @@ pub type Pool<F = Native> = bowline_driver::Pool<Smol, F>;
 /// Builds a [`Pool`].
 pub type PoolBuilder<F = Native> = bowline_driver::PoolBuilder<Smol, F>;
 /// The other side of a link, as handlers see it.
-pub type Peer<F = Native> = bowline_driver::Peer<F>;
+pub type Peer<F = Native> = bowline_driver::Peer<Smol, F>;
+/// The peers of servers, by id and in groups.
+pub type Hub<F = Native> = bowline_driver::Hub<Smol, F>;
+/// Received messages, one after another.
+pub type Messages<F = Native> = bowline_driver::Messages<Smol, F>;
+/// What an inline handler may do besides answering.
+pub type Context<'a, F = Native> = bowline_driver::Context<'a, Smol, F>;
 /// A call under way.
-pub type Pending<F = Native> = bowline_driver::call::Pending<F>;
+pub type Pending<F = Native> = bowline_driver::Pending<Smol, F>;
 /// A request that may take its time.
-pub type Request<F = Native> = bowline_driver::Request<F>;
+pub type Request<F = Native> = bowline_driver::Request<Smol, F>;
 /// The right to answer a request later.
 pub type Responder<F = Native> = bowline_driver::Responder<F>;
 
@@ -47,6 +53,7 @@ impl Runtime for Smol {
     type Socket = Socket;
     type Listener = Listener;
     type Timer = Timer;
+    type Style = bowline_driver::style::Awaits;
 
     fn spawn(task: impl Future<Output = ()> + Send + 'static) -> Result<(), StartError> {
         smol::spawn(task).detach();

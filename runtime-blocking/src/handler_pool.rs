@@ -5,13 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bowline_core::error::{Failure, Status};
-use bowline_core::frame::Framing;
-use bowline_driver::Answer;
-use bowline_driver::handler::{Handling, Ordinary};
 use bowline_driver::handler_queue::{HandlerQueue, Outlook, Taken};
-
-use crate::peer::Request;
 
 /// Something to do on a thread.
 pub(crate) trait Work: Send {
@@ -152,69 +146,6 @@ impl HandlerPool {
 /// A job that panics takes no thread with it.
 fn run(job: Job, turn: Turn) {
     let _ = catch_unwind(AssertUnwindSafe(|| job.run(turn)));
-}
-
-/// Runs a handler on the pool.
-pub(crate) struct PoolHandler<H> {
-    handler: Arc<H>,
-    pool: Arc<HandlerPool>,
-}
-
-impl<H> PoolHandler<H> {
-    pub(crate) fn new(handler: H, pool: Arc<HandlerPool>) -> Self {
-        Self { handler: Arc::new(handler), pool }
-    }
-}
-
-impl<H, F, A> Ordinary<F> for PoolHandler<H>
-where
-    F: Framing,
-    H: Fn(Request<F>) -> Result<A, Failure> + Send + Sync + 'static,
-    A: Into<Answer>,
-{
-    fn start(&self, request: bowline_driver::Request<F>) {
-        let from = request.peer().id().0;
-        let (handling, handler) = (request.handling(), Arc::clone(&self.handler));
-        self.pool.run(from, Box::new(HandlerWork { handler, handling, request }));
-    }
-}
-
-/// A request, and who handles it.
-struct HandlerWork<H, F: Framing> {
-    handler: Arc<H>,
-    handling: Handling<F>,
-    request: bowline_driver::Request<F>,
-}
-
-impl<H, F, A> Work for HandlerWork<H, F>
-where
-    F: Framing,
-    H: Fn(Request<F>) -> Result<A, Failure> + Send + Sync + 'static,
-    A: Into<Answer>,
-{
-    fn outlook(&self) -> Option<Outlook> {
-        self.handling.outlook()
-    }
-
-    fn run(self: Box<Self>, turn: Turn) {
-        let Self { handler, handling, request } = *self;
-        match turn {
-            Turn::Work => {
-                // What the handler returns becomes an answer by code of its own.
-                let call = || handler(Request::new(request)).map(Into::into);
-                match catch_unwind(AssertUnwindSafe(call)) {
-                    Ok(result) => handling.finish(result),
-                    Err(_) => handling.panicked(),
-                }
-            }
-            // It did not begin: callers that may try again do.
-            Turn::NoThread => {
-                handling.finish(Err(Failure::new(Status::BUSY, "no thread to run the handler")));
-            }
-            // The caller gave up while the request waited for a thread.
-            Turn::Unwanted => handling.dropped(),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -12,35 +12,54 @@
 //! takes its time belongs into `on_request`, which runs on a pool of threads.
 #![forbid(unsafe_code)]
 
-mod client;
 mod exclusive;
 mod handler_pool;
 mod io_group;
-mod manager;
 mod park;
-mod peer;
-mod pool;
 mod resolve;
 mod runtime;
-mod server;
 mod socket;
+mod style;
 mod timer;
 mod wire;
 
-pub use client::{Client, ClientBuilder};
-pub use exclusive::Exclusive;
-pub use io_group::{Entered, IoGroup};
-pub use manager::Manager;
-pub use park::block_on;
-pub use peer::{Messages, Peer, Pending, Request};
-pub use pool::{Pool, PoolBuilder};
-pub use runtime::Threads;
-pub use server::{Server, ServerBuilder};
-pub use timer::Timer;
-pub use wire::{Listener as IoListener, Socket as IoSocket};
+use bowline_core::frame::native::Native;
 
 pub use bowline_core::link::CallId;
 pub use bowline_driver::exclusive::Handler;
+pub use exclusive::Exclusive;
+pub use io_group::{Entered, IoGroup};
+pub use park::block_on;
+pub use runtime::Threads;
+pub use style::Parks;
+pub use timer::Timer;
+pub use wire::{Listener, Socket};
 
+/// A link's dialing end on threads. See [`bowline_driver::Client`].
+pub type Client<F = Native> = bowline_driver::Client<Threads, F>;
+/// Builds a [`Client`].
+pub type ClientBuilder<F = Native> = bowline_driver::ClientBuilder<Threads, F>;
+/// The accepting end on threads. See [`bowline_driver::Server`].
+pub type Server<F = Native> = bowline_driver::Server<Threads, F>;
+/// Builds a [`Server`].
+pub type ServerBuilder<F = Native> = bowline_driver::ServerBuilder<Threads, F>;
+/// Many listeners and links by address, on threads. See [`bowline_driver::Manager`].
+pub type Manager<F = Native> = bowline_driver::Manager<Threads, F>;
+/// Several links to one target, on threads. See [`bowline_driver::Pool`].
+pub type Pool<F = Native> = bowline_driver::Pool<Threads, F>;
+/// Builds a [`Pool`].
+pub type PoolBuilder<F = Native> = bowline_driver::PoolBuilder<Threads, F>;
+/// The other side of a link, as handlers see it.
+pub type Peer<F = Native> = bowline_driver::Peer<Threads, F>;
+/// The peers of servers, by id and in groups.
+pub type Hub<F = Native> = bowline_driver::Hub<Threads, F>;
+/// Received messages, one after another.
+pub type Messages<F = Native> = bowline_driver::Messages<Threads, F>;
+/// What an inline handler may do besides answering.
+pub type Context<'a, F = Native> = bowline_driver::Context<'a, Threads, F>;
+/// A call under way.
+pub type Pending<F = Native> = bowline_driver::Pending<Threads, F>;
+/// A request that may take its time.
+pub type Request<F = Native> = bowline_driver::Request<Threads, F>;
 /// The right to answer a request later.
-pub type Responder<F = bowline_core::frame::native::Native> = bowline_driver::Responder<F>;
+pub type Responder<F = Native> = bowline_driver::Responder<F>;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
@@ -63,7 +63,7 @@ pub fn block_on<T>(future: impl Future<Output = T>) -> T {
         return output;
     }
     // Or the system cannot wait for sockets here: somebody else may turn the group.
-    park_until_ready(future, None, |_| {}).unwrap_or_else(|| unreachable!("there is no deadline"))
+    park_until_ready(future, |_| {})
 }
 
 /// The same; before parking, `help` may do something that makes the future ready, until what it is
@@ -73,46 +73,23 @@ pub(crate) fn block_on_helping<T>(future: impl Future<Output = T>, help: impl Fn
         return block_on(future);
     }
     let future = pin!(future);
-    park_until_ready(future, None, help).unwrap_or_else(|| unreachable!("there is no deadline"))
+    park_until_ready(future, help)
 }
 
-/// The same with an end to waiting: `None` if the future was not ready by then.
-pub(crate) fn block_on_until<T>(future: impl Future<Output = T>, deadline: Instant) -> Option<T> {
-    let mut future = pin!(future);
-    if let Some(group) = io_group::entered_manual()
-        && let Ok(output) = io_group::turn_until(&group, future.as_mut(), Some(deadline))
-    {
-        return output;
-    }
-    park_until_ready(future, Some(deadline), |_| {})
-}
-
-fn park_until_ready<T>(
-    mut future: Pin<&mut impl Future<Output = T>>,
-    deadline: Option<Instant>,
-    help: impl Fn(&dyn Fn() -> bool),
-) -> Option<T> {
+fn park_until_ready<T>(mut future: Pin<&mut impl Future<Output = T>>, help: impl Fn(&dyn Fn() -> bool)) -> T {
     WAKER.with(|thread| {
         let waker = Waker::from(Arc::clone(thread));
         let mut cx = Context::from_waker(&waker);
         thread.take();
         loop {
             if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
-                return Some(output);
+                return output;
             }
             if !thread.is_notified() {
                 help(&|| thread.is_notified());
             }
             while !thread.take() {
-                let Some(deadline) = deadline else {
-                    std::thread::park();
-                    continue;
-                };
-                let left = deadline.saturating_duration_since(Instant::now());
-                if left.is_zero() {
-                    return None;
-                }
-                std::thread::park_timeout(left);
+                std::thread::park();
             }
         }
     })

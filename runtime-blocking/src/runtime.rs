@@ -11,6 +11,7 @@ use bowline_driver::runtime::Runtime;
 
 use crate::io_group;
 use crate::resolve::resolve;
+use crate::style::Parks;
 use crate::timer::Timer;
 use crate::wire::{Listener, Socket};
 
@@ -22,6 +23,7 @@ impl Runtime for Threads {
     type Socket = Socket;
     type Listener = Listener;
     type Timer = Timer;
+    type Style = Parks;
 
     fn spawn(task: impl Future<Output = ()> + Send + 'static) -> Result<(), StartError> {
         io_group::spawn(task)

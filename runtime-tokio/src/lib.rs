@@ -8,7 +8,7 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll, Waker};
+use std::task::{self, Poll, Waker};
 use std::time::Instant;
 
 use bowline_core::address::Address;
@@ -40,11 +40,17 @@ pub type Pool<F = Native> = bowline_driver::Pool<Tokio, F>;
 /// Builds a [`Pool`].
 pub type PoolBuilder<F = Native> = bowline_driver::PoolBuilder<Tokio, F>;
 /// The other side of a link, as handlers see it.
-pub type Peer<F = Native> = bowline_driver::Peer<F>;
+pub type Peer<F = Native> = bowline_driver::Peer<Tokio, F>;
+/// The peers of servers, by id and in groups.
+pub type Hub<F = Native> = bowline_driver::Hub<Tokio, F>;
+/// Received messages, one after another.
+pub type Messages<F = Native> = bowline_driver::Messages<Tokio, F>;
+/// What an inline handler may do besides answering.
+pub type Context<'a, F = Native> = bowline_driver::Context<'a, Tokio, F>;
 /// A call under way.
-pub type Pending<F = Native> = bowline_driver::call::Pending<F>;
+pub type Pending<F = Native> = bowline_driver::Pending<Tokio, F>;
 /// A request that may take its time.
-pub type Request<F = Native> = bowline_driver::Request<F>;
+pub type Request<F = Native> = bowline_driver::Request<Tokio, F>;
 /// The right to answer a request later.
 pub type Responder<F = Native> = bowline_driver::Responder<F>;
 
@@ -56,6 +62,7 @@ impl runtime::Runtime for Tokio {
     type Socket = Socket;
     type Listener = Listener;
     type Timer = Timer;
+    type Style = bowline_driver::style::Awaits;
 
     fn spawn(task: impl Future<Output = ()> + Send + 'static) -> Result<(), StartError> {
         Self::check()?;
@@ -70,7 +77,7 @@ impl runtime::Runtime for Tokio {
     fn wake_later(waker: Waker) {
         // Woken by the runtime once it has nothing else to do, and after it looked at its sockets.
         let later = pin!(tokio::task::yield_now());
-        let pending = later.poll(&mut Context::from_waker(&waker));
+        let pending = later.poll(&mut task::Context::from_waker(&waker));
         debug_assert!(pending.is_pending(), "it yields once");
     }
 
@@ -107,7 +114,7 @@ impl runtime::Timer for Timer {
         }
     }
 
-    fn poll_expired(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_expired(&mut self, cx: &mut task::Context<'_>) -> Poll<()> {
         match &mut self.0 {
             Some(sleep) => sleep.as_mut().poll(cx),
             None => Poll::Pending,

@@ -5,13 +5,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bowline::driver::{Context, MessageRef, Peer, ReplyBuf, RequestRef, Responder};
+use bowline::driver::{ContextCore as Context, MessageRef, ReplyBuf, RequestRef, Responder};
 use bowline::error::{CallError, CastError, Disconnect, Failure, Outcome};
 use bowline::frame::Framing;
 use bowline::{
-    AcceptCounters, Answer, BindError, Blacklist, Body, CallOptions, CastOptions, Closed, ClosedError,
-    Config, ConnectError, Drained, Handled, Hedging, Hub, LinkEvent, ManagerError, Message, Monitor, Policy,
-    Queued, Reply, Undelivered,
+    AcceptCounters, Answer, BindError, Blacklist, Body, CallOptions, CastOptions, Closed, Config,
+    ConnectError, Drained, Handled, Hedging, HubCore as Hub, LinkEvent, ManagerError, Message, Monitor,
+    PeerCore as Peer, Policy, Queued, ReceiveError, Reply, Undelivered,
 };
 
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -116,10 +116,10 @@ pub trait Client<F: Framing>: Clone + Send + Sync + 'static {
     fn wait(pending: Self::Pending) -> BoxFuture<Result<Reply, CallError>>;
     fn cast(&self, options: CastOptions, body: Vec<u8>) -> BoxFuture<Result<Queued, CastError>>;
     fn cast_and_wait(&self, options: CastOptions, body: Vec<u8>) -> BoxFuture<Result<Outcome, CastError>>;
-    fn next_errored(&self) -> BoxFuture<Result<Undelivered, ClosedError>>;
-    fn receive(&self) -> BoxFuture<Result<Message, ClosedError>>;
-    fn receive_timeout(&self, timeout: Duration) -> BoxFuture<Result<Option<Message>, ClosedError>>;
-    fn next_event(&self) -> BoxFuture<Result<LinkEvent, ClosedError>>;
+    fn next_errored(&self) -> BoxFuture<Result<Undelivered, ReceiveError>>;
+    fn receive(&self) -> BoxFuture<Result<Message, ReceiveError>>;
+    fn receive_timeout(&self, timeout: Duration) -> BoxFuture<Result<Option<Message>, ReceiveError>>;
+    fn next_event(&self) -> BoxFuture<Result<LinkEvent, ReceiveError>>;
     fn ready(&self) -> BoxFuture<Result<(), ConnectError>>;
     fn close(self) -> BoxFuture<Vec<Undelivered>>;
     /// What does not wait is the same on every runtime.

@@ -7,6 +7,7 @@
 #![allow(unreachable_pub, reason = "a test has no public interface")]
 
 mod async_runtimes;
+mod handles;
 mod harness;
 mod proxy;
 mod scenarios;

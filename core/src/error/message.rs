@@ -196,6 +196,9 @@ pub enum CallError {
     Full(Full),
     /// The link is closed or closing.
     Closed,
+    /// The call was made on a thread that runs the connections of its process, and would have
+    /// kept all of them waiting. Nothing was sent.
+    WouldPark,
 }
 
 impl fmt::Display for CallError {
@@ -210,6 +213,7 @@ impl fmt::Display for CallError {
             Self::Encode(_) => "the request cannot be encoded",
             Self::Full(_) => "no room for the request",
             Self::Closed => "the link is closed",
+            Self::WouldPark => "an I/O thread must not wait",
         };
         write!(f, "{what} ({})", self.outcome())
     }
@@ -222,7 +226,7 @@ impl Error for CallError {
             Self::MaybeDelivered(cause) | Self::NeverSent(cause) => Some(cause),
             Self::Encode(error) => Some(error),
             Self::Full(full) => Some(full),
-            Self::DeadlineExceeded { .. } | Self::Closed => None,
+            Self::DeadlineExceeded { .. } | Self::Closed | Self::WouldPark => None,
         }
     }
 }
@@ -241,7 +245,9 @@ impl CallError {
             Self::Failed(_) => Outcome::Replied,
             Self::DeadlineExceeded { outcome, .. } => *outcome,
             Self::MaybeDelivered(_) => Outcome::MaybeDelivered,
-            Self::NeverSent(_) | Self::Encode(_) | Self::Full(_) | Self::Closed => Outcome::NeverSent,
+            Self::NeverSent(_) | Self::Encode(_) | Self::Full(_) | Self::Closed | Self::WouldPark => {
+                Outcome::NeverSent
+            }
         }
     }
 
@@ -253,7 +259,7 @@ impl CallError {
             Self::NeverSent(cause) => cause.is_retryable(),
             Self::Full(_) => true,
             Self::DeadlineExceeded { outcome, .. } => *outcome == Outcome::Expired,
-            Self::MaybeDelivered(_) | Self::Encode(_) | Self::Closed => false,
+            Self::MaybeDelivered(_) | Self::Encode(_) | Self::Closed | Self::WouldPark => false,
         }
     }
 }
@@ -418,6 +424,9 @@ pub enum CastRefusal {
     },
     /// The link is closed or closing.
     Closed,
+    /// The cast was made on a thread that runs the connections of its process, and would have
+    /// kept all of them waiting. Nothing was sent.
+    WouldPark,
 }
 
 impl CastRefusal {
@@ -426,7 +435,7 @@ impl CastRefusal {
     pub fn outcome(&self) -> Outcome {
         match self {
             Self::Undelivered { outcome, .. } => *outcome,
-            Self::Encode(_) | Self::Full(_) | Self::Closed => Outcome::NeverSent,
+            Self::Encode(_) | Self::Full(_) | Self::Closed | Self::WouldPark => Outcome::NeverSent,
         }
     }
 }
@@ -438,6 +447,7 @@ impl fmt::Display for CastRefusal {
             Self::Full(_) => "no room for the message",
             Self::Undelivered { .. } => "the message was not delivered",
             Self::Closed => "the link is closed",
+            Self::WouldPark => "an I/O thread must not wait",
         };
         write!(f, "{what} ({})", self.outcome())
     }
@@ -449,7 +459,7 @@ impl Error for CastRefusal {
             Self::Encode(error) => Some(error),
             Self::Full(full) => Some(full),
             Self::Undelivered { reason, .. } => Some(reason),
-            Self::Closed => None,
+            Self::Closed | Self::WouldPark => None,
         }
     }
 }

@@ -126,7 +126,8 @@ fn fulls() -> [Full; 2] {
 }
 
 fn calls() -> Vec<CallError> {
-    let mut errors = vec![CallError::Failed(Failure::new(Status::BUSY, "later")), CallError::Closed];
+    let mut errors =
+        vec![CallError::Failed(Failure::new(Status::BUSY, "later")), CallError::Closed, CallError::WouldPark];
     for link in links() {
         for outcome in [Outcome::Expired, Outcome::MaybeDelivered] {
             errors.push(CallError::DeadlineExceeded { outcome, link: link.clone() });
@@ -149,7 +150,7 @@ fn undeliverables() -> Vec<Undeliverable> {
 }
 
 fn refusals() -> Vec<CastRefusal> {
-    let mut reasons = vec![CastRefusal::Closed];
+    let mut reasons = vec![CastRefusal::Closed, CastRefusal::WouldPark];
     reasons.extend(encode_errors().map(CastRefusal::Encode));
     reasons.extend(fulls().map(CastRefusal::Full));
     for reason in undeliverables() {

@@ -192,6 +192,11 @@ fn current() -> Option<Current> {
     CURRENT.with_borrow(|stack| stack.last().map(|(_, current)| current.clone()))
 }
 
+/// Whether this thread turns an I/O group: it must not wait for anything else.
+pub(crate) fn is_io_thread() -> bool {
+    CURRENT.with_borrow(|stack| matches!(stack.last(), Some((_, Current::Turning(..)))))
+}
+
 /// The group without threads that this thread entered, and turns while it waits.
 pub(crate) fn entered_manual() -> Option<Arc<Group>> {
     CURRENT.with_borrow(|stack| match stack.last() {

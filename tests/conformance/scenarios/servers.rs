@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use bowline::driver::Peer;
+use bowline::PeerCore as Peer;
 use bowline::error::{CallError, Failure, Outcome};
 use bowline::frame::buffstreams::Buffstreams;
 use bowline::frame::native::Native;
 use bowline::{
-    CallOptions, CastOptions, Config, Hub, LinkEvent, PeerId, PushError, QueueLimit, ReconnectPolicy,
-    SocketOptions, State,
+    CallOptions, CastOptions, Config, HubCore as Hub, LinkEvent, PeerId, PushError, QueueLimit,
+    ReconnectPolicy, SocketOptions, State,
 };
 
 use crate::harness::{Client, Handlers, Harness, Server};

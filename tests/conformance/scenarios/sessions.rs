@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bowline::driver::Peer;
+use bowline::PeerCore as Peer;
 use bowline::error::{CallError, Disconnect, Outcome};
 use bowline::frame::native::Native;
 use bowline::{CallOptions, CastOptions, Config, ConfigBuilder, Delivery, LinkEvent, ReconnectPolicy, State};

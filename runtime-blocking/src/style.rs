@@ -1,0 +1,124 @@
+//! Threads wait by parking; those that run connections must not.
+
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use bowline_core::error::{Failure, Status};
+use bowline_core::frame::Framing;
+use bowline_driver::handler::{Handling, Ordinary, RequestCore};
+use bowline_driver::handler_queue::Outlook;
+use bowline_driver::style::{self, Handles, Style};
+use bowline_driver::{Answer, Request};
+
+use crate::handler_pool::{HandlerPool, Turn, Work};
+use crate::io_group::is_io_thread;
+use crate::park::{block_on, block_on_helping};
+use crate::runtime::Threads;
+
+/// Threads that wait by parking.
+#[derive(Clone, Copy, Debug)]
+pub struct Parks;
+
+impl style::Threads for Parks {}
+
+impl Style for Parks {
+    type Wait<Fut: Future> = Fut::Output;
+
+    fn wait<Fut: Future>(future: Fut, would_park: impl FnOnce() -> Fut::Output) -> Fut::Output {
+        if is_io_thread() { would_park() } else { block_on(future) }
+    }
+
+    fn wait_now<T: Send>(output: T) -> T {
+        output
+    }
+
+    fn wait_or<Fut: Future + Unpin>(future: Fut, would_park: impl FnOnce(Fut) -> Fut::Output) -> Fut::Output {
+        if is_io_thread() { would_park(future) } else { block_on(future) }
+    }
+
+    fn wait_helping<Fut: Future>(
+        future: Fut,
+        would_park: impl FnOnce() -> Fut::Output,
+        help: impl Fn(&dyn Fn() -> bool),
+    ) -> Fut::Output {
+        if is_io_thread() { would_park() } else { block_on_helping(future, help) }
+    }
+}
+
+impl<F, A> Handles<Threads, F, Result<A, Failure>> for Parks
+where
+    F: Framing,
+    A: Into<Answer> + 'static,
+{
+    fn ordinary<H>(handler: H) -> Box<dyn Ordinary<F>>
+    where
+        H: Fn(Request<Threads, F>) -> Result<A, Failure> + Send + Sync + 'static,
+    {
+        Box::new(PoolHandler { handler: Arc::new(handler), pool: None })
+    }
+}
+
+/// Runs a handler on a pool of threads.
+struct PoolHandler<H> {
+    handler: Arc<H>,
+    pool: Option<Arc<HandlerPool>>,
+}
+
+impl<H, F, A> Ordinary<F> for PoolHandler<H>
+where
+    F: Framing,
+    H: Fn(Request<Threads, F>) -> Result<A, Failure> + Send + Sync + 'static,
+    A: Into<Answer> + 'static,
+{
+    fn prepare(&mut self, threads: usize) {
+        self.pool = Some(HandlerPool::new(threads));
+    }
+
+    fn start(&self, request: RequestCore<F>) {
+        let (handling, handler, from) = (request.handling(), Arc::clone(&self.handler), request.peer_id().0);
+        let work = Box::new(HandlerWork { handler, handling, request });
+        match &self.pool {
+            Some(pool) => pool.run(from, work),
+            None => work.run(Turn::NoThread),
+        }
+    }
+}
+
+/// A request, and who handles it.
+struct HandlerWork<H, F: Framing> {
+    handler: Arc<H>,
+    handling: Handling<F>,
+    request: RequestCore<F>,
+}
+
+impl<H, F, A> Work for HandlerWork<H, F>
+where
+    F: Framing,
+    H: Fn(Request<Threads, F>) -> Result<A, Failure> + Send + Sync + 'static,
+    A: Into<Answer>,
+{
+    fn outlook(&self) -> Option<Outlook> {
+        self.handling.outlook()
+    }
+
+    fn run(self: Box<Self>, turn: Turn) {
+        let Self { handler, handling, request } = *self;
+        match turn {
+            Turn::Work => {
+                // What the handler returns becomes an answer by code of its own.
+                let call = || handler(request.into()).map(Into::into);
+                match catch_unwind(AssertUnwindSafe(call)) {
+                    Ok(result) => handling.finish(result),
+                    Err(_) => handling.panicked(),
+                }
+            }
+            // It did not begin: callers that may try again do.
+            Turn::NoThread => {
+                handling.finish(Err(Failure::new(Status::BUSY, "no thread to run the handler")));
+            }
+            // The caller gave up while the request waited for a thread.
+            Turn::Unwanted => handling.dropped(),
+        }
+    }
+}
