@@ -2,7 +2,6 @@
 
 use std::future::Future;
 use std::io;
-use std::os::fd::BorrowedFd;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,6 +10,7 @@ use std::thread::Thread;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fd::BorrowedFd;
 
 use crate::io_group;
 
@@ -96,6 +96,7 @@ fn park_until_ready<T>(mut future: Pin<&mut impl Future<Output = T>>, help: impl
 }
 
 /// Waits for `fd` to become readable. False: it did not within the timeout.
+#[cfg(unix)]
 pub(crate) fn wait_readable(fd: BorrowedFd<'_>, timeout: Duration) -> bool {
     let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::IN)];
     matches!(poll(&mut fds, Some(&timespec(timeout))), Ok(1..))

@@ -1,8 +1,12 @@
-//! Sockets and listeners of plain threads.
+//! The socket of an exclusive connection: its owner waits for it, with the whole thread.
+//!
+//! On Unix it is in blocking mode, so that one call to the system waits and reads; what must not wait
+//! says so with each call. Windows has no such flag: there the socket never waits, and its owner asks
+//! for readiness first.
 
 use std::io::{self, IoSlice, Read};
 use std::net::{Shutdown, TcpStream, ToSocketAddrs};
-use std::os::fd::{AsFd, BorrowedFd};
+#[cfg(unix)]
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::task::Waker;
@@ -13,16 +17,20 @@ use bowline_core::config::SocketOptions;
 use bowline_driver::ConnectError;
 use bowline_driver::addresses::Addresses;
 use bowline_driver::inproc;
-use bowline_driver::socket::{apply_buffers, apply_tcp, tcp_socket};
-use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
+#[cfg(unix)]
+use bowline_driver::socket::apply_buffers;
+use bowline_driver::socket::{apply_tcp, tcp_socket};
+use rustix::fd::{AsFd, BorrowedFd};
+#[cfg(unix)]
 use socket2::SockRef;
 
 use crate::park::ThreadWaker;
 
-/// A connected socket whose writes wait, and whose reads do not.
+/// A connected socket.
 #[derive(Debug)]
 pub(crate) enum Socket {
     Tcp(TcpStream),
+    #[cfg(unix)]
     Unix(UnixStream),
     Inproc(inproc::Stream),
 }
@@ -37,6 +45,7 @@ impl Socket {
                 socket.connect_timeout(&(*address).into(), timeout)?;
                 Self::Tcp(socket.into())
             }
+            #[cfg(unix)]
             Address::Unix(path) => Self::Unix(UnixStream::connect(&**path)?),
             Address::Inproc(name) => Self::Inproc(inproc::connect(name)?),
             _ => return Err(io::ErrorKind::Unsupported.into()),
@@ -48,45 +57,44 @@ impl Socket {
     pub(crate) fn apply(&self, options: &SocketOptions) -> io::Result<()> {
         match self {
             Self::Tcp(stream) => apply_tcp(stream, options),
+            #[cfg(unix)]
             Self::Unix(stream) => apply_buffers(&SockRef::from(stream), options),
             Self::Inproc(_) => Ok(()),
         }
     }
 
-    /// Writes wait for so long at the most.
-    pub(crate) fn set_write_timeout(&self, limit: Duration) -> io::Result<()> {
-        match self {
-            Self::Tcp(stream) => {
-                stream.set_nonblocking(false)?;
-                stream.set_write_timeout(Some(limit))
-            }
-            Self::Unix(stream) => {
-                stream.set_nonblocking(false)?;
-                stream.set_write_timeout(Some(limit))
-            }
-            Self::Inproc(_) => Ok(()),
-        }
+    /// Reads and writes that may wait do so for so long at the most.
+    #[cfg(unix)]
+    pub(crate) fn set_blocking(&self, limit: Duration) -> io::Result<()> {
+        let socket = match self {
+            Self::Tcp(stream) => SockRef::from(stream),
+            Self::Unix(stream) => SockRef::from(stream),
+            Self::Inproc(_) => return Ok(()),
+        };
+        socket.set_nonblocking(false)?;
+        socket.set_write_timeout(Some(limit))?;
+        socket.set_read_timeout(Some(limit))
     }
 
-    /// Reads and writes that may wait do so for so long at the most.
-    pub(crate) fn set_blocking(&self, limit: Duration) -> io::Result<()> {
-        self.set_write_timeout(limit)?;
+    /// Nothing waits here.
+    #[cfg(not(unix))]
+    pub(crate) fn set_blocking(&self, _: Duration) -> io::Result<()> {
         match self {
-            Self::Tcp(stream) => stream.set_read_timeout(Some(limit)),
-            Self::Unix(stream) => stream.set_read_timeout(Some(limit)),
+            Self::Tcp(stream) => stream.set_nonblocking(true),
             Self::Inproc(_) => Ok(()),
         }
     }
 
     /// Whether [`read_waiting`](Self::read_waiting) waits.
     pub(crate) fn can_wait(&self) -> bool {
-        self.fd().is_some()
+        cfg!(unix) && self.fd().is_some()
     }
 
     /// Reads, waiting for as long as [`set_blocking`](Self::set_blocking) said.
     pub(crate) fn read_waiting(&self, buf: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(stream) => (&*stream).read(buf),
+            #[cfg(unix)]
             Self::Unix(stream) => (&*stream).read(buf),
             Self::Inproc(stream) => stream.read_now(buf),
         }
@@ -109,6 +117,7 @@ impl Socket {
     pub(crate) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         match self {
             Self::Tcp(stream) => stream.shutdown(how),
+            #[cfg(unix)]
             Self::Unix(stream) => stream.shutdown(how),
             Self::Inproc(stream) => {
                 if how == Shutdown::Both {
@@ -125,6 +134,7 @@ impl Socket {
     fn fd(&self) -> Option<BorrowedFd<'_>> {
         match self {
             Self::Tcp(stream) => Some(stream.as_fd()),
+            #[cfg(unix)]
             Self::Unix(stream) => Some(stream.as_fd()),
             Self::Inproc(_) => None,
         }
@@ -134,8 +144,9 @@ impl Socket {
     pub(crate) fn read_now(&self, buf: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Inproc(stream) => stream.read_now(buf),
-            Self::Tcp(stream) => Ok(rustix::net::recv(stream, buf, RecvFlags::DONTWAIT)?.1),
-            Self::Unix(stream) => Ok(rustix::net::recv(stream, buf, RecvFlags::DONTWAIT)?.1),
+            Self::Tcp(stream) => now::read(stream, buf),
+            #[cfg(unix)]
+            Self::Unix(stream) => now::read(stream, buf),
         }
     }
 
@@ -143,18 +154,54 @@ impl Socket {
     pub(crate) fn write_now(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         match self {
             Self::Inproc(stream) => stream.write_now(slices),
-            Self::Tcp(stream) => send_now(stream.as_fd(), slices),
-            Self::Unix(stream) => send_now(stream.as_fd(), slices),
+            Self::Tcp(stream) => now::write(stream, slices),
+            #[cfg(unix)]
+            Self::Unix(stream) => now::write(stream, slices),
         }
     }
 }
 
-fn send_now(fd: BorrowedFd<'_>, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-    match slices {
-        [] => Ok(0),
-        [one] => Ok(rustix::net::send(fd, one, flags)?),
-        many => Ok(rustix::net::sendmsg(fd, many, &mut SendAncillaryBuffer::default(), flags)?),
+/// Reads and writes that do not wait.
+#[cfg(unix)]
+mod now {
+    use std::io::{self, IoSlice};
+    use std::os::fd::AsFd;
+
+    use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
+
+    /// A peer that is gone is an error, not a signal. Apple's systems have no flag for that: there
+    /// the standard library sets it for each socket.
+    #[cfg(not(target_vendor = "apple"))]
+    const NO_SIGNAL: SendFlags = SendFlags::NOSIGNAL;
+    #[cfg(target_vendor = "apple")]
+    const NO_SIGNAL: SendFlags = SendFlags::empty();
+
+    pub(super) fn read(stream: impl AsFd, buf: &mut [u8]) -> io::Result<usize> {
+        Ok(rustix::net::recv(stream, buf, RecvFlags::DONTWAIT)?.1)
+    }
+
+    pub(super) fn write(stream: impl AsFd, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let flags = SendFlags::DONTWAIT | NO_SIGNAL;
+        match slices {
+            [] => Ok(0),
+            [one] => Ok(rustix::net::send(stream, one, flags)?),
+            many => Ok(rustix::net::sendmsg(stream, many, &mut SendAncillaryBuffer::default(), flags)?),
+        }
+    }
+}
+
+/// Reads and writes; the socket does not wait.
+#[cfg(not(unix))]
+mod now {
+    use std::io::{self, IoSlice, Read, Write};
+    use std::net::TcpStream;
+
+    pub(super) fn read(mut stream: &TcpStream, buf: &mut [u8]) -> io::Result<usize> {
+        stream.read(buf)
+    }
+
+    pub(super) fn write(mut stream: &TcpStream, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        stream.write_vectored(slices)
     }
 }
 

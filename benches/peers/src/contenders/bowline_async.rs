@@ -10,6 +10,7 @@ use bowline::Config;
 use bowline::core::error::{CallError, CastRefusal};
 use bowline::driver::exclusive::Exclusive;
 use bowline::driver::runtime::Runtime;
+use bowline::driver::style::Awaits;
 use bowline::driver::{Client, Server};
 use bytes::Bytes;
 use futures::future::LocalBoxFuture;
@@ -81,7 +82,7 @@ fn spawn_local(task: LocalBoxFuture<'static, ()>) {
 
 struct Shared<R>(On<R>);
 
-impl<R: Runtime> Contender for Shared<R> {
+impl<R: Runtime<Style = Awaits>> Contender for Shared<R> {
     fn name(&self) -> &'static str {
         self.0.name
     }
@@ -106,7 +107,7 @@ struct Many<R> {
     on: On<R>,
 }
 
-impl<R: Runtime> Contender for Many<R> {
+impl<R: Runtime<Style = Awaits>> Contender for Many<R> {
     fn name(&self) -> &'static str {
         self.name
     }
@@ -135,7 +136,7 @@ impl<R: Runtime> Contender for Many<R> {
     }
 }
 
-async fn send_many<R: Runtime>(client: Client<R>, size: usize, time: Duration) -> Result<()> {
+async fn send_many<R: Runtime<Style = Awaits>>(client: Client<R>, size: usize, time: Duration) -> Result<()> {
     let (message, start) = (body(size), Instant::now());
     let many = vec![&message[..]; 64];
     while start.elapsed() < time {
@@ -146,7 +147,7 @@ async fn send_many<R: Runtime>(client: Client<R>, size: usize, time: Duration) -
 }
 
 /// Sends from so many tasks of the runtime, as a program on it would have.
-async fn from_tasks<R: Runtime, S: Future<Output = Result<()>> + Send + 'static>(
+async fn from_tasks<R: Runtime<Style = Awaits>, S: Future<Output = Result<()>> + Send + 'static>(
     client: &Client<R>,
     senders: usize,
     send: impl Fn(Client<R>) -> S,
@@ -172,7 +173,7 @@ struct Owned<R> {
     on: On<R>,
 }
 
-impl<R: Runtime> Contender for Owned<R> {
+impl<R: Runtime<Style = Awaits>> Contender for Owned<R> {
     fn name(&self) -> &'static str {
         self.name
     }
@@ -206,7 +207,7 @@ impl<R: Runtime> Contender for Owned<R> {
     }
 }
 
-async fn send_owned<R: Runtime>(link: &mut Exclusive<R>, size: usize, time: Duration) -> Result<()> {
+async fn send_owned<R: Runtime<Style = Awaits>>(link: &mut Exclusive<R>, size: usize, time: Duration) -> Result<()> {
     let (message, large, start) = (body(size), Bytes::from(body(size)), Instant::now());
     let many = vec![&message[..]; 64];
     while start.elapsed() < time {
@@ -229,7 +230,7 @@ async fn send_owned<R: Runtime>(link: &mut Exclusive<R>, size: usize, time: Dura
     Ok(())
 }
 
-async fn call_owned<R: Runtime>(
+async fn call_owned<R: Runtime<Style = Awaits>>(
     link: &mut Exclusive<R>,
     size: usize,
     in_flight: usize,
@@ -270,7 +271,7 @@ pub fn config(work: &Work) -> Config {
     builder.build().expect("sound")
 }
 
-pub fn serve<R: Runtime>(on: &On<R>, job: &Job, ready: Ready) -> Result<Tally> {
+pub fn serve<R: Runtime<Style = Awaits>>(on: &On<R>, job: &Job, ready: Ready) -> Result<Tally> {
     let (done, finished) = mpsc::sync_channel(1);
     let work = job.work;
     let senders = if let Work::OneWay { senders, .. } = work { senders } else { usize::MAX };
@@ -312,7 +313,7 @@ pub fn serve<R: Runtime>(on: &On<R>, job: &Job, ready: Ready) -> Result<Tally> {
     }))
 }
 
-async fn drive<R: Runtime>(job: Job, server: String, spawn: Spawn) -> Result<Tally> {
+async fn drive<R: Runtime<Style = Awaits>>(job: Job, server: String, spawn: Spawn) -> Result<Tally> {
     let time = Duration::from_secs_f64(job.seconds);
     let connect = || Client::<R>::with_config(&server, config(&job.work)).connect();
     match job.work {
@@ -344,7 +345,7 @@ async fn drive<R: Runtime>(job: Job, server: String, spawn: Spawn) -> Result<Tal
     }
 }
 
-async fn send<R: Runtime>(client: Client<R>, size: usize, time: Duration) -> Result<()> {
+async fn send<R: Runtime<Style = Awaits>>(client: Client<R>, size: usize, time: Duration) -> Result<()> {
     // A large body is shared, a small one copied: what a user does who cares.
     let (message, large, start) = (body(size), Bytes::from(body(size)), Instant::now());
     let mut sent = 0_u64;
@@ -360,18 +361,18 @@ async fn send<R: Runtime>(client: Client<R>, size: usize, time: Duration) -> Res
     Ok(())
 }
 
-struct Handle<R: Runtime> {
+struct Handle<R: Runtime<Style = Awaits>> {
     client: Client<R>,
     message: Arc<[u8]>,
 }
 
-impl<R: Runtime> Clone for Handle<R> {
+impl<R: Runtime<Style = Awaits>> Clone for Handle<R> {
     fn clone(&self) -> Self {
         Self { client: self.client.clone(), message: Arc::clone(&self.message) }
     }
 }
 
-impl<R: Runtime> Caller for Handle<R> {
+impl<R: Runtime<Style = Awaits>> Caller for Handle<R> {
     async fn call(&self) -> Result<()> {
         std::hint::black_box(self.client.call(1, &*self.message).await?);
         Ok(())
@@ -380,7 +381,7 @@ impl<R: Runtime> Caller for Handle<R> {
 
 /// Connects so many, waits for three heartbeats, says what memory they take; then calls once a
 /// second on each.
-async fn idle<R: Runtime>(
+async fn idle<R: Runtime<Style = Awaits>>(
     server: &str,
     work: &Work,
     connections: usize,
@@ -404,19 +405,19 @@ async fn idle<R: Runtime>(
 }
 
 /// Calls on one connection after another.
-struct Rotating<R: Runtime> {
+struct Rotating<R: Runtime<Style = Awaits>> {
     clients: std::rc::Rc<[Client<R>]>,
     next: std::rc::Rc<std::cell::Cell<usize>>,
     message: Arc<[u8]>,
 }
 
-impl<R: Runtime> Clone for Rotating<R> {
+impl<R: Runtime<Style = Awaits>> Clone for Rotating<R> {
     fn clone(&self) -> Self {
         Self { clients: self.clients.clone(), next: self.next.clone(), message: Arc::clone(&self.message) }
     }
 }
 
-impl<R: Runtime> Caller for Rotating<R> {
+impl<R: Runtime<Style = Awaits>> Caller for Rotating<R> {
     async fn call(&self) -> Result<()> {
         let next = self.next.get();
         self.next.set((next + 1) % self.clients.len());
@@ -425,7 +426,7 @@ impl<R: Runtime> Caller for Rotating<R> {
     }
 }
 
-async fn scale<R: Runtime>(server: &str, work: &Work, connections: usize, time: Duration) -> Result<Tally> {
+async fn scale<R: Runtime<Style = Awaits>>(server: &str, work: &Work, connections: usize, time: Duration) -> Result<Tally> {
     let (config, mut clients) = (config(work), Vec::with_capacity(connections));
     for _ in 0..connections {
         clients.push(Client::<R>::with_config(server, config.clone()).connect().await?);
@@ -458,7 +459,7 @@ async fn scale<R: Runtime>(server: &str, work: &Work, connections: usize, time: 
 
 /// Calls one after another while large messages stream at a rate (0: the stream alone, as fast as
 /// it goes, and counted).
-async fn mixed<R: Runtime>(
+async fn mixed<R: Runtime<Style = Awaits>>(
     calls: Client<R>,
     stream: Client<R>,
     per_second: f64,
