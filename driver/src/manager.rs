@@ -369,7 +369,7 @@ impl<R: Runtime, F: Framing> Manager<R, F> {
         &self,
         address: impl ToAddress,
         builder: ServerBuilder<R, F>,
-    ) -> Wait<R, std::future::Ready<Result<Server<R, F>, ManagerError>>> {
+    ) -> Wait<R, impl Future<Output = Result<Server<R, F>, ManagerError>> + Send> {
         R::Style::wait_now(self.listening(&address.to_address(), builder))
     }
 

@@ -414,7 +414,7 @@ impl<R: Runtime, F: Framing> ServerBuilder<R, F> {
     pub fn bind(
         self,
         address: impl ToAddress,
-    ) -> Wait<R, std::future::Ready<Result<Server<R, F>, BindError>>> {
+    ) -> Wait<R, impl Future<Output = Result<Server<R, F>, BindError>> + Send> {
         // It never waits: the same on any thread.
         R::Style::wait_now(self.bound(&address.to_address()))
     }
