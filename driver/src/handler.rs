@@ -174,7 +174,7 @@ impl<'a, F: Framing> ContextCore<'a, F> {
     /// Queues a message to the sender if there is room.
     ///
     /// # Errors
-    /// See [`Peer::try_cast`].
+    /// See [`PeerCore::try_cast`].
     pub fn try_cast<'p>(&self, method: u32, payload: impl Into<Payload<'p>>) -> Result<Queued, CastError> {
         self.peer.try_cast(method, payload)
     }
@@ -182,7 +182,7 @@ impl<'a, F: Framing> ContextCore<'a, F> {
     /// [`try_cast`](Self::try_cast) with options, such as the Seq of a tcpstream message.
     ///
     /// # Errors
-    /// See [`Peer::try_cast`].
+    /// See [`PeerCore::try_cast`].
     pub fn try_cast_with<'p>(
         &self,
         options: CastOptions,

@@ -145,7 +145,7 @@ impl<F: Framing> HubCore<F> {
     /// Queues a message to one peer, if there is room.
     ///
     /// # Errors
-    /// There is no such peer, or its link did not take the message (see [`Peer::try_cast`]).
+    /// There is no such peer, or its link did not take the message (see [`PeerCore::try_cast`]).
     pub fn cast_to<'a>(
         &self,
         id: PeerId,

@@ -390,7 +390,7 @@ impl<R: Runtime, F: Framing> Manager<R, F> {
     /// [`ManagerError::Cast`] has it.
     ///
     /// # Cancel safety
-    /// As [`Peer::cast_and_wait`].
+    /// As [`Peer::cast_and_wait`](crate::Peer::cast_and_wait).
     pub fn write<'a>(
         &'a self,
         address: impl ToAddress,

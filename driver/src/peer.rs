@@ -77,7 +77,7 @@ impl<R: Runtime, F: Framing> Peer<R, F> {
     /// Calls the peer's `method` with the default deadline.
     ///
     /// # Errors
-    /// See [`CallError`](bowline_core::error::CallError), whose `outcome()` says what became of
+    /// See [`CallError`], whose `outcome()` says what became of
     /// the request.
     ///
     /// # Cancel safety

@@ -70,10 +70,10 @@ impl<R: Runtime, F: Framing> Pool<R, F> {
     /// Calls over one of the links. A call that provably never left goes to another.
     ///
     /// # Errors
-    /// As [`Peer::call`]; [`CallError::Closed`] without endpoints.
+    /// As [`Peer::call`](crate::Peer::call); [`CallError::Closed`] without endpoints.
     ///
     /// # Cancel safety
-    /// As [`Peer::call`].
+    /// As [`Peer::call`](crate::Peer::call).
     pub fn call<'a>(
         &'a self,
         method: u32,
@@ -180,10 +180,10 @@ impl<R: Runtime, F: Framing> Pool<R, F> {
     /// to block.
     ///
     /// # Errors
-    /// As [`Peer::cast`]; [`CastRefusal::Closed`] without endpoints.
+    /// As [`Peer::cast`](crate::Peer::cast); [`CastRefusal::Closed`] without endpoints.
     ///
     /// # Cancel safety
-    /// As [`Peer::cast`].
+    /// As [`Peer::cast`](crate::Peer::cast).
     pub fn cast<'a>(
         &'a self,
         method: u32,

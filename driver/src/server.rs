@@ -125,7 +125,7 @@ impl<R: Runtime, F: Framing> Server<R, F> {
         &self.inner.hub
     }
 
-    /// Queues a message to every peer: see [`Hub::broadcast`].
+    /// Queues a message to every peer: see [`HubCore::broadcast`].
     pub fn broadcast<'a>(&self, method: u32, payload: impl Into<Payload<'a>>) -> Broadcast {
         self.hub().broadcast(method, payload)
     }
