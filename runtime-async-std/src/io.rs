@@ -18,6 +18,7 @@ use bowline_driver::shared::WriteNow;
 #[cfg(unix)]
 use bowline_driver::socket::{UnixPath, apply_buffers, listen_unix, unix_address};
 use bowline_driver::socket::{apply_tcp, listen_tcp, tcp_socket};
+#[cfg(unix)]
 use socket2::SockRef;
 
 /// Connects a socket.

@@ -21,6 +21,7 @@ use bowline_driver::socket::{apply_tcp, listen_tcp, tcp_socket};
 use mio::net::{TcpListener, TcpStream};
 #[cfg(unix)]
 use mio::net::{UnixListener, UnixStream};
+#[cfg(unix)]
 use socket2::SockRef;
 
 use crate::io_group::{Held, Source, Way};

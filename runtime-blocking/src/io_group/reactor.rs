@@ -110,7 +110,15 @@ impl Reactor {
         Ok((token, source))
     }
 
+    /// Forgets a socket that is closed, and that the system has forgotten by itself.
+    #[cfg(not(unix))]
+    pub(crate) fn forget(&self, token: usize) {
+        let source = self.sources.lock().try_remove(token);
+        drop(source);
+    }
+
     /// Forgets a socket.
+    #[cfg(unix)]
     pub(crate) fn deregister(&self, socket: &mut impl mio::event::Source, token: usize) {
         // The system forgets one that is closed by itself.
         let _ = self.registry.deregister(socket);
