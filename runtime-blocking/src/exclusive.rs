@@ -2,14 +2,14 @@
 
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
+use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
-use bowline_core::body::Payload;
 use bowline_core::config::Config;
-use bowline_core::error::{CallError, CastError, Disconnect};
+use bowline_core::error::Disconnect;
 use bowline_core::frame::Framing;
 use bowline_core::frame::native::Native;
-use bowline_core::link::{CallId, CallOptions, CastOptions, Counters, Queued, Role, State, Undelivered};
+use bowline_core::link::{Role, State, Undelivered};
 use bowline_core::time::Instant;
 use bowline_driver::ToAddress;
 use bowline_driver::error::disconnect;
@@ -61,6 +61,22 @@ pub struct Exclusive<F: Framing = Native> {
     owned: Owned<F, Socket>,
     spin: Duration,
     linger: Duration,
+}
+
+impl<F: Framing> Deref for Exclusive<F> {
+    type Target = Owned<F, Socket>;
+
+    #[inline]
+    fn deref(&self) -> &Owned<F, Socket> {
+        &self.owned
+    }
+}
+
+impl<F: Framing> DerefMut for Exclusive<F> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut Owned<F, Socket> {
+        &mut self.owned
+    }
 }
 
 impl Stream for Socket {
@@ -132,65 +148,6 @@ impl<F: Framing> Exclusive<F> {
         Ok(())
     }
 
-    /// Queues a message that wants no answer. Batches that are full are written at once, the rest
-    /// with the next turn.
-    ///
-    /// # Errors
-    /// [`CastRefusal::Full`](bowline_core::error::CastRefusal) when the write queue is: take a
-    /// turn. Others as [`Peer::cast`](crate::Peer::cast).
-    #[inline]
-    pub fn cast<'a>(&mut self, method: u32, payload: impl Into<Payload<'a>>) -> Result<Queued, CastError> {
-        self.cast_with(&CastOptions::new(method), payload)
-    }
-
-    /// [`cast`](Self::cast) with options.
-    ///
-    /// # Errors
-    /// As [`cast`](Self::cast).
-    #[inline]
-    pub fn cast_with<'a>(
-        &mut self,
-        options: &CastOptions,
-        payload: impl Into<Payload<'a>>,
-    ) -> Result<Queued, CastError> {
-        self.owned.cast(options, payload.into())
-    }
-
-    /// Queues messages to one method, one after another: cheaper than one by one. How many were
-    /// queued: fewer than there are when the write queue is full; take a turn then.
-    ///
-    /// # Errors
-    /// As [`cast`](Self::cast), if it is the first that cannot be queued.
-    #[inline]
-    pub fn cast_many<B: AsRef<[u8]>>(&mut self, method: u32, bodies: &[B]) -> Result<usize, CastError> {
-        self.owned.cast_many(&CastOptions::new(method), bodies)
-    }
-
-    /// Begins a call; [`Handler::reply`] is told how it ends. Calls made between two turns may
-    /// share the moment from which their timeouts count.
-    ///
-    /// # Errors
-    /// [`CallError::Full`] at the limit of calls under way: take a turn. Others as
-    /// [`Peer::call`](crate::Peer::call).
-    #[inline]
-    pub fn call<'a>(&mut self, method: u32, payload: impl Into<Payload<'a>>) -> Result<CallId, CallError> {
-        self.call_with(&CallOptions::new(method), payload)
-    }
-
-    /// [`call`](Self::call) with options. Idempotent ones are not made again here: there is no
-    /// other connection.
-    ///
-    /// # Errors
-    /// As [`call`](Self::call).
-    #[inline]
-    pub fn call_with<'a>(
-        &mut self,
-        options: &CallOptions,
-        payload: impl Into<Payload<'a>>,
-    ) -> Result<CallId, CallError> {
-        self.owned.call(options, payload.into())
-    }
-
     /// Writes what waits; waits until something comes, a call is over in another way, or there is
     /// room for what was refused before (for at most `timeout`, for ever without); and hands what
     /// came to `handler`. False: there was nothing of that.
@@ -257,24 +214,6 @@ impl<F: Framing> Exclusive<F> {
     fn sleep(&self, read: bool, write: bool, until: Option<Instant>) -> Result<(), Disconnect> {
         let timeout = until.map(|until| until.saturating_since(clock::now()));
         self.owned.socket().wait_for(read, write, timeout).map_err(disconnect)
-    }
-
-    /// Where the link stands.
-    #[must_use]
-    pub fn state(&self) -> State {
-        self.owned.state()
-    }
-
-    /// What happened so far.
-    #[must_use]
-    pub fn counters(&self) -> &Counters {
-        self.owned.counters()
-    }
-
-    /// Calls under way.
-    #[must_use]
-    pub fn in_flight(&self) -> usize {
-        self.owned.in_flight()
     }
 
     /// Takes nothing new, finishes what is under way for at most the configured linger, and ends

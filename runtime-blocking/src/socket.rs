@@ -26,9 +26,9 @@ use socket2::SockRef;
 
 use crate::park::ThreadWaker;
 
-/// A connected socket.
+/// A connected socket, for whoever owns it.
 #[derive(Debug)]
-pub(crate) enum Socket {
+pub enum Socket {
     Tcp(TcpStream),
     #[cfg(unix)]
     Unix(UnixStream),

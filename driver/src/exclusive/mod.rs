@@ -21,6 +21,7 @@ use crate::clock;
 use crate::error::disconnect;
 use crate::handler::{MessageRef, ReplyBuf, RequestRef};
 use crate::intake::PILE_OF_ANSWERS;
+use crate::runtime::Socket;
 use crate::shared::{WriteNow, write_batch};
 
 mod turns;
@@ -79,6 +80,12 @@ pub trait Handler {
 /// Nothing is done with anything: for those who only send.
 impl Handler for () {}
 
+impl<S: Socket> Stream for S {
+    fn shutdown_write(&self) -> io::Result<()> {
+        Socket::shutdown_write(self)
+    }
+}
+
 /// A connected socket of an exclusive connection.
 pub trait Stream: WriteNow {
     /// Ends the writing side.
@@ -99,9 +106,10 @@ pub struct Attended {
     pub told: bool,
 }
 
-/// A link without a lock, and the connection under it, for whoever waits for the socket.
+/// A link without a lock, and the connection under it: what the owner of an exclusive connection does
+/// without waiting.
 ///
-/// The runtimes' `Exclusive` wrap it; it never waits itself.
+/// The runtimes' `Exclusive` deref to it, and add what waits.
 pub struct Owned<F: Framing, S> {
     link: Link<F, u64>,
     reader: Reader<F>,
@@ -134,6 +142,7 @@ impl<F: Framing, S: std::fmt::Debug> std::fmt::Debug for Owned<F, S> {
 
 impl<F: Framing, S: Stream> Owned<F, S> {
     /// A link over `socket`.
+    #[doc(hidden)]
     pub fn new(config: Config<F>, role: Role, socket: S) -> Self {
         let now = clock::now();
         let timed_casts = config.expire_after().is_some();
@@ -165,50 +174,67 @@ impl<F: Framing, S: Stream> Owned<F, S> {
     }
 
     /// The socket under it.
+    #[doc(hidden)]
     pub fn socket(&self) -> &S {
         &self.socket
     }
 
     /// Where the link stands.
+    #[must_use]
     pub fn state(&self) -> State {
         self.link.state()
     }
 
     /// What happened so far.
+    #[must_use]
     pub fn counters(&self) -> &Counters {
         self.link.counters()
     }
 
     /// Calls under way.
+    #[must_use]
     pub fn in_flight(&self) -> usize {
         self.link.in_flight()
     }
 
-    /// Queues a message; a batch that is full is written, as far as the socket takes it.
+    /// Queues a message that wants no answer. Batches that are full are written at once, the rest
+    /// with the next turn.
     ///
     /// # Errors
-    /// As `Peer::try_cast`.
+    /// [`CastRefusal::Full`](bowline_core::error::CastRefusal) when the write queue is: take a
+    /// turn. Others as [`Peer::cast`](crate::Peer::cast).
     #[inline]
-    pub fn cast(&mut self, options: &CastOptions, payload: Payload<'_>) -> Result<Queued, CastError> {
+    pub fn cast<'a>(&mut self, method: u32, payload: impl Into<Payload<'a>>) -> Result<Queued, CastError> {
+        self.cast_with(&CastOptions::new(method), payload)
+    }
+
+    /// [`cast`](Self::cast) with options.
+    ///
+    /// # Errors
+    /// As [`cast`](Self::cast).
+    #[inline]
+    pub fn cast_with<'a>(
+        &mut self,
+        options: &CastOptions,
+        payload: impl Into<Payload<'a>>,
+    ) -> Result<Queued, CastError> {
         let now = self.cast_time();
-        let queued = self.link.cast(now, options, payload).inspect_err(|error| self.note_refused(error))?;
+        let queued =
+            self.link.cast(now, options, payload.into()).inspect_err(|error| self.note_refused(error))?;
         if self.batch.is_none() && self.link.is_piling_up(PILE) {
             self.write_pile();
         }
         Ok(queued)
     }
 
-    /// Queues messages one after another; full batches are written. How many were queued: fewer
-    /// than there are when the write queue is full.
+    /// Queues messages to one method, one after another: cheaper than one by one. How many were
+    /// queued: fewer than there are when the write queue is full; take a turn then.
     ///
     /// # Errors
     /// As [`cast`](Self::cast), if it is the first that cannot be queued.
     #[inline]
-    pub fn cast_many<B: AsRef<[u8]>>(
-        &mut self,
-        options: &CastOptions,
-        bodies: &[B],
-    ) -> Result<usize, CastError> {
+    pub fn cast_many<B: AsRef<[u8]>>(&mut self, method: u32, bodies: &[B]) -> Result<usize, CastError> {
+        let options = &CastOptions::new(method);
         let mut queued = 0;
         while let Some(next) = bodies.get(queued) {
             let count = self.link.cast_plain_many(options, &bodies[queued..]);
@@ -233,20 +259,36 @@ impl<F: Framing, S: Stream> Owned<F, S> {
         Ok(queued)
     }
 
-    /// Begins a call. Calls made between two turns may share the moment from which their timeouts
-    /// count.
+    /// Begins a call; [`Handler::reply`] is told how it ends. Calls made between two turns may
+    /// share the moment from which their timeouts count.
     ///
     /// # Errors
-    /// [`CallError::Full`] at the limit of calls in flight; others as `Peer::call`.
+    /// [`CallError::Full`] at the limit of calls under way: take a turn. Others as
+    /// [`Peer::call`](crate::Peer::call).
     #[inline]
-    pub fn call(&mut self, options: &CallOptions, payload: Payload<'_>) -> Result<CallId, CallError> {
+    pub fn call<'a>(&mut self, method: u32, payload: impl Into<Payload<'a>>) -> Result<CallId, CallError> {
+        self.call_with(&CallOptions::new(method), payload)
+    }
+
+    /// [`call`](Self::call) with options. Idempotent ones are not made again here: there is no
+    /// other connection.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    #[inline]
+    pub fn call_with<'a>(
+        &mut self,
+        options: &CallOptions,
+        payload: impl Into<Payload<'a>>,
+    ) -> Result<CallId, CallError> {
         if self.calls == 0 {
             self.now = clock::now();
         }
         self.calls = (self.calls + 1) % CALLS_PER_LOOK;
-        let call = self.link.call_named(self.now, options, payload, CallId::get).inspect_err(|error| {
-            self.refused |= matches!(error, CallError::Full(Full::WriteQueue { .. }));
-        })?;
+        let call =
+            self.link.call_named(self.now, options, payload.into(), CallId::get).inspect_err(|error| {
+                self.refused |= matches!(error, CallError::Full(Full::WriteQueue { .. }));
+            })?;
         if self.batch.is_none() && self.link.is_piling_up(self.piles.calls) {
             self.write_pile();
         }
@@ -278,6 +320,7 @@ impl<F: Framing, S: Stream> Owned<F, S> {
     ///
     /// # Errors
     /// The connection is over.
+    #[doc(hidden)]
     pub fn attend(&mut self, handler: &mut impl Handler) -> Result<Attended, Disconnect> {
         self.now = clock::now();
         self.calls = 0;
@@ -326,6 +369,7 @@ impl<F: Framing, S: Stream> Owned<F, S> {
     }
 
     /// Whether reading makes sense now.
+    #[doc(hidden)]
     pub fn wants_read(&self) -> bool {
         !self.paused
     }
@@ -334,6 +378,7 @@ impl<F: Framing, S: Stream> Owned<F, S> {
     ///
     /// # Errors
     /// The connection is over.
+    #[doc(hidden)]
     #[inline]
     pub fn read(
         &mut self,
@@ -358,6 +403,7 @@ impl<F: Framing, S: Stream> Owned<F, S> {
     }
 
     /// Nothing comes for a while: a connection with little traffic keeps no buffer.
+    #[doc(hidden)]
     pub fn nothing_now(&mut self) {
         self.buf.release_if_small();
     }
@@ -454,11 +500,13 @@ impl<F: Framing, S: Stream> Owned<F, S> {
     }
 
     /// Begins to close: what is under way is finished, for at most `linger`; turns see it through.
+    #[doc(hidden)]
     pub fn begin_close(&mut self, linger: Duration) {
         self.link.close(clock::now(), linger);
     }
 
     /// The messages that a connection which is over could not send.
+    #[doc(hidden)]
     pub fn take_undelivered(&mut self) -> Vec<Undelivered> {
         self.link.take_undelivered()
     }

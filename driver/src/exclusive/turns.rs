@@ -1,25 +1,23 @@
 //! An exclusive connection on an async runtime.
 
 use std::future::poll_fn;
-use std::io::{self, IoSlice};
+use std::ops::{Deref, DerefMut};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bowline_core::body::Payload;
 use bowline_core::config::Config;
-use bowline_core::error::{CallError, CastError, Disconnect};
+use bowline_core::error::Disconnect;
 use bowline_core::frame::Framing;
 use bowline_core::frame::native::Native;
-use bowline_core::link::{CallId, CallOptions, CastOptions, Counters, Queued, Role, State, Undelivered};
+use bowline_core::link::{Role, State, Undelivered};
 use bowline_core::time::Instant;
 
-use super::{Handler, Owned, Stream};
+use super::{Handler, Owned};
 use crate::addresses::Addresses;
 use crate::clock;
 use crate::error::{ConnectError, disconnect};
 use crate::pump::Alarm;
 use crate::runtime::{Runtime, Socket};
-use crate::shared::WriteNow;
 use crate::to_address::ToAddress;
 
 /// A connection that one task owns: no lock, no task of its own, nothing copied that comes in.
@@ -30,7 +28,7 @@ use crate::to_address::ToAddress;
 /// again: when the connection is over, every call has been told, and what was not sent comes back
 /// from [`close`](Self::close).
 pub struct Exclusive<R: Runtime, F: Framing = Native> {
-    owned: Owned<F, Wire<R::Socket>>,
+    owned: Owned<F, R::Socket>,
     alarm: Alarm<R::Timer>,
     linger: Duration,
 }
@@ -41,18 +39,19 @@ impl<R: Runtime, F: Framing> std::fmt::Debug for Exclusive<R, F> {
     }
 }
 
-/// A runtime's socket, for its owner.
-struct Wire<S>(S);
+impl<R: Runtime, F: Framing> Deref for Exclusive<R, F> {
+    type Target = Owned<F, R::Socket>;
 
-impl<S: Socket> WriteNow for Wire<S> {
-    fn write_now(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.0.write_now(slices)
+    #[inline]
+    fn deref(&self) -> &Owned<F, R::Socket> {
+        &self.owned
     }
 }
 
-impl<S: Socket> Stream for Wire<S> {
-    fn shutdown_write(&self) -> io::Result<()> {
-        self.0.shutdown_write()
+impl<R: Runtime, F: Framing> DerefMut for Exclusive<R, F> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut Owned<F, R::Socket> {
+        &mut self.owned
     }
 }
 
@@ -108,66 +107,7 @@ impl<R: Runtime, F: Framing> Exclusive<R, F> {
 
     fn new(socket: R::Socket, config: Config<F>, role: Role) -> Self {
         let linger = config.linger();
-        Self { owned: Owned::new(config, role, Wire(socket)), alarm: Alarm::new(R::timer()), linger }
-    }
-
-    /// Queues a message that wants no answer. Batches that are full are written at once, the rest
-    /// with the next turn.
-    ///
-    /// # Errors
-    /// [`CastRefusal::Full`](bowline_core::error::CastRefusal) when the write queue is: take a
-    /// turn. Others as [`Peer::cast`](crate::Peer::cast).
-    #[inline]
-    pub fn cast<'a>(&mut self, method: u32, payload: impl Into<Payload<'a>>) -> Result<Queued, CastError> {
-        self.cast_with(&CastOptions::new(method), payload)
-    }
-
-    /// [`cast`](Self::cast) with options.
-    ///
-    /// # Errors
-    /// As [`cast`](Self::cast).
-    #[inline]
-    pub fn cast_with<'a>(
-        &mut self,
-        options: &CastOptions,
-        payload: impl Into<Payload<'a>>,
-    ) -> Result<Queued, CastError> {
-        self.owned.cast(options, payload.into())
-    }
-
-    /// Queues messages to one method, one after another: cheaper than one by one. How many were
-    /// queued: fewer than there are when the write queue is full; take a turn then.
-    ///
-    /// # Errors
-    /// As [`cast`](Self::cast), if it is the first that cannot be queued.
-    #[inline]
-    pub fn cast_many<B: AsRef<[u8]>>(&mut self, method: u32, bodies: &[B]) -> Result<usize, CastError> {
-        self.owned.cast_many(&CastOptions::new(method), bodies)
-    }
-
-    /// Begins a call; [`Handler::reply`] is told how it ends. Calls made between two turns may
-    /// share the moment from which their timeouts count.
-    ///
-    /// # Errors
-    /// [`CallError::Full`] at the limit of calls under way: take a turn. Others as
-    /// [`Peer::call`](crate::Peer::call).
-    #[inline]
-    pub fn call<'a>(&mut self, method: u32, payload: impl Into<Payload<'a>>) -> Result<CallId, CallError> {
-        self.call_with(&CallOptions::new(method), payload)
-    }
-
-    /// [`call`](Self::call) with options. Idempotent ones are not made again here: there is no
-    /// other connection.
-    ///
-    /// # Errors
-    /// As [`call`](Self::call).
-    #[inline]
-    pub fn call_with<'a>(
-        &mut self,
-        options: &CallOptions,
-        payload: impl Into<Payload<'a>>,
-    ) -> Result<CallId, CallError> {
-        self.owned.call(options, payload.into())
+        Self { owned: Owned::new(config, role, socket), alarm: Alarm::new(R::timer()), linger }
     }
 
     /// Writes what waits; waits until something comes, a call is over in another way, or there is
@@ -200,17 +140,17 @@ impl<R: Runtime, F: Framing> Exclusive<R, F> {
                 return Poll::Ready(Ok(true));
             }
             if self.owned.wants_read() {
-                if self.owned.read(handler, |wire, room| wire.0.read_now(room))? {
+                if self.owned.read(handler, |socket, room| socket.read_now(room))? {
                     return Poll::Ready(Ok(true));
                 }
-                match self.owned.socket().0.poll_readable(cx) {
+                match self.owned.socket().poll_readable(cx) {
                     Poll::Ready(Ok(())) => continue,
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(disconnect(error))),
                     Poll::Pending => self.owned.nothing_now(),
                 }
             }
             if !attended.written {
-                match self.owned.socket().0.poll_writable(cx) {
+                match self.owned.socket().poll_writable(cx) {
                     Poll::Ready(Ok(())) => continue,
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(disconnect(error))),
                     Poll::Pending => {}
@@ -224,24 +164,6 @@ impl<R: Runtime, F: Framing> Exclusive<R, F> {
                 return Poll::Pending;
             }
         }
-    }
-
-    /// Where the link stands.
-    #[must_use]
-    pub fn state(&self) -> State {
-        self.owned.state()
-    }
-
-    /// What happened so far.
-    #[must_use]
-    pub fn counters(&self) -> &Counters {
-        self.owned.counters()
-    }
-
-    /// Calls under way.
-    #[must_use]
-    pub fn in_flight(&self) -> usize {
-        self.owned.in_flight()
     }
 
     /// Takes nothing new, finishes what is under way for at most the configured linger, and ends
