@@ -3,7 +3,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -18,11 +18,20 @@ fn config() -> Config {
     Config::builder().delivery(Delivery::Session).build().expect("sound settings")
 }
 
+/// Sessions that the other process keeps for those that left, where it is told.
+const KEEP: &str = "BOWLINE_TEST_KEEP";
+
+fn keeping() -> Config {
+    let Some(most) = std::env::var(KEEP).ok().and_then(|most| most.parse().ok()) else { return config() };
+    let limits = Config::builder().delivery(Delivery::Session);
+    limits.max_detached(most).max_detached_per_address(most).build().expect("sound settings")
+}
+
 /// The other process: serves until its input ends, and says what it needed.
 #[test]
 #[ignore = "the other process of this file's test"]
 fn serve() {
-    let server = blocking::Server::with_config(config())
+    let server = blocking::Server::with_config(keeping())
         .on_request(|request| Ok(request.body().to_vec()))
         .bind("127.0.0.1:0")
         .expect("a free port");
@@ -36,7 +45,9 @@ fn serve() {
         threads = threads.max(count("/proc/self/task"));
         std::thread::sleep(Duration::from_millis(5));
     }
+    let waiting = server.peers().iter().filter(|peer| peer.state() == bowline::State::Disconnected).count();
     println!("most {descriptors} descriptors, {threads} threads; {} accept errors", server.accept_errors());
+    println!("{waiting} sessions wait");
 }
 
 fn frame(out: &mut Vec<u8>, kind: Kind, body: &[u8]) {
@@ -57,10 +68,10 @@ fn greeting() -> Vec<u8> {
 }
 
 /// Opens sessions and leaves them as soon as they are there, evenly over the time.
-fn open_and_leave(address: &str) {
+fn open_and_leave(address: &str, sessions: usize, time: Duration) {
     let (greeting, begun) = (greeting(), Instant::now());
-    for n in 0..SESSIONS {
-        let due = TIME * u32::try_from(n).expect("few") / SESSIONS as u32;
+    for n in 0..sessions {
+        let due = time * u32::try_from(n).expect("few") / sessions as u32;
         std::thread::sleep(due.saturating_sub(begun.elapsed()));
         let mut stream = TcpStream::connect(address).expect("it listens");
         stream.write_all(&greeting).expect("it reads");
@@ -69,16 +80,44 @@ fn open_and_leave(address: &str) {
     }
 }
 
+fn other_process(keep: Option<usize>) -> Child {
+    let this = std::env::current_exe().expect("this program");
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -n 1024; exec \"$0\" --exact serve --ignored --nocapture"]).arg(this);
+    if let Some(keep) = keep {
+        command.env(KEEP, keep.to_string());
+    }
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("another process")
+}
+
+/// The number that stands before some text.
+fn number_before(line: &str, what: &str) -> usize {
+    let before = line.split(what).next().expect("some text").trim_end();
+    before.rsplit(|c: char| !c.is_ascii_digit()).next().and_then(|n| n.parse().ok()).expect("a number")
+}
+
+#[test]
+fn sessions_without_a_connection_hold_no_thread_and_no_descriptor() {
+    const MANY: usize = 10_000;
+    let mut process = other_process(Some(MANY));
+    let mut lines = BufReader::new(process.stdout.take().expect("its output")).lines().map_while(Result::ok);
+    let address = lines.find_map(|line| Some(line.strip_prefix("at ")?.to_owned())).expect("an address");
+    open_and_leave(&address, MANY, Duration::ZERO);
+    // The last ones are only just noticed to be gone.
+    std::thread::sleep(Duration::from_millis(300));
+    drop(process.stdin.take());
+    let most = lines.find(|line| line.starts_with("most ")).expect("what it needed");
+    let waiting = lines.find(|line| line.ends_with("sessions wait")).expect("how many wait");
+    assert!(number_before(&waiting, " sessions") > MANY * 9 / 10, "{waiting}");
+    assert!(number_before(&most, " descriptors") < 200, "{most}");
+    // The test's two, the one that waits for input, one of the I/O group.
+    assert!(number_before(&most, " threads") <= 5, "{most}");
+    assert!(process.wait().expect("a child").success());
+}
+
 #[test]
 fn sessions_opened_and_left_do_not_keep_an_honest_client_out() {
-    let this = std::env::current_exe().expect("this program");
-    let mut process = Command::new("sh")
-        .args(["-c", "ulimit -n 1024; exec \"$0\" --exact serve --ignored --nocapture"])
-        .arg(this)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("another process");
+    let mut process = other_process(None);
     let mut lines = BufReader::new(process.stdout.take().expect("its output")).lines().map_while(Result::ok);
     let address = lines.find_map(|line| Some(line.strip_prefix("at ")?.to_owned())).expect("an address");
     let (stop, slowest, served) = (AtomicBool::new(false), Duration::from_secs(2), config());
@@ -108,7 +147,7 @@ fn sessions_opened_and_left_do_not_keep_an_honest_client_out() {
             }
             (arrivals, longest)
         });
-        open_and_leave(&address);
+        open_and_leave(&address, SESSIONS, TIME);
         // And while they are all left behind.
         std::thread::sleep(Duration::from_millis(500));
         stop.store(true, Ordering::Release);

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bowline_blocking::{Client, IoGroup, Server};
+use bowline_core::error::CallError;
+use bowline_driver::ReceiveError;
 
 /// The tests count the process's threads: one at a time.
 static ALONE: Mutex<()> = Mutex::new(());
@@ -144,4 +146,31 @@ fn a_manual_group_is_turned_by_its_program() {
     // Its links end with it: nobody would turn them.
     drop(group);
     assert!(client.call(1, "nobody answers").is_err());
+}
+
+#[test]
+fn what_would_park_an_io_thread_says_so_at_once() {
+    let _alone = alone();
+    let (told, outcome) = std::sync::mpsc::channel();
+    let server = Server::builder()
+        .on_message(move |context, _| {
+            let peer = context.peer();
+            let call = peer.call(1, "back").map(drop);
+            let receive = peer.receive().map(drop);
+            // There is room: nothing has to wait.
+            let cast = peer.cast(1, "noted").map(drop);
+            let _ = told.send((call, receive, cast));
+        })
+        .bind("127.0.0.1:0")
+        .expect("a free port");
+    server.start().expect("a thread");
+    let client = Client::connect(server.local_addr()).expect("it listens");
+    assert!(client.cast(1, "hello").is_ok());
+    let (call, receive, cast) = outcome.recv_timeout(Duration::from_secs(10)).expect("it was called");
+    assert_eq!(call, Err(CallError::WouldPark));
+    assert_eq!(receive, Err(ReceiveError::WouldPark));
+    assert!(cast.is_ok());
+    assert_eq!(&client.receive().expect("a message").body[..], b"noted");
+    client.close();
+    server.shutdown();
 }
