@@ -25,22 +25,12 @@ pub struct Cast<'a, F: Framing> {
     options: CastOptions,
     payload: Option<Payload<'a>>,
     ticket: Option<(Line, WaitTicket)>,
-    watch: bool,
-    /// The deadline of a watched one; set when it is polled first.
-    deadline: Option<Instant>,
 }
 
 impl<'a, F: Framing> Cast<'a, F> {
     #[inline]
     pub(crate) fn new(peer: &'a PeerCore<F>, options: CastOptions, payload: Payload<'a>) -> Self {
-        Self { peer, options, payload: Some(payload), ticket: None, watch: false, deadline: None }
-    }
-
-    /// One whose end is waited for.
-    pub(crate) fn watched(peer: &'a PeerCore<F>, options: CastOptions, payload: Payload<'a>) -> Self {
-        let mut cast = Self::new(peer, options, payload);
-        cast.watch = true;
-        cast
+        Self { peer, options, payload: Some(payload), ticket: None }
     }
 }
 
@@ -55,7 +45,7 @@ impl<F: Framing> Future for Cast<'_, F> {
         if queued.number > 0 {
             return Poll::Ready(Ok(queued));
         }
-        this.poll_other(cx)
+        this.poll_other(cx, None)
     }
 }
 
@@ -63,8 +53,8 @@ impl<F: Framing> Cast<'_, F> {
     /// The way of most: number 0 if it is not one of those.
     #[inline(never)]
     fn cast_plain(&mut self) -> Queued {
-        let Cast { peer, options, payload, ticket, watch, .. } = self;
-        let Some(body) = payload.as_ref().filter(|_| ticket.is_none() && !*watch) else {
+        let Cast { peer, options, payload, ticket } = self;
+        let Some(body) = payload.as_ref().filter(|_| ticket.is_none()) else {
             return Queued { number: 0, bytes: 0 };
         };
         let queued = peer.0.shared.with_inline(|link| {
@@ -77,6 +67,11 @@ impl<F: Framing> Cast<'_, F> {
         queued
     }
 
+    /// Until when one is waited for that begins now.
+    fn deadline(&self) -> Instant {
+        clock::now() + self.options.get_timeout().unwrap_or(self.peer.0.cast_timeout)
+    }
+
     #[cold]
     fn leave(&mut self) {
         if let Some((line, ticket)) = self.ticket.take() {
@@ -84,17 +79,19 @@ impl<F: Framing> Cast<'_, F> {
         }
     }
 
-    /// One that waits, has to wait, is watched, or is not plain.
+    /// One that waits, has to wait, or is not plain; or one whose end is waited for, until `watched`.
     #[inline(never)]
-    fn poll_other(&mut self, cx: &mut Context<'_>) -> Poll<Result<Queued, CastError>> {
-        let Cast { peer, options, payload, ticket, watch, deadline } = self;
+    fn poll_other(
+        &mut self,
+        cx: &mut Context<'_>,
+        watched: Option<Instant>,
+    ) -> Poll<Result<Queued, CastError>> {
+        let Cast { peer, options, payload, ticket } = self;
         let Some(body) = payload.clone() else {
             return Poll::Ready(Err(CastError::new(CastRefusal::Closed, None)));
         };
-        let now = if *watch { clock::now() } else { peer.cast_time() };
-        let timeout = || options.get_timeout().unwrap_or(peer.0.cast_timeout);
-        let deadline =
-            if *watch { *deadline.get_or_insert_with(|| now + timeout()) } else { Instant::FAR_FUTURE };
+        let now = if watched.is_some() { clock::now() } else { peer.cast_time() };
+        let deadline = watched.unwrap_or(Instant::FAR_FUTURE);
         let polled = peer.0.shared.with_inline(|link| {
             if let Some((line, held)) = *ticket {
                 match link.poll_turn(line, held, || cx.waker().clone()) {
@@ -123,7 +120,7 @@ impl<F: Framing> Cast<'_, F> {
                 }
                 result => {
                     if let Ok(queued) = &result
-                        && *watch
+                        && watched.is_some()
                     {
                         let (left, waker) = (deadline.saturating_since(now), cx.waker().clone());
                         link.watch_outcome_for(now, left, class, queued.number, waker);
@@ -168,6 +165,8 @@ impl<F: Framing> Drop for Cast<'_, F> {
 #[must_use = "futures do nothing unless polled"]
 pub struct CastAndWait<'a, F: Framing> {
     cast: Cast<'a, F>,
+    /// Until when it is waited for; set when it is polled first.
+    deadline: Option<Instant>,
     /// The message, for the error that hands it back.
     kept: Option<Payload<'a>>,
     number: Option<u64>,
@@ -177,7 +176,7 @@ pub struct CastAndWait<'a, F: Framing> {
 impl<'a, F: Framing> CastAndWait<'a, F> {
     pub(crate) fn new(cast: Cast<'a, F>) -> Self {
         let kept = cast.payload.clone();
-        Self { cast, kept, number: None, bytes: 0 }
+        Self { cast, deadline: None, kept, number: None, bytes: 0 }
     }
 
     /// Hands the message back: it was not queued.
@@ -198,7 +197,11 @@ impl<F: Framing> Future for CastAndWait<'_, F> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         let Some(number) = this.number else {
-            return match Pin::new(&mut this.cast).poll(cx) {
+            let deadline = match this.deadline {
+                Some(deadline) => deadline,
+                None => *this.deadline.insert(this.cast.deadline()),
+            };
+            return match this.cast.poll_other(cx, Some(deadline)) {
                 Poll::Pending => Poll::Pending,
                 Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
                 // The link has this task's waker.

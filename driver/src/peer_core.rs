@@ -263,7 +263,7 @@ impl<F: Framing> PeerCore<F> {
         options: CastOptions,
         payload: impl Into<Payload<'a>>,
     ) -> CastAndWait<'a, F> {
-        CastAndWait::new(Cast::watched(self, options, payload.into()))
+        CastAndWait::new(Cast::new(self, options, payload.into()))
     }
 
     /// A cast looks at no clock unless it can expire.
