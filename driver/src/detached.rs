@@ -12,7 +12,7 @@ use bowline_core::frame::Framing;
 
 use crate::clock;
 use crate::gate::Gate;
-use crate::peer_core::{PeerCore, PeerId};
+use crate::peer_core::{PeerId, SharedLink};
 use crate::sync::{Arc, Mutex};
 
 /// How many sessions may be without a connection, and what they may hold.
@@ -176,14 +176,15 @@ impl<P> SessionTable<P> {
 }
 
 /// The sessions of a server that have no connection. What one holds is counted when it loses its
-/// connection and whenever that changes, by whoever changed it: the limits hold at any time, but for
+/// connection and whenever that changes, by whoever changed it (the link says so: see
+/// [`ServerMemory::count`](crate::memory::ServerMemory::count)): the limits hold at any time, but for
 /// what is being queued at the moment.
 ///
 /// Its lock is taken before that of a link, never while one is held.
 #[derive(Debug)]
 pub struct DetachedSessions<F: Framing> {
     gate: Arc<Gate>,
-    table: Mutex<SessionTable<PeerCore<F>>>,
+    table: Mutex<Table<F>>,
 }
 
 impl<F: Framing> DetachedSessions<F> {
@@ -193,48 +194,43 @@ impl<F: Framing> DetachedSessions<F> {
         Arc::new(Self { gate, table: Mutex::new(SessionTable::new(limits)) })
     }
 
-    /// A session has no connection now. If that makes too many, or if they hold too much, some end:
-    /// maybe this one.
-    pub fn add(&self, peer: &PeerCore<F>) {
-        let from = peer.remote_addr().and_then(|address| address.ip());
-        let id = peer.id();
+    /// A session lost its connection, or what it holds without one has changed, or it has a connection
+    /// again, or is over: as the link is now, in whatever order that is told. If there are too many
+    /// without a connection, or if they hold too much, some end: maybe this one.
+    pub(crate) fn count(&self, id: PeerId, link: &Arc<SharedLink<F>>, from: Option<IpAddr>) {
         let mut table = self.table.lock();
-        if table.contains(id) {
+        // Under this lock: of two that count at once the later one has the later number.
+        let Some(counted) = link.look(|link| link.count_waiting()) else {
+            let removed = table.remove(id);
+            drop(table);
+            drop(removed);
             return;
+        };
+        let comes = !table.contains(id);
+        if comes {
+            table.insert(id, Arc::clone(link), from, counted.bytes, counted.carried);
+        } else {
+            table.set_bytes(id, counted.bytes);
         }
-        let Some(counted) = peer.shared().look(|link| link.count_waiting()) else { return };
-        table.insert(id, peer.clone(), from, counted.bytes, counted.carried);
-        let over = surplus(&mut table, Some(id));
+        let over = surplus(&mut table, comes.then_some(id));
         drop(table);
         self.end(over);
     }
 
-    /// It has one again, or is over.
-    pub fn remove(&self, id: PeerId) {
+    /// The link is gone.
+    pub(crate) fn remove(&self, id: PeerId) {
         let removed = self.table.lock().remove(id);
         drop(removed);
     }
 
-    /// What a session holds has changed, if it is one of these.
-    pub(crate) fn count(&self, id: PeerId) {
-        let mut table = self.table.lock();
-        let Some(entry) = table.entries.get(&id) else { return };
-        // Under this lock: of two that count at once the later one has the later number.
-        let Some(counted) = entry.session.shared().look(|link| link.count_waiting()) else { return };
-        table.set_bytes(id, counted.bytes);
-        let over = surplus(&mut table, None);
-        drop(table);
-        self.end(over);
-    }
-
     /// They are not waited for any longer.
-    fn end(&self, over: Vec<PeerCore<F>>) {
+    fn end(&self, over: Vec<Arc<SharedLink<F>>>) {
         if over.is_empty() {
             return;
         }
         self.gate.note_sessions_evicted(over.len());
-        for peer in over {
-            peer.shared().with(|link| link.expire_session(clock::now()));
+        for link in over {
+            link.with(|link| link.expire_session(clock::now()));
         }
     }
 
@@ -246,9 +242,11 @@ impl<F: Framing> DetachedSessions<F> {
     }
 }
 
-fn surplus<F: Framing>(table: &mut SessionTable<PeerCore<F>>, came: Option<PeerId>) -> Vec<PeerCore<F>> {
+type Table<F> = SessionTable<Arc<SharedLink<F>>>;
+
+fn surplus<F: Framing>(table: &mut Table<F>, came: Option<PeerId>) -> Vec<Arc<SharedLink<F>>> {
     let measure =
-        |peer: &PeerCore<F>| peer.shared().look(|link| link.count_waiting()).map(|counted| counted.bytes);
+        |link: &Arc<SharedLink<F>>| link.look(|link| link.count_waiting()).map(|counted| counted.bytes);
     std::iter::from_fn(|| table.pop_surplus(came, measure)).collect()
 }
 

@@ -15,7 +15,7 @@ use crate::detached::DetachedSessions;
 use crate::heavy::{HeavyWork, Turn};
 use crate::peer_core::{PeerId, SharedLink};
 use crate::shared::{CountMemory, Shared};
-use crate::sync::{Arc, Mutex, Weak};
+use crate::sync::{Arc, AtomicBool, Mutex, Ordering, Weak};
 
 /// A [`MemoryPool`] behind a lock, and the links that draw from it.
 ///
@@ -65,15 +65,20 @@ impl<F: Framing> Counted for Shared<Link<F, Waker>> {
 struct Seat<F: Framing> {
     memory: Arc<ServerMemory>,
     detached: Weak<DetachedSessions<F>>,
+    link: Weak<SharedLink<F>>,
     id: PeerId,
+    /// Whether the last report was that of a session without a connection. Reports may overtake each
+    /// other; the table looks at the link itself.
+    was_detached: AtomicBool,
 }
 
 impl<F: Framing> CountMemory for Seat<F> {
     fn report(&self, holding: Holding) -> Verdict {
-        if holding.is_detached
-            && let Some(detached) = Weak::upgrade(&self.detached)
+        let was_detached = self.was_detached.swap(holding.is_detached, Ordering::AcqRel);
+        if (holding.is_detached || was_detached)
+            && let (Some(detached), Some(link)) = (Weak::upgrade(&self.detached), Weak::upgrade(&self.link))
         {
-            detached.count(self.id);
+            detached.count(self.id, &link, holding.origin);
         }
         self.memory.report(self.id.0, holding)
     }
@@ -103,7 +108,7 @@ impl ServerMemory {
     }
 
     /// What that link holds is counted from now on, until [`remove`](Self::remove); and by
-    /// `detached` while it is there.
+    /// `detached` while it is a session without a connection.
     pub fn count<F: Framing>(
         self: &Arc<Self>,
         id: PeerId,
@@ -111,9 +116,10 @@ impl ServerMemory {
         detached: &Arc<DetachedSessions<F>>,
     ) {
         let link = Arc::downgrade(shared);
-        self.state.lock().links.insert(id.0, link);
-        let detached = Arc::downgrade(detached);
-        shared.set_memory(Arc::new(Seat { memory: Arc::clone(self), detached, id }));
+        self.state.lock().links.insert(id.0, link.clone());
+        let (memory, detached) = (Arc::clone(self), Arc::downgrade(detached));
+        let was_detached = AtomicBool::new(false);
+        shared.set_memory(Arc::new(Seat { memory, detached, link, id, was_detached }));
         shared.with(Link::count_memory);
     }
 

@@ -46,10 +46,9 @@ pub(crate) async fn serve_session<R: Runtime, F: Framing>(
         drop(pump);
         drop(admission);
         let next = match &host {
-            Some(host) => std::future::poll_fn(|cx| poll_detached(cx, &core, &peer, host, &mut alarm)).await,
+            Some(host) => std::future::poll_fn(|cx| poll_detached(cx, &peer, host, &mut alarm)).await,
             None => None,
         };
-        core.detached().remove(peer.id());
         match next {
             Some(next) => (arrival, epoch) = (next, epoch.next()),
             None => {
@@ -66,12 +65,10 @@ pub(crate) async fn serve_session<R: Runtime, F: Framing>(
 /// Without a connection: the next one, or `None` when the link is closed.
 fn poll_detached<S: Send + 'static, F: Framing, T: crate::runtime::Timer>(
     cx: &mut Context<'_>,
-    core: &ServerCore<F>,
     peer: &PeerCore<F>,
     host: &Host<S>,
     alarm: &mut Alarm<T>,
 ) -> Poll<Option<Arrival<S>>> {
-    core.detached().add(peer);
     loop {
         match attend_detached(peer, host, cx.waker()) {
             Detached::Next(arrival) => return Poll::Ready(Some(arrival)),

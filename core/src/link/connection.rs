@@ -133,6 +133,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             self.conn.calls_before = self.counters.calls - self.calls.in_flight() as u64;
             self.phase = Phase::Handshaking;
             self.scope_holds = false;
+            self.say_waiting();
             if let Some(session) = &mut self.session {
                 session.counted = None;
             }

@@ -11,7 +11,7 @@ use crate::time::Instant;
 #[derive(Debug, Default)]
 pub(super) struct Share {
     /// Somebody counts what the link holds.
-    is_counted: bool,
+    pub(super) is_counted: bool,
     /// Bytes that it may hold.
     granted: usize,
     /// What it held when it said so last, and whether a message was unfinished then.

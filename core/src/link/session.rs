@@ -50,7 +50,7 @@ pub(super) struct Session {
     ack_due: bool,
     /// Without a connection, on the accepting side: how long it is kept.
     detached_until: Option<Instant>,
-    /// Without a connection, once somebody counts what it holds: the bytes that were counted last.
+    /// Without a connection, where somebody counts what it holds: the bytes that were counted last.
     pub(super) counted: Option<usize>,
 }
 
@@ -333,7 +333,12 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         if let Some(session) = &mut self.session {
             session.detached_until = accepting.then(|| now + expiry);
             (session.ack_at, session.ack_due) = (None, false);
+            if self.share.is_counted {
+                // Counted from this moment on, by whoever is told now.
+                session.counted = Some(0);
+            }
         }
+        self.say_waiting();
         // Nobody writes until there is a connection again: what is queued is told to whoever counts.
         self.driver_idle = true;
         // The time of its end has to be watched by somebody else now.
@@ -343,6 +348,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// The session is over, if there is one: what the peer did not acknowledge is handed back, and
     /// what it was handling for us may or may not be done.
     pub(super) fn lose_session(&mut self, now: Instant, cause: &Disconnect) {
+        self.say_waiting();
         if self.session.take().is_none() {
             return;
         }

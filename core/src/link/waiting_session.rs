@@ -16,7 +16,9 @@ pub struct WaitingSession {
 
 impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// Counts what the session holds, if it has no connection. From then on until it has one, the
-    /// machine [says so](crate::machine::Machine::take_holding) when that is not true any more.
+    /// machine [says so](crate::machine::Machine::take_holding) when that is not true any more. A link
+    /// whose memory is [counted](Self::count_memory) says so when its session loses its connection, too,
+    /// and when it has one again or is over.
     pub fn count_waiting(&mut self) -> Option<WaitingSession> {
         if !self.is_detached() {
             return None;
@@ -37,6 +39,13 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     pub(super) fn is_counted_wrong(&self) -> bool {
         let counted = self.session.as_ref().and_then(|session| session.counted);
         counted.is_some_and(|counted| self.phase == Phase::Down && counted != self.session_bytes())
+    }
+
+    /// A session begins to wait for its next connection, or waits no longer: whoever counts learns it.
+    pub(super) fn say_waiting(&mut self) {
+        if self.share.is_counted && self.session.as_ref().is_some_and(|session| session.counted.is_some()) {
+            self.say_holding();
+        }
     }
 
     /// Something was queued while there is no connection: whoever counts learns it.

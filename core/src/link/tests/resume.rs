@@ -283,3 +283,30 @@ fn a_long_message_whose_batch_comes_back_late_is_handed_back_whole() {
     }
     assert!(batches > 4, "{batches}");
 }
+
+/// A link that is counted says at once that its session lost its connection, with what it holds, and
+/// that it has one again, or is over.
+#[test]
+fn a_counted_link_says_when_its_session_waits() {
+    let mut end = detached().b;
+    end.link.count_memory();
+    assert_eq!(end.link.take_holding().map(|held| held.is_detached), None);
+    resumes(&mut end, &Resume::new(ID, TOKEN, SENT)).unwrap();
+    assert_eq!(end.link.take_holding(), None, "connected, and it holds little");
+    for _ in 0..2 {
+        end.link.handle_disconnected(Instant::ZERO, None, Disconnect::PeerClosed);
+        assert!(end.link.has_wakes());
+        assert_eq!(end.link.take_holding().map(|held| held.is_detached), Some(true));
+        assert_eq!(end.link.take_holding(), None, "once");
+        // Whatever is queued from now on makes it wrong.
+        let _ = end.link.cast(Instant::ZERO, &CastOptions::new(1), (&[1; 100_000]).into()).unwrap();
+        assert!(end.link.has_wakes());
+        assert_eq!(end.link.take_holding().map(|held| held.is_detached), Some(true));
+        resumes(&mut end, &Resume::new(ID, TOKEN, SENT)).unwrap();
+        assert_eq!(end.link.take_holding().map(|held| held.is_detached), Some(false));
+    }
+    end.link.handle_disconnected(Instant::ZERO, None, Disconnect::PeerClosed);
+    assert_eq!(end.link.take_holding().map(|held| held.is_detached), Some(true));
+    end.link.expire_session(Instant::ZERO);
+    assert_eq!(end.link.take_holding().map(|held| held.is_detached), Some(false));
+}
