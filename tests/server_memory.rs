@@ -1,7 +1,7 @@
 //! One memory limit over all connections of a server: hostile clients against a server in a process of
 //! its own, whose resident memory is looked at, while an honest client goes on being answered.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -155,14 +155,30 @@ fn ask(address: &str, requests: u64, method: u32, answer: usize) -> TcpStream {
     stream
 }
 
-/// A cast of so many bytes, but for its last fragment, behind a hello.
-fn unfinished(len: usize) -> Vec<u8> {
+/// Reads from all of them, and throws it away, until `end`.
+fn read_all(streams: &mut [TcpStream], end: Instant) {
+    let mut room = vec![0; 64 * 1024];
+    for stream in &*streams {
+        stream.set_nonblocking(true).expect("an option");
+    }
+    while Instant::now() < end {
+        // Each once in a round: none waits for the others.
+        let reads = streams.iter_mut().filter_map(|stream| stream.read(&mut room).ok());
+        if reads.sum::<usize>() == 0 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+/// A cast of so many bytes in fragments, behind a hello; without the last one unless it is `whole`.
+fn cast(len: usize, is_whole: bool) -> Vec<u8> {
     let (mut whole, mut out) = (Vec::new(), hello());
     Native::new()
         .encode(&mut whole, &Meta { class: Class::Bulk, ..Meta::new(Kind::Cast, 0) }, &[], &vec![1; len])
         .expect("a frame");
     let pieces: Vec<&[u8]> = whole.chunks(16 * 1024).collect();
-    for piece in &pieces[..pieces.len() - 1] {
+    let count = if is_whole { pieces.len() } else { pieces.len() - 1 };
+    for piece in &pieces[..count] {
         let meta = Meta { class: Class::Bulk, ..Meta::new(Kind::Fragment, 1) };
         Native::new().encode(&mut out, &meta, &[], piece).expect("a frame");
     }
@@ -229,7 +245,7 @@ fn answers_that_nobody_reads(runtime: &str) {
 
 fn messages_that_never_end(runtime: &str) {
     check("unfinished messages", runtime, |address| {
-        let bytes = unfinished(3 * MIB);
+        let bytes = cast(3 * MIB, false);
         let _hostile = write_at_once(address, 100, &bytes, Duration::from_secs(2));
         honest(address, 2, Duration::from_millis(2500));
     });
@@ -255,16 +271,25 @@ fn messages_that_never_end_stay_within_the_limit_on_threads() {
     messages_that_never_end("threads");
 }
 
-/// An attack with the default limit: what the server held, and what an honest client saw of it.
+/// An attack with the default limit, or the same from peers that do read: what the server held, and what
+/// an honest client saw of it.
 fn figures_of(name: &str, runtime: &str, method: u32, attack: impl FnOnce(&str) -> Vec<TcpStream> + Send) {
     const DEFAULT: usize = 1024 * MIB;
     if std::env::var(ONLY).is_ok_and(|only| !format!("{runtime} {name}").contains(&only)) {
         return;
     }
     let served = Served::start(runtime, DEFAULT);
+    let address = &*served.address;
     let calm = honest(&served.address, method, Duration::from_secs(1));
     let attacked = std::thread::scope(|scope| {
-        let hostile = scope.spawn(|| attack(&served.address));
+        let end = Instant::now() + Duration::from_secs(4);
+        let hostile = scope.spawn(move || {
+            let mut streams = attack(address);
+            if name.starts_with("reading") {
+                read_all(&mut streams, end);
+            }
+            streams
+        });
         let attacked = scope.spawn(|| honest(&served.address, method, Duration::from_secs(4))).join();
         // They stay until here.
         drop(hostile.join());
@@ -272,11 +297,11 @@ fn figures_of(name: &str, runtime: &str, method: u32, attack: impl FnOnce(&str) 
     });
     let (closed, grew) = served.end();
     let Ok(attacked) = attacked else {
-        return println!("{runtime:8} {name:32} grew {:5} MiB, an honest call was not answered", grew / MIB);
+        return println!("{runtime:8} {name:34} grew {:5} MiB, an honest call was not answered", grew / MIB);
     };
     let p99 = |took: &[Duration]| took[took.len() * 99 / 100].as_secs_f64() * 1e3;
     println!(
-        "{runtime:8} {name:32} grew {:5} MiB of {}, {closed:3} closed; p99 {:6.2} ms, attacked {:6.2} ms \
+        "{runtime:8} {name:34} grew {:5} MiB of {}, {closed:3} closed; p99 {:6.2} ms, attacked {:6.2} ms \
          ({:.1}x), slowest {:.1} ms",
         grew / MIB,
         DEFAULT / MIB,
@@ -301,8 +326,17 @@ fn figures() {
         figures_of("40 that are ready, 4 MiB", runtime, 2, |address| {
             (0..40).map(|_| ask(address, 450, 2, 4 * MIB)).collect()
         });
+        figures_of("reading: 40 that sleep, 4 MiB", runtime, 1, |address| {
+            (0..40).map(|_| ask(address, 450, 1, 4 * MIB)).collect()
+        });
+        figures_of("reading: 40 that are ready, 4 MiB", runtime, 2, |address| {
+            (0..40).map(|_| ask(address, 450, 2, 4 * MIB)).collect()
+        });
         figures_of("500 with unfinished messages", runtime, 2, |address| {
-            write_at_once(address, 500, &unfinished(3 * MIB), Duration::from_secs(4))
+            write_at_once(address, 500, &cast(3 * MIB, false), Duration::from_secs(4))
+        });
+        figures_of("500 with whole messages", runtime, 2, |address| {
+            write_at_once(address, 500, &cast(3 * MIB, true), Duration::from_secs(4))
         });
     }
 }

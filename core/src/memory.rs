@@ -222,8 +222,11 @@ impl MemoryPool {
             self.admit(now, &mut effects);
         }
         let granted = self.granted_to(id);
-        let verdict = if by_answers { Verdict::Refuse(granted) } else { Verdict::Wait(granted) };
-        (verdict, effects)
+        if !by_answers {
+            return (Verdict::Wait(granted), effects);
+        }
+        self.note_refused(now, id);
+        (Verdict::Refuse(granted), effects)
     }
 
     /// A link is over: what it held is free.
@@ -266,6 +269,14 @@ impl MemoryPool {
         self.beyond -= holder.beyond();
         holder.holding = holding;
         self.beyond += holder.beyond();
+    }
+
+    /// It refuses what does not fit: from now on it holds what it may.
+    fn note_refused(&mut self, now: Instant, id: u64) {
+        let Some(holder) = self.holders.get(&id) else { return };
+        let (holding, refused) = (holder.holding, holder.beyond());
+        let (bytes, answers) = (holding.bytes - refused, holding.answers.saturating_sub(refused));
+        self.take_note(now, id, Holding { bytes, answers, ..holding });
     }
 
     fn set_granted(&mut self, id: u64, granted: usize) {
@@ -378,7 +389,10 @@ impl MemoryPool {
         while !self.fits(more.0, more.1) {
             let stuck = self.by_size.iter().rev().take(LOOKED_AT).find(|(_, id)| {
                 self.holders.get(id).is_some_and(|holder| {
-                    holder.holding.answers > 0 && now.saturating_since(holder.took) >= PATIENCE
+                    // Without a grant it holds nothing that would be gained.
+                    holder.granted > 0
+                        && holder.holding.answers > 0
+                        && now.saturating_since(holder.took) >= PATIENCE
                 })
             });
             let Some(&(bytes, id)) = stuck else { return };

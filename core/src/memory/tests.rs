@@ -137,6 +137,21 @@ fn what_is_refused_was_not_read() {
 }
 
 #[test]
+fn what_is_refused_is_not_held() {
+    let mut pool = pool(MIB);
+    pool.report(at(0), 1, answers(1_000_000));
+    let before = pool.held();
+    for id in 2..10 {
+        assert_eq!(pool.report(at(0), id, answers(300_000)).0, Verdict::Refuse(0));
+        assert_eq!(pool.held(), before, "it refused the answer");
+    }
+    // They hold none, and say so when they ask again: nothing is gained by closing them.
+    pool.report(at(900), 1, taken(1, 1_000_000));
+    let (verdict, effects) = pool.report(at(1000), 10, answers(300_000));
+    assert_eq!((verdict, effects.closed), (Verdict::Refuse(0), vec![]));
+}
+
+#[test]
 fn what_was_read_before_links_stopped_is_bounded() {
     let mut pool = pool(MIB);
     let mut closed = 0;
