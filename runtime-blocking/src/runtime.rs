@@ -29,6 +29,10 @@ impl Runtime for Threads {
         io_group::spawn(task)
     }
 
+    fn threads() -> usize {
+        io_group::threads()
+    }
+
     async fn connect(address: Address, options: SocketOptions) -> io::Result<Socket> {
         Socket::connect(address, options).await
     }

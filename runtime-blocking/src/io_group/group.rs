@@ -205,6 +205,15 @@ pub(crate) fn entered_manual() -> Option<Arc<Group>> {
     })
 }
 
+/// How many threads turn this thread's group.
+pub(crate) fn threads() -> usize {
+    match current() {
+        Some(Current::Turning(group, _)) => group.reactors.len(),
+        Some(Current::Entered(handle)) => handle.0.reactors.len(),
+        None => 1,
+    }
+}
+
 /// Runs a task in this thread's group.
 pub(crate) fn spawn(task: impl Future<Output = ()> + Send + 'static) -> Result<(), StartError> {
     match current() {

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use bowline_driver::StartError;
 
 use group::{Handle, Here};
-pub(crate) use group::{Held, entered_manual, is_io_thread, spawn};
+pub(crate) use group::{Held, entered_manual, is_io_thread, spawn, threads};
 use reactor::Reactor;
 pub(crate) use reactor::TimerKey;
 pub(crate) use source::{Source, Way};
