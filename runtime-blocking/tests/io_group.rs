@@ -174,3 +174,58 @@ fn what_would_park_an_io_thread_says_so_at_once() {
     client.close();
     server.shutdown();
 }
+
+#[test]
+fn two_threads_share_a_manual_group() {
+    let _alone = alone();
+    let group = IoGroup::manual().expect("descriptors");
+    let entered = group.enter();
+    let server = echo_server();
+    let threads: Vec<_> = (0..2)
+        .map(|_| {
+            let (group, address) = (group.clone(), server.local_addr());
+            std::thread::spawn(move || {
+                let _entered = group.enter();
+                let client = Client::connect(address).expect("it listens");
+                for number in 0..50_u32 {
+                    let reply = client.call(1, number.to_le_bytes().to_vec()).expect("a reply");
+                    assert_eq!(reply[..], number.to_le_bytes());
+                }
+                client.close();
+            })
+        })
+        .collect();
+    threads.into_iter().for_each(|thread| thread.join().expect("no panic"));
+    server.shutdown();
+    drop(entered);
+}
+
+#[test]
+fn a_group_is_not_turned_from_within() {
+    let _alone = alone();
+    let group = IoGroup::manual().expect("descriptors");
+    let entered = group.enter();
+    let (told, turned) = std::sync::mpsc::channel();
+    let within = group.clone();
+    let server = Server::builder()
+        .on_message(move |_, _| {
+            let _ = told.send(within.turn(Some(Duration::ZERO)).map_err(|error| error.kind()));
+        })
+        .bind("127.0.0.1:0")
+        .expect("a free port");
+    server.start().expect("no thread is needed");
+    let client = Client::connect(server.local_addr()).expect("it listens");
+    assert!(client.cast(1, "hello").is_ok());
+    let start = Instant::now();
+    let turned = loop {
+        if let Ok(turned) = turned.try_recv() {
+            break turned;
+        }
+        assert!(start.elapsed() < Duration::from_secs(10), "never: a message");
+        group.turn(Some(Duration::from_millis(10))).expect("it waits");
+    };
+    assert_eq!(turned, Err(std::io::ErrorKind::Deadlock));
+    client.close();
+    server.shutdown();
+    drop(entered);
+}

@@ -86,10 +86,15 @@ impl Group {
         }
     }
 
-    /// Turns a group without threads once. False: it has threads of its own.
+    /// Turns a group without threads once. False: it has threads of its own, or another thread turns it.
+    ///
+    /// # Errors
+    /// On a thread that turns a group already: it would wait for itself. Or the system's.
     pub(super) fn turn(self: &Arc<Self>, limit: Option<Duration>) -> io::Result<bool> {
-        let Some(turner) = &self.turner else { return Ok(false) };
-        let mut turner = turner.lock();
+        if is_io_thread() {
+            return Err(io::ErrorKind::Deadlock.into());
+        }
+        let Some(mut turner) = self.turner.as_ref().and_then(Mutex::try_lock) else { return Ok(false) };
         let reactor = &self.reactors[0];
         let _here = Here::enter(Current::Turning(Arc::clone(self), Arc::clone(reactor)));
         reactor.turn(&mut turner, limit).map(|()| true)

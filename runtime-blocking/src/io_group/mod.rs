@@ -11,6 +11,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
+use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use bowline_driver::StartError;
@@ -78,10 +79,11 @@ impl IoGroup {
 
     /// Turns a group without threads once: runs what is due, waits for sockets and timers, for at
     /// most `timeout` (for as long as nothing comes without one), and runs what came of it. False:
-    /// the group has threads, nothing was done.
+    /// the group has threads, or another thread turns it; nothing was done.
     ///
     /// # Errors
-    /// The system cannot wait for sockets.
+    /// [`Deadlock`](io::ErrorKind::Deadlock) within a task or an inline handler of a group; or the
+    /// system cannot wait for sockets.
     pub fn turn(&self, timeout: Option<Duration>) -> io::Result<bool> {
         self.0.group().turn(timeout)
     }
@@ -112,10 +114,14 @@ pub struct Entered<'g> {
     _group: std::marker::PhantomData<(&'g IoGroup, *const ())>,
 }
 
-/// Wakes whoever turns a group.
+/// How often a thread that waits looks whether another one still turns the group.
+const BESIDE: Duration = Duration::from_millis(5);
+
+/// Wakes a thread that turns a group, or waits for another one that does.
 struct Interrupt {
     woken: AtomicBool,
     reactor: Arc<Reactor>,
+    thread: Thread,
 }
 
 impl Wake for Interrupt {
@@ -126,6 +132,7 @@ impl Wake for Interrupt {
     fn wake_by_ref(self: &Arc<Self>) {
         if !self.woken.swap(true, Ordering::AcqRel) {
             self.reactor.interrupt();
+            self.thread.unpark();
         }
     }
 }
@@ -136,7 +143,11 @@ pub(crate) fn turn_until<T>(
     future: impl Future<Output = T>,
     deadline: Option<Instant>,
 ) -> io::Result<Option<T>> {
-    let interrupt = Arc::new(Interrupt { woken: AtomicBool::new(false), reactor: Arc::clone(group.first()) });
+    let interrupt = Arc::new(Interrupt {
+        woken: AtomicBool::new(false),
+        reactor: Arc::clone(group.first()),
+        thread: std::thread::current(),
+    });
     let waker = Waker::from(Arc::clone(&interrupt));
     let mut future = pin!(future);
     loop {
@@ -148,7 +159,9 @@ pub(crate) fn turn_until<T>(
             if left == Some(Duration::ZERO) {
                 return Ok(None);
             }
-            group.turn(left)?;
+            if !group.turn(left)? {
+                std::thread::park_timeout(left.map_or(BESIDE, |left| left.min(BESIDE)));
+            }
         }
     }
 }
