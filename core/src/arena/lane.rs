@@ -415,16 +415,6 @@ impl Lane {
         begun
     }
 
-    /// Chunks that go before all that waits. Of framings without fragments only: nothing is under way.
-    pub(super) fn put_first(&mut self, chunks: Vec<Chunk>) {
-        debug_assert!(self.under_way.is_none(), "a message in the middle of its fragments");
-        for chunk in chunks.into_iter().rev() {
-            self.ours.add(chunk.ours());
-            self.owed.add(chunk.owed());
-            self.queue.push_front(chunk);
-        }
-    }
-
     fn recount(&mut self) {
         (self.ours, self.owed) = (Load::default(), Load::default());
         let Self { aside, queue, ours, owed, .. } = self;

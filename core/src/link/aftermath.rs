@@ -47,12 +47,14 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             (Sent::Cast(number), Fate::Left | Fate::InPart | Fate::Unsent) => match limit {
                 Some(limit) => {
                     let attempts = outcomes.get_or_insert_default().note_attempt(number);
-                    let again = attempts <= limit;
-                    resent += u64::from(again);
-                    if !again {
-                        failed.extend(exhausted(framing, frame, attempts, cause));
+                    if attempts <= limit {
+                        resent += 1;
+                        return true;
                     }
-                    again
+                    let reason = Undeliverable::RetriesExhausted { attempts, cause: cause.clone() };
+                    let undelivered = decode(framing, frame, Outcome::MaybeDelivered, &reason);
+                    failed.extend(undelivered.map(|undelivered| Undelivered { attempts, ..undelivered }));
+                    false
                 }
                 None if fate == Fate::Left => {
                     left.push(number);
@@ -106,31 +108,6 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.drop_held();
     }
 
-    /// The writer gives back a batch whose connection has ended, where what left is sent again: all of
-    /// it is, as if it had come back with the end of the connection.
-    pub(super) fn send_late_batch_again(&mut self, batch: Batch, limit: u32) {
-        let (mut failed, mut resent) = (vec![], 0);
-        let Self { arena, outcomes, framing, last_cause, .. } = &mut *self;
-        let cause = last_cause.as_deref().cloned().unwrap_or(Disconnect::LocalClose);
-        let any = arena.restore_late(batch, |frame, _| {
-            let Some(number) = frame.sent.cast() else { return false };
-            let attempts = outcomes.get_or_insert_default().note_attempt(number);
-            let again = attempts <= limit;
-            resent += u64::from(again);
-            if !again {
-                failed.extend(exhausted(framing, frame, attempts, &cause));
-            }
-            again
-        });
-        self.counters.casts_resent += resent;
-        for undelivered in failed {
-            self.fail_cast(undelivered);
-        }
-        if any {
-            self.wake_driver();
-        }
-    }
-
     /// Calls whose request had left, wholly or in part: only the peer knows what became of them.
     /// Those in `again` are made again.
     pub(super) fn fail_calls_that_left(&mut self, cause: &Disconnect, again: &[u64]) {
@@ -160,16 +137,4 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             self.forget_retries(id, false);
         }
     }
-}
-
-/// A cast that was sent as often as it may be.
-fn exhausted<F: Framing>(
-    framing: &F,
-    frame: &FrameRef<'_>,
-    attempts: u32,
-    cause: &Disconnect,
-) -> Option<Undelivered> {
-    let reason = Undeliverable::RetriesExhausted { attempts, cause: cause.clone() };
-    let undelivered = decode(framing, frame, Outcome::MaybeDelivered, &reason);
-    undelivered.map(|undelivered| Undelivered { attempts, ..undelivered })
 }

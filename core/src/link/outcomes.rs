@@ -10,7 +10,7 @@ use super::undelivered::decode;
 use super::{CastOptions, Key, Line, Link, LinkEvent, Undelivered};
 use crate::arena::{Batch, Fate, FrameRef, Late, Sent, Withdrawn};
 use crate::body::Body;
-use crate::config::{Delivery, Overflow};
+use crate::config::Overflow;
 use crate::error::{Disconnect, Outcome, Undeliverable};
 use crate::frame::{Class, Framing, Kind};
 use crate::waiters::{Ticket, Waiters};
@@ -269,12 +269,6 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// The writer gives back a batch whose connection has ended. The outcomes of its calls were reported
     /// when the connection ended; those of its casts are reported now.
     pub(super) fn handle_late_batch(&mut self, batch: Batch) {
-        if let Delivery::AtLeastOnce { retry_limit } = self.settings.delivery
-            && self.closing.is_none()
-            && self.state() != super::State::Closed
-        {
-            return self.send_late_batch_again(batch, retry_limit);
-        }
         let (mut acked, mut left, mut failed) = (alloc::vec![], alloc::vec![], alloc::vec![]);
         let Self { arena, framing, last_cause, .. } = &mut *self;
         let cause = last_cause.as_deref().cloned().unwrap_or(Disconnect::LocalClose);
