@@ -196,7 +196,9 @@ impl<F: Framing> End<F> {
                 });
             }
         }
-        Ok(moved | self.output(now, net))
+        moved |= self.output(now, net);
+        // A slow writer gives its batch back in the next step after the link is ready.
+        Ok(moved | (self.late.is_some() && self.link.state() == State::Ready))
     }
 
     fn input(&mut self, now: Instant, n: usize) -> Result<(), Disconnect> {

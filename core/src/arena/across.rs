@@ -131,6 +131,26 @@ impl Arena {
         false
     }
 
+    /// The writer gives back a batch whose connection is gone, where there is no session and what left
+    /// is sent again. The casts that `keep` wants go back to their place by number; it is asked as in
+    /// [`disconnect`](Self::disconnect). Returns whether there are any.
+    pub(crate) fn restore_late(
+        &mut self,
+        mut batch: Batch,
+        mut keep: impl FnMut(&mut FrameRef<'_>, Fate) -> bool,
+    ) -> bool {
+        if batch.class == Class::Control {
+            return false;
+        }
+        self.late = self.late.saturating_sub(1);
+        let unsent = unsent(&mut batch, &mut |frame, fate| {
+            frame.sent.cast().is_some() && keep(frame, fate) && keep(frame, Fate::Waiting)
+        });
+        let any = !unsent.is_empty();
+        self.lane_mut(batch.class).insert_by_number(unsent);
+        any
+    }
+
     /// The session goes on and the peer has `received` frames in all. `each` is called with every frame
     /// that this acknowledges for the first time. Returns how many frames are sent again; `None`: the
     /// peer cannot have so many.

@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
-use super::chunk::{CHUNK, Chunk, Fate, FrameRef, Load, Sent};
+use super::chunk::{CHUNK, Chunk, Fate, FrameRef, Load, Mark, Sent};
 use super::outflow::Outflow;
 use super::partial::Partial;
 use crate::frame::native::MESSAGE_COST;
@@ -402,6 +402,34 @@ impl Lane {
         self.queue = all;
         self.recount();
         self.flow = Outflow::UNLIMITED;
+    }
+
+    /// Puts casts that were lent back in front of the first younger one. Of framings without fragments:
+    /// no message is under way.
+    pub(super) fn insert_by_number(&mut self, chunks: Vec<Chunk>) {
+        let first_of = |chunk: &Chunk| chunk.marks().iter().find_map(|mark| mark.sent.cast());
+        let Some(first) = chunks.first().and_then(first_of) else { return };
+        debug_assert!(self.under_way.is_none() && self.is_none_held(), "in front of what was begun");
+        let is_younger = |mark: &Mark| mark.sent.cast().is_some_and(|number| number > first);
+        let mut older = core::mem::take(&mut self.queue);
+        let at = older.iter().position(|chunk| chunk.marks().iter().any(is_younger));
+        let mut younger = at.map(|at| older.split_off(at)).unwrap_or_default();
+        if let Some(mixed) = younger.front_mut() {
+            // What was written before that batch waits in the chunk that later casts were added to.
+            let (mut before, mut behind) = (Chunk::default(), Chunk::default());
+            mixed.for_each_frame(|frame| {
+                let is_behind = !behind.is_empty() || frame.sent.cast().is_some_and(|number| number > first);
+                if is_behind { &mut behind } else { &mut before }.push_frame(&frame);
+            });
+            if !before.is_empty() {
+                *mixed = behind;
+                older.push_back(before);
+            }
+        }
+        older.extend(chunks);
+        older.append(&mut younger);
+        self.queue = older;
+        self.recount();
     }
 
     /// Nothing that takes credit goes out any more on this connection. The number of the message

@@ -15,6 +15,8 @@ use crate::link::undelivered::{Undelivered, decode};
 pub(super) enum Ended {
     /// A connection without a session, with the batch that was being written.
     Connection(Option<Batch>),
+    /// The writing of a batch whose connection was over before, where what left is sent again.
+    LateWrite(Batch),
     /// A session, whose sent frames were dealt with.
     Session,
 }
@@ -23,7 +25,8 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// Decides about everything that was to be written: what had left is over, what had not waits
     /// for the next connection, or is sent again, or handed back.
     pub(super) fn settle(&mut self, ended: Ended, cause: &Disconnect) {
-        let was_closing = self.closing.is_some();
+        // What was being written when a connection died is sent again even if the link closes meanwhile.
+        let was_closing = self.closing.is_some() && !matches!(ended, Ended::LateWrite(_));
         let (mut left, mut failed, mut answers, mut calls_back) = (vec![], vec![], vec![], vec![]);
         let mut resent = 0;
         let profile = self.framing.profile();
@@ -87,6 +90,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         match ended {
             Ended::Session => arena.begin_anew(keep),
             Ended::Connection(lent) => arena.disconnect(lent, keep),
+            Ended::LateWrite(batch) => _ = arena.restore_late(batch, keep),
         }
         self.fail_fast.clear();
         self.counters.casts_resent += resent;

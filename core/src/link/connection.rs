@@ -427,6 +427,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// Everything that was begun is finished.
     pub(super) fn is_drained(&self) -> bool {
         self.arena.is_flushed()
+            && !self.waits_for_late_batch()
             && self.answers.is_empty()
             && self.arena.unacked() == 0
             && self.calls.in_flight() == 0

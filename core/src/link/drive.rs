@@ -163,7 +163,8 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
         }
         self.last_time = self.last_time.max(now);
         self.encode_control();
-        let batch = self.arena.begin_write(&self.framing, self.phase == Phase::Ready);
+        let data = self.phase == Phase::Ready && !self.waits_for_late_batch();
+        let batch = self.arena.begin_write(&self.framing, data);
         match &batch {
             Some(batch) => {
                 self.driver_idle = false;

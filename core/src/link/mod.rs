@@ -558,7 +558,9 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             Key::CallTurn(class, ticket) => call_lines[flow::lane(class)].is_waiting(ticket),
             Key::RoomTurn(class, ticket) => room_lines[flow::lane(class)].is_waiting(ticket),
             Key::Inbound(key) => inbound.contains(key),
-            Key::Cast(class, number) => arena.oldest_cast(class).is_some_and(|oldest| number >= oldest),
+            Key::Cast(class, number) => {
+                arena.has_late() || arena.oldest_cast(class).is_some_and(|oldest| number >= oldest)
+            }
             Key::Wait(_, number) => outcomes.as_ref().is_some_and(|outcomes| outcomes.is_awaited(number)),
             Key::Retry(id) => retries.is_waiting(id),
         });

@@ -6,11 +6,12 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use super::aftermath::Ended;
 use super::undelivered::decode;
 use super::{CastOptions, Key, Line, Link, LinkEvent, Undelivered};
 use crate::arena::{Batch, Fate, FrameRef, Late, Sent, Withdrawn};
 use crate::body::Body;
-use crate::config::Overflow;
+use crate::config::{Delivery, Overflow};
 use crate::error::{Disconnect, Outcome, Undeliverable};
 use crate::frame::{Class, Framing, Kind};
 use crate::waiters::{Ticket, Waiters};
@@ -266,9 +267,24 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
     }
 
+    /// Whether a batch is sent again once its writer has noticed that its connection has ended. Until then
+    /// nothing younger may go out. The writer does not wait for the socket, so that is soon.
+    pub(super) fn waits_for_late_batch(&self) -> bool {
+        self.arena.has_late()
+            && self.phase != super::Phase::Closed
+            && matches!(self.settings.delivery, Delivery::AtLeastOnce { .. })
+    }
+
     /// The writer gives back a batch whose connection has ended. The outcomes of its calls were reported
     /// when the connection ended; those of its casts are reported now.
     pub(super) fn handle_late_batch(&mut self, batch: Batch) {
+        if self.waits_for_late_batch() && !batch.is_control() {
+            let cause = self.last_cause.as_deref().cloned().unwrap_or(Disconnect::LocalClose);
+            self.settle(Ended::LateWrite(batch), &cause);
+            self.wake_driver();
+            self.wake = true;
+            return;
+        }
         let (mut acked, mut left, mut failed) = (alloc::vec![], alloc::vec![], alloc::vec![]);
         let Self { arena, framing, last_cause, .. } = &mut *self;
         let cause = last_cause.as_deref().cloned().unwrap_or(Disconnect::LocalClose);

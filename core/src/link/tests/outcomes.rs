@@ -338,6 +338,38 @@ fn attempts_are_counted_where_what_was_written_is_sent_again() {
     }
 }
 
+/// A caller writes, its connection ends meanwhile, and only then does it give the batch back: all of it
+/// may have been lost with the connection.
+#[test]
+fn a_batch_that_comes_back_late_is_sent_again_too() {
+    for (retry_limit, written) in [(1, 60), (1, 30), (1, 0), (0, 60)] {
+        let config = Config::with_framing(Raw::new());
+        let config =
+            config.delivery(Delivery::AtLeastOnce { retry_limit }).resend_window(1 << 20).build().unwrap();
+        let mut end = End::new(&config, Role::Dialing);
+        end.pass(Instant::ZERO, 0).unwrap();
+        let queue = |end: &mut End<Raw>, i: u8| {
+            let _queued = end.link.cast(Instant::ZERO, &CastOptions::new(0), (&[i; 20][..]).into()).unwrap();
+        };
+        (0..3).for_each(|i| queue(&mut end, i));
+        let mut late = end.link.begin_write(Instant::ZERO).unwrap();
+        queue(&mut end, 3);
+        end.link.handle_disconnected(Instant::ZERO, None, Disconnect::PeerClosed);
+        let epoch = end.link.epoch().next();
+        end.reader = end.link.handle_connected(Instant::ZERO, epoch);
+        end.pass(Instant::ZERO, 0).unwrap();
+        late.wrote(written);
+        let _more = end.link.end_write(Instant::ZERO, late);
+        let again = end.output(Instant::ZERO);
+        let back = core::iter::from_fn(|| end.link.poll_errored(&mut None, || 0)).count();
+        if retry_limit == 1 {
+            assert_eq!((again, back), ([[0; 20], [1; 20], [2; 20], [3; 20]].concat(), 0), "{written}");
+        } else {
+            assert_eq!((again, back), (vec![3; 20], 3), "each is told once");
+        }
+    }
+}
+
 /// Of one write, only the messages that the window's last bytes belong to are sent again.
 #[test]
 fn a_small_window_sends_no_whole_batch_again() {
