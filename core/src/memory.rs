@@ -192,12 +192,13 @@ impl MemoryPool {
             self.admit(now, &mut effects);
             return (Verdict::Granted(wanted), effects);
         }
-        if self.fits(id, wanted) || self.continues_turn(now, id, &holding) {
+        // A turn is for a message that comes in, and not for answers that are made meanwhile.
+        let by_answers = holding.answers * 2 > holding.bytes;
+        if self.fits(id, wanted) || (!by_answers && self.continues_turn(now, id, &holding)) {
             self.set_granted(id, wanted);
             self.stop_waiting(id);
             return (Verdict::Granted(wanted), effects);
         }
-        let by_answers = holding.answers * 2 > holding.bytes;
         if by_answers {
             self.close_those_who_do_not_read(now, (id, wanted), &mut effects);
             if self.holders.contains_key(&id) && self.fits(id, wanted) {

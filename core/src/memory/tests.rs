@@ -73,6 +73,27 @@ fn turns_go_round_by_address_and_the_oldest_message_is_first() {
 }
 
 #[test]
+fn a_turn_is_not_for_answers() {
+    let mut pool = pool(10 * MIB);
+    pool.report(at(0), 1, answers(10 * MIB));
+    for id in 2..40 {
+        let now = at(id * 1_100);
+        pool.report(now, 1, taken(id, 10 * MIB));
+        // A request has come in part, and those before it are answered.
+        pool.report(now, id, incoming(17 * 1024, id * 1_100, 1));
+        for len in [MIB, 2 * MIB, 4 * MIB] {
+            let holding = Holding { answers: len, ..incoming(len + 17 * 1024, id * 1_100, 1) };
+            let (verdict, effects) = pool.report(now, id, holding);
+            assert!(
+                matches!(verdict, Verdict::Refuse(granted) if granted <= 2 * STEP),
+                "{verdict:?} {effects:?}"
+            );
+        }
+    }
+    assert!(pool.held() <= 11 * MIB, "{}", pool.held());
+}
+
+#[test]
 fn a_turn_passes_on_from_who_makes_no_progress() {
     let mut pool = pool(MIB);
     pool.report(at(0), 1, incoming(MIB, 0, 9));
