@@ -249,6 +249,12 @@ pub trait Machine: Sized + Send + 'static {
     /// There will be no further connection.
     fn give_up(&mut self, now: Instant, cause: Disconnect);
 
+    /// Ends for good, at once: a connection that is up is closed by its driver, which
+    /// [`poll_ending`](Self::poll_ending) tells so.
+    fn abort(&mut self, now: Instant, cause: Disconnect) {
+        self.give_up(now, cause);
+    }
+
     /// A dial begins.
     fn handle_dialing(&mut self, address: Address, attempt: u32) {
         let _ = (address, attempt);
@@ -278,6 +284,17 @@ pub trait Machine: Sized + Send + 'static {
 
     /// Who has to be woken since the last time this was asked.
     fn take_wake(&mut self) -> Wake;
+
+    /// Whoever counts the memory of a server counts what this machine holds from now on.
+    fn count_memory(&mut self) {}
+
+    /// The server needs the memory that this machine holds, `held` bytes by its last word: it lets go of
+    /// what it can, and [aborts](Self::abort). Returns how many bytes it still holds until its connection
+    /// is over.
+    fn close_for_memory(&mut self, now: Instant, held: usize, limit: usize) -> usize {
+        self.abort(now, Disconnect::ServerMemory { held: held as u64, limit: limit as u64 });
+        0
+    }
 
     /// What the machine holds of its server's memory, if it has to say so: once after each change
     /// that matters. Whoever counts (see [`crate::memory`]) answers with

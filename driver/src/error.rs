@@ -7,7 +7,7 @@ use bowline_core::address::Address;
 use bowline_core::error::{Chain, ConfigError, Disconnect, Failure, Status, TransportError, TransportKind};
 use bowline_core::supervisor::{DialFailure, Endpoint};
 
-use crate::server_core::is_out_of_resources;
+use crate::accept::is_out_of_resources;
 
 /// There is no runtime of this kind where the call was made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]

@@ -8,6 +8,7 @@
 //! [`Application`] and knows nothing of runtimes.
 #![forbid(unsafe_code)]
 
+pub mod accept;
 pub mod addresses;
 pub mod app;
 pub mod call;
@@ -31,6 +32,7 @@ pub mod hub_core;
 pub mod inproc;
 mod intake;
 pub mod link_app;
+pub mod link_service;
 pub mod manager;
 pub mod memory;
 pub mod monitor;
@@ -44,7 +46,6 @@ pub mod pump;
 pub mod runtime;
 mod serve;
 pub mod server;
-pub mod server_core;
 pub mod sessions;
 pub mod shared;
 pub mod socket;
@@ -53,6 +54,7 @@ pub mod sync;
 pub mod task_handler;
 pub mod to_address;
 
+pub use accept::ServerEvent;
 pub use app::{Application, Flow};
 pub use client::{Client, ClientBuilder};
 pub use error::{BindError, ConnectError, ReceiveError, RuntimeMissing, StartError};
@@ -61,13 +63,14 @@ pub use handler::{Answer, ContextCore, Handled, MessageRef, ReplyBuf, RequestCor
 pub use handler_args::{Context, Request};
 pub use hub::Hub;
 pub use hub_core::{Broadcast, HubCore, PushError};
+pub use link_service::{Cut, Drained};
 pub use manager::{Closed, Manager, ManagerError};
 pub use monitor::{LinkSnapshot, Monitor, Snapshot};
 pub use peer::{Messages, Peer, Pending};
 pub use peer_core::{PeerCore, PeerId};
 pub use pool::{Pool, PoolBuilder};
 pub use server::{Server, ServerBuilder};
-pub use server_core::{Cut, Drained, ServerEvent};
+
 pub use shared::{LazyGuard, Shared};
 pub use style::{Handles, Style, Wait};
 pub use to_address::ToAddress;

@@ -5,17 +5,14 @@ use std::task::Waker;
 use std::time::Duration;
 
 use bowline_core::config::HANDSHAKE_COST;
-use bowline_core::frame::Framing;
-use bowline_core::link::Link;
 use bowline_core::machine::Machine;
 use bowline_core::memory::{Effects, Holding, MemoryPool, Verdict};
 
 use crate::clock;
-use crate::detached::DetachedSessions;
 use crate::heavy::{HeavyWork, Turn};
-use crate::peer_core::{PeerId, SharedLink};
+use crate::peer_core::PeerId;
 use crate::shared::{CountMemory, Shared};
-use crate::sync::{Arc, AtomicBool, Mutex, Ordering, Weak};
+use crate::sync::{Arc, Mutex, Weak};
 
 /// A [`MemoryPool`] behind a lock, and the links that draw from it.
 ///
@@ -48,37 +45,28 @@ trait Counted: Send + Sync {
     fn close(&self, held: usize, limit: usize) -> usize;
 }
 
-impl<F: Framing> Counted for Shared<Link<F, Waker>> {
+impl<M: Machine<Token = Waker>> Counted for Shared<M> {
     fn resume(&self, granted: usize) {
-        self.with(|link| link.handle_memory(clock::now(), Verdict::Granted(granted)));
+        self.with(|machine| machine.handle_memory(clock::now(), Verdict::Granted(granted)));
     }
 
     fn close(&self, held: usize, limit: usize) -> usize {
-        self.with(|link| {
-            link.close_for_memory(clock::now(), held, limit);
-            link.holding().bytes
-        })
+        self.with(|machine| machine.close_for_memory(clock::now(), held, limit))
     }
 }
 
-/// A link's seat where its server counts: at its memory, and among its sessions without a connection.
-struct Seat<F: Framing> {
+/// A machine's seat where its server counts.
+struct Seat {
     memory: Arc<ServerMemory>,
-    detached: Weak<DetachedSessions<F>>,
-    link: Weak<SharedLink<F>>,
     id: PeerId,
-    /// Whether the last report was that of a session without a connection. Reports may overtake each
-    /// other; the table looks at the link itself.
-    was_detached: AtomicBool,
+    /// Called after each report.
+    watch: Option<Box<dyn Fn(&Holding) + Send + Sync>>,
 }
 
-impl<F: Framing> CountMemory for Seat<F> {
+impl CountMemory for Seat {
     fn report(&self, holding: Holding) -> Verdict {
-        let was_detached = self.was_detached.swap(holding.is_detached, Ordering::AcqRel);
-        if (holding.is_detached || was_detached)
-            && let (Some(detached), Some(link)) = (Weak::upgrade(&self.detached), Weak::upgrade(&self.link))
-        {
-            detached.count(self.id, &link, holding.origin);
+        if let Some(watch) = &self.watch {
+            watch(&holding);
         }
         self.memory.report(self.id.0, holding)
     }
@@ -107,20 +95,18 @@ impl ServerMemory {
         &self.heavy
     }
 
-    /// What that link holds is counted from now on, until [`remove`](Self::remove); and by
-    /// `detached` while it is a session without a connection.
-    pub fn count<F: Framing>(
+    /// What that machine holds is counted from now on, until [`remove`](Self::remove); `watch` sees each
+    /// report.
+    pub fn count<M: Machine<Token = Waker>>(
         self: &Arc<Self>,
         id: PeerId,
-        shared: &Arc<SharedLink<F>>,
-        detached: &Arc<DetachedSessions<F>>,
+        shared: &Arc<Shared<M>>,
+        watch: Option<Box<dyn Fn(&Holding) + Send + Sync>>,
     ) {
-        let link = Arc::downgrade(shared);
-        self.state.lock().links.insert(id.0, link.clone());
-        let (memory, detached) = (Arc::clone(self), Arc::downgrade(detached));
-        let was_detached = AtomicBool::new(false);
-        shared.set_memory(Arc::new(Seat { memory, detached, link, id, was_detached }));
-        shared.with(Link::count_memory);
+        let machine = Arc::downgrade(shared);
+        self.state.lock().links.insert(id.0, machine);
+        shared.set_memory(Arc::new(Seat { memory: Arc::clone(self), id, watch }));
+        shared.with(Machine::count_memory);
     }
 
     /// The link is over.

@@ -7,8 +7,8 @@ use bowline_core::error::Chain;
 use bowline_core::error::{Disconnect, Status};
 use bowline_core::supervisor::DialFailure;
 
+use crate::accept::ServerEvent;
 use crate::peer_core::PeerId;
-use crate::server_core::ServerEvent;
 
 /// A socket is there; its handshake may not be done.
 pub(crate) fn connected(peer: PeerId, remote: Option<&Address>) {

@@ -28,7 +28,9 @@ use crate::{Shared, clock};
 pub struct PeerId(pub u64);
 
 impl PeerId {
-    pub(crate) fn next() -> Self {
+    /// One that no other peer of this process has.
+    #[must_use]
+    pub fn unique() -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         Self(NEXT.fetch_add(1, Ordering::Relaxed))
     }
@@ -68,7 +70,7 @@ impl<F: Framing> PeerCore<F> {
         let timed_casts = link.expire_after().is_some();
         Self(Arc::new(PeerInner {
             shared: Arc::new(Shared::new(link)),
-            id: PeerId::next(),
+            id: PeerId::unique(),
             linger,
             call_timeout,
             cast_timeout,

@@ -2,38 +2,37 @@
 
 use std::task::{Context, Poll};
 
-use bowline_core::error::Disconnect;
 use bowline_core::frame::Framing;
-use bowline_core::machine::Machine;
 use bowline_core::supervisor::Epoch;
 
+use crate::accept::Door;
 use crate::app::Application;
 use crate::clock;
 use crate::gate::Admission;
+use crate::link_service::LinkService;
 use crate::peer_core::PeerCore;
 use crate::pump::{Alarm, Pump};
 use crate::runtime::Runtime;
-use crate::server_core::ServerCore;
 use crate::sessions::{Arrival, Detached, Host, ReadGreeting, Sessions, attend_detached};
 use crate::sync::Arc;
 
 /// Serves a connection that may belong to a session: hands it to whoever serves that, or serves it,
 /// and those that follow it.
 pub(crate) async fn serve_session<R: Runtime, F: Framing>(
-    core: Arc<ServerCore<F>>,
+    door: Arc<Door<LinkService<F>>>,
     sessions: Arc<Sessions<R::Socket>>,
     socket: R::Socket,
     admission: Admission,
 ) {
-    let greeted = ReadGreeting::new(&sessions, &core, (socket, admission), R::timer()).await;
+    let greeted = ReadGreeting::new(&sessions, &door, (socket, admission), R::timer()).await;
     let Some((mut arrival, found)) = greeted else { return };
     if let Some(host) = found {
         host.give(arrival);
         return;
     }
-    let Some((peer, app)) = core.accept() else { return };
-    let _gone = Gone { core: Arc::clone(&core), peer: peer.clone() };
-    let host = sessions.host(core.config(), &peer);
+    let Some((mut inside, app)) = door.enter() else { return };
+    let peer = inside.peer().clone();
+    let host = sessions.host(door.service().config(), &peer);
     let mut epoch = Epoch::FIRST;
     let mut alarm = Alarm::new(R::timer());
     loop {
@@ -42,7 +41,12 @@ pub(crate) async fn serve_session<R: Runtime, F: Framing>(
         if let Some(host) = &host {
             host.connected();
         }
-        let cause = std::future::poll_fn(|cx| pump.poll(cx, &mut alarm)).await;
+        let cause = std::future::poll_fn(|cx| {
+            let ended = pump.poll(cx, &mut alarm);
+            inside.note_driven();
+            ended
+        })
+        .await;
         drop(pump);
         drop(admission);
         let next = match &host {
@@ -76,18 +80,5 @@ fn poll_detached<S: Send + 'static, F: Framing, T: crate::runtime::Timer>(
             Detached::Sleep(Some(at)) if at <= clock::now() || alarm.poll(cx, at) => {}
             Detached::Sleep(_) => return Poll::Pending,
         }
-    }
-}
-
-/// Takes a connection out of the list however its task ends.
-pub(crate) struct Gone<F: Framing> {
-    pub(crate) core: Arc<ServerCore<F>>,
-    pub(crate) peer: PeerCore<F>,
-}
-
-impl<F: Framing> Drop for Gone<F> {
-    fn drop(&mut self) {
-        self.peer.shared().with(|link| link.give_up(clock::now(), Disconnect::LocalClose));
-        self.core.gone(&self.peer);
     }
 }

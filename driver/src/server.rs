@@ -2,8 +2,6 @@
 
 use std::future::Future;
 use std::marker::PhantomData;
-use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bowline_core::address::Address;
@@ -12,33 +10,24 @@ use bowline_core::config::{Config, Delivery};
 use bowline_core::error::{Disconnect, Failure};
 use bowline_core::frame::Framing;
 use bowline_core::frame::native::Native;
-use bowline_core::link::Link;
-use bowline_core::supervisor::Epoch;
-use bowline_core::time::Instant;
 
-use crate::clock;
+use crate::accept::{Acceptor, Door, ServerEvent};
 use crate::error::{BindError, StartError};
-use crate::gate::{AcceptCounters, Admission};
+use crate::gate::AcceptCounters;
 use crate::handler::{Handled, MessageRef, ReplyBuf, RequestRef};
 use crate::handler_args::{Context as InlineContext, Request};
 use crate::hub::Hub;
 use crate::hub_core::{Broadcast, HubCore};
-use crate::link_app::LinkApp;
+use crate::link_service::{Drained, LinkService, ServerParts};
 use crate::monitor::Monitor;
 use crate::peer::Peer;
 use crate::peer_core::PeerId;
-use crate::pump::{Alarm, Pump};
-use crate::runtime::{Listener, Runtime, Socket};
-use crate::serve::{Gone, serve_session};
-use crate::server_core::{Drained, ServerCore, ServerEvent, ServerParts, is_out_of_resources};
+use crate::runtime::Runtime;
+use crate::serve::serve_session;
 use crate::sessions::Sessions;
-use crate::socket::listen_address;
 use crate::style::{Handles, Style, Wait};
-use crate::sync::{Arc, Mutex};
+use crate::sync::Arc;
 use crate::to_address::ToAddress;
-
-/// How long accepting pauses when the system has no room for another connection.
-pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Listens for connections and serves each: bound first, served later.
 ///
@@ -49,12 +38,8 @@ pub struct Server<R: Runtime, F: Framing = Native> {
 }
 
 struct Inner<R: Runtime, F: Framing> {
-    listener: Mutex<Option<Arc<R::Listener>>>,
-    local: Address,
-    core: Arc<ServerCore<F>>,
+    acceptor: Acceptor<R, LinkService<F>>,
     hub: Hub<R, F>,
-    sessions: Arc<Sessions<R::Socket>>,
-    options: bowline_core::config::SocketOptions,
 }
 
 impl<R: Runtime, F: Framing> Clone for Server<R, F> {
@@ -65,7 +50,7 @@ impl<R: Runtime, F: Framing> Clone for Server<R, F> {
 
 impl<R: Runtime, F: Framing> std::fmt::Debug for Server<R, F> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Server").field("local", &self.inner.local).finish_non_exhaustive()
+        f.debug_struct("Server").field("local", self.inner.acceptor.local_addr()).finish_non_exhaustive()
     }
 }
 
@@ -87,30 +72,35 @@ impl<R: Runtime, F: Framing> Server<R, F> {
     /// # Errors
     /// See [`BindError`].
     pub(crate) fn bind_parts(parts: ServerParts<F>, address: &str) -> Result<Self, BindError> {
-        R::check()?;
-        let to_listen = listen_address(address)?;
         let options = *parts.config.sockets();
-        let io_error = |source| BindError::Io { address: address.to_owned(), source };
-        let listener = R::listen(&to_listen, options).map_err(io_error)?;
-        let local = listener.local_addr().map_err(io_error)?;
-        let core = ServerCore::new(parts);
-        core.gate().memory().heavy_work().run_by(R::threads(), R::wake_later);
-        let (listener, hub) = (Mutex::new(Some(Arc::new(listener))), core.hub().clone().into());
-        let sessions = Arc::default();
-        Ok(Self { inner: Arc::new(Inner { listener, local, core, hub, sessions, options }) })
+        let keeps_sessions = parts.config.delivery() == Delivery::Session;
+        let door = LinkService::door(parts);
+        let mut acceptor = Acceptor::bind(Arc::clone(&door), address, options)?;
+        let hub = door.service().hub().clone().into();
+        if keeps_sessions {
+            let sessions: Arc<Sessions<R::Socket>> = Arc::default();
+            acceptor = acceptor.serving(move |socket, admission| {
+                R::spawn(serve_session::<R, F>(Arc::clone(&door), Arc::clone(&sessions), socket, admission))
+            });
+        }
+        Ok(Self { inner: Arc::new(Inner { acceptor, hub }) })
+    }
+
+    fn door(&self) -> &Arc<Door<LinkService<F>>> {
+        self.inner.acceptor.door()
     }
 
     /// The address it listens at.
     #[must_use]
     pub fn local_addr(&self) -> Address {
-        self.inner.local.clone()
+        self.inner.acceptor.local_addr().clone()
     }
 
     /// Everybody who is connected, those in their handshake and sessions without a connection
     /// included.
     #[must_use]
     pub fn peers(&self) -> Vec<Peer<R, F>> {
-        self.inner.core.peers().into_iter().map(Into::into).collect()
+        self.door().inside().into_iter().map(Into::into).collect()
     }
 
     /// The peer with that id, if it is past its handshake.
@@ -139,7 +129,7 @@ impl<R: Runtime, F: Framing> Server<R, F> {
     /// Numbers of the accepting side since the server was made.
     #[must_use]
     pub fn accept_counters(&self) -> AcceptCounters {
-        self.inner.core.gate().counters()
+        self.door().gate().counters()
     }
 
     /// Serves in the caller until the server is shut down, or stops accepting.
@@ -148,84 +138,7 @@ impl<R: Runtime, F: Framing> Server<R, F> {
     /// Dropping the future stops accepting; connections go on.
     pub fn serve(&self) -> Wait<R, impl Future<Output = ()> + Send> {
         // On a thread that must not wait, it goes on in the background.
-        R::Style::wait(self.served(), || drop(self.start()))
-    }
-
-    /// [`serve`](Self::serve), to be awaited.
-    async fn served(&self) {
-        let accepting = self.inner.core.accepting();
-        let Some(listener) = self.inner.listener.lock().clone() else { return };
-        let mut alarm = Alarm::new(R::timer());
-        let mut pause = None;
-        std::future::poll_fn(|cx| self.poll_serve(cx, &listener, &mut alarm, &mut pause)).await;
-        drop(listener);
-        // Closes the listening socket.
-        *self.inner.listener.lock() = None;
-        drop(accepting);
-    }
-
-    fn poll_serve(
-        &self,
-        cx: &mut Context<'_>,
-        listener: &R::Listener,
-        alarm: &mut Alarm<R::Timer>,
-        pause: &mut Option<Instant>,
-    ) -> Poll<()> {
-        let core = &self.inner.core;
-        if core.poll_deaf(cx.waker()) {
-            return Poll::Ready(());
-        }
-        // Bounded work per turn: a storm of connections must not starve the tasks that serve them.
-        for _ in 0..64 {
-            let now = clock::now();
-            let until = pause.take_if(|until| *until > now).or_else(|| core.gate().poll_rate(now));
-            if let Some(until) = until {
-                while clock::now() < until {
-                    if !alarm.poll(cx, until) {
-                        *pause = Some(until);
-                        return Poll::Pending;
-                    }
-                }
-            }
-            *pause = None;
-            match listener.poll_accept(cx) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Ok((socket, from))) => self.serve_one(socket, &from),
-                Poll::Ready(Err(error)) => {
-                    if is_out_of_resources(&error) {
-                        *pause = Some(clock::now() + ACCEPT_PAUSE);
-                    }
-                    core.accept_failed(error);
-                }
-            }
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    }
-
-    fn serve_one(&self, socket: R::Socket, from: &Address) {
-        let core = Arc::clone(&self.inner.core);
-        let Some(admission) = core.admit(from) else { return };
-        if let Err(error) = socket.apply(&self.inner.options) {
-            core.accept_failed(error);
-            return;
-        }
-        if core.config().delivery() == Delivery::Session {
-            let sessions = Arc::clone(&self.inner.sessions);
-            let served = R::spawn(serve_session::<R, F>(core, sessions, socket, admission));
-            return self.note_spawned(served);
-        }
-        let Some((peer, app)) = core.accept() else { return };
-        let gone = Gone { core: Arc::clone(&core), peer };
-        let pump = Pump::new(gone.peer.shared(), &app, socket, Epoch::FIRST);
-        self.note_spawned(R::spawn(Served::<R, F> { pump, alarm: None, _gone: gone, _admission: admission }));
-    }
-
-    /// A connection that nothing can serve was closed with its task: the client learns it so.
-    fn note_spawned(&self, spawned: Result<(), StartError>) {
-        if let Err(error) = spawned {
-            self.inner.core.accept_failed(std::io::Error::other(error));
-        }
+        R::Style::wait(self.inner.acceptor.serve(), || drop(self.start()))
     }
 
     /// Serves in the background until the server is shut down.
@@ -233,25 +146,22 @@ impl<R: Runtime, F: Framing> Server<R, F> {
     /// # Errors
     /// There is no runtime here.
     pub fn start(&self) -> Result<(), StartError> {
-        let server = self.clone();
-        R::spawn(async move { server.served().await })
+        self.inner.acceptor.start()
     }
 
     /// Closes the listening socket; those who are connected stay.
     pub fn stop_accepting(&self) {
-        *self.inner.listener.lock() = None;
-        self.inner.core.stop_accepting();
+        self.inner.acceptor.stop_accepting();
     }
 
     /// Begins to shut down, for at most the configured linger, and does not wait.
     pub fn begin_shutdown(&self) {
-        self.begin_shutdown_within(self.inner.core.config().linger());
+        self.begin_shutdown_within(self.door().service().config().linger());
     }
 
     /// The same with another time than the configured one.
     pub fn begin_shutdown_within(&self, linger: Duration) {
-        *self.inner.listener.lock() = None;
-        self.inner.core.begin_shutdown(linger);
+        self.inner.acceptor.begin_shutdown(linger);
     }
 
     /// Shuts down: accepts nothing new, tells every peer, finishes what is under way for at most
@@ -264,7 +174,7 @@ impl<R: Runtime, F: Framing> Server<R, F> {
     /// # Cancel safety
     /// Shutting down goes on in the background; only what was cut is lost.
     pub fn shutdown(&self) -> Wait<R, impl Future<Output = Drained> + Send> {
-        self.shutdown_within(self.inner.core.config().linger())
+        self.shutdown_within(self.door().service().config().linger())
     }
 
     /// The same with another time than the configured one; zero ends every connection at once.
@@ -288,31 +198,8 @@ impl<R: Runtime, F: Framing> Server<R, F> {
 
     /// How the shutdown that has begun went, once it is over.
     pub(crate) async fn drained(&self) -> Drained {
-        let core = &self.inner.core;
-        std::future::poll_fn(|cx| core.poll_stopped(cx.waker()).map_or(Poll::Pending, Poll::Ready)).await
-    }
-}
-
-/// The task of a connection, by hand: an `async` block keeps what it moves twice, and there are many.
-struct Served<R: Runtime, F: Framing> {
-    pump: Pump<Link<F, Waker>, LinkApp<F>, R::Socket>,
-    /// Made within the task: timers want their runtime around them.
-    alarm: Option<Alarm<R::Timer>>,
-    // Dropped in this order, whether the task ends or is dropped by its runtime.
-    _gone: Gone<F>,
-    _admission: Admission,
-}
-
-// Nothing in it is pinned in place.
-impl<R: Runtime, F: Framing> Unpin for Served<R, F> {}
-
-impl<R: Runtime, F: Framing> Future for Served<R, F> {
-    type Output = ();
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let Self { pump, alarm, .. } = self.get_mut();
-        let alarm = alarm.get_or_insert_with(|| Alarm::new(R::timer()));
-        pump.poll(cx, alarm).map(drop)
+        let connections = self.inner.acceptor.stopped().await;
+        Drained { connections, cut: self.door().service().take_cut() }
     }
 }
 

@@ -12,12 +12,13 @@ use bowline_core::link::{Greeting, SessionIdentity, greeting};
 use bowline_core::recv_buf::RecvBuf;
 use bowline_core::time::Instant;
 
+use crate::accept::Door;
 use crate::clock;
 use crate::gate::{Admission, Handshake};
+use crate::link_service::LinkService;
 use crate::peer_core::PeerCore;
 use crate::pump::Alarm;
 use crate::runtime::{Socket, Timer};
-use crate::server_core::ServerCore;
 use crate::shared::Step;
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering};
 
@@ -182,10 +183,10 @@ pub struct Eviction {
 
 impl Eviction {
     /// A greeting begins; it is over when the handshake is dropped.
-    pub fn begin<F: Framing>(core: &ServerCore<F>) -> (Arc<Self>, Handshake) {
+    pub fn begin<F: Framing>(door: &Door<LinkService<F>>) -> (Arc<Self>, Handshake) {
         let this = Arc::new(Self::default());
         let evicted = Arc::clone(&this);
-        let handshake = core.gate().begin_handshake(move || {
+        let handshake = door.gate().begin_handshake(move || {
             evicted.evicted.store(true, Ordering::Release);
             let waker = evicted.waker.lock().take();
             if let Some(waker) = waker {
@@ -228,13 +229,13 @@ impl<'a, S: Socket, T: Timer, F: Framing> ReadGreeting<'a, S, T, F> {
     /// Of a socket.
     pub fn new(
         sessions: &'a Sessions<S>,
-        core: &'a ServerCore<F>,
+        door: &'a Door<LinkService<F>>,
         (socket, admission): (S, Admission),
         timer: T,
     ) -> Self {
-        let config = core.config();
+        let config = door.service().config();
         let deadline = clock::now() + greeting_limit(config);
-        let (eviction, handshake) = Eviction::begin(core);
+        let (eviction, handshake) = Eviction::begin(door);
         let arrival = Some(Arrival { socket, buf: RecvBuf::new(), admission });
         Self {
             sessions,

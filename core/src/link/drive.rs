@@ -368,6 +368,19 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
         self.end(now, cause);
     }
 
+    fn abort(&mut self, now: Instant, cause: Disconnect) {
+        Self::abort(self, now, cause);
+    }
+
+    fn count_memory(&mut self) {
+        Self::count_memory(self);
+    }
+
+    fn close_for_memory(&mut self, now: Instant, held: usize, limit: usize) -> usize {
+        self.give_memory_back(now, held, limit);
+        self.holding().bytes
+    }
+
     fn handle_dialing(&mut self, address: Address, attempt: u32) {
         self.note_dialing(attempt);
         self.event(LinkEvent::Connecting { address, attempt });

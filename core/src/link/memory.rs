@@ -206,7 +206,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
 
     /// The server needs the memory that this link holds: what is held goes at once, and the
     /// connection, and the session if there is one, end.
-    pub fn close_for_memory(&mut self, now: Instant, held: usize, limit: usize) {
+    pub(super) fn give_memory_back(&mut self, now: Instant, held: usize, limit: usize) {
         if self.state() == State::Closed {
             return;
         }

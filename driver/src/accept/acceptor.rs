@@ -1,0 +1,248 @@
+//! The accept loop, on a runtime.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bowline_core::address::Address;
+use bowline_core::config::SocketOptions;
+use bowline_core::supervisor::Epoch;
+use bowline_core::time::Instant;
+
+use super::Service;
+use super::door::{Door, Inside};
+use crate::clock;
+use crate::error::{BindError, StartError};
+use crate::gate::Admission;
+use crate::pump::{Alarm, Pump};
+use crate::runtime::{Listener, Runtime, Socket};
+use crate::socket::listen_address;
+use crate::sync::{Arc, Mutex};
+
+/// How long accepting pauses when the system has no room for another connection.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Connections accepted before other tasks get their turn.
+const AT_ONCE: usize = 64;
+
+/// Serves a connection in a way of its own: the socket, and what is dropped when the connection is over.
+type ServeSocket<R> = Box<dyn Fn(<R as Runtime>::Socket, Admission) -> Result<(), StartError> + Send + Sync>;
+
+/// A listening socket whose connections a [`Service`] serves, each by a task.
+///
+/// Cheap to clone; all clones are one. It accepts until it is stopped, whether or not a clone is kept.
+pub struct Acceptor<R: Runtime, S: Service> {
+    inner: Arc<Inner<R, S>>,
+}
+
+struct Inner<R: Runtime, S: Service> {
+    listener: Mutex<Option<Arc<R::Listener>>>,
+    local: Address,
+    door: Arc<Door<S>>,
+    options: SocketOptions,
+    serve: Option<ServeSocket<R>>,
+}
+
+impl<R: Runtime, S: Service> Clone for Acceptor<R, S> {
+    fn clone(&self) -> Self {
+        Self { inner: Arc::clone(&self.inner) }
+    }
+}
+
+impl<R: Runtime, S: Service> std::fmt::Debug for Acceptor<R, S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Acceptor").field("local", &self.inner.local).finish_non_exhaustive()
+    }
+}
+
+impl<R: Runtime, S: Service> Acceptor<R, S> {
+    /// Listens at `address` (`host:port`, `tcp://…`, `unix://path`, `inproc://name`); nothing is accepted
+    /// before [`serve`](Self::serve) or [`start`](Self::start). Accepted sockets get `options`.
+    ///
+    /// # Errors
+    /// See [`BindError`].
+    pub fn bind(door: Arc<Door<S>>, address: &str, options: SocketOptions) -> Result<Self, BindError> {
+        R::check()?;
+        let to_listen = listen_address(address)?;
+        let io_error = |source| BindError::Io { address: address.to_owned(), source };
+        let listener = R::listen(&to_listen, options).map_err(io_error)?;
+        Self::over(door, listener, options).map_err(io_error)
+    }
+
+    /// Accepts from a socket that listens already.
+    ///
+    /// # Errors
+    /// The listener does not know its address.
+    pub fn over(door: Arc<Door<S>>, listener: R::Listener, options: SocketOptions) -> io::Result<Self> {
+        let local = listener.local_addr()?;
+        // Heavy work of all connections takes turns on as many threads as the runtime has.
+        door.gate().memory().heavy_work().run_by(R::threads(), R::wake_later);
+        let listener = Mutex::new(Some(Arc::new(listener)));
+        Ok(Self { inner: Arc::new(Inner { listener, local, door, options, serve: None }) })
+    }
+
+    /// Connections are served by `serve`, in place of one machine and one task for each: for protocols
+    /// whose machine outlives a connection. To be said before anything is accepted; afterwards it has no
+    /// effect.
+    #[must_use]
+    pub fn serving(
+        mut self,
+        serve: impl Fn(R::Socket, Admission) -> Result<(), StartError> + Send + Sync + 'static,
+    ) -> Self {
+        if let Some(inner) = Arc::get_mut(&mut self.inner) {
+            inner.serve = Some(Box::new(serve));
+        }
+        self
+    }
+
+    /// The address it listens at.
+    #[must_use]
+    pub fn local_addr(&self) -> &Address {
+        &self.inner.local
+    }
+
+    /// Who is inside, and who is let in.
+    #[must_use]
+    pub fn door(&self) -> &Arc<Door<S>> {
+        &self.inner.door
+    }
+
+    /// Accepts until it is stopped.
+    ///
+    /// # Cancel safety
+    /// Dropping the future stops accepting; connections go on.
+    pub async fn serve(&self) {
+        let accepting = self.inner.door.accepting();
+        let Some(listener) = self.inner.listener.lock().clone() else { return };
+        let mut alarm = Alarm::new(R::timer());
+        let mut pause = None;
+        std::future::poll_fn(|cx| self.poll_serve(cx, &listener, &mut alarm, &mut pause)).await;
+        drop(listener);
+        // Closes the listening socket.
+        *self.inner.listener.lock() = None;
+        drop(accepting);
+    }
+
+    fn poll_serve(
+        &self,
+        cx: &mut Context<'_>,
+        listener: &R::Listener,
+        alarm: &mut Alarm<R::Timer>,
+        pause: &mut Option<Instant>,
+    ) -> Poll<()> {
+        let door = &self.inner.door;
+        if door.poll_deaf(cx.waker()) {
+            return Poll::Ready(());
+        }
+        // Bounded work per turn: a storm of connections must not starve the tasks that serve them.
+        for _ in 0..AT_ONCE {
+            let now = clock::now();
+            let until = pause.take_if(|until| *until > now).or_else(|| door.gate().poll_rate(now));
+            if let Some(until) = until {
+                while clock::now() < until {
+                    if !alarm.poll(cx, until) {
+                        *pause = Some(until);
+                        return Poll::Pending;
+                    }
+                }
+            }
+            *pause = None;
+            match listener.poll_accept(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok((socket, from))) => self.serve_socket(socket, &from),
+                Poll::Ready(Err(error)) => {
+                    if is_out_of_resources(&error) {
+                        *pause = Some(clock::now() + ACCEPT_PAUSE);
+                    }
+                    door.accept_failed(error);
+                }
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Serves a connected socket, within the same limits as one that was accepted here. One that is
+    /// refused, or cannot be served, is closed: counted, and an event.
+    pub fn serve_socket(&self, socket: R::Socket, from: &Address) {
+        let door = &self.inner.door;
+        let Some(admission) = door.admit(from) else { return };
+        if let Err(error) = socket.apply(&self.inner.options) {
+            door.accept_failed(error);
+            return;
+        }
+        let spawned = match &self.inner.serve {
+            Some(serve) => serve(socket, admission),
+            None => self.serve_alone(socket, admission),
+        };
+        // A connection that no task can serve was closed with its task: the client learns it so.
+        if let Err(error) = spawned {
+            door.accept_failed(io::Error::other(error));
+        }
+    }
+
+    fn serve_alone(&self, socket: R::Socket, admission: Admission) -> Result<(), StartError> {
+        let Some((inside, app)) = self.inner.door.enter() else { return Ok(()) };
+        let pump = Pump::new(S::shared(inside.peer()), &app, socket, Epoch::FIRST);
+        R::spawn(Served::<R, S> { pump, alarm: None, inside, _admission: admission })
+    }
+
+    /// Accepts in the background until it is stopped.
+    ///
+    /// # Errors
+    /// There is no runtime here.
+    pub fn start(&self) -> Result<(), StartError> {
+        let acceptor = self.clone();
+        R::spawn(async move { acceptor.serve().await })
+    }
+
+    /// Closes the listening socket; those who are connected stay.
+    pub fn stop_accepting(&self) {
+        *self.inner.listener.lock() = None;
+        self.inner.door.stop_accepting();
+    }
+
+    /// Begins to shut down: accepts nothing new, and closes every machine, which may finish what is under
+    /// way for at most `linger`.
+    pub fn begin_shutdown(&self, linger: Duration) {
+        *self.inner.listener.lock() = None;
+        self.inner.door.begin_shutdown(linger);
+    }
+
+    /// Waits until the shutdown that has begun is over: how many connections ended during it.
+    pub async fn stopped(&self) -> usize {
+        let door = &self.inner.door;
+        std::future::poll_fn(|cx| door.poll_stopped(cx.waker()).map_or(Poll::Pending, Poll::Ready)).await
+    }
+}
+
+/// The task of a connection, by hand: an `async` block keeps what it moves twice, and there are many.
+struct Served<R: Runtime, S: Service> {
+    pump: Pump<S::Machine, S::App, R::Socket>,
+    /// Made within the task: timers want their runtime around them.
+    alarm: Option<Alarm<R::Timer>>,
+    // Dropped in this order, whether the task ends or is dropped by its runtime.
+    inside: Inside<S>,
+    _admission: Admission,
+}
+
+// Nothing in it is pinned in place.
+impl<R: Runtime, S: Service> Unpin for Served<R, S> {}
+
+impl<R: Runtime, S: Service> Future for Served<R, S> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let Self { pump, alarm, inside, .. } = self.get_mut();
+        let alarm = alarm.get_or_insert_with(|| Alarm::new(R::timer()));
+        let ended = pump.poll(cx, alarm).map(drop);
+        inside.note_driven();
+        ended
+    }
+}
+
+/// Whether the system, not one connection, is the trouble (EMFILE, ENFILE, ENOBUFS, ENOMEM).
+pub(crate) fn is_out_of_resources(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(23 | 24 | 105 | 12)) || error.kind() == io::ErrorKind::OutOfMemory
+}

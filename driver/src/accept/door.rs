@@ -1,0 +1,246 @@
+//! Who is inside: the machines that an accepting side serves, from when they are let in until they are
+//! over.
+
+use std::collections::HashMap;
+use std::io;
+use std::task::Waker;
+use std::time::Duration;
+
+use bowline_core::address::Address;
+use bowline_core::error::Disconnect;
+use bowline_core::machine::Machine;
+
+use super::{Accepted, ServerEvent, Service};
+use crate::gate::{Admission, Gate, Handshake};
+use crate::peer_core::PeerId;
+use crate::sync::{Arc, Mutex, Weak};
+use crate::{clock, observe};
+
+/// The connections of a [`Service`], counted and limited.
+pub struct Door<S: Service> {
+    service: S,
+    gate: Arc<Gate>,
+    state: Mutex<State<S>>,
+}
+
+struct State<S: Service> {
+    inside: HashMap<PeerId, S::Peer>,
+    /// Nothing new is accepted.
+    is_deaf: bool,
+    is_stopping: bool,
+    /// Machines that were over since the shutdown began.
+    ended: usize,
+    /// Accept loops that still hold the listening socket.
+    accepting: usize,
+    wakers: Vec<Waker>,
+}
+
+impl<S: Service> std::fmt::Debug for Door<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Door").field("gate", &self.gate).finish_non_exhaustive()
+    }
+}
+
+impl<S: Service> Door<S> {
+    /// Nobody is inside. The gate says who is let in.
+    #[must_use]
+    pub fn new(gate: Arc<Gate>, service: S) -> Arc<Self> {
+        let state = State {
+            inside: HashMap::new(),
+            is_deaf: false,
+            is_stopping: false,
+            ended: 0,
+            accepting: 0,
+            wakers: Vec::new(),
+        };
+        Arc::new(Self { service, gate, state: Mutex::new(state) })
+    }
+
+    /// What serves those who are let in.
+    #[must_use]
+    pub fn service(&self) -> &S {
+        &self.service
+    }
+
+    /// Who is let in.
+    #[must_use]
+    pub fn gate(&self) -> &Arc<Gate> {
+        &self.gate
+    }
+
+    /// A socket was accepted. `None`: it has to be closed.
+    #[must_use]
+    pub fn admit(&self, from: &Address) -> Option<Admission> {
+        match self.gate.admit(from) {
+            Ok(admission) => Some(admission),
+            Err(why) => {
+                self.tell(&ServerEvent::Refused { from: from.clone(), why });
+                None
+            }
+        }
+    }
+
+    /// Accepting, or serving, one connection failed; the next may not.
+    pub fn accept_failed(&self, error: io::Error) {
+        self.gate.note_error();
+        self.tell(&ServerEvent::AcceptFailed(error));
+    }
+
+    fn tell(&self, event: &ServerEvent) {
+        observe::server_event(event);
+        // A panic of the service's own code is its own: accepting goes on.
+        let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.service.event(event)));
+    }
+
+    /// A connection was let in: the machine that serves it, which is inside until what is returned is
+    /// dropped, and its application. `None` during a shutdown.
+    #[must_use]
+    pub fn enter(self: &Arc<Self>) -> Option<(Inside<S>, Arc<S::App>)> {
+        let Accepted { id, peer, app, has_handshake } = self.service.accept();
+        let handshake = has_handshake.then(|| {
+            let shared = Arc::downgrade(S::shared(&peer));
+            self.gate.begin_handshake(move || {
+                if let Some(shared) = Weak::upgrade(&shared) {
+                    shared.with(|machine| machine.abort(clock::now(), Disconnect::HandshakeCrowd));
+                }
+            })
+        });
+        let mut state = self.state.lock();
+        if state.is_stopping {
+            return None;
+        }
+        state.inside.insert(id, peer.clone());
+        self.gate.memory().count(id, S::shared(&peer), self.service.watch_memory(&peer));
+        drop(state);
+        Some((Inside { door: Arc::clone(self), id, peer, handshake }, app))
+    }
+
+    /// Everyone inside.
+    #[must_use]
+    pub fn inside(&self) -> Vec<S::Peer> {
+        self.state.lock().inside.values().cloned().collect()
+    }
+
+    fn leave(&self, id: PeerId, peer: &S::Peer) {
+        self.gate.memory().remove(id);
+        let is_stopping = self.state.lock().is_stopping;
+        self.service.gone(id, peer, is_stopping);
+        let mut state = self.state.lock();
+        if state.inside.remove(&id).is_some() && is_stopping {
+            state.ended += 1;
+        }
+        let wakers = if state.inside.is_empty() { std::mem::take(&mut state.wakers) } else { Vec::new() };
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Accepts nothing new from now on; those who are inside stay.
+    pub fn stop_accepting(&self) {
+        let mut state = self.state.lock();
+        state.is_deaf = true;
+        let wakers = std::mem::take(&mut state.wakers);
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Takes nothing new, and lets every connection finish what is under way for at most `linger`.
+    pub fn begin_shutdown(&self, linger: Duration) {
+        let mut state = self.state.lock();
+        (state.is_deaf, state.is_stopping) = (true, true);
+        let wakers = std::mem::take(&mut state.wakers);
+        let peers: Vec<S::Peer> = state.inside.values().cloned().collect();
+        drop(state);
+        let now = clock::now();
+        for peer in &peers {
+            S::shared(peer).with(|machine| machine.close(now, linger));
+        }
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Whether it accepts nothing more; keeps a waker for when that changes, or when the last
+    /// connection is gone.
+    pub fn poll_deaf(&self, waker: &Waker) -> bool {
+        let mut state = self.state.lock();
+        if !state.is_deaf {
+            keep(&mut state.wakers, waker);
+        }
+        state.is_deaf
+    }
+
+    /// An accept loop runs until what is returned is dropped.
+    #[must_use]
+    pub fn accepting(self: &Arc<Self>) -> Accepting<S> {
+        self.state.lock().accepting += 1;
+        Accepting { door: Arc::clone(self) }
+    }
+
+    /// After a shutdown, when every connection is over and the listening socket closed: how many
+    /// connections ended during it, once.
+    pub fn poll_stopped(&self, waker: &Waker) -> Option<usize> {
+        let mut state = self.state.lock();
+        if state.is_stopping && state.inside.is_empty() && state.accepting == 0 {
+            return Some(std::mem::take(&mut state.ended));
+        }
+        keep(&mut state.wakers, waker);
+        None
+    }
+}
+
+/// A machine that is inside; dropping it gives the machine up, if it is not over.
+pub struct Inside<S: Service> {
+    door: Arc<Door<S>>,
+    id: PeerId,
+    peer: S::Peer,
+    handshake: Option<Handshake>,
+}
+
+impl<S: Service> std::fmt::Debug for Inside<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inside").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl<S: Service> Inside<S> {
+    /// The machine's handle.
+    #[must_use]
+    pub fn peer(&self) -> &S::Peer {
+        &self.peer
+    }
+
+    /// To be called whenever its connection was driven: a handshake may be over.
+    #[inline]
+    pub fn note_driven(&mut self) {
+        if self.handshake.is_some() && S::shared(&self.peer).look(|machine| machine.is_ready()) {
+            self.handshake = None;
+        }
+    }
+}
+
+impl<S: Service> Drop for Inside<S> {
+    fn drop(&mut self) {
+        S::shared(&self.peer).with(|machine| machine.give_up(clock::now(), Disconnect::LocalClose));
+        self.door.leave(self.id, &self.peer);
+    }
+}
+
+/// An accept loop; drop it after the listening socket.
+#[derive(Debug)]
+pub struct Accepting<S: Service> {
+    door: Arc<Door<S>>,
+}
+
+impl<S: Service> Drop for Accepting<S> {
+    fn drop(&mut self) {
+        let mut state = self.door.state.lock();
+        state.accepting -= 1;
+        let wakers = std::mem::take(&mut state.wakers);
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+}
+
+fn keep(wakers: &mut Vec<Waker>, waker: &Waker) {
+    if !wakers.iter().any(|kept| kept.will_wake(waker)) {
+        wakers.push(waker.clone());
+    }
+}

@@ -1,0 +1,89 @@
+//! Accepting for any machine: the accept loop, the limits of those who connect, and the way out.
+//!
+//! A protocol supplies a [`Service`]: which machine serves a connection, and what is done with what
+//! comes in. The [`Door`] counts who is inside and knows no runtime; an [`Acceptor`] runs the loop on
+//! one. [`Server`](crate::Server) is the service of message links; `tests/second_machine.rs` has one of
+//! another protocol.
+
+mod acceptor;
+mod door;
+
+use std::io;
+use std::task::Waker;
+
+use bowline_core::address::Address;
+use bowline_core::machine::Machine;
+use bowline_core::memory::Holding;
+
+use crate::app::Application;
+use crate::gate::Refused;
+use crate::peer_core::PeerId;
+use crate::shared::Shared;
+use crate::sync::Arc;
+
+pub(crate) use acceptor::is_out_of_resources;
+pub use acceptor::{ACCEPT_PAUSE, Acceptor};
+pub use door::{Accepting, Door, Inside};
+
+/// What accepts connections: one protocol's side of a listener.
+pub trait Service: Sized + Send + Sync + 'static {
+    /// What serves a connection.
+    type Machine: Machine<Token = Waker>;
+    /// What is done with its events.
+    type App: Application<Self::Machine>;
+    /// A handle of one connection's machine. `Arc<Shared<Self::Machine>>` will do.
+    type Peer: Clone + Send + Sync;
+
+    /// The machine behind its lock.
+    fn shared(peer: &Self::Peer) -> &Arc<Shared<Self::Machine>>;
+
+    /// A connection was let in: what serves it. Must not wait.
+    fn accept(&self) -> Accepted<Self>;
+
+    /// Called after the machine has said what it holds of the server's memory, without its lock.
+    /// `None`, the default: there is nothing to do.
+    fn watch_memory(&self, peer: &Self::Peer) -> Option<Box<dyn Fn(&Holding) + Send + Sync>> {
+        let _ = peer;
+        None
+    }
+
+    /// That machine is over; `is_stopping`: the server shuts down. Must not wait.
+    fn gone(&self, id: PeerId, peer: &Self::Peer, is_stopping: bool) {
+        let _ = (id, peer, is_stopping);
+    }
+
+    /// Something happened to the accepting side as a whole. Must not wait.
+    fn event(&self, event: &ServerEvent) {
+        let _ = event;
+    }
+}
+
+/// What serves a connection that was let in.
+#[derive(Debug)]
+pub struct Accepted<S: Service> {
+    /// Its number: [`PeerId::unique`].
+    pub id: PeerId,
+    /// The machine's handle.
+    pub peer: S::Peer,
+    /// What is done with its events.
+    pub app: Arc<S::App>,
+    /// It counts as a handshake until [`is_ready`](Machine::is_ready) says otherwise: when handshakes
+    /// take more memory than they may, the oldest is [aborted](Machine::abort).
+    pub has_handshake: bool,
+}
+
+/// Something that happened to a server as a whole.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ServerEvent {
+    /// A connection could not be accepted, or served; accepting goes on. Out of descriptors or
+    /// memory it waits a little first.
+    AcceptFailed(io::Error),
+    /// A connection was closed at once.
+    Refused {
+        /// Where it came from.
+        from: Address,
+        /// Which limit was reached.
+        why: Refused,
+    },
+}
