@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex};
 use std::task::Waker;
 use std::time::Duration;
 
-use bowline::Address;
 use bowline::AcceptLimits;
+use bowline::Address;
 use bowline::core::Batch;
 use bowline::core::machine::{Access, Ending, Machine, Next, Reason, Wake};
 use bowline::core::memory::{Holding, Verdict};
@@ -174,17 +174,20 @@ impl Machine for Guest {
     fn take_tokens(&mut self, _: &mut Vec<Waker>) {}
 }
 
+/// A guest's handle.
+type Seat = Arc<Shared<Guest>>;
+
 /// What all connections share.
 #[derive(Clone, Default)]
 struct Room {
-    guests: Arc<Mutex<Vec<(PeerId, Arc<Shared<Guest>>)>>>,
+    guests: Arc<Mutex<Vec<(PeerId, Seat)>>>,
     refused: Arc<Mutex<Vec<Refused>>>,
 }
 
 impl Service for Room {
     type Machine = Guest;
     type App = Self;
-    type Peer = Arc<Shared<Guest>>;
+    type Peer = Seat;
 
     fn shared(peer: &Self::Peer) -> &Arc<Shared<Guest>> {
         peer
@@ -295,54 +298,26 @@ async fn on<R: Runtime>() {
     let mut limits = AcceptLimits::default();
     limits.connections = 3;
     let door = Door::new(Gate::new(limits, Duration::from_secs(60)), room.clone());
-    let acceptor =
-        Acceptor::<R, Room>::bind(door, "127.0.0.1:0", bowline::SocketOptions::default()).expect("a free port");
+    let acceptor = Acceptor::<R, Room>::bind(door, "127.0.0.1:0", bowline::SocketOptions::default())
+        .expect("a free port");
     acceptor.start().expect("a runtime");
     let (address, visited) = (acceptor.local_addr().clone(), room.clone());
-    let guests = in_a_thread(move || visit(&address, &visited)).await;
+    let guests = smol::unblock(move || visit(&address, &visited)).await;
 
     // What was said before the way out is heard: the machines drain.
     for guest in acceptor.door().inside() {
         guest.with(|guest| guest.hear(b"goodbye"));
     }
     acceptor.begin_shutdown(Duration::from_secs(5));
-    let address = acceptor.local_addr().clone();
-    let heard = in_a_thread(move || {
-        let last = guests.into_iter().map(|mut guest| [guest.hears(), guest.hears()]).collect::<Vec<_>>();
-        let Address::Tcp(address) = address else { panic!("{address} is not TCP") };
-        (last, TcpStream::connect(address).is_err())
+    let last = smol::unblock(move || {
+        guests.into_iter().map(|mut guest| [guest.hears(), guest.hears()]).collect::<Vec<_>>()
     });
-    let (last, is_deaf) = heard.await;
-    assert_eq!(last, vec![[Some("goodbye".to_owned()), None]; 3]);
+    assert_eq!(last.await, vec![[Some("goodbye".to_owned()), None]; 3]);
     assert_eq!(acceptor.stopped().await, 3);
-    assert!(is_deaf, "the listening socket is closed");
+    let Address::Tcp(address) = *acceptor.local_addr() else { panic!("it listens at TCP") };
+    assert!(TcpStream::connect(address).is_err(), "the listening socket is closed");
     assert!(room.guests.lock().unwrap().is_empty(), "each is gone, once");
     assert_eq!(acceptor.door().gate().open(), 0);
-}
-
-/// Runs `work`, which waits for sockets, where it keeps no task from running.
-async fn in_a_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    let shared: Arc<Mutex<(Option<Waker>, Option<std::thread::Result<T>>)>> = Arc::new(Mutex::new((None, None)));
-    let result = Arc::clone(&shared);
-    std::thread::spawn(move || {
-        let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
-        let mut state = shared.lock().unwrap();
-        state.1 = Some(done);
-        if let Some(waker) = state.0.take() {
-            waker.wake();
-        }
-    });
-    let done = std::future::poll_fn(|cx| {
-        let mut state = result.lock().unwrap();
-        match state.1.take() {
-            Some(done) => std::task::Poll::Ready(done),
-            None => {
-                state.0 = Some(cx.waker().clone());
-                std::task::Poll::Pending
-            }
-        }
-    });
-    done.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 fn within_thirty_seconds(test: impl Future<Output = ()> + Send + 'static) -> impl Future<Output = ()> {

@@ -21,7 +21,8 @@ use crate::monitor::Monitor;
 use crate::peer::Peer;
 use crate::peer_core::PeerCore;
 use crate::runtime::Runtime;
-use crate::style::{Handles, Style, Wait};
+use crate::stream::{Stream, Target};
+use crate::style::{Connects, Handles, Style, Wait};
 use crate::sync::Arc;
 use crate::to_address::ToAddress;
 
@@ -111,7 +112,7 @@ impl<R: Runtime, F: Framing> Client<R, F> {
     pub fn open(recipe: &Recipe<F>) -> Result<Self, ConnectError> {
         let Assembled { peer, app, supervisor } = recipe.assemble()?;
         let first = Arc::new(First::default());
-        let observer = FirstObserver(Arc::clone(&first), recipe.config().clone());
+        let observer = FirstObserver::new(Arc::clone(&first), recipe);
         let shared = Arc::clone(peer.shared());
         R::spawn(Dialer::<R, _, _, _>::new(shared, app, observer, supervisor))?;
         let handle = Arc::new(Handle { peer: peer.clone(), first });
@@ -208,6 +209,31 @@ impl<R: Runtime, F: Framing> ClientBuilder<R, F> {
     /// Other settings.
     pub fn config(mut self, config: Config<F>) -> Self {
         self.parts.config = config;
+        self
+    }
+
+    /// Connects in the program's own way, in place of the runtime: through a proxy, to a child process, over
+    /// a serial line. The function is called for each connection that the link wants, with where it leads,
+    /// and returns a [`Stream`](crate::stream::Stream): a connected socket, or what the module's `stream`
+    /// makes. Names are looked up first; [`Target::endpoint`] has the name. Where there is nothing to look
+    /// up, any `inproc://name` will do as an address.
+    ///
+    /// An async function on tokio, smol and async-std; on threads a function, which runs on a thread of its
+    /// own and may wait. It is given up after
+    /// [`connect_timeout`](bowline_core::config::ConfigBuilder::connect_timeout).
+    pub fn connector<C, T>(mut self, connect: C) -> Self
+    where
+        C: Fn(Target) -> T + Send + Sync + 'static,
+        R::Style: Connects<T>,
+    {
+        self.parts.connector(R::Style::connector(connect));
+        self
+    }
+
+    /// The link runs over a stream that is connected already, and ends with it: there is no other
+    /// connection after it.
+    pub fn over(mut self, stream: impl Into<Stream>) -> Self {
+        self.parts.over(stream.into());
         self
     }
 

@@ -1,12 +1,13 @@
 //! What any client is made of, whatever drives it.
 
+use std::io;
 use std::task::{Context, Poll, Waker};
 
 use bowline_core::config::{Config, SocketOptions};
 use bowline_core::error::{ConfigError, Disconnect};
 use bowline_core::frame::Framing;
 use bowline_core::link::{Link, Role};
-use bowline_core::supervisor::{DialFailure, Endpoint, Epoch, Supervisor};
+use bowline_core::supervisor::{DialFailure, Endpoint, Epoch, ReconnectPolicy, Supervisor};
 
 use crate::clock;
 use crate::dial::DialObserver;
@@ -16,6 +17,7 @@ use crate::link_app::LinkApp;
 use crate::monitor::Monitor;
 use crate::observe;
 use crate::peer_core::PeerCore;
+use crate::stream::{Connector, Stream};
 use crate::sync::{Arc, Mutex};
 
 /// How connecting goes, for those who wait for it.
@@ -77,25 +79,41 @@ impl First {
 
 /// Tells [`First`] how the dialing of a client with that configuration goes.
 #[derive(Debug)]
-pub struct FirstObserver<F: Framing>(pub Arc<First>, pub Config<F>);
+pub struct FirstObserver<F: Framing> {
+    first: Arc<First>,
+    config: Config<F>,
+    connects: Connects,
+}
+
+impl<F: Framing> FirstObserver<F> {
+    /// Tells `first` how dialing goes.
+    #[must_use]
+    pub fn new(first: Arc<First>, recipe: &Recipe<F>) -> Self {
+        Self { first, config: recipe.config.clone(), connects: recipe.connects.clone() }
+    }
+}
 
 impl<F: Framing> DialObserver for FirstObserver<F> {
     fn socket_options(&self) -> SocketOptions {
-        *self.1.sockets()
+        *self.config.sockets()
+    }
+
+    fn connector(&self) -> Option<&Connector> {
+        self.connects.0.as_ref()
     }
 
     fn ready(&self, _: Epoch) {
-        self.0.update(|state| state.ready = true);
+        self.first.update(|state| state.ready = true);
     }
 
     fn round_failed(&self, failure: &DialFailure) {
         observe::round_failed(failure);
-        self.0.update(|state| state.failed = Some(ConnectError::Failed(Box::new(failure.clone()))));
+        self.first.update(|state| state.failed = Some(ConnectError::Failed(Box::new(failure.clone()))));
     }
 
     fn gave_up(&self, _: &Disconnect) {
         // The round that was the last told why. Otherwise it was this side that wanted no connection.
-        self.0.update(|state| {
+        self.first.update(|state| {
             let error = state.failed.get_or_insert(ConnectError::Closed);
             state.gave_up = Some(error.clone());
         });
@@ -104,7 +122,17 @@ impl<F: Framing> DialObserver for FirstObserver<F> {
 
 impl<F: Framing> Drop for FirstObserver<F> {
     fn drop(&mut self) {
-        self.0.set_over();
+        self.first.set_over();
+    }
+}
+
+/// What connects in place of the runtime.
+#[derive(Clone, Default)]
+struct Connects(Option<Connector>);
+
+impl std::fmt::Debug for Connects {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.0.is_some() { "a connector" } else { "the runtime" })
     }
 }
 
@@ -117,13 +145,23 @@ pub struct ClientParts<F: Framing> {
     /// Its handlers.
     pub handlers: Handlers<F>,
     monitor: Option<(Monitor, Arc<str>)>,
+    connects: Connects,
+    /// There is one connection only.
+    is_once: bool,
 }
 
 impl<F: Framing> ClientParts<F> {
     /// Without handlers.
     #[must_use]
     pub fn new(address: &str, config: Config<F>) -> Self {
-        Self { addresses: vec![address.to_owned()], config, handlers: Handlers::default(), monitor: None }
+        Self {
+            addresses: vec![address.to_owned()],
+            config,
+            handlers: Handlers::default(),
+            monitor: None,
+            connects: Connects::default(),
+            is_once: false,
+        }
     }
 
     /// Another place to connect to.
@@ -136,12 +174,27 @@ impl<F: Framing> ClientParts<F> {
         self.monitor = Some((monitor.clone(), label.into()));
     }
 
+    /// Connects in place of the runtime.
+    pub fn connector(&mut self, connector: Connector) {
+        self.connects = Connects(Some(connector));
+    }
+
+    /// The link runs over that stream, and ends with it.
+    pub fn over(&mut self, stream: Stream) {
+        let stream = Mutex::new(Some(stream));
+        self.connector(Arc::new(move |_| {
+            let stream = stream.lock().take().ok_or_else(|| io::ErrorKind::NotConnected.into());
+            Box::pin(std::future::ready(stream))
+        }));
+        self.is_once = true;
+    }
+
     /// The same, to be put together more than once.
     #[must_use]
     pub fn into_recipe(self) -> Recipe<F> {
-        let Self { addresses, config, mut handlers, monitor } = self;
+        let Self { addresses, config, mut handlers, monitor, connects, is_once } = self;
         handlers.prepare(config.handler_threads());
-        Recipe { addresses, config, handlers: Arc::new(handlers), monitor }
+        Recipe { addresses, config, handlers: Arc::new(handlers), monitor, connects, is_once }
     }
 }
 
@@ -152,6 +205,8 @@ pub struct Recipe<F: Framing> {
     config: Config<F>,
     handlers: Arc<Handlers<F>>,
     monitor: Option<(Monitor, Arc<str>)>,
+    connects: Connects,
+    is_once: bool,
 }
 
 impl<F: Framing> Clone for Recipe<F> {
@@ -161,6 +216,8 @@ impl<F: Framing> Clone for Recipe<F> {
             config: self.config.clone(),
             handlers: Arc::clone(&self.handlers),
             monitor: self.monitor.clone(),
+            connects: self.connects.clone(),
+            is_once: self.is_once,
         }
     }
 }
@@ -189,11 +246,12 @@ impl<F: Framing> Recipe<F> {
     /// # Errors
     /// An address that is none.
     pub fn assemble(&self) -> Result<Assembled<F>, ConfigError> {
-        let Self { addresses, config, handlers, monitor } = self;
+        let Self { addresses, config, handlers, monitor, is_once, .. } = self;
         let endpoints: Vec<Endpoint> =
             addresses.iter().map(|address| address.parse()).collect::<Result<_, _>>()?;
         let seed = config.seed().unwrap_or_else(random_seed);
-        let mut supervisor = Supervisor::new(endpoints, *config.reconnect(), config.connect_timeout(), seed);
+        let policy = if *is_once { ReconnectPolicy::never() } else { *config.reconnect() };
+        let mut supervisor = Supervisor::new(endpoints, policy, config.connect_timeout(), seed);
         supervisor.set_attempt_delay(config.attempt_delay());
         let linger = config.linger();
         let mut link = Link::new(config.clone(), Role::Dialing);

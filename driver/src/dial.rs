@@ -14,8 +14,9 @@ use bowline_core::supervisor::{Action, AttemptId, DialFailure, Dialed, Epoch, Su
 use crate::app::Application;
 use crate::error::{transport, unresolved};
 use crate::pump::{Alarm, Pump};
-use crate::runtime::Runtime;
+use crate::runtime::{Runtime, Socket};
 use crate::shared::{Shared, Step};
+use crate::stream::{Connector, Target};
 use crate::sync::Arc;
 use crate::{clock, observe};
 
@@ -26,6 +27,11 @@ type Dialing<S> = Pin<Box<dyn Future<Output = io::Result<S>> + Send>>;
 pub trait DialObserver: Send + 'static {
     /// What sockets are set to.
     fn socket_options(&self) -> SocketOptions;
+
+    /// What connects in place of the runtime; by default nothing does.
+    fn connector(&self) -> Option<&Connector> {
+        None
+    }
 
     /// A connection is past its handshake.
     fn ready(&self, epoch: Epoch);
@@ -109,11 +115,22 @@ impl<R: Runtime, M: Machine<Token = Waker>, A: Application<M>, O: DialObserver> 
                 Action::Resolve { attempt, host, port } => {
                     self.resolving.push((attempt, Box::pin(R::resolve(host, port))));
                 }
-                Action::Dial { attempt, address } => {
+                Action::Dial { attempt, address, endpoint } => {
                     let nth = self.supervisor.attempt();
                     self.shared.dialing(&address, nth);
                     let options = self.observer.socket_options();
-                    self.dialing.push((attempt, Box::pin(R::connect(address, options))));
+                    let dialing: Dialing<R::Socket> = match self.observer.connector() {
+                        None => Box::pin(R::connect(address, options)),
+                        Some(connector) => {
+                            let connecting = connector(Target::new(endpoint, address));
+                            Box::pin(async move {
+                                let socket = R::adopt(connecting.await?)?;
+                                socket.apply(&options)?;
+                                Ok(socket)
+                            })
+                        }
+                    };
+                    self.dialing.push((attempt, dialing));
                 }
                 Action::Abandon { attempt } => {
                     self.resolving.retain(|(other, _)| *other != attempt);

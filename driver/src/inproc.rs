@@ -50,16 +50,16 @@ impl Wakers {
 /// One end of a stream.
 #[derive(Debug)]
 pub struct Stream {
-    name: Arc<str>,
+    name: Address,
     incoming: Arc<Mutex<Pipe>>,
     outgoing: Arc<Mutex<Pipe>>,
 }
 
 impl Stream {
-    fn pair(name: &Arc<str>) -> (Self, Self) {
+    fn pair(name: Address) -> (Self, Self) {
         let (there, back) = (Arc::default(), Arc::default());
-        let one = Self { name: Arc::clone(name), incoming: Arc::clone(&there), outgoing: Arc::clone(&back) };
-        (one, Self { name: Arc::clone(name), incoming: back, outgoing: there })
+        let one = Self { name: name.clone(), incoming: Arc::clone(&there), outgoing: Arc::clone(&back) };
+        (one, Self { name, incoming: back, outgoing: there })
     }
 
     /// Reads what is there; 0 at the end of the stream.
@@ -152,7 +152,7 @@ impl Stream {
     /// Where it leads.
     #[must_use]
     pub fn address(&self) -> Address {
-        Address::Inproc(Arc::clone(&self.name))
+        self.name.clone()
     }
 }
 
@@ -163,6 +163,12 @@ impl Drop for Stream {
 }
 
 type Listeners = HashMap<Arc<str>, Arc<Mutex<Queue>>>;
+
+/// Two ends of a stream, both of that name.
+#[must_use]
+pub fn pair(name: Address) -> (Stream, Stream) {
+    Stream::pair(name)
+}
 
 /// Who listens, by name.
 static LISTENERS: Mutex<Option<Listeners>> = Mutex::new(None);
@@ -240,7 +246,7 @@ pub fn connect(name: &Arc<str>) -> io::Result<Stream> {
     if queue.streams.len() >= queue.backlog {
         return Err(refused());
     }
-    let (ours, theirs) = Stream::pair(name);
+    let (ours, theirs) = Stream::pair(Address::Inproc(Arc::clone(name)));
     queue.streams.push_back(theirs);
     let acceptors = queue.acceptors.take();
     drop(queue);
@@ -263,7 +269,7 @@ mod tests {
                 self.0.fetch_add(1, Ordering::Relaxed);
             }
         }
-        let (one, other) = Stream::pair(&"pair".into());
+        let (one, other) = Stream::pair(Address::Inproc("pair".into()));
         let counts = [Arc::new(Count::default()), Arc::new(Count::default())];
         for count in &counts {
             let waker = Waker::from(Arc::clone(count));

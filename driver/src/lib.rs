@@ -49,6 +49,8 @@ pub mod server;
 pub mod sessions;
 pub mod shared;
 pub mod socket;
+pub mod soft_socket;
+pub mod stream;
 pub mod style;
 pub mod sync;
 pub mod task_handler;

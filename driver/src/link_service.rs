@@ -6,7 +6,6 @@ use bowline_core::address::Address;
 use bowline_core::config::Config;
 use bowline_core::frame::Framing;
 use bowline_core::link::{Link, Role, Undelivered};
-use bowline_core::memory::Holding;
 
 use crate::accept::{Accepted, Door, ServerEvent, Service};
 use crate::detached::{DetachedLimits, DetachedSessions};
@@ -14,6 +13,7 @@ use crate::gate::Gate;
 use crate::handler::Handlers;
 use crate::hub_core::HubCore;
 use crate::link_app::{LinkApp, PeerWatch};
+use crate::memory::WatchMemory;
 use crate::monitor::Monitor;
 use crate::peer_core::{PeerCore, PeerId, SharedLink};
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering};
@@ -162,7 +162,7 @@ impl<F: Framing> Service for LinkService<F> {
     }
 
     /// A session without a connection is counted as such.
-    fn watch_memory(&self, peer: &PeerCore<F>) -> Option<Box<dyn Fn(&Holding) + Send + Sync>> {
+    fn watch_memory(&self, peer: &PeerCore<F>) -> Option<WatchMemory> {
         // Neither keeps the other: the link ends with its connection, the table with the server.
         let (detached, link) = (Arc::downgrade(&self.detached), Arc::downgrade(peer.shared()));
         let id = peer.id();

@@ -55,12 +55,15 @@ impl<M: Machine<Token = Waker>> Counted for Shared<M> {
     }
 }
 
+/// Sees what a machine says it holds, each time it says so.
+pub type WatchMemory = Box<dyn Fn(&Holding) + Send + Sync>;
+
 /// A machine's seat where its server counts.
 struct Seat {
     memory: Arc<ServerMemory>,
     id: PeerId,
     /// Called after each report.
-    watch: Option<Box<dyn Fn(&Holding) + Send + Sync>>,
+    watch: Option<WatchMemory>,
 }
 
 impl CountMemory for Seat {
@@ -101,7 +104,7 @@ impl ServerMemory {
         self: &Arc<Self>,
         id: PeerId,
         shared: &Arc<Shared<M>>,
-        watch: Option<Box<dyn Fn(&Holding) + Send + Sync>>,
+        watch: Option<WatchMemory>,
     ) {
         let machine = Arc::downgrade(shared);
         self.state.lock().links.insert(id.0, machine);

@@ -201,6 +201,9 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
                 Ok(Written::More) => continue,
                 Ok(Written::Sleep(_)) if read => continue,
                 Ok(Written::Sleep(at)) => {
+                    if let Poll::Ready(Err(error)) = self.connection.socket.poll_flush(cx) {
+                        return Poll::Ready(disconnect(error));
+                    }
                     if !sleep(cx, timer, at.into_iter().chain(self.callers_read).min()) {
                         return Poll::Pending;
                     }
@@ -332,6 +335,9 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
         intake: &mut Intake<M, A>,
     ) -> Poll<Disconnect> {
         let Some((deadline, cause)) = self.lingering.as_deref().cloned() else { return Poll::Pending };
+        if let Poll::Ready(Err(_)) = self.connection.socket.poll_flush(cx) {
+            return Poll::Ready(cause);
+        }
         let mut discarded = 0;
         loop {
             let room = intake.spare();

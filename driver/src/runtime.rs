@@ -11,6 +11,7 @@ use bowline_core::config::SocketOptions;
 
 use crate::error::StartError;
 use crate::shared::WriteNow;
+use crate::stream::{Listening, Stream};
 use crate::style::Style;
 
 /// A connected socket in non-blocking mode.
@@ -51,6 +52,17 @@ pub trait Socket: WriteNow {
     /// # Errors
     /// The runtime is going away.
     fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// Sends on what the stream itself holds back; for kernel sockets there is nothing to do. To be called
+    /// before the task that writes goes to sleep.
+    ///
+    /// # Errors
+    /// The stream is broken.
+    #[inline]
+    fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let _ = cx;
+        Poll::Ready(Ok(()))
+    }
 
     /// Applies options to it.
     ///
@@ -148,6 +160,18 @@ pub trait Runtime: Sized + Send + Sync + 'static {
         address: Address,
         options: SocketOptions,
     ) -> impl Future<Output = io::Result<Self::Socket>> + Send + 'static;
+
+    /// Makes a socket of a stream that is connected already.
+    ///
+    /// # Errors
+    /// What the system said.
+    fn adopt(stream: Stream) -> io::Result<Self::Socket>;
+
+    /// Makes a listener of a socket that listens already.
+    ///
+    /// # Errors
+    /// What the system said.
+    fn adopt_listener(listening: Listening) -> io::Result<Self::Listener>;
 
     /// Looks a name up.
     fn resolve(host: String, port: u16)

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bowline_core::address::Address;
 use bowline_core::body::Payload;
-use bowline_core::config::{Config, Delivery};
+use bowline_core::config::{Config, Delivery, SocketOptions};
 use bowline_core::error::{Disconnect, Failure};
 use bowline_core::frame::Framing;
 use bowline_core::frame::native::Native;
@@ -25,6 +25,7 @@ use crate::peer_core::PeerId;
 use crate::runtime::Runtime;
 use crate::serve::serve_session;
 use crate::sessions::Sessions;
+use crate::stream::{Listening, Stream};
 use crate::style::{Handles, Style, Wait};
 use crate::sync::Arc;
 use crate::to_address::ToAddress;
@@ -67,15 +68,18 @@ impl<R: Runtime, F: Framing> Server<R, F> {
         ServerBuilder::new(config)
     }
 
-    /// Listens at `address`.
-    ///
-    /// # Errors
-    /// See [`BindError`].
-    pub(crate) fn bind_parts(parts: ServerParts<F>, address: &str) -> Result<Self, BindError> {
+    /// A server that accepts from what `bind` makes of a door, with its sockets' options.
+    fn assemble(
+        parts: ServerParts<F>,
+        bind: impl FnOnce(
+            Arc<Door<LinkService<F>>>,
+            SocketOptions,
+        ) -> Result<Acceptor<R, LinkService<F>>, BindError>,
+    ) -> Result<Self, BindError> {
         let options = *parts.config.sockets();
         let keeps_sessions = parts.config.delivery() == Delivery::Session;
         let door = LinkService::door(parts);
-        let mut acceptor = Acceptor::bind(Arc::clone(&door), address, options)?;
+        let mut acceptor = bind(Arc::clone(&door), options)?;
         let hub = door.service().hub().clone().into();
         if keeps_sessions {
             let sessions: Arc<Sessions<R::Socket>> = Arc::default();
@@ -84,6 +88,18 @@ impl<R: Runtime, F: Framing> Server<R, F> {
             });
         }
         Ok(Self { inner: Arc::new(Inner { acceptor, hub }) })
+    }
+
+    /// Serves a stream that is connected already, within the same limits as a connection that was accepted
+    /// here: a socket that was accepted elsewhere, or what the module's `stream` makes. `from` is the
+    /// address that limits by address go by. A stream that is refused is closed, counted, and an event.
+    ///
+    /// # Errors
+    /// It cannot be made a socket of this runtime, or the runtime is not running here.
+    pub fn serve_stream(&self, stream: impl Into<Stream>, from: &Address) -> std::io::Result<()> {
+        R::check().map_err(std::io::Error::other)?;
+        self.inner.acceptor.serve_socket(R::adopt(stream.into())?, from);
+        Ok(())
     }
 
     fn door(&self) -> &Arc<Door<LinkService<F>>> {
@@ -307,6 +323,21 @@ impl<R: Runtime, F: Framing> ServerBuilder<R, F> {
     }
 
     pub(crate) fn bound(self, address: &str) -> Result<Server<R, F>, BindError> {
-        Server::bind_parts(self.parts, address)
+        Server::assemble(self.parts, |door, options| Acceptor::bind(door, address, options))
+    }
+
+    /// Accepts from a socket that listens already: one that the service manager handed over, or that the
+    /// program has set up. Nothing is accepted until the server serves.
+    ///
+    /// # Errors
+    /// See [`BindError`].
+    pub fn listen_on(self, listener: impl Into<Listening>) -> Result<Server<R, F>, BindError> {
+        let listening = listener.into();
+        Server::assemble(self.parts, |door, options| {
+            R::check()?;
+            let io_error = |source| BindError::Io { address: "a listener of the program's".into(), source };
+            let listener = R::adopt_listener(listening).map_err(io_error)?;
+            Acceptor::over(door, listener, options).map_err(io_error)
+        })
     }
 }

@@ -2,6 +2,7 @@
 //! depends on it, so that each of them is written once.
 
 use std::future::Future;
+use std::io;
 
 use bowline_core::error::Failure;
 use bowline_core::frame::Framing;
@@ -9,6 +10,8 @@ use bowline_core::frame::Framing;
 use crate::handler::{Answer, Ordinary};
 use crate::handler_args::Request;
 use crate::runtime::Runtime;
+use crate::stream::{Connector, Stream, Target};
+use crate::sync::Arc;
 use crate::task_handler::TaskHandler;
 
 /// How the users of a runtime wait.
@@ -105,5 +108,26 @@ where
         H: Fn(Request<R, F>) -> Fut + Send + Sync + 'static,
     {
         Box::new(TaskHandler::<R, H>::new(handler))
+    }
+}
+
+/// What a function may return that connects in the program's own way: where tasks await, a future of a
+/// result; where threads wait, the result itself (the function runs on a thread of its own then).
+pub trait Connects<T>: Style {
+    /// What calls such a function.
+    fn connector<C>(connect: C) -> Connector
+    where
+        C: Fn(Target) -> T + Send + Sync + 'static;
+}
+
+impl<Fut> Connects<Fut> for Awaits
+where
+    Fut: Future<Output = io::Result<Stream>> + Send + 'static,
+{
+    fn connector<C>(connect: C) -> Connector
+    where
+        C: Fn(Target) -> Fut + Send + Sync + 'static,
+    {
+        Arc::new(move |target| Box::pin(connect(target)))
     }
 }

@@ -13,11 +13,13 @@ use async_io::Async;
 use bowline_core::address::Address;
 use bowline_core::config::SocketOptions;
 use bowline_driver::inproc;
-use bowline_driver::runtime;
+use bowline_driver::runtime::{self, Socket as _};
 use bowline_driver::shared::WriteNow;
 #[cfg(unix)]
 use bowline_driver::socket::{UnixPath, apply_buffers, listen_unix, unix_address};
 use bowline_driver::socket::{apply_tcp, listen_tcp, tcp_socket};
+use bowline_driver::soft_socket::SoftSocket;
+use bowline_driver::stream;
 #[cfg(unix)]
 use socket2::SockRef;
 
@@ -40,12 +42,36 @@ pub(crate) async fn connect(address: Address, options: SocketOptions) -> io::Res
         }
         #[cfg(unix)]
         Address::Unix(path) => Stream::Unix(Async::<UnixStream>::connect(&*path).await?),
-        Address::Inproc(name) => Stream::Inproc(inproc::connect(&name)?),
+        Address::Inproc(name) => Stream::Soft(SoftSocket::Memory(inproc::connect(&name)?)),
         _ => return Err(io::ErrorKind::Unsupported.into()),
     };
     let socket = Socket(stream);
-    runtime::Socket::apply(&socket, &options)?;
+    socket.apply(&options)?;
     Ok(socket)
+}
+
+/// Makes a socket of a stream that is connected.
+#[allow(dead_code, reason = "without any runtime nobody connects")]
+pub(crate) fn adopt(stream: stream::Stream) -> io::Result<Socket> {
+    Ok(Socket(match stream {
+        stream::Stream::Tcp(stream) => Stream::Tcp(Async::new(stream)?),
+        #[cfg(unix)]
+        stream::Stream::Unix(stream) => Stream::Unix(Async::new(stream)?),
+        stream::Stream::Memory(stream) => Stream::Soft(SoftSocket::Memory(stream)),
+        stream::Stream::Own(stream) => Stream::Soft(SoftSocket::Own(stream)),
+        _ => return Err(io::ErrorKind::Unsupported.into()),
+    }))
+}
+
+/// Makes a listener of a socket that listens.
+#[allow(dead_code, reason = "without any runtime nobody listens")]
+pub(crate) fn adopt_listener(listening: stream::Listening) -> io::Result<Listener> {
+    Ok(Listener(match listening {
+        stream::Listening::Tcp(listener) => Acceptor::Tcp(Async::new(listener)?),
+        #[cfg(unix)]
+        stream::Listening::Unix(listener) => Acceptor::Unix(Async::new(listener)?, None),
+        _ => return Err(io::ErrorKind::Unsupported.into()),
+    }))
 }
 
 /// A connect that goes on: EINPROGRESS, or WSAEWOULDBLOCK.
@@ -61,7 +87,7 @@ pub(crate) fn listen(address: &Address, options: &SocketOptions) -> io::Result<L
         #[cfg(unix)]
         Address::Unix(path) => {
             let (listener, path) = listen_unix(path, options)?;
-            Acceptor::Unix(Async::new_nonblocking(listener)?, path)
+            Acceptor::Unix(Async::new_nonblocking(listener)?, Some(path))
         }
         Address::Inproc(name) => Acceptor::Inproc(inproc::listen(name, options.backlog)?),
         _ => return Err(io::ErrorKind::Unsupported.into()),
@@ -77,7 +103,7 @@ enum Stream {
     Tcp(Async<TcpStream>),
     #[cfg(unix)]
     Unix(Async<UnixStream>),
-    Inproc(inproc::Stream),
+    Soft(SoftSocket),
 }
 
 impl WriteNow for Socket {
@@ -87,7 +113,7 @@ impl WriteNow for Socket {
             (Stream::Tcp(stream), many) => stream.get_ref().write_vectored(many),
             #[cfg(unix)]
             (Stream::Unix(stream), many) => stream.get_ref().write_vectored(many),
-            (Stream::Inproc(stream), slices) => stream.write_now(slices),
+            (Stream::Soft(stream), slices) => stream.write_now(slices),
         }
     }
 }
@@ -98,7 +124,7 @@ impl runtime::Socket for Socket {
             Stream::Tcp(stream) => stream.get_ref().read(buf),
             #[cfg(unix)]
             Stream::Unix(stream) => stream.get_ref().read(buf),
-            Stream::Inproc(stream) => stream.read_now(buf),
+            Stream::Soft(stream) => stream.read_now(buf),
         }
     }
 
@@ -107,7 +133,7 @@ impl runtime::Socket for Socket {
             Stream::Tcp(stream) => stream.poll_readable(cx),
             #[cfg(unix)]
             Stream::Unix(stream) => stream.poll_readable(cx),
-            Stream::Inproc(stream) => ready_if(stream.poll_readable(cx.waker())),
+            Stream::Soft(stream) => stream.poll_readable(cx),
         }
     }
 
@@ -116,7 +142,15 @@ impl runtime::Socket for Socket {
             Stream::Tcp(stream) => stream.poll_writable(cx),
             #[cfg(unix)]
             Stream::Unix(stream) => stream.poll_writable(cx),
-            Stream::Inproc(stream) => ready_if(stream.poll_writable(cx.waker())),
+            Stream::Soft(stream) => stream.poll_writable(cx),
+        }
+    }
+
+    #[inline]
+    fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &self.0 {
+            Stream::Soft(stream) => stream.poll_flush(cx),
+            _ => Poll::Ready(Ok(())),
         }
     }
 
@@ -125,7 +159,7 @@ impl runtime::Socket for Socket {
             Stream::Tcp(stream) => apply_tcp(stream.get_ref(), options),
             #[cfg(unix)]
             Stream::Unix(stream) => apply_buffers(&SockRef::from(stream.get_ref()), options),
-            Stream::Inproc(_) => Ok(()),
+            Stream::Soft(stream) => stream.apply(options),
         }
     }
 
@@ -134,10 +168,7 @@ impl runtime::Socket for Socket {
             Stream::Tcp(stream) => stream.get_ref().shutdown(Shutdown::Write),
             #[cfg(unix)]
             Stream::Unix(stream) => stream.get_ref().shutdown(Shutdown::Write),
-            Stream::Inproc(stream) => {
-                stream.shutdown_write();
-                Ok(())
-            }
+            Stream::Soft(stream) => stream.shutdown_write(),
         }
     }
 
@@ -146,7 +177,7 @@ impl runtime::Socket for Socket {
             Stream::Tcp(stream) => stream.get_ref().peer_addr().map(Address::Tcp),
             #[cfg(unix)]
             Stream::Unix(stream) => stream.get_ref().peer_addr().map(|address| unix_address(&address)),
-            Stream::Inproc(stream) => Ok(stream.address()),
+            Stream::Soft(stream) => stream.peer_addr(),
         }
     }
 
@@ -155,13 +186,9 @@ impl runtime::Socket for Socket {
             Stream::Tcp(stream) => stream.get_ref().local_addr().map(Address::Tcp),
             #[cfg(unix)]
             Stream::Unix(stream) => stream.get_ref().local_addr().map(|address| unix_address(&address)),
-            Stream::Inproc(stream) => Ok(stream.address()),
+            Stream::Soft(stream) => stream.local_addr(),
         }
     }
-}
-
-fn ready_if(ready: bool) -> Poll<io::Result<()>> {
-    if ready { Poll::Ready(Ok(())) } else { Poll::Pending }
 }
 
 /// A listener of async-io.
@@ -172,7 +199,10 @@ pub struct Listener(Acceptor);
 enum Acceptor {
     Tcp(Async<TcpListener>),
     #[cfg(unix)]
-    Unix(Async<UnixListener>, #[allow(dead_code, reason = "removes the file when it is dropped")] UnixPath),
+    Unix(
+        Async<UnixListener>,
+        #[allow(dead_code, reason = "removes the file when it is dropped")] Option<UnixPath>,
+    ),
     Inproc(inproc::Acceptor),
 }
 
@@ -193,7 +223,7 @@ impl runtime::Listener for Listener {
             Acceptor::Inproc(acceptor) => match acceptor.poll_accept(cx.waker()) {
                 Some(stream) => {
                     let from = stream.address();
-                    Poll::Ready(Ok((Socket(Stream::Inproc(stream)), from)))
+                    Poll::Ready(Ok((Socket(Stream::Soft(SoftSocket::Memory(stream))), from)))
                 }
                 None => Poll::Pending,
             },

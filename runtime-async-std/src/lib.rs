@@ -4,8 +4,10 @@
 #![forbid(unsafe_code)]
 
 mod io;
+mod own_stream;
 
 pub use io::{Listener, Socket, Timer};
+pub use own_stream::stream;
 
 #[cfg(feature = "smol")]
 pub mod smol;

@@ -9,8 +9,10 @@ use bowline_core::config::SocketOptions;
 use bowline_core::frame::native::Native;
 use bowline_driver::StartError;
 use bowline_driver::runtime::Runtime;
+use bowline_driver::stream::{Listening, Stream};
 
 use crate::io::{Listener, Socket, Timer};
+pub use crate::own_stream::stream;
 
 /// A link's dialing end on smol. See [`bowline_driver::Client`].
 pub type Client<F = Native> = bowline_driver::Client<Smol, F>;
@@ -70,6 +72,14 @@ impl Runtime for Smol {
 
     fn listen(address: &Address, options: SocketOptions) -> io::Result<Listener> {
         crate::io::listen(address, &options)
+    }
+
+    fn adopt(stream: Stream) -> io::Result<Socket> {
+        crate::io::adopt(stream)
+    }
+
+    fn adopt_listener(listening: Listening) -> io::Result<Listener> {
+        crate::io::adopt_listener(listening)
     }
 
     fn timer() -> Timer {

@@ -12,11 +12,12 @@
 //! takes its time belongs into `on_request`, which runs on a pool of threads.
 #![forbid(unsafe_code)]
 
+mod aside;
 mod exclusive;
 mod handler_pool;
 mod io_group;
+mod own_stream;
 mod park;
-mod resolve;
 mod runtime;
 mod socket;
 mod style;
@@ -29,6 +30,7 @@ pub use bowline_core::link::CallId;
 pub use bowline_driver::exclusive::Handler;
 pub use exclusive::Exclusive;
 pub use io_group::{Entered, IoGroup};
+pub use own_stream::stream;
 pub use park::block_on;
 pub use runtime::Threads;
 pub use style::Parks;

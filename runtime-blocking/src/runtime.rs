@@ -2,15 +2,16 @@
 
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs};
 
 use bowline_core::address::Address;
 use bowline_core::config::SocketOptions;
 use bowline_driver::StartError;
 use bowline_driver::runtime::Runtime;
+use bowline_driver::stream::{Listening, Stream};
 
+use crate::aside::aside;
 use crate::io_group;
-use crate::resolve::resolve;
 use crate::style::Parks;
 use crate::timer::Timer;
 use crate::wire::{Listener, Socket};
@@ -38,11 +39,19 @@ impl Runtime for Threads {
     }
 
     async fn resolve(host: String, port: u16) -> io::Result<Vec<SocketAddr>> {
-        resolve(host, port).await
+        aside(move || Ok((host.as_str(), port).to_socket_addrs()?.collect())).await
     }
 
     fn listen(address: &Address, options: SocketOptions) -> io::Result<Listener> {
         Listener::bind(address, &options)
+    }
+
+    fn adopt(stream: Stream) -> io::Result<Socket> {
+        Socket::adopt(stream)
+    }
+
+    fn adopt_listener(listening: Listening) -> io::Result<Listener> {
+        Listener::adopt(listening)
     }
 
     fn timer() -> Timer {

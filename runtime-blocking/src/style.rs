@@ -1,6 +1,7 @@
 //! Threads wait by parking; those that run connections must not.
 
 use std::future::Future;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -8,9 +9,11 @@ use bowline_core::error::{Failure, Status};
 use bowline_core::frame::Framing;
 use bowline_driver::handler::{Handling, Ordinary, RequestCore};
 use bowline_driver::handler_queue::Outlook;
-use bowline_driver::style::{self, Handles, Style};
+use bowline_driver::stream::{Connector, Stream, Target};
+use bowline_driver::style::{self, Connects, Handles, Style};
 use bowline_driver::{Answer, Request};
 
+use crate::aside::aside;
 use crate::handler_pool::{HandlerPool, Turn, Work};
 use crate::io_group::is_io_thread;
 use crate::park::{block_on, block_on_helping};
@@ -43,6 +46,19 @@ impl Style for Parks {
         help: impl Fn(&dyn Fn() -> bool),
     ) -> Fut::Output {
         if is_io_thread() { would_park() } else { block_on_helping(future, help) }
+    }
+}
+
+impl Connects<io::Result<Stream>> for Parks {
+    fn connector<C>(connect: C) -> Connector
+    where
+        C: Fn(Target) -> io::Result<Stream> + Send + Sync + 'static,
+    {
+        let connect = Arc::new(connect);
+        Arc::new(move |target| {
+            let connect = Arc::clone(&connect);
+            Box::pin(aside(move || connect(target)))
+        })
     }
 }
 

@@ -13,11 +13,13 @@ use std::time::Duration;
 use bowline_core::address::Address;
 use bowline_core::config::SocketOptions;
 use bowline_driver::inproc;
-use bowline_driver::runtime;
+use bowline_driver::runtime::{self, Socket as _};
 use bowline_driver::shared::WriteNow;
 #[cfg(unix)]
 use bowline_driver::socket::{UnixPath, apply_buffers, listen_unix, unix_address};
 use bowline_driver::socket::{apply_tcp, listen_tcp, tcp_socket};
+use bowline_driver::soft_socket::SoftSocket;
+use bowline_driver::stream;
 use mio::net::{TcpListener, TcpStream};
 #[cfg(unix)]
 use mio::net::{UnixListener, UnixStream};
@@ -119,7 +121,7 @@ enum Stream {
     Tcp(TcpStream),
     #[cfg(unix)]
     Unix(UnixStream),
-    Inproc(inproc::Stream),
+    Soft(SoftSocket),
 }
 
 impl Socket {
@@ -132,7 +134,7 @@ impl Socket {
     fn new(mut stream: Stream) -> io::Result<Self> {
         let watch = match &mut stream {
             Stream::Tcp(stream) => Watch::register(stream)?,
-            Stream::Inproc(_) => Watch::default(),
+            Stream::Soft(_) => Watch::default(),
         };
         Ok(Self { stream, watch })
     }
@@ -151,18 +153,35 @@ impl Socket {
             }
             #[cfg(unix)]
             Address::Unix(path) => Self::new(Stream::Unix(UnixStream::connect(&*path)?))?,
-            Address::Inproc(name) => Self::new(Stream::Inproc(inproc::connect(&name)?))?,
+            Address::Inproc(name) => Self::new(Stream::Soft(SoftSocket::Memory(inproc::connect(&name)?)))?,
             _ => return Err(io::ErrorKind::Unsupported.into()),
         };
-        runtime::Socket::apply(&socket, &options)?;
+        socket.apply(&options)?;
         Ok(socket)
+    }
+
+    pub(crate) fn adopt(stream: stream::Stream) -> io::Result<Self> {
+        Self::new(match stream {
+            stream::Stream::Tcp(stream) => {
+                stream.set_nonblocking(true)?;
+                Stream::Tcp(TcpStream::from_std(stream))
+            }
+            #[cfg(unix)]
+            stream::Stream::Unix(stream) => {
+                stream.set_nonblocking(true)?;
+                Stream::Unix(UnixStream::from_std(stream))
+            }
+            stream::Stream::Memory(stream) => Stream::Soft(SoftSocket::Memory(stream)),
+            stream::Stream::Own(stream) => Stream::Soft(SoftSocket::Own(stream)),
+            _ => return Err(io::ErrorKind::Unsupported.into()),
+        })
     }
 
     /// Waits for a connect that goes on.
     async fn connected(&self) -> io::Result<()> {
         let Stream::Tcp(stream) = &self.stream else { return Ok(()) };
         loop {
-            poll_fn(|cx| runtime::Socket::poll_writable(self, cx)).await?;
+            poll_fn(|cx| self.poll_writable(cx)).await?;
             if let Some(error) = stream.take_error()? {
                 return Err(error);
             }
@@ -183,18 +202,17 @@ impl Socket {
         match &self.stream {
             Stream::Tcp(stream) => Some(stream.as_fd()),
             Stream::Unix(stream) => Some(stream.as_fd()),
-            Stream::Inproc(_) => None,
+            Stream::Soft(_) => None,
         }
     }
 
     fn poll(&self, way: Way, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let source = match &self.stream {
-            Stream::Inproc(stream) => {
-                let ready = match way {
-                    Way::In => stream.poll_readable(cx.waker()),
-                    Way::Out => stream.poll_writable(cx.waker()),
+            Stream::Soft(stream) => {
+                return match way {
+                    Way::In => stream.poll_readable(cx),
+                    Way::Out => stream.poll_writable(cx),
                 };
-                return if ready { Poll::Ready(Ok(())) } else { Poll::Pending };
             }
             #[cfg(unix)]
             Stream::Tcp(stream) => self.watch.wait_for(stream.as_fd()),
@@ -222,7 +240,7 @@ impl Drop for Socket {
         match stream {
             Stream::Tcp(stream) => watch.forget(stream.as_fd()),
             Stream::Unix(stream) => watch.forget(stream.as_fd()),
-            Stream::Inproc(_) => {}
+            Stream::Soft(_) => {}
         }
     }
 }
@@ -237,7 +255,7 @@ impl Drop for Watched {
 impl WriteNow for Socket {
     fn write_now(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         match &self.stream {
-            Stream::Inproc(stream) => stream.write_now(slices),
+            Stream::Soft(stream) => stream.write_now(slices),
             Stream::Tcp(stream) => self.watch.put(|| match slices {
                 [one] => (&*stream).write(one),
                 many => (&*stream).write_vectored(many),
@@ -251,7 +269,7 @@ impl WriteNow for Socket {
 impl runtime::Socket for Socket {
     #[cfg(unix)]
     fn callers_read(&self) -> bool {
-        !matches!(self.stream, Stream::Inproc(_))
+        !matches!(self.stream, Stream::Soft(_))
     }
 
     #[cfg(unix)]
@@ -273,7 +291,7 @@ impl runtime::Socket for Socket {
         // the stream is found again by each attempt.
         let more = |&read: &usize| read == 0 || read == room || !cfg!(unix);
         match &self.stream {
-            Stream::Inproc(stream) => stream.read_now(buf),
+            Stream::Soft(stream) => stream.read_now(buf),
             Stream::Tcp(stream) => self.watch.take(more, || (&*stream).read(buf)),
             #[cfg(unix)]
             Stream::Unix(stream) => self.watch.take(more, || (&*stream).read(buf)),
@@ -288,12 +306,20 @@ impl runtime::Socket for Socket {
         self.poll(Way::Out, cx)
     }
 
+    #[inline]
+    fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &self.stream {
+            Stream::Soft(stream) => stream.poll_flush(cx),
+            _ => Poll::Ready(Ok(())),
+        }
+    }
+
     fn apply(&self, options: &SocketOptions) -> io::Result<()> {
         match &self.stream {
             Stream::Tcp(stream) => apply_tcp(stream, options),
             #[cfg(unix)]
             Stream::Unix(stream) => apply_buffers(&SockRef::from(stream), options),
-            Stream::Inproc(_) => Ok(()),
+            Stream::Soft(stream) => stream.apply(options),
         }
     }
 
@@ -302,10 +328,7 @@ impl runtime::Socket for Socket {
             Stream::Tcp(stream) => stream.shutdown(Shutdown::Write),
             #[cfg(unix)]
             Stream::Unix(stream) => stream.shutdown(Shutdown::Write),
-            Stream::Inproc(stream) => {
-                stream.shutdown_write();
-                Ok(())
-            }
+            Stream::Soft(stream) => stream.shutdown_write(),
         }
     }
 
@@ -314,7 +337,7 @@ impl runtime::Socket for Socket {
             Stream::Tcp(stream) => stream.peer_addr().map(Address::Tcp),
             #[cfg(unix)]
             Stream::Unix(stream) => stream.peer_addr().map(|address| unix_address(&address)),
-            Stream::Inproc(stream) => Ok(stream.address()),
+            Stream::Soft(stream) => stream.peer_addr(),
         }
     }
 
@@ -323,7 +346,7 @@ impl runtime::Socket for Socket {
             Stream::Tcp(stream) => stream.local_addr().map(Address::Tcp),
             #[cfg(unix)]
             Stream::Unix(stream) => stream.local_addr().map(|address| unix_address(&address)),
-            Stream::Inproc(stream) => Ok(stream.address()),
+            Stream::Soft(stream) => stream.local_addr(),
         }
     }
 }
@@ -339,26 +362,46 @@ pub struct Listener {
 enum Acceptor {
     Tcp(TcpListener),
     #[cfg(unix)]
-    Unix(UnixListener, #[allow(dead_code, reason = "removes the file when it is dropped")] UnixPath),
+    Unix(UnixListener, #[allow(dead_code, reason = "removes the file when it is dropped")] Option<UnixPath>),
     Inproc(inproc::Acceptor),
 }
 
 impl Listener {
     pub(crate) fn bind(address: &Address, options: &SocketOptions) -> io::Result<Self> {
-        #[cfg_attr(unix, allow(unused_mut, reason = "registered elsewhere"))]
-        let mut acceptor = match address {
+        Self::new(match address {
             Address::Tcp(address) => Acceptor::Tcp(TcpListener::from_std(listen_tcp(*address, options)?)),
             #[cfg(unix)]
             Address::Unix(path) => {
                 let (listener, path) = listen_unix(path, options)?;
-                Acceptor::Unix(UnixListener::from_std(listener), path)
+                Acceptor::Unix(UnixListener::from_std(listener), Some(path))
             }
             Address::Inproc(name) => Acceptor::Inproc(inproc::listen(name, options.backlog)?),
             _ => return Err(io::ErrorKind::Unsupported.into()),
-        };
-        #[cfg(unix)]
-        let watch = Watch::default();
-        #[cfg(not(unix))]
+        })
+    }
+
+    pub(crate) fn adopt(listening: stream::Listening) -> io::Result<Self> {
+        Self::new(match listening {
+            stream::Listening::Tcp(listener) => {
+                listener.set_nonblocking(true)?;
+                Acceptor::Tcp(TcpListener::from_std(listener))
+            }
+            #[cfg(unix)]
+            stream::Listening::Unix(listener) => {
+                listener.set_nonblocking(true)?;
+                Acceptor::Unix(UnixListener::from_std(listener), None)
+            }
+            _ => return Err(io::ErrorKind::Unsupported.into()),
+        })
+    }
+
+    #[cfg(unix)]
+    fn new(acceptor: Acceptor) -> io::Result<Self> {
+        Ok(Self { acceptor, watch: Watch::default() })
+    }
+
+    #[cfg(not(unix))]
+    fn new(mut acceptor: Acceptor) -> io::Result<Self> {
         let watch = match &mut acceptor {
             Acceptor::Tcp(listener) => Watch::register(listener)?,
             Acceptor::Inproc(_) => Watch::default(),
@@ -380,7 +423,7 @@ impl Listener {
             Acceptor::Inproc(acceptor) => {
                 let stream = acceptor.poll_accept(cx.waker()).ok_or(io::ErrorKind::WouldBlock)?;
                 let from = stream.address();
-                Ok((Socket::new(Stream::Inproc(stream))?, from))
+                Ok((Socket::new(Stream::Soft(SoftSocket::Memory(stream)))?, from))
             }
         }
     }

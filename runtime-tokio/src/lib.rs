@@ -15,10 +15,13 @@ use bowline_core::address::Address;
 use bowline_core::config::SocketOptions;
 use bowline_core::frame::native::Native;
 use bowline_driver::runtime;
+use bowline_driver::stream::{Listening, Stream};
 use bowline_driver::{RuntimeMissing, StartError};
 
+mod own_stream;
 mod sockets;
 
+pub use own_stream::stream;
 pub use sockets::{Listener, Socket};
 
 /// A link's dialing end on tokio. See [`bowline_driver::Client`].
@@ -87,6 +90,14 @@ impl runtime::Runtime for Tokio {
 
     async fn connect(address: Address, options: SocketOptions) -> io::Result<Socket> {
         Socket::connect(address, options).await
+    }
+
+    fn adopt(stream: Stream) -> io::Result<Socket> {
+        Socket::adopt(stream)
+    }
+
+    fn adopt_listener(listening: Listening) -> io::Result<Listener> {
+        Listener::adopt(listening)
     }
 
     async fn resolve(host: String, port: u16) -> io::Result<Vec<SocketAddr>> {

@@ -8,11 +8,13 @@ use std::task::{Context, Poll};
 use bowline_core::address::Address;
 use bowline_core::config::SocketOptions;
 use bowline_driver::inproc;
-use bowline_driver::runtime;
+use bowline_driver::runtime::{self, Socket as _};
 use bowline_driver::shared::WriteNow;
 #[cfg(unix)]
 use bowline_driver::socket::{UnixPath, apply_buffers, listen_unix, unix_address};
 use bowline_driver::socket::{apply_tcp, listen_tcp, tcp_socket};
+use bowline_driver::soft_socket::SoftSocket;
+use bowline_driver::stream;
 use socket2::SockRef;
 #[cfg(unix)]
 use tokio::io::Interest;
@@ -29,7 +31,7 @@ enum Stream {
     Tcp(TcpStream),
     #[cfg(unix)]
     Unix(UnixStream),
-    Inproc(inproc::Stream),
+    Soft(SoftSocket),
 }
 
 impl Socket {
@@ -41,12 +43,29 @@ impl Socket {
             }
             #[cfg(unix)]
             Address::Unix(path) => Stream::Unix(UnixStream::connect(&*path).await?),
-            Address::Inproc(name) => Stream::Inproc(inproc::connect(&name)?),
+            Address::Inproc(name) => Stream::Soft(SoftSocket::Memory(inproc::connect(&name)?)),
             _ => return Err(io::ErrorKind::Unsupported.into()),
         };
         let socket = Self(stream);
-        runtime::Socket::apply(&socket, &options)?;
+        socket.apply(&options)?;
         Ok(socket)
+    }
+
+    pub(crate) fn adopt(stream: stream::Stream) -> io::Result<Self> {
+        Ok(Self(match stream {
+            stream::Stream::Tcp(stream) => {
+                stream.set_nonblocking(true)?;
+                Stream::Tcp(TcpStream::from_std(stream)?)
+            }
+            #[cfg(unix)]
+            stream::Stream::Unix(stream) => {
+                stream.set_nonblocking(true)?;
+                Stream::Unix(UnixStream::from_std(stream)?)
+            }
+            stream::Stream::Memory(stream) => Stream::Soft(SoftSocket::Memory(stream)),
+            stream::Stream::Own(stream) => Stream::Soft(SoftSocket::Own(stream)),
+            _ => return Err(io::ErrorKind::Unsupported.into()),
+        }))
     }
 }
 
@@ -59,7 +78,7 @@ impl WriteNow for Socket {
             (Stream::Unix(stream), [one]) => stream.try_write(one),
             #[cfg(unix)]
             (Stream::Unix(stream), many) => stream.try_write_vectored(many),
-            (Stream::Inproc(stream), slices) => stream.write_now(slices),
+            (Stream::Soft(stream), slices) => stream.write_now(slices),
         }
     }
 }
@@ -77,7 +96,7 @@ impl runtime::Socket for Socket {
             Stream::Unix(stream) => {
                 read_now(&SockRef::from(stream), buf, |read| stream.try_io(Interest::READABLE, read))
             }
-            Stream::Inproc(stream) => stream.read_now(buf),
+            Stream::Soft(stream) => stream.read_now(buf),
         }
     }
 
@@ -86,7 +105,7 @@ impl runtime::Socket for Socket {
             Stream::Tcp(stream) => stream.poll_read_ready(cx),
             #[cfg(unix)]
             Stream::Unix(stream) => stream.poll_read_ready(cx),
-            Stream::Inproc(stream) => ready_if(stream.poll_readable(cx.waker())),
+            Stream::Soft(stream) => stream.poll_readable(cx),
         }
     }
 
@@ -95,7 +114,15 @@ impl runtime::Socket for Socket {
             Stream::Tcp(stream) => stream.poll_write_ready(cx),
             #[cfg(unix)]
             Stream::Unix(stream) => stream.poll_write_ready(cx),
-            Stream::Inproc(stream) => ready_if(stream.poll_writable(cx.waker())),
+            Stream::Soft(stream) => stream.poll_writable(cx),
+        }
+    }
+
+    #[inline]
+    fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &self.0 {
+            Stream::Soft(stream) => stream.poll_flush(cx),
+            _ => Poll::Ready(Ok(())),
         }
     }
 
@@ -104,7 +131,7 @@ impl runtime::Socket for Socket {
             Stream::Tcp(stream) => apply_tcp(stream, options),
             #[cfg(unix)]
             Stream::Unix(stream) => apply_buffers(&SockRef::from(stream), options),
-            Stream::Inproc(_) => Ok(()),
+            Stream::Soft(stream) => stream.apply(options),
         }
     }
 
@@ -113,10 +140,7 @@ impl runtime::Socket for Socket {
             Stream::Tcp(stream) => SockRef::from(stream).shutdown(std::net::Shutdown::Write),
             #[cfg(unix)]
             Stream::Unix(stream) => SockRef::from(stream).shutdown(std::net::Shutdown::Write),
-            Stream::Inproc(stream) => {
-                stream.shutdown_write();
-                Ok(())
-            }
+            Stream::Soft(stream) => stream.shutdown_write(),
         }
     }
 
@@ -125,7 +149,7 @@ impl runtime::Socket for Socket {
             Stream::Tcp(stream) => stream.peer_addr().map(Address::Tcp),
             #[cfg(unix)]
             Stream::Unix(stream) => stream.peer_addr().map(|address| unix_address(&address.into())),
-            Stream::Inproc(stream) => Ok(stream.address()),
+            Stream::Soft(stream) => stream.peer_addr(),
         }
     }
 
@@ -134,7 +158,7 @@ impl runtime::Socket for Socket {
             Stream::Tcp(stream) => stream.local_addr().map(Address::Tcp),
             #[cfg(unix)]
             Stream::Unix(stream) => stream.local_addr().map(|address| unix_address(&address.into())),
-            Stream::Inproc(stream) => Ok(stream.address()),
+            Stream::Soft(stream) => stream.local_addr(),
         }
     }
 }
@@ -155,10 +179,6 @@ fn read_now(
     if read > 0 { Ok(read) } else { result }
 }
 
-fn ready_if(ready: bool) -> Poll<io::Result<()>> {
-    if ready { Poll::Ready(Ok(())) } else { Poll::Pending }
-}
-
 /// A tokio listener.
 #[derive(Debug)]
 pub struct Listener(Acceptor);
@@ -167,7 +187,7 @@ pub struct Listener(Acceptor);
 enum Acceptor {
     Tcp(TcpListener),
     #[cfg(unix)]
-    Unix(UnixListener, #[allow(dead_code, reason = "removes the file when it is dropped")] UnixPath),
+    Unix(UnixListener, #[allow(dead_code, reason = "removes the file when it is dropped")] Option<UnixPath>),
     Inproc(inproc::Acceptor),
 }
 
@@ -178,9 +198,24 @@ impl Listener {
             #[cfg(unix)]
             Address::Unix(path) => {
                 let (listener, path) = listen_unix(path, &options)?;
-                Acceptor::Unix(UnixListener::from_std(listener)?, path)
+                Acceptor::Unix(UnixListener::from_std(listener)?, Some(path))
             }
             Address::Inproc(name) => Acceptor::Inproc(inproc::listen(name, options.backlog)?),
+            _ => return Err(io::ErrorKind::Unsupported.into()),
+        }))
+    }
+
+    pub(crate) fn adopt(listening: stream::Listening) -> io::Result<Self> {
+        Ok(Self(match listening {
+            stream::Listening::Tcp(listener) => {
+                listener.set_nonblocking(true)?;
+                Acceptor::Tcp(TcpListener::from_std(listener)?)
+            }
+            #[cfg(unix)]
+            stream::Listening::Unix(listener) => {
+                listener.set_nonblocking(true)?;
+                Acceptor::Unix(UnixListener::from_std(listener)?, None)
+            }
             _ => return Err(io::ErrorKind::Unsupported.into()),
         }))
     }
@@ -201,7 +236,7 @@ impl runtime::Listener for Listener {
             Acceptor::Inproc(acceptor) => match acceptor.poll_accept(cx.waker()) {
                 Some(stream) => {
                     let from = stream.address();
-                    Poll::Ready(Ok((Socket(Stream::Inproc(stream)), from)))
+                    Poll::Ready(Ok((Socket(Stream::Soft(SoftSocket::Memory(stream))), from)))
                 }
                 None => Poll::Pending,
             },

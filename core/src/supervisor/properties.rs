@@ -112,7 +112,7 @@ impl Driver {
                     self.tried.insert(port);
                     self.resolving.push((attempt, port));
                 }
-                Action::Dial { attempt, address } => {
+                Action::Dial { attempt, address, .. } => {
                     self.tried.insert(address.port());
                     self.dialing.push(attempt);
                 }

@@ -39,7 +39,7 @@ impl Supervisor {
         };
         self.attempts = self.attempts.saturating_add(1);
         let limit = self.connect_timeout;
-        let mut trying = Trying::new(now, limit);
+        let mut trying = Trying::new(endpoint.clone(), now, limit);
         match endpoint {
             Endpoint::Address(address) => trying.offer(&[address]),
             Endpoint::Name { host, port } => {
@@ -60,7 +60,8 @@ impl Supervisor {
         let attempt = AttemptId(self.last_id + 1);
         if let Some(address) = trying.dial_next(now, attempt, self.attempt_delay) {
             self.last_id += 1;
-            self.actions.push_back(Action::Dial { attempt, address });
+            let endpoint = trying.endpoint.clone();
+            self.actions.push_back(Action::Dial { attempt, address, endpoint });
         } else if trying.is_exhausted() {
             // What is exhausted without an address had a look-up that failed.
             let cause = self.last_error.as_deref().cloned();

@@ -33,7 +33,7 @@ fn round_failed(supervisor: &mut Supervisor) -> Option<Disconnect> {
 
 fn dial(supervisor: &mut Supervisor) -> (AttemptId, SocketAddr) {
     match todo(supervisor) {
-        Some(Action::Dial { attempt, address }) => (attempt, address.socket_addr().unwrap()),
+        Some(Action::Dial { attempt, address, .. }) => (attempt, address.socket_addr().unwrap()),
         other => panic!("wanted a dial, got {other:?}"),
     }
 }

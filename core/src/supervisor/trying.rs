@@ -4,8 +4,8 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use super::AttemptId;
 use super::endpoints::MAX_ADDRESSES;
+use super::{AttemptId, Endpoint};
 use crate::address::Address;
 use crate::time::Instant;
 
@@ -15,6 +15,8 @@ const STALE_AFTER: Duration = Duration::from_millis(1_800);
 
 #[derive(Clone, Debug)]
 pub(super) struct Trying {
+    /// What is tried.
+    pub(super) endpoint: Endpoint,
     /// Look-up, dial and handshake have to be done by then.
     pub(super) give_up_at: Instant,
     pub(super) resolving: Option<AttemptId>,
@@ -30,8 +32,9 @@ pub(super) struct Trying {
 }
 
 impl Trying {
-    pub(super) fn new(now: Instant, limit: Duration) -> Self {
+    pub(super) fn new(endpoint: Endpoint, now: Instant, limit: Duration) -> Self {
         Self {
+            endpoint,
             give_up_at: now + limit,
             resolving: None,
             stale_at: None,

@@ -54,6 +54,8 @@ pub enum Action {
         attempt: AttemptId,
         /// Where to.
         address: Address,
+        /// The endpoint that it belongs to: with the host's name, if it has one.
+        endpoint: Endpoint,
     },
     /// Forget that look-up or dial; its result does not matter any more.
     Abandon {

@@ -13,10 +13,10 @@ use std::task::Waker;
 
 use bowline_core::address::Address;
 use bowline_core::machine::Machine;
-use bowline_core::memory::Holding;
 
 use crate::app::Application;
 use crate::gate::Refused;
+use crate::memory::WatchMemory;
 use crate::peer_core::PeerId;
 use crate::shared::Shared;
 use crate::sync::Arc;
@@ -42,7 +42,7 @@ pub trait Service: Sized + Send + Sync + 'static {
 
     /// Called after the machine has said what it holds of the server's memory, without its lock.
     /// `None`, the default: there is nothing to do.
-    fn watch_memory(&self, peer: &Self::Peer) -> Option<Box<dyn Fn(&Holding) + Send + Sync>> {
+    fn watch_memory(&self, peer: &Self::Peer) -> Option<WatchMemory> {
         let _ = peer;
         None
     }

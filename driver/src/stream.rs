@@ -1,0 +1,322 @@
+//! Streams that a program brings along: a socket that is connected already, or anything else that carries
+//! bytes both ways.
+//!
+//! A runtime makes one of its sockets of a [`Stream`]; from there on it is driven as any other. What is
+//! asked of a stream of the program's own is [`ByteStream`]; each runtime's `stream` function makes one
+//! of what its users know (`AsyncRead` and `AsyncWrite`, or `Read` and `Write` on threads).
+
+use std::future::Future;
+use std::io::{self, IoSlice};
+use std::net::{TcpListener, TcpStream};
+#[cfg(unix)]
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::pin::Pin;
+use std::task::{Context, Poll, Wake, Waker};
+
+use bowline_core::address::Address;
+use bowline_core::supervisor::Endpoint;
+
+use crate::inproc;
+use crate::sync::{Arc, AtomicU64, Mutex, Ordering};
+
+/// A connected stream of bytes, for a link to run over.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Stream {
+    /// A TCP socket. It is put in non-blocking mode.
+    Tcp(TcpStream),
+    /// A Unix socket. It is put in non-blocking mode.
+    #[cfg(unix)]
+    Unix(UnixStream),
+    /// One end of a stream through memory.
+    Memory(inproc::Stream),
+    /// Anything else.
+    Own(OwnStream),
+}
+
+impl From<TcpStream> for Stream {
+    fn from(stream: TcpStream) -> Self {
+        Self::Tcp(stream)
+    }
+}
+
+#[cfg(unix)]
+impl From<UnixStream> for Stream {
+    fn from(stream: UnixStream) -> Self {
+        Self::Unix(stream)
+    }
+}
+
+/// A socket that listens already: handed over by the service manager, or set up by the program.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Listening {
+    /// At a TCP address. It is put in non-blocking mode.
+    Tcp(TcpListener),
+    /// At a path, whose file is the giver's to remove. It is put in non-blocking mode.
+    #[cfg(unix)]
+    Unix(UnixListener),
+}
+
+impl From<TcpListener> for Listening {
+    fn from(listener: TcpListener) -> Self {
+        Self::Tcp(listener)
+    }
+}
+
+#[cfg(unix)]
+impl From<UnixListener> for Listening {
+    fn from(listener: UnixListener) -> Self {
+        Self::Unix(listener)
+    }
+}
+
+/// Where a connection leads.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct Target {
+    /// As it was given: with the host's name, if it has one.
+    pub endpoint: Endpoint,
+    /// What the name stands for, or the endpoint itself.
+    pub address: Address,
+}
+
+impl Target {
+    /// Where a dial leads.
+    #[must_use]
+    pub fn new(endpoint: Endpoint, address: Address) -> Self {
+        Self { endpoint, address }
+    }
+}
+
+/// Connects in the program's own way, each time a link wants a connection.
+pub type Connector = Arc<dyn Fn(Target) -> Connecting + Send + Sync>;
+/// Such a connection under way.
+pub type Connecting = Pin<Box<dyn Future<Output = io::Result<Stream>> + Send>>;
+
+/// What a stream of the program's own has to do. As with `AsyncRead` and `AsyncWrite`, a method that
+/// returns `Pending` wakes the task when it makes sense to call it again.
+pub trait ByteStream: Send {
+    /// Reads what is there; 0 at the end of the stream.
+    ///
+    /// # Errors
+    /// The stream is broken.
+    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>>;
+
+    /// Writes what there is room for.
+    ///
+    /// # Errors
+    /// The stream is broken.
+    fn poll_write(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>>;
+
+    /// Sends on what the stream itself holds back.
+    ///
+    /// # Errors
+    /// The stream is broken.
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// Ends the writing side, so that the peer reads the end of the stream. A stream that cannot do that
+    /// alone lets the end of a link take as long as its peer allows it to linger.
+    ///
+    /// # Errors
+    /// The stream is broken.
+    fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+}
+
+/// A [`ByteStream`] as the driver uses it: it tries, and is told when to try again.
+///
+/// Bytes that were written have been taken by the stream. Whether they have left the machine is its own
+/// to know.
+pub struct OwnStream {
+    stream: Mutex<Inside>,
+    name: Address,
+    input: Arc<Way>,
+    output: Arc<Way>,
+}
+
+struct Inside {
+    stream: Box<dyn ByteStream>,
+    /// Something was written since the stream was flushed.
+    is_dirty: bool,
+    /// The writing side is to end once everything is flushed.
+    is_closing: bool,
+    is_closed: bool,
+}
+
+/// One direction: whether an attempt makes sense, and the task to wake when it does.
+#[derive(Default)]
+struct Way {
+    /// How often the stream said that an attempt makes sense.
+    wakes: AtomicU64,
+    /// What `wakes` was, and one more, before the last attempt, if that was in vain; 0 if it was not.
+    blocked: AtomicU64,
+    waker: Mutex<Option<Waker>>,
+}
+
+impl Wake for Way {
+    fn wake(self: Arc<Self>) {
+        self.wakes.fetch_add(1, Ordering::AcqRel);
+        let waker = self.waker.lock().clone();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+impl Way {
+    /// Calls what polls the stream, with a waker that ends the block. Under the stream's lock: there is one
+    /// attempt at a time.
+    fn attempt<T>(
+        self: &Arc<Self>,
+        poll: impl FnOnce(&mut Context<'_>) -> Poll<io::Result<T>>,
+    ) -> io::Result<T> {
+        let waker = Waker::from(Arc::clone(self));
+        // Counted before the attempt: a wake that comes during it ends the block, too.
+        let before = self.wakes.load(Ordering::Acquire);
+        match poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(result) => {
+                self.blocked.store(0, Ordering::Release);
+                result
+            }
+            Poll::Pending => {
+                self.blocked.store(before + 1, Ordering::Release);
+                Err(io::ErrorKind::WouldBlock.into())
+            }
+        }
+    }
+
+    fn is_blocked(&self) -> bool {
+        self.blocked.load(Ordering::Acquire) == self.wakes.load(Ordering::Acquire) + 1
+    }
+
+    /// That task is woken from now on.
+    fn keep(&self, waker: &Waker) {
+        let mut kept = self.waker.lock();
+        if !kept.as_ref().is_some_and(|kept| kept.will_wake(waker)) {
+            *kept = Some(waker.clone());
+        }
+    }
+
+    /// Ready unless the last attempt was in vain; keeps the waker for when another makes sense.
+    fn poll(&self, waker: &Waker) -> Poll<io::Result<()>> {
+        if !self.is_blocked() {
+            return Poll::Ready(Ok(()));
+        }
+        self.keep(waker);
+        // A wake may have come while there was no waker.
+        if self.is_blocked() { Poll::Pending } else { Poll::Ready(Ok(())) }
+    }
+}
+
+impl std::fmt::Debug for OwnStream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("OwnStream").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl OwnStream {
+    /// Of anything that carries bytes. `name` is what the link reports as the address of both ends.
+    #[must_use]
+    pub fn new(stream: impl ByteStream + 'static, name: Address) -> Self {
+        let inside =
+            Inside { stream: Box::new(stream), is_dirty: false, is_closing: false, is_closed: false };
+        Self { stream: Mutex::new(inside), name, input: Arc::default(), output: Arc::default() }
+    }
+
+    /// What it was named.
+    #[must_use]
+    pub fn name(&self) -> Address {
+        self.name.clone()
+    }
+
+    /// Reads what is there; 0 at the end of the stream.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] if nothing is there now; others from the stream.
+    pub fn read_now(&self, buf: &mut [u8]) -> io::Result<usize> {
+        let mut inside = self.stream.lock();
+        self.input.attempt(|cx| inside.stream.poll_read(cx, buf))
+    }
+
+    /// Writes what there is room for.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] without room; others from the stream.
+    pub fn write_now(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let mut inside = self.stream.lock();
+        if inside.is_closing {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        let written = self.output.attempt(|cx| inside.stream.poll_write(cx, slices))?;
+        inside.is_dirty = true;
+        // At once: a caller that writes for itself does not come back. What cannot be done now is gone on
+        // with by the task, which is woken for it; an error is found again there.
+        let _ = self.output.attempt(|cx| inside.flush(cx));
+        Ok(written)
+    }
+
+    /// Ready when a read may find something; otherwise the task is woken when that changes.
+    pub fn poll_readable(&self, waker: &Waker) -> Poll<io::Result<()>> {
+        self.input.poll(waker)
+    }
+
+    /// Ready when a write may succeed; otherwise the task is woken when that changes.
+    pub fn poll_writable(&self, waker: &Waker) -> Poll<io::Result<()>> {
+        self.output.poll(waker)
+    }
+
+    /// Sends on what the stream holds back, and ends the writing side if that was asked for. Pending: the
+    /// task is woken when it can go on.
+    ///
+    /// # Errors
+    /// From the stream.
+    pub fn poll_flush(&self, waker: &Waker) -> Poll<io::Result<()>> {
+        loop {
+            self.output.keep(waker);
+            let mut inside = self.stream.lock();
+            if !inside.is_dirty && inside.is_closed == inside.is_closing {
+                return Poll::Ready(Ok(()));
+            }
+            match self.output.attempt(|cx| inside.flush(cx)) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                result => return Poll::Ready(result),
+            }
+            drop(inside);
+            if self.output.poll(waker).is_pending() {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// Ends the writing side, once what was written is flushed: [`poll_flush`](Self::poll_flush) goes on
+    /// with that.
+    ///
+    /// # Errors
+    /// From the stream.
+    pub fn shutdown_write(&self) -> io::Result<()> {
+        let mut inside = self.stream.lock();
+        inside.is_closing = true;
+        match self.output.attempt(|cx| inside.flush(cx)) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+            result => result,
+        }
+    }
+}
+
+impl Inside {
+    fn flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.is_dirty {
+            match self.stream.poll_flush(cx)? {
+                Poll::Ready(()) => self.is_dirty = false,
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        if self.is_closing && !self.is_closed {
+            match self.stream.poll_close(cx)? {
+                Poll::Ready(()) => self.is_closed = true,
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
