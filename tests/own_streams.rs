@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bowline::blocking::{CallId, Handler};
 use bowline::core::supervisor::Endpoint;
 use bowline::driver::runtime::Runtime;
 use bowline::driver::stream::{Stream, Target};
@@ -275,6 +276,61 @@ fn on_async_std() {
 #[test]
 fn on_threads() {
     all::<bowline::blocking::Threads>();
+}
+
+/// Replies, in order.
+#[derive(Default)]
+struct Replies(Vec<usize>);
+
+impl Handler for Replies {
+    fn reply(&mut self, _: CallId, body: &[u8]) {
+        self.0.push(body.len());
+    }
+}
+
+const SIZES: [usize; 4] = [0, 10, 70_000, 300_000];
+
+#[test]
+fn exclusive_over_an_own_stream_on_tokio() {
+    let runtime = tokio::runtime::Runtime::new().expect("threads");
+    runtime.block_on(async {
+        let (server, _) = echo::<bowline::tokio::Tokio>();
+        let (near, far) = UnixStream::pair().expect("descriptors");
+        server.serve_stream(bowline::tokio::Tokio::own(far), &name()).expect("a runtime");
+        let near = bowline::tokio::Tokio::own(near);
+        let mut link = bowline::tokio::Exclusive::over(near, config()).await.expect("it answers");
+        let mut replies = Replies::default();
+        for len in SIZES {
+            link.call(1, &vec![7; len]).expect("room");
+            while replies.0.last() != Some(&len) {
+                link.turn(&mut replies, None).await.expect("connected");
+            }
+        }
+        assert!(link.close(&mut replies).await.is_empty());
+        assert_eq!(replies.0, SIZES);
+        server.shutdown().await;
+    });
+}
+
+#[test]
+fn exclusive_over_streams_on_threads() {
+    let (server, _) = echo::<bowline::blocking::Threads>();
+    for is_own in [false, true] {
+        let (near, far) = UnixStream::pair().expect("descriptors");
+        server.serve_stream(far, &name()).expect("threads");
+        let near = if is_own { bowline::blocking::Threads::own(near) } else { near.into() };
+        let mut link = bowline::blocking::Exclusive::over(near, config()).expect("it answers");
+        let mut replies = Replies::default();
+        for len in SIZES {
+            link.call(1, &vec![7; len]).expect("room");
+            while replies.0.last() != Some(&len) {
+                link.turn(&mut replies, None).expect("connected");
+            }
+        }
+        assert!(link.close(&mut replies).is_empty());
+        assert_eq!(replies.0, SIZES);
+    }
+    server.shutdown();
 }
 
 /// The trait bounds above hold for tasks and for threads alike.

@@ -14,7 +14,7 @@ use bowline_core::supervisor::{Action, AttemptId, DialFailure, Dialed, Epoch, Su
 use crate::app::Application;
 use crate::error::{transport, unresolved};
 use crate::pump::{Alarm, Pump};
-use crate::runtime::{Runtime, Socket};
+use crate::runtime::{Runtime, Wire};
 use crate::shared::{Shared, Step};
 use crate::stream::{Connector, Target};
 use crate::sync::Arc;

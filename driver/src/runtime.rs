@@ -14,8 +14,46 @@ use crate::shared::WriteNow;
 use crate::stream::{Listening, Stream};
 use crate::style::Style;
 
-/// A connected socket in non-blocking mode.
-pub trait Socket: WriteNow {
+/// A connected stream of bytes, whoever waits for it: what a connection is read from and written to.
+///
+/// Its reads and writes never wait. How one waits for it is another matter: tasks as a [`Socket`] says, the
+/// owner of an exclusive connection on threads with the whole thread.
+pub trait Wire: WriteNow {
+    /// Reads what is there; 0 at the end of the stream.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] if nothing is there now.
+    fn read_now(&self, buf: &mut [u8]) -> io::Result<usize>;
+
+    /// Applies options to it; what it does not know is left out.
+    ///
+    /// # Errors
+    /// What the system said.
+    fn apply(&self, options: &SocketOptions) -> io::Result<()>;
+
+    /// Ends the writing side.
+    ///
+    /// # Errors
+    /// The stream is not connected any more.
+    fn shutdown_write(&self) -> io::Result<()>;
+
+    /// The other end's address.
+    ///
+    /// # Errors
+    /// The stream is not connected any more.
+    fn peer_addr(&self) -> io::Result<Address>;
+
+    /// This end's address.
+    ///
+    /// # Errors
+    /// The stream is not connected any more, or (by default) does not know.
+    fn local_addr(&self) -> io::Result<Address> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
+/// A [`Wire`] that tasks wait for.
+pub trait Socket: Wire {
     /// Whether callers that wait for a reply read it on their own thread, which would otherwise only
     /// park. It takes [`wait_readable`](Self::wait_readable).
     fn callers_read(&self) -> bool {
@@ -34,12 +72,6 @@ pub trait Socket: WriteNow {
     fn watch_reads(&self, watch: bool) {
         let _ = watch;
     }
-
-    /// Reads what is there.
-    ///
-    /// # Errors
-    /// [`io::ErrorKind::WouldBlock`] if nothing is there now.
-    fn read_now(&self, buf: &mut [u8]) -> io::Result<usize>;
 
     /// Ready when a read may find something; otherwise the task is woken when that changes.
     ///
@@ -62,32 +94,6 @@ pub trait Socket: WriteNow {
     fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let _ = cx;
         Poll::Ready(Ok(()))
-    }
-
-    /// Applies options to it.
-    ///
-    /// # Errors
-    /// What the system said.
-    fn apply(&self, options: &SocketOptions) -> io::Result<()>;
-
-    /// Ends the writing side.
-    ///
-    /// # Errors
-    /// The socket is not connected any more.
-    fn shutdown_write(&self) -> io::Result<()>;
-
-    /// The other end's address.
-    ///
-    /// # Errors
-    /// The socket is not connected any more.
-    fn peer_addr(&self) -> io::Result<Address>;
-
-    /// This end's address.
-    ///
-    /// # Errors
-    /// The socket is not connected any more, or (by default) does not know.
-    fn local_addr(&self) -> io::Result<Address> {
-        Err(io::ErrorKind::Unsupported.into())
     }
 }
 

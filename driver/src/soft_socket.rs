@@ -8,7 +8,7 @@ use bowline_core::address::Address;
 use bowline_core::config::SocketOptions;
 
 use crate::inproc;
-use crate::runtime::Socket;
+use crate::runtime::{Socket, Wire};
 use crate::shared::WriteNow;
 use crate::stream::OwnStream;
 
@@ -30,32 +30,11 @@ impl WriteNow for SoftSocket {
     }
 }
 
-impl Socket for SoftSocket {
+impl Wire for SoftSocket {
     fn read_now(&self, buf: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Memory(stream) => stream.read_now(buf),
             Self::Own(stream) => stream.read_now(buf),
-        }
-    }
-
-    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self {
-            Self::Memory(stream) => ready_if(stream.poll_readable(cx.waker())),
-            Self::Own(stream) => stream.poll_readable(cx.waker()),
-        }
-    }
-
-    fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self {
-            Self::Memory(stream) => ready_if(stream.poll_writable(cx.waker())),
-            Self::Own(stream) => stream.poll_writable(cx.waker()),
-        }
-    }
-
-    fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self {
-            Self::Memory(_) => Poll::Ready(Ok(())),
-            Self::Own(stream) => stream.poll_flush(cx.waker()),
         }
     }
 
@@ -83,6 +62,29 @@ impl Socket for SoftSocket {
 
     fn local_addr(&self) -> io::Result<Address> {
         self.peer_addr()
+    }
+}
+
+impl Socket for SoftSocket {
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Memory(stream) => ready_if(stream.poll_readable(cx.waker())),
+            Self::Own(stream) => stream.poll_readable(cx.waker()),
+        }
+    }
+
+    fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Memory(stream) => ready_if(stream.poll_writable(cx.waker())),
+            Self::Own(stream) => stream.poll_writable(cx.waker()),
+        }
+    }
+
+    fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Memory(_) => Poll::Ready(Ok(())),
+            Self::Own(stream) => stream.poll_flush(cx.waker()),
+        }
     }
 }
 

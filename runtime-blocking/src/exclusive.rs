@@ -1,7 +1,6 @@
 //! A connection that one thread owns and drives.
 
-use std::io::{self, IoSlice};
-use std::net::Shutdown;
+use std::io;
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
@@ -13,8 +12,9 @@ use bowline_core::link::{Role, State, Undelivered};
 use bowline_core::time::Instant;
 use bowline_driver::ToAddress;
 use bowline_driver::error::disconnect;
-use bowline_driver::exclusive::{Handler, Owned, Stream};
-use bowline_driver::shared::WriteNow;
+use bowline_driver::exclusive::{Handler, Owned};
+use bowline_driver::runtime::Wire;
+use bowline_driver::stream::Stream;
 use bowline_driver::{ConnectError, clock};
 
 use crate::socket::{Socket, resolve};
@@ -79,18 +79,6 @@ impl<F: Framing> DerefMut for Exclusive<F> {
     }
 }
 
-impl Stream for Socket {
-    fn shutdown_write(&self) -> io::Result<()> {
-        self.shutdown(Shutdown::Write)
-    }
-}
-
-impl WriteNow for Socket {
-    fn write_now(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        Self::write_now(self, slices)
-    }
-}
-
 impl Exclusive<Native> {
     /// Connects with the default settings and does the handshake.
     ///
@@ -123,15 +111,28 @@ impl<F: Framing> Exclusive<F> {
         Err(addresses.into_error())
     }
 
-    /// The accepting end over a socket that was accepted elsewhere; the handshake is done in the
-    /// first turns.
+    /// The accepting end over a stream that was accepted elsewhere; the handshake is done in the first
+    /// turns.
     ///
     /// # Errors
     /// The socket does not take the options.
-    pub fn accept(stream: std::net::TcpStream, config: Config<F>) -> io::Result<Self> {
-        let socket = Socket::Tcp(stream);
+    pub fn accept(stream: impl Into<Stream>, config: Config<F>) -> io::Result<Self> {
+        let socket = Socket::adopt(stream.into())?;
         socket.apply(config.sockets())?;
         Self::new(socket, config, Role::Accepting)
+    }
+
+    /// The dialing end over a stream that is connected already, with the handshake done: a socket, or what
+    /// [`stream`](crate::stream) makes.
+    ///
+    /// # Errors
+    /// The handshake failed.
+    pub fn over(stream: impl Into<Stream>, config: Config<F>) -> Result<Self, Disconnect> {
+        let socket = Socket::adopt(stream.into()).map_err(disconnect)?;
+        socket.apply(config.sockets()).map_err(disconnect)?;
+        let mut link = Self::new(socket, config, Role::Dialing).map_err(disconnect)?;
+        link.greet()?;
+        Ok(link)
     }
 
     fn new(socket: Socket, config: Config<F>, role: Role) -> io::Result<Self> {
@@ -189,7 +190,7 @@ impl<F: Framing> Exclusive<F> {
         if !self.spin.is_zero() {
             let began = std::time::Instant::now();
             loop {
-                if self.owned.read(handler, Socket::read_now)? {
+                if self.owned.read(handler, Wire::read_now)? {
                     return Ok(true);
                 }
                 if began.elapsed() >= self.spin {
@@ -203,12 +204,12 @@ impl<F: Framing> Exclusive<F> {
             // One call to the system: it waits, and reads.
             return self.owned.read(handler, Socket::read_waiting);
         }
-        if self.spin.is_zero() && self.owned.read(handler, Socket::read_now)? {
+        if self.spin.is_zero() && self.owned.read(handler, Wire::read_now)? {
             return Ok(true);
         }
         self.owned.nothing_now();
         self.sleep(true, !written, until)?;
-        self.owned.read(handler, Socket::read_now)
+        self.owned.read(handler, Wire::read_now)
     }
 
     fn sleep(&self, read: bool, write: bool, until: Option<Instant>) -> Result<(), Disconnect> {

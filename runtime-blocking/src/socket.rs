@@ -17,9 +17,12 @@ use bowline_core::config::SocketOptions;
 use bowline_driver::ConnectError;
 use bowline_driver::addresses::Addresses;
 use bowline_driver::inproc;
+use bowline_driver::runtime::Wire;
+use bowline_driver::shared::WriteNow;
 #[cfg(unix)]
-use bowline_driver::socket::apply_buffers;
+use bowline_driver::socket::{apply_buffers, unix_address};
 use bowline_driver::socket::{apply_tcp, tcp_socket};
+use bowline_driver::stream::Stream;
 use rustix::fd::{AsFd, BorrowedFd};
 #[cfg(unix)]
 use socket2::SockRef;
@@ -52,15 +55,6 @@ impl Socket {
         };
         socket.apply(options)?;
         Ok(socket)
-    }
-
-    pub(crate) fn apply(&self, options: &SocketOptions) -> io::Result<()> {
-        match self {
-            Self::Tcp(stream) => apply_tcp(stream, options),
-            #[cfg(unix)]
-            Self::Unix(stream) => apply_buffers(&SockRef::from(stream), options),
-            Self::Inproc(_) => Ok(()),
-        }
     }
 
     /// Reads and writes that may wait do so for so long at the most.
@@ -114,22 +108,6 @@ impl Socket {
         crate::park::wait_for(fd, read, write, timeout)
     }
 
-    pub(crate) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
-        match self {
-            Self::Tcp(stream) => stream.shutdown(how),
-            #[cfg(unix)]
-            Self::Unix(stream) => stream.shutdown(how),
-            Self::Inproc(stream) => {
-                if how == Shutdown::Both {
-                    stream.shutdown();
-                } else {
-                    stream.shutdown_write();
-                }
-                Ok(())
-            }
-        }
-    }
-
     /// What can be polled; an in-process stream has wakers instead.
     fn fd(&self) -> Option<BorrowedFd<'_>> {
         match self {
@@ -140,8 +118,31 @@ impl Socket {
         }
     }
 
-    /// Reads what is there; `WouldBlock` if nothing is.
-    pub(crate) fn read_now(&self, buf: &mut [u8]) -> io::Result<usize> {
+    /// Of a stream that is connected.
+    pub(crate) fn adopt(stream: Stream) -> io::Result<Self> {
+        Ok(match stream {
+            Stream::Tcp(stream) => Self::Tcp(stream),
+            #[cfg(unix)]
+            Stream::Unix(stream) => Self::Unix(stream),
+            Stream::Memory(stream) => Self::Inproc(stream),
+            _ => return Err(io::ErrorKind::Unsupported.into()),
+        })
+    }
+}
+
+impl WriteNow for Socket {
+    fn write_now(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        match self {
+            Self::Inproc(stream) => stream.write_now(slices),
+            Self::Tcp(stream) => now::write(stream, slices),
+            #[cfg(unix)]
+            Self::Unix(stream) => now::write(stream, slices),
+        }
+    }
+}
+
+impl Wire for Socket {
+    fn read_now(&self, buf: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Inproc(stream) => stream.read_now(buf),
             Self::Tcp(stream) => now::read(stream, buf),
@@ -150,13 +151,33 @@ impl Socket {
         }
     }
 
-    /// Writes what there is room for; `WouldBlock` if there is none.
-    pub(crate) fn write_now(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    fn apply(&self, options: &SocketOptions) -> io::Result<()> {
         match self {
-            Self::Inproc(stream) => stream.write_now(slices),
-            Self::Tcp(stream) => now::write(stream, slices),
+            Self::Tcp(stream) => apply_tcp(stream, options),
             #[cfg(unix)]
-            Self::Unix(stream) => now::write(stream, slices),
+            Self::Unix(stream) => apply_buffers(&SockRef::from(stream), options),
+            Self::Inproc(_) => Ok(()),
+        }
+    }
+
+    fn shutdown_write(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.shutdown(Shutdown::Write),
+            #[cfg(unix)]
+            Self::Unix(stream) => stream.shutdown(Shutdown::Write),
+            Self::Inproc(stream) => {
+                stream.shutdown_write();
+                Ok(())
+            }
+        }
+    }
+
+    fn peer_addr(&self) -> io::Result<Address> {
+        match self {
+            Self::Tcp(stream) => stream.peer_addr().map(Address::Tcp),
+            #[cfg(unix)]
+            Self::Unix(stream) => stream.peer_addr().map(|address| unix_address(&address)),
+            Self::Inproc(stream) => Ok(stream.address()),
         }
     }
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use bowline_core::address::Address;
 use bowline_core::config::SocketOptions;
 use bowline_driver::inproc;
-use bowline_driver::runtime::{self, Socket as _};
+use bowline_driver::runtime::{self, Socket as _, Wire};
 use bowline_driver::shared::WriteNow;
 #[cfg(unix)]
 use bowline_driver::socket::{UnixPath, apply_buffers, listen_unix, unix_address};
@@ -266,25 +266,7 @@ impl WriteNow for Socket {
     }
 }
 
-impl runtime::Socket for Socket {
-    #[cfg(unix)]
-    fn callers_read(&self) -> bool {
-        !matches!(self.stream, Stream::Soft(_))
-    }
-
-    #[cfg(unix)]
-    fn wait_readable(&self, limit: Duration) -> bool {
-        self.fd().is_some_and(|fd| wait_readable(fd, limit))
-    }
-
-    #[cfg(unix)]
-    fn watch_reads(&self, watch: bool) {
-        if let (Some(fd), Some(Watched { held, token, .. })) = (self.fd(), self.watch.0.get()) {
-            // Refused: reports go on, which costs time and nothing else.
-            let _ = held.reactor.watch_reads(fd.as_raw_fd(), *token, watch);
-        }
-    }
-
+impl Wire for Socket {
     fn read_now(&self, buf: &mut [u8]) -> io::Result<usize> {
         let room = buf.len();
         // On Unix, what leaves room has emptied the socket; what comes then is reported. The end of
@@ -295,22 +277,6 @@ impl runtime::Socket for Socket {
             Stream::Tcp(stream) => self.watch.take(more, || (&*stream).read(buf)),
             #[cfg(unix)]
             Stream::Unix(stream) => self.watch.take(more, || (&*stream).read(buf)),
-        }
-    }
-
-    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll(Way::In, cx)
-    }
-
-    fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll(Way::Out, cx)
-    }
-
-    #[inline]
-    fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &self.stream {
-            Stream::Soft(stream) => stream.poll_flush(cx),
-            _ => Poll::Ready(Ok(())),
         }
     }
 
@@ -347,6 +313,42 @@ impl runtime::Socket for Socket {
             #[cfg(unix)]
             Stream::Unix(stream) => stream.local_addr().map(|address| unix_address(&address)),
             Stream::Soft(stream) => stream.local_addr(),
+        }
+    }
+}
+
+impl runtime::Socket for Socket {
+    #[cfg(unix)]
+    fn callers_read(&self) -> bool {
+        !matches!(self.stream, Stream::Soft(_))
+    }
+
+    #[cfg(unix)]
+    fn wait_readable(&self, limit: Duration) -> bool {
+        self.fd().is_some_and(|fd| wait_readable(fd, limit))
+    }
+
+    #[cfg(unix)]
+    fn watch_reads(&self, watch: bool) {
+        if let (Some(fd), Some(Watched { held, token, .. })) = (self.fd(), self.watch.0.get()) {
+            // Refused: reports go on, which costs time and nothing else.
+            let _ = held.reactor.watch_reads(fd.as_raw_fd(), *token, watch);
+        }
+    }
+
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll(Way::In, cx)
+    }
+
+    fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll(Way::Out, cx)
+    }
+
+    #[inline]
+    fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &self.stream {
+            Stream::Soft(stream) => stream.poll_flush(cx),
+            _ => Poll::Ready(Ok(())),
         }
     }
 }

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use bowline_core::address::Address;
 use bowline_core::config::SocketOptions;
 use bowline_driver::inproc;
-use bowline_driver::runtime::{self, Socket as _};
+use bowline_driver::runtime::{self, Wire};
 use bowline_driver::shared::WriteNow;
 #[cfg(unix)]
 use bowline_driver::socket::{UnixPath, apply_buffers, listen_unix, unix_address};
@@ -83,7 +83,7 @@ impl WriteNow for Socket {
     }
 }
 
-impl runtime::Socket for Socket {
+impl Wire for Socket {
     fn read_now(&self, buf: &mut [u8]) -> io::Result<usize> {
         match &self.0 {
             #[cfg(unix)]
@@ -97,32 +97,6 @@ impl runtime::Socket for Socket {
                 read_now(&SockRef::from(stream), buf, |read| stream.try_io(Interest::READABLE, read))
             }
             Stream::Soft(stream) => stream.read_now(buf),
-        }
-    }
-
-    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &self.0 {
-            Stream::Tcp(stream) => stream.poll_read_ready(cx),
-            #[cfg(unix)]
-            Stream::Unix(stream) => stream.poll_read_ready(cx),
-            Stream::Soft(stream) => stream.poll_readable(cx),
-        }
-    }
-
-    fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &self.0 {
-            Stream::Tcp(stream) => stream.poll_write_ready(cx),
-            #[cfg(unix)]
-            Stream::Unix(stream) => stream.poll_write_ready(cx),
-            Stream::Soft(stream) => stream.poll_writable(cx),
-        }
-    }
-
-    #[inline]
-    fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &self.0 {
-            Stream::Soft(stream) => stream.poll_flush(cx),
-            _ => Poll::Ready(Ok(())),
         }
     }
 
@@ -159,6 +133,34 @@ impl runtime::Socket for Socket {
             #[cfg(unix)]
             Stream::Unix(stream) => stream.local_addr().map(|address| unix_address(&address.into())),
             Stream::Soft(stream) => stream.local_addr(),
+        }
+    }
+}
+
+impl runtime::Socket for Socket {
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &self.0 {
+            Stream::Tcp(stream) => stream.poll_read_ready(cx),
+            #[cfg(unix)]
+            Stream::Unix(stream) => stream.poll_read_ready(cx),
+            Stream::Soft(stream) => stream.poll_readable(cx),
+        }
+    }
+
+    fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &self.0 {
+            Stream::Tcp(stream) => stream.poll_write_ready(cx),
+            #[cfg(unix)]
+            Stream::Unix(stream) => stream.poll_write_ready(cx),
+            Stream::Soft(stream) => stream.poll_writable(cx),
+        }
+    }
+
+    #[inline]
+    fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &self.0 {
+            Stream::Soft(stream) => stream.poll_flush(cx),
+            _ => Poll::Ready(Ok(())),
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::clock;
 use crate::error::{BindError, StartError};
 use crate::gate::Admission;
 use crate::pump::{Alarm, Pump};
-use crate::runtime::{Listener, Runtime, Socket};
+use crate::runtime::{Listener, Runtime, Wire};
 use crate::socket::listen_address;
 use crate::sync::{Arc, Mutex};
 

@@ -21,7 +21,7 @@ use crate::clock;
 use crate::error::disconnect;
 use crate::handler::{MessageRef, ReplyBuf, RequestRef};
 use crate::intake::PILE_OF_ANSWERS;
-use crate::runtime::Socket;
+use crate::runtime::Wire;
 use crate::shared::{WriteNow, write_batch};
 
 mod turns;
@@ -80,21 +80,6 @@ pub trait Handler {
 /// Nothing is done with anything: for those who only send.
 impl Handler for () {}
 
-impl<S: Socket> Stream for S {
-    fn shutdown_write(&self) -> io::Result<()> {
-        Socket::shutdown_write(self)
-    }
-}
-
-/// A connected socket of an exclusive connection.
-pub trait Stream: WriteNow {
-    /// Ends the writing side.
-    ///
-    /// # Errors
-    /// The socket is not connected any more.
-    fn shutdown_write(&self) -> io::Result<()>;
-}
-
 /// What [`Owned::attend`] says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Attended {
@@ -140,7 +125,7 @@ impl<F: Framing, S: std::fmt::Debug> std::fmt::Debug for Owned<F, S> {
     }
 }
 
-impl<F: Framing, S: Stream> Owned<F, S> {
+impl<F: Framing, S: Wire> Owned<F, S> {
     /// A link over `socket`.
     #[doc(hidden)]
     pub fn new(config: Config<F>, role: Role, socket: S) -> Self {

@@ -17,7 +17,8 @@ use crate::addresses::Addresses;
 use crate::clock;
 use crate::error::{ConnectError, disconnect};
 use crate::pump::Alarm;
-use crate::runtime::{Runtime, Socket};
+use crate::runtime::{Runtime, Socket, Wire};
+use crate::stream::Stream;
 use crate::to_address::ToAddress;
 
 /// A connection that one task owns: no lock, no task of its own, nothing copied that comes in.
@@ -86,18 +87,35 @@ impl<R: Runtime, F: Framing> Exclusive<R, F> {
         while let Some(address) = addresses.next_address() {
             match R::connect(address.clone(), *config.sockets()).await {
                 Ok(socket) => {
-                    let mut link = Self::new(socket, config, Role::Dialing);
-                    // The link itself limits how long that takes.
-                    while link.state() != State::Ready {
-                        let turned = link.turn(&mut (), None).await;
-                        turned.map_err(|cause| addresses.failed(Some(address.clone()), cause))?;
-                    }
-                    return Ok(link);
+                    let greeted = Self::new(socket, config, Role::Dialing).greeted().await;
+                    return greeted.map_err(|cause| addresses.failed(Some(address), cause));
                 }
                 Err(error) => addresses.refused(address, error),
             }
         }
         Err(addresses.into_error())
+    }
+
+    /// The dialing end over a stream that is connected already, with the handshake done: a socket, or what
+    /// the module's `stream` makes.
+    ///
+    /// # Errors
+    /// The handshake failed, or the stream cannot be made a socket of this runtime.
+    ///
+    /// # Cancel safety
+    /// Dropping the future closes the stream.
+    pub async fn over(stream: impl Into<Stream>, config: Config<F>) -> Result<Self, Disconnect> {
+        let socket = R::adopt(stream.into()).map_err(disconnect)?;
+        socket.apply(config.sockets()).map_err(disconnect)?;
+        Self::new(socket, config, Role::Dialing).greeted().await
+    }
+
+    /// With the handshake done. The link itself limits how long that takes.
+    async fn greeted(mut self) -> Result<Self, Disconnect> {
+        while self.state() != State::Ready {
+            self.turn(&mut (), None).await?;
+        }
+        Ok(self)
     }
 
     /// The accepting end over a socket of the runtime; the handshake is done in the first turns.
@@ -155,6 +173,9 @@ impl<R: Runtime, F: Framing> Exclusive<R, F> {
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(disconnect(error))),
                     Poll::Pending => {}
                 }
+            }
+            if let Poll::Ready(Err(error)) = self.owned.socket().poll_flush(cx) {
+                return Poll::Ready(Err(disconnect(error)));
             }
             if deadline.is_some_and(|deadline| clock::now() >= deadline) {
                 return Poll::Ready(Ok(false));
