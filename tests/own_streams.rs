@@ -301,7 +301,7 @@ fn exclusive_over_an_own_stream_on_tokio() {
         let mut link = bowline::tokio::Exclusive::over(near, config()).await.expect("it answers");
         let mut replies = Replies::default();
         for len in SIZES {
-            link.call(1, &vec![7; len]).expect("room");
+            link.call(1, vec![7; len]).expect("room");
             while replies.0.last() != Some(&len) {
                 link.turn(&mut replies, None).await.expect("connected");
             }
@@ -322,7 +322,7 @@ fn exclusive_over_streams_on_threads() {
         let mut link = bowline::blocking::Exclusive::over(near, config()).expect("it answers");
         let mut replies = Replies::default();
         for len in SIZES {
-            link.call(1, &vec![7; len]).expect("room");
+            link.call(1, vec![7; len]).expect("room");
             while replies.0.last() != Some(&len) {
                 link.turn(&mut replies, None).expect("connected");
             }
