@@ -57,6 +57,7 @@ impl Machine for Guest {
     /// Bytes of the line that is lent.
     type Reader = usize;
     type Event<'b> = &'b [u8];
+    type Error = PeerError;
 
     fn handle_connected(&mut self, _: Instant, _: Epoch) -> usize {
         self.connected = true;
@@ -107,7 +108,7 @@ impl Machine for Guest {
             return None;
         }
         self.lent = self.to_send.len();
-        Some(Batch::from_bytes(&std::mem::take(&mut self.to_send)))
+        Some(Batch::from_bytes(std::mem::take(&mut self.to_send)))
     }
 
     fn end_write(&mut self, _: Instant, _: Batch) -> bool {

@@ -17,8 +17,40 @@ const CLASSES: usize = 8;
 /// A FIFO shorter than this is not swept.
 const SWEEP_FROM: usize = 64;
 
+/// Many deadlines, by keys of the machine's choosing.
+///
+/// A deadline is not taken out when what it was for has ended: the key comes out when it is due, and
+/// the machine finds that it means nothing any more. How many such entries are kept is bounded by
+/// what a push is told of the living ones.
+///
+/// ```
+/// use bowline_core::deadlines::Deadlines;
+/// use bowline_core::time::Instant;
+/// use core::time::Duration;
+/// use std::collections::BTreeSet;
+///
+/// let now = Instant::ZERO;
+/// let second = Duration::from_secs(1);
+/// let mut calls = BTreeSet::new();
+/// let mut deadlines = Deadlines::new();
+/// for id in [1_u64, 2] {
+///     calls.insert(id);
+///     deadlines.push(now, second, id, || calls.len(), |id| calls.contains(id));
+/// }
+/// calls.remove(&1); // answered
+/// assert_eq!(deadlines.next(), Some(now + second));
+///
+/// let late = now + 2 * second;
+/// let mut expired = Vec::new();
+/// while let Some(id) = deadlines.pop_due(late) {
+///     if calls.remove(&id) {
+///         expired.push(id);
+///     }
+/// }
+/// assert_eq!(expired, [2]);
+/// ```
 #[derive(Debug)]
-pub(crate) struct Deadlines<K> {
+pub struct Deadlines<K> {
     classes: Vec<Fifo<K>>,
     /// The FIFO that took the last one: mostly it takes the next one, too.
     last: usize,
@@ -65,15 +97,24 @@ impl<K> Fifo<K> {
     }
 }
 
+impl<K: Copy + Ord> Default for Deadlines<K> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl<K: Copy + Ord> Deadlines<K> {
-    pub(crate) fn new() -> Self {
+    /// None yet.
+    #[must_use]
+    pub fn new() -> Self {
         Self { classes: Vec::new(), last: 0, heap: BinaryHeap::new() }
     }
 
-    /// Adds `key`, due `timeout` after `now`; `live` tells whether an older key still matters and
-    /// `live_count` how many do.
+    /// Adds `key`, due `timeout` after `now`, and says when that is. `live` tells whether an older key
+    /// still matters and `live_count` how many do (too many is harmless): a list with more than twice
+    /// as many entries is swept.
     #[inline(always)]
-    pub(crate) fn push(
+    pub fn push(
         &mut self,
         now: Instant,
         timeout: Duration,
@@ -134,13 +175,14 @@ impl<K: Copy + Ord> Deadlines<K> {
     }
 
     /// The earliest deadline there may be; one whose key ended meanwhile may still be named.
-    pub(crate) fn next(&self) -> Option<Instant> {
+    #[must_use]
+    pub fn next(&self) -> Option<Instant> {
         let fifos = self.classes.iter().filter_map(|fifo| fifo.entries.front().map(|&(at, _)| at));
         fifos.chain(self.heap.peek().map(|Reverse((at, _))| *at)).min()
     }
 
     /// Takes a key that is due at `now`, earliest of its list first. Dead keys come out too.
-    pub(crate) fn pop_due(&mut self, now: Instant) -> Option<K> {
+    pub fn pop_due(&mut self, now: Instant) -> Option<K> {
         for fifo in &mut self.classes {
             if fifo.entries.front().is_some_and(|&(at, _)| at <= now) {
                 return fifo.entries.pop_front().map(|(_, key)| key);

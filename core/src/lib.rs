@@ -6,7 +6,22 @@
 //! fuzzer) drives the same machine, and the same seed and inputs give the same bytes and events.
 //!
 //! Start with [`link::Link`], whose documentation explains the whole contract; [`frame::Framing`]
-//! is the trait to implement for a protocol of your own.
+//! is the trait to implement for a protocol of messages and calls.
+//!
+//! # Another protocol
+//!
+//! A protocol that is no framing of messages and calls is a [`machine::Machine`] of its own, in a
+//! crate of its own, and every driver drives it as it drives the link. It builds on the tools that the
+//! link is made of:
+//!
+//! | | |
+//! |---|---|
+//! | [`recv_buf::RecvBuf`] | bytes that came in, parsed in place |
+//! | [`out_queue::OutQueue`] | messages that wait to be written, and what of them survives a connection |
+//! | [`Batch`] | what is lent to whoever writes the socket |
+//! | [`waiters::Waiters`] | callers that wait for room or for a message, in order |
+//! | [`deadlines::Deadlines`] | many deadlines with few distinct timeouts |
+//! | [`supervisor::Supervisor`] | which endpoint to connect to, and when |
 #![cfg_attr(not(feature = "std"), no_std)]
 #![forbid(unsafe_code)]
 
@@ -18,16 +33,17 @@ pub mod body;
 pub mod budget;
 mod calls;
 pub mod config;
-mod deadlines;
+pub mod deadlines;
 pub mod error;
 pub mod frame;
 pub mod link;
 pub mod machine;
 pub mod memory;
+pub mod out_queue;
 pub mod recv_buf;
 pub mod routing;
 pub mod supervisor;
 pub mod time;
-mod waiters;
+pub mod waiters;
 
 pub use arena::Batch;

@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use crate::address::Address;
 use crate::arena::Batch;
-use crate::error::{Disconnect, PeerError};
+use crate::error::Disconnect;
 use crate::memory::{Holding, Verdict};
 use crate::recv_buf::RecvBuf;
 use crate::supervisor::DialFailure;
@@ -137,6 +137,9 @@ pub trait Machine: Sized + Send + 'static {
     type Reader: Send;
     /// What the application is told; borrows from the receive buffer.
     type Event<'b>;
+    /// How a peer breaks this protocol. A protocol that has no other place for it in [`Disconnect`]
+    /// converts with [`Disconnect::foreign`].
+    type Error: core::error::Error + Into<Disconnect>;
 
     /// A connection is there. The epoch is larger than any before.
     fn handle_connected(&mut self, now: Instant, epoch: Epoch) -> Self::Reader;
@@ -153,7 +156,7 @@ pub trait Machine: Sized + Send + 'static {
         access: &mut impl Access<Self>,
         now: Instant,
         buf: &'b mut RecvBuf,
-    ) -> Result<Next<Self::Event<'b>>, PeerError>;
+    ) -> Result<Next<Self::Event<'b>>, Self::Error>;
 
     /// The application did not take the event lent last: it comes again. False: reading pauses
     /// until then; true: it is kept aside, and the pass goes on.
@@ -179,7 +182,7 @@ pub trait Machine: Sized + Send + 'static {
     ///
     /// # Errors
     /// Within a frame.
-    fn handle_eof(reader: &mut Self::Reader, buf: &RecvBuf) -> Result<(), PeerError>;
+    fn handle_eof(reader: &mut Self::Reader, buf: &RecvBuf) -> Result<(), Self::Error>;
 
     /// Whether the connection is past its handshake.
     fn is_ready(&self) -> bool;
@@ -315,6 +318,7 @@ pub trait Machine: Sized + Send + 'static {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::PeerError;
 
     /// A machine with the least that one has to have.
     struct Least;
@@ -323,6 +327,7 @@ mod tests {
         type Token = u32;
         type Reader = ();
         type Event<'b> = ();
+        type Error = PeerError;
 
         fn handle_connected(&mut self, _: Instant, _: Epoch) {}
         fn begin_input((): &mut (), _: &mut impl Access<Self>, _: Instant, _: usize) {}

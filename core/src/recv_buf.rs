@@ -33,13 +33,22 @@ pub(crate) struct Place {
 /// memory is initialised once and reused; it grows with what actually arrives (never with what a
 /// header claims) up to the largest frame, and shrinks again after one.
 ///
+/// A parser looks at [`unread`](Self::unread). It [lends](Self::lend) the frame at the front to the
+/// application in place, and takes it away with the next step ([`take_lent`](Self::take_lent), and
+/// everything that takes bytes or makes room); a frame that was not taken comes again
+/// ([`unlend`](Self::unlend)). Where a frame is not whole yet it says what it [wants](Self::want).
+///
 /// ```
 /// use bowline_core::recv_buf::RecvBuf;
 ///
 /// let mut buf = RecvBuf::new();
-/// buf.spare()[..5].copy_from_slice(b"hello");
-/// buf.filled(5);
-/// assert_eq!(buf.unread(), b"hello");
+/// buf.spare()[..6].copy_from_slice(b"one\ntw");
+/// buf.filled(6);
+/// let line = buf.unread().iter().position(|&byte| byte == b'\n').unwrap() + 1;
+/// buf.lend(line);
+/// assert_eq!(&buf.lent()[..line], b"one\n");
+/// buf.take_lent();
+/// assert_eq!(buf.unread(), b"tw");
 /// ```
 #[derive(Debug, Default)]
 pub struct RecvBuf {
@@ -143,8 +152,13 @@ impl RecvBuf {
         self.start += bytes;
     }
 
-    /// The frame at the front, `len` bytes, was lent out: it is consumed by the next step.
-    pub(crate) fn lend(&mut self, len: usize) {
+    /// The frame at the front, `len` unread bytes, is lent out: the next step takes it away. Does not take
+    /// away a frame that was lent before.
+    ///
+    /// # Panics
+    /// If that is more than there is, with debug assertions; without them the next step does.
+    pub fn lend(&mut self, len: usize) {
+        debug_assert!(len <= self.end - self.start, "more than there is");
         self.lent = len;
         self.want = 0;
     }
@@ -178,8 +192,9 @@ impl RecvBuf {
         (&self.data[self.start..self.start + self.lent], &self.run)
     }
 
-    /// The frame lent out last, and whatever follows it.
-    pub(crate) fn lent(&self) -> &[u8] {
+    /// The bytes from the front of the frame that was lent out last, and those behind it.
+    #[must_use]
+    pub fn lent(&self) -> &[u8] {
         match &self.aside {
             Some(frame) => frame,
             None => &self.data[self.start..self.end],
@@ -197,12 +212,12 @@ impl RecvBuf {
     }
 
     /// Puts the frame lent out last back: the next step sees it again.
-    pub(crate) fn unlend(&mut self) {
+    pub fn unlend(&mut self) {
         self.lent = 0;
     }
 
     /// Takes away the frame lent out last.
-    pub(crate) fn take_lent(&mut self) {
+    pub fn take_lent(&mut self) {
         self.start += self.lent;
         self.lent = 0;
         if self.aside.is_some() {
@@ -210,8 +225,9 @@ impl RecvBuf {
         }
     }
 
-    /// The parser needs `bytes` unread bytes before it can go on.
-    pub(crate) fn want(&mut self, bytes: usize) {
+    /// The parser needs `bytes` unread bytes before it can go on: memory beyond 64 KiB is set aside no
+    /// further than that, and not before the bytes that came need it.
+    pub fn want(&mut self, bytes: usize) {
         self.want = bytes;
     }
 

@@ -1,4 +1,4 @@
-//! Who waits for room, in order of arrival.
+//! Callers that wait for room, or for something to come, in order of arrival.
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -8,7 +8,7 @@ use core::num::NonZeroU64;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Ticket(NonZeroU64);
 
-/// What [`Ticket`] holders learn when they ask.
+/// What the holder of a [`Ticket`] learns when it asks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Turn {
@@ -18,7 +18,7 @@ pub enum Turn {
     Granted,
     /// The deadline passed. The ticket is used up.
     Expired,
-    /// The link was closed. The ticket is used up.
+    /// The line was closed, or never had that ticket. The ticket is used up.
     Closed,
 }
 
@@ -31,63 +31,98 @@ enum Entry<T> {
     Gone,
 }
 
-/// A FIFO of waiting callers. `T` is whatever wakes one.
+/// A line of waiting callers. `T` is whatever wakes one: a `Waker` for drivers.
 ///
-/// Most links never have anybody wait: the line is made when somebody does.
+/// A caller [joins](Self::join) with a token and keeps the ticket. When there is something for one
+/// of them, the machine [grants](Self::grant_one) the turn to the first and gets its token, to be
+/// woken once the lock is released ([`Machine::take_tokens`](crate::machine::Machine::take_tokens)).
+/// The caller then [asks](Self::poll) and tries again what it waited for. A caller that goes away
+/// [leaves](Self::leave); if it had the turn, the machine grants it to the next.
+///
+/// An empty line holds no memory; most lines stay empty.
+///
+/// ```
+/// use bowline_core::waiters::{Turn, Waiters};
+///
+/// let mut line = Waiters::new();
+/// let (first, second) = (line.join("first"), line.join("second"));
+/// assert_eq!(line.poll(first, || "first again"), Turn::Waiting, "the newer token is kept");
+///
+/// assert_eq!(line.grant_one(), Some("first again"));
+/// assert_eq!(line.poll(first, || "first"), Turn::Granted);
+///
+/// assert_eq!(line.grant_one(), Some("second"));
+/// assert!(line.leave(second), "it had the turn: grant it to the next");
+/// assert_eq!(line.grant_one(), None);
+/// ```
 #[derive(Debug)]
-pub(crate) struct Waiters<T>(Option<Box<Queue<T>>>);
+pub struct Waiters<T>(Option<Box<Queue<T>>>);
+
+impl<T> Default for Waiters<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
 
 impl<T> Waiters<T> {
-    pub(crate) fn new() -> Self {
+    /// An empty line.
+    #[must_use]
+    pub fn new() -> Self {
         Self(None)
     }
 
     /// How many wait.
-    pub(crate) fn waiting(&self) -> usize {
+    #[must_use]
+    pub fn waiting(&self) -> usize {
         self.0.as_ref().map_or(0, |queue| queue.waiting)
     }
 
-    /// How many were told that it is their turn and have not come back yet.
-    pub(crate) fn granted(&self) -> usize {
+    /// How many were granted their turn and have not asked since.
+    #[must_use]
+    pub fn granted(&self) -> usize {
         self.0.as_ref().map_or(0, |queue| queue.granted)
     }
 
-    pub(crate) fn join(&mut self, token: T) -> Ticket {
+    /// Takes a place at the end.
+    pub fn join(&mut self, token: T) -> Ticket {
         let queue = self.0.get_or_insert_with(|| {
             Box::new(Queue { base: 0, entries: VecDeque::new(), waiting: 0, granted: 0 })
         });
         queue.join(token)
     }
 
-    pub(crate) fn is_waiting(&self, ticket: Ticket) -> bool {
+    /// Whether the holder of `ticket` waits: it was not granted, did not expire and did not leave.
+    #[must_use]
+    pub fn is_waiting(&self, ticket: Ticket) -> bool {
         self.0.as_ref().is_some_and(|queue| queue.is_waiting(ticket))
     }
 
-    /// Gives the turn to whoever waits longest; the caller wakes it by the token.
+    /// Gives the turn to the caller that waits longest; its token comes back, to wake it.
     #[inline]
-    pub(crate) fn grant_one(&mut self) -> Option<T> {
+    pub fn grant_one(&mut self) -> Option<T> {
         self.0.as_mut()?.grant_one()
     }
 
-    /// The deadline of `ticket` passed.
-    pub(crate) fn expire(&mut self, ticket: Ticket) -> Option<T> {
+    /// The deadline of `ticket` passed; its token comes back, to wake it, if it still waited.
+    pub fn expire(&mut self, ticket: Ticket) -> Option<T> {
         self.0.as_mut()?.expire(ticket)
     }
 
-    /// Nobody's turn will come any more; `wake` gets every waiting token.
-    pub(crate) fn close(&mut self, wake: impl FnMut(T)) {
+    /// No turn will come any more; `wake` gets every waiting token.
+    pub fn close(&mut self, wake: impl FnMut(T)) {
         if let Some(queue) = &mut self.0 {
             queue.close(wake);
         }
     }
 
-    /// Asks for `ticket`; a token is made and kept only while it has to wait.
-    pub(crate) fn poll(&mut self, ticket: Ticket, token: impl FnOnce() -> T) -> Turn {
+    /// What became of `ticket`. Any answer but [`Turn::Waiting`] uses it up; a token is made, and
+    /// kept in place of the last one, only with that answer.
+    pub fn poll(&mut self, ticket: Ticket, token: impl FnOnce() -> T) -> Turn {
         self.0.as_mut().map_or(Turn::Closed, |queue| queue.poll(ticket, token))
     }
 
     /// The holder of `ticket` went away. True if it had the turn, which is free again.
-    pub(crate) fn leave(&mut self, ticket: Ticket) -> bool {
+    pub fn leave(&mut self, ticket: Ticket) -> bool {
         self.0.as_mut().is_some_and(|queue| queue.leave(ticket))
     }
 }

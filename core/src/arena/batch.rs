@@ -2,9 +2,10 @@
 
 use alloc::collections::VecDeque;
 
-use super::chunk::{Chunk, Cursor, Fate, FrameRef, Sent};
+use super::chunk::{Chunk, Fate, FrameRef, Sent};
+use super::cursor::Cursor;
 use crate::body::Payload;
-use crate::frame::{Class, Meta};
+use crate::frame::Class;
 
 /// A run of whole frames on loan to whoever writes the socket.
 ///
@@ -27,19 +28,51 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// A batch of bytes that are no machine's messages, for machines with a queue of their own.
+    /// A batch of bytes that stand in no queue. Owned ones ([`Bytes`](bytes::Bytes), `Vec<u8>`, a
+    /// [`Body`](crate::body::Body) of more than 118 bytes) are kept by reference, however few; a slice is
+    /// copied.
+    ///
+    /// A machine that sends more than a few fixed bytes keeps them in an
+    /// [`OutQueue`](crate::out_queue::OutQueue), which lends batches itself.
+    ///
+    /// ```
+    /// use bowline_core::Batch;
+    /// use bytes::Bytes;
+    ///
+    /// let greeting = Bytes::from_static(b"hello");
+    /// let batch = Batch::from_bytes(greeting.clone());
+    /// let mut slices = [&[][..]; 1];
+    /// batch.slices(&mut slices);
+    /// assert_eq!(slices[0].as_ptr(), greeting.as_ptr(), "not copied");
+    /// ```
     #[must_use]
-    pub fn from_bytes(bytes: &[u8]) -> Self {
+    pub fn from_bytes<'p>(bytes: impl Into<Payload<'p>>) -> Self {
         let mut chunk = Chunk::default();
-        let raw = crate::frame::raw::Raw::default();
-        let encoded = chunk.push(&raw, Sent::Control, &Meta::default(), &[], Payload::Borrowed(bytes), false);
-        debug_assert!(encoded.is_ok());
+        match bytes.into() {
+            Payload::Borrowed(bytes) => chunk.push_encoded(Sent::Control, bytes, 0),
+            Payload::Owned(bytes) => chunk.push_shared(Sent::Control, bytes),
+        }
         Self::new(chunk, Class::Normal, 0)
     }
 
-    pub(super) fn new(chunk: Chunk, class: Class, generation: u64) -> Self {
+    pub(crate) fn new(chunk: Chunk, class: Class, generation: u64) -> Self {
         let finished = VecDeque::new();
         Self { chunk, class, generation, written: 0, counted: 0, cursor: Cursor::default(), finished }
+    }
+
+    /// Which connection it was lent for.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Its bytes, when it is over.
+    pub(crate) fn into_chunk(self) -> Chunk {
+        self.chunk
+    }
+
+    /// Bytes of memory set aside for it.
+    pub(crate) fn memory(&self) -> usize {
+        self.chunk.capacity()
     }
 
     /// Length in bytes.

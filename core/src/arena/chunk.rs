@@ -93,25 +93,25 @@ pub(super) struct External {
 pub(crate) struct Chunk {
     pub(super) bytes: Vec<u8>,
     pub(super) externals: Vec<External>,
-    marks: Vec<Mark>,
+    pub(super) marks: Vec<Mark>,
     /// Bytes on the wire, externals included.
-    len: usize,
+    pub(super) len: usize,
     /// The part of it that takes no credit.
-    owed: Load,
+    pub(super) owed: Load,
     /// One message that is too long to go out in one frame.
     pub(super) large: bool,
 }
 
-/// How far a frame got when its connection died.
+/// How far a message got when its connection died.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Fate {
-    /// Its last byte had left.
+pub enum Fate {
+    /// Its last byte was written.
     Left,
-    /// Some of its bytes had.
+    /// Some of its bytes were written.
     InPart,
-    /// None had, but it was in the batch that was being written.
+    /// None were, but it was in the batch that was being written.
     Unsent,
-    /// It waited.
+    /// It was in the queue.
     Waiting,
 }
 
@@ -388,9 +388,18 @@ impl Chunk {
     }
 
     /// Copies one frame that is encoded already behind the others.
-    pub(super) fn push_encoded(&mut self, sent: Sent, frame: &[u8], body: usize) {
+    pub(crate) fn push_encoded(&mut self, sent: Sent, frame: &[u8], body: usize) {
         self.bytes.extend_from_slice(frame);
         self.mark(frame.len(), sent, body);
+    }
+
+    /// Puts bytes behind the others by reference, as a frame.
+    pub(crate) fn push_shared(&mut self, sent: Sent, bytes: Bytes) {
+        let len = bytes.len();
+        if len > 0 {
+            self.externals.push(External { at: self.bytes.len(), body: bytes });
+        }
+        self.mark(len, sent, len);
     }
 
     /// Copies one frame of another chunk behind this one's own.
@@ -441,68 +450,4 @@ impl Chunk {
             + self.marks.capacity() * size_of::<Mark>()
             + self.externals.iter().map(|e| e.body.len()).sum::<usize>()
     }
-
-    /// The bytes on the wire from `written` on, as slices; returns how many of `out` were filled.
-    pub(crate) fn slices<'a>(&'a self, cursor: &Cursor, out: &mut [&'a [u8]]) -> usize {
-        let mut filled = 0;
-        let mut at = cursor.at;
-        let mut skip = cursor.in_external;
-        let mut externals = self.externals[cursor.external..].iter();
-        let mut next = externals.next();
-        while filled < out.len() {
-            match next {
-                Some(external) if external.at == at => {
-                    out[filled] = &external.body[skip..];
-                    skip = 0;
-                    next = externals.next();
-                }
-                _ => {
-                    let until = next.map_or(self.bytes.len(), |external| external.at);
-                    if at == until {
-                        break;
-                    }
-                    out[filled] = &self.bytes[at..until];
-                    at = until;
-                }
-            }
-            filled += 1;
-        }
-        filled
-    }
-
-    /// Moves `cursor` over `n` bytes on the wire.
-    pub(crate) fn advance(&self, cursor: &mut Cursor, mut n: usize) {
-        while n > 0 {
-            match self.externals.get(cursor.external) {
-                Some(external) if external.at == cursor.at => {
-                    let left = external.body.len() - cursor.in_external;
-                    if n < left {
-                        cursor.in_external += n;
-                        return;
-                    }
-                    n -= left;
-                    cursor.external += 1;
-                    cursor.in_external = 0;
-                }
-                next => {
-                    let until = next.map_or(self.bytes.len(), |external| external.at);
-                    let step = n.min(until - cursor.at);
-                    assert!(step > 0, "more bytes written than the batch has");
-                    cursor.at += step;
-                    n -= step;
-                }
-            }
-        }
-    }
-}
-
-/// A position between two bytes on the wire.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Cursor {
-    /// Position in the chunk's own bytes.
-    at: usize,
-    /// The next external body.
-    external: usize,
-    /// How far into it.
-    in_external: usize,
 }

@@ -16,19 +16,24 @@ use crate::frame::{Class, Framing};
 mod across;
 mod batch;
 mod chunk;
+mod cursor;
 mod lane;
 mod lookup;
 mod outflow;
 mod partial;
+mod parts;
 mod push;
 mod replay;
 
 pub(crate) use across::Late;
 pub use batch::Batch;
-pub(crate) use chunk::{CHUNK, Chunk, EXTERNAL_FROM, Fate, FrameRef, Load, Sent};
+pub use chunk::Fate;
+pub(crate) use chunk::{CHUNK, Chunk, EXTERNAL_FROM, FrameRef, Load, Sent};
+pub(crate) use cursor::Cursor;
 pub(crate) use lane::Withdrawn;
 use lane::{Gathered, Lane};
 use outflow::Outflow;
+pub(crate) use parts::Growing;
 use replay::{Abandoned, Replay};
 
 /// How many empty chunks are kept for reuse.
@@ -440,7 +445,7 @@ impl Arena {
 }
 
 /// Keeps an empty chunk for reuse, if few are kept.
-fn recycle(spare: &mut Vec<Chunk>, mut chunk: Chunk) {
+pub(crate) fn recycle(spare: &mut Vec<Chunk>, mut chunk: Chunk) {
     if spare.len() < SPARE_CHUNKS && (1..=2 * CHUNK).contains(&chunk.capacity()) {
         chunk.clear();
         // One by one: an idle link keeps little.

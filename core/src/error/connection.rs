@@ -3,7 +3,7 @@
 use alloc::borrow::Cow;
 use core::time::Duration;
 
-use super::TransportError;
+use super::{ForeignError, TransportError};
 use crate::frame::Class;
 use crate::supervisor::Endpoint;
 
@@ -264,6 +264,11 @@ pub enum Disconnect {
     /// The socket failed.
     #[error(transparent)]
     Transport(#[from] TransportError),
+    /// Another protocol than the link's ended the connection: the error of a
+    /// [`Machine`](crate::machine::Machine) of another crate. Made with
+    /// [`Disconnect::foreign`].
+    #[error(transparent)]
+    Foreign(#[from] ForeignError),
     /// Nothing at all came from the peer for that long although it was asked.
     #[error("the peer was silent for {silent:?} (limit {limit:?})")]
     DeadPeer {
@@ -360,6 +365,12 @@ impl Disconnect {
             Self::Transport(error) => Self::Transport(error.at(place)),
             other => other,
         }
+    }
+
+    /// The error of another protocol, kept as it is:
+    /// [`ForeignError::downcast_ref`] gives it back.
+    pub fn foreign(error: impl core::error::Error + Send + Sync + 'static) -> Self {
+        Self::Foreign(ForeignError::new(error))
     }
 
     /// Whether another connection may fare better.

@@ -8,12 +8,14 @@ mod chain;
 mod connection;
 mod deadline;
 mod failures;
+mod foreign;
 mod message;
 mod transport;
 
 pub use chain::Chain;
 pub use connection::{Disconnect, FrameError, PeerError};
 pub use deadline::LinkWas;
+pub use foreign::ForeignError;
 pub use message::{
     CallError, CastError, CastRefusal, ConfigError, EncodeError, Failure, Full, Outcome, Status,
     Undeliverable,

@@ -88,6 +88,7 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
     type Token = T;
     type Reader = Reader<F>;
     type Event<'b> = Event<'b>;
+    type Error = PeerError;
 
     fn handle_connected(&mut self, now: Instant, epoch: Epoch) -> Reader<F> {
         self.connect(now, epoch)

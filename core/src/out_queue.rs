@@ -1,0 +1,515 @@
+//! What a protocol has to send: messages in order, lent to the driver a batch at a time.
+//!
+//! One of the tools for [machines](crate::machine::Machine) of other crates. [`OutQueue`] keeps
+//! encoded messages in chunks of 64 KiB and large bodies by reference, knows where each message
+//! ends, and keeps whole messages when a connection dies. The link's own queue does more (two
+//! classes with credit, fragments, sessions) and is written for its [`Framing`](crate::frame::Framing);
+//! both stand on the same chunks and lend the same [`Batch`].
+
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use core::convert::Infallible;
+
+pub use crate::arena::{Fate, QueueLimit};
+
+use crate::arena::{Batch, CHUNK, Chunk, Cursor, EXTERNAL_FROM, Growing, Load, Sent, recycle};
+use crate::body::Payload;
+use crate::frame::Class;
+
+/// Messages that wait to be written, in the order in which they were pushed.
+///
+/// A message has a number of the machine's choosing, which need not be unique: it comes back when
+/// the machine is asked or told about the message. The queue itself has no limit: ask
+/// [`is_full`](Self::is_full) before a push, and let senders wait in a
+/// [`Waiters`](crate::waiters::Waiters) line.
+///
+/// Beside the messages there is a line for what belongs to the connection (greetings, heartbeats):
+/// it goes first, between two batches of messages, and is dropped when the connection ends.
+///
+/// A machine forwards its [`begin_write`](crate::machine::Machine::begin_write),
+/// [`end_write`](crate::machine::Machine::end_write) and
+/// [`handle_disconnected`](crate::machine::Machine::handle_disconnected), and asks
+/// [`take_wake`](Self::take_wake) in its own.
+///
+/// ```
+/// use bowline_core::out_queue::{Fate, OutQueue};
+/// use bytes::Bytes;
+///
+/// let mut queue = OutQueue::new();
+/// let body = Bytes::from(vec![7; 20_000]);
+/// queue.push(1, 8, |message| {
+///     message.put(&[0, 0, 0x4e, 0x20]);
+///     message.body(&body); // by reference
+///     message.put(b"\r\n");
+/// });
+/// queue.push_slice(2, b"\0\0\0\x02hi\r\n");
+/// assert!(queue.take_wake(), "the driver slept, and there is something to write");
+///
+/// // The driver writes some of it, and the connection dies.
+/// let mut batch = queue.begin_write(true).unwrap();
+/// batch.wrote(5_000);
+/// queue.disconnect(Some(batch), |message| {
+///     assert_eq!(message.fate(), if message.number() == 1 { Fate::InPart } else { Fate::Unsent });
+///     true // keep it
+/// });
+///
+/// // On the next connection both go out whole.
+/// let mut batch = queue.begin_write(true).unwrap();
+/// assert_eq!(batch.len(), 4 + 20_000 + 2 + 8);
+/// batch.wrote(batch.len());
+/// let mut left = Vec::new();
+/// queue.end_write(batch, |message| {
+///     left.push(message.number());
+///     false
+/// });
+/// assert_eq!(left, [1, 2]);
+/// assert!(queue.is_empty());
+/// ```
+#[derive(Debug)]
+pub struct OutQueue {
+    /// What belongs to the connection that is up.
+    connection: Chunk,
+    /// Messages, oldest first.
+    queue: VecDeque<Chunk>,
+    waiting: Load,
+    spare: Vec<Chunk>,
+    /// A batch that was given back before it was wholly written.
+    returned: Option<Box<Batch>>,
+    lent: Lent,
+    /// Counts connections, so that a batch of an earlier one is known.
+    generation: u64,
+    /// Messages of an earlier connection are still with their writer: nothing overtakes them.
+    missing: bool,
+    /// The driver found nothing to write, and sleeps.
+    idle: bool,
+    wake: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Lent {
+    Nothing,
+    Connection,
+    Messages,
+}
+
+impl Default for OutQueue {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl OutQueue {
+    /// An empty queue, which holds no memory.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            connection: Chunk::default(),
+            queue: VecDeque::new(),
+            waiting: Load::default(),
+            spare: Vec::new(),
+            returned: None,
+            lent: Lent::Nothing,
+            generation: 0,
+            missing: false,
+            idle: true,
+            wake: false,
+        }
+    }
+
+    /// Messages that wait, without those in the batch on loan.
+    #[must_use]
+    pub fn messages(&self) -> usize {
+        self.waiting.messages
+    }
+
+    /// Their bytes on the wire.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.waiting.bytes
+    }
+
+    /// Whether what waits reaches `limit`.
+    #[must_use]
+    pub fn is_full(&self, limit: &QueueLimit) -> bool {
+        limit.is_reached(self.waiting.messages, self.waiting.bytes)
+    }
+
+    /// Whether nothing waits and nothing is being written.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.waiting.messages == 0 && self.connection.is_empty() && !self.is_lent() && !self.missing
+    }
+
+    /// Whether a batch is being written, or was given back half written.
+    #[must_use]
+    pub fn is_lent(&self) -> bool {
+        self.lent != Lent::Nothing || self.returned.is_some()
+    }
+
+    /// Bytes of memory set aside (the batch on loan not included, bodies by reference included).
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        let chunks = self.queue.iter().chain(&self.spare).chain([&self.connection]);
+        let returned = self.returned.as_ref().map_or(0, |batch| batch.memory());
+        chunks.map(Chunk::capacity).sum::<usize>() + returned
+    }
+
+    /// Gives back memory that is kept for reuse: for a machine that was quiet for a while.
+    pub fn trim(&mut self) {
+        self.spare = Vec::new();
+        if self.connection.is_empty() {
+            self.connection = Chunk::default();
+        }
+        if self.waiting.messages == 0 {
+            self.queue = VecDeque::new();
+        }
+    }
+
+    /// Appends the message that `fill` puts together; `copied` is about how many bytes of it will be
+    /// copied. Returns its length on the wire, bytes. A message without bytes is none.
+    ///
+    /// # Panics
+    /// If the message is of 4 GiB or more, or `fill` takes bytes away that are not of its message.
+    pub fn push(&mut self, number: u64, copied: usize, fill: impl FnOnce(&mut OutMessage<'_>)) -> usize {
+        match self.try_push(number, copied, |message| {
+            fill(message);
+            Ok::<_, Infallible>(())
+        }) {
+            Ok(len) => len,
+            Err(never) => match never {},
+        }
+    }
+
+    /// [`push`](Self::push) of a message that may not come about: after an error of `fill` the queue is
+    /// as it was.
+    ///
+    /// # Errors
+    /// Those of `fill`.
+    ///
+    /// # Panics
+    /// As there.
+    pub fn try_push<E>(
+        &mut self,
+        number: u64,
+        copied: usize,
+        fill: impl FnOnce(&mut OutMessage<'_>) -> Result<(), E>,
+    ) -> Result<usize, E> {
+        if !self.queue.back().is_some_and(|chunk| chunk.has_room(copied, CHUNK)) {
+            self.queue.push_back(self.spare.pop().unwrap_or_default());
+        }
+        let last = self.queue.len() - 1;
+        let chunk = &mut self.queue[last];
+        chunk.reserve(copied);
+        let added = compose(chunk, Sent::Cast(number), fill)?;
+        self.waiting.add(Load { messages: usize::from(added > 0), bytes: added });
+        self.note_pushed(added);
+        Ok(added)
+    }
+
+    /// Appends a copy of a message that is encoded already.
+    pub fn push_slice(&mut self, number: u64, encoded: &[u8]) {
+        self.push(number, encoded.len(), |message| message.put(encoded));
+    }
+
+    /// Appends what belongs to the connection that is up, behind what was appended so before.
+    pub fn push_connection(&mut self, encoded: &[u8]) {
+        if self.connection.capacity() == 0
+            && let Some(spare) = self.spare.pop()
+        {
+            self.connection = spare;
+        }
+        self.connection.reserve(encoded.len());
+        self.connection.push_encoded(Sent::Control, encoded, 0);
+        self.note_pushed(encoded.len());
+    }
+
+    fn note_pushed(&mut self, added: usize) {
+        if self.idle && added > 0 {
+            (self.idle, self.wake) = (false, true);
+        }
+    }
+
+    /// Whether the driver's writing side is to be woken: it found nothing to write, and there is
+    /// something since. For [`Wake::write`](crate::machine::Wake::write).
+    pub fn take_wake(&mut self) -> bool {
+        core::mem::take(&mut self.wake)
+    }
+
+    /// Lends the next bytes to write; `messages` says whether messages may go (not before a handshake
+    /// is done). `None`: a batch is on loan, or there is nothing to write now.
+    pub fn begin_write(&mut self, messages: bool) -> Option<Batch> {
+        if self.lent != Lent::Nothing {
+            return None;
+        }
+        let batch = match self.returned.take() {
+            Some(batch) => Some(*batch),
+            None => self.next_batch(messages),
+        };
+        match &batch {
+            Some(batch) => {
+                self.lent = if batch.is_control() { Lent::Connection } else { Lent::Messages };
+                self.idle = false;
+            }
+            None => self.idle = true,
+        }
+        batch
+    }
+
+    fn next_batch(&mut self, messages: bool) -> Option<Batch> {
+        if !self.connection.is_empty() {
+            let chunk = core::mem::take(&mut self.connection);
+            return Some(Batch::new(chunk, Class::Control, self.generation));
+        }
+        if !messages || self.missing || self.waiting.messages == 0 {
+            return None;
+        }
+        let chunk = self.queue.pop_front()?;
+        self.waiting.sub(load(&chunk));
+        Some(Batch::new(chunk, Class::Normal, self.generation))
+    }
+
+    /// Whether [`begin_write`](Self::begin_write) would lend something.
+    #[must_use]
+    pub fn has_batch(&self, messages: bool) -> bool {
+        let waits = messages && !self.missing && self.waiting.messages > 0;
+        self.lent == Lent::Nothing && (self.returned.is_some() || !self.connection.is_empty() || waits)
+    }
+
+    /// Takes a batch back, for [`Machine::end_write`](crate::machine::Machine::end_write).
+    ///
+    /// Wholly written: `each` is called with every message, which has [left](Fate::Left). Not wholly
+    /// written: the rest is lent next. Written for a connection that has ended meanwhile: as
+    /// [`disconnect`](Self::disconnect) would have done, and what `each` keeps (returns true for) goes
+    /// back to its place.
+    pub fn end_write(&mut self, batch: Batch, mut each: impl FnMut(OutMessageRef<'_>) -> bool) {
+        if batch.generation() != self.generation || self.lent == Lent::Nothing {
+            if !batch.is_control() {
+                self.missing = false;
+                self.restore(batch, each);
+            }
+            return;
+        }
+        self.lent = Lent::Nothing;
+        if !batch.is_done() {
+            self.returned = Some(Box::new(batch));
+            return;
+        }
+        let (written, control) = (batch.written(), batch.is_control());
+        let chunk = batch.into_chunk();
+        if !control {
+            for_each(&chunk, written, |message| _ = each(message));
+        }
+        recycle(&mut self.spare, chunk);
+    }
+
+    /// The connection is gone, for
+    /// [`Machine::handle_disconnected`](crate::machine::Machine::handle_disconnected): `lent` is the
+    /// batch that was being written, if the driver has it.
+    ///
+    /// Messages that wait stay. `keep` is asked about each message of the batch, oldest first; what it
+    /// returns true for is sent again, whole, before everything that waits. A batch that is still with
+    /// its writer is awaited: until [`end_write`](Self::end_write) has it, no message is lent, so that
+    /// order is kept. What belonged to the connection is dropped.
+    pub fn disconnect(&mut self, lent: Option<Batch>, keep: impl FnMut(OutMessageRef<'_>) -> bool) {
+        let out = core::mem::replace(&mut self.lent, Lent::Nothing);
+        self.connection.clear();
+        let stale = lent.as_ref().is_some_and(|batch| batch.generation() != self.generation);
+        let here = lent.is_some() && !stale;
+        self.generation += 1;
+        if out == Lent::Messages && !here {
+            self.missing = true;
+        } else if stale {
+            self.missing = false;
+        }
+        let returned = self.returned.take().map(|batch| *batch);
+        if let Some(batch) = lent.or(returned).filter(|batch| !batch.is_control()) {
+            self.restore(batch, keep);
+        }
+        self.idle = true;
+        self.wake = self.waiting.messages > 0;
+    }
+
+    /// Puts the messages of a batch that `keep` wants in front of everything that waits.
+    fn restore(&mut self, batch: Batch, keep: impl FnMut(OutMessageRef<'_>) -> bool) {
+        let written = batch.written();
+        let kept = self.sift(batch.into_chunk(), written, keep);
+        if let Some(chunk) = kept {
+            let load = load(&chunk);
+            self.waiting.add(load);
+            self.queue.push_front(chunk);
+            self.note_pushed(load.bytes);
+        }
+    }
+
+    /// Keeps the waiting messages that `keep` wants, in order. To drop all: `|_| false`.
+    pub fn retain(&mut self, mut keep: impl FnMut(OutMessageRef<'_>) -> bool) {
+        for chunk in core::mem::take(&mut self.queue) {
+            self.waiting.sub(load(&chunk));
+            if let Some(kept) = self.sift_waiting(chunk, &mut keep) {
+                self.waiting.add(load(&kept));
+                self.queue.push_back(kept);
+            }
+        }
+    }
+
+    /// Drops the message that waits longest; `dropped` is called with it. Copies what is left of its
+    /// chunk. False: none waits.
+    pub fn drop_oldest(&mut self, dropped: impl FnOnce(OutMessageRef<'_>)) -> bool {
+        let Some(chunk) = self.queue.pop_front() else { return false };
+        self.waiting.sub(load(&chunk));
+        let mut dropped = Some(dropped);
+        let kept = self.sift_waiting(chunk, |message| match dropped.take() {
+            Some(dropped) => {
+                dropped(message);
+                false
+            }
+            None => true,
+        });
+        if let Some(kept) = kept {
+            self.waiting.add(load(&kept));
+            self.queue.push_front(kept);
+        }
+        dropped.is_none()
+    }
+
+    fn sift_waiting(
+        &mut self,
+        chunk: Chunk,
+        mut keep: impl FnMut(OutMessageRef<'_>) -> bool,
+    ) -> Option<Chunk> {
+        self.sift(chunk, 0, |message| keep(OutMessageRef { fate: Fate::Waiting, ..message }))
+    }
+
+    /// The messages of a chunk that `keep` wants; `None` if there are none.
+    fn sift(
+        &mut self,
+        mut chunk: Chunk,
+        written: usize,
+        mut keep: impl FnMut(OutMessageRef<'_>) -> bool,
+    ) -> Option<Chunk> {
+        let mut keeps = Vec::new();
+        for_each(&chunk, written, |message| keeps.push(keep(message)));
+        if !keeps.contains(&true) {
+            recycle(&mut self.spare, chunk);
+            return None;
+        }
+        if !keeps.contains(&false) {
+            return Some(chunk);
+        }
+        let kept = chunk.keep_messages(&keeps);
+        recycle(&mut self.spare, chunk);
+        Some(kept)
+    }
+}
+
+fn load(chunk: &Chunk) -> Load {
+    Load { messages: chunk.messages(), bytes: chunk.len() }
+}
+
+/// Encodes one message at the end of `chunk`.
+fn compose<E>(
+    chunk: &mut Chunk,
+    sent: Sent,
+    fill: impl FnOnce(&mut OutMessage<'_>) -> Result<(), E>,
+) -> Result<usize, E> {
+    let mut message = OutMessage(Growing::new(chunk));
+    fill(&mut message)?;
+    Ok(message.0.finish(sent))
+}
+
+fn for_each(chunk: &Chunk, written: usize, mut f: impl FnMut(OutMessageRef<'_>)) {
+    chunk.for_each_whole(|sent, cursor, start, end| {
+        let fate = match (start, end) {
+            (_, end) if end <= written => Fate::Left,
+            (start, _) if start < written => Fate::InPart,
+            _ => Fate::Unsent,
+        };
+        let number = sent.cast().unwrap_or_default();
+        f(OutMessageRef { number, fate, chunk, cursor, len: end - start });
+    });
+}
+
+/// A message that is being put together at the end of an [`OutQueue`].
+#[derive(Debug)]
+pub struct OutMessage<'q>(Growing<'q>);
+
+impl OutMessage<'_> {
+    /// Copies bytes behind what is there.
+    pub fn put(&mut self, bytes: &[u8]) {
+        self.0.buffer().0.extend_from_slice(bytes);
+    }
+
+    /// The buffer that copied bytes go to, for encoders that write into one, and where in it the
+    /// message's first byte is. Earlier messages stand before it; bodies by reference are not in it.
+    /// Append, or rewrite what this message appended, and take nothing away.
+    pub fn buffer(&mut self) -> (&mut Vec<u8>, usize) {
+        self.0.buffer()
+    }
+
+    /// Puts a body behind what is there: an owned one of 16 KiB and more by reference, others copied.
+    pub fn body<'p>(&mut self, body: impl Into<Payload<'p>>) {
+        match body.into() {
+            Payload::Owned(bytes) if bytes.len() >= EXTERNAL_FROM => self.0.push_shared(bytes),
+            payload => self.put(payload.as_slice()),
+        }
+    }
+}
+
+/// A message of an [`OutQueue`], for the machine that decides about it.
+#[derive(Clone, Copy, Debug)]
+pub struct OutMessageRef<'q> {
+    number: u64,
+    fate: Fate,
+    chunk: &'q Chunk,
+    cursor: Cursor,
+    len: usize,
+}
+
+impl<'q> OutMessageRef<'q> {
+    /// The number that it was pushed with.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// How far it got.
+    #[must_use]
+    pub fn fate(&self) -> Fate {
+        self.fate
+    }
+
+    /// Its length on the wire, bytes.
+    // A message without bytes is none, so that there is no `is_empty`.
+    #[allow(clippy::len_without_is_empty)]
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Its encoded bytes, in order.
+    pub fn parts(&self) -> impl Iterator<Item = &'q [u8]> {
+        let Self { chunk, mut cursor, mut len, .. } = *self;
+        core::iter::from_fn(move || {
+            let mut out = [&[][..]; 1];
+            if len == 0 || chunk.slices(&cursor, &mut out) == 0 {
+                return None;
+            }
+            let part = &out[0][..out[0].len().min(len)];
+            chunk.advance(&mut cursor, part.len());
+            len -= part.len();
+            Some(part)
+        })
+    }
+
+    /// Its encoded bytes, copied into one piece.
+    #[must_use]
+    pub fn to_vec(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.len);
+        self.parts().for_each(|part| bytes.extend_from_slice(part));
+        bytes
+    }
+}
+
+#[cfg(test)]
+mod tests;
