@@ -7,7 +7,7 @@ use bytes::Bytes;
 use crate::body::Payload;
 use crate::error::EncodeError;
 use crate::frame::native::MESSAGE_COST;
-use crate::frame::{Framing, Meta};
+use crate::frame::{Framing, Kind, Meta};
 
 /// A chunk takes no further frame that would bring it over this many bytes. Blocks of 64 KiB stay
 /// in the cache between being encoded and being written: they move twice what 256 KiB ones do.
@@ -247,16 +247,21 @@ impl Chunk {
     }
 
     /// Encodes the reply to a request whose body `fill` appends in place. On error (`fill`'s or the
-    /// framing's) the chunk is as it was.
+    /// framing's) the chunk is as it was. It has `extensions` if there are any.
     #[inline]
     pub(crate) fn push_reply<F: Framing, E>(
         &mut self,
         framing: &F,
         id: u64,
+        extensions: &[u8],
         fill: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
     ) -> Result<Result<usize, EncodeError>, E> {
         let before = self.bytes.len();
-        let mark = match framing.begin_reply(&mut self.bytes, id) {
+        let begun = match extensions {
+            [] => framing.begin_reply(&mut self.bytes, id),
+            extensions => framing.begin(&mut self.bytes, &Meta::new(Kind::Reply, id), extensions),
+        };
+        let mark = match begun {
             Ok(mark) => mark,
             Err(error) => return Ok(Err(error)),
         };
@@ -264,7 +269,11 @@ impl Chunk {
             self.bytes.truncate(before);
             return Err(error);
         }
-        if let Err(error) = framing.finish_reply(&mut self.bytes, mark) {
+        let finished = match extensions {
+            [] => framing.finish_reply(&mut self.bytes, mark),
+            _ => framing.finish(&mut self.bytes, mark, 0),
+        };
+        if let Err(error) = finished {
             return Ok(Err(error));
         }
         let added = self.bytes.len() - before;

@@ -252,6 +252,11 @@ pub struct Profile {
     /// then read from the end of its frame, as long as it was given; elsewhere it is read back with
     /// [`Framing::next_frame`].
     pub external_bodies: bool,
+    /// Answers repeat the extensions of their request: for protocols whose replies name what they
+    /// answer in more than a number (the method's name, say). The framing reads what is to be
+    /// repeated as the request's extensions, and gets it with [`Framing::begin`] of the reply or error
+    /// reply. Only an answer that was encoded and then refused for the server's memory has none.
+    pub repeats_extensions: bool,
 }
 
 impl Profile {
@@ -270,6 +275,7 @@ impl Profile {
             flow_control: false,
             atomic: true,
             external_bodies: false,
+            repeats_extensions: false,
         }
     }
 
@@ -277,6 +283,13 @@ impl Profile {
     #[must_use]
     pub const fn with_calls(mut self, calls: Calls) -> Self {
         self.calls = calls;
+        self
+    }
+
+    /// The same with [`Profile::repeats_extensions`].
+    #[must_use]
+    pub const fn with_repeated_extensions(mut self) -> Self {
+        self.repeats_extensions = true;
         self
     }
 
@@ -407,7 +420,8 @@ pub trait Framing: Clone + core::fmt::Debug + Send + Sync + 'static {
     fn finish(&self, out: &mut Vec<u8>, mark: usize, external: usize) -> Result<(), EncodeError>;
 
     /// [`begin`](Self::begin) of a plain reply: of the normal class, without extensions. A framing
-    /// with a faster way replaces it.
+    /// with a faster way replaces it. Not used for a reply that
+    /// [repeats](Profile::repeats_extensions) extensions.
     ///
     /// # Errors
     /// As there.

@@ -11,11 +11,13 @@ use alloc::collections::VecDeque;
 use bytes::Bytes;
 
 use super::flow::{CLASSES, lane};
+use super::inbound::Repeated;
 use super::{Link, Phase};
 use crate::arena::{Chunk, Load, LocalFrames, Sent};
 use crate::body::Payload;
 use crate::error::EncodeError;
 use crate::frame::{Class, Framing, Meta};
+use crate::link::reader::FRAME_OVERHEAD;
 
 /// The assumed size of an answer, in bytes, before the first one is known.
 pub(super) const UNKNOWN_SIZE: usize = 128 * 1024;
@@ -23,7 +25,7 @@ pub(super) const UNKNOWN_SIZE: usize = 128 * 1024;
 const LEAST_SIZE: usize = 4 * 1024;
 /// The largest of at least so many answers counts, and of at most twice as many.
 const REMEMBERED: u32 = 256;
-/// The longest header of a frame, in bytes, without extensions (answers carry none).
+/// The longest header of a frame, in bytes, without extensions (most answers carry none).
 const HEADER: usize = 128;
 
 /// The answers of a link that are not in the write queue.
@@ -43,7 +45,7 @@ struct HeldAnswers {
 #[derive(Debug)]
 enum HeldAnswer {
     /// One that is not encoded yet.
-    Body { meta: Meta, body: Bytes },
+    Body { meta: Meta, repeated: Repeated, body: Bytes },
     /// What the reader encoded during a pass, while others filled the queue.
     Frames(Chunk),
 }
@@ -51,7 +53,10 @@ enum HeldAnswer {
 impl HeldAnswer {
     fn load(&self) -> Load {
         match self {
-            Self::Body { body, .. } => Load { messages: 1, bytes: body.len() },
+            Self::Body { repeated, body, .. } => Load {
+                messages: 1,
+                bytes: body.len() + repeated.as_ref().map_or(0, |repeated| repeated.len()),
+            },
             Self::Frames(chunk) => chunk.owed(),
         }
     }
@@ -125,18 +130,20 @@ impl Answers {
         false
     }
 
-    /// Takes out the newest answer that waits: its id. Of several that were encoded together the last.
-    pub(super) fn pop_newest(&mut self) -> Option<u64> {
+    /// Takes out the newest answer that waits: its id, and what it repeats where it is not encoded yet. Of
+    /// several that were encoded together the last.
+    pub(super) fn pop_newest(&mut self) -> Option<(u64, Repeated)> {
         let held = self.held.as_mut()?;
         // Bulk first: that is where the long ones are.
         for line in held.lines.iter_mut().rev() {
-            let is_refused = |answer: &HeldAnswer| answer.load().bytes == 0;
+            let is_refused =
+                |answer: &HeldAnswer| matches!(answer, HeldAnswer::Body { body, .. } if body.is_empty());
             let Some(at) = line.iter().rposition(|answer| !is_refused(answer)) else { continue };
             let answer = &mut line[at];
             let before = answer.load();
-            let (id, is_empty) = match answer {
-                HeldAnswer::Body { meta, .. } => (Some(meta.id), true),
-                HeldAnswer::Frames(chunk) => (chunk.drop_last_answer(), chunk.is_empty()),
+            let (id, repeated, is_empty) = match answer {
+                HeldAnswer::Body { meta, repeated, .. } => (Some(meta.id), repeated.take(), true),
+                HeldAnswer::Frames(chunk) => (chunk.drop_last_answer(), None, chunk.is_empty()),
             };
             held.load.sub(before);
             if is_empty {
@@ -145,14 +152,14 @@ impl Answers {
                 held.load.add(answer.load());
             }
             self.held.take_if(|held| held.lines.iter().all(VecDeque::is_empty));
-            return id;
+            return id.map(|id| (id, repeated));
         }
         None
     }
 
     /// An answer was refused: its caller gets an error, behind what waits.
-    pub(super) fn refused(&mut self, failure: &Meta) {
-        self.hold(failure.class, HeldAnswer::Body { meta: *failure, body: Bytes::new() });
+    pub(super) fn refused(&mut self, failure: &Meta, repeated: Repeated) {
+        self.hold(failure.class, HeldAnswer::Body { meta: *failure, repeated, body: Bytes::new() });
     }
 
     /// Takes out everything that waits; `each` is told the ids.
@@ -222,7 +229,12 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// # Errors
     /// It cannot be encoded. One that is held was not: what the framing refuses is dropped later,
     /// counted and an event.
-    pub(super) fn place_answer(&mut self, meta: &Meta, payload: Payload<'_>) -> Result<(), EncodeError> {
+    pub(super) fn place_answer(
+        &mut self,
+        meta: &Meta,
+        repeated: Repeated,
+        payload: Payload<'_>,
+    ) -> Result<(), EncodeError> {
         // Asked in any case: what is held takes memory, too.
         let must_ask = self.must_ask_for(payload.len());
         if must_ask || self.room_of(meta.class) == 0 {
@@ -230,16 +242,16 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
                 Payload::Owned(bytes) => bytes,
                 Payload::Borrowed(bytes) => Bytes::copy_from_slice(bytes),
             };
-            self.answers.hold(meta.class, HeldAnswer::Body { meta: *meta, body });
+            self.answers.hold(meta.class, HeldAnswer::Body { meta: *meta, repeated, body });
             self.counters.answers_held += 1;
             return Ok(());
         }
-        self.push_answer(meta, payload)
+        self.push_answer(meta, repeated.as_deref().unwrap_or_default(), payload)
     }
 
-    fn push_answer(&mut self, meta: &Meta, payload: Payload<'_>) -> Result<(), EncodeError> {
+    fn push_answer(&mut self, meta: &Meta, repeated: &[u8], payload: Payload<'_>) -> Result<(), EncodeError> {
         let external = self.framing.profile().external_bodies;
-        self.arena.push(&self.framing, Sent::Answer(meta.id), meta, &[], payload, external)?;
+        self.arena.push(&self.framing, Sent::Answer(meta.id), meta, repeated, payload, external)?;
         self.counters.answers += 1;
         self.assert_answers_bounded();
         self.after_queueing();
@@ -273,7 +285,11 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
 
     /// Most bytes of answers that wait in the write queue, in each class.
     fn most_answers(&self) -> usize {
-        self.settings.write_queue.bytes.saturating_add(self.framing.max_message()).saturating_add(HEADER)
+        let message = self.framing.max_message().saturating_add(HEADER);
+        // An answer that repeats extensions is that much longer.
+        let repeated = message.saturating_add(FRAME_OVERHEAD);
+        let repeated = if self.framing.profile().repeats_extensions { repeated } else { 0 };
+        self.settings.write_queue.bytes.saturating_add(message).saturating_add(repeated)
     }
 
     /// Whether so many encoded bytes stay within what a class holds.
@@ -303,8 +319,9 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         for class in CLASSES {
             while self.has_room_for_held(class) {
                 match self.answers.pop(class) {
-                    Some(HeldAnswer::Body { meta, body }) => {
-                        if self.push_answer(&meta, Payload::Owned(body)).is_err() {
+                    Some(HeldAnswer::Body { meta, repeated, body }) => {
+                        let repeated = repeated.as_deref().unwrap_or_default();
+                        if self.push_answer(&meta, repeated, Payload::Owned(body)).is_err() {
                             self.drop_answer(meta.id);
                         }
                     }

@@ -3,6 +3,7 @@
 //! A request answered on the spot (inline handlers, handlers that finish at once) never comes
 //! here.
 
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
@@ -45,6 +46,9 @@ pub enum InboundState {
     Unwanted,
 }
 
+/// Extensions of a request that its answer repeats: mostly none.
+pub(super) type Repeated = Option<Box<[u8]>>;
+
 #[derive(Debug)]
 struct Entry<T> {
     /// Wakes the handler when the request is no longer wanted.
@@ -52,6 +56,8 @@ struct Entry<T> {
     wire_id: u64,
     /// Length of its body, bytes.
     len: usize,
+    /// Extensions that its answer repeats.
+    repeated: Repeated,
     wanted: bool,
 }
 
@@ -91,10 +97,10 @@ impl<T> InboundTable<T> {
         self.entries.get(&key).is_some_and(|entry| entry.wanted)
     }
 
-    fn open(&mut self, wire_id: u64, len: usize, by_id: bool) -> u64 {
+    fn open(&mut self, wire_id: u64, len: usize, repeated: Repeated, by_id: bool) -> u64 {
         self.next_key += 1;
         let key = self.next_key;
-        self.entries.insert(key, Entry { token: None, wire_id, len, wanted: true });
+        self.entries.insert(key, Entry { token: None, wire_id, len, repeated, wanted: true });
         if by_id {
             self.by_id.insert(wire_id, key);
         }
@@ -113,23 +119,26 @@ impl<T> InboundTable<T> {
     }
 
     /// The answers to the newest ones are not wanted any more, but for so many wanted ones: their ids
-    /// on the wire. `wake` gets their tokens.
-    pub(super) fn disown_all_but(&mut self, most: usize, mut wake: impl FnMut(T)) -> Vec<u64> {
+    /// on the wire, and what answers repeat. `wake` gets their tokens.
+    pub(super) fn disown_all_but(&mut self, most: usize, mut wake: impl FnMut(T)) -> Vec<(u64, Repeated)> {
         let surplus = self.wanted.saturating_sub(most);
         let newest = self.entries.iter().rev().filter(|(_, entry)| entry.wanted).take(surplus);
-        let newest: Vec<_> = newest.map(|(key, entry)| (*key, entry.wire_id)).collect();
-        newest.iter().filter_map(|(key, _)| self.disown(*key)).for_each(&mut wake);
-        newest.into_iter().map(|(_, wire_id)| wire_id).collect()
+        let newest: Vec<u64> = newest.map(|(key, _)| *key).collect();
+        newest.iter().filter_map(|key| self.disown(*key)).for_each(&mut wake);
+        let entries = newest.iter().filter_map(|key| {
+            let entry = self.entries.get_mut(key)?;
+            Some((entry.wire_id, entry.repeated.take()))
+        });
+        entries.collect()
     }
 
-    /// Its handler is done. Whether its answer is wanted.
-    fn close(&mut self, key: u64) -> bool {
+    /// Its handler is done. What its answer repeats; `None`: no answer is wanted.
+    fn close(&mut self, key: u64) -> Option<Repeated> {
         let wanted = self.contains(key);
         self.disown(key);
-        if let Some(entry) = self.entries.remove(&key) {
-            self.bytes -= entry.len;
-        }
-        wanted
+        let entry = self.entries.remove(&key)?;
+        self.bytes -= entry.len;
+        wanted.then_some(entry.repeated)
     }
 
     /// Nobody wants any of them any more.
@@ -171,7 +180,10 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             self.conn.paused_for_inbound = pauses;
             return Ok(None);
         }
-        let key = self.inbound.open(wire_id, request.body.len(), by_id);
+        let repeated = self.framing.profile().repeats_extensions && !request.extensions.is_empty();
+        let repeated: Repeated = repeated.then(|| request.extensions.into());
+        let len = request.body.len() + repeated.as_ref().map_or(0, |repeated| repeated.len());
+        let key = self.inbound.open(wire_id, len, repeated, by_id);
         if let Some(remaining) = request.remaining() {
             self.watch(now, remaining, Key::Inbound(key));
         }
@@ -236,13 +248,13 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// [`answer`](Self::answer) with a method (message type) in the answer, where the framing has
     /// room for one; elsewhere any but 0 is a failure.
     pub fn answer_as(&mut self, inbound: Inbound, method: u32, answer: Result<Payload<'_>, Failure>) {
-        let wanted = self.inbound.close(inbound.key);
+        let closed = self.inbound.close(inbound.key);
         self.note_answer_size(answer.as_ref().map_or_else(|failure| failure.body.len(), |body| body.len()));
         self.after_closing_inbound();
-        if !wanted || inbound.scope != self.scope {
+        let Some(repeated) = closed.filter(|_| inbound.scope == self.scope) else {
             self.drop_answer(inbound.wire_id);
             return;
-        }
+        };
         if let Err(failure) = &answer {
             self.note_failure(failure.status);
         }
@@ -257,7 +269,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             },
         };
         let result = match self.check_answer(method, payload.len()) {
-            Ok(()) => self.place_answer(&meta, payload),
+            Ok(()) => self.place_answer(&meta, repeated.clone(), payload),
             Err(error) => Err(error),
         };
         match result {
@@ -266,7 +278,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
                 let failure = unsendable(&error);
                 self.note_failure(failure.status);
                 let Some((meta, text)) = self.failure_frame(inbound.wire_id, &failure) else { return };
-                if self.place_answer(&meta, text.into()).is_err() {
+                if self.place_answer(&meta, repeated, text.into()).is_err() {
                     self.drop_answer(inbound.wire_id);
                 }
             }
@@ -341,13 +353,13 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
 
     /// A request's deadline passed while it was handled.
     pub(super) fn expire_inbound(&mut self, key: u64) {
-        let Some(entry) = self.inbound.entries.get(&key).filter(|entry| entry.wanted) else { return };
-        let wire_id = entry.wire_id;
+        let Some(entry) = self.inbound.entries.get_mut(&key).filter(|entry| entry.wanted) else { return };
+        let (wire_id, repeated) = (entry.wire_id, entry.repeated.take());
         self.tokens.extend(self.inbound.disown(key));
         if (self.phase == Phase::Ready || self.session.is_some()) && self.framing.profile().error_reply {
             let failure = Failure::new(Status::DEADLINE_EXCEEDED, "");
             let meta = failure_meta(wire_id, &failure);
-            let placed = self.place_answer(&meta, b"".into());
+            let placed = self.place_answer(&meta, repeated, b"".into());
             debug_assert!(placed.is_ok(), "an empty error reply can always be written");
         }
     }

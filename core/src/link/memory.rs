@@ -179,11 +179,11 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// what would be thrown away.
     fn refuse_running(&mut self) {
         let (startable, Self { inbound, tokens, .. }) = (self.startable(), &mut *self);
-        for wire_id in inbound.disown_all_but(startable, |token| tokens.push(token)) {
+        for (wire_id, repeated) in inbound.disown_all_but(startable, |token| tokens.push(token)) {
             let failure = Failure::new(Status::OUT_OF_MEMORY, "");
             self.note_failure(failure.status);
             if let Some((meta, _)) = self.failure_frame(wire_id, &failure) {
-                self.answers.refused(&meta);
+                self.answers.refused(&meta, repeated);
             }
         }
     }
@@ -192,14 +192,14 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// newest first, until the link holds no more than it may.
     fn refuse_answers(&mut self) {
         while self.share.exceeds(self.holding().bytes)
-            && let Some(id) = self.answers.pop_newest()
+            && let Some((id, repeated)) = self.answers.pop_newest()
         {
             let failure = Failure::new(Status::OUT_OF_MEMORY, "");
             self.note_failure(failure.status);
             // Where failures cannot be said, this drops the answer by the policy for that.
             if let Some((meta, _)) = self.failure_frame(id, &failure) {
                 self.drop_answer(id);
-                self.answers.refused(&meta);
+                self.answers.refused(&meta, repeated);
             }
         }
     }

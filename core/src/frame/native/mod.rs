@@ -83,6 +83,7 @@ impl Framing for Native {
             flow_control: true,
             atomic: true,
             external_bodies: true,
+            repeats_extensions: false,
         }
     }
 

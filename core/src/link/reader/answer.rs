@@ -70,7 +70,10 @@ impl<F: Framing> Reader<F> {
         let KeptBack { frames: local, answers, .. } = &mut **self.local.get_or_insert_default();
         local.chunk.reserve(256);
         let start = local.chunk.own_len();
-        let pushed = local.chunk.push_reply(&self.framing, id, |out| {
+        // Asked of the framing, which the compiler knows, rather than of the length.
+        let repeats = self.framing.profile().repeats_extensions;
+        let repeated = if repeats { &self.repeated[..] } else { &[] };
+        let pushed = local.chunk.push_reply(&self.framing, id, repeated, |out| {
             let before = out.len();
             let method = fill(out)?;
             if method != 0 {
@@ -144,7 +147,7 @@ impl<F: Framing> Reader<F> {
         };
         // Text that is too long for the peer is cut: the status is what matters.
         let body = Payload::Borrowed(&failure.body[..failure.body.len().min(self.longest_answer)]);
-        frames.chunk.push(&self.framing, Sent::Answer(id), &meta, &[], body, false)?;
+        frames.chunk.push(&self.framing, Sent::Answer(id), &meta, &self.repeated, body, false)?;
         *answers += 1;
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! What comes in: the reading half of a link.
 
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 use core::ops::Range;
 
 use bytes::Bytes;
@@ -32,7 +33,7 @@ pub use incoming::{Burst, Event, Incoming};
 pub(in crate::link) use retired::Retired;
 
 /// Bytes a frame may need beyond the largest message: headers and extensions.
-const FRAME_OVERHEAD: usize = 128 * 1024;
+pub(in crate::link) const FRAME_OVERHEAD: usize = 128 * 1024;
 
 const NORMAL: usize = lane(Class::Normal);
 
@@ -61,6 +62,8 @@ pub struct Reader<F: Framing> {
     requests: u64,
     last_was_request: bool,
     lends_replies: bool,
+    /// Extensions of the request lent out last, where its answer repeats them.
+    repeated: Vec<u8>,
     /// The server has no memory for more: nothing is taken in.
     waits_for_memory: bool,
     /// How many requests may be started before the link has to be asked again.
@@ -113,6 +116,7 @@ impl<F: Framing> Reader<F> {
             requests: 0,
             last_was_request: false,
             lends_replies: false,
+            repeated: Vec::new(),
             waits_for_memory: false,
             starts: 0,
             allowance: [0; 2],
@@ -285,6 +289,9 @@ impl<F: Framing> Reader<F> {
                         self.charge(access, Class::Normal, cost(plain.end), plain.end)?;
                         self.guard.request();
                         self.aside = None;
+                        if self.framing.profile().repeats_extensions {
+                            self.repeated.clear();
+                        }
                         (self.last_was_request, self.requests) = (true, self.requests + 1);
                         buf.lend(plain.end);
                         return Ok(Next::Event(Event::Request(Incoming::plain(&plain, buf.lent()))));
@@ -407,6 +414,10 @@ impl<F: Framing> Reader<F> {
         }
         let lent = buf.lent();
         let (extensions, body) = (&lent[extensions], &lent[body]);
+        if is_request && self.framing.profile().repeats_extensions {
+            self.repeated.clear();
+            self.repeated.extend_from_slice(extensions);
+        }
         let incoming = Incoming { meta, extensions, body, frame: buf.aside(), cost: cost(len) };
         if is_request { Event::Request(incoming) } else { Event::Message(incoming) }
     }

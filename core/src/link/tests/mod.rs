@@ -19,6 +19,7 @@ mod flow;
 mod guards;
 mod limits;
 mod outcomes;
+mod repeated;
 mod resume;
 mod starts;
 mod waiting;
