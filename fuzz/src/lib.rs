@@ -6,11 +6,13 @@
 
 mod decode;
 mod live;
+mod machines;
 mod ops;
 mod pair;
 
 pub use decode::{buffstreams, chunked, length_prefixed, native, raw, tcpstream};
 pub use live::live_link;
+pub use machines::machine_ops;
 pub use ops::{link_ops, supervisor_ops};
 pub use pair::pair_ops;
 
@@ -28,6 +30,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("link_ops", link_ops),
     ("pair_ops", pair_ops),
     ("live_link", live_link),
+    ("machine_ops", machine_ops),
     ("supervisor_ops", supervisor_ops),
 ];
 

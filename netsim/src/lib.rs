@@ -3,7 +3,8 @@
 //! [`Net`] carries bytes between two ends with latency, in pieces of random size, and can be cut,
 //! or stop carrying in silence (half-open). [`Sim`] joins a dialing link with its supervisor to
 //! accepting links over such a network and advances time to whatever is due next: nothing sleeps,
-//! and the same seed gives the same trace.
+//! and the same seed gives the same trace. [`Pair`] has two links that are both commanded and keeps a
+//! ledger of their casts. [`World`] runs any number of machines of any protocol.
 //!
 //! ```
 //! use bowline_core::config::Config;
@@ -22,10 +23,15 @@ mod end;
 mod ledger;
 mod net;
 mod pair;
+mod side;
 mod sim;
+mod timeline;
+mod world;
 
-pub use end::End;
+pub use end::{Echo, End};
 pub use ledger::{Given, Ledger, PairCast, Told, Wants};
 pub use net::{Direction, Net, NetConfig, Random};
 pub use pair::{Pair, PairCall};
+pub use side::{App, Side, Taken};
 pub use sim::{Call, Sim};
+pub use world::World;

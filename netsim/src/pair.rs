@@ -15,6 +15,7 @@ use bowline_core::time::Instant;
 use crate::end::End;
 use crate::ledger::{Given, Ledger, PairCast, Wants};
 use crate::net::{Direction, Net, NetConfig, Random};
+use crate::timeline::{self, Timeline};
 
 /// A call made in a [`Pair`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -375,71 +376,11 @@ impl<F: Framing> Pair<F> {
     }
 
     /// Lets time pass.
+    ///
+    /// # Panics
+    /// If the links never come to rest, or one is due again after it was served.
     pub fn run_for(&mut self, duration: Duration) {
-        let until = self.now + duration;
-        loop {
-            self.settle();
-            match self.next_due() {
-                Some(at) if at <= until => {
-                    // It would spin: a driver asks again at once.
-                    assert!(
-                        at > self.now,
-                        "due, and still due when everything was done: {:?}",
-                        self.deadlines()
-                    );
-                    self.now = at;
-                }
-                _ => break,
-            }
-        }
-        self.now = until;
-        self.settle();
-    }
-
-    fn deadlines(&mut self) -> Vec<(Instant, Reason)> {
-        self.ends.iter_mut().filter_map(|end| end.link.poll_timeout()).collect()
-    }
-
-    fn next_due(&mut self) -> Option<Instant> {
-        self.deadlines()
-            .into_iter()
-            .map(|(at, _)| at)
-            .chain(self.net.next_change(self.now))
-            .chain(self.redial_at.filter(|_| self.over.is_none()))
-            .min()
-    }
-
-    fn settle(&mut self) {
-        // Far more than any honest burst needs: a livelock shows as a panic, not as a hang.
-        for _ in 0..1_000_000 {
-            let mut moved = false;
-            for side in 0..2 {
-                match self.ends[side].step(self.now, &mut self.net) {
-                    Ok(stepped) => moved |= stepped,
-                    Err(cause) => {
-                        self.net.cut();
-                        if self.reconnect.is_none() || is_violation(&cause) {
-                            self.over.get_or_insert(cause);
-                        }
-                        moved = true;
-                    }
-                }
-                if !self.ends[side].is_connected() {
-                    self.ends[side].idle(self.now);
-                }
-                self.collect(side);
-            }
-            moved |= self.look_after_dialing();
-            if !moved {
-                self.note_told(0);
-                self.note_told(1);
-                for (peak, end) in self.peak.iter_mut().zip(&self.ends) {
-                    *peak = (*peak).max(end.memory());
-                }
-                return;
-            }
-        }
-        panic!("it never settles");
+        timeline::run_for(self, duration);
     }
 
     /// Dials when it is time to.
@@ -475,6 +416,54 @@ impl<F: Framing> Pair<F> {
             }
             None => true,
         });
+    }
+}
+
+impl<F: Framing> Timeline for Pair<F> {
+    fn now(&self) -> Instant {
+        self.now
+    }
+
+    fn set_now(&mut self, now: Instant) {
+        self.now = now;
+    }
+
+    fn deadlines(&mut self) -> Vec<(Instant, Reason)> {
+        self.ends.iter_mut().filter_map(|end| end.link.poll_timeout()).collect()
+    }
+
+    fn next_change(&mut self) -> Option<Instant> {
+        let redial = self.redial_at.filter(|_| self.over.is_none());
+        self.net.next_change(self.now).into_iter().chain(redial).min()
+    }
+
+    fn step(&mut self) -> bool {
+        let mut moved = false;
+        for side in 0..2 {
+            match self.ends[side].step(self.now, &mut self.net) {
+                Ok(stepped) => moved |= stepped,
+                Err(cause) => {
+                    self.net.cut();
+                    if self.reconnect.is_none() || is_violation(&cause) {
+                        self.over.get_or_insert(cause);
+                    }
+                    moved = true;
+                }
+            }
+            if !self.ends[side].is_connected() {
+                self.ends[side].idle(self.now);
+            }
+            self.collect(side);
+        }
+        moved |= self.look_after_dialing();
+        if !moved {
+            self.note_told(0);
+            self.note_told(1);
+            for (peak, end) in self.peak.iter_mut().zip(&self.ends) {
+                *peak = (*peak).max(end.memory());
+            }
+        }
+        moved
     }
 }
 

@@ -14,6 +14,7 @@ use bowline_core::time::Instant;
 
 use crate::end::End;
 use crate::net::{Net, NetConfig, Random};
+use crate::timeline::{self, Timeline};
 
 /// A call made in a simulation.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -163,95 +164,17 @@ impl<F: Framing> Sim<F> {
     }
 
     /// Lets time pass.
+    ///
+    /// # Panics
+    /// If the links never come to rest, or one is due again after it was served.
     pub fn run_for(&mut self, duration: Duration) {
-        let until = self.now + duration;
-        loop {
-            self.settle();
-            match self.next_due() {
-                Some(at) if at <= until => {
-                    // It would spin: a driver asks again at once.
-                    assert!(
-                        at > self.now,
-                        "due, and still due when everything was done: {:?}",
-                        self.deadlines()
-                    );
-                    self.now = at;
-                }
-                _ => break,
-            }
-        }
-        self.now = until;
-        self.settle();
-    }
-
-    /// The next deadlines: the client's, the server's, the supervisor's.
-    fn deadlines(&mut self) -> [Option<(Instant, Reason)>; 3] {
-        let server = self.server.as_mut().filter(|server| server.is_connected());
-        let server = server.and_then(|server| server.link.poll_timeout());
-        [self.client.link.poll_timeout(), server, self.supervisor.poll_timeout()]
+        timeline::run_for(self, duration);
     }
 
     /// When something happens next by itself.
     pub fn next_due(&mut self) -> Option<Instant> {
         let deadlines = self.deadlines();
-        deadlines
-            .into_iter()
-            .flatten()
-            .map(|(at, _)| at)
-            .chain(self.net.as_ref().and_then(|(_, net)| net.next_change(self.now)))
-            .chain(self.dialing.iter().map(|(at, _)| *at))
-            .min()
-    }
-
-    /// Does everything that is due, until nothing moves.
-    fn settle(&mut self) {
-        // Far more than any honest burst needs: a livelock shows as a panic, not as a hang.
-        for _ in 0..1_000_000 {
-            if !self.step() {
-                return;
-            }
-        }
-        panic!("it never settles: {:?}", self.trace.iter().rev().take(10).collect::<Vec<_>>());
-    }
-
-    fn step(&mut self) -> bool {
-        self.supervisor.handle_timeout(self.now);
-        let mut moved = self.act();
-        moved |= self.finish_dials();
-        if !self.client.is_connected() {
-            self.client.link.handle_timeout(self.now);
-        }
-        if let Some((epoch, mut net)) = self.net.take() {
-            let client = self.client.step(self.now, &mut net);
-            let server = self.server.as_mut().map_or(Ok(false), |server| server.step(self.now, &mut net));
-            if let Err(cause) = &server {
-                self.note(format_args!("server: {cause}"));
-                // Its socket is closed: the client sees the end of the stream.
-                net.cut();
-                moved = true;
-            }
-            match client {
-                Ok(client) => {
-                    moved |= client | server.unwrap_or(true);
-                    if !self.ready && self.client.link.state() == State::Ready {
-                        self.ready = true;
-                        self.supervisor.handle_ready(self.now, epoch);
-                        self.note(format_args!("ready {}", epoch.get()));
-                    }
-                    self.net = Some((epoch, net));
-                }
-                Err(cause) => {
-                    self.down(epoch, &cause);
-                    moved = true;
-                }
-            }
-        }
-        self.collect_all();
-        if self.client.link.is_closed() && !self.supervisor.is_stopped() {
-            self.supervisor.stop();
-            moved = true;
-        }
-        moved
+        timeline::next_due(self, &deadlines)
     }
 
     /// The client's connection is over; so is its server's.
@@ -349,5 +272,72 @@ impl<F: Framing> Sim<F> {
             assert!(self.outcomes[index].is_none(), "a second outcome");
             self.outcomes[index] = Some(result);
         }
+    }
+}
+
+impl<F: Framing> Timeline for Sim<F> {
+    fn now(&self) -> Instant {
+        self.now
+    }
+
+    fn set_now(&mut self, now: Instant) {
+        self.now = now;
+    }
+
+    /// The client's, the server's, the supervisor's.
+    fn deadlines(&mut self) -> Vec<(Instant, Reason)> {
+        let server = self.server.as_mut().filter(|server| server.is_connected());
+        let server = server.and_then(|server| server.link.poll_timeout());
+        let deadlines = [self.client.link.poll_timeout(), server, self.supervisor.poll_timeout()];
+        deadlines.into_iter().flatten().collect()
+    }
+
+    fn next_change(&mut self) -> Option<Instant> {
+        let carried = self.net.as_ref().and_then(|(_, net)| net.next_change(self.now));
+        carried.into_iter().chain(self.dialing.iter().map(|(at, _)| *at)).min()
+    }
+
+    fn trouble(&self) -> impl std::fmt::Debug {
+        self.trace.iter().rev().take(10).collect::<Vec<_>>()
+    }
+
+    fn step(&mut self) -> bool {
+        self.supervisor.handle_timeout(self.now);
+        let mut moved = self.act();
+        moved |= self.finish_dials();
+        if !self.client.is_connected() {
+            self.client.link.handle_timeout(self.now);
+        }
+        if let Some((epoch, mut net)) = self.net.take() {
+            let client = self.client.step(self.now, &mut net);
+            let server = self.server.as_mut().map_or(Ok(false), |server| server.step(self.now, &mut net));
+            if let Err(cause) = &server {
+                self.note(format_args!("server: {cause}"));
+                // Its socket is closed: the client sees the end of the stream.
+                net.cut();
+                moved = true;
+            }
+            match client {
+                Ok(client) => {
+                    moved |= client | server.unwrap_or(true);
+                    if !self.ready && self.client.link.state() == State::Ready {
+                        self.ready = true;
+                        self.supervisor.handle_ready(self.now, epoch);
+                        self.note(format_args!("ready {}", epoch.get()));
+                    }
+                    self.net = Some((epoch, net));
+                }
+                Err(cause) => {
+                    self.down(epoch, &cause);
+                    moved = true;
+                }
+            }
+        }
+        self.collect_all();
+        if self.client.link.is_closed() && !self.supervisor.is_stopped() {
+            self.supervisor.stop();
+            moved = true;
+        }
+        moved
     }
 }

@@ -155,6 +155,11 @@ impl<T> Shout<T> {
         Poll::Pending
     }
 
+    /// Whether it is the end that says lines.
+    pub fn says(&self) -> bool {
+        !self.answers
+    }
+
     /// Bytes of memory set aside for what is to be written.
     pub fn memory(&self) -> usize {
         self.out.memory()
