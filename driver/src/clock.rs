@@ -14,7 +14,19 @@ fn origin() -> StdInstant {
     })
 }
 
+/// The time now. In models it passes when they say so.
+#[cfg(bowline_loom)]
+#[must_use]
+pub fn now() -> Instant {
+    Instant::from_nanos(MODEL_NOW.load(std::sync::atomic::Ordering::Relaxed))
+}
+
+/// The time of models, in nanoseconds.
+#[cfg(bowline_loom)]
+pub static MODEL_NOW: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
+
 /// The time now.
+#[cfg(not(bowline_loom))]
 #[must_use]
 pub fn now() -> Instant {
     let nanos = StdInstant::now().saturating_duration_since(origin()).as_nanos();

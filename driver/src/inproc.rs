@@ -6,6 +6,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, IoSlice, Read};
+use std::sync::PoisonError;
 use std::task::Waker;
 
 use bowline_core::address::Address;
@@ -171,7 +172,11 @@ pub fn pair(name: Address) -> (Stream, Stream) {
 }
 
 /// Who listens, by name.
-static LISTENERS: Mutex<Option<Listeners>> = Mutex::new(None);
+fn listeners() -> std::sync::MutexGuard<'static, Option<Listeners>> {
+    LISTENERS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+static LISTENERS: std::sync::Mutex<Option<Listeners>> = std::sync::Mutex::new(None);
 
 #[derive(Debug)]
 struct Queue {
@@ -208,7 +213,7 @@ impl Acceptor {
 
 impl Drop for Acceptor {
     fn drop(&mut self) {
-        if let Some(listeners) = &mut *LISTENERS.lock() {
+        if let Some(listeners) = &mut *listeners() {
             listeners.remove(&self.name);
         }
         let waiting = std::mem::take(&mut self.queue.lock().streams);
@@ -224,7 +229,7 @@ pub fn listen(name: &Arc<str>, backlog: u32) -> io::Result<Acceptor> {
     let backlog = usize::try_from(backlog).unwrap_or(usize::MAX).max(1);
     let queue =
         Arc::new(Mutex::new(Queue { streams: VecDeque::new(), backlog, acceptors: Wakers::default() }));
-    let mut listeners = LISTENERS.lock();
+    let mut listeners = listeners();
     let listeners = listeners.get_or_insert_default();
     if listeners.contains_key(name) {
         return Err(io::ErrorKind::AddrInUse.into());
@@ -240,7 +245,7 @@ pub fn listen(name: &Arc<str>, backlog: u32) -> io::Result<Acceptor> {
 pub fn connect(name: &Arc<str>) -> io::Result<Stream> {
     let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
     // Held until the stream is queued: a listener that goes away takes what is queued with it.
-    let listeners = LISTENERS.lock();
+    let listeners = listeners();
     let queue = listeners.as_ref().and_then(|listeners| listeners.get(name)).ok_or_else(refused)?;
     let mut queue = queue.lock();
     if queue.streams.len() >= queue.backlog {

@@ -20,7 +20,7 @@ use crate::cast::{Cast, CastAndWait, PILE_OF_CASTS};
 use crate::error::ReceiveError;
 use crate::monitor::Registration;
 use crate::next::{NextErrored, NextEvent, Receive, now_or_never};
-use crate::sync::{Arc, AtomicU64, Mutex, Ordering};
+use crate::sync::{Arc, Mutex};
 use crate::{Shared, clock};
 
 /// Numbers the peers of a process.
@@ -31,8 +31,8 @@ impl PeerId {
     /// One that no other peer of this process has.
     #[must_use]
     pub fn unique() -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
-        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+        static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
+        Self(NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed))
     }
 }
 

@@ -394,6 +394,12 @@ impl<T: Timer> Alarm<T> {
         Self { timer, armed: None }
     }
 
+    /// Whether it is set.
+    #[must_use]
+    pub fn is_armed(&self) -> bool {
+        self.armed.is_some()
+    }
+
     /// Wakes the task at `at` or somewhat before. True: it is time to look.
     pub fn poll(&mut self, cx: &mut Context<'_>, at: Instant) -> bool {
         if self.armed.is_none_or(|armed| armed > at) {

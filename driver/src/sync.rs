@@ -1,22 +1,37 @@
-//! Locks and atomics in one place, so that a model checker can stand in for them.
+//! Locks and atomics in one place, so that a model checker can stand in for them: with
+//! `--cfg bowline_loom` they are loom's, and `tests/models.rs` tries every order of what threads do.
 
-pub use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+#[cfg(not(bowline_loom))]
+use std::sync as imp;
+
+#[cfg(bowline_loom)]
+use loom::sync as imp;
+
+pub use imp::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+// Counting references takes no part in the models, and loom's cannot be made `Arc<dyn …>`.
 pub use std::sync::{Arc, Weak};
 
-use std::sync::{MutexGuard as StdGuard, PoisonError};
+use std::sync::{PoisonError, TryLockError};
 
 /// A guard of [`Mutex`].
-pub type MutexGuard<'a, T> = StdGuard<'a, T>;
+pub type MutexGuard<'a, T> = imp::MutexGuard<'a, T>;
 
 /// A lock that a panic elsewhere does not poison: handlers run outside of it, and the machine
 /// behind it is consistent whenever it is unlocked.
 #[derive(Debug, Default)]
-pub struct Mutex<T>(std::sync::Mutex<T>);
+pub struct Mutex<T>(imp::Mutex<T>);
 
 impl<T> Mutex<T> {
     /// A lock around `value`.
+    #[cfg(not(bowline_loom))]
     pub const fn new(value: T) -> Self {
-        Self(std::sync::Mutex::new(value))
+        Self(imp::Mutex::new(value))
+    }
+
+    /// A lock around `value`.
+    #[cfg(bowline_loom)]
+    pub fn new(value: T) -> Self {
+        Self(imp::Mutex::new(value))
     }
 
     /// Waits for the lock.
@@ -29,8 +44,8 @@ impl<T> Mutex<T> {
     pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
         match self.0.try_lock() {
             Ok(guard) => Some(guard),
-            Err(std::sync::TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
-            Err(std::sync::TryLockError::WouldBlock) => None,
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
         }
     }
 }

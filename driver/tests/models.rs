@@ -1,0 +1,510 @@
+//! What threads do to a shared machine, in every order that matters: under loom.
+//!
+//! `RUSTFLAGS="--cfg bowline_loom" cargo test --release -p bowline-driver --test models`
+
+#![cfg(bowline_loom)]
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll, Wake as WakeTask, Waker};
+use std::time::Duration;
+
+use bowline_core::Batch;
+use bowline_core::address::Address;
+use bowline_core::config::SocketOptions;
+use bowline_core::error::{Disconnect, PeerError};
+use bowline_core::machine::{Access, Ending, Machine, Next, Reason, Wake};
+use bowline_core::recv_buf::RecvBuf;
+use bowline_core::supervisor::Epoch;
+use bowline_core::time::Instant;
+use bowline_driver::clock::{self, MODEL_NOW};
+use bowline_driver::pump::{Alarm, Pump};
+use bowline_driver::runtime::{Socket, Timer, Wire};
+use bowline_driver::shared::{Connected, Step, WriteNow, write_batch};
+use bowline_driver::sync::Mutex;
+use bowline_driver::{Application, Flow, LazyGuard, Shared};
+
+/// Every byte that is queued is one message; every byte that comes is a reply for the caller that waits.
+#[derive(Default)]
+struct Toy {
+    queued: Vec<u8>,
+    lent: bool,
+    replies: usize,
+    waiting: Option<Waker>,
+    tokens: Vec<Waker>,
+    closed: bool,
+    /// The connection is over.
+    gone: bool,
+    /// The driver has found nothing to do: only then is it woken.
+    idle: bool,
+    wake: Wake,
+}
+
+impl Toy {
+    fn cast(&mut self, byte: u8) {
+        self.queued.push(byte);
+        if std::mem::take(&mut self.idle) {
+            self.wake.write = true;
+        }
+    }
+
+    /// Whether a reply is there, or the connection is over; otherwise keeps the waker.
+    fn poll_reply(&mut self, waker: &Waker) -> Option<bool> {
+        if self.replies > 0 {
+            self.replies -= 1;
+            return Some(true);
+        }
+        if self.closed {
+            return Some(false);
+        }
+        self.waiting = Some(waker.clone());
+        None
+    }
+}
+
+impl Machine for Toy {
+    type Token = Waker;
+    type Reader = ();
+    type Event<'b> = u8;
+    type Error = PeerError;
+
+    fn handle_connected(&mut self, _: Instant, _: Epoch) {}
+    fn begin_input((): &mut (), _: &mut impl Access<Self>, _: Instant, _: usize) {}
+
+    fn next_event<'b>(
+        (): &mut (),
+        _: &mut impl Access<Self>,
+        _: Instant,
+        buf: &'b mut RecvBuf,
+    ) -> Result<Next<u8>, PeerError> {
+        let Some(&byte) = buf.unread().first() else { return Ok(Next::NeedData) };
+        buf.consume(1);
+        Ok(Next::Event(byte))
+    }
+
+    fn end_input((): &mut (), _: &mut impl Access<Self>, _: Instant, _: &mut RecvBuf) {}
+
+    fn handle_eof((): &mut (), _: &RecvBuf) -> Result<(), PeerError> {
+        Ok(())
+    }
+
+    fn is_ready(&self) -> bool {
+        true
+    }
+
+    fn handle_disconnected(&mut self, now: Instant, _: Option<Batch>, cause: Disconnect) {
+        (self.lent, self.gone) = (false, true);
+        self.give_up(now, cause);
+    }
+
+    fn begin_write(&mut self, _: Instant) -> Option<Batch> {
+        if self.lent {
+            return None;
+        }
+        if self.queued.is_empty() || self.gone {
+            self.idle = true;
+            return None;
+        }
+        (self.lent, self.idle) = (true, false);
+        Some(Batch::from_bytes(std::mem::take(&mut self.queued)))
+    }
+
+    fn end_write(&mut self, _: Instant, batch: Batch) -> bool {
+        if self.gone {
+            // Late: its connection is over.
+            return false;
+        }
+        assert!(std::mem::take(&mut self.lent), "one batch is out at a time");
+        assert!(batch.is_done(), "the socket takes everything");
+        self.idle = self.queued.is_empty();
+        !self.idle
+    }
+
+    fn poll_timeout(&mut self) -> Option<(Instant, Reason)> {
+        None
+    }
+
+    fn handle_timeout(&mut self, _: Instant) {}
+
+    fn poll_ending(&mut self, _: Instant) -> Option<Ending> {
+        self.closed.then_some(Ending::Abort(Disconnect::LocalClose))
+    }
+
+    fn close(&mut self, now: Instant, _: Duration) {
+        self.give_up(now, Disconnect::LocalClose);
+    }
+
+    fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    fn give_up(&mut self, _: Instant, _: Disconnect) {
+        self.closed = true;
+        self.wake = Wake { write: true, attend: true };
+        self.tokens.extend(self.waiting.take());
+    }
+
+    fn take_wake(&mut self) -> Wake {
+        std::mem::take(&mut self.wake)
+    }
+
+    fn take_tokens(&mut self, into: &mut Vec<Waker>) {
+        into.append(&mut self.tokens);
+    }
+}
+
+/// Counts replies.
+struct App;
+
+impl Application<Toy> for App {
+    type Session = ();
+
+    fn connected(&self, _: &Arc<Shared<Toy>>, _: Epoch, _: Option<Address>) {}
+
+    fn event(
+        &self,
+        (): &mut (),
+        (): &mut (),
+        access: &mut LazyGuard<'_, Toy>,
+        _: u8,
+    ) -> Result<Flow, Disconnect> {
+        let toy = access.machine();
+        toy.replies += 1;
+        let waiting = toy.waiting.take();
+        toy.tokens.extend(waiting);
+        Ok(Flow::Continue)
+    }
+
+    fn disconnected(&self, (): (), _: &Disconnect) {}
+}
+
+/// A socket that answers every byte with one, at once.
+#[derive(Clone, Default)]
+struct Line(Arc<Mutex<Mirror>>);
+
+#[derive(Default)]
+struct Mirror {
+    written: Vec<u8>,
+    incoming: VecDeque<u8>,
+    reader: Option<Waker>,
+    /// Nothing is to be reported.
+    ignored: bool,
+    /// What is written is not answered.
+    answers_late: bool,
+}
+
+impl WriteNow for Line {
+    fn write_now(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let mut written = 0;
+        for slice in slices {
+            let mut mirror = self.0.lock();
+            mirror.written.extend_from_slice(slice);
+            let answers = !mirror.answers_late;
+            drop(mirror);
+            if answers {
+                self.arrive(slice);
+            }
+            written += slice.len();
+        }
+        Ok(written)
+    }
+}
+
+impl Line {
+    /// The peer sends that.
+    fn arrive(&self, bytes: &[u8]) {
+        let mut mirror = self.0.lock();
+        mirror.incoming.extend(bytes);
+        let reader = if mirror.ignored { None } else { mirror.reader.take() };
+        drop(mirror);
+        if let Some(reader) = reader {
+            reader.wake();
+        }
+    }
+}
+
+impl Connected for Line {
+    fn read_for(&self, _: &dyn Fn() -> bool) {}
+}
+
+impl Wire for Line {
+    fn read_now(&self, buf: &mut [u8]) -> io::Result<usize> {
+        let mut mirror = self.0.lock();
+        let n = mirror.incoming.len().min(buf.len());
+        if n == 0 {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        for (to, from) in buf.iter_mut().zip(mirror.incoming.drain(..n)) {
+            *to = from;
+        }
+        Ok(n)
+    }
+
+    fn apply(&self, _: &SocketOptions) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn shutdown_write(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn peer_addr(&self) -> io::Result<Address> {
+        Ok(Address::Inproc("mirror".into()))
+    }
+}
+
+impl Socket for Line {
+    fn callers_read(&self) -> bool {
+        true
+    }
+
+    fn wait_readable(&self, _: Duration) -> bool {
+        !self.0.lock().incoming.is_empty()
+    }
+
+    fn watch_reads(&self, watch: bool) {
+        let mut mirror = self.0.lock();
+        mirror.ignored = !watch;
+        // What came meanwhile is reported.
+        let reader = if watch && !mirror.incoming.is_empty() { mirror.reader.take() } else { None };
+        drop(mirror);
+        if let Some(reader) = reader {
+            reader.wake();
+        }
+    }
+
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut mirror = self.0.lock();
+        if !mirror.incoming.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        mirror.reader = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    fn poll_writable(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Parks a thread of the model.
+#[derive(Default)]
+struct Parker {
+    woken: loom::sync::Mutex<bool>,
+    changed: loom::sync::Condvar,
+    /// It waits. For an assertion only: the model does not order threads by it.
+    is_parked: std::sync::atomic::AtomicBool,
+}
+
+impl WakeTask for Parker {
+    fn wake(self: Arc<Self>) {
+        *self.woken.lock().unwrap() = true;
+        self.changed.notify_one();
+    }
+}
+
+impl Parker {
+    fn park(&self) {
+        let mut woken = self.woken.lock().unwrap();
+        while !*woken {
+            self.is_parked.store(true, Relaxed);
+            woken = self.changed.wait(woken).unwrap();
+        }
+        self.is_parked.store(false, Relaxed);
+        *woken = false;
+    }
+
+    fn is_woken(&self) -> bool {
+        *self.woken.lock().unwrap()
+    }
+
+    /// Whether it was woken since it parked last.
+    fn take(&self) -> bool {
+        std::mem::take(&mut *self.woken.lock().unwrap())
+    }
+}
+
+fn model(f: impl Fn() + Send + Sync + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(3);
+    builder.max_branches = 20_000;
+    builder.check(move || {
+        MODEL_NOW.store(1, Relaxed);
+        f();
+    });
+}
+
+/// What the driver of a connection does when only writing is asked of it, until `count` messages are
+/// written: a wake that is lost leaves it parked, which loom reports.
+fn write_until(shared: &Shared<Toy>, line: &Line, count: usize) {
+    let parker = Arc::new(Parker::default());
+    let waker = Waker::from(Arc::clone(&parker));
+    while line.0.lock().written.len() < count {
+        shared.awake();
+        match shared.begin_write_or_sleep(clock::now(), &waker) {
+            Step::Write(mut batch) => {
+                assert!(write_batch(line, &mut batch).unwrap());
+                let _more = shared.with(|toy| toy.end_write(clock::now(), batch));
+            }
+            Step::Again => {}
+            // Callers that write for themselves do not wake it: it is done when they have written all.
+            Step::Sleep(_) if line.0.lock().written.len() == count => {}
+            Step::Sleep(_) => parker.park(),
+        }
+    }
+}
+
+/// Idle → busy: what is queued while the driver goes to sleep is written.
+#[test]
+fn a_driver_that_goes_to_sleep_hears_what_is_queued() {
+    model(|| {
+        let (shared, line) = (Arc::new(Shared::new(Toy::default())), Line::default());
+        let (driven, socket) = (Arc::clone(&shared), line.clone());
+        let driver = loom::thread::spawn(move || write_until(&driven, &socket, 2));
+        let other = Arc::clone(&shared);
+        let caster = loom::thread::spawn(move || other.with(|toy| toy.cast(1)));
+        shared.with(|toy| toy.cast(2));
+        caster.join().unwrap();
+        driver.join().unwrap();
+        assert_eq!(line.0.lock().written.len(), 2, "each once");
+    });
+}
+
+/// The right to write: callers that write for themselves, and the driver, have it one at a time, and
+/// nothing is left behind by the one that had it last.
+#[test]
+fn callers_and_the_driver_write_one_at_a_time() {
+    model(|| {
+        let (shared, line) = (Arc::new(Shared::new(Toy::default())), Line::default());
+        shared.set_connection(Some(Arc::new(line.clone())));
+        let (driven, socket) = (Arc::clone(&shared), line.clone());
+        // One more, that is written by the driver only, ends it.
+        let driver = loom::thread::spawn(move || write_until(&driven, &socket, 3));
+        let other = Arc::clone(&shared);
+        let caller = loom::thread::spawn(move || other.with_inline(|toy| (toy.cast(1), true)));
+        shared.with_inline(|toy| (toy.cast(2), true));
+        caller.join().unwrap();
+        shared.with(|toy| toy.cast(3));
+        driver.join().unwrap();
+        assert_eq!(line.0.lock().written.len(), 3, "each once");
+    });
+}
+
+/// A timer whose time comes when nothing else happens.
+struct LastResort(Option<std::time::Instant>);
+
+impl Timer for LastResort {
+    fn reset(&mut self, at: std::time::Instant) {
+        self.0 = Some(at);
+    }
+
+    fn poll_expired(&mut self, _: &mut Context<'_>) -> Poll<()> {
+        let Some(at) = self.0 else { return Poll::Pending };
+        if clock::to_std(clock::now()) >= at { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
+/// Drives a connection until it is over. Time passes only while the driver has nothing to do: the
+/// millisecond for which it leaves reading to callers.
+fn drive(shared: &Arc<Shared<Toy>>, line: &Line, caller: &Parker) {
+    let parker = Arc::new(Parker::default());
+    let waker = Waker::from(Arc::clone(&parker));
+    let mut cx = Context::from_waker(&waker);
+    let mut pump = Pump::new(shared, &Arc::new(App), line.clone(), Epoch::FIRST);
+    let mut alarm = Alarm::new(LastResort(None));
+    while pump.poll(&mut cx, &mut alarm).is_pending() {
+        if parker.take() {
+            continue;
+        }
+        if alarm.is_armed() {
+            let is_unread = !line.0.lock().incoming.is_empty();
+            assert!(
+                !is_unread || !caller.is_parked.load(Relaxed) || parker.is_woken(),
+                "a caller waits for a reply that no thread reads until time passes"
+            );
+            MODEL_NOW.fetch_add(2_000_000, Relaxed);
+            loom::thread::yield_now();
+            continue;
+        }
+        parker.park();
+    }
+}
+
+/// Asks, reads for itself as long as it may, and parks until the reply is there. Whether there was one.
+fn call(shared: &Shared<Toy>, parker: &Arc<Parker>) -> bool {
+    shared.with_inline(|toy| (toy.cast(1), true));
+    let waker = Waker::from(Arc::clone(parker));
+    if let Some(replied) = shared.with(|toy| toy.poll_reply(&waker)) {
+        return replied;
+    }
+    if let Some(connection) = shared.connection() {
+        connection.read_for(&|| shared.look(|toy| toy.replies > 0 || toy.closed));
+    }
+    hear(shared, parker)
+}
+
+/// Parks until a reply is there. Whether there was one.
+fn hear(shared: &Shared<Toy>, parker: &Arc<Parker>) -> bool {
+    let waker = Waker::from(Arc::clone(parker));
+    loop {
+        if let Some(replied) = shared.with(|toy| toy.poll_reply(&waker)) {
+            return replied;
+        }
+        parker.park();
+    }
+}
+
+/// A connection that is driven, by the thread that is returned.
+fn connected(shared: &Arc<Shared<Toy>>, line: &Line, caller: &Arc<Parker>) -> loom::thread::JoinHandle<()> {
+    let (shared, line, caller) = (Arc::clone(shared), line.clone(), Arc::clone(caller));
+    loom::thread::spawn(move || drive(&shared, &line, &caller))
+}
+
+/// The right to read: whether the driver or the caller reads the reply, the caller has it; and what comes
+/// when callers have left is read by the driver.
+#[test]
+fn the_right_to_read_goes_from_the_driver_to_a_caller_and_back() {
+    model(|| {
+        let (shared, line, caller) = (Arc::new(Shared::new(Toy::default())), Line::default(), Arc::default());
+        let driver = connected(&shared, &line, &caller);
+        assert!(call(&shared, &caller), "a reply");
+        line.arrive(&[2]);
+        // For a moment after a call, reading is left to callers: this one may take until then.
+        assert!(hear(&shared, &Arc::default()), "another one, that nobody asked for");
+        shared.with(|toy| toy.close(clock::now(), Duration::ZERO));
+        driver.join().unwrap();
+    });
+}
+
+/// A reply that comes late: a caller that has stopped reading for itself need not wait for time to pass.
+#[test]
+fn a_caller_that_stops_reading_leaves_it_to_the_driver() {
+    model(|| {
+        let (shared, line, caller) = (Arc::new(Shared::new(Toy::default())), Line::default(), Arc::default());
+        line.0.lock().answers_late = true;
+        let driver = connected(&shared, &line, &caller);
+        let peer = line.clone();
+        let peer = loom::thread::spawn(move || peer.arrive(&[1]));
+        assert!(call(&shared, &caller), "a reply");
+        peer.join().unwrap();
+        shared.with(|toy| toy.close(clock::now(), Duration::ZERO));
+        driver.join().unwrap();
+    });
+}
+
+/// Close: a caller that waits, or is about to, hears of it; the driver ends.
+#[test]
+fn a_close_ends_callers_and_the_driver() {
+    model(|| {
+        let (shared, line, caller) = (Arc::new(Shared::new(Toy::default())), Line::default(), Arc::default());
+        let driver = connected(&shared, &line, &caller);
+        let closing = Arc::clone(&shared);
+        let closer = loom::thread::spawn(move || closing.with(|toy| toy.close(clock::now(), Duration::ZERO)));
+        // A reply or the end.
+        let _either = call(&shared, &caller);
+        closer.join().unwrap();
+        driver.join().unwrap();
+    });
+}
