@@ -158,7 +158,7 @@ fn server(unsent: Option<u32>, received: Arc<AtomicU64>) -> (String, impl FnOnce
         runtime().block_on(async move {
             let server = Server::builder()
                 .config(config(unsent))
-                .on_message(move |_, message| {
+                .on_message_inline(move |_, message| {
                     received.fetch_add(black_box(message.body).len() as u64, Ordering::Relaxed);
                 })
                 .on_request_inline(|_, request, reply| {

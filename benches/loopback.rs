@@ -268,7 +268,7 @@ fn server<R: Runtime<Style = Awaits>>(
         block_on(Box::pin(async move {
             let server = driver::Server::<R>::builder()
                 .config(config)
-                .on_message(move |_, message| {
+                .on_message_inline(move |_, message| {
                     black_box(message.body);
                     counter.fetch_add(1, Ordering::Relaxed);
                 })
@@ -432,7 +432,7 @@ fn server_blocking() -> (bowline::blocking::Server, Arc<AtomicU64>) {
     let received = Arc::new(AtomicU64::new(0));
     let counter = Arc::clone(&received);
     let server = bowline::blocking::Server::builder()
-        .on_message(move |_, message| {
+        .on_message_inline(move |_, message| {
             black_box(message.body);
             counter.fetch_add(1, Ordering::Relaxed);
         })

@@ -3,7 +3,7 @@
 //!
 //! | buffstreams | here |
 //! |---|---|
-//! | `TCPListenerConfig.Callback` | `on_message`, inline |
+//! | `TCPListenerConfig.Callback` | `on_message` |
 //! | `ListenTCP` and `StartListening[Async]` | `bind`, then `serve` or `start` |
 //! | `TCPWriter.Write` | `write`, or `cast` on the link |
 //! | `Manager.Dial`, `.StartListening`, `.Write` | `dial`, `listen`, `write` |
@@ -33,7 +33,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (came, comes) = channel();
     let listener = Server::with_config(config.clone()).on_message(move |_, message| {
         // An error is counted and told; the listener goes on.
-        came.send(message.body.to_vec()).map_err(|_| "nobody listens any more")
+        came.send(message.to_vec()).map_err(|_| "nobody listens any more")
     });
     let server = manager.listen("127.0.0.1:0", listener)?;
     let address = server.local_addr().to_string();

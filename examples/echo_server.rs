@@ -21,7 +21,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             reply.extend_from_slice(request.body);
             Ok(())
         })
-        .on_message(|context, message| {
+        .on_message_inline(|context, message| {
             context.try_cast(message.method(), message.body).map(drop).map_err(|e| e.to_string())
         })
         .on_event(|event| match event {

@@ -70,7 +70,7 @@ impl Framing for Lines {
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let config = Config::with_framing(Lines::new()).build()?;
     let server = bowline::tokio::Server::with_config(config.clone())
-        .on_message(|context, line| {
+        .on_message_inline(|context, line| {
             let answer = line.body.to_ascii_uppercase();
             if let Err(refused) = context.try_cast(0, answer) {
                 eprintln!("no room for an answer: {refused}");

@@ -22,9 +22,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let server = Server::builder()
         .config(config.clone())
         .on_message(move |_, message| {
-            if let (Ok(mut came), Ok(bytes)) = (keep.lock(), message.body.try_into()) {
+            if let (Ok(mut came), Ok(bytes)) = (keep.lock(), message[..].try_into()) {
                 came.push(u32::from_be_bytes(bytes));
             }
+            async {}
         })
         .bind("127.0.0.1:0")
         .await?;

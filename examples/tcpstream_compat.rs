@@ -35,7 +35,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .build()?;
     let server = Server::with_config(config.clone())
         .on_connect(|peer| println!("connected: {:?}", peer.remote_addr().is_some()))
-        .on_message(|_, message| println!("type {}: {} bytes", message.method(), message.body.len()))
+        .on_message(|_, message| async move {
+            println!("type {}: {} bytes", message.method(), message.body.len());
+        })
         .on_request(|request| async move {
             let text = std::str::from_utf8(request.body())?;
             Ok(Answer::from(format!("answer to {text}")).with_method(ANSWER))

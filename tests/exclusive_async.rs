@@ -30,7 +30,7 @@ async fn calls_messages_and_the_end<R: Runtime<Style = Awaits>>() {
     let casts = Arc::new(AtomicU64::new(0));
     let seen = Arc::clone(&casts);
     let server = Server::<R>::builder()
-        .on_message(move |_, _| {
+        .on_message_inline(move |_, _| {
             seen.fetch_add(1, Ordering::Relaxed);
         })
         .on_request(|request| async move {

@@ -128,7 +128,7 @@ fn changes_of_state_are_told_and_messages_are_not() {
                     .on_request(|request| async move {
                         if request.method() == 2 { Err("no".into()) } else { Ok(request.into_body()) }
                     })
-                    .on_message(|_, _| Err::<(), _>("no"))
+                    .on_message_inline(|_, _| Err::<(), _>("no"))
                     .bind("127.0.0.1:0")
                     .await
                     .expect("a free port");

@@ -204,10 +204,11 @@ impl Service for Room {
         self.guests.lock().unwrap().retain(|(other, _)| *other != id);
     }
 
-    fn event(&self, event: &ServerEvent) {
+    fn event(&self, event: ServerEvent) -> bool {
         if let ServerEvent::Refused { why, .. } = event {
-            self.refused.lock().unwrap().push(*why);
+            self.refused.lock().unwrap().push(why);
         }
+        true
     }
 }
 

@@ -55,4 +55,15 @@ pub trait Application<M: Machine<Token = Waker>>: Send + Sync + 'static {
     fn ended(&self, cause: &Disconnect) {
         let _ = cause;
     }
+
+    /// Whether something of a machine that is over is still being handled, or waits for that.
+    fn is_busy(&self) -> bool {
+        false
+    }
+
+    /// The machine is over: `what` is dropped when nothing of it is being handled any more, which may be
+    /// at once. It is what the machine took of its server's limits.
+    fn keep(&self, what: Box<dyn Send>) {
+        drop(what);
+    }
 }

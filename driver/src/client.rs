@@ -3,27 +3,32 @@
 use std::future::Future;
 use std::marker::PhantomData;
 use std::ops::Deref;
+use std::task::{Context, Poll, Waker};
 
 use bowline_core::config::Config;
 use bowline_core::error::{Disconnect, Failure};
 use bowline_core::frame::Framing;
 use bowline_core::frame::native::Native;
-use bowline_core::link::Undelivered;
+use bowline_core::link::{Message, Undelivered};
 use bowline_core::machine::Machine;
+use bowline_core::time::Instant;
 
+use crate::app::Application;
 use crate::client_parts::{Assembled, ClientParts, First, FirstObserver, Recipe};
 use crate::clock;
 use crate::dial::Dialer;
 use crate::error::ConnectError;
 use crate::handler::{Handled, MessageRef, ReplyBuf, RequestRef};
-use crate::handler_args::{Context, Request};
+use crate::handler_args::{Context as InlineContext, Request};
+use crate::link_app::LinkApp;
 use crate::monitor::Monitor;
 use crate::peer::Peer;
 use crate::peer_core::PeerCore;
+use crate::pump::Alarm;
 use crate::runtime::Runtime;
 use crate::stream::{Stream, Target};
-use crate::style::{Connects, Handles, Style, Wait};
-use crate::sync::Arc;
+use crate::style::{Connects, Handles, HandlesMessages, Style, Wait};
+use crate::sync::{Arc, AtomicBool, Mutex, Ordering};
 use crate::to_address::ToAddress;
 
 /// A link's dialing end: connects, and connects again, until it is closed.
@@ -37,10 +42,16 @@ pub struct Client<R: Runtime, F: Framing = Native> {
 }
 
 /// Closes the link when the last client is dropped.
-#[derive(Debug)]
 struct Handle<F: Framing> {
     peer: PeerCore<F>,
+    app: Arc<LinkApp<F>>,
     first: Arc<First>,
+}
+
+impl<F: Framing> std::fmt::Debug for Handle<F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Handle").field("first", &self.first).finish_non_exhaustive()
+    }
 }
 
 impl<F: Framing> Drop for Handle<F> {
@@ -114,8 +125,8 @@ impl<R: Runtime, F: Framing> Client<R, F> {
         let first = Arc::new(First::default());
         let observer = FirstObserver::new(Arc::clone(&first), recipe);
         let shared = Arc::clone(peer.shared());
-        R::spawn(Dialer::<R, _, _, _>::new(shared, app, observer, supervisor))?;
-        let handle = Arc::new(Handle { peer: peer.clone(), first });
+        R::spawn(Dialer::<R, _, _, _>::new(shared, Arc::clone(&app), observer, supervisor))?;
+        let handle = Arc::new(Handle { peer: peer.clone(), app, first });
         Ok(Self { peer: peer.into(), handle })
     }
 
@@ -139,8 +150,27 @@ impl<R: Runtime, F: Framing> Client<R, F> {
     /// [`close`](Self::close), to be awaited.
     pub(crate) async fn closed(self) -> Vec<Undelivered> {
         self.peer.begin_close();
+        let until = clock::after(self.peer.linger());
         self.over().await;
+        self.told(until).await;
         self.peer.shared().with(|link| link.take_undelivered())
+    }
+
+    /// Waits until the application was told everything, or until then.
+    async fn told(&self, until: Instant) {
+        let (told, mut alarm) = (Arc::new(Told::default()), Alarm::new(R::timer()));
+        self.handle.app.keep(Box::new(Tells(Arc::clone(&told))));
+        std::future::poll_fn(|cx| {
+            loop {
+                if told.poll(cx).is_ready() || clock::now() >= until {
+                    return Poll::Ready(());
+                }
+                if !alarm.poll(cx, until) {
+                    return Poll::Pending;
+                }
+            }
+        })
+        .await;
     }
 
     /// [`ready`](Self::ready), to be awaited.
@@ -163,6 +193,9 @@ impl<R: Runtime, F: Framing> Client<R, F> {
     /// Closes the link: takes nothing new, finishes what is under way for at most the configured
     /// linger, and hands back what could not be sent. All clones are closed with it.
     ///
+    /// What handlers have to be told yet is waited for as well, for at most so long: see
+    /// [`on_message`](ClientBuilder::on_message). They are told all of it while the process runs.
+    ///
     /// # Cancel safety
     /// Closing goes on in the background; only the list is lost.
     pub fn close(self) -> Wait<R, impl Future<Output = Vec<Undelivered>> + Send + use<R, F>> {
@@ -175,10 +208,38 @@ impl<R: Runtime, F: Framing> Client<R, F> {
     }
 }
 
+/// Whether everything was told.
+#[derive(Debug, Default)]
+struct Told {
+    over: AtomicBool,
+    waker: Mutex<Option<Waker>>,
+}
+
+impl Told {
+    fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
+        *self.waker.lock() = Some(cx.waker().clone());
+        if self.over.load(Ordering::Acquire) { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
+/// Says so when it is dropped.
+struct Tells(Arc<Told>);
+
+impl Drop for Tells {
+    fn drop(&mut self) {
+        self.0.over.store(true, Ordering::Release);
+        let waker = self.0.waker.lock().take();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
 /// Builds a [`Client`].
 #[must_use]
 pub struct ClientBuilder<R: Runtime, F: Framing = Native> {
     parts: ClientParts<F>,
+    workers: <R::Style as Style>::Workers,
     runtime: PhantomData<fn() -> R>,
 }
 
@@ -190,7 +251,9 @@ impl<R: Runtime, F: Framing> std::fmt::Debug for ClientBuilder<R, F> {
 
 impl<R: Runtime, F: Framing> ClientBuilder<R, F> {
     pub(crate) fn new(address: &str, config: Config<F>) -> Self {
-        Self { parts: ClientParts::new(address, config), runtime: PhantomData }
+        let (mut parts, workers) = (ClientParts::new(address, config), Default::default());
+        parts.handlers.run_by::<R>(&workers);
+        Self { parts, workers, runtime: PhantomData }
     }
 
     /// Another place to connect to, tried in turn.
@@ -238,21 +301,45 @@ impl<R: Runtime, F: Framing> ClientBuilder<R, F> {
     }
 
     /// Called whenever a connection is ready.
+    ///
+    /// On threads, and wherever there is an [`on_message`](Self::on_message), it is called as that is:
+    /// with what that and `on_disconnect` are called for in order, and apart from the reading of the
+    /// connection. The peer's requests and messages are handed over when it has returned.
     pub fn on_connect(mut self, f: impl Fn(&Peer<R, F>) + Send + Sync + 'static) -> Self {
         self.parts.handlers.on_connect(f);
         self
     }
 
-    /// Called inline for every message; without it, messages wait for [`Peer::receive`].
-    pub fn on_message<H: Handled>(
-        mut self,
-        f: impl Fn(&Context<'_, R, F>, MessageRef<'_>) -> H + Send + Sync + 'static,
-    ) -> Self {
-        self.parts.handlers.on_message(f);
+    /// Called for every message: in order, one at a time, and apart from the reading of the connection. It
+    /// may take its time, and may call back. Without it, messages wait for [`Peer::receive`]. An error that it returns is counted and an event, and the
+    /// link goes on; so is a panic.
+    ///
+    /// An async function on tokio, smol and async-std; on threads a function, which runs on a pool of
+    /// [`handler_threads`](bowline_core::config::ConfigBuilder::handler_threads), and keeps a thread only
+    /// while a message is there. What waits is kept in the link's receive queue, whose flow control holds up
+    /// the sender. Messages that wait when the connection or the link ends are still handed over, before
+    /// `on_disconnect` is called; closing waits for them, for at most the linger time.
+    pub fn on_message<H, T>(mut self, handler: H) -> Self
+    where
+        H: Fn(Peer<R, F>, Message) -> T + Send + Sync + 'static,
+        T: 'static,
+        R::Style: HandlesMessages<T>,
+    {
+        self.parts.handlers.on_message::<R, T>(handler);
         self
     }
 
-    /// Called whenever a connection that was ready has ended.
+    /// Called inline for every message: the fastest, and must not wait.
+    pub fn on_message_inline<H: Handled>(
+        mut self,
+        f: impl Fn(&InlineContext<'_, R, F>, MessageRef<'_>) -> H + Send + Sync + 'static,
+    ) -> Self {
+        self.parts.handlers.on_message_inline(f);
+        self
+    }
+
+    /// Called whenever a connection that was ready has ended; where
+    /// [`on_connect`](Self::on_connect) is called.
     pub fn on_disconnect(mut self, f: impl Fn(&Peer<R, F>, &Disconnect) + Send + Sync + 'static) -> Self {
         self.parts.handlers.on_disconnect(f);
         self
@@ -267,14 +354,14 @@ impl<R: Runtime, F: Framing> ClientBuilder<R, F> {
         H: Fn(Request<R, F>) -> T + Send + Sync + 'static,
         R::Style: Handles<R, F, T>,
     {
-        self.parts.handlers.on_request(R::Style::ordinary(handler));
+        self.parts.handlers.on_request(R::Style::ordinary(handler, &self.workers));
         self
     }
 
     /// Answers the server's requests inline: the fastest, and must not wait.
     pub fn on_request_inline(
         mut self,
-        f: impl Fn(&Context<'_, R, F>, RequestRef<'_>, &mut ReplyBuf<'_>) -> Result<(), Failure>
+        f: impl Fn(&InlineContext<'_, R, F>, RequestRef<'_>, &mut ReplyBuf<'_>) -> Result<(), Failure>
         + Send
         + Sync
         + 'static,

@@ -192,7 +192,7 @@ impl<F: Framing> ClientParts<F> {
     /// The same, to be put together more than once.
     #[must_use]
     pub fn into_recipe(self) -> Recipe<F> {
-        let Self { addresses, config, mut handlers, monitor, connects, is_once } = self;
+        let Self { addresses, config, handlers, monitor, connects, is_once } = self;
         handlers.prepare(config.handler_threads());
         Recipe { addresses, config, handlers: Arc::new(handlers), monitor, connects, is_once }
     }

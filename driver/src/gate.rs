@@ -31,6 +31,8 @@ pub struct AcceptCounters {
     /// Connections closed because the server's memory was spent
     /// ([`AcceptLimits::memory`](bowline_core::config::AcceptLimits::memory)).
     pub closed_for_memory: u64,
+    /// Events that were not told, because too many waited for `on_event`.
+    pub events_dropped: u64,
 }
 
 /// Why a connection was not let in.
@@ -165,6 +167,11 @@ impl Gate {
     /// Accepting, or serving, one connection failed; the next may not.
     pub fn note_error(&self) {
         self.state.lock().counters.errors += 1;
+    }
+
+    /// Too many events wait to be told: one is not.
+    pub fn note_event_dropped(&self) {
+        self.state.lock().counters.events_dropped += 1;
     }
 
     /// So many sessions without a connection end to keep their limits, or to make room.

@@ -9,14 +9,18 @@ use bowline_core::address::Address;
 use bowline_core::body::{Body, Payload};
 use bowline_core::error::{CastError, Disconnect, Failure, Status};
 use bowline_core::frame::{Framing, Meta};
-use bowline_core::link::{CastOptions, Inbound, InboundState, Incoming, Queued};
+use bowline_core::link::{CastOptions, Inbound, InboundState, Incoming, Message, Queued};
 use bytes::Bytes;
 
 use crate::handler_args::Context;
 use crate::heavy::Turn;
+use crate::inbox::{Consume, MessageHandler};
 use crate::peer::Peer;
 use crate::peer_core::{PeerCore, PeerId};
 use crate::runtime::Runtime;
+use crate::style::{HandlesMessages, Style};
+use crate::sync::Arc;
+use crate::workers::Workers;
 
 /// A message as it lies in the receive buffer, for inline handlers.
 pub type MessageRef<'b> = Incoming<'b>;
@@ -24,7 +28,7 @@ pub type MessageRef<'b> = Incoming<'b>;
 pub type RequestRef<'b> = Incoming<'b>;
 
 type OnPeer<F> = Box<dyn Fn(&PeerCore<F>) + Send + Sync>;
-type OnMessage<F> = Box<dyn Fn(&ContextCore<'_, F>, MessageRef<'_>) -> Result<(), Failure> + Send + Sync>;
+type InlineMessage<F> = Box<dyn Fn(&ContextCore<'_, F>, MessageRef<'_>) -> Result<(), Failure> + Send + Sync>;
 type OnDisconnect<F> = Box<dyn Fn(&PeerCore<F>, &Disconnect) + Send + Sync>;
 type InlineRequest<F> =
     Box<dyn Fn(&ContextCore<'_, F>, RequestRef<'_>, &mut ReplyBuf<'_>) -> Result<(), Failure> + Send + Sync>;
@@ -53,9 +57,32 @@ impl<E: Into<Failure>> Handled for Result<(), E> {
 /// What a link does with what comes in.
 pub struct Handlers<F: Framing> {
     pub(crate) on_connect: Option<OnPeer<F>>,
-    pub(crate) on_message: Option<OnMessage<F>>,
+    pub(crate) on_message: OnMessage<F>,
     pub(crate) on_disconnect: Option<OnDisconnect<F>>,
     pub(crate) on_request: OnRequest<F>,
+    workers: Option<Arc<dyn Workers>>,
+    /// Nothing but inline handlers is called where connections are read.
+    tells_aside: bool,
+}
+
+/// The two kinds of message handler.
+pub(crate) enum OnMessage<F: Framing> {
+    None,
+    Inline(InlineMessage<F>),
+    Ordinary(Arc<dyn Consume<F>>),
+}
+
+impl<F: Framing> OnMessage<F> {
+    pub(crate) fn ordinary(&self) -> Option<&Arc<dyn Consume<F>>> {
+        match self {
+            Self::Ordinary(consume) => Some(consume),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn is_ordinary(&self) -> bool {
+        self.ordinary().is_some()
+    }
 }
 
 /// The two kinds of request handler.
@@ -70,11 +97,6 @@ pub(crate) enum OnRequest<F: Framing> {
 pub trait Ordinary<F: Framing>: Send + Sync + 'static {
     /// Takes the request over.
     fn start(&self, request: RequestCore<F>);
-
-    /// Told before the first request how many threads handlers may have, where they need any.
-    fn prepare(&mut self, threads: usize) {
-        let _ = threads;
-    }
 }
 
 impl<F: Framing> fmt::Debug for Handlers<F> {
@@ -85,7 +107,14 @@ impl<F: Framing> fmt::Debug for Handlers<F> {
 
 impl<F: Framing> Default for Handlers<F> {
     fn default() -> Self {
-        Self { on_connect: None, on_message: None, on_disconnect: None, on_request: OnRequest::None }
+        Self {
+            on_connect: None,
+            on_message: OnMessage::None,
+            on_disconnect: None,
+            on_request: OnRequest::None,
+            workers: None,
+            tells_aside: false,
+        }
     }
 }
 
@@ -95,13 +124,30 @@ impl<F: Framing> Handlers<F> {
         self.on_connect = Some(Box::new(move |peer| f(&peer.clone().into())));
     }
 
+    /// What takes its time is run by `workers`.
+    pub(crate) fn run_by<R: Runtime>(&mut self, workers: &<R::Style as Style>::Workers) {
+        self.workers = Some(R::Style::run::<R>(workers));
+        self.tells_aside = R::Style::TELLS_ASIDE;
+    }
+
+    /// Called for every message that wants no answer: in order, one at a time, elsewhere than where
+    /// the connection is read.
+    pub fn on_message<R, T>(&mut self, f: impl Fn(Peer<R, F>, Message) -> T + Send + Sync + 'static)
+    where
+        R: Runtime<Style: HandlesMessages<T>>,
+        T: 'static,
+    {
+        self.on_message = OnMessage::Ordinary(Arc::new(MessageHandler::<R, _, T>::new(f)));
+    }
+
     /// Called inline for every message that wants no answer.
-    pub fn on_message<R: Runtime, H: Handled>(
+    pub fn on_message_inline<R: Runtime, H: Handled>(
         &mut self,
         f: impl Fn(&Context<'_, R, F>, MessageRef<'_>) -> H + Send + Sync + 'static,
     ) {
-        self.on_message =
-            Some(Box::new(move |context, message| f(&Context::new(context), message).into_result()));
+        self.on_message = OnMessage::Inline(Box::new(move |context, message| {
+            f(&Context::new(context), message).into_result()
+        }));
     }
 
     /// Called when a connection that was ready has ended.
@@ -131,10 +177,31 @@ impl<F: Framing> Handlers<F> {
     }
 
     /// All of them are there: handlers may have so many threads.
-    pub(crate) fn prepare(&mut self, threads: usize) {
-        if let OnRequest::Ordinary(ordinary) = &mut self.on_request {
-            ordinary.prepare(threads);
+    pub(crate) fn prepare(&self, threads: usize) {
+        if let Some(workers) = &self.workers {
+            workers.prepare(threads);
         }
+    }
+
+    /// Who calls what is not to be called where connections are read.
+    pub(crate) fn workers_aside(&self) -> Option<&Arc<dyn Workers>> {
+        self.workers.as_ref().filter(|_| self.tells_aside)
+    }
+
+    /// Who calls what a link tells in order; `None`: all of it is told where connections are read.
+    pub(crate) fn workers_of_inbox(&self) -> Option<&Arc<dyn Workers>> {
+        let tells = self.on_connect.is_some() || self.on_disconnect.is_some();
+        let aside = self.on_message.is_ordinary() || (tells && self.tells_aside);
+        self.workers.as_ref().filter(|_| aside)
+    }
+
+    /// Whether something waits for an `on_connect` that is called elsewhere than where the connection
+    /// is read; and whether that are messages as well as requests. Messages that wait for their handler
+    /// in the link's queue need not be held.
+    pub(crate) fn held_by_connect(&self) -> Option<bool> {
+        let messages = matches!(self.on_message, OnMessage::Inline(_));
+        let waits = messages || !matches!(self.on_request, OnRequest::None);
+        (self.on_connect.is_some() && waits).then_some(messages)
     }
 }
 

@@ -29,6 +29,7 @@ pub mod handler_queue;
 pub mod heavy;
 pub mod hub;
 pub mod hub_core;
+mod inbox;
 pub mod inproc;
 mod intake;
 pub mod link_app;
@@ -55,6 +56,7 @@ pub mod style;
 pub mod sync;
 pub mod task_handler;
 pub mod to_address;
+pub mod workers;
 
 pub use accept::ServerEvent;
 pub use app::{Application, Flow};
@@ -74,5 +76,5 @@ pub use pool::{Pool, PoolBuilder};
 pub use server::{Server, ServerBuilder};
 
 pub use shared::{LazyGuard, Shared};
-pub use style::{Handles, Style, Wait};
+pub use style::{Handles, HandlesMessages, Style, Wait};
 pub use to_address::ToAddress;

@@ -13,7 +13,8 @@ use bowline_core::time::Instant;
 
 use crate::app::{Application, Flow};
 use crate::clock;
-use crate::handler::{ContextCore, Handlers, OnRequest, ReplyBuf, RequestCore};
+use crate::handler::{ContextCore, Handlers, OnMessage, OnRequest, ReplyBuf, RequestCore};
+use crate::inbox::{Inbox, News};
 use crate::observe;
 use crate::peer_core::{PeerCore, SharedLink};
 use crate::shared::LazyGuard;
@@ -35,6 +36,8 @@ pub struct LinkApp<F: Framing> {
     watch: Option<Arc<dyn PeerWatch<F>>>,
     /// When the application was told that the peer is there; 0 when it was told that it is gone.
     told: AtomicU64,
+    /// For what is told elsewhere than where the connection is read.
+    inbox: Option<Arc<Inbox<F>>>,
 }
 
 impl<F: Framing> std::fmt::Debug for LinkApp<F> {
@@ -47,7 +50,8 @@ impl<F: Framing> LinkApp<F> {
     /// The application of `peer`'s link.
     #[must_use]
     pub fn new(peer: PeerCore<F>, handlers: Arc<Handlers<F>>, keep_messages: bool) -> Self {
-        Self { peer, handlers, keep_messages, watch: None, told: AtomicU64::new(0) }
+        let inbox = Inbox::new(&peer, &handlers);
+        Self { peer, handlers, keep_messages, watch: None, told: AtomicU64::new(0), inbox }
     }
 
     /// `watch` learns when the peer is past its handshake.
@@ -69,6 +73,9 @@ impl<F: Framing> LinkApp<F> {
             return;
         }
         observe::gone(clock::now().saturating_since(Instant::from_nanos(since)));
+        if let Some(inbox) = &self.inbox {
+            return inbox.push(News::Gone(cause.clone()));
+        }
         if let Some(on_disconnect) = &self.handlers.on_disconnect {
             let called = catch_unwind(AssertUnwindSafe(|| on_disconnect(&self.peer, cause)));
             if called.is_err() {
@@ -77,9 +84,42 @@ impl<F: Framing> LinkApp<F> {
         }
     }
 
+    /// Tells the application that the peer is there.
+    fn tell_ready(&self, reader: &mut Reader<F>, access: &mut LazyGuard<'_, Link<F, Waker>>) {
+        if let Some(inbox) = &self.inbox {
+            if let Some(messages) = self.handlers.held_by_connect() {
+                reader.hold(access, messages);
+            }
+            access.release();
+            return inbox.push(News::Connected);
+        }
+        let Some(on_connect) = &self.handlers.on_connect else { return };
+        let called = catch_unwind(AssertUnwindSafe(|| on_connect(&self.peer)));
+        if called.is_err() {
+            self.failed(access.machine(), Status::PANICKED);
+        }
+    }
+
+    /// Keeps a message for the handler that takes its time.
+    fn enqueue(&self, access: &mut LazyGuard<'_, Link<F, Waker>>, incoming: &Incoming<'_>) -> Flow {
+        let Some(inbox) = self.inbox.as_ref().filter(|inbox| !inbox.is_lost()) else {
+            access.machine().drop_message();
+            return Flow::Continue;
+        };
+        if !access.machine().enqueue_received(incoming) {
+            return Flow::Refuse;
+        }
+        if !inbox.runs() {
+            access.release();
+            inbox.start();
+        }
+        Flow::Continue
+    }
+
     fn message(&self, access: &mut LazyGuard<'_, Link<F, Waker>>, incoming: Incoming<'_>) -> Flow {
         match &self.handlers.on_message {
-            Some(on_message) => {
+            OnMessage::Ordinary(_) => self.enqueue(access, &incoming),
+            OnMessage::Inline(on_message) => {
                 access.release();
                 let context = ContextCore::new(&self.peer);
                 let called = catch_unwind(AssertUnwindSafe(|| on_message(&context, incoming)));
@@ -90,14 +130,14 @@ impl<F: Framing> LinkApp<F> {
                 }
                 Flow::Continue
             }
-            None if self.keep_messages => {
+            OnMessage::None if self.keep_messages => {
                 if access.machine().enqueue_received(&incoming) {
                     Flow::Continue
                 } else {
                     Flow::Refuse
                 }
             }
-            None => {
+            OnMessage::None => {
                 access.machine().drop_message();
                 Flow::Continue
             }
@@ -106,7 +146,14 @@ impl<F: Framing> LinkApp<F> {
 
     fn messages(&self, access: &mut LazyGuard<'_, Link<F, Waker>>, mut run: Burst<'_>) {
         match &self.handlers.on_message {
-            Some(on_message) => {
+            // Several only come where the peer keeps to a window: there is room for all of them.
+            OnMessage::Ordinary(_) => {
+                for incoming in run {
+                    let flow = self.enqueue(access, &incoming);
+                    debug_assert_eq!(flow, Flow::Continue, "bounded by the window");
+                }
+            }
+            OnMessage::Inline(on_message) => {
                 access.release();
                 let context = ContextCore::new(&self.peer);
                 // One that fails or panics does not keep the others from being handled.
@@ -122,15 +169,14 @@ impl<F: Framing> LinkApp<F> {
                     access.release();
                 }
             }
-            // Several only come where the peer keeps to a window: there is room for all of them.
-            None if self.keep_messages => {
+            OnMessage::None if self.keep_messages => {
                 let link = access.machine();
                 for incoming in run {
                     let kept = link.enqueue_received(&incoming);
                     debug_assert!(kept, "bounded by the window");
                 }
             }
-            None => run.for_each(|_| access.machine().drop_message()),
+            OnMessage::None => run.for_each(|_| access.machine().drop_message()),
         }
     }
 
@@ -216,12 +262,7 @@ impl<F: Framing> Application<Link<F, Waker>> for LinkApp<F> {
                 if let Some(watch) = &self.watch {
                     watch.ready(&self.peer);
                 }
-                if let Some(on_connect) = &self.handlers.on_connect {
-                    let called = catch_unwind(AssertUnwindSafe(|| on_connect(&self.peer)));
-                    if called.is_err() {
-                        self.failed(access.machine(), Status::PANICKED);
-                    }
-                }
+                self.tell_ready(reader, access);
                 Ok(Flow::Continue)
             }
             Event::Message(incoming) => Ok(self.message(access, incoming)),
@@ -246,5 +287,16 @@ impl<F: Framing> Application<Link<F, Waker>> for LinkApp<F> {
 
     fn ended(&self, cause: &Disconnect) {
         self.tell_gone(cause);
+    }
+
+    fn is_busy(&self) -> bool {
+        self.inbox.as_ref().is_some_and(|inbox| inbox.runs())
+    }
+
+    fn keep(&self, what: Box<dyn Send>) {
+        match &self.inbox {
+            Some(inbox) => inbox.keep(what),
+            None => drop(what),
+        }
     }
 }

@@ -17,8 +17,19 @@ use crate::memory::WatchMemory;
 use crate::monitor::Monitor;
 use crate::peer_core::{PeerCore, PeerId, SharedLink};
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering};
+use crate::workers::Aside;
 
 type OnEvent = Box<dyn Fn(&ServerEvent) + Send + Sync>;
+
+/// So many events wait to be told at most, where they are not told in place.
+const MOST_EVENTS: usize = 1024;
+
+/// Who is told of events.
+enum Events {
+    Nobody,
+    InPlace(OnEvent),
+    Aside(Aside<ServerEvent>),
+}
 
 /// What a server is built from.
 pub struct ServerParts<F: Framing> {
@@ -45,7 +56,7 @@ impl<F: Framing> ServerParts<F> {
         Self { config, handlers: Handlers::default(), hub: HubCore::new(), on_event: None, monitor: None }
     }
 
-    /// Called when something happens to the server as a whole; must not wait.
+    /// Called when something happens to the server as a whole.
     pub fn on_event(&mut self, f: impl Fn(&ServerEvent) + Send + Sync + 'static) {
         self.on_event = Some(Box::new(f));
     }
@@ -68,6 +79,9 @@ pub struct Cut {
     pub requests: Vec<u64>,
     /// Messages to the peer that did not leave.
     pub undelivered: Vec<Undelivered>,
+    /// Messages of the peer that came and that `on_message` was not done with. They are handed over all
+    /// the same while the process runs.
+    pub unhandled: usize,
 }
 
 /// How a shutdown went.
@@ -85,7 +99,7 @@ pub struct LinkService<F: Framing> {
     config: Config<F>,
     handlers: Arc<Handlers<F>>,
     members: Arc<Members<F>>,
-    on_event: Option<OnEvent>,
+    events: Events,
     monitor: Option<(Monitor, Arc<str>)>,
     detached: Arc<DetachedSessions<F>>,
     cut: Mutex<Vec<Cut>>,
@@ -101,8 +115,15 @@ impl<F: Framing> LinkService<F> {
     /// A door behind which links serve.
     #[must_use]
     pub fn door(parts: ServerParts<F>) -> Arc<Door<Self>> {
-        let ServerParts { config, mut handlers, hub, on_event, monitor } = parts;
+        let ServerParts { config, handlers, hub, on_event, monitor } = parts;
         handlers.prepare(config.handler_threads());
+        let events = match (on_event, handlers.workers_aside()) {
+            (None, _) => Events::Nobody,
+            (Some(on_event), None) => Events::InPlace(on_event),
+            (Some(on_event), Some(workers)) => {
+                Events::Aside(Aside::new(workers, MOST_EVENTS, move |event| on_event(event)))
+            }
+        };
         let gate = Gate::new(*config.accept_limits(), config.message_timeout());
         let limits = DetachedLimits {
             sessions: config.max_detached(),
@@ -113,7 +134,7 @@ impl<F: Framing> LinkService<F> {
         let members = Arc::new(Members { framing: Arc::new(config.framing().clone()), hub });
         let handlers = Arc::new(handlers);
         let cut = Mutex::new(Vec::new());
-        Door::new(gate, Self { config, handlers, members, on_event, monitor, detached, cut })
+        Door::new(gate, Self { config, handlers, members, events, monitor, detached, cut })
     }
 
     /// Its settings.
@@ -187,14 +208,33 @@ impl<F: Framing> Service for LinkService<F> {
                 peer.shared().with(|link| (link.take_cut(), link.take_undelivered()));
             if !requests.is_empty() || !undelivered.is_empty() {
                 let (peer, remote) = (id, peer.remote_addr());
-                self.cut.lock().push(Cut { peer, remote, requests, undelivered });
+                self.cut.lock().push(Cut { peer, remote, requests, undelivered, unhandled: 0 });
             }
         }
     }
 
-    fn event(&self, event: &ServerEvent) {
-        if let Some(on_event) = &self.on_event {
-            on_event(event);
+    fn unfinished(&self, id: PeerId, peer: &PeerCore<F>) {
+        let unhandled = peer.shared().with(|link| link.unhandled());
+        if unhandled == 0 {
+            return;
+        }
+        let mut cut = self.cut.lock();
+        if let Some(cut) = cut.iter_mut().find(|cut| cut.peer == id) {
+            cut.unhandled = unhandled;
+            return;
+        }
+        let (peer, remote) = (id, peer.remote_addr());
+        cut.push(Cut { peer, remote, requests: Vec::new(), undelivered: Vec::new(), unhandled });
+    }
+
+    fn event(&self, event: ServerEvent) -> bool {
+        match &self.events {
+            Events::Nobody => true,
+            Events::InPlace(on_event) => {
+                on_event(&event);
+                true
+            }
+            Events::Aside(aside) => aside.push(event),
         }
     }
 }

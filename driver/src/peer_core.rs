@@ -345,6 +345,11 @@ impl<F: Framing> PeerCore<F> {
         self.0.shared.with(|link| link.abort(clock::now(), Disconnect::LocalClose));
     }
 
+    /// How long closing waits for what is under way.
+    pub(crate) fn linger(&self) -> Duration {
+        self.0.linger
+    }
+
     /// Begins to close the link: what is under way is finished, for at most the configured
     /// linger; nothing new is taken. Does not wait.
     pub fn begin_close(&self) {

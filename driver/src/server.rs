@@ -10,6 +10,7 @@ use bowline_core::config::{Config, Delivery, SocketOptions};
 use bowline_core::error::{Disconnect, Failure};
 use bowline_core::frame::Framing;
 use bowline_core::frame::native::Native;
+use bowline_core::link::Message;
 
 use crate::accept::{Acceptor, Door, ServerEvent};
 use crate::error::{BindError, StartError};
@@ -26,7 +27,7 @@ use crate::runtime::Runtime;
 use crate::serve::serve_session;
 use crate::sessions::Sessions;
 use crate::stream::{Listening, Stream};
-use crate::style::{Handles, Style, Wait};
+use crate::style::{Handles, HandlesMessages, Style, Wait};
 use crate::sync::Arc;
 use crate::to_address::ToAddress;
 
@@ -181,7 +182,8 @@ impl<R: Runtime, F: Framing> Server<R, F> {
     }
 
     /// Shuts down: accepts nothing new, tells every peer, finishes what is under way for at most
-    /// the configured linger, and returns when every connection is over, with what was cut.
+    /// the configured linger, and returns when every connection is over, with what was cut. What
+    /// [`on_message`](ServerBuilder::on_message) has to do yet is waited for as well, for at most so long.
     ///
     /// Peers that speak Bowline's own protocol are told with a go-away: what they have under way
     /// is finished, and what never left them goes to another endpoint, or here when somebody
@@ -223,6 +225,7 @@ impl<R: Runtime, F: Framing> Server<R, F> {
 #[must_use]
 pub struct ServerBuilder<R: Runtime, F: Framing = Native> {
     parts: ServerParts<F>,
+    workers: <R::Style as Style>::Workers,
     runtime: PhantomData<fn() -> R>,
 }
 
@@ -234,7 +237,9 @@ impl<R: Runtime, F: Framing> std::fmt::Debug for ServerBuilder<R, F> {
 
 impl<R: Runtime, F: Framing> ServerBuilder<R, F> {
     fn new(config: Config<F>) -> Self {
-        Self { parts: ServerParts::new(config), runtime: PhantomData }
+        let (mut parts, workers) = (ServerParts::new(config), Default::default());
+        parts.handlers.run_by::<R>(&workers);
+        Self { parts, workers, runtime: PhantomData }
     }
 
     /// Other settings.
@@ -256,29 +261,57 @@ impl<R: Runtime, F: Framing> ServerBuilder<R, F> {
     }
 
     /// Called when something happens to the server as a whole: accepting failed, a connection was
-    /// refused. Must not wait.
+    /// refused.
+    ///
+    /// Called in order, on threads by the pool that runs handlers, elsewhere by the task that accepts,
+    /// where it must not wait. So many events wait at most as fit into 1,024; those beyond are counted
+    /// ([`AcceptCounters::events_dropped`]).
     pub fn on_event(mut self, f: impl Fn(&ServerEvent) + Send + Sync + 'static) -> Self {
         self.parts.on_event(f);
         self
     }
 
     /// Called when a connection is ready. Keep the peer to push to it later.
+    ///
+    /// On threads, and wherever there is an [`on_message`](Self::on_message), it is called as that is:
+    /// with what that and `on_disconnect` are called for in order, and apart from the reading of the
+    /// connection. The peer's requests and messages are handed over when it has returned.
     pub fn on_connect(mut self, f: impl Fn(&Peer<R, F>) + Send + Sync + 'static) -> Self {
         self.parts.handlers.on_connect(f);
         self
     }
 
-    /// Called inline for every message; without it, messages are dropped and counted. An error that
-    /// it returns is counted and an event, and the link goes on.
-    pub fn on_message<H: Handled>(
-        mut self,
-        f: impl Fn(&InlineContext<'_, R, F>, MessageRef<'_>) -> H + Send + Sync + 'static,
-    ) -> Self {
-        self.parts.handlers.on_message(f);
+    /// Called for every message: in order, one at a time, and apart from the reading of the connection. It
+    /// may take its time, and may call back. Without it, messages are dropped and counted. An error that it returns is counted and an event, and the
+    /// link goes on; so is a panic.
+    ///
+    /// An async function on tokio, smol and async-std; on threads a function, which runs on a pool of
+    /// [`handler_threads`](bowline_core::config::ConfigBuilder::handler_threads), and keeps a thread only
+    /// while a message is there. What waits is kept in the link's receive queue, whose flow control holds up
+    /// the sender. Messages that wait when the connection or the link ends are still handed over, before
+    /// `on_disconnect` is called; closing waits for them, for at most the linger time.
+    pub fn on_message<H, T>(mut self, handler: H) -> Self
+    where
+        H: Fn(Peer<R, F>, Message) -> T + Send + Sync + 'static,
+        T: 'static,
+        R::Style: HandlesMessages<T>,
+    {
+        self.parts.handlers.on_message::<R, T>(handler);
         self
     }
 
-    /// Called when a connection that was ready has ended.
+    /// Called inline for every message: the fastest, and must not wait. An error that it returns is counted
+    /// and an event, and the link goes on.
+    pub fn on_message_inline<H: Handled>(
+        mut self,
+        f: impl Fn(&InlineContext<'_, R, F>, MessageRef<'_>) -> H + Send + Sync + 'static,
+    ) -> Self {
+        self.parts.handlers.on_message_inline(f);
+        self
+    }
+
+    /// Called when a connection that was ready has ended; where [`on_connect`](Self::on_connect) is
+    /// called.
     pub fn on_disconnect(mut self, f: impl Fn(&Peer<R, F>, &Disconnect) + Send + Sync + 'static) -> Self {
         self.parts.handlers.on_disconnect(f);
         self
@@ -293,7 +326,7 @@ impl<R: Runtime, F: Framing> ServerBuilder<R, F> {
         H: Fn(Request<R, F>) -> T + Send + Sync + 'static,
         R::Style: Handles<R, F, T>,
     {
-        self.parts.handlers.on_request(R::Style::ordinary(handler));
+        self.parts.handlers.on_request(R::Style::ordinary(handler, &self.workers));
         self
     }
 

@@ -7,18 +7,30 @@ use std::io;
 use bowline_core::error::Failure;
 use bowline_core::frame::Framing;
 
-use crate::handler::{Answer, Ordinary};
+use crate::handler::{Answer, Handled, Ordinary};
 use crate::handler_args::Request;
 use crate::runtime::Runtime;
 use crate::stream::{Connector, Stream, Target};
 use crate::sync::Arc;
 use crate::task_handler::TaskHandler;
+use crate::workers::{TaskWorkers, Workers};
 
 /// How the users of a runtime wait.
 pub trait Style: Sized + Send + Sync + 'static {
     /// What a method that waits returns: the future where tasks await it, what it comes to where
     /// threads wait for it.
     type Wait<Fut: Future>;
+
+    /// What the handlers of one client or server share that are not called inline: nothing where they
+    /// are tasks, a pool where they run on threads.
+    type Workers: Clone + Default + Send + Sync + 'static;
+
+    /// Whether everything but inline handlers is called by workers, and not where connections are read:
+    /// where those are threads that must not wait, and handlers cannot await.
+    const TELLS_ASIDE: bool;
+
+    /// Those who run what handlers do.
+    fn run<R: Runtime>(workers: &Self::Workers) -> Arc<dyn Workers>;
 
     /// Waits for a future, or hands it out to be awaited. On a thread that must not wait, the future is
     /// not polled, and `would_park` says what is returned instead.
@@ -61,6 +73,12 @@ pub struct Awaits;
 
 impl Style for Awaits {
     type Wait<Fut: Future> = Fut;
+    type Workers = ();
+    const TELLS_ASIDE: bool = false;
+
+    fn run<R: Runtime>((): &()) -> Arc<dyn Workers> {
+        Arc::new(TaskWorkers::<R>::new())
+    }
 
     #[inline(always)]
     fn wait<Fut: Future>(future: Fut, _: impl FnOnce() -> Fut::Output) -> Fut {
@@ -90,10 +108,26 @@ impl Style for Awaits {
 /// threads wait, the result itself. What it comes to is anything that becomes an [`Answer`], or a
 /// [`Failure`].
 pub trait Handles<R: Runtime, F: Framing, T>: Style {
-    /// What runs such a function.
-    fn ordinary<H>(handler: H) -> Box<dyn Ordinary<F>>
+    /// What runs such a function, by `workers`.
+    fn ordinary<H>(handler: H, workers: &Self::Workers) -> Box<dyn Ordinary<F>>
     where
         H: Fn(Request<R, F>) -> T + Send + Sync + 'static;
+}
+
+/// What a function may return that handles messages: where tasks await, a future of something
+/// [`Handled`]; where threads wait, that itself.
+pub trait HandlesMessages<T>: Style {
+    /// How the handling goes that such a function began.
+    fn handled(returned: T) -> impl Future<Output = Result<(), Failure>> + Send;
+}
+
+impl<Fut> HandlesMessages<Fut> for Awaits
+where
+    Fut: Future<Output: Handled> + Send,
+{
+    async fn handled(returned: Fut) -> Result<(), Failure> {
+        returned.await.into_result()
+    }
 }
 
 impl<R, F, Fut, A> Handles<R, F, Fut> for Awaits
@@ -103,7 +137,7 @@ where
     Fut: Future<Output = Result<A, Failure>> + Send + 'static,
     A: Into<Answer> + 'static,
 {
-    fn ordinary<H>(handler: H) -> Box<dyn Ordinary<F>>
+    fn ordinary<H>(handler: H, (): &()) -> Box<dyn Ordinary<F>>
     where
         H: Fn(Request<R, F>) -> Fut + Send + Sync + 'static,
     {

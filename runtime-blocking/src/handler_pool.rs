@@ -2,6 +2,7 @@
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -38,8 +39,20 @@ pub(crate) struct HandlerPool {
     state: Mutex<State>,
     work: Condvar,
     name: &'static str,
-    max: usize,
+    max: AtomicUsize,
     spawn: Spawn,
+}
+
+impl Default for HandlerPool {
+    /// Of one thread, until it is [told](Self::set_max) how many there may be.
+    fn default() -> Self {
+        Self::make("bowline-handler", 1, spawn_thread)
+    }
+}
+
+fn spawn_thread(pool: Arc<HandlerPool>) -> io::Result<()> {
+    let thread = std::thread::Builder::new().name(pool.name.into());
+    thread.spawn(move || pool.work()).map(drop)
 }
 
 struct State {
@@ -49,21 +62,19 @@ struct State {
 }
 
 impl HandlerPool {
-    pub(crate) fn new(max: usize) -> Arc<Self> {
-        Self::named("bowline-handler", max)
-    }
-
-    /// A pool whose threads have that name.
+    /// A pool of at most so many threads, which have that name.
     pub(crate) fn named(name: &'static str, max: usize) -> Arc<Self> {
-        Self::with_spawn(name, max, |pool| {
-            let thread = std::thread::Builder::new().name(pool.name.into());
-            thread.spawn(move || pool.work()).map(drop)
-        })
+        Arc::new(Self::make(name, max, spawn_thread))
     }
 
-    fn with_spawn(name: &'static str, max: usize, spawn: Spawn) -> Arc<Self> {
+    fn make(name: &'static str, max: usize, spawn: Spawn) -> Self {
         let state = State { jobs: HandlerQueue::default(), threads: 0, idle: 0 };
-        Arc::new(Self { state: Mutex::new(state), work: Condvar::new(), name, max, spawn })
+        Self { state: Mutex::new(state), work: Condvar::new(), name, max: AtomicUsize::new(max), spawn }
+    }
+
+    /// There may be so many threads.
+    pub(crate) fn set_max(&self, threads: usize) {
+        self.max.store(threads, Ordering::Relaxed);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -73,7 +84,7 @@ impl HandlerPool {
     pub(crate) fn run(self: &Arc<Self>, from: u64, job: Job) {
         let mut state = self.lock();
         state.jobs.push(from, job);
-        let short = state.jobs.len() > state.idle && state.threads < self.max;
+        let short = state.jobs.len() > state.idle && state.threads < self.max.load(Ordering::Relaxed);
         if short {
             state.threads += 1;
         }
@@ -168,7 +179,7 @@ mod tests {
 
     #[test]
     fn a_job_that_nobody_can_run_is_told_so() {
-        let pool = HandlerPool::with_spawn("test", 4, |_| Err(io::ErrorKind::WouldBlock.into()));
+        let pool = Arc::new(HandlerPool::make("test", 4, |_| Err(io::ErrorKind::WouldBlock.into())));
         let (told, turns) = mpsc::channel();
         for _ in 0..3 {
             let told = told.clone();
@@ -182,7 +193,7 @@ mod tests {
 
     #[test]
     fn a_job_that_panics_takes_no_thread_with_it() {
-        let pool = HandlerPool::new(1);
+        let pool = HandlerPool::named("test", 1);
         let (told, done) = mpsc::channel();
         for number in 0..3 {
             let told = told.clone();

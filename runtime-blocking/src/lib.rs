@@ -7,9 +7,10 @@
 //! costs. Works inside async programs too: nothing here is a runtime, nothing panics in one (but a
 //! blocking call blocks the thread it is made on).
 //!
-//! Handlers that are called inline (`on_message`, `on_request_inline`, `on_connect`, `on_disconnect`,
-//! `on_event`) run on the I/O thread, or on that of a caller that reads: they must not wait. What
-//! takes its time belongs into `on_request`, which runs on a pool of threads.
+//! Handlers that are called inline (`on_message_inline`, `on_request_inline`) run on the I/O thread, or on
+//! that of a caller that reads: they must not wait. All others (`on_message`, `on_request`, `on_connect`,
+//! `on_disconnect`, `on_event`) run on a pool of threads, one for each client or server, which has threads
+//! while there is something to handle.
 #![forbid(unsafe_code)]
 
 mod aside;
@@ -18,9 +19,11 @@ mod handler_pool;
 mod io_group;
 mod own_stream;
 mod park;
+mod pool_task;
 mod runtime;
 mod socket;
 mod style;
+mod task_state;
 mod timer;
 mod wire;
 

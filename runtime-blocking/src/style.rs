@@ -9,14 +9,17 @@ use bowline_core::error::{Failure, Status};
 use bowline_core::frame::Framing;
 use bowline_driver::handler::{Handling, Ordinary, RequestCore};
 use bowline_driver::handler_queue::Outlook;
+use bowline_driver::runtime::Runtime;
 use bowline_driver::stream::{Connector, Stream, Target};
-use bowline_driver::style::{self, Connects, Handles, Style};
-use bowline_driver::{Answer, Request};
+use bowline_driver::style::{self, Connects, Handles, HandlesMessages, Style};
+use bowline_driver::workers::Workers;
+use bowline_driver::{Answer, Handled, Request};
 
 use crate::aside::aside;
 use crate::handler_pool::{HandlerPool, Turn, Work};
 use crate::io_group::is_io_thread;
 use crate::park::{block_on, block_on_helping};
+use crate::pool_task::PoolWorkers;
 use crate::runtime::Threads;
 
 /// Threads that wait by parking.
@@ -27,6 +30,12 @@ impl style::Threads for Parks {}
 
 impl Style for Parks {
     type Wait<Fut: Future> = Fut::Output;
+    type Workers = PoolWorkers;
+    const TELLS_ASIDE: bool = true;
+
+    fn run<R: Runtime>(workers: &PoolWorkers) -> Arc<dyn Workers> {
+        Arc::new(workers.clone())
+    }
 
     fn wait<Fut: Future>(future: Fut, would_park: impl FnOnce() -> Fut::Output) -> Fut::Output {
         if is_io_thread() { would_park() } else { block_on(future) }
@@ -67,18 +76,24 @@ where
     F: Framing,
     A: Into<Answer> + 'static,
 {
-    fn ordinary<H>(handler: H) -> Box<dyn Ordinary<F>>
+    fn ordinary<H>(handler: H, workers: &PoolWorkers) -> Box<dyn Ordinary<F>>
     where
         H: Fn(Request<Threads, F>) -> Result<A, Failure> + Send + Sync + 'static,
     {
-        Box::new(PoolHandler { handler: Arc::new(handler), pool: None })
+        Box::new(PoolHandler { handler: Arc::new(handler), pool: Arc::clone(&workers.0) })
+    }
+}
+
+impl<T: Handled> HandlesMessages<T> for Parks {
+    fn handled(returned: T) -> impl Future<Output = Result<(), Failure>> + Send {
+        std::future::ready(returned.into_result())
     }
 }
 
 /// Runs a handler on a pool of threads.
 struct PoolHandler<H> {
     handler: Arc<H>,
-    pool: Option<Arc<HandlerPool>>,
+    pool: Arc<HandlerPool>,
 }
 
 impl<H, F, A> Ordinary<F> for PoolHandler<H>
@@ -87,17 +102,10 @@ where
     H: Fn(Request<Threads, F>) -> Result<A, Failure> + Send + Sync + 'static,
     A: Into<Answer> + 'static,
 {
-    fn prepare(&mut self, threads: usize) {
-        self.pool = Some(HandlerPool::new(threads));
-    }
-
     fn start(&self, request: RequestCore<F>) {
         let (handling, handler, from) = (request.handling(), Arc::clone(&self.handler), request.peer_id().0);
         let work = Box::new(HandlerWork { handler, handling, request });
-        match &self.pool {
-            Some(pool) => pool.run(from, work),
-            None => work.run(Turn::NoThread),
-        }
+        self.pool.run(from, work);
     }
 }
 

@@ -125,7 +125,7 @@ fn a_manual_group_is_turned_by_its_program() {
     let group = IoGroup::manual().expect("descriptors");
     let entered = group.enter();
     let server = Server::builder()
-        .on_message(|_, _| {
+        .on_message_inline(|_, _| {
             CAME.fetch_add(1, Ordering::Relaxed);
         })
         .bind("127.0.0.1:0")
@@ -153,7 +153,7 @@ fn what_would_park_an_io_thread_says_so_at_once() {
     let _alone = alone();
     let (told, outcome) = std::sync::mpsc::channel();
     let server = Server::builder()
-        .on_message(move |context, _| {
+        .on_message_inline(move |context, _| {
             let peer = context.peer();
             let call = peer.call(1, "back").map(drop);
             let receive = peer.receive().map(drop);
@@ -208,7 +208,7 @@ fn a_group_is_not_turned_from_within() {
     let (told, turned) = std::sync::mpsc::channel();
     let within = group.clone();
     let server = Server::builder()
-        .on_message(move |_, _| {
+        .on_message_inline(move |_, _| {
             let _ = told.send(within.turn(Some(Duration::ZERO)).map_err(|error| error.kind()));
         })
         .bind("127.0.0.1:0")

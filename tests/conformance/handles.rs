@@ -285,7 +285,12 @@ macro_rules! handles {
                     builder = builder.on_connect(move |peer: &driver::Peer<$runtime, F>| f(peer));
                 }
                 if let Some(f) = handlers.on_message {
-                    builder = builder.on_message(move |context, message| f(context, message));
+                    builder = builder.on_message(move |peer: driver::Peer<$runtime, F>, message| {
+                        $handle(f(Peer::clone(&peer), message))
+                    });
+                }
+                if let Some(f) = handlers.on_message_inline {
+                    builder = builder.on_message_inline(move |context, message| f(context, message));
                 }
                 if let Some(f) = handlers.on_disconnect {
                     builder =
@@ -316,7 +321,12 @@ macro_rules! handles {
                     builder = builder.on_connect(move |peer: &driver::Peer<$runtime, F>| f(peer));
                 }
                 if let Some(f) = handlers.on_message {
-                    builder = builder.on_message(move |context, message| f(context, message));
+                    builder = builder.on_message(move |peer: driver::Peer<$runtime, F>, message| {
+                        $handle(f(Peer::clone(&peer), message))
+                    });
+                }
+                if let Some(f) = handlers.on_message_inline {
+                    builder = builder.on_message_inline(move |context, message| f(context, message));
                 }
                 if let Some(f) = handlers.on_disconnect {
                     builder =

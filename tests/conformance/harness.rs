@@ -16,7 +16,8 @@ use bowline::{
 
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 type OnPeer<F> = Arc<dyn Fn(&Peer<F>) + Send + Sync>;
-type OnMessage<F> = Arc<dyn Fn(&Context<'_, F>, MessageRef<'_>) -> Result<(), Failure> + Send + Sync>;
+type OnMessage<F> = Arc<dyn Fn(Peer<F>, Message) -> BoxFuture<Result<(), Failure>> + Send + Sync>;
+type OnMessageInline<F> = Arc<dyn Fn(&Context<'_, F>, MessageRef<'_>) -> Result<(), Failure> + Send + Sync>;
 type OnDisconnect<F> = Arc<dyn Fn(&Peer<F>, &Disconnect) + Send + Sync>;
 type OnRequest<F> = Arc<dyn Fn(Asked<F>) -> BoxFuture<Result<Answer, Failure>> + Send + Sync>;
 type OnInline<F> =
@@ -34,6 +35,7 @@ pub struct Asked<F: Framing> {
 pub struct Handlers<F: Framing> {
     pub on_connect: Option<OnPeer<F>>,
     pub on_message: Option<OnMessage<F>>,
+    pub on_message_inline: Option<OnMessageInline<F>>,
     pub on_disconnect: Option<OnDisconnect<F>>,
     pub on_request: Option<OnRequest<F>>,
     pub on_request_inline: Option<OnInline<F>>,
@@ -46,6 +48,7 @@ impl<F: Framing> Handlers<F> {
         Self {
             on_connect: None,
             on_message: None,
+            on_message_inline: None,
             on_disconnect: None,
             on_request: None,
             on_request_inline: None,
@@ -73,11 +76,28 @@ impl<F: Framing> Handlers<F> {
         self
     }
 
-    pub fn message<R: Handled>(
+    /// Handles messages without waiting.
+    pub fn message<R: Handled>(self, f: impl Fn(&Peer<F>, Message) -> R + Send + Sync + 'static) -> Self {
+        self.message_task(move |peer, message| std::future::ready(f(&peer, message).into_result()))
+    }
+
+    /// Handles messages by something that may wait.
+    pub fn message_task<Fut>(mut self, f: impl Fn(Peer<F>, Message) -> Fut + Send + Sync + 'static) -> Self
+    where
+        Fut: Future<Output: Handled> + Send + 'static,
+    {
+        self.on_message = Some(Arc::new(move |peer, message| {
+            let handling = f(peer, message);
+            Box::pin(async move { handling.await.into_result() })
+        }));
+        self
+    }
+
+    pub fn message_inline<R: Handled>(
         mut self,
         f: impl Fn(&Context<'_, F>, MessageRef<'_>) -> R + Send + Sync + 'static,
     ) -> Self {
-        self.on_message = Some(Arc::new(move |context, message| f(context, message).into_result()));
+        self.on_message_inline = Some(Arc::new(move |context, message| f(context, message).into_result()));
         self
     }
 

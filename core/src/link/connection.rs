@@ -46,6 +46,8 @@ pub(super) struct Connection {
     pub(super) late_replies: u64,
     /// Why the connection has to be closed at once.
     pub(super) abort: Option<Disconnect>,
+    /// What waits for the application to be told of its peer may be handed over since the last pass.
+    pub(super) released: bool,
     /// Reading waits: for somebody to receive, for answers to be written, for handlers to end.
     pub(super) paused_for_receive: bool,
     pub(super) paused_for_answers: bool,
@@ -89,6 +91,7 @@ impl Connection {
             calls_before: 0,
             late_replies: 0,
             abort: None,
+            released: false,
             paused_for_receive: false,
             paused_for_answers: false,
             paused_for_inbound: false,
@@ -432,6 +435,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             && self.arena.unacked() == 0
             && self.calls.in_flight() == 0
             && self.inbound.len() == 0
+            && !self.conn.parked
             && !self.conn.go_away
     }
 

@@ -140,7 +140,7 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
     }
 
     fn wants_pass(&self) -> bool {
-        self.conn.parked && self.has_answer_room() && self.free_inbound() > 0
+        self.conn.released || (self.conn.parked && self.has_answer_room() && self.free_inbound() > 0)
     }
 
     fn retire_reader(&mut self, now: Instant, reader: Reader<F>) {
@@ -341,7 +341,8 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
             // What the peer sent before it could know comes in and is dealt with, too: where it can be
             // told to go, it ends the connection once it has nothing more to come.
             let nothing_comes = !self.framing.profile().go_away || self.conn.gone_away || over;
-            if self.phase == Phase::Ready && nothing_comes && self.is_drained() {
+            let is_done = self.is_drained() && !self.received.is_being_handled();
+            if self.phase == Phase::Ready && nothing_comes && is_done {
                 let wait = closing.deadline.saturating_since(now);
                 return Some(Ending::Graceful { wait, cause: Disconnect::LocalClose });
             }

@@ -205,7 +205,10 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// How many more requests may be started: their number and their bodies are bounded, and so
     /// is what their answers may take.
     pub(super) fn free_inbound(&self) -> usize {
-        if self.inbound.bytes >= self.settings.max_inbound_bytes || self.is_refused_memory() {
+        if self.inbound.bytes >= self.settings.max_inbound_bytes
+            || self.is_refused_memory()
+            || self.held.is_held()
+        {
             return 0;
         }
         self.startable().saturating_sub(self.inbound.entries.len())

@@ -51,7 +51,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     pub fn holding(&self) -> Holding {
         let mut answers = self.arena.owed();
         answers.add(self.answers.held());
-        let mut queued = self.arena.kept_bytes() + self.received.depth().bytes + self.inbound.bytes();
+        let mut queued = self.arena.kept_bytes() + self.received.memory() + self.inbound.bytes();
         for (class, inflow) in super::flow::CLASSES.into_iter().zip(&self.inflow) {
             queued +=
                 self.arena.ours(class).bytes + usize::try_from(inflow.with_reader()).unwrap_or(usize::MAX);
@@ -207,6 +207,8 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// The server needs the memory that this link holds: what is held goes at once, and the
     /// connection, and the session if there is one, end.
     pub(super) fn give_memory_back(&mut self, now: Instant, held: usize, limit: usize) {
+        // A link that is over may have messages that wait for their handler.
+        self.drop_received();
         if self.state() == State::Closed {
             return;
         }

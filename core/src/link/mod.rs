@@ -33,6 +33,7 @@ mod drive;
 mod events;
 mod flow;
 mod guard;
+mod hold;
 mod inbound;
 mod limits;
 mod lines;
@@ -227,6 +228,7 @@ pub struct Link<F: Framing, T> {
     /// What comes in of each class, where there is flow control.
     inflow: [flow::Inflow; 2],
     conn: connection::Connection,
+    held: hold::Held,
     remote: Option<Address>,
     local: Option<Box<Address>>,
     /// The application wants a new connection now.
@@ -316,6 +318,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             write_full: [false; 2],
             inflow: Default::default(),
             conn: connection::Connection::new(framing.max_message(), settings.max_in_flight),
+            held: hold::Held::default(),
             remote: None,
             local: None,
             reconnect: false,

@@ -9,7 +9,7 @@ use super::{Link, LinkEvent};
 use crate::body::Body;
 use crate::config::{Overflow, QueueLimit};
 use crate::error::Disconnect;
-use crate::frame::{Calls, Framing, Kind, Meta};
+use crate::frame::{Calls, Class, Framing, Kind, Meta};
 use crate::link::reader::Incoming;
 use crate::waiters::Ticket;
 
@@ -62,8 +62,22 @@ pub(super) struct ReceiveQueue {
     /// With what each costs of the window.
     messages: VecDeque<(Message, u64)>,
     bytes: usize,
-    /// Somebody has received a message at some time.
+    /// Messages that left the queue, since the link was made.
+    taken: u64,
+    /// Somebody has received a message at some time, or a handler is there for them.
     taken_from: bool,
+    /// A handler takes them, one at a time.
+    is_handled: bool,
+    /// The one that it is at.
+    in_hand: Option<InHand>,
+}
+
+/// A message that is being handled: it counts as if it still waited.
+#[derive(Clone, Copy, Debug)]
+struct InHand {
+    class: Class,
+    cost: u64,
+    bytes: usize,
 }
 
 impl ReceiveQueue {
@@ -76,7 +90,13 @@ impl ReceiveQueue {
     }
 
     pub(super) fn memory(&self) -> usize {
-        self.bytes + self.messages.len() * size_of::<(Message, u64)>()
+        let in_hand = self.in_hand.map_or(0, |in_hand| in_hand.bytes);
+        self.bytes + in_hand + self.messages.len() * size_of::<(Message, u64)>()
+    }
+
+    /// Whether a handler has something to do yet.
+    pub(super) fn is_being_handled(&self) -> bool {
+        self.is_handled && (self.in_hand.is_some() || !self.messages.is_empty())
     }
 
     fn is_full(&self, limit: QueueLimit) -> bool {
@@ -90,6 +110,7 @@ impl ReceiveQueue {
     fn pop(&mut self) -> Option<(Message, u64)> {
         let (message, cost) = self.messages.pop_front()?;
         self.bytes -= message.body.len();
+        self.taken += 1;
         Some((message, cost))
     }
 }
@@ -195,6 +216,76 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         let (message, cost) = self.received.pop()?;
         self.received.taken_from = true;
         self.release(message.meta.class, cost);
+        self.after_taking_message();
+        Some(message)
+    }
+
+    /// A handler takes the messages that come in, with [`poll_to_handle`](Self::poll_to_handle).
+    /// Closing waits for it, for at most the linger time.
+    pub fn handle_messages(&mut self) {
+        (self.received.taken_from, self.received.is_handled) = (true, true);
+    }
+
+    /// [`poll_receive`](Self::poll_receive) for a handler, which is done with the message it took before. The
+    /// one that it takes counts as if it still waited, until it asks for the next one or says
+    /// [`end_handling`](Self::end_handling): what is received and not dealt with stays bounded.
+    pub fn poll_to_handle(
+        &mut self,
+        ticket: &mut Option<Ticket>,
+        token: impl FnOnce() -> T,
+    ) -> Option<Message> {
+        self.end_handling();
+        let Some((message, cost)) = self.received.pop() else {
+            super::wait(&mut self.receive_line, ticket, token);
+            return None;
+        };
+        let class = message.meta.class;
+        self.received.in_hand = Some(InHand { class, cost, bytes: message.body.len() });
+        if let Some(ticket) = ticket.take() {
+            self.leave(super::Line::Receive, ticket);
+        }
+        self.after_taking_message();
+        Some(message)
+    }
+
+    /// The handler is done with the message that it took.
+    pub fn end_handling(&mut self) {
+        let Some(in_hand) = self.received.in_hand.take() else { return };
+        self.release(in_hand.class, in_hand.cost);
+        self.note_memory();
+        // That may have been the last that was waited for.
+        self.wake |= self.closing.is_some();
+    }
+
+    /// Messages that were kept for whoever receives, since the link was made.
+    #[must_use]
+    pub fn messages_kept(&self) -> u64 {
+        self.received.taken + self.received.messages.len() as u64
+    }
+
+    /// How many of those were taken, or dropped by the queue's policy.
+    #[must_use]
+    pub fn messages_taken(&self) -> u64 {
+        self.received.taken
+    }
+
+    /// Messages that were received and that a handler is not done with.
+    #[must_use]
+    pub fn unhandled(&self) -> usize {
+        self.received.messages.len() + usize::from(self.received.in_hand.is_some())
+    }
+
+    /// Nobody will take the messages that wait: they are dropped, counted and told.
+    pub fn drop_received(&mut self) {
+        while let Some((message, cost)) = self.received.pop() {
+            self.release(message.meta.class, cost);
+            self.drop_message();
+        }
+        self.after_taking_message();
+        self.note_memory();
+    }
+
+    fn after_taking_message(&mut self) {
         if self.slow_consumer && self.received.is_empty() {
             self.slow_consumer = false;
         }
@@ -202,6 +293,5 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             self.conn.paused_for_receive = false;
             self.wake = true;
         }
-        Some(message)
     }
 }

@@ -12,7 +12,7 @@ use bowline_core::supervisor::Epoch;
 use bowline_core::time::Instant;
 
 use super::Service;
-use super::door::{Door, Inside};
+use super::door::{Door, Inside, Stopped};
 use crate::clock;
 use crate::error::{BindError, StartError};
 use crate::gate::Admission;
@@ -183,9 +183,10 @@ impl<R: Runtime, S: Service> Acceptor<R, S> {
     }
 
     fn serve_alone(&self, socket: R::Socket, admission: Admission) -> Result<(), StartError> {
-        let Some((inside, app)) = self.inner.door.enter() else { return Ok(()) };
+        let Some((mut inside, app)) = self.inner.door.enter() else { return Ok(()) };
+        inside.keep(admission);
         let pump = Pump::new(S::shared(inside.peer()), &app, socket, Epoch::FIRST);
-        R::spawn(Served::<R, S> { pump, alarm: None, inside, _admission: admission })
+        R::spawn(Served::<R, S> { pump, alarm: None, inside })
     }
 
     /// Accepts in the background until it is stopped.
@@ -213,7 +214,17 @@ impl<R: Runtime, S: Service> Acceptor<R, S> {
     /// Waits until the shutdown that has begun is over: how many connections ended during it.
     pub async fn stopped(&self) -> usize {
         let door = &self.inner.door;
-        std::future::poll_fn(|cx| door.poll_stopped(cx.waker()).map_or(Poll::Pending, Poll::Ready)).await
+        let mut alarm = Alarm::new(R::timer());
+        std::future::poll_fn(|cx| {
+            loop {
+                match door.poll_stopped(clock::now(), cx.waker()) {
+                    Stopped::Yes(ended) => return Poll::Ready(ended),
+                    Stopped::NotYet(Some(at)) if alarm.poll(cx, at) => {}
+                    Stopped::NotYet(_) => return Poll::Pending,
+                }
+            }
+        })
+        .await
     }
 }
 
@@ -224,7 +235,6 @@ struct Served<R: Runtime, S: Service> {
     alarm: Option<Alarm<R::Timer>>,
     // Dropped in this order, whether the task ends or is dropped by its runtime.
     inside: Inside<S>,
-    _admission: Admission,
 }
 
 // Nothing in it is pinned in place.

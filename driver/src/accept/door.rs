@@ -9,8 +9,10 @@ use std::time::Duration;
 use bowline_core::address::Address;
 use bowline_core::error::Disconnect;
 use bowline_core::machine::Machine;
+use bowline_core::time::Instant;
 
 use super::{Accepted, ServerEvent, Service};
+use crate::app::Application;
 use crate::gate::{Admission, Gate, Handshake};
 use crate::peer_core::PeerId;
 use crate::sync::{Arc, Mutex, Weak};
@@ -27,7 +29,10 @@ struct State<S: Service> {
     inside: HashMap<PeerId, S::Peer>,
     /// Nothing new is accepted.
     is_deaf: bool,
-    is_stopping: bool,
+    /// It is being shut down, and when it waits no longer for what is under way.
+    stopping: Option<Instant>,
+    /// Machines that are over, and of which something is still being handled.
+    busy: HashMap<PeerId, S::Peer>,
     /// Machines that were over since the shutdown began.
     ended: usize,
     /// Accept loops that still hold the listening socket.
@@ -48,7 +53,8 @@ impl<S: Service> Door<S> {
         let state = State {
             inside: HashMap::new(),
             is_deaf: false,
-            is_stopping: false,
+            stopping: None,
+            busy: HashMap::new(),
             ended: 0,
             accepting: 0,
             wakers: Vec::new(),
@@ -74,7 +80,7 @@ impl<S: Service> Door<S> {
         match self.gate.admit(from) {
             Ok(admission) => Some(admission),
             Err(why) => {
-                self.tell(&ServerEvent::Refused { from: from.clone(), why });
+                self.tell(ServerEvent::Refused { from: from.clone(), why });
                 None
             }
         }
@@ -83,13 +89,16 @@ impl<S: Service> Door<S> {
     /// Accepting, or serving, one connection failed; the next may not.
     pub fn accept_failed(&self, error: io::Error) {
         self.gate.note_error();
-        self.tell(&ServerEvent::AcceptFailed(error));
+        self.tell(ServerEvent::AcceptFailed(error));
     }
 
-    fn tell(&self, event: &ServerEvent) {
-        observe::server_event(event);
+    fn tell(&self, event: ServerEvent) {
+        observe::server_event(&event);
         // A panic of the service's own code is its own: accepting goes on.
-        let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.service.event(event)));
+        let told = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.service.event(event)));
+        if let Ok(false) = told {
+            self.gate.note_event_dropped();
+        }
     }
 
     /// A connection was let in: the machine that serves it, which is inside until what is returned is
@@ -106,13 +115,14 @@ impl<S: Service> Door<S> {
             })
         });
         let mut state = self.state.lock();
-        if state.is_stopping {
+        if state.stopping.is_some() {
             return None;
         }
         state.inside.insert(id, peer.clone());
         self.gate.memory().count(id, S::shared(&peer), self.service.watch_memory(&peer));
         drop(state);
-        Some((Inside { door: Arc::clone(self), id, peer, handshake }, app))
+        let seat = Seat { door: Arc::clone(self), id, admission: None };
+        Some((Inside { seat: Some(seat), peer, app: Arc::clone(&app), handshake }, app))
     }
 
     /// Everyone inside.
@@ -121,15 +131,28 @@ impl<S: Service> Door<S> {
         self.state.lock().inside.values().cloned().collect()
     }
 
-    fn leave(&self, id: PeerId, peer: &S::Peer) {
-        self.gate.memory().remove(id);
-        let is_stopping = self.state.lock().is_stopping;
+    fn leave(&self, id: PeerId, peer: &S::Peer, is_busy: bool) {
+        let is_stopping = self.state.lock().stopping.is_some();
         self.service.gone(id, peer, is_stopping);
         let mut state = self.state.lock();
         if state.inside.remove(&id).is_some() && is_stopping {
             state.ended += 1;
         }
+        if is_busy {
+            state.busy.insert(id, peer.clone());
+        }
         let wakers = if state.inside.is_empty() { std::mem::take(&mut state.wakers) } else { Vec::new() };
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Nothing of that machine is being handled any more: what it took is free.
+    fn forget(&self, id: PeerId) {
+        self.gate.memory().remove(id);
+        let mut state = self.state.lock();
+        state.busy.remove(&id);
+        let is_last = state.busy.is_empty() && state.stopping.is_some();
+        let wakers = if is_last { std::mem::take(&mut state.wakers) } else { Vec::new() };
         drop(state);
         wakers.into_iter().for_each(Waker::wake);
     }
@@ -145,8 +168,10 @@ impl<S: Service> Door<S> {
 
     /// Takes nothing new, and lets every connection finish what is under way for at most `linger`.
     pub fn begin_shutdown(&self, linger: Duration) {
+        let until = clock::after(linger);
         let mut state = self.state.lock();
-        (state.is_deaf, state.is_stopping) = (true, true);
+        state.is_deaf = true;
+        state.stopping = Some(state.stopping.map_or(until, |earlier| earlier.min(until)));
         let wakers = std::mem::take(&mut state.wakers);
         let peers: Vec<S::Peer> = state.inside.values().cloned().collect();
         drop(state);
@@ -175,28 +200,59 @@ impl<S: Service> Door<S> {
     }
 
     /// After a shutdown, when every connection is over and the listening socket closed: how many
-    /// connections ended during it, once.
-    pub fn poll_stopped(&self, waker: &Waker) -> Option<usize> {
+    /// connections ended during it, once. What is still being handled is waited for until the time of the
+    /// shutdown is over.
+    pub fn poll_stopped(&self, now: Instant, waker: &Waker) -> Stopped {
         let mut state = self.state.lock();
-        if state.is_stopping && state.inside.is_empty() && state.accepting == 0 {
-            return Some(std::mem::take(&mut state.ended));
+        let over = state.stopping.filter(|_| state.inside.is_empty() && state.accepting == 0);
+        if !over.is_some_and(|until| state.busy.is_empty() || now >= until) {
+            keep(&mut state.wakers, waker);
+            return Stopped::NotYet(over);
         }
-        keep(&mut state.wakers, waker);
-        None
+        let (ended, busy) = (std::mem::take(&mut state.ended), state.busy.clone());
+        drop(state);
+        for (id, peer) in &busy {
+            self.service.unfinished(*id, peer);
+        }
+        Stopped::Yes(ended)
     }
+}
+
+/// What [`Door::poll_stopped`] says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stopped {
+    /// So many connections ended.
+    Yes(usize),
+    /// Not yet. The waker is called when that changes; but not when that time comes.
+    NotYet(Option<Instant>),
 }
 
 /// A machine that is inside; dropping it gives the machine up, if it is not over.
 pub struct Inside<S: Service> {
+    seat: Option<Seat<S>>,
+    peer: S::Peer,
+    app: Arc<S::App>,
+    handshake: Option<Handshake>,
+}
+
+/// What a machine takes of the limits, until nothing of it is being handled.
+struct Seat<S: Service> {
     door: Arc<Door<S>>,
     id: PeerId,
-    peer: S::Peer,
-    handshake: Option<Handshake>,
+    /// Dropped with it.
+    admission: Option<Admission>,
+}
+
+impl<S: Service> Drop for Seat<S> {
+    fn drop(&mut self) {
+        self.door.forget(self.id);
+    }
 }
 
 impl<S: Service> std::fmt::Debug for Inside<S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Inside").field("id", &self.id).finish_non_exhaustive()
+        let id = self.seat.as_ref().map(|seat| seat.id);
+        f.debug_struct("Inside").field("id", &id).finish_non_exhaustive()
     }
 }
 
@@ -205,6 +261,13 @@ impl<S: Service> Inside<S> {
     #[must_use]
     pub fn peer(&self) -> &S::Peer {
         &self.peer
+    }
+
+    /// The machine has only one connection, which was let in with that.
+    pub(super) fn keep(&mut self, admission: Admission) {
+        if let Some(seat) = &mut self.seat {
+            seat.admission = Some(admission);
+        }
     }
 
     /// To be called whenever its connection was driven: a handshake may be over.
@@ -218,8 +281,10 @@ impl<S: Service> Inside<S> {
 
 impl<S: Service> Drop for Inside<S> {
     fn drop(&mut self) {
+        let Some(seat) = self.seat.take() else { return };
         S::shared(&self.peer).with(|machine| machine.give_up(clock::now(), Disconnect::LocalClose));
-        self.door.leave(self.id, &self.peer);
+        seat.door.leave(seat.id, &self.peer, self.app.is_busy());
+        self.app.keep(Box::new(seat));
     }
 }
 

@@ -23,7 +23,7 @@ use crate::sync::Arc;
 
 pub(crate) use acceptor::is_out_of_resources;
 pub use acceptor::{ACCEPT_PAUSE, Acceptor};
-pub use door::{Accepting, Door, Inside};
+pub use door::{Accepting, Door, Inside, Stopped};
 
 /// What accepts connections: one protocol's side of a listener.
 pub trait Service: Sized + Send + Sync + 'static {
@@ -52,9 +52,17 @@ pub trait Service: Sized + Send + Sync + 'static {
         let _ = (id, peer, is_stopping);
     }
 
-    /// Something happened to the accepting side as a whole. Must not wait.
-    fn event(&self, event: &ServerEvent) {
+    /// The shutdown is over, and what came over that machine is still being handled
+    /// ([`is_busy`](Application::is_busy)).
+    fn unfinished(&self, id: PeerId, peer: &Self::Peer) {
+        let _ = (id, peer);
+    }
+
+    /// Something happened to the accepting side as a whole. Must not wait. False: it cannot be told; that
+    /// is counted.
+    fn event(&self, event: ServerEvent) -> bool {
         let _ = event;
+        true
     }
 }
 

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 
@@ -11,24 +11,14 @@ use bowline_driver::sync::Mutex;
 
 use super::group::Handle;
 use super::reactor::Reactor;
-
-/// It waits for its waker.
-const IDLE: u8 = 0;
-/// It is in the queue of its reactor.
-const QUEUED: u8 = 1;
-/// It is being polled.
-const RUNNING: u8 = 2;
-/// It is being polled, and its waker was called meanwhile.
-const WOKEN: u8 = 3;
-/// It is over: its future is gone.
-const OVER: u8 = 4;
+use crate::task_state::TaskState;
 
 /// What the group's threads live for; dropped with the future.
 type Keep = Option<Arc<Handle>>;
 type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 pub(super) struct Task {
-    state: AtomicU8,
+    state: TaskState,
     /// Its place among the tasks of its reactor.
     key: AtomicUsize,
     work: Mutex<Option<(Work, Keep)>>,
@@ -39,7 +29,7 @@ pub(super) struct Task {
 impl Task {
     /// A task that has to be queued by whoever makes it.
     pub(super) fn new(work: Work, reactor: &Arc<Reactor>, keep: Keep) -> Arc<Self> {
-        let (state, key) = (AtomicU8::new(QUEUED), AtomicUsize::new(0));
+        let (state, key) = (TaskState::queued(), AtomicUsize::new(0));
         let (work, cancelled) = (Mutex::new(Some((work, keep))), AtomicBool::new(false));
         Arc::new(Self { state, key, work, cancelled, reactor: Arc::downgrade(reactor) })
     }
@@ -54,7 +44,7 @@ impl Task {
 
     /// Polls it once. By the thread that took it out of the queue only.
     pub(super) fn run(self: &Arc<Self>) -> Ran {
-        self.state.store(RUNNING, Ordering::Release);
+        self.state.begin();
         let waker = Waker::from(Arc::clone(self));
         let mut work = self.work.lock();
         let polled = match work.as_mut() {
@@ -65,7 +55,7 @@ impl Task {
         };
         // A task that panics ends alone: dropping its future ends its connection.
         if !matches!(polled, Ok(Poll::Pending)) {
-            self.state.store(OVER, Ordering::Release);
+            self.state.end();
             let work = work.take();
             let _ = catch_unwind(AssertUnwindSafe(|| drop(work)));
             return Ran::Over;
@@ -75,20 +65,14 @@ impl Task {
             self.cancel();
             return Ran::Over;
         }
-        match self.state.compare_exchange(RUNNING, IDLE, Ordering::AcqRel, Ordering::Acquire) {
-            Ok(_) => Ran::Waits,
-            Err(_) => {
-                self.state.store(QUEUED, Ordering::Release);
-                Ran::Woken
-            }
-        }
+        if self.state.rest() { Ran::Woken } else { Ran::Waits }
     }
 
     /// Drops the future; one that is being polled, when that is over.
     pub(super) fn cancel(&self) {
         self.cancelled.store(true, Ordering::Release);
         if let Some(mut work) = self.work.try_lock() {
-            self.state.store(OVER, Ordering::Release);
+            self.state.end();
             let work = work.take();
             let _ = catch_unwind(AssertUnwindSafe(|| drop(work)));
         }
@@ -111,19 +95,7 @@ impl Wake for Task {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        let mut state = self.state.load(Ordering::Acquire);
-        loop {
-            let next = match state {
-                IDLE => QUEUED,
-                RUNNING => WOKEN,
-                _ => return,
-            };
-            match self.state.compare_exchange_weak(state, next, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => break,
-                Err(other) => state = other,
-            }
-        }
-        if state == IDLE
+        if self.state.wake()
             && let Some(reactor) = self.reactor.upgrade()
         {
             reactor.queue(Arc::clone(self));

@@ -286,7 +286,7 @@ pub async fn every_transport_carries_calls<H: Harness>() {
         let note = Arc::clone(&seen);
         let handlers = Handlers::echo()
             .connect(move |peer| *note.lock().expect("not poisoned") = peer.remote_addr())
-            .message(|context, message| {
+            .message_inline(|context, message| {
                 let _ = context.try_cast(message.method(), message.body);
             });
         let config = quick().build().expect("sound");

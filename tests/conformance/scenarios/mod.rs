@@ -4,6 +4,7 @@ pub mod delivery;
 pub mod failures;
 pub mod fairness;
 pub mod garbage;
+pub mod handlers;
 pub mod limits;
 pub mod links;
 pub mod messages;

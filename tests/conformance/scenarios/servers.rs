@@ -234,11 +234,23 @@ pub async fn the_server_calls_its_clients<H: Harness>() {
 }
 
 pub async fn failing_message_handlers_are_counted<H: Harness>() {
-    let failing = Handlers::none().message(|_, message| match message.method() {
-        1 => Err(Failure::from("no")),
-        2 => panic!("on purpose"),
-        _ => Ok(()),
+    fn fails(method: u32) -> Result<(), Failure> {
+        match method {
+            1 => Err(Failure::from("no")),
+            2 => panic!("on purpose"),
+            _ => Ok(()),
+        }
+    }
+    are_counted::<H>(Handlers::none().message_inline(|_, message| fails(message.method()))).await;
+    are_counted::<H>(Handlers::none().message(|_, message| fails(message.method()))).await;
+    let waits_first = Handlers::none().message_task(|_, message| async move {
+        H::sleep(MS).await;
+        fails(message.method())
     });
+    are_counted::<H>(waits_first).await;
+}
+
+async fn are_counted<H: Harness>(failing: Handlers<Native>) {
     let (server, client) = H::pair(Config::default(), failing, Handlers::none()).await;
     for method in [1, 2, 3] {
         let _ = client.cast(CastOptions::new(method), Vec::new()).await.expect("queued");

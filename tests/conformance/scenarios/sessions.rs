@@ -48,7 +48,7 @@ impl Came {
         let (casts, requests) = (Arc::clone(&self.casts), Arc::clone(&self.requests));
         let (connects, disconnects) = (Arc::clone(&self.connects), Arc::clone(&self.disconnects));
         Handlers::none()
-            .message(move |_, message| casts.lock().expect("not poisoned").push(number(message.body)))
+            .message(move |_, message| casts.lock().expect("not poisoned").push(number(&message)))
             .request(move |asked| {
                 requests.lock().expect("not poisoned").push(number(&asked.body));
                 async move { Ok(asked.body.into()) }
@@ -136,7 +136,8 @@ async fn under_fire<H: Harness>(cuts: u32) {
     }
     client.close().await;
     H::until("the server forgets it", || server.peers().is_empty()).await;
-    assert_eq!(at_server.disconnects.load(Ordering::Relaxed), 1);
+    assert_eq!(at_client.disconnects.load(Ordering::Relaxed), 1, "told before the close is over");
+    H::until("the server is told", || at_server.disconnects.load(Ordering::Relaxed) == 1).await;
     server.shutdown().await;
 }
 

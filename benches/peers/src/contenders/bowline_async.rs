@@ -283,14 +283,14 @@ pub fn serve<R: Runtime<Style = Awaits>>(on: &On<R>, job: &Job, ready: Ready) ->
     });
     let builder = match work {
         Work::Scale { .. } => {
-            builder.on_message(move |peer, message| {
+            builder.on_message_inline(move |peer, message| {
                 // The method says which of its burst a message is.
                 if message.method() == BURST as u32 {
                     let _ = peer.try_cast(1, message.body).expect("room");
                 }
             })
         }
-        _ => builder.on_message(move |_, message| {
+        _ => builder.on_message_inline(move |_, message| {
             if counter.message(message.body, senders) {
                 let _ = done.try_send(counter.tally());
             }

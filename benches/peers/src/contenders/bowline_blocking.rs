@@ -36,7 +36,7 @@ impl Contender for Shared {
         let (done, finished) = mpsc::sync_channel(1);
         let counter = Counter::default();
         let server = Server::builder()
-            .on_message(move |_, message| {
+            .on_message_inline(move |_, message| {
                 if counter.message(message.body, senders) {
                     let _ = done.try_send(counter.tally());
                 }

@@ -95,6 +95,8 @@ enum Stage {
     Resume,
     /// Tell the application that the connection is ready.
     Announce,
+    /// The application is being told, and messages wait for that.
+    Held,
     Open,
 }
 
@@ -144,6 +146,8 @@ impl<F: Framing> Reader<F> {
         link.handle_received(now, bytes);
         self.answer_rooms = link.answer_rooms();
         self.starts = link.free_inbound();
+        link.conn.released = false;
+        self.note_held(&link.held);
         self.longest_answer = link.longest_answer();
         self.lends_replies = link.lends_replies;
         self.waits_for_memory = link.waits_for_memory();

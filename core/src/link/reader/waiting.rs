@@ -3,11 +3,12 @@
 use alloc::boxed::Box;
 use bytes::Bytes;
 
-use super::{Event, Reader};
+use super::{Event, Reader, Stage};
 use crate::error::PeerError;
 use crate::frame::{Class, Framing, Meta, Step};
 use crate::link::Link;
 use crate::link::flow::lane;
+use crate::link::hold::Held;
 use crate::link::parked::{Kept, Parked};
 use crate::machine::Access;
 use crate::recv_buf::RecvBuf;
@@ -23,7 +24,19 @@ impl<F: Framing> Reader<F> {
         is_request: bool,
         class: Class,
     ) -> bool {
-        (self.has_parked && !self.parked[lane(class)].is_empty()) || (is_request && !self.can_start(access))
+        self.stage == Stage::Held
+            || (self.has_parked && !self.parked[lane(class)].is_empty())
+            || (is_request && !self.can_start(access))
+    }
+
+    /// What is held is known to the reader.
+    pub(in crate::link) fn note_held(&mut self, held: &Held) {
+        if held.is_held() {
+            self.starts = 0;
+        }
+        if matches!(self.stage, Stage::Open | Stage::Held) {
+            self.stage = if held.holds_messages() { Stage::Held } else { Stage::Open };
+        }
     }
 
     /// Whether a request may be started: there is room for its answer.
@@ -78,6 +91,9 @@ impl<F: Framing> Reader<F> {
 
     /// Lays the next of the messages kept back aside, if it can be handed over now.
     pub(super) fn unpark<T: Send + 'static>(&mut self, access: &mut impl Access<Link<F, T>>) -> bool {
+        if self.stage == Stage::Held {
+            return false;
+        }
         for lane in 0..2 {
             if let Some(front) = self.parked[lane].front() {
                 if front.is_request() && !self.can_start(access) {

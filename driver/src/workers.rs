@@ -1,0 +1,144 @@
+//! Where handlers run that may take their time.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use crate::error::StartError;
+use crate::runtime::Runtime;
+use crate::sync::{Arc, Mutex};
+
+/// A task of handlers.
+pub type BoxTask = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// After so many handlers in a row, a task lets others run.
+pub(crate) const FAIR_SHARE: u32 = 32;
+
+/// Where the handlers of a client or a server run: tasks of a runtime, or a pool of threads.
+pub trait Workers: Send + Sync + 'static {
+    /// How many threads they may have, where they need any. Said before the first handler runs.
+    fn prepare(&self, threads: usize) {
+        let _ = threads;
+    }
+
+    /// Runs a task of that connection's to its end.
+    ///
+    /// # Errors
+    /// There is nothing to run it; it was dropped.
+    fn spawn(&self, from: u64, task: BoxTask) -> Result<(), StartError>;
+}
+
+/// The tasks of a runtime.
+pub(crate) struct TaskWorkers<R>(PhantomData<fn() -> R>);
+
+impl<R> TaskWorkers<R> {
+    pub(crate) fn new() -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<R: Runtime> Workers for TaskWorkers<R> {
+    fn spawn(&self, _: u64, task: BoxTask) -> Result<(), StartError> {
+        R::spawn(task)
+    }
+}
+
+/// Lets others run once.
+#[derive(Debug, Default)]
+pub(crate) struct Yield(bool);
+
+impl Future for Yield {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if std::mem::replace(&mut self.0, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+/// Things that a function is called with elsewhere, in order and one at a time. So many wait at most;
+/// what comes beyond is not kept.
+pub(crate) struct Aside<T> {
+    shared: Arc<AsideShared<T>>,
+    workers: Arc<dyn Workers>,
+}
+
+struct AsideShared<T> {
+    call: Box<dyn Fn(&T) + Send + Sync>,
+    line: Mutex<AsideLine<T>>,
+    most: usize,
+}
+
+struct AsideLine<T> {
+    waiting: VecDeque<T>,
+    is_running: bool,
+}
+
+impl<T: Send + 'static> Aside<T> {
+    /// A panic of `call` is its own: it is called with the next one.
+    pub(crate) fn new(
+        workers: &Arc<dyn Workers>,
+        most: usize,
+        call: impl Fn(&T) + Send + Sync + 'static,
+    ) -> Self {
+        let call = move |thing: &T| drop(catch_unwind(AssertUnwindSafe(|| call(thing))));
+        let line = Mutex::new(AsideLine { waiting: VecDeque::new(), is_running: false });
+        let shared = Arc::new(AsideShared { call: Box::new(call), line, most });
+        Self { shared, workers: Arc::clone(workers) }
+    }
+
+    /// Whether there was room for it.
+    pub(crate) fn push(&self, thing: T) -> bool {
+        let mut line = self.shared.line.lock();
+        if line.waiting.len() >= self.shared.most {
+            return false;
+        }
+        line.waiting.push_back(thing);
+        if std::mem::replace(&mut line.is_running, true) {
+            return true;
+        }
+        drop(line);
+        let task = Box::pin(run(Stopped(Arc::clone(&self.shared))));
+        // Without anything to run it, what waits is called with by whoever dropped the task.
+        let _ = self.workers.spawn(0, task);
+        true
+    }
+}
+
+async fn run<T>(line: Stopped<T>) {
+    let mut called: u32 = 0;
+    while let Some(thing) = line.0.next() {
+        (line.0.call)(&thing);
+        called += 1;
+        if called.is_multiple_of(FAIR_SHARE) {
+            Yield::default().await;
+        }
+    }
+}
+
+impl<T> AsideShared<T> {
+    /// The next one; without one it does not run any more.
+    fn next(&self) -> Option<T> {
+        let mut line = self.line.lock();
+        let next = line.waiting.pop_front();
+        line.is_running = next.is_some();
+        next
+    }
+}
+
+/// However the task ends, nothing that waits is forgotten.
+struct Stopped<T>(Arc<AsideShared<T>>);
+
+impl<T> Drop for Stopped<T> {
+    fn drop(&mut self) {
+        while let Some(thing) = self.0.next() {
+            (self.0.call)(&thing);
+        }
+    }
+}
