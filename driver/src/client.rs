@@ -24,10 +24,11 @@ use crate::link_app::LinkApp;
 use crate::monitor::Monitor;
 use crate::peer::Peer;
 use crate::peer_core::PeerCore;
+use crate::place::{Group, Place};
 use crate::pump::Alarm;
 use crate::runtime::Runtime;
 use crate::stream::{Stream, Target};
-use crate::style::{Connects, Handles, HandlesMessages, Style, Wait};
+use crate::style::{Connects, Handles, HandlesMessages, Style, Threads, Wait};
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering};
 use crate::to_address::ToAddress;
 
@@ -125,7 +126,8 @@ impl<R: Runtime, F: Framing> Client<R, F> {
         let first = Arc::new(First::default());
         let observer = FirstObserver::new(Arc::clone(&first), recipe);
         let shared = Arc::clone(peer.shared());
-        R::spawn(Dialer::<R, _, _, _>::new(shared, Arc::clone(&app), observer, supervisor))?;
+        let dialer = Dialer::<R, _, _, _>::new(shared, Arc::clone(&app), observer, supervisor);
+        recipe.place().within(|| R::spawn(dialer))?;
         let handle = Arc::new(Handle { peer: peer.clone(), app, first });
         Ok(Self { peer: peer.into(), handle })
     }
@@ -246,6 +248,18 @@ pub struct ClientBuilder<R: Runtime, F: Framing = Native> {
 impl<R: Runtime, F: Framing> std::fmt::Debug for ClientBuilder<R, F> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.parts.fmt(f)
+    }
+}
+
+impl<R: Runtime<Style: Threads>, F: Framing> ClientBuilder<R, F> {
+    /// The link runs in that I/O group, and not in the one that is current where it is made. The group
+    /// ends with it, unless something else uses it as well.
+    ///
+    /// A group without threads is turned while `connect` waits. After that, who waits for something of it has to
+    /// enter the group, or something else has to turn it.
+    pub fn io_group(mut self, group: &impl Group) -> Self {
+        self.parts.place = Place::of(group);
+        self
     }
 }
 
@@ -380,12 +394,13 @@ impl<R: Runtime, F: Framing> ClientBuilder<R, F> {
     pub fn connect(
         self,
     ) -> Wait<R, impl Future<Output = Result<Client<R, F>, ConnectError>> + Send + use<R, F>> {
+        let place = self.parts.place.clone();
         let connect = async move {
             let client = self.connect_lazy()?;
             client.first_connected().await?;
             Ok(client)
         };
-        R::Style::wait(connect, || Err(ConnectError::WouldPark))
+        place.within(|| R::Style::wait(connect, || Err(ConnectError::WouldPark)))
     }
 
     /// Returns at once and connects in the background.

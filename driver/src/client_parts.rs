@@ -17,6 +17,7 @@ use crate::link_app::LinkApp;
 use crate::monitor::Monitor;
 use crate::observe;
 use crate::peer_core::PeerCore;
+use crate::place::Place;
 use crate::stream::{Connector, Stream};
 use crate::sync::{Arc, Mutex};
 
@@ -147,6 +148,7 @@ pub struct ClientParts<F: Framing> {
     monitor: Option<(Monitor, Arc<str>)>,
     connects: Connects,
     /// There is one connection only.
+    pub(crate) place: Place,
     is_once: bool,
 }
 
@@ -160,6 +162,7 @@ impl<F: Framing> ClientParts<F> {
             handlers: Handlers::default(),
             monitor: None,
             connects: Connects::default(),
+            place: Place::default(),
             is_once: false,
         }
     }
@@ -192,9 +195,9 @@ impl<F: Framing> ClientParts<F> {
     /// The same, to be put together more than once.
     #[must_use]
     pub fn into_recipe(self) -> Recipe<F> {
-        let Self { addresses, config, handlers, monitor, connects, is_once } = self;
+        let Self { addresses, config, handlers, monitor, connects, place, is_once } = self;
         handlers.prepare(config.handler_threads());
-        Recipe { addresses, config, handlers: Arc::new(handlers), monitor, connects, is_once }
+        Recipe { addresses, config, handlers: Arc::new(handlers), monitor, connects, place, is_once }
     }
 }
 
@@ -206,6 +209,7 @@ pub struct Recipe<F: Framing> {
     handlers: Arc<Handlers<F>>,
     monitor: Option<(Monitor, Arc<str>)>,
     connects: Connects,
+    place: Place,
     is_once: bool,
 }
 
@@ -217,6 +221,7 @@ impl<F: Framing> Clone for Recipe<F> {
             handlers: Arc::clone(&self.handlers),
             monitor: self.monitor.clone(),
             connects: self.connects.clone(),
+            place: self.place.clone(),
             is_once: self.is_once,
         }
     }
@@ -239,6 +244,11 @@ impl<F: Framing> Recipe<F> {
     #[must_use]
     pub fn config(&self) -> &Config<F> {
         &self.config
+    }
+
+    /// Where its tasks run.
+    pub(crate) fn place(&self) -> &Place {
+        &self.place
     }
 
     /// The peer, its application and the supervisor that keeps it connected.

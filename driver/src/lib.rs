@@ -41,6 +41,7 @@ pub mod next;
 mod observe;
 pub mod peer;
 pub mod peer_core;
+pub mod place;
 pub mod pool;
 pub mod pool_core;
 pub mod pump;

@@ -16,6 +16,7 @@ use crate::link_app::{LinkApp, PeerWatch};
 use crate::memory::WatchMemory;
 use crate::monitor::Monitor;
 use crate::peer_core::{PeerCore, PeerId, SharedLink};
+use crate::place::Place;
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering};
 use crate::workers::Aside;
 
@@ -39,6 +40,7 @@ pub struct ServerParts<F: Framing> {
     pub handlers: Handlers<F>,
     /// Who is connected; a hub of its own unless it shares one.
     pub hub: HubCore<F>,
+    pub(crate) place: Place,
     on_event: Option<OnEvent>,
     monitor: Option<(Monitor, Arc<str>)>,
 }
@@ -53,7 +55,8 @@ impl<F: Framing> ServerParts<F> {
     /// Without handlers.
     #[must_use]
     pub fn new(config: Config<F>) -> Self {
-        Self { config, handlers: Handlers::default(), hub: HubCore::new(), on_event: None, monitor: None }
+        let (handlers, hub, place) = (Handlers::default(), HubCore::new(), Place::default());
+        Self { config, handlers, hub, place, on_event: None, monitor: None }
     }
 
     /// Called when something happens to the server as a whole.
@@ -115,7 +118,7 @@ impl<F: Framing> LinkService<F> {
     /// A door behind which links serve.
     #[must_use]
     pub fn door(parts: ServerParts<F>) -> Arc<Door<Self>> {
-        let ServerParts { config, handlers, hub, on_event, monitor } = parts;
+        let ServerParts { config, handlers, hub, on_event, monitor, .. } = parts;
         handlers.prepare(config.handler_threads());
         let events = match (on_event, handlers.workers_aside()) {
             (None, _) => Events::Nobody,

@@ -23,11 +23,12 @@ use crate::link_service::{Drained, LinkService, ServerParts};
 use crate::monitor::Monitor;
 use crate::peer::Peer;
 use crate::peer_core::PeerId;
+use crate::place::{Group, Place};
 use crate::runtime::Runtime;
 use crate::serve::serve_session;
 use crate::sessions::Sessions;
 use crate::stream::{Listening, Stream};
-use crate::style::{Handles, HandlesMessages, Style, Wait};
+use crate::style::{Handles, HandlesMessages, Style, Threads, Wait};
 use crate::sync::Arc;
 use crate::to_address::ToAddress;
 
@@ -42,6 +43,7 @@ pub struct Server<R: Runtime, F: Framing = Native> {
 struct Inner<R: Runtime, F: Framing> {
     acceptor: Acceptor<R, LinkService<F>>,
     hub: Hub<R, F>,
+    place: Place,
 }
 
 impl<R: Runtime, F: Framing> Clone for Server<R, F> {
@@ -79,8 +81,9 @@ impl<R: Runtime, F: Framing> Server<R, F> {
     ) -> Result<Self, BindError> {
         let options = *parts.config.sockets();
         let keeps_sessions = parts.config.delivery() == Delivery::Session;
+        let place = parts.place.clone();
         let door = LinkService::door(parts);
-        let mut acceptor = bind(Arc::clone(&door), options)?;
+        let mut acceptor = place.within(|| bind(Arc::clone(&door), options))?;
         let hub = door.service().hub().clone().into();
         if keeps_sessions {
             let sessions: Arc<Sessions<R::Socket>> = Arc::default();
@@ -88,7 +91,7 @@ impl<R: Runtime, F: Framing> Server<R, F> {
                 R::spawn(serve_session::<R, F>(Arc::clone(&door), Arc::clone(&sessions), socket, admission))
             });
         }
-        Ok(Self { inner: Arc::new(Inner { acceptor, hub }) })
+        Ok(Self { inner: Arc::new(Inner { acceptor, hub, place }) })
     }
 
     /// Serves a stream that is connected already, within the same limits as a connection that was accepted
@@ -99,8 +102,11 @@ impl<R: Runtime, F: Framing> Server<R, F> {
     /// It cannot be made a socket of this runtime, or the runtime is not running here.
     pub fn serve_stream(&self, stream: impl Into<Stream>, from: &Address) -> std::io::Result<()> {
         R::check().map_err(std::io::Error::other)?;
-        self.inner.acceptor.serve_socket(R::adopt(stream.into())?, from);
-        Ok(())
+        let Inner { acceptor, place, .. } = &*self.inner;
+        place.within(|| {
+            acceptor.serve_socket(R::adopt(stream.into())?, from);
+            Ok(())
+        })
     }
 
     fn door(&self) -> &Arc<Door<LinkService<F>>> {
@@ -155,7 +161,8 @@ impl<R: Runtime, F: Framing> Server<R, F> {
     /// Dropping the future stops accepting; connections go on.
     pub fn serve(&self) -> Wait<R, impl Future<Output = ()> + Send> {
         // On a thread that must not wait, it goes on in the background.
-        R::Style::wait(self.inner.acceptor.serve(), || drop(self.start()))
+        let Inner { acceptor, place, .. } = &*self.inner;
+        R::Style::wait(place.poll_within(acceptor.serve()), || drop(self.start()))
     }
 
     /// Serves in the background until the server is shut down.
@@ -163,7 +170,7 @@ impl<R: Runtime, F: Framing> Server<R, F> {
     /// # Errors
     /// There is no runtime here.
     pub fn start(&self) -> Result<(), StartError> {
-        self.inner.acceptor.start()
+        self.inner.place.within(|| self.inner.acceptor.start())
     }
 
     /// Closes the listening socket; those who are connected stay.
@@ -232,6 +239,17 @@ pub struct ServerBuilder<R: Runtime, F: Framing = Native> {
 impl<R: Runtime, F: Framing> std::fmt::Debug for ServerBuilder<R, F> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.parts.fmt(f)
+    }
+}
+
+impl<R: Runtime<Style: Threads>, F: Framing> ServerBuilder<R, F> {
+    /// The server runs in that I/O group, and not in the one that is current where it is made. The group
+    /// ends with it, unless something else uses it as well.
+    ///
+    /// A group without threads is the program's to turn.
+    pub fn io_group(mut self, group: &impl Group) -> Self {
+        self.parts.place = Place::of(group);
+        self
     }
 }
 

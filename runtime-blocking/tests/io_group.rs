@@ -229,3 +229,45 @@ fn a_group_is_not_turned_from_within() {
     server.shutdown();
     drop(entered);
 }
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_server_and_a_client_have_groups_of_their_own() {
+    let _alone = alone();
+    until("those of other tests end", || io_threads() == 0);
+    let group = IoGroup::new(3).expect("threads");
+    let server = Server::builder()
+        .on_request_inline(|_, request, reply| {
+            reply.extend_from_slice(request.body);
+            Ok(())
+        })
+        .io_group(&group)
+        .bind("127.0.0.1:0")
+        .expect("a free port");
+    drop(group);
+    server.start().expect("its threads are there");
+    assert_eq!(io_threads(), 3);
+    let group = IoGroup::new(2).expect("threads");
+    let client = Client::builder(server.local_addr()).io_group(&group).connect().expect("it listens");
+    drop(group);
+    assert_eq!(&client.call(1, "hello").expect("a reply")[..], b"hello");
+    assert_eq!(io_threads(), 5, "the shared one was not started");
+    client.close();
+    until("the client's end with it", || io_threads() == 3);
+    server.shutdown();
+    drop(server);
+    until("the server's end with it", || io_threads() == 0);
+}
+
+#[test]
+fn a_client_connects_in_a_group_without_threads() {
+    let _alone = alone();
+    let server = echo_server();
+    let group = IoGroup::manual().expect("descriptors");
+    let client = Client::builder(server.local_addr()).io_group(&group).connect().expect("it is turned");
+    let entered = group.enter();
+    assert_eq!(&client.call(1, "hello").expect("a reply")[..], b"hello");
+    client.close();
+    drop(entered);
+    server.shutdown();
+}

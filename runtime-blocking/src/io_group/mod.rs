@@ -106,6 +106,13 @@ impl IoGroup {
     }
 }
 
+impl bowline_driver::place::Group for IoGroup {
+    fn within(&self, work: &mut dyn FnMut()) {
+        let _entered = self.enter();
+        work();
+    }
+}
+
 /// A group that is entered: see [`IoGroup::enter`].
 #[derive(Debug)]
 pub struct Entered<'g> {

@@ -17,6 +17,7 @@ mod delivery;
 mod drive;
 mod flow;
 mod guards;
+mod handling;
 mod limits;
 mod outcomes;
 mod repeated;

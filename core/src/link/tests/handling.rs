@@ -1,0 +1,118 @@
+//! Messages that a handler takes, and what waits until the application knows of its peer.
+
+use super::*;
+use crate::frame::Class;
+
+fn cast(link: &mut Link<impl Framing, u32>, body: &[u8]) {
+    let _queued = link.cast(Instant::ZERO, &CastOptions::default(), body.into()).unwrap();
+}
+
+#[test]
+fn a_message_counts_until_its_handler_is_done_with_it() {
+    let mut pair = native();
+    pair.b.queue = true;
+    pair.b.link.handle_messages();
+    for body in [[1; 100], [2; 100]] {
+        cast(&mut pair.a.link, &body);
+    }
+    pair.run(Instant::ZERO);
+    let link = &mut pair.b.link;
+    let (kept, held) = (link.kept(Class::Normal), link.holding().bytes);
+    let mut ticket = None;
+    assert_eq!(link.poll_to_handle(&mut ticket, || 7).unwrap()[..], [1; 100]);
+    assert_eq!((link.kept(Class::Normal), link.unhandled()), (kept, 2));
+    assert_eq!((link.messages_taken(), link.messages_kept()), (1, 2));
+    assert!(link.holding().bytes + 200 > held, "the body is held");
+    assert_eq!(link.poll_to_handle(&mut ticket, || 7).unwrap()[..], [2; 100]);
+    assert_eq!((link.kept(Class::Normal), link.unhandled()), (kept / 2, 1));
+    assert_eq!(link.poll_to_handle(&mut ticket, || 7), None);
+    assert_eq!((link.kept(Class::Normal), link.unhandled()), (0, 0));
+    // The next one wakes it.
+    cast(&mut pair.a.link, b"more");
+    pair.run(Instant::ZERO);
+    assert_eq!(pair.b.tokens(), [7]);
+}
+
+#[test]
+fn closing_waits_for_the_handler() {
+    // Where the peer is not told to go; native peers end the connection themselves.
+    let mut pair = Pair::new(&Config::with_framing(Tcpstream::new()).build().unwrap());
+    pair.b.queue = true;
+    pair.b.link.handle_messages();
+    cast(&mut pair.a.link, b"one");
+    pair.run(Instant::ZERO);
+    let mut ticket = None;
+    assert!(pair.b.link.poll_to_handle(&mut ticket, || 7).is_some());
+    pair.b.link.close(Instant::ZERO, MS * 1_000);
+    pair.run(Instant::ZERO);
+    assert_eq!(pair.b.link.poll_ending(Instant::ZERO), None, "it is being handled");
+    let _ = pair.b.link.take_wake();
+    pair.b.link.end_handling();
+    assert!(pair.b.link.take_wake().attend);
+    assert!(matches!(pair.b.link.poll_ending(Instant::ZERO), Some(Ending::Graceful { .. })));
+}
+
+#[test]
+fn what_is_dropped_is_counted_and_told() {
+    let mut pair = native();
+    pair.b.queue = true;
+    pair.b.link.handle_messages();
+    for _ in 0..3 {
+        cast(&mut pair.a.link, b"one");
+    }
+    pair.run(Instant::ZERO);
+    let link = &mut pair.b.link;
+    link.drop_received();
+    assert_eq!((link.unhandled(), link.counters().messages_dropped, link.kept(Class::Normal)), (0, 3, 0));
+    assert_eq!(link.messages_taken(), 3);
+}
+
+/// Requests (and messages) wait; replies, and messages that may, come in.
+fn is_held<F: Framing>(config: &Config<F>, messages: bool) {
+    let mut pair = Pair::new(config);
+    let has_flow = pair.b.link.profile().flow_control;
+    let End { link, reader, .. } = &mut pair.b;
+    reader.hold(&mut &mut *link, messages);
+    let back = pair.b.link.call(Instant::ZERO, &CallOptions::new(1), b"back"[..].into(), 1).unwrap();
+    pair.run(Instant::ZERO);
+    assert!(pair.b.link.poll_reply(back, || 1).is_some(), "replies come in");
+    cast(&mut pair.a.link, b"a message");
+    let call = pair.a.link.call(Instant::ZERO, &CallOptions::new(1), b"a request"[..].into(), 1).unwrap();
+    pair.run(Instant::ZERO);
+    assert_eq!(pair.b.events.len(), usize::from(!messages), "{:?}", pair.b.events);
+    assert_eq!(pair.b.link.is_paused(), !has_flow);
+    assert!(pair.a.link.poll_reply(call, || 1).is_none());
+    assert!(!pair.b.link.wants_pass());
+    let _ = pair.b.link.take_wake();
+    pair.b.link.release_held(messages);
+    assert!(pair.b.link.wants_pass() && pair.b.link.take_wake().attend && !pair.b.link.is_paused());
+    pair.b.pass(Instant::ZERO, 0).unwrap();
+    assert!(!pair.b.link.wants_pass());
+    let came: Vec<_> = pair.b.events.iter().map(|(is_request, ..)| *is_request).collect();
+    assert_eq!(came, [false, true]);
+    pair.run(Instant::ZERO);
+    assert!(pair.a.link.poll_reply(call, || 1).is_some());
+}
+
+#[test]
+fn what_comes_in_waits_until_the_application_knows_its_peer() {
+    for messages in [false, true] {
+        is_held(&Config::default(), messages);
+        is_held(&Config::with_framing(Tcpstream::new()).build().unwrap(), messages);
+    }
+}
+
+#[test]
+fn each_connection_that_is_told_of_releases_its_own() {
+    let mut pair = native();
+    let End { link, reader, .. } = &mut pair.b;
+    reader.hold(&mut &mut *link, true);
+    reader.hold(&mut &mut *link, true);
+    pair.b.link.release_held(true);
+    cast(&mut pair.a.link, b"a message");
+    pair.run(Instant::ZERO);
+    assert!(pair.b.events.is_empty());
+    pair.b.link.release_held(true);
+    pair.b.pass(Instant::ZERO, 0).unwrap();
+    assert_eq!(pair.b.events.len(), 1);
+}

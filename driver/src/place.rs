@@ -1,0 +1,51 @@
+//! Where the tasks of one client or server run, if not where they are made.
+
+use std::future::Future;
+use std::pin::pin;
+
+use crate::sync::Arc;
+
+/// Threads of a runtime's that a program made, and that may run the tasks of one client or server: an
+/// I/O group.
+pub trait Group: Clone + Send + Sync + 'static {
+    /// Calls `work`, once: tasks that it makes run in this group.
+    fn within(&self, work: &mut dyn FnMut());
+}
+
+type Within = Arc<dyn Fn(&mut dyn FnMut()) + Send + Sync>;
+
+/// Where the tasks of a client or a server run: in a group of its own, or where they are made.
+#[derive(Clone, Default)]
+pub(crate) struct Place(Option<Within>);
+
+impl std::fmt::Debug for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Place").field(&self.0.is_some()).finish()
+    }
+}
+
+impl Place {
+    pub(crate) fn of(group: &impl Group) -> Self {
+        let group = group.clone();
+        Self(Some(Arc::new(move |work| group.within(work))))
+    }
+
+    /// Does something whose tasks run there.
+    pub(crate) fn within<T>(&self, work: impl FnOnce() -> T) -> T {
+        let Some(within) = &self.0 else { return work() };
+        let (mut work, mut output) = (Some(work), None);
+        within(&mut || output = work.take().map(|work| work()));
+        match (output, work) {
+            (Some(output), _) => output,
+            // Against its word the group did not call it.
+            (None, Some(work)) => work(),
+            (None, None) => unreachable!("it was called, and returned"),
+        }
+    }
+
+    /// Polls a future there.
+    pub(crate) async fn poll_within<T>(&self, future: impl Future<Output = T>) -> T {
+        let mut future = pin!(future);
+        std::future::poll_fn(|cx| self.within(|| future.as_mut().poll(cx))).await
+    }
+}
