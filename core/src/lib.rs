@@ -40,6 +40,7 @@ pub mod link;
 pub mod machine;
 pub mod memory;
 pub mod out_queue;
+mod reason;
 pub mod recv_buf;
 pub mod routing;
 pub mod supervisor;

@@ -132,6 +132,7 @@ impl RecvBuf {
 
     /// The bytes not consumed yet.
     #[must_use]
+    #[inline]
     pub fn unread(&self) -> &[u8] {
         &self.data[self.start + self.lent..self.end]
     }
@@ -157,6 +158,7 @@ impl RecvBuf {
     ///
     /// # Panics
     /// If that is more than there is, with debug assertions; without them the next step does.
+    #[inline]
     pub fn lend(&mut self, len: usize) {
         debug_assert!(len <= self.end - self.start, "more than there is");
         self.lent = len;
@@ -194,6 +196,7 @@ impl RecvBuf {
 
     /// The bytes from the front of the frame that was lent out last, and those behind it.
     #[must_use]
+    #[inline]
     pub fn lent(&self) -> &[u8] {
         match &self.aside {
             Some(frame) => frame,
@@ -217,6 +220,7 @@ impl RecvBuf {
     }
 
     /// Takes away the frame lent out last.
+    #[inline]
     pub fn take_lent(&mut self) {
         self.start += self.lent;
         self.lent = 0;

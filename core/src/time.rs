@@ -79,3 +79,12 @@ impl AddAssign<Duration> for Instant {
         *self = *self + by;
     }
 }
+
+/// A time in milliseconds as requests carry it: rounded up, so that the peer does not give up before the caller does.
+#[inline]
+pub(crate) fn millis(duration: Duration) -> u32 {
+    // Not by nanoseconds in all: those take a division of 128 bits.
+    let millis = u64::from(duration.subsec_nanos().div_ceil(1_000_000));
+    let millis = duration.as_secs().saturating_mul(1_000).saturating_add(millis);
+    u32::try_from(millis).unwrap_or(u32::MAX).min(u32::MAX - 1)
+}

@@ -131,7 +131,7 @@ impl<S: Send + 'static> Sessions<S> {
             Greeting::Resumes(asked) => {
                 let host = self.hosts.lock().get(&asked.session).cloned();
                 // A wrong secret is another's guess: it gets a session of its own.
-                Ok(host.filter(|host| asked.has_token(&host.identity.token)))
+                Ok(host.filter(|host| host.identity.is_asked_for_by(&asked)))
             }
             _ => Ok(None),
         }

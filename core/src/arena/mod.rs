@@ -13,28 +13,28 @@ use alloc::vec::Vec;
 
 use crate::frame::{Class, Framing};
 
-mod across;
 mod batch;
 mod chunk;
 mod cursor;
 mod lane;
-mod lookup;
-mod outflow;
 mod partial;
 mod parts;
 mod push;
+mod reconnect;
 mod replay;
+mod send_credit;
+mod withdraw;
 
-pub(crate) use across::Late;
 pub use batch::Batch;
 pub use chunk::Fate;
 pub(crate) use chunk::{CHUNK, Chunk, EXTERNAL_FROM, FrameRef, Load, Sent};
 pub(crate) use cursor::Cursor;
 pub(crate) use lane::Withdrawn;
 use lane::{Gathered, Lane};
-use outflow::Outflow;
 pub(crate) use parts::Growing;
+pub(crate) use reconnect::Late;
 use replay::{Abandoned, Replay};
+use send_credit::SendCredit;
 
 /// How many empty chunks are kept for reuse.
 const SPARE_CHUNKS: usize = 3;
@@ -296,8 +296,8 @@ impl Arena {
     /// The peer granted so much at the beginning of a connection; frames longer than `fragment`
     /// are cut up, and so many bytes of bulk may be unseen by it.
     pub(crate) fn open_flow(&mut self, credit: [u64; 2], bulk_ahead: u64, fragment: usize) {
-        self.lanes[0].flow = Outflow::granted(credit[0], u64::MAX);
-        self.lanes[1].flow = Outflow::granted(credit[1], bulk_ahead);
+        self.lanes[0].flow = SendCredit::granted(credit[0], u64::MAX);
+        self.lanes[1].flow = SendCredit::granted(credit[1], bulk_ahead);
         self.next_message = 1;
         if fragment < self.fragment {
             self.retain_with(fragment, |_| true);

@@ -10,7 +10,7 @@ use alloc::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::flow::{CLASSES, lane};
+use super::classes::{CLASSES, lane};
 use super::inbound::Repeated;
 use super::{Link, Phase};
 use crate::arena::{Chunk, Load, LocalFrames, Sent};

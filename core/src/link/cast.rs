@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::flow::lane;
+use super::classes::{NORMAL, lane};
 use super::options::CastOptions;
 use super::{Link, Phase};
 use crate::arena::{Load, Sent};
@@ -11,8 +11,6 @@ use crate::config::Overflow;
 use crate::error::{CastError, CastRefusal, Disconnect, EncodeError, Outcome, Undeliverable};
 use crate::frame::{Class, Framing, Kind, Meta};
 use crate::time::Instant;
-
-const NORMAL: usize = lane(Class::Normal);
 
 /// A message that is queued, and nothing more is known of it yet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -2,19 +2,17 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use core::time::Duration;
 
 use super::{Link, LinkEvent, Phase, Role};
 use crate::arena::{Batch, Sent};
 use crate::error::{CallError, Disconnect, EncodeError, Outcome, PeerError};
 use crate::frame::native::{Hello, SESSION, VERSION, Window};
-use crate::frame::{Class, Framing, Kind, Meta};
-use crate::link::aftermath::Ended;
+use crate::frame::{Framing, Kind, Meta};
 use crate::link::reader::Reader;
-use crate::link::send::millis;
+use crate::link::settle::Ended;
 use crate::link::undelivered::decode;
 use crate::supervisor::Epoch;
-use crate::time::Instant;
+use crate::time::{Instant, millis};
 
 /// What belongs to one connection and is forgotten with it.
 #[derive(Debug)]
@@ -180,7 +178,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
         self.conn.granted = [hello.normal.credit, hello.bulk.credit];
         hello.encode(&mut body);
-        self.send_control(control(Kind::Hello, 0), &body);
+        self.send_control(Meta::control(Kind::Hello, 0), &body);
     }
 
     pub(super) fn send_control(&mut self, meta: Meta, body: &[u8]) {
@@ -346,35 +344,6 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.note_memory();
     }
 
-    /// There is no further connection: everything that waits learns it.
-    pub(super) fn end(&mut self, now: Instant, cause: Disconnect) {
-        if self.phase == Phase::Closed {
-            return;
-        }
-        self.lose_session(now, &cause);
-        self.phase = Phase::Closed;
-        self.conn = Connection::new(self.conn.max_message, self.conn.max_in_flight);
-        self.end_watched_casts(&cause);
-        let Self { calls, tokens, call_lines, room_lines, receive_line, retries, .. } = &mut *self;
-        calls.complete_where(
-            |id, _| {
-                let may_have_run = retries.may_have_run(id);
-                let error = if may_have_run { CallError::MaybeDelivered } else { CallError::NeverSent };
-                Some(error(cause.clone()))
-            },
-            |token| tokens.push(token),
-        );
-        *retries = super::retry::Retries::default();
-        for line in call_lines.iter_mut().chain(room_lines).chain([receive_line]) {
-            line.close(|token| tokens.push(token));
-        }
-        self.last_cause = Some(Box::new(cause));
-        self.event(LinkEvent::Closed);
-        let Self { event_line, tokens, .. } = &mut *self;
-        event_line.close(|token| tokens.push(token));
-        self.wake = true;
-    }
-
     /// Asks the peer for a sign of life if it was quiet, and gives it up if it was silent.
     pub(super) fn check_peer(&mut self, now: Instant) {
         if self.phase == Phase::Handshaking {
@@ -426,84 +395,4 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         let since = self.conn.last_ping.unwrap_or_default().max(self.conn.last_received);
         since + self.settings.heartbeat
     }
-
-    /// Everything that was begun is finished.
-    pub(super) fn is_drained(&self) -> bool {
-        self.arena.is_flushed()
-            && !self.waits_for_late_batch()
-            && self.answers.is_empty()
-            && self.arena.unacked() == 0
-            && self.calls.in_flight() == 0
-            && self.inbound.len() == 0
-            && !self.conn.parked
-            && !self.conn.go_away
-    }
-
-    /// Closes the link at once, whatever is under way.
-    pub fn abort(&mut self, now: Instant, cause: Disconnect) {
-        if self.phase == Phase::Closed {
-            return;
-        }
-        self.begin_closing(now, Duration::ZERO);
-        if self.phase == Phase::Down {
-            self.end(now, cause);
-        } else if self.phase != Phase::Closed {
-            self.conn.abort = Some(cause);
-            self.wake = true;
-        }
-    }
-
-    /// Requests of the peer whose answers it did not get because the link was closed before: their
-    /// ids on the wire.
-    pub fn take_cut(&mut self) -> Vec<u64> {
-        core::mem::take(&mut self.cut)
-    }
-
-    pub(super) fn begin_closing(&mut self, now: Instant, linger: Duration) {
-        if self.phase == Phase::Closed {
-            return;
-        }
-        if let Some(closing) = &mut self.closing {
-            // Again, with less patience.
-            if now + linger < closing.deadline {
-                closing.deadline = now + linger;
-                self.wake = true;
-            }
-            return;
-        }
-        self.closing = Some(super::Closing { deadline: now + linger, finished: false });
-        let Self { call_lines, room_lines, tokens, .. } = &mut *self;
-        for line in call_lines.iter_mut().chain(room_lines) {
-            line.close(|token| tokens.push(token));
-        }
-        self.wake = true;
-        match self.phase {
-            Phase::Ready => {
-                self.conn.go_away = self.framing.profile().go_away;
-                self.wake_driver();
-            }
-            Phase::Down if self.is_drained() => self.end(now, Disconnect::LocalClose),
-            _ => {}
-        }
-    }
-}
-
-/// A frame of the control class.
-pub(super) fn control(kind: Kind, id: u64) -> Meta {
-    Meta { class: Class::Control, ..Meta::new(kind, id) }
-}
-
-/// A framing that reads as if the handshake were done.
-pub(super) fn past_hello<F: Framing>(mut framing: F) -> F {
-    if framing.profile().handshake {
-        let (mut hello, mut body) = (Vec::new(), Vec::new());
-        Hello::new().encode(&mut body);
-        if let Ok(mark) = framing.begin(&mut hello, &control(Kind::Hello, 0), &[]) {
-            hello.extend_from_slice(&body);
-            let finished = framing.finish(&mut hello, mark, 0);
-            let read = framing.next_frame(&hello);
-            debug_assert!(finished.is_ok() && read.is_ok(), "our own hello");
-        }
-    }
-    framing
 }

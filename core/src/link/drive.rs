@@ -5,8 +5,8 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::answers::UNKNOWN_SIZE;
-use super::connection::control;
-use super::{Closing, Key, Line, Link, LinkEvent, Phase, Role};
+use super::timers::Key;
+use super::{Closing, Line, Link, LinkEvent, Phase, Role};
 use crate::address::Address;
 use crate::arena::Batch;
 use crate::error::{Disconnect, PeerError, Status};
@@ -30,10 +30,10 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             return;
         }
         if let Some(token) = self.conn.pong.take() {
-            self.send_control(control(Kind::Pong, token), b"");
+            self.send_control(Meta::control(Kind::Pong, token), b"");
         }
         if let Some(token) = self.conn.ping.take() {
-            self.send_control(control(Kind::Ping, token), b"");
+            self.send_control(Meta::control(Kind::Ping, token), b"");
         }
         self.encode_ack();
         if self.framing.profile().flow_control {
@@ -43,7 +43,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         if self.conn.go_away && self.arena.has_no_data() {
             self.conn.go_away = false;
             let status = Status::SHUTTING_DOWN.0;
-            self.send_control(Meta { status, ..control(Kind::GoAway, 0) }, b"");
+            self.send_control(Meta { status, ..Meta::control(Kind::GoAway, 0) }, b"");
         }
     }
 

@@ -3,9 +3,13 @@
 use alloc::collections::VecDeque;
 use core::time::Duration;
 
+use super::Link;
+use super::waiting_lines::{Line, wait};
 use crate::address::Address;
 use crate::error::{Disconnect, Outcome, Status, Undeliverable};
+use crate::frame::Framing;
 use crate::supervisor::{Endpoint, Epoch};
+use crate::waiters::Ticket;
 
 /// Something that happened on a link and is nobody's return value.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -221,5 +225,34 @@ impl EventQueue {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.events.is_empty()
+    }
+}
+
+impl<F: Framing, T: Send + 'static> Link<F, T> {
+    /// The next event, if there is one; otherwise keeps a token and a place in line, which the
+    /// caller passes again next time (and gives up with
+    /// [`leave`](Self::leave)`(Line::Events, ticket)`).
+    pub fn poll_event(
+        &mut self,
+        ticket: &mut Option<Ticket>,
+        token: impl FnOnce() -> T,
+    ) -> Option<LinkEvent> {
+        if let Some(event) = self.events.pop() {
+            if let Some(ticket) = ticket.take() {
+                self.leave(Line::Events, ticket);
+            }
+            return Some(event);
+        }
+        wait(&mut self.event_line, ticket, token);
+        None
+    }
+
+    pub(super) fn event(&mut self, event: LinkEvent) {
+        if self.events.push(event, self.settings.event_queue) {
+            self.counters.events_dropped += 1;
+        }
+        if let Some(token) = self.event_line.grant_one() {
+            self.tokens.push(token);
+        }
     }
 }

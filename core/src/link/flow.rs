@@ -1,27 +1,15 @@
 //! Flow control of what comes in: how much of each class the peer may send.
 
+use super::classes::{CLASSES, lane};
 use super::{Link, Phase};
 use crate::arena::Withdrawn;
 use crate::error::PeerError;
-use crate::frame::native::{Credit, MESSAGE_COST};
-use crate::frame::{Class, Framing, Kind};
+use crate::frame::native::Credit;
+use crate::frame::{Class, Framing, Kind, Meta};
 use crate::time::Instant;
 
 /// The peer learns what was read of the bulk class at least every so many bytes.
 const SAY_SEEN_EVERY: u64 = 64 * 1024;
-
-/// The place of a class in pairs of normal and bulk.
-pub(super) const fn lane(class: Class) -> usize {
-    matches!(class, Class::Bulk) as usize
-}
-
-/// The classes of users' messages, by place.
-pub(super) const CLASSES: [Class; 2] = [Class::Normal, Class::Bulk];
-
-/// What a whole message costs whose frame is so long.
-pub(super) const fn cost(frame: usize) -> u64 {
-    frame as u64 + MESSAGE_COST
-}
 
 /// What comes in of one class. All numbers but `queued` are counted from the beginning of the
 /// connection.
@@ -159,7 +147,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
                 continue;
             }
             let credit = self.inflow[lane(class)].say(class);
-            self.send_control(super::connection::control(Kind::Credit, 0), &credit.to_bytes());
+            self.send_control(Meta::control(Kind::Credit, 0), &credit.to_bytes());
             self.counters.grants += 1;
         }
     }

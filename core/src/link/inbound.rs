@@ -9,15 +9,15 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
-use super::{Key, Link, LinkEvent, Phase};
+use super::timers::Key;
+use super::{Link, LinkEvent, Phase};
 use crate::arena::Withdrawn;
 use crate::body::Payload;
 use crate::config::OnFailure;
 use crate::error::{Disconnect, EncodeError, Failure, PeerError, Status};
 use crate::frame::{Calls, Framing, Kind, Meta};
 use crate::link::reader::Incoming;
-use crate::link::send::millis;
-use crate::time::Instant;
+use crate::time::{Instant, millis};
 
 /// Names a request of the peer for as long as it is being handled.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -52,7 +52,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         let mut answers = self.arena.owed();
         answers.add(self.answers.held());
         let mut queued = self.arena.kept_bytes() + self.received.memory() + self.inbound.bytes();
-        for (class, inflow) in super::flow::CLASSES.into_iter().zip(&self.inflow) {
+        for (class, inflow) in super::classes::CLASSES.into_iter().zip(&self.inflow) {
             queued +=
                 self.arena.ours(class).bytes + usize::try_from(inflow.with_reader()).unwrap_or(usize::MAX);
         }

@@ -1,9 +1,17 @@
 //! A link: messages and calls both ways over one connection after another.
 //!
 //! [`Link`] is the machine that sits behind the driver's lock; [`Reader`] is its reading half.
-//! The files: commands (`send.rs`), waiting in line (`lines.rs`), what comes in (`reader/`), the peer's
-//! requests (`inbound.rs`), received messages (`received.rs`), connections up and down
-//! (`connection.rs`), and the driver's view (`drive.rs`).
+//!
+//! | | files |
+//! |---|---|
+//! | what the application commands | `send.rs` (calls), `cast.rs`, `shared_cast.rs`, `options.rs`, `waiting_lines.rs` |
+//! | what it asks | `state.rs`, `stats.rs`, `events.rs`, `received.rs` |
+//! | what comes in | `reader/`, `replies.rs`, `assembly.rs`, `guard.rs` |
+//! | the peer's requests | `inbound.rs`, `answers.rs` |
+//! | what the peer may send, and what it costs | `flow.rs`, `classes.rs`, `memory.rs`, `limits.rs` |
+//! | connections, sessions, the end | `connection.rs`, `dialing.rs`, `session.rs`, `waiting_session.rs`, `closing.rs` |
+//! | what becomes of messages | `settle.rs`, `outcomes.rs`, `undelivered.rs`, `retry.rs` |
+//! | the driver's view | `drive.rs` ([`Machine`](crate::machine::Machine)), `timers.rs`, `wakes.rs` |
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
@@ -12,21 +20,22 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::address::Address;
-use crate::arena::{Arena, Load};
+use crate::arena::Arena;
 use crate::budget::RetryBudget;
 use crate::calls::Calls;
 use crate::config::{Config, Settings};
 use crate::deadlines::Deadlines;
 use crate::error::Disconnect;
-use crate::frame::{self, Framing, Profile};
+use crate::frame::{self, Framing};
 use crate::supervisor::{Epoch, SplitMix64};
 use crate::time::Instant;
-use crate::waiters::{Ticket, Waiters};
+use crate::waiters::Waiters;
 
-mod aftermath;
 mod answers;
 mod assembly;
 mod cast;
+mod classes;
+mod closing;
 mod connection;
 mod dialing;
 mod drive;
@@ -36,26 +45,27 @@ mod guard;
 mod hold;
 mod inbound;
 mod limits;
-mod lines;
 mod memory;
 mod options;
 mod outcomes;
-mod parked;
 mod reader;
 mod received;
 mod replies;
 mod retry;
 mod send;
 mod session;
+mod settle;
 mod shared_cast;
+mod state;
 mod stats;
+mod timers;
 mod undelivered;
+mod waiting_lines;
 mod waiting_session;
 
 pub use cast::Queued;
 pub use events::{Counters, LinkEvent};
 pub use inbound::{Inbound, InboundState};
-pub use lines::Line;
 pub use options::{CallOptions, CastOptions};
 pub use reader::{Burst, Event, Incoming, Reader};
 pub use received::Message;
@@ -63,7 +73,10 @@ pub use session::{Greeting, SessionIdentity, greeting};
 pub use shared_cast::SharedCast;
 pub use stats::{Depth, LinkStats};
 pub use undelivered::Undelivered;
+pub use waiting_lines::Line;
 pub use waiting_session::WaitingSession;
+
+use timers::Key;
 
 pub use crate::calls::{CallId, Reply};
 pub use crate::waiters::{Ticket as WaitTicket, Turn};
@@ -92,19 +105,6 @@ pub enum State {
     Draining,
     /// Over.
     Closed,
-}
-
-/// Deadlines the link watches.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-enum Key {
-    Call(u64),
-    CallTurn(frame::Class, Ticket),
-    RoomTurn(frame::Class, Ticket),
-    Inbound(u64),
-    Cast(frame::Class, u64),
-    /// A caller waits for the outcome of that cast.
-    Wait(frame::Class, u64),
-    Retry(u64),
 }
 
 /// A message link as a pure state machine.
@@ -343,172 +343,6 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.random = SplitMix64::new(seed);
     }
 
-    /// What the framing can carry.
-    #[must_use]
-    pub fn profile(&self) -> Profile {
-        self.framing.profile()
-    }
-
-    /// Which end this side is.
-    #[must_use]
-    pub fn role(&self) -> Role {
-        self.role
-    }
-
-    /// Where the link stands.
-    #[must_use]
-    pub fn state(&self) -> State {
-        match self.phase {
-            Phase::Closed => State::Closed,
-            _ if self.closing.is_some() => State::Draining,
-            Phase::Down => State::Disconnected,
-            Phase::Handshaking => State::Handshaking,
-            Phase::Ready => State::Ready,
-        }
-    }
-
-    /// The connection that is up, or was last.
-    #[must_use]
-    pub fn epoch(&self) -> Epoch {
-        self.epoch
-    }
-
-    /// Numbers since the link was made.
-    #[must_use]
-    pub fn counters(&self) -> &Counters {
-        &self.counters
-    }
-
-    /// Frames longer than this are cut up on the connection that is up; `usize::MAX` where frames
-    /// cannot be.
-    fn fragment(&self) -> usize {
-        self.arena.fragment()
-    }
-
-    /// Calls that wait for their reply.
-    #[must_use]
-    pub fn in_flight(&self) -> usize {
-        self.calls.in_flight()
-    }
-
-    /// Messages and bytes that wait to be written, without the batch being written.
-    #[must_use]
-    pub fn write_queue(&self) -> (usize, usize) {
-        let load = self.waiting_load();
-        (load.messages, load.bytes)
-    }
-
-    fn waiting_load(&self) -> Load {
-        let mut load = self.arena.owed();
-        load.add(self.answers.held());
-        for class in flow::CLASSES {
-            load.add(self.arena.ours(class));
-        }
-        load
-    }
-
-    /// What the messages of that class cost that were received and not taken yet: what they take of the
-    /// window this side grants.
-    #[must_use]
-    pub fn kept(&self, class: frame::Class) -> u64 {
-        self.inflow[flow::lane(class)].kept()
-    }
-
-    /// What happens to a message when the write queue is full.
-    #[must_use]
-    pub fn write_overflow(&self) -> crate::config::Overflow {
-        self.settings.write_overflow
-    }
-
-    /// Why the last connection ended, or, if there was an attempt since that failed, why that did.
-    #[must_use]
-    pub fn last_disconnect(&self) -> Option<&Disconnect> {
-        self.last_cause.as_deref()
-    }
-
-    /// Bytes of memory the link holds for queues and tables, and what the reader of a session left
-    /// for the next one (the receive buffer and the batch on loan are with the driver).
-    #[must_use]
-    pub fn memory(&self) -> usize {
-        let outcomes = self.outcomes.as_ref().map_or(0, |outcomes| outcomes.memory());
-        let retired = self.retired.as_ref().map_or(0, |retired| retired.memory());
-        let tables = self.calls.memory() + self.retries.memory() + outcomes + retired;
-        let held = self.answers.held().bytes;
-        self.arena.memory() + held + tables + self.received.memory() + size_of::<Self>()
-    }
-
-    /// The default deadline of a call, from now.
-    #[must_use]
-    pub fn call_timeout(&self) -> Duration {
-        self.settings.call_timeout
-    }
-
-    /// How long a cast may wait in the write queue: casts need the time if so.
-    #[must_use]
-    pub fn expire_after(&self) -> Option<Duration> {
-        self.settings.expire_after
-    }
-
-    /// How long a cast whose end is waited for may take unless it says otherwise.
-    #[must_use]
-    pub fn cast_timeout(&self) -> Duration {
-        self.settings.cast_timeout
-    }
-
-    /// The next event, if there is one; otherwise keeps a token and a place in line, which the
-    /// caller passes again next time (and gives up with
-    /// [`leave`](Self::leave)`(Line::Events, ticket)`).
-    pub fn poll_event(
-        &mut self,
-        ticket: &mut Option<Ticket>,
-        token: impl FnOnce() -> T,
-    ) -> Option<LinkEvent> {
-        if let Some(event) = self.events.pop() {
-            if let Some(ticket) = ticket.take() {
-                self.leave(Line::Events, ticket);
-            }
-            return Some(event);
-        }
-        wait(&mut self.event_line, ticket, token);
-        None
-    }
-
-    fn event(&mut self, event: LinkEvent) {
-        if self.events.push(event, self.settings.event_queue) {
-            self.counters.events_dropped += 1;
-        }
-        if let Some(token) = self.event_line.grant_one() {
-            self.tokens.push(token);
-        }
-    }
-
-    /// The other end of the present connection, or of the last.
-    #[must_use]
-    pub fn remote_addr(&self) -> Option<&Address> {
-        self.remote.as_ref()
-    }
-
-    /// This end of the present connection, or of the last.
-    #[must_use]
-    pub fn local_addr(&self) -> Option<&Address> {
-        self.local.as_deref()
-    }
-
-    /// Sets the address of this end of the connection. `None` leaves the address known before.
-    pub fn set_local_addr(&mut self, local: Option<Address>) {
-        if let Some(local) = local {
-            self.local = Some(Box::new(local));
-        }
-    }
-
-    /// Sets the address of the other end of the connection, for events and
-    /// [`remote_addr`](Self::remote_addr). `None` leaves the address known before.
-    pub fn set_remote_addr(&mut self, remote: Option<Address>) {
-        if remote.is_some() {
-            self.remote = remote;
-        }
-    }
-
     /// A new connection is wanted now: a wait for the next attempt ends, a connection that is up is
     /// closed. What waits goes out on the next one.
     pub fn reconnect_now(&mut self) {
@@ -533,63 +367,6 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             self.note_size();
         }
     }
-
-    /// Watches a deadline. Wakes the driver if it would come too late by itself.
-    #[inline(always)]
-    fn watch(&mut self, now: Instant, timeout: Duration, key: Key) {
-        let Self {
-            calls,
-            call_lines,
-            room_lines,
-            inbound,
-            deadlines,
-            arena,
-            retries,
-            settings,
-            outcomes,
-            ..
-        } = self;
-        let live_count = || {
-            let in_line = call_lines.iter().chain(&*room_lines).map(Waiters::waiting).sum::<usize>();
-            let timed = settings.expire_after.is_some();
-            let casts = flow::CLASSES.map(|class| if timed { arena.ours(class).messages } else { 0 });
-            let watched = outcomes.as_ref().map_or(0, |outcomes| outcomes.watched());
-            calls.in_flight() + in_line + inbound.len() + casts[0] + casts[1] + watched
-        };
-        let at = deadlines.push(now, timeout, key, live_count, |key| match *key {
-            Key::Call(id) => calls.get(id).is_some(),
-            Key::CallTurn(class, ticket) => call_lines[flow::lane(class)].is_waiting(ticket),
-            Key::RoomTurn(class, ticket) => room_lines[flow::lane(class)].is_waiting(ticket),
-            Key::Inbound(key) => inbound.contains(key),
-            Key::Cast(class, number) => {
-                arena.has_late() || arena.oldest_cast(class).is_some_and(|oldest| number >= oldest)
-            }
-            Key::Wait(_, number) => outcomes.as_ref().is_some_and(|outcomes| outcomes.is_awaited(number)),
-            Key::Retry(id) => retries.is_waiting(id),
-        });
-        if self.armed.is_none_or(|armed| at < armed) {
-            self.wake = true;
-        }
-    }
-}
-
-/// Keeps a place in `line` for a caller that found nothing.
-fn wait<T>(line: &mut Waiters<T>, ticket: &mut Option<Ticket>, token: impl FnOnce() -> T) {
-    let mut token = Some(token);
-    let mut make = || token.take().map(|make| make());
-    if let Some(held) = *ticket {
-        let mut kept = None;
-        if line.is_waiting(held) {
-            kept = make();
-        }
-        if let Some(token) = kept {
-            line.poll(held, || token);
-            return;
-        }
-        // Its turn came and another caller was faster: back to the end of the line.
-        line.leave(held);
-    }
-    *ticket = make().map(|token| line.join(token));
 }
 
 #[cfg(test)]

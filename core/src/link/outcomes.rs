@@ -6,9 +6,10 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use super::aftermath::Ended;
+use super::settle::Ended;
+use super::timers::Key;
 use super::undelivered::decode;
-use super::{CastOptions, Key, Line, Link, LinkEvent, Undelivered};
+use super::{CastOptions, Line, Link, LinkEvent, Undelivered};
 use crate::arena::{Batch, Fate, FrameRef, Late, Sent, Withdrawn};
 use crate::body::Body;
 use crate::config::{Delivery, Overflow};
@@ -413,7 +414,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     ) -> Option<Undelivered> {
         let outcomes = self.outcomes.get_or_insert_default();
         let Some(undelivered) = outcomes.pop_errored() else {
-            super::wait(&mut outcomes.line, ticket, token);
+            super::waiting_lines::wait(&mut outcomes.line, ticket, token);
             return None;
         };
         if let Some(ticket) = ticket.take() {
@@ -461,7 +462,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         let numbers: Vec<u64> = waiting.map(|(number, _)| *number).collect();
         let reason = Undeliverable::Disconnected(cause.clone());
         for number in numbers {
-            let found = super::flow::CLASSES
+            let found = super::classes::CLASSES
                 .into_iter()
                 .any(|class| self.withdraw_cast(class, number, Outcome::NeverSent, &reason));
             if !found {

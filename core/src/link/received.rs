@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
-use super::flow::lane;
+use super::classes::lane;
 use super::{Link, LinkEvent};
 use crate::body::Body;
 use crate::config::{Overflow, QueueLimit};
@@ -196,7 +196,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         token: impl FnOnce() -> T,
     ) -> Option<Message> {
         let Some(message) = self.take_message() else {
-            super::wait(&mut self.receive_line, ticket, token);
+            super::waiting_lines::wait(&mut self.receive_line, ticket, token);
             return None;
         };
         if let Some(ticket) = ticket.take() {
@@ -236,7 +236,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     ) -> Option<Message> {
         self.end_handling();
         let Some((message, cost)) = self.received.pop() else {
-            super::wait(&mut self.receive_line, ticket, token);
+            super::waiting_lines::wait(&mut self.receive_line, ticket, token);
             return None;
         };
         let class = message.meta.class;

@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use super::flow::CLASSES;
+use super::classes::CLASSES;
 use super::{Link, LinkEvent};
 use crate::body::Body;
 use crate::calls::Reply;

@@ -5,13 +5,13 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use super::{Key, Link, LinkEvent};
+use super::timers::Key;
+use super::{Link, LinkEvent};
 use crate::arena::{Batch, Sent};
 use crate::error::{Failure, Status};
 use crate::frame::{Class, Framing, Meta};
-use crate::link::send::millis;
 use crate::supervisor::SplitMix64;
-use crate::time::Instant;
+use crate::time::{Instant, millis};
 
 /// Wait before a request that the peer turned away is sent again, if the peer names none; doubles
 /// with every attempt.

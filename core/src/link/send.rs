@@ -3,18 +3,17 @@
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use super::flow::{CLASSES, lane};
+use super::classes::{CLASSES, NORMAL, lane};
 use super::options::{CallOptions, CastOptions};
-use super::{Key, Link, Phase};
+use super::timers::Key;
+use super::{Link, Phase};
 use crate::arena::{Batch, Sent};
 use crate::body::Payload;
 use crate::calls::{CallId, Reply};
 use crate::error::{CallError, Disconnect, EncodeError, Full, Outcome, Undeliverable};
 use crate::frame::{Calls, Class, Framing, Kind, Meta};
 use crate::link::undelivered::{Undelivered, decode};
-use crate::time::Instant;
-
-const NORMAL: usize = lane(Class::Normal);
+use crate::time::{Instant, millis};
 
 impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// The time to count a call's timeout from. While the driver is on its way to work, what it was
@@ -443,12 +442,4 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
         undelivered
     }
-}
-
-/// Rounded up, so that the peer does not give up before the caller does.
-pub(super) fn millis(duration: Duration) -> u32 {
-    // Not by nanoseconds in all: those take a division of 128 bits.
-    let millis = u64::from(duration.subsec_nanos().div_ceil(1_000_000));
-    let millis = duration.as_secs().saturating_mul(1_000).saturating_add(millis);
-    u32::try_from(millis).unwrap_or(u32::MAX).min(u32::MAX - 1)
 }

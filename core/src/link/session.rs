@@ -7,15 +7,15 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use super::aftermath::Ended;
-use super::connection::control;
+use super::settle::Ended;
 use super::undelivered::decode;
 use super::{Link, LinkEvent, Phase, Role};
 use crate::arena::{Batch, FrameRef, Sent};
 use crate::config::Delivery;
 use crate::error::{Disconnect, FrameError, Outcome, PeerError, Undeliverable};
 use crate::frame::native::{Hello, Resume, SESSION};
-use crate::frame::{Framing, Kind, Meta, Step};
+use crate::frame::{Framing, Kind, Meta};
+use crate::link::reader::{Front, front};
 use crate::time::Instant;
 
 /// The peer learns at the latest after so many bytes what was received of the session.
@@ -28,6 +28,14 @@ pub struct SessionIdentity {
     pub id: u64,
     /// From the system's randomness: whoever knows it may take the session over.
     pub token: [u8; 16],
+}
+
+impl SessionIdentity {
+    /// Whether a resume asks for this session and may have it: it knows the token.
+    #[must_use]
+    pub fn is_asked_for_by(&self, resume: &Resume) -> bool {
+        resume.session == self.id && resume.has_token(&self.token)
+    }
 }
 
 impl core::fmt::Debug for SessionIdentity {
@@ -96,27 +104,27 @@ pub fn greeting<F: Framing>(mut framing: F, unread: &[u8]) -> Greeting {
     if !framing.profile().handshake {
         return Greeting::Fresh;
     }
-    let (hello, consumed) = match framing.next_frame(unread) {
-        Ok(Step::Need(need)) if need <= LONGEST_GREETING => return Greeting::Incomplete,
-        Ok(Step::Frame { meta, body, consumed, .. }) if meta.kind == Kind::Hello => {
-            (Hello::decode(&unread[body]), consumed)
-        }
-        _ => return Greeting::Fresh,
+    // What breaks the protocol is for the link to refuse.
+    read_greeting(&mut framing, unread).unwrap_or(Greeting::Fresh)
+}
+
+fn read_greeting<F: Framing>(framing: &mut F, unread: &[u8]) -> Result<Greeting, PeerError> {
+    let (hello, consumed) = match front(framing, Kind::Hello, unread)? {
+        Front::Need(need) if need <= LONGEST_GREETING => return Ok(Greeting::Incomplete),
+        Front::Need(_) => return Ok(Greeting::Fresh),
+        Front::Frame { body, consumed } => (Hello::decode(body)?, consumed),
     };
-    if !hello.is_ok_and(|hello| hello.features & SESSION != 0) {
-        return Greeting::Fresh;
+    if hello.features & SESSION == 0 {
+        return Ok(Greeting::Fresh);
     }
-    let unread = &unread[consumed..];
-    match framing.next_frame(unread) {
-        Ok(Step::Need(need)) if need <= LONGEST_GREETING => Greeting::Incomplete,
-        Ok(Step::Frame { meta, body, .. }) if meta.kind == Kind::Resume => {
-            match Resume::decode(&unread[body]) {
-                Ok(resume) if resume.session != 0 => Greeting::Resumes(resume),
-                _ => Greeting::Fresh,
-            }
+    Ok(match front(framing, Kind::Resume, &unread[consumed..])? {
+        Front::Need(need) if need <= LONGEST_GREETING => Greeting::Incomplete,
+        Front::Need(_) => Greeting::Fresh,
+        Front::Frame { body, .. } => {
+            let resume = Resume::decode(body)?;
+            if resume.session == 0 { Greeting::Fresh } else { Greeting::Resumes(resume) }
         }
-        _ => Greeting::Fresh,
-    }
+    })
 }
 
 impl<F: Framing, T: Send + 'static> Link<F, T> {
@@ -168,13 +176,13 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             }
             None => Resume::new(0, [0; 16], 0),
         };
-        self.send_control(control(Kind::Resume, 0), &resume.to_bytes());
+        self.send_control(Meta::control(Kind::Resume, 0), &resume.to_bytes());
     }
 
     /// The peer's resume. True: the session goes on; false: it is a new one.
     pub(super) fn handle_resume(&mut self, now: Instant, theirs: &Resume) -> Result<bool, PeerError> {
         let held = self.session.as_ref().map(|session| session.identity);
-        let goes_on = held.is_some_and(|held| theirs.session == held.id && theirs.has_token(&held.token));
+        let goes_on = held.is_some_and(|held| held.is_asked_for_by(theirs));
         if goes_on {
             self.go_on(theirs.received)?;
         } else {
@@ -265,7 +273,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         let Some(session) = self.session.as_mut().filter(|session| session.ack_due) else { return };
         (session.ack_due, session.ack_at, session.unsaid_bytes) = (false, None, 0);
         session.said = session.received;
-        let meta = control(Kind::Ack, session.received);
+        let meta = Meta::control(Kind::Ack, session.received);
         self.send_control(meta, b"");
     }
 

@@ -8,7 +8,7 @@ use core::time::Duration;
 
 use crate::address::Address;
 use crate::error::{ConfigError, Disconnect, TransportError, TransportKind};
-use crate::machine::Reason;
+use crate::reason::Reason;
 use crate::time::Instant;
 
 mod backoff;

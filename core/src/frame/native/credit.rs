@@ -1,6 +1,6 @@
 //! The credit: how much more of a class the receiver takes.
 
-use super::header::get_u64;
+use super::numbers::get_u64;
 use crate::error::FrameError;
 use crate::frame::Class;
 

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use super::header::get_u16;
+use super::numbers::get_u16;
 use crate::error::{EncodeError, FrameError};
 
 /// Type of the extension that carries a W3C `traceparent` as text.

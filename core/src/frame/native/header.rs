@@ -1,6 +1,7 @@
 //! The bytes before a frame's body.
 
 use super::credit::Credit;
+use super::numbers::{get_u16, get_u32, get_u64};
 use super::resume::Resume;
 use crate::error::{EncodeError, FrameError};
 use crate::frame::{Class, Kind, Meta};
@@ -268,20 +269,4 @@ pub(super) fn put_time(ms: Option<u32>) -> [u8; 4] {
 #[inline]
 pub(super) fn get_time(bytes: &[u8], at: usize) -> Option<u32> {
     Some(get_u32(bytes, at)).filter(|&ms| ms != NO_TIME)
-}
-
-/// Reads a big-endian number at `at`; missing bytes count as zero (callers checked the length).
-#[inline]
-pub(super) fn get_u16(bytes: &[u8], at: usize) -> u16 {
-    bytes.get(at..at + 2).and_then(|b| b.try_into().ok()).map_or(0, u16::from_be_bytes)
-}
-
-#[inline]
-pub(super) fn get_u32(bytes: &[u8], at: usize) -> u32 {
-    bytes.get(at..at + 4).and_then(|b| b.try_into().ok()).map_or(0, u32::from_be_bytes)
-}
-
-#[inline]
-pub(super) fn get_u64(bytes: &[u8], at: usize) -> u64 {
-    bytes.get(at..at + 8).and_then(|b| b.try_into().ok()).map_or(0, u64::from_be_bytes)
 }

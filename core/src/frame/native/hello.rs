@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::credit::MIN_WINDOW;
-use super::header::{get_u16, get_u32, get_u64};
+use super::numbers::{get_u16, get_u32, get_u64};
 use crate::error::{FrameError, PeerError};
 
 /// The protocol version spoken here.

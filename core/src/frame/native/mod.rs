@@ -9,6 +9,7 @@ mod credit;
 mod extensions;
 mod header;
 mod hello;
+mod numbers;
 mod resume;
 
 pub use credit::{Credit, MESSAGE_COST, MIN_WINDOW};
@@ -17,6 +18,7 @@ pub use hello::{Agreed, Hello, SESSION, VERSION, Window};
 pub use resume::Resume;
 
 use header::{BASE, Code, FLAG_EXTENSIONS};
+use numbers::{get_u16, get_u32, get_u64};
 
 /// The largest limit that a message may be given: what a length field can say, less the rest of a
 /// frame.
@@ -214,7 +216,7 @@ impl Framing for Native {
         let (code, flags) = (Code::from_byte(frame[0]).unwrap_or(Code::Cast), frame[1]);
         let mut header = BASE + code.fixed_len();
         if flags & FLAG_EXTENSIONS != 0 {
-            header += extensions::TOTAL + usize::from(header::get_u16(frame, header));
+            header += extensions::TOTAL + usize::from(get_u16(frame, header));
         }
         let body = (frame.len() - header) as u64 + external as u64;
         let max = code.max_body(self.max_message);
@@ -307,18 +309,18 @@ impl Framing for Native {
         match [code, class, attempt, reserved] {
             [CAST, NORMAL, 0, 0] => {
                 let head = unread.first_chunk::<12>()?;
-                let method = header::get_u32(head, 8);
+                let method = get_u32(head, 8);
                 let end = body(12)?;
                 Some(Plain { kind: Kind::Cast, attempt, method, id: 0, remaining_ms: None, body: 12, end })
             }
             [REPLY, NORMAL, 0, 0] => {
                 let head = unread.first_chunk::<16>()?;
-                let (id, end) = (header::get_u64(head, 8), body(16)?);
+                let (id, end) = (get_u64(head, 8), body(16)?);
                 Some(Plain { kind: Kind::Reply, attempt, method: 0, id, remaining_ms: None, body: 16, end })
             }
             [REQUEST, NORMAL, attempt, 0] if attempt > 0 => {
                 let head = unread.first_chunk::<24>()?;
-                let (id, method) = (header::get_u64(head, 8), header::get_u32(head, 16));
+                let (id, method) = (get_u64(head, 8), get_u32(head, 16));
                 let (remaining_ms, end) = (header::get_time(head, 20), body(24)?);
                 Some(Plain { kind: Kind::Request, attempt, method, id, remaining_ms, body: 24, end })
             }
@@ -395,7 +397,7 @@ impl Native {
     fn check_hello(&self, unread: &[u8]) -> Result<(), FrameError> {
         self.check_partial(&unread[..BASE])?;
         let body = &unread[BASE..];
-        let length = usize::try_from(header::get_u32(unread, 4)).unwrap_or(usize::MAX);
+        let length = usize::try_from(get_u32(unread, 4)).unwrap_or(usize::MAX);
         hello::check_magic(&body[..body.len().min(length)])
     }
 }

@@ -1,6 +1,6 @@
 //! The resume: which session a connection belongs to, and what of it its sender has.
 
-use super::header::get_u64;
+use super::numbers::get_u64;
 use crate::error::FrameError;
 
 /// What each side says about the session, behind its hello.

@@ -5,7 +5,7 @@ use crate::error::{PeerError, Status};
 use crate::frame::native::Credit;
 use crate::frame::{Framing, Kind, Meta};
 use crate::link::Link;
-use crate::link::flow::lane;
+use crate::link::classes::lane;
 use crate::machine::Access;
 use crate::time::Instant;
 

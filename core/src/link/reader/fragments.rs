@@ -8,8 +8,8 @@ use crate::error::PeerError;
 use crate::frame::{Framing, Kind, Meta, Step};
 use crate::link::Link;
 use crate::link::assembly::{Assembled, Assembly};
-use crate::link::flow::lane;
-use crate::link::parked::Kept;
+use crate::link::classes::lane;
+use crate::link::reader::kept_messages::Kept;
 use crate::machine::Access;
 use crate::time::Instant;
 

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::body::Body;
 use crate::frame::{Meta, Plain};
-use crate::link::flow::cost;
+use crate::link::classes::cost;
 use crate::recv_buf::Place;
 
 /// What the application is told of what came in.

@@ -10,13 +10,13 @@ use crate::arena::CHUNK;
 use crate::body::Body;
 use crate::config::OnFailure;
 use crate::error::{FrameError, PeerError};
-use crate::frame::native::{Hello, MESSAGE_COST, Resume};
+use crate::frame::native::MESSAGE_COST;
 use crate::frame::{Calls, Class, Framing, Kind, Meta, Plain, Step};
 use crate::link::Link;
 use crate::link::assembly::Assembly;
-use crate::link::flow::{Arrived, Held, cost, lane};
+use crate::link::classes::{NORMAL, cost, lane};
+use crate::link::flow::{Arrived, Held};
 use crate::link::guard::Guard;
-use crate::link::parked::{Kept, Parked};
 use crate::machine::{Access, Next};
 use crate::recv_buf::{Place, RecvBuf};
 use crate::time::Instant;
@@ -24,18 +24,21 @@ use crate::time::Instant;
 mod answer;
 mod control;
 mod fragments;
+mod handshake;
 mod incoming;
+mod kept_messages;
 mod retired;
 mod waiting;
 
 use answer::KeptBack;
+use handshake::Stage;
+pub(in crate::link) use handshake::{Front, front};
 pub use incoming::{Burst, Event, Incoming};
+use kept_messages::{Kept, Parked};
 pub(in crate::link) use retired::Retired;
 
 /// Bytes a frame may need beyond the largest message: headers and extensions.
 pub(in crate::link) const FRAME_OVERHEAD: usize = 128 * 1024;
-
-const NORMAL: usize = lane(Class::Normal);
 
 /// The reading half of a [`Link`]: one per connection, with whoever reads the socket.
 #[derive(Debug)]
@@ -85,19 +88,6 @@ pub struct Reader<F: Framing> {
     frame_bytes: u64,
     /// The session goes on.
     resumed: bool,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Stage {
-    /// The first frame has to be a hello.
-    Hello,
-    /// The next frame has to be a resume.
-    Resume,
-    /// Tell the application that the connection is ready.
-    Announce,
-    /// The application is being told, and messages wait for that.
-    Held,
-    Open,
 }
 
 impl<F: Framing> Reader<F> {
@@ -246,14 +236,11 @@ impl<F: Framing> Reader<F> {
         if self.waits_for_memory {
             return Ok(Next::Paused);
         }
+        if !matches!(self.stage, Stage::Open | Stage::Held) {
+            return self.handshake(access, now, buf);
+        }
         loop {
             buf.take_lent();
-            if self.stage == Stage::Announce {
-                self.stage = Stage::Open;
-                access.machine().handle_ready(now);
-                self.begin(access, now, 0);
-                return Ok(Next::Event(if self.resumed { Event::Resumed } else { Event::Ready }));
-            }
             if self.kept_back() >= CHUNK {
                 self.flush(access.machine());
                 self.answer_rooms = access.machine().answer_rooms();
@@ -306,43 +293,9 @@ impl<F: Framing> Reader<F> {
             let step = self.framing.next_frame(buf.unread())?;
             let (meta, extensions, body, consumed) = match step {
                 Step::Frame { meta, extensions, body, consumed } => (meta, extensions, body, consumed),
-                Step::Need(need) => {
-                    let limit = self.longest_frame();
-                    if need > limit {
-                        let (value, limit) = (need as u64, limit as u64);
-                        return Err(FrameError::TooLong { field: "frame", value, limit }.into());
-                    }
-                    buf.want(need);
-                    return Ok(Next::NeedData);
-                }
+                Step::Need(need) => return self.wait_for(buf, need),
             };
             self.frame_since = None;
-            if self.stage == Stage::Hello {
-                if meta.kind != Kind::Hello {
-                    return Err(PeerError::ExpectedHello { found: name(meta.kind) });
-                }
-                let hello = Hello::decode(&buf.unread()[body])?;
-                buf.lend(consumed);
-                self.in_session = access.machine().handle_hello(now, &hello)?;
-                self.stage = if self.in_session { Stage::Resume } else { Stage::Announce };
-                if !self.in_session {
-                    self.forget_session();
-                }
-                continue;
-            }
-            if self.stage == Stage::Resume {
-                if meta.kind != Kind::Resume {
-                    return Err(PeerError::ExpectedResume { found: name(meta.kind) });
-                }
-                let resume = Resume::decode(&buf.unread()[body])?;
-                buf.lend(consumed);
-                self.resumed = access.machine().handle_resume(now, &resume)?;
-                if !self.resumed {
-                    self.forget_session();
-                }
-                self.stage = Stage::Announce;
-                continue;
-            }
             let kind = self.resolve(&meta);
             let flow = self.framing.profile().flow_control;
             if self.in_session && kind.is_counted() {
@@ -392,6 +345,17 @@ impl<F: Framing> Reader<F> {
                 }
             }
         }
+    }
+
+    /// The frame at the front is not whole: so many bytes are needed before it may be.
+    fn wait_for<'b>(&self, buf: &mut RecvBuf, need: usize) -> Result<Next<Event<'b>>, PeerError> {
+        let limit = self.longest_frame();
+        if need > limit {
+            let (value, limit) = (need as u64, limit as u64);
+            return Err(FrameError::TooLong { field: "frame", value, limit }.into());
+        }
+        buf.want(need);
+        Ok(Next::NeedData)
     }
 
     /// The longest frame, in bytes, that the peer may send.
@@ -513,24 +477,5 @@ impl<F: Framing> Reader<F> {
 
     pub(in crate::link) fn end_of_stream(&mut self, unread: &[u8]) -> Result<(), PeerError> {
         Ok(self.framing.end_of_stream(unread)?)
-    }
-}
-
-fn name(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Hello => "hello",
-        Kind::Request => "request",
-        Kind::Reply => "reply",
-        Kind::ErrorReply => "error reply",
-        Kind::Cast | Kind::Numbered => "message",
-        Kind::Cancel => "cancel",
-        Kind::Ping => "ping",
-        Kind::Pong => "pong",
-        Kind::GoAway => "go-away",
-        Kind::Ack => "ack",
-        Kind::Resume => "resume",
-        Kind::Credit => "credit",
-        Kind::Fragment => "fragment",
-        Kind::Abort => "abort",
     }
 }

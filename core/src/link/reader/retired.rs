@@ -7,7 +7,7 @@ use crate::frame::Framing;
 use crate::link::Link;
 use crate::link::assembly::Assembly;
 use crate::link::guard::Guard;
-use crate::link::parked::Parked;
+use crate::link::reader::kept_messages::Parked;
 use crate::time::Instant;
 
 /// Messages that came in part, or that wait to be handed over.

@@ -3,13 +3,14 @@
 use alloc::boxed::Box;
 use bytes::Bytes;
 
-use super::{Event, Reader, Stage};
+use super::handshake::Stage;
+use super::{Event, Reader};
 use crate::error::PeerError;
 use crate::frame::{Class, Framing, Meta, Step};
 use crate::link::Link;
-use crate::link::flow::lane;
+use crate::link::classes::lane;
 use crate::link::hold::Held;
-use crate::link::parked::{Kept, Parked};
+use crate::link::reader::kept_messages::{Kept, Parked};
 use crate::machine::Access;
 use crate::recv_buf::RecvBuf;
 use crate::time::Instant;

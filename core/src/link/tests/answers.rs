@@ -1,8 +1,9 @@
 //! Answers that wait to be written are bounded, in all ways of answering.
 
 use super::*;
+use crate::arena::Load;
 use crate::body::Payload;
-use crate::link::flow::CLASSES;
+use crate::link::classes::CLASSES;
 use crate::memory::{PATIENCE, Verdict, rounded};
 
 const MIB: usize = 1 << 20;

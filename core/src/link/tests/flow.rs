@@ -7,7 +7,7 @@ use crate::frame::Class;
 
 /// The kinds and classes of the frames in `out`.
 fn frames(out: &[u8]) -> Vec<(Kind, Class)> {
-    let mut framing = super::connection::past_hello(Native::new());
+    let mut framing = super::undelivered::past_hello(Native::new());
     let (mut at, mut frames) = (0, Vec::new());
     while at < out.len() {
         let step = framing.next_frame(&out[at..]).expect("good frames");

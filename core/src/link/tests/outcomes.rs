@@ -9,7 +9,7 @@ use crate::config::{ConfigBuilder, Delivery, OnDisconnect};
 use crate::error::{ConfigError, Disconnect, EncodeError, FrameError};
 use crate::frame::buffstreams::Buffstreams;
 use crate::frame::length_prefixed::LengthPrefixed;
-use crate::frame::{Class, Kind, Meta, Step};
+use crate::frame::{Class, Kind, Meta, Profile, Step};
 
 /// A framing that writes behind the body, as a user's may: a message ends with a zero. It escapes
 /// nothing, so the bodies of these tests have no zeros in them.

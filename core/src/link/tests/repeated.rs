@@ -4,7 +4,7 @@ use alloc::vec;
 
 use super::*;
 use crate::error::{ConfigError, EncodeError, Failure, FrameError};
-use crate::frame::{Calls, Kind, Meta, Step};
+use crate::frame::{Calls, Kind, Meta, Profile, Step};
 
 /// Kind, id, length of the name, name, length of the body (two bytes), body. Replies repeat the name.
 #[derive(Clone, Debug)]

@@ -310,3 +310,53 @@ fn a_counted_link_says_when_its_session_waits() {
     end.link.expire_session(Instant::ZERO);
     assert_eq!(end.link.take_holding().map(|held| held.is_detached), Some(false));
 }
+
+#[test]
+fn what_is_left_of_a_lost_session_comes_after_the_word_that_a_connection_is_ready() {
+    let now = Instant::ZERO;
+    let accepting = || {
+        let mut end = End::new(&config(), Role::Accepting);
+        end.link = Link::new(config(), Role::Accepting);
+        end.link.offer_session(SessionIdentity { id: ID, token: TOKEN });
+        end.reader = end.link.handle_connected(now, Epoch::FIRST);
+        end
+    };
+    let small = Config::builder().delivery(Delivery::Session).max_inbound_bytes(1).build().unwrap();
+    let mut pair = Pair { a: End::new(&small, Role::Dialing), b: accepting() };
+    pair.a.handle = true;
+    pair.run(now);
+    // The second request cannot start, and the cast waits behind it.
+    for _ in 0..2 {
+        pair.b.link.call(now, &CallOptions::new(1), b"request".into(), 0).unwrap();
+    }
+    cast(&mut pair.b, 9);
+    pair.run(now);
+    assert_eq!((pair.a.handled.len(), pair.a.events.len()), (1, 0));
+
+    let a = &mut pair.a;
+    let unused = Reader::new(Native::new(), 1, crate::config::OnFailure::default());
+    let reader = core::mem::replace(&mut a.reader, unused);
+    a.link.retire_reader(now, reader);
+    a.link.handle_disconnected(now, None, Disconnect::Protocol(PeerError::SecondHello));
+    a.reader = a.link.handle_connected(now, a.link.epoch().next());
+    a.buf = RecvBuf::new();
+    a.pass(now, 0).unwrap();
+    assert!(a.events.is_empty(), "the handshake is not done");
+
+    let mut b = accepting();
+    b.input(now, &a.output(now)).unwrap();
+    let said = b.output(now);
+    a.buf.spare()[..said.len()].copy_from_slice(&said);
+    a.buf.filled(said.len());
+    let mut access = &mut a.link;
+    Link::begin_input(&mut a.reader, &mut access, now, said.len());
+    let mut next = || {
+        Link::next_event(&mut a.reader, &mut access, now, &mut a.buf).map(|next| match next {
+            Next::Event(Event::Ready) => "ready",
+            Next::Event(Event::Message(message)) if message.body == [9; 8] => "cast",
+            Next::NeedData => "no more",
+            _ => "another",
+        })
+    };
+    assert_eq!([next().unwrap(), next().unwrap(), next().unwrap()], ["ready", "cast", "no more"]);
+}

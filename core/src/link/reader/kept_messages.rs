@@ -9,6 +9,7 @@ use core::time::Duration;
 use bytes::Bytes;
 
 use crate::frame::{Kind, Meta};
+use crate::link::classes::cost;
 use crate::time::Instant;
 
 /// A message as it came.
@@ -24,7 +25,7 @@ pub(super) struct Kept {
 impl Kept {
     /// What it costs.
     pub(super) fn cost(&self) -> u64 {
-        super::flow::cost(self.frame.len())
+        cost(self.frame.len())
     }
 
     pub(super) fn is_request(&self) -> bool {

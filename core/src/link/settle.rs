@@ -4,7 +4,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use super::Link;
-use super::flow::{CLASSES, lane};
+use super::classes::{CLASSES, lane};
 use crate::arena::{Batch, Fate, FrameRef, Sent};
 use crate::config::{Delivery, OnDisconnect};
 use crate::error::{CallError, Disconnect, Outcome, Undeliverable};

@@ -1,7 +1,8 @@
 //! Waiting in line: for a place to make a call, for room in the write queue, for what comes in.
 
-use super::flow::lane;
-use super::{Key, Link};
+use super::Link;
+use super::classes::lane;
+use super::timers::Key;
 use crate::frame::{Class, Framing};
 use crate::time::Instant;
 use crate::waiters::{Ticket, Turn, Waiters};
@@ -115,4 +116,23 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             self.tokens.push(token);
         }
     }
+}
+
+/// Keeps a place in `line` for a caller that found nothing.
+pub(super) fn wait<T>(line: &mut Waiters<T>, ticket: &mut Option<Ticket>, token: impl FnOnce() -> T) {
+    let mut token = Some(token);
+    let mut make = || token.take().map(|make| make());
+    if let Some(held) = *ticket {
+        let mut kept = None;
+        if line.is_waiting(held) {
+            kept = make();
+        }
+        if let Some(token) = kept {
+            line.poll(held, || token);
+            return;
+        }
+        // Its turn came and another caller was faster: back to the end of the line.
+        line.leave(held);
+    }
+    *ticket = make().map(|token| line.join(token));
 }

@@ -2,7 +2,7 @@
 
 /// How much of a class may go out on this connection.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Outflow {
+pub(crate) struct SendCredit {
     /// What the peer grants in all, and what was taken of it.
     pub(super) limit: u64,
     pub(super) used: u64,
@@ -15,7 +15,7 @@ pub(crate) struct Outflow {
     pub(super) stopped: bool,
 }
 
-impl Outflow {
+impl SendCredit {
     /// For framings without flow control.
     pub(super) const UNLIMITED: Self =
         Self { limit: u64::MAX, used: 0, sent: 0, seen: 0, ahead: u64::MAX, stopped: false };

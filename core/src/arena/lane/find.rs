@@ -1,0 +1,99 @@
+//! Finding messages of a lane, and taking them out again.
+
+use alloc::collections::VecDeque;
+
+use super::{Lane, Withdrawn};
+use crate::arena::chunk::{Chunk, FrameRef, Sent};
+
+impl Lane {
+    /// The waiting chunks, oldest first.
+    fn waiting(&self) -> impl Iterator<Item = &Chunk> {
+        let under_way = self.under_way.iter().map(|partial| &partial.frame);
+        under_way.chain(self.held()).chain(&self.queue)
+    }
+
+    /// The first of our calls that waits, or is under way.
+    pub(in crate::arena) fn first_call(&self) -> Option<u64> {
+        self.waiting().flat_map(Chunk::marks).find_map(|mark| match mark.sent {
+            Sent::Call(id) => Some(id),
+            _ => None,
+        })
+    }
+
+    /// Whether that message waits, or is under way.
+    pub(in crate::arena) fn holds(&self, sent: Sent) -> bool {
+        self.waiting().flat_map(Chunk::marks).any(|mark| mark.sent == sent)
+    }
+
+    /// Takes a message that has not left out again; `taken` gets it if no byte of it had.
+    pub(in crate::arena) fn withdraw(
+        &mut self,
+        sent: Sent,
+        mut taken: impl FnMut(&FrameRef<'_>),
+    ) -> Withdrawn {
+        if let Some(partial) = &self.under_way
+            && partial.sent == sent
+        {
+            let (message, begun) = (partial.message, partial.at > 0);
+            if let Some(mut partial) = self.under_way.take() {
+                partial.frame.for_each_frame(|frame| taken(&frame));
+            }
+            self.recount();
+            let class = self.class;
+            return if begun { Withdrawn::UnderWay { class, message } } else { Withdrawn::Waiting };
+        }
+        let held = self.aside.as_mut().map(|aside| &mut aside.held);
+        if held.is_some_and(|held| remove(held, sent, &mut taken))
+            || remove(&mut self.queue, sent, &mut taken)
+        {
+            self.recount();
+            return Withdrawn::Waiting;
+        }
+        Withdrawn::Gone
+    }
+
+    /// Whether a long message with that name waits or is under way.
+    pub(in crate::arena) fn has_large(&self, sent: Sent) -> bool {
+        self.waiting().any(|chunk| chunk.large && chunk.marks().iter().any(|mark| mark.sent == sent))
+    }
+
+    /// What was queued last.
+    pub(in crate::arena) fn last_queued(&self) -> Option<Sent> {
+        Some(self.queue.back()?.marks().last()?.sent)
+    }
+
+    /// The oldest cast that waits, is under way, or was written and is kept.
+    pub(in crate::arena) fn oldest_kept_cast(&self) -> Option<u64> {
+        self.written().chain(self.waiting()).flat_map(Chunk::marks).find_map(|mark| match mark.sent {
+            Sent::Cast(number) => Some(number),
+            _ => None,
+        })
+    }
+
+    /// The oldest cast that waits (what is under way does not).
+    pub(in crate::arena) fn oldest_cast(&self) -> Option<u64> {
+        self.held().chain(&self.queue).flat_map(Chunk::marks).find_map(|mark| match mark.sent {
+            Sent::Cast(number) => Some(number),
+            _ => None,
+        })
+    }
+}
+
+/// Takes one frame out of a queue.
+fn remove(queue: &mut VecDeque<Chunk>, sent: Sent, taken: &mut impl FnMut(&FrameRef<'_>)) -> bool {
+    let holds = |chunk: &Chunk| chunk.marks().iter().any(|mark| mark.sent == sent);
+    let Some(index) = queue.iter().position(holds) else { return false };
+    let mut kept = Chunk::default();
+    queue[index].for_each_frame(|frame| {
+        if frame.sent == sent {
+            taken(&frame);
+        } else {
+            kept.push_frame(&frame);
+        }
+    });
+    queue[index] = kept;
+    if queue[index].is_empty() {
+        queue.remove(index);
+    }
+    true
+}

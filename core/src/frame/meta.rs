@@ -1,0 +1,195 @@
+//! What frames say besides their bodies.
+
+use core::ops::Range;
+
+/// What a frame is for.
+///
+/// A framing without calls writes and reads [`Kind::Cast`] only; one whose frames carry a number
+/// but do not say which side chose it (tcpstream) reads [`Kind::Numbered`].
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+#[non_exhaustive]
+pub enum Kind {
+    /// Limits and version, first on a connection (only with [`Profile::handshake`]).
+    Hello,
+    /// A call that wants an answer.
+    Request,
+    /// The answer to a request.
+    Reply,
+    /// The answer to a request that failed.
+    ErrorReply,
+    /// A message that wants no answer.
+    #[default]
+    Cast,
+    /// The caller no longer wants the answer.
+    Cancel,
+    /// Asks for a [`Kind::Pong`] with the same id.
+    Ping,
+    /// The answer to a ping.
+    Pong,
+    /// The sender will accept no more requests on this connection.
+    GoAway,
+    /// How many frames of the session the sender has ([`Meta::id`]; only in a session).
+    Ack,
+    /// Which session a connection belongs to (only with sessions).
+    Resume,
+    /// How much more the receiver takes (only with [`Profile::flow_control`]).
+    Credit,
+    /// A piece of a long message's frame (only with [`Profile::flow_control`]).
+    Fragment,
+    /// The message whose fragments came so far will not be completed.
+    Abort,
+    /// Carries a number; the link decides by its own range of ids whether it is a reply
+    /// ([`Profile::calls`] = [`Calls::ByRange`]).
+    Numbered,
+}
+
+impl Kind {
+    /// Whether frames of this kind belong to a session: they are counted, acknowledged, and sent
+    /// again on its next connection. The others belong to their connection.
+    #[must_use]
+    pub const fn is_counted(self) -> bool {
+        matches!(
+            self,
+            Self::Request
+                | Self::Reply
+                | Self::ErrorReply
+                | Self::Cast
+                | Self::Cancel
+                | Self::Fragment
+                | Self::Abort
+        )
+    }
+}
+
+/// Priority class. Order is promised within a class, not between classes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
+#[non_exhaustive]
+pub enum Class {
+    /// Heartbeats and the like; goes first. Not for users' messages.
+    Control,
+    /// The default.
+    #[default]
+    Normal,
+    /// Large transfers that may wait behind the others.
+    Bulk,
+}
+
+impl Class {
+    /// How many classes there are.
+    pub const COUNT: usize = 3;
+
+    /// 0 control, 1 normal, 2 bulk: the value on the wire.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        match self {
+            Self::Control => 0,
+            Self::Normal => 1,
+            Self::Bulk => 2,
+        }
+    }
+
+    /// The class with that index, if there is one.
+    #[must_use]
+    pub const fn from_index(index: u8) -> Option<Self> {
+        match index {
+            0 => Some(Self::Control),
+            1 => Some(Self::Normal),
+            2 => Some(Self::Bulk),
+            _ => None,
+        }
+    }
+}
+
+/// What a frame says besides its body and extensions. A framing that has no room for a field has it
+/// zero on the way in, and refuses it on the way out; only hints (`class`, `attempt`, `remaining_ms`,
+/// `retry_after_ms`), which change nothing of what a message says, are left out.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Meta {
+    /// What the frame is for.
+    pub kind: Kind,
+    /// Priority class.
+    pub class: Class,
+    /// Attempt number of a request, from 1; 0 where it does not apply.
+    pub attempt: u8,
+    /// Call id (native), Seq (tcpstream), token (ping and pong), last call id taken (go-away),
+    /// message id (fragment and abort), frames received (ack).
+    pub id: u64,
+    /// Method id (native), message type (tcpstream).
+    pub method: u32,
+    /// Time left until the caller's deadline when the request was queued, in milliseconds.
+    pub remaining_ms: Option<u32>,
+    /// Why a request failed; [`crate::error::Status`] gives the meanings. Zero but in error
+    /// replies and go-aways.
+    pub status: u16,
+    /// How long the caller should wait before it tries again, in milliseconds (error reply).
+    pub retry_after_ms: Option<u32>,
+}
+
+impl Meta {
+    /// A frame of `kind` with call id (or token) `id`, all else zero.
+    #[must_use]
+    pub fn new(kind: Kind, id: u64) -> Self {
+        Self { kind, id, ..Self::default() }
+    }
+
+    /// A frame of the control class.
+    pub(crate) fn control(kind: Kind, id: u64) -> Self {
+        Self { class: Class::Control, ..Self::new(kind, id) }
+    }
+}
+
+/// What [`Framing::next_frame`] found at the front of the unread bytes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Step {
+    /// Not a whole frame yet: at least this many bytes, counted from the start of the unread
+    /// ones, are needed before another call can make progress. More than it was given.
+    Need(usize),
+    /// A whole frame. Ranges count from the start of the unread bytes.
+    Frame {
+        /// What its header says.
+        meta: Meta,
+        /// Its extensions (encoded, native only; empty elsewhere).
+        extensions: Range<usize>,
+        /// Its body.
+        body: Range<usize>,
+        /// How many bytes to take away; at least one.
+        consumed: usize,
+    },
+}
+
+/// A frame of the kinds of which there are many, see [`Framing::plain`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Plain {
+    /// [`Kind::Cast`], [`Kind::Request`] or [`Kind::Reply`].
+    pub kind: Kind,
+    /// Attempt number of a request; 0 of the others.
+    pub attempt: u8,
+    /// Method id; 0 of a reply.
+    pub method: u32,
+    /// Call id; 0 of a cast.
+    pub id: u64,
+    /// Time left until the caller's deadline, in milliseconds.
+    pub remaining_ms: Option<u32>,
+    /// Where its body begins; it ends where the frame does.
+    pub body: usize,
+    /// Length of the frame in bytes.
+    pub end: usize,
+}
+
+impl Plain {
+    /// The same as [`Framing::next_frame`] would say it.
+    #[must_use]
+    pub fn meta(&self) -> Meta {
+        let Self { kind, attempt, method, id, remaining_ms, .. } = *self;
+        Meta {
+            kind,
+            class: Class::Normal,
+            attempt,
+            id,
+            method,
+            remaining_ms,
+            status: 0,
+            retry_after_ms: None,
+        }
+    }
+}

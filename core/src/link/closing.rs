@@ -1,0 +1,102 @@
+//! The end of a link.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use super::connection::Connection;
+use super::{Closing, Link, LinkEvent, Phase};
+use crate::error::{CallError, Disconnect};
+use crate::frame::Framing;
+use crate::time::Instant;
+
+impl<F: Framing, T: Send + 'static> Link<F, T> {
+    /// There is no further connection: everything that waits learns it.
+    pub(super) fn end(&mut self, now: Instant, cause: Disconnect) {
+        if self.phase == Phase::Closed {
+            return;
+        }
+        self.lose_session(now, &cause);
+        self.phase = Phase::Closed;
+        self.conn = Connection::new(self.conn.max_message, self.conn.max_in_flight);
+        self.end_watched_casts(&cause);
+        let Self { calls, tokens, call_lines, room_lines, receive_line, retries, .. } = &mut *self;
+        calls.complete_where(
+            |id, _| {
+                let may_have_run = retries.may_have_run(id);
+                let error = if may_have_run { CallError::MaybeDelivered } else { CallError::NeverSent };
+                Some(error(cause.clone()))
+            },
+            |token| tokens.push(token),
+        );
+        *retries = super::retry::Retries::default();
+        for line in call_lines.iter_mut().chain(room_lines).chain([receive_line]) {
+            line.close(|token| tokens.push(token));
+        }
+        self.last_cause = Some(Box::new(cause));
+        self.event(LinkEvent::Closed);
+        let Self { event_line, tokens, .. } = &mut *self;
+        event_line.close(|token| tokens.push(token));
+        self.wake = true;
+    }
+
+    /// Everything that was begun is finished.
+    pub(super) fn is_drained(&self) -> bool {
+        self.arena.is_flushed()
+            && !self.waits_for_late_batch()
+            && self.answers.is_empty()
+            && self.arena.unacked() == 0
+            && self.calls.in_flight() == 0
+            && self.inbound.len() == 0
+            && !self.conn.parked
+            && !self.conn.go_away
+    }
+
+    /// Closes the link at once, whatever is under way.
+    pub fn abort(&mut self, now: Instant, cause: Disconnect) {
+        if self.phase == Phase::Closed {
+            return;
+        }
+        self.begin_closing(now, Duration::ZERO);
+        if self.phase == Phase::Down {
+            self.end(now, cause);
+        } else if self.phase != Phase::Closed {
+            self.conn.abort = Some(cause);
+            self.wake = true;
+        }
+    }
+
+    /// Requests of the peer whose answers it did not get because the link was closed before: their
+    /// ids on the wire.
+    pub fn take_cut(&mut self) -> Vec<u64> {
+        core::mem::take(&mut self.cut)
+    }
+
+    pub(super) fn begin_closing(&mut self, now: Instant, linger: Duration) {
+        if self.phase == Phase::Closed {
+            return;
+        }
+        if let Some(closing) = &mut self.closing {
+            // Again, with less patience.
+            if now + linger < closing.deadline {
+                closing.deadline = now + linger;
+                self.wake = true;
+            }
+            return;
+        }
+        self.closing = Some(Closing { deadline: now + linger, finished: false });
+        let Self { call_lines, room_lines, tokens, .. } = &mut *self;
+        for line in call_lines.iter_mut().chain(room_lines) {
+            line.close(|token| tokens.push(token));
+        }
+        self.wake = true;
+        match self.phase {
+            Phase::Ready => {
+                self.conn.go_away = self.framing.profile().go_away;
+                self.wake_driver();
+            }
+            Phase::Down if self.is_drained() => self.end(now, Disconnect::LocalClose),
+            _ => {}
+        }
+    }
+}

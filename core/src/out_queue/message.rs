@@ -1,0 +1,88 @@
+//! Messages of a queue: as they are put together, and as the machine decides about them.
+
+use alloc::vec::Vec;
+
+use super::Fate;
+use crate::arena::{Chunk, Cursor, EXTERNAL_FROM, Growing};
+use crate::body::Payload;
+
+/// A message that is being put together at the end of an [`OutQueue`].
+#[derive(Debug)]
+pub struct OutMessage<'q>(pub(super) Growing<'q>);
+
+impl OutMessage<'_> {
+    /// Copies bytes behind what is there.
+    pub fn put(&mut self, bytes: &[u8]) {
+        self.0.buffer().0.extend_from_slice(bytes);
+    }
+
+    /// The buffer that copied bytes go to, for encoders that write into one, and where in it the
+    /// message's first byte is. Earlier messages stand before it; bodies by reference are not in it.
+    /// Append, or rewrite what this message appended, and take nothing away.
+    pub fn buffer(&mut self) -> (&mut Vec<u8>, usize) {
+        self.0.buffer()
+    }
+
+    /// Puts a body behind what is there: an owned one of 16 KiB and more by reference, others copied.
+    pub fn body<'p>(&mut self, body: impl Into<Payload<'p>>) {
+        match body.into() {
+            Payload::Owned(bytes) if bytes.len() >= EXTERNAL_FROM => self.0.push_shared(bytes),
+            payload => self.put(payload.as_slice()),
+        }
+    }
+}
+
+/// A message of an [`OutQueue`], for the machine that decides about it.
+#[derive(Clone, Copy, Debug)]
+pub struct OutMessageRef<'q> {
+    pub(super) number: u64,
+    pub(super) fate: Fate,
+    pub(super) chunk: &'q Chunk,
+    pub(super) cursor: Cursor,
+    pub(super) len: usize,
+}
+
+impl<'q> OutMessageRef<'q> {
+    /// The number that it was pushed with.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// How far it got.
+    #[must_use]
+    pub fn fate(&self) -> Fate {
+        self.fate
+    }
+
+    /// Its length on the wire, bytes.
+    // A message without bytes is none, so that there is no `is_empty`.
+    #[allow(clippy::len_without_is_empty)]
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Its encoded bytes, in order.
+    pub fn parts(&self) -> impl Iterator<Item = &'q [u8]> {
+        let Self { chunk, mut cursor, mut len, .. } = *self;
+        core::iter::from_fn(move || {
+            let mut out = [&[][..]; 1];
+            if len == 0 || chunk.slices(&cursor, &mut out) == 0 {
+                return None;
+            }
+            let part = &out[0][..out[0].len().min(len)];
+            chunk.advance(&mut cursor, part.len());
+            len -= part.len();
+            Some(part)
+        })
+    }
+
+    /// Its encoded bytes, copied into one piece.
+    #[must_use]
+    pub fn to_vec(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.len);
+        self.parts().for_each(|part| bytes.extend_from_slice(part));
+        bytes
+    }
+}
