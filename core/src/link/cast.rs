@@ -73,7 +73,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             && options.extensions.is_none()
             && matches!(options.class, None | Some(Class::Normal))
             && self.settings.expire_after.is_none();
-        let may_go = self.closing.is_none() && self.phase != Phase::Closed && !self.write_full[NORMAL];
+        let may_go = self.closing.is_none() && self.phase != Phase::Closed && !self.lines.write_full[NORMAL];
         is_plain && may_go
     }
 
@@ -170,7 +170,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// message, or of the connection.
     fn check_encodes(&self, meta: &Meta, extensions: &[u8], body: &[u8]) -> Result<(), EncodeError> {
         let has_cost = matches!(self.settings.write_overflow, Overflow::DropOldest | Overflow::Disconnect);
-        if !has_cost || !self.write_full[lane(meta.class)] {
+        if !has_cost || !self.lines.write_full[lane(meta.class)] {
             return Ok(());
         }
         self.check_size(body.len())?;
@@ -187,7 +187,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             return Err(CastRefusal::Closed);
         }
         self.check_size(len)?;
-        if !self.write_full[lane(class)] {
+        if !self.lines.write_full[lane(class)] {
             return Ok(());
         }
         match self.settings.write_overflow {
@@ -211,7 +211,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             },
             Overflow::Disconnect => {
                 self.conn.abort = Some(Disconnect::Overflow { queue: "write" });
-                self.wake = true;
+                self.wakes.attend();
                 Err(CastRefusal::Full(self.write_queue_full(class)))
             }
         }

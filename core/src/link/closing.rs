@@ -20,24 +20,23 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.phase = Phase::Closed;
         self.conn = Connection::new(self.conn.max_message, self.conn.max_in_flight);
         self.end_watched_casts(&cause);
-        let Self { calls, tokens, call_lines, room_lines, receive_line, retries, .. } = &mut *self;
+        let Self { calls, wakes, lines, retries, .. } = &mut *self;
         calls.complete_where(
             |id, _| {
                 let may_have_run = retries.may_have_run(id);
                 let error = if may_have_run { CallError::MaybeDelivered } else { CallError::NeverSent };
                 Some(error(cause.clone()))
             },
-            |token| tokens.push(token),
+            |token| wakes.caller(token),
         );
         *retries = super::retry::Retries::default();
-        for line in call_lines.iter_mut().chain(room_lines).chain([receive_line]) {
-            line.close(|token| tokens.push(token));
-        }
+        lines.close_sending(|token| wakes.caller(token));
+        lines.receive.close(|token| wakes.caller(token));
         self.last_cause = Some(Box::new(cause));
         self.event(LinkEvent::Closed);
-        let Self { event_line, tokens, .. } = &mut *self;
-        event_line.close(|token| tokens.push(token));
-        self.wake = true;
+        let Self { lines, wakes, .. } = &mut *self;
+        lines.events.close(|token| wakes.caller(token));
+        self.wakes.attend();
     }
 
     /// Everything that was begun is finished.
@@ -62,7 +61,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             self.end(now, cause);
         } else if self.phase != Phase::Closed {
             self.conn.abort = Some(cause);
-            self.wake = true;
+            self.wakes.attend();
         }
     }
 
@@ -80,16 +79,14 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             // Again, with less patience.
             if now + linger < closing.deadline {
                 closing.deadline = now + linger;
-                self.wake = true;
+                self.wakes.attend();
             }
             return;
         }
         self.closing = Some(Closing { deadline: now + linger, finished: false });
-        let Self { call_lines, room_lines, tokens, .. } = &mut *self;
-        for line in call_lines.iter_mut().chain(room_lines) {
-            line.close(|token| tokens.push(token));
-        }
-        self.wake = true;
+        let Self { lines, wakes, .. } = &mut *self;
+        lines.close_sending(|token| wakes.caller(token));
+        self.wakes.attend();
         match self.phase {
             Phase::Ready => {
                 self.conn.go_away = self.framing.profile().go_away;

@@ -264,7 +264,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             true
         });
         for (id, error) in too_long {
-            self.tokens.extend(self.calls.complete(id, || Err(CallError::Encode(error))));
+            self.wakes.callers(self.calls.complete(id, || Err(CallError::Encode(error))));
             self.forget_retries(id, false);
         }
         for undelivered in failed {
@@ -305,11 +305,11 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         let again = self.choose_retries();
         self.fail_calls_that_left(&cause, &again);
         self.requeue_all(now, &again);
-        let Self { inbound, tokens, cut, .. } = &mut *self;
+        let Self { inbound, wakes, cut, .. } = &mut *self;
         if was_closing {
             cut.extend(inbound.wanted());
         }
-        inbound.clear(|token| tokens.push(token));
+        inbound.clear(|token| wakes.caller(token));
         for _ in 0..self.conn.parked_casts {
             self.drop_message();
         }

@@ -60,7 +60,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// Messages that wait with the reader may be handed over now.
     pub(super) fn after_making_room(&mut self) {
         if self.conn.parked && self.has_answer_room() && self.free_inbound() > 0 {
-            self.wake = true;
+            self.wakes.attend();
         }
     }
 
@@ -168,7 +168,7 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
         let batch = self.arena.begin_write(&self.framing, data);
         match &batch {
             Some(batch) => {
-                self.driver_idle = false;
+                self.wakes.note_writer(false);
                 self.conn.write_since = Some(now);
                 self.conn.last_written = self.conn.last_written.max(now);
                 if self.limits().drain_rate > 0 && self.conn.draining.is_none() {
@@ -180,13 +180,13 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
                 self.place_held();
                 if self.conn.paused_for_answers && self.has_answer_room() {
                     self.conn.paused_for_answers = false;
-                    self.wake = true;
+                    self.wakes.attend();
                 }
                 self.after_making_room();
                 self.note_memory();
             }
             None if !self.arena.is_lent() => {
-                self.driver_idle = true;
+                self.wakes.note_writer(true);
                 self.conn.draining = None;
             }
             None => {}
@@ -228,21 +228,20 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
         }
         self.conn.write_since = if done { None } else { Some(now) };
         let more = !self.arena.is_flushed() || self.has_control();
-        self.driver_idle = !more;
+        self.wakes.note_writer(!more);
         if !more {
             self.conn.draining = None;
         }
         if !more && (self.closing.is_some() || self.conn.gone_away) {
             // That may have been the last of it, and whoever ends the connection may be another.
-            self.wake = true;
+            self.wakes.attend();
         }
         more
     }
 
     #[inline]
     fn is_due(&mut self, now: Instant) -> bool {
-        let nothing_new = self.armed.is_some_and(|at| now < at) && !self.rearm;
-        !nothing_new && self.poll_timeout().is_some_and(|(at, _)| at <= now)
+        !self.wakes.is_armed_past(now) && self.poll_timeout().is_some_and(|(at, _)| at <= now)
     }
 
     fn poll_timeout(&mut self) -> Option<(Instant, Reason)> {
@@ -291,8 +290,7 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
             let earlier = next.is_none_or(|(earliest, _)| at < earliest);
             next = if earlier { Some((at, Reason::Memory)) } else { next };
         }
-        self.armed = next.map(|(at, _)| at);
-        self.rearm = false;
+        self.wakes.arm(next.map(|(at, _)| at));
         next
     }
 
@@ -402,7 +400,7 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
 
     #[inline]
     fn has_wakes(&self) -> bool {
-        self.wake || self.wake_write || !self.tokens.is_empty() || self.has_holding()
+        self.wakes.has_any() || self.has_holding()
     }
 
     fn take_holding(&mut self) -> Option<Holding> {
@@ -414,12 +412,10 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
     }
 
     fn take_wake(&mut self) -> Wake {
-        let attend = core::mem::take(&mut self.wake);
-        self.rearm |= attend;
-        Wake { write: core::mem::take(&mut self.wake_write), attend }
+        self.wakes.take_sides()
     }
 
     fn take_tokens(&mut self, into: &mut Vec<T>) {
-        into.append(&mut self.tokens);
+        self.wakes.take_callers(into);
     }
 }

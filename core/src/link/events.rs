@@ -243,7 +243,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             }
             return Some(event);
         }
-        wait(&mut self.event_line, ticket, token);
+        wait(&mut self.lines.events, ticket, token);
         None
     }
 
@@ -251,8 +251,8 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         if self.events.push(event, self.settings.event_queue) {
             self.counters.events_dropped += 1;
         }
-        if let Some(token) = self.event_line.grant_one() {
-            self.tokens.push(token);
+        if let Some(token) = self.lines.events.grant_one() {
+            self.wakes.caller(token);
         }
     }
 }

@@ -38,7 +38,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.conn.released = true;
         self.conn.paused_for_answers = false;
         self.conn.paused_for_inbound = false;
-        self.wake = true;
+        self.wakes.attend();
     }
 }
 

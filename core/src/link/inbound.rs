@@ -223,7 +223,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     pub(super) fn after_closing_inbound(&mut self) {
         if self.conn.paused_for_inbound {
             self.conn.paused_for_inbound = false;
-            self.wake = true;
+            self.wakes.attend();
         }
         self.after_making_room();
     }
@@ -306,7 +306,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// A request failed, its caller cannot be told, and the connection is to end for it.
     pub(super) fn end_unanswered(&mut self, status: Status) {
         self.conn.abort.get_or_insert(Disconnect::HandlerFailed { status });
-        self.wake = true;
+        self.wakes.attend();
     }
 
     fn check_answer(&self, method: u32, len: usize) -> Result<(), EncodeError> {
@@ -339,7 +339,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     pub(super) fn cancel_inbound(&mut self, wire_id: u64) {
         self.counters.cancels += 1;
         if let Some(&key) = self.inbound.by_id.get(&wire_id) {
-            self.tokens.extend(self.inbound.disown(key));
+            self.wakes.callers(self.inbound.disown(key));
             return;
         }
         let withdrawn = if self.withdraw_held(wire_id) {
@@ -358,7 +358,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     pub(super) fn expire_inbound(&mut self, key: u64) {
         let Some(entry) = self.inbound.entries.get_mut(&key).filter(|entry| entry.wanted) else { return };
         let (wire_id, repeated) = (entry.wire_id, entry.repeated.take());
-        self.tokens.extend(self.inbound.disown(key));
+        self.wakes.callers(self.inbound.disown(key));
         if (self.phase == Phase::Ready || self.session.is_some()) && self.framing.profile().error_reply {
             let failure = Failure::new(Status::DEADLINE_EXCEEDED, "");
             let meta = failure_meta(wire_id, &failure);

@@ -165,7 +165,9 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.share.is_refused = matches!(verdict, Verdict::Refuse(_));
         self.share.said_at = now;
         self.share.ask_at = (waits || self.share.is_refused).then(|| now + PATIENCE);
-        self.wake |= waited || waits;
+        if waited || waits {
+            self.wakes.attend();
+        }
         if let Verdict::Refuse(_) = verdict {
             self.refuse_answers();
             self.refuse_running();
@@ -178,8 +180,8 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// as many as would not start now are refused, newest first, so that their handlers need not make
     /// what would be thrown away.
     fn refuse_running(&mut self) {
-        let (startable, Self { inbound, tokens, .. }) = (self.startable(), &mut *self);
-        for (wire_id, repeated) in inbound.disown_all_but(startable, |token| tokens.push(token)) {
+        let (startable, Self { inbound, wakes, .. }) = (self.startable(), &mut *self);
+        for (wire_id, repeated) in inbound.disown_all_but(startable, |token| wakes.caller(token)) {
             let failure = Failure::new(Status::OUT_OF_MEMORY, "");
             self.note_failure(failure.status);
             if let Some((meta, _)) = self.failure_frame(wire_id, &failure) {
@@ -225,8 +227,8 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             self.drop_answer(id);
         }
         self.drop_held();
-        let Self { inbound, tokens, .. } = &mut *self;
-        inbound.clear(|token| tokens.push(token));
+        let Self { inbound, wakes, .. } = &mut *self;
+        inbound.clear(|token| wakes.caller(token));
         self.share = Share { is_counted: false, ..Share::default() };
         let cause = Disconnect::ServerMemory { held: held as u64, limit: limit as u64 };
         self.abort(now, cause);

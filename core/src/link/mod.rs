@@ -29,7 +29,6 @@ use crate::error::Disconnect;
 use crate::frame::{self, Framing};
 use crate::supervisor::{Epoch, SplitMix64};
 use crate::time::Instant;
-use crate::waiters::Waiters;
 
 mod answers;
 mod assembly;
@@ -62,6 +61,7 @@ mod timers;
 mod undelivered;
 mod waiting_lines;
 mod waiting_session;
+mod wakes;
 
 pub use cast::Queued;
 pub use events::{Counters, LinkEvent};
@@ -77,6 +77,8 @@ pub use waiting_lines::Line;
 pub use waiting_session::WaitingSession;
 
 use timers::Key;
+use waiting_lines::Lines;
+use wakes::Wakes;
 
 pub use crate::calls::{CallId, Reply};
 pub use crate::waiters::{Ticket as WaitTicket, Turn};
@@ -212,19 +214,12 @@ pub struct Link<F: Framing, T> {
     scope_holds: bool,
     counters: Counters,
     deadlines: Deadlines<Key>,
-    /// Callers that wait to make a call and to cast (by class), to receive, for an event.
-    call_lines: [Waiters<T>; 2],
-    room_lines: [Waiters<T>; 2],
-    receive_line: Waiters<T>,
-    event_line: Waiters<T>,
-    /// Callers to be woken once the lock is released.
-    tokens: Vec<T>,
+    lines: Lines<T>,
+    wakes: Wakes<T>,
     next_cast: u64,
     lends_replies: bool,
     /// What the driver or a caller said last of the time.
     last_time: Instant,
-    /// The write queue of a class reached its high-water mark and is not yet down at the low one.
-    write_full: [bool; 2],
     /// What comes in of each class, where there is flow control.
     inflow: [flow::Inflow; 2],
     conn: connection::Connection,
@@ -243,16 +238,6 @@ pub struct Link<F: Framing, T> {
     last_cause: Option<Box<Disconnect>>,
     /// Attempts to connect, since there was a connection that worked.
     dialing: Option<Box<dialing::Dialing>>,
-    /// Nothing waits to be written and nothing is being written.
-    driver_idle: bool,
-    /// The driver's writing side has to be woken.
-    wake_write: bool,
-    /// The driver's reading side, which also watches the time, has to be woken.
-    wake: bool,
-    /// When the driver will come by itself.
-    armed: Option<Instant>,
-    /// The driver was woken since: there may be something earlier to do.
-    rearm: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -307,15 +292,11 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             scope_holds: false,
             counters: Counters::default(),
             deadlines: Deadlines::new(),
-            call_lines: [Waiters::new(), Waiters::new()],
-            room_lines: [Waiters::new(), Waiters::new()],
-            receive_line: Waiters::new(),
-            event_line: Waiters::new(),
-            tokens: Vec::new(),
+            lines: Lines::new(),
+            wakes: Wakes::new(),
             next_cast: 1,
             lends_replies: false,
             last_time: Instant::ZERO,
-            write_full: [false; 2],
             inflow: Default::default(),
             conn: connection::Connection::new(framing.max_message(), settings.max_in_flight),
             held: hold::Held::default(),
@@ -328,11 +309,6 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             round_trip: None,
             last_cause: None,
             dialing: None,
-            driver_idle: true,
-            wake_write: false,
-            wake: false,
-            armed: None,
-            rearm: false,
             framing,
             settings,
         }
@@ -347,13 +323,13 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// closed. What waits goes out on the next one.
     pub fn reconnect_now(&mut self) {
         self.reconnect = true;
-        self.wake = true;
+        self.wakes.attend();
     }
 
     /// There is something for the driver to do.
     #[inline]
     fn wake_driver(&mut self) {
-        if self.driver_idle {
+        if self.wakes.writer_sleeps() {
             self.wake_idle_driver();
         }
     }
@@ -361,8 +337,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     #[inline(never)]
     fn wake_idle_driver(&mut self) {
         if self.phase == Phase::Ready {
-            self.driver_idle = false;
-            self.wake_write = true;
+            self.wakes.rouse_writer();
         } else {
             self.note_size();
         }

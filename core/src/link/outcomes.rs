@@ -136,7 +136,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             if let Watch::Waiting(Some(token)) =
                 core::mem::replace(&mut watch, Watch::Over(Ok(Outcome::Written)))
             {
-                self.tokens.push(token);
+                self.wakes.caller(token);
             }
         }
         self.outcomes.get_or_insert_default().watches.insert(number, watch);
@@ -225,7 +225,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         if let Some(watch @ Watch::Waiting(_)) = watch
             && let Watch::Waiting(Some(token)) = core::mem::replace(watch, Watch::Late(told))
         {
-            self.tokens.push(token);
+            self.wakes.caller(token);
         }
     }
 
@@ -283,7 +283,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             let cause = self.last_cause.as_deref().cloned().unwrap_or(Disconnect::LocalClose);
             self.settle(Ended::LateWrite(batch), &cause);
             self.wake_driver();
-            self.wake = true;
+            self.wakes.attend();
             return;
         }
         let (mut acked, mut left, mut failed) = (alloc::vec![], alloc::vec![], alloc::vec![]);
@@ -339,7 +339,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             }
             Some(watch @ Watch::Waiting(_)) => {
                 if let Watch::Waiting(Some(token)) = core::mem::replace(watch, Watch::Over(Ok(outcome))) {
-                    self.tokens.push(token);
+                    self.wakes.caller(token);
                 }
             }
             Some(watch @ Watch::Late(_)) => *watch = Watch::Over(Ok(outcome)),
@@ -363,7 +363,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
                 Some(watch @ Watch::Waiting(_)) => {
                     let over = Watch::Over(Err(Box::new(undelivered)));
                     if let Watch::Waiting(Some(token)) = core::mem::replace(watch, over) {
-                        self.tokens.push(token);
+                        self.wakes.caller(token);
                     }
                     return;
                 }
@@ -400,7 +400,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         errored.errored_bytes += undelivered.body.len();
         errored.errored.push_back(undelivered);
         if let Some(token) = errored.line.grant_one() {
-            self.tokens.push(token);
+            self.wakes.caller(token);
         }
     }
 
@@ -470,9 +470,9 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
                 self.note_outcome(number, Outcome::MaybeDelivered);
             }
         }
-        let Self { outcomes, tokens, .. } = &mut *self;
+        let Self { outcomes, wakes, .. } = &mut *self;
         if let Some(outcomes) = outcomes {
-            outcomes.line.close(|token| tokens.push(token));
+            outcomes.line.close(|token| wakes.caller(token));
         }
     }
 

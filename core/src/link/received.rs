@@ -146,7 +146,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
                 Overflow::Disconnect => {
                     self.drop_message();
                     self.conn.abort = Some(Disconnect::Overflow { queue: "read" });
-                    self.wake = true;
+                    self.wakes.attend();
                     return true;
                 }
             }
@@ -160,8 +160,8 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
                 self.tell_slow_consumer();
             }
         }
-        if let Some(token) = self.receive_line.grant_one() {
-            self.tokens.push(token);
+        if let Some(token) = self.lines.receive.grant_one() {
+            self.wakes.caller(token);
         }
         true
     }
@@ -171,7 +171,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// sender, which back-pressure is for.
     fn has_no_receiver(&self) -> bool {
         let profile = self.framing.profile();
-        let waits = self.receive_line.waiting() + self.receive_line.granted() > 0;
+        let waits = self.lines.receive.waiting() + self.lines.receive.granted() > 0;
         profile.calls != Calls::None && !profile.flow_control && !self.received.taken_from && !waits
     }
 
@@ -196,7 +196,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         token: impl FnOnce() -> T,
     ) -> Option<Message> {
         let Some(message) = self.take_message() else {
-            super::waiting_lines::wait(&mut self.receive_line, ticket, token);
+            super::waiting_lines::wait(&mut self.lines.receive, ticket, token);
             return None;
         };
         if let Some(ticket) = ticket.take() {
@@ -236,7 +236,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     ) -> Option<Message> {
         self.end_handling();
         let Some((message, cost)) = self.received.pop() else {
-            super::waiting_lines::wait(&mut self.receive_line, ticket, token);
+            super::waiting_lines::wait(&mut self.lines.receive, ticket, token);
             return None;
         };
         let class = message.meta.class;
@@ -254,7 +254,9 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.release(in_hand.class, in_hand.cost);
         self.note_memory();
         // That may have been the last that was waited for.
-        self.wake |= self.closing.is_some();
+        if self.closing.is_some() {
+            self.wakes.attend();
+        }
     }
 
     /// Messages that were kept for whoever receives, since the link was made.
@@ -291,7 +293,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
         if self.conn.paused_for_receive && self.received.is_low(self.settings.read_queue) {
             self.conn.paused_for_receive = false;
-            self.wake = true;
+            self.wakes.attend();
         }
     }
 }

@@ -46,7 +46,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             Some(token) => {
                 self.counters.calls_replied += 1;
                 self.forget_retries(meta.id, kind == Kind::Reply);
-                self.tokens.push(token);
+                self.wakes.caller(token);
                 Ok(())
             }
             None => self.note_late_reply(meta.id),
@@ -59,7 +59,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         let Some(token) = self.calls.complete_plain(id, body) else { return self.note_late_reply(id) };
         self.counters.calls_replied += 1;
         self.forget_retries(id, true);
-        self.tokens.push(token);
+        self.wakes.caller(token);
         Ok(())
     }
 
@@ -113,7 +113,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             }
             self.fail_waiting_calls(&Disconnect::GoneAway);
         }
-        self.wake = true;
+        self.wakes.attend();
     }
 
     /// What may still come, by class.

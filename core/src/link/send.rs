@@ -21,7 +21,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// look at `clock` one by one. Not while a write is under way, which may be held up for long.
     #[inline]
     pub fn call_time(&mut self, clock: impl FnOnce() -> Instant) -> Instant {
-        if self.driver_idle || self.last_time == Instant::ZERO || !self.can_write() {
+        if self.wakes.writer_sleeps() || self.last_time == Instant::ZERO || !self.can_write() {
             self.last_time = clock();
         }
         self.last_time
@@ -127,9 +127,9 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             && matches!(options.class, None | Some(Class::Normal));
         let may_go = self.closing.is_none()
             && self.phase != Phase::Closed
-            && !self.write_full[NORMAL]
+            && !self.lines.write_full[NORMAL]
             && self.framing.profile().calls != Calls::None;
-        let reserved = self.calls_granted() + self.call_lines[NORMAL].waiting();
+        let reserved = self.lines.calls_granted() + self.lines.calls[NORMAL].waiting();
         let has_place = self.places_held() + reserved < self.conn.max_in_flight;
         is_plain && may_go && has_place && len <= self.conn.max_message
     }
@@ -168,12 +168,12 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
         self.check_size(payload.len())?;
         let class = self.call_class(options, payload.len());
-        let reserved = self.calls_granted() + self.call_lines[lane(class)].waiting();
+        let reserved = self.lines.calls_granted() + self.lines.calls[lane(class)].waiting();
         let taken = self.places_held() + if turn { 0 } else { reserved };
         if taken >= self.conn.max_in_flight {
             return Err(CallError::Full(Full::InFlight { in_flight: self.calls.held() as u64 }));
         }
-        if self.write_full[lane(class)] {
+        if self.lines.write_full[lane(class)] {
             return Err(CallError::Full(self.write_queue_full(class)));
         }
         let id = self.calls.peek_id();
@@ -215,7 +215,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// Whether messages of the normal class or of bulk are refused now for want of room to wait.
     #[must_use]
     pub fn is_write_queue_full(&self) -> bool {
-        self.write_full.contains(&true)
+        self.lines.write_full.contains(&true)
     }
 
     /// Whether nobody is writing, and nothing that was begun waits to be written on.
@@ -252,7 +252,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             let Some((class, _)) = self.calls.get(id) else { continue };
             if self.withdraw_call(id, class) {
                 let ended = self.calls.complete(id, || Err(CallError::NeverSent(cause.clone())));
-                self.tokens.extend(ended);
+                self.wakes.callers(ended);
                 self.forget_retries(id, false);
             }
         }
@@ -296,7 +296,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     pub(super) fn after_queueing_in(&mut self, class: Class) {
         let load = self.arena.ours(class);
         if self.settings.write_queue.is_reached(load.messages, load.bytes) {
-            self.write_full[lane(class)] = true;
+            self.lines.write_full[lane(class)] = true;
         }
         self.wake_driver();
     }
@@ -311,12 +311,12 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     pub(super) fn after_taking(&mut self) {
         for class in CLASSES {
             let (low, load) = (self.settings.write_queue.low_mark(), self.arena.ours(class));
-            if !self.write_full[lane(class)] || low.is_reached(load.messages, load.bytes) {
+            if !self.lines.write_full[lane(class)] || low.is_reached(load.messages, load.bytes) {
                 continue;
             }
-            self.write_full[lane(class)] = false;
-            while let Some(token) = self.room_lines[lane(class)].grant_one() {
-                self.tokens.push(token);
+            self.lines.write_full[lane(class)] = false;
+            while let Some(token) = self.lines.rooms[lane(class)].grant_one() {
+                self.wakes.caller(token);
             }
             self.grant_calls();
         }
@@ -399,7 +399,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         if let Some(token) = self.calls.complete(id, || Err(CallError::DeadlineExceeded { outcome, link })) {
             self.counters.calls_expired += 1;
             self.forget_retries(id, false);
-            self.tokens.push(token);
+            self.wakes.caller(token);
             if !withdrawn {
                 self.send_cancel(id, class);
             }

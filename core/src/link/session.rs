@@ -155,7 +155,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     pub fn supersede(&mut self) {
         if self.phase != Phase::Down && self.phase != Phase::Closed {
             self.conn.abort = Some(Disconnect::Superseded);
-            self.wake = true;
+            self.wakes.attend();
         }
     }
 
@@ -249,9 +249,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         } else if session.ack_at.is_none() {
             let at = now + self.settings.ack_delay;
             session.ack_at = Some(at);
-            if self.armed.is_none_or(|armed| at < armed) {
-                self.wake = true;
-            }
+            self.wakes.attend_before(at);
         }
     }
 
@@ -289,7 +287,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             self.wake_driver();
         } else if self.closing.is_some() || self.conn.gone_away {
             // That may have been what the end waits for.
-            self.wake = true;
+            self.wakes.attend();
         }
         Ok(())
     }
@@ -348,9 +346,9 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
         self.say_waiting();
         // Nobody writes until there is a connection again: what is queued is told to whoever counts.
-        self.driver_idle = true;
+        self.wakes.note_writer(true);
         // The time of its end has to be watched by somebody else now.
-        self.wake = true;
+        self.wakes.attend();
     }
 
     /// The session is over, if there is one: what the peer did not acknowledge is handed back, and
@@ -393,8 +391,8 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         let again = self.choose_retries();
         self.fail_calls_that_left(cause, &again);
         self.requeue_all(now, &again);
-        let Self { inbound, tokens, .. } = &mut *self;
-        inbound.clear(|token| tokens.push(token));
+        let Self { inbound, wakes, .. } = &mut *self;
+        inbound.clear(|token| wakes.caller(token));
         self.scope += 1;
     }
 

@@ -103,7 +103,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
         for id in calls_back {
             let ended = self.calls.complete(id, || Err(CallError::NeverSent(cause.clone())));
-            self.tokens.extend(ended);
+            self.wakes.callers(ended);
             self.forget_retries(id, false);
         }
         for id in answers {
@@ -116,7 +116,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// Those in `again` are made again.
     pub(super) fn fail_calls_that_left(&mut self, cause: &Disconnect, again: &[u64]) {
         let first_queued = CLASSES.map(|class| self.arena.first_queued_call(class));
-        let Self { calls, tokens, counters, arena, retries, .. } = &mut *self;
+        let Self { calls, wakes, counters, arena, retries, .. } = &mut *self;
         let in_order = retries.is_empty();
         let waits = |id: u64, class: Class| match first_queued[lane(class)] {
             _ if !in_order => {
@@ -134,7 +134,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
                 over.push(id);
                 Some(CallError::MaybeDelivered(cause.clone()))
             },
-            |token| tokens.push(token),
+            |token| wakes.caller(token),
         );
         counters.calls_maybe_delivered += left as u64;
         for id in over {

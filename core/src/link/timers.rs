@@ -6,7 +6,7 @@ use super::Link;
 use super::classes::{CLASSES, lane};
 use crate::frame::{Class, Framing};
 use crate::time::Instant;
-use crate::waiters::{Ticket, Waiters};
+use crate::waiters::Ticket;
 
 /// Deadlines the link watches.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -25,20 +25,9 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// Watches a deadline. Wakes the driver if it would come too late by itself.
     #[inline(always)]
     pub(super) fn watch(&mut self, now: Instant, timeout: Duration, key: Key) {
-        let Self {
-            calls,
-            call_lines,
-            room_lines,
-            inbound,
-            deadlines,
-            arena,
-            retries,
-            settings,
-            outcomes,
-            ..
-        } = self;
+        let Self { calls, lines, inbound, deadlines, arena, retries, settings, outcomes, .. } = self;
         let live_count = || {
-            let in_line = call_lines.iter().chain(&*room_lines).map(Waiters::waiting).sum::<usize>();
+            let in_line = lines.waiting_to_send();
             let timed = settings.expire_after.is_some();
             let casts = CLASSES.map(|class| if timed { arena.ours(class).messages } else { 0 });
             let watched = outcomes.as_ref().map_or(0, |outcomes| outcomes.watched());
@@ -46,8 +35,8 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         };
         let at = deadlines.push(now, timeout, key, live_count, |key| match *key {
             Key::Call(id) => calls.get(id).is_some(),
-            Key::CallTurn(class, ticket) => call_lines[lane(class)].is_waiting(ticket),
-            Key::RoomTurn(class, ticket) => room_lines[lane(class)].is_waiting(ticket),
+            Key::CallTurn(class, ticket) => lines.calls[lane(class)].is_waiting(ticket),
+            Key::RoomTurn(class, ticket) => lines.rooms[lane(class)].is_waiting(ticket),
             Key::Inbound(key) => inbound.contains(key),
             Key::Cast(class, number) => {
                 arena.has_late() || arena.oldest_cast(class).is_some_and(|oldest| number >= oldest)
@@ -55,8 +44,6 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             Key::Wait(_, number) => outcomes.as_ref().is_some_and(|outcomes| outcomes.is_awaited(number)),
             Key::Retry(id) => retries.is_waiting(id),
         });
-        if self.armed.is_none_or(|armed| at < armed) {
-            self.wake = true;
-        }
+        self.wakes.attend_before(at);
     }
 }

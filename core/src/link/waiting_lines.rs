@@ -22,41 +22,78 @@ pub enum Line {
     Errored,
 }
 
+/// Callers that wait, by what they wait for.
+#[derive(Debug)]
+pub(super) struct Lines<T> {
+    /// To make a call, by class.
+    pub(super) calls: [Waiters<T>; 2],
+    /// To cast, by class.
+    pub(super) rooms: [Waiters<T>; 2],
+    pub(super) receive: Waiters<T>,
+    pub(super) events: Waiters<T>,
+    /// By class: the write queue reached its high-water mark and is not yet down at the low one.
+    pub(super) write_full: [bool; 2],
+}
+
+impl<T> Lines<T> {
+    pub(super) fn new() -> Self {
+        Self {
+            calls: [Waiters::new(), Waiters::new()],
+            rooms: [Waiters::new(), Waiters::new()],
+            receive: Waiters::new(),
+            events: Waiters::new(),
+            write_full: [false; 2],
+        }
+    }
+
+    /// How many wait to send something.
+    pub(super) fn waiting_to_send(&self) -> usize {
+        self.calls.iter().chain(&self.rooms).map(Waiters::waiting).sum()
+    }
+
+    /// Callers that were told that it is their turn to make a call.
+    pub(super) fn calls_granted(&self) -> usize {
+        self.calls.iter().map(Waiters::granted).sum()
+    }
+
+    /// Nothing more is sent.
+    pub(super) fn close_sending(&mut self, mut wake: impl FnMut(T)) {
+        for line in self.calls.iter_mut().chain(&mut self.rooms) {
+            line.close(&mut wake);
+        }
+    }
+}
+
 impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// Lets in as many waiting callers as there are free places.
     #[inline]
     pub(super) fn grant_calls(&mut self) {
-        if self.call_lines.iter().all(|line| line.waiting() == 0) {
+        if self.lines.calls.iter().all(|line| line.waiting() == 0) {
             return;
         }
         for lane in 0..2 {
-            while !self.write_full[lane]
-                && self.places_held() + self.calls_granted() < self.conn.max_in_flight
-                && let Some(token) = self.call_lines[lane].grant_one()
+            while !self.lines.write_full[lane]
+                && self.places_held() + self.lines.calls_granted() < self.conn.max_in_flight
+                && let Some(token) = self.lines.calls[lane].grant_one()
             {
-                self.tokens.push(token);
+                self.wakes.caller(token);
             }
         }
     }
 
-    /// Callers that were told that it is their turn.
-    pub(super) fn calls_granted(&self) -> usize {
-        self.call_lines.iter().map(Waiters::granted).sum()
-    }
-
     fn line(&mut self, line: Line) -> &mut Waiters<T> {
         match line {
-            Line::Call(class) => &mut self.call_lines[lane(class)],
-            Line::Room(class) => &mut self.room_lines[lane(class)],
-            Line::Receive => &mut self.receive_line,
-            Line::Events => &mut self.event_line,
+            Line::Call(class) => &mut self.lines.calls[lane(class)],
+            Line::Room(class) => &mut self.lines.rooms[lane(class)],
+            Line::Receive => &mut self.lines.receive,
+            Line::Events => &mut self.lines.events,
             Line::Errored => &mut self.outcomes.get_or_insert_default().line,
         }
     }
 
     fn grant_room(&mut self, class: Class) {
-        if !self.write_full[lane(class)] {
-            self.tokens.extend(self.room_lines[lane(class)].grant_one());
+        if !self.lines.write_full[lane(class)] {
+            self.wakes.callers(self.lines.rooms[lane(class)].grant_one());
         }
     }
 
@@ -94,10 +131,10 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         match line {
             Line::Call(_) => self.grant_calls(),
             Line::Room(class) => self.grant_room(class),
-            Line::Receive if !self.received.is_empty() => self.tokens.extend(self.receive_line.grant_one()),
-            Line::Events if !self.events.is_empty() => self.tokens.extend(self.event_line.grant_one()),
+            Line::Receive if !self.received.is_empty() => self.wakes.callers(self.lines.receive.grant_one()),
+            Line::Events if !self.events.is_empty() => self.wakes.callers(self.lines.events.grant_one()),
             Line::Errored if self.outcomes.as_ref().is_some_and(|outcomes| outcomes.has_errored()) => {
-                self.tokens.extend(self.outcomes.get_or_insert_default().line.grant_one())
+                self.wakes.callers(self.outcomes.get_or_insert_default().line.grant_one())
             }
             Line::Receive | Line::Events | Line::Errored => {}
         }
@@ -113,7 +150,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     pub(super) fn expire_turn(&mut self, line: Line, ticket: Ticket) {
         if let Some(token) = self.line(line).expire(ticket) {
             self.counters.calls_expired += u64::from(matches!(line, Line::Call(_)));
-            self.tokens.push(token);
+            self.wakes.caller(token);
         }
     }
 }

@@ -213,7 +213,7 @@ impl<F: Framing> Reader<F> {
         link.conn.buffered = buf.capacity();
         if link.closing.is_some() || link.conn.gone_away {
             // That may have been the last that was waited for.
-            link.wake = true;
+            link.wakes.attend();
         }
         if self.framing.profile().flow_control {
             self.sync(link);
