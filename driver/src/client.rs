@@ -291,7 +291,7 @@ impl<R: Runtime, F: Framing> ClientBuilder<R, F> {
 
     /// Connects in the program's own way, in place of the runtime: through a proxy, to a child process, over
     /// a serial line. The function is called for each connection that the link wants, with where it leads,
-    /// and returns a [`Stream`](crate::stream::Stream): a connected socket, or what the module's `stream`
+    /// and returns a [`Stream`]: a connected socket, or what the module's `stream`
     /// makes. Names are looked up first; [`Target::endpoint`] has the name. Where there is nothing to look
     /// up, any `inproc://name` will do as an address.
     ///

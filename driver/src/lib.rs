@@ -37,6 +37,7 @@ pub mod link_service;
 pub mod manager;
 pub mod memory;
 pub mod monitor;
+mod names;
 pub mod next;
 mod observe;
 pub mod peer;
@@ -60,6 +61,9 @@ pub mod to_address;
 pub mod workers;
 
 pub use accept::ServerEvent;
+#[doc(hidden)]
+pub use bowline_core;
+
 pub use app::{Application, Flow};
 pub use client::{Client, ClientBuilder};
 pub use error::{BindError, ConnectError, ReceiveError, RuntimeMissing, StartError};

@@ -11,41 +11,13 @@ use bowline_driver::StartError;
 use bowline_driver::runtime::Runtime;
 use bowline_driver::stream::{Listening, Stream};
 
-use crate::io::{Listener, Socket, Timer};
+pub use crate::io::{Listener, Socket, Timer};
 pub use crate::own_stream::stream;
 
-/// A link's dialing end on async-std. See [`bowline_driver::Client`].
-pub type Client<F = Native> = bowline_driver::Client<AsyncStd, F>;
-/// Builds a [`Client`].
-pub type ClientBuilder<F = Native> = bowline_driver::ClientBuilder<AsyncStd, F>;
-/// The accepting end on async-std. See [`bowline_driver::Server`].
-pub type Server<F = Native> = bowline_driver::Server<AsyncStd, F>;
-/// Builds a [`Server`].
-pub type ServerBuilder<F = Native> = bowline_driver::ServerBuilder<AsyncStd, F>;
-/// Many listeners and links by address, on async-std. See [`bowline_driver::Manager`].
-pub type Manager<F = Native> = bowline_driver::Manager<AsyncStd, F>;
+bowline_driver::names!(AsyncStd, "async-std");
+
 /// A connection with one owner.
 pub type Exclusive<F = Native> = bowline_driver::exclusive::Exclusive<AsyncStd, F>;
-pub use bowline_core::link::CallId;
-pub use bowline_driver::exclusive::Handler;
-/// Several links to one target, on async-std. See [`bowline_driver::Pool`].
-pub type Pool<F = Native> = bowline_driver::Pool<AsyncStd, F>;
-/// Builds a [`Pool`].
-pub type PoolBuilder<F = Native> = bowline_driver::PoolBuilder<AsyncStd, F>;
-/// The other side of a link, as handlers see it.
-pub type Peer<F = Native> = bowline_driver::Peer<AsyncStd, F>;
-/// The peers of servers, by id and in groups.
-pub type Hub<F = Native> = bowline_driver::Hub<AsyncStd, F>;
-/// Received messages, one after another.
-pub type Messages<F = Native> = bowline_driver::Messages<AsyncStd, F>;
-/// What an inline handler may do besides answering.
-pub type Context<'a, F = Native> = bowline_driver::Context<'a, AsyncStd, F>;
-/// A call under way.
-pub type Pending<F = Native> = bowline_driver::Pending<AsyncStd, F>;
-/// A request that may take its time.
-pub type Request<F = Native> = bowline_driver::Request<AsyncStd, F>;
-/// The right to answer a request later.
-pub type Responder<F = Native> = bowline_driver::Responder<F>;
 
 /// The async-std executor, as a type.
 #[derive(Clone, Copy, Debug)]

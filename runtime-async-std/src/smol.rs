@@ -11,41 +11,13 @@ use bowline_driver::StartError;
 use bowline_driver::runtime::Runtime;
 use bowline_driver::stream::{Listening, Stream};
 
-use crate::io::{Listener, Socket, Timer};
+pub use crate::io::{Listener, Socket, Timer};
 pub use crate::own_stream::stream;
 
-/// A link's dialing end on smol. See [`bowline_driver::Client`].
-pub type Client<F = Native> = bowline_driver::Client<Smol, F>;
-/// Builds a [`Client`].
-pub type ClientBuilder<F = Native> = bowline_driver::ClientBuilder<Smol, F>;
-/// The accepting end on smol. See [`bowline_driver::Server`].
-pub type Server<F = Native> = bowline_driver::Server<Smol, F>;
-/// Builds a [`Server`].
-pub type ServerBuilder<F = Native> = bowline_driver::ServerBuilder<Smol, F>;
-/// Many listeners and links by address, on smol. See [`bowline_driver::Manager`].
-pub type Manager<F = Native> = bowline_driver::Manager<Smol, F>;
+bowline_driver::names!(Smol, "smol");
+
 /// A connection with one owner.
 pub type Exclusive<F = Native> = bowline_driver::exclusive::Exclusive<Smol, F>;
-pub use bowline_core::link::CallId;
-pub use bowline_driver::exclusive::Handler;
-/// Several links to one target, on smol. See [`bowline_driver::Pool`].
-pub type Pool<F = Native> = bowline_driver::Pool<Smol, F>;
-/// Builds a [`Pool`].
-pub type PoolBuilder<F = Native> = bowline_driver::PoolBuilder<Smol, F>;
-/// The other side of a link, as handlers see it.
-pub type Peer<F = Native> = bowline_driver::Peer<Smol, F>;
-/// The peers of servers, by id and in groups.
-pub type Hub<F = Native> = bowline_driver::Hub<Smol, F>;
-/// Received messages, one after another.
-pub type Messages<F = Native> = bowline_driver::Messages<Smol, F>;
-/// What an inline handler may do besides answering.
-pub type Context<'a, F = Native> = bowline_driver::Context<'a, Smol, F>;
-/// A call under way.
-pub type Pending<F = Native> = bowline_driver::Pending<Smol, F>;
-/// A request that may take its time.
-pub type Request<F = Native> = bowline_driver::Request<Smol, F>;
-/// The right to answer a request later.
-pub type Responder<F = Native> = bowline_driver::Responder<F>;
 
 /// The smol executor, as a type.
 #[derive(Clone, Copy, Debug)]

@@ -24,38 +24,10 @@ mod sockets;
 pub use own_stream::stream;
 pub use sockets::{Listener, Socket};
 
-/// A link's dialing end on tokio. See [`bowline_driver::Client`].
-pub type Client<F = Native> = bowline_driver::Client<Tokio, F>;
-/// Builds a [`Client`].
-pub type ClientBuilder<F = Native> = bowline_driver::ClientBuilder<Tokio, F>;
-/// The accepting end on tokio. See [`bowline_driver::Server`].
-pub type Server<F = Native> = bowline_driver::Server<Tokio, F>;
-/// Builds a [`Server`].
-pub type ServerBuilder<F = Native> = bowline_driver::ServerBuilder<Tokio, F>;
-/// Many listeners and links by address, on tokio. See [`bowline_driver::Manager`].
-pub type Manager<F = Native> = bowline_driver::Manager<Tokio, F>;
+bowline_driver::names!(Tokio, "tokio");
+
 /// A connection with one owner.
 pub type Exclusive<F = Native> = bowline_driver::exclusive::Exclusive<Tokio, F>;
-pub use bowline_core::link::CallId;
-pub use bowline_driver::exclusive::Handler;
-/// Several links to one target, on tokio. See [`bowline_driver::Pool`].
-pub type Pool<F = Native> = bowline_driver::Pool<Tokio, F>;
-/// Builds a [`Pool`].
-pub type PoolBuilder<F = Native> = bowline_driver::PoolBuilder<Tokio, F>;
-/// The other side of a link, as handlers see it.
-pub type Peer<F = Native> = bowline_driver::Peer<Tokio, F>;
-/// The peers of servers, by id and in groups.
-pub type Hub<F = Native> = bowline_driver::Hub<Tokio, F>;
-/// Received messages, one after another.
-pub type Messages<F = Native> = bowline_driver::Messages<Tokio, F>;
-/// What an inline handler may do besides answering.
-pub type Context<'a, F = Native> = bowline_driver::Context<'a, Tokio, F>;
-/// A call under way.
-pub type Pending<F = Native> = bowline_driver::Pending<Tokio, F>;
-/// A request that may take its time.
-pub type Request<F = Native> = bowline_driver::Request<Tokio, F>;
-/// The right to answer a request later.
-pub type Responder<F = Native> = bowline_driver::Responder<F>;
 
 /// The tokio runtime, as a type.
 #[derive(Clone, Copy, Debug)]

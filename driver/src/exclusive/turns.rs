@@ -1,6 +1,7 @@
 //! An exclusive connection on an async runtime.
 
 use std::future::poll_fn;
+use std::io;
 use std::ops::{Deref, DerefMut};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -118,9 +119,15 @@ impl<R: Runtime, F: Framing> Exclusive<R, F> {
         Ok(self)
     }
 
-    /// The accepting end over a socket of the runtime; the handshake is done in the first turns.
-    pub fn accept(socket: R::Socket, config: Config<F>) -> Self {
-        Self::new(socket, config, Role::Accepting)
+    /// The accepting end over a stream that was accepted elsewhere; the handshake is done in the first
+    /// turns.
+    ///
+    /// # Errors
+    /// The stream cannot be made a socket of this runtime, or does not take the options.
+    pub fn accept(stream: impl Into<Stream>, config: Config<F>) -> io::Result<Self> {
+        let socket = R::adopt(stream.into())?;
+        socket.apply(config.sockets())?;
+        Ok(Self::new(socket, config, Role::Accepting))
     }
 
     fn new(socket: R::Socket, config: Config<F>, role: Role) -> Self {

@@ -1,0 +1,130 @@
+//! The modules of the four runtimes have the same names, and their handles the same methods.
+//!
+//! Most handles are one generic source: what can differ is which names a module has, the methods that only
+//! some runtimes have, and `Exclusive`, which is written for tasks and for threads. They are read from the
+//! sources, because no stable Rust lists what a module has; that the names are what they seem is compiled.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use bowline::frame::raw::Raw;
+
+/// What a program is that is written for any of the modules: the names, with and without a framing.
+macro_rules! names_of {
+    ($module:ident, $runtime:ident) => {
+        mod $module {
+            #[allow(unused_imports, reason = "what it takes differs: a stream of its runtime")]
+            use bowline::$module::stream;
+            use bowline::$module::*;
+
+            use super::Raw;
+
+            #[allow(clippy::type_complexity, reason = "a list")]
+            #[allow(dead_code, reason = "that it compiles is the test")]
+            type All<'a> = (
+                (Client, ClientBuilder, Server, ServerBuilder, Manager, Pool, PoolBuilder, Exclusive),
+                (Peer, Hub, Messages, Context<'a>, Pending, Request, Responder, CallId),
+                (Client<Raw>, ClientBuilder<Raw>, Server<Raw>, ServerBuilder<Raw>, Manager<Raw>, Pool<Raw>),
+                (PoolBuilder<Raw>, Exclusive<Raw>, Peer<Raw>, Hub<Raw>, Messages<Raw>, Context<'a, Raw>),
+                (Pending<Raw>, Request<Raw>, Responder<Raw>, Listener, Socket, Timer, $runtime),
+            );
+
+            /// They are those of this runtime, and not of another.
+            #[allow(dead_code, reason = "that it compiles is the test")]
+            fn belongs_to_its_runtime(client: Client, server: &Server, handler: impl Handler) {
+                fn runs_on<R: bowline::driver::runtime::Runtime>(_: &bowline::driver::Peer<R>) {}
+                runs_on::<$runtime>(&client);
+                runs_on::<$runtime>(&server.peers()[0]);
+                let _ = handler;
+            }
+        }
+    };
+}
+
+names_of!(tokio, Tokio);
+names_of!(smol, Smol);
+names_of!(async_std, AsyncStd);
+names_of!(blocking, Threads);
+
+fn source(path: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The public names of a module, those of [`names!`](bowline::driver::names) as that.
+fn names(path: &str) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for line in source(path).lines() {
+        let Some(item) = line.strip_prefix("pub ") else {
+            if line.starts_with("bowline_driver::names!(") {
+                names.insert("names!".to_owned());
+            }
+            continue;
+        };
+        let item = item.trim_end_matches(';');
+        if let Some(used) = item.strip_prefix("use ") {
+            let (_, last) = used.rsplit_once("::").expect("a path");
+            let list = used.split_once('{').map_or(last, |(_, list)| list.trim_end_matches('}'));
+            names.extend(list.split(',').map(|name| name.trim().to_owned()));
+        } else {
+            let (_, name) = item.split_once(' ').expect("an item with a name");
+            let end = name.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(name.len());
+            names.insert(name[..end].to_owned());
+        }
+    }
+    names
+}
+
+/// Names of public methods, and whether they are in a block for some runtimes only.
+fn methods(path: &str) -> BTreeSet<(String, bool)> {
+    let (mut methods, mut is_for_some) = (BTreeSet::new(), false);
+    for line in source(path).lines() {
+        if line.starts_with("impl") {
+            is_for_some = line.contains("Style:");
+        }
+        let Some(item) = line.strip_prefix("    pub ") else { continue };
+        let item = item.trim_start_matches("const ").trim_start_matches("async ");
+        if let Some(method) = item.strip_prefix("fn ") {
+            let end = method.find(['(', '<']).expect("a method");
+            methods.insert((method[..end].to_owned(), is_for_some));
+        }
+    }
+    methods
+}
+
+#[test]
+fn the_modules_have_the_same_names() {
+    let without = |path: &str, own: &[&str]| {
+        let mut names = names(path);
+        for name in own {
+            assert!(names.remove(*name), "{path} has {name}");
+        }
+        names
+    };
+    let tokio = without("runtime-tokio/src/lib.rs", &["Tokio"]);
+    assert!(tokio.contains("names!") && tokio.contains("Exclusive") && tokio.contains("stream"), "{tokio:?}");
+    assert_eq!(without("runtime-async-std/src/smol.rs", &["Smol"]), tokio);
+    assert_eq!(without("runtime-async-std/src/async_std.rs", &["AsyncStd"]), tokio);
+    // What only threads have: where I/O runs, how they wait, and the style of that.
+    let own = ["Threads", "IoGroup", "Entered", "block_on", "Parks"];
+    assert_eq!(without("runtime-blocking/src/lib.rs", &own), tokio);
+}
+
+#[test]
+fn an_owner_has_the_same_methods_on_tasks_and_on_threads() {
+    let tasks = methods("driver/src/exclusive/turns.rs");
+    assert!(tasks.contains(&("turn".to_owned(), false)), "{tasks:?}");
+    assert_eq!(methods("runtime-blocking/src/exclusive.rs"), tasks);
+}
+
+#[test]
+fn no_method_is_for_some_runtimes_but_the_choice_of_an_io_group() {
+    let of = ["client", "server", "peer", "hub", "pool", "manager", "handler_args"];
+    for file in of {
+        let methods = methods(&format!("driver/src/{file}.rs"));
+        let some: Vec<_> =
+            methods.iter().filter(|(_, is_for_some)| *is_for_some).map(|(name, _)| name).collect();
+        let expected: &[&str] = if matches!(file, "client" | "server") { &["io_group"] } else { &[] };
+        assert_eq!(some, expected, "{file}");
+    }
+}
