@@ -204,7 +204,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
 
     /// The longest answer that may be sent on this connection, in bytes.
     pub(super) fn longest_answer(&self) -> usize {
-        self.conn.max_message.min(self.settings.max_answer.unwrap_or(usize::MAX))
+        self.conn.agreed.max_message.min(self.settings.max_answer.unwrap_or(usize::MAX))
     }
 
     /// Bytes that an answer is expected to take: as many as the largest given lately, 4 KiB at least;

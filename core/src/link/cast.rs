@@ -55,7 +55,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     #[inline(never)]
     pub fn cast_in_registers(&mut self, options: &CastOptions, body: &[u8]) -> Queued {
         const NONE: Queued = Queued { number: 0, bytes: 0 };
-        if !self.takes_plain(options) || body.len() > self.conn.max_message {
+        if !self.takes_plain(options) || body.len() > self.conn.agreed.max_message {
             return NONE;
         }
         let (number, meta) = (self.next_cast, plain_meta(options));
@@ -82,7 +82,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// the next, and go on.
     #[inline]
     pub fn cast_plain_many<B: AsRef<[u8]>>(&mut self, options: &CastOptions, bodies: &[B]) -> usize {
-        let max = self.conn.max_message;
+        let max = self.conn.agreed.max_message;
         if !self.takes_plain(options) || bodies.first().is_none_or(|body| body.as_ref().len() > max) {
             return 0;
         }

@@ -4,7 +4,6 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use super::connection::Connection;
 use super::{Closing, Link, LinkEvent, Phase};
 use crate::error::{CallError, Disconnect};
 use crate::frame::Framing;
@@ -18,7 +17,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
         self.lose_session(now, &cause);
         self.phase = Phase::Closed;
-        self.conn = Connection::new(self.conn.max_message, self.conn.max_in_flight);
+        self.conn = self.conn.anew();
         self.end_watched_casts(&cause);
         let Self { calls, wakes, lines, retries, .. } = &mut *self;
         calls.complete_where(
@@ -47,8 +46,8 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             && self.arena.unacked() == 0
             && self.calls.in_flight() == 0
             && self.inbound.len() == 0
-            && !self.conn.parked
-            && !self.conn.go_away
+            && !self.conn.reading.parked
+            && !self.conn.due.go_away
     }
 
     /// Closes the link at once, whatever is under way.
@@ -89,7 +88,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.wakes.attend();
         match self.phase {
             Phase::Ready => {
-                self.conn.go_away = self.framing.profile().go_away;
+                self.conn.due.go_away = self.framing.profile().go_away;
                 self.wake_driver();
             }
             Phase::Down if self.is_drained() => self.end(now, Disconnect::LocalClose),

@@ -17,28 +17,16 @@ use crate::time::{Instant, millis};
 /// What belongs to one connection and is forgotten with it.
 #[derive(Debug)]
 pub(super) struct Connection {
-    /// The longest message the peer takes, or we send, whichever is less.
-    pub(super) max_message: usize,
-    /// Calls the peer takes at once, or we allow, whichever is less.
-    pub(super) max_in_flight: usize,
-    /// The latest ping to answer. One is enough: any byte is life.
-    pub(super) pong: Option<u64>,
-    /// A ping to send.
-    pub(super) ping: Option<u64>,
+    pub(super) agreed: Agreed,
+    pub(super) due: DueControls,
+    pub(super) paused: Pauses,
+    pub(super) reading: Reading,
+    pub(super) writing: Writing,
+    pub(super) life: Life,
     /// Cancels that wait to be written: until one is, the peer counts the request it is for.
     pub(super) cancels: usize,
-    /// A go-away to send.
-    pub(super) go_away: bool,
     /// The peer said go-away: nothing new goes out on this connection.
     pub(super) gone_away: bool,
-    /// What this side grants for a start if no session goes on, and what the peer does.
-    pub(super) granted: [u32; 2],
-    pub(super) theirs: [Window; 2],
-    /// Messages wait with the reader for room, and how many of them are casts.
-    pub(super) parked: bool,
-    pub(super) parked_casts: u64,
-    /// When the messages began whose fragments come in.
-    pub(super) assembly_since: [Option<Instant>; 2],
     /// Calls made before this connection that can have no answer on it.
     pub(super) calls_before: u64,
     pub(super) late_replies: u64,
@@ -46,68 +34,61 @@ pub(super) struct Connection {
     pub(super) abort: Option<Disconnect>,
     /// What waits for the application to be told of its peer may be handed over since the last pass.
     pub(super) released: bool,
-    /// Reading waits: for somebody to receive, for answers to be written, for handlers to end.
-    pub(super) paused_for_receive: bool,
-    pub(super) paused_for_answers: bool,
-    pub(super) paused_for_inbound: bool,
-    /// Memory of the receive buffer, in bytes, at the end of the last pass.
+}
+
+/// What both sides may send.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Agreed {
+    /// The longest message the peer takes, or we send, whichever is less.
+    pub(super) max_message: usize,
+    /// Calls the peer takes at once, or we allow, whichever is less.
+    pub(super) max_in_flight: usize,
+    /// What this side grants for a start if no session goes on, and what the peer does.
+    pub(super) granted: [u32; 2],
+    pub(super) theirs: [Window; 2],
+}
+
+/// Control frames to send, of which one each is enough.
+#[derive(Debug, Default)]
+pub(super) struct DueControls {
+    /// The latest ping to answer: any byte is life.
+    pub(super) pong: Option<u64>,
+    pub(super) ping: Option<u64>,
+    pub(super) go_away: bool,
+}
+
+/// Why reading waits.
+#[derive(Debug, Default)]
+pub(super) struct Pauses {
+    /// Received messages are not taken.
+    pub(super) for_receive: bool,
+    /// Answers have to be written first.
+    pub(super) for_answers: bool,
+    /// Handlers have to end first.
+    pub(super) for_inbound: bool,
+}
+
+impl Pauses {
+    pub(super) fn any(&self) -> bool {
+        self.for_receive || self.for_answers || self.for_inbound
+    }
+}
+
+/// What the reader said at the end of its last pass.
+#[derive(Debug, Default)]
+pub(super) struct Reading {
+    /// Messages wait with it for room, and how many of them are casts.
+    pub(super) parked: bool,
+    pub(super) parked_casts: u64,
+    /// When the messages began whose fragments come in.
+    pub(super) assembly_since: [Option<Instant>; 2],
+    /// Memory of the receive buffer, in bytes.
     pub(super) buffered: usize,
     /// When the frame under way began.
     pub(super) frame_since: Option<Instant>,
-    pub(super) last_received: Instant,
-    pub(super) last_written: Instant,
-    /// Control frames written, since when.
-    pub(super) controls: (u32, Instant),
-    /// Messages that had come and gone when somebody looked, and when there was the last of them.
-    pub(super) activity: (u64, Instant),
-    /// Since when something was being written all the time, and bytes written before.
-    pub(super) draining: Option<(Instant, u64)>,
-    /// Bytes that were written of the batch that is out.
-    pub(super) in_batch: u64,
-    pub(super) last_ping: Option<Instant>,
-    pub(super) pings: u64,
-    /// When the batch that is out was lent, or last made progress.
-    pub(super) write_since: Option<Instant>,
-    pub(super) connected_at: Instant,
 }
 
-impl Connection {
-    pub(super) fn new(max_message: usize, max_in_flight: usize) -> Self {
-        Self {
-            max_message,
-            max_in_flight,
-            pong: None,
-            ping: None,
-            cancels: 0,
-            go_away: false,
-            gone_away: false,
-            granted: [0; 2],
-            theirs: [Window::open(0); 2],
-            parked: false,
-            parked_casts: 0,
-            assembly_since: [None; 2],
-            calls_before: 0,
-            late_replies: 0,
-            abort: None,
-            released: false,
-            paused_for_receive: false,
-            paused_for_answers: false,
-            paused_for_inbound: false,
-            buffered: 0,
-            frame_since: None,
-            last_received: Instant::ZERO,
-            last_written: Instant::ZERO,
-            controls: (0, Instant::ZERO),
-            activity: (0, Instant::ZERO),
-            draining: None,
-            in_batch: 0,
-            last_ping: None,
-            pings: 0,
-            write_since: None,
-            connected_at: Instant::ZERO,
-        }
-    }
-
+impl Reading {
     /// Messages whose fragments come in, by when they began. One that was held up by ourselves
     /// keeps the time that it was given anew.
     pub(super) fn note_assemblies(&mut self, since: [Option<Instant>; 2]) {
@@ -115,9 +96,56 @@ impl Connection {
             *old = new.map(|new| old.map_or(new, |old| old.max(new)));
         }
     }
+}
 
-    pub(super) fn is_paused(&self) -> bool {
-        self.paused_for_receive || self.paused_for_answers || self.paused_for_inbound
+/// What is being written.
+#[derive(Debug, Default)]
+pub(super) struct Writing {
+    /// When the batch that is out was lent, or last made progress.
+    pub(super) since: Option<Instant>,
+    /// Bytes that were written of it.
+    pub(super) in_batch: u64,
+    /// Since when something was being written all the time, and bytes written before.
+    pub(super) draining: Option<(Instant, u64)>,
+    /// Control frames written, since when.
+    pub(super) controls: (u32, Instant),
+}
+
+/// Signs of life.
+#[derive(Debug, Default)]
+pub(super) struct Life {
+    /// When the connection was made.
+    pub(super) began: Instant,
+    pub(super) last_received: Instant,
+    pub(super) last_written: Instant,
+    pub(super) last_ping: Option<Instant>,
+    pub(super) pings: u64,
+    /// Messages that had come and gone at the last look, and when there was the last of them.
+    pub(super) activity: (u64, Instant),
+}
+
+impl Connection {
+    pub(super) fn new(max_message: usize, max_in_flight: usize) -> Self {
+        let theirs = [Window::open(0); 2];
+        Self {
+            agreed: Agreed { max_message, max_in_flight, granted: [0; 2], theirs },
+            due: DueControls::default(),
+            paused: Pauses::default(),
+            reading: Reading::default(),
+            writing: Writing::default(),
+            life: Life::default(),
+            cancels: 0,
+            gone_away: false,
+            calls_before: 0,
+            late_replies: 0,
+            abort: None,
+            released: false,
+        }
+    }
+
+    /// Before the next connection: the limits of the last peer hold until that one says its own.
+    pub(super) fn anew(&self) -> Self {
+        Self::new(self.agreed.max_message, self.agreed.max_in_flight)
     }
 }
 
@@ -126,11 +154,9 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         if self.phase != Phase::Closed {
             self.epoch = epoch;
             self.reconnect = false;
-            // The limits of the last peer hold until this one says its own.
-            let (max_message, max_in_flight) = (self.conn.max_message, self.conn.max_in_flight);
-            self.conn = Connection::new(max_message, max_in_flight);
-            self.conn.last_received = now;
-            self.conn.connected_at = now;
+            self.conn = self.conn.anew();
+            self.conn.life.last_received = now;
+            self.conn.life.began = now;
             self.conn.calls_before = self.counters.calls - self.calls.in_flight() as u64;
             self.phase = Phase::Handshaking;
             self.scope_holds = false;
@@ -176,7 +202,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             // Less for a start if messages of an earlier connection are still kept.
             window.credit = inflow.fresh(window.size);
         }
-        self.conn.granted = [hello.normal.credit, hello.bulk.credit];
+        self.conn.agreed.granted = [hello.normal.credit, hello.bulk.credit];
         hello.encode(&mut body);
         self.send_control(Meta::control(Kind::Hello, 0), &body);
     }
@@ -192,9 +218,9 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         let agreed = self.hello().agree(theirs)?;
         let theirs_max = usize::try_from(agreed.max_message).unwrap_or(usize::MAX);
         let theirs_in_flight = usize::try_from(agreed.max_in_flight).unwrap_or(usize::MAX);
-        self.conn.max_message = self.framing.max_message().min(theirs_max);
-        self.conn.max_in_flight = self.settings.max_in_flight.min(theirs_in_flight);
-        self.conn.theirs = [agreed.normal, agreed.bulk];
+        self.conn.agreed.max_message = self.framing.max_message().min(theirs_max);
+        self.conn.agreed.max_in_flight = self.settings.max_in_flight.min(theirs_in_flight);
+        self.conn.agreed.theirs = [agreed.normal, agreed.bulk];
         let in_session = agreed.features & SESSION != 0;
         if !in_session {
             self.lose_session(now, &Disconnect::SessionLost);
@@ -205,11 +231,11 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
 
     /// What comes and goes is counted from now on: a connection begins, or a session.
     pub(super) fn begin_flow(&mut self) {
-        let windows = self.settings.windows.into_iter().zip(self.conn.granted);
+        let windows = self.settings.windows.into_iter().zip(self.conn.agreed.granted);
         for (inflow, (window, granted)) in self.inflow.iter_mut().zip(windows) {
             inflow.open(window, granted);
         }
-        let [normal, bulk] = self.conn.theirs;
+        let [normal, bulk] = self.conn.agreed.theirs;
         // Half a window has to be enough for any frame: so much is granted at a time.
         let most = (normal.size.min(bulk.size) / 2 - 1024) as usize;
         self.arena.open_flow(
@@ -231,10 +257,10 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
         self.counters.connections += 1;
         self.event(LinkEvent::Connected { epoch: self.epoch, address: self.remote.clone() });
-        self.conn.go_away = self.closing.is_some() && self.framing.profile().go_away;
-        self.conn.activity = (self.messages_so_far(), now);
+        self.conn.due.go_away = self.closing.is_some() && self.framing.profile().go_away;
+        self.conn.life.activity = (self.messages_so_far(), now);
         if self.role == Role::Dialing && self.framing.profile().handshake {
-            self.note_round_trip(now.saturating_since(self.conn.connected_at));
+            self.note_round_trip(now.saturating_since(self.conn.life.began));
         }
         self.freshen_queue(now);
         self.grant_calls();
@@ -244,7 +270,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// What waited for this connection: calls that are over are not sent, the others say how
     /// much time they have left; what this peer would not take fails now.
     fn freshen_queue(&mut self, now: Instant) {
-        let max = self.conn.max_message;
+        let max = self.conn.agreed.max_message;
         let shrunk = max < self.framing.max_message();
         let Self { arena, calls, framing, .. } = self;
         let (mut failed, mut too_long) = (Vec::new(), Vec::new());
@@ -275,11 +301,11 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
 
     pub(super) fn handle_received(&mut self, now: Instant, bytes: usize) {
         if bytes > 0 {
-            self.conn.last_received = now;
+            self.conn.life.last_received = now;
             self.counters.bytes_in += bytes as u64;
         }
-        if self.conn.paused_for_answers && self.has_answer_room() {
-            self.conn.paused_for_answers = false;
+        if self.conn.paused.for_answers && self.has_answer_room() {
+            self.conn.paused.for_answers = false;
         }
     }
 
@@ -310,7 +336,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             cut.extend(inbound.wanted());
         }
         inbound.clear(|token| wakes.caller(token));
-        for _ in 0..self.conn.parked_casts {
+        for _ in 0..self.conn.reading.parked_casts {
             self.drop_message();
         }
         self.go_down(cause.clone());
@@ -334,11 +360,9 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
 
     fn go_down(&mut self, cause: Disconnect) {
         self.event(LinkEvent::Disconnected { epoch: self.epoch, cause: cause.clone() });
-        let (max_message, max_in_flight) = (self.conn.max_message, self.conn.max_in_flight);
         // Cancels that wait belong to a session that goes on.
         let cancels = if self.session.is_some() { self.conn.cancels } else { 0 };
-        self.conn = Connection::new(max_message, max_in_flight);
-        self.conn.cancels = cancels;
+        self.conn = Connection { cancels, ..self.conn.anew() };
         self.phase = Phase::Down;
         self.last_cause = Some(Box::new(cause));
         self.note_memory();
@@ -348,7 +372,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     pub(super) fn check_peer(&mut self, now: Instant) {
         if self.phase == Phase::Handshaking {
             let limit = self.limits().handshake;
-            if now >= self.conn.connected_at + limit {
+            if now >= self.conn.life.began + limit {
                 self.conn.abort = Some(Disconnect::ConnectTimeout { limit });
             }
             return;
@@ -356,7 +380,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         if self.phase != Phase::Ready {
             return;
         }
-        if let Some(since) = self.conn.write_since
+        if let Some(since) = self.conn.writing.since
             && now >= since + self.settings.write_stall
         {
             let stalled = now.saturating_since(since);
@@ -364,7 +388,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
         self.check_drain(now);
         self.check_idle(now);
-        if self.conn.is_paused() || self.waits_for_memory() {
+        if self.conn.paused.any() || self.waits_for_memory() {
             // We do not read: silence is of our own making.
             return;
         }
@@ -374,25 +398,25 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         if !self.framing.profile().heartbeat {
             return;
         }
-        let silent = now.saturating_since(self.conn.last_received);
+        let silent = now.saturating_since(self.conn.life.last_received);
         if silent >= self.settings.dead_after {
             self.conn.abort = Some(Disconnect::DeadPeer { silent, limit: self.settings.dead_after });
         } else if now >= self.next_ping() {
-            if now.saturating_since(self.conn.last_written) >= self.settings.heartbeat / 2 {
+            if now.saturating_since(self.conn.life.last_written) >= self.settings.heartbeat / 2 {
                 // Neither side had anything to say.
                 self.arena.trim();
                 self.outcomes.take_if(|outcomes| outcomes.is_empty());
             }
-            self.conn.pings += 1;
-            self.conn.ping = Some(self.conn.pings);
-            self.conn.last_ping = Some(now);
+            self.conn.life.pings += 1;
+            self.conn.due.ping = Some(self.conn.life.pings);
+            self.conn.life.last_ping = Some(now);
             self.wake_driver();
         }
     }
 
     /// When the peer is asked for a sign of life.
     pub(super) fn next_ping(&self) -> Instant {
-        let since = self.conn.last_ping.unwrap_or_default().max(self.conn.last_received);
+        let since = self.conn.life.last_ping.unwrap_or_default().max(self.conn.life.last_received);
         since + self.settings.heartbeat
     }
 }

@@ -29,10 +29,10 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         if self.phase != Phase::Ready {
             return;
         }
-        if let Some(token) = self.conn.pong.take() {
+        if let Some(token) = self.conn.due.pong.take() {
             self.send_control(Meta::control(Kind::Pong, token), b"");
         }
-        if let Some(token) = self.conn.ping.take() {
+        if let Some(token) = self.conn.due.ping.take() {
             self.send_control(Meta::control(Kind::Ping, token), b"");
         }
         self.encode_ack();
@@ -40,8 +40,8 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             self.encode_credit();
         }
         // Behind everything that was queued before: the peer may close once it has seen it.
-        if self.conn.go_away && self.arena.has_no_data() {
-            self.conn.go_away = false;
+        if self.conn.due.go_away && self.arena.has_no_data() {
+            self.conn.due.go_away = false;
             let status = Status::SHUTTING_DOWN.0;
             self.send_control(Meta { status, ..Meta::control(Kind::GoAway, 0) }, b"");
         }
@@ -49,7 +49,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
 
     /// A control frame was written: whether there are few of them.
     fn is_control_rare(&mut self, now: Instant) -> bool {
-        let (count, since) = &mut self.conn.controls;
+        let (count, since) = &mut self.conn.writing.controls;
         if now.saturating_since(*since) >= RARE.1 {
             (*count, *since) = (0, now);
         }
@@ -59,15 +59,15 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
 
     /// Messages that wait with the reader may be handed over now.
     pub(super) fn after_making_room(&mut self) {
-        if self.conn.parked && self.has_answer_room() && self.free_inbound() > 0 {
+        if self.conn.reading.parked && self.has_answer_room() && self.free_inbound() > 0 {
             self.wakes.attend();
         }
     }
 
     fn has_control(&self) -> bool {
-        self.conn.pong.is_some()
-            || self.conn.ping.is_some()
-            || self.conn.go_away
+        self.conn.due.pong.is_some()
+            || self.conn.due.ping.is_some()
+            || self.conn.due.go_away
             || self.has_ack_due()
             || self.has_credit_due()
     }
@@ -130,17 +130,17 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
     }
 
     fn is_paused(&self) -> bool {
-        self.conn.is_paused() || self.waits_for_memory()
+        self.conn.paused.any() || self.waits_for_memory()
     }
 
     fn is_heavy(&self) -> bool {
         self.expected_answer() > UNKNOWN_SIZE
-            || self.conn.buffered > LONG
+            || self.conn.reading.buffered > LONG
             || self.inflow.iter().any(|inflow| inflow.assembling() > LONG as u64)
     }
 
     fn wants_pass(&self) -> bool {
-        self.conn.released || (self.conn.parked && self.has_answer_room() && self.free_inbound() > 0)
+        self.conn.released || (self.conn.reading.parked && self.has_answer_room() && self.free_inbound() > 0)
     }
 
     fn retire_reader(&mut self, now: Instant, reader: Reader<F>) {
@@ -156,8 +156,8 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
         if matches!(self.phase, Phase::Down | Phase::Closed) {
             return None;
         }
-        if self.conn.pong.is_some()
-            && now.saturating_since(self.conn.last_written) >= self.settings.heartbeat / 2
+        if self.conn.due.pong.is_some()
+            && now.saturating_since(self.conn.life.last_written) >= self.settings.heartbeat / 2
         {
             // The peer asks because neither side had anything to say.
             self.arena.trim();
@@ -169,17 +169,17 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
         match &batch {
             Some(batch) => {
                 self.wakes.note_writer(false);
-                self.conn.write_since = Some(now);
-                self.conn.last_written = self.conn.last_written.max(now);
-                if self.limits().drain_rate > 0 && self.conn.draining.is_none() {
-                    self.conn.draining = Some((now, self.counters.bytes_out));
+                self.conn.writing.since = Some(now);
+                self.conn.life.last_written = self.conn.life.last_written.max(now);
+                if self.limits().drain_rate > 0 && self.conn.writing.draining.is_none() {
+                    self.conn.writing.draining = Some((now, self.counters.bytes_out));
                 }
                 self.note_cancels(batch);
                 self.retries.note_taken(batch);
                 self.after_taking();
                 self.place_held();
-                if self.conn.paused_for_answers && self.has_answer_room() {
-                    self.conn.paused_for_answers = false;
+                if self.conn.paused.for_answers && self.has_answer_room() {
+                    self.conn.paused.for_answers = false;
                     self.wakes.attend();
                 }
                 self.after_making_room();
@@ -187,7 +187,7 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
             }
             None if !self.arena.is_lent() => {
                 self.wakes.note_writer(true);
-                self.conn.draining = None;
+                self.conn.writing.draining = None;
             }
             None => {}
         }
@@ -195,9 +195,9 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
     }
 
     fn handle_progress(&mut self, now: Instant, written: usize) {
-        if self.conn.write_since.is_some() {
-            self.conn.write_since = Some(now);
-            self.conn.in_batch = written as u64;
+        if self.conn.writing.since.is_some() {
+            self.conn.writing.since = Some(now);
+            self.conn.writing.in_batch = written as u64;
         }
         self.note_taken_by_peer(now);
         self.arena.slow_down();
@@ -210,7 +210,7 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
         }
         let done = batch.is_done();
         self.counters.bytes_out += batch.take_written() as u64;
-        self.conn.in_batch = 0;
+        self.conn.writing.in_batch = 0;
         self.note_taken_by_peer(now);
         if done {
             self.note_written(&batch);
@@ -226,11 +226,11 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
         if done {
             self.forget_written();
         }
-        self.conn.write_since = if done { None } else { Some(now) };
+        self.conn.writing.since = if done { None } else { Some(now) };
         let more = !self.arena.is_flushed() || self.has_control();
         self.wakes.note_writer(!more);
         if !more {
-            self.conn.draining = None;
+            self.conn.writing.draining = None;
         }
         if !more && (self.closing.is_some() || self.conn.gone_away) {
             // That may have been the last of it, and whoever ends the connection may be another.
@@ -264,10 +264,10 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
         }
         match self.phase {
             Phase::Handshaking => {
-                consider(self.conn.connected_at + self.limits().handshake, Reason::Handshake);
+                consider(self.conn.life.began + self.limits().handshake, Reason::Handshake);
             }
             Phase::Ready => {
-                if let Some(since) = self.conn.write_since {
+                if let Some(since) = self.conn.writing.since {
                     consider(since + self.settings.write_stall, Reason::WriteStall);
                 }
                 if let Some(at) = self.next_accept_check() {
@@ -279,7 +279,7 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
                     }
                     if self.framing.profile().heartbeat {
                         consider(self.next_ping(), Reason::Heartbeat);
-                        let dead = self.conn.last_received + self.settings.dead_after;
+                        let dead = self.conn.life.last_received + self.settings.dead_after;
                         consider(dead, Reason::DeadPeer);
                     }
                 }

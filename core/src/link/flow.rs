@@ -214,14 +214,14 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
 
     /// When the message whose fragments come in has to be whole.
     pub(super) fn next_slow_message(&self) -> Option<Instant> {
-        let since = self.conn.assembly_since.iter().chain([&self.conn.frame_since]);
+        let since = self.conn.reading.assembly_since.iter().chain([&self.conn.reading.frame_since]);
         since.flatten().min().map(|&since| since + self.limits().message)
     }
 
     /// Whether a message takes too long. One that we hold up ourselves begins anew.
     pub(super) fn is_message_slow(&mut self, now: Instant) -> bool {
         let limit = self.limits().message;
-        for (since, inflow) in self.conn.assembly_since.iter_mut().zip(&self.inflow) {
+        for (since, inflow) in self.conn.reading.assembly_since.iter_mut().zip(&self.inflow) {
             if let Some(began) = *since
                 && now >= began + limit
             {
@@ -231,6 +231,6 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
                 *since = Some(now);
             }
         }
-        self.conn.frame_since.is_some_and(|since| now >= since + limit)
+        self.conn.reading.frame_since.is_some_and(|since| now >= since + limit)
     }
 }

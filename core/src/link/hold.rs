@@ -36,8 +36,8 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.held.requests = self.held.requests.saturating_sub(1);
         self.held.messages = self.held.messages.saturating_sub(u32::from(messages));
         self.conn.released = true;
-        self.conn.paused_for_answers = false;
-        self.conn.paused_for_inbound = false;
+        self.conn.paused.for_answers = false;
+        self.conn.paused.for_inbound = false;
         self.wakes.attend();
     }
 }

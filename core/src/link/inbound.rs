@@ -173,11 +173,11 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
         let pauses = !self.framing.profile().flow_control;
         if !self.has_answer_room() {
-            self.conn.paused_for_answers = pauses;
+            self.conn.paused.for_answers = pauses;
             return Ok(None);
         }
         if self.free_inbound() == 0 {
-            self.conn.paused_for_inbound = pauses;
+            self.conn.paused.for_inbound = pauses;
             return Ok(None);
         }
         let repeated = self.framing.profile().repeats_extensions && !request.extensions.is_empty();
@@ -221,8 +221,8 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     }
 
     pub(super) fn after_closing_inbound(&mut self) {
-        if self.conn.paused_for_inbound {
-            self.conn.paused_for_inbound = false;
+        if self.conn.paused.for_inbound {
+            self.conn.paused.for_inbound = false;
             self.wakes.attend();
         }
         self.after_making_room();

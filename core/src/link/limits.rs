@@ -39,8 +39,8 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
 
     /// When somebody should look whether the peer is idle, or drains too slowly.
     pub(super) fn next_accept_check(&self) -> Option<Instant> {
-        let idle = self.limits().idle.map(|limit| self.conn.activity.1 + limit);
-        let drain = self.conn.draining.map(|(since, _)| since + self.settings.write_stall);
+        let idle = self.limits().idle.map(|limit| self.conn.life.activity.1 + limit);
+        let drain = self.conn.writing.draining.map(|(since, _)| since + self.settings.write_stall);
         idle.into_iter().chain(drain).min()
     }
 
@@ -52,17 +52,17 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
 
     pub(super) fn check_idle(&mut self, now: Instant) {
         let Some(limit) = self.limits().idle else { return };
-        let (then, since) = self.conn.activity;
+        let (then, since) = self.conn.life.activity;
         let so_far = self.messages_so_far();
         let last = if self.inbound.len() > 0 || self.calls.in_flight() > 0 {
             now
         } else if so_far != then {
             // Somewhere between two looks: not later than this.
-            self.conn.last_received.max(self.conn.last_written).max(since)
+            self.conn.life.last_received.max(self.conn.life.last_written).max(since)
         } else {
             since
         };
-        self.conn.activity = (so_far, last);
+        self.conn.life.activity = (so_far, last);
         if now >= last + limit {
             self.conn.abort = Some(Disconnect::Idle { limit });
         }
@@ -70,11 +70,11 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
 
     /// A peer that takes a little now and then is as bad as one that takes nothing.
     pub(super) fn check_drain(&mut self, now: Instant) {
-        let Some((since, before)) = self.conn.draining else { return };
+        let Some((since, before)) = self.conn.writing.draining else { return };
         if now < since + self.settings.write_stall {
             return;
         }
-        let written = self.counters.bytes_out + self.conn.in_batch;
+        let written = self.counters.bytes_out + self.conn.writing.in_batch;
         let millis = now.saturating_since(since).as_millis().max(1);
         let rate =
             u64::try_from(u128::from(written.saturating_sub(before)) * 1000 / millis).unwrap_or(u64::MAX);
@@ -82,7 +82,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         if rate < limit {
             self.conn.abort = Some(Disconnect::SlowReader { rate, limit });
         } else {
-            self.conn.draining = Some((now, written));
+            self.conn.writing.draining = Some((now, written));
         }
     }
 }

@@ -56,12 +56,13 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             queued +=
                 self.arena.ours(class).bytes + usize::try_from(inflow.with_reader()).unwrap_or(usize::MAX);
         }
-        let buffered = self.conn.buffered;
-        let began = self.conn.assembly_since.iter().chain([&self.conn.frame_since]).flatten().min();
+        let buffered = self.conn.reading.buffered;
+        let began =
+            self.conn.reading.assembly_since.iter().chain([&self.conn.reading.frame_since]).flatten().min();
         Holding {
             bytes: answers.bytes + queued + buffered,
             answers: answers.bytes,
-            taken: self.counters.bytes_out + self.conn.in_batch,
+            taken: self.counters.bytes_out + self.conn.writing.in_batch,
             unfinished: began.copied(),
             origin: self.remote.as_ref().and_then(crate::address::Address::ip),
             is_detached: self.is_detached(),

@@ -129,7 +129,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
                     return true;
                 }
                 Overflow::Block => {
-                    self.conn.paused_for_receive = true;
+                    self.conn.paused.for_receive = true;
                     self.tell_slow_consumer();
                     return false;
                 }
@@ -291,8 +291,8 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         if self.slow_consumer && self.received.is_empty() {
             self.slow_consumer = false;
         }
-        if self.conn.paused_for_receive && self.received.is_low(self.settings.read_queue) {
-            self.conn.paused_for_receive = false;
+        if self.conn.paused.for_receive && self.received.is_low(self.settings.read_queue) {
+            self.conn.paused.for_receive = false;
             self.wakes.attend();
         }
     }

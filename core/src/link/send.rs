@@ -130,8 +130,8 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             && !self.lines.write_full[NORMAL]
             && self.framing.profile().calls != Calls::None;
         let reserved = self.lines.calls_granted() + self.lines.calls[NORMAL].waiting();
-        let has_place = self.places_held() + reserved < self.conn.max_in_flight;
-        is_plain && may_go && has_place && len <= self.conn.max_message
+        let has_place = self.places_held() + reserved < self.conn.agreed.max_in_flight;
+        is_plain && may_go && has_place && len <= self.conn.agreed.max_message
     }
 
     /// A call whose request is queued.
@@ -170,7 +170,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         let class = self.call_class(options, payload.len());
         let reserved = self.lines.calls_granted() + self.lines.calls[lane(class)].waiting();
         let taken = self.places_held() + if turn { 0 } else { reserved };
-        if taken >= self.conn.max_in_flight {
+        if taken >= self.conn.agreed.max_in_flight {
             return Err(CallError::Full(Full::InFlight { in_flight: self.calls.held() as u64 }));
         }
         if self.lines.write_full[lane(class)] {
@@ -280,8 +280,8 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     }
 
     pub(super) fn check_size(&self, len: usize) -> Result<(), EncodeError> {
-        if len > self.conn.max_message {
-            return Err(EncodeError::TooLarge { len: len as u64, max: self.conn.max_message as u64 });
+        if len > self.conn.agreed.max_message {
+            return Err(EncodeError::TooLarge { len: len as u64, max: self.conn.agreed.max_message as u64 });
         }
         Ok(())
     }

@@ -51,7 +51,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     #[must_use]
     pub fn stats(&self, now: Instant) -> LinkStats {
         let write = self.waiting_load();
-        let last = self.conn.last_received.max(self.conn.last_written);
+        let last = self.conn.life.last_received.max(self.conn.life.last_written);
         LinkStats {
             state: self.state(),
             counters: self.counters,
@@ -85,8 +85,8 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
 
     /// The pong to the ping that was sent last.
     pub(super) fn handle_pong(&mut self, now: Instant, token: u64) {
-        if token == self.conn.pings
-            && let Some(sent) = self.conn.last_ping
+        if token == self.conn.life.pings
+            && let Some(sent) = self.conn.life.last_ping
         {
             self.note_round_trip(now.saturating_since(sent));
         }

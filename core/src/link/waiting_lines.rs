@@ -73,7 +73,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
         for lane in 0..2 {
             while !self.lines.write_full[lane]
-                && self.places_held() + self.lines.calls_granted() < self.conn.max_in_flight
+                && self.places_held() + self.lines.calls_granted() < self.conn.agreed.max_in_flight
                 && let Some(token) = self.lines.calls[lane].grant_one()
             {
                 self.wakes.caller(token);

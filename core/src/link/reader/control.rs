@@ -45,7 +45,7 @@ impl<F: Framing> Reader<F> {
                 self.guard.control(consumed)?;
                 self.local.take_if(|local| local.is_empty());
                 let link = access.machine();
-                link.conn.pong = Some(meta.id);
+                link.conn.due.pong = Some(meta.id);
                 link.wake_driver();
             }
             // Any byte is life: the pass noted it.

@@ -209,8 +209,8 @@ impl<F: Framing> Reader<F> {
         };
         let link = access.machine();
         self.flush(link);
-        link.conn.frame_since = self.frame_since;
-        link.conn.buffered = buf.capacity();
+        link.conn.reading.frame_since = self.frame_since;
+        link.conn.reading.buffered = buf.capacity();
         if link.closing.is_some() || link.conn.gone_away {
             // That may have been the last that was waited for.
             link.wakes.attend();
@@ -218,10 +218,10 @@ impl<F: Framing> Reader<F> {
         if self.framing.profile().flow_control {
             self.sync(link);
             self.count(link, now);
-            link.conn.parked = !self.parked.iter().all(Parked::is_empty);
-            link.conn.parked_casts = self.parked.iter().map(Parked::casts).sum();
+            link.conn.reading.parked = !self.parked.iter().all(Parked::is_empty);
+            link.conn.reading.parked_casts = self.parked.iter().map(Parked::casts).sum();
             let assembly_since = |assembly: &Option<Box<Assembly>>| assembly.as_ref().map(|a| a.since);
-            link.conn.note_assemblies([&self.assemblies[0], &self.assemblies[1]].map(assembly_since));
+            link.conn.reading.note_assemblies([&self.assemblies[0], &self.assemblies[1]].map(assembly_since));
         }
         link.note_memory();
     }
@@ -313,7 +313,7 @@ impl<F: Framing> Reader<F> {
                     }
                     if self.must_wait(access, is_request, meta.class) {
                         if !flow {
-                            access.machine().conn.paused_for_answers = true;
+                            access.machine().conn.paused.for_answers = true;
                             return Ok(Next::Paused);
                         }
                         let frame = Bytes::copy_from_slice(&buf.unread()[..consumed]);

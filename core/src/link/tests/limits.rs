@@ -73,7 +73,7 @@ fn a_peer_that_takes_a_little_now_and_then_is_cut_off() {
                 batch = next;
             }
             // Its own silence does not matter here.
-            pair.b.link.conn.last_received = now;
+            pair.b.link.conn.life.last_received = now;
             pair.b.link.handle_timeout(now);
             ending = pair.b.link.poll_ending(now);
         }
