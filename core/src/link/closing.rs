@@ -28,10 +28,10 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             },
             |token| wakes.caller(token),
         );
-        *retries = super::retry::Retries::default();
+        retries.clear();
         lines.close_sending(|token| wakes.caller(token));
         lines.receive.close(|token| wakes.caller(token));
-        self.last_cause = Some(Box::new(cause));
+        self.route.last_cause = Some(Box::new(cause));
         self.event(LinkEvent::Closed);
         let Self { lines, wakes, .. } = &mut *self;
         lines.events.close(|token| wakes.caller(token));

@@ -153,15 +153,15 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     pub(super) fn connect(&mut self, now: Instant, epoch: Epoch) -> Reader<F> {
         if self.phase != Phase::Closed {
             self.epoch = epoch;
-            self.reconnect = false;
+            self.route.reconnect = false;
             self.conn = self.conn.anew();
             self.conn.life.last_received = now;
             self.conn.life.began = now;
             self.conn.calls_before = self.counters.calls - self.calls.in_flight() as u64;
             self.phase = Phase::Handshaking;
-            self.scope_holds = false;
+            self.history.scope_holds = false;
             self.say_waiting();
-            if let Some(session) = &mut self.session {
+            if let Some(session) = &mut self.history.session {
                 session.counted = None;
             }
             if self.framing.profile().handshake {
@@ -172,7 +172,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             }
         }
         let reader = Reader::new(self.framing.clone(), self.calls.first_id(), self.settings.on_failure);
-        match self.retired.take() {
+        match self.history.retired.take() {
             Some(retired) => reader.take_up(now, *retired),
             None => reader,
         }
@@ -251,12 +251,12 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             return;
         }
         self.phase = Phase::Ready;
-        self.dialing = None;
-        if !self.scope_holds {
-            self.scope += 1;
+        self.route.dialing = None;
+        if !self.history.scope_holds {
+            self.history.scope += 1;
         }
         self.counters.connections += 1;
-        self.event(LinkEvent::Connected { epoch: self.epoch, address: self.remote.clone() });
+        self.event(LinkEvent::Connected { epoch: self.epoch, address: self.route.remote.clone() });
         self.conn.due.go_away = self.closing.is_some() && self.framing.profile().go_away;
         self.conn.life.activity = (self.messages_so_far(), now);
         if self.role == Role::Dialing && self.framing.profile().handshake {
@@ -322,7 +322,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             self.grant_calls();
             return;
         }
-        if self.session.is_some() {
+        if self.history.session.is_some() {
             self.arena.detach(lent);
             self.lose_session(now, &cause);
         } else {
@@ -352,7 +352,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// The cause of the present connection's end, with the address of its other end.
     #[must_use]
     pub fn name_remote(&self, cause: Disconnect) -> Disconnect {
-        match &self.remote {
+        match &self.route.remote {
             Some(remote) => cause.at(remote.clone()),
             None => cause,
         }
@@ -361,10 +361,10 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     fn go_down(&mut self, cause: Disconnect) {
         self.event(LinkEvent::Disconnected { epoch: self.epoch, cause: cause.clone() });
         // Cancels that wait belong to a session that goes on.
-        let cancels = if self.session.is_some() { self.conn.cancels } else { 0 };
+        let cancels = if self.history.session.is_some() { self.conn.cancels } else { 0 };
         self.conn = Connection { cancels, ..self.conn.anew() };
         self.phase = Phase::Down;
-        self.last_cause = Some(Box::new(cause));
+        self.route.last_cause = Some(Box::new(cause));
         self.note_memory();
     }
 

@@ -1,9 +1,11 @@
 //! What a link knows of the attempts to connect it: for those whose deadlines pass meanwhile.
 
 use alloc::boxed::Box;
+use core::time::Duration;
 
 use super::{Link, LinkEvent, Phase};
-use crate::error::{CallError, LinkWas, Outcome};
+use crate::address::Address;
+use crate::error::{CallError, Disconnect, LinkWas, Outcome};
 use crate::frame::Framing;
 use crate::supervisor::DialFailure;
 
@@ -14,19 +16,33 @@ pub(super) struct Dialing {
     last: Option<DialFailure>,
 }
 
+/// Where a link is connected to, or was, and what became of it.
+#[derive(Debug, Default)]
+pub(super) struct Route {
+    pub(super) remote: Option<Address>,
+    pub(super) local: Option<Box<Address>>,
+    /// The application wants a new connection now.
+    pub(super) reconnect: bool,
+    /// Attempts to connect, since there was a connection that worked.
+    pub(super) dialing: Option<Box<Dialing>>,
+    /// Why the last connection ended, or did not come about.
+    pub(super) last_cause: Option<Box<Disconnect>>,
+    pub(super) round_trip: Option<Duration>,
+}
+
 impl<F: Framing, T: Send + 'static> Link<F, T> {
     pub(super) fn note_dialing(&mut self, attempt: u32) {
-        self.dialing.get_or_insert_default().attempts = attempt;
+        self.route.dialing.get_or_insert_default().attempts = attempt;
     }
 
     pub(super) fn note_dial_failed(&mut self, attempt: u32, failure: DialFailure) {
         if self.phase == Phase::Closed {
             return;
         }
-        let dialing = self.dialing.get_or_insert_default();
+        let dialing = self.route.dialing.get_or_insert_default();
         dialing.attempts = attempt;
         dialing.last = Some(failure.clone());
-        self.last_cause = Some(Box::new(failure.cause.clone()));
+        self.route.last_cause = Some(Box::new(failure.cause.clone()));
         let DialFailure { endpoint, address, cause } = failure;
         self.event(LinkEvent::ConnectFailed { endpoint, address, attempt, cause });
     }
@@ -44,9 +60,9 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         match self.phase {
             Phase::Ready if self.conn.gone_away => LinkWas::LeavingPeer,
             Phase::Ready => LinkWas::Connected,
-            Phase::Handshaking => LinkWas::Handshaking { address: self.remote.clone() },
+            Phase::Handshaking => LinkWas::Handshaking { address: self.route.remote.clone() },
             Phase::Down | Phase::Closed => {
-                let (attempts, last) = match self.dialing.as_deref() {
+                let (attempts, last) = match self.route.dialing.as_deref() {
                     Some(Dialing { attempts, last }) => (*attempts, last.clone()),
                     None => (0, None),
                 };

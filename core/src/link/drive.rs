@@ -145,7 +145,7 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
 
     fn retire_reader(&mut self, now: Instant, reader: Reader<F>) {
         let retired = reader.retire(self, now);
-        self.retired = self.session.is_some().then(|| Box::new(retired));
+        self.history.retired = self.history.session.is_some().then(|| Box::new(retired));
     }
 
     fn handle_disconnected(&mut self, now: Instant, lent: Option<Batch>, cause: Disconnect) {
@@ -331,7 +331,7 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
         if self.phase == Phase::Down {
             return None;
         }
-        if self.phase == Phase::Ready && core::mem::take(&mut self.reconnect) {
+        if self.phase == Phase::Ready && core::mem::take(&mut self.route.reconnect) {
             return Some(Ending::Abort(Disconnect::Reopened));
         }
         if let Some(closing) = self.closing {
@@ -344,7 +344,7 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
                 let wait = closing.deadline.saturating_since(now);
                 return Some(Ending::Graceful { wait, cause: Disconnect::LocalClose });
             }
-            let unborn = self.role == Role::Accepting && self.session.is_none();
+            let unborn = self.role == Role::Accepting && self.history.session.is_none();
             if over || (self.phase == Phase::Handshaking && unborn) {
                 return Some(Ending::Abort(Disconnect::LocalClose));
             }
@@ -395,7 +395,7 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
     }
 
     fn take_reconnect(&mut self) -> bool {
-        core::mem::take(&mut self.reconnect)
+        core::mem::take(&mut self.route.reconnect)
     }
 
     #[inline]

@@ -187,7 +187,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         if let Some(remaining) = request.remaining() {
             self.watch(now, remaining, Key::Inbound(key));
         }
-        Ok(Some(Inbound { key, wire_id, scope: self.scope }))
+        Ok(Some(Inbound { key, wire_id, scope: self.history.scope }))
     }
 
     /// Whether the peer may send a request with that id, while `parked` others wait to be started.
@@ -254,7 +254,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         let closed = self.inbound.close(inbound.key);
         self.note_answer_size(answer.as_ref().map_or_else(|failure| failure.body.len(), |body| body.len()));
         self.after_closing_inbound();
-        let Some(repeated) = closed.filter(|_| inbound.scope == self.scope) else {
+        let Some(repeated) = closed.filter(|_| inbound.scope == self.history.scope) else {
             self.drop_answer(inbound.wire_id);
             return;
         };
@@ -359,7 +359,9 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         let Some(entry) = self.inbound.entries.get_mut(&key).filter(|entry| entry.wanted) else { return };
         let (wire_id, repeated) = (entry.wire_id, entry.repeated.take());
         self.wakes.callers(self.inbound.disown(key));
-        if (self.phase == Phase::Ready || self.session.is_some()) && self.framing.profile().error_reply {
+        if (self.phase == Phase::Ready || self.history.session.is_some())
+            && self.framing.profile().error_reply
+        {
             let failure = Failure::new(Status::DEADLINE_EXCEEDED, "");
             let meta = failure_meta(wire_id, &failure);
             let placed = self.place_answer(&meta, repeated, b"".into());

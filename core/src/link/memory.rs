@@ -64,7 +64,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             answers: answers.bytes,
             taken: self.counters.bytes_out + self.conn.writing.in_batch,
             unfinished: began.copied(),
-            origin: self.remote.as_ref().and_then(crate::address::Address::ip),
+            origin: self.route.remote.as_ref().and_then(crate::address::Address::ip),
             is_detached: self.is_detached(),
         }
     }

@@ -17,17 +17,13 @@ use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::time::Duration;
 
-use crate::address::Address;
 use crate::arena::Arena;
-use crate::budget::RetryBudget;
 use crate::calls::Calls;
 use crate::config::{Config, Settings};
 use crate::deadlines::Deadlines;
-use crate::error::Disconnect;
 use crate::frame::{self, Framing};
-use crate::supervisor::{Epoch, SplitMix64};
+use crate::supervisor::Epoch;
 use crate::time::Instant;
 
 mod answers;
@@ -199,19 +195,9 @@ pub struct Link<F: Framing, T> {
     /// Watched casts and errored messages: mostly there are none.
     outcomes: Option<Box<outcomes::Outcomes<T>>>,
     retries: retry::Retries,
-    retry_budget: RetryBudget,
     /// Calls that fail rather than wait for a connection, and some that are over.
     fail_fast: BTreeSet<u64>,
-    random: SplitMix64,
-    session: Option<Box<session::Session>>,
-    /// For the session that an accepting link will begin.
-    offer: Option<Box<SessionIdentity>>,
-    /// What the reader of the last connection of the session left.
-    retired: Option<Box<reader::Retired>>,
-    /// Counts connections, or sessions where there are: answers belong to one.
-    scope: u64,
-    /// The session goes on with this connection.
-    scope_holds: bool,
+    history: session::History,
     counters: Counters,
     deadlines: Deadlines<Key>,
     lines: Lines<T>,
@@ -224,20 +210,12 @@ pub struct Link<F: Framing, T> {
     inflow: [flow::Inflow; 2],
     conn: connection::Connection,
     held: hold::Held,
-    remote: Option<Address>,
-    local: Option<Box<Address>>,
-    /// The application wants a new connection now.
-    reconnect: bool,
+    route: dialing::Route,
     /// The event that received messages wait and are not taken is still to be reported.
     slow_consumer: bool,
     closing: Option<Closing>,
     /// Requests of the peer that were being handled, or answered, when closing was cut short.
     cut: Vec<u64>,
-    round_trip: Option<Duration>,
-    /// Why the last connection ended, or did not come about.
-    last_cause: Option<Box<Disconnect>>,
-    /// Attempts to connect, since there was a connection that worked.
-    dialing: Option<Box<dialing::Dialing>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -281,15 +259,9 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             received: received::ReceiveQueue::default(),
             events: events::EventQueue::default(),
             outcomes: None,
-            retries: retry::Retries::default(),
-            retry_budget: RetryBudget::default(),
+            retries: retry::Retries::new(settings.seed.unwrap_or(0)),
             fail_fast: BTreeSet::new(),
-            random: SplitMix64::new(settings.seed.unwrap_or(0)),
-            session: None,
-            offer: None,
-            retired: None,
-            scope: 0,
-            scope_holds: false,
+            history: session::History::default(),
             counters: Counters::default(),
             deadlines: Deadlines::new(),
             lines: Lines::new(),
@@ -300,15 +272,10 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             inflow: Default::default(),
             conn: connection::Connection::new(framing.max_message(), settings.max_in_flight),
             held: hold::Held::default(),
-            remote: None,
-            local: None,
-            reconnect: false,
+            route: dialing::Route::default(),
             slow_consumer: false,
             closing: None,
             cut: Vec::new(),
-            round_trip: None,
-            last_cause: None,
-            dialing: None,
             framing,
             settings,
         }
@@ -316,13 +283,13 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
 
     /// Seeds the jitter, for a link whose settings name no seed.
     pub fn set_seed(&mut self, seed: u64) {
-        self.random = SplitMix64::new(seed);
+        self.retries.seed(seed);
     }
 
     /// A new connection is wanted now: a wait for the next attempt ends, a connection that is up is
     /// closed. What waits goes out on the next one.
     pub fn reconnect_now(&mut self) {
-        self.reconnect = true;
+        self.route.reconnect = true;
         self.wakes.attend();
     }
 

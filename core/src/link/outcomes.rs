@@ -241,7 +241,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// A batch was written.
     pub(super) fn note_written(&mut self, batch: &Batch) {
         let is_known = |outcomes: &Outcomes<T>| outcomes.is_watched() || !outcomes.attempts.is_empty();
-        if self.session.is_some() || !self.outcomes.as_deref().is_some_and(is_known) {
+        if self.history.session.is_some() || !self.outcomes.as_deref().is_some_and(is_known) {
             return;
         }
         for number in batch.casts() {
@@ -254,7 +254,9 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     pub(super) fn forget_written(&mut self) {
         let Some(outcomes) = self.outcomes.as_deref_mut() else { return };
         let window = self.settings.resend_window > 0;
-        if self.session.is_some() || (outcomes.attempts.is_empty() && !(window && outcomes.is_watched())) {
+        if self.history.session.is_some()
+            || (outcomes.attempts.is_empty() && !(window && outcomes.is_watched()))
+        {
             return;
         }
         // What such a batch holds is not known until it is back.
@@ -280,15 +282,15 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// when the connection ended; those of its casts are reported now.
     pub(super) fn handle_late_batch(&mut self, batch: Batch) {
         if self.waits_for_late_batch() && !batch.is_control() {
-            let cause = self.last_cause.as_deref().cloned().unwrap_or(Disconnect::LocalClose);
+            let cause = self.route.last_cause.as_deref().cloned().unwrap_or(Disconnect::LocalClose);
             self.settle(Ended::LateWrite(batch), &cause);
             self.wake_driver();
             self.wakes.attend();
             return;
         }
         let (mut acked, mut left, mut failed) = (alloc::vec![], alloc::vec![], alloc::vec![]);
-        let Self { arena, framing, last_cause, .. } = &mut *self;
-        let cause = last_cause.as_deref().cloned().unwrap_or(Disconnect::LocalClose);
+        let Self { arena, framing, route, .. } = &mut *self;
+        let cause = route.last_cause.as_deref().cloned().unwrap_or(Disconnect::LocalClose);
         let reason = Undeliverable::Disconnected(cause);
         let mut fail = |frame: &FrameRef<'_>, outcome| {
             if frame.sent.cast().is_some() {

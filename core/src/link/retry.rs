@@ -8,6 +8,7 @@ use core::time::Duration;
 use super::timers::Key;
 use super::{Link, LinkEvent};
 use crate::arena::{Batch, Sent};
+use crate::budget::RetryBudget;
 use crate::error::{Failure, Status};
 use crate::frame::{Class, Framing, Meta};
 use crate::supervisor::SplitMix64;
@@ -43,8 +44,14 @@ struct Retained {
 /// Requests of idempotent calls under way.
 ///
 /// It has memory of its own from the first of them on: most links make none.
-#[derive(Debug, Default)]
-pub(super) struct Retries(Option<Box<Table>>);
+#[derive(Debug)]
+pub(super) struct Retries {
+    table: Option<Box<Table>>,
+    /// Each retry takes of it.
+    budget: RetryBudget,
+    /// Jitter of the waits.
+    random: SplitMix64,
+}
 
 #[derive(Debug, Default)]
 struct Table {
@@ -55,21 +62,35 @@ struct Table {
 }
 
 impl Retries {
+    pub(super) fn new(seed: u64) -> Self {
+        Self { table: None, budget: RetryBudget::default(), random: SplitMix64::new(seed) }
+    }
+
+    /// Seeds the jitter.
+    pub(super) fn seed(&mut self, seed: u64) {
+        self.random = SplitMix64::new(seed);
+    }
+
+    /// Forgets every request.
+    pub(super) fn clear(&mut self) {
+        self.table = None;
+    }
+
     pub(super) fn memory(&self) -> usize {
-        self.0.as_ref().map_or(0, |table| table.bytes + table.calls.len() * size_of::<Retained>())
+        self.table.as_ref().map_or(0, |table| table.bytes + table.calls.len() * size_of::<Retained>())
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.0.as_ref().is_none_or(|table| table.calls.is_empty())
+        self.table.as_ref().is_none_or(|table| table.calls.is_empty())
     }
 
     /// Whether there is room to keep one more request of that length.
     fn has_room(&self, len: usize, limit: usize) -> bool {
-        self.0.as_ref().is_none_or(|table| table.calls.is_empty() || table.bytes + len <= limit)
+        self.table.as_ref().is_none_or(|table| table.calls.is_empty() || table.bytes + len <= limit)
     }
 
     fn keep(&mut self, id: u64, class: Class, frame: Vec<u8>, body: usize) {
-        let table = self.0.get_or_insert_default();
+        let table = self.table.get_or_insert_default();
         table.bytes += frame.len();
         table.queued += 1;
         let retained =
@@ -79,7 +100,7 @@ impl Retries {
 
     /// A call is over, or given up.
     fn forget(&mut self, id: u64) {
-        if let Some(table) = &mut self.0
+        if let Some(table) = &mut self.table
             && let Some(retained) = table.calls.remove(&id)
         {
             table.bytes -= retained.frame.len();
@@ -89,7 +110,8 @@ impl Retries {
 
     /// The requests in a batch leave.
     pub(super) fn note_taken(&mut self, batch: &Batch) {
-        let Some(Table { calls, queued, .. }) = self.0.as_deref_mut().filter(|table| table.queued > 0) else {
+        let Some(Table { calls, queued, .. }) = self.table.as_deref_mut().filter(|table| table.queued > 0)
+        else {
             return;
         };
         for id in batch.calls() {
@@ -103,7 +125,7 @@ impl Retries {
     }
 
     fn get(&self, id: u64) -> Option<&Retained> {
-        self.0.as_ref()?.calls.get(&id)
+        self.table.as_ref()?.calls.get(&id)
     }
 
     /// Whether the peer may have begun with a call on an earlier connection.
@@ -132,7 +154,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// A call is over.
     pub(super) fn forget_retries(&mut self, id: u64, success: bool) {
         if success {
-            self.retry_budget.give();
+            self.retries.budget.give();
         }
         if !self.retries.is_empty() {
             self.retries.forget(id);
@@ -143,15 +165,15 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     pub(super) fn retry_refused(&mut self, now: Instant, id: u64, failure: &Failure) -> bool {
         let Some((_, deadline)) = self.calls.get(id) else { return false };
         let limit = self.settings.retry_limit;
-        let Self { retries: Retries(retries), retry_budget, random, .. } = self;
-        let Some(retained) = retries.as_mut().and_then(|table| table.calls.get_mut(&id)) else {
+        let Retries { table, budget, random } = &mut self.retries;
+        let Some(retained) = table.as_mut().and_then(|table| table.calls.get_mut(&id)) else {
             return false;
         };
         if !failure.status.is_retryable() || retained.stage != Stage::Sent || retained.attempts > limit {
             return false;
         }
         let delay = failure.retry_after.unwrap_or_else(|| jittered(retained.attempts, random));
-        if now + delay >= deadline || !retry_budget.take() {
+        if now + delay >= deadline || !budget.take() {
             return false;
         }
         retained.attempts += 1;
@@ -171,7 +193,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// A request that waited is queued again.
     pub(super) fn requeue(&mut self, now: Instant, id: u64) {
         let Some((_, deadline)) = self.calls.get(id) else { return };
-        let Some(table) = &mut self.retries.0 else { return };
+        let Some(table) = &mut self.retries.table else { return };
         let Some(retained) = table.calls.get_mut(&id) else { return };
         if retained.stage != Stage::Waiting {
             return;
@@ -188,9 +210,10 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// A connection died. Decides which of the calls that had left are sent again, and says
     /// whether a call is one of them.
     pub(super) fn choose_retries(&mut self) -> Vec<u64> {
-        let Self { retries, retry_budget, calls, settings, arena, .. } = self;
+        let Self { retries, calls, settings, arena, .. } = self;
+        let Retries { table, budget, .. } = retries;
         let mut chosen = Vec::new();
-        let Some(Table { calls: retained, queued, .. }) = retries.0.as_deref_mut() else { return chosen };
+        let Some(Table { calls: retained, queued, .. }) = table.as_deref_mut() else { return chosen };
         for (&id, retained) in retained.iter_mut() {
             if calls.get(id).is_none() || retained.stage == Stage::Waiting {
                 continue;
@@ -202,7 +225,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
                     retained.stage = Stage::Queued;
                     *queued += 1;
                 }
-            } else if retained.attempts <= settings.retry_limit && retry_budget.take() {
+            } else if retained.attempts <= settings.retry_limit && budget.take() {
                 retained.attempts += 1;
                 retained.stage = Stage::Waiting;
                 retained.may_have_run = true;

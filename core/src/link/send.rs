@@ -375,7 +375,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     }
 
     pub(super) fn send_cancel(&mut self, id: u64, class: Class) {
-        if !self.framing.profile().cancel || (self.phase != Phase::Ready && self.session.is_none()) {
+        if !self.framing.profile().cancel || (self.phase != Phase::Ready && self.history.session.is_none()) {
             // Not sent yet, or the connection it was sent on is gone: the request is dropped
             // before the next connection is used.
             return;

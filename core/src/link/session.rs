@@ -15,7 +15,7 @@ use crate::config::Delivery;
 use crate::error::{Disconnect, FrameError, Outcome, PeerError, Undeliverable};
 use crate::frame::native::{Hello, Resume, SESSION};
 use crate::frame::{Framing, Kind, Meta};
-use crate::link::reader::{Front, front};
+use crate::link::reader::{Front, Retired, front};
 use crate::time::Instant;
 
 /// The peer learns at the latest after so many bytes what was received of the session.
@@ -82,6 +82,20 @@ impl Session {
     }
 }
 
+/// The session of a link, and what is left of earlier connections.
+#[derive(Debug, Default)]
+pub(super) struct History {
+    pub(super) session: Option<Box<Session>>,
+    /// For the session that an accepting link will begin.
+    pub(super) offer: Option<Box<SessionIdentity>>,
+    /// What the reader of the session's last connection left.
+    pub(super) retired: Option<Box<Retired>>,
+    /// Counts connections, or sessions where there are: answers belong to one.
+    pub(super) scope: u64,
+    /// The session goes on with this connection.
+    pub(super) scope_holds: bool,
+}
+
 /// No frame of a greeting is longer: whatever claims to be is for the link to refuse, and nothing is
 /// read ahead for it.
 const LONGEST_GREETING: usize = 2048;
@@ -131,24 +145,24 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// Whether this side wants sessions, and can have them.
     pub(super) fn wants_session(&self) -> bool {
         matches!(self.settings.delivery, Delivery::Session)
-            && (self.role == Role::Dialing || self.offer.is_some() || self.session.is_some())
+            && (self.role == Role::Dialing || self.history.offer.is_some() || self.history.session.is_some())
     }
 
     /// The identity of the session that an accepting link will begin. Without one it has none.
     pub fn offer_session(&mut self, identity: SessionIdentity) {
-        self.offer = Some(Box::new(identity));
+        self.history.offer = Some(Box::new(identity));
     }
 
     /// The session that holds, connected or not.
     #[must_use]
     pub fn session(&self) -> Option<SessionIdentity> {
-        self.session.as_ref().map(|session| session.identity)
+        self.history.session.as_ref().map(|session| session.identity)
     }
 
     /// Whether the link waits without a connection for its session to be taken up again.
     #[must_use]
     pub fn is_detached(&self) -> bool {
-        self.phase == Phase::Down && self.session.is_some()
+        self.phase == Phase::Down && self.history.session.is_some()
     }
 
     /// Another connection takes the session over: the present one ends.
@@ -168,7 +182,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
 
     /// What this side says of the session, behind its hello.
     pub(super) fn send_resume(&mut self) {
-        let resume = match &mut self.session {
+        let resume = match &mut self.history.session {
             Some(session) => {
                 session.said = session.received;
                 (session.unsaid_bytes, session.ack_at, session.ack_due) = (0, None, false);
@@ -181,26 +195,28 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
 
     /// The peer's resume. True: the session goes on; false: it is a new one.
     pub(super) fn handle_resume(&mut self, now: Instant, theirs: &Resume) -> Result<bool, PeerError> {
-        let held = self.session.as_ref().map(|session| session.identity);
+        let held = self.history.session.as_ref().map(|session| session.identity);
         let goes_on = held.is_some_and(|held| held.is_asked_for_by(theirs));
         if goes_on {
             self.go_on(theirs.received)?;
         } else {
             let identity = match self.role {
                 Role::Dialing => SessionIdentity { id: theirs.session, token: theirs.token },
-                Role::Accepting => {
-                    self.offer.take().map_or(SessionIdentity { id: 0, token: [0; 16] }, |offer| *offer)
-                }
+                Role::Accepting => self
+                    .history
+                    .offer
+                    .take()
+                    .map_or(SessionIdentity { id: 0, token: [0; 16] }, |offer| *offer),
             };
             if identity.id == 0 {
                 return Err(PeerError::Resume { field: "session", value: theirs.session, limit: 0 });
             }
             self.lose_session(now, &Disconnect::SessionLost);
-            self.session = Some(Box::new(Session::new(identity)));
+            self.history.session = Some(Box::new(Session::new(identity)));
             self.arena.begin_session(self.settings.session_window);
             self.begin_flow();
         }
-        if let Some(session) = &mut self.session {
+        if let Some(session) = &mut self.history.session {
             session.detached_until = None;
         }
         if self.role == Role::Accepting {
@@ -220,7 +236,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         // The acknowledgements may be lost with the old connection: the resume says the same.
         self.note_acked(acked);
         self.counters.replayed += replayed;
-        self.scope_holds = true;
+        self.history.scope_holds = true;
         // Late replies may be to any call of the session.
         self.conn.calls_before = 0;
         for inflow in &mut self.inflow {
@@ -237,7 +253,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
 
     /// Frames of the session came in.
     pub(super) fn note_received_frames(&mut self, now: Instant, frames: u64, bytes: u64) {
-        let Some(session) = &mut self.session else { return };
+        let Some(session) = &mut self.history.session else { return };
         session.received += frames;
         session.unsaid_bytes += bytes;
         if frames == 0 || session.ack_due {
@@ -255,7 +271,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
 
     /// The peer is told at once what was received.
     pub(super) fn ack_now(&mut self) {
-        if let Some(session) = &mut self.session
+        if let Some(session) = &mut self.history.session
             && session.said < session.received
         {
             session.ack_due = true;
@@ -264,11 +280,11 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     }
 
     pub(super) fn has_ack_due(&self) -> bool {
-        self.session.as_ref().is_some_and(|session| session.ack_due)
+        self.history.session.as_ref().is_some_and(|session| session.ack_due)
     }
 
     pub(super) fn encode_ack(&mut self) {
-        let Some(session) = self.session.as_mut().filter(|session| session.ack_due) else { return };
+        let Some(session) = self.history.session.as_mut().filter(|session| session.ack_due) else { return };
         (session.ack_due, session.ack_at, session.unsaid_bytes) = (false, None, 0);
         session.said = session.received;
         let meta = Meta::control(Kind::Ack, session.received);
@@ -294,7 +310,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
 
     /// When something about the session is due.
     pub(super) fn next_session_timeout(&self) -> Option<Instant> {
-        let session = self.session.as_ref()?;
+        let session = self.history.session.as_ref()?;
         match self.phase {
             Phase::Ready => session.ack_at,
             Phase::Down => session.detached_until,
@@ -303,7 +319,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     }
 
     pub(super) fn check_session(&mut self, now: Instant) {
-        let Some(session) = &mut self.session else { return };
+        let Some(session) = &mut self.history.session else { return };
         if self.phase == Phase::Ready && session.ack_at.is_some_and(|at| now >= at) {
             session.ack_at = None;
             session.ack_due = true;
@@ -328,7 +344,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             Disconnect::Overflow { .. } => true,
             _ => said_good_bye,
         };
-        self.session.is_some() && !over
+        self.history.session.is_some() && !over
     }
 
     /// The connection is gone and the session stays: nothing is lost, everything waits.
@@ -336,7 +352,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.arena.detach(lent);
         let expiry = self.settings.session_expiry;
         let accepting = self.role == Role::Accepting;
-        if let Some(session) = &mut self.session {
+        if let Some(session) = &mut self.history.session {
             session.detached_until = accepting.then(|| now + expiry);
             (session.ack_at, session.ack_due) = (None, false);
             if self.share.is_counted {
@@ -355,7 +371,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// what it was handling for us may or may not be done.
     pub(super) fn lose_session(&mut self, now: Instant, cause: &Disconnect) {
         self.say_waiting();
-        if self.session.take().is_none() {
+        if self.history.session.take().is_none() {
             return;
         }
         let (mut acked, mut failed, mut answers, mut unacknowledged) =
@@ -379,7 +395,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         for id in answers {
             self.drop_answer(id);
         }
-        self.retired = self.retired.take().map(|retired| Box::new(retired.without_session()));
+        self.history.retired = self.history.retired.take().map(|retired| Box::new(retired.without_session()));
         // Where a side closed and nothing is owed nothing was lost: that is how sessions end.
         let parting = matches!(cause, Disconnect::GoneAway | Disconnect::LocalClose)
             || (self.conn.gone_away && *cause == Disconnect::PeerClosed);
@@ -393,7 +409,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.requeue_all(now, &again);
         let Self { inbound, wakes, .. } = &mut *self;
         inbound.clear(|token| wakes.caller(token));
-        self.scope += 1;
+        self.history.scope += 1;
     }
 
     /// An abort goes in its class, in front: it belongs between the fragments that left and what

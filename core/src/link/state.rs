@@ -92,7 +92,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// Why the last connection ended, or, if there was an attempt since that failed, why that did.
     #[must_use]
     pub fn last_disconnect(&self) -> Option<&Disconnect> {
-        self.last_cause.as_deref()
+        self.route.last_cause.as_deref()
     }
 
     /// Bytes of memory the link holds for queues and tables, and what the reader of a session left
@@ -100,7 +100,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     #[must_use]
     pub fn memory(&self) -> usize {
         let outcomes = self.outcomes.as_ref().map_or(0, |outcomes| outcomes.memory());
-        let retired = self.retired.as_ref().map_or(0, |retired| retired.memory());
+        let retired = self.history.retired.as_ref().map_or(0, |retired| retired.memory());
         let tables = self.calls.memory() + self.retries.memory() + outcomes + retired;
         let held = self.answers.held().bytes;
         self.arena.memory() + held + tables + self.received.memory() + size_of::<Self>()
@@ -127,19 +127,19 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// The other end of the present connection, or of the last.
     #[must_use]
     pub fn remote_addr(&self) -> Option<&Address> {
-        self.remote.as_ref()
+        self.route.remote.as_ref()
     }
 
     /// This end of the present connection, or of the last.
     #[must_use]
     pub fn local_addr(&self) -> Option<&Address> {
-        self.local.as_deref()
+        self.route.local.as_deref()
     }
 
     /// Sets the address of this end of the connection. `None` leaves the address known before.
     pub fn set_local_addr(&mut self, local: Option<Address>) {
         if let Some(local) = local {
-            self.local = Some(Box::new(local));
+            self.route.local = Some(Box::new(local));
         }
     }
 
@@ -147,7 +147,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// [`remote_addr`](Self::remote_addr). `None` leaves the address known before.
     pub fn set_remote_addr(&mut self, remote: Option<Address>) {
         if remote.is_some() {
-            self.remote = remote;
+            self.route.remote = remote;
         }
     }
 }

@@ -63,7 +63,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
                 .outcomes
                 .as_ref()
                 .map_or_else(Depth::default, |outcomes| outcomes.errored_depth()),
-            round_trip: self.round_trip,
+            round_trip: self.route.round_trip,
             quiet_for: (last > Instant::ZERO).then(|| now.saturating_since(last)),
             memory: self.memory(),
         }
@@ -72,12 +72,12 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// A smoothed estimate of the round trip, if there is one.
     #[must_use]
     pub fn round_trip(&self) -> Option<Duration> {
-        self.round_trip
+        self.route.round_trip
     }
 
     /// A round trip took so long (RFC 6298, section 2: an eighth of each new one).
     pub(super) fn note_round_trip(&mut self, sample: Duration) {
-        self.round_trip = Some(match self.round_trip {
+        self.route.round_trip = Some(match self.route.round_trip {
             Some(smoothed) => (smoothed * 7 + sample) / 8,
             None => sample,
         });

@@ -25,7 +25,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
         let bytes = self.session_bytes();
         let acknowledged = self.arena.lent() - self.arena.unacked();
-        let session = self.session.as_mut()?;
+        let session = self.history.session.as_mut()?;
         session.counted = Some(bytes);
         Some(WaitingSession { bytes, carried: session.received() + acknowledged })
     }
@@ -37,13 +37,15 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// Whether the session is counted, and holds more or less than that.
     #[inline]
     pub(super) fn is_counted_wrong(&self) -> bool {
-        let counted = self.session.as_ref().and_then(|session| session.counted);
+        let counted = self.history.session.as_ref().and_then(|session| session.counted);
         counted.is_some_and(|counted| self.phase == Phase::Down && counted != self.session_bytes())
     }
 
     /// A session begins to wait for its next connection, or waits no longer: whoever counts learns it.
     pub(super) fn say_waiting(&mut self) {
-        if self.share.is_counted && self.session.as_ref().is_some_and(|session| session.counted.is_some()) {
+        if self.share.is_counted
+            && self.history.session.as_ref().is_some_and(|session| session.counted.is_some())
+        {
             self.say_holding();
         }
     }

@@ -4,7 +4,7 @@ use core::time::Duration;
 use super::*;
 use crate::body::Body;
 use crate::config::QueueLimit;
-use crate::error::{CallError, CastRefusal, LinkWas, Outcome, PeerError, Status};
+use crate::error::{CallError, CastRefusal, Disconnect, LinkWas, Outcome, PeerError, Status};
 use crate::frame::native::Native;
 use crate::frame::raw::Raw;
 use crate::frame::tcpstream::Tcpstream;
