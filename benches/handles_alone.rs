@@ -1,0 +1,77 @@
+//! The handles, the pump and the core together, over a stream through memory, on one thread: for counting
+//! instructions (`benches/instructions.sh`), which are repeatable where time is not.
+//!
+//! `BOWLINE_MESSAGES=n BOWLINE_KIND=handle_casts cargo bench --bench handles_alone` moves n messages and
+//! exits. Kinds: `handle_casts`, `handle_calls` (256 under way at a time). Without the variables it moves a
+//! few of each, so that the bench is known to work.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bowline::tokio::{Client, Server};
+
+const BODY: [u8; 110] = [7; 110];
+/// Calls under way at a time.
+const AT_ONCE: u64 = 256;
+
+async fn run(kind: &str, messages: u64) {
+    let heard = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&heard);
+    let server = Server::builder()
+        .on_message_inline(move |_, message| {
+            counted.fetch_add(message.body.len() as u64, Ordering::Relaxed);
+        })
+        .on_request_inline(|_, request, reply| {
+            reply.extend_from_slice(request.body);
+            Ok(())
+        })
+        .bind("inproc://handles-alone")
+        .await
+        .expect("a free name");
+    server.start().expect("a runtime");
+    let client = Client::connect("inproc://handles-alone").await.expect("it listens");
+    match kind {
+        "handle_casts" => {
+            for _ in 0..messages {
+                let _queued = client.cast(1, &BODY[..]).await.expect("connected");
+            }
+            // The last in order: everything before it is there.
+            client.call(1, &BODY[..]).await.expect("a reply");
+            assert_eq!(heard.load(Ordering::Relaxed), messages * BODY.len() as u64);
+        }
+        "handle_calls" => {
+            let callers: Vec<_> = (0..AT_ONCE)
+                .map(|caller| {
+                    let client = client.clone();
+                    let calls = messages / AT_ONCE + u64::from(caller < messages % AT_ONCE);
+                    tokio::spawn(async move {
+                        for _ in 0..calls {
+                            let reply = client.call(1, &BODY[..]).await.expect("a reply");
+                            assert_eq!(reply.len(), BODY.len());
+                        }
+                    })
+                })
+                .collect();
+            for caller in callers {
+                caller.await.expect("no panic");
+            }
+        }
+        other => panic!("no such kind: {other}"),
+    }
+    client.close().await;
+    server.shutdown().await;
+}
+
+fn main() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let kind = std::env::var("BOWLINE_KIND").ok();
+    let messages = std::env::var("BOWLINE_MESSAGES").ok().and_then(|n| n.parse().ok());
+    match (kind, messages) {
+        (Some(kind), Some(messages)) => runtime.block_on(run(&kind, messages)),
+        _ => {
+            for kind in ["handle_casts", "handle_calls"] {
+                runtime.block_on(run(kind, 1000));
+            }
+        }
+    }
+}
