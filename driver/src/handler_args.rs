@@ -7,8 +7,9 @@ use bowline_core::body::Body;
 use bowline_core::frame::Framing;
 use bowline_core::frame::native::Native;
 
-use crate::handler::{ContextCore, RequestCore};
+use crate::handler::ContextCore;
 use crate::peer::Peer;
+use crate::request::RequestCore;
 use crate::runtime::Runtime;
 
 /// What an inline handler may do besides answering: nothing that waits.

@@ -10,7 +10,7 @@ use std::fmt;
 
 use bowline_core::frame::Framing;
 
-use crate::handler::Handling;
+use crate::request::Handling;
 
 /// Answers of at most so many bytes are not counted: all threads together make little of them. A
 /// link's first answer is expected to be as long.

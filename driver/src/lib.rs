@@ -10,6 +10,7 @@
 
 pub mod accept;
 pub mod addresses;
+pub mod answer;
 pub mod app;
 pub mod call;
 pub mod cast;
@@ -35,6 +36,7 @@ mod intake;
 pub mod link_app;
 pub mod link_service;
 pub mod manager;
+pub mod manager_core;
 pub mod memory;
 pub mod monitor;
 mod names;
@@ -46,6 +48,7 @@ pub mod place;
 pub mod pool;
 pub mod pool_core;
 pub mod pump;
+pub mod request;
 pub mod runtime;
 mod serve;
 pub mod server;
@@ -64,20 +67,23 @@ pub use accept::ServerEvent;
 #[doc(hidden)]
 pub use bowline_core;
 
+pub use answer::Answer;
 pub use app::{Application, Flow};
 pub use client::{Client, ClientBuilder};
 pub use error::{BindError, ConnectError, ReceiveError, RuntimeMissing, StartError};
 pub use gate::{AcceptCounters, Refused};
-pub use handler::{Answer, ContextCore, Handled, MessageRef, ReplyBuf, RequestCore, RequestRef, Responder};
+pub use handler::{ContextCore, Handled, MessageRef, ReplyBuf, RequestRef};
 pub use handler_args::{Context, Request};
 pub use hub::Hub;
 pub use hub_core::{Broadcast, HubCore, PushError};
 pub use link_service::{Cut, Drained};
-pub use manager::{Closed, Manager, ManagerError};
+pub use manager::Manager;
+pub use manager_core::{Closed, ManagerError};
 pub use monitor::{LinkSnapshot, Monitor, Snapshot};
 pub use peer::{Messages, Peer, Pending};
 pub use peer_core::{PeerCore, PeerId};
 pub use pool::{Pool, PoolBuilder};
+pub use request::{RequestCore, Responder};
 pub use server::{Server, ServerBuilder};
 
 pub use shared::{LazyGuard, Shared};

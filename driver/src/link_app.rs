@@ -13,10 +13,11 @@ use bowline_core::time::Instant;
 
 use crate::app::{Application, Flow};
 use crate::clock;
-use crate::handler::{ContextCore, Handlers, OnMessage, OnRequest, ReplyBuf, RequestCore};
+use crate::handler::{ContextCore, Handlers, OnMessage, OnRequest, ReplyBuf};
 use crate::inbox::{Inbox, News};
 use crate::observe;
 use crate::peer_core::{PeerCore, SharedLink};
+use crate::request::RequestCore;
 use crate::shared::LazyGuard;
 use crate::sync::{Arc, AtomicU64, Ordering};
 

@@ -7,7 +7,8 @@ use std::io;
 use bowline_core::error::Failure;
 use bowline_core::frame::Framing;
 
-use crate::handler::{Answer, Handled, Ordinary};
+use crate::answer::Answer;
+use crate::handler::{Handled, Ordinary};
 use crate::handler_args::Request;
 use crate::runtime::Runtime;
 use crate::stream::{Connector, Stream, Target};

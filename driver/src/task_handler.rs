@@ -9,9 +9,11 @@ use std::task::{Context, Poll, Waker};
 use bowline_core::error::Failure;
 use bowline_core::frame::Framing;
 
-use crate::handler::{Answer, Handling, Ordinary, RequestCore};
+use crate::answer::Answer;
+use crate::handler::Ordinary;
 use crate::handler_args::Request;
 use crate::heavy::Turn;
+use crate::request::{Handling, RequestCore};
 use crate::runtime::Runtime;
 
 /// A connection's first answer is expected to take so many bytes. What takes no less may be long.

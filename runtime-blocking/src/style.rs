@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use bowline_core::error::{Failure, Status};
 use bowline_core::frame::Framing;
-use bowline_driver::handler::{Handling, Ordinary, RequestCore};
+use bowline_driver::handler::Ordinary;
 use bowline_driver::handler_queue::Outlook;
+use bowline_driver::request::{Handling, RequestCore};
 use bowline_driver::runtime::Runtime;
 use bowline_driver::stream::{Connector, Stream, Target};
 use bowline_driver::style::{self, Connects, Handles, HandlesMessages, Style};

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bowline_core::Batch;
 use bowline_core::body::Payload;
 use bowline_core::config::Config;
-use bowline_core::error::{CallError, CastError, CastRefusal, Disconnect, Failure, Full, Status};
+use bowline_core::error::{CallError, CastError, CastRefusal, Disconnect, Full};
 use bowline_core::frame::Framing;
 use bowline_core::link::{
     CallId, CallOptions, CastOptions, Counters, Event, Link, Queued, Reader, Role, State, Undelivered,
@@ -19,13 +19,15 @@ use bowline_core::time::Instant;
 
 use crate::clock;
 use crate::error::disconnect;
-use crate::handler::{MessageRef, ReplyBuf, RequestRef};
+use crate::handler::ReplyBuf;
 use crate::intake::PILE_OF_ANSWERS;
 use crate::runtime::Wire;
 use crate::shared::{WriteNow, write_batch};
 
+mod handler;
 mod turns;
 
+pub use handler::Handler;
 pub use turns::Exclusive;
 
 /// Bytes that wait before they are written without being asked for: a batch.
@@ -46,39 +48,6 @@ impl Piles {
 
 /// The time is looked at anew for every so many calls that are made between two turns.
 const CALLS_PER_LOOK: u32 = 64;
-
-/// What the owner of an exclusive connection does with what comes in.
-///
-/// Everything is lent as it lies in the receive buffer. `&mut self`: there is one owner, and no
-/// need for locks or atomics inside.
-pub trait Handler {
-    /// A message that wants no answer.
-    fn message(&mut self, message: MessageRef<'_>) {
-        let _ = message;
-    }
-
-    /// A request; the answer goes straight into what will be written.
-    ///
-    /// # Errors
-    /// What the caller is told. By default that there is no handler.
-    fn request(&mut self, request: RequestRef<'_>, reply: &mut ReplyBuf<'_>) -> Result<(), Failure> {
-        let _ = (request, reply);
-        Err(Failure::new(Status::NO_HANDLER, "no handler for requests"))
-    }
-
-    /// The reply to a call of ours, which is over with it.
-    fn reply(&mut self, call: CallId, body: &[u8]) {
-        let _ = (call, body);
-    }
-
-    /// A call of ours is over, and there is no reply.
-    fn failed(&mut self, call: CallId, error: CallError) {
-        let _ = (call, error);
-    }
-}
-
-/// Nothing is done with anything: for those who only send.
-impl Handler for () {}
 
 /// What [`Owned::attend`] says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
