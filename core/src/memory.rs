@@ -95,8 +95,12 @@ impl Holder {
 #[derive(Clone, Copy, Debug)]
 struct Turn {
     id: u64,
+    /// When the message began that is completed; `None`: the next one that begins.
+    message: Option<Instant>,
     /// When it last made progress.
     progress: Instant,
+    /// What it held before, in bytes.
+    before: usize,
 }
 
 /// A server's memory, given out to its links. See the module's documentation.
@@ -118,6 +122,8 @@ pub struct MemoryPool {
     /// The address that had the last turn.
     last_origin: Option<Option<IpAddr>>,
     turn: Option<Turn>,
+    /// The link that had the turn last.
+    last_turn: Option<Turn>,
     /// When something was given back last, or nobody waited.
     moved: Instant,
 }
@@ -138,6 +144,7 @@ impl MemoryPool {
             waiting: BTreeMap::new(),
             last_origin: None,
             turn: None,
+            last_turn: None,
             moved: Instant::ZERO,
         }
     }
@@ -243,15 +250,21 @@ impl MemoryPool {
 
     /// Whether that link may hold so much within the limit.
     fn fits(&self, id: u64, wanted: usize) -> bool {
-        let others = self.held() - self.holders.get(&id).map_or(0, Holder::counted);
+        let others = self.held() - self.counted(id);
         others + wanted <= self.limit
     }
 
-    /// Whether more was read before links stopped than the limit leaves room for. Who has the turn does
-    /// not count: one message may pass the limit.
+    /// Whether more was read before links stopped than the limit leaves room for. What the link in turn took
+    /// for its message does not count, nor what the one before it did: that message is whole, and may not be
+    /// taken yet.
     fn is_far_beyond(&self) -> bool {
-        let in_turn = self.turn.and_then(|turn| self.holders.get(&turn.id)).map_or(0, Holder::counted);
-        self.held() - in_turn > self.limit + self.limit / 10
+        let took = |turn: &Turn| self.counted(turn.id).saturating_sub(turn.before);
+        let passed = self.turn.iter().chain(&self.last_turn).map(took).sum::<usize>();
+        self.held() - passed > self.limit + self.limit / 10
+    }
+
+    fn counted(&self, id: u64) -> usize {
+        self.holders.get(&id).map_or(0, Holder::counted)
     }
 
     fn granted_to(&self, id: u64) -> usize {
@@ -294,8 +307,8 @@ impl MemoryPool {
         let holder = self.holders.remove(&id)?;
         self.beyond -= holder.beyond();
         self.by_size.remove(&(holder.holding.bytes, id));
-        if self.turn.is_some_and(|turn| turn.id == id) {
-            self.turn = None;
+        for turn in [&mut self.turn, &mut self.last_turn] {
+            turn.take_if(|turn| turn.id == id);
         }
         Some(holder)
     }
@@ -357,31 +370,39 @@ impl MemoryPool {
         if self.turn.is_some_and(|turn| now.saturating_since(turn.progress) < PATIENCE) {
             return;
         }
-        self.turn = None;
+        self.end_turn();
         if let Some(id) = self.next_waiting() {
+            let before = self.counted(id);
             self.resume(id, effects);
-            self.turn = Some(Turn { id, progress: now });
+            let message = self.holders.get(&id).and_then(|holder| holder.holding.unfinished);
+            self.turn = Some(Turn { id, message, progress: now, before });
         }
     }
 
+    /// Whether that link has the turn, and is still at the message that it has it for.
     fn continues_turn(&mut self, now: Instant, id: u64, holding: &Holding) -> bool {
-        match &mut self.turn {
-            Some(turn) if turn.id == id && holding.unfinished.is_some() => {
-                turn.progress = now;
+        let Some(turn) = self.turn.as_mut().filter(|turn| turn.id == id) else { return false };
+        match holding.unfinished {
+            Some(began) if turn.message.is_none_or(|message| began <= message) => {
+                (turn.message, turn.progress) = (Some(began), now);
                 true
             }
-            Some(turn) if turn.id == id => {
-                self.turn = None;
+            // It is whole: what came behind it waits for a turn of its own.
+            _ => {
+                self.end_turn();
                 false
             }
-            _ => false,
         }
+    }
+
+    fn end_turn(&mut self) {
+        self.last_turn = self.turn.take().or(self.last_turn);
     }
 
     fn end_turn_of(&mut self, id: u64) {
         let is_done = |holder: &Holder| holder.holding.unfinished.is_none();
         if self.turn.is_some_and(|turn| turn.id == id) && self.holders.get(&id).is_none_or(is_done) {
-            self.turn = None;
+            self.end_turn();
         }
     }
 

@@ -17,6 +17,12 @@ const LIMIT: usize = 2 << 20;
 /// may hold without asking, a batch on loan, and a receive buffer of 64 KiB.
 const SLACK: usize = LIMIT / 10 + LINKS * (FREE + 2 * STEP);
 
+/// What links may hold beyond it, by their own count: what was read before they stopped, one message whose
+/// link has the turn, and what each may hold without asking.
+const BEYOND: usize = LIMIT / 10 + 2 * MESSAGE + LINKS * FREE;
+/// The longest message.
+const MESSAGE: usize = 256 * 1024;
+
 /// The server: the accepting ends, and the pool that they draw from.
 struct Server {
     pairs: Vec<Pair<bowline_core::frame::native::Native>>,
@@ -27,7 +33,7 @@ struct Server {
 impl Server {
     fn new(seed: u64) -> Self {
         let config = Config::builder()
-            .max_message(256 * 1024)
+            .max_message(MESSAGE)
             .normal_window(512 * 1024)
             .bulk_window(512 * 1024)
             .write_queue(QueueLimit { messages: 1_000, bytes: 1 << 20 })
@@ -72,6 +78,12 @@ impl Server {
         self.pairs.iter().filter(|pair| pair.over.is_none()).map(|pair| pair.ends[1].memory()).sum()
     }
 
+    /// What links hold by their own word, whether they have said so yet or not.
+    fn counted(&self) -> usize {
+        let open = self.pairs.iter().filter(|pair| pair.over.is_none());
+        open.map(|pair| pair.ends[1].link.holding().bytes).sum()
+    }
+
     /// All links go on for so long, a bit at a time, and stay within the limit.
     fn run_for(&mut self, time: Duration, what: &str) {
         let mut left = time;
@@ -87,6 +99,8 @@ impl Server {
                     self.apply(now, effects);
                 }
             }
+            let counted = self.counted();
+            assert!(counted <= LIMIT + BEYOND, "{what}: links hold {counted} bytes");
             let (held, pool) = (self.held(), self.pool.held());
             assert!(held <= LIMIT + SLACK, "{what}: {held} bytes, {pool} by the pool");
         }

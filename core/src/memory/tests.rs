@@ -73,6 +73,22 @@ fn turns_go_round_by_address_and_the_oldest_message_is_first() {
 }
 
 #[test]
+fn a_turn_is_for_one_message() {
+    let mut pool = pool(MIB);
+    pool.report(at(0), 1, incoming(MIB, 0, 9));
+    for kib in 1..=20 {
+        let (verdict, _) = pool.report(at(kib), 2, incoming(usize::try_from(kib).unwrap() << 15, 1, 1));
+        assert!(matches!(verdict, Verdict::Granted(_)), "{verdict:?}");
+    }
+    let (verdict, _) = pool.report(at(20), 3, incoming(50_000, 2, 2));
+    assert!(matches!(verdict, Verdict::Wait(0)), "{verdict:?}");
+    // It is whole, and the next has begun behind it: the other one has the turn.
+    let (verdict, effects) = pool.report(at(21), 2, incoming(21 << 15, 21, 1));
+    assert!(matches!(verdict, Verdict::Wait(_)), "{verdict:?}");
+    assert_eq!(effects.resumed.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [3], "{effects:?}");
+}
+
+#[test]
 fn a_turn_is_not_for_answers() {
     let mut pool = pool(10 * MIB);
     pool.report(at(0), 1, answers(10 * MIB));
