@@ -282,7 +282,7 @@ impl<R: Runtime, F: Framing> ServerBuilder<R, F> {
     /// refused.
     ///
     /// Called in order, on threads by the pool that runs handlers, elsewhere by the task that accepts,
-    /// where it must not wait. So many events wait at most as fit into 1,024; those beyond are counted
+    /// where it must not wait. On threads at most 1,024 events wait; those beyond are counted
     /// ([`AcceptCounters::events_dropped`]).
     pub fn on_event(mut self, f: impl Fn(&ServerEvent) + Send + Sync + 'static) -> Self {
         self.parts.on_event(f);

@@ -86,6 +86,7 @@ every_runtime!([
     handlers::a_client_closes_when_its_messages_are_handled,
     handlers::the_peer_is_known_before_its_first_request,
     handlers::connections_that_come_and_go_wait_in_a_bounded_line,
+    handlers::what_waits_for_its_handler_takes_a_place,
     messages::casts_arrive_in_order,
     messages::many_at_once,
     messages::a_server_pushes,

@@ -9,7 +9,8 @@ use bowline::frame::Framing;
 use bowline::frame::native::Native;
 use bowline::frame::tcpstream::Tcpstream;
 use bowline::{
-    Answer, CallOptions, CastOptions, Config, ConfigBuilder, Overflow, QueueLimit, ReconnectPolicy,
+    AcceptLimits, Answer, CallOptions, CastOptions, Config, ConfigBuilder, Overflow, QueueLimit,
+    ReconnectPolicy,
 };
 
 use crate::harness::{Client, Handlers, Harness, Server};
@@ -339,5 +340,48 @@ pub async fn connections_that_come_and_go_wait_in_a_bounded_line<H: Harness>() {
     let within =
         told.split(|told| *told == Told::Gone).all(|part| part.is_empty() || part[0] == Told::Connected);
     assert!(within, "no message without a connection: {told:?}");
+    server.shutdown().await;
+}
+
+/// What came over connections that are over, and waits for its handler, takes a place of those that there
+/// may be: who comes, sends, and goes does not fill the memory.
+pub async fn what_waits_for_its_handler_takes_a_place<H: Harness>() {
+    let mut limits = AcceptLimits::default();
+    limits.connections = 2;
+    let config = Config::builder().accept_limits(limits).build().expect("sound");
+    let (gate, handled) = (Gate::default(), Arc::new(AtomicU32::new(0)));
+    let (wait, counts) = (gate.clone(), Arc::clone(&handled));
+    let handlers = Handlers::none().message_task(move |_, _| {
+        let (wait, counts) = (wait.clone(), Arc::clone(&counts));
+        async move {
+            wait.passed::<H>().await;
+            counts.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    let server = H::bind("127.0.0.1:0", config, handlers).await.expect("a free port");
+    server.start();
+    let once = || Config::builder().reconnect(ReconnectPolicy::never()).build().expect("sound");
+    for _ in 0..2 {
+        let client = H::connect(&server.address(), once(), Handlers::none()).await.expect("it listens");
+        send::<H, _>(&client, 0..10).await;
+        client
+            .call(CallOptions::new(1), Vec::new())
+            .await
+            .expect_err("no handler: but all that was before it came");
+        client.close().await;
+        H::until("the connection is over", || server.peers().is_empty()).await;
+    }
+    assert!(H::connect(&server.address(), once(), Handlers::none()).await.is_err(), "no place");
+    assert!(server.accept_counters().refused_full >= 1);
+    gate.open();
+    H::until("all are handled", || handled.load(Ordering::Relaxed) == 20).await;
+    let start = Instant::now();
+    let client = loop {
+        match H::connect(&server.address(), once(), Handlers::none()).await {
+            Ok(client) => break client,
+            Err(error) => assert!(start.elapsed() < Duration::from_secs(10), "still no place: {error}"),
+        }
+    };
+    client.close().await;
     server.shutdown().await;
 }
