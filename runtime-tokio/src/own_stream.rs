@@ -9,7 +9,7 @@ use bowline_driver::stream::{ByteStream, OwnStream, Stream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Makes a stream for a link of anything that tokio can read and write: a child process's standard input
-/// and output ([`tokio::io::join`]), a serial line, an encrypted stream. `name` is what the link reports
+/// and output (`tokio::io::join`), a serial line, an encrypted stream. `name` is what the link reports
 /// as the address of both ends.
 ///
 /// A message counts as written once the stream has taken it; it is flushed after each write.
