@@ -89,7 +89,7 @@ pub(crate) enum OnRequest<F: Framing> {
 }
 
 /// Starts handling a request that may take its time: as a task, or on a pool of threads. Answers
-/// through [`Handling::finish`].
+/// through [`Handling::finish`](crate::request::Handling::finish).
 pub trait Ordinary<F: Framing>: Send + Sync + 'static {
     /// Takes the request over.
     fn start(&self, request: RequestCore<F>);

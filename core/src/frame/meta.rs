@@ -9,7 +9,7 @@ use core::ops::Range;
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 #[non_exhaustive]
 pub enum Kind {
-    /// Limits and version, first on a connection (only with [`Profile::handshake`]).
+    /// Limits and version, first on a connection (only with [`Profile::handshake`](super::Profile::handshake)).
     Hello,
     /// A call that wants an answer.
     Request,
@@ -32,14 +32,14 @@ pub enum Kind {
     Ack,
     /// Which session a connection belongs to (only with sessions).
     Resume,
-    /// How much more the receiver takes (only with [`Profile::flow_control`]).
+    /// How much more the receiver takes (only with [`Profile::flow_control`](super::Profile::flow_control)).
     Credit,
-    /// A piece of a long message's frame (only with [`Profile::flow_control`]).
+    /// A piece of a long message's frame (only with [`Profile::flow_control`](super::Profile::flow_control)).
     Fragment,
     /// The message whose fragments came so far will not be completed.
     Abort,
     /// Carries a number; the link decides by its own range of ids whether it is a reply
-    /// ([`Profile::calls`] = [`Calls::ByRange`]).
+    /// ([`Profile::calls`](super::Profile::calls) = [`Calls::ByRange`](super::Calls::ByRange)).
     Numbered,
 }
 
@@ -138,7 +138,7 @@ impl Meta {
     }
 }
 
-/// What [`Framing::next_frame`] found at the front of the unread bytes.
+/// What [`Framing::next_frame`](super::Framing::next_frame) found at the front of the unread bytes.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Step {
     /// Not a whole frame yet: at least this many bytes, counted from the start of the unread
@@ -157,7 +157,7 @@ pub enum Step {
     },
 }
 
-/// A frame of the kinds of which there are many, see [`Framing::plain`].
+/// A frame of the kinds of which there are many, see [`Framing::plain`](super::Framing::plain).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Plain {
     /// [`Kind::Cast`], [`Kind::Request`] or [`Kind::Reply`].
@@ -177,7 +177,7 @@ pub struct Plain {
 }
 
 impl Plain {
-    /// The same as [`Framing::next_frame`] would say it.
+    /// The same as [`Framing::next_frame`](super::Framing::next_frame) would say it.
     #[must_use]
     pub fn meta(&self) -> Meta {
         let Self { kind, attempt, method, id, remaining_ms, .. } = *self;

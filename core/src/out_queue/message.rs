@@ -6,7 +6,7 @@ use super::Fate;
 use crate::arena::{Chunk, Cursor, EXTERNAL_FROM, Growing};
 use crate::body::Payload;
 
-/// A message that is being put together at the end of an [`OutQueue`].
+/// A message that is being put together at the end of an [`OutQueue`](super::OutQueue).
 #[derive(Debug)]
 pub struct OutMessage<'q>(pub(super) Growing<'q>);
 
@@ -32,7 +32,7 @@ impl OutMessage<'_> {
     }
 }
 
-/// A message of an [`OutQueue`], for the machine that decides about it.
+/// A message of an [`OutQueue`](super::OutQueue), for the machine that decides about it.
 #[derive(Clone, Copy, Debug)]
 pub struct OutMessageRef<'q> {
     pub(super) number: u64,
