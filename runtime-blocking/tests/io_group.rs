@@ -246,12 +246,13 @@ fn a_server_and_a_client_have_groups_of_their_own() {
         .expect("a free port");
     drop(group);
     server.start().expect("its threads are there");
-    assert_eq!(io_threads(), 3);
+    // A thread names itself, a moment after it was started.
+    until("its three threads are there", || io_threads() == 3);
     let group = IoGroup::new(2).expect("threads");
     let client = Client::builder(server.local_addr()).io_group(&group).connect().expect("it listens");
     drop(group);
     assert_eq!(&client.call(1, "hello").expect("a reply")[..], b"hello");
-    assert_eq!(io_threads(), 5, "the shared one was not started");
+    until("two more are there, and the shared one is not", || io_threads() == 5);
     client.close();
     until("the client's end with it", || io_threads() == 3);
     server.shutdown();
