@@ -84,7 +84,7 @@ impl FromStr for Address {
 
 impl From<SocketAddr> for Address {
     /// An IPv4 address that is written as an IPv6 one, as a listener for both sees it, is taken for
-    /// what it is: limits by address and whoever compares addresses know one host by one name.
+    /// what it is: limits by address and comparisons of addresses know one host by one name.
     fn from(address: SocketAddr) -> Self {
         match address.ip().to_canonical() {
             IpAddr::V4(ip) => Self::Tcp((ip, address.port()).into()),

@@ -15,7 +15,7 @@ pub const INLINE_BODY: usize = 118;
 /// A received message's bytes, owned.
 ///
 /// Derefs to `[u8]` and converts to [`Bytes`]. Small bodies live inside the value, so that
-/// receiving one allocates nothing; what is inside is nobody's business and may change.
+/// receiving one allocates nothing; the representation is private and may change.
 ///
 /// ```
 /// use bowline_core::body::Body;
@@ -69,7 +69,7 @@ impl Body {
         }
     }
 
-    /// Takes it out; what stays holds no memory, and is nobody's.
+    /// Takes it out; what stays holds no memory of its own, and is not to be read.
     #[inline]
     pub(crate) fn take(&mut self) -> Self {
         match &mut self.0 {

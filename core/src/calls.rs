@@ -71,9 +71,9 @@ impl CallId {
 #[derive(Debug)]
 enum State<T> {
     Free,
-    /// Waiting for the reply; the token wakes whoever waits.
+    /// Waiting for the reply; the token wakes the caller.
     InFlight(T),
-    /// Over; the result is kept until whoever made the call takes it.
+    /// Over; the result is kept until the caller takes it.
     Done,
 }
 

@@ -21,7 +21,7 @@ const SWEEP_FROM: usize = 64;
 ///
 /// A deadline is not taken out when what it was for has ended: the key comes out when it is due, and
 /// the machine finds that it means nothing any more. How many such entries are kept is bounded by
-/// what a push is told of the living ones.
+/// what a push learns of the living ones.
 ///
 /// ```
 /// use bowline_core::deadlines::Deadlines;

@@ -18,7 +18,7 @@
 //! |---|---|
 //! | [`recv_buf::RecvBuf`] | bytes that came in, parsed in place |
 //! | [`out_queue::OutQueue`] | messages that wait to be written, and what of them survives a connection |
-//! | [`Batch`] | what is lent to whoever writes the socket |
+//! | [`Batch`] | what is lent to the side that writes the socket |
 //! | [`waiters::Waiters`] | callers that wait for room or for a message, in order |
 //! | [`deadlines::Deadlines`] | many deadlines with few distinct timeouts |
 //! | [`supervisor::Supervisor`] | which endpoint to connect to, and when |

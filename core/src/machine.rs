@@ -45,9 +45,9 @@ pub enum Next<E> {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[must_use]
 pub struct Wake {
-    /// Whoever writes: there is something to write, and nobody was at it.
+    /// The writing side: there is something to write, and no write is under way.
     pub write: bool,
-    /// Whoever reads and watches the time: reading can go on, a timeout is earlier than the
+    /// The side that reads and watches the time: reading can go on, a timeout is earlier than the
     /// driver knows, or the connection shall end.
     pub attend: bool,
 }
@@ -80,7 +80,7 @@ pub enum Ending {
 /// and down.
 ///
 /// It has two halves. The machine itself sits behind the driver's lock; everybody who sends, and
-/// the driver, go through it. The [`Reader`](Self::Reader) parses; it belongs to whoever reads the
+/// the driver, go through it. The [`Reader`](Self::Reader) parses; it belongs to the side that reads the
 /// socket, lives as long as one connection, and reaches the machine through [`Access`] only when
 /// it must. All methods may be called in any order; the machine stays consistent when its outputs
 /// are not drained.
@@ -94,7 +94,7 @@ pub enum Ending {
 /// 3. [`begin_write`](Self::begin_write) until it says `None`; each batch is written and given
 ///    back with [`end_write`](Self::end_write). One batch is out at a time: holding it is the
 ///    right to write.
-/// 4. Sleep until bytes can be read or written, somebody woke it
+/// 4. Sleep until bytes can be read or written, a command woke it
 ///    ([`take_wake`](Self::take_wake) was true after a command), or
 ///    [`poll_timeout`](Self::poll_timeout); then [`handle_timeout`](Self::handle_timeout).
 /// 5. When [`poll_ending`](Self::poll_ending) says so, or anything fails:
@@ -106,7 +106,7 @@ pub trait Machine: Sized + Send + 'static {
     type Token: Send;
     /// The reading half, one per connection.
     type Reader: Send;
-    /// What the application is told; borrows from the receive buffer.
+    /// What the application learns; borrows from the receive buffer.
     type Event<'b>;
     /// How a peer breaks this protocol. A protocol that has no other place for it in [`Disconnect`]
     /// converts with [`Disconnect::foreign`].
@@ -259,7 +259,7 @@ pub trait Machine: Sized + Send + 'static {
     /// Who has to be woken since the last time this was asked.
     fn take_wake(&mut self) -> Wake;
 
-    /// Whoever counts the memory of a server counts what this machine holds from now on.
+    /// The counter of a server's memory counts what this machine holds from now on.
     fn count_memory(&mut self) {}
 
     /// The server needs the memory that this machine holds, `held` bytes by its last word: it lets go of
@@ -271,7 +271,7 @@ pub trait Machine: Sized + Send + 'static {
     }
 
     /// What the machine holds of its server's memory, if it has to say so: once after each change
-    /// that matters. Whoever counts (see [`crate::memory`]) answers with
+    /// that matters. The counter (see [`crate::memory`]) answers with
     /// [`handle_memory`](Self::handle_memory).
     fn take_holding(&mut self) -> Option<Holding> {
         None

@@ -2,7 +2,7 @@
 //!
 //! Bounds that are right for one link multiply by thousands of them. A [`MemoryPool`] gives out what a
 //! server allows, in steps of 64 KiB: a link that holds more than [`FREE`] bytes draws from it, and
-//! gives back what it no longer needs. The pool keeps no clock and calls nobody; its decisions say
+//! gives back what it no longer needs. The pool keeps no clock and calls no link; its decisions say
 //! which links may go on, and which have to be closed.
 //!
 //! When the limit is reached:
@@ -107,7 +107,7 @@ struct Turn {
 #[derive(Debug)]
 pub struct MemoryPool {
     limit: usize,
-    /// How long nothing may be given back while somebody waits.
+    /// How long nothing may be given back while a link waits.
     stall: Duration,
     holders: BTreeMap<u64, Holder>,
     /// By what they hold.
@@ -124,13 +124,13 @@ pub struct MemoryPool {
     turn: Option<Turn>,
     /// The link that had the turn last.
     last_turn: Option<Turn>,
-    /// When something was given back last, or nobody waited.
+    /// When something was given back last, or no link waited.
     moved: Instant,
 }
 
 impl MemoryPool {
     /// Of `limit` bytes. The largest holder is closed when nothing was given back for `stall` while
-    /// somebody waits.
+    /// a link waits.
     #[must_use]
     pub fn new(limit: usize, stall: Duration) -> Self {
         Self {
@@ -365,7 +365,7 @@ impl MemoryPool {
         }
     }
 
-    /// Gives the turn to the next that waits, unless somebody has it and makes use of it.
+    /// Gives the turn to the next that waits, unless a link has it and makes use of it.
     fn give_turn(&mut self, now: Instant, effects: &mut Effects) {
         if self.turn.is_some_and(|turn| now.saturating_since(turn.progress) < PATIENCE) {
             return;

@@ -1,4 +1,4 @@
-//! The receive buffer: owned by whoever reads the socket, parsed in place.
+//! The receive buffer: owned by the side that reads the socket, parsed in place.
 
 use alloc::boxed::Box;
 use alloc::vec;

@@ -113,7 +113,7 @@ impl Live {
             }
             if self.end.link.is_closed() || moved == Ok(false) {
                 if !self.end.is_connected() {
-                    // Whoever was still writing gives its batch back.
+                    // A writer that was still at it gives its batch back.
                     self.end.idle(self.now);
                 }
                 self.ledger.collect(0, 0, &mut self.end);

@@ -91,7 +91,7 @@ impl<F: Framing> App<Link<F, u64>> for Echo {
             },
             Event::Request(request) => {
                 self.requests.push(request.body.to_vec());
-                // Too large an answer is told to the caller by the link itself.
+                // Of too large an answer the link itself informs the caller.
                 let _ = reader.answer(request.id(), request.body.into());
                 true
             }

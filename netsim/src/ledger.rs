@@ -27,7 +27,7 @@ pub enum Wants {
 /// One thing that a link said of a cast.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Told {
-    /// To whoever waited.
+    /// To the caller that waited.
     Outcome(Result<Outcome, Undelivered>),
     /// As the event of a message that ended well.
     Ended(Outcome),
@@ -89,7 +89,7 @@ impl Ledger {
         PairCast(at)
     }
 
-    /// Nobody waits for the end of that cast any more, if somebody still does.
+    /// The caller no longer waits for the end of that cast, if it still does.
     pub(crate) fn forget(&mut self, cast: PairCast) -> Option<&Given> {
         let given = &mut self.casts[cast.0];
         if !self.awaited.remove(&(given.side, given.life, given.number)) {

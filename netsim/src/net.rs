@@ -235,7 +235,7 @@ impl Net {
         self.cut_at[direction.index()] = Some(bytes);
     }
 
-    /// From now on nothing arrives any more, and nobody is told.
+    /// From now on nothing arrives any more, and neither side learns it.
     pub fn fall_silent(&mut self) {
         self.half_open = true;
     }

@@ -187,7 +187,7 @@ impl<F: Framing> Pair<F> {
         }
         let [asked, held] = [0, 1].map(|side| self.ends[side].link.session());
         if held.is_some() && asked != held {
-            // Its connection died before the peer knew of it: nobody asks for it again, and it expires.
+            // Its connection died before the peer knew of it: it is not asked for again, and expires.
             self.ends[1].link.expire_session(self.now);
         }
         if self.ends[1].link.is_closed() {
@@ -252,7 +252,7 @@ impl<F: Framing> Pair<F> {
         Ok(self.ledger.as_mut().expect("a ledger").give(given))
     }
 
-    /// Nobody waits any more for the end of a cast.
+    /// The caller waits no longer for the end of a cast.
     ///
     /// # Panics
     /// Without a [ledger](Self::keeping_a_ledger).
@@ -370,7 +370,7 @@ impl<F: Framing> Pair<F> {
         self.calls[call.0].cancelled
     }
 
-    /// The clock jumps: time passes in which nobody does anything.
+    /// The clock jumps: time passes in which neither end does anything.
     pub fn jump(&mut self, duration: Duration) {
         self.now += duration;
     }

@@ -133,7 +133,7 @@ impl<M: Machine> Side<M> {
     }
 
     /// Reads, works and writes as far as it goes. True: something moved. `Err`: the connection is over,
-    /// and the machine was told.
+    /// and the machine knows.
     ///
     /// # Errors
     /// Why.

@@ -1,4 +1,4 @@
-//! A dialing link, its supervisor, and whoever accepts.
+//! A dialing link, its supervisor, and the servers that accept it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -200,7 +200,7 @@ impl<M: Machine, A: App<M>> World<M, A> {
         }
     }
 
-    /// Ends the connection of a machine, which is told why; the other side sees the end of the stream.
+    /// Ends the connection of a machine, which learns why; the other side sees the end of the stream.
     pub fn disconnect(&mut self, end: usize, cause: Disconnect) {
         let node = &mut self.nodes[end];
         if node.side.is_connected() {

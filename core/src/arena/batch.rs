@@ -1,4 +1,4 @@
-//! What is lent to whoever writes the socket.
+//! What is lent to the side that writes the socket.
 
 use alloc::collections::VecDeque;
 
@@ -7,10 +7,10 @@ use super::cursor::Cursor;
 use crate::body::Payload;
 use crate::frame::Class;
 
-/// A run of whole frames on loan to whoever writes the socket.
+/// A run of whole frames on loan to the side that writes the socket.
 ///
 /// Write [`slices`](Self::slices), say how far it got with [`wrote`](Self::wrote), and give it
-/// back to `end_write` of the machine it came from: wholly written or, if somebody else shall go
+/// back to `end_write` of the machine it came from: wholly written or, if another writer shall go
 /// on, not. On a dead connection it goes to `handle_disconnected` instead.
 #[derive(Debug)]
 pub struct Batch {

@@ -115,7 +115,7 @@ pub enum Fate {
     Waiting,
 }
 
-/// One frame of a chunk, for whoever walks over them.
+/// One frame of a chunk, as a walk over the chunk visits it.
 #[derive(Debug)]
 pub(crate) struct FrameRef<'a> {
     pub(crate) sent: Sent,

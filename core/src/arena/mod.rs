@@ -1,7 +1,7 @@
 //! What waits to be written: a lane per priority class, lent out one batch at a time.
 //!
 //! Messages are encoded into the newest chunk of their class. [`Arena::begin_write`] swaps the
-//! oldest chunk out whole (never shifting bytes) as a [`Batch`]; whoever holds the batch has the
+//! oldest chunk out whole (never shifting bytes) as a [`Batch`]; the holder of the batch has the
 //! right to write the socket, and there is only one. Beside each chunk's bytes runs a list of
 //! marks, which message ends where: when a connection dies, the marks tell what had left and what
 //! had not, and what had not is kept whole for the next connection. The arena holds whole frames;
@@ -135,7 +135,7 @@ pub(crate) struct Arena {
     resend_window: usize,
     /// In a session: what the peer has not acknowledged.
     replay: Option<Box<Replay>>,
-    /// Batches of sessions that are over, with somebody who was still writing: mostly there is none.
+    /// Batches of sessions that are over, which a writer still has: mostly there is none.
     abandoned: Vec<Abandoned>,
     /// How many batches of connections without a session are still with their writers.
     late: u32,
@@ -262,7 +262,7 @@ impl Arena {
             + self.abandoned().map(Chunk::capacity).sum::<usize>()
     }
 
-    /// Long messages of sessions that are over, whose last fragments somebody is still writing.
+    /// Long messages of sessions that are over, whose last fragments a writer still has.
     fn abandoned(&self) -> impl Iterator<Item = &Chunk> {
         self.abandoned.iter().flat_map(|session| &session.finished)
     }
@@ -397,7 +397,7 @@ impl Arena {
         drop(batch);
     }
 
-    /// Takes a batch back. `acked` is told of frames of a session that the peer acknowledged while they
+    /// Takes a batch back. `acked` is called with frames of a session that the peer acknowledged while they
     /// were being written.
     pub(crate) fn end_write(&mut self, batch: Batch, acked: impl FnMut(Sent)) {
         debug_assert!(self.lent.is_some(), "a batch that was not lent");

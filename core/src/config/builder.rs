@@ -54,7 +54,7 @@ impl<F: Framing> ConfigBuilder<F> {
     /// What happens to a received message when that queue is full. Default [`Overflow::Block`]:
     /// with flow control (native) the sender waits, and everything else goes on. On other framings
     /// the socket is not read until there is room. Where such a framing carries calls (tcpstream)
-    /// that holds up replies too: as long as nobody has ever received from the link, the newest
+    /// that holds up replies too: as long as the application has never received from the link, the newest
     /// message is dropped instead, counted and reported, and what fits into the queue is kept. A
     /// link that received before and stops is still held up: it should drop.
     pub fn read_overflow(mut self, policy: Overflow) -> Self {
@@ -62,14 +62,14 @@ impl<F: Framing> ConfigBuilder<F> {
         self
     }
 
-    /// Events kept for whoever reads them; the oldest are dropped and counted. Default 1,024.
+    /// Events kept until the application reads them; the oldest are dropped and counted. Default 1,024.
     pub fn event_queue(mut self, events: usize) -> Self {
         self.settings.event_queue = events;
         self
     }
 
-    /// Bounds of the queue of messages that could not be delivered and were given back to nobody
-    /// else. Default 1,024 messages and 4 MiB.
+    /// Bounds of the queue of messages that could not be delivered and were not given back
+    /// in another way. Default 1,024 messages and 4 MiB.
     pub fn errored_queue(mut self, limit: QueueLimit) -> Self {
         self.settings.errored_queue = limit;
         self
@@ -182,7 +182,7 @@ impl<F: Framing> ConfigBuilder<F> {
     }
 
     /// Deadline of a cast whose end is waited for (`cast_and_wait`) and that names none: waiting for
-    /// room, for a connection, and for the end together. A cast that nobody waits for has none (see
+    /// room, for a connection, and for the end together. A cast whose end is not waited for has none (see
     /// [`expire_after`](Self::expire_after)). From 1 ms to 30 days; default 10 s.
     pub fn cast_timeout(mut self, timeout: Duration) -> Self {
         self.settings.cast_timeout = timeout;
@@ -226,7 +226,7 @@ impl<F: Framing> ConfigBuilder<F> {
     }
 
     /// Most bytes of the peer's normal messages (casts and requests) that are kept here before
-    /// somebody takes them, 256 more for each counted (native). The peer is told, and waits.
+    /// the application takes them, 256 more for each counted (native). The peer knows, and waits.
     /// From 64 KiB to 1 GiB; default 4 MiB.
     pub fn normal_window(mut self, bytes: u32) -> Self {
         self.settings.windows[0] = bytes;
@@ -240,8 +240,8 @@ impl<F: Framing> ConfigBuilder<F> {
         self
     }
 
-    /// Longer messages are cut into pieces of so many bytes, and go to the bulk class unless they
-    /// are told otherwise (native). From 1 KiB to 64 KiB; default 16 KiB.
+    /// Longer messages are cut into pieces of so many bytes, and go to the bulk class unless their
+    /// options name another (native). From 1 KiB to 64 KiB; default 16 KiB.
     pub fn fragment(mut self, bytes: usize) -> Self {
         self.settings.fragment = bytes;
         self
@@ -326,7 +326,7 @@ impl<F: Framing> ConfigBuilder<F> {
     }
 
     /// The owner of an exclusive connection on threads asks the socket again and again for so long
-    /// before its turn sleeps; nobody else spins. Waking an idle processor takes longer than many a round trip:
+    /// before its turn sleeps; no other handle spins. Waking an idle processor takes longer than many a round trip:
     /// 50 µs of this make one call at a time several times faster, for a processor that is busy
     /// meanwhile. Default zero; most sensible with fewer busy threads than processors.
     pub fn spin(mut self, busily: Duration) -> Self {

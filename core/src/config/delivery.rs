@@ -8,10 +8,10 @@ use crate::frame::Profile;
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 #[non_exhaustive]
 pub enum Overflow {
-    /// Whoever has the message waits (on the receiving side: the socket is not read).
+    /// The sender waits with its message (on the receiving side: the socket is not read).
     #[default]
     Block,
-    /// The sender gets it back with an error. On the receiving side there is nobody to give it
+    /// The sender gets it back with an error. On the receiving side there is no caller to give it
     /// back to, and this is the same as `DropNewest`.
     Reject,
     /// The new message is dropped, counted and reported.
@@ -74,7 +74,7 @@ pub enum OnDisconnect {
 pub(super) fn check(settings: &Settings, profile: &Profile) -> Result<(), ConfigError> {
     let conflict = |field, why| Err(ConfigError::Conflict { field, why });
     if !matches!(settings.errored_overflow, Overflow::DropOldest | Overflow::DropNewest) {
-        return conflict("errored_overflow", "must be DropOldest or DropNewest: nobody waits for that queue");
+        return conflict("errored_overflow", "must be DropOldest or DropNewest: no caller waits for it");
     }
     if matches!(settings.delivery, Delivery::AtLeastOnce { .. }) {
         if profile.flow_control {

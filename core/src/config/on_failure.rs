@@ -1,4 +1,4 @@
-//! What a caller is told of a failed request where frames cannot say so.
+//! What a caller learns of a failed request where frames cannot say so.
 
 use super::Settings;
 use crate::error::ConfigError;

@@ -357,7 +357,7 @@ pub enum Disconnect {
 }
 
 impl Disconnect {
-    /// The same, with the place it was about, where it is the socket that failed and nobody said yet
+    /// The same, with the place it was about, where it is the socket that failed and the error does not say yet
     /// which.
     #[must_use]
     pub fn at(self, place: impl Into<Endpoint>) -> Self {

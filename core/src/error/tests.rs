@@ -86,6 +86,8 @@ fn disconnects() -> Vec<Disconnect> {
         Disconnect::PeerClosed,
         Disconnect::GoneAway,
         Disconnect::Transport(refused()),
+        Disconnect::foreign(FrameError::other("the checksum is wrong")),
+        Disconnect::foreign(PeerError::Frame(FrameError::other("the checksum is wrong"))),
         Disconnect::DeadPeer { silent: limit, limit },
         Disconnect::WriteStalled { stalled: limit, limit },
         Disconnect::ConnectTimeout { limit },

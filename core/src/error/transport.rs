@@ -100,7 +100,7 @@ impl Eq for TransportError {}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub enum TransportKind {
-    /// Nobody listens there.
+    /// No process listens there.
     Refused,
     /// The peer reset the connection.
     Reset,

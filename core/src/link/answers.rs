@@ -162,7 +162,7 @@ impl Answers {
         self.hold(failure.class, HeldAnswer::Body { meta: *failure, repeated, body: Bytes::new() });
     }
 
-    /// Takes out everything that waits; `each` is told the ids.
+    /// Takes out everything that waits; `each` is called with the ids.
     fn drain(&mut self, mut each: impl FnMut(u64)) {
         let Some(held) = self.held.take() else { return };
         for answer in held.lines.into_iter().flatten() {
@@ -312,7 +312,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
 
     /// There may be room: what was held goes into the write queue, oldest first, as far as it does.
     pub(super) fn place_held(&mut self) {
-        // What has to be allowed first waits for the word of whoever counts.
+        // What has to be allowed first waits for the memory counter's verdict.
         if self.answers.is_empty() || self.has_holding() {
             return;
         }
@@ -349,7 +349,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.answers.withdraw(id)
     }
 
-    /// Nobody waits for the answers that are held: they are dropped, counted and events.
+    /// The callers of the answers that are held are gone: they are dropped, counted and events.
     pub(super) fn drop_held(&mut self) {
         let mut dropped = alloc::vec::Vec::new();
         self.answers.drain(|id| dropped.push(id));

@@ -24,7 +24,7 @@ pub(super) struct Assembly {
     have: usize,
     /// Length of the frame as far as it is known.
     need: usize,
-    /// Nobody wants it: its bytes are let go of as they come.
+    /// It is not wanted any more: its bytes are let go of as they come.
     pub(super) unwanted: bool,
     pub(super) since: Instant,
 }
@@ -35,7 +35,7 @@ pub(super) enum Assembled {
     More,
     /// The message is whole.
     Whole(Bytes),
-    /// It is whole, and nobody wants it.
+    /// It is whole, and not wanted any more.
     Discarded,
 }
 

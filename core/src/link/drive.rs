@@ -233,7 +233,7 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
             self.conn.writing.draining = None;
         }
         if !more && (self.closing.is_some() || self.conn.gone_away) {
-            // That may have been the last of it, and whoever ends the connection may be another.
+            // That may have been the last of it, and the side that ends the connection may be another.
             self.wakes.attend();
         }
         more

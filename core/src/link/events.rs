@@ -11,7 +11,7 @@ use crate::frame::Framing;
 use crate::supervisor::{Endpoint, Epoch};
 use crate::waiters::Ticket;
 
-/// Something that happened on a link and is nobody's return value.
+/// Something that happened on a link and is no method's return value.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum LinkEvent {
@@ -75,7 +75,7 @@ pub enum LinkEvent {
         outcome: Outcome,
     },
     /// A queued cast goes no further: returned, expired, given up, dropped by a policy. The message
-    /// itself is with whoever waits for its end, or an
+    /// itself is with the caller that waits for its end, or an
     /// [errored message](super::Link::poll_errored), unless a policy dropped it.
     MessageFailed {
         /// The number that queueing it returned.
@@ -100,7 +100,7 @@ pub enum LinkEvent {
     BroadcastDropped,
     /// Received messages wait and are not taken: the sender is being held up.
     SlowConsumer,
-    /// A received message was dropped by the queue's policy, or because nobody is there for it.
+    /// A received message was dropped by the queue's policy, or because there is no receiver for it.
     MessageDropped,
     /// A handler failed.
     HandlerFailed {
@@ -164,7 +164,7 @@ pub struct Counters {
     pub casts_resent: u64,
     /// Calls that were made again.
     pub retries: u64,
-    /// Errored messages dropped because nobody took them.
+    /// Errored messages dropped because the application did not take them.
     pub errored_dropped: u64,
     /// Messages received.
     pub messages: u64,
@@ -180,7 +180,7 @@ pub struct Counters {
     pub answers_dropped: u64,
     /// Handlers that failed or panicked.
     pub handler_failures: u64,
-    /// Replies that nobody waited for.
+    /// Replies that no call waited for.
     pub late_replies: u64,
     /// Cancels received.
     pub cancels: u64,
@@ -190,7 +190,7 @@ pub struct Counters {
     pub replayed: u64,
     /// Grants sent to the peer.
     pub grants: u64,
-    /// Events dropped because nobody read them.
+    /// Events dropped because the application did not read them.
     pub events_dropped: u64,
     /// Bytes received.
     pub bytes_in: u64,
@@ -212,7 +212,7 @@ impl EventQueue {
             self.events.pop_front();
         }
         if self.events.capacity() == 0 {
-            // Most links have one or two, and many links have nobody who reads them.
+            // Most links have one or two, and on many links they are not read.
             self.events.reserve_exact(2);
         }
         self.events.push_back(event);

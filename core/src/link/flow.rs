@@ -20,7 +20,7 @@ pub(super) struct Inflow {
     limit: u64,
     /// What came.
     received: u64,
-    /// Cost of messages that nobody took yet: in the receive queue, which outlives connections, and
+    /// Cost of messages that the application has not taken yet: in the receive queue, which outlives connections, and
     /// with the reader.
     queued: u64,
     held: Held,
@@ -87,7 +87,7 @@ impl Inflow {
         self.queued = self.queued.saturating_sub(cost);
     }
 
-    /// Whether three quarters of the window are taken by messages that nobody took.
+    /// Whether three quarters of the window are taken by messages that the application has not taken.
     pub(super) fn is_nearly_full(&self) -> bool {
         self.queued > self.window / 4 * 3
     }
@@ -156,7 +156,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.framing.profile().flow_control && self.inflow.iter().any(Inflow::is_due)
     }
 
-    /// The reader says what came. Wakes whoever writes if the peer is to be told.
+    /// The reader says what came. Wakes the writing side if the peer has to learn of it.
     pub(super) fn note_arrived(&mut self, arrived: &[Arrived; 2], held: &[Held; 2]) {
         for ((inflow, arrived), held) in self.inflow.iter_mut().zip(arrived).zip(held) {
             inflow.note(arrived, held);
@@ -189,7 +189,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         Ok(())
     }
 
-    /// A message of ours was withdrawn: the peer is told if it has some of it. Whether it was
+    /// A message of ours was withdrawn: the peer gets an abort if it has some of it. Whether it was
     /// still here.
     pub(super) fn after_withdrawing(&mut self, withdrawn: Withdrawn) -> bool {
         match withdrawn {

@@ -1,8 +1,8 @@
 //! What comes in waits while the application is being told of its peer.
 //!
-//! An application that is told elsewhere than where the connection is read (on another thread, as a
-//! task) has the same right as one that is told in place: that it knows the peer before it has its
-//! first request. Replies, heartbeats and messages that wait for somebody to receive them come in
+//! An application whose `on_connect` runs elsewhere than where the connection is read (on another thread, as a
+//! task) has the same right as one whose runs in place: that it knows the peer before it has its
+//! first request. Replies, heartbeats and messages that wait to be received come in
 //! meanwhile.
 
 use super::Link;
@@ -31,7 +31,7 @@ impl Held {
 }
 
 impl<F: Framing, T: Send + 'static> Link<F, T> {
-    /// The application was told of its peer: what [`Reader::hold`] held goes on. `messages` as there.
+    /// The application knows its peer: what [`Reader::hold`] held goes on. `messages` as there.
     pub fn release_held(&mut self, messages: bool) {
         self.held.requests = self.held.requests.saturating_sub(1);
         self.held.messages = self.held.messages.saturating_sub(u32::from(messages));

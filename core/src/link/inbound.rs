@@ -40,7 +40,7 @@ impl Inbound {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum InboundState {
-    /// Somebody waits for the answer.
+    /// The caller waits for the answer.
     Wanted,
     /// The caller cancelled it, its deadline passed, or its connection ended.
     Unwanted,
@@ -61,7 +61,7 @@ struct Entry<T> {
     wanted: bool,
 }
 
-/// Requests whose handlers run. One that nobody wants any more stays until its handler is done
+/// Requests whose handlers run. One that is not wanted any more stays until its handler is done
 /// with it: what runs is bounded, not only what is wanted.
 #[derive(Debug)]
 pub(super) struct InboundTable<T> {
@@ -141,7 +141,7 @@ impl<T> InboundTable<T> {
         wanted.then_some(entry.repeated)
     }
 
-    /// Nobody wants any of them any more.
+    /// None of them is wanted any more.
     pub(super) fn clear(&mut self, mut wake: impl FnMut(T)) {
         self.by_id.clear();
         self.wanted = 0;
@@ -214,7 +214,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.startable().saturating_sub(self.inbound.entries.len())
     }
 
-    /// A handler is done without an answer, because nobody wants one.
+    /// A handler is done without an answer, because none is wanted.
     pub fn finish_inbound(&mut self, inbound: Inbound) {
         self.inbound.close(inbound.key);
         self.after_closing_inbound();
@@ -228,7 +228,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.after_making_room();
     }
 
-    /// Whether somebody still waits for the answer; keeps a token for when that changes.
+    /// Whether the caller still waits for the answer; keeps a token for when that changes.
     pub fn poll_inbound(&mut self, inbound: Inbound, token: Option<T>) -> InboundState {
         match self.inbound.entries.get_mut(&inbound.key) {
             Some(entry) if entry.wanted => {

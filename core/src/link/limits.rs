@@ -37,7 +37,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         Limits::new(&self.settings, self.role)
     }
 
-    /// When somebody should look whether the peer is idle, or drains too slowly.
+    /// When the driver should look whether the peer is idle, or drains too slowly.
     pub(super) fn next_accept_check(&self) -> Option<Instant> {
         let idle = self.limits().idle.map(|limit| self.conn.life.activity.1 + limit);
         let drain = self.conn.writing.draining.map(|(since, _)| since + self.settings.write_stall);

@@ -10,7 +10,7 @@ use crate::time::Instant;
 /// A link's share of its server's memory.
 #[derive(Debug, Default)]
 pub(super) struct Share {
-    /// Somebody counts what the link holds.
+    /// A counter counts what the link holds.
     pub(super) is_counted: bool,
     /// Bytes that it may hold.
     granted: usize,
@@ -37,7 +37,7 @@ impl Share {
 }
 
 impl<F: Framing, T: Send + 'static> Link<F, T> {
-    /// Counts what the link holds from now on: it says so with [`take_holding`] and is told what it
+    /// Counts what the link holds from now on: it says so with [`take_holding`] and learns what it
     /// may hold with [`handle_memory`]. Without this call it may hold what its own bounds allow.
     ///
     /// [`take_holding`]: crate::machine::Machine::take_holding
@@ -79,7 +79,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.share.is_refused
     }
 
-    /// The peer took something: whoever counts is told every now and then, because a peer that does
+    /// The peer took something: the counter learns it every now and then, because a peer that does
     /// not read is the first to go.
     #[inline]
     pub(super) fn note_taken_by_peer(&mut self, now: Instant) {

@@ -53,7 +53,7 @@ impl CallOptions {
     }
 
     /// The call does not wait for a connection: it fails as never sent if there is none, or if the
-    /// one there is ends, or is told go-away, before the request left. (In a session, what is queued
+    /// one there is ends, or gets a go-away, before the request left. (In a session, what is queued
     /// stays with the session.)
     pub fn fail_fast(mut self, fail_fast: bool) -> Self {
         self.fail_fast = fail_fast;

@@ -1,4 +1,4 @@
-//! Received messages that nobody took yet: a bounded queue with a policy.
+//! Received messages that the application has not taken yet: a bounded queue with a policy.
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -64,7 +64,7 @@ pub(super) struct ReceiveQueue {
     bytes: usize,
     /// Messages that left the queue, since the link was made.
     taken: u64,
-    /// Somebody has received a message at some time, or a handler is there for them.
+    /// The application has received a message at some time, or a handler is there for them.
     taken_from: bool,
     /// A handler takes them, one at a time.
     is_handled: bool,
@@ -116,7 +116,7 @@ impl ReceiveQueue {
 }
 
 impl<F: Framing, T: Send + 'static> Link<F, T> {
-    /// Keeps a message for whoever receives. False: there is no room, and the policy is to wait;
+    /// Keeps a message until it is received. False: there is no room, and the policy is to wait;
     /// the caller refuses the event and reading pauses.
     #[must_use]
     pub fn enqueue_received(&mut self, incoming: &Incoming<'_>) -> bool {
@@ -166,7 +166,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         true
     }
 
-    /// Nobody receives, so that to wait would hold up the replies behind for ever: where frames
+    /// The application does not receive, so that to wait would hold up the replies behind for ever: where frames
     /// have no flow control of their own, and carry calls. Without calls nothing is held up but the
     /// sender, which back-pressure is for.
     fn has_no_receiver(&self) -> bool {
@@ -175,14 +175,14 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         profile.calls != Calls::None && !profile.flow_control && !self.received.taken_from && !waits
     }
 
-    /// Nobody takes what was received: said once, until everything was taken.
+    /// The application does not take what was received: said once, until everything was taken.
     fn tell_slow_consumer(&mut self) {
         if !core::mem::replace(&mut self.slow_consumer, true) {
             self.event(LinkEvent::SlowConsumer);
         }
     }
 
-    /// A message came for which nobody is there.
+    /// A message came for which there is no receiver.
     pub fn drop_message(&mut self) {
         self.counters.messages_dropped += 1;
         self.event(LinkEvent::MessageDropped);
@@ -259,7 +259,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
     }
 
-    /// Messages that were kept for whoever receives, since the link was made.
+    /// Messages that were kept to be received, since the link was made.
     #[must_use]
     pub fn messages_kept(&self) -> u64 {
         self.received.taken + self.received.messages.len() as u64
@@ -277,7 +277,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.received.messages.len() + usize::from(self.received.in_hand.is_some())
     }
 
-    /// Nobody will take the messages that wait: they are dropped, counted and told.
+    /// The messages that wait will not be taken: they are dropped, counted, and events.
     pub fn drop_received(&mut self) {
         while let Some((message, cost)) = self.received.pop() {
             self.release(message.meta.class, cost);

@@ -63,7 +63,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         Ok(())
     }
 
-    /// Replies are told to the application as they lie in the receive buffer, and their calls are
+    /// Replies are handed to the application as they lie in the receive buffer, and their calls are
     /// over then: for a single owner, who makes calls and reads. Other ends of a call, and replies
     /// that are not one plain frame, give their token back and wait for
     /// [`poll_reply`](Self::poll_reply) as ever.
@@ -84,7 +84,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         Ok(true)
     }
 
-    /// An answer came that nobody waits for.
+    /// An answer came that no call waits for.
     #[cold]
     pub(super) fn note_late_reply(&mut self, id: u64) -> Result<(), PeerError> {
         self.counters.late_replies += 1;

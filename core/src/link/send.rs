@@ -218,12 +218,12 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.lines.write_full.contains(&true)
     }
 
-    /// Whether nobody is writing, and nothing that was begun waits to be written on.
+    /// Whether no write is under way, and nothing that was begun waits to be written on.
     pub(super) fn can_write(&self) -> bool {
         self.phase == Phase::Ready && self.arena.can_take()
     }
 
-    /// Whether so much of the normal class waits, with nobody writing it, that whoever queues it
+    /// Whether so much of the normal class waits, with no write under way, that the caller that queues it
     /// had better write it, too: it is in that one's cache, and the other side can begin with it.
     #[inline]
     #[must_use]
@@ -307,7 +307,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.wake_driver();
     }
 
-    /// A batch was taken: whoever waits for room may come, once, at the low mark.
+    /// A batch was taken: callers that wait for room are woken, once, at the low mark.
     pub(super) fn after_taking(&mut self) {
         for class in CLASSES {
             let (low, load) = (self.settings.write_queue.low_mark(), self.arena.ours(class));
@@ -391,7 +391,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// A call's deadline passed.
     pub(super) fn expire_call(&mut self, id: u64) {
         let Some((class, _)) = self.calls.get(id) else { return };
-        // Nobody handles a request of which the end is missing.
+        // A peer does not handle a request of which the end is missing.
         let may_have_run = self.retries.may_have_run(id);
         let withdrawn = self.retries.is_waiting(id) | self.withdraw_call(id, class);
         let outcome = if withdrawn && !may_have_run { Outcome::Expired } else { Outcome::MaybeDelivered };
@@ -423,7 +423,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
         let Self { framing, outcomes, arena, .. } = &mut *self;
         arena.retain(|frame| {
-            // One outcome for each: some were told before.
+            // One outcome for each: some had theirs before.
             if let Sent::Cast(number) = frame.sent
                 && outcomes.as_ref().is_some_and(|outcomes| outcomes.was_told(number))
             {

@@ -26,7 +26,7 @@ const ACK_BYTES: u64 = 64 * 1024;
 pub struct SessionIdentity {
     /// Unique among the sessions of a server; not 0.
     pub id: u64,
-    /// From the system's randomness: whoever knows it may take the session over.
+    /// From the system's randomness: a peer that knows it may take the session over.
     pub token: [u8; 16],
 }
 
@@ -58,7 +58,7 @@ pub(super) struct Session {
     ack_due: bool,
     /// Without a connection, on the accepting side: how long it is kept.
     detached_until: Option<Instant>,
-    /// Without a connection, where somebody counts what it holds: the bytes that were counted last.
+    /// Without a connection, where a counter counts what it holds: the bytes that were counted last.
     pub(super) counted: Option<usize>,
 }
 
@@ -112,8 +112,8 @@ pub enum Greeting {
     Resumes(Resume),
 }
 
-/// Looks at the first bytes of an accepted connection, and leaves them where they are: whoever
-/// accepts has to know whose connection it is before a link is told.
+/// Looks at the first bytes of an accepted connection, and leaves them where they are: a server that
+/// accepts has to know whose connection it is before a link gets it.
 pub fn greeting<F: Framing>(mut framing: F, unread: &[u8]) -> Greeting {
     if !framing.profile().handshake {
         return Greeting::Fresh;
@@ -269,7 +269,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
     }
 
-    /// The peer is told at once what was received.
+    /// The peer gets at once an acknowledgement of what was received.
     pub(super) fn ack_now(&mut self) {
         if let Some(session) = &mut self.history.session
             && session.said < session.received
@@ -356,14 +356,14 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             session.detached_until = accepting.then(|| now + expiry);
             (session.ack_at, session.ack_due) = (None, false);
             if self.share.is_counted {
-                // Counted from this moment on, by whoever is told now.
+                // Counted from this moment on, by the counter that learns of it now.
                 session.counted = Some(0);
             }
         }
         self.say_waiting();
-        // Nobody writes until there is a connection again: what is queued is told to whoever counts.
+        // There is no writer until there is a connection again: the counter learns what is queued.
         self.wakes.note_writer(true);
-        // The time of its end has to be watched by somebody else now.
+        // The time of its end has to be watched without a connection now.
         self.wakes.attend();
     }
 

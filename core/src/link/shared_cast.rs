@@ -52,7 +52,7 @@ impl SharedCast {
 }
 
 impl<F: Framing, T: Send + 'static> Link<F, T> {
-    /// Queues a message that many links get. As [`cast`](Self::cast), but nobody waits for room:
+    /// Queues a message that many links get. As [`cast`](Self::cast), but no caller waits for room:
     /// under [`Overflow::Block`] a full queue drops it, which is counted and an event.
     ///
     /// # Errors

@@ -32,9 +32,9 @@ pub struct LinkStats {
     pub handling: usize,
     /// What waits to be written, without the batch being written.
     pub write_queue: Depth,
-    /// What was received and nobody took.
+    /// What was received and the application has not taken.
     pub read_queue: Depth,
-    /// Errored messages that nobody took.
+    /// Errored messages that the application has not taken.
     pub errored_queue: Depth,
     /// A smoothed estimate of the round trip (RFC 6298), from heartbeats and, on the dialing side,
     /// the handshake. `None` where there was neither.

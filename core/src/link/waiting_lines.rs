@@ -51,7 +51,7 @@ impl<T> Lines<T> {
         self.calls.iter().chain(&self.rooms).map(Waiters::waiting).sum()
     }
 
-    /// Callers that were told that it is their turn to make a call.
+    /// Callers that have their turn to make a call and have not come back yet.
     pub(super) fn calls_granted(&self) -> usize {
         self.calls.iter().map(Waiters::granted).sum()
     }

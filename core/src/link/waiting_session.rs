@@ -1,4 +1,4 @@
-//! What a session holds while it waits for its next connection, for whoever keeps many of them.
+//! What a session holds while it waits for its next connection, for a server that keeps many of them.
 
 use super::{Link, Phase};
 use crate::frame::Framing;
@@ -41,7 +41,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         counted.is_some_and(|counted| self.phase == Phase::Down && counted != self.session_bytes())
     }
 
-    /// A session begins to wait for its next connection, or waits no longer: whoever counts learns it.
+    /// A session begins to wait for its next connection, or waits no longer: the counter learns it.
     pub(super) fn say_waiting(&mut self) {
         if self.share.is_counted
             && self.history.session.as_ref().is_some_and(|session| session.counted.is_some())
@@ -50,7 +50,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
     }
 
-    /// Something was queued while there is no connection: whoever counts learns it.
+    /// Something was queued while there is no connection: the counter learns it.
     #[cold]
     pub(super) fn note_size(&mut self) {
         if self.is_counted_wrong() {

@@ -201,7 +201,7 @@ impl Router {
         self.leaders.get(key).copied()
     }
 
-    /// Somebody knows better who leads a key.
+    /// The application knows better who leads a key.
     pub fn set_leader(&mut self, key: &str, id: RouteId) {
         if let Some(leader) = self.leaders.get_mut(key) {
             *leader = id;

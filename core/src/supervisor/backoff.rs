@@ -58,7 +58,7 @@ impl ReconnectPolicy {
         self
     }
 
-    /// Gives up when every endpoint of a round refused the connection (nobody listens there), or a
+    /// Gives up when every endpoint of a round refused the connection (no process listens there), or a
     /// last one did so. Default: no, since a server may be about to start.
     pub const fn stop_when_refused(mut self) -> Self {
         self.stop_when_refused = true;

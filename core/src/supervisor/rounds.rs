@@ -70,7 +70,7 @@ impl Supervisor {
         }
     }
 
-    /// Remembers what went wrong with the current endpoint. `tell`: nobody else says so.
+    /// Remembers what went wrong with the current endpoint. `tell`: no other event says so.
     pub(super) fn note(&mut self, address: Option<Address>, cause: Disconnect, tell: bool) {
         self.last_error = Some(Box::new(cause.clone()));
         if self.listed
@@ -84,7 +84,7 @@ impl Supervisor {
         }
     }
 
-    /// Queues something for those who want to know; the oldest go if nobody fetches them.
+    /// Queues an action for the driver; the oldest are dropped if the driver does not fetch them.
     fn tell(&mut self, action: Action) {
         let is_news = |action: &Action| matches!(action, Action::AttemptFailed { .. });
         if self.actions.iter().filter(|action| is_news(action)).count() >= MAX_NEWS
@@ -97,7 +97,7 @@ impl Supervisor {
 
     /// An endpoint was tried in vain (or kicked us out): the next, or a wait.
     ///
-    /// `report`: whoever waits for a first connection has to hear of a round that ends so.
+    /// `report`: a caller that waits for the first connection has to learn of a round that ends so.
     pub(super) fn endpoint_failed(&mut self, now: Instant, cause: Disconnect, report: bool) {
         self.walk_on();
         if self.listed {

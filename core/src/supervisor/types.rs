@@ -107,7 +107,7 @@ pub enum Action {
 pub enum Dialed {
     /// It is the link's connection now, with that epoch.
     Use(Epoch),
-    /// Another was faster, or nobody waits for it any more: close it.
+    /// Another was faster, or the connection is not wanted any more: close it.
     Discard,
 }
 

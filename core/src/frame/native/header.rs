@@ -152,7 +152,7 @@ impl Code {
         }
     }
 
-    /// Whether extensions may follow the fixed fields. Not where nobody would look at them.
+    /// Whether extensions may follow the fixed fields. Not where the receiver would not look at them.
     #[inline]
     pub(super) fn takes_extensions(self) -> bool {
         matches!(self, Self::Request | Self::Reply | Self::ErrorReply | Self::Cast | Self::GoAway)

@@ -32,7 +32,7 @@ impl<F: Framing> Reader<F> {
     /// Answers the request with that id on the spot.
     ///
     /// # Errors
-    /// The answer cannot be written; where the protocol has error replies, the caller was told.
+    /// The answer cannot be written; where the protocol has error replies, the caller gets one.
     pub fn answer(&mut self, id: u64, payload: Payload<'_>) -> Result<(), EncodeError> {
         self.answer_with(id, |out| {
             out.extend_from_slice(payload.as_slice());
@@ -45,7 +45,7 @@ impl<F: Framing> Reader<F> {
     ///
     /// # Errors
     /// The answer cannot be written (too large, or a failure on a framing without error replies);
-    /// where the protocol has error replies, the caller was told.
+    /// where the protocol has error replies, the caller gets one.
     pub fn answer_with(
         &mut self,
         id: u64,
@@ -128,7 +128,7 @@ impl<F: Framing> Reader<F> {
         self.tell_failure(id, failure)
     }
 
-    /// A request was answered on the spot: nobody runs it any more, and another may start in its
+    /// A request was answered on the spot: its handler is done, and another may start in its
     /// place without asking the link. Its answer counts with what is kept back.
     #[inline]
     fn note_over(&mut self) {

@@ -1,4 +1,4 @@
-//! What the application is told of what came in.
+//! Events for the application: what came in.
 
 use core::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::frame::{Meta, Plain};
 use crate::link::classes::cost;
 use crate::recv_buf::Place;
 
-/// What the application is told of what came in.
+/// Events for the application: what came in.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Event<'b> {

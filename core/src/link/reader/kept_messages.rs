@@ -111,7 +111,7 @@ impl Parked {
         Some(kept)
     }
 
-    /// Nobody wants answers any more.
+    /// The callers want no answers any more.
     pub(super) fn drop_requests(&mut self) {
         let Some(parking) = &mut self.0 else { return };
         for number in core::mem::take(&mut parking.requests).into_values() {

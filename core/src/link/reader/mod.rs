@@ -40,7 +40,7 @@ pub(in crate::link) use retired::Retired;
 /// Bytes a frame may need beyond the largest message: headers and extensions.
 pub(in crate::link) const FRAME_OVERHEAD: usize = 128 * 1024;
 
-/// The reading half of a [`Link`]: one per connection, with whoever reads the socket.
+/// The reading half of a [`Link`]: one per connection, with the side that reads the socket.
 #[derive(Debug)]
 pub struct Reader<F: Framing> {
     framing: F,

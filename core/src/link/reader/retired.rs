@@ -26,7 +26,7 @@ impl Retired {
         parts + usize::try_from(parked).unwrap_or(usize::MAX)
     }
 
-    /// The session is lost: nobody wants answers to its requests, and what came in part will not
+    /// The session is lost: answers to its requests have no caller, and what came in part will not
     /// be completed. Casts were acknowledged, and are handed over.
     pub(in crate::link) fn without_session(mut self) -> Self {
         self.assemblies = [None, None];
