@@ -235,7 +235,8 @@ impl OwnStream {
     /// [`io::ErrorKind::WouldBlock`] if nothing is there now; others from the stream.
     pub fn read_now(&self, buf: &mut [u8]) -> io::Result<usize> {
         let mut inside = self.stream.lock();
-        self.input.attempt(|cx| inside.stream.poll_read(cx, buf))
+        let read = self.input.attempt(|cx| inside.stream.poll_read(cx, buf))?;
+        at_most(read, buf.len(), "read")
     }
 
     /// Writes what there is room for.
@@ -248,6 +249,7 @@ impl OwnStream {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
         let written = self.output.attempt(|cx| inside.stream.poll_write(cx, slices))?;
+        let written = at_most(written, slices.iter().map(|slice| slice.len()).sum(), "written")?;
         inside.is_dirty = true;
         // At once: a caller that writes for itself does not come back. What cannot be done now is gone on
         // with by the task, which is woken for it; an error is found again there.
@@ -318,5 +320,93 @@ impl Inside {
             }
         }
         Poll::Ready(Ok(()))
+    }
+}
+
+/// What a stream says it moved; an error where that cannot be.
+fn at_most(moved: usize, given: usize, what: &str) -> io::Result<usize> {
+    if moved <= given {
+        return Ok(moved);
+    }
+    let message = format!("a stream says that it has {what} {moved} bytes of {given}");
+    Err(io::Error::new(io::ErrorKind::InvalidData, message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Says what it is told to say.
+    struct Says(usize);
+
+    impl ByteStream for Says {
+        fn poll_read(&mut self, _: &mut Context<'_>, _: &mut [u8]) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(self.0))
+        }
+
+        fn poll_write(&mut self, _: &mut Context<'_>, _: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(self.0))
+        }
+
+        fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_close(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    fn own(stream: impl ByteStream + 'static) -> OwnStream {
+        OwnStream::new(stream, Address::Inproc("own".into()))
+    }
+
+    #[test]
+    fn a_stream_that_lies_about_bytes_is_an_error() {
+        let stream = own(Says(11));
+        let kind = |result: io::Result<usize>| result.expect_err("more than there was").kind();
+        assert_eq!(kind(stream.read_now(&mut [0; 10])), io::ErrorKind::InvalidData);
+        assert_eq!(kind(stream.write_now(&[IoSlice::new(&[0; 10])])), io::ErrorKind::InvalidData);
+        assert_eq!(stream.read_now(&mut [0; 11]).expect("as much as there was"), 11);
+    }
+
+    /// Pending, and wakes in the middle of the attempt or after it.
+    struct Wakes(Arc<Mutex<Option<Waker>>>, bool);
+
+    impl ByteStream for Wakes {
+        fn poll_read(&mut self, cx: &mut Context<'_>, _: &mut [u8]) -> Poll<io::Result<usize>> {
+            *self.0.lock() = Some(cx.waker().clone());
+            if self.1 {
+                cx.waker().wake_by_ref();
+            }
+            Poll::Pending
+        }
+
+        fn poll_write(&mut self, _: &mut Context<'_>, _: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+            Poll::Pending
+        }
+
+        fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+
+        fn poll_close(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    #[test]
+    fn a_wake_is_not_lost_whenever_it_comes() {
+        let kept = Arc::default();
+        let stream = own(Wakes(Arc::clone(&kept), true));
+        let blocked = stream.read_now(&mut [0; 1]).expect_err("nothing there");
+        assert_eq!(blocked.kind(), io::ErrorKind::WouldBlock);
+        assert!(stream.poll_readable(Waker::noop()).is_ready(), "woken during the attempt");
+
+        let stream = own(Wakes(Arc::clone(&kept), false));
+        stream.read_now(&mut [0; 1]).expect_err("nothing there");
+        assert!(stream.poll_readable(Waker::noop()).is_pending());
+        kept.lock().take().expect("kept").wake();
+        assert!(stream.poll_readable(Waker::noop()).is_ready(), "woken after the attempt");
     }
 }
