@@ -1,6 +1,6 @@
 //! What goes wrong, and what becomes of the calls.
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -10,6 +10,8 @@ use bowline::frame::native::Native;
 use bowline::{
     CallOptions, CastOptions, Config, ConfigBuilder, ConnectError, LinkEvent, ReconnectPolicy, State,
 };
+
+use socket2::{Domain, Socket, Type};
 
 use crate::harness::{Client, Handlers, Harness, Server};
 use crate::proxy::Proxy;
@@ -68,10 +70,16 @@ pub async fn oversized_messages_either_way<H: Harness>() {
     server.shutdown().await;
 }
 
-/// A port where nobody listens.
+/// A port where nobody listens, and that the system gives to no other program as long as this process runs: a
+/// server that asks for it by name may still have it.
 fn closed_port() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("bound").to_string()
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    socket.set_reuse_address(true).expect("an option");
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a free port");
+    let address = socket.local_addr().expect("bound").as_socket().expect("of TCP");
+    // Bound, and never listening.
+    std::mem::forget(socket);
+    address.to_string()
 }
 
 pub async fn a_refused_connect<H: Harness>() {
