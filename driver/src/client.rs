@@ -195,8 +195,8 @@ impl<R: Runtime, F: Framing> Client<R, F> {
     /// Closes the link: takes nothing new, finishes what is under way for at most the configured
     /// linger, and hands back what could not be sent. All clones are closed with it.
     ///
-    /// What handlers have to be told yet is waited for as well, for at most so long: see
-    /// [`on_message`](ClientBuilder::on_message). They are told all of it while the process runs.
+    /// Messages that wait for their handler are waited for as well, for at most so long: see
+    /// [`on_message`](ClientBuilder::on_message). The handler is called for each of them while the process runs.
     ///
     /// # Cancel safety
     /// Closing goes on in the background; only the list is lost.

@@ -47,7 +47,7 @@ impl<S: Service> std::fmt::Debug for Door<S> {
 }
 
 impl<S: Service> Door<S> {
-    /// Nobody is inside. The gate says who is let in.
+    /// No connection is inside. The gate says who is let in.
     #[must_use]
     pub fn new(gate: Arc<Gate>, service: S) -> Arc<Self> {
         let state = State {
@@ -105,6 +105,9 @@ impl<S: Service> Door<S> {
     /// dropped, and its application. `None` during a shutdown.
     #[must_use]
     pub fn enter(self: &Arc<Self>) -> Option<(Inside<S>, Arc<S::App>)> {
+        if self.state.lock().stopping.is_some() {
+            return None;
+        }
         let Accepted { id, peer, app, has_handshake } = self.service.accept();
         let handshake = has_handshake.then(|| {
             let shared = Arc::downgrade(S::shared(&peer));
@@ -116,6 +119,9 @@ impl<S: Service> Door<S> {
         });
         let mut state = self.state.lock();
         if state.stopping.is_some() {
+            // The shutdown began meanwhile: what was accepted is gone, as every other is in the end.
+            drop(state);
+            self.service.gone(id, &peer, true);
             return None;
         }
         state.inside.insert(id, peer.clone());
@@ -209,7 +215,8 @@ impl<S: Service> Door<S> {
             keep(&mut state.wakers, waker);
             return Stopped::NotYet(over);
         }
-        let (ended, busy) = (std::mem::take(&mut state.ended), state.busy.clone());
+        // Taken, not copied: of several that wait for the end of a shutdown, one reports it.
+        let (ended, busy) = (std::mem::take(&mut state.ended), std::mem::take(&mut state.busy));
         drop(state);
         for (id, peer) in &busy {
             self.service.unfinished(*id, peer);
@@ -307,5 +314,122 @@ impl<S: Service> Drop for Accepting<S> {
 fn keep(wakers: &mut Vec<Waker>, waker: &Waker) {
     if !wakers.iter().any(|kept| kept.will_wake(waker)) {
         wakers.push(waker.clone());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Weak as StdWeak;
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+    use bowline_core::config::{AcceptLimits, Config};
+    use bowline_core::frame::native::Native;
+    use bowline_core::link::{Event, Link, Reader, Role};
+    use bowline_core::supervisor::Epoch;
+
+    use super::*;
+    use crate::shared::{LazyGuard, Shared};
+    use crate::{Application, Flow};
+
+    type Machine = Link<Native, Waker>;
+
+    /// Something of its connection is being handled for as long as it keeps what it was given.
+    #[derive(Default)]
+    struct Busy(Mutex<Vec<Box<dyn Send>>>);
+
+    impl Application<Machine> for Busy {
+        type Session = ();
+
+        fn connected(&self, _: &Arc<Shared<Machine>>, _: Epoch, _: Option<Address>) {}
+
+        fn event(
+            &self,
+            (): &mut (),
+            _: &mut Reader<Native>,
+            _: &mut LazyGuard<'_, Machine>,
+            _: Event<'_>,
+        ) -> Result<Flow, Disconnect> {
+            Ok(Flow::Continue)
+        }
+
+        fn disconnected(&self, (): (), _: &Disconnect) {}
+
+        fn is_busy(&self) -> bool {
+            true
+        }
+
+        fn keep(&self, what: Box<dyn Send>) {
+            self.0.lock().push(what);
+        }
+    }
+
+    #[derive(Default)]
+    struct Counts {
+        accepted: AtomicUsize,
+        gone: AtomicUsize,
+        unfinished: AtomicUsize,
+        /// A shutdown begins while a connection is being accepted.
+        interrupts: Mutex<StdWeak<Door<Counts>>>,
+    }
+
+    impl Service for Counts {
+        type Machine = Machine;
+        type App = Busy;
+        type Peer = Arc<Shared<Machine>>;
+
+        fn shared(peer: &Self::Peer) -> &Arc<Shared<Machine>> {
+            peer
+        }
+
+        fn accept(&self) -> Accepted<Self> {
+            self.accepted.fetch_add(1, Relaxed);
+            if let Some(door) = self.interrupts.lock().upgrade() {
+                door.begin_shutdown(Duration::ZERO);
+            }
+            let peer = Arc::new(Shared::new(Link::new(Config::default(), Role::Accepting)));
+            Accepted { id: PeerId::unique(), peer, app: Arc::default(), has_handshake: true }
+        }
+
+        fn gone(&self, _: PeerId, _: &Self::Peer, _: bool) {
+            self.gone.fetch_add(1, Relaxed);
+        }
+
+        fn unfinished(&self, _: PeerId, _: &Self::Peer) {
+            self.unfinished.fetch_add(1, Relaxed);
+        }
+    }
+
+    fn door() -> Arc<Door<Counts>> {
+        Door::new(Gate::new(AcceptLimits::default(), Duration::from_secs(60)), Counts::default())
+    }
+
+    fn count(of: &AtomicUsize) -> usize {
+        of.load(Relaxed)
+    }
+
+    #[test]
+    fn what_was_accepted_is_gone_once_whenever_the_shutdown_begins() {
+        let door = door();
+        let inside = door.enter();
+        *door.service().interrupts.lock() = Arc::downgrade(&door);
+        assert!(door.enter().is_none(), "the shutdown began while it was accepted");
+        assert!(door.enter().is_none(), "and before this one");
+        let service = door.service();
+        assert_eq!((count(&service.accepted), count(&service.gone)), (2, 1));
+        drop(inside);
+        assert_eq!((count(&service.accepted), count(&service.gone)), (2, 2));
+    }
+
+    #[test]
+    fn what_is_unfinished_after_a_shutdown_is_reported_to_one_of_those_who_wait() {
+        let door = door();
+        let (inside, app) = door.enter().expect("open");
+        door.begin_shutdown(Duration::ZERO);
+        drop(inside);
+        let later = clock::after(Duration::from_secs(1));
+        assert_eq!(door.poll_stopped(later, Waker::noop()), Stopped::Yes(1));
+        assert_eq!(door.poll_stopped(later, Waker::noop()), Stopped::Yes(0));
+        assert_eq!(count(&door.service().unfinished), 1);
+        drop(app);
     }
 }

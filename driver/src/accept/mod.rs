@@ -1,4 +1,4 @@
-//! Accepting for any machine: the accept loop, the limits of those who connect, and the way out.
+//! Accepting for any machine: the accept loop, the limits of those who connect, stop and drain.
 //!
 //! A protocol supplies a [`Service`]: which machine serves a connection, and what is done with what
 //! comes in. The [`Door`] counts who is inside and knows no runtime; an [`Acceptor`] runs the loop on
@@ -37,7 +37,7 @@ pub trait Service: Sized + Send + Sync + 'static {
     /// The machine behind its lock.
     fn shared(peer: &Self::Peer) -> &Arc<Shared<Self::Machine>>;
 
-    /// A connection was let in: what serves it. Must not wait.
+    /// A connection was let in: what serves it. [`gone`](Self::gone) follows once for each. Must not wait.
     fn accept(&self) -> Accepted<Self>;
 
     /// Called after the machine has said what it holds of the server's memory, without its lock.
