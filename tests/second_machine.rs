@@ -3,7 +3,6 @@
 //! `Shout` (`machines/shout.rs`) sends lines and gets each back; it has no framing, no calls and no
 //! handshake of Bowline's. Only `Machine` and `Application` join it to the driver.
 
-use std::future::Future;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -20,8 +19,11 @@ use bowline::error::Disconnect;
 
 #[path = "machines/shout.rs"]
 mod shout;
+#[path = "machines/watchdog.rs"]
+mod watchdog;
 
 use shout::{LineReader, Shout};
+use watchdog::within;
 
 /// What the machine hears it keeps itself.
 struct Ear;
@@ -104,40 +106,26 @@ async fn on<R: Runtime>() {
     converse(&shared).await;
 }
 
-fn within_ten_seconds(test: impl Future<Output = ()> + Send + 'static) -> impl Future<Output = ()> {
-    // A conversation that hangs would hang the test: the timer ends the process instead.
-    let done = Arc::new(());
-    let watched = Arc::downgrade(&done);
-    std::thread::spawn(move || {
-        std::thread::sleep(Duration::from_secs(10));
-        if watched.upgrade().is_some() {
-            eprintln!("the conversation hangs");
-            std::process::exit(1);
-        }
-    });
-    async move {
-        test.await;
-        drop(done);
-    }
-}
+/// A test that hangs ends after so long.
+const LIMIT: Duration = Duration::from_secs(10);
 
 #[test]
 fn on_tokio() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(within_ten_seconds(on::<bowline::tokio::Tokio>()));
+    runtime.block_on(within(LIMIT, on::<bowline::tokio::Tokio>()));
 }
 
 #[test]
 fn on_smol() {
-    smol::block_on(within_ten_seconds(on::<bowline::smol::Smol>()));
+    smol::block_on(within(LIMIT, on::<bowline::smol::Smol>()));
 }
 
 #[test]
 fn on_async_std() {
-    async_std::task::block_on(within_ten_seconds(on::<bowline::async_std::AsyncStd>()));
+    async_std::task::block_on(within(LIMIT, on::<bowline::async_std::AsyncStd>()));
 }
 
 #[test]
 fn on_threads() {
-    bowline::blocking::block_on(within_ten_seconds(on::<bowline::blocking::Threads>()));
+    bowline::blocking::block_on(within(LIMIT, on::<bowline::blocking::Threads>()));
 }

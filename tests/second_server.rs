@@ -4,7 +4,6 @@
 //! Every line that a guest says goes to all guests. Limits, the pause of the accept loop, and the way
 //! out are those of every acceptor.
 
-use std::future::Future;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::sync::{Arc, Mutex};
@@ -24,6 +23,11 @@ use bowline::driver::gate::Gate;
 use bowline::driver::runtime::Runtime;
 use bowline::driver::{Application, Flow, LazyGuard, PeerId, Refused, Shared};
 use bowline::error::{Disconnect, FrameError, PeerError};
+
+#[path = "machines/watchdog.rs"]
+mod watchdog;
+
+use watchdog::within;
 
 /// Bytes that one guest may leave unread.
 const UNREAD: usize = 1 << 20;
@@ -322,39 +326,26 @@ async fn on<R: Runtime>() {
     assert_eq!(acceptor.door().gate().open(), 0);
 }
 
-fn within_thirty_seconds(test: impl Future<Output = ()> + Send + 'static) -> impl Future<Output = ()> {
-    let done = Arc::new(());
-    let watched = Arc::downgrade(&done);
-    std::thread::spawn(move || {
-        std::thread::sleep(Duration::from_secs(30));
-        if watched.upgrade().is_some() {
-            eprintln!("the room hangs");
-            std::process::exit(1);
-        }
-    });
-    async move {
-        test.await;
-        drop(done);
-    }
-}
+/// A test that hangs ends after so long.
+const LIMIT: Duration = Duration::from_secs(30);
 
 #[test]
 fn on_tokio() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(within_thirty_seconds(on::<bowline::tokio::Tokio>()));
+    runtime.block_on(within(LIMIT, on::<bowline::tokio::Tokio>()));
 }
 
 #[test]
 fn on_smol() {
-    smol::block_on(within_thirty_seconds(on::<bowline::smol::Smol>()));
+    smol::block_on(within(LIMIT, on::<bowline::smol::Smol>()));
 }
 
 #[test]
 fn on_async_std() {
-    async_std::task::block_on(within_thirty_seconds(on::<bowline::async_std::AsyncStd>()));
+    async_std::task::block_on(within(LIMIT, on::<bowline::async_std::AsyncStd>()));
 }
 
 #[test]
 fn on_threads() {
-    bowline::blocking::block_on(within_thirty_seconds(on::<bowline::blocking::Threads>()));
+    bowline::blocking::block_on(within(LIMIT, on::<bowline::blocking::Threads>()));
 }

@@ -1,4 +1,4 @@
-//! What is lent to the side that writes the socket.
+//! A batch: bytes lent to the task or thread that writes the socket.
 
 use alloc::collections::VecDeque;
 

@@ -197,7 +197,7 @@ fn parts(number: u64, sizes: &[usize]) -> Vec<Vec<u8>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
-    /// The queue beside a plain list of messages: the same bytes go out, and the same fates are told.
+    /// The queue beside a plain list of messages: the same bytes go out, and the same fates are reported.
     #[test]
     fn agrees_with_a_list(ops in ops()) {
         let mut queue = OutQueue::new();

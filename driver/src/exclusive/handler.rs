@@ -18,7 +18,7 @@ pub trait Handler {
     /// A request; the answer goes straight into what will be written.
     ///
     /// # Errors
-    /// What the caller is told. By default that there is no handler.
+    /// The failure that the caller gets. By default: there is no handler.
     fn request(&mut self, request: RequestRef<'_>, reply: &mut ReplyBuf<'_>) -> Result<(), Failure> {
         let _ = (request, reply);
         Err(Failure::new(Status::NO_HANDLER, "no handler for requests"))

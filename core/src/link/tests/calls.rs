@@ -37,7 +37,7 @@ fn a_deadline_ends_a_call_and_a_late_reply_is_counted() {
         Some(Err(CallError::DeadlineExceeded { outcome: Outcome::MaybeDelivered, link: LinkWas::Connected }))
     );
     pair.run(later);
-    assert_eq!(pair.b.link.counters().cancels, 1, "the peer is told");
+    assert_eq!(pair.b.link.counters().cancels, 1, "the peer hears of the cancellation");
     pair.b.reader.answer(id.get(), b"late".into()).unwrap();
     pair.b.pass(later, 0).unwrap();
     pair.run(later);
@@ -62,7 +62,10 @@ fn a_call_that_waits_its_turn_waits_under_its_own_deadline() {
     pair.a.link.cancel_call(first);
     pair.a.output(soon);
     assert_eq!(pair.a.tokens(), [4]);
-    assert!(matches!(call(&mut pair.a, b"5", 5), Err(CallError::Full(_))), "nobody jumps the queue");
+    assert!(
+        matches!(call(&mut pair.a, b"5", 5), Err(CallError::Full(_))),
+        "no call goes before those that wait"
+    );
     assert_eq!(pair.a.link.poll_turn(Line::Call(frame::Class::Normal), patient, || 0), Turn::Granted);
     let options = CallOptions::new(1);
     assert!(pair.a.link.call_until(soon, soon + MS, &options, b"4".into(), |_| 4, true).is_ok());

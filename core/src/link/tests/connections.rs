@@ -194,7 +194,7 @@ fn pushes_that_nobody_receives_let_replies_by() {
     pair.run(Instant::ZERO);
     assert_eq!(&pair.a.link.poll_reply(id, || 0).unwrap().unwrap()[..], b"behind");
     assert_eq!(pair.a.link.counters().messages_dropped, 3);
-    // Somebody who waits to receive is no nobody: what comes for them is not dropped.
+    // A caller waits to receive: what comes for it is not dropped.
     let mut messages = Vec::new();
     assert_eq!(pair.a.link.take_received(9, &mut messages), 2);
     assert_eq!([&messages[0][..], &messages[1][..]], [&[0], &[1]]);

@@ -365,7 +365,7 @@ fn a_batch_that_comes_back_late_is_sent_again_too() {
         if retry_limit == 1 {
             assert_eq!((again, back), ([[0; 20], [1; 20], [2; 20], [3; 20]].concat(), 0), "{written}");
         } else {
-            assert_eq!((again, back), (vec![3; 20], 3), "each is told once");
+            assert_eq!((again, back), (vec![3; 20], 3), "the outcome of each is reported once");
         }
     }
 }

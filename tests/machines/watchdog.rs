@@ -1,0 +1,23 @@
+//! Ends the process when a test hangs: nothing else would.
+
+use std::future::Future;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::Duration;
+
+/// The same test, which has so long.
+pub(crate) fn within(
+    limit: Duration,
+    test: impl Future<Output = ()> + Send + 'static,
+) -> impl Future<Output = ()> {
+    let (running, watched) = channel::<()>();
+    std::thread::spawn(move || {
+        if watched.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
+            eprintln!("it hangs");
+            std::process::exit(1);
+        }
+    });
+    async move {
+        test.await;
+        drop(running);
+    }
+}
