@@ -369,7 +369,7 @@ mod tests {
         gone: AtomicUsize,
         unfinished: AtomicUsize,
         /// A shutdown begins while a connection is being accepted.
-        interrupts: Mutex<StdWeak<Door<Counts>>>,
+        interrupts: Mutex<StdWeak<Door<Self>>>,
     }
 
     impl Service for Counts {
