@@ -1,6 +1,7 @@
 //! The dialing end of a link.
 
 use std::future::Future;
+use std::io;
 use std::marker::PhantomData;
 use std::ops::Deref;
 use std::task::{Context, Poll, Waker};
@@ -13,6 +14,7 @@ use bowline_core::link::{Message, Undelivered};
 use bowline_core::machine::Machine;
 use bowline_core::time::Instant;
 
+use crate::answer::Answer;
 use crate::app::Application;
 use crate::client_parts::{Assembled, ClientParts, First, FirstObserver, Recipe};
 use crate::clock;
@@ -28,7 +30,7 @@ use crate::place::{Group, Place};
 use crate::pump::Alarm;
 use crate::runtime::Runtime;
 use crate::stream::{Stream, Target};
-use crate::style::{Connects, Handles, HandlesMessages, Style, Threads, Wait};
+use crate::style::{Returns, Style, Threads, Wait};
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering};
 use crate::to_address::ToAddress;
 
@@ -241,7 +243,6 @@ impl Drop for Tells {
 #[must_use]
 pub struct ClientBuilder<R: Runtime, F: Framing = Native> {
     parts: ClientParts<F>,
-    workers: <R::Style as Style>::Workers,
     runtime: PhantomData<fn() -> R>,
 }
 
@@ -265,9 +266,9 @@ impl<R: Runtime<Style: Threads>, F: Framing> ClientBuilder<R, F> {
 
 impl<R: Runtime, F: Framing> ClientBuilder<R, F> {
     pub(crate) fn new(address: &str, config: Config<F>) -> Self {
-        let (mut parts, workers) = (ClientParts::new(address, config), Default::default());
-        parts.handlers.run_by::<R>(&workers);
-        Self { parts, workers, runtime: PhantomData }
+        let mut parts = ClientParts::new(address, config);
+        parts.handlers.run_by::<R>();
+        Self { parts, runtime: PhantomData }
     }
 
     /// Another place to connect to, tried in turn.
@@ -301,9 +302,14 @@ impl<R: Runtime, F: Framing> ClientBuilder<R, F> {
     pub fn connector<C, T>(mut self, connect: C) -> Self
     where
         C: Fn(Target) -> T + Send + Sync + 'static,
-        R::Style: Connects<T>,
+        R::Style: Returns<T, Output = io::Result<Stream>>,
     {
-        self.parts.connector(R::Style::connector(connect));
+        let connect = Arc::new(connect);
+        self.parts.connector(Arc::new(move |target| {
+            let connect = Arc::clone(&connect);
+            let connecting = R::Style::call(move || connect(target));
+            Box::pin(async move { connecting.await? })
+        }));
         self
     }
 
@@ -337,7 +343,7 @@ impl<R: Runtime, F: Framing> ClientBuilder<R, F> {
     where
         H: Fn(Peer<R, F>, Message) -> T + Send + Sync + 'static,
         T: 'static,
-        R::Style: HandlesMessages<T>,
+        R::Style: Returns<T, Output: Handled>,
     {
         self.parts.handlers.on_message::<R, T>(handler);
         self
@@ -363,12 +369,14 @@ impl<R: Runtime, F: Framing> ClientBuilder<R, F> {
     ///
     /// An async function on tokio, smol and async-std; on threads a function, which runs on a pool of
     /// [`handler_threads`](bowline_core::config::ConfigBuilder::handler_threads).
-    pub fn on_request<H, T>(mut self, handler: H) -> Self
+    pub fn on_request<H, T, A>(mut self, handler: H) -> Self
     where
         H: Fn(Request<R, F>) -> T + Send + Sync + 'static,
-        R::Style: Handles<R, F, T>,
+        T: 'static,
+        R::Style: Returns<T, Output = Result<A, Failure>>,
+        A: Into<Answer> + 'static,
     {
-        self.parts.handlers.on_request(R::Style::ordinary(handler, &self.workers));
+        self.parts.handlers.on_request::<R, T, A>(handler);
         self
     }
 

@@ -8,13 +8,15 @@ use bowline_core::error::{CastError, Disconnect, Failure};
 use bowline_core::frame::Framing;
 use bowline_core::link::{CastOptions, Incoming, Message, Queued};
 
-use crate::handler_args::Context;
+use crate::answer::Answer;
+use crate::handler_args::{Context, Request};
 use crate::inbox::{Consume, MessageHandler};
 use crate::peer::Peer;
 use crate::peer_core::{PeerCore, PeerId};
 use crate::request::RequestCore;
+use crate::request_handler::RequestHandler;
 use crate::runtime::Runtime;
-use crate::style::{HandlesMessages, Style};
+use crate::style::{Returns, Style};
 use crate::sync::Arc;
 use crate::workers::Workers;
 
@@ -120,9 +122,9 @@ impl<F: Framing> Handlers<F> {
         self.on_connect = Some(Box::new(move |peer| f(&peer.clone().into())));
     }
 
-    /// What takes its time is run by `workers`.
-    pub(crate) fn run_by<R: Runtime>(&mut self, workers: &<R::Style as Style>::Workers) {
-        self.workers = Some(R::Style::run::<R>(workers));
+    /// What takes its time is run by workers of that runtime.
+    pub(crate) fn run_by<R: Runtime>(&mut self) {
+        self.workers = Some(R::Style::workers::<R>());
         self.tells_aside = R::Style::TELLS_ASIDE;
     }
 
@@ -130,7 +132,7 @@ impl<F: Framing> Handlers<F> {
     /// the connection is read.
     pub fn on_message<R, T>(&mut self, f: impl Fn(Peer<R, F>, Message) -> T + Send + Sync + 'static)
     where
-        R: Runtime<Style: HandlesMessages<T>>,
+        R: Runtime<Style: Returns<T, Output: Handled>>,
         T: 'static,
     {
         self.on_message = OnMessage::Ordinary(Arc::new(MessageHandler::<R, _, T>::new(f)));
@@ -167,9 +169,15 @@ impl<F: Framing> Handlers<F> {
         }));
     }
 
-    /// Handles every request by something that may take its time.
-    pub fn on_request(&mut self, ordinary: Box<dyn Ordinary<F>>) {
-        self.on_request = OnRequest::Ordinary(ordinary);
+    /// Handles every request by a function that may take its time.
+    pub fn on_request<R, T, A>(&mut self, f: impl Fn(Request<R, F>) -> T + Send + Sync + 'static)
+    where
+        R: Runtime<Style: Returns<T, Output = Result<A, Failure>>>,
+        T: 'static,
+        A: Into<Answer> + 'static,
+    {
+        let workers = self.workers_aside().cloned();
+        self.on_request = OnRequest::Ordinary(Box::new(RequestHandler::<R, _, T>::new(f, workers)));
     }
 
     /// All of them are there: handlers may have so many threads.

@@ -8,10 +8,6 @@
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 
-use bowline_core::frame::Framing;
-
-use crate::request::Handling;
-
 /// Answers of at most so many bytes are not counted: all threads together make little of them. A
 /// link's first answer is expected to be as long.
 const SMALL: usize = 128 * 1024;
@@ -30,16 +26,6 @@ impl Outlook {
     #[must_use]
     pub fn is_small(&self) -> bool {
         self.bytes <= SMALL
-    }
-}
-
-impl<F: Framing> Handling<F> {
-    /// What is expected of the answer; `None` if nobody wants it any more.
-    #[must_use]
-    pub fn outlook(&self) -> Option<Outlook> {
-        let bytes = self.expected()?;
-        let small = Outlook { bytes, spare: usize::MAX };
-        Some(if small.is_small() { small } else { Outlook { spare: self.spare_memory(), ..small } })
     }
 }
 

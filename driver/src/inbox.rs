@@ -13,16 +13,16 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
-use bowline_core::error::{Disconnect, Failure, Status};
+use bowline_core::error::{Disconnect, Status};
 use bowline_core::frame::Framing;
 use bowline_core::link::{Line, Message, State, WaitTicket};
 
-use crate::handler::Handlers;
+use crate::handler::{Handled, Handlers};
 use crate::observe;
 use crate::peer::Peer;
 use crate::peer_core::PeerCore;
 use crate::runtime::Runtime;
-use crate::style::HandlesMessages;
+use crate::style::Returns;
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering};
 use crate::workers::{BoxTask, FAIR_SHARE, Workers, Yield};
 
@@ -315,7 +315,7 @@ impl<R, H, T> MessageHandler<R, H, T> {
 
 impl<R, F, H, T> Consume<F> for MessageHandler<R, H, T>
 where
-    R: Runtime<Style: HandlesMessages<T>>,
+    R: Runtime<Style: Returns<T, Output: Handled>>,
     F: Framing,
     H: Fn(Peer<R, F>, Message) -> T + Send + Sync + 'static,
     T: 'static,
@@ -328,7 +328,7 @@ where
                     Next::News(news) => of.inbox.tell(&news),
                     Next::Message(message) => {
                         let peer = of.inbox.peer.clone().into();
-                        let handled = handle(|| R::Style::handled((self.handler)(peer, message))).await;
+                        let handled = handle(|| R::Style::finish((self.handler)(peer, message))).await;
                         if let Err(status) = handled {
                             of.inbox.failed(status);
                         }
@@ -346,13 +346,17 @@ where
 /// Runs one handler to its end, whether it panics when it is called or later.
 async fn handle<Fut>(call: impl FnOnce() -> Fut) -> Result<(), Status>
 where
-    Fut: Future<Output = Result<(), Failure>>,
+    Fut: Future<Output: Handled>,
 {
     let Ok(future) = catch_unwind(AssertUnwindSafe(call)) else { return Err(Status::PANICKED) };
     let mut future = pin!(future);
-    poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
-        Ok(polled) => polled.map(|result| result.map_err(|failure| failure.status)),
-        Err(_) => Poll::Ready(Err(Status::PANICKED)),
+    poll_fn(|cx| {
+        // What the handler returns becomes a result by code of its own.
+        let poll = || future.as_mut().poll(cx).map(Handled::into_result);
+        match catch_unwind(AssertUnwindSafe(poll)) {
+            Ok(polled) => polled.map(|result| result.map_err(|failure| failure.status)),
+            Err(_) => Poll::Ready(Err(Status::PANICKED)),
+        }
     })
     .await
 }

@@ -49,6 +49,7 @@ pub mod pool;
 pub mod pool_core;
 pub mod pump;
 pub mod request;
+mod request_handler;
 pub mod runtime;
 mod serve;
 pub mod server;
@@ -59,7 +60,6 @@ pub mod soft_socket;
 pub mod stream;
 pub mod style;
 pub mod sync;
-pub mod task_handler;
 pub mod to_address;
 pub mod workers;
 
@@ -87,5 +87,5 @@ pub use request::{RequestCore, Responder};
 pub use server::{Server, ServerBuilder};
 
 pub use shared::{LazyGuard, Shared};
-pub use style::{Handles, HandlesMessages, Style, Wait};
+pub use style::{Returns, Style, Wait};
 pub use to_address::ToAddress;

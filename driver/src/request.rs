@@ -9,6 +9,7 @@ use bowline_core::frame::{Framing, Meta};
 use bowline_core::link::{Inbound, InboundState, Incoming};
 
 use crate::answer::{Answer, AnswerKind};
+use crate::handler_queue::Outlook;
 use crate::heavy::Turn;
 use crate::peer_core::{PeerCore, PeerId};
 
@@ -135,6 +136,14 @@ impl<F: Framing> Handling<F> {
             }
             Err(failure) => self.answer(0, Err(failure)),
         }
+    }
+
+    /// What is expected of the answer; `None` if it is not wanted any more.
+    #[must_use]
+    pub fn outlook(&self) -> Option<Outlook> {
+        let bytes = self.expected()?;
+        let small = Outlook { bytes, spare: usize::MAX };
+        Some(if small.is_small() { small } else { Outlook { spare: self.spare_memory(), ..small } })
     }
 
     /// Bytes that the answer is expected to take; `None` if nobody wants it any more.

@@ -13,6 +13,7 @@ use bowline_core::frame::native::Native;
 use bowline_core::link::Message;
 
 use crate::accept::{Acceptor, Door, ServerEvent};
+use crate::answer::Answer;
 use crate::error::{BindError, StartError};
 use crate::gate::AcceptCounters;
 use crate::handler::{Handled, MessageRef, ReplyBuf, RequestRef};
@@ -28,7 +29,7 @@ use crate::runtime::Runtime;
 use crate::serve::serve_session;
 use crate::sessions::Sessions;
 use crate::stream::{Listening, Stream};
-use crate::style::{Handles, HandlesMessages, Style, Threads, Wait};
+use crate::style::{Returns, Style, Threads, Wait};
 use crate::sync::Arc;
 use crate::to_address::ToAddress;
 
@@ -232,7 +233,6 @@ impl<R: Runtime, F: Framing> Server<R, F> {
 #[must_use]
 pub struct ServerBuilder<R: Runtime, F: Framing = Native> {
     parts: ServerParts<F>,
-    workers: <R::Style as Style>::Workers,
     runtime: PhantomData<fn() -> R>,
 }
 
@@ -255,9 +255,9 @@ impl<R: Runtime<Style: Threads>, F: Framing> ServerBuilder<R, F> {
 
 impl<R: Runtime, F: Framing> ServerBuilder<R, F> {
     fn new(config: Config<F>) -> Self {
-        let (mut parts, workers) = (ServerParts::new(config), Default::default());
-        parts.handlers.run_by::<R>(&workers);
-        Self { parts, workers, runtime: PhantomData }
+        let mut parts = ServerParts::new(config);
+        parts.handlers.run_by::<R>();
+        Self { parts, runtime: PhantomData }
     }
 
     /// Other settings.
@@ -312,7 +312,7 @@ impl<R: Runtime, F: Framing> ServerBuilder<R, F> {
     where
         H: Fn(Peer<R, F>, Message) -> T + Send + Sync + 'static,
         T: 'static,
-        R::Style: HandlesMessages<T>,
+        R::Style: Returns<T, Output: Handled>,
     {
         self.parts.handlers.on_message::<R, T>(handler);
         self
@@ -339,12 +339,14 @@ impl<R: Runtime, F: Framing> ServerBuilder<R, F> {
     ///
     /// An async function on tokio, smol and async-std; on threads a function, which runs on a pool of
     /// [`handler_threads`](bowline_core::config::ConfigBuilder::handler_threads).
-    pub fn on_request<H, T>(mut self, handler: H) -> Self
+    pub fn on_request<H, T, A>(mut self, handler: H) -> Self
     where
         H: Fn(Request<R, F>) -> T + Send + Sync + 'static,
-        R::Style: Handles<R, F, T>,
+        T: 'static,
+        R::Style: Returns<T, Output = Result<A, Failure>>,
+        A: Into<Answer> + 'static,
     {
-        self.parts.handlers.on_request(R::Style::ordinary(handler, &self.workers));
+        self.parts.handlers.on_request::<R, T, A>(handler);
         self
     }
 

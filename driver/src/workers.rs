@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use crate::error::StartError;
+use crate::handler_queue::Outlook;
 use crate::runtime::Runtime;
 use crate::sync::{Arc, Mutex};
 
@@ -16,6 +17,26 @@ pub type BoxTask = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// After so many handlers in a row, a task lets others run.
 pub(crate) const FAIR_SHARE: u32 = 32;
+
+/// A piece of work that may take its time.
+pub trait Work: Send {
+    /// What is expected of its answer; `None` if the answer is not wanted any more.
+    fn outlook(&self) -> Option<Outlook>;
+
+    /// Does the work, or learns why it is not done.
+    fn run(self: Box<Self>, turn: Turn);
+}
+
+/// What a piece of work is told when it comes to its turn.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Turn {
+    /// To do its work.
+    Work,
+    /// That no thread will ever come to it. The thread that says so must not wait.
+    NoThread,
+    /// That the answer is not wanted any more.
+    Unwanted,
+}
 
 /// Where the handlers of a client or a server run: tasks of a runtime, or a pool of threads.
 pub trait Workers: Send + Sync + 'static {
@@ -29,6 +50,12 @@ pub trait Workers: Send + Sync + 'static {
     /// # Errors
     /// There is nothing to run it; it was dropped.
     fn spawn(&self, from: u64, task: BoxTask) -> Result<(), StartError>;
+
+    /// Does a piece of work of that connection's: at once and here, unless there are threads for such work.
+    fn run(&self, from: u64, work: Box<dyn Work>) {
+        let _ = from;
+        work.run(Turn::Work);
+    }
 }
 
 /// The tasks of a runtime.
