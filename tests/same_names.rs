@@ -1,8 +1,7 @@
 //! The modules of the four runtimes have the same names, and their handles the same methods.
 //!
-//! Most handles are one generic source: what can differ is which names a module has, the methods that only
-//! some runtimes have, and `Exclusive`, which is written for tasks and for threads. They are read from the
-//! sources, because no stable Rust lists what a module has; that the names are what they seem is compiled.
+//! The handles are one generic source: what can differ is which names a module has, and the methods that only
+//! some runtimes have. They are read from the sources, because no stable Rust lists what a module has; that the names are what they seem is compiled.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -102,7 +101,7 @@ fn the_modules_have_the_same_names() {
         names
     };
     let tokio = without("runtime-tokio/src/lib.rs", &["Tokio"]);
-    assert!(tokio.contains("names!") && tokio.contains("Exclusive") && tokio.contains("stream"), "{tokio:?}");
+    assert!(tokio.contains("names!") && tokio.contains("stream"), "{tokio:?}");
     assert_eq!(without("runtime-async-std/src/smol.rs", &["Smol"]), tokio);
     assert_eq!(without("runtime-async-std/src/async_std.rs", &["AsyncStd"]), tokio);
     // What only threads have: where I/O runs, how they wait, and the style of that.
@@ -111,20 +110,14 @@ fn the_modules_have_the_same_names() {
 }
 
 #[test]
-fn an_owner_has_the_same_methods_on_tasks_and_on_threads() {
-    let tasks = methods("driver/src/exclusive/turns.rs");
-    assert!(tasks.contains(&("turn".to_owned(), false)), "{tasks:?}");
-    assert_eq!(methods("runtime-blocking/src/exclusive.rs"), tasks);
-}
-
-#[test]
-fn no_method_is_for_some_runtimes_but_the_choice_of_an_io_group() {
+fn no_method_is_for_some_runtimes_but_what_is_about_threads() {
     let of = ["client", "server", "peer", "hub", "pool", "manager", "handler_args"];
     for file in of {
         let methods = methods(&format!("driver/src/{file}.rs"));
         let some: Vec<_> =
             methods.iter().filter(|(_, is_for_some)| *is_for_some).map(|(name, _)| name).collect();
-        let expected: &[&str] = if matches!(file, "client" | "server") { &["io_group"] } else { &[] };
+        let expected: &[&str] =
+            if matches!(file, "client" | "server") { &["handler_threads", "io_group"] } else { &[] };
         assert_eq!(some, expected, "{file}");
     }
 }

@@ -196,7 +196,7 @@ impl<F: Framing> ClientParts<F> {
     #[must_use]
     pub fn into_recipe(self) -> Recipe<F> {
         let Self { addresses, config, handlers, monitor, connects, place, is_once } = self;
-        handlers.prepare(config.handler_threads());
+        handlers.prepare();
         Recipe { addresses, config, handlers: Arc::new(handlers), monitor, connects, place, is_once }
     }
 }

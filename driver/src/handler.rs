@@ -59,6 +59,8 @@ pub struct Handlers<F: Framing> {
     pub(crate) on_disconnect: Option<OnDisconnect<F>>,
     pub(crate) on_request: OnRequest<F>,
     workers: Option<Arc<dyn Workers>>,
+    /// Threads that the workers may have, where they need any.
+    threads: usize,
     /// Nothing but inline handlers is called where connections are read.
     tells_aside: bool,
 }
@@ -111,6 +113,7 @@ impl<F: Framing> Default for Handlers<F> {
             on_disconnect: None,
             on_request: OnRequest::None,
             workers: None,
+            threads: 16,
             tells_aside: false,
         }
     }
@@ -180,10 +183,15 @@ impl<F: Framing> Handlers<F> {
         self.on_request = OnRequest::Ordinary(Box::new(RequestHandler::<R, _, T>::new(f, workers)));
     }
 
-    /// All of them are there: handlers may have so many threads.
-    pub(crate) fn prepare(&self, threads: usize) {
+    /// Handlers may have so many threads, where they need any.
+    pub(crate) fn set_threads(&mut self, threads: usize) {
+        self.threads = threads.max(1);
+    }
+
+    /// All of them are there.
+    pub(crate) fn prepare(&self) {
         if let Some(workers) = &self.workers {
-            workers.prepare(threads);
+            workers.prepare(self.threads);
         }
     }
 

@@ -119,7 +119,7 @@ impl<F: Framing> LinkService<F> {
     #[must_use]
     pub fn door(parts: ServerParts<F>) -> Arc<Door<Self>> {
         let ServerParts { config, handlers, hub, on_event, monitor, .. } = parts;
-        handlers.prepare(config.handler_threads());
+        handlers.prepare();
         let events = match (on_event, handlers.workers_aside()) {
             (None, _) => Events::Nobody,
             (Some(on_event), None) => Events::InPlace(on_event),

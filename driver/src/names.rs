@@ -25,6 +25,9 @@ macro_rules! names {
             Pool
             #[doc = concat!("Builds a [`Pool`](bowline_driver::Pool) on ", $on, ".")]
             PoolBuilder
+            #[doc = concat!("A connection with one owner on ", $on, ". See \
+                [`Exclusive`](bowline_driver::Exclusive).")]
+            Exclusive
             #[doc = "The other side of a link, as handlers see it."]
             Peer
             #[doc = "The peers of servers, by id and in groups."]

@@ -251,6 +251,13 @@ impl<R: Runtime<Style: Threads>, F: Framing> ServerBuilder<R, F> {
         self.parts.place = Place::of(group);
         self
     }
+
+    /// Most threads of the pool that calls this server's handlers, inline ones apart; at least one. Default 16.
+    /// The pool has threads only while there is something to handle.
+    pub fn handler_threads(mut self, threads: usize) -> Self {
+        self.parts.handlers.set_threads(threads);
+        self
+    }
 }
 
 impl<R: Runtime, F: Framing> ServerBuilder<R, F> {
@@ -304,7 +311,7 @@ impl<R: Runtime, F: Framing> ServerBuilder<R, F> {
     /// link goes on; so is a panic.
     ///
     /// An async function on tokio, smol and async-std; on threads a function, which runs on a pool of
-    /// [`handler_threads`](bowline_core::config::ConfigBuilder::handler_threads), and keeps a thread only
+    /// [`handler_threads`](Self::handler_threads), and keeps a thread only
     /// while a message is there. What waits is kept in the link's receive queue, whose flow control holds up
     /// the sender. Messages that wait when the connection or the link ends are still handed over, before
     /// `on_disconnect` is called; closing waits for them, for at most the linger time.
@@ -338,7 +345,7 @@ impl<R: Runtime, F: Framing> ServerBuilder<R, F> {
     /// Answers requests; may take its time, and may call back.
     ///
     /// An async function on tokio, smol and async-std; on threads a function, which runs on a pool of
-    /// [`handler_threads`](bowline_core::config::ConfigBuilder::handler_threads).
+    /// [`handler_threads`](Self::handler_threads).
     pub fn on_request<H, T, A>(mut self, handler: H) -> Self
     where
         H: Fn(Request<R, F>) -> T + Send + Sync + 'static,

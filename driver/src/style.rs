@@ -36,6 +36,12 @@ pub trait Style: Sized + Send + Sync + 'static {
         would_park: impl FnOnce(Fut) -> Fut::Output,
     ) -> Self::Wait<Fut>;
 
+    /// Whether this thread may wait: one that runs connections must not.
+    fn may_wait() -> bool;
+
+    /// Waits for a future whose socket is waited for by its owner: see [`OwnerSocket`](crate::owner::OwnerSocket).
+    fn wait_alone<Fut: Future>(future: Fut) -> Self::Wait<Fut>;
+
     /// The same as [`wait`](Self::wait). Before a thread parks, `help` may do something that makes the
     /// future ready, until what it is given says that something was done.
     fn wait_helping<Fut: Future>(
@@ -80,6 +86,16 @@ impl Style for Awaits {
 
     #[inline(always)]
     fn wait_or<Fut: Future + Unpin>(future: Fut, _: impl FnOnce(Fut) -> Fut::Output) -> Fut {
+        future
+    }
+
+    #[inline(always)]
+    fn may_wait() -> bool {
+        true
+    }
+
+    #[inline(always)]
+    fn wait_alone<Fut: Future>(future: Fut) -> Fut {
         future
     }
 

@@ -143,6 +143,8 @@ fn run(job: Job, turn: Turn) {
 
 #[cfg(test)]
 mod tests {
+    use bowline_driver::handler_queue::Outlook;
+
     use super::*;
     use std::sync::mpsc;
 

@@ -14,7 +14,6 @@
 #![forbid(unsafe_code)]
 
 mod aside;
-mod exclusive;
 mod handler_pool;
 mod io_group;
 mod own_stream;
@@ -27,7 +26,6 @@ mod task_state;
 mod timer;
 mod wire;
 
-pub use exclusive::Exclusive;
 pub use io_group::{Entered, IoGroup};
 pub use own_stream::stream;
 pub use park::block_on;

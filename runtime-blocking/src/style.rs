@@ -2,7 +2,9 @@
 
 use std::future::Future;
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 
 use bowline_driver::runtime::Runtime;
 use bowline_driver::style::{self, Returns, Style};
@@ -37,6 +39,20 @@ impl Style for Parks {
 
     fn wait_or<Fut: Future + Unpin>(future: Fut, would_park: impl FnOnce(Fut) -> Fut::Output) -> Fut::Output {
         if is_io_thread() { would_park(future) } else { block_on(future) }
+    }
+
+    fn may_wait() -> bool {
+        !is_io_thread()
+    }
+
+    #[inline]
+    fn wait_alone<Fut: Future>(future: Fut) -> Fut::Output {
+        let mut future = pin!(future);
+        match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(output) => output,
+            // It waits for something else than its socket.
+            Poll::Pending => block_on(future),
+        }
     }
 
     fn wait_helping<Fut: Future>(

@@ -109,8 +109,8 @@ fn many_links_share_few_threads_and_each_keeps_its_order() {
     let (at_once, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let came = Arc::new(Mutex::new(Vec::<(u32, Vec<u8>)>::new()));
     let (keep, highest) = (Arc::clone(&came), Arc::clone(&most));
-    let config = Config::builder().handler_threads(3).build().expect("sound");
-    let server = Server::with_config(config)
+    let server = Server::builder()
+        .handler_threads(3)
         .on_message(move |_, message| {
             highest.fetch_max(at_once.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
             std::thread::sleep(MS);

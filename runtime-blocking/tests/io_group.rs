@@ -176,6 +176,34 @@ fn what_would_park_an_io_thread_says_so_at_once() {
 }
 
 #[test]
+fn an_owner_does_not_wait_on_an_io_thread() {
+    let _alone = alone();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let silent = listener.local_addr().expect("it listens");
+    let (told, outcome) = std::sync::mpsc::channel();
+    let server = Server::builder()
+        .on_message_inline(move |_, _| {
+            let connected = Exclusive::connect(silent).map(drop);
+            let stream = std::net::TcpStream::connect(silent).expect("it listens");
+            let over = Exclusive::over(stream.try_clone().expect("a descriptor"), Config::default()).map(drop);
+            let mut link = Exclusive::accept(stream, Config::default()).expect("it takes the options");
+            let _ = told.send((connected, over, link.turn(&mut (), None), link.close(&mut ()).len()));
+        })
+        .bind("127.0.0.1:0")
+        .expect("a free port");
+    server.start().expect("a thread");
+    let client = Client::connect(server.local_addr()).expect("it listens");
+    assert!(client.cast(1, "hello").is_ok());
+    let (connected, over, turned, left) =
+        outcome.recv_timeout(Duration::from_secs(5)).expect("nothing of it waits");
+    assert_eq!(connected, Err(ConnectError::WouldPark));
+    assert!(matches!(over, Err(Disconnect::Transport(_))), "{over:?}");
+    assert_eq!((turned, left), (Ok(false), 0), "a turn does what can be done at once");
+    client.close();
+    server.shutdown();
+}
+
+#[test]
 fn two_threads_share_a_manual_group() {
     let _alone = alone();
     let group = IoGroup::manual().expect("descriptors");

@@ -100,7 +100,6 @@ impl<F: Framing, S: Wire> Owned<F, S> {
     pub fn new(config: Config<F>, role: Role, socket: S) -> Self {
         let now = clock::now();
         let timed_casts = config.expire_after().is_some();
-        let piles = if config.spin().is_zero() { Piles::OVERLAP } else { Piles::SPIN };
         let mut link = Link::new(config, role);
         link.lend_replies();
         let reader = link.handle_connected(now, Epoch::FIRST);
@@ -113,7 +112,7 @@ impl<F: Framing, S: Wire> Owned<F, S> {
             now,
             calls: 0,
             timed_casts,
-            piles,
+            piles: Piles::OVERLAP,
             refused: false,
             ended: Vec::new(),
             paused: false,
@@ -129,8 +128,14 @@ impl<F: Framing, S: Wire> Owned<F, S> {
 
     /// The socket under it.
     #[doc(hidden)]
-    pub fn socket(&self) -> &S {
-        &self.socket
+    pub fn socket_mut(&mut self) -> &mut S {
+        &mut self.socket
+    }
+
+    /// Whether the other side needs time to wake, and has something to do meanwhile.
+    #[doc(hidden)]
+    pub fn overlap(&mut self, wakes: bool) {
+        self.piles = if wakes { Piles::OVERLAP } else { Piles::SPIN };
     }
 
     /// Where the link stands.
