@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use bowline::driver::runtime::Runtime;
 use bowline::driver::style::Awaits;
-use bowline::driver::{self};
+use bowline::links;
 use bowline::{CallOptions, Config, Delivery, ReconnectPolicy};
 
 const BODY: [u8; 110] = [7; 110];
@@ -266,7 +266,7 @@ fn server<R: Runtime<Style = Awaits>>(
     let counter = Arc::clone(&received);
     let thread = std::thread::spawn(move || {
         block_on(Box::pin(async move {
-            let server = driver::Server::<R>::builder()
+            let server = links::Server::<R>::builder()
                 .config(config)
                 .on_message_inline(move |_, message| {
                     black_box(message.body);
@@ -309,7 +309,7 @@ fn casts_with<R: Runtime<Style = Awaits>>(time: Duration, block_on: fn(Work), co
     let config = config.clone();
     let (told, rate) = mpsc::channel();
     block_on(Box::pin(async move {
-        let client = driver::Client::<R>::with_config(&address, config).connect().await.expect("it listens");
+        let client = links::Client::<R>::with_config(&address, config).connect().await.expect("it listens");
         let (mut count, start) = (0_u64, Instant::now());
         while count % 1024 != 0 || start.elapsed() < time {
             let _ = client.cast(1, &BODY).await.expect("queued");
@@ -336,10 +336,10 @@ fn calls_with<R: Runtime<Style = Awaits>>(
     let config = config.clone();
     let (told, rate) = mpsc::channel();
     block_on(Box::pin(async move {
-        let client = driver::Client::<R>::with_config(&address, config).connect().await.expect("it listens");
+        let client = links::Client::<R>::with_config(&address, config).connect().await.expect("it listens");
         let (count, running) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(tasks as u64)));
         let start = Instant::now();
-        let call_in_a_loop = |client: driver::Client<R>, count: Arc<AtomicU64>| async move {
+        let call_in_a_loop = |client: links::Client<R>, count: Arc<AtomicU64>| async move {
             while start.elapsed() < time {
                 for _ in 0..4 {
                     black_box(client.call(1, &BODY).await.expect("a reply"));

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use bowline::blocking::{CallId, Client, Exclusive, Handler, Server};
 use bowline::core::link::State;
-use bowline::driver::{MessageRef, ReplyBuf, RequestRef};
 use bowline::error::{CallError, CastRefusal, Disconnect, EncodeError, Failure, LinkWas, Outcome, Status};
 use bowline::frame::raw::Raw;
+use bowline::links::{MessageRef, ReplyBuf, RequestRef};
 use bowline::{CallOptions, CastOptions, Config, QueueLimit};
 
 /// Keeps everything; echoes requests, but method 9.

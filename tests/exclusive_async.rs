@@ -5,12 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use bowline::driver::Server;
-use bowline::driver::exclusive::{Exclusive, Handler};
 use bowline::driver::runtime::Runtime;
 use bowline::driver::style::Awaits;
 use bowline::error::{CallError, CastRefusal};
 use bowline::frame::raw::Raw;
+use bowline::links::{Exclusive, Handler, Server};
 use bowline::{CallOptions, Config, core::link::CallId, core::link::State};
 
 #[derive(Default)]

@@ -14,6 +14,7 @@ use crate::connection::{CALLERS_READ, Connection};
 use crate::error::disconnect;
 use crate::heavy::Turn;
 use crate::intake::Intake;
+pub use crate::intake::PILE_OF_ANSWERS;
 use crate::runtime::{Socket, Timer};
 use crate::shared::{Step, write_batch};
 use crate::sync::Arc;

@@ -16,7 +16,7 @@ use crate::sync::{Arc, Mutex};
 pub type BoxTask = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// After so many handlers in a row, a task lets others run.
-pub(crate) const FAIR_SHARE: u32 = 32;
+pub const FAIR_SHARE: u32 = 32;
 
 /// A piece of work that may take its time.
 pub trait Work: Send {
@@ -75,7 +75,7 @@ impl<R: Runtime> Workers for TaskWorkers<R> {
 
 /// Lets others run once.
 #[derive(Debug, Default)]
-pub(crate) struct Yield(bool);
+pub struct Yield(bool);
 
 impl Future for Yield {
     type Output = ();
@@ -91,9 +91,15 @@ impl Future for Yield {
 
 /// Things that a function is called with elsewhere, in order and one at a time. So many wait at most;
 /// what comes beyond is not kept.
-pub(crate) struct Aside<T> {
+pub struct Aside<T> {
     shared: Arc<AsideShared<T>>,
     workers: Arc<dyn Workers>,
+}
+
+impl<T> std::fmt::Debug for Aside<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Aside").field("most", &self.shared.most).finish_non_exhaustive()
+    }
 }
 
 struct AsideShared<T> {
@@ -109,11 +115,7 @@ struct AsideLine<T> {
 
 impl<T: Send + 'static> Aside<T> {
     /// A panic of `call` is its own: it is called with the next one.
-    pub(crate) fn new(
-        workers: &Arc<dyn Workers>,
-        most: usize,
-        call: impl Fn(&T) + Send + Sync + 'static,
-    ) -> Self {
+    pub fn new(workers: &Arc<dyn Workers>, most: usize, call: impl Fn(&T) + Send + Sync + 'static) -> Self {
         let call = move |thing: &T| drop(catch_unwind(AssertUnwindSafe(|| call(thing))));
         let line = Mutex::new(AsideLine { waiting: VecDeque::new(), is_running: false });
         let shared = Arc::new(AsideShared { call: Box::new(call), line, most });
@@ -121,7 +123,7 @@ impl<T: Send + 'static> Aside<T> {
     }
 
     /// Whether there was room for it.
-    pub(crate) fn push(&self, thing: T) -> bool {
+    pub fn push(&self, thing: T) -> bool {
         let mut line = self.shared.line.lock();
         if line.waiting.len() >= self.shared.most {
             return false;

@@ -14,8 +14,6 @@ use bowline_driver::stream::{Listening, Stream};
 pub use crate::io::{Listener, Socket, Timer};
 pub use crate::own_stream::stream;
 
-bowline_driver::names!(AsyncStd, "async-std");
-
 /// The async-std executor, as a type.
 #[derive(Clone, Copy, Debug)]
 pub struct AsyncStd;

@@ -33,5 +33,3 @@ pub use runtime::Threads;
 pub use style::Parks;
 pub use timer::Timer;
 pub use wire::{Listener, Socket};
-
-bowline_driver::names!(Threads, "threads");

@@ -24,8 +24,6 @@ mod sockets;
 pub use own_stream::stream;
 pub use sockets::{Listener, Socket};
 
-bowline_driver::names!(Tokio, "tokio");
-
 /// The tokio runtime, as a type.
 #[derive(Clone, Copy, Debug)]
 pub struct Tokio;

@@ -14,10 +14,10 @@ use std::task::Waker;
 use bowline_core::address::Address;
 use bowline_core::machine::Machine;
 
+use crate::PeerId;
 use crate::app::Application;
 use crate::gate::Refused;
 use crate::memory::WatchMemory;
-use crate::peer_core::PeerId;
 use crate::shared::Shared;
 use crate::sync::Arc;
 

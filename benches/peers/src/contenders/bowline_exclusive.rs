@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use bowline::Config;
 use bowline::blocking::{CallId, Exclusive, Handler};
 use bowline::core::error::{CallError, CastRefusal, Failure};
-use bowline::driver::{MessageRef, ReplyBuf, RequestRef};
+use bowline::links::{MessageRef, ReplyBuf, RequestRef};
 use bytes::Bytes;
 use hdrhistogram::Histogram;
 
