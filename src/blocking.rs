@@ -12,6 +12,25 @@
 //! `on_disconnect`, `on_event`) run on a pool of threads, one for each client or server, which has threads
 //! while there is something to handle.
 //!
+//! Another group runs what is made while it is entered, or what a builder's `io_group` says; one without threads is
+//! turned by the program:
+//!
+//! ```
+//! use bowline::blocking::{Client, IoGroup, Server};
+//!
+//! let group = IoGroup::manual()?;
+//! let entered = group.enter();
+//! // No thread is started from here on: a call that waits turns the group.
+//! let server = Server::builder()
+//!     .on_request_inline(|_, request, reply| Ok(reply.extend_from_slice(request.body)))
+//!     .bind("127.0.0.1:0")?;
+//! server.start()?;
+//! let client = Client::connect(server.local_addr())?;
+//! assert_eq!(client.call(1, b"hello")?.body.as_ref(), b"hello");
+//! # drop(entered);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! An [`Exclusive`] connection needs none of these threads:
 //!
 //! ```

@@ -1,11 +1,26 @@
-//! The half of a Bowline runtime adapter that needs no runtime.
+//! What drives any machine on any runtime: sockets, tasks, timers, wakers, accepting, dialing.
 //!
-//! [`Shared`] is a machine behind its lock, with whoever has to be woken. [`pump::Pump`] drives
-//! one connection over a [`runtime::Socket`]; [`dial`] keeps one connection after another;
-//! [`Client`], [`Peer`] and [`Server`] are the handles users hold. A runtime crate supplies
-//! sockets, timers and tasks ([`runtime::Runtime`]) and decides nothing about the protocol; a
-//! protocol supplies a [`Machine`](bowline_core::machine::Machine) and an
-//! [`Application`] and knows nothing of runtimes.
+//! A *protocol* is a [`Machine`](bowline_core::machine::Machine) and knows no runtime; a *runtime* is a
+//! [`Runtime`](runtime::Runtime) and knows no protocol. This crate stands between, and names neither: no link, no
+//! framing, no tokio. The handles of message links are one user of it (the crate `bowline-links`).
+//!
+//! For a protocol of your own:
+//!
+//! | | |
+//! |---|---|
+//! | [`Shared`] | a machine behind its lock: everything goes through [`Shared::with`], which wakes its task after unlocking |
+//! | [`Application`] | what your side does with each event that comes in |
+//! | [`dial::Dialer`] | the dialing side: one connection after another, as a `Supervisor` says |
+//! | [`accept::Service`], [`accept::Acceptor`] | the accepting side: limits, the memory of all connections, stop and drain |
+//! | [`pump::Pump`] | one connection, where neither fits |
+//! | [`Style`], [`Wait`], [`Returns`] | methods and handlers that are written once for tasks and for threads |
+//! | [`workers::Workers`], [`place`] | where functions run that may take their time |
+//! | [`error`], [`inproc`], [`stream`], [`socket`] | what connecting and listening have in common |
+//!
+//! `examples/own_protocol.rs` is a whole one: a machine, its server on threads, its clients on tokio and on threads.
+//! `docs/architecture.md` has the recipe.
+//!
+//! For a runtime of your own: [`runtime`], [`owner`], [`style`], and [`soft_socket`] for streams without a descriptor.
 #![forbid(unsafe_code)]
 
 pub mod accept;
@@ -21,6 +36,7 @@ pub mod heavy;
 pub mod inproc;
 mod intake;
 pub mod memory;
+#[doc(hidden)]
 pub mod observe;
 pub mod owner;
 mod peer_id;
@@ -32,6 +48,7 @@ pub mod socket;
 pub mod soft_socket;
 pub mod stream;
 pub mod style;
+#[doc(hidden)]
 pub mod sync;
 pub mod to_address;
 pub mod workers;

@@ -23,7 +23,7 @@ impl Answer {
     /// any but 0 makes the answer a failure. Without this it is 0.
     ///
     /// ```
-    /// use bowline_driver::Answer;
+    /// use bowline_links::Answer;
     ///
     /// let answer = Answer::from("pong").with_method(7);
     /// ```

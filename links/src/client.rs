@@ -157,6 +157,7 @@ impl<R: Runtime, F: Framing> Client<R, F> {
         let until = clock::after(self.peer.linger());
         self.over().await;
         self.told(until).await;
+        self.writers_left(until).await;
         self.peer.shared().with(|link| link.take_undelivered())
     }
 
@@ -173,6 +174,22 @@ impl<R: Runtime, F: Framing> Client<R, F> {
                     return Poll::Pending;
                 }
             }
+        })
+        .await;
+    }
+
+    /// Waits until no caller writes for this link, which is over, or until then: before, it is not known what
+    /// became of the messages that are being written.
+    async fn writers_left(&self, until: Instant) {
+        let mut alarm = Alarm::new(R::timer());
+        std::future::poll_fn(|cx| {
+            let have_left = self.peer.shared().with(|link| link.poll_late_writes(|| cx.waker().clone()));
+            while !have_left && clock::now() < until {
+                if !alarm.poll(cx, until) {
+                    return Poll::Pending;
+                }
+            }
+            Poll::Ready(())
         })
         .await;
     }

@@ -41,6 +41,8 @@ pub(super) struct Outcomes<T> {
     errored: VecDeque<Undelivered>,
     errored_bytes: usize,
     pub(super) line: Waiters<T>,
+    /// Callers that wait until no writer has a batch of the link, which is over.
+    late: Vec<T>,
 }
 
 impl<T> Default for Outcomes<T> {
@@ -51,6 +53,7 @@ impl<T> Default for Outcomes<T> {
             errored: VecDeque::new(),
             errored_bytes: 0,
             line: Waiters::new(),
+            late: Vec::new(),
         }
     }
 }
@@ -314,6 +317,30 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         if goes_on {
             self.wake_driver();
         }
+        self.after_late_write();
+    }
+
+    /// Whether no writer has a batch of this link any more, which is over. Until then it is not known what
+    /// became of the messages in the batch: [`take_undelivered`](Self::take_undelivered) does not have them. The
+    /// token is kept if so; a writer does not wait for the socket, so that is soon.
+    pub fn poll_late_writes(&mut self, token: impl FnOnce() -> T) -> bool {
+        let is_over = !self.arena.awaits_writer();
+        if !is_over {
+            self.outcomes.get_or_insert_default().late.push(token());
+        }
+        is_over
+    }
+
+    /// A writer gave a batch back. With the last of a link that is over, everything is known.
+    pub(super) fn after_late_write(&mut self) {
+        if self.phase != super::Phase::Closed || self.arena.awaits_writer() {
+            return;
+        }
+        let cause = self.route.last_cause.as_deref().cloned().unwrap_or(Disconnect::LocalClose);
+        self.end_watched_casts(&cause);
+        let Self { outcomes, wakes, .. } = &mut *self;
+        let late = outcomes.iter_mut().flat_map(|outcomes| outcomes.late.drain(..));
+        late.for_each(|token| wakes.caller(token));
     }
 
     /// Whether the outcome of any cast is watched.
@@ -467,8 +494,8 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             let found = super::classes::CLASSES
                 .into_iter()
                 .any(|class| self.withdraw_cast(class, number, Outcome::NeverSent, &reason));
-            if !found {
-                // It was in the batch that the dying connection had.
+            // One that a writer has is told with its batch.
+            if !found && !self.arena.awaits_writer() {
                 self.note_outcome(number, Outcome::MaybeDelivered);
             }
         }
