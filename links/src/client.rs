@@ -26,13 +26,14 @@ use bowline_driver::sync::{Arc, AtomicBool, Mutex, Ordering};
 use bowline_driver::to_address::ToAddress;
 
 use crate::answer::Answer;
-use crate::client_parts::{Assembled, ClientParts, First, FirstObserver, Recipe};
 use crate::handler::{Handled, MessageRef, ReplyBuf, RequestRef};
 use crate::handler_args::{Context as InlineContext, Request};
 use crate::link_app::LinkApp;
 use crate::monitor::Monitor;
 use crate::peer::Peer;
 use crate::peer_core::PeerCore;
+use crate::recipe::{Assembled, ClientParts, First, FirstObserver, Recipe};
+use crate::writers::writers_left;
 
 /// A link's dialing end: connects, and connects again, until it is closed.
 ///
@@ -157,7 +158,7 @@ impl<R: Runtime, F: Framing> Client<R, F> {
         let until = clock::after(self.peer.linger());
         self.over().await;
         self.told(until).await;
-        self.writers_left(until).await;
+        writers_left::<R, F>(&self.peer).await;
         self.peer.shared().with(|link| link.take_undelivered())
     }
 
@@ -174,22 +175,6 @@ impl<R: Runtime, F: Framing> Client<R, F> {
                     return Poll::Pending;
                 }
             }
-        })
-        .await;
-    }
-
-    /// Waits until no caller writes for this link, which is over, or until then: before, it is not known what
-    /// became of the messages that are being written.
-    async fn writers_left(&self, until: Instant) {
-        let mut alarm = Alarm::new(R::timer());
-        std::future::poll_fn(|cx| {
-            let have_left = self.peer.shared().with(|link| link.poll_late_writes(|| cx.waker().clone()));
-            while !have_left && clock::now() < until {
-                if !alarm.poll(cx, until) {
-                    return Poll::Pending;
-                }
-            }
-            Poll::Ready(())
         })
         .await;
     }

@@ -10,7 +10,6 @@ mod answer;
 mod call;
 mod cast;
 mod client;
-mod client_parts;
 mod defaults;
 mod detached;
 mod exclusive;
@@ -25,16 +24,18 @@ mod manager;
 mod manager_core;
 mod monitor;
 mod names;
-mod next;
 mod peer;
 mod peer_core;
 mod pool;
 mod pool_core;
+mod receiving;
+mod recipe;
 mod request;
 mod request_handler;
-mod serve;
 mod server;
+mod session_task;
 mod sessions;
+mod writers;
 
 #[doc(hidden)]
 pub use bowline_core;

@@ -11,6 +11,7 @@ use bowline_driver::accept::{Accepted, Door, ServerEvent, Service};
 use bowline_driver::gate::Gate;
 use bowline_driver::memory::WatchMemory;
 use bowline_driver::place::Place;
+use bowline_driver::runtime::Runtime;
 use bowline_driver::sync::{Arc, AtomicBool, Mutex, Ordering};
 use bowline_driver::workers::Aside;
 
@@ -20,6 +21,7 @@ use crate::hub_core::HubCore;
 use crate::link_app::{LinkApp, PeerWatch};
 use crate::monitor::Monitor;
 use crate::peer_core::{PeerCore, SharedLink};
+use crate::writers::writers_left;
 
 type OnEvent = Box<dyn Fn(&ServerEvent) + Send + Sync>;
 
@@ -107,6 +109,8 @@ pub(crate) struct LinkService<F: Framing> {
     monitor: Option<(Monitor, Arc<str>)>,
     detached: Arc<DetachedSessions<F>>,
     cut: Mutex<Vec<Cut>>,
+    /// Those whose writers had not given everything back when they were cut.
+    late: Mutex<Vec<(PeerId, PeerCore<F>)>>,
 }
 
 impl<F: Framing> std::fmt::Debug for LinkService<F> {
@@ -137,8 +141,8 @@ impl<F: Framing> LinkService<F> {
         let detached = DetachedSessions::new(limits, Arc::clone(&gate));
         let members = Arc::new(Members { framing: Arc::new(config.framing().clone()), hub });
         let handlers = Arc::new(handlers);
-        let cut = Mutex::new(Vec::new());
-        Door::new(gate, Self { config, handlers, members, events, monitor, detached, cut })
+        let (cut, late) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
+        Door::new(gate, Self { config, handlers, members, events, monitor, detached, cut, late })
     }
 
     /// Its settings.
@@ -154,8 +158,27 @@ impl<F: Framing> LinkService<F> {
     }
 
     /// What was cut since the shutdown began, once.
-    pub(crate) fn take_cut(&self) -> Vec<Cut> {
+    pub(crate) async fn take_cut<R: Runtime>(&self) -> Vec<Cut> {
+        let late = std::mem::take(&mut *self.late.lock());
+        for (id, peer) in late {
+            writers_left::<R, F>(&peer).await;
+            let undelivered = peer.shared().with(|link| link.take_undelivered());
+            if !undelivered.is_empty() {
+                self.note_cut(id, &peer, |cut| cut.undelivered.extend(undelivered));
+            }
+        }
         std::mem::take(&mut self.cut.lock())
+    }
+
+    fn note_cut(&self, id: PeerId, peer: &PeerCore<F>, note: impl FnOnce(&mut Cut)) {
+        let mut cut = self.cut.lock();
+        if let Some(cut) = cut.iter_mut().find(|cut| cut.peer == id) {
+            return note(cut);
+        }
+        let (requests, undelivered) = (Vec::new(), Vec::new());
+        let mut new = Cut { peer: id, remote: peer.remote_addr(), requests, undelivered, unhandled: 0 };
+        note(&mut new);
+        cut.push(new);
     }
 }
 
@@ -202,27 +225,22 @@ impl<F: Framing> Service for LinkService<F> {
         self.members.hub.remove(id);
         self.detached.remove(id);
         if is_stopping {
-            let (requests, undelivered) =
-                peer.shared().with(|link| (link.take_cut(), link.take_undelivered()));
+            let (requests, undelivered, is_late) =
+                peer.shared().with(|link| (link.take_cut(), link.take_undelivered(), link.has_late_writes()));
+            if is_late {
+                self.late.lock().push((id, peer.clone()));
+            }
             if !requests.is_empty() || !undelivered.is_empty() {
-                let (peer, remote) = (id, peer.remote_addr());
-                self.cut.lock().push(Cut { peer, remote, requests, undelivered, unhandled: 0 });
+                self.note_cut(id, peer, |cut| (cut.requests, cut.undelivered) = (requests, undelivered));
             }
         }
     }
 
     fn unfinished(&self, id: PeerId, peer: &PeerCore<F>) {
         let unhandled = peer.shared().with(|link| link.unhandled());
-        if unhandled == 0 {
-            return;
+        if unhandled > 0 {
+            self.note_cut(id, peer, |cut| cut.unhandled = unhandled);
         }
-        let mut cut = self.cut.lock();
-        if let Some(cut) = cut.iter_mut().find(|cut| cut.peer == id) {
-            cut.unhandled = unhandled;
-            return;
-        }
-        let (peer, remote) = (id, peer.remote_addr());
-        cut.push(Cut { peer, remote, requests: Vec::new(), undelivered: Vec::new(), unhandled });
     }
 
     fn event(&self, event: ServerEvent) -> bool {

@@ -10,9 +10,9 @@ use bowline_core::supervisor::Endpoint;
 use bowline_driver::error::{BindError, ConnectError};
 use bowline_driver::sync::Mutex;
 
-use crate::client_parts::{ClientParts, Recipe};
 use crate::link_service::Drained;
 use crate::peer_core::PeerCore;
+use crate::recipe::{ClientParts, Recipe};
 
 /// Something that a manager was asked for could not be done.
 #[derive(Debug, thiserror::Error)]

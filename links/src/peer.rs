@@ -22,8 +22,8 @@ use bowline_driver::style::{Style, Tasks, Threads, Wait};
 
 use crate::call::{self, Call};
 use crate::cast::{Cast, CastAndWait};
-use crate::next::{NextErrored, NextEvent, Receive};
 use crate::peer_core::PeerCore;
+use crate::receiving::{NextErrored, NextEvent, Receive};
 
 /// The other side of a link: what a handler answers to, calls back, or keeps to push to later.
 ///

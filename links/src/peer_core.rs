@@ -21,7 +21,7 @@ use bowline_driver::{PeerId, Shared, clock};
 use crate::call::{Call, Starting};
 use crate::cast::{Cast, CastAndWait, PILE_OF_CASTS};
 use crate::monitor::Registration;
-use crate::next::{NextErrored, NextEvent, Receive, now_or_never};
+use crate::receiving::{NextErrored, NextEvent, Receive, now_or_never};
 
 /// A link's machine behind its lock.
 pub(crate) type SharedLink<F> = Shared<Link<F, Waker>>;

@@ -15,8 +15,8 @@ use bowline_driver::error::ConnectError;
 use bowline_driver::sync::{Arc, Mutex};
 
 use crate::call::Call;
-use crate::client_parts::{ClientParts, Recipe, random_seed};
 use crate::peer_core::PeerCore;
+use crate::recipe::{ClientParts, Recipe, random_seed};
 
 /// How a pool is made, whatever drives it.
 #[derive(Debug)]

@@ -30,7 +30,7 @@ use crate::hub_core::{Broadcast, HubCore};
 use crate::link_service::{Drained, LinkService, ServerParts};
 use crate::monitor::Monitor;
 use crate::peer::Peer;
-use crate::serve::serve_session;
+use crate::session_task::serve_session;
 use crate::sessions::Sessions;
 
 /// Listens for connections and serves each: bound first, served later.
@@ -225,7 +225,7 @@ impl<R: Runtime, F: Framing> Server<R, F> {
     /// How the shutdown that has begun went, once it is over.
     pub(crate) async fn drained(&self) -> Drained {
         let connections = self.inner.acceptor.stopped().await;
-        Drained { connections, cut: self.door().service().take_cut() }
+        Drained { connections, cut: self.door().service().take_cut::<R>().await }
     }
 }
 

@@ -27,7 +27,7 @@ use rustix::fd::{AsFd, BorrowedFd};
 #[cfg(unix)]
 use socket2::SockRef;
 
-use crate::park::ThreadWaker;
+use crate::waiting::ThreadWaker;
 
 /// The socket's own timeout for a read that waits: nothing that is due is later than that by more.
 const READ_SLICE: Duration = Duration::from_millis(100);
@@ -91,7 +91,7 @@ impl Socket {
             }
             return Ok(());
         };
-        crate::park::wait_for(fd, read, write, timeout)
+        crate::waiting::wait_for(fd, read, write, timeout)
     }
 
     /// What can be polled; an in-process stream has wakers instead.

@@ -12,8 +12,8 @@ use bowline_driver::workers::Workers;
 
 use crate::aside::aside;
 use crate::io_group::is_io_thread;
-use crate::park::{block_on, block_on_helping};
 use crate::pool_task::PoolWorkers;
+use crate::waiting::{block_on, block_on_helping};
 
 /// Threads that wait by parking.
 #[derive(Clone, Copy, Debug)]

@@ -6,13 +6,12 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use super::settle::Ended;
 use super::timers::Key;
 use super::undelivered::decode;
 use super::{CastOptions, Line, Link, LinkEvent, Undelivered};
-use crate::arena::{Batch, Fate, FrameRef, Late, Sent, Withdrawn};
+use crate::arena::{Batch, Sent, Withdrawn};
 use crate::body::Body;
-use crate::config::{Delivery, Overflow};
+use crate::config::Overflow;
 use crate::error::{Disconnect, Outcome, Undeliverable};
 use crate::frame::{Class, Framing, Kind};
 use crate::waiters::{Ticket, Waiters};
@@ -42,7 +41,7 @@ pub(super) struct Outcomes<T> {
     errored_bytes: usize,
     pub(super) line: Waiters<T>,
     /// Callers that wait until no writer has a batch of the link, which is over.
-    late: Vec<T>,
+    pub(super) late: Vec<T>,
 }
 
 impl<T> Default for Outcomes<T> {
@@ -271,76 +270,6 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         if window {
             outcomes.watches.retain(|number, watch| *number >= oldest || !matches!(watch, Watch::Told));
         }
-    }
-
-    /// Whether a batch is sent again once its writer has noticed that its connection has ended. Until then
-    /// nothing younger may go out. The writer does not wait for the socket, so that is soon.
-    pub(super) fn waits_for_late_batch(&self) -> bool {
-        self.arena.has_late()
-            && self.phase != super::Phase::Closed
-            && matches!(self.settings.delivery, Delivery::AtLeastOnce { .. })
-    }
-
-    /// The writer gives back a batch whose connection has ended. The outcomes of its calls were reported
-    /// when the connection ended; those of its casts are reported now.
-    pub(super) fn handle_late_batch(&mut self, batch: Batch) {
-        if self.waits_for_late_batch() && !batch.is_control() {
-            let cause = self.route.last_cause.as_deref().cloned().unwrap_or(Disconnect::LocalClose);
-            self.settle(Ended::LateWrite(batch), &cause);
-            self.wake_driver();
-            self.wakes.attend();
-            return;
-        }
-        let (mut acked, mut left, mut failed) = (alloc::vec![], alloc::vec![], alloc::vec![]);
-        let Self { arena, framing, route, .. } = &mut *self;
-        let cause = route.last_cause.as_deref().cloned().unwrap_or(Disconnect::LocalClose);
-        let reason = Undeliverable::Disconnected(cause);
-        let mut fail = |frame: &FrameRef<'_>, outcome| {
-            if frame.sent.cast().is_some() {
-                failed.extend(decode(framing, frame, outcome, &reason));
-            }
-        };
-        let goes_on = arena.return_late(batch, |late| match late {
-            Late::Acked(sent) => acked.extend(sent.cast()),
-            Late::Lost(frame) => fail(frame, Outcome::MaybeDelivered),
-            Late::Ended(frame, Fate::Left) => left.extend(frame.sent.cast()),
-            Late::Ended(frame, Fate::InPart) => fail(frame, Outcome::MaybeDelivered),
-            Late::Ended(frame, _) => fail(frame, Outcome::NeverSent),
-        });
-        self.note_acked(acked);
-        for number in left {
-            self.note_outcome(number, Outcome::Written);
-        }
-        for undelivered in failed {
-            self.fail_cast(undelivered);
-        }
-        if goes_on {
-            self.wake_driver();
-        }
-        self.after_late_write();
-    }
-
-    /// Whether no writer has a batch of this link any more, which is over. Until then it is not known what
-    /// became of the messages in the batch: [`take_undelivered`](Self::take_undelivered) does not have them. The
-    /// token is kept if so; a writer does not wait for the socket, so that is soon.
-    pub fn poll_late_writes(&mut self, token: impl FnOnce() -> T) -> bool {
-        let is_over = !self.arena.awaits_writer();
-        if !is_over {
-            self.outcomes.get_or_insert_default().late.push(token());
-        }
-        is_over
-    }
-
-    /// A writer gave a batch back. With the last of a link that is over, everything is known.
-    pub(super) fn after_late_write(&mut self) {
-        if self.phase != super::Phase::Closed || self.arena.awaits_writer() {
-            return;
-        }
-        let cause = self.route.last_cause.as_deref().cloned().unwrap_or(Disconnect::LocalClose);
-        self.end_watched_casts(&cause);
-        let Self { outcomes, wakes, .. } = &mut *self;
-        let late = outcomes.iter_mut().flat_map(|outcomes| outcomes.late.drain(..));
-        late.for_each(|token| wakes.caller(token));
     }
 
     /// Whether the outcome of any cast is watched.

@@ -105,7 +105,7 @@ impl IoGroup {
                     return Ok(output);
                 }
             },
-            None => Ok(crate::park::block_on(until)),
+            None => Ok(crate::waiting::block_on(until)),
         }
     }
 }
