@@ -20,7 +20,7 @@ const LITTLE: usize = 64;
 /// sides work at the same time.
 pub const PILE_OF_ANSWERS: usize = 8 * 1024;
 
-/// The reading side of a connection, whoever drives it: parser, buffer, application.
+/// The reading side of a connection: parser, buffer, application.
 ///
 /// A [`Pump`](crate::pump::Pump) reads with it, or a caller that waits for its reply: see
 /// [`Connection`](crate::connection::Connection).

@@ -110,7 +110,7 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
             }
         });
         match self.write(cx, now) {
-            // Whoever reads finds the end of the connection as well.
+            // The caller that reads finds the end of the connection as well.
             Err(cause) => self.connection.fail(cause),
             Ok(Written::More) => cx.waker().wake_by_ref(),
             Ok(Written::Sleep(_)) => {}

@@ -15,7 +15,7 @@ use crate::shared::WriteNow;
 use crate::stream::{Listening, Stream};
 use crate::style::Style;
 
-/// A connected stream of bytes, whoever waits for it: what a connection is read from and written to.
+/// A connected stream of bytes: what a connection is read from and written to.
 ///
 /// Its reads and writes never wait. How one waits for it is another matter: tasks as a [`Socket`] says, the
 /// owner of an exclusive connection on threads with the whole thread.

@@ -134,7 +134,7 @@ impl<T: Send + 'static> Aside<T> {
         }
         drop(line);
         let task = Box::pin(run(Stopped(Arc::clone(&self.shared))));
-        // Without anything to run it, what waits is called with by whoever dropped the task.
+        // If nothing can run the task, dropping it calls the function with everything that waits.
         let _ = self.workers.spawn(0, task);
         true
     }

@@ -37,7 +37,7 @@ impl<'a, F: Framing> Cast<'a, F> {
 impl<F: Framing> Future for Cast<'_, F> {
     type Output = Result<Queued, CastError>;
 
-    // Into whoever awaits it: a result that is handed over in memory costs as much as all the rest.
+    // Inlined into its caller: a result that is handed over in memory costs as much as all the rest.
     #[inline(always)]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();

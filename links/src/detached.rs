@@ -49,7 +49,7 @@ struct Entry<P> {
     session: P,
     from: Option<IpAddr>,
     bytes: usize,
-    /// What it carried, in powers of two: whoever opens sessions to push out others has to send as
+    /// What it carried, in powers of two: a peer that opens sessions to push out others has to send as
     /// much as those did. 0: nothing.
     carried: u32,
     /// Numbers the sessions in the order in which they lost their connections.
@@ -166,7 +166,7 @@ impl<P> SessionTable<P> {
 }
 
 /// The sessions of a server that have no connection. What one holds is counted when it loses its
-/// connection and whenever that changes, by whoever changed it (the link says so: see
+/// connection and whenever that changes, by the thread that changed it (the link says so: see
 /// [`ServerMemory::count`](bowline_driver::memory::ServerMemory::count)): the limits hold at any time, but for
 /// what is being queued at the moment.
 ///

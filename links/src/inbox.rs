@@ -227,7 +227,7 @@ impl<F: Framing> Consumer<F> {
                 let next = if handles { link.poll_to_handle(ticket, || cx.waker().clone()) } else { None };
                 match next {
                     Some(message) => Looked::Message(message),
-                    // Whoever tells of connections only is started again when there is another.
+                    // A consumer that tells of connections only is started again when there is another.
                     None if !handles || link.state() == State::Closed => Looked::IsOver,
                     None => Looked::Nothing,
                 }
@@ -263,7 +263,7 @@ impl<F: Framing> Inbox<F> {
         self.runs.store(false, Ordering::Release);
         let mut keep = std::mem::take(&mut state.keep);
         drop(state);
-        // Whoever kept a message before that saw a consumer.
+        // A reader that kept a message before that saw a consumer, and started none.
         let has_more = self.peer.shared().with(|link| link.unhandled() > 0);
         if has_more && self.handlers.on_message.is_ordinary() && !self.runs.swap(true, Ordering::AcqRel) {
             self.state.lock().keep.append(&mut keep);

@@ -66,7 +66,7 @@ impl<F: Framing> PeerCore<F> {
         }))
     }
 
-    /// The machine behind its lock, for whoever drives it.
+    /// The machine behind its lock, for what drives it.
     #[must_use]
     pub fn shared(&self) -> &Arc<SharedLink<F>> {
         &self.0.shared

@@ -100,14 +100,14 @@ impl<F: Framing> RequestCore<F> {
         Responder { handling: Some(self.handling()) }
     }
 
-    /// For whoever runs the handler: how to answer once it returns.
+    /// How to answer once the handler returns, for what runs the handler.
     #[must_use]
     pub fn handling(&self) -> Handling<F> {
         Handling { peer: self.peer.clone(), inbound: self.inbound }
     }
 }
 
-/// A request being handled, as whoever runs its handler sees it.
+/// A request being handled, as what runs its handler sees it.
 #[derive(Debug)]
 pub struct Handling<F: Framing> {
     peer: PeerCore<F>,

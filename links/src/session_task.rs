@@ -16,7 +16,7 @@ use crate::link_service::LinkService;
 use crate::peer_core::PeerCore;
 use crate::sessions::{Arrival, Detached, Host, ReadGreeting, Sessions, attend_detached};
 
-/// Serves a connection that may belong to a session: hands it to whoever serves that, or serves it,
+/// Serves a connection that may belong to a session: hands it to the task that serves that, or serves it,
 /// and those that follow it.
 pub(crate) async fn serve_session<R: Runtime, F: Framing>(
     door: Arc<Door<LinkService<F>>>,

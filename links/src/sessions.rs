@@ -143,7 +143,7 @@ impl<S: Send + 'static> Sessions<S> {
     }
 }
 
-/// What whoever serves a session does next, while it has no connection.
+/// What the task of a session does next, while the session has no connection.
 #[derive(Debug)]
 pub(crate) enum Detached<S> {
     /// There is a connection again.

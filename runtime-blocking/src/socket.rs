@@ -32,7 +32,7 @@ use crate::waiting::ThreadWaker;
 /// The socket's own timeout for a read that waits: nothing that is due is later than that by more.
 const READ_SLICE: Duration = Duration::from_millis(100);
 
-/// A connected socket, for whoever owns it.
+/// A connected socket, for its owner.
 #[derive(Debug)]
 pub enum Socket {
     Tcp(TcpStream),

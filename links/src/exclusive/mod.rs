@@ -40,9 +40,9 @@ struct Piles {
 }
 
 impl Piles {
-    /// Whoever sleeps takes long to wake: each side has something to do while the other works.
+    /// A peer that sleeps takes long to wake: each side has something to do while the other works.
     const OVERLAP: Self = Self { calls: PILE / 4, answers: PILE_OF_ANSWERS };
-    /// Whoever spins is there at once, and pays for each system call.
+    /// A peer that spins is there at once: what is left to save are system calls.
     const SPIN: Self = Self { calls: PILE, answers: 2 * PILE_OF_ANSWERS };
 }
 
@@ -321,7 +321,7 @@ impl<F: Framing, S: Wire> Owned<F, S> {
         }
         let written = self.write(true)?;
         let _ = self.link.take_wake();
-        // Whoever was refused waits for room as others wait for bytes.
+        // An owner whose message was refused waits for room as others wait for bytes.
         let roomy = self.refused && !self.link.is_write_queue_full();
         self.refused &= !roomy;
         Ok(Attended { until: self.link.poll_timeout().map(|(at, _)| at), written, told: resumes || roomy })

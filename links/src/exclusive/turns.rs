@@ -26,7 +26,7 @@ use super::{Handler, Owned};
 /// A connection that one task or thread owns: no lock, no task or thread of its own, nothing copied that comes
 /// in.
 ///
-/// The fastest way to use a socket, and the barest: whoever owns it queues messages and calls, and
+/// The fastest way to use a socket, and the barest: its owner queues messages and calls, and
 /// [`turn`](Self::turn)s it, which writes, waits, reads, keeps the time (heartbeats, deadlines)
 /// and hands over what came. Without turns nothing moves but full batches. It does not connect
 /// again: when the connection is over, every call has been told, and what was not sent comes back
