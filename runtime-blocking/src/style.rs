@@ -110,7 +110,7 @@ where
     }
 }
 
-/// A request, and who handles it.
+/// A request, and its handler.
 struct HandlerWork<H, F: Framing> {
     handler: Arc<H>,
     handling: Handling<F>,
@@ -134,7 +134,7 @@ where
                 // What the handler returns becomes an answer by code of its own.
                 let call = || handler(request.into()).map(Into::into);
                 match catch_unwind(AssertUnwindSafe(call)) {
-                    Ok(result) => handling.finish(result),
+                    Ok(result) => handling.finish_and_write(result),
                     Err(_) => handling.panicked(),
                 }
             }
