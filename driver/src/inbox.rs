@@ -27,7 +27,7 @@ use crate::sync::{Arc, AtomicBool, Mutex, Ordering};
 use crate::workers::{BoxTask, FAIR_SHARE, Workers, Yield};
 
 /// So many ends and beginnings of connections wait to be told, at most. Beyond, a connection that
-/// comes is told as if the last one had not ended.
+/// comes is reported as if the last one had not ended.
 const MOST_NEWS: usize = 32;
 
 /// What a link has to tell its application.
@@ -227,7 +227,7 @@ impl<F: Framing> Consumer<F> {
                 let next = if handles { link.poll_to_handle(ticket, || cx.waker().clone()) } else { None };
                 match next {
                     Some(message) => Looked::Message(message),
-                    // Whoever tells of connections only is started again when there is another.
+                    // A consumer that reports connections only is started again with the next one.
                     None if !handles || link.state() == State::Closed => Looked::IsOver,
                     None => Looked::Nothing,
                 }
@@ -260,15 +260,17 @@ impl<F: Framing> Inbox<F> {
             return false;
         }
         state.waker = None;
-        self.runs.store(false, Ordering::Release);
-        let mut keep = std::mem::take(&mut state.keep);
-        drop(state);
-        // Whoever kept a message before that saw a consumer.
-        let has_more = self.peer.shared().with(|link| link.unhandled() > 0);
-        if has_more && self.handlers.on_message.is_ordinary() && !self.runs.swap(true, Ordering::AcqRel) {
-            self.state.lock().keep.append(&mut keep);
-            return false;
+        // Not a plain store: `start` swaps as well, and the two are in one order.
+        self.runs.swap(false, Ordering::AcqRel);
+        // A reader that queued a message before this store saw a consumer, and started none: look again. The
+        // lock is held meanwhile, so that `keep` does not see the state in between.
+        let has_more =
+            self.handlers.on_message.is_ordinary() && self.peer.shared().look(|link| link.unhandled() > 0);
+        if has_more {
+            return self.runs.swap(true, Ordering::AcqRel);
         }
+        let keep = std::mem::take(&mut state.keep);
+        drop(state);
         drop(keep);
         true
     }
@@ -356,3 +358,6 @@ where
     })
     .await
 }
+
+#[cfg(all(test, bowline_loom))]
+mod models;
