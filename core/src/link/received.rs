@@ -138,10 +138,13 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
                     return true;
                 }
                 Overflow::DropOldest => {
-                    if let Some((message, cost)) = self.received.pop() {
+                    // As many as it takes: short ones may have filled the queue that a long one is for.
+                    while self.received.is_full(self.settings.read_queue)
+                        && let Some((message, cost)) = self.received.pop()
+                    {
                         self.release(message.meta.class, cost);
+                        self.drop_message();
                     }
-                    self.drop_message();
                 }
                 Overflow::Disconnect => {
                     self.drop_message();

@@ -3,7 +3,7 @@
 use alloc::collections::VecDeque;
 
 use super::{Lane, Withdrawn};
-use crate::arena::chunk::{Chunk, FrameRef, Sent};
+use crate::arena::chunk::{Chunk, FrameRef, Load, Sent};
 
 impl Lane {
     /// The waiting chunks, oldest first.
@@ -50,6 +50,41 @@ impl Lane {
             return Withdrawn::Waiting;
         }
         Withdrawn::Gone
+    }
+
+    /// Takes the oldest casts that wait out, until `is_enough` says so of what is left.
+    pub(in crate::arena) fn take_oldest_casts(
+        &mut self,
+        is_enough: impl Fn(Load) -> bool,
+        mut taken: impl FnMut(&FrameRef<'_>),
+    ) {
+        let mut left = self.ours;
+        let held = self.aside.as_mut().map(|aside| &mut aside.held);
+        for queue in held.into_iter().chain([&mut self.queue]) {
+            let mut index = 0;
+            while index < queue.len() && !is_enough(left) {
+                if !queue[index].marks().iter().any(|mark| mark.sent.cast().is_some()) {
+                    index += 1;
+                    continue;
+                }
+                let mut kept = Chunk::default();
+                queue[index].for_each_frame(|frame| {
+                    if frame.sent.cast().is_some() && !is_enough(left) {
+                        left.sub(Load { messages: 1, bytes: frame.end - frame.start });
+                        taken(&frame);
+                    } else {
+                        kept.push_frame(&frame);
+                    }
+                });
+                if kept.is_empty() {
+                    queue.remove(index);
+                } else {
+                    queue[index] = kept;
+                    index += 1;
+                }
+            }
+        }
+        self.recount();
     }
 
     /// Whether a long message with that name waits or is under way.
