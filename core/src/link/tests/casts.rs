@@ -158,3 +158,17 @@ fn dropping_the_oldest_keeps_to_the_bytes() {
     let came = pair.b.link.counters().messages;
     assert_eq!(pair.b.link.counters().messages_dropped, came - kept.messages as u64);
 }
+
+/// A short message that is refused leaves nothing in the way of a long one behind it.
+#[test]
+fn what_cannot_be_encoded_holds_up_nothing() {
+    let mut pair = native();
+    for (class, len) in [(Class::Normal, 100_000), (Class::Bulk, 100_000), (Class::Bulk, 10)] {
+        let options = CastOptions::new(0).class(class);
+        let refused = pair.a.link.cast(Instant::ZERO, &options.clone().seq(7), b"x".as_slice().into());
+        assert_eq!(refusal(refused), SEQ);
+        let _queued = pair.a.link.cast(Instant::ZERO, &options, vec![1; len].as_slice().into()).unwrap();
+        pair.run(Instant::ZERO);
+    }
+    assert_eq!(pair.b.events.len(), 3);
+}
