@@ -122,7 +122,7 @@ impl<T> Outcomes<T> {
 
     fn pop_errored(&mut self) -> Option<Undelivered> {
         let undelivered = self.errored.pop_front()?;
-        self.errored_bytes -= undelivered.body.len();
+        self.errored_bytes -= undelivered.held();
         Some(undelivered)
     }
 }
@@ -355,7 +355,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
                 return;
             }
         }
-        errored.errored_bytes += undelivered.body.len();
+        errored.errored_bytes += undelivered.held();
         errored.errored.push_back(undelivered);
         if let Some(token) = errored.line.grant_one() {
             self.wakes.caller(token);
