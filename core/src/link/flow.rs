@@ -46,6 +46,8 @@ pub(super) struct Held {
     /// Of the message that is put together: what came, and what is missing.
     pub(super) assembling: u64,
     pub(super) missing: u64,
+    /// Bytes that came of an answer, which costs nothing, and is not whole.
+    pub(super) answer: u64,
 }
 
 impl Inflow {
@@ -97,14 +99,14 @@ impl Inflow {
         self.queued + self.held.parked > self.window
     }
 
-    /// Cost of what the reader holds.
+    /// What the reader holds, answers that are not whole included.
     pub(super) fn with_reader(&self) -> u64 {
-        self.held.parked + self.held.assembling
+        self.held.parked + self.assembling()
     }
 
-    /// Cost of what came of messages that are not whole.
+    /// What came of messages and answers that are not whole.
     pub(super) fn assembling(&self) -> u64 {
-        self.held.assembling
+        self.held.assembling + self.held.answer
     }
 
     /// Cost of what is kept.
