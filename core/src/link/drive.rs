@@ -76,6 +76,8 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     fn is_gone_away(&self) -> bool {
         self.conn.gone_away
             && self.inbound.len() == 0
+            // What it sent before waits with the reader, and would go with the connection.
+            && !self.conn.reading.parked
             && !self.arena.is_lent()
             && !self.arena.has_answers()
             && self.answers.is_empty()

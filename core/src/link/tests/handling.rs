@@ -143,3 +143,24 @@ fn extensions_count_as_memory() {
     pair.b.link.drop_received();
     assert!(held(&pair.b.link) < before + 1_024);
 }
+
+/// A peer that says go-away has its requests answered, and its messages handed over, that it sent before.
+#[test]
+fn what_waits_for_the_application_is_dealt_with_before_the_peer_goes() {
+    let mut pair = native();
+    let End { link, reader, .. } = &mut pair.b;
+    reader.hold(&mut &mut *link, true);
+    cast(&mut pair.a.link, b"a message");
+    let id = call(&mut pair.a, b"a request", 1).unwrap();
+    pair.run(Instant::ZERO);
+    pair.a.link.close(Instant::ZERO, MS * 1_000);
+    pair.run(Instant::ZERO);
+    assert_eq!(pair.b.link.poll_ending(Instant::ZERO), None, "both wait");
+    pair.b.link.release_held(true);
+    pair.b.pass(Instant::ZERO, 0).unwrap();
+    assert_eq!(pair.b.events.len(), 2);
+    pair.run(Instant::ZERO);
+    assert!(pair.a.link.poll_reply(id, || 1).is_some_and(|reply| reply.is_ok()));
+    let ending = pair.b.link.poll_ending(Instant::ZERO);
+    assert!(matches!(ending, Some(Ending::Graceful { .. })), "{ending:?}");
+}
