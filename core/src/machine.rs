@@ -220,7 +220,8 @@ pub trait Machine: Sized + Send + 'static {
     /// Whether it is closed and there is nothing left to do: no reconnecting.
     fn is_closed(&self) -> bool;
 
-    /// There will be no further connection.
+    /// There will be no further connection. If one is up, its driver may be told by
+    /// [`poll_ending`](Self::poll_ending) to end it, and the machine is closed when it has.
     fn give_up(&mut self, now: Instant, cause: Disconnect);
 
     /// Ends for good, at once: a connection that is up is closed by its driver, which

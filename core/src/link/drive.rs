@@ -367,7 +367,11 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
     }
 
     fn give_up(&mut self, now: Instant, cause: Disconnect) {
-        self.end(now, cause);
+        match self.phase {
+            Phase::Down | Phase::Closed => self.end(now, cause),
+            // What became of its messages is known when the connection has ended.
+            Phase::Handshaking | Phase::Ready => Self::abort(self, now, cause),
+        }
     }
 
     fn abort(&mut self, now: Instant, cause: Disconnect) {
