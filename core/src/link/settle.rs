@@ -27,7 +27,8 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     pub(super) fn settle(&mut self, ended: Ended, cause: &Disconnect) {
         // What was being written when a connection died is sent again even if the link closes meanwhile.
         let is_closing = self.closing.is_some() || self.phase == Phase::Closed;
-        let was_closing = is_closing && !matches!(ended, Ended::LateWrite(_));
+        let is_late = matches!(ended, Ended::LateWrite(_));
+        let was_closing = is_closing && !is_late;
         let (mut left, mut failed, mut answers, mut calls_back) = (vec![], vec![], vec![], vec![]);
         let mut resent = 0;
         let profile = self.framing.profile();
@@ -93,7 +94,6 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             Ended::Connection(lent) => arena.disconnect(lent, keep),
             Ended::LateWrite(batch) => _ = arena.restore_late(batch, keep),
         }
-        self.fail_fast.clear();
         self.counters.casts_resent += resent;
         for number in left {
             self.note_outcome(number, Outcome::Written);
@@ -110,7 +110,11 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         for id in answers {
             self.drop_answer(id);
         }
-        self.drop_held();
+        // What came after a connection that ended before is none of its late writer's.
+        if !is_late {
+            self.fail_fast.clear();
+            self.drop_held();
+        }
     }
 
     /// Calls whose request had left, wholly or in part: only the peer knows what became of them.
