@@ -59,3 +59,24 @@ fn a_late_batch_makes_no_call_of_the_next_connection_wait() {
     let result = pair.a.link.poll_reply(id, || 0);
     assert!(matches!(result, Some(Err(CallError::NeverSent(_)))), "{result:?}");
 }
+
+/// A writer that noticed late stopped in the middle of a message: the peer saw its beginning, if it sees
+/// bytes at all.
+#[test]
+fn half_a_message_of_a_late_batch_was_never_sent() {
+    fn outcome<F: Framing>(framing: F) -> Outcome {
+        let mut end = End::new(&Config::with_framing(framing).build().unwrap(), Role::Dialing);
+        end.pass(Instant::ZERO, 0).unwrap();
+        let number = cast(&mut end, b"half of it");
+        end.link.watch_outcome(number, 1);
+        let mut late = end.link.begin_write(Instant::ZERO).unwrap();
+        end.link.handle_disconnected(Instant::ZERO, None, Disconnect::PeerClosed);
+        late.wrote(5);
+        let _more = end.link.end_write(Instant::ZERO, late);
+        let back = end.link.poll_outcome(number, || 1).unwrap().unwrap_err();
+        assert_eq!(&back.body[..], b"half of it");
+        back.outcome
+    }
+    assert_eq!(outcome(Buffstreams::new()), Outcome::NeverSent);
+    assert_eq!(outcome(Raw::new()), Outcome::MaybeDelivered);
+}
