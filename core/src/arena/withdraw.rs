@@ -77,6 +77,11 @@ impl Arena {
         self.lane(class).oldest_cast()
     }
 
+    /// The number of the oldest cast of a class that waits, or is under way.
+    pub(crate) fn oldest_unsent_cast(&self, class: Class) -> Option<u64> {
+        self.lane(class).oldest_unsent_cast()
+    }
+
     /// Whether a writer still has a batch of a connection that ended (without a session).
     pub(crate) fn has_late(&self) -> bool {
         self.late > 0

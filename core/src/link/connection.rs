@@ -105,6 +105,8 @@ pub(super) struct Writing {
     pub(super) since: Option<Instant>,
     /// Bytes that were written of it.
     pub(super) in_batch: u64,
+    /// The first cast of the batch that is out, where casts expire.
+    pub(super) casts_from: Option<u64>,
     /// Since when something was being written all the time, and bytes written before.
     pub(super) draining: Option<(Instant, u64)>,
     /// Control frames written, since when.

@@ -172,6 +172,9 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
             Some(batch) => {
                 self.wakes.note_writer(false);
                 self.conn.writing.since = Some(now);
+                if self.settings.expire_after.is_some() {
+                    self.conn.writing.casts_from = batch.casts().next();
+                }
                 self.conn.life.last_written = self.conn.life.last_written.max(now);
                 if self.limits().drain_rate > 0 && self.conn.writing.draining.is_none() {
                     self.conn.writing.draining = Some((now, self.counters.bytes_out));
@@ -229,6 +232,7 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
             self.forget_written();
         }
         self.conn.writing.since = if done { None } else { Some(now) };
+        self.conn.writing.casts_from.take_if(|_| done);
         let more = !self.arena.is_flushed() || self.has_control();
         self.wakes.note_writer(!more);
         if !more {

@@ -383,7 +383,13 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
 
     /// A queued cast has waited longer than `expire_after`.
     pub(super) fn expire_cast(&mut self, class: Class, number: u64) {
+        // One that is being written expires if it comes back.
+        self.expired_casts = self.expired_casts.max(number);
         if self.arena.oldest_cast(class).is_none_or(|oldest| number < oldest) {
+            return;
+        }
+        // It has left before, its caller knows that, and it is sent again.
+        if self.outcomes.as_ref().is_some_and(|outcomes| outcomes.was_told(number)) {
             return;
         }
         let reason = Undeliverable::Expired(self.doing());

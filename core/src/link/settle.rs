@@ -31,8 +31,11 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         let was_closing = is_closing && !is_late;
         let (mut left, mut failed, mut answers, mut calls_back) = (vec![], vec![], vec![], vec![]);
         let mut resent = 0;
+        // What is sent again does not wait: it goes, however late.
+        let expires = !matches!(self.settings.delivery, Delivery::AtLeastOnce { .. });
+        let (late, expired) = (Undeliverable::Expired(self.doing()), self.expired_casts);
         let profile = self.framing.profile();
-        let Self { arena, calls, settings, outcomes, framing, fail_fast, .. } = &mut *self;
+        let Self { arena, calls, settings, outcomes, framing, fail_fast, counters, .. } = &mut *self;
         // A closing link hands back what it has in the end.
         let waiting = if was_closing { OnDisconnect::Keep } else { settings.on_disconnect };
         let limit = match settings.delivery {
@@ -72,6 +75,12 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
                 }
                 None => true,
             },
+            // Its time passed while it was being written.
+            (Sent::Cast(number), Fate::Waiting) if expires && number <= expired => {
+                counters.casts_expired += 1;
+                failed.extend(decode(framing, frame, Outcome::Expired, &late));
+                false
+            }
             (Sent::Cast(_), Fate::Waiting) => {
                 let outcome = match waiting {
                     OnDisconnect::Keep => return true,

@@ -105,6 +105,11 @@ impl Lane {
         })
     }
 
+    /// The oldest cast that waits, or is under way.
+    pub(in crate::arena) fn oldest_unsent_cast(&self) -> Option<u64> {
+        self.waiting().flat_map(Chunk::marks).find_map(|mark| mark.sent.cast())
+    }
+
     /// The oldest cast that waits (what is under way does not).
     pub(in crate::arena) fn oldest_cast(&self) -> Option<u64> {
         self.held().chain(&self.queue).flat_map(Chunk::marks).find_map(|mark| match mark.sent {

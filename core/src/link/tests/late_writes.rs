@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::arena::Batch;
-use crate::config::Delivery;
+use crate::config::{Delivery, OnDisconnect};
 use crate::frame::buffstreams::Buffstreams;
 
 fn cast<F: Framing>(end: &mut End<F>, body: &[u8]) -> u64 {
@@ -79,4 +79,66 @@ fn half_a_message_of_a_late_batch_was_never_sent() {
     }
     assert_eq!(outcome(Buffstreams::new()), Outcome::NeverSent);
     assert_eq!(outcome(Raw::new()), Outcome::MaybeDelivered);
+}
+
+/// A message whose time passes while it is being written, or while fragments of it are, expires when its
+/// connection has died.
+#[test]
+fn what_comes_back_too_late_expires() {
+    const WAIT: Duration = Duration::from_secs(1);
+    for (len, taken) in [(10, 0), (10, 5), (100_000, 0), (100_000, 1)] {
+        let config = Config::builder().expire_after(WAIT).on_disconnect(OnDisconnect::Keep).build().unwrap();
+        let mut pair = Pair::new(&config);
+        let number = cast(&mut pair.a, &alloc::vec![7; len]);
+        pair.a.link.watch_outcome(number, 1);
+        let mut batch = pair.a.link.begin_write(Instant::ZERO).unwrap();
+        batch.wrote(if taken == 1 { batch.len() } else { taken });
+        let batch = match taken {
+            // Its first fragments are out, and others are not taken yet.
+            1 => {
+                let _more = pair.a.link.end_write(Instant::ZERO, batch);
+                None
+            }
+            _ => Some(batch),
+        };
+        // Others are cast meanwhile, and what is watched no more is forgotten.
+        let later = Instant::ZERO + WAIT / 2;
+        let _queued = pair.a.link.cast(later, &CastOptions::new(0), b"later".as_slice().into()).unwrap();
+        let over = Instant::ZERO + WAIT;
+        pair.a.link.handle_timeout(over);
+        assert_eq!(pair.a.link.poll_outcome(number, || 1), None, "it may be on its way");
+        pair.a.link.handle_disconnected(over, batch, Disconnect::PeerClosed);
+        let back = pair.a.link.poll_outcome(number, || 1).unwrap().unwrap_err();
+        assert_eq!((back.outcome, back.body.len()), (Outcome::Expired, len), "{taken} bytes were taken");
+        assert_eq!(pair.a.link.counters().casts_expired, 1);
+        reconnect(&mut pair.a);
+        pair.b = End::new(&config, Role::Accepting);
+        pair.b.pass(Instant::ZERO, 0).unwrap();
+        pair.run(over);
+        assert_eq!(pair.b.events.len(), 1, "the one whose time is not over");
+    }
+}
+
+/// What was written, and is sent again because the system may have lost it, is sent however late that is.
+#[test]
+fn what_is_sent_again_does_not_expire() {
+    const WAIT: Duration = Duration::from_secs(1);
+    for dies in [WAIT / 2, WAIT * 2] {
+        let config = Config::with_framing(Buffstreams::new()).expire_after(WAIT).resend_window(1_000);
+        let config = config.delivery(Delivery::AtLeastOnce { retry_limit: 3 }).build().unwrap();
+        let mut end = End::new(&config, Role::Dialing);
+        end.pass(Instant::ZERO, 0).unwrap();
+        let options = CastOptions::new(0).notify(true);
+        let _queued = end.link.cast(Instant::ZERO, &options, b"again".as_slice().into()).unwrap();
+        let first = end.output(Instant::ZERO);
+        for at in [WAIT / 2, WAIT, WAIT * 2] {
+            if at == dies {
+                end.link.handle_disconnected(Instant::ZERO + at, None, Disconnect::PeerClosed);
+            }
+            end.link.handle_timeout(Instant::ZERO + at);
+        }
+        reconnect(&mut end);
+        assert_eq!(end.output(Instant::ZERO + WAIT * 3), first);
+        assert_eq!(end.link.counters().casts_expired, 0);
+    }
 }
