@@ -360,3 +360,20 @@ fn what_is_left_of_a_lost_session_comes_after_the_word_that_a_connection_is_read
     };
     assert_eq!([next().unwrap(), next().unwrap(), next().unwrap()], ["ready", "cast", "no more"]);
 }
+
+/// A peer that said go-away and whose connection was cut takes the session up again after all: what was held
+/// back goes out.
+#[test]
+fn a_go_away_is_over_with_its_connection() {
+    let mut end = detached().a;
+    resumes(&mut end, &Resume::new(ID, TOKEN, SENT)).unwrap();
+    let mut frame = Vec::new();
+    let meta = frame::Meta::control(Kind::GoAway, 0);
+    Native::new().encode(&mut frame, &meta, &[], b"").unwrap();
+    end.input(Instant::ZERO, &frame).unwrap();
+    cast(&mut end, 9);
+    assert_eq!(end.output(Instant::ZERO), [], "it waits for another connection");
+    end.link.handle_disconnected(Instant::ZERO, None, Disconnect::Superseded);
+    let said = resumes(&mut end, &Resume::new(ID, TOKEN, SENT)).unwrap();
+    assert!(said.ends_with(&[9; 8]), "{said:?}");
+}
