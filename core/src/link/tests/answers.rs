@@ -338,3 +338,20 @@ fn an_answer_that_is_not_whole_counts_as_memory() {
     assert!(pair.a.link.poll_reply(id, || 0).is_some_and(|reply| reply.is_ok()));
     assert_eq!(held(&pair.a.link), 0);
 }
+
+/// What the reader encoded waits for memory: when there is some, the writer is woken for it.
+#[test]
+fn memory_for_answers_wakes_the_writer() {
+    let mut pair = native();
+    pair.b.link.count_memory();
+    let id = call(&mut pair.a, &alloc::vec![1; MIB / 4], 1).unwrap();
+    pair.run(Instant::ZERO);
+    assert_eq!((pair.b.events.len(), pair.b.link.counters().answers_held), (1, 1));
+    pair.b.link.take_holding().unwrap();
+    let _ = pair.b.link.take_wake();
+    assert!(pair.b.link.begin_write(Instant::ZERO).is_none());
+    pair.b.link.handle_memory(Instant::ZERO, Verdict::Granted(MIB));
+    assert!(pair.b.link.take_wake().write);
+    pair.run(Instant::ZERO);
+    assert!(pair.a.link.poll_reply(id, || 0).is_some_and(|reply| reply.is_ok()));
+}
