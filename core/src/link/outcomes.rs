@@ -106,9 +106,9 @@ impl<T> Outcomes<T> {
         matches!(self.watches.get(&number), Some(Watch::Waiting(_)))
     }
 
-    /// Whether the caller of that cast has its final outcome already.
+    /// Whether the caller of that cast has its final outcome already, or only has to fetch it.
     pub(super) fn was_told(&self, number: u64) -> bool {
-        matches!(self.watches.get(&number), Some(Watch::Told))
+        matches!(self.watches.get(&number), Some(Watch::Told | Watch::Late(_)))
     }
 
     pub(super) fn drain_errored(&mut self) -> impl Iterator<Item = Undelivered> {

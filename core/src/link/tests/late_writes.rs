@@ -119,6 +119,24 @@ fn what_comes_back_too_late_expires() {
     }
 }
 
+/// A message whose caller was woken because its time was over, and that came back when the link ended, is
+/// told to its caller, and to nobody else.
+#[test]
+fn what_is_about_to_be_told_is_not_handed_back_besides() {
+    let mut end = End::new(&Config::with_framing(Buffstreams::new()).build().unwrap(), Role::Dialing);
+    end.pass(Instant::ZERO, 0).unwrap();
+    let number = cast(&mut end, b"late");
+    end.link.watch_outcome_for(Instant::ZERO, MS, frame::Class::Normal, number, 1);
+    let batch = end.link.begin_write(Instant::ZERO).unwrap();
+    end.link.handle_timeout(Instant::ZERO + MS);
+    assert_eq!(end.tokens(), [1]);
+    end.link.handle_disconnected(Instant::ZERO + MS, Some(batch), Disconnect::PeerClosed);
+    end.link.give_up(Instant::ZERO + MS, Disconnect::PeerClosed);
+    assert_eq!(end.link.take_undelivered(), []);
+    let told = end.link.poll_outcome(number, || 1).unwrap().unwrap_err();
+    assert_eq!((told.number, told.outcome), (number, Outcome::MaybeDelivered));
+}
+
 /// What was written, and is sent again because the system may have lost it, is sent however late that is.
 #[test]
 fn what_is_sent_again_does_not_expire() {
