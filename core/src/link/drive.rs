@@ -147,7 +147,9 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
 
     fn retire_reader(&mut self, now: Instant, reader: Reader<F>) {
         let retired = reader.retire(self, now);
-        self.history.retired = self.history.session.is_some().then(|| Box::new(retired));
+        // Casts that an earlier session left wait on where the handshake was not done.
+        let is_left = self.phase == Phase::Handshaking && retired.casts() > 0;
+        self.history.retired = (self.history.session.is_some() || is_left).then(|| Box::new(retired));
     }
 
     fn handle_disconnected(&mut self, now: Instant, lent: Option<Batch>, cause: Disconnect) {

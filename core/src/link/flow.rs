@@ -51,10 +51,10 @@ pub(super) struct Held {
 }
 
 impl Inflow {
-    /// What a connection would grant that begins now.
-    pub(super) fn fresh(&self, window: u32) -> u32 {
+    /// What a connection would grant that begins now; messages that cost so much wait for its reader.
+    pub(super) fn fresh(&self, window: u32, waiting: u64) -> u32 {
         // It is at most the window.
-        u32::try_from(u64::from(window).saturating_sub(self.queued)).unwrap_or(u32::MAX)
+        u32::try_from(u64::from(window).saturating_sub(self.queued + waiting)).unwrap_or(u32::MAX)
     }
 
     /// A connection (or session) begins, and so much was granted.
