@@ -299,10 +299,11 @@ impl<R: Runtime, F: Framing> Pool<R, F> {
     pub fn close(self) -> Wait<R, impl Future<Output = Vec<Undelivered>> + Send> {
         let clients = self.core.take_all();
         clients.iter().for_each(|client| client.begin_close());
+        let until = clock::after(self.core.config().linger());
         let closed = async move {
             let mut undelivered = Vec::new();
             for client in clients {
-                undelivered.extend(client.closed().await);
+                undelivered.extend(client.ended(until).await);
             }
             undelivered
         };
