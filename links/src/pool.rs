@@ -171,7 +171,8 @@ impl<R: Runtime, F: Framing> Pool<R, F> {
             return (result, None);
         }
         let Some(other) = attempts.hedge(lease) else { return (first.await, None) };
-        let second = other.client.as_ref().call_with(options.clone(), payload.clone());
+        let options = attempts.options_of_second(options);
+        let second = other.client.as_ref().call_with(options, payload.clone());
         let (result, by_other) = Race::new(first, second).await;
         (result, by_other.then_some(other))
     }

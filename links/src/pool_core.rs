@@ -313,6 +313,11 @@ impl<'k, F: Framing, C: Clone + AsRef<PeerCore<F>>> Attempts<'k, F, C> {
         self.options.clone().timeout(left).fail_fast(lease.connected && self.left > 0)
     }
 
+    /// How the second attempt is made: within the time that is left.
+    pub(crate) fn options_of_second(&self, options: &CallOptions) -> CallOptions {
+        options.clone().timeout(self.deadline.saturating_since(clock::now()))
+    }
+
     /// When the call is made a second time, if it is.
     #[must_use]
     pub(crate) fn hedge_at(&self) -> Option<Instant> {
