@@ -1,8 +1,10 @@
 //! Forms of addresses, and servers found by their names.
 
+use std::time::Duration;
+
 use bowline::blocking::{Client, Manager, Server};
 use bowline::error::TransportKind;
-use bowline::{ConnectError, LinkEvent, ManagerError};
+use bowline::{CallOptions, Config, ConnectError, LinkEvent, ManagerError};
 
 fn echo() -> bowline::blocking::ServerBuilder {
     Server::builder().on_request_inline(|_, request, reply| {
@@ -94,4 +96,42 @@ fn a_closed_port() {
     let said = format!("not connected: {address} refused the connection, ");
     assert!(error.to_string().contains(&said), "{error}");
     client.close();
+}
+
+/// A manager gives everything the time that it is asked to, whatever its links are set to.
+#[test]
+fn a_manager_closes_within_the_time_that_it_is_given() {
+    const MS: Duration = Duration::from_millis(1);
+    let server = Server::builder()
+        .on_request(|_| {
+            std::thread::sleep(MS * 200);
+            Ok("done")
+        })
+        .bind("127.0.0.1:0")
+        .expect("a free port");
+    server.start().expect("a thread");
+    let manager = Manager::new();
+    let config = Config::builder().linger(MS * 10).build().expect("sound");
+    let client = manager.dial(server.local_addr(), config).expect("it listens");
+    let call = client.start_call(CallOptions::new(1), "takes longer").expect("room");
+    assert!(manager.close_and_wait(MS * 5_000).undelivered.is_empty());
+    assert_eq!(&call.wait().expect("there was time")[..], b"done");
+    // Less than the link's own, with a handler that takes its time.
+    let pushing = Server::builder()
+        .on_connect(|peer| assert!(peer.try_cast(1, "work").is_ok()))
+        .bind("127.0.0.1:0")
+        .expect("a free port");
+    pushing.start().expect("a thread");
+    let (told, began) = std::sync::mpsc::channel();
+    let builder = Client::builder(pushing.local_addr()).on_message(move |_, _| {
+        let _ = told.send(());
+        std::thread::sleep(MS * 3_000);
+    });
+    let _client = manager.dial_with(builder).expect("it listens");
+    began.recv_timeout(MS * 10_000).expect("a message");
+    let start = std::time::Instant::now();
+    manager.close_and_wait(MS * 100);
+    assert!(start.elapsed() < MS * 2_000, "{:?}", start.elapsed());
+    server.shutdown();
+    pushing.shutdown();
 }

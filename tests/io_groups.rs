@@ -177,6 +177,37 @@ fn what_would_park_an_io_thread_says_so_at_once() {
     server.shutdown();
 }
 
+/// The caller of a lone call reads for itself, and calls inline handlers: they must not wait there either.
+#[test]
+fn what_would_park_a_caller_that_reads_says_so_at_once() {
+    let _alone = alone();
+    let (told, outcome) = std::sync::mpsc::channel();
+    let server = Server::builder()
+        .on_request_inline(|context, _, reply| {
+            let _ = context.peer().try_cast(1, "before the answer");
+            reply.extend_from_slice(b"the answer");
+            Ok(())
+        })
+        .bind("127.0.0.1:0")
+        .expect("a free port");
+    server.start().expect("a thread");
+    let client = Client::builder(server.local_addr())
+        .on_message_inline(move |context, _| {
+            let options = bowline::CallOptions::new(1).timeout(Duration::from_secs(2));
+            let _ = told.send(context.peer().call_with(options, "back").map(drop));
+        })
+        .connect()
+        .expect("it listens");
+    for _ in 0..10 {
+        assert_eq!(&client.call(1, "x").expect("an answer")[..], b"the answer");
+        assert_eq!(outcome.recv_timeout(Duration::from_secs(10)), Ok(Err(CallError::WouldPark)));
+    }
+    // The thread itself may wait again.
+    assert!(client.cast(1, "noted").is_ok());
+    client.close();
+    server.shutdown();
+}
+
 #[test]
 fn an_owner_does_not_wait_on_an_io_thread() {
     let _alone = alone();

@@ -76,6 +76,17 @@ pub enum Ending {
     Abort(Disconnect),
 }
 
+impl Ending {
+    /// How long the peer's end of the stream is waited for.
+    #[must_use]
+    pub fn patience(&self) -> Duration {
+        match self {
+            Self::Graceful { wait, .. } => *wait,
+            Self::Abort(_) => Duration::ZERO,
+        }
+    }
+}
+
 /// A protocol as a pure state machine: bytes in, batches out and back, timeouts, connection up
 /// and down.
 ///
@@ -211,7 +222,8 @@ pub trait Machine: Sized + Send + 'static {
     /// Time has passed. May be called early or twice.
     fn handle_timeout(&mut self, now: Instant);
 
-    /// Whether and how the connection shall end.
+    /// Whether and how the connection shall end. While the peer's end of the stream is waited for, the
+    /// driver asks again, and waits no longer than what comes last says.
     fn poll_ending(&mut self, now: Instant) -> Option<Ending>;
 
     /// Closes the machine for good: drain for at most `linger`, then end.
@@ -220,7 +232,8 @@ pub trait Machine: Sized + Send + 'static {
     /// Whether it is closed and there is nothing left to do: no reconnecting.
     fn is_closed(&self) -> bool;
 
-    /// There will be no further connection.
+    /// There will be no further connection. If one is up, its driver may be told by
+    /// [`poll_ending`](Self::poll_ending) to end it, and the machine is closed when it has.
     fn give_up(&mut self, now: Instant, cause: Disconnect);
 
     /// Ends for good, at once: a connection that is up is closed by its driver, which

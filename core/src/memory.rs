@@ -103,6 +103,15 @@ struct Turn {
     before: usize,
 }
 
+/// What the link that had the turn last took for its message, and has not given back since.
+#[derive(Clone, Copy, Debug)]
+struct Took {
+    id: u64,
+    /// What it held before, in bytes.
+    before: usize,
+    bytes: usize,
+}
+
 /// A server's memory, given out to its links. See the module's documentation.
 #[derive(Debug)]
 pub struct MemoryPool {
@@ -122,8 +131,7 @@ pub struct MemoryPool {
     /// The address that had the last turn.
     last_origin: Option<Option<IpAddr>>,
     turn: Option<Turn>,
-    /// The link that had the turn last.
-    last_turn: Option<Turn>,
+    last_turn: Option<Took>,
     /// When something was given back last, or no link waited.
     moved: Instant,
 }
@@ -258,9 +266,22 @@ impl MemoryPool {
     /// for its message does not count, nor what the one before it did: that message is whole, and may not be
     /// taken yet.
     fn is_far_beyond(&self) -> bool {
-        let took = |turn: &Turn| self.counted(turn.id).saturating_sub(turn.before);
-        let passed = self.turn.iter().chain(&self.last_turn).map(took).sum::<usize>();
-        self.held() - passed > self.limit + self.limit / 10
+        let passed = self.turn.as_ref().map_or(0, |turn| self.taken_since(turn.id, turn.before))
+            + self.last_turn.map_or(0, |took| took.bytes);
+        self.held().saturating_sub(passed) > self.limit + self.limit / 10
+    }
+
+    fn taken_since(&self, id: u64, before: usize) -> usize {
+        self.counted(id).saturating_sub(before)
+    }
+
+    /// A link holds more or less than it did: what it gives back of its last message is not owed to the
+    /// turn any more, whatever it takes later.
+    fn note_change(&mut self, id: u64) {
+        if let Some(took) = self.last_turn.filter(|took| took.id == id) {
+            let bytes = took.bytes.min(self.taken_since(id, took.before));
+            self.last_turn = Some(Took { bytes, ..took });
+        }
     }
 
     fn counted(&self, id: u64) -> usize {
@@ -283,6 +304,7 @@ impl MemoryPool {
         self.beyond -= holder.beyond();
         holder.holding = holding;
         self.beyond += holder.beyond();
+        self.note_change(id);
     }
 
     /// It refuses what does not fit: from now on it holds what it may.
@@ -299,6 +321,7 @@ impl MemoryPool {
         self.beyond -= holder.beyond();
         holder.granted = granted;
         self.beyond += holder.beyond();
+        self.note_change(id);
     }
 
     fn forget(&mut self, id: u64) -> Option<Holder> {
@@ -307,9 +330,8 @@ impl MemoryPool {
         let holder = self.holders.remove(&id)?;
         self.beyond -= holder.beyond();
         self.by_size.remove(&(holder.holding.bytes, id));
-        for turn in [&mut self.turn, &mut self.last_turn] {
-            turn.take_if(|turn| turn.id == id);
-        }
+        self.turn.take_if(|turn| turn.id == id);
+        self.last_turn.take_if(|took| took.id == id);
         Some(holder)
     }
 
@@ -396,7 +418,9 @@ impl MemoryPool {
     }
 
     fn end_turn(&mut self) {
-        self.last_turn = self.turn.take().or(self.last_turn);
+        if let Some(Turn { id, before, .. }) = self.turn.take() {
+            self.last_turn = Some(Took { id, before, bytes: self.taken_since(id, before) });
+        }
     }
 
     fn end_turn_of(&mut self, id: u64) {

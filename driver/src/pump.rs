@@ -338,14 +338,26 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
         }
     }
 
-    /// Our side is done and said so: waits for the peer's end of the stream.
+    /// Our side is done and said so: waits for the peer's end of the stream. Meanwhile the machine's own
+    /// deadlines go on (calls wait for the next connection), and it may have less patience.
     fn linger<T: Timer>(
         &mut self,
         cx: &mut Context<'_>,
         timer: &mut Alarm<T>,
         intake: &mut Intake<M, A>,
     ) -> Poll<Disconnect> {
-        let Some((deadline, cause)) = self.lingering.as_deref().cloned() else { return Poll::Pending };
+        let Some((mut deadline, cause)) = self.lingering.as_deref().cloned() else { return Poll::Pending };
+        let now = clock::now();
+        let ending = self.shared.with(|machine| {
+            if machine.is_due(now) {
+                machine.handle_timeout(now);
+            }
+            machine.poll_ending(now)
+        });
+        if let Some(ending) = ending {
+            deadline = deadline.min(now + ending.patience());
+            self.lingering = Some(Box::new((deadline, cause.clone())));
+        }
         if let Poll::Ready(Err(_)) = self.connection.socket.poll_flush(cx) {
             return Poll::Ready(cause);
         }
@@ -357,6 +369,10 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
                 Ok(n) => {
                     discarded += n;
                     if discarded >= DISCARD {
+                        // However much the peer goes on sending.
+                        if clock::now() >= deadline {
+                            return Poll::Ready(cause);
+                        }
                         cx.waker().wake_by_ref();
                         return Poll::Pending;
                     }
@@ -372,8 +388,15 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
                 Err(_) => return Poll::Ready(cause),
             }
         }
-        if clock::now() >= deadline || sleep(cx, timer, Some(deadline)) {
+        if clock::now() >= deadline {
             return Poll::Ready(cause);
+        }
+        let is_due = match self.shared.sleep_attendant(cx.waker()) {
+            Step::Sleep(at) => sleep(cx, timer, at.into_iter().chain([deadline]).min()),
+            _ => true,
+        };
+        if is_due {
+            cx.waker().wake_by_ref();
         }
         Poll::Pending
     }
@@ -424,3 +447,6 @@ impl<T: Timer> Alarm<T> {
         expired
     }
 }
+
+#[cfg(all(test, not(bowline_loom)))]
+mod tests;

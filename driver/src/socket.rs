@@ -132,13 +132,14 @@ pub fn apply_buffers(socket: &SockRef<'_>, options: &SocketOptions) -> io::Resul
 }
 
 #[cfg(unix)]
-pub use self::unix::{UnixPath, listen_unix, unix_address};
+pub use self::unix::{UnixPath, connect_unix, listen_unix, unix_address};
 
 #[cfg(unix)]
 mod unix {
     use std::io;
     use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
     use std::path::PathBuf;
+    use std::time::Duration;
 
     use bowline_core::address::Address;
     use bowline_core::config::SocketOptions;
@@ -182,7 +183,27 @@ mod unix {
         use std::os::unix::fs::FileTypeExt;
         let is_socket = std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket());
         let refused = |error: &io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
-        is_socket && UnixStream::connect(path).as_ref().is_err_and(refused)
+        // A listener that is too busy to accept is one, too.
+        is_socket && connect_unix(path, Duration::ZERO).as_ref().is_err_and(refused)
+    }
+
+    /// Connects to a path, and waits for at most `limit` for a listener that does not accept. The stream
+    /// waits when it reads and writes.
+    ///
+    /// # Errors
+    /// What the system said; [`io::ErrorKind::TimedOut`] after `limit`.
+    pub fn connect_unix(path: &str, limit: Duration) -> io::Result<UnixStream> {
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        // Connecting waits no longer than writing does; a timeout of nothing would be for ever.
+        socket.set_nonblocking(limit.is_zero())?;
+        socket.set_write_timeout(Some(limit.max(Duration::from_millis(1))))?;
+        socket.connect(&SockAddr::unix(path)?).map_err(|error| match error.kind() {
+            io::ErrorKind::WouldBlock => io::ErrorKind::TimedOut.into(),
+            _ => error,
+        })?;
+        socket.set_nonblocking(false)?;
+        socket.set_write_timeout(None)?;
+        Ok(socket.into())
     }
 
     /// The same in Bowline's words.
@@ -190,5 +211,40 @@ mod unix {
     pub fn unix_address(address: &SocketAddr) -> Address {
         let path = address.as_pathname().map(|path| path.to_string_lossy().into_owned());
         Address::Unix(path.unwrap_or_default().into())
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use socket2::SockAddr;
+
+    use super::*;
+
+    /// A listener that accepts nothing, and has as many waiting as it takes.
+    #[test]
+    fn nobody_waits_for_ever_for_a_listener_that_accepts_nothing() {
+        let path = std::env::temp_dir().join(format!("bowline-full-{}", std::process::id()));
+        let path = path.to_str().expect("text").to_owned();
+        let listener = Socket::new(Domain::UNIX, Type::STREAM, None).expect("a descriptor");
+        listener.bind(&SockAddr::unix(&path).expect("a path")).expect("free");
+        listener.listen(1).expect("bound");
+        let waiting: Vec<_> =
+            std::iter::from_fn(|| connect_unix(&path, Duration::ZERO).ok()).take(100).collect();
+        assert!(waiting.len() < 100, "its queue has an end");
+        let (told, outcome) = mpsc::channel();
+        let to = path.clone();
+        std::thread::spawn(move || {
+            let connected = connect_unix(&to, Duration::from_millis(20)).map(drop);
+            let bound = listen_unix(&to, &SocketOptions::default()).map(drop);
+            let _ = told.send((connected, bound));
+        });
+        let (connected, bound) = outcome.recv_timeout(Duration::from_secs(10)).expect("neither waits");
+        assert_eq!(connected.expect_err("nobody accepts").kind(), io::ErrorKind::TimedOut);
+        assert_eq!(bound.expect_err("somebody listens").kind(), io::ErrorKind::AddrInUse);
+        drop(listener);
+        std::fs::remove_file(path).expect("it was there");
     }
 }

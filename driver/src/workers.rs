@@ -133,17 +133,17 @@ impl<T: Send + 'static> Aside<T> {
             return true;
         }
         drop(line);
-        let task = Box::pin(run(Stopped(Arc::clone(&self.shared))));
+        let task = Box::pin(run(Running { shared: Arc::clone(&self.shared), is_over: false }));
         // If nothing can run the task, dropping it calls the function with everything that waits.
         let _ = self.workers.spawn(0, task);
         true
     }
 }
 
-async fn run<T>(line: Stopped<T>) {
+async fn run<T>(mut line: Running<T>) {
     let mut called: u32 = 0;
-    while let Some(thing) = line.0.next() {
-        (line.0.call)(&thing);
+    while let Some(thing) = line.next() {
+        (line.shared.call)(&thing);
         called += 1;
         if called.is_multiple_of(FAIR_SHARE) {
             Yield::default().await;
@@ -151,23 +151,71 @@ async fn run<T>(line: Stopped<T>) {
     }
 }
 
-impl<T> AsideShared<T> {
+/// However the task ends, nothing that waits is forgotten.
+struct Running<T> {
+    shared: Arc<AsideShared<T>>,
+    /// There was nothing left: what comes from now on is another task's.
+    is_over: bool,
+}
+
+impl<T> Running<T> {
     /// The next one; without one it does not run any more.
-    fn next(&self) -> Option<T> {
-        let mut line = self.line.lock();
+    fn next(&mut self) -> Option<T> {
+        if self.is_over {
+            return None;
+        }
+        let mut line = self.shared.line.lock();
         let next = line.waiting.pop_front();
         line.is_running = next.is_some();
+        self.is_over = next.is_none();
         next
     }
 }
 
-/// However the task ends, nothing that waits is forgotten.
-struct Stopped<T>(Arc<AsideShared<T>>);
-
-impl<T> Drop for Stopped<T> {
+impl<T> Drop for Running<T> {
     fn drop(&mut self) {
-        while let Some(thing) = self.0.next() {
-            (self.0.call)(&thing);
+        while let Some(thing) = self.next() {
+            (self.shared.call)(&thing);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Keeps its tasks, and runs none.
+    #[derive(Default)]
+    struct Kept(Mutex<Vec<BoxTask>>);
+
+    impl Workers for Kept {
+        fn spawn(&self, _: u64, task: BoxTask) -> Result<(), StartError> {
+            self.0.lock().push(task);
+            Ok(())
+        }
+    }
+
+    fn told_aside() -> (Aside<u8>, Arc<Kept>, Arc<Mutex<Vec<u8>>>) {
+        let (kept, told) = (Arc::new(Kept::default()), Arc::new(Mutex::default()));
+        let workers: Arc<dyn Workers> = Arc::clone(&kept) as _;
+        let list: Arc<Mutex<Vec<u8>>> = Arc::clone(&told);
+        (Aside::new(&workers, 10, move |thing| list.lock().push(*thing)), kept, told)
+    }
+
+    #[test]
+    fn a_task_that_ends_leaves_what_comes_to_the_next_one() {
+        let (aside, kept, told) = told_aside();
+        let mut first = Running { shared: Arc::clone(&aside.shared), is_over: false };
+        assert_eq!(first.next(), None);
+        assert!(aside.push(1) && aside.push(2));
+        assert_eq!(kept.0.lock().len(), 1, "one task for both");
+        drop(first);
+        assert!(told.lock().is_empty(), "one at a time: the other task has them");
+        assert!(aside.push(3));
+        assert_eq!(kept.0.lock().len(), 1, "it still runs");
+        // Dropped by its runtime, it tells what it has to tell.
+        let second = kept.0.lock().pop();
+        drop(second);
+        assert_eq!(*told.lock(), [1, 2, 3]);
     }
 }

@@ -99,7 +99,12 @@ fn begin<F: Framing>(
                 *wait = Some(Wait { ticket, line, deadline });
                 (Poll::Pending, false)
             }
-            Err(error) => (Poll::Ready(Err(error)), false),
+            Err(error) => {
+                if turn {
+                    link.return_turn();
+                }
+                (Poll::Ready(Err(error)), false)
+            }
         }
     })
 }
@@ -290,5 +295,35 @@ impl<F: Framing> Drop for Call<'_, F> {
         if let Some(wait) = self.wait.take() {
             wait.leave(self.peer);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+    use std::time::Duration;
+
+    use bowline_core::config::Config;
+    use bowline_core::link::{Link, Role};
+
+    use super::*;
+
+    #[test]
+    fn a_call_that_cannot_use_its_turn_gives_it_to_the_next() {
+        let config = Config::builder().max_in_flight(1).build().unwrap();
+        let peer = PeerCore::new(Link::new(config, Role::Dialing), Duration::ZERO);
+        let cx = &mut Context::from_waker(Waker::noop());
+        let call = |options| Call::new(&peer, options, Payload::Borrowed(b"x"));
+        let mut first = call(CallOptions::new(1));
+        let mut broken = call(CallOptions::new(1).extensions(vec![1, 2, 3]));
+        let mut last = call(CallOptions::new(1));
+        for call in [&mut first, &mut broken, &mut last] {
+            assert!(Pin::new(call).poll(cx).is_pending());
+        }
+        assert!(broken.wait.is_some() && last.wait.is_some(), "there is one place");
+        drop(first);
+        assert!(matches!(Pin::new(&mut broken).poll(cx), Poll::Ready(Err(CallError::Encode(_)))));
+        assert!(Pin::new(&mut last).poll(cx).is_pending());
+        assert!(last.id.is_some(), "it has the place");
     }
 }

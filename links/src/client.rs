@@ -156,6 +156,12 @@ impl<R: Runtime, F: Framing> Client<R, F> {
     pub(crate) async fn closed(self) -> Vec<Undelivered> {
         self.peer.begin_close();
         let until = clock::after(self.peer.linger());
+        self.ended(until).await
+    }
+
+    /// What could not be sent, once the link that is being closed is over. What its application is still to be
+    /// told is waited for until then.
+    pub(crate) async fn ended(self, until: Instant) -> Vec<Undelivered> {
         self.over().await;
         self.told(until).await;
         writers_left::<R, F>(&self.peer).await;

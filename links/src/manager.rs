@@ -266,6 +266,7 @@ impl<R: Runtime, F: Framing> Manager<R, F> {
     /// Closing goes on in the background; only what was left is lost.
     pub fn close_and_wait(&self, linger: Duration) -> Wait<R, impl Future<Output = Closed> + Send> {
         let (links, servers) = self.core.take_all();
+        let until = clock::after(linger);
         for (_, client) in &links {
             client.shared().with(|link: &mut Link<F, _>| link.close(clock::now(), linger));
         }
@@ -275,7 +276,7 @@ impl<R: Runtime, F: Framing> Manager<R, F> {
         let closed = async move {
             let mut closed = Closed::default();
             for (address, client) in links {
-                let undelivered = client.closed().await;
+                let undelivered = client.ended(until).await;
                 closed.undelivered.extend(undelivered.into_iter().map(|message| (address.clone(), message)));
             }
             for (address, server) in servers {

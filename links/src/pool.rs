@@ -171,7 +171,8 @@ impl<R: Runtime, F: Framing> Pool<R, F> {
             return (result, None);
         }
         let Some(other) = attempts.hedge(lease) else { return (first.await, None) };
-        let second = other.client.as_ref().call_with(options.clone(), payload.clone());
+        let options = attempts.options_of_second(options);
+        let second = other.client.as_ref().call_with(options, payload.clone());
         let (result, by_other) = Race::new(first, second).await;
         (result, by_other.then_some(other))
     }
@@ -299,10 +300,11 @@ impl<R: Runtime, F: Framing> Pool<R, F> {
     pub fn close(self) -> Wait<R, impl Future<Output = Vec<Undelivered>> + Send> {
         let clients = self.core.take_all();
         clients.iter().for_each(|client| client.begin_close());
+        let until = clock::after(self.core.config().linger());
         let closed = async move {
             let mut undelivered = Vec::new();
             for client in clients {
-                undelivered.extend(client.closed().await);
+                undelivered.extend(client.ended(until).await);
             }
             undelivered
         };

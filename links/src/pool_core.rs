@@ -313,6 +313,11 @@ impl<'k, F: Framing, C: Clone + AsRef<PeerCore<F>>> Attempts<'k, F, C> {
         self.options.clone().timeout(left).fail_fast(lease.connected && self.left > 0)
     }
 
+    /// How the second attempt is made: within the time that is left.
+    pub(crate) fn options_of_second(&self, options: &CallOptions) -> CallOptions {
+        options.clone().timeout(self.deadline.saturating_since(clock::now()))
+    }
+
     /// When the call is made a second time, if it is.
     #[must_use]
     pub(crate) fn hedge_at(&self) -> Option<Instant> {
@@ -368,7 +373,8 @@ impl<'a, F: Framing> Race<'a, F> {
 }
 
 impl<F: Framing> Future for Race<'_, F> {
-    /// The answer, and whether it is the second's; the first's error if both failed.
+    /// The answer, and whether it is the second's. If both failed the first's error, unless only the other
+    /// attempt may have run: then that one's.
     type Output = (Result<Reply, CallError>, bool);
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -383,12 +389,67 @@ impl<F: Framing> Future for Race<'_, F> {
                 Poll::Pending => {}
             }
         }
+        let may_have_run =
+            |error: &CallError| !matches!(error.outcome(), Outcome::NeverSent | Outcome::Expired);
         match failed {
-            [first @ Some(_), Some(_)] => match first.take() {
-                Some(error) => Poll::Ready((Err(error), false)),
-                None => Poll::Pending,
-            },
+            [Some(first), Some(second)] => {
+                let error = if may_have_run(second) && !may_have_run(first) { second } else { first };
+                Poll::Ready((Err(error.clone()), false))
+            }
             _ => Poll::Pending,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+    use std::time::Duration;
+
+    use bowline_core::error::Disconnect;
+    use bowline_core::frame::tcpstream::Tcpstream;
+    use bowline_core::link::{Link, Role};
+    use bowline_core::machine::Machine;
+    use bowline_core::recv_buf::RecvBuf;
+    use bowline_core::supervisor::Epoch;
+
+    use super::*;
+
+    /// A link without a connection.
+    fn link() -> PeerCore<Tcpstream> {
+        let config = Config::with_framing(Tcpstream::new()).build().unwrap();
+        PeerCore::new(Link::new(config, Role::Dialing), Duration::ZERO)
+    }
+
+    /// The request leaves, and the connection ends before the answer comes.
+    fn lose(peer: &PeerCore<Tcpstream>) {
+        peer.shared().with(|link| {
+            let now = clock::now();
+            let (mut reader, mut buf) = (link.handle_connected(now, Epoch::FIRST), RecvBuf::new());
+            let ready = Link::next_event(&mut reader, &mut &mut *link, now, &mut buf);
+            assert!(ready.is_ok());
+            let mut batch = link.begin_write(now).expect("a request");
+            batch.wrote(batch.len());
+            let _more = link.end_write(now, batch);
+            link.handle_disconnected(now, None, Disconnect::PeerClosed);
+        });
+    }
+
+    #[test]
+    fn of_two_attempts_the_one_that_may_have_run_is_told() {
+        for lost in [0, 1] {
+            let peers = [link(), link()];
+            let [first, second] = [0, 1].map(|at| peers[at].call(1, "x"));
+            let mut race = Race::new(first, second);
+            let cx = &mut Context::from_waker(Waker::noop());
+            assert!(Pin::new(&mut race).poll(cx).is_pending());
+            lose(&peers[lost]);
+            let other = &peers[1 - lost];
+            other.shared().with(|link| link.give_up(clock::now(), Disconnect::NotConnected));
+            let Poll::Ready((Err(error), false)) = Pin::new(&mut race).poll(cx) else {
+                panic!("both have failed")
+            };
+            assert_eq!(error, CallError::MaybeDelivered(Disconnect::PeerClosed), "attempt {lost}");
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use std::future::Future;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Context, Poll, Waker};
@@ -44,7 +45,9 @@ where
 
     fn run(self: Box<Self>, turn: Turn) {
         let done = match turn {
-            Turn::Work => (self.work)(),
+            // It may be the program's own: who waits for it learns that it will not come.
+            Turn::Work => catch_unwind(AssertUnwindSafe(self.work))
+                .unwrap_or_else(|_| Err(io::Error::other("connecting panicked"))),
             Turn::NoThread => Err(no_thread(io::Error::from(io::ErrorKind::WouldBlock))),
             Turn::Unwanted => return,
         };
@@ -79,5 +82,26 @@ impl<T> Future for Aside<T> {
                 Poll::Pending
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    #[test]
+    fn work_that_panics_has_failed() {
+        let mut work = aside::<()>(|| std::panic::resume_unwind(Box::new(())));
+        let until = Instant::now() + Duration::from_secs(10);
+        let done = loop {
+            if let Poll::Ready(done) = Pin::new(&mut work).poll(&mut Context::from_waker(Waker::noop())) {
+                break done;
+            }
+            assert!(Instant::now() < until, "it is never told");
+            std::thread::sleep(Duration::from_millis(1));
+        };
+        assert_eq!(done.expect_err("it panicked").kind(), io::ErrorKind::Other);
     }
 }

@@ -19,7 +19,7 @@ use bowline_driver::owner::{OwnerSocket, Patience, Until};
 use bowline_driver::runtime::Wire;
 use bowline_driver::shared::WriteNow;
 #[cfg(unix)]
-use bowline_driver::socket::{apply_buffers, unix_address};
+use bowline_driver::socket::{apply_buffers, connect_unix, unix_address};
 use bowline_driver::socket::{apply_tcp, tcp_socket};
 use bowline_driver::stream::Stream;
 use bowline_driver::{clock, inproc};
@@ -116,7 +116,7 @@ impl OwnerSocket for Socket {
                 Self::Tcp(socket.into())
             }
             #[cfg(unix)]
-            Address::Unix(path) => Self::Unix(UnixStream::connect(&*path)?),
+            Address::Unix(path) => Self::Unix(connect_unix(&path, limit)?),
             Address::Inproc(name) => Self::Inproc(inproc::connect(&name)?),
             _ => return Err(io::ErrorKind::Unsupported.into()),
         };

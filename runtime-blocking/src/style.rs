@@ -11,9 +11,8 @@ use bowline_driver::style::{self, Returns, Style};
 use bowline_driver::workers::Workers;
 
 use crate::aside::aside;
-use crate::io_group::is_io_thread;
 use crate::pool_task::PoolWorkers;
-use crate::waiting::{block_on, block_on_helping};
+use crate::waiting::{block_on, block_on_helping, must_not_wait};
 
 /// Threads that wait by parking.
 #[derive(Clone, Copy, Debug)]
@@ -30,7 +29,7 @@ impl Style for Parks {
     }
 
     fn wait<Fut: Future>(future: Fut, would_park: impl FnOnce() -> Fut::Output) -> Fut::Output {
-        if is_io_thread() { would_park() } else { block_on(future) }
+        if must_not_wait() { would_park() } else { block_on(future) }
     }
 
     fn wait_now<T: Send>(output: T) -> T {
@@ -38,11 +37,11 @@ impl Style for Parks {
     }
 
     fn wait_or<Fut: Future + Unpin>(future: Fut, would_park: impl FnOnce(Fut) -> Fut::Output) -> Fut::Output {
-        if is_io_thread() { would_park(future) } else { block_on(future) }
+        if must_not_wait() { would_park(future) } else { block_on(future) }
     }
 
     fn may_wait() -> bool {
-        !is_io_thread()
+        !must_not_wait()
     }
 
     #[inline]
@@ -60,7 +59,7 @@ impl Style for Parks {
         would_park: impl FnOnce() -> Fut::Output,
         help: impl Fn(&dyn Fn() -> bool),
     ) -> Fut::Output {
-        if is_io_thread() { would_park() } else { block_on_helping(future, help) }
+        if must_not_wait() { would_park() } else { block_on_helping(future, help) }
     }
 }
 

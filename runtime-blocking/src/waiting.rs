@@ -1,5 +1,6 @@
 //! Waiting: threads that park where tasks would, and one that waits for sockets too.
 
+use std::cell::Cell;
 use std::future::Future;
 use std::io;
 use std::pin::{Pin, pin};
@@ -49,6 +50,29 @@ impl Wake for ThreadWaker {
 
 std::thread_local! {
     static WAKER: Arc<ThreadWaker> = ThreadWaker::current();
+    /// This thread reads a connection while it waits for its reply.
+    static READS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this thread reads connections, and calls inline handlers: it must not wait.
+pub(crate) fn must_not_wait() -> bool {
+    io_group::is_io_thread() || READS.get()
+}
+
+/// As long as this is there, the thread reads a connection.
+struct Reads;
+
+impl Reads {
+    fn begin() -> Self {
+        READS.set(true);
+        Self
+    }
+}
+
+impl Drop for Reads {
+    fn drop(&mut self) {
+        READS.set(false);
+    }
 }
 
 /// Polls a future to its end on this thread, parking while it waits. A thread that has entered an
@@ -86,6 +110,7 @@ fn park_until_ready<T>(mut future: Pin<&mut impl Future<Output = T>>, help: impl
                 return output;
             }
             if !thread.is_notified() {
+                let _reads = Reads::begin();
                 help(&|| thread.is_notified());
             }
             while !thread.take() {

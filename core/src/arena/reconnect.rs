@@ -75,6 +75,10 @@ impl Arena {
         if let Some(control) = self.control.take() {
             self.recycle(*control);
         }
+        // A go-away was that connection's, and the credit is the session's.
+        for lane in &mut self.lanes {
+            lane.flow.stopped = false;
+        }
         let lent = lent
             .or_else(|| self.returned.take().map(|batch| *batch))
             .filter(|batch| batch.class != Class::Control);

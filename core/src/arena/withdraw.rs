@@ -1,7 +1,7 @@
 //! Finding messages that wait, and taking them out again.
 
 use super::Arena;
-use super::chunk::{Chunk, FrameRef, Sent};
+use super::chunk::{Chunk, FrameRef, Load, Sent};
 use super::lane::{Lane, Withdrawn};
 use crate::frame::Class;
 
@@ -32,6 +32,16 @@ impl Arena {
         taken: impl FnMut(&FrameRef<'_>),
     ) -> Withdrawn {
         self.lane_mut(class).withdraw(sent, taken)
+    }
+
+    /// Takes the oldest casts of a class that wait out, until `is_enough` says so of what is left.
+    pub(crate) fn take_oldest_casts(
+        &mut self,
+        class: Class,
+        is_enough: impl Fn(Load) -> bool,
+        taken: impl FnMut(&FrameRef<'_>),
+    ) {
+        self.lane_mut(class).take_oldest_casts(is_enough, taken);
     }
 
     /// Takes a long answer that has not left (or not wholly) out again. Short ones are not worth
@@ -65,6 +75,11 @@ impl Arena {
     /// The number of the oldest cast of a class that waits.
     pub(crate) fn oldest_cast(&self, class: Class) -> Option<u64> {
         self.lane(class).oldest_cast()
+    }
+
+    /// The number of the oldest cast of a class that waits, or is under way.
+    pub(crate) fn oldest_unsent_cast(&self, class: Class) -> Option<u64> {
+        self.lane(class).oldest_unsent_cast()
     }
 
     /// Whether a writer still has a batch of a connection that ended (without a session).

@@ -325,7 +325,10 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
                             self.drop_answer(meta.id);
                         }
                     }
-                    Some(HeldAnswer::Frames(chunk)) => self.arena.append_alone(class, chunk),
+                    Some(HeldAnswer::Frames(chunk)) => {
+                        self.arena.append_alone(class, chunk);
+                        self.after_queueing();
+                    }
                     None => break,
                 }
             }

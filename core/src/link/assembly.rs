@@ -95,6 +95,11 @@ impl Assembly {
         if self.takes_credit() { (self.need - self.have.min(self.need)) as u64 } else { 0 }
     }
 
+    /// Bytes that came of an answer and are kept.
+    pub(super) fn answer(&self) -> u64 {
+        if self.takes_credit() { 0 } else { self.frame.len() as u64 }
+    }
+
     /// Bytes of memory it holds.
     pub(super) fn memory(&self) -> usize {
         self.frame.capacity()

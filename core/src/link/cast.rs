@@ -5,11 +5,12 @@ use alloc::vec::Vec;
 use super::classes::{NORMAL, lane};
 use super::options::CastOptions;
 use super::{Link, Phase};
-use crate::arena::{Load, Sent};
+use crate::arena::{Load, Sent, Withdrawn};
 use crate::body::Payload;
 use crate::config::Overflow;
 use crate::error::{CastError, CastRefusal, Disconnect, EncodeError, Outcome, Undeliverable};
 use crate::frame::{Class, Framing, Kind, Meta};
+use crate::link::undelivered::decode;
 use crate::time::Instant;
 
 /// A message that is queued, and nothing more is known of it yet.
@@ -182,6 +183,31 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.framing.finish(&mut out, mark, body.len())
     }
 
+    /// Makes room for one message: as many casts go as it takes, because short ones may have filled the
+    /// queue that a long one is for. Calls are not dropped.
+    fn drop_oldest_casts(&mut self, class: Class) -> Result<(), CastRefusal> {
+        let limit = self.settings.write_queue;
+        let has_room = |load: Load| !limit.is_reached(load.messages, load.bytes);
+        let mut dropped = Vec::new();
+        let Self { arena, framing, .. } = &mut *self;
+        let reason = Undeliverable::Dropped(Overflow::DropOldest);
+        arena.take_oldest_casts(class, has_room, |frame| {
+            dropped.extend(decode(framing, frame, Outcome::Dropped, &reason));
+        });
+        if !dropped.is_empty() {
+            self.after_withdrawing(Withdrawn::Waiting);
+        }
+        self.counters.casts_dropped += dropped.len() as u64;
+        for undelivered in dropped {
+            self.fail_cast(undelivered);
+        }
+        if has_room(self.arena.ours(class)) {
+            Ok(())
+        } else {
+            Err(CastRefusal::Full(self.write_queue_full(class)))
+        }
+    }
+
     fn check_cast(&mut self, class: Class, len: usize) -> Result<(), CastRefusal> {
         if self.closing.is_some() || self.phase == Phase::Closed {
             return Err(CastRefusal::Closed);
@@ -200,15 +226,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
                 self.counters.casts_dropped += 1;
                 Err(CastRefusal::Full(self.write_queue_full(class)))
             }
-            Overflow::DropOldest => match self.arena.oldest_cast(class) {
-                Some(number) => {
-                    self.counters.casts_dropped += 1;
-                    let reason = Undeliverable::Dropped(Overflow::DropOldest);
-                    self.withdraw_cast(class, number, Outcome::Dropped, &reason);
-                    Ok(())
-                }
-                None => Err(CastRefusal::Full(self.write_queue_full(class))),
-            },
+            Overflow::DropOldest => self.drop_oldest_casts(class),
             Overflow::Disconnect => {
                 self.conn.abort = Some(Disconnect::Overflow { queue: "write" });
                 self.wakes.attend();

@@ -32,6 +32,11 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         lines.close_sending(|token| wakes.caller(token));
         lines.receive.close(|token| wakes.caller(token));
         self.route.last_cause = Some(Box::new(cause));
+        // There is no reader any more that takes them up.
+        let casts = self.history.retired.take().map_or(0, |retired| retired.casts());
+        for _ in 0..casts {
+            self.drop_message();
+        }
         self.event(LinkEvent::Closed);
         let Self { lines, wakes, .. } = &mut *self;
         lines.events.close(|token| wakes.caller(token));

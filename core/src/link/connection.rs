@@ -3,6 +3,7 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
+use super::classes::CLASSES;
 use super::{Link, LinkEvent, Phase, Role};
 use crate::arena::{Batch, Sent};
 use crate::error::{CallError, Disconnect, EncodeError, Outcome, PeerError};
@@ -105,6 +106,8 @@ pub(super) struct Writing {
     pub(super) since: Option<Instant>,
     /// Bytes that were written of it.
     pub(super) in_batch: u64,
+    /// The first cast of the batch that is out, where casts expire.
+    pub(super) casts_from: Option<u64>,
     /// Since when something was being written all the time, and bytes written before.
     pub(super) draining: Option<(Instant, u64)>,
     /// Control frames written, since when.
@@ -198,9 +201,11 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     fn send_hello(&mut self) {
         let mut body = Vec::new();
         let mut hello = self.hello();
-        for (window, inflow) in [&mut hello.normal, &mut hello.bulk].into_iter().zip(&self.inflow) {
-            // Less for a start if messages of an earlier connection are still kept.
-            window.credit = inflow.fresh(window.size);
+        let windows = CLASSES.into_iter().zip([&mut hello.normal, &mut hello.bulk]);
+        for ((class, window), inflow) in windows.zip(&self.inflow) {
+            // Less for a start if messages of an earlier connection are still kept, or wait for this reader.
+            let waiting = self.history.retired.as_ref().map_or(0, |retired| retired.parked(class));
+            window.credit = inflow.fresh(window.size, waiting);
         }
         self.conn.agreed.granted = [hello.normal.credit, hello.bulk.credit];
         hello.encode(&mut body);
@@ -342,8 +347,11 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             cut.extend(inbound.wanted());
         }
         inbound.clear(|token| wakes.caller(token));
-        for _ in 0..self.conn.reading.parked_casts {
-            self.drop_message();
+        // What the session's next reader takes up is not lost.
+        if self.history.retired.is_none() {
+            for _ in 0..self.conn.reading.parked_casts {
+                self.drop_message();
+            }
         }
         self.go_down(cause.clone());
         if self.role == Role::Accepting || was_closing {

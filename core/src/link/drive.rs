@@ -76,6 +76,8 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     fn is_gone_away(&self) -> bool {
         self.conn.gone_away
             && self.inbound.len() == 0
+            // What it sent before waits with the reader, and would go with the connection.
+            && !self.conn.reading.parked
             && !self.arena.is_lent()
             && !self.arena.has_answers()
             && self.answers.is_empty()
@@ -145,7 +147,9 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
 
     fn retire_reader(&mut self, now: Instant, reader: Reader<F>) {
         let retired = reader.retire(self, now);
-        self.history.retired = self.history.session.is_some().then(|| Box::new(retired));
+        // Casts that an earlier session left wait on where the handshake was not done.
+        let is_left = self.phase == Phase::Handshaking && retired.casts() > 0;
+        self.history.retired = (self.history.session.is_some() || is_left).then(|| Box::new(retired));
     }
 
     fn handle_disconnected(&mut self, now: Instant, lent: Option<Batch>, cause: Disconnect) {
@@ -170,6 +174,9 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
             Some(batch) => {
                 self.wakes.note_writer(false);
                 self.conn.writing.since = Some(now);
+                if self.settings.expire_after.is_some() {
+                    self.conn.writing.casts_from = batch.casts().next();
+                }
                 self.conn.life.last_written = self.conn.life.last_written.max(now);
                 if self.limits().drain_rate > 0 && self.conn.writing.draining.is_none() {
                     self.conn.writing.draining = Some((now, self.counters.bytes_out));
@@ -227,6 +234,7 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
             self.forget_written();
         }
         self.conn.writing.since = if done { None } else { Some(now) };
+        self.conn.writing.casts_from.take_if(|_| done);
         let more = !self.arena.is_flushed() || self.has_control();
         self.wakes.note_writer(!more);
         if !more {
@@ -365,7 +373,11 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
     }
 
     fn give_up(&mut self, now: Instant, cause: Disconnect) {
-        self.end(now, cause);
+        match self.phase {
+            Phase::Down | Phase::Closed => self.end(now, cause),
+            // What became of its messages is known when the connection has ended.
+            Phase::Handshaking | Phase::Ready => Self::abort(self, now, cause),
+        }
     }
 
     fn abort(&mut self, now: Instant, cause: Disconnect) {

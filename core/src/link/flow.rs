@@ -46,13 +46,15 @@ pub(super) struct Held {
     /// Of the message that is put together: what came, and what is missing.
     pub(super) assembling: u64,
     pub(super) missing: u64,
+    /// Bytes that came of an answer, which costs nothing, and is not whole.
+    pub(super) answer: u64,
 }
 
 impl Inflow {
-    /// What a connection would grant that begins now.
-    pub(super) fn fresh(&self, window: u32) -> u32 {
+    /// What a connection would grant that begins now; messages that cost so much wait for its reader.
+    pub(super) fn fresh(&self, window: u32, waiting: u64) -> u32 {
         // It is at most the window.
-        u32::try_from(u64::from(window).saturating_sub(self.queued)).unwrap_or(u32::MAX)
+        u32::try_from(u64::from(window).saturating_sub(self.queued + waiting)).unwrap_or(u32::MAX)
     }
 
     /// A connection (or session) begins, and so much was granted.
@@ -97,14 +99,14 @@ impl Inflow {
         self.queued + self.held.parked > self.window
     }
 
-    /// Cost of what the reader holds.
+    /// What the reader holds, answers that are not whole included.
     pub(super) fn with_reader(&self) -> u64 {
-        self.held.parked + self.held.assembling
+        self.held.parked + self.assembling()
     }
 
-    /// Cost of what came of messages that are not whole.
+    /// What came of messages and answers that are not whole.
     pub(super) fn assembling(&self) -> u64 {
-        self.held.assembling
+        self.held.assembling + self.held.answer
     }
 
     /// Cost of what is kept.

@@ -54,7 +54,7 @@ struct Entry<T> {
     /// Wakes the handler when the request is no longer wanted.
     token: Option<T>,
     wire_id: u64,
-    /// Length of its body, bytes.
+    /// Length of its body and extensions, bytes.
     len: usize,
     /// Extensions that its answer repeats.
     repeated: Repeated,
@@ -83,7 +83,7 @@ impl<T> InboundTable<T> {
         self.wanted
     }
 
-    /// Bytes of the bodies that their handlers hold.
+    /// Bytes of the bodies and extensions that their handlers hold.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
@@ -182,7 +182,9 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
         let repeated = self.framing.profile().repeats_extensions && !request.extensions.is_empty();
         let repeated: Repeated = repeated.then(|| request.extensions.into());
-        let len = request.body.len() + repeated.as_ref().map_or(0, |repeated| repeated.len());
+        // The handler has the extensions, too, and they are kept for the answer besides.
+        let repeats = repeated.as_ref().map_or(0, |repeated| repeated.len());
+        let len = request.body.len() + request.extensions.len() + repeats;
         let key = self.inbound.open(wire_id, len, repeated, by_id);
         if let Some(remaining) = request.remaining() {
             self.watch(now, remaining, Key::Inbound(key));

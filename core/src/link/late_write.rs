@@ -31,6 +31,8 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         let Self { arena, framing, route, .. } = &mut *self;
         let cause = route.last_cause.as_deref().cloned().unwrap_or(Disconnect::LocalClose);
         let reason = Undeliverable::Disconnected(cause);
+        // Half of a whole message is none.
+        let in_part = if framing.profile().atomic { Outcome::NeverSent } else { Outcome::MaybeDelivered };
         let mut fail = |frame: &FrameRef<'_>, outcome| {
             if frame.sent.cast().is_some() {
                 failed.extend(decode(framing, frame, outcome, &reason));
@@ -40,7 +42,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             Late::Acked(sent) => acked.extend(sent.cast()),
             Late::Lost(frame) => fail(frame, Outcome::MaybeDelivered),
             Late::Ended(frame, Fate::Left) => left.extend(frame.sent.cast()),
-            Late::Ended(frame, Fate::InPart) => fail(frame, Outcome::MaybeDelivered),
+            Late::Ended(frame, Fate::InPart) => fail(frame, in_part),
             Late::Ended(frame, _) => fail(frame, Outcome::NeverSent),
         });
         self.note_acked(acked);

@@ -204,6 +204,8 @@ pub struct Link<F: Framing, T> {
     lines: Lines<T>,
     wakes: Wakes<T>,
     next_cast: u64,
+    /// Casts up to that number have waited for longer than `expire_after`.
+    expired_casts: u64,
     lends_replies: bool,
     /// What the driver or a caller said last of the time.
     last_time: Instant,
@@ -268,6 +270,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             lines: Lines::new(),
             wakes: Wakes::new(),
             next_cast: 1,
+            expired_casts: 0,
             lends_replies: false,
             last_time: Instant::ZERO,
             inflow: Default::default(),

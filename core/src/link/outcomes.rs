@@ -106,9 +106,9 @@ impl<T> Outcomes<T> {
         matches!(self.watches.get(&number), Some(Watch::Waiting(_)))
     }
 
-    /// Whether the caller of that cast has its final outcome already.
+    /// Whether the caller of that cast has its final outcome already, or only has to fetch it.
     pub(super) fn was_told(&self, number: u64) -> bool {
-        matches!(self.watches.get(&number), Some(Watch::Told))
+        matches!(self.watches.get(&number), Some(Watch::Told | Watch::Late(_)))
     }
 
     pub(super) fn drain_errored(&mut self) -> impl Iterator<Item = Undelivered> {
@@ -122,7 +122,7 @@ impl<T> Outcomes<T> {
 
     fn pop_errored(&mut self) -> Option<Undelivered> {
         let undelivered = self.errored.pop_front()?;
-        self.errored_bytes -= undelivered.body.len();
+        self.errored_bytes -= undelivered.held();
         Some(undelivered)
     }
 }
@@ -355,7 +355,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
                 return;
             }
         }
-        errored.errored_bytes += undelivered.body.len();
+        errored.errored_bytes += undelivered.held();
         errored.errored.push_back(undelivered);
         if let Some(token) = errored.line.grant_one() {
             self.wakes.caller(token);
@@ -383,7 +383,13 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
 
     /// A queued cast has waited longer than `expire_after`.
     pub(super) fn expire_cast(&mut self, class: Class, number: u64) {
+        // One that is being written expires if it comes back.
+        self.expired_casts = self.expired_casts.max(number);
         if self.arena.oldest_cast(class).is_none_or(|oldest| number < oldest) {
+            return;
+        }
+        // It has left before, its caller knows that, and it is sent again.
+        if self.outcomes.as_ref().is_some_and(|outcomes| outcomes.was_told(number)) {
             return;
         }
         let reason = Undeliverable::Expired(self.doing());

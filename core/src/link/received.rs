@@ -37,6 +37,11 @@ impl Message {
     pub fn seq(&self) -> u64 {
         if self.meta.kind == Kind::Numbered { self.meta.id } else { 0 }
     }
+
+    /// Bytes that it holds.
+    fn held(&self) -> usize {
+        self.body.len() + self.extensions.as_ref().map_or(0, |extensions| extensions.len())
+    }
 }
 
 impl core::ops::Deref for Message {
@@ -109,7 +114,7 @@ impl ReceiveQueue {
 
     fn pop(&mut self) -> Option<(Message, u64)> {
         let (message, cost) = self.messages.pop_front()?;
-        self.bytes -= message.body.len();
+        self.bytes -= message.held();
         self.taken += 1;
         Some((message, cost))
     }
@@ -138,10 +143,13 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
                     return true;
                 }
                 Overflow::DropOldest => {
-                    if let Some((message, cost)) = self.received.pop() {
+                    // As many as it takes: short ones may have filled the queue that a long one is for.
+                    while self.received.is_full(self.settings.read_queue)
+                        && let Some((message, cost)) = self.received.pop()
+                    {
                         self.release(message.meta.class, cost);
+                        self.drop_message();
                     }
-                    self.drop_message();
                 }
                 Overflow::Disconnect => {
                     self.drop_message();
@@ -151,8 +159,9 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
                 }
             }
         }
-        self.received.bytes += incoming.body.len();
-        self.received.messages.push_back((incoming.into(), incoming.cost));
+        let message = Message::from(incoming);
+        self.received.bytes += message.held();
+        self.received.messages.push_back((message, incoming.cost));
         if self.framing.profile().flow_control {
             let inflow = &mut self.inflow[lane(incoming.meta.class)];
             inflow.keep(incoming.cost);
@@ -240,7 +249,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             return None;
         };
         let class = message.meta.class;
-        self.received.in_hand = Some(InHand { class, cost, bytes: message.body.len() });
+        self.received.in_hand = Some(InHand { class, cost, bytes: message.held() });
         if let Some(ticket) = ticket.take() {
             self.leave(super::Line::Receive, ticket);
         }

@@ -27,11 +27,15 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     pub(super) fn settle(&mut self, ended: Ended, cause: &Disconnect) {
         // What was being written when a connection died is sent again even if the link closes meanwhile.
         let is_closing = self.closing.is_some() || self.phase == Phase::Closed;
-        let was_closing = is_closing && !matches!(ended, Ended::LateWrite(_));
+        let is_late = matches!(ended, Ended::LateWrite(_));
+        let was_closing = is_closing && !is_late;
         let (mut left, mut failed, mut answers, mut calls_back) = (vec![], vec![], vec![], vec![]);
         let mut resent = 0;
+        // What is sent again does not wait: it goes, however late.
+        let expires = !matches!(self.settings.delivery, Delivery::AtLeastOnce { .. });
+        let (late, expired) = (Undeliverable::Expired(self.doing()), self.expired_casts);
         let profile = self.framing.profile();
-        let Self { arena, calls, settings, outcomes, framing, fail_fast, .. } = &mut *self;
+        let Self { arena, calls, settings, outcomes, framing, fail_fast, counters, .. } = &mut *self;
         // A closing link hands back what it has in the end.
         let waiting = if was_closing { OnDisconnect::Keep } else { settings.on_disconnect };
         let limit = match settings.delivery {
@@ -71,6 +75,12 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
                 }
                 None => true,
             },
+            // Its time passed while it was being written.
+            (Sent::Cast(number), Fate::Waiting) if expires && number <= expired => {
+                counters.casts_expired += 1;
+                failed.extend(decode(framing, frame, Outcome::Expired, &late));
+                false
+            }
             (Sent::Cast(_), Fate::Waiting) => {
                 let outcome = match waiting {
                     OnDisconnect::Keep => return true,
@@ -93,7 +103,6 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             Ended::Connection(lent) => arena.disconnect(lent, keep),
             Ended::LateWrite(batch) => _ = arena.restore_late(batch, keep),
         }
-        self.fail_fast.clear();
         self.counters.casts_resent += resent;
         for number in left {
             self.note_outcome(number, Outcome::Written);
@@ -110,7 +119,11 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         for id in answers {
             self.drop_answer(id);
         }
-        self.drop_held();
+        // What came after a connection that ended before is none of its late writer's.
+        if !is_late {
+            self.fail_fast.clear();
+            self.drop_held();
+        }
     }
 
     /// Calls whose request had left, wholly or in part: only the peer knows what became of them.

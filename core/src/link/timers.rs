@@ -25,7 +25,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// Watches a deadline. Wakes the driver if it would come too late by itself.
     #[inline(always)]
     pub(super) fn watch(&mut self, now: Instant, timeout: Duration, key: Key) {
-        let Self { calls, lines, inbound, deadlines, arena, retries, settings, outcomes, .. } = self;
+        let Self { calls, lines, inbound, deadlines, arena, retries, settings, outcomes, conn, .. } = self;
         let live_count = || {
             let in_line = lines.waiting_to_send();
             let timed = settings.expire_after.is_some();
@@ -39,7 +39,10 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             Key::RoomTurn(class, ticket) => lines.rooms[lane(class)].is_waiting(ticket),
             Key::Inbound(key) => inbound.contains(key),
             Key::Cast(class, number) => {
-                arena.has_late() || arena.oldest_cast(class).is_some_and(|oldest| number >= oldest)
+                // One that is being written may come back.
+                arena.has_late()
+                    || conn.writing.casts_from.is_some_and(|from| number >= from)
+                    || arena.oldest_unsent_cast(class).is_some_and(|oldest| number >= oldest)
             }
             Key::Wait(_, number) => outcomes.as_ref().is_some_and(|outcomes| outcomes.is_awaited(number)),
             Key::Retry(id) => retries.is_waiting(id),

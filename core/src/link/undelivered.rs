@@ -59,6 +59,11 @@ impl Undelivered {
         }
     }
 
+    /// Bytes that it holds.
+    pub(super) fn held(&self) -> usize {
+        self.body.len() + self.extensions.len()
+    }
+
     /// The same, with the method, Seq, extensions and body that were given to the cast.
     #[must_use]
     pub fn with_given(self, options: &CastOptions, body: Body) -> Self {

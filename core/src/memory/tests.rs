@@ -248,3 +248,31 @@ fn sums_are_those_of_the_links_whatever_happens() {
         assert_eq!((pool.held(), pool.waiting()), (0, 0));
     }
 }
+
+/// Alone, a link has the turn for one message after the other. What it took for the first counts once.
+#[test]
+fn a_link_that_has_the_turn_twice_took_each_message_once() {
+    let mut pool = pool(4 * MIB);
+    for (message, steps) in [(1, 1..=128), (129, 129..=256)] {
+        for step in steps {
+            pool.report(at(step), 1, incoming(usize::try_from(step).unwrap() * STEP, message, 1));
+        }
+    }
+    let (verdict, effects) = pool.report(at(300), 2, incoming(50_000, 300, 2));
+    assert_eq!((verdict, effects), (Verdict::Wait(0), Effects::default()));
+}
+
+/// What a link took in its turn and has given back excuses nothing that it holds later.
+#[test]
+fn a_turn_that_was_given_back_is_over() {
+    let mut pool = pool(MIB);
+    for step in 1..=64 {
+        pool.report(at(step), 1, incoming(usize::try_from(step).unwrap() * STEP, 1, 1));
+    }
+    pool.report(at(100), 1, Holding { origin: from(1), ..Holding::default() });
+    pool.report(at(101), 1, incoming(MIB, 101, 1));
+    let closed = |pool: &mut MemoryPool, id| pool.report(at(102), id, incoming(60_000, id, 2)).1.closed;
+    let closed = (2..10).flat_map(|id| closed(&mut pool, id)).count();
+    assert_eq!(closed, 1, "{} are held", pool.held());
+    assert!(pool.held() <= MIB + MIB / 10, "{}", pool.held());
+}

@@ -294,17 +294,18 @@ impl<F: Framing, S: Wire> Owned<F, S> {
             return Err(cause.clone());
         }
         let now = self.now;
-        if let Some((until, cause)) = &self.lingering {
-            return if now >= *until {
-                Err(cause.clone())
-            } else {
-                Ok(Attended { until: Some(*until), written: true, told: false })
-            };
-        }
         if self.link.poll_timeout().is_some_and(|(at, _)| at <= now) {
             self.link.handle_timeout(now);
         }
-        match self.link.poll_ending(now) {
+        let ending = self.link.poll_ending(now);
+        if let Some((until, cause)) = &mut self.lingering {
+            // Deadlines of calls go on, and there may be less patience than there was.
+            *until = ending.map_or(*until, |ending| (*until).min(now + ending.patience()));
+            let next = self.link.poll_timeout().map_or(*until, |(at, _)| at.min(*until));
+            let attended = Attended { until: Some(next), written: true, told: false };
+            return if now < *until { Ok(attended) } else { Err(cause.clone()) };
+        }
+        match ending {
             Some(Ending::Abort(cause)) => return Err(cause),
             Some(Ending::Graceful { wait, cause }) if self.batch.is_none() => {
                 if self.socket.shutdown_write().is_err() {

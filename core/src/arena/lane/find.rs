@@ -3,7 +3,7 @@
 use alloc::collections::VecDeque;
 
 use super::{Lane, Withdrawn};
-use crate::arena::chunk::{Chunk, FrameRef, Sent};
+use crate::arena::chunk::{Chunk, FrameRef, Load, Sent};
 
 impl Lane {
     /// The waiting chunks, oldest first.
@@ -52,6 +52,41 @@ impl Lane {
         Withdrawn::Gone
     }
 
+    /// Takes the oldest casts that wait out, until `is_enough` says so of what is left.
+    pub(in crate::arena) fn take_oldest_casts(
+        &mut self,
+        is_enough: impl Fn(Load) -> bool,
+        mut taken: impl FnMut(&FrameRef<'_>),
+    ) {
+        let mut left = self.ours;
+        let held = self.aside.as_mut().map(|aside| &mut aside.held);
+        for queue in held.into_iter().chain([&mut self.queue]) {
+            let mut index = 0;
+            while index < queue.len() && !is_enough(left) {
+                if !queue[index].marks().iter().any(|mark| mark.sent.cast().is_some()) {
+                    index += 1;
+                    continue;
+                }
+                let mut kept = Chunk::default();
+                queue[index].for_each_frame(|frame| {
+                    if frame.sent.cast().is_some() && !is_enough(left) {
+                        left.sub(Load { messages: 1, bytes: frame.end - frame.start });
+                        taken(&frame);
+                    } else {
+                        kept.push_frame(&frame);
+                    }
+                });
+                if kept.is_empty() {
+                    queue.remove(index);
+                } else {
+                    queue[index] = kept;
+                    index += 1;
+                }
+            }
+        }
+        self.recount();
+    }
+
     /// Whether a long message with that name waits or is under way.
     pub(in crate::arena) fn has_large(&self, sent: Sent) -> bool {
         self.waiting().any(|chunk| chunk.large && chunk.marks().iter().any(|mark| mark.sent == sent))
@@ -68,6 +103,11 @@ impl Lane {
             Sent::Cast(number) => Some(number),
             _ => None,
         })
+    }
+
+    /// The oldest cast that waits, or is under way.
+    pub(in crate::arena) fn oldest_unsent_cast(&self) -> Option<u64> {
+        self.waiting().flat_map(Chunk::marks).find_map(|mark| mark.sent.cast())
     }
 
     /// The oldest cast that waits (what is under way does not).

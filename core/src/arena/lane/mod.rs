@@ -151,6 +151,10 @@ impl Lane {
 
     /// Appends a chunk as it is.
     pub(in crate::arena) fn push_chunk(&mut self, chunk: Chunk) {
+        // Made for a message that could not be encoded: nothing behind it would ever go.
+        if self.queue.back().is_some_and(Chunk::is_empty) {
+            self.queue.pop_back();
+        }
         self.ours.add(chunk.ours());
         self.owed.add(chunk.owed());
         self.queue.push_back(chunk);

@@ -179,6 +179,7 @@ impl<F: Framing> Reader<F> {
                 parked: self.parked[lane].cost(),
                 assembling: assembly.map_or(0, Assembly::spent),
                 missing: assembly.map_or(0, Assembly::missing),
+                answer: assembly.map_or(0, Assembly::answer),
             }
         });
         link.note_arrived(&core::mem::take(&mut self.arrived), &held);

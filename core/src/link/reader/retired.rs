@@ -3,9 +3,10 @@
 use alloc::boxed::Box;
 
 use super::Reader;
-use crate::frame::Framing;
+use crate::frame::{Class, Framing};
 use crate::link::Link;
 use crate::link::assembly::Assembly;
+use crate::link::classes::lane;
 use crate::link::guard::Guard;
 use crate::link::reader::kept_messages::Parked;
 use crate::time::Instant;
@@ -24,6 +25,16 @@ impl Retired {
         let parts = self.assemblies.iter().flatten().map(|assembly| assembly.memory()).sum::<usize>();
         let parked = self.parked.iter().map(Parked::cost).sum::<u64>();
         parts + usize::try_from(parked).unwrap_or(usize::MAX)
+    }
+
+    /// How many casts wait to be handed over.
+    pub(in crate::link) fn casts(&self) -> u64 {
+        self.parked.iter().map(Parked::casts).sum()
+    }
+
+    /// What the messages of a class cost that wait.
+    pub(in crate::link) fn parked(&self, class: Class) -> u64 {
+        self.parked[lane(class)].cost()
     }
 
     /// The session is lost: answers to its requests have no caller, and what came in part will not

@@ -319,3 +319,39 @@ fn whoever_counts_is_told_that_the_peer_reads_a_long_answer() {
     assert_eq!(now.taken, said.taken + 2000);
     drop(batch);
 }
+
+/// The other side's answers to our calls take memory as its messages do while they come in.
+#[test]
+fn an_answer_that_is_not_whole_counts_as_memory() {
+    let mut pair = native();
+    pair.b.answer = false;
+    let id = call(&mut pair.a, b"x", 1).unwrap();
+    pair.run(Instant::ZERO);
+    pair.b.reader.answer(id.get(), alloc::vec![1; MIB].as_slice().into()).unwrap();
+    pair.b.pass(Instant::ZERO, 0).unwrap();
+    let out = pair.b.output(Instant::ZERO);
+    pair.a.input(Instant::ZERO, &out).unwrap();
+    let held = |link: &Link<Native, u32>| link.holding().bytes - link.conn.reading.buffered;
+    assert!(held(&pair.a.link) > 200 * 1024, "{} of {}", held(&pair.a.link), out.len());
+    assert_eq!(pair.a.link.kept(crate::frame::Class::Bulk), 0, "it takes nothing of the window");
+    pair.run(Instant::ZERO);
+    assert!(pair.a.link.poll_reply(id, || 0).is_some_and(|reply| reply.is_ok()));
+    assert_eq!(held(&pair.a.link), 0);
+}
+
+/// What the reader encoded waits for memory: when there is some, the writer is woken for it.
+#[test]
+fn memory_for_answers_wakes_the_writer() {
+    let mut pair = native();
+    pair.b.link.count_memory();
+    let id = call(&mut pair.a, &alloc::vec![1; MIB / 4], 1).unwrap();
+    pair.run(Instant::ZERO);
+    assert_eq!((pair.b.events.len(), pair.b.link.counters().answers_held), (1, 1));
+    pair.b.link.take_holding().unwrap();
+    let _ = pair.b.link.take_wake();
+    assert!(pair.b.link.begin_write(Instant::ZERO).is_none());
+    pair.b.link.handle_memory(Instant::ZERO, Verdict::Granted(MIB));
+    assert!(pair.b.link.take_wake().write);
+    pair.run(Instant::ZERO);
+    assert!(pair.a.link.poll_reply(id, || 0).is_some_and(|reply| reply.is_ok()));
+}

@@ -123,3 +123,52 @@ fn casts_in_one_go_are_counted_like_others() {
     assert!(back.iter().map(|back| back.number).eq(1..=given.len() as u64));
     assert!(back.iter().map(|back| &back.body[..]).eq(given.iter().map(|body| &body[..])));
 }
+
+/// Long messages take the places of short ones, and the queue stays within its bytes and one message.
+#[test]
+fn dropping_the_oldest_keeps_to_the_bytes() {
+    let limit = QueueLimit { messages: 10_000, bytes: 64 * 1024 };
+    let most = limit.bytes + 4_100;
+    let config = Config::with_framing(Buffstreams::new());
+    let config = config.write_queue(limit).write_overflow(Overflow::DropOldest);
+    let config = config.read_queue(limit).read_overflow(Overflow::DropOldest).build().unwrap();
+    let mut pair = Pair::new(&config);
+    pair.b.queue = true;
+    let cast = |end: &mut End<Buffstreams>, body: &[u8]| {
+        let _queued = end.link.cast(Instant::ZERO, &CastOptions::new(0), body.into()).unwrap();
+    };
+    for (count, len) in [(3_000, 25), (100, 4_000)] {
+        for _ in 0..count {
+            cast(&mut pair.a, &vec![1; len]);
+        }
+    }
+    let held = pair.a.link.arena.ours(Class::Normal);
+    assert!(held.bytes <= most, "{held:?} wait to be written");
+    assert_eq!(pair.a.link.counters().casts_dropped, 3_100 - held.messages as u64);
+    pair.run(Instant::ZERO);
+    for (count, len) in [(3_000, 25), (100, 4_000)] {
+        for _ in 0..count {
+            cast(&mut pair.a, &vec![1; len]);
+            let out = pair.a.output(Instant::ZERO);
+            pair.b.input(Instant::ZERO, &out).unwrap();
+        }
+    }
+    let kept = pair.b.link.received.depth();
+    assert!(kept.bytes <= most, "{kept:?} wait to be received");
+    let came = pair.b.link.counters().messages;
+    assert_eq!(pair.b.link.counters().messages_dropped, came - kept.messages as u64);
+}
+
+/// A short message that is refused leaves nothing in the way of a long one behind it.
+#[test]
+fn what_cannot_be_encoded_holds_up_nothing() {
+    let mut pair = native();
+    for (class, len) in [(Class::Normal, 100_000), (Class::Bulk, 100_000), (Class::Bulk, 10)] {
+        let options = CastOptions::new(0).class(class);
+        let refused = pair.a.link.cast(Instant::ZERO, &options.clone().seq(7), b"x".as_slice().into());
+        assert_eq!(refusal(refused), SEQ);
+        let _queued = pair.a.link.cast(Instant::ZERO, &options, vec![1; len].as_slice().into()).unwrap();
+        pair.run(Instant::ZERO);
+    }
+    assert_eq!(pair.b.events.len(), 3);
+}

@@ -211,3 +211,37 @@ fn pushes_that_nobody_receives_let_replies_by() {
     pair.run(Instant::ZERO);
     assert_eq!(pair.a.link.counters().messages_dropped, 0);
 }
+
+/// A link that is given up while it is connected ends with its connection, which says what became of
+/// everything.
+#[test]
+fn a_link_that_is_given_up_while_connected_tells_the_truth() {
+    let mut pair = native();
+    (pair.a.handle, pair.b.answer) = (true, false);
+    let options = CallOptions::new(1);
+    let answered = pair.b.link.call(Instant::ZERO, &options, b"for a handler"[..].into(), 1).unwrap();
+    let left = call(&mut pair.a, b"left", 1).unwrap();
+    pair.run(Instant::ZERO);
+    assert_eq!(pair.a.link.poll_inbound(pair.a.handled[0], Some(9)), InboundState::Wanted);
+    let cut = pair.a.link.cast(Instant::ZERO, &CastOptions::new(1), b"cut".as_slice().into()).unwrap();
+    pair.a.link.watch_outcome(cut.number, 2);
+    // What a caller began to write, and the driver is to go on with.
+    let mut batch = pair.a.link.begin_write(Instant::ZERO).unwrap();
+    batch.wrote(3);
+    let _more = pair.a.link.end_write(Instant::ZERO, batch);
+    let queued = call(&mut pair.a, b"queued", 3).unwrap();
+    pair.a.link.give_up(Instant::ZERO, Disconnect::PeerClosed);
+    let ending = pair.a.link.poll_ending(Instant::ZERO);
+    assert_eq!(ending, Some(Ending::Abort(Disconnect::PeerClosed)));
+    pair.a.link.handle_disconnected(Instant::ZERO, None, Disconnect::PeerClosed);
+    assert!(pair.a.link.is_closed());
+    let mut result = |id| pair.a.link.poll_reply(id, || 0).unwrap().unwrap_err();
+    assert_eq!(result(left), CallError::MaybeDelivered(Disconnect::PeerClosed));
+    assert!(matches!(result(queued), CallError::NeverSent(_)));
+    let back = pair.a.link.poll_outcome(cut.number, || 0).unwrap().unwrap_err();
+    assert_eq!((&back.body[..], back.outcome), (&b"cut"[..], Outcome::NeverSent));
+    assert_eq!(pair.a.link.poll_inbound(pair.a.handled[0], None), InboundState::Unwanted);
+    assert!(pair.a.tokens().contains(&9), "the handler learns it");
+    assert_eq!(pair.a.link.take_cut(), [answered.get()]);
+    assert_eq!(pair.a.link.take_undelivered().len(), 1, "the call that waited");
+}

@@ -116,3 +116,51 @@ fn each_connection_that_is_told_of_releases_its_own() {
     pair.b.pass(Instant::ZERO, 0).unwrap();
     assert_eq!(pair.b.events.len(), 1);
 }
+
+/// Extensions that came take memory as bodies do, wherever they wait.
+#[test]
+fn extensions_count_as_memory() {
+    let mut pair = native();
+    (pair.b.queue, pair.b.handle) = (true, true);
+    let mut extensions = crate::frame::native::Extensions::new();
+    extensions.push(200, &[7; 30_000]).unwrap();
+    let extensions = extensions.into_bytes();
+    let held = |link: &Link<Native, u32>| link.holding().bytes - link.conn.reading.buffered;
+    let before = held(&pair.b.link);
+    let options = CastOptions::new(0).extensions(extensions.clone());
+    let _queued = pair.a.link.cast(Instant::ZERO, &options, b"".as_slice().into()).unwrap();
+    pair.run(Instant::ZERO);
+    assert_eq!(pair.b.link.stats(Instant::ZERO).read_queue.bytes, extensions.len());
+    let with_message = held(&pair.b.link);
+    assert!(with_message >= before + 30_000, "{before}, {with_message}");
+    let options = CallOptions::new(0).extensions(extensions);
+    pair.a.link.call(Instant::ZERO, &options, b"".as_slice().into(), 1).unwrap();
+    pair.run(Instant::ZERO);
+    assert_eq!(pair.b.handled.len(), 1);
+    let with_request = held(&pair.b.link);
+    assert!(with_request >= with_message + 30_000, "{with_message}, {with_request}");
+    pair.b.link.finish_inbound(pair.b.handled[0]);
+    pair.b.link.drop_received();
+    assert!(held(&pair.b.link) < before + 1_024);
+}
+
+/// A peer that says go-away has its requests answered, and its messages handed over, that it sent before.
+#[test]
+fn what_waits_for_the_application_is_dealt_with_before_the_peer_goes() {
+    let mut pair = native();
+    let End { link, reader, .. } = &mut pair.b;
+    reader.hold(&mut &mut *link, true);
+    cast(&mut pair.a.link, b"a message");
+    let id = call(&mut pair.a, b"a request", 1).unwrap();
+    pair.run(Instant::ZERO);
+    pair.a.link.close(Instant::ZERO, MS * 1_000);
+    pair.run(Instant::ZERO);
+    assert_eq!(pair.b.link.poll_ending(Instant::ZERO), None, "both wait");
+    pair.b.link.release_held(true);
+    pair.b.pass(Instant::ZERO, 0).unwrap();
+    assert_eq!(pair.b.events.len(), 2);
+    pair.run(Instant::ZERO);
+    assert!(pair.a.link.poll_reply(id, || 1).is_some_and(|reply| reply.is_ok()));
+    let ending = pair.b.link.poll_ending(Instant::ZERO);
+    assert!(matches!(ending, Some(Ending::Graceful { .. })), "{ending:?}");
+}

@@ -20,6 +20,7 @@ mod drive;
 mod flow;
 mod guards;
 mod handling;
+mod late_writes;
 mod limits;
 mod outcomes;
 mod repeated;

@@ -334,14 +334,23 @@ fn what_is_left_of_a_lost_session_comes_after_the_word_that_a_connection_is_read
     assert_eq!((pair.a.handled.len(), pair.a.events.len()), (1, 0));
 
     let a = &mut pair.a;
-    let unused = Reader::new(Native::new(), 1, crate::config::OnFailure::default());
-    let reader = core::mem::replace(&mut a.reader, unused);
+    let unused = || Reader::new(Native::new(), 1, crate::config::OnFailure::default());
+    let reader = core::mem::replace(&mut a.reader, unused());
     a.link.retire_reader(now, reader);
     a.link.handle_disconnected(now, None, Disconnect::Protocol(PeerError::SecondHello));
-    a.reader = a.link.handle_connected(now, a.link.epoch().next());
-    a.buf = RecvBuf::new();
-    a.pass(now, 0).unwrap();
-    assert!(a.events.is_empty(), "the handshake is not done");
+    // The next connection dies before its handshake is done, and the one after it does not.
+    for dies in [true, false] {
+        a.reader = a.link.handle_connected(now, a.link.epoch().next());
+        a.buf = RecvBuf::new();
+        a.pass(now, 0).unwrap();
+        assert!(a.events.is_empty(), "the handshake is not done");
+        assert_eq!(a.link.conn.agreed.granted[0], a.link.hello().normal.size - 276, "the cast takes some");
+        if dies {
+            let reader = core::mem::replace(&mut a.reader, unused());
+            a.link.retire_reader(now, reader);
+            a.link.handle_disconnected(now, None, Disconnect::PeerClosed);
+        }
+    }
 
     let mut b = accepting();
     b.input(now, &a.output(now)).unwrap();
@@ -359,4 +368,42 @@ fn what_is_left_of_a_lost_session_comes_after_the_word_that_a_connection_is_read
         })
     };
     assert_eq!([next().unwrap(), next().unwrap(), next().unwrap()], ["ready", "cast", "no more"]);
+    assert_eq!(access.counters().messages_dropped, 0, "it was handed over");
+}
+
+/// What waited with a session's reader when the session ended for good is lost, and that is counted.
+#[test]
+fn what_waits_with_the_reader_when_its_session_expires_is_counted() {
+    let mut pair = detached();
+    let b = &mut pair.b;
+    hears(b, &Resume::new(ID, TOKEN, SENT)).unwrap();
+    b.reader.hold(&mut &mut b.link, true);
+    let mut frame = Vec::new();
+    let meta = frame::Meta { kind: Kind::Cast, method: 1, ..frame::Meta::default() };
+    Native::new().encode(&mut frame, &meta, &[], b"parked").unwrap();
+    b.input(Instant::ZERO, &frame).unwrap();
+    let unused = Reader::new(Native::new(), 1, crate::config::OnFailure::default());
+    let reader = core::mem::replace(&mut b.reader, unused);
+    b.link.retire_reader(Instant::ZERO, reader);
+    b.link.handle_disconnected(Instant::ZERO, None, Disconnect::PeerClosed);
+    assert_eq!(b.link.counters().messages_dropped, 0);
+    b.link.expire_session(Instant::ZERO);
+    assert_eq!(b.link.counters().messages_dropped, 1);
+}
+
+/// A peer that said go-away and whose connection was cut takes the session up again after all: what was held
+/// back goes out.
+#[test]
+fn a_go_away_is_over_with_its_connection() {
+    let mut end = detached().a;
+    resumes(&mut end, &Resume::new(ID, TOKEN, SENT)).unwrap();
+    let mut frame = Vec::new();
+    let meta = frame::Meta::control(Kind::GoAway, 0);
+    Native::new().encode(&mut frame, &meta, &[], b"").unwrap();
+    end.input(Instant::ZERO, &frame).unwrap();
+    cast(&mut end, 9);
+    assert_eq!(end.output(Instant::ZERO), [], "it waits for another connection");
+    end.link.handle_disconnected(Instant::ZERO, None, Disconnect::Superseded);
+    let said = resumes(&mut end, &Resume::new(ID, TOKEN, SENT)).unwrap();
+    assert!(said.ends_with(&[9; 8]), "{said:?}");
 }

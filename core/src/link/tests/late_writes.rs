@@ -1,0 +1,162 @@
+//! Batches that come back when their connection is over, and deadlines that pass while a message is in one.
+
+use super::*;
+use crate::arena::Batch;
+use crate::config::{Delivery, OnDisconnect};
+use crate::frame::buffstreams::Buffstreams;
+
+fn cast<F: Framing>(end: &mut End<F>, body: &[u8]) -> u64 {
+    end.link.cast(Instant::ZERO, &CastOptions::new(0), body.into()).unwrap().number
+}
+
+fn reconnect<F: Framing>(end: &mut End<F>) {
+    let epoch = end.link.epoch().next();
+    end.reader = end.link.handle_connected(Instant::ZERO, epoch);
+    end.buf = RecvBuf::new();
+    end.pass(Instant::ZERO, 0).unwrap();
+}
+
+/// A link that sends again what was being written, on its second connection; the batch of the first is
+/// still with its writer.
+fn with_a_late_batch() -> (Pair<Tcpstream>, Batch) {
+    let limit = QueueLimit { messages: 1_000, bytes: 4_096 };
+    let config = Config::with_framing(Tcpstream::new()).write_queue(limit);
+    let config = config.delivery(Delivery::AtLeastOnce { retry_limit: 3 }).build().unwrap();
+    let mut pair = Pair::new(&config);
+    cast(&mut pair.a, b"late");
+    let late = pair.a.link.begin_write(Instant::ZERO).unwrap();
+    pair.a.link.handle_disconnected(Instant::ZERO, None, Disconnect::PeerClosed);
+    reconnect(&mut pair.a);
+    (pair, late)
+}
+
+#[test]
+fn a_late_batch_costs_the_next_connection_no_answer() {
+    let (mut pair, late) = with_a_late_batch();
+    pair.a.handle = true;
+    let calls: Vec<CallId> = (0..3).map(|_| call(&mut pair.b, b"x", 1).unwrap()).collect();
+    let out = pair.b.output(Instant::ZERO);
+    pair.a.input(Instant::ZERO, &out).unwrap();
+    for inbound in core::mem::take(&mut pair.a.handled) {
+        pair.a.link.answer(inbound, Ok([7; 5_000].as_slice().into()));
+    }
+    assert_eq!(pair.a.link.counters().answers_held, 2, "there is room for one of them");
+    let _more = pair.a.link.end_write(Instant::ZERO, late);
+    pair.run(Instant::ZERO);
+    for id in calls {
+        assert!(pair.b.link.poll_reply(id, || 0).is_some_and(|reply| reply.is_ok()));
+    }
+    assert_eq!(pair.a.link.counters().answers_dropped, 0);
+}
+
+#[test]
+fn a_late_batch_makes_no_call_of_the_next_connection_wait() {
+    let (mut pair, late) = with_a_late_batch();
+    let options = CallOptions::new(1).fail_fast(true);
+    let id = pair.a.link.call(Instant::ZERO, &options, b"x".as_slice().into(), 1).unwrap();
+    let _more = pair.a.link.end_write(Instant::ZERO, late);
+    pair.a.link.handle_disconnected(Instant::ZERO, None, Disconnect::PeerClosed);
+    let result = pair.a.link.poll_reply(id, || 0);
+    assert!(matches!(result, Some(Err(CallError::NeverSent(_)))), "{result:?}");
+}
+
+/// A writer that noticed late stopped in the middle of a message: the peer saw its beginning, if it sees
+/// bytes at all.
+#[test]
+fn half_a_message_of_a_late_batch_was_never_sent() {
+    fn outcome<F: Framing>(framing: F) -> Outcome {
+        let mut end = End::new(&Config::with_framing(framing).build().unwrap(), Role::Dialing);
+        end.pass(Instant::ZERO, 0).unwrap();
+        let number = cast(&mut end, b"half of it");
+        end.link.watch_outcome(number, 1);
+        let mut late = end.link.begin_write(Instant::ZERO).unwrap();
+        end.link.handle_disconnected(Instant::ZERO, None, Disconnect::PeerClosed);
+        late.wrote(5);
+        let _more = end.link.end_write(Instant::ZERO, late);
+        let back = end.link.poll_outcome(number, || 1).unwrap().unwrap_err();
+        assert_eq!(&back.body[..], b"half of it");
+        back.outcome
+    }
+    assert_eq!(outcome(Buffstreams::new()), Outcome::NeverSent);
+    assert_eq!(outcome(Raw::new()), Outcome::MaybeDelivered);
+}
+
+/// A message whose time passes while it is being written, or while fragments of it are, expires when its
+/// connection has died.
+#[test]
+fn what_comes_back_too_late_expires() {
+    const WAIT: Duration = Duration::from_secs(1);
+    for (len, taken) in [(10, 0), (10, 5), (100_000, 0), (100_000, 1)] {
+        let config = Config::builder().expire_after(WAIT).on_disconnect(OnDisconnect::Keep).build().unwrap();
+        let mut pair = Pair::new(&config);
+        let number = cast(&mut pair.a, &alloc::vec![7; len]);
+        pair.a.link.watch_outcome(number, 1);
+        let mut batch = pair.a.link.begin_write(Instant::ZERO).unwrap();
+        batch.wrote(if taken == 1 { batch.len() } else { taken });
+        let batch = match taken {
+            // Its first fragments are out, and others are not taken yet.
+            1 => {
+                let _more = pair.a.link.end_write(Instant::ZERO, batch);
+                None
+            }
+            _ => Some(batch),
+        };
+        // Others are cast meanwhile, and what is watched no more is forgotten.
+        let later = Instant::ZERO + WAIT / 2;
+        let _queued = pair.a.link.cast(later, &CastOptions::new(0), b"later".as_slice().into()).unwrap();
+        let over = Instant::ZERO + WAIT;
+        pair.a.link.handle_timeout(over);
+        assert_eq!(pair.a.link.poll_outcome(number, || 1), None, "it may be on its way");
+        pair.a.link.handle_disconnected(over, batch, Disconnect::PeerClosed);
+        let back = pair.a.link.poll_outcome(number, || 1).unwrap().unwrap_err();
+        assert_eq!((back.outcome, back.body.len()), (Outcome::Expired, len), "{taken} bytes were taken");
+        assert_eq!(pair.a.link.counters().casts_expired, 1);
+        reconnect(&mut pair.a);
+        pair.b = End::new(&config, Role::Accepting);
+        pair.b.pass(Instant::ZERO, 0).unwrap();
+        pair.run(over);
+        assert_eq!(pair.b.events.len(), 1, "the one whose time is not over");
+    }
+}
+
+/// A message whose caller was woken because its time was over, and that came back when the link ended, is
+/// told to its caller, and to nobody else.
+#[test]
+fn what_is_about_to_be_told_is_not_handed_back_besides() {
+    let mut end = End::new(&Config::with_framing(Buffstreams::new()).build().unwrap(), Role::Dialing);
+    end.pass(Instant::ZERO, 0).unwrap();
+    let number = cast(&mut end, b"late");
+    end.link.watch_outcome_for(Instant::ZERO, MS, frame::Class::Normal, number, 1);
+    let batch = end.link.begin_write(Instant::ZERO).unwrap();
+    end.link.handle_timeout(Instant::ZERO + MS);
+    assert_eq!(end.tokens(), [1]);
+    end.link.handle_disconnected(Instant::ZERO + MS, Some(batch), Disconnect::PeerClosed);
+    end.link.give_up(Instant::ZERO + MS, Disconnect::PeerClosed);
+    assert_eq!(end.link.take_undelivered(), []);
+    let told = end.link.poll_outcome(number, || 1).unwrap().unwrap_err();
+    assert_eq!((told.number, told.outcome), (number, Outcome::MaybeDelivered));
+}
+
+/// What was written, and is sent again because the system may have lost it, is sent however late that is.
+#[test]
+fn what_is_sent_again_does_not_expire() {
+    const WAIT: Duration = Duration::from_secs(1);
+    for dies in [WAIT / 2, WAIT * 2] {
+        let config = Config::with_framing(Buffstreams::new()).expire_after(WAIT).resend_window(1_000);
+        let config = config.delivery(Delivery::AtLeastOnce { retry_limit: 3 }).build().unwrap();
+        let mut end = End::new(&config, Role::Dialing);
+        end.pass(Instant::ZERO, 0).unwrap();
+        let options = CastOptions::new(0).notify(true);
+        let _queued = end.link.cast(Instant::ZERO, &options, b"again".as_slice().into()).unwrap();
+        let first = end.output(Instant::ZERO);
+        for at in [WAIT / 2, WAIT, WAIT * 2] {
+            if at == dies {
+                end.link.handle_disconnected(Instant::ZERO + at, None, Disconnect::PeerClosed);
+            }
+            end.link.handle_timeout(Instant::ZERO + at);
+        }
+        reconnect(&mut end);
+        assert_eq!(end.output(Instant::ZERO + WAIT * 3), first);
+        assert_eq!(end.link.counters().casts_expired, 0);
+    }
+}
