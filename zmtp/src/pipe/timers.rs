@@ -1,0 +1,285 @@
+//! What a connection does by the clock: the end of its patience with a handshake, heartbeats.
+
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use bowline_core::error::Disconnect;
+use bowline_core::machine::Reason;
+use bowline_core::time::Instant;
+
+use crate::options::{Heartbeat, Options};
+use crate::wire::{Version, put_command};
+
+/// The clock of one connection.
+#[derive(Debug)]
+pub(super) struct Timers {
+    /// When the handshake has to be done; `None`: it is.
+    handshake: Option<Instant>,
+    /// For peers that answer.
+    heartbeat: Option<Heartbeat>,
+    last_read: Instant,
+    /// When to look whether the peer is to be asked.
+    ping_at: Instant,
+    /// When a peer that was asked counts as dead.
+    dead_at: Option<Instant>,
+    /// The peer wants its silence taken for its death after so long.
+    peer_ttl: Option<Duration>,
+    /// Reading is paused, and the peer hears of us then.
+    sign_at: Option<Instant>,
+    /// PING is to be sent.
+    ping: bool,
+    /// PONG is to be sent, with so many bytes of context. A flood of PINGs gets one answer for each time
+    /// that something is written.
+    pong: Option<([u8; 16], u8)>,
+}
+
+impl Timers {
+    pub(super) fn new(options: &Options, now: Instant) -> Self {
+        Self {
+            handshake: Some(now + options.handshake),
+            heartbeat: None,
+            last_read: now,
+            ping_at: Instant::FAR_FUTURE,
+            dead_at: None,
+            peer_ttl: None,
+            sign_at: None,
+            ping: false,
+            pong: None,
+        }
+    }
+
+    pub(super) fn handshake_done(&mut self, options: &Options, version: Version, now: Instant) {
+        self.handshake = None;
+        // A peer of 3.0 may know no PING, and would be taken for dead.
+        self.heartbeat = options.heartbeat.filter(|_| version == Version::V3_1);
+        if let Some(heartbeat) = self.heartbeat {
+            self.ping_at = now + heartbeat.interval;
+        }
+    }
+
+    /// Bytes came. Any are life.
+    pub(super) fn read(&mut self, now: Instant) {
+        (self.last_read, self.dead_at) = (now, None);
+    }
+
+    /// The peer asks.
+    pub(super) fn pinged(&mut self, ttl: u16, context: &[u8]) {
+        self.peer_ttl = (ttl > 0).then(|| Duration::from_millis(u64::from(ttl) * 100));
+        let mut kept = [0; 16];
+        let length = context.len().min(16);
+        kept[..length].copy_from_slice(&context[..length]);
+        // At most 16.
+        self.pong = Some((kept, length as u8));
+    }
+
+    /// Reading stopped. The peer's answers are not read now, and its patience is kept up with a PONG that
+    /// it did not ask for: any whole frame resets libzmq's timers.
+    pub(super) fn paused(&mut self, now: Instant, version: Version) {
+        self.dead_at = None;
+        if version.has_commands() && self.sign_at.is_none() {
+            self.sign_at = Some(now + self.sign_interval());
+        }
+    }
+
+    pub(super) fn resumed(&mut self, now: Instant) {
+        self.sign_at = None;
+        self.last_read = self.last_read.max(now);
+    }
+
+    /// Half of what the peer has patience for, as far as that is known.
+    fn sign_interval(&self) -> Duration {
+        let ours = self.heartbeat.unwrap_or_default().interval;
+        self.peer_ttl.map_or(ours, |ttl| ttl.min(ours)).max(Duration::from_millis(2)) / 2
+    }
+
+    fn is_paused(&self) -> bool {
+        self.sign_at.is_some()
+    }
+
+    fn dead_after_ttl(&self) -> Option<Instant> {
+        self.peer_ttl.filter(|_| !self.is_paused()).map(|ttl| self.last_read + ttl)
+    }
+
+    /// The next of them.
+    pub(super) fn next(&self) -> Option<(Instant, Reason)> {
+        if let Some(at) = self.handshake {
+            return Some((at, Reason::Handshake));
+        }
+        let ping = self.heartbeat.filter(|_| !self.is_paused()).map(|_| (self.ping_at, Reason::Heartbeat));
+        let sign = self.sign_at.map(|at| (at, Reason::Heartbeat));
+        let dead =
+            self.dead_at.into_iter().chain(self.dead_after_ttl()).min().map(|at| (at, Reason::DeadPeer));
+        [ping, sign, dead].into_iter().flatten().min_by_key(|(at, _)| *at)
+    }
+
+    /// Time passed. `stalled`: something is being written, and the peer takes nothing; then it is slow and
+    /// may be alive, and TCP's own timers have the say. `Some`: the connection is to be closed.
+    pub(super) fn expire(&mut self, options: &Options, now: Instant, stalled: bool) -> Option<Disconnect> {
+        if let Some(at) = self.handshake {
+            let limit = options.handshake;
+            return (at <= now).then_some(Disconnect::ConnectTimeout { limit });
+        }
+        if self.sign_at.is_some_and(|at| at <= now) {
+            self.sign_at = Some(now + self.sign_interval());
+            self.pong.get_or_insert(([0; 16], 0));
+        }
+        let silent = now.saturating_since(self.last_read);
+        if let (Some(at), Some(limit)) = (self.dead_after_ttl(), self.peer_ttl)
+            && at <= now
+        {
+            return Some(Disconnect::DeadPeer { silent, limit });
+        }
+        let heartbeat = self.heartbeat.filter(|_| !self.is_paused())?;
+        if self.dead_at.is_some_and(|at| at <= now) {
+            if !stalled {
+                let limit = heartbeat.interval + heartbeat.timeout;
+                return Some(Disconnect::DeadPeer { silent, limit });
+            }
+            self.dead_at = Some(now + heartbeat.timeout);
+        }
+        if self.ping_at <= now {
+            let quiet_until = self.last_read + heartbeat.interval;
+            if heartbeat.ttl.is_zero() && quiet_until > now {
+                self.ping_at = quiet_until;
+            } else {
+                self.ping = true;
+                self.dead_at.get_or_insert(now + heartbeat.timeout);
+                self.ping_at = now + heartbeat.interval;
+            }
+        }
+        None
+    }
+
+    /// Whether there is something to say.
+    pub(super) fn has_output(&self) -> bool {
+        self.ping || self.pong.is_some()
+    }
+
+    /// Puts it out.
+    pub(super) fn put_output(&mut self, out: &mut Vec<u8>) {
+        if core::mem::take(&mut self.ping) {
+            let ttl = self.heartbeat.map_or(0, |heartbeat| heartbeat.ttl_on_the_wire());
+            put_command(out, "PING", &[&ttl.to_be_bytes()]);
+        }
+        if let Some((context, length)) = self.pong.take() {
+            put_command(out, "PONG", &[&context[..usize::from(length)]]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::socket_type::SocketType;
+    use alloc::sync::Arc;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn ready(version: Version) -> (Arc<Options>, Timers) {
+        let options = Options::new(SocketType::Push).build().unwrap();
+        let mut timers = Timers::new(&options, Instant::ZERO);
+        timers.handshake_done(&options, version, Instant::ZERO);
+        (options, timers)
+    }
+
+    fn at(seconds: u32) -> Instant {
+        Instant::ZERO + SECOND * seconds
+    }
+
+    fn output(timers: &mut Timers) -> Vec<u8> {
+        let mut out = Vec::new();
+        timers.put_output(&mut out);
+        out
+    }
+
+    #[test]
+    fn a_silent_peer_is_asked_and_then_dead() {
+        let (options, mut timers) = ready(Version::V3_1);
+        timers.read(at(4));
+        assert_eq!(timers.next(), Some((at(10), Reason::Heartbeat)));
+        assert_eq!(timers.expire(&options, at(10), false), None);
+        assert!(!timers.has_output(), "it was heard six seconds ago");
+        assert_eq!(timers.expire(&options, at(14), false), None);
+        assert_eq!(output(&mut timers), b"\x04\x07\x04PING\0\0");
+        assert_eq!(timers.expire(&options, at(24), false), None, "asked again");
+        assert_eq!(output(&mut timers), b"\x04\x07\x04PING\0\0");
+        let dead = timers.expire(&options, at(34), false);
+        assert_eq!(dead, Some(Disconnect::DeadPeer { silent: SECOND * 30, limit: SECOND * 30 }));
+    }
+
+    #[test]
+    fn a_clock_that_jumps_kills_nobody_unasked() {
+        let (options, mut timers) = ready(Version::V3_1);
+        assert_eq!(timers.expire(&options, at(10_000), false), None);
+        assert!(timers.has_output());
+        timers.read(at(10_001));
+        assert_eq!(timers.expire(&options, at(10_020), false), None);
+    }
+
+    #[test]
+    fn a_peer_that_takes_nothing_is_slow_and_not_dead() {
+        let (options, mut timers) = ready(Version::V3_1);
+        for second in (10..300).step_by(10) {
+            assert_eq!(timers.expire(&options, at(second), true), None);
+        }
+        assert!(
+            timers.expire(&options, at(400), false).is_some(),
+            "it takes what is written, and says nothing"
+        );
+    }
+
+    #[test]
+    fn a_peer_of_three_nought_is_not_asked_and_answered_all_the_same() {
+        let (options, mut timers) = ready(Version::V3_0);
+        assert_eq!(timers.next(), None);
+        assert_eq!(timers.expire(&options, at(1_000), false), None);
+        timers.pinged(0, b"abc");
+        timers.pinged(0, b"abcd");
+        assert_eq!(output(&mut timers), b"\x04\x09\x04PONGabcd", "one answer, to the latest");
+    }
+
+    #[test]
+    fn the_peers_ttl_is_kept_and_any_byte_is_life() {
+        let (options, mut timers) = ready(Version::V3_0);
+        timers.pinged(5, b"");
+        assert_eq!(timers.next(), Some((Instant::ZERO + SECOND / 2, Reason::DeadPeer)));
+        timers.read(at(1));
+        assert_eq!(timers.expire(&options, at(1) + SECOND / 4, false), None);
+        let limit = SECOND / 2;
+        let dead = timers.expire(&options, at(1) + limit, false);
+        assert_eq!(dead, Some(Disconnect::DeadPeer { silent: limit, limit }));
+        timers.pinged(0, b"");
+        assert_eq!(timers.next(), None, "a TTL of zero ends it");
+    }
+
+    #[test]
+    fn who_does_not_read_is_heard_and_hears_no_silence() {
+        let (options, mut timers) = ready(Version::V3_1);
+        timers.pinged(20, b"");
+        let _ = output(&mut timers);
+        timers.paused(at(0), Version::V3_1);
+        for second in 1..100 {
+            assert_eq!(timers.next(), Some((at(second), Reason::Heartbeat)));
+            assert_eq!(timers.expire(&options, at(second), false), None);
+            assert_eq!(output(&mut timers), b"\x04\x05\x04PONG");
+        }
+        timers.resumed(at(100));
+        assert_eq!(timers.expire(&options, at(101), false), None, "the pause is no silence");
+        let _ = output(&mut timers);
+        assert!(timers.expire(&options, at(102), false).is_some(), "and now it is: two seconds, as it said");
+    }
+
+    #[test]
+    fn with_a_ttl_of_ours_the_peer_is_asked_however_much_it_says() {
+        let heartbeat = Heartbeat { ttl: SECOND * 30, ..Heartbeat::default() };
+        let options = Options::new(SocketType::Push).heartbeat(Some(heartbeat)).build().unwrap();
+        let mut timers = Timers::new(&options, Instant::ZERO);
+        assert_eq!(timers.next(), Some((at(10), Reason::Handshake)));
+        timers.handshake_done(&options, Version::V3_1, Instant::ZERO);
+        for second in 1..=10 {
+            timers.read(at(second));
+        }
+        assert_eq!(timers.expire(&options, at(10), false), None);
+        assert_eq!(output(&mut timers), b"\x04\x07\x04PING\x01\x2c");
+    }
+}
