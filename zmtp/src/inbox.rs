@@ -129,6 +129,17 @@ impl Inbox {
         }
     }
 
+    /// Appends what `other` holds, which is empty afterwards.
+    pub(crate) fn append(&mut self, other: &mut Self) {
+        if other.is_empty() {
+            return;
+        }
+        self.chunks.append(&mut other.chunks);
+        self.large.append(&mut other.large);
+        self.messages += core::mem::take(&mut other.messages);
+        self.bytes += core::mem::take(&mut other.bytes);
+    }
+
     /// Takes the oldest message out, into `message`, whose parts are replaced and whose memory is reused.
     /// False, and nothing is changed, if there is none.
     ///
@@ -286,6 +297,25 @@ mod tests {
         assert_eq!(message[1].as_ptr(), body.as_ptr());
         assert_eq!((inbox.messages(), inbox.bytes()), (0, 0));
         assert!(!inbox.pop_into(&mut message) && message.len() == 3, "nothing is changed");
+    }
+
+    #[test]
+    fn what_one_holds_comes_behind_what_another_does() {
+        let (mut one, mut two, mut message) = (Inbox::new(), Inbox::new(), Message::new());
+        for size in [1, LARGE] {
+            one.push([&alloc::vec![0; size][..]]);
+            two.push([&alloc::vec![0; size + 1][..]]);
+        }
+        assert!(one.pop_into(&mut message), "the first chunk was read in part");
+        one.append(&mut two);
+        one.append(&mut Inbox::new());
+        assert!(two.is_empty() && !two.pop_into(&mut message));
+        let mut left = Vec::new();
+        while one.pop_into(&mut message) {
+            left.extend(sizes(&message));
+        }
+        assert_eq!(left, [LARGE, 2, LARGE + 1]);
+        assert_eq!((one.messages(), one.bytes()), (0, 0));
     }
 
     #[test]

@@ -52,6 +52,7 @@ pub enum Overflow {
 /// | [`send_limit`](Self::send_limit), [`receive_limit`](Self::receive_limit) of a pipe | 1,000 messages and 4 MiB |
 /// | [`overflow`](Self::overflow) | as the type does |
 /// | [`max_message`](Self::max_message), [`max_parts`](Self::max_parts) | 8 MiB, 1,024 |
+/// | [`left_behind`](Self::left_behind) by peers that went | 64 MiB |
 /// | [`immediate`](Self::immediate) | on |
 /// | [`handshake`](Self::handshake) | 10 s |
 /// | [`heartbeat`](Self::heartbeat) | asked after 10 s, dead after 30 s |
@@ -82,6 +83,7 @@ pub struct Options {
     pub(crate) overflow: Overflow,
     pub(crate) max_message: usize,
     pub(crate) max_parts: usize,
+    pub(crate) left_behind: usize,
     pub(crate) immediate: bool,
     pub(crate) handshake: Duration,
     pub(crate) heartbeat: Option<Heartbeat>,
@@ -121,6 +123,7 @@ impl Options {
             overflow: Overflow::AsType,
             max_message: 8 << 20,
             max_parts: 1024,
+            left_behind: 64 << 20,
             immediate: true,
             handshake: Duration::from_secs(10),
             heartbeat: Some(Heartbeat::default()),
@@ -197,6 +200,13 @@ impl Options {
     /// The most parts of a message, both ways. Types whose messages have one part only have that limit.
     pub fn max_parts(mut self, parts: usize) -> Self {
         self.max_parts = parts;
+        self
+    }
+
+    /// How much of what peers sent before they went is kept until it is received, bytes, of all such peers. What
+    /// a peer leaves beyond that is dropped, and an event.
+    pub fn left_behind(mut self, bytes: usize) -> Self {
+        self.left_behind = bytes;
         self
     }
 

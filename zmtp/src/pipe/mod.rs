@@ -21,6 +21,7 @@ mod reader;
 mod timers;
 
 pub use outbox::Refusal;
+pub(crate) use outbox::{check_message, is_shared};
 pub use reader::Reader;
 
 use crate::inbox::Inbox;

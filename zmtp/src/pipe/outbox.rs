@@ -6,6 +6,7 @@ use bowline_core::body::{Body, Payload};
 use bowline_core::out_queue::OutMessage;
 
 use super::Pipe;
+use crate::inbox::LARGE;
 use crate::message::Message;
 use crate::options::Options;
 use crate::wire::{Frame, MORE, Version, put_header};
@@ -78,6 +79,11 @@ pub(crate) fn check_message(
     Ok(value)
 }
 
+/// Whether a part is kept by reference.
+pub(crate) fn is_shared(part: &Payload<'_>) -> bool {
+    matches!(part, Payload::Owned(bytes) if bytes.len() >= LARGE)
+}
+
 /// Encodes a message.
 fn encode(out: &mut OutMessage<'_>, version: Version, envelope: &[&[u8]], parts: &[Payload<'_>]) {
     for part in envelope {
@@ -128,10 +134,8 @@ impl<T> Pipe<T> {
         }
         let bytes = check_message(&self.options, envelope, parts)?;
         let version = self.encoding;
-        let headers = Frame::HEADER * (envelope.len() + parts.len());
-        // Bodies by reference are not copied: too much room is asked for where there are some, at most for
-        // as many bytes as one chunk has.
-        let copied = (bytes + headers).min(64 * 1024);
+        let shared: usize = parts.iter().filter(|part| is_shared(part)).map(Payload::len).sum();
+        let copied = bytes - shared + Frame::HEADER * (envelope.len() + parts.len());
         self.out.push(tag(version), copied, |message| encode(message, version, envelope, parts));
         Ok(())
     }
@@ -159,6 +163,12 @@ impl<T> Pipe<T> {
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.out.is_full(&self.options.send_limit)
+    }
+
+    /// Whether a message can be queued.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        !self.closed && self.closing.is_none() && !self.is_full()
     }
 
     /// Messages that wait to be sent, without those that are being written.

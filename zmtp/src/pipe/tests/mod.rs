@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use alloc::vec::Vec;
 use bowline_core::body::Payload;
-use bowline_core::machine::{Ending, Epoch, Machine, Next};
+use bowline_core::machine::{Epoch, Machine};
 use bowline_core::recv_buf::RecvBuf;
 use proptest::prelude::*;
 
@@ -13,153 +13,11 @@ use crate::message::Message;
 use crate::options::QueueLimit;
 use crate::wire::{LONG, MORE, put_command, put_header, rest_of_greeting, signature};
 
+mod driven;
+
+use driven::Driven;
+
 const SECOND: Duration = Duration::from_secs(1);
-
-/// A pipe with its connection, whose other end is the test.
-struct Driven {
-    pipe: Pipe<u32>,
-    reader: Option<Reader>,
-    buf: RecvBuf,
-    now: Instant,
-    sent: Vec<u8>,
-    told: Vec<String>,
-    ended: Option<Disconnect>,
-}
-
-impl Driven {
-    fn new(options: Options, role: Role) -> Self {
-        Self::of(Pipe::new(options.build().unwrap(), role))
-    }
-
-    fn of(mut pipe: Pipe<u32>) -> Self {
-        let now = Instant::ZERO;
-        let reader = Some(pipe.handle_connected(now, Epoch::FIRST));
-        let (buf, sent, told) = (RecvBuf::new(), Vec::new(), Vec::new());
-        let mut driven = Self { pipe, reader, buf, now, sent, told, ended: None };
-        driven.work();
-        driven
-    }
-
-    fn feed(&mut self, mut bytes: &[u8]) {
-        while !bytes.is_empty() && self.ended.is_none() {
-            let room = self.buf.spare();
-            let n = room.len().min(bytes.len());
-            room[..n].copy_from_slice(&bytes[..n]);
-            self.buf.filled(n);
-            bytes = &bytes[n..];
-            self.pass(n);
-        }
-        self.work();
-    }
-
-    fn pass(&mut self, bytes: usize) {
-        let Self { pipe, reader: Some(reader), buf, now, told, .. } = self else { return };
-        let mut access = &mut *pipe;
-        Pipe::begin_input(reader, &mut access, *now, bytes);
-        let error = loop {
-            match Pipe::next_event(reader, &mut access, *now, buf) {
-                Ok(Next::Event(PipeEvent::Messages { .. })) => {}
-                Ok(Next::Event(PipeEvent::Ready(peer))) => {
-                    let id = peer.routing_id.escape_ascii();
-                    told.push(alloc::format!("ready {} {id}", peer.version));
-                }
-                Ok(Next::Event(PipeEvent::Authenticate(request))) => {
-                    told.push(alloc::format!("asks {:?}", request.credentials));
-                }
-                Ok(Next::Event(PipeEvent::Subscribe(topic))) => {
-                    told.push(alloc::format!("+{}", topic.escape_ascii()));
-                }
-                Ok(Next::Event(PipeEvent::Cancel(topic))) => {
-                    told.push(alloc::format!("-{}", topic.escape_ascii()));
-                }
-                Ok(Next::Event(other)) => told.push(alloc::format!("{other:?}")),
-                Ok(Next::NeedData | Next::Paused) => break None,
-                Err(error) => break Some(error),
-            }
-        };
-        Pipe::end_input(reader, &mut access, *now, buf);
-        if let Some(error) = error {
-            // So that what was sent does not depend on how the bytes came.
-            self.write();
-            self.end(error.into());
-        }
-    }
-
-    fn write(&mut self) {
-        while let Some(mut batch) = self.pipe.begin_write(self.now) {
-            while !batch.is_done() {
-                let mut slices = [&[][..]];
-                batch.slices(&mut slices);
-                self.sent.extend_from_slice(slices[0]);
-                let n = slices[0].len();
-                batch.wrote(n);
-            }
-            let _more = self.pipe.end_write(self.now, batch);
-        }
-    }
-
-    /// What a driver does between reads.
-    fn work(&mut self) {
-        loop {
-            self.write();
-            if self.reader.is_some()
-                && let Some(Ending::Abort(cause) | Ending::Graceful { cause, .. }) =
-                    self.pipe.poll_ending(self.now)
-            {
-                self.end(cause);
-            }
-            if !(self.pipe.take_wake().attend && self.reader.is_some() && !self.pipe.is_paused()) {
-                return;
-            }
-            self.pass(0);
-        }
-    }
-
-    fn end(&mut self, cause: Disconnect) {
-        if let Some(reader) = self.reader.take() {
-            self.pipe.retire_reader(self.now, reader);
-            self.pipe.handle_disconnected(self.now, None, cause.clone());
-            self.ended = Some(cause);
-        }
-    }
-
-    fn eof(&mut self) {
-        let Some(reader) = &mut self.reader else { return };
-        let cause = match Pipe::<u32>::handle_eof(reader, &self.buf) {
-            Ok(()) => Disconnect::PeerClosed,
-            Err(error) => error.into(),
-        };
-        self.end(cause);
-    }
-
-    fn pass_time(&mut self, time: Duration) {
-        let until = self.now + time;
-        while let Some((at, _)) = self.pipe.poll_timeout().filter(|(at, _)| *at <= until) {
-            self.now = self.now.max(at);
-            self.pipe.handle_timeout(self.now);
-            self.work();
-        }
-        self.now = until;
-    }
-
-    fn sent(&mut self) -> Vec<u8> {
-        core::mem::take(&mut self.sent)
-    }
-
-    fn received(&mut self) -> Vec<Vec<Vec<u8>>> {
-        let (mut inbox, mut message, mut all) = (Inbox::new(), Message::new(), Vec::new());
-        self.pipe.swap_inbox(&mut inbox);
-        while inbox.pop_into(&mut message) {
-            all.push(message.iter().map(|part| part.to_vec()).collect());
-        }
-        self.work();
-        all
-    }
-
-    fn error(&self) -> Option<&ZmtpError> {
-        self.ended.as_ref().and_then(ZmtpError::of)
-    }
-}
 
 fn greeting(minor: u8, mechanism: &str) -> Vec<u8> {
     let mut bytes = signature(0).to_vec();
