@@ -104,7 +104,7 @@ impl Reader {
                 return Ok(need(buf, buf.unread().len() + 1));
             };
             if frame.command {
-                match command(pipe, frame, buf)? {
+                match command(pipe, now, frame, buf)? {
                     Handled::Tell(told) => return Ok(Next::Event(lend(told, frame, buf))),
                     Handled::Need(bytes) => return Ok(need(buf, bytes)),
                     Handled::Done => continue,
@@ -201,6 +201,7 @@ impl Reader {
             pipe.stats.unwanted += 1;
             return None;
         }
+        pipe.note_heard();
         let was_empty = pipe.inbox.is_empty();
         pipe.inbox.append_staged(&mut self.staged);
         pipe.stats.received += 1;
@@ -226,6 +227,7 @@ impl Reader {
         if count == 0 {
             return None;
         }
+        pipe.note_heard();
         let was_empty = pipe.inbox.is_empty();
         pipe.inbox.append_run(&buf.unread()[..length], count);
         pipe.stats.received += count as u64;
@@ -235,7 +237,12 @@ impl Reader {
 }
 
 /// A command of a connection that is past its handshake.
-fn command<T>(pipe: &mut Pipe<T>, frame: Frame, buf: &mut RecvBuf) -> Result<Handled, ZmtpError> {
+fn command<T>(
+    pipe: &mut Pipe<T>,
+    now: Instant,
+    frame: Frame,
+    buf: &mut RecvBuf,
+) -> Result<Handled, ZmtpError> {
     if frame.body > MAX_COMMAND {
         let (value, limit) = (frame.body as u64, MAX_COMMAND as u64);
         return Err(ZmtpError::TooLong { field: "command", value, limit });
@@ -257,15 +264,17 @@ fn command<T>(pipe: &mut Pipe<T>, frame: Frame, buf: &mut RecvBuf) -> Result<Han
         }
         Command::Ping(ping) => {
             if let Some(connection) = &mut pipe.connection {
-                connection.timers.pinged(ping.ttl, ping.context);
+                connection.timers.pinged(now, ping.ttl, ping.context);
                 pipe.wake.write = true;
             }
-            None
+            buf.consume(frame.total());
+            return Ok(Handled::Done);
         }
         // READY again, ERROR when it is too late, PONG, which is a sign of life as any bytes are, and what
         // is not known: nothing follows from them.
         _ => None,
     };
+    pipe.note_heard();
     Ok(match told {
         Some(told) => Handled::Tell(told),
         None => {
@@ -358,6 +367,12 @@ fn scan(
 }
 
 impl<T> Pipe<T> {
+    fn note_heard(&mut self) {
+        if let Some(connection) = &mut self.connection {
+            connection.timers.heard();
+        }
+    }
+
     /// Whether nothing more may come; then reading pauses.
     fn is_inbox_full(&mut self, now: Instant) -> bool {
         let full = self.inbox.is_full(&self.options.inbox_limit());

@@ -22,8 +22,10 @@ pub(super) struct Timers {
     ping_at: Instant,
     /// When a peer that was asked counts as dead.
     dead_at: Option<Instant>,
-    /// The peer wants its silence taken for its death after so long.
+    /// The peer wants its silence taken for its death after so long: what its last PING said.
     peer_ttl: Option<Duration>,
+    /// When that is, if nothing came behind that PING.
+    ttl_at: Option<Instant>,
     /// Reading is paused, and the peer hears of us then.
     sign_at: Option<Instant>,
     /// PING is to be sent.
@@ -42,6 +44,7 @@ impl Timers {
             ping_at: Instant::FAR_FUTURE,
             dead_at: None,
             peer_ttl: None,
+            ttl_at: None,
             sign_at: None,
             ping: false,
             pong: None,
@@ -59,12 +62,18 @@ impl Timers {
 
     /// Bytes came. Any are life.
     pub(super) fn read(&mut self, now: Instant) {
-        (self.last_read, self.dead_at) = (now, None);
+        (self.last_read, self.dead_at, self.ttl_at) = (now, None, None);
+    }
+
+    /// Something came behind a PING, perhaps with the same read.
+    pub(super) fn heard(&mut self) {
+        self.ttl_at = None;
     }
 
     /// The peer asks.
-    pub(super) fn pinged(&mut self, ttl: u16, context: &[u8]) {
+    pub(super) fn pinged(&mut self, now: Instant, ttl: u16, context: &[u8]) {
         self.peer_ttl = (ttl > 0).then(|| Duration::from_millis(u64::from(ttl) * 100));
+        self.ttl_at = self.peer_ttl.map(|ttl| now + ttl);
         let mut kept = [0; 16];
         let length = context.len().min(16);
         kept[..length].copy_from_slice(&context[..length]);
@@ -81,9 +90,11 @@ impl Timers {
         }
     }
 
+    /// Reading goes on. The pause was no silence of the peer's.
     pub(super) fn resumed(&mut self, now: Instant) {
-        self.sign_at = None;
-        self.last_read = self.last_read.max(now);
+        if self.sign_at.take().is_some() {
+            self.read(now);
+        }
     }
 
     /// Half of what the peer has patience for, as far as that is known.
@@ -96,10 +107,6 @@ impl Timers {
         self.sign_at.is_some()
     }
 
-    fn dead_after_ttl(&self) -> Option<Instant> {
-        self.peer_ttl.filter(|_| !self.is_paused()).map(|ttl| self.last_read + ttl)
-    }
-
     /// The next of them.
     pub(super) fn next(&self) -> Option<(Instant, Reason)> {
         if let Some(at) = self.handshake {
@@ -107,8 +114,12 @@ impl Timers {
         }
         let ping = self.heartbeat.filter(|_| !self.is_paused()).map(|_| (self.ping_at, Reason::Heartbeat));
         let sign = self.sign_at.map(|at| (at, Reason::Heartbeat));
-        let dead =
-            self.dead_at.into_iter().chain(self.dead_after_ttl()).min().map(|at| (at, Reason::DeadPeer));
+        let dead = self
+            .dead_at
+            .into_iter()
+            .chain(self.ttl_at.filter(|_| !self.is_paused()))
+            .min()
+            .map(|at| (at, Reason::DeadPeer));
         [ping, sign, dead].into_iter().flatten().min_by_key(|(at, _)| *at)
     }
 
@@ -124,7 +135,7 @@ impl Timers {
             self.pong.get_or_insert(([0; 16], 0));
         }
         let silent = now.saturating_since(self.last_read);
-        if let (Some(at), Some(limit)) = (self.dead_after_ttl(), self.peer_ttl)
+        if let (Some(at), Some(limit), false) = (self.ttl_at, self.peer_ttl, self.is_paused())
             && at <= now
         {
             return Some(Disconnect::DeadPeer { silent, limit });
@@ -233,29 +244,34 @@ mod tests {
         let (options, mut timers) = ready(Version::V3_0);
         assert_eq!(timers.next(), None);
         assert_eq!(timers.expire(&options, at(1_000), false), None);
-        timers.pinged(0, b"abc");
-        timers.pinged(0, b"abcd");
+        timers.pinged(at(0), 0, b"abc");
+        timers.pinged(at(0), 0, b"abcd");
         assert_eq!(output(&mut timers), b"\x04\x09\x04PONGabcd", "one answer, to the latest");
     }
 
     #[test]
-    fn the_peers_ttl_is_kept_and_any_byte_is_life() {
+    fn silence_behind_a_ping_for_its_ttl_is_death_and_anything_else_is_life() {
         let (options, mut timers) = ready(Version::V3_0);
-        timers.pinged(5, b"");
-        assert_eq!(timers.next(), Some((Instant::ZERO + SECOND / 2, Reason::DeadPeer)));
+        timers.pinged(at(0), 5, b"");
+        assert_eq!(timers.next(), Some((at(0) + SECOND / 2, Reason::DeadPeer)));
         timers.read(at(1));
-        assert_eq!(timers.expire(&options, at(1) + SECOND / 4, false), None);
-        let limit = SECOND / 2;
-        let dead = timers.expire(&options, at(1) + limit, false);
-        assert_eq!(dead, Some(Disconnect::DeadPeer { silent: limit, limit }));
-        timers.pinged(0, b"");
-        assert_eq!(timers.next(), None, "a TTL of zero ends it");
+        assert_eq!(timers.next(), None, "no PING since");
+        timers.pinged(at(1), 5, b"");
+        timers.heard();
+        assert_eq!(timers.next(), None);
+        timers.pinged(at(2), 5, b"");
+        let (limit, silent) = (SECOND / 2, SECOND + SECOND / 2);
+        assert_eq!(timers.expire(&options, at(2) + SECOND / 4, false), None);
+        let dead = timers.expire(&options, at(2) + limit, false);
+        assert_eq!(dead, Some(Disconnect::DeadPeer { silent, limit }));
+        timers.pinged(at(3), 0, b"");
+        assert_eq!(timers.next(), None, "a TTL of zero is none");
     }
 
     #[test]
     fn who_does_not_read_is_heard_and_hears_no_silence() {
         let (options, mut timers) = ready(Version::V3_1);
-        timers.pinged(20, b"");
+        timers.pinged(at(0), 20, b"");
         let _ = output(&mut timers);
         timers.paused(at(0), Version::V3_1);
         for second in 1..100 {
@@ -264,9 +280,9 @@ mod tests {
             assert_eq!(output(&mut timers), b"\x04\x05\x04PONG");
         }
         timers.resumed(at(100));
-        assert_eq!(timers.expire(&options, at(101), false), None, "the pause is no silence");
-        let _ = output(&mut timers);
-        assert!(timers.expire(&options, at(102), false).is_some(), "and now it is: two seconds, as it said");
+        assert_eq!(timers.expire(&options, at(109), false), None, "the pause is no silence");
+        timers.pinged(at(109), 20, b"");
+        assert!(timers.expire(&options, at(111), false).is_some(), "and now it is: two seconds, as it said");
     }
 
     #[test]

@@ -22,6 +22,7 @@ pub(crate) struct Pending {
     pub(crate) peer: Option<PipeId>,
     /// What the peer sent before its connection ended stands there.
     pub(crate) left: Option<PipeId>,
+    /// Little-endian on the wire, as libzmq has it on most machines; it means nothing to the peer.
     number: Option<u32>,
     /// The peer is gone, and had been sent it.
     pub(crate) lost: bool,
@@ -48,7 +49,7 @@ impl Req {
         let Some(pending) = &self.pending else { return false };
         let mut front = 0;
         if let Some(number) = pending.number {
-            if message.get(0).is_none_or(|part| part.as_slice() != number.to_be_bytes()) {
+            if message.get(0).is_none_or(|part| part.as_slice() != number.to_le_bytes()) {
                 return false;
             }
             front = 1;

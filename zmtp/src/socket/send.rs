@@ -60,7 +60,7 @@ impl Socket {
         // A request that came back and is given up for this one.
         self.stats.dropped += self.balancer.take_returned().len() as u64;
         let number = self.options.req_correlate.then(|| req.next_number());
-        let bytes = number.map(u32::to_be_bytes);
+        let bytes = number.map(u32::to_le_bytes);
         let envelope: &[&[u8]] = match &bytes {
             Some(number) => &[number, b""],
             None => &[b""],
