@@ -55,6 +55,7 @@ pub enum Overflow {
 /// | [`left_behind`](Self::left_behind) by peers that went | 64 MiB |
 /// | [`immediate`](Self::immediate) | on |
 /// | [`handshake`](Self::handshake) | 10 s |
+/// | [`write_stall`](Self::write_stall) | off |
 /// | [`heartbeat`](Self::heartbeat) | asked after 10 s, dead after 30 s |
 /// | [`router_mandatory`](Self::router_mandatory) | on |
 /// | [`subscriptions`](Self::subscriptions) of a peer | 10,000 and 1 MiB |
@@ -87,6 +88,7 @@ pub struct Options {
     pub(crate) immediate: bool,
     pub(crate) handshake: Duration,
     pub(crate) heartbeat: Option<Heartbeat>,
+    pub(crate) write_stall: Option<Duration>,
     pub(crate) router_mandatory: bool,
     pub(crate) router_handover: bool,
     pub(crate) probe_router: bool,
@@ -127,6 +129,7 @@ impl Options {
             immediate: true,
             handshake: Duration::from_secs(10),
             heartbeat: Some(Heartbeat::default()),
+            write_stall: None,
             router_mandatory: true,
             router_handover: false,
             probe_router: false,
@@ -225,8 +228,20 @@ impl Options {
 
     /// When a silent peer is asked, and counts as dead; `None`: never. To peers of 3.1 only: older ones
     /// need not answer.
+    ///
+    /// While something is to be written and the peer takes nothing it does not count as dead: a socket of
+    /// libzmq that is full reads nothing, and answers nothing. How long that is borne
+    /// [`write_stall`](Self::write_stall) says, and TCP.
     pub fn heartbeat(mut self, heartbeat: Option<Heartbeat>) -> Self {
         self.heartbeat = heartbeat;
+        self
+    }
+
+    /// How long a peer may take nothing of what is written to it before its connection is closed; `None`: as long
+    /// as TCP lets it. What the peer's system has then and the peer has not read is lost, so that this is to be
+    /// longer than a slow receiver's longest pause.
+    pub fn write_stall(mut self, limit: Option<Duration>) -> Self {
+        self.write_stall = limit;
         self
     }
 

@@ -23,6 +23,12 @@ impl<T> Pipe<T> {
         self.connection.as_ref().is_some_and(|connection| connection.handshake.is_done())
     }
 
+    fn note_writing(&mut self, now: Instant, writing: bool) {
+        if let Some(connection) = &mut self.connection {
+            connection.timers.writing(now, writing);
+        }
+    }
+
     /// Nothing more will be done.
     fn set_closed(&mut self) {
         self.closed = true;
@@ -122,7 +128,7 @@ impl<T: Send + 'static> Machine for Pipe<T> {
         }
     }
 
-    fn begin_write(&mut self, _: Instant) -> Option<Batch> {
+    fn begin_write(&mut self, now: Instant) -> Option<Batch> {
         let ready = self.is_past_handshake();
         if ready && !self.out.is_lent() {
             if self.mixed {
@@ -136,11 +142,18 @@ impl<T: Send + 'static> Machine for Pipe<T> {
             }
         }
         let batch = self.out.begin_write(ready);
+        if batch.is_some() {
+            self.note_writing(now, true);
+        }
         self.note_room();
         batch
     }
 
-    fn end_write(&mut self, _: Instant, batch: Batch) -> bool {
+    fn handle_progress(&mut self, now: Instant, _: usize) {
+        self.note_writing(now, true);
+    }
+
+    fn end_write(&mut self, now: Instant, batch: Batch) -> bool {
         let (mut sent, mut other) = (0, false);
         let encoding = self.encoding;
         self.out.end_write(batch, |message| {
@@ -151,6 +164,9 @@ impl<T: Send + 'static> Machine for Pipe<T> {
         });
         self.stats.sent += sent;
         self.mixed |= other;
+        if !self.out.is_lent() {
+            self.note_writing(now, false);
+        }
         let ready = self.is_past_handshake();
         let timers = self.connection.as_ref().map(|connection| &connection.timers);
         self.out.has_batch(ready) || (ready && timers.is_some_and(Timers::has_output))
@@ -164,16 +180,15 @@ impl<T: Send + 'static> Machine for Pipe<T> {
         let timer = match &self.connection {
             // The driver ends it; nothing else is due.
             Some(Connection { end: Some(End::Now(_)), .. }) => return None,
-            Some(connection) => connection.timers.next(),
+            Some(connection) => connection.timers.next(&self.options),
             None => None,
         };
         timer.into_iter().chain(linger).min_by_key(|(at, _)| *at)
     }
 
     fn handle_timeout(&mut self, now: Instant) {
-        let stalled = self.out.is_lent();
         let expired = match &mut self.connection {
-            Some(connection) => connection.timers.expire(&self.options, now, stalled),
+            Some(connection) => connection.timers.expire(&self.options, now),
             None => None,
         };
         if let (Some(cause), Some(connection)) = (expired, &mut self.connection) {

@@ -26,6 +26,8 @@ pub(super) struct Timers {
     peer_ttl: Option<Duration>,
     /// When that is, if nothing came behind that PING.
     ttl_at: Option<Instant>,
+    /// Something is being written, and the peer took the last of it then; `None`: nothing is.
+    writing_since: Option<Instant>,
     /// Reading is paused, and the peer hears of us then.
     sign_at: Option<Instant>,
     /// PING is to be sent.
@@ -45,6 +47,7 @@ impl Timers {
             dead_at: None,
             peer_ttl: None,
             ttl_at: None,
+            writing_since: None,
             sign_at: None,
             ping: false,
             pong: None,
@@ -63,6 +66,16 @@ impl Timers {
     /// Bytes came. Any are life.
     pub(super) fn read(&mut self, now: Instant) {
         (self.last_read, self.dead_at, self.ttl_at) = (now, None, None);
+    }
+
+    /// The peer took something of what is being written, or it begins; `false`: it is written.
+    pub(super) fn writing(&mut self, now: Instant, writing: bool) {
+        self.writing_since = writing.then_some(now);
+    }
+
+    /// When the write under way has taken too long.
+    fn stalled_at(&self, options: &Options) -> Option<Instant> {
+        Some(self.writing_since? + options.write_stall?)
     }
 
     /// Something came behind a PING, perhaps with the same read.
@@ -108,10 +121,11 @@ impl Timers {
     }
 
     /// The next of them.
-    pub(super) fn next(&self) -> Option<(Instant, Reason)> {
+    pub(super) fn next(&self, options: &Options) -> Option<(Instant, Reason)> {
         if let Some(at) = self.handshake {
             return Some((at, Reason::Handshake));
         }
+        let stall = self.stalled_at(options).map(|at| (at, Reason::WriteStall));
         let ping = self.heartbeat.filter(|_| !self.is_paused()).map(|_| (self.ping_at, Reason::Heartbeat));
         let sign = self.sign_at.map(|at| (at, Reason::Heartbeat));
         let dead = self
@@ -120,15 +134,22 @@ impl Timers {
             .chain(self.ttl_at.filter(|_| !self.is_paused()))
             .min()
             .map(|at| (at, Reason::DeadPeer));
-        [ping, sign, dead].into_iter().flatten().min_by_key(|(at, _)| *at)
+        [ping, sign, dead, stall].into_iter().flatten().min_by_key(|(at, _)| *at)
     }
 
-    /// Time passed. `stalled`: something is being written, and the peer takes nothing; then it is slow and
-    /// may be alive, and TCP's own timers have the say. `Some`: the connection is to be closed.
-    pub(super) fn expire(&mut self, options: &Options, now: Instant, stalled: bool) -> Option<Disconnect> {
+    /// Time passed. `Some`: the connection is to be closed.
+    ///
+    /// While something is being written, and the peer takes nothing, it is slow and may be alive.
+    pub(super) fn expire(&mut self, options: &Options, now: Instant) -> Option<Disconnect> {
         if let Some(at) = self.handshake {
             let limit = options.handshake;
             return (at <= now).then_some(Disconnect::ConnectTimeout { limit });
+        }
+        if let (Some(at), Some(since), Some(limit)) =
+            (self.stalled_at(options), self.writing_since, options.write_stall)
+            && at <= now
+        {
+            return Some(Disconnect::WriteStalled { stalled: now.saturating_since(since), limit });
         }
         if self.sign_at.is_some_and(|at| at <= now) {
             self.sign_at = Some(now + self.sign_interval());
@@ -142,7 +163,7 @@ impl Timers {
         }
         let heartbeat = self.heartbeat.filter(|_| !self.is_paused())?;
         if self.dead_at.is_some_and(|at| at <= now) {
-            if !stalled {
+            if self.writing_since.is_none() {
                 let limit = heartbeat.interval + heartbeat.timeout;
                 return Some(Disconnect::DeadPeer { silent, limit });
             }
@@ -207,43 +228,52 @@ mod tests {
     fn a_silent_peer_is_asked_and_then_dead() {
         let (options, mut timers) = ready(Version::V3_1);
         timers.read(at(4));
-        assert_eq!(timers.next(), Some((at(10), Reason::Heartbeat)));
-        assert_eq!(timers.expire(&options, at(10), false), None);
+        assert_eq!(timers.next(&options), Some((at(10), Reason::Heartbeat)));
+        assert_eq!(timers.expire(&options, at(10)), None);
         assert!(!timers.has_output(), "it was heard six seconds ago");
-        assert_eq!(timers.expire(&options, at(14), false), None);
+        assert_eq!(timers.expire(&options, at(14)), None);
         assert_eq!(output(&mut timers), b"\x04\x07\x04PING\0\0");
-        assert_eq!(timers.expire(&options, at(24), false), None, "asked again");
+        assert_eq!(timers.expire(&options, at(24)), None, "asked again");
         assert_eq!(output(&mut timers), b"\x04\x07\x04PING\0\0");
-        let dead = timers.expire(&options, at(34), false);
+        let dead = timers.expire(&options, at(34));
         assert_eq!(dead, Some(Disconnect::DeadPeer { silent: SECOND * 30, limit: SECOND * 30 }));
     }
 
     #[test]
     fn a_clock_that_jumps_kills_nobody_unasked() {
         let (options, mut timers) = ready(Version::V3_1);
-        assert_eq!(timers.expire(&options, at(10_000), false), None);
+        assert_eq!(timers.expire(&options, at(10_000)), None);
         assert!(timers.has_output());
         timers.read(at(10_001));
-        assert_eq!(timers.expire(&options, at(10_020), false), None);
+        assert_eq!(timers.expire(&options, at(10_020)), None);
     }
 
     #[test]
     fn a_peer_that_takes_nothing_is_slow_and_not_dead() {
         let (options, mut timers) = ready(Version::V3_1);
+        timers.writing(at(0), true);
         for second in (10..300).step_by(10) {
-            assert_eq!(timers.expire(&options, at(second), true), None);
+            assert_eq!(timers.expire(&options, at(second)), None);
         }
-        assert!(
-            timers.expire(&options, at(400), false).is_some(),
-            "it takes what is written, and says nothing"
-        );
+        timers.writing(at(300), false);
+        assert!(timers.expire(&options, at(400)).is_some(), "it takes what is written, and says nothing");
+        // How long that is borne can be said.
+        let limit = SECOND * 20;
+        let options = Options::new(SocketType::Push).write_stall(Some(limit)).build().unwrap();
+        timers.read(at(400));
+        timers.writing(at(401), true);
+        timers.writing(at(405), true);
+        assert_eq!(timers.expire(&options, at(424)), None);
+        assert!(timers.next(&options).is_some_and(|(due, _)| due <= at(425)));
+        let stalled = Disconnect::WriteStalled { stalled: limit, limit };
+        assert_eq!(timers.expire(&options, at(425)), Some(stalled));
     }
 
     #[test]
     fn a_peer_of_three_nought_is_not_asked_and_answered_all_the_same() {
         let (options, mut timers) = ready(Version::V3_0);
-        assert_eq!(timers.next(), None);
-        assert_eq!(timers.expire(&options, at(1_000), false), None);
+        assert_eq!(timers.next(&options), None);
+        assert_eq!(timers.expire(&options, at(1_000)), None);
         timers.pinged(at(0), 0, b"abc");
         timers.pinged(at(0), 0, b"abcd");
         assert_eq!(output(&mut timers), b"\x04\x09\x04PONGabcd", "one answer, to the latest");
@@ -253,19 +283,19 @@ mod tests {
     fn silence_behind_a_ping_for_its_ttl_is_death_and_anything_else_is_life() {
         let (options, mut timers) = ready(Version::V3_0);
         timers.pinged(at(0), 5, b"");
-        assert_eq!(timers.next(), Some((at(0) + SECOND / 2, Reason::DeadPeer)));
+        assert_eq!(timers.next(&options), Some((at(0) + SECOND / 2, Reason::DeadPeer)));
         timers.read(at(1));
-        assert_eq!(timers.next(), None, "no PING since");
+        assert_eq!(timers.next(&options), None, "no PING since");
         timers.pinged(at(1), 5, b"");
         timers.heard();
-        assert_eq!(timers.next(), None);
+        assert_eq!(timers.next(&options), None);
         timers.pinged(at(2), 5, b"");
         let (limit, silent) = (SECOND / 2, SECOND + SECOND / 2);
-        assert_eq!(timers.expire(&options, at(2) + SECOND / 4, false), None);
-        let dead = timers.expire(&options, at(2) + limit, false);
+        assert_eq!(timers.expire(&options, at(2) + SECOND / 4), None);
+        let dead = timers.expire(&options, at(2) + limit);
         assert_eq!(dead, Some(Disconnect::DeadPeer { silent, limit }));
         timers.pinged(at(3), 0, b"");
-        assert_eq!(timers.next(), None, "a TTL of zero is none");
+        assert_eq!(timers.next(&options), None, "a TTL of zero is none");
     }
 
     #[test]
@@ -275,14 +305,14 @@ mod tests {
         let _ = output(&mut timers);
         timers.paused(at(0), Version::V3_1);
         for second in 1..100 {
-            assert_eq!(timers.next(), Some((at(second), Reason::Heartbeat)));
-            assert_eq!(timers.expire(&options, at(second), false), None);
+            assert_eq!(timers.next(&options), Some((at(second), Reason::Heartbeat)));
+            assert_eq!(timers.expire(&options, at(second)), None);
             assert_eq!(output(&mut timers), b"\x04\x05\x04PONG");
         }
         timers.resumed(at(100));
-        assert_eq!(timers.expire(&options, at(109), false), None, "the pause is no silence");
+        assert_eq!(timers.expire(&options, at(109)), None, "the pause is no silence");
         timers.pinged(at(109), 20, b"");
-        assert!(timers.expire(&options, at(111), false).is_some(), "and now it is: two seconds, as it said");
+        assert!(timers.expire(&options, at(111)).is_some(), "and now it is: two seconds, as it said");
     }
 
     #[test]
@@ -290,12 +320,12 @@ mod tests {
         let heartbeat = Heartbeat { ttl: SECOND * 30, ..Heartbeat::default() };
         let options = Options::new(SocketType::Push).heartbeat(Some(heartbeat)).build().unwrap();
         let mut timers = Timers::new(&options, Instant::ZERO);
-        assert_eq!(timers.next(), Some((at(10), Reason::Handshake)));
+        assert_eq!(timers.next(&options), Some((at(10), Reason::Handshake)));
         timers.handshake_done(&options, Version::V3_1, Instant::ZERO);
         for second in 1..=10 {
             timers.read(at(second));
         }
-        assert_eq!(timers.expire(&options, at(10), false), None);
+        assert_eq!(timers.expire(&options, at(10)), None);
         assert_eq!(output(&mut timers), b"\x04\x07\x04PING\x01\x2c");
     }
 }
