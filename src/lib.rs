@@ -68,6 +68,18 @@ pub use bowline_driver as driver;
 #[cfg(any(feature = "tokio", feature = "smol", feature = "async-std", feature = "blocking"))]
 pub use bowline_links as links;
 
+/// ZeroMQ: what its sockets have in common on all runtimes. The sockets are in `bowline::tokio::zmtp` and its
+/// sisters.
+#[cfg(feature = "zmtp")]
+pub mod zmtp {
+    pub use bowline_zmtp::{endpoint, error, mechanism, pipe, wire, z85};
+    pub use bowline_zmtp_driver::{
+        ConnectError, Heartbeat, Kind, Message, OptionError, Options, Outgoing, Overflow, PipeId, Publishes,
+        ReceiveError, Receives, Refusal, SendError, Sends, SocketEvent, SocketStats, SocketType, Subscribes,
+        kinds,
+    };
+}
+
 #[cfg(feature = "async-std")]
 pub mod async_std;
 #[cfg(feature = "blocking")]

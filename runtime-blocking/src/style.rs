@@ -41,6 +41,10 @@ impl Style for Parks {
         if is_io_thread() { would_park(future) } else { block_on(future) }
     }
 
+    fn awaited<Fut: Future>(waited: Fut::Output) -> impl Future<Output = Fut::Output> {
+        std::future::ready(waited)
+    }
+
     fn may_wait() -> bool {
         !is_io_thread()
     }
