@@ -39,7 +39,7 @@ fn parts(message: &Message) -> Vec<Vec<u8>> {
 
 /// A message of some size and number of parts, of 8 MiB at most.
 fn sample(number: usize) -> Vec<Vec<u8>> {
-    let beside = if number % 3 == 0 { 0 } else { 4 };
+    let beside = if number.is_multiple_of(3) { 0 } else { 4 };
     let size = SIZES[number % SIZES.len()].min((8 << 20) - beside);
     let body = vec![number as u8; size];
     match number % 3 {
