@@ -191,6 +191,12 @@ impl<T: Send + 'static> Machine for Pipe<T> {
             Some(connection) => connection.timers.expire(&self.options, now),
             None => None,
         };
+        // It is quiet: what a busy spell left behind is given back.
+        if self.connection.as_ref().is_some_and(|connection| connection.timers.asks()) {
+            self.out.trim();
+            self.inbox.trim();
+            self.scratch = Vec::new();
+        }
         if let (Some(cause), Some(connection)) = (expired, &mut self.connection) {
             match &connection.end {
                 Some(End::Now(_)) => {}

@@ -1,7 +1,6 @@
 //! Receiving: one message from each peer in turn.
 
 use alloc::collections::{BTreeMap, VecDeque};
-use alloc::vec::Vec;
 
 use bowline_core::body::Body;
 
@@ -78,27 +77,30 @@ impl FairQueue {
 
     /// Drops what came from all of them. How many messages that were.
     pub(crate) fn clear_all(&mut self, pipes: &mut impl Pipes) -> usize {
-        let mut dropped = 0;
-        for id in self.turns.iter().copied().collect::<Vec<_>>() {
+        let (mut dropped, mut at) = (0, 0);
+        while let Some(id) = self.turns.get(at).copied() {
             if let Some(source) = self.sources.get_mut(&id) {
                 while source.inbox.drop_oldest() {
                     dropped += 1;
                 }
             }
             dropped += pipes.with(id, |pipe| pipe.clear_inbox()).unwrap_or(0);
-            self.forget_if_over(id);
+            // A source that is forgotten loses its turn, too.
+            at += usize::from(!self.forget_if_over(id));
         }
         dropped
     }
 
-    /// Forgets a pipe that is gone and has left nothing more.
-    fn forget_if_over(&mut self, id: PipeId) {
-        let Some(Source { inbox, gone: Some(bytes), .. }) = self.sources.get(&id) else { return };
-        if inbox.is_empty() {
+    /// Forgets a pipe that is gone and has left nothing more. True: it did.
+    fn forget_if_over(&mut self, id: PipeId) -> bool {
+        let Some(Source { inbox, gone: Some(bytes), .. }) = self.sources.get(&id) else { return false };
+        let over = inbox.is_empty();
+        if over {
             self.left_behind -= bytes;
             self.sources.remove(&id);
             self.turns.retain(|turn| *turn != id);
         }
+        over
     }
 
     /// The connection of a pipe is gone. What came over it and was not received is kept under the number

@@ -290,7 +290,7 @@ impl Socket {
     pub(super) fn spread(&mut self, pipes: &mut impl Pipes, begins: bool, topic: &[u8]) {
         let kind = self.options.kind;
         for (id, entry) in &self.entries {
-            let Some(peer) = entry.peer.as_ref().filter(|_| !entry.refused) else { continue };
+            let Some(peer) = entry.peer.as_ref().filter(|_| entry.is_up()) else { continue };
             self.scratch.clear();
             put(kind, peer.version, begins, topic, &mut self.scratch);
             pipes.with(*id, |pipe| pipe.send_control(&self.scratch));

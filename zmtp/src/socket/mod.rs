@@ -123,6 +123,13 @@ struct Entry {
     refused: bool,
 }
 
+impl Entry {
+    /// Whether it has a peer that was not refused.
+    fn is_up(&self) -> bool {
+        self.peer.is_some() && !self.refused
+    }
+}
+
 /// What belongs to some types only.
 #[derive(Debug)]
 enum Pattern {

@@ -1,9 +1,5 @@
 //! REQ and REP (RFC 28): who asked whom, and whose turn it is.
 
-use alloc::vec::Vec;
-
-use bowline_core::body::Body;
-
 use super::PipeId;
 use crate::message::Message;
 
@@ -65,7 +61,10 @@ impl Req {
 /// A REP: one request at a time, whose envelope goes back with the reply.
 #[derive(Debug, Default)]
 pub(crate) struct Rep {
-    pub(crate) asking: Option<(PipeId, Vec<Body>)>,
+    /// Who asked.
+    pub(crate) asking: Option<PipeId>,
+    /// What stands in front of the reply. Its memory is used again.
+    pub(crate) envelope: Message,
 }
 
 impl Rep {
@@ -75,9 +74,10 @@ impl Rep {
         if delimiter + 1 == message.len() {
             return false;
         }
-        let envelope = message.iter().take(delimiter + 1).cloned().collect();
+        self.envelope.clear();
+        message.iter().take(delimiter + 1).for_each(|part| self.envelope.push(part.clone()));
         message.remove_front(delimiter + 1);
-        self.asking = Some((from, envelope));
+        self.asking = Some(from);
         true
     }
 }
@@ -121,8 +121,7 @@ mod tests {
         let mut request = message(&[b"a", b"b", b"", b"body", b""]);
         assert!(rep.open(PipeId(7), &mut request));
         assert_eq!(request, message(&[b"body", b""]));
-        let (from, envelope) = rep.asking.unwrap();
-        assert_eq!(from, PipeId(7));
-        assert_eq!(envelope.iter().map(|part| part.as_slice()).collect::<Vec<_>>(), [&b"a"[..], b"b", b""]);
+        assert_eq!(rep.asking, Some(PipeId(7)));
+        assert_eq!(rep.envelope, message(&[b"a", b"b", b""]));
     }
 }

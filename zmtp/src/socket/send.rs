@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use bowline_core::body::{Body, Payload};
 
 use super::balance::Balanced;
-use super::{Drop, Pattern, PipeId, Pipes, SendError, Socket};
+use super::{Drop, Entry, Pattern, Pipes, SendError, Socket};
 use crate::options::{Options, Overflow};
 use crate::pipe::{Pipe, Refusal, check_message, is_shared};
 use crate::socket_type::SocketType;
@@ -81,21 +81,23 @@ impl Socket {
 
     fn send_reply(&mut self, pipes: &mut impl Pipes, parts: &[Payload<'_>]) -> Result<(), SendError> {
         let Pattern::Rep(rep) = &mut self.pattern else { return Ok(()) };
-        let Some((id, envelope)) = rep.asking.take() else {
-            return Err(SendError::State(self.options.kind));
+        let Some(id) = rep.asking else { return Err(SendError::State(self.options.kind)) };
+        // Most requests have a delimiter only, or a few ids before it.
+        let (mut few, mut many) = ([&[][..]; 4], Vec::new());
+        let front = match few.get_mut(..rep.envelope.len()) {
+            Some(few) => few,
+            None => {
+                many.resize(rep.envelope.len(), &[][..]);
+                &mut many
+            }
         };
-        let front: Vec<_> = envelope.iter().map(Body::as_slice).collect();
-        if let Err(refusal) = check_message(&self.options, &front, parts) {
-            rep.asking = Some((id, envelope));
-            return Err(refusal.into());
-        }
-        let sent = match self.is_up(id) {
-            true => pipes.with(id, |pipe| pipe.send(&front, parts)),
-            false => None,
-        };
-        match sent {
-            Some(Ok(())) => {}
-            _ => self.note_dropped(id, 1, Drop::Unanswerable),
+        front.iter_mut().zip(rep.envelope.iter()).for_each(|(slot, part)| *slot = part.as_slice());
+        check_message(&self.options, front, parts)?;
+        rep.asking = None;
+        let up = self.entries.get(&id).is_some_and(Entry::is_up);
+        let sent = if up { pipes.with(id, |pipe| pipe.send(front, parts)) } else { None };
+        if sent != Some(Ok(())) {
+            self.note_dropped(id, 1, Drop::Unanswerable);
         }
         Ok(())
     }
@@ -218,11 +220,6 @@ impl Socket {
             self.spread(pipes, false, topic);
         }
         is_last
-    }
-
-    /// Whether a pipe has a peer that was not refused.
-    fn is_up(&self, id: PipeId) -> bool {
-        self.entries.get(&id).is_some_and(|entry| entry.peer.is_some() && !entry.refused)
     }
 }
 
