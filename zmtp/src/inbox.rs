@@ -90,6 +90,16 @@ impl Inbox {
         }
     }
 
+    /// Keeps no more memory than what it holds: for one that will not grow.
+    pub(crate) fn compact(&mut self) {
+        self.spare = Vec::new();
+        for chunk in &mut self.chunks {
+            chunk.bytes.drain(..chunk.at);
+            chunk.bytes.shrink_to_fit();
+            chunk.at = 0;
+        }
+    }
+
     fn chunk(&mut self, more: usize) -> &mut Vec<u8> {
         let has_room =
             self.chunks.back().is_some_and(|last| last.bytes.len() + more <= CHUNK || last.bytes.is_empty());
@@ -309,6 +319,8 @@ mod tests {
         assert!(one.pop_into(&mut message), "the first chunk was read in part");
         one.append(&mut two);
         one.append(&mut Inbox::new());
+        one.compact();
+        assert_eq!(one.memory(), one.bytes());
         assert!(two.is_empty() && !two.pop_into(&mut message));
         let mut left = Vec::new();
         while one.pop_into(&mut message) {

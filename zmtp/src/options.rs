@@ -96,6 +96,7 @@ pub struct Options {
     pub(crate) req_correlate: bool,
     pub(crate) xpub_verbose: bool,
     pub(crate) xpub_verboser: bool,
+    pub(crate) xpub_manual: bool,
     pub(crate) pub_nodrop: bool,
     pub(crate) xpub_welcome: Option<Vec<u8>>,
     pub(crate) invert_matching: bool,
@@ -137,6 +138,7 @@ impl Options {
             req_correlate: false,
             xpub_verbose: false,
             xpub_verboser: false,
+            xpub_manual: false,
             pub_nodrop: false,
             xpub_welcome: None,
             invert_matching: false,
@@ -285,6 +287,13 @@ impl Options {
     /// Whether it hears of ends of subscriptions likewise, too.
     pub fn xpub_verboser(mut self, on: bool) -> Self {
         self.xpub_verboser = on;
+        self
+    }
+
+    /// Whether an XPUB hears of every subscription and of every end of one, and nothing comes of them but what
+    /// its application [makes of them](crate::socket::Socket::subscribe_peer).
+    pub fn xpub_manual(mut self, on: bool) -> Self {
+        self.xpub_manual = on;
         self
     }
 

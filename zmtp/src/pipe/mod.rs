@@ -68,6 +68,10 @@ pub struct AuthRequest {
 }
 
 /// What a pipe tells its socket.
+///
+/// A subscription or membership that is refused
+/// ([`Machine::refuse`](bowline_core::machine::Machine::refuse)) is told again, and nothing behind it before.
+/// The others have happened and are told once.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum PipeEvent<'b> {

@@ -111,6 +111,7 @@ impl FairQueue {
         let mut rest = Inbox::new();
         pipes.with(id, |pipe| pipe.swap_inbox(&mut rest));
         source.inbox.append(&mut rest);
+        source.inbox.compact();
         let bytes = source.inbox.memory();
         if source.inbox.is_empty() || self.left_behind.saturating_add(bytes) > limit {
             self.turns.retain(|turn| *turn != id);
