@@ -82,6 +82,7 @@ pub struct Options {
     pub(crate) send_limit: QueueLimit,
     pub(crate) receive_limit: QueueLimit,
     pub(crate) overflow: Overflow,
+    pub(crate) conflate: bool,
     pub(crate) max_message: usize,
     pub(crate) max_parts: usize,
     pub(crate) left_behind: usize,
@@ -124,6 +125,7 @@ impl Options {
             send_limit: limit,
             receive_limit: limit,
             overflow: Overflow::AsType,
+            conflate: false,
             max_message: 8 << 20,
             max_parts: 1024,
             left_behind: 64 << 20,
@@ -193,6 +195,14 @@ impl Options {
     /// What becomes of a message for a pipe that is full.
     pub fn overflow(mut self, overflow: Overflow) -> Self {
         self.overflow = overflow;
+        self
+    }
+
+    /// Whether of the messages that wait with one peer, both ways, only the newest of each first part is
+    /// kept: whole messages, so that a topic's newest state is what is received. For PUSH, PULL, PUB, SUB, XPUB,
+    /// XSUB and DEALER.
+    pub fn conflate(mut self, on: bool) -> Self {
+        self.conflate = on;
         self
     }
 
@@ -339,6 +349,10 @@ impl Options {
         if self.routing_id.first() == Some(&0) {
             return Err(OptionError { field: "first byte of the routing id", value: 0, limit: 1 });
         }
+        use SocketType::{Dealer, Pub, Pull, Push, Sub, XPub, XSub};
+        if self.conflate && !matches!(self.kind, Push | Pull | Pub | Sub | XPub | XSub | Dealer) {
+            return Err(OptionError { field: "conflate, where messages have envelopes", value: 1, limit: 0 });
+        }
         at_most("domain length", self.domain.len(), 255)?;
         if let Mechanism::PlainClient { username, password } = &self.mechanism {
             at_most("PLAIN user name length", username.len(), 255)?;
@@ -441,6 +455,8 @@ mod tests {
         assert_eq!(wrong(new().send_limit(QueueLimit { messages: 0, bytes: 1 })), "send limit, messages");
         assert_eq!(wrong(new().receive_limit(QueueLimit { messages: 1, bytes: 0 })), "receive limit, bytes");
         assert_eq!(wrong(new().max_parts(0)), "max parts");
+        let req = Options::new(SocketType::Req).conflate(true);
+        assert_eq!(wrong(req), "conflate, where messages have envelopes");
         let beat = |interval, ttl| {
             let (interval, ttl) = (Duration::from_secs(interval), Duration::from_millis(ttl));
             Some(Heartbeat { interval, ttl, ..Heartbeat::default() })

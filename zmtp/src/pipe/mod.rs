@@ -107,6 +107,9 @@ pub struct PipeStats {
     pub half_received: u64,
     /// Messages of the peer's that this socket type has no use for. They are dropped.
     pub unwanted: u64,
+    /// Messages, both ways, that a newer one with the same first part replaced
+    /// ([`Options::conflate`]).
+    pub conflated: u64,
     /// Handshakes that were done.
     pub handshakes: u64,
 }
@@ -143,6 +146,8 @@ pub struct Pipe<T> {
     /// Some of them are encoded otherwise.
     mixed: bool,
     inbox: Inbox,
+    /// Messages came in since the last time that the inbox was conflated.
+    unconflated: bool,
     paused: bool,
     /// Shall be woken when there is room.
     room: Option<T>,
@@ -168,6 +173,7 @@ impl<T> Pipe<T> {
             encoding: Version::V3_1,
             mixed: false,
             inbox: Inbox::new(),
+            unconflated: false,
             paused: false,
             room: None,
             tokens: Vec::new(),
@@ -212,15 +218,23 @@ impl<T> Pipe<T> {
     /// Swaps the inbox for `empty`, which who receives has emptied. Reading goes on if it was paused: wake
     /// the driver when [`take_wake`](bowline_core::machine::Machine::take_wake) says so.
     pub fn swap_inbox(&mut self, empty: &mut Inbox) {
+        self.conflate_inbox();
         core::mem::swap(&mut self.inbox, empty);
         self.note_inbox_room();
     }
 
     /// Takes the oldest message out of the inbox, as [`Inbox::pop_into`] does: for who receives one at a time.
     pub fn receive_into(&mut self, message: &mut crate::message::Message) -> bool {
+        self.conflate_inbox();
         let received = self.inbox.pop_into(message);
         self.note_inbox_room();
         received
+    }
+
+    fn conflate_inbox(&mut self) {
+        if core::mem::take(&mut self.unconflated) && self.options.conflate {
+            self.stats.conflated += self.inbox.conflate() as u64;
+        }
     }
 
     /// Drops what is in the inbox. Returns how many messages that were.

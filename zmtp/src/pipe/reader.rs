@@ -368,6 +368,7 @@ fn scan(
 
 impl<T> Pipe<T> {
     fn note_heard(&mut self) {
+        self.unconflated = true;
         if let Some(connection) = &mut self.connection {
             connection.timers.heard();
         }
@@ -375,7 +376,11 @@ impl<T> Pipe<T> {
 
     /// Whether nothing more may come; then reading pauses.
     fn is_inbox_full(&mut self, now: Instant) -> bool {
-        let full = self.inbox.is_full(&self.options.inbox_limit());
+        let limit = self.options.inbox_limit();
+        if self.options.conflate && self.inbox.is_full(&limit) {
+            self.conflate_inbox();
+        }
+        let full = self.inbox.is_full(&limit);
         if full && !core::mem::replace(&mut self.paused, true) {
             let version = self.peer().map_or(Version::V1, |peer| peer.version);
             if let Some(connection) = &mut self.connection {

@@ -28,6 +28,8 @@ struct Source {
     inbox: Inbox,
     /// What its messages get in front: its routing id.
     front: Option<Body>,
+    /// Messages stay in the pipe until each is received.
+    one_by_one: bool,
     /// It has a turn.
     listed: bool,
     /// Its pipe is gone: so many bytes count as left behind.
@@ -41,8 +43,9 @@ impl FairQueue {
     }
 
     /// Messages are in the inbox of a pipe.
-    pub(crate) fn arrived(&mut self, id: PipeId) {
+    pub(crate) fn arrived(&mut self, id: PipeId, one_by_one: bool) {
         let source = self.sources.entry(id).or_default();
+        source.one_by_one = one_by_one;
         if !core::mem::replace(&mut source.listed, true) {
             self.turns.push_back(id);
         }
@@ -130,6 +133,10 @@ impl FairQueue {
 
 impl Source {
     fn take(&mut self, pipes: &mut impl Pipes, id: PipeId, message: &mut Message) -> bool {
+        if self.inbox.is_empty() && self.gone.is_none() && self.one_by_one {
+            // What comes meanwhile may replace what waits.
+            return pipes.with(id, |pipe| pipe.receive_into(message)) == Some(true);
+        }
         if self.inbox.is_empty() && self.gone.is_none() {
             pipes.with(id, |pipe| pipe.swap_inbox(&mut self.inbox));
         }

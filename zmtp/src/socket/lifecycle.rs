@@ -157,7 +157,7 @@ impl Socket {
             let dropped = pipes.with(id, |pipe| pipe.clear_inbox()).unwrap_or(0);
             return self.note_dropped(id, dropped, Drop::Stray);
         }
-        self.fair.arrived(id);
+        self.fair.arrived(id, self.options.conflate);
     }
 
     /// A peer says that it subscribes.
@@ -227,7 +227,7 @@ impl Socket {
         self.scratch.push(kind);
         self.scratch.extend_from_slice(topic);
         if pipes.with(id, |pipe| pipe.notify([&self.scratch[..]])).is_some() {
-            self.fair.arrived(id);
+            self.fair.arrived(id, self.options.conflate);
         }
     }
 

@@ -202,3 +202,18 @@ fn single_part_types_take_single_parts() {
         assert!(net.all(to)[0].ends_with('a'));
     }
 }
+
+#[test]
+fn what_is_conflated_is_received_in_its_newest_state() {
+    let mut net = Net::default();
+    let limit = QueueLimit { messages: 8, bytes: 10_000 };
+    let pull = net.add(of(SocketType::Pull).conflate(true).receive_limit(limit));
+    let push = net.add(of(SocketType::Push));
+    net.connect(push, pull);
+    for at in 0..50 {
+        net.send(push, &[["a", "b"][at % 2], &at.to_string()]).unwrap();
+    }
+    assert_eq!(net.nodes[pull].recv().unwrap(), "a|48");
+    net.send(push, &["b", "50"]).unwrap();
+    assert_eq!(net.all(pull), ["b|50"], "not what waited when the first was received");
+}
