@@ -77,6 +77,8 @@ pub struct Options {
     pub(crate) routing_id: Vec<u8>,
     pub(crate) mechanism: Mechanism,
     pub(crate) admission: Option<Admission>,
+    #[cfg(feature = "curve")]
+    pub(crate) allowed_keys: Option<crate::mechanism::AllowedKeys>,
     pub(crate) domain: String,
     pub(crate) metadata: Vec<(String, Vec<u8>)>,
     pub(crate) send_limit: QueueLimit,
@@ -120,6 +122,8 @@ impl Options {
             routing_id: Vec::new(),
             mechanism: Mechanism::Null,
             admission: None,
+            #[cfg(feature = "curve")]
+            allowed_keys: None,
             domain: String::new(),
             metadata: Vec::new(),
             send_limit: limit,
@@ -160,7 +164,16 @@ impl Options {
         self
     }
 
-    /// Who is let in. A server of PLAIN has to say so; without it a socket with NULL lets anybody in.
+    /// Which clients of CURVE are let in, by their keys; others are closed, and the
+    /// [authenticator](Self::admission), if there is one, is asked about these only.
+    #[cfg(feature = "curve")]
+    pub fn allowed_keys(mut self, keys: impl IntoIterator<Item = crate::mechanism::PublicKey>) -> Self {
+        self.allowed_keys = Some(keys.into_iter().collect());
+        self
+    }
+
+    /// Who is let in. A server of PLAIN or CURVE has to say so (of CURVE, here or by
+    /// keys); without it a socket with NULL lets anybody in.
     pub fn admission(mut self, admission: Admission) -> Self {
         self.admission = Some(admission);
         self
@@ -361,6 +374,8 @@ impl Options {
         if matches!(self.mechanism, Mechanism::PlainServer) && self.admission.is_none() {
             return Err(OptionError { field: "PLAIN server without an admission rule", value: 0, limit: 1 });
         }
+        #[cfg(feature = "curve")]
+        self.check_curve()?;
         for (name, _) in &self.metadata {
             at_least("property name length", name.len(), 1)?;
             at_most("property name length", name.len(), 255)?;
@@ -395,9 +410,29 @@ impl Options {
         Ok(Arc::new(self))
     }
 
+    #[cfg(feature = "curve")]
+    fn check_curve(&self) -> Result<(), OptionError> {
+        let wrong = |field| Err(OptionError { field, value: 0, limit: 1 });
+        match &self.mechanism {
+            Mechanism::CurveServer { .. } if self.admission.is_none() && self.allowed_keys.is_none() => {
+                wrong("CURVE server without an admission rule or keys")
+            }
+            Mechanism::CurveClient { secret_key, server_key } if !secret_key.goes_with(server_key) => {
+                wrong("CURVE server key, which is no key")
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Half of the limit for what came in: the other half is with who receives.
     pub(crate) fn inbox_limit(&self) -> QueueLimit {
         self.receive_limit.low_mark()
+    }
+
+    /// The longest command of a handshake, bytes.
+    pub(crate) fn max_handshake(&self) -> usize {
+        // CURVE's INITIATE has a cookie, a nonce, keys and a vouch beside the metadata.
+        MAX_HANDSHAKE + if self.mechanism.name() == "CURVE" { 96 + 8 + 16 + 128 } else { 0 }
     }
 
     /// The properties that our READY or INITIATE has.

@@ -13,6 +13,8 @@ use crate::message::Message;
 use crate::options::QueueLimit;
 use crate::wire::{LONG, MORE, put_command, put_header, rest_of_greeting, signature};
 
+#[cfg(feature = "curve")]
+mod curve;
 mod driven;
 
 use driven::Driven;
