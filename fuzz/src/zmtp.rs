@@ -10,7 +10,7 @@ use bowline_core::machine::{Ending, Epoch, Machine, Next};
 use bowline_core::recv_buf::RecvBuf;
 use bowline_core::time::Instant;
 use bowline_zmtp::endpoint::Endpoint;
-use bowline_zmtp::mechanism::{Admission, Decision, Mechanism};
+use bowline_zmtp::mechanism::{Admission, Decision, Mechanism, SecretKey};
 use bowline_zmtp::message::Message;
 use bowline_zmtp::options::{Options, QueueLimit};
 use bowline_zmtp::pipe::{Pipe, PipeEvent, Reader, Role};
@@ -93,7 +93,12 @@ fn options(input: &mut Input<'_>, kind: SocketType) -> Arc<Options> {
         .subscriptions(QueueLimit { messages: 20, bytes: 1000 })
         .write_stall(Some(Duration::from_secs(5)));
     let flags = input.byte();
-    let options = match flags % 4 {
+    let options = match flags % 8 {
+        4 => options.mechanism(Mechanism::CurveServer { secret_key: key(1) }).admission(Admission::Ask),
+        5 => {
+            let server_key = key(1).public_key();
+            options.mechanism(Mechanism::CurveClient { secret_key: key(2), server_key })
+        }
         0 => options.mechanism(Mechanism::PlainServer).admission(Admission::Ask),
         1 => options.mechanism(Mechanism::PlainClient { username: "u".into(), password: "p".into() }),
         2 => options.admission(Admission::Ask),
@@ -113,24 +118,49 @@ fn kind(input: &mut Input<'_>) -> SocketType {
     SocketType::ALL[usize::from(input.byte()) % SocketType::ALL.len()]
 }
 
-fn pipe(kind: SocketType, role: Role) -> Pipe<u64> {
+/// One of two that find no fault with each other; with CURVE, if it has a mechanism.
+fn pipe(kind: SocketType, mechanism: Mechanism) -> Pipe<u64> {
     let options = Options::new(kind).send_limit(LIMIT).receive_limit(LIMIT).max_message(LONGEST);
-    Pipe::new(options.write_stall(Some(Duration::from_secs(5))).build().expect("sound options"), role)
+    let options = options.mechanism(mechanism).allowed_keys([key(2).public_key()]);
+    let options = options.write_stall(Some(Duration::from_secs(5)));
+    with_entropy(Pipe::new(options.build().expect("sound options"), Role::Dialing))
+}
+
+fn key(number: u8) -> SecretKey {
+    SecretKey::new([number; 32])
+}
+
+/// The same in every run, and another for each pipe and connection.
+fn with_entropy(pipe: Pipe<u64>) -> Pipe<u64> {
+    let mut next = 0_u8;
+    pipe.with_entropy(move |bytes| {
+        bytes.fill_with(|| {
+            next = next.wrapping_mul(13).wrapping_add(5);
+            next
+        });
+    })
 }
 
 /// A pipe alone with a peer that sends whatever the input says, two pipes over a line that breaks where it
 /// says, or a socket with several such peers.
 pub fn zmtp_ops(data: &[u8]) {
     let mut input = Input(data);
-    match input.byte() % 4 {
+    match input.byte() % 5 {
+        4 => {
+            let server_key = key(1).public_key();
+            let client = Mechanism::CurveClient { secret_key: key(2), server_key };
+            let server = Mechanism::CurveServer { secret_key: key(1) };
+            together(input, pipe(SocketType::Dealer, client), pipe(SocketType::Router, server));
+        }
         0 => {
             let kind = kind(&mut input);
             let role = [Role::Dialing, Role::Accepting][usize::from(input.byte() % 2)];
             let options = options(&mut input, kind);
-            alone(input, Pipe::new(options, role));
+            alone(input, with_entropy(Pipe::new(options, role)));
         }
         1 => {
-            together(input, pipe(SocketType::Dealer, Role::Dialing), pipe(SocketType::Router, Role::Dialing))
+            let null = || Mechanism::Null;
+            together(input, pipe(SocketType::Dealer, null()), pipe(SocketType::Router, null()));
         }
         _ => Peers::new(&mut input).run(input),
     }
