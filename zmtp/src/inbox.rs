@@ -1,7 +1,7 @@
 //! What came in and was not received yet, as it came: whole messages in the form of the wire.
 //!
-//! A pipe's reader appends runs of messages here with one copy, under one lock; who receives swaps a
-//! full inbox for an empty one and decodes messages from its own, without the lock.
+//! A pipe's reader appends runs of messages here with one copy, under one lock. The receiver swaps
+//! a full inbox for an empty one and decodes messages from its own, without the lock.
 //!
 //! Messages stand in chunks, frames as ZMTP 2.0 and later write them, so that what an honest peer sends
 //! is kept as it is. A body of 16 KiB or more has memory of its own, into which it was read, and which

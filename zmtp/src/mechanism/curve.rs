@@ -217,7 +217,7 @@ impl Client {
         exactly("WELCOME content", &content, 32 + COOKIE)?;
         let mut rest = &content[..];
         let theirs: &PublicKey = take("WELCOME key", &mut rest)?;
-        // Whoever has the transient key has the other, too.
+        // It shows that the holder of the transient key has the long-term key, too.
         let mut vouch = Vec::new();
         let voucher = self.secret.with(theirs, "server's transient key")?;
         let mine = self.transient.public_key();

@@ -1,7 +1,7 @@
 //! Mechanisms: how both sides make sure of each other before the first message.
 //!
-//! A negotiation takes commands in and puts commands out. Where somebody has to be asked who may come
-//! in, it says so ([`Step::Ask`]) and goes on when it is told the decision: to ask may take its time.
+//! A negotiation takes commands in and puts commands out. Where the application decides which peers
+//! may come in, the negotiation asks ([`Step::Ask`]) and goes on with the decision, which may take its time.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -78,7 +78,7 @@ impl Mechanism {
 pub enum Admission {
     /// Anybody, whatever they say.
     AllowAny,
-    /// Whom the application lets in, which is asked with each handshake.
+    /// The peers that the application lets in: it is asked at each handshake.
     Ask,
 }
 

@@ -83,7 +83,7 @@ pub enum PipeEvent<'b> {
     Messages {
         /// How many came with this.
         count: usize,
-        /// There were none before: who receives has to be woken.
+        /// There were none before: the receiver has to be woken.
         was_empty: bool,
     },
     /// The peer subscribes to a topic.
@@ -257,7 +257,7 @@ impl<T> Pipe<T> {
         &self.inbox
     }
 
-    /// Swaps the inbox for `empty`, which who receives has emptied. Reading goes on if it was paused: wake
+    /// Swaps the inbox for `empty`, which the receiver has emptied. Reading goes on if it was paused: wake
     /// the driver when [`take_wake`](bowline_core::machine::Machine::take_wake) says so.
     pub fn swap_inbox(&mut self, empty: &mut Inbox) {
         self.conflate_inbox();
@@ -265,7 +265,7 @@ impl<T> Pipe<T> {
         self.note_inbox_room();
     }
 
-    /// Takes the oldest message out of the inbox, as [`Inbox::pop_into`] does: for who receives one at a time.
+    /// Takes the oldest message out of the inbox, as [`Inbox::pop_into`] does: for receivers that take one at a time.
     pub fn receive_into(&mut self, message: &mut crate::message::Message) -> bool {
         self.conflate_inbox();
         let received = self.inbox.pop_into(message);

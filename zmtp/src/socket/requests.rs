@@ -1,4 +1,4 @@
-//! REQ and REP (RFC 28): who asked whom, and whose turn it is.
+//! REQ and REP (RFC 28): which peer was asked or has asked, and which side's turn it is.
 
 use super::PipeId;
 use crate::message::Message;
@@ -14,7 +14,7 @@ pub(crate) struct Req {
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pending {
-    /// Who was asked; `None`: it came back, and waits for somebody to ask.
+    /// The peer that was asked; `None`: the request came back, and waits for a peer that it can be sent to.
     pub(crate) peer: Option<PipeId>,
     /// What the peer sent before its connection ended stands there.
     pub(crate) left: Option<PipeId>,
@@ -61,7 +61,7 @@ impl Req {
 /// A REP: one request at a time, whose envelope goes back with the reply.
 #[derive(Debug, Default)]
 pub(crate) struct Rep {
-    /// Who asked.
+    /// The peer that asked.
     pub(crate) asking: Option<PipeId>,
     /// What stands in front of the reply. Its memory is used again.
     pub(crate) envelope: Message,
