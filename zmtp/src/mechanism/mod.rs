@@ -1,7 +1,7 @@
 //! Mechanisms: how both sides make sure of each other before the first message.
 //!
 //! A negotiation takes commands in and puts commands out. Where the application decides which peers
-//! may come in, the negotiation asks ([`Step::Ask`]) and goes on with the decision, which may take its time.
+//! may come in, the negotiation asks and goes on with the decision, which may take its time.
 
 use alloc::string::String;
 use alloc::vec::Vec;
