@@ -20,8 +20,10 @@ use crate::wire::{Command, Frame, Version};
 pub(super) const MAX_COMMAND: usize = 64 * 1024;
 /// The longest name of a group, bytes.
 const MAX_GROUP: usize = 255;
-/// A body that is read into memory of its own gets no more at once than this, beyond what came, bytes.
-const AHEAD: usize = 64 * 1024;
+/// A body that is read into memory of its own gets as much again as has come of it, and at least this, bytes.
+const AHEAD: usize = 16 * 1024;
+/// Room for one read, bytes.
+const READ: usize = 64 * 1024;
 
 /// What is known of the bytes of one connection that are not messages yet.
 #[derive(Debug, Default)]
@@ -68,9 +70,15 @@ impl Reader {
         !self.staged.is_empty() || self.large.is_some()
     }
 
-    /// How much of it has come, bytes.
+    /// How much of a large body has come, bytes.
     pub(super) fn held(&self) -> usize {
         self.large.as_ref().map_or(0, |large| large.body.len())
+    }
+
+    /// Memory that is set aside for it, bytes.
+    #[cfg(test)]
+    pub(super) fn memory(&self) -> usize {
+        self.large.as_ref().map_or(0, |large| large.body.capacity())
     }
 
     pub(super) fn next<'b, T: Send + 'static>(
@@ -209,7 +217,7 @@ impl Reader {
         if came == missing {
             return true;
         }
-        buf.want((missing - came).min(AHEAD));
+        buf.want((missing - came).min(READ));
         false
     }
 
