@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use bowline::driver::runtime::Runtime;
 use bowline::driver::style::Awaits;
-use bowline::driver::{self};
+use bowline::links;
 use bowline::{CallOptions, Config, Delivery, ReconnectPolicy};
 
 const BODY: [u8; 110] = [7; 110];
@@ -95,6 +95,18 @@ fn main() {
         ("async-std", Box::new(move || calls_async::<bowline::async_std::AsyncStd>(time, 256, on_async_std))),
     ];
     table("256 calls in flight, a task each, 110 bytes each way", &many, rounds, &[0; 3]);
+
+    let threads: Vec<Contender> = vec![
+        ("tokio, 256 tasks", Box::new(move || calls_async::<bowline::tokio::Tokio>(time, 256, on_tokio))),
+        ("blocking, 16 threads, 16 calls each", Box::new(move || calls_blocking(time, 16, 16))),
+        ("blocking, 256 threads, a call each", Box::new(move || calls_blocking(time, 256, 1))),
+    ];
+    table("256 calls in flight, threads beside tasks, 110 bytes each way", &threads, rounds, &[0; 3]);
+    let handles: Vec<Contender> = vec![
+        ("tokio (current_thread)", Box::new(move || casts_async::<bowline::tokio::Tokio>(time, on_tokio))),
+        ("blocking", Box::new(move || casts_blocking(time))),
+    ];
+    table("casts of 110 bytes, threads beside tasks", &handles, rounds, &[0; 2]);
 }
 
 type Contender = (&'static str, Box<dyn Fn() -> f64>);
@@ -266,7 +278,7 @@ fn server<R: Runtime<Style = Awaits>>(
     let counter = Arc::clone(&received);
     let thread = std::thread::spawn(move || {
         block_on(Box::pin(async move {
-            let server = driver::Server::<R>::builder()
+            let server = links::Server::<R>::builder()
                 .config(config)
                 .on_message_inline(move |_, message| {
                     black_box(message.body);
@@ -309,7 +321,7 @@ fn casts_with<R: Runtime<Style = Awaits>>(time: Duration, block_on: fn(Work), co
     let config = config.clone();
     let (told, rate) = mpsc::channel();
     block_on(Box::pin(async move {
-        let client = driver::Client::<R>::with_config(&address, config).connect().await.expect("it listens");
+        let client = links::Client::<R>::with_config(&address, config).connect().await.expect("it listens");
         let (mut count, start) = (0_u64, Instant::now());
         while count % 1024 != 0 || start.elapsed() < time {
             let _ = client.cast(1, &BODY).await.expect("queued");
@@ -336,10 +348,10 @@ fn calls_with<R: Runtime<Style = Awaits>>(
     let config = config.clone();
     let (told, rate) = mpsc::channel();
     block_on(Box::pin(async move {
-        let client = driver::Client::<R>::with_config(&address, config).connect().await.expect("it listens");
+        let client = links::Client::<R>::with_config(&address, config).connect().await.expect("it listens");
         let (count, running) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(tasks as u64)));
         let start = Instant::now();
-        let call_in_a_loop = |client: driver::Client<R>, count: Arc<AtomicU64>| async move {
+        let call_in_a_loop = |client: links::Client<R>, count: Arc<AtomicU64>| async move {
             while start.elapsed() < time {
                 for _ in 0..4 {
                     black_box(client.call(1, &BODY).await.expect("a reply"));
@@ -468,6 +480,33 @@ fn ping_blocking(time: Duration) -> f64 {
         black_box(client.call(1, &BODY).expect("a reply"));
         count += 1;
     }
+    let rate = count as f64 / start.elapsed().as_secs_f64();
+    client.close();
+    server.shutdown();
+    rate
+}
+
+/// So many threads with so many calls in flight each.
+fn calls_blocking(time: Duration, threads: usize, each: usize) -> f64 {
+    let (server, _) = server_blocking();
+    let client = bowline::blocking::Client::connect(server.local_addr()).expect("it listens");
+    let start = Instant::now();
+    let count: u64 = std::thread::scope(|scope| {
+        let call = || {
+            let options = || bowline::CallOptions::new(1);
+            let mut pending: std::collections::VecDeque<_> =
+                (0..each).map(|_| client.start_call(options(), &BODY).expect("there is room")).collect();
+            let mut count = 0;
+            while start.elapsed() < time {
+                black_box(pending.pop_front().expect("one is in flight").wait().expect("a reply"));
+                pending.push_back(client.start_call(options(), &BODY).expect("there is room"));
+                count += 1;
+            }
+            count
+        };
+        let calling: Vec<_> = (0..threads).map(|_| scope.spawn(call)).collect();
+        calling.into_iter().map(|calling| calling.join().expect("no panic")).sum()
+    });
     let rate = count as f64 / start.elapsed().as_secs_f64();
     client.close();
     server.shutdown();

@@ -188,11 +188,7 @@ fn serve(runtime: &str) {
         "blocking-bare" => {
             let listener = TcpListener::bind("127.0.0.1:0").expect("free");
             say(listener.local_addr().expect("bound"));
-            std::thread::spawn(move || {
-                for stream in listener.incoming().flatten() {
-                    std::thread::spawn(move || (&stream).read(&mut [0; 64]));
-                }
-            });
+            std::thread::spawn(move || wait_registered(listener.incoming().flatten()));
             answer_until_told(resident);
         }
         _ => panic!("no such runtime: {runtime}"),
@@ -206,6 +202,25 @@ async fn wait_tokio(stream: tokio::net::TcpStream) {
         match stream.try_read(&mut [0; 64]) {
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
             _ => return,
+        }
+    }
+}
+
+/// One thread that waits for all of them, with as little as there can be: a registered socket each.
+fn wait_registered(streams: impl Iterator<Item = TcpStream>) {
+    let mut poll = mio::Poll::new().expect("a selector");
+    let mut sockets = Vec::new();
+    for stream in streams {
+        stream.set_nonblocking(true).expect("an option");
+        let (mut socket, token) = (mio::net::TcpStream::from_std(stream), mio::Token(sockets.len()));
+        let both = mio::Interest::READABLE | mio::Interest::WRITABLE;
+        poll.registry().register(&mut socket, token, both).expect("a place");
+        sockets.push(socket);
+    }
+    let mut events = mio::Events::with_capacity(256);
+    while poll.poll(&mut events, None).is_ok() {
+        for event in &events {
+            let _ = sockets[event.token().0].read(&mut [0; 64]);
         }
     }
 }
@@ -269,10 +284,9 @@ fn connect(runtime: &str, address: &str, count: usize) {
         }
         "blocking-bare" => {
             say(resident());
-            for _ in 0..count {
-                let stream = TcpStream::connect(&address).expect("it listens");
-                std::thread::spawn(move || (&stream).read(&mut [0; 64]));
-            }
+            let streams: Vec<_> =
+                (0..count).map(|_| TcpStream::connect(&address).expect("it listens")).collect();
+            std::thread::spawn(move || wait_registered(streams.into_iter()));
             say("ready");
             answer_until_told(resident);
         }
@@ -299,7 +313,6 @@ fn memory(count: usize) {
     println!("\nresident memory of an idle connection, bytes, after three heartbeats");
     println!("{:>10} {:>7}  {:>22}  {:>22}", "runtime", "n", "server (bare, above)", "client (bare, above)");
     for runtime in ["tokio", "smol", "blocking"] {
-        let count = if runtime == "blocking" { count.min(1_000) } else { count };
         let [server, client] = idle(runtime, count);
         let [bare_server, bare_client] = idle(&format!("{runtime}-bare"), count);
         println!(

@@ -50,22 +50,29 @@ pub use bowline_core::supervisor::{DialFailure, Endpoint, Epoch, ReconnectPolicy
 
 #[cfg(any(feature = "tokio", feature = "smol", feature = "async-std", feature = "blocking"))]
 pub use bowline_driver::{
-    AcceptCounters, Answer, BindError, Broadcast, Closed, ConnectError, Cut, Drained, Handled, HubCore,
-    LinkSnapshot, ManagerError, MessageRef, Monitor, PeerCore, PeerId, PushError, ReceiveError, Refused,
-    ReplyBuf, RequestRef, RuntimeMissing, ServerEvent, Snapshot, StartError, ToAddress, Wait,
+    AcceptCounters, BindError, ConnectError, PeerId, ReceiveError, Refused, RuntimeMissing, ServerEvent,
+    StartError, ToAddress, Wait,
+};
+#[cfg(any(feature = "tokio", feature = "smol", feature = "async-std", feature = "blocking"))]
+pub use bowline_links::{
+    Answer, Broadcast, Closed, Cut, Drained, Handled, HubCore, LinkSnapshot, ManagerError, MessageRef,
+    Monitor, PeerCore, PushError, ReplyBuf, RequestRef, Snapshot,
 };
 
 /// The sans-IO core, for protocols and drivers of your own.
 pub use bowline_core as core;
-/// The half of a runtime adapter that needs no runtime, for runtimes and machines of your own.
+/// What drives any protocol on any runtime, for runtimes and machines of your own.
 #[cfg(any(feature = "tokio", feature = "smol", feature = "async-std", feature = "blocking"))]
 pub use bowline_driver as driver;
+/// The handles of links, generic over their runtime.
+#[cfg(any(feature = "tokio", feature = "smol", feature = "async-std", feature = "blocking"))]
+pub use bowline_links as links;
 
 #[cfg(feature = "async-std")]
-pub use bowline_async_std::async_std;
-#[cfg(feature = "smol")]
-pub use bowline_async_std::smol;
+pub mod async_std;
 #[cfg(feature = "blocking")]
-pub use bowline_blocking as blocking;
+pub mod blocking;
+#[cfg(feature = "smol")]
+pub mod smol;
 #[cfg(feature = "tokio")]
-pub use bowline_tokio as tokio;
+pub mod tokio;

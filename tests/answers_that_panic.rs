@@ -17,7 +17,7 @@ impl From<Broken> for Answer {
 
 /// One request at a time, so that a place that was lost is missed; a deadline within which that shows.
 fn config() -> Config<bowline::frame::native::Native> {
-    let config = Config::builder().handler_threads(1).max_inbound(1).call_timeout(Duration::from_secs(5));
+    let config = Config::builder().max_inbound(1).call_timeout(Duration::from_secs(5));
     config.build().expect("sound")
 }
 
@@ -31,11 +31,12 @@ fn check<T>(result: &Result<T, CallError>) {
 
 #[test]
 fn on_threads() {
-    let server = blocking::Server::with_config(config()).on_request(|_| Ok(Broken));
+    let server = blocking::Server::with_config(config()).handler_threads(1).on_request(|_| Ok(Broken));
     let server = server.bind("127.0.0.1:0").expect("a free port");
     server.start().expect("a thread");
     let address = server.local_addr().to_string();
-    let client = blocking::Client::with_config(&address, config()).connect().expect("it listens");
+    let client =
+        blocking::Client::with_config(&address, config()).handler_threads(1).connect().expect("it listens");
     for _ in 0..3 {
         check(&client.call(1, b"x"));
     }

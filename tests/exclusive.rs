@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use bowline::blocking::{CallId, Client, Exclusive, Handler, Server};
 use bowline::core::link::State;
-use bowline::driver::{MessageRef, ReplyBuf, RequestRef};
 use bowline::error::{CallError, CastRefusal, Disconnect, EncodeError, Failure, LinkWas, Outcome, Status};
 use bowline::frame::raw::Raw;
+use bowline::links::{MessageRef, ReplyBuf, RequestRef};
 use bowline::{CallOptions, CastOptions, Config, QueueLimit};
 
 /// Keeps everything; echoes requests, but method 9.
@@ -67,9 +67,12 @@ fn serve(mut link: Exclusive) -> (Keep, Disconnect) {
 #[test]
 fn calls_in_flight_and_messages_both_ways() {
     for spin in [Duration::ZERO, Duration::from_micros(20)] {
-        let config = Config::builder().spin(spin).build().expect("sound");
-        let (address, server) = with_peer(config.clone(), serve);
-        let mut link = Exclusive::connect_with(&address, config).expect("it listens");
+        let (address, server) = with_peer(Config::default(), move |mut link| {
+            link.set_spin(spin);
+            serve(link)
+        });
+        let mut link = Exclusive::connect(&address).expect("it listens");
+        link.set_spin(spin);
         let (mut keep, mut made) = (Keep::default(), Vec::new());
         for n in 0..20_000_u32 {
             loop {

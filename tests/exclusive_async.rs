@@ -5,12 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use bowline::driver::exclusive::{Exclusive, Handler};
 use bowline::driver::runtime::Runtime;
 use bowline::driver::style::Awaits;
-use bowline::driver::{Server, exclusive};
 use bowline::error::{CallError, CastRefusal};
 use bowline::frame::raw::Raw;
+use bowline::links::{Exclusive, Handler, Server};
 use bowline::{CallOptions, Config, core::link::CallId, core::link::State};
 
 #[derive(Default)]
@@ -43,8 +42,7 @@ async fn calls_messages_and_the_end<R: Runtime<Style = Awaits>>() {
         .await
         .unwrap();
     server.start().unwrap();
-    let mut link: exclusive::Exclusive<R> =
-        Exclusive::connect(&server.local_addr().to_string()).await.unwrap();
+    let mut link = Exclusive::<R>::connect(&server.local_addr().to_string()).await.unwrap();
     let mut keep = Keep::default();
     for n in 0..5_000_u32 {
         while let Err(error) = link.call(1, &n.to_be_bytes()) {
@@ -88,7 +86,7 @@ async fn connecting_without_a_handshake<R: Runtime<Style = Awaits>>() {
     let config =
         Config::with_framing(Raw::new()).connect_timeout(Duration::from_millis(300)).build().unwrap();
     let address = listener.local_addr().unwrap();
-    let mut link: exclusive::Exclusive<R, Raw> = Exclusive::connect_with(address, config).await.unwrap();
+    let mut link = Exclusive::<R, Raw>::connect_with(address, config).await.unwrap();
     assert_eq!(link.state(), State::Ready);
     let _queued = link.cast(0, b"first").unwrap();
     assert_eq!(link.turn(&mut (), Some(Duration::ZERO)).await, Ok(false));

@@ -16,7 +16,8 @@ use bowline::core::supervisor::Endpoint;
 use bowline::driver::runtime::Runtime;
 use bowline::driver::stream::{Stream, Target};
 use bowline::driver::style::Awaits;
-use bowline::driver::{Client, ClientBuilder, Server, Style, Wait};
+use bowline::driver::{Style, Wait};
+use bowline::links::{Client, ClientBuilder, Server};
 
 use bowline::frame::native::Native;
 use bowline::{Address, Config, ConnectError, ReconnectPolicy, State};

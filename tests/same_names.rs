@@ -1,8 +1,7 @@
 //! The modules of the four runtimes have the same names, and their handles the same methods.
 //!
-//! Most handles are one generic source: what can differ is which names a module has, the methods that only
-//! some runtimes have, and `Exclusive`, which is written for tasks and for threads. They are read from the
-//! sources, because no stable Rust lists what a module has; that the names are what they seem is compiled.
+//! The handles are one generic source: what can differ is which names a module has, and the methods that only
+//! some runtimes have. They are read from the sources, because no stable Rust lists what a module has; that the names are what they seem is compiled.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -32,7 +31,7 @@ macro_rules! names_of {
             /// They are those of this runtime, and not of another.
             #[allow(dead_code, reason = "that it compiles is the test")]
             fn belongs_to_its_runtime(client: Client, server: &Server, handler: impl Handler) {
-                fn runs_on<R: bowline::driver::runtime::Runtime>(_: &bowline::driver::Peer<R>) {}
+                fn runs_on<R: bowline::driver::runtime::Runtime>(_: &bowline::links::Peer<R>) {}
                 runs_on::<$runtime>(&client);
                 runs_on::<$runtime>(&server.peers()[0]);
                 let _ = handler;
@@ -51,12 +50,12 @@ fn source(path: &str) -> String {
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// The public names of a module, those of [`names!`](bowline::driver::names) as that.
+/// The public names of a module, those of [`names!`](bowline::links::names) as that.
 fn names(path: &str) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for line in source(path).lines() {
         let Some(item) = line.strip_prefix("pub ") else {
-            if line.starts_with("bowline_driver::names!(") {
+            if line.starts_with("bowline_links::names!(") {
                 names.insert("names!".to_owned());
             }
             continue;
@@ -94,37 +93,57 @@ fn methods(path: &str) -> BTreeSet<(String, bool)> {
 
 #[test]
 fn the_modules_have_the_same_names() {
-    let without = |path: &str, own: &[&str]| {
-        let mut names = names(path);
+    let without = |module: &str, own: &[&str]| {
+        let path = format!("src/{module}.rs");
+        let mut names = names(&path);
         for name in own {
             assert!(names.remove(*name), "{path} has {name}");
         }
         names
     };
-    let tokio = without("runtime-tokio/src/lib.rs", &["Tokio"]);
-    assert!(tokio.contains("names!") && tokio.contains("Exclusive") && tokio.contains("stream"), "{tokio:?}");
-    assert_eq!(without("runtime-async-std/src/smol.rs", &["Smol"]), tokio);
-    assert_eq!(without("runtime-async-std/src/async_std.rs", &["AsyncStd"]), tokio);
+    let tokio = without("tokio", &["Tokio"]);
+    assert!(tokio.contains("names!") && tokio.contains("stream"), "{tokio:?}");
+    assert_eq!(without("smol", &["Smol"]), tokio);
+    assert_eq!(without("async_std", &["AsyncStd"]), tokio);
     // What only threads have: where I/O runs, how they wait, and the style of that.
     let own = ["Threads", "IoGroup", "Entered", "block_on", "Parks"];
-    assert_eq!(without("runtime-blocking/src/lib.rs", &own), tokio);
+    assert_eq!(without("blocking", &own), tokio);
+}
+
+/// A runtime crate supplies sockets, timers and tasks, and knows no protocol.
+#[test]
+fn no_runtime_crate_names_a_protocol() {
+    for crate_name in ["runtime-tokio", "runtime-async-std", "runtime-blocking"] {
+        let manifest = source(&format!("{crate_name}/Cargo.toml"));
+        assert!(!manifest.contains("bowline-links"), "{crate_name} depends on the links");
+        let mut left = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join(crate_name).join("src")];
+        let mut seen = 0;
+        while let Some(path) = left.pop() {
+            if path.is_dir() {
+                left.extend(
+                    std::fs::read_dir(&path).expect("sources").map(|entry| entry.expect("a file").path()),
+                );
+                continue;
+            }
+            seen += 1;
+            let text = std::fs::read_to_string(&path).expect("text");
+            for name in ["bowline_core::link", "bowline_core::frame", "Framing", "bowline_links"] {
+                assert!(!text.contains(name), "{} names {name}", path.display());
+            }
+        }
+        assert!(seen >= 3, "{crate_name} has sources");
+    }
 }
 
 #[test]
-fn an_owner_has_the_same_methods_on_tasks_and_on_threads() {
-    let tasks = methods("driver/src/exclusive/turns.rs");
-    assert!(tasks.contains(&("turn".to_owned(), false)), "{tasks:?}");
-    assert_eq!(methods("runtime-blocking/src/exclusive.rs"), tasks);
-}
-
-#[test]
-fn no_method_is_for_some_runtimes_but_the_choice_of_an_io_group() {
-    let of = ["client", "server", "peer", "hub", "pool", "manager", "handler_args"];
+fn no_method_is_for_some_runtimes_but_what_is_about_threads() {
+    let of = ["client", "server", "peer", "hub", "pool", "manager", "handler_args", "exclusive/turns"];
     for file in of {
-        let methods = methods(&format!("driver/src/{file}.rs"));
+        let methods = methods(&format!("links/src/{file}.rs"));
         let some: Vec<_> =
             methods.iter().filter(|(_, is_for_some)| *is_for_some).map(|(name, _)| name).collect();
-        let expected: &[&str] = if matches!(file, "client" | "server") { &["io_group"] } else { &[] };
+        let expected: &[&str] =
+            if matches!(file, "client" | "server") { &["handler_threads", "io_group"] } else { &[] };
         assert_eq!(some, expected, "{file}");
     }
 }

@@ -1,4 +1,4 @@
-//! The addresses of an endpoint, dialed one after the other by whoever waits for it.
+//! The addresses of an endpoint, dialed one after the other by the owner of the connection.
 
 use std::io;
 use std::net::SocketAddr;

@@ -71,7 +71,7 @@ pub struct Dialer<R: Runtime, M: Machine<Token = Waker>, A: Application<M>, O> {
     resolving: Vec<(AttemptId, Resolving)>,
     dialing: Vec<(AttemptId, Dialing<R::Socket>)>,
     connection: Option<Connection<R, M, A>>,
-    /// For the supervisor and for the connection: whoever comes first sets it, and both are looked
+    /// For the supervisor and for the connection: the one that is due first sets it, and both are looked
     /// after whenever it fires.
     ///
     /// Made when polled first: timers want their runtime around them.

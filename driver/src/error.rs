@@ -200,4 +200,4 @@ macro_rules! failed {
 }
 
 // What `?` in a handler makes of the errors of handles.
-failed!(BindError, ReceiveError, ConnectError, RuntimeMissing, StartError, crate::manager_core::ManagerError);
+failed!(BindError, ReceiveError, ConnectError, RuntimeMissing, StartError);

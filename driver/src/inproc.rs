@@ -23,7 +23,8 @@ struct Pipe {
     /// Nobody will write, or read, any more.
     ended: bool,
     broken: bool,
-    /// Who waits: more than one may, a caller that reads for itself beside whoever is there for it.
+    /// The wakers of those that wait. There may be two: of the connection's task, and of a caller that reads for
+    /// itself.
     readers: Wakers,
     writers: Wakers,
 }
@@ -238,7 +239,7 @@ pub fn listen(name: &Arc<str>, backlog: u32) -> io::Result<Acceptor> {
     Ok(Acceptor { name: Arc::clone(name), queue })
 }
 
-/// Connects to whoever listens under `name`.
+/// Connects to the listener of that name.
 ///
 /// # Errors
 /// [`io::ErrorKind::ConnectionRefused`] if nobody does, or too many connections wait there.

@@ -18,9 +18,9 @@ use crate::{Shared, clock};
 const LITTLE: usize = 64;
 /// Bytes of answers that are written before all requests that came are answered: so that both
 /// sides work at the same time.
-pub(crate) const PILE_OF_ANSWERS: usize = 8 * 1024;
+pub const PILE_OF_ANSWERS: usize = 8 * 1024;
 
-/// The reading side of a connection, whoever drives it: parser, buffer, application.
+/// The reading side of a connection: parser, buffer, application.
 ///
 /// A [`Pump`](crate::pump::Pump) reads with it, or a caller that waits for its reply: see
 /// [`Connection`](crate::connection::Connection).

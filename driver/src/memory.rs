@@ -8,9 +8,9 @@ use bowline_core::config::HANDSHAKE_COST;
 use bowline_core::machine::Machine;
 use bowline_core::memory::{Effects, Holding, MemoryPool, Verdict};
 
+use crate::PeerId;
 use crate::clock;
 use crate::heavy::{HeavyWork, Turn};
-use crate::peer_core::PeerId;
 use crate::shared::{CountMemory, Shared};
 use crate::sync::{Arc, Mutex, Weak};
 

@@ -7,11 +7,11 @@ use bowline_core::error::Chain;
 use bowline_core::error::{Disconnect, Status};
 use bowline_core::supervisor::DialFailure;
 
+use crate::PeerId;
 use crate::accept::ServerEvent;
-use crate::peer_core::PeerId;
 
 /// A socket is there; its handshake may not be done.
-pub(crate) fn connected(peer: PeerId, remote: Option<&Address>) {
+pub fn connected(peer: PeerId, remote: Option<&Address>) {
     #[cfg(feature = "tracing")]
     tracing::debug!(target: "bowline", peer = peer.0, remote = remote.map(tracing::field::display), "connected");
     #[cfg(feature = "metrics")]
@@ -20,7 +20,7 @@ pub(crate) fn connected(peer: PeerId, remote: Option<&Address>) {
 }
 
 /// A link is past its handshake.
-pub(crate) fn ready(peer: PeerId) {
+pub fn ready(peer: PeerId) {
     #[cfg(feature = "tracing")]
     tracing::info!(target: "bowline", peer = peer.0, "ready");
     #[cfg(feature = "metrics")]
@@ -29,7 +29,7 @@ pub(crate) fn ready(peer: PeerId) {
 }
 
 /// A connection is over.
-pub(crate) fn disconnected(peer: PeerId, cause: &Disconnect) {
+pub fn disconnected(peer: PeerId, cause: &Disconnect) {
     #[cfg(feature = "tracing")]
     match cause {
         Disconnect::PeerClosed | Disconnect::GoneAway | Disconnect::LocalClose | Disconnect::Reopened => {
@@ -43,7 +43,7 @@ pub(crate) fn disconnected(peer: PeerId, cause: &Disconnect) {
 }
 
 /// A link that was ready for so long is not any more; a session outlives its connections.
-pub(crate) fn gone(lifetime: std::time::Duration) {
+pub fn gone(lifetime: std::time::Duration) {
     #[cfg(feature = "metrics")]
     {
         metrics::gauge!("bowline_links_ready").decrement(1);
@@ -53,7 +53,7 @@ pub(crate) fn gone(lifetime: std::time::Duration) {
 }
 
 /// A dial begins.
-pub(crate) fn dialing(address: &Address, attempt: u32) {
+pub fn dialing(address: &Address, attempt: u32) {
     #[cfg(feature = "tracing")]
     tracing::debug!(target: "bowline", %address, attempt, "dialing");
     #[cfg(feature = "metrics")]
@@ -62,7 +62,7 @@ pub(crate) fn dialing(address: &Address, attempt: u32) {
 }
 
 /// A dial, a look-up or a handshake failed.
-pub(crate) fn dial_failed(failure: &DialFailure, attempt: u32) {
+pub fn dial_failed(failure: &DialFailure, attempt: u32) {
     #[cfg(feature = "tracing")]
     tracing::debug!(
         target: "bowline", at = %failure.place(), attempt, cause = %Chain(&failure.cause), "dial failed"
@@ -73,7 +73,7 @@ pub(crate) fn dial_failed(failure: &DialFailure, attempt: u32) {
 }
 
 /// All endpoints were tried in vain; the last one so.
-pub(crate) fn round_failed(failure: &DialFailure) {
+pub fn round_failed(failure: &DialFailure) {
     #[cfg(feature = "tracing")]
     tracing::warn!(target: "bowline", cause = %Chain(failure), "no endpoint could be connected");
     #[cfg(feature = "metrics")]
@@ -82,7 +82,7 @@ pub(crate) fn round_failed(failure: &DialFailure) {
 }
 
 /// A handler failed, or panicked.
-pub(crate) fn handler_failed(peer: PeerId, status: Status) {
+pub fn handler_failed(peer: PeerId, status: Status) {
     #[cfg(feature = "tracing")]
     tracing::warn!(target: "bowline", peer = peer.0, status = status.0, "a handler failed");
     #[cfg(feature = "metrics")]
@@ -91,7 +91,7 @@ pub(crate) fn handler_failed(peer: PeerId, status: Status) {
 }
 
 /// Something happened to a server as a whole.
-pub(crate) fn server_event(event: &ServerEvent) {
+pub fn server_event(event: &ServerEvent) {
     match event {
         ServerEvent::AcceptFailed(error) => {
             #[cfg(feature = "tracing")]

@@ -16,7 +16,7 @@ type Within = Arc<dyn Fn(&mut dyn FnMut()) + Send + Sync>;
 
 /// Where the tasks of a client or a server run: in a group of its own, or where they are made.
 #[derive(Clone, Default)]
-pub(crate) struct Place(Option<Within>);
+pub struct Place(Option<Within>);
 
 impl std::fmt::Debug for Place {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -25,13 +25,15 @@ impl std::fmt::Debug for Place {
 }
 
 impl Place {
-    pub(crate) fn of(group: &impl Group) -> Self {
+    /// In that group.
+    #[must_use]
+    pub fn of(group: &impl Group) -> Self {
         let group = group.clone();
         Self(Some(Arc::new(move |work| group.within(work))))
     }
 
     /// Does something whose tasks run there.
-    pub(crate) fn within<T>(&self, work: impl FnOnce() -> T) -> T {
+    pub fn within<T>(&self, work: impl FnOnce() -> T) -> T {
         let Some(within) = &self.0 else { return work() };
         let (mut work, mut output) = (Some(work), None);
         within(&mut || output = work.take().map(|work| work()));
@@ -44,7 +46,7 @@ impl Place {
     }
 
     /// Polls a future there.
-    pub(crate) async fn poll_within<T>(&self, future: impl Future<Output = T>) -> T {
+    pub async fn poll_within<T>(&self, future: impl Future<Output = T>) -> T {
         let mut future = pin!(future);
         std::future::poll_fn(|cx| self.within(|| future.as_mut().poll(cx))).await
     }

@@ -10,11 +10,12 @@ use bowline_core::address::Address;
 use bowline_core::config::SocketOptions;
 
 use crate::error::StartError;
+use crate::owner::OwnerSocket;
 use crate::shared::WriteNow;
 use crate::stream::{Listening, Stream};
 use crate::style::Style;
 
-/// A connected stream of bytes, whoever waits for it: what a connection is read from and written to.
+/// A connected stream of bytes: what a connection is read from and written to.
 ///
 /// Its reads and writes never wait. How one waits for it is another matter: tasks as a [`Socket`] says, the
 /// owner of an exclusive connection on threads with the whole thread.
@@ -116,7 +117,7 @@ pub trait Listener: Send + Sync + 'static {
 }
 
 /// One timer that is set again and again.
-pub trait Timer: Send + Unpin + 'static {
+pub trait Timer: Send + Sync + Unpin + 'static {
     /// Fires at `at` and no longer at the time set before.
     fn reset(&mut self, at: Instant);
 
@@ -128,6 +129,8 @@ pub trait Timer: Send + Unpin + 'static {
 pub trait Runtime: Sized + Send + Sync + 'static {
     /// Its sockets.
     type Socket: Socket;
+    /// Its sockets that one owner waits for: [`TaskSocket`](crate::owner::TaskSocket) where owners are tasks.
+    type OwnerSocket: OwnerSocket;
     /// Its listeners.
     type Listener: Listener<Socket = Self::Socket>;
     /// Its timers.

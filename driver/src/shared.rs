@@ -1,4 +1,4 @@
-//! A machine behind its lock, and whoever has to be woken when it changes.
+//! A machine behind its lock, and the wakers of the tasks that wait for it.
 
 use std::io::{self, IoSlice};
 use std::task::Waker;
@@ -32,10 +32,10 @@ pub trait Connected: WriteNow {
     fn read_for(&self, served: &dyn Fn() -> bool);
 }
 
-/// A machine that many hold: the handles of users, and whoever drives it.
+/// A machine that many hold: the handles of users, and the task that drives it.
 ///
 /// Everything goes through [`with`](Self::with): it takes the lock, lets a closure work on the
-/// machine, and after unlocking wakes whoever the machine wants woken.
+/// machine, and after unlocking wakes the tasks that the machine wants woken.
 #[derive(Debug)]
 pub struct Shared<M: Machine<Token = Waker>> {
     state: Mutex<State<M>>,
@@ -43,18 +43,18 @@ pub struct Shared<M: Machine<Token = Waker>> {
 
 struct State<M> {
     machine: M,
-    /// Wakes whoever writes. Registered under the lock in which there was nothing to write.
+    /// Wakes the writer. Registered under the lock in which there was nothing to write.
     writer: Option<Waker>,
-    /// Wakes whoever reads and watches the time.
+    /// Wakes the attendant, which reads and watches the time.
     attendant: Option<Waker>,
     /// A wake that came while nobody was registered.
     missed: Wake,
     connection: Option<Arc<dyn Connected>>,
-    /// Whoever counts what the machine holds, and says how much that may be.
+    /// Counts what the machine holds, and says how much that may be.
     memory: Option<Arc<dyn CountMemory>>,
 }
 
-/// Whoever counts what machines hold, and gives out what they may: see [`bowline_core::memory`].
+/// Counts what machines hold, and says what they may hold: see [`bowline_core::memory`].
 pub trait CountMemory: Send + Sync + 'static {
     /// The machine says what it holds. Called without its lock.
     fn report(&self, holding: Holding) -> Verdict;
@@ -82,7 +82,7 @@ impl<M: Machine<Token = Waker>> Shared<M> {
         Self { state: Mutex::new(state) }
     }
 
-    /// Works on the machine under the lock, then wakes whoever it wants woken.
+    /// Works on the machine under the lock, then wakes the tasks that it wants woken.
     #[inline]
     pub fn with<R>(&self, f: impl FnOnce(&mut M) -> R) -> R {
         let mut state = self.state.lock();
@@ -93,7 +93,7 @@ impl<M: Machine<Token = Waker>> Shared<M> {
         result
     }
 
-    /// Looks at the machine under the lock, and wakes nobody: for whoever counts what it holds.
+    /// Looks at the machine under the lock, and wakes no task: for what counts the machine's memory.
     pub fn look<R>(&self, f: impl FnOnce(&mut M) -> R) -> R {
         f(&mut self.state.lock().machine)
     }
@@ -212,7 +212,7 @@ impl<M: Machine<Token = Waker>> Shared<M> {
         result
     }
 
-    /// Lets go of the lock, wakes whoever is to be woken, and says what the machine holds.
+    /// Lets go of the lock, wakes the tasks to be woken, and reports what the machine holds.
     #[inline(never)]
     fn settle_and_wake(&self, mut state: MutexGuard<'_, State<M>>) {
         let mut tokens = Vec::new();
@@ -223,7 +223,7 @@ impl<M: Machine<Token = Waker>> Shared<M> {
         self.say(said);
     }
 
-    /// Tells whoever counts what the machine holds, and the machine what it may hold.
+    /// Reports what the machine holds, and gives the machine the verdict.
     fn say(&self, said: Option<(Arc<dyn CountMemory>, Holding)>) {
         if let Some((memory, holding)) = said {
             let verdict = memory.report(holding);
@@ -231,7 +231,7 @@ impl<M: Machine<Token = Waker>> Shared<M> {
         }
     }
 
-    /// Writes what waits, once, as far as the socket takes it; then wakes whoever is to be woken.
+    /// Writes what waits, once, as far as the socket takes it; then wakes the tasks to be woken.
     #[inline(never)]
     fn write_and_wake<'a>(&'a self, mut state: MutexGuard<'a, State<M>>) {
         let now = clock::now();
@@ -244,7 +244,7 @@ impl<M: Machine<Token = Waker>> Shared<M> {
         };
         let Some((connection, mut batch)) = lent else { return self.settle_and_wake(state) };
         let mut tokens = Vec::new();
-        // Whoever writes was to be woken for what is written here.
+        // The writer need not be woken for what is written here.
         let Wake { attend, .. } = state.machine.take_wake();
         drop(state);
         let written = matches!(write_batch(&*connection, &mut batch), Ok(true));
@@ -316,7 +316,7 @@ fn register(slot: &mut Option<Waker>, waker: &Waker) {
     }
 }
 
-/// Takes out, under the lock, whoever is to be woken after it.
+/// Takes out, under the lock, the wakers to be called after it.
 fn settle<M: Machine<Token = Waker>>(state: &mut State<M>, tokens: &mut Vec<Waker>) -> [Option<Waker>; 2] {
     state.machine.take_tokens(tokens);
     let Wake { write, attend } = state.machine.take_wake();
@@ -332,7 +332,7 @@ fn settle<M: Machine<Token = Waker>>(state: &mut State<M>, tokens: &mut Vec<Wake
     wakers
 }
 
-/// What whoever counts is told once the lock is let go.
+/// What is to be reported once the lock is let go, and where.
 fn holding<M: Machine>(state: &mut State<M>) -> Option<(Arc<dyn CountMemory>, Holding)> {
     let memory = state.memory.as_ref()?;
     let holding = state.machine.take_holding()?;
@@ -355,7 +355,7 @@ fn wake(wakers: [Option<Waker>; 2], tokens: &mut Vec<Waker>) {
     }
 }
 
-/// The way to the machine for whoever reads: the lock is taken at the first use, kept over a run
+/// The reader's way to the machine: the lock is taken at the first use, kept over a run
 /// of replies, and let go of before application code runs.
 #[derive(Debug)]
 pub struct LazyGuard<'a, M: Machine<Token = Waker>> {
@@ -365,13 +365,13 @@ pub struct LazyGuard<'a, M: Machine<Token = Waker>> {
 }
 
 impl<M: Machine<Token = Waker>> LazyGuard<'_, M> {
-    /// Lets go of the lock, if it is held, and wakes whoever waits.
+    /// Lets go of the lock, if it is held, and wakes the tasks to be woken.
     pub fn release(&mut self) {
         if let Some(mut state) = self.guard.take() {
             if !state.machine.has_wakes() {
                 return;
             }
-            // Whoever reads sees to the writing after its pass: see `Shared::write_inline`.
+            // The reader sees to the writing after its pass: see `Shared::write_inline`.
             let writer = state.writer.take();
             let mut wakers = settle(&mut state, self.tokens);
             wakers[0] = None;

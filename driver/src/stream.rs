@@ -10,6 +10,7 @@ use std::io::{self, IoSlice};
 use std::net::{TcpListener, TcpStream};
 #[cfg(unix)]
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll, Wake, Waker};
 
@@ -173,7 +174,9 @@ impl Way {
         let waker = Waker::from(Arc::clone(self));
         // Counted before the attempt: a wake that comes during it ends the block, too.
         let before = self.wakes.load(Ordering::Acquire);
-        match poll(&mut Context::from_waker(&waker)) {
+        let polled = catch_unwind(AssertUnwindSafe(|| poll(&mut Context::from_waker(&waker))));
+        // A stream that panics has failed. Its connection ends, and what was being written has an outcome.
+        match polled.unwrap_or_else(|_| Poll::Ready(Err(io::Error::other("the stream panicked")))) {
             Poll::Ready(result) => {
                 self.blocked.store(0, Ordering::Release);
                 result
@@ -368,6 +371,38 @@ mod tests {
         assert_eq!(kind(stream.read_now(&mut [0; 10])), io::ErrorKind::InvalidData);
         assert_eq!(kind(stream.write_now(&[IoSlice::new(&[0; 10])])), io::ErrorKind::InvalidData);
         assert_eq!(stream.read_now(&mut [0; 11]).expect("as much as there was"), 11);
+    }
+
+    /// Panics.
+    struct Breaks;
+
+    impl ByteStream for Breaks {
+        fn poll_read(&mut self, _: &mut Context<'_>, _: &mut [u8]) -> Poll<io::Result<usize>> {
+            std::panic::resume_unwind(Box::new(()))
+        }
+
+        fn poll_write(&mut self, _: &mut Context<'_>, _: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+            std::panic::resume_unwind(Box::new(()))
+        }
+
+        fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            std::panic::resume_unwind(Box::new(()))
+        }
+
+        fn poll_close(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            std::panic::resume_unwind(Box::new(()))
+        }
+    }
+
+    #[test]
+    fn a_stream_that_panics_has_failed() {
+        let stream = own(Breaks);
+        assert_eq!(stream.read_now(&mut [0; 10]).expect_err("it panics").kind(), io::ErrorKind::Other);
+        assert_eq!(
+            stream.write_now(&[IoSlice::new(b"x")]).expect_err("it panics").kind(),
+            io::ErrorKind::Other
+        );
+        assert_eq!(stream.shutdown_write().expect_err("it panics").kind(), io::ErrorKind::Other);
     }
 
     /// Pending, and wakes in the middle of the attempt or after it.

@@ -4,16 +4,8 @@
 use std::future::Future;
 use std::io;
 
-use bowline_core::error::Failure;
-use bowline_core::frame::Framing;
-
-use crate::answer::Answer;
-use crate::handler::{Handled, Ordinary};
-use crate::handler_args::Request;
 use crate::runtime::Runtime;
-use crate::stream::{Connector, Stream, Target};
 use crate::sync::Arc;
-use crate::task_handler::TaskHandler;
 use crate::workers::{TaskWorkers, Workers};
 
 /// How the users of a runtime wait.
@@ -22,16 +14,13 @@ pub trait Style: Sized + Send + Sync + 'static {
     /// threads wait for it.
     type Wait<Fut: Future>;
 
-    /// What the handlers of one client or server share that are not called inline: nothing where they
-    /// are tasks, a pool where they run on threads.
-    type Workers: Clone + Default + Send + Sync + 'static;
-
     /// Whether everything but inline handlers is called by workers, and not where connections are read:
     /// where those are threads that must not wait, and handlers cannot await.
     const TELLS_ASIDE: bool;
 
-    /// Those who run what handlers do.
-    fn run<R: Runtime>(workers: &Self::Workers) -> Arc<dyn Workers>;
+    /// What runs the handlers of one client or server that are not called inline: tasks of the runtime, or
+    /// a pool of threads for this client or server alone.
+    fn workers<R: Runtime>() -> Arc<dyn Workers>;
 
     /// Waits for a future, or hands it out to be awaited. On a thread that must not wait, the future is
     /// not polled, and `would_park` says what is returned instead.
@@ -46,6 +35,12 @@ pub trait Style: Sized + Send + Sync + 'static {
         future: Fut,
         would_park: impl FnOnce(Fut) -> Fut::Output,
     ) -> Self::Wait<Fut>;
+
+    /// Whether this thread may wait: one that runs connections must not.
+    fn may_wait() -> bool;
+
+    /// Waits for a future whose socket is waited for by its owner: see [`OwnerSocket`](crate::owner::OwnerSocket).
+    fn wait_alone<Fut: Future>(future: Fut) -> Self::Wait<Fut>;
 
     /// The same as [`wait`](Self::wait). Before a thread parks, `help` may do something that makes the
     /// future ready, until what it is given says that something was done.
@@ -74,10 +69,9 @@ pub struct Awaits;
 
 impl Style for Awaits {
     type Wait<Fut: Future> = Fut;
-    type Workers = ();
     const TELLS_ASIDE: bool = false;
 
-    fn run<R: Runtime>((): &()) -> Arc<dyn Workers> {
+    fn workers<R: Runtime>() -> Arc<dyn Workers> {
         Arc::new(TaskWorkers::<R>::new())
     }
 
@@ -96,6 +90,16 @@ impl Style for Awaits {
     }
 
     #[inline(always)]
+    fn may_wait() -> bool {
+        true
+    }
+
+    #[inline(always)]
+    fn wait_alone<Fut: Future>(future: Fut) -> Fut {
+        future
+    }
+
+    #[inline(always)]
     fn wait_helping<Fut: Future>(
         future: Fut,
         _: impl FnOnce() -> Fut::Output,
@@ -105,64 +109,35 @@ impl Style for Awaits {
     }
 }
 
-/// What a function may return that handles requests: where tasks await, a future of a result; where
-/// threads wait, the result itself. What it comes to is anything that becomes an [`Answer`], or a
-/// [`Failure`].
-pub trait Handles<R: Runtime, F: Framing, T>: Style {
-    /// What runs such a function, by `workers`.
-    fn ordinary<H>(handler: H, workers: &Self::Workers) -> Box<dyn Ordinary<F>>
-    where
-        H: Fn(Request<R, F>) -> T + Send + Sync + 'static;
+/// What a function of the program's may return that is called when it is needed: where tasks await, a
+/// future; where threads wait, what that would come to.
+pub trait Returns<T>: Style {
+    /// What it comes to.
+    type Output;
+
+    /// What such a function returned, to be awaited.
+    fn finish(returned: T) -> impl Future<Output = Self::Output> + Send + 'static;
+
+    /// Calls such a function where it may wait: on threads, on one that has nothing else to do.
+    ///
+    /// # Errors
+    /// The system has no thread for it.
+    fn call(
+        function: impl FnOnce() -> T + Send + 'static,
+    ) -> impl Future<Output = io::Result<Self::Output>> + Send + 'static;
 }
 
-/// What a function may return that handles messages: where tasks await, a future of something
-/// [`Handled`]; where threads wait, that itself.
-pub trait HandlesMessages<T>: Style {
-    /// How the handling goes that such a function began.
-    fn handled(returned: T) -> impl Future<Output = Result<(), Failure>> + Send;
-}
-
-impl<Fut> HandlesMessages<Fut> for Awaits
+impl<Fut> Returns<Fut> for Awaits
 where
-    Fut: Future<Output: Handled> + Send,
+    Fut: Future + Send + 'static,
 {
-    async fn handled(returned: Fut) -> Result<(), Failure> {
-        returned.await.into_result()
+    type Output = Fut::Output;
+
+    fn finish(returned: Fut) -> impl Future<Output = Fut::Output> + Send + 'static {
+        returned
     }
-}
 
-impl<R, F, Fut, A> Handles<R, F, Fut> for Awaits
-where
-    R: Runtime<Style = Self>,
-    F: Framing,
-    Fut: Future<Output = Result<A, Failure>> + Send + 'static,
-    A: Into<Answer> + 'static,
-{
-    fn ordinary<H>(handler: H, (): &()) -> Box<dyn Ordinary<F>>
-    where
-        H: Fn(Request<R, F>) -> Fut + Send + Sync + 'static,
-    {
-        Box::new(TaskHandler::<R, H>::new(handler))
-    }
-}
-
-/// What a function may return that connects in the program's own way: where tasks await, a future of a
-/// result; where threads wait, the result itself (the function runs on a thread of its own then).
-pub trait Connects<T>: Style {
-    /// What calls such a function.
-    fn connector<C>(connect: C) -> Connector
-    where
-        C: Fn(Target) -> T + Send + Sync + 'static;
-}
-
-impl<Fut> Connects<Fut> for Awaits
-where
-    Fut: Future<Output = io::Result<Stream>> + Send + 'static,
-{
-    fn connector<C>(connect: C) -> Connector
-    where
-        C: Fn(Target) -> Fut + Send + Sync + 'static,
-    {
-        Arc::new(move |target| Box::pin(connect(target)))
+    async fn call(function: impl FnOnce() -> Fut + Send + 'static) -> io::Result<Fut::Output> {
+        Ok(function().await)
     }
 }

@@ -6,7 +6,7 @@ use bowline_core::address::Address;
 use bowline_core::supervisor::Endpoint;
 
 /// What may stand for an address where one is asked for: text, the standard library's addresses,
-/// a host and a port, and Bowline's own types. Whether it can work is said by whoever takes it.
+/// a host and a port, and Bowline's own types. The function that takes it says whether it can work.
 ///
 /// ```
 /// use bowline_driver::ToAddress;

@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use crate::error::StartError;
+use crate::handler_queue::Outlook;
 use crate::runtime::Runtime;
 use crate::sync::{Arc, Mutex};
 
@@ -15,7 +16,27 @@ use crate::sync::{Arc, Mutex};
 pub type BoxTask = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// After so many handlers in a row, a task lets others run.
-pub(crate) const FAIR_SHARE: u32 = 32;
+pub const FAIR_SHARE: u32 = 32;
+
+/// A piece of work that may take its time.
+pub trait Work: Send {
+    /// What is expected of its answer; `None` if the answer is not wanted any more.
+    fn outlook(&self) -> Option<Outlook>;
+
+    /// Does the work, or learns why it is not done.
+    fn run(self: Box<Self>, turn: Turn);
+}
+
+/// What a piece of work is told when it comes to its turn.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Turn {
+    /// To do its work.
+    Work,
+    /// That no thread will ever come to it. The thread that says so must not wait.
+    NoThread,
+    /// That the answer is not wanted any more.
+    Unwanted,
+}
 
 /// Where the handlers of a client or a server run: tasks of a runtime, or a pool of threads.
 pub trait Workers: Send + Sync + 'static {
@@ -29,6 +50,12 @@ pub trait Workers: Send + Sync + 'static {
     /// # Errors
     /// There is nothing to run it; it was dropped.
     fn spawn(&self, from: u64, task: BoxTask) -> Result<(), StartError>;
+
+    /// Does a piece of work of that connection's: at once and here, unless there are threads for such work.
+    fn run(&self, from: u64, work: Box<dyn Work>) {
+        let _ = from;
+        work.run(Turn::Work);
+    }
 }
 
 /// The tasks of a runtime.
@@ -48,7 +75,7 @@ impl<R: Runtime> Workers for TaskWorkers<R> {
 
 /// Lets others run once.
 #[derive(Debug, Default)]
-pub(crate) struct Yield(bool);
+pub struct Yield(bool);
 
 impl Future for Yield {
     type Output = ();
@@ -64,9 +91,15 @@ impl Future for Yield {
 
 /// Things that a function is called with elsewhere, in order and one at a time. So many wait at most;
 /// what comes beyond is not kept.
-pub(crate) struct Aside<T> {
+pub struct Aside<T> {
     shared: Arc<AsideShared<T>>,
     workers: Arc<dyn Workers>,
+}
+
+impl<T> std::fmt::Debug for Aside<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Aside").field("most", &self.shared.most).finish_non_exhaustive()
+    }
 }
 
 struct AsideShared<T> {
@@ -82,11 +115,7 @@ struct AsideLine<T> {
 
 impl<T: Send + 'static> Aside<T> {
     /// A panic of `call` is its own: it is called with the next one.
-    pub(crate) fn new(
-        workers: &Arc<dyn Workers>,
-        most: usize,
-        call: impl Fn(&T) + Send + Sync + 'static,
-    ) -> Self {
+    pub fn new(workers: &Arc<dyn Workers>, most: usize, call: impl Fn(&T) + Send + Sync + 'static) -> Self {
         let call = move |thing: &T| drop(catch_unwind(AssertUnwindSafe(|| call(thing))));
         let line = Mutex::new(AsideLine { waiting: VecDeque::new(), is_running: false });
         let shared = Arc::new(AsideShared { call: Box::new(call), line, most });
@@ -94,7 +123,7 @@ impl<T: Send + 'static> Aside<T> {
     }
 
     /// Whether there was room for it.
-    pub(crate) fn push(&self, thing: T) -> bool {
+    pub fn push(&self, thing: T) -> bool {
         let mut line = self.shared.line.lock();
         if line.waiting.len() >= self.shared.most {
             return false;
@@ -105,7 +134,7 @@ impl<T: Send + 'static> Aside<T> {
         }
         drop(line);
         let task = Box::pin(run(Stopped(Arc::clone(&self.shared))));
-        // Without anything to run it, what waits is called with by whoever dropped the task.
+        // If nothing can run the task, dropping it calls the function with everything that waits.
         let _ = self.workers.spawn(0, task);
         true
     }

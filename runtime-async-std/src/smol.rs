@@ -6,18 +6,13 @@ use std::net::SocketAddr;
 
 use bowline_core::address::Address;
 use bowline_core::config::SocketOptions;
-use bowline_core::frame::native::Native;
 use bowline_driver::StartError;
+use bowline_driver::owner::TaskSocket;
 use bowline_driver::runtime::Runtime;
 use bowline_driver::stream::{Listening, Stream};
 
 pub use crate::io::{Listener, Socket, Timer};
 pub use crate::own_stream::stream;
-
-bowline_driver::names!(Smol, "smol");
-
-/// A connection with one owner.
-pub type Exclusive<F = Native> = bowline_driver::exclusive::Exclusive<Smol, F>;
 
 /// The smol executor, as a type.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +20,7 @@ pub struct Smol;
 
 impl Runtime for Smol {
     type Socket = Socket;
+    type OwnerSocket = TaskSocket<Self>;
     type Listener = Listener;
     type Timer = Timer;
     type Style = bowline_driver::style::Awaits;

@@ -10,8 +10,9 @@ use std::task::{Context, Poll, Waker};
 use bowline_driver::error::no_thread;
 use bowline_driver::handler_queue::Outlook;
 use bowline_driver::sync::Mutex;
+use bowline_driver::workers::{Turn, Work};
 
-use crate::handler_pool::{HandlerPool, Turn, Work};
+use crate::handler_pool::HandlerPool;
 
 /// Pieces of work at a time; others wait for their turn, within the time that dialing has.
 const THREADS: usize = 8;

@@ -6,28 +6,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bowline_driver::handler_queue::{HandlerQueue, Outlook, Taken};
-
-/// Something to do on a thread.
-pub(crate) trait Work: Send {
-    /// What is expected of its answer; `None` if nobody wants it any more.
-    fn outlook(&self) -> Option<Outlook>;
-    /// Does it, or learns why not.
-    fn run(self: Box<Self>, turn: Turn);
-}
+use bowline_driver::handler_queue::{HandlerQueue, Taken};
+use bowline_driver::workers::{Turn, Work};
 
 pub(crate) type Job = Box<dyn Work>;
-
-/// What a job is told when it comes to its turn.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Turn {
-    /// To do its work.
-    Work,
-    /// That no thread will ever come to it: on the caller's own, which must not wait.
-    NoThread,
-    /// That nobody wants its answer any more.
-    Unwanted,
-}
 
 type Spawn = fn(Arc<HandlerPool>) -> io::Result<()>;
 
@@ -161,6 +143,8 @@ fn run(job: Job, turn: Turn) {
 
 #[cfg(test)]
 mod tests {
+    use bowline_driver::handler_queue::Outlook;
+
     use super::*;
     use std::sync::mpsc;
 

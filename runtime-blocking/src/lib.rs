@@ -14,26 +14,22 @@
 #![forbid(unsafe_code)]
 
 mod aside;
-mod exclusive;
 mod handler_pool;
 mod io_group;
 mod own_stream;
-mod park;
 mod pool_task;
 mod runtime;
 mod socket;
 mod style;
 mod task_state;
 mod timer;
+mod waiting;
 mod wire;
 
-pub use exclusive::Exclusive;
 pub use io_group::{Entered, IoGroup};
 pub use own_stream::stream;
-pub use park::block_on;
 pub use runtime::Threads;
 pub use style::Parks;
 pub use timer::Timer;
+pub use waiting::block_on;
 pub use wire::{Listener, Socket};
-
-bowline_driver::names!(Threads, "threads");

@@ -9,7 +9,7 @@ use bowline_core::address::Address;
 use bowline_driver::inproc;
 use bowline_driver::stream::Stream;
 
-use crate::park::block_on;
+use crate::waiting::block_on;
 
 /// Read at a time.
 const PIECE: usize = 16 * 1024;

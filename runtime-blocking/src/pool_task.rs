@@ -10,9 +10,9 @@ use bowline_driver::StartError;
 use bowline_driver::handler_queue::Outlook;
 use bowline_driver::runtime::Timer as _;
 use bowline_driver::sync::Mutex;
-use bowline_driver::workers::{BoxTask, Workers};
+use bowline_driver::workers::{BoxTask, Turn, Work, Workers};
 
-use crate::handler_pool::{HandlerPool, Turn, Work};
+use crate::handler_pool::HandlerPool;
 use crate::io_group;
 use crate::task_state::TaskState;
 use crate::timer::Timer;
@@ -21,14 +21,8 @@ use crate::timer::Timer;
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// The threads of one client's or server's handlers.
-#[derive(Clone, Default)]
-pub struct PoolWorkers(pub(crate) Arc<HandlerPool>);
-
-impl std::fmt::Debug for PoolWorkers {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("PoolWorkers")
-    }
-}
+#[derive(Default)]
+pub(crate) struct PoolWorkers(Arc<HandlerPool>);
 
 impl Workers for PoolWorkers {
     fn prepare(&self, threads: usize) {
@@ -39,6 +33,10 @@ impl Workers for PoolWorkers {
         let (state, work, pool) = (TaskState::queued(), Mutex::new(Some(task)), Arc::clone(&self.0));
         queue(&Arc::new(PoolTask { state, work, pool, from }));
         Ok(())
+    }
+
+    fn run(&self, from: u64, work: Box<dyn Work>) {
+        self.0.run(from, work);
     }
 }
 

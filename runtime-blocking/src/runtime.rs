@@ -22,6 +22,7 @@ pub struct Threads;
 
 impl Runtime for Threads {
     type Socket = Socket;
+    type OwnerSocket = crate::socket::Socket;
     type Listener = Listener;
     type Timer = Timer;
     type Style = Parks;

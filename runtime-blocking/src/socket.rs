@@ -4,32 +4,35 @@
 //! says so with each call. Windows has no such flag: there the socket never waits, and its owner asks
 //! for readiness first.
 
-use std::io::{self, IoSlice, Read};
-use std::net::{Shutdown, TcpStream, ToSocketAddrs};
+use std::io::{self, ErrorKind, IoSlice, Read};
+use std::net::{Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
 #[cfg(unix)]
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::task::Waker;
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use bowline_core::address::Address;
 use bowline_core::config::SocketOptions;
-use bowline_driver::ConnectError;
-use bowline_driver::addresses::Addresses;
-use bowline_driver::inproc;
+use bowline_core::time;
+use bowline_driver::owner::{OwnerSocket, Patience, Until};
 use bowline_driver::runtime::Wire;
 use bowline_driver::shared::WriteNow;
 #[cfg(unix)]
 use bowline_driver::socket::{apply_buffers, unix_address};
 use bowline_driver::socket::{apply_tcp, tcp_socket};
 use bowline_driver::stream::Stream;
+use bowline_driver::{clock, inproc};
 use rustix::fd::{AsFd, BorrowedFd};
 #[cfg(unix)]
 use socket2::SockRef;
 
-use crate::park::ThreadWaker;
+use crate::waiting::ThreadWaker;
 
-/// A connected socket, for whoever owns it.
+/// The socket's own timeout for a read that waits: nothing that is due is later than that by more.
+const READ_SLICE: Duration = Duration::from_millis(100);
+
+/// A connected socket, for its owner.
 #[derive(Debug)]
 pub enum Socket {
     Tcp(TcpStream),
@@ -39,53 +42,36 @@ pub enum Socket {
 }
 
 impl Socket {
-    pub(crate) fn connect(address: &Address, options: &SocketOptions, timeout: Duration) -> io::Result<Self> {
-        let socket = match address {
-            Address::Tcp(address) => {
-                let socket = tcp_socket(*address, options)?;
-                // Back to waiting, which it does for at most so long.
-                socket.set_nonblocking(false)?;
-                socket.connect_timeout(&(*address).into(), timeout)?;
-                Self::Tcp(socket.into())
-            }
-            #[cfg(unix)]
-            Address::Unix(path) => Self::Unix(UnixStream::connect(&**path)?),
-            Address::Inproc(name) => Self::Inproc(inproc::connect(name)?),
-            _ => return Err(io::ErrorKind::Unsupported.into()),
-        };
-        socket.apply(options)?;
-        Ok(socket)
-    }
-
-    /// Reads and writes that may wait do so for so long at the most.
+    /// With reads and writes that wait, for a slice of time at most.
     #[cfg(unix)]
-    pub(crate) fn set_blocking(&self, limit: Duration) -> io::Result<()> {
-        let socket = match self {
+    fn blocking(self) -> io::Result<Self> {
+        let socket = match &self {
             Self::Tcp(stream) => SockRef::from(stream),
             Self::Unix(stream) => SockRef::from(stream),
-            Self::Inproc(_) => return Ok(()),
+            Self::Inproc(_) => return Ok(self),
         };
         socket.set_nonblocking(false)?;
-        socket.set_write_timeout(Some(limit))?;
-        socket.set_read_timeout(Some(limit))
+        socket.set_write_timeout(Some(READ_SLICE))?;
+        socket.set_read_timeout(Some(READ_SLICE))?;
+        Ok(self)
     }
 
     /// Nothing waits here.
     #[cfg(not(unix))]
-    pub(crate) fn set_blocking(&self, _: Duration) -> io::Result<()> {
-        match self {
-            Self::Tcp(stream) => stream.set_nonblocking(true),
-            Self::Inproc(_) => Ok(()),
+    fn blocking(self) -> io::Result<Self> {
+        if let Self::Tcp(stream) = &self {
+            stream.set_nonblocking(true)?;
         }
+        Ok(self)
     }
 
     /// Whether [`read_waiting`](Self::read_waiting) waits.
-    pub(crate) fn can_wait(&self) -> bool {
+    fn can_wait(&self) -> bool {
         cfg!(unix) && self.fd().is_some()
     }
 
-    /// Reads, waiting for as long as [`set_blocking`](Self::set_blocking) said.
-    pub(crate) fn read_waiting(&self, buf: &mut [u8]) -> io::Result<usize> {
+    /// Reads, waiting for a slice of time at most.
+    fn read_waiting(&self, buf: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(stream) => (&*stream).read(buf),
             #[cfg(unix)]
@@ -95,7 +81,7 @@ impl Socket {
     }
 
     /// Waits for bytes, for room, or for the timeout (`None`: for ever).
-    pub(crate) fn wait_for(&self, read: bool, write: bool, timeout: Option<Duration>) -> io::Result<()> {
+    fn wait_for(&self, read: bool, write: bool, timeout: Option<Duration>) -> io::Result<()> {
         let Some(fd) = self.fd() else {
             if let Self::Inproc(stream) = self {
                 let ready = |waker: &Waker| {
@@ -105,7 +91,7 @@ impl Socket {
             }
             return Ok(());
         };
-        crate::park::wait_for(fd, read, write, timeout)
+        crate::waiting::wait_for(fd, read, write, timeout)
     }
 
     /// What can be polled; an in-process stream has wakers instead.
@@ -117,16 +103,68 @@ impl Socket {
             Self::Inproc(_) => None,
         }
     }
+}
 
-    /// Of a stream that is connected.
-    pub(crate) fn adopt(stream: Stream) -> io::Result<Self> {
-        Ok(match stream {
+impl OwnerSocket for Socket {
+    async fn connect(address: Address, options: SocketOptions, limit: Duration) -> io::Result<Self> {
+        let socket = match address {
+            Address::Tcp(address) => {
+                let socket = tcp_socket(address, &options)?;
+                // Back to waiting, which it does for at most so long.
+                socket.set_nonblocking(false)?;
+                socket.connect_timeout(&address.into(), limit)?;
+                Self::Tcp(socket.into())
+            }
+            #[cfg(unix)]
+            Address::Unix(path) => Self::Unix(UnixStream::connect(&*path)?),
+            Address::Inproc(name) => Self::Inproc(inproc::connect(&name)?),
+            _ => return Err(io::ErrorKind::Unsupported.into()),
+        };
+        socket.apply(&options)?;
+        socket.blocking()
+    }
+
+    async fn resolve(host: String, port: u16) -> io::Result<Vec<SocketAddr>> {
+        Ok((host, port).to_socket_addrs()?.collect())
+    }
+
+    fn adopt(stream: Stream) -> io::Result<Self> {
+        let socket = match stream {
             Stream::Tcp(stream) => Self::Tcp(stream),
             #[cfg(unix)]
             Stream::Unix(stream) => Self::Unix(stream),
             Stream::Memory(stream) => Self::Inproc(stream),
             _ => return Err(io::ErrorKind::Unsupported.into()),
-        })
+        };
+        socket.blocking()
+    }
+
+    fn read(&self, buf: &mut [u8], patience: &Patience) -> io::Result<usize> {
+        if !patience.spin.is_zero() {
+            let began = Instant::now();
+            loop {
+                match self.read_now(buf) {
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                    read => return read,
+                }
+                if began.elapsed() >= patience.spin {
+                    break;
+                }
+                std::hint::spin_loop();
+            }
+        }
+        let is_due = |until: time::Instant| until.saturating_since(clock::now()) < READ_SLICE;
+        if patience.may_sleep && self.can_wait() && !patience.until.is_some_and(is_due) {
+            // One call to the system: it waits, and reads.
+            return self.read_waiting(buf);
+        }
+        self.read_now(buf)
+    }
+
+    /// Waits in place, with the whole thread.
+    fn poll_ready(&mut self, _: &mut Context<'_>, until: &Until) -> Poll<io::Result<()>> {
+        let timeout = until.time.map(|time| time.saturating_since(clock::now()));
+        Poll::Ready(self.wait_for(until.readable, until.writable, timeout))
     }
 }
 
@@ -224,15 +262,6 @@ mod now {
     pub(super) fn write(mut stream: &TcpStream, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         stream.write_vectored(slices)
     }
-}
-
-/// The addresses that a user's text stands for.
-pub(crate) fn resolve(text: &str) -> Result<Addresses, ConnectError> {
-    let mut addresses = Addresses::of(text)?;
-    if let Some(name) = addresses.name() {
-        addresses.resolved(name.to_socket_addrs().map(Iterator::collect));
-    }
-    Ok(addresses)
 }
 
 /// Parks this thread until `ready` says so. False: it did not within the limit.

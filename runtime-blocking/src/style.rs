@@ -2,26 +2,18 @@
 
 use std::future::Future;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 
-use bowline_core::error::{Failure, Status};
-use bowline_core::frame::Framing;
-use bowline_driver::handler::Ordinary;
-use bowline_driver::handler_queue::Outlook;
-use bowline_driver::request::{Handling, RequestCore};
 use bowline_driver::runtime::Runtime;
-use bowline_driver::stream::{Connector, Stream, Target};
-use bowline_driver::style::{self, Connects, Handles, HandlesMessages, Style};
+use bowline_driver::style::{self, Returns, Style};
 use bowline_driver::workers::Workers;
-use bowline_driver::{Answer, Handled, Request};
 
 use crate::aside::aside;
-use crate::handler_pool::{HandlerPool, Turn, Work};
 use crate::io_group::is_io_thread;
-use crate::park::{block_on, block_on_helping};
 use crate::pool_task::PoolWorkers;
-use crate::runtime::Threads;
+use crate::waiting::{block_on, block_on_helping};
 
 /// Threads that wait by parking.
 #[derive(Clone, Copy, Debug)]
@@ -31,11 +23,10 @@ impl style::Threads for Parks {}
 
 impl Style for Parks {
     type Wait<Fut: Future> = Fut::Output;
-    type Workers = PoolWorkers;
     const TELLS_ASIDE: bool = true;
 
-    fn run<R: Runtime>(workers: &PoolWorkers) -> Arc<dyn Workers> {
-        Arc::new(workers.clone())
+    fn workers<R: Runtime>() -> Arc<dyn Workers> {
+        Arc::new(PoolWorkers::default())
     }
 
     fn wait<Fut: Future>(future: Fut, would_park: impl FnOnce() -> Fut::Output) -> Fut::Output {
@@ -50,6 +41,20 @@ impl Style for Parks {
         if is_io_thread() { would_park(future) } else { block_on(future) }
     }
 
+    fn may_wait() -> bool {
+        !is_io_thread()
+    }
+
+    #[inline]
+    fn wait_alone<Fut: Future>(future: Fut) -> Fut::Output {
+        let mut future = pin!(future);
+        match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(output) => output,
+            // It waits for something else than its socket.
+            Poll::Pending => block_on(future),
+        }
+    }
+
     fn wait_helping<Fut: Future>(
         future: Fut,
         would_park: impl FnOnce() -> Fut::Output,
@@ -59,91 +64,16 @@ impl Style for Parks {
     }
 }
 
-impl Connects<io::Result<Stream>> for Parks {
-    fn connector<C>(connect: C) -> Connector
-    where
-        C: Fn(Target) -> io::Result<Stream> + Send + Sync + 'static,
-    {
-        let connect = Arc::new(connect);
-        Arc::new(move |target| {
-            let connect = Arc::clone(&connect);
-            Box::pin(aside(move || connect(target)))
-        })
-    }
-}
+impl<T: Send + 'static> Returns<T> for Parks {
+    type Output = T;
 
-impl<F, A> Handles<Threads, F, Result<A, Failure>> for Parks
-where
-    F: Framing,
-    A: Into<Answer> + 'static,
-{
-    fn ordinary<H>(handler: H, workers: &PoolWorkers) -> Box<dyn Ordinary<F>>
-    where
-        H: Fn(Request<Threads, F>) -> Result<A, Failure> + Send + Sync + 'static,
-    {
-        Box::new(PoolHandler { handler: Arc::new(handler), pool: Arc::clone(&workers.0) })
-    }
-}
-
-impl<T: Handled> HandlesMessages<T> for Parks {
-    fn handled(returned: T) -> impl Future<Output = Result<(), Failure>> + Send {
-        std::future::ready(returned.into_result())
-    }
-}
-
-/// Runs a handler on a pool of threads.
-struct PoolHandler<H> {
-    handler: Arc<H>,
-    pool: Arc<HandlerPool>,
-}
-
-impl<H, F, A> Ordinary<F> for PoolHandler<H>
-where
-    F: Framing,
-    H: Fn(Request<Threads, F>) -> Result<A, Failure> + Send + Sync + 'static,
-    A: Into<Answer> + 'static,
-{
-    fn start(&self, request: RequestCore<F>) {
-        let (handling, handler, from) = (request.handling(), Arc::clone(&self.handler), request.peer_id().0);
-        let work = Box::new(HandlerWork { handler, handling, request });
-        self.pool.run(from, work);
-    }
-}
-
-/// A request, and who handles it.
-struct HandlerWork<H, F: Framing> {
-    handler: Arc<H>,
-    handling: Handling<F>,
-    request: RequestCore<F>,
-}
-
-impl<H, F, A> Work for HandlerWork<H, F>
-where
-    F: Framing,
-    H: Fn(Request<Threads, F>) -> Result<A, Failure> + Send + Sync + 'static,
-    A: Into<Answer>,
-{
-    fn outlook(&self) -> Option<Outlook> {
-        self.handling.outlook()
+    fn finish(returned: T) -> impl Future<Output = T> + Send + 'static {
+        std::future::ready(returned)
     }
 
-    fn run(self: Box<Self>, turn: Turn) {
-        let Self { handler, handling, request } = *self;
-        match turn {
-            Turn::Work => {
-                // What the handler returns becomes an answer by code of its own.
-                let call = || handler(request.into()).map(Into::into);
-                match catch_unwind(AssertUnwindSafe(call)) {
-                    Ok(result) => handling.finish(result),
-                    Err(_) => handling.panicked(),
-                }
-            }
-            // It did not begin: callers that may try again do.
-            Turn::NoThread => {
-                handling.finish(Err(Failure::new(Status::BUSY, "no thread to run the handler")));
-            }
-            // The caller gave up while the request waited for a thread.
-            Turn::Unwanted => handling.dropped(),
-        }
+    fn call(
+        function: impl FnOnce() -> T + Send + 'static,
+    ) -> impl Future<Output = io::Result<T>> + Send + 'static {
+        aside(move || Ok(function()))
     }
 }

@@ -64,7 +64,7 @@ impl runtime::Timer for Timer {
                 let key = held.reactor.set_timer(at, waker.clone());
                 self.set = Some(Set { held, key, waker });
             }
-            // Nothing keeps time here: whoever waits looks again, and again.
+            // Nothing keeps time here: the waiting thread looks again, and again.
             Err(_) => cx.waker().wake_by_ref(),
         }
         Poll::Pending

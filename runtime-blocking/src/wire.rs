@@ -28,7 +28,7 @@ use socket2::SockRef;
 
 use crate::io_group::{Held, Source, Way};
 #[cfg(unix)]
-use crate::park::wait_readable;
+use crate::waiting::wait_readable;
 
 /// A descriptor's place with a reactor: with that of the task that waited for it first.
 #[derive(Debug, Default)]

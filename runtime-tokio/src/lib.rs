@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use bowline_core::address::Address;
 use bowline_core::config::SocketOptions;
-use bowline_core::frame::native::Native;
+use bowline_driver::owner::TaskSocket;
 use bowline_driver::runtime;
 use bowline_driver::stream::{Listening, Stream};
 use bowline_driver::{RuntimeMissing, StartError};
@@ -24,17 +24,13 @@ mod sockets;
 pub use own_stream::stream;
 pub use sockets::{Listener, Socket};
 
-bowline_driver::names!(Tokio, "tokio");
-
-/// A connection with one owner.
-pub type Exclusive<F = Native> = bowline_driver::exclusive::Exclusive<Tokio, F>;
-
 /// The tokio runtime, as a type.
 #[derive(Clone, Copy, Debug)]
 pub struct Tokio;
 
 impl runtime::Runtime for Tokio {
     type Socket = Socket;
+    type OwnerSocket = TaskSocket<Self>;
     type Listener = Listener;
     type Timer = Timer;
     type Style = bowline_driver::style::Awaits;

@@ -3,8 +3,8 @@
 use std::future::Future;
 use std::time::Duration;
 
-use bowline::driver;
 use bowline::frame::Framing;
+use bowline::links;
 use bowline::{BindError, Config, ConnectError};
 
 use crate::handles;
@@ -18,10 +18,10 @@ pub struct OnAsyncStd;
 macro_rules! harness {
     ($harness:ident, $name:literal, $handles:ident, $runtime:ty, $run:expr, $spawn:expr, $sleep:expr, $tasks:expr) => {
         impl Harness for $harness {
-            type Client<F: Framing> = driver::Client<$runtime, F>;
-            type Server<F: Framing> = driver::Server<$runtime, F>;
-            type Manager<F: Framing> = driver::Manager<$runtime, F>;
-            type Pool<F: Framing> = driver::Pool<$runtime, F>;
+            type Client<F: Framing> = links::Client<$runtime, F>;
+            type Server<F: Framing> = links::Server<$runtime, F>;
+            type Manager<F: Framing> = links::Manager<$runtime, F>;
+            type Pool<F: Framing> = links::Pool<$runtime, F>;
             const NAME: &'static str = $name;
             const MANY: usize = 10_000;
 

@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use bowline::driver;
 use bowline::error::{CallError, CastError, Outcome};
 use bowline::frame::Framing;
+use bowline::links;
 use bowline::{
     AcceptCounters, CallOptions, CastOptions, Closed, Config, ConnectError, Drained, HubCore, LinkEvent,
     ManagerError, Message, PeerCore as Peer, Queued, ReceiveError, Reply, Undelivered,
@@ -41,8 +41,8 @@ macro_rules! handles {
         pub(crate) mod $name {
             use super::*;
 
-            impl<F: Framing> Client<F> for driver::Client<$runtime, F> {
-                type Pending = driver::Pending<$runtime, F>;
+            impl<F: Framing> Client<F> for links::Client<$runtime, F> {
+                type Pending = links::Pending<$runtime, F>;
 
                 fn call(&self, options: CallOptions, body: Vec<u8>) -> BoxFuture<Result<Reply, CallError>> {
                     let client = self.clone();
@@ -55,7 +55,7 @@ macro_rules! handles {
                     body: Vec<u8>,
                 ) -> BoxFuture<Result<Self::Pending, CallError>> {
                     let client = self.clone();
-                    $wait!(driver::Peer::<$runtime, F>::start_call(&client, options, body))
+                    $wait!(links::Peer::<$runtime, F>::start_call(&client, options, body))
                 }
 
                 fn wait(pending: Self::Pending) -> BoxFuture<Result<Reply, CallError>> {
@@ -78,12 +78,12 @@ macro_rules! handles {
 
                 fn next_errored(&self) -> BoxFuture<Result<Undelivered, ReceiveError>> {
                     let client = self.clone();
-                    $wait!(driver::Peer::<$runtime, F>::next_errored(&client))
+                    $wait!(links::Peer::<$runtime, F>::next_errored(&client))
                 }
 
                 fn receive(&self) -> BoxFuture<Result<Message, ReceiveError>> {
                     let client = self.clone();
-                    $wait!(driver::Peer::<$runtime, F>::receive(&client))
+                    $wait!(links::Peer::<$runtime, F>::receive(&client))
                 }
 
                 fn receive_timeout(
@@ -91,12 +91,12 @@ macro_rules! handles {
                     timeout: Duration,
                 ) -> BoxFuture<Result<Option<Message>, ReceiveError>> {
                     let client = self.clone();
-                    $wait!(driver::Peer::<$runtime, F>::receive_timeout(&client, timeout))
+                    $wait!(links::Peer::<$runtime, F>::receive_timeout(&client, timeout))
                 }
 
                 fn next_event(&self) -> BoxFuture<Result<LinkEvent, ReceiveError>> {
                     let client = self.clone();
-                    $wait!(driver::Peer::<$runtime, F>::next_event(&client))
+                    $wait!(links::Peer::<$runtime, F>::next_event(&client))
                 }
 
                 fn ready(&self) -> BoxFuture<Result<(), ConnectError>> {
@@ -113,7 +113,7 @@ macro_rules! handles {
                 }
             }
 
-            impl<F: Framing> Server<F> for driver::Server<$runtime, F> {
+            impl<F: Framing> Server<F> for links::Server<$runtime, F> {
                 fn address(&self) -> String {
                     self.local_addr().to_string()
                 }
@@ -149,7 +149,7 @@ macro_rules! handles {
                 }
             }
 
-            impl<F: Framing> Manager<F> for driver::Manager<$runtime, F> {
+            impl<F: Framing> Manager<F> for links::Manager<$runtime, F> {
                 fn make(defaults: Option<Config<F>>) -> Self {
                     defaults.map_or_else(Self::new, Self::with_defaults)
                 }
@@ -157,7 +157,7 @@ macro_rules! handles {
                 fn dial(&self, address: &str, config: Config<F>) -> BoxFuture<Result<(), ManagerError>> {
                     let (manager, address) = (self.clone(), address.to_owned());
                     $wait!(Self::dial(&manager, &address, config), |dialed: Result<
-                        driver::Client<$runtime, F>,
+                        links::Client<$runtime, F>,
                         ManagerError,
                     >| dialed.map(drop))
                 }
@@ -171,7 +171,7 @@ macro_rules! handles {
                     let (manager, address) = (self.clone(), address.to_owned());
                     $wait!(
                         Self::listen(&manager, &address, server_builder(config, handlers)),
-                        |listening: Result<driver::Server<$runtime, F>, ManagerError>| {
+                        |listening: Result<links::Server<$runtime, F>, ManagerError>| {
                             listening.map(|server| server.local_addr().to_string())
                         }
                     )
@@ -206,7 +206,7 @@ macro_rules! handles {
                 }
             }
 
-            impl<F: Framing> Pool<F> for driver::Pool<$runtime, F> {
+            impl<F: Framing> Pool<F> for links::Pool<$runtime, F> {
                 fn open(setup: PoolSetup<F>) -> Self {
                     let mut builder = Self::with_config(setup.config)
                         .connections(setup.connections)
@@ -266,7 +266,7 @@ macro_rules! handles {
                 }
             }
 
-            fn asked<F: Framing>(request: driver::Request<$runtime, F>) -> Asked<F> {
+            fn asked<F: Framing>(request: links::Request<$runtime, F>) -> Asked<F> {
                 let (method, body) = (request.method(), request.body().clone());
                 let peer = Peer::clone(&request.peer());
                 Asked { peer, method, body, responder: Box::new(move || request.responder()) }
@@ -276,16 +276,16 @@ macro_rules! handles {
                 address: &str,
                 config: Config<F>,
                 handlers: Handlers<F>,
-            ) -> driver::ClientBuilder<$runtime, F> {
-                let mut builder = driver::Client::<$runtime, F>::with_config(address, config);
+            ) -> links::ClientBuilder<$runtime, F> {
+                let mut builder = links::Client::<$runtime, F>::with_config(address, config);
                 if let Some((monitor, label)) = &handlers.monitor {
                     builder = builder.monitor(monitor, label);
                 }
                 if let Some(f) = handlers.on_connect {
-                    builder = builder.on_connect(move |peer: &driver::Peer<$runtime, F>| f(peer));
+                    builder = builder.on_connect(move |peer: &links::Peer<$runtime, F>| f(peer));
                 }
                 if let Some(f) = handlers.on_message {
-                    builder = builder.on_message(move |peer: driver::Peer<$runtime, F>, message| {
+                    builder = builder.on_message(move |peer: links::Peer<$runtime, F>, message| {
                         $handle(f(Peer::clone(&peer), message))
                     });
                 }
@@ -294,7 +294,7 @@ macro_rules! handles {
                 }
                 if let Some(f) = handlers.on_disconnect {
                     builder =
-                        builder.on_disconnect(move |peer: &driver::Peer<$runtime, F>, cause| f(peer, cause));
+                        builder.on_disconnect(move |peer: &links::Peer<$runtime, F>, cause| f(peer, cause));
                 }
                 if let Some(f) = handlers.on_request {
                     builder = builder.on_request(move |request| $handle(f(asked(request))));
@@ -309,8 +309,8 @@ macro_rules! handles {
             pub(crate) fn server_builder<F: Framing>(
                 config: Config<F>,
                 handlers: Handlers<F>,
-            ) -> driver::ServerBuilder<$runtime, F> {
-                let mut builder = driver::Server::<$runtime, F>::with_config(config);
+            ) -> links::ServerBuilder<$runtime, F> {
+                let mut builder = links::Server::<$runtime, F>::with_config(config);
                 if let Some(hub) = &handlers.hub {
                     builder = builder.hub(&hub.clone().into());
                 }
@@ -318,10 +318,10 @@ macro_rules! handles {
                     builder = builder.monitor(monitor, label);
                 }
                 if let Some(f) = handlers.on_connect {
-                    builder = builder.on_connect(move |peer: &driver::Peer<$runtime, F>| f(peer));
+                    builder = builder.on_connect(move |peer: &links::Peer<$runtime, F>| f(peer));
                 }
                 if let Some(f) = handlers.on_message {
-                    builder = builder.on_message(move |peer: driver::Peer<$runtime, F>, message| {
+                    builder = builder.on_message(move |peer: links::Peer<$runtime, F>, message| {
                         $handle(f(Peer::clone(&peer), message))
                     });
                 }
@@ -330,7 +330,7 @@ macro_rules! handles {
                 }
                 if let Some(f) = handlers.on_disconnect {
                     builder =
-                        builder.on_disconnect(move |peer: &driver::Peer<$runtime, F>, cause| f(peer, cause));
+                        builder.on_disconnect(move |peer: &links::Peer<$runtime, F>, cause| f(peer, cause));
                 }
                 if let Some(f) = handlers.on_request {
                     builder = builder.on_request(move |request| $handle(f(asked(request))));

@@ -5,9 +5,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bowline::driver::{ContextCore as Context, MessageRef, ReplyBuf, RequestRef, Responder};
 use bowline::error::{CallError, CastError, Disconnect, Failure, Outcome};
 use bowline::frame::Framing;
+use bowline::links::{ContextCore as Context, MessageRef, ReplyBuf, RequestRef, Responder};
 use bowline::{
     AcceptCounters, Answer, BindError, Blacklist, Body, CallOptions, CastOptions, Closed, Config,
     ConnectError, Drained, Handled, Hedging, HubCore as Hub, LinkEvent, ManagerError, Message, Monitor,

@@ -72,6 +72,11 @@ impl Arena {
         self.late > 0
     }
 
+    /// Whether a writer has a batch, of the present connection or of one that ended.
+    pub(crate) fn awaits_writer(&self) -> bool {
+        self.late > 0 || self.lent.is_some() || !self.abandoned.is_empty()
+    }
+
     /// The number of the oldest cast that is kept in any way, the batch on loan not included.
     pub(crate) fn oldest_kept_cast(&self) -> Option<u64> {
         self.lanes.iter().filter_map(Lane::oldest_kept_cast).min()

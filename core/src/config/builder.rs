@@ -319,21 +319,6 @@ impl<F: Framing> ConfigBuilder<F> {
         self
     }
 
-    /// Most threads that ordinary handlers run on (blocking runtime). Default 16.
-    pub fn handler_threads(mut self, threads: usize) -> Self {
-        self.settings.handler_threads = threads;
-        self
-    }
-
-    /// The owner of an exclusive connection on threads asks the socket again and again for so long
-    /// before its turn sleeps; no other handle spins. Waking an idle processor takes longer than many a round trip:
-    /// 50 µs of this make one call at a time several times faster, for a processor that is busy
-    /// meanwhile. Default zero; most sensible with fewer busy threads than processors.
-    pub fn spin(mut self, busily: Duration) -> Self {
-        self.settings.spin = busily;
-        self
-    }
-
     /// Options set on every socket.
     pub fn sockets(mut self, options: SocketOptions) -> Self {
         self.settings.sockets = options;
@@ -369,7 +354,6 @@ impl<F: Framing> ConfigBuilder<F> {
             ("max_inbound_bytes", s.max_inbound_bytes),
             ("answers_ahead", s.answers_ahead),
             ("max_answer", s.max_answer.unwrap_or(usize::MAX)),
-            ("handler_threads", s.handler_threads),
         ];
         for (field, value) in positive {
             if value == 0 {

@@ -81,8 +81,6 @@ pub(crate) struct Settings {
     pub(crate) reconnect: ReconnectPolicy,
     pub(crate) first_call_id: Option<u64>,
     pub(crate) seed: Option<u64>,
-    pub(crate) handler_threads: usize,
-    pub(crate) spin: Duration,
     pub(crate) sockets: SocketOptions,
     pub(crate) accept: AcceptLimits,
 }
@@ -135,8 +133,6 @@ impl Default for Settings {
             reconnect: ReconnectPolicy::default(),
             first_call_id: None,
             seed: None,
-            handler_threads: 16,
-            spin: Duration::ZERO,
             sockets: SocketOptions::default(),
             accept: AcceptLimits::default(),
         }
@@ -234,18 +230,6 @@ impl<F: Framing> Config<F> {
     #[must_use]
     pub fn seed(&self) -> Option<u64> {
         self.settings.seed
-    }
-
-    /// Most threads that ordinary handlers run on (blocking runtime), per link or server.
-    #[must_use]
-    pub fn handler_threads(&self) -> usize {
-        self.settings.handler_threads
-    }
-
-    /// How long the owner of an exclusive connection on threads asks again and again before it sleeps.
-    #[must_use]
-    pub fn spin(&self) -> Duration {
-        self.settings.spin
     }
 
     /// What is promised of messages across connections.

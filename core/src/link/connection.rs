@@ -310,7 +310,13 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     }
 
     pub(super) fn disconnect(&mut self, now: Instant, lent: Option<Batch>, cause: Disconnect) {
-        if matches!(self.phase, Phase::Down | Phase::Closed) {
+        if self.phase == Phase::Closed {
+            // The link was given up while it was connected.
+            self.settle(Ended::Connection(lent), &cause);
+            self.after_late_write();
+            return;
+        }
+        if self.phase == Phase::Down {
             return;
         }
         let cause = self.name_remote(cause);

@@ -39,6 +39,7 @@ mod flow;
 mod guard;
 mod hold;
 mod inbound;
+mod late_write;
 mod limits;
 mod memory;
 mod options;

@@ -6,13 +6,12 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use super::settle::Ended;
 use super::timers::Key;
 use super::undelivered::decode;
 use super::{CastOptions, Line, Link, LinkEvent, Undelivered};
-use crate::arena::{Batch, Fate, FrameRef, Late, Sent, Withdrawn};
+use crate::arena::{Batch, Sent, Withdrawn};
 use crate::body::Body;
-use crate::config::{Delivery, Overflow};
+use crate::config::Overflow;
 use crate::error::{Disconnect, Outcome, Undeliverable};
 use crate::frame::{Class, Framing, Kind};
 use crate::waiters::{Ticket, Waiters};
@@ -41,6 +40,8 @@ pub(super) struct Outcomes<T> {
     errored: VecDeque<Undelivered>,
     errored_bytes: usize,
     pub(super) line: Waiters<T>,
+    /// Callers that wait until no writer has a batch of the link, which is over.
+    pub(super) late: Vec<T>,
 }
 
 impl<T> Default for Outcomes<T> {
@@ -51,6 +52,7 @@ impl<T> Default for Outcomes<T> {
             errored: VecDeque::new(),
             errored_bytes: 0,
             line: Waiters::new(),
+            late: Vec::new(),
         }
     }
 }
@@ -270,52 +272,6 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
     }
 
-    /// Whether a batch is sent again once its writer has noticed that its connection has ended. Until then
-    /// nothing younger may go out. The writer does not wait for the socket, so that is soon.
-    pub(super) fn waits_for_late_batch(&self) -> bool {
-        self.arena.has_late()
-            && self.phase != super::Phase::Closed
-            && matches!(self.settings.delivery, Delivery::AtLeastOnce { .. })
-    }
-
-    /// The writer gives back a batch whose connection has ended. The outcomes of its calls were reported
-    /// when the connection ended; those of its casts are reported now.
-    pub(super) fn handle_late_batch(&mut self, batch: Batch) {
-        if self.waits_for_late_batch() && !batch.is_control() {
-            let cause = self.route.last_cause.as_deref().cloned().unwrap_or(Disconnect::LocalClose);
-            self.settle(Ended::LateWrite(batch), &cause);
-            self.wake_driver();
-            self.wakes.attend();
-            return;
-        }
-        let (mut acked, mut left, mut failed) = (alloc::vec![], alloc::vec![], alloc::vec![]);
-        let Self { arena, framing, route, .. } = &mut *self;
-        let cause = route.last_cause.as_deref().cloned().unwrap_or(Disconnect::LocalClose);
-        let reason = Undeliverable::Disconnected(cause);
-        let mut fail = |frame: &FrameRef<'_>, outcome| {
-            if frame.sent.cast().is_some() {
-                failed.extend(decode(framing, frame, outcome, &reason));
-            }
-        };
-        let goes_on = arena.return_late(batch, |late| match late {
-            Late::Acked(sent) => acked.extend(sent.cast()),
-            Late::Lost(frame) => fail(frame, Outcome::MaybeDelivered),
-            Late::Ended(frame, Fate::Left) => left.extend(frame.sent.cast()),
-            Late::Ended(frame, Fate::InPart) => fail(frame, Outcome::MaybeDelivered),
-            Late::Ended(frame, _) => fail(frame, Outcome::NeverSent),
-        });
-        self.note_acked(acked);
-        for number in left {
-            self.note_outcome(number, Outcome::Written);
-        }
-        for undelivered in failed {
-            self.fail_cast(undelivered);
-        }
-        if goes_on {
-            self.wake_driver();
-        }
-    }
-
     /// Whether the outcome of any cast is watched.
     pub(super) fn watches_casts(&self) -> bool {
         self.outcomes.as_ref().is_some_and(|outcomes| outcomes.is_watched())
@@ -467,8 +423,8 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             let found = super::classes::CLASSES
                 .into_iter()
                 .any(|class| self.withdraw_cast(class, number, Outcome::NeverSent, &reason));
-            if !found {
-                // It was in the batch that the dying connection had.
+            // One that a writer has is told with its batch.
+            if !found && !self.arena.awaits_writer() {
                 self.note_outcome(number, Outcome::MaybeDelivered);
             }
         }

@@ -3,8 +3,8 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
-use super::Link;
 use super::classes::{CLASSES, lane};
+use super::{Link, Phase};
 use crate::arena::{Batch, Fate, FrameRef, Sent};
 use crate::config::{Delivery, OnDisconnect};
 use crate::error::{CallError, Disconnect, Outcome, Undeliverable};
@@ -26,7 +26,8 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// for the next connection, or is sent again, or handed back.
     pub(super) fn settle(&mut self, ended: Ended, cause: &Disconnect) {
         // What was being written when a connection died is sent again even if the link closes meanwhile.
-        let was_closing = self.closing.is_some() && !matches!(ended, Ended::LateWrite(_));
+        let is_closing = self.closing.is_some() || self.phase == Phase::Closed;
+        let was_closing = is_closing && !matches!(ended, Ended::LateWrite(_));
         let (mut left, mut failed, mut answers, mut calls_back) = (vec![], vec![], vec![], vec![]);
         let mut resent = 0;
         let profile = self.framing.profile();

@@ -12,9 +12,9 @@ use bowline_core::machine::Machine;
 use bowline_core::time::Instant;
 
 use super::{Accepted, ServerEvent, Service};
+use crate::PeerId;
 use crate::app::Application;
 use crate::gate::{Admission, Gate, Handshake};
-use crate::peer_core::PeerId;
 use crate::sync::{Arc, Mutex, Weak};
 use crate::{clock, observe};
 

@@ -2,8 +2,8 @@
 //!
 //! A protocol supplies a [`Service`]: which machine serves a connection, and what is done with what
 //! comes in. The [`Door`] counts who is inside and knows no runtime; an [`Acceptor`] runs the loop on
-//! one. [`Server`](crate::Server) is the service of message links; `tests/second_machine.rs` has one of
-//! another protocol.
+//! one. The servers of message links are a service (`links/src/link_service.rs`); `tests/second_server.rs` has one
+//! of another protocol.
 
 mod acceptor;
 mod door;
@@ -14,10 +14,10 @@ use std::task::Waker;
 use bowline_core::address::Address;
 use bowline_core::machine::Machine;
 
+use crate::PeerId;
 use crate::app::Application;
 use crate::gate::Refused;
 use crate::memory::WatchMemory;
-use crate::peer_core::PeerId;
 use crate::shared::Shared;
 use crate::sync::Arc;
 

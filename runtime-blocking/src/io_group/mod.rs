@@ -34,18 +34,22 @@ pub(crate) use source::{Source, Way};
 /// `IoGroup` is dropped.
 ///
 /// ```
-/// use bowline_blocking::{Client, IoGroup, Server};
+/// use bowline_blocking::{IoGroup, Threads};
+/// use bowline_driver::runtime::Runtime;
 ///
 /// let group = IoGroup::manual()?;
 /// let entered = group.enter();
-/// // No thread is started from here on: whoever waits turns the group.
-/// let server = Server::builder()
-///     .on_request_inline(|_, request, reply| Ok(reply.extend_from_slice(request.body)))
-///     .bind("127.0.0.1:0")?;
-/// server.start()?;
-/// let client = Client::connect(server.local_addr())?;
-/// assert_eq!(client.call(1, b"hello")?.body.as_ref(), b"hello");
-/// # drop(entered);
+/// // No thread is started: the task runs where the group is turned.
+/// let (done, result) = std::sync::mpsc::channel();
+/// Threads::spawn(async move { drop(done.send(std::thread::current().id())) })?;
+/// drop(entered);
+/// let ran_on = loop {
+///     group.turn(Some(std::time::Duration::ZERO))?;
+///     if let Ok(thread) = result.try_recv() {
+///         break thread;
+///     }
+/// };
+/// assert_eq!(ran_on, std::thread::current().id());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]
@@ -101,7 +105,7 @@ impl IoGroup {
                     return Ok(output);
                 }
             },
-            None => Ok(crate::park::block_on(until)),
+            None => Ok(crate::waiting::block_on(until)),
         }
     }
 }

@@ -27,7 +27,7 @@ pub(super) struct Task {
 }
 
 impl Task {
-    /// A task that has to be queued by whoever makes it.
+    /// A task that is not queued yet.
     pub(super) fn new(work: Work, reactor: &Arc<Reactor>, keep: Keep) -> Arc<Self> {
         let (state, key) = (TaskState::queued(), AtomicUsize::new(0));
         let (work, cancelled) = (Mutex::new(Some((work, keep))), AtomicBool::new(false));

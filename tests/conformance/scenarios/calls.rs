@@ -4,9 +4,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bowline::driver::Responder;
 use bowline::error::{CallError, LinkWas, Outcome, Status};
 use bowline::frame::native::Native;
+use bowline::links::Responder;
 use bowline::{CallOptions, Config};
 
 use crate::harness::{Client, Handlers, Harness, Server};

@@ -4,7 +4,6 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bowline::driver::PushError;
 use bowline::error::{CastError, CastRefusal, EncodeError};
 use bowline::frame::Framing;
 use bowline::frame::buffstreams::Buffstreams;
@@ -12,6 +11,7 @@ use bowline::frame::length_prefixed::LengthPrefixed;
 use bowline::frame::native::{Extensions, Native};
 use bowline::frame::raw::Raw;
 use bowline::frame::tcpstream::Tcpstream;
+use bowline::links::PushError;
 use bowline::{CallOptions, CastOptions, Config, LinkEvent, Overflow, QueueLimit, ReconnectPolicy};
 
 use crate::harness::{Client, Handlers, Harness, Server};

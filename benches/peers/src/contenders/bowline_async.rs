@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use bowline::Config;
 use bowline::core::error::{CallError, CastRefusal};
-use bowline::driver::exclusive::Exclusive;
+use bowline::links::Exclusive;
 use bowline::driver::runtime::Runtime;
 use bowline::driver::style::Awaits;
-use bowline::driver::{Client, Server};
+use bowline::links::{Client, Server};
 use bytes::Bytes;
 use futures::future::LocalBoxFuture;
 

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use bowline::Config;
 use bowline::blocking::{CallId, Exclusive, Handler};
 use bowline::core::error::{CallError, CastRefusal, Failure};
-use bowline::driver::{MessageRef, ReplyBuf, RequestRef};
+use bowline::links::{MessageRef, ReplyBuf, RequestRef};
 use bytes::Bytes;
 use hdrhistogram::Histogram;
 
@@ -30,7 +30,7 @@ struct Owner {
 
 impl Owner {
     fn config(&self, work: &Work) -> Config {
-        super::bowline_async::config(work).to_builder().spin(self.spin).build().expect("sound")
+        super::bowline_async::config(work)
     }
 }
 
@@ -54,6 +54,7 @@ impl Contender for Owner {
         ready(listener.local_addr()?);
         let senders = if let Work::OneWay { senders, .. } = job.work { senders } else { usize::MAX };
         let mut link = Exclusive::accept(listener.accept()?.0, self.config(&job.work))?;
+        link.set_spin(self.spin);
         let mut served = Served { counter: Counter::default(), senders, done: false };
         while !served.done && link.turn(&mut served, None).is_ok() {}
         let tally = served.counter.tally();
@@ -63,6 +64,7 @@ impl Contender for Owner {
 
     fn drive(&self, job: &Job, server: SocketAddr) -> Result<Tally> {
         let mut link = Exclusive::connect_with(&server.to_string(), self.config(&job.work))?;
+        link.set_spin(self.spin);
         let time = Duration::from_secs_f64(job.seconds);
         match job.work {
             Work::OneWay { size, .. } => {

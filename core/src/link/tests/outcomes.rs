@@ -370,6 +370,55 @@ fn a_batch_that_comes_back_late_is_sent_again_too() {
     }
 }
 
+/// A caller writes while its link ends for good: how far it came decides about each message, once it has
+/// given the batch back.
+#[test]
+fn what_a_caller_wrote_while_its_link_ended_is_told_exactly() {
+    for written in [0, 30, 60] {
+        let config = Config::with_framing(Raw::new()).build().unwrap();
+        let mut end = End::new(&config, Role::Dialing);
+        end.pass(Instant::ZERO, 0).unwrap();
+        let numbers = [0, 1, 2].map(|i| {
+            let body: &[u8] = &[i; 20];
+            end.link.cast(Instant::ZERO, &CastOptions::new(0), body.into()).unwrap().number
+        });
+        // Of the last nobody waits for the outcome.
+        numbers[..2].iter().for_each(|&number| end.link.watch_outcome(number, 1));
+        let mut late = end.link.begin_write(Instant::ZERO).unwrap();
+        end.link.handle_disconnected(Instant::ZERO, None, Disconnect::PeerClosed);
+        end.link.give_up(Instant::ZERO, Disconnect::PeerClosed);
+        let told = |end: &mut End<Raw>| -> Vec<_> {
+            numbers[..2].iter().filter_map(|&number| end.link.poll_outcome(number, || 1)).collect()
+        };
+        assert_eq!(told(&mut end), [], "it is not known yet");
+        assert!(!end.link.poll_late_writes(|| 7), "nor what is handed back");
+        late.wrote(written);
+        let _more = end.link.end_write(Instant::ZERO, late);
+        assert!(end.link.poll_late_writes(|| 7));
+        let mut tokens = Vec::new();
+        end.link.take_tokens(&mut tokens);
+        assert!(tokens.contains(&7) && tokens.contains(&1), "those who wait for it are woken: {tokens:?}");
+        let outcome = |number: usize| match () {
+            () if written >= 20 * (number + 1) => Outcome::Written,
+            () if written > 20 * number => Outcome::MaybeDelivered,
+            () => Outcome::NeverSent,
+        };
+        for (number, told) in told(&mut end).into_iter().enumerate() {
+            match told {
+                Ok(told) => assert_eq!((told, told), (outcome(number), Outcome::Written)),
+                Err(error) => {
+                    assert_eq!(error.outcome, outcome(number));
+                    assert_eq!(error.body[..], [number as u8; 20]);
+                }
+            }
+        }
+        let back: Vec<_> =
+            end.link.take_undelivered().into_iter().map(|back| (back.body[0], back.outcome)).collect();
+        let expected: Vec<_> = (written < 60).then(|| (2, outcome(2))).into_iter().collect();
+        assert_eq!(back, expected, "{written} of 60 bytes were written");
+    }
+}
+
 /// Of one write, only the messages that the window's last bytes belong to are sent again.
 #[test]
 fn a_small_window_sends_no_whole_batch_again() {

@@ -1,0 +1,86 @@
+//! Batches that their writers give back when the connection, or the link, is over.
+
+use super::settle::Ended;
+use super::{Link, Phase};
+use crate::arena::{Batch, Fate, FrameRef, Late};
+use crate::config::Delivery;
+use crate::error::{Disconnect, Outcome, Undeliverable};
+use crate::frame::Framing;
+use crate::link::undelivered::decode;
+
+impl<F: Framing, T: Send + 'static> Link<F, T> {
+    /// Whether a batch is sent again once its writer has noticed that its connection has ended. Until then
+    /// nothing younger may go out. The writer does not wait for the socket, so that is soon.
+    pub(super) fn waits_for_late_batch(&self) -> bool {
+        self.arena.has_late()
+            && self.phase != Phase::Closed
+            && matches!(self.settings.delivery, Delivery::AtLeastOnce { .. })
+    }
+
+    /// The writer gives back a batch whose connection has ended. The outcomes of its calls were reported
+    /// when the connection ended; those of its casts are reported now.
+    pub(super) fn handle_late_batch(&mut self, batch: Batch) {
+        if self.waits_for_late_batch() && !batch.is_control() {
+            let cause = self.route.last_cause.as_deref().cloned().unwrap_or(Disconnect::LocalClose);
+            self.settle(Ended::LateWrite(batch), &cause);
+            self.wake_driver();
+            self.wakes.attend();
+            return;
+        }
+        let (mut acked, mut left, mut failed) = (alloc::vec![], alloc::vec![], alloc::vec![]);
+        let Self { arena, framing, route, .. } = &mut *self;
+        let cause = route.last_cause.as_deref().cloned().unwrap_or(Disconnect::LocalClose);
+        let reason = Undeliverable::Disconnected(cause);
+        let mut fail = |frame: &FrameRef<'_>, outcome| {
+            if frame.sent.cast().is_some() {
+                failed.extend(decode(framing, frame, outcome, &reason));
+            }
+        };
+        let goes_on = arena.return_late(batch, |late| match late {
+            Late::Acked(sent) => acked.extend(sent.cast()),
+            Late::Lost(frame) => fail(frame, Outcome::MaybeDelivered),
+            Late::Ended(frame, Fate::Left) => left.extend(frame.sent.cast()),
+            Late::Ended(frame, Fate::InPart) => fail(frame, Outcome::MaybeDelivered),
+            Late::Ended(frame, _) => fail(frame, Outcome::NeverSent),
+        });
+        self.note_acked(acked);
+        for number in left {
+            self.note_outcome(number, Outcome::Written);
+        }
+        for undelivered in failed {
+            self.fail_cast(undelivered);
+        }
+        if goes_on {
+            self.wake_driver();
+        }
+        self.after_late_write();
+    }
+
+    /// Whether no writer has a batch of this link any more, which is over. Until then it is not known what
+    /// became of the messages in the batch: [`take_undelivered`](Self::take_undelivered) does not have them. The
+    /// token is kept if so; a writer does not wait for the socket, so that is soon.
+    pub fn poll_late_writes(&mut self, token: impl FnOnce() -> T) -> bool {
+        let is_over = !self.has_late_writes();
+        if !is_over {
+            self.outcomes.get_or_insert_default().late.push(token());
+        }
+        is_over
+    }
+
+    /// Whether a writer still has a batch of this link, which is over.
+    pub fn has_late_writes(&self) -> bool {
+        self.arena.awaits_writer()
+    }
+
+    /// A writer gave a batch back. With the last of a link that is over, everything is known.
+    pub(super) fn after_late_write(&mut self) {
+        if self.phase != Phase::Closed || self.arena.awaits_writer() {
+            return;
+        }
+        let cause = self.route.last_cause.as_deref().cloned().unwrap_or(Disconnect::LocalClose);
+        self.end_watched_casts(&cause);
+        let Self { outcomes, wakes, .. } = &mut *self;
+        let late = outcomes.iter_mut().flat_map(|outcomes| outcomes.late.drain(..));
+        late.for_each(|token| wakes.caller(token));
+    }
+}

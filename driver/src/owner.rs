@@ -1,0 +1,179 @@
+//! Sockets with one owner, which waits for them itself: as a task, or with the whole thread.
+
+use std::future::{Future, poll_fn};
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bowline_core::address::Address;
+use bowline_core::config::SocketOptions;
+use bowline_core::time::Instant;
+
+use crate::clock;
+use crate::pump::Alarm;
+use crate::runtime::{Runtime, Socket, Wire};
+use crate::shared::WriteNow;
+use crate::stream::Stream;
+
+/// A [`Wire`] that its owner waits for. Its futures and polls need no task of the runtime besides the owner's:
+/// where threads wait, they wait inside of the poll, and are ready.
+pub trait OwnerSocket: Wire + Sized {
+    /// Connects, within `limit`.
+    ///
+    /// # Errors
+    /// What the system said; [`io::ErrorKind::TimedOut`] after `limit`.
+    fn connect(
+        address: Address,
+        options: SocketOptions,
+        limit: Duration,
+    ) -> impl Future<Output = io::Result<Self>> + Send;
+
+    /// Looks a name up.
+    ///
+    /// # Errors
+    /// What the system said.
+    fn resolve(host: String, port: u16) -> impl Future<Output = io::Result<Vec<SocketAddr>>> + Send;
+
+    /// Of a stream that is connected already.
+    ///
+    /// # Errors
+    /// What the system said.
+    fn adopt(stream: Stream) -> io::Result<Self>;
+
+    /// Reads what is there. Where the owner waits with the whole thread, one call to the system may wait and
+    /// read, as far as `patience` allows.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] if nothing came, [`io::ErrorKind::TimedOut`] as well.
+    fn read(&self, buf: &mut [u8], patience: &Patience) -> io::Result<usize>;
+
+    /// Ready when what was waited for may be there, or the time has come: the owner tries again then.
+    ///
+    /// # Errors
+    /// The socket cannot be waited for any more.
+    fn poll_ready(&mut self, cx: &mut Context<'_>, until: &Until) -> Poll<io::Result<()>>;
+}
+
+/// How long reading may wait.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// The thread may try again and again for so long.
+    pub spin: Duration,
+    /// The thread may sleep: nothing waits to be written.
+    pub may_sleep: bool,
+    /// When the owner has something to do.
+    pub until: Option<Instant>,
+}
+
+/// What an owner waits for.
+#[derive(Clone, Copy, Debug)]
+pub struct Until {
+    /// Bytes to read.
+    pub readable: bool,
+    /// Room for writing.
+    pub writable: bool,
+    /// The time.
+    pub time: Option<Instant>,
+}
+
+/// A runtime's socket and a timer, owned by one task.
+pub struct TaskSocket<R: Runtime> {
+    socket: R::Socket,
+    alarm: Alarm<R::Timer>,
+}
+
+impl<R: Runtime> std::fmt::Debug for TaskSocket<R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TaskSocket").finish_non_exhaustive()
+    }
+}
+
+impl<R: Runtime> TaskSocket<R> {
+    fn new(socket: R::Socket) -> Self {
+        Self { socket, alarm: Alarm::new(R::timer()) }
+    }
+}
+
+impl<R: Runtime> WriteNow for TaskSocket<R> {
+    #[inline]
+    fn write_now(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.socket.write_now(slices)
+    }
+}
+
+impl<R: Runtime> Wire for TaskSocket<R> {
+    #[inline]
+    fn read_now(&self, buf: &mut [u8]) -> io::Result<usize> {
+        self.socket.read_now(buf)
+    }
+
+    fn apply(&self, options: &SocketOptions) -> io::Result<()> {
+        self.socket.apply(options)
+    }
+
+    fn shutdown_write(&self) -> io::Result<()> {
+        self.socket.shutdown_write()
+    }
+
+    fn peer_addr(&self) -> io::Result<Address> {
+        self.socket.peer_addr()
+    }
+
+    fn local_addr(&self) -> io::Result<Address> {
+        self.socket.local_addr()
+    }
+}
+
+impl<R: Runtime> OwnerSocket for TaskSocket<R> {
+    async fn connect(address: Address, options: SocketOptions, limit: Duration) -> io::Result<Self> {
+        let (mut connecting, mut alarm) = (pin!(R::connect(address, options)), Alarm::new(R::timer()));
+        let until = clock::after(limit);
+        let socket = poll_fn(|cx| {
+            if let Poll::Ready(connected) = connecting.as_mut().poll(cx) {
+                return Poll::Ready(connected);
+            }
+            while alarm.poll(cx, until) {
+                if clock::now() >= until {
+                    return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+                }
+            }
+            Poll::Pending
+        });
+        socket.await.map(Self::new)
+    }
+
+    fn resolve(host: String, port: u16) -> impl Future<Output = io::Result<Vec<SocketAddr>>> + Send {
+        R::resolve(host, port)
+    }
+
+    fn adopt(stream: Stream) -> io::Result<Self> {
+        R::adopt(stream).map(Self::new)
+    }
+
+    #[inline]
+    fn read(&self, buf: &mut [u8], _: &Patience) -> io::Result<usize> {
+        self.socket.read_now(buf)
+    }
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>, until: &Until) -> Poll<io::Result<()>> {
+        if until.readable
+            && let ready @ Poll::Ready(_) = self.socket.poll_readable(cx)
+        {
+            return ready;
+        }
+        if until.writable
+            && let ready @ Poll::Ready(_) = self.socket.poll_writable(cx)
+        {
+            return ready;
+        }
+        if let failed @ Poll::Ready(Err(_)) = self.socket.poll_flush(cx) {
+            return failed;
+        }
+        match until.time {
+            Some(time) if self.alarm.poll(cx, time) => Poll::Ready(Ok(())),
+            _ => Poll::Pending,
+        }
+    }
+}

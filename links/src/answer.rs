@@ -1,0 +1,107 @@
+//! What an ordinary handler returns.
+
+use std::borrow::Cow;
+
+use bowline_core::body::Body;
+use bytes::Bytes;
+
+/// What an ordinary handler returns: bytes of any kind convert into it.
+#[derive(Debug)]
+pub struct Answer {
+    pub(crate) kind: AnswerKind,
+    pub(crate) method: u32,
+}
+
+#[derive(Debug)]
+pub(crate) enum AnswerKind {
+    Now(Bytes),
+    Later,
+}
+
+impl Answer {
+    /// An answer with a message type, on framings whose answers carry one (tcpstream); elsewhere
+    /// any but 0 makes the answer a failure. Without this it is 0.
+    ///
+    /// ```
+    /// use bowline_links::Answer;
+    ///
+    /// let answer = Answer::from("pong").with_method(7);
+    /// ```
+    #[must_use]
+    pub fn with_method(mut self, method: u32) -> Self {
+        self.method = method;
+        self
+    }
+}
+
+impl From<Bytes> for Answer {
+    fn from(bytes: Bytes) -> Self {
+        Self { kind: AnswerKind::Now(bytes), method: 0 }
+    }
+}
+
+impl From<Vec<u8>> for Answer {
+    fn from(bytes: Vec<u8>) -> Self {
+        Bytes::from(bytes).into()
+    }
+}
+
+impl From<Box<[u8]>> for Answer {
+    fn from(bytes: Box<[u8]>) -> Self {
+        Bytes::from(bytes).into()
+    }
+}
+
+impl From<Cow<'static, [u8]>> for Answer {
+    fn from(bytes: Cow<'static, [u8]>) -> Self {
+        match bytes {
+            Cow::Borrowed(bytes) => bytes.into(),
+            Cow::Owned(bytes) => bytes.into(),
+        }
+    }
+}
+
+impl From<Cow<'static, str>> for Answer {
+    fn from(text: Cow<'static, str>) -> Self {
+        match text {
+            Cow::Borrowed(text) => text.into(),
+            Cow::Owned(text) => text.into(),
+        }
+    }
+}
+
+impl<const N: usize> From<&'static [u8; N]> for Answer {
+    fn from(bytes: &'static [u8; N]) -> Self {
+        Bytes::from_static(bytes).into()
+    }
+}
+
+impl From<Body> for Answer {
+    fn from(body: Body) -> Self {
+        body.into_bytes().into()
+    }
+}
+
+impl From<String> for Answer {
+    fn from(text: String) -> Self {
+        text.into_bytes().into()
+    }
+}
+
+impl From<&'static str> for Answer {
+    fn from(text: &'static str) -> Self {
+        Bytes::from_static(text.as_bytes()).into()
+    }
+}
+
+impl From<&'static [u8]> for Answer {
+    fn from(bytes: &'static [u8]) -> Self {
+        Bytes::from_static(bytes).into()
+    }
+}
+
+impl From<()> for Answer {
+    fn from((): ()) -> Self {
+        Bytes::new().into()
+    }
+}

@@ -1,0 +1,498 @@
+//! A connection that one owner drives: no lock, no other thread or task, nothing copied that comes
+//! in.
+
+use std::io::{self, ErrorKind};
+use std::time::Duration;
+
+use bowline_core::Batch;
+use bowline_core::body::Payload;
+use bowline_core::config::Config;
+use bowline_core::error::{CallError, CastError, CastRefusal, Disconnect, Full};
+use bowline_core::frame::Framing;
+use bowline_core::link::{
+    CallId, CallOptions, CastOptions, Counters, Event, Link, Queued, Reader, Role, State, Undelivered,
+};
+use bowline_core::machine::{Ending, Machine, Next};
+use bowline_core::recv_buf::RecvBuf;
+use bowline_core::supervisor::Epoch;
+use bowline_core::time::Instant;
+use bowline_driver::clock;
+use bowline_driver::error::disconnect;
+use bowline_driver::pump::PILE_OF_ANSWERS;
+use bowline_driver::runtime::Wire;
+use bowline_driver::shared::{WriteNow, write_batch};
+
+use crate::handler::ReplyBuf;
+
+mod handler;
+mod turns;
+
+pub use handler::Handler;
+pub use turns::Exclusive;
+
+/// Bytes that wait before they are written without being asked for: a batch.
+const PILE: usize = 64 * 1024;
+/// Bytes of requests and of answers that are written while more of them are made.
+#[derive(Clone, Copy, Debug)]
+struct Piles {
+    calls: usize,
+    answers: usize,
+}
+
+impl Piles {
+    /// A peer that sleeps takes long to wake: each side has something to do while the other works.
+    const OVERLAP: Self = Self { calls: PILE / 4, answers: PILE_OF_ANSWERS };
+    /// A peer that spins is there at once: what is left to save are system calls.
+    const SPIN: Self = Self { calls: PILE, answers: 2 * PILE_OF_ANSWERS };
+}
+
+/// The time is looked at anew for every so many calls that are made between two turns.
+const CALLS_PER_LOOK: u32 = 64;
+
+/// What [`Owned::attend`] says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Attended {
+    /// When it wants to be asked again.
+    pub until: Option<Instant>,
+    /// Everything that was queued is written.
+    pub written: bool,
+    /// The handler was told something, or there is room again for what was refused.
+    pub told: bool,
+}
+
+/// A link without a lock, and the connection under it: what the owner of an exclusive connection does
+/// without waiting.
+///
+/// The runtimes' `Exclusive` deref to it, and add what waits.
+pub struct Owned<F: Framing, S> {
+    link: Link<F, u64>,
+    reader: Reader<F>,
+    buf: RecvBuf,
+    socket: S,
+    batch: Option<Batch>,
+    now: Instant,
+    calls: u32,
+    /// Casts expire: casting needs the time.
+    timed_casts: bool,
+    piles: Piles,
+    /// Something was refused for want of room in the write queue.
+    refused: bool,
+    /// Calls that are over and were not told yet.
+    ended: Vec<u64>,
+    paused: bool,
+    /// Our side is over; until when the peer's end of the stream is waited for, and why.
+    lingering: Option<(Instant, Disconnect)>,
+    over: Option<Disconnect>,
+}
+
+impl<F: Framing, S: std::fmt::Debug> std::fmt::Debug for Owned<F, S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Owned")
+            .field("socket", &self.socket)
+            .field("over", &self.over)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<F: Framing, S: Wire> Owned<F, S> {
+    /// A link over `socket`.
+    #[doc(hidden)]
+    pub fn new(config: Config<F>, role: Role, socket: S) -> Self {
+        let now = clock::now();
+        let timed_casts = config.expire_after().is_some();
+        let mut link = Link::new(config, role);
+        link.lend_replies();
+        let reader = link.handle_connected(now, Epoch::FIRST);
+        let mut owned = Self {
+            link,
+            reader,
+            buf: RecvBuf::new(),
+            socket,
+            batch: None,
+            now,
+            calls: 0,
+            timed_casts,
+            piles: Piles::OVERLAP,
+            refused: false,
+            ended: Vec::new(),
+            paused: false,
+            lingering: None,
+            over: None,
+        };
+        // Where there is no handshake the link is ready now, and waits for nothing from the peer.
+        if let Err(cause) = owned.pass(0, &mut ()) {
+            owned.end(cause, &mut ());
+        }
+        owned
+    }
+
+    /// The socket under it.
+    #[doc(hidden)]
+    pub fn socket_mut(&mut self) -> &mut S {
+        &mut self.socket
+    }
+
+    /// Whether the other side needs time to wake, and has something to do meanwhile.
+    #[doc(hidden)]
+    pub fn overlap(&mut self, wakes: bool) {
+        self.piles = if wakes { Piles::OVERLAP } else { Piles::SPIN };
+    }
+
+    /// Where the link stands.
+    #[must_use]
+    pub fn state(&self) -> State {
+        self.link.state()
+    }
+
+    /// What happened so far.
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        self.link.counters()
+    }
+
+    /// Calls under way.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.link.in_flight()
+    }
+
+    /// Queues a message that wants no answer. Batches that are full are written at once, the rest
+    /// with the next turn.
+    ///
+    /// # Errors
+    /// [`CastRefusal::Full`](bowline_core::error::CastRefusal) when the write queue is: take a
+    /// turn. Others as [`Peer::cast`](crate::Peer::cast).
+    #[inline]
+    pub fn cast<'a>(&mut self, method: u32, payload: impl Into<Payload<'a>>) -> Result<Queued, CastError> {
+        self.cast_with(&CastOptions::new(method), payload)
+    }
+
+    /// [`cast`](Self::cast) with options.
+    ///
+    /// # Errors
+    /// As [`cast`](Self::cast).
+    #[inline]
+    pub fn cast_with<'a>(
+        &mut self,
+        options: &CastOptions,
+        payload: impl Into<Payload<'a>>,
+    ) -> Result<Queued, CastError> {
+        let now = self.cast_time();
+        let queued =
+            self.link.cast(now, options, payload.into()).inspect_err(|error| self.note_refused(error))?;
+        if self.batch.is_none() && self.link.is_piling_up(PILE) {
+            self.write_pile();
+        }
+        Ok(queued)
+    }
+
+    /// Queues messages to one method, one after another: cheaper than one by one. How many were
+    /// queued: fewer than there are when the write queue is full; take a turn then.
+    ///
+    /// # Errors
+    /// As [`cast`](Self::cast), if it is the first that cannot be queued.
+    #[inline]
+    pub fn cast_many<B: AsRef<[u8]>>(&mut self, method: u32, bodies: &[B]) -> Result<usize, CastError> {
+        let options = &CastOptions::new(method);
+        let mut queued = 0;
+        while let Some(next) = bodies.get(queued) {
+            let count = self.link.cast_plain_many(options, &bodies[queued..]);
+            queued += count;
+            if count == 0 {
+                let now = self.cast_time();
+                match self.link.cast(now, options, next.as_ref().into()) {
+                    Ok(_) => queued += 1,
+                    Err(error) => {
+                        self.note_refused(&error);
+                        if queued == 0 {
+                            return Err(error);
+                        }
+                        break;
+                    }
+                }
+            }
+            if self.batch.is_none() && self.link.is_piling_up(PILE) {
+                self.write_pile();
+            }
+        }
+        Ok(queued)
+    }
+
+    /// Begins a call; [`Handler::reply`] is told how it ends. Calls made between two turns may
+    /// share the moment from which their timeouts count.
+    ///
+    /// # Errors
+    /// [`CallError::Full`] at the limit of calls under way: take a turn. Others as
+    /// [`Peer::call`](crate::Peer::call).
+    #[inline]
+    pub fn call<'a>(&mut self, method: u32, payload: impl Into<Payload<'a>>) -> Result<CallId, CallError> {
+        self.call_with(&CallOptions::new(method), payload)
+    }
+
+    /// [`call`](Self::call) with options. Idempotent ones are not made again here: there is no
+    /// other connection.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    #[inline]
+    pub fn call_with<'a>(
+        &mut self,
+        options: &CallOptions,
+        payload: impl Into<Payload<'a>>,
+    ) -> Result<CallId, CallError> {
+        if self.calls == 0 {
+            self.now = clock::now();
+        }
+        self.calls = (self.calls + 1) % CALLS_PER_LOOK;
+        let call =
+            self.link.call_named(self.now, options, payload.into(), CallId::get).inspect_err(|error| {
+                self.refused |= matches!(error, CallError::Full(Full::WriteQueue { .. }));
+            })?;
+        if self.batch.is_none() && self.link.is_piling_up(self.piles.calls) {
+            self.write_pile();
+        }
+        Ok(call)
+    }
+
+    /// A cast looks at no clock unless it can expire.
+    #[inline]
+    fn cast_time(&self) -> Instant {
+        if self.timed_casts { clock::now() } else { self.now }
+    }
+
+    /// Only what was refused for want of room has room to wait for.
+    fn note_refused(&mut self, error: &CastError) {
+        self.refused |= matches!(error.reason(), CastRefusal::Full(_));
+    }
+
+    /// Writes once. A failure shows again when somebody asks.
+    #[inline(never)]
+    fn write_pile(&mut self) {
+        // The last turn may be long ago: a write that is held up is held up from now on.
+        self.now = clock::now();
+        if let Err(cause) = self.write(false) {
+            self.over.get_or_insert(cause);
+        }
+    }
+
+    /// Does what is due, and writes what the socket takes.
+    ///
+    /// # Errors
+    /// The connection is over.
+    #[doc(hidden)]
+    pub fn attend(&mut self, handler: &mut impl Handler) -> Result<Attended, Disconnect> {
+        self.now = clock::now();
+        self.calls = 0;
+        let result = self.work(handler);
+        let told = self.tell_ended(handler);
+        let attended = result.map_err(|cause| self.end(cause, handler))?;
+        Ok(Attended { told: attended.told | told, ..attended })
+    }
+
+    fn work(&mut self, handler: &mut impl Handler) -> Result<Attended, Disconnect> {
+        if let Some(cause) = &self.over {
+            return Err(cause.clone());
+        }
+        let now = self.now;
+        if let Some((until, cause)) = &self.lingering {
+            return if now >= *until {
+                Err(cause.clone())
+            } else {
+                Ok(Attended { until: Some(*until), written: true, told: false })
+            };
+        }
+        if self.link.poll_timeout().is_some_and(|(at, _)| at <= now) {
+            self.link.handle_timeout(now);
+        }
+        match self.link.poll_ending(now) {
+            Some(Ending::Abort(cause)) => return Err(cause),
+            Some(Ending::Graceful { wait, cause }) if self.batch.is_none() => {
+                if self.socket.shutdown_write().is_err() {
+                    return Err(cause);
+                }
+                self.lingering = Some((now + wait, cause));
+                return Ok(Attended { until: Some(now + wait), written: true, told: false });
+            }
+            _ => {}
+        }
+        let resumes = self.link.wants_pass() || (self.paused && !self.link.is_paused());
+        if resumes {
+            self.pass(0, handler)?;
+        }
+        let written = self.write(true)?;
+        let _ = self.link.take_wake();
+        // An owner whose message was refused waits for room as others wait for bytes.
+        let roomy = self.refused && !self.link.is_write_queue_full();
+        self.refused &= !roomy;
+        Ok(Attended { until: self.link.poll_timeout().map(|(at, _)| at), written, told: resumes || roomy })
+    }
+
+    /// Whether reading makes sense now.
+    #[doc(hidden)]
+    pub fn wants_read(&self) -> bool {
+        !self.paused
+    }
+
+    /// Reads once by `read`, handles all that came, and writes the answers. False: nothing came.
+    ///
+    /// # Errors
+    /// The connection is over.
+    #[doc(hidden)]
+    #[inline]
+    pub fn read(
+        &mut self,
+        handler: &mut impl Handler,
+        read: impl FnOnce(&S, &mut [u8]) -> io::Result<usize>,
+    ) -> Result<bool, Disconnect> {
+        let result = match read(&self.socket, self.buf.spare()) {
+            Ok(0) => Err(self.end_of_stream()),
+            Ok(_) if self.lingering.is_some() => Ok(true),
+            Ok(n) => {
+                self.now = clock::now();
+                self.calls = 0;
+                self.pass(n, handler).and_then(|()| self.write(true)).map(|_| true)
+            }
+            Err(error) if is_for_now(&error) => Ok(false),
+            Err(error) => Err(disconnect(error)),
+        };
+        if !self.ended.is_empty() {
+            self.tell_ended(handler);
+        }
+        result.map_err(|cause| self.end(cause, handler))
+    }
+
+    /// Nothing comes for a while: a connection with little traffic keeps no buffer.
+    #[doc(hidden)]
+    pub fn nothing_now(&mut self) {
+        self.buf.release_if_small();
+    }
+
+    fn pass(&mut self, n: usize, handler: &mut impl Handler) -> Result<(), Disconnect> {
+        if n > 0 {
+            self.buf.filled(n);
+        }
+        let now = self.now;
+        let Self { link, reader, buf, socket, batch, piles, .. } = self;
+        Link::begin_input(reader, &mut &mut *link, now, n);
+        let all = loop {
+            match Link::next_event(reader, &mut &mut *link, now, buf) {
+                Ok(Next::Event(event)) => match event {
+                    Event::Burst(burst) => burst.for_each(|message| handler.message(message)),
+                    Event::Reply(reply) => handler.reply(CallId::from_wire(reply.id()), reply.body),
+                    Event::Message(message) => handler.message(message),
+                    Event::Request(request) => {
+                        let id = request.id();
+                        let answered = reader.answer_as(id, |out| {
+                            let mut reply = ReplyBuf::new(out);
+                            handler.request(request, &mut reply).map(|()| reply.method())
+                        });
+                        if answered.is_err() {
+                            reader.note_unanswered(&mut &mut *link, id);
+                        }
+                    }
+                    _ => {}
+                },
+                Ok(Next::NeedData) => break Ok(true),
+                Ok(Next::Paused) => break Ok(false),
+                Err(error) => break Err(error.into()),
+            }
+            if Link::flush_answers(reader, &mut &mut *link, piles.answers)
+                && batch.is_none()
+                && let Err(cause) = write_some(link, socket, batch, now)
+            {
+                break Err(cause);
+            }
+        };
+        Link::end_input(reader, &mut &mut *link, now, buf);
+        link.take_tokens(&mut self.ended);
+        self.paused = !all?;
+        Ok(())
+    }
+
+    /// Writes what waits, as far as the socket takes it; `all`, or one batch. True: nothing is
+    /// left.
+    fn write(&mut self, all: bool) -> Result<bool, Disconnect> {
+        loop {
+            let more = write_some(&mut self.link, &self.socket, &mut self.batch, self.now)?;
+            if !more || !all {
+                return Ok(self.batch.is_none());
+            }
+        }
+    }
+
+    /// Calls that ended in another way than by a plain reply. Whether there were any.
+    fn tell_ended(&mut self, handler: &mut impl Handler) -> bool {
+        self.link.take_tokens(&mut self.ended);
+        let told = !self.ended.is_empty();
+        for id in self.ended.drain(..) {
+            let call = CallId::from_wire(id);
+            if let Some(result) = self.link.poll_reply(call, || id) {
+                match result {
+                    Ok(reply) => handler.reply(call, &reply),
+                    Err(error) => handler.failed(call, error),
+                }
+            }
+        }
+        told
+    }
+
+    fn end_of_stream(&mut self) -> Disconnect {
+        if let Some((_, cause)) = &self.lingering {
+            return cause.clone();
+        }
+        match Link::<F, u64>::handle_eof(&mut self.reader, &self.buf) {
+            Ok(()) => Disconnect::PeerClosed,
+            Err(error) => error.into(),
+        }
+    }
+
+    /// The connection is over: every call under way learns it.
+    #[cold]
+    fn end(&mut self, cause: Disconnect, handler: &mut impl Handler) -> Disconnect {
+        if self.over.is_none() || self.link.state() != State::Closed {
+            let now = clock::now();
+            self.link.handle_disconnected(now, self.batch.take(), cause.clone());
+            self.link.give_up(now, cause.clone());
+            self.tell_ended(handler);
+        }
+        self.over.get_or_insert(cause).clone()
+    }
+
+    /// Begins to close: what is under way is finished, for at most `linger`; turns see it through.
+    #[doc(hidden)]
+    pub fn begin_close(&mut self, linger: Duration) {
+        self.link.close(clock::now(), linger);
+    }
+
+    /// The messages that a connection which is over could not send.
+    #[doc(hidden)]
+    pub fn take_undelivered(&mut self) -> Vec<Undelivered> {
+        self.link.take_undelivered()
+    }
+}
+
+/// Writes one batch, or what is left of one. True: it went, and there may be more.
+fn write_some<F: Framing>(
+    link: &mut Link<F, u64>,
+    socket: &impl WriteNow,
+    held: &mut Option<Batch>,
+    now: Instant,
+) -> Result<bool, Disconnect> {
+    let Some(mut batch) = held.take().or_else(|| link.begin_write(now)) else { return Ok(false) };
+    let before = batch.written();
+    let result = write_batch(socket, &mut batch);
+    if let Ok(true) = result {
+        let _more = link.end_write(now, batch);
+        return Ok(true);
+    }
+    let written = batch.written();
+    *held = Some(batch);
+    if written > before {
+        link.handle_progress(now, written);
+    }
+    result.map_err(disconnect)
+}
+
+fn is_for_now(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
+}

@@ -1,0 +1,332 @@
+//! Handlers: what users do with what comes in.
+
+use std::fmt;
+
+use bowline_core::address::Address;
+use bowline_core::body::Payload;
+use bowline_core::error::{CastError, Disconnect, Failure};
+use bowline_core::frame::Framing;
+use bowline_core::link::{CastOptions, Incoming, Message, Queued};
+use bowline_driver::PeerId;
+use bowline_driver::runtime::Runtime;
+use bowline_driver::style::{Returns, Style};
+use bowline_driver::sync::Arc;
+use bowline_driver::workers::Workers;
+
+use crate::answer::Answer;
+use crate::handler_args::{Context, Request};
+use crate::inbox::{Consume, MessageHandler};
+use crate::peer::Peer;
+use crate::peer_core::PeerCore;
+use crate::request::RequestCore;
+use crate::request_handler::RequestHandler;
+
+/// A message as it lies in the receive buffer, for inline handlers.
+pub type MessageRef<'b> = Incoming<'b>;
+/// A request as it lies in the receive buffer, for inline handlers.
+pub type RequestRef<'b> = Incoming<'b>;
+
+type OnPeer<F> = Box<dyn Fn(&PeerCore<F>) + Send + Sync>;
+type InlineMessage<F> = Box<dyn Fn(&ContextCore<'_, F>, MessageRef<'_>) -> Result<(), Failure> + Send + Sync>;
+type OnDisconnect<F> = Box<dyn Fn(&PeerCore<F>, &Disconnect) + Send + Sync>;
+type InlineRequest<F> =
+    Box<dyn Fn(&ContextCore<'_, F>, RequestRef<'_>, &mut ReplyBuf<'_>) -> Result<(), Failure> + Send + Sync>;
+
+/// What a message handler may return: nothing, or a `Result` whose error is counted and an event.
+pub trait Handled {
+    /// The same as a result.
+    ///
+    /// # Errors
+    /// The handler's own.
+    fn into_result(self) -> Result<(), Failure>;
+}
+
+impl Handled for () {
+    fn into_result(self) -> Result<(), Failure> {
+        Ok(())
+    }
+}
+
+impl<E: Into<Failure>> Handled for Result<(), E> {
+    fn into_result(self) -> Result<(), Failure> {
+        self.map_err(Into::into)
+    }
+}
+
+/// What a link does with what comes in.
+pub struct Handlers<F: Framing> {
+    pub(crate) on_connect: Option<OnPeer<F>>,
+    pub(crate) on_message: OnMessage<F>,
+    pub(crate) on_disconnect: Option<OnDisconnect<F>>,
+    pub(crate) on_request: OnRequest<F>,
+    workers: Option<Arc<dyn Workers>>,
+    /// Threads that the workers may have, where they need any.
+    threads: usize,
+    /// Nothing but inline handlers is called where connections are read.
+    tells_aside: bool,
+}
+
+/// The two kinds of message handler.
+pub(crate) enum OnMessage<F: Framing> {
+    None,
+    Inline(InlineMessage<F>),
+    Ordinary(Arc<dyn Consume<F>>),
+}
+
+impl<F: Framing> OnMessage<F> {
+    pub(crate) fn ordinary(&self) -> Option<&Arc<dyn Consume<F>>> {
+        match self {
+            Self::Ordinary(consume) => Some(consume),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn is_ordinary(&self) -> bool {
+        self.ordinary().is_some()
+    }
+}
+
+/// The two kinds of request handler.
+pub(crate) enum OnRequest<F: Framing> {
+    None,
+    Inline(InlineRequest<F>),
+    Ordinary(Box<dyn Ordinary<F>>),
+}
+
+/// Starts handling a request that may take its time: as a task, or on a pool of threads. Answers
+/// through [`Handling::finish`](crate::request::Handling::finish).
+pub(crate) trait Ordinary<F: Framing>: Send + Sync + 'static {
+    /// Takes the request over.
+    fn start(&self, request: RequestCore<F>);
+}
+
+impl<F: Framing> fmt::Debug for Handlers<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handlers").finish_non_exhaustive()
+    }
+}
+
+impl<F: Framing> Default for Handlers<F> {
+    fn default() -> Self {
+        Self {
+            on_connect: None,
+            on_message: OnMessage::None,
+            on_disconnect: None,
+            on_request: OnRequest::None,
+            workers: None,
+            threads: 16,
+            tells_aside: false,
+        }
+    }
+}
+
+impl<F: Framing> Handlers<F> {
+    /// Called when a connection is ready.
+    pub fn on_connect<R: Runtime>(&mut self, f: impl Fn(&Peer<R, F>) + Send + Sync + 'static) {
+        self.on_connect = Some(Box::new(move |peer| f(&peer.clone().into())));
+    }
+
+    /// What takes its time is run by workers of that runtime.
+    pub(crate) fn run_by<R: Runtime>(&mut self) {
+        self.workers = Some(R::Style::workers::<R>());
+        self.tells_aside = R::Style::TELLS_ASIDE;
+    }
+
+    /// Called for every message that wants no answer: in order, one at a time, elsewhere than where
+    /// the connection is read.
+    pub fn on_message<R, T>(&mut self, f: impl Fn(Peer<R, F>, Message) -> T + Send + Sync + 'static)
+    where
+        R: Runtime<Style: Returns<T, Output: Handled>>,
+        T: 'static,
+    {
+        self.on_message = OnMessage::Ordinary(Arc::new(MessageHandler::<R, _, T>::new(f)));
+    }
+
+    /// Called inline for every message that wants no answer.
+    pub fn on_message_inline<R: Runtime, H: Handled>(
+        &mut self,
+        f: impl Fn(&Context<'_, R, F>, MessageRef<'_>) -> H + Send + Sync + 'static,
+    ) {
+        self.on_message = OnMessage::Inline(Box::new(move |context, message| {
+            f(&Context::new(context), message).into_result()
+        }));
+    }
+
+    /// Called when a connection that was ready has ended.
+    pub fn on_disconnect<R: Runtime>(
+        &mut self,
+        f: impl Fn(&Peer<R, F>, &Disconnect) + Send + Sync + 'static,
+    ) {
+        self.on_disconnect = Some(Box::new(move |peer, cause| f(&peer.clone().into(), cause)));
+    }
+
+    /// Called inline for every request.
+    pub fn on_request_inline<R: Runtime>(
+        &mut self,
+        f: impl Fn(&Context<'_, R, F>, RequestRef<'_>, &mut ReplyBuf<'_>) -> Result<(), Failure>
+        + Send
+        + Sync
+        + 'static,
+    ) {
+        self.on_request = OnRequest::Inline(Box::new(move |context, request, reply| {
+            f(&Context::new(context), request, reply)
+        }));
+    }
+
+    /// Handles every request by a function that may take its time.
+    pub fn on_request<R, T, A>(&mut self, f: impl Fn(Request<R, F>) -> T + Send + Sync + 'static)
+    where
+        R: Runtime<Style: Returns<T, Output = Result<A, Failure>>>,
+        T: 'static,
+        A: Into<Answer> + 'static,
+    {
+        let workers = self.workers_aside().cloned();
+        self.on_request = OnRequest::Ordinary(Box::new(RequestHandler::<R, _, T>::new(f, workers)));
+    }
+
+    /// Handlers may have so many threads, where they need any.
+    pub(crate) fn set_threads(&mut self, threads: usize) {
+        self.threads = threads.max(1);
+    }
+
+    /// All of them are there.
+    pub(crate) fn prepare(&self) {
+        if let Some(workers) = &self.workers {
+            workers.prepare(self.threads);
+        }
+    }
+
+    /// Who calls what is not to be called where connections are read.
+    pub(crate) fn workers_aside(&self) -> Option<&Arc<dyn Workers>> {
+        self.workers.as_ref().filter(|_| self.tells_aside)
+    }
+
+    /// Who calls what a link tells in order; `None`: all of it is told where connections are read.
+    pub(crate) fn workers_of_inbox(&self) -> Option<&Arc<dyn Workers>> {
+        let tells = self.on_connect.is_some() || self.on_disconnect.is_some();
+        let aside = self.on_message.is_ordinary() || (tells && self.tells_aside);
+        self.workers.as_ref().filter(|_| aside)
+    }
+
+    /// Whether something waits for an `on_connect` that is called elsewhere than where the connection
+    /// is read; and whether that are messages as well as requests. Messages that wait for their handler
+    /// in the link's queue need not be held.
+    pub(crate) fn held_by_connect(&self) -> Option<bool> {
+        let messages = matches!(self.on_message, OnMessage::Inline(_));
+        let waits = messages || !matches!(self.on_request, OnRequest::None);
+        (self.on_connect.is_some() && waits).then_some(messages)
+    }
+}
+
+/// What an inline handler may do besides answering, on any runtime: nothing that waits.
+#[derive(Debug)]
+pub struct ContextCore<'a, F: Framing> {
+    peer: &'a PeerCore<F>,
+}
+
+impl<'a, F: Framing> ContextCore<'a, F> {
+    pub(crate) fn new(peer: &'a PeerCore<F>) -> Self {
+        Self { peer }
+    }
+
+    pub(crate) fn peer(&self) -> &'a PeerCore<F> {
+        self.peer
+    }
+
+    /// Who sent it, by number.
+    #[must_use]
+    pub fn peer_id(&self) -> PeerId {
+        self.peer.id()
+    }
+
+    /// The other end's address.
+    #[must_use]
+    pub fn remote_addr(&self) -> Option<Address> {
+        self.peer.remote_addr()
+    }
+
+    /// This end's address.
+    #[must_use]
+    pub fn local_addr(&self) -> Option<Address> {
+        self.peer.local_addr()
+    }
+
+    /// Queues a message to the sender if there is room.
+    ///
+    /// # Errors
+    /// See [`PeerCore::try_cast`].
+    pub fn try_cast<'p>(&self, method: u32, payload: impl Into<Payload<'p>>) -> Result<Queued, CastError> {
+        self.peer.try_cast(method, payload)
+    }
+
+    /// [`try_cast`](Self::try_cast) with options, such as the Seq of a tcpstream message.
+    ///
+    /// # Errors
+    /// See [`PeerCore::try_cast`].
+    pub fn try_cast_with<'p>(
+        &self,
+        options: CastOptions,
+        payload: impl Into<Payload<'p>>,
+    ) -> Result<Queued, CastError> {
+        self.peer.try_cast_with(options, payload)
+    }
+}
+
+/// Where an inline handler writes its answer: straight into what goes to the socket.
+#[derive(Debug)]
+pub struct ReplyBuf<'a> {
+    out: &'a mut Vec<u8>,
+    start: usize,
+    method: u32,
+}
+
+impl<'a> ReplyBuf<'a> {
+    /// An answer that begins where `out` ends.
+    #[must_use]
+    pub fn new(out: &'a mut Vec<u8>) -> Self {
+        let start = out.len();
+        Self { out, start, method: 0 }
+    }
+
+    /// Appends bytes to the answer.
+    #[inline]
+    pub fn extend_from_slice(&mut self, bytes: &[u8]) {
+        self.out.extend_from_slice(bytes);
+    }
+
+    /// The answer's message type, on framings whose answers carry one (tcpstream); elsewhere any
+    /// but 0 makes the answer a failure. Default 0.
+    #[inline]
+    pub fn set_method(&mut self, method: u32) {
+        self.method = method;
+    }
+
+    /// The answer's message type.
+    #[must_use]
+    #[inline]
+    pub fn method(&self) -> u32 {
+        self.method
+    }
+
+    /// The answer so far.
+    #[must_use]
+    pub fn as_slice(&self) -> &[u8] {
+        &self.out[self.start..]
+    }
+
+    /// Empties the answer.
+    pub fn clear(&mut self) {
+        self.out.truncate(self.start);
+    }
+}
+
+impl std::io::Write for ReplyBuf<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,303 @@
+//! What a link does with its events: handlers, or the queue of received messages.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::task::Waker;
+
+use bowline_core::address::Address;
+use bowline_core::error::{Disconnect, Failure, Status};
+use bowline_core::frame::Framing;
+use bowline_core::link::{Burst, Event, Incoming, Link, Reader};
+use bowline_core::machine::Access;
+use bowline_core::supervisor::Epoch;
+use bowline_core::time::Instant;
+use bowline_driver::app::{Application, Flow};
+use bowline_driver::clock;
+use bowline_driver::observe;
+use bowline_driver::shared::LazyGuard;
+use bowline_driver::sync::{Arc, AtomicU64, Ordering};
+
+use crate::handler::{ContextCore, Handlers, OnMessage, OnRequest, ReplyBuf};
+use crate::inbox::{Inbox, News};
+use crate::peer_core::{PeerCore, SharedLink};
+use crate::request::RequestCore;
+
+/// Who wants to know that a peer is past its handshake.
+pub trait PeerWatch<F: Framing>: Send + Sync {
+    /// It is.
+    fn ready(&self, peer: &PeerCore<F>);
+}
+
+/// The application of a message link.
+pub struct LinkApp<F: Framing> {
+    peer: PeerCore<F>,
+    handlers: Arc<Handlers<F>>,
+    /// Messages without a handler go to the receive queue (clients) or are dropped and counted
+    /// (servers, where nobody could receive from a peer they do not know).
+    keep_messages: bool,
+    watch: Option<Arc<dyn PeerWatch<F>>>,
+    /// When the application was told that the peer is there; 0 when it was told that it is gone.
+    told: AtomicU64,
+    /// For what is told elsewhere than where the connection is read.
+    inbox: Option<Arc<Inbox<F>>>,
+}
+
+impl<F: Framing> std::fmt::Debug for LinkApp<F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LinkApp").field("peer", &self.peer.id()).finish_non_exhaustive()
+    }
+}
+
+impl<F: Framing> LinkApp<F> {
+    /// The application of `peer`'s link.
+    #[must_use]
+    pub fn new(peer: PeerCore<F>, handlers: Arc<Handlers<F>>, keep_messages: bool) -> Self {
+        let inbox = Inbox::new(&peer, &handlers);
+        Self { peer, handlers, keep_messages, watch: None, told: AtomicU64::new(0), inbox }
+    }
+
+    /// `watch` learns when the peer is past its handshake.
+    #[must_use]
+    pub fn watched(mut self, watch: Arc<dyn PeerWatch<F>>) -> Self {
+        self.watch = Some(watch);
+        self
+    }
+
+    fn failed(&self, link: &mut Link<F, Waker>, status: Status) {
+        link.note_failure(status);
+        observe::handler_failed(self.peer.id(), status);
+    }
+
+    /// Tells the application that the peer is gone, if it was told that it is there.
+    fn tell_gone(&self, cause: &Disconnect) {
+        let since = self.told.swap(0, Ordering::Relaxed);
+        if since == 0 {
+            return;
+        }
+        observe::gone(clock::now().saturating_since(Instant::from_nanos(since)));
+        if let Some(inbox) = &self.inbox {
+            return inbox.push(News::Gone(cause.clone()));
+        }
+        if let Some(on_disconnect) = &self.handlers.on_disconnect {
+            let called = catch_unwind(AssertUnwindSafe(|| on_disconnect(&self.peer, cause)));
+            if called.is_err() {
+                self.peer.shared().with(|link| self.failed(link, Status::PANICKED));
+            }
+        }
+    }
+
+    /// Tells the application that the peer is there.
+    fn tell_ready(&self, reader: &mut Reader<F>, access: &mut LazyGuard<'_, Link<F, Waker>>) {
+        if let Some(inbox) = &self.inbox {
+            if let Some(messages) = self.handlers.held_by_connect() {
+                reader.hold(access, messages);
+            }
+            access.release();
+            return inbox.push(News::Connected);
+        }
+        let Some(on_connect) = &self.handlers.on_connect else { return };
+        let called = catch_unwind(AssertUnwindSafe(|| on_connect(&self.peer)));
+        if called.is_err() {
+            self.failed(access.machine(), Status::PANICKED);
+        }
+    }
+
+    /// Keeps a message for the handler that takes its time.
+    fn enqueue(&self, access: &mut LazyGuard<'_, Link<F, Waker>>, incoming: &Incoming<'_>) -> Flow {
+        let Some(inbox) = self.inbox.as_ref().filter(|inbox| !inbox.is_lost()) else {
+            access.machine().drop_message();
+            return Flow::Continue;
+        };
+        if !access.machine().enqueue_received(incoming) {
+            return Flow::Refuse;
+        }
+        if !inbox.runs() {
+            access.release();
+            inbox.start();
+        }
+        Flow::Continue
+    }
+
+    fn message(&self, access: &mut LazyGuard<'_, Link<F, Waker>>, incoming: Incoming<'_>) -> Flow {
+        match &self.handlers.on_message {
+            OnMessage::Ordinary(_) => self.enqueue(access, &incoming),
+            OnMessage::Inline(on_message) => {
+                access.release();
+                let context = ContextCore::new(&self.peer);
+                let called = catch_unwind(AssertUnwindSafe(|| on_message(&context, incoming)));
+                match called {
+                    Ok(Ok(())) => {}
+                    Ok(Err(failure)) => self.failed(access.machine(), failure.status),
+                    Err(_) => self.failed(access.machine(), Status::PANICKED),
+                }
+                Flow::Continue
+            }
+            OnMessage::None if self.keep_messages => {
+                if access.machine().enqueue_received(&incoming) {
+                    Flow::Continue
+                } else {
+                    Flow::Refuse
+                }
+            }
+            OnMessage::None => {
+                access.machine().drop_message();
+                Flow::Continue
+            }
+        }
+    }
+
+    fn messages(&self, access: &mut LazyGuard<'_, Link<F, Waker>>, mut run: Burst<'_>) {
+        match &self.handlers.on_message {
+            // Several only come where the peer keeps to a window: there is room for all of them.
+            OnMessage::Ordinary(_) => {
+                for incoming in run {
+                    let flow = self.enqueue(access, &incoming);
+                    debug_assert_eq!(flow, Flow::Continue, "bounded by the window");
+                }
+            }
+            OnMessage::Inline(on_message) => {
+                access.release();
+                let context = ContextCore::new(&self.peer);
+                // One that fails or panics does not keep the others from being handled.
+                while run.len() > 0 {
+                    let called = catch_unwind(AssertUnwindSafe(|| {
+                        run.by_ref().try_for_each(|incoming| on_message(&context, incoming))
+                    }));
+                    match called {
+                        Ok(Ok(())) => {}
+                        Ok(Err(failure)) => self.failed(access.machine(), failure.status),
+                        Err(_) => self.failed(access.machine(), Status::PANICKED),
+                    }
+                    access.release();
+                }
+            }
+            OnMessage::None if self.keep_messages => {
+                let link = access.machine();
+                for incoming in run {
+                    let kept = link.enqueue_received(&incoming);
+                    debug_assert!(kept, "bounded by the window");
+                }
+            }
+            OnMessage::None => run.for_each(|_| access.machine().drop_message()),
+        }
+    }
+
+    fn request(
+        &self,
+        reader: &mut Reader<F>,
+        access: &mut LazyGuard<'_, Link<F, Waker>>,
+        incoming: Incoming<'_>,
+    ) -> Result<Flow, Disconnect> {
+        match &self.handlers.on_request {
+            OnRequest::Inline(handler) => {
+                access.release();
+                let context = ContextCore::new(&self.peer);
+                let answered = reader.answer_as(incoming.id(), |out| {
+                    let mut reply = ReplyBuf::new(out);
+                    let call = AssertUnwindSafe(|| handler(&context, incoming, &mut reply));
+                    catch_unwind(call)
+                        .unwrap_or_else(|_| Err(Failure::new(Status::PANICKED, "the handler panicked")))?;
+                    Ok(reply.method())
+                });
+                if answered.is_err() {
+                    reader.note_unanswered(access, incoming.id());
+                }
+                Ok(Flow::Continue)
+            }
+            OnRequest::Ordinary(handler) => {
+                let now = clock::now();
+                let link = access.machine();
+                let Some(inbound) = link.open_inbound(now, &incoming)? else {
+                    return Ok(Flow::Refuse);
+                };
+                access.release();
+                let request = RequestCore::new(self.peer.clone(), inbound, &incoming);
+                let handling = request.handling();
+                let started = catch_unwind(AssertUnwindSafe(|| handler.start(request)));
+                if started.is_err() {
+                    handling.panicked();
+                }
+                Ok(Flow::Continue)
+            }
+            OnRequest::None => {
+                // Where a failure cannot be said, the request may be a plain message to its
+                // receiver: it carries a number, that is all.
+                if !access.machine().profile().error_reply {
+                    return Ok(self.message(access, incoming));
+                }
+                let failure = Failure::new(Status::NO_HANDLER, "no handler for requests");
+                if reader.fail(incoming.id(), &failure).is_err() {
+                    reader.note_unanswered(access, incoming.id());
+                }
+                Ok(Flow::Continue)
+            }
+        }
+    }
+}
+
+impl<F: Framing> Application<Link<F, Waker>> for LinkApp<F> {
+    type Session = ();
+
+    fn connected(&self, _: &Arc<SharedLink<F>>, _: Epoch, remote: Option<Address>) {
+        observe::connected(self.peer.id(), remote.as_ref());
+        self.peer.shared().with(|link| link.set_remote_addr(remote));
+    }
+
+    fn local_addr(&self, local: Address) {
+        self.peer.shared().with(|link| link.set_local_addr(Some(local)));
+    }
+
+    fn event(
+        &self,
+        (): &mut (),
+        reader: &mut Reader<F>,
+        access: &mut LazyGuard<'_, Link<F, Waker>>,
+        event: Event<'_>,
+    ) -> Result<Flow, Disconnect> {
+        match event {
+            Event::Ready => {
+                access.release();
+                // A session was lost, and another is there.
+                self.tell_gone(&Disconnect::SessionLost);
+                self.told.store(clock::now().as_nanos().max(1), Ordering::Relaxed);
+                observe::ready(self.peer.id());
+                if let Some(watch) = &self.watch {
+                    watch.ready(&self.peer);
+                }
+                self.tell_ready(reader, access);
+                Ok(Flow::Continue)
+            }
+            Event::Message(incoming) => Ok(self.message(access, incoming)),
+            Event::Burst(run) => {
+                self.messages(access, run);
+                Ok(Flow::Continue)
+            }
+            Event::Request(incoming) => self.request(reader, access, incoming),
+            _ => Ok(Flow::Continue),
+        }
+    }
+
+    fn disconnected(&self, (): (), cause: &Disconnect) {
+        let (cause, detached) =
+            self.peer.shared().with(|link| (link.name_remote(cause.clone()), link.is_detached()));
+        observe::disconnected(self.peer.id(), &cause);
+        // A session outlives its connections: the peer is still there.
+        if !detached {
+            self.tell_gone(&cause);
+        }
+    }
+
+    fn ended(&self, cause: &Disconnect) {
+        self.tell_gone(cause);
+    }
+
+    fn is_busy(&self) -> bool {
+        self.inbox.as_ref().is_some_and(|inbox| inbox.runs())
+    }
+
+    fn keep(&self, what: Box<dyn Send>) {
+        match &self.inbox {
+            Some(inbox) => inbox.keep(what),
+            None => drop(what),
+        }
+    }
+}

@@ -1,0 +1,298 @@
+//! What any client is made of, whatever drives it.
+
+use std::io;
+use std::task::{Context, Poll, Waker};
+
+use bowline_core::config::{Config, SocketOptions};
+use bowline_core::error::{ConfigError, Disconnect};
+use bowline_core::frame::Framing;
+use bowline_core::link::{Link, Role};
+use bowline_core::supervisor::{DialFailure, Endpoint, Epoch, ReconnectPolicy, Supervisor};
+use bowline_driver::clock;
+use bowline_driver::dial::DialObserver;
+use bowline_driver::error::ConnectError;
+use bowline_driver::observe;
+use bowline_driver::place::Place;
+use bowline_driver::stream::{Connector, Stream};
+use bowline_driver::sync::{Arc, Mutex};
+
+use crate::handler::Handlers;
+use crate::link_app::LinkApp;
+use crate::monitor::Monitor;
+use crate::peer_core::PeerCore;
+
+/// How connecting goes, for those who wait for it.
+#[derive(Debug, Default)]
+pub(crate) struct First {
+    state: Mutex<FirstState>,
+}
+
+#[derive(Debug, Default)]
+struct FirstState {
+    ready: bool,
+    over: bool,
+    failed: Option<ConnectError>,
+    gave_up: Option<ConnectError>,
+    wakers: Vec<Waker>,
+}
+
+impl First {
+    fn update(&self, f: impl FnOnce(&mut FirstState)) {
+        let mut state = self.state.lock();
+        f(&mut state);
+        let wakers = std::mem::take(&mut state.wakers);
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Ready when connected; with `patient`, failed rounds are not the end.
+    pub(crate) fn poll(&self, cx: &mut Context<'_>, patient: bool) -> Poll<Result<(), ConnectError>> {
+        let mut state = self.state.lock();
+        if state.ready {
+            return Poll::Ready(Ok(()));
+        }
+        let end = if patient { &state.gave_up } else { &state.failed };
+        if let Some(error) = end {
+            return Poll::Ready(Err(error.clone()));
+        }
+        if state.over {
+            return Poll::Ready(Err(ConnectError::Closed));
+        }
+        state.wakers.push(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// Ready when the link's task has ended.
+    pub(crate) fn poll_over(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.state.lock();
+        if state.over {
+            return Poll::Ready(());
+        }
+        state.wakers.push(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// The link's task has ended.
+    pub(crate) fn set_over(&self) {
+        self.update(|state| state.over = true);
+    }
+}
+
+/// Tells [`First`] how the dialing of a client with that configuration goes.
+#[derive(Debug)]
+pub(crate) struct FirstObserver<F: Framing> {
+    first: Arc<First>,
+    config: Config<F>,
+    connects: Connects,
+}
+
+impl<F: Framing> FirstObserver<F> {
+    /// Tells `first` how dialing goes.
+    #[must_use]
+    pub(crate) fn new(first: Arc<First>, recipe: &Recipe<F>) -> Self {
+        Self { first, config: recipe.config.clone(), connects: recipe.connects.clone() }
+    }
+}
+
+impl<F: Framing> DialObserver for FirstObserver<F> {
+    fn socket_options(&self) -> SocketOptions {
+        *self.config.sockets()
+    }
+
+    fn connector(&self) -> Option<&Connector> {
+        self.connects.0.as_ref()
+    }
+
+    fn ready(&self, _: Epoch) {
+        self.first.update(|state| state.ready = true);
+    }
+
+    fn round_failed(&self, failure: &DialFailure) {
+        observe::round_failed(failure);
+        self.first.update(|state| state.failed = Some(ConnectError::Failed(Box::new(failure.clone()))));
+    }
+
+    fn gave_up(&self, _: &Disconnect) {
+        // The round that was the last told why. Otherwise it was this side that wanted no connection.
+        self.first.update(|state| {
+            let error = state.failed.get_or_insert(ConnectError::Closed);
+            state.gave_up = Some(error.clone());
+        });
+    }
+}
+
+impl<F: Framing> Drop for FirstObserver<F> {
+    fn drop(&mut self) {
+        self.first.set_over();
+    }
+}
+
+/// What connects in place of the runtime.
+#[derive(Clone, Default)]
+struct Connects(Option<Connector>);
+
+impl std::fmt::Debug for Connects {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.0.is_some() { "a connector" } else { "the runtime" })
+    }
+}
+
+/// What a client is built from: addresses, settings and handlers.
+#[derive(Debug)]
+pub(crate) struct ClientParts<F: Framing> {
+    addresses: Vec<String>,
+    /// Its settings.
+    pub config: Config<F>,
+    /// Its handlers.
+    pub handlers: Handlers<F>,
+    monitor: Option<(Monitor, Arc<str>)>,
+    connects: Connects,
+    /// There is one connection only.
+    pub(crate) place: Place,
+    is_once: bool,
+}
+
+impl<F: Framing> ClientParts<F> {
+    /// Without handlers.
+    #[must_use]
+    pub(crate) fn new(address: &str, config: Config<F>) -> Self {
+        Self {
+            addresses: vec![address.to_owned()],
+            config,
+            handlers: Handlers::default(),
+            monitor: None,
+            connects: Connects::default(),
+            place: Place::default(),
+            is_once: false,
+        }
+    }
+
+    /// Another place to connect to.
+    pub(crate) fn endpoint(&mut self, address: &str) {
+        self.addresses.push(address.to_owned());
+    }
+
+    /// The link is seen by `monitor` under `label`.
+    pub(crate) fn monitor(&mut self, monitor: &Monitor, label: &str) {
+        self.monitor = Some((monitor.clone(), label.into()));
+    }
+
+    /// Connects in place of the runtime.
+    pub(crate) fn connector(&mut self, connector: Connector) {
+        self.connects = Connects(Some(connector));
+    }
+
+    /// The link runs over that stream, and ends with it.
+    pub(crate) fn over(&mut self, stream: Stream) {
+        let stream = Mutex::new(Some(stream));
+        self.connector(Arc::new(move |_| {
+            let stream = stream.lock().take().ok_or_else(|| io::ErrorKind::NotConnected.into());
+            Box::pin(std::future::ready(stream))
+        }));
+        self.is_once = true;
+    }
+
+    /// The same, to be put together more than once.
+    #[must_use]
+    pub(crate) fn into_recipe(self) -> Recipe<F> {
+        let Self { addresses, config, handlers, monitor, connects, place, is_once } = self;
+        handlers.prepare();
+        Recipe { addresses, config, handlers: Arc::new(handlers), monitor, connects, place, is_once }
+    }
+}
+
+/// How a link is made, however often.
+#[derive(Debug)]
+pub struct Recipe<F: Framing> {
+    addresses: Vec<String>,
+    config: Config<F>,
+    handlers: Arc<Handlers<F>>,
+    monitor: Option<(Monitor, Arc<str>)>,
+    connects: Connects,
+    place: Place,
+    is_once: bool,
+}
+
+impl<F: Framing> Clone for Recipe<F> {
+    fn clone(&self) -> Self {
+        Self {
+            addresses: self.addresses.clone(),
+            config: self.config.clone(),
+            handlers: Arc::clone(&self.handlers),
+            monitor: self.monitor.clone(),
+            connects: self.connects.clone(),
+            place: self.place.clone(),
+            is_once: self.is_once,
+        }
+    }
+}
+
+impl<F: Framing> Recipe<F> {
+    /// Where it leads, first of all.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        self.addresses.first().map_or("", String::as_str)
+    }
+
+    /// The same to another place.
+    #[must_use]
+    pub fn to_address(&self, address: &str) -> Self {
+        Self { addresses: vec![address.to_owned()], ..self.clone() }
+    }
+
+    /// Its settings.
+    #[must_use]
+    pub fn config(&self) -> &Config<F> {
+        &self.config
+    }
+
+    /// Where its tasks run.
+    pub(crate) fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// The peer, its application and the supervisor that keeps it connected.
+    ///
+    /// # Errors
+    /// An address that is none.
+    pub fn assemble(&self) -> Result<Assembled<F>, ConfigError> {
+        let Self { addresses, config, handlers, monitor, is_once, .. } = self;
+        let endpoints: Vec<Endpoint> =
+            addresses.iter().map(|address| address.parse()).collect::<Result<_, _>>()?;
+        let seed = config.seed().unwrap_or_else(random_seed);
+        let policy = if *is_once { ReconnectPolicy::never() } else { *config.reconnect() };
+        let mut supervisor = Supervisor::new(endpoints, policy, config.connect_timeout(), seed);
+        supervisor.set_attempt_delay(config.attempt_delay());
+        let linger = config.linger();
+        let mut link = Link::new(config.clone(), Role::Dialing);
+        // Waits before calls are made again are jittered, too.
+        link.set_seed(seed);
+        let peer = PeerCore::new(link, linger);
+        if let Some((monitor, label)) = monitor {
+            monitor.watch_as(Arc::clone(label), &peer);
+        }
+        let app = Arc::new(LinkApp::new(peer.clone(), Arc::clone(handlers), true));
+        Ok(Assembled { peer, app, supervisor })
+    }
+}
+
+/// A client put together, for a runtime to drive.
+#[derive(Debug)]
+pub struct Assembled<F: Framing> {
+    /// The handle.
+    pub peer: PeerCore<F>,
+    /// What happens with what comes in.
+    pub app: Arc<LinkApp<F>>,
+    /// What keeps it connected.
+    pub supervisor: Supervisor,
+}
+
+/// A seed from the system.
+pub(crate) fn random_seed() -> u64 {
+    let mut bytes = [0; 8];
+    match getrandom::fill(&mut bytes) {
+        Ok(()) => u64::from_ne_bytes(bytes),
+        // Jitter needs no secrets: the clock will do where the system has no randomness.
+        Err(_) => clock::now().as_nanos(),
+    }
+}

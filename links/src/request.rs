@@ -1,0 +1,248 @@
+//! A request under way: what an ordinary handler is given, and the right to answer it.
+
+use std::task::Waker;
+use std::time::Duration;
+
+use bowline_core::body::{Body, Payload};
+use bowline_core::error::{Failure, Status};
+use bowline_core::frame::{Framing, Meta};
+use bowline_core::link::{Inbound, InboundState, Incoming};
+use bowline_driver::PeerId;
+use bowline_driver::handler_queue::Outlook;
+use bowline_driver::heavy::Turn;
+
+use crate::answer::{Answer, AnswerKind};
+use crate::peer_core::PeerCore;
+
+/// A request that may take its time, on any runtime.
+#[derive(Debug)]
+pub struct RequestCore<F: Framing> {
+    peer: PeerCore<F>,
+    inbound: Inbound,
+    meta: Meta,
+    extensions: Option<Box<[u8]>>,
+    body: Body,
+}
+
+impl<F: Framing> RequestCore<F> {
+    pub(crate) fn new(peer: PeerCore<F>, inbound: Inbound, incoming: &Incoming<'_>) -> Self {
+        Self {
+            peer,
+            inbound,
+            meta: incoming.meta,
+            extensions: (!incoming.extensions.is_empty()).then(|| incoming.extensions.into()),
+            body: incoming.to_body(),
+        }
+    }
+
+    /// The caller, by number.
+    #[must_use]
+    pub fn peer_id(&self) -> PeerId {
+        self.peer.id()
+    }
+
+    /// The caller.
+    pub(crate) fn peer(&self) -> &PeerCore<F> {
+        &self.peer
+    }
+
+    /// Method id (message type on tcpstream).
+    #[must_use]
+    pub fn method(&self) -> u32 {
+        self.meta.method
+    }
+
+    /// Call id on the wire (Seq on tcpstream).
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.meta.id
+    }
+
+    /// The caller's attempt number, from 1; 0 where the framing carries none.
+    #[must_use]
+    pub fn attempt(&self) -> u8 {
+        self.meta.attempt
+    }
+
+    /// Time the caller had left when it asked.
+    #[must_use]
+    pub fn remaining(&self) -> Option<Duration> {
+        self.meta.remaining_ms.map(|ms| Duration::from_millis(u64::from(ms)))
+    }
+
+    /// Encoded extensions, where there are any.
+    #[must_use]
+    pub fn extensions(&self) -> &[u8] {
+        self.extensions.as_deref().unwrap_or_default()
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub fn body(&self) -> &Body {
+        &self.body
+    }
+
+    /// The bytes, taken.
+    pub(crate) fn into_body(self) -> Body {
+        self.body
+    }
+
+    /// Whether the answer is not wanted any more: the caller gave up, its deadline passed, or its
+    /// connection ended.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        Handling { peer: self.peer.clone(), inbound: self.inbound }.is_cancelled(None)
+    }
+
+    /// Takes the right to answer later, from anywhere; return [`Responder::later`] from the
+    /// handler then.
+    pub fn responder(&self) -> Responder<F> {
+        Responder { handling: Some(self.handling()) }
+    }
+
+    /// How to answer once the handler returns, for what runs the handler.
+    #[must_use]
+    pub fn handling(&self) -> Handling<F> {
+        Handling { peer: self.peer.clone(), inbound: self.inbound }
+    }
+}
+
+/// A request being handled, as what runs its handler sees it.
+#[derive(Debug)]
+pub struct Handling<F: Framing> {
+    peer: PeerCore<F>,
+    inbound: Inbound,
+}
+
+impl<F: Framing> Clone for Handling<F> {
+    fn clone(&self) -> Self {
+        Self { peer: self.peer.clone(), inbound: self.inbound }
+    }
+}
+
+impl<F: Framing> Handling<F> {
+    /// Whether the answer is not wanted any more; keeps `waker` for when that changes.
+    #[must_use]
+    pub fn is_cancelled(&self, waker: Option<Waker>) -> bool {
+        let inbound = self.inbound;
+        self.peer.0.shared.with(|link| link.poll_inbound(inbound, waker)) == InboundState::Unwanted
+    }
+
+    /// What the handler returned.
+    pub fn finish(&self, result: Result<Answer, Failure>) {
+        self.finish_as(result, false);
+    }
+
+    /// [`finish`](Self::finish), where handlers have threads of their own: the thread that has the last
+    /// answer of a connection writes it, without waiting, so that it does not wait for the thread that reads.
+    pub fn finish_and_write(&self, result: Result<Answer, Failure>) {
+        self.finish_as(result, true);
+    }
+
+    fn finish_as(&self, result: Result<Answer, Failure>, writes: bool) {
+        match result {
+            Ok(Answer { kind: AnswerKind::Later, .. }) => {}
+            Ok(Answer { kind: AnswerKind::Now(bytes), method }) => {
+                self.answer(method, Ok(Payload::Owned(bytes)), writes);
+            }
+            Err(failure) => self.answer(0, Err(failure), writes),
+        }
+    }
+
+    /// What is expected of the answer; `None` if it is not wanted any more.
+    #[must_use]
+    pub fn outlook(&self) -> Option<Outlook> {
+        let bytes = self.expected()?;
+        let small = Outlook { bytes, spare: usize::MAX };
+        Some(if small.is_small() { small } else { Outlook { spare: self.spare_memory(), ..small } })
+    }
+
+    /// Bytes that the answer is expected to take; `None` if nobody wants it any more.
+    pub(crate) fn expected(&self) -> Option<usize> {
+        let inbound = self.inbound;
+        self.peer.0.shared.with(|link| match link.poll_inbound(inbound, None) {
+            InboundState::Wanted => Some(link.expected_answer()),
+            _ => None,
+        })
+    }
+
+    /// A place in the line for heavy work; `None` where there is no such line.
+    pub(crate) fn turn(&self) -> Option<Turn> {
+        self.peer.0.shared.turn()
+    }
+
+    /// Bytes that answers which no link has yet may take.
+    pub(crate) fn spare_memory(&self) -> usize {
+        self.peer.0.shared.spare_memory()
+    }
+
+    /// The handler was dropped, because its answer is not wanted any more.
+    pub fn dropped(&self) {
+        let inbound = self.inbound;
+        self.peer.0.shared.with(|link| link.finish_inbound(inbound));
+    }
+
+    /// The handler panicked.
+    pub fn panicked(&self) {
+        self.answer(0, Err(Failure::new(Status::PANICKED, "the handler panicked")), false);
+    }
+
+    fn answer(&self, method: u32, answer: Result<Payload<'_>, Failure>, writes: bool) {
+        let inbound = self.inbound;
+        self.peer.0.shared.with_inline(|link| {
+            link.answer_as(inbound, method, answer);
+            ((), writes && link.has_last_answer())
+        });
+    }
+}
+
+/// The right to answer a request later, from anywhere, once.
+///
+/// Dropped without an answer, it tells the caller so ([`Status::NO_ANSWER`]).
+#[derive(Debug)]
+#[must_use = "a responder that is dropped answers with a failure"]
+pub struct Responder<F: Framing> {
+    handling: Option<Handling<F>>,
+}
+
+impl<F: Framing> Responder<F> {
+    /// What the handler returns to say that this responder will answer.
+    #[must_use]
+    pub fn later(&self) -> Answer {
+        Answer { kind: AnswerKind::Later, method: 0 }
+    }
+
+    /// Whether the answer is not wanted any more.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.handling.as_ref().is_none_or(|handling| handling.is_cancelled(None))
+    }
+
+    /// Answers.
+    pub fn reply<'a>(self, payload: impl Into<Payload<'a>>) {
+        self.reply_as(0, payload);
+    }
+
+    /// Answers with a message type, on framings whose answers carry one (tcpstream); elsewhere any
+    /// but 0 is a failure.
+    pub fn reply_as<'a>(mut self, method: u32, payload: impl Into<Payload<'a>>) {
+        if let Some(handling) = self.handling.take() {
+            handling.answer(method, Ok(payload.into()), false);
+        }
+    }
+
+    /// Answers with a failure.
+    pub fn fail(mut self, failure: impl Into<Failure>) {
+        if let Some(handling) = self.handling.take() {
+            handling.answer(0, Err(failure.into()), false);
+        }
+    }
+}
+
+impl<F: Framing> Drop for Responder<F> {
+    fn drop(&mut self) {
+        if let Some(handling) = self.handling.take() {
+            handling.answer(0, Err(Failure::new(Status::NO_ANSWER, "no answer")), false);
+        }
+    }
+}

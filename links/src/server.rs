@@ -1,0 +1,403 @@
+//! The accepting end: listens, and serves every connection.
+
+use std::future::Future;
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use bowline_core::address::Address;
+use bowline_core::body::Payload;
+use bowline_core::config::{Config, Delivery, SocketOptions};
+use bowline_core::error::{Disconnect, Failure};
+use bowline_core::frame::Framing;
+use bowline_core::frame::native::Native;
+use bowline_core::link::Message;
+use bowline_driver::PeerId;
+use bowline_driver::accept::{Acceptor, Door, ServerEvent};
+use bowline_driver::error::{BindError, StartError};
+use bowline_driver::gate::AcceptCounters;
+use bowline_driver::place::{Group, Place};
+use bowline_driver::runtime::Runtime;
+use bowline_driver::stream::{Listening, Stream};
+use bowline_driver::style::{Returns, Style, Threads, Wait};
+use bowline_driver::sync::Arc;
+use bowline_driver::to_address::ToAddress;
+
+use crate::answer::Answer;
+use crate::handler::{Handled, MessageRef, ReplyBuf, RequestRef};
+use crate::handler_args::{Context as InlineContext, Request};
+use crate::hub::Hub;
+use crate::hub_core::{Broadcast, HubCore};
+use crate::link_service::{Drained, LinkService, ServerParts};
+use crate::monitor::Monitor;
+use crate::peer::Peer;
+use crate::session_task::serve_session;
+use crate::sessions::Sessions;
+
+/// Listens for connections and serves each: bound first, served later.
+///
+/// Cheap to clone; all clones are one server. It serves until it is shut down, whether or not a
+/// clone is kept.
+pub struct Server<R: Runtime, F: Framing = Native> {
+    inner: Arc<Inner<R, F>>,
+}
+
+struct Inner<R: Runtime, F: Framing> {
+    acceptor: Acceptor<R, LinkService<F>>,
+    hub: Hub<R, F>,
+    place: Place,
+}
+
+impl<R: Runtime, F: Framing> Clone for Server<R, F> {
+    fn clone(&self) -> Self {
+        Self { inner: Arc::clone(&self.inner) }
+    }
+}
+
+impl<R: Runtime, F: Framing> std::fmt::Debug for Server<R, F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server").field("local", self.inner.acceptor.local_addr()).finish_non_exhaustive()
+    }
+}
+
+impl<R: Runtime> Server<R, Native> {
+    /// A builder for a server of Bowline's own protocol.
+    pub fn builder() -> ServerBuilder<R, Native> {
+        ServerBuilder::new(crate::defaults::default_config())
+    }
+}
+
+impl<R: Runtime, F: Framing> Server<R, F> {
+    /// A builder for a server with other settings or another framing.
+    pub fn with_config(config: Config<F>) -> ServerBuilder<R, F> {
+        ServerBuilder::new(config)
+    }
+
+    /// A server that accepts from what `bind` makes of a door, with its sockets' options.
+    fn assemble(
+        parts: ServerParts<F>,
+        bind: impl FnOnce(
+            Arc<Door<LinkService<F>>>,
+            SocketOptions,
+        ) -> Result<Acceptor<R, LinkService<F>>, BindError>,
+    ) -> Result<Self, BindError> {
+        let options = *parts.config.sockets();
+        let keeps_sessions = parts.config.delivery() == Delivery::Session;
+        let place = parts.place.clone();
+        let door = LinkService::door(parts);
+        let mut acceptor = place.within(|| bind(Arc::clone(&door), options))?;
+        let hub = door.service().hub().clone().into();
+        if keeps_sessions {
+            let sessions: Arc<Sessions<R::Socket>> = Arc::default();
+            acceptor = acceptor.serving(move |socket, admission| {
+                R::spawn(serve_session::<R, F>(Arc::clone(&door), Arc::clone(&sessions), socket, admission))
+            });
+        }
+        Ok(Self { inner: Arc::new(Inner { acceptor, hub, place }) })
+    }
+
+    /// Serves a stream that is connected already, within the same limits as a connection that was accepted
+    /// here: a socket that was accepted elsewhere, or what the module's `stream` makes. `from` is the
+    /// address that limits by address go by. A stream that is refused is closed, counted, and an event.
+    ///
+    /// # Errors
+    /// It cannot be made a socket of this runtime, or the runtime is not running here.
+    pub fn serve_stream(&self, stream: impl Into<Stream>, from: &Address) -> std::io::Result<()> {
+        R::check().map_err(std::io::Error::other)?;
+        let Inner { acceptor, place, .. } = &*self.inner;
+        place.within(|| {
+            acceptor.serve_socket(R::adopt(stream.into())?, from);
+            Ok(())
+        })
+    }
+
+    fn door(&self) -> &Arc<Door<LinkService<F>>> {
+        self.inner.acceptor.door()
+    }
+
+    /// The address it listens at.
+    #[must_use]
+    pub fn local_addr(&self) -> Address {
+        self.inner.acceptor.local_addr().clone()
+    }
+
+    /// Everybody who is connected, those in their handshake and sessions without a connection
+    /// included.
+    #[must_use]
+    pub fn peers(&self) -> Vec<Peer<R, F>> {
+        self.door().inside().into_iter().map(Into::into).collect()
+    }
+
+    /// The peer with that id, if it is past its handshake.
+    #[must_use]
+    pub fn peer(&self, id: PeerId) -> Option<Peer<R, F>> {
+        self.inner.hub.peer(id)
+    }
+
+    /// Those who are past their handshake, for pushing to them, in groups or all.
+    #[must_use]
+    pub fn hub(&self) -> &Hub<R, F> {
+        &self.inner.hub
+    }
+
+    /// Queues a message to every peer: see [`HubCore::broadcast`].
+    pub fn broadcast<'a>(&self, method: u32, payload: impl Into<Payload<'a>>) -> Broadcast {
+        self.hub().broadcast(method, payload)
+    }
+
+    /// Connections that could not be accepted; accepting went on.
+    #[must_use]
+    pub fn accept_errors(&self) -> u64 {
+        self.accept_counters().errors
+    }
+
+    /// Numbers of the accepting side since the server was made.
+    #[must_use]
+    pub fn accept_counters(&self) -> AcceptCounters {
+        self.door().gate().counters()
+    }
+
+    /// Serves in the caller until the server is shut down, or stops accepting.
+    ///
+    /// # Cancel safety
+    /// Dropping the future stops accepting; connections go on.
+    pub fn serve(&self) -> Wait<R, impl Future<Output = ()> + Send> {
+        // On a thread that must not wait, it goes on in the background.
+        let Inner { acceptor, place, .. } = &*self.inner;
+        R::Style::wait(place.poll_within(acceptor.serve()), || drop(self.start()))
+    }
+
+    /// Serves in the background until the server is shut down.
+    ///
+    /// # Errors
+    /// There is no runtime here.
+    pub fn start(&self) -> Result<(), StartError> {
+        self.inner.place.within(|| self.inner.acceptor.start())
+    }
+
+    /// Closes the listening socket; those who are connected stay.
+    pub fn stop_accepting(&self) {
+        self.inner.acceptor.stop_accepting();
+    }
+
+    /// Begins to shut down, for at most the configured linger, and does not wait.
+    pub fn begin_shutdown(&self) {
+        self.begin_shutdown_within(self.door().service().config().linger());
+    }
+
+    /// The same with another time than the configured one.
+    pub fn begin_shutdown_within(&self, linger: Duration) {
+        self.inner.acceptor.begin_shutdown(linger);
+    }
+
+    /// Shuts down: accepts nothing new, tells every peer, finishes what is under way for at most
+    /// the configured linger, and returns when every connection is over, with what was cut. What
+    /// [`on_message`](ServerBuilder::on_message) has to do yet is waited for as well, for at most so long.
+    ///
+    /// Peers that speak Bowline's own protocol are told with a go-away: what they have under way
+    /// is finished, and what never left them goes to another endpoint, or here when somebody
+    /// listens again.
+    ///
+    /// # Cancel safety
+    /// Shutting down goes on in the background; only what was cut is lost.
+    pub fn shutdown(&self) -> Wait<R, impl Future<Output = Drained> + Send> {
+        self.shutdown_within(self.door().service().config().linger())
+    }
+
+    /// The same with another time than the configured one; zero ends every connection at once.
+    ///
+    /// # Cancel safety
+    /// As [`shutdown`](Self::shutdown).
+    pub fn shutdown_within(&self, linger: Duration) -> Wait<R, impl Future<Output = Drained> + Send> {
+        // On a thread that must not wait, it goes on in the background, as if the future was dropped.
+        let begun = || {
+            self.begin_shutdown_within(linger);
+            Drained::default()
+        };
+        R::Style::wait(self.stopped(linger), begun)
+    }
+
+    /// [`shutdown_within`](Self::shutdown_within), to be awaited.
+    async fn stopped(&self, linger: Duration) -> Drained {
+        self.begin_shutdown_within(linger);
+        self.drained().await
+    }
+
+    /// How the shutdown that has begun went, once it is over.
+    pub(crate) async fn drained(&self) -> Drained {
+        let connections = self.inner.acceptor.stopped().await;
+        Drained { connections, cut: self.door().service().take_cut::<R>().await }
+    }
+}
+
+/// Builds a [`Server`].
+#[must_use]
+pub struct ServerBuilder<R: Runtime, F: Framing = Native> {
+    parts: ServerParts<F>,
+    runtime: PhantomData<fn() -> R>,
+}
+
+impl<R: Runtime, F: Framing> std::fmt::Debug for ServerBuilder<R, F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.parts.fmt(f)
+    }
+}
+
+impl<R: Runtime<Style: Threads>, F: Framing> ServerBuilder<R, F> {
+    /// The server runs in that I/O group, and not in the one that is current where it is made. The group
+    /// ends with it, unless something else uses it as well.
+    ///
+    /// A group without threads is the program's to turn.
+    pub fn io_group(mut self, group: &impl Group) -> Self {
+        self.parts.place = Place::of(group);
+        self
+    }
+
+    /// Most threads of the pool that calls this server's handlers, inline ones apart; at least one. Default 16.
+    /// The pool has threads only while there is something to handle.
+    pub fn handler_threads(mut self, threads: usize) -> Self {
+        self.parts.handlers.set_threads(threads);
+        self
+    }
+}
+
+impl<R: Runtime, F: Framing> ServerBuilder<R, F> {
+    fn new(config: Config<F>) -> Self {
+        let mut parts = ServerParts::new(config);
+        parts.handlers.run_by::<R>();
+        Self { parts, runtime: PhantomData }
+    }
+
+    /// Other settings.
+    pub fn config(mut self, config: Config<F>) -> Self {
+        self.parts.config = config;
+        self
+    }
+
+    /// Who is connected goes there, beside the peers of other servers with the same hub.
+    pub fn hub(mut self, hub: &Hub<R, F>) -> Self {
+        self.parts.hub = HubCore::clone(hub);
+        self
+    }
+
+    /// Its links are seen by `monitor` under `label`.
+    pub fn monitor(mut self, monitor: &Monitor, label: &str) -> Self {
+        self.parts.monitor(monitor, label);
+        self
+    }
+
+    /// Called when something happens to the server as a whole: accepting failed, a connection was
+    /// refused.
+    ///
+    /// Called in order, on threads by the pool that runs handlers, elsewhere by the task that accepts,
+    /// where it must not wait. On threads at most 1,024 events wait; those beyond are counted
+    /// ([`AcceptCounters::events_dropped`]).
+    pub fn on_event(mut self, f: impl Fn(&ServerEvent) + Send + Sync + 'static) -> Self {
+        self.parts.on_event(f);
+        self
+    }
+
+    /// Called when a connection is ready. Keep the peer to push to it later.
+    ///
+    /// On threads, and wherever there is an [`on_message`](Self::on_message), it is called as that is:
+    /// with what that and `on_disconnect` are called for in order, and apart from the reading of the
+    /// connection. The peer's requests and messages are handed over when it has returned.
+    pub fn on_connect(mut self, f: impl Fn(&Peer<R, F>) + Send + Sync + 'static) -> Self {
+        self.parts.handlers.on_connect(f);
+        self
+    }
+
+    /// Called for every message: in order, one at a time, and apart from the reading of the connection. It
+    /// may take its time, and may call back. Without it, messages are dropped and counted. An error that it returns is counted and an event, and the
+    /// link goes on; so is a panic.
+    ///
+    /// An async function on tokio, smol and async-std; on threads a function, which runs on a pool of
+    /// [`handler_threads`](Self::handler_threads), and keeps a thread only
+    /// while a message is there. What waits is kept in the link's receive queue, whose flow control holds up
+    /// the sender. Messages that wait when the connection or the link ends are still handed over, before
+    /// `on_disconnect` is called; closing waits for them, for at most the linger time.
+    pub fn on_message<H, T>(mut self, handler: H) -> Self
+    where
+        H: Fn(Peer<R, F>, Message) -> T + Send + Sync + 'static,
+        T: 'static,
+        R::Style: Returns<T, Output: Handled>,
+    {
+        self.parts.handlers.on_message::<R, T>(handler);
+        self
+    }
+
+    /// Called inline for every message: the fastest, and must not wait. An error that it returns is counted
+    /// and an event, and the link goes on.
+    pub fn on_message_inline<H: Handled>(
+        mut self,
+        f: impl Fn(&InlineContext<'_, R, F>, MessageRef<'_>) -> H + Send + Sync + 'static,
+    ) -> Self {
+        self.parts.handlers.on_message_inline(f);
+        self
+    }
+
+    /// Called when a connection that was ready has ended; where [`on_connect`](Self::on_connect) is
+    /// called.
+    pub fn on_disconnect(mut self, f: impl Fn(&Peer<R, F>, &Disconnect) + Send + Sync + 'static) -> Self {
+        self.parts.handlers.on_disconnect(f);
+        self
+    }
+
+    /// Answers requests; may take its time, and may call back.
+    ///
+    /// An async function on tokio, smol and async-std; on threads a function, which runs on a pool of
+    /// [`handler_threads`](Self::handler_threads).
+    pub fn on_request<H, T, A>(mut self, handler: H) -> Self
+    where
+        H: Fn(Request<R, F>) -> T + Send + Sync + 'static,
+        T: 'static,
+        R::Style: Returns<T, Output = Result<A, Failure>>,
+        A: Into<Answer> + 'static,
+    {
+        self.parts.handlers.on_request::<R, T, A>(handler);
+        self
+    }
+
+    /// Answers requests inline: the fastest, and must not wait.
+    pub fn on_request_inline(
+        mut self,
+        f: impl Fn(&InlineContext<'_, R, F>, RequestRef<'_>, &mut ReplyBuf<'_>) -> Result<(), Failure>
+        + Send
+        + Sync
+        + 'static,
+    ) -> Self {
+        self.parts.handlers.on_request_inline(f);
+        self
+    }
+
+    /// Listens at `address` (`host:port`, `tcp://…`, `unix://path`, `inproc://name`); nothing is
+    /// accepted until the server serves.
+    ///
+    /// # Errors
+    /// See [`BindError`].
+    pub fn bind(
+        self,
+        address: impl ToAddress,
+    ) -> Wait<R, impl Future<Output = Result<Server<R, F>, BindError>> + Send> {
+        // It never waits: the same on any thread.
+        R::Style::wait_now(self.bound(&address.to_address()))
+    }
+
+    pub(crate) fn bound(self, address: &str) -> Result<Server<R, F>, BindError> {
+        Server::assemble(self.parts, |door, options| Acceptor::bind(door, address, options))
+    }
+
+    /// Accepts from a socket that listens already: one that the service manager handed over, or that the
+    /// program has set up. Nothing is accepted until the server serves.
+    ///
+    /// # Errors
+    /// See [`BindError`].
+    pub fn listen_on(self, listener: impl Into<Listening>) -> Result<Server<R, F>, BindError> {
+        let listening = listener.into();
+        Server::assemble(self.parts, |door, options| {
+            R::check()?;
+            let io_error = |source| BindError::Io { address: "a listener of the program's".into(), source };
+            let listener = R::adopt_listener(listening).map_err(io_error)?;
+            Acceptor::over(door, listener, options).map_err(io_error)
+        })
+    }
+}

@@ -1,0 +1,332 @@
+//! The sessions of a server: whose next connection is whose.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bowline_core::config::{Config, Delivery};
+use bowline_core::frame::Framing;
+use bowline_core::link::{Greeting, SessionIdentity, greeting};
+use bowline_core::recv_buf::RecvBuf;
+use bowline_core::time::Instant;
+use bowline_driver::accept::Door;
+use bowline_driver::clock;
+use bowline_driver::gate::{Admission, Handshake};
+use bowline_driver::pump::Alarm;
+use bowline_driver::runtime::{Socket, Timer};
+use bowline_driver::shared::Step;
+use bowline_driver::sync::{Arc, AtomicBool, Mutex, Ordering};
+
+use crate::link_service::LinkService;
+use crate::peer_core::PeerCore;
+
+/// A connection that was let in, and what was read from it already.
+#[derive(Debug)]
+pub(crate) struct Arrival<S> {
+    /// The socket.
+    pub socket: S,
+    /// What was read.
+    pub buf: RecvBuf,
+    /// Dropped when the connection is over.
+    pub admission: Admission,
+}
+
+/// Who serves a session, whether it is connected or not.
+pub(crate) struct Host<S> {
+    identity: SessionIdentity,
+    next: Mutex<Next<S>>,
+    supersede: Box<dyn Fn() + Send + Sync>,
+}
+
+struct Next<S> {
+    arrival: Option<Arrival<S>>,
+    waker: Option<Waker>,
+}
+
+impl<S> std::fmt::Debug for Host<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Host").field("identity", &self.identity).finish_non_exhaustive()
+    }
+}
+
+impl<S> Host<S> {
+    /// Another connection came: it takes the session over. One that came before and was not taken
+    /// up yet is dropped.
+    pub(crate) fn give(&self, arrival: Arrival<S>) {
+        let mut next = self.next.lock();
+        let older = next.arrival.replace(arrival);
+        let waker = next.waker.take();
+        drop(next);
+        drop(older);
+        (self.supersede)();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// A connection that was taken up is known to the link now. If another one came meanwhile, when
+    /// there was nothing to supersede yet, this one has to go.
+    pub(crate) fn connected(&self) {
+        if self.next.lock().arrival.is_some() {
+            (self.supersede)();
+        }
+    }
+
+    /// The connection that came, or keeps the waker for when one does.
+    pub(crate) fn poll_next(&self, waker: &Waker) -> Option<Arrival<S>> {
+        let mut next = self.next.lock();
+        let arrival = next.arrival.take();
+        if arrival.is_none() {
+            next.waker = Some(waker.clone());
+        }
+        arrival
+    }
+}
+
+/// The sessions of a server, by their ids.
+#[derive(Debug)]
+pub(crate) struct Sessions<S> {
+    hosts: Mutex<HashMap<u64, Arc<Host<S>>>>,
+}
+
+impl<S> Default for Sessions<S> {
+    fn default() -> Self {
+        Self { hosts: Mutex::new(HashMap::new()) }
+    }
+}
+
+impl<S: Send + 'static> Sessions<S> {
+    /// Prepares the accepting link of `peer` for a session. `None` if its settings want none, or if
+    /// the system has no randomness for its secret.
+    #[must_use]
+    pub(crate) fn host<F: Framing>(&self, config: &Config<F>, peer: &PeerCore<F>) -> Option<Arc<Host<S>>> {
+        if config.delivery() != Delivery::Session {
+            return None;
+        }
+        let (mut id, mut token) = ([0; 8], [0; 16]);
+        getrandom::fill(&mut id).and_then(|()| getrandom::fill(&mut token)).ok()?;
+        let identity = SessionIdentity { id: u64::from_ne_bytes(id) | 1, token };
+        peer.shared().with(|link| link.offer_session(identity));
+        let shared = Arc::clone(peer.shared());
+        let supersede = Box::new(move || shared.with(|link| link.supersede()));
+        let next = Mutex::new(Next { arrival: None, waker: None });
+        let host = Arc::new(Host { identity, next, supersede });
+        self.hosts.lock().insert(identity.id, Arc::clone(&host));
+        Some(host)
+    }
+
+    /// Who serves the session that a connection's first bytes name. `Err`: more bytes are needed.
+    ///
+    /// # Errors
+    /// More bytes are needed.
+    pub(crate) fn find<F: Framing>(
+        &self,
+        config: &Config<F>,
+        unread: &[u8],
+    ) -> Result<Option<Arc<Host<S>>>, NeedMore> {
+        match greeting(config.framing().clone(), unread) {
+            Greeting::Incomplete => Err(NeedMore),
+            Greeting::Resumes(asked) => {
+                let host = self.hosts.lock().get(&asked.session).cloned();
+                // A wrong secret is another's guess: it gets a session of its own.
+                Ok(host.filter(|host| host.identity.is_asked_for_by(&asked)))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// A session is over.
+    pub(crate) fn remove(&self, host: &Host<S>) {
+        self.hosts.lock().remove(&host.identity.id);
+    }
+}
+
+/// What the task of a session does next, while the session has no connection.
+#[derive(Debug)]
+pub(crate) enum Detached<S> {
+    /// There is a connection again.
+    Next(Arrival<S>),
+    /// The link is closed, or has no session that could be taken up.
+    Over,
+    /// Nothing, until it is woken or until that time.
+    Sleep(Option<Instant>),
+}
+
+/// Looks after a session without a connection: to be asked again when `waker` is woken.
+pub(crate) fn attend_detached<S, F: Framing>(
+    peer: &PeerCore<F>,
+    host: &Host<S>,
+    waker: &Waker,
+) -> Detached<S> {
+    loop {
+        if let Some(arrival) = host.poll_next(waker) {
+            return Detached::Next(arrival);
+        }
+        if peer.shared().tend(clock::now()) || !peer.shared().look(|link| link.is_detached()) {
+            return Detached::Over;
+        }
+        if let Step::Sleep(at) = peer.shared().sleep_attendant(waker) {
+            return Detached::Sleep(at);
+        }
+    }
+}
+
+/// How long a greeting may take.
+pub(crate) fn greeting_limit<F: Framing>(config: &Config<F>) -> Duration {
+    config.accept_limits().handshake.unwrap_or_else(|| config.connect_timeout())
+}
+
+/// Whether a connection in its greeting has to make room for younger ones.
+#[derive(Debug, Default)]
+pub(crate) struct Eviction {
+    evicted: AtomicBool,
+    waker: Mutex<Option<Waker>>,
+}
+
+impl Eviction {
+    /// A greeting begins; it is over when the handshake is dropped.
+    pub(crate) fn begin<F: Framing>(door: &Door<LinkService<F>>) -> (Arc<Self>, Handshake) {
+        let this = Arc::new(Self::default());
+        let evicted = Arc::clone(&this);
+        let handshake = door.gate().begin_handshake(move || {
+            evicted.evicted.store(true, Ordering::Release);
+            let waker = evicted.waker.lock().take();
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+        });
+        (this, handshake)
+    }
+
+    /// Whether it has; keeps the waker for when it does.
+    pub(crate) fn poll(&self, waker: &Waker) -> bool {
+        *self.waker.lock() = Some(waker.clone());
+        self.evicted.load(Ordering::Acquire)
+    }
+}
+
+/// The greeting is not whole yet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct NeedMore;
+
+/// Reads a connection's greeting on an async runtime, for at most the time that a handshake may
+/// take. `None`: it failed, or took too long.
+pub(crate) struct ReadGreeting<'a, S, T: Timer, F: Framing> {
+    sessions: &'a Sessions<S>,
+    config: &'a Config<F>,
+    arrival: Option<Arrival<S>>,
+    eviction: Arc<Eviction>,
+    _handshake: Handshake,
+    alarm: Alarm<T>,
+    deadline: Instant,
+}
+
+impl<S, T: Timer, F: Framing> std::fmt::Debug for ReadGreeting<'_, S, T, F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ReadGreeting").field("deadline", &self.deadline).finish_non_exhaustive()
+    }
+}
+
+impl<'a, S: Socket, T: Timer, F: Framing> ReadGreeting<'a, S, T, F> {
+    /// Of a socket.
+    pub(crate) fn new(
+        sessions: &'a Sessions<S>,
+        door: &'a Door<LinkService<F>>,
+        (socket, admission): (S, Admission),
+        timer: T,
+    ) -> Self {
+        let config = door.service().config();
+        let deadline = clock::now() + greeting_limit(config);
+        let (eviction, handshake) = Eviction::begin(door);
+        let arrival = Some(Arrival { socket, buf: RecvBuf::new(), admission });
+        Self {
+            sessions,
+            config,
+            arrival,
+            eviction,
+            _handshake: handshake,
+            alarm: Alarm::new(timer),
+            deadline,
+        }
+    }
+}
+
+// Nothing in it is pinned in place.
+impl<S, T: Timer, F: Framing> Unpin for ReadGreeting<'_, S, T, F> {}
+
+impl<S: Socket, T: Timer, F: Framing> Future for ReadGreeting<'_, S, T, F> {
+    type Output = Option<(Arrival<S>, Option<Arc<Host<S>>>)>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        let Some(Arrival { socket, buf, .. }) = &mut this.arrival else { return Poll::Ready(None) };
+        if this.eviction.poll(cx.waker()) {
+            return Poll::Ready(None);
+        }
+        loop {
+            if let Ok(host) = this.sessions.find(this.config, buf.unread()) {
+                let arrival = this.arrival.take();
+                return Poll::Ready(arrival.map(|arrival| (arrival, host)));
+            }
+            match socket.read_now(buf.spare()) {
+                Ok(0) => return Poll::Ready(None),
+                Ok(n) => buf.filled(n),
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                    match socket.poll_readable(cx) {
+                        Poll::Ready(Ok(())) => {}
+                        Poll::Ready(Err(_)) => return Poll::Ready(None),
+                        Poll::Pending => {
+                            while clock::now() < this.deadline {
+                                if !this.alarm.poll(cx, this.deadline) {
+                                    return Poll::Pending;
+                                }
+                            }
+                            return Poll::Ready(None);
+                        }
+                    }
+                }
+                Err(_) => return Poll::Ready(None),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bowline_core::address::Address;
+    use bowline_core::error::Disconnect;
+    use bowline_core::link::{Link, Role};
+    use bowline_core::machine::{Ending, Machine};
+    use bowline_core::supervisor::Epoch;
+
+    use bowline_driver::gate::Gate;
+
+    #[test]
+    fn a_connection_that_comes_while_another_is_taken_up_supersedes_it() {
+        let config = Config::builder().delivery(Delivery::Session).build().unwrap();
+        let gate = Gate::new(*config.accept_limits(), config.message_timeout());
+        let arrival = || {
+            let admission = gate.admit(&Address::Inproc("x".into())).unwrap();
+            Arrival { socket: (), buf: RecvBuf::new(), admission }
+        };
+        let peer = PeerCore::new(Link::new(config.clone(), Role::Accepting), Duration::ZERO);
+        let host = Sessions::<()>::default().host(&config, &peer).unwrap();
+        host.give(arrival());
+        let first = host.poll_next(Waker::noop()).unwrap();
+        // The link knows nothing of the first one yet.
+        host.give(arrival());
+        peer.shared().with(|link| link.handle_connected(clock::now(), Epoch::FIRST));
+        host.connected();
+        let ending = peer.shared().with(|link| link.poll_ending(clock::now()));
+        assert_eq!(ending, Some(Ending::Abort(Disconnect::Superseded)));
+        drop(first);
+        assert!(host.poll_next(Waker::noop()).is_some());
+        // Nobody waits behind the second one.
+        host.connected();
+        assert_eq!(peer.shared().with(|link| link.poll_ending(clock::now())), None);
+    }
+}

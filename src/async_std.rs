@@ -1,0 +1,7 @@
+//! Bowline on async-std: links run as tasks of its executor.
+//!
+//! async-std is discontinued (RUSTSEC-2025-0052); use smol where you can choose.
+
+pub use bowline_async_std::async_std::{AsyncStd, Listener, Socket, Timer, stream};
+
+bowline_links::names!(AsyncStd, "async-std");

@@ -1,0 +1,5 @@
+//! Bowline on smol: links run as tasks of its global executor.
+
+pub use bowline_async_std::smol::{Listener, Smol, Socket, Timer, stream};
+
+bowline_links::names!(Smol, "smol");

@@ -1,0 +1,8 @@
+//! Bowline on tokio.
+//!
+//! Links run as tasks of whatever tokio runtime is current where they are made; its IO and time
+//! drivers must be enabled.
+
+pub use bowline_tokio::{Listener, Socket, Timer, Tokio, stream};
+
+bowline_links::names!(Tokio, "tokio");
