@@ -145,14 +145,34 @@ impl<T> Pipe<T> {
         if self.closed || self.closing.is_some() {
             return Err(Refusal::Closed);
         }
-        let replaces = match first().filter(|_| self.options.conflate) {
-            Some(first) => self.conflate_queue(first),
-            None => false,
-        };
-        match self.is_full() && !replaces {
+        if let Some(first) = first().filter(|_| self.options.conflate) {
+            let (messages, bytes) = self.out_of_date(first);
+            let (waiting, limit) = (&self.out, &self.options.send_limit);
+            if limit.is_reached(waiting.messages() - messages, waiting.bytes() - bytes) {
+                return Err(Refusal::Full);
+            }
+            if messages > 0 {
+                self.out.retain(|message| !begins_with(message, first));
+                self.stats.conflated += messages as u64;
+            }
+        }
+        match self.is_full() {
             true => Err(Refusal::Full),
             false => Ok(()),
         }
+    }
+
+    /// How much waits that begins with that part: messages, and their bytes.
+    fn out_of_date(&mut self, first: &[u8]) -> (usize, usize) {
+        let (mut messages, mut bytes) = (0, 0);
+        self.out.retain(|message| {
+            if begins_with(message, first) {
+                messages += 1;
+                bytes += message.len();
+            }
+            true
+        });
+        (messages, bytes)
     }
 
     /// [`send`](Self::send) however much waits: for messages that come back from another pipe.
@@ -189,15 +209,6 @@ impl<T> Pipe<T> {
         Ok(())
     }
 
-    /// What waits and begins with that part is out of date. Whether there was such a message.
-    fn conflate_queue(&mut self, first: &[u8]) -> bool {
-        let before = self.out.messages();
-        self.out.retain(|message| !begins_with(message, first));
-        let replaced = before - self.out.messages();
-        self.stats.conflated += replaced as u64;
-        replaced > 0
-    }
-
     /// Whether as much waits as may.
     #[must_use]
     pub fn is_full(&self) -> bool {
@@ -214,6 +225,12 @@ impl<T> Pipe<T> {
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.out.messages()
+    }
+
+    /// Their bytes on the wire.
+    #[must_use]
+    pub fn waiting_bytes(&self) -> usize {
+        self.out.bytes()
     }
 
     /// Whether nothing waits and nothing is being written.

@@ -31,7 +31,11 @@ impl Socket {
             Pattern::Plain => {
                 let Self { balancer, targets, options, stats, .. } = self;
                 let sent = balancer.send(pipes, targets, options, &[], parts)?;
-                stats.overflowed += u64::from(!matches!(sent, Balanced::To(_)));
+                stats.overflowed += match sent {
+                    Balanced::To(_) => 0,
+                    Balanced::Dropped => 1,
+                    Balanced::Replaced(_, dropped) => dropped,
+                };
                 Ok(())
             }
             Pattern::Req(_) => self.send_request(pipes, parts),
@@ -70,8 +74,8 @@ impl Socket {
         self.stats.dropped += stray as u64;
         match self.balancer.send(pipes, &self.targets, &self.options, envelope, parts)? {
             Balanced::To(id) => req.asked(id, number),
-            Balanced::Replaced(id) => {
-                self.stats.overflowed += 1;
+            Balanced::Replaced(id, dropped) => {
+                self.stats.overflowed += dropped;
                 req.asked(id, number);
             }
             Balanced::Dropped => self.stats.overflowed += 1,
@@ -119,8 +123,12 @@ impl Socket {
         };
         match pipes.with(pipe, |pipe| push(pipe, &self.options, |pipe| pipe.send(&[], parts))) {
             Some(Ok(Pushed::Whole)) => Ok(()),
-            Some(Ok(Pushed::Instead | Pushed::Dropped)) => {
+            Some(Ok(Pushed::Dropped)) => {
                 self.stats.overflowed += 1;
+                Ok(())
+            }
+            Some(Ok(Pushed::Instead(dropped))) => {
+                self.stats.overflowed += dropped;
                 Ok(())
             }
             None | Some(Err(Refusal::Full | Refusal::Closed)) if mandatory => Err(SendError::Full),
@@ -166,7 +174,11 @@ impl Socket {
                     false => pipe.send_encoded(&self.scratch),
                 })
             });
-            self.stats.overflowed += u64::from(!matches!(pushed, Some(Ok(Pushed::Whole))));
+            self.stats.overflowed += match pushed {
+                Some(Ok(Pushed::Whole)) => 0,
+                Some(Ok(Pushed::Instead(dropped))) => dropped,
+                _ => 1,
+            };
         }
         Ok(())
     }
@@ -226,8 +238,8 @@ impl Socket {
 /// What became of a message for one certain pipe.
 enum Pushed {
     Whole,
-    /// An older one was dropped for it.
-    Instead,
+    /// So many older ones were dropped for it.
+    Instead(u64),
     Dropped,
 }
 
@@ -242,8 +254,11 @@ fn push<T>(
         (Err(Refusal::Full), Overflow::DropNewest) => Ok(Pushed::Dropped),
         (Err(Refusal::Full), Overflow::DropOldest) => {
             // As many as it takes: the limit is one of bytes, too.
-            while pipe.is_full() && pipe.drop_oldest() {}
-            send(pipe).map(|()| Pushed::Instead)
+            let mut dropped = 0;
+            while pipe.is_full() && pipe.drop_oldest() {
+                dropped += 1;
+            }
+            send(pipe).map(|()| Pushed::Instead(dropped))
         }
         (Err(refusal), _) => Err(refusal),
     }
