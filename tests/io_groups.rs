@@ -1,11 +1,13 @@
 //! I/O groups: who turns them, and when they end.
 
-use std::sync::Mutex;
+use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use bowline::blocking::{Client, Exclusive, IoGroup, Server};
 use bowline::error::{CallError, Disconnect};
+use bowline::frame::length_prefixed::LengthPrefixed;
 use bowline::{Config, ConnectError, ReceiveError};
 
 /// The tests count the process's threads: one at a time.
@@ -202,6 +204,74 @@ fn an_owner_does_not_wait_on_an_io_thread() {
     assert_eq!((turned, left), (Ok(false), 0), "a turn does what can be done at once");
     client.close();
     server.shutdown();
+}
+
+#[test]
+fn a_lone_answer_does_not_wait_for_the_thread_that_reads() {
+    let _alone = alone();
+    let group = IoGroup::manual().expect("descriptors");
+    let entered = group.enter();
+    let (begins, begun) = mpsc::channel();
+    let (goes_on, may_go_on) = mpsc::channel();
+    let may_go_on = Mutex::new(may_go_on);
+    let server = Server::builder()
+        .on_request(move |request| {
+            begins.send(()).map_err(|_| "the test is over")?;
+            may_go_on.lock().map_err(|_| "the test is over")?.recv().map_err(|_| "the test is over")?;
+            Ok(request.into_body())
+        })
+        .bind("127.0.0.1:0")
+        .expect("a free port");
+    server.start().expect("no thread is needed");
+    drop(entered);
+    let address = server.local_addr().to_string();
+    let caller = std::thread::spawn(move || Client::connect(&*address).expect("it listens").call(1, "hello"));
+    while begun.try_recv().is_err() {
+        assert!(group.turn(Some(Duration::from_millis(10))).expect("it waits"), "it has no threads");
+    }
+    // From here on no thread turns the server's group.
+    goes_on.send(()).expect("the handler waits");
+    assert_eq!(&caller.join().expect("no panic").expect("a reply")[..], b"hello");
+}
+
+/// With hundreds of connections, whatever asks for little waits for a turn of each.
+#[test]
+fn a_connection_that_has_much_to_read_takes_short_turns() {
+    const KIB: usize = 1024;
+    static READ: AtomicUsize = AtomicUsize::new(0);
+    let _alone = alone();
+    let group = IoGroup::manual().expect("descriptors");
+    let entered = group.enter();
+    let config = Config::with_framing(LengthPrefixed::new()).build().expect("sound");
+    let server = Server::with_config(config)
+        .on_message_inline(|_, message| {
+            READ.fetch_add(message.body.len(), Ordering::Relaxed);
+        })
+        .bind("127.0.0.1:0")
+        .expect("a free port");
+    server.start().expect("no thread is needed");
+    let mut frames = Vec::new();
+    while frames.len() < 64 * KIB {
+        frames.extend_from_slice(&1020_u32.to_be_bytes());
+        frames.extend_from_slice(&[7; 1020]);
+    }
+    let address: std::net::SocketAddr = server.local_addr().to_string().parse().expect("an address");
+    let mut peer = std::net::TcpStream::connect(address).expect("it listens");
+    peer.set_nonblocking(true).expect("an option");
+    let (mut sent, mut most, mut before) = (0, 0, 0);
+    while before < 16 * KIB * KIB {
+        // As much as the system takes.
+        while let Ok(n) = peer.write(&frames[sent % frames.len()..]) {
+            sent += n;
+        }
+        group.turn(Some(Duration::from_millis(10))).expect("it waits");
+        let now = READ.load(Ordering::Relaxed);
+        most = most.max(now - before);
+        before = now;
+    }
+    // A turn of the group is at most two of the connection.
+    assert!(most <= 1200 * KIB, "{} KiB in one turn", most / KIB);
+    drop(entered);
 }
 
 #[test]

@@ -17,6 +17,8 @@ const LIMIT: usize = 64 * MIB;
 /// What the process takes beside what it serves: threads, two for each of 100 connections, with their
 /// stacks and what the allocator keeps for them.
 const PROCESS: usize = 8 * MIB;
+/// Bytes of a call without Bowline.
+const RAW: usize = 64;
 const RUNTIME: &str = "BOWLINE_TEST_RUNTIME";
 const MEMORY: &str = "BOWLINE_TEST_MEMORY";
 /// Of the figures only those whose runtime and name contain this.
@@ -40,10 +42,34 @@ fn answer(request: &[u8]) -> Vec<u8> {
     vec![7; len as usize]
 }
 
+/// Sockets and threads without Bowline, in the server's process: what the machine's scheduler alone does
+/// to a call while the rest is under attack. Where it listens.
+fn raw_echo() -> std::net::SocketAddr {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("bound");
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.expect("a connection");
+            stream.set_nodelay(true).expect("an option");
+            std::thread::spawn(move || {
+                let mut message = [0; RAW];
+                while stream.read_exact(&mut message).is_ok() {
+                    if message[0] == 1 {
+                        std::thread::sleep(Duration::from_millis(50));
+                    }
+                    stream.write_all(&message).expect("it reads");
+                }
+            });
+        }
+    });
+    address
+}
+
 /// The other process: serves until its input ends.
 #[test]
 #[ignore = "the other process of this file's tests"]
 fn serve() {
+    println!("raw {}", raw_echo());
     let before = resident("VmRSS:");
     match std::env::var(RUNTIME).as_deref() {
         Ok("tokio") => {
@@ -94,6 +120,8 @@ struct Served {
     input: Option<ChildStdin>,
     lines: std::io::Lines<BufReader<ChildStdout>>,
     address: String,
+    /// Of its [`raw_echo`].
+    raw: String,
 }
 
 impl Served {
@@ -112,7 +140,8 @@ impl Served {
             .expect("another process");
         let lines = BufReader::new(process.stdout.take().expect("its output")).lines();
         let input = process.stdin.take();
-        let mut served = Self { process, input, lines, address: String::new() };
+        let mut served = Self { process, input, lines, address: String::new(), raw: String::new() };
+        served.raw = served.expect("raw ");
         served.address = served.expect("at ");
         served
     }
@@ -226,6 +255,24 @@ fn honest(address: &str, method: u32, time: Duration) -> Vec<Duration> {
     took
 }
 
+/// Calls without Bowline for so long. How long they took, the slowest last.
+fn raw_calls(address: &str, method: u32, time: Duration) -> Vec<Duration> {
+    let mut stream = TcpStream::connect(address).expect("it listens");
+    stream.set_nodelay(true).expect("an option");
+    let (end, mut took) = (Instant::now() + time, Vec::new());
+    let mut message = [0; RAW];
+    message[0] = u8::try_from(method).expect("small");
+    while Instant::now() < end {
+        let began = Instant::now();
+        stream.write_all(&message).expect("it reads");
+        stream.read_exact(&mut message).expect("it answers");
+        took.push(began.elapsed());
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    took.sort();
+    took
+}
+
 fn check(name: &str, runtime: &str, attack: impl FnOnce(&str)) {
     let served = Served::start(runtime, LIMIT);
     attack(&served.address);
@@ -279,8 +326,15 @@ fn figures_of(name: &str, runtime: &str, method: u32, attack: impl FnOnce(&str) 
         return;
     }
     let served = Served::start(runtime, DEFAULT);
-    let address = &*served.address;
-    let calm = honest(&served.address, method, Duration::from_secs(1));
+    let (address, raw) = (&*served.address, &*served.raw);
+    let both = |time| {
+        std::thread::scope(|scope| {
+            let raw = scope.spawn(move || raw_calls(raw, method, time));
+            let honest = scope.spawn(move || honest(address, method, time)).join();
+            (honest, raw.join().expect("a socket answers"))
+        })
+    };
+    let calm = both(Duration::from_secs(1));
     let attacked = std::thread::scope(|scope| {
         let end = Instant::now() + Duration::from_secs(4);
         let hostile = scope.spawn(move || {
@@ -290,24 +344,27 @@ fn figures_of(name: &str, runtime: &str, method: u32, attack: impl FnOnce(&str) 
             }
             streams
         });
-        let attacked = scope.spawn(|| honest(&served.address, method, Duration::from_secs(4))).join();
+        let attacked = both(Duration::from_secs(4));
         // They stay until here.
         drop(hostile.join());
         attacked
     });
     let (closed, grew) = served.end();
-    let Ok(attacked) = attacked else {
+    let ((Ok(calm), calm_raw), (Ok(attacked), attacked_raw)) = (&calm, &attacked) else {
         return println!("{runtime:8} {name:34} grew {:5} MiB, an honest call was not answered", grew / MIB);
     };
-    let p99 = |took: &[Duration]| took[took.len() * 99 / 100].as_secs_f64() * 1e3;
+    println!("{runtime:8} {name:34} grew {:5} MiB of {}, {closed:3} closed", grew / MIB, DEFAULT / MIB);
+    compare("honest calls", calm, attacked);
+    compare("without Bowline", calm_raw, attacked_raw);
+}
+
+/// What an attack makes of the same calls.
+fn compare(name: &str, calm: &[Duration], attacked: &[Duration]) {
+    let at = |took: &[Duration], permille: usize| took[took.len() * permille / 1000].as_secs_f64() * 1e3;
+    let [calm, p50, p90, p99] = [at(calm, 990), at(attacked, 500), at(attacked, 900), at(attacked, 990)];
     println!(
-        "{runtime:8} {name:34} grew {:5} MiB of {}, {closed:3} closed; p99 {:6.2} ms, attacked {:6.2} ms \
-         ({:.1}x), slowest {:.1} ms",
-        grew / MIB,
-        DEFAULT / MIB,
-        p99(&calm),
-        p99(&attacked),
-        p99(&attacked) / p99(&calm),
+        "    {name:16} p99 {calm:6.2} ms, attacked {p99:6.2} ms ({:.1}x; p50 {p50:.2}, p90 {p90:.2}, slowest {:.1})",
+        p99 / calm,
         attacked[attacked.len() - 1].as_secs_f64() * 1e3,
     );
 }

@@ -1,11 +1,12 @@
 //! Which handler runs next, where handlers run on a bounded number of threads.
 //!
-//! Connections take turns, whatever they have asked for before others came. What handlers have in
+//! Connections take turns, whatever they have asked for before others came, and those with few requests
+//! here have every second turn. What handlers have in
 //! hand is in no link yet, so that no link counts it: a handler whose answer is expected to be large
 //! runs only while there is memory for it beside those that run, or none of them runs. It waits in
 //! the queue meanwhile, and keeps no thread.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::fmt;
 
 /// Answers of at most so many bytes are not counted: all threads together make little of them. A
@@ -177,41 +178,103 @@ impl<J> HandlerQueue<J> {
     }
 }
 
-/// Jobs by connection: the oldest of each in turn.
+/// Jobs by connection, the oldest of each first. By turns comes the next connection, and one that has few
+/// jobs here: one that asks for little does not wait for a job of each that asks for much.
 struct Turns<J> {
-    /// One of each connection that has any, the next one first.
-    first: VecDeque<(u64, J)>,
-    /// What is behind it: there is a line for each connection in `first`.
-    behind: HashMap<u64, VecDeque<J>>,
+    lines: HashMap<u64, Line<J>>,
+    /// Connections with the names of their lines, the next one first. Those whose lines have ended are
+    /// skipped.
+    in_turn: VecDeque<(u64, u64)>,
+    /// Connections by how few jobs they have: see [`Line::key`].
+    fewest: BTreeSet<(u32, u64, u64)>,
+    /// Of names and places.
+    last: u64,
+    is_turn_of_fewest: bool,
+}
+
+/// What waits of one connection.
+struct Line<J> {
+    from: u64,
+    name: u64,
+    /// Lines with about as many jobs take turns: this one has another place after each job.
+    place: u64,
+    first: J,
+    behind: VecDeque<J>,
+}
+
+impl<J> Line<J> {
+    fn key(&self) -> (u32, u64, u64) {
+        // In powers of two: a line does not go first because it just had a turn.
+        ((1 + self.behind.len()).ilog2(), self.place, self.from)
+    }
 }
 
 impl<J> Default for Turns<J> {
     fn default() -> Self {
-        Self { first: VecDeque::new(), behind: HashMap::new() }
+        Self {
+            lines: HashMap::new(),
+            in_turn: VecDeque::new(),
+            fewest: BTreeSet::new(),
+            last: 0,
+            is_turn_of_fewest: true,
+        }
     }
 }
 
 impl<J> Turns<J> {
     fn is_empty(&self) -> bool {
-        self.first.is_empty()
+        self.lines.is_empty()
     }
 
     fn push(&mut self, from: u64, job: J) {
-        if let Some(line) = self.behind.get_mut(&from) {
-            line.push_back(job);
+        if let Some(line) = self.lines.get_mut(&from) {
+            let before = line.key();
+            line.behind.push_back(job);
+            if line.key() != before {
+                self.fewest.remove(&before);
+                self.fewest.insert(line.key());
+            }
             return;
         }
-        self.behind.insert(from, VecDeque::new());
-        self.first.push_back((from, job));
+        self.last += 1;
+        let line = Line { from, name: self.last, place: self.last, first: job, behind: VecDeque::new() };
+        self.in_turn.push_back((from, line.name));
+        self.fewest.insert(line.key());
+        self.lines.insert(from, line);
     }
 
     fn pop(&mut self) -> Option<(u64, J)> {
-        let (from, job) = self.first.pop_front()?;
-        match self.behind.get_mut(&from).and_then(VecDeque::pop_front) {
-            Some(next) => self.first.push_back((from, next)),
-            None => drop(self.behind.remove(&from)),
+        self.is_turn_of_fewest = !self.is_turn_of_fewest;
+        let from = if self.is_turn_of_fewest {
+            self.fewest.first().map(|&(_, _, from)| from)
+        } else {
+            self.next_in_turn()
+        }?;
+        let line = self.lines.get_mut(&from)?;
+        self.fewest.remove(&line.key());
+        if let Some(next) = line.behind.pop_front() {
+            self.last += 1;
+            line.place = self.last;
+            self.fewest.insert(line.key());
+            return Some((from, std::mem::replace(&mut line.first, next)));
         }
-        Some((from, job))
+        let line = self.lines.remove(&from)?;
+        if self.lines.is_empty() {
+            self.in_turn.clear();
+        }
+        Some((from, line.first))
+    }
+
+    /// The next connection, which goes to the end if it has more than one job.
+    fn next_in_turn(&mut self) -> Option<u64> {
+        loop {
+            let (from, name) = self.in_turn.pop_front()?;
+            let Some(line) = self.lines.get(&from).filter(|line| line.name == name) else { continue };
+            if !line.behind.is_empty() {
+                self.in_turn.push_back((from, name));
+            }
+            return Some(from);
+        }
     }
 }
 
@@ -246,9 +309,29 @@ mod tests {
         queue.push(2, (100, 0));
         queue.push(2, (101, 0));
         queue.push(3, (102, 0));
-        assert_eq!(run(&mut queue)[..7], [0, 100, 102, 1, 101, 2, 3]);
+        assert_eq!(run(&mut queue)[..7], [0, 102, 100, 101, 1, 2, 3]);
         assert_eq!((queue.len(), queue.has_next()), (0, false));
-        assert!(queue.waiting.behind.is_empty());
+        assert!(queue.waiting.fewest.is_empty() && queue.waiting.in_turn.is_empty());
+    }
+
+    #[test]
+    fn who_asks_for_little_does_not_wait_for_one_job_of_each_other() {
+        let mut queue = HandlerQueue::default();
+        for job in 0..10 {
+            (0..40).for_each(|from| queue.push(from, (from, job)));
+        }
+        let take = |queue: &mut HandlerQueue<(u64, usize)>, count: usize| -> Vec<u64> {
+            (0..count).map(|_| queue.take().expect("one that waits").job().0).collect()
+        };
+        let had = |begun: &[u64], from: u64| begun.iter().filter(|&&other| other == from).count();
+        let begun = take(&mut queue, 160);
+        assert!((0..40).all(|from| had(&begun, from) >= 2), "they take turns: {begun:?}");
+        (0..3).for_each(|job| queue.push(50, (50, job)));
+        assert_eq!(had(&take(&mut queue, 8), 50), 3);
+        // Those that come anew, again and again, have every second turn and no more.
+        (100..140).for_each(|from| queue.push(from, (from, 0)));
+        let begun = take(&mut queue, 40);
+        assert!((20..=21).contains(&begun.iter().filter(|&&from| from < 40).count()), "{begun:?}");
     }
 
     #[test]

@@ -22,6 +22,9 @@ use crate::{Shared, clock};
 
 /// Rounds of reading and writing before other tasks get their turn.
 const ROUNDS: u32 = 32;
+/// Bytes read and written before other tasks get their turn: with hundreds of connections that move much, a
+/// short request waits for a turn of each.
+const MOVED: usize = 512 * 1024;
 /// Bytes of the peer's thrown away while its end of the stream is waited for, per turn.
 const DISCARD: usize = 16 * 1024;
 
@@ -36,6 +39,8 @@ pub struct Pump<M: Machine<Token = Waker>, A: Application<M>, S: Socket> {
     fresh: bool,
     /// For heavy work; made when there is some.
     turn: Option<Turn>,
+    /// Bytes read and written since other tasks had their turn.
+    moved: usize,
 }
 
 impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> std::fmt::Debug for Pump<M, A, S> {
@@ -65,12 +70,13 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
         let connection = Arc::new(Connection::new(shared, socket, intake));
         shared.set_connection(Some(Arc::clone(&connection) as _));
         let (shared, batch, callers_read, lingering) = (Arc::clone(shared), None, None, None);
-        Self { shared, connection, batch, callers_read, lingering, fresh: true, turn: None }
+        Self { shared, connection, batch, callers_read, lingering, fresh: true, turn: None, moved: 0 }
     }
 
     /// Works until there is nothing to do. Ready, once, when the connection is over; the machine
     /// and the application know it then.
     pub fn poll<T: Timer>(&mut self, cx: &mut Context<'_>, timer: &mut Alarm<T>) -> Poll<Disconnect> {
+        self.moved = 0;
         let connection = Arc::clone(&self.connection);
         let Some(mut guard) = connection.intake.try_lock() else { return self.beside_a_caller(cx, timer) };
         let Some(intake) = guard.as_mut() else { return Poll::Ready(Disconnect::LocalClose) };
@@ -155,6 +161,9 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
             return Poll::Ready(cause);
         }
         for _ in 0..ROUNDS {
+            if self.moved >= MOVED {
+                break;
+            }
             let now = clock::now();
             let (due, ending, paused, wants_pass, is_heavy) = self.shared.with(|machine| {
                 let due = machine.is_due(now);
@@ -251,8 +260,9 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
             match self.connection.socket.read_now(room) {
                 Ok(0) => return Err(intake.end_of_stream()),
                 Ok(n) => {
+                    self.moved += n;
                     intake.filled(now, n)?;
-                    // What leaves room has emptied the socket: who waits for more need not look.
+                    // A read that leaves room has emptied the socket: no second read is needed to know.
                     if n < len && !intake.is_paused() {
                         return self.is_readable(cx, intake);
                     }
@@ -283,7 +293,6 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
 
     /// Writes until there is nothing to write or the socket takes no more.
     fn write(&mut self, cx: &mut Context<'_>, now: Instant) -> Result<Written, Disconnect> {
-        let mut written = 0;
         loop {
             let mut batch = match self.batch.take() {
                 Some(batch) => *batch,
@@ -296,15 +305,16 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
             let before = batch.written();
             match write_batch(&*self.connection, &mut batch) {
                 Ok(true) => {
-                    written += batch.len();
+                    self.moved += batch.written() - before;
                     let more = self.shared.with(|machine| machine.end_write(now, batch));
                     // Reading gets its turn even if the writers never stop.
-                    if more && written >= 4 * DISCARD * 4 {
+                    if more && self.moved >= MOVED {
                         return Ok(Written::More);
                     }
                 }
                 Ok(false) => {
                     let written = batch.written();
+                    self.moved += written - before;
                     self.batch = Some(Box::new(batch));
                     if written > before {
                         self.shared.with(|machine| machine.handle_progress(now, written));

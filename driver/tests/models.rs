@@ -195,6 +195,19 @@ struct Mirror {
     answers_late: bool,
 }
 
+impl Mirror {
+    /// Wakes the driver for what there is to read, under the lock: what came, and was not reported yet, is
+    /// never seen.
+    fn report(&mut self) {
+        if !self.ignored
+            && !self.incoming.is_empty()
+            && let Some(reader) = self.reader.take()
+        {
+            reader.wake();
+        }
+    }
+}
+
 impl WriteNow for Line {
     fn write_now(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         let mut written = 0;
@@ -217,11 +230,7 @@ impl Line {
     fn arrive(&self, bytes: &[u8]) {
         let mut mirror = self.0.lock();
         mirror.incoming.extend(bytes);
-        let reader = if mirror.ignored { None } else { mirror.reader.take() };
-        drop(mirror);
-        if let Some(reader) = reader {
-            reader.wake();
-        }
+        mirror.report();
     }
 }
 
@@ -268,11 +277,7 @@ impl Socket for Line {
         let mut mirror = self.0.lock();
         mirror.ignored = !watch;
         // What came meanwhile is reported.
-        let reader = if watch && !mirror.incoming.is_empty() { mirror.reader.take() } else { None };
-        drop(mirror);
-        if let Some(reader) = reader {
-            reader.wake();
-        }
+        mirror.report();
     }
 
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -396,32 +401,61 @@ fn callers_and_the_driver_write_one_at_a_time() {
 }
 
 /// A timer whose time comes when nothing else happens.
-struct LastResort(Option<std::time::Instant>);
+#[derive(Default)]
+struct LastResort {
+    at: Option<std::time::Instant>,
+    /// It is set, and has not fired.
+    is_set: Arc<std::sync::atomic::AtomicBool>,
+}
 
 impl Timer for LastResort {
     fn reset(&mut self, at: std::time::Instant) {
-        self.0 = Some(at);
+        self.at = Some(at);
+        self.is_set.store(true, Relaxed);
     }
 
     fn poll_expired(&mut self, _: &mut Context<'_>) -> Poll<()> {
-        let Some(at) = self.0 else { return Poll::Pending };
+        let Some(at) = self.at else { return Poll::Pending };
         if clock::to_std(clock::now()) >= at { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
+/// Whether the driver of a connection has nothing to do, and waits for no time either.
+#[derive(Default)]
+struct Rest {
+    rests: loom::sync::Mutex<bool>,
+    changed: loom::sync::Condvar,
+}
+
+impl Rest {
+    fn set(&self, rests: bool) {
+        *self.rests.lock().unwrap() = rests;
+        self.changed.notify_all();
+    }
+
+    /// Waits until it rests.
+    fn wait(&self) {
+        let mut rests = self.rests.lock().unwrap();
+        while !*rests {
+            rests = self.changed.wait(rests).unwrap();
+        }
     }
 }
 
 /// Drives a connection until it is over. Time passes only while the driver has nothing to do: the
 /// millisecond for which it leaves reading to callers.
-fn drive(shared: &Arc<Shared<Toy>>, line: &Line, caller: &Parker) {
+fn drive(mut pump: Pump<Toy, App, Line>, line: &Line, caller: &Parker, rest: Option<&Rest>) {
     let parker = Arc::new(Parker::default());
     let waker = Waker::from(Arc::clone(&parker));
     let mut cx = Context::from_waker(&waker);
-    let mut pump = Pump::new(shared, &Arc::new(App), line.clone(), Epoch::FIRST);
-    let mut alarm = Alarm::new(LastResort(None));
+    let timer = LastResort::default();
+    let is_set = Arc::clone(&timer.is_set);
+    let mut alarm = Alarm::new(timer);
     while pump.poll(&mut cx, &mut alarm).is_pending() {
         if parker.take() {
             continue;
         }
-        if alarm.is_armed() {
+        if is_set.swap(false, Relaxed) {
             let is_unread = !line.0.lock().incoming.is_empty();
             assert!(
                 !is_unread || !caller.is_parked.load(Relaxed) || parker.is_woken(),
@@ -431,7 +465,13 @@ fn drive(shared: &Arc<Shared<Toy>>, line: &Line, caller: &Parker) {
             loom::thread::yield_now();
             continue;
         }
+        if let Some(rest) = rest {
+            rest.set(true);
+        }
         parker.park();
+        if let Some(rest) = rest {
+            rest.set(false);
+        }
     }
 }
 
@@ -462,7 +502,23 @@ fn hear(shared: &Shared<Toy>, parker: &Arc<Parker>) -> bool {
 /// A connection that is driven, by the thread that is returned.
 fn connected(shared: &Arc<Shared<Toy>>, line: &Line, caller: &Arc<Parker>) -> loom::thread::JoinHandle<()> {
     let (shared, line, caller) = (Arc::clone(shared), line.clone(), Arc::clone(caller));
-    loom::thread::spawn(move || drive(&shared, &line, &caller))
+    loom::thread::spawn(move || {
+        let pump = Pump::new(&shared, &Arc::new(App), line.clone(), Epoch::FIRST);
+        drive(pump, &line, &caller, None);
+    })
+}
+
+/// The same with a connection that is there from the beginning. The model tries orders with few
+/// interruptions, and the driver need not be interrupted to make one.
+fn connected_before(
+    shared: &Arc<Shared<Toy>>,
+    line: &Line,
+    caller: &Arc<Parker>,
+    rest: &Arc<Rest>,
+) -> loom::thread::JoinHandle<()> {
+    let pump = Pump::new(shared, &Arc::new(App), line.clone(), Epoch::FIRST);
+    let (line, caller, rest) = (line.clone(), Arc::clone(caller), Arc::clone(rest));
+    loom::thread::spawn(move || drive(pump, &line, &caller, Some(&rest)))
 }
 
 /// The right to read: whether the driver or the caller reads the reply, the caller has it; and what comes
@@ -492,6 +548,39 @@ fn a_caller_that_stops_reading_leaves_it_to_the_driver() {
         let peer = loom::thread::spawn(move || peer.arrive(&[1]));
         assert!(call(&shared, &caller), "a reply");
         peer.join().unwrap();
+        shared.with(|toy| toy.close(clock::now(), Duration::ZERO));
+        driver.join().unwrap();
+    });
+}
+
+/// The same while the driver waits for the time until which it leaves reading to the caller.
+#[test]
+fn a_caller_that_stops_reading_wakes_the_driver() {
+    model(|| {
+        let (shared, line, caller) = (Arc::new(Shared::new(Toy::default())), Line::default(), Arc::default());
+        line.0.lock().answers_late = true;
+        let driver = connected_before(&shared, &line, &caller, &Arc::default());
+        let peer = line.clone();
+        let peer = loom::thread::spawn(move || peer.arrive(&[1]));
+        assert!(call(&shared, &caller), "a reply");
+        peer.join().unwrap();
+        shared.with(|toy| toy.close(clock::now(), Duration::ZERO));
+        driver.join().unwrap();
+    });
+}
+
+/// What comes when the driver has taken reading back from callers, and has nothing to do any more: it is
+/// woken for it.
+#[test]
+fn a_driver_that_reads_again_hears_what_comes() {
+    model(|| {
+        let (shared, line, caller) = (Arc::new(Shared::new(Toy::default())), Line::default(), Arc::default());
+        let rest = Arc::<Rest>::default();
+        let driver = connected_before(&shared, &line, &caller, &rest);
+        assert!(call(&shared, &caller), "a reply");
+        rest.wait();
+        line.arrive(&[2]);
+        assert!(hear(&shared, &Arc::default()), "another one, that nobody asked for");
         shared.with(|toy| toy.close(clock::now(), Duration::ZERO));
         driver.join().unwrap();
     });

@@ -27,7 +27,7 @@ use crate::peer::Peer;
 use crate::peer_core::PeerCore;
 
 /// So many ends and beginnings of connections wait to be told, at most. Beyond, a connection that
-/// comes is told as if the last one had not ended.
+/// comes is reported as if the last one had not ended.
 const MOST_NEWS: usize = 32;
 
 /// What a link has to tell its application.
@@ -260,15 +260,17 @@ impl<F: Framing> Inbox<F> {
             return false;
         }
         state.waker = None;
-        self.runs.store(false, Ordering::Release);
-        let mut keep = std::mem::take(&mut state.keep);
-        drop(state);
-        // A reader that kept a message before that saw a consumer, and started none.
-        let has_more = self.peer.shared().with(|link| link.unhandled() > 0);
-        if has_more && self.handlers.on_message.is_ordinary() && !self.runs.swap(true, Ordering::AcqRel) {
-            self.state.lock().keep.append(&mut keep);
-            return false;
+        // Not a plain store: `start` swaps as well, and the two are in one order.
+        self.runs.swap(false, Ordering::AcqRel);
+        // A reader that queued a message before this store saw a consumer, and started none: look again. The
+        // lock is held meanwhile, so that `keep` does not see the state in between.
+        let has_more =
+            self.handlers.on_message.is_ordinary() && self.peer.shared().look(|link| link.unhandled() > 0);
+        if has_more {
+            return self.runs.swap(true, Ordering::AcqRel);
         }
+        let keep = std::mem::take(&mut state.keep);
+        drop(state);
         drop(keep);
         true
     }
@@ -360,3 +362,6 @@ where
     })
     .await
 }
+
+#[cfg(all(test, bowline_loom))]
+mod models;

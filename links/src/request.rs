@@ -35,13 +35,13 @@ impl<F: Framing> RequestCore<F> {
         }
     }
 
-    /// Who asks, by number.
+    /// The caller, by number.
     #[must_use]
     pub fn peer_id(&self) -> PeerId {
         self.peer.id()
     }
 
-    /// Who asks.
+    /// The caller.
     pub(crate) fn peer(&self) -> &PeerCore<F> {
         &self.peer
     }
@@ -130,12 +130,22 @@ impl<F: Framing> Handling<F> {
 
     /// What the handler returned.
     pub fn finish(&self, result: Result<Answer, Failure>) {
+        self.finish_as(result, false);
+    }
+
+    /// [`finish`](Self::finish), where handlers have threads of their own: the thread that has the last
+    /// answer of a connection writes it, without waiting, so that it does not wait for the thread that reads.
+    pub fn finish_and_write(&self, result: Result<Answer, Failure>) {
+        self.finish_as(result, true);
+    }
+
+    fn finish_as(&self, result: Result<Answer, Failure>, writes: bool) {
         match result {
             Ok(Answer { kind: AnswerKind::Later, .. }) => {}
             Ok(Answer { kind: AnswerKind::Now(bytes), method }) => {
-                self.answer(method, Ok(Payload::Owned(bytes)));
+                self.answer(method, Ok(Payload::Owned(bytes)), writes);
             }
-            Err(failure) => self.answer(0, Err(failure)),
+            Err(failure) => self.answer(0, Err(failure), writes),
         }
     }
 
@@ -156,7 +166,7 @@ impl<F: Framing> Handling<F> {
         })
     }
 
-    /// A place in the line of those who do heavy work; `None` where there is none.
+    /// A place in the line for heavy work; `None` where there is no such line.
     pub(crate) fn turn(&self) -> Option<Turn> {
         self.peer.0.shared.turn()
     }
@@ -166,7 +176,7 @@ impl<F: Framing> Handling<F> {
         self.peer.0.shared.spare_memory()
     }
 
-    /// The handler was dropped, because nobody wants its answer any more.
+    /// The handler was dropped, because its answer is not wanted any more.
     pub fn dropped(&self) {
         let inbound = self.inbound;
         self.peer.0.shared.with(|link| link.finish_inbound(inbound));
@@ -174,12 +184,15 @@ impl<F: Framing> Handling<F> {
 
     /// The handler panicked.
     pub fn panicked(&self) {
-        self.answer(0, Err(Failure::new(Status::PANICKED, "the handler panicked")));
+        self.answer(0, Err(Failure::new(Status::PANICKED, "the handler panicked")), false);
     }
 
-    fn answer(&self, method: u32, answer: Result<Payload<'_>, Failure>) {
+    fn answer(&self, method: u32, answer: Result<Payload<'_>, Failure>, writes: bool) {
         let inbound = self.inbound;
-        self.peer.0.shared.with(|link| link.answer_as(inbound, method, answer));
+        self.peer.0.shared.with_inline(|link| {
+            link.answer_as(inbound, method, answer);
+            ((), writes && link.has_last_answer())
+        });
     }
 }
 
@@ -214,14 +227,14 @@ impl<F: Framing> Responder<F> {
     /// but 0 is a failure.
     pub fn reply_as<'a>(mut self, method: u32, payload: impl Into<Payload<'a>>) {
         if let Some(handling) = self.handling.take() {
-            handling.answer(method, Ok(payload.into()));
+            handling.answer(method, Ok(payload.into()), false);
         }
     }
 
     /// Answers with a failure.
     pub fn fail(mut self, failure: impl Into<Failure>) {
         if let Some(handling) = self.handling.take() {
-            handling.answer(0, Err(failure.into()));
+            handling.answer(0, Err(failure.into()), false);
         }
     }
 }
@@ -229,7 +242,7 @@ impl<F: Framing> Responder<F> {
 impl<F: Framing> Drop for Responder<F> {
     fn drop(&mut self) {
         if let Some(handling) = self.handling.take() {
-            handling.answer(0, Err(Failure::new(Status::NO_ANSWER, "no answer")));
+            handling.answer(0, Err(Failure::new(Status::NO_ANSWER, "no answer")), false);
         }
     }
 }

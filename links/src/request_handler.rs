@@ -55,12 +55,12 @@ where
             return workers
                 .run(from, Box::new(Unstarted { begin, handling, runtime: PhantomData::<fn() -> R> }));
         }
-        begin::<R, F, _, _>(|| R::Style::finish((self.handler)(request.into())), handling);
+        begin::<R, F, _, _>(|| R::Style::finish((self.handler)(request.into())), handling, false);
     }
 }
 
 /// Calls a handler, and sees to it that its future comes to its end.
-fn begin<R, F, Fut, A>(call: impl FnOnce() -> Fut, handling: Handling<F>)
+fn begin<R, F, Fut, A>(call: impl FnOnce() -> Fut, handling: Handling<F>, writes: bool)
 where
     R: Runtime,
     F: Framing,
@@ -68,7 +68,7 @@ where
     A: Into<Answer>,
 {
     let Ok(future) = catch_unwind(AssertUnwindSafe(|| Box::pin(call()))) else { return handling.panicked() };
-    let mut running = Running { future, handling, began: false, turn: None };
+    let mut running = Running { future, handling, began: false, writes, turn: None };
     // Polled again, with a waker of its own, if it becomes a task.
     let mut cx = Context::from_waker(Waker::noop());
     if pin!(&mut running).poll(&mut cx).is_pending() {
@@ -101,7 +101,7 @@ where
     fn run(self: Box<Self>, turn: workers::Turn) {
         let Self { begin: call, handling, .. } = *self;
         match turn {
-            workers::Turn::Work => begin::<R, F, _, _>(call, handling),
+            workers::Turn::Work => begin::<R, F, _, _>(call, handling, true),
             // The handler did not begin: callers that may try again do.
             workers::Turn::NoThread => {
                 handling.finish(Err(Failure::new(Status::BUSY, "no thread to run the handler")));
@@ -118,6 +118,8 @@ struct Running<Fut, F: Framing> {
     handling: Handling<F>,
     /// It was polled before.
     began: bool,
+    /// Its thread has nothing else to do: it writes the last answer of a connection itself.
+    writes: bool,
     /// For work that others need not wait for.
     turn: Option<Turn>,
 }
@@ -157,6 +159,7 @@ where
         // What the handler returns becomes an answer by code of its own.
         let poll = || this.future.as_mut().poll(cx).map(|result| result.map(Into::into));
         match catch_unwind(AssertUnwindSafe(poll)) {
+            Ok(Poll::Ready(result)) if this.writes => this.handling.finish_and_write(result),
             Ok(Poll::Ready(result)) => this.handling.finish(result),
             Err(_) => this.handling.panicked(),
             Ok(Poll::Pending) => {

@@ -97,9 +97,10 @@ impl Default for NetConfig {
 pub struct Net {
     config: NetConfig,
     random: Random,
-    /// Pieces and when they arrive, per direction, in order.
-    pieces: [VecDeque<(Instant, Vec<u8>)>; 2],
-    in_transit: [usize; 2],
+    /// When pieces arrive and how long they are, per direction, in order.
+    pieces: [VecDeque<(Instant, usize)>; 2],
+    /// Their bytes.
+    in_transit: [VecDeque<u8>; 2],
     /// When the line will have sent what it was given, per direction.
     busy_until: [Instant; 2],
     /// A write waits for the line.
@@ -120,7 +121,7 @@ impl Net {
             config,
             random: Random::new(seed),
             pieces: [VecDeque::new(), VecDeque::new()],
-            in_transit: [0; 2],
+            in_transit: [VecDeque::new(), VecDeque::new()],
             busy_until: [Instant::ZERO; 2],
             blocked: [false; 2],
             carried: [0; 2],
@@ -139,7 +140,7 @@ impl Net {
         if self.half_open {
             return bytes.len();
         }
-        let room = self.config.window.saturating_sub(self.in_transit[index]);
+        let room = self.config.window.saturating_sub(self.in_transit[index].len());
         let limit = bytes.len().min(room).min(self.config.max_write).min(self.line_room(now, index));
         if limit == 0 {
             return 0;
@@ -159,8 +160,8 @@ impl Net {
                 self.config.latency + Duration::from_nanos(self.random.below(jitter.saturating_add(1)));
             let sent = self.send_on_line(now, index, n);
             let arrives = self.pieces[index].back().map_or(Instant::ZERO, |(at, _)| *at).max(sent + delay);
-            self.pieces[index].push_back((arrives, bytes[..n].to_vec()));
-            self.in_transit[index] += n;
+            self.pieces[index].push_back((arrives, n));
+            self.in_transit[index].extend(&bytes[..n]);
             self.carried[index] += n as u64;
         }
         if self.cut_at[index].is_some_and(|at| self.carried[index] >= at) {
@@ -198,14 +199,18 @@ impl Net {
         if *arrives > now || self.half_open {
             return 0;
         }
-        let limit = piece.len().min(into.len()).min(self.config.max_read);
+        let limit = (*piece).min(into.len()).min(self.config.max_read);
         let n = 1 + usize::try_from(self.random.below(limit as u64)).unwrap_or(0);
-        into[..n].copy_from_slice(&piece[..n]);
-        piece.drain(..n);
-        if piece.is_empty() {
+        *piece -= n;
+        if *piece == 0 {
             self.pieces[index].pop_front();
         }
-        self.in_transit[index] -= n;
+        let bytes = &mut self.in_transit[index];
+        let (first, second) = bytes.as_slices();
+        let split = first.len().min(n);
+        into[..split].copy_from_slice(&first[..split]);
+        into[split..n].copy_from_slice(&second[..n - split]);
+        bytes.drain(..n);
         n
     }
 

@@ -83,6 +83,15 @@ pub enum ZmtpError {
         /// What was to come.
         expected: &'static str,
     },
+    /// A box that does not open, or has something else in it than it should.
+    #[error("{field} does not open")]
+    Sealed {
+        /// Which one, or the key that cannot be used.
+        field: &'static str,
+    },
+    /// The pipe was given nothing to draw random bytes from, which CURVE needs.
+    #[error("there are no random bytes for CURVE")]
+    NoEntropy,
     /// The peer refused us, with the command ERROR.
     #[error("the peer refused the connection: {reason}")]
     Refused {

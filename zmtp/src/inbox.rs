@@ -1,13 +1,13 @@
 //! What came in and was not received yet, as it came: whole messages in the form of the wire.
 //!
-//! A pipe's reader appends runs of messages here with one copy, under one lock; who receives swaps a
-//! full inbox for an empty one and decodes messages from its own, without the lock.
+//! A pipe's reader appends runs of messages here with one copy, under one lock. The receiver swaps
+//! a full inbox for an empty one and decodes messages from its own, without the lock.
 //!
 //! Messages stand in chunks, frames as ZMTP 2.0 and later write them, so that what an honest peer sends
 //! is kept as it is. A body of 16 KiB or more has memory of its own, into which it was read, and which
 //! goes on to the receiver without being copied; its frame here has a flag instead of a length.
 
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 
 use bowline_core::body::Body;
@@ -90,6 +90,16 @@ impl Inbox {
         }
     }
 
+    /// Keeps no more memory than what it holds: for one that will not grow.
+    pub(crate) fn compact(&mut self) {
+        self.spare = Vec::new();
+        for chunk in &mut self.chunks {
+            chunk.bytes.drain(..chunk.at);
+            chunk.bytes.shrink_to_fit();
+            chunk.at = 0;
+        }
+    }
+
     fn chunk(&mut self, more: usize) -> &mut Vec<u8> {
         let has_room =
             self.chunks.back().is_some_and(|last| last.bytes.len() + more <= CHUNK || last.bytes.is_empty());
@@ -152,6 +162,34 @@ impl Inbox {
         message.clear();
         self.pop(|part| message.push(part));
         true
+    }
+
+    /// Keeps the newest message of each first part only. How many were dropped.
+    pub(crate) fn conflate(&mut self) -> usize {
+        let mut all = Vec::with_capacity(self.messages);
+        let mut message = Message::new();
+        while self.pop_into(&mut message) {
+            all.push(core::mem::take(&mut message));
+        }
+        let mut newest: BTreeMap<&[u8], usize> = BTreeMap::new();
+        for (at, message) in all.iter().enumerate() {
+            newest.insert(message[0].as_slice(), at);
+        }
+        let mut staged = Staged::default();
+        for (at, message) in all.iter().enumerate() {
+            if newest.get(message[0].as_slice()) != Some(&at) {
+                continue;
+            }
+            for (place, part) in message.iter().enumerate() {
+                let more = place + 1 < message.len();
+                match part.len() {
+                    LARGE.. => staged.push_large(more, part.clone().into_bytes()),
+                    _ => staged.push(more, part),
+                }
+            }
+            self.append_staged(&mut staged);
+        }
+        all.len() - self.messages
     }
 
     /// Drops the oldest message, if there is one.
@@ -309,6 +347,8 @@ mod tests {
         assert!(one.pop_into(&mut message), "the first chunk was read in part");
         one.append(&mut two);
         one.append(&mut Inbox::new());
+        one.compact();
+        assert_eq!(one.memory(), one.bytes());
         assert!(two.is_empty() && !two.pop_into(&mut message));
         let mut left = Vec::new();
         while one.pop_into(&mut message) {
@@ -316,6 +356,22 @@ mod tests {
         }
         assert_eq!(left, [LARGE, 2, LARGE + 1]);
         assert_eq!((one.messages(), one.bytes()), (0, 0));
+    }
+
+    #[test]
+    fn the_newest_of_each_first_part_stays_where_it_is() {
+        let (mut inbox, mut message) = (Inbox::new(), Message::new());
+        let large = alloc::vec![7; LARGE];
+        for parts in [&[&b"a"[..], b"1"][..], &[b"b", &large], &[b"a", b"2", b""], &[b"c"], &[b"b", b"3"]] {
+            inbox.push(parts.iter().copied());
+        }
+        assert_eq!(inbox.conflate(), 2);
+        let mut left = Vec::new();
+        while inbox.pop_into(&mut message) {
+            left.push((message[0].to_vec(), message.len()));
+        }
+        assert_eq!(left, [(b"a".to_vec(), 3), (b"c".to_vec(), 1), (b"b".to_vec(), 2)]);
+        assert_eq!((inbox.conflate(), inbox.bytes()), (0, 0));
     }
 
     #[test]

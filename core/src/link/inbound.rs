@@ -289,6 +289,13 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
     }
 
+    /// Whether no request is being handled and no write is under way: no other answer is about to come that
+    /// could go out with the last one, so the thread that gave it may write it.
+    #[must_use]
+    pub fn has_last_answer(&self) -> bool {
+        self.inbound.entries.is_empty() && self.can_write()
+    }
+
     /// What tells the caller that its request failed. `None`: nothing does; the policy was applied.
     pub(super) fn failure_frame(&mut self, wire_id: u64, failure: &Failure) -> Option<(Meta, Bytes)> {
         let (error_reply, policy) = (self.framing.profile().error_reply, self.settings.on_failure);

@@ -24,7 +24,7 @@ use crate::sync::{Arc, Mutex};
 /// How long accepting pauses when the system has no room for another connection.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Connections accepted before other tasks get their turn.
-const AT_ONCE: usize = 64;
+const AT_ONCE: usize = 16;
 
 /// Serves a connection in a way of its own: the socket, and what is dropped when the connection is over.
 type ServeSocket<R> = Box<dyn Fn(<R as Runtime>::Socket, Admission) -> Result<(), StartError> + Send + Sync>;
@@ -102,7 +102,7 @@ impl<R: Runtime, S: Service> Acceptor<R, S> {
         &self.inner.local
     }
 
-    /// Who is inside, and who is let in.
+    /// The connections that are served, and the limits for new ones.
     #[must_use]
     pub fn door(&self) -> &Arc<Door<S>> {
         &self.inner.door
@@ -198,7 +198,7 @@ impl<R: Runtime, S: Service> Acceptor<R, S> {
         R::spawn(async move { acceptor.serve().await })
     }
 
-    /// Closes the listening socket; those who are connected stay.
+    /// Closes the listening socket; connections stay.
     pub fn stop_accepting(&self) {
         *self.inner.listener.lock() = None;
         self.inner.door.stop_accepting();

@@ -203,8 +203,11 @@ impl Reactor {
         Ok(())
     }
 
+    /// Runs the tasks that are ready now. Tasks that become ready meanwhile run after the sockets were
+    /// polled: tasks that wake themselves, or each other, do not keep a socket waiting.
     fn run_tasks(&self) {
-        for _ in 0..TASKS {
+        let ready = self.state.lock().ready.len();
+        for _ in 0..ready.min(TASKS) {
             let Some(task) = self.state.lock().ready.pop_front() else { return };
             match task.run() {
                 Ran::Waits => {}
@@ -261,5 +264,53 @@ impl Reactor {
         }
         drop(state);
         fired.into_iter().for_each(Waker::wake);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::io::Write;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::super::source::Way;
+    use super::*;
+
+    #[test]
+    fn a_socket_does_not_wait_for_tasks_that_are_always_ready() {
+        let (reactor, mut turner) = Reactor::new().expect("descriptors");
+        let rounds = Arc::new(AtomicUsize::new(0));
+        let busy = Arc::clone(&rounds);
+        let always_ready = poll_fn(move |cx| {
+            busy.fetch_add(1, Ordering::Relaxed);
+            cx.waker().wake_by_ref();
+            std::task::Poll::Pending
+        });
+        assert!(reactor.adopt(Task::new(Box::pin(always_ready), &reactor, None)));
+
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let mut client =
+            std::net::TcpStream::connect(listener.local_addr().expect("bound")).expect("it listens");
+        let (server, _) = listener.accept().expect("a connection");
+        server.set_nonblocking(true).expect("an option");
+        let mut server = mio::net::TcpStream::from_std(server);
+        let (_, source) = reactor.register(&mut server).expect("a descriptor");
+        let seen = Arc::new(AtomicUsize::new(0));
+        let (of_busy, at) = (Arc::clone(&rounds), Arc::clone(&seen));
+        let reads = poll_fn(move |cx| {
+            source
+                .poll(Way::In, cx.waker())
+                .map(|()| at.store(of_busy.load(Ordering::Relaxed), Ordering::Relaxed))
+        });
+        assert!(reactor.adopt(Task::new(Box::pin(reads), &reactor, None)));
+        reactor.turn(&mut turner, None).expect("it may wait");
+
+        client.write_all(b"x").expect("it is open");
+        let before = rounds.load(Ordering::Relaxed);
+        while seen.load(Ordering::Relaxed) == 0 {
+            reactor.turn(&mut turner, None).expect("it may wait");
+        }
+        let meanwhile = seen.load(Ordering::Relaxed) - before;
+        assert!(meanwhile <= 4, "{meanwhile} rounds of another task before the socket was looked at");
     }
 }

@@ -1,13 +1,22 @@
 //! Mechanisms: how both sides make sure of each other before the first message.
 //!
-//! A negotiation takes commands in and puts commands out. Where somebody has to be asked who may come
-//! in, it says so ([`Step::Ask`]) and goes on when it is told the decision: to ask may take its time.
+//! A negotiation takes commands in and puts commands out. Where the application decides which peers
+//! may come in, the negotiation asks and goes on with the decision, which may take its time.
 
 use alloc::string::String;
 use alloc::vec::Vec;
 
+#[cfg(feature = "curve")]
+mod curve;
 mod null;
 mod plain;
+mod session;
+
+#[cfg(feature = "curve")]
+pub(crate) use curve::{AllowedKeys, Draw};
+#[cfg(feature = "curve")]
+pub use curve::{PublicKey, SecretKey};
+pub(crate) use session::{Opened, SEALED, Session};
 
 use crate::error::ZmtpError;
 use crate::options::Options;
@@ -15,7 +24,7 @@ use crate::socket_type::SocketType;
 use crate::wire::{Command, Metadata, put_command};
 
 /// How both sides make sure of each other.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub enum Mechanism {
     /// Not at all.
@@ -30,7 +39,26 @@ pub enum Mechanism {
     },
     /// The side that is told them.
     PlainServer,
+    /// The client knows the server's key, and everything is sealed.
+    #[cfg(feature = "curve")]
+    CurveClient {
+        /// Our key.
+        secret_key: SecretKey,
+        /// The server's.
+        server_key: PublicKey,
+    },
+    /// The side whose key is known.
+    #[cfg(feature = "curve")]
+    CurveServer {
+        /// Our key.
+        secret_key: SecretKey,
+    },
 }
+
+/// Without CURVE nothing random is needed.
+#[cfg(not(feature = "curve"))]
+#[derive(Debug)]
+pub(crate) enum Draw {}
 
 impl Mechanism {
     /// Its name in the greeting.
@@ -39,6 +67,8 @@ impl Mechanism {
         match self {
             Self::Null => "NULL",
             Self::PlainClient { .. } | Self::PlainServer => "PLAIN",
+            #[cfg(feature = "curve")]
+            Self::CurveClient { .. } | Self::CurveServer { .. } => "CURVE",
         }
     }
 }
@@ -48,7 +78,7 @@ impl Mechanism {
 pub enum Admission {
     /// Anybody, whatever they say.
     AllowAny,
-    /// Whom the application lets in, which is asked with each handshake.
+    /// The peers that the application lets in: it is asked at each handshake.
     Ask,
 }
 
@@ -65,6 +95,12 @@ pub enum Credentials {
         /// The password.
         password: Vec<u8>,
     },
+    /// CURVE. The peer has shown that it has the secret key that goes with this one.
+    #[cfg(feature = "curve")]
+    Curve {
+        /// The peer's key.
+        public_key: PublicKey,
+    },
 }
 
 impl core::fmt::Debug for Credentials {
@@ -73,6 +109,8 @@ impl core::fmt::Debug for Credentials {
         match self {
             Self::Null => f.write_str("Null"),
             Self::Plain { username, .. } => write!(f, "Plain({})", username.escape_ascii()),
+            #[cfg(feature = "curve")]
+            Self::Curve { public_key } => write!(f, "Curve({public_key:02x?})"),
         }
     }
 }
@@ -100,6 +138,9 @@ pub(crate) enum Step {
     Continue,
     /// The decision is awaited.
     Ask(Credentials),
+    /// The peer is not let in, for that reason.
+    #[cfg_attr(not(feature = "curve"), allow(dead_code, reason = "only CURVE has a list of its own"))]
+    Refuse(u16),
     /// Both sides may send messages.
     Ready(Metadata),
 }
@@ -110,17 +151,43 @@ pub(crate) enum Negotiation {
     Null(null::Null),
     PlainClient(plain::Client),
     PlainServer(plain::Server),
+    #[cfg(feature = "curve")]
+    CurveClient(curve::Client),
+    #[cfg(feature = "curve")]
+    CurveServer(curve::Server),
 }
 
 impl Negotiation {
     /// Begins, and puts out what is said without being asked.
-    pub(crate) fn start(options: &Options, out: &mut Vec<u8>) -> Self {
-        match &options.mechanism {
+    pub(crate) fn start(options: &Options, draw: Option<Draw>, out: &mut Vec<u8>) -> Result<Self, ZmtpError> {
+        #[cfg(not(feature = "curve"))]
+        let _ = draw;
+        Ok(match &options.mechanism {
             Mechanism::Null => Self::Null(null::Null::start(options, out)),
             Mechanism::PlainClient { username, password } => {
                 Self::PlainClient(plain::Client::start(username, password, out))
             }
             Mechanism::PlainServer => Self::PlainServer(plain::Server::default()),
+            #[cfg(feature = "curve")]
+            Mechanism::CurveClient { secret_key, server_key } => {
+                let draw = draw.ok_or(ZmtpError::NoEntropy)?;
+                Self::CurveClient(curve::Client::start(secret_key, server_key, draw, out)?)
+            }
+            #[cfg(feature = "curve")]
+            Mechanism::CurveServer { secret_key } => {
+                Self::CurveServer(curve::Server::start(secret_key, draw.ok_or(ZmtpError::NoEntropy)?))
+            }
+        })
+    }
+
+    /// What seals everything from now on, once both sides are ready.
+    pub(crate) fn session(self) -> Option<Session> {
+        match self {
+            #[cfg(feature = "curve")]
+            Self::CurveClient(client) => client.session(),
+            #[cfg(feature = "curve")]
+            Self::CurveServer(server) => server.session(),
+            _ => None,
         }
     }
 
@@ -138,6 +205,10 @@ impl Negotiation {
             Self::Null(null) => null.handle(options, command),
             Self::PlainClient(client) => client.handle(options, command, out),
             Self::PlainServer(server) => server.handle(options, command, out),
+            #[cfg(feature = "curve")]
+            Self::CurveClient(client) => client.handle(options, command, out),
+            #[cfg(feature = "curve")]
+            Self::CurveServer(server) => server.handle(options, command, out),
         }
     }
 
@@ -147,6 +218,10 @@ impl Negotiation {
             Self::Null(null) => null.accepted(options, out),
             Self::PlainClient(_) => Step::Continue,
             Self::PlainServer(server) => server.accepted(out),
+            #[cfg(feature = "curve")]
+            Self::CurveClient(_) => Step::Continue,
+            #[cfg(feature = "curve")]
+            Self::CurveServer(server) => server.accepted(options, out),
         }
     }
 }

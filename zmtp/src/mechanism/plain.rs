@@ -119,14 +119,14 @@ mod tests {
         let mechanism = Mechanism::PlainClient { username: "admin".into(), password: "secret".into() };
         let options = Options::new(Req).mechanism(mechanism).build().unwrap();
         let mut out = Vec::new();
-        let negotiation = Negotiation::start(&options, &mut out);
+        let negotiation = Negotiation::start(&options, None, &mut out).unwrap();
         (options, negotiation, out)
     }
 
     fn server(admission: Admission) -> (alloc::sync::Arc<Options>, Negotiation) {
         let options =
             Options::new(Rep).mechanism(Mechanism::PlainServer).admission(admission).build().unwrap();
-        let negotiation = Negotiation::start(&options, &mut Vec::new());
+        let negotiation = Negotiation::start(&options, None, &mut Vec::new()).unwrap();
         (options, negotiation)
     }
 

@@ -3,8 +3,10 @@
 use alloc::vec::Vec;
 
 use crate::error::ZmtpError;
-use crate::mechanism::{Admission, Credentials, Mechanism, Negotiation, Step, check_type};
-use crate::options::{MAX_HANDSHAKE, MAX_ROUTING_ID, Options};
+use crate::mechanism::{
+    Admission, Credentials, Draw, Mechanism, Negotiation, Session, Step, check_type, put_refusal,
+};
+use crate::options::{MAX_ROUTING_ID, Options};
 use crate::socket_type::SocketType;
 use crate::wire::{
     Command, Frame, Greeted, Greeting, MECHANISM, Metadata, SIGNATURE, Version, put_header, rest_of_greeting,
@@ -22,6 +24,8 @@ pub(super) enum Progress {
     Ask(usize, Credentials),
     /// The decision is awaited.
     Waiting,
+    /// The peer is not let in, and was told what there is to tell.
+    Refused(u16),
     /// So many bytes are done with, and the handshake with them.
     Ready(usize, Introduced),
 }
@@ -55,13 +59,22 @@ enum Stage {
 pub(super) struct Handshake {
     stage: Stage,
     version: Option<Version>,
+    draw: Option<Draw>,
+    session: Option<Session>,
 }
 
 impl Handshake {
     /// Begins, and puts out what is said at once.
-    pub(super) fn start(options: &Options, out: &mut Vec<u8>) -> Self {
+    ///
+    /// `draw`: what CURVE needs that nobody can foresee.
+    pub(super) fn start(options: &Options, draw: Option<Draw>, out: &mut Vec<u8>) -> Self {
         out.extend_from_slice(&signature(options.routing_id.len()));
-        Self { stage: Stage::Greeting { major: false, rest: false }, version: None }
+        Self { stage: Stage::Greeting { major: false, rest: false }, version: None, draw, session: None }
+    }
+
+    /// What seals everything from now on, if anything does.
+    pub(super) fn take_session(&mut self) -> Option<Session> {
+        self.session.take()
     }
 
     /// The version, once it is known.
@@ -82,7 +95,10 @@ impl Handshake {
         match core::mem::replace(&mut self.stage, Stage::Done) {
             Stage::Deciding(mut negotiation) => {
                 self.stage = match negotiation.accepted(options, out) {
-                    Step::Ready(metadata) => Stage::Decided(metadata),
+                    Step::Ready(metadata) => {
+                        self.session = negotiation.session();
+                        Stage::Decided(metadata)
+                    }
                     _ => Stage::Commands(negotiation),
                 };
             }
@@ -189,7 +205,7 @@ impl Handshake {
             Greeted::V3 { version, mechanism } => {
                 self.say_rest(options, version, out);
                 check_mechanism(options, &mechanism)?;
-                (version, Stage::Commands(Negotiation::start(options, out)))
+                (version, Stage::Commands(Negotiation::start(options, self.draw.take(), out)?))
             }
         };
         (self.version, self.stage) = (Some(version), stage);
@@ -205,8 +221,8 @@ impl Handshake {
         let Some(frame) = Frame::parse(Version::V3_1, unread)? else {
             return Ok(Progress::Need(unread.len() + 1));
         };
-        if frame.body > MAX_HANDSHAKE {
-            let (value, limit) = (frame.body as u64, MAX_HANDSHAKE as u64);
+        if frame.body > options.max_handshake() {
+            let (value, limit) = (frame.body as u64, options.max_handshake() as u64);
             return Err(ZmtpError::TooLong { field: "handshake command", value, limit });
         }
         let Some(body) = unread.get(frame.header..frame.total()) else {
@@ -220,7 +236,16 @@ impl Handshake {
         let Stage::Commands(negotiation) = &mut self.stage else { return Ok(Progress::Waiting) };
         match negotiation.handle(options, command?, out)? {
             Step::Continue => Ok(Progress::Consumed(frame.total())),
-            Step::Ready(metadata) => self.ready(frame.total(), metadata),
+            Step::Refuse(status) => {
+                put_refusal(status, out);
+                Ok(Progress::Refused(status))
+            }
+            Step::Ready(metadata) => {
+                if let Stage::Commands(negotiation) = core::mem::replace(&mut self.stage, Stage::Done) {
+                    self.session = negotiation.session();
+                }
+                self.ready(frame.total(), metadata)
+            }
             Step::Ask(credentials) => {
                 if let Stage::Commands(negotiation) = core::mem::replace(&mut self.stage, Stage::Done) {
                     self.stage = Stage::Deciding(negotiation);
@@ -243,7 +268,7 @@ impl Handshake {
 /// Peers of 1.0 and 2.0 have no mechanism, and cannot be told that they were refused.
 fn is_let_in(options: &Options, theirs: Version) -> Result<(), ZmtpError> {
     let ours = options.mechanism.name();
-    if options.mechanism != Mechanism::Null {
+    if !matches!(options.mechanism, Mechanism::Null) {
         return Err(ZmtpError::OldPeer { ours, theirs });
     }
     if options.admission == Some(Admission::Ask) {
@@ -296,7 +321,7 @@ mod tests {
     /// Feeds bytes one at a time: what was sent, and how it ended.
     fn feed(options: &Options, bytes: &[u8]) -> (Vec<u8>, Result<Option<Introduced>, ZmtpError>) {
         let mut out = Vec::new();
-        let mut handshake = Handshake::start(options, &mut out);
+        let mut handshake = Handshake::start(options, None, &mut out);
         let mut unread = Vec::new();
         for byte in bytes {
             unread.push(*byte);

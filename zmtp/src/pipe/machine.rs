@@ -12,7 +12,7 @@ use bowline_core::time::Instant;
 
 use super::handshake::Handshake;
 use super::timers::Timers;
-use super::{Connection, End, Pipe, PipeEvent, Reader, Role, push_connection};
+use super::{Connection, End, Pipe, PipeEvent, Reader, Role, push_connection, seal};
 use crate::error::ZmtpError;
 
 /// How long the peer may take to end its side after we ended ours.
@@ -51,7 +51,8 @@ impl<T: Send + 'static> Machine for Pipe<T> {
     fn handle_connected(&mut self, now: Instant, _: Epoch) -> Reader {
         self.connections += 1;
         self.scratch.clear();
-        let handshake = Handshake::start(&self.options, &mut self.scratch);
+        let draw = self.draw();
+        let handshake = Handshake::start(&self.options, draw, &mut self.scratch);
         push_connection(&mut self.out, &self.scratch);
         self.paused = false;
         self.connection = Some(Connection {
@@ -60,6 +61,7 @@ impl<T: Send + 'static> Machine for Pipe<T> {
             peer: None,
             user_id: None,
             timers: Timers::new(&self.options, now),
+            session: None,
             end: None,
         });
         Reader::default()
@@ -134,14 +136,27 @@ impl<T: Send + 'static> Machine for Pipe<T> {
             if self.mixed {
                 self.recode();
             }
-            let timers = self.connection.as_mut().map(|connection| &mut connection.timers);
-            if let Some(timers) = timers.filter(|timers| timers.has_output()) {
+            if let Some(connection) =
+                self.connection.as_mut().filter(|connection| connection.timers.has_output())
+            {
                 self.scratch.clear();
-                timers.put_output(&mut self.scratch);
-                push_connection(&mut self.out, &self.scratch);
+                connection.timers.put_output(&mut self.scratch);
+                let commands = core::mem::take(&mut self.scratch);
+                self.send_control(&commands);
+                self.scratch = commands;
             }
         }
-        let batch = self.out.begin_write(ready);
+        let session = self.connection.as_mut().and_then(|connection| connection.session.as_mut());
+        let batch = match session.filter(|_| ready) {
+            Some(session) => self.out.begin_write_sealed(true, |message, out| {
+                let mut parts = message.parts();
+                match (parts.next(), parts.next()) {
+                    (Some(whole), None) => seal(session, whole, out),
+                    _ => seal(session, &message.to_vec(), out),
+                }
+            }),
+            None => self.out.begin_write(ready),
+        };
         if batch.is_some() {
             self.note_writing(now, true);
         }
@@ -191,6 +206,12 @@ impl<T: Send + 'static> Machine for Pipe<T> {
             Some(connection) => connection.timers.expire(&self.options, now),
             None => None,
         };
+        // It is quiet: what a busy spell left behind is given back.
+        if self.connection.as_ref().is_some_and(|connection| connection.timers.asks()) {
+            self.out.trim();
+            self.inbox.trim();
+            self.scratch = Vec::new();
+        }
         if let (Some(cause), Some(connection)) = (expired, &mut self.connection) {
             match &connection.end {
                 Some(End::Now(_)) => {}

@@ -18,6 +18,7 @@ mod handshake;
 mod machine;
 mod outbox;
 mod reader;
+mod sealed;
 mod timers;
 
 pub use outbox::Refusal;
@@ -25,10 +26,10 @@ pub(crate) use outbox::{check_message, is_shared};
 pub use reader::Reader;
 
 use crate::inbox::Inbox;
-use crate::mechanism::{Credentials, Decision, put_refusal};
+use crate::mechanism::{Credentials, Decision, Draw, Session, put_refusal};
 use crate::options::Options;
 use crate::socket_type::SocketType;
-use crate::wire::{Metadata, Version};
+use crate::wire::{Frame, Metadata, Version};
 use handshake::{Handshake, Introduced, Progress};
 use timers::Timers;
 
@@ -68,6 +69,9 @@ pub struct AuthRequest {
 }
 
 /// What a pipe tells its socket.
+///
+/// Each has happened and is told once: an application refuses none
+/// ([`Machine::refuse`](bowline_core::machine::Machine::refuse)).
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum PipeEvent<'b> {
@@ -79,7 +83,7 @@ pub enum PipeEvent<'b> {
     Messages {
         /// How many came with this.
         count: usize,
-        /// There were none before: who receives has to be woken.
+        /// There were none before: the receiver has to be woken.
         was_empty: bool,
     },
     /// The peer subscribes to a topic.
@@ -103,6 +107,9 @@ pub struct PipeStats {
     pub half_received: u64,
     /// Messages of the peer's that this socket type has no use for. They are dropped.
     pub unwanted: u64,
+    /// Messages, both ways, that a newer one with the same first part replaced
+    /// ([`Options::conflate`]).
+    pub conflated: u64,
     /// Handshakes that were done.
     pub handshakes: u64,
 }
@@ -123,7 +130,23 @@ struct Connection {
     peer: Option<Arc<Peer>>,
     user_id: Option<String>,
     timers: Timers,
+    /// Everything is sealed.
+    session: Option<Session>,
     end: Option<End>,
+}
+
+/// Where the random bytes come from that CURVE needs.
+#[cfg(feature = "curve")]
+struct Entropy(alloc::boxed::Box<Fill>);
+
+#[cfg(feature = "curve")]
+type Fill = dyn FnMut(&mut [u8]) + Send;
+
+#[cfg(feature = "curve")]
+impl core::fmt::Debug for Entropy {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("Entropy")
+    }
 }
 
 /// One peer of a socket. `T` wakes a sender that waits for room.
@@ -139,6 +162,8 @@ pub struct Pipe<T> {
     /// Some of them are encoded otherwise.
     mixed: bool,
     inbox: Inbox,
+    /// Messages came in since the last time that the inbox was conflated.
+    unconflated: bool,
     paused: bool,
     /// Shall be woken when there is room.
     room: Option<T>,
@@ -149,6 +174,8 @@ pub struct Pipe<T> {
     wake: Wake,
     stats: PipeStats,
     scratch: Vec<u8>,
+    #[cfg(feature = "curve")]
+    entropy: Option<Entropy>,
 }
 
 impl<T> Pipe<T> {
@@ -164,6 +191,7 @@ impl<T> Pipe<T> {
             encoding: Version::V3_1,
             mixed: false,
             inbox: Inbox::new(),
+            unconflated: false,
             paused: false,
             room: None,
             tokens: Vec::new(),
@@ -172,7 +200,31 @@ impl<T> Pipe<T> {
             wake: Wake::default(),
             stats: PipeStats::default(),
             scratch: Vec::new(),
+            #[cfg(feature = "curve")]
+            entropy: None,
         }
+    }
+
+    /// CURVE draws random bytes from `fill` for each connection: a transient key, a nonce, a cookie. They have
+    /// to be fit for keys, as those of the operating system are. Other mechanisms need none.
+    #[cfg(feature = "curve")]
+    #[must_use]
+    pub fn with_entropy(mut self, fill: impl FnMut(&mut [u8]) + Send + 'static) -> Self {
+        self.entropy = Some(Entropy(alloc::boxed::Box::new(fill)));
+        self
+    }
+
+    /// What a new connection needs of that.
+    #[cfg(feature = "curve")]
+    fn draw(&mut self) -> Option<Draw> {
+        let entropy = self.entropy.as_mut().filter(|_| self.options.mechanism.name() == "CURVE")?;
+        Some(Draw::new(&mut entropy.0))
+    }
+
+    /// Without CURVE, nothing.
+    #[cfg(not(feature = "curve"))]
+    fn draw(&mut self) -> Option<Draw> {
+        None
     }
 
     /// Which side it is.
@@ -205,18 +257,26 @@ impl<T> Pipe<T> {
         &self.inbox
     }
 
-    /// Swaps the inbox for `empty`, which who receives has emptied. Reading goes on if it was paused: wake
+    /// Swaps the inbox for `empty`, which the receiver has emptied. Reading goes on if it was paused: wake
     /// the driver when [`take_wake`](bowline_core::machine::Machine::take_wake) says so.
     pub fn swap_inbox(&mut self, empty: &mut Inbox) {
+        self.conflate_inbox();
         core::mem::swap(&mut self.inbox, empty);
         self.note_inbox_room();
     }
 
-    /// Takes the oldest message out of the inbox, as [`Inbox::pop_into`] does: for who receives one at a time.
+    /// Takes the oldest message out of the inbox, as [`Inbox::pop_into`] does: for receivers that take one at a time.
     pub fn receive_into(&mut self, message: &mut crate::message::Message) -> bool {
+        self.conflate_inbox();
         let received = self.inbox.pop_into(message);
         self.note_inbox_room();
         received
+    }
+
+    fn conflate_inbox(&mut self) {
+        if core::mem::take(&mut self.unconflated) && self.options.conflate {
+            self.stats.conflated += self.inbox.conflate() as u64;
+        }
     }
 
     /// Drops what is in the inbox. Returns how many messages that were.
@@ -288,7 +348,13 @@ impl<T> Pipe<T> {
         match &progress {
             // Nothing is read until the decision is there.
             Ok(Progress::Ask(..) | Progress::Waiting) => self.paused = true,
+            Ok(Progress::Refused(status)) => {
+                let error = crate::error::ZmtpError::NotAuthenticated { status: *status };
+                connection.end = Some(End::Flushed(error.into()));
+                (self.paused, self.wake.attend) = (true, true);
+            }
             Ok(Progress::Ready(..)) => {
+                connection.session = connection.handshake.take_session();
                 let version = connection.handshake.version().unwrap_or(Version::V3_1);
                 connection.timers.handshake_done(options, version, now);
                 self.stats.handshakes += 1;
@@ -315,13 +381,30 @@ impl<T> Pipe<T> {
 
     /// Sends what belongs to the present connection only, in front of messages: subscriptions.
     pub(crate) fn send_control(&mut self, encoded: &[u8]) {
-        if self.peer().is_some() {
-            push_connection(&mut self.out, encoded);
+        if self.peer().is_none() {
+            return;
+        }
+        match self.connection.as_mut().and_then(|connection| connection.session.as_mut()) {
+            Some(session) => {
+                let mut sealed = Vec::new();
+                seal(session, encoded, &mut sealed);
+                push_connection(&mut self.out, &sealed);
+            }
+            None => push_connection(&mut self.out, encoded),
         }
     }
 
     fn is_connected(&self) -> bool {
         self.connection.is_some()
+    }
+}
+
+/// Appends frames, as 3.1 has them, each sealed.
+fn seal(session: &mut Session, mut frames: &[u8], out: &mut Vec<u8>) {
+    while let Ok(Some(frame)) = Frame::parse(Version::V3_1, frames) {
+        let Some(body) = frames.get(frame.header..frame.total()) else { return };
+        session.seal(frame.more, frame.command, body, out);
+        frames = &frames[frame.total()..];
     }
 }
 

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use bowline_core::body::{Body, Payload};
-use bowline_core::out_queue::OutMessage;
+use bowline_core::out_queue::{OutMessage, OutMessageRef};
 
 use super::Pipe;
 use crate::inbox::LARGE;
@@ -111,6 +111,21 @@ pub(crate) fn parts(version: Version, mut bytes: &[u8]) -> impl Iterator<Item = 
     })
 }
 
+/// Whether the first part of an encoded message is that one.
+fn begins_with(message: OutMessageRef<'_>, first: &[u8]) -> bool {
+    let mut slices = message.parts();
+    let head = slices.next().unwrap_or_default();
+    let Ok(Some(frame)) = Frame::parse(version_of(message.number()), head) else { return false };
+    if frame.body != first.len() {
+        return false;
+    }
+    match head.get(frame.header..frame.total()) {
+        Some(body) => body == first,
+        // It is kept by reference.
+        None => slices.next().is_some_and(|body| body == first),
+    }
+}
+
 impl<T> Pipe<T> {
     /// Queues a message: the parts of `envelope`, then those of `parts`. Owned parts of 16 KiB and more are
     /// kept by reference, others copied. It goes out whole or not at all, when there is a peer.
@@ -118,10 +133,46 @@ impl<T> Pipe<T> {
     /// # Errors
     /// The pipe is full or closed, or the message is over a limit. Nothing is queued then.
     pub fn send(&mut self, envelope: &[&[u8]], parts: &[Payload<'_>]) -> Result<(), Refusal> {
-        if self.is_full() {
-            return Err(Refusal::Full);
+        let bytes = check_message(&self.options, envelope, parts)?;
+        self.admit(|| parts.first().map(Payload::as_slice))?;
+        self.queue(bytes, envelope, parts);
+        Ok(())
+    }
+
+    /// Whether a message with that first part may be queued: there is room, or there is once what it replaces
+    /// is gone.
+    fn admit<'m>(&mut self, first: impl FnOnce() -> Option<&'m [u8]>) -> Result<(), Refusal> {
+        if self.closed || self.closing.is_some() {
+            return Err(Refusal::Closed);
         }
-        self.send_beyond_limit(envelope, parts)
+        if let Some(first) = first().filter(|_| self.options.conflate) {
+            let (messages, bytes) = self.out_of_date(first);
+            let (waiting, limit) = (&self.out, &self.options.send_limit);
+            if limit.is_reached(waiting.messages() - messages, waiting.bytes() - bytes) {
+                return Err(Refusal::Full);
+            }
+            if messages > 0 {
+                self.out.retain(|message| !begins_with(message, first));
+                self.stats.conflated += messages as u64;
+            }
+        }
+        match self.is_full() {
+            true => Err(Refusal::Full),
+            false => Ok(()),
+        }
+    }
+
+    /// How much waits that begins with that part: messages, and their bytes.
+    fn out_of_date(&mut self, first: &[u8]) -> (usize, usize) {
+        let (mut messages, mut bytes) = (0, 0);
+        self.out.retain(|message| {
+            if begins_with(message, first) {
+                messages += 1;
+                bytes += message.len();
+            }
+            true
+        });
+        (messages, bytes)
     }
 
     /// [`send`](Self::send) however much waits: for messages that come back from another pipe.
@@ -133,11 +184,15 @@ impl<T> Pipe<T> {
             return Err(Refusal::Closed);
         }
         let bytes = check_message(&self.options, envelope, parts)?;
+        self.queue(bytes, envelope, parts);
+        Ok(())
+    }
+
+    fn queue(&mut self, bytes: usize, envelope: &[&[u8]], parts: &[Payload<'_>]) {
         let version = self.encoding;
         let shared: usize = parts.iter().filter(|part| is_shared(part)).map(Payload::len).sum();
         let copied = bytes - shared + Frame::HEADER * (envelope.len() + parts.len());
         self.out.push(tag(version), copied, |message| encode(message, version, envelope, parts));
-        Ok(())
     }
 
     /// Queues a message that is encoded already, for 2.0 and later.
@@ -145,12 +200,7 @@ impl<T> Pipe<T> {
     /// # Errors
     /// The pipe is full or closed.
     pub(crate) fn send_encoded(&mut self, encoded: &[u8]) -> Result<(), Refusal> {
-        if self.closed || self.closing.is_some() {
-            return Err(Refusal::Closed);
-        }
-        if self.is_full() {
-            return Err(Refusal::Full);
-        }
+        self.admit(|| parts(Version::V3_1, encoded).next())?;
         if self.encoding == Version::V1 {
             let parts: Vec<_> = parts(Version::V3_1, encoded).map(Payload::Borrowed).collect();
             return self.send_beyond_limit(&[], &parts);
@@ -175,6 +225,12 @@ impl<T> Pipe<T> {
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.out.messages()
+    }
+
+    /// Their bytes on the wire.
+    #[must_use]
+    pub fn waiting_bytes(&self) -> usize {
+        self.out.bytes()
     }
 
     /// Whether nothing waits and nothing is being written.
@@ -309,6 +365,26 @@ mod tests {
         unsent(&mut pipe);
         pipe.take_tokens(&mut woken);
         assert_eq!(woken, [1, 2]);
+    }
+
+    #[test]
+    fn the_newest_message_of_each_first_part_is_kept() {
+        let options = Options::new(SocketType::Push)
+            .conflate(true)
+            .send_limit(QueueLimit { messages: 3, bytes: 1 << 20 });
+        let mut pipe: Pipe<u32> = Pipe::new(options.build().unwrap(), Role::Dialing);
+        let large = bytes::Bytes::from(vec![7; LARGE]);
+        for _ in 0..2 {
+            for parts in [&["a".into(), "1".into()][..], &[Payload::from(&large)], &["b".into()]] {
+                pipe.send(&[], parts).unwrap();
+            }
+        }
+        pipe.send(&[], &["a".into(), "2".into()]).unwrap();
+        assert_eq!(pipe.send(&[], &["c".into()]), Err(Refusal::Full));
+        let firsts: Vec<_> =
+            unsent(&mut pipe).into_iter().map(|parts| (parts[0].len(), parts.len())).collect();
+        assert_eq!(firsts, [(LARGE, 1), (1, 1), (1, 2)]);
+        assert_eq!(pipe.stats().conflated, 4);
     }
 
     #[test]

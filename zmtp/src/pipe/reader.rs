@@ -8,6 +8,7 @@ use bowline_core::time::Instant;
 use bytes::Bytes;
 
 use super::handshake::Progress;
+use super::sealed::Sealed;
 use super::{AuthRequest, Pipe, PipeEvent};
 use crate::error::ZmtpError;
 use crate::inbox::{LARGE, Staged, check};
@@ -16,11 +17,13 @@ use crate::socket_type::SocketType;
 use crate::wire::{Command, Frame, Version};
 
 /// The longest command after the handshake, and the longest subscription, bytes.
-const MAX_COMMAND: usize = 64 * 1024;
+pub(super) const MAX_COMMAND: usize = 64 * 1024;
 /// The longest name of a group, bytes.
 const MAX_GROUP: usize = 255;
-/// A body that is read into memory of its own gets no more at once than this, beyond what came, bytes.
-const AHEAD: usize = 64 * 1024;
+/// A body that is read into memory of its own gets as much again as has come of it, and at least this, bytes.
+const AHEAD: usize = 16 * 1024;
+/// Room for one read, bytes.
+const READ: usize = 64 * 1024;
 
 /// What is known of the bytes of one connection that are not messages yet.
 #[derive(Debug, Default)]
@@ -28,20 +31,22 @@ pub struct Reader {
     /// Known when the handshake is done.
     version: Option<Version>,
     /// The message that is coming, up to its last whole frame.
-    staged: Staged,
-    /// The body that is coming, if it is a large one.
-    large: Option<Large>,
+    pub(super) staged: Staged,
+    /// The body that is coming, if it is a large one; of a sealed frame it is the box.
+    pub(super) large: Option<Large>,
+    /// What was in the box that was opened last.
+    pub(super) opened: Vec<u8>,
 }
 
 #[derive(Debug)]
-struct Large {
-    more: bool,
-    length: usize,
-    body: Vec<u8>,
+pub(super) struct Large {
+    pub(super) more: bool,
+    pub(super) length: usize,
+    pub(super) body: Vec<u8>,
 }
 
 /// What to tell, before it is known where in the buffer it stands.
-enum Told {
+pub(super) enum Told {
     Subscribe,
     Cancel,
     Join,
@@ -65,9 +70,15 @@ impl Reader {
         !self.staged.is_empty() || self.large.is_some()
     }
 
-    /// How much of it has come, bytes.
+    /// How much of a large body has come, bytes.
     pub(super) fn held(&self) -> usize {
         self.large.as_ref().map_or(0, |large| large.body.len())
+    }
+
+    /// Memory that is set aside for it, bytes.
+    #[cfg(test)]
+    pub(super) fn memory(&self) -> usize {
+        self.large.as_ref().map_or(0, |large| large.body.capacity())
     }
 
     pub(super) fn next<'b, T: Send + 'static>(
@@ -89,6 +100,17 @@ impl Reader {
                 if !self.read_large(buf) {
                     return Ok(Next::NeedData);
                 }
+                if pipe.is_sealed() {
+                    let frame = self.large.take().map_or_else(Vec::new, |large| large.body);
+                    match self.open(pipe, now, &frame)? {
+                        Sealed::Event(event) => return Ok(Next::Event(event)),
+                        Sealed::Tell(told, topic) => {
+                            buf.lend_aside(topic);
+                            return Ok(Next::Event(told_of(told, buf.lent())));
+                        }
+                        _ => continue,
+                    }
+                }
                 match self.deliver_if_whole(pipe) {
                     Some(event) => return Ok(Next::Event(event)),
                     None => continue,
@@ -96,6 +118,17 @@ impl Reader {
             }
             if pipe.is_inbox_full(now) {
                 return Ok(Next::Paused);
+            }
+            if pipe.is_sealed() {
+                match self.sealed(pipe, now, buf)? {
+                    Sealed::Event(event) => return Ok(Next::Event(event)),
+                    Sealed::Tell(told, topic) => {
+                        buf.lend_aside(topic);
+                        return Ok(Next::Event(told_of(told, buf.lent())));
+                    }
+                    Sealed::Need(bytes) => return Ok(need(buf, bytes)),
+                    Sealed::GoOn => continue,
+                }
             }
             if let Some(event) = self.run(pipe, version, buf) {
                 return Ok(Next::Event(event));
@@ -115,7 +148,7 @@ impl Reader {
             let subscription = match (alone && pipe.options.kind.publishes(), buf.unread().get(frame.header))
             {
                 (false, _) => None,
-                (true, Some(first)) => subscription(frame, *first)?,
+                (true, Some(first)) => subscription(frame.body, *first)?,
                 (true, None) => return Ok(need(buf, frame.header + 1)),
             };
             if frame.body >= LARGE && subscription.is_none() {
@@ -153,7 +186,7 @@ impl Reader {
                 buf.consume(bytes);
                 None
             }
-            Progress::Waiting => Some(Next::Paused),
+            Progress::Waiting | Progress::Refused(_) => Some(Next::Paused),
             Progress::Ask(bytes, credentials) => {
                 buf.consume(bytes);
                 let connection = pipe.connections;
@@ -184,7 +217,7 @@ impl Reader {
         if came == missing {
             return true;
         }
-        buf.want((missing - came).min(AHEAD));
+        buf.want((missing - came).min(READ));
         false
     }
 
@@ -195,7 +228,7 @@ impl Reader {
     }
 
     /// The message that was put together is whole.
-    fn deliver<'b, T>(&mut self, pipe: &mut Pipe<T>) -> Option<PipeEvent<'b>> {
+    pub(super) fn deliver<'b, T>(&mut self, pipe: &mut Pipe<T>) -> Option<PipeEvent<'b>> {
         if !takes_messages(pipe.options.kind) {
             self.staged.clear();
             pipe.stats.unwanted += 1;
@@ -250,8 +283,31 @@ fn command<T>(
     let Some(body) = buf.unread().get(frame.header..frame.total()) else {
         return Ok(Handled::Need(frame.total()));
     };
+    Ok(match handle(pipe, now, Command::parse(body)?)? {
+        Some(told) => Handled::Tell(told),
+        None => {
+            buf.consume(frame.total());
+            Handled::Done
+        }
+    })
+}
+
+/// Does what a command says; what is to be told of it.
+pub(super) fn handle<T>(
+    pipe: &mut Pipe<T>,
+    now: Instant,
+    command: Command<'_>,
+) -> Result<Option<Told>, ZmtpError> {
     let kind = pipe.options.kind;
-    let told = match Command::parse(body)? {
+    if let Command::Ping(ping) = command {
+        if let Some(connection) = &mut pipe.connection {
+            connection.timers.pinged(now, ping.ttl, ping.context);
+            pipe.wake.write = true;
+        }
+        return Ok(None);
+    }
+    pipe.note_heard();
+    Ok(match command {
         Command::Subscribe(_) if kind.publishes() => Some(Told::Subscribe),
         Command::Cancel(_) if kind.publishes() => Some(Told::Cancel),
         Command::Join(group) if kind == SocketType::Radio => {
@@ -262,25 +318,9 @@ fn command<T>(
             check_group(group)?;
             Some(Told::Leave)
         }
-        Command::Ping(ping) => {
-            if let Some(connection) = &mut pipe.connection {
-                connection.timers.pinged(now, ping.ttl, ping.context);
-                pipe.wake.write = true;
-            }
-            buf.consume(frame.total());
-            return Ok(Handled::Done);
-        }
         // READY again, ERROR when it is too late, PONG, which is a sign of life as any bytes are, and what
         // is not known: nothing follows from them.
         _ => None,
-    };
-    pipe.note_heard();
-    Ok(match told {
-        Some(told) => Handled::Tell(told),
-        None => {
-            buf.consume(frame.total());
-            Handled::Done
-        }
     })
 }
 
@@ -304,17 +344,26 @@ fn check_group(group: &[u8]) -> Result<(), ZmtpError> {
 
 /// Whether a message of one part that begins with `first` is a subscription, 01 and a topic, or the end of
 /// one, 00 and a topic.
-fn subscription(frame: Frame, first: u8) -> Result<Option<Told>, ZmtpError> {
+pub(super) fn subscription(length: usize, first: u8) -> Result<Option<Told>, ZmtpError> {
     let told = match first {
         1 => Told::Subscribe,
         0 => Told::Cancel,
         _ => return Ok(None),
     };
-    if frame.body > MAX_COMMAND {
-        let (value, limit) = (frame.body as u64, MAX_COMMAND as u64);
+    if length > MAX_COMMAND {
+        let (value, limit) = (length as u64, MAX_COMMAND as u64);
         return Err(ZmtpError::TooLong { field: "subscription", value, limit });
     }
     Ok(Some(told))
+}
+
+fn told_of(told: Told, topic: &[u8]) -> PipeEvent<'_> {
+    match told {
+        Told::Subscribe => PipeEvent::Subscribe(topic),
+        Told::Cancel => PipeEvent::Cancel(topic),
+        Told::Join => PipeEvent::Join(topic),
+        Told::Leave => PipeEvent::Leave(topic),
+    }
 }
 
 /// Lends the frame of a command; what is told is what follows its name.
@@ -325,13 +374,7 @@ fn lend(told: Told, frame: Frame, buf: &mut RecvBuf) -> PipeEvent<'_> {
 
 fn lend_topic(told: Told, from: usize, frame: Frame, buf: &mut RecvBuf) -> PipeEvent<'_> {
     buf.lend(frame.total());
-    let topic = &buf.lent()[from..frame.total()];
-    match told {
-        Told::Subscribe => PipeEvent::Subscribe(topic),
-        Told::Cancel => PipeEvent::Cancel(topic),
-        Told::Join => PipeEvent::Join(topic),
-        Told::Leave => PipeEvent::Leave(topic),
-    }
+    told_of(told, &buf.lent()[from..frame.total()])
 }
 
 /// Whole messages at the front of `unread`, none of whose bodies is a large one: how many, and their bytes.
@@ -367,7 +410,13 @@ fn scan(
 }
 
 impl<T> Pipe<T> {
+    /// Whether everything is sealed.
+    fn is_sealed(&self) -> bool {
+        self.connection.as_ref().is_some_and(|connection| connection.session.is_some())
+    }
+
     fn note_heard(&mut self) {
+        self.unconflated = true;
         if let Some(connection) = &mut self.connection {
             connection.timers.heard();
         }
@@ -375,7 +424,11 @@ impl<T> Pipe<T> {
 
     /// Whether nothing more may come; then reading pauses.
     fn is_inbox_full(&mut self, now: Instant) -> bool {
-        let full = self.inbox.is_full(&self.options.inbox_limit());
+        let limit = self.options.inbox_limit();
+        if self.options.conflate && self.inbox.is_full(&limit) {
+            self.conflate_inbox();
+        }
+        let full = self.inbox.is_full(&limit);
         if full && !core::mem::replace(&mut self.paused, true) {
             let version = self.peer().map_or(Version::V1, |peer| peer.version);
             if let Some(connection) = &mut self.connection {

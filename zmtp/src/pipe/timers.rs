@@ -182,6 +182,11 @@ impl Timers {
         None
     }
 
+    /// Whether a peer that was silent is to be asked.
+    pub(super) fn asks(&self) -> bool {
+        self.ping
+    }
+
     /// Whether there is something to say.
     pub(super) fn has_output(&self) -> bool {
         self.ping || self.pong.is_some()

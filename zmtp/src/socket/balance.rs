@@ -25,8 +25,8 @@ pub(crate) enum Balanced {
     To(PipeId),
     /// It was dropped, because the policy says so.
     Dropped,
-    /// Likewise, and it is in the queue of that pipe in place of an older one.
-    Replaced(PipeId),
+    /// It is in the queue of that pipe, in place of so many older ones.
+    Replaced(PipeId, u64),
 }
 
 impl Balancer {
@@ -98,12 +98,16 @@ impl Balancer {
             Overflow::DropOldest => {
                 let id = targets[self.cursor % targets.len()];
                 self.cursor = self.cursor.wrapping_add(1);
+                let mut dropped = 0;
                 let replaced = pipes.with(id, |pipe| {
-                    pipe.drop_oldest();
+                    // As many as it takes: a long message may take the place of several short ones.
+                    while pipe.is_full() && pipe.drop_oldest() {
+                        dropped += 1;
+                    }
                     pipe.send_beyond_limit(envelope, parts)
                 });
                 match replaced {
-                    Some(Ok(())) => Ok(Balanced::Replaced(id)),
+                    Some(Ok(())) => Ok(Balanced::Replaced(id, dropped)),
                     _ => Err(SendError::WouldBlock),
                 }
             }

@@ -9,7 +9,9 @@ use crate::socket_type::SocketType;
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SendError {
-    /// There is no peer with room for it now: wait, and try again.
+    /// There is no peer with room for it now: wait, and try again. Each of the
+    /// [targets](crate::socket::Socket::targets) tells when it [has room](crate::pipe::Pipe::watch_room), and new
+    /// ones change the [generation](crate::socket::Socket::generation).
     #[error("no peer has room for the message now")]
     WouldBlock,
     /// The peer that it is for has no room.

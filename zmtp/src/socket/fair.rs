@@ -1,7 +1,6 @@
 //! Receiving: one message from each peer in turn.
 
 use alloc::collections::{BTreeMap, VecDeque};
-use alloc::vec::Vec;
 
 use bowline_core::body::Body;
 
@@ -29,6 +28,8 @@ struct Source {
     inbox: Inbox,
     /// What its messages get in front: its routing id.
     front: Option<Body>,
+    /// Messages stay in the pipe until each is received.
+    one_by_one: bool,
     /// It has a turn.
     listed: bool,
     /// Its pipe is gone: so many bytes count as left behind.
@@ -42,8 +43,9 @@ impl FairQueue {
     }
 
     /// Messages are in the inbox of a pipe.
-    pub(crate) fn arrived(&mut self, id: PipeId) {
+    pub(crate) fn arrived(&mut self, id: PipeId, one_by_one: bool) {
         let source = self.sources.entry(id).or_default();
+        source.one_by_one = one_by_one;
         if !core::mem::replace(&mut source.listed, true) {
             self.turns.push_back(id);
         }
@@ -78,27 +80,30 @@ impl FairQueue {
 
     /// Drops what came from all of them. How many messages that were.
     pub(crate) fn clear_all(&mut self, pipes: &mut impl Pipes) -> usize {
-        let mut dropped = 0;
-        for id in self.turns.iter().copied().collect::<Vec<_>>() {
+        let (mut dropped, mut at) = (0, 0);
+        while let Some(id) = self.turns.get(at).copied() {
             if let Some(source) = self.sources.get_mut(&id) {
                 while source.inbox.drop_oldest() {
                     dropped += 1;
                 }
             }
             dropped += pipes.with(id, |pipe| pipe.clear_inbox()).unwrap_or(0);
-            self.forget_if_over(id);
+            // A source that is forgotten loses its turn, too.
+            at += usize::from(!self.forget_if_over(id));
         }
         dropped
     }
 
-    /// Forgets a pipe that is gone and has left nothing more.
-    fn forget_if_over(&mut self, id: PipeId) {
-        let Some(Source { inbox, gone: Some(bytes), .. }) = self.sources.get(&id) else { return };
-        if inbox.is_empty() {
+    /// Forgets a pipe that is gone and has left nothing more. True: it did.
+    fn forget_if_over(&mut self, id: PipeId) -> bool {
+        let Some(Source { inbox, gone: Some(bytes), .. }) = self.sources.get(&id) else { return false };
+        let over = inbox.is_empty();
+        if over {
             self.left_behind -= bytes;
             self.sources.remove(&id);
             self.turns.retain(|turn| *turn != id);
         }
+        over
     }
 
     /// The connection of a pipe is gone. What came over it and was not received is kept under the number
@@ -109,6 +114,7 @@ impl FairQueue {
         let mut rest = Inbox::new();
         pipes.with(id, |pipe| pipe.swap_inbox(&mut rest));
         source.inbox.append(&mut rest);
+        source.inbox.compact();
         let bytes = source.inbox.memory();
         if source.inbox.is_empty() || self.left_behind.saturating_add(bytes) > limit {
             self.turns.retain(|turn| *turn != id);
@@ -127,6 +133,10 @@ impl FairQueue {
 
 impl Source {
     fn take(&mut self, pipes: &mut impl Pipes, id: PipeId, message: &mut Message) -> bool {
+        if self.inbox.is_empty() && self.gone.is_none() && self.one_by_one {
+            // What comes meanwhile may replace what waits.
+            return pipes.with(id, |pipe| pipe.receive_into(message)) == Some(true);
+        }
         if self.inbox.is_empty() && self.gone.is_none() {
             pipes.with(id, |pipe| pipe.swap_inbox(&mut self.inbox));
         }

@@ -6,33 +6,48 @@ use alloc::vec::Vec;
 use bowline_core::error::Disconnect;
 use bowline_core::machine::Machine;
 
+use super::publish::Change;
 use super::requests::Req;
 use super::subscribe::put;
 use super::{Drop, Entry, Pattern, PipeId, Pipes, Socket, SocketEvent};
-use crate::error::ZmtpError;
+use crate::error::{OptionError, ZmtpError};
+use crate::options::MAX_ROUTING_ID;
 use crate::pipe::{Peer, PipeEvent, Role};
 use crate::socket_type::SocketType;
 use crate::wire::Version;
 
 impl Socket {
-    /// There is a new pipe. Whoever drives it keeps it under the number that comes back.
+    /// There is a new pipe. Its driver keeps it under the number that comes back.
     pub fn add(&mut self, role: Role) -> PipeId {
-        self.add_as(role, None)
+        self.add_pipe(role, None)
     }
 
     /// Likewise, and a ROUTER will know its peer by that routing id, whatever the peer says.
     ///
-    /// # Panics
-    /// If the id is empty or longer than 255 bytes.
-    pub fn add_as(&mut self, role: Role, routing_id: Option<&[u8]>) -> PipeId {
-        assert!(routing_id.is_none_or(|id| (1..=255).contains(&id.len())), "a routing id of 1 to 255 bytes");
-        let id = PipeId(self.next_pipe);
-        self.next_pipe += 1;
-        let chosen_id = routing_id.map(<[u8]>::to_vec);
+    /// # Errors
+    /// The id is not of 1 to 255 bytes.
+    pub fn add_as(&mut self, role: Role, routing_id: &[u8]) -> Result<PipeId, OptionError> {
+        let wrong =
+            |limit| OptionError { field: "chosen routing id length", value: routing_id.len() as u64, limit };
+        match routing_id.len() {
+            0 => Err(wrong(1)),
+            1..=MAX_ROUTING_ID => Ok(self.add_pipe(role, Some(routing_id.to_vec()))),
+            _ => Err(wrong(MAX_ROUTING_ID as u64)),
+        }
+    }
+
+    fn add_pipe(&mut self, role: Role, chosen_id: Option<Vec<u8>>) -> PipeId {
+        let id = self.next_number();
         self.entries.insert(id, Entry { role, chosen_id, peer: None, refused: false });
         if role == Role::Dialing && !self.options.immediate {
             self.set_target(id, true);
         }
+        id
+    }
+
+    fn next_number(&mut self) -> PipeId {
+        let id = PipeId(self.next_pipe);
+        self.next_pipe += 1;
         id
     }
 
@@ -142,29 +157,64 @@ impl Socket {
             let dropped = pipes.with(id, |pipe| pipe.clear_inbox()).unwrap_or(0);
             return self.note_dropped(id, dropped, Drop::Stray);
         }
-        self.fair.arrived(id);
+        self.fair.arrived(id, self.options.conflate);
     }
 
+    /// A peer says that it subscribes.
     fn subscribed(&mut self, pipes: &mut impl Pipes, id: PipeId, topic: &[u8]) -> Result<(), ZmtpError> {
-        let options = self.options.clone();
-        let Pattern::Publisher(publisher) = &mut self.pattern else { return Ok(()) };
-        let Some(change) = publisher.subscribe(&options, id, topic)? else { return Ok(()) };
-        if let Some(welcome) = &options.xpub_welcome
-            && publisher.welcomes(id, topic, welcome)
-        {
-            let _full = pipes.with(id, |pipe| pipe.send(&[], &[welcome.into()]));
+        if self.is_manual() {
+            self.tell_application(pipes, id, 1, topic);
+            return Ok(());
         }
-        if change.matters || options.xpub_verbose || options.xpub_verboser {
+        let Some(change) = self.add_subscription(pipes, id, topic)? else { return Ok(()) };
+        if change.matters || self.options.xpub_verbose || self.options.xpub_verboser {
             self.tell_application(pipes, id, 1, topic);
         }
         Ok(())
     }
 
+    fn is_manual(&self) -> bool {
+        self.options.xpub_manual && self.options.kind == SocketType::XPub
+    }
+
+    fn add_subscription(
+        &mut self,
+        pipes: &mut impl Pipes,
+        id: PipeId,
+        topic: &[u8],
+    ) -> Result<Option<Change>, ZmtpError> {
+        let Pattern::Publisher(publisher) = &mut self.pattern else { return Ok(None) };
+        let change = publisher.subscribe(&self.options, id, topic)?;
+        if let Some(welcome) = &self.options.xpub_welcome
+            && publisher.welcomes(id, topic, welcome)
+        {
+            let _full = pipes.with(id, |pipe| pipe.send(&[], &[welcome.into()]));
+        }
+        Ok(change)
+    }
+
+    /// A peer says that it ends a subscription.
     fn cancelled(&mut self, pipes: &mut impl Pipes, id: PipeId, topic: &[u8]) {
-        let verboser = self.options.xpub_verboser;
+        let (manual, verboser) = (self.is_manual(), self.options.xpub_verboser);
         let Pattern::Publisher(publisher) = &mut self.pattern else { return };
-        if publisher.cancel(id, topic).is_some_and(|change| change.matters || verboser) {
+        if manual || publisher.cancel(id, topic).is_some_and(|change| change.matters || verboser) {
             self.tell_application(pipes, id, 0, topic);
+        }
+    }
+
+    /// With [`xpub_manual`](crate::options::Options::xpub_manual): the application subscribes a peer to a
+    /// topic, mostly when it [received](Self::recv) from there that the peer wants to be. False: the peer is not
+    /// there (any more), or has as many topics as it may.
+    pub fn subscribe_peer(&mut self, pipes: &mut impl Pipes, id: PipeId, topic: &[u8]) -> bool {
+        self.is_manual() && matches!(self.add_subscription(pipes, id, topic), Ok(Some(_)))
+    }
+
+    /// Ends that. False: there was no such subscription.
+    pub fn unsubscribe_peer(&mut self, id: PipeId, topic: &[u8]) -> bool {
+        let manual = self.is_manual();
+        match &mut self.pattern {
+            Pattern::Publisher(publisher) if manual => publisher.cancel(id, topic).is_some(),
+            _ => false,
         }
     }
 
@@ -177,7 +227,7 @@ impl Socket {
         self.scratch.push(kind);
         self.scratch.extend_from_slice(topic);
         if pipes.with(id, |pipe| pipe.notify([&self.scratch[..]])).is_some() {
-            self.fair.arrived(id);
+            self.fair.arrived(id, self.options.conflate);
         }
     }
 
@@ -193,8 +243,7 @@ impl Socket {
         self.set_target(id, !over && !self.options.immediate);
         self.retire(id);
         self.end_subscriptions(pipes, id);
-        let ghost = PipeId(self.next_pipe);
-        self.next_pipe += 1;
+        let ghost = self.next_number();
         let left = self.fair.leave(pipes, id, ghost, self.options.left_behind);
         if let Pattern::Req(Req { pending: Some(pending), .. }) = &mut self.pattern
             && pending.peer == Some(id)
@@ -290,7 +339,7 @@ impl Socket {
     pub(super) fn spread(&mut self, pipes: &mut impl Pipes, begins: bool, topic: &[u8]) {
         let kind = self.options.kind;
         for (id, entry) in &self.entries {
-            let Some(peer) = entry.peer.as_ref().filter(|_| !entry.refused) else { continue };
+            let Some(peer) = entry.peer.as_ref().filter(|_| entry.is_up()) else { continue };
             self.scratch.clear();
             put(kind, peer.version, begins, topic, &mut self.scratch);
             pipes.with(*id, |pipe| pipe.send_control(&self.scratch));

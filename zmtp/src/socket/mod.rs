@@ -87,7 +87,7 @@ pub enum SocketEvent {
 pub enum Drop {
     /// They waited for a peer that went, and are for nobody else.
     PeerGone,
-    /// Replies to nobody who waits for one, or without what makes them replies.
+    /// Replies for which no request waits, requests without a delimiter.
     Stray,
     /// The reply of a REP, to a peer that is gone or has no room.
     Unanswerable,
@@ -123,6 +123,13 @@ struct Entry {
     refused: bool,
 }
 
+impl Entry {
+    /// Whether it has a peer that was not refused.
+    fn is_up(&self) -> bool {
+        self.peer.is_some() && !self.refused
+    }
+}
+
 /// What belongs to some types only.
 #[derive(Debug)]
 enum Pattern {
@@ -141,7 +148,7 @@ pub struct Socket {
     options: Arc<Options>,
     next_pipe: u64,
     entries: BTreeMap<PipeId, Entry>,
-    /// To whom messages may go, in the order in which they came.
+    /// Peers that messages may go to, in the order in which they came.
     targets: Vec<PipeId>,
     /// Counts changes of the targets.
     generation: u64,
@@ -189,7 +196,7 @@ impl Socket {
         self.options.kind
     }
 
-    /// To whom messages may go now, in the order in which they came.
+    /// Pipes that messages may go to now, in the order in which their peers came.
     #[must_use]
     pub fn targets(&self) -> &[PipeId] {
         &self.targets

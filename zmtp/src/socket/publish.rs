@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_wants_everything_is_found_without_looking() {
+    fn peers_that_want_everything_are_found_without_looking() {
         let (options, mut publisher) = (options(), Publisher::default());
         for pipe in [PipeId(1), PipeId(2)] {
             publisher.add_peer(pipe);

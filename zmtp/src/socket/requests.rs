@@ -1,8 +1,4 @@
-//! REQ and REP (RFC 28): who asked whom, and whose turn it is.
-
-use alloc::vec::Vec;
-
-use bowline_core::body::Body;
+//! REQ and REP (RFC 28): which peer was asked or has asked, and which side's turn it is.
 
 use super::PipeId;
 use crate::message::Message;
@@ -18,7 +14,7 @@ pub(crate) struct Req {
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pending {
-    /// Who was asked; `None`: it came back, and waits for somebody to ask.
+    /// The peer that was asked; `None`: the request came back, and waits for a peer that it can be sent to.
     pub(crate) peer: Option<PipeId>,
     /// What the peer sent before its connection ended stands there.
     pub(crate) left: Option<PipeId>,
@@ -65,7 +61,10 @@ impl Req {
 /// A REP: one request at a time, whose envelope goes back with the reply.
 #[derive(Debug, Default)]
 pub(crate) struct Rep {
-    pub(crate) asking: Option<(PipeId, Vec<Body>)>,
+    /// The peer that asked.
+    pub(crate) asking: Option<PipeId>,
+    /// What stands in front of the reply. Its memory is used again.
+    pub(crate) envelope: Message,
 }
 
 impl Rep {
@@ -75,9 +74,10 @@ impl Rep {
         if delimiter + 1 == message.len() {
             return false;
         }
-        let envelope = message.iter().take(delimiter + 1).cloned().collect();
+        self.envelope.clear();
+        message.iter().take(delimiter + 1).for_each(|part| self.envelope.push(part.clone()));
         message.remove_front(delimiter + 1);
-        self.asking = Some((from, envelope));
+        self.asking = Some(from);
         true
     }
 }
@@ -121,8 +121,7 @@ mod tests {
         let mut request = message(&[b"a", b"b", b"", b"body", b""]);
         assert!(rep.open(PipeId(7), &mut request));
         assert_eq!(request, message(&[b"body", b""]));
-        let (from, envelope) = rep.asking.unwrap();
-        assert_eq!(from, PipeId(7));
-        assert_eq!(envelope.iter().map(|part| part.as_slice()).collect::<Vec<_>>(), [&b"a"[..], b"b", b""]);
+        assert_eq!(rep.asking, Some(PipeId(7)));
+        assert_eq!(rep.envelope, message(&[b"a", b"b", b""]));
     }
 }

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use bowline_core::body::{Body, Payload};
 
 use super::balance::Balanced;
-use super::{Drop, Pattern, PipeId, Pipes, SendError, Socket};
+use super::{Drop, Entry, Pattern, Pipes, SendError, Socket};
 use crate::options::{Options, Overflow};
 use crate::pipe::{Pipe, Refusal, check_message, is_shared};
 use crate::socket_type::SocketType;
@@ -31,7 +31,11 @@ impl Socket {
             Pattern::Plain => {
                 let Self { balancer, targets, options, stats, .. } = self;
                 let sent = balancer.send(pipes, targets, options, &[], parts)?;
-                stats.overflowed += u64::from(!matches!(sent, Balanced::To(_)));
+                stats.overflowed += match sent {
+                    Balanced::To(_) => 0,
+                    Balanced::Dropped => 1,
+                    Balanced::Replaced(_, dropped) => dropped,
+                };
                 Ok(())
             }
             Pattern::Req(_) => self.send_request(pipes, parts),
@@ -70,8 +74,8 @@ impl Socket {
         self.stats.dropped += stray as u64;
         match self.balancer.send(pipes, &self.targets, &self.options, envelope, parts)? {
             Balanced::To(id) => req.asked(id, number),
-            Balanced::Replaced(id) => {
-                self.stats.overflowed += 1;
+            Balanced::Replaced(id, dropped) => {
+                self.stats.overflowed += dropped;
                 req.asked(id, number);
             }
             Balanced::Dropped => self.stats.overflowed += 1,
@@ -81,21 +85,23 @@ impl Socket {
 
     fn send_reply(&mut self, pipes: &mut impl Pipes, parts: &[Payload<'_>]) -> Result<(), SendError> {
         let Pattern::Rep(rep) = &mut self.pattern else { return Ok(()) };
-        let Some((id, envelope)) = rep.asking.take() else {
-            return Err(SendError::State(self.options.kind));
+        let Some(id) = rep.asking else { return Err(SendError::State(self.options.kind)) };
+        // Most requests have a delimiter only, or a few ids before it.
+        let (mut few, mut many) = ([&[][..]; 4], Vec::new());
+        let front = match few.get_mut(..rep.envelope.len()) {
+            Some(few) => few,
+            None => {
+                many.resize(rep.envelope.len(), &[][..]);
+                &mut many
+            }
         };
-        let front: Vec<_> = envelope.iter().map(Body::as_slice).collect();
-        if let Err(refusal) = check_message(&self.options, &front, parts) {
-            rep.asking = Some((id, envelope));
-            return Err(refusal.into());
-        }
-        let sent = match self.is_up(id) {
-            true => pipes.with(id, |pipe| pipe.send(&front, parts)),
-            false => None,
-        };
-        match sent {
-            Some(Ok(())) => {}
-            _ => self.note_dropped(id, 1, Drop::Unanswerable),
+        front.iter_mut().zip(rep.envelope.iter()).for_each(|(slot, part)| *slot = part.as_slice());
+        check_message(&self.options, front, parts)?;
+        rep.asking = None;
+        let up = self.entries.get(&id).is_some_and(Entry::is_up);
+        let sent = if up { pipes.with(id, |pipe| pipe.send(front, parts)) } else { None };
+        if sent != Some(Ok(())) {
+            self.note_dropped(id, 1, Drop::Unanswerable);
         }
         Ok(())
     }
@@ -117,8 +123,12 @@ impl Socket {
         };
         match pipes.with(pipe, |pipe| push(pipe, &self.options, |pipe| pipe.send(&[], parts))) {
             Some(Ok(Pushed::Whole)) => Ok(()),
-            Some(Ok(Pushed::Instead | Pushed::Dropped)) => {
+            Some(Ok(Pushed::Dropped)) => {
                 self.stats.overflowed += 1;
+                Ok(())
+            }
+            Some(Ok(Pushed::Instead(dropped))) => {
+                self.stats.overflowed += dropped;
                 Ok(())
             }
             None | Some(Err(Refusal::Full | Refusal::Closed)) if mandatory => Err(SendError::Full),
@@ -164,7 +174,11 @@ impl Socket {
                     false => pipe.send_encoded(&self.scratch),
                 })
             });
-            self.stats.overflowed += u64::from(!matches!(pushed, Some(Ok(Pushed::Whole))));
+            self.stats.overflowed += match pushed {
+                Some(Ok(Pushed::Whole)) => 0,
+                Some(Ok(Pushed::Instead(dropped))) => dropped,
+                _ => 1,
+            };
         }
         Ok(())
     }
@@ -219,18 +233,13 @@ impl Socket {
         }
         is_last
     }
-
-    /// Whether a pipe has a peer that was not refused.
-    fn is_up(&self, id: PipeId) -> bool {
-        self.entries.get(&id).is_some_and(|entry| entry.peer.is_some() && !entry.refused)
-    }
 }
 
 /// What became of a message for one certain pipe.
 enum Pushed {
     Whole,
-    /// An older one was dropped for it.
-    Instead,
+    /// So many older ones were dropped for it.
+    Instead(u64),
     Dropped,
 }
 
@@ -245,8 +254,11 @@ fn push<T>(
         (Err(Refusal::Full), Overflow::DropNewest) => Ok(Pushed::Dropped),
         (Err(Refusal::Full), Overflow::DropOldest) => {
             // As many as it takes: the limit is one of bytes, too.
-            while pipe.is_full() && pipe.drop_oldest() {}
-            send(pipe).map(|()| Pushed::Instead)
+            let mut dropped = 0;
+            while pipe.is_full() && pipe.drop_oldest() {
+                dropped += 1;
+            }
+            send(pipe).map(|()| Pushed::Instead(dropped))
         }
         (Err(refusal), _) => Err(refusal),
     }

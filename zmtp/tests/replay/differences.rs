@@ -26,8 +26,8 @@ const fn differs(scenario: &'static str, end: End, differs: Differs, why: &'stat
     Difference { scenario, end, differs, why }
 }
 
-/// Recordings whose mechanism is not built yet.
-pub(crate) const NOT_BUILT: &[&str] = &[
+/// Recordings for which the feature `curve` is needed.
+pub(crate) const CURVE: &[&str] = &[
     "curve_client_null_server",
     "curve_heartbeat",
     "curve_pub_sub",

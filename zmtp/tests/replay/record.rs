@@ -113,6 +113,14 @@ impl Scenario {
     }
 }
 
+#[cfg(feature = "curve")]
+impl Scenario {
+    /// What is known of a connection with CURVE: keys and what was in its boxes.
+    pub(crate) fn opened(&self, connection: usize, what: &str) -> Option<Vec<u8>> {
+        Some(unhex(self.index["opened"][connection][what].as_str()?))
+    }
+}
+
 fn parts(message: &Value) -> Vec<String> {
     let list = if message[0].is_array() { &message[0] } else { message };
     list.as_array().expect("parts").iter().map(|part| printed(part.as_str().expect("a part"))).collect()

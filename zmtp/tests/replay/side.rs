@@ -150,6 +150,13 @@ impl<'s> Side<'s> {
             self.pipes.insert(id, Pipe::new(self.options.clone(), role));
             id
         });
+        #[cfg(feature = "curve")]
+        if let Some(pipe) = self.pipes.remove(&id) {
+            // As random as those that were recorded.
+            let mut drawn = crate::curve::drawn(self.scenario, connection, self.is_client).into_iter();
+            let fill = move |bytes: &mut [u8]| bytes.fill_with(|| drawn.next().expect("no more is drawn"));
+            self.pipes.insert(id, pipe.with_entropy(fill));
+        }
         self.dialing = self.is_client.then_some(id);
         let reader = self.pipes.get_mut(&id).expect("a pipe").handle_connected(self.now, Epoch::FIRST);
         let open = Some((reader, RecvBuf::new()));
@@ -195,6 +202,15 @@ impl<'s> Side<'s> {
         let id = self.links[&connection].pipe;
         let peer = self.pipes.get(&id).and_then(|pipe| pipe.peer().cloned());
         let Some(version) = peer.map(|peer| peer.version) else { return false };
+        #[cfg(feature = "curve")]
+        let opened;
+        #[cfg(feature = "curve")]
+        let bytes = if self.scenario.name.starts_with("curve_") {
+            opened = crate::curve::unsealed(self.scenario, connection, self.is_client, bytes);
+            &opened[..]
+        } else {
+            bytes
+        };
         let Ok(Some(first)) = Frame::parse(version, bytes) else { return false };
         if first.command {
             let Some(body) = bytes.get(first.header..first.total()) else { return false };
@@ -375,12 +391,20 @@ fn decide(scenario: &Scenario, credentials: &Credentials) -> Option<Decision> {
         "plain_zap_300" => refuse(300),
         "plain_zap_404" | "plain_no_zap_handler" => refuse(404),
         "plain_zap_500" => refuse(500),
-        "null_zap_domain_deny" => refuse(400),
+        "null_zap_domain_deny" | "curve_zap_deny" => refuse(400),
         _ => match credentials {
             Credentials::Plain { password, .. } if password == b"wrong" => refuse(400),
             _ => Some(Decision::Accept { user_id: "somebody".into() }),
         },
     }
+}
+
+#[cfg(feature = "curve")]
+fn secret_key(scenario: &Scenario, is_client: bool) -> bowline_zmtp::mechanism::SecretKey {
+    let found = scenario.options(is_client).into_iter().find(|(name, _)| name == "CURVE_SECRETKEY");
+    let text = found.and_then(|(_, value)| value.as_str().map(str::to_owned)).expect("a secret key");
+    let key = bowline_zmtp::z85::decode(&text).expect("a key");
+    <[u8; 32]>::try_from(key).expect("32 bytes").into()
 }
 
 /// Our options for those of a recorded socket, and what it is subscribed to.
@@ -407,6 +431,21 @@ fn options(kind: SocketType, scenario: &Scenario, is_client: bool) -> (Arc<Optio
             }
             "PLAIN_SERVER" => options.mechanism(Mechanism::PlainServer).admission(Admission::Ask),
             "ZAP_DOMAIN" => options.domain(text()).admission(Admission::Ask),
+            #[cfg(feature = "curve")]
+            "CURVE_SERVER" => {
+                let secret_key = secret_key(scenario, is_client);
+                let admission =
+                    if scenario.name.contains("zap") { Admission::Ask } else { Admission::AllowAny };
+                options.mechanism(Mechanism::CurveServer { secret_key }).admission(admission)
+            }
+            #[cfg(feature = "curve")]
+            "CURVE_SERVERKEY" => {
+                let secret_key = secret_key(scenario, is_client);
+                let key = bowline_zmtp::z85::decode(&text()).expect("a key");
+                let server_key = key.try_into().expect("32 bytes");
+                options.mechanism(Mechanism::CurveClient { secret_key, server_key })
+            }
+            "CURVE_PUBLICKEY" | "CURVE_SECRETKEY" => options,
             "HANDSHAKE_IVL" => options.handshake(millis()),
             "HEARTBEAT_IVL" => {
                 let (interval, timeout) = (millis(), millis());

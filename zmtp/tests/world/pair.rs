@@ -23,18 +23,37 @@ struct Pair {
     cuts: usize,
 }
 
+fn options(stall: Duration) -> Options {
+    let limit = QueueLimit { messages: 20, bytes: 4000 };
+    Options::new(SocketType::Dealer).send_limit(limit).receive_limit(limit).write_stall(Some(stall))
+}
+
 impl Pair {
     fn new(seed: u64, stall: Duration) -> Self {
-        let limit = QueueLimit { messages: 20, bytes: 4000 };
-        let options = Options::new(SocketType::Dealer)
-            .send_limit(limit)
-            .receive_limit(limit)
-            .write_stall(Some(stall))
-            .build()
-            .unwrap();
-        let mut world = World::new(net(), seed, ());
+        let options = options(stall).build().unwrap();
         // Both outlive their connections.
-        let ends = [(); 2].map(|()| world.add(Pipe::new(options.clone(), Role::Dialing)));
+        Self::of(seed, [(); 2].map(|()| Pipe::new(options.clone(), Role::Dialing)))
+    }
+
+    /// With CURVE: a new key for each connection.
+    #[cfg(feature = "curve")]
+    fn sealed(seed: u64) -> Self {
+        use bowline_zmtp::mechanism::{Admission, Mechanism, SecretKey};
+        let key = |number| SecretKey::new([number; 32]);
+        let client = Mechanism::CurveClient { secret_key: key(2), server_key: key(1).public_key() };
+        let server = Mechanism::CurveServer { secret_key: key(1) };
+        let pipes = [client, server].map(|mechanism| {
+            let options = options(STALL).mechanism(mechanism).admission(Admission::AllowAny);
+            let mut random = Random::new(seed);
+            let fill = move |bytes: &mut [u8]| bytes.fill_with(|| random.number() as u8);
+            Pipe::new(options.build().unwrap(), Role::Dialing).with_entropy(fill)
+        });
+        Self::of(seed, pipes)
+    }
+
+    fn of(seed: u64, pipes: [Pipe<u32>; 2]) -> Self {
+        let mut world = World::new(net(), seed, ());
+        let ends = pipes.map(|pipe| world.add(pipe));
         world.keep_connected(ends[0], ends[1], MS * 3);
         let random = Random::new(seed ^ 0x3a7);
         Self { world, random, ends, said: [0; 2], heard: Default::default(), cuts: 0 }
@@ -82,6 +101,22 @@ impl Pair {
         self.world.run_for(time);
     }
 
+    fn break_and_finish(&mut self) {
+        for step in 0..80 {
+            (0..2).for_each(|end| self.say(end));
+            if step % 3 == 0 {
+                self.disturb();
+            }
+            let time = MS * self.random.below(60) as u32;
+            self.run(time);
+            let end = self.random.below(3) as usize;
+            if end < 2 {
+                self.hear(end);
+            }
+        }
+        self.finish();
+    }
+
     fn finish(&mut self) {
         self.ends.iter().for_each(|end| self.world.set_slow_writer(*end, false));
         // Long enough for a silent connection to be given up and for everything to be received.
@@ -110,25 +145,26 @@ fn whatever_breaks_messages_are_whole_in_order_and_never_twice() {
     let (mut said, mut heard, mut cuts) = (0, 0, 0);
     for seed in 0..60 {
         let mut pair = Pair::new(seed, STALL);
-        for step in 0..80 {
-            (0..2).for_each(|end| pair.say(end));
-            if step % 3 == 0 {
-                pair.disturb();
-            }
-            let time = MS * pair.random.below(60) as u32;
-            pair.run(time);
-            let end = pair.random.below(3) as usize;
-            if end < 2 {
-                pair.hear(end);
-            }
-        }
-        pair.finish();
+        pair.break_and_finish();
         said += pair.said.iter().sum::<usize>();
         heard += pair.heard.iter().map(Vec::len).sum::<usize>();
         cuts += pair.cuts;
     }
     assert!(said > 10_000 && cuts > 500, "{said} messages, {cuts} cuts");
     assert!(heard * 2 > said, "{heard} of {said} came");
+}
+
+#[cfg(feature = "curve")]
+#[test]
+fn sealed_messages_go_out_whole_and_once_under_the_key_of_each_connection() {
+    let (mut said, mut heard) = (0, 0);
+    for seed in 0..20 {
+        let mut pair = Pair::sealed(seed);
+        pair.break_and_finish();
+        said += pair.said.iter().sum::<usize>();
+        heard += pair.heard.iter().map(Vec::len).sum::<usize>();
+    }
+    assert!(said > 1_000 && heard * 2 > said, "{heard} of {said} came");
 }
 
 #[test]

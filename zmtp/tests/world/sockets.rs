@@ -68,6 +68,8 @@ struct Pipeline {
     /// Connecting and accepting end of each line, and how many ends of connections were seen.
     lines: Vec<[(usize, PipeId, usize); 2]>,
     seen: BTreeMap<usize, usize>,
+    /// Pipes that are closed: a writer may still have a batch of theirs.
+    dead: Vec<(usize, PipeId)>,
     /// Every pipe that a PUSH ever had.
     push_ends: Vec<usize>,
     pushed: usize,
@@ -90,6 +92,7 @@ impl Pipeline {
             nodes: nodes.into(),
             lines: Vec::new(),
             seen: BTreeMap::new(),
+            dead: Vec::new(),
             push_ends: Vec::new(),
             pushed: 0,
             pulled: Vec::new(),
@@ -135,10 +138,14 @@ impl Pipeline {
                 continue;
             }
             if self.world.machine(to).is_closed() {
-                self.nodes[node].ends.remove(&id);
+                self.dead.push((node, id));
                 self.lines[line][1] = self.pipe(node, Role::Accepting);
             }
             self.world.connect(from, self.lines[line][1].2);
+        }
+        for (node, id) in &self.dead {
+            let Node { socket, ends, .. } = &mut self.nodes[*node];
+            socket.collect_unsent(&mut View { world: &mut self.world, ends }, *id);
         }
         // There may be room, of which a driver is told.
         for Node { socket, ends, .. } in &mut self.nodes[..2] {
@@ -205,7 +212,9 @@ fn every_message_is_written_once_and_pulled_once_whatever_breaks() {
             (0..2).for_each(|node| pipeline.push(node));
             let line = pipeline.random.below(12) as usize;
             if let Some([(_, _, from), (_, _, to)]) = pipeline.lines.get(line) {
-                match pipeline.random.below(3) {
+                match pipeline.random.below(5) {
+                    3 => pipeline.world.set_slow_writer(*from, true),
+                    4 => pipeline.world.set_slow_writer(*to, true),
                     0 => pipeline.world.cut(*from),
                     1 => pipeline.world.disconnect(*to, Disconnect::Reopened),
                     _ => pipeline.world.fall_silent(*from),
@@ -237,7 +246,7 @@ fn every_message_is_written_once_and_pulled_once_whatever_breaks() {
         );
     }
     assert!(pushed > 4_000, "{pushed}");
-    assert!(pulled * 10 > pushed * 7, "{pulled} of {pushed} came");
+    assert!(pulled * 10 > pushed * 6, "{pulled} of {pushed} came");
 }
 
 #[test]

@@ -202,3 +202,41 @@ fn single_part_types_take_single_parts() {
         assert!(net.all(to)[0].ends_with('a'));
     }
 }
+
+#[test]
+fn what_is_conflated_is_received_in_its_newest_state() {
+    let mut net = Net::default();
+    let limit = QueueLimit { messages: 8, bytes: 10_000 };
+    let pull = net.add(of(SocketType::Pull).conflate(true).receive_limit(limit));
+    let push = net.add(of(SocketType::Push));
+    net.connect(push, pull);
+    for at in 0..50 {
+        net.send(push, &[["a", "b"][at % 2], &at.to_string()]).unwrap();
+    }
+    assert_eq!(net.nodes[pull].recv().unwrap(), "a|48");
+    net.send(push, &["b", "50"]).unwrap();
+    assert_eq!(net.all(pull), ["b|50"], "not what waited when the first was received");
+}
+
+#[test]
+fn long_messages_in_place_of_short_ones_are_bounded_in_bytes() {
+    for (conflate, overflow) in [(false, Overflow::DropOldest), (true, Overflow::AsType)] {
+        let mut net = Net::default();
+        let limit = QueueLimit { messages: 50, bytes: 10_000 };
+        let options = of(SocketType::Push).send_limit(limit).overflow(overflow).conflate(conflate);
+        let push = net.add(options);
+        let pull = net.add(of(SocketType::Pull));
+        net.connect(push, pull);
+        for length in [1, 5_000] {
+            for at in 0..50 {
+                let _full = net.nodes[push].send(&[&at.to_string(), &"x".repeat(length)]);
+            }
+        }
+        let waiting = net.nodes[push].pipes.values().map(crate::pipe::Pipe::waiting_bytes).max();
+        assert!(waiting < Some(10_000 + 5_100), "{waiting:?} bytes, conflate: {conflate}");
+        net.run();
+        let all = net.all(pull);
+        assert!(all.iter().map(String::len).sum::<usize>() < 10_000 + 6_000, "{} came", all.len());
+        assert!(all.len() >= 2);
+    }
+}

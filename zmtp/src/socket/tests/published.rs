@@ -1,5 +1,6 @@
 //! PUB, SUB, XPUB, XSUB, RADIO and DISH.
 
+use super::net::Node;
 use super::*;
 
 fn subscribe(net: &mut Net, node: usize, topics: &[&str]) {
@@ -120,6 +121,32 @@ fn an_xpub_hears_more_if_it_wants_to() {
     assert_eq!(heard(of(SocketType::XPub)), [r"\x01t", r"\x00t"]);
     assert_eq!(heard(of(SocketType::XPub).xpub_verbose(true)), [r"\x01t", r"\x01t", r"\x00t"]);
     assert_eq!(heard(of(SocketType::XPub).xpub_verboser(true)), [r"\x01t", r"\x01t", r"\x00t", r"\x00t"]);
+}
+
+#[test]
+fn a_manual_xpub_subscribes_its_peers_to_what_it_likes() {
+    let mut net = Net::default();
+    let xpub = net.add(of(SocketType::XPub).xpub_manual(true));
+    let sub = net.add(of(SocketType::Sub));
+    net.connect(sub, xpub);
+    subscribe(&mut net, sub, &["", "B"]);
+    net.send(xpub, &["A1"]).unwrap();
+    assert_eq!(net.all(sub), Vec::<String>::new(), "nothing comes of it by itself");
+    let Node { socket, pipes, .. } = &mut net.nodes[xpub];
+    let mut message = crate::message::Message::new();
+    let peer = socket.recv(pipes, &mut message).unwrap();
+    assert_eq!(message[0].as_slice(), b"\x01");
+    assert!(socket.subscribe_peer(pipes, peer, b"A"));
+    net.send(xpub, &["A2"]).unwrap();
+    net.send(xpub, &["B2"]).unwrap();
+    assert_eq!(net.all(sub), ["A2"]);
+    assert!(net.nodes[xpub].socket.unsubscribe_peer(peer, b"A"));
+    assert!(!net.nodes[xpub].socket.unsubscribe_peer(peer, b"A"));
+    assert!(unsubscribe(&mut net, sub, "B"));
+    assert_eq!(net.all(xpub), [r"\x01B", r"\x00B"]);
+    let stranger = net.nodes[xpub].socket.add(Role::Accepting);
+    let Node { socket, pipes, .. } = &mut net.nodes[xpub];
+    assert!(!socket.subscribe_peer(pipes, stranger, b"A"), "it is not there");
 }
 
 #[test]

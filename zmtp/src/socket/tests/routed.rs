@@ -109,7 +109,10 @@ fn a_chosen_id_and_a_probe() {
         net.add(of(SocketType::Router).probe_router(true).routing_id("router")),
         net.add(of(SocketType::Router).routing_id("other")),
     );
-    let id = net.nodes[router].socket.add_as(Role::Dialing, Some(b"chosen"));
+    let id = net.nodes[router].socket.add_as(Role::Dialing, b"chosen").unwrap();
+    for wrong in [&b""[..], &[7; 256]] {
+        assert!(net.nodes[router].socket.add_as(Role::Dialing, wrong).is_err());
+    }
     let options = of(SocketType::Router).probe_router(true).routing_id("router").build().unwrap();
     net.nodes[router].pipes.insert(id, crate::pipe::Pipe::new(options, Role::Dialing));
     net.dial((router, id), other);

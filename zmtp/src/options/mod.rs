@@ -77,11 +77,14 @@ pub struct Options {
     pub(crate) routing_id: Vec<u8>,
     pub(crate) mechanism: Mechanism,
     pub(crate) admission: Option<Admission>,
+    #[cfg(feature = "curve")]
+    pub(crate) allowed_keys: Option<crate::mechanism::AllowedKeys>,
     pub(crate) domain: String,
     pub(crate) metadata: Vec<(String, Vec<u8>)>,
     pub(crate) send_limit: QueueLimit,
     pub(crate) receive_limit: QueueLimit,
     pub(crate) overflow: Overflow,
+    pub(crate) conflate: bool,
     pub(crate) max_message: usize,
     pub(crate) max_parts: usize,
     pub(crate) left_behind: usize,
@@ -96,6 +99,7 @@ pub struct Options {
     pub(crate) req_correlate: bool,
     pub(crate) xpub_verbose: bool,
     pub(crate) xpub_verboser: bool,
+    pub(crate) xpub_manual: bool,
     pub(crate) pub_nodrop: bool,
     pub(crate) xpub_welcome: Option<Vec<u8>>,
     pub(crate) invert_matching: bool,
@@ -118,11 +122,14 @@ impl Options {
             routing_id: Vec::new(),
             mechanism: Mechanism::Null,
             admission: None,
+            #[cfg(feature = "curve")]
+            allowed_keys: None,
             domain: String::new(),
             metadata: Vec::new(),
             send_limit: limit,
             receive_limit: limit,
             overflow: Overflow::AsType,
+            conflate: false,
             max_message: 8 << 20,
             max_parts: 1024,
             left_behind: 64 << 20,
@@ -137,6 +144,7 @@ impl Options {
             req_correlate: false,
             xpub_verbose: false,
             xpub_verboser: false,
+            xpub_manual: false,
             pub_nodrop: false,
             xpub_welcome: None,
             invert_matching: false,
@@ -156,7 +164,16 @@ impl Options {
         self
     }
 
-    /// Who is let in. A server of PLAIN has to say so; without it a socket with NULL lets anybody in.
+    /// Which clients of CURVE are let in, by their keys; others are closed, and the
+    /// [authenticator](Self::admission), if there is one, is asked about these only.
+    #[cfg(feature = "curve")]
+    pub fn allowed_keys(mut self, keys: impl IntoIterator<Item = crate::mechanism::PublicKey>) -> Self {
+        self.allowed_keys = Some(keys.into_iter().collect());
+        self
+    }
+
+    /// Who is let in. A server of PLAIN or CURVE has to say so (of CURVE, here or by
+    /// keys); without it a socket with NULL lets anybody in.
     pub fn admission(mut self, admission: Admission) -> Self {
         self.admission = Some(admission);
         self
@@ -181,7 +198,7 @@ impl Options {
         self
     }
 
-    /// What may wait to be received from one peer: half of it in the pipe, half with who receives. (Up to
+    /// What may wait to be received from one peer: half of it in the pipe, half with the receiver. (Up to
     /// one message more stands in each half.)
     pub fn receive_limit(mut self, limit: QueueLimit) -> Self {
         self.receive_limit = limit;
@@ -191,6 +208,14 @@ impl Options {
     /// What becomes of a message for a pipe that is full.
     pub fn overflow(mut self, overflow: Overflow) -> Self {
         self.overflow = overflow;
+        self
+    }
+
+    /// Whether of the messages that wait with one peer, both ways, only the newest of each first part is
+    /// kept: whole messages, so that a topic's newest state is what is received. For PUSH, PULL, PUB, SUB, XPUB,
+    /// XSUB and DEALER.
+    pub fn conflate(mut self, on: bool) -> Self {
+        self.conflate = on;
         self
     }
 
@@ -276,7 +301,7 @@ impl Options {
         self
     }
 
-    /// Whether an XPUB hears of subscriptions to topics that somebody is subscribed to already.
+    /// Whether an XPUB hears of subscriptions to topics that another peer is subscribed to already.
     pub fn xpub_verbose(mut self, on: bool) -> Self {
         self.xpub_verbose = on;
         self
@@ -285,6 +310,13 @@ impl Options {
     /// Whether it hears of ends of subscriptions likewise, too.
     pub fn xpub_verboser(mut self, on: bool) -> Self {
         self.xpub_verboser = on;
+        self
+    }
+
+    /// Whether an XPUB hears of every subscription and of every end of one, and nothing comes of them but what
+    /// its application [makes of them](crate::socket::Socket::subscribe_peer).
+    pub fn xpub_manual(mut self, on: bool) -> Self {
+        self.xpub_manual = on;
         self
     }
 
@@ -330,6 +362,10 @@ impl Options {
         if self.routing_id.first() == Some(&0) {
             return Err(OptionError { field: "first byte of the routing id", value: 0, limit: 1 });
         }
+        use SocketType::{Dealer, Pub, Pull, Push, Sub, XPub, XSub};
+        if self.conflate && !matches!(self.kind, Push | Pull | Pub | Sub | XPub | XSub | Dealer) {
+            return Err(OptionError { field: "conflate, where messages have envelopes", value: 1, limit: 0 });
+        }
         at_most("domain length", self.domain.len(), 255)?;
         if let Mechanism::PlainClient { username, password } = &self.mechanism {
             at_most("PLAIN user name length", username.len(), 255)?;
@@ -338,6 +374,8 @@ impl Options {
         if matches!(self.mechanism, Mechanism::PlainServer) && self.admission.is_none() {
             return Err(OptionError { field: "PLAIN server without an admission rule", value: 0, limit: 1 });
         }
+        #[cfg(feature = "curve")]
+        self.check_curve()?;
         for (name, _) in &self.metadata {
             at_least("property name length", name.len(), 1)?;
             at_most("property name length", name.len(), 255)?;
@@ -372,9 +410,29 @@ impl Options {
         Ok(Arc::new(self))
     }
 
-    /// Half of the limit for what came in: the other half is with who receives.
+    #[cfg(feature = "curve")]
+    fn check_curve(&self) -> Result<(), OptionError> {
+        let wrong = |field| Err(OptionError { field, value: 0, limit: 1 });
+        match &self.mechanism {
+            Mechanism::CurveServer { .. } if self.admission.is_none() && self.allowed_keys.is_none() => {
+                wrong("CURVE server without an admission rule or keys")
+            }
+            Mechanism::CurveClient { secret_key, server_key } if !secret_key.goes_with(server_key) => {
+                wrong("CURVE server key, which is no key")
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Half of the limit for what came in: the other half is with the receiver.
     pub(crate) fn inbox_limit(&self) -> QueueLimit {
         self.receive_limit.low_mark()
+    }
+
+    /// The longest command of a handshake, bytes.
+    pub(crate) fn max_handshake(&self) -> usize {
+        // CURVE's INITIATE has a cookie, a nonce, keys and a vouch beside the metadata.
+        MAX_HANDSHAKE + if self.mechanism.name() == "CURVE" { 96 + 8 + 16 + 128 } else { 0 }
     }
 
     /// The properties that our READY or INITIATE has.
@@ -405,39 +463,4 @@ impl Heartbeat {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn wrong(options: Options) -> &'static str {
-        options.build().expect_err("it cannot be built").field
-    }
-
-    #[test]
-    fn what_cannot_be_is_found_when_it_is_built() {
-        let new = || Options::new(SocketType::Dealer);
-        assert!(new().routing_id([7; 255]).build().is_ok());
-        assert_eq!(wrong(new().routing_id([7; 256])), "routing id length");
-        assert_eq!(wrong(new().routing_id([0])), "first byte of the routing id");
-        let plain = |name: usize, word: usize| Mechanism::PlainClient {
-            username: "x".repeat(name),
-            password: "x".repeat(word),
-        };
-        assert!(new().mechanism(plain(255, 255)).build().is_ok());
-        assert_eq!(wrong(new().mechanism(plain(256, 0))), "PLAIN user name length");
-        assert_eq!(wrong(new().mechanism(plain(0, 256))), "PLAIN password length");
-        assert_eq!(wrong(new().mechanism(Mechanism::PlainServer)), "PLAIN server without an admission rule");
-        assert!(new().mechanism(Mechanism::PlainServer).admission(Admission::Ask).build().is_ok());
-        assert_eq!(wrong(new().property("", "")), "property name length");
-        assert_eq!(wrong(new().property("X-Long", [7; 1000])), "metadata length");
-        assert_eq!(wrong(new().send_limit(QueueLimit { messages: 0, bytes: 1 })), "send limit, messages");
-        assert_eq!(wrong(new().receive_limit(QueueLimit { messages: 1, bytes: 0 })), "receive limit, bytes");
-        assert_eq!(wrong(new().max_parts(0)), "max parts");
-        let beat = |interval, ttl| {
-            let (interval, ttl) = (Duration::from_secs(interval), Duration::from_millis(ttl));
-            Some(Heartbeat { interval, ttl, ..Heartbeat::default() })
-        };
-        assert_eq!(wrong(new().heartbeat(beat(0, 0))), "heartbeat interval or timeout");
-        assert!(new().heartbeat(beat(1, 65_500)).build().is_ok());
-        assert_eq!(wrong(new().heartbeat(beat(1, 65_600))), "heartbeat TTL in tenths of a second");
-    }
-}
+mod tests;
