@@ -11,6 +11,7 @@ mod watchdog;
 
 mod pipelines;
 mod requests;
+mod security;
 
 /// What a method returned that waits, to be awaited: on threads it is there.
 pub(crate) fn done<R: Runtime, Fut: Future>(waited: Wait<R, Fut>) -> impl Future<Output = Fut::Output> {
@@ -73,4 +74,6 @@ on_every_runtime! {
     requests::a_question_and_its_answer,
     requests::the_turns_are_kept,
     requests::a_lost_peer_is_told,
+    security::names_and_passwords,
+    security::keys,
 }

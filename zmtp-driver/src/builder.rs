@@ -7,9 +7,11 @@ use bowline_core::config::{AcceptLimits, SocketOptions};
 use bowline_core::supervisor::ReconnectPolicy;
 use bowline_driver::runtime::Runtime;
 use bowline_zmtp::error::OptionError;
+use bowline_zmtp::mechanism::{Admission, Decision};
 use bowline_zmtp::options::Options;
+use bowline_zmtp::pipe::AuthRequest;
 
-use crate::core::SocketCore;
+use crate::core::{Authenticator, SocketCore};
 use crate::dial::{Dialing, random};
 use crate::kind::Kind;
 use crate::socket::Socket;
@@ -21,6 +23,7 @@ pub struct SocketBuilder<R: Runtime, K: Kind> {
     linger: Duration,
     dialing: Dialing,
     limits: AcceptLimits,
+    authenticator: Option<Authenticator>,
     types: PhantomData<fn() -> (R, K)>,
 }
 
@@ -39,6 +42,7 @@ impl<R: Runtime, K: Kind> SocketBuilder<R, K> {
             linger: Duration::from_secs(5),
             dialing,
             limits: AcceptLimits::default(),
+            authenticator: None,
             types: PhantomData,
         }
     }
@@ -90,13 +94,21 @@ impl<R: Runtime, K: Kind> SocketBuilder<R, K> {
         self
     }
 
+    /// Asks `decide` about each peer in its handshake, in place of another [`Admission`]: with what the peer said of
+    /// itself. It is called where the connection is read, and must not wait.
+    pub fn authenticate(mut self, decide: impl Fn(&AuthRequest) -> Decision + Send + Sync + 'static) -> Self {
+        self.options = self.options.admission(Admission::Ask);
+        self.authenticator = Some(Box::new(decide));
+        self
+    }
+
     /// Makes the socket.
     ///
     /// # Errors
     /// A setting cannot work.
     pub fn open(self) -> Result<Socket<R, K>, OptionError> {
         let options = self.options.build()?;
-        let core = SocketCore::new(options, self.linger, random() as u32);
+        let core = SocketCore::new(options, self.linger, random() as u32, self.authenticator);
         Ok(Socket::of(core, self.dialing, self.limits))
     }
 }

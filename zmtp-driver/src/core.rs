@@ -1,6 +1,7 @@
 //! A socket behind its lock: pipes, and the callers that wait for them.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
@@ -10,9 +11,10 @@ use bowline_core::machine::Machine;
 use bowline_core::waiters::{Ticket, Turn, Waiters};
 use bowline_driver::sync::{Arc, Mutex, Weak};
 use bowline_driver::{Shared, clock};
+use bowline_zmtp::mechanism::Decision;
 use bowline_zmtp::message::Message;
 use bowline_zmtp::options::Options;
-use bowline_zmtp::pipe::{Pipe, PipeEvent, Role};
+use bowline_zmtp::pipe::{AuthRequest, Pipe, PipeEvent, Role};
 use bowline_zmtp::socket::{PipeId, Pipes, RecvError, SendError, Socket, SocketEvent, SocketStats};
 
 use crate::error::{ReceiveError, Refusal};
@@ -30,7 +32,12 @@ pub(crate) struct SocketCore {
     state: Mutex<State>,
     /// Called when a pipe that was full has room.
     room: Waker,
+    /// Decides which peers are let in, where the options ask.
+    authenticator: Option<Authenticator>,
 }
+
+/// Decides about a peer.
+pub(crate) type Authenticator = Box<dyn Fn(&AuthRequest) -> Decision + Send + Sync>;
 
 struct State {
     socket: Socket,
@@ -79,7 +86,12 @@ impl Wake for Room {
 }
 
 impl SocketCore {
-    pub(crate) fn new(options: Arc<Options>, linger: Duration, seed: u32) -> Arc<Self> {
+    pub(crate) fn new(
+        options: Arc<Options>,
+        linger: Duration,
+        seed: u32,
+        authenticator: Option<Authenticator>,
+    ) -> Arc<Self> {
         let state = State {
             socket: Socket::new(Arc::clone(&options), seed),
             table: Table::default(),
@@ -93,6 +105,7 @@ impl SocketCore {
             linger,
             state: Mutex::new(state),
             room: Waker::from(Arc::new(Room(Weak::clone(weak)))),
+            authenticator,
         })
     }
 
@@ -111,6 +124,11 @@ impl SocketCore {
         self.with(|state| {
             let id = state.socket.add(role);
             let mut pipe = Pipe::new(Arc::clone(&self.options), role);
+            #[cfg(feature = "curve")]
+            {
+                // Without randomness there is no key to be had: better no connection than one that can be guessed.
+                pipe = pipe.with_entropy(|bytes| getrandom::fill(bytes).expect("the system has randomness"));
+            }
             if state.is_closing {
                 pipe.close(clock::now(), Duration::ZERO);
             }
@@ -126,6 +144,9 @@ impl SocketCore {
 
     /// A pipe tells something.
     pub(crate) fn handle_event(&self, id: PipeId, event: PipeEvent<'_>) {
+        if let PipeEvent::Authenticate(request) = &event {
+            return self.authenticate(id, request);
+        }
         let (is_ready, has_messages) = match &event {
             PipeEvent::Ready(_) => (true, false),
             PipeEvent::Messages { was_empty, .. } => (false, *was_empty),
@@ -146,6 +167,15 @@ impl SocketCore {
                 state.wake_watchers();
             }
         });
+    }
+
+    /// Asks the program, without a lock. A panic of its function is a refusal.
+    fn authenticate(&self, id: PipeId, request: &AuthRequest) {
+        let decide = || self.authenticator.as_ref().map(|authenticator| authenticator(request));
+        let decided = catch_unwind(AssertUnwindSafe(decide));
+        // RFC 27: 500 is an error of the server's.
+        let decision = decided.ok().flatten().unwrap_or(Decision::Refuse { status: 500 });
+        self.with(|state| state.table.with(id, |pipe| pipe.decide(request.connection, decision)));
     }
 
     /// The connection of a pipe ended.
