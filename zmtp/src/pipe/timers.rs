@@ -107,6 +107,9 @@ impl Timers {
     pub(super) fn resumed(&mut self, now: Instant) {
         if self.sign_at.take().is_some() {
             self.read(now);
+            if let Some(heartbeat) = self.heartbeat {
+                self.ping_at = self.ping_at.max(now + heartbeat.interval);
+            }
         }
     }
 
@@ -315,6 +318,7 @@ mod tests {
             assert_eq!(output(&mut timers), b"\x04\x05\x04PONG");
         }
         timers.resumed(at(100));
+        assert_eq!(timers.next(&options), Some((at(110), Reason::Heartbeat)), "nothing is overdue");
         assert_eq!(timers.expire(&options, at(109)), None, "the pause is no silence");
         timers.pinged(at(109), 20, b"");
         assert!(timers.expire(&options, at(111)).is_some(), "and now it is: two seconds, as it said");
