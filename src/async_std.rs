@@ -5,3 +5,9 @@
 pub use bowline_async_std::async_std::{AsyncStd, Listener, Socket, Timer, stream};
 
 bowline_links::names!(AsyncStd, "async-std");
+
+/// ZeroMQ sockets on async-std.
+#[cfg(feature = "zmtp")]
+pub mod zmtp {
+    bowline_zmtp_driver::names!(super::AsyncStd, "async-std");
+}

@@ -63,3 +63,9 @@
 pub use bowline_blocking::{Entered, IoGroup, Listener, Parks, Socket, Threads, Timer, block_on, stream};
 
 bowline_links::names!(Threads, "threads");
+
+/// ZeroMQ sockets on threads.
+#[cfg(feature = "zmtp")]
+pub mod zmtp {
+    bowline_zmtp_driver::names!(super::Threads, "threads");
+}

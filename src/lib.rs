@@ -68,6 +68,37 @@ pub use bowline_driver as driver;
 #[cfg(any(feature = "tokio", feature = "smol", feature = "async-std", feature = "blocking"))]
 pub use bowline_links as links;
 
+/// ZeroMQ: what its sockets have in common on all runtimes. The sockets are in `bowline::tokio::zmtp` and its
+/// sisters; `docs/zeromq.md` says what is there.
+///
+/// ```
+/// # #[cfg(feature = "blocking")]
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use bowline::blocking::zmtp::{Rep, Req};
+///
+/// let rep = Rep::new();
+/// let endpoint = rep.bind("tcp://127.0.0.1:*")?;
+/// let req = Req::new();
+/// req.connect(&endpoint)?;
+/// req.send(["how", "many"])?;
+/// let question = rep.recv()?;
+/// assert_eq!((question.len(), &question[1][..]), (2, &b"many"[..]));
+/// rep.send("42")?;
+/// assert_eq!(&req.recv()?[0][..], b"42");
+/// # Ok(()) }
+/// # #[cfg(not(feature = "blocking"))]
+/// # fn main() {}
+/// ```
+#[cfg(feature = "zmtp")]
+pub mod zmtp {
+    pub use bowline_zmtp::{endpoint, error, mechanism, pipe, wire, z85};
+    pub use bowline_zmtp_driver::{
+        ConnectError, Heartbeat, Kind, Message, OptionError, Options, Outgoing, Overflow, PipeId, Publishes,
+        ReceiveError, Receives, Refusal, SendError, Sends, SocketEvent, SocketStats, SocketType, Subscribes,
+        kinds,
+    };
+}
+
 #[cfg(feature = "async-std")]
 pub mod async_std;
 #[cfg(feature = "blocking")]

@@ -3,3 +3,9 @@
 pub use bowline_async_std::smol::{Listener, Smol, Socket, Timer, stream};
 
 bowline_links::names!(Smol, "smol");
+
+/// ZeroMQ sockets on smol.
+#[cfg(feature = "zmtp")]
+pub mod zmtp {
+    bowline_zmtp_driver::names!(super::Smol, "smol");
+}

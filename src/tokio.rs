@@ -6,3 +6,9 @@
 pub use bowline_tokio::{Listener, Socket, Timer, Tokio, stream};
 
 bowline_links::names!(Tokio, "tokio");
+
+/// ZeroMQ sockets on tokio.
+#[cfg(feature = "zmtp")]
+pub mod zmtp {
+    bowline_zmtp_driver::names!(super::Tokio, "tokio");
+}

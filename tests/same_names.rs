@@ -127,7 +127,7 @@ fn no_runtime_crate_names_a_protocol() {
             }
             seen += 1;
             let text = std::fs::read_to_string(&path).expect("text");
-            for name in ["bowline_core::link", "bowline_core::frame", "Framing", "bowline_links"] {
+            for name in ["bowline_core::link", "bowline_core::frame", "Framing", "bowline_links", "zmtp"] {
                 assert!(!text.contains(name), "{} names {name}", path.display());
             }
         }

@@ -204,8 +204,9 @@ impl RecvBuf {
         }
     }
 
-    /// Lends out a frame that does not lie in this buffer.
-    pub(crate) fn lend_aside(&mut self, frame: Bytes) {
+    /// Lends out a frame that does not lie in this buffer: one that was sealed, say, and is open now. What it
+    /// was made of has been [consumed](Self::consume).
+    pub fn lend_aside(&mut self, frame: Bytes) {
         self.aside = Some(Box::new(frame));
     }
 

@@ -93,6 +93,21 @@ impl<M: Machine<Token = Waker>> Shared<M> {
         result
     }
 
+    /// As [`with`](Self::with), for a caller that holds another lock: the wakers are put into `wakers`, to be
+    /// called when that is released.
+    pub fn with_wakers<R>(&self, wakers: &mut Vec<Waker>, f: impl FnOnce(&mut M) -> R) -> R {
+        let mut state = self.state.lock();
+        let result = f(&mut state.machine);
+        if state.machine.has_wakes() {
+            let sides = settle(&mut state, wakers);
+            let said = holding(&mut state);
+            drop(state);
+            wakers.extend(sides.into_iter().flatten());
+            self.say(said);
+        }
+        result
+    }
+
     /// Looks at the machine under the lock, and wakes no task: for what counts the machine's memory.
     pub fn look<R>(&self, f: impl FnOnce(&mut M) -> R) -> R {
         f(&mut self.state.lock().machine)

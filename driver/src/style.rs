@@ -36,6 +36,10 @@ pub trait Style: Sized + Send + Sync + 'static {
         would_park: impl FnOnce(Fut) -> Fut::Output,
     ) -> Self::Wait<Fut>;
 
+    /// What such a method returned, to be awaited: for code that is written once for tasks and for threads. Where
+    /// threads wait, it is ready.
+    fn awaited<Fut: Future>(waited: Self::Wait<Fut>) -> impl Future<Output = Fut::Output>;
+
     /// Whether this thread may wait: one that runs connections must not.
     fn may_wait() -> bool;
 
@@ -87,6 +91,11 @@ impl Style for Awaits {
     #[inline(always)]
     fn wait_or<Fut: Future + Unpin>(future: Fut, _: impl FnOnce(Fut) -> Fut::Output) -> Fut {
         future
+    }
+
+    #[inline(always)]
+    fn awaited<Fut: Future>(waited: Fut) -> impl Future<Output = Fut::Output> {
+        waited
     }
 
     #[inline(always)]

@@ -9,12 +9,14 @@ mod live;
 mod machines;
 mod ops;
 mod pair;
+mod zmtp;
 
 pub use decode::{buffstreams, chunked, length_prefixed, native, raw, tcpstream};
 pub use live::live_link;
 pub use machines::machine_ops;
 pub use ops::{link_ops, supervisor_ops};
 pub use pair::pair_ops;
+pub use zmtp::{zmtp_ops, zmtp_wire};
 
 /// A fuzz target.
 pub type Target = fn(&[u8]);
@@ -32,6 +34,8 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("live_link", live_link),
     ("machine_ops", machine_ops),
     ("supervisor_ops", supervisor_ops),
+    ("zmtp_wire", zmtp_wire),
+    ("zmtp_ops", zmtp_ops),
 ];
 
 /// Takes numbers off the front of the input; zeros when it is used up.

@@ -10,6 +10,7 @@ use bowline_core::link::{CallId, CallOptions, CastOptions, Link, Role};
 use bowline_core::machine::{Epoch, Machine};
 use bowline_core::time::Instant;
 use bowline_netsim::{Direction, Net, NetConfig, Side, World};
+use bowline_zmtp::error::ZmtpError;
 
 use crate::Input;
 
@@ -32,7 +33,7 @@ const NET: NetConfig = NetConfig {
 };
 
 /// What the target has to know of a machine besides its being one.
-trait Known: Machine {
+pub(crate) trait Known: Machine {
     /// Does something that its user might.
     fn command(&mut self, now: Instant, what: u8, size: usize);
 
@@ -70,7 +71,7 @@ impl<F: Framing> Known for Link<F, u64> {
 }
 
 /// A machine whose peer is the input.
-fn alone<M: Known>(mut input: Input<'_>, mut machine: M) {
+pub(crate) fn alone<M: Known>(mut input: Input<'_>, mut machine: M) {
     let mut side = Side::new(0, Direction::ToServer);
     let (mut now, mut net, mut epoch) = (Instant::ZERO, Net::new(NET, 1), Epoch::FIRST);
     side.connect(&mut machine, now, epoch);
@@ -141,7 +142,7 @@ fn settle<M: Known>(machine: &mut M, side: &mut Side<M>, now: Instant, net: &mut
 }
 
 /// Two machines of one protocol over a line that the input breaks: neither finds fault with the other.
-fn together<M: Known>(mut input: Input<'_>, dialing: M, accepting: M) {
+pub(crate) fn together<M: Known>(mut input: Input<'_>, dialing: M, accepting: M) {
     let mut world: World<M> = World::new(NET, u64::from(input.byte()), ());
     let ends = [world.add(dialing), world.add(accepting)];
     world.keep_connected(ends[0], ends[1], MS);
@@ -183,6 +184,9 @@ fn is_fault(cause: &Disconnect) -> bool {
     match cause {
         Disconnect::Protocol(PeerError::Frame(FrameError::Truncated { .. })) => false,
         Disconnect::Foreign(error) => {
+            if let Some(error) = ZmtpError::of(cause) {
+                return !matches!(error, ZmtpError::Truncated { .. });
+            }
             use shout::ShoutError::{Cut, NoAnswer};
             !matches!(error.downcast_ref(), Some(Cut | NoAnswer))
         }

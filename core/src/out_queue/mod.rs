@@ -12,6 +12,7 @@ use alloc::vec::Vec;
 use core::convert::Infallible;
 
 mod message;
+mod sealed;
 
 pub use crate::arena::{Fate, QueueLimit};
 pub use message::{OutMessage, OutMessageRef};
@@ -78,6 +79,8 @@ pub struct OutQueue {
     spare: Vec<Chunk>,
     /// A batch that was given back before it was wholly written.
     returned: Option<Box<Batch>>,
+    /// The messages of the batch that is out, as they were before they were sealed.
+    plain: Option<Box<Chunk>>,
     lent: Lent,
     /// Counts connections, so that a batch of an earlier one is known.
     generation: u64,
@@ -111,6 +114,7 @@ impl OutQueue {
             waiting: Load::default(),
             spare: Vec::new(),
             returned: None,
+            plain: None,
             lent: Lent::Nothing,
             generation: 0,
             missing: false,
@@ -154,7 +158,8 @@ impl OutQueue {
     pub fn memory(&self) -> usize {
         let chunks = self.queue.iter().chain(&self.spare).chain([&self.connection]);
         let returned = self.returned.as_ref().map_or(0, |batch| batch.memory());
-        chunks.map(Chunk::capacity).sum::<usize>() + returned
+        let plain = self.plain.as_ref().map_or(0, |chunk| chunk.capacity());
+        chunks.map(Chunk::capacity).sum::<usize>() + returned + plain
     }
 
     /// Gives back memory that is kept for reuse: for a machine that was quiet for a while.
@@ -301,6 +306,9 @@ impl OutQueue {
         let chunk = batch.into_chunk();
         if !control {
             for_each(&chunk, written, |message| _ = each(message));
+            if let Some(plain) = self.plain.take() {
+                recycle(&mut self.spare, *plain);
+            }
         }
         recycle(&mut self.spare, chunk);
     }
@@ -335,7 +343,10 @@ impl OutQueue {
     /// Puts the messages of a batch that `keep` wants in front of everything that waits.
     fn restore(&mut self, batch: Batch, keep: impl FnMut(OutMessageRef<'_>) -> bool) {
         let written = batch.written();
-        let kept = self.sift(batch.into_chunk(), written, keep);
+        let kept = match self.plain.take() {
+            Some(plain) => self.sift_unsealed(*plain, &batch.into_chunk(), written, keep),
+            None => self.sift(batch.into_chunk(), written, keep),
+        };
         if let Some(chunk) = kept {
             let load = load(&chunk);
             self.waiting.add(load);

@@ -1,0 +1,119 @@
+//! Messages on their way out: parts that are sent together or not at all.
+
+use bowline_core::body::{Body, Payload};
+use bytes::Bytes;
+
+use bowline_zmtp::message::Message;
+
+/// A message to be sent, of one part or several.
+///
+/// Made of text, bytes, or an array or a vector of parts. Owned parts of 16 KiB and more are not copied.
+///
+/// ```
+/// use bowline_zmtp_driver::Outgoing;
+///
+/// assert_eq!(Outgoing::from("one").len(), 1);
+/// assert_eq!(Outgoing::from(["id", "", "body"]).len(), 3);
+/// assert_eq!(Outgoing::from(vec![b"a".to_vec(), Vec::new()]).len(), 2);
+/// ```
+#[derive(Debug)]
+pub struct Outgoing<'a>(Parts<'a>);
+
+#[derive(Debug)]
+enum Parts<'a> {
+    One([Payload<'a>; 1]),
+    Many(Vec<Payload<'a>>),
+}
+
+impl<'a> Outgoing<'a> {
+    /// Of those parts.
+    pub fn of_parts<P: Into<Payload<'a>>>(parts: impl IntoIterator<Item = P>) -> Self {
+        Self(Parts::Many(parts.into_iter().map(Into::into).collect()))
+    }
+
+    /// How many parts there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.parts().len()
+    }
+
+    /// Whether there are none: such a message cannot be sent.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.parts().is_empty()
+    }
+
+    pub(crate) fn parts(&self) -> &[Payload<'a>] {
+        match &self.0 {
+            Parts::One(one) => one,
+            Parts::Many(many) => many,
+        }
+    }
+
+    /// The same as its receiver would get it.
+    #[must_use]
+    pub fn into_message(self) -> Message {
+        let body = |part: Payload<'_>| match part {
+            Payload::Owned(bytes) => Body::from(bytes),
+            borrowed => Body::copy_from(borrowed.as_slice()),
+        };
+        match self.0 {
+            Parts::One([one]) => std::iter::once(body(one)).collect(),
+            Parts::Many(many) => many.into_iter().map(body).collect(),
+        }
+    }
+}
+
+/// One part.
+macro_rules! one_part {
+    ($($part:ty),* $(,)?) => {
+        $(
+            impl<'a> From<$part> for Outgoing<'a> {
+                fn from(part: $part) -> Self {
+                    Self(Parts::One([part.into()]))
+                }
+            }
+        )*
+    };
+}
+
+one_part!(&'a str, String, &'a String, &'a [u8], Vec<u8>, &'a Vec<u8>, Bytes, &'a Bytes, Body, &'a Body);
+
+impl<'a, const N: usize> From<&'a [u8; N]> for Outgoing<'a> {
+    fn from(part: &'a [u8; N]) -> Self {
+        Self(Parts::One([Payload::from(&part[..])]))
+    }
+}
+
+impl<'a, P: Into<Payload<'a>>, const N: usize> From<[P; N]> for Outgoing<'a> {
+    fn from(parts: [P; N]) -> Self {
+        Self::of_parts(parts)
+    }
+}
+
+/// Several parts.
+macro_rules! many_parts {
+    ($($part:ty),* $(,)?) => {
+        $(
+            impl<'a> From<Vec<$part>> for Outgoing<'a> {
+                fn from(parts: Vec<$part>) -> Self {
+                    Self::of_parts(parts)
+                }
+            }
+        )*
+    };
+}
+
+many_parts!(&'a str, String, &'a [u8], Vec<u8>, Bytes, Body);
+
+impl From<Message> for Outgoing<'_> {
+    fn from(message: Message) -> Self {
+        Self::of_parts(message.into_parts())
+    }
+}
+
+impl<'a> From<&'a Message> for Outgoing<'a> {
+    fn from(message: &'a Message) -> Self {
+        Self::of_parts(message.iter().map(|part| part.as_slice()))
+    }
+}

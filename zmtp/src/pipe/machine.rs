@@ -1,0 +1,282 @@
+//! A pipe as a machine.
+
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use bowline_core::Batch;
+use bowline_core::error::Disconnect;
+use bowline_core::machine::{Access, Ending, Epoch, Machine, Next, Reason, Wake};
+use bowline_core::out_queue::Fate;
+use bowline_core::recv_buf::RecvBuf;
+use bowline_core::time::Instant;
+
+use super::handshake::Handshake;
+use super::timers::Timers;
+use super::{Connection, End, Pipe, PipeEvent, Reader, Role, push_connection, seal};
+use crate::error::ZmtpError;
+
+/// How long the peer may take to end its side after we ended ours.
+const GOODBYE: Duration = Duration::from_secs(1);
+
+impl<T> Pipe<T> {
+    fn is_past_handshake(&self) -> bool {
+        self.connection.as_ref().is_some_and(|connection| connection.handshake.is_done())
+    }
+
+    fn note_writing(&mut self, now: Instant, writing: bool) {
+        if let Some(connection) = &mut self.connection {
+            connection.timers.writing(now, writing);
+        }
+    }
+
+    /// Nothing more will be done.
+    fn set_closed(&mut self) {
+        self.closed = true;
+        self.wake = Wake { write: true, attend: true };
+        self.note_room();
+    }
+
+    /// What a pipe that is to be closed still has to write.
+    fn has_unsent(&self) -> bool {
+        !self.out.is_empty()
+    }
+}
+
+impl<T: Send + 'static> Machine for Pipe<T> {
+    type Token = T;
+    type Reader = Reader;
+    type Event<'b> = PipeEvent<'b>;
+    type Error = ZmtpError;
+
+    fn handle_connected(&mut self, now: Instant, _: Epoch) -> Reader {
+        self.connections += 1;
+        self.scratch.clear();
+        let draw = self.draw();
+        let handshake = Handshake::start(&self.options, draw, &mut self.scratch);
+        push_connection(&mut self.out, &self.scratch);
+        self.paused = false;
+        self.connection = Some(Connection {
+            number: self.connections,
+            handshake,
+            peer: None,
+            user_id: None,
+            timers: Timers::new(&self.options, now),
+            session: None,
+            end: None,
+        });
+        Reader::default()
+    }
+
+    fn begin_input(_: &mut Reader, access: &mut impl Access<Self>, now: Instant, bytes: usize) {
+        let pipe = access.machine();
+        if let Some(connection) = &mut pipe.connection {
+            if bytes > 0 {
+                connection.timers.read(now);
+            }
+            if !pipe.paused {
+                connection.timers.resumed(now);
+            }
+        }
+    }
+
+    fn next_event<'b>(
+        reader: &mut Reader,
+        access: &mut impl Access<Self>,
+        now: Instant,
+        buf: &'b mut RecvBuf,
+    ) -> Result<Next<PipeEvent<'b>>, ZmtpError> {
+        reader.next(access, now, buf)
+    }
+
+    fn end_input(_: &mut Reader, _: &mut impl Access<Self>, _: Instant, buf: &mut RecvBuf) {
+        buf.take_lent();
+        buf.release_if_small();
+    }
+
+    fn handle_eof(reader: &mut Reader, buf: &RecvBuf) -> Result<(), ZmtpError> {
+        let value = buf.unread().len() + reader.held();
+        if value == 0 && !reader.is_within_message() {
+            return Ok(());
+        }
+        Err(ZmtpError::Truncated { field: "the stream", value: value as u64, limit: value as u64 + 1 })
+    }
+
+    fn is_ready(&self) -> bool {
+        self.is_past_handshake()
+    }
+
+    fn is_paused(&self) -> bool {
+        self.paused
+    }
+
+    fn retire_reader(&mut self, _: Instant, reader: Reader) {
+        self.stats.half_received += u64::from(reader.is_within_message());
+    }
+
+    fn handle_disconnected(&mut self, now: Instant, lent: Option<Batch>, cause: Disconnect) {
+        self.connection = None;
+        self.paused = false;
+        let mut sent = 0;
+        self.out.disconnect(lent, |message| {
+            let left = message.fate() == Fate::Left;
+            sent += u64::from(left);
+            !left
+        });
+        self.stats.sent += sent;
+        let final_error = ZmtpError::of(&cause).is_some_and(ZmtpError::is_final);
+        let drained = self.closing.is_some_and(|until| !self.has_unsent() || until <= now);
+        if self.role == Role::Accepting || final_error || drained {
+            self.set_closed();
+        }
+    }
+
+    fn begin_write(&mut self, now: Instant) -> Option<Batch> {
+        let ready = self.is_past_handshake();
+        if ready && !self.out.is_lent() {
+            if self.mixed {
+                self.recode();
+            }
+            if let Some(connection) =
+                self.connection.as_mut().filter(|connection| connection.timers.has_output())
+            {
+                self.scratch.clear();
+                connection.timers.put_output(&mut self.scratch);
+                let commands = core::mem::take(&mut self.scratch);
+                self.send_control(&commands);
+                self.scratch = commands;
+            }
+        }
+        let session = self.connection.as_mut().and_then(|connection| connection.session.as_mut());
+        let batch = match session.filter(|_| ready) {
+            Some(session) => self.out.begin_write_sealed(true, |message, out| {
+                let mut parts = message.parts();
+                match (parts.next(), parts.next()) {
+                    (Some(whole), None) => seal(session, whole, out),
+                    _ => seal(session, &message.to_vec(), out),
+                }
+            }),
+            None => self.out.begin_write(ready),
+        };
+        if batch.is_some() {
+            self.note_writing(now, true);
+        }
+        self.note_room();
+        batch
+    }
+
+    fn handle_progress(&mut self, now: Instant, _: usize) {
+        self.note_writing(now, true);
+    }
+
+    fn end_write(&mut self, now: Instant, batch: Batch) -> bool {
+        let (mut sent, mut other) = (0, false);
+        let encoding = self.encoding;
+        self.out.end_write(batch, |message| {
+            let left = message.fate() == Fate::Left;
+            sent += u64::from(left);
+            other |= !left && Self::is_other_encoding(encoding, message.number());
+            !left
+        });
+        self.stats.sent += sent;
+        self.mixed |= other;
+        if !self.out.is_lent() {
+            self.note_writing(now, false);
+        }
+        let ready = self.is_past_handshake();
+        let timers = self.connection.as_ref().map(|connection| &connection.timers);
+        self.out.has_batch(ready) || (ready && timers.is_some_and(Timers::has_output))
+    }
+
+    fn poll_timeout(&mut self) -> Option<(Instant, Reason)> {
+        if self.closed {
+            return None;
+        }
+        let linger = self.closing.map(|until| (until, Reason::Linger));
+        let timer = match &self.connection {
+            // The driver ends it; nothing else is due.
+            Some(Connection { end: Some(End::Now(_)), .. }) => return None,
+            Some(connection) => connection.timers.next(&self.options),
+            None => None,
+        };
+        timer.into_iter().chain(linger).min_by_key(|(at, _)| *at)
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        let expired = match &mut self.connection {
+            Some(connection) => connection.timers.expire(&self.options, now),
+            None => None,
+        };
+        // It is quiet: what a busy spell left behind is given back.
+        if self.connection.as_ref().is_some_and(|connection| connection.timers.asks()) {
+            self.out.trim();
+            self.inbox.trim();
+            self.scratch = Vec::new();
+        }
+        if let (Some(cause), Some(connection)) = (expired, &mut self.connection) {
+            match &connection.end {
+                Some(End::Now(_)) => {}
+                // What was to be said could not be: the cause stays.
+                Some(End::Flushed(said)) => connection.end = Some(End::Now(said.clone())),
+                None => connection.end = Some(End::Now(cause)),
+            }
+        }
+        if self.closing.is_some_and(|until| until <= now) {
+            match &mut self.connection {
+                Some(connection) => connection.end = Some(End::Now(Disconnect::LocalClose)),
+                None => self.set_closed(),
+            }
+        }
+    }
+
+    fn poll_ending(&mut self, _: Instant) -> Option<Ending> {
+        let connection = self.connection.as_ref()?;
+        match &connection.end {
+            Some(End::Now(cause)) => return Some(Ending::Abort(cause.clone())),
+            Some(End::Flushed(cause)) => {
+                let flushed = !self.out.has_batch(false) && !self.out.is_lent();
+                return flushed.then(|| Ending::Graceful { wait: GOODBYE, cause: cause.clone() });
+            }
+            None => {}
+        }
+        if self.closed {
+            return Some(Ending::Abort(Disconnect::LocalClose));
+        }
+        self.closing?;
+        if self.has_unsent() {
+            return None;
+        }
+        Some(match connection.handshake.is_done() {
+            true => Ending::Graceful { wait: GOODBYE, cause: Disconnect::LocalClose },
+            false => Ending::Abort(Disconnect::LocalClose),
+        })
+    }
+
+    fn close(&mut self, now: Instant, linger: Duration) {
+        if self.closed {
+            return;
+        }
+        self.closing = Some(self.closing.map_or(now + linger, |until| until.min(now + linger)));
+        self.wake = Wake { write: true, attend: true };
+        let waits = self.has_unsent() && !linger.is_zero() && self.role == Role::Dialing;
+        if !self.is_connected() && !waits {
+            self.set_closed();
+        }
+    }
+
+    fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    fn give_up(&mut self, _: Instant, _: Disconnect) {
+        self.set_closed();
+    }
+
+    fn take_wake(&mut self) -> Wake {
+        let wake = core::mem::take(&mut self.wake);
+        Wake { write: wake.write | self.out.take_wake(), ..wake }
+    }
+
+    fn take_tokens(&mut self, into: &mut Vec<T>) {
+        into.append(&mut self.tokens);
+    }
+}

@@ -1,0 +1,275 @@
+//! What `send` does, type by type.
+
+use alloc::vec::Vec;
+
+use bowline_core::body::{Body, Payload};
+
+use super::balance::Balanced;
+use super::{Drop, Entry, Pattern, Pipes, SendError, Socket};
+use crate::options::{Options, Overflow};
+use crate::pipe::{Pipe, Refusal, check_message, is_shared};
+use crate::socket_type::SocketType;
+use crate::wire::{MORE, Version, put_header};
+
+/// The longest name of a group, bytes.
+const MAX_GROUP: usize = 255;
+
+impl Socket {
+    /// Sends a message: all of its parts or nothing. It is in a pipe's queue then, or was dropped where the
+    /// type or the [policy](Options::overflow) says so, which is counted.
+    ///
+    /// A ROUTER's, SERVER's and PEER's message begins with the routing id, a RADIO's with the group.
+    ///
+    /// # Errors
+    /// Nothing was sent. [`WouldBlock`](SendError::WouldBlock) where the type waits for room or for a peer.
+    pub fn send(&mut self, pipes: &mut impl Pipes, parts: &[Payload<'_>]) -> Result<(), SendError> {
+        let kind = self.options.kind;
+        if !kind.sends() {
+            return Err(SendError::NotSupported(kind));
+        }
+        match &mut self.pattern {
+            Pattern::Plain => {
+                let Self { balancer, targets, options, stats, .. } = self;
+                let sent = balancer.send(pipes, targets, options, &[], parts)?;
+                stats.overflowed += match sent {
+                    Balanced::To(_) => 0,
+                    Balanced::Dropped => 1,
+                    Balanced::Replaced(_, dropped) => dropped,
+                };
+                Ok(())
+            }
+            Pattern::Req(_) => self.send_request(pipes, parts),
+            Pattern::Rep(_) => self.send_reply(pipes, parts),
+            Pattern::Router(_) => self.send_to_id(pipes, parts),
+            Pattern::Publisher(_) => self.publish(pipes, parts),
+            Pattern::Subscriber(_) => self.send_upstream(pipes, parts),
+        }
+    }
+
+    fn send_request(&mut self, pipes: &mut impl Pipes, parts: &[Payload<'_>]) -> Result<(), SendError> {
+        let Pattern::Req(req) = &mut self.pattern else { return Ok(()) };
+        let kind = self.options.kind;
+        if req.pending.is_some_and(|pending| !pending.lost) && !self.options.req_relaxed {
+            return Err(SendError::State(kind));
+        }
+        check_message(&self.options, &[b""], parts)?;
+        if !self.balancer.has_room(pipes, &self.targets) {
+            match self.options.overflow {
+                _ if self.targets.is_empty() => return Err(SendError::WouldBlock),
+                Overflow::AsType => return Err(SendError::WouldBlock),
+                Overflow::Reject => return Err(SendError::Full),
+                Overflow::DropNewest | Overflow::DropOldest => {}
+            }
+        }
+        // A request that came back and is given up for this one.
+        self.stats.dropped += self.balancer.take_returned().len() as u64;
+        let number = self.options.req_correlate.then(|| req.next_number());
+        let bytes = number.map(u32::to_le_bytes);
+        let envelope: &[&[u8]] = match &bytes {
+            Some(number) => &[number, b""],
+            None => &[b""],
+        };
+        // Replies to requests that were given up are not taken for the reply to this one.
+        let stray = self.fair.clear_all(pipes);
+        self.stats.dropped += stray as u64;
+        match self.balancer.send(pipes, &self.targets, &self.options, envelope, parts)? {
+            Balanced::To(id) => req.asked(id, number),
+            Balanced::Replaced(id, dropped) => {
+                self.stats.overflowed += dropped;
+                req.asked(id, number);
+            }
+            Balanced::Dropped => self.stats.overflowed += 1,
+        }
+        Ok(())
+    }
+
+    fn send_reply(&mut self, pipes: &mut impl Pipes, parts: &[Payload<'_>]) -> Result<(), SendError> {
+        let Pattern::Rep(rep) = &mut self.pattern else { return Ok(()) };
+        let Some(id) = rep.asking else { return Err(SendError::State(self.options.kind)) };
+        // Most requests have a delimiter only, or a few ids before it.
+        let (mut few, mut many) = ([&[][..]; 4], Vec::new());
+        let front = match few.get_mut(..rep.envelope.len()) {
+            Some(few) => few,
+            None => {
+                many.resize(rep.envelope.len(), &[][..]);
+                &mut many
+            }
+        };
+        front.iter_mut().zip(rep.envelope.iter()).for_each(|(slot, part)| *slot = part.as_slice());
+        check_message(&self.options, front, parts)?;
+        rep.asking = None;
+        let up = self.entries.get(&id).is_some_and(Entry::is_up);
+        let sent = if up { pipes.with(id, |pipe| pipe.send(front, parts)) } else { None };
+        if sent != Some(Ok(())) {
+            self.note_dropped(id, 1, Drop::Unanswerable);
+        }
+        Ok(())
+    }
+
+    fn send_to_id(&mut self, pipes: &mut impl Pipes, parts: &[Payload<'_>]) -> Result<(), SendError> {
+        let Pattern::Router(router) = &self.pattern else { return Ok(()) };
+        let (kind, mandatory) = (self.options.kind, self.options.router_mandatory);
+        let [id, parts @ ..] = parts else { return Err(SendError::Envelope(kind, 0)) };
+        if parts.is_empty() {
+            return Err(SendError::Envelope(kind, 1));
+        }
+        check_message(&self.options, &[], parts)?;
+        let Some(pipe) = router.route(id.as_slice()) else {
+            if mandatory {
+                return Err(SendError::Unroutable(Body::copy_from(id.as_slice())));
+            }
+            self.stats.discarded += 1;
+            return Ok(());
+        };
+        match pipes.with(pipe, |pipe| push(pipe, &self.options, |pipe| pipe.send(&[], parts))) {
+            Some(Ok(Pushed::Whole)) => Ok(()),
+            Some(Ok(Pushed::Dropped)) => {
+                self.stats.overflowed += 1;
+                Ok(())
+            }
+            Some(Ok(Pushed::Instead(dropped))) => {
+                self.stats.overflowed += dropped;
+                Ok(())
+            }
+            None | Some(Err(Refusal::Full | Refusal::Closed)) if mandatory => Err(SendError::Full),
+            Some(Err(Refusal::Full | Refusal::Closed)) | None => {
+                self.stats.overflowed += 1;
+                Ok(())
+            }
+            Some(Err(refusal)) => Err(refusal.into()),
+        }
+    }
+
+    fn publish(&mut self, pipes: &mut impl Pipes, parts: &[Payload<'_>]) -> Result<(), SendError> {
+        let Pattern::Publisher(publisher) = &mut self.pattern else { return Ok(()) };
+        let options = &self.options;
+        check_message(options, &[], parts)?;
+        let first = parts[0].as_slice();
+        let receivers = if options.kind == SocketType::Radio {
+            match parts.len() {
+                2 if first.len() <= MAX_GROUP => publisher.members(first),
+                2 => return Err(SendError::Group(first.len())),
+                count => return Err(SendError::Envelope(options.kind, count)),
+            }
+        } else {
+            publisher.matching(first, options.invert_matching)
+        };
+        if receivers.is_empty() {
+            self.stats.discarded += 1;
+            return Ok(());
+        }
+        let blocks = options.pub_nodrop || options.overflow == Overflow::Reject;
+        if blocks && receivers.iter().any(|id| pipes.with(*id, |pipe| pipe.is_full()) == Some(true)) {
+            return Err(SendError::Full);
+        }
+        // Encoded once for all, unless there is something that all can share without a copy.
+        let shares = receivers.len() == 1 || parts.iter().any(is_shared);
+        if !shares {
+            encode(parts, &mut self.scratch);
+        }
+        for id in receivers {
+            let pushed = pipes.with(*id, |pipe| {
+                push(pipe, options, |pipe| match shares {
+                    true => pipe.send(&[], parts),
+                    false => pipe.send_encoded(&self.scratch),
+                })
+            });
+            self.stats.overflowed += match pushed {
+                Some(Ok(Pushed::Whole)) => 0,
+                Some(Ok(Pushed::Instead(dropped))) => dropped,
+                _ => 1,
+            };
+        }
+        Ok(())
+    }
+
+    /// An XSUB's subscription, or something for the application of an XPUB.
+    fn send_upstream(&mut self, pipes: &mut impl Pipes, parts: &[Payload<'_>]) -> Result<(), SendError> {
+        check_message(&self.options, &[], parts)?;
+        if let [part] = parts {
+            match part.as_slice() {
+                [1, topic @ ..] => {
+                    self.subscribe(pipes, topic);
+                    return Ok(());
+                }
+                [0, topic @ ..] => {
+                    self.unsubscribe(pipes, topic);
+                    return Ok(());
+                }
+                _ => {}
+            }
+        }
+        let up = || self.entries.iter().filter(|(_, entry)| entry.peer.is_some()).map(|(id, _)| *id);
+        if up().any(|id| pipes.with(id, |pipe| pipe.is_full()) == Some(true)) {
+            return match self.options.overflow {
+                Overflow::Reject => Err(SendError::Full),
+                _ => Err(SendError::WouldBlock),
+            };
+        }
+        let mut sent = 0;
+        for id in up() {
+            sent += u64::from(pipes.with(id, |pipe| pipe.send(&[], parts)) == Some(Ok(())));
+        }
+        self.stats.discarded += u64::from(sent == 0);
+        Ok(())
+    }
+
+    /// A SUB or XSUB subscribes to a topic, a DISH joins a group: at every peer, and at each that comes.
+    ///
+    /// As often as a topic was subscribed to it has to be [ended](Self::unsubscribe).
+    pub fn subscribe(&mut self, pipes: &mut impl Pipes, topic: &[u8]) {
+        if let Pattern::Subscriber(own) = &mut self.pattern {
+            own.add(topic);
+            self.spread(pipes, true, topic);
+        }
+    }
+
+    /// Ends a subscription. False: there is none.
+    pub fn unsubscribe(&mut self, pipes: &mut impl Pipes, topic: &[u8]) -> bool {
+        let Pattern::Subscriber(own) = &mut self.pattern else { return false };
+        let is_last = own.remove(topic);
+        if is_last {
+            self.spread(pipes, false, topic);
+        }
+        is_last
+    }
+}
+
+/// What became of a message for one certain pipe.
+enum Pushed {
+    Whole,
+    /// So many older ones were dropped for it.
+    Instead(u64),
+    Dropped,
+}
+
+/// Queues a message with a pipe; a full one does as the policy says.
+fn push<T>(
+    pipe: &mut Pipe<T>,
+    options: &Options,
+    mut send: impl FnMut(&mut Pipe<T>) -> Result<(), Refusal>,
+) -> Result<Pushed, Refusal> {
+    match (send(pipe), options.overflow) {
+        (Ok(()), _) => Ok(Pushed::Whole),
+        (Err(Refusal::Full), Overflow::DropNewest) => Ok(Pushed::Dropped),
+        (Err(Refusal::Full), Overflow::DropOldest) => {
+            // As many as it takes: the limit is one of bytes, too.
+            let mut dropped = 0;
+            while pipe.is_full() && pipe.drop_oldest() {
+                dropped += 1;
+            }
+            send(pipe).map(|()| Pushed::Instead(dropped))
+        }
+        (Err(refusal), _) => Err(refusal),
+    }
+}
+
+/// Encodes a message for peers of 2.0 and later.
+fn encode(parts: &[Payload<'_>], out: &mut Vec<u8>) {
+    out.clear();
+    for (at, part) in parts.iter().enumerate() {
+        let more = if at + 1 < parts.len() { MORE } else { 0 };
+        put_header(out, Version::V3_1, more, part.len());
+        out.extend_from_slice(part.as_slice());
+    }
+}

@@ -1,0 +1,143 @@
+//! ROUTER, SERVER and PEER.
+
+use super::*;
+
+#[test]
+fn a_router_knows_its_peers_by_their_ids() {
+    let mut net = Net::default();
+    let router = net.add(of(SocketType::Router));
+    let me = net.add(of(SocketType::Dealer).routing_id("me"));
+    let nobody = net.add(of(SocketType::Dealer));
+    net.connect(me, router);
+    net.connect(nobody, router);
+    net.send(me, &["a", "b"]).unwrap();
+    net.send(nobody, &["c"]).unwrap();
+    assert_eq!(net.all(router), ["me|a|b", r"\x00\x00\x00\x00\x01|c"]);
+    net.send(router, &["me", "x"]).unwrap();
+    net.send(router, &["\0\0\0\0\u{1}", "y", ""]).unwrap();
+    assert_eq!((net.all(me), net.all(nobody)), (vec!["x".into()], vec!["y|".into()]));
+    let unroutable = net.send(router, &["you", "x"]);
+    assert!(matches!(unroutable, Err(SendError::Unroutable(id)) if id.as_slice() == b"you"));
+    assert_eq!(net.send(router, &["me"]), Err(SendError::Envelope(SocketType::Router, 1)));
+}
+
+#[test]
+fn a_full_or_missing_peer_is_an_error_or_a_drop() {
+    for mandatory in [true, false] {
+        let mut net = Net::default();
+        let router = net.add(limited(SocketType::Router, 1).router_mandatory(mandatory));
+        let me = net.add(of(SocketType::Dealer).routing_id("me"));
+        let [from, _] = net.connect(me, router);
+        net.deaf = vec![me];
+        net.send(router, &["me", "1"]).unwrap();
+        let full = net.send(router, &["me", "2"]);
+        net.cut(from);
+        let gone = net.send(router, &["me", "3"]);
+        assert_eq!(trouble(net.nodes[router].events()).1, [(1, Drop::PeerGone)], "it was for nobody else");
+        let stats = net.nodes[router].socket.stats();
+        if mandatory {
+            assert_eq!(full, Err(SendError::Full));
+            assert!(matches!(gone, Err(SendError::Unroutable(_))));
+        } else {
+            assert_eq!((full, gone, stats.overflowed, stats.discarded), (Ok(()), Ok(()), 1, 1));
+        }
+    }
+}
+
+#[test]
+fn a_second_peer_with_an_id_is_refused_or_takes_it_over() {
+    for handover in [false, true] {
+        let mut net = Net::default();
+        let router = net.add(of(SocketType::Router).router_handover(handover));
+        let (one, two) = (
+            net.add(of(SocketType::Dealer).routing_id("id")),
+            net.add(of(SocketType::Dealer).routing_id("id")),
+        );
+        net.connect(one, router);
+        net.send(one, &["from one"]).unwrap();
+        net.connect(two, router);
+        let refused = trouble(net.nodes[router].events()).0;
+        let _ = net.send(two, &["from two"]);
+        net.send(router, &["id", "x"]).unwrap();
+        if handover {
+            assert_eq!(refused, [ZmtpError::HandedOver]);
+            assert_eq!(net.all(router), ["id|from one", "id|from two"]);
+            assert_eq!((net.all(one), net.all(two)), (vec![], vec!["x".into()]));
+        } else {
+            assert_eq!(refused, [ZmtpError::DuplicateRoutingId { length: 2 }]);
+            assert_eq!(net.all(router), ["id|from one"]);
+            assert_eq!((net.all(one), net.all(two)), (vec!["x".into()], vec![]));
+        }
+    }
+}
+
+#[test]
+fn an_id_is_free_when_its_peer_is_gone_whatever_the_application_does() {
+    let mut net = Net::default();
+    let router = net.add(of(SocketType::Router));
+    let me = net.add(of(SocketType::Dealer).routing_id("me"));
+    let [from, _] = net.connect(me, router);
+    net.send(me, &["before"]).unwrap();
+    net.cut(from);
+    net.dial(from, router);
+    net.send(me, &["after"]).unwrap();
+    assert_eq!(net.all(router), ["me|before", "me|after"]);
+    assert_eq!(trouble(net.nodes[router].events()), (vec![], vec![]));
+}
+
+#[test]
+fn what_one_process_sent_does_not_bear_the_id_of_the_next() {
+    // A ROUTER that connects, and finds another process at the same place.
+    let mut net = Net::default();
+    let router = net.add(of(SocketType::Router));
+    let (one, two) = (
+        net.add(of(SocketType::Dealer).routing_id("one")),
+        net.add(of(SocketType::Dealer).routing_id("two")),
+    );
+    let [from, _] = net.connect(router, one);
+    net.send(one, &["x"]).unwrap();
+    net.cut(from);
+    net.dial(from, two);
+    net.send(two, &["y"]).unwrap();
+    assert_eq!(net.all(router), ["one|x", "two|y"]);
+}
+
+#[test]
+fn a_chosen_id_and_a_probe() {
+    let mut net = Net::default();
+    let (router, other) = (
+        net.add(of(SocketType::Router).probe_router(true).routing_id("router")),
+        net.add(of(SocketType::Router).routing_id("other")),
+    );
+    let id = net.nodes[router].socket.add_as(Role::Dialing, b"chosen").unwrap();
+    for wrong in [&b""[..], &[7; 256]] {
+        assert!(net.nodes[router].socket.add_as(Role::Dialing, wrong).is_err());
+    }
+    let options = of(SocketType::Router).probe_router(true).routing_id("router").build().unwrap();
+    net.nodes[router].pipes.insert(id, crate::pipe::Pipe::new(options, Role::Dialing));
+    net.dial((router, id), other);
+    assert_eq!(net.nodes[router].socket.routing_id(id), Some(&b"chosen"[..]));
+    net.send(router, &["chosen", "hello"]).unwrap();
+    assert_eq!(net.all(other), ["router|", "router|hello"]);
+}
+
+#[test]
+fn a_server_numbers_its_clients() {
+    let mut net = Net::default();
+    let server = net.add(of(SocketType::Server));
+    let clients = [net.add(of(SocketType::Client)), net.add(of(SocketType::Client))];
+    for client in clients {
+        net.connect(client, server);
+        net.send(client, &[&client.to_string()]).unwrap();
+    }
+    assert_eq!(net.all(server), [r"\x00\x00\x00\x01|1", r"\x00\x00\x00\x02|2"]);
+    net.send(server, &["\0\0\0\u{2}", "to two"]).unwrap();
+    assert_eq!((net.all(clients[0]), net.all(clients[1])), (vec![], vec!["to two".into()]));
+    let two_parts = net.send(server, &["\0\0\0\u{2}", "a", "b"]);
+    assert!(matches!(two_parts, Err(SendError::Refused(_))), "{two_parts:?}");
+
+    let (one, two) = (net.add(of(SocketType::Peer)), net.add(of(SocketType::Peer)));
+    net.connect(one, two);
+    net.send(one, &["\0\0\0\u{1}", "hello"]).unwrap();
+    assert_eq!(net.all(two), [r"\x00\x00\x00\x01|hello"]);
+}

@@ -1,0 +1,179 @@
+//! Socket types: their names and numbers on the wire, and which go together.
+
+use core::fmt;
+
+/// A socket type.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[allow(missing_docs, reason = "they are the names of the RFCs, which say what each does")]
+pub enum SocketType {
+    Pair,
+    Pub,
+    Sub,
+    Req,
+    Rep,
+    Dealer,
+    Router,
+    Pull,
+    Push,
+    XPub,
+    XSub,
+    Server,
+    Client,
+    Radio,
+    Dish,
+    Gather,
+    Scatter,
+    Peer,
+    Channel,
+}
+
+use SocketType::{
+    Channel, Client, Dealer, Dish, Gather, Pair, Peer, Pub, Pull, Push, Radio, Rep, Req, Router, Scatter,
+    Server, Sub, XPub, XSub,
+};
+
+impl SocketType {
+    /// Every type. The first eleven stand at their numbers of ZMTP 2.0.
+    pub const ALL: [Self; 19] = [
+        Pair, Pub, Sub, Req, Rep, Dealer, Router, Pull, Push, XPub, XSub, Server, Client, Radio, Dish,
+        Gather, Scatter, Peer, Channel,
+    ];
+
+    /// The name, as the property `Socket-Type` has it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Pair => "PAIR",
+            Pub => "PUB",
+            Sub => "SUB",
+            Req => "REQ",
+            Rep => "REP",
+            Dealer => "DEALER",
+            Router => "ROUTER",
+            Pull => "PULL",
+            Push => "PUSH",
+            XPub => "XPUB",
+            XSub => "XSUB",
+            Server => "SERVER",
+            Client => "CLIENT",
+            Radio => "RADIO",
+            Dish => "DISH",
+            Gather => "GATHER",
+            Scatter => "SCATTER",
+            Peer => "PEER",
+            Channel => "CHANNEL",
+        }
+    }
+
+    /// The type of that name.
+    #[must_use]
+    pub fn from_name(name: &[u8]) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name().as_bytes() == name)
+    }
+
+    /// The number of ZMTP 2.0. Younger types have none.
+    #[must_use]
+    pub fn number(self) -> Option<u8> {
+        Self::ALL[..11].iter().position(|kind| *kind == self).and_then(|at| u8::try_from(at).ok())
+    }
+
+    /// The type of that number of ZMTP 2.0.
+    #[must_use]
+    pub fn from_number(number: u8) -> Option<Self> {
+        Self::ALL[..11].get(usize::from(number)).copied()
+    }
+
+    /// Whether sockets of both types may be connected.
+    #[must_use]
+    pub const fn goes_with(self, peer: Self) -> bool {
+        matches!(
+            (self, peer),
+            (Req, Rep | Router)
+                | (Rep, Req | Dealer)
+                | (Dealer, Rep | Dealer | Router)
+                | (Router, Req | Dealer | Router)
+                | (Pub | XPub, Sub | XSub)
+                | (Sub | XSub, Pub | XPub)
+                | (Push, Pull)
+                | (Pull, Push)
+                | (Pair, Pair)
+                | (Server, Client)
+                | (Client, Server)
+                | (Radio, Dish)
+                | (Dish, Radio)
+                | (Gather, Scatter)
+                | (Scatter, Gather)
+                | (Peer, Peer)
+                | (Channel, Channel)
+        )
+    }
+
+    /// Whether its READY says its routing id.
+    #[must_use]
+    pub const fn says_identity(self) -> bool {
+        matches!(self, Req | Dealer | Router)
+    }
+
+    /// Whether messages are of one part only.
+    #[must_use]
+    pub const fn is_single_part(self) -> bool {
+        matches!(self, Server | Client | Gather | Scatter | Peer | Channel | Radio | Dish)
+    }
+
+    /// Whether its peers subscribe to what it publishes.
+    #[must_use]
+    pub const fn publishes(self) -> bool {
+        matches!(self, Pub | XPub)
+    }
+
+    /// Whether it subscribes.
+    #[must_use]
+    pub const fn subscribes(self) -> bool {
+        matches!(self, Sub | XSub)
+    }
+
+    /// Whether an application receives from it.
+    #[must_use]
+    pub const fn receives(self) -> bool {
+        !matches!(self, Push | Pub | Scatter | Radio)
+    }
+
+    /// Whether an application sends through it.
+    #[must_use]
+    pub const fn sends(self) -> bool {
+        !matches!(self, Pull | Sub | Gather | Dish)
+    }
+}
+
+impl fmt::Display for SocketType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_goes_together_does_so_both_ways() {
+        for one in SocketType::ALL {
+            assert!(SocketType::ALL.iter().any(|other| one.goes_with(*other)), "{one} goes with none");
+            for other in SocketType::ALL {
+                assert_eq!(one.goes_with(other), other.goes_with(one), "{one}, {other}");
+            }
+        }
+        assert!(!SocketType::Req.goes_with(SocketType::Req));
+    }
+
+    #[test]
+    fn names_and_numbers_are_those_of_the_wire() {
+        for kind in SocketType::ALL {
+            assert_eq!(SocketType::from_name(kind.name().as_bytes()), Some(kind));
+            assert_eq!(kind.number().and_then(SocketType::from_number).unwrap_or(kind), kind);
+        }
+        assert_eq!(SocketType::XSub.number(), Some(10));
+        assert_eq!(SocketType::Server.number(), None);
+        assert_eq!((SocketType::from_number(11), SocketType::from_name(b"FOO")), (None, None));
+    }
+}

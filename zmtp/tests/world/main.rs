@@ -1,0 +1,39 @@
+//! Pipes and sockets over a simulated network whose connections break.
+
+mod pair;
+mod sockets;
+
+use std::time::Duration;
+
+use bowline_core::error::Disconnect;
+use bowline_netsim::NetConfig;
+use bowline_zmtp::error::ZmtpError;
+
+const MS: Duration = Duration::from_millis(1);
+
+/// A simulated network does not give up a silent line by itself, as TCP does.
+const STALL: Duration = Duration::from_secs(40);
+
+/// A network on which connections break in the middle of frames.
+fn net() -> NetConfig {
+    NetConfig { max_write: 61, max_read: 37, window: 2048, unsent: 2048, ..NetConfig::default() }
+}
+
+/// An honest end finds no other fault with another than that the stream was cut, or silent.
+fn is_fault(cause: &Disconnect) -> bool {
+    ZmtpError::of(cause).is_some_and(|error| !matches!(error, ZmtpError::Truncated { .. }))
+}
+
+/// The parts of message `number`, as many and as long as that says.
+fn parts(number: usize) -> Vec<String> {
+    let count = 1 + number % 3;
+    (0..count).map(|at| format!("{number}/{at}/{}", "x".repeat(number * 7 % 50))).collect()
+}
+
+/// Which message that is. All of its parts are there, and nothing else.
+fn number<'p>(received: impl Iterator<Item = &'p [u8]>) -> usize {
+    let received: Vec<_> = received.map(|part| String::from_utf8(part.to_vec()).expect("text")).collect();
+    let number = received[0].split('/').next().and_then(|number| number.parse().ok()).expect("a number");
+    assert_eq!(received, parts(number), "a message is whole");
+    number
+}
