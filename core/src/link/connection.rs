@@ -295,8 +295,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             true
         });
         for (id, error) in too_long {
-            self.wakes.callers(self.calls.complete(id, || Err(CallError::Encode(error))));
-            self.forget_retries(id, false);
+            self.fail_call(id, CallError::Encode(error));
         }
         for undelivered in failed {
             self.fail_cast(undelivered);

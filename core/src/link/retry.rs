@@ -9,7 +9,7 @@ use super::timers::Key;
 use super::{Link, LinkEvent};
 use crate::arena::{Batch, Sent};
 use crate::budget::RetryBudget;
-use crate::error::{Failure, Status};
+use crate::error::{CallError, Disconnect, EncodeError, Failure, Status};
 use crate::frame::{Class, Framing, Meta};
 use crate::supervisor::SplitMix64;
 use crate::time::{Instant, millis};
@@ -161,6 +161,15 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
     }
 
+    /// A call goes no further for that reason; one that may have run on an earlier connection says that.
+    pub(super) fn fail_call(&mut self, id: u64, reason: CallError) {
+        let cause = || self.last_disconnect().cloned().unwrap_or(Disconnect::NotConnected);
+        let may_have_run = self.retries.may_have_run(id).then(|| CallError::MaybeDelivered(cause()));
+        let ended = self.calls.complete(id, || Err(may_have_run.unwrap_or(reason)));
+        self.wakes.callers(ended);
+        self.forget_retries(id, false);
+    }
+
     /// The peer turned a request away, and did not start it. True: it will be sent again.
     pub(super) fn retry_refused(&mut self, now: Instant, id: u64, failure: &Failure) -> bool {
         let Some((_, deadline)) = self.calls.get(id) else { return false };
@@ -197,6 +206,11 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         let Some(retained) = table.calls.get_mut(&id) else { return };
         if retained.stage != Stage::Waiting {
             return;
+        }
+        // Another peer than the one that it was for at first may not take it.
+        let (len, max) = (retained.body as u64, self.conn.agreed.max_message as u64);
+        if len > max {
+            return self.fail_call(id, EncodeError::TooLarge { len, max }.into());
         }
         retained.stage = Stage::Queued;
         table.queued += 1;

@@ -251,9 +251,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         for id in core::mem::take(&mut self.fail_fast) {
             let Some((class, _)) = self.calls.get(id) else { continue };
             if self.withdraw_call(id, class) {
-                let ended = self.calls.complete(id, || Err(CallError::NeverSent(cause.clone())));
-                self.wakes.callers(ended);
-                self.forget_retries(id, false);
+                self.fail_call(id, CallError::NeverSent(cause.clone()));
             }
         }
         self.grant_calls();

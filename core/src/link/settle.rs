@@ -112,9 +112,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             self.fail_cast(undelivered);
         }
         for id in calls_back {
-            let ended = self.calls.complete(id, || Err(CallError::NeverSent(cause.clone())));
-            self.wakes.callers(ended);
-            self.forget_retries(id, false);
+            self.fail_call(id, CallError::NeverSent(cause.clone()));
         }
         for id in answers {
             self.drop_answer(id);

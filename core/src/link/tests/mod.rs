@@ -25,6 +25,7 @@ mod limits;
 mod outcomes;
 mod repeated;
 mod resume;
+mod retries;
 mod starts;
 mod waiting;
 
