@@ -227,6 +227,19 @@ impl<M: Machine<Token = Waker>> Shared<M> {
         result
     }
 
+    /// As [`with_inline`](Self::with_inline), but only while the driver sleeps: one that is awake writes what
+    /// was queued with what else there is.
+    pub fn with_inline_asleep<R>(&self, f: impl FnOnce(&mut M) -> (R, bool)) -> R {
+        let mut state = self.state.lock();
+        let (result, inline) = f(&mut state.machine);
+        if inline && state.writer.is_some() {
+            self.write_and_wake(state);
+        } else if state.machine.has_wakes() {
+            self.settle_and_wake(state);
+        }
+        result
+    }
+
     /// Lets go of the lock, wakes the tasks to be woken, and reports what the machine holds.
     #[inline(never)]
     fn settle_and_wake(&self, mut state: MutexGuard<'_, State<M>>) {

@@ -189,7 +189,7 @@ impl<F: Framing> Handling<F> {
 
     fn answer(&self, method: u32, answer: Result<Payload<'_>, Failure>, writes: bool) {
         let inbound = self.inbound;
-        self.peer.0.shared.with_inline(|link| {
+        self.peer.0.shared.with_inline_asleep(|link| {
             link.answer_as(inbound, method, answer);
             ((), writes && link.has_last_answer())
         });

@@ -306,6 +306,9 @@ mod tests {
         reactor.turn(&mut turner, None).expect("it may wait");
 
         client.write_all(b"x").expect("it is open");
+        while server.peek(&mut [0]).is_err() {
+            std::thread::yield_now();
+        }
         let before = rounds.load(Ordering::Relaxed);
         while seen.load(Ordering::Relaxed) == 0 {
             reactor.turn(&mut turner, None).expect("it may wait");
