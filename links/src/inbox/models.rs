@@ -143,7 +143,8 @@ fn a_message_that_comes_while_the_consumer_ends_is_handled() {
         inbox.start();
         let reading = Arc::clone(&inbox);
         let reads = loom::thread::spawn(move || read(&reading, &mut reader, &cast));
-        peer.shared().with(|link| link.give_up(clock::now(), Disconnect::LocalClose));
+        // An accepting link is closed with its connection.
+        peer.shared().with(|link| link.handle_disconnected(clock::now(), None, Disconnect::LocalClose));
         let kept = reads.join().unwrap();
         let dropped = Arc::<AtomicUsize>::default();
         inbox.keep(Box::new(Kept(Arc::clone(&counts), Arc::clone(&dropped))));
