@@ -429,7 +429,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             let found = super::classes::CLASSES
                 .into_iter()
                 .any(|class| self.withdraw_cast(class, number, Outcome::NeverSent, &reason));
-            // One that a writer has is told with its batch.
+            // The outcome of a cast that a writer has is known when the batch is given back.
             if !found && !self.arena.awaits_writer() {
                 self.note_outcome(number, Outcome::MaybeDelivered);
             }

@@ -382,7 +382,7 @@ fn what_a_caller_wrote_while_its_link_ended_is_told_exactly() {
             let body: &[u8] = &[i; 20];
             end.link.cast(Instant::ZERO, &CastOptions::new(0), body.into()).unwrap().number
         });
-        // Of the last nobody waits for the outcome.
+        // No caller waits for the outcome of the last cast.
         numbers[..2].iter().for_each(|&number| end.link.watch_outcome(number, 1));
         let mut late = end.link.begin_write(Instant::ZERO).unwrap();
         end.link.handle_disconnected(Instant::ZERO, None, Disconnect::PeerClosed);
