@@ -79,6 +79,10 @@ fn frames() -> impl Strategy<Value = Vec<Frame>> {
         Kind::Credit,
         Kind::Fragment,
         Kind::Abort,
+        Kind::Challenge,
+        Kind::Credentials,
+        Kind::Accepted,
+        Kind::Refused,
     ];
     let class = select(vec![Class::Control, Class::Normal, Class::Bulk]);
     let id = prop_oneof![Just(0), Just(u64::MAX), any::<u64>()];
@@ -103,11 +107,16 @@ fn frames() -> impl Strategy<Value = Vec<Frame>> {
             // Parts of a user's message.
             Kind::Fragment | Kind::Abort if class == Class::Control => Meta { class: Class::Bulk, ..meta },
             Kind::Credit | Kind::Resume => Meta { id: 0, ..meta },
+            Kind::Challenge | Kind::Credentials | Kind::Accepted | Kind::Refused => Meta { id: 0, ..meta },
             _ => meta,
         };
         let (extensions, len) = match kind {
             Kind::Cancel | Kind::Ping | Kind::Pong | Kind::Ack | Kind::Abort => (Vec::new(), 0),
             Kind::Resume => (Vec::new(), 32),
+            Kind::Challenge => (Vec::new(), len.min(64)),
+            Kind::Credentials => (Vec::new(), len.min(4096)),
+            Kind::Accepted => (Vec::new(), len.clamp(4, 1024)),
+            Kind::Refused => (Vec::new(), len.clamp(8, 1024)),
             Kind::Credit => (Vec::new(), 20),
             Kind::Fragment => (Vec::new(), len.max(1)),
             _ => (extensions, len),
@@ -127,14 +136,14 @@ fn read(bytes: &[u8], ends: &[usize]) -> Result<(Vec<Frame>, bool), TestCaseErro
             let unread = &bytes[at..end];
             match native.next_frame(unread) {
                 Ok(Step::Need(need)) => {
-                    let most = if past_hello { HEADER + EXTENSIONS + MAX.max(1024) } else { 8 + 1024 };
+                    let most = if past_hello { HEADER + EXTENSIONS + MAX.max(4096) } else { 8 + 1024 };
                     prop_assert!(need > unread.len(), "needs {need} of {}", unread.len());
                     prop_assert!(need <= most, "needs {need} of at most {most}");
                     break;
                 }
                 Ok(Step::Frame { meta, extensions, body, consumed }) => {
                     prop_assert!(extensions.start <= extensions.end && extensions.end <= body.start);
-                    prop_assert!(body.end == consumed && body.len() <= MAX.max(1024));
+                    prop_assert!(body.end == consumed && body.len() <= MAX.max(4096));
                     for extension in parse_extensions(&unread[extensions.clone()]) {
                         prop_assert!(extension.is_ok(), "checked with the frame: {extension:?}");
                     }

@@ -25,7 +25,7 @@ fn hex(line: &str) -> Vec<u8> {
     digits.split_whitespace().map(byte).collect()
 }
 
-const NAMES: [(&str, Kind); 14] = [
+const NAMES: [(&str, Kind); 18] = [
     ("hello", Kind::Hello),
     ("request", Kind::Request),
     ("reply", Kind::Reply),
@@ -40,6 +40,10 @@ const NAMES: [(&str, Kind); 14] = [
     ("credit", Kind::Credit),
     ("fragment", Kind::Fragment),
     ("abort", Kind::Abort),
+    ("challenge", Kind::Challenge),
+    ("credentials", Kind::Credentials),
+    ("accepted", Kind::Accepted),
+    ("refused", Kind::Refused),
 ];
 
 fn class(name: &str) -> Class {

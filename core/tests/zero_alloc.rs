@@ -1,8 +1,8 @@
-//! In steady state a link allocates nothing: not for casts, not for calls.
+//! In steady state a link allocates nothing: not for casts, not for calls. Nor does a batcher.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+use std::task::Poll;
 
+use bowline_core::batcher::{Admission, Batcher, Failed, Retries, Settings, Step};
 use bowline_core::config::Config;
 use bowline_core::frame::native::Native;
 use bowline_core::link::{CallOptions, CastOptions, Event, Link, Reader, Role};
@@ -10,27 +10,7 @@ use bowline_core::machine::{Machine, Next};
 use bowline_core::recv_buf::RecvBuf;
 use bowline_core::supervisor::Epoch;
 use bowline_core::time::Instant;
-
-struct Counting;
-
-std::thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-// SAFETY: every method passes its arguments on to the system's allocator unchanged and returns
-// what that returned; counting touches a thread-local number without allocating.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: the caller keeps `alloc`'s contract, which is the same.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the pointer came from `alloc` above with this layout.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
+use bowline_counting::{Counting, allocations};
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -103,9 +83,9 @@ fn pair() -> (End, End) {
 /// Allocations of the second run of `work`; the first warms up.
 fn steady_allocations(mut work: impl FnMut()) -> u64 {
     work();
-    let before = ALLOCATIONS.get();
+    let before = allocations();
     work();
-    ALLOCATIONS.get() - before
+    allocations() - before
 }
 
 #[test]
@@ -144,5 +124,71 @@ fn calls_allocate_nothing() {
             }
         }
     });
+    assert_eq!(allocations, 0);
+}
+
+/// One batch of what waits: odd positions have to be tried a second time.
+fn append_all(batcher: &mut Batcher<u64, u64, u64, u8, u32>, now: &mut Instant, tokens: &mut Vec<u32>) {
+    loop {
+        match batcher.poll_batch(*now, || 0) {
+            Step::Batch(mut batch) => {
+                let (messages, answers) = batch.parts();
+                let first = messages[0];
+                for index in 0..answers.len() {
+                    let again = first.is_multiple_of(8) && index % 2 == 1;
+                    let busy = Failed::not_appended(7).retryable(true);
+                    answers.answer(index, if again { Err(busy) } else { Ok(index as u64) });
+                }
+                batcher.end_batch(*now, batch);
+            }
+            Step::Wait(_) if batcher.under_way() == 0 => return,
+            Step::Wait(until) => *now = until.expect("a retry"),
+            Step::Closed => unreachable!("it is open"),
+        }
+        batcher.take_tokens(tokens);
+        tokens.clear();
+    }
+}
+
+#[test]
+fn a_batcher_allocates_nothing() {
+    let settings = Settings::default().retries(Retries::Unlimited);
+    let mut batcher = Batcher::new(settings, 1).expect("it can work");
+    let receiver = batcher.add_receiver();
+    let (mut now, mut tokens) = (Instant::ZERO, Vec::new());
+    let mut ids = Vec::with_capacity(256);
+    let (mut appended, mut taken, mut message) = (0_u64, 0_u64, 0_u64);
+    let allocations = steady_allocations(|| {
+        for _ in 0..200 {
+            for _ in 0..256 {
+                // More than there is room for: some wait.
+                let id = batcher.send(now, message, 110).expect("it is open");
+                assert!(batcher.poll_send(id, || 1).is_pending());
+                ids.push(id);
+                message += 1;
+            }
+            append_all(&mut batcher, &mut now, &mut tokens);
+            for id in ids.drain(..) {
+                appended += u64::from(matches!(batcher.poll_send(id, || 1), Poll::Ready(Ok(_))));
+            }
+            for reference in 0..200 {
+                let sent = batcher.send_with_reference(now, message, 110, receiver, reference);
+                assert!(matches!(sent, Ok(Admission::Accepted)));
+                message += 1;
+            }
+            append_all(&mut batcher, &mut now, &mut tokens);
+            while let Poll::Ready(Some(sent)) = batcher.poll_result(receiver, || 2) {
+                taken += u64::from(sent.result.is_ok());
+            }
+            for _ in 0..200 {
+                batcher.try_send_and_forget(now, message, 110).expect("there is room");
+                message += 1;
+            }
+            append_all(&mut batcher, &mut now, &mut tokens);
+        }
+    });
+    assert_eq!((appended, taken), (2 * 200 * 256, 2 * 200 * 200));
+    assert_eq!(batcher.stats().appended, 2 * 200 * (256 + 400));
+    assert!(batcher.stats().retries > 100, "{:?}", batcher.stats());
     assert_eq!(allocations, 0);
 }

@@ -1,16 +1,19 @@
 //! Which of several links a message goes over: pure.
 
-use alloc::collections::{BTreeMap, VecDeque};
-use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::supervisor::SplitMix64;
 use crate::time::Instant;
 
+mod attempts;
 mod hedge;
+mod leaders;
 
+pub use attempts::{AttemptRules, Attempts, GiveUp, Next, Verdict};
 pub use hedge::{Hedge, Hedging};
+
+use leaders::Leaders;
 
 /// How a route is chosen.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
@@ -28,6 +31,9 @@ pub enum Policy {
     /// The better of two chosen at random, by calls in flight: nearly as even as looking at all,
     /// and no herd after the one that looks idle.
     PowerOfTwo,
+    /// The one whose round trips were the shortest lately ([`Router::note_round_trip`]); each is measured
+    /// anew once a minute.
+    Nearest,
 }
 
 /// When a route is left alone after failures.
@@ -64,16 +70,40 @@ struct Route {
     in_flight: usize,
     failures: u32,
     blacklisted_until: Option<Instant>,
+    /// It said itself that it is of no use until then.
+    avoided_until: Option<Instant>,
+    /// The smoothed time of its round trips.
+    round_trip: Option<Duration>,
+    /// When it is measured again.
+    measure_at: Instant,
 }
 
 impl Route {
     fn is_blacklisted(&self, now: Instant) -> bool {
         self.blacklisted_until.is_some_and(|until| now < until)
     }
+
+    /// When it is neither black-listed nor avoided any more.
+    fn free_at(&self, now: Instant) -> Instant {
+        let later = |until: Option<Instant>| until.filter(|until| now < *until).unwrap_or(Instant::ZERO);
+        later(self.blacklisted_until).max(later(self.avoided_until))
+    }
+
+    fn is_free(&self, now: Instant) -> bool {
+        self.free_at(now) == Instant::ZERO
+    }
+
+    /// What the nearest one has least of.
+    fn distance(&self, now: Instant) -> (Duration, usize) {
+        let measured = self.round_trip.filter(|_| now < self.measure_at);
+        // One that is being measured for the first time is not known to be near.
+        let unknown = if now < self.measure_at { Duration::MAX } else { Duration::ZERO };
+        (measured.unwrap_or(unknown), self.in_flight)
+    }
 }
 
-/// Keys that have a leader at once; when there is one more, the oldest is forgotten.
-const MAX_LEADERS: usize = 4_096;
+/// How long a measured round trip holds.
+const MEASURED_FOR: Duration = Duration::from_secs(60);
 
 /// Chooses routes, counts what is in flight on each, and leaves those alone that failed.
 ///
@@ -100,8 +130,7 @@ pub struct Router {
     routes: Vec<Route>,
     next: usize,
     last_id: u64,
-    leaders: BTreeMap<String, RouteId>,
-    leaders_by_age: VecDeque<String>,
+    leaders: Leaders,
 }
 
 impl Router {
@@ -115,8 +144,7 @@ impl Router {
             routes: Vec::new(),
             next: 0,
             last_id: 0,
-            leaders: BTreeMap::new(),
-            leaders_by_age: VecDeque::new(),
+            leaders: Leaders::default(),
         }
     }
 
@@ -124,7 +152,15 @@ impl Router {
     pub fn add(&mut self) -> RouteId {
         self.last_id += 1;
         let id = RouteId(self.last_id);
-        self.routes.push(Route { id, in_flight: 0, failures: 0, blacklisted_until: None });
+        self.routes.push(Route {
+            id,
+            in_flight: 0,
+            failures: 0,
+            blacklisted_until: None,
+            avoided_until: None,
+            round_trip: None,
+            measure_at: Instant::ZERO,
+        });
         id
     }
 
@@ -132,7 +168,7 @@ impl Router {
     pub fn remove(&mut self, id: RouteId) -> bool {
         let before = self.routes.len();
         self.routes.retain(|route| route.id != id);
-        self.forget_leader(id);
+        self.leaders.forget_route(id);
         self.routes.len() < before
     }
 
@@ -160,11 +196,17 @@ impl Router {
         self.routes.iter().any(|route| route.id == id && route.is_blacklisted(now))
     }
 
+    /// Whether a route is black-listed, or avoided because it said so itself.
+    #[must_use]
+    pub fn is_free(&self, now: Instant, id: RouteId) -> bool {
+        self.routes.iter().any(|route| route.id == id && route.is_free(now))
+    }
+
     /// Chooses a route, and counts one more in flight on it until [`finished`](Self::finished).
     /// Routes that are not `usable` are used only if none is. `None`: there are no routes.
     pub fn pick(&mut self, now: Instant, usable: impl Fn(RouteId) -> bool) -> Option<RouteId> {
-        let index = self.choose(now, &|route: &Route| !route.is_blacklisted(now) && usable(route.id))?;
-        self.begin(index)
+        let index = self.choose(now, &|route: &Route| route.is_free(now) && usable(route.id))?;
+        self.begin(now, index)
     }
 
     /// The same for a second attempt: a healthy, usable route other than `first`, or none.
@@ -174,46 +216,74 @@ impl Router {
         first: RouteId,
         usable: impl Fn(RouteId) -> bool,
     ) -> Option<RouteId> {
-        let fit = |route: &Route| route.id != first && !route.is_blacklisted(now) && usable(route.id);
-        let fitting: Vec<usize> = (0..self.routes.len()).filter(|&index| fit(&self.routes[index])).collect();
-        let index = self.choose_among(&fitting)?;
-        self.begin(index)
+        self.pick_untried(now, &[first], usable)
     }
 
-    /// The same for a key, which stays with the route that it got first (its leader) for as long as
-    /// that is usable and not black-listed.
+    /// A healthy, usable route that was not tried, or none.
+    fn pick_untried(
+        &mut self,
+        now: Instant,
+        tried: &[RouteId],
+        usable: impl Fn(RouteId) -> bool,
+    ) -> Option<RouteId> {
+        let fit = |route: &Route| !tried.contains(&route.id) && route.is_free(now) && usable(route.id);
+        let fitting: Vec<usize> = (0..self.routes.len()).filter(|&index| fit(&self.routes[index])).collect();
+        let index = self.choose_among(now, &fitting)?;
+        self.begin(now, index)
+    }
+
+    /// That route, if it is there, healthy and usable.
+    fn pick_this(&mut self, now: Instant, id: RouteId, usable: impl Fn(RouteId) -> bool) -> Option<RouteId> {
+        let index = self.routes.iter().position(|route| route.id == id)?;
+        if !(self.routes[index].is_free(now) && usable(id)) {
+            return None;
+        }
+        self.begin(now, index)
+    }
+
+    /// The same for a key. All its messages go to its leader, or, while no route proved to be that, to the
+    /// route that got the first one, for as long as that is usable and neither black-listed nor avoided.
     pub fn pick_for(&mut self, now: Instant, key: &str, usable: impl Fn(RouteId) -> bool) -> Option<RouteId> {
-        if let Some(leader) = self.leader(key)
-            && let Some(index) = self.routes.iter().position(|route| route.id == leader)
-            && !self.routes[index].is_blacklisted(now)
-            && usable(leader)
+        if let Some(likely) = self.leaders.likely(key)
+            && let Some(id) = self.pick_this(now, likely, &usable)
         {
-            return self.begin(index);
+            return Some(id);
         }
         let id = self.pick(now, usable)?;
-        self.set_leader(key, id);
+        self.leaders.guess(key, id);
         Some(id)
     }
 
-    /// The leader of a key.
+    /// The leader of a key: the route that proved to be it.
     #[must_use]
     pub fn leader(&self, key: &str) -> Option<RouteId> {
-        self.leaders.get(key).copied()
+        self.leaders.proven(key)
     }
 
-    /// The application knows better who leads a key.
+    /// A route proved to lead a key, or the application knows.
     pub fn set_leader(&mut self, key: &str, id: RouteId) {
-        if let Some(leader) = self.leaders.get_mut(key) {
-            *leader = id;
-            return;
+        self.leaders.prove(key, id);
+    }
+
+    /// A route does not lead a key; `hint` may.
+    pub fn not_leader(&mut self, key: &str, id: RouteId, hint: Option<RouteId>) {
+        let hint = hint.filter(|hint| self.routes.iter().any(|route| route.id == *hint));
+        self.leaders.refute(key, id, hint);
+    }
+
+    /// A route is of no use until then: it is used only if nothing else is left.
+    pub fn avoid(&mut self, id: RouteId, until: Instant) {
+        if let Some(route) = self.routes.iter_mut().find(|route| route.id == id) {
+            route.avoided_until = Some(until);
         }
-        if self.leaders.len() >= MAX_LEADERS
-            && let Some(oldest) = self.leaders_by_age.pop_front()
-        {
-            self.leaders.remove(&oldest);
-        }
-        self.leaders.insert(key.into(), id);
-        self.leaders_by_age.push_back(key.into());
+    }
+
+    /// A round trip over a route took so long: for [`Policy::Nearest`], which looks at the smoothed time.
+    pub fn note_round_trip(&mut self, now: Instant, id: RouteId, took: Duration) {
+        let Some(route) = self.routes.iter_mut().find(|route| route.id == id) else { return };
+        // As TCP smooths it (RFC 6298).
+        route.round_trip = Some(route.round_trip.map_or(took, |before| before / 8 * 7 + took / 8));
+        route.measure_at = now + MEASURED_FOR;
     }
 
     /// What was begun on a route is over; `ok`: as far as the route is concerned, it went well.
@@ -229,7 +299,7 @@ impl Router {
         route.failures = route.failures.saturating_add(1);
         if route.failures >= blacklist.failures {
             route.blacklisted_until = Some(now + blacklist.expiry);
-            self.forget_leader(id);
+            self.leaders.forget_route(id);
         }
     }
 
@@ -240,35 +310,32 @@ impl Router {
         }
     }
 
-    fn begin(&mut self, index: usize) -> Option<RouteId> {
+    fn begin(&mut self, now: Instant, index: usize) -> Option<RouteId> {
         let route = self.routes.get_mut(index)?;
         route.in_flight += 1;
+        if now >= route.measure_at {
+            // It is measured by this one.
+            route.measure_at = now + MEASURED_FOR;
+        }
         Some(route.id)
-    }
-
-    fn forget_leader(&mut self, id: RouteId) {
-        self.leaders.retain(|_, leader| *leader != id);
-        let leaders = &self.leaders;
-        self.leaders_by_age.retain(|key| leaders.contains_key(key));
     }
 
     fn choose(&mut self, now: Instant, fit: &dyn Fn(&Route) -> bool) -> Option<usize> {
         // All are fit, as a rule: no list then.
-        if let Some(index) = self.propose()
+        if let Some(index) = self.propose(now)
             && fit(&self.routes[index])
         {
             return Some(index);
         }
         let fitting: Vec<usize> = (0..self.routes.len()).filter(|&index| fit(&self.routes[index])).collect();
         if !fitting.is_empty() {
-            return self.choose_among(&fitting);
+            return self.choose_among(now, &fitting);
         }
-        let until = |index: &usize| self.routes[*index].blacklisted_until.filter(|until| now < *until);
-        (0..self.routes.len()).min_by_key(|index| until(index).unwrap_or(Instant::ZERO))
+        (0..self.routes.len()).min_by_key(|&index| self.routes[index].free_at(now))
     }
 
     /// What the policy wants if every route is fit.
-    fn propose(&mut self) -> Option<usize> {
+    fn propose(&mut self, now: Instant) -> Option<usize> {
         let count = self.routes.len();
         if count == 0 {
             return None;
@@ -286,10 +353,11 @@ impl Router {
                 let (one, other) = (self.below(count), self.below(count));
                 if self.routes[other].in_flight < self.routes[one].in_flight { other } else { one }
             }
+            Policy::Nearest => (0..count).min_by_key(|&index| self.routes[index].distance(now))?,
         })
     }
 
-    fn choose_among(&mut self, fitting: &[usize]) -> Option<usize> {
+    fn choose_among(&mut self, now: Instant, fitting: &[usize]) -> Option<usize> {
         let first = *fitting.first()?;
         Some(match self.policy {
             Policy::First => first,
@@ -306,6 +374,7 @@ impl Router {
                 let (one, other) = (fitting[self.below(fitting.len())], fitting[self.below(fitting.len())]);
                 if self.routes[other].in_flight < self.routes[one].in_flight { other } else { one }
             }
+            Policy::Nearest => *fitting.iter().min_by_key(|&&index| self.routes[index].distance(now))?,
         })
     }
 

@@ -74,11 +74,59 @@ fn a_key_stays_with_its_leader() {
     assert_eq!(router.pick_for(NOW, "topic", |_| true), Some(ids[1]));
     assert!(router.remove(ids[1]) && !router.remove(ids[1]));
     assert_eq!(router.leader("topic"), None);
-    for i in 0..MAX_LEADERS + 10 {
+    for i in 0..leaders::MAX + 10 {
         router.set_leader(&alloc::format!("key {i}"), ids[0]);
     }
-    assert_eq!(router.leaders.len(), MAX_LEADERS);
-    assert_eq!(router.leaders_by_age.len(), MAX_LEADERS);
+    assert_eq!(router.leaders.len().0, leaders::MAX);
+    assert_eq!(router.leaders.len().1, leaders::MAX);
+}
+
+#[test]
+fn a_leader_is_one_that_proved_it() {
+    let (mut router, ids) = router(Policy::First, 3);
+    assert_eq!(router.pick_for(NOW, "topic", |_| true), Some(ids[0]));
+    assert_eq!(router.leader("topic"), None, "nothing is known yet");
+    router.not_leader("topic", ids[0], Some(ids[2]));
+    assert_eq!(router.pick_for(NOW, "topic", |_| true), Some(ids[2]), "the hint");
+    assert_eq!(router.leader("topic"), None);
+    router.set_leader("topic", ids[1]);
+    router.not_leader("topic", ids[0], Some(ids[2]));
+    assert_eq!(router.leader("topic"), Some(ids[1]), "what another says of itself changes nothing");
+    router.not_leader("topic", ids[1], None);
+    assert_eq!(router.leader("topic"), None);
+}
+
+#[test]
+fn a_route_that_says_so_is_avoided() {
+    let (mut router, ids) = router(Policy::First, 2);
+    router.set_leader("topic", ids[0]);
+    router.avoid(ids[0], NOW + S);
+    assert!(!router.is_free(NOW, ids[0]) && !router.is_blacklisted(NOW, ids[0]));
+    assert_eq!(router.pick_for(NOW, "topic", |_| true), Some(ids[1]));
+    router.avoid(ids[1], NOW + S * 2);
+    assert_eq!(router.pick(NOW, |_| true), Some(ids[0]), "the one that is free first");
+    assert!(router.is_free(NOW + S, ids[0]));
+}
+
+#[test]
+fn the_nearest_is_the_one_with_the_shortest_round_trips() {
+    let (mut router, ids) = router(Policy::Nearest, 3);
+    assert_eq!(picks(&mut router, 3), ids, "each is measured");
+    for (id, millis) in ids.iter().zip([30, 10, 20]) {
+        router.note_round_trip(NOW, *id, Duration::from_millis(millis));
+        router.finished(NOW, *id, true);
+    }
+    assert_eq!(picks(&mut router, 3), [ids[1]; 3]);
+    assert_eq!(router.pick(NOW, |id| id != ids[1]), Some(ids[2]));
+    for _ in 0..20 {
+        router.note_round_trip(NOW, ids[1], Duration::from_millis(50));
+    }
+    assert_eq!(router.pick(NOW, |_| true), Some(ids[2]), "it moved away");
+    // After a minute each is measured again, once.
+    let later = NOW + S * 61;
+    let mut again: Vec<_> = (0..3).map(|_| router.pick(later, |_| true).unwrap()).collect();
+    again.sort_unstable();
+    assert_eq!(again, ids);
 }
 
 #[test]
@@ -114,6 +162,7 @@ proptest! {
     fn what_is_in_flight_adds_up(
         policy in prop::sample::select(vec![
             Policy::First, Policy::RoundRobin, Policy::Random, Policy::LeastInFlight, Policy::PowerOfTwo,
+            Policy::Nearest,
         ]),
         ops in prop::collection::vec((0..7_u8, any::<u8>()), 1..200),
     ) {

@@ -1,0 +1,210 @@
+//! Gathers messages into batches while a batch is under way: pure, for any log or link.
+//!
+//! One batch is under way at a time, and the next one gathers meanwhile: a lone sender waits for nothing,
+//! and many senders share the round trips. Order is that of acceptance, in the batches and in the results
+//! of each receiver.
+//!
+//! | a message | |
+//! |---|---|
+//! | waits for a place | its receiver has as many outstanding as it may: only messages with a reference |
+//! | waits for room | the buffer is full; in order of arrival, without overtaking |
+//! | is accepted | its delivery time begins |
+//! | waits | until the batch under way is over; its sender can take it back |
+//! | is under way | in the batch, between retries too |
+//! | has an outcome | once: a position, or a [`SendError`] |
+//!
+//! Callers that wait keep their message in the batcher, which moves it on by itself: a caller is woken
+//! once, with the outcome.
+
+use alloc::vec::Vec;
+
+use crate::supervisor::SplitMix64;
+use crate::time::Instant;
+use crate::waiters::Waiters;
+
+mod admit;
+mod batch;
+mod closing;
+mod drive;
+mod outcome;
+mod receivers;
+mod send;
+mod settings;
+mod slots;
+#[cfg(test)]
+mod tests;
+
+pub use batch::{Answers, Batch};
+pub use drive::Step;
+pub use outcome::{Failed, Failures, Refusal, Refused, SendError, Sent, Stats};
+pub use receivers::ReceiverId;
+pub use send::{Admission, Admitted};
+pub use settings::{Retries, Settings};
+pub use slots::SendId;
+
+use receivers::Receivers;
+use slots::{Chain, List, Slots};
+
+/// Where the batch under way is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Phase {
+    /// There is none.
+    Idle,
+    /// Lent: an attempt is made.
+    Lent,
+    /// It waits for its next attempt, which is due then.
+    Retry { at: Instant },
+}
+
+/// Gathers messages into batches. `M` is a message, `R` what comes back with the result of one that was
+/// sent with a reference, `P` a position, `E` why a sink did not append, `T` whatever wakes a caller.
+///
+/// Like the link it reads no clock and calls no waker: the time comes in, and the tokens of callers that
+/// can go on come out of [`take_tokens`](Self::take_tokens). What drives it asks for a batch with
+/// [`poll_batch`](Self::poll_batch), makes one attempt, gives it back with
+/// [`end_batch`](Self::end_batch), and calls [`handle_timeout`](Self::handle_timeout) when
+/// [`next_timeout`](Self::next_timeout) has come.
+///
+/// ```
+/// use bowline_core::batcher::{Batcher, Settings, Step};
+/// use bowline_core::time::Instant;
+/// use std::task::Poll;
+///
+/// let now = Instant::ZERO;
+/// let mut batcher: Batcher<&str, u8, u64, String, u32> = Batcher::new(Settings::default(), 42)?;
+/// let first = batcher.send(now, "one", 3).expect("there is room");
+/// assert!(batcher.poll_send(first, || 1).is_pending());
+/// let receiver = batcher.add_receiver();
+/// let _accepted = batcher.send_with_reference(now, "two", 3, receiver, 7).expect("there is room");
+///
+/// let Step::Batch(mut batch) = batcher.poll_batch(now, || 0) else { panic!("there are messages") };
+/// assert_eq!(batch.messages(), ["one", "two"]);
+/// batch.answers().answer(0, Ok(100));
+/// batch.answers().answer(1, Ok(101));
+/// batcher.end_batch(now, batch);
+///
+/// assert_eq!(batcher.poll_send(first, || 1), Poll::Ready(Ok(100)));
+/// let Poll::Ready(Some(sent)) = batcher.poll_result(receiver, || 2) else { panic!("it was sent") };
+/// assert_eq!((sent.reference, sent.message, sent.result), (7, "two", Ok(101)));
+/// # Ok::<(), bowline_core::error::ConfigError>(())
+/// ```
+#[derive(Debug)]
+pub struct Batcher<M, R, P, E, T> {
+    settings: Settings,
+    random: SplitMix64,
+    now: Instant,
+    slots: Slots<M, R, P, E, T>,
+    /// Messages that wait for room.
+    no_room: List,
+    /// The buffer.
+    waiting: List,
+    /// The batch.
+    under_way: List,
+    receivers: Receivers<T>,
+    phase: Phase,
+    /// Attempts that were made with the batch.
+    attempts: u32,
+    /// When what is left is given up: the batcher is closing.
+    closing: Option<Instant>,
+    /// The cause of the last attempt that failed, while none went well since.
+    last_cause: Option<E>,
+    failures: Option<Failures<E>>,
+    stats: Stats,
+    driver: Option<T>,
+    closers: Waiters<T>,
+    wakes: Vec<T>,
+    /// Its vectors are used again.
+    spare: Option<Batch<M, P, E>>,
+}
+
+impl<M, R, P, E: Clone, T> Batcher<M, R, P, E, T> {
+    /// An empty one. The seed is for the jitter of retries.
+    ///
+    /// # Errors
+    /// [`Settings::check`]'s.
+    pub fn new(settings: Settings, seed: u64) -> Result<Self, crate::error::ConfigError> {
+        settings.check()?;
+        Ok(Self {
+            settings,
+            random: SplitMix64::new(seed),
+            now: Instant::ZERO,
+            slots: Slots::new(),
+            no_room: List::new(Chain::Queue),
+            waiting: List::new(Chain::Queue),
+            under_way: List::new(Chain::Queue),
+            receivers: Receivers::new(),
+            phase: Phase::Idle,
+            attempts: 0,
+            closing: None,
+            last_cause: None,
+            failures: None,
+            stats: Stats::default(),
+            driver: None,
+            closers: Waiters::new(),
+            wakes: Vec::new(),
+            spare: Some(Batch::new()),
+        })
+    }
+
+    /// Tokens of callers that can go on, to be woken when the batcher is not locked any more.
+    pub fn take_tokens(&mut self, tokens: &mut Vec<T>) {
+        tokens.append(&mut self.wakes);
+    }
+
+    /// Whether there are such tokens.
+    #[must_use]
+    pub fn has_tokens(&self) -> bool {
+        !self.wakes.is_empty()
+    }
+
+    /// What it is set to.
+    pub const fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// What it did so far.
+    #[must_use]
+    pub const fn stats(&self) -> Stats {
+        self.stats
+    }
+
+    /// Messages in the buffer.
+    #[must_use]
+    pub const fn waiting(&self) -> usize {
+        self.waiting.len
+    }
+
+    /// Bytes of the messages in the buffer.
+    #[must_use]
+    pub const fn waiting_bytes(&self) -> usize {
+        self.waiting.bytes
+    }
+
+    /// Messages in the batch, between retries too.
+    #[must_use]
+    pub const fn under_way(&self) -> usize {
+        self.under_way.len
+    }
+
+    /// Messages of senders that wait for room, or for a place of their receiver.
+    #[must_use]
+    pub fn blocked(&self) -> usize {
+        self.no_room.len + self.receivers.no_place()
+    }
+
+    /// Messages that are kept: all that have no outcome, and those whose outcome was not taken.
+    #[must_use]
+    pub const fn kept(&self) -> usize {
+        self.slots.used()
+    }
+
+    /// The cause of the last attempt that failed, while none went well since.
+    #[must_use]
+    pub const fn last_cause(&self) -> Option<&E> {
+        self.last_cause.as_ref()
+    }
+
+    fn tick(&mut self, now: Instant) {
+        self.now = self.now.max(now);
+    }
+}

@@ -1,0 +1,218 @@
+//! What becomes of a message, and why one is not taken.
+
+use core::error::Error;
+use core::fmt;
+
+/// Why a sink did not append a message: its answer for one attempt.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[must_use]
+pub struct Failed<E> {
+    /// Why.
+    pub cause: E,
+    /// It may have been appended all the same. False: it provably was not.
+    pub maybe_appended: bool,
+    /// Whether another attempt may go better.
+    pub retryable: bool,
+}
+
+impl<E> Failed<E> {
+    /// It was not appended, and trying again makes no sense.
+    pub const fn not_appended(cause: E) -> Self {
+        Self { cause, maybe_appended: false, retryable: false }
+    }
+
+    /// It may have been appended.
+    pub const fn maybe_appended(cause: E) -> Self {
+        Self { cause, maybe_appended: true, retryable: false }
+    }
+
+    /// Whether another attempt may go better.
+    pub fn retryable(mut self, retryable: bool) -> Self {
+        self.retryable = retryable;
+        self
+    }
+}
+
+/// The outcome of a message that has no position.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum SendError<E> {
+    /// It was not appended.
+    Failed(E),
+    /// It may have been appended: only the other side knows. Without a cause, its batch was given up
+    /// before there was an answer.
+    MaybeAppended(Option<E>),
+    /// Its delivery time was over. It was not appended; the cause is that of its last attempt.
+    Expired(Option<E>),
+    /// The batcher was closed. It was not appended; the cause is that of the last attempt which failed.
+    Closed(Option<E>),
+    /// It was sent on a thread that runs the connections of its process, and would have kept all of them
+    /// waiting. It was not taken.
+    WouldPark,
+}
+
+impl<E> SendError<E> {
+    /// Why, as the sink said.
+    #[must_use]
+    pub const fn cause(&self) -> Option<&E> {
+        match self {
+            Self::Failed(cause) => Some(cause),
+            Self::MaybeAppended(cause) | Self::Expired(cause) | Self::Closed(cause) => cause.as_ref(),
+            Self::WouldPark => None,
+        }
+    }
+
+    /// Whether the message may have been appended.
+    #[must_use]
+    pub const fn may_be_appended(&self) -> bool {
+        matches!(self, Self::MaybeAppended(_))
+    }
+
+    /// Whether the same message may be sent again without being appended twice, and may fare better. Of
+    /// [`Failed`](Self::Failed), the cause knows.
+    #[must_use]
+    pub const fn is_retryable(&self) -> bool {
+        matches!(self, Self::Expired(_) | Self::WouldPark)
+    }
+}
+
+impl<E> fmt::Display for SendError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Failed(_) => "the message was not appended",
+            Self::MaybeAppended(Some(_)) => "the message may have been appended",
+            Self::MaybeAppended(None) => "the message may have been appended: there was no answer",
+            Self::Expired(_) => "the message was not appended in its time",
+            Self::Closed(_) => "the batcher was closed before the message was appended",
+            Self::WouldPark => "an I/O thread must not wait",
+        })
+    }
+}
+
+impl<E: Error + 'static> Error for SendError<E> {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.cause().map(|cause| cause as &(dyn Error + 'static))
+    }
+}
+
+/// Why a message was not taken.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// As much waits as may, or as many places of its receiver are taken as it has.
+    BufferFull,
+    /// The batcher is closed or closing.
+    Closed,
+    /// The receiver of the results is gone.
+    NoReceiver,
+    /// The thread runs the connections of its process, and would have kept all of them waiting.
+    WouldPark,
+}
+
+impl Refusal {
+    /// Whether the message may be taken later.
+    #[must_use]
+    pub const fn is_retryable(self) -> bool {
+        matches!(self, Self::BufferFull)
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::BufferFull => "the batcher has no room",
+            Self::Closed => "the batcher is closed",
+            Self::NoReceiver => "the receiver of the results is gone",
+            Self::WouldPark => "an I/O thread must not wait",
+        })
+    }
+}
+
+/// A message that was not taken, given back.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Refused<M> {
+    /// What was given: the message, or the message and its reference.
+    pub message: M,
+    /// Why.
+    pub why: Refusal,
+}
+
+impl<M> Refused<M> {
+    pub(super) const fn new(message: M, why: Refusal) -> Self {
+        Self { message, why }
+    }
+
+    /// Whether the message may be taken later.
+    #[must_use]
+    pub const fn is_retryable(&self) -> bool {
+        self.why.is_retryable()
+    }
+}
+
+// Without the message: it may be long, or secret.
+impl<M> fmt::Debug for Refused<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Refused").field("why", &self.why).finish_non_exhaustive()
+    }
+}
+
+impl<M> fmt::Display for Refused<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.why.fmt(f)
+    }
+}
+
+impl<M> Error for Refused<M> {}
+
+/// What became of a message with a reference.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Sent<M, R, P, E> {
+    /// What the sender gave along.
+    pub reference: R,
+    /// The message.
+    pub message: M,
+    /// Its position, or why it has none.
+    pub result: Result<P, SendError<E>>,
+}
+
+/// Failures of messages that were sent and forgotten.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct Failures<E> {
+    /// How many failed since failures were last taken.
+    pub count: u64,
+    /// How the last of them failed.
+    pub last: SendError<E>,
+}
+
+/// What a batcher did so far. Every accepted message ends in one of `appended`, `failed`,
+/// `maybe_appended`, `expired`, `closed` and `withdrawn`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct Stats {
+    /// Messages that were accepted.
+    pub accepted: u64,
+    /// Messages that were refused: no room, no receiver, closed.
+    pub refused: u64,
+    /// Messages that were appended.
+    pub appended: u64,
+    /// Messages that were not appended.
+    pub failed: u64,
+    /// Messages that may have been appended.
+    pub maybe_appended: u64,
+    /// Messages whose delivery time was over.
+    pub expired: u64,
+    /// Messages that a close left over.
+    pub closed: u64,
+    /// Accepted messages that their senders took back.
+    pub withdrawn: u64,
+    /// Failures of messages that were sent and forgotten; they are counted above, too.
+    pub forgotten_failures: u64,
+    /// Results whose owners had gone.
+    pub discarded: u64,
+    /// Batches.
+    pub batches: u64,
+    /// Attempts to append a batch that were made again.
+    pub retries: u64,
+}

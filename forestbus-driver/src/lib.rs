@@ -1,0 +1,47 @@
+//! A client of Forest Bus clusters, and a node in memory, written once for all runtimes.
+//!
+//! The protocol is in the crate `bowline-forestbus`: a `Cluster` that decides which node is asked what, and when; the
+//! wire as a framing. Here the cluster gets a lock, links to its nodes, and a task that keeps its time; [`names!`] gives
+//! a module the handles of one runtime. Programs use `bowline::tokio::forestbus` and its sisters.
+#![forbid(unsafe_code)]
+
+mod answers;
+mod client;
+mod client_builder;
+mod command;
+mod core;
+mod desk;
+mod error;
+mod follower;
+mod keeper;
+mod lane;
+mod log;
+mod names;
+#[cfg(feature = "node")]
+mod node;
+mod observe;
+mod topic;
+
+#[doc(hidden)]
+pub use bowline_driver;
+pub use bowline_log;
+
+pub use answers::{Appended, Messages};
+pub use client::Client;
+pub use client_builder::ClientBuilder;
+pub use error::{ClientError, OpenError};
+pub use follower::{Follower, Next};
+pub use log::FollowTopic;
+#[cfg(feature = "node")]
+pub use node::{Node, NodeBuilder, Stopped};
+pub use topic::Topic;
+
+pub use bowline_forestbus::cluster::{
+    Attempts, Blame, CheckedSettings, ClusterError, Commit, ConnectionString, ConnectionStringError,
+    Counters, Followed, NodeCause, NodeFailure, NodeId, NodeOrder, Options, Page, ReplyError, Settings,
+    Snapshot,
+};
+#[cfg(feature = "node")]
+pub use bowline_forestbus::node::{CheckedNodeSettings, NodeError, NodeSettings, NodeSnapshot};
+pub use bowline_forestbus::protocol::{Bounds, ClusterDetails, Code, Index, Status};
+pub use bowline_forestbus::wire::DecodeError;

@@ -1,0 +1,28 @@
+//! Whether a topic's bounds can be.
+
+use super::error::ReplyError;
+use crate::protocol::Bounds;
+
+/// Bounds of a log.
+pub(super) fn bounds(bounds: Bounds) -> Result<(), ReplyError> {
+    let Bounds { first, last, commit } = bounds;
+    // An empty log begins one behind its end; the commit index may be 0 where it is not known.
+    if first >= 0 && commit >= 0 && last >= first.saturating_sub(1) && commit <= last {
+        return Ok(());
+    }
+    Err(ReplyError::Bounds { first, last, commit })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bounds_are_in_order() {
+        let of = |first, last, commit| bounds(Bounds { first, last, commit });
+        assert!(of(1, 0, 0).is_ok() && of(1, 6, 5).is_ok() && of(5, 4, 0).is_ok() && of(5, 4, 4).is_ok());
+        assert!(
+            of(5, 3, 0).is_err() && of(1, 2, 3).is_err() && of(1, 2, -1).is_err() && of(-1, 2, 1).is_err()
+        );
+    }
+}

@@ -1,0 +1,316 @@
+//! Futures of senders, and of those that close. Poll-based: threads park where tasks wait.
+
+use std::future::Future;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bowline_core::batcher::{Admission, Admitted, ReceiverId, Refusal, Refused, SendError, SendId};
+use bowline_core::waiters::Ticket;
+use bowline_driver::clock;
+use bowline_driver::runtime::Runtime;
+use bowline_driver::style::{Style, Wait};
+use bowline_driver::sync::Arc;
+
+use super::SendResult;
+use super::shared::Shared;
+use super::sink::Sink;
+
+enum State<M> {
+    New(M),
+    Sent(SendId),
+    Over,
+}
+
+/// A message that was sent, or will be when this is first polled: comes to its position. Dropping it withdraws the
+/// message unless a batch took it.
+#[must_use = "dropping it withdraws the message"]
+pub struct Sending<R: Runtime, S: Sink, T: Send + 'static> {
+    shared: Arc<Shared<S, T>>,
+    state: State<S::Message>,
+    runtime: PhantomData<fn() -> R>,
+}
+
+// The message is never pinned.
+impl<R: Runtime, S: Sink, T: Send + 'static> Unpin for Sending<R, S, T> {}
+
+impl<R: Runtime, S: Sink, T: Send + 'static> std::fmt::Debug for Sending<R, S, T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sending").finish_non_exhaustive()
+    }
+}
+
+impl<R: Runtime, S: Sink, T: Send + 'static> Sending<R, S, T> {
+    pub(super) fn new(shared: &Arc<Shared<S, T>>, message: S::Message) -> Self {
+        Self { shared: Arc::clone(shared), state: State::New(message), runtime: PhantomData }
+    }
+
+    pub(super) fn sent(shared: &Arc<Shared<S, T>>, id: SendId) -> Self {
+        Self { shared: Arc::clone(shared), state: State::Sent(id), runtime: PhantomData }
+    }
+
+    pub(super) fn would_park(self) -> SendResult<S> {
+        Err(SendError::WouldPark)
+    }
+
+    /// Waits for the position.
+    ///
+    /// # Errors
+    /// See [`SendError`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future withdraws the message unless a batch took it.
+    pub fn wait(self) -> Wait<R, Self> {
+        R::Style::wait_or(self, Self::would_park)
+    }
+}
+
+impl<R: Runtime, S: Sink, T: Send + 'static> Future for Sending<R, S, T> {
+    type Output = SendResult<S>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        let shared = &*this.shared;
+        let (polled, state) = match std::mem::replace(&mut this.state, State::Over) {
+            State::New(message) => {
+                let (now, bytes) = (clock::now(), shared.sink.size(&message));
+                shared.with(|machine| match machine.send(now, message, bytes) {
+                    Ok(id) => (machine.poll_send(id, || cx.waker().clone()), State::Sent(id)),
+                    Err(_) => {
+                        let cause = machine.last_cause().cloned();
+                        (Poll::Ready(Err(SendError::Closed(cause))), State::Over)
+                    }
+                })
+            }
+            State::Sent(id) => {
+                let polled = shared.with(|machine| machine.poll_send(id, || cx.waker().clone()));
+                (polled, State::Sent(id))
+            }
+            State::Over => (Poll::Ready(Err(SendError::Closed(None))), State::Over),
+        };
+        if polled.is_pending() {
+            this.state = state;
+        }
+        polled
+    }
+}
+
+impl<R: Runtime, S: Sink, T: Send + 'static> Drop for Sending<R, S, T> {
+    fn drop(&mut self) {
+        if let State::Sent(id) = self.state {
+            let withdrawn = self.shared.with(|machine| machine.withdraw(clock::now(), id));
+            // Dropped when the machine is not locked any more.
+            drop(withdrawn);
+        }
+    }
+}
+
+/// A message, and for whom its result is.
+type Addressed<S, T> = (<S as Sink>::Message, Option<(T, ReceiverId)>);
+
+/// A message and its reference.
+type Referenced<S, T> = (<S as Sink>::Message, T);
+
+/// A message that waits to be accepted: with a reference, it is for a receiver.
+struct Admit<S: Sink, T: Send + 'static> {
+    shared: Arc<Shared<S, T>>,
+    state: State<Addressed<S, T>>,
+}
+
+impl<S: Sink, T: Send + 'static> Admit<S, T> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Admitted<S::Message, T>> {
+        let shared = &*self.shared;
+        let id = match std::mem::replace(&mut self.state, State::Over) {
+            State::New((message, to)) => {
+                let (now, bytes) = (clock::now(), shared.sink.size(&message));
+                let sent = shared.with(|machine| match to {
+                    None => machine
+                        .send_and_forget(now, message, bytes)
+                        .map_err(|Refused { message, why }| Refused { message: (message, None), why }),
+                    Some((reference, to)) => {
+                        machine.send_with_reference(now, message, bytes, to, reference).map_err(|refused| {
+                            let (message, reference) = refused.message;
+                            Refused { message: (message, Some(reference)), why: refused.why }
+                        })
+                    }
+                });
+                match sent {
+                    Ok(Admission::Accepted) => return Poll::Ready(Ok(())),
+                    Ok(Admission::Waits(id)) => id,
+                    Err(refused) => return Poll::Ready(Err(refused)),
+                }
+            }
+            State::Sent(id) => id,
+            State::Over => return Poll::Ready(Ok(())),
+        };
+        let polled = shared.with(|machine| machine.poll_admission(id, || cx.waker().clone()));
+        if polled.is_pending() {
+            self.state = State::Sent(id);
+        }
+        polled
+    }
+}
+
+impl<S: Sink, T: Send + 'static> Admit<S, T> {
+    /// On a thread that must not wait: it is accepted at once or not at all.
+    fn now(&mut self) -> Admitted<S::Message, T> {
+        let State::New((message, to)) = std::mem::replace(&mut self.state, State::Over) else {
+            return Ok(());
+        };
+        let (now, bytes) = (clock::now(), self.shared.sink.size(&message));
+        let parks = |why| if why == Refusal::BufferFull { Refusal::WouldPark } else { why };
+        self.shared.with(|machine| match to {
+            None => machine
+                .try_send_and_forget(now, message, bytes)
+                .map_err(|Refused { message, why }| Refused { message: (message, None), why: parks(why) }),
+            Some((reference, to)) => {
+                machine.try_send_with_reference(now, message, bytes, to, reference).map_err(|refused| {
+                    let (message, reference) = refused.message;
+                    Refused { message: (message, Some(reference)), why: parks(refused.why) }
+                })
+            }
+        })
+    }
+}
+
+impl<S: Sink, T: Send + 'static> Drop for Admit<S, T> {
+    fn drop(&mut self) {
+        if let State::Sent(id) = self.state {
+            let withdrawn = self.shared.with(|machine| machine.withdraw(clock::now(), id));
+            drop(withdrawn);
+        }
+    }
+}
+
+/// A message that is sent and forgotten: comes to its acceptance. See
+/// [`send_and_forget`](super::Batcher::send_and_forget).
+#[must_use = "nothing is sent before it is awaited"]
+pub struct Forgetting<S: Sink, T: Send + 'static>(Admit<S, T>);
+
+/// A message with a reference: comes to its acceptance. See
+/// [`send_with_reference`](super::Batcher::send_with_reference).
+#[must_use = "nothing is sent before it is awaited"]
+pub struct Referencing<S: Sink, T: Send + 'static>(Result<Admit<S, T>, Option<Referenced<S, T>>>);
+
+// Messages and references are never pinned.
+impl<S: Sink, T: Send + 'static> Unpin for Forgetting<S, T> {}
+impl<S: Sink, T: Send + 'static> Unpin for Referencing<S, T> {}
+
+impl<S: Sink, T: Send + 'static> std::fmt::Debug for Forgetting<S, T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Forgetting").finish_non_exhaustive()
+    }
+}
+
+impl<S: Sink, T: Send + 'static> std::fmt::Debug for Referencing<S, T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Referencing").finish_non_exhaustive()
+    }
+}
+
+impl<S: Sink, T: Send + 'static> Forgetting<S, T> {
+    pub(super) fn new(shared: &Arc<Shared<S, T>>, message: S::Message) -> Self {
+        Self(Admit { shared: Arc::clone(shared), state: State::New((message, None)) })
+    }
+
+    /// On a thread that must not wait: as if there was no room, unless there is.
+    pub(super) fn would_park(mut self) -> Result<(), Refused<S::Message>> {
+        match self.0.now() {
+            Ok(()) => Ok(()),
+            Err(Refused { message: (message, _), why }) => Err(Refused { message, why }),
+        }
+    }
+}
+
+impl<S: Sink, T: Send + 'static> Future for Forgetting<S, T> {
+    type Output = Result<(), Refused<S::Message>>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.0.poll(cx).map_err(|Refused { message: (message, _), why }| Refused { message, why })
+    }
+}
+
+impl<S: Sink, T: Send + 'static> Referencing<S, T> {
+    pub(super) fn new(
+        shared: &Arc<Shared<S, T>>,
+        message: S::Message,
+        reference: T,
+        to: Option<ReceiverId>,
+    ) -> Self {
+        Self(match to {
+            Some(to) => {
+                let state = State::New((message, Some((reference, to))));
+                Ok(Admit { shared: Arc::clone(shared), state })
+            }
+            None => Err(Some((message, reference))),
+        })
+    }
+
+    pub(super) fn would_park(self) -> Result<(), Refused<(S::Message, T)>> {
+        match self.0 {
+            Ok(mut admit) => admit.now().map_err(with_reference),
+            Err(Some(message)) => Err(Refused { message, why: Refusal::NoReceiver }),
+            Err(None) => Ok(()),
+        }
+    }
+}
+
+impl<S: Sink, T: Send + 'static> Future for Referencing<S, T> {
+    type Output = Result<(), Refused<(S::Message, T)>>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut self.0 {
+            Ok(admit) => admit.poll(cx).map_err(with_reference),
+            Err(message) => Poll::Ready(match message.take() {
+                Some(message) => Err(Refused { message, why: Refusal::NoReceiver }),
+                None => Ok(()),
+            }),
+        }
+    }
+}
+
+fn with_reference<M, T>(refused: Refused<(M, Option<T>)>) -> Refused<(M, T)> {
+    match refused {
+        Refused { message: (message, Some(reference)), why } => {
+            Refused { message: (message, reference), why }
+        }
+        Refused { .. } => unreachable!("it was sent with a reference"),
+    }
+}
+
+/// A close under way: ready when everything has its outcome.
+#[must_use = "closing goes on in the background unless it is awaited"]
+pub struct Closing<S: Sink, T: Send + 'static> {
+    shared: Arc<Shared<S, T>>,
+    ticket: Option<Ticket>,
+}
+
+impl<S: Sink, T: Send + 'static> std::fmt::Debug for Closing<S, T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Closing").finish_non_exhaustive()
+    }
+}
+
+impl<S: Sink, T: Send + 'static> Closing<S, T> {
+    pub(super) fn new(shared: &Arc<Shared<S, T>>) -> Self {
+        Self { shared: Arc::clone(shared), ticket: None }
+    }
+}
+
+impl<S: Sink, T: Send + 'static> Future for Closing<S, T> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let Self { shared, ticket } = &mut *self;
+        shared.with(|machine| machine.poll_closed(ticket, || cx.waker().clone()))
+    }
+}
+
+impl<S: Sink, T: Send + 'static> Drop for Closing<S, T> {
+    fn drop(&mut self) {
+        if self.ticket.is_some() {
+            let Self { shared, ticket } = self;
+            shared.with(|machine| machine.leave_close(ticket));
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! Nodes that are not there, not the right ones, or not for long.
+
+use std::net::TcpListener;
+use std::time::Duration;
+
+use bowline::driver::runtime::Runtime;
+use bowline::forestbus::cluster::{Attempts, Options};
+use bowline::forestbus::{ClientError, ClusterError, NodeCause, Settings};
+
+use crate::cluster::{TOPIC, address, client, messages, node, nodes, open, settings};
+use crate::proxy::Proxy;
+use crate::{aside, done, until};
+
+/// The cluster's error.
+fn cluster<T: std::fmt::Debug>(result: Result<T, ClientError>) -> ClusterError {
+    match result {
+        Err(ClientError::Cluster(error)) => error,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// An address where nobody listens.
+fn nowhere() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("bound").to_string()
+}
+
+fn once() -> Options {
+    Options::new().attempts(Attempts::OneRound)
+}
+
+pub(crate) async fn an_unknown_topic<R: Runtime>() {
+    let nodes = [node::<R>().await];
+    let client = client(&nodes);
+    let unknown = ClusterError::TopicNotFound { topic: "nope".into(), node: address(&nodes[0]) };
+    assert_eq!(cluster(done::<R, _>(client.send_messages("nope", messages(1, 1))).await), unknown);
+    assert_eq!(cluster(done::<R, _>(client.get_messages("nope", 1, 2, false)).await), unknown);
+    assert_eq!(cluster(done::<R, _>(client.topic_details("nope")).await), unknown);
+    assert_eq!(client.counters().connections_lost, 0, "the connection goes on");
+}
+
+pub(crate) async fn another_cluster<R: Runtime>() {
+    let nodes = [node::<R>().await];
+    let client = open::<R>(Settings::new([address(&nodes[0])]).cluster_id("bank"));
+    match cluster(done::<R, _>(client.send_messages(TOPIC, messages(1, 1))).await) {
+        ClusterError::ClusterIdMismatch { expected, found, .. } => {
+            assert_eq!((&*expected, &*found), ("bank", "shop"));
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(nodes[0].snapshot().appended, 0);
+}
+
+pub(crate) async fn nobody_listens<R: Runtime>() {
+    let client = open::<R>(Settings::new([nowhere(), nowhere()]));
+    match cluster(done::<R, _>(client.send_messages_with(TOPIC, messages(1, 1), once())).await) {
+        ClusterError::NoNodes { causes } => {
+            assert_eq!(causes.len(), 2);
+            assert!(causes.iter().all(|failure| matches!(failure.cause, NodeCause::Dial(_))), "{causes:?}");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+pub(crate) async fn a_stopping_node_is_not_asked<R: Runtime>() {
+    let nodes = nodes::<R>(2).await;
+    nodes[0].shut_down(true);
+    let client = client(&nodes);
+    let sent = done::<R, _>(client.send_messages(TOPIC, messages(1, 1))).await.expect("sent");
+    assert_eq!(sent.node.index(), 1);
+    let got = done::<R, _>(client.get_messages(TOPIC, 1, 2, false)).await.expect("there");
+    assert_eq!(got.node.index(), 1);
+}
+
+pub(crate) async fn a_slow_node_is_left_for_another<R: Runtime>() {
+    let nodes = nodes::<R>(2).await;
+    let client = open::<R>(settings(&nodes).attempt_timeout(Duration::from_millis(50)));
+    let details = done::<R, _>(client.topic_details(TOPIC)).await.expect("there");
+    assert_eq!(details.last, 0);
+    assert_eq!(nodes[1].snapshot().calls, 0);
+    nodes[0].set_delay(Duration::from_secs(3600));
+    done::<R, _>(client.topic_details(TOPIC)).await.expect("another has it");
+    assert!(nodes[1].snapshot().calls > 0);
+    // A node that is slow but not too slow is only slow.
+    nodes[1].set_delay(Duration::from_millis(5));
+    done::<R, _>(client.topic_details(TOPIC)).await.expect("there");
+}
+
+pub(crate) async fn a_cut_leaves_a_doubt<R: Runtime>() {
+    let nodes = [node::<R>().await];
+    let proxy = Proxy::start(address(&nodes[0]).trim_start_matches("tcp://"));
+    let client = open::<R>(Settings::new([proxy.address.clone()]));
+    nodes[0].set_lagging(true);
+    let sending = client.clone();
+    let sent = aside(move || async move { done::<R, _>(sending.send_messages(TOPIC, messages(1, 2))).await });
+    until(|| nodes[0].snapshot().waiting == 1);
+    // Behind it in its topic's line, and certainly not sent.
+    let sending = client.clone();
+    let behind =
+        aside(move || async move { done::<R, _>(sending.send_messages(TOPIC, messages(3, 1))).await });
+    until(|| client.snapshot().commands == 2);
+    assert!(proxy.cut());
+    match cluster(sent.join().expect("no panic")) {
+        ClusterError::MaybeAppended { node, cause } => {
+            assert_eq!(node, proxy.address);
+            let ClusterError::Node(failure) = *cause else { panic!("{cause:?}") };
+            assert!(matches!(failure.cause, NodeCause::Lost(_)), "{failure:?}");
+        }
+        other => panic!("{other:?}"),
+    }
+    nodes[0].set_lagging(false);
+    assert_eq!(behind.join().expect("no panic").expect("sent").ids, [3], "two were appended");
+}
+
+pub(crate) async fn at_least_once_repeats<R: Runtime>() {
+    let nodes = [node::<R>().await];
+    let proxy = Proxy::start(address(&nodes[0]).trim_start_matches("tcp://"));
+    let client = open::<R>(Settings::new([proxy.address.clone()]));
+    nodes[0].set_lagging(true);
+    let sending = client.clone();
+    let options = Options::new().at_least_once(true);
+    let sent = aside(move || async move {
+        done::<R, _>(sending.send_messages_with(TOPIC, messages(1, 2), options)).await
+    });
+    until(|| nodes[0].snapshot().waiting == 1);
+    assert!(proxy.cut());
+    nodes[0].set_lagging(false);
+    assert_eq!(sent.join().expect("no panic").expect("sent").ids, [3, 4], "for the second time");
+    assert_eq!(client.counters().repeated, 1);
+}
+
+pub(crate) async fn a_killed_node_comes_back<R: Runtime>() {
+    let nodes = [node::<R>().await];
+    let client = client(&nodes);
+    done::<R, _>(client.send_messages(TOPIC, messages(1, 1))).await.expect("sent");
+    nodes[0].set_lagging(true);
+    let sending = client.clone();
+    let sent = aside(move || async move { done::<R, _>(sending.send_messages(TOPIC, messages(2, 1))).await });
+    until(|| nodes[0].snapshot().waiting == 1);
+    let at = address(&nodes[0]);
+    let stopped = done::<R, _>(nodes[0].stop()).await;
+    let error = cluster(sent.join().expect("no panic"));
+    assert!(matches!(error, ClusterError::MaybeAppended { .. }), "{error:?}");
+    let sending = client.clone();
+    let sent = aside(move || async move { done::<R, _>(sending.send_messages(TOPIC, messages(3, 1))).await });
+    until(|| client.counters().dials_failed > 0);
+    let again = done::<R, _>(stopped.bind(&at)).await.expect("the port is free");
+    again.set_lagging(false);
+    assert_eq!(sent.join().expect("no panic").expect("sent").ids, [3]);
+    let got = done::<R, _>(client.get_messages(TOPIC, 1, 10, false)).await.expect("there");
+    assert_eq!(got.messages, messages(1, 3));
+}
+
+pub(crate) async fn deadlines_hold<R: Runtime>() {
+    let nodes = [node::<R>().await];
+    nodes[0].set_lagging(true);
+    let client = client(&nodes);
+    let soon = Options::new().deadline(Duration::from_millis(20));
+    let error = cluster(done::<R, _>(client.send_messages_with(TOPIC, messages(1, 1), soon)).await);
+    let ClusterError::MaybeAppended { cause, .. } = error else { panic!("{error:?}") };
+    assert!(matches!(*cause, ClusterError::Deadline { .. }), "{cause:?}");
+    let nowhere = open::<R>(Settings::new([nowhere()]));
+    // At the deadline, or before it where the next round would be later.
+    match cluster(done::<R, _>(nowhere.topic_details_with(TOPIC, soon)).await) {
+        ClusterError::Deadline { causes } | ClusterError::NoNodes { causes } => {
+            assert!(causes.len() <= 1, "{causes:?}");
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(client.snapshot().commands + nowhere.snapshot().commands, 0);
+}

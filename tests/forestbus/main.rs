@@ -1,0 +1,133 @@
+//! Clients of Forest Bus and nodes in memory on every runtime: one source for all of them.
+
+use std::future::Future;
+use std::time::Duration;
+
+use bowline::driver::runtime::Runtime;
+use bowline::driver::style::{Style, Wait};
+
+#[path = "../machines/watchdog.rs"]
+mod watchdog;
+
+#[path = "../conformance/proxy.rs"]
+#[allow(dead_code, unreachable_pub, reason = "it belongs to another test, and has more than these need")]
+mod proxy;
+
+mod bad_nodes;
+mod cluster;
+mod dropping;
+mod failing;
+mod following;
+mod groups;
+mod handles;
+mod logs;
+mod nodes;
+mod sending;
+
+/// What a method returned that waits, to be awaited: on threads it is there.
+pub(crate) fn done<R: Runtime, Fut: Future>(waited: Wait<R, Fut>) -> impl Future<Output = Fut::Output> {
+    R::Style::awaited::<Fut>(waited)
+}
+
+/// Does something that waits in a thread of its own, on any runtime: it may need no timer.
+pub(crate) fn aside<Fut: Future<Output: Send + 'static>>(
+    waits: impl FnOnce() -> Fut + Send + 'static,
+) -> std::thread::JoinHandle<Fut::Output> {
+    std::thread::spawn(|| bowline::blocking::block_on(waits()))
+}
+
+/// Waits until it is so. The watchdog ends what never is.
+pub(crate) fn until(what: impl Fn() -> bool) {
+    while !what() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// A test that hangs ends after so long.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// A scenario as a test of each runtime.
+macro_rules! on_every_runtime {
+    ($($module:ident::$scenario:ident),* $(,)?) => {
+        mod tokio {
+            $(
+                #[test]
+                fn $scenario() {
+                    let runtime = ::tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+                    let scenario = super::$module::$scenario::<bowline::tokio::Tokio>();
+                    runtime.expect("a runtime").block_on(super::watchdog::within(super::LIMIT, scenario));
+                }
+            )*
+        }
+        mod smol {
+            $(
+                #[test]
+                fn $scenario() {
+                    let scenario = super::$module::$scenario::<bowline::smol::Smol>();
+                    ::smol::block_on(super::watchdog::within(super::LIMIT, scenario));
+                }
+            )*
+        }
+        mod async_std {
+            $(
+                #[test]
+                fn $scenario() {
+                    let scenario = super::$module::$scenario::<bowline::async_std::AsyncStd>();
+                    ::async_std::task::block_on(super::watchdog::within(super::LIMIT, scenario));
+                }
+            )*
+        }
+        mod blocking {
+            $(
+                #[test]
+                fn $scenario() {
+                    let scenario = super::$module::$scenario::<bowline::blocking::Threads>();
+                    bowline::blocking::block_on(super::watchdog::within(super::LIMIT, scenario));
+                }
+            )*
+        }
+    };
+}
+
+on_every_runtime! {
+    sending::what_is_sent_is_read,
+    sending::the_hint_leads_to_the_leader,
+    sending::the_leadership_moves,
+    sending::the_leader_alone_is_enough_where_that_is_asked_for,
+    sending::a_topic_has_one_send_at_a_time,
+    sending::a_long_poll_and_a_send_do_not_wait_for_each_other,
+    sending::a_large_page_is_one_piece_of_memory,
+    following::messages_come_as_they_are_committed,
+    following::what_is_gone_is_told,
+    following::a_stopping_node_is_left,
+    following::it_goes_on_at_another_node,
+    following::a_lagging_node_is_left,
+    following::it_is_rewound,
+    following::many_read_the_same,
+    following::an_unknown_topic_ends_it,
+    failing::an_unknown_topic,
+    failing::another_cluster,
+    failing::nobody_listens,
+    failing::a_stopping_node_is_not_asked,
+    failing::a_slow_node_is_left_for_another,
+    failing::a_cut_leaves_a_doubt,
+    failing::at_least_once_repeats,
+    failing::a_killed_node_comes_back,
+    failing::deadlines_hold,
+    bad_nodes::one_that_says_nonsense,
+    bad_nodes::one_that_breaks_the_framing,
+    bad_nodes::one_that_closes_at_once,
+    bad_nodes::one_that_is_silent,
+    bad_nodes::bodies_of_the_wrong_form,
+    handles::closing_ends_commands_and_later_ones_reopen,
+    handles::the_last_handle_ends_the_connections,
+    handles::what_cannot_be_is_refused_at_once,
+    logs::a_log_says_what_was_trimmed,
+    logs::what_a_log_refuses,
+    logs::a_batcher_appends_to_a_topic,
+    logs::a_batcher_says_why_a_topic_took_nothing,
+    nodes::a_wait_ends_with_its_connection,
+    nodes::waits_are_bounded,
+    nodes::unknown_methods_and_bad_arguments_are_answered,
+    nodes::it_is_restarted_with_what_it_has,
+}
