@@ -80,3 +80,29 @@ pub(crate) async fn a_lost_peer_is_told<R: Runtime>() {
     done::<R, _>(req.close()).await;
     done::<R, _>(rep.close()).await;
 }
+
+/// What was sent before its socket closed arrives, also if the question's peer is gone by then.
+pub(crate) async fn an_answer_outlives_its_socket<R: Runtime>() {
+    let name = std::any::type_name::<R>();
+    for round in 0..60 {
+        let endpoint =
+            if round % 2 == 0 { format!("inproc://{round}-{name}") } else { "tcp://127.0.0.1:*".to_owned() };
+        let (req, rep) = (Req::<R>::new(), Rep::<R>::new());
+        let bound = rep.bind(&endpoint).expect("it is free");
+        done::<R, _>(req.connect_ready(&bound)).await.expect("it listens");
+        done::<R, _>(req.send("question")).await.expect("its turn");
+        done::<R, _>(rep.recv()).await.expect("a question");
+        done::<R, _>(rep.send("answer")).await.expect("its turn");
+        if round % 3 == 0 {
+            done::<R, _>(rep.close()).await;
+        } else {
+            drop(rep);
+        }
+        let answer = done::<R, _>(req.recv()).await;
+        assert_eq!(
+            answer.map(|answer| answer[0].to_vec()),
+            Ok(b"answer".to_vec()),
+            "{endpoint}, round {round}"
+        );
+    }
+}

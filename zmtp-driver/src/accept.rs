@@ -1,20 +1,31 @@
 //! Bound endpoints: each connection that is accepted is a pipe of the socket.
 
+use std::sync::OnceLock;
 use std::task::Waker;
 
 use bowline_core::error::Disconnect;
-use bowline_driver::PeerId;
 use bowline_driver::accept::{Accepted, Service};
+use bowline_driver::error::transport;
 use bowline_driver::sync::Arc;
+use bowline_driver::{PeerId, Refused, ServerEvent};
 use bowline_zmtp::pipe::{Pipe, Role};
-use bowline_zmtp::socket::PipeId;
+use bowline_zmtp::socket::{AcceptLimit, PipeId, SocketEvent};
 
-use crate::core::{SharedPipe, SocketCore};
+use crate::core::SharedPipe;
 use crate::dial::PipeApp;
+use crate::lifetime::Running;
 
 /// What serves the connections of a bound endpoint.
 pub(crate) struct Bound {
-    pub(crate) core: Arc<SocketCore>,
+    pub(crate) core: Running,
+    /// Known once it is bound, and before anything is accepted.
+    pub(crate) endpoint: OnceLock<Arc<str>>,
+}
+
+impl Bound {
+    fn endpoint(&self) -> Arc<str> {
+        self.endpoint.get().cloned().unwrap_or_default()
+    }
 }
 
 /// An accepted pipe.
@@ -35,11 +46,35 @@ impl Service for Bound {
 
     fn accept(&self) -> Accepted<Self> {
         let (id, pipe) = self.core.add(Role::Accepting);
-        let app = Arc::new(PipeApp { core: Arc::clone(&self.core), id });
+        let (core, endpoint) = (Running::new(&self.core), self.endpoint());
+        core.monitor.set_origin(id, &endpoint, None);
+        let app = Arc::new(PipeApp { core, id, role: Role::Accepting, endpoint });
         Accepted { id: PeerId::unique(), peer: AcceptedPipe { id, pipe }, app, has_handshake: true }
     }
 
     fn gone(&self, _: PeerId, peer: &AcceptedPipe, _: bool) {
         self.core.ended(peer.id, &Disconnect::LocalClose);
+    }
+
+    fn event(&self, event: ServerEvent) -> bool {
+        let endpoint = self.endpoint();
+        match event {
+            ServerEvent::Refused { from, why } => {
+                let limit = match why {
+                    Refused::PerAddress => AcceptLimit::PerAddress,
+                    _ => AcceptLimit::Connections,
+                };
+                self.core.monitor.tell(SocketEvent::AcceptRefused { endpoint, from, limit });
+            }
+            ServerEvent::AcceptFailed(error) => {
+                let error = transport(error);
+                self.core.monitor.tell(SocketEvent::AcceptFailed { endpoint, error });
+            }
+            ServerEvent::Insecure { from, cause } => {
+                self.core.monitor.tell(SocketEvent::Insecure { endpoint, from, cause });
+            }
+            _ => return false,
+        }
+        true
     }
 }

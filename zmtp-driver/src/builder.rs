@@ -1,19 +1,28 @@
 //! Settings of a socket.
 
+use std::any::TypeId;
+use std::future::Future;
 use std::marker::PhantomData;
 use std::time::Duration;
 
 use bowline_core::config::{AcceptLimits, SocketOptions};
+use bowline_core::layer::Layers;
+use bowline_core::proxy::Proxy;
 use bowline_core::supervisor::ReconnectPolicy;
 use bowline_driver::runtime::Runtime;
-use bowline_zmtp::error::OptionError;
+use bowline_driver::style::Style;
+use bowline_driver::sync::Arc;
 use bowline_zmtp::mechanism::{Admission, Decision};
 use bowline_zmtp::options::Options;
 use bowline_zmtp::pipe::AuthRequest;
 
-use crate::core::{Authenticator, SocketCore};
+use crate::auth::{Authenticator, Later};
+use crate::context::{Context, ContextCore, default_of};
+use crate::core::SocketCore;
 use crate::dial::{Dialing, random};
+use crate::error::OpenError;
 use crate::kind::Kind;
+use crate::lifetime::Setup;
 use crate::socket::Socket;
 
 /// Makes a [`Socket`] with other settings than the default ones.
@@ -22,7 +31,9 @@ pub struct SocketBuilder<R: Runtime, K: Kind> {
     options: Options,
     linger: Duration,
     dialing: Dialing,
-    limits: AcceptLimits,
+    limits: Option<AcceptLimits>,
+    name: String,
+    context: Option<Arc<ContextCore>>,
     authenticator: Option<Authenticator>,
     types: PhantomData<fn() -> (R, K)>,
 }
@@ -36,12 +47,15 @@ impl<R: Runtime, K: Kind> std::fmt::Debug for SocketBuilder<R, K> {
 impl<R: Runtime, K: Kind> SocketBuilder<R, K> {
     pub(crate) fn new() -> Self {
         let policy = ReconnectPolicy::default();
-        let dialing = Dialing { policy, timeout: Duration::from_secs(10), sockets: SocketOptions::default() };
+        let (timeout, sockets) = (Duration::from_secs(10), SocketOptions::default());
+        let dialing = Dialing { policy, timeout, sockets, proxy: None, layers: Layers::default() };
         Self {
             options: Options::new(K::TYPE),
             linger: Duration::from_secs(5),
             dialing,
-            limits: AcceptLimits::default(),
+            limits: None,
+            name: String::new(),
+            context: None,
             authenticator: None,
             types: PhantomData,
         }
@@ -60,6 +74,18 @@ impl<R: Runtime, K: Kind> SocketBuilder<R, K> {
     /// ```
     pub fn options(mut self, set: impl FnOnce(Options) -> Options) -> Self {
         self.options = set(self.options);
+        self
+    }
+
+    /// What the socket is called in events, counters and the report of a shutdown. Default: nothing.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// The context that the socket belongs to. Default: the [default one](Context::default).
+    pub fn context(mut self, context: &Context<R>) -> Self {
+        self.context = Some(Arc::clone(context.core()));
         self
     }
 
@@ -88,9 +114,25 @@ impl<R: Runtime, K: Kind> SocketBuilder<R, K> {
         self
     }
 
-    /// The limits of each bound endpoint.
+    /// Endpoints of `tcp://` are connected to through those proxies (libzmq has `ZMQ_SOCKS_PROXY`). Default: none.
+    pub fn proxy(mut self, proxy: impl Into<Option<Proxy>>) -> Self {
+        self.dialing.proxy = proxy.into();
+        self
+    }
+
+    /// Connections are secured by TLS: with a `TlsClient` those that the socket makes, with a `TlsServer` those that it
+    /// accepts (feature `tls`). Both may be given. From then on every connection of the socket is, over TCP or Unix sockets;
+    /// pipes to sockets of the same process (`inproc`) are no connections. Endpoints are written as without it. Default:
+    /// plain text.
+    pub fn tls(mut self, tls: impl Into<Layers>) -> Self {
+        self.dialing.layers = self.dialing.layers.and(tls.into());
+        self
+    }
+
+    /// The limits of each bound endpoint: connections, their rate, handshakes, and the memory of messages
+    /// that are not whole. (Times are not among them: [`Options`] has those of sockets.) Default: the context's.
     pub fn accept_limits(mut self, limits: AcceptLimits) -> Self {
-        self.limits = limits;
+        self.limits = Some(limits);
         self
     }
 
@@ -98,17 +140,55 @@ impl<R: Runtime, K: Kind> SocketBuilder<R, K> {
     /// itself. It is called where the connection is read, and must not wait.
     pub fn authenticate(mut self, decide: impl Fn(&AuthRequest) -> Decision + Send + Sync + 'static) -> Self {
         self.options = self.options.admission(Admission::Ask);
-        self.authenticator = Some(Box::new(decide));
+        self.authenticator = Some(Authenticator::Now(Box::new(decide)));
+        self
+    }
+
+    /// [`authenticate`](Self::authenticate) with an answer that takes its time: a look-up in a database, say. Each
+    /// future is a task of the runtime; on threads a pool polls it, where it may also wait.
+    ///
+    /// It is dropped when its connection ends, which is after the time for a [handshake](Options::handshake) at
+    /// the latest. If it panics, or cannot be run, the peer is refused with status 500 (RFC 27). As many are asked about
+    /// at once as handshakes may be under way at one endpoint ([`AcceptLimits::handshakes`]); further peers are
+    /// closed, and may try again.
+    pub fn authenticate_async<Fut>(
+        mut self,
+        decide: impl Fn(AuthRequest) -> Fut + Send + Sync + 'static,
+    ) -> Self
+    where
+        Fut: Future<Output = Decision> + Send + 'static,
+    {
+        self.options = self.options.admission(Admission::Ask);
+        let later = Later::new(Box::new(move |request| Box::pin(decide(request))), R::Style::workers::<R>());
+        self.authenticator = Some(Authenticator::Later(later));
         self
     }
 
     /// Makes the socket.
     ///
     /// # Errors
-    /// A setting cannot work.
-    pub fn open(self) -> Result<Socket<R, K>, OptionError> {
-        let options = self.options.build()?;
-        let core = SocketCore::new(options, self.linger, random() as u32, self.authenticator);
-        Ok(Socket::of(core, self.dialing, self.limits))
+    /// A setting cannot work; or the context is shut down, or has as many sockets as it may.
+    pub fn open(self) -> Result<Socket<R, K>, OpenError> {
+        let Self { options, linger, dialing, limits, name, context, mut authenticator, .. } = self;
+        let options = options.build()?;
+        if let Some(proxy) = &dialing.proxy {
+            proxy.check()?;
+        }
+        let seat = match context {
+            Some(context) => context.reserve()?,
+            // A default one that is shut down meanwhile is followed by a new one.
+            None => loop {
+                if let Ok(seat) = default_of(TypeId::of::<R>()).reserve() {
+                    break seat;
+                }
+            },
+        };
+        let limits = limits.unwrap_or(seat.context().limits);
+        if let Some(Authenticator::Later(later)) = &mut authenticator {
+            later.set_most(limits.handshakes());
+        }
+        let setup = Setup { options, kind: K::TYPE, linger, name, authenticator };
+        let core = SocketCore::new(setup, random() as u32, seat);
+        Ok(Socket::of(core, dialing, limits))
     }
 }

@@ -1,23 +1,43 @@
 //! A socket behind its lock: pipes, and the callers that wait for them.
 
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::task::{Context, Poll, Wake, Waker};
+use std::sync::OnceLock;
+use std::task::{Wake, Waker};
 use std::time::Duration;
 
-use bowline_core::body::Payload;
 use bowline_core::error::Disconnect;
 use bowline_core::machine::Machine;
-use bowline_core::waiters::{Ticket, Turn, Waiters};
-use bowline_driver::sync::{Arc, Mutex, Weak};
+use bowline_core::waiters::Waiters;
+use bowline_driver::place::Place;
+use bowline_driver::sync::{Arc, Mutex, MutexGuard, Weak};
 use bowline_driver::{Shared, clock};
 use bowline_zmtp::mechanism::Decision;
 use bowline_zmtp::message::Message;
 use bowline_zmtp::options::Options;
-use bowline_zmtp::pipe::{AuthRequest, Pipe, PipeEvent, Role};
-use bowline_zmtp::socket::{PipeId, Pipes, RecvError, SendError, Socket, SocketEvent, SocketStats};
+use bowline_zmtp::pipe::{Pipe, PipeEvent, Role};
+use bowline_zmtp::socket::{PipeId, Pipes, Socket, SocketStats};
+use bowline_zmtp::socket_type::SocketType;
 
-use crate::error::{ReceiveError, Refusal};
+use crate::auth::Authenticator;
+use crate::context::Seat;
+use crate::inproc::{self, Inproc};
+use crate::lifetime::{CloseAll, Setup};
+use crate::monitor::Monitor;
+use crate::observe::Label;
+
+#[cfg(test)]
+mod by_hand;
+#[cfg(test)]
+mod dropped;
+#[cfg(test)]
+mod dropped_turns;
+#[cfg(test)]
+mod model;
+mod peers;
+mod readiness;
+mod waiting;
+
+pub(crate) use readiness::{Interest, new_poller};
 
 /// A pipe behind its lock.
 pub(crate) type SharedPipe = Shared<Pipe<Waker>>;
@@ -27,41 +47,103 @@ pub(crate) type SharedPipe = Shared<Pipe<Waker>>;
 /// The socket's lock is taken before a pipe's, never after it. Wakers are called when both are released.
 pub(crate) struct SocketCore {
     pub(crate) options: Arc<Options>,
+    pub(crate) kind: SocketType,
+    /// It sends one message at a time, and then waits for one.
+    is_lone: bool,
     /// How long closing waits for what is to be sent.
     pub(crate) linger: Duration,
+    /// What the program calls it.
+    pub(crate) name: String,
+    seat: Seat,
+    pub(crate) monitor: Monitor,
+    /// What holds its listeners, as long as there are handles.
+    handle: OnceLock<Weak<dyn CloseAll>>,
     state: Mutex<State>,
     /// Called when a pipe that was full has room.
     room: Waker,
     /// Decides which peers are let in, where the options ask.
-    authenticator: Option<Authenticator>,
+    pub(crate) authenticator: Option<Authenticator>,
 }
 
-/// Decides about a peer.
-pub(crate) type Authenticator = Box<dyn Fn(&AuthRequest) -> Decision + Send + Sync>;
-
-struct State {
-    socket: Socket,
-    table: Table,
+pub(crate) struct State {
+    pub(crate) socket: Socket,
+    pub(crate) table: Table,
     senders: Waiters<Waker>,
     receivers: Waiters<Waker>,
     /// Tasks that wait for a change of the peers: for one to be ready, for the last to be gone.
     watchers: Vec<Waker>,
-    is_closing: bool,
+    /// Those that wait for the socket to be ready, each by its number.
+    pollers: Vec<(u64, Waker)>,
+    /// Accept loops and pipes that something drives.
+    running: usize,
+    pub(crate) is_closing: bool,
 }
 
 /// The pipes of a socket, and the wakers to be called when its lock is released.
 #[derive(Default)]
-struct Table {
-    pipes: BTreeMap<PipeId, Arc<SharedPipe>>,
+pub(crate) struct Table {
+    pub(crate) pipes: BTreeMap<PipeId, Entry>,
     wakers: Vec<Waker>,
+    lone: Lone,
+    /// Pipes with a batch that the sender writes.
+    piles: Vec<(PipeId, Arc<SharedPipe>)>,
+}
+
+/// The pipe whose task is not woken, because the sender writes.
+#[derive(Default)]
+enum Lone {
+    /// Tasks are woken.
+    #[default]
+    Nothing,
+    Wanted,
+    Pipe(PipeId, Arc<SharedPipe>),
+}
+
+/// A pipe of a socket.
+pub(crate) struct Entry {
+    pub(crate) pipe: Arc<SharedPipe>,
+    /// Of a pipe to another socket of this process.
+    pub(crate) inproc: Option<Inproc>,
 }
 
 impl Pipes for Table {
     type Token = Waker;
 
     fn with<R>(&mut self, id: PipeId, f: impl FnOnce(&mut Pipe<Waker>) -> R) -> Option<R> {
-        let Self { pipes, wakers } = self;
-        pipes.get(&id).map(|pipe| pipe.with_wakers(wakers, f))
+        let Self { pipes, wakers, .. } = self;
+        pipes.get(&id).map(|entry| entry.pipe.with_wakers(wakers, f))
+    }
+
+    #[inline]
+    fn with_out<R>(&mut self, id: PipeId, f: impl FnOnce(&mut Pipe<Waker>) -> R) -> Option<R> {
+        let Self { pipes, wakers, lone, piles } = self;
+        let out = pipes.get(&id)?.out();
+        if matches!(lone, Lone::Nothing) {
+            let (result, has_pile) = out.with_wakers(wakers, |pipe| {
+                let result = f(pipe);
+                (result, pipe.has_pile())
+            });
+            if has_pile {
+                piles.push((id, Arc::clone(out)));
+            }
+            return Some(result);
+        }
+        if let Lone::Pipe(_, earlier) = std::mem::replace(lone, Lone::Pipe(id, Arc::clone(out)))
+            && !Arc::ptr_eq(&earlier, out)
+        {
+            earlier.with_wakers(wakers, |_| ());
+        }
+        Some(out.look(f))
+    }
+}
+
+impl Entry {
+    /// What takes messages for the peer.
+    fn out(&self) -> &Arc<SharedPipe> {
+        match self.inproc.as_ref().and_then(|inproc| inproc.joint.as_ref()) {
+            Some(joint) => &joint.pipe,
+            None => &self.pipe,
+        }
     }
 }
 
@@ -80,62 +162,143 @@ impl Wake for Room {
             core.with(|state| {
                 state.socket.flush(&mut state.table);
                 state.grant_sender();
+                state.wake_pollers();
             });
         }
     }
 }
 
 impl SocketCore {
-    pub(crate) fn new(
-        options: Arc<Options>,
-        linger: Duration,
-        seed: u32,
-        authenticator: Option<Authenticator>,
-    ) -> Arc<Self> {
+    pub(crate) fn new(setup: Setup, seed: u32, seat: Seat) -> Arc<Self> {
+        let Setup { options, kind, linger, name, authenticator } = setup;
         let state = State {
             socket: Socket::new(Arc::clone(&options), seed),
             table: Table::default(),
             senders: Waiters::new(),
             receivers: Waiters::new(),
             watchers: Vec::new(),
+            pollers: Vec::new(),
+            running: 0,
             is_closing: false,
         };
-        Arc::new_cyclic(|weak| Self {
+        let label = Label { context: seat.context().name.clone(), socket: name.clone(), kind };
+        let core = Arc::new_cyclic(|weak| Self {
+            is_lone: matches!(options.kind(), SocketType::Req | SocketType::Rep),
             options,
+            kind,
             linger,
+            name,
+            seat,
+            monitor: Monitor::new(label),
+            handle: OnceLock::new(),
             state: Mutex::new(state),
             room: Waker::from(Arc::new(Room(Weak::clone(weak)))),
             authenticator,
-        })
+        });
+        if !core.seat.take(&core) {
+            core.begin_close(Duration::ZERO);
+        }
+        core
+    }
+
+    /// Who has the listeners: said once, when the socket is made.
+    pub(crate) fn set_handle(&self, handle: Weak<dyn CloseAll>) {
+        // There is one handle for each socket.
+        let _ = self.handle.set(handle);
+    }
+
+    /// Where its tasks run.
+    pub(crate) fn place(&self) -> Place {
+        self.seat.context().place()
+    }
+
+    /// It is closed: its context has room for another one.
+    pub(crate) fn leave_context(&self) {
+        self.seat.leave();
+    }
+
+    /// Closes the socket and what listens for it.
+    pub(crate) fn close_all(self: &Arc<Self>, linger: Duration) {
+        match self.handle.get().and_then(Weak::upgrade) {
+            Some(handle) => handle.close_all(linger),
+            None => self.begin_close(linger),
+        }
     }
 
     /// Works under the lock, then calls the wakers.
-    fn with<R>(&self, f: impl FnOnce(&mut State) -> R) -> R {
+    #[inline]
+    pub(crate) fn with<R>(&self, f: impl FnOnce(&mut State) -> R) -> R {
         let mut state = self.state.lock();
         let result = f(&mut state);
+        // Nothing was sent, or the pipes' tasks were woken to write it.
+        state.table.piles.clear();
+        if !state.table.wakers.is_empty() || state.socket.has_events() {
+            self.settle(state);
+        }
+        result
+    }
+
+    /// Lets go of the lock, tells what happened, and calls the wakers.
+    #[inline(never)]
+    fn settle(&self, mut state: MutexGuard<'_, State>) {
         let wakers = std::mem::take(&mut state.table.wakers);
+        let events: Vec<_> = std::iter::from_fn(|| state.socket.take_event()).collect();
         drop(state);
+        events.into_iter().for_each(|event| self.monitor.tell(event));
         wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Works under the lock, for a caller that holds another one: the wakers are put into `wakers`, to be called when
+    /// that is released.
+    pub(crate) fn with_wakers<R>(&self, wakers: &mut Vec<Waker>, f: impl FnOnce(&mut State) -> R) -> R {
+        let mut state = self.state.lock();
+        let result = f(&mut state);
+        state.table.piles.clear();
+        wakers.append(&mut state.table.wakers);
+        if state.socket.has_events() {
+            // It tells them.
+            wakers.push(self.room.clone());
+        }
         result
     }
 
     /// A new pipe. Of a socket that closes it is closed, and soon [ended](Self::ended).
     pub(crate) fn add(&self, role: Role) -> (PipeId, Arc<SharedPipe>) {
-        self.with(|state| {
-            let id = state.socket.add(role);
-            let mut pipe = Pipe::new(Arc::clone(&self.options), role);
-            #[cfg(feature = "curve")]
-            {
-                // Without randomness there is no key to be had: better no connection than one that can be guessed.
-                pipe = pipe.with_entropy(|bytes| getrandom::fill(bytes).expect("the system has randomness"));
-            }
-            if state.is_closing {
-                pipe.close(clock::now(), Duration::ZERO);
-            }
-            let pipe = Arc::new(Shared::new(pipe));
-            state.table.pipes.insert(id, Arc::clone(&pipe));
-            (id, pipe)
-        })
+        self.with(|state| self.add_to(state, role, None))
+    }
+
+    pub(crate) fn add_to(
+        &self,
+        state: &mut State,
+        role: Role,
+        inproc: Option<Inproc>,
+    ) -> (PipeId, Arc<SharedPipe>) {
+        let id = state.socket.add(role);
+        (id, self.make_pipe(state, id, role, inproc))
+    }
+
+    fn make_pipe(
+        &self,
+        state: &mut State,
+        id: PipeId,
+        role: Role,
+        inproc: Option<Inproc>,
+    ) -> Arc<SharedPipe> {
+        let mut pipe = Pipe::new(Arc::clone(&self.options), role).with_sums(state.socket.sums());
+        #[cfg(feature = "curve")]
+        {
+            // Without randomness there is no key to be had: better no connection than one that can be guessed.
+            pipe = pipe.with_entropy(|bytes| getrandom::fill(bytes).expect("the system has randomness"));
+        }
+        if state.is_closing {
+            pipe.close(clock::now(), Duration::ZERO);
+        }
+        let pipe = Arc::new(Shared::new(pipe));
+        state.table.pipes.insert(id, Entry { pipe: Arc::clone(&pipe), inproc });
+        // Without `immediate` it takes messages before there is a peer.
+        state.grant_sender();
+        state.wake_watchers();
+        pipe
     }
 
     pub(crate) fn is_closing(&self) -> bool {
@@ -143,44 +306,26 @@ impl SocketCore {
     }
 
     /// A pipe tells something.
-    pub(crate) fn handle_event(&self, id: PipeId, event: PipeEvent<'_>) {
-        if let PipeEvent::Authenticate(request) = &event {
+    pub(crate) fn handle_event(self: &Arc<Self>, id: PipeId, event: PipeEvent<'_>) {
+        if let PipeEvent::Authenticate(request) = event {
             return self.authenticate(id, request);
         }
-        let (is_ready, has_messages) = match &event {
-            PipeEvent::Ready(_) => (true, false),
-            PipeEvent::Messages { was_empty, .. } => (false, *was_empty),
-            // Subscriptions are messages for an XPUB.
-            _ => (false, true),
-        };
         if matches!(event, PipeEvent::Messages { was_empty: false, .. }) {
             return;
         }
-        self.with(|state| {
-            state.socket.handle_event(&mut state.table, id, event);
-            if is_ready {
-                state.grant_sender();
-                state.wake_watchers();
-            }
-            if has_messages {
-                state.grant_receiver();
-                state.wake_watchers();
-            }
-        });
+        self.with(|state| state.handle(id, event));
     }
 
-    /// Asks the program, without a lock. A panic of its function is a refusal.
-    fn authenticate(&self, id: PipeId, request: &AuthRequest) {
-        let decide = || self.authenticator.as_ref().map(|authenticator| authenticator(request));
-        let decided = catch_unwind(AssertUnwindSafe(decide));
-        // RFC 27: 500 is an error of the server's.
-        let decision = decided.ok().flatten().unwrap_or(Decision::Refuse { status: 500 });
-        self.with(|state| state.table.with(id, |pipe| pipe.decide(request.connection, decision)));
+    /// What the program says about a peer.
+    pub(crate) fn decide(&self, id: PipeId, connection: u64, decision: Decision) {
+        self.with(|state| state.table.with(id, |pipe| pipe.decide(connection, decision)));
     }
 
     /// The connection of a pipe ended.
     pub(crate) fn disconnected(&self, id: PipeId, cause: &Disconnect) {
+        self.forget_decision(id);
         self.with(|state| {
+            state.socket.connection_ended(id, cause);
             state.socket.disconnected(&mut state.table, id, cause.clone());
             state.forget_if_closed(id);
             state.note_change();
@@ -189,111 +334,12 @@ impl SocketCore {
 
     /// There will be no further connection of a pipe.
     pub(crate) fn ended(&self, id: PipeId, cause: &Disconnect) {
-        self.with(|state| {
-            if state.table.pipes.contains_key(&id) {
-                state.socket.disconnected(&mut state.table, id, cause.clone());
-                state.table.pipes.remove(&id);
-            }
-            state.note_change();
-        });
+        self.with(|state| state.end(id, cause));
     }
 
-    /// Sends, or keeps the waker for when it may be possible.
-    pub(crate) fn poll_send(
-        &self,
-        parts: &[Payload<'_>],
-        ticket: &mut Option<Ticket>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<(), Refusal>> {
-        self.with(|state| {
-            if state.is_closing {
-                return Poll::Ready(Err(Refusal::Closed));
-            }
-            let is_next = match *ticket {
-                Some(held) => match state.senders.poll(held, || cx.waker().clone()) {
-                    Turn::Waiting => return Poll::Pending,
-                    _ => true,
-                },
-                None => state.senders.waiting() + state.senders.granted() == 0,
-            };
-            *ticket = None;
-            if !is_next {
-                *ticket = Some(state.senders.join(cx.waker().clone()));
-                return Poll::Pending;
-            }
-            match state.socket.send(&mut state.table, parts) {
-                Err(SendError::WouldBlock) => {
-                    *ticket = Some(state.senders.join(cx.waker().clone()));
-                    state.watch_room(&self.room);
-                    Poll::Pending
-                }
-                result => {
-                    state.grant_sender();
-                    Poll::Ready(result.map_err(Refusal::Socket))
-                }
-            }
-        })
-    }
-
-    /// Sends if that needs no waiting.
-    pub(crate) fn try_send(&self, parts: &[Payload<'_>]) -> Result<(), Refusal> {
-        self.with(|state| {
-            if state.is_closing {
-                return Err(Refusal::Closed);
-            }
-            // Those that wait are first.
-            if state.senders.waiting() > 0 {
-                return Err(Refusal::Socket(SendError::WouldBlock));
-            }
-            state.socket.send(&mut state.table, parts).map_err(Refusal::Socket)
-        })
-    }
-
-    /// A caller that waited goes away.
-    pub(crate) fn leave_senders(&self, ticket: Ticket) {
-        self.with(|state| {
-            if state.senders.leave(ticket) {
-                state.grant_sender();
-            }
-        });
-    }
-
-    /// Receives, or keeps the waker for when there may be something.
-    pub(crate) fn poll_receive(
-        &self,
-        message: &mut Message,
-        ticket: &mut Option<Ticket>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<PipeId, ReceiveError>> {
-        self.with(|state| {
-            if let Some(held) = *ticket
-                && state.receivers.poll(held, || cx.waker().clone()) == Turn::Waiting
-            {
-                return Poll::Pending;
-            }
-            *ticket = None;
-            match state.receive(message) {
-                Err(ReceiveError::Socket(RecvError::WouldBlock)) => {
-                    *ticket = Some(state.receivers.join(cx.waker().clone()));
-                    Poll::Pending
-                }
-                result => Poll::Ready(result),
-            }
-        })
-    }
-
-    /// Receives what is there.
-    pub(crate) fn try_receive(&self, message: &mut Message) -> Result<PipeId, ReceiveError> {
-        self.with(|state| state.receive(message))
-    }
-
-    /// A caller that waited goes away.
-    pub(crate) fn leave_receivers(&self, ticket: Ticket) {
-        self.with(|state| {
-            if state.receivers.leave(ticket) {
-                state.grant_receiver();
-            }
-        });
+    /// The attempts to connect a pipe are used up, or in vain.
+    pub(crate) fn gave_up(&self, id: PipeId, cause: &Disconnect) {
+        self.with(|state| state.socket.gave_up(id, cause.clone()));
     }
 
     /// Subscribes to a topic, or joins a group.
@@ -312,11 +358,9 @@ impl SocketCore {
     }
 
     pub(crate) fn stats(&self) -> SocketStats {
-        self.with(|state| state.socket.stats())
-    }
-
-    pub(crate) fn take_event(&self) -> Option<SocketEvent> {
-        self.with(|state| state.socket.take_event())
+        let mut stats = self.with(|state| state.socket.stats());
+        stats.events_lost += self.monitor.lost();
+        stats
     }
 
     /// Whether a pipe is past its handshake; `None`: it is gone.
@@ -326,36 +370,44 @@ impl SocketCore {
 
     /// The waker is called when a peer comes, goes or subscribes.
     pub(crate) fn watch(&self, waker: &Waker) {
-        self.with(|state| {
-            if !state.watchers.iter().any(|kept| kept.will_wake(waker)) {
-                state.watchers.push(waker.clone());
-            }
-        });
+        self.with(|state| state.watch(waker));
     }
 
     /// Ends one pipe, after what waits in it was sent, or the linger time.
-    pub(crate) fn close_pipe(&self, id: PipeId) {
-        self.with(|state| state.table.with(id, |pipe| pipe.close(clock::now(), self.linger)));
+    pub(crate) fn close_pipe(self: &Arc<Self>, id: PipeId) {
+        let is_alone = self.with(|state| {
+            state.table.with(id, |pipe| pipe.close(clock::now(), self.linger));
+            state.table.pipes.get(&id).is_some_and(Entry::waits_for_binding)
+        });
+        if is_alone {
+            inproc::retire(self, id);
+        }
     }
 
     /// Takes nothing new, and ends every pipe when what waits in it was sent, or after the linger time.
-    pub(crate) fn begin_close(&self, linger: Duration) {
-        self.with(|state| {
-            let State { table, senders, receivers, is_closing, .. } = state;
+    pub(crate) fn begin_close(self: &Arc<Self>, linger: Duration) {
+        let alone: Vec<PipeId> = self.with(|state| {
+            let State { table, senders, receivers, watchers, is_closing, .. } = state;
             *is_closing = true;
             senders.close(|waker| table.wakers.push(waker));
             receivers.close(|waker| table.wakers.push(waker));
+            table.wakers.append(watchers);
             let ids: Vec<PipeId> = table.pipes.keys().copied().collect();
             for id in ids {
                 table.with(id, |pipe| pipe.close(clock::now(), linger));
             }
+            state.wake_watchers();
+            let State { table, .. } = state;
+            let alone = table.pipes.iter().filter(|(_, entry)| entry.waits_for_binding());
+            alone.map(|(id, _)| *id).collect()
         });
+        alone.into_iter().for_each(|id| inproc::retire(self, id));
     }
 
-    /// Whether it closes, and every pipe is gone. Otherwise the waker is called when that may be so.
-    pub(crate) fn poll_closed(&self, cx: &mut Context<'_>) -> bool {
-        self.watch(cx.waker());
-        self.with(|state| state.is_closing && state.table.pipes.is_empty())
+    /// Whether it closes, and every pipe and task is gone. Otherwise the waker is called when that may be so.
+    pub(crate) fn poll_closed(&self, waker: &Waker) -> bool {
+        self.watch(waker);
+        self.with(|state| state.is_closing && state.table.pipes.is_empty() && state.running == 0)
     }
 
     /// Messages that no peer got, of a socket that is closed.
@@ -364,33 +416,72 @@ impl SocketCore {
     }
 }
 
-impl State {
-    fn receive(&mut self, message: &mut Message) -> Result<PipeId, ReceiveError> {
-        match self.socket.recv(&mut self.table, message) {
-            Ok(id) => {
-                // There may be more, for the next that waits.
-                self.grant_receiver();
-                Ok(id)
+impl SocketCore {
+    /// Something of it runs from now on.
+    pub(crate) fn begin_run(&self) {
+        self.with(|state| state.running += 1);
+    }
+
+    /// It runs no longer.
+    pub(crate) fn end_run(&self) {
+        self.with(|state| {
+            state.running -= 1;
+            if state.running == 0 {
+                state.wake_watchers();
             }
-            Err(RecvError::WouldBlock) if self.is_closing => Err(ReceiveError::Closed),
-            Err(error) => Err(ReceiveError::Socket(error)),
+        });
+    }
+}
+
+impl State {
+    /// There will be no further connection of a pipe.
+    pub(crate) fn end(&mut self, id: PipeId, cause: &Disconnect) {
+        if self.table.pipes.contains_key(&id) {
+            self.socket.ended(&mut self.table, id, cause.clone());
+            self.table.pipes.remove(&id);
+        }
+        self.note_change();
+    }
+
+    /// Tells the socket what a pipe says, and wakes those who wait for that.
+    pub(crate) fn handle(&mut self, id: PipeId, event: PipeEvent<'_>) {
+        let (is_ready, has_messages) = match &event {
+            PipeEvent::Ready(_) => (true, false),
+            PipeEvent::Messages { was_empty, .. } => (false, *was_empty),
+            // Subscriptions are messages for an XPUB.
+            _ => (false, true),
+        };
+        self.socket.handle_event(&mut self.table, id, event);
+        if is_ready {
+            self.grant_sender();
+        }
+        if has_messages {
+            self.grant_receiver();
+        }
+        self.wake_watchers();
+    }
+
+    #[inline]
+    fn grant_sender(&mut self) {
+        if let Some(waker) = self.senders.grant_one() {
+            self.table.wakers.push(waker);
         }
     }
 
-    fn grant_sender(&mut self) {
-        self.table.wakers.extend(self.senders.grant_one());
-    }
-
+    #[inline]
     fn grant_receiver(&mut self) {
-        self.table.wakers.extend(self.receivers.grant_one());
+        if let Some(waker) = self.receivers.grant_one() {
+            self.table.wakers.push(waker);
+        }
     }
 
     fn wake_watchers(&mut self) {
         self.table.wakers.append(&mut self.watchers);
+        self.wake_pollers();
     }
 
     /// Peers changed: whatever waits looks again.
-    fn note_change(&mut self) {
+    pub(crate) fn note_change(&mut self) {
         self.grant_sender();
         self.grant_receiver();
         self.wake_watchers();
@@ -399,13 +490,6 @@ impl State {
     fn forget_if_closed(&mut self, id: PipeId) {
         if self.table.with(id, |pipe| pipe.is_closed()) == Some(true) {
             self.table.pipes.remove(&id);
-        }
-    }
-
-    /// Room in any of the pipes that messages go to ends the wait of a sender.
-    fn watch_room(&mut self, room: &Waker) {
-        for id in self.socket.targets() {
-            self.table.with(*id, |pipe| pipe.watch_room(room.clone()));
         }
     }
 }

@@ -3,29 +3,52 @@
 use bowline_core::address::Address;
 use bowline_core::config::SocketOptions;
 use bowline_core::error::Disconnect;
-use bowline_core::supervisor::{DialFailure, Endpoint, Epoch, ReconnectPolicy, Supervisor};
-use bowline_driver::dial::{DialObserver, Dialer};
+use bowline_core::layer::{DialLayer, Layers};
+use bowline_core::proxy::Proxy;
+use bowline_core::supervisor::{DialFailure, Epoch, ReconnectPolicy, Supervisor};
+use bowline_driver::dial::{DialObserver, Dialer, Source};
 use bowline_driver::runtime::Runtime;
 use bowline_driver::shared::LazyGuard;
 use bowline_driver::sync::Arc;
 use bowline_driver::{Application, Flow, Shared, StartError};
 use bowline_zmtp::pipe::{Pipe, PipeEvent, Reader, Role};
-use bowline_zmtp::socket::PipeId;
+use bowline_zmtp::socket::{PipeId, SocketEvent};
 use std::task::Waker;
 use std::time::Duration;
 
-use crate::core::SocketCore;
+use crate::core::{SharedPipe, SocketCore};
+use crate::endpoint::ToDial;
+use crate::lifetime::Running;
 
 /// Passes on what one pipe tells.
 pub(crate) struct PipeApp {
-    pub(crate) core: Arc<SocketCore>,
+    pub(crate) core: Running,
     pub(crate) id: PipeId,
+    pub(crate) role: Role,
+    /// Where it connects to, or which bound endpoint it came to.
+    pub(crate) endpoint: Arc<str>,
+}
+
+impl Drop for PipeApp {
+    /// However what drove the pipe ended.
+    fn drop(&mut self) {
+        self.core.forget_decision(self.id);
+        self.core.ended(self.id, &Disconnect::LocalClose);
+        self.core.monitor.forget(self.id);
+    }
 }
 
 impl Application<Pipe<Waker>> for PipeApp {
     type Session = ();
 
-    fn connected(&self, _: &Arc<Shared<Pipe<Waker>>>, _: Epoch, _: Option<Address>) {}
+    fn connected(&self, _: &Arc<Shared<Pipe<Waker>>>, _: Epoch, remote: Option<Address>) {
+        let monitor = &self.core.monitor;
+        monitor.set_origin(self.id, &self.endpoint, remote.clone());
+        if self.role == Role::Accepting {
+            let endpoint = Arc::clone(&self.endpoint);
+            monitor.tell(SocketEvent::Accepted { pipe: self.id, endpoint, from: remote });
+        }
+    }
 
     fn event(
         &self,
@@ -56,35 +79,74 @@ pub(crate) struct Dialing {
     /// Look-up, dial and handshake together.
     pub(crate) timeout: Duration,
     pub(crate) sockets: SocketOptions,
+    pub(crate) proxy: Option<Proxy>,
+    /// What secures connections, dialed and accepted ones.
+    pub(crate) layers: Layers,
 }
 
-struct Observer(SocketOptions);
+struct Observer {
+    app: Arc<PipeApp>,
+    sockets: SocketOptions,
+    layer: Option<Arc<dyn DialLayer>>,
+    source: Option<Source>,
+}
 
 impl DialObserver for Observer {
     fn socket_options(&self) -> SocketOptions {
-        self.0
+        self.sockets
+    }
+
+    fn layer(&self) -> Option<Arc<dyn DialLayer>> {
+        self.layer.clone()
+    }
+
+    fn source(&self) -> Option<Source> {
+        self.source.clone()
+    }
+
+    fn dialing(&self, address: &Address, attempt: u32) {
+        let (pipe, address) = (self.app.id, address.clone());
+        self.app.core.monitor.tell(SocketEvent::Dialing { pipe, address, attempt });
+    }
+
+    fn attempt_failed(&self, attempt: u32, failure: &DialFailure) {
+        let (pipe, failure) = (self.app.id, failure.clone());
+        self.app.core.monitor.tell(SocketEvent::DialFailed { pipe, attempt, failure });
+    }
+
+    fn waiting(&self, attempt: u32, after: Duration, cause: &Disconnect) {
+        let (pipe, cause) = (self.app.id, cause.clone());
+        self.app.core.monitor.tell(SocketEvent::Retrying { pipe, attempt, after, cause });
     }
 
     fn ready(&self, _: Epoch) {}
+
+    // Its attempts were told of.
     fn round_failed(&self, _: &DialFailure) {}
-    fn gave_up(&self, _: &Disconnect) {}
+
+    fn gave_up(&self, cause: &Disconnect) {
+        self.app.core.gave_up(self.app.id, cause);
+    }
 }
 
-/// Connects in the background, again and again.
+/// Connects a new pipe in the background, again and again. `name` is what the program calls the endpoint.
 pub(crate) fn dial<R: Runtime>(
     core: &Arc<SocketCore>,
-    endpoint: Endpoint,
+    (id, pipe): (PipeId, Arc<SharedPipe>),
+    name: &str,
+    to: ToDial,
     dialing: &Dialing,
 ) -> Result<PipeId, StartError> {
-    let (id, pipe) = core.add(Role::Dialing);
-    let supervisor = Supervisor::new(vec![endpoint], dialing.policy, dialing.timeout, random());
-    let app = Arc::new(PipeApp { core: Arc::clone(core), id });
-    let observer = Observer(dialing.sockets);
-    let begun = R::spawn(Dialer::<R, _, _, _>::new(pipe, app, observer, supervisor));
-    if let Err(error) = begun {
-        core.ended(id, &Disconnect::LocalClose);
-        return Err(error);
-    }
+    let ToDial { endpoint, sockets, source } = to;
+    let mut supervisor = Supervisor::new(vec![endpoint], dialing.policy, dialing.timeout, random());
+    supervisor.set_proxy(dialing.proxy.clone());
+    let name: Arc<str> = name.into();
+    core.monitor.set_origin(id, &name, None);
+    let app = Arc::new(PipeApp { core: Running::new(core), id, role: Role::Dialing, endpoint: name });
+    let observer = Observer { app: Arc::clone(&app), sockets, layer: dialing.layers.dial.clone(), source };
+    let dialer = Dialer::<R, _, _, _>::new(pipe, app, observer, supervisor);
+    // If it is not begun, it is dropped, and the pipe ends.
+    core.place().within(|| R::spawn(dialer))?;
     Ok(id)
 }
 

@@ -3,52 +3,85 @@
 use bowline_core::address::Address;
 use bowline_core::config::SocketOptions;
 use bowline_core::supervisor::Endpoint as DialEndpoint;
+use bowline_driver::dial::Source;
 use bowline_zmtp::endpoint::{Endpoint, Host, HostPort};
 
 use crate::error::ConnectError;
 
+/// The name of an endpoint of this process, if it is one.
+pub(crate) fn inproc_name(text: &str) -> Result<Option<String>, ConnectError> {
+    Ok(match text.parse()? {
+        Endpoint::Inproc(name) => Some(name),
+        _ => None,
+    })
+}
+
 /// Where to dial, and from where.
-pub(crate) fn to_dial(
-    text: &str,
-    sockets: SocketOptions,
-) -> Result<(DialEndpoint, SocketOptions), ConnectError> {
+#[derive(Debug)]
+pub(crate) struct ToDial {
+    pub(crate) endpoint: DialEndpoint,
+    /// With the address to connect from, where that is known.
+    pub(crate) sockets: SocketOptions,
+    /// Where that is, if it has to be found out for each dial.
+    pub(crate) source: Option<Source>,
+}
+
+pub(crate) fn to_dial(text: &str, mut sockets: SocketOptions) -> Result<ToDial, ConnectError> {
     let endpoint: Endpoint = text.parse()?;
     if !endpoint.is_connectable() {
         return Err(ConnectError::Open(text.to_owned()));
     }
-    let unsupported = || ConnectError::Unsupported(text.to_owned());
-    let mut sockets = sockets;
+    let mut from = None;
     let address = match &endpoint {
         Endpoint::Tcp { to, source } => {
-            if let Some(source) = source {
-                // Only an address can be bound to; a name would have to be looked up.
-                sockets.bind = Some(host_port(source).parse().map_err(|_| unsupported())?);
+            match source.as_ref().map(|source| (source, host_port(source).parse())) {
+                None => {}
+                Some((_, Ok(address))) => sockets.bind = Some(address),
+                Some((HostPort { host, port }, Err(_))) => {
+                    let host = match host {
+                        Host::Any => None,
+                        Host::Name(name) => Some(name.clone()),
+                    };
+                    from = Some(Source { host, port: port.unwrap_or(0) });
+                }
             }
             host_port(to)
         }
-        Endpoint::Ipc(path) => format!("unix://{path}"),
-        Endpoint::Inproc(name) => format!("inproc://{name}"),
-        _ => return Err(unsupported()),
+        local => local_address(local, text)?,
     };
-    let endpoint = address.parse().map_err(|_| unsupported())?;
-    Ok((endpoint, sockets))
+    let endpoint = address.parse().map_err(|_| ConnectError::Unsupported(text.to_owned()))?;
+    Ok(ToDial { endpoint, sockets, source: from })
 }
 
 /// Where to listen.
 pub(crate) fn to_listen(text: &str) -> Result<String, ConnectError> {
-    Ok(match &text.parse()? {
-        Endpoint::Tcp { to, source: None } => host_port(to),
-        Endpoint::Ipc(path) => format!("unix://{path}"),
-        Endpoint::Inproc(name) => format!("inproc://{name}"),
-        _ => return Err(ConnectError::Unsupported(text.to_owned())),
-    })
+    match &text.parse()? {
+        Endpoint::Tcp { to, source: None } => Ok(host_port(to)),
+        // Nobody is connected to.
+        Endpoint::Tcp { .. } => Err(ConnectError::Unsupported(text.to_owned())),
+        local => local_address(local, text),
+    }
+}
+
+/// An endpoint on this host, beside those of this process.
+fn local_address(endpoint: &Endpoint, text: &str) -> Result<String, ConnectError> {
+    match endpoint {
+        #[cfg(unix)]
+        Endpoint::Ipc(path) => Ok(format!("unix://{path}")),
+        #[cfg(target_os = "linux")]
+        Endpoint::IpcAbstract(name) => Ok(format!("unix://@{name}")),
+        _ => Err(ConnectError::Unsupported(text.to_owned())),
+    }
 }
 
 /// As ZeroMQ writes it.
 pub(crate) fn shown(address: &Address) -> String {
     match address {
         Address::Tcp(address) => format!("tcp://{address}"),
-        Address::Unix(path) => format!("ipc://{path}"),
+        Address::Unix(path) => match address.abstract_name() {
+            Some(name) => format!("ipc://@{name}"),
+            None => format!("ipc://{path}"),
+        },
         other => other.to_string(),
     }
 }
@@ -74,14 +107,31 @@ mod tests {
         assert_eq!(listen("tcp://127.0.0.1:*").as_deref(), Ok("127.0.0.1:0"));
         assert_eq!(listen("tcp://[::1]:80").as_deref(), Ok("[::1]:80"));
         assert_eq!(listen("ipc:///run/x").as_deref(), Ok("unix:///run/x"));
-        assert_eq!(listen("inproc://a").as_deref(), Ok("inproc://a"));
+        assert_eq!(inproc_name("inproc://a").expect("sound").as_deref(), Some("a"));
         assert!(listen("udp://x").is_err() && listen("tcp://127.0.0.1:1;127.0.0.1:2").is_err());
-        let dial = |text| to_dial(text, SocketOptions::default()).map(|(endpoint, _)| endpoint.to_string());
-        assert_eq!(dial("tcp://localhost:80").expect("sound"), "localhost:80");
+        let dial = |text| to_dial(text, SocketOptions::default());
+        assert_eq!(dial("tcp://localhost:80").expect("sound").endpoint.to_string(), "localhost:80");
+        assert_eq!(dial("tcp://[::1]:80").expect("sound").endpoint.to_string(), "[::1]:80");
         assert!(matches!(dial("tcp://*:80"), Err(ConnectError::Open(_))));
-        let (_, sockets) =
-            to_dial("tcp://127.0.0.1:0;127.0.0.1:80", SocketOptions::default()).expect("sound");
-        assert_eq!(sockets.bind.map(|bind| bind.to_string()).as_deref(), Some("127.0.0.1:0"));
+        assert!(matches!(dial("tcp://localhost:*"), Err(ConnectError::Open(_))));
+        for (text, bind, source) in [
+            ("tcp://127.0.0.1:0;127.0.0.1:80", Some("127.0.0.1:0"), None),
+            ("tcp://[::1]:7;[::1]:80", Some("[::1]:7"), None),
+            ("tcp://*:7;localhost:80", None, Some(Source { host: None, port: 7 })),
+            ("tcp://here:*;there:80", None, Some(Source { host: Some("here".into()), port: 0 })),
+        ] {
+            let found = dial(text).expect("sound");
+            let bound = found.sockets.bind.map(|bind| bind.to_string());
+            assert_eq!((bound.as_deref(), found.source), (bind, source), "{text}");
+        }
+        #[cfg(target_os = "linux")]
+        {
+            assert_eq!(listen("ipc://@name").as_deref(), Ok("unix://@name"));
+            assert_eq!(dial("ipc://@name").expect("sound").endpoint.to_string(), "unix://@name");
+            assert_eq!(shown(&"unix://@name".parse().expect("sound")), "ipc://@name");
+        }
+        #[cfg(not(target_os = "linux"))]
+        assert!(matches!(to_listen("ipc://@name"), Err(ConnectError::Unsupported(_))));
         assert_eq!(shown(&"127.0.0.1:80".parse().expect("sound")), "tcp://127.0.0.1:80");
     }
 }

@@ -1,5 +1,6 @@
 //! Why something was not sent, received, connected or bound.
 
+use bowline_core::error::ConfigError;
 use bowline_core::supervisor::DialFailure;
 use bowline_driver::StartError;
 use bowline_zmtp::endpoint::EndpointError;
@@ -23,6 +24,12 @@ pub enum Refusal {
     /// It could not be sent at once, and this thread runs connections: it must not wait.
     #[error("an I/O thread must not wait")]
     WouldPark,
+    /// The channel has no room for it now.
+    #[error("the channel is full")]
+    ChannelFull,
+    /// The channel takes nothing any more: it was closed, or its socket was.
+    #[error("the channel is closed")]
+    ChannelClosed,
 }
 
 impl Refusal {
@@ -31,8 +38,8 @@ impl Refusal {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Socket(error) => matches!(error, SocketSendError::WouldBlock | SocketSendError::Full),
-            Self::TimedOut => true,
-            Self::Closed | Self::WouldPark => false,
+            Self::TimedOut | Self::ChannelFull => true,
+            Self::Closed | Self::WouldPark | Self::ChannelClosed => false,
         }
     }
 }
@@ -72,6 +79,41 @@ impl SendError {
     }
 }
 
+/// Why not all of several messages were sent. The others were, in their order.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{}, after {} messages", .0.reason, .0.sent)]
+pub struct SendManyError(Box<NotAll>);
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct NotAll {
+    reason: Refusal,
+    sent: usize,
+}
+
+impl SendManyError {
+    pub(crate) fn new(reason: Refusal, sent: usize) -> Self {
+        Self(Box::new(NotAll { reason, sent }))
+    }
+
+    /// Why not.
+    #[must_use]
+    pub fn reason(&self) -> &Refusal {
+        &self.0.reason
+    }
+
+    /// How many were sent: the first ones.
+    #[must_use]
+    pub fn sent(&self) -> usize {
+        self.0.sent
+    }
+
+    /// Whether trying again, with the rest, may help.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        self.0.reason.is_retryable()
+    }
+}
+
 /// Why no message was received.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -82,12 +124,40 @@ pub enum ReceiveError {
     /// None came within the time.
     #[error("no message came in time")]
     TimedOut,
-    /// The socket is closed, and everything that came before was received.
-    #[error("the socket is closed")]
+    /// The socket or channel is closed, and everything that came before was received.
+    #[error("the socket or channel is closed")]
     Closed,
     /// There is none, and this thread runs connections: it must not wait.
     #[error("an I/O thread must not wait")]
     WouldPark,
+}
+
+/// Why a socket was not made.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// A setting cannot work.
+    #[error(transparent)]
+    Option(#[from] OptionError),
+    /// A setting of connecting cannot work.
+    #[error(transparent)]
+    Config(#[from] bowline_core::error::ConfigError),
+    /// The context is shut down.
+    #[error("the context {context:?} is shut down")]
+    ShutDown {
+        /// The context's name.
+        context: String,
+    },
+    /// The context has as many sockets as it may.
+    #[error("the context {context:?} would have {value} sockets, limit {limit}")]
+    Sockets {
+        /// The context's name.
+        context: String,
+        /// How many there would be.
+        value: usize,
+        /// How many there may be.
+        limit: usize,
+    },
 }
 
 /// Why a socket could not connect to an endpoint, or bind to one.
@@ -106,6 +176,9 @@ pub enum ConnectError {
     /// A setting cannot work.
     #[error(transparent)]
     Option(#[from] OptionError),
+    /// A setting of the connection cannot work: TLS for the wrong side.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// The socket is not bound or connected there.
     #[error("the socket has nothing at {0:?}")]
     Unknown(String),

@@ -20,9 +20,12 @@ pub trait Subscribes: Kind {}
 /// One that is subscribed to.
 pub trait Publishes: Kind {}
 
+/// One that sends to the peer that it names.
+pub trait Routes: Kind {}
+
 /// The types, by their names.
 pub mod kinds {
-    use super::{Kind, Publishes, Receives, Sends, SocketType, Subscribes};
+    use super::{Kind, Publishes, Receives, Routes, Sends, SocketType, Subscribes};
 
     macro_rules! kind {
         ($(#[doc = $doc:literal] $name:ident: $($what:ident),*;)*) => {
@@ -48,7 +51,7 @@ pub mod kinds {
         /// Sends to its peers in turn and receives from all (RFC 28).
         Dealer: Sends, Receives;
         /// Sends to the peer that it names (RFC 28).
-        Router: Sends, Receives;
+        Router: Sends, Receives, Routes;
         /// Sends to all that subscribed (RFC 29).
         Pub: Sends, Publishes;
         /// Receives what it subscribed to (RFC 29).
@@ -66,7 +69,7 @@ pub mod kinds {
         /// A DEALER of single parts (RFC 41).
         Client: Sends, Receives;
         /// Sends to the peer whose number is in front, of four bytes (RFC 41).
-        Server: Sends, Receives;
+        Server: Sends, Receives, Routes;
         /// Sends to all members of a group (RFC 48).
         Radio: Sends, Publishes;
         /// Receives what is sent to its groups (RFC 48).
@@ -78,6 +81,6 @@ pub mod kinds {
         /// A PAIR of single parts (RFC 52).
         Channel: Sends, Receives;
         /// Sends to the peer whose number is in front; everyone is alike (RFC 51).
-        Peer: Sends, Receives;
+        Peer: Sends, Receives, Routes;
     }
 }

@@ -11,8 +11,44 @@ macro_rules! names {
 
         #[doc = concat!("A socket of any type on ", $on, ".")]
         pub type Socket<K> = $crate::Socket<$runtime, K>;
+        #[doc = concat!("Sockets on ", $on, " that run together, and end together.")]
+        pub type Context = $crate::Context<$runtime>;
+        #[doc = concat!("Settings of a context on ", $on, ".")]
+        pub type ContextBuilder = $crate::ContextBuilder<$runtime>;
         #[doc = concat!("Settings of a socket on ", $on, ".")]
         pub type SocketBuilder<K> = $crate::SocketBuilder<$runtime, K>;
+        #[doc = concat!("The sending half of a socket on ", $on, ".")]
+        pub type SendHalf<K> = $crate::SendHalf<$runtime, K>;
+        #[doc = concat!("The receiving half of a socket on ", $on, ".")]
+        pub type RecvHalf<K> = $crate::RecvHalf<$runtime, K>;
+        #[doc = concat!("The end of a channel that messages are put into on ", $on, ".")]
+        pub type Sender = $crate::Sender<$runtime>;
+        #[doc = concat!("The end of a channel that messages are taken out of on ", $on, ".")]
+        pub type Receiver = $crate::Receiver<$runtime>;
+        #[doc = concat!("A socket behind channels on ", $on, ".")]
+        pub type Registration = $crate::Registration<$runtime>;
+        #[doc = concat!("A proxy between two sockets that runs on ", $on, ".")]
+        pub type Proxy = $crate::Proxy<$runtime>;
+        #[doc = concat!("Makes a proxy on ", $on, ".")]
+        pub type ProxyBuilder = $crate::ProxyBuilder<$runtime>;
+
+        #[doc = concat!("A channel of messages on ", $on, ": see [`channel`](bowline_zmtp_driver::channel()).")]
+        #[must_use]
+        pub fn channel(buffer: $crate::Buffer) -> (Sender, Receiver) {
+            $crate::channel(buffer)
+        }
+
+        #[doc = concat!("Waits until any of several sockets can receive or send, on ", $on,
+            ": see [`poll_any`](bowline_zmtp_driver::poll_any()).")]
+        ///
+        /// # Errors
+        /// As there.
+        pub fn poll_any<'a, 'b>(
+            items: &'a mut [$crate::PollItem<'b>],
+            timeout: Option<std::time::Duration>,
+        ) -> $crate::bowline_driver::Wait<$runtime, $crate::PollAny<'a, 'b, $runtime>> {
+            $crate::poll_any::<$runtime>(items, timeout)
+        }
     };
     (@types $runtime:ty, $on:literal, $($name:ident)*) => {
         $(

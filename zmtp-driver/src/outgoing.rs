@@ -22,13 +22,29 @@ pub struct Outgoing<'a>(Parts<'a>);
 #[derive(Debug)]
 enum Parts<'a> {
     One([Payload<'a>; 1]),
+    /// So many of them are in use: a message of a few parts allocates nothing.
+    Few([Payload<'a>; FEW], usize),
     Many(Vec<Payload<'a>>),
 }
+
+/// Parts that stand in the value itself.
+const FEW: usize = 4;
 
 impl<'a> Outgoing<'a> {
     /// Of those parts.
     pub fn of_parts<P: Into<Payload<'a>>>(parts: impl IntoIterator<Item = P>) -> Self {
-        Self(Parts::Many(parts.into_iter().map(Into::into).collect()))
+        let mut few = [const { Payload::Borrowed(&[]) }; FEW];
+        let mut used = 0;
+        let mut parts = parts.into_iter().map(Into::into);
+        for slot in &mut few {
+            let Some(part) = parts.next() else { return Self(Parts::Few(few, used)) };
+            *slot = part;
+            used += 1;
+        }
+        match parts.next() {
+            None => Self(Parts::Few(few, used)),
+            Some(next) => Self(Parts::Many(few.into_iter().chain([next]).chain(parts).collect())),
+        }
     }
 
     /// How many parts there are.
@@ -46,6 +62,7 @@ impl<'a> Outgoing<'a> {
     pub(crate) fn parts(&self) -> &[Payload<'a>] {
         match &self.0 {
             Parts::One(one) => one,
+            Parts::Few(few, used) => &few[..*used],
             Parts::Many(many) => many,
         }
     }
@@ -59,6 +76,7 @@ impl<'a> Outgoing<'a> {
         };
         match self.0 {
             Parts::One([one]) => std::iter::once(body(one)).collect(),
+            Parts::Few(few, used) => few.into_iter().take(used).map(body).collect(),
             Parts::Many(many) => many.into_iter().map(body).collect(),
         }
     }
@@ -85,6 +103,18 @@ impl<'a, const N: usize> From<&'a [u8; N]> for Outgoing<'a> {
     }
 }
 
+impl<'a> From<&'a &'a [u8]> for Outgoing<'a> {
+    fn from(part: &'a &'a [u8]) -> Self {
+        Self(Parts::One([Payload::Borrowed(part)]))
+    }
+}
+
+impl<'a> From<&'a &'a str> for Outgoing<'a> {
+    fn from(part: &'a &'a str) -> Self {
+        Self(Parts::One([Payload::Borrowed(part.as_bytes())]))
+    }
+}
+
 impl<'a, P: Into<Payload<'a>>, const N: usize> From<[P; N]> for Outgoing<'a> {
     fn from(parts: [P; N]) -> Self {
         Self::of_parts(parts)
@@ -105,6 +135,21 @@ macro_rules! many_parts {
 }
 
 many_parts!(&'a str, String, &'a [u8], Vec<u8>, Bytes, Body);
+
+/// Several parts that stay where they are; of large [`Bytes`] the memory is shared.
+macro_rules! borrowed_parts {
+    ($($part:ty),* $(,)?) => {
+        $(
+            impl<'a> From<&'a Vec<$part>> for Outgoing<'a> {
+                fn from(parts: &'a Vec<$part>) -> Self {
+                    Self::of_parts(parts)
+                }
+            }
+        )*
+    };
+}
+
+borrowed_parts!(String, Vec<u8>, Bytes, Body);
 
 impl From<Message> for Outgoing<'_> {
     fn from(message: Message) -> Self {

@@ -4,15 +4,17 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use bowline_core::body::Payload;
 use bowline_core::time::Instant;
 use bowline_core::waiters::Ticket;
 use bowline_driver::clock;
 use bowline_driver::pump::Alarm;
 use bowline_driver::runtime::Runtime;
 use bowline_driver::sync::Arc;
+use bowline_zmtp::socket::Messages;
 
 use crate::core::SocketCore;
-use crate::error::{Refusal, SendError};
+use crate::error::{Refusal, SendError, SendManyError};
 use crate::outgoing::Outgoing;
 
 /// A message that is being sent. Dropped before it is ready, nothing of the message is sent.
@@ -39,7 +41,7 @@ impl<'a, R: Runtime> Send<'a, R> {
     /// On a thread that must not wait: sent if that is possible at once.
     pub(crate) fn at_once(mut self) -> Result<(), SendError> {
         let message = self.message.take().unwrap_or_else(|| Outgoing::of_parts::<&[u8]>([]));
-        match self.core.try_send(message.parts()) {
+        match self.core.try_send(|socket, table| socket.send(table, message.parts())) {
             Ok(()) => Ok(()),
             Err(Refusal::Socket(bowline_zmtp::socket::SendError::WouldBlock)) => {
                 Err(SendError::new(Refusal::WouldPark, message.into_message()))
@@ -52,35 +54,148 @@ impl<'a, R: Runtime> Send<'a, R> {
 impl<R: Runtime> Future for Send<'_, R> {
     type Output = Result<(), SendError>;
 
+    #[inline]
     /// # Panics
     /// After it was ready.
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         let message = this.message.as_ref().expect("polled after it was ready");
-        let reason = match this.core.poll_send(message.parts(), &mut this.ticket, cx) {
-            Poll::Ready(Ok(())) => {
-                this.message = None;
-                return Poll::Ready(Ok(()));
-            }
-            Poll::Ready(Err(reason)) => reason,
-            Poll::Pending => match &mut this.until {
-                Some((until, alarm)) => loop {
-                    if clock::now() >= *until {
-                        break Refusal::TimedOut;
-                    }
-                    if !alarm.poll(cx, *until) {
-                        return Poll::Pending;
-                    }
+        let parts = message.parts();
+        let reason =
+            match this.core.poll_send(&mut this.ticket, cx, |socket, table| socket.send(table, parts)) {
+                Poll::Ready(Ok(())) => {
+                    this.message = None;
+                    return Poll::Ready(Ok(()));
+                }
+                Poll::Ready(Err(reason)) => reason,
+                Poll::Pending => match &mut this.until {
+                    Some((until, alarm)) => loop {
+                        if clock::now() >= *until {
+                            break Refusal::TimedOut;
+                        }
+                        if !this.core.place().within(|| alarm.poll(cx, *until)) {
+                            return Poll::Pending;
+                        }
+                    },
+                    None => return Poll::Pending,
                 },
-                None => return Poll::Pending,
-            },
-        };
+            };
         let message = this.message.take().map(Outgoing::into_message).unwrap_or_default();
         Poll::Ready(Err(SendError::new(reason, message)))
     }
 }
 
 impl<R: Runtime> Drop for Send<'_, R> {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.ticket.take() {
+            self.core.leave_senders(ticket);
+        }
+    }
+}
+
+/// Messages that are being sent, in their order. Dropped before it is ready, those that are [sent](Self::sent) stay sent.
+#[must_use = "futures do nothing unless awaited"]
+pub struct SendMany<'a, M> {
+    core: &'a Arc<SocketCore>,
+    messages: &'a [M],
+    sent: usize,
+    ticket: Option<Ticket>,
+}
+
+/// So many messages are sent under one lock.
+const RUN: usize = 16;
+
+impl<M> std::fmt::Debug for SendMany<'_, M> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SendMany").field("sent", &self.sent).finish_non_exhaustive()
+    }
+}
+
+impl<'a, M> SendMany<'a, M>
+where
+    &'a M: Into<Outgoing<'a>>,
+{
+    pub(crate) fn new(core: &'a Arc<SocketCore>, messages: &'a [M]) -> Self {
+        Self { core, messages, sent: 0, ticket: None }
+    }
+
+    /// How many of them are sent.
+    #[must_use]
+    pub fn sent(&self) -> usize {
+        self.sent
+    }
+
+    /// On a thread that must not wait: what can be sent at once.
+    pub(crate) fn at_once(mut self) -> Result<(), SendManyError> {
+        while self.sent < self.messages.len() {
+            let run = Run::new(self.messages, self.sent);
+            let sent = &mut self.sent;
+            let result = self.core.try_send(|socket, table| socket.send_run(table, &run, sent, run.end()));
+            let reason = match result {
+                Ok(()) => continue,
+                Err(Refusal::Socket(bowline_zmtp::socket::SendError::WouldBlock)) => Refusal::WouldPark,
+                Err(reason) => reason,
+            };
+            return Err(SendManyError::new(reason, self.sent));
+        }
+        Ok(())
+    }
+}
+
+/// The next messages, converted: a conversion is the program's, and is not called under the socket's lock.
+struct Run<'a> {
+    first: usize,
+    messages: [Option<Outgoing<'a>>; RUN],
+}
+
+impl<'a> Run<'a> {
+    #[inline]
+    fn new<M>(all: &'a [M], first: usize) -> Self
+    where
+        &'a M: Into<Outgoing<'a>>,
+    {
+        Self { first, messages: std::array::from_fn(|at| all.get(first + at).map(Into::into)) }
+    }
+
+    /// The place behind the last that there may be.
+    fn end(&self) -> usize {
+        self.first + RUN
+    }
+}
+
+impl Messages for Run<'_> {
+    #[inline]
+    fn with<R>(&self, at: usize, f: impl FnOnce(&[Payload<'_>]) -> R) -> Option<R> {
+        self.messages.get(at - self.first)?.as_ref().map(|message| f(message.parts()))
+    }
+}
+
+impl<'a, M> Future for SendMany<'a, M>
+where
+    &'a M: Into<Outgoing<'a>>,
+{
+    type Output = Result<(), SendManyError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        let messages = this.messages;
+        while this.sent < messages.len() {
+            let run = Run::new(messages, this.sent);
+            let sent = &mut this.sent;
+            let sending = this.core.poll_send(&mut this.ticket, cx, |socket, table| {
+                socket.send_run(table, &run, sent, run.end())
+            });
+            match sending {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(reason)) => return Poll::Ready(Err(SendManyError::new(reason, this.sent))),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<M> Drop for SendMany<'_, M> {
     fn drop(&mut self) {
         if let Some(ticket) = self.ticket.take() {
             self.core.leave_senders(ticket);

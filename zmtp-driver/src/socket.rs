@@ -2,42 +2,52 @@
 
 use std::future::{Future, poll_fn};
 use std::marker::PhantomData;
+use std::sync::OnceLock;
 use std::task::Poll;
 use std::time::Duration;
 
 use bowline_core::config::AcceptLimits;
 use bowline_driver::accept::{Acceptor, Door};
-use bowline_driver::clock;
 use bowline_driver::gate::Gate;
 use bowline_driver::pump::Alarm;
 use bowline_driver::runtime::Runtime;
 use bowline_driver::style::{Style, Wait};
 use bowline_driver::sync::{Arc, Mutex};
+use bowline_driver::{BindError, clock};
 use bowline_zmtp::message::Message;
-use bowline_zmtp::socket::{PipeId, RecvError, SocketEvent, SocketStats};
+use bowline_zmtp::pipe::Role;
+use bowline_zmtp::socket::{PipeId, SocketEvent};
 
 use crate::accept::Bound;
 use crate::builder::SocketBuilder;
+use crate::context::GRACE;
 use crate::core::SocketCore;
 use crate::dial::{Dialing, dial};
-use crate::endpoint::{shown, to_dial, to_listen};
+use crate::endpoint::{inproc_name, shown, to_dial, to_listen};
 use crate::error::{ConnectError, ReceiveError, SendError};
-use crate::kind::{Kind, Publishes, Receives, Sends, Subscribes};
+use crate::inproc;
+use crate::kind::{Kind, Receives, Sends};
+use crate::lifetime::{CloseAll, Running};
 use crate::outgoing::Outgoing;
-use crate::receive::Receive;
-use crate::send::Send as SendMessage;
+use crate::receive::{Receive, ReceiveInto, ReceiveMany, ReceiveWith};
+use crate::send::{Send as SendMessage, SendMany};
+
+/// When the memory of an endpoint is spent, and nothing of it was given back for so long, the connection that holds most
+/// is closed.
+const MEMORY_STALL: Duration = Duration::from_secs(60);
 
 /// A ZeroMQ socket of the type `K`.
 ///
 /// Cheap to clone; all clones are one socket, and several tasks or threads may use it. When the last is dropped, what
 /// waits is sent in the background, for at most the linger time.
 pub struct Socket<R: Runtime, K: Kind> {
-    handle: Arc<Handle<R>>,
+    pub(crate) handle: Arc<Handle<R>>,
     kind: PhantomData<fn() -> K>,
 }
 
-struct Handle<R: Runtime> {
-    core: Arc<SocketCore>,
+/// Keeps a socket open: it closes when the last one is dropped.
+pub(crate) struct Handle<R: Runtime> {
+    pub(crate) core: Arc<SocketCore>,
     dialing: Dialing,
     limits: AcceptLimits,
     places: Mutex<Places<R>>,
@@ -45,17 +55,42 @@ struct Handle<R: Runtime> {
 
 /// Where a socket is bound and connected, as its program says it.
 struct Places<R: Runtime> {
-    bound: Vec<(String, Acceptor<R, Bound>)>,
+    bound: Vec<(String, Listening<R>)>,
     connected: Vec<(String, PipeId)>,
+}
+
+/// What accepts the peers of an endpoint.
+enum Listening<R: Runtime> {
+    Acceptor(Acceptor<R, Bound>),
+    /// The sockets of this process find it by this name.
+    Name(String),
 }
 
 impl<R: Runtime> Handle<R> {
     /// Takes nothing new; what waits is sent, for at most so long. What listened, and is about to stop.
-    fn begin_close(&self, linger: Duration) -> Vec<Acceptor<R, Bound>> {
-        let bound = std::mem::take(&mut self.places.lock().bound);
-        bound.iter().for_each(|(_, acceptor)| acceptor.begin_shutdown(linger));
+    pub(crate) fn begin_close(&self, linger: Duration) -> Vec<Acceptor<R, Bound>> {
+        let mut places = self.places.lock();
+        // Whoever binds after this finds the socket closed.
         self.core.begin_close(linger);
-        bound.into_iter().map(|(_, acceptor)| acceptor).collect()
+        let bound = std::mem::take(&mut places.bound);
+        drop(places);
+        let mut acceptors = Vec::new();
+        for (_, listening) in bound {
+            match listening {
+                Listening::Acceptor(acceptor) => {
+                    acceptor.begin_shutdown(linger);
+                    acceptors.push(acceptor);
+                }
+                Listening::Name(name) => inproc::unbind(&self.core, &name),
+            }
+        }
+        acceptors
+    }
+}
+
+impl<R: Runtime> CloseAll for Handle<R> {
+    fn close_all(&self, linger: Duration) {
+        self.begin_close(linger);
     }
 }
 
@@ -84,7 +119,7 @@ impl<R: Runtime, K: Kind> Default for Socket<R, K> {
 }
 
 impl<R: Runtime, K: Kind> Socket<R, K> {
-    /// A socket with the default settings, neither bound nor connected.
+    /// A socket of the [default context](crate::Context) with the default settings, neither bound nor connected.
     #[must_use]
     pub fn new() -> Self {
         SocketBuilder::new().open().unwrap_or_else(|error| unreachable!("the defaults are sound: {error}"))
@@ -95,42 +130,77 @@ impl<R: Runtime, K: Kind> Socket<R, K> {
         SocketBuilder::new()
     }
 
+    /// What all handles of the socket share.
+    pub(crate) fn core(&self) -> &Arc<SocketCore> {
+        &self.handle.core
+    }
+
     pub(crate) fn of(core: Arc<SocketCore>, dialing: Dialing, limits: AcceptLimits) -> Self {
         let places = Mutex::new(Places { bound: Vec::new(), connected: Vec::new() });
-        Self { handle: Arc::new(Handle { core, dialing, limits, places }), kind: PhantomData }
+        let handle = Arc::new(Handle { core, dialing, limits, places });
+        let closes: Arc<dyn CloseAll> = Arc::clone(&handle) as _;
+        handle.core.set_handle(Arc::downgrade(&closes));
+        Self { handle, kind: PhantomData }
     }
 
     /// Accepts peers at an endpoint: `tcp://host:port`, with `*` for all interfaces or any free port, `ipc://path`,
-    /// `inproc://name`. Returns the endpoint with its port. Many are possible.
+    /// `ipc://@name` (a name without a file, on Linux), `inproc://name`. Returns the endpoint with its port. Many are possible.
     ///
     /// # Errors
     /// It is no endpoint, somebody listens there, or the socket is closed.
     pub fn bind(&self, endpoint: &str) -> Result<String, ConnectError> {
         let handle = &self.handle;
-        let address = to_listen(endpoint)?;
-        let door = Door::new(
-            Gate::new(handle.limits, handle.dialing.timeout),
-            Bound { core: Arc::clone(&handle.core) },
-        );
         let bind_error = |source| ConnectError::Bind { endpoint: endpoint.to_owned(), source };
-        let acceptor =
-            Acceptor::<R, Bound>::bind(door, &address, handle.dialing.sockets).map_err(bind_error)?;
+        if let Some(name) = inproc_name(endpoint)? {
+            let mut places = handle.places.lock();
+            if handle.core.is_closing() {
+                return Err(ConnectError::Closed);
+            }
+            if !inproc::bind(&handle.core, &name) {
+                let (address, source) = (endpoint.to_owned(), std::io::ErrorKind::AddrInUse.into());
+                return Err(bind_error(BindError::Io { address, source }));
+            }
+            places.bound.push((endpoint.to_owned(), Listening::Name(name)));
+            return Ok(endpoint.to_owned());
+        }
+        let (address, layers) = (to_listen(endpoint)?, &handle.dialing.layers);
+        let address = layers.listened(&address)?.to_owned();
+        let door = Door::new(
+            Gate::new(handle.limits, MEMORY_STALL),
+            Bound { core: Running::new(&handle.core), endpoint: OnceLock::new() },
+        );
+        let place = handle.core.place();
+        let bind = || Acceptor::<R, Bound>::bind(door, &address, handle.dialing.sockets);
+        let acceptor = place.within(bind).map_err(bind_error)?;
+        let acceptor = acceptor.secured(layers.accept.clone(), handle.dialing.timeout);
+        let bound = shown(acceptor.local_addr());
+        let endpoint: Arc<str> = bound.as_str().into();
+        // The first and only time.
+        let _ = acceptor.door().service().endpoint.set(Arc::clone(&endpoint));
         let mut places = handle.places.lock();
         if handle.core.is_closing() {
             return Err(ConnectError::Closed);
         }
-        acceptor.start()?;
-        let bound = shown(acceptor.local_addr());
-        places.bound.push((bound.clone(), acceptor));
+        places.bound.push((bound.clone(), Listening::Acceptor(acceptor.clone())));
+        drop(places);
+        // If the socket is closed meanwhile, it accepts nothing.
+        handle.core.monitor.tell(SocketEvent::Listening { endpoint });
+        if let Err(error) = place.within(|| acceptor.start()) {
+            self.unbind(&bound)?;
+            return Err(error.into());
+        }
         Ok(bound)
     }
 
     /// Connects to an endpoint, in the background, and again whenever the connection is lost. Many are possible.
     ///
+    /// `tcp://source:port;host:port` connects from a certain address: `source` is an address or a name of this host,
+    /// looked up for each dial, or `*`; port 0 is any that is free.
+    ///
     /// # Errors
     /// It is no endpoint that one can connect to, or the socket is closed.
     pub fn connect(&self, endpoint: &str) -> Result<(), ConnectError> {
-        self.connected(endpoint).map(drop)
+        self.connected(endpoint, None).map(drop)
     }
 
     /// Connects, and waits until the handshake is done.
@@ -144,7 +214,7 @@ impl<R: Runtime, K: Kind> Socket<R, K> {
         &self,
         endpoint: &str,
     ) -> Wait<R, impl Future<Output = Result<(), ConnectError>> + Send + use<R, K>> {
-        let (begun, core) = (self.connected(endpoint), Arc::clone(&self.handle.core));
+        let (begun, core) = (self.connected(endpoint, None), Arc::clone(&self.handle.core));
         let ready = async move {
             let id = begun?;
             poll_fn(|cx| {
@@ -157,18 +227,35 @@ impl<R: Runtime, K: Kind> Socket<R, K> {
             })
             .await
         };
-        R::Style::wait(ready, || Err(ConnectError::WouldPark))
+        self.handle.core.place().within(|| R::Style::wait(ready, || Err(ConnectError::WouldPark)))
     }
 
-    fn connected(&self, endpoint: &str) -> Result<PipeId, ConnectError> {
+    pub(crate) fn connected(
+        &self,
+        endpoint: &str,
+        routing_id: Option<&[u8]>,
+    ) -> Result<PipeId, ConnectError> {
         let handle = &self.handle;
-        let (to, sockets) = to_dial(endpoint, handle.dialing.sockets)?;
-        let dialing = Dialing { sockets, ..handle.dialing };
+        if let Some(name) = inproc_name(endpoint)? {
+            let mut places = handle.places.lock();
+            if handle.core.is_closing() {
+                return Err(ConnectError::Closed);
+            }
+            let id = inproc::connect(&handle.core, &name, routing_id)?;
+            places.connected.push((endpoint.to_owned(), id));
+            return Ok(id);
+        }
+        let to = to_dial(endpoint, handle.dialing.sockets)?;
+        handle.dialing.layers.dialed("")?;
         let mut places = handle.places.lock();
         if handle.core.is_closing() {
             return Err(ConnectError::Closed);
         }
-        let id = dial::<R>(&handle.core, to, &dialing)?;
+        let pipe = match routing_id {
+            Some(routing_id) => handle.core.add_as(routing_id)?,
+            None => handle.core.add(Role::Dialing),
+        };
+        let id = dial::<R>(&handle.core, pipe, endpoint, to, &handle.dialing)?;
         places.connected.push((endpoint.to_owned(), id));
         Ok(id)
     }
@@ -181,7 +268,13 @@ impl<R: Runtime, K: Kind> Socket<R, K> {
         let mut places = self.handle.places.lock();
         let at = places.bound.iter().position(|(bound, _)| bound == endpoint);
         let at = at.ok_or_else(|| ConnectError::Unknown(endpoint.to_owned()))?;
-        places.bound.swap_remove(at).1.stop_accepting();
+        let (_, listening) = places.bound.swap_remove(at);
+        drop(places);
+        match listening {
+            Listening::Acceptor(acceptor) => acceptor.stop_accepting(),
+            Listening::Name(name) => inproc::unbind(&self.handle.core, &name),
+        }
+        self.handle.core.monitor.tell(SocketEvent::Unbound { endpoint: endpoint.into() });
         Ok(())
     }
 
@@ -207,14 +300,14 @@ impl<R: Runtime, K: Kind> Socket<R, K> {
     pub fn close(self) -> Wait<R, impl Future<Output = Vec<Message>> + Send + use<R, K>> {
         let handle = Arc::clone(&self.handle);
         let linger = handle.core.linger;
-        let listened = handle.begin_close(linger);
+        let (listened, place) = (handle.begin_close(linger), handle.core.place());
         let closed = async move {
             for acceptor in listened {
                 acceptor.stopped().await;
             }
-            let (mut alarm, until) = (Alarm::new(R::timer()), clock::after(linger + Duration::from_secs(1)));
+            let (mut alarm, until) = (Alarm::new(R::timer()), clock::after(linger.saturating_add(GRACE)));
             poll_fn(|cx| {
-                while !handle.core.poll_closed(cx) && clock::now() < until {
+                while !handle.core.poll_closed(cx.waker()) && clock::now() < until {
                     if !alarm.poll(cx, until) {
                         return Poll::Pending;
                     }
@@ -222,22 +315,11 @@ impl<R: Runtime, K: Kind> Socket<R, K> {
                 Poll::Ready(())
             })
             .await;
+            handle.core.leave_context();
             handle.core.take_unsent()
         };
         // On a thread that must not wait closing goes on in the background.
-        R::Style::wait(closed, Vec::new)
-    }
-
-    /// What the socket has done so far.
-    #[must_use]
-    pub fn stats(&self) -> SocketStats {
-        self.handle.core.stats()
-    }
-
-    /// The oldest event that was not taken; up to 1,024 wait.
-    #[must_use]
-    pub fn take_event(&self) -> Option<SocketEvent> {
-        self.handle.core.take_event()
+        place.within(|| R::Style::wait(closed, Vec::new))
     }
 }
 
@@ -276,8 +358,22 @@ impl<R: Runtime, K: Sends> Socket<R, K> {
     /// As there; the socket's `WouldBlock` if it would have to wait.
     pub fn try_send<'a>(&self, message: impl Into<Outgoing<'a>>) -> Result<(), SendError> {
         let message = message.into();
-        let sent = self.handle.core.try_send(message.parts());
+        let sent = self.handle.core.try_send(|socket, table| socket.send(table, message.parts()));
         sent.map_err(|reason| SendError::new(reason, message.into_message()))
+    }
+
+    /// Sends several messages, in their order, as [`send`](Self::send) does each; the lock is taken once for many.
+    ///
+    /// # Errors
+    /// How many were sent, and why not the rest.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped before it is ready, those that were [sent](SendMany::sent) stay sent.
+    pub fn send_many<'a, M>(&'a self, messages: &'a [M]) -> Wait<R, SendMany<'a, M>>
+    where
+        &'a M: Into<Outgoing<'a>>,
+    {
+        R::Style::wait_or(SendMany::new(&self.handle.core, messages), SendMany::at_once)
     }
 }
 
@@ -310,55 +406,55 @@ impl<R: Runtime, K: Receives> Socket<R, K> {
     /// # Errors
     /// As [`recv`](Self::recv).
     pub fn try_recv(&self) -> Result<Option<Message>, ReceiveError> {
-        let mut message = Message::new();
-        match self.handle.core.try_receive(&mut message) {
-            Ok(_) => Ok(Some(message)),
-            Err(ReceiveError::Socket(RecvError::WouldBlock)) => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-}
-
-impl<R: Runtime, K: Subscribes> Socket<R, K> {
-    /// Subscribes to all messages that begin with `topic`; a DISH joins the group of that name. It holds for all peers,
-    /// also those that come later.
-    pub fn subscribe(&self, topic: impl AsRef<[u8]>) {
-        self.handle.core.subscribe(topic.as_ref());
+        self.handle.core.try_take()
     }
 
-    /// Ends a subscription, which was made as often as it has to be ended. False: there is none.
-    pub fn unsubscribe(&self, topic: impl AsRef<[u8]>) -> bool {
-        self.handle.core.unsubscribe(topic.as_ref())
-    }
-}
-
-impl<R: Runtime, K: Publishes> Socket<R, K> {
-    /// Subscriptions (or memberships) of the peers together.
-    #[must_use]
-    pub fn subscriptions(&self) -> usize {
-        self.handle.core.subscriptions()
-    }
-
-    /// Waits until the peers have at least so many subscriptions together.
+    /// The next message, into one that was there before: its parts are replaced, and its memory is used again.
+    ///
+    /// # Errors
+    /// As [`recv`](Self::recv). What `message` has then means nothing.
     ///
     /// # Cancel safety
-    /// Safe.
-    pub fn wait_for_subscribers(
-        &self,
-        count: usize,
-    ) -> Wait<R, impl Future<Output = Result<(), ConnectError>> + Send + use<R, K>> {
-        let core = Arc::clone(&self.handle.core);
-        let there = async move {
-            poll_fn(|cx| {
-                core.watch(cx.waker());
-                match core.subscriptions() >= count {
-                    true => Poll::Ready(Ok(())),
-                    false if core.is_closing() => Poll::Ready(Err(ConnectError::Closed)),
-                    false => Poll::Pending,
-                }
-            })
-            .await
-        };
-        R::Style::wait(there, || Err(ConnectError::WouldPark))
+    /// Dropping the future loses no message.
+    pub fn recv_into<'a>(&'a self, message: &'a mut Message) -> Wait<R, ReceiveInto<'a, R>> {
+        R::Style::wait_or(ReceiveInto::new(&self.handle.core, message), ReceiveInto::at_once)
+    }
+
+    /// Lends the next message to a function, which is called once, without a lock.
+    ///
+    /// # Errors
+    /// As [`recv`](Self::recv); the function is not called then.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses no message.
+    ///
+    /// ```
+    /// # use bowline_driver::runtime::Runtime;
+    /// # use bowline_driver::style::Awaits;
+    /// # async fn example<R: Runtime<Style = Awaits>>() -> Result<(), bowline_zmtp_driver::ReceiveError> {
+    /// use bowline_zmtp_driver::{Socket, kinds};
+    ///
+    /// let pull = Socket::<R, kinds::Pull>::new();
+    /// let bytes = pull.recv_with(|message| message.bytes()).await?;
+    /// # let _ = bytes;
+    /// # Ok(()) }
+    /// ```
+    pub fn recv_with<'a, T, F: FnOnce(&Message) -> T + 'a>(
+        &'a self,
+        function: F,
+    ) -> Wait<R, ReceiveWith<'a, R, F>> {
+        R::Style::wait_or(ReceiveWith::new(&self.handle.core, function), ReceiveWith::at_once)
+    }
+
+    /// Appends the next messages to `into`: at least one, which is waited for, and then what is there, up to `most`.
+    /// How many. The lock is taken once.
+    ///
+    /// # Errors
+    /// As [`recv`](Self::recv); then none was appended.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses no message.
+    pub fn recv_many<'a>(&'a self, into: &'a mut Vec<Message>, most: usize) -> Wait<R, ReceiveMany<'a, R>> {
+        R::Style::wait_or(ReceiveMany::new(&self.handle.core, into, most), ReceiveMany::at_once)
     }
 }

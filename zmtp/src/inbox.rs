@@ -10,31 +10,53 @@
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 
-use bowline_core::body::Body;
+use bowline_core::body::{Body, Payload};
 use bowline_core::config::QueueLimit;
 use bytes::Bytes;
 
-use crate::error::ZmtpError;
+mod staged;
+
 use crate::message::Message;
-use crate::options::Options;
 use crate::wire::{Frame, MORE, Version, put_header};
+pub(crate) use staged::{Staged, check};
 
 /// Bodies from here on have memory of their own, bytes.
 pub(crate) const LARGE: usize = 16 * 1024;
 /// A chunk is not filled beyond this if it need not be, bytes.
 const CHUNK: usize = 64 * 1024;
+/// Chunks whose memory is kept while there is traffic: as much as is read before receivers have their turn.
+const SPARE: usize = 8;
 /// The flag of a frame whose body does not stand behind it. Peers' flags never have it here.
 const APART: u8 = 0x80;
+/// Stands where a notice has its place: four bytes behind it are the notice's length.
+const NOTICE: u8 = 0xc0;
+/// A notice's place, bytes.
+const PLACE: usize = 5;
 
 /// Messages that came in, in order.
 #[derive(Debug, Default)]
 pub struct Inbox {
     chunks: VecDeque<Chunk>,
     large: VecDeque<Bytes>,
-    /// A chunk that was read to its end, for the next one.
-    spare: Vec<u8>,
+    /// The memory of chunks that were read to their ends, for the next ones.
+    spare: Vec<Vec<u8>>,
     messages: usize,
+    /// Those of them that are places of notices.
+    notices: usize,
     bytes: usize,
+}
+
+/// What stands in an inbox.
+enum Item {
+    Message(Message),
+    /// The place of a notice of so many bytes.
+    Notice(usize),
+}
+
+/// A part that is taken out.
+enum Popped<'i> {
+    Copied(&'i [u8]),
+    Apart(Bytes),
 }
 
 #[derive(Debug, Default)]
@@ -79,7 +101,13 @@ impl Inbox {
     #[must_use]
     pub fn memory(&self) -> usize {
         let chunks = self.chunks.iter().map(|chunk| chunk.bytes.capacity()).sum::<usize>();
-        chunks + self.spare.capacity() + self.large.iter().map(Bytes::len).sum::<usize>()
+        let spare = self.spare.iter().map(Vec::capacity).sum::<usize>();
+        chunks + spare + self.large.iter().map(Bytes::len).sum::<usize>()
+    }
+
+    /// Bytes of memory, with those of notices that stand elsewhere.
+    pub(crate) fn held(&self) -> usize {
+        self.memory().max(self.bytes)
     }
 
     /// Gives memory back that is kept for reuse.
@@ -104,7 +132,7 @@ impl Inbox {
         let has_room =
             self.chunks.back().is_some_and(|last| last.bytes.len() + more <= CHUNK || last.bytes.is_empty());
         if !has_room {
-            let bytes = core::mem::take(&mut self.spare);
+            let bytes = self.spare.pop().unwrap_or_default();
             self.chunks.push_back(Chunk { bytes, at: 0 });
         }
         let last = self.chunks.len() - 1;
@@ -127,6 +155,50 @@ impl Inbox {
         staged.clear();
     }
 
+    /// Appends a message: the parts of `envelope`, then those of `parts`. Owned parts of 16 KiB and more are kept by
+    /// reference.
+    pub(crate) fn push_parts(&mut self, envelope: &[&[u8]], parts: &[Payload<'_>]) {
+        let count = envelope.len() + parts.len();
+        let copied = |len: usize| Frame::HEADER + if len < LARGE { len } else { 0 };
+        let front: usize = envelope.iter().map(|part| copied(part.len())).sum();
+        let room = front + parts.iter().map(|part| copied(part.len())).sum::<usize>();
+        let mut large = core::mem::take(&mut self.large);
+        let chunk = self.chunk(room);
+        let (start, mut apart) = (chunk.len(), 0);
+        let mut put = |at: usize, part: &Payload<'_>| {
+            let more = if at + 1 < count { MORE } else { 0 };
+            let bytes = part.as_slice();
+            if bytes.len() < LARGE {
+                put_header(chunk, Version::V2, more, bytes.len());
+                chunk.extend_from_slice(bytes);
+            } else {
+                chunk.push(APART | more);
+                apart += bytes.len();
+                large.push_back(part.clone().into_bytes());
+            }
+        };
+        envelope.iter().enumerate().for_each(|(at, part)| put(at, &Payload::Borrowed(part)));
+        parts.iter().enumerate().for_each(|(at, part)| put(envelope.len() + at, part));
+        self.bytes += chunk.len() - start + apart;
+        self.messages += 1;
+        self.large = large;
+    }
+
+    /// Appends a message that is encoded as 3.1 has it.
+    pub(crate) fn push_encoded(&mut self, encoded: &[u8]) {
+        if encoded.len() < LARGE {
+            return self.append_run(encoded, 1);
+        }
+        let mut staged = Staged::default();
+        let mut rest = encoded;
+        while let Ok(Some(frame)) = Frame::parse(Version::V3_1, rest) {
+            let Some(body) = rest.get(frame.header..frame.total()) else { break };
+            staged.push(frame.more, body);
+            rest = &rest[frame.total()..];
+        }
+        self.append_staged(&mut staged);
+    }
+
     /// Appends a message of one part, or more.
     pub fn push<'p>(&mut self, parts: impl IntoIterator<Item = &'p [u8]>) {
         let mut staged = Staged::default();
@@ -139,6 +211,21 @@ impl Inbox {
         }
     }
 
+    /// Moves what it holds to `empty`, and keeps the memory of that one for what comes.
+    pub(crate) fn hand_over(&mut self, empty: &mut Self) {
+        debug_assert!(empty.is_empty(), "its receiver has emptied it");
+        let used = empty.chunks.drain(..).map(|chunk| chunk.bytes).chain(empty.spare.drain(..));
+        used.for_each(|bytes| keep(&mut self.spare, bytes));
+        if self.is_empty() {
+            return;
+        }
+        core::mem::swap(&mut self.chunks, &mut empty.chunks);
+        core::mem::swap(&mut self.large, &mut empty.large);
+        empty.messages = core::mem::take(&mut self.messages);
+        empty.notices = core::mem::take(&mut self.notices);
+        empty.bytes = core::mem::take(&mut self.bytes);
+    }
+
     /// Appends what `other` holds, which is empty afterwards.
     pub(crate) fn append(&mut self, other: &mut Self) {
         if other.is_empty() {
@@ -147,6 +234,7 @@ impl Inbox {
         self.chunks.append(&mut other.chunks);
         self.large.append(&mut other.large);
         self.messages += core::mem::take(&mut other.messages);
+        self.notices += core::mem::take(&mut other.notices);
         self.bytes += core::mem::take(&mut other.bytes);
     }
 
@@ -155,41 +243,107 @@ impl Inbox {
     ///
     /// A part of up to 118 bytes is copied into its [`Body`], one of 16 KiB and more is handed over, one
     /// between is copied into memory of its own.
+    #[inline]
     pub fn pop_into(&mut self, message: &mut Message) -> bool {
         if self.messages == 0 {
             return false;
         }
         message.clear();
-        self.pop(|part| message.push(part));
+        self.pop(|part| match part {
+            Popped::Copied(bytes) => message.push_copy(bytes),
+            Popped::Apart(bytes) => message.push(Body::from(bytes)),
+        });
         true
     }
 
-    /// Keeps the newest message of each first part only. How many were dropped.
-    pub(crate) fn conflate(&mut self) -> usize {
+    /// Keeps a place for a notice of the socket's own, which has so many bytes and stands elsewhere: they count here, so
+    /// that they are under this peer's limit.
+    pub(crate) fn push_notice(&mut self, bytes: usize) {
+        let chunk = self.chunk(PLACE);
+        chunk.push(NOTICE);
+        chunk.extend_from_slice(&u32::try_from(bytes).unwrap_or(u32::MAX).to_le_bytes());
+        self.bytes += PLACE + bytes;
+        self.messages += 1;
+        self.notices += 1;
+    }
+
+    /// Whether the place of a notice comes next.
+    pub(crate) fn is_at_notice(&self) -> bool {
+        self.notices > 0 && self.next_notice().is_some()
+    }
+
+    /// The bytes of the notice whose place comes next.
+    fn next_notice(&self) -> Option<usize> {
+        let mut unread = self.chunks.iter().map(|chunk| &chunk.bytes[chunk.at..]);
+        let next = unread.find(|unread| !unread.is_empty())?;
+        let (flags, rest) = next.split_first()?;
+        let length = rest.first_chunk().filter(|_| *flags == NOTICE)?;
+        Some(u32::from_le_bytes(*length) as usize)
+    }
+
+    /// Takes everything out.
+    fn take_all(&mut self) -> Vec<Item> {
         let mut all = Vec::with_capacity(self.messages);
-        let mut message = Message::new();
-        while self.pop_into(&mut message) {
-            all.push(core::mem::take(&mut message));
+        while !self.is_empty() {
+            all.push(match self.next_notice() {
+                Some(bytes) => {
+                    self.drop_oldest();
+                    Item::Notice(bytes)
+                }
+                None => {
+                    let mut message = Message::new();
+                    self.pop_into(&mut message);
+                    Item::Message(message)
+                }
+            });
         }
+        all
+    }
+
+    fn put_back(&mut self, item: &Item, staged: &mut Staged) {
+        match item {
+            Item::Notice(bytes) => self.push_notice(*bytes),
+            Item::Message(message) => {
+                staged.push_message(message);
+                self.append_staged(staged);
+            }
+        }
+    }
+
+    /// Keeps the newest message of each first part only, and all notices. How many were dropped.
+    pub(crate) fn conflate(&mut self) -> usize {
+        let all = self.take_all();
         let mut newest: BTreeMap<&[u8], usize> = BTreeMap::new();
-        for (at, message) in all.iter().enumerate() {
-            newest.insert(message[0].as_slice(), at);
+        for (at, item) in all.iter().enumerate() {
+            if let Item::Message(message) = item {
+                newest.insert(message[0].as_slice(), at);
+            }
         }
         let mut staged = Staged::default();
-        for (at, message) in all.iter().enumerate() {
-            if newest.get(message[0].as_slice()) != Some(&at) {
+        for (at, item) in all.iter().enumerate() {
+            if let Item::Message(message) = item
+                && newest.get(message[0].as_slice()) != Some(&at)
+            {
                 continue;
             }
-            for (place, part) in message.iter().enumerate() {
-                let more = place + 1 < message.len();
-                match part.len() {
-                    LARGE.. => staged.push_large(more, part.clone().into_bytes()),
-                    _ => staged.push(more, part),
-                }
-            }
-            self.append_staged(&mut staged);
+            self.put_back(item, &mut staged);
         }
         all.len() - self.messages
+    }
+
+    /// Drops all messages, and the places of those notices that `keep` says no to: they are counted from 0. How many
+    /// messages that were.
+    pub(crate) fn keep_notices(&mut self, mut keep: impl FnMut(usize) -> bool) -> usize {
+        let messages = self.messages - self.notices;
+        if self.notices == 0 {
+            while self.drop_oldest() {}
+            return messages;
+        }
+        let notices = self.take_all().into_iter().filter(|item| matches!(item, Item::Notice(_)));
+        for (_, notice) in notices.enumerate().filter(|(at, _)| keep(*at)) {
+            self.put_back(&notice, &mut Staged::default());
+        }
+        messages
     }
 
     /// Drops the oldest message, if there is one.
@@ -201,8 +355,9 @@ impl Inbox {
         any
     }
 
-    fn pop(&mut self, mut each: impl FnMut(Body)) {
-        let Self { chunks, large, spare, messages, bytes } = self;
+    #[inline]
+    fn pop(&mut self, mut each: impl FnMut(Popped<'_>)) {
+        let Self { chunks, large, spare, messages, notices, bytes } = self;
         while chunks.front().is_some_and(|chunk| chunk.at == chunk.bytes.len()) {
             chunks.pop_front();
         }
@@ -214,14 +369,20 @@ impl Inbox {
             if flags & APART == 0 {
                 // What was appended was parsed before.
                 let Ok(Some(frame)) = Frame::parse(Version::V2, unread) else { return };
-                each(Body::copy_from(&unread[frame.header..frame.total()]));
+                each(Popped::Copied(&unread[frame.header..frame.total()]));
                 chunk.at += frame.total();
                 *bytes -= frame.total();
+            } else if flags == NOTICE {
+                let Some(length) = unread[1..].first_chunk() else { return };
+                *bytes -= PLACE + u32::from_le_bytes(*length) as usize;
+                *notices -= 1;
+                chunk.at += PLACE;
+                break;
             } else {
                 let body = large.pop_front().unwrap_or_default();
                 chunk.at += 1;
                 *bytes -= 1 + body.len();
-                each(Body::from(body));
+                each(Popped::Apart(body));
             }
             if flags & MORE == 0 {
                 break;
@@ -234,7 +395,7 @@ impl Inbox {
             chunk.at = 0;
             if count > 1 {
                 chunks.pop_front();
-                *spare = used;
+                keep(spare, used);
             } else {
                 chunk.bytes = used;
             }
@@ -242,178 +403,13 @@ impl Inbox {
     }
 }
 
-/// A message that is being put together: it is not whole yet, or its frames have to be written anew.
-#[derive(Debug, Default)]
-pub(crate) struct Staged {
-    bytes: Vec<u8>,
-    large: Vec<Bytes>,
-    parts: usize,
-    /// Bytes of the bodies, in all, that are kept apart.
-    body: usize,
-    /// Bytes of all bodies.
-    size: usize,
-}
-
-impl Staged {
-    /// Whether there is nothing of a message.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.parts == 0
+/// Keeps the memory of a chunk that was read, if little is kept.
+fn keep(spare: &mut Vec<Vec<u8>>, mut bytes: Vec<u8>) {
+    if spare.len() < SPARE && (1..=2 * CHUNK).contains(&bytes.capacity()) {
+        bytes.clear();
+        spare.push(bytes);
     }
-
-    /// Whether one more frame with a body of that many bytes keeps the message within its limits.
-    pub(crate) fn check(&self, body: usize, options: &Options) -> Result<(), ZmtpError> {
-        check(self.parts + 1, self.size, body, options)
-    }
-
-    pub(crate) fn push(&mut self, more: bool, body: &[u8]) {
-        if body.len() >= LARGE {
-            return self.push_large(more, Bytes::copy_from_slice(body));
-        }
-        put_header(&mut self.bytes, Version::V2, if more { MORE } else { 0 }, body.len());
-        self.bytes.extend_from_slice(body);
-        self.parts += 1;
-        self.size += body.len();
-    }
-
-    pub(crate) fn push_large(&mut self, more: bool, body: Bytes) {
-        self.bytes.push(APART | if more { MORE } else { 0 });
-        self.parts += 1;
-        self.size += body.len();
-        self.body += body.len();
-        self.large.push(body);
-    }
-
-    /// Forgets the message. A little memory is kept.
-    pub(crate) fn clear(&mut self) {
-        self.bytes.clear();
-        if self.bytes.capacity() > CHUNK {
-            self.bytes = Vec::new();
-        }
-        self.large.clear();
-        (self.parts, self.body, self.size) = (0, 0, 0);
-    }
-}
-
-/// Whether a message keeps within its limits with a frame of `body` bytes that makes it `parts` parts, of
-/// which those before have `size` bytes.
-pub(crate) fn check(parts: usize, size: usize, body: usize, options: &Options) -> Result<(), ZmtpError> {
-    let bytes = size.saturating_add(body);
-    if bytes > options.max_message {
-        let (value, limit) = (bytes as u64, options.max_message as u64);
-        return Err(ZmtpError::TooLong { field: "message", value, limit });
-    }
-    if parts > options.max_parts {
-        let (value, limit) = (parts as u64, options.max_parts as u64);
-        return Err(ZmtpError::TooMany { field: "parts of a message", value, limit });
-    }
-    Ok(())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn sizes(message: &Message) -> Vec<usize> {
-        message.iter().map(|part| part.len()).collect()
-    }
-
-    #[test]
-    fn a_large_body_is_handed_over_and_not_copied() {
-        let mut inbox = Inbox::new();
-        let body = Bytes::from(alloc::vec![7; LARGE]);
-        let mut staged = Staged::default();
-        staged.push(true, b"head");
-        staged.push_large(true, body.clone());
-        staged.push(false, b"");
-        inbox.append_staged(&mut staged);
-        assert!(staged.is_empty());
-        assert_eq!((inbox.messages(), inbox.bytes()), (1, 2 + 4 + 1 + LARGE + 2));
-        let mut message = Message::new();
-        assert!(inbox.pop_into(&mut message));
-        assert_eq!(sizes(&message), [4, LARGE, 0]);
-        assert_eq!(message[1].as_ptr(), body.as_ptr());
-        assert_eq!((inbox.messages(), inbox.bytes()), (0, 0));
-        assert!(!inbox.pop_into(&mut message) && message.len() == 3, "nothing is changed");
-    }
-
-    #[test]
-    fn what_one_holds_comes_behind_what_another_does() {
-        let (mut one, mut two, mut message) = (Inbox::new(), Inbox::new(), Message::new());
-        for size in [1, LARGE] {
-            one.push([&alloc::vec![0; size][..]]);
-            two.push([&alloc::vec![0; size + 1][..]]);
-        }
-        assert!(one.pop_into(&mut message), "the first chunk was read in part");
-        one.append(&mut two);
-        one.append(&mut Inbox::new());
-        one.compact();
-        assert_eq!(one.memory(), one.bytes());
-        assert!(two.is_empty() && !two.pop_into(&mut message));
-        let mut left = Vec::new();
-        while one.pop_into(&mut message) {
-            left.extend(sizes(&message));
-        }
-        assert_eq!(left, [LARGE, 2, LARGE + 1]);
-        assert_eq!((one.messages(), one.bytes()), (0, 0));
-    }
-
-    #[test]
-    fn the_newest_of_each_first_part_stays_where_it_is() {
-        let (mut inbox, mut message) = (Inbox::new(), Message::new());
-        let large = alloc::vec![7; LARGE];
-        for parts in [&[&b"a"[..], b"1"][..], &[b"b", &large], &[b"a", b"2", b""], &[b"c"], &[b"b", b"3"]] {
-            inbox.push(parts.iter().copied());
-        }
-        assert_eq!(inbox.conflate(), 2);
-        let mut left = Vec::new();
-        while inbox.pop_into(&mut message) {
-            left.push((message[0].to_vec(), message.len()));
-        }
-        assert_eq!(left, [(b"a".to_vec(), 3), (b"c".to_vec(), 1), (b"b".to_vec(), 2)]);
-        assert_eq!((inbox.conflate(), inbox.bytes()), (0, 0));
-    }
-
-    #[test]
-    fn chunks_are_used_again() {
-        let mut inbox = Inbox::new();
-        let mut message = Message::new();
-        for _ in 0..3 {
-            for _ in 0..2000 {
-                inbox.push([&[1; 100][..]]);
-            }
-            while inbox.pop_into(&mut message) {
-                assert_eq!(sizes(&message), [100]);
-            }
-        }
-        assert!(inbox.memory() <= 4 * CHUNK, "{}", inbox.memory());
-        inbox.trim();
-        assert_eq!(inbox.memory(), 0);
-    }
-
-    proptest! {
-        #[test]
-        fn messages_come_out_as_they_went_in(
-            messages in proptest::collection::vec(
-                proptest::collection::vec(prop_oneof![0_usize..300, LARGE - 1..LARGE + 2], 1..5), 0..40),
-            takes in proptest::collection::vec(any::<bool>(), 80),
-        ) {
-            let (mut inbox, mut message) = (Inbox::new(), Message::new());
-            let (mut pushed, mut popped) = (0, 0);
-            for take in takes.into_iter().chain([true].into_iter().cycle()) {
-                if !take && pushed < messages.len() {
-                    let parts: Vec<_> = messages[pushed].iter().map(|size| alloc::vec![3; *size]).collect();
-                    inbox.push(parts.iter().map(|part| &part[..]));
-                    pushed += 1;
-                } else if inbox.pop_into(&mut message) {
-                    prop_assert_eq!(&sizes(&message), &messages[popped]);
-                    popped += 1;
-                } else if take && popped == pushed {
-                    break;
-                }
-                prop_assert_eq!(inbox.messages(), pushed - popped);
-            }
-            prop_assert_eq!(inbox.bytes(), 0);
-        }
-    }
-}
+mod tests;

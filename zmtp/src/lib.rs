@@ -20,6 +20,7 @@ pub mod options;
 pub mod pipe;
 pub mod socket;
 pub mod socket_type;
+pub mod sum;
 mod trie;
 pub mod wire;
 pub mod z85;

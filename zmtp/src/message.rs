@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use core::ops::Index;
 
-use bowline_core::body::Body;
+use bowline_core::body::{Body, INLINE_BODY};
 
 /// A message that came in, of one part or more.
 ///
@@ -21,8 +21,8 @@ pub struct Message {
 impl Message {
     /// Without parts.
     #[must_use]
-    pub fn new() -> Self {
-        Self::default()
+    pub const fn new() -> Self {
+        Self { first: Body::empty(), rest: Vec::new(), len: 0 }
     }
 
     /// How many parts it has.
@@ -61,9 +61,22 @@ impl Message {
         self.len += 1;
     }
 
+    /// Puts a copy of `part` behind the others. The first part is copied in place.
+    #[inline]
+    pub fn push_copy(&mut self, part: &[u8]) {
+        match self.len {
+            0 => self.first.assign(part),
+            _ => self.rest.push(Body::copy_from(part)),
+        }
+        self.len += 1;
+    }
+
     /// Takes the parts away; the memory for them stays.
     pub fn clear(&mut self) {
-        self.first = Body::empty();
+        // A short part is overwritten when the next comes.
+        if self.first.len() > INLINE_BODY {
+            self.first = Body::empty();
+        }
         self.rest.clear();
         self.len = 0;
     }

@@ -132,6 +132,11 @@ impl SocketType {
         matches!(self, Sub | XSub)
     }
 
+    /// Whether what one peer did not get is as good for another.
+    pub(crate) const fn is_balanced(self) -> bool {
+        matches!(self, Req | Dealer | Push | Pair | Client | Scatter | Channel)
+    }
+
     /// Whether an application receives from it.
     #[must_use]
     pub const fn receives(self) -> bool {

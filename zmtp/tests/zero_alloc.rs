@@ -1,39 +1,17 @@
 //! In steady state sockets allocate nothing for a message whose parts are short.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use bowline_core::body::{INLINE_BODY, Payload};
 use bowline_core::machine::{Epoch, Machine, Next};
 use bowline_core::recv_buf::RecvBuf;
 use bowline_core::time::Instant;
+use bowline_counting::{Counting, allocations};
 use bowline_zmtp::message::Message;
 use bowline_zmtp::options::Options;
 use bowline_zmtp::pipe::{Pipe, PipeEvent, Reader, Role};
 use bowline_zmtp::socket::{PipeId, Socket};
 use bowline_zmtp::socket_type::SocketType;
-
-struct Counting;
-
-std::thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-// SAFETY: every method passes its arguments on to the system's allocator unchanged and returns
-// what that returned; counting touches a thread-local number without allocating.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: the caller keeps `alloc`'s contract, which is the same.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the pointer came from `alloc` above with this layout.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -111,11 +89,11 @@ fn pair(one: SocketType, two: SocketType) -> [End; 2] {
     [one, two]
 }
 
-fn allocations(mut round: impl FnMut()) -> u64 {
+fn steady_allocations(mut round: impl FnMut()) -> u64 {
     (0..3).for_each(|_| round());
-    let before = ALLOCATIONS.get();
+    let before = allocations();
     (0..20).for_each(|_| round());
-    ALLOCATIONS.get() - before
+    allocations() - before
 }
 
 const PART: &[u8] = &[7; INLINE_BODY];
@@ -123,7 +101,7 @@ const PART: &[u8] = &[7; INLINE_BODY];
 #[test]
 fn a_stream_of_messages_allocates_nothing() {
     let [mut push, mut pull] = pair(SocketType::Push, SocketType::Pull);
-    let count = allocations(|| {
+    let count = steady_allocations(|| {
         for _ in 0..100 {
             push.send(&[PART, b"", PART]);
         }
@@ -139,7 +117,7 @@ fn a_stream_of_messages_allocates_nothing() {
 #[test]
 fn requests_and_replies_allocate_nothing() {
     let [mut req, mut rep] = pair(SocketType::Req, SocketType::Rep);
-    let count = allocations(|| {
+    let count = steady_allocations(|| {
         req.send(&[PART, PART]);
         req.write_to(&mut rep);
         assert_eq!(rep.recv(), 2);
@@ -153,7 +131,7 @@ fn requests_and_replies_allocate_nothing() {
 #[test]
 fn messages_by_routing_id_allocate_nothing() {
     let [mut dealer, mut router] = pair(SocketType::Dealer, SocketType::Router);
-    let count = allocations(|| {
+    let count = steady_allocations(|| {
         for _ in 0..10 {
             dealer.send(&[PART]);
         }
@@ -175,7 +153,7 @@ fn published_messages_allocate_nothing() {
     let [mut publisher, mut sub] = pair(SocketType::Pub, SocketType::Sub);
     sub.socket.subscribe(&mut sub.pipes, &PART[..3]);
     sub.write_to(&mut publisher);
-    let count = allocations(|| {
+    let count = steady_allocations(|| {
         for _ in 0..10 {
             publisher.send(&[PART, PART]);
             publisher.send(&[b"unwanted"]);

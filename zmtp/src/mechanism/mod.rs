@@ -246,7 +246,7 @@ fn unexpected(command: Command<'_>, expected: &'static str) -> ZmtpError {
 }
 
 /// Reads a peer's properties, and whether its socket type goes with ours.
-fn read_metadata(options: &Options, bytes: &[u8]) -> Result<Metadata, ZmtpError> {
+pub(crate) fn read_metadata(options: &Options, bytes: &[u8]) -> Result<Metadata, ZmtpError> {
     let metadata = Metadata::parse(bytes)?;
     for (name, value) in metadata.iter() {
         if name.eq_ignore_ascii_case(b"Socket-Type") {

@@ -1,13 +1,13 @@
 //! What a socket is set up with. Defaults are in the table of [`Options`].
 
 use alloc::string::String;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+mod check;
+
 pub use bowline_core::config::QueueLimit;
 
-use crate::error::OptionError;
 use crate::mechanism::{Admission, Mechanism};
 use crate::socket_type::SocketType;
 
@@ -52,9 +52,11 @@ pub enum Overflow {
 /// | [`send_limit`](Self::send_limit), [`receive_limit`](Self::receive_limit) of a pipe | 1,000 messages and 4 MiB |
 /// | [`overflow`](Self::overflow) | as the type does |
 /// | [`max_message`](Self::max_message), [`max_parts`](Self::max_parts) | 8 MiB, 1,024 |
+/// | [`send_sum`](Self::send_sum), [`receive_sum`](Self::receive_sum) of all pipes of a socket | 64 MiB each |
 /// | [`left_behind`](Self::left_behind) by peers that went | 64 MiB |
 /// | [`immediate`](Self::immediate) | on |
 /// | [`handshake`](Self::handshake) | 10 s |
+/// | [`message_timeout`](Self::message_timeout) | 5 min |
 /// | [`write_stall`](Self::write_stall) | off |
 /// | [`heartbeat`](Self::heartbeat) | asked after 10 s, dead after 30 s |
 /// | [`router_mandatory`](Self::router_mandatory) | on |
@@ -83,6 +85,8 @@ pub struct Options {
     pub(crate) metadata: Vec<(String, Vec<u8>)>,
     pub(crate) send_limit: QueueLimit,
     pub(crate) receive_limit: QueueLimit,
+    pub(crate) send_sum: usize,
+    pub(crate) receive_sum: usize,
     pub(crate) overflow: Overflow,
     pub(crate) conflate: bool,
     pub(crate) max_message: usize,
@@ -92,6 +96,7 @@ pub struct Options {
     pub(crate) handshake: Duration,
     pub(crate) heartbeat: Option<Heartbeat>,
     pub(crate) write_stall: Option<Duration>,
+    pub(crate) message_timeout: Option<Duration>,
     pub(crate) router_mandatory: bool,
     pub(crate) router_handover: bool,
     pub(crate) probe_router: bool,
@@ -110,10 +115,13 @@ pub struct Options {
 pub(crate) const MAX_ROUTING_ID: usize = 255;
 /// What a peer may hold before its handshake is done, bytes.
 pub(crate) const MAX_HANDSHAKE: usize = 1024;
-/// The longest TTL of a PING that libzmq understands, tenths of a second.
-const MAX_TTL: u64 = 655;
-
 impl Options {
+    /// The type of the socket.
+    #[must_use]
+    pub fn kind(&self) -> SocketType {
+        self.kind
+    }
+
     /// The defaults for a socket of that type.
     pub fn new(kind: SocketType) -> Self {
         let limit = QueueLimit { messages: 1_000, bytes: 4 << 20 };
@@ -128,6 +136,8 @@ impl Options {
             metadata: Vec::new(),
             send_limit: limit,
             receive_limit: limit,
+            send_sum: 64 << 20,
+            receive_sum: 64 << 20,
             overflow: Overflow::AsType,
             conflate: false,
             max_message: 8 << 20,
@@ -137,6 +147,7 @@ impl Options {
             handshake: Duration::from_secs(10),
             heartbeat: Some(Heartbeat::default()),
             write_stall: None,
+            message_timeout: Some(Duration::from_secs(300)),
             router_mandatory: true,
             router_handover: false,
             probe_router: false,
@@ -205,6 +216,22 @@ impl Options {
         self
     }
 
+    /// What may wait to be sent, or is being written, in all pipes of the socket together, bytes; 4 KiB of each pipe
+    /// do not count. When it is reached a pipe that holds more than that counts as full, until half of it is free. (Up to
+    /// one message stands beside it.)
+    pub fn send_sum(mut self, bytes: usize) -> Self {
+        self.send_sum = bytes;
+        self
+    }
+
+    /// What may wait to be received in all pipes of the socket together, bytes, whole messages; 4 KiB of each pipe do not
+    /// count. When it is reached those that hold more than that, or are at a message of 16 KiB or more, stop reading, until
+    /// half of it is free. (What one read brings, or the message that it completes, stands beside it.)
+    pub fn receive_sum(mut self, bytes: usize) -> Self {
+        self.receive_sum = bytes;
+        self
+    }
+
     /// What becomes of a message for a pipe that is full.
     pub fn overflow(mut self, overflow: Overflow) -> Self {
         self.overflow = overflow;
@@ -267,6 +294,14 @@ impl Options {
     /// longer than a slow receiver's longest pause.
     pub fn write_stall(mut self, limit: Option<Duration>) -> Self {
         self.write_stall = limit;
+        self
+    }
+
+    /// How long a message (or a command) of which a part came may take until it is whole, before its connection is closed
+    /// ([`SlowMessage`](bowline_core::error::Disconnect::SlowMessage)); `None`: as long as it likes. While the socket
+    /// itself does not read, the time does not count.
+    pub fn message_timeout(mut self, limit: Option<Duration>) -> Self {
+        self.message_timeout = limit;
         self
     }
 
@@ -345,85 +380,6 @@ impl Options {
         self
     }
 
-    /// Checks all of it.
-    ///
-    /// # Errors
-    /// The first option that cannot be.
-    pub fn build(mut self) -> Result<Arc<Self>, OptionError> {
-        let at_most = |field, value: usize, limit: usize| match value <= limit {
-            true => Ok(()),
-            false => Err(OptionError { field, value: value as u64, limit: limit as u64 }),
-        };
-        let at_least = |field, value: usize, limit: usize| match value >= limit {
-            true => Ok(()),
-            false => Err(OptionError { field, value: value as u64, limit: limit as u64 }),
-        };
-        at_most("routing id length", self.routing_id.len(), MAX_ROUTING_ID)?;
-        if self.routing_id.first() == Some(&0) {
-            return Err(OptionError { field: "first byte of the routing id", value: 0, limit: 1 });
-        }
-        use SocketType::{Dealer, Pub, Pull, Push, Sub, XPub, XSub};
-        if self.conflate && !matches!(self.kind, Push | Pull | Pub | Sub | XPub | XSub | Dealer) {
-            return Err(OptionError { field: "conflate, where messages have envelopes", value: 1, limit: 0 });
-        }
-        at_most("domain length", self.domain.len(), 255)?;
-        if let Mechanism::PlainClient { username, password } = &self.mechanism {
-            at_most("PLAIN user name length", username.len(), 255)?;
-            at_most("PLAIN password length", password.len(), 255)?;
-        }
-        if matches!(self.mechanism, Mechanism::PlainServer) && self.admission.is_none() {
-            return Err(OptionError { field: "PLAIN server without an admission rule", value: 0, limit: 1 });
-        }
-        #[cfg(feature = "curve")]
-        self.check_curve()?;
-        for (name, _) in &self.metadata {
-            at_least("property name length", name.len(), 1)?;
-            at_most("property name length", name.len(), 255)?;
-        }
-        at_most("metadata length", self.own_metadata().len(), MAX_HANDSHAKE - 16)?;
-        for (messages, bytes, limit) in [
-            ("send limit, messages", "send limit, bytes", self.send_limit),
-            ("receive limit, messages", "receive limit, bytes", self.receive_limit),
-        ] {
-            at_least(messages, limit.messages, 1)?;
-            at_least(bytes, limit.bytes, 1)?;
-        }
-        at_least("max parts", self.max_parts, 1)?;
-        // A queue refuses messages of 4 GiB; room is left for headers.
-        at_most("max message", self.max_message, 3 << 30)?;
-        at_most("max parts", self.max_parts, 1 << 20)?;
-        if self.kind.is_single_part() {
-            // A message of RADIO has its group in front.
-            let group = matches!(self.kind, SocketType::Radio | SocketType::Dish);
-            self.max_parts = self.max_parts.min(1 + usize::from(group));
-        }
-        if let Some(heartbeat) = self.heartbeat {
-            if heartbeat.interval.is_zero() || heartbeat.timeout.is_zero() {
-                return Err(OptionError { field: "heartbeat interval or timeout", value: 0, limit: 1 });
-            }
-            let ttl = tenths(heartbeat.ttl);
-            if ttl > MAX_TTL {
-                let field = "heartbeat TTL in tenths of a second";
-                return Err(OptionError { field, value: ttl, limit: MAX_TTL });
-            }
-        }
-        Ok(Arc::new(self))
-    }
-
-    #[cfg(feature = "curve")]
-    fn check_curve(&self) -> Result<(), OptionError> {
-        let wrong = |field| Err(OptionError { field, value: 0, limit: 1 });
-        match &self.mechanism {
-            Mechanism::CurveServer { .. } if self.admission.is_none() && self.allowed_keys.is_none() => {
-                wrong("CURVE server without an admission rule or keys")
-            }
-            Mechanism::CurveClient { secret_key, server_key } if !secret_key.goes_with(server_key) => {
-                wrong("CURVE server key, which is no key")
-            }
-            _ => Ok(()),
-        }
-    }
-
     /// Half of the limit for what came in: the other half is with the receiver.
     pub(crate) fn inbox_limit(&self) -> QueueLimit {
         self.receive_limit.low_mark()
@@ -447,18 +403,6 @@ impl Options {
             put_property(&mut out, name, value);
         }
         out
-    }
-}
-
-/// Rounded up, so that what is not zero does not become so.
-fn tenths(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis().div_ceil(100)).unwrap_or(u64::MAX)
-}
-
-impl Heartbeat {
-    /// The TTL as PING says it.
-    pub(crate) fn ttl_on_the_wire(&self) -> u16 {
-        u16::try_from(tenths(self.ttl).min(MAX_TTL)).unwrap_or_default()
     }
 }
 

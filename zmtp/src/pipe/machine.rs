@@ -6,11 +6,13 @@ use core::time::Duration;
 use bowline_core::Batch;
 use bowline_core::error::Disconnect;
 use bowline_core::machine::{Access, Ending, Epoch, Machine, Next, Reason, Wake};
+use bowline_core::memory::{Holding, Verdict};
 use bowline_core::out_queue::Fate;
 use bowline_core::recv_buf::RecvBuf;
 use bowline_core::time::Instant;
 
 use super::handshake::Handshake;
+use super::recent::Recent;
 use super::timers::Timers;
 use super::{Connection, End, Pipe, PipeEvent, Reader, Role, push_connection, seal};
 use crate::error::ZmtpError;
@@ -18,8 +20,12 @@ use crate::error::ZmtpError;
 /// How long the peer may take to end its side after we ended ours.
 const GOODBYE: Duration = Duration::from_secs(1);
 
+/// A message of which more than that has come, and that is not whole, is heavy, bytes.
+const LONG: usize = 64 * 1024;
+
 impl<T> Pipe<T> {
-    fn is_past_handshake(&self) -> bool {
+    #[inline]
+    pub(super) fn is_past_handshake(&self) -> bool {
         self.connection.as_ref().is_some_and(|connection| connection.handshake.is_done())
     }
 
@@ -88,8 +94,18 @@ impl<T: Send + 'static> Machine for Pipe<T> {
         reader.next(access, now, buf)
     }
 
-    fn end_input(_: &mut Reader, _: &mut impl Access<Self>, _: Instant, buf: &mut RecvBuf) {
+    fn end_input(reader: &mut Reader, access: &mut impl Access<Self>, now: Instant, buf: &mut RecvBuf) {
         buf.take_lent();
+        // Where every message is whole, as when it is quiet, no lock is taken.
+        let within = reader.is_within_message() || !buf.unread().is_empty();
+        if within || reader.was_within {
+            reader.was_within = within;
+            let pipe = access.machine();
+            let (within, has_moved) = (within && !pipe.paused, core::mem::take(&mut reader.has_moved));
+            if let Some(connection) = &mut pipe.connection {
+                connection.timers.within_message(now, within, has_moved);
+            }
+        }
         buf.release_if_small();
     }
 
@@ -109,13 +125,20 @@ impl<T: Send + 'static> Machine for Pipe<T> {
         self.paused
     }
 
+    fn is_heavy(&self) -> bool {
+        self.unfinished_bytes() > LONG
+    }
+
     fn retire_reader(&mut self, _: Instant, reader: Reader) {
         self.stats.half_received += u64::from(reader.is_within_message());
+        self.forget_reading();
     }
 
     fn handle_disconnected(&mut self, now: Instant, lent: Option<Batch>, cause: Disconnect) {
         self.connection = None;
         self.paused = false;
+        self.shares.lent = 0;
+        self.forget_reading();
         let mut sent = 0;
         self.out.disconnect(lent, |message| {
             let left = message.fate() == Fate::Left;
@@ -123,6 +146,7 @@ impl<T: Send + 'static> Machine for Pipe<T> {
             !left
         });
         self.stats.sent += sent;
+        self.settle_sent();
         let final_error = ZmtpError::of(&cause).is_some_and(ZmtpError::is_final);
         let drained = self.closing.is_some_and(|until| !self.has_unsent() || until <= now);
         if self.role == Role::Accepting || final_error || drained {
@@ -157,7 +181,8 @@ impl<T: Send + 'static> Machine for Pipe<T> {
             }),
             None => self.out.begin_write(ready),
         };
-        if batch.is_some() {
+        if let Some(batch) = &batch {
+            self.shares.lent = batch.len();
             self.note_writing(now, true);
         }
         self.note_room();
@@ -169,16 +194,27 @@ impl<T: Send + 'static> Machine for Pipe<T> {
     }
 
     fn end_write(&mut self, now: Instant, batch: Batch) -> bool {
-        let (mut sent, mut other) = (0, false);
+        let (mut sent, mut dropped, mut other) = (0, 0, false);
         let encoding = self.encoding;
+        let is_late = self.out.is_late(&batch);
+        // What was for the peer of an earlier connection is for no other.
+        let keeps = !is_late || self.options.kind.is_balanced();
         self.out.end_write(batch, |message| {
             let left = message.fate() == Fate::Left;
             sent += u64::from(left);
-            other |= !left && Self::is_other_encoding(encoding, message.number());
-            !left
+            dropped += usize::from(!left && !keeps);
+            other |= !left && keeps && Self::is_other_encoding(encoding, message.number());
+            !left && keeps
         });
         self.stats.sent += sent;
+        if is_late {
+            self.late.dropped += dropped;
+            self.late.left |= sent > 0 && self.out.messages() == 0;
+        }
         self.mixed |= other;
+        // What was given back half written goes out again first.
+        self.shares.lent = if self.out.is_lent() { self.shares.lent } else { 0 };
+        self.settle_sent();
         if !self.out.is_lent() {
             self.note_writing(now, false);
         }
@@ -198,10 +234,12 @@ impl<T: Send + 'static> Machine for Pipe<T> {
             Some(connection) => connection.timers.next(&self.options),
             None => None,
         };
-        timer.into_iter().chain(linger).min_by_key(|(at, _)| *at)
+        let memory = self.next_memory_check().map(|at| (at, Reason::Memory));
+        timer.into_iter().chain(linger).chain(memory).min_by_key(|(at, _)| *at)
     }
 
     fn handle_timeout(&mut self, now: Instant) {
+        self.check_memory(now);
         let expired = match &mut self.connection {
             Some(connection) => connection.timers.expire(&self.options, now),
             None => None,
@@ -210,6 +248,7 @@ impl<T: Send + 'static> Machine for Pipe<T> {
         if self.connection.as_ref().is_some_and(|connection| connection.timers.asks()) {
             self.out.trim();
             self.inbox.trim();
+            self.recent = Recent::default();
             self.scratch = Vec::new();
         }
         if let (Some(cause), Some(connection)) = (expired, &mut self.connection) {
@@ -255,6 +294,9 @@ impl<T: Send + 'static> Machine for Pipe<T> {
         if self.closed {
             return;
         }
+        if self.direct.is_some() {
+            return self.end_direct(Disconnect::LocalClose);
+        }
         self.closing = Some(self.closing.map_or(now + linger, |until| until.min(now + linger)));
         self.wake = Wake { write: true, attend: true };
         let waits = self.has_unsent() && !linger.is_zero() && self.role == Role::Dialing;
@@ -267,8 +309,39 @@ impl<T: Send + 'static> Machine for Pipe<T> {
         self.closed
     }
 
-    fn give_up(&mut self, _: Instant, _: Disconnect) {
+    fn give_up(&mut self, _: Instant, cause: Disconnect) {
+        if let Some(connection) = &mut self.connection {
+            connection.end.get_or_insert(End::Now(cause));
+        }
         self.set_closed();
+    }
+
+    fn count_memory(&mut self) {
+        self.count_holding(true);
+    }
+
+    fn take_holding(&mut self) -> Option<Holding> {
+        self.holding_to_say()
+    }
+
+    fn close_for_memory(&mut self, now: Instant, held: usize, limit: usize) -> usize {
+        self.count_holding(false);
+        self.abort(now, Disconnect::ServerMemory { held: held as u64, limit: limit as u64 });
+        // Until the connection is gone.
+        self.unfinished_bytes()
+    }
+
+    fn handle_memory(&mut self, now: Instant, verdict: Verdict) {
+        self.take_verdict(now, verdict);
+    }
+
+    #[inline]
+    fn has_wakes(&self) -> bool {
+        self.wake.write
+            || self.wake.attend
+            || self.out.has_wake()
+            || !self.tokens.is_empty()
+            || self.shares.is_due()
     }
 
     fn take_wake(&mut self) -> Wake {

@@ -14,14 +14,18 @@ use bowline_core::machine::Wake;
 use bowline_core::out_queue::OutQueue;
 use bowline_core::time::Instant;
 
+mod direct;
 mod handshake;
+mod holding;
 mod machine;
 mod outbox;
 mod reader;
+mod recent;
 mod sealed;
 mod timers;
 
-pub use outbox::Refusal;
+pub use direct::DirectNews;
+pub use outbox::{Late, Refusal};
 pub(crate) use outbox::{check_message, is_shared};
 pub use reader::Reader;
 
@@ -30,7 +34,10 @@ use crate::mechanism::{Credentials, Decision, Draw, Session, put_refusal};
 use crate::options::Options;
 use crate::socket_type::SocketType;
 use crate::wire::{Frame, Metadata, Version};
+use direct::Direct;
 use handshake::{Handshake, Introduced, Progress};
+use holding::Shares;
+use recent::Recent;
 use timers::Timers;
 
 /// Which side a pipe is.
@@ -98,6 +105,7 @@ pub enum PipeEvent<'b> {
 
 /// What a pipe has done so far.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct PipeStats {
     /// Messages that came whole.
     pub received: u64,
@@ -155,6 +163,8 @@ pub struct Pipe<T> {
     options: Arc<Options>,
     role: Role,
     connection: Option<Connection>,
+    /// In place of a connection, if it is joined to a pipe of another socket of this process.
+    direct: Option<alloc::boxed::Box<Direct<T>>>,
     connections: u64,
     out: OutQueue,
     /// How the messages of the queue are encoded from now on.
@@ -162,6 +172,7 @@ pub struct Pipe<T> {
     /// Some of them are encoded otherwise.
     mixed: bool,
     inbox: Inbox,
+    recent: Recent,
     /// Messages came in since the last time that the inbox was conflated.
     unconflated: bool,
     paused: bool,
@@ -172,6 +183,9 @@ pub struct Pipe<T> {
     closing: Option<Instant>,
     closed: bool,
     wake: Wake,
+    shares: Shares,
+    /// Not told yet.
+    late: Late,
     stats: PipeStats,
     scratch: Vec<u8>,
     #[cfg(feature = "curve")]
@@ -186,11 +200,13 @@ impl<T> Pipe<T> {
             options,
             role,
             connection: None,
+            direct: None,
             connections: 0,
             out: OutQueue::new(),
             encoding: Version::V3_1,
             mixed: false,
             inbox: Inbox::new(),
+            recent: Recent::default(),
             unconflated: false,
             paused: false,
             room: None,
@@ -198,6 +214,8 @@ impl<T> Pipe<T> {
             closing: None,
             closed: false,
             wake: Wake::default(),
+            shares: Shares::default(),
+            late: Late::default(),
             stats: PipeStats::default(),
             scratch: Vec::new(),
             #[cfg(feature = "curve")]
@@ -236,6 +254,9 @@ impl<T> Pipe<T> {
     /// Who is at the other end, once the handshake is done.
     #[must_use]
     pub fn peer(&self) -> Option<&Arc<Peer>> {
+        if let Some(direct) = &self.direct {
+            return Some(&direct.peer);
+        }
         self.connection.as_ref()?.peer.as_ref()
     }
 
@@ -248,7 +269,7 @@ impl<T> Pipe<T> {
     /// Bytes of memory set aside for what waits.
     #[must_use]
     pub fn memory(&self) -> usize {
-        self.out.memory() + self.inbox.memory() + self.scratch.capacity()
+        self.out.memory() + self.inbox.memory() + self.recent.memory() + self.scratch.capacity()
     }
 
     /// The messages that came and were not received.
@@ -257,11 +278,13 @@ impl<T> Pipe<T> {
         &self.inbox
     }
 
-    /// Swaps the inbox for `empty`, which the receiver has emptied. Reading goes on if it was paused: wake
+    /// Swaps the inbox for `empty`, which the receiver has emptied, and whose memory the pipe uses again. Reading goes on if it was paused: wake
     /// the driver when [`take_wake`](bowline_core::machine::Machine::take_wake) says so.
     pub fn swap_inbox(&mut self, empty: &mut Inbox) {
         self.conflate_inbox();
-        core::mem::swap(&mut self.inbox, empty);
+        self.inbox.hand_over(empty);
+        // The receiver has them now; those that it took before it has received.
+        self.shares.taken = empty.bytes();
         self.note_inbox_room();
     }
 
@@ -274,33 +297,52 @@ impl<T> Pipe<T> {
     }
 
     fn conflate_inbox(&mut self) {
-        if core::mem::take(&mut self.unconflated) && self.options.conflate {
+        let joined = || self.direct.as_ref().is_some_and(|direct| direct.conflate);
+        if core::mem::take(&mut self.unconflated) && (self.options.conflate || joined()) {
             self.stats.conflated += self.inbox.conflate() as u64;
         }
     }
 
-    /// Drops what is in the inbox. Returns how many messages that were.
+    /// Drops the messages in the inbox; what an XPUB is to be told of subscriptions stays. Returns how many messages that
+    /// were.
     pub fn clear_inbox(&mut self) -> usize {
-        let mut dropped = 0;
-        while self.inbox.drop_oldest() {
-            dropped += 1;
-        }
+        let dropped = self.inbox.keep_notices(|_| true);
         self.note_inbox_room();
         dropped
     }
 
     fn note_inbox_room(&mut self) {
+        self.settle_received();
+        self.read_on();
+    }
+
+    /// Reading goes on, if it was paused and there is room.
+    fn read_on(&mut self) {
+        if self.direct.is_some() {
+            return self.note_room();
+        }
         let deciding = self.connection.as_ref().is_some_and(|connection| connection.handshake.is_deciding());
         // Half of it has to be free, so that the driver is not woken for each message.
-        if self.paused && !deciding && !self.inbox.is_full(&self.options.inbox_limit().low_mark()) {
+        if self.paused
+            && !deciding
+            && !self.inbox.is_full(&self.options.inbox_limit().low_mark())
+            && !self.waits_for_memory()
+            && !self.is_received_sum_spent()
+        {
             self.paused = false;
             self.wake.attend = true;
         }
     }
 
-    /// Appends a message to the inbox that the socket itself has for its application.
-    pub fn notify<'p>(&mut self, parts: impl IntoIterator<Item = &'p [u8]>) {
-        self.inbox.push(parts);
+    /// The socket's pipes hold less than they did: one that waited for that reads on.
+    pub(crate) fn resume_reading(&mut self) {
+        self.note_inbox_room();
+    }
+
+    /// Keeps a place in the inbox for a notice of so many bytes that the socket itself has for its application.
+    pub(crate) fn notify(&mut self, bytes: usize) {
+        self.inbox.push_notice(bytes);
+        self.settle_received();
     }
 
     /// The application's decision about a peer. One about another connection than the present one, or that
@@ -331,6 +373,9 @@ impl<T> Pipe<T> {
 
     /// Ends the present connection with that error: the socket has no use for its peer.
     pub fn disconnect(&mut self, error: impl Into<Disconnect>) {
+        if self.direct.is_some() {
+            return self.end_direct(error.into());
+        }
         if let Some(connection) = &mut self.connection {
             connection.end.get_or_insert(End::Now(error.into()));
             self.wake.attend = true;
@@ -381,6 +426,9 @@ impl<T> Pipe<T> {
 
     /// Sends what belongs to the present connection only, in front of messages: subscriptions.
     pub(crate) fn send_control(&mut self, encoded: &[u8]) {
+        if self.direct.is_some() {
+            return self.control_direct(encoded);
+        }
         if self.peer().is_none() {
             return;
         }

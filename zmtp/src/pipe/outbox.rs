@@ -42,6 +42,26 @@ pub enum Refusal {
     },
 }
 
+/// What became of messages that were with a writer when their connection ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Late {
+    /// They were not wholly sent, were for the peer of that connection only, and were dropped.
+    pub dropped: usize,
+    /// They were wholly sent, and nothing waits behind them.
+    pub left: bool,
+}
+
+impl Late {
+    /// Whether there is something to tell.
+    #[must_use]
+    pub fn is_any(&self) -> bool {
+        self.dropped > 0 || self.left
+    }
+}
+
+/// As much as one batch has, bytes.
+const PILE: usize = 64 * 1024;
+
 /// The number that a message of the queue has: how it is encoded.
 const fn tag(version: Version) -> u64 {
     match version {
@@ -58,6 +78,7 @@ const fn version_of(tag: u64) -> Version {
 }
 
 /// Whether a message can be sent at all: its parts, with those that a socket puts in front.
+#[inline]
 pub(crate) fn check_message(
     options: &Options,
     envelope: &[&[u8]],
@@ -85,6 +106,7 @@ pub(crate) fn is_shared(part: &Payload<'_>) -> bool {
 }
 
 /// Encodes a message.
+#[inline]
 fn encode(out: &mut OutMessage<'_>, version: Version, envelope: &[&[u8]], parts: &[Payload<'_>]) {
     for part in envelope {
         let buffer = out.buffer().0;
@@ -132,16 +154,21 @@ impl<T> Pipe<T> {
     ///
     /// # Errors
     /// The pipe is full or closed, or the message is over a limit. Nothing is queued then.
+    #[inline]
     pub fn send(&mut self, envelope: &[&[u8]], parts: &[Payload<'_>]) -> Result<(), Refusal> {
+        if self.direct.is_some() {
+            return self.send_direct(envelope, parts);
+        }
         let bytes = check_message(&self.options, envelope, parts)?;
-        self.admit(|| parts.first().map(Payload::as_slice))?;
+        self.admit(bytes, || parts.first().map(Payload::as_slice))?;
         self.queue(bytes, envelope, parts);
         Ok(())
     }
 
     /// Whether a message with that first part may be queued: there is room, or there is once what it replaces
     /// is gone.
-    fn admit<'m>(&mut self, first: impl FnOnce() -> Option<&'m [u8]>) -> Result<(), Refusal> {
+    #[inline]
+    fn admit<'m>(&mut self, bytes: usize, first: impl FnOnce() -> Option<&'m [u8]>) -> Result<(), Refusal> {
         if self.closed || self.closing.is_some() {
             return Err(Refusal::Closed);
         }
@@ -156,7 +183,7 @@ impl<T> Pipe<T> {
                 self.stats.conflated += messages as u64;
             }
         }
-        match self.is_full() {
+        match self.out.is_full(&self.options.send_limit) || self.is_short_of_sum(bytes) {
             true => Err(Refusal::Full),
             false => Ok(()),
         }
@@ -184,15 +211,21 @@ impl<T> Pipe<T> {
             return Err(Refusal::Closed);
         }
         let bytes = check_message(&self.options, envelope, parts)?;
-        self.queue(bytes, envelope, parts);
+        if self.direct.is_some() {
+            self.arrive(|inbox| inbox.push_parts(envelope, parts));
+        } else {
+            self.queue(bytes, envelope, parts);
+        }
         Ok(())
     }
 
+    #[inline]
     fn queue(&mut self, bytes: usize, envelope: &[&[u8]], parts: &[Payload<'_>]) {
         let version = self.encoding;
         let shared: usize = parts.iter().filter(|part| is_shared(part)).map(Payload::len).sum();
         let copied = bytes - shared + Frame::HEADER * (envelope.len() + parts.len());
         self.out.push(tag(version), copied, |message| encode(message, version, envelope, parts));
+        self.settle_sent();
     }
 
     /// Queues a message that is encoded already, for 2.0 and later.
@@ -200,25 +233,50 @@ impl<T> Pipe<T> {
     /// # Errors
     /// The pipe is full or closed.
     pub(crate) fn send_encoded(&mut self, encoded: &[u8]) -> Result<(), Refusal> {
-        self.admit(|| parts(Version::V3_1, encoded).next())?;
+        if self.direct.is_some() {
+            return self.send_direct_encoded(encoded);
+        }
+        self.admit(encoded.len(), || parts(Version::V3_1, encoded).next())?;
         if self.encoding == Version::V1 {
             let parts: Vec<_> = parts(Version::V3_1, encoded).map(Payload::Borrowed).collect();
             return self.send_beyond_limit(&[], &parts);
         }
         self.out.push_slice(tag(self.encoding), encoded);
+        self.settle_sent();
         Ok(())
     }
 
-    /// Whether as much waits as may.
+    /// Whether as much waits as may: in this pipe, or in all pipes of its socket.
     #[must_use]
+    #[inline]
     pub fn is_full(&self) -> bool {
-        self.out.is_full(&self.options.send_limit)
+        if let Some(direct) = &self.direct {
+            return self.inbox.is_full(&direct.limit) || self.is_received_sum_spent();
+        }
+        self.out.is_full(&self.options.send_limit) || self.is_short_of_sum(1)
+    }
+
+    /// Whether so much waits that whoever queued it may as well write it: a batch, and nothing is being written.
+    #[must_use]
+    #[inline]
+    pub fn has_pile(&self) -> bool {
+        self.out.bytes() >= PILE && !self.out.is_lent() && self.is_past_handshake()
     }
 
     /// Whether a message can be queued.
     #[must_use]
     pub fn has_room(&self) -> bool {
-        !self.closed && self.closing.is_none() && !self.is_full()
+        self.has_room_for(1)
+    }
+
+    /// Whether a message of so many bytes can be queued, which replaces none.
+    pub(crate) fn has_room_for(&self, bytes: usize) -> bool {
+        self.is_open() && !self.is_full() && (self.direct.is_some() || !self.is_short_of_sum(bytes))
+    }
+
+    /// Whether it takes messages, when there is room: it is not about to end.
+    pub(crate) fn is_open(&self) -> bool {
+        !self.closed && self.closing.is_none() && !self.is_ending()
     }
 
     /// Messages that wait to be sent, without those that are being written.
@@ -242,15 +300,24 @@ impl<T> Pipe<T> {
     /// `token` is handed out ([`take_tokens`](bowline_core::machine::Machine::take_tokens)) when half of the
     /// queue is free, or the pipe is closed. The last one that was given counts.
     pub fn watch_room(&mut self, token: T) {
-        if self.closed || !self.out.is_full(&self.options.send_limit.low_mark()) {
-            self.tokens.push(token);
-        } else {
-            self.room = Some(token);
+        self.room = Some(token);
+        self.note_room();
+    }
+
+    /// One that takes nothing more, but is not over, has none: who waits for it would ask again and again.
+    fn has_room_again(&self) -> bool {
+        if self.closed || self.closing.is_some() || self.is_ending() {
+            return self.closed;
+        }
+        match &self.direct {
+            Some(direct) => !self.inbox.is_full(&direct.limit.low_mark()) && !self.is_received_sum_spent(),
+            None => !self.out.is_full(&self.options.send_limit.low_mark()) && !self.is_short_of_sum(1),
         }
     }
 
     pub(super) fn note_room(&mut self) {
-        if self.room.is_some() && (self.closed || !self.out.is_full(&self.options.send_limit.low_mark())) {
+        self.settle_sent();
+        if self.room.is_some() && self.has_room_again() {
             self.tokens.extend(self.room.take());
         }
     }
@@ -268,9 +335,27 @@ impl<T> Pipe<T> {
         self.note_room();
     }
 
+    /// What became of a batch that came back late, and was not told yet: its socket [collects
+    /// it](crate::socket::Socket::collect_unsent).
+    #[must_use]
+    pub fn late(&self) -> Late {
+        self.late
+    }
+
+    /// Likewise; it is told by that.
+    pub fn take_late(&mut self) -> Late {
+        core::mem::take(&mut self.late)
+    }
+
     /// Drops the message that waits longest. False: none waits.
     pub fn drop_oldest(&mut self) -> bool {
-        self.out.drop_oldest(|_| {})
+        let dropped = match self.direct {
+            Some(_) => self.inbox.drop_oldest(),
+            None => self.out.drop_oldest(|_| {}),
+        };
+        self.settle_sent();
+        self.settle_received();
+        dropped
     }
 
     /// The peer of the new connection speaks that version.

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use bowline_core::machine::{Access, Next};
 use bowline_core::recv_buf::RecvBuf;
 use bowline_core::time::Instant;
-use bytes::Bytes;
+use bytes::BytesMut;
 
 use super::handshake::Progress;
 use super::sealed::Sealed;
@@ -36,13 +36,17 @@ pub struct Reader {
     pub(super) large: Option<Large>,
     /// What was in the box that was opened last.
     pub(super) opened: Vec<u8>,
+    /// A part of a message was there when the last read was over.
+    pub(super) was_within: bool,
+    /// A whole message, or what is told of one, came since the last read was over.
+    pub(super) has_moved: bool,
 }
 
 #[derive(Debug)]
 pub(super) struct Large {
     pub(super) more: bool,
     pub(super) length: usize,
-    pub(super) body: Vec<u8>,
+    pub(super) body: BytesMut,
 }
 
 /// What to tell, before it is known where in the buffer it stands.
@@ -87,6 +91,18 @@ impl Reader {
         now: Instant,
         buf: &'b mut RecvBuf,
     ) -> Found<'b> {
+        let found = self.step(access, now, buf);
+        self.has_moved |= matches!(found, Ok(Next::Event(_)));
+        access.machine().note_reading(now, self.held() + self.staged.size());
+        found
+    }
+
+    fn step<'b, T: Send + 'static>(
+        &mut self,
+        access: &mut impl Access<Pipe<T>>,
+        now: Instant,
+        buf: &'b mut RecvBuf,
+    ) -> Found<'b> {
         buf.take_lent();
         let pipe = access.machine();
         loop {
@@ -96,13 +112,19 @@ impl Reader {
                     None => continue,
                 }
             };
+            if pipe.waits_for_memory() || (self.large.is_some() && pipe.is_received_sum_spent()) {
+                pipe.pause(now);
+                return Ok(Next::Paused);
+            }
             if self.large.is_some() {
                 if !self.read_large(buf) {
                     return Ok(Next::NeedData);
                 }
                 if pipe.is_sealed() {
-                    let frame = self.large.take().map_or_else(Vec::new, |large| large.body);
-                    match self.open(pipe, now, &frame)? {
+                    let frame = self.large.take().map_or_else(BytesMut::new, |large| large.body);
+                    let opened = self.open(pipe, now, &frame);
+                    pipe.recent.note(&frame.freeze());
+                    match opened? {
                         Sealed::Event(event) => return Ok(Next::Event(event)),
                         Sealed::Tell(told, topic) => {
                             buf.lend_aside(topic);
@@ -154,7 +176,7 @@ impl Reader {
             if frame.body >= LARGE && subscription.is_none() {
                 buf.consume(frame.header);
                 let Frame { more, body: length, .. } = frame;
-                self.large = Some(Large { more, length, body: Vec::new() });
+                self.large = Some(Large { more, length, body: pipe.recent.take(length) });
                 continue;
             }
             if buf.unread().len() < frame.total() {
@@ -210,7 +232,7 @@ impl Reader {
         let came = buf.unread().len().min(missing);
         if large.body.capacity() < large.body.len() + came {
             let room = missing.min(came + large.body.len().max(AHEAD));
-            large.body.reserve_exact(room);
+            large.body.reserve(room);
         }
         large.body.extend_from_slice(&buf.unread()[..came]);
         buf.consume(came);
@@ -223,7 +245,9 @@ impl Reader {
 
     fn deliver_if_whole<'b, T>(&mut self, pipe: &mut Pipe<T>) -> Option<PipeEvent<'b>> {
         let Large { more, body, .. } = self.large.take()?;
-        self.staged.push_large(more, Bytes::from(body));
+        let body = body.freeze();
+        pipe.recent.note(&body);
+        self.staged.push_large(more, body);
         if more { None } else { self.deliver(pipe) }
     }
 
@@ -231,12 +255,14 @@ impl Reader {
     pub(super) fn deliver<'b, T>(&mut self, pipe: &mut Pipe<T>) -> Option<PipeEvent<'b>> {
         if !takes_messages(pipe.options.kind) {
             self.staged.clear();
+            self.has_moved = true;
             pipe.stats.unwanted += 1;
             return None;
         }
         pipe.note_heard();
         let was_empty = pipe.inbox.is_empty();
         pipe.inbox.append_staged(&mut self.staged);
+        pipe.settle_received();
         pipe.stats.received += 1;
         Some(PipeEvent::Messages { count: 1, was_empty })
     }
@@ -264,6 +290,7 @@ impl Reader {
         let was_empty = pipe.inbox.is_empty();
         pipe.inbox.append_run(&buf.unread()[..length], count);
         pipe.stats.received += count as u64;
+        pipe.settle_received();
         buf.consume(length);
         Some(PipeEvent::Messages { count, was_empty })
     }
@@ -307,16 +334,21 @@ pub(super) fn handle<T>(
         return Ok(None);
     }
     pipe.note_heard();
+    Ok(told(kind, command)?.map(|(told, _)| told))
+}
+
+/// What a command says of topics and groups, and which one.
+pub(super) fn told(kind: SocketType, command: Command<'_>) -> Result<Option<(Told, &[u8])>, ZmtpError> {
     Ok(match command {
-        Command::Subscribe(_) if kind.publishes() => Some(Told::Subscribe),
-        Command::Cancel(_) if kind.publishes() => Some(Told::Cancel),
+        Command::Subscribe(topic) if kind.publishes() => Some((Told::Subscribe, topic)),
+        Command::Cancel(topic) if kind.publishes() => Some((Told::Cancel, topic)),
         Command::Join(group) if kind == SocketType::Radio => {
             check_group(group)?;
-            Some(Told::Join)
+            Some((Told::Join, group))
         }
         Command::Leave(group) if kind == SocketType::Radio => {
             check_group(group)?;
-            Some(Told::Leave)
+            Some((Told::Leave, group))
         }
         // READY again, ERROR when it is too late, PONG, which is a sign of life as any bytes are, and what
         // is not known: nothing follows from them.
@@ -325,7 +357,7 @@ pub(super) fn handle<T>(
 }
 
 /// Which sockets have an inbox. A PUB is only sent subscriptions.
-fn takes_messages(kind: SocketType) -> bool {
+pub(super) fn takes_messages(kind: SocketType) -> bool {
     kind.receives()
 }
 
@@ -357,7 +389,7 @@ pub(super) fn subscription(length: usize, first: u8) -> Result<Option<Told>, Zmt
     Ok(Some(told))
 }
 
-fn told_of(told: Told, topic: &[u8]) -> PipeEvent<'_> {
+pub(super) fn told_of(told: Told, topic: &[u8]) -> PipeEvent<'_> {
     match told {
         Told::Subscribe => PipeEvent::Subscribe(topic),
         Told::Cancel => PipeEvent::Cancel(topic),
@@ -428,13 +460,20 @@ impl<T> Pipe<T> {
         if self.options.conflate && self.inbox.is_full(&limit) {
             self.conflate_inbox();
         }
-        let full = self.inbox.is_full(&limit);
-        if full && !core::mem::replace(&mut self.paused, true) {
+        let full = self.inbox.is_full(&limit) || self.is_received_sum_spent();
+        if full {
+            self.pause(now);
+        }
+        full
+    }
+
+    /// Nothing is read until there is room.
+    fn pause(&mut self, now: Instant) {
+        if !core::mem::replace(&mut self.paused, true) {
             let version = self.peer().map_or(Version::V1, |peer| peer.version);
             if let Some(connection) = &mut self.connection {
                 connection.timers.paused(now, version);
             }
         }
-        full
     }
 }

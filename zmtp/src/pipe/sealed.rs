@@ -1,7 +1,5 @@
 //! Reading what CURVE has sealed: each frame is a box, with its flags inside.
 
-use alloc::vec::Vec;
-
 use bowline_core::recv_buf::RecvBuf;
 use bowline_core::time::Instant;
 use bytes::Bytes;
@@ -44,7 +42,7 @@ impl Reader {
         }
         if frame.body >= LARGE {
             buf.consume(frame.header);
-            self.large = Some(Large { more: false, length: frame.body, body: Vec::new() });
+            self.large = Some(Large { more: false, length: frame.body, body: pipe.recent.take(frame.body) });
             return Ok(Sealed::GoOn);
         }
         let Some(sealed) = unread.get(frame.header..frame.total()) else {
@@ -64,6 +62,9 @@ impl Reader {
     ) -> Result<Sealed<'b>, ZmtpError> {
         let session = pipe.connection.as_mut().and_then(|connection| connection.session.as_mut());
         let Some(session) = session else { return Ok(Sealed::GoOn) };
+        if sealed.len() >= LARGE {
+            self.opened = pipe.recent.take(sealed.len()).into();
+        }
         let Opened { more, command } = session.open(sealed, &mut self.opened)?;
         let body = &self.opened[1..];
         if command {
@@ -81,7 +82,9 @@ impl Reader {
         match body.len() {
             LARGE.. => {
                 let content = core::mem::take(&mut self.opened);
-                self.staged.push_large(more, Bytes::from(content).slice(1..));
+                let content = Bytes::from(content);
+                pipe.recent.note(&content);
+                self.staged.push_large(more, content.slice(1..));
             }
             _ => self.staged.push(more, body),
         }

@@ -30,6 +30,8 @@ pub(super) struct Timers {
     writing_since: Option<Instant>,
     /// Reading is paused, and the peer hears of us then.
     sign_at: Option<Instant>,
+    /// Since when a part of a message is there, and no whole one came.
+    message_since: Option<Instant>,
     /// PING is to be sent.
     ping: bool,
     /// PONG is to be sent, with so many bytes of context. A flood of PINGs gets one answer for each time
@@ -49,13 +51,14 @@ impl Timers {
             ttl_at: None,
             writing_since: None,
             sign_at: None,
+            message_since: None,
             ping: false,
             pong: None,
         }
     }
 
     pub(super) fn handshake_done(&mut self, options: &Options, version: Version, now: Instant) {
-        self.handshake = None;
+        (self.handshake, self.message_since) = (None, None);
         // A peer of 3.0 may know no PING, and would be taken for dead.
         self.heartbeat = options.heartbeat.filter(|_| version == Version::V3_1);
         if let Some(heartbeat) = self.heartbeat {
@@ -80,7 +83,22 @@ impl Timers {
 
     /// Something came behind a PING, perhaps with the same read.
     pub(super) fn heard(&mut self) {
-        self.ttl_at = None;
+        (self.ttl_at, self.message_since) = (None, None);
+    }
+
+    /// Whether a part of a message, or of a command, is there after a read, and whether a whole one came before.
+    pub(super) fn within_message(&mut self, now: Instant, within: bool, has_moved: bool) {
+        if has_moved || !within {
+            self.message_since = None;
+        }
+        if within {
+            self.message_since.get_or_insert(now);
+        }
+    }
+
+    /// When what is coming has taken too long.
+    fn slow_at(&self, options: &Options) -> Option<Instant> {
+        Some(self.message_since? + options.message_timeout?)
     }
 
     /// The peer asks.
@@ -97,7 +115,8 @@ impl Timers {
     /// Reading stopped. The peer's answers are not read now, and its patience is kept up with a PONG that
     /// it did not ask for: any whole frame resets libzmq's timers.
     pub(super) fn paused(&mut self, now: Instant, version: Version) {
-        self.dead_at = None;
+        // It is not the peer who is slow.
+        (self.dead_at, self.message_since) = (None, None);
         if version.has_commands() && self.sign_at.is_none() {
             self.sign_at = Some(now + self.sign_interval());
         }
@@ -137,7 +156,8 @@ impl Timers {
             .chain(self.ttl_at.filter(|_| !self.is_paused()))
             .min()
             .map(|at| (at, Reason::DeadPeer));
-        [ping, sign, dead, stall].into_iter().flatten().min_by_key(|(at, _)| *at)
+        let slow = self.slow_at(options).map(|at| (at, Reason::SlowMessage));
+        [ping, sign, dead, stall, slow].into_iter().flatten().min_by_key(|(at, _)| *at)
     }
 
     /// Time passed. `Some`: the connection is to be closed.
@@ -153,6 +173,11 @@ impl Timers {
             && at <= now
         {
             return Some(Disconnect::WriteStalled { stalled: now.saturating_since(since), limit });
+        }
+        if let (Some(at), Some(limit)) = (self.slow_at(options), options.message_timeout)
+            && at <= now
+        {
+            return Some(Disconnect::SlowMessage { limit });
         }
         if self.sign_at.is_some_and(|at| at <= now) {
             self.sign_at = Some(now + self.sign_interval());

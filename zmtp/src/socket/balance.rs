@@ -1,6 +1,7 @@
 //! Sending to one peer after another.
 
 use alloc::collections::VecDeque;
+use alloc::vec::Vec;
 
 use bowline_core::body::Payload;
 
@@ -16,6 +17,8 @@ pub(crate) struct Balancer {
     /// Oldest first. While there are any nothing else is sent, so that order is kept and they are as many as
     /// the pipes that they come from could hold.
     returned: VecDeque<Message>,
+    /// Who refused messages that came back: they are longer than the peers that are there take. Not told yet.
+    unfit: Vec<PipeId>,
 }
 
 /// What became of a message.
@@ -45,30 +48,40 @@ impl Balancer {
         core::mem::take(&mut self.returned)
     }
 
+    /// Who refused messages that came back, one for each: those were dropped.
+    pub(crate) fn take_unfit(&mut self) -> Vec<PipeId> {
+        core::mem::take(&mut self.unfit)
+    }
+
     /// Sends what came back, as far as there is room. The last pipe that got something.
     pub(crate) fn flush(&mut self, pipes: &mut impl Pipes, targets: &[PipeId]) -> Option<PipeId> {
         let mut last = None;
         while let Some(message) = self.returned.pop_front() {
             let sent = {
-                let parts: alloc::vec::Vec<_> =
-                    message.iter().map(|part| Payload::from(part.clone())).collect();
+                let parts: Vec<_> = message.iter().map(|part| Payload::from(part.clone())).collect();
                 self.offer(pipes, targets, &[], &parts)
             };
             match sent {
                 Ok(Some(id)) => last = Some(id),
-                // A limit cannot be broken now: it was sent before.
-                _ => {
+                Ok(None) => {
                     self.returned.push_front(message);
                     break;
                 }
+                // It is within our limits: it was sent before. Nothing behind it waits for a peer with others.
+                Err((id, _)) => self.unfit.push(id),
             }
         }
         last
     }
 
-    /// Whether any peer has room.
-    pub(crate) fn has_room(&self, pipes: &mut impl Pipes, targets: &[PipeId]) -> bool {
-        targets.iter().any(|id| pipes.with(*id, |pipe| pipe.has_room()) == Some(true))
+    /// Whether any peer has room for a message of so many bytes.
+    pub(crate) fn has_room(&self, pipes: &mut impl Pipes, targets: &[PipeId], bytes: usize) -> bool {
+        targets.iter().any(|id| pipes.with_out(*id, |pipe| pipe.has_room_for(bytes)) == Some(true))
+    }
+
+    /// Whether any peer takes messages, if only when it has room: not all are about to go.
+    pub(crate) fn has_open(pipes: &mut impl Pipes, targets: &[PipeId]) -> bool {
+        targets.iter().any(|id| pipes.with_out(*id, |pipe| pipe.is_open()) == Some(true))
     }
 
     /// Queues a message with the next peer that has room for it.
@@ -85,53 +98,76 @@ impl Balancer {
             self.flush(pipes, targets);
         }
         if self.returned.is_empty()
-            && let Some(id) = self.offer(pipes, targets, envelope, parts)?
+            && let Some(id) = self.offer(pipes, targets, envelope, parts).map_err(|(_, refusal)| refusal)?
         {
             return Ok(Balanced::To(id));
         }
         match options.overflow {
             // What came back goes first, and nobody takes it.
-            _ if targets.is_empty() || !self.returned.is_empty() => Err(SendError::WouldBlock),
+            _ if !self.returned.is_empty() || !Self::has_open(pipes, targets) => Err(SendError::WouldBlock),
             Overflow::AsType => Err(SendError::WouldBlock),
             Overflow::Reject => Err(SendError::Full),
             Overflow::DropNewest => Ok(Balanced::Dropped),
-            Overflow::DropOldest => {
-                let id = targets[self.cursor % targets.len()];
-                self.cursor = self.cursor.wrapping_add(1);
-                let mut dropped = 0;
-                let replaced = pipes.with(id, |pipe| {
-                    // As many as it takes: a long message may take the place of several short ones.
-                    while pipe.is_full() && pipe.drop_oldest() {
-                        dropped += 1;
-                    }
-                    pipe.send_beyond_limit(envelope, parts)
-                });
-                match replaced {
-                    Some(Ok(())) => Ok(Balanced::Replaced(id, dropped)),
-                    _ => Err(SendError::WouldBlock),
-                }
-            }
+            Overflow::DropOldest => self.replace(pipes, targets, envelope, parts),
         }
     }
 
+    /// Queues a message with the next peer, in place of older ones.
+    fn replace(
+        &mut self,
+        pipes: &mut impl Pipes,
+        targets: &[PipeId],
+        envelope: &[&[u8]],
+        parts: &[Payload<'_>],
+    ) -> Result<Balanced, SendError> {
+        for step in 0..targets.len() {
+            let at = self.cursor.wrapping_add(step) % targets.len();
+            let mut dropped = 0;
+            let replaced = pipes.with_out(targets[at], |pipe| {
+                loop {
+                    match pipe.send(envelope, parts) {
+                        // As many as it takes: a long message may take the place of several short ones.
+                        Err(Refusal::Full) if pipe.drop_oldest() => dropped += 1,
+                        // It is the sum of all pipes that is reached. One message is not too many.
+                        Err(Refusal::Full) => return pipe.send_beyond_limit(envelope, parts),
+                        sent => return sent,
+                    }
+                }
+            });
+            if replaced == Some(Ok(())) {
+                self.cursor = at + 1;
+                return Ok(Balanced::Replaced(targets[at], dropped));
+            }
+        }
+        Err(SendError::WouldBlock)
+    }
+
+    /// Queues a message with the next peer that takes it. The limits of all that are there may be too narrow for it, if
+    /// they are sockets of this process.
     fn offer(
         &mut self,
         pipes: &mut impl Pipes,
         targets: &[PipeId],
         envelope: &[&[u8]],
         parts: &[Payload<'_>],
-    ) -> Result<Option<PipeId>, SendError> {
+    ) -> Result<Option<PipeId>, (PipeId, Refusal)> {
+        let (mut is_full, mut refused) = (false, None);
         for step in 0..targets.len() {
             let at = self.cursor.wrapping_add(step) % targets.len();
-            match pipes.with(targets[at], |pipe| pipe.send(envelope, parts)) {
+            match pipes.with_out(targets[at], |pipe| pipe.send(envelope, parts)) {
                 Some(Ok(())) => {
                     self.cursor = at + 1;
                     return Ok(Some(targets[at]));
                 }
-                None | Some(Err(Refusal::Full | Refusal::Closed)) => {}
-                Some(Err(refusal)) => return Err(refusal.into()),
+                None | Some(Err(Refusal::Closed)) => {}
+                Some(Err(Refusal::Full)) => is_full = true,
+                Some(Err(refusal)) => refused = Some((targets[at], refusal)),
             }
         }
-        Ok(None)
+        // One that is full takes it later.
+        match refused {
+            Some(refused) if !is_full => Err(refused),
+            _ => Ok(None),
+        }
     }
 }

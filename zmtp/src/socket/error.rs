@@ -63,3 +63,18 @@ pub enum RecvError {
     #[error("a {0} does not receive")]
     NotSupported(SocketType),
 }
+
+/// Why a peer's subscriptions were not changed.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SubscribeError {
+    /// Peers subscribe by themselves: [`xpub_manual`](crate::options::Options::xpub_manual) is off.
+    #[error("the peers of this socket subscribe by themselves: it is not set up as manual")]
+    NotManual,
+    /// That peer is not there any more. Another one may be at its pipe.
+    #[error("the peer is gone")]
+    PeerGone,
+    /// It has as many topics as it may.
+    #[error(transparent)]
+    Limit(crate::error::ZmtpError),
+}

@@ -1,18 +1,19 @@
 //! Pipes come and go.
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use bowline_core::error::Disconnect;
 use bowline_core::machine::Machine;
 
-use super::publish::Change;
 use super::requests::Req;
 use super::subscribe::put;
-use super::{Drop, Entry, Pattern, PipeId, Pipes, Socket, SocketEvent};
+use super::{Drop, Entry, HandshakeFailure, Pattern, PipeId, Pipes, Socket, SocketEvent};
 use crate::error::{OptionError, ZmtpError};
+use crate::message::Message;
 use crate::options::MAX_ROUTING_ID;
-use crate::pipe::{Peer, PipeEvent, Role};
+use crate::pipe::{Late, Peer, Pipe, PipeEvent, Role};
 use crate::socket_type::SocketType;
 use crate::wire::Version;
 
@@ -38,7 +39,8 @@ impl Socket {
 
     fn add_pipe(&mut self, role: Role, chosen_id: Option<Vec<u8>>) -> PipeId {
         let id = self.next_number();
-        self.entries.insert(id, Entry { role, chosen_id, peer: None, refused: false });
+        let entry = Entry { role, chosen_id, peer: None, connections: 0, refused: false, gave_up: None };
+        self.entries.insert(id, entry);
         if role == Role::Dialing && !self.options.immediate {
             self.set_target(id, true);
         }
@@ -70,6 +72,7 @@ impl Socket {
         if entry.refused && !matches!(event, PipeEvent::Ready(_)) {
             if matches!(event, PipeEvent::Messages { .. }) {
                 pipes.with(id, |pipe| pipe.clear_inbox());
+                self.resume_reading(pipes);
             }
             return;
         }
@@ -102,6 +105,11 @@ impl Socket {
         self.tell(SocketEvent::PeerRefused(id, error));
     }
 
+    /// A peer was refused before its pipe was [ready](PipeEvent::Ready).
+    pub fn note_refused(&mut self, id: PipeId, error: ZmtpError) {
+        self.tell(SocketEvent::PeerRefused(id, error));
+    }
+
     /// A peer is past its handshake.
     fn attach(&mut self, pipes: &mut impl Pipes, id: PipeId, peer: Arc<Peer>) -> Result<(), ZmtpError> {
         let kind = self.options.kind;
@@ -123,7 +131,7 @@ impl Socket {
             Pattern::Subscriber(own) => {
                 self.scratch.clear();
                 own.put_all(kind, peer.version, &mut self.scratch);
-                pipes.with(id, |pipe| pipe.send_control(&self.scratch));
+                pipes.with_out(id, |pipe| pipe.send_control(&self.scratch));
             }
             _ => {}
         }
@@ -133,13 +141,14 @@ impl Socket {
         }
         if let Some(entry) = self.entries.get_mut(&id) {
             entry.peer = Some(peer.clone());
+            entry.connections += 1;
         }
         self.set_target(id, true);
         let (version, probes) = (peer.version, self.options.probe_router);
         self.tell(SocketEvent::PeerUp(id, peer));
         if probes && matches!(kind, SocketType::Router | SocketType::Dealer | SocketType::Req) {
             // If its queue is full it hears of us by that.
-            let _full = pipes.with(id, |pipe| pipe.send(&[], &[b"".into()]));
+            let _full = pipes.with_out(id, |pipe| pipe.send(&[], &[b"".into()]));
         }
         if version == Version::V1 && kind.publishes() {
             // It says no topics, and sorts out by itself.
@@ -155,79 +164,18 @@ impl Socket {
             && req.pending.is_none_or(|pending| pending.peer != Some(id))
         {
             let dropped = pipes.with(id, |pipe| pipe.clear_inbox()).unwrap_or(0);
+            self.resume_reading(pipes);
             return self.note_dropped(id, dropped, Drop::Stray);
         }
         self.fair.arrived(id, self.options.conflate);
     }
 
-    /// A peer says that it subscribes.
-    fn subscribed(&mut self, pipes: &mut impl Pipes, id: PipeId, topic: &[u8]) -> Result<(), ZmtpError> {
-        if self.is_manual() {
-            self.tell_application(pipes, id, 1, topic);
-            return Ok(());
-        }
-        let Some(change) = self.add_subscription(pipes, id, topic)? else { return Ok(()) };
-        if change.matters || self.options.xpub_verbose || self.options.xpub_verboser {
-            self.tell_application(pipes, id, 1, topic);
-        }
-        Ok(())
-    }
-
-    fn is_manual(&self) -> bool {
-        self.options.xpub_manual && self.options.kind == SocketType::XPub
-    }
-
-    fn add_subscription(
-        &mut self,
-        pipes: &mut impl Pipes,
-        id: PipeId,
-        topic: &[u8],
-    ) -> Result<Option<Change>, ZmtpError> {
-        let Pattern::Publisher(publisher) = &mut self.pattern else { return Ok(None) };
-        let change = publisher.subscribe(&self.options, id, topic)?;
-        if let Some(welcome) = &self.options.xpub_welcome
-            && publisher.welcomes(id, topic, welcome)
-        {
-            let _full = pipes.with(id, |pipe| pipe.send(&[], &[welcome.into()]));
-        }
-        Ok(change)
-    }
-
-    /// A peer says that it ends a subscription.
-    fn cancelled(&mut self, pipes: &mut impl Pipes, id: PipeId, topic: &[u8]) {
-        let (manual, verboser) = (self.is_manual(), self.options.xpub_verboser);
-        let Pattern::Publisher(publisher) = &mut self.pattern else { return };
-        if manual || publisher.cancel(id, topic).is_some_and(|change| change.matters || verboser) {
-            self.tell_application(pipes, id, 0, topic);
-        }
-    }
-
-    /// With [`xpub_manual`](crate::options::Options::xpub_manual): the application subscribes a peer to a
-    /// topic, mostly when it [received](Self::recv) from there that the peer wants to be. False: the peer is not
-    /// there (any more), or has as many topics as it may.
-    pub fn subscribe_peer(&mut self, pipes: &mut impl Pipes, id: PipeId, topic: &[u8]) -> bool {
-        self.is_manual() && matches!(self.add_subscription(pipes, id, topic), Ok(Some(_)))
-    }
-
-    /// Ends that. False: there was no such subscription.
-    pub fn unsubscribe_peer(&mut self, id: PipeId, topic: &[u8]) -> bool {
-        let manual = self.is_manual();
-        match &mut self.pattern {
-            Pattern::Publisher(publisher) if manual => publisher.cancel(id, topic).is_some(),
-            _ => false,
-        }
-    }
-
-    /// An XPUB receives subscriptions as messages. They stand in the inbox of the peer, which is bounded.
-    fn tell_application(&mut self, pipes: &mut impl Pipes, id: PipeId, kind: u8, topic: &[u8]) {
-        if self.options.kind != SocketType::XPub {
-            return;
-        }
-        self.scratch.clear();
-        self.scratch.push(kind);
-        self.scratch.extend_from_slice(topic);
-        if pipes.with(id, |pipe| pipe.notify([&self.scratch[..]])).is_some() {
-            self.fair.arrived(id, self.options.conflate);
+    /// The connection of a pipe ended: if that was before its handshake was done, it is told. To be called before
+    /// [`disconnected`](Self::disconnected), which is also called where there was no connection.
+    pub fn connection_ended(&mut self, id: PipeId, cause: &Disconnect) {
+        let failed = self.entries.get(&id).is_some_and(|entry| entry.peer.is_none() && !entry.refused);
+        if failed && *cause != Disconnect::LocalClose {
+            self.tell(SocketEvent::HandshakeFailed { pipe: id, why: HandshakeFailure::of(cause) });
         }
     }
 
@@ -236,28 +184,70 @@ impl Socket {
     /// is closed, is not needed any more afterwards; a dialing one may have another connection.
     pub fn disconnected(&mut self, pipes: &mut impl Pipes, id: PipeId, cause: Disconnect) {
         let Some(entry) = self.entries.get_mut(&id) else { return };
-        let was_up = entry.peer.take().is_some();
-        let refused = core::mem::take(&mut entry.refused);
+        let (was_up, refused) = (entry.peer.is_some(), entry.refused);
+        let retires = self.leave(pipes, id);
+        if was_up && !refused {
+            self.tell(SocketEvent::PeerDown(id, cause.clone()));
+        }
+        if retires {
+            self.tell(SocketEvent::Retired { pipe: id, cause });
+        }
+    }
+
+    /// There will be no further connection of a pipe that was made to connect, because its attempts failed so.
+    /// [`ended`](Self::ended) follows.
+    pub fn gave_up(&mut self, id: PipeId, cause: Disconnect) {
+        if let Some(entry) = self.entries.get_mut(&id) {
+            entry.gave_up = Some(Box::new(cause));
+        }
+    }
+
+    /// A pipe is not driven any more, or is no longer joined, for good. Nothing happens if the socket knew.
+    pub fn ended(&mut self, pipes: &mut impl Pipes, id: PipeId, cause: Disconnect) {
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        let (dialed, gave_up) = (entry.role == Role::Dialing, entry.gave_up.take());
+        let was_up = entry.is_up();
+        self.leave(pipes, id);
+        self.entries.remove(&id);
+        self.set_target(id, false);
+        if was_up {
+            self.tell(SocketEvent::PeerDown(id, cause.clone()));
+        }
+        if dialed {
+            let cause = gave_up.map_or(cause, |cause| *cause);
+            self.tell(SocketEvent::Retired { pipe: id, cause });
+        }
+    }
+
+    /// A pipe has no connection. True: it was made to connect, and has had its last one.
+    fn leave(&mut self, pipes: &mut impl Pipes, id: PipeId) -> bool {
+        let Some(entry) = self.entries.get_mut(&id) else { return false };
+        entry.peer = None;
+        entry.refused = false;
+        let dialed = entry.role == Role::Dialing;
         let closed = pipes.with(id, |pipe| pipe.is_closed());
-        let over = entry.role == Role::Accepting || closed != Some(false);
+        let over = !dialed || closed != Some(false);
         self.set_target(id, !over && !self.options.immediate);
         self.retire(id);
         self.end_subscriptions(pipes, id);
         let ghost = self.next_number();
-        let left = self.fair.leave(pipes, id, ghost, self.options.left_behind);
+        let by_peer = self.options.xpub_verboser || self.options.xpub_manual;
+        let left = self.fair.leave(pipes, id, ghost, self.options.left_behind, by_peer);
         if let Pattern::Req(Req { pending: Some(pending), .. }) = &mut self.pattern
             && pending.peer == Some(id)
         {
             pending.left = Some(ghost);
         }
+        if let Pattern::Rep(rep) = &mut self.pattern {
+            rep.has_left |= rep.asking == Some(id);
+        }
         self.collect_unsent(pipes, id);
         if over {
             self.entries.remove(&id);
         }
+        self.resume_reading(pipes);
         self.note_dropped(id, left, Drop::LeftBehind);
-        if was_up && !refused {
-            self.tell(SocketEvent::PeerDown(id, cause));
-        }
+        over && dialed
     }
 
     /// Takes a peer out of what finds peers, except for subscriptions.
@@ -267,37 +257,55 @@ impl Socket {
         }
     }
 
-    fn end_subscriptions(&mut self, pipes: &mut impl Pipes, id: PipeId) {
-        let Pattern::Publisher(publisher) = &mut self.pattern else { return };
-        let mut last = Vec::new();
-        publisher.remove_peer(id, |topic| last.push(topic.to_vec()));
-        for topic in last {
-            self.tell_application(pipes, id, 0, &topic);
-        }
-    }
-
     /// What is in the queue of a pipe without a connection goes to others, waits for its next connection, or
-    /// is dropped, as the type says. To be called again when a batch comes back to such a pipe later.
+    /// is dropped, as the type says. To be called again when a batch comes back to such a pipe later, and when one came
+    /// back [late](Pipe::late).
     pub fn collect_unsent(&mut self, pipes: &mut impl Pipes, id: PipeId) {
+        let late = pipes.with(id, Pipe::take_late).unwrap_or_default();
+        self.note_dropped(id, late.dropped, Drop::PeerGone);
+        if pipes.with(id, |pipe| pipe.peer().is_some()) == Some(true) {
+            // What else came back goes out on the next connection.
+            return self.settle_unsent(pipes, id, Vec::new(), late.left);
+        }
         let balances = self.balances();
         let stays = balances && self.waits_for_reconnect(pipes, id);
         let mut messages = Vec::new();
         if !stays {
             pipes.with(id, |pipe| pipe.take_unsent(|message| messages.push(message)));
         }
-        if let Pattern::Req(Req { pending: Some(pending), .. }) = &mut self.pattern
-            && pending.peer == Some(id)
-        {
-            // Earlier ones were given up for this one.
-            messages = messages.pop().into_iter().collect();
-            if !messages.is_empty() {
-                (pending.peer, pending.left) = (None, None);
-            } else if !stays {
-                // A batch that its writer still has may have the request: then it is not known yet.
-                pending.lost = pipes.with(id, |pipe| pipe.is_drained()) != Some(false);
+        // A batch that its writer still has may have the request: then it is not known yet.
+        let is_known = late.left || (!stays && pipes.with(id, |pipe| pipe.is_drained()) != Some(false));
+        self.settle_unsent(pipes, id, messages, is_known);
+    }
+
+    /// Likewise of a pipe that is gone: its last batch was still with a writer, and these messages came back.
+    pub fn collect_late(&mut self, pipes: &mut impl Pipes, id: PipeId, messages: Vec<Message>, late: Late) {
+        self.note_dropped(id, late.dropped, Drop::PeerGone);
+        self.settle_unsent(pipes, id, messages, true);
+    }
+
+    fn settle_unsent(
+        &mut self,
+        pipes: &mut impl Pipes,
+        id: PipeId,
+        mut messages: Vec<Message>,
+        is_known: bool,
+    ) {
+        if let Pattern::Req(Req { pending, .. }) = &mut self.pattern {
+            let asked = pending.as_mut().filter(|pending| pending.peer == Some(id));
+            // Those before it, and those that other peers were to be sent, were given up for it.
+            let request = asked.as_ref().and_then(|_| messages.pop());
+            match asked {
+                Some(asked) if request.is_some() => {
+                    (asked.peer, asked.came_back, asked.left) = (None, Some(id), None);
+                }
+                Some(asked) if is_known => asked.lost = true,
+                _ => {}
             }
+            let given_up = core::mem::replace(&mut messages, request.into_iter().collect());
+            self.note_dropped(id, given_up.len(), Drop::GivenUp);
         }
-        if balances {
+        if self.balances() {
             messages.into_iter().for_each(|message| self.balancer.give_back(message));
             self.flush(pipes);
         } else {
@@ -307,7 +315,7 @@ impl Socket {
 
     /// Whether messages that one peer did not get are as good for another.
     fn balances(&self) -> bool {
-        matches!(self.pattern, Pattern::Plain | Pattern::Req(_)) && self.options.kind.sends()
+        self.options.kind.is_balanced()
     }
 
     /// Whether what waits in a pipe stays there: it has messages, will be connected again, and there is no
@@ -331,7 +339,20 @@ impl Socket {
         if let (Pattern::Req(req), Some(id)) = (&mut self.pattern, last)
             && let Some(pending) = &mut req.pending
         {
-            pending.peer = Some(id);
+            (pending.peer, pending.came_back) = (Some(id), None);
+        }
+        self.note_unfit();
+    }
+
+    /// Tells of messages that came back and that nobody takes.
+    pub(super) fn note_unfit(&mut self) {
+        for id in self.balancer.take_unfit() {
+            self.note_dropped(id, 1, Drop::Unfit);
+            if let Pattern::Req(Req { pending: Some(pending), .. }) = &mut self.pattern
+                && pending.peer.is_none()
+            {
+                pending.lost = true;
+            }
         }
     }
 
@@ -342,7 +363,7 @@ impl Socket {
             let Some(peer) = entry.peer.as_ref().filter(|_| entry.is_up()) else { continue };
             self.scratch.clear();
             put(kind, peer.version, begins, topic, &mut self.scratch);
-            pipes.with(*id, |pipe| pipe.send_control(&self.scratch));
+            pipes.with_out(*id, |pipe| pipe.send_control(&self.scratch));
         }
     }
 }

@@ -4,6 +4,7 @@
 //! reaches them through [`Pipes`], which a driver implements with their locks. It is told when a pipe
 //! [is ready](Socket::handle_event), has messages, or [is gone](Socket::disconnected), and decides.
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -12,22 +13,28 @@ use bowline_core::error::Disconnect;
 
 mod balance;
 mod error;
+mod events;
 mod fair;
 mod lifecycle;
+mod notices;
 mod publish;
+mod readiness;
 mod recv;
 mod requests;
 mod router;
 mod send;
 mod subscribe;
+mod subscribers;
 
-pub use error::{RecvError, SendError};
+pub use error::{RecvError, SendError, SubscribeError};
+pub use events::{AcceptLimit, Drop, HandshakeFailure, SocketEvent};
+pub use send::Messages;
 
-use crate::error::ZmtpError;
 use crate::message::Message;
 use crate::options::Options;
 use crate::pipe::{Peer, Pipe, Role};
 use crate::socket_type::SocketType;
+use crate::sum::Sums;
 use balance::Balancer;
 use fair::FairQueue;
 use publish::Publisher;
@@ -38,6 +45,30 @@ use subscribe::Subscriptions;
 /// Which pipe of a socket it is. Numbers are not used again.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct PipeId(u64);
+
+impl PipeId {
+    /// Counts the pipes of a socket.
+    #[must_use]
+    pub fn number(self) -> u64 {
+        self.0
+    }
+}
+
+/// Which peer of a socket it is: a pipe, and which of its connections. Unlike a pipe, which may be connected again, it is
+/// never another peer's.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct PeerId {
+    pipe: PipeId,
+    connection: u64,
+}
+
+impl PeerId {
+    /// The pipe, as [events](SocketEvent) name it.
+    #[must_use]
+    pub fn pipe(self) -> PipeId {
+        self.pipe
+    }
+}
 
 /// How a socket reaches its pipes.
 ///
@@ -50,6 +81,12 @@ pub trait Pipes {
 
     /// Calls `f` with a pipe, if it is there.
     fn with<R>(&mut self, id: PipeId, f: impl FnOnce(&mut Pipe<Self::Token>) -> R) -> Option<R>;
+
+    /// Calls `f` with the pipe that takes messages for the peer of `id`: the pipe itself, or, if it is
+    /// [joined](Pipe::join) to one of another socket, that one.
+    fn with_out<R>(&mut self, id: PipeId, f: impl FnOnce(&mut Pipe<Self::Token>) -> R) -> Option<R> {
+        self.with(id, f)
+    }
 }
 
 impl<T: Send + 'static> Pipes for BTreeMap<PipeId, Pipe<T>> {
@@ -60,43 +97,9 @@ impl<T: Send + 'static> Pipes for BTreeMap<PipeId, Pipe<T>> {
     }
 }
 
-/// What a socket tells of itself.
-#[derive(Clone, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub enum SocketEvent {
-    /// A peer is there, past its handshake and accepted.
-    PeerUp(PipeId, Arc<Peer>),
-    /// A connection ended after that.
-    PeerDown(PipeId, Disconnect),
-    /// A peer was refused: it has a routing id that is in use, say, or too many subscriptions.
-    PeerRefused(PipeId, ZmtpError),
-    /// Messages were dropped.
-    Dropped {
-        /// Of which pipe.
-        pipe: PipeId,
-        /// How many.
-        count: usize,
-        /// Why.
-        why: Drop,
-    },
-}
-
-/// Why messages were dropped.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-#[non_exhaustive]
-pub enum Drop {
-    /// They waited for a peer that went, and are for nobody else.
-    PeerGone,
-    /// Replies for which no request waits, requests without a delimiter.
-    Stray,
-    /// The reply of a REP, to a peer that is gone or has no room.
-    Unanswerable,
-    /// What a peer sent before it went is beyond [`Options::left_behind`].
-    LeftBehind,
-}
-
 /// What a socket has done so far.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct SocketStats {
     /// Messages that were dropped for want of room, as the policy or the type says.
     pub overflowed: u64,
@@ -119,8 +122,12 @@ struct Entry {
     /// What its routing id here is to be.
     chosen_id: Option<Vec<u8>>,
     peer: Option<Arc<Peer>>,
+    /// How many peers there were, one after another.
+    connections: u64,
     /// The peer of its present connection was refused, and what it says is not heard.
     refused: bool,
+    /// Why there will be no further connection.
+    gave_up: Option<Box<Disconnect>>,
 }
 
 impl Entry {
@@ -158,6 +165,7 @@ pub struct Socket {
     events: VecDeque<SocketEvent>,
     stats: SocketStats,
     scratch: Vec<u8>,
+    sums: Sums,
 }
 
 impl Socket {
@@ -175,8 +183,10 @@ impl Socket {
             Sub | XSub | Dish => Pattern::Subscriber(Subscriptions::default()),
             _ => Pattern::Plain,
         };
+        let sums = Sums::new(options.send_sum, options.receive_sum);
         Self {
             options,
+            sums,
             next_pipe: 0,
             entries: BTreeMap::new(),
             targets: Vec::new(),
@@ -187,6 +197,21 @@ impl Socket {
             events: VecDeque::new(),
             stats: SocketStats::default(),
             scratch: Vec::new(),
+        }
+    }
+
+    /// What its pipes hold together: each is [given it](Pipe::with_sums).
+    #[must_use]
+    pub fn sums(&self) -> Sums {
+        self.sums.clone()
+    }
+
+    /// Half of what may be received is free again: pipes that waited for that read on.
+    pub(crate) fn resume_reading(&self, pipes: &mut impl Pipes) {
+        if self.sums.received.as_ref().is_some_and(|sum| sum.take_eased()) {
+            for id in self.entries.keys() {
+                pipes.with(*id, Pipe::resume_reading);
+            }
         }
     }
 
@@ -246,6 +271,12 @@ impl Socket {
     /// The oldest event that was not taken. Up to 1,024 wait; later ones are counted and lost.
     pub fn take_event(&mut self) -> Option<SocketEvent> {
         self.events.pop_front()
+    }
+
+    /// Whether one waits to be taken.
+    #[must_use]
+    pub fn has_events(&self) -> bool {
+        !self.events.is_empty()
     }
 
     fn tell(&mut self, event: SocketEvent) {

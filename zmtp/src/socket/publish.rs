@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use super::PipeId;
 use crate::error::ZmtpError;
-use crate::options::Options;
+use crate::options::{Options, QueueLimit};
 use crate::trie::{Removed, Trie};
 
 /// Who is subscribed to what.
@@ -19,10 +19,47 @@ pub(crate) struct Publisher {
 
 #[derive(Debug, Default)]
 struct Subscriber {
-    topics: BTreeSet<Box<[u8]>>,
-    bytes: usize,
+    topics: Topics,
+    /// What it asked for, where the application decides what comes of it.
+    asked: Topics,
     /// It got what new subscribers get.
     welcomed: bool,
+}
+
+/// Topics of one peer, up to a limit.
+#[derive(Debug, Default)]
+struct Topics {
+    topics: BTreeSet<Box<[u8]>>,
+    bytes: usize,
+}
+
+impl Topics {
+    /// False: it was there.
+    fn add(&mut self, limit: QueueLimit, topic: &[u8]) -> Result<bool, ZmtpError> {
+        if self.topics.contains(topic) {
+            return Ok(false);
+        }
+        let (number, bytes) = (self.topics.len() + 1, self.bytes + topic.len());
+        if number > limit.messages {
+            let (value, limit) = (number as u64, limit.messages as u64);
+            return Err(ZmtpError::TooMany { field: "subscriptions", value, limit });
+        }
+        if bytes > limit.bytes {
+            let (value, limit) = (bytes as u64, limit.bytes as u64);
+            return Err(ZmtpError::TooLong { field: "subscriptions", value, limit });
+        }
+        self.bytes = bytes;
+        Ok(self.topics.insert(topic.into()))
+    }
+
+    /// False: it was not there.
+    fn remove(&mut self, topic: &[u8]) -> bool {
+        let was_there = self.topics.remove(topic);
+        if was_there {
+            self.bytes -= topic.len();
+        }
+        was_there
+    }
 }
 
 /// What a publisher's application is told of a subscription.
@@ -39,14 +76,23 @@ impl Publisher {
         self.peers.insert(pipe, Subscriber::default());
     }
 
-    /// A peer is gone: the topics that nobody has any more are told.
-    pub(crate) fn remove_peer(&mut self, pipe: PipeId, mut last: impl FnMut(&[u8])) {
-        let Some(subscriber) = self.peers.remove(&pipe) else { return };
-        for topic in subscriber.topics {
-            if self.trie.remove(&topic, pipe) == Removed::Last {
-                last(&topic);
+    /// A peer is gone: the topics are told whose ends the application is to hear of. `manual`: those that the peer asked
+    /// for; `each`: all that it had; else those that no other peer has.
+    pub(crate) fn remove_peer(
+        &mut self,
+        pipe: PipeId,
+        manual: bool,
+        each: bool,
+        mut tell: impl FnMut(&[u8]),
+    ) {
+        let Some(Subscriber { topics, asked, .. }) = self.peers.remove(&pipe) else { return };
+        for topic in topics.topics {
+            let is_last = self.trie.remove(&topic, pipe) == Removed::Last;
+            if !manual && (each || is_last) {
+                tell(&topic);
             }
         }
+        asked.topics.iter().for_each(|topic| tell(topic));
     }
 
     /// A peer subscribes.
@@ -60,21 +106,9 @@ impl Publisher {
         topic: &[u8],
     ) -> Result<Option<Change>, ZmtpError> {
         let Some(subscriber) = self.peers.get_mut(&pipe) else { return Ok(None) };
-        if subscriber.topics.contains(topic) {
+        if !subscriber.topics.add(options.subscriptions, topic)? {
             return Ok(Some(Change { matters: false, is_new: false }));
         }
-        let limit = options.subscriptions;
-        let (number, bytes) = (subscriber.topics.len() + 1, subscriber.bytes + topic.len());
-        if number > limit.messages {
-            let (value, limit) = (number as u64, limit.messages as u64);
-            return Err(ZmtpError::TooMany { field: "subscriptions", value, limit });
-        }
-        if bytes > limit.bytes {
-            let (value, limit) = (bytes as u64, limit.bytes as u64);
-            return Err(ZmtpError::TooLong { field: "subscriptions", value, limit });
-        }
-        subscriber.topics.insert(topic.into());
-        subscriber.bytes = bytes;
         Ok(Some(Change { matters: self.trie.insert(topic, pipe), is_new: true }))
     }
 
@@ -84,8 +118,22 @@ impl Publisher {
         if !subscriber.topics.remove(topic) {
             return None;
         }
-        subscriber.bytes -= topic.len();
         Some(Change { matters: self.trie.remove(topic, pipe) == Removed::Last, is_new: true })
+    }
+
+    /// A peer asks for a subscription, and the application decides what comes of it. False: it asked before.
+    ///
+    /// # Errors
+    /// It asks for too many.
+    pub(crate) fn ask(&mut self, options: &Options, pipe: PipeId, topic: &[u8]) -> Result<bool, ZmtpError> {
+        self.peers.get_mut(&pipe).map_or(Ok(false), |peer| peer.asked.add(options.subscriptions, topic))
+    }
+
+    /// A peer does not ask for that any more.
+    pub(crate) fn unask(&mut self, pipe: PipeId, topic: &[u8]) {
+        if let Some(subscriber) = self.peers.get_mut(&pipe) {
+            subscriber.asked.remove(topic);
+        }
     }
 
     /// Whether a peer is to be welcomed now: with its first topic that the welcome begins with.
@@ -131,14 +179,13 @@ impl Publisher {
 
     /// How many topics anybody is subscribed to, a topic of two peers counted twice.
     pub(crate) fn subscriptions(&self) -> usize {
-        self.peers.values().map(|subscriber| subscriber.topics.len()).sum()
+        self.peers.values().map(|subscriber| subscriber.topics.topics.len()).sum()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::options::QueueLimit;
     use crate::socket_type::SocketType;
 
     fn options() -> alloc::sync::Arc<Options> {
@@ -180,7 +227,7 @@ mod tests {
         assert_eq!(publisher.members(b"a"), [PipeId(1)]);
         assert_eq!(publisher.members(b"abc"), []);
         let mut last = Vec::new();
-        publisher.remove_peer(PipeId(1), |topic| last.push(topic.to_vec()));
+        publisher.remove_peer(PipeId(1), false, false, |topic| last.push(topic.to_vec()));
         assert_eq!(last, [&b""[..], b"a"]);
         assert_eq!(publisher.matching(b"abc", false), [PipeId(2)]);
     }

@@ -17,6 +17,15 @@ impl Socket {
         if !kind.receives() {
             return Err(RecvError::NotSupported(kind));
         }
+        let received = self.recv_next(pipes, message);
+        if self.fair.take_swapped() {
+            self.resume_reading(pipes);
+        }
+        received
+    }
+
+    fn recv_next(&mut self, pipes: &mut impl Pipes, message: &mut Message) -> Result<PipeId, RecvError> {
+        let kind = self.options.kind;
         match &mut self.pattern {
             Pattern::Req(_) => self.recv_reply(pipes, message),
             Pattern::Rep(rep) if rep.asking.is_some() => Err(RecvError::State(kind)),

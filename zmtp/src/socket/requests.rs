@@ -16,6 +16,8 @@ pub(crate) struct Req {
 pub(crate) struct Pending {
     /// The peer that was asked; `None`: the request came back, and waits for a peer that it can be sent to.
     pub(crate) peer: Option<PipeId>,
+    /// The pipe that the request came back from, if it did.
+    pub(crate) came_back: Option<PipeId>,
     /// What the peer sent before its connection ended stands there.
     pub(crate) left: Option<PipeId>,
     /// Little-endian on the wire, as libzmq has it on most machines; it means nothing to the peer.
@@ -30,14 +32,16 @@ impl Req {
     }
 
     /// The number of the next request.
-    pub(crate) fn next_number(&mut self) -> u32 {
-        let number = self.next;
-        self.next = self.next.wrapping_add(1);
-        number
+    pub(crate) fn number(&self) -> u32 {
+        self.next
     }
 
+    /// A request was sent, with that number.
     pub(crate) fn asked(&mut self, peer: PipeId, number: Option<u32>) {
-        self.pending = Some(Pending { peer: Some(peer), left: None, number, lost: false });
+        if number.is_some() {
+            self.next = self.next.wrapping_add(1);
+        }
+        self.pending = Some(Pending { peer: Some(peer), came_back: None, left: None, number, lost: false });
     }
 
     /// Takes the envelope off a message of the peer that was asked. False: it is not the reply.
@@ -63,6 +67,8 @@ impl Req {
 pub(crate) struct Rep {
     /// The peer that asked.
     pub(crate) asking: Option<PipeId>,
+    /// Its connection is over: who comes next over that pipe has not asked.
+    pub(crate) has_left: bool,
     /// What stands in front of the reply. Its memory is used again.
     pub(crate) envelope: Message,
 }
@@ -77,7 +83,7 @@ impl Rep {
         self.envelope.clear();
         message.iter().take(delimiter + 1).for_each(|part| self.envelope.push(part.clone()));
         message.remove_front(delimiter + 1);
-        self.asking = Some(from);
+        (self.asking, self.has_left) = (Some(from), false);
         true
     }
 }
@@ -93,9 +99,9 @@ mod tests {
     #[test]
     fn a_reply_has_the_number_of_its_request_and_a_delimiter() {
         let mut req = Req::new(u32::MAX);
-        let number = req.next_number();
-        assert_eq!((number, req.next_number()), (u32::MAX, 0), "numbers go round");
+        let number = req.number();
         req.asked(PipeId(1), Some(number));
+        assert_eq!((number, req.number()), (u32::MAX, 0), "numbers go round");
         for wrong in [
             &[&b"\0\0\0\0"[..], b"", b"x"][..],
             &[b"\xff\xff\xff\xff", b"x"],

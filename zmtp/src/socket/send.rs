@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use bowline_core::body::{Body, Payload};
 
-use super::balance::Balanced;
+use super::balance::{Balanced, Balancer};
 use super::{Drop, Entry, Pattern, Pipes, SendError, Socket};
 use crate::options::{Options, Overflow};
 use crate::pipe::{Pipe, Refusal, check_message, is_shared};
@@ -13,6 +13,12 @@ use crate::wire::{MORE, Version, put_header};
 
 /// The longest name of a group, bytes.
 const MAX_GROUP: usize = 255;
+
+/// Messages to be sent, by their places.
+pub trait Messages {
+    /// Calls `f` with the parts of one; none behind the last.
+    fn with<R>(&self, at: usize, f: impl FnOnce(&[Payload<'_>]) -> R) -> Option<R>;
+}
 
 impl Socket {
     /// Sends a message: all of its parts or nothing. It is in a pipe's queue then, or was dropped where the
@@ -30,20 +36,73 @@ impl Socket {
         match &mut self.pattern {
             Pattern::Plain => {
                 let Self { balancer, targets, options, stats, .. } = self;
-                let sent = balancer.send(pipes, targets, options, &[], parts)?;
+                let sent = balancer.send(pipes, targets, options, &[], parts);
                 stats.overflowed += match sent {
-                    Balanced::To(_) => 0,
-                    Balanced::Dropped => 1,
-                    Balanced::Replaced(_, dropped) => dropped,
+                    Ok(Balanced::Dropped) => 1,
+                    Ok(Balanced::Replaced(_, dropped)) => dropped,
+                    _ => 0,
                 };
-                Ok(())
+                self.note_unfit();
+                sent.map(drop)
             }
-            Pattern::Req(_) => self.send_request(pipes, parts),
+            Pattern::Req(_) => {
+                let sent = self.send_request(pipes, parts);
+                // Replies to earlier requests may have been dropped.
+                self.resume_reading(pipes);
+                sent
+            }
             Pattern::Rep(_) => self.send_reply(pipes, parts),
             Pattern::Router(_) => self.send_to_id(pipes, parts),
             Pattern::Publisher(_) => self.publish(pipes, parts),
             Pattern::Subscriber(_) => self.send_upstream(pipes, parts),
         }
+    }
+
+    /// Sends messages one after another, from place `sent` on, up to `end`. If there is one peer only, and nothing is to be
+    /// decided, they are queued under one lock.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send); `sent` counts those that were sent.
+    pub fn send_run(
+        &mut self,
+        pipes: &mut impl Pipes,
+        messages: &impl Messages,
+        sent: &mut usize,
+        end: usize,
+    ) -> Result<(), SendError> {
+        if let (Pattern::Plain, [only]) = (&self.pattern, &self.targets[..])
+            && self.options.kind.sends()
+            && self.balancer.returned() == 0
+        {
+            let run = pipes.with_out(*only, |pipe| {
+                while *sent < end {
+                    let queued = messages.with(*sent, |parts| {
+                        check_message(&self.options, &[], parts)?;
+                        pipe.send(&[], parts)
+                    });
+                    match queued {
+                        None => return Ok(()),
+                        Some(Ok(())) => *sent += 1,
+                        Some(Err(refusal)) => return Err(refusal),
+                    }
+                }
+                Ok(())
+            });
+            // What is to be done about a full queue depends on the policy.
+            if let Some(Err(refusal)) = run
+                && !matches!(refusal, Refusal::Full | Refusal::Closed)
+            {
+                return Err(refusal.into());
+            }
+        }
+        while *sent < end {
+            match messages.with(*sent, |parts| self.send(pipes, parts)) {
+                None => break,
+                Some(result) => result?,
+            }
+            *sent += 1;
+        }
+        Ok(())
     }
 
     fn send_request(&mut self, pipes: &mut impl Pipes, parts: &[Payload<'_>]) -> Result<(), SendError> {
@@ -52,26 +111,38 @@ impl Socket {
         if req.pending.is_some_and(|pending| !pending.lost) && !self.options.req_relaxed {
             return Err(SendError::State(kind));
         }
-        check_message(&self.options, &[b""], parts)?;
-        if !self.balancer.has_room(pipes, &self.targets) {
-            match self.options.overflow {
-                _ if self.targets.is_empty() => return Err(SendError::WouldBlock),
-                Overflow::AsType => return Err(SendError::WouldBlock),
-                Overflow::Reject => return Err(SendError::Full),
-                Overflow::DropNewest | Overflow::DropOldest => {}
-            }
-        }
-        // A request that came back and is given up for this one.
-        self.stats.dropped += self.balancer.take_returned().len() as u64;
-        let number = self.options.req_correlate.then(|| req.next_number());
-        let bytes = number.map(u32::to_le_bytes);
-        let envelope: &[&[u8]] = match &bytes {
+        let number = self.options.req_correlate.then(|| req.number());
+        let number_bytes = number.map(u32::to_le_bytes);
+        let envelope: &[&[u8]] = match &number_bytes {
             Some(number) => &[number, b""],
             None => &[b""],
         };
+        let bytes = check_message(&self.options, envelope, parts)?;
+        // What was asked before is given up only for a request that is sent.
+        if !self.balancer.has_room(pipes, &self.targets, bytes) {
+            match self.options.overflow {
+                _ if !Balancer::has_open(pipes, &self.targets) => return Err(SendError::WouldBlock),
+                Overflow::AsType => return Err(SendError::WouldBlock),
+                Overflow::Reject => return Err(SendError::Full),
+                Overflow::DropNewest => {
+                    self.stats.overflowed += 1;
+                    return Ok(());
+                }
+                Overflow::DropOldest => {}
+            }
+        }
+        let came_back = req.pending.and_then(|pending| pending.came_back);
+        // A request that came back and is given up for this one.
+        let given_up = self.balancer.take_returned().len();
         // Replies to requests that were given up are not taken for the reply to this one.
         let stray = self.fair.clear_all(pipes);
-        self.stats.dropped += stray as u64;
+        if let Some(id) = came_back {
+            self.note_dropped(id, given_up, Drop::GivenUp);
+        }
+        for (id, count) in stray {
+            self.note_dropped(id, count, Drop::Stray);
+        }
+        let Pattern::Req(req) = &mut self.pattern else { return Ok(()) };
         match self.balancer.send(pipes, &self.targets, &self.options, envelope, parts)? {
             Balanced::To(id) => req.asked(id, number),
             Balanced::Replaced(id, dropped) => {
@@ -98,8 +169,8 @@ impl Socket {
         front.iter_mut().zip(rep.envelope.iter()).for_each(|(slot, part)| *slot = part.as_slice());
         check_message(&self.options, front, parts)?;
         rep.asking = None;
-        let up = self.entries.get(&id).is_some_and(Entry::is_up);
-        let sent = if up { pipes.with(id, |pipe| pipe.send(front, parts)) } else { None };
+        let up = !rep.has_left && self.entries.get(&id).is_some_and(Entry::is_up);
+        let sent = if up { pipes.with_out(id, |pipe| pipe.send(front, parts)) } else { None };
         if sent != Some(Ok(())) {
             self.note_dropped(id, 1, Drop::Unanswerable);
         }
@@ -121,7 +192,7 @@ impl Socket {
             self.stats.discarded += 1;
             return Ok(());
         };
-        match pipes.with(pipe, |pipe| push(pipe, &self.options, |pipe| pipe.send(&[], parts))) {
+        match pipes.with_out(pipe, |pipe| push(pipe, &self.options, |pipe| pipe.send(&[], parts))) {
             Some(Ok(Pushed::Whole)) => Ok(()),
             Some(Ok(Pushed::Dropped)) => {
                 self.stats.overflowed += 1;
@@ -159,7 +230,7 @@ impl Socket {
             return Ok(());
         }
         let blocks = options.pub_nodrop || options.overflow == Overflow::Reject;
-        if blocks && receivers.iter().any(|id| pipes.with(*id, |pipe| pipe.is_full()) == Some(true)) {
+        if blocks && receivers.iter().any(|id| pipes.with_out(*id, |pipe| pipe.is_full()) == Some(true)) {
             return Err(SendError::Full);
         }
         // Encoded once for all, unless there is something that all can share without a copy.
@@ -168,7 +239,7 @@ impl Socket {
             encode(parts, &mut self.scratch);
         }
         for id in receivers {
-            let pushed = pipes.with(*id, |pipe| {
+            let pushed = pipes.with_out(*id, |pipe| {
                 push(pipe, options, |pipe| match shares {
                     true => pipe.send(&[], parts),
                     false => pipe.send_encoded(&self.scratch),
@@ -199,18 +270,26 @@ impl Socket {
                 _ => {}
             }
         }
-        let up = || self.entries.iter().filter(|(_, entry)| entry.peer.is_some()).map(|(id, _)| *id);
-        if up().any(|id| pipes.with(id, |pipe| pipe.is_full()) == Some(true)) {
-            return match self.options.overflow {
+        let Self { entries, options, stats, .. } = self;
+        let up = || entries.iter().filter(|(_, entry)| entry.peer.is_some()).map(|(id, _)| *id);
+        let waits = matches!(options.overflow, Overflow::AsType | Overflow::Reject);
+        if waits && up().any(|id| pipes.with_out(id, |pipe| pipe.is_full()) == Some(true)) {
+            return match options.overflow {
                 Overflow::Reject => Err(SendError::Full),
                 _ => Err(SendError::WouldBlock),
             };
         }
-        let mut sent = 0;
+        let mut has_peer = false;
         for id in up() {
-            sent += u64::from(pipes.with(id, |pipe| pipe.send(&[], parts)) == Some(Ok(())));
+            let pushed = pipes.with_out(id, |pipe| push(pipe, options, |pipe| pipe.send(&[], parts)));
+            has_peer |= matches!(pushed, Some(Ok(_)));
+            stats.overflowed += match pushed {
+                Some(Ok(Pushed::Instead(dropped))) => dropped,
+                Some(Ok(Pushed::Dropped)) => 1,
+                _ => 0,
+            };
         }
-        self.stats.discarded += u64::from(sent == 0);
+        stats.discarded += u64::from(!has_peer);
         Ok(())
     }
 
@@ -255,10 +334,15 @@ fn push<T>(
         (Err(Refusal::Full), Overflow::DropOldest) => {
             // As many as it takes: the limit is one of bytes, too.
             let mut dropped = 0;
-            while pipe.is_full() && pipe.drop_oldest() {
+            while pipe.drop_oldest() {
                 dropped += 1;
+                match send(pipe) {
+                    Err(Refusal::Full) => {}
+                    sent => return sent.map(|()| Pushed::Instead(dropped)),
+                }
             }
-            send(pipe).map(|()| Pushed::Instead(dropped))
+            // The sum of all pipes is reached without this one: the message goes as well.
+            Ok(Pushed::Instead(dropped + 1))
         }
         (Err(refusal), _) => Err(refusal),
     }

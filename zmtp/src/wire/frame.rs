@@ -31,6 +31,7 @@ impl Frame {
     /// The longest header, bytes.
     pub const HEADER: usize = 10;
 
+    #[inline]
     /// Reads the header at the front of `bytes`; `None` if it is not whole. The body need not be there.
     ///
     /// # Errors
@@ -39,6 +40,7 @@ impl Frame {
         if version == Version::V1 { Self::parse_v1(bytes) } else { Self::parse_v2(version, bytes) }
     }
 
+    #[inline]
     fn parse_v2(version: Version, bytes: &[u8]) -> Result<Option<Self>, ZmtpError> {
         let [flags, rest @ ..] = bytes else { return Ok(None) };
         let (length, header) = if flags & LONG == 0 {
@@ -79,11 +81,13 @@ impl Frame {
 
     /// Header and body, bytes.
     #[must_use]
+    #[inline]
     pub fn total(&self) -> usize {
         self.header + self.body
     }
 }
 
+#[inline]
 fn body_length(length: u64) -> Result<usize, ZmtpError> {
     // So that a header can be added to it, on every platform.
     let limit = (isize::MAX as u64) - Frame::HEADER as u64;
@@ -94,6 +98,7 @@ fn body_length(length: u64) -> Result<usize, ZmtpError> {
 }
 
 /// Appends the header of a frame with a body of `length` bytes: in the short form where it fits.
+#[inline]
 pub fn put_header(out: &mut Vec<u8>, version: Version, flags: u8, length: usize) {
     if version == Version::V1 {
         let counted = length as u64 + 1;

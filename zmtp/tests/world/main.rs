@@ -1,23 +1,21 @@
 //! Pipes and sockets over a simulated network whose connections break.
 
+mod exchanging;
+mod network;
+mod operating;
+mod operations;
 mod pair;
+mod reference;
+mod settling;
 mod sockets;
 
 use std::time::Duration;
 
 use bowline_core::error::Disconnect;
-use bowline_netsim::NetConfig;
 use bowline_zmtp::error::ZmtpError;
-
-const MS: Duration = Duration::from_millis(1);
 
 /// A simulated network does not give up a silent line by itself, as TCP does.
 const STALL: Duration = Duration::from_secs(40);
-
-/// A network on which connections break in the middle of frames.
-fn net() -> NetConfig {
-    NetConfig { max_write: 61, max_read: 37, window: 2048, unsent: 2048, ..NetConfig::default() }
-}
 
 /// An honest end finds no other fault with another than that the stream was cut, or silent.
 fn is_fault(cause: &Disconnect) -> bool {

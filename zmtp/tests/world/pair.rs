@@ -11,7 +11,8 @@ use bowline_zmtp::options::{Options, QueueLimit};
 use bowline_zmtp::pipe::{Pipe, Role};
 use bowline_zmtp::socket_type::SocketType;
 
-use super::{MS, STALL, is_fault, net, number, parts};
+use super::network::{MS, net};
+use super::{STALL, is_fault, number, parts};
 
 struct Pair {
     world: World<Pipe<u32>>,

@@ -15,7 +15,9 @@ use crate::wire::{LONG, MORE, put_command, put_header, rest_of_greeting, signatu
 
 #[cfg(feature = "curve")]
 mod curve;
+mod direct;
 mod driven;
+mod holding;
 
 use driven::Driven;
 

@@ -72,6 +72,38 @@ fn what_a_full_peer_is_not_sent_follows_the_policy() {
 }
 
 #[test]
+fn no_message_waits_for_a_peer_that_is_about_to_go() {
+    use bowline_core::machine::Machine;
+    use bowline_core::time::Instant;
+    for overflow in [Overflow::DropOldest, Overflow::DropNewest] {
+        let mut net = Net::default();
+        let push = net.add(limited(SocketType::Push, 1).overflow(overflow));
+        let pulls = [net.add(of(SocketType::Pull)), net.add(of(SocketType::Pull))];
+        let [going, staying] = pulls.map(|pull| net.connect(push, pull)[0].1);
+        net.deaf = pulls.to_vec();
+        for text in ["0", "1"] {
+            net.send(push, &[text]).unwrap();
+        }
+        let close = |net: &mut Net, id| {
+            let pipe = net.nodes[push].pipes.get_mut(&id).unwrap();
+            pipe.close(Instant::ZERO, std::time::Duration::from_secs(1));
+        };
+        close(&mut net, going);
+        for text in ["2", "3"] {
+            net.send(push, &[text]).unwrap();
+        }
+        assert_eq!(net.nodes[push].socket.stats().overflowed, 2);
+        // Nobody is left, and nothing is dropped for want of room.
+        close(&mut net, staying);
+        assert_eq!(net.send(push, &["4"]), Err(SendError::WouldBlock));
+        net.deaf.clear();
+        net.run();
+        let last = if overflow == Overflow::DropOldest { "3" } else { "1" };
+        assert_eq!(pulls.map(|pull| net.all(pull)), [["0"], [last]]);
+    }
+}
+
+#[test]
 fn what_a_dead_peer_was_not_sent_goes_to_others_in_order() {
     let mut net = Net::default();
     let push = net.add(of(SocketType::Push));

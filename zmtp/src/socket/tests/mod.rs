@@ -1,4 +1,6 @@
-use super::{Drop, PipeId, Pipes, RecvError, SendError, SocketEvent};
+use bowline_core::error::Disconnect;
+
+use super::{Drop, HandshakeFailure, PipeId, Pipes, RecvError, SendError, SocketEvent};
 use crate::error::ZmtpError;
 use crate::options::{Options, Overflow, QueueLimit};
 use crate::pipe::Role;
@@ -9,6 +11,7 @@ mod net;
 mod published;
 mod requested;
 mod routed;
+mod sums;
 
 use net::Net;
 
@@ -53,6 +56,37 @@ fn types_that_do_not_go_together_are_not_connected() {
     assert!(net.nodes[push].socket.targets().is_empty());
     assert!(net.nodes[push].pipes.is_empty(), "it does not try again");
     assert_eq!(net.nodes[push].send(&["x"]), Err(SendError::WouldBlock));
+    for (node, ours, theirs) in [(push, SocketType::Push, "SUB"), (sub, SocketType::Sub, "PUSH")] {
+        let events = net.nodes[node].events();
+        let SocketEvent::HandshakeFailed { why, .. } = &events[0] else { panic!("{events:?}") };
+        let expected = HandshakeFailure::Protocol(ZmtpError::SocketType { ours, theirs: theirs.into() });
+        // The other side has gone when the second one looks.
+        assert!(*why == expected || *why == HandshakeFailure::Connection(Disconnect::PeerClosed), "{why}");
+    }
+}
+
+#[test]
+fn only_what_ends_before_its_handshake_is_a_handshake_that_failed() {
+    let mut net = Net::default();
+    let (push, pull) = (net.add(of(SocketType::Push)), net.add(of(SocketType::Pull)));
+    let [from, _] = net.connect(push, pull);
+    net.cut(from);
+    let socket = &mut net.nodes[pull].socket;
+    let pipe = socket.add(Role::Accepting);
+    socket.connection_ended(pipe, &Disconnect::LocalClose);
+    socket.connection_ended(pipe, &Disconnect::PeerClosed);
+    let events = net.nodes[pull].events();
+    assert!(
+        matches!(
+            &events[..],
+            [
+                SocketEvent::PeerUp(..),
+                SocketEvent::PeerDown(..),
+                SocketEvent::HandshakeFailed { pipe: failed, why: HandshakeFailure::Connection(Disconnect::PeerClosed) }
+            ] if *failed == pipe
+        ),
+        "{events:?}"
+    );
 }
 
 #[test]

@@ -1,7 +1,10 @@
 //! PUB, SUB, XPUB, XSUB, RADIO and DISH.
 
+use alloc::collections::BTreeMap;
+
 use super::net::Node;
 use super::*;
+use crate::socket::SubscribeError;
 
 fn subscribe(net: &mut Net, node: usize, topics: &[&str]) {
     let node = &mut net.nodes[node];
@@ -134,19 +137,125 @@ fn a_manual_xpub_subscribes_its_peers_to_what_it_likes() {
     assert_eq!(net.all(sub), Vec::<String>::new(), "nothing comes of it by itself");
     let Node { socket, pipes, .. } = &mut net.nodes[xpub];
     let mut message = crate::message::Message::new();
-    let peer = socket.recv(pipes, &mut message).unwrap();
+    let from = socket.recv(pipes, &mut message).unwrap();
+    let peer = socket.peer_id(from);
     assert_eq!(message[0].as_slice(), b"\x01");
-    assert!(socket.subscribe_peer(pipes, peer, b"A"));
+    assert_eq!((peer.pipe(), socket.subscribe_peer(pipes, peer, b"A")), (from, Ok(())));
     net.send(xpub, &["A2"]).unwrap();
     net.send(xpub, &["B2"]).unwrap();
     assert_eq!(net.all(sub), ["A2"]);
-    assert!(net.nodes[xpub].socket.unsubscribe_peer(peer, b"A"));
-    assert!(!net.nodes[xpub].socket.unsubscribe_peer(peer, b"A"));
+    assert_eq!(net.nodes[xpub].socket.unsubscribe_peer(peer, b"A"), Ok(true));
+    assert_eq!(net.nodes[xpub].socket.unsubscribe_peer(peer, b"A"), Ok(false));
     assert!(unsubscribe(&mut net, sub, "B"));
     assert_eq!(net.all(xpub), [r"\x01B", r"\x00B"]);
     let stranger = net.nodes[xpub].socket.add(Role::Accepting);
     let Node { socket, pipes, .. } = &mut net.nodes[xpub];
-    assert!(!socket.subscribe_peer(pipes, stranger, b"A"), "it is not there");
+    let stranger = socket.peer_id(stranger);
+    assert_eq!(socket.subscribe_peer(pipes, stranger, b"A"), Err(SubscribeError::PeerGone));
+    assert_eq!(socket.unsubscribe_peer(stranger, b"A"), Err(SubscribeError::PeerGone));
+}
+
+#[test]
+fn who_comes_next_over_a_pipe_is_another_peer() {
+    let mut net = Net::default();
+    let limit = QueueLimit { messages: 1, bytes: 1000 };
+    let xpub = net.add(of(SocketType::XPub).xpub_manual(true).subscriptions(limit));
+    let sub = net.add(of(SocketType::Sub));
+    let [from, _] = net.connect(xpub, sub);
+    subscribe(&mut net, sub, &["a"]);
+    let first = net.nodes[xpub].socket.peer_id(from.1);
+    net.cut(from);
+    net.dial(from, sub);
+    let Node { socket, pipes, .. } = &mut net.nodes[xpub];
+    let second = socket.peer_id(from.1);
+    assert_eq!((second.pipe(), second == first), (first.pipe(), false));
+    assert_eq!(socket.subscribe_peer(pipes, first, b"b"), Err(SubscribeError::PeerGone));
+    assert_eq!(socket.unsubscribe_peer(first, b"a"), Err(SubscribeError::PeerGone));
+    assert_eq!(socket.subscribe_peer(pipes, second, b"b"), Ok(()));
+    let over = ZmtpError::TooMany { field: "subscriptions", value: 2, limit: 1 };
+    assert_eq!(socket.subscribe_peer(pipes, second, b"c"), Err(SubscribeError::Limit(over)));
+    assert_eq!(net.all(xpub), [r"\x01a", r"\x00a", r"\x01a"], "a peer that goes asks no more");
+    let other = net.add(of(SocketType::XPub));
+    let Node { socket, pipes, .. } = &mut net.nodes[other];
+    let id = socket.add(Role::Accepting);
+    let peer = socket.peer_id(id);
+    assert_eq!(socket.subscribe_peer(pipes, peer, b"A"), Err(SubscribeError::NotManual));
+    assert_eq!(socket.unsubscribe_peer(peer, b"A"), Err(SubscribeError::NotManual));
+}
+
+#[test]
+fn what_peers_subscribe_to_is_heard_in_the_order_in_which_they_said_it() {
+    for conflate in [false, true] {
+        let mut net = Net::default();
+        let xpub = net.add(of(SocketType::XPub).conflate(conflate));
+        let [one, two] = [0, 1].map(|_| net.add(of(SocketType::XSub)));
+        net.connect(one, xpub);
+        let [there, _] = net.connect(two, xpub);
+        // Its inbox has its turn first, and what it says last matters.
+        for (peer, parts) in [
+            (one, &["\u{1}a"][..]),
+            (one, &["first", "message"]),
+            (one, &["\0a"]),
+            (two, &["second", "message"]),
+            (two, &["\u{1}a"]),
+            (two, &["\0a"]),
+            (one, &["\u{1}a"]),
+            (two, &["\u{1}b"]),
+        ] {
+            net.send(peer, parts).unwrap();
+        }
+        net.cut(there);
+        let heard = net.all(xpub);
+        let (messages, notices): (Vec<_>, Vec<_>) =
+            heard.iter().cloned().partition(|text| text.contains("message"));
+        assert_eq!(notices, [r"\x01a", r"\x00a", r"\x01a", r"\x00a", r"\x01a", r"\x01b", r"\x00b"]);
+        assert_eq!(messages.len(), 2);
+        let place = |text: &str| heard.iter().position(|heard| heard == text).unwrap();
+        assert!(place("first|message") > 0, "{heard:?}");
+        assert!(place("first|message") < place(r"\x00a"), "those of one peer are in order: {heard:?}");
+    }
+}
+
+#[test]
+fn ends_of_subscriptions_are_heard_though_nothing_else_is_kept_of_those_that_went() {
+    for verboser in [false, true] {
+        let mut net = Net::default();
+        let xpub = net.add(of(SocketType::XPub).left_behind(1).xpub_verboser(verboser));
+        let stays = net.add(of(SocketType::XSub));
+        net.connect(stays, xpub);
+        net.send(stays, &["\u{1}kept"]).unwrap();
+        let first = net.add(of(SocketType::XSub));
+        let [there, _] = net.connect(first, xpub);
+        net.send(first, &["\u{1}known"]).unwrap();
+        net.send(first, &["\u{1}kept"]).unwrap();
+        assert_eq!(net.all(xpub).len(), if verboser { 3 } else { 2 });
+        net.cut(there);
+        for round in 0..300 {
+            let peer = net.add(of(SocketType::XSub));
+            let [there, _] = net.connect(peer, xpub);
+            for text in ["\u{1}new", "\u{1}known", "\0known", "\u{1}other"] {
+                net.send(peer, &[text]).unwrap();
+            }
+            net.send(peer, &["user", "message"]).unwrap();
+            if round < 299 {
+                net.cut(there);
+            }
+        }
+        let mut heard: BTreeMap<String, i32> = BTreeMap::new();
+        let all = net.all(xpub);
+        assert!(all.len() < 300, "merged: {}", all.len());
+        for text in all.iter().filter(|text| text.starts_with(r"\x0")) {
+            *heard.entry(text[4..].into()).or_default() += if text.starts_with(r"\x01") { 1 } else { -1 };
+        }
+        heard.retain(|_, times| *times != 0);
+        let ended = heard.remove("known");
+        assert_eq!(ended, Some(-1), "{heard:?}");
+        assert_eq!(heard.remove("kept"), if verboser { Some(-1) } else { None });
+        assert_eq!(heard, BTreeMap::from([("new".into(), 1), ("other".into(), 1)]));
+        assert_eq!(net.nodes[xpub].socket.subscriptions(), 3);
+        let gone = trouble(net.nodes[xpub].events()).1;
+        assert!(!gone.is_empty(), "their messages are dropped, and that is told");
+    }
 }
 
 #[test]
@@ -178,6 +287,24 @@ fn an_xsub_writes_its_subscriptions_and_messages_upstream() {
     net.deaf = vec![xpub];
     net.send(xsub, &["1"]).unwrap();
     assert_eq!(net.send(xsub, &["2"]), Err(SendError::WouldBlock));
+}
+
+#[test]
+fn what_an_xsub_has_no_room_for_upstream_follows_the_policy() {
+    for (overflow, expected) in [(Overflow::DropNewest, "1"), (Overflow::DropOldest, "3")] {
+        let mut net = Net::default();
+        let options = limited(SocketType::XSub, 1).overflow(overflow);
+        let (xsub, xpub) = (net.add(options), net.add(of(SocketType::XPub)));
+        net.connect(xsub, xpub);
+        net.deaf = vec![xpub];
+        for text in ["1", "2", "3"] {
+            net.send(xsub, &[text]).unwrap();
+        }
+        net.deaf.clear();
+        net.run();
+        assert_eq!(net.all(xpub), [expected]);
+        assert_eq!(net.nodes[xsub].socket.stats().overflowed, 2);
+    }
 }
 
 #[test]

@@ -59,20 +59,27 @@ fn a_request_whose_peer_goes_is_lost_and_another_may_be_sent() {
 
 #[test]
 fn a_connecting_rep_does_not_answer_another_process_than_the_one_that_asked() {
-    let mut net = Net::default();
-    let (rep, req, other) =
-        (net.add(of(SocketType::Rep)), net.add(of(SocketType::Req)), net.add(of(SocketType::Req)));
-    let [from, _] = net.connect(rep, req);
-    net.send(req, &["x"]).unwrap();
-    net.cut(from);
-    net.dial(from, other);
-    net.send(other, &["y"]).unwrap();
-    assert_eq!(net.nodes[rep].recv().unwrap(), "x");
-    net.send(rep, &["to x"]).unwrap();
-    assert_eq!(net.nodes[rep].recv().unwrap(), "y");
-    net.send(rep, &["to y"]).unwrap();
-    assert_eq!(net.all(other), ["to y"]);
-    assert_eq!(trouble(net.nodes[rep].events()).1, [(1, Drop::Unanswerable)]);
+    for has_received in [true, false] {
+        let mut net = Net::default();
+        let (rep, req, other) =
+            (net.add(of(SocketType::Rep)), net.add(of(SocketType::Req)), net.add(of(SocketType::Req)));
+        let [from, _] = net.connect(rep, req);
+        net.send(req, &["x"]).unwrap();
+        if has_received {
+            assert_eq!(net.nodes[rep].recv().unwrap(), "x");
+        }
+        net.cut(from);
+        net.dial(from, other);
+        net.send(other, &["y"]).unwrap();
+        if !has_received {
+            assert_eq!(net.nodes[rep].recv().unwrap(), "x");
+        }
+        net.send(rep, &["to x"]).unwrap();
+        assert_eq!(net.nodes[rep].recv().unwrap(), "y");
+        net.send(rep, &["to y"]).unwrap();
+        assert_eq!(net.all(other), ["to y"]);
+        assert_eq!(trouble(net.nodes[rep].events()).1, [(1, Drop::Unanswerable)]);
+    }
 }
 
 #[test]
@@ -122,7 +129,7 @@ fn replies_to_what_was_given_up_are_not_mixed_up() {
         assert_eq!(net.nodes[rep].recv().unwrap(), "two");
         net.send(rep, &["to two"]).unwrap();
         assert_eq!(net.nodes[req].recv().unwrap(), "to two");
-        assert_eq!(net.nodes[req].socket.stats().dropped, 1);
+        assert_eq!(trouble(net.nodes[req].events()).1, [(1, Drop::Stray)]);
     }
     // With numbers the reply may also come after the second request.
     let (mut net, req, rep, _) = pair(of(SocketType::Req).req_relaxed(true).req_correlate(true));
@@ -135,6 +142,71 @@ fn replies_to_what_was_given_up_are_not_mixed_up() {
     net.send(rep, &["to two"]).unwrap();
     assert_eq!(net.nodes[req].recv().unwrap(), "to two");
     assert_eq!(trouble(net.nodes[req].events()).1, [(1, Drop::Stray)]);
+}
+
+#[test]
+fn a_request_that_was_given_up_does_not_come_back() {
+    let (mut net, req, rep, [from, _]) = pair(of(SocketType::Req).req_relaxed(true));
+    let other = net.add(of(SocketType::Rep));
+    net.connect(req, other);
+    net.deaf = vec![rep];
+    net.send(req, &["one"]).unwrap();
+    net.send(req, &["two"]).unwrap();
+    // The peer goes that was to be sent the first. Whom it asked since is still who is to answer.
+    net.cut(from);
+    net.run();
+    assert_eq!(net.nodes[other].recv().unwrap(), "two");
+    net.send(other, &["to two"]).unwrap();
+    assert_eq!(net.nodes[req].recv().unwrap(), "to two");
+    assert_eq!(net.nodes[other].recv(), Err(RecvError::WouldBlock));
+    assert_eq!(trouble(net.nodes[req].events()).1, [(1, Drop::GivenUp)]);
+
+    // Of those that one peer was to be sent the last is not given up.
+    let (mut net, req, rep, [from, _]) = pair(of(SocketType::Req).req_relaxed(true));
+    net.deaf = vec![rep];
+    net.send(req, &["one"]).unwrap();
+    net.send(req, &["two"]).unwrap();
+    let other = net.add(of(SocketType::Rep));
+    net.connect(req, other);
+    net.cut(from);
+    net.run();
+    assert_eq!(net.all(other), ["two"]);
+    assert_eq!(trouble(net.nodes[req].events()).1, [(1, Drop::GivenUp)]);
+}
+
+#[test]
+fn a_request_that_came_back_is_not_in_the_way_of_the_next() {
+    let options = limited(SocketType::Req, 1).req_relaxed(true).overflow(Overflow::DropOldest);
+    let (mut net, req, rep, _) = pair(options);
+    let other = net.add(of(SocketType::Rep));
+    let [from, _] = net.connect(req, other);
+    net.deaf = vec![rep, other];
+    for text in ["one", "two"] {
+        net.send(req, &[text]).unwrap();
+    }
+    // There is no room for it with the other.
+    net.cut(from);
+    assert_eq!(net.nodes[req].socket.returned(), 1);
+    net.send(req, &["three"]).unwrap();
+    net.deaf.clear();
+    net.run();
+    assert_eq!(net.all(rep), ["three"]);
+    assert_eq!(net.nodes[req].socket.stats().overflowed, 1);
+    assert_eq!(trouble(net.nodes[req].events()).1, [(1, Drop::GivenUp)]);
+}
+
+#[test]
+fn a_request_that_is_dropped_for_want_of_room_gives_nothing_up() {
+    let options = limited(SocketType::Req, 1).req_relaxed(true).overflow(Overflow::DropNewest);
+    let (mut net, req, rep, _) = pair(options);
+    net.send(req, &["one"]).unwrap();
+    net.nodes[rep].recv().unwrap();
+    net.deaf = vec![rep];
+    net.send(req, &["two"]).unwrap();
+    net.send(rep, &["a reply"]).unwrap();
+    net.send(req, &["three"]).unwrap();
+    assert_eq!(net.nodes[req].socket.stats().overflowed, 1);
+    assert_eq!(net.nodes[req].recv().unwrap(), "a reply");
 }
 
 #[test]

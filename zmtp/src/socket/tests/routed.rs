@@ -21,6 +21,59 @@ fn a_router_knows_its_peers_by_their_ids() {
     assert_eq!(net.send(router, &["me"]), Err(SendError::Envelope(SocketType::Router, 1)));
 }
 
+/// A pipe of `node` connects to another node while a writer has its batch, which comes back with so much written.
+fn returned_late(net: &mut Net, from: net::End, to: usize, is_written: bool) {
+    use bowline_core::machine::Machine;
+    use bowline_core::time::Instant;
+    let (node, id) = from;
+    let mut batch = net.nodes[node].pipes.get_mut(&id).unwrap().begin_write(Instant::ZERO).unwrap();
+    net.cut(from);
+    net.dial(from, to);
+    if is_written {
+        batch.wrote(batch.len());
+    }
+    let net::Node { socket, pipes, .. } = &mut net.nodes[node];
+    let pipe = pipes.get_mut(&id).unwrap();
+    let _more = pipe.end_write(Instant::ZERO, batch);
+    // As a driver does it.
+    if pipe.late().is_any() {
+        socket.collect_unsent(pipes, id);
+    }
+    net.run();
+}
+
+#[test]
+fn what_a_writer_gives_back_late_goes_to_no_other_peer() {
+    let mut net = Net::default();
+    let router = net.add(of(SocketType::Router));
+    let [me, you] = ["me", "you"].map(|name| net.add(of(SocketType::Dealer).routing_id(name)));
+    let [from, _] = net.connect(router, me);
+    net.nodes[router].send(&["me", "x"]).unwrap();
+    returned_late(&mut net, from, you, false);
+    net.send(router, &["you", "y"]).unwrap();
+    assert_eq!(net.all(you), ["y"]);
+    assert_eq!(trouble(net.nodes[router].events()).1, [(1, Drop::PeerGone)]);
+}
+
+#[test]
+fn a_request_that_a_writer_gives_back_late_is_lost_or_sent_again() {
+    for is_written in [true, false] {
+        let mut net = Net::default();
+        let req = net.add(of(SocketType::Req));
+        let [rep, other] = [(); 2].map(|()| net.add(of(SocketType::Rep)));
+        let [from, _] = net.connect(req, rep);
+        net.nodes[req].send(&["x"]).unwrap();
+        returned_late(&mut net, from, other, is_written);
+        let (lost, again) = if is_written {
+            (RecvError::PeerLost, Err(RecvError::WouldBlock))
+        } else {
+            (RecvError::WouldBlock, Ok("x".into()))
+        };
+        assert_eq!(net.nodes[req].recv(), Err(lost));
+        assert_eq!(net.nodes[other].recv(), again);
+    }
+}
+
 #[test]
 fn a_full_or_missing_peer_is_an_error_or_a_drop() {
     for mandatory in [true, false] {

@@ -1,0 +1,396 @@
+//! Sockets and the lines between them, over a simulated network: what a driver does for them, and what happened.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bowline_core::error::Disconnect;
+use bowline_core::machine::Machine;
+use bowline_core::time::Instant;
+use bowline_netsim::{App, NetConfig, Taken, World};
+use bowline_zmtp::error::ZmtpError;
+use bowline_zmtp::options::Options;
+use bowline_zmtp::pipe::{Peer, Pipe, PipeEvent, Reader, Role};
+use bowline_zmtp::socket::{PipeId, Pipes, Socket};
+
+pub(crate) const MS: Duration = Duration::from_millis(1);
+
+/// A network on which connections break in the middle of frames.
+pub(crate) fn net() -> NetConfig {
+    NetConfig { max_write: 61, max_read: 37, window: 2048, unsent: 2048, ..NetConfig::default() }
+}
+
+/// What a pipe told. Its topic is kept until its socket is told.
+#[derive(Debug)]
+pub(crate) enum Said {
+    Ready(Arc<Peer>),
+    Messages { count: usize, was_empty: bool },
+    Subscribe(Vec<u8>),
+    Cancel(Vec<u8>),
+    Join(Vec<u8>),
+    Leave(Vec<u8>),
+}
+
+impl Said {
+    fn event(&self) -> PipeEvent<'_> {
+        match self {
+            Self::Ready(peer) => PipeEvent::Ready(peer.clone()),
+            Self::Messages { count, was_empty } => {
+                PipeEvent::Messages { count: *count, was_empty: *was_empty }
+            }
+            Self::Subscribe(topic) => PipeEvent::Subscribe(topic),
+            Self::Cancel(topic) => PipeEvent::Cancel(topic),
+            Self::Join(group) => PipeEvent::Join(group),
+            Self::Leave(group) => PipeEvent::Leave(group),
+        }
+    }
+}
+
+/// What the pipes told and their sockets were not told yet.
+#[derive(Debug, Default)]
+pub(crate) struct Told(Vec<(usize, Said)>);
+
+impl App<Pipe<u32>> for Told {
+    fn event(
+        &mut self,
+        end: usize,
+        _: Instant,
+        _: &mut Pipe<u32>,
+        _: &mut Reader,
+        event: PipeEvent<'_>,
+    ) -> Result<Taken, Disconnect> {
+        let said = match event {
+            PipeEvent::Ready(peer) => Said::Ready(peer),
+            PipeEvent::Messages { count, was_empty } => Said::Messages { count, was_empty },
+            PipeEvent::Subscribe(topic) => Said::Subscribe(topic.into()),
+            PipeEvent::Cancel(topic) => Said::Cancel(topic.into()),
+            PipeEvent::Join(group) => Said::Join(group.into()),
+            PipeEvent::Leave(group) => Said::Leave(group.into()),
+            other => panic!("{other:?}"),
+        };
+        self.0.push((end, said));
+        Ok(Taken::Yes)
+    }
+}
+
+pub(crate) type Net = World<Pipe<u32>, Told>;
+
+/// The pipes of one socket.
+pub(crate) struct View<'w> {
+    world: &'w mut Net,
+    pipes: &'w BTreeMap<PipeId, usize>,
+}
+
+impl Pipes for View<'_> {
+    type Token = u32;
+
+    fn with<R>(&mut self, id: PipeId, f: impl FnOnce(&mut Pipe<u32>) -> R) -> Option<R> {
+        self.pipes.get(&id).map(|end| f(self.world.machine_mut(*end)))
+    }
+}
+
+/// One life of a socket.
+pub(crate) struct Node {
+    pub(crate) socket: Socket,
+    pub(crate) options: Arc<Options>,
+    /// Its pipes, and their machines.
+    pub(crate) pipes: BTreeMap<PipeId, usize>,
+    /// The machines of all pipes that it ever had.
+    pub(crate) every: Vec<usize>,
+    /// It takes nothing new.
+    pub(crate) is_closing: bool,
+}
+
+/// A pipe of a node.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct End {
+    pub(crate) node: usize,
+    pub(crate) id: PipeId,
+    /// Its machine.
+    pub(crate) end: usize,
+}
+
+/// What a dialing pipe connects to again and again.
+struct Line {
+    from: End,
+    /// The number of an address.
+    to: usize,
+    again: Instant,
+}
+
+/// A connection, of the present or the past: from a dialing pipe to an accepted one.
+pub(crate) struct Connection {
+    pub(crate) ends: [End; 2],
+    /// What each had sent and received when it began.
+    pub(crate) begun: [(u64, u64); 2],
+    /// What each had received when it ended, and why it did.
+    pub(crate) ended: [Option<(u64, Disconnect)>; 2],
+    /// The network, or a slow writer, took part in that.
+    pub(crate) is_disturbed: bool,
+}
+
+/// What happened to a node.
+#[derive(Debug)]
+pub(crate) enum Happened {
+    Said(End, Said),
+    /// A connection of a pipe ended, or a pipe without one.
+    Down(End),
+}
+
+/// Sockets, each of which has an address that it may be bound to.
+pub(crate) struct Network {
+    pub(crate) world: Net,
+    pub(crate) nodes: Vec<Node>,
+    /// Who is bound to which address.
+    pub(crate) bound: Vec<Option<usize>>,
+    lines: Vec<Line>,
+    pub(crate) connections: Vec<Connection>,
+    /// Pipes that are gone, of which a writer has a batch.
+    late: Vec<End>,
+    seen: BTreeMap<usize, usize>,
+    pub(crate) happened: Vec<Happened>,
+}
+
+impl Network {
+    pub(crate) fn new(seed: u64, addresses: usize) -> Self {
+        Self {
+            world: World::new(net(), seed, Told::default()),
+            nodes: Vec::new(),
+            bound: vec![None; addresses],
+            lines: Vec::new(),
+            connections: Vec::new(),
+            late: Vec::new(),
+            seen: BTreeMap::new(),
+            happened: Vec::new(),
+        }
+    }
+
+    pub(crate) fn add(&mut self, options: Arc<Options>) -> usize {
+        self.nodes.push(Node {
+            // No two of them give the same numbers.
+            socket: Socket::new(options.clone(), 1000 * self.nodes.len() as u32),
+            options,
+            pipes: BTreeMap::new(),
+            every: Vec::new(),
+            is_closing: false,
+        });
+        self.nodes.len() - 1
+    }
+
+    /// A socket, and its pipes.
+    pub(crate) fn at<R>(&mut self, node: usize, f: impl FnOnce(&mut Socket, &mut View<'_>) -> R) -> R {
+        let Node { socket, pipes, .. } = &mut self.nodes[node];
+        f(socket, &mut View { world: &mut self.world, pipes })
+    }
+
+    pub(crate) fn pipe(&self, node: usize, id: PipeId) -> Option<&Pipe<u32>> {
+        self.nodes[node].pipes.get(&id).map(|end| self.world.machine(*end))
+    }
+
+    /// The pipes of a node.
+    pub(crate) fn pipes(&self, node: usize) -> impl Iterator<Item = (PipeId, &Pipe<u32>)> {
+        self.nodes[node].pipes.iter().map(|(id, end)| (*id, self.world.machine(*end)))
+    }
+
+    /// All pipes that a node ever had.
+    pub(crate) fn every(&self, node: usize) -> impl Iterator<Item = &Pipe<u32>> {
+        self.nodes[node].every.iter().map(|end| self.world.machine(*end))
+    }
+
+    fn add_pipe(&mut self, node: usize, role: Role) -> End {
+        let Node { socket, pipes, every, options, .. } = &mut self.nodes[node];
+        let id = socket.add(role);
+        let end = self.world.add(Pipe::new(options.clone(), role).with_sums(socket.sums()));
+        pipes.insert(id, end);
+        every.push(end);
+        End { node, id, end }
+    }
+
+    /// A node connects to an address, whoever is or will be bound to it.
+    pub(crate) fn connect(&mut self, node: usize, to: usize) -> End {
+        let from = self.add_pipe(node, Role::Dialing);
+        self.lines.push(Line { from, to, again: self.world.now() });
+        from
+    }
+
+    /// Ends one pipe, after what waits in it was sent, or the linger time.
+    pub(crate) fn close_pipe(&mut self, end: usize, linger: Duration) {
+        let now = self.world.now();
+        self.world.machine_mut(end).close(now, linger);
+    }
+
+    /// Ends a node likewise.
+    pub(crate) fn close(&mut self, node: usize, linger: Duration) {
+        self.nodes[node].is_closing = true;
+        let ends: Vec<_> = self.nodes[node].pipes.values().copied().collect();
+        ends.into_iter().for_each(|end| self.close_pipe(end, linger));
+        for bound in &mut self.bound {
+            *bound = bound.filter(|bound| *bound != node);
+        }
+    }
+
+    /// The connections that stand.
+    pub(crate) fn open(&self) -> impl Iterator<Item = &Connection> {
+        self.connections.iter().filter(|connection| connection.ended.iter().any(Option::is_none))
+    }
+
+    /// Who is at the other end of a pipe's connection.
+    pub(crate) fn peer_of(&self, node: usize, id: PipeId) -> Option<usize> {
+        self.open().find_map(|connection| {
+            let at = connection.ends.iter().position(|end| (end.node, end.id) == (node, id))?;
+            connection.ended[at].is_none().then_some(connection.ends[1 - at].node)
+        })
+    }
+
+    /// The connection of that machine is treated badly.
+    pub(crate) fn disturb(&mut self, end: usize, f: impl FnOnce(&mut Net)) {
+        let is_its = |connection: &Connection| connection.ends.iter().any(|at| at.end == end);
+        for connection in self.connections.iter_mut().filter(|connection| is_its(connection)) {
+            connection.is_disturbed |= connection.ended.iter().any(Option::is_none);
+        }
+        f(&mut self.world);
+    }
+
+    pub(crate) fn run(&mut self, millis: u64) {
+        for _ in 0..millis {
+            self.world.run_for(MS);
+            self.tell();
+        }
+    }
+
+    pub(crate) fn run_seconds(&mut self, seconds: u32) {
+        self.world.run_for(MS * 1000 * seconds);
+        self.tell();
+    }
+
+    fn owner(&self, end: usize) -> Option<End> {
+        self.nodes.iter().enumerate().find_map(|(node, Node { pipes, .. })| {
+            pipes.iter().find(|(_, other)| **other == end).map(|(id, _)| End { node, id: *id, end })
+        })
+    }
+
+    /// Tells the sockets what happened, and connects again.
+    fn tell(&mut self) {
+        for (end, said) in std::mem::take(&mut self.world.app.0) {
+            if let Some(owner) = self.owner(end) {
+                self.at(owner.node, |socket, pipes| socket.handle_event(pipes, owner.id, said.event()));
+                self.happened.push(Happened::Said(owner, said));
+            }
+        }
+        for node in 0..self.nodes.len() {
+            let ends: Vec<_> = self.nodes[node].pipes.iter().map(|(id, end)| (*id, *end)).collect();
+            for (id, end) in ends {
+                self.tell_end(End { node, id, end });
+            }
+        }
+        self.collect_late();
+        self.dial();
+        // There may be room, of which a driver is told.
+        for node in 0..self.nodes.len() {
+            self.at(node, |socket, pipes| socket.flush(pipes));
+        }
+    }
+
+    /// Tells a socket that a connection ended, and that a pipe did.
+    fn tell_end(&mut self, at: End) {
+        let ended = self.world.ended(at.end);
+        let seen = self.seen.insert(at.end, ended.len()).unwrap_or(0);
+        assert!(ended.len() - seen <= 1, "nobody else dials");
+        let cause = ended.get(seen).map(|(_, cause)| cause.clone());
+        let is_down = cause.is_some();
+        if let Some(cause) = cause {
+            self.at(at.node, |socket, pipes| {
+                socket.connection_ended(at.id, &cause);
+                socket.disconnected(pipes, at.id, cause.clone());
+            });
+            let received = self.world.machine(at.end).stats().received;
+            for connection in &mut self.connections {
+                let side = connection.ends.iter().position(|end| *end == at);
+                if let Some(side) = side.filter(|side| connection.ended[*side].is_none()) {
+                    connection.ended[side] = Some((received, cause.clone()));
+                }
+            }
+        }
+        let is_over = self.world.machine(at.end).is_closed() && !self.world.is_connected(at.end);
+        if is_over {
+            // A driver forgets it when it is closed, or says so when it stops driving it.
+            if !is_down {
+                self.at(at.node, |socket, pipes| socket.ended(pipes, at.id, Disconnect::LocalClose));
+            }
+            self.nodes[at.node].pipes.remove(&at.id);
+            self.lines.retain(|line| line.from != at);
+            if !self.world.machine(at.end).is_drained() {
+                self.late.push(at);
+            }
+        }
+        if is_down || is_over {
+            self.happened.push(Happened::Down(at));
+        }
+    }
+
+    /// What came back from a writer when its connection was over, and perhaps its pipe.
+    fn collect_late(&mut self) {
+        for node in 0..self.nodes.len() {
+            let pipes = self.nodes[node].pipes.iter();
+            let late = pipes.filter(|(_, end)| self.world.machine(**end).late().is_any());
+            let late: Vec<_> = late.map(|(id, _)| *id).collect();
+            for id in late {
+                self.at(node, |socket, pipes| socket.collect_unsent(pipes, id));
+            }
+        }
+        for at in std::mem::take(&mut self.late) {
+            let pipe = self.world.machine_mut(at.end);
+            let (had, late, mut messages) = (pipe.waiting(), pipe.take_late(), Vec::new());
+            pipe.take_unsent(|message| messages.push(message));
+            let is_back = pipe.is_drained();
+            if is_back || had > 0 || late.is_any() {
+                self.at(at.node, |socket, pipes| socket.collect_late(pipes, at.id, messages, late));
+            }
+            if !is_back {
+                self.late.push(at);
+            }
+        }
+    }
+
+    fn dial(&mut self) {
+        let now = self.world.now();
+        for line in 0..self.lines.len() {
+            let Line { from, to, again } = self.lines[line];
+            let pipe = self.world.machine(from.end);
+            let Some(to) = self.bound[to].filter(|_| !pipe.is_closed() && again <= now) else { continue };
+            if self.world.is_connected(from.end) {
+                self.lines[line].again = now + MS * 3;
+                continue;
+            }
+            let to = self.add_pipe(to, Role::Accepting);
+            let begun = [from, to].map(|end| {
+                let stats = self.world.machine(end.end).stats();
+                (stats.sent, stats.received)
+            });
+            self.world.connect(from.end, to.end);
+            self.connections.push(Connection {
+                ends: [from, to],
+                begun,
+                ended: [None, None],
+                is_disturbed: false,
+            });
+        }
+    }
+
+    /// An honest end finds no other fault with another than that the stream was cut, or silent. Peers that one type or
+    /// name has no room for are refused.
+    pub(crate) fn assert_no_fault(&self) {
+        for connection in &self.connections {
+            for (_, cause) in connection.ended.iter().flatten() {
+                let fault = ZmtpError::of(cause).filter(|error| {
+                    use ZmtpError::{DuplicateRoutingId, HandedOver, SecondPeer, Truncated};
+                    !matches!(
+                        error,
+                        Truncated { .. } | SecondPeer(_) | HandedOver | DuplicateRoutingId { .. }
+                    )
+                });
+                assert!(fault.is_none(), "{fault:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! Random operations on sockets of every pairing.
+//!
+//! `BOWLINE_SCHEDULES` says how many for each pairing, `BOWLINE_SEED` where to begin; a failure says which it was.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use bowline_netsim::Random;
+use bowline_zmtp::socket_type::SocketType;
+
+use super::operations::{Choices, Model, PAIRINGS};
+use super::settling::Outcome;
+
+fn number(name: &str, otherwise: u64) -> u64 {
+    std::env::var(name).map_or(otherwise, |text| text.parse().expect("a number"))
+}
+
+fn run(kinds: [SocketType; 2], seed: u64) -> Outcome {
+    let mut random = Random::new(seed ^ 0x0b5e);
+    let choices = Choices(Box::new(move |bound| random.below(bound)));
+    let mut model = Model::new(kinds, seed, choices);
+    for _ in 0..80 {
+        model.step();
+    }
+    model.finish()
+}
+
+#[test]
+fn whatever_is_done_each_message_is_accounted_for() {
+    let (count, first) = (number("BOWLINE_SCHEDULES", 30), number("BOWLINE_SEED", 1));
+    let mut failed = Vec::new();
+    for kinds @ [one, other] in PAIRINGS {
+        let (mut sent, mut came, mut ended) = (0, 0, 0);
+        for seed in first..first + count {
+            let Ok(outcome) = catch_unwind(AssertUnwindSafe(|| run(kinds, seed))) else {
+                eprintln!("{one} and {other}, BOWLINE_SEED={seed}");
+                failed.push((one, other, seed));
+                continue;
+            };
+            sent += outcome.sent;
+            came += outcome.came;
+            ended += outcome.ended;
+        }
+        if count >= 20 {
+            assert!(sent > 10 * count as usize && came * 20 > sent, "{one}, {other}: {came} of {sent} came");
+            assert!(ended > count as usize, "{one}, {other}: {ended} connections were disturbed");
+        }
+    }
+    assert!(failed.is_empty(), "{failed:?}");
+}

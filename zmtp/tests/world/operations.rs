@@ -1,0 +1,390 @@
+//! Sockets of every pairing that goes together, under whatever their programs and the network may do to them, against
+//! [the reference](super::reference).
+
+use std::time::Duration;
+
+use bowline_core::error::Disconnect;
+use bowline_netsim::Direction;
+use bowline_zmtp::options::{Options, Overflow, QueueLimit};
+use bowline_zmtp::socket::{PipeId, SocketEvent};
+use bowline_zmtp::socket_type::SocketType::{self, *};
+
+use super::network::{End, Happened, MS, Network, Said};
+use super::reference::{Account, Reference, Shape};
+
+/// A simulated network does not give up a silent line by itself, as TCP does.
+const STALL: Duration = Duration::from_secs(40);
+
+/// Which types go together.
+pub(crate) const PAIRINGS: [[SocketType; 2]; 15] = [
+    [Req, Rep],
+    [Req, Router],
+    [Dealer, Rep],
+    [Dealer, Router],
+    [Dealer, Dealer],
+    [Router, Router],
+    [Pub, Sub],
+    [XPub, XSub],
+    [Push, Pull],
+    [Pair, Pair],
+    [Client, Server],
+    [Radio, Dish],
+    [Scatter, Gather],
+    [Channel, Channel],
+    [SocketType::Peer, SocketType::Peer],
+];
+
+/// What is subscribed to.
+const WANTED: [&str; 5] = ["", "a", "ab", "b", "c"];
+
+/// Where decisions come from: a number below that one.
+pub(crate) struct Choices<'c>(pub(crate) Box<dyn FnMut(u64) -> u64 + 'c>);
+
+impl Choices<'_> {
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
+        (self.0)(bound as u64) as usize
+    }
+
+    pub(crate) fn one_in(&mut self, bound: usize) -> bool {
+        self.below(bound) == 0
+    }
+}
+
+/// A program with a socket, which it may close to open another.
+pub(crate) struct Program {
+    pub(crate) node: usize,
+    /// The envelopes of requests that were not answered, and what they asked.
+    pub(crate) asked_by: Vec<(Vec<Vec<u8>>, usize)>,
+    /// What it has to answer next, as a REP.
+    pub(crate) asking: Option<usize>,
+}
+
+/// What of a node's options matters to the reference.
+#[derive(Clone, Copy)]
+pub(crate) struct Traits {
+    pub(crate) kind: SocketType,
+    pub(crate) limit: QueueLimit,
+    pub(crate) receive_limit: QueueLimit,
+    pub(crate) overflow: Overflow,
+    pub(crate) conflates: bool,
+    pub(crate) inverts: bool,
+    /// A REQ that may ask again, and one that knows the replies to its requests.
+    pub(crate) relaxed: bool,
+    pub(crate) correlates: bool,
+    /// What an XPUB hears of its peers' subscriptions.
+    pub(crate) hears: Hears,
+}
+
+/// What an XPUB hears of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Hears {
+    /// Of topics that nobody had, or nobody has any more.
+    Changes,
+    /// Of each beginning, too.
+    Beginnings,
+    /// Of each beginning and end.
+    Each,
+    /// Likewise, and its program decides what comes of it.
+    Manual,
+}
+
+pub(crate) struct Model<'c> {
+    pub(crate) network: Network,
+    pub(crate) reference: Reference,
+    pub(crate) choices: Choices<'c>,
+    pub(crate) kinds: [SocketType; 2],
+    pub(crate) programs: Vec<Program>,
+    pub(crate) traits: Vec<Traits>,
+    /// What both sides have to say.
+    pub(crate) inverts: bool,
+    /// Writers may notice late that a connection ended.
+    pub(crate) is_slow: bool,
+    /// A request could not be answered.
+    pub(crate) left_unanswered: bool,
+    /// Nothing more is done than has to be.
+    pub(crate) is_ending: bool,
+}
+
+pub(crate) fn shape(kind: SocketType) -> Shape {
+    match kind {
+        Radio | Dish => Shape::Group,
+        kind if kind.is_single_part() => Shape::Single,
+        _ => Shape::Many,
+    }
+}
+
+impl<'c> Model<'c> {
+    pub(crate) fn new(kinds: [SocketType; 2], seed: u64, mut choices: Choices<'c>) -> Self {
+        let count = 2 + choices.below(3);
+        let inverts = kinds == [Pub, Sub] && choices.one_in(4);
+        let is_slow = choices.one_in(3);
+        let mut model = Self {
+            network: Network::new(seed, count),
+            reference: Reference::default(),
+            choices,
+            kinds,
+            programs: Vec::new(),
+            traits: Vec::new(),
+            inverts,
+            is_slow,
+            left_unanswered: false,
+            is_ending: false,
+        };
+        for at in 0..count {
+            let node = model.open(kinds[at % 2], at);
+            model.programs.push(Program { node, asked_by: Vec::new(), asking: None });
+            model.network.bound[at] = Some(node);
+        }
+        for from in 0..count {
+            let to = model.choices.below(count);
+            model.connect(from, to);
+        }
+        model
+    }
+
+    fn open(&mut self, kind: SocketType, at: usize) -> usize {
+        let (choices, mut options) = (&mut self.choices, Options::new(kind));
+        let limit = |choices: &mut Choices<'_>| QueueLimit { messages: 2 + choices.below(10), bytes: 4000 };
+        let (send, receive) = (limit(choices), limit(choices));
+        let overflows = [
+            Overflow::AsType,
+            Overflow::AsType,
+            Overflow::Reject,
+            Overflow::DropNewest,
+            Overflow::DropOldest,
+        ];
+        let overflow = overflows[choices.below(overflows.len())];
+        let conflates = matches!(kind, Push | Pull | Pub | Sub) && choices.one_in(5);
+        let (relaxed, correlates) = (kind == Req && choices.one_in(2), choices.one_in(2));
+        let hears = match (kind, choices.below(6)) {
+            (XPub, 0) => Hears::Beginnings,
+            (XPub, 1) => Hears::Each,
+            (XPub, 2) => Hears::Manual,
+            _ => Hears::Changes,
+        };
+        if kind.says_identity() && !choices.one_in(3) {
+            // Two may have the same.
+            options = options.routing_id(format!("name{}", at + choices.below(2)));
+        }
+        if choices.one_in(4) {
+            options = options.left_behind(choices.below(300));
+        }
+        let options = options
+            .send_limit(send)
+            .receive_limit(receive)
+            .overflow(overflow)
+            .conflate(conflates)
+            .immediate(!choices.one_in(4))
+            .router_mandatory(!choices.one_in(3))
+            .router_handover(choices.one_in(2))
+            .req_relaxed(relaxed)
+            .req_correlate(correlates)
+            .pub_nodrop(choices.one_in(4))
+            .xpub_verbose(hears == Hears::Beginnings)
+            .xpub_verboser(hears == Hears::Each)
+            .xpub_manual(hears == Hears::Manual)
+            .invert_matching(self.inverts)
+            .write_stall(Some(STALL));
+        let node = self.network.add(options.build().expect("sound options"));
+        self.reference.accounts.push(Account::default());
+        let inverts = self.inverts;
+        let receive_limit = receive;
+        let limit = send;
+        self.traits.push(Traits {
+            kind,
+            limit,
+            receive_limit,
+            overflow,
+            conflates,
+            inverts,
+            relaxed,
+            correlates,
+            hears,
+        });
+        if matches!(kind, Sub | XSub | Dish) {
+            for _ in 0..2 {
+                self.subscribe(node);
+            }
+        }
+        node
+    }
+
+    fn connect(&mut self, from: usize, to: usize) {
+        let node = self.programs[from].node;
+        // Two that answer whatever they hear would never come to rest.
+        let answers = self.kinds[0] == Req && from % 2 == to % 2;
+        let fits = self.kinds[from % 2].goes_with(self.kinds[to % 2]) && !answers;
+        if from != to && fits && self.network.nodes[node].pipes.len() < 6 {
+            self.network.connect(node, to);
+        }
+    }
+
+    /// One thing that a program or the network does.
+    pub(crate) fn step(&mut self) {
+        let at = self.choices.below(self.programs.len());
+        let node = self.programs[at].node;
+        match self.choices.below(24) {
+            0..9 => {
+                for _ in 0..=self.choices.below(5) {
+                    self.send(at);
+                }
+            }
+            9..13 => {
+                let most = 1 + self.choices.below(5);
+                self.receive(at, most);
+            }
+            13..16 => {
+                let millis = 1 + self.choices.below(20);
+                self.run(millis as u64);
+            }
+            16 => {
+                let to = self.choices.below(self.programs.len());
+                self.connect(at, to);
+            }
+            17 => {
+                self.network.bound[at] = match self.choices.below(3) {
+                    0 => None,
+                    _ => Some(node),
+                }
+            }
+            18 => {
+                let pipes: Vec<_> = self.network.nodes[node].pipes.values().copied().collect();
+                if let Some(end) = pipes.get(self.choices.below(8)) {
+                    let linger = self.linger();
+                    self.network.close_pipe(*end, linger);
+                }
+            }
+            19 if self.choices.one_in(3) => self.replace(at),
+            20 | 21 => match self.choices.one_in(3) {
+                true => self.unsubscribe(node),
+                false => self.subscribe(node),
+            },
+            _ => self.disturb(),
+        }
+        self.assert_bounds();
+    }
+
+    pub(crate) fn linger(&mut self) -> Duration {
+        MS * [0, 5, 2000][self.choices.below(3)]
+    }
+
+    pub(crate) fn run(&mut self, millis: u64) {
+        self.network.run(millis);
+        self.note();
+    }
+
+    /// Tells the reference what happened.
+    pub(crate) fn note(&mut self) {
+        for happened in std::mem::take(&mut self.network.happened) {
+            match happened {
+                Happened::Down(End { node, id, .. }) => self.reference.went(node, id),
+                Happened::Said(End { node, id, .. }, said) => {
+                    let peers = &mut self.reference.accounts[node].peers;
+                    match said {
+                        Said::Ready(_) => _ = peers.insert(id, Default::default()),
+                        Said::Messages { .. } => {}
+                        Said::Subscribe(topic) | Said::Join(topic) => {
+                            peers.entry(id).or_default().insert(topic);
+                        }
+                        Said::Cancel(topic) | Said::Leave(topic) => {
+                            peers.entry(id).or_default().remove(&topic);
+                        }
+                    }
+                }
+            }
+        }
+        for (node, account) in self.reference.accounts.iter_mut().enumerate() {
+            while let Some(event) = self.network.nodes[node].socket.take_event() {
+                match event {
+                    SocketEvent::Dropped { count, why, .. } => {
+                        *account.dropped.entry(why).or_default() += count as u64;
+                    }
+                    SocketEvent::PeerRefused(..) => account.has_refused = true,
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    fn disturb(&mut self) {
+        let ends: Vec<_> = self.network.open().flat_map(|connection| connection.ends).collect();
+        let Some(at) = ends.get(self.choices.below(ends.len().max(1))) else { return };
+        let what = self.choices.below(if self.is_slow { 9 } else { 5 });
+        let direction = [Direction::ToServer, Direction::ToClient][self.choices.below(2)];
+        let bytes = self.choices.below(1500) as u64;
+        self.network.disturb(at.end, |world| match what {
+            0 => world.cut(at.end),
+            1 | 2 => world.cut_at(at.end, direction, bytes),
+            3 => world.fall_silent(at.end),
+            4 => world.disconnect(at.end, Disconnect::Reopened),
+            _ => world.set_slow_writer(at.end, !bytes.is_multiple_of(4)),
+        });
+    }
+
+    fn subscribe(&mut self, node: usize) {
+        let topic = self.wanted(node);
+        if !matches!(self.traits[node].kind, Sub | XSub | Dish) {
+            return;
+        }
+        let wants = &mut self.reference.accounts[node].wants;
+        // What is said again an XPUB that hears of each beginning hears again, and of its end once: that cannot be counted.
+        if self.kinds[0] == XPub && wants.contains_key(topic.as_bytes()) {
+            return;
+        }
+        *wants.entry(topic.into()).or_default() += 1;
+        self.network.at(node, |socket, pipes| socket.subscribe(pipes, topic.as_bytes()));
+    }
+
+    fn unsubscribe(&mut self, node: usize) {
+        let topic = self.wanted(node);
+        let wants = &mut self.reference.accounts[node].wants;
+        let is_last = wants.get(topic.as_bytes()) == Some(&1);
+        if is_last {
+            wants.remove(topic.as_bytes());
+        } else if let Some(times) = wants.get_mut(topic.as_bytes()) {
+            *times -= 1;
+        }
+        let ended = self.network.at(node, |socket, pipes| socket.unsubscribe(pipes, topic.as_bytes()));
+        assert_eq!(ended, is_last);
+    }
+
+    fn wanted(&mut self, node: usize) -> &'static str {
+        // Groups are matched whole.
+        let first = usize::from(self.traits[node].kind == Dish);
+        WANTED[first + self.choices.below(WANTED.len() - first)]
+    }
+
+    /// A program closes its socket, and opens another.
+    fn replace(&mut self, at: usize) {
+        let linger = self.linger();
+        let program = &mut self.programs[at];
+        let old = program.node;
+        (program.asked_by, program.asking) = (Vec::new(), None);
+        self.network.close(old, linger);
+        self.programs[at].node = self.open(self.kinds[at % 2], at);
+        self.network.bound[at] = Some(self.programs[at].node);
+        let to = self.choices.below(self.programs.len());
+        self.connect(at, to);
+    }
+
+    /// What is held is within the limits.
+    fn assert_bounds(&self) {
+        for program in &self.programs {
+            let (node, traits) = (program.node, self.traits[program.node]);
+            for (id, pipe) in self.network.pipes(node) {
+                let (waiting, limit) = (pipe.waiting(), traits.limit.messages);
+                // What was being written may come back behind a full queue.
+                assert!(waiting <= 2 * limit, "{waiting} messages wait, limit {limit}");
+                assert!(waiting <= limit || !self.network.world.ended(self.end(node, id)).is_empty());
+                let (held, limit) = (pipe.inbox().messages(), traits.receive_limit.messages);
+                assert!(held <= limit.div_ceil(2) || traits.kind == XPub, "{held} were read, limit {limit}");
+                // The formula of the guarantees, with what one message and the limits come to here.
+                assert!(pipe.memory() < 6 * 64 * 1024 + 4 * 4000 + 3 * 18_000, "{}", pipe.memory());
+            }
+        }
+    }
+
+    fn end(&self, node: usize, id: PipeId) -> usize {
+        self.network.nodes[node].pipes[&id]
+    }
+}

@@ -1,0 +1,204 @@
+//! How a run ends: everything comes to rest, is closed, and is accounted for.
+
+use bowline_core::error::Disconnect;
+use bowline_zmtp::pipe::Pipe;
+use bowline_zmtp::socket::Drop;
+use bowline_zmtp::socket_type::SocketType::*;
+
+use super::operations::{Hears, Model, shape};
+use super::reference::read;
+
+/// What a run came to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Outcome {
+    pub(crate) sent: usize,
+    pub(crate) came: usize,
+    pub(crate) ended: usize,
+}
+
+impl Model<'_> {
+    /// Every program receives what there is, and answers what it is asked. Whether there was something to do.
+    fn serve(&mut self) -> bool {
+        let mut is_busy = false;
+        for at in 0..self.programs.len() {
+            for _ in 0..10_000 {
+                let answers = self.programs[at].asking.is_some()
+                    || (self.kinds[1 - at % 2] == Req && !self.programs[at].asked_by.is_empty());
+                if answers {
+                    self.send(at);
+                }
+                let node = self.programs[at].node;
+                if self.receive_from(node, Some(at), 100) == 0 && !answers {
+                    break;
+                }
+                is_busy = true;
+            }
+        }
+        is_busy
+    }
+
+    /// Nothing more is sent: everything comes to rest, is closed, and accounted for.
+    pub(crate) fn finish(mut self) -> Outcome {
+        self.is_ending = true;
+        for at in 0..self.programs.len() {
+            self.network.bound[at] = Some(self.programs[at].node);
+        }
+        for end in self.network.nodes.iter().flat_map(|node| node.every.clone()) {
+            self.network.world.set_slow_writer(end, false);
+        }
+        // Silent connections are given up meanwhile, and others made in their places.
+        let mut is_busy = true;
+        for second in 0..110 {
+            match second {
+                0..10 => self.run(20),
+                _ => {
+                    self.network.run_seconds(1);
+                    self.note();
+                }
+            }
+            is_busy = self.serve();
+        }
+        // What was answered last is on its way.
+        while is_busy {
+            self.network.run_seconds(1);
+            self.note();
+            is_busy = self.serve();
+        }
+        self.assert_at_rest();
+        for at in 0..self.programs.len() {
+            let linger = self.linger();
+            self.network.close(self.programs[at].node, linger);
+        }
+        for step in 0..30 {
+            match step {
+                0..20 => self.run(10),
+                _ => {
+                    self.network.run_seconds(1);
+                    self.note();
+                }
+            }
+            (0..self.network.nodes.len()).for_each(|node| _ = self.receive_from(node, None, 10_000));
+        }
+        for node in 0..self.network.nodes.len() {
+            assert!(self.network.nodes[node].pipes.is_empty(), "it is closed");
+            let back: Vec<_> = self.network.nodes[node].socket.take_returned().collect();
+            for message in back {
+                let parts: Vec<&[u8]> = message.iter().map(|part| part.as_slice()).collect();
+                let (_, number) = read(&parts, shape(self.traits[node].kind));
+                self.reference.came_back(node, number);
+            }
+            self.assert_account(node, true);
+        }
+        self.network.assert_no_fault();
+        self.assert_connections();
+        Outcome {
+            sent: self.reference.sent.len(),
+            came: self.reference.accounts.iter().map(|account| account.received as usize).sum(),
+            ended: self.network.connections.iter().filter(|connection| connection.is_disturbed).count(),
+        }
+    }
+
+    /// Nothing is under way where there is a connection, and who waits for a reply has it or knows better.
+    fn assert_at_rest(&self) {
+        for program in &self.programs {
+            let node = program.node;
+            self.assert_account(node, false);
+            let account = &self.reference.accounts[node];
+            let socket = &self.network.nodes[node].socket;
+            let (targets, mut comes_and_goes) = (socket.targets(), false);
+            for id in targets {
+                let Some(pipe) = self.network.pipe(node, *id).filter(|pipe| pipe.peer().is_some()) else {
+                    continue;
+                };
+                let peer = self.network.peer_of(node, *id).map(|peer| &self.reference.accounts[peer]);
+                // One that is refused comes and goes.
+                let is_refused = peer.is_some_and(|peer| peer.has_refused);
+                // A REQ that asks nothing leaves what is no reply where it is.
+                let is_req =
+                    self.network.peer_of(node, *id).is_some_and(|peer| self.traits[peer].kind == Req);
+                comes_and_goes |= is_refused;
+                assert!(
+                    pipe.is_drained() || is_refused || is_req,
+                    "{} messages wait for nothing",
+                    pipe.waiting()
+                );
+                if let (Pub | XPub | Radio, Some(peer)) = (socket.kind(), peer) {
+                    let known = &account.peers[id];
+                    let wants = &peer.wants;
+                    assert!(known.iter().eq(wants.keys()), "{known:?} is not {wants:?}");
+                }
+            }
+            assert!(
+                targets.is_empty() || comes_and_goes || socket.returned() == 0,
+                "what came back goes to another"
+            );
+            if socket.kind() == Req && !targets.is_empty() && !self.left_unanswered {
+                assert_eq!(account.asked, None, "a request without an end");
+            }
+            let hears = self.traits[node].hears;
+            if socket.kind() == XPub && hears != Hears::Beginnings {
+                for (topic, told) in &account.told {
+                    let wants = account.peers.values().filter(|topics| topics.contains(topic)).count();
+                    let wanted = if hears == Hears::Changes { wants.min(1) } else { wants };
+                    assert_eq!(*told, wanted as i64, "what the application was told of {topic:?}");
+                }
+                let given = account.given.iter().filter(|(_, topics)| !topics.is_empty());
+                let has_all = given.eq(account.peers.iter().filter(|(_, topics)| !topics.is_empty()));
+                assert!(has_all || hears != Hears::Manual, "{:?} {:?}", account.given, account.peers);
+            }
+        }
+    }
+
+    /// What a socket took is somewhere, and what came to it, too.
+    fn assert_account(&self, node: usize, is_over: bool) {
+        let (account, stats, kind) =
+            (&self.reference.accounts[node], self.stats(node), self.traits[node].kind);
+        let sum = |f: fn(&Pipe<u32>) -> u64| self.network.every(node).map(f).sum::<u64>();
+        let told: u64 = account.dropped.values().sum();
+        assert_eq!((stats.dropped, stats.events_lost), (told, 0), "each drop is told");
+        let (sends, receives) = (kind.sends(), kind.receives());
+        let conflated = sum(|pipe| pipe.stats().conflated);
+        let (sent, waiting) = (sum(|pipe| pipe.stats().sent), sum(|pipe| pipe.waiting() as u64));
+        let out = account.dropped(&[Drop::PeerGone, Drop::Unanswerable, Drop::GivenUp]);
+        let returned = self.network.nodes[node].socket.returned() as u64 + account.back;
+        let gone = stats.overflowed
+            + out
+            + returned
+            + if kind.publishes() || kind == Radio { 0 } else { stats.discarded };
+        if sends && (is_over || !self.is_slow) {
+            let conflated = if receives && kind != XPub { 0 } else { conflated };
+            assert_eq!(account.taken, sent + waiting + gone + conflated, "{kind}: {account:?} {stats:?}");
+        }
+        if receives {
+            let came = sum(|pipe| pipe.stats().received);
+            let dropped = account.dropped(&[Drop::LeftBehind, Drop::Stray]) + stats.filtered;
+            let conflated = if sends && kind != XSub { 0 } else { conflated };
+            let known = account.received + dropped + conflated;
+            // Who is refused is not heard; a REQ may have replies that it has no use for, until it asks again.
+            let is_exact = !account.has_refused && kind != Req && kind != XPub;
+            assert!(
+                came == known || (!is_exact && came > known) || kind == XPub,
+                "{kind}: {came} came, {account:?} {stats:?}"
+            );
+        }
+    }
+
+    /// What was sent over connections that nothing happened to came.
+    fn assert_connections(&self) {
+        for connection in &self.network.connections {
+            let [Some(one), Some(other)] = &connection.ended else { continue };
+            if connection.is_disturbed || self.is_slow {
+                continue;
+            }
+            for (from, to, causes) in [(0, 1, (&one.1, &other.1)), (1, 0, (&other.1, &one.1))] {
+                if causes != (&Disconnect::LocalClose, &Disconnect::PeerClosed) {
+                    continue;
+                }
+                let sent = self.network.world.machine(connection.ends[from].end).stats().sent;
+                let sent = sent - connection.begun[from].0;
+                let came = [one.0, other.0][to] - connection.begun[to].1;
+                assert_eq!(sent, came, "nothing is lost at a close: {:?}", connection.ends);
+            }
+        }
+    }
+}
