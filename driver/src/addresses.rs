@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 
 use bowline_core::address::Address;
 use bowline_core::error::{ConfigError, Disconnect, TransportError, TransportKind};
-use bowline_core::supervisor::Endpoint;
+use bowline_core::proxy::Proxy;
+use bowline_core::supervisor::{DialFailure, Endpoint};
 
 use crate::error::{ConnectError, transport, unresolved};
 
@@ -13,6 +14,8 @@ use crate::error::{ConnectError, transport, unresolved};
 #[derive(Debug)]
 pub struct Addresses {
     endpoint: Endpoint,
+    /// What is dialed in its place.
+    via: Option<Endpoint>,
     left: std::vec::IntoIter<Address>,
     last: Option<ConnectError>,
 }
@@ -23,18 +26,33 @@ impl Addresses {
     /// # Errors
     /// It is no address.
     pub fn of(text: &str) -> Result<Self, ConfigError> {
+        Self::through(text, None)
+    }
+
+    /// Those of the proxy that is dialed in a text's place, or those of the text.
+    ///
+    /// # Errors
+    /// It is no address.
+    pub fn through(text: &str, proxy: Option<&Proxy>) -> Result<Self, ConfigError> {
         let endpoint: Endpoint = text.parse()?;
-        let known = match &endpoint {
+        let via = proxy.and_then(|proxy| proxy.entrance(&endpoint)).cloned();
+        let known = match via.as_ref().unwrap_or(&endpoint) {
             Endpoint::Address(address) => vec![address.clone()],
             _ => Vec::new(),
         };
-        Ok(Self { endpoint, left: known.into_iter(), last: None })
+        Ok(Self { endpoint, via, left: known.into_iter(), last: None })
+    }
+
+    /// The place that the text names.
+    #[must_use]
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
     }
 
     /// The name and port to look up, if it is one.
     #[must_use]
     pub fn name(&self) -> Option<(String, u16)> {
-        match &self.endpoint {
+        match self.via.as_ref().unwrap_or(&self.endpoint) {
             Endpoint::Name { host, port } => Some((host.clone(), *port)),
             _ => None,
         }
@@ -61,8 +79,10 @@ impl Addresses {
     /// The error of one that failed so.
     #[must_use]
     pub fn failed(&self, address: Option<Address>, cause: Disconnect) -> ConnectError {
-        let place = address.clone().map_or_else(|| self.endpoint.clone(), Endpoint::from);
-        ConnectError::failed(self.endpoint.clone(), address, cause.at(place))
+        let dialed = self.via.as_ref().unwrap_or(&self.endpoint);
+        let place = address.clone().map_or_else(|| dialed.clone(), Endpoint::from);
+        let failure = DialFailure::new(self.endpoint.clone(), address, cause.at(place));
+        ConnectError::Failed(Box::new(failure.through(self.via.clone())))
     }
 
     /// The error when none is left.

@@ -8,6 +8,7 @@ use bowline_core::machine::Machine;
 use bowline_core::supervisor::Epoch;
 
 use crate::Shared;
+use crate::connection_info::PeerCertificates;
 use crate::shared::LazyGuard;
 use crate::sync::Arc;
 
@@ -34,6 +35,12 @@ pub trait Application<M: Machine<Token = Waker>>: Send + Sync + 'static {
     /// right before it where it is known.
     fn local_addr(&self, local: Address) {
         let _ = local;
+    }
+
+    /// What the peer showed below the protocol, and was found to be good there: for a layer such as TLS to say, before
+    /// the first [event](Self::event) of the connection.
+    fn peer_certificates(&self, session: &mut Self::Session, certificates: PeerCertificates) {
+        let _ = (session, certificates);
     }
 
     /// Something came in. `access` may hold the lock; release it before calling into user code.

@@ -37,7 +37,7 @@ pub fn now() -> Instant {
 #[must_use]
 pub fn to_std(at: Instant) -> StdInstant {
     let offset = std::time::Duration::from_nanos(at.as_nanos());
-    // Beyond what the clock can say: far enough that nobody waits for it.
+    // Beyond what the clock can say: further than any caller waits.
     origin()
         .checked_add(offset)
         .unwrap_or_else(|| StdInstant::now() + std::time::Duration::from_secs(86_400 * 365))

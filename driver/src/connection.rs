@@ -5,6 +5,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use bowline_core::error::Disconnect;
+use bowline_core::layer::Secured;
 use bowline_core::machine::Machine;
 use bowline_core::time::Instant;
 
@@ -23,14 +24,14 @@ pub(crate) const CALLERS_READ: Duration = Duration::from_millis(1);
 
 /// The socket, and the right to read from it.
 pub(crate) struct Connection<M: Machine<Token = Waker>, A: Application<M>, S> {
-    shared: Arc<Shared<M>>,
+    pub(crate) shared: Arc<Shared<M>>,
     pub(crate) socket: S,
     /// Holding it is the right to read. Gone once the connection is over.
     pub(crate) intake: Mutex<Option<Intake<M, A>>>,
     /// Until when the driver leaves reading to callers, in nanoseconds of the clock.
     callers_read: AtomicU64,
     /// Why the connection is over, if it was a caller that saw it.
-    failed: Mutex<Option<Disconnect>>,
+    failed: Mutex<Option<Box<Disconnect>>>,
 }
 
 impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Connection<M, A, S> {
@@ -41,12 +42,12 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Connection<M, A, S
 
     /// Why the connection is over, if it was a caller that saw it.
     pub(crate) fn failed(&self) -> Option<Disconnect> {
-        if self.socket.callers_read() { self.failed.lock().clone() } else { None }
+        if self.socket.callers_read() { self.failed.lock().as_deref().cloned() } else { None }
     }
 
     /// The connection is over: the driver ends it.
     pub(crate) fn fail(&self, cause: Disconnect) {
-        self.failed.lock().get_or_insert(cause);
+        self.failed.lock().get_or_insert_with(|| Box::new(cause));
     }
 
     /// Until when reading is left to callers.
@@ -79,6 +80,10 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> WriteNow for Conne
 }
 
 impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Connected for Connection<M, A, S> {
+    fn secured(&self) -> Option<Arc<Secured>> {
+        self.socket.secured()
+    }
+
     fn read_for(&self, served: &dyn Fn() -> bool) {
         if !self.socket.callers_read() {
             return;

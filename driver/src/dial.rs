@@ -2,35 +2,77 @@
 
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
+use bowline_core::address::Address;
 use bowline_core::config::SocketOptions;
 use bowline_core::error::Disconnect;
+use bowline_core::layer::DialLayer;
 use bowline_core::machine::Machine;
-use bowline_core::supervisor::{Action, AttemptId, DialFailure, Dialed, Epoch, Supervisor};
+use bowline_core::preamble::Preamble;
+use bowline_core::recv_buf::RecvBuf;
+use bowline_core::supervisor::{Action, AttemptId, DialFailure, Dialed, Endpoint, Epoch, Supervisor};
 
 use crate::app::Application;
 use crate::error::{transport, unresolved};
+use crate::layered::Layered;
+use crate::opening::Openings;
+use crate::owner::TaskSocket;
 use crate::pump::{Alarm, Pump};
-use crate::runtime::{Runtime, Wire};
+use crate::runtime::{Runtime, Socket, Wire};
 use crate::shared::{Shared, Step};
 use crate::stream::{Connector, Target};
 use crate::sync::Arc;
 use crate::{clock, observe};
 
 type Resolving = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>>;
-type Dialing<S> = Pin<Box<dyn Future<Output = io::Result<S>> + Send>>;
+type Dialing<S> = Pin<Box<dyn Future<Output = io::Result<Layered<S>>> + Send>>;
+/// A socket with what was read of it already.
+type Preparing<S> = Pin<Box<dyn Future<Output = Result<(Layered<S>, RecvBuf), Disconnect>> + Send>>;
 
-/// Who is told how dialing goes, and says what is dialed with.
+/// Learns how dialing goes, and says what is dialed with.
 pub trait DialObserver: Send + 'static {
     /// What sockets are set to.
     fn socket_options(&self) -> SocketOptions;
 
+    /// Where connections come from, if that has to be found out for each dial; over TCP only. By default it has not:
+    /// [`SocketOptions::bind`] says it.
+    fn source(&self) -> Option<Source> {
+        None
+    }
+
     /// What connects in place of the runtime; by default nothing does.
     fn connector(&self) -> Option<&Connector> {
         None
+    }
+
+    /// What is done on each connection before the machine has it; by default nothing is.
+    fn preamble(&self) -> Option<&Preamble> {
+        None
+    }
+
+    /// What secures the connections; by default nothing does. It is put over the stream once that is connected, whoever
+    /// connects it.
+    fn layer(&self) -> Option<Arc<dyn DialLayer>> {
+        None
+    }
+
+    /// A dial begins. Called without the machine's lock, as the others are.
+    fn dialing(&self, address: &Address, attempt: u32) {
+        let _ = (address, attempt);
+    }
+
+    /// A dial, a look-up or a handshake failed.
+    fn attempt_failed(&self, attempt: u32, failure: &DialFailure) {
+        let _ = (attempt, failure);
+    }
+
+    /// A wait begins before that attempt, because the last one failed or the last connection did not last.
+    fn waiting(&self, attempt: u32, after: Duration, cause: &Disconnect) {
+        let _ = (attempt, after, cause);
     }
 
     /// A connection is past its handshake.
@@ -41,17 +83,75 @@ pub trait DialObserver: Send + 'static {
     fn gave_up(&self, cause: &Disconnect);
 }
 
+/// Where connections come from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Source {
+    /// A name or an address of this host, looked up for each dial; `None`: any.
+    pub host: Option<String>,
+    /// The port; 0: any that is free.
+    pub port: u16,
+}
+
+/// Connects from an address of the same family as the one that is connected to.
+async fn connect_from<R: Runtime>(
+    source: Source,
+    to: Address,
+    mut options: SocketOptions,
+) -> io::Result<R::Socket> {
+    let is_ipv6 = to.ip().is_some_and(|ip| ip.is_ipv6());
+    let bind = match source.host {
+        None if is_ipv6 => Some((Ipv6Addr::UNSPECIFIED, source.port).into()),
+        None => Some((Ipv4Addr::UNSPECIFIED, source.port).into()),
+        Some(host) => {
+            let found = R::resolve(host, source.port).await?;
+            found.into_iter().find(|address| address.is_ipv6() == is_ipv6)
+        }
+    };
+    let none = || io::Error::new(io::ErrorKind::AddrNotAvailable, "the source has no address of that family");
+    options.bind = Some(bind.ok_or_else(none)?);
+    R::connect(to, options).await
+}
+
+/// Does what comes before the machine. The supervisor keeps the time.
+fn prepare<R: Runtime>(
+    openings: Openings,
+    socket: Layered<R::Socket>,
+    target: Target,
+    epoch: Epoch,
+) -> Preparing<R::Socket> {
+    Box::pin(async move {
+        let mut socket = socket.map(TaskSocket::<R>::new);
+        let buf = openings.run(&mut socket, Some(&target), epoch, None).await?;
+        Ok((socket.map(TaskSocket::into_socket), buf))
+    })
+}
+
+/// Puts the layer over a connected socket, and does its handshake. In the socket's own future: the time for a dial covers
+/// it, and a failure is one of that address.
+async fn secure<S: Socket>(
+    socket: S,
+    layer: Option<Arc<dyn DialLayer>>,
+    to: &Endpoint,
+) -> io::Result<Layered<S>> {
+    let Some(layer) = layer else { return Ok(Layered::plain(socket)) };
+    let socket = Layered::with(socket, layer.dial(to).map_err(io::Error::other)?);
+    std::future::poll_fn(|cx| socket.poll_handshake(cx)).await?;
+    Ok(socket)
+}
+
 /// Passes on what a supervisor says and what nothing is to be done for: to the machine, and to the
 /// observer.
 pub fn tell<M: Machine<Token = Waker>>(news: Action, shared: &Shared<M>, observer: &impl DialObserver) {
     match news {
         Action::AttemptFailed { attempt, failure } => {
             observe::dial_failed(&failure, attempt);
+            observer.attempt_failed(attempt, &failure);
             shared.with(|machine| machine.handle_dial_failed(attempt, failure));
         }
         Action::RoundFailed { failure } => observer.round_failed(&failure),
         Action::Waiting { attempt, until, cause } => {
             let after = until.saturating_since(clock::now());
+            observer.waiting(attempt, after, &cause);
             shared.with(|machine| machine.handle_waiting(attempt, after, cause));
         }
         Action::GaveUp { cause } => {
@@ -68,8 +168,8 @@ pub struct Dialer<R: Runtime, M: Machine<Token = Waker>, A: Application<M>, O> {
     app: Arc<A>,
     observer: O,
     supervisor: Supervisor,
-    resolving: Vec<(AttemptId, Resolving)>,
-    dialing: Vec<(AttemptId, Dialing<R::Socket>)>,
+    /// Look-ups, dials and what comes before the machine: a link that is connected has none.
+    attempts: Option<Box<Attempts<R::Socket>>>,
     connection: Option<Connection<R, M, A>>,
     /// For the supervisor and for the connection: the one that is due first sets it, and both are looked
     /// after whenever it fires.
@@ -78,9 +178,22 @@ pub struct Dialer<R: Runtime, M: Machine<Token = Waker>, A: Application<M>, O> {
     alarm: Option<Alarm<R::Timer>>,
 }
 
+struct Attempts<S> {
+    resolving: Vec<(AttemptId, Resolving)>,
+    dialing: Vec<(AttemptId, Target, Dialing<S>)>,
+    /// The connection that is asked of proxies, or has its preamble: the machine knows nothing of it yet.
+    preparing: Option<(Epoch, Preparing<S>)>,
+}
+
+impl<S> Default for Attempts<S> {
+    fn default() -> Self {
+        Self { resolving: Vec::new(), dialing: Vec::new(), preparing: None }
+    }
+}
+
 struct Connection<R: Runtime, M: Machine<Token = Waker>, A: Application<M>> {
     epoch: Epoch,
-    pump: Pump<M, A, R::Socket>,
+    pump: Pump<M, A, Layered<R::Socket>>,
     ready: bool,
 }
 
@@ -94,16 +207,7 @@ impl<R: Runtime, M: Machine<Token = Waker>, A: Application<M>, O: DialObserver> 
     /// Begins at once; poll it as a task.
     pub fn new(shared: Arc<Shared<M>>, app: Arc<A>, observer: O, mut supervisor: Supervisor) -> Self {
         supervisor.start(clock::now());
-        Self {
-            shared,
-            app,
-            observer,
-            supervisor,
-            resolving: Vec::new(),
-            dialing: Vec::new(),
-            connection: None,
-            alarm: None,
-        }
+        Self { shared, app, observer, supervisor, attempts: None, connection: None, alarm: None }
     }
 
     /// Carries out what the supervisor wants. True: something was done.
@@ -113,30 +217,50 @@ impl<R: Runtime, M: Machine<Token = Waker>, A: Application<M>, O: DialObserver> 
             acted = true;
             match action {
                 Action::Resolve { attempt, host, port } => {
-                    self.resolving.push((attempt, Box::pin(R::resolve(host, port))));
+                    let resolving: Resolving = Box::pin(R::resolve(host, port));
+                    self.attempts.get_or_insert_default().resolving.push((attempt, resolving));
                 }
                 Action::Dial { attempt, address, endpoint } => {
                     let nth = self.supervisor.attempt();
+                    self.observer.dialing(&address, nth);
                     self.shared.dialing(&address, nth);
-                    let options = self.observer.socket_options();
+                    let (options, layer) = (self.observer.socket_options(), self.observer.layer());
+                    // Behind proxies the layer comes later: see `Openings::securing`.
+                    let is_direct = Openings::new(self.supervisor.proxy(), None, Some(&endpoint)).is_empty();
+                    let layer = layer.filter(|_| is_direct);
+                    let target = Target::new(endpoint.clone(), address.clone());
                     let dialing: Dialing<R::Socket> = match self.observer.connector() {
-                        None => Box::pin(R::connect(address, options)),
+                        None => {
+                            let source = self.observer.source().filter(|_| address.ip().is_some());
+                            Box::pin(async move {
+                                let socket = match source {
+                                    Some(source) => connect_from::<R>(source, address, options).await?,
+                                    None => R::connect(address, options).await?,
+                                };
+                                secure(socket, layer, &endpoint).await
+                            })
+                        }
                         Some(connector) => {
-                            let connecting = connector(Target::new(endpoint, address));
+                            let connecting = connector(target.clone());
                             Box::pin(async move {
                                 let socket = R::adopt(connecting.await?)?;
                                 socket.apply(&options)?;
-                                Ok(socket)
+                                secure(socket, layer, &endpoint).await
                             })
                         }
                     };
-                    self.dialing.push((attempt, dialing));
+                    self.attempts.get_or_insert_default().dialing.push((attempt, target, dialing));
                 }
                 Action::Abandon { attempt } => {
-                    self.resolving.retain(|(other, _)| *other != attempt);
-                    self.dialing.retain(|(other, _)| *other != attempt);
+                    if let Some(attempts) = &mut self.attempts {
+                        attempts.resolving.retain(|(other, _)| *other != attempt);
+                        attempts.dialing.retain(|(other, ..)| *other != attempt);
+                    }
                 }
                 Action::Close { epoch, cause } => {
+                    if let Some(attempts) = &mut self.attempts {
+                        attempts.preparing.take_if(|(other, _)| *other == epoch);
+                    }
                     if let Some(mut connection) = self.connection.take_if(|c| c.epoch == epoch) {
                         connection.pump.abort(&cause);
                     }
@@ -149,25 +273,30 @@ impl<R: Runtime, M: Machine<Token = Waker>, A: Application<M>, O: DialObserver> 
 
     /// Looks after look-ups, dials and the connection. True: something changed.
     fn attend(&mut self, cx: &mut Context<'_>) -> bool {
-        let mut changed = false;
-        let mut index = 0;
-        while index < self.resolving.len() {
-            let Poll::Ready(result) = self.resolving[index].1.as_mut().poll(cx) else {
+        // A connection that begins here is polled below.
+        self.attend_attempts(cx) | self.attend_connection(cx)
+    }
+
+    fn attend_attempts(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(attempts) = &mut self.attempts else { return false };
+        let (mut changed, mut index) = (false, 0);
+        while index < attempts.resolving.len() {
+            let Poll::Ready(result) = attempts.resolving[index].1.as_mut().poll(cx) else {
                 index += 1;
                 continue;
             };
-            let (attempt, _) = self.resolving.swap_remove(index);
+            let (attempt, _) = attempts.resolving.swap_remove(index);
             let result = result.map_err(unresolved);
             self.supervisor.handle_resolved(clock::now(), attempt, result.as_deref().map_err(Clone::clone));
             changed = true;
         }
         index = 0;
-        while index < self.dialing.len() {
-            let Poll::Ready(result) = self.dialing[index].1.as_mut().poll(cx) else {
+        while index < attempts.dialing.len() {
+            let Poll::Ready(result) = attempts.dialing[index].2.as_mut().poll(cx) else {
                 index += 1;
                 continue;
             };
-            let (attempt, _) = self.dialing.swap_remove(index);
+            let (attempt, target, _) = attempts.dialing.swap_remove(index);
             changed = true;
             let (result, socket) = match result {
                 Ok(socket) => (Ok(()), Some(socket)),
@@ -175,11 +304,34 @@ impl<R: Runtime, M: Machine<Token = Waker>, A: Application<M>, O: DialObserver> 
             };
             let dialed = self.supervisor.handle_dialed(clock::now(), attempt, result);
             if let (Dialed::Use(epoch), Some(socket)) = (dialed, socket) {
-                let pump = Pump::new(&self.shared, &self.app, socket, epoch);
-                self.connection = Some(Connection { epoch, pump, ready: false });
+                let (proxy, preamble) = (self.supervisor.proxy(), self.observer.preamble());
+                let openings = Openings::new(proxy, preamble, Some(&target.endpoint));
+                let openings = openings.securing(self.observer.layer());
+                if openings.is_empty() {
+                    let pump = Pump::new(&self.shared, &self.app, socket, epoch);
+                    self.connection = Some(Connection { epoch, pump, ready: false });
+                } else {
+                    attempts.preparing = Some((epoch, prepare::<R>(openings, socket, target, epoch)));
+                }
             }
         }
-        changed | self.attend_connection(cx)
+        changed | self.attend_preparing(cx)
+    }
+
+    /// Looks after the connection that the machine has not yet.
+    fn attend_preparing(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(attempts) = &mut self.attempts else { return false };
+        let Some((epoch, preparing)) = &mut attempts.preparing else { return false };
+        let (epoch, Poll::Ready(prepared)) = (*epoch, preparing.as_mut().poll(cx)) else { return false };
+        attempts.preparing = None;
+        match prepared {
+            Ok(arrival) => {
+                let pump = Pump::greeted(&self.shared, &self.app, arrival, epoch);
+                self.connection = Some(Connection { epoch, pump, ready: false });
+            }
+            Err(cause) => self.supervisor.handle_down(clock::now(), epoch, &cause),
+        }
+        true
     }
 
     fn attend_connection(&mut self, cx: &mut Context<'_>) -> bool {
@@ -192,7 +344,7 @@ impl<R: Runtime, M: Machine<Token = Waker>, A: Application<M>, O: DialObserver> 
             changed = true;
             self.supervisor.handle_ready(clock::now(), connection.epoch);
             // Until the next time.
-            (self.resolving, self.dialing) = (Vec::new(), Vec::new());
+            self.attempts = None;
             self.observer.ready(connection.epoch);
         }
         if let Poll::Ready(cause) = polled {

@@ -3,9 +3,9 @@
 use std::io;
 use std::sync::Arc;
 
-use bowline_core::address::Address;
 use bowline_core::error::{Chain, ConfigError, Disconnect, Failure, Status, TransportError, TransportKind};
-use bowline_core::supervisor::{DialFailure, Endpoint};
+use bowline_core::layer::LayerError;
+use bowline_core::supervisor::DialFailure;
 
 use crate::accept::is_out_of_resources;
 
@@ -60,11 +60,6 @@ impl From<StartError> for ConnectError {
 }
 
 impl ConnectError {
-    /// What a text that should have led somewhere, or one of its addresses, came to.
-    pub(crate) fn failed(endpoint: Endpoint, address: Option<Address>, cause: Disconnect) -> Self {
-        Self::Failed(Box::new(DialFailure::new(endpoint, address, cause)))
-    }
-
     /// Why no connection came about, where that is what it says.
     #[must_use]
     pub fn cause(&self) -> Option<&Disconnect> {
@@ -137,9 +132,13 @@ impl ReceiveError {
     }
 }
 
-/// The core's words for a system error, which it keeps as its source.
+/// The core's words for a system error, which it keeps as its source; for the error of a layer, that one.
 #[must_use]
 pub fn transport(error: io::Error) -> TransportError {
+    let layer = error.get_ref().and_then(|inner| inner.downcast_ref::<LayerError>());
+    if let Some(layer) = layer {
+        return TransportError::of_layer(layer.clone());
+    }
     TransportError::new(kind(&error), error)
 }
 

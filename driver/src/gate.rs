@@ -24,8 +24,12 @@ pub struct AcceptCounters {
     pub refused_per_address: u64,
     /// Connections that could not be accepted, or served; accepting went on.
     pub errors: u64,
+    /// Peers that were not let in because of what they showed, or did not show: see the server's verifier.
+    pub denied: u64,
     /// Connections closed in their handshake, to make room for younger ones.
     pub evicted: u64,
+    /// Connections closed because their layer's handshake (TLS) failed, or took too long.
+    pub insecure: u64,
     /// Sessions without a connection that ended to keep their limits, or to make room.
     pub sessions_evicted: u64,
     /// Connections closed because the server's memory was spent
@@ -67,7 +71,7 @@ struct State {
     counters: AcceptCounters,
 }
 
-struct Evict(Box<dyn FnOnce() + Send>);
+struct Evict(Box<dyn FnOnce() -> bool + Send>);
 
 impl std::fmt::Debug for Evict {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -144,29 +148,45 @@ impl Gate {
         Ok(Admission { gate: Arc::clone(self), address })
     }
 
-    /// A handshake begins; `evict` ends it if room is needed for younger ones.
-    pub fn begin_handshake(self: &Arc<Self>, evict: impl FnOnce() + Send + 'static) -> Handshake {
+    /// A handshake begins. If room is needed for younger ones, `evict` ends it: false if it is done already,
+    /// and nothing was ended.
+    pub fn begin_handshake(self: &Arc<Self>, evict: impl FnOnce() -> bool + Send + 'static) -> Handshake {
         self.memory.begin_handshake();
         let mut state = self.state.lock();
         state.last_handshake += 1;
         let number = state.last_handshake;
         state.handshakes.insert(number, Evict(Box::new(evict)));
-        let oldest = if state.handshakes.len() > self.limits.handshakes() {
-            state.counters.evicted += 1;
-            state.handshakes.pop_first()
-        } else {
-            None
-        };
         drop(state);
-        if let Some((_, Evict(evict))) = oldest {
-            evict();
+        while let Some(Evict(evict)) = self.surplus_handshake() {
+            if evict() {
+                self.state.lock().counters.evicted += 1;
+            }
         }
         Handshake { gate: Arc::clone(self), number }
+    }
+
+    /// The oldest handshake, if there are too many.
+    fn surplus_handshake(&self) -> Option<Evict> {
+        let mut state = self.state.lock();
+        if state.handshakes.len() <= self.limits.handshakes() {
+            return None;
+        }
+        state.handshakes.pop_first().map(|(_, evict)| evict)
     }
 
     /// Accepting, or serving, one connection failed; the next may not.
     pub fn note_error(&self) {
         self.state.lock().counters.errors += 1;
+    }
+
+    /// A peer was not let in because of what it showed.
+    pub fn note_denied(&self) {
+        self.state.lock().counters.denied += 1;
+    }
+
+    /// A connection could not be secured.
+    pub fn note_insecure(&self) {
+        self.state.lock().counters.insecure += 1;
     }
 
     /// Too many events wait to be told: one is not.
@@ -291,7 +311,13 @@ mod tests {
         let evicted = Arc::new(AtomicUsize::new(0));
         let begin = |number: usize| {
             let evicted = Arc::clone(&evicted);
-            gate.begin_handshake(move || evicted.store(number, Ordering::Relaxed))
+            gate.begin_handshake(move || {
+                // The fourth is done, and did not say so yet.
+                if number != 4 {
+                    evicted.store(number, Ordering::Relaxed);
+                }
+                number != 4
+            })
         };
         let _first = begin(1);
         let second = begin(2);
@@ -300,5 +326,9 @@ mod tests {
         drop(second);
         let _fourth = begin(4);
         assert_eq!((evicted.load(Ordering::Relaxed), gate.counters().evicted), (1, 1));
+        let _fifth = begin(5);
+        assert_eq!((evicted.load(Ordering::Relaxed), gate.counters().evicted), (3, 2));
+        let _sixth = begin(6);
+        assert_eq!((evicted.load(Ordering::Relaxed), gate.counters().evicted), (3, 2), "none was ended");
     }
 }

@@ -20,7 +20,7 @@ const ROOM: usize = 64 * 1024;
 #[derive(Debug, Default)]
 struct Pipe {
     bytes: VecDeque<u8>,
-    /// Nobody will write, or read, any more.
+    /// The other end will not write, or read, any more.
     ended: bool,
     broken: bool,
     /// The wakers of those that wait. There may be two: of the connection's task, and of a caller that reads for
@@ -87,7 +87,7 @@ impl Stream {
     /// Writes what there is room for.
     ///
     /// # Errors
-    /// [`io::ErrorKind::WouldBlock`] without room; [`io::ErrorKind::BrokenPipe`] if nobody reads
+    /// [`io::ErrorKind::WouldBlock`] without room; [`io::ErrorKind::BrokenPipe`] if the other end does not read
     /// any more.
     pub fn write_now(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         let mut pipe = self.outgoing.lock();
@@ -242,7 +242,7 @@ pub fn listen(name: &Arc<str>, backlog: u32) -> io::Result<Acceptor> {
 /// Connects to the listener of that name.
 ///
 /// # Errors
-/// [`io::ErrorKind::ConnectionRefused`] if nobody does, or too many connections wait there.
+/// [`io::ErrorKind::ConnectionRefused`] without a listener, or too many connections wait there.
 pub fn connect(name: &Arc<str>) -> io::Result<Stream> {
     let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
     // Held until the stream is queued: a listener that goes away takes what is queued with it.

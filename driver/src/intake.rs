@@ -11,6 +11,7 @@ use bowline_core::supervisor::Epoch;
 use bowline_core::time::Instant;
 
 use crate::app::{Application, Flow};
+use crate::connection_info::PeerCertificates;
 use crate::sync::Arc;
 use crate::{Shared, clock};
 
@@ -61,6 +62,11 @@ impl<M: Machine<Token = Waker>, A: Application<M>> Intake<M, A> {
         let session = app.connected(shared, epoch, remote);
         let (shared, app, tokens) = (Arc::clone(shared), Arc::clone(app), Vec::new());
         Self { shared, app, session, reader, buf, tokens, paused: false, quiet: true }
+    }
+
+    /// What the peer showed below the protocol: before anything is read.
+    pub(crate) fn peer_certificates(&mut self, certificates: PeerCertificates) {
+        self.app.peer_certificates(&mut self.session, certificates);
     }
 
     /// Room to read into.
@@ -128,7 +134,18 @@ impl<M: Machine<Token = Waker>, A: Application<M>> Intake<M, A> {
     /// The connection is over. `lent` is the batch that was being written.
     pub(crate) fn disconnect(self, lent: Option<Batch>, cause: &Disconnect) {
         self.shared.set_connection(None);
-        let Self { shared, app, session, reader, .. } = self;
+        let Self { shared, app, mut session, mut reader, mut buf, mut tokens, .. } = self;
+        let (now, mut guard, mut any) = (clock::now(), shared.lazy(&mut tokens), false);
+        while let Some(event) = M::next_leftover(&mut reader, &mut guard, now, &mut buf, cause) {
+            any = true;
+            if !matches!(app.event(&mut session, &mut reader, &mut guard, event), Ok(Flow::Continue)) {
+                break;
+            }
+        }
+        if any {
+            M::end_input(&mut reader, &mut guard, now, &mut buf);
+        }
+        drop(guard);
         shared.with(|machine| {
             let now = clock::now();
             machine.retire_reader(now, reader);

@@ -12,9 +12,11 @@
 //! | [`Application`] | what your side does with each event that comes in |
 //! | [`dial::Dialer`] | the dialing side: one connection after another, as a `Supervisor` says |
 //! | [`accept::Service`], [`accept::Acceptor`] | the accepting side: limits, the memory of all connections, stop and drain |
+//! | [`opening::Openings`] | what is done on a connection before its machine has it: proxies, a preamble |
 //! | [`pump::Pump`] | one connection, where neither fits |
 //! | [`Style`], [`Wait`], [`Returns`] | methods and handlers that are written once for tasks and for threads |
 //! | [`workers::Workers`], [`place`] | where functions run that may take their time |
+//! | [`layered`] | what stands between a socket and a machine, such as TLS |
 //! | [`error`], [`inproc`], [`stream`], [`socket`] | what connecting and listening have in common |
 //!
 //! `examples/own_protocol.rs` is a whole one: a machine, its server on threads, its clients on tokio and on threads.
@@ -28,6 +30,7 @@ pub mod addresses;
 pub mod app;
 pub mod clock;
 mod connection;
+pub mod connection_info;
 pub mod dial;
 pub mod error;
 pub mod gate;
@@ -35,9 +38,11 @@ pub mod handler_queue;
 pub mod heavy;
 pub mod inproc;
 mod intake;
+pub mod layered;
 pub mod memory;
 #[doc(hidden)]
 pub mod observe;
+pub mod opening;
 pub mod owner;
 mod peer_id;
 pub mod place;

@@ -98,6 +98,12 @@ impl ServerMemory {
         &self.heavy
     }
 
+    /// A place in the line of those who do heavy work there, for what is no machine yet: the handshake of that number.
+    #[must_use]
+    pub fn turn_of(&self, handshake: u64) -> Turn {
+        Turn::new(Arc::clone(&self.heavy), u64::MAX - handshake)
+    }
+
     /// What that machine holds is counted from now on, until [`remove`](Self::remove); `watch` sees each
     /// report.
     pub fn count<M: Machine<Token = Waker>>(

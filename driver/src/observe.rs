@@ -1,4 +1,4 @@
-//! What is told to `tracing` and `metrics`, where the features of those names are on: changes of
+//! What `tracing` and `metrics` get, where the features of those names are on: changes of
 //! state, never single messages.
 
 use bowline_core::address::Address;
@@ -106,6 +106,13 @@ pub fn server_event(event: &ServerEvent) {
             #[cfg(feature = "metrics")]
             metrics::counter!("bowline_connections_refused_total").increment(1);
             let _ = (from, why);
+        }
+        ServerEvent::Insecure { from, cause } => {
+            #[cfg(feature = "tracing")]
+            tracing::warn!(target: "bowline", %from, cause = %Chain(cause), "a connection could not be secured");
+            #[cfg(feature = "metrics")]
+            metrics::counter!("bowline_connections_insecure_total").increment(1);
+            let _ = (from, cause);
         }
     }
 }

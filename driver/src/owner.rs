@@ -30,11 +30,15 @@ pub trait OwnerSocket: Wire + Sized {
         limit: Duration,
     ) -> impl Future<Output = io::Result<Self>> + Send;
 
-    /// Looks a name up.
+    /// Looks a name up, within `limit`.
     ///
     /// # Errors
-    /// What the system said.
-    fn resolve(host: String, port: u16) -> impl Future<Output = io::Result<Vec<SocketAddr>>> + Send;
+    /// What the system said; [`io::ErrorKind::TimedOut`] after `limit`.
+    fn resolve(
+        host: String,
+        port: u16,
+        limit: Duration,
+    ) -> impl Future<Output = io::Result<Vec<SocketAddr>>> + Send;
 
     /// Of a stream that is connected already.
     ///
@@ -91,8 +95,12 @@ impl<R: Runtime> std::fmt::Debug for TaskSocket<R> {
 }
 
 impl<R: Runtime> TaskSocket<R> {
-    fn new(socket: R::Socket) -> Self {
+    pub(crate) fn new(socket: R::Socket) -> Self {
         Self { socket, alarm: Alarm::new(R::timer()) }
+    }
+
+    pub(crate) fn into_socket(self) -> R::Socket {
+        self.socket
     }
 }
 
@@ -128,24 +136,15 @@ impl<R: Runtime> Wire for TaskSocket<R> {
 
 impl<R: Runtime> OwnerSocket for TaskSocket<R> {
     async fn connect(address: Address, options: SocketOptions, limit: Duration) -> io::Result<Self> {
-        let (mut connecting, mut alarm) = (pin!(R::connect(address, options)), Alarm::new(R::timer()));
-        let until = clock::after(limit);
-        let socket = poll_fn(|cx| {
-            if let Poll::Ready(connected) = connecting.as_mut().poll(cx) {
-                return Poll::Ready(connected);
-            }
-            while alarm.poll(cx, until) {
-                if clock::now() >= until {
-                    return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-                }
-            }
-            Poll::Pending
-        });
-        socket.await.map(Self::new)
+        within::<R, _>(limit, R::connect(address, options)).await.map(Self::new)
     }
 
-    fn resolve(host: String, port: u16) -> impl Future<Output = io::Result<Vec<SocketAddr>>> + Send {
-        R::resolve(host, port)
+    fn resolve(
+        host: String,
+        port: u16,
+        limit: Duration,
+    ) -> impl Future<Output = io::Result<Vec<SocketAddr>>> + Send {
+        within::<R, _>(limit, R::resolve(host, port))
     }
 
     fn adopt(stream: Stream) -> io::Result<Self> {
@@ -176,4 +175,25 @@ impl<R: Runtime> OwnerSocket for TaskSocket<R> {
             _ => Poll::Pending,
         }
     }
+}
+
+/// What `work` comes to, if it does so within `limit`.
+async fn within<R: Runtime, T>(
+    limit: Duration,
+    work: impl Future<Output = io::Result<T>> + Send,
+) -> io::Result<T> {
+    let (mut work, mut alarm) = (pin!(work), Alarm::new(R::timer()));
+    let until = clock::after(limit);
+    poll_fn(|cx| {
+        if let Poll::Ready(done) = work.as_mut().poll(cx) {
+            return Poll::Ready(done);
+        }
+        while alarm.poll(cx, until) {
+            if clock::now() >= until {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+        }
+        Poll::Pending
+    })
+    .await
 }

@@ -25,12 +25,13 @@ const ROUNDS: u32 = 32;
 /// Bytes read and written before other tasks get their turn: with hundreds of connections that move much, a
 /// short request waits for a turn of each.
 const MOVED: usize = 512 * 1024;
+/// The same while other tasks are known to wait.
+const MOVED_BESIDE_OTHERS: usize = 64 * 1024;
 /// Bytes of the peer's thrown away while its end of the stream is waited for, per turn.
 const DISCARD: usize = 16 * 1024;
 
 /// Drives one connection on an async runtime. Poll it from one task only.
 pub struct Pump<M: Machine<Token = Waker>, A: Application<M>, S: Socket> {
-    shared: Arc<Shared<M>>,
     connection: Arc<Connection<M, A, S>>,
     batch: Option<Box<Batch>>,
     /// Until when reading is left to callers that wait for their replies.
@@ -38,9 +39,7 @@ pub struct Pump<M: Machine<Token = Waker>, A: Application<M>, S: Socket> {
     lingering: Option<Box<(Instant, Disconnect)>>,
     fresh: bool,
     /// For heavy work; made when there is some.
-    turn: Option<Turn>,
-    /// Bytes read and written since other tasks had their turn.
-    moved: usize,
+    turn: Option<Box<Turn>>,
 }
 
 impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> std::fmt::Debug for Pump<M, A, S> {
@@ -66,17 +65,19 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
     pub fn greeted(shared: &Arc<Shared<M>>, app: &Arc<A>, arrival: (S, RecvBuf), epoch: Epoch) -> Self {
         let (socket, buf) = arrival;
         let ends = [socket.peer_addr().ok(), socket.local_addr().ok()];
-        let intake = Intake::connect(shared, app, epoch, ends, buf);
+        let mut intake = Intake::connect(shared, app, epoch, ends, buf);
+        if let Some(secured) = socket.secured().filter(|secured| !secured.certificates.is_empty()) {
+            intake.peer_certificates(secured.certificates.as_slice().into());
+        }
         let connection = Arc::new(Connection::new(shared, socket, intake));
         shared.set_connection(Some(Arc::clone(&connection) as _));
-        let (shared, batch, callers_read, lingering) = (Arc::clone(shared), None, None, None);
-        Self { shared, connection, batch, callers_read, lingering, fresh: true, turn: None, moved: 0 }
+        let (batch, callers_read, lingering, turn) = (None, None, None, None);
+        Self { connection, batch, callers_read, lingering, fresh: true, turn }
     }
 
     /// Works until there is nothing to do. Ready, once, when the connection is over; the machine
     /// and the application know it then.
     pub fn poll<T: Timer>(&mut self, cx: &mut Context<'_>, timer: &mut Alarm<T>) -> Poll<Disconnect> {
-        self.moved = 0;
         let connection = Arc::clone(&self.connection);
         let Some(mut guard) = connection.intake.try_lock() else { return self.beside_a_caller(cx, timer) };
         let Some(intake) = guard.as_mut() else { return Poll::Ready(Disconnect::LocalClose) };
@@ -107,15 +108,15 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
 
     /// A caller reads for itself: writes, and looks again when it may have left.
     fn beside_a_caller<T: Timer>(&mut self, cx: &mut Context<'_>, timer: &mut Alarm<T>) -> Poll<Disconnect> {
-        self.shared.awake();
+        self.connection.shared.awake();
         let now = clock::now();
         self.leave_to_callers(now + CALLERS_READ);
-        self.shared.with(|machine| {
+        self.connection.shared.with(|machine| {
             if machine.is_due(now) {
                 machine.handle_timeout(now);
             }
         });
-        match self.write(cx, now) {
+        match self.write(cx, now, &mut 0) {
             // The caller that reads finds the end of the connection as well.
             Err(cause) => self.connection.fail(cause),
             Ok(Written::More) => cx.waker().wake_by_ref(),
@@ -154,18 +155,19 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
         timer: &mut Alarm<T>,
         intake: &mut Intake<M, A>,
     ) -> Poll<Disconnect> {
-        self.shared.awake();
+        let mut moved = 0;
+        self.connection.shared.awake();
         if std::mem::take(&mut self.fresh)
             && let Err(cause) = intake.filled(clock::now(), 0)
         {
             return Poll::Ready(cause);
         }
         for _ in 0..ROUNDS {
-            if self.moved >= MOVED {
+            if self.is_turn_over(moved) {
                 break;
             }
             let now = clock::now();
-            let (due, ending, paused, wants_pass, is_heavy) = self.shared.with(|machine| {
+            let (due, ending, paused, wants_pass, is_heavy) = self.connection.shared.with(|machine| {
                 let due = machine.is_due(now);
                 if due {
                     machine.handle_timeout(now);
@@ -198,7 +200,7 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
                     return Poll::Ready(cause);
                 }
             }
-            let read = if may_read { self.read(cx, now, intake) } else { Ok(false) };
+            let read = if may_read { self.read(cx, now, intake, &mut moved) } else { Ok(false) };
             let read = match read {
                 Ok(read) => read,
                 Err(cause) => return Poll::Ready(cause),
@@ -206,7 +208,7 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
             if may_read {
                 self.end_turn();
             }
-            match self.write(cx, now) {
+            match self.write(cx, now, &mut moved) {
                 Err(cause) => return Poll::Ready(cause),
                 Ok(Written::More) => continue,
                 Ok(Written::Sleep(_)) if read => continue,
@@ -225,6 +227,11 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
         Poll::Pending
     }
 
+    /// Whether so much was moved that others have their turn.
+    fn is_turn_over(&self, moved: usize) -> bool {
+        moved >= MOVED || (moved >= MOVED_BESIDE_OTHERS && self.connection.socket.others_wait())
+    }
+
     /// Whether it may read now: what is heavy only when all that are ready were served in between. The
     /// task is woken when it may.
     fn may_read(&mut self, cx: &mut Context<'_>, is_heavy: bool) -> bool {
@@ -232,7 +239,7 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
             return true;
         }
         if self.turn.is_none() {
-            self.turn = self.shared.turn();
+            self.turn = self.connection.shared.turn().map(Box::new);
         }
         self.turn.as_mut().is_none_or(|turn| turn.poll(cx).is_ready())
     }
@@ -250,6 +257,7 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
         cx: &mut Context<'_>,
         now: Instant,
         intake: &mut Intake<M, A>,
+        moved: &mut usize,
     ) -> Result<bool, Disconnect> {
         if intake.is_paused() || self.callers_read(now) {
             return Ok(false);
@@ -260,7 +268,7 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
             match self.connection.socket.read_now(room) {
                 Ok(0) => return Err(intake.end_of_stream()),
                 Ok(n) => {
-                    self.moved += n;
+                    *moved += n;
                     intake.filled(now, n)?;
                     // A read that leaves room has emptied the socket: no second read is needed to know.
                     if n < len && !intake.is_paused() {
@@ -291,12 +299,18 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
         }
     }
 
-    /// Writes until there is nothing to write or the socket takes no more.
-    fn write(&mut self, cx: &mut Context<'_>, now: Instant) -> Result<Written, Disconnect> {
+    /// Writes until there is nothing to write or the socket takes no more. `moved` counts what was read and
+    /// written since other tasks had their turn.
+    fn write(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: Instant,
+        moved: &mut usize,
+    ) -> Result<Written, Disconnect> {
         loop {
             let mut batch = match self.batch.take() {
                 Some(batch) => *batch,
-                None => match self.shared.begin_write_or_sleep(now, cx.waker()) {
+                None => match self.connection.shared.begin_write_or_sleep(now, cx.waker()) {
                     Step::Write(batch) => batch,
                     Step::Again => return Ok(Written::More),
                     Step::Sleep(at) => return Ok(Written::Sleep(at)),
@@ -305,25 +319,25 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
             let before = batch.written();
             match write_batch(&*self.connection, &mut batch) {
                 Ok(true) => {
-                    self.moved += batch.written() - before;
-                    let more = self.shared.with(|machine| machine.end_write(now, batch));
+                    *moved += batch.written() - before;
+                    let more = self.connection.shared.with(|machine| machine.end_write(now, batch));
                     // Reading gets its turn even if the writers never stop.
-                    if more && self.moved >= MOVED {
+                    if more && self.is_turn_over(*moved) {
                         return Ok(Written::More);
                     }
                 }
                 Ok(false) => {
                     let written = batch.written();
-                    self.moved += written - before;
+                    *moved += written - before;
                     self.batch = Some(Box::new(batch));
                     if written > before {
-                        self.shared.with(|machine| machine.handle_progress(now, written));
+                        self.connection.shared.with(|machine| machine.handle_progress(now, written));
                     }
                     match self.connection.socket.poll_writable(cx) {
                         Poll::Ready(Ok(())) => {}
                         Poll::Ready(Err(error)) => return Err(disconnect(error)),
                         Poll::Pending => {
-                            return Ok(match self.shared.sleep_attendant(cx.waker()) {
+                            return Ok(match self.connection.shared.sleep_attendant(cx.waker()) {
                                 Step::Sleep(at) => Written::Sleep(at),
                                 _ => Written::More,
                             });
@@ -348,7 +362,7 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
     ) -> Poll<Disconnect> {
         let Some((mut deadline, cause)) = self.lingering.as_deref().cloned() else { return Poll::Pending };
         let now = clock::now();
-        let ending = self.shared.with(|machine| {
+        let ending = self.connection.shared.with(|machine| {
             if machine.is_due(now) {
                 machine.handle_timeout(now);
             }
@@ -391,7 +405,7 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
         if clock::now() >= deadline {
             return Poll::Ready(cause);
         }
-        let is_due = match self.shared.sleep_attendant(cx.waker()) {
+        let is_due = match self.connection.shared.sleep_attendant(cx.waker()) {
             Step::Sleep(at) => sleep(cx, timer, at.into_iter().chain([deadline]).min()),
             _ => true,
         };
@@ -445,6 +459,16 @@ impl<T: Timer> Alarm<T> {
             self.armed = None;
         }
         expired
+    }
+
+    /// Ready when it is `at` or later.
+    pub fn poll_until(&mut self, cx: &mut Context<'_>, at: Instant) -> Poll<()> {
+        while clock::now() < at {
+            if !self.poll(cx, at) {
+                return Poll::Pending;
+            }
+        }
+        Poll::Ready(())
     }
 }
 

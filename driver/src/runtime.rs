@@ -8,12 +8,14 @@ use std::time::{Duration, Instant};
 
 use bowline_core::address::Address;
 use bowline_core::config::SocketOptions;
+use bowline_core::layer::Secured;
 
 use crate::error::StartError;
 use crate::owner::OwnerSocket;
 use crate::shared::WriteNow;
 use crate::stream::{Listening, Stream};
 use crate::style::Style;
+use crate::sync::Arc;
 
 /// A connected stream of bytes: what a connection is read from and written to.
 ///
@@ -51,6 +53,11 @@ pub trait Wire: WriteNow {
     fn local_addr(&self) -> io::Result<Address> {
         Err(io::ErrorKind::Unsupported.into())
     }
+
+    /// What a layer over the socket knows of the peer; by default there is none.
+    fn secured(&self) -> Option<Arc<Secured>> {
+        None
+    }
 }
 
 /// A [`Wire`] that tasks wait for.
@@ -72,6 +79,12 @@ pub trait Socket: Wire {
     /// or it would wake a thread for each reply. By default it always does.
     fn watch_reads(&self, watch: bool) {
         let _ = watch;
+    }
+
+    /// Whether other tasks wait for the thread that drives this socket: turns are shorter then. By default,
+    /// where a runtime cannot say, they are not.
+    fn others_wait(&self) -> bool {
+        false
     }
 
     /// Ready when a read may find something; otherwise the task is woken when that changes.

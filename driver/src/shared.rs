@@ -5,6 +5,7 @@ use std::task::Waker;
 
 use bowline_core::Batch;
 use bowline_core::address::Address;
+use bowline_core::layer::Secured;
 use bowline_core::machine::{Access, Machine, Wake};
 use bowline_core::memory::{Holding, Verdict};
 use bowline_core::time::Instant;
@@ -30,6 +31,11 @@ pub trait Connected: WriteNow {
     /// Reads on the caller's own thread, until what the caller waits for is there (`served`), or for a
     /// moment; does nothing where somebody reads already, or the socket cannot be waited for alone.
     fn read_for(&self, served: &dyn Fn() -> bool);
+
+    /// What a layer over the socket (TLS) knows of the peer; by default there is none.
+    fn secured(&self) -> Option<Arc<Secured>> {
+        None
+    }
 }
 
 /// A machine that many hold: the handles of users, and the task that drives it.
@@ -47,7 +53,7 @@ struct State<M> {
     writer: Option<Waker>,
     /// Wakes the attendant, which reads and watches the time.
     attendant: Option<Waker>,
-    /// A wake that came while nobody was registered.
+    /// A wake that came while no waker was registered.
     missed: Wake,
     connection: Option<Arc<dyn Connected>>,
     /// Counts what the machine holds, and says how much that may be.
@@ -118,14 +124,14 @@ impl<M: Machine<Token = Waker>> Shared<M> {
         self.state.lock().memory = Some(memory);
     }
 
-    /// See [`CountMemory::spare`]; all there is where nobody counts.
+    /// See [`CountMemory::spare`]; all there is where the memory is not counted.
     #[must_use]
     pub fn spare_memory(&self) -> usize {
         let memory = self.state.lock().memory.clone();
         memory.map_or(usize::MAX, |memory| memory.spare())
     }
 
-    /// See [`CountMemory::turn`]; `None` where nobody counts.
+    /// See [`CountMemory::turn`]; `None` where the memory is not counted.
     #[must_use]
     pub fn turn(&self) -> Option<Turn> {
         let memory = self.state.lock().memory.clone();

@@ -35,6 +35,9 @@ pub fn tcp_socket(to: SocketAddr, options: &SocketOptions) -> io::Result<Socket>
     socket.set_nonblocking(true)?;
     apply_buffers(&SockRef::from(&socket), options)?;
     if let Some(bind) = options.bind {
+        // A port of our own is bound again while the last connection from it is not forgotten yet.
+        #[cfg(unix)]
+        socket.set_reuse_address(bind.port() != 0 && options.reuse_address)?;
         socket.bind(&bind.into())?;
     }
     Ok(socket)
@@ -132,11 +135,13 @@ pub fn apply_buffers(socket: &SockRef<'_>, options: &SocketOptions) -> io::Resul
 }
 
 #[cfg(unix)]
-pub use self::unix::{UnixPath, connect_unix, listen_unix, unix_address};
+pub use self::unix::{UnixPath, connect_unix, listen_unix, unix_address, unix_socket_address};
 
 #[cfg(unix)]
 mod unix {
     use std::io;
+    #[cfg(target_os = "linux")]
+    use std::os::linux::net::SocketAddrExt;
     use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
     use std::path::PathBuf;
     use std::time::Duration;
@@ -145,18 +150,18 @@ mod unix {
     use bowline_core::config::SocketOptions;
     use socket2::{Domain, SockAddr, Socket, Type};
 
-    /// The file of a listening Unix socket: removed when nobody listens any more.
+    /// The file of a listening Unix socket: removed when its listener is gone. A name without a file is free then by itself.
     #[derive(Debug)]
     pub struct UnixPath(PathBuf);
 
     impl Drop for UnixPath {
         fn drop(&mut self) {
-            // Gone already, or not ours to remove: nobody needs it.
+            // Gone already, or not ours to remove: no listener needs it.
             let _ = std::fs::remove_file(&self.0);
         }
     }
 
-    /// Listens at a path, in non-blocking mode. A file that a server left behind which is no more
+    /// Listens at a path, or at a name (a zero byte before it), in non-blocking mode. A file that a server left behind which is no more
     /// is taken over.
     ///
     /// # Errors
@@ -178,7 +183,7 @@ mod unix {
         Ok((socket.into(), path))
     }
 
-    /// Whether there is a socket at which nobody listens.
+    /// Whether there is a socket without a listener.
     fn is_stale(path: &str) -> bool {
         use std::os::unix::fs::FileTypeExt;
         let is_socket = std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket());
@@ -209,8 +214,26 @@ mod unix {
     /// The same in Bowline's words.
     #[must_use]
     pub fn unix_address(address: &SocketAddr) -> Address {
+        #[cfg(target_os = "linux")]
+        if let Some(name) = address.as_abstract_name() {
+            return Address::Unix(format!("\0{}", String::from_utf8_lossy(name)).into());
+        }
         let path = address.as_pathname().map(|path| path.to_string_lossy().into_owned());
         Address::Unix(path.unwrap_or_default().into())
+    }
+
+    /// The same as the system has it: a path, or a name (a zero byte before it).
+    ///
+    /// # Errors
+    /// It is too long, or a name, which only Linux has.
+    pub fn unix_socket_address(path: &str) -> io::Result<SocketAddr> {
+        match path.strip_prefix('\0') {
+            #[cfg(target_os = "linux")]
+            Some(name) => SocketAddr::from_abstract_name(name),
+            #[cfg(not(target_os = "linux"))]
+            Some(_) => Err(io::ErrorKind::Unsupported.into()),
+            None => SocketAddr::from_pathname(path),
+        }
     }
 }
 

@@ -124,7 +124,7 @@ pub trait ByteStream: Send {
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 }
 
-/// A [`ByteStream`] as the driver uses it: it tries, and is told when to try again.
+/// A [`ByteStream`] as the driver uses it: it tries, and its waker says when to try again.
 ///
 /// Bytes that were written have been taken by the stream. Whether they have left the machine is its own
 /// to know.

@@ -4,6 +4,8 @@
 use std::future::Future;
 use std::io;
 
+use crate::error::StartError;
+use crate::place::Place;
 use crate::runtime::Runtime;
 use crate::sync::Arc;
 use crate::workers::{TaskWorkers, Workers};
@@ -63,7 +65,13 @@ pub type Wait<R, Fut> = <<R as Runtime>::Style as Style>::Wait<Fut>;
 pub trait Tasks: Style {}
 
 /// A style of runtimes whose users are threads.
-pub trait Threads: Style {}
+pub trait Threads: Style {
+    /// Where tasks run on so many threads of their own, which end when nobody needs them any more.
+    ///
+    /// # Errors
+    /// The system has no threads or descriptors left.
+    fn place(threads: usize) -> Result<Place, StartError>;
+}
 
 impl Tasks for Awaits {}
 

@@ -27,7 +27,7 @@ pub trait Work: Send {
     fn run(self: Box<Self>, turn: Turn);
 }
 
-/// What a piece of work is told when it comes to its turn.
+/// What a piece of work has to do at its turn.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Turn {
     /// To do its work.

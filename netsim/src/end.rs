@@ -1,5 +1,6 @@
 //! One end of a simulated connection that is a link.
 
+use bowline_core::auth::{Decision, Shown};
 use bowline_core::body::Body;
 use bowline_core::config::Config;
 use bowline_core::error::Disconnect;
@@ -36,6 +37,10 @@ pub struct Echo {
     pub takes: bool,
     /// Requests are answered as they come; otherwise their handlers wait.
     pub answers: bool,
+    /// Decides about peers, which have to say who they are then; on an accepting end.
+    pub verifies: Option<fn(&Shown) -> Decision>,
+    /// What peers showed, in order.
+    pub shown: Vec<Shown>,
     /// Requests whose handlers wait, and their bodies.
     waiting: Vec<(Inbound, Body)>,
     taken: Vec<Message>,
@@ -66,13 +71,10 @@ impl<F: Framing> App<Link<F, u64>> for Echo {
     ) -> Result<Taken, Disconnect> {
         let taken = match event {
             Event::Burst(run) => {
-                for message in run {
-                    if self.takes {
-                        self.messages.push(message.body.to_vec());
-                    } else {
-                        let kept = link.enqueue_received(&message);
-                        debug_assert!(kept, "with flow control the window is the bound");
-                    }
+                if self.takes {
+                    self.messages.extend(run.map(|message| message.body.to_vec()));
+                } else {
+                    link.enqueue_burst(run);
                 }
                 true
             }
@@ -93,6 +95,17 @@ impl<F: Framing> App<Link<F, u64>> for Echo {
                 self.requests.push(request.body.to_vec());
                 // Of too large an answer the link itself informs the caller.
                 let _ = reader.answer(request.id(), request.body.into());
+                true
+            }
+            Event::Challenge(challenge) => {
+                link.answer_challenge(now, &challenge);
+                true
+            }
+            Event::Credentials(shown) => {
+                if let Some(verify) = self.verifies {
+                    link.decide(now, link.epoch(), verify(&shown));
+                }
+                self.shown.push(*shown);
                 true
             }
             _ => true,
@@ -136,6 +149,8 @@ impl<F: Framing> End<F> {
                 requests: Vec::new(),
                 takes: true,
                 answers: true,
+                verifies: None,
+                shown: Vec::new(),
                 waiting: Vec::new(),
                 taken: Vec::new(),
             },
@@ -152,13 +167,16 @@ impl<F: Framing> End<F> {
 
     /// A connection is there.
     pub fn connect(&mut self, now: Instant, epoch: Epoch) {
+        if self.app.verifies.is_some() {
+            self.link.challenge(format!("challenge of {epoch:?}"));
+        }
         self.side.connect(&mut self.link, now, epoch);
     }
 
     /// The connection is gone.
     pub fn disconnect(&mut self, now: Instant, cause: Disconnect) {
         self.side.slow_writer = self.slow_writer;
-        self.side.disconnect(&mut self.link, now, cause);
+        self.side.disconnect(&mut self.link, &mut self.app, now, cause);
     }
 
     /// Reads, works and writes as far as it goes. True: something moved. `Err`: the connection is

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use bowline_core::auth::{Decision, Shown};
 use bowline_core::body::Payload;
 use bowline_core::config::{Config, Delivery};
 use bowline_core::error::{CallError, CastError, Disconnect, Outcome};
@@ -76,9 +77,25 @@ impl<F: Framing> Pair<F> {
     /// Connects at time zero.
     #[must_use]
     pub fn new(config: &Config<F>, net: NetConfig, seed: u64) -> Self {
+        Self::connected(config, net, seed, None)
+    }
+
+    /// The same, with an accepting end that lets nobody in before `verify` says so.
+    #[must_use]
+    pub fn verifying(config: &Config<F>, net: NetConfig, seed: u64, verify: fn(&Shown) -> Decision) -> Self {
+        Self::connected(config, net, seed, Some(verify))
+    }
+
+    fn connected(
+        config: &Config<F>,
+        net: NetConfig,
+        seed: u64,
+        verifies: Option<fn(&Shown) -> Decision>,
+    ) -> Self {
         let mut ends = [End::new(config.clone(), Role::Dialing), End::new(config.clone(), Role::Accepting)];
         let mut random = Random::new(seed ^ 0x5e55_1045);
         ends[1].link.offer_session(identity(&mut random));
+        ends[1].verifies = verifies;
         for end in &mut ends {
             end.connect(Instant::ZERO, Epoch::FIRST);
         }
@@ -167,6 +184,7 @@ impl<F: Framing> Pair<F> {
         let mut fresh = End::new(self.config.clone(), Role::Accepting);
         fresh.link.offer_session(identity(&mut self.random));
         (fresh.takes, fresh.answers) = (self.ends[1].takes, self.ends[1].answers);
+        fresh.verifies = self.ends[1].verifies;
         if self.ends[1].link.is_closed() {
             self.ends[1].return_late(self.now);
         }

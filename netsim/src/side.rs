@@ -114,9 +114,20 @@ impl<M: Machine> Side<M> {
         self.batch = None;
     }
 
-    /// The connection is gone.
-    pub fn disconnect(&mut self, machine: &mut M, now: Instant, cause: Disconnect) {
-        if let Some(reader) = self.reader.take() {
+    /// The connection is gone. What came on it whole and has no later one to wait for is still handed over.
+    pub fn disconnect(&mut self, machine: &mut M, app: &mut impl App<M>, now: Instant, cause: Disconnect) {
+        if let Some(mut reader) = self.reader.take() {
+            let mut access = &mut *machine;
+            let mut any = false;
+            while let Some(event) = M::next_leftover(&mut reader, &mut access, now, &mut self.buf, &cause) {
+                any = true;
+                if !matches!(app.event(self.end, now, access, &mut reader, event), Ok(Taken::Yes)) {
+                    break;
+                }
+            }
+            if any {
+                M::end_input(&mut reader, &mut access, now, &mut self.buf);
+            }
             machine.retire_reader(now, reader);
         }
         let mut lent = self.batch.take();
@@ -146,7 +157,7 @@ impl<M: Machine> Side<M> {
     ) -> Result<bool, Disconnect> {
         let stepped = self.try_step(machine, app, now, net);
         if let Err(cause) = &stepped {
-            self.disconnect(machine, now, cause.clone());
+            self.disconnect(machine, app, now, cause.clone());
         }
         self.forget_wakes(machine);
         stepped

@@ -204,7 +204,7 @@ impl<M: Machine, A: App<M>> World<M, A> {
     pub fn disconnect(&mut self, end: usize, cause: Disconnect) {
         let node = &mut self.nodes[end];
         if node.side.is_connected() {
-            node.side.disconnect(&mut node.machine, self.now, cause.clone());
+            node.side.disconnect(&mut node.machine, &mut self.app, self.now, cause.clone());
             node.ended.push((self.now, cause));
             self.leave(end);
         }

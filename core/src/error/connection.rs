@@ -1,10 +1,14 @@
 //! What ends a connection.
 
 use alloc::borrow::Cow;
+use alloc::boxed::Box;
 use core::time::Duration;
 
-use super::{ForeignError, TransportError};
+use super::{ForeignError, PreambleError, TransportError};
+use crate::auth::{CredentialsError, Refusal};
 use crate::frame::Class;
+use crate::frame::native::Features;
+use crate::proxy::ProxyError;
 use crate::supervisor::Endpoint;
 
 /// The peer sent bytes that the framing does not allow. The connection is closed.
@@ -168,6 +172,32 @@ pub enum PeerError {
         /// The limit it broke.
         limit: u64,
     },
+    /// The peer cannot do without features that this side does not offer.
+    #[error("the peer requires features that this side does not offer: {features}")]
+    FeatureRequired {
+        /// Which.
+        features: Features,
+    },
+    /// The peer does not offer features that this side cannot do without.
+    #[error("the peer does not offer features that this side requires: {features}")]
+    FeatureLacking {
+        /// Which.
+        features: Features,
+    },
+    /// Something came before the peer was let in, or where only the exchange of credentials can be.
+    #[error("expected {expected}, got {found}")]
+    Unauthenticated {
+        /// What had to come.
+        expected: &'static str,
+        /// What came.
+        found: &'static str,
+    },
+    /// A frame of the exchange of credentials where that is over, or was not agreed on.
+    #[error("{found} outside of the handshake")]
+    AfterHandshake {
+        /// What came.
+        found: &'static str,
+    },
     /// More requests in flight than we said we take.
     #[error("{value} requests in flight, limit {limit}")]
     TooManyRequests {
@@ -269,6 +299,12 @@ pub enum Disconnect {
     /// [`Disconnect::foreign`].
     #[error(transparent)]
     Foreign(#[from] ForeignError),
+    /// A proxy did not let the connection through.
+    #[error(transparent)]
+    Proxy(#[from] Box<ProxyError>),
+    /// What the connection begins with ([`ConfigBuilder::preamble`](crate::config::ConfigBuilder::preamble)) failed.
+    #[error("the connection's preamble failed")]
+    Preamble(#[from] PreambleError),
     /// Nothing at all came from the peer for that long although it was asked.
     #[error("the peer was silent for {silent:?} (limit {limit:?})")]
     DeadPeer {
@@ -345,6 +381,15 @@ pub enum Disconnect {
     /// The session was without a connection for too long.
     #[error("the session expired")]
     SessionExpired,
+    /// The peer did not let this side in, or told it to go: its identity was withdrawn.
+    #[error("the peer refused this side")]
+    Refused(#[source] Refusal),
+    /// This side did not let the peer in, or told it to go.
+    #[error("this side refused the peer")]
+    Denied(#[source] Refusal),
+    /// The peer asked for credentials, and there were none to show.
+    #[error("the peer asked for credentials, and there are none")]
+    NoCredentials(#[source] CredentialsError),
     /// There was no connection yet.
     #[error("not connected yet")]
     NotConnected,
@@ -373,9 +418,38 @@ impl Disconnect {
         Self::Foreign(ForeignError::new(error))
     }
 
+    /// Whether a proxy, the peer's side of a preamble, or the server's verifier said no to this side: credentials that are
+    /// missing or wrong, or a rule.
+    #[must_use]
+    pub fn is_denial(&self) -> bool {
+        match self {
+            Self::Refused(_) => true,
+            Self::Proxy(error) => error.fault.is_denial(),
+            Self::Preamble(error) => error.is_denial(),
+            _ => false,
+        }
+    }
+
     /// Whether another connection may fare better.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        !matches!(self, Self::LocalClose | Self::Protocol(PeerError::Version { .. }))
+        match self {
+            Self::LocalClose | Self::Protocol(PeerError::Version { .. }) => false,
+            Self::Transport(error) => error.is_retryable(),
+            Self::Proxy(error) => error.fault.is_retryable(),
+            Self::Preamble(error) => error.is_retryable(),
+            Self::Refused(refusal) | Self::Denied(refusal) => refusal.is_retryable(),
+            Self::NoCredentials(error) => error.is_retryable(),
+            _ => true,
+        }
+    }
+
+    /// How long the peer asks this side to wait before it tries again.
+    #[must_use]
+    pub const fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Refused(refusal) => refusal.retry_after,
+            _ => None,
+        }
     }
 }

@@ -123,6 +123,8 @@ impl Status {
     /// The request was handled, and the server had no memory for its answer: see
     /// [`AcceptLimits::memory`](crate::config::AcceptLimits::memory).
     pub const OUT_OF_MEMORY: Self = Self(10);
+    /// The caller may not use this method; the request was not started.
+    pub const FORBIDDEN: Self = Self(11);
     /// The first number that is the application's own.
     pub const APPLICATION: Self = Self(1000);
 

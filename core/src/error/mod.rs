@@ -10,6 +10,7 @@ mod deadline;
 mod failures;
 mod foreign;
 mod message;
+mod preamble;
 mod transport;
 
 pub use chain::Chain;
@@ -20,6 +21,7 @@ pub use message::{
     CallError, CastError, CastRefusal, ConfigError, EncodeError, Failure, Full, Outcome, Status,
     Undeliverable,
 };
+pub use preamble::PreambleError;
 pub use transport::{TransportError, TransportKind};
 
 #[cfg(test)]

@@ -10,8 +10,10 @@ use core::time::Duration;
 
 use super::*;
 use crate::address::Address;
+use crate::auth::{CredentialsError, Refusal, RefusalCode};
 use crate::config::Overflow;
 use crate::frame::Class;
+use crate::frame::native::Features;
 use crate::supervisor::{DialFailure, Endpoint};
 
 const OUTCOMES: [Outcome; 7] = [
@@ -66,6 +68,10 @@ fn peer_errors() -> Vec<PeerError> {
         PeerError::SecondHello,
         PeerError::Version { ours_min: 1, ours_max: 1, theirs_min: 2, theirs_max: 2 },
         PeerError::HelloField { field, value, limit },
+        PeerError::FeatureRequired { features: Features(2) },
+        PeerError::FeatureLacking { features: Features(2) },
+        PeerError::Unauthenticated { expected: "credentials", found: "a cast" },
+        PeerError::AfterHandshake { found: "credentials" },
         PeerError::TooManyRequests { value, limit },
         PeerError::RequestIdInUse { id: 1 },
         PeerError::Resume { field, value, limit },
@@ -99,6 +105,9 @@ fn disconnects() -> Vec<Disconnect> {
         Disconnect::Superseded,
         Disconnect::SessionLost,
         Disconnect::SessionExpired,
+        Disconnect::Refused(Refusal::new(RefusalCode::WRONG)),
+        Disconnect::Denied(Refusal::new(RefusalCode::APPLICATION).text("no such key")),
+        Disconnect::NoCredentials(CredentialsError::unavailable("no file")),
         Disconnect::NotConnected,
         Disconnect::Reopened,
         Disconnect::LocalClose,

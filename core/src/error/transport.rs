@@ -6,6 +6,7 @@ use alloc::sync::Arc;
 use core::error::Error;
 use core::fmt;
 
+use crate::layer::LayerError;
 use crate::supervisor::Endpoint;
 
 type Source = Arc<dyn Error + Send + Sync>;
@@ -23,13 +24,32 @@ struct Inner {
     kind: TransportKind,
     place: Option<Endpoint>,
     source: Source,
+    is_final: bool,
 }
 
 impl TransportError {
     /// A failure of that kind, and the error (or text) that says more.
     #[must_use]
     pub fn new(kind: TransportKind, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self(Box::new(Inner { kind, place: None, source: source.into().into() }))
+        Self(Box::new(Inner { kind, place: None, source: source.into().into(), is_final: false }))
+    }
+
+    /// A [layer](crate::layer) failed: its protocol's error is the source.
+    #[must_use]
+    pub fn of_layer(error: LayerError) -> Self {
+        let is_final = !error.is_retryable();
+        Self(Box::new(Inner {
+            kind: TransportKind::Insecure,
+            place: None,
+            source: error.into_inner(),
+            is_final,
+        }))
+    }
+
+    /// Whether another connection may fare better. Only a layer says that none will.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        !self.0.is_final
     }
 
     /// The same at that place, unless it was said already where it was.
@@ -63,6 +83,7 @@ impl fmt::Display for TransportError {
             TransportKind::Resources => "cannot be connected: this side is out of resources",
             TransportKind::NotFound => "does not exist",
             TransportKind::Denied => "may not be connected to",
+            TransportKind::Insecure => "could not be talked to securely",
             TransportKind::Other => "has a socket that failed",
         };
         match &self.0.place {
@@ -80,9 +101,13 @@ impl Error for TransportError {
 
 impl fmt::Debug for TransportError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inner { kind, place, source } = &*self.0;
+        let Inner { kind, place, source, is_final } = &*self.0;
         let mut f = f.debug_struct("TransportError");
-        f.field("kind", kind).field("place", place).field("source", source).finish()
+        f.field("kind", kind)
+            .field("place", place)
+            .field("source", source)
+            .field("is_final", is_final)
+            .finish()
     }
 }
 
@@ -116,6 +141,9 @@ pub enum TransportKind {
     NotFound,
     /// This process may not connect there.
     Denied,
+    /// The layer that secures the connection failed (TLS): the peer is not who it should be, refused this side, or
+    /// broke the layer's protocol. The source is the layer's own error.
+    Insecure,
     /// Anything else.
     Other,
 }

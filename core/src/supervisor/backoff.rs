@@ -13,6 +13,9 @@ pub struct ReconnectPolicy {
     pub(crate) max_rounds: Option<u32>,
     stop_when_refused: bool,
     stop_when_rejected: bool,
+    retry_when_denied: bool,
+    longest_advice: Duration,
+    retry_insecure: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -25,7 +28,16 @@ pub(crate) enum Delay {
 impl ReconnectPolicy {
     const fn with(delay: Delay) -> Self {
         let healthy_after = Duration::from_secs(10);
-        Self { delay, healthy_after, max_rounds: None, stop_when_refused: false, stop_when_rejected: false }
+        Self {
+            delay,
+            healthy_after,
+            max_rounds: None,
+            stop_when_refused: false,
+            stop_when_rejected: false,
+            retry_when_denied: false,
+            retry_insecure: false,
+            longest_advice: Duration::from_secs(300),
+        }
     }
 
     /// A random time between nothing and a bound that doubles from `base` to `cap` (full jitter).
@@ -73,8 +85,47 @@ impl ReconnectPolicy {
         self
     }
 
+    /// Goes on when this side was [denied](Disconnect::is_denial): by a proxy, in a preamble, or by a server that does not
+    /// let it in because of what it shows ([`Refused`](Disconnect::Refused)). Default: a denial that another attempt does
+    /// not help against ends dialing, unless another endpoint of the round may do; the same credentials are mostly
+    /// denied again. Where they are asked for anew each time, or a rule may change, it makes sense.
+    pub const fn retry_when_denied(mut self) -> Self {
+        self.retry_when_denied = true;
+        self
+    }
+
+    /// A server that refuses may say when to try again. The next round begins no earlier, but a wait grows to no
+    /// more than this because of it. Default 5 minutes.
+    pub const fn longest_advice(mut self, longest: Duration) -> Self {
+        self.longest_advice = longest;
+        self
+    }
+
+    /// Whether there may be another attempt after such a failure.
+    pub(crate) fn goes_on_after(&self, cause: &Disconnect) -> bool {
+        let is_insecure =
+            matches!(cause, Disconnect::Transport(error) if error.kind() == TransportKind::Insecure);
+        let may_help = cause.is_retryable()
+            || (self.retry_when_denied && cause.is_denial())
+            || (self.retry_insecure && is_insecure);
+        may_help && !self.stops_at(cause)
+    }
+
+    /// How long the peer wants to be left alone, as far as that is heeded.
+    pub(crate) fn advice(&self, cause: &Disconnect) -> Duration {
+        cause.retry_after().unwrap_or_default().min(self.longest_advice)
+    }
+
+    /// Goes on when every endpoint of a round failed in its TLS handshake for a reason that lasts: a certificate that
+    /// cannot be trusted, a name that is not the peer's, a certificate of ours that it wants. Default: no. For peers whose
+    /// certificates may be renewed meanwhile.
+    pub const fn retry_insecure(mut self) -> Self {
+        self.retry_insecure = true;
+        self
+    }
+
     /// Whether trying again after such a failure makes no sense.
-    pub(crate) fn stops_at(&self, cause: &Disconnect) -> bool {
+    fn stops_at(&self, cause: &Disconnect) -> bool {
         match cause {
             Disconnect::Transport(error) => self.stop_when_refused && error.kind() == TransportKind::Refused,
             Disconnect::Protocol(_) => self.stop_when_rejected,
@@ -126,10 +177,12 @@ impl Default for ReconnectPolicy {
 
 /// A small generator for jitter (Steele, Lea, Flood 2014). Not for secrets.
 #[derive(Clone, Debug)]
-pub(crate) struct SplitMix64(u64);
+pub struct SplitMix64(u64);
 
 impl SplitMix64 {
-    pub(crate) const fn new(seed: u64) -> Self {
+    /// The same seed gives the same numbers.
+    #[must_use]
+    pub const fn new(seed: u64) -> Self {
         Self(seed)
     }
 
@@ -143,7 +196,7 @@ impl SplitMix64 {
 
     /// Between 0 and `bound` - 1 (0 if there is nothing below the bound). The bias of the
     /// multiplication is below one in four billion for waits of seconds.
-    pub(crate) fn below(&mut self, bound: u64) -> u64 {
+    pub fn below(&mut self, bound: u64) -> u64 {
         let product = u128::from(self.next()) * u128::from(bound);
         u64::try_from(product >> 64).unwrap_or(0)
     }

@@ -2,27 +2,32 @@
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::time::Duration;
 
 use crate::address::Address;
+use crate::config::Config;
 use crate::error::{ConfigError, Disconnect, TransportError, TransportKind};
+use crate::frame::Framing;
+use crate::proxy::Proxy;
 use crate::reason::Reason;
 use crate::time::Instant;
 
 mod backoff;
 mod endpoints;
+mod plan;
 mod rounds;
 mod trying;
 mod types;
 
-pub use backoff::ReconnectPolicy;
+pub use backoff::{ReconnectPolicy, SplitMix64};
 pub use endpoints::Endpoint;
 pub use types::{Action, AttemptId, DialFailure, Dialed, Epoch};
 
 use backoff::Delay;
-pub(crate) use backoff::SplitMix64;
+use plan::{OwnPlan, Plan};
 use trying::Trying;
 
 #[derive(Clone, Debug)]
@@ -83,9 +88,8 @@ pub struct Supervisor {
     /// The last good answer for each endpoint, for when the resolver is down. Nothing before the
     /// first.
     answers: Vec<Vec<Address>>,
-    policy: ReconnectPolicy,
-    connect_timeout: Duration,
-    attempt_delay: Duration,
+    plan: Plan,
+    proxy: Option<Proxy>,
     random: SplitMix64,
     state: State,
     actions: VecDeque<Action>,
@@ -99,13 +103,67 @@ pub struct Supervisor {
     tried: usize,
     /// Whether any failure of this round may go away by itself.
     retryable: bool,
-    failures: Vec<DialFailure>,
-    last_round: Box<[DialFailure]>,
+    failures: Failures,
     last_error: Option<Box<Disconnect>>,
     rounds_failed: u32,
     attempts: u32,
     last_id: u64,
     epoch: Epoch,
+}
+
+/// What failed in this round and in the last one: mostly nothing.
+#[derive(Clone, Debug, Default)]
+struct Failures(Option<Box<Rounds>>);
+
+#[derive(Clone, Debug, Default)]
+struct Rounds {
+    this_round: Vec<DialFailure>,
+    last_round: Box<[DialFailure]>,
+    /// The shortest time for which an endpoint of this round wants to be left alone.
+    advice: Option<Duration>,
+}
+
+impl Failures {
+    fn push(&mut self, failure: DialFailure) {
+        self.0.get_or_insert_default().this_round.push(failure);
+    }
+
+    /// A round begins.
+    fn clear(&mut self) {
+        if let Some(rounds) = &mut self.0 {
+            rounds.this_round.clear();
+            rounds.advice = None;
+        }
+    }
+
+    /// An endpoint wants to be left alone for so long: the one that does for the shortest time may be tried then.
+    fn heed(&mut self, advice: Duration) {
+        let rounds = self.0.get_or_insert_default();
+        rounds.advice = Some(rounds.advice.map_or(advice, |shortest| shortest.min(advice)));
+    }
+
+    fn advice(&self) -> Duration {
+        self.0.as_ref().and_then(|rounds| rounds.advice).unwrap_or_default()
+    }
+
+    /// The round is the last one from now on.
+    fn end_round(&mut self) {
+        let rounds = self.0.get_or_insert_default();
+        rounds.last_round = core::mem::take(&mut rounds.this_round).into();
+    }
+
+    /// Those of the longer one of both.
+    #[cfg(test)]
+    fn len(&self) -> usize {
+        self.0.as_ref().map_or(0, |rounds| rounds.this_round.len().max(rounds.last_round.len()))
+    }
+
+    fn trim(&mut self) {
+        self.0.take_if(|rounds| rounds.this_round.is_empty() && rounds.last_round.is_empty());
+        if let Some(rounds) = &mut self.0 {
+            rounds.this_round.shrink_to_fit();
+        }
+    }
 }
 
 impl Supervisor {
@@ -114,18 +172,28 @@ impl Supervisor {
     /// from it and nothing else, so the same seed and inputs give the same actions and times.
     #[must_use]
     pub fn new(
-        mut endpoints: Vec<Endpoint>,
+        endpoints: Vec<Endpoint>,
         policy: ReconnectPolicy,
         connect_timeout: Duration,
         seed: u64,
     ) -> Self {
+        let attempt_delay = Duration::from_millis(250);
+        Self::after(endpoints, Plan::Own(Box::new(OwnPlan { policy, connect_timeout, attempt_delay })), seed)
+    }
+
+    /// As [`new`](Self::new), by the policy and the times of a link's settings, which stay shared.
+    #[must_use]
+    pub fn with_config<F: Framing>(endpoints: Vec<Endpoint>, config: &Config<F>, seed: u64) -> Self {
+        Self::after(endpoints, Plan::Shared(Arc::clone(config.settings())), seed)
+    }
+
+    fn after(mut endpoints: Vec<Endpoint>, plan: Plan, seed: u64) -> Self {
         endpoints.shrink_to_fit();
         Self {
             answers: Vec::new(),
             endpoints,
-            policy,
-            connect_timeout,
-            attempt_delay: Duration::from_millis(250),
+            plan,
+            proxy: None,
             random: SplitMix64::new(seed),
             state: State::Idle,
             actions: VecDeque::new(),
@@ -134,8 +202,7 @@ impl Supervisor {
             listed: true,
             tried: 0,
             retryable: false,
-            failures: Vec::new(),
-            last_round: Box::default(),
+            failures: Failures::default(),
             last_error: None,
             rounds_failed: 0,
             attempts: 0,
@@ -146,7 +213,21 @@ impl Supervisor {
 
     /// Head start of one address over the next. Default 250 ms.
     pub fn set_attempt_delay(&mut self, delay: Duration) {
-        self.attempt_delay = delay;
+        let (policy, connect_timeout) = (*self.plan.policy(), self.plan.connect_timeout());
+        self.plan = Plan::Own(Box::new(OwnPlan { policy, connect_timeout, attempt_delay: delay }));
+    }
+
+    /// Dials through those proxies from the next attempt on: in an endpoint's place the
+    /// [entrance](Proxy::entrance) is looked up and dialed, and the endpoint's own name is not. What makes the proxies
+    /// connect further is the driver's to run, as a part of the handshake ([`Proxy::steps`]).
+    pub fn set_proxy(&mut self, proxy: Option<Proxy>) {
+        self.proxy = proxy;
+    }
+
+    /// The proxies that are dialed through.
+    #[must_use]
+    pub fn proxy(&self) -> Option<&Proxy> {
+        self.proxy.as_ref()
     }
 
     /// The endpoints, in the order they are tried.
@@ -165,7 +246,7 @@ impl Supervisor {
     /// that gave nothing, in order. Empty before the first such round and after a healthy spell.
     #[must_use]
     pub fn last_round(&self) -> &[DialFailure] {
-        &self.last_round
+        self.failures.0.as_ref().map_or(&[], |failures| &failures.last_round)
     }
 
     /// Why the last dial, look-up or connection failed, whatever came after it.
@@ -305,7 +386,7 @@ impl Supervisor {
         trying.offer(self.answers.get(self.endpoint).map_or(&[], Vec::as_slice));
         if let Some(error) = error {
             let error = match self.endpoints.get(self.endpoint) {
-                Some(endpoint) => error.at(endpoint.clone()),
+                Some(endpoint) => error.at(self.entrance(endpoint).unwrap_or(endpoint).clone()),
                 None => error,
             };
             self.note(None, error.into(), true);
@@ -350,7 +431,7 @@ impl Supervisor {
             self.state = State::Up { epoch, address: address.clone(), since };
             // There is nothing to do for long, mostly.
             self.actions.shrink_to_fit();
-            self.failures.shrink_to_fit();
+            self.failures.trim();
         }
     }
 
@@ -366,16 +447,18 @@ impl Supervisor {
             }
             _ => return,
         };
-        let never = matches!(self.policy.delay, Delay::Never) && since.is_some();
-        if never || *cause == Disconnect::LocalClose {
+        let policy = self.plan.policy();
+        let never = matches!(policy.delay, Delay::Never) && since.is_some();
+        let refused = matches!(cause, Disconnect::Refused(_));
+        let over = refused && since.is_some() && !policy.goes_on_after(cause);
+        let is_healthy = since.is_some_and(|since| now.saturating_since(since) >= policy.healthy_after);
+        if never || over || *cause == Disconnect::LocalClose {
             self.last_error = Some(Box::new(cause.clone()));
             self.give_up(cause.clone());
-        } else if *cause == Disconnect::Reopened
-            || since.is_some_and(|since| now.saturating_since(since) >= self.policy.healthy_after)
-        {
+        } else if *cause == Disconnect::Reopened || (!refused && is_healthy) {
             self.rounds_failed = 0;
             self.attempts = 0;
-            self.last_round = Box::default();
+            self.failures.0 = None;
             self.last_error = Some(Box::new(cause.clone()));
             self.begin_round();
             if *cause == Disconnect::GoneAway {
@@ -404,7 +487,7 @@ impl Supervisor {
     /// Time has passed. May be called early or twice.
     pub fn handle_timeout(&mut self, now: Instant) {
         let now = self.advance(now);
-        let cause = Disconnect::ConnectTimeout { limit: self.connect_timeout };
+        let cause = Disconnect::ConnectTimeout { limit: self.plan.connect_timeout() };
         match &mut self.state {
             State::Trying(trying) if now >= trying.give_up_at => {
                 let trying = trying.clone();

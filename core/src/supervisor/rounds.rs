@@ -17,6 +17,11 @@ impl Supervisor {
         self.now
     }
 
+    /// The proxy that is dialed in that endpoint's place, if one is.
+    pub(super) fn entrance(&self, endpoint: &Endpoint) -> Option<&Endpoint> {
+        self.proxy.as_ref()?.entrance(endpoint)
+    }
+
     /// Nothing was tried yet.
     pub(super) fn begin_round(&mut self) {
         self.tried = 0;
@@ -38,9 +43,10 @@ impl Supervisor {
             return self.give_up(Disconnect::LocalClose);
         };
         self.attempts = self.attempts.saturating_add(1);
-        let limit = self.connect_timeout;
-        let mut trying = Trying::new(endpoint.clone(), now, limit);
-        match endpoint {
+        let limit = self.plan.connect_timeout();
+        let entrance = self.entrance(&endpoint).cloned().unwrap_or_else(|| endpoint.clone());
+        let mut trying = Trying::new(endpoint, now, limit);
+        match entrance {
             Endpoint::Address(address) => trying.offer(&[address]),
             Endpoint::Name { host, port } => {
                 self.last_id += 1;
@@ -58,14 +64,14 @@ impl Supervisor {
     pub(super) fn dial_next(&mut self, now: Instant) {
         let State::Trying(trying) = &mut self.state else { return };
         let attempt = AttemptId(self.last_id + 1);
-        if let Some(address) = trying.dial_next(now, attempt, self.attempt_delay) {
+        if let Some(address) = trying.dial_next(now, attempt, self.plan.attempt_delay()) {
             self.last_id += 1;
             let endpoint = trying.endpoint.clone();
             self.actions.push_back(Action::Dial { attempt, address, endpoint });
         } else if trying.is_exhausted() {
             // What is exhausted without an address had a look-up that failed.
             let cause = self.last_error.as_deref().cloned();
-            let cause = cause.unwrap_or(Disconnect::ConnectTimeout { limit: self.connect_timeout });
+            let cause = cause.unwrap_or(Disconnect::ConnectTimeout { limit: self.plan.connect_timeout() });
             self.endpoint_failed(now, cause, true);
         }
     }
@@ -76,7 +82,8 @@ impl Supervisor {
         if self.listed
             && let Some(endpoint) = self.endpoints.get(self.endpoint).cloned()
         {
-            let failure = DialFailure { endpoint, address, cause };
+            let via = self.entrance(&endpoint).cloned();
+            let failure = DialFailure { endpoint, address, via, cause };
             self.failures.push(failure.clone());
             if tell {
                 self.tell(Action::AttemptFailed { attempt: self.attempts, failure });
@@ -101,24 +108,25 @@ impl Supervisor {
     pub(super) fn endpoint_failed(&mut self, now: Instant, cause: Disconnect, report: bool) {
         self.walk_on();
         if self.listed {
-            self.retryable |= cause.is_retryable() && !self.policy.stops_at(&cause);
+            self.retryable |= self.plan.policy().goes_on_after(&cause);
+            self.failures.heed(self.plan.policy().advice(&cause));
             self.tried += 1;
         }
         if self.tried < self.endpoints.len() {
             return self.try_next(now);
         }
         self.rounds_failed = self.rounds_failed.saturating_add(1);
-        let retryable = self.retryable;
-        self.last_round = core::mem::take(&mut self.failures).into();
+        let (retryable, advice) = (self.retryable, self.failures.advice());
+        self.failures.end_round();
         self.begin_round();
         // What was not fetched says nothing that the same of this round does not.
         self.actions.retain(|action| !matches!(action, Action::RoundFailed { .. } | Action::Waiting { .. }));
-        if report && let Some(failure) = self.last_round.last().cloned() {
+        if report && let Some(failure) = self.last_round().last().cloned() {
             self.actions.push_back(Action::RoundFailed { failure });
         }
-        match self.policy.wait(self.rounds_failed, &mut self.random) {
+        match self.plan.policy().wait(self.rounds_failed, &mut self.random) {
             Some(wait) if retryable => {
-                let (until, attempt) = (now + wait, self.attempts.saturating_add(1));
+                let (until, attempt) = (now + wait.max(advice), self.attempts.saturating_add(1));
                 self.state = State::Waiting { until };
                 self.actions.push_back(Action::Waiting { attempt, until, cause });
             }

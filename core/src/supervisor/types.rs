@@ -52,9 +52,10 @@ pub enum Action {
     Dial {
         /// Whose result it is.
         attempt: AttemptId,
-        /// Where to.
+        /// Where to: the proxy, if there is one.
         address: Address,
-        /// The endpoint that it belongs to: with the host's name, if it has one.
+        /// The endpoint that it belongs to: with the host's name, if it has one. Through a proxy, what the proxy has to
+        /// connect to.
         endpoint: Endpoint,
     },
     /// Forget that look-up or dial; its result does not matter any more.
@@ -118,8 +119,11 @@ pub enum Dialed {
 pub struct DialFailure {
     /// What was tried.
     pub endpoint: Endpoint,
-    /// At which of its addresses. `None`: there was none yet, the name was being looked up.
+    /// At which of its addresses. `None`: there was none yet, the name was being looked up. Through a proxy it is the
+    /// proxy's.
     pub address: Option<Address>,
+    /// Through which proxy (the first of them), if through any.
+    pub via: Option<Endpoint>,
     /// What came of it.
     #[source]
     pub cause: Disconnect,
@@ -129,22 +133,35 @@ impl DialFailure {
     /// What was tried, at which of its addresses, and what came of it.
     #[must_use]
     pub fn new(endpoint: Endpoint, address: Option<Address>, cause: Disconnect) -> Self {
-        Self { endpoint, address, cause }
+        Self { endpoint, address, via: None, cause }
     }
 
-    /// Where it was tried, to be printed: the endpoint, and the address where that does not say it.
+    /// The same, through that proxy.
+    #[must_use]
+    pub fn through(mut self, proxy: Option<Endpoint>) -> Self {
+        self.via = proxy;
+        self
+    }
+
+    /// Where it was tried, to be printed: the endpoint, the proxy if there is one, and the address where that does not
+    /// say it.
     pub fn place(&self) -> impl fmt::Display + '_ {
-        Place(&self.endpoint, &self.address)
+        Place(self)
     }
 }
 
-struct Place<'a>(&'a Endpoint, &'a Option<Address>);
+struct Place<'a>(&'a DialFailure);
 
 impl fmt::Display for Place<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.0, self.1) {
-            (Endpoint::Name { .. }, Some(address)) => write!(f, "{} ({address})", self.0),
-            _ => self.0.fmt(f),
+        let DialFailure { endpoint, address, via, .. } = self.0;
+        if via.is_some() {
+            write!(f, "{endpoint} through the proxy ")?;
+        }
+        let dialed = via.as_ref().unwrap_or(endpoint);
+        match (dialed, address) {
+            (Endpoint::Name { .. }, Some(address)) => write!(f, "{dialed} ({address})"),
+            _ => dialed.fmt(f),
         }
     }
 }

@@ -8,14 +8,17 @@ use std::time::Duration;
 
 use bowline_core::address::Address;
 use bowline_core::config::SocketOptions;
+use bowline_core::layer::AcceptLayer;
 use bowline_core::supervisor::Epoch;
 use bowline_core::time::Instant;
 
 use super::Service;
 use super::door::{Door, Inside, Stopped};
+use super::securing::Securing;
 use crate::clock;
-use crate::error::{BindError, StartError};
+use crate::error::{BindError, StartError, disconnect};
 use crate::gate::Admission;
+use crate::layered::Layered;
 use crate::pump::{Alarm, Pump};
 use crate::runtime::{Listener, Runtime, Wire};
 use crate::socket::listen_address;
@@ -27,7 +30,8 @@ pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const AT_ONCE: usize = 16;
 
 /// Serves a connection in a way of its own: the socket, and what is dropped when the connection is over.
-type ServeSocket<R> = Box<dyn Fn(<R as Runtime>::Socket, Admission) -> Result<(), StartError> + Send + Sync>;
+type ServeSocket<R> =
+    Box<dyn Fn(Layered<<R as Runtime>::Socket>, Admission) -> Result<(), StartError> + Send + Sync>;
 
 /// A listening socket whose connections a [`Service`] serves, each by a task.
 ///
@@ -42,6 +46,8 @@ struct Inner<R: Runtime, S: Service> {
     door: Arc<Door<S>>,
     options: SocketOptions,
     serve: Option<ServeSocket<R>>,
+    /// What secures the connections, and how long its handshake may take.
+    layer: Option<(Arc<dyn AcceptLayer>, Duration)>,
 }
 
 impl<R: Runtime, S: Service> Clone for Acceptor<R, S> {
@@ -79,7 +85,7 @@ impl<R: Runtime, S: Service> Acceptor<R, S> {
         // Heavy work of all connections takes turns on as many threads as the runtime has.
         door.gate().memory().heavy_work().run_by(R::threads(), R::wake_later);
         let listener = Mutex::new(Some(Arc::new(listener)));
-        Ok(Self { inner: Arc::new(Inner { listener, local, door, options, serve: None }) })
+        Ok(Self { inner: Arc::new(Inner { listener, local, door, options, serve: None, layer: None }) })
     }
 
     /// Connections are served by `serve`, in place of one machine and one task for each: for protocols
@@ -88,10 +94,21 @@ impl<R: Runtime, S: Service> Acceptor<R, S> {
     #[must_use]
     pub fn serving(
         mut self,
-        serve: impl Fn(R::Socket, Admission) -> Result<(), StartError> + Send + Sync + 'static,
+        serve: impl Fn(Layered<R::Socket>, Admission) -> Result<(), StartError> + Send + Sync + 'static,
     ) -> Self {
         if let Some(inner) = Arc::get_mut(&mut self.inner) {
             inner.serve = Some(Box::new(serve));
+        }
+        self
+    }
+
+    /// Connections get this layer, whose handshake has to be done within `limit` before they are served. It counts as a
+    /// handshake of the [gate](crate::gate), and takes turns with other heavy work. To be said before anything is accepted;
+    /// afterwards it has no effect.
+    #[must_use]
+    pub fn secured(mut self, layer: Option<Arc<dyn AcceptLayer>>, limit: Duration) -> Self {
+        if let Some(inner) = Arc::get_mut(&mut self.inner) {
+            inner.layer = layer.map(|layer| (layer, limit));
         }
         self
     }
@@ -172,17 +189,33 @@ impl<R: Runtime, S: Service> Acceptor<R, S> {
             door.accept_failed(error);
             return;
         }
+        let Some((layer, limit)) = &self.inner.layer else {
+            return self.serve_layered(Layered::plain(socket), admission);
+        };
+        let layer = match layer.accept() {
+            Ok(layer) => layer,
+            Err(error) => return door.insecure(from, disconnect(io::Error::other(error))),
+        };
+        if let Some(securing) = Securing::new(self.clone(), (socket, layer), admission, from, *limit)
+            && let Err(error) = R::spawn(securing)
+        {
+            door.accept_failed(io::Error::other(error));
+        }
+    }
+
+    /// Serves a connection whose layer, if it has one, is past its handshake.
+    pub(super) fn serve_layered(&self, socket: Layered<R::Socket>, admission: Admission) {
         let spawned = match &self.inner.serve {
             Some(serve) => serve(socket, admission),
             None => self.serve_alone(socket, admission),
         };
         // A connection that no task can serve was closed with its task: the client learns it so.
         if let Err(error) = spawned {
-            door.accept_failed(io::Error::other(error));
+            self.inner.door.accept_failed(io::Error::other(error));
         }
     }
 
-    fn serve_alone(&self, socket: R::Socket, admission: Admission) -> Result<(), StartError> {
+    fn serve_alone(&self, socket: Layered<R::Socket>, admission: Admission) -> Result<(), StartError> {
         let Some((mut inside, app)) = self.inner.door.enter() else { return Ok(()) };
         inside.keep(admission);
         let pump = Pump::new(S::shared(inside.peer()), &app, socket, Epoch::FIRST);
@@ -230,7 +263,7 @@ impl<R: Runtime, S: Service> Acceptor<R, S> {
 
 /// The task of a connection, by hand: an `async` block keeps what it moves twice, and there are many.
 struct Served<R: Runtime, S: Service> {
-    pump: Pump<S::Machine, S::App, R::Socket>,
+    pump: Pump<S::Machine, S::App, Layered<R::Socket>>,
     /// Made within the task: timers want their runtime around them.
     alarm: Option<Alarm<R::Timer>>,
     // Dropped in this order, whether the task ends or is dropped by its runtime.

@@ -1,7 +1,7 @@
 //! Who is inside: the machines that an accepting side serves, from when they are let in until they are
 //! over.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::task::Waker;
 use std::time::Duration;
@@ -11,6 +11,7 @@ use bowline_core::error::Disconnect;
 use bowline_core::machine::Machine;
 use bowline_core::time::Instant;
 
+use super::eviction::Eviction;
 use super::{Accepted, ServerEvent, Service};
 use crate::PeerId;
 use crate::app::Application;
@@ -37,6 +38,9 @@ struct State<S: Service> {
     ended: usize,
     /// Accept loops that still hold the listening socket.
     accepting: usize,
+    /// Connections in the handshake of their layer, which nobody serves yet.
+    securing: BTreeMap<u64, Arc<Eviction>>,
+    last_securing: u64,
     wakers: Vec<Waker>,
 }
 
@@ -57,6 +61,8 @@ impl<S: Service> Door<S> {
             busy: HashMap::new(),
             ended: 0,
             accepting: 0,
+            securing: BTreeMap::new(),
+            last_securing: 0,
             wakers: Vec::new(),
         };
         Arc::new(Self { service, gate, state: Mutex::new(state) })
@@ -92,6 +98,26 @@ impl<S: Service> Door<S> {
         self.tell(ServerEvent::AcceptFailed(error));
     }
 
+    /// The handshake of a connection's layer failed: it was closed.
+    pub(super) fn insecure(&self, from: &Address, cause: Disconnect) {
+        self.gate.note_insecure();
+        self.tell(ServerEvent::Insecure { from: from.clone(), cause });
+    }
+
+    /// The handshake of a connection's layer begins; it is over when what is returned is dropped. `None` during a shutdown.
+    pub(super) fn begin_securing(self: &Arc<Self>) -> Option<Seated<S>> {
+        let (eviction, handshake) = Eviction::begin(&self.gate);
+        let mut state = self.state.lock();
+        if state.stopping.is_some() {
+            return None;
+        }
+        state.last_securing += 1;
+        let number = state.last_securing;
+        state.securing.insert(number, Arc::clone(&eviction));
+        drop(state);
+        Some(Seated { door: Arc::clone(self), number, eviction, handshake: Some(handshake) })
+    }
+
     fn tell(&self, event: ServerEvent) {
         observe::server_event(&event);
         // A panic of the service's own code is its own: accepting goes on.
@@ -112,9 +138,16 @@ impl<S: Service> Door<S> {
         let handshake = has_handshake.then(|| {
             let shared = Arc::downgrade(S::shared(&peer));
             self.gate.begin_handshake(move || {
-                if let Some(shared) = Weak::upgrade(&shared) {
-                    shared.with(|machine| machine.abort(clock::now(), Disconnect::HandshakeCrowd));
-                }
+                Weak::upgrade(&shared).is_some_and(|shared| {
+                    shared.with(|machine| {
+                        // Who drives it may not have come to say so.
+                        let is_done = machine.was_ready();
+                        if !is_done {
+                            machine.abort(clock::now(), Disconnect::HandshakeCrowd);
+                        }
+                        !is_done
+                    })
+                })
             })
         });
         let mut state = self.state.lock();
@@ -180,7 +213,10 @@ impl<S: Service> Door<S> {
         state.stopping = Some(state.stopping.map_or(until, |earlier| earlier.min(until)));
         let wakers = std::mem::take(&mut state.wakers);
         let peers: Vec<S::Peer> = state.inside.values().cloned().collect();
+        let securing: Vec<Arc<Eviction>> = state.securing.values().cloned().collect();
         drop(state);
+        // Nothing of theirs is under way.
+        securing.iter().for_each(|eviction| eviction.evict());
         let now = clock::now();
         for peer in &peers {
             S::shared(peer).with(|machine| machine.close(now, linger));
@@ -210,7 +246,8 @@ impl<S: Service> Door<S> {
     /// shutdown is over.
     pub fn poll_stopped(&self, now: Instant, waker: &Waker) -> Stopped {
         let mut state = self.state.lock();
-        let over = state.stopping.filter(|_| state.inside.is_empty() && state.accepting == 0);
+        let is_empty = state.inside.is_empty() && state.accepting == 0 && state.securing.is_empty();
+        let over = state.stopping.filter(|_| is_empty);
         if !over.is_some_and(|until| state.busy.is_empty() || now >= until) {
             keep(&mut state.wakers, waker);
             return Stopped::NotYet(over);
@@ -280,9 +317,15 @@ impl<S: Service> Inside<S> {
     /// To be called whenever its connection was driven: a handshake may be over.
     #[inline]
     pub fn note_driven(&mut self) {
-        if self.handshake.is_some() && S::shared(&self.peer).look(|machine| machine.is_ready()) {
+        if self.handshake.is_some() && S::shared(&self.peer).look(|machine| machine.was_ready()) {
             self.handshake = None;
         }
+    }
+
+    /// To be called when its connection is over and the machine may wait for the next one: nothing is left
+    /// of a handshake, even where the connection ended in the moment in which the handshake was done.
+    pub fn note_disconnected(&mut self) {
+        self.handshake = None;
     }
 }
 
@@ -292,6 +335,42 @@ impl<S: Service> Drop for Inside<S> {
         S::shared(&self.peer).with(|machine| machine.give_up(clock::now(), Disconnect::LocalClose));
         seat.door.leave(seat.id, &self.peer, self.app.is_busy());
         self.app.keep(Box::new(seat));
+    }
+}
+
+/// A connection in the handshake of its layer.
+pub(super) struct Seated<S: Service> {
+    door: Arc<Door<S>>,
+    number: u64,
+    eviction: Arc<Eviction>,
+    handshake: Option<Handshake>,
+}
+
+impl<S: Service> Seated<S> {
+    /// Different for each of a door.
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Whether it has to go; keeps the waker for when it does.
+    pub(super) fn is_evicted(&self, waker: &Waker) -> bool {
+        self.eviction.poll(waker)
+    }
+
+    /// The handshake is over.
+    pub(super) fn leave(&mut self) {
+        self.handshake = None;
+    }
+}
+
+impl<S: Service> Drop for Seated<S> {
+    fn drop(&mut self) {
+        let mut state = self.door.state.lock();
+        state.securing.remove(&self.number);
+        let is_last = state.securing.is_empty() && state.stopping.is_some();
+        let wakers = if is_last { std::mem::take(&mut state.wakers) } else { Vec::new() };
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
     }
 }
 
@@ -318,118 +397,4 @@ fn keep(wakers: &mut Vec<Waker>, waker: &Waker) {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Weak as StdWeak;
-    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-
-    use bowline_core::config::{AcceptLimits, Config};
-    use bowline_core::frame::native::Native;
-    use bowline_core::link::{Event, Link, Reader, Role};
-    use bowline_core::supervisor::Epoch;
-
-    use super::*;
-    use crate::shared::{LazyGuard, Shared};
-    use crate::{Application, Flow};
-
-    type Machine = Link<Native, Waker>;
-
-    /// Something of its connection is being handled for as long as it keeps what it was given.
-    #[derive(Default)]
-    struct Busy(Mutex<Vec<Box<dyn Send>>>);
-
-    impl Application<Machine> for Busy {
-        type Session = ();
-
-        fn connected(&self, _: &Arc<Shared<Machine>>, _: Epoch, _: Option<Address>) {}
-
-        fn event(
-            &self,
-            (): &mut (),
-            _: &mut Reader<Native>,
-            _: &mut LazyGuard<'_, Machine>,
-            _: Event<'_>,
-        ) -> Result<Flow, Disconnect> {
-            Ok(Flow::Continue)
-        }
-
-        fn disconnected(&self, (): (), _: &Disconnect) {}
-
-        fn is_busy(&self) -> bool {
-            true
-        }
-
-        fn keep(&self, what: Box<dyn Send>) {
-            self.0.lock().push(what);
-        }
-    }
-
-    #[derive(Default)]
-    struct Counts {
-        accepted: AtomicUsize,
-        gone: AtomicUsize,
-        unfinished: AtomicUsize,
-        /// A shutdown begins while a connection is being accepted.
-        interrupts: Mutex<StdWeak<Door<Self>>>,
-    }
-
-    impl Service for Counts {
-        type Machine = Machine;
-        type App = Busy;
-        type Peer = Arc<Shared<Machine>>;
-
-        fn shared(peer: &Self::Peer) -> &Arc<Shared<Machine>> {
-            peer
-        }
-
-        fn accept(&self) -> Accepted<Self> {
-            self.accepted.fetch_add(1, Relaxed);
-            if let Some(door) = self.interrupts.lock().upgrade() {
-                door.begin_shutdown(Duration::ZERO);
-            }
-            let peer = Arc::new(Shared::new(Link::new(Config::default(), Role::Accepting)));
-            Accepted { id: PeerId::unique(), peer, app: Arc::default(), has_handshake: true }
-        }
-
-        fn gone(&self, _: PeerId, _: &Self::Peer, _: bool) {
-            self.gone.fetch_add(1, Relaxed);
-        }
-
-        fn unfinished(&self, _: PeerId, _: &Self::Peer) {
-            self.unfinished.fetch_add(1, Relaxed);
-        }
-    }
-
-    fn door() -> Arc<Door<Counts>> {
-        Door::new(Gate::new(AcceptLimits::default(), Duration::from_secs(60)), Counts::default())
-    }
-
-    fn count(of: &AtomicUsize) -> usize {
-        of.load(Relaxed)
-    }
-
-    #[test]
-    fn what_was_accepted_is_gone_once_whenever_the_shutdown_begins() {
-        let door = door();
-        let inside = door.enter();
-        *door.service().interrupts.lock() = Arc::downgrade(&door);
-        assert!(door.enter().is_none(), "the shutdown began while it was accepted");
-        assert!(door.enter().is_none(), "and before this one");
-        let service = door.service();
-        assert_eq!((count(&service.accepted), count(&service.gone)), (2, 1));
-        drop(inside);
-        assert_eq!((count(&service.accepted), count(&service.gone)), (2, 2));
-    }
-
-    #[test]
-    fn what_is_unfinished_after_a_shutdown_is_reported_to_one_of_those_who_wait() {
-        let door = door();
-        let (inside, app) = door.enter().expect("open");
-        door.begin_shutdown(Duration::ZERO);
-        drop(inside);
-        let later = clock::after(Duration::from_secs(1));
-        assert_eq!(door.poll_stopped(later, Waker::noop()), Stopped::Yes(1));
-        assert_eq!(door.poll_stopped(later, Waker::noop()), Stopped::Yes(0));
-        assert_eq!(count(&door.service().unfinished), 1);
-        drop(app);
-    }
-}
+mod tests;

@@ -7,11 +7,14 @@
 
 mod acceptor;
 mod door;
+mod eviction;
+mod securing;
 
 use std::io;
 use std::task::Waker;
 
 use bowline_core::address::Address;
+use bowline_core::error::Disconnect;
 use bowline_core::machine::Machine;
 
 use crate::PeerId;
@@ -24,6 +27,7 @@ use crate::sync::Arc;
 pub(crate) use acceptor::is_out_of_resources;
 pub use acceptor::{ACCEPT_PAUSE, Acceptor};
 pub use door::{Accepting, Door, Inside, Stopped};
+pub use eviction::Eviction;
 
 /// What accepts connections: one protocol's side of a listener.
 pub trait Service: Sized + Send + Sync + 'static {
@@ -93,5 +97,12 @@ pub enum ServerEvent {
         from: Address,
         /// Which limit was reached.
         why: Refused,
+    },
+    /// A connection was closed because its layer's handshake (TLS) failed, or took too long.
+    Insecure {
+        /// Where it came from.
+        from: Address,
+        /// What was wrong.
+        cause: Disconnect,
     },
 }

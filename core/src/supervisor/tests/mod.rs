@@ -1,6 +1,7 @@
 use alloc::string::ToString;
 
 use super::*;
+use crate::auth::{Refusal, RefusalCode};
 use crate::error::Chain;
 use crate::error::{PeerError, TransportKind};
 
@@ -8,6 +9,7 @@ const MS: Duration = Duration::from_millis(1);
 const S: Duration = Duration::from_secs(1);
 
 mod names;
+mod proxies;
 
 fn supervisor(endpoints: &[&str], policy: ReconnectPolicy) -> Supervisor {
     let endpoints = endpoints.iter().map(|e| e.parse().unwrap()).collect();
@@ -388,4 +390,70 @@ fn a_policy_may_stop_at_a_refusal_or_a_rejection() {
     let epoch = connected(&mut waits, Instant::ZERO + S);
     waits.handle_down(Instant::ZERO + S, epoch, &PeerError::SecondHello.into());
     assert!(waits.is_stopped());
+}
+
+fn denied(refusal: Refusal) -> Disconnect {
+    Disconnect::Refused(refusal)
+}
+
+/// A handshake that ends so; when the next attempt comes, if there is one.
+fn turned_away(supervisor: &mut Supervisor, now: Instant, cause: &Disconnect) -> Option<Instant> {
+    let epoch = connected(supervisor, now);
+    supervisor.handle_down(now, epoch, cause);
+    supervisor.next_attempt_at()
+}
+
+#[test]
+fn a_refusal_that_nothing_helps_against_ends_dialing_unless_the_policy_goes_on() {
+    let wrong = denied(RefusalCode::WRONG.into());
+    let mut stops = supervisor(&["10.0.0.1:1"], ReconnectPolicy::fixed(S));
+    assert_eq!(turned_away(&mut stops, Instant::ZERO, &wrong), None);
+    assert!(stops.is_stopped());
+    assert_eq!(round_failed(&mut stops), Some(wrong.clone()));
+
+    let mut goes_on = supervisor(&["10.0.0.1:1"], ReconnectPolicy::fixed(S).retry_when_denied());
+    assert_eq!(turned_away(&mut goes_on, Instant::ZERO, &wrong), Some(Instant::ZERO + S));
+
+    // Another endpoint may let us in.
+    let mut two = supervisor(&["10.0.0.1:1", "10.0.0.2:1"], ReconnectPolicy::fixed(S));
+    assert_eq!(turned_away(&mut two, Instant::ZERO, &wrong), None);
+    assert!(!two.is_stopped());
+    fail(&mut two, Instant::ZERO);
+    assert_eq!(two.next_attempt_at(), Some(Instant::ZERO + S), "one of them may be about to start");
+}
+
+#[test]
+fn advice_is_heeded_within_bounds() {
+    let after = |secs| denied(Refusal::new(RefusalCode::APPLICATION).retry_after(S * secs));
+    let policy = ReconnectPolicy::fixed(S * 2).longest_advice(S * 60);
+    for (advice, waits) in [(1, 2), (30, 30), (1_000_000, 60)] {
+        let mut s = supervisor(&["10.0.0.1:1"], policy);
+        assert_eq!(turned_away(&mut s, Instant::ZERO, &after(advice)), Some(Instant::ZERO + S * waits));
+    }
+    // The endpoint that wants the least of it says when.
+    let mut two = supervisor(&["10.0.0.1:1", "10.0.0.2:1"], policy);
+    turned_away(&mut two, Instant::ZERO, &after(50));
+    assert_eq!(turned_away(&mut two, Instant::ZERO, &after(20)), Some(Instant::ZERO + S * 20));
+    // What was advised in one round says nothing of the next.
+    let now = Instant::ZERO + S * 20;
+    while todo(&mut two).is_some() {}
+    two.handle_timeout(now);
+    fail(&mut two, now);
+    fail(&mut two, now);
+    assert_eq!(two.next_attempt_at(), Some(now + S * 2));
+}
+
+#[test]
+fn a_withdrawn_identity_does_not_come_back_at_once() {
+    let healthy = S * 100;
+    let withdrawn = denied(Refusal::new(RefusalCode::WITHDRAWN).retry_after(S * 7));
+    let mut s = supervisor(&["10.0.0.1:1"], ReconnectPolicy::fixed(S));
+    let epoch = up(&mut s, Instant::ZERO);
+    s.handle_down(Instant::ZERO + healthy, epoch, &withdrawn);
+    assert_eq!(s.next_attempt_at(), Some(Instant::ZERO + healthy + S * 7));
+
+    let mut s = supervisor(&["10.0.0.1:1"], ReconnectPolicy::fixed(S));
+    let epoch = up(&mut s, Instant::ZERO);
+    s.handle_down(Instant::ZERO + healthy, epoch, &denied(RefusalCode::FORBIDDEN.into()));
+    assert!(s.is_stopped());
 }

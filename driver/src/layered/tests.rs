@@ -1,0 +1,290 @@
+use std::task::Waker;
+
+use super::*;
+use crate::inproc;
+use crate::soft_socket::SoftSocket;
+
+/// A greeting of one byte each way, then records: their length, and bytes that are turned around. A record of length 0 is
+/// the end, one of 0xffff is an error.
+#[derive(Debug, Default)]
+struct Toy {
+    said: bool,
+    heard: bool,
+    came: Vec<u8>,
+    plain: Vec<u8>,
+    closing: Option<bool>,
+    peer_closed: bool,
+    alert: bool,
+}
+
+const GREETING: u8 = 0x47;
+
+#[derive(Debug, thiserror::Error)]
+#[error("a toy broke")]
+struct Broken;
+
+impl Layer for Toy {
+    fn is_handshaking(&self) -> bool {
+        !self.heard || !self.said
+    }
+
+    fn receive(&mut self, bytes: &[u8]) -> Result<usize, LayerError> {
+        if !self.heard {
+            if bytes[0] != GREETING {
+                self.alert = true;
+                return Err(LayerError::new(Broken, false));
+            }
+            self.heard = true;
+            return Ok(1);
+        }
+        if self.plain.len() >= 20_000 {
+            return Ok(0);
+        }
+        let taken = bytes.len().min(5_000);
+        self.came.extend_from_slice(&bytes[..taken]);
+        while let Some(length) = self.came.first_chunk::<2>() {
+            let length = usize::from(u16::from_be_bytes(*length));
+            match length {
+                0 => self.peer_closed = true,
+                0xffff => return Err(LayerError::new(Broken, true)),
+                _ if self.came.len() < 2 + length => break,
+                _ => {}
+            }
+            self.plain.extend(self.came.drain(..2 + length).skip(2).map(|byte| !byte));
+        }
+        Ok(taken)
+    }
+
+    fn read(&mut self, buf: &mut [u8]) -> usize {
+        let count = buf.len().min(self.plain.len());
+        buf[..count].copy_from_slice(&self.plain[..count]);
+        self.plain.drain(..count);
+        count
+    }
+
+    fn has_plain(&self) -> bool {
+        !self.plain.is_empty()
+    }
+
+    fn write(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Result<usize, LayerError> {
+        if self.is_handshaking() || self.closing.is_some() {
+            return Ok(0);
+        }
+        let plain = &plain[..plain.len().min(12_345)];
+        let length = u16::try_from(plain.len()).expect("a record");
+        out.extend_from_slice(&length.to_be_bytes());
+        out.extend(plain.iter().map(|byte| !byte));
+        Ok(plain.len())
+    }
+
+    fn wants_transmit(&self) -> bool {
+        !self.said || self.closing == Some(false) || self.alert
+    }
+
+    fn transmit(&mut self, out: &mut Vec<u8>) {
+        if std::mem::take(&mut self.alert) {
+            out.push(b'!');
+            return;
+        }
+        if !std::mem::replace(&mut self.said, true) {
+            out.push(GREETING);
+        }
+        if self.closing == Some(false) {
+            self.closing = Some(true);
+            out.extend_from_slice(&[0, 0]);
+        }
+    }
+
+    fn close(&mut self) {
+        self.closing.get_or_insert(false);
+    }
+
+    fn is_peer_closed(&self) -> bool {
+        self.peer_closed
+    }
+
+    fn end_of_stream(&mut self) -> Result<(), LayerError> {
+        if self.peer_closed { Ok(()) } else { Err(LayerError::new(Broken, true)) }
+    }
+
+    fn secured(&self) -> Option<Arc<Secured>> {
+        None
+    }
+}
+
+type Toys = Layered<SoftSocket>;
+
+fn toys() -> (Toys, Toys) {
+    let (one, other) = inproc::pair(Address::Inproc("toys".into()));
+    let toy = |stream| Layered::with(SoftSocket::Memory(stream), Box::<Toy>::default());
+    (toy(one), toy(other))
+}
+
+/// One toy, and the bare stream at the other end.
+fn toy_and_stream() -> (Toys, inproc::Stream) {
+    let (one, other) = inproc::pair(Address::Inproc("toys".into()));
+    (Layered::with(SoftSocket::Memory(one), Box::<Toy>::default()), other)
+}
+
+fn shake(one: &Toys, other: &Toys) {
+    assert_eq!(one.handshake().expect("open"), Progress::Reads);
+    assert_eq!(other.handshake().expect("open"), Progress::Done);
+    assert_eq!(one.handshake().expect("open"), Progress::Done);
+}
+
+fn blocked<T: std::fmt::Debug>(result: io::Result<T>) -> bool {
+    result.is_err_and(|error| is_for_now(&error))
+}
+
+/// What a connection holds while nothing is under way.
+fn held(toys: &Toys) -> usize {
+    let over = toys.over.as_ref().expect("a layer");
+    let (input, output) = (over.input.lock(), over.output.lock());
+    input.bytes.capacity() + output.bytes.capacity()
+}
+
+#[test]
+fn what_is_lent_counts_when_its_record_has_left() {
+    let (one, other) = toys();
+    let text: Vec<u8> = (0..500_000_u32).map(|at| (at % 253) as u8).collect();
+    // Before the greeting nothing is taken.
+    assert!(blocked(one.write_now(&[IoSlice::new(&text)])));
+    shake(&one, &other);
+    let (mut written, mut got, mut buf) = (0, Vec::new(), vec![0; 3_001]);
+    let mut blocks = 0;
+    while got.len() < text.len() {
+        // In slices of many sizes: what is lent begins where what was written ends.
+        let rest = &text[written..];
+        let (first, second) = rest.split_at(rest.len().min(100));
+        match one.write_now(&[IoSlice::new(first), IoSlice::new(second)]) {
+            Ok(count) => written += count,
+            Err(error) => {
+                assert!(rest.is_empty() || is_for_now(&error), "{error}");
+                blocks += 1;
+                match other.read_now(&mut buf) {
+                    Ok(count) => got.extend_from_slice(&buf[..count]),
+                    Err(error) => assert!(is_for_now(&error), "{error}"),
+                }
+            }
+        }
+        assert!(got.len() <= written + BATCH, "more came than can have left");
+    }
+    assert!(got == text && blocks > 3);
+    // The last record is told at the next attempt, without a byte being made anew.
+    while written < text.len() {
+        written += one.write_now(&[IoSlice::new(&text[written..])]).expect("it has left");
+    }
+    assert!(blocked(other.read_now(&mut buf)));
+    assert_eq!((held(&one), held(&other)), (0, 0), "an idle one holds nothing");
+}
+
+/// Whatever else is done with the socket while a record is cut: the connection may end before the batch is lent again, and
+/// what has come would be told as never sent.
+#[test]
+fn no_record_leaves_without_being_counted() {
+    let (one, other) = toys();
+    shake(&one, &other);
+    let (text, mut buf, mut got) = (vec![7; 500_000], vec![0; 64 * 1024], 0);
+    let mut written = 0;
+    while let Ok(count) = one.write_now(&[IoSlice::new(&text[written..])]) {
+        written += count;
+    }
+    assert!(one.over.as_ref().is_some_and(|over| !over.output.lock().records.is_empty()), "one is cut");
+    let mut drain = || {
+        while let Ok(count @ 1..) = other.read_now(&mut buf) {
+            got += count;
+        }
+        assert!(got <= written, "{got} came, {written} were told");
+    };
+    drain();
+    // There is room now. A flush, a reader with nothing to read, and one that has an answer to give.
+    let _ = one.poll_flush(&mut Context::from_waker(Waker::noop()));
+    drain();
+    assert!(blocked(one.read_now(&mut [0; 10])));
+    drain();
+    let over = one.over.as_ref().expect("a layer");
+    over.transmit(&one.inner).expect("open");
+    drain();
+    // Its writer goes on where it was.
+    assert!(one.write_now(&[IoSlice::new(&text[written..])]).expect("there is room") > 0);
+}
+
+#[test]
+fn short_pieces_share_a_record() {
+    let (one, stream) = toy_and_stream();
+    stream.write_now(&[IoSlice::new(&[GREETING])]).expect("room");
+    assert_eq!(one.handshake().expect("open"), Progress::Done);
+    let pieces = [&b"a"[..], b"", b"bc", &[7; 10_000], &[8; 10_000]].map(IoSlice::new);
+    assert_eq!(one.write_now(&pieces).expect("room"), 20_003);
+    let mut came = vec![0; 30_000];
+    let count = stream.read_now(&mut came).expect("it is there");
+    assert_eq!(count, 1 + 2 + 10_003 + 2 + 10_000, "two records");
+}
+
+#[test]
+fn the_end_is_told_both_ways_and_a_cut_is_none() {
+    let (one, other) = toys();
+    shake(&one, &other);
+    one.write_now(&[IoSlice::new(b"last")]).expect("room");
+    one.shutdown_write().expect("open");
+    assert_eq!(
+        one.write_now(&[IoSlice::new(b"x")]).expect_err("it is over").kind(),
+        io::ErrorKind::BrokenPipe
+    );
+    let mut buf = [0; 10];
+    assert_eq!(other.read_now(&mut buf).expect("text"), 4);
+    assert_eq!(other.read_now(&mut buf).expect("the end"), 0);
+    // It was answered.
+    assert_eq!(one.read_now(&mut buf).expect("the end"), 0);
+
+    let (one, other) = toys();
+    shake(&one, &other);
+    drop(one);
+    let error = other.read_now(&mut buf).expect_err("nobody said so");
+    let error = crate::error::transport(error);
+    assert!(error.is_retryable() && error.kind() == bowline_core::error::TransportKind::Insecure);
+    assert!(std::error::Error::source(&error).is_some_and(|source| source.is::<Broken>()));
+}
+
+#[test]
+fn a_failure_comes_behind_the_text_before_it() {
+    let (one, stream) = toy_and_stream();
+    stream.write_now(&[IoSlice::new(&[GREETING, 0, 2, !b'o', !b'k', 0xff, 0xff])]).expect("room");
+    let mut buf = [0; 10];
+    assert_eq!(one.read_now(&mut buf).expect("text"), 2);
+    let cx = &mut Context::from_waker(Waker::noop());
+    assert!(one.poll_readable(cx).is_ready(), "there is something to be told");
+    for _ in 0..2 {
+        assert!(one.read_now(&mut buf).is_err());
+    }
+
+    // A handshake that fails tells the peer.
+    let (one, stream) = toy_and_stream();
+    stream.write_now(&[IoSlice::new(b"?")]).expect("room");
+    let error = crate::error::transport(one.handshake().expect_err("another greeting"));
+    assert!(!error.is_retryable());
+    let mut came = [0; 10];
+    assert_eq!((stream.read_now(&mut came).expect("both"), &came[..2]), (2, &[GREETING, b'!'][..]));
+}
+
+#[test]
+fn text_that_there_is_no_room_for_is_kept_and_bounded() {
+    let (one, stream) = toy_and_stream();
+    let mut bytes = vec![GREETING];
+    for _ in 0..6 {
+        bytes.extend_from_slice(&10_000_u16.to_be_bytes());
+        bytes.extend_from_slice(&[!7; 10_000]);
+    }
+    assert_eq!(stream.write_now(&[IoSlice::new(&bytes)]).expect("room"), bytes.len());
+    let (mut got, mut buf) = (0, [0; 100]);
+    while got < 60_000 {
+        let count = one.read_now(&mut buf).expect("text");
+        assert!(buf[..count].iter().all(|&byte| byte == 7));
+        got += count;
+        assert!(held(&one) <= *READ.end());
+        let cx = &mut Context::from_waker(Waker::noop());
+        assert_eq!(one.poll_readable(cx).is_ready(), got < 60_000);
+    }
+    assert!(blocked(one.read_now(&mut buf)));
+    assert_eq!(held(&one), 0);
+}

@@ -1,0 +1,140 @@
+//! One question to the program: whether a peer is let in.
+
+use std::fmt;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
+use bowline_core::auth::{Decision, Refusal, RefusalCode};
+use bowline_driver::PeerId;
+use bowline_driver::sync::{Arc, Mutex};
+
+/// Whether a decision is still wanted, and who wants to know when it is not.
+#[derive(Debug, Default)]
+pub(crate) struct Awaited(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    is_over: bool,
+    waker: Option<Waker>,
+}
+
+impl Awaited {
+    /// It is not wanted any more.
+    pub(crate) fn end(&self) {
+        let mut state = self.0.lock();
+        state.is_over = true;
+        let waker = state.waker.take();
+        drop(state);
+        waker.into_iter().for_each(Waker::wake);
+    }
+
+    fn poll_over(&self, waker: Option<&Waker>) -> bool {
+        let mut state = self.0.lock();
+        if !state.is_over {
+            state.waker = waker.cloned().or_else(|| state.waker.take());
+        }
+        state.is_over
+    }
+}
+
+/// What takes a decision.
+type Take = Box<dyn FnOnce(Decision) + Send + Sync>;
+
+/// The right to decide about one peer, from anywhere; the peer waits for as long as its handshake may take. Dropped
+/// without a decision it refuses the peer, as [`UNAVAILABLE`](RefusalCode::UNAVAILABLE).
+pub struct Deciding {
+    peer: PeerId,
+    awaited: Arc<Awaited>,
+    take: Option<Take>,
+}
+
+impl fmt::Debug for Deciding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Deciding").field("peer", &self.peer).finish_non_exhaustive()
+    }
+}
+
+impl Deciding {
+    pub(crate) fn new(peer: PeerId, awaited: Arc<Awaited>, take: Take) -> Self {
+        Self { peer, awaited, take: Some(take) }
+    }
+
+    /// Whose decision it is.
+    #[must_use]
+    pub const fn peer_id(&self) -> PeerId {
+        self.peer
+    }
+
+    /// Whether nobody waits for it any more: the connection is over.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.awaited.poll_over(None)
+    }
+
+    /// The same; `waker` is woken when that changes.
+    pub fn watch(&self, waker: &Waker) -> bool {
+        self.awaited.poll_over(Some(waker))
+    }
+
+    /// Lets the peer in, or refuses it.
+    pub fn decide(mut self, decision: Decision) {
+        self.take_decision(decision);
+    }
+
+    fn take_decision(&mut self, decision: Decision) {
+        if let Some(take) = self.take.take() {
+            take(decision);
+        }
+    }
+}
+
+impl Drop for Deciding {
+    fn drop(&mut self) {
+        self.take_decision(Err(undecided("not decided")));
+    }
+}
+
+/// Nobody could decide.
+fn undecided(why: &str) -> Refusal {
+    Refusal::new(RefusalCode::UNAVAILABLE).text(why)
+}
+
+/// The task of a question whose answer takes its time. It ends with the connection at the latest.
+pub(crate) struct Asking<Fut> {
+    future: Option<Pin<Box<Fut>>>,
+    deciding: Deciding,
+}
+
+impl<Fut> Asking<Fut> {
+    pub(crate) fn new(future: Fut, deciding: Deciding) -> Self {
+        Self { future: Some(Box::pin(future)), deciding }
+    }
+}
+
+impl<Fut: Future<Output = Decision>> Future for Asking<Fut> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.get_mut();
+        if this.deciding.watch(cx.waker()) {
+            return Poll::Ready(());
+        }
+        let Some(future) = &mut this.future else { return Poll::Ready(()) };
+        match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
+            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Ready(decision)) => this.deciding.take_decision(decision),
+            Err(_) => this.deciding.take_decision(Err(undecided("the verifier panicked"))),
+        }
+        Poll::Ready(())
+    }
+}
+
+impl<Fut> Drop for Asking<Fut> {
+    /// What the program's future does when it is dropped is its own.
+    fn drop(&mut self) {
+        let future = self.future.take();
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(future)));
+    }
+}

@@ -1,0 +1,191 @@
+//! The questions of one server: how many at once, and how many connections each identity has.
+
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::task::Waker;
+use std::time::Duration;
+
+use bowline_core::auth::{Decision, Grant, Identity, Refusal, RefusalCode, Shown};
+use bowline_core::config::AcceptLimits;
+use bowline_core::frame::Framing;
+use bowline_core::link::Link;
+use bowline_core::supervisor::Epoch;
+use bowline_driver::PeerId;
+use bowline_driver::clock;
+use bowline_driver::connection_info::ConnectionInfo;
+use bowline_driver::gate::Gate;
+use bowline_driver::sync::{Arc, Mutex, Weak};
+
+use super::{Attempt, Awaited, Deciding, Verifier};
+use crate::peer_core::PeerCore;
+
+/// When a peer may try again that found too many others waiting for a decision.
+const LATER: Duration = Duration::from_secs(1);
+
+/// What a server knows of those who are let in, and who decides about them.
+pub(crate) struct Verification {
+    verifier: Verifier,
+    limits: AcceptLimits,
+    gate: Arc<Gate>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Peers about which is being decided.
+    deciding: usize,
+    /// Links by the name of their identity, and the other way round.
+    links: HashMap<String, usize>,
+    names: HashMap<PeerId, String>,
+}
+
+impl std::fmt::Debug for Verification {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Verification").finish_non_exhaustive()
+    }
+}
+
+impl Verification {
+    pub(crate) fn new(verifier: Verifier, limits: AcceptLimits, gate: Arc<Gate>) -> Arc<Self> {
+        Arc::new(Self { verifier, limits, gate, state: Mutex::default() })
+    }
+
+    /// Prepares the next connection of a link: it has to say who it is.
+    pub(crate) fn challenge<F: Framing>(&self, peer: &PeerCore<F>) {
+        let mut challenge = [0; 32];
+        let random = getrandom::fill(&mut challenge).is_ok();
+        peer.shared().with(|link| {
+            // Without randomness there is no challenge, and nobody is let in.
+            link.require_credentials();
+            if random {
+                link.challenge(challenge);
+            }
+        });
+    }
+
+    /// A peer showed what it has: asks the program. What is returned is to be ended with the connection.
+    pub(crate) fn ask<F: Framing>(
+        self: &Arc<Self>,
+        peer: &PeerCore<F>,
+        shown: Shown,
+        connection: ConnectionInfo,
+    ) -> Option<Arc<Awaited>> {
+        let (epoch, id) = (shown.challenge().epoch(), peer.id());
+        let Some(place) = self.place() else {
+            let refusal = Refusal::new(RefusalCode::BUSY).text("too many are being verified");
+            self.gate.note_denied();
+            peer.shared().with(|link| link.decide(clock::now(), epoch, Err(refusal.retry_after(LATER))));
+            return None;
+        };
+        let (this, link) = (Arc::clone(self), Arc::downgrade(peer.shared()));
+        let take = move |decision: Decision| {
+            drop(place);
+            if let Some(shared) = Weak::upgrade(&link) {
+                shared.with(|link| this.decide(link, id, epoch, decision));
+            }
+        };
+        let awaited: Arc<Awaited> = Arc::default();
+        let deciding = Deciding::new(id, Arc::clone(&awaited), Box::new(take));
+        let attempt = Attempt::new(shown, connection);
+        // One that panics drops the right to decide, which refuses the peer.
+        let called = catch_unwind(AssertUnwindSafe(|| (self.verifier)(attempt, deciding)));
+        drop(called);
+        Some(awaited)
+    }
+
+    /// A place among those about which is being decided, if there is one.
+    fn place(self: &Arc<Self>) -> Option<Place> {
+        let mut state = self.state.lock();
+        if state.deciding >= self.limits.verifications {
+            return None;
+        }
+        state.deciding += 1;
+        Some(Place(Arc::clone(self)))
+    }
+
+    /// With the lock of the link, so that its identity and what is counted agree.
+    fn decide<F: Framing>(&self, link: &mut Link<F, Waker>, id: PeerId, epoch: Epoch, decision: Decision) {
+        if !link.is_deciding(epoch) {
+            return;
+        }
+        let mut state = self.state.lock();
+        let decision = decision.and_then(|grant| state.admit(id, grant, self.limits.per_identity));
+        let is_let_in = link.decide(clock::now(), epoch, decision);
+        state.note(id, link.identity().map(Identity::name));
+        drop(state);
+        if !is_let_in {
+            self.gate.note_denied();
+        }
+    }
+
+    /// A link is over.
+    pub(crate) fn remove(&self, id: PeerId) {
+        self.state.lock().note(id, None);
+    }
+}
+
+/// Of one about whom is being decided.
+struct Place(Arc<Verification>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.state.lock().deciding -= 1;
+    }
+}
+
+impl State {
+    /// Whether the identity may have that link, too.
+    fn admit(&self, id: PeerId, grant: Grant, per_identity: usize) -> Decision {
+        let name = grant.identity.name();
+        let most = grant.connections.unwrap_or(per_identity);
+        let own = usize::from(self.names.get(&id).is_some_and(|held| held == name));
+        if self.links.get(name).map_or(0, |links| links - own) >= most {
+            return Err(Refusal::new(RefusalCode::BUSY).text("too many connections of this identity"));
+        }
+        Ok(grant)
+    }
+
+    /// A link is that identity's from now on, or nobody's.
+    fn note(&mut self, id: PeerId, name: Option<&str>) {
+        if self.names.get(&id).map(String::as_str) == name {
+            return;
+        }
+        if let Some(old) = self.names.remove(&id)
+            && let Some(links) = self.links.get_mut(&old)
+        {
+            *links -= 1;
+            if *links == 0 {
+                self.links.remove(&old);
+            }
+        }
+        if let Some(name) = name {
+            *self.links.entry(name.to_owned()).or_default() += 1;
+            self.names.insert(id, name.to_owned());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_are_counted_by_identity_and_one_of_ones_own_is_none_more() {
+        let mut state = State::default();
+        let bob = || Grant::new(Identity::new("bob")).connections(2);
+        let (first, second, third) = (PeerId(1), PeerId(2), PeerId(3));
+        for id in [first, second] {
+            assert!(state.admit(id, bob(), 9).is_ok());
+            state.note(id, Some("bob"));
+        }
+        assert_eq!(state.admit(third, bob(), 9).map_err(|refusal| refusal.code), Err(RefusalCode::BUSY));
+        assert!(state.admit(first, bob(), 9).is_ok(), "its session goes on");
+        assert!(state.admit(third, Grant::new(Identity::new("eve")), 1).is_ok());
+        state.note(first, Some("eve"));
+        assert!(state.admit(third, bob(), 9).is_ok());
+        for id in [first, second, third] {
+            state.note(id, None);
+        }
+        assert!(state.links.is_empty() && state.names.is_empty());
+    }
+}

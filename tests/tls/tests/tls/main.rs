@@ -1,0 +1,90 @@
+//! TLS under links, ZeroMQ sockets and Forest Bus, on every runtime: one source for all of them.
+
+#[path = "../../../../tls/tests/common/mod.rs"]
+mod certificates;
+#[allow(dead_code, reason = "other tests need more of it")]
+#[path = "../../../proxies/servers.rs"]
+mod proxies;
+#[path = "../../../machines/watchdog.rs"]
+mod watchdog;
+
+mod behind;
+mod crowds;
+mod cuts;
+mod others;
+mod outcomes;
+mod peers;
+mod refusals;
+mod traffic;
+mod wire;
+mod world;
+
+/// A scenario as a test of each runtime.
+macro_rules! on_every_runtime {
+    ($($module:ident::$scenario:ident),* $(,)?) => {
+        mod tokio {
+            $(
+                #[test]
+                fn $scenario() {
+                    let runtime = ::tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+                    let scenario = super::$module::$scenario::<bowline_tokio::Tokio>();
+                    runtime.expect("a runtime").block_on(super::watchdog::within(super::world::LIMIT, scenario));
+                }
+            )*
+        }
+        mod smol {
+            $(
+                #[test]
+                fn $scenario() {
+                    let scenario = super::$module::$scenario::<bowline_async_std::smol::Smol>();
+                    ::smol::block_on(super::watchdog::within(super::world::LIMIT, scenario));
+                }
+            )*
+        }
+        mod async_std {
+            $(
+                #[test]
+                fn $scenario() {
+                    let scenario = super::$module::$scenario::<bowline_async_std::async_std::AsyncStd>();
+                    ::async_std::task::block_on(super::watchdog::within(super::world::LIMIT, scenario));
+                }
+            )*
+        }
+        mod blocking {
+            $(
+                #[test]
+                fn $scenario() {
+                    let scenario = super::$module::$scenario::<bowline_blocking::Threads>();
+                    bowline_blocking::block_on(super::watchdog::within(super::world::LIMIT, scenario));
+                }
+            )*
+        }
+    };
+}
+
+on_every_runtime! {
+    traffic::calls_and_casts_of_every_size,
+    traffic::both_sides_are_known,
+    traffic::an_owner_drives_its_connection,
+    traffic::a_stream_of_the_programs_own,
+    traffic::a_session_goes_on_over_new_connections,
+    traffic::settings_are_exchanged_while_it_runs,
+    behind::through_a_proxy,
+    behind::a_verifier_sees_the_certificate,
+    refusals::a_certificate_that_does_not_hold_ends_dialing,
+    refusals::dialing_goes_on_where_the_policy_says_so,
+    refusals::a_client_without_a_certificate,
+    refusals::plain_text_is_named_on_both_sides,
+    refusals::tls_is_never_left_out,
+    cuts::at_every_byte_of_the_handshake,
+    crowds::a_thousand_stalled_handshakes,
+    crowds::a_silent_peer_is_closed_in_time,
+    crowds::a_shutdown_ends_handshakes,
+    outcomes::what_is_written_is_with_the_system,
+    others::zeromq_sockets,
+    others::forest_bus,
+    peers::a_server_of_another_make,
+    peers::a_client_of_another_make,
+    peers::openssl_as_a_client,
+    peers::openssl_as_a_server,
+}

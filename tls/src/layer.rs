@@ -1,0 +1,250 @@
+//! One connection's TLS.
+
+use std::io::{Read, Write};
+use std::sync::Arc;
+
+use bowline_core::frame::looks_like;
+use bowline_core::layer::{Layer, LayerError, Secured};
+use rustls::{ClientConnection, Connection, HandshakeKind, ServerConnection};
+
+use crate::error::TlsError;
+
+/// Most bytes that a peer may send before the handshake is done, unless settings say otherwise.
+pub const MAX_HANDSHAKE: usize = 64 * 1024;
+/// The longest text of one record.
+const RECORD: usize = 16 * 1024;
+/// A fatal alert: an unexpected message. In the form that any version of TLS reads.
+const UNEXPECTED_MESSAGE: [u8; 7] = [0x15, 3, 3, 0, 2, 2, 10];
+/// Plain text that is decrypted before it is asked for: what `rustls` holds at most, and a record.
+const PLAIN: usize = 16 * 1024;
+
+/// The TLS of one connection, client or server: see [`Layer`] for how it is driven.
+pub struct TlsLayer {
+    tls: Connection,
+    /// What the peer sent before the handshake was done, and what it may.
+    came: usize,
+    max_handshake: usize,
+    /// Decrypted, and not read yet.
+    plain: usize,
+    peer_closed: bool,
+    closed: bool,
+    /// It failed: what is left is to tell the peer.
+    broken: bool,
+    /// To be sent though `rustls` was never asked.
+    alert: Option<[u8; 7]>,
+    secured: Option<Arc<Secured>>,
+}
+
+impl std::fmt::Debug for TlsLayer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TlsLayer")
+            .field("handshaking", &self.tls.is_handshaking())
+            .field("version", &self.tls.protocol_version())
+            .field("peer_closed", &self.peer_closed)
+            .finish_non_exhaustive()
+    }
+}
+
+impl From<ClientConnection> for TlsLayer {
+    fn from(tls: ClientConnection) -> Self {
+        Self::new(tls.into())
+    }
+}
+
+impl From<ServerConnection> for TlsLayer {
+    fn from(tls: ServerConnection) -> Self {
+        Self::new(tls.into())
+    }
+}
+
+impl TlsLayer {
+    fn new(tls: Connection) -> Self {
+        Self {
+            tls,
+            came: 0,
+            max_handshake: MAX_HANDSHAKE,
+            plain: 0,
+            peer_closed: false,
+            closed: false,
+            broken: false,
+            alert: None,
+            secured: None,
+        }
+    }
+
+    /// With another limit than [`MAX_HANDSHAKE`].
+    #[must_use]
+    pub fn with_max_handshake(mut self, bytes: usize) -> Self {
+        self.max_handshake = bytes;
+        self
+    }
+
+    /// Asks for new keys of both sides (KeyUpdate; TLS 1.3). `rustls` does so by itself before a key is used for too long.
+    ///
+    /// # Errors
+    /// The handshake is not done, or the version is another, or one side has ended the connection.
+    pub fn refresh_keys(&mut self) -> Result<(), TlsError> {
+        if self.broken || self.closed {
+            return Err(rustls::Error::General("the connection is over".to_owned()).into());
+        }
+        Ok(self.tls.refresh_traffic_keys()?)
+    }
+
+    fn fail(&mut self, error: TlsError) -> LayerError {
+        self.broken = true;
+        // A peer that speaks TLS learns in its own words that it does not reach one here.
+        if matches!(error, TlsError::NotTls { .. } | TlsError::LongHandshake { .. }) {
+            self.alert = Some(UNEXPECTED_MESSAGE);
+        }
+        error.into()
+    }
+
+    /// Gives `rustls` a piece of what came; how much it took.
+    fn take(&mut self, mut bytes: &[u8]) -> Result<usize, TlsError> {
+        let len = bytes.len();
+        // It refuses only when its plain text has to be read first, which is the caller's to know: nothing is taken.
+        if self.tls.read_tls(&mut bytes).is_err() {
+            return Ok(0);
+        }
+        let state = self.tls.process_new_packets().map_err(TlsError::from)?;
+        self.plain = state.plaintext_bytes_to_read();
+        self.peer_closed |= state.peer_has_closed();
+        Ok(len - bytes.len())
+    }
+
+    fn note_secured(&mut self) {
+        if self.secured.is_some() || self.tls.is_handshaking() {
+            return;
+        }
+        let mut secured = Secured::default();
+        let certificates = self.tls.peer_certificates().unwrap_or_default();
+        secured.certificates = certificates.iter().map(|certificate| certificate.to_vec()).collect();
+        secured.protocol = self.tls.alpn_protocol().map(<[u8]>::to_vec);
+        secured.version = match self.tls.protocol_version() {
+            Some(rustls::ProtocolVersion::TLSv1_3) => "TLSv1.3",
+            Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2",
+            _ => "TLS",
+        };
+        secured.resumed = self.tls.handshake_kind() == Some(HandshakeKind::Resumed);
+        if let Connection::Server(server) = &self.tls {
+            secured.server_name = server.server_name().map(str::to_owned);
+        }
+        self.secured = Some(Arc::new(secured));
+    }
+}
+
+impl Layer for TlsLayer {
+    fn is_handshaking(&self) -> bool {
+        self.tls.is_handshaking()
+    }
+
+    fn receive(&mut self, bytes: &[u8]) -> Result<usize, LayerError> {
+        if self.peer_closed || self.broken || self.closed {
+            // It said that it has nothing more to say, or is not listened to any more. (`rustls` takes it for a mistake of ours
+            // to have a reason for an alert after the last word.)
+            return Ok(bytes.len());
+        }
+        // A handshake record or an alert, of version 3 of what was SSL.
+        let begins = [&[0x16, 0x15][..], &[3][..]];
+        for (at, allowed) in begins.iter().enumerate().skip(self.came) {
+            if bytes.get(at - self.came).is_some_and(|byte| !allowed.contains(byte)) {
+                let looks_like = if self.came == 0 { looks_like(bytes) } else { None };
+                return Err(self.fail(TlsError::NotTls { looks_like }));
+            }
+        }
+        let mut taken = 0;
+        while taken < bytes.len() && self.plain < PLAIN && !self.peer_closed {
+            let mut piece = &bytes[taken..];
+            if self.tls.is_handshaking() {
+                let room = self.max_handshake.saturating_sub(self.came);
+                if room == 0 {
+                    let limit = self.max_handshake;
+                    return Err(self.fail(TlsError::LongHandshake { limit }));
+                }
+                piece = &piece[..piece.len().min(room)];
+            }
+            let count = match self.take(piece) {
+                Ok(count) => count,
+                Err(error) => return Err(self.fail(error)),
+            };
+            if count == 0 {
+                break;
+            }
+            self.came = self.came.saturating_add(count);
+            taken += count;
+        }
+        self.note_secured();
+        Ok(if self.peer_closed { bytes.len() } else { taken })
+    }
+
+    fn read(&mut self, buf: &mut [u8]) -> usize {
+        let mut read = 0;
+        while self.plain > 0 && read < buf.len() {
+            // Where there is some it gives some.
+            let Ok(count @ 1..) = self.tls.reader().read(&mut buf[read..]) else { break };
+            self.plain = self.plain.saturating_sub(count);
+            read += count;
+        }
+        read
+    }
+
+    fn has_plain(&self) -> bool {
+        self.plain > 0
+    }
+
+    fn write(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Result<usize, LayerError> {
+        if self.tls.is_handshaking() || self.closed || self.broken {
+            return Ok(0);
+        }
+        self.transmit(out);
+        let record = &plain[..plain.len().min(RECORD)];
+        // It writes into memory: there is no other error than having no room.
+        let count = self.tls.writer().write(record).unwrap_or(0);
+        self.transmit(out);
+        Ok(count)
+    }
+
+    fn wants_transmit(&self) -> bool {
+        self.alert.is_some() || self.tls.wants_write()
+    }
+
+    fn transmit(&mut self, out: &mut Vec<u8>) {
+        if let Some(alert) = self.alert.take() {
+            out.extend_from_slice(&alert);
+            return;
+        }
+        while self.tls.wants_write() {
+            if !matches!(self.tls.write_tls(out), Ok(1..)) {
+                break;
+            }
+        }
+    }
+
+    fn close(&mut self) {
+        if !self.closed {
+            self.closed = true;
+            // An alert that ends the connection was the last word.
+            if !self.broken {
+                self.tls.send_close_notify();
+            }
+        }
+    }
+
+    fn is_peer_closed(&self) -> bool {
+        self.peer_closed
+    }
+
+    fn end_of_stream(&mut self) -> Result<(), LayerError> {
+        if self.closed || (self.peer_closed && !self.tls.is_handshaking()) {
+            return Ok(());
+        }
+        if self.came == 0 {
+            return Err(TlsError::Silent.into());
+        }
+        Err(TlsError::Truncated { handshaking: self.tls.is_handshaking() }.into())
+    }
+
+    fn secured(&self) -> Option<Arc<Secured>> {
+        self.secured.clone()
+    }
+}
