@@ -2,11 +2,13 @@
 //!
 //! `cargo bench --bench core_alone` for criterion's figures. With `BOWLINE_MESSAGES=n` it moves n
 //! messages once and exits, for counting instructions (`benches/instructions.sh`); `BOWLINE_KIND`
-//! says which: `casts`, `many` (casts queued together), `calls`, `lent` (calls of a single owner).
+//! says which: `casts`, `many` (casts queued together), `calls`, `lent` (calls of a single owner), `batched` (messages
+//! through a batcher, whose senders wait for the result), `forgotten` (no sender waits).
 
 use std::hint::black_box;
 
 use bowline::Config;
+use bowline::core::batcher::{Batcher, SendId, Settings, Step};
 use bowline::core::link::{CallOptions, CastOptions, Event, Link, Reader, Role};
 use bowline::core::machine::{Machine, Next};
 use bowline::core::recv_buf::RecvBuf;
@@ -132,8 +134,53 @@ fn lent(a: &mut End, b: &mut End) {
     carry(b, a);
 }
 
+type Batched = Batcher<[u8; 110], (), u64, (), u32>;
+
+fn append(batcher: &mut Batched) {
+    while let Step::Batch(mut batch) = batcher.poll_batch(Instant::ZERO, || 0) {
+        let (messages, answers) = batch.parts();
+        for (index, message) in messages.iter().enumerate() {
+            black_box(message);
+            answers.answer(index, Ok(index as u64));
+        }
+        batcher.end_batch(Instant::ZERO, batch);
+    }
+}
+
+fn batched(batcher: &mut Batched, ids: &mut Vec<SendId>, tokens: &mut Vec<u32>) {
+    for token in 0..RUN {
+        let id = batcher.send(Instant::ZERO, black_box([7; 110]), 110).expect("it is open");
+        let polled = batcher.poll_send(id, || u32::try_from(token).unwrap_or_default());
+        assert!(polled.is_pending());
+        ids.push(id);
+    }
+    append(batcher);
+    batcher.take_tokens(tokens);
+    tokens.clear();
+    for id in ids.drain(..) {
+        black_box(batcher.poll_send(id, || 0).is_ready());
+    }
+}
+
+fn forgotten(batcher: &mut Batched, tokens: &mut Vec<u32>) {
+    for _ in 0..RUN / 200 {
+        for _ in 0..200 {
+            batcher.try_send_and_forget(Instant::ZERO, black_box([7; 110]), 110).expect("room");
+        }
+        append(batcher);
+        batcher.take_tokens(tokens);
+        tokens.clear();
+    }
+    for _ in 0..RUN % 200 {
+        batcher.try_send_and_forget(Instant::ZERO, black_box([7; 110]), 110).expect("room");
+    }
+    append(batcher);
+}
+
 fn main() {
     let (mut a, mut b) = pair();
+    let mut batcher = Batched::new(Settings::default(), 1).expect("it can work");
+    let (mut sent, mut tokens) = (Vec::new(), Vec::new());
     let mut ids = Vec::new();
     if let Some(messages) = std::env::var("BOWLINE_MESSAGES").ok().and_then(|n| n.parse::<u64>().ok()) {
         let kind = std::env::var("BOWLINE_KIND").unwrap_or_else(|_| "casts".into());
@@ -146,6 +193,8 @@ fn main() {
                 "many" => many(&mut a, &mut b),
                 "calls" => calls(&mut a, &mut b, &mut ids),
                 "lent" => lent(&mut a, &mut b),
+                "batched" => batched(&mut batcher, &mut sent, &mut tokens),
+                "forgotten" => forgotten(&mut batcher, &mut tokens),
                 other => panic!("no such kind: {other}"),
             }
         }
@@ -162,6 +211,12 @@ fn main() {
     });
     group.bench_function("calls: both ways with the calls table", |bencher| {
         bencher.iter(|| calls(&mut a, &mut b, &mut ids));
+    });
+    group.bench_function("batched: through the batcher, with a result", |bencher| {
+        bencher.iter(|| batched(&mut batcher, &mut sent, &mut tokens));
+    });
+    group.bench_function("batched: sent and forgotten", |bencher| {
+        bencher.iter(|| forgotten(&mut batcher, &mut tokens));
     });
     group.finish();
     criterion.final_summary();

@@ -2,7 +2,8 @@
 //! instructions (`benches/instructions.sh`), which are repeatable where time is not.
 //!
 //! `BOWLINE_MESSAGES=n BOWLINE_KIND=handle_casts cargo bench --bench handles_alone` moves n messages and
-//! exits. Kinds: `handle_casts`, `handle_calls` (256 under way at a time). Without the variables it moves a
+//! exits. Kinds: `handle_casts`, `handle_receive` and `handle_receive_128` (casts of 110 and 128 bytes that a
+//! task takes with `receive()`), `handle_calls` (256 under way at a time). Without the variables it moves a
 //! few of each, so that the bench is known to work.
 
 use std::sync::Arc;
@@ -13,6 +14,32 @@ use bowline::tokio::{Client, Server};
 const BODY: [u8; 110] = [7; 110];
 /// Calls under way at a time.
 const AT_ONCE: u64 = 256;
+
+/// The peer sends so many messages of that many bytes; each is received.
+async fn receive(messages: u64, len: usize) {
+    let server = Server::builder()
+        .on_request(move |request| async move {
+            let peer = request.peer();
+            tokio::spawn(async move {
+                let body = vec![7; len];
+                for _ in 0..messages {
+                    let _queued = peer.cast(1, &body[..]).await.expect("connected");
+                }
+            });
+            Ok(request.into_body())
+        })
+        .bind("inproc://handles-alone-receive")
+        .await
+        .expect("a free name");
+    server.start().expect("a runtime");
+    let client = Client::connect("inproc://handles-alone-receive").await.expect("it listens");
+    client.call(1, &BODY[..]).await.expect("a reply");
+    for _ in 0..messages {
+        assert_eq!(client.receive().await.expect("a message").body.len(), len);
+    }
+    client.close().await;
+    server.shutdown().await;
+}
 
 async fn run(kind: &str, messages: u64) {
     let heard = Arc::new(AtomicU64::new(0));
@@ -31,6 +58,8 @@ async fn run(kind: &str, messages: u64) {
     server.start().expect("a runtime");
     let client = Client::connect("inproc://handles-alone").await.expect("it listens");
     match kind {
+        "handle_receive" => receive(messages, BODY.len()).await,
+        "handle_receive_128" => receive(messages, 128).await,
         "handle_casts" => {
             for _ in 0..messages {
                 let _queued = client.cast(1, &BODY[..]).await.expect("connected");
@@ -69,7 +98,7 @@ fn main() {
     match (kind, messages) {
         (Some(kind), Some(messages)) => runtime.block_on(run(&kind, messages)),
         _ => {
-            for kind in ["handle_casts", "handle_calls"] {
+            for kind in ["handle_casts", "handle_receive", "handle_receive_128", "handle_calls"] {
                 runtime.block_on(run(kind, 1000));
             }
         }

@@ -19,6 +19,10 @@ use bowline::{AcceptLimits, Config};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const ROLE: &str = "BOWLINE_BENCH_ROLE";
+/// Asks for a number: how much memory there is, mostly.
+const MEMORY: &str = "?";
+/// The same, after a call on each connection.
+const CALL: &str = "call";
 const HEARTBEAT: Duration = Duration::from_secs(1);
 const BODY: [u8; 110] = [7; 110];
 
@@ -72,8 +76,8 @@ impl Other {
     }
 
     /// Asks for a number.
-    fn ask(&mut self) -> u64 {
-        self.stdin.write_all(b"?\n").expect("it listens");
+    fn ask(&mut self, what: &str) -> u64 {
+        writeln!(self.stdin, "{what}").expect("it listens");
         self.hear().parse().expect("a number")
     }
 
@@ -90,13 +94,21 @@ fn say(what: impl std::fmt::Display) {
 }
 
 /// Answers every line that comes, until there are no more.
-fn answer_until_told(answer: impl Fn() -> u64) {
+fn answer_until_told(answer: impl Fn(&str) -> u64) {
     for line in std::io::stdin().lines() {
-        if line.is_err() {
-            return;
-        }
-        say(answer());
+        let Ok(line) = line else { return };
+        say(answer(&line));
     }
+}
+
+/// Says how much memory the process has whenever it is asked, and makes the calls before it, if those are wanted.
+fn tell_memory(call: impl Fn()) {
+    answer_until_told(|line| {
+        if line == CALL {
+            call();
+        }
+        resident()
+    });
 }
 
 fn resident() -> u64 {
@@ -140,7 +152,7 @@ fn serve(runtime: &str) {
                 .expect("free");
             server.start().expect("a runtime");
             say(server.local_addr());
-            tokio::task::spawn_blocking(|| answer_until_told(resident)).await.expect("no panic");
+            tokio::task::spawn_blocking(|| tell_memory(|| {})).await.expect("no panic");
         }),
         "tokio-bare" => tokio_runtime().block_on(async {
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("free");
@@ -150,7 +162,7 @@ fn serve(runtime: &str) {
                     tokio::spawn(wait_tokio(stream));
                 }
             });
-            tokio::task::spawn_blocking(|| answer_until_told(resident)).await.expect("no panic");
+            tokio::task::spawn_blocking(|| tell_memory(|| {})).await.expect("no panic");
         }),
         "smol" => smol::block_on(async {
             let server = bowline::smol::Server::with_config(config());
@@ -161,7 +173,7 @@ fn serve(runtime: &str) {
                 .expect("free");
             server.start().expect("a runtime");
             say(server.local_addr());
-            smol::unblock(|| answer_until_told(resident)).await;
+            smol::unblock(|| tell_memory(|| {})).await;
         }),
         "smol-bare" => smol::block_on(async {
             let listener = smol::Async::<TcpListener>::bind(([127, 0, 0, 1], 0)).expect("free");
@@ -172,7 +184,7 @@ fn serve(runtime: &str) {
                 }
             })
             .detach();
-            smol::unblock(|| answer_until_told(resident)).await;
+            smol::unblock(|| tell_memory(|| {})).await;
         }),
         "blocking" => {
             let server = bowline::blocking::Server::with_config(config());
@@ -183,13 +195,13 @@ fn serve(runtime: &str) {
             let server = server.bind("127.0.0.1:0").expect("free");
             server.start().expect("a thread");
             say(server.local_addr());
-            answer_until_told(resident);
+            tell_memory(|| {});
         }
         "blocking-bare" => {
             let listener = TcpListener::bind("127.0.0.1:0").expect("free");
             say(listener.local_addr().expect("bound"));
             std::thread::spawn(move || wait_registered(listener.incoming().flatten()));
-            answer_until_told(resident);
+            tell_memory(|| {});
         }
         _ => panic!("no such runtime: {runtime}"),
     }
@@ -235,13 +247,21 @@ fn connect(runtime: &str, address: &str, count: usize) {
     match runtime {
         "tokio" => tokio_runtime().block_on(async {
             say(resident());
-            let mut clients = Vec::new();
+            let (mut clients, config) = (Vec::new(), config());
             for _ in 0..count {
-                let builder = bowline::tokio::Client::with_config(&address, config());
+                let builder = bowline::tokio::Client::with_config(&address, config.clone());
                 clients.push(builder.connect().await.expect("it listens"));
             }
             say("ready");
-            tokio::task::spawn_blocking(|| answer_until_told(resident)).await.expect("no panic");
+            let runtime = tokio::runtime::Handle::current();
+            let call = move || {
+                runtime.block_on(async {
+                    for client in &clients {
+                        client.call(1, &BODY).await.expect("an answer");
+                    }
+                });
+            };
+            tokio::task::spawn_blocking(|| tell_memory(call)).await.expect("no panic");
         }),
         "tokio-bare" => tokio_runtime().block_on(async {
             say(resident());
@@ -250,17 +270,24 @@ fn connect(runtime: &str, address: &str, count: usize) {
                 tokio::spawn(wait_tokio(stream));
             }
             say("ready");
-            tokio::task::spawn_blocking(|| answer_until_told(resident)).await.expect("no panic");
+            tokio::task::spawn_blocking(|| tell_memory(|| {})).await.expect("no panic");
         }),
         "smol" => smol::block_on(async {
             say(resident());
-            let mut clients = Vec::new();
+            let (mut clients, config) = (Vec::new(), config());
             for _ in 0..count {
-                let builder = bowline::smol::Client::with_config(&address, config());
+                let builder = bowline::smol::Client::with_config(&address, config.clone());
                 clients.push(builder.connect().await.expect("it listens"));
             }
             say("ready");
-            smol::unblock(|| answer_until_told(resident)).await;
+            let call = move || {
+                smol::block_on(async {
+                    for client in &clients {
+                        client.call(1, &BODY).await.expect("an answer");
+                    }
+                });
+            };
+            smol::unblock(|| tell_memory(call)).await;
         }),
         "smol-bare" => smol::block_on(async {
             say(resident());
@@ -269,18 +296,19 @@ fn connect(runtime: &str, address: &str, count: usize) {
                 smol::spawn(wait_smol(stream)).detach();
             }
             say("ready");
-            smol::unblock(|| answer_until_told(resident)).await;
+            smol::unblock(|| tell_memory(|| {})).await;
         }),
         "blocking" => {
             say(resident());
-            let clients: Vec<_> = (0..count)
-                .map(|_| {
-                    bowline::blocking::Client::with_config(&address, config()).connect().expect("it listens")
-                })
-                .collect();
+            let config = config();
+            let connect = |_| bowline::blocking::Client::with_config(&address, config.clone()).connect();
+            let clients: Vec<_> = (0..count).map(|at| connect(at).expect("it listens")).collect();
             say("ready");
-            answer_until_told(resident);
-            drop(clients);
+            tell_memory(|| {
+                for client in &clients {
+                    client.call(1, &BODY).expect("an answer");
+                }
+            });
         }
         "blocking-bare" => {
             say(resident());
@@ -288,38 +316,47 @@ fn connect(runtime: &str, address: &str, count: usize) {
                 (0..count).map(|_| TcpStream::connect(&address).expect("it listens")).collect();
             std::thread::spawn(move || wait_registered(streams.into_iter()));
             say("ready");
-            answer_until_told(resident);
+            tell_memory(|| {});
         }
         _ => panic!("no such runtime: {runtime}"),
     }
 }
 
-/// Bytes a connection takes on each side.
-fn idle(runtime: &str, count: usize) -> [f64; 2] {
+/// Bytes a connection takes on each side: idle, and some heartbeats after a call on each.
+fn idle(runtime: &str, count: usize) -> [[f64; 2]; 2] {
     let mut server = Other::start(&format!("serve {runtime}"));
     let address = server.hear();
-    let before = server.ask();
+    let before = server.ask(MEMORY);
     let mut client = Other::start(&format!("connect {runtime} {address} {count}"));
     let client_before: u64 = client.hear().parse().expect("a number");
     assert_eq!(client.hear(), "ready");
-    std::thread::sleep(HEARTBEAT * 7 / 2);
-    let sides = [(server.ask(), before), (client.ask(), client_before)];
+    let measured = [MEMORY, CALL].map(|first| {
+        client.ask(first);
+        std::thread::sleep(HEARTBEAT * 7 / 2);
+        let sides = [(server.ask(MEMORY), before), (client.ask(MEMORY), client_before)];
+        sides.map(|(after, before)| after.saturating_sub(before) as f64 / count as f64)
+    });
     client.end();
     server.end();
-    sides.map(|(after, before)| after.saturating_sub(before) as f64 / count as f64)
+    measured
 }
 
 fn memory(count: usize) {
-    println!("\nresident memory of an idle connection, bytes, after three heartbeats");
-    println!("{:>10} {:>7}  {:>22}  {:>22}", "runtime", "n", "server (bare, above)", "client (bare, above)");
+    println!("\nresident memory of a connection, bytes, after three heartbeats");
+    println!(
+        "{:>10} {:>7}  {:>12}  {:>22}  {:>22}",
+        "runtime", "n", "", "server (bare, above)", "client (bare, above)"
+    );
     for runtime in ["tokio", "smol", "blocking"] {
-        let [server, client] = idle(runtime, count);
-        let [bare_server, bare_client] = idle(&format!("{runtime}-bare"), count);
-        println!(
-            "{runtime:>10} {count:>7}  {server:>7.0} ({bare_server:.0}, {:.0})  {client:>7.0} ({bare_client:.0}, {:.0})",
-            server - bare_server,
-            client - bare_client
-        );
+        let measured = idle(runtime, count);
+        let [[bare_server, bare_client], _] = idle(&format!("{runtime}-bare"), count);
+        for (when, [server, client]) in ["idle", "after a call"].into_iter().zip(measured) {
+            println!(
+                "{runtime:>10} {count:>7}  {when:>12}  {server:>7.0} ({bare_server:.0}, {:.0})  {client:>7.0} ({bare_client:.0}, {:.0})",
+                server - bare_server,
+                client - bare_client
+            );
+        }
     }
 }
 
@@ -336,7 +373,7 @@ fn sink(address: &str, count: usize) {
             });
         }
         say("ready");
-        tokio::task::spawn_blocking(|| answer_until_told(|| 0)).await.expect("no panic");
+        tokio::task::spawn_blocking(|| answer_until_told(|_| 0)).await.expect("no panic");
     });
 }
 
@@ -445,7 +482,7 @@ fn knock(address: &str) {
         })
         .collect();
     say("ready");
-    answer_until_told(|| count.load(Ordering::Relaxed));
+    answer_until_told(|_| count.load(Ordering::Relaxed));
     stop.store(true, Ordering::Relaxed);
     knocking.into_iter().for_each(|thread| thread.join().expect("no panic"));
 }
@@ -454,9 +491,9 @@ fn accept_rate(address: &str) -> f64 {
     let mut other = Other::start(&format!("knock {address}"));
     assert_eq!(other.hear(), "ready");
     std::thread::sleep(Duration::from_millis(200));
-    let (begun, before) = (Instant::now(), other.ask());
+    let (begun, before) = (Instant::now(), other.ask(MEMORY));
     std::thread::sleep(Duration::from_secs(1));
-    let rate = (other.ask() - before) as f64 / begun.elapsed().as_secs_f64();
+    let rate = (other.ask(MEMORY) - before) as f64 / begun.elapsed().as_secs_f64();
     other.end();
     rate
 }
@@ -534,7 +571,7 @@ fn serve_calls(kind: &str) {
                 }
             });
         }
-        tokio::task::spawn_blocking(|| answer_until_told(|| 0)).await.expect("no panic");
+        tokio::task::spawn_blocking(|| answer_until_told(|_| 0)).await.expect("no panic");
     });
 }
 

@@ -11,3 +11,9 @@ bowline_links::names!(AsyncStd, "async-std");
 pub mod zmtp {
     bowline_zmtp_driver::names!(super::AsyncStd, "async-std");
 }
+
+/// Forest Bus on async-std: see [`bowline::forestbus`](crate::forestbus).
+#[cfg(feature = "forestbus")]
+pub mod forestbus {
+    bowline_forestbus_driver::names!(super::AsyncStd, "async-std");
+}

@@ -69,3 +69,9 @@ bowline_links::names!(Threads, "threads");
 pub mod zmtp {
     bowline_zmtp_driver::names!(super::Threads, "threads");
 }
+
+/// Forest Bus on threads: see [`bowline::forestbus`](crate::forestbus).
+#[cfg(feature = "forestbus")]
+pub mod forestbus {
+    bowline_forestbus_driver::names!(super::Threads, "threads");
+}

@@ -45,7 +45,10 @@ pub use bowline_core::link::{
     CallOptions, CastOptions, Counters, Depth, Incoming, LinkEvent, LinkStats, Message, Queued, Reply, State,
     Undelivered,
 };
-pub use bowline_core::routing::{Blacklist, Hedging, Policy};
+pub use bowline_core::preamble::{self, Preamble};
+pub use bowline_core::proxy::{self, Proxy};
+pub use bowline_core::routing::{AttemptRules, Blacklist, Hedging, Policy};
+pub use bowline_core::step;
 pub use bowline_core::supervisor::{DialFailure, Endpoint, Epoch, ReconnectPolicy};
 
 #[cfg(any(feature = "tokio", feature = "smol", feature = "async-std", feature = "blocking"))]
@@ -56,7 +59,7 @@ pub use bowline_driver::{
 #[cfg(any(feature = "tokio", feature = "smol", feature = "async-std", feature = "blocking"))]
 pub use bowline_links::{
     Answer, Broadcast, Closed, Cut, Drained, Handled, HubCore, LinkSnapshot, ManagerError, MessageRef,
-    Monitor, PeerCore, PushError, ReplyBuf, RequestRef, Snapshot,
+    Monitor, PeerCore, PushError, Redirect, ReplyBuf, RequestRef, Snapshot,
 };
 
 /// The sans-IO core, for protocols and drivers of your own.
@@ -67,6 +70,81 @@ pub use bowline_driver as driver;
 /// The handles of links, generic over their runtime.
 #[cfg(any(feature = "tokio", feature = "smol", feature = "async-std", feature = "blocking"))]
 pub use bowline_links as links;
+
+/// Who connects, and who may: credentials, verifiers, identities. `docs/security.md` says what holds.
+///
+/// ```
+/// # #[cfg(feature = "blocking")]
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use bowline::auth::{BearerToken, Identity, Tokens};
+/// use bowline::blocking::{Client, Server};
+/// use bowline::Config;
+///
+/// let tokens = Tokens::new().with("a token", Identity::new("reporting"));
+/// let server = Server::builder()
+///     .verifier_inline(move |attempt| tokens.verify(attempt))
+///     .on_request(|request| Ok(request.identity().expect("verified").name().to_owned().into_bytes()))
+///     .bind("127.0.0.1:0")?;
+/// server.start()?;
+///
+/// let config = Config::builder().credentials(BearerToken::new("a token")?).build()?;
+/// let client = Client::with_config(server.local_addr(), config).connect()?;
+/// assert_eq!(&client.call(1, "who am I?")?[..], b"reporting");
+/// # Ok(()) }
+/// # #[cfg(not(feature = "blocking"))]
+/// # fn main() {}
+/// ```
+pub mod auth {
+    pub use bowline_core::auth::{
+        Challenge, CredentialSource, Credentials, CredentialsError, Decision, Grant, Identity, MAX_CHALLENGE,
+        MAX_CREDENTIALS, Refusal, RefusalCode, Shown,
+    };
+    #[cfg(any(feature = "tokio", feature = "smol", feature = "async-std", feature = "blocking"))]
+    pub use bowline_driver::connection_info::{ConnectionInfo, PeerCertificates};
+    #[cfg(any(feature = "tokio", feature = "smol", feature = "async-std", feature = "blocking"))]
+    pub use bowline_links::auth::{Attempt, BearerToken, Deciding, SharedSecret, SharedSecrets, Tokens};
+}
+
+/// Batchers: messages gather while a batch is under way. The handles are in `bowline::tokio` and its sisters;
+/// `docs/batching.md` says what holds.
+///
+/// ```
+/// # #[cfg(feature = "blocking")]
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use bowline::batcher::EachCall;
+/// use bowline::blocking::{Batcher, Client, Server};
+///
+/// let server = Server::builder().on_request(|request| Ok(request.into_body())).bind("127.0.0.1:0")?;
+/// server.start()?;
+/// let client = Client::connect(server.local_addr())?;
+///
+/// let batcher = Batcher::builder(EachCall::<_, Vec<u8>>::new(client, 1)).open()?;
+/// let senders: Vec<_> = (0..4)
+///     .map(|number: u32| {
+///         let batcher = batcher.clone();
+///         std::thread::spawn(move || batcher.send(number.to_string()))
+///     })
+///     .collect();
+/// for (number, sender) in senders.into_iter().enumerate() {
+///     let reply = sender.join().expect("no panic")?;
+///     assert_eq!(&reply[..], number.to_string().as_bytes());
+/// }
+/// batcher.close();
+/// # Ok(()) }
+/// # #[cfg(not(feature = "blocking"))]
+/// # fn main() {}
+/// ```
+pub mod batcher {
+    pub use bowline_core::batcher::{
+        Answers, Batch, Failed, Failures, Refusal, Refused, Retries, SendError, Sent, Settings, Stats,
+    };
+    #[cfg(any(feature = "tokio", feature = "smol", feature = "async-std", feature = "blocking"))]
+    pub use bowline_links::batcher::{
+        BatchCall, Batcher, BatcherBuilder, Blocking, BlockingSink, Caller, Closing, EachCall, Forgetting,
+        Keyed, NextResult, OpenBatcherError, Referencing, SendResult, SendResults, Sending, Sink,
+        failed_call,
+    };
+}
 
 /// ZeroMQ: what its sockets have in common on all runtimes. The sockets are in `bowline::tokio::zmtp` and its
 /// sisters; `docs/zeromq.md` says what is there.
@@ -89,13 +167,124 @@ pub use bowline_links as links;
 /// # #[cfg(not(feature = "blocking"))]
 /// # fn main() {}
 /// ```
+///
+/// A context ends all of its sockets together; events say what happens to a socket:
+///
+/// ```
+/// # #[cfg(feature = "blocking")]
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use bowline::blocking::zmtp::Context;
+/// use bowline::zmtp::{SocketEvent, kinds};
+///
+/// let context = Context::builder().name("orders").io_threads(2).open()?;
+/// let pull = context.socket::<kinds::Pull>()?;
+/// let endpoint = pull.bind("tcp://127.0.0.1:*")?;
+/// let push = context.socket::<kinds::Push>()?;
+/// push.connect_ready(&endpoint)?;
+/// push.send("one")?;
+/// assert_eq!(&pull.recv()?[0][..], b"one");
+/// assert!(matches!(pull.next_event(), Some(SocketEvent::Listening { .. })));
+/// assert!(matches!(pull.next_event(), Some(SocketEvent::Accepted { .. })));
+/// // Nothing was left to be sent; both I/O threads end.
+/// assert!(context.shutdown().is_empty());
+/// # Ok(()) }
+/// # #[cfg(not(feature = "blocking"))]
+/// # fn main() {}
+/// ```
 #[cfg(feature = "zmtp")]
 pub mod zmtp {
     pub use bowline_zmtp::{endpoint, error, mechanism, pipe, wire, z85};
+    #[cfg(feature = "curve")]
+    pub use bowline_zmtp_driver::generate_secret_key;
     pub use bowline_zmtp_driver::{
-        ConnectError, Heartbeat, Kind, Message, OptionError, Options, Outgoing, Overflow, PipeId, Publishes,
-        ReceiveError, Receives, Refusal, SendError, Sends, SocketEvent, SocketStats, SocketType, Subscribes,
-        kinds,
+        AcceptLimit, Buffer, ChannelReceive, ChannelSend, ChannelStats, ConnectError, ContextSnapshot,
+        FlowStats, HandshakeFailure, Heartbeat, Kind, Message, OpenError, OptionError, Options, Outgoing,
+        Overflow, PeerId, PipeId, PipeInfo, PipeSnapshot, PollAny, PollError, PollItem, ProxyEnd, ProxyError,
+        ProxyReason, ProxyStats, Publishes, Receive, ReceiveError, Receives, Refusal, RegisterError,
+        RegisterStats, Routes, SendError, SendManyError, Sends, Socket, SocketBuilder, SocketEvent,
+        SocketSnapshot, SocketStats, SocketType, SubscribeError, Subscribes, Unsent, kinds,
+    };
+}
+
+/// One trait for append-only logs: `docs/logs.md`. A [topic](crate::forestbus::Topic) of Forest Bus is one.
+///
+/// ```
+/// # #[cfg(all(feature = "blocking", feature = "forestbus-node"))]
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use bowline::blocking::forestbus::{Client, Node};
+/// use bowline::forestbus::NodeSettings;
+/// use bowline::log::Blocking;
+///
+/// let node = Node::builder(NodeSettings::new("n1").topic("orders")).bind("127.0.0.1:0")?;
+/// let client = Client::connect_to(&format!("@{}", node.local_addr()))?;
+/// let log = Blocking::new(client.topic("orders"));
+/// assert_eq!(log.append(vec!["one".into(), "two".into()]).all()?, [1, 2]);
+///
+/// let mut follow = log.follow(1);
+/// let entry = follow.next().expect("it has no end")?;
+/// assert_eq!((entry.position, &entry.record.body[..]), (1, &b"one"[..]));
+/// # Ok(()) }
+/// # #[cfg(not(all(feature = "blocking", feature = "forestbus-node")))]
+/// # fn main() {}
+/// ```
+#[cfg(feature = "forestbus")]
+pub use bowline_forestbus_driver::bowline_log as log;
+
+/// Forest Bus, a replicated commit log: what its clients have in common on all runtimes. The handles are in
+/// `bowline::tokio::forestbus` and its sisters; `docs/forestbus.md` says what is there.
+///
+/// With the feature `forestbus-node` there is a node in memory as well:
+///
+/// ```
+/// # #[cfg(all(feature = "blocking", feature = "forestbus-node"))]
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use bowline::blocking::forestbus::{Client, Node};
+/// use bowline::forestbus::{Followed, NodeSettings};
+///
+/// let node = Node::builder(NodeSettings::new("n1").cluster_id("shop").topic("orders")).bind("127.0.0.1:0")?;
+/// let client = Client::connect_to(&format!("shop@{}", node.local_addr()))?;
+/// assert_eq!(client.send_messages("orders", ["one", "two"])?.ids, [1, 2]);
+///
+/// let mut follower = client.follow("orders", 1)?;
+/// let Some(Ok(Followed::Page(page))) = follower.next() else { panic!() };
+/// assert_eq!((page.first, &page.messages[1][..]), (1, &b"two"[..]));
+/// # Ok(()) }
+/// # #[cfg(not(all(feature = "blocking", feature = "forestbus-node")))]
+/// # fn main() {}
+/// ```
+#[cfg(feature = "forestbus")]
+pub mod forestbus {
+    pub use bowline_forestbus::{cluster, node, protocol, wire};
+    pub use bowline_forestbus_driver::{
+        Appended, Attempts, Blame, Bounds, CheckedSettings, Client, ClientBuilder, ClientError,
+        ClusterDetails, ClusterError, Code, Commit, ConnectionString, ConnectionStringError, Counters,
+        DecodeError, FollowTopic, Followed, Follower, Index, Messages, Next, NodeCause, NodeFailure, NodeId,
+        NodeOrder, OpenError, Options, Page, ReplyError, Settings, Snapshot, Status, Topic,
+    };
+    #[cfg(feature = "forestbus-node")]
+    pub use bowline_forestbus_driver::{
+        CheckedNodeSettings, Node, NodeBuilder, NodeError, NodeSettings, NodeSnapshot, Stopped,
+    };
+}
+
+/// TLS: settings for `tls` of configurations and of builders. `docs/security.md` says what holds.
+///
+/// ```
+/// # fn example(ca: &[u8], chain: &[u8], key: &[u8]) -> Result<(), Box<dyn std::error::Error>> {
+/// use bowline::Config;
+/// use bowline::tls::{Certificates, Identity, TlsClient, TlsServer};
+///
+/// let serving = Config::default().tls(TlsServer::builder().identity(Identity::from_pem(chain, key)?).build()?);
+/// let dialing = Config::default().tls(TlsClient::builder().roots(Certificates::from_pem(ca)?).build()?);
+/// # drop((serving, dialing));
+/// # Ok(()) }
+/// ```
+#[cfg(feature = "tls")]
+pub mod tls {
+    pub use bowline_core::layer::Secured;
+    pub use bowline_tls::{
+        CertificateFlaw, Certificates, Identity, RevocationLists, SettingsError, TlsClient, TlsClientBuilder,
+        TlsError, TlsServer, TlsServerBuilder, VersionMismatch, rustls,
     };
 }
 

@@ -9,3 +9,9 @@ bowline_links::names!(Smol, "smol");
 pub mod zmtp {
     bowline_zmtp_driver::names!(super::Smol, "smol");
 }
+
+/// Forest Bus on smol: see [`bowline::forestbus`](crate::forestbus).
+#[cfg(feature = "forestbus")]
+pub mod forestbus {
+    bowline_forestbus_driver::names!(super::Smol, "smol");
+}

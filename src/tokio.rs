@@ -12,3 +12,9 @@ bowline_links::names!(Tokio, "tokio");
 pub mod zmtp {
     bowline_zmtp_driver::names!(super::Tokio, "tokio");
 }
+
+/// Forest Bus on tokio: see [`bowline::forestbus`](crate::forestbus).
+#[cfg(feature = "forestbus")]
+pub mod forestbus {
+    bowline_forestbus_driver::names!(super::Tokio, "tokio");
+}

@@ -179,18 +179,24 @@ fn deadlines_hold_and_a_full_queue_says_so() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let (done, wait) = std::sync::mpsc::channel::<()>();
+    let (reads_no_more, quiet_now) = std::sync::mpsc::channel();
     let quiet = std::thread::spawn(move || {
         let mut link = Exclusive::accept(listener.accept().unwrap().0, Config::default()).unwrap();
         while link.state() != bowline::State::Ready {
             link.turn(&mut (), None).unwrap();
         }
         // From here on it reads nothing.
+        reads_no_more.send(()).unwrap();
         let _ = wait.recv();
     });
     let limit = QueueLimit { messages: 1_000, bytes: 64 * 1024 };
     let config = Config::builder().write_queue(limit).build().unwrap();
     let mut link = Exclusive::connect_with(&address, config).unwrap();
     let mut keep = Keep::default();
+    while link.state() != bowline::State::Ready {
+        link.turn(&mut keep, None).unwrap();
+    }
+    quiet_now.recv().unwrap();
     let options = CallOptions::new(1).timeout(Duration::from_millis(50));
     link.call_with(&options, b"nobody answers").unwrap();
     while keep.replies.is_empty() {

@@ -1,119 +1,12 @@
-//! What `tracing`, `metrics` and `serde` see of a link.
+//! What `tracing`, `metrics` and `serde` see of a link, and of a batcher.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+#[path = "observed/listeners.rs"]
+mod listeners;
 
-use bowline::tokio::{Client, Server};
+use bowline::batcher::{Batch, Failed, Sink};
+use bowline::tokio::{Batcher, Client, Server};
 use bowline::{CallOptions, Monitor};
-use metrics::{
-    Counter, CounterFn, Gauge, GaugeFn, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder,
-    SharedString, Unit,
-};
-
-/// Adds everything up, by name and label.
-#[derive(Clone, Default)]
-struct Sums(Arc<Mutex<BTreeMap<String, f64>>>);
-
-struct Sum(Sums, String);
-
-impl Sum {
-    fn change(&self, f: impl FnOnce(&mut f64)) {
-        f(self.0.0.lock().expect("not poisoned").entry(self.1.clone()).or_default());
-    }
-}
-
-impl CounterFn for Sum {
-    fn increment(&self, value: u64) {
-        self.change(|sum| *sum += value as f64);
-    }
-
-    fn absolute(&self, value: u64) {
-        self.change(|sum| *sum = value as f64);
-    }
-}
-
-impl GaugeFn for Sum {
-    fn increment(&self, value: f64) {
-        self.change(|sum| *sum += value);
-    }
-
-    fn decrement(&self, value: f64) {
-        self.change(|sum| *sum -= value);
-    }
-
-    fn set(&self, value: f64) {
-        self.change(|sum| *sum = value);
-    }
-}
-
-impl HistogramFn for Sum {
-    fn record(&self, _: f64) {
-        self.change(|sum| *sum += 1.0);
-    }
-}
-
-impl Sums {
-    fn of(&self, key: &Key) -> Arc<Sum> {
-        let labels: Vec<&str> = key.labels().map(metrics::Label::value).collect();
-        let name =
-            if labels.is_empty() { key.name().to_owned() } else { format!("{}{labels:?}", key.name()) };
-        Arc::new(Sum(self.clone(), name))
-    }
-
-    fn get(&self, name: &str) -> f64 {
-        self.0.lock().expect("not poisoned").get(name).copied().unwrap_or(f64::NAN)
-    }
-}
-
-impl Recorder for Sums {
-    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-
-    fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
-        Counter::from_arc(self.of(key))
-    }
-
-    fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
-        Gauge::from_arc(self.of(key))
-    }
-
-    fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
-        Histogram::from_arc(self.of(key))
-    }
-}
-
-/// Keeps the messages of events.
-#[derive(Clone, Default)]
-struct Heard(Arc<Mutex<Vec<String>>>);
-
-impl tracing::field::Visit for Heard {
-    fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
-        if field.name() == "message" {
-            self.0.lock().expect("not poisoned").push(format!("{value:?}"));
-        }
-    }
-}
-
-impl tracing::Subscriber for Heard {
-    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
-        metadata.target() == "bowline"
-    }
-
-    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
-        tracing::span::Id::from_u64(1)
-    }
-
-    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
-    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
-
-    fn event(&self, event: &tracing::Event<'_>) {
-        event.record(&mut self.clone());
-    }
-
-    fn enter(&self, _: &tracing::span::Id) {}
-    fn exit(&self, _: &tracing::span::Id) {}
-}
+use listeners::{Heard, Sums};
 
 #[test]
 fn changes_of_state_are_told_and_messages_are_not() {
@@ -168,4 +61,53 @@ fn changes_of_state_are_told_and_messages_are_not() {
     assert_eq!(sums.get("bowline_calls[\"dialed\"]"), 51.0);
     assert_eq!(sums.get("bowline_links_open[\"served\"]"), 1.0);
     assert_eq!(sums.get("bowline_round_trip_seconds[\"dialed\"]"), 1.0);
+}
+
+/// Appends all but what begins with "no".
+struct Lines(std::sync::Mutex<usize>);
+
+impl Sink for Lines {
+    type Message = String;
+    type Position = usize;
+    type Error = &'static str;
+
+    fn size(&self, line: &String) -> usize {
+        line.len()
+    }
+
+    async fn append(&self, batch: &mut Batch<String, usize, &'static str>) {
+        let (lines, answers) = batch.parts();
+        for (index, line) in lines.iter().enumerate() {
+            let mut count = self.0.lock().expect("not poisoned");
+            *count += 1;
+            let refused = line.starts_with("no");
+            answers.answer(index, if refused { Err(Failed::not_appended("refused")) } else { Ok(*count) });
+        }
+    }
+}
+
+#[test]
+fn batches_are_told_of_that_failed_and_messages_are_counted() {
+    let (sums, heard) = (Sums::default(), Heard::default());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    metrics::with_local_recorder(&sums, || {
+        tracing::subscriber::with_default(heard.clone(), || {
+            runtime.block_on(async {
+                let batcher = Batcher::builder(Lines(0.into())).name("lines").open().expect("a runtime");
+                for line in ["a", "b", "no", "c"] {
+                    assert_eq!(batcher.send(line).await.is_ok(), line != "no");
+                }
+                batcher.close().await;
+                // Its task tells of the end.
+                while heard.0.lock().expect("not poisoned").len() < 2 {
+                    tokio::task::yield_now().await;
+                }
+            });
+        });
+    });
+    let heard = heard.0.lock().expect("not poisoned").clone();
+    assert_eq!(heard, ["messages of a batch were not appended", "a batcher was closed"]);
+    assert_eq!(sums.get("bowline_batch_attempts_total[\"lines\"]"), 4.0);
+    assert_eq!(sums.get("bowline_batch_messages_total[\"lines\", \"appended\"]"), 3.0);
+    assert_eq!(sums.get("bowline_batch_messages_total[\"lines\", \"failed\"]"), 1.0);
 }

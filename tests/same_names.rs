@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use bowline::batcher::EachCall;
 use bowline::frame::raw::Raw;
 
 /// What a program is that is written for any of the modules: the names, with and without a framing.
@@ -16,7 +17,7 @@ macro_rules! names_of {
             use bowline::$module::stream;
             use bowline::$module::*;
 
-            use super::Raw;
+            use super::{EachCall, Raw};
 
             #[allow(clippy::type_complexity, reason = "a list")]
             #[allow(dead_code, reason = "that it compiles is the test")]
@@ -26,6 +27,7 @@ macro_rules! names_of {
                 (Client<Raw>, ClientBuilder<Raw>, Server<Raw>, ServerBuilder<Raw>, Manager<Raw>, Pool<Raw>),
                 (PoolBuilder<Raw>, Exclusive<Raw>, Peer<Raw>, Hub<Raw>, Messages<Raw>, Context<'a, Raw>),
                 (Pending<Raw>, Request<Raw>, Responder<Raw>, Listener, Socket, Timer, $runtime),
+                (Batcher<EachCall<Client>>, BatcherBuilder<EachCall<Pool>>, SendResults<EachCall<Peer>, u8>),
             );
 
             /// They are those of this runtime, and not of another.
@@ -137,7 +139,19 @@ fn no_runtime_crate_names_a_protocol() {
 
 #[test]
 fn no_method_is_for_some_runtimes_but_what_is_about_threads() {
-    let of = ["client", "server", "peer", "hub", "pool", "manager", "handler_args", "exclusive/turns"];
+    let of = [
+        "client",
+        "server",
+        "peer",
+        "hub",
+        "pool",
+        "manager",
+        "handler_args",
+        "exclusive/turns",
+        "batcher/mod",
+        "batcher/results",
+        "batcher/sending",
+    ];
     for file in of {
         let methods = methods(&format!("links/src/{file}.rs"));
         let some: Vec<_> =

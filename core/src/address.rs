@@ -10,7 +10,8 @@ use crate::error::ConfigError;
 
 /// An address that needs no look-up: what is dialed, listened at, and seen as the other end.
 ///
-/// In text: `1.2.3.4:5` or `[::1]:80`, with or without `tcp://` before it; `unix:///run/x.sock`;
+/// In text: `1.2.3.4:5` or `[::1]:80`, with or without `tcp://` before it; `unix:///run/x.sock`, or `unix://@name`
+/// for a Unix socket that has a name and no file (Linux; a file whose name begins so is `unix://./@name`);
 /// `inproc://any-name`, which is reached within its own process only.
 ///
 /// ```
@@ -27,7 +28,8 @@ use crate::error::ConfigError;
 pub enum Address {
     /// TCP.
     Tcp(SocketAddr),
-    /// A Unix stream socket, by its path; empty for the unnamed end of one.
+    /// A Unix stream socket, by its path; empty for the unnamed end of one. A zero byte and a name: one without a
+    /// file.
     Unix(Arc<str>),
     /// Through the memory of one process, by a name that is unique in it.
     Inproc(Arc<str>),
@@ -55,11 +57,20 @@ impl Address {
         self.socket_addr().map_or(0, |address| address.port())
     }
 
-    /// The path, of a Unix socket.
+    /// The path, of a Unix socket with one.
     #[must_use]
     pub fn path(&self) -> Option<&str> {
         match self {
-            Self::Unix(path) => Some(path),
+            Self::Unix(path) if !path.starts_with('\0') => Some(path),
+            _ => None,
+        }
+    }
+
+    /// The name, of a Unix socket without a file.
+    #[must_use]
+    pub fn abstract_name(&self) -> Option<&str> {
+        match self {
+            Self::Unix(path) => path.strip_prefix('\0'),
             Self::Tcp(_) | Self::Inproc(_) => None,
         }
     }
@@ -71,8 +82,13 @@ impl FromStr for Address {
     fn from_str(text: &str) -> Result<Self, ConfigError> {
         let wrong = || ConfigError::Address(String::from(text));
         if let Some(path) = text.strip_prefix("unix://") {
-            let sound = !path.is_empty() && !path.contains('\0');
-            return if sound { Ok(Self::Unix(path.into())) } else { Err(wrong()) };
+            if path.is_empty() || path == "@" || path.contains('\0') {
+                return Err(wrong());
+            }
+            return Ok(Self::Unix(match path.strip_prefix('@') {
+                Some(name) => alloc::format!("\0{name}").into(),
+                None => path.into(),
+            }));
         }
         if let Some(name) = text.strip_prefix("inproc://") {
             return if name.is_empty() { Err(wrong()) } else { Ok(Self::Inproc(name.into())) };
@@ -97,7 +113,10 @@ impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(address) => address.fmt(f),
-            Self::Unix(path) => write!(f, "unix://{path}"),
+            Self::Unix(path) => match path.strip_prefix('\0') {
+                Some(name) => write!(f, "unix://@{name}"),
+                None => write!(f, "unix://{path}"),
+            },
             Self::Inproc(name) => write!(f, "inproc://{name}"),
         }
     }
@@ -111,14 +130,28 @@ mod tests {
 
     #[test]
     fn text_and_back() {
-        for text in ["127.0.0.1:80", "[::1]:9", "unix:///a/b c", "unix://relative", "inproc://x/y"] {
+        for text in
+            ["127.0.0.1:80", "[::1]:9", "unix:///a/b c", "unix://relative", "unix://@name", "inproc://x/y"]
+        {
             let address: Address = text.parse().unwrap();
             assert_eq!(address.to_string(), text);
         }
-        for wrong in ["", "unix://", "inproc://", "unix://a\0b", "tcp://host:1", "udp://1.1.1.1:1", "1.1.1.1"]
-        {
+        for wrong in [
+            "",
+            "unix://",
+            "unix://@",
+            "inproc://",
+            "unix://a\0b",
+            "tcp://host:1",
+            "udp://1.1.1.1:1",
+            "1.1.1.1",
+        ] {
             assert_eq!(wrong.parse::<Address>(), Err(ConfigError::Address(wrong.to_string())), "{wrong}");
         }
+        let name: Address = "unix://@name".parse().unwrap();
+        assert_eq!((name.path(), name.abstract_name()), (None, Some("name")));
+        let file: Address = "unix://./@name".parse().unwrap();
+        assert_eq!((file.path(), file.abstract_name()), (Some("./@name"), None));
         let mapped: SocketAddr = "[::ffff:10.0.0.1]:80".parse().unwrap();
         assert_eq!(Address::from(mapped).to_string(), "10.0.0.1:80");
     }

@@ -9,13 +9,22 @@ use core::ops::Deref;
 
 use bytes::Bytes;
 
+use crate::recv_buf::Block;
+
 /// The longest body kept inside the [`Body`] value itself, in bytes; a longer one is allocated.
 pub const INLINE_BODY: usize = 118;
+
+/// A part of a block up to this length is copied where it becomes [`Bytes`], which takes an allocation anyway.
+const COPIED: usize = 1024;
 
 /// A received message's bytes, owned.
 ///
 /// Derefs to `[u8]` and converts to [`Bytes`]. Small bodies live inside the value, so that
 /// receiving one allocates nothing; the representation is private and may change.
+///
+/// A longer body may share the memory that it was read into with the messages around it, up to 64 KiB (a body of
+/// more than 32 KiB: up to twice its length), and keeps all of that while it lives. To keep a few of many bodies for long,
+/// [`detach`](Self::detach) them.
 ///
 /// ```
 /// use bowline_core::body::Body;
@@ -29,8 +38,28 @@ pub struct Body(Repr);
 
 #[derive(Clone)]
 enum Repr {
-    Inline { len: u8, bytes: [u8; INLINE_BODY] },
+    Inline {
+        len: u8,
+        bytes: [u8; INLINE_BODY],
+    },
     Shared(Bytes),
+    /// A part of a block that was read from a connection.
+    Block(Slice),
+}
+
+/// Part of a block of memory that others share.
+#[derive(Clone)]
+struct Slice {
+    block: Block,
+    start: usize,
+    len: usize,
+}
+
+impl AsRef<[u8]> for Slice {
+    #[inline]
+    fn as_ref(&self) -> &[u8] {
+        &self.block[self.start..self.start + self.len]
+    }
 }
 
 impl Body {
@@ -54,9 +83,9 @@ impl Body {
         }
     }
 
-    /// Makes it a copy of `bytes`, in place where it can be.
+    /// Makes it a copy of `bytes`, in place where it can be: a short body is copied once, and not moved.
     #[inline]
-    pub(crate) fn assign(&mut self, bytes: &[u8]) {
+    pub fn assign(&mut self, bytes: &[u8]) {
         match &mut self.0 {
             Repr::Inline { len, bytes: inline } if bytes.len() <= INLINE_BODY => {
                 inline[..bytes.len()].copy_from_slice(bytes);
@@ -69,12 +98,39 @@ impl Body {
         }
     }
 
+    /// `bytes`, which lie in `block`, by reference. Copied if they do not.
+    pub(crate) fn of_block(block: &Block, bytes: &[u8]) -> Self {
+        let start = (bytes.as_ptr() as usize).wrapping_sub(block.as_ptr() as usize);
+        let lies_within = start.checked_add(bytes.len()).is_some_and(|end| end <= block.len());
+        debug_assert!(lies_within, "not of this block");
+        if !lies_within {
+            return Self::copy_from(bytes);
+        }
+        Self(Repr::Block(Slice { block: Block::clone(block), start, len: bytes.len() }))
+    }
+
+    /// Gives it memory of its own, of its own length, if it shares that of others: for a small body that is
+    /// kept for long.
+    ///
+    /// ```
+    /// use bowline_core::body::Body;
+    ///
+    /// let mut body = Body::copy_from(&[7; 500]);
+    /// body.detach();
+    /// assert_eq!(body, &[7; 500]);
+    /// ```
+    pub fn detach(&mut self) {
+        if !matches!(self.0, Repr::Inline { .. }) {
+            *self = Self::copy_from(self.as_slice());
+        }
+    }
+
     /// Takes it out; what stays holds no memory of its own, and is not to be read.
     #[inline]
     pub(crate) fn take(&mut self) -> Self {
         match &mut self.0 {
             Repr::Inline { len, bytes } => Self(Repr::Inline { len: *len, bytes: *bytes }),
-            Repr::Shared(bytes) => Self(Repr::Shared(core::mem::take(bytes))),
+            Repr::Shared(_) | Repr::Block(_) => core::mem::take(self),
         }
     }
 
@@ -84,6 +140,8 @@ impl Body {
         match self.0 {
             Repr::Inline { len, bytes } => Bytes::copy_from_slice(&bytes[..usize::from(len)]),
             Repr::Shared(bytes) => bytes,
+            Repr::Block(slice) if slice.len <= COPIED => Bytes::copy_from_slice(slice.as_ref()),
+            Repr::Block(slice) => Bytes::from_owner(slice),
         }
     }
 
@@ -94,6 +152,7 @@ impl Body {
         match &self.0 {
             Repr::Inline { len, bytes } => &bytes[..usize::from(*len)],
             Repr::Shared(bytes) => bytes,
+            Repr::Block(slice) => slice.as_ref(),
         }
     }
 }
@@ -107,6 +166,7 @@ impl Default for Body {
 impl Deref for Body {
     type Target = [u8];
 
+    #[inline]
     fn deref(&self) -> &[u8] {
         self.as_slice()
     }
@@ -324,8 +384,8 @@ impl From<Body> for Payload<'_> {
     #[inline]
     fn from(body: Body) -> Self {
         match body.0 {
-            Repr::Inline { .. } => Payload::Owned(body.into_bytes()),
             Repr::Shared(bytes) => Payload::Owned(bytes),
+            Repr::Inline { .. } | Repr::Block(_) => Payload::Owned(body.into_bytes()),
         }
     }
 }
@@ -362,6 +422,25 @@ mod tests {
         assert!(payloads.iter().all(|payload| payload.as_slice() == b"abc"));
         // What is shared is not copied.
         assert_eq!(Payload::from(&bytes).as_slice().as_ptr(), bytes.as_ptr());
+    }
+
+    #[test]
+    fn a_part_of_a_block_is_what_it_was_taken_from() {
+        let block = Block::new((0..=255).cycle().take(4_000).collect());
+        for range in [0..200, 100..2_000, 3_000..4_000, 500..500] {
+            let bytes = &block[range.clone()];
+            let body = Body::of_block(&block, bytes);
+            assert_eq!(body.as_slice(), bytes);
+            assert_eq!(body.as_slice().as_ptr(), bytes.as_ptr(), "not copied");
+            assert_eq!(body.clone().into_bytes(), bytes);
+            assert_eq!(Payload::from(body.clone()).as_slice(), bytes);
+            assert_eq!(body.clone().take(), body);
+            let mut own = body.clone();
+            own.detach();
+            assert_eq!(own, body);
+            assert_ne!(own.as_slice().as_ptr(), bytes.as_ptr(), "copied");
+        }
+        assert_eq!(Block::strong_count(&block), 1);
     }
 
     #[test]

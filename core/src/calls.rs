@@ -7,13 +7,14 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use crate::body::Body;
+use crate::body::{Body, INLINE_BODY};
 use crate::error::CallError;
 use crate::frame::Class;
+use crate::recv_buf::RecvBuf;
 use crate::time::Instant;
 
-/// Slots a table starts with.
-const FIRST_SLOTS: usize = 16;
+/// Slots a table starts with: few, because on many links there is one call at a time.
+const FIRST_SLOTS: usize = 4;
 
 /// A call's answer.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -116,10 +117,10 @@ impl Kept {
 
 #[derive(Debug)]
 pub(crate) struct Calls<T> {
-    slots: Vec<Slot<T>>,
+    slots: Box<[Slot<T>]>,
     /// The results of calls that are over, by slot: apart, because they are large, and most of what
     /// is done with slots does not look at them.
-    results: Vec<Kept>,
+    results: Box<[Kept]>,
     first_id: u64,
     next_id: u64,
     /// Slots that are not free.
@@ -129,7 +130,14 @@ pub(crate) struct Calls<T> {
 
 impl<T> Calls<T> {
     pub(crate) fn new(first_id: u64) -> Self {
-        Self { slots: Vec::new(), results: Vec::new(), first_id, next_id: first_id, held: 0, in_flight: 0 }
+        Self {
+            slots: Box::default(),
+            results: Box::default(),
+            first_id,
+            next_id: first_id,
+            held: 0,
+            in_flight: 0,
+        }
     }
 
     /// Calls that wait for their reply.
@@ -149,7 +157,14 @@ impl<T> Calls<T> {
 
     /// Bytes of memory set aside for the table itself.
     pub(crate) fn memory(&self) -> usize {
-        self.slots.capacity() * size_of::<Slot<T>>() + self.results.capacity() * size_of::<Kept>()
+        size_of_val(&*self.slots) + size_of_val(&*self.results)
+    }
+
+    /// Gives the table back while no call needs it.
+    pub(crate) fn trim(&mut self) {
+        if self.held == 0 {
+            (self.slots, self.results) = (Box::default(), Box::default());
+        }
     }
 
     #[inline]
@@ -188,7 +203,8 @@ impl<T> Calls<T> {
         slots.resize_with(len, free);
         let mut results: Vec<Kept> = Vec::with_capacity(len);
         results.resize_with(len, Kept::default);
-        for (slot, result) in self.slots.drain(..).zip(self.results.drain(..)) {
+        let old = (core::mem::take(&mut self.slots), core::mem::take(&mut self.results));
+        for (slot, result) in old.0.into_iter().zip(old.1) {
             if !matches!(slot.state, State::Free) {
                 // Ids that had different slots among fewer have different ones among more.
                 #[allow(clippy::cast_possible_truncation)]
@@ -197,7 +213,7 @@ impl<T> Calls<T> {
                 results[index] = result;
             }
         }
-        (self.slots, self.results) = (slots, results);
+        (self.slots, self.results) = (slots.into_boxed_slice(), results.into_boxed_slice());
     }
 
     /// Opens the call whose id [`peek_id`](Self::peek_id) just told.
@@ -228,9 +244,13 @@ impl<T> Calls<T> {
 
     /// [`complete`](Self::complete) with a reply that is nothing but a body.
     #[inline]
-    pub(crate) fn complete_plain(&mut self, id: u64, body: &[u8]) -> Option<T> {
+    pub(crate) fn complete_plain(&mut self, id: u64, body: &[u8], buf: &RecvBuf) -> Option<T> {
         self.complete_with(id, |kept| {
-            kept.reply.body.assign(body);
+            if body.len() <= INLINE_BODY {
+                kept.reply.body.assign(body);
+            } else {
+                kept.reply.body = buf.keep(body);
+            }
             kept.reply.method = 0;
         })
     }
@@ -317,7 +337,7 @@ impl<T> Calls<T> {
         mut wake: impl FnMut(T),
     ) -> usize {
         let mut ended = 0;
-        for (slot, kept) in self.slots.iter_mut().zip(&mut self.results) {
+        for (slot, kept) in self.slots.iter_mut().zip(&mut *self.results) {
             if !matches!(slot.state, State::InFlight(_)) {
                 continue;
             }

@@ -5,6 +5,7 @@
 //! 50). Entries of calls that ended stay until they reach the front or until the list is swept,
 //! so that the list is never longer than twice the live entries (plus a constant).
 
+use alloc::boxed::Box;
 use alloc::collections::{BinaryHeap, VecDeque};
 use alloc::vec::Vec;
 use core::cmp::Reverse;
@@ -54,8 +55,12 @@ pub struct Deadlines<K> {
     classes: Vec<Fifo<K>>,
     /// The FIFO that took the last one: mostly it takes the next one, too.
     last: usize,
-    heap: BinaryHeap<Reverse<(Instant, K)>>,
+    /// Mostly there is none.
+    #[allow(clippy::box_collection, reason = "one word in place of three")]
+    heap: Option<Box<Heap<K>>>,
 }
+
+type Heap<K> = BinaryHeap<Reverse<(Instant, K)>>;
 
 #[derive(Debug)]
 struct Fifo<K> {
@@ -107,7 +112,7 @@ impl<K: Copy + Ord> Deadlines<K> {
     /// None yet.
     #[must_use]
     pub fn new() -> Self {
-        Self { classes: Vec::new(), last: 0, heap: BinaryHeap::new() }
+        Self { classes: Vec::new(), last: 0, heap: None }
     }
 
     /// Adds `key`, due `timeout` after `now`, and says when that is. `live` tells whether an older key
@@ -152,6 +157,8 @@ impl<K: Copy + Ord> Deadlines<K> {
                     Some(class)
                 }
                 None if self.classes.len() < CLASSES => {
+                    // Most have one.
+                    self.classes.reserve_exact(1);
                     self.classes.push(Fifo { timeout, entries: VecDeque::new(), sweep_at: SWEEP_FROM });
                     Some(self.classes.len() - 1)
                 }
@@ -166,11 +173,29 @@ impl<K: Copy + Ord> Deadlines<K> {
                 self.classes[class].push(at, key, live_count, live);
             }
             _ => {
-                if self.heap.len() >= SWEEP_FROM && self.heap.len() > 2 * live_count() {
-                    self.heap.retain(|Reverse((_, key))| live(key));
+                let heap = self.heap.get_or_insert_default();
+                if heap.len() >= SWEEP_FROM && heap.len() > 2 * live_count() {
+                    heap.retain(|Reverse((_, key))| live(key));
                 }
-                self.heap.push(Reverse((at, key)));
+                heap.push(Reverse((at, key)));
             }
+        }
+    }
+
+    /// Takes out the keys that do not live any more, and gives the memory of empty lists back.
+    pub fn trim(&mut self, live: impl Fn(&K) -> bool) {
+        for fifo in &mut self.classes {
+            fifo.entries.retain(|(_, key)| live(key));
+            fifo.entries.shrink_to_fit();
+            fifo.sweep_at = SWEEP_FROM;
+        }
+        if let Some(heap) = &mut self.heap {
+            heap.retain(|Reverse((_, key))| live(key));
+            heap.shrink_to_fit();
+        }
+        self.heap.take_if(|heap| heap.is_empty());
+        if self.classes.iter().all(|fifo| fifo.entries.is_empty()) {
+            (self.classes, self.last) = (Vec::new(), 0);
         }
     }
 
@@ -178,7 +203,8 @@ impl<K: Copy + Ord> Deadlines<K> {
     #[must_use]
     pub fn next(&self) -> Option<Instant> {
         let fifos = self.classes.iter().filter_map(|fifo| fifo.entries.front().map(|&(at, _)| at));
-        fifos.chain(self.heap.peek().map(|Reverse((at, _))| *at)).min()
+        let odd = self.heap.as_ref().and_then(|heap| heap.peek());
+        fifos.chain(odd.map(|Reverse((at, _))| *at)).min()
     }
 
     /// Takes a key that is due at `now`, earliest of its list first. Dead keys come out too.
@@ -188,15 +214,17 @@ impl<K: Copy + Ord> Deadlines<K> {
                 return fifo.entries.pop_front().map(|(_, key)| key);
             }
         }
-        if self.heap.peek().is_some_and(|Reverse((at, _))| *at <= now) {
-            return self.heap.pop().map(|Reverse((_, key))| key);
+        let heap = self.heap.as_mut()?;
+        if heap.peek().is_some_and(|Reverse((at, _))| *at <= now) {
+            return heap.pop().map(|Reverse((_, key))| key);
         }
         None
     }
 
     #[cfg(test)]
     fn len(&self) -> usize {
-        self.heap.len() + self.classes.iter().map(|fifo| fifo.entries.len()).sum::<usize>()
+        self.heap.as_ref().map_or(0, |heap| heap.len())
+            + self.classes.iter().map(|fifo| fifo.entries.len()).sum::<usize>()
     }
 }
 
@@ -228,6 +256,26 @@ mod tests {
             deadlines.push(Instant::from_nanos(key), MS, key, || 2, |&k| k == 0 || k + 1 >= key);
         }
         assert!(deadlines.len() <= 2 * SWEEP_FROM, "{}", deadlines.len());
+    }
+
+    #[test]
+    fn trimming_keeps_what_lives_and_its_order() {
+        let mut deadlines = Deadlines::new();
+        let now = Instant::ZERO;
+        for key in 0..200_u32 {
+            deadlines.push(now, MS * (1 + key % 10), key, || 1_000, |_| true);
+        }
+        assert!(deadlines.heap.is_some(), "more timeouts than lists");
+        deadlines.trim(|key| key % 50 == 7);
+        assert_eq!(deadlines.len(), 4);
+        assert_eq!(deadlines.next(), Some(now + MS * 8));
+        deadlines.push(now, MS * 2, 1_000, || 5, |_| true);
+        let later = now + MS * 20;
+        let mut due: Vec<u32> = core::iter::from_fn(|| deadlines.pop_due(later)).collect();
+        due.sort_unstable();
+        assert_eq!(due, [7, 57, 107, 157, 1_000]);
+        deadlines.trim(|_| unreachable!("it is empty"));
+        assert!(deadlines.classes.capacity() == 0 && deadlines.heap.is_none());
     }
 
     proptest! {

@@ -22,6 +22,7 @@
 //! | [`waiters::Waiters`] | callers that wait for room or for a message, in order |
 //! | [`deadlines::Deadlines`] | many deadlines with few distinct timeouts |
 //! | [`supervisor::Supervisor`] | which endpoint to connect to, and when |
+//! | [`step::Steps`] | what happens on a connection before its machine: proxies, a preamble |
 #![cfg_attr(not(feature = "std"), no_std)]
 #![forbid(unsafe_code)]
 
@@ -29,6 +30,8 @@ extern crate alloc;
 
 pub mod address;
 mod arena;
+pub mod auth;
+pub mod batcher;
 pub mod body;
 pub mod budget;
 mod calls;
@@ -36,13 +39,17 @@ pub mod config;
 pub mod deadlines;
 pub mod error;
 pub mod frame;
+pub mod layer;
 pub mod link;
 pub mod machine;
 pub mod memory;
 pub mod out_queue;
+pub mod preamble;
+pub mod proxy;
 mod reason;
 pub mod recv_buf;
 pub mod routing;
+pub mod step;
 pub mod supervisor;
 pub mod time;
 pub mod waiters;

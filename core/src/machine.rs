@@ -169,6 +169,12 @@ pub trait Machine: Sized + Send + 'static {
     /// Whether the connection is past its handshake.
     fn is_ready(&self) -> bool;
 
+    /// Whether a connection of this machine ever got past its handshake, even if it is gone again: what makes room
+    /// for younger handshakes is not for it. By default, whether the present one [did](Self::is_ready).
+    fn was_ready(&self) -> bool {
+        self.is_ready()
+    }
+
     /// Whether reading makes no sense now; a [`take_wake`](Self::take_wake) says when it does.
     fn is_paused(&self) -> bool {
         false
@@ -183,6 +189,21 @@ pub trait Machine: Sized + Send + 'static {
     /// Whether a pass without new bytes has something to hand over that was kept aside before.
     fn wants_pass(&self) -> bool {
         false
+    }
+
+    /// The connection is over for that cause. What came on it whole, and had to wait, and has no later
+    /// connection to wait for, is still handed over, one event for each call. `None`: there is no more. To be
+    /// said before [`retire_reader`](Self::retire_reader), with [`end_input`](Self::end_input) behind it if there
+    /// were events. An event that the application refuses is the last.
+    fn next_leftover<'b>(
+        reader: &mut Self::Reader,
+        access: &mut impl Access<Self>,
+        now: Instant,
+        buf: &'b mut RecvBuf,
+        cause: &Disconnect,
+    ) -> Option<Self::Event<'b>> {
+        let _ = (reader, access, now, buf, cause);
+        None
     }
 
     /// The connection's reader reads no more: what it holds may be wanted by the next one. To be

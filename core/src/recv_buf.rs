@@ -1,10 +1,13 @@
 //! The receive buffer: owned by the side that reads the socket, parsed in place.
 
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
+
+use crate::body::{Body, INLINE_BODY};
 
 /// Room for the first read of a connection, in bytes.
 const FIRST_READ: usize = 256;
@@ -16,6 +19,12 @@ const KEEP: usize = 4 * BUSY_READ;
 const RUN: usize = 512;
 /// Unread bytes up to this many are moved to the front to make room; more only when they must be.
 const CHEAP_MOVE: usize = 4 * 1024;
+/// Blocks that messages were taken from by reference, which are watched until they can be read into again. With
+/// so many that still are in use, what is taken from further ones is copied, unless it is most of its block.
+const WATCHED: usize = 8;
+
+/// Memory that was read into: shared with the messages that were taken from it by reference.
+pub(crate) type Block = Arc<Vec<u8>>;
 
 /// Where a message of a run lies.
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +47,10 @@ pub(crate) struct Place {
 /// everything that takes bytes or makes room); a frame that was not taken comes again
 /// ([`unlend`](Self::unlend)). Where a frame is not whole yet it says what it [wants](Self::want).
 ///
+/// Bytes can be kept without a copy: [`keep`](Self::keep) makes a [`Body`] that holds the block of memory in which
+/// they lie. The buffer goes on in another block then, and comes back to the first one when the last such body
+/// is dropped.
+///
 /// ```
 /// use bowline_core::recv_buf::RecvBuf;
 ///
@@ -52,7 +65,12 @@ pub(crate) struct Place {
 /// ```
 #[derive(Debug, Default)]
 pub struct RecvBuf {
-    data: Vec<u8>,
+    /// Made with the first read.
+    block: Option<Block>,
+    /// Blocks that were left to messages taken from them.
+    watched: Vec<Block>,
+    /// Messages may hold the block even if they are little of it: see [`Source`].
+    is_plenty: bool,
     start: usize,
     end: usize,
     /// Length of the frame lent out last; taken away at the next step.
@@ -81,37 +99,50 @@ impl RecvBuf {
         if self.start == self.end {
             self.start = 0;
             self.end = 0;
-            if self.data.len() > KEEP {
-                self.data = Vec::new();
-            }
+            self.block.take_if(|block| block.len() > KEEP);
         }
-        let unread = self.end - self.start;
-        let room = self.data.len() - self.end;
-        if self.start > 0 && (unread <= CHEAP_MOVE || room == 0) {
-            self.data.copy_within(self.start..self.end, 0);
-            self.start = 0;
-            self.end = unread;
+        if self.block.as_mut().is_some_and(|block| Arc::get_mut(block).is_none()) {
+            self.leave_block();
         }
-        if self.end == self.data.len() || (self.filled_up && self.data.len() < BUSY_READ) {
-            self.grow();
+        let Self { block, start, end, filled_up, want, .. } = self;
+        let data = Arc::get_mut(block.get_or_insert_default()).expect("its only holder");
+        let unread = *end - *start;
+        let room = data.len() - *end;
+        if *start > 0 && (unread <= CHEAP_MOVE || room == 0) {
+            data.copy_within(*start..*end, 0);
+            *start = 0;
+            *end = unread;
         }
-        &mut self.data[self.end..]
+        if *end == data.len() || (*filled_up && data.len() < BUSY_READ) {
+            grow(data, *end, *want);
+        }
+        &mut data[*end..]
     }
 
-    fn grow(&mut self) {
-        let doubled = (self.data.len() * 2).max(FIRST_READ);
-        let target = if doubled > BUSY_READ {
-            // Beyond a block only as far as the frame under way needs, so that the final size is
-            // the frame's, not the next power of two above it.
-            doubled.min(self.want.max(BUSY_READ)).max(self.end + 1)
-        } else {
-            doubled
-        };
-        if self.data.is_empty() {
-            self.data = vec![0; target];
-        } else {
-            self.data.resize(target, 0);
+    /// Messages were taken from the block by reference: leaves it to them, and goes on in another one.
+    #[cold]
+    fn leave_block(&mut self) {
+        let Some(old) = self.block.take() else { return };
+        let unread = &old[self.start..self.end];
+        let mut next = self.free_block().unwrap_or_default();
+        let data = Arc::get_mut(&mut next).expect("its only holder");
+        // As much room as the old one had: what comes is about as much as before.
+        let room = old.len().clamp(FIRST_READ, BUSY_READ).max(unread.len() + 1);
+        if data.len() < room {
+            *data = vec![0; room];
         }
+        data[..unread.len()].copy_from_slice(unread);
+        (self.start, self.end) = (0, unread.len());
+        self.block = Some(next);
+        if old.len() <= BUSY_READ && self.watched.len() < WATCHED {
+            self.watched.push(old);
+        }
+    }
+
+    /// A block that no message holds any more.
+    fn free_block(&mut self) -> Option<Block> {
+        let free = self.watched.iter_mut().position(|block| Arc::get_mut(block).is_some())?;
+        Some(self.watched.swap_remove(free))
     }
 
     /// Says that `n` bytes were read into the last [`spare`](Self::spare).
@@ -119,9 +150,14 @@ impl RecvBuf {
     /// # Panics
     /// If `n` is more than the room there was.
     pub fn filled(&mut self, n: usize) {
-        assert!(n <= self.data.len() - self.end, "more bytes than there was room for");
+        let room = self.data().len() - self.end;
+        assert!(n <= room, "more bytes than there was room for");
         self.end += n;
-        self.filled_up = self.end == self.data.len();
+        self.filled_up = n == room;
+        let is_held = |block: &Block| Arc::strong_count(block) > 1;
+        let few_are_held = self.watched.len() < WATCHED || !self.watched.iter().all(is_held);
+        let len = self.data().len();
+        self.is_plenty = few_are_held && len <= BUSY_READ && self.end - self.start >= len / 4;
     }
 
     /// Whether the last read left no room, so that more may be waiting in the socket.
@@ -134,13 +170,49 @@ impl RecvBuf {
     #[must_use]
     #[inline]
     pub fn unread(&self) -> &[u8] {
-        &self.data[self.start + self.lent..self.end]
+        &self.data()[self.start + self.lent..self.end]
     }
 
-    /// Bytes of memory set aside.
+    #[inline]
+    fn data(&self) -> &[u8] {
+        match &self.block {
+            Some(block) => block,
+            None => &[],
+        }
+    }
+
+    /// Bytes of memory set aside, blocks that messages hold included (at most eight of them).
     #[must_use]
     pub fn capacity(&self) -> usize {
-        self.data.len()
+        self.data().len() + self.watched.iter().map(|block| block.len()).sum::<usize>()
+    }
+
+    /// Where bytes of this buffer lie, so that they can be kept by reference.
+    #[inline]
+    pub(crate) fn source(&self) -> Option<Source<'_>> {
+        Some(Source { block: self.block.as_ref()?, is_plenty: self.is_plenty })
+    }
+
+    /// Some of the bytes of [`lent`](Self::lent), or of [`unread`](Self::unread), to be kept: by reference where
+    /// they lie in this buffer, unless too much of its memory is kept for little already; otherwise copied.
+    ///
+    /// ```
+    /// use bowline_core::recv_buf::RecvBuf;
+    ///
+    /// let mut buf = RecvBuf::new();
+    /// buf.spare()[..200].fill(7);
+    /// buf.filled(200);
+    /// let body = buf.keep(&buf.unread()[..150]);
+    /// buf.consume(200);
+    /// buf.spare().fill(0);
+    /// assert_eq!(body[..], [7; 150]);
+    /// ```
+    #[must_use]
+    pub fn keep(&self, bytes: &[u8]) -> Body {
+        match self.source() {
+            Some(source) => source.keep(bytes),
+            None => Body::copy_from(bytes),
+        }
     }
 
     /// Takes away the first `bytes` unread bytes, for machines with a parser of their own.
@@ -174,7 +246,10 @@ impl RecvBuf {
         fits: impl Fn(usize, usize) -> bool,
     ) -> (usize, usize) {
         self.run.clear();
-        let unread = &self.data[self.start + self.lent..self.end];
+        let unread = match &self.block {
+            Some(block) => &block[self.start + self.lent..self.end],
+            None => &[][..],
+        };
         let mut at = 0;
         while let Some(Place { method, body, end }) = next(&unread[at..])
             && self.run.len() < RUN
@@ -191,7 +266,7 @@ impl RecvBuf {
 
     /// The run lent out last: its bytes, and where the messages lie in them.
     pub(crate) fn run(&self) -> (&[u8], &[Place]) {
-        (&self.data[self.start..self.start + self.lent], &self.run)
+        (&self.data()[self.start..self.start + self.lent], &self.run)
     }
 
     /// The bytes from the front of the frame that was lent out last, and those behind it.
@@ -200,7 +275,7 @@ impl RecvBuf {
     pub fn lent(&self) -> &[u8] {
         match &self.aside {
             Some(frame) => frame,
-            None => &self.data[self.start..self.end],
+            None => &self.data()[self.start..self.end],
         }
     }
 
@@ -237,9 +312,9 @@ impl RecvBuf {
     }
 
     /// Gives the memory back if nothing is unread and it has not grown: then nothing much came, and
-    /// it costs little to make it again.
+    /// it costs little to make it again. Not if the last read filled it: the next one wants more room.
     pub fn release_if_small(&mut self) {
-        if self.data.len() <= FIRST_READ {
+        if self.data().len() <= FIRST_READ && !self.filled_up {
             self.release_if_empty();
         }
     }
@@ -253,9 +328,76 @@ impl RecvBuf {
     }
 }
 
+/// Makes room behind the first `end` bytes; a frame that has begun wants `want`.
+fn grow(data: &mut Vec<u8>, end: usize, want: usize) {
+    let doubled = (data.len() * 2).max(FIRST_READ);
+    let target = if doubled > BUSY_READ {
+        // Beyond a block only as far as the frame under way needs, so that the final size is
+        // the frame's, not the next power of two above it.
+        doubled.min(want.max(BUSY_READ)).max(end + 1)
+    } else {
+        doubled
+    };
+    if data.is_empty() {
+        *data = vec![0; target];
+    } else {
+        data.resize(target, 0);
+    }
+}
+
+/// The block of a receive buffer that bytes lie in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Source<'b> {
+    block: &'b Block,
+    /// Much of it came with the last read, and few blocks are held: so much memory is not kept for one message
+    /// alone, and not again and again.
+    is_plenty: bool,
+}
+
+impl Source<'_> {
+    /// Bytes of the block, to be kept.
+    pub(crate) fn keep(&self, bytes: &[u8]) -> Body {
+        if bytes.len() <= INLINE_BODY || !(self.is_plenty || self.is_most(bytes.len())) {
+            return Body::copy_from(bytes);
+        }
+        Body::of_block(self.block, bytes)
+    }
+
+    /// The block, where `bytes` of it are to be kept together and are most of it. What else would be kept with
+    /// them is at most as much again, and is known by their count.
+    pub(crate) fn of_most(&self, bytes: usize) -> Option<&Block> {
+        (self.is_plenty && self.is_most(bytes)).then_some(self.block)
+    }
+
+    fn is_most(&self, bytes: usize) -> bool {
+        bytes >= self.block.len() / 2
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn reads_that_fill_the_buffer_get_more_room_however_fast_they_are_consumed() {
+        let mut buf = RecvBuf::new();
+        for _ in 0..20 {
+            let room = buf.spare().len();
+            buf.filled(room);
+            buf.consume(room);
+            buf.release_if_small();
+        }
+        assert_eq!(buf.capacity(), BUSY_READ);
+        buf.spare();
+        buf.filled(1);
+        buf.consume(1);
+        let mut small = RecvBuf::new();
+        small.spare();
+        small.filled(1);
+        small.consume(1);
+        small.release_if_small();
+        assert_eq!(small.capacity(), 0, "nothing much came");
+    }
 
     fn feed(buf: &mut RecvBuf, bytes: &[u8]) {
         let mut rest = bytes;
@@ -308,12 +450,99 @@ mod tests {
     }
 
     #[test]
+    fn what_is_kept_stays_while_the_buffer_goes_on() {
+        let mut buf = RecvBuf::new();
+        let mut kept = Vec::new();
+        let mut next = 0u8;
+        // Frames of 100 to 227 bytes, each full of its number.
+        for _ in 0..2_000 {
+            let len = 100 + usize::from(next % 128);
+            feed(&mut buf, &vec![next; len]);
+            let body = buf.keep(&buf.unread()[..len]);
+            kept.push((body, vec![next; len]));
+            buf.consume(len);
+            next = next.wrapping_add(1);
+            if kept.len() > 50 {
+                kept.drain(..usize::from(next % 50));
+            }
+            assert!(kept.iter().all(|(body, bytes)| body[..] == bytes[..]));
+            assert!(buf.capacity() <= (WATCHED + 1) * BUSY_READ);
+        }
+    }
+
+    #[test]
+    fn blocks_are_read_into_again_when_nothing_holds_them() {
+        let mut buf = RecvBuf::new();
+        for _ in 0..20 {
+            let room = buf.spare().len();
+            buf.filled(room);
+            buf.consume(room);
+        }
+        let mut blocks = Vec::new();
+        let mut held = alloc::collections::VecDeque::new();
+        for _ in 0..100 {
+            let room = buf.spare();
+            blocks.push(room.as_ptr() as usize);
+            let len = room.len();
+            buf.filled(len);
+            held.push_back(buf.keep(&buf.unread()[..200]));
+            buf.consume(len);
+            if held.len() > 3 {
+                held.pop_front();
+            }
+        }
+        blocks.sort_unstable();
+        blocks.dedup();
+        assert!(blocks.len() <= 6, "{} blocks", blocks.len());
+    }
+
+    #[test]
+    fn a_little_of_many_blocks_is_copied() {
+        let mut buf = RecvBuf::new();
+        feed(&mut buf, &[0; BUSY_READ]);
+        buf.consume(BUSY_READ);
+        let mut held = Vec::new();
+        for _ in 0..100 {
+            let len = buf.spare().len();
+            buf.filled(len);
+            held.push(buf.keep(&buf.unread()[..200]));
+            buf.consume(len);
+        }
+        assert_eq!(buf.watched.len(), WATCHED, "the others were copied");
+        assert!(buf.block.as_ref().is_some_and(|block| Arc::strong_count(block) == 1));
+        // What is most of its block is not.
+        let len = buf.spare().len();
+        buf.filled(len);
+        held.push(buf.keep(&buf.unread()[..len / 2]));
+        assert!(buf.block.as_ref().is_some_and(|block| Arc::strong_count(block) == 2));
+        // And when they are dropped, there is plenty again.
+        held.clear();
+        buf.consume(len);
+        let len = buf.spare().len();
+        buf.filled(len);
+        held.push(buf.keep(&buf.unread()[..200]));
+        assert!(buf.block.as_ref().is_some_and(|block| Arc::strong_count(block) == 2));
+    }
+
+    #[test]
+    fn a_lone_message_in_a_large_block_is_copied() {
+        let mut buf = RecvBuf::new();
+        feed(&mut buf, &[0; BUSY_READ]);
+        buf.consume(BUSY_READ);
+        feed(&mut buf, &[1; 500]);
+        let body = buf.keep(&buf.unread()[..500]);
+        assert_eq!(body[..], [1; 500]);
+        assert!(buf.block.as_ref().is_some_and(|block| Arc::strong_count(block) == 1));
+    }
+
+    #[test]
     fn only_a_buffer_that_has_not_grown_is_given_back_between_reads() {
         let mut small = RecvBuf::new();
-        feed(&mut small, &[1; FIRST_READ]);
+        // A read that fills it shows that more comes.
+        feed(&mut small, &[1; FIRST_READ - 1]);
         small.release_if_small();
         assert_eq!(small.capacity(), FIRST_READ, "something is unread");
-        small.consume(FIRST_READ);
+        small.consume(FIRST_READ - 1);
         small.release_if_small();
         assert_eq!(small.capacity(), 0);
         let mut busy = RecvBuf::new();

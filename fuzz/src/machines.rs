@@ -91,7 +91,7 @@ pub(crate) fn alone<M: Known>(mut input: Input<'_>, mut machine: M) {
             9 | 10 => now += MS * (1 + size as u32 * 4),
             11 => net.cut(),
             12 => side.slow_writer = size.is_multiple_of(2),
-            13 if side.is_connected() => side.disconnect(&mut machine, now, Disconnect::Reopened),
+            13 if side.is_connected() => side.disconnect(&mut machine, &mut (), now, Disconnect::Reopened),
             _ => machine.command(now, op / 16, size),
         }
         settle(&mut machine, &mut side, now, &mut net);
@@ -107,7 +107,7 @@ pub(crate) fn alone<M: Known>(mut input: Input<'_>, mut machine: M) {
     machine.close(now, Duration::ZERO);
     settle(&mut machine, &mut side, now, &mut net);
     if side.is_connected() {
-        side.disconnect(&mut machine, now, Disconnect::LocalClose);
+        side.disconnect(&mut machine, &mut (), now, Disconnect::LocalClose);
     }
     machine.give_up(now, Disconnect::LocalClose);
     settle(&mut machine, &mut side, now, &mut net);

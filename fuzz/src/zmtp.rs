@@ -270,6 +270,7 @@ impl Peers {
         let Some(pipe) = self.pipes.get_mut(&id) else { return };
         pipe.retire_reader(self.now, reader);
         pipe.handle_disconnected(self.now, None, cause.clone());
+        self.socket.connection_ended(id, &cause);
         self.socket.disconnected(&mut self.pipes, id, cause);
         if self.pipes[&id].is_closed() {
             self.pipes.remove(&id);

@@ -126,7 +126,7 @@ fn poll_reply<F: Framing>(
     polled
 }
 
-/// Nobody waits for the call any more.
+/// The call is not waited for any more.
 #[cold]
 fn cancel<F: Framing>(peer: &PeerCore<F>, call: CallId) {
     peer.0.shared.with(|link| link.cancel_call(call));

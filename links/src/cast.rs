@@ -28,7 +28,8 @@ pub struct Cast<'a, F: Framing> {
 }
 
 impl<'a, F: Framing> Cast<'a, F> {
-    #[inline]
+    // Inlined with its callers: see `CastOptions::new`.
+    #[inline(always)]
     pub(crate) fn new(peer: &'a PeerCore<F>, options: CastOptions, payload: Payload<'a>) -> Self {
         Self { peer, options, payload: Some(payload), ticket: None }
     }

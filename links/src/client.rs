@@ -10,6 +10,7 @@ use bowline_core::config::Config;
 use bowline_core::error::{Disconnect, Failure};
 use bowline_core::frame::Framing;
 use bowline_core::frame::native::Native;
+use bowline_core::layer::Layers;
 use bowline_core::link::{Message, Undelivered};
 use bowline_core::machine::Machine;
 use bowline_core::time::Instant;
@@ -28,11 +29,13 @@ use bowline_driver::to_address::ToAddress;
 use crate::answer::Answer;
 use crate::handler::{Handled, MessageRef, ReplyBuf, RequestRef};
 use crate::handler_args::{Context as InlineContext, Request};
+use crate::handler_methods::handler_methods;
 use crate::link_app::LinkApp;
 use crate::monitor::Monitor;
 use crate::peer::Peer;
 use crate::peer_core::PeerCore;
 use crate::recipe::{Assembled, ClientParts, First, FirstObserver, Recipe};
+use crate::request::Responder;
 use crate::writers::writers_left;
 
 /// A link's dialing end: connects, and connects again, until it is closed.
@@ -305,8 +308,16 @@ impl<R: Runtime, F: Framing> ClientBuilder<R, F> {
         self
     }
 
-    /// Connects in the program's own way, in place of the runtime: through a proxy, to a child process, over
-    /// a serial line. The function is called for each connection that the link wants, with where it leads,
+    /// Connections are secured by TLS, with a `TlsClient` (feature `tls`). The peer's certificate has to be for the host as
+    /// it was given here, or for the name that the settings say. Default: plain text.
+    pub fn tls(mut self, tls: impl Into<Layers>) -> Self {
+        self.parts.config = self.parts.config.tls(tls);
+        self
+    }
+
+    /// Connects in the program's own way, in place of the runtime: to a child process, over a serial line, through
+    /// something that a [`Proxy`](bowline_core::proxy::Proxy) cannot be (one in the settings has no effect then; a
+    /// preamble has). The function is called for each connection that the link wants, with where it leads,
     /// and returns a [`Stream`]: a connected socket, or what the module's `stream`
     /// makes. Names are looked up first; [`Target::endpoint`] has the name. Where there is nothing to look
     /// up, any `inproc://name` will do as an address.
@@ -332,78 +343,6 @@ impl<R: Runtime, F: Framing> ClientBuilder<R, F> {
     /// connection after it.
     pub fn over(mut self, stream: impl Into<Stream>) -> Self {
         self.parts.over(stream.into());
-        self
-    }
-
-    /// Called whenever a connection is ready.
-    ///
-    /// On threads, and wherever there is an [`on_message`](Self::on_message), it is called as that is:
-    /// with what that and `on_disconnect` are called for in order, and apart from the reading of the
-    /// connection. The peer's requests and messages are handed over when it has returned.
-    pub fn on_connect(mut self, f: impl Fn(&Peer<R, F>) + Send + Sync + 'static) -> Self {
-        self.parts.handlers.on_connect(f);
-        self
-    }
-
-    /// Called for every message: in order, one at a time, and apart from the reading of the connection. It
-    /// may take its time, and may call back. Without it, messages wait for [`Peer::receive`]. An error that it returns is counted and an event, and the
-    /// link goes on; so is a panic.
-    ///
-    /// An async function on tokio, smol and async-std; on threads a function, which runs on a pool of
-    /// [`handler_threads`](Self::handler_threads), and keeps a thread only
-    /// while a message is there. What waits is kept in the link's receive queue, whose flow control holds up
-    /// the sender. Messages that wait when the connection or the link ends are still handed over, before
-    /// `on_disconnect` is called; closing waits for them, for at most the linger time.
-    pub fn on_message<H, T>(mut self, handler: H) -> Self
-    where
-        H: Fn(Peer<R, F>, Message) -> T + Send + Sync + 'static,
-        T: 'static,
-        R::Style: Returns<T, Output: Handled>,
-    {
-        self.parts.handlers.on_message::<R, T>(handler);
-        self
-    }
-
-    /// Called inline for every message: the fastest, and must not wait.
-    pub fn on_message_inline<H: Handled>(
-        mut self,
-        f: impl Fn(&InlineContext<'_, R, F>, MessageRef<'_>) -> H + Send + Sync + 'static,
-    ) -> Self {
-        self.parts.handlers.on_message_inline(f);
-        self
-    }
-
-    /// Called whenever a connection that was ready has ended; where
-    /// [`on_connect`](Self::on_connect) is called.
-    pub fn on_disconnect(mut self, f: impl Fn(&Peer<R, F>, &Disconnect) + Send + Sync + 'static) -> Self {
-        self.parts.handlers.on_disconnect(f);
-        self
-    }
-
-    /// Answers the server's requests; may take its time, and may call back.
-    ///
-    /// An async function on tokio, smol and async-std; on threads a function, which runs on a pool of
-    /// [`handler_threads`](Self::handler_threads).
-    pub fn on_request<H, T, A>(mut self, handler: H) -> Self
-    where
-        H: Fn(Request<R, F>) -> T + Send + Sync + 'static,
-        T: 'static,
-        R::Style: Returns<T, Output = Result<A, Failure>>,
-        A: Into<Answer> + 'static,
-    {
-        self.parts.handlers.on_request::<R, T, A>(handler);
-        self
-    }
-
-    /// Answers the server's requests inline: the fastest, and must not wait.
-    pub fn on_request_inline(
-        mut self,
-        f: impl Fn(&InlineContext<'_, R, F>, RequestRef<'_>, &mut ReplyBuf<'_>) -> Result<(), Failure>
-        + Send
-        + Sync
-        + 'static,
-    ) -> Self {
-        self.parts.handlers.on_request_inline(f);
         self
     }
 
@@ -444,3 +383,5 @@ impl<R: Runtime, F: Framing> ClientBuilder<R, F> {
         self.parts.into_recipe()
     }
 }
+
+handler_methods!(ClientBuilder, without = "wait for [`Peer::receive`]", requests = "the server's requests");

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use bowline_core::address::Address;
+use bowline_core::auth::Identity;
 use bowline_core::body::Payload;
 use bowline_core::error::{CastError, Disconnect, Failure};
 use bowline_core::frame::Framing;
@@ -14,11 +15,12 @@ use bowline_driver::sync::Arc;
 use bowline_driver::workers::Workers;
 
 use crate::answer::Answer;
+use crate::auth::Authorize;
 use crate::handler_args::{Context, Request};
 use crate::inbox::{Consume, MessageHandler};
 use crate::peer::Peer;
 use crate::peer_core::PeerCore;
-use crate::request::RequestCore;
+use crate::request::{RequestCore, Responder};
 use crate::request_handler::RequestHandler;
 
 /// A message as it lies in the receive buffer, for inline handlers.
@@ -59,6 +61,7 @@ pub struct Handlers<F: Framing> {
     pub(crate) on_message: OnMessage<F>,
     pub(crate) on_disconnect: Option<OnDisconnect<F>>,
     pub(crate) on_request: OnRequest<F>,
+    pub(crate) authorize: Option<Authorize>,
     workers: Option<Arc<dyn Workers>>,
     /// Threads that the workers may have, where they need any.
     threads: usize,
@@ -100,6 +103,15 @@ pub(crate) trait Ordinary<F: Framing>: Send + Sync + 'static {
     fn start(&self, request: RequestCore<F>);
 }
 
+/// A function that takes requests over, and answers whenever it likes.
+struct Later<H>(H);
+
+impl<F: Framing, H: Fn(RequestCore<F>) + Send + Sync + 'static> Ordinary<F> for Later<H> {
+    fn start(&self, request: RequestCore<F>) {
+        (self.0)(request);
+    }
+}
+
 impl<F: Framing> fmt::Debug for Handlers<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Handlers").finish_non_exhaustive()
@@ -113,6 +125,7 @@ impl<F: Framing> Default for Handlers<F> {
             on_message: OnMessage::None,
             on_disconnect: None,
             on_request: OnRequest::None,
+            authorize: None,
             workers: None,
             threads: 16,
             tells_aside: false,
@@ -184,9 +197,36 @@ impl<F: Framing> Handlers<F> {
         self.on_request = OnRequest::Ordinary(Box::new(RequestHandler::<R, _, T>::new(f, workers)));
     }
 
+    /// Takes every request over inline.
+    pub fn on_request_later<R: Runtime>(
+        &mut self,
+        f: impl Fn(Request<R, F>, Responder<F>) + Send + Sync + 'static,
+    ) {
+        self.on_request = OnRequest::Ordinary(Box::new(Later(move |request: RequestCore<F>| {
+            let responder = request.responder();
+            f(request.into(), responder);
+        })));
+    }
+
+    /// What runs handlers that take their time.
+    pub(crate) fn workers(&self) -> Option<&Arc<dyn Workers>> {
+        self.workers.as_ref()
+    }
+
     /// Handlers may have so many threads, where they need any.
     pub(crate) fn set_threads(&mut self, threads: usize) {
         self.threads = threads.max(1);
+    }
+
+    /// All of them are there. Where there is none, the workers have nothing to do.
+    pub(crate) fn leave_unused_workers(&mut self) {
+        let calls_nobody = self.on_connect.is_none()
+            && self.on_disconnect.is_none()
+            && matches!(self.on_message, OnMessage::None)
+            && matches!(self.on_request, OnRequest::None);
+        if calls_nobody {
+            self.workers = None;
+        }
     }
 
     /// All of them are there.
@@ -201,7 +241,7 @@ impl<F: Framing> Handlers<F> {
         self.workers.as_ref().filter(|_| self.tells_aside)
     }
 
-    /// Who calls what a link tells in order; `None`: all of it is told where connections are read.
+    /// What calls a link's handlers in order; `None`: all of them are called where connections are read.
     pub(crate) fn workers_of_inbox(&self) -> Option<&Arc<dyn Workers>> {
         let tells = self.on_connect.is_some() || self.on_disconnect.is_some();
         let aside = self.on_message.is_ordinary() || (tells && self.tells_aside);
@@ -237,6 +277,12 @@ impl<'a, F: Framing> ContextCore<'a, F> {
     #[must_use]
     pub fn peer_id(&self) -> PeerId {
         self.peer.id()
+    }
+
+    /// Who sent it: see [`PeerCore::identity`].
+    #[must_use]
+    pub fn identity(&self) -> Option<Identity> {
+        self.peer.identity()
     }
 
     /// The other end's address.

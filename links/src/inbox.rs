@@ -66,7 +66,7 @@ pub(crate) trait Consume<F: Framing>: Send + Sync {
 }
 
 impl<F: Framing> Inbox<F> {
-    /// `None` where everything is told in place.
+    /// `None` where all handlers are called in place.
     pub(crate) fn new(peer: &PeerCore<F>, handlers: &Arc<Handlers<F>>) -> Option<Arc<Self>> {
         let workers = Arc::clone(handlers.workers_of_inbox()?);
         if handlers.on_message.is_ordinary() {

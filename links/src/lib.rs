@@ -7,6 +7,8 @@
 #![forbid(unsafe_code)]
 
 mod answer;
+pub mod auth;
+pub mod batcher;
 mod call;
 mod cast;
 mod client;
@@ -15,6 +17,7 @@ mod detached;
 mod exclusive;
 mod handler;
 mod handler_args;
+mod handler_methods;
 mod hub;
 mod hub_core;
 mod inbox;
@@ -41,6 +44,7 @@ mod writers;
 pub use bowline_core;
 
 pub use answer::Answer;
+pub use call::{Pending as PendingCall, Starting};
 pub use client::{Client, ClientBuilder};
 pub use exclusive::{Exclusive, Handler, Owned};
 pub use handler::{ContextCore, Handled, MessageRef, ReplyBuf, RequestRef};
@@ -54,5 +58,8 @@ pub use monitor::{LinkSnapshot, Monitor, Snapshot};
 pub use peer::{Messages, Peer, Pending};
 pub use peer_core::PeerCore;
 pub use pool::{Pool, PoolBuilder};
+pub use pool_core::Redirect;
+pub use receiving::NextEvent;
+pub use recipe::random_seed;
 pub use request::{RequestCore, Responder};
 pub use server::{Server, ServerBuilder};

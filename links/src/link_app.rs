@@ -4,6 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Waker;
 
 use bowline_core::address::Address;
+use bowline_core::auth::{Challenge, Credentials, CredentialsError, Identity, Shown};
 use bowline_core::error::{Disconnect, Failure, Status};
 use bowline_core::frame::Framing;
 use bowline_core::link::{Burst, Event, Incoming, Link, Reader};
@@ -12,10 +13,12 @@ use bowline_core::supervisor::Epoch;
 use bowline_core::time::Instant;
 use bowline_driver::app::{Application, Flow};
 use bowline_driver::clock;
+use bowline_driver::connection_info::{ConnectionInfo, PeerCertificates};
 use bowline_driver::observe;
 use bowline_driver::shared::LazyGuard;
 use bowline_driver::sync::{Arc, AtomicU64, Ordering};
 
+use crate::auth::{Awaited, Verification};
 use crate::handler::{ContextCore, Handlers, OnMessage, OnRequest, ReplyBuf};
 use crate::inbox::{Inbox, News};
 use crate::peer_core::{PeerCore, SharedLink};
@@ -32,13 +35,34 @@ pub struct LinkApp<F: Framing> {
     peer: PeerCore<F>,
     handlers: Arc<Handlers<F>>,
     /// Messages without a handler go to the receive queue (clients) or are dropped and counted
-    /// (servers, where nobody could receive from a peer they do not know).
+    /// (servers, whose program could not receive from a peer it does not know).
     keep_messages: bool,
     watch: Option<Arc<dyn PeerWatch<F>>>,
     /// When the application was told that the peer is there; 0 when it was told that it is gone.
     told: AtomicU64,
-    /// For what is told elsewhere than where the connection is read.
+    /// For handlers that are called elsewhere than where the connection is read.
     inbox: Option<Arc<Inbox<F>>>,
+    /// Finds out who the peer is, on a server that wants to know.
+    verification: Option<Arc<Verification>>,
+}
+
+/// What is known of one connection.
+#[derive(Debug, Default)]
+pub struct ConnectionState {
+    peer_certificates: Option<PeerCertificates>,
+    /// The program decides whether the peer is let in.
+    awaited: Option<Arc<Awaited>>,
+    /// Who the peer is, where it matters for what it may do.
+    identity: Option<Identity>,
+}
+
+impl ConnectionState {
+    /// Nobody waits for the program's decision any more.
+    fn end_question(&mut self) {
+        if let Some(awaited) = self.awaited.take() {
+            awaited.end();
+        }
+    }
 }
 
 impl<F: Framing> std::fmt::Debug for LinkApp<F> {
@@ -52,7 +76,15 @@ impl<F: Framing> LinkApp<F> {
     #[must_use]
     pub fn new(peer: PeerCore<F>, handlers: Arc<Handlers<F>>, keep_messages: bool) -> Self {
         let inbox = Inbox::new(&peer, &handlers);
-        Self { peer, handlers, keep_messages, watch: None, told: AtomicU64::new(0), inbox }
+        let (watch, verification) = (None, None);
+        Self { peer, handlers, keep_messages, watch, told: AtomicU64::new(0), inbox, verification }
+    }
+
+    /// The peer has to say who it is.
+    #[must_use]
+    pub(crate) fn verified(mut self, by: Option<Arc<Verification>>) -> Self {
+        self.verification = by;
+        self
     }
 
     /// `watch` learns when the peer is past its handshake.
@@ -149,9 +181,13 @@ impl<F: Framing> LinkApp<F> {
         match &self.handlers.on_message {
             // Several only come where the peer keeps to a window: there is room for all of them.
             OnMessage::Ordinary(_) => {
-                for incoming in run {
-                    let flow = self.enqueue(access, &incoming);
-                    debug_assert_eq!(flow, Flow::Continue, "bounded by the window");
+                let Some(inbox) = self.inbox.as_ref().filter(|inbox| !inbox.is_lost()) else {
+                    return run.for_each(|_| access.machine().drop_message());
+                };
+                access.machine().enqueue_burst(run);
+                if !inbox.runs() {
+                    access.release();
+                    inbox.start();
                 }
             }
             OnMessage::Inline(on_message) => {
@@ -170,14 +206,59 @@ impl<F: Framing> LinkApp<F> {
                     access.release();
                 }
             }
-            OnMessage::None if self.keep_messages => {
-                let link = access.machine();
-                for incoming in run {
-                    let kept = link.enqueue_received(&incoming);
-                    debug_assert!(kept, "bounded by the window");
-                }
-            }
+            OnMessage::None if self.keep_messages => access.machine().enqueue_burst(run),
             OnMessage::None => run.for_each(|_| access.machine().drop_message()),
+        }
+    }
+
+    /// Whether the program lets the peer do that. Nothing but a look where it was not asked to.
+    #[inline]
+    fn may(
+        &self,
+        session: &ConnectionState,
+        access: &mut LazyGuard<'_, Link<F, Waker>>,
+        incoming: &Incoming<'_>,
+    ) -> Result<(), Status> {
+        match &self.handlers.authorize {
+            None => Ok(()),
+            Some(authorize) => {
+                access.release();
+                authorize.check(session.identity.as_ref(), incoming.method(), incoming.meta.class)
+            }
+        }
+    }
+
+    /// A message that the peer may not send: counted as dropped, and as a failure.
+    #[cold]
+    fn forbidden(&self, access: &mut LazyGuard<'_, Link<F, Waker>>, status: Status) -> Flow {
+        let link = access.machine();
+        link.drop_message();
+        self.failed(link, status);
+        Flow::Continue
+    }
+
+    /// The server asks who we are: the program's source is called without the lock.
+    #[cold]
+    fn show(&self, access: &mut LazyGuard<'_, Link<F, Waker>>, challenge: &Challenge) {
+        let source = access.machine().credential_source();
+        access.release();
+        let credentials = match source {
+            None => Ok(Credentials::none()),
+            Some(source) => catch_unwind(AssertUnwindSafe(|| source.credentials(challenge)))
+                .unwrap_or_else(|_| Err(CredentialsError::unavailable("their source panicked"))),
+        };
+        access.machine().show(clock::now(), challenge, credentials);
+    }
+
+    /// The peer said who it is: asks the program.
+    #[cold]
+    fn verify(&self, session: &mut ConnectionState, shown: Shown) {
+        let mut connection = ConnectionInfo::default();
+        (connection.remote, connection.local) = (self.peer.remote_addr(), self.peer.local_addr());
+        connection.peer_certificates = session.peer_certificates.clone();
+        // Without a verification nobody was asked.
+        if let Some(verification) = &self.verification {
+            session.awaited = verification.ask(&self.peer, shown, connection);
         }
     }
 
@@ -235,11 +316,16 @@ impl<F: Framing> LinkApp<F> {
 }
 
 impl<F: Framing> Application<Link<F, Waker>> for LinkApp<F> {
-    type Session = ();
+    type Session = ConnectionState;
 
-    fn connected(&self, _: &Arc<SharedLink<F>>, _: Epoch, remote: Option<Address>) {
+    fn connected(&self, _: &Arc<SharedLink<F>>, _: Epoch, remote: Option<Address>) -> ConnectionState {
         observe::connected(self.peer.id(), remote.as_ref());
         self.peer.shared().with(|link| link.set_remote_addr(remote));
+        ConnectionState::default()
+    }
+
+    fn peer_certificates(&self, session: &mut ConnectionState, certificates: PeerCertificates) {
+        session.peer_certificates = Some(certificates);
     }
 
     fn local_addr(&self, local: Address) {
@@ -248,13 +334,20 @@ impl<F: Framing> Application<Link<F, Waker>> for LinkApp<F> {
 
     fn event(
         &self,
-        (): &mut (),
+        session: &mut ConnectionState,
         reader: &mut Reader<F>,
         access: &mut LazyGuard<'_, Link<F, Waker>>,
         event: Event<'_>,
     ) -> Result<Flow, Disconnect> {
         match event {
-            Event::Ready => {
+            Event::Ready | Event::Resumed => {
+                session.end_question();
+                if self.handlers.authorize.is_some() {
+                    session.identity = access.machine().identity().cloned();
+                }
+                if matches!(event, Event::Resumed) {
+                    return Ok(Flow::Continue);
+                }
                 access.release();
                 // A session was lost, and another is there.
                 self.tell_gone(&Disconnect::SessionLost);
@@ -266,17 +359,50 @@ impl<F: Framing> Application<Link<F, Waker>> for LinkApp<F> {
                 self.tell_ready(reader, access);
                 Ok(Flow::Continue)
             }
-            Event::Message(incoming) => Ok(self.message(access, incoming)),
+            Event::Message(incoming) => Ok(match self.may(session, access, &incoming) {
+                Ok(()) => self.message(access, incoming),
+                Err(status) => self.forbidden(access, status),
+            }),
+            Event::Burst(run) if self.handlers.authorize.is_some() => {
+                for incoming in run {
+                    match self.may(session, access, &incoming) {
+                        Ok(()) => {
+                            let flow = self.message(access, incoming);
+                            debug_assert_eq!(flow, Flow::Continue, "bounded by the window");
+                        }
+                        Err(status) => drop(self.forbidden(access, status)),
+                    }
+                }
+                Ok(Flow::Continue)
+            }
             Event::Burst(run) => {
                 self.messages(access, run);
                 Ok(Flow::Continue)
             }
-            Event::Request(incoming) => self.request(reader, access, incoming),
+            Event::Request(incoming) => match self.may(session, access, &incoming) {
+                Ok(()) => self.request(reader, access, incoming),
+                Err(status) => {
+                    if reader.fail(incoming.id(), &Failure::new(status, "")).is_err() {
+                        reader.note_unanswered(access, incoming.id());
+                    }
+                    Ok(Flow::Continue)
+                }
+            },
+            Event::Challenge(challenge) => {
+                self.show(access, &challenge);
+                Ok(Flow::Continue)
+            }
+            Event::Credentials(shown) => {
+                access.release();
+                self.verify(session, *shown);
+                Ok(Flow::Continue)
+            }
             _ => Ok(Flow::Continue),
         }
     }
 
-    fn disconnected(&self, (): (), cause: &Disconnect) {
+    fn disconnected(&self, mut session: ConnectionState, cause: &Disconnect) {
+        session.end_question();
         let (cause, detached) =
             self.peer.shared().with(|link| (link.name_remote(cause.clone()), link.is_detached()));
         observe::disconnected(self.peer.id(), &cause);

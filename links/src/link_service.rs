@@ -3,7 +3,7 @@
 use std::task::Waker;
 
 use bowline_core::address::Address;
-use bowline_core::config::Config;
+use bowline_core::config::{Config, Delivery};
 use bowline_core::frame::Framing;
 use bowline_core::link::{Link, Role, Undelivered};
 use bowline_driver::PeerId;
@@ -15,6 +15,7 @@ use bowline_driver::runtime::Runtime;
 use bowline_driver::sync::{Arc, AtomicBool, Mutex, Ordering};
 use bowline_driver::workers::Aside;
 
+use crate::auth::{Verification, Verifier};
 use crate::detached::{DetachedLimits, DetachedSessions};
 use crate::handler::Handlers;
 use crate::hub_core::HubCore;
@@ -28,7 +29,7 @@ type OnEvent = Box<dyn Fn(&ServerEvent) + Send + Sync>;
 /// So many events wait to be told at most, where they are not told in place.
 const MOST_EVENTS: usize = 1024;
 
-/// Who is told of events.
+/// Who gets the events.
 enum Events {
     Nobody,
     InPlace(OnEvent),
@@ -46,6 +47,8 @@ pub(crate) struct ServerParts<F: Framing> {
     pub(crate) place: Place,
     on_event: Option<OnEvent>,
     monitor: Option<(Monitor, Arc<str>)>,
+    /// Decides about peers, if they have to say who they are.
+    pub(crate) verifier: Option<Verifier>,
 }
 
 impl<F: Framing> std::fmt::Debug for ServerParts<F> {
@@ -59,7 +62,7 @@ impl<F: Framing> ServerParts<F> {
     #[must_use]
     pub(crate) fn new(config: Config<F>) -> Self {
         let (handlers, hub, place) = (Handlers::default(), HubCore::new(), Place::default());
-        Self { config, handlers, hub, place, on_event: None, monitor: None }
+        Self { config, handlers, hub, place, on_event: None, monitor: None, verifier: None }
     }
 
     /// Called when something happens to the server as a whole.
@@ -108,6 +111,7 @@ pub(crate) struct LinkService<F: Framing> {
     events: Events,
     monitor: Option<(Monitor, Arc<str>)>,
     detached: Arc<DetachedSessions<F>>,
+    verification: Option<Arc<Verification>>,
     cut: Mutex<Vec<Cut>>,
     /// Those whose writers had not given everything back when they were cut.
     late: Mutex<Vec<(PeerId, PeerCore<F>)>>,
@@ -123,7 +127,7 @@ impl<F: Framing> LinkService<F> {
     /// A door behind which links serve.
     #[must_use]
     pub(crate) fn door(parts: ServerParts<F>) -> Arc<Door<Self>> {
-        let ServerParts { config, handlers, hub, on_event, monitor, .. } = parts;
+        let ServerParts { config, handlers, hub, on_event, monitor, verifier, .. } = parts;
         handlers.prepare();
         let events = match (on_event, handlers.workers_aside()) {
             (None, _) => Events::Nobody,
@@ -133,6 +137,8 @@ impl<F: Framing> LinkService<F> {
             }
         };
         let gate = Gate::new(*config.accept_limits(), config.message_timeout());
+        let verification =
+            verifier.map(|verifier| Verification::new(verifier, *config.accept_limits(), Arc::clone(&gate)));
         let limits = DetachedLimits {
             sessions: config.max_detached(),
             per_address: config.max_detached_per_address(),
@@ -142,7 +148,10 @@ impl<F: Framing> LinkService<F> {
         let members = Arc::new(Members { framing: Arc::new(config.framing().clone()), hub });
         let handlers = Arc::new(handlers);
         let (cut, late) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
-        Door::new(gate, Self { config, handlers, members, events, monitor, detached, cut, late })
+        Door::new(
+            gate,
+            Self { config, handlers, members, events, monitor, detached, verification, cut, late },
+        )
     }
 
     /// Its settings.
@@ -155,6 +164,13 @@ impl<F: Framing> LinkService<F> {
     #[must_use]
     pub(crate) fn hub(&self) -> &HubCore<F> {
         &self.members.hub
+    }
+
+    /// Prepares the next connection of `peer`: it has to say who it is, if anybody has.
+    pub(crate) fn challenge(&self, peer: &PeerCore<F>) {
+        if let Some(verification) = &self.verification {
+            verification.challenge(peer);
+        }
     }
 
     /// What was cut since the shutdown began, once.
@@ -195,7 +211,9 @@ impl<F: Framing> Service for LinkService<F> {
         let link = Link::new(self.config.clone(), Role::Accepting);
         let peer = PeerCore::new(link, self.config.linger());
         let watch = Arc::clone(&self.members) as Arc<dyn PeerWatch<F>>;
-        let app = Arc::new(LinkApp::new(peer.clone(), Arc::clone(&self.handlers), false).watched(watch));
+        self.challenge(&peer);
+        let app = LinkApp::new(peer.clone(), Arc::clone(&self.handlers), false);
+        let app = Arc::new(app.watched(watch).verified(self.verification.clone()));
         if let Some((monitor, label)) = &self.monitor {
             monitor.watch_as(Arc::clone(label), &peer);
         }
@@ -205,6 +223,9 @@ impl<F: Framing> Service for LinkService<F> {
 
     /// A session without a connection is counted as such.
     fn watch_memory(&self, peer: &PeerCore<F>) -> Option<WatchMemory> {
+        if !matches!(self.config.delivery(), Delivery::Session) {
+            return None;
+        }
         // Neither keeps the other: the link ends with its connection, the table with the server.
         let (detached, link) = (Arc::downgrade(&self.detached), Arc::downgrade(peer.shared()));
         let id = peer.id();
@@ -224,6 +245,9 @@ impl<F: Framing> Service for LinkService<F> {
     fn gone(&self, id: PeerId, peer: &PeerCore<F>, is_stopping: bool) {
         self.members.hub.remove(id);
         self.detached.remove(id);
+        if let Some(verification) = &self.verification {
+            verification.remove(id);
+        }
         if is_stopping {
             let (requests, undelivered, is_late) =
                 peer.shared().with(|link| (link.take_cut(), link.take_undelivered(), link.has_late_writes()));

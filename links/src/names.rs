@@ -40,6 +40,13 @@ macro_rules! names {
             Request
         }
 
+        #[doc = concat!("Messages into batches on ", $on, ". See [`Batcher`](bowline_links::batcher::Batcher).")]
+        pub type Batcher<S, T = ()> = $crate::batcher::Batcher<$runtime, S, T>;
+        #[doc = concat!("Builds a [`Batcher`](bowline_links::batcher::Batcher) on ", $on, ".")]
+        pub type BatcherBuilder<S, T = ()> = $crate::batcher::BatcherBuilder<$runtime, S, T>;
+        /// The results of messages that were sent with a reference.
+        pub type SendResults<S, T = ()> = $crate::batcher::SendResults<$runtime, S, T>;
+
         /// What an inline handler may do besides answering.
         pub type Context<'a, F = $crate::bowline_core::frame::native::Native> =
             $crate::Context<'a, $runtime, F>;

@@ -123,13 +123,13 @@ impl<R: Runtime, F: Framing> Peer<R, F> {
     ///
     /// # Cancel safety
     /// Dropping the future before it is ready casts nothing.
-    #[inline]
+    #[inline(always)]
     pub fn cast<'a>(&'a self, method: u32, payload: impl Into<Payload<'a>>) -> Wait<R, Cast<'a, F>> {
         self.cast_with(CastOptions::new(method), payload)
     }
 
     /// [`cast`](Self::cast) with options.
-    #[inline]
+    #[inline(always)]
     pub fn cast_with<'a>(
         &'a self,
         options: CastOptions,
@@ -167,7 +167,7 @@ impl<R: Runtime, F: Framing> Peer<R, F> {
     ///
     /// # Cancel safety
     /// Dropping the future before the message is queued casts nothing; later, the message goes on
-    /// like one that nobody waits for.
+    /// like one whose end is not waited for.
     pub fn cast_and_wait<'a>(
         &'a self,
         method: u32,
@@ -193,7 +193,8 @@ impl<R: Runtime, F: Framing> Peer<R, F> {
     ///
     /// # Cancel safety
     /// A message is taken only when the future is ready: dropping it loses nothing.
-    pub fn receive(&self) -> Wait<R, Receive<F>> {
+    #[inline]
+    pub fn receive(&self) -> Wait<R, Receive<'_, F>> {
         R::Style::wait(self.core.receive(), || there(self.core.try_receive()))
     }
 
@@ -213,7 +214,7 @@ impl<R: Runtime, F: Framing> Peer<R, F> {
         R::Style::wait(self.core.receive_many(into, most), || Err(ReceiveError::WouldPark))
     }
 
-    /// The next errored message: one that could not be delivered, and that was given back to nobody
+    /// The next errored message: one that could not be delivered, and that was not given back to a caller
     /// else. The queue is bounded; unread, its oldest are dropped and counted.
     ///
     /// # Errors
@@ -248,7 +249,7 @@ impl<R: Runtime, F: Framing> Peer<R, F> {
         &self,
         timeout: Duration,
     ) -> Wait<R, impl Future<Output = Result<Option<Message>, ReceiveError>> + Send + use<R, F>> {
-        within::<R, _>(timeout, self.core.receive())
+        within::<R, _>(timeout, self.core.receive_owned())
     }
 
     /// The next errored message ([`next_errored`](Self::next_errored)), or `None` if none came within
@@ -384,7 +385,7 @@ impl<R: Runtime, F: Framing> Future for Pending<R, F> {
 #[must_use = "nothing is received unless it is asked for"]
 pub struct Messages<R: Runtime, F: Framing = Native> {
     peer: Peer<R, F>,
-    receive: Option<Receive<F>>,
+    receive: Option<Receive<'static, F>>,
 }
 
 impl<R: Runtime, F: Framing> std::fmt::Debug for Messages<R, F> {
@@ -398,7 +399,7 @@ impl<R: Runtime<Style: Tasks>, F: Framing> futures_core::Stream for Messages<R, 
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Message>> {
         let this = &mut *self;
-        let receive = this.receive.get_or_insert_with(|| this.peer.core.receive());
+        let receive = this.receive.get_or_insert_with(|| this.peer.core.receive_owned());
         let polled = Pin::new(receive).poll(cx);
         if polled.is_ready() {
             this.receive = None;
@@ -409,7 +410,7 @@ impl<R: Runtime<Style: Tasks>, F: Framing> futures_core::Stream for Messages<R, 
 
 impl<R: Runtime<Style: Threads>, F: Framing> Iterator for Messages<R, F>
 where
-    R::Style: Style<Wait<Receive<F>> = Result<Message, ReceiveError>>,
+    R::Style: for<'a> Style<Wait<Receive<'a, F>> = Result<Message, ReceiveError>>,
 {
     type Item = Message;
 

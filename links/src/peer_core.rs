@@ -1,14 +1,17 @@
 //! A link's other side, as handlers see it.
 
+use std::borrow::Cow;
 use std::task::Waker;
 use std::time::Duration;
 
 use bowline_core::address::Address;
+use bowline_core::auth::{Identity, Refusal};
 use bowline_core::body::Payload;
 #[allow(unused_imports, reason = "for the documentation")]
 use bowline_core::error::Outcome;
 use bowline_core::error::{CastError, Disconnect};
 use bowline_core::frame::Framing;
+use bowline_core::layer::Secured;
 use bowline_core::link::{
     CallOptions, CastOptions, Counters, Link, LinkEvent, LinkStats, Message, Queued, State, Undelivered,
 };
@@ -84,10 +87,31 @@ impl<F: Framing> PeerCore<F> {
         self.0.shared.with(|link| link.remote_addr().cloned())
     }
 
+    /// What TLS knows of the peer: its certificates, the protocol agreed upon. `None` without a connection, or where that is
+    /// plain text.
+    #[must_use]
+    pub fn secured(&self) -> Option<Arc<Secured>> {
+        self.0.shared.connection()?.secured()
+    }
+
     /// The address of this end of the present connection, or of the last.
     #[must_use]
     pub fn local_addr(&self) -> Option<Address> {
         self.0.shared.with(|link| link.local_addr().cloned())
+    }
+
+    /// Who the peer is, as the server's verifier said it. `None` on a client, where the server asks nobody, and
+    /// before the peer was let in.
+    #[must_use]
+    pub fn identity(&self) -> Option<Identity> {
+        self.0.shared.with(|link| link.identity().cloned())
+    }
+
+    /// The peer has to go: it is told why, its connection is closed, and its session is over. Its side sees
+    /// [`Disconnect::Refused`], and this one [`Disconnect::Denied`]. It may come again, and is
+    /// asked who it is then: tell the verifier first.
+    pub fn withdraw(&self, refusal: impl Into<Refusal>) {
+        self.0.shared.with(|link| link.withdraw(clock::now(), refusal.into()));
     }
 
     /// Where the link stands.
@@ -105,7 +129,7 @@ impl<F: Framing> PeerCore<F> {
     /// Numbers since the link was made.
     #[must_use]
     pub fn counters(&self) -> Counters {
-        self.0.shared.with(|link| *link.counters())
+        self.0.shared.with(|link| link.counters())
     }
 
     /// The link as it is now: state, counters, queues, round trip.
@@ -151,7 +175,7 @@ impl<F: Framing> PeerCore<F> {
     ///
     /// # Errors
     /// As that.
-    #[inline]
+    #[inline(always)]
     pub fn cast<'a>(&'a self, method: u32, payload: impl Into<Payload<'a>>) -> Cast<'a, F> {
         self.cast_with(CastOptions::new(method), payload)
     }
@@ -160,7 +184,7 @@ impl<F: Framing> PeerCore<F> {
     ///
     /// # Errors
     /// As that.
-    #[inline]
+    #[inline(always)]
     pub fn cast_with<'a>(&'a self, options: CastOptions, payload: impl Into<Payload<'a>>) -> Cast<'a, F> {
         Cast::new(self, options, payload.into())
     }
@@ -303,8 +327,14 @@ impl<F: Framing> PeerCore<F> {
     ///
     /// # Errors
     /// As that.
-    pub fn receive(&self) -> Receive<F> {
-        Receive::new(self.clone())
+    #[inline]
+    pub fn receive(&self) -> Receive<'_, F> {
+        Receive::new(Cow::Borrowed(self))
+    }
+
+    /// The same, for what outlives this handle.
+    pub(crate) fn receive_owned(&self) -> Receive<'static, F> {
+        Receive::new(Cow::Owned(self.clone()))
     }
 
     /// [`Peer::receive_many`](crate::Peer::receive_many) as a future, on any runtime.

@@ -7,11 +7,11 @@ use std::task::Poll;
 
 use bowline_core::body::Payload;
 use bowline_core::config::Config;
-use bowline_core::error::{CallError, CastError, CastRefusal};
+use bowline_core::error::{CallError, CastError, CastRefusal, Failure, LinkWas, Outcome};
 use bowline_core::frame::Framing;
 use bowline_core::frame::native::Native;
 use bowline_core::link::{CallOptions, CastOptions, Queued, Reply, Undelivered};
-use bowline_core::routing::{Blacklist, Hedging, Policy};
+use bowline_core::routing::{AttemptRules, Blacklist, GiveUp, Hedging, Policy};
 use bowline_core::time::Instant;
 use bowline_driver::clock;
 use bowline_driver::error::ConnectError;
@@ -21,10 +21,11 @@ use bowline_driver::style::{Style, Wait};
 use bowline_driver::sync::Arc;
 use bowline_driver::to_address::ToAddress;
 
+use crate::batcher::Keyed;
 use crate::client::{Client, ClientBuilder};
 use crate::monitor::Monitor;
 use crate::peer_core::PeerCore;
-use crate::pool_core::{Answered, Attempts, Lease, PoolCore, PoolParts, Race};
+use crate::pool_core::{Answered, Lease, Move, PoolCall, PoolCore, PoolParts, Race, ReadRedirect, Redirect};
 
 /// Several links to one target: to several endpoints, or several to one.
 ///
@@ -100,7 +101,9 @@ impl<R: Runtime, F: Framing> Pool<R, F> {
     }
 
     /// [`call_with`](Self::call_with) for a key: all calls of a key go to one endpoint, its leader,
-    /// for as long as that can be used.
+    /// for as long as that can be used. An endpoint is the leader once it has answered a call of the key; with
+    /// [`redirects`](PoolBuilder::redirects), once it has answered one that belongs there. Until then the calls
+    /// go where the first one went.
     ///
     /// # Errors
     /// As [`call`](Self::call).
@@ -116,39 +119,56 @@ impl<R: Runtime, F: Framing> Pool<R, F> {
         self.routed(Some(key), options, payload.into())
     }
 
+    /// Its calls for one key, for who makes many: a batcher.
+    #[must_use]
+    pub fn for_key(&self, key: impl Into<String>) -> Keyed<R, F> {
+        Keyed::new(self.clone(), key.into())
+    }
+
     fn routed<'a>(
         &'a self,
         key: Option<&'a str>,
         options: CallOptions,
         payload: Payload<'a>,
     ) -> Wait<R, impl Future<Output = Result<Reply, CallError>> + Send + 'a> {
-        R::Style::wait(self.route(key, options, payload), || Err(CallError::WouldPark))
+        R::Style::wait(self.route(key, None, options, payload), || Err(CallError::WouldPark))
     }
 
-    async fn route(
+    /// Makes a call; `rules` in place of the pool's own.
+    pub(crate) async fn route(
         &self,
         key: Option<&str>,
+        rules: Option<AttemptRules>,
         options: CallOptions,
         payload: Payload<'_>,
     ) -> Result<Reply, CallError> {
-        let (mut attempts, mut lease) = Attempts::begin(&self.core, key, options).ok_or(CallError::Closed)?;
+        let (mut call, mut next) = PoolCall::begin(&self.core, key, rules, options);
+        let mut last = None;
         loop {
-            let options = attempts.options(&lease);
-            let (result, other) = match attempts.hedge_at() {
-                Some(at) => Self::hedged(&attempts, &lease, at, &options, &payload).await,
-                None => (lease.client.as_ref().call_with(options, payload.clone()).await, None),
+            next = match next {
+                Move::Try(lease, options) => {
+                    let (result, other) = match call.hedge_at() {
+                        Some(at) => Self::hedged(&call, &lease, at, &options, &payload).await,
+                        None => (lease.client.as_ref().call_with(options, payload.clone()).await, None),
+                    };
+                    let next = call.ended(lease, &result, other);
+                    last = Some(result);
+                    next
+                }
+                Move::Wait(at) => {
+                    let mut alarm = Alarm::new(R::timer());
+                    std::future::poll_fn(|cx| alarm.poll_until(cx, at)).await;
+                    call.resume()
+                }
+                Move::End(why) => return last.unwrap_or_else(|| Err(never_tried(why))),
             };
-            match attempts.ended(lease, &result, other) {
-                Some(next) => lease = next,
-                None => return result,
-            }
         }
     }
 
     /// Makes the call, and again elsewhere when it takes until `at`. The other link, if that
     /// answered.
     async fn hedged(
-        attempts: &Attempts<'_, F, Client<R, F>>,
+        call: &PoolCall<'_, F, Client<R, F>>,
         lease: &Lease<F, Client<R, F>>,
         at: Instant,
         options: &CallOptions,
@@ -160,18 +180,13 @@ impl<R: Runtime, F: Framing> Pool<R, F> {
             if let Poll::Ready(result) = Pin::new(&mut first).poll(cx) {
                 return Poll::Ready(Some(result));
             }
-            while clock::now() < at {
-                if !alarm.poll(cx, at) {
-                    return Poll::Pending;
-                }
-            }
-            Poll::Ready(None)
+            alarm.poll_until(cx, at).map(|()| None)
         });
         if let Some(result) = early.await {
             return (result, None);
         }
-        let Some(other) = attempts.hedge(lease) else { return (first.await, None) };
-        let options = attempts.options_of_second(options);
+        let Some(other) = call.hedge(lease) else { return (first.await, None) };
+        let options = call.options_of_second(options);
         let second = other.client.as_ref().call_with(options, payload.clone());
         let (result, by_other) = Race::new(first, second).await;
         (result, by_other.then_some(other))
@@ -212,7 +227,7 @@ impl<R: Runtime, F: Framing> Pool<R, F> {
     }
 
     async fn route_cast(&self, options: CastOptions, payload: Payload<'_>) -> Result<Queued, CastError> {
-        let Some(lease) = self.core.pick(None, None) else {
+        let Some(lease) = self.core.pick(None) else {
             return Err(CastError::new(CastRefusal::Closed, Some(payload.into_bytes())));
         };
         let result = lease.client.as_ref().cast_with(options, payload).await;
@@ -312,6 +327,17 @@ impl<R: Runtime, F: Framing> Pool<R, F> {
     }
 }
 
+/// Why a call was made over no link.
+fn never_tried(why: GiveUp) -> CallError {
+    match why {
+        GiveUp::Deadline => CallError::DeadlineExceeded {
+            outcome: Outcome::Expired,
+            link: LinkWas::NotConnected { attempts: 0, last: None },
+        },
+        _ => CallError::Closed,
+    }
+}
+
 /// Builds a [`Pool`].
 #[must_use]
 pub struct PoolBuilder<R: Runtime, F: Framing = Native> {
@@ -354,6 +380,25 @@ impl<R: Runtime, F: Framing> PoolBuilder<R, F> {
     /// Idempotent calls that take their time are made a second time, elsewhere. Off by default.
     pub fn hedging(mut self, hedging: Hedging) -> Self {
         self.parts.hedging = Some(hedging);
+        self
+    }
+
+    /// Reads from the answers to [`Pool::call_for`] whether the endpoint was the right one. Where it was not, the call
+    /// goes on to the endpoint that the answer names, or to the others, and from round to round, with a
+    /// back-off between them, until its deadline; the last answer holds then. `read` is called for replies and for failures
+    /// that the endpoint answered with, on the caller's task or thread; it must not block.
+    pub fn redirects(
+        mut self,
+        read: impl Fn(Result<&Reply, &Failure>) -> Redirect + Send + Sync + 'static,
+    ) -> Self {
+        self.parts.redirects = Some(ReadRedirect::new(read));
+        self
+    }
+
+    /// How often a call for a key is tried. Default: every link once; with [`redirects`](Self::redirects), until its
+    /// deadline.
+    pub fn attempts(mut self, rules: AttemptRules) -> Self {
+        self.parts.rules = Some(rules);
         self
     }
 

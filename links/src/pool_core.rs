@@ -3,12 +3,13 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bowline_core::config::Config;
-use bowline_core::error::{CallError, Outcome};
+use bowline_core::error::{CallError, Failure, Outcome};
 use bowline_core::frame::Framing;
 use bowline_core::link::{CallOptions, Reply};
-use bowline_core::routing::{Blacklist, Hedge, Hedging, Policy, RouteId, Router};
+use bowline_core::routing::{AttemptRules, Blacklist, Hedge, Hedging, Next, Policy, RouteId, Router};
 use bowline_core::time::Instant;
 use bowline_driver::clock;
 use bowline_driver::error::ConnectError;
@@ -17,6 +18,41 @@ use bowline_driver::sync::{Arc, Mutex};
 use crate::call::Call;
 use crate::peer_core::PeerCore;
 use crate::recipe::{ClientParts, Recipe, random_seed};
+
+mod call;
+
+pub(crate) use call::{Move, PoolCall};
+
+/// What an answer says about where the calls of a key have to go.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Redirect {
+    /// Here: the endpoint that answered leads the key.
+    Here,
+    /// Not here; to that endpoint, if it is known and in the pool. The request was not handled.
+    NotHere(Option<String>),
+    /// Not here for so long: the endpoint is going away, or has no time. The request was not handled.
+    Avoid(Duration),
+}
+
+/// Reads a [`Redirect`] from an answer.
+#[derive(Clone)]
+pub(crate) struct ReadRedirect(Arc<ReadAnswer>);
+
+type ReadAnswer = dyn Fn(Result<&Reply, &Failure>) -> Redirect + Send + Sync;
+
+impl ReadRedirect {
+    /// As the program says.
+    pub(crate) fn new(read: impl Fn(Result<&Reply, &Failure>) -> Redirect + Send + Sync + 'static) -> Self {
+        Self(Arc::new(read))
+    }
+}
+
+impl std::fmt::Debug for ReadRedirect {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ReadRedirect")
+    }
+}
 
 /// How a pool is made, whatever drives it.
 #[derive(Debug)]
@@ -33,6 +69,10 @@ pub(crate) struct PoolParts<F: Framing> {
     pub blacklist: Blacklist,
     /// When a second attempt is made.
     pub hedging: Option<Hedging>,
+    /// How often a call for a key is tried, if that was said.
+    pub rules: Option<AttemptRules>,
+    /// What answers say about where a key is.
+    pub redirects: Option<ReadRedirect>,
 }
 
 impl<F: Framing> PoolParts<F> {
@@ -46,6 +86,8 @@ impl<F: Framing> PoolParts<F> {
             policy: Policy::default(),
             blacklist: Blacklist::default(),
             hedging: None,
+            rules: None,
+            redirects: None,
         }
     }
 }
@@ -57,6 +99,8 @@ pub(crate) struct PoolCore<F: Framing, C> {
     connections: usize,
     state: Mutex<PoolState<C>>,
     hedge: Option<Mutex<Hedge>>,
+    rules: AttemptRules,
+    redirects: Option<ReadRedirect>,
 }
 
 #[derive(Debug)]
@@ -70,11 +114,10 @@ struct PoolState<C> {
 pub(crate) struct Lease<F: Framing, C> {
     core: Arc<PoolCore<F, C>>,
     route: RouteId,
+    since: Instant,
     over: bool,
     /// The link.
     pub client: C,
-    /// It was connected: a call need not wait for it, if that changes.
-    pub connected: bool,
 }
 
 impl<F: Framing, C> Lease<F, C> {
@@ -96,26 +139,6 @@ impl<F: Framing, C> Drop for Lease<F, C> {
 /// An answer, and the second link if it came over that.
 pub(crate) type Answered<F, C> = (Result<Reply, CallError>, Option<Lease<F, C>>);
 
-/// Whether an endpoint did its part, whatever the answer was.
-fn went_well(result: &Result<Reply, CallError>) -> bool {
-    !matches!(
-        result,
-        Err(CallError::NeverSent(_)
-            | CallError::MaybeDelivered(_)
-            | CallError::DeadlineExceeded { .. }
-            | CallError::Closed)
-    )
-}
-
-/// Whether the call may be made elsewhere: it provably never left, and there is time.
-fn may_go_elsewhere(result: &Result<Reply, CallError>) -> bool {
-    match result {
-        Err(CallError::DeadlineExceeded { .. } | CallError::Encode(_)) => false,
-        Err(error) => error.outcome() == Outcome::NeverSent,
-        Ok(_) => false,
-    }
-}
-
 impl<F: Framing, C: Clone + AsRef<PeerCore<F>>> PoolCore<F, C> {
     /// Opens the links of every endpoint.
     ///
@@ -125,13 +148,18 @@ impl<F: Framing, C: Clone + AsRef<PeerCore<F>>> PoolCore<F, C> {
         parts: PoolParts<F>,
         open: impl Fn(&Recipe<F>) -> Result<C, ConnectError>,
     ) -> Result<Arc<Self>, ConnectError> {
-        let PoolParts { links, endpoints, connections, policy, blacklist, hedging } = parts;
+        let PoolParts { links, endpoints, connections, policy, blacklist, hedging, rules, redirects } = parts;
+        // Who says "not here" has the call wait until somebody is the one.
+        let default =
+            if redirects.is_some() { AttemptRules::until_deadline() } else { AttemptRules::one_round() };
         let router = Router::new(policy, blacklist, random_seed());
         let core = Arc::new(Self {
             recipe: links.into_recipe(),
             connections: connections.max(1),
             state: Mutex::new(PoolState { router, routes: Vec::new() }),
             hedge: hedging.map(|settings| Mutex::new(Hedge::new(settings))),
+            rules: rules.unwrap_or(default),
+            redirects,
         });
         for endpoint in endpoints {
             core.add(&endpoint, &open)?;
@@ -153,8 +181,9 @@ impl<F: Framing, C: Clone + AsRef<PeerCore<F>>> PoolCore<F, C> {
         if state.routes.iter().any(|(_, other, _)| other == endpoint) {
             return Ok(false);
         }
-        for _ in 0..self.connections {
-            let client = open(&recipe)?;
+        // All of them or none: links that were opened before one fails are dropped, which closes them.
+        let clients = (0..self.connections).map(|_| open(&recipe)).collect::<Result<Vec<C>, _>>()?;
+        for client in clients {
             let route = state.router.add();
             state.routes.push((route, endpoint.to_owned(), client));
         }
@@ -191,11 +220,6 @@ impl<F: Framing, C: Clone + AsRef<PeerCore<F>>> PoolCore<F, C> {
         routes.into_iter().map(|(_, _, client)| client).collect()
     }
 
-    /// How many links there are.
-    fn links(&self) -> usize {
-        self.state.lock().routes.len()
-    }
-
     /// All links.
     #[must_use]
     pub(crate) fn clients(&self) -> Vec<C> {
@@ -230,13 +254,26 @@ impl<F: Framing, C: Clone + AsRef<PeerCore<F>>> PoolCore<F, C> {
         found.is_some()
     }
 
-    /// Chooses a link: for a key, or by the policy; `except` it, for a second attempt.
+    /// Chooses a link by the policy; other than `except`, for a second attempt.
     #[must_use]
-    pub(crate) fn pick(
-        self: &Arc<Self>,
-        key: Option<&str>,
-        except: Option<&Lease<F, C>>,
-    ) -> Option<Lease<F, C>> {
+    pub(crate) fn pick(self: &Arc<Self>, except: Option<&Lease<F, C>>) -> Option<Lease<F, C>> {
+        let picked = self.route(|router, now, usable| match except {
+            Some(first) => router.pick_other(now, first.route, usable),
+            None => router.pick(now, usable),
+        });
+        let (route, now, client) = picked;
+        Some(self.lease(route?, now, client?))
+    }
+
+    fn lease(self: &Arc<Self>, route: RouteId, since: Instant, client: C) -> Lease<F, C> {
+        Lease { core: Arc::clone(self), route, since, over: false, client }
+    }
+
+    /// Lets the router choose: the route, the time, and the link of the route.
+    fn route<T: Routed>(
+        &self,
+        choose: impl FnOnce(&mut Router, Instant, &dyn Fn(RouteId) -> bool) -> T,
+    ) -> (T, Instant, Option<C>) {
         let now = clock::now();
         let mut state = self.state.lock();
         let PoolState { router, routes } = &mut *state;
@@ -244,14 +281,16 @@ impl<F: Framing, C: Clone + AsRef<PeerCore<F>>> PoolCore<F, C> {
             let found = routes.iter().find(|(route, ..)| *route == id);
             found.is_some_and(|(.., client)| client.as_ref().is_open())
         };
-        let route = match (key, except) {
-            (_, Some(first)) => router.pick_other(now, first.route, usable),
-            (Some(key), None) => router.pick_for(now, key, usable),
-            (None, None) => router.pick(now, usable),
-        }?;
-        let client = routes.iter().find(|(other, ..)| *other == route).map(|(.., client)| client.clone())?;
-        let connected = client.as_ref().is_open();
-        Some(Lease { core: Arc::clone(self), route, over: false, client, connected })
+        let chosen = choose(router, now, &usable);
+        let client = chosen.route().and_then(|id| routes.iter().find(|(route, ..)| *route == id));
+        let client = client.map(|(.., client)| client.clone());
+        (chosen, now, client)
+    }
+
+    /// The first of the links to an endpoint, if it is in the pool.
+    fn route_to(&self, endpoint: &str) -> Option<RouteId> {
+        let state = self.state.lock();
+        state.routes.iter().find(|(_, other, _)| other == endpoint).map(|(route, ..)| *route)
     }
 
     /// When a second attempt at a call is made, if it is made.
@@ -275,85 +314,24 @@ impl<F: Framing, C: Clone + AsRef<PeerCore<F>>> PoolCore<F, C> {
     }
 }
 
-/// One call over a pool: how it is made, and over which link it may be made next.
-#[derive(Debug)]
-pub(crate) struct Attempts<'k, F: Framing, C> {
-    core: Arc<PoolCore<F, C>>,
-    key: Option<&'k str>,
-    options: CallOptions,
-    begun: Instant,
-    deadline: Instant,
-    /// As many as there are links at the most.
-    left: usize,
-    hedge_at: Option<Instant>,
+/// A choice of the router's.
+trait Routed {
+    /// The route that was chosen.
+    fn route(&self) -> Option<RouteId>;
 }
 
-impl<'k, F: Framing, C: Clone + AsRef<PeerCore<F>>> Attempts<'k, F, C> {
-    /// The first link. `None`: the pool has none.
-    #[must_use]
-    pub(crate) fn begin(
-        core: &Arc<PoolCore<F, C>>,
-        key: Option<&'k str>,
-        options: CallOptions,
-    ) -> Option<(Self, Lease<F, C>)> {
-        let begun = clock::now();
-        let lease = core.pick(key, None)?;
-        let timeout = options.get_timeout().unwrap_or_else(|| core.config().call_timeout());
-        // A key has one endpoint: no second attempt goes elsewhere.
-        let hedge_at = if key.is_some() { None } else { core.hedge_at(&options) };
-        let (deadline, left) = (begun + timeout, core.links());
-        Some((Self { core: Arc::clone(core), key, options, begun, deadline, left, hedge_at }, lease))
+impl Routed for Option<RouteId> {
+    fn route(&self) -> Option<RouteId> {
+        *self
     }
+}
 
-    /// How the call is made over that link: it does not wait for a connection while there are other
-    /// links.
-    pub(crate) fn options(&mut self, lease: &Lease<F, C>) -> CallOptions {
-        self.left = self.left.saturating_sub(1);
-        let left = self.deadline.saturating_since(clock::now());
-        self.options.clone().timeout(left).fail_fast(lease.connected && self.left > 0)
-    }
-
-    /// How the second attempt is made: within the time that is left.
-    pub(crate) fn options_of_second(&self, options: &CallOptions) -> CallOptions {
-        options.clone().timeout(self.deadline.saturating_since(clock::now()))
-    }
-
-    /// When the call is made a second time, if it is.
-    #[must_use]
-    pub(crate) fn hedge_at(&self) -> Option<Instant> {
-        self.hedge_at
-    }
-
-    /// A link for the second attempt, if there may be one.
-    #[must_use]
-    pub(crate) fn hedge(&self, first: &Lease<F, C>) -> Option<Lease<F, C>> {
-        self.core.pick(None, Some(first)).filter(|_| self.core.may_hedge())
-    }
-
-    /// The call over `lease` ended; `other`: that link answered. The next link, if the call
-    /// provably never left and may be made again.
-    pub(crate) fn ended(
-        &self,
-        lease: Lease<F, C>,
-        result: &Result<Reply, CallError>,
-        other: Option<Lease<F, C>>,
-    ) -> Option<Lease<F, C>> {
-        if result.is_ok() {
-            self.core.note_latency(self.begun);
+impl Routed for Next {
+    fn route(&self) -> Option<RouteId> {
+        match self {
+            Self::Try { route, .. } => Some(*route),
+            _ => None,
         }
-        let next = if self.left > 0 && may_go_elsewhere(result) {
-            self.core.pick(None, Some(&lease)).or_else(|| self.core.pick(self.key, None))
-        } else {
-            None
-        };
-        let (answered, beaten) = match other {
-            Some(other) => (other, Some(lease)),
-            None => (lease, None),
-        };
-        answered.finish(went_well(result));
-        // Slow is not broken: it says nothing.
-        drop(beaten);
-        next
     }
 }
 
@@ -415,10 +393,25 @@ mod tests {
 
     use super::*;
 
+    /// A handle that can be counted.
+    #[derive(Clone, Debug)]
+    struct Opened(Arc<PeerCore<Tcpstream>>, #[expect(dead_code, reason = "counted")] Arc<()>);
+
+    impl AsRef<PeerCore<Tcpstream>> for Opened {
+        fn as_ref(&self) -> &PeerCore<Tcpstream> {
+            &self.0
+        }
+    }
+
     /// A link without a connection.
     fn link() -> PeerCore<Tcpstream> {
         let config = Config::with_framing(Tcpstream::new()).build().unwrap();
         PeerCore::new(Link::new(config, Role::Dialing), Duration::ZERO)
+    }
+
+    /// How many links there are.
+    fn links(pool: &PoolCore<Tcpstream, Opened>) -> usize {
+        pool.state.lock().routes.len()
     }
 
     /// The request leaves, and the connection ends before the answer comes.
@@ -433,6 +426,29 @@ mod tests {
             let _more = link.end_write(now, batch);
             link.handle_disconnected(now, None, Disconnect::PeerClosed);
         });
+    }
+
+    #[test]
+    fn an_endpoint_whose_links_cannot_all_be_opened_leaves_none() {
+        let config = Config::with_framing(Tcpstream::new()).build().unwrap();
+        let mut parts = PoolParts::new(config);
+        parts.connections = 3;
+        let pool = PoolCore::<Tcpstream, Opened>::new(parts, |_| unreachable!("no endpoint yet")).unwrap();
+        let (alive, opened) = (Arc::new(()), std::cell::Cell::new(0));
+        let mut fail_at = 2;
+        let open = |fail_at: u32| {
+            opened.set(opened.get() + 1);
+            if opened.get() == fail_at {
+                return Err(ConnectError::WouldPark);
+            }
+            Ok(Opened(Arc::new(link()), Arc::clone(&alive)))
+        };
+        assert!(pool.add("127.0.0.1:1", |_| open(fail_at)).is_err());
+        assert_eq!((links(&pool), Arc::strong_count(&alive)), (0, 1), "the one before was dropped");
+        // It is not there, and may be added later.
+        fail_at = 0;
+        assert_eq!(pool.add("127.0.0.1:1", |_| open(fail_at)).ok(), Some(true));
+        assert_eq!((links(&pool), Arc::strong_count(&alive)), (3, 4));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Futures of the handles: waiting for what comes.
 
+use std::borrow::Cow;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
@@ -49,32 +50,58 @@ impl<F: Framing> Drop for NextErrored<F> {
 /// Waits for a received message.
 #[derive(Debug)]
 #[must_use = "futures do nothing unless polled"]
-pub struct Receive<F: Framing> {
-    peer: PeerCore<F>,
+pub struct Receive<'a, F: Framing> {
+    /// Borrowed where it can be: counting a reference costs as much as the lock.
+    peer: Cow<'a, PeerCore<F>>,
     ticket: Option<WaitTicket>,
 }
 
-impl<F: Framing> Receive<F> {
-    pub(crate) fn new(peer: PeerCore<F>) -> Self {
+impl<'a, F: Framing> Receive<'a, F> {
+    pub(crate) fn new(peer: Cow<'a, PeerCore<F>>) -> Self {
         Self { peer, ticket: None }
     }
 }
 
-impl<F: Framing> Future for Receive<F> {
+impl<F: Framing> Future for Receive<'_, F> {
     type Output = Result<Message, ReceiveError>;
 
+    // Inlined into its caller, and received in place: each move of a message costs as much as the rest.
+    #[inline(always)]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.get_mut();
-        let Self { peer, ticket } = this;
-        peer.0.shared.with(|link| match link.poll_receive(ticket, || cx.waker().clone()) {
-            Some(message) => Poll::Ready(Ok(message)),
-            None if link.state() == State::Closed => Poll::Ready(Err(ReceiveError::Closed)),
-            None => Poll::Pending,
+        let mut message = Message::empty();
+        match self.get_mut().poll_into(&mut message, cx) {
+            Polled::Received => Poll::Ready(Ok(message)),
+            Polled::Closed => Poll::Ready(Err(ReceiveError::Closed)),
+            Polled::Nothing => Poll::Pending,
+        }
+    }
+}
+
+/// What a look at the queue of received messages came to.
+enum Polled {
+    Received,
+    Closed,
+    Nothing,
+}
+
+impl<F: Framing> Receive<'_, F> {
+    #[inline(never)]
+    fn poll_into(&mut self, message: &mut Message, cx: &mut Context<'_>) -> Polled {
+        let Self { peer, ticket } = self;
+        peer.0.shared.with(|link| {
+            if link.receive_into(message, ticket, || cx.waker().clone()) {
+                Polled::Received
+            } else if link.state() == State::Closed {
+                Polled::Closed
+            } else {
+                Polled::Nothing
+            }
         })
     }
 }
 
-impl<F: Framing> Drop for Receive<F> {
+impl<F: Framing> Drop for Receive<'_, F> {
+    #[inline]
     fn drop(&mut self) {
         if let Some(ticket) = self.ticket.take() {
             self.peer.0.shared.with(|link| link.leave(Line::Receive, ticket));

@@ -6,7 +6,9 @@ use std::task::{Context, Poll, Waker};
 use bowline_core::config::{Config, SocketOptions};
 use bowline_core::error::{ConfigError, Disconnect};
 use bowline_core::frame::Framing;
+use bowline_core::layer::DialLayer;
 use bowline_core::link::{Link, Role};
+use bowline_core::preamble::Preamble;
 use bowline_core::supervisor::{DialFailure, Endpoint, Epoch, ReconnectPolicy, Supervisor};
 use bowline_driver::clock;
 use bowline_driver::dial::DialObserver;
@@ -31,8 +33,8 @@ pub(crate) struct First {
 struct FirstState {
     ready: bool,
     over: bool,
-    failed: Option<ConnectError>,
-    gave_up: Option<ConnectError>,
+    failed: Option<Box<ConnectError>>,
+    gave_up: Option<Box<ConnectError>>,
     wakers: Vec<Waker>,
 }
 
@@ -53,7 +55,7 @@ impl First {
         }
         let end = if patient { &state.gave_up } else { &state.failed };
         if let Some(error) = end {
-            return Poll::Ready(Err(error.clone()));
+            return Poll::Ready(Err((**error).clone()));
         }
         if state.over {
             return Poll::Ready(Err(ConnectError::Closed));
@@ -103,19 +105,28 @@ impl<F: Framing> DialObserver for FirstObserver<F> {
         self.connects.0.as_ref()
     }
 
+    fn preamble(&self) -> Option<&Preamble> {
+        self.config.preamble()
+    }
+
+    fn layer(&self) -> Option<Arc<dyn DialLayer>> {
+        self.config.layers().dial.clone()
+    }
+
     fn ready(&self, _: Epoch) {
         self.first.update(|state| state.ready = true);
     }
 
     fn round_failed(&self, failure: &DialFailure) {
         observe::round_failed(failure);
-        self.first.update(|state| state.failed = Some(ConnectError::Failed(Box::new(failure.clone()))));
+        let error = ConnectError::Failed(Box::new(failure.clone()));
+        self.first.update(|state| state.failed = Some(Box::new(error)));
     }
 
     fn gave_up(&self, _: &Disconnect) {
         // The round that was the last told why. Otherwise it was this side that wanted no connection.
         self.first.update(|state| {
-            let error = state.failed.get_or_insert(ConnectError::Closed);
+            let error = state.failed.get_or_insert_with(|| Box::new(ConnectError::Closed));
             state.gave_up = Some(error.clone());
         });
     }
@@ -195,7 +206,8 @@ impl<F: Framing> ClientParts<F> {
     /// The same, to be put together more than once.
     #[must_use]
     pub(crate) fn into_recipe(self) -> Recipe<F> {
-        let Self { addresses, config, handlers, monitor, connects, place, is_once } = self;
+        let Self { addresses, config, mut handlers, monitor, connects, place, is_once } = self;
+        handlers.leave_unused_workers();
         handlers.prepare();
         Recipe { addresses, config, handlers: Arc::new(handlers), monitor, connects, place, is_once }
     }
@@ -256,13 +268,19 @@ impl<F: Framing> Recipe<F> {
     /// # Errors
     /// An address that is none.
     pub fn assemble(&self) -> Result<Assembled<F>, ConfigError> {
-        let Self { addresses, config, handlers, monitor, is_once, .. } = self;
+        let Self { addresses, config, handlers, monitor, connects, is_once, .. } = self;
         let endpoints: Vec<Endpoint> =
-            addresses.iter().map(|address| address.parse()).collect::<Result<_, _>>()?;
+            addresses.iter().map(|address| config.dialed(address)?.parse()).collect::<Result<_, _>>()?;
         let seed = config.seed().unwrap_or_else(random_seed);
-        let policy = if *is_once { ReconnectPolicy::never() } else { *config.reconnect() };
-        let mut supervisor = Supervisor::new(endpoints, policy, config.connect_timeout(), seed);
-        supervisor.set_attempt_delay(config.attempt_delay());
+        let mut supervisor = if *is_once {
+            Supervisor::new(endpoints, ReconnectPolicy::never(), config.connect_timeout(), seed)
+        } else {
+            Supervisor::with_config(endpoints, config, seed)
+        };
+        // The program's own way of connecting is all of the way.
+        if connects.0.is_none() {
+            supervisor.set_proxy(config.proxy().cloned());
+        }
         let linger = config.linger();
         let mut link = Link::new(config.clone(), Role::Dialing);
         // Waits before calls are made again are jittered, too.
@@ -287,8 +305,9 @@ pub struct Assembled<F: Framing> {
     pub supervisor: Supervisor,
 }
 
-/// A seed from the system.
-pub(crate) fn random_seed() -> u64 {
+/// A seed from the system, for jitter and orders that are to differ between processes. Not for secrets.
+#[must_use]
+pub fn random_seed() -> u64 {
     let mut bytes = [0; 8];
     match getrandom::fill(&mut bytes) {
         Ok(()) => u64::from_ne_bytes(bytes),

@@ -3,6 +3,7 @@
 use std::task::Waker;
 use std::time::Duration;
 
+use bowline_core::auth::Identity;
 use bowline_core::body::{Body, Payload};
 use bowline_core::error::{Failure, Status};
 use bowline_core::frame::{Framing, Meta};
@@ -44,6 +45,12 @@ impl<F: Framing> RequestCore<F> {
     /// The caller.
     pub(crate) fn peer(&self) -> &PeerCore<F> {
         &self.peer
+    }
+
+    /// Who asks: see [`PeerCore::identity`].
+    #[must_use]
+    pub fn identity(&self) -> Option<Identity> {
+        self.peer.identity()
     }
 
     /// Method id (message type on tcpstream).
@@ -157,7 +164,7 @@ impl<F: Framing> Handling<F> {
         Some(if small.is_small() { small } else { Outlook { spare: self.spare_memory(), ..small } })
     }
 
-    /// Bytes that the answer is expected to take; `None` if nobody wants it any more.
+    /// Bytes that the answer is expected to take; `None` if it is not wanted any more.
     pub(crate) fn expected(&self) -> Option<usize> {
         let inbound = self.inbound;
         self.peer.0.shared.with(|link| match link.poll_inbound(inbound, None) {
@@ -216,6 +223,13 @@ impl<F: Framing> Responder<F> {
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.handling.as_ref().is_none_or(|handling| handling.is_cancelled(None))
+    }
+
+    /// The same, and `waker` is woken when that changes: who answers much later can let go of what it holds. One
+    /// waker is kept.
+    #[must_use]
+    pub fn watch(&self, waker: Waker) -> bool {
+        self.handling.as_ref().is_none_or(|handling| handling.is_cancelled(Some(waker)))
     }
 
     /// Answers.

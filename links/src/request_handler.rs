@@ -112,7 +112,7 @@ where
     }
 }
 
-/// A handler under way; dropped when nobody wants its answer any more.
+/// A handler under way; dropped when its answer is not wanted any more.
 struct Running<Fut, F: Framing> {
     future: Pin<Box<Fut>>,
     handling: Handling<F>,
@@ -125,7 +125,7 @@ struct Running<Fut, F: Framing> {
 }
 
 impl<Fut, F: Framing> Running<Fut, F> {
-    /// Whether it is to be polled now; it is woken when it is. `None`: nobody wants its answer.
+    /// Whether it is to be polled now; it is woken when it is. `None`: its answer is not wanted.
     fn may_work(&mut self, cx: &mut Context<'_>) -> Option<bool> {
         let expected = self.handling.expected()?;
         if self.turn.is_none() && expected >= UNKNOWN {
@@ -145,7 +145,7 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
-        // It may be awake because nobody wants the answer: then it is not made.
+        // It may be awake because the answer is not wanted: then it is not made.
         if std::mem::replace(&mut this.began, true) {
             match this.may_work(cx) {
                 Some(true) => {}

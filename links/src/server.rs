@@ -5,16 +5,19 @@ use std::marker::PhantomData;
 use std::time::Duration;
 
 use bowline_core::address::Address;
+use bowline_core::auth::{Decision, Identity, Refusal};
 use bowline_core::body::Payload;
 use bowline_core::config::{Config, Delivery, SocketOptions};
-use bowline_core::error::{Disconnect, Failure};
-use bowline_core::frame::Framing;
+use bowline_core::error::{ConfigError, Disconnect, Failure, Status};
 use bowline_core::frame::native::Native;
+use bowline_core::frame::{Class, Framing};
+use bowline_core::layer::Layers;
 use bowline_core::link::Message;
 use bowline_driver::PeerId;
 use bowline_driver::accept::{Acceptor, Door, ServerEvent};
 use bowline_driver::error::{BindError, StartError};
 use bowline_driver::gate::AcceptCounters;
+use bowline_driver::layered::Layered;
 use bowline_driver::place::{Group, Place};
 use bowline_driver::runtime::Runtime;
 use bowline_driver::stream::{Listening, Stream};
@@ -23,15 +26,19 @@ use bowline_driver::sync::Arc;
 use bowline_driver::to_address::ToAddress;
 
 use crate::answer::Answer;
+use crate::auth::{Asking, Attempt, Authorize, Deciding, at_once};
 use crate::handler::{Handled, MessageRef, ReplyBuf, RequestRef};
 use crate::handler_args::{Context as InlineContext, Request};
+use crate::handler_methods::handler_methods;
 use crate::hub::Hub;
 use crate::hub_core::{Broadcast, HubCore};
 use crate::link_service::{Drained, LinkService, ServerParts};
 use crate::monitor::Monitor;
 use crate::peer::Peer;
+use crate::peer_core::PeerCore;
+use crate::request::Responder;
 use crate::session_task::serve_session;
-use crate::sessions::Sessions;
+use crate::sessions::{Sessions, greeting_limit};
 
 /// Listens for connections and serves each: bound first, served later.
 ///
@@ -80,14 +87,21 @@ impl<R: Runtime, F: Framing> Server<R, F> {
             SocketOptions,
         ) -> Result<Acceptor<R, LinkService<F>>, BindError>,
     ) -> Result<Self, BindError> {
+        if parts.verifier.is_some() && !parts.config.framing().profile().handshake {
+            let why = "this framing has no handshake in which peers could say who they are";
+            return Err(ConfigError::Conflict { field: "verifier", why }.into());
+        }
         let options = *parts.config.sockets();
         let keeps_sessions = parts.config.delivery() == Delivery::Session;
-        let place = parts.place.clone();
+        let (place, layer) = (parts.place.clone(), parts.config.layers().accept.clone());
+        // A server that was given a client's settings must not serve in plain text.
+        parts.config.listened("")?;
         let door = LinkService::door(parts);
-        let mut acceptor = place.within(|| bind(Arc::clone(&door), options))?;
+        let limit = greeting_limit(door.service().config());
+        let mut acceptor = place.within(|| bind(Arc::clone(&door), options))?.secured(layer, limit);
         let hub = door.service().hub().clone().into();
         if keeps_sessions {
-            let sessions: Arc<Sessions<R::Socket>> = Arc::default();
+            let sessions: Arc<Sessions<Layered<R::Socket>>> = Arc::default();
             acceptor = acceptor.serving(move |socket, admission| {
                 R::spawn(serve_session::<R, F>(Arc::clone(&door), Arc::clone(&sessions), socket, admission))
             });
@@ -112,6 +126,17 @@ impl<R: Runtime, F: Framing> Server<R, F> {
 
     fn door(&self) -> &Arc<Door<LinkService<F>>> {
         self.inner.acceptor.door()
+    }
+
+    /// Withdraws an identity: every peer that is it, connected or a session without a connection, is told why, closed,
+    /// and its session is over ([`PeerCore::withdraw`](crate::PeerCore::withdraw)). How many there were. Tell the verifier first:
+    /// they may come again at once.
+    pub fn withdraw(&self, name: &str, refusal: impl Into<Refusal>) -> usize {
+        let refusal = refusal.into();
+        let is_meant = |peer: &PeerCore<F>| peer.identity().is_some_and(|identity| identity.name() == name);
+        let peers: Vec<_> = self.door().inside().into_iter().filter(is_meant).collect();
+        peers.iter().for_each(|peer| peer.withdraw(refusal.clone()));
+        peers.len()
     }
 
     /// The address it listens at.
@@ -193,7 +218,7 @@ impl<R: Runtime, F: Framing> Server<R, F> {
     /// the configured linger, and returns when every connection is over, with what was cut. What
     /// [`on_message`](ServerBuilder::on_message) has to do yet is waited for as well, for at most so long.
     ///
-    /// Peers that speak Bowline's own protocol are told with a go-away: what they have under way
+    /// Peers that speak Bowline's own protocol get a go-away: what they have under way
     /// is finished, and what never left them goes to another endpoint, or here when somebody
     /// listens again.
     ///
@@ -222,8 +247,11 @@ impl<R: Runtime, F: Framing> Server<R, F> {
         self.drained().await
     }
 
-    /// How the shutdown that has begun went, once it is over.
-    pub(crate) async fn drained(&self) -> Drained {
+    /// How the shutdown that has begun went, once it is over: to be awaited on any runtime.
+    ///
+    /// # Cancel safety
+    /// As [`shutdown`](Self::shutdown).
+    pub async fn drained(&self) -> Drained {
         let connections = self.inner.acceptor.stopped().await;
         Drained { connections, cut: self.door().service().take_cut::<R>().await }
     }
@@ -273,6 +301,13 @@ impl<R: Runtime, F: Framing> ServerBuilder<R, F> {
         self
     }
 
+    /// Connections are secured by TLS, with a `TlsServer` (feature `tls`): all that are accepted here, and every stream that
+    /// is handed to it. Default: plain text.
+    pub fn tls(mut self, tls: impl Into<Layers>) -> Self {
+        self.parts.config = self.parts.config.tls(tls);
+        self
+    }
+
     /// Who is connected goes there, beside the peers of other servers with the same hub.
     pub fn hub(mut self, hub: &Hub<R, F>) -> Self {
         self.parts.hub = HubCore::clone(hub);
@@ -296,76 +331,60 @@ impl<R: Runtime, F: Framing> ServerBuilder<R, F> {
         self
     }
 
-    /// Called when a connection is ready. Keep the peer to push to it later.
+    /// Asks `verify` about each peer before anything of it is handed over: with what it
+    /// [showed](Attempt::credentials), where it comes from, and the certificate that it showed below the protocol. A
+    /// peer that is let in is who the [`Grant`](bowline_core::auth::Grant) says: see
+    /// [`PeerCore::identity`](crate::PeerCore::identity). For framings with a handshake.
     ///
-    /// On threads, and wherever there is an [`on_message`](Self::on_message), it is called as that is:
-    /// with what that and `on_disconnect` are called for in order, and apart from the reading of the
-    /// connection. The peer's requests and messages are handed over when it has returned.
-    pub fn on_connect(mut self, f: impl Fn(&Peer<R, F>) + Send + Sync + 'static) -> Self {
-        self.parts.handlers.on_connect(f);
-        self
-    }
-
-    /// Called for every message: in order, one at a time, and apart from the reading of the connection. It
-    /// may take its time, and may call back. Without it, messages are dropped and counted. An error that it returns is counted and an event, and the
-    /// link goes on; so is a panic.
-    ///
-    /// An async function on tokio, smol and async-std; on threads a function, which runs on a pool of
-    /// [`handler_threads`](Self::handler_threads), and keeps a thread only
-    /// while a message is there. What waits is kept in the link's receive queue, whose flow control holds up
-    /// the sender. Messages that wait when the connection or the link ends are still handed over, before
-    /// `on_disconnect` is called; closing waits for them, for at most the linger time.
-    pub fn on_message<H, T>(mut self, handler: H) -> Self
+    /// An async function on tokio, smol and async-std, which becomes a task; on threads a function that may wait, and
+    /// runs on the pool of [`handler_threads`](Self::handler_threads). What it returns too late, for the time
+    /// of the handshake or [`AcceptLimits::verification`](bowline_core::config::AcceptLimits::verification), is of no
+    /// use; its future is dropped when the connection is over. A panic refuses the peer. So many run at once as
+    /// [`AcceptLimits::verifications`](bowline_core::config::AcceptLimits::verifications) says.
+    pub fn verifier<T: 'static>(mut self, verify: impl Fn(Attempt) -> T + Send + Sync + 'static) -> Self
     where
-        H: Fn(Peer<R, F>, Message) -> T + Send + Sync + 'static,
-        T: 'static,
-        R::Style: Returns<T, Output: Handled>,
+        R::Style: Returns<T, Output = Decision>,
     {
-        self.parts.handlers.on_message::<R, T>(handler);
+        let workers = self.parts.handlers.workers().cloned();
+        let verify = Arc::new(verify);
+        self.parts.verifier = Some(Box::new(move |attempt, deciding| {
+            let (verify, peer) = (Arc::clone(&verify), deciding.peer_id());
+            let future = async move {
+                let verified = R::Style::finish(verify(attempt));
+                verified.await
+            };
+            let task = Box::pin(Asking::new(future, deciding));
+            // One that cannot be run is dropped, which refuses the peer.
+            if let Some(workers) = &workers {
+                let _ = workers.spawn(peer.0, task);
+            }
+        }));
         self
     }
 
-    /// Called inline for every message: the fastest, and must not wait. An error that it returns is counted
-    /// and an event, and the link goes on.
-    pub fn on_message_inline<H: Handled>(
+    /// [`verifier`](Self::verifier) that decides at once, where the connection is read: it must not wait. For what is
+    /// in memory, such as [`Tokens`](crate::auth::Tokens) and [`SharedSecrets`](crate::auth::SharedSecrets).
+    pub fn verifier_inline(mut self, verify: impl Fn(&Attempt) -> Decision + Send + Sync + 'static) -> Self {
+        self.parts.verifier = Some(at_once(verify));
+        self
+    }
+
+    /// [`verifier`](Self::verifier) that is called where the connection is read, must not wait, and decides then or
+    /// later, from anywhere.
+    pub fn verifier_later(mut self, verify: impl Fn(Attempt, Deciding) + Send + Sync + 'static) -> Self {
+        self.parts.verifier = Some(Box::new(verify));
+        self
+    }
+
+    /// Asks `may` before each message and request is handed to its handler: who sends it (`None` where no verifier
+    /// says so), to which method, in which class. A request that it refuses is answered with that status, such as
+    /// [`Status::FORBIDDEN`]; a message is dropped, counted and an event. Called where
+    /// the connection is read: it must not wait. A panic is a refusal. Without it, nothing is asked.
+    pub fn authorize(
         mut self,
-        f: impl Fn(&InlineContext<'_, R, F>, MessageRef<'_>) -> H + Send + Sync + 'static,
+        may: impl Fn(Option<&Identity>, u32, Class) -> Result<(), Status> + Send + Sync + 'static,
     ) -> Self {
-        self.parts.handlers.on_message_inline(f);
-        self
-    }
-
-    /// Called when a connection that was ready has ended; where [`on_connect`](Self::on_connect) is
-    /// called.
-    pub fn on_disconnect(mut self, f: impl Fn(&Peer<R, F>, &Disconnect) + Send + Sync + 'static) -> Self {
-        self.parts.handlers.on_disconnect(f);
-        self
-    }
-
-    /// Answers requests; may take its time, and may call back.
-    ///
-    /// An async function on tokio, smol and async-std; on threads a function, which runs on a pool of
-    /// [`handler_threads`](Self::handler_threads).
-    pub fn on_request<H, T, A>(mut self, handler: H) -> Self
-    where
-        H: Fn(Request<R, F>) -> T + Send + Sync + 'static,
-        T: 'static,
-        R::Style: Returns<T, Output = Result<A, Failure>>,
-        A: Into<Answer> + 'static,
-    {
-        self.parts.handlers.on_request::<R, T, A>(handler);
-        self
-    }
-
-    /// Answers requests inline: the fastest, and must not wait.
-    pub fn on_request_inline(
-        mut self,
-        f: impl Fn(&InlineContext<'_, R, F>, RequestRef<'_>, &mut ReplyBuf<'_>) -> Result<(), Failure>
-        + Send
-        + Sync
-        + 'static,
-    ) -> Self {
-        self.parts.handlers.on_request_inline(f);
+        self.parts.handlers.authorize = Some(Authorize::new(may));
         self
     }
 
@@ -382,8 +401,13 @@ impl<R: Runtime, F: Framing> ServerBuilder<R, F> {
         R::Style::wait_now(self.bound(&address.to_address()))
     }
 
-    pub(crate) fn bound(self, address: &str) -> Result<Server<R, F>, BindError> {
-        Server::assemble(self.parts, |door, options| Acceptor::bind(door, address, options))
+    /// [`bind`](Self::bind) for code that is written once for all runtimes: it never waits.
+    ///
+    /// # Errors
+    /// See [`BindError`].
+    pub fn bound(self, address: &str) -> Result<Server<R, F>, BindError> {
+        let address = self.parts.config.listened(address)?.to_owned();
+        Server::assemble(self.parts, |door, options| Acceptor::bind(door, &address, options))
     }
 
     /// Accepts from a socket that listens already: one that the service manager handed over, or that the
@@ -401,3 +425,5 @@ impl<R: Runtime, F: Framing> ServerBuilder<R, F> {
         })
     }
 }
+
+handler_methods!(ServerBuilder, without = "are dropped and counted", requests = "requests");

@@ -8,6 +8,7 @@ use bowline_driver::accept::Door;
 use bowline_driver::app::Application;
 use bowline_driver::clock;
 use bowline_driver::gate::Admission;
+use bowline_driver::layered::Layered;
 use bowline_driver::pump::{Alarm, Pump};
 use bowline_driver::runtime::Runtime;
 use bowline_driver::sync::Arc;
@@ -20,8 +21,8 @@ use crate::sessions::{Arrival, Detached, Host, ReadGreeting, Sessions, attend_de
 /// and those that follow it.
 pub(crate) async fn serve_session<R: Runtime, F: Framing>(
     door: Arc<Door<LinkService<F>>>,
-    sessions: Arc<Sessions<R::Socket>>,
-    socket: R::Socket,
+    sessions: Arc<Sessions<Layered<R::Socket>>>,
+    socket: Layered<R::Socket>,
     admission: Admission,
 ) {
     let greeted = ReadGreeting::new(&sessions, &door, (socket, admission), R::timer()).await;
@@ -36,8 +37,9 @@ pub(crate) async fn serve_session<R: Runtime, F: Framing>(
     let mut epoch = Epoch::FIRST;
     let mut alarm = Alarm::new(R::timer());
     loop {
-        let Arrival { socket, buf, admission } = arrival;
+        let Arrival { socket, buf, since, admission } = arrival;
         let mut pump = Pump::greeted(peer.shared(), &app, (socket, buf), epoch);
+        peer.shared().with(|link| link.handshake_began(since));
         if let Some(host) = &host {
             host.connected();
         }
@@ -49,12 +51,16 @@ pub(crate) async fn serve_session<R: Runtime, F: Framing>(
         .await;
         drop(pump);
         drop(admission);
+        inside.note_disconnected();
         let next = match &host {
             Some(host) => std::future::poll_fn(|cx| poll_detached(cx, &peer, host, &mut alarm)).await,
             None => None,
         };
         match next {
-            Some(next) => (arrival, epoch) = (next, epoch.next()),
+            Some(next) => {
+                (arrival, epoch) = (next, epoch.next());
+                door.service().challenge(&peer);
+            }
             None => {
                 if let Some(host) = &host {
                     sessions.remove(host);

@@ -11,13 +11,13 @@ use bowline_core::frame::Framing;
 use bowline_core::link::{Greeting, SessionIdentity, greeting};
 use bowline_core::recv_buf::RecvBuf;
 use bowline_core::time::Instant;
-use bowline_driver::accept::Door;
+use bowline_driver::accept::{Door, Eviction};
 use bowline_driver::clock;
 use bowline_driver::gate::{Admission, Handshake};
 use bowline_driver::pump::Alarm;
 use bowline_driver::runtime::{Socket, Timer};
 use bowline_driver::shared::Step;
-use bowline_driver::sync::{Arc, AtomicBool, Mutex, Ordering};
+use bowline_driver::sync::{Arc, Mutex};
 
 use crate::link_service::LinkService;
 use crate::peer_core::PeerCore;
@@ -29,6 +29,8 @@ pub(crate) struct Arrival<S> {
     pub socket: S,
     /// What was read.
     pub buf: RecvBuf,
+    /// When it was accepted: its greeting and the link's part of the handshake have one time limit together.
+    pub since: Instant,
     /// Dropped when the connection is over.
     pub admission: Admission,
 }
@@ -178,35 +180,6 @@ pub(crate) fn greeting_limit<F: Framing>(config: &Config<F>) -> Duration {
     config.accept_limits().handshake.unwrap_or_else(|| config.connect_timeout())
 }
 
-/// Whether a connection in its greeting has to make room for younger ones.
-#[derive(Debug, Default)]
-pub(crate) struct Eviction {
-    evicted: AtomicBool,
-    waker: Mutex<Option<Waker>>,
-}
-
-impl Eviction {
-    /// A greeting begins; it is over when the handshake is dropped.
-    pub(crate) fn begin<F: Framing>(door: &Door<LinkService<F>>) -> (Arc<Self>, Handshake) {
-        let this = Arc::new(Self::default());
-        let evicted = Arc::clone(&this);
-        let handshake = door.gate().begin_handshake(move || {
-            evicted.evicted.store(true, Ordering::Release);
-            let waker = evicted.waker.lock().take();
-            if let Some(waker) = waker {
-                waker.wake();
-            }
-        });
-        (this, handshake)
-    }
-
-    /// Whether it has; keeps the waker for when it does.
-    pub(crate) fn poll(&self, waker: &Waker) -> bool {
-        *self.waker.lock() = Some(waker.clone());
-        self.evicted.load(Ordering::Acquire)
-    }
-}
-
 /// The greeting is not whole yet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct NeedMore;
@@ -238,9 +211,10 @@ impl<'a, S: Socket, T: Timer, F: Framing> ReadGreeting<'a, S, T, F> {
         timer: T,
     ) -> Self {
         let config = door.service().config();
-        let deadline = clock::now() + greeting_limit(config);
-        let (eviction, handshake) = Eviction::begin(door);
-        let arrival = Some(Arrival { socket, buf: RecvBuf::new(), admission });
+        let since = clock::now();
+        let deadline = since + greeting_limit(config);
+        let (eviction, handshake) = Eviction::begin(door.gate());
+        let arrival = Some(Arrival { socket, buf: RecvBuf::new(), since, admission });
         Self {
             sessions,
             config,
@@ -311,7 +285,7 @@ mod tests {
         let gate = Gate::new(*config.accept_limits(), config.message_timeout());
         let arrival = || {
             let admission = gate.admit(&Address::Inproc("x".into())).unwrap();
-            Arrival { socket: (), buf: RecvBuf::new(), admission }
+            Arrival { socket: (), buf: RecvBuf::new(), since: clock::now(), admission }
         };
         let peer = PeerCore::new(Link::new(config.clone(), Role::Accepting), Duration::ZERO);
         let host = Sessions::<()>::default().host(&config, &peer).unwrap();
@@ -325,7 +299,7 @@ mod tests {
         assert_eq!(ending, Some(Ending::Abort(Disconnect::Superseded)));
         drop(first);
         assert!(host.poll_next(Waker::noop()).is_some());
-        // Nobody waits behind the second one.
+        // No connection waits behind the second one.
         host.connected();
         assert_eq!(peer.shared().with(|link| link.poll_ending(clock::now())), None);
     }

@@ -148,7 +148,7 @@ impl Wire for Socket {
 
     fn peer_addr(&self) -> io::Result<Address> {
         match &self.0 {
-            Stream::Tcp(stream) => stream.get_ref().peer_addr().map(Address::Tcp),
+            Stream::Tcp(stream) => stream.get_ref().peer_addr().map(Address::from),
             #[cfg(unix)]
             Stream::Unix(stream) => stream.get_ref().peer_addr().map(|address| unix_address(&address)),
             Stream::Soft(stream) => stream.peer_addr(),
@@ -157,7 +157,7 @@ impl Wire for Socket {
 
     fn local_addr(&self) -> io::Result<Address> {
         match &self.0 {
-            Stream::Tcp(stream) => stream.get_ref().local_addr().map(Address::Tcp),
+            Stream::Tcp(stream) => stream.get_ref().local_addr().map(Address::from),
             #[cfg(unix)]
             Stream::Unix(stream) => stream.get_ref().local_addr().map(|address| unix_address(&address)),
             Stream::Soft(stream) => stream.local_addr(),
@@ -234,7 +234,7 @@ impl runtime::Listener for Listener {
 
     fn local_addr(&self) -> io::Result<Address> {
         match &self.0 {
-            Acceptor::Tcp(listener) => listener.get_ref().local_addr().map(Address::Tcp),
+            Acceptor::Tcp(listener) => listener.get_ref().local_addr().map(Address::from),
             #[cfg(unix)]
             Acceptor::Unix(listener, _) => {
                 listener.get_ref().local_addr().map(|address| unix_address(&address))

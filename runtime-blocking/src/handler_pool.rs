@@ -78,7 +78,7 @@ impl HandlerPool {
         if (self.spawn)(Arc::clone(self)).is_err() {
             let mut state = self.lock();
             state.threads -= 1;
-            // Those that live, or are being started, come to what waits; otherwise nobody does.
+            // Those that live, or are being started, come to what waits; otherwise no thread does.
             let stranded = if state.threads == 0 { state.jobs.drain() } else { Vec::new() };
             drop(state);
             stranded.into_iter().for_each(|job| run(job, Turn::NoThread));

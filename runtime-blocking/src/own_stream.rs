@@ -70,7 +70,7 @@ fn carry_out(mut writer: impl Write, link: &inproc::Stream) {
             Err(_) => writer.flush().map(|()| wait(|cx| link.poll_readable(cx.waker()))),
         };
         if carried.is_err() {
-            // Nobody reads what is written: the link learns it as the end of the connection.
+            // The stream takes nothing that is written: the link learns it as the end of the connection.
             return link.shutdown();
         }
     }

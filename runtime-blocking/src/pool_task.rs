@@ -120,7 +120,7 @@ fn queue_later(task: Arc<PoolTask>) {
     });
 }
 
-/// A task that is queued later; dropped if there is nobody to do that.
+/// A task that is queued later; dropped if no thread can do that.
 struct Later(Option<Arc<PoolTask>>);
 
 impl Drop for Later {

@@ -4,10 +4,13 @@
 //! says so with each call. Windows has no such flag: there the socket never waits, and its owner asks
 //! for readiness first.
 
+use std::cell::RefCell;
+use std::future::Future;
 use std::io::{self, ErrorKind, IoSlice, Read};
 use std::net::{Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
 #[cfg(unix)]
 use std::os::unix::net::UnixStream;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -27,6 +30,7 @@ use rustix::fd::{AsFd, BorrowedFd};
 #[cfg(unix)]
 use socket2::SockRef;
 
+use crate::aside::{Aside, aside};
 use crate::waiting::ThreadWaker;
 
 /// The socket's own timeout for a read that waits: nothing that is due is later than that by more.
@@ -124,8 +128,9 @@ impl OwnerSocket for Socket {
         socket.blocking()
     }
 
-    async fn resolve(host: String, port: u16) -> io::Result<Vec<SocketAddr>> {
-        Ok((host, port).to_socket_addrs()?.collect())
+    /// On a thread that is there for it: the system's look-up has no limit of its own.
+    async fn resolve(host: String, port: u16, limit: Duration) -> io::Result<Vec<SocketAddr>> {
+        within(limit, aside(move || Ok((host, port).to_socket_addrs()?.collect())))
     }
 
     fn adopt(stream: Stream) -> io::Result<Self> {
@@ -212,7 +217,7 @@ impl Wire for Socket {
 
     fn peer_addr(&self) -> io::Result<Address> {
         match self {
-            Self::Tcp(stream) => stream.peer_addr().map(Address::Tcp),
+            Self::Tcp(stream) => stream.peer_addr().map(Address::from),
             #[cfg(unix)]
             Self::Unix(stream) => stream.peer_addr().map(|address| unix_address(&address)),
             Self::Inproc(stream) => Ok(stream.address()),
@@ -264,6 +269,19 @@ mod now {
     }
 }
 
+/// Waits with the whole thread for what is done on another one, for at most so long.
+fn within<T>(limit: Duration, mut work: Aside<T>) -> io::Result<T> {
+    let done = RefCell::new(None);
+    let work = RefCell::new(&mut work);
+    park_until(limit, |waker| {
+        let polled = Pin::new(&mut **work.borrow_mut()).poll(&mut Context::from_waker(waker));
+        let Poll::Ready(result) = polled else { return false };
+        *done.borrow_mut() = Some(result);
+        true
+    });
+    done.into_inner().unwrap_or_else(|| Err(ErrorKind::TimedOut.into()))
+}
+
 /// Parks this thread until `ready` says so. False: it did not within the limit.
 fn park_until(limit: Duration, ready: impl Fn(&Waker) -> bool) -> bool {
     PARKED.with(|thread| {
@@ -286,4 +304,19 @@ fn park_until(limit: Duration, ready: impl Fn(&Waker) -> bool) -> bool {
 std::thread_local! {
     /// One for each thread, so that a stream keeps it once.
     static PARKED: Arc<ThreadWaker> = ThreadWaker::current();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_look_up_that_takes_too_long_is_given_up() {
+        let (go, wait) = std::sync::mpsc::channel::<()>();
+        let stuck = aside(move || wait.recv().map_err(io::Error::other));
+        let error = within(Duration::from_millis(1), stuck).expect_err("nothing came");
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+        drop(go);
+        assert_eq!(within(Duration::from_secs(60), aside(|| Ok(7))).expect("it is done"), 7);
+    }
 }

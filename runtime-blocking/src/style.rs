@@ -6,11 +6,14 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
+use bowline_driver::StartError;
+use bowline_driver::place::Place;
 use bowline_driver::runtime::Runtime;
 use bowline_driver::style::{self, Returns, Style};
 use bowline_driver::workers::Workers;
 
 use crate::aside::aside;
+use crate::io_group::IoGroup;
 use crate::pool_task::PoolWorkers;
 use crate::waiting::{block_on, block_on_helping, must_not_wait};
 
@@ -18,7 +21,11 @@ use crate::waiting::{block_on, block_on_helping, must_not_wait};
 #[derive(Clone, Copy, Debug)]
 pub struct Parks;
 
-impl style::Threads for Parks {}
+impl style::Threads for Parks {
+    fn place(threads: usize) -> Result<Place, StartError> {
+        IoGroup::new(threads).map(|group| Place::of(&group))
+    }
+}
 
 impl Style for Parks {
     type Wait<Fut: Future> = Fut::Output;

@@ -33,6 +33,11 @@ impl TaskState {
         self.0.store(OVER, Ordering::Release);
     }
 
+    /// Whether it was woken while it was being polled.
+    pub(crate) fn is_woken(&self) -> bool {
+        self.0.load(Ordering::Acquire) == WOKEN
+    }
+
     /// It was polled, and is to be polled again. True: it was woken meanwhile, and the caller queues
     /// it.
     pub(crate) fn rest(&self) -> bool {

@@ -16,7 +16,7 @@ use bowline_driver::inproc;
 use bowline_driver::runtime::{self, Socket as _, Wire};
 use bowline_driver::shared::WriteNow;
 #[cfg(unix)]
-use bowline_driver::socket::{UnixPath, apply_buffers, listen_unix, unix_address};
+use bowline_driver::socket::{UnixPath, apply_buffers, listen_unix, unix_address, unix_socket_address};
 use bowline_driver::socket::{apply_tcp, listen_tcp, tcp_socket};
 use bowline_driver::soft_socket::SoftSocket;
 use bowline_driver::stream;
@@ -59,7 +59,7 @@ impl Watch {
         let held = Held::current()?;
         let mut fd = mio::unix::SourceFd(&fd.as_raw_fd());
         let (token, source) = held.reactor.register(&mut fd)?;
-        // One task waits for a socket: nobody else has come first.
+        // One task waits for a socket: no other has come first.
         Ok(&self.0.get_or_init(|| Watched { held, token, source }).source)
     }
 
@@ -152,7 +152,9 @@ impl Socket {
                 socket
             }
             #[cfg(unix)]
-            Address::Unix(path) => Self::new(Stream::Unix(UnixStream::connect(&*path)?))?,
+            Address::Unix(path) => {
+                Self::new(Stream::Unix(UnixStream::connect_addr(&unix_socket_address(&path)?)?))?
+            }
             Address::Inproc(name) => Self::new(Stream::Soft(SoftSocket::Memory(inproc::connect(&name)?)))?,
             _ => return Err(io::ErrorKind::Unsupported.into()),
         };
@@ -300,7 +302,7 @@ impl Wire for Socket {
 
     fn peer_addr(&self) -> io::Result<Address> {
         match &self.stream {
-            Stream::Tcp(stream) => stream.peer_addr().map(Address::Tcp),
+            Stream::Tcp(stream) => stream.peer_addr().map(Address::from),
             #[cfg(unix)]
             Stream::Unix(stream) => stream.peer_addr().map(|address| unix_address(&address)),
             Stream::Soft(stream) => stream.peer_addr(),
@@ -309,7 +311,7 @@ impl Wire for Socket {
 
     fn local_addr(&self) -> io::Result<Address> {
         match &self.stream {
-            Stream::Tcp(stream) => stream.local_addr().map(Address::Tcp),
+            Stream::Tcp(stream) => stream.local_addr().map(Address::from),
             #[cfg(unix)]
             Stream::Unix(stream) => stream.local_addr().map(|address| unix_address(&address)),
             Stream::Soft(stream) => stream.local_addr(),
@@ -334,6 +336,10 @@ impl runtime::Socket for Socket {
             // Refused: reports go on, which costs time and nothing else.
             let _ = held.reactor.watch_reads(fd.as_raw_fd(), *token, watch);
         }
+    }
+
+    fn others_wait(&self) -> bool {
+        self.watch.0.get().is_some_and(|watched| watched.held.reactor.has_ready())
     }
 
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -459,7 +465,7 @@ impl runtime::Listener for Listener {
 
     fn local_addr(&self) -> io::Result<Address> {
         match &self.acceptor {
-            Acceptor::Tcp(listener) => listener.local_addr().map(Address::Tcp),
+            Acceptor::Tcp(listener) => listener.local_addr().map(Address::from),
             #[cfg(unix)]
             Acceptor::Unix(listener, _) => listener.local_addr().map(|address| unix_address(&address)),
             Acceptor::Inproc(acceptor) => Ok(acceptor.address()),

@@ -120,7 +120,7 @@ impl Wire for Socket {
 
     fn peer_addr(&self) -> io::Result<Address> {
         match &self.0 {
-            Stream::Tcp(stream) => stream.peer_addr().map(Address::Tcp),
+            Stream::Tcp(stream) => stream.peer_addr().map(Address::from),
             #[cfg(unix)]
             Stream::Unix(stream) => stream.peer_addr().map(|address| unix_address(&address.into())),
             Stream::Soft(stream) => stream.peer_addr(),
@@ -129,7 +129,7 @@ impl Wire for Socket {
 
     fn local_addr(&self) -> io::Result<Address> {
         match &self.0 {
-            Stream::Tcp(stream) => stream.local_addr().map(Address::Tcp),
+            Stream::Tcp(stream) => stream.local_addr().map(Address::from),
             #[cfg(unix)]
             Stream::Unix(stream) => stream.local_addr().map(|address| unix_address(&address.into())),
             Stream::Soft(stream) => stream.local_addr(),
@@ -165,7 +165,7 @@ impl runtime::Socket for Socket {
     }
 }
 
-/// Reads. Where that leaves room in `buf`, the socket is empty: tokio is told so, as by a read that
+/// Reads. Where that leaves room in `buf`, the socket is empty: tokio learns so, as by a read that
 /// finds nothing, and need not be shown by one.
 #[cfg(unix)]
 fn read_now(
@@ -247,7 +247,7 @@ impl runtime::Listener for Listener {
 
     fn local_addr(&self) -> io::Result<Address> {
         match &self.0 {
-            Acceptor::Tcp(listener) => listener.local_addr().map(Address::Tcp),
+            Acceptor::Tcp(listener) => listener.local_addr().map(Address::from),
             #[cfg(unix)]
             Acceptor::Unix(listener, _) => listener.local_addr().map(|address| unix_address(&address.into())),
             Acceptor::Inproc(acceptor) => Ok(acceptor.address()),

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use bowline::auth::Refusal;
 use bowline::error::{CallError, CastError, Outcome};
 use bowline::frame::Framing;
 use bowline::links;
@@ -146,6 +147,10 @@ macro_rules! handles {
 
                 fn accept_counters(&self) -> AcceptCounters {
                     Self::accept_counters(self)
+                }
+
+                fn withdraw(&self, name: &str, refusal: Refusal) -> usize {
+                    Self::withdraw(self, name, refusal)
                 }
             }
 
@@ -338,6 +343,18 @@ macro_rules! handles {
                 if let Some(f) = handlers.on_request_inline {
                     builder =
                         builder.on_request_inline(move |context, request, reply| f(context, request, reply));
+                }
+                if let Some(f) = handlers.verifier {
+                    builder = builder.verifier(move |attempt| $handle(f(attempt)));
+                }
+                if let Some(f) = handlers.verifier_inline {
+                    builder = builder.verifier_inline(move |attempt| f(attempt));
+                }
+                if let Some(f) = handlers.verifier_later {
+                    builder = builder.verifier_later(move |attempt, deciding| f(attempt, deciding));
+                }
+                if let Some(f) = handlers.authorize {
+                    builder = builder.authorize(move |who, method, class| f(who, method, class));
                 }
                 builder
             }

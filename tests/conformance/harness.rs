@@ -5,8 +5,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bowline::error::{CallError, CastError, Disconnect, Failure, Outcome};
-use bowline::frame::Framing;
+use bowline::auth::{Attempt, Deciding, Decision, Identity, Refusal};
+use bowline::error::{CallError, CastError, Disconnect, Failure, Outcome, Status};
+use bowline::frame::{Class, Framing};
 use bowline::links::{ContextCore as Context, MessageRef, ReplyBuf, RequestRef, Responder};
 use bowline::{
     AcceptCounters, Answer, BindError, Blacklist, Body, CallOptions, CastOptions, Closed, Config,
@@ -22,6 +23,11 @@ type OnDisconnect<F> = Arc<dyn Fn(&Peer<F>, &Disconnect) + Send + Sync>;
 type OnRequest<F> = Arc<dyn Fn(Asked<F>) -> BoxFuture<Result<Answer, Failure>> + Send + Sync>;
 type OnInline<F> =
     Arc<dyn Fn(&Context<'_, F>, RequestRef<'_>, &mut ReplyBuf<'_>) -> Result<(), Failure> + Send + Sync>;
+
+type Verify = Arc<dyn Fn(Attempt) -> BoxFuture<Decision> + Send + Sync>;
+type VerifyInline = Arc<dyn Fn(&Attempt) -> Decision + Send + Sync>;
+type VerifyLater = Arc<dyn Fn(Attempt, Deciding) + Send + Sync>;
+type May = Arc<dyn Fn(Option<&Identity>, u32, Class) -> Result<(), Status> + Send + Sync>;
 
 /// A request as the scenarios' handlers see it on every runtime.
 pub struct Asked<F: Framing> {
@@ -41,6 +47,10 @@ pub struct Handlers<F: Framing> {
     pub on_request_inline: Option<OnInline<F>>,
     pub hub: Option<Hub<F>>,
     pub monitor: Option<(Monitor, &'static str)>,
+    pub verifier: Option<Verify>,
+    pub verifier_inline: Option<VerifyInline>,
+    pub verifier_later: Option<VerifyLater>,
+    pub authorize: Option<May>,
 }
 
 impl<F: Framing> Handlers<F> {
@@ -54,6 +64,10 @@ impl<F: Framing> Handlers<F> {
             on_request_inline: None,
             hub: None,
             monitor: None,
+            verifier: None,
+            verifier_inline: None,
+            verifier_later: None,
+            authorize: None,
         }
     }
 
@@ -121,6 +135,32 @@ impl<F: Framing> Handlers<F> {
         self
     }
 
+    pub fn verifier<Fut>(mut self, f: impl Fn(Attempt) -> Fut + Send + Sync + 'static) -> Self
+    where
+        Fut: Future<Output = Decision> + Send + 'static,
+    {
+        self.verifier = Some(Arc::new(move |attempt| Box::pin(f(attempt))));
+        self
+    }
+
+    pub fn verifier_inline(mut self, f: impl Fn(&Attempt) -> Decision + Send + Sync + 'static) -> Self {
+        self.verifier_inline = Some(Arc::new(f));
+        self
+    }
+
+    pub fn verifier_later(mut self, f: impl Fn(Attempt, Deciding) + Send + Sync + 'static) -> Self {
+        self.verifier_later = Some(Arc::new(f));
+        self
+    }
+
+    pub fn authorize(
+        mut self,
+        f: impl Fn(Option<&Identity>, u32, Class) -> Result<(), Status> + Send + Sync + 'static,
+    ) -> Self {
+        self.authorize = Some(Arc::new(f));
+        self
+    }
+
     /// Answers every request with its body.
     pub fn echo() -> Self {
         Self::none().request(|asked| async move { Ok(asked.body.into()) })
@@ -156,6 +196,7 @@ pub trait Server<F: Framing>: Clone + Send + Sync + 'static {
     fn stop_accepting(&self);
     fn hub(&self) -> Hub<F>;
     fn accept_counters(&self) -> AcceptCounters;
+    fn withdraw(&self, name: &str, refusal: Refusal) -> usize;
 }
 
 /// A manager's methods.

@@ -12,7 +12,7 @@ use crate::job::{Job, Tally, Work};
 ///
 /// Both sides run in processes of their own (or threads, when asked): [`serve`](Self::serve) in
 /// one, [`drive`](Self::drive) in the other. Whoever counts returns what was counted, the other
-/// side an empty tally: the server counts [`Work::OneWay`], the driving side everything else.
+/// side an empty tally: [`Work::server_counts`] says which.
 pub trait Contender: Send + Sync {
     /// Unique, short: it names a row of the tables.
     fn name(&self) -> &'static str;
@@ -90,6 +90,8 @@ pub fn all() -> Vec<Box<dyn Contender>> {
     all.extend(contenders::bowline_async::all());
     all.extend(contenders::bowline_blocking::all());
     all.extend(contenders::bowline_exclusive::all());
+    all.extend(contenders::bowline_zmtp::all());
+    all.extend(contenders::bowline_patterns::all());
     all.extend(contenders::peers::all());
     all
 }

@@ -32,6 +32,45 @@ pub enum Work {
     /// Calls of 110 bytes beside 1 MiB messages at `per_second` of them (0: as many as go,
     /// and no calls), on the same connection or on a second one.
     Mixed { per_second: f64, apart: bool },
+    /// What ZeroMQ's sockets do, with the limits that they have by themselves.
+    Pattern(Pattern),
+}
+
+/// A pattern of ZeroMQ's, messages of 110 bytes where nothing else is said.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub enum Pattern {
+    /// PUSH to PULL.
+    Push { size: usize },
+    /// REQ and REP: one call at a time.
+    Ask,
+    /// A PUB to so many SUB sockets, of which each wants one in `one_in` messages.
+    Publish { subscribers: usize, one_in: usize },
+    /// So many PUSH sockets to one PULL.
+    FanIn { pushers: usize },
+    /// PUSH to PULL within one process.
+    Inproc,
+    /// PUSH to PULL with the mechanism CURVE.
+    Curve { size: usize },
+}
+
+impl Work {
+    /// What comes nearest for those that are no sockets of ZeroMQ's.
+    pub fn plain(self) -> Self {
+        match self {
+            Self::Pattern(Pattern::Push { size }) => Self::OneWay { size, senders: 1 },
+            Self::Pattern(Pattern::Ask) => Self::Calls { size: 110, in_flight: 1 },
+            other => other,
+        }
+    }
+
+    /// Whether the serving side counts.
+    pub fn server_counts(&self) -> bool {
+        matches!(
+            self,
+            Self::OneWay { .. }
+                | Self::Pattern(Pattern::Push { .. } | Pattern::Curve { .. } | Pattern::FanIn { .. })
+        )
+    }
 }
 
 impl fmt::Display for Work {
@@ -44,6 +83,19 @@ impl fmt::Display for Work {
             Self::Scale { connections } => write!(f, "bursts of 32 on {connections} connections"),
             Self::Mixed { apart: false, .. } => write!(f, "calls beside a stream on the same connection"),
             Self::Mixed { apart: true, .. } => write!(f, "calls beside a stream on a second connection"),
+            Self::Pattern(Pattern::Push { size }) => write!(f, "PUSH to PULL {size} B, default limits"),
+            Self::Pattern(Pattern::Curve { size }) => {
+                write!(f, "CURVE PUSH to PULL {size} B, default limits")
+            }
+            Self::Pattern(Pattern::Ask) => write!(f, "REQ and REP, one at a time"),
+            Self::Pattern(Pattern::Publish { subscribers, one_in: 1 }) => {
+                write!(f, "PUB to {subscribers} SUB, all")
+            }
+            Self::Pattern(Pattern::Publish { subscribers, one_in }) => {
+                write!(f, "PUB to {subscribers} SUB, 1 in {one_in} matching")
+            }
+            Self::Pattern(Pattern::FanIn { pushers }) => write!(f, "{pushers} PUSH to one PULL"),
+            Self::Pattern(Pattern::Inproc) => write!(f, "inproc PUSH to PULL"),
         }
     }
 }

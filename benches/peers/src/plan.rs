@@ -4,13 +4,13 @@ use anyhow::Result;
 use serde::Serialize;
 
 use crate::contender;
-use crate::job::Work;
+use crate::job::{Pattern, Work};
 use crate::runner::Figures;
 
 /// One workload and those who do it.
 #[derive(Debug, Serialize)]
 pub struct Table {
-    /// `w1` to `w7`.
+    /// `w1` to `w8`.
     pub group: &'static str,
     pub work: Work,
     pub rows: Vec<Row>,
@@ -116,6 +116,20 @@ fn workloads(quick: bool) -> Vec<(&'static str, Work)> {
             all.push(("w6", Work::Scale { connections }));
         }
     }
+    all.extend(
+        [
+            Pattern::Push { size: 110 },
+            Pattern::Push { size: 64 * 1024 },
+            Pattern::Ask,
+            Pattern::Publish { subscribers: 100, one_in: 1 },
+            Pattern::Publish { subscribers: 100, one_in: 100 },
+            Pattern::FanIn { pushers: 100 },
+            Pattern::Inproc,
+            Pattern::Curve { size: 110 },
+            Pattern::Curve { size: 64 * 1024 },
+        ]
+        .map(|pattern| ("w8", Work::Pattern(pattern))),
+    );
     for apart in [true, false] {
         all.push(("w7", Work::Mixed { per_second: 0.0, apart }));
     }

@@ -44,12 +44,12 @@ pub fn in_processes(job: &Job) -> Result<Figures> {
             other => bail!("the client said {other:?}"),
         }
     };
-    let tally = match job.work {
-        Work::OneWay { .. } => match server.hear(limit).context("server")? {
+    let tally = match job.work.server_counts() {
+        true => match server.hear(limit).context("server")? {
             Say::Done(tally) => tally,
             other => bail!("the server said {other:?}"),
         },
-        _ => driven,
+        false => driven,
     };
     let cpu = server.used()?.0 - before.0 + client.used()?.0;
     let connections = if let Work::Idle { connections } = job.work { connections as f64 } else { 1.0 };
@@ -74,7 +74,7 @@ pub fn in_threads(job: &Job) -> Result<Figures> {
     };
     let address = listening.recv_timeout(GRACE).context("the server did not say where it listens")?;
     let mut tally = contender()?.drive(job, address)?;
-    if let Work::OneWay { .. } = job.work {
+    if job.work.server_counts() {
         tally = serving.join().map_err(|_| anyhow::anyhow!("the server panicked"))??;
     }
     let cpu = child::cpu_seconds() - before;

@@ -13,6 +13,9 @@ use crate::frame::{Framing, Kind, Meta};
 /// in the cache between being encoded and being written: they move twice what 256 KiB ones do.
 pub(crate) const CHUNK: usize = 64 * 1024;
 
+/// What a chunk grows to before it grows to its full size, in bytes.
+const LITTLE: usize = 1024;
+
 /// Owned bodies of this size and more are kept by reference; smaller ones are cheaper to copy.
 pub(crate) const EXTERNAL_FROM: usize = 16 * 1024;
 
@@ -187,6 +190,9 @@ impl Chunk {
         if self.bytes.capacity() == 0 {
             // Small first: an idle connection that only sends heartbeats stays small.
             self.bytes.reserve(bytes.max(128));
+        } else if self.bytes.len() + bytes <= LITTLE {
+            // A greeting, or a few small messages.
+            self.bytes.reserve_exact(LITTLE - self.bytes.len());
         } else if self.bytes.capacity() < CHUNK {
             self.bytes.reserve_exact(CHUNK - self.bytes.len());
         }

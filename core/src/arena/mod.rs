@@ -136,9 +136,12 @@ pub(crate) struct Arena {
     /// In a session: what the peer has not acknowledged.
     replay: Option<Box<Replay>>,
     /// Batches of sessions that are over, which a writer still has: mostly there is none.
-    abandoned: Vec<Abandoned>,
-    /// How many batches of connections without a session are still with their writers.
-    late: u32,
+    #[allow(clippy::box_collection, reason = "one word in place of three")]
+    abandoned: Option<Box<Vec<Abandoned>>>,
+    /// How many batches of connections without a session are still with their writers, and how many of
+    /// those are not waited for any more.
+    late: u16,
+    given_up: u16,
 }
 
 impl Arena {
@@ -160,8 +163,9 @@ impl Arena {
             slowed: false,
             resend_window: 0,
             replay: None,
-            abandoned: Vec::new(),
+            abandoned: None,
             late: 0,
+            given_up: 0,
         }
     }
 
@@ -232,7 +236,8 @@ impl Arena {
         self.has_no_data() && !self.has_control()
     }
 
-    fn has_control(&self) -> bool {
+    /// Whether a control frame waits to be written.
+    pub(crate) fn has_control(&self) -> bool {
         self.control.as_ref().is_some_and(|chunk| !chunk.is_empty())
     }
 
@@ -264,7 +269,7 @@ impl Arena {
 
     /// Long messages of sessions that are over, whose last fragments a writer still has.
     fn abandoned(&self) -> impl Iterator<Item = &Chunk> {
-        self.abandoned.iter().flat_map(|session| &session.finished)
+        self.abandoned.iter().flat_map(|sessions| &**sessions).flat_map(|session| &session.finished)
     }
 
     /// Gives back what is kept for reuse: nothing was sent for a while.
@@ -273,6 +278,9 @@ impl Arena {
         self.control.take_if(|chunk| chunk.is_empty());
         for lane in &mut self.lanes {
             lane.trim();
+        }
+        if let Some(replay) = &mut self.replay {
+            replay.release_empty();
         }
     }
 

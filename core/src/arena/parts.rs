@@ -33,6 +33,7 @@ struct Extent {
 }
 
 impl<'a> Growing<'a> {
+    #[inline]
     pub(crate) fn new(chunk: &'a mut Chunk) -> Self {
         let before = Extent {
             bytes: chunk.bytes.len(),
@@ -45,6 +46,7 @@ impl<'a> Growing<'a> {
     }
 
     /// The chunk's own bytes, and where the message begins in them.
+    #[inline]
     pub(crate) fn buffer(&mut self) -> (&mut Vec<u8>, usize) {
         (&mut self.chunk.bytes, self.before.bytes)
     }
@@ -60,6 +62,7 @@ impl<'a> Growing<'a> {
     }
 
     /// Bytes up to the end of the frame's body by reference; `None` without one.
+    #[inline]
     fn up_to_external(&self) -> Option<(usize, usize)> {
         let External { at, body } = self.chunk.externals.last().filter(|_| self.has_external)?;
         Some((*at, at - self.begun + body.len()))
@@ -77,6 +80,7 @@ impl<'a> Growing<'a> {
     ///
     /// # Panics
     /// Bytes that stood in the chunk before were taken away, or the message is 4 GiB long.
+    #[inline]
     pub(crate) fn finish(mut self, sent: Sent) -> usize {
         let own = self.chunk.bytes.len();
         assert!(own >= self.begun, "bytes of an earlier message, or part, were taken away");
@@ -93,6 +97,7 @@ impl<'a> Growing<'a> {
 
 impl Drop for Growing<'_> {
     /// Without an end there is no message: the chunk is as it was before.
+    #[inline]
     fn drop(&mut self) {
         if self.whole {
             return;

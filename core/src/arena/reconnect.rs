@@ -20,7 +20,7 @@ impl Arena {
         mut keep: impl FnMut(&mut FrameRef<'_>, Fate) -> bool,
     ) {
         let out = self.lent.take().is_some_and(|class| class != Class::Control) && lent.is_none();
-        self.late += u32::from(out);
+        self.late = self.late.saturating_add(u16::from(out));
         self.lent_bytes = 0;
         self.generation += 1;
         self.bulk_run = 0;
@@ -60,8 +60,10 @@ impl Arena {
     /// The session is over: `lost` is called with every message that the peer has not acknowledged,
     /// `acked` with every acknowledged frame that was not reported before.
     pub(crate) fn end_session(&mut self, acked: impl FnMut(Sent), lost: impl FnMut(&FrameRef<'_>)) {
-        if let Some(replay) = self.replay.take() {
-            self.abandoned.extend(replay.lose(acked, lost));
+        if let Some(replay) = self.replay.take()
+            && let Some(abandoned) = replay.lose(acked, lost)
+        {
+            self.abandoned.get_or_insert_default().push(abandoned);
         }
     }
 
@@ -104,14 +106,17 @@ impl Arena {
             replay.return_late(batch.chunk, batch.finished, told, |chunk| recycle(spare, chunk));
             return true;
         }
-        let session = abandoned.iter().position(|session| session.generation == batch.generation);
-        let session = session.map(|at| abandoned.swap_remove(at));
+        let session = abandoned.as_mut().and_then(|abandoned| {
+            let at = abandoned.iter().position(|session| session.generation == batch.generation)?;
+            Some(abandoned.swap_remove(at))
+        });
+        abandoned.take_if(|abandoned| abandoned.is_empty());
         let session = session.map(|session| {
             batch.finished.extend(session.finished);
             session.acked
         });
         if session.is_none() {
-            self.late = self.late.saturating_sub(1);
+            self.late_is_back();
         }
         let mut number = 0;
         batch.for_each_message(|frame, whole, fate| {
@@ -146,13 +151,30 @@ impl Arena {
         if batch.class == Class::Control {
             return false;
         }
-        self.late = self.late.saturating_sub(1);
+        self.late_is_back();
         let unsent = unsent(&mut batch, &mut |frame, fate| {
             frame.sent.cast().is_some() && keep(frame, fate) && keep(frame, Fate::Waiting)
         });
         let any = !unsent.is_empty();
         self.lane_mut(batch.class).insert_by_number(unsent);
         any
+    }
+
+    fn late_is_back(&mut self) {
+        self.late = self.late.saturating_sub(1);
+        self.given_up = self.given_up.min(self.late);
+    }
+
+    /// Whether that batch is one of a connection that ended, and had no session.
+    pub(crate) fn is_late_without_session(&self, batch: &Batch) -> bool {
+        let generation = batch.generation;
+        let in_session = self.replay.as_ref().is_some_and(|replay| replay.misses(generation));
+        !in_session
+            && !self
+                .abandoned
+                .iter()
+                .flat_map(|sessions| &**sessions)
+                .any(|session| session.generation == generation)
     }
 
     /// The session goes on and the peer has `received` frames in all. `each` is called with every frame

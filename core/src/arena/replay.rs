@@ -265,6 +265,18 @@ impl Replay {
         self.trim(each, done);
     }
 
+    /// Gives the memory of empty queues back.
+    pub(super) fn release_empty(&mut self) {
+        for queue in [&mut self.written, &mut self.again] {
+            if queue.is_empty() {
+                *queue = VecDeque::new();
+            }
+        }
+        if self.finished.is_empty() {
+            self.finished = VecDeque::new();
+        }
+    }
+
     /// Removes the frames that the peer has from what is to be written again, and calls `each` with
     /// those that were not reported before.
     fn trim(&mut self, each: impl FnMut(Sent), mut done: impl FnMut(Chunk)) {

@@ -87,9 +87,19 @@ impl Arena {
         self.late > 0
     }
 
+    /// Whether such a batch is waited for.
+    pub(crate) fn expects_late(&self) -> bool {
+        self.late > self.given_up
+    }
+
+    /// No writer is waited for any more that has such a batch now.
+    pub(crate) fn give_up_late(&mut self) {
+        self.given_up = self.late;
+    }
+
     /// Whether a writer has a batch, of the present connection or of one that ended.
     pub(crate) fn awaits_writer(&self) -> bool {
-        self.late > 0 || self.lent.is_some() || !self.abandoned.is_empty()
+        self.late > 0 || self.lent.is_some() || self.abandoned.is_some()
     }
 
     /// The number of the oldest cast that is kept in any way, the batch on loan not included.

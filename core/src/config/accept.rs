@@ -5,8 +5,8 @@ use core::time::Duration;
 use crate::error::ConfigError;
 
 /// Memory that a connection may take before its handshake is done, in bytes: what it counts for in
-/// [`AcceptLimits::handshake_memory`]. The receive buffer (a hello has at most 1 KiB), the link
-/// itself, and its task.
+/// [`AcceptLimits::handshake_memory`]. The receive buffer (a hello has at most 1 KiB, credentials at
+/// most 4 KiB), the link itself, and its task.
 pub const HANDSHAKE_COST: usize = 16 * 1024;
 
 /// What a server allows those who connect to it. Every field is a number; the defaults are sound
@@ -36,6 +36,16 @@ pub struct AcceptLimits {
     pub per_second: u32,
     /// Connections accepted at once before that rate counts. Default 1,024.
     pub burst: u32,
+    /// Connections at once of one [`Identity`](crate::auth::Identity), unless its
+    /// [`Grant`](crate::auth::Grant) says otherwise. One more is refused as
+    /// [`BUSY`](crate::auth::RefusalCode::BUSY). Default 16,384.
+    pub per_identity: usize,
+    /// Peers at once about which a verifier is deciding; one more is refused as
+    /// [`BUSY`](crate::auth::RefusalCode::BUSY). Default 4,096.
+    pub verifications: usize,
+    /// How long the verifier may take; then the peer is refused as
+    /// [`UNAVAILABLE`](crate::auth::RefusalCode::UNAVAILABLE). Default: what is left of the handshake's time.
+    pub verification: Option<Duration>,
     /// How long a handshake may take. Default: as
     /// [`connect_timeout`](crate::config::ConfigBuilder::connect_timeout), 10 s.
     pub handshake: Option<Duration>,
@@ -71,6 +81,9 @@ impl Default for AcceptLimits {
             per_address: 16_384,
             per_second: 50_000,
             burst: 1_024,
+            per_identity: 16_384,
+            verifications: 4_096,
+            verification: None,
             handshake: None,
             handshake_memory: 64 << 20,
             memory: 1 << 30,
@@ -94,6 +107,8 @@ impl AcceptLimits {
             ("accept_limits.per_address", self.per_address as u64),
             ("accept_limits.per_second", u64::from(self.per_second)),
             ("accept_limits.burst", u64::from(self.burst)),
+            ("accept_limits.per_identity", self.per_identity as u64),
+            ("accept_limits.verifications", self.verifications as u64),
             ("accept_limits.handshake_memory", self.handshake_memory as u64),
             ("accept_limits.memory", self.memory as u64),
             ("accept_limits.drain_rate", u64::from(self.drain_rate)),
@@ -105,6 +120,7 @@ impl AcceptLimits {
         }
         let times = [
             ("accept_limits.handshake", self.handshake),
+            ("accept_limits.verification", self.verification),
             ("accept_limits.idle", self.idle),
             ("accept_limits.message", self.message),
         ];

@@ -7,9 +7,13 @@ use super::{
     AcceptLimits, Config, Delivery, OnDisconnect, OnFailure, Overflow, QueueLimit, Settings, SocketOptions,
 };
 use super::{delivery, on_failure};
+use crate::auth::{CredentialSource, Source};
 use crate::error::ConfigError;
 use crate::frame::native::{MAX_FRAGMENT, MIN_WINDOW, Native};
 use crate::frame::{Calls, Framing};
+use crate::layer::Layers;
+use crate::preamble::Preamble;
+use crate::proxy::Proxy;
 use crate::supervisor::ReconnectPolicy;
 
 /// Windows that a class may have.
@@ -325,9 +329,37 @@ impl<F: Framing> ConfigBuilder<F> {
         self
     }
 
+    /// Where a dialing side's credentials come from, for servers that ask for them: asked anew for each
+    /// connection. Default: it shows none.
+    pub fn credentials(mut self, source: impl CredentialSource) -> Self {
+        self.settings.credentials = Source(Some(Arc::new(source)));
+        self
+    }
+
+    /// Connections are secured by TLS: with a `TlsClient` those that are dialed, with a `TlsServer` those that are
+    /// accepted (feature `tls`). From then on every connection of that kind is, whatever its address looks like, Unix and
+    /// in-process ones and streams of the program's own included. Default: plain text; `tls://` addresses are errors then.
+    pub fn tls(mut self, tls: impl Into<Layers>) -> Self {
+        self.settings.layers = core::mem::take(&mut self.settings.layers).and(tls.into());
+        self
+    }
+
     /// What the accepting side allows those who connect to it.
     pub fn accept_limits(mut self, limits: AcceptLimits) -> Self {
         self.settings.accept = limits;
+        self
+    }
+
+    /// Connections are made through those proxies; the environment has no say, unless the program asks it
+    /// ([`Proxy::from_env`]). Default: none. Over a connector or a stream of the program's own it has no effect.
+    pub fn proxy(mut self, proxy: impl Into<Option<Proxy>>) -> Self {
+        self.settings.proxy = proxy.into();
+        self
+    }
+
+    /// What is done on each connection that is dialed, before the framing begins. Default: nothing.
+    pub fn preamble(mut self, preamble: impl Into<Option<Preamble>>) -> Self {
+        self.settings.preamble = preamble.into();
         self
     }
 
@@ -393,7 +425,19 @@ impl<F: Framing> ConfigBuilder<F> {
         }
         s.accept.check()?;
         s.reconnect.check()?;
+        if let Some(proxy) = &s.proxy {
+            proxy.check()?;
+        }
+        if let Some(preamble) = &s.preamble {
+            preamble.check()?;
+        }
         let profile = self.framing.profile();
+        if s.credentials.0.is_some() && !profile.handshake {
+            return Err(ConfigError::Conflict {
+                field: "credentials",
+                why: "this framing has no handshake to show them in",
+            });
+        }
         delivery::check(s, &profile)?;
         on_failure::check(s, &profile)?;
         if s.delivery == Delivery::Session && s.ack_delay >= s.dead_after {
@@ -417,7 +461,7 @@ impl<F: Framing> ConfigBuilder<F> {
 }
 
 /// A time that makes sense as a limit.
-pub(super) fn check_time(field: &'static str, value: Duration) -> Result<(), ConfigError> {
+pub(crate) fn check_time(field: &'static str, value: Duration) -> Result<(), ConfigError> {
     if value < Duration::from_millis(1) || value > Duration::from_secs(30 * 86_400) {
         let value = u64::try_from(value.as_millis()).unwrap_or(u64::MAX);
         return Err(ConfigError::OutOfRange { field, value, must: "between 1 ms and 30 days" });

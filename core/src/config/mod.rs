@@ -4,8 +4,13 @@ use alloc::sync::Arc;
 use core::time::Duration;
 
 pub use crate::arena::QueueLimit;
+use crate::auth::Source;
+use crate::error::ConfigError;
 use crate::frame::Framing;
 use crate::frame::native::Native;
+use crate::layer::Layers;
+use crate::preamble::Preamble;
+use crate::proxy::Proxy;
 use crate::supervisor::ReconnectPolicy;
 
 mod accept;
@@ -16,6 +21,7 @@ mod sockets;
 
 pub use accept::{AcceptLimits, HANDSHAKE_COST};
 pub use builder::ConfigBuilder;
+pub(crate) use builder::check_time;
 pub use delivery::{Delivery, OnDisconnect, Overflow};
 pub use on_failure::OnFailure;
 pub use sockets::SocketOptions;
@@ -83,6 +89,11 @@ pub(crate) struct Settings {
     pub(crate) seed: Option<u64>,
     pub(crate) sockets: SocketOptions,
     pub(crate) accept: AcceptLimits,
+    pub(crate) proxy: Option<Proxy>,
+    pub(crate) preamble: Option<Preamble>,
+    pub(crate) credentials: Source,
+    /// What stands between sockets and links.
+    pub(crate) layers: Layers,
 }
 
 /// The default window of a class: 4 MiB.
@@ -135,6 +146,10 @@ impl Default for Settings {
             seed: None,
             sockets: SocketOptions::default(),
             accept: AcceptLimits::default(),
+            proxy: None,
+            preamble: None,
+            credentials: Source::default(),
+            layers: Layers::default(),
         }
     }
 }
@@ -266,6 +281,48 @@ impl<F: Framing> Config<F> {
     #[must_use]
     pub fn accept_limits(&self) -> &AcceptLimits {
         &self.settings.accept
+    }
+
+    /// The proxies that connections go through.
+    #[must_use]
+    pub fn proxy(&self) -> Option<&Proxy> {
+        self.settings.proxy.as_ref()
+    }
+
+    /// What is done on each connection before the framing begins.
+    #[must_use]
+    pub fn preamble(&self) -> Option<&Preamble> {
+        self.settings.preamble.as_ref()
+    }
+
+    /// The same, with connections secured by TLS: see [`ConfigBuilder::tls`].
+    #[must_use]
+    pub fn tls(mut self, tls: impl Into<Layers>) -> Self {
+        let settings = Arc::make_mut(&mut self.settings);
+        settings.layers = core::mem::take(&mut settings.layers).and(tls.into());
+        self
+    }
+
+    /// What stands between sockets and links.
+    #[must_use]
+    pub fn layers(&self) -> &Layers {
+        &self.settings.layers
+    }
+
+    /// The address to dial, without a `tls://` before it.
+    ///
+    /// # Errors
+    /// It asks for TLS and there are no settings for that, or the settings are those of a server.
+    pub fn dialed<'a>(&self, address: &'a str) -> Result<&'a str, ConfigError> {
+        self.settings.layers.dialed(address)
+    }
+
+    /// The address to listen at, without a `tls://` before it.
+    ///
+    /// # Errors
+    /// It asks for TLS and there are no settings for that, or the settings are those of a client.
+    pub fn listened<'a>(&self, address: &'a str) -> Result<&'a str, ConfigError> {
+        self.settings.layers.listened(address)
     }
 
     /// Options set on every socket.

@@ -23,7 +23,8 @@ const BEGINNINGS: [(&[u8], &str); 16] = [
 
 /// What protocol a connection looks like that begins so, even if only its first byte is there.
 #[cold]
-pub(crate) fn looks_like(beginning: &[u8]) -> Option<&'static str> {
+#[must_use]
+pub fn looks_like(beginning: &[u8]) -> Option<&'static str> {
     let agrees = |known: &[u8]| {
         let len = known.len().min(beginning.len());
         len > 0 && known[..len] == beginning[..len]

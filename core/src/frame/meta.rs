@@ -38,6 +38,14 @@ pub enum Kind {
     Fragment,
     /// The message whose fragments came so far will not be completed.
     Abort,
+    /// The accepting side wants to know who the peer is (only with authentication, as the next three).
+    Challenge,
+    /// What the dialing side shows of itself.
+    Credentials,
+    /// The dialing side is let in.
+    Accepted,
+    /// The dialing side is not let in, or has to go.
+    Refused,
     /// Carries a number; the link decides by its own range of ids whether it is a reply
     /// ([`Profile::calls`](super::Profile::calls) = [`Calls::ByRange`](super::Calls::ByRange)).
     Numbered,

@@ -16,7 +16,7 @@ pub mod native;
 pub mod raw;
 pub mod tcpstream;
 
-pub(crate) use lookalike::looks_like;
+pub use lookalike::looks_like;
 pub use meta::{Class, Kind, Meta, Plain, Step};
 
 /// The default limit on one message, in bytes, both ways: 8 MiB.

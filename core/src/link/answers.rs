@@ -216,7 +216,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
 
     /// How many requests may run at once, given what their answers may take.
     pub(super) fn startable(&self) -> usize {
-        (self.settings.answers_ahead / self.expected_answer()).clamp(1, self.settings.max_inbound)
+        (self.settings.answers_ahead / self.expected_answer()).clamp(1, self.max_inbound())
     }
 
     /// A handler produced an answer of so many bytes.

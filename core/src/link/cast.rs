@@ -228,7 +228,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             }
             Overflow::DropOldest => self.drop_oldest_casts(class),
             Overflow::Disconnect => {
-                self.conn.abort = Some(Disconnect::Overflow { queue: "write" });
+                self.conn.abort_for(Disconnect::Overflow { queue: "write" });
                 self.wakes.attend();
                 Err(CastRefusal::Full(self.write_queue_full(class)))
             }

@@ -64,7 +64,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         if self.phase == Phase::Down {
             self.end(now, cause);
         } else if self.phase != Phase::Closed {
-            self.conn.abort = Some(cause);
+            self.conn.abort_for(cause);
             self.wakes.attend();
         }
     }
@@ -72,7 +72,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// Requests of the peer whose answers it did not get because the link was closed before: their
     /// ids on the wire.
     pub fn take_cut(&mut self) -> Vec<u64> {
-        core::mem::take(&mut self.cut)
+        self.closing.as_mut().map(|closing| core::mem::take(&mut closing.cut)).unwrap_or_default()
     }
 
     pub(super) fn begin_closing(&mut self, now: Instant, linger: Duration) {
@@ -87,7 +87,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             }
             return;
         }
-        self.closing = Some(Closing { deadline: now + linger, finished: false });
+        self.closing = Some(Box::new(Closing { deadline: now + linger, finished: false, cut: Vec::new() }));
         let Self { lines, wakes, .. } = &mut *self;
         lines.close_sending(|token| wakes.caller(token));
         self.wakes.attend();

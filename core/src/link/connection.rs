@@ -7,8 +7,9 @@ use super::classes::CLASSES;
 use super::{Link, LinkEvent, Phase, Role};
 use crate::arena::{Batch, Sent};
 use crate::error::{CallError, Disconnect, EncodeError, Outcome, PeerError};
-use crate::frame::native::{Hello, SESSION, VERSION, Window};
+use crate::frame::native::{AUTHENTICATION, Hello, SESSION, VERSION, Window};
 use crate::frame::{Framing, Kind, Meta};
+use crate::link::auth::{Exchange, Greeted, Parting};
 use crate::link::reader::Reader;
 use crate::link::settle::Ended;
 use crate::link::undelivered::decode;
@@ -32,9 +33,13 @@ pub(super) struct Connection {
     pub(super) calls_before: u64,
     pub(super) late_replies: u64,
     /// Why the connection has to be closed at once.
-    pub(super) abort: Option<Disconnect>,
+    pub(super) abort: Option<Box<Disconnect>>,
     /// What waits for the application to be told of its peer may be handed over since the last pass.
     pub(super) released: bool,
+    /// Who the peer is, or we are, is being found out.
+    pub(super) exchange: Option<Box<Exchange>>,
+    /// The peer has to go.
+    pub(super) parting: Option<Box<Parting>>,
 }
 
 /// What both sides may send.
@@ -47,6 +52,8 @@ pub(super) struct Agreed {
     /// What this side grants for a start if no session goes on, and what the peer does.
     pub(super) granted: [u32; 2],
     pub(super) theirs: [Window; 2],
+    /// The dialing side says who it is.
+    pub(super) authenticated: bool,
 }
 
 /// Control frames to send, of which one each is enough.
@@ -54,7 +61,8 @@ pub(super) struct Agreed {
 pub(super) struct DueControls {
     /// The latest ping to answer: any byte is life.
     pub(super) pong: Option<u64>,
-    pub(super) ping: Option<u64>,
+    /// The number of the last one is the count of them.
+    pub(super) ping: bool,
     pub(super) go_away: bool,
 }
 
@@ -131,7 +139,7 @@ impl Connection {
     pub(super) fn new(max_message: usize, max_in_flight: usize) -> Self {
         let theirs = [Window::open(0); 2];
         Self {
-            agreed: Agreed { max_message, max_in_flight, granted: [0; 2], theirs },
+            agreed: Agreed { max_message, max_in_flight, granted: [0; 2], theirs, authenticated: false },
             due: DueControls::default(),
             paused: Pauses::default(),
             reading: Reading::default(),
@@ -143,7 +151,14 @@ impl Connection {
             late_replies: 0,
             abort: None,
             released: false,
+            exchange: None,
+            parting: None,
         }
+    }
+
+    /// It has to be closed at once.
+    pub(super) fn abort_for(&mut self, cause: Disconnect) {
+        self.abort = Some(Box::new(cause));
     }
 
     /// Before the next connection: the limits of the last peer hold until that one says its own.
@@ -169,6 +184,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             }
             if self.framing.profile().handshake {
                 self.send_hello();
+                self.send_challenge();
                 if self.role == Role::Dialing && self.wants_session() {
                     self.send_resume();
                 }
@@ -184,6 +200,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// What our hello says.
     pub(super) fn hello(&self) -> Hello {
         let [normal, bulk] = self.settings.windows.map(Window::open);
+        let (features, required) = self.features();
         Hello {
             version_min: VERSION,
             version_max: VERSION,
@@ -191,8 +208,8 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             max_in_flight: u32::try_from(self.settings.max_inbound).unwrap_or(u32::MAX),
             heartbeat: self.settings.heartbeat,
             dead_after: self.settings.dead_after,
-            features: if self.wants_session() { SESSION } else { 0 },
-            required: if self.wants_session() && self.role == Role::Dialing { SESSION } else { 0 },
+            features,
+            required,
             normal,
             bulk,
         }
@@ -217,9 +234,8 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         debug_assert!(pushed.is_ok(), "a control frame can always be written: {pushed:?}");
     }
 
-    /// The peer's hello: what it takes, and whether we can speak to each other. Whether the
-    /// connection belongs to a session, which comes next.
-    pub(super) fn handle_hello(&mut self, now: Instant, theirs: &Hello) -> Result<bool, PeerError> {
+    /// The peer's hello: what it takes, and whether we can speak to each other. What comes next.
+    pub(super) fn handle_hello(&mut self, now: Instant, theirs: &Hello) -> Result<Greeted, PeerError> {
         let agreed = self.hello().agree(theirs)?;
         let theirs_max = usize::try_from(agreed.max_message).unwrap_or(usize::MAX);
         let theirs_in_flight = usize::try_from(agreed.max_in_flight).unwrap_or(usize::MAX);
@@ -227,11 +243,13 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.conn.agreed.max_in_flight = self.settings.max_in_flight.min(theirs_in_flight);
         self.conn.agreed.theirs = [agreed.normal, agreed.bulk];
         let in_session = agreed.features & SESSION != 0;
+        let authenticates = agreed.features & AUTHENTICATION != 0;
+        self.conn.agreed.authenticated = authenticates;
         if !in_session {
             self.lose_session(now, &Disconnect::SessionLost);
             self.begin_flow();
         }
-        Ok(in_session)
+        Ok(Greeted { in_session, authenticates })
     }
 
     /// What comes and goes is counted from now on: a connection begins, or a session.
@@ -256,6 +274,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             return;
         }
         self.phase = Phase::Ready;
+        self.end_exchange();
         self.route.dialing = None;
         if !self.history.scope_holds {
             self.history.scope += 1;
@@ -274,7 +293,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
 
     /// What waited for this connection: calls that are over are not sent, the others say how
     /// much time they have left; what this peer would not take fails now.
-    fn freshen_queue(&mut self, now: Instant) {
+    pub(super) fn freshen_queue(&mut self, now: Instant) {
         let max = self.conn.agreed.max_message;
         let shrunk = max < self.framing.max_message();
         let Self { arena, calls, framing, .. } = self;
@@ -341,9 +360,9 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         let again = self.choose_retries();
         self.fail_calls_that_left(&cause, &again);
         self.requeue_all(now, &again);
-        let Self { inbound, wakes, cut, .. } = &mut *self;
-        if was_closing {
-            cut.extend(inbound.wanted());
+        let Self { inbound, wakes, closing, .. } = &mut *self;
+        if let Some(closing) = closing {
+            closing.cut.extend(inbound.wanted());
         }
         inbound.clear(|token| wakes.caller(token));
         // What the session's next reader takes up is not lost.
@@ -381,13 +400,23 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.note_memory();
     }
 
+    /// The handshake that is under way began earlier than its link learned of it, with what was read before: it
+    /// has to be over so much earlier.
+    pub fn handshake_began(&mut self, at: Instant) {
+        if self.phase == Phase::Handshaking {
+            self.conn.life.began = self.conn.life.began.min(at);
+            self.wakes.attend();
+        }
+    }
+
     /// Asks the peer for a sign of life if it was quiet, and gives it up if it was silent.
     pub(super) fn check_peer(&mut self, now: Instant) {
         if self.phase == Phase::Handshaking {
             let limit = self.limits().handshake;
             if now >= self.conn.life.began + limit {
-                self.conn.abort = Some(Disconnect::ConnectTimeout { limit });
+                self.conn.abort_for(Disconnect::ConnectTimeout { limit });
             }
+            self.check_exchange(now);
             return;
         }
         if self.phase != Phase::Ready {
@@ -397,8 +426,9 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             && now >= since + self.settings.write_stall
         {
             let stalled = now.saturating_since(since);
-            self.conn.abort = Some(Disconnect::WriteStalled { stalled, limit: self.settings.write_stall });
+            self.conn.abort_for(Disconnect::WriteStalled { stalled, limit: self.settings.write_stall });
         }
+        self.check_late_batch(now);
         self.check_drain(now);
         self.check_idle(now);
         if self.conn.paused.any() || self.waits_for_memory() {
@@ -406,22 +436,18 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             return;
         }
         if self.is_message_slow(now) {
-            self.conn.abort = Some(Disconnect::SlowMessage { limit: self.limits().message });
+            self.conn.abort_for(Disconnect::SlowMessage { limit: self.limits().message });
         }
         if !self.framing.profile().heartbeat {
             return;
         }
         let silent = now.saturating_since(self.conn.life.last_received);
         if silent >= self.settings.dead_after {
-            self.conn.abort = Some(Disconnect::DeadPeer { silent, limit: self.settings.dead_after });
+            self.conn.abort_for(Disconnect::DeadPeer { silent, limit: self.settings.dead_after });
         } else if now >= self.next_ping() {
-            if now.saturating_since(self.conn.life.last_written) >= self.settings.heartbeat / 2 {
-                // Neither side had anything to say.
-                self.arena.trim();
-                self.outcomes.take_if(|outcomes| outcomes.is_empty());
-            }
+            self.give_back_if_quiet(now);
             self.conn.life.pings += 1;
-            self.conn.due.ping = Some(self.conn.life.pings);
+            self.conn.due.ping = true;
             self.conn.life.last_ping = Some(now);
             self.wake_driver();
         }

@@ -20,7 +20,7 @@ pub(super) struct Dialing {
 #[derive(Debug, Default)]
 pub(super) struct Route {
     pub(super) remote: Option<Address>,
-    pub(super) local: Option<Box<Address>>,
+    pub(super) local: Option<Address>,
     /// The application wants a new connection now.
     pub(super) reconnect: bool,
     /// Attempts to connect, since there was a connection that worked.
@@ -43,7 +43,8 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         dialing.attempts = attempt;
         dialing.last = Some(failure.clone());
         self.route.last_cause = Some(Box::new(failure.cause.clone()));
-        let DialFailure { endpoint, address, cause } = failure;
+        // What failed says by itself that it was a proxy.
+        let DialFailure { endpoint, address, cause, .. } = failure;
         self.event(LinkEvent::ConnectFailed { endpoint, address, attempt, cause });
     }
 

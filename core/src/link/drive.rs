@@ -26,14 +26,14 @@ const RARE: (u32, Duration) = (4, Duration::from_millis(500));
 impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// Control frames that wait in fixed room become bytes: at most one of each.
     fn encode_control(&mut self) {
-        if self.phase != Phase::Ready {
+        if self.phase != Phase::Ready || self.conn.parting.is_some() {
             return;
         }
         if let Some(token) = self.conn.due.pong.take() {
             self.send_control(Meta::control(Kind::Pong, token), b"");
         }
-        if let Some(token) = self.conn.due.ping.take() {
-            self.send_control(Meta::control(Kind::Ping, token), b"");
+        if core::mem::take(&mut self.conn.due.ping) {
+            self.send_control(Meta::control(Kind::Ping, self.conn.life.pings), b"");
         }
         self.encode_ack();
         if self.framing.profile().flow_control {
@@ -66,7 +66,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
 
     fn has_control(&self) -> bool {
         self.conn.due.pong.is_some()
-            || self.conn.due.ping.is_some()
+            || self.conn.due.ping
             || self.conn.due.go_away
             || self.has_ack_due()
             || self.has_credit_due()
@@ -131,8 +131,12 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
         self.phase == Phase::Ready
     }
 
+    fn was_ready(&self) -> bool {
+        self.counters.connections > 0
+    }
+
     fn is_paused(&self) -> bool {
-        self.conn.paused.any() || self.waits_for_memory()
+        self.conn.paused.any() || self.waits_for_memory() || self.conn.parting.is_some()
     }
 
     fn is_heavy(&self) -> bool {
@@ -143,6 +147,16 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
 
     fn wants_pass(&self) -> bool {
         self.conn.released || (self.conn.reading.parked && self.has_answer_room() && self.free_inbound() > 0)
+    }
+
+    fn next_leftover<'b>(
+        reader: &mut Reader<F>,
+        access: &mut impl Access<Self>,
+        now: Instant,
+        buf: &'b mut RecvBuf,
+        cause: &Disconnect,
+    ) -> Option<Event<'b>> {
+        reader.next_leftover(access, now, buf, cause)
     }
 
     fn retire_reader(&mut self, now: Instant, reader: Reader<F>) {
@@ -160,15 +174,12 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
         if matches!(self.phase, Phase::Down | Phase::Closed) {
             return None;
         }
-        if self.conn.due.pong.is_some()
-            && now.saturating_since(self.conn.life.last_written) >= self.settings.heartbeat / 2
-        {
-            // The peer asks because neither side had anything to say.
-            self.arena.trim();
+        if self.conn.due.pong.is_some() {
+            self.give_back_if_quiet(now);
         }
         self.last_time = self.last_time.max(now);
         self.encode_control();
-        let data = self.phase == Phase::Ready && !self.waits_for_late_batch();
+        let data = self.phase == Phase::Ready && !self.waits_for_late_batch() && self.conn.parting.is_none();
         let batch = self.arena.begin_write(&self.framing, data);
         match &batch {
             Some(batch) => {
@@ -221,6 +232,7 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
         self.note_taken_by_peer(now);
         if done {
             self.note_written(&batch);
+            self.note_told();
         }
         // An idle link has one control frame every few seconds, and keeps nothing for it.
         if batch.is_control() && done && self.is_control_rare(now) {
@@ -262,13 +274,16 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
         if let Some(at) = self.deadlines.next() {
             consider(at, Reason::Deadline);
         }
-        if let Some(Closing { deadline, finished: false }) = self.closing
+        if let Some(Closing { deadline, finished: false, .. }) = self.closing.as_deref()
             && self.phase != Phase::Closed
         {
-            consider(deadline, Reason::Linger);
+            consider(*deadline, Reason::Linger);
         }
         if let Some(at) = self.next_session_timeout() {
             consider(at, Reason::Session);
+        }
+        if let Some(at) = self.next_auth_timeout() {
+            consider(at, Reason::Handshake);
         }
         match self.phase {
             Phase::Handshaking => {
@@ -277,6 +292,9 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
             Phase::Ready => {
                 if let Some(since) = self.conn.writing.since {
                     consider(since + self.settings.write_stall, Reason::WriteStall);
+                }
+                if let Some(at) = self.next_late_check() {
+                    consider(at, Reason::WriteStall);
                 }
                 if let Some(at) = self.next_accept_check() {
                     consider(at, Reason::AcceptLimit);
@@ -331,7 +349,7 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
 
     fn poll_ending(&mut self, now: Instant) -> Option<Ending> {
         if let Some(cause) = self.conn.abort.take() {
-            return Some(Ending::Abort(cause));
+            return Some(Ending::Abort(*cause));
         }
         if self.phase == Phase::Closed {
             return Some(Ending::Abort(Disconnect::LocalClose));
@@ -339,10 +357,13 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
         if self.phase == Phase::Down {
             return None;
         }
+        if let Some(ending) = self.parting(now) {
+            return Some(ending);
+        }
         if self.phase == Phase::Ready && core::mem::take(&mut self.route.reconnect) {
             return Some(Ending::Abort(Disconnect::Reopened));
         }
-        if let Some(closing) = self.closing {
+        if let Some(closing) = self.closing.as_deref() {
             let over = closing.finished || now >= closing.deadline;
             // What the peer sent before it could know comes in and is dealt with, too: where it can be
             // told to go, it ends the connection once it has nothing more to come.

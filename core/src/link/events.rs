@@ -1,5 +1,6 @@
 //! What happened on a link: counters, and a bounded queue of events.
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use core::time::Duration;
 
@@ -198,10 +199,86 @@ pub struct Counters {
     pub bytes_out: u64,
 }
 
+impl Counters {
+    /// Nothing happened.
+    pub(super) const ZERO: Self = Self {
+        connections: 0,
+        calls: 0,
+        calls_replied: 0,
+        calls_expired: 0,
+        calls_maybe_delivered: 0,
+        calls_cancelled: 0,
+        casts: 0,
+        casts_dropped: 0,
+        casts_refused: 0,
+        casts_failed: 0,
+        casts_expired: 0,
+        casts_resent: 0,
+        retries: 0,
+        errored_dropped: 0,
+        messages: 0,
+        messages_dropped: 0,
+        requests: 0,
+        answers: 0,
+        answers_held: 0,
+        answers_dropped: 0,
+        handler_failures: 0,
+        late_replies: 0,
+        cancels: 0,
+        aborts: 0,
+        replayed: 0,
+        grants: 0,
+        events_dropped: 0,
+        bytes_in: 0,
+        bytes_out: 0,
+    };
+}
+
+/// An event as it is kept: a third of the room of a [`LinkEvent`] for those that every link has, and for
+/// those that come with each message.
+#[derive(Debug)]
+enum Kept {
+    Connecting { address: Address, attempt: u32 },
+    Connected { epoch: Epoch, address: Option<Address> },
+    MessageEnded { number: u64, outcome: Outcome },
+    MessageDropped,
+    LateReply { id: u64 },
+    AnswerDropped { id: u64 },
+    Other(Box<LinkEvent>),
+}
+
+impl From<LinkEvent> for Kept {
+    fn from(event: LinkEvent) -> Self {
+        match event {
+            LinkEvent::Connecting { address, attempt } => Self::Connecting { address, attempt },
+            LinkEvent::Connected { epoch, address } => Self::Connected { epoch, address },
+            LinkEvent::MessageEnded { number, outcome } => Self::MessageEnded { number, outcome },
+            LinkEvent::MessageDropped => Self::MessageDropped,
+            LinkEvent::LateReply { id } => Self::LateReply { id },
+            LinkEvent::AnswerDropped { id } => Self::AnswerDropped { id },
+            other => Self::Other(Box::new(other)),
+        }
+    }
+}
+
+impl From<Kept> for LinkEvent {
+    fn from(kept: Kept) -> Self {
+        match kept {
+            Kept::Connecting { address, attempt } => Self::Connecting { address, attempt },
+            Kept::Connected { epoch, address } => Self::Connected { epoch, address },
+            Kept::MessageEnded { number, outcome } => Self::MessageEnded { number, outcome },
+            Kept::MessageDropped => Self::MessageDropped,
+            Kept::LateReply { id } => Self::LateReply { id },
+            Kept::AnswerDropped { id } => Self::AnswerDropped { id },
+            Kept::Other(event) => *event,
+        }
+    }
+}
+
 /// Keeps the newest events.
 #[derive(Debug, Default)]
 pub(crate) struct EventQueue {
-    events: VecDeque<LinkEvent>,
+    events: VecDeque<Kept>,
 }
 
 impl EventQueue {
@@ -211,16 +288,16 @@ impl EventQueue {
         if full {
             self.events.pop_front();
         }
-        if self.events.capacity() == 0 {
+        if self.events.capacity() < 2 && self.events.len() == self.events.capacity() {
             // Most links have one or two, and on many links they are not read.
-            self.events.reserve_exact(2);
+            self.events.reserve_exact(1);
         }
-        self.events.push_back(event);
+        self.events.push_back(event.into());
         full
     }
 
     pub(crate) fn pop(&mut self) -> Option<LinkEvent> {
-        self.events.pop_front()
+        self.events.pop_front().map(LinkEvent::from)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -253,6 +330,52 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
         if let Some(token) = self.lines.events.grant_one() {
             self.wakes.caller(token);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec::Vec;
+
+    use super::*;
+    use crate::config::Overflow;
+
+    #[test]
+    fn events_come_out_as_they_went_in() {
+        let address: Address = "tcp://127.0.0.1:7".parse().expect("an address");
+        let (id, number, epoch, outcome) = (7, 8, Epoch::FIRST, Outcome::Dropped);
+        let (attempt, status, cause) = (3, Status::SHUTTING_DOWN, Disconnect::PeerClosed);
+        let reason = Undeliverable::Dropped(Overflow::DropOldest);
+        let events = [
+            LinkEvent::Connecting { address: address.clone(), attempt },
+            LinkEvent::Connected { epoch, address: Some(address) },
+            LinkEvent::Connected { epoch, address: None },
+            LinkEvent::MessageEnded { number, outcome },
+            LinkEvent::MessageDropped,
+            LinkEvent::LateReply { id },
+            LinkEvent::AnswerDropped { id },
+            LinkEvent::Disconnected { epoch, cause },
+            LinkEvent::MessageFailed { number, outcome, reason },
+            LinkEvent::GoAway { status },
+        ];
+        let mut queue = EventQueue::default();
+        for event in &events {
+            assert!(!queue.push(event.clone(), events.len()));
+        }
+        assert!(queue.push(LinkEvent::SlowConsumer, events.len()), "one too many");
+        let out: Vec<LinkEvent> = core::iter::from_fn(|| queue.pop()).collect();
+        assert_eq!(out[..out.len() - 1], events[1..]);
+        assert_eq!(out.last(), Some(&LinkEvent::SlowConsumer));
+    }
+
+    #[test]
+    fn an_idle_link_keeps_no_room_for_more_events_than_it_has() {
+        assert!(size_of::<Kept>() <= 48, "{}", size_of::<Kept>());
+        let mut queue = EventQueue::default();
+        for room in [1, 2] {
+            queue.push(LinkEvent::MessageDropped, 8);
+            assert_eq!(queue.events.capacity(), room);
         }
     }
 }

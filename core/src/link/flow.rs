@@ -1,5 +1,7 @@
 //! Flow control of what comes in: how much of each class the peer may send.
 
+use alloc::boxed::Box;
+
 use super::classes::{CLASSES, lane};
 use super::{Link, Phase};
 use crate::arena::Withdrawn;
@@ -13,7 +15,7 @@ const SAY_SEEN_EVERY: u64 = 64 * 1024;
 
 /// What comes in of one class. All numbers but `queued` are counted from the beginning of the
 /// connection.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug, Default)]
 pub(super) struct Inflow {
     window: u64,
     /// What may come in all.
@@ -23,12 +25,15 @@ pub(super) struct Inflow {
     /// Cost of messages that the application has not taken yet: in the receive queue, which outlives connections, and
     /// with the reader.
     queued: u64,
-    held: Held,
+    /// With the reader; set aside while it holds something, and until it holds nothing at a quiet heartbeat.
+    held: Option<Box<Held>>,
     /// Bytes read, and how many of them the peer knows of.
     seen: u64,
     said: u64,
     /// The peer may not know of what was granted last.
     repeat: bool,
+    /// What was released since it was asked last whether a grant is due.
+    released: u64,
 }
 
 /// What the reader saw since it last said so.
@@ -39,7 +44,7 @@ pub(super) struct Arrived {
 }
 
 /// What the reader holds now, in cost.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct Held {
     /// Of messages that are whole.
     pub(super) parked: u64,
@@ -48,6 +53,10 @@ pub(super) struct Held {
     pub(super) missing: u64,
     /// Bytes that came of an answer, which costs nothing, and is not whole.
     pub(super) answer: u64,
+}
+
+impl Held {
+    const NOTHING: Self = Self { parked: 0, assembling: 0, missing: 0, answer: 0 };
 }
 
 impl Inflow {
@@ -71,7 +80,20 @@ impl Inflow {
     pub(super) fn note(&mut self, arrived: &Arrived, held: &Held) {
         self.received += arrived.cost;
         self.seen += arrived.bytes;
-        self.held = *held;
+        match &mut self.held {
+            Some(kept) => **kept = *held,
+            None if *held == Held::NOTHING => {}
+            None => self.held = Some(Box::new(*held)),
+        }
+    }
+
+    fn held(&self) -> &Held {
+        self.held.as_deref().unwrap_or(&Held::NOTHING)
+    }
+
+    /// Gives back the room for what the reader held.
+    pub(super) fn trim(&mut self) {
+        self.held.take_if(|held| **held == Held::NOTHING);
     }
 
     /// What may still come.
@@ -84,9 +106,17 @@ impl Inflow {
         self.queued += cost;
     }
 
-    /// A message was taken.
-    pub(super) fn release(&mut self, cost: u64) {
+    /// A message was taken. Whether it is time to ask if a grant is due: not for each message, but a small part
+    /// of the window, and the last message, are enough.
+    #[inline]
+    pub(super) fn release(&mut self, cost: u64) -> bool {
         self.queued = self.queued.saturating_sub(cost);
+        self.released += cost;
+        let asks = self.queued == 0 || self.released >= self.window / 32;
+        if asks {
+            self.released = 0;
+        }
+        asks
     }
 
     /// Whether three quarters of the window are taken by messages that the application has not taken.
@@ -96,22 +126,22 @@ impl Inflow {
 
     /// Whether messages are kept beyond the window, so that even one under way has to wait.
     pub(super) fn is_overfull(&self) -> bool {
-        self.queued + self.held.parked > self.window
+        self.queued + self.held().parked > self.window
     }
 
     /// What the reader holds, answers that are not whole included.
     pub(super) fn with_reader(&self) -> u64 {
-        self.held.parked + self.assembling()
+        self.held().parked + self.assembling()
     }
 
     /// What came of messages and answers that are not whole.
     pub(super) fn assembling(&self) -> u64 {
-        self.held.assembling + self.held.answer
+        self.held().assembling + self.held().answer
     }
 
     /// Cost of what is kept.
     pub(super) fn kept(&self) -> u64 {
-        self.queued + self.held.parked + self.held.assembling
+        self.queued + self.held().parked + self.held().assembling
     }
 
     /// The limit that can be granted now. A message that was begun may be completed whatever its
@@ -119,7 +149,7 @@ impl Inflow {
     fn offer(&self) -> u64 {
         let mut open = self.window.saturating_sub(self.kept());
         if !self.is_overfull() {
-            open = open.max(self.held.missing.min(self.window));
+            open = open.max(self.held().missing.min(self.window));
         }
         self.limit.max(self.received + open)
     }
@@ -128,7 +158,7 @@ impl Inflow {
     /// was read.
     fn is_due(&self) -> bool {
         let gain = self.offer() - self.limit;
-        let lacking = self.held.missing.saturating_sub(self.allowance());
+        let lacking = self.held().missing.saturating_sub(self.allowance());
         let grant = gain >= self.window / 2 || (lacking > 0 && gain >= lacking);
         (gain > 0 && grant) || self.seen - self.said >= SAY_SEEN_EVERY || self.repeat
     }
@@ -169,11 +199,15 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     }
 
     /// A kept message was taken.
+    #[inline]
     pub(super) fn release(&mut self, class: Class, cost: u64) {
-        if !self.framing.profile().flow_control {
-            return;
+        if self.framing.profile().flow_control && self.inflow[lane(class)].release(cost) {
+            self.grant_if_due();
         }
-        self.inflow[lane(class)].release(cost);
+    }
+
+    #[inline(never)]
+    fn grant_if_due(&mut self) {
         if self.phase == Phase::Ready && self.has_credit_due() {
             self.wake_driver();
         }

@@ -141,6 +141,13 @@ impl<T> InboundTable<T> {
         wanted.then_some(entry.repeated)
     }
 
+    /// Gives the memory of empty tables back.
+    pub(super) fn trim(&mut self) {
+        if self.entries.is_empty() {
+            (self.entries, self.by_id) = (BTreeMap::new(), BTreeMap::new());
+        }
+    }
+
     /// None of them is wanted any more.
     pub(super) fn clear(&mut self, mut wake: impl FnMut(T)) {
         self.by_id.clear();
@@ -314,7 +321,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
 
     /// A request failed, its caller cannot be told, and the connection is to end for it.
     pub(super) fn end_unanswered(&mut self, status: Status) {
-        self.conn.abort.get_or_insert(Disconnect::HandlerFailed { status });
+        self.conn.abort.get_or_insert_with(|| Box::new(Disconnect::HandlerFailed { status }));
         self.wakes.attend();
     }
 
@@ -332,8 +339,8 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// An answer cannot be sent.
     pub(super) fn drop_answer(&mut self, id: u64) {
         self.counters.answers_dropped += 1;
-        if self.closing.is_some() {
-            self.cut.push(id);
+        if let Some(closing) = &mut self.closing {
+            closing.cut.push(id);
         }
         self.event(LinkEvent::AnswerDropped { id });
     }

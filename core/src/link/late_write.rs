@@ -3,26 +3,45 @@
 use super::settle::Ended;
 use super::{Link, Phase};
 use crate::arena::{Batch, Fate, FrameRef, Late};
-use crate::config::Delivery;
+use crate::config::OnDisconnect;
 use crate::error::{Disconnect, Outcome, Undeliverable};
 use crate::frame::Framing;
 use crate::link::undelivered::decode;
+use crate::time::Instant;
 
 impl<F: Framing, T: Send + 'static> Link<F, T> {
-    /// Whether a batch is sent again once its writer has noticed that its connection has ended. Until then
-    /// nothing younger may go out. The writer does not wait for the socket, so that is soon.
+    /// Whether what a batch has goes out again once its writer has noticed that its connection has ended.
+    /// Until then nothing younger may go out. The writer does not wait for the socket, so that is soon; one that
+    /// is longer than a write may stall is given up.
     pub(super) fn waits_for_late_batch(&self) -> bool {
-        self.arena.has_late()
+        self.arena.expects_late()
             && self.phase != Phase::Closed
-            && matches!(self.settings.delivery, Delivery::AtLeastOnce { .. })
+            && self.settings.on_disconnect == OnDisconnect::Keep
+    }
+
+    /// When a writer is given up that has a batch of a connection before this one.
+    pub(super) fn next_late_check(&self) -> Option<Instant> {
+        self.waits_for_late_batch().then(|| self.conn.life.began + self.settings.write_stall)
+    }
+
+    /// Gives such a writer up, if it is time: what comes back from it then is handed back.
+    pub(super) fn check_late_batch(&mut self, now: Instant) {
+        if self.next_late_check().is_some_and(|at| now >= at) {
+            self.arena.give_up_late();
+            self.wake_driver();
+        }
     }
 
     /// The writer gives back a batch whose connection has ended. The outcomes of its calls were reported
     /// when the connection ended; those of its casts are reported now.
     pub(super) fn handle_late_batch(&mut self, batch: Batch) {
-        if self.waits_for_late_batch() && !batch.is_control() {
+        if self.waits_for_late_batch() && !batch.is_control() && self.arena.is_late_without_session(&batch) {
             let cause = self.route.last_cause.as_deref().cloned().unwrap_or(Disconnect::LocalClose);
             self.settle(Ended::LateWrite(batch), &cause);
+            if self.phase == Phase::Ready {
+                // The present peer may take less than the last one.
+                self.freshen_queue(self.last_time);
+            }
             self.wake_driver();
             self.wakes.attend();
             return;

@@ -15,6 +15,8 @@ pub(super) struct Limits {
     pub(super) message: Duration,
     pub(super) idle: Option<Duration>,
     pub(super) drain_rate: u32,
+    /// How long the application may take to decide about credentials.
+    pub(super) verification: Option<Duration>,
 }
 
 impl Limits {
@@ -26,8 +28,9 @@ impl Limits {
                 message: limits.message.unwrap_or(message),
                 idle: limits.idle,
                 drain_rate: limits.drain_rate,
+                verification: limits.verification,
             },
-            (Role::Dialing, _) => Self { handshake, message, idle: None, drain_rate: 0 },
+            (Role::Dialing, _) => Self { handshake, message, idle: None, drain_rate: 0, verification: None },
         }
     }
 }
@@ -64,7 +67,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         };
         self.conn.life.activity = (so_far, last);
         if now >= last + limit {
-            self.conn.abort = Some(Disconnect::Idle { limit });
+            self.conn.abort_for(Disconnect::Idle { limit });
         }
     }
 
@@ -80,7 +83,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             u64::try_from(u128::from(written.saturating_sub(before)) * 1000 / millis).unwrap_or(u64::MAX);
         let limit = u64::from(self.limits().drain_rate);
         if rate < limit {
-            self.conn.abort = Some(Disconnect::SlowReader { rate, limit });
+            self.conn.abort_for(Disconnect::SlowReader { rate, limit });
         } else {
             self.conn.writing.draining = Some((now, written));
         }

@@ -5,11 +5,13 @@
 //! | | files |
 //! |---|---|
 //! | what the application commands | `send.rs` (calls), `cast.rs`, `shared_cast.rs`, `options.rs`, `waiting_lines.rs` |
-//! | what it asks | `state.rs`, `stats.rs`, `events.rs`, `received.rs` |
+//! | what it asks | `state.rs`, `stats.rs`, `tally.rs`, `events.rs`, `received.rs`, `runs.rs` |
 //! | what comes in | `reader/`, `replies.rs`, `assembly.rs`, `guard.rs` |
 //! | the peer's requests | `inbound.rs`, `answers.rs` |
 //! | what the peer may send, and what it costs | `flow.rs`, `classes.rs`, `memory.rs`, `limits.rs` |
+//! | who the peer is | `auth.rs` |
 //! | connections, sessions, the end | `connection.rs`, `dialing.rs`, `session.rs`, `waiting_session.rs`, `closing.rs` |
+//! | what is given back | `trim.rs` |
 //! | what becomes of messages | `settle.rs`, `outcomes.rs`, `undelivered.rs`, `retry.rs` |
 //! | the driver's view | `drive.rs` ([`Machine`](crate::machine::Machine)), `timers.rs`, `wakes.rs` |
 
@@ -28,6 +30,7 @@ use crate::time::Instant;
 
 mod answers;
 mod assembly;
+mod auth;
 mod cast;
 mod classes;
 mod closing;
@@ -48,13 +51,16 @@ mod reader;
 mod received;
 mod replies;
 mod retry;
+mod runs;
 mod send;
 mod session;
 mod settle;
 mod shared_cast;
 mod state;
 mod stats;
+mod tally;
 mod timers;
+mod trim;
 mod undelivered;
 mod waiting_lines;
 mod waiting_session;
@@ -197,9 +203,12 @@ pub struct Link<F: Framing, T> {
     outcomes: Option<Box<outcomes::Outcomes<T>>>,
     retries: retry::Retries,
     /// Calls that fail rather than wait for a connection, and some that are over.
-    fail_fast: BTreeSet<u64>,
+    #[allow(clippy::box_collection, reason = "one word in place of three")]
+    fail_fast: Option<Box<BTreeSet<u64>>>,
     history: session::History,
-    counters: Counters,
+    /// Of an accepting side that wants to know who its peer is.
+    doorman: Option<Box<auth::Doorman>>,
+    counters: tally::Tally,
     deadlines: Deadlines<Key>,
     lines: Lines<T>,
     wakes: Wakes<T>,
@@ -216,9 +225,7 @@ pub struct Link<F: Framing, T> {
     route: dialing::Route,
     /// The event that received messages wait and are not taken is still to be reported.
     slow_consumer: bool,
-    closing: Option<Closing>,
-    /// Requests of the peer that were being handled, or answered, when closing was cut short.
-    cut: Vec<u64>,
+    closing: Option<Box<Closing>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -229,11 +236,13 @@ enum Phase {
     Closed,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 struct Closing {
     deadline: Instant,
     /// Everything that was to be done is done, or the time is over.
     finished: bool,
+    /// Requests of the peer that were being handled, or answered, when closing was cut short.
+    cut: Vec<u64>,
 }
 
 impl<F: Framing, T: Send + 'static> Link<F, T> {
@@ -263,9 +272,10 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             events: events::EventQueue::default(),
             outcomes: None,
             retries: retry::Retries::new(settings.seed.unwrap_or(0)),
-            fail_fast: BTreeSet::new(),
+            fail_fast: None,
             history: session::History::default(),
-            counters: Counters::default(),
+            doorman: None,
+            counters: tally::Tally::default(),
             deadlines: Deadlines::new(),
             lines: Lines::new(),
             wakes: Wakes::new(),
@@ -279,7 +289,6 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             route: dialing::Route::default(),
             slow_consumer: false,
             closing: None,
-            cut: Vec::new(),
             framing,
             settings,
         }

@@ -393,8 +393,9 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             return;
         }
         let reason = Undeliverable::Expired(self.doing());
-        let expired = self.withdraw_cast(class, number, Outcome::Expired, &reason);
-        self.counters.casts_expired += u64::from(expired);
+        if self.withdraw_cast(class, number, Outcome::Expired, &reason) {
+            self.counters.casts_expired += 1;
+        }
     }
 
     /// Takes a cast that has not left out of the queue, and fails it. False: it is not there.

@@ -10,7 +10,8 @@ use crate::body::Body;
 use crate::config::{Overflow, QueueLimit};
 use crate::error::Disconnect;
 use crate::frame::{Calls, Class, Framing, Kind, Meta};
-use crate::link::reader::Incoming;
+use crate::link::reader::{Burst, Incoming, Rest};
+use crate::link::runs::{Run, Size};
 use crate::waiters::Ticket;
 
 /// A received message, owned.
@@ -38,7 +39,14 @@ impl Message {
         if self.meta.kind == Kind::Numbered { self.meta.id } else { 0 }
     }
 
+    /// One without bytes, to be [received into](Link::receive_into).
+    #[must_use]
+    pub fn empty() -> Self {
+        Self { meta: Meta::default(), extensions: None, body: Body::empty() }
+    }
+
     /// Bytes that it holds.
+    #[inline]
     fn held(&self) -> usize {
         self.body.len() + self.extensions.as_ref().map_or(0, |extensions| extensions.len())
     }
@@ -47,6 +55,7 @@ impl Message {
 impl core::ops::Deref for Message {
     type Target = [u8];
 
+    #[inline]
     fn deref(&self) -> &[u8] {
         &self.body
     }
@@ -64,8 +73,10 @@ impl From<&Incoming<'_>> for Message {
 
 #[derive(Debug, Default)]
 pub(super) struct ReceiveQueue {
-    /// With what each costs of the window.
-    messages: VecDeque<(Message, u64)>,
+    entries: VecDeque<Entry>,
+    /// A run that was taken as a whole: its memory is used again.
+    spare: Option<Box<Run>>,
+    messages: usize,
     bytes: usize,
     /// Messages that left the queue, since the link was made.
     taken: u64,
@@ -75,6 +86,15 @@ pub(super) struct ReceiveQueue {
     is_handled: bool,
     /// The one that it is at.
     in_hand: Option<InHand>,
+}
+
+/// What waits.
+#[derive(Debug)]
+enum Entry {
+    /// A message, with what it costs of the window.
+    One(Message, u64),
+    /// Several that came together.
+    Run(Box<Run>),
 }
 
 /// A message that is being handled: it counts as if it still waited.
@@ -87,36 +107,103 @@ struct InHand {
 
 impl ReceiveQueue {
     pub(super) fn is_empty(&self) -> bool {
-        self.messages.is_empty()
+        self.messages == 0
     }
 
     pub(super) fn depth(&self) -> super::Depth {
-        super::Depth { messages: self.messages.len(), bytes: self.bytes }
+        super::Depth { messages: self.messages, bytes: self.bytes }
+    }
+
+    /// Bytes of the extensions of those that wait.
+    #[cfg(test)]
+    pub(super) fn extensions(&self) -> usize {
+        let length = |message: &Message| message.held() - message.body.len();
+        self.entries
+            .iter()
+            .map(|entry| if let Entry::One(message, _) = entry { length(message) } else { 0 })
+            .sum()
     }
 
     pub(super) fn memory(&self) -> usize {
         let in_hand = self.in_hand.map_or(0, |in_hand| in_hand.bytes);
-        self.bytes + in_hand + self.messages.len() * size_of::<(Message, u64)>()
+        self.bytes + in_hand + self.messages * size_of::<Entry>()
     }
 
     /// Whether a handler has something to do yet.
     pub(super) fn is_being_handled(&self) -> bool {
-        self.is_handled && (self.in_hand.is_some() || !self.messages.is_empty())
+        self.is_handled && (self.in_hand.is_some() || !self.is_empty())
     }
 
     fn is_full(&self, limit: QueueLimit) -> bool {
-        limit.is_reached(self.messages.len(), self.bytes)
+        limit.is_reached(self.messages, self.bytes)
     }
 
     fn is_low(&self, limit: QueueLimit) -> bool {
-        !limit.low_mark().is_reached(self.messages.len(), self.bytes)
+        !limit.low_mark().is_reached(self.messages, self.bytes)
+    }
+
+    fn push(&mut self, message: Message, cost: u64) {
+        self.bytes += message.held();
+        self.messages += 1;
+        self.entries.push_back(Entry::One(message, cost));
+    }
+
+    /// Keeps a run; what it costs comes back.
+    fn push_run(&mut self, rest: &Rest<'_>) -> u64 {
+        let mut run = self.spare.take().unwrap_or_default();
+        let Size { messages, bytes, cost } = run.fill(rest);
+        self.messages += messages;
+        self.bytes += bytes;
+        self.entries.push_back(Entry::Run(run));
+        cost
+    }
+
+    /// Gives the memory of an empty queue back.
+    pub(super) fn trim(&mut self) {
+        if self.entries.is_empty() {
+            (self.entries, self.spare) = (VecDeque::new(), None);
+        }
     }
 
     fn pop(&mut self) -> Option<(Message, u64)> {
-        let (message, cost) = self.messages.pop_front()?;
-        self.bytes -= message.held();
-        self.taken += 1;
+        let mut message = Message::empty();
+        let cost = self.pop_into(&mut message)?;
         Some((message, cost))
+    }
+
+    /// The oldest message becomes `into`; what it costs of the window comes back.
+    #[inline]
+    fn pop_into(&mut self, into: &mut Message) -> Option<u64> {
+        let cost = match self.entries.front_mut()? {
+            Entry::Run(run) => {
+                let cost = run.take_into(into)?;
+                if run.is_done() {
+                    self.drop_run();
+                }
+                cost
+            }
+            Entry::One(..) => self.pop_one(into)?,
+        };
+        self.bytes -= into.held();
+        self.messages -= 1;
+        self.taken += 1;
+        Some(cost)
+    }
+
+    #[inline(never)]
+    fn pop_one(&mut self, into: &mut Message) -> Option<u64> {
+        let Entry::One(message, cost) = self.entries.pop_front()? else { return None };
+        *into = message;
+        Some(cost)
+    }
+
+    /// The run in front is empty.
+    #[cold]
+    fn drop_run(&mut self) {
+        if let Some(Entry::Run(mut run)) = self.entries.pop_front() {
+            run.clear();
+            self.spare = Some(run);
+        }
     }
 }
 
@@ -125,9 +212,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// the caller refuses the event and reading pauses.
     #[must_use]
     pub fn enqueue_received(&mut self, incoming: &Incoming<'_>) -> bool {
-        let bounded_by_window =
-            self.framing.profile().flow_control && self.settings.read_overflow == Overflow::Block;
-        if self.received.is_full(self.settings.read_queue) && !bounded_by_window {
+        if self.received.is_full(self.settings.read_queue) && !self.is_bounded_by_window() {
             match self.settings.read_overflow {
                 Overflow::Block if self.has_no_receiver() => {
                     self.drop_message();
@@ -153,26 +238,51 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
                 }
                 Overflow::Disconnect => {
                     self.drop_message();
-                    self.conn.abort = Some(Disconnect::Overflow { queue: "read" });
+                    self.conn.abort_for(Disconnect::Overflow { queue: "read" });
                     self.wakes.attend();
                     return true;
                 }
             }
         }
-        let message = Message::from(incoming);
-        self.received.bytes += message.held();
-        self.received.messages.push_back((message, incoming.cost));
+        self.received.push(Message::from(incoming), incoming.cost);
+        self.after_keeping(incoming.meta.class, incoming.cost, 1);
+        true
+    }
+
+    /// Keeps the messages of a run until they are received. What comes in runs keeps to its window, so that there
+    /// is room; where the policy of the queue is another, it is applied.
+    pub fn enqueue_burst(&mut self, run: Burst<'_>) {
+        let messages = run.len();
+        let rest = run.clone().into_rest();
+        if !Run::is_worth(&rest) || !self.is_bounded_by_window() {
+            for incoming in run {
+                let kept = self.enqueue_received(&incoming);
+                debug_assert!(kept, "bounded by the window");
+            }
+            return;
+        }
+        let cost = self.received.push_run(&rest);
+        self.after_keeping(Class::Normal, cost, messages);
+    }
+
+    /// Whether a sender that keeps to the window cannot fill the queue beyond it.
+    fn is_bounded_by_window(&self) -> bool {
+        self.framing.profile().flow_control && self.settings.read_overflow == Overflow::Block
+    }
+
+    /// So many messages more wait to be received.
+    fn after_keeping(&mut self, class: Class, cost: u64, messages: usize) {
         if self.framing.profile().flow_control {
-            let inflow = &mut self.inflow[lane(incoming.meta.class)];
-            inflow.keep(incoming.cost);
+            let inflow = &mut self.inflow[lane(class)];
+            inflow.keep(cost);
             if inflow.is_nearly_full() {
                 self.tell_slow_consumer();
             }
         }
-        if let Some(token) = self.lines.receive.grant_one() {
+        for _ in 0..messages {
+            let Some(token) = self.lines.receive.grant_one() else { break };
             self.wakes.caller(token);
         }
-        true
     }
 
     /// The application does not receive, so that to wait would hold up the replies behind for ever: where frames
@@ -204,29 +314,46 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         ticket: &mut Option<Ticket>,
         token: impl FnOnce() -> T,
     ) -> Option<Message> {
-        let Some(message) = self.take_message() else {
+        let mut message = Message::empty();
+        self.receive_into(&mut message, ticket, token).then_some(message)
+    }
+
+    /// [`poll_receive`](Self::poll_receive) without a move: the message becomes `into`. Whether there was one.
+    #[inline]
+    pub fn receive_into(
+        &mut self,
+        into: &mut Message,
+        ticket: &mut Option<Ticket>,
+        token: impl FnOnce() -> T,
+    ) -> bool {
+        if !self.take_message(into) {
             super::waiting_lines::wait(&mut self.lines.receive, ticket, token);
-            return None;
-        };
+            return false;
+        }
         if let Some(ticket) = ticket.take() {
             self.leave(super::Line::Receive, ticket);
         }
-        Some(message)
+        true
     }
 
     /// Moves up to `most` messages that wait to the end of `into`, oldest first. How many.
     pub fn take_received(&mut self, most: usize, into: &mut Vec<Message>) -> usize {
         let before = into.len();
-        into.extend(core::iter::from_fn(|| self.take_message()).take(most));
+        let next = || {
+            let mut message = Message::empty();
+            self.take_message(&mut message).then_some(message)
+        };
+        into.extend(core::iter::from_fn(next).take(most));
         into.len() - before
     }
 
-    fn take_message(&mut self) -> Option<Message> {
-        let (message, cost) = self.received.pop()?;
+    #[inline]
+    fn take_message(&mut self, into: &mut Message) -> bool {
+        let Some(cost) = self.received.pop_into(into) else { return false };
         self.received.taken_from = true;
-        self.release(message.meta.class, cost);
+        self.release(into.meta.class, cost);
         self.after_taking_message();
-        Some(message)
+        true
     }
 
     /// A handler takes the messages that come in, with [`poll_to_handle`](Self::poll_to_handle).
@@ -271,7 +398,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// Messages that were kept to be received, since the link was made.
     #[must_use]
     pub fn messages_kept(&self) -> u64 {
-        self.received.taken + self.received.messages.len() as u64
+        self.received.taken + self.received.messages as u64
     }
 
     /// How many of those were taken, or dropped by the queue's policy.
@@ -283,7 +410,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// Messages that were received and that a handler is not done with.
     #[must_use]
     pub fn unhandled(&self) -> usize {
-        self.received.messages.len() + usize::from(self.received.in_hand.is_some())
+        self.received.messages + usize::from(self.received.in_hand.is_some())
     }
 
     /// The messages that wait will not be taken: they are dropped, counted, and events.
@@ -296,6 +423,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.note_memory();
     }
 
+    #[inline]
     fn after_taking_message(&mut self) {
         if self.slow_consumer && self.received.is_empty() {
             self.slow_consumer = false;

@@ -8,6 +8,7 @@ use crate::body::Body;
 use crate::calls::Reply;
 use crate::error::{CallError, Disconnect, Failure, PeerError, Status};
 use crate::frame::{Framing, Kind, Meta};
+use crate::recv_buf::RecvBuf;
 use crate::time::Instant;
 
 impl<F: Framing, T: Send + 'static> Link<F, T> {
@@ -53,10 +54,15 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
     }
 
-    /// The reply to a call in flight, or to none, that is nothing but a body.
+    /// The reply to a call in flight, or to none, that is nothing but a body, which lies in `buf`.
     #[inline]
-    pub(super) fn handle_plain_reply(&mut self, id: u64, body: &[u8]) -> Result<(), PeerError> {
-        let Some(token) = self.calls.complete_plain(id, body) else { return self.note_late_reply(id) };
+    pub(super) fn handle_plain_reply(
+        &mut self,
+        id: u64,
+        body: &[u8],
+        buf: &RecvBuf,
+    ) -> Result<(), PeerError> {
+        let Some(token) = self.calls.complete_plain(id, body, buf) else { return self.note_late_reply(id) };
         self.counters.calls_replied += 1;
         self.forget_retries(id, true);
         self.wakes.caller(token);

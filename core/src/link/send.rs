@@ -240,6 +240,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     #[cold]
     fn note_fail_fast(&mut self, id: u64) {
         let Self { fail_fast, calls, .. } = self;
+        let fail_fast = fail_fast.get_or_insert_default();
         if fail_fast.len() > 2 * calls.in_flight() + 16 {
             fail_fast.retain(|id| calls.get(*id).is_some());
         }
@@ -248,7 +249,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
 
     /// The connection takes nothing new: calls that wait for none fail, if they have not left.
     pub(super) fn fail_waiting_calls(&mut self, cause: &Disconnect) {
-        for id in core::mem::take(&mut self.fail_fast) {
+        for id in self.fail_fast.take().into_iter().flat_map(|ids| *ids) {
             let Some((class, _)) = self.calls.get(id) else { continue };
             if self.withdraw_call(id, class) {
                 self.fail_call(id, CallError::NeverSent(cause.clone()));

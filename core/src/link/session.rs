@@ -11,6 +11,7 @@ use super::settle::Ended;
 use super::undelivered::decode;
 use super::{Link, LinkEvent, Phase, Role};
 use crate::arena::{Batch, FrameRef, Sent};
+use crate::auth::{Identity, RefusalCode};
 use crate::config::Delivery;
 use crate::error::{Disconnect, FrameError, Outcome, PeerError, Undeliverable};
 use crate::frame::native::{Hello, Resume, SESSION};
@@ -49,6 +50,8 @@ impl core::fmt::Debug for SessionIdentity {
 #[derive(Debug)]
 pub(super) struct Session {
     identity: SessionIdentity,
+    /// Who it belongs to, where that is known: the name of the peer's [`Identity`].
+    owner: Option<Identity>,
     /// Frames received, and how many of them the peer knows of.
     received: u64,
     said: u64,
@@ -68,9 +71,10 @@ impl Session {
         self.received
     }
 
-    fn new(identity: SessionIdentity) -> Self {
+    fn new(identity: SessionIdentity, owner: Option<Identity>) -> Self {
         Self {
             identity,
+            owner,
             received: 0,
             said: 0,
             unsaid_bytes: 0,
@@ -159,6 +163,11 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.history.session.as_ref().map(|session| session.identity)
     }
 
+    /// The name of whom the session belongs to.
+    pub(super) fn session_owner(&self) -> Option<&str> {
+        Some(self.history.session.as_ref()?.owner.as_ref()?.name())
+    }
+
     /// Whether the link waits without a connection for its session to be taken up again.
     #[must_use]
     pub fn is_detached(&self) -> bool {
@@ -168,7 +177,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// Another connection takes the session over: the present one ends.
     pub fn supersede(&mut self) {
         if self.phase != Phase::Down && self.phase != Phase::Closed {
-            self.conn.abort = Some(Disconnect::Superseded);
+            self.conn.abort_for(Disconnect::Superseded);
             self.wakes.attend();
         }
     }
@@ -212,7 +221,8 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
                 return Err(PeerError::Resume { field: "session", value: theirs.session, limit: 0 });
             }
             self.lose_session(now, &Disconnect::SessionLost);
-            self.history.session = Some(Box::new(Session::new(identity)));
+            let owner = self.identity().cloned();
+            self.history.session = Some(Box::new(Session::new(identity, owner)));
             self.arena.begin_session(self.settings.session_window);
             self.begin_flow();
         }
@@ -235,7 +245,9 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         };
         // The acknowledgements may be lost with the old connection: the resume says the same.
         self.note_acked(acked);
-        self.counters.replayed += replayed;
+        if replayed > 0 {
+            self.counters.replayed += replayed;
+        }
         self.history.scope_holds = true;
         // Late replies may be to any call of the session.
         self.conn.calls_before = 0;
@@ -339,6 +351,11 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             // A connection that was made before others and comes to light after them: it says less
             // than is known since. It goes, and the session stays.
             Disconnect::Protocol(PeerError::Resume { .. }) if self.role == Role::Accepting => false,
+            // A peer in its handshake was no owner of the session. One that was told to go is.
+            Disconnect::Denied(_) => self.phase == Phase::Ready,
+            Disconnect::Refused(refusal) => {
+                self.phase == Phase::Ready || refusal.code == RefusalCode::OTHER_IDENTITY
+            }
             Disconnect::Protocol(_) | Disconnect::LocalClose | Disconnect::GoneAway => true,
             // That policy ends the session: nothing it acknowledged may be dropped.
             Disconnect::Overflow { .. } => true,

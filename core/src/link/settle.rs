@@ -46,7 +46,8 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         let keep = |frame: &mut FrameRef<'_>, fate| match (frame.sent, fate) {
             (Sent::Call(_), Fate::Left) => false,
             (Sent::Call(id), fate)
-                if (fate == Fate::Waiting && waiting != OnDisconnect::Keep) || fail_fast.contains(&id) =>
+                if (fate == Fate::Waiting && waiting != OnDisconnect::Keep)
+                    || fail_fast.as_ref().is_some_and(|ids| ids.contains(&id)) =>
             {
                 calls_back.push(id);
                 false
@@ -103,12 +104,16 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             Ended::Connection(lent) => arena.disconnect(lent, keep),
             Ended::LateWrite(batch) => _ = arena.restore_late(batch, keep),
         }
-        self.counters.casts_resent += resent;
+        if resent > 0 {
+            self.counters.casts_resent += resent;
+        }
         for number in left {
             self.note_outcome(number, Outcome::Written);
         }
         for undelivered in failed {
-            self.counters.casts_dropped += u64::from(undelivered.outcome == Outcome::Dropped);
+            if undelivered.outcome == Outcome::Dropped {
+                self.counters.casts_dropped += 1;
+            }
             self.fail_cast(undelivered);
         }
         for id in calls_back {
@@ -119,7 +124,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
         // What came after a connection that ended before is none of its late writer's.
         if !is_late {
-            self.fail_fast.clear();
+            self.fail_fast = None;
             self.drop_held();
         }
     }
@@ -148,7 +153,9 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             },
             |token| wakes.caller(token),
         );
-        counters.calls_maybe_delivered += left as u64;
+        if left > 0 {
+            counters.calls_maybe_delivered += left as u64;
+        }
         for id in over {
             self.forget_retries(id, false);
         }

@@ -1,6 +1,5 @@
 //! What a link says of itself.
 
-use alloc::boxed::Box;
 use core::time::Duration;
 
 use super::classes::{CLASSES, lane};
@@ -44,8 +43,8 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
 
     /// Numbers since the link was made.
     #[must_use]
-    pub fn counters(&self) -> &Counters {
-        &self.counters
+    pub fn counters(&self) -> Counters {
+        self.counters.counters()
     }
 
     /// Frames longer than this are cut up on the connection that is up; `usize::MAX` where frames
@@ -133,13 +132,13 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// This end of the present connection, or of the last.
     #[must_use]
     pub fn local_addr(&self) -> Option<&Address> {
-        self.route.local.as_deref()
+        self.route.local.as_ref()
     }
 
     /// Sets the address of this end of the connection. `None` leaves the address known before.
     pub fn set_local_addr(&mut self, local: Option<Address>) {
         if let Some(local) = local {
-            self.route.local = Some(Box::new(local));
+            self.route.local = Some(local);
         }
     }
 

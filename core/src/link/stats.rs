@@ -54,7 +54,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         let last = self.conn.life.last_received.max(self.conn.life.last_written);
         LinkStats {
             state: self.state(),
-            counters: self.counters,
+            counters: self.counters(),
             in_flight: self.calls.in_flight(),
             handling: self.inbound.len(),
             write_queue: Depth { messages: write.messages, bytes: write.bytes },

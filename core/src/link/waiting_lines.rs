@@ -149,7 +149,9 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// A place in line is over: its time has come.
     pub(super) fn expire_turn(&mut self, line: Line, ticket: Ticket) {
         if let Some(token) = self.line(line).expire(ticket) {
-            self.counters.calls_expired += u64::from(matches!(line, Line::Call(_)));
+            if matches!(line, Line::Call(_)) {
+                self.counters.calls_expired += 1;
+            }
             self.wakes.caller(token);
         }
     }

@@ -44,6 +44,13 @@ impl<T> Wakes<T> {
         self.tokens.extend(tokens);
     }
 
+    /// Gives the memory of an empty list back.
+    pub(super) fn trim(&mut self) {
+        if self.tokens.is_empty() {
+            self.tokens = Vec::new();
+        }
+    }
+
     /// The driver's reading side: reading can go on, or the connection may be over.
     #[inline]
     pub(super) fn attend(&mut self) {

@@ -54,7 +54,7 @@ fn turns_go_round_by_address_and_the_oldest_message_is_first() {
         let (verdict, effects) = pool.report(at(2), id, incoming(10_000, since, origin));
         assert_eq!((verdict, effects), (Verdict::Wait(0), Effects::default()));
     }
-    // It goes on while it makes progress, and nobody else does.
+    // It goes on while it makes progress, and the others wait.
     for millis in 0..30 {
         let now = at(100 * millis);
         let holding = incoming(100_000 + 10_000 * usize::try_from(millis).unwrap(), 30, 1);
@@ -129,7 +129,7 @@ fn the_largest_holder_is_closed_when_nothing_moves() {
     assert!(matches!(pool.report(at(1), 4, incoming(50_000, 0, 1)).0, Verdict::Wait(_)));
     let mut closed = Vec::new();
     for second in 1..=62 {
-        // Nobody makes progress, whoever has the turn.
+        // No link makes progress, whichever has the turn.
         for id in [3, 4] {
             closed.extend(pool.report(at(second * 1000), id, incoming(500_000, 0, 1)).1.closed);
         }
@@ -142,7 +142,7 @@ fn of_those_with_answers_the_largest_that_does_not_read_goes() {
     let mut pool = pool(MIB);
     pool.report(at(0), 1, answers(400_000));
     pool.report(at(0), 2, answers(500_000));
-    // Nobody had the time to read yet: the answer is refused.
+    // No link had the time to read yet: the answer is refused.
     assert_eq!(pool.report(at(999), 3, answers(300_000)), (Verdict::Refuse(0), Effects::default()));
     assert_eq!(pool.report(at(999), 3, answers(0)).0, Verdict::Granted(0));
     // The largest reads, the other does not.

@@ -243,6 +243,13 @@ impl OutQueue {
         core::mem::take(&mut self.wake)
     }
 
+    /// Whether [`take_wake`](Self::take_wake) would say so.
+    #[must_use]
+    #[inline]
+    pub fn has_wake(&self) -> bool {
+        self.wake
+    }
+
     /// Lends the next bytes to write; `messages` says whether messages may go (not before a handshake
     /// is done). `None`: a batch is on loan, or there is nothing to write now.
     pub fn begin_write(&mut self, messages: bool) -> Option<Batch> {
@@ -283,6 +290,12 @@ impl OutQueue {
         self.lent == Lent::Nothing && (self.returned.is_some() || !self.connection.is_empty() || waits)
     }
 
+    /// Whether a batch was lent for a connection that is over: it comes back late.
+    #[must_use]
+    pub fn is_late(&self, batch: &Batch) -> bool {
+        batch.generation() != self.generation
+    }
+
     /// Takes a batch back, for [`Machine::end_write`](crate::machine::Machine::end_write).
     ///
     /// Wholly written: `each` is called with every message, which has [left](Fate::Left). Not wholly
@@ -311,6 +324,8 @@ impl OutQueue {
             }
         }
         recycle(&mut self.spare, chunk);
+        // Its writer may be another than the driver, which looked meanwhile and sleeps.
+        self.idle |= !self.has_batch(true);
     }
 
     /// The connection is gone, for

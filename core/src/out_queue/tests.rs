@@ -67,6 +67,21 @@ fn a_message_that_does_not_come_about_leaves_no_trace() {
     assert_eq!(numbers(&mut queue, batch), [1, 4]);
 }
 
+/// A caller writes the batch; the driver looks meanwhile, finds nothing, and sleeps.
+#[test]
+fn what_comes_after_a_caller_wrote_everything_wakes_the_driver() {
+    let mut queue = OutQueue::new();
+    queue.push_slice(1, b"one");
+    assert!(queue.take_wake());
+    let mut batch = queue.begin_write(true).unwrap();
+    assert!(queue.begin_write(true).is_none(), "it is out");
+    let len = bytes_of(&batch).len();
+    batch.wrote(len);
+    queue.end_write(batch, |_| false);
+    queue.push_slice(2, b"two");
+    assert!(queue.take_wake(), "nobody else would write it");
+}
+
 #[test]
 fn what_belongs_to_the_connection_goes_first_and_goes_with_it() {
     let mut queue = OutQueue::new();

@@ -95,9 +95,9 @@ impl<F: Framing, S: std::fmt::Debug> std::fmt::Debug for Owned<F, S> {
 }
 
 impl<F: Framing, S: Wire> Owned<F, S> {
-    /// A link over `socket`.
+    /// A link over `socket`, of which that was read already.
     #[doc(hidden)]
-    pub fn new(config: Config<F>, role: Role, socket: S) -> Self {
+    pub fn new(config: Config<F>, role: Role, (socket, buf): (S, RecvBuf)) -> Self {
         let now = clock::now();
         let timed_casts = config.expire_after().is_some();
         let mut link = Link::new(config, role);
@@ -123,6 +123,10 @@ impl<F: Framing, S: Wire> Owned<F, S> {
         if let Err(cause) = owned.pass(0, &mut ()) {
             owned.end(cause, &mut ());
         }
+        if !buf.unread().is_empty() {
+            // The first turn hands it over: it has a handler.
+            (owned.buf, owned.paused) = (buf, true);
+        }
         owned
     }
 
@@ -146,7 +150,7 @@ impl<F: Framing, S: Wire> Owned<F, S> {
 
     /// What happened so far.
     #[must_use]
-    pub fn counters(&self) -> &Counters {
+    pub fn counters(&self) -> Counters {
         self.link.counters()
     }
 
@@ -218,7 +222,7 @@ impl<F: Framing, S: Wire> Owned<F, S> {
         Ok(queued)
     }
 
-    /// Begins a call; [`Handler::reply`] is told how it ends. Calls made between two turns may
+    /// Begins a call; [`Handler::reply`] or [`Handler::failed`] is called at its end. Calls made between two turns may
     /// share the moment from which their timeouts count.
     ///
     /// # Errors
@@ -391,6 +395,7 @@ impl<F: Framing, S: Wire> Owned<F, S> {
                             reader.note_unanswered(&mut &mut *link, id);
                         }
                     }
+                    Event::Challenge(challenge) => link.answer_challenge(now, &challenge),
                     _ => {}
                 },
                 Ok(Next::NeedData) => break Ok(true),
@@ -452,6 +457,7 @@ impl<F: Framing, S: Wire> Owned<F, S> {
     fn end(&mut self, cause: Disconnect, handler: &mut impl Handler) -> Disconnect {
         if self.over.is_none() || self.link.state() != State::Closed {
             let now = clock::now();
+            self.hand_over_leftovers(now, &cause, handler);
             self.link.handle_disconnected(now, self.batch.take(), cause.clone());
             self.link.give_up(now, cause.clone());
             self.tell_ended(handler);

@@ -6,19 +6,26 @@ use std::ops::{Deref, DerefMut};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bowline_core::address::Address;
 use bowline_core::config::Config;
 use bowline_core::error::Disconnect;
 use bowline_core::frame::Framing;
 use bowline_core::frame::native::Native;
+use bowline_core::layer::Secured;
 use bowline_core::link::{Role, State, Undelivered};
+use bowline_core::recv_buf::RecvBuf;
+use bowline_core::supervisor::{Endpoint, Epoch};
 use bowline_core::time::Instant;
 use bowline_driver::addresses::Addresses;
 use bowline_driver::clock;
 use bowline_driver::error::{ConnectError, disconnect};
+use bowline_driver::layered::Layered;
+use bowline_driver::opening::Openings;
 use bowline_driver::owner::{OwnerSocket, Patience, Until};
 use bowline_driver::runtime::{Runtime, Wire};
-use bowline_driver::stream::Stream;
+use bowline_driver::stream::{Stream, Target};
 use bowline_driver::style::{Style, Wait};
+use bowline_driver::sync::Arc;
 use bowline_driver::to_address::ToAddress;
 
 use super::{Handler, Owned};
@@ -35,7 +42,7 @@ use super::{Handler, Owned};
 /// On threads the owner waits with its whole thread. On a thread that runs connections (an inline handler's)
 /// it does not: `connect` and `over` fail there, and turns do what can be done at once.
 pub struct Exclusive<R: Runtime, F: Framing = Native> {
-    owned: Owned<F, R::OwnerSocket>,
+    owned: Owned<F, Layered<R::OwnerSocket>>,
     spin: Duration,
     linger: Duration,
 }
@@ -47,19 +54,44 @@ impl<R: Runtime, F: Framing> std::fmt::Debug for Exclusive<R, F> {
 }
 
 impl<R: Runtime, F: Framing> Deref for Exclusive<R, F> {
-    type Target = Owned<F, R::OwnerSocket>;
+    type Target = Owned<F, Layered<R::OwnerSocket>>;
 
     #[inline]
-    fn deref(&self) -> &Owned<F, R::OwnerSocket> {
+    fn deref(&self) -> &Owned<F, Layered<R::OwnerSocket>> {
         &self.owned
     }
 }
 
 impl<R: Runtime, F: Framing> DerefMut for Exclusive<R, F> {
     #[inline]
-    fn deref_mut(&mut self) -> &mut Owned<F, R::OwnerSocket> {
+    fn deref_mut(&mut self) -> &mut Owned<F, Layered<R::OwnerSocket>> {
         &mut self.owned
     }
+}
+
+/// With the layer that the settings say, and its handshake done; without it where a proxy has to connect further before:
+/// see [`Openings::securing`].
+async fn secured<S: OwnerSocket, F: Framing>(
+    socket: S,
+    to: &Endpoint,
+    config: &Config<F>,
+) -> io::Result<Layered<S>> {
+    match Openings::new(config.proxy(), None, Some(to)).is_empty() {
+        true => over_layer(socket, to, config).await,
+        false => Ok(Layered::plain(socket)),
+    }
+}
+
+/// With the layer that the settings say, and its handshake done.
+async fn over_layer<S: OwnerSocket, F: Framing>(
+    socket: S,
+    to: &Endpoint,
+    config: &Config<F>,
+) -> io::Result<Layered<S>> {
+    let Some(layer) = &config.layers().dial else { return Ok(Layered::plain(socket)) };
+    let mut socket = Layered::with(socket, layer.dial(to).map_err(io::Error::other)?);
+    socket.secure(clock::after(config.connect_timeout())).await?;
+    Ok(socket)
 }
 
 impl<R: Runtime> Exclusive<R, Native> {
@@ -95,17 +127,21 @@ impl<R: Runtime, F: Framing> Exclusive<R, F> {
                 return Err(ConnectError::WouldPark);
             }
             R::check()?;
-            let mut addresses = Addresses::of(&address)?;
-            if let Some((host, port)) = addresses.name() {
-                addresses.resolved(R::OwnerSocket::resolve(host, port).await);
-            }
+            let mut addresses = Addresses::through(config.dialed(&address)?, config.proxy())?;
             let limit = config.connect_timeout();
+            if let Some((host, port)) = addresses.name() {
+                addresses.resolved(R::OwnerSocket::resolve(host, port, limit).await);
+            }
             while let Some(address) = addresses.next_address() {
                 match R::OwnerSocket::connect(address.clone(), *config.sockets(), limit).await {
-                    Ok(socket) => {
-                        let greeted = Self::new(socket, config, Role::Dialing).greeted().await;
-                        return greeted.map_err(|cause| addresses.failed(Some(address), cause));
-                    }
+                    Ok(socket) => match secured(socket, addresses.endpoint(), &config).await {
+                        Ok(socket) => {
+                            let target = Target::new(addresses.endpoint().clone(), address.clone());
+                            let greeted = Self::opened(socket, config, Some(target)).await;
+                            return greeted.map_err(|cause| addresses.failed(Some(address), cause));
+                        }
+                        Err(error) => addresses.refused(address, error),
+                    },
                     Err(error) => addresses.refused(address, error),
                 }
             }
@@ -133,8 +169,30 @@ impl<R: Runtime, F: Framing> Exclusive<R, F> {
             }
             let socket = R::OwnerSocket::adopt(stream).map_err(disconnect)?;
             socket.apply(config.sockets()).map_err(disconnect)?;
-            Self::new(socket, config, Role::Dialing).greeted().await
+            config.dialed("").map_err(|error| disconnect(io::Error::other(error)))?;
+            // Where it leads is its own to know: a name for TLS comes from the settings.
+            let place = socket.peer_addr().unwrap_or_else(|_| Address::Unix("".into()));
+            let socket = over_layer(socket, &place.into(), &config).await.map_err(disconnect)?;
+            Self::opened(socket, config, None).await
         })
+    }
+
+    /// The dialing end over a socket that is connected, with everything done that comes before the first message.
+    async fn opened(
+        mut socket: Layered<R::OwnerSocket>,
+        config: Config<F>,
+        target: Option<Target>,
+    ) -> Result<Self, Disconnect> {
+        let endpoint = target.as_ref().map(|target| &target.endpoint);
+        let layer = config.layers().dial.clone();
+        let openings = Openings::new(config.proxy(), config.preamble(), endpoint).securing(layer);
+        let mut buf = RecvBuf::new();
+        if !openings.is_empty() {
+            let limit = Some(config.connect_timeout());
+            // Few connections have any: the others need no room for it.
+            buf = Box::pin(openings.run(&mut socket, target.as_ref(), Epoch::FIRST, limit)).await?;
+        }
+        Self::new((socket, buf), config, Role::Dialing).greeted().await
     }
 
     /// With the handshake done. The link itself limits how long that takes.
@@ -153,12 +211,23 @@ impl<R: Runtime, F: Framing> Exclusive<R, F> {
     pub fn accept(stream: impl Into<Stream>, config: Config<F>) -> io::Result<Self> {
         let socket = R::OwnerSocket::adopt(stream.into())?;
         socket.apply(config.sockets())?;
-        Ok(Self::new(socket, config, Role::Accepting))
+        config.listened("").map_err(io::Error::other)?;
+        let socket = match &config.layers().accept {
+            Some(layer) => Layered::with(socket, layer.accept().map_err(io::Error::other)?),
+            None => Layered::plain(socket),
+        };
+        Ok(Self::new((socket, RecvBuf::new()), config, Role::Accepting))
     }
 
-    fn new(socket: R::OwnerSocket, config: Config<F>, role: Role) -> Self {
+    fn new(arrival: (Layered<R::OwnerSocket>, RecvBuf), config: Config<F>, role: Role) -> Self {
         let linger = config.linger();
-        Self { owned: Owned::new(config, role, socket), spin: Duration::ZERO, linger }
+        Self { owned: Owned::new(config, role, arrival), spin: Duration::ZERO, linger }
+    }
+
+    /// What TLS knows of the peer; `None` on a connection in plain text.
+    #[must_use]
+    pub fn secured(&self) -> Option<Arc<Secured>> {
+        self.owned.socket.secured()
     }
 
     /// On threads, a turn asks the socket again and again for so long before the thread sleeps; no other handle

@@ -19,7 +19,7 @@ use super::task::Task;
 pub(crate) struct Group {
     reactors: Box<[Arc<Reactor>]>,
     next: AtomicUsize,
-    /// Nobody needs it any more: its threads end.
+    /// It is not needed any more: its threads end.
     released: AtomicBool,
     /// What turns a group that has no threads.
     turner: Option<Mutex<Turner>>,
@@ -61,7 +61,7 @@ impl Drop for Handle {
         group.released.store(true, Ordering::Release);
         for reactor in &group.reactors {
             match group.turner {
-                // Nobody turns it any more.
+                // No thread turns it any more.
                 Some(_) => reactor.end(),
                 None => reactor.interrupt(),
             }

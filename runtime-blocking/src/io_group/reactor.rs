@@ -19,6 +19,8 @@ const WAKE: Token = Token(usize::MAX);
 const EVENTS: usize = 256;
 /// Tasks run before sockets and timers are looked at again.
 const TASKS: usize = 64;
+/// Of those that need several turns, so many run before sockets and timers are looked at again.
+const LONG_TASKS: usize = 4;
 
 /// The part that any thread may use; the turning thread has a [`Turner`] besides.
 pub(crate) struct Reactor {
@@ -31,6 +33,9 @@ pub(crate) struct Reactor {
 #[derive(Default)]
 struct State {
     ready: VecDeque<Arc<Task>>,
+    /// Ready as well, and expected to need more than one turn: a few of them run after the others, so that
+    /// one that has little to do does not wait for a turn of each.
+    long: VecDeque<Arc<Task>>,
     tasks: Slab<Arc<Task>>,
     timers: BTreeMap<TimerKey, Waker>,
     last_timer: u64,
@@ -38,6 +43,13 @@ struct State {
     asleep: Option<Option<Instant>>,
     /// Nothing can be spawned any more.
     ended: bool,
+}
+
+impl State {
+    /// Where a task waits for its turn.
+    fn line(&mut self, task: &Task) -> &mut VecDeque<Arc<Task>> {
+        if task.is_long() { &mut self.long } else { &mut self.ready }
+    }
 }
 
 /// When, and which.
@@ -71,7 +83,7 @@ impl Reactor {
     /// A task that was woken.
     pub(super) fn queue(&self, task: Arc<Task>) {
         let mut state = self.state.lock();
-        state.ready.push_back(task);
+        state.line(&task).push_back(task);
         let asleep = state.asleep.take().is_some();
         drop(state);
         if asleep {
@@ -180,7 +192,7 @@ impl Reactor {
         let mut state = self.state.lock();
         state.ended = true;
         let tasks = std::mem::take(&mut state.tasks);
-        let ready = std::mem::take(&mut state.ready);
+        let ready = (std::mem::take(&mut state.ready), std::mem::take(&mut state.long));
         drop(state);
         drop(ready);
         tasks.into_iter().for_each(|(_, task)| task.cancel());
@@ -206,27 +218,47 @@ impl Reactor {
     /// Runs the tasks that are ready now. Tasks that become ready meanwhile run after the sockets were
     /// polled: tasks that wake themselves, or each other, do not keep a socket waiting.
     fn run_tasks(&self) {
-        let ready = self.state.lock().ready.len();
-        for _ in 0..ready.min(TASKS) {
-            let Some(task) = self.state.lock().ready.pop_front() else { return };
-            match task.run() {
-                Ran::Waits => {}
-                Ran::Woken => self.state.lock().ready.push_back(task),
-                Ran::Over => {
-                    let mut state = self.state.lock();
-                    let key = task.key();
-                    if state.tasks.get(key).is_some_and(|other| Arc::ptr_eq(other, &task)) {
-                        state.tasks.remove(key);
-                    }
+        let (ready, long) = {
+            let state = self.state.lock();
+            (state.ready.len().min(TASKS), state.long.len().min(LONG_TASKS))
+        };
+        for _ in 0..ready {
+            let Some(task) = self.state.lock().ready.pop_front() else { break };
+            self.run(task);
+        }
+        for _ in 0..long {
+            let Some(task) = self.state.lock().long.pop_front() else { return };
+            self.run(task);
+        }
+    }
+
+    fn run(&self, task: Arc<Task>) {
+        match task.run() {
+            Ran::Waits => {}
+            Ran::Woken => {
+                let mut state = self.state.lock();
+                state.line(&task).push_back(task);
+            }
+            Ran::Over => {
+                let mut state = self.state.lock();
+                let key = task.key();
+                if state.tasks.get(key).is_some_and(|other| Arc::ptr_eq(other, &task)) {
+                    state.tasks.remove(key);
                 }
             }
         }
     }
 
+    /// Whether tasks wait for the one that runs.
+    pub(crate) fn has_ready(&self) -> bool {
+        let state = self.state.lock();
+        !state.ready.is_empty() || !state.long.is_empty()
+    }
+
     /// For how long the system may be waited for.
     fn fall_asleep(&self, limit: Option<Duration>) -> Option<Duration> {
         let mut state = self.state.lock();
-        if !state.ready.is_empty() {
+        if !state.ready.is_empty() || !state.long.is_empty() {
             return Some(Duration::ZERO);
         }
         let timer = state.timers.first_key_value().map(|((at, _), _)| *at);
@@ -272,9 +304,54 @@ mod tests {
     use std::future::poll_fn;
     use std::io::Write;
     use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Poll;
 
     use super::super::source::Way;
     use super::*;
+
+    #[test]
+    fn who_has_little_to_do_waits_for_few_of_those_who_have_much() {
+        let (reactor, mut turner) = Reactor::new().expect("descriptors");
+        let (turns, runs) = (Arc::new(AtomicUsize::new(0)), 5);
+        let spawn = |task: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>| {
+            assert!(reactor.adopt(Task::new(task, &reactor, None)));
+        };
+        for _ in 0..100 {
+            let turns = Arc::clone(&turns);
+            spawn(Box::pin(poll_fn(move |cx| {
+                turns.fetch_add(1, Ordering::Relaxed);
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            })));
+        }
+        // Woken by another thread, as by a report of the system, each time.
+        let (waker, seen) = (Arc::new(Mutex::new(None::<Waker>)), Arc::new(AtomicUsize::new(0)));
+        let (kept, count) = (Arc::clone(&waker), Arc::clone(&seen));
+        spawn(Box::pin(poll_fn(move |cx| {
+            *kept.lock() = Some(cx.waker().clone());
+            count.fetch_add(1, Ordering::Relaxed);
+            Poll::Pending
+        })));
+        while seen.load(Ordering::Relaxed) == 0 {
+            reactor.turn(&mut turner, None).expect("it may wait");
+        }
+        for run in 1..=runs {
+            let before = turns.load(Ordering::Relaxed);
+            let waker = waker.lock().take().expect("it waits");
+            waker.wake();
+            while seen.load(Ordering::Relaxed) == run {
+                reactor.turn(&mut turner, None).expect("it may wait");
+            }
+            let meanwhile = turns.load(Ordering::Relaxed) - before;
+            assert!(meanwhile <= 2 * LONG_TASKS, "{meanwhile} turns of others");
+        }
+        // Those that go on and on have their turns all the same.
+        let before = turns.load(Ordering::Relaxed);
+        for _ in 0..50 {
+            reactor.turn(&mut turner, None).expect("it may wait");
+        }
+        assert_eq!(turns.load(Ordering::Relaxed) - before, 50 * 2 * LONG_TASKS);
+    }
 
     #[test]
     fn a_socket_does_not_wait_for_tasks_that_are_always_ready() {

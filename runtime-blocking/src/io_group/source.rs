@@ -86,7 +86,7 @@ impl Source {
         self.ready.fetch_and(!way.clearable(), Ordering::AcqRel);
     }
 
-    /// There may be more. Wakes nobody: who says so is who would be woken.
+    /// There may be more. Wakes no task: the one that would be woken says so itself.
     pub(crate) fn set_ready(&self, way: Way) {
         self.ready.fetch_or(way.clearable(), Ordering::AcqRel);
     }
@@ -109,7 +109,7 @@ impl Source {
             Some(kept) => kept.clone_from(waker),
             None => *slot = Some(waker.clone()),
         }
-        // What was reported since the look above found nobody here.
+        // What was reported since the look above found no waker here.
         if self.is_ready(way) { Poll::Ready(()) } else { Poll::Pending }
     }
 }

@@ -23,6 +23,9 @@ pub(super) struct Task {
     key: AtomicUsize,
     work: Mutex<Option<(Work, Keep)>>,
     cancelled: AtomicBool,
+    /// It had more to do than one turn when it was busy last, and whether it is in the middle of that.
+    is_long: AtomicBool,
+    goes_on: AtomicBool,
     reactor: Weak<Reactor>,
 }
 
@@ -31,7 +34,8 @@ impl Task {
     pub(super) fn new(work: Work, reactor: &Arc<Reactor>, keep: Keep) -> Arc<Self> {
         let (state, key) = (TaskState::queued(), AtomicUsize::new(0));
         let (work, cancelled) = (Mutex::new(Some((work, keep))), AtomicBool::new(false));
-        Arc::new(Self { state, key, work, cancelled, reactor: Arc::downgrade(reactor) })
+        let (is_long, goes_on) = (AtomicBool::new(false), AtomicBool::new(false));
+        Arc::new(Self { state, key, work, cancelled, is_long, goes_on, reactor: Arc::downgrade(reactor) })
     }
 
     pub(super) fn set_key(&self, key: usize) {
@@ -65,7 +69,17 @@ impl Task {
             self.cancel();
             return Ran::Over;
         }
+        // Noted before it rests: whoever wakes it then queues it by that.
+        let is_woken = self.state.is_woken();
+        let went_on = self.goes_on.swap(is_woken, Ordering::Relaxed);
+        self.is_long.store(is_woken || went_on, Ordering::Relaxed);
         if self.state.rest() { Ran::Woken } else { Ran::Waits }
+    }
+
+    /// Whether it needed several turns when it was busy last: one that does waits behind those that are
+    /// done in one.
+    pub(super) fn is_long(&self) -> bool {
+        self.is_long.load(Ordering::Relaxed)
     }
 
     /// Drops the future; one that is being polled, when that is over.

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use bowline::error::CastRefusal;
+use bowline::error::{CastRefusal, Outcome};
 use bowline::frame::Framing;
 use bowline::frame::native::Native;
 use bowline::frame::tcpstream::Tcpstream;
@@ -342,6 +342,47 @@ pub async fn connections_that_come_and_go_wait_in_a_bounded_line<H: Harness>() {
     let within =
         told.split(|told| *told == Told::Gone).all(|part| part.is_empty() || part[0] == Told::Connected);
     assert!(within, "no message without a connection: {told:?}");
+    server.shutdown().await;
+}
+
+/// Messages that wait behind a request which cannot start are handed over when their connection ends.
+pub async fn what_waits_behind_a_request_is_handed_over_when_the_connection_ends<H: Harness>() {
+    let config = Config::builder().max_inbound_bytes(1).build().expect("sound");
+    let (gate, handled) = (Gate::default(), Arc::new(Mutex::new(Vec::new())));
+    let (wait, notes) = (gate.clone(), Arc::clone(&handled));
+    let handlers = Handlers::none()
+        .request(move |_| {
+            let gate = wait.clone();
+            async move {
+                gate.passed::<H>().await;
+                Ok(Answer::from(Vec::new()))
+            }
+        })
+        .message(move |_, message| notes.lock().expect("not poisoned").push(number(&message.body)));
+    let server = H::bind("127.0.0.1:0", config, handlers).await.expect("a free port");
+    server.start();
+    let proxy = Proxy::start(&server.address());
+    let once = Config::builder().reconnect(ReconnectPolicy::never()).build().expect("sound");
+    let client = H::connect(&proxy.address, once, Handlers::none()).await.expect("it listens");
+    let mut calls = Vec::new();
+    for body in [b"runs", b"wait"] {
+        calls.push(client.start_call(CallOptions::new(1), body.to_vec()).await.expect("begun"));
+    }
+    send::<H, _>(&client, 0..9).await;
+    let written = client.cast_and_wait(CastOptions::default(), 9_u32.to_be_bytes().to_vec()).await;
+    assert_eq!(written, Ok(Outcome::Written));
+    let came = || {
+        let sent = client.peer().counters().bytes_out;
+        server.peers().first().is_some_and(|peer| peer.counters().bytes_in == sent)
+    };
+    H::until("all came", came).await;
+    assert_eq!(*handled.lock().expect("not poisoned"), [], "a request is before them");
+    proxy.cut();
+    H::until("all are handled", || handled.lock().expect("not poisoned").len() == 10).await;
+    assert!(handled.lock().expect("not poisoned").iter().copied().eq(0..10));
+    gate.open();
+    drop(calls);
+    client.close().await;
     server.shutdown().await;
 }
 

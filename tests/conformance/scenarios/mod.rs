@@ -1,3 +1,4 @@
+pub mod auth;
 pub mod calls;
 pub mod child;
 pub mod delivery;

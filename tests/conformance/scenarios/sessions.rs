@@ -1,13 +1,19 @@
 //! Sessions over real sockets: cut a thousand times, stopped, restarted.
 
+use std::io::Write as _;
+use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bowline::PeerCore as Peer;
 use bowline::error::{CallError, Disconnect, Outcome};
-use bowline::frame::native::Native;
-use bowline::{CallOptions, CastOptions, Config, ConfigBuilder, Delivery, LinkEvent, ReconnectPolicy, State};
+use bowline::frame::native::{Hello, Native, Resume, SESSION};
+use bowline::frame::{Framing, Kind, Meta};
+use bowline::{
+    AcceptLimits, CallOptions, CastOptions, Config, ConfigBuilder, Delivery, LinkEvent, ReconnectPolicy,
+    State,
+};
 
 use super::child::Child;
 use super::fairness::Gate;
@@ -266,6 +272,41 @@ pub async fn detached_sessions_hold_no_more_than_they_may<H: Harness>() {
     assert_eq!(detached(&server).len(), 1, "there is room for one");
     H::until("the others end", || came.disconnects.load(Ordering::Relaxed) == 11).await;
     assert_eq!(server.accept_counters().sessions_evicted, 11);
+    server.shutdown().await;
+}
+
+/// What a client says first that wants a session.
+fn greeting() -> Vec<u8> {
+    let (mut out, mut hello) = (Vec::new(), Vec::new());
+    let mut says = Hello::new();
+    says.features = SESSION;
+    says.encode(&mut hello);
+    for (kind, body) in [(Kind::Hello, &hello[..]), (Kind::Resume, &Resume::new(0, [0; 16], 0).to_bytes())] {
+        let mark = Native::new().begin(&mut out, &Meta::new(kind, 0), &[]).expect("a frame");
+        out.extend_from_slice(body);
+        Native::new().finish(&mut out, mark, 0).expect("a frame");
+    }
+    out
+}
+
+pub async fn a_session_whose_first_connection_ends_at_once_is_in_no_handshake<H: Harness>() {
+    let mut limits = AcceptLimits::default();
+    // There is room for one handshake.
+    limits.handshake_memory = 1;
+    let config = session().accept_limits(limits).build().expect("sound");
+    let server = H::bind("127.0.0.1:0", config, Handlers::none()).await.expect("a free port");
+    server.start();
+    let mut streams = Vec::new();
+    for n in 1..=6 {
+        let mut stream = TcpStream::connect(server.address()).expect("it listens");
+        stream.write_all(&greeting()).expect("it reads");
+        // The end of the stream is read together with the greeting, or soon after it. A stream that is dropped
+        // with unread bytes is reset, and a reset may overtake the greeting.
+        stream.shutdown(Shutdown::Write).expect("connected");
+        streams.push(stream);
+        H::until("one more waits", || detached(&server).len() == n).await;
+    }
+    assert_eq!(server.accept_counters().evicted, 0);
     server.shutdown().await;
 }
 

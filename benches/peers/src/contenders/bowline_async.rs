@@ -8,14 +8,15 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use bowline::Config;
 use bowline::core::error::{CallError, CastRefusal};
-use bowline::links::Exclusive;
 use bowline::driver::runtime::Runtime;
 use bowline::driver::style::Awaits;
+use bowline::links::Exclusive;
 use bowline::links::{Client, Server};
 use bytes::Bytes;
 use futures::future::LocalBoxFuture;
 
 use super::bowline_exclusive::Replies;
+use super::peers::common::PATTERNS;
 use super::raw_tokio::BURST;
 use crate::callers::{self, Caller, Spawn};
 use crate::child;
@@ -50,14 +51,14 @@ pub struct On<R> {
     pub marker: std::marker::PhantomData<fn() -> R>,
 }
 
-const TOKIO: On<bowline::tokio::Tokio> = On {
+pub const TOKIO: On<bowline::tokio::Tokio> = On {
     name: "Bowline, tokio",
     block_on: |work| super::raw_tokio::on_tokio(work),
     spawn: callers::spawn_tokio,
     marker: std::marker::PhantomData,
 };
 
-const SMOL: On<bowline::smol::Smol> = On {
+pub const SMOL: On<bowline::smol::Smol> = On {
     name: "Bowline, smol",
     block_on: |work| smol::block_on(LOCAL.with(|local| local.run(work))),
     spawn: spawn_local,
@@ -87,8 +88,11 @@ impl<R: Runtime<Style = Awaits>> Contender for Shared<R> {
         self.0.name
     }
 
-    fn fits(&self, _: &Work) -> Result<(), &'static str> {
-        Ok(())
+    fn fits(&self, work: &Work) -> Result<(), &'static str> {
+        match work {
+            Work::Pattern(_) => Err(PATTERNS),
+            _ => Ok(()),
+        }
     }
 
     fn serve(&self, job: &Job, ready: Ready) -> Result<Tally> {
@@ -207,7 +211,11 @@ impl<R: Runtime<Style = Awaits>> Contender for Owned<R> {
     }
 }
 
-async fn send_owned<R: Runtime<Style = Awaits>>(link: &mut Exclusive<R>, size: usize, time: Duration) -> Result<()> {
+async fn send_owned<R: Runtime<Style = Awaits>>(
+    link: &mut Exclusive<R>,
+    size: usize,
+    time: Duration,
+) -> Result<()> {
     let (message, large, start) = (body(size), Bytes::from(body(size)), Instant::now());
     let many = vec![&message[..]; 64];
     while start.elapsed() < time {
@@ -337,6 +345,7 @@ async fn drive<R: Runtime<Style = Awaits>>(job: Job, server: String, spawn: Spaw
         }
         Work::Idle { connections } => idle::<R>(&server, &job.work, connections, time, spawn).await,
         Work::Scale { connections } => scale::<R>(&server, &job.work, connections, time).await,
+        Work::Pattern(_) => unreachable!("does not fit"),
         Work::Mixed { per_second, apart } => {
             let calls = connect().await?;
             let stream = if apart { connect().await? } else { calls.clone() };
@@ -426,7 +435,12 @@ impl<R: Runtime<Style = Awaits>> Caller for Rotating<R> {
     }
 }
 
-async fn scale<R: Runtime<Style = Awaits>>(server: &str, work: &Work, connections: usize, time: Duration) -> Result<Tally> {
+async fn scale<R: Runtime<Style = Awaits>>(
+    server: &str,
+    work: &Work,
+    connections: usize,
+    time: Duration,
+) -> Result<Tally> {
     let (config, mut clients) = (config(work), Vec::with_capacity(connections));
     for _ in 0..connections {
         clients.push(Client::<R>::with_config(server, config.clone()).connect().await?);

@@ -59,6 +59,7 @@ impl Contender for Raw {
             Work::OneWay { .. } => Err("one way nobody waits"),
             Work::Calls { .. } | Work::Paced { .. } if self.encode => Ok(()),
             Work::Calls { .. } | Work::Paced { .. } => Err("calls are encoded as they are made"),
+            Work::Pattern(_) => Err("raw tokio stands for it"),
             Work::Idle { .. } | Work::Scale { .. } | Work::Mixed { .. } => {
                 Err("a thread for each connection is not a contender")
             }

@@ -39,8 +39,9 @@ impl Contender for RawTokio {
     }
 
     fn fits(&self, work: &Work) -> Result<(), &'static str> {
-        match work {
+        match work.plain() {
             Work::OneWay { senders: 1, .. } | Work::Calls { .. } => Ok(()),
+            Work::Pattern(_) => Err("nothing of it comes near"),
             Work::Scale { .. } | Work::Idle { .. } => Ok(()),
             Work::OneWay { .. } => Err("it has one owner"),
             Work::Paced { .. } => Err("raw sockets and the actor stand for it"),
@@ -52,7 +53,7 @@ impl Contender for RawTokio {
         on_tokio(async {
             let listener = TcpListener::bind("127.0.0.1:0").await?;
             ready(listener.local_addr()?);
-            match job.work {
+            match job.work.plain() {
                 Work::OneWay { size, senders } => count(accept(&listener).await?, size, senders).await,
                 Work::Idle { .. } => loop {
                     let stream = accept(&listener).await?;
@@ -70,7 +71,7 @@ impl Contender for RawTokio {
     fn drive(&self, job: &Job, server: SocketAddr) -> Result<Tally> {
         let time = Duration::from_secs_f64(job.seconds);
         on_tokio(async {
-            match job.work {
+            match job.work.plain() {
                 Work::OneWay { size, .. } => send(connect(server).await?, size, time).await,
                 Work::Idle { connections } => {
                     let before = child::resident();

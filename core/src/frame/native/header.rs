@@ -3,6 +3,8 @@
 use super::credit::Credit;
 use super::numbers::{get_u16, get_u32, get_u64};
 use super::resume::Resume;
+use super::verdict::Accepted;
+use crate::auth::{MAX_CHALLENGE, MAX_CREDENTIALS, Refusal};
 use crate::error::{EncodeError, FrameError};
 use crate::frame::{Class, Kind, Meta};
 
@@ -18,6 +20,8 @@ const NO_TIME: u32 = u32::MAX;
 const MAX_HELLO: u64 = 1024;
 /// Longest text of a go-away.
 const MAX_GO_AWAY: u64 = 1024;
+/// Longest body of what is said of credentials.
+const MAX_VERDICT: u64 = 1024;
 /// Most bytes of a message that one fragment carries.
 pub(super) const MAX_FRAGMENT: u64 = 64 * 1024;
 
@@ -39,9 +43,14 @@ pub(super) enum Code {
     Credit = 12,
     Fragment = 13,
     Abort = 14,
+    // Of the feature authentication.
+    Challenge = 128,
+    Credentials = 129,
+    Accepted = 130,
+    Refused = 131,
 }
 
-/// The largest number in use.
+/// The largest number in use of those that belong to no feature.
 const LAST_CODE: u8 = 14;
 
 impl Code {
@@ -62,6 +71,10 @@ impl Code {
             12 => Self::Credit,
             13 => Self::Fragment,
             14 => Self::Abort,
+            128 => Self::Challenge,
+            129 => Self::Credentials,
+            130 => Self::Accepted,
+            131 => Self::Refused,
             value => return Err(bad_field("kind", value, LAST_CODE)),
         })
     }
@@ -83,6 +96,10 @@ impl Code {
             Kind::Credit => Self::Credit,
             Kind::Fragment => Self::Fragment,
             Kind::Abort => Self::Abort,
+            Kind::Challenge => Self::Challenge,
+            Kind::Credentials => Self::Credentials,
+            Kind::Accepted => Self::Accepted,
+            Kind::Refused => Self::Refused,
             Kind::Numbered => return Err(EncodeError::Unsupported { what: "a numbered message" }),
         })
     }
@@ -104,6 +121,10 @@ impl Code {
             Self::Credit => Kind::Credit,
             Self::Fragment => Kind::Fragment,
             Self::Abort => Kind::Abort,
+            Self::Challenge => Kind::Challenge,
+            Self::Credentials => Kind::Credentials,
+            Self::Accepted => Kind::Accepted,
+            Self::Refused => Kind::Refused,
         }
     }
 
@@ -112,6 +133,7 @@ impl Code {
     pub(super) fn fixed_len(self) -> usize {
         match self {
             Self::Hello | Self::Credit | Self::Resume => 0,
+            Self::Challenge | Self::Credentials | Self::Accepted | Self::Refused => 0,
             Self::Request | Self::ErrorReply => 16,
             Self::Reply
             | Self::Cancel
@@ -136,6 +158,9 @@ impl Code {
             Self::Credit => Credit::LEN as u64,
             Self::Resume => Resume::LEN as u64,
             Self::Fragment => MAX_FRAGMENT,
+            Self::Challenge => MAX_CHALLENGE as u64,
+            Self::Credentials => MAX_CREDENTIALS as u64,
+            Self::Accepted | Self::Refused => MAX_VERDICT,
             _ => max_message as u64,
         }
     }
@@ -146,6 +171,8 @@ impl Code {
         match self {
             Self::Credit => Credit::LEN,
             Self::Resume => Resume::LEN,
+            Self::Accepted => Accepted::LEN,
+            Self::Refused => Refusal::LEN,
             // An empty one would be work for nothing.
             Self::Fragment => 1,
             _ => 0,
@@ -217,6 +244,7 @@ pub(super) fn read_fixed(code: Code, class: Class, attempt: u8, frame: &[u8]) ->
     let (mut id, mut method, mut status, mut remaining, mut retry) = (0, 0, 0, NO_TIME, NO_TIME);
     match code {
         Code::Hello | Code::Credit | Code::Resume => {}
+        Code::Challenge | Code::Credentials | Code::Accepted | Code::Refused => {}
         Code::Request => {
             id = get_u64(frame, 8);
             method = get_u32(frame, 16);

@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::credit::MIN_WINDOW;
+use super::features::Features;
 use super::numbers::{get_u16, get_u32, get_u64};
 use crate::error::{FrameError, PeerError};
 
@@ -12,6 +13,13 @@ pub const VERSION: u8 = 1;
 
 /// Feature: sessions, which survive their connections.
 pub const SESSION: u64 = 1;
+/// Feature: authentication at the handshake. The dialing side offers it if it can answer a challenge; the
+/// accepting side offers and requires it if it wants to know who connects.
+pub const AUTHENTICATION: u64 = 1 << 1;
+/// Kept for services: methods with names. Not offered by this version.
+pub const SERVICES: u64 = 1 << 2;
+/// Kept for streams: answers of many messages. Not offered by this version.
+pub const STREAMS: u64 = 1 << 3;
 
 const MAGIC: [u8; 4] = *b"BWLN";
 /// Bytes of a hello that every version has.
@@ -53,7 +61,7 @@ pub struct Hello {
     /// After so long without receiving anything it closes the connection. Milliseconds on the
     /// wire.
     pub dead_after: Duration,
-    /// Features it offers, a bit each: [`SESSION`].
+    /// Features it offers, a bit each: [`SESSION`], [`AUTHENTICATION`].
     pub features: u64,
     /// Features it cannot do without; the other side has to offer them too.
     pub required: u64,
@@ -162,10 +170,11 @@ impl Hello {
         }
         let unknown = theirs.required & !self.features;
         if unknown != 0 {
-            return Err(field("required", unknown, self.features));
+            return Err(PeerError::FeatureRequired { features: Features(unknown) });
         }
-        if self.required & !theirs.features != 0 {
-            return Err(field("features", theirs.features, self.required));
+        let lacking = self.required & !theirs.features;
+        if lacking != 0 {
+            return Err(PeerError::FeatureLacking { features: Features(lacking) });
         }
         Ok(Agreed {
             version,

@@ -7,15 +7,19 @@ use crate::error::{ConfigError, EncodeError, FrameError};
 
 mod credit;
 mod extensions;
+mod features;
 mod header;
 mod hello;
 mod numbers;
 mod resume;
+mod verdict;
 
 pub use credit::{Credit, MESSAGE_COST, MIN_WINDOW};
 pub use extensions::{Extension, Extensions, TRACE_CONTEXT, parse_extensions};
-pub use hello::{Agreed, Hello, SESSION, VERSION, Window};
+pub use features::Features;
+pub use hello::{AUTHENTICATION, Agreed, Hello, SERVICES, SESSION, STREAMS, VERSION, Window};
 pub use resume::Resume;
+pub use verdict::Accepted;
 
 use header::{BASE, Code, FLAG_EXTENSIONS};
 use numbers::{get_u16, get_u32, get_u64};
@@ -167,6 +171,9 @@ impl Framing for Native {
         // loop.
         match code {
             Code::Hello | Code::Credit | Code::Resume => out.extend_from_slice(&base),
+            Code::Challenge | Code::Credentials | Code::Accepted | Code::Refused => {
+                out.extend_from_slice(&base);
+            }
             Code::Request => {
                 let mut header = header_of::<24>(base, meta.id);
                 header[16..20].copy_from_slice(&meta.method.to_be_bytes());

@@ -249,8 +249,10 @@ fn hellos_agree_or_say_why_not() {
     );
     let needy = Hello { required: 4, ..Hello::new() };
     assert_eq!(ours.agree(&needy), Err(PeerError::HelloField { field: "required", value: 4, limit: 0 }));
+    let needy = Hello { features: 4, ..needy };
+    assert_eq!(ours.agree(&needy), Err(PeerError::FeatureRequired { features: Features(4) }));
     let picky = Hello { features: 12, required: 4, ..Hello::new() };
-    assert_eq!(picky.agree(&ours), Err(PeerError::HelloField { field: "features", value: 0, limit: 4 }));
+    assert_eq!(picky.agree(&ours), Err(PeerError::FeatureLacking { features: Features(4) }));
     let offering = Hello { features: 6, ..Hello::new() };
     assert_eq!(picky.agree(&offering).unwrap().features, 4);
     let mut bytes = Vec::new();

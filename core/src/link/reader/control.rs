@@ -1,11 +1,13 @@
 //! Frames that are no messages.
 
 use super::Reader;
+use super::handshake::name;
+use crate::auth::Refusal;
 use crate::error::{PeerError, Status};
 use crate::frame::native::Credit;
 use crate::frame::{Framing, Kind, Meta};
-use crate::link::Link;
 use crate::link::classes::lane;
+use crate::link::{Link, Role};
 use crate::machine::Access;
 use crate::time::Instant;
 
@@ -61,7 +63,13 @@ impl<F: Framing> Reader<F> {
             Kind::Ack | Kind::Resume => {
                 return Err(PeerError::Resume { field: "frames of a session", value: 1, limit: 0 });
             }
-            _ => return Err(PeerError::SecondHello),
+            // The peer let us in, and tells us to go.
+            Kind::Refused if self.authenticates && access.machine().role() == Role::Dialing => {
+                access.machine().handle_refused(Refusal::decode(body)?);
+                self.is_stopped = true;
+            }
+            Kind::Hello => return Err(PeerError::SecondHello),
+            other => return Err(PeerError::AfterHandshake { found: name(other) }),
         }
         Ok(false)
     }

@@ -1,10 +1,15 @@
-//! What comes before messages: the hello, the resume of a session, and the word to the application.
+//! What comes before messages: the hello, who the peer is, the resume of a session, and the word to the
+//! application.
+
+use alloc::boxed::Box;
 
 use super::{Event, Reader};
+use crate::auth::Refusal;
 use crate::error::PeerError;
-use crate::frame::native::{Hello, Resume};
+use crate::frame::native::{Accepted, Hello, Resume};
 use crate::frame::{Framing, Kind, Step};
-use crate::link::Link;
+use crate::link::auth::{Greeted, Verdict};
+use crate::link::{Link, Role};
 use crate::machine::{Access, Next};
 use crate::recv_buf::RecvBuf;
 use crate::time::Instant;
@@ -14,8 +19,16 @@ use crate::time::Instant;
 pub(super) enum Stage {
     /// The first frame has to be a hello.
     Hello,
+    /// The next frame has to be a challenge.
+    Challenge,
+    /// The next frame has to say what the accepting side decided about us.
+    Accepted,
     /// The next frame has to be a resume.
     Resume,
+    /// The next frame has to show who the peer is.
+    Credentials,
+    /// The application decides about the peer, which has to wait for that.
+    Verdict,
     /// Tell the application that the connection is ready.
     Announce,
     /// The application is being told, and messages wait for that.
@@ -36,7 +49,8 @@ pub(in crate::link) enum Front<'b> {
     },
 }
 
-/// Looks for the frame of that kind (a hello, or a resume) that has to come next.
+/// Looks for the frame of that kind (a hello, a resume, or one of the exchange of credentials) that has to come
+/// next.
 pub(in crate::link) fn front<'b, F: Framing>(
     framing: &mut F,
     kind: Kind,
@@ -49,11 +63,10 @@ pub(in crate::link) fn front<'b, F: Framing>(
         }
         Step::Frame { meta, .. } => {
             let found = name(meta.kind);
-            let is_hello = kind == Kind::Hello;
-            Err(if is_hello {
-                PeerError::ExpectedHello { found }
-            } else {
-                PeerError::ExpectedResume { found }
+            Err(match kind {
+                Kind::Hello => PeerError::ExpectedHello { found },
+                Kind::Resume => PeerError::ExpectedResume { found },
+                _ => PeerError::Unauthenticated { expected: name(kind), found },
             })
         }
     }
@@ -72,34 +85,117 @@ impl<F: Framing> Reader<F> {
             buf.take_lent();
             let kind = match self.stage {
                 Stage::Hello => Kind::Hello,
+                Stage::Challenge => Kind::Challenge,
+                Stage::Accepted => Kind::Accepted,
                 Stage::Resume => Kind::Resume,
+                Stage::Credentials => Kind::Credentials,
+                Stage::Verdict => match access.machine().verdict() {
+                    Verdict::Accepted(resume) => {
+                        if let Some(resume) = resume {
+                            self.resumed = access.machine().handle_resume(now, &resume)?;
+                        }
+                        self.announce();
+                        continue;
+                    }
+                    Verdict::Refused => return Ok(Next::Paused),
+                    Verdict::Open => return self.nothing_before_verdict(buf),
+                },
                 Stage::Announce | Stage::Held | Stage::Open => break,
             };
+            if kind == Kind::Accepted && self.is_refused(access, buf.unread())? {
+                return Ok(Next::Paused);
+            }
             let (body, consumed) = match front(&mut self.framing, kind, buf.unread())? {
                 Front::Need(need) => return self.wait_for(buf, need),
                 Front::Frame { body, consumed } => (body, consumed),
             };
             self.frame_since = None;
-            self.stage = if self.stage == Stage::Hello {
-                self.in_session = access.machine().handle_hello(now, &Hello::decode(body)?)?;
-                if self.in_session { Stage::Resume } else { Stage::Announce }
-            } else {
-                self.resumed = access.machine().handle_resume(now, &Resume::decode(body)?)?;
-                Stage::Announce
-            };
-            if self.stage == Stage::Announce && !self.resumed {
-                self.forget_session();
+            let link = access.machine();
+            let mut event = None;
+            match kind {
+                Kind::Hello => {
+                    let Greeted { in_session, authenticates } =
+                        link.handle_hello(now, &Hello::decode(body)?)?;
+                    (self.in_session, self.authenticates) = (in_session, authenticates);
+                    self.stage = match (link.role(), in_session, authenticates) {
+                        (Role::Dialing, _, true) => Stage::Challenge,
+                        (_, true, _) => Stage::Resume,
+                        (Role::Accepting, false, true) => Stage::Credentials,
+                        (_, false, false) => Stage::Announce,
+                    };
+                }
+                Kind::Challenge => {
+                    self.stage = Stage::Accepted;
+                    event = Some(Event::Challenge(Box::new(link.handle_challenge(body))));
+                }
+                Kind::Accepted => {
+                    link.handle_accepted(Accepted::decode(body)?)?;
+                    self.stage = if self.in_session { Stage::Resume } else { Stage::Announce };
+                }
+                Kind::Credentials => {
+                    self.stage = Stage::Verdict;
+                    event = Some(Event::Credentials(Box::new(link.handle_credentials(now, body)?)));
+                }
+                // An accepting side makes nothing of it before it knows whose it is.
+                _ if link.role() == Role::Accepting && self.authenticates => {
+                    link.keep_resume(Resume::decode(body)?);
+                    self.stage = Stage::Credentials;
+                }
+                _ => {
+                    self.resumed = link.handle_resume(now, &Resume::decode(body)?)?;
+                    self.stage = Stage::Announce;
+                }
+            }
+            if self.stage == Stage::Announce {
+                self.announce();
             }
             buf.lend(consumed);
+            if let Some(event) = event {
+                return Ok(Next::Event(event));
+            }
         }
         self.stage = Stage::Open;
         access.machine().handle_ready(now);
         self.begin(access, now, 0);
         Ok(Next::Event(if self.resumed { Event::Resumed } else { Event::Ready }))
     }
+
+    /// The application is told next.
+    fn announce(&mut self) {
+        self.stage = Stage::Announce;
+        if !self.resumed {
+            self.forget_session();
+        }
+    }
+
+    /// Whether the accepting side said, in place of letting us in, that it does not.
+    fn is_refused<T: Send + 'static>(
+        &mut self,
+        access: &mut impl Access<Link<F, T>>,
+        unread: &[u8],
+    ) -> Result<bool, PeerError> {
+        let Ok(Front::Frame { body, .. }) = front(&mut self.framing, Kind::Refused, unread) else {
+            return Ok(false);
+        };
+        access.machine().handle_refused(Refusal::decode(body)?);
+        Ok(true)
+    }
+
+    /// A peer about which nothing is decided has nothing to say.
+    fn nothing_before_verdict<'b>(&mut self, buf: &RecvBuf) -> Result<Next<Event<'b>>, PeerError> {
+        if buf.unread().is_empty() {
+            return Ok(Next::NeedData);
+        }
+        // What breaks the framing is named as that.
+        let found = match self.framing.next_frame(buf.unread())? {
+            Step::Frame { meta, .. } => name(meta.kind),
+            Step::Need(_) => "more bytes",
+        };
+        Err(PeerError::Unauthenticated { expected: "nothing before the peer is let in", found })
+    }
 }
 
-fn name(kind: Kind) -> &'static str {
+pub(super) fn name(kind: Kind) -> &'static str {
     match kind {
         Kind::Hello => "hello",
         Kind::Request => "request",
@@ -115,5 +211,9 @@ fn name(kind: Kind) -> &'static str {
         Kind::Credit => "credit",
         Kind::Fragment => "fragment",
         Kind::Abort => "abort",
+        Kind::Challenge => "challenge",
+        Kind::Credentials => "credentials",
+        Kind::Accepted => "acceptance",
+        Kind::Refused => "refusal",
     }
 }

@@ -1,13 +1,13 @@
 //! Events for the application: what came in.
 
+use alloc::boxed::Box;
 use core::time::Duration;
 
-use bytes::Bytes;
-
-use crate::body::Body;
+use crate::auth::{Challenge, Shown};
+use crate::body::{Body, INLINE_BODY};
 use crate::frame::{Meta, Plain};
 use crate::link::classes::cost;
-use crate::recv_buf::Place;
+use crate::recv_buf::{Place, RecvBuf, Source};
 
 /// Events for the application: what came in.
 #[derive(Clone, Debug)]
@@ -19,6 +19,12 @@ pub enum Event<'b> {
     /// The connection is ready for messages, and a session goes on with it: in place of
     /// [`Ready`](Self::Ready).
     Resumed,
+    /// The accepting side asks who we are, once for each connection: answer with
+    /// [`Link::show`](crate::link::Link::show), now or later.
+    Challenge(Box<Challenge>),
+    /// The dialing side said who it is, once for each connection: answer with
+    /// [`Link::decide`](crate::link::Link::decide), now or later. Nothing else comes before.
+    Credentials(Box<Shown>),
     /// A message that wants no answer.
     Message(Incoming<'b>),
     /// Several that want none, of the normal class and without extensions. All of them are taken
@@ -39,12 +45,27 @@ pub struct Burst<'b> {
     rest: core::slice::Iter<'b, Place>,
     /// Where the next one begins.
     at: usize,
+    buf: &'b RecvBuf,
 }
 
 impl<'b> Burst<'b> {
-    pub(super) fn new((bytes, messages): (&'b [u8], &'b [Place])) -> Self {
-        Self { bytes, rest: messages.iter(), at: 0 }
+    pub(super) fn new(buf: &'b RecvBuf) -> Self {
+        let (bytes, messages) = buf.run();
+        Self { bytes, rest: messages.iter(), at: 0, buf }
     }
+
+    /// Where the rest of them lie: their bytes, their places, counted from `at`, and the block.
+    pub(in crate::link) fn into_rest(self) -> Rest<'b> {
+        Rest { bytes: self.bytes, places: self.rest.as_slice(), at: self.at, source: self.buf.source() }
+    }
+}
+
+/// What of a [`Burst`] was not taken yet.
+pub(in crate::link) struct Rest<'b> {
+    pub(in crate::link) bytes: &'b [u8],
+    pub(in crate::link) places: &'b [Place],
+    pub(in crate::link) at: usize,
+    pub(in crate::link) source: Option<Source<'b>>,
 }
 
 impl<'b> Iterator for Burst<'b> {
@@ -56,7 +77,8 @@ impl<'b> Iterator for Burst<'b> {
         let cost = cost(end - self.at);
         self.at = end;
         let meta = Meta { method, ..Meta::default() };
-        Some(Incoming { meta, extensions: &[], body: &self.bytes[body..end], frame: None, cost })
+        let body = &self.bytes[body..end];
+        Some(Incoming { meta, extensions: &[], body, buf: self.buf, cost })
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -67,7 +89,7 @@ impl<'b> Iterator for Burst<'b> {
 impl ExactSizeIterator for Burst<'_> {}
 
 /// A message as it lies in the receive buffer.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Incoming<'b> {
     /// What its frame says.
@@ -76,30 +98,39 @@ pub struct Incoming<'b> {
     pub extensions: &'b [u8],
     /// Its bytes.
     pub body: &'b [u8],
-    /// Its frame, where that has memory of its own.
-    pub(super) frame: Option<&'b Bytes>,
+    /// Where it lies.
+    pub(super) buf: &'b RecvBuf,
     /// What it costs of the credit this side granted.
     pub(in crate::link) cost: u64,
 }
 
 impl<'b> Incoming<'b> {
     /// The frame that `bytes` begin with.
-    #[inline]
-    pub(super) fn plain(frame: &Plain, bytes: &'b [u8]) -> Self {
-        let body = &bytes[frame.body..frame.end];
-        Self { meta: frame.meta(), extensions: &[], body, frame: None, cost: cost(frame.end) }
+    #[inline(always)]
+    pub(super) fn plain(frame: &Plain, buf: &'b RecvBuf) -> Self {
+        let body = &buf.lent()[frame.body..frame.end];
+        Self { meta: frame.meta(), extensions: &[], body, buf, cost: cost(frame.end) }
     }
 }
 
+/// Where it lies makes no difference.
+impl PartialEq for Incoming<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        (self.meta, self.extensions, self.body) == (other.meta, other.extensions, other.body)
+    }
+}
+
+impl Eq for Incoming<'_> {}
+
 impl Incoming<'_> {
-    /// Its bytes, owned: copied, unless they came in fragments.
+    /// Its bytes, owned: by reference where the memory that they were read into can be left to them, as
+    /// [`RecvBuf::keep`] has it; otherwise copied.
     #[must_use]
     pub fn to_body(&self) -> Body {
-        match self.frame {
-            Some(frame) if self.body.len() > crate::body::INLINE_BODY => {
-                Body::from(frame.slice_ref(self.body))
-            }
-            _ => Body::copy_from(self.body),
+        match self.buf.aside() {
+            Some(frame) if self.body.len() > INLINE_BODY => Body::from(frame.slice_ref(self.body)),
+            Some(_) => Body::copy_from(self.body),
+            None => self.buf.keep(self.body),
         }
     }
 

@@ -7,7 +7,6 @@ use core::ops::Range;
 use bytes::Bytes;
 
 use crate::arena::CHUNK;
-use crate::body::Body;
 use crate::config::OnFailure;
 use crate::error::{FrameError, PeerError};
 use crate::frame::native::MESSAGE_COST;
@@ -33,6 +32,7 @@ mod waiting;
 use answer::KeptBack;
 use handshake::Stage;
 pub(in crate::link) use handshake::{Front, front};
+pub(in crate::link) use incoming::Rest;
 pub use incoming::{Burst, Event, Incoming};
 use kept_messages::{Kept, Parked};
 pub(in crate::link) use retired::Retired;
@@ -67,8 +67,8 @@ pub struct Reader<F: Framing> {
     lends_replies: bool,
     /// Extensions of the request lent out last, where its answer repeats them.
     repeated: Vec<u8>,
-    /// The server has no memory for more: nothing is taken in.
-    waits_for_memory: bool,
+    /// Nothing is taken in: the server has no memory for more, or the peer has to go.
+    is_stopped: bool,
     /// How many requests may be started before the link has to be asked again.
     starts: usize,
     /// By class: what may still come, what came and was not told to the link yet, fragments,
@@ -84,6 +84,8 @@ pub struct Reader<F: Framing> {
     /// The connection belongs to a session: its frames are counted. Those, and their bytes, that the
     /// link was not told of yet.
     in_session: bool,
+    /// The dialing side says who it is.
+    authenticates: bool,
     frames: u64,
     frame_bytes: u64,
     /// The session goes on.
@@ -109,7 +111,7 @@ impl<F: Framing> Reader<F> {
             last_was_request: false,
             lends_replies: false,
             repeated: Vec::new(),
-            waits_for_memory: false,
+            is_stopped: false,
             starts: 0,
             allowance: [0; 2],
             arrived: [Arrived::default(); 2],
@@ -119,6 +121,7 @@ impl<F: Framing> Reader<F> {
             aside: None,
             guard: Guard::new(),
             in_session: false,
+            authenticates: false,
             frames: 0,
             frame_bytes: 0,
             resumed: false,
@@ -140,7 +143,7 @@ impl<F: Framing> Reader<F> {
         self.note_held(&link.held);
         self.longest_answer = link.longest_answer();
         self.lends_replies = link.lends_replies;
-        self.waits_for_memory = link.waits_for_memory();
+        self.is_stopped = link.waits_for_memory() || link.conn.parting.is_some();
         self.fragment = link.fragment();
         self.allowance = link.allowances();
         self.guard.refill(now, link.counters.bytes_out);
@@ -234,7 +237,7 @@ impl<F: Framing> Reader<F> {
         now: Instant,
         buf: &'b mut RecvBuf,
     ) -> Result<Next<Event<'b>>, PeerError> {
-        if self.waits_for_memory {
+        if self.is_stopped {
             return Ok(Next::Paused);
         }
         if !matches!(self.stage, Stage::Open | Stage::Held) {
@@ -257,14 +260,14 @@ impl<F: Framing> Reader<F> {
                 self.frame_since = None;
                 match plain.kind {
                     Kind::Cast if self.take_run(buf) => {
-                        return Ok(Next::Event(Event::Burst(Burst::new(buf.run()))));
+                        return Ok(Next::Event(Event::Burst(Burst::new(buf))));
                     }
                     Kind::Cast => {}
                     Kind::Reply if self.lends_replies => {
                         self.note_plain(&plain);
                         if access.machine().take_lent_reply(plain.id)? {
                             buf.lend(plain.end);
-                            return Ok(Next::Event(Event::Reply(Incoming::plain(&plain, buf.lent()))));
+                            return Ok(Next::Event(Event::Reply(Incoming::plain(&plain, buf))));
                         }
                         buf.lend(plain.end);
                         continue;
@@ -272,7 +275,7 @@ impl<F: Framing> Reader<F> {
                     Kind::Reply => {
                         self.note_plain(&plain);
                         let body = &buf.unread()[plain.body..plain.end];
-                        access.machine().handle_plain_reply(plain.id, body)?;
+                        access.machine().handle_plain_reply(plain.id, body, buf)?;
                         buf.lend(plain.end);
                         continue;
                     }
@@ -286,7 +289,7 @@ impl<F: Framing> Reader<F> {
                         }
                         (self.last_was_request, self.requests) = (true, self.requests + 1);
                         buf.lend(plain.end);
-                        return Ok(Next::Event(Event::Request(Incoming::plain(&plain, buf.lent()))));
+                        return Ok(Next::Event(Event::Request(Incoming::plain(&plain, buf))));
                     }
                     _ => {}
                 }
@@ -333,7 +336,7 @@ impl<F: Framing> Reader<F> {
                     let unread = buf.unread();
                     let link = access.machine();
                     link.handle_reply(now, &Meta { kind, ..meta }, &unread[extensions], || {
-                        Body::copy_from(&unread[body])
+                        buf.keep(&unread[body])
                     })?;
                     buf.lend(consumed);
                 }
@@ -387,7 +390,7 @@ impl<F: Framing> Reader<F> {
             self.repeated.clear();
             self.repeated.extend_from_slice(extensions);
         }
-        let incoming = Incoming { meta, extensions, body, frame: buf.aside(), cost: cost(len) };
+        let incoming = Incoming { meta, extensions, body, buf, cost: cost(len) };
         if is_request { Event::Request(incoming) } else { Event::Message(incoming) }
     }
 

@@ -5,7 +5,7 @@ use bytes::Bytes;
 
 use super::handshake::Stage;
 use super::{Event, Reader};
-use crate::error::PeerError;
+use crate::error::{Disconnect, PeerError};
 use crate::frame::{Class, Framing, Meta, Step};
 use crate::link::Link;
 use crate::link::classes::lane;
@@ -107,6 +107,27 @@ impl<F: Framing> Reader<F> {
         }
         self.has_parked = !self.parked.iter().all(Parked::is_empty);
         false
+    }
+
+    /// The connection is over, and no session goes on: messages that waited behind requests which could not
+    /// start. The requests have no caller any more.
+    pub(in crate::link) fn next_leftover<'b, T: Send + 'static>(
+        &mut self,
+        access: &mut impl Access<Link<F, T>>,
+        now: Instant,
+        buf: &'b mut RecvBuf,
+        cause: &Disconnect,
+    ) -> Option<Event<'b>> {
+        buf.take_lent();
+        // Without a handshake they belong to an earlier session; while the application is being told of its
+        // peer, messages are held.
+        if !self.has_parked || self.stage != Stage::Open || access.machine().survives(cause) {
+            return None;
+        }
+        for parked in &mut self.parked {
+            parked.drop_requests();
+        }
+        if self.unpark(access) { Some(self.lend_aside(buf, now)) } else { None }
     }
 
     /// Tells the application of the message that lies aside.

@@ -253,7 +253,7 @@ fn without_memory_requests_that_would_not_start_now_are_refused() {
         .map(|inbound| pair.b.link.poll_inbound(inbound, None) == InboundState::Wanted)
         .collect();
     assert_eq!(wanted, [true, true, false, false, false, false, false]);
-    // Their handlers end, and those whose callers were told are told nothing more.
+    // Their handlers end, and callers that have their outcome get no second one.
     for inbound in core::mem::take(&mut pair.b.handled).into_iter().skip(2) {
         pair.b.link.finish_inbound(inbound);
     }
@@ -276,7 +276,7 @@ fn an_answer_without_memory_starts_no_further_request_for_a_while() {
     }
     pair.run(Instant::ZERO);
     assert_eq!(pair.b.handled.len(), 128, "as many answers of 128 KiB");
-    // All are answered while there is no memory: none of the others starts, to make what nobody can keep.
+    // All are answered while there is no memory: none of the others starts, to make what there is no room for.
     let mut said = 0;
     for inbound in core::mem::take(&mut pair.b.handled) {
         pair.b.link.answer(inbound, Ok((&alloc::vec![1; MIB][..]).into()));

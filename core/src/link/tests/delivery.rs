@@ -447,7 +447,7 @@ fn a_session_that_is_closed_well_is_not_lost() {
     pair.a.link.handle_disconnected(Instant::ZERO, None, Disconnect::LocalClose);
     assert_eq!(lost(&mut pair.a), [1]);
 
-    // Nobody closed it.
+    // Neither side closed it.
     let mut pair = session();
     pair.b.link.handle_disconnected(Instant::ZERO, None, Disconnect::PeerClosed);
     pair.b.link.expire_session(Instant::ZERO);

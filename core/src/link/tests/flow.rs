@@ -402,7 +402,7 @@ fn what_runs_is_bounded_even_if_nobody_wants_it() {
         pair.run(Instant::ZERO);
         assert!(pair.b.handled.len() <= 2, "round {round}");
     }
-    // Both handlers that run are for nobody. A further request starts when one ends.
+    // The answers of both handlers that run are not wanted any more. A further request starts when one ends.
     let wanted = call(&mut pair.a, b"wanted", 1).unwrap();
     pair.run(Instant::ZERO);
     assert_eq!(pair.b.handled.len(), 2);

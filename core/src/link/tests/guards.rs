@@ -178,6 +178,6 @@ fn the_heaviest_honest_load_is_no_flood() {
             let _ = end.tokens();
         }
     }
-    let counters = *pair.b.link.counters();
+    let counters = pair.b.link.counters();
     assert!(counters.grants > 1_000 && counters.cancels > 1_000 && counters.aborts > 100, "{counters:?}");
 }

@@ -65,7 +65,8 @@ fn a_late_batch_makes_no_call_of_the_next_connection_wait() {
 #[test]
 fn half_a_message_of_a_late_batch_was_never_sent() {
     fn outcome<F: Framing>(framing: F) -> Outcome {
-        let mut end = End::new(&Config::with_framing(framing).build().unwrap(), Role::Dialing);
+        let config = Config::with_framing(framing).on_disconnect(OnDisconnect::Return).build().unwrap();
+        let mut end = End::new(&config, Role::Dialing);
         end.pass(Instant::ZERO, 0).unwrap();
         let number = cast(&mut end, b"half of it");
         end.link.watch_outcome(number, 1);
@@ -120,7 +121,7 @@ fn what_comes_back_too_late_expires() {
 }
 
 /// A message whose caller was woken because its time was over, and that came back when the link ended, is
-/// told to its caller, and to nobody else.
+/// reported to its caller, and not handed back besides.
 #[test]
 fn what_is_about_to_be_told_is_not_handed_back_besides() {
     let mut end = End::new(&Config::with_framing(Buffstreams::new()).build().unwrap(), Role::Dialing);
@@ -159,4 +160,75 @@ fn what_is_sent_again_does_not_expire() {
         assert_eq!(end.output(Instant::ZERO + WAIT * 3), first);
         assert_eq!(end.link.counters().casts_expired, 0);
     }
+}
+
+/// A client whose connection died while a writer had the cast `one`; it is connected again, and has cast `two`.
+fn with_a_late_cast() -> (Pair<Native>, Batch, u64) {
+    let mut pair = native();
+    let number = cast(&mut pair.a, b"one");
+    pair.a.link.watch_outcome(number, 1);
+    let late = pair.a.link.begin_write(Instant::ZERO).unwrap();
+    pair.a.link.handle_disconnected(Instant::ZERO, None, Disconnect::PeerClosed);
+    cast(&mut pair.a, b"two");
+    pair.b = End::new(&Config::default(), Role::Accepting);
+    reconnect(&mut pair.a);
+    pair.b.pass(Instant::ZERO, 0).unwrap();
+    pair.run(Instant::ZERO);
+    assert_eq!(pair.a.link.state(), State::Ready);
+    (pair, late, number)
+}
+
+fn bodies<F: Framing>(end: &End<F>) -> Vec<&[u8]> {
+    end.events.iter().map(|(_, _, body)| &body[..]).collect()
+}
+
+#[test]
+fn what_never_left_goes_out_on_the_next_connection_however_late_its_writer_is() {
+    let (mut pair, late, number) = with_a_late_cast();
+    assert_eq!(bodies(&pair.b), Vec::<&[u8]>::new(), "it would overtake what the writer has");
+    assert!(!pair.a.link.is_drained());
+    let _more = pair.a.link.end_write(Instant::ZERO, late);
+    pair.run(Instant::ZERO);
+    assert_eq!(bodies(&pair.b), [b"one", b"two"]);
+    assert_eq!(pair.a.link.poll_outcome(number, || 1), Some(Ok(Outcome::Written)));
+    assert!(pair.a.link.poll_errored(&mut None, || 0).is_none());
+}
+
+#[test]
+fn what_left_with_a_late_writer_is_not_repeated() {
+    let (mut pair, mut late, number) = with_a_late_cast();
+    late.wrote(late.len());
+    let _more = pair.a.link.end_write(Instant::ZERO, late);
+    pair.run(Instant::ZERO);
+    assert_eq!(bodies(&pair.b), [b"two"]);
+    assert_eq!(pair.a.link.poll_outcome(number, || 1), Some(Ok(Outcome::Written)));
+}
+
+/// A stream whose write never returns holds its link up no longer than a write may stall.
+#[test]
+fn a_writer_that_does_not_come_back_is_given_up() {
+    let (mut pair, late, number) = with_a_late_cast();
+    let stall = Config::default().settings().write_stall;
+    let due = Instant::ZERO + stall;
+    let mut now = Instant::ZERO;
+    while now < due {
+        now = pair.a.link.poll_timeout().unwrap().0;
+        assert!(now <= due);
+        pair.a.link.handle_timeout(now);
+        pair.b.link.handle_timeout(now);
+        assert!(bodies(&pair.b).is_empty());
+        if now < due {
+            pair.run(now);
+        }
+    }
+    assert!(pair.a.link.take_wake().write);
+    pair.run(now);
+    assert_eq!(bodies(&pair.b), [b"two"]);
+    assert!(pair.a.link.poll_timeout().unwrap().0 > now);
+    // When it comes back after all, what it has is handed back.
+    let _more = pair.a.link.end_write(now, late);
+    let back = pair.a.link.poll_outcome(number, || 1).unwrap().unwrap_err();
+    assert_eq!((back.outcome, &back.body[..]), (Outcome::NeverSent, &b"one"[..]));
+    pair.run(now);
+    assert_eq!(bodies(&pair.b), [b"two"]);
 }

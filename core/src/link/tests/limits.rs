@@ -241,8 +241,8 @@ fn an_earlier_deadline_is_due_although_the_driver_was_armed_for_a_later_one() {
     assert!(!pair.a.link.is_due(Instant::ZERO + MS * 150));
 }
 
-/// A message that lacks credit holds up those behind it. Once it is withdrawn, they may go, and whoever
-/// writes has to hear of it.
+/// A message that lacks credit holds up those behind it. Once it is withdrawn, they may go, and the
+/// writing side has to learn it.
 #[test]
 fn what_waited_behind_a_withdrawn_message_goes_at_once() {
     let config = Config::builder().normal_window(64 * 1024).build().unwrap();
@@ -264,4 +264,18 @@ fn what_waited_behind_a_withdrawn_message_goes_at_once() {
     assert!(pair.a.link.take_wake().write, "there is something to write now");
     pair.run(now);
     assert_eq!(taken(&pair.b), 7);
+}
+
+#[test]
+fn a_greeting_that_was_read_before_counts_in_the_handshakes_time() {
+    let config = Config::default();
+    let limit = config.accept_limits().handshake.unwrap_or_else(|| config.connect_timeout());
+    let (accepted, taken_up) = (Instant::ZERO, Instant::ZERO + (limit - MS));
+    let mut link: Link<Native, u32> = Link::new(config, Role::Accepting);
+    let _reader = link.handle_connected(taken_up, Epoch::FIRST);
+    link.handshake_began(accepted);
+    assert_eq!(link.poll_timeout(), Some((accepted + limit, Reason::Handshake)));
+    link.handle_timeout(accepted + limit);
+    let ending = link.poll_ending(accepted + limit);
+    assert_eq!(ending, Some(Ending::Abort(Disconnect::ConnectTimeout { limit })));
 }

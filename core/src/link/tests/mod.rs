@@ -2,6 +2,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::*;
+use crate::auth::{Challenge, Shown};
 use crate::body::Body;
 use crate::config::QueueLimit;
 use crate::error::{CallError, CastRefusal, Disconnect, LinkWas, Outcome, PeerError, Status};
@@ -12,6 +13,7 @@ use crate::machine::{Ending, Machine, Next, Reason};
 use crate::recv_buf::RecvBuf;
 
 mod answers;
+mod auth;
 mod calls;
 mod casts;
 mod connections;
@@ -21,11 +23,13 @@ mod flow;
 mod guards;
 mod handling;
 mod late_writes;
+mod leftovers;
 mod limits;
 mod outcomes;
 mod repeated;
 mod resume;
 mod retries;
+mod runs;
 mod starts;
 mod waiting;
 
@@ -43,6 +47,10 @@ struct End<F: Framing> {
     /// Requests go to handlers that take their time.
     handle: bool,
     handled: Vec<Inbound>,
+    /// What peers showed, to be decided about.
+    shown: Vec<Shown>,
+    /// Challenges that wait to be answered, where that is not done at once.
+    challenges: Option<Vec<Challenge>>,
 }
 
 impl<F: Framing> End<F> {
@@ -58,6 +66,8 @@ impl<F: Framing> End<F> {
             queue: false,
             handle: false,
             handled: Vec::new(),
+            shown: Vec::new(),
+            challenges: None,
         }
     }
 
@@ -77,7 +87,7 @@ impl<F: Framing> End<F> {
     }
 
     fn pass(&mut self, now: Instant, n: usize) -> Result<(), PeerError> {
-        let Self { link, reader, buf, events, answer, queue, handle, handled } = self;
+        let Self { link, reader, buf, events, answer, queue, handle, handled, shown, challenges } = self;
         let mut access = &mut *link;
         Link::begin_input(reader, &mut access, now, n);
         while let Next::Event(event) = Link::next_event(reader, &mut access, now, buf)? {
@@ -87,15 +97,8 @@ impl<F: Framing> End<F> {
                         break;
                     }
                 }
-                Event::Burst(run) => {
-                    for m in run {
-                        if *queue {
-                            assert!(access.enqueue_received(&m), "bounded by the window");
-                        } else {
-                            events.push((false, m.id(), m.body.to_vec()));
-                        }
-                    }
-                }
+                Event::Burst(run) if *queue => access.enqueue_burst(run),
+                Event::Burst(run) => events.extend(run.map(|m| (false, m.id(), m.body.to_vec()))),
                 Event::Request(m) if *handle => match access.open_inbound(now, &m)? {
                     Some(inbound) => handled.push(inbound),
                     None if Link::<F, u32>::refuse(reader, buf) => {}
@@ -108,6 +111,11 @@ impl<F: Framing> End<F> {
                         reader.answer(m.id(), m.body.into()).unwrap();
                     }
                 }
+                Event::Challenge(challenge) => match challenges {
+                    Some(waiting) => waiting.push(*challenge),
+                    None => access.answer_challenge(now, &challenge),
+                },
+                Event::Credentials(one) => shown.push(*one),
                 Event::Ready | Event::Resumed | Event::Reply(_) => {}
             }
         }

@@ -1,4 +1,4 @@
-//! Messages handed back are what was given; acknowledgements are told wherever they come in.
+//! Messages handed back are what was given; acknowledgements are reported wherever they come in.
 
 use alloc::vec;
 
@@ -68,7 +68,7 @@ impl Given {
     }
 }
 
-/// Each of the ways back: `close`, errored messages, and whoever waits for the end.
+/// Each of the ways back: `close`, errored messages, and the caller that waits for the end.
 fn comes_back<F: Framing>(framing: &F, given: &[Given]) {
     let config = |set: fn(ConfigBuilder<F>) -> ConfigBuilder<F>| {
         let queue = QueueLimit { messages: 10_000, bytes: 1 << 30 };
@@ -230,7 +230,7 @@ fn watched(link: &mut Link<Native, u32>, body: &[u8]) -> u64 {
     number
 }
 
-/// The peer's acknowledgement may come in before whoever wrote the message says that it was written.
+/// The peer's acknowledgement may come in before the writer says that the message was written.
 #[test]
 fn an_acknowledgement_during_the_write_is_told() {
     let mut pair = session();
@@ -331,7 +331,7 @@ fn attempts_are_counted_where_what_was_written_is_sent_again() {
     let (arrived, _, back) = run(2, false);
     assert_eq!((arrived, back.len(), back[0].attempts), (3, 1, 3));
     assert_eq!(back[0].outcome, Outcome::MaybeDelivered);
-    // Whoever was told that it was written hears nothing else.
+    // A caller that learned that it was written gets no second outcome.
     for limit in [0, 2] {
         let (arrived, told, back) = run(limit, true);
         assert_eq!((arrived, told, back.len()), (limit as usize + 1, vec![Ok(Outcome::Written)], 0));

@@ -1,4 +1,4 @@
-//! Casts whose end somebody waits for, for so long and no longer.
+//! Casts whose end a caller waits for, for so long and no longer.
 
 use super::*;
 use crate::config::Delivery;
@@ -47,7 +47,7 @@ fn a_cast_that_is_being_written_is_told_once() {
     let given = CastOptions::new(7).class(Class::Normal);
     let whole = told.with_given(&given, Body::copy_from(b"body"));
     assert_eq!((whole.number, whole.method, &whole.body[..]), (number, 7, &b"body"[..]));
-    // It was not written, goes back into the queue, and comes back from there to nobody.
+    // It was not written, goes back into the queue, and is handed back to no caller from there.
     pair.a.link.handle_disconnected(Instant::ZERO + LIMIT, Some(batch), Disconnect::PeerClosed);
     pair.a.link.abort(Instant::ZERO + LIMIT, Disconnect::LocalClose);
     assert!(pair.a.link.poll_errored(&mut None, || 0).is_none());

@@ -17,11 +17,15 @@ use crate::job::{Job, Tally, Work};
 /// Why a peer does not do the rest of the work.
 pub const BOWLINE_ONLY: &str = "measured for Bowline and the raw sockets only";
 
+/// Why those that are no sockets of ZeroMQ's do not do what these do.
+pub const PATTERNS: &str = "it has no such sockets";
+
 /// What the peers that have both messages and calls do.
 pub fn messages_and_calls(work: &Work) -> Result<(), &'static str> {
     match work {
         Work::OneWay { .. } | Work::Calls { .. } | Work::Paced { .. } => Ok(()),
         Work::Idle { .. } | Work::Scale { .. } | Work::Mixed { .. } => Err(BOWLINE_ONLY),
+        Work::Pattern(_) => Err(PATTERNS),
     }
 }
 
@@ -162,5 +166,16 @@ impl Pace {
         let mut tally = Tally::new(self.answered, self.start.elapsed().as_secs_f64());
         tally.latency = Some(quantiles(&self.times));
         tally
+    }
+}
+
+/// Secret keys for CURVE: any 32 bytes are one.
+pub mod curve {
+    pub const SERVER: [u8; 32] = [1; 32];
+    pub const CLIENT: [u8; 32] = [2; 32];
+
+    /// The public key of a secret one.
+    pub fn public(secret: [u8; 32]) -> [u8; 32] {
+        bowline::zmtp::mechanism::SecretKey::new(secret).public_key()
     }
 }

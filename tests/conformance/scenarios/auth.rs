@@ -1,0 +1,515 @@
+//! Who connects is found out before anything is handed over, and may be withdrawn.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bowline::auth::{
+    Attempt, BearerToken, Challenge, CredentialSource, Credentials, CredentialsError, Deciding, Grant,
+    Identity, Refusal, RefusalCode, SharedSecret, SharedSecrets, Tokens,
+};
+use bowline::error::{CallError, Disconnect, Failure, Status};
+use bowline::frame::buffstreams::Buffstreams;
+use bowline::frame::native::{AUTHENTICATION, Hello, Native};
+use bowline::frame::{Framing, Kind, Meta};
+use bowline::{
+    AcceptLimits, BindError, CallOptions, CastOptions, Config, ConfigBuilder, ConnectError, Delivery,
+    ReconnectPolicy, State,
+};
+
+use crate::harness::{Client, Handlers, Harness, Server};
+use crate::threads::on_thread;
+
+const MS: Duration = Duration::from_millis(1);
+
+fn tokens() -> Tokens {
+    Tokens::new()
+        .with("alice's", Identity::new("alice").with("role", "admin"))
+        .with("bob's", Identity::new("bob"))
+}
+
+/// Settings of a client that shows that token.
+fn showing(token: &str) -> ConfigBuilder<Native> {
+    Config::builder().credentials(BearerToken::new(token).expect("short"))
+}
+
+/// Handlers of a server that knows the tokens, and says to each caller who it is.
+fn knowing() -> Handlers<Native> {
+    Handlers::none().verifier_inline(|attempt| tokens().verify(attempt)).request(|asked| async move {
+        let identity = asked.peer.identity().ok_or_else(|| Failure::from("nobody"))?;
+        Ok(identity.name().to_owned().into_bytes().into())
+    })
+}
+
+async fn who<C: Client<Native>>(client: &C) -> String {
+    let reply = client.call(CallOptions::new(1), Vec::new()).await.expect("an answer");
+    String::from_utf8_lossy(&reply).into_owned()
+}
+
+fn code(error: &ConnectError) -> Option<RefusalCode> {
+    match error.cause() {
+        Some(Disconnect::Refused(refusal)) => Some(refusal.code),
+        _ => None,
+    }
+}
+
+type Names = Arc<Mutex<Vec<(&'static str, Option<String>)>>>;
+
+fn note(names: &Names, place: &'static str, identity: Option<Identity>) {
+    let name = identity.map(|identity| format!("{} {:?}", identity.name(), identity.attribute("role")));
+    names.lock().expect("not poisoned").push((place, name));
+}
+
+pub async fn a_verified_peer_is_known_to_every_handler<H: Harness>() {
+    let names = Names::default();
+    let [connect, message, request, gone, seen] = [(); 5].map(|()| Arc::clone(&names));
+    let handlers =
+        Handlers::none()
+            .verifier(move |attempt: Attempt| {
+                let local = attempt.connection().remote.as_ref().and_then(|remote| remote.ip());
+                let is_there = local.is_some_and(|ip| ip.is_loopback()) && attempt.challenge().len() == 32;
+                note(&seen, "verifier", None);
+                async move {
+                    if is_there { tokens().verify(&attempt) } else { Err(RefusalCode::FORBIDDEN.into()) }
+                }
+            })
+            .connect(move |peer| note(&connect, "connect", peer.identity()))
+            .message(move |peer, _| note(&message, "message", peer.identity()))
+            .inline(move |context, _, reply| {
+                note(&request, "request", context.identity());
+                reply.extend_from_slice(b"yes");
+                Ok(())
+            })
+            .disconnect(move |peer, _| note(&gone, "gone", peer.identity()));
+    let server = H::bind("127.0.0.1:0", Config::default(), handlers).await.expect("a free port");
+    server.start();
+    let config = showing("alice's").build().expect("sound");
+    let client = H::connect(&server.address(), config, Handlers::none()).await.expect("let in");
+    let _ = client.cast(CastOptions::new(1), vec![1]).await.expect("queued");
+    H::until("it came", || names.lock().expect("not poisoned").len() == 3).await;
+    client.call(CallOptions::new(1), vec![1]).await.expect("an answer");
+    assert_eq!(server.peers()[0].identity().map(|alice| alice.name().to_owned()), Some("alice".into()));
+    assert_eq!(client.peer().identity(), None, "a client asked nobody");
+    client.close().await;
+    H::until("it is gone", || names.lock().expect("not poisoned").len() == 5).await;
+    let alice = Some("alice Some(\"admin\")".to_owned());
+    let all = names.lock().expect("not poisoned").clone();
+    let places = ["connect", "message", "request", "gone"].map(|place| (place, alice.clone()));
+    assert_eq!(all, [&[("verifier", None)][..], &places].concat());
+    server.shutdown().await;
+}
+
+pub async fn a_verifier_may_decide_later<H: Harness>() {
+    let waiting = Arc::new(Mutex::new(Vec::<(Attempt, Deciding)>::new()));
+    let put = Arc::clone(&waiting);
+    let handlers = knowing().verifier_later(move |attempt, deciding| {
+        put.lock().expect("not poisoned").push((attempt, deciding));
+    });
+    let handlers = Handlers { verifier_inline: None, ..handlers };
+    let server = H::bind("127.0.0.1:0", Config::default(), handlers).await.expect("a free port");
+    server.start();
+    let config = || showing("bob's").reconnect(ReconnectPolicy::never()).build().expect("sound");
+    let client = H::connect_lazy(&server.address(), config(), Handlers::none()).expect("an address");
+    let early = client.start_call(CallOptions::new(1), Vec::new()).await.expect("queued");
+    H::until("it is asked for", || waiting.lock().expect("not poisoned").len() == 1).await;
+    assert_eq!(server.peers()[0].state(), State::Handshaking);
+    let (attempt, deciding) = waiting.lock().expect("not poisoned").remove(0);
+    assert!(!deciding.is_over());
+    let decider = std::thread::spawn(move || deciding.decide(tokens().verify(&attempt)));
+    assert_eq!(&H::Client::wait(early).await.expect("an answer")[..], b"bob");
+    decider.join().expect("no panic");
+    client.close().await;
+    // One that is let go of says no; one whose peer goes is over.
+    let client = H::connect_lazy(&server.address(), config(), Handlers::none()).expect("an address");
+    H::until("it is asked for", || waiting.lock().expect("not poisoned").len() == 1).await;
+    drop(waiting.lock().expect("not poisoned").remove(0));
+    let refused = client.ready().await.expect_err("undecided is no");
+    assert_eq!(code(&refused), Some(RefusalCode::UNAVAILABLE));
+    let client = H::connect_lazy(&server.address(), config(), Handlers::none()).expect("an address");
+    H::until("it is asked for", || waiting.lock().expect("not poisoned").len() == 1).await;
+    let (_, deciding) = waiting.lock().expect("not poisoned").remove(0);
+    client.close().await;
+    H::until("nobody waits", || deciding.is_over()).await;
+    deciding.decide(Ok(Identity::new("bob").into()));
+    H::until("nobody is there", || server.peers().is_empty()).await;
+    assert_eq!(server.accept_counters().denied, 1);
+    server.shutdown().await;
+}
+
+pub async fn a_refusal_ends_dialing_or_not<H: Harness>() {
+    let tries = Arc::new(AtomicU32::new(0));
+    let counted = Arc::clone(&tries);
+    let handlers = Handlers::echo().verifier(move |attempt: Attempt| {
+        let nth = counted.fetch_add(1, Ordering::Relaxed);
+        async move {
+            match attempt.credentials() {
+                b"panics" => panic!("as a test wants it"),
+                b"later" if nth == 0 => {
+                    Err(Refusal::new(RefusalCode::APPLICATION).text("not yet").retry_after(MS * 300))
+                }
+                b"later" => Ok(Identity::new("late").into()),
+                _ => tokens().verify(&attempt),
+            }
+        }
+    });
+    let server = H::bind("127.0.0.1:0", Config::default(), handlers).await.expect("a free port");
+    server.start();
+    // A wrong token is not shown again.
+    let config = showing("guessed").reconnect(ReconnectPolicy::fixed(MS)).build().expect("sound");
+    let client = H::connect_lazy(&server.address(), config, Handlers::none()).expect("an address");
+    let error = client.ready().await.expect_err("it is wrong");
+    assert_eq!((code(&error), error.is_retryable()), (Some(RefusalCode::WRONG), false));
+    let call = client.call(CallOptions::new(1), Vec::new()).await;
+    assert!(matches!(&call, Err(CallError::Closed | CallError::NeverSent(_))), "{call:?}");
+    assert_eq!((tries.load(Ordering::Relaxed), client.peer().state()), (1, State::Closed));
+    client.close().await;
+    // Unless the policy says so.
+    let policy = ReconnectPolicy::fixed(MS).retry_when_denied().max_rounds(3);
+    let config = showing("guessed").reconnect(policy).build().expect("sound");
+    let client = H::connect_lazy(&server.address(), config, Handlers::none()).expect("an address");
+    assert_eq!(code(&client.ready().await.expect_err("it is wrong")), Some(RefusalCode::WRONG));
+    assert_eq!(tries.load(Ordering::Relaxed), 1 + 3);
+    client.close().await;
+    // Advice makes it worth another try, and is heeded.
+    tries.store(0, Ordering::Relaxed);
+    let config = showing("later").reconnect(ReconnectPolicy::fixed(MS)).build().expect("sound");
+    let began = std::time::Instant::now();
+    let client = H::connect_lazy(&server.address(), config, Handlers::none()).expect("an address");
+    client.ready().await.expect("let in the second time");
+    assert!(began.elapsed() >= MS * 300, "not before it was told");
+    assert_eq!(tries.load(Ordering::Relaxed), 2);
+    client.close().await;
+    // A panic is a refusal that says nothing of the credentials.
+    let config = showing("panics").reconnect(ReconnectPolicy::never()).build().expect("sound");
+    let error = H::connect(&server.address(), config, Handlers::none()).await.err().expect("refused");
+    assert_eq!((code(&error), error.is_retryable()), (Some(RefusalCode::UNAVAILABLE), true));
+    assert_eq!(server.accept_counters().denied, 1 + 3 + 1 + 1);
+    server.shutdown().await;
+}
+
+pub async fn a_verifier_that_never_answers<H: Harness>() {
+    let mut limits = AcceptLimits::default();
+    limits.verification = Some(MS * 100);
+    let config = Config::builder().accept_limits(limits).build().expect("sound");
+    let handlers = Handlers::echo().verifier_later(|_, deciding| std::mem::forget(deciding));
+    let server = H::bind("127.0.0.1:0", config, handlers).await.expect("a free port");
+    server.start();
+    let config = showing("bob's").reconnect(ReconnectPolicy::never()).build().expect("sound");
+    let error = H::connect(&server.address(), config, Handlers::none()).await.err().expect("refused");
+    assert_eq!(code(&error), Some(RefusalCode::UNAVAILABLE));
+    H::until("nobody is there", || server.peers().is_empty()).await;
+    server.shutdown().await;
+}
+
+/// Another token each time.
+struct Rotating(AtomicUsize);
+
+impl CredentialSource for Rotating {
+    fn credentials(&self, _: &Challenge) -> Result<Credentials, CredentialsError> {
+        let token = ["alice's", "bob's"][self.0.fetch_add(1, Ordering::Relaxed) % 2];
+        Credentials::new(token.as_bytes())
+    }
+}
+
+pub async fn a_withdrawn_identity_is_told_and_may_come_again<H: Harness>() {
+    let causes = Arc::new(Mutex::new(Vec::new()));
+    let there = Arc::clone(&causes);
+    let handlers =
+        knowing().disconnect(move |_, cause| there.lock().expect("not poisoned").push(cause.clone()));
+    let server = H::bind("127.0.0.1:0", Config::default(), handlers).await.expect("a free port");
+    server.start();
+    let config = Config::builder().credentials(Rotating(AtomicUsize::new(0)));
+    let config = config.reconnect(ReconnectPolicy::fixed(MS)).build().expect("sound");
+    let client = H::connect(&server.address(), config, Handlers::none()).await.expect("let in");
+    assert_eq!(who(&client).await, "alice");
+    assert_eq!(server.withdraw("bob", RefusalCode::WITHDRAWN.into()), 0);
+    let refusal = Refusal::new(RefusalCode::WITHDRAWN).text("she left");
+    assert_eq!(server.withdraw("alice", refusal.clone()), 1);
+    H::until("it is gone", || !causes.lock().expect("not poisoned").is_empty()).await;
+    assert_eq!(causes.lock().expect("not poisoned").remove(0), Disconnect::Denied(refusal.clone()));
+    // Asked anew, it shows another token.
+    assert_eq!(who(&client).await, "bob");
+    assert_eq!(client.peer().last_disconnect(), Some(Disconnect::Refused(refusal)));
+    // A withdrawal that says so is for good.
+    assert_eq!(server.withdraw("bob", RefusalCode::FORBIDDEN.into()), 1);
+    H::until("it is over", || client.peer().state() == State::Closed).await;
+    client.close().await;
+    server.shutdown().await;
+}
+
+fn session() -> ConfigBuilder<Native> {
+    Config::builder().delivery(Delivery::Session).reconnect(ReconnectPolicy::fixed(MS))
+}
+
+pub async fn a_shared_secret_under_a_session<H: Harness>() {
+    let secrets = SharedSecrets::new().with("carol", [7; 32], Identity::new("carol"));
+    let handlers = Handlers { verifier_inline: None, ..knowing() };
+    let handlers = handlers.verifier_inline(move |attempt| secrets.verify(attempt));
+    let server =
+        H::bind("127.0.0.1:0", session().build().expect("sound"), handlers).await.expect("a free port");
+    server.start();
+    let secret = SharedSecret::new("carol", [7; 32]).expect("a name");
+    let config = session().credentials(secret).build().expect("sound");
+    let client = H::connect(&server.address(), config, Handlers::none()).await.expect("let in");
+    for round in 1..=3 {
+        assert_eq!(who(&client).await, "carol");
+        client.peer().reconnect_now();
+        let resumed = || client.peer().counters().connections == round + 1;
+        H::until("another connection", resumed).await;
+    }
+    assert_eq!(who(&client).await, "carol");
+    assert_eq!(server.peers().len(), 1, "one session");
+    let wrong = SharedSecret::new("carol", [8; 32]).expect("a name");
+    let config = session().credentials(wrong).build().expect("sound");
+    let error = H::connect(&server.address(), config, Handlers::none()).await.err().expect("refused");
+    assert_eq!(code(&error), Some(RefusalCode::WRONG));
+    client.close().await;
+    server.shutdown().await;
+}
+
+pub async fn a_session_stays_with_its_identity<H: Harness>() {
+    let server =
+        H::bind("127.0.0.1:0", session().build().expect("sound"), knowing()).await.expect("a free port");
+    server.start();
+    let config = session().credentials(Rotating(AtomicUsize::new(0))).build().expect("sound");
+    let client = H::connect(&server.address(), config, Handlers::none()).await.expect("let in");
+    assert_eq!(who(&client).await, "alice");
+    // Bob is refused alice's session; the third connection is alice's again, with a session of its own: what a
+    // refusal has cost is lost.
+    client.peer().reconnect_now();
+    H::until("another session", || client.peer().counters().connections == 2).await;
+    assert_eq!(who(&client).await, "alice");
+    let names: Vec<_> = server.peers().iter().filter_map(|peer| peer.identity()).collect();
+    assert_eq!(names.iter().map(Identity::name).collect::<Vec<_>>(), ["alice", "alice"]);
+    let detached = server.peers().iter().filter(|peer| peer.state() == State::Disconnected).count();
+    assert_eq!(detached, 1, "the first session waits for its own");
+    assert_eq!(server.accept_counters().denied, 1);
+    // Both are withdrawn.
+    assert_eq!(server.withdraw("alice", RefusalCode::FORBIDDEN.into()), 2);
+    H::until("nobody is there", || server.peers().is_empty()).await;
+    client.close().await;
+    server.shutdown().await;
+}
+
+pub async fn connections_of_an_identity_are_limited<H: Harness>() {
+    let mut limits = AcceptLimits::default();
+    limits.per_identity = 2;
+    let config = Config::builder().accept_limits(limits).build().expect("sound");
+    let handlers = Handlers { verifier_inline: None, ..knowing() };
+    let handlers = handlers.verifier_inline(|attempt| {
+        let grant = tokens().verify(attempt)?;
+        Ok(if grant.identity.name() == "bob" { grant.connections(1).max_inbound(3) } else { grant })
+    });
+    let server = H::bind("127.0.0.1:0", config, handlers).await.expect("a free port");
+    server.start();
+    let connect = |token: &str| {
+        let config = showing(token).reconnect(ReconnectPolicy::never()).build().expect("sound");
+        H::connect(&server.address(), config, Handlers::none())
+    };
+    let mut inside = Vec::new();
+    for token in ["alice's", "alice's", "bob's"] {
+        inside.push(connect(token).await.expect("there is room"));
+    }
+    for token in ["alice's", "bob's"] {
+        let error = connect(token).await.err().expect("there is none");
+        assert_eq!((code(&error), error.is_retryable()), (Some(RefusalCode::BUSY), true));
+    }
+    inside.remove(0).close().await;
+    H::until("one is gone", || server.peers().len() == 2).await;
+    inside.push(connect("alice's").await.expect("there is room again"));
+    for client in inside {
+        client.close().await;
+    }
+    server.shutdown().await;
+}
+
+pub async fn what_a_peer_may_do<H: Harness>() {
+    let taken = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&taken);
+    let handlers = knowing()
+        .message_inline(move |_, _| {
+            counted.fetch_add(1, Ordering::Relaxed);
+        })
+        .authorize(|who, method, _| match who.and_then(|who| who.attribute("role")) {
+            _ if method == 99 => panic!("as a test wants it"),
+            Some("admin") => Ok(()),
+            _ if method < 10 => Ok(()),
+            _ => Err(Status::FORBIDDEN),
+        });
+    let server = H::bind("127.0.0.1:0", Config::default(), handlers).await.expect("a free port");
+    server.start();
+    let status = |result: Result<_, CallError>| match result {
+        Ok::<bowline::Reply, _>(_) => None,
+        Err(CallError::Failed(failure)) => Some(failure.status),
+        Err(other) => panic!("{other}"),
+    };
+    for (token, forbidden, messages) in [("alice's", None, 20), ("bob's", Some(Status::FORBIDDEN), 10)] {
+        let config = showing(token).build().expect("sound");
+        let client = H::connect(&server.address(), config, Handlers::none()).await.expect("let in");
+        assert_eq!(status(client.call(CallOptions::new(1), Vec::new()).await), None);
+        assert_eq!(status(client.call(CallOptions::new(10), Vec::new()).await), forbidden);
+        assert_eq!(status(client.call(CallOptions::new(99), Vec::new()).await), Some(Status::PANICKED));
+        taken.store(0, Ordering::Relaxed);
+        // In one batch, mostly.
+        for n in 0..20_u32 {
+            let _ = client.cast(CastOptions::new(n / 10 * 10), vec![7]).await.expect("queued");
+        }
+        client.call(CallOptions::new(1), Vec::new()).await.expect("behind them");
+        assert_eq!(taken.load(Ordering::Relaxed), messages);
+        let dropped = server.peers()[0].counters().messages_dropped;
+        assert_eq!(dropped, 20 - messages as u64);
+        client.close().await;
+        H::until("it is gone", || server.peers().is_empty()).await;
+    }
+    server.shutdown().await;
+}
+
+fn frame(kind: Kind, body: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    let meta = match kind {
+        Kind::Cast => Meta { method: 1, ..Meta::new(kind, 0) },
+        _ => Meta::new(kind, 0),
+    };
+    Native::new().encode(&mut out, &meta, &[], body).expect("a frame");
+    out
+}
+
+fn hello() -> Vec<u8> {
+    let mut body = Vec::new();
+    let mut hello = Hello::new();
+    hello.features = AUTHENTICATION;
+    hello.encode(&mut body);
+    frame(Kind::Hello, &body)
+}
+
+/// The challenge that the server sends behind its hello.
+fn challenge(socket: &mut TcpStream) -> Vec<u8> {
+    let mut bytes = vec![0; hello().len() + 8 + 32];
+    socket.read_exact(&mut bytes).expect("a hello and a challenge");
+    let challenge = bytes.split_off(hello().len());
+    assert_eq!(challenge[..8], [128, 0, 0, 0, 0, 0, 0, 32]);
+    challenge
+}
+
+/// A peer that says all that, whatever it hears, until it is cut off. What it heard at the end.
+fn says(address: &str, all: &[Vec<u8>]) -> Vec<u8> {
+    let mut socket = TcpStream::connect(address).expect("it listens");
+    socket.set_read_timeout(Some(Duration::from_secs(10))).expect("an option");
+    let _ = socket.write_all(&all.concat());
+    let mut heard = Vec::new();
+    match socket.read_to_end(&mut heard) {
+        Ok(_) => {}
+        Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "{error}"),
+    }
+    heard
+}
+
+pub async fn hostile_peers_are_not_let_in<H: Harness>() {
+    let secrets = SharedSecrets::new().with("carol", [7; 32], Identity::new("carol"));
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let (handed, noted) = (Arc::new(AtomicUsize::new(0)), Arc::clone(&seen));
+    let counted = Arc::clone(&handed);
+    let handlers = Handlers::none()
+        .verifier_inline(move |attempt| {
+            noted.lock().expect("not poisoned").push(attempt.credentials().to_vec());
+            secrets.verify(attempt)
+        })
+        .message_inline(move |_, _| {
+            counted.fetch_add(1, Ordering::Relaxed);
+        });
+    let server = H::bind("127.0.0.1:0", Config::default(), handlers).await.expect("a free port");
+    server.start();
+    let address = server.address();
+    let shown = |bytes: &[u8]| frame(Kind::Credentials, bytes);
+    let cast = || frame(Kind::Cast, b"all the same");
+    let long = [&[129, 0, 0, 0, 0, 0, 0x10, 0x01][..], &[7; 4_097]].concat();
+    // Messages before the acceptance; none; too long; twice; refused, and more of it.
+    let peers = [
+        vec![hello(), cast()],
+        vec![cast()],
+        vec![hello(), long],
+        vec![hello(), shown(b"x"), shown(b"x")],
+        [vec![hello(), shown(b"x")], (0..1_000).map(|_| cast()).collect()].concat(),
+    ];
+    for frames in peers {
+        let address = address.clone();
+        on_thread(move || says(&address, &frames)).await;
+    }
+    // What an honest peer showed is of no use to another.
+    let secret = SharedSecret::new("carol", [7; 32]).expect("a name");
+    let config = Config::builder().credentials(secret).build().expect("sound");
+    let client = H::connect(&address, config, Handlers::none()).await.expect("let in");
+    let replayed = seen.lock().expect("not poisoned").last().cloned().expect("shown");
+    assert_eq!(replayed.len(), 2 + 5 + 16 + 32);
+    let to = address.clone();
+    let heard = on_thread(move || says(&to, &[hello(), frame(Kind::Credentials, &replayed)])).await;
+    assert_eq!(&heard[heard.len() - 16..][..10], [131, 0, 0, 0, 0, 0, 0, 8, 0, 2], "refused: it is wrong");
+    let to = address.clone();
+    let differ = on_thread(move || {
+        let [mut one, mut other] = [(); 2].map(|()| TcpStream::connect(&to).expect("it listens"));
+        challenge(&mut one) != challenge(&mut other)
+    });
+    assert!(differ.await, "each connection has a challenge of its own");
+    let _ = client.cast(CastOptions::new(1), vec![1]).await.expect("queued");
+    H::until("it came", || handed.load(Ordering::Relaxed) == 1).await;
+    H::until("the others are gone", || server.peers().len() == 1).await;
+    assert_eq!(handed.load(Ordering::Relaxed), 1);
+    client.close().await;
+    server.shutdown().await;
+}
+
+pub async fn a_thousand_stalled_verifications<H: Harness>() {
+    let mut limits = AcceptLimits::default();
+    limits.verifications = 1_001;
+    limits.handshake = Some(Duration::from_secs(60));
+    let config = Config::builder().accept_limits(limits).build().expect("sound");
+    let stalled = Arc::new(Mutex::new(Vec::new()));
+    let kept = Arc::clone(&stalled);
+    let handlers = Handlers { verifier_inline: None, ..knowing() };
+    let handlers = handlers.verifier_later(move |attempt, deciding| match tokens().verify(&attempt) {
+        Ok(grant) => deciding.decide(Ok(grant)),
+        Err(_) => kept.lock().expect("not poisoned").push(deciding),
+    });
+    let server = H::bind("127.0.0.1:0", config, handlers).await.expect("a free port");
+    server.start();
+    let address = server.address();
+    let mut sockets: Vec<TcpStream> = Vec::new();
+    let mut open = || {
+        let mut socket = TcpStream::connect(&address).expect("it listens");
+        socket.write_all(&[hello(), frame(Kind::Credentials, b"?")].concat()).expect("room");
+        sockets.push(socket);
+    };
+    (0..1_000).for_each(|_| open());
+    H::until("all wait", || stalled.lock().expect("not poisoned").len() == 1_000).await;
+    let config = showing("bob's").build().expect("sound");
+    let client = H::connect(&address, config.clone(), Handlers::none()).await.expect("let in beside them");
+    for _ in 0..100 {
+        assert_eq!(who(&client).await, "bob");
+    }
+    // With one more there is no room for an honest peer, which is told so and comes again.
+    open();
+    H::until("all wait", || stalled.lock().expect("not poisoned").len() == 1_001).await;
+    let once = config.to_builder().reconnect(ReconnectPolicy::never()).build().expect("sound");
+    let error = H::connect(&address, once, Handlers::none()).await.err().expect("no room");
+    assert_eq!((code(&error), error.is_retryable()), (Some(RefusalCode::BUSY), true));
+    // They go, and so do the questions about them.
+    sockets.clear();
+    H::until("they are gone", || server.peers().len() == 1).await;
+    assert!(stalled.lock().expect("not poisoned").iter().all(Deciding::is_over));
+    stalled.lock().expect("not poisoned").clear();
+    let another = H::connect(&address, config, Handlers::none()).await.expect("room again");
+    another.close().await;
+    client.close().await;
+    server.shutdown().await;
+}
+
+pub async fn a_framing_without_a_handshake_verifies_nobody<H: Harness>() {
+    let config = Config::with_framing(Buffstreams::new()).build().expect("sound");
+    let handlers = Handlers::none().verifier_inline(|_| Ok(Grant::new(Identity::new("anybody"))));
+    let refused = H::bind("127.0.0.1:0", config, handlers).await.err().expect("nobody could be asked");
+    assert!(matches!(refused, BindError::Config(_)), "{refused}");
+    let config = Config::with_framing(Buffstreams::new()).credentials(BearerToken::new("x").expect("short"));
+    assert!(config.build().is_err());
+}
