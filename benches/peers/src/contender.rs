@@ -11,14 +11,26 @@ use crate::job::{Job, Tally, Work};
 /// One library, used in one way, as those who know it well would.
 ///
 /// Both sides run in processes of their own (or threads, when asked): [`serve`](Self::serve) in
-/// one, [`drive`](Self::drive) in the other. Whoever counts returns what was counted, the other
-/// side an empty tally: [`Work::server_counts`] says which.
+/// one, [`drive`](Self::drive) in the other. The side that counts returns what was counted, the other
+/// one an empty tally: [`Work::server_counts`] and [`receiver_dials`](Self::receiver_dials) say which.
 pub trait Contender: Send + Sync {
     /// Unique, short: it names a row of the tables.
     fn name(&self) -> &'static str;
 
     /// Whether it does this work; if not, the reason, which is printed.
     fn fits(&self, work: &Work) -> Result<(), &'static str>;
+
+    /// Lengths in bytes among which its user chooses how much is gathered before it is written:
+    /// the fastest one is found before the rounds and used for them ([`Job::block`]). Empty where
+    /// the library chooses for itself.
+    fn blocks(&self, _: &Work) -> &'static [usize] {
+        &[]
+    }
+
+    /// Whether the driving side receives and counts what [`Work::OneWay`] sends.
+    fn receiver_dials(&self) -> bool {
+        false
+    }
 
     /// Binds to port 0 of 127.0.0.1, says where through `ready`, and serves.
     ///
@@ -29,6 +41,25 @@ pub trait Contender: Send + Sync {
 
     /// Connects and makes the traffic for [`Job::seconds`].
     fn drive(&self, job: &Job, server: SocketAddr) -> Result<Tally>;
+}
+
+/// Blocks for messages one way. On loopback a segment has 32,741 bytes: more than two of them in
+/// a write cost a third, almost empty one.
+pub const ONE_WAY_BLOCKS: &[usize] = &[8 << 10, 16 << 10, 32 << 10, 60 << 10, 64 << 10, 128 << 10, 256 << 10];
+
+/// Blocks for calls: a request or reply is written once so many bytes of them are there, while
+/// others are still read.
+pub const CALL_BLOCKS: &[usize] = &[2 << 10, 4 << 10, 8 << 10, 16 << 10, 64 << 10];
+
+/// Those of the two that are for this work.
+pub fn blocks(work: &Work) -> &'static [usize] {
+    match work.plain() {
+        // Large messages are written one at a time.
+        Work::OneWay { size: ..16_384, .. } => ONE_WAY_BLOCKS,
+        // One call at a time has nothing to gather.
+        Work::Calls { in_flight: 2.., .. } | Work::Paced { .. } => CALL_BLOCKS,
+        _ => &[],
+    }
 }
 
 /// How a server says where it listens.
@@ -86,8 +117,12 @@ impl Counter {
 /// baseline.
 pub fn all() -> Vec<Box<dyn Contender>> {
     let mut all = contenders::raw::all();
+    all.extend(contenders::raw_epoll::all());
     all.extend(contenders::raw_tokio::all());
+    all.extend(contenders::actor::all());
     all.extend(contenders::bowline_async::all());
+    all.extend(contenders::bowline_receiving::all());
+    all.extend(contenders::bowline_owned::all());
     all.extend(contenders::bowline_blocking::all());
     all.extend(contenders::bowline_exclusive::all());
     all.extend(contenders::bowline_zmtp::all());

@@ -1,11 +1,10 @@
-//! W5: the core without sockets. What a message costs in time and in allocations.
+//! W5: the core without sockets: what a message costs in time. That it allocates nothing is a test of the
+//! core's (`core/tests/zero_alloc.rs`): a counting allocator here would slow down every contender.
 //!
 //! One link encodes into its write queue, a batch of about 64 KiB is copied, as a socket would
 //! copy it (timed apart), and another link decodes it.
 
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::hint::black_box;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant as StdInstant};
 
 use bowline::Config;
@@ -17,34 +16,6 @@ use bowline::core::time::Instant;
 use bowline::frame::native::Native;
 
 use crate::plan::median;
-
-/// Counts what is allocated in this program.
-struct Counting;
-
-static ALLOCATED: AtomicU64 = AtomicU64::new(0);
-
-// SAFETY: everything is passed on to the system's allocator as it came.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATED.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller's promises are the system's conditions.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
-        // SAFETY: as above.
-        unsafe { System.dealloc(ptr, layout) }
-    }
-
-    unsafe fn realloc(&self, ptr: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        ALLOCATED.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: as above.
-        unsafe { System.realloc(ptr, layout, size) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 /// Messages between two batches.
 const RUN: usize = 500;
@@ -125,8 +96,8 @@ fn carry(from: &mut End, to: &mut End, spent: &mut Spent) -> usize {
     }
 }
 
-/// Nanoseconds a message: encoding, copying, decoding; and allocations.
-fn measure(time: Duration, mut queue: impl FnMut(&mut End)) -> [f64; 4] {
+/// Nanoseconds a message: encoding, copying, decoding.
+fn measure(time: Duration, mut queue: impl FnMut(&mut End)) -> [f64; 3] {
     let (mut a, mut b) = (End::new(Role::Dialing), End::new(Role::Accepting));
     let mut spent = Spent::default();
     for _ in 0..100 {
@@ -136,7 +107,6 @@ fn measure(time: Duration, mut queue: impl FnMut(&mut End)) -> [f64; 4] {
     }
     let (mut messages, begun) = (0, StdInstant::now());
     spent = Spent::default();
-    let allocated = ALLOCATED.load(Ordering::Relaxed);
     while begun.elapsed() < time {
         let start = StdInstant::now();
         queue(&mut a);
@@ -144,9 +114,8 @@ fn measure(time: Duration, mut queue: impl FnMut(&mut End)) -> [f64; 4] {
         messages += carry(&mut a, &mut b, &mut spent);
         messages += carry(&mut b, &mut a, &mut spent);
     }
-    let allocated = ALLOCATED.load(Ordering::Relaxed) - allocated;
     let per = |spent: Duration| spent.as_nanos() as f64 / messages as f64;
-    [per(spent.encode), per(spent.copy), per(spent.decode), allocated as f64 / messages as f64]
+    [per(spent.encode), per(spent.copy), per(spent.decode)]
 }
 
 /// Measures and prints.
@@ -178,14 +147,14 @@ pub fn run(rounds: usize, time: Duration) {
     println!(
         "\nw5 core alone, 110 bytes, {rounds} rounds: nanoseconds a message (a call is two: request and reply)"
     );
-    println!("{:<34} {:>9} {:>9} {:>13} {:>9} {:>12}", "", "encode", "decode", "both", "copy", "allocations");
-    let print = |name: &str, run: &dyn Fn() -> [f64; 4]| {
+    println!("{:<34} {:>9} {:>9} {:>13} {:>9} ", "", "encode", "decode", "both", "copy");
+    let print = |name: &str, run: &dyn Fn() -> [f64; 3]| {
         let all: Vec<_> = (0..rounds).map(|_| run()).collect();
         let of =
             |part: usize| median(&all.iter().map(|one| one[part]).collect::<Vec<_>>()).unwrap_or(f64::NAN);
-        let (encode, copy, decode, allocated) = (of(0), of(1), of(2), of(3));
+        let (encode, copy, decode) = (of(0), of(1), of(2));
         let both = encode + decode;
-        println!("{name:<34} {encode:>9.1} {decode:>9.1} {both:>13.1} {copy:>9.1} {allocated:>12.4}");
+        println!("{name:<34} {encode:>9.1} {decode:>9.1} {both:>13.1} {copy:>9.1}");
     };
     print("casts, one by one", &|| measure(time, one_by_one));
     print("casts, many at once", &|| measure(time, many));

@@ -13,6 +13,9 @@ pub struct Job {
     pub work: Work,
     /// For how long, by the driving side's clock.
     pub seconds: f64,
+    /// Bytes that are gathered before a write, for contenders that leave this to their user: see
+    /// [`Contender::blocks`](crate::contender::Contender::blocks). 0: the contender's own.
+    pub block: usize,
 }
 
 /// The workloads that need two sides.
@@ -111,6 +114,8 @@ pub struct Tally {
     pub latency: Option<Quantiles>,
     /// Resident bytes for each connection, where that was asked.
     pub resident: Option<f64>,
+    /// The same after one call on each connection and a pause.
+    pub resident_used: Option<f64>,
 }
 
 impl Tally {

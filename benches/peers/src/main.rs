@@ -66,7 +66,7 @@ fn main() -> Result<()> {
     let args = Args::parse();
     let rounds = args.rounds.unwrap_or(if args.quick { 3 } else { 5 });
     let seconds = args.seconds.unwrap_or(if args.quick { 0.3 } else { 1.0 });
-    let mut tables = plan::tables(args.quick, args.only.as_deref());
+    let mut tables = plan::tables(args.quick, args.only.as_deref(), args.threads);
     for (name, reason) in contenders::peers::left_out() {
         println!("left out: {name}: {reason}");
     }
@@ -74,7 +74,8 @@ fn main() -> Result<()> {
         for (name, reason) in &table.left_out {
             println!("{}: without {name}: {reason}", table.title());
         }
-        measure(table, rounds, seconds, args.threads);
+        choose_blocks(table, seconds);
+        measure(table, rounds, seconds);
         report::print(table);
     }
     aims::print(&tables);
@@ -88,17 +89,45 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-fn measure(table: &mut Table, rounds: usize, seconds: f64, threads: bool) {
+/// Finds each contender's fastest block length, where it has a choice: three short runs of each.
+fn choose_blocks(table: &mut Table, seconds: f64) {
+    let work = table.work;
+    for row in &mut table.rows {
+        let blocks = contender::named(&row.name).map_or(&[][..], |contender| contender.blocks(&work));
+        // What is paced is found out with calls as fast as they go.
+        let work = match work {
+            Work::Paced { size, .. } => Work::Calls { size, in_flight: 256 },
+            work => work,
+        };
+        let speed = |block: usize| {
+            let runs = (0..3).filter_map(|_| {
+                let job = Job { contender: row.name.clone(), work, seconds: (seconds / 3.0).max(0.1), block };
+                Some(run(&job, table.one_process).ok()?.rate)
+            });
+            plan::median(&runs.collect::<Vec<_>>()).unwrap_or_default()
+        };
+        let speeds: Vec<_> = blocks.iter().map(|&block| (block, speed(block))).collect();
+        if let Some(&(block, _)) = speeds.iter().max_by(|a, b| a.1.total_cmp(&b.1)) {
+            row.block = block;
+            let shown = speeds.iter().map(|(block, speed)| format!("{block} B {:.2} M/s", speed / 1e6));
+            println!("{}: {}: {}", work, row.name, shown.collect::<Vec<_>>().join(", "));
+        }
+    }
+}
+
+fn run(job: &Job, one_process: bool) -> Result<runner::Figures> {
+    if one_process { runner::in_threads(job) } else { runner::in_processes(job) }
+}
+
+fn measure(table: &mut Table, rounds: usize, seconds: f64) {
     let bar = ProgressBar::new((rounds * table.rows.len()) as u64);
     let style = ProgressStyle::with_template("{bar:30} {pos}/{len} {elapsed}/{duration} {msg}");
     bar.set_style(style.expect("a good template"));
     for _ in 0..rounds {
         for row in &mut table.rows {
             bar.set_message(format!("{}: {}", table.work, row.name));
-            let run = |work| {
-                let job = Job { contender: row.name.clone(), work, seconds };
-                if threads { runner::in_threads(&job) } else { runner::in_processes(&job) }
-            };
+            let (block, one_process) = (row.block, table.one_process);
+            let run = |work| run(&Job { contender: row.name.clone(), work, seconds, block }, one_process);
             // What is paced is paced by the contender's own peak, of the same round.
             let figures = match table.work {
                 Work::Paced { size, .. } => run(Work::Calls { size, in_flight: 256 })

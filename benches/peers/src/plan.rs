@@ -10,9 +10,11 @@ use crate::runner::Figures;
 /// One workload and those who do it.
 #[derive(Debug, Serialize)]
 pub struct Table {
-    /// `w1` to `w8`.
+    /// `w1` to `w9`.
     pub group: &'static str,
     pub work: Work,
+    /// Client and server are threads of one process.
+    pub one_process: bool,
     pub rows: Vec<Row>,
     /// Who does not take part, and why.
     pub left_out: Vec<(String, &'static str)>,
@@ -20,7 +22,8 @@ pub struct Table {
 
 impl Table {
     pub fn title(&self) -> String {
-        format!("{} {}", self.group, self.work)
+        let place = if self.one_process { ", one process" } else { "" };
+        format!("{} {}{place}", self.group, self.work)
     }
 
     /// The row of this contender.
@@ -33,6 +36,8 @@ impl Table {
 #[derive(Debug, Serialize)]
 pub struct Row {
     pub name: String,
+    /// The block length that was found to be its best; 0 where it chooses for itself.
+    pub block: usize,
     pub rounds: Vec<Option<Figures>>,
     /// What the last failure was.
     pub failure: Option<String>,
@@ -65,17 +70,18 @@ impl Row {
 
 /// Every workload that is asked for, with every contender that is asked for; whoever is the
 /// baseline of a workload takes part whether asked for or not.
-pub fn tables(quick: bool, only: Option<&str>) -> Vec<Table> {
+pub fn tables(quick: bool, only: Option<&str>, threads: bool) -> Vec<Table> {
     let mut tables = Vec::new();
     for (group, work) in workloads(quick) {
-        let mut table = Table { group, work, rows: Vec::new(), left_out: Vec::new() };
+        let one_process = threads || group == ONE_PROCESS;
+        let mut table = Table { group, work, one_process, rows: Vec::new(), left_out: Vec::new() };
         let title = table.title();
         for contender in contender::all() {
             let name = contender.name().to_owned();
             if let Err(reason) = contender.fits(&work) {
                 table.left_out.push((name, reason));
             } else if table.rows.is_empty() || asked_for(only, &title, &name) {
-                table.rows.push(Row { name, rounds: Vec::new(), failure: None });
+                table.rows.push(Row { name, block: 0, rounds: Vec::new(), failure: None });
             }
         }
         if table.rows.iter().any(|row| asked_for(only, &title, &row.name)) {
@@ -97,16 +103,30 @@ pub fn asked_for(only: Option<&str>, title: &str, name: &str) -> bool {
     })
 }
 
+/// Sizes of bodies in bytes: among them both sides of what Bowline keeps without an allocation,
+/// which is up to 118 bytes.
+const SIZES: &[usize] = &[16, 110, 128, 512, 1024, 64 * 1024];
+
+/// The group of workloads that run in one process, beside the same in two.
+const ONE_PROCESS: &str = "w9";
+
 fn workloads(quick: bool) -> Vec<(&'static str, Work)> {
     let mut all = Vec::new();
-    for senders in [1, 4] {
-        for size in [16, 110, 1024, 64 * 1024] {
+    for (senders, sizes) in [(1, SIZES), (4, &[110, 64 * 1024])] {
+        for &size in sizes {
             all.push(("w1", Work::OneWay { size, senders }));
         }
     }
     for in_flight in [16, 256, 4096] {
         all.push(("w2", Work::Calls { size: 110, in_flight }));
     }
+    for &size in SIZES.iter().filter(|&&size| size != 110) {
+        // What is in flight must fit what the sockets hold: the raw contenders write before they read.
+        let in_flight = if size < 16 * 1024 { 256 } else { 16 };
+        all.push(("w2", Work::Calls { size, in_flight }));
+    }
+    all.push((ONE_PROCESS, Work::OneWay { size: 110, senders: 1 }));
+    all.push((ONE_PROCESS, Work::Calls { size: 110, in_flight: 256 }));
     all.push(("w2", Work::Paced { size: 110, per_second: 0.0 }));
     all.push(("w3", Work::Calls { size: 110, in_flight: 1 }));
     all.push(("w4", Work::Idle { connections: if quick { 1_000 } else { 9_900 } }));

@@ -9,7 +9,7 @@ pub fn print(table: &Table) {
     let rounds = table.rows.iter().map(|row| row.rounds.len()).max().unwrap_or_default();
     println!("\n{}, {rounds} rounds, to {}", table.title(), table.rows[0].name);
     let timed = matches!(table.work, Work::Paced { .. } | Work::Idle { .. } | Work::Mixed { .. });
-    print!("{:<34} {:>12} {:>12} {:>12} {:>6} {:>9}", "", "median /s", "min", "max", "ratio", "CPU s/M");
+    print!("{:<42} {:>12} {:>12} {:>12} {:>6} {:>9}", "", "median /s", "min", "max", "ratio", "CPU s/M");
     println!("{}", if timed { "    p50 µs    p99 µs  p99.9 µs" } else { "" });
     for row in &table.rows {
         print_row(row, &table.rows[0], timed);
@@ -25,7 +25,7 @@ fn print_row(row: &Row, baseline: &Row, timed: bool) {
     let (min, max) = rates.iter().fold((f64::MAX, 0_f64), |(min, max), &rate| (min.min(rate), max.max(rate)));
     let ratio = row.ratio_to(baseline, |f| Some(f.rate)).unwrap_or(f64::NAN);
     let (rate, cpu) = (of(|f| Some(f.rate)), of(|f| Some(f.cpu)));
-    print!("{:<34} {rate:>12.0} {min:>12.0} {max:>12.0} {ratio:>6.2} {cpu:>9.3}", row.name);
+    print!("{:<42} {rate:>12.0} {min:>12.0} {max:>12.0} {ratio:>6.2} {cpu:>9.3}", row.name);
     if timed {
         print!(" {:>9.1}", of(|f| Some(f.latency?.p50)));
         print!(" {:>9.1}", of(|f| Some(f.latency?.p99)));
@@ -35,6 +35,15 @@ fn print_row(row: &Row, baseline: &Row, timed: bool) {
         (median(&row.values(|f| Some(f.resident?[0]))), median(&row.values(|f| Some(f.resident?[1]))))
     {
         print!("  bytes each: server {server:.0}, client {client:.0}");
+    }
+    if let (Some(server), Some(client)) = (
+        median(&row.values(|f| Some(f.resident_used?[0]))),
+        median(&row.values(|f| Some(f.resident_used?[1]))),
+    ) {
+        print!("; after a call: server {server:.0}, client {client:.0}");
+    }
+    if row.block > 0 {
+        print!("  blocks of {}", row.block);
     }
     println!();
 }

@@ -25,6 +25,13 @@ pub struct Figures {
     pub latency: Option<Quantiles>,
     /// Resident bytes of a connection: the server's side, the client's.
     pub resident: Option<[f64; 2]>,
+    /// The same after one call on each.
+    pub resident_used: Option<[f64; 2]>,
+}
+
+fn server_counts(job: &Job) -> bool {
+    let dials = contender::named(&job.contender).is_some_and(|contender| contender.receiver_dials());
+    job.work.server_counts() && !dials
 }
 
 /// Runs `job` with both sides in processes of their own.
@@ -36,15 +43,15 @@ pub fn in_processes(job: &Job) -> Result<Figures> {
     };
     let before = server.used()?;
     let mut client = Process::start(&Role::Drive(job.clone(), address))?;
-    let mut resident = None;
+    let mut resident = Vec::new();
     let driven = loop {
         match client.hear(limit).context("client")? {
-            Say::Idle => resident = Some(server.used()?.1.saturating_sub(before.1)),
+            Say::Idle => resident.push(server.used()?.1.saturating_sub(before.1)),
             Say::Done(tally) => break tally,
             other => bail!("the client said {other:?}"),
         }
     };
-    let tally = match job.work.server_counts() {
+    let tally = match server_counts(job) {
         true => match server.hear(limit).context("server")? {
             Say::Done(tally) => tally,
             other => bail!("the server said {other:?}"),
@@ -53,12 +60,13 @@ pub fn in_processes(job: &Job) -> Result<Figures> {
     };
     let cpu = server.used()?.0 - before.0 + client.used()?.0;
     let connections = if let Work::Idle { connections } = job.work { connections as f64 } else { 1.0 };
-    let resident = tally.resident.map(|own| [resident.unwrap_or_default() as f64 / connections, own]);
+    let each = |nth: usize| resident.get(nth).copied().unwrap_or_default() as f64 / connections;
     Ok(Figures {
         rate: tally.rate(),
         cpu: cpu * 1e6 / tally.count.max(1) as f64,
         latency: tally.latency,
-        resident,
+        resident: tally.resident.map(|own| [each(0), own]),
+        resident_used: tally.resident_used.map(|own| [each(1), own]),
     })
 }
 
@@ -74,7 +82,7 @@ pub fn in_threads(job: &Job) -> Result<Figures> {
     };
     let address = listening.recv_timeout(GRACE).context("the server did not say where it listens")?;
     let mut tally = contender()?.drive(job, address)?;
-    if job.work.server_counts() {
+    if server_counts(job) {
         tally = serving.join().map_err(|_| anyhow::anyhow!("the server panicked"))??;
     }
     let cpu = child::cpu_seconds() - before;
@@ -84,6 +92,7 @@ pub fn in_threads(job: &Job) -> Result<Figures> {
         latency: tally.latency,
         // One process holds both sides: there is no telling them apart.
         resident: tally.resident.map(|both| [both / 2.0; 2]),
+        resident_used: tally.resident_used.map(|both| [both / 2.0; 2]),
     })
 }
 

@@ -7,15 +7,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use bowline::Config;
-use bowline::core::error::{CallError, CastRefusal};
 use bowline::driver::runtime::Runtime;
 use bowline::driver::style::Awaits;
-use bowline::links::Exclusive;
-use bowline::links::{Client, Server};
+use bowline::links::{Client, Peer, Server};
 use bytes::Bytes;
 use futures::future::LocalBoxFuture;
 
-use super::bowline_exclusive::Replies;
 use super::peers::common::PATTERNS;
 use super::raw_tokio::BURST;
 use crate::callers::{self, Caller, Spawn};
@@ -30,20 +27,18 @@ pub const HEARTBEAT: Duration = Duration::from_secs(1);
 
 pub fn all() -> Vec<Box<dyn Contender>> {
     vec![
-        Box::new(Shared(TOKIO)),
-        Box::new(Shared(SMOL)),
-        Box::new(Shared(ASYNC_STD)),
+        Box::new(Shared { name: "Bowline, tokio", on: TOKIO, ordinary: false }),
+        Box::new(Shared { name: "Bowline, smol", on: SMOL, ordinary: false }),
+        Box::new(Shared { name: "Bowline, async-std", on: ASYNC_STD, ordinary: false }),
+        Box::new(Shared { name: "Bowline, tokio, multi_thread", on: TOKIO_THREADS, ordinary: false }),
+        Box::new(Shared { name: "Bowline, tokio, on_message", on: TOKIO, ordinary: true }),
         Box::new(Many { name: "Bowline, tokio, cast_many", on: TOKIO }),
         Box::new(Many { name: "Bowline, smol, cast_many", on: SMOL }),
-        Box::new(Owned { name: "Bowline, tokio, exclusive", on: TOKIO }),
-        Box::new(Owned { name: "Bowline, smol, exclusive", on: SMOL }),
-        Box::new(Owned { name: "Bowline, async-std, exclusive", on: ASYNC_STD }),
     ]
 }
 
 /// What differs between the runtimes for a program that uses one.
 pub struct On<R> {
-    pub name: &'static str,
     /// Runs this on the thread that asks, with an executor for local tasks.
     pub block_on: fn(LocalBoxFuture<'_, Result<Tally>>) -> Result<Tally>,
     /// Starts a task on that executor.
@@ -52,21 +47,22 @@ pub struct On<R> {
 }
 
 pub const TOKIO: On<bowline::tokio::Tokio> = On {
-    name: "Bowline, tokio",
     block_on: |work| super::raw_tokio::on_tokio(work),
     spawn: callers::spawn_tokio,
     marker: std::marker::PhantomData,
 };
 
+/// On the runtime `multi_thread`.
+pub const TOKIO_THREADS: On<bowline::tokio::Tokio> =
+    On { block_on: |work| super::raw_tokio::on_tokio_threads(work), ..TOKIO };
+
 pub const SMOL: On<bowline::smol::Smol> = On {
-    name: "Bowline, smol",
     block_on: |work| smol::block_on(LOCAL.with(|local| local.run(work))),
     spawn: spawn_local,
     marker: std::marker::PhantomData,
 };
 
-const ASYNC_STD: On<bowline::async_std::AsyncStd> = On {
-    name: "Bowline, async-std",
+pub const ASYNC_STD: On<bowline::async_std::AsyncStd> = On {
     block_on: |work| async_std::task::block_on(LOCAL.with(|local| local.run(work))),
     spawn: spawn_local,
     marker: std::marker::PhantomData,
@@ -81,27 +77,37 @@ fn spawn_local(task: LocalBoxFuture<'static, ()>) {
     LOCAL.with(|local| local.spawn(task).detach());
 }
 
-struct Shared<R>(On<R>);
+/// Handles shared by whoever sends. What is received is borrowed by an inline handler.
+struct Shared<R> {
+    name: &'static str,
+    on: On<R>,
+    /// What is received is owned by an ordinary handler instead: an async function.
+    ordinary: bool,
+}
 
 impl<R: Runtime<Style = Awaits>> Contender for Shared<R> {
     fn name(&self) -> &'static str {
-        self.0.name
+        self.name
     }
 
     fn fits(&self, work: &Work) -> Result<(), &'static str> {
         match work {
             Work::Pattern(_) => Err(PATTERNS),
+            Work::OneWay { .. } => Ok(()),
+            _ if self.ordinary => Err("it differs where messages are received"),
+            Work::Calls { .. } | Work::Scale { .. } => Ok(()),
+            _ if self.name.ends_with("multi_thread") => Err("one thread stands for it"),
             _ => Ok(()),
         }
     }
 
     fn serve(&self, job: &Job, ready: Ready) -> Result<Tally> {
-        serve::<R>(&self.0, job, ready)
+        serve::<R>(&self.on, job, self.ordinary, ready)
     }
 
     fn drive(&self, job: &Job, server: SocketAddr) -> Result<Tally> {
-        let (job, spawn) = (job.clone(), self.0.spawn);
-        (self.0.block_on)(Box::pin(drive::<R>(job, server.to_string(), spawn)))
+        let (job, spawn) = (job.clone(), self.on.spawn);
+        (self.on.block_on)(Box::pin(drive::<R>(job, server.to_string(), spawn)))
     }
 }
 
@@ -125,7 +131,7 @@ impl<R: Runtime<Style = Awaits>> Contender for Many<R> {
     }
 
     fn serve(&self, job: &Job, ready: Ready) -> Result<Tally> {
-        serve::<R>(&self.on, job, ready)
+        serve::<R>(&self.on, job, false, ready)
     }
 
     fn drive(&self, job: &Job, server: SocketAddr) -> Result<Tally> {
@@ -171,96 +177,6 @@ async fn from_tasks<R: Runtime<Style = Awaits>, S: Future<Output = Result<()>> +
     Ok(())
 }
 
-/// One task owns the connection.
-struct Owned<R> {
-    name: &'static str,
-    on: On<R>,
-}
-
-impl<R: Runtime<Style = Awaits>> Contender for Owned<R> {
-    fn name(&self) -> &'static str {
-        self.name
-    }
-
-    fn fits(&self, work: &Work) -> Result<(), &'static str> {
-        match work {
-            Work::OneWay { senders: 1, .. } | Work::Calls { .. } => Ok(()),
-            Work::OneWay { .. } => Err("it has one owner"),
-            _ => Err("the shared handle stands for it"),
-        }
-    }
-
-    fn serve(&self, job: &Job, ready: Ready) -> Result<Tally> {
-        serve::<R>(&self.on, job, ready)
-    }
-
-    fn drive(&self, job: &Job, server: SocketAddr) -> Result<Tally> {
-        let (work, time) = (job.work, Duration::from_secs_f64(job.seconds));
-        (self.on.block_on)(Box::pin(async move {
-            let mut link = Exclusive::<R>::connect_with(&server.to_string(), config(&work)).await?;
-            match work {
-                Work::OneWay { size, .. } => {
-                    send_owned(&mut link, size, time).await?;
-                    link.close(&mut ()).await;
-                    Ok(Tally::default())
-                }
-                Work::Calls { size, in_flight } => call_owned(&mut link, size, in_flight, time).await,
-                _ => Ok(Tally::default()),
-            }
-        }))
-    }
-}
-
-async fn send_owned<R: Runtime<Style = Awaits>>(
-    link: &mut Exclusive<R>,
-    size: usize,
-    time: Duration,
-) -> Result<()> {
-    let (message, large, start) = (body(size), Bytes::from(body(size)), Instant::now());
-    let many = vec![&message[..]; 64];
-    while start.elapsed() < time {
-        let queued = if size < 16 * 1024 {
-            link.cast_many(1, std::hint::black_box(&many)).map(drop)
-        } else {
-            link.cast(1, large.clone()).map(drop)
-        };
-        match queued {
-            Ok(()) => {}
-            Err(error) if matches!(error.reason(), CastRefusal::Full(_)) => {
-                link.turn(&mut (), None).await?;
-            }
-            Err(error) => anyhow::bail!(error),
-        }
-    }
-    while link.cast(1, &last(size)).is_err() {
-        link.turn(&mut (), None).await?;
-    }
-    Ok(())
-}
-
-async fn call_owned<R: Runtime<Style = Awaits>>(
-    link: &mut Exclusive<R>,
-    size: usize,
-    in_flight: usize,
-    time: Duration,
-) -> Result<Tally> {
-    let (message, mut replies, mut made, start) = (body(size), Replies::default(), 0, Instant::now());
-    while start.elapsed() < time {
-        while made - replies.answered < in_flight as u64 {
-            match link.call(1, &message) {
-                Ok(_) => made += 1,
-                Err(CallError::Full(_)) => break,
-                Err(error) => anyhow::bail!(error),
-            }
-        }
-        link.turn(&mut replies, None).await?;
-        if let Some(error) = replies.failed {
-            anyhow::bail!(error);
-        }
-    }
-    Ok(Tally::new(replies.answered, start.elapsed().as_secs_f64()))
-}
-
 /// Settings as they come, but for thousands of connections at once and for frequent heartbeats.
 pub fn config(work: &Work) -> Config {
     let mut builder = Config::builder();
@@ -279,7 +195,13 @@ pub fn config(work: &Work) -> Config {
     builder.build().expect("sound")
 }
 
-pub fn serve<R: Runtime<Style = Awaits>>(on: &On<R>, job: &Job, ready: Ready) -> Result<Tally> {
+/// Answers requests, counts messages; `ordinary`: by an async function that owns them.
+pub fn serve<R: Runtime<Style = Awaits>>(
+    on: &On<R>,
+    job: &Job,
+    ordinary: bool,
+    ready: Ready,
+) -> Result<Tally> {
     let (done, finished) = mpsc::sync_channel(1);
     let work = job.work;
     let senders = if let Work::OneWay { senders, .. } = work { senders } else { usize::MAX };
@@ -295,6 +217,17 @@ pub fn serve<R: Runtime<Style = Awaits>>(on: &On<R>, job: &Job, ready: Ready) ->
                 // The method says which of its burst a message is.
                 if message.method() == BURST as u32 {
                     let _ = peer.try_cast(1, message.body).expect("room");
+                }
+            })
+        }
+        _ if ordinary => {
+            let counted = Arc::new((counter, done));
+            builder.on_message(move |_, message| {
+                let counted = Arc::clone(&counted);
+                async move {
+                    if counted.0.message(&message.body, senders) {
+                        let _ = counted.1.try_send(counted.0.tally());
+                    }
                 }
             })
         }
@@ -327,7 +260,7 @@ async fn drive<R: Runtime<Style = Awaits>>(job: Job, server: String, spawn: Spaw
     match job.work {
         Work::OneWay { size, senders } => {
             let client = connect().await?;
-            from_tasks::<R, _>(&client, senders, move |client| send(client, size, time)).await?;
+            from_tasks::<R, _>(&client, senders, move |client| send((*client).clone(), size, time)).await?;
             client.close().await;
             Ok(Tally::default())
         }
@@ -354,19 +287,20 @@ async fn drive<R: Runtime<Style = Awaits>>(job: Job, server: String, spawn: Spaw
     }
 }
 
-async fn send<R: Runtime<Style = Awaits>>(client: Client<R>, size: usize, time: Duration) -> Result<()> {
+/// Casts for so long, then the one that says so.
+pub async fn send<R: Runtime<Style = Awaits>>(peer: Peer<R>, size: usize, time: Duration) -> Result<()> {
     // A large body is shared, a small one copied: what a user does who cares.
     let (message, large, start) = (body(size), Bytes::from(body(size)), Instant::now());
     let mut sent = 0_u64;
     while sent % 64 != 0 || start.elapsed() < time {
         let _ = if size < 16 * 1024 {
-            client.cast(1, std::hint::black_box(&message)).await?
+            peer.cast(1, std::hint::black_box(&message)).await?
         } else {
-            client.cast(1, large.clone()).await?
+            peer.cast(1, large.clone()).await?
         };
         sent += if size < 16 * 1024 { 1 } else { 64 };
     }
-    let _ = client.cast(1, &last(size)).await?;
+    let _ = peer.cast(1, &last(size)).await?;
     Ok(())
 }
 
@@ -408,8 +342,15 @@ async fn idle<R: Runtime<Style = Awaits>>(
     child::say_idle();
     let caller =
         Rotating { clients: clients.into(), next: std::rc::Rc::default(), message: body(110).into() };
+    for _ in 0..connections {
+        caller.call().await?;
+    }
+    smol::Timer::after(HEARTBEAT * 7 / 2).await;
+    let used = child::resident().saturating_sub(before) as f64 / connections as f64;
+    child::say_idle();
     let mut tally = callers::open_loop(caller, connections as f64, time, spawn).await?;
     tally.resident = Some(resident);
+    tally.resident_used = Some(used);
     Ok(tally)
 }
 

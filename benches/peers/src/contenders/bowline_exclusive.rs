@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use bowline::Config;
 use bowline::blocking::{CallId, Exclusive, Handler};
-use bowline::core::error::{CallError, CastRefusal, Failure};
+use bowline::core::error::{CallError, CastError, CastRefusal, Failure};
 use bowline::links::{MessageRef, ReplyBuf, RequestRef};
 use bytes::Bytes;
 use hdrhistogram::Histogram;
@@ -18,14 +18,17 @@ use crate::job::{Job, Tally, Work};
 pub fn all() -> Vec<Box<dyn Contender>> {
     let spin = Duration::from_micros(50);
     vec![
-        Box::new(Owner { name: "Bowline, blocking, exclusive", spin: Duration::ZERO }),
-        Box::new(Owner { name: "Bowline, blocking, spin", spin }),
+        Box::new(Owner { name: "Bowline, blocking, exclusive", spin: Duration::ZERO, many: false }),
+        Box::new(Owner { name: "Bowline, blocking, exclusive, cast_many", spin: Duration::ZERO, many: true }),
+        Box::new(Owner { name: "Bowline, blocking, spin", spin, many: false }),
     ]
 }
 
 struct Owner {
     name: &'static str,
     spin: Duration,
+    /// Messages are queued 64 at a time, with one call.
+    many: bool,
 }
 
 impl Owner {
@@ -41,6 +44,8 @@ impl Contender for Owner {
 
     fn fits(&self, work: &Work) -> Result<(), &'static str> {
         match work {
+            Work::OneWay { senders: 1, size } if self.many && *size <= 1024 => Ok(()),
+            _ if self.many => Err("it sends small messages one way"),
             Work::OneWay { senders: 1, .. } if self.spin.is_zero() => Ok(()),
             Work::OneWay { senders: 1, .. } => Err("one way nobody waits"),
             Work::OneWay { .. } => Err("it has one owner"),
@@ -68,7 +73,7 @@ impl Contender for Owner {
         let time = Duration::from_secs_f64(job.seconds);
         match job.work {
             Work::OneWay { size, .. } => {
-                send(&mut link, size, time)?;
+                send(&mut link, size, self.many, time)?;
                 link.close(&mut ());
                 Ok(Tally::default())
             }
@@ -97,15 +102,15 @@ impl Handler for Served {
     }
 }
 
-fn send(link: &mut Exclusive, size: usize, time: Duration) -> Result<()> {
-    // Small ones are queued many at once, large ones shared.
+fn send(link: &mut Exclusive, size: usize, at_once: bool, time: Duration) -> Result<()> {
+    // Large messages are shared.
     let (message, large, start) = (body(size), Bytes::from(body(size)), Instant::now());
     let many = vec![&message[..]; 64];
     while start.elapsed() < time {
-        let queued = if size < 16 * 1024 {
-            link.cast_many(1, std::hint::black_box(&many)).map(drop)
-        } else {
-            link.cast(1, large.clone()).map(drop)
+        let queued = match size {
+            16_384.. => link.cast(1, large.clone()).map(drop),
+            _ if at_once => link.cast_many(1, std::hint::black_box(&many)).map(drop),
+            _ => one_by_one(link, std::hint::black_box(&message)),
         };
         match queued {
             Ok(()) => {}
@@ -117,6 +122,14 @@ fn send(link: &mut Exclusive, size: usize, time: Duration) -> Result<()> {
     }
     while link.cast(1, &last(size)).is_err() {
         link.turn(&mut (), None)?;
+    }
+    Ok(())
+}
+
+/// As many as between two looks at the clock.
+fn one_by_one(link: &mut Exclusive, message: &[u8]) -> Result<(), CastError> {
+    for _ in 0..64 {
+        let _ = link.cast(1, message)?;
     }
     Ok(())
 }

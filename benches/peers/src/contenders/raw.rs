@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use crate::callers;
-use crate::contender::{Contender, Counter, Ready, body, last};
+use crate::contender::{self, Contender, Counter, Ready, body, last};
 use crate::job::{Job, Tally, Work};
 
 /// What goes before the body of a message.
@@ -20,7 +20,7 @@ pub const CAST: usize = 12;
 pub const REQUEST: usize = 24;
 /// What goes before the body of a reply.
 pub const REPLY: usize = 16;
-/// What is gathered before it is written: more leaves the cache.
+/// Room to read into.
 pub const BLOCK: usize = 64 * 1024;
 /// From here on a body is written from where it is.
 const LARGE: usize = 16 * 1024;
@@ -66,28 +66,41 @@ impl Contender for Raw {
         }
     }
 
+    fn blocks(&self, work: &Work) -> &'static [usize] {
+        contender::blocks(work)
+    }
+
     fn serve(&self, job: &Job, ready: Ready) -> Result<Tally> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         ready(listener.local_addr()?);
         let mut socket = Socket::new(listener.accept()?.0, self.wait)?;
         match job.work {
             Work::OneWay { size, senders } => count(&mut socket, size, senders),
-            _ => echo(&mut socket),
+            Work::Calls { size, .. } | Work::Paced { size, .. } => echo(&mut socket, size, block(job)),
+            _ => Ok(Tally::default()),
         }
     }
 
     fn drive(&self, job: &Job, server: SocketAddr) -> Result<Tally> {
         let mut socket = Socket::new(TcpStream::connect(server)?, self.wait)?;
         let time = Duration::from_secs_f64(job.seconds);
+        let block = block(job);
         match job.work {
-            Work::OneWay { size, senders: 1 } if !self.encode => send_encoded(socket.stream, size, time),
-            Work::OneWay { size, senders: 1 } => send(&mut socket.stream, size, time),
-            Work::OneWay { size, senders } => send_from(socket.stream, size, senders, time),
+            Work::OneWay { size, senders: 1 } if !self.encode => {
+                send_encoded(socket.stream, size, block, time)
+            }
+            Work::OneWay { size, senders: 1 } => send(&mut socket.stream, size, block, time),
+            Work::OneWay { size, senders } => send_from(socket.stream, size, block, senders, time),
             Work::Paced { size, per_second } => pace(&mut socket, size, per_second, time),
-            Work::Calls { size, in_flight } => call(&mut socket, size, in_flight, time),
+            Work::Calls { size, in_flight } => call(&mut socket, size, in_flight, block, time),
             _ => Ok(Tally::default()),
         }
     }
+}
+
+/// What is gathered before it is written.
+pub fn block(job: &Job) -> usize {
+    if job.block == 0 { BLOCK } else { job.block }
 }
 
 /// A socket that waits as it is told.
@@ -210,10 +223,10 @@ fn count(socket: &mut Socket, size: usize, senders: usize) -> Result<Tally> {
     }
 }
 
-fn send(socket: &mut TcpStream, size: usize, time: Duration) -> Result<Tally> {
-    let (message, mut block, start) = (body(size), Vec::with_capacity(2 * BLOCK), Instant::now());
+fn send(socket: &mut TcpStream, size: usize, length: usize, time: Duration) -> Result<Tally> {
+    let (message, mut block, start) = (body(size), Vec::with_capacity(2 * length), Instant::now());
     while start.elapsed() < time {
-        write_block(socket, &mut block, std::hint::black_box(&message))?;
+        write_block(socket, &mut block, length, std::hint::black_box(&message))?;
     }
     encode(&mut block, CAST, 0, &last(size));
     socket.write_all(&block)?;
@@ -221,7 +234,7 @@ fn send(socket: &mut TcpStream, size: usize, time: Duration) -> Result<Tally> {
 }
 
 /// As many messages as one block holds; a large one at a time from where it is.
-fn write_block(mut socket: &TcpStream, block: &mut Vec<u8>, message: &[u8]) -> Result<()> {
+fn write_block(mut socket: &TcpStream, block: &mut Vec<u8>, length: usize, message: &[u8]) -> Result<()> {
     if message.len() >= LARGE {
         encode(block, CAST, 0, &[]);
         block[..4].copy_from_slice(&((CAST - 4 + message.len()) as u32).to_le_bytes());
@@ -232,7 +245,7 @@ fn write_block(mut socket: &TcpStream, block: &mut Vec<u8>, message: &[u8]) -> R
         }
         socket.write_all(&message[written - CAST..])?;
     } else {
-        while block.len() + CAST + message.len() <= BLOCK {
+        while block.len() + CAST + message.len() <= length {
             encode(block, CAST, 0, message);
         }
         socket.write_all(block)?;
@@ -241,9 +254,9 @@ fn write_block(mut socket: &TcpStream, block: &mut Vec<u8>, message: &[u8]) -> R
     Ok(())
 }
 
-fn send_encoded(mut socket: TcpStream, size: usize, time: Duration) -> Result<Tally> {
+fn send_encoded(mut socket: TcpStream, size: usize, length: usize, time: Duration) -> Result<Tally> {
     let (message, mut block, start) = (body(size), Vec::new(), Instant::now());
-    while block.is_empty() || block.len() + CAST + size <= BLOCK {
+    while block.is_empty() || block.len() + CAST + size <= length {
         encode(&mut block, CAST, 0, &message);
     }
     while start.elapsed() < time {
@@ -256,22 +269,23 @@ fn send_encoded(mut socket: TcpStream, size: usize, time: Duration) -> Result<Ta
 }
 
 /// Each thread encodes for itself; they take turns to write.
-fn send_from(socket: TcpStream, size: usize, senders: usize, time: Duration) -> Result<Tally> {
+fn send_from(socket: TcpStream, size: usize, length: usize, senders: usize, time: Duration) -> Result<Tally> {
     let socket = Arc::new(Mutex::new(socket));
     let threads: Vec<_> = (0..senders)
         .map(|_| {
             let socket = Arc::clone(&socket);
             std::thread::spawn(move || -> Result<()> {
-                let (message, mut block, start) = (body(size), Vec::with_capacity(2 * BLOCK), Instant::now());
+                let (message, mut block, start) =
+                    (body(size), Vec::with_capacity(2 * length), Instant::now());
                 while start.elapsed() < time {
                     if size < LARGE {
-                        while block.len() + CAST + size <= BLOCK {
+                        while block.len() + CAST + size <= length {
                             encode(&mut block, CAST, 0, &message);
                         }
                         socket.lock().expect("no panic").write_all(&block)?;
                         block.clear();
                     } else {
-                        write_block(&socket.lock().expect("no panic"), &mut block, &message)?;
+                        write_block(&socket.lock().expect("no panic"), &mut block, length, &message)?;
                     }
                 }
                 encode(&mut block, CAST, 0, &last(size));
@@ -286,9 +300,9 @@ fn send_from(socket: TcpStream, size: usize, senders: usize, time: Duration) -> 
     Ok(Tally::default())
 }
 
-/// Answers all requests of one read with one write.
-fn echo(socket: &mut Socket) -> Result<Tally> {
-    let (mut frames, mut out) = (Frames::new(BLOCK), Vec::with_capacity(BLOCK));
+/// Answers the requests of one read, `block` bytes of answers at a time.
+fn echo(socket: &mut Socket, size: usize, block: usize) -> Result<Tally> {
+    let (mut frames, mut out) = (Frames::new(size + REQUEST), Vec::with_capacity(BLOCK));
     loop {
         let n = socket.read(frames.spare())?;
         if n == 0 {
@@ -298,6 +312,10 @@ fn echo(socket: &mut Socket) -> Result<Tally> {
         while let Some(frame) = frames.next() {
             let id = u64::from_le_bytes(frame[..8].try_into().expect("eight bytes"));
             encode(&mut out, REPLY, id, &frame[REQUEST - 4..]);
+            if out.len() >= block {
+                socket.write(&out)?;
+                out.clear();
+            }
         }
         socket.write(&out)?;
         out.clear();
@@ -305,8 +323,8 @@ fn echo(socket: &mut Socket) -> Result<Tally> {
 }
 
 /// A window of calls, owned by this thread: each reply makes room for the next request.
-fn call(socket: &mut Socket, size: usize, in_flight: usize, time: Duration) -> Result<Tally> {
-    let (mut frames, mut out, message) = (Frames::new(BLOCK), Vec::with_capacity(BLOCK), body(size));
+fn call(socket: &mut Socket, size: usize, in_flight: usize, block: usize, time: Duration) -> Result<Tally> {
+    let (mut frames, mut out, message) = (Frames::new(size + REQUEST), Vec::with_capacity(BLOCK), body(size));
     for id in 0..in_flight as u64 {
         encode(&mut out, REQUEST, id, &message);
     }
@@ -322,6 +340,10 @@ fn call(socket: &mut Socket, size: usize, in_flight: usize, time: Duration) -> R
             std::hint::black_box(&frame[REPLY - 4..]);
             answered += 1;
             encode(&mut out, REQUEST, id, &message);
+            if out.len() >= block {
+                socket.write(&out)?;
+                out.clear();
+            }
         }
     }
     Ok(Tally::new(answered, start.elapsed().as_secs_f64()))
@@ -330,7 +352,7 @@ fn call(socket: &mut Socket, size: usize, in_flight: usize, time: Duration) -> R
 /// Requests when they are due, timed from then. Looks for replies between, without sleeping.
 fn pace(socket: &mut Socket, size: usize, per_second: f64, time: Duration) -> Result<Tally> {
     socket.stream.set_nonblocking(true)?;
-    let (mut frames, mut out, message) = (Frames::new(BLOCK), Vec::with_capacity(BLOCK), body(size));
+    let (mut frames, mut out, message) = (Frames::new(size + REQUEST), Vec::with_capacity(BLOCK), body(size));
     let mut times = callers::times();
     let (mut made, mut answered, start) = (0_u64, 0_u64, Instant::now());
     let due = |id: u64| Duration::from_secs_f64(id as f64 / per_second);

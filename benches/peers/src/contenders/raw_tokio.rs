@@ -1,27 +1,24 @@
-//! tokio sockets driven by hand: the limit for what runs on tokio, and what a user would
-//! write without a library.
+//! tokio sockets driven by hand: the limit for what runs on tokio.
 
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
+use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
-use super::raw::{BLOCK, CAST, Frames, REPLY, REQUEST, encode};
-use crate::callers::{self, Caller, spawn_tokio};
+use super::raw::{BLOCK, CAST, Frames, REPLY, REQUEST, block, encode};
 use crate::child;
-use crate::contender::{Contender, Counter, Ready, body, last};
+use crate::contender::{self, Contender, Counter, Ready, body, last};
 use crate::job::{Job, Tally, Work};
 
 /// Messages of a burst of [`Work::Scale`].
 pub const BURST: u64 = 32;
 
 pub fn all() -> Vec<Box<dyn Contender>> {
-    vec![Box::new(RawTokio), Box::new(RawSmol), Box::new(Actor)]
+    vec![Box::new(RawTokio { owned: false }), Box::new(RawTokio { owned: true }), Box::new(RawSmol)]
 }
 
 /// A runtime on the thread that asks, with a `LocalSet`.
@@ -30,16 +27,33 @@ pub fn on_tokio<T>(work: impl Future<Output = T>) -> T {
     tokio::task::LocalSet::new().block_on(&runtime, work)
 }
 
+/// The same with two worker threads.
+pub fn on_tokio_threads<T>(work: impl Future<Output = T>) -> T {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.worker_threads(2).enable_all().build().expect("a runtime");
+    tokio::task::LocalSet::new().block_on(&runtime, work)
+}
+
 /// One owner: encodes, writes, reads and parses in one task.
-struct RawTokio;
+pub struct RawTokio {
+    /// What is received goes to another task, which owns it: slices of the block that was read, a
+    /// vector of them for each read.
+    pub owned: bool,
+}
 
 impl Contender for RawTokio {
     fn name(&self) -> &'static str {
-        "raw tokio"
+        if self.owned { "raw tokio, owned, in a task" } else { "raw tokio" }
+    }
+
+    fn blocks(&self, work: &Work) -> &'static [usize] {
+        contender::blocks(work)
     }
 
     fn fits(&self, work: &Work) -> Result<(), &'static str> {
         match work.plain() {
+            Work::OneWay { senders: 1, .. } if self.owned => Ok(()),
+            _ if self.owned => Err("raw tokio stands for it"),
             Work::OneWay { senders: 1, .. } | Work::Calls { .. } => Ok(()),
             Work::Pattern(_) => Err("nothing of it comes near"),
             Work::Scale { .. } | Work::Idle { .. } => Ok(()),
@@ -54,16 +68,22 @@ impl Contender for RawTokio {
             let listener = TcpListener::bind("127.0.0.1:0").await?;
             ready(listener.local_addr()?);
             match job.work.plain() {
+                Work::OneWay { senders, .. } if self.owned => {
+                    count_owned(accept(&listener).await?, senders).await
+                }
                 Work::OneWay { size, senders } => count(accept(&listener).await?, size, senders).await,
                 Work::Idle { .. } => loop {
                     let stream = accept(&listener).await?;
-                    tokio::task::spawn_local(wait(stream));
+                    tokio::spawn(wait(stream));
                 },
                 Work::Scale { .. } => loop {
                     let stream = accept(&listener).await?;
-                    tokio::task::spawn_local(answer_bursts(stream));
+                    tokio::spawn(answer_bursts(stream));
                 },
-                _ => echo(accept(&listener).await?).await,
+                Work::Calls { size, .. } | Work::Paced { size, .. } => {
+                    echo(accept(&listener).await?, size, block(job)).await
+                }
+                _ => Ok(Tally::default()),
             }
         })
     }
@@ -72,16 +92,18 @@ impl Contender for RawTokio {
         let time = Duration::from_secs_f64(job.seconds);
         on_tokio(async {
             match job.work.plain() {
-                Work::OneWay { size, .. } => send(connect(server).await?, size, time).await,
+                Work::OneWay { size, .. } => send(connect(server).await?, size, block(job), time).await,
                 Work::Idle { connections } => {
                     let before = child::resident();
                     for _ in 0..connections {
-                        tokio::task::spawn_local(wait(connect(server).await?));
+                        tokio::spawn(wait(connect(server).await?));
                     }
                     Ok(bare(before, connections))
                 }
                 Work::Scale { connections } => scale(server, connections, time).await,
-                Work::Calls { size, in_flight } => call(connect(server).await?, size, in_flight, time).await,
+                Work::Calls { size, in_flight } => {
+                    call(connect(server).await?, size, in_flight, block(job), time).await
+                }
                 _ => Ok(Tally::default()),
             }
         })
@@ -94,7 +116,7 @@ async fn accept(listener: &TcpListener) -> Result<TcpStream> {
     Ok(stream)
 }
 
-async fn connect(server: SocketAddr) -> Result<TcpStream> {
+pub async fn connect(server: SocketAddr) -> Result<TcpStream> {
     let stream = TcpStream::connect(server).await?;
     stream.set_nodelay(true)?;
     Ok(stream)
@@ -114,10 +136,46 @@ async fn count(mut stream: TcpStream, size: usize, senders: usize) -> Result<Tal
     }
 }
 
-async fn send(mut stream: TcpStream, size: usize, time: Duration) -> Result<Tally> {
-    let (message, mut block, start) = (body(size), Vec::with_capacity(2 * BLOCK), Instant::now());
+/// The same with messages that another task owns.
+async fn count_owned(mut stream: TcpStream, senders: usize) -> Result<Tally> {
+    let (give, mut given) = mpsc::channel::<Vec<bytes::Bytes>>(16);
+    let counting = tokio::spawn(async move {
+        let counter = Counter::default();
+        while let Some(messages) = given.recv().await {
+            for message in messages {
+                if counter.message(std::hint::black_box(&message), senders) {
+                    return Ok(counter.tally());
+                }
+            }
+        }
+        anyhow::bail!("the connection ended early")
+    });
+    let mut read = BytesMut::with_capacity(4 * BLOCK);
+    while stream.read_buf(&mut read).await? > 0 {
+        let mut messages = Vec::new();
+        while let Some(length) = read.first_chunk::<4>() {
+            let length = 4 + u32::from_le_bytes(*length) as usize;
+            if read.len() < length {
+                read.reserve(length - read.len());
+                break;
+            }
+            messages.push(read.split_to(length).freeze().slice(CAST..));
+        }
+        if !messages.is_empty() && give.send(messages).await.is_err() {
+            break;
+        }
+        if read.capacity() - read.len() < BLOCK {
+            read.reserve(4 * BLOCK);
+        }
+    }
+    drop(give);
+    counting.await?
+}
+
+async fn send(mut stream: TcpStream, size: usize, length: usize, time: Duration) -> Result<Tally> {
+    let (message, mut block, start) = (body(size), Vec::with_capacity(2 * length), Instant::now());
     while start.elapsed() < time {
-        while block.is_empty() || block.len() + CAST + size <= BLOCK {
+        while block.is_empty() || block.len() + CAST + size <= length {
             encode(&mut block, CAST, 0, std::hint::black_box(&message));
         }
         stream.write_all(&block).await?;
@@ -129,8 +187,8 @@ async fn send(mut stream: TcpStream, size: usize, time: Duration) -> Result<Tall
     Ok(Tally::default())
 }
 
-async fn echo(mut stream: TcpStream) -> Result<Tally> {
-    let (mut frames, mut out) = (Frames::new(BLOCK), Vec::with_capacity(BLOCK));
+async fn echo(mut stream: TcpStream, size: usize, block: usize) -> Result<Tally> {
+    let (mut frames, mut out) = (Frames::new(size + REQUEST), Vec::with_capacity(BLOCK));
     loop {
         let n = stream.read(frames.spare()).await?;
         if n == 0 {
@@ -140,14 +198,24 @@ async fn echo(mut stream: TcpStream) -> Result<Tally> {
         while let Some(frame) = frames.next() {
             let id = u64::from_le_bytes(frame[..8].try_into().expect("eight bytes"));
             encode(&mut out, REPLY, id, &frame[REQUEST - 4..]);
+            if out.len() >= block {
+                stream.write_all(&out).await?;
+                out.clear();
+            }
         }
         stream.write_all(&out).await?;
         out.clear();
     }
 }
 
-async fn call(mut stream: TcpStream, size: usize, in_flight: usize, time: Duration) -> Result<Tally> {
-    let (mut frames, mut out, message) = (Frames::new(BLOCK), Vec::with_capacity(BLOCK), body(size));
+async fn call(
+    mut stream: TcpStream,
+    size: usize,
+    in_flight: usize,
+    block: usize,
+    time: Duration,
+) -> Result<Tally> {
+    let (mut frames, mut out, message) = (Frames::new(size + REQUEST), Vec::with_capacity(BLOCK), body(size));
     for id in 0..in_flight as u64 {
         encode(&mut out, REQUEST, id, &message);
     }
@@ -163,6 +231,10 @@ async fn call(mut stream: TcpStream, size: usize, in_flight: usize, time: Durati
             std::hint::black_box(&frame[REPLY - 4..]);
             answered += 1;
             encode(&mut out, REQUEST, id, &message);
+            if out.len() >= block {
+                stream.write_all(&out).await?;
+                out.clear();
+            }
         }
     }
     Ok(Tally::new(answered, start.elapsed().as_secs_f64()))
@@ -259,7 +331,7 @@ async fn scale(server: SocketAddr, connections: usize, time: Duration) -> Result
     let tasks: Vec<_> = streams
         .into_iter()
         .map(|mut stream| {
-            tokio::task::spawn_local(async move {
+            tokio::spawn(async move {
                 let (message, mut out, mut frames, mut sent) = (body(110), Vec::new(), small_frames(), 0);
                 while start.elapsed() < time {
                     for _ in 0..BURST {
@@ -283,105 +355,4 @@ async fn scale(server: SocketAddr, connections: usize, time: Duration) -> Result
         sent += task.await??;
     }
     Ok(Tally::new(sent, start.elapsed().as_secs_f64()))
-}
-
-/// What most write by hand for calls: a task that writes what a channel brings, a task that
-/// reads and completes a oneshot for each reply. Replies come in order, so a queue is the table.
-struct Actor;
-
-impl Contender for Actor {
-    fn name(&self) -> &'static str {
-        "tokio actor by hand"
-    }
-
-    fn fits(&self, work: &Work) -> Result<(), &'static str> {
-        match work {
-            Work::Calls { .. } | Work::Paced { .. } => Ok(()),
-            _ => Err("it makes calls"),
-        }
-    }
-
-    fn serve(&self, job: &Job, ready: Ready) -> Result<Tally> {
-        RawTokio.serve(job, ready)
-    }
-
-    fn drive(&self, job: &Job, server: SocketAddr) -> Result<Tally> {
-        let time = Duration::from_secs_f64(job.seconds);
-        on_tokio(async {
-            let (size, in_flight, per_second) = match job.work {
-                Work::Calls { size, in_flight } => (size, in_flight, 0.0),
-                Work::Paced { size, per_second } => (size, 0, per_second),
-                _ => return Ok(Tally::default()),
-            };
-            let (read, write) = connect(server).await?.into_split();
-            let (requests, waiting) = mpsc::channel(8192);
-            let (pending, answered) = mpsc::unbounded_channel();
-            tokio::task::spawn_local(write_requests(write, waiting, pending));
-            tokio::task::spawn_local(read_replies(read, answered));
-            let caller = Handle { requests, message: body(size).into() };
-            if in_flight > 0 {
-                callers::closed_loop(caller, in_flight, time, spawn_tokio).await
-            } else {
-                callers::open_loop(caller, per_second, time, spawn_tokio).await
-            }
-        })
-    }
-}
-
-struct Request {
-    message: std::rc::Rc<[u8]>,
-    reply: oneshot::Sender<Vec<u8>>,
-}
-
-#[derive(Clone)]
-struct Handle {
-    requests: mpsc::Sender<Request>,
-    message: std::rc::Rc<[u8]>,
-}
-
-impl Caller for Handle {
-    async fn call(&self) -> Result<()> {
-        let (reply, answered) = oneshot::channel();
-        let message = std::rc::Rc::clone(&self.message);
-        self.requests.send(Request { message, reply }).await.ok().context("the actor ended")?;
-        std::hint::black_box(answered.await?);
-        Ok(())
-    }
-}
-
-async fn write_requests(
-    mut stream: OwnedWriteHalf,
-    mut requests: mpsc::Receiver<Request>,
-    pending: mpsc::UnboundedSender<oneshot::Sender<Vec<u8>>>,
-) {
-    let (mut batch, mut out) = (Vec::new(), Vec::with_capacity(BLOCK));
-    while requests.recv_many(&mut batch, 512).await > 0 {
-        for request in batch.drain(..) {
-            encode(&mut out, REQUEST, 0, &request.message);
-            let _ = pending.send(request.reply);
-        }
-        if stream.write_all(&out).await.is_err() {
-            return;
-        }
-        out.clear();
-    }
-}
-
-async fn read_replies(
-    mut stream: OwnedReadHalf,
-    mut answered: mpsc::UnboundedReceiver<oneshot::Sender<Vec<u8>>>,
-) {
-    let (mut frames, mut waiting) = (Frames::new(BLOCK), VecDeque::new());
-    while let Ok(n @ 1..) = stream.read(frames.spare()).await {
-        frames.filled(n);
-        while let Ok(reply) = answered.try_recv() {
-            waiting.push_back(reply);
-        }
-        while let Some(frame) = frames.next() {
-            let reply: Option<oneshot::Sender<Vec<u8>>> = waiting.pop_front();
-            if let Some(reply) = reply {
-                let _ = reply.send(frame[REPLY - 4..].to_vec());
-            }
-        }
-    }
 }

@@ -15,7 +15,7 @@ use tokio_util::codec::{Framed as Codec, LengthDelimitedCodec};
 
 use super::common::{Bodies, accept, block_on, messages_and_calls, one_way, seconds};
 use crate::callers::{Caller, closed_loop, open_loop, spawn_tokio};
-use crate::contender::{Contender, Counter, Ready, body};
+use crate::contender::{self, Contender, Counter, Ready, body};
 use crate::job::{Job, Tally, Work};
 
 /// For reading, and to be collected before it is written: with the defaults of 8 KiB there would
@@ -39,9 +39,13 @@ impl Contender for Framed {
         messages_and_calls(work)
     }
 
+    fn blocks(&self, work: &Work) -> &'static [usize] {
+        contender::blocks(work)
+    }
+
     fn serve(&self, job: &Job, ready: Ready) -> Result<Tally> {
         block_on(async {
-            let link = link(accept(ready).await?);
+            let link = link(accept(ready).await?, job);
             match one_way(&job.work) {
                 Some((_, senders)) => count(link, senders).await,
                 None => echo(link).await,
@@ -53,7 +57,7 @@ impl Contender for Framed {
         block_on(async {
             let stream = TcpStream::connect(server).await?;
             stream.set_nodelay(true)?;
-            let link = link(stream);
+            let link = link(stream, job);
             match job.work {
                 Work::OneWay { size, senders: 1 } => send(job, link, size).await,
                 Work::OneWay { size, senders } => send_shared(job, link, size, senders).await,
@@ -69,9 +73,9 @@ impl Contender for Framed {
     }
 }
 
-fn link(stream: TcpStream) -> Link {
+fn link(stream: TcpStream, job: &Job) -> Link {
     let mut link = Codec::with_capacity(stream, LengthDelimitedCodec::new(), BUFFER);
-    link.set_backpressure_boundary(BUFFER);
+    link.set_backpressure_boundary(if job.block == 0 { BUFFER } else { job.block });
     link
 }
 

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio::task::{spawn_local, yield_now};
 
 use super::common::{Bodies, Pace, block_on, messages_and_calls, one_way, seconds};
-use crate::contender::{Contender, Counter, Ready, body};
+use crate::contender::{self, Contender, Counter, Ready, body};
 use crate::job::{Job, Tally, Work};
 
 /// To read at once, and to be collected before it is written.
@@ -36,6 +36,13 @@ impl Contender for Monocoque {
         messages_and_calls(work)
     }
 
+    fn blocks(&self, work: &Work) -> &'static [usize] {
+        match work {
+            Work::OneWay { .. } => contender::blocks(work),
+            _ => &[],
+        }
+    }
+
     fn serve(&self, job: &Job, ready: Ready) -> Result<Tally> {
         block_on(async {
             let listener = TcpListener::bind("127.0.0.1:0").await?;
@@ -43,9 +50,10 @@ impl Contender for Monocoque {
             let (stream, _) = listener.accept().await?;
             match one_way(&job.work) {
                 Some((size, senders)) => {
-                    count(PullSocket::from_tcp_with_options(stream, options(size)).await?, senders).await
+                    count(PullSocket::from_tcp_with_options(stream, options(size, job.block)).await?, senders)
+                        .await
                 }
-                None => echo(RouterSocket::from_tcp_with_options(stream, options(0)).await?).await,
+                None => echo(RouterSocket::from_tcp_with_options(stream, options(0, job.block)).await?).await,
             }
         })
     }
@@ -64,11 +72,11 @@ impl Contender for Monocoque {
 
 /// Collects messages until there are so many bytes or it is told to flush. Large ones go out as
 /// they are, which saves a copy.
-fn options(size: usize) -> SocketOptions {
+fn options(size: usize, block: usize) -> SocketOptions {
     SocketOptions::default()
         .with_buffer_sizes(BUFFER, BUFFER)
         .with_write_coalescing(size < BUFFER / 2)
-        .with_write_coalesce_threshold(BUFFER)
+        .with_write_coalesce_threshold(if block == 0 { BUFFER } else { block })
         // Messages that may be collected; with the default of 1000 more in flight are an error.
         .with_send_hwm(HIGH_WATER)
 }
@@ -100,7 +108,7 @@ async fn echo(mut socket: RouterSocket) -> Result<Tally> {
 
 /// One sender has the socket; several hand their messages to the task that has it.
 async fn send(job: &Job, server: SocketAddr, size: usize, senders: usize) -> Result<Tally> {
-    let mut socket = PushSocket::connect_with_options(server, options(size)).await?;
+    let mut socket = PushSocket::connect_with_options(server, options(size, job.block)).await?;
     if senders == 1 {
         for message in Bodies::new(job, size) {
             socket.send_one(message).await?;
@@ -133,7 +141,7 @@ async fn send(job: &Job, server: SocketAddr, size: usize, senders: usize) -> Res
 }
 
 async fn dealer(server: SocketAddr, size: usize) -> Result<DealerSocket> {
-    Ok(DealerSocket::connect_with_options(&format!("tcp://{server}"), options(size)).await?)
+    Ok(DealerSocket::connect_with_options(&format!("tcp://{server}"), options(size, 0)).await?)
 }
 
 /// The socket cannot be shared, so one task keeps `in_flight` requests on it. That favours this

@@ -12,7 +12,7 @@ use tarpc::{client, context, serde_transport, server};
 use tokio::net::TcpStream;
 use tokio_util::codec::{Framed, LengthDelimitedCodec};
 
-use super::common::{BOWLINE_ONLY, accept, block_on, seconds};
+use super::common::{BOWLINE_ONLY, PATTERNS, accept, block_on, seconds};
 use crate::callers::{Caller, closed_loop, open_loop, spawn_tokio};
 use crate::contender::{Contender, Ready, body};
 use crate::job::{Job, Tally, Work};
@@ -51,6 +51,7 @@ impl Contender for Tarpc {
             Work::Calls { .. } | Work::Paced { .. } => Ok(()),
             Work::OneWay { .. } => Err("has no one-way messages"),
             Work::Idle { .. } | Work::Scale { .. } | Work::Mixed { .. } => Err(BOWLINE_ONLY),
+            Work::Pattern(_) => Err(PATTERNS),
         }
     }
 
