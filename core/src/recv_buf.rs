@@ -22,6 +22,9 @@ const CHEAP_MOVE: usize = 4 * 1024;
 /// Blocks that messages were taken from by reference, which are watched until they can be read into again. With
 /// so many that still are in use, what is taken from further ones is copied, unless it is most of its block.
 const WATCHED: usize = 8;
+/// Bytes of those blocks. One that grew for a long message is watched like the others: to make a new block of this size for each
+/// message of 64 KiB costs more than to read it.
+const WATCHED_BYTES: usize = WATCHED * BUSY_READ;
 
 /// Memory that was read into: shared with the messages that were taken from it by reference.
 pub(crate) type Block = Arc<Vec<u8>>;
@@ -127,16 +130,20 @@ impl RecvBuf {
         let mut next = self.free_block().unwrap_or_default();
         let data = Arc::get_mut(&mut next).expect("its only holder");
         // As much room as the old one had: what comes is about as much as before.
-        let room = old.len().clamp(FIRST_READ, BUSY_READ).max(unread.len() + 1);
+        let room = old.len().clamp(FIRST_READ, KEEP).max(unread.len() + 1);
         if data.len() < room {
             *data = vec![0; room];
         }
         data[..unread.len()].copy_from_slice(unread);
         (self.start, self.end) = (0, unread.len());
         self.block = Some(next);
-        if old.len() <= BUSY_READ && self.watched.len() < WATCHED {
+        if self.watched.len() < WATCHED && self.watched_bytes() + old.len() <= WATCHED_BYTES {
             self.watched.push(old);
         }
+    }
+
+    fn watched_bytes(&self) -> usize {
+        self.watched.iter().map(|block| block.len()).sum()
     }
 
     /// A block that no message holds any more.
@@ -184,7 +191,7 @@ impl RecvBuf {
     /// Bytes of memory set aside, blocks that messages hold included (at most eight of them).
     #[must_use]
     pub fn capacity(&self) -> usize {
-        self.data().len() + self.watched.iter().map(|block| block.len()).sum::<usize>()
+        self.data().len() + self.watched_bytes()
     }
 
     /// Where bytes of this buffer lie, so that they can be kept by reference.
@@ -494,6 +501,41 @@ mod tests {
         blocks.sort_unstable();
         blocks.dedup();
         assert!(blocks.len() <= 6, "{} blocks", blocks.len());
+    }
+
+    #[test]
+    fn blocks_of_long_messages_are_read_into_again_and_bounded() {
+        let mut buf = RecvBuf::new();
+        let frame = vec![7; BUSY_READ + 12];
+        let (mut blocks, mut held) = (Vec::new(), alloc::collections::VecDeque::new());
+        for _ in 0..100 {
+            let mut rest = &frame[..];
+            while !rest.is_empty() {
+                let room = buf.spare();
+                let n = room.len().min(rest.len());
+                room[..n].copy_from_slice(&rest[..n]);
+                buf.filled(n);
+                buf.want(frame.len());
+                rest = &rest[n..];
+            }
+            held.push_back(buf.keep(buf.unread()));
+            blocks.push(held.back().unwrap().as_ptr() as usize);
+            buf.consume(frame.len());
+            if held.len() > 3 {
+                held.pop_front();
+            }
+        }
+        blocks.sort_unstable();
+        blocks.dedup();
+        assert!(blocks.len() <= 6, "{} blocks", blocks.len());
+        // The longest that are watched: not more bytes than of the others.
+        let frame = vec![7; KEEP];
+        for _ in 0..10 {
+            feed(&mut buf, &frame);
+            held.push_back(buf.keep(&buf.unread()[..KEEP]));
+            buf.consume(KEEP);
+            assert!(buf.capacity() <= WATCHED_BYTES + KEEP, "{}", buf.capacity());
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What Bowline wants to reach, as ratios of two contenders in the same rounds.
 
 use crate::job::Work;
-use crate::plan::{Row, Table, median};
+use crate::plan::{Table, median};
 use crate::runner::Figures;
 
 /// One aim.

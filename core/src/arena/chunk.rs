@@ -9,9 +9,10 @@ use crate::error::EncodeError;
 use crate::frame::native::MESSAGE_COST;
 use crate::frame::{Framing, Kind, Meta};
 
-/// A chunk takes no further frame that would bring it over this many bytes. Blocks of 64 KiB stay
-/// in the cache between being encoded and being written: they move twice what 256 KiB ones do.
-pub(crate) const CHUNK: usize = 64 * 1024;
+/// A chunk takes no further frame that would bring it over this many bytes. Blocks of about 64 KiB stay in the cache
+/// between being encoded and being written: they move twice what 256 KiB ones do. Two segments of the loopback interface of
+/// Linux hold 65,472 bytes: a few bytes more in one write cost a third segment, and up to a quarter of the speed.
+pub(crate) const CHUNK: usize = 2 * 32_736;
 
 /// What a chunk grows to before it grows to its full size, in bytes.
 const LITTLE: usize = 1024;

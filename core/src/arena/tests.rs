@@ -35,6 +35,22 @@ fn write(batch: &mut Batch, mut n: usize, out: &mut Vec<u8>) {
     }
 }
 
+/// The loopback interface of Linux sends 32,741 bytes in a segment.
+#[test]
+fn a_write_is_never_a_little_more_than_two_segments() {
+    for size in 1..700 {
+        let mut arena = Arena::new(usize::MAX);
+        let body = vec![0; size];
+        for number in 0..70_000 / size as u64 {
+            push(&mut arena, Class::Normal, number, (&body[..]).into());
+        }
+        let batch = arena.begin_write(&Raw::default(), true).unwrap();
+        // Less the longest header, which is set aside before a frame is encoded.
+        assert!((CHUNK - size - 64..=2 * 32_741).contains(&batch.len()), "{size}: {}", batch.len());
+        arena.end_write(batch, |_| {});
+    }
+}
+
 #[test]
 fn control_goes_first_and_bulk_is_not_starved() {
     let mut arena = Arena::new(usize::MAX);
