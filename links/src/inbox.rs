@@ -183,13 +183,14 @@ pub(crate) struct Consumer<F: Framing> {
 
 /// What is to be told next.
 enum Next {
-    Message(Message),
+    /// The message that was asked for.
+    Message,
     News(News),
 }
 
 /// What a look at the link said.
 enum Looked {
-    Message(Message),
+    Message,
     NewsAreDue,
     Nothing,
     IsOver,
@@ -198,24 +199,24 @@ enum Looked {
 impl<F: Framing> Consumer<F> {
     /// Tells of connections only.
     async fn tell_all(mut self) {
-        while let Some(next) = self.next().await {
+        let mut message = Message::empty();
+        while let Some(next) = poll_fn(|cx| self.poll_next(&mut message, cx)).await {
             if let Next::News(news) = next {
                 self.inbox.tell(&news);
             }
         }
     }
 
-    /// `None`: everything was told, and the link is over (or takes no messages).
-    async fn next(&mut self) -> Option<Next> {
-        poll_fn(|cx| self.poll_next(cx)).await
-    }
-
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Next>> {
+    /// A message is received in place: each move of one costs as much as the lock. `None`: everything was told, and the
+    /// link is over (or takes no messages).
+    fn poll_next(&mut self, message: &mut Message, cx: &mut Context<'_>) -> Poll<Option<Next>> {
         let Self { inbox, ticket, is_done } = self;
         loop {
             let due = {
                 let mut state = inbox.state.lock();
-                state.waker = Some(cx.waker().clone());
+                if !state.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+                    state.waker = Some(cx.waker().clone());
+                }
                 state.news.front().map(|(at, _)| *at)
             };
             let handles = inbox.handlers.on_message.is_ordinary();
@@ -224,16 +225,17 @@ impl<F: Framing> Consumer<F> {
                 if due.is_some_and(|at| link.messages_taken() >= at || !handles) {
                     return Looked::NewsAreDue;
                 }
-                let next = if handles { link.poll_to_handle(ticket, || cx.waker().clone()) } else { None };
-                match next {
-                    Some(message) => Looked::Message(message),
+                if handles && link.take_to_handle(message, ticket, || cx.waker().clone()) {
+                    Looked::Message
+                } else if !handles || link.state() == State::Closed {
                     // A consumer that tells of connections only is started again when there is another.
-                    None if !handles || link.state() == State::Closed => Looked::IsOver,
-                    None => Looked::Nothing,
+                    Looked::IsOver
+                } else {
+                    Looked::Nothing
                 }
             });
             match looked {
-                Looked::Message(message) => return Poll::Ready(Some(Next::Message(message))),
+                Looked::Message => return Poll::Ready(Some(Next::Message)),
                 Looked::NewsAreDue => {
                     if let Some((_, news)) = inbox.state.lock().news.pop_front() {
                         return Poll::Ready(Some(Next::News(news)));
@@ -325,10 +327,12 @@ where
     fn consumer(self: Arc<Self>, mut of: Consumer<F>) -> BoxTask {
         Box::pin(async move {
             let mut told: u32 = 0;
-            while let Some(next) = of.next().await {
+            loop {
+                let mut message = Message::empty();
+                let Some(next) = poll_fn(|cx| of.poll_next(&mut message, cx)).await else { break };
                 match next {
                     Next::News(news) => of.inbox.tell(&news),
-                    Next::Message(message) => {
+                    Next::Message => {
                         let peer = of.inbox.peer.clone().into();
                         let handled = handle(|| R::Style::finish((self.handler)(peer, message))).await;
                         if let Err(status) = handled {

@@ -28,7 +28,8 @@ impl ThreadWaker {
 
     /// Whether it was woken since the last time this was asked.
     pub(crate) fn take(&self) -> bool {
-        self.notified.swap(false, Ordering::Acquire)
+        // Most often it was not: to look costs less than to swap.
+        self.is_notified() && self.notified.swap(false, Ordering::Acquire)
     }
 
     pub(crate) fn is_notified(&self) -> bool {
@@ -48,8 +49,21 @@ impl Wake for ThreadWaker {
     }
 }
 
+/// A thread's waker, made once: to count a reference for each call costs as much as a lock.
+struct OwnWaker {
+    thread: Arc<ThreadWaker>,
+    waker: Waker,
+}
+
+impl OwnWaker {
+    fn new() -> Self {
+        let thread = ThreadWaker::current();
+        Self { waker: Waker::from(Arc::clone(&thread)), thread }
+    }
+}
+
 std::thread_local! {
-    static WAKER: Arc<ThreadWaker> = ThreadWaker::current();
+    static WAKER: OwnWaker = OwnWaker::new();
     /// This thread reads a connection while it waits for its reply.
     static READS: Cell<bool> = const { Cell::new(false) };
 }
@@ -101,9 +115,8 @@ pub(crate) fn block_on_helping<T>(future: impl Future<Output = T>, help: impl Fn
 }
 
 fn park_until_ready<T>(mut future: Pin<&mut impl Future<Output = T>>, help: impl Fn(&dyn Fn() -> bool)) -> T {
-    WAKER.with(|thread| {
-        let waker = Waker::from(Arc::clone(thread));
-        let mut cx = Context::from_waker(&waker);
+    WAKER.with(|OwnWaker { thread, waker }| {
+        let mut cx = Context::from_waker(waker);
         thread.take();
         loop {
             if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {

@@ -356,32 +356,32 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         true
     }
 
-    /// A handler takes the messages that come in, with [`poll_to_handle`](Self::poll_to_handle).
+    /// A handler takes the messages that come in, with [`take_to_handle`](Self::take_to_handle).
     /// Closing waits for it, for at most the linger time.
     pub fn handle_messages(&mut self) {
         (self.received.taken_from, self.received.is_handled) = (true, true);
     }
 
-    /// [`poll_receive`](Self::poll_receive) for a handler, which is done with the message it took before. The
+    /// [`receive_into`](Self::receive_into) for a handler, which is done with the message it took before. The
     /// one that it takes counts as if it still waited, until it asks for the next one or says
     /// [`end_handling`](Self::end_handling): what is received and not dealt with stays bounded.
-    pub fn poll_to_handle(
+    pub fn take_to_handle(
         &mut self,
+        into: &mut Message,
         ticket: &mut Option<Ticket>,
         token: impl FnOnce() -> T,
-    ) -> Option<Message> {
+    ) -> bool {
         self.end_handling();
-        let Some((message, cost)) = self.received.pop() else {
+        let Some(cost) = self.received.pop_into(into) else {
             super::waiting_lines::wait(&mut self.lines.receive, ticket, token);
-            return None;
+            return false;
         };
-        let class = message.meta.class;
-        self.received.in_hand = Some(InHand { class, cost, bytes: message.held() });
+        self.received.in_hand = Some(InHand { class: into.meta.class, cost, bytes: into.held() });
         if let Some(ticket) = ticket.take() {
             self.leave(super::Line::Receive, ticket);
         }
         self.after_taking_message();
-        Some(message)
+        true
     }
 
     /// The handler is done with the message that it took.

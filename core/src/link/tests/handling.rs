@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::frame::Class;
+use crate::waiters::Ticket;
 
 fn cast(link: &mut Link<impl Framing, u32>, body: &[u8]) {
     let _queued = link.cast(Instant::ZERO, &CastOptions::default(), body.into()).unwrap();
@@ -19,13 +20,13 @@ fn a_message_counts_until_its_handler_is_done_with_it() {
     let link = &mut pair.b.link;
     let (kept, held) = (link.kept(Class::Normal), link.holding().bytes);
     let mut ticket = None;
-    assert_eq!(link.poll_to_handle(&mut ticket, || 7).unwrap()[..], [1; 100]);
+    assert_eq!(taken(link, &mut ticket).unwrap()[..], [1; 100]);
     assert_eq!((link.kept(Class::Normal), link.unhandled()), (kept, 2));
     assert_eq!((link.messages_taken(), link.messages_kept()), (1, 2));
     assert!(link.holding().bytes + 200 > held, "the body is held");
-    assert_eq!(link.poll_to_handle(&mut ticket, || 7).unwrap()[..], [2; 100]);
+    assert_eq!(taken(link, &mut ticket).unwrap()[..], [2; 100]);
     assert_eq!((link.kept(Class::Normal), link.unhandled()), (kept / 2, 1));
-    assert_eq!(link.poll_to_handle(&mut ticket, || 7), None);
+    assert_eq!(taken(link, &mut ticket), None);
     assert_eq!((link.kept(Class::Normal), link.unhandled()), (0, 0));
     // The next one wakes it.
     cast(&mut pair.a.link, b"more");
@@ -42,7 +43,7 @@ fn closing_waits_for_the_handler() {
     cast(&mut pair.a.link, b"one");
     pair.run(Instant::ZERO);
     let mut ticket = None;
-    assert!(pair.b.link.poll_to_handle(&mut ticket, || 7).is_some());
+    assert!(taken(&mut pair.b.link, &mut ticket).is_some());
     pair.b.link.close(Instant::ZERO, MS * 1_000);
     pair.run(Instant::ZERO);
     assert_eq!(pair.b.link.poll_ending(Instant::ZERO), None, "it is being handled");
@@ -163,4 +164,10 @@ fn what_waits_for_the_application_is_dealt_with_before_the_peer_goes() {
     assert!(pair.a.link.poll_reply(id, || 1).is_some_and(|reply| reply.is_ok()));
     let ending = pair.b.link.poll_ending(Instant::ZERO);
     assert!(matches!(ending, Some(Ending::Graceful { .. })), "{ending:?}");
+}
+
+/// The next message, for a handler.
+fn taken<F: Framing>(link: &mut Link<F, u32>, ticket: &mut Option<Ticket>) -> Option<Message> {
+    let mut message = Message::empty();
+    link.take_to_handle(&mut message, ticket, || 7).then_some(message)
 }
