@@ -154,12 +154,14 @@ impl Assembly {
         Ok(Assembled::Whole(Bytes::from(core::mem::take(&mut self.frame))))
     }
 
-    /// Memory follows what arrives, and ends at the message's own size.
+    /// Memory follows what arrives, and ends at the message's own size: at most twice what came, or the whole message once
+    /// a third of it is there: a message of 64 KiB is moved once while it comes, and not twice.
     fn grow(&mut self, more: usize) {
         let len = self.frame.len() + more;
         if len > self.frame.capacity() {
-            let target = (2 * self.frame.capacity()).min(self.need).max(len);
-            self.frame.reserve_exact(target - self.frame.len());
+            let doubled = (2 * self.frame.capacity()).min(self.need);
+            let whole = if self.need <= 3 * len { self.need } else { 0 };
+            self.frame.reserve_exact(doubled.max(whole).max(len) - self.frame.len());
         }
     }
 }
