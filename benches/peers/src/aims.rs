@@ -144,21 +144,45 @@ fn print_idle(tables: &[Table]) {
 
 /// Prints each aim that was measured, and whether it is met.
 pub fn print(tables: &[Table]) {
-    let mut heading = Some("\naims");
-    for aim in aims() {
-        let Some((beside, ratio)) = measured(tables, &aim) else { continue };
-        if let Some(heading) = heading.take() {
-            println!("{heading}");
+    for (place, aim) in checked(tables).iter().enumerate() {
+        if place == 0 {
+            println!("\naims");
         }
+        let Checked { met, ratio, sign, limit, what } = aim;
+        println!("{:<6} {ratio:>6.2} ({sign} {limit:.2})  {what}", if *met { "met" } else { "MISSED" });
+    }
+    print_idle(tables);
+}
+
+/// The same as a table in Markdown.
+pub fn markdown(tables: &[Table]) -> String {
+    let mut text = String::from("| | ratio | aim | |\n|---|---|---|---|\n");
+    for Checked { met, ratio, sign, limit, what } in checked(tables) {
+        let met = if met { "met" } else { "**missed**" };
+        text += &format!("| {what} | {ratio:.2} | {sign} {limit:.2} | {met} |\n");
+    }
+    text + "\n"
+}
+
+struct Checked {
+    met: bool,
+    ratio: f64,
+    sign: &'static str,
+    limit: f64,
+    what: String,
+}
+
+fn checked(tables: &[Table]) -> Vec<Checked> {
+    let check = |aim: Aim| {
+        let (beside, ratio) = measured(tables, &aim)?;
         let (met, sign, limit) = match aim.limit {
             Limit::AtLeast(limit) => (ratio >= limit, "at least", limit),
             Limit::AtMost(limit) => (ratio <= limit, "at most", limit),
         };
-        let (what, who, work) = (aim.what, aim.who, aim.work);
-        let met = if met { "met" } else { "MISSED" };
-        println!("{met:<6} {ratio:>6.2} ({sign} {limit:.2})  {what}: {who}, {work}, to {beside}");
-    }
-    print_idle(tables);
+        let what = format!("{}: {}, {}, to {beside}", aim.what, aim.who, aim.work);
+        Some(Checked { met, ratio, sign, limit, what })
+    };
+    aims().into_iter().filter_map(check).collect()
 }
 
 fn measured(tables: &[Table], aim: &Aim) -> Option<(String, f64)> {

@@ -39,7 +39,7 @@ struct Args {
     #[arg(long)]
     quick: bool,
     /// Only workloads or contenders whose name contains this (`w1`, `110 B`, `smol`), or
-    /// contenders of workloads (`w1/smol`); several separated by commas. Baselines run anyway.
+    /// contenders of workloads (`w1/smol`); several separated by semicolons. Baselines run anyway.
     #[arg(long)]
     only: Option<String>,
     /// Rounds of each workload.
@@ -54,6 +54,9 @@ struct Args {
     /// Where the figures go, in JSON.
     #[arg(long, default_value = "peers.json")]
     json: PathBuf,
+    /// Where the aims and tables go in Markdown.
+    #[arg(long)]
+    markdown: Option<PathBuf>,
     /// Where the chart goes.
     #[arg(long)]
     chart: Option<PathBuf>,
@@ -83,6 +86,9 @@ fn main() -> Result<()> {
         core_alone::run(rounds, Duration::from_secs_f64(seconds));
     }
     std::fs::write(&args.json, serde_json::to_string_pretty(&tables)?)?;
+    if let Some(path) = &args.markdown {
+        std::fs::write(path, aims::markdown(&tables) + &report::markdown(&tables))?;
+    }
     if let Some(path) = &args.chart {
         chart::draw(&tables, path)?;
     }

@@ -91,12 +91,12 @@ pub fn tables(quick: bool, only: Option<&str>, threads: bool) -> Vec<Table> {
     tables
 }
 
-/// Terms of `only` that name this workload choose it with all its contenders; a term with a
+/// Terms of `only`, separated by semicolons, that name this workload choose it with all its contenders; a term with a
 /// slash (`w1/smol`) chooses contenders of workloads.
 pub fn asked_for(only: Option<&str>, title: &str, name: &str) -> bool {
     let (title, name) = (title.to_lowercase(), name.to_lowercase());
     only.is_none_or(|only| {
-        only.to_lowercase().split(',').any(|term| match term.trim().split_once('/') {
+        only.to_lowercase().split(';').any(|term| match term.trim().split_once('/') {
             Some((of, who)) => title.contains(of) && name.contains(who),
             None => title.contains(term.trim()) || name.contains(term.trim()),
         })

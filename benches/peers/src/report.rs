@@ -47,3 +47,62 @@ fn print_row(row: &Row, baseline: &Row, timed: bool) {
     }
     println!();
 }
+
+/// The tables in Markdown, for `docs/performance.md`.
+pub fn markdown(tables: &[Table]) -> String {
+    let mut text = String::new();
+    for table in tables {
+        let rounds = table.rows.iter().map(|row| row.rounds.len()).max().unwrap_or_default();
+        text += &format!("**{}**, {rounds} rounds, to {}:\n\n", table.title(), table.rows[0].name);
+        text += "| | median /s | min | max | ratio | CPU s / M | |\n|---|---|---|---|---|---|---|\n";
+        for row in &table.rows {
+            text += &markdown_row(row, &table.rows[0]);
+        }
+        text += "\n";
+    }
+    text
+}
+
+fn markdown_row(row: &Row, baseline: &Row) -> String {
+    let of = |get: fn(&Figures) -> Option<f64>| median(&row.values(get));
+    let rates = row.values(|f| Some(f.rate));
+    let whole = |value: f64| with_commas(value.round() as u64);
+    let (min, max) = rates.iter().fold((f64::MAX, 0_f64), |(min, max), &rate| (min.min(rate), max.max(rate)));
+    let mut more = Vec::new();
+    if row.block > 0 {
+        more.push(format!("blocks of {}", with_commas(row.block as u64)));
+    }
+    if let (Some(p50), Some(p99)) = (of(|f| Some(f.latency?.p50)), of(|f| Some(f.latency?.p99))) {
+        more.push(format!("p50 {p50:.1} µs, p99 {p99:.1} µs"));
+    }
+    for (when, server, client) in [
+        ("idle", of(|f| Some(f.resident?[0])), of(|f| Some(f.resident?[1]))),
+        ("after a call", of(|f| Some(f.resident_used?[0])), of(|f| Some(f.resident_used?[1]))),
+    ] {
+        if let (Some(server), Some(client)) = (server, client) {
+            more.push(format!("{when}: server {} B, client {} B", whole(server), whole(client)));
+        }
+    }
+    let (Some(rate), Some(cpu)) = (of(|f| Some(f.rate)), of(|f| Some(f.cpu))) else {
+        return format!(
+            "| {} | failed | | | | | {} |\n",
+            row.name,
+            row.failure.as_deref().unwrap_or_default()
+        );
+    };
+    let ratio = row.ratio_to(baseline, |f| Some(f.rate)).unwrap_or(f64::NAN);
+    let (rate, min, max, more) = (whole(rate), whole(min), whole(max), more.join("; "));
+    format!("| {} | {rate} | {min} | {max} | {ratio:.2} | {cpu:.3} | {more} |\n", row.name)
+}
+
+fn with_commas(value: u64) -> String {
+    let digits = value.to_string();
+    let mut text = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
