@@ -31,6 +31,7 @@
 //! [`outcome`](error::CallError::outcome) says what is known: it was never sent, or it may have
 //! been delivered. A [`cast`](error::CastError) that only queued says so in its type. What never
 //! left a dying connection goes out on the next one; what left is not repeated.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 
 pub use bowline_core::address::Address;

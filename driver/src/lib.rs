@@ -23,6 +23,7 @@
 //! `docs/architecture.md` has the recipe.
 //!
 //! For a runtime of your own: [`runtime`], [`owner`], [`style`], and [`soft_socket`] for streams without a descriptor.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 
 pub mod accept;

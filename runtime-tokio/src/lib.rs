@@ -2,6 +2,7 @@
 //!
 //! Links run as tasks of whatever tokio runtime is current where they are made; its IO and time
 //! drivers must be enabled.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 
 use std::future::Future;

@@ -17,6 +17,7 @@
 //!
 //! The cryptography is *ring*'s unless a builder is told otherwise; settings of `rustls` itself
 //! ([`rustls::ClientConfig`], [`rustls::ServerConfig`]) can be given as they are.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 
 mod client;

@@ -1,6 +1,5 @@
 //! What `tracing`, `metrics` and `serde` see of a link, and of a batcher.
 
-#[path = "observed/listeners.rs"]
 mod listeners;
 
 use bowline::batcher::{Batch, Failed, Sink};

@@ -1,6 +1,5 @@
 //! What `tracing`, `metrics` and `serde` see of ZeroMQ sockets.
 
-#[path = "observed/listeners.rs"]
 mod listeners;
 
 use bowline::tokio::zmtp::{Context, Dealer};
