@@ -34,6 +34,7 @@ mod connection;
 pub mod connection_info;
 pub mod dial;
 pub mod error;
+mod example;
 pub mod gate;
 pub mod handler_queue;
 pub mod heavy;

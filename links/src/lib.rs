@@ -42,7 +42,7 @@ mod sessions;
 mod writers;
 
 #[doc(hidden)]
-pub use bowline_core;
+pub use {bowline_core, bowline_driver};
 
 pub use answer::Answer;
 pub use call::{Pending as PendingCall, Starting};
