@@ -113,6 +113,19 @@ struct Took {
 }
 
 /// A server's memory, given out to its links. See the module's documentation.
+///
+/// ```
+/// use bowline_core::memory::{Holding, MemoryPool};
+/// use bowline_core::time::Instant;
+/// use core::time::Duration;
+///
+/// let mut pool = MemoryPool::new(64 * 1024 * 1024, Duration::from_secs(60));
+/// let now = Instant::ZERO;
+/// // Link 1 says that it holds a mebibyte, and learns how much it may hold without asking again.
+/// let (verdict, effects) = pool.report(now, 1, Holding { bytes: 1024 * 1024, ..Holding::default() });
+/// assert!(pool.held() >= 1024 * 1024 && pool.waiting() == 0);
+/// # drop((verdict, effects));
+/// ```
 #[derive(Debug)]
 pub struct MemoryPool {
     limit: usize,

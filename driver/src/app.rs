@@ -24,6 +24,38 @@ pub enum Flow {
 /// The application's side of a machine: what it does with each event.
 ///
 /// Runs on the task or thread that reads the socket, without the lock.
+///
+/// ```
+/// use std::sync::Arc;
+/// use std::task::Waker;
+///
+/// use bowline_core::address::Address;
+/// use bowline_core::error::Disconnect;
+/// use bowline_core::machine::{Epoch, Machine};
+/// use bowline_driver::{Application, Flow, LazyGuard, Shared};
+///
+/// /// Counts the events of any machine.
+/// struct Counts(std::sync::atomic::AtomicUsize);
+///
+/// impl<M: Machine<Token = Waker>> Application<M> for Counts {
+///     type Session = ();
+///
+///     fn connected(&self, _: &Arc<Shared<M>>, _: Epoch, _: Option<Address>) {}
+///
+///     fn event(
+///         &self,
+///         (): &mut (),
+///         _: &mut M::Reader,
+///         _: &mut LazyGuard<'_, M>,
+///         _: M::Event<'_>,
+///     ) -> Result<Flow, Disconnect> {
+///         self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+///         Ok(Flow::Continue)
+///     }
+///
+///     fn disconnected(&self, (): (), _: &Disconnect) {}
+/// }
+/// ```
 pub trait Application<M: Machine<Token = Waker>>: Send + Sync + 'static {
     /// What it keeps per connection.
     type Session: Send;

@@ -163,6 +163,33 @@ pub fn tell<M: Machine<Token = Waker>>(news: Action, shared: &Shared<M>, observe
 }
 
 /// The task of a dialing machine: keeps it connected until it is closed or given up.
+///
+/// ```
+/// use std::sync::Arc;
+/// use std::task::Waker;
+/// use std::time::Duration;
+///
+/// use bowline_core::address::Address;
+/// use bowline_core::machine::Machine;
+/// use bowline_core::supervisor::{ReconnectPolicy, Supervisor};
+/// use bowline_driver::dial::{DialObserver, Dialer};
+/// use bowline_driver::runtime::Runtime;
+/// use bowline_driver::{Application, Shared, StartError};
+///
+/// /// Keeps any machine connected, on any runtime.
+/// fn keep_connected<R: Runtime, M: Machine<Token = Waker>>(
+///     machine: M,
+///     app: impl Application<M>,
+///     observer: impl DialObserver,
+///     server: Address,
+/// ) -> Result<Arc<Shared<M>>, StartError> {
+///     let shared = Arc::new(Shared::new(machine));
+///     let policy = ReconnectPolicy::default();
+///     let supervisor = Supervisor::new(vec![server.into()], policy, Duration::from_secs(5), 1);
+///     R::spawn(Dialer::<R, _, _, _>::new(Arc::clone(&shared), Arc::new(app), observer, supervisor))?;
+///     Ok(shared)
+/// }
+/// ```
 pub struct Dialer<R: Runtime, M: Machine<Token = Waker>, A: Application<M>, O> {
     shared: Arc<Shared<M>>,
     app: Arc<A>,

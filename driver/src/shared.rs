@@ -42,6 +42,24 @@ pub trait Connected: WriteNow {
 ///
 /// Everything goes through [`with`](Self::with): it takes the lock, lets a closure work on the
 /// machine, and after unlocking wakes the tasks that the machine wants woken.
+///
+/// ```
+/// use std::task::Waker;
+///
+/// use std::time::Duration;
+///
+/// use bowline_core::config::Config;
+/// use bowline_core::frame::native::Native;
+/// use bowline_core::link::{Link, Role};
+/// use bowline_core::machine::Machine;
+/// use bowline_driver::{Shared, clock};
+///
+/// let link: Link<Native, Waker> = Link::new(Config::default(), Role::Dialing);
+/// let shared = Shared::new(link);
+/// // A command of the application: a task that drives the link is woken after unlocking.
+/// shared.with(|link| link.close(clock::now(), Duration::ZERO));
+/// assert!(shared.with(|link| link.is_closed()));
+/// ```
 #[derive(Debug)]
 pub struct Shared<M: Machine<Token = Waker>> {
     state: Mutex<State<M>>,

@@ -15,6 +15,17 @@ use crate::peer_core::{PeerCore, PeerInner};
 /// Cheap to clone; all clones are one monitor. Give it to the builders of clients and servers, or
 /// [`watch`](Self::watch) a peer. It holds links weakly, and costs them nothing until it is asked:
 /// a snapshot takes each link's lock for a moment.
+///
+/// ```
+/// use bowline_links::Monitor;
+///
+/// let monitor = Monitor::new();
+/// // Builders take it: `Client::builder(address).monitor(&monitor, "orders")`.
+/// assert_eq!(monitor.open_as("orders"), 0);
+/// for link in monitor.snapshot().links {
+///     println!("{}: {:?}", link.label, link.stats.state);
+/// }
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Monitor(Arc<Registry>);
 

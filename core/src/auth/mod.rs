@@ -80,6 +80,19 @@ impl fmt::Debug for Identity {
 }
 
 /// What an accepting side allows a peer that it lets in.
+///
+/// ```
+/// use bowline_core::auth::{Decision, Grant, Identity, Refusal, RefusalCode};
+///
+/// fn verify(shown: &[u8]) -> Decision {
+///     match shown {
+///         b"secret" => Ok(Grant::new(Identity::new("reporting")).connections(2)),
+///         _ => Err(Refusal::new(RefusalCode::WRONG)),
+///     }
+/// }
+/// assert_eq!(verify(b"secret").unwrap().identity.name(), "reporting");
+/// assert!(verify(b"guess").is_err());
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Grant {
@@ -126,6 +139,15 @@ pub type Decision = Result<Grant, Refusal>;
 
 /// What a side shows of itself: a token, a signature over the challenge, whatever both sides agree on. At
 /// most [`MAX_CREDENTIALS`] bytes.
+///
+/// ```
+/// use bowline_core::auth::{Credentials, MAX_CREDENTIALS};
+///
+/// let credentials = Credentials::new(*b"a token")?;
+/// assert_eq!(credentials.as_bytes(), b"a token");
+/// assert!(Credentials::new(vec![0; MAX_CREDENTIALS + 1]).is_err());
+/// # Ok::<(), bowline_core::auth::CredentialsError>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Credentials(Vec<u8>);
 

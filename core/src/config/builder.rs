@@ -20,6 +20,24 @@ use crate::supervisor::ReconnectPolicy;
 const WINDOWS: core::ops::RangeInclusive<usize> = MIN_WINDOW as usize..=1 << 30;
 
 /// Builds a [`Config`]; every setter replaces a default.
+///
+/// ```
+/// use bowline_core::config::{Config, Overflow, QueueLimit};
+/// use core::time::Duration;
+///
+/// let config = Config::builder()
+///     .max_message(1024 * 1024)
+///     .call_timeout(Duration::from_secs(2))
+///     .write_queue(QueueLimit { messages: 100, bytes: 1024 * 1024 })
+///     .write_overflow(Overflow::DropOldest)
+///     .build()?;
+/// assert_eq!(config.max_message(), 1024 * 1024);
+///
+/// // An error names the field, the value and the limit.
+/// let error = Config::builder().heartbeat(Duration::ZERO).build().unwrap_err();
+/// assert!(error.to_string().contains("heartbeat"));
+/// # Ok::<(), bowline_core::error::ConfigError>(())
+/// ```
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct ConfigBuilder<F: Framing = Native> {

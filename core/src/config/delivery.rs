@@ -23,6 +23,17 @@ pub enum Overflow {
 }
 
 /// What is promised of messages across the connections of a link.
+///
+/// ```
+/// use bowline_core::config::{Config, Delivery};
+/// use bowline_core::frame::raw::Raw;
+///
+/// let session = Config::builder().delivery(Delivery::Session).build()?;
+/// // A framing that cannot keep a promise refuses it.
+/// assert!(Config::with_framing(Raw::new()).delivery(Delivery::Session).build().is_err());
+/// # drop(session);
+/// # Ok::<(), bowline_core::error::ConfigError>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 #[non_exhaustive]
 pub enum Delivery {

@@ -5,6 +5,18 @@ use core::time::Duration;
 
 /// Options set on every socket; those that a transport does not know are left out (a Unix socket
 /// has buffers, the rest is TCP's).
+///
+/// ```
+/// use bowline_core::config::{Config, SocketOptions};
+/// use core::time::Duration;
+///
+/// let mut options = SocketOptions::default();
+/// options.receive_buffer = Some(1024 * 1024);
+/// options.keepalive = Some(Duration::from_secs(30));
+/// let config = Config::builder().sockets(options).build()?;
+/// # drop(config);
+/// # Ok::<(), bowline_core::error::ConfigError>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct SocketOptions {

@@ -7,6 +7,16 @@ use core::time::Duration;
 use crate::frame::Class;
 
 /// How to make a call.
+///
+/// ```
+/// use bowline_core::link::CallOptions;
+/// use core::time::Duration;
+///
+/// // Method 7. It may run twice, so it is made again within its two seconds.
+/// let options = CallOptions::new(7).timeout(Duration::from_secs(2)).idempotent(true);
+/// assert!(options.is_idempotent());
+/// assert_eq!(options.get_timeout(), Some(Duration::from_secs(2)));
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 #[must_use]
 pub struct CallOptions {
@@ -94,6 +104,16 @@ impl From<u32> for CallOptions {
 }
 
 /// How to cast.
+///
+/// ```
+/// use bowline_core::frame::Class;
+/// use bowline_core::link::CastOptions;
+/// use core::time::Duration;
+///
+/// // An event says when it was written. It does not hold up messages of the normal class.
+/// let options = CastOptions::new(3).class(Class::Bulk).notify(true).timeout(Duration::from_secs(1));
+/// assert_eq!(options.get_timeout(), Some(Duration::from_secs(1)));
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 #[must_use]
 pub struct CastOptions {

@@ -5,6 +5,20 @@ use core::time::Duration;
 use crate::error::{ConfigError, Disconnect, TransportKind};
 
 /// When and how often to connect again.
+///
+/// ```
+/// use bowline_core::config::Config;
+/// use bowline_core::supervisor::ReconnectPolicy;
+/// use core::time::Duration;
+///
+/// // Between nothing and 50 ms at first, up to 5 s later; no more than 20 rounds of attempts in vain.
+/// let policy = ReconnectPolicy::backoff(Duration::from_millis(50), Duration::from_secs(5))
+///     .healthy_after(Duration::from_secs(30))
+///     .max_rounds(20);
+/// let config = Config::builder().reconnect(policy).build()?;
+/// # drop(config);
+/// # Ok::<(), bowline_core::error::ConfigError>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[must_use]
 pub struct ReconnectPolicy {

@@ -36,6 +36,26 @@ type ServeSocket<R> =
 /// A listening socket whose connections a [`Service`] serves, each by a task.
 ///
 /// Cheap to clone; all clones are one. It accepts until it is stopped, whether or not a clone is kept.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use bowline_core::config::{AcceptLimits, SocketOptions};
+/// use bowline_driver::accept::{Acceptor, Door, Service};
+/// use bowline_driver::gate::Gate;
+/// use bowline_driver::runtime::Runtime;
+///
+/// /// Serves any protocol at an address, on any runtime.
+/// fn serve<R: Runtime, S: Service>(
+///     service: S,
+///     address: &str,
+/// ) -> Result<Acceptor<R, S>, Box<dyn std::error::Error>> {
+///     let gate = Gate::new(AcceptLimits::default(), Duration::from_secs(60));
+///     let acceptor = Acceptor::bind(Door::new(gate, service), address, SocketOptions::default())?;
+///     acceptor.start()?;
+///     Ok(acceptor)
+/// }
+/// ```
 pub struct Acceptor<R: Runtime, S: Service> {
     inner: Arc<Inner<R, S>>,
 }

@@ -30,6 +30,36 @@ pub use door::{Accepting, Door, Inside, Stopped};
 pub use eviction::Eviction;
 
 /// What accepts connections: one protocol's side of a listener.
+///
+/// ```
+/// use std::sync::Arc;
+/// use std::task::Waker;
+///
+/// use bowline_core::machine::Machine;
+/// use bowline_driver::accept::{Accepted, Service};
+/// use bowline_driver::{Application, PeerId, Shared};
+///
+/// /// Serves each connection with a machine that `make` makes.
+/// struct Serves<M, A> {
+///     make: fn() -> M,
+///     app: Arc<A>,
+/// }
+///
+/// impl<M: Machine<Token = Waker>, A: Application<M>> Service for Serves<M, A> {
+///     type Machine = M;
+///     type App = A;
+///     type Peer = Arc<Shared<M>>;
+///
+///     fn shared(peer: &Self::Peer) -> &Arc<Shared<M>> {
+///         peer
+///     }
+///
+///     fn accept(&self) -> Accepted<Self> {
+///         let peer = Arc::new(Shared::new((self.make)()));
+///         Accepted { id: PeerId::unique(), peer, app: Arc::clone(&self.app), has_handshake: false }
+///     }
+/// }
+/// ```
 pub trait Service: Sized + Send + Sync + 'static {
     /// What serves a connection.
     type Machine: Machine<Token = Waker>;
