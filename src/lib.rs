@@ -76,7 +76,10 @@
 //! | settings, limits, reconnect, delivery | [`Config`], [`AcceptLimits`], [`ReconnectPolicy`], [`Delivery`] |
 //! | tokens, shared secrets, a verifier of your own | [`auth`] |
 #![cfg_attr(feature = "tls", doc = "| TLS | [`tls`] |")]
-#![cfg_attr(feature = "zmtp", doc = "| ZeroMQ sockets | [`zmtp`], with the sockets in each runtime's module `zmtp` |")]
+#![cfg_attr(
+    feature = "zmtp",
+    doc = "| ZeroMQ sockets | [`zmtp`], with the sockets in each runtime's module `zmtp` |"
+)]
 #![cfg_attr(
     feature = "forestbus",
     doc = "| Forest Bus, logs | [`forestbus`], [`log`], with the clients in each runtime's module `forestbus` |"
