@@ -1,14 +1,14 @@
-//! The names of a runtime's module: one list for all runtimes.
+//! The names in a runtime's module: one list for all runtimes.
 //!
 //! The names are aliases, and rustdoc shows no methods of an alias without a script, and none that the type derefs to. So the
 //! documentation of each alias lists them, with links, and has an example: the same text for all runtimes, of which the
 //! words that differ are arguments of the macro.
 
-/// Names the handles for one runtime, in the module where it stands. `$on` is what its documentation calls the runtime.
-/// An alias cannot be generic over the module it is in, so this is a macro.
+/// Defines the handles of one runtime in the module where the macro is used. `$on` is the name of the runtime in the
+/// documentation. An alias cannot be generic over its module, so this is a macro.
 ///
-/// With what examples consist of, the documentation has examples: the path of the module, what stands before and behind
-/// an example, what waits (`.await`, or nothing), and a handler that echoes.
+/// With `examples`, the documentation of each name has an example. It consists of the name of the module in `bowline`, the
+/// lines before and behind an example, the suffix of a method that waits (`.await`, or nothing), and a handler that echoes.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! names {
@@ -430,7 +430,7 @@ macro_rules! names {
         /// [`outstanding`](bowline_links::batcher::SendResults::outstanding).
         pub type SendResults<S, T = ()> = $crate::batcher::SendResults<$runtime, S, T>;
 
-        /// What an inline handler may do besides answering: [`Context`](bowline_links::Context).
+        /// The operations of an inline handler besides answering: [`Context`](bowline_links::Context). None of them waits.
         ///
         /// Methods: [`peer`](bowline_links::Context::peer), [`peer_id`](bowline_links::ContextCore::peer_id),
         /// [`identity`](bowline_links::ContextCore::identity), [`remote_addr`](bowline_links::ContextCore::remote_addr),
