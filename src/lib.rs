@@ -122,8 +122,8 @@
 //! The book is in the folder [docs](https://github.com/bowline-rs/bowline/tree/main/docs) of the repository: its
 //! introduction, a tutorial, outcomes and errors, limits, sessions, operations, how to test, and how to come from other
 //! libraries. The [README](https://github.com/bowline-rs/bowline#readme) has the map.
-#![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub use bowline_core::address::Address;
 pub use bowline_core::body::{Body, Payload};

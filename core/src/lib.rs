@@ -23,9 +23,9 @@
 //! | [`deadlines::Deadlines`] | many deadlines with few distinct timeouts |
 //! | [`supervisor::Supervisor`] | which endpoint to connect to, and when |
 //! | [`step::Steps`] | what happens on a connection before its machine: proxies, a preamble |
-#![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(not(feature = "std"), no_std)]
 #![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 extern crate alloc;
 

@@ -23,8 +23,8 @@
 //! `docs/architecture.md` has the recipe.
 //!
 //! For a runtime of your own: [`runtime`], [`owner`], [`style`], and [`soft_socket`] for streams without a descriptor.
-#![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod accept;
 pub mod addresses;

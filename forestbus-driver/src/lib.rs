@@ -3,8 +3,8 @@
 //! The protocol is in the crate `bowline-forestbus`: a `Cluster` that decides which node is asked what, and when; the
 //! wire as a framing. Here the cluster gets a lock, links to its nodes, and a task that keeps its time; [`names!`] gives
 //! a module the handles of one runtime. Programs use `bowline::tokio::forestbus` and its sisters.
-#![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod answers;
 mod client;

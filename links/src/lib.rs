@@ -5,8 +5,8 @@
 //! `bowline-driver`; they know no runtime, and no runtime knows them. [`names!`] gives a module the handles of
 //! one runtime. Programs use the modules of the crate `bowline` (`bowline::tokio`, …), which are made so. The names there
 //! have the examples, one for each main type and builder, on each runtime.
-#![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod answer;
 pub mod auth;

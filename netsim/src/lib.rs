@@ -17,8 +17,8 @@
 //! sim.run_for(Duration::from_secs(1));
 //! assert_eq!(&sim.outcome(call).unwrap().as_ref().unwrap()[..], b"hello");
 //! ```
-#![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod end;
 mod ledger;

@@ -11,8 +11,8 @@
 //! that of a caller that reads: they must not wait. All others (`on_message`, `on_request`, `on_connect`,
 //! `on_disconnect`, `on_event`) run on a pool of threads, one for each client or server, which has threads
 //! while there is something to handle.
-#![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod aside;
 mod handler_pool;

@@ -2,8 +2,8 @@
 //!
 //! Links run as tasks of whatever tokio runtime is current where they are made; its IO and time
 //! drivers must be enabled.
-#![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 use std::future::Future;
 use std::io;

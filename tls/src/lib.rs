@@ -17,8 +17,8 @@
 //!
 //! The cryptography is *ring*'s unless a builder is told otherwise; settings of `rustls` itself
 //! ([`rustls::ClientConfig`], [`rustls::ServerConfig`]) can be given as they are.
-#![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod client;
 mod credentials;

@@ -3,8 +3,8 @@
 //! The protocol is in the crate `bowline-zmtp`: a `Pipe` for each peer, a `Socket` that decides which pipe a message
 //! goes to and comes from. Here they get locks, wakers, and what drives any machine (`bowline-driver`); [`names!`]
 //! gives a module the sockets of one runtime. Programs use `bowline::tokio::zmtp` and its sisters.
-#![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod accept;
 mod auth;

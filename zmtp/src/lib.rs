@@ -4,9 +4,9 @@
 //! [`bowline_core`] and is driven as its machines are. [`pipe::Pipe`] is what one peer's connection is:
 //! greeting, mechanism, frames, heartbeats, what waits to be sent and to be received. [`socket::Socket`]
 //! decides which of its pipes a message goes to and comes from, and what its parts mean.
-#![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(not(feature = "std"), no_std)]
 #![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 extern crate alloc;
 #[cfg(test)]
