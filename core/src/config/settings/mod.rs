@@ -170,7 +170,7 @@ impl Settings {
         Self::from_variables(prefix, variables)
     }
 
-    /// These, and over them those: what both set is as the others have it. For a file that the environment overrides.
+    /// Both together. Where both set a key, the value of `others` counts: for a file that the environment overrides.
     #[must_use]
     pub fn overridden_by(mut self, others: Self) -> Self {
         self.entries.retain(|entry| others.entries.iter().all(|other| other.key.name != entry.key.name));
@@ -194,8 +194,8 @@ impl Settings {
         Ok(ConfigBuilder { framing, max_message, settings })
     }
 
-    /// [`apply`](Self::apply) and [`ConfigBuilder::build`], whose errors name the setting as it was given: the key in the
-    /// file, the variable in the environment.
+    /// [`apply`](Self::apply) and [`ConfigBuilder::build`]. Errors name the setting as it was written: the key of the file,
+    /// the variable of the environment.
     ///
     /// # Errors
     /// As `apply`; and the first setting that cannot work.
@@ -203,7 +203,7 @@ impl Settings {
         self.apply(builder)?.build().map_err(|error| self.explain(error))
     }
 
-    /// An error of the builder, in the words of those who gave the settings.
+    /// An error of the builder, with the setting's key and value as they were written, if it was set here.
     #[must_use]
     pub fn explain(&self, error: ConfigError) -> SettingsError {
         let (ConfigError::OutOfRange { field, .. } | ConfigError::Conflict { field, .. }) = &error else {
