@@ -198,7 +198,8 @@ impl Monitor {
             }
         }
         let mut published = self.0.published.lock();
-        for label in published.iter().filter(|label| !sums.contains_key(*label)).cloned().collect::<Vec<_>>() {
+        for label in published.iter().filter(|label| !sums.contains_key(*label)).cloned().collect::<Vec<_>>()
+        {
             sums.insert(label, Sums::default());
         }
         published.extend(sums.keys().cloned());

@@ -47,7 +47,7 @@ impl<'de> Visitor<'de> for Table<'_> {
         while let Some(key) = map.next_key::<String>()? {
             let key = if name.is_empty() { key } else { format!("{name}.{key}") };
             if name.is_empty() && is_table(&key) {
-                map.next_value_seed(Table { settings, name: &key })?;
+                map.next_value_seed(Table { settings: &mut *settings, name: &key })?;
                 continue;
             }
             let found = find(&key).ok_or_else(|| Error::custom(unknown(&key, &key)))?;

@@ -127,7 +127,9 @@ impl Draft {
             Delay::Fixed(delay) if self.base.is_none() && self.cap.is_none() => {
                 Ok(Delay::Fixed(self.delay.unwrap_or(delay)))
             }
-            Delay::Never if self.base.is_none() && self.cap.is_none() && self.delay.is_none() => Ok(Delay::Never),
+            Delay::Never if self.base.is_none() && self.cap.is_none() && self.delay.is_none() => {
+                Ok(Delay::Never)
+            }
             _ if self.delay.is_some() => Err(conflict("reconnect.delay", "is for the policy fixed")),
             _ if self.base.is_some() => Err(conflict("reconnect.base", "is for the policy backoff")),
             _ => Err(conflict("reconnect.cap", "is for the policy backoff")),

@@ -60,7 +60,9 @@ impl SettingsError {
         let (key, value) = (key.to_string(), raw.to_string());
         match wrong {
             Wrong::Must(must) => Self::Value { key, value, must },
-            Wrong::Config(ConfigError::OutOfRange { must, .. }) => Self::Value { key, value, must: must.into() },
+            Wrong::Config(ConfigError::OutOfRange { must, .. }) => {
+                Self::Value { key, value, must: must.into() }
+            }
             Wrong::Config(ConfigError::Conflict { why, .. }) => Self::Conflict { key, value, why },
             Wrong::Config(ConfigError::Address(_)) => Self::Value { key, value, must: "an address".into() },
         }
@@ -74,10 +76,4 @@ pub(super) enum Wrong {
     Must(String),
     /// What the part of the configuration says that reads it.
     Config(ConfigError),
-}
-
-impl From<ConfigError> for Wrong {
-    fn from(error: ConfigError) -> Self {
-        Self::Config(error)
-    }
 }

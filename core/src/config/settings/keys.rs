@@ -6,7 +6,8 @@ use core::time::Duration;
 use super::draft::{Draft, Failing, Level, Wait};
 use super::error::Wrong;
 use super::value::{
-    Raw, address_or_none, bytes, bytes_or_none, choice, flag, number, number_or_none, text, time, time_or_none,
+    Raw, address_or_none, bytes, bytes_or_none, choice, flag, number, number_or_none, text, time,
+    time_or_none,
 };
 use crate::config::{OnDisconnect, Overflow};
 use crate::error::ConfigError;

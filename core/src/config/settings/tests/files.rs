@@ -52,7 +52,8 @@ fn a_file_has_tables() {
 #[test]
 fn numbers_and_switches_are_those_of_the_format() {
     let text = super::settings("max_inbound=7 sockets.nodelay=false").apply(Config::builder()).unwrap();
-    let json: Settings = serde_json::from_str(r#"{"max_inbound": 7, "sockets": {"nodelay": false}}"#).unwrap();
+    let json: Settings =
+        serde_json::from_str(r#"{"max_inbound": 7, "sockets": {"nodelay": false}}"#).unwrap();
     assert_eq!(format!("{:?}", json.apply(Config::builder()).unwrap()), format!("{text:?}"));
 }
 
@@ -69,12 +70,21 @@ fn errors_name_the_key_the_value_and_the_limit() {
     begins(r#"{"call_timeout": null}"#, "call_timeout is null, must be a time");
     begins(r#"{"call_timeout": [1]}"#, "call_timeout is a list, must be a time");
     begins(r#"{"call_timeout": {"s": 1}}"#, "call_timeout is a table, must be a time");
-    begins(r#"{"write_queue": {"bytes": "64K"}}"#, r#"write_queue.bytes is "64K", must be a number of bytes"#);
+    begins(
+        r#"{"write_queue": {"bytes": "64K"}}"#,
+        r#"write_queue.bytes is "64K", must be a number of bytes"#,
+    );
     begins(r#"{"sockets": {"tos": 256}}"#, "sockets.tos is 256, must be at most 255");
     begins(r#"{"call_timout": 1}"#, "there is no setting call_timout; is call_timeout meant?");
-    begins(r#"{"sockets": {"no_delay": true}}"#, "there is no setting sockets.no_delay; is sockets.nodelay meant?");
+    begins(
+        r#"{"sockets": {"no_delay": true}}"#,
+        "there is no setting sockets.no_delay; is sockets.nodelay meant?",
+    );
     begins(r#"{"max_inbound": 1, "max_inbound": 2}"#, "max_inbound is given twice");
-    begins(r#"{"write_queue": 5}"#, "invalid type: integer `5`, expected a table of settings for write_queue");
+    begins(
+        r#"{"write_queue": 5}"#,
+        "invalid type: integer `5`, expected a table of settings for write_queue",
+    );
     begins("5", "invalid type: integer `5`, expected a table of settings");
     // Limits are the builder's.
     let settings: Settings = serde_json::from_str(r#"{"accept_limits": {"idle": 0}}"#).unwrap();

@@ -6,7 +6,8 @@ use core::time::Duration;
 
 use super::{Settings, settings};
 use crate::config::{
-    AcceptLimits, Config, ConfigBuilder, Delivery, OnDisconnect, OnFailure, Overflow, QueueLimit, SocketOptions,
+    AcceptLimits, Config, ConfigBuilder, Delivery, OnDisconnect, OnFailure, Overflow, QueueLimit,
+    SocketOptions,
 };
 use crate::proxy::Proxy;
 use crate::supervisor::ReconnectPolicy;
@@ -52,7 +53,9 @@ const EACH: &[(&str, Set)] = &[
     ("write_overflow=disconnect", |b| b.write_overflow(Overflow::Disconnect)),
     ("delivery=session", |b| b.delivery(Delivery::Session)),
     ("delivery=at_least_once", |b| b.delivery(Delivery::at_least_once())),
-    ("delivery=at_least_once delivery_retry_limit=8", |b| b.delivery(Delivery::AtLeastOnce { retry_limit: 8 })),
+    ("delivery=at_least_once delivery_retry_limit=8", |b| {
+        b.delivery(Delivery::AtLeastOnce { retry_limit: 8 })
+    }),
     ("on_disconnect=return", |b| b.on_disconnect(OnDisconnect::Return)),
     ("on_disconnect=drop", |b| b.on_disconnect(OnDisconnect::Drop)),
     ("on_failure=disconnect", |b| b.on_failure(OnFailure::Disconnect)),
@@ -136,8 +139,11 @@ fn each_key_is_the_builders_method() {
         assert_eq!(made, format!("{:?}", set(Config::builder())), "{texts}");
         assert_ne!(made, default, "{texts} changes something");
     }
-    let mut tested: Vec<_> =
-        EACH.iter().flat_map(|(texts, _)| texts.split(' ')).filter_map(|text| Some(text.split_once('=')?.0)).collect();
+    let mut tested: Vec<_> = EACH
+        .iter()
+        .flat_map(|(texts, _)| texts.split(' '))
+        .filter_map(|text| Some(text.split_once('=')?.0))
+        .collect();
     tested.dedup();
     for key in Settings::keys() {
         assert!(tested.contains(&key), "{key} is not tested");

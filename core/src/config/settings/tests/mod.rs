@@ -77,12 +77,16 @@ fn values_are_read_with_their_units() {
 
 #[test]
 fn what_cannot_be_read_names_the_key_the_value_and_what_it_has_to_be() {
-    for text in ["", "soon", "10 seconds", "-1s", "1.5s", "10S", "99999999999999999999", "99999999999999999d"] {
+    for text in ["", "soon", "10 seconds", "-1s", "1.5s", "10S", "99999999999999999999", "99999999999999999d"]
+    {
         let error = set("call_timeout", text);
         let expected = format!("call_timeout is {text:?}, must be a time: \"250ms\"");
         assert!(error.starts_with(&expected), "{error}");
     }
-    assert!(set("write_queue.bytes", "64K").starts_with(r#"write_queue.bytes is "64K", must be a number of bytes"#));
+    assert!(
+        set("write_queue.bytes", "64K")
+            .starts_with(r#"write_queue.bytes is "64K", must be a number of bytes"#)
+    );
     assert_eq!(set("max_inbound", "1k"), r#"max_inbound is "1k", must be a whole number, without a unit"#);
     assert_eq!(set("sockets.tos", "256"), r#"sockets.tos is "256", must be at most 255; or "none""#);
     assert_eq!(set("normal_window", "8GiB"), r#"normal_window is "8GiB", must be at most 4294967295"#);
@@ -104,7 +108,10 @@ fn what_cannot_be_read_names_the_key_the_value_and_what_it_has_to_be() {
 #[test]
 fn keys_that_do_not_exist_are_errors_and_the_nearest_one_is_named() {
     assert_eq!(set("call_timout", "1s"), "there is no setting call_timout; is call_timeout meant?");
-    assert_eq!(set("accept_limits.ilde", "1s"), "there is no setting accept_limits.ilde; is accept_limits.idle meant?");
+    assert_eq!(
+        set("accept_limits.ilde", "1s"),
+        "there is no setting accept_limits.ilde; is accept_limits.idle meant?"
+    );
     assert_eq!(set("colour", "red"), "there is no setting colour");
     assert_eq!(set("", ""), "there is no setting ");
     assert_eq!(set("write_queue", "5"), "there is no setting write_queue");
@@ -112,9 +119,11 @@ fn keys_that_do_not_exist_are_errors_and_the_nearest_one_is_named() {
 
 #[test]
 fn limits_of_the_builder_are_errors_of_the_key() {
-    let millis = ["call_timeout", "cast_timeout", "connect_timeout", "heartbeat", "dead_after", "write_stall"];
+    let millis =
+        ["call_timeout", "cast_timeout", "connect_timeout", "heartbeat", "dead_after", "write_stall"];
     let others = ["message_timeout", "expire_after", "session_expiry", "ack_delay"];
-    let accepting = ["verification", "handshake", "idle", "message"].map(|name| format!("accept_limits.{name}"));
+    let accepting =
+        ["verification", "handshake", "idle", "message"].map(|name| format!("accept_limits.{name}"));
     let times = millis.iter().chain(&others).map(ToString::to_string).chain(accepting);
     for key in times {
         for value in ["0ms", "31d"] {
@@ -158,11 +167,17 @@ fn limits_of_the_builder_are_errors_of_the_key() {
 
 #[test]
 fn settings_that_do_not_go_together_are_errors_of_the_key() {
-    assert_eq!(refusal("dead_after=5s"), r#"dead_after is "5s": must be longer than heartbeat, or a quiet peer is dead before it was asked"#);
+    assert_eq!(
+        refusal("dead_after=5s"),
+        r#"dead_after is "5s": must be longer than heartbeat, or a quiet peer is dead before it was asked"#
+    );
     // What is wrong then is what the program did not set either: the builder's own words.
     let error = settings("heartbeat=60s").build(Config::builder()).unwrap_err();
     assert!(matches!(error, SettingsError::Config(_)), "{error}");
-    assert!(refusal("delivery=at_least_once").starts_with(r#"delivery is "at_least_once": AtLeastOnce is for framings"#));
+    assert!(
+        refusal("delivery=at_least_once")
+            .starts_with(r#"delivery is "at_least_once": AtLeastOnce is for framings"#)
+    );
     assert_eq!(
         refusal("delivery_retry_limit=3"),
         r#"delivery_retry_limit is "3": is for the delivery at_least_once"#
@@ -222,8 +237,14 @@ fn variables_are_the_keys_in_upper_case_behind_a_prefix() {
     assert_eq!(config.accept_limits().idle, Some(Duration::from_secs(300)));
 
     let error = |name, value| Settings::from_variables("SHOP_", [(name, value)]).unwrap_err().to_string();
-    assert_eq!(error("SHOP_CALL_TIMOUT", "2s"), "there is no setting SHOP_CALL_TIMOUT; is call_timeout meant?");
-    assert_eq!(error("SHOP_call_timeout", "2s"), "there is no setting SHOP_call_timeout; is call_timeout meant?");
+    assert_eq!(
+        error("SHOP_CALL_TIMOUT", "2s"),
+        "there is no setting SHOP_CALL_TIMOUT; is call_timeout meant?"
+    );
+    assert_eq!(
+        error("SHOP_call_timeout", "2s"),
+        "there is no setting SHOP_call_timeout; is call_timeout meant?"
+    );
 }
 
 #[test]
