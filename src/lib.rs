@@ -130,6 +130,7 @@ pub use bowline_core::body::{Body, Payload};
 pub use bowline_core::config::{
     AcceptLimits, Config, ConfigBuilder, Delivery, OnDisconnect, OnFailure, Overflow, QueueLimit,
     SocketOptions,
+    settings::{Settings, SettingsError},
 };
 pub use bowline_core::error;
 pub use bowline_core::frame;

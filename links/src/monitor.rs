@@ -32,6 +32,9 @@ pub struct Monitor(Arc<Registry>);
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
     links: Mutex<HashMap<PeerId, Watched>>,
+    /// Labels whose figures a recorder has.
+    #[cfg(feature = "metrics")]
+    published: Mutex<std::collections::BTreeSet<String>>,
 }
 
 #[derive(Clone)]
@@ -172,7 +175,8 @@ impl Monitor {
 
     /// Tells the `metrics` recorder what the links under each label add up to now: call it now and
     /// then, or when somebody asks for the figures. Counters of links that were dropped since go
-    /// with them, so these are gauges, but for the histogram of round trips.
+    /// with them, so these are gauges, but for the histogram of round trips. A label without links
+    /// has gauges of zero.
     #[cfg(feature = "metrics")]
     pub fn publish(&self) {
         let mut sums: BTreeMap<String, Sums> = BTreeMap::new();
@@ -204,6 +208,13 @@ impl Monitor {
                 *sum += value;
             }
         }
+        let mut published = self.0.published.lock();
+        for label in published.iter().filter(|label| !sums.contains_key(*label)).cloned().collect::<Vec<_>>()
+        {
+            sums.insert(label, Sums::default());
+        }
+        published.extend(sums.keys().cloned());
+        drop(published);
         #[allow(clippy::cast_precision_loss, reason = "a gauge is a float")]
         for (label, sums) in sums {
             for (name, value) in GAUGES.into_iter().zip(sums.0) {

@@ -277,6 +277,9 @@ struct State {
     members: BTreeMap<u64, Weak<SocketCore>>,
     /// Those that the shutdown waits for, and what each had dropped before.
     closing: Vec<(Arc<SocketCore>, u64)>,
+    /// Names of sockets whose figures a recorder has.
+    #[cfg(feature = "metrics")]
+    published: std::collections::BTreeSet<String>,
 }
 
 impl ContextCore {
@@ -284,6 +287,14 @@ impl ContextCore {
         let (name, limits, linger) = (String::new(), AcceptLimits::default(), None);
         let state = State { place, ..State::default() };
         Self { name, max_sockets: usize::MAX, limits, linger, state: Mutex::new(state) }
+    }
+
+    /// Notes that a recorder gets figures of sockets with those names. All names of which it has some.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn publish(&self, names: impl Iterator<Item = String>) -> Vec<String> {
+        let published = &mut self.state.lock().published;
+        published.extend(names);
+        published.iter().cloned().collect()
     }
 
     /// Where the sockets' tasks run.

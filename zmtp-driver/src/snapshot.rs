@@ -115,6 +115,10 @@ impl<R: Runtime> Context<R> {
                 add([0, up, waiting, unreceived, memory, pipe.stats.sent, pipe.stats.received, 0]);
             }
         }
+        // Sockets that are gone have gauges of zero.
+        for socket in self.core().publish(sums.keys().cloned()) {
+            sums.entry(socket).or_default();
+        }
         #[allow(clippy::cast_precision_loss, reason = "a gauge is a float")]
         for (socket, sums) in sums {
             let names = [("context", context.clone()), ("socket", socket)];

@@ -17,6 +17,7 @@ mod accept;
 mod builder;
 mod delivery;
 mod on_failure;
+pub mod settings;
 mod sockets;
 
 pub use accept::{AcceptLimits, HANDSHAKE_COST};

@@ -25,11 +25,11 @@ pub struct ReconnectPolicy {
     pub(crate) delay: Delay,
     pub(crate) healthy_after: Duration,
     pub(crate) max_rounds: Option<u32>,
-    stop_when_refused: bool,
-    stop_when_rejected: bool,
-    retry_when_denied: bool,
-    longest_advice: Duration,
-    retry_insecure: bool,
+    pub(crate) stop_when_refused: bool,
+    pub(crate) stop_when_rejected: bool,
+    pub(crate) retry_when_denied: bool,
+    pub(crate) longest_advice: Duration,
+    pub(crate) retry_insecure: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

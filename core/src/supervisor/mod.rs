@@ -26,7 +26,7 @@ pub use backoff::{ReconnectPolicy, SplitMix64};
 pub use endpoints::Endpoint;
 pub use types::{Action, AttemptId, DialFailure, Dialed, Epoch};
 
-use backoff::Delay;
+pub(crate) use backoff::Delay;
 use plan::{OwnPlan, Plan};
 use trying::Trying;
 

@@ -404,7 +404,7 @@ fn a_go_away_is_over_with_its_connection() {
     Native::new().encode(&mut frame, &meta, &[], b"").unwrap();
     end.input(Instant::ZERO, &frame).unwrap();
     cast(&mut end, 9);
-    assert_eq!(end.output(Instant::ZERO), [], "it waits for another connection");
+    assert!(end.output(Instant::ZERO).is_empty(), "it waits for another connection");
     end.link.handle_disconnected(Instant::ZERO, None, Disconnect::Superseded);
     let said = resumes(&mut end, &Resume::new(ID, TOKEN, SENT)).unwrap();
     assert!(said.ends_with(&[9; 8]), "{said:?}");
