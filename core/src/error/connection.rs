@@ -248,8 +248,8 @@ pub enum PeerError {
         credit: u64,
     },
     /// A grant that revokes credit, or acknowledges bytes that were never sent.
-    #[error("a grant of {limit} with {seen} bytes seen in class {class:?}, which cannot be")]
     #[error("an invalid grant: limit {limit}, {seen} bytes seen, class {class:?}")]
+    BadGrant {
         /// The class.
         class: Class,
         /// The limit it names.
@@ -329,8 +329,8 @@ pub enum Disconnect {
         limit: Duration,
     },
     /// A message was not complete within the time limit.
-    #[error("a message was not whole within {limit:?}")]
     #[error("a message was not complete within {limit:?}")]
+    SlowMessage {
         /// The configured limit.
         limit: Duration,
     },
@@ -349,8 +349,8 @@ pub enum Disconnect {
         limit: u64,
     },
     /// The connection was closed before the end of its handshake, to make room for newer ones.
-    #[error("given up for others whose handshakes are younger")]
     #[error("closed before its handshake was done, to make room for newer connections")]
+    HandshakeCrowd,
     /// The server's memory limit was reached, and this connection was closed: the largest of those whose
     /// peers do not read, or the largest of all.
     #[error("the server reached its memory limit of {limit} bytes, and this connection held {held} of them")]
