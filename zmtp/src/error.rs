@@ -91,8 +91,8 @@ pub enum ZmtpError {
     },
     /// The pipe has no source of random bytes ([`with_entropy`](crate::pipe::Pipe::with_entropy)), which
     /// CURVE needs.
-    #[error("there are no random bytes for CURVE")]
     #[error("no source of random bytes for CURVE is set")]
+    NoEntropy,
     /// The peer refused this side with the command ERROR.
     #[error("the peer refused the connection: {reason}")]
     Refused {

@@ -28,8 +28,8 @@ pub enum SendError {
     NotSupported(SocketType),
     /// The message does not consist of a routing id or group and exactly one more part; contains the number
     /// of parts.
-    #[error("a message of {0} has an id or group and a body: {1} parts were given")]
     #[error("a message of a {0} has an id or group and one more part: {1} parts were given")]
+    Envelope(SocketType, usize),
     /// The group's name is longer than 255 bytes; contains its length.
     #[error("a group of {0} bytes is over the limit of 255")]
     Group(usize),
@@ -55,14 +55,14 @@ pub enum RecvError {
     #[error("there is no message now")]
     WouldBlock,
     /// The socket must send first: a REQ has sent no request, a REP has not replied.
-    #[error("it is not the turn of this {0} to receive")]
     #[error("a {0} cannot receive before it has sent")]
+    State(SocketType),
     /// The peer disconnected after it had been sent the REQ's request. The REQ may send again.
-    #[error("the peer went before it replied")]
     #[error("the peer disconnected before it replied")]
+    PeerLost,
     /// This socket type cannot receive.
-    #[error("a {0} does not receive")]
     #[error("a {0} cannot receive")]
+    NotSupported(SocketType),
 }
 
 /// Why a peer's subscriptions were not changed.
@@ -71,10 +71,10 @@ pub enum RecvError {
 pub enum SubscribeError {
     /// [`xpub_manual`](crate::options::Options::xpub_manual) is off, so peers change their subscriptions
     /// themselves.
-    #[error("the peers of this socket subscribe by themselves: it is not set up as manual")]
+    #[error("xpub_manual is off: the peers of this socket subscribe by themselves")]
     NotManual,
     /// That peer is no longer connected. Its pipe may have another peer.
-    #[error("the peer is gone")]
+    #[error("the peer is no longer connected")]
     PeerGone,
     /// The peer has reached its limit of subscriptions.
     #[error(transparent)]
