@@ -434,7 +434,7 @@ impl<R: Runtime, M: Machine<Token = Waker>, A: Application<M>, O: DialObserver> 
 }
 
 impl<R: Runtime, M: Machine<Token = Waker>, A: Application<M>, O> Drop for Dialer<R, M, A, O> {
-    /// The runtime dropped the task: all waiting callers are told.
+    /// The runtime dropped the task: all waiting callers get the error.
     fn drop(&mut self) {
         if let Some(mut connection) = self.connection.take() {
             connection.pump.abort(&Disconnect::LocalClose);

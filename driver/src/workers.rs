@@ -23,7 +23,7 @@ pub trait Work: Send {
     /// The expected answer; `None` if the answer is not needed any more.
     fn outlook(&self) -> Option<Outlook>;
 
-    /// Does the work, or is told why it is not done.
+    /// Does the work, or receives the reason why it cannot be done.
     fn run(self: Box<Self>, turn: Turn);
 }
 

@@ -77,7 +77,7 @@ impl<R: Runtime> Future for Keeper<R> {
 }
 
 impl<R: Runtime> Drop for Keeper<R> {
-    /// The runtime dropped the task: all waiting callers are told.
+    /// The runtime dropped the task: all waiting callers get the error.
     fn drop(&mut self) {
         self.core.end();
     }

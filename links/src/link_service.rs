@@ -76,7 +76,7 @@ impl<F: Framing> ServerParts<F> {
     }
 }
 
-/// What was cut off for one connection when the time of a shutdown was over.
+/// The work of one connection that was cut off when the time of a shutdown was over.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Cut {

@@ -165,7 +165,7 @@ impl runtime::Socket for Socket {
     }
 }
 
-/// Reads. If room is left in `buf`, the socket is empty: tokio is told so, which saves a read that returns
+/// Reads. If room is left in `buf`, the socket is empty: tokio is informed, which saves a read that returns
 /// nothing.
 #[cfg(unix)]
 fn read_now(

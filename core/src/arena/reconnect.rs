@@ -204,7 +204,7 @@ impl Arena {
     }
 }
 
-/// What is known of a message whose batch came back late.
+/// The known fate of a message whose batch came back late.
 #[derive(Debug)]
 pub(crate) enum Late<'f, 'c> {
     /// The peer acknowledged it.

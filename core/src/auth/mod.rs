@@ -102,7 +102,7 @@ pub struct Grant {
     /// [`AcceptLimits::per_identity`](crate::config::AcceptLimits::per_identity).
     pub connections: Option<usize>,
     /// Maximum number of requests of this connection that are handled at once, if that is less than
-    /// [`max_inbound`](crate::config::ConfigBuilder::max_inbound). The peer is told the limit.
+    /// [`max_inbound`](crate::config::ConfigBuilder::max_inbound). The peer receives the limit.
     pub max_inbound: Option<usize>,
 }
 
@@ -137,7 +137,7 @@ impl From<Identity> for Grant {
 /// The decision of a verifier.
 pub type Decision = Result<Grant, Refusal>;
 
-/// What a side presents to authenticate: a token, a signature of the challenge, or anything that both sides
+/// The credentials that a side presents: a token, a signature of the challenge, or anything that both sides
 /// agree on. At most [`MAX_CREDENTIALS`] bytes.
 ///
 /// ```
@@ -250,7 +250,7 @@ impl Challenge {
     }
 }
 
-/// What a peer presented, for the accepting side to decide about.
+/// The credentials that a peer presented, for the accepting side to decide about.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Shown {
     pub(crate) credentials: Credentials,

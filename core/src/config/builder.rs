@@ -60,7 +60,7 @@ impl<F: Framing> ConfigBuilder<F> {
         self
     }
 
-    /// What happens to a message when the write queue is full. Default [`Overflow::Block`].
+    /// Handling of a message when the write queue is full. Default [`Overflow::Block`].
     pub fn write_overflow(mut self, policy: Overflow) -> Self {
         self.settings.write_overflow = policy;
         self
@@ -73,7 +73,7 @@ impl<F: Framing> ConfigBuilder<F> {
         self
     }
 
-    /// What happens to a received message when that queue is full. Default [`Overflow::Block`]: with flow
+    /// Handling of a received message when that queue is full. Default [`Overflow::Block`]: with flow
     /// control (native) the sender waits, and everything else continues. On other framings the socket is not
     /// read until there is room. If such a framing carries calls (tcpstream), that delays replies too;
     /// therefore, if the application has never received from the link, the newest message is dropped instead,
@@ -97,7 +97,7 @@ impl<F: Framing> ConfigBuilder<F> {
         self
     }
 
-    /// What happens when that queue is full: [`Overflow::DropOldest`] (the default) or
+    /// Handling of an outcome when that queue is full: [`Overflow::DropOldest`] (the default) or
     /// [`Overflow::DropNewest`]. It never blocks the link.
     pub fn errored_overflow(mut self, policy: Overflow) -> Self {
         self.settings.errored_overflow = policy;
@@ -110,13 +110,13 @@ impl<F: Framing> ConfigBuilder<F> {
         self
     }
 
-    /// What happens, when a connection ends, to messages that were not sent. Default [`OnDisconnect::Keep`].
+    /// Handling of messages that are unsent when a connection ends. Default [`OnDisconnect::Keep`].
     pub fn on_disconnect(mut self, policy: OnDisconnect) -> Self {
         self.settings.on_disconnect = policy;
         self
     }
 
-    /// What happens to a request that failed, on a framing without error replies (tcpstream). Default
+    /// Handling of a failed request on a framing without error replies (tcpstream). Default
     /// [`OnFailure::Silence`]: the caller waits until its own deadline.
     pub fn on_failure(mut self, policy: OnFailure) -> Self {
         self.settings.on_failure = policy;

@@ -4,7 +4,7 @@ use super::Settings;
 use crate::error::ConfigError;
 use crate::frame::Profile;
 
-/// What happens to a message when a queue has no room for it.
+/// Handling of a message when a queue has no room for it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 #[non_exhaustive]
 pub enum Overflow {
@@ -65,7 +65,7 @@ impl Delivery {
     }
 }
 
-/// What happens to unsent messages when a connection ends ([`Delivery::AtMostOnce`]). Calls that are not kept
+/// Handling of unsent messages when a connection ends ([`Delivery::AtMostOnce`]). Calls that are not kept
 /// end with [`CallError::NeverSent`](crate::error::CallError::NeverSent).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 #[non_exhaustive]

@@ -1,10 +1,10 @@
-//! What a caller learns of a failed request, on framings without error replies.
+//! The result of a failed request for its caller, on framings without error replies.
 
 use super::Settings;
 use crate::error::ConfigError;
 use crate::frame::{Calls, Profile};
 
-/// What happens to a failed request on a framing that carries calls but no error replies (tcpstream). A
+/// Handling of a failed request on a framing that carries calls but no error replies (tcpstream). A
 /// request fails if its handler returns an error or panics, if its responder is dropped, or if its answer
 /// cannot be sent. In each case the failure is counted and reported.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]

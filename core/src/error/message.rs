@@ -28,7 +28,7 @@ pub enum EncodeError {
     /// The framing cannot express this.
     #[error("this framing cannot carry {what}")]
     Unsupported {
-        /// What was requested.
+        /// The requested value.
         what: &'static str,
     },
 }
@@ -328,7 +328,7 @@ struct Refused {
     back: Back,
 }
 
-/// What is given back of the message.
+/// The part of the message that is returned.
 #[derive(Clone, PartialEq, Eq, Debug)]
 enum Back {
     Nothing,

@@ -10,7 +10,7 @@ use crate::frame::Framing;
 use crate::time::Instant;
 
 impl<F: Framing, T: Send + 'static> Link<F, T> {
-    /// There will be no further connection: all waiting callers are told.
+    /// There will be no further connection: all waiting callers get the error.
     pub(super) fn end(&mut self, now: Instant, cause: Disconnect) {
         if self.phase == Phase::Closed {
             return;

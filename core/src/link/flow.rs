@@ -10,7 +10,7 @@ use crate::frame::native::Credit;
 use crate::frame::{Class, Framing, Kind, Meta};
 use crate::time::Instant;
 
-/// The peer is told the bytes read of the bulk class at least once per this many bytes.
+/// The bytes read of the bulk class are reported to the peer at least once per this many bytes.
 const SAY_SEEN_EVERY: u64 = 64 * 1024;
 
 /// The received messages of one class. All numbers except `queued` are counted from the beginning of the

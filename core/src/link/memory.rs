@@ -79,7 +79,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.share.is_refused
     }
 
-    /// The peer read something: the counter is told now and then, because a peer that does not read is closed
+    /// The peer read something: this is reported to the counter now and then, because a peer that does not read is closed
     /// first.
     #[inline]
     pub(super) fn note_taken_by_peer(&mut self, now: Instant) {

@@ -104,7 +104,7 @@ pub(super) struct History {
 /// ahead.
 const LONGEST_GREETING: usize = 2048;
 
-/// What the first bytes of an accepted connection say about a session.
+/// The information that the first bytes of an accepted connection contain about a session.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Greeting {

@@ -101,7 +101,7 @@ pub enum Action {
     },
 }
 
-/// What to do with a connected socket.
+/// The next step for a connected socket.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Dialed {
     /// It is the link's connection now, with this epoch.

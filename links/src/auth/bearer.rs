@@ -15,7 +15,7 @@ use super::Attempt;
 /// The token of a dialing side, the same on each connection. If the token changes over time, give
 /// [`credentials`](bowline_core::config::ConfigBuilder::credentials) a function that returns the current one.
 ///
-/// Anyone who can read the connection's bytes learns the token: use it over TLS, or where nobody else can
+/// Anyone who can read the connection's bytes learns the token: use it over TLS, or where no one else can
 /// read them.
 ///
 /// ```

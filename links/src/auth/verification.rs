@@ -19,7 +19,7 @@ use bowline_driver::sync::{Arc, Mutex, Weak};
 use super::{Attempt, Awaited, Deciding, Verifier};
 use crate::peer_core::PeerCore;
 
-/// The delay that a peer is told to wait when too many other decisions are pending.
+/// The delay that is sent to a peer when too many other decisions are pending.
 const LATER: Duration = Duration::from_secs(1);
 
 /// The verifier of a server, and the identities of the peers that it let in.

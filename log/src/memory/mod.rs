@@ -30,7 +30,7 @@ pub struct MemoryConfig {
     pub max_bytes: usize,
     /// The maximum size of a record in bytes; 8 MiB by default.
     pub max_record: usize,
-    /// What happens when there is no room; by default the oldest records are dropped.
+    /// Handling of new records when there is no room; by default the oldest records are dropped.
     pub retention: Retention,
     /// The number of ids that are remembered, so that a record with the same id is stored once; 1,024 by
     /// default. With 0, records with ids are refused.
@@ -49,7 +49,7 @@ impl Default for MemoryConfig {
     }
 }
 
-/// What a full log does with new records.
+/// Handling of new records by a full log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Retention {

@@ -28,7 +28,7 @@ pub struct Buffer {
     limit: QueueLimit,
 }
 
-/// What happens to a message that finds a channel full.
+/// Handling of a message when a channel is full.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum BufferKind {
     Fixed,

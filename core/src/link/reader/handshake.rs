@@ -159,7 +159,7 @@ impl<F: Framing> Reader<F> {
         Ok(Next::Event(if self.resumed { Event::Resumed } else { Event::Ready }))
     }
 
-    /// The application is told next.
+    /// The event for the application is next.
     fn announce(&mut self) {
         self.stage = Stage::Announce;
         if !self.resumed {
