@@ -1,4 +1,4 @@
-//! Forms of addresses, and servers found by their names.
+//! Forms of addresses, and servers that are found by name.
 
 use std::time::Duration;
 

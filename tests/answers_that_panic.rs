@@ -1,5 +1,5 @@
-//! What a handler returns becomes an answer by code of its own, which may panic: the request is
-//! answered all the same, and nothing of what handles requests is lost.
+//! The conversion of a handler's result into an answer is user code and may panic: the request is answered
+//! nevertheless, and no thread or task that handles requests is lost.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! CBOR RPC over sockets: the handles carry it, and a client of another kind understands it.
+//! CBOR RPC over sockets, through the handles and with a client of another implementation.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

@@ -1,4 +1,4 @@
-//! Connections that end at once: none keeps its server from ending.
+//! Connections that end at once: none prevents its server from ending.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

@@ -1,4 +1,4 @@
-//! A connection with one owner, from outside: calls, messages, failures and the end.
+//! A connection with one owner, through its public interface: calls, messages, failures and the end.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};

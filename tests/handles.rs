@@ -1,4 +1,4 @@
-//! What handles offer, the same on every runtime: waits with an end, errors in handlers, addresses.
+//! Features of handles that are the same on every runtime: time limits, errors in handlers, addresses.
 #![allow(clippy::needless_question_mark, reason = "that it works in a handler is what is tested")]
 
 use std::time::Duration;

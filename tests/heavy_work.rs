@@ -1,5 +1,5 @@
-//! On a runtime with one thread: a call that asks for little does not wait for all the heavy work that is
-//! ready before it. Counted, and not timed.
+//! On a runtime with one thread, a cheap call does not wait for all the heavy work that is ready before it.
+//! Measured by counting, not by time.
 
 use std::io::Write;
 use std::net::TcpStream;

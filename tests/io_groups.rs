@@ -1,4 +1,4 @@
-//! I/O groups: who turns them, and when they end.
+//! I/O groups: which threads run them, and when they end.
 
 use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,9 +1,9 @@
-//! A layer between the socket and the machine, as TLS is one: it fits where a socket does, and what is said
-//! of messages stays exact.
+//! A layer between the socket and the machine, as TLS is one: it works wherever a socket does, and the
+//! reported outcomes of messages stay exact.
 //!
-//! The layer greets before anything else, cuts what is written into records, and scrambles them. A record
-//! leaves whole, or the bytes in it are not written yet: then the same bytes must be lent again, unchanged,
-//! and the layer looks whether they are.
+//! The layer sends a greeting first, splits written bytes into records, and scrambles them. A record is sent
+//! completely, or its bytes count as not written: then the same bytes must be passed again, unchanged, which
+//! the layer checks.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};

@@ -1,4 +1,4 @@
-//! What a link holds, by an allocator that counts: idle, and after a call.
+//! Memory of a link, measured by a counting allocator: idle, and after a call.
 //!
 //! `cargo test --test memory_of_links -- --nocapture` prints the blocks of each.
 

@@ -1,5 +1,5 @@
-//! Links over what the program brings along: sockets that are connected, sockets that listen, connectors,
-//! and streams of its own. The same test on every runtime.
+//! Links over the program's own sockets: connected sockets, listening sockets, connectors, and custom
+//! streams. The same test on every runtime.
 
 #![cfg(unix)]
 

@@ -1,7 +1,8 @@
 //! The modules of the four runtimes have the same names, and their handles the same methods.
 //!
-//! The handles are one generic source: what can differ is which names a module has, and the methods that only
-//! some runtimes have. They are read from the sources, because no stable Rust lists what a module has; that the names are what they seem is compiled.
+//! The handles are one generic source, so that only the names in a module and the methods of some runtimes
+//! can differ. They are read from the sources, because stable Rust cannot list the items of a module; the
+//! compiler checks that the names refer to the expected items.
 
 use std::collections::BTreeSet;
 use std::path::Path;

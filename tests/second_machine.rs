@@ -1,7 +1,7 @@
-//! Another protocol, another machine: the runtimes drive it without knowing.
+//! A custom protocol with its own machine, run by the unchanged runtimes.
 //!
-//! `Shout` (`machines/shout.rs`) sends lines and gets each back; it has no framing, no calls and no
-//! handshake of Bowline's. Only `Machine` and `Application` join it to the driver.
+//! `Shout` (`machines/shout.rs`) sends lines and gets each back; it has no framing, no calls and no handshake
+//! of Bowline's. Only `Machine` and `Application` connect it to the driver.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener};

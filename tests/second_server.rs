@@ -1,8 +1,8 @@
-//! Another protocol that accepts: its connections share a room, and the runtimes serve them without
-//! knowing. Beside `second_machine.rs`, which dials.
+//! A custom protocol that accepts: its connections share a room, and the unchanged runtimes serve them.
+//! `second_machine.rs` is the counterpart that dials.
 //!
-//! Every line that a guest says goes to all guests. Limits, the pause of the accept loop, and the way
-//! out are those of every acceptor.
+//! Every line of a guest is sent to all guests. Limits, the pause of the accept loop, and the shutdown are
+//! those of every acceptor.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;

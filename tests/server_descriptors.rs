@@ -1,5 +1,5 @@
-//! A session server on threads with 1,024 descriptors, while hundreds of sessions are opened and left:
-//! an honest client is served all that time.
+//! A session server on threads with 1,024 descriptors, while hundreds of sessions are opened and abandoned: a
+//! conforming client is served all the time.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;

@@ -1,5 +1,5 @@
-//! One memory limit over all connections of a server: hostile clients against a server in a process of
-//! its own, whose resident memory is looked at, while an honest client goes on being answered.
+//! One memory limit over all connections of a server: hostile clients against a server in a separate process,
+//! whose resident memory is measured, while a conforming client continues to be answered.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;

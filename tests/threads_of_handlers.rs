@@ -1,4 +1,4 @@
-//! Handlers on threads: which thread runs them, and that none of them holds up an I/O thread.
+//! Handlers on threads: which thread runs them, and that none of them blocks an I/O thread.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};

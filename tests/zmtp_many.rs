@@ -1,6 +1,6 @@
-//! Many ZeroMQ sockets: opened and closed without end, and at once, beside others that go on.
+//! Many ZeroMQ sockets: opened and closed repeatedly and concurrently, beside others that continue.
 //!
-//! One test after another: they count what the whole process has, as Linux says it.
+//! The tests run one after another: they count resources of the whole process, as reported by Linux.
 #![cfg(target_os = "linux")]
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -1,6 +1,6 @@
-//! What holds of every framing, whatever bytes come and however they are split.
+//! Properties of every framing, for any bytes and any fragmentation.
 //!
-//! A framing is added to all of it by one line in the list at the end.
+//! A framing is added by one line in the list at the end.
 
 use std::ops::Range;
 

@@ -1,5 +1,5 @@
-//! The bytes that the original programs wrote, read and written again, and what those programs
-//! made of hostile headers. `tests/data/*/README.md` says where each recording is from.
+//! The bytes that the original programs wrote are decoded and encoded again, and the reaction of those
+//! programs to invalid headers is compared. `tests/data/*/README.md` names the source of each recording.
 
 use std::collections::BTreeSet;
 use std::fs;

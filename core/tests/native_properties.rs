@@ -1,7 +1,7 @@
-//! What holds of the native framing for every frame it can carry and for any bytes that come.
+//! Properties of the native framing, for every frame and for any bytes.
 //!
-//! `framing_properties.rs` checks what holds of all framings; here are extensions, hellos, and the
-//! bounds of this protocol in numbers.
+//! `framing_properties.rs` checks the properties of all framings; this file covers extensions, hellos, and
+//! the numeric limits of this protocol.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! In steady state a link allocates nothing: not for casts, not for calls. Nor does a batcher.
+//! In steady state a link allocates nothing for casts and calls, and neither does a batcher.
 
 use std::task::Poll;
 

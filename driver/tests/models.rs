@@ -1,4 +1,4 @@
-//! What threads do to a shared machine, in every order that matters: under loom.
+//! Loom models: threads that use a shared machine, in every relevant order.
 //!
 //! `RUSTFLAGS="--cfg bowline_loom" cargo test --release -p bowline-driver --test models`
 

@@ -1,4 +1,5 @@
-//! Properties of the bodies and of the framing: what is written is read, any bytes are judged without harm.
+//! Properties of bodies and of the framing: encoded values can be decoded, and any bytes are handled without
+//! a panic.
 
 use bowline_core::frame::{Framing, Kind, Meta, Step};
 use bowline_forestbus::protocol::{

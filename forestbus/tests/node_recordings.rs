@@ -1,5 +1,5 @@
-//! The embedded node answers as recorded nodes did: each recording is given a node in the state that the recorded one
-//! was in, and its replies are compared field by field.
+//! The embedded node answers as recorded nodes did: for each recording, a node in the same state is created,
+//! and its replies are compared field by field.
 
 use bowline_forestbus::node::{Node, NodeSettings, Response};
 use bowline_forestbus::protocol::{Reply, Request, Send};

@@ -1,4 +1,4 @@
-//! The exchange of credentials: a peer that may send anything before it is let in, and after.
+//! The exchange of credentials, with a peer that sends any bytes before and after it is accepted.
 
 use bowline_core::auth::{Challenge, Credentials, Identity, MAX_CREDENTIALS, Refusal, RefusalCode};
 use bowline_core::config::{Config, Delivery};

@@ -1,4 +1,4 @@
-//! Bytes of a hostile peer, through every framing.
+//! Bytes of a hostile peer, decoded by every framing.
 
 use bowline_core::frame::buffstreams::Buffstreams;
 use bowline_core::frame::length_prefixed::LengthPrefixed;

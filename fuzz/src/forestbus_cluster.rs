@@ -1,5 +1,5 @@
-//! A client of a Forest Bus cluster: commands, connections, replies and time in any order, with a model of what it may
-//! say.
+//! A client of a Forest Bus cluster: commands, connections, replies and time in any order, compared with a
+//! model of the permitted results.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! A link whose peer may send anything.
+//! A link with a peer that sends any bytes.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Machines of any protocol, driven by whatever the input says.
+//! Machines of any protocol, driven by the input.
 
 use std::time::Duration;
 

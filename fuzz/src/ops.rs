@@ -1,4 +1,4 @@
-//! Operations on machines, in an order the input chooses.
+//! Operations on machines, in the order that the input chooses.
 
 use std::time::Duration;
 

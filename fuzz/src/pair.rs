@@ -1,4 +1,4 @@
-//! One connection after another between two honest ends.
+//! A sequence of connections between two conforming ends.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Bytes of a hostile proxy, or of a server in a preamble: however they are cut, the same comes of it.
+//! Bytes of a hostile proxy, or of a server in a preamble: the result does not depend on how they are split.
 
 use bowline_core::error::PreambleError;
 use bowline_core::machine::Epoch;

@@ -1,5 +1,5 @@
-//! Whole ZMTP sockets of every pairing over a network that breaks, under whatever the input has their programs do: the
-//! model of `zmtp/tests/world`.
+//! Whole ZMTP sockets of every pairing over an unreliable network, with operations chosen by the input; uses
+//! the model of `zmtp/tests/world`.
 
 use std::cell::RefCell;
 use std::rc::Rc;

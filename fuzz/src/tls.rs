@@ -1,4 +1,4 @@
-//! TLS under bytes of a hostile peer, and between two honest ones with somebody in the middle.
+//! TLS with bytes of a hostile peer, and between two conforming ends with an attacker in the middle.
 
 use std::sync::OnceLock;
 

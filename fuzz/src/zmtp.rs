@@ -1,4 +1,4 @@
-//! ZMTP: its bytes, whole pipes, and sockets whose peers are the input.
+//! ZMTP: its wire format, whole pipes, and sockets whose peers are controlled by the input.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

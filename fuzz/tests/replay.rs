@@ -1,4 +1,4 @@
-//! Replays every corpus on stable, and some thousands of made-up inputs.
+//! Replays every corpus on stable Rust, and some thousands of random inputs.
 
 use std::path::Path;
 

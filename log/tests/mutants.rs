@@ -1,4 +1,4 @@
-//! Logs that break one promise each: the scenarios notice every one.
+//! Logs that violate one guarantee each: the scenarios detect every one.
 
 use std::future::Future;
 use std::pin::Pin;

@@ -1,4 +1,4 @@
-//! Sending again on a framing without acknowledgement: what is promised, and what is not.
+//! Repeated messages on a framing without acknowledgements: what is and is not guaranteed.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! Authentication over connections that are cut anywhere: nobody is let in by an answer of another connection, and
-//! nothing of a session is lost or comes twice.
+//! Authentication over connections that are cut anywhere: a decision about one connection never admits
+//! another, and no message of a session is lost or duplicated.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What became of casts: everyone who asks is told, once, whatever happens to connections.
+//! Outcomes of casts: each waiting caller gets exactly one, whatever happens to connections.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! One connection shared fairly: floods both ways, long messages beside short calls, and random
-//! schedules against a model of what has to come out.
+//! Fair sharing of one connection: floods in both directions, long messages beside short calls, and random
+//! schedules compared with a model of the expected order.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! A link over a bad network, in virtual time.
+//! A link over an unreliable network, in virtual time.
 
 use std::time::Duration;
 

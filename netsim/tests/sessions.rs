@@ -1,4 +1,4 @@
-//! Sessions: connections cut anywhere, stalls, second dials, restarts; nothing lost, nothing twice.
+//! Sessions with cuts anywhere, stalls, second dials and restarts: no message is lost or duplicated.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Machines of a protocol that Bowline does not know, over three processes and lines that break.
+//! Machines of a custom protocol, in three processes, over connections that break.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! tokio, smol and async-std: who runs tasks, and who keeps time.
+//! tokio, smol and async-std: spawning tasks, and timers.
 
 use std::future::Future;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! The handles of every runtime, as the scenarios see them: what waits is awaited, or called on a
-//! thread of its own.
+//! The handles of every runtime behind one interface: a waiting method is awaited, or called on a separate
+//! thread.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What a runtime has to offer for the scenarios.
+//! The interface of a runtime for the scenarios.
 
 use std::future::Future;
 use std::pin::Pin;

@@ -1,4 +1,4 @@
-//! A proxy whose connections can be cut for real.
+//! A proxy that can cut its connections.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};

@@ -1,4 +1,4 @@
-//! Plain threads: every call of a method that waits is made on a thread of its own.
+//! Plain threads: every call of a waiting method is made on a separate thread.
 
 use std::future::Future;
 use std::sync::{Arc, Mutex};

@@ -1,4 +1,4 @@
-//! Nodes that say nonsense, or nothing.
+//! Nodes that send invalid replies, or none.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};

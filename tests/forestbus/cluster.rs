@@ -1,4 +1,4 @@
-//! Nodes that look like a cluster, and clients of them.
+//! Nodes that simulate a cluster, and clients of them.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Futures that are dropped, at whichever poll.
+//! Futures that are dropped after any number of polls.
 
 use std::future::Future;
 use std::pin::pin;

@@ -1,4 +1,4 @@
-//! Nodes that are not there, not the right ones, or not for long.
+//! Nodes that are absent, wrong, or short-lived.
 
 use std::net::TcpListener;
 use std::time::Duration;

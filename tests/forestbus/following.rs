@@ -1,4 +1,4 @@
-//! Topics that are read as they grow.
+//! Topics that are read while they grow.
 
 use std::time::Duration;
 

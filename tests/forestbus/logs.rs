@@ -1,4 +1,4 @@
-//! Topics as logs, and as what batchers append to.
+//! Topics as logs, and as sinks of batchers.
 
 use std::sync::Mutex;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Messages on their way into the log and out of it.
+//! Messages appended to the log and read from it.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;

@@ -1,8 +1,8 @@
-//! A runtime whose sockets have a layer of records over them, as TLS has.
+//! A runtime whose sockets have a layer of records, as with TLS.
 //!
-//! Each end first sends a [`GREETING`] and takes nothing else before the other's. Then bytes go in records of
-//! [`RECORD`] at most, scrambled. What is lent to be written is taken when its record has left whole; until
-//! then it has to be lent again as it was.
+//! Each end first sends a [`GREETING`] and accepts nothing before the other's. Then bytes are sent in
+//! scrambled records of at most [`RECORD`] bytes. Bytes count as written when their record has been sent
+//! completely; until then they must be passed again, unchanged.
 
 use std::collections::HashMap;
 use std::future::Future;

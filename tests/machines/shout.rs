@@ -1,9 +1,9 @@
-//! A protocol that Bowline does not know, as a machine of its own on the core's tools.
+//! A custom protocol, implemented as a machine with the tools of the core.
 //!
-//! One end says lines and gets each back in capitals from the other. A line without an answer is said
-//! again on the next connection, so that each is answered once, in order. There is no framing and no
-//! handshake of Bowline's. `tests/second_machine.rs` runs it on the runtimes, `netsim/tests/world.rs`
-//! over a simulated network, `fuzz/src/machines.rs` against any bytes.
+//! One end sends lines, and the other returns each in capitals. An unanswered line is sent again on the next
+//! connection, so that each is answered once, in order. There is no framing and no handshake of Bowline's.
+//! `tests/second_machine.rs` runs it on the runtimes, `netsim/tests/world.rs` over a simulated network,
+//! `fuzz/src/machines.rs` against any bytes.
 #![allow(dead_code, unreachable_pub, reason = "each that includes it uses another part")]
 
 use std::collections::VecDeque;

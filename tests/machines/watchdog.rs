@@ -1,4 +1,4 @@
-//! Ends the process when a test hangs: nothing else would.
+//! Ends the process when a test hangs.
 
 use std::future::Future;
 use std::sync::mpsc::{RecvTimeoutError, channel};

@@ -1,4 +1,4 @@
-//! Whatever goes wrong is told: at which proxy, on the way to which target, and why.
+//! Every failure is reported with its proxy, its target and its cause.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! Proxies on threads, written apart from what they test: SOCKS5, HTTP CONNECT, and some that misbehave.
+//! Proxies on threads, written independently of the tested code: SOCKS5, HTTP CONNECT, and some that
+//! misbehave.
 
 use std::collections::HashMap;
 use std::io::{self, Read, Write};

@@ -1,4 +1,4 @@
-//! Sockets that end together.
+//! Contexts: sockets that end together.
 
 use std::time::{Duration, Instant};
 

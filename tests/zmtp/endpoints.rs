@@ -1,4 +1,4 @@
-//! Where sockets bind and connect to.
+//! The endpoints that sockets bind and connect to.
 
 use bowline::Address;
 use bowline::driver::runtime::Runtime;

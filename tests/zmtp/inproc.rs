@@ -1,4 +1,4 @@
-//! Sockets of one process, which are joined without a connection.
+//! Sockets of one process, joined without a connection.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What sockets tell of themselves.
+//! Events of sockets.
 
 use std::io::Write as _;
 use std::net::TcpStream;

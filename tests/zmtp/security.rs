@@ -1,4 +1,4 @@
-//! PLAIN and CURVE, and who is let in.
+//! PLAIN, CURVE and authentication.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Both ends of the layer in memory, with everything that a certificate can be wrong about.
+//! Both ends of the layer in memory, with every defect of a certificate.
 
 mod common;
 

@@ -1,4 +1,4 @@
-//! What errors say, and what they leave to their sources.
+//! Messages of errors and their sources.
 
 use alloc::boxed::Box;
 use alloc::format;

@@ -1,4 +1,4 @@
-//! What is said to proxies, what they answer, and every way in which that goes wrong.
+//! The exchanges with proxies, and their failures.
 
 use alloc::format;
 use alloc::string::ToString;

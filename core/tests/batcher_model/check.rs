@@ -1,4 +1,4 @@
-//! What has to hold after each step, and at the end.
+//! The invariants after each step and at the end.
 
 use std::collections::VecDeque;
 

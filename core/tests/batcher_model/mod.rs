@@ -1,5 +1,5 @@
-//! A batcher driven by whatever the input says, against a plain model of it. Shared by the property test
-//! and the fuzz target.
+//! A batcher driven by operations of the input, compared with a simple model. Shared by the property test and
+//! the fuzz target.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! The end of a connection: what goes on while the peer's end of the stream is waited for.
+//! The end of a connection: which work continues until the peer closes its side.
 
 use std::time::{Duration, Instant as StdInstant};
 

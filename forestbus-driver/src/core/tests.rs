@@ -1,4 +1,4 @@
-//! A panic while outputs are performed leaves nothing undone.
+//! A panic while outputs are performed leaves no output undone.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};

@@ -1,4 +1,4 @@
-//! What was asked for, what was told, and what has to hold.
+//! Commands, their results, and the invariants.
 
 use std::collections::{BTreeMap, BTreeSet};
 

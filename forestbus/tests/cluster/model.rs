@@ -1,5 +1,5 @@
-//! Three nodes that replicate topics as the real ones do, with their defects, in steps small enough that a leader can
-//! be killed at each of them.
+//! Three nodes that replicate topics as real nodes do, with their defects, in steps small enough that a
+//! leader can be killed at each of them.
 
 use bowline_forestbus::protocol::{
     Bounds, ClusterDetails, Code, Index, Receive, Received, Reply, Request, Send, Sent, Status, TopicDetails,

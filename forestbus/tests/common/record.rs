@@ -1,4 +1,4 @@
-//! What was recorded, and what the values in it were.
+//! The recordings, and the values in them.
 
 use std::fs;
 use std::path::{Path, PathBuf};

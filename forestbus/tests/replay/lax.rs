@@ -1,4 +1,4 @@
-//! Unusual and wrong requests, against what the server with codec 1.2.8 did with them.
+//! Unusual and invalid requests, compared with the reaction of the server with codec 1.2.8.
 
 use bowline_core::error::FrameError;
 use bowline_core::frame::{Framing, Kind, Step};

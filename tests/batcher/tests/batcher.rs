@@ -1,4 +1,4 @@
-//! Batchers on all runtimes: over a log whose every move the test says, and over calls.
+//! Batchers on all runtimes: over a log that the test controls step by step, and over calls.
 
 mod log;
 mod world;

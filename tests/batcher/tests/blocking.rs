@@ -1,4 +1,4 @@
-//! Batchers over sinks whose appends block, on all runtimes.
+//! Batchers over sinks with blocking appends, on all runtimes.
 
 mod world;
 

@@ -1,4 +1,4 @@
-//! A pool whose endpoints say "not here, try there".
+//! A pool whose endpoints redirect calls to one another.
 
 mod world;
 

@@ -1,4 +1,4 @@
-//! Who connects is found out before anything is handed over, and may be withdrawn.
+//! Authentication: it ends before any message is delivered, and may be revoked.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

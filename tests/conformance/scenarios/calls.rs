@@ -1,4 +1,4 @@
-//! Calls, and what becomes of them while the connection holds.
+//! Calls and their outcomes on a working connection.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};

@@ -1,4 +1,4 @@
-//! Tests that need a process of their own.
+//! Tests that need a separate process.
 
 use std::io::{BufRead, BufReader, Lines};
 use std::process::{Child as Process, ChildStdout, Command, Stdio};

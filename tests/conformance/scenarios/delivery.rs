@@ -1,4 +1,4 @@
-//! What becomes of messages across connections.
+//! Outcomes of messages across connections.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};

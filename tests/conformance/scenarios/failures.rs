@@ -1,4 +1,4 @@
-//! What goes wrong, and what becomes of the calls.
+//! Failures, and the outcomes of calls.
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! One connection shared: long messages beside short ones, consumers that stop, floods.
+//! Sharing of one connection: long messages beside short ones, stopped consumers, floods.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};

@@ -1,4 +1,4 @@
-//! Bad input: it closes its own connection and nothing else.
+//! Invalid input closes its own connection and affects nothing else.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

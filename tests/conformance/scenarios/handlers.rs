@@ -1,4 +1,4 @@
-//! Message handlers that take their time: order, back-pressure, and what becomes of messages that wait.
+//! Slow message handlers: order, back-pressure, and the outcomes of waiting messages.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};

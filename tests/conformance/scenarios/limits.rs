@@ -1,4 +1,4 @@
-//! What the accepting side allows, and what it does with those who want more.
+//! The limits of the accepting side, and the handling of peers that exceed them.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

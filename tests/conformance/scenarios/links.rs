@@ -1,4 +1,4 @@
-//! Many links: manager, pool, monitor, transports, and that nothing of them is left.
+//! Many links: manager, pool, monitor, transports, and the release of all resources.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,4 +1,4 @@
-//! Messages that want no answer, queues, and framings without calls.
+//! One-way messages, queues, and framings without calls.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};

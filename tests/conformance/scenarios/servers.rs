@@ -1,4 +1,4 @@
-//! Servers: pushing to many, groups, calling clients, and shutting down.
+//! Servers: broadcasts, groups, calls to clients, and shutdown.
 
 use std::collections::HashMap;
 use std::io::Read;

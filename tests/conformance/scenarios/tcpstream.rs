@@ -1,5 +1,5 @@
-//! What users of a framing without flow control and error replies meet: pushes that nobody
-//! receives, types of answers, handlers that fail.
+//! A framing without flow control and error replies, as its users see it: pushes that are not received, types
+//! of answers, handlers that fail.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

@@ -1,6 +1,6 @@
-//! An allocator that counts: what a thread allocates, and what is held at a time, by side.
+//! A counting allocator: allocations of a thread, and memory currently held, by side.
 //!
-//! A test or bench makes it its allocator:
+//! A test or benchmark makes it its allocator:
 //!
 //! ```
 //! use bowline_counting::{Counting, Side, allocations, held};
@@ -12,7 +12,7 @@
 //! let boxed = Box::new([0_u8; 100]);
 //! assert_eq!(allocations() - before, 1);
 //!
-//! // What is allocated while a side is entered is held by that side, whoever frees it.
+//! // Memory that is allocated while a side is entered is attributed to that side, whichever thread frees it.
 //! let entered = Side::A.enter();
 //! let kept = vec![0_u8; 1000];
 //! drop(entered);

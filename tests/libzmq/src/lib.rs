@@ -1,6 +1,6 @@
-//! libzmq as tests need it: contexts, sockets, messages of several parts, who is let in, what a monitor tells.
+//! A wrapper of libzmq for tests: contexts, sockets, messages of several parts, authentication, monitors.
 //!
-//! Not a binding for programs: what it does not know is left out.
+//! Not a binding for programs: it contains only what the tests use.
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::fmt;

@@ -1,4 +1,4 @@
-//! Types of sockets, and options, with their numbers.
+//! The numbers of socket types and options.
 
 /// Types of sockets, with their numbers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -1,4 +1,4 @@
-//! Who is let in (RFC 27): a handler on a thread of its own.
+//! Authentication (RFC 27): a handler on a separate thread.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

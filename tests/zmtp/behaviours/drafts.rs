@@ -1,4 +1,5 @@
-//! The younger types: `test_client_server`, `test_radio_dish`, `test_scatter_gather`, `test_peer`, `test_channel`.
+//! The draft types: `test_client_server`, `test_radio_dish`, `test_scatter_gather`, `test_peer`,
+//! `test_channel`.
 
 use bowline::driver::runtime::Runtime;
 use bowline::zmtp::{PipeId, SocketEvent, SocketType, kinds};

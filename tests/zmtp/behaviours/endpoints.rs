@@ -1,5 +1,6 @@
-//! Where sockets are bound and connected: `test_term_endpoint`, `test_unbind_wildcard`, `test_last_endpoint`,
-//! `test_rebind_ipc`, `test_bind_after_connect_tcp`, `test_inproc_connect`, `test_disconnect_inproc`, `test_reconnect_inproc`.
+//! Binding and connecting: `test_term_endpoint`, `test_unbind_wildcard`, `test_last_endpoint`,
+//! `test_rebind_ipc`, `test_bind_after_connect_tcp`, `test_inproc_connect`, `test_disconnect_inproc`,
+//! `test_reconnect_inproc`.
 
 use bowline::driver::runtime::Runtime;
 use bowline::zmtp::{ConnectError, kinds};

@@ -1,7 +1,7 @@
-//! How sockets behave, type by type: what libzmq's own tests look at, of ours.
+//! The behavior of Bowline's sockets, type by type, with the subjects of libzmq's own tests.
 //!
-//! Each scenario names the test of libzmq's whose subject it has. Where ours differ on purpose, that is what is asserted,
-//! and `docs/zeromq.md` says why.
+//! Each scenario names the libzmq test with the same subject. Where Bowline's sockets differ intentionally,
+//! the scenario asserts the difference, and `docs/zeromq.md` gives the reason.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Peers that are written by hand, byte by byte: `test_mock_pub_sub`, `test_heartbeats`, `test_security_null`.
+//! Peers written byte by byte: `test_mock_pub_sub`, `test_heartbeats`, `test_security_null`.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};

@@ -1,4 +1,5 @@
-//! PUB, SUB and those between: `test_sub_forward`, `test_conflate`, `test_unsubscribe`, `test_xsub_…`, subscriptions that come early or late.
+//! PUB, SUB and forwarders between them: `test_sub_forward`, `test_conflate`, `test_unsubscribe`,
+//! `test_xsub_…`, early and late subscriptions.
 
 use bowline::driver::runtime::Runtime;
 use bowline::zmtp::kinds;

@@ -1,5 +1,5 @@
-//! Channels under senders and receivers that start, are polled, and are dropped wherever they wait, in random order,
-//! against a plain list.
+//! Channels with senders and receivers that start, are polled, and are dropped wherever they wait, in random
+//! order, compared with a plain list.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,7 +1,7 @@
-//! What the handles do, in random order, against what they promise: sockets that bind, connect, close and come back
-//! under senders, receivers and pollers that start, are polled, and are dropped wherever they wait.
+//! The handles in random order, compared with their guarantees: sockets that bind, connect, close and return
+//! while senders, receivers and pollers start, are polled, and are dropped wherever they wait.
 //!
-//! The sockets are joined in memory: no runtime takes part, and a seed repeats everything.
+//! The sockets are joined in memory: no runtime is involved, and a seed repeats the whole run.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,4 +1,4 @@
-//! What the recordings of CURVE have in their boxes. All keys are recorded.
+//! The content of the boxes in recordings of CURVE. All keys are recorded.
 
 use bowline_zmtp::wire::{COMMAND, Frame, MORE, Version, put_header};
 use dryoc::classic::crypto_box::{crypto_box_beforenm, crypto_box_open_easy_afternm};

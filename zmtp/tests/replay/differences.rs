@@ -1,4 +1,4 @@
-//! Where we differ from libzmq on purpose. There are no other exceptions.
+//! Intentional differences from libzmq. There are no other exceptions.
 
 use crate::End::{self, Client, Server};
 

@@ -1,9 +1,9 @@
-//! Sessions that libzmq had, recorded between its two ends, played again with one of our sockets as either
-//! end: the same bytes go out, the same messages come in, and the connection ends as it did.
+//! Sessions between two libzmq sockets, recorded and replayed with one of Bowline's sockets as either end:
+//! the same bytes are sent, the same messages are received, and the connection ends in the same way.
 //!
-//! The recordings (`tests/data`) are of libzmq 2.2.0 to 4.3.5, and of hand-made peers against it. What the
-//! application did is read off the recording: what our socket does not say by itself and the recorded one
-//! did, the application is made to do.
+//! The recordings (`tests/data`) are of libzmq 2.2.0 to 4.3.5, and of hand-written peers of it. The actions
+//! of the application are derived from the recording: what the recorded socket sent and Bowline's socket does
+//! not send by itself is attributed to the application.
 
 #[cfg(feature = "curve")]
 mod curve;

@@ -1,4 +1,4 @@
-//! The recordings, read.
+//! Reading of the recordings.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! One of our sockets as one end of a recorded session.
+//! One of Bowline's sockets as one end of a recorded session.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What programs send and receive, and what the reference has to say to that.
+//! Messages that programs send and receive, compared with the reference.
 
 use bowline_core::body::Payload;
 use bowline_zmtp::message::Message;

@@ -1,4 +1,4 @@
-//! Sockets and the lines between them, over a simulated network: what a driver does for them, and what happened.
+//! Sockets and the connections between them, over a simulated network: the driver's part, and the events.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! Sockets of every pairing that goes together, under whatever their programs and the network may do to them, against
-//! [the reference](super::reference).
+//! Sockets of every compatible pairing, with random operations of their programs and of the network, compared
+//! with [the reference](super::reference).
 
 use std::time::Duration;
 

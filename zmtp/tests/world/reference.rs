@@ -1,6 +1,6 @@
-//! What sockets promise, in plain lists: which message went into which queue, which came out where.
+//! The guarantees of sockets as plain lists: which message was put into which queue and came out where.
 //!
-//! Nothing here knows how routing, queues or subscriptions are done.
+//! The reference knows nothing about the implementation of routing, queues or subscriptions.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,4 @@
-//! How a run ends: everything comes to rest, is closed, and is accounted for.
+//! The end of a run: everything comes to rest, is closed, and is accounted for.
 
 use bowline_core::error::Disconnect;
 use bowline_zmtp::pipe::Pipe;

@@ -1,4 +1,4 @@
-//! Sockets with several pipes: what one peer did not get another does.
+//! Sockets with several pipes: a message that one peer did not get is sent to another.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! Answers that wait to be written are bounded, in all ways of answering.
+//! Answers that wait to be written are bounded, however they are sent.
 
 use super::*;
 use crate::arena::Load;

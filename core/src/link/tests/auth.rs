@@ -1,4 +1,4 @@
-//! Who the peer is: found out before anything is handed over, and withdrawn.
+//! Authentication: it ends before any message is delivered, and may be revoked.
 
 use alloc::string::String;
 use alloc::vec;

@@ -1,4 +1,4 @@
-//! Calls: their ends, their places, and framings that have few of their own.
+//! Calls: their outcomes, their limits, and framings with few ids.
 
 use super::*;
 

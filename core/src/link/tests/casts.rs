@@ -1,4 +1,4 @@
-//! Casts: what a framing cannot carry, and how they are numbered and counted.
+//! Casts: fields that a framing cannot carry, numbers and counters.
 
 use super::*;
 use crate::config::{OnDisconnect, Overflow};

@@ -1,4 +1,4 @@
-//! Connections: silence, stalls, closing; what is queued meanwhile.
+//! Connections: silence, stalls, closing, and messages that are queued without a connection.
 
 use super::*;
 

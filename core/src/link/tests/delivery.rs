@@ -1,4 +1,4 @@
-//! Outcomes of casts, sending again, calls made again.
+//! Outcomes of casts, repeated casts, repeated calls.
 
 use super::*;
 use crate::arena::Batch;

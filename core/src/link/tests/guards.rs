@@ -1,4 +1,4 @@
-//! What a peer may not do, and the heaviest that an honest one does.
+//! Violations by a peer, and the largest load of a conforming one.
 
 use alloc::vec;
 

@@ -1,4 +1,4 @@
-//! Messages that a handler takes, and what waits until the application knows of its peer.
+//! Messages that a handler takes, and messages that wait until the application has been told of the peer.
 
 use super::*;
 use crate::frame::Class;

@@ -1,4 +1,4 @@
-//! Messages that wait behind a request which cannot start, and whose connection ends.
+//! Messages that wait behind a request that cannot start, on a connection that ends.
 
 use super::*;
 use crate::config::Delivery;

@@ -1,4 +1,4 @@
-//! The accepting side's limits, statistics, messages for many, and what is cut.
+//! The accepting side's limits, counters, broadcasts, and aborted work.
 
 use super::*;
 use alloc::vec;

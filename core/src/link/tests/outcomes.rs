@@ -1,4 +1,4 @@
-//! Messages handed back are what was given; acknowledgements are reported wherever they come in.
+//! Returned messages equal the sent ones; acknowledgements are reported at once, wherever they arrive.
 
 use alloc::vec;
 

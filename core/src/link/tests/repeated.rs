@@ -1,4 +1,4 @@
-//! Answers of a protocol whose replies name what they answer.
+//! Answers of a protocol whose replies contain the extensions of their requests.
 
 use alloc::vec;
 

@@ -1,4 +1,4 @@
-//! Resumes that an honest peer would not send, against the core alone.
+//! Resumes that a conforming peer would not send.
 
 use super::*;
 use crate::Batch;

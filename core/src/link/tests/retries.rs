@@ -1,4 +1,4 @@
-//! Calls that are made again: what they come to when they cannot be.
+//! Repeated calls, and their results when they cannot be repeated.
 
 use super::*;
 use crate::config::OnDisconnect;

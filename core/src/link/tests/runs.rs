@@ -1,4 +1,4 @@
-//! Messages that come in runs and wait to be received, against a plain list.
+//! Messages that arrive in runs and wait to be received, compared with a plain list.
 
 use proptest::prelude::*;
 

@@ -1,4 +1,4 @@
-//! Requests that start within one pass: how often the link is asked for them.
+//! Requests that start within one pass: how often the link's lock is taken for them.
 
 use super::*;
 use crate::error::Failure;

@@ -1,4 +1,4 @@
-//! Casts whose end a caller waits for, for so long and no longer.
+//! Casts whose outcome a caller waits for, with a time limit.
 
 use super::*;
 use crate::config::Delivery;

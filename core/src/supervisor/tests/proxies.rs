@@ -1,4 +1,4 @@
-//! Dialing through proxies: what is looked up and dialed, and what is told of it.
+//! Dialing through proxies: look-ups, dials and reported failures.
 
 use super::*;
 use crate::error::PreambleError;

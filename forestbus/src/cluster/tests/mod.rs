@@ -1,4 +1,4 @@
-//! Each rule by itself, with nodes that are played by the test.
+//! Each rule in isolation, with nodes simulated by the test.
 
 mod connections;
 mod follow;

@@ -1,4 +1,4 @@
-//! The walker against a recursive reader of whole items, at every cut, and with hostile items.
+//! The walker compared with a recursive reader of whole items, at every split, and with invalid items.
 
 use alloc::vec;
 use alloc::vec::Vec;

@@ -1,4 +1,4 @@
-//! Peers that go and come back, and peers that say nothing for long.
+//! Peers that disconnect and return, and peers that are silent for long.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,4 +1,4 @@
-//! Bowline's sockets against libzmq's, whichever side binds.
+//! Bowline's sockets with libzmq's; either side binds.
 
 use std::future::Future;
 use std::sync::mpsc::{RecvTimeoutError, channel};

@@ -1,5 +1,5 @@
-//! Every pair of types that go together, whichever side binds, over TCP and Unix sockets: messages of every size and
-//! number of parts, both ways.
+//! Every pair of compatible types, with either side binding, over TCP and Unix sockets: messages of every
+//! size and number of parts, in both directions.
 
 use bowline::driver::runtime::Runtime;
 use bowline::zmtp::{PipeId, Refusal, SocketEvent, SocketType};

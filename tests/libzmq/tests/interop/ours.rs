@@ -1,4 +1,4 @@
-//! Bowline's sockets of every type behind one face, so that tests can go through tables of them.
+//! Bowline's sockets of every type behind one interface, for table-driven tests.
 
 use std::future::Future;
 use std::pin::Pin;

@@ -1,4 +1,4 @@
-//! What the types do beyond passing messages: topics, groups, numbers, probes, names.
+//! Features of the types besides passing messages: topics, groups, numbers, probes, routing ids.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! Connections that do not come about: each is told for what it is, on our side, and nothing is delivered.
+//! Connections that fail: this side reports the exact cause, and no message is delivered.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! How both sides of a connection make sure of each other.
+//! Authentication and encryption.
 
 use bowline::zmtp::mechanism::{Admission, Mechanism, SecretKey};
 use bowline::zmtp::{Options, z85};

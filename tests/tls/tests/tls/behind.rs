@@ -1,4 +1,4 @@
-//! TLS where other things stand: behind proxies, and before a verifier.
+//! TLS combined with proxies and with authentication.
 
 use std::sync::{Arc, Mutex};
 

@@ -1,4 +1,4 @@
-//! Peers of other makes: tokio-rustls, and OpenSSL's command.
+//! Peers of other implementations: tokio-rustls, and OpenSSL's command.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;

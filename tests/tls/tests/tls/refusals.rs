@@ -1,4 +1,4 @@
-//! Who is not talked to, and why.
+//! Peers that are refused, and the causes.
 
 use std::io::Write;
 use std::sync::{Arc, Mutex};

@@ -1,4 +1,4 @@
-//! A proxy that sees what goes over the wire: no text, ever.
+//! A proxy that records the bytes on the wire: they never contain plain text.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};

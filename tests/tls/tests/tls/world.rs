@@ -1,4 +1,4 @@
-//! What the scenarios are made of.
+//! The building blocks of the scenarios.
 
 use std::future::Future;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! CURVE, between two pipes, and against peers that break it.
+//! CURVE between two pipes, and with peers that violate it.
 
 use super::*;
 use crate::mechanism::SecretKey;

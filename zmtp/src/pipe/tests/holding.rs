@@ -1,4 +1,4 @@
-//! What a pipe holds, and how long a message may take.
+//! Memory that a pipe holds, and the time limit of a message.
 
 use bowline_core::memory::Verdict;
 

@@ -1,4 +1,4 @@
-//! PUSH, PULL, DEALER, PAIR and those like them.
+//! PUSH, PULL, DEALER, PAIR and similar types.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! Sockets and lines between them, in memory: bytes go over as soon as there are any.
+//! Sockets and connections between them, in memory: bytes are delivered at once.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
