@@ -159,7 +159,7 @@ fn every_call_is_told_when_the_peer_is_gone() {
     };
     server.join().unwrap();
     assert_eq!(keep.replies.len(), 10, "{cause:?}");
-    // It may have answered some before it went: that it has no handler.
+    // It may have answered some before it ended: that it has no handler.
     for (_, reply) in keep.replies {
         assert!(
             matches!(
@@ -169,7 +169,7 @@ fn every_call_is_told_when_the_peer_is_gone() {
             "{reply:?}"
         );
     }
-    // What is asked of it from now on is refused, and says why.
+    // Calls from now on are refused, with the reason.
     assert!(link.call(5, b"late").is_err());
     assert_eq!(link.turn(&mut (), None), Err(cause));
 }

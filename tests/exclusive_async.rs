@@ -67,7 +67,7 @@ async fn calls_messages_and_the_end<R: Runtime<Style = Awaits>>() {
             }
         }
     }
-    // One that nobody answers: its deadline ends it, and the turn.
+    // A call without an answer: its deadline ends it, and the turn.
     link.call_with(&CallOptions::new(9).timeout(Duration::from_millis(20)), b"").unwrap();
     while keep.0.is_empty() {
         link.turn(&mut keep, None).await.unwrap();

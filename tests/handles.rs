@@ -12,7 +12,7 @@ const MS: Duration = Duration::from_millis(1);
 
 type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
 
-/// An address where nobody listens.
+/// An address without a listener.
 fn nobody() -> Result<String> {
     Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string())
 }
@@ -99,7 +99,7 @@ fn a_message_that_is_being_written_comes_back_as_it_was_given() -> Result {
     let client = Client::with_config(listener.local_addr()?, config).connect()?;
     let body = vec![5; 6 << 20];
     let error = loop {
-        // What the system takes is written; nobody reads it.
+        // The bytes that the system accepts are written; no one reads them.
         let options = CastOptions::new(7).seq(9).timeout(200 * MS);
         match client.cast_and_wait_with(options, &body) {
             Ok(outcome) => assert_eq!(outcome, Outcome::Written),

@@ -145,7 +145,7 @@ fn a_manual_group_is_turned_by_its_program() {
     }
     let sent = group.run(async { client.try_cast(1, "more") }).expect("it waits");
     assert!(sent.is_ok());
-    // Its links end with it: nobody would turn them.
+    // Its links end with it, since no thread would run them.
     drop(group);
     assert!(client.call(1, "nobody answers").is_err());
 }

@@ -13,7 +13,7 @@ static ALLOCATOR: Counting = Counting;
 
 /// Enough that what there is once does not count.
 const LINKS: i64 = 200;
-/// What a call leaves, in bytes: a list of wakers in the reading half.
+/// Memory that a call leaves behind, bytes: a list of wakers in the reading half.
 const WAKERS: i64 = 100;
 const HEARTBEAT: Duration = Duration::from_millis(100);
 
@@ -38,11 +38,11 @@ fn least(mut pass: impl FnMut(Duration), enough: impl Fn(&[Held; 2]) -> bool) ->
     least
 }
 
-/// What links may hold.
+/// The limits of links.
 struct Most {
     what: &'static str,
     delivery: Delivery,
-    /// What a bare task holds, which is not counted.
+    /// Memory of an empty task, which is not counted.
     bare: i64,
     /// Bytes that one may hold, of a server and of a client.
     bytes: [i64; 2],

@@ -36,7 +36,7 @@ trait Tested: Runtime {
     fn own(end: UnixStream) -> Stream;
 }
 
-/// What async runtimes have in common.
+/// The common interface of async runtimes.
 macro_rules! tasks {
     ($runtime:ty, $own:expr) => {
         impl Tested for $runtime {

@@ -5,7 +5,7 @@
 use bowline::blocking::forestbus::Client;
 use bowline::forestbus::{ClientError, ClusterError, ConnectionString, Followed, Settings};
 
-/// What the environment says.
+/// The environment's settings.
 fn cluster() -> (Client, String) {
     let text = std::env::var("BOWLINE_FORESTBUS").expect("BOWLINE_FORESTBUS is a connection string");
     let parsed: ConnectionString = text.parse().expect("a connection string");

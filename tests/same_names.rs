@@ -10,7 +10,7 @@ use std::path::Path;
 use bowline::batcher::EachCall;
 use bowline::frame::raw::Raw;
 
-/// What a program is that is written for any of the modules: the names, with and without a framing.
+/// A program that compiles with each of the modules: the names, with and without a framing.
 macro_rules! names_of {
     ($module:ident, $runtime:ident) => {
         mod $module {
@@ -108,7 +108,7 @@ fn the_modules_have_the_same_names() {
     assert!(tokio.contains("names!") && tokio.contains("stream"), "{tokio:?}");
     assert_eq!(without("smol", &["Smol"]), tokio);
     assert_eq!(without("async_std", &["AsyncStd"]), tokio);
-    // What only threads have: where I/O runs, how they wait, and the style of that.
+    // Names that only threads have: I/O groups, kinds of waiting, and their style.
     let own = ["Threads", "IoGroup", "Entered", "block_on", "Parks"];
     assert_eq!(without("blocking", &own), tokio);
 }

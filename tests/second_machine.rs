@@ -25,7 +25,7 @@ mod watchdog;
 use shout::{LineReader, Shout};
 use watchdog::within;
 
-/// What the machine hears it keeps itself.
+/// The application: the machine stores what it receives.
 struct Ear;
 
 impl Application<Shout<Waker>> for Ear {

@@ -58,7 +58,7 @@ impl Guest {
 
 impl Machine for Guest {
     type Token = Waker;
-    /// Bytes of the line that is lent.
+    /// Bytes of the line that is being written.
     type Reader = usize;
     type Event<'b> = &'b [u8];
     type Error = PeerError;
@@ -182,7 +182,7 @@ impl Machine for Guest {
 /// A guest's handle.
 type Seat = Arc<Shared<Guest>>;
 
-/// What all connections share.
+/// State that all connections share.
 #[derive(Clone, Default)]
 struct Room {
     guests: Arc<Mutex<Vec<(PeerId, Seat)>>>,
@@ -310,7 +310,7 @@ async fn on<R: Runtime>() {
     let (address, visited) = (acceptor.local_addr().clone(), room.clone());
     let guests = smol::unblock(move || visit(&address, &visited)).await;
 
-    // What was said before the way out is heard: the machines drain.
+    // Lines that were sent before the shutdown are delivered: the machines drain.
     for guest in acceptor.door().inside() {
         guest.with(|guest| guest.hear(b"goodbye"));
     }

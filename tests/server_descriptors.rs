@@ -18,7 +18,7 @@ fn config() -> Config {
     Config::builder().delivery(Delivery::Session).build().expect("sound settings")
 }
 
-/// Sessions that the other process keeps for those that left, where it is told.
+/// Number of sessions that the other process keeps for clients that left.
 const KEEP: &str = "BOWLINE_TEST_KEEP";
 
 fn keeping() -> Config {
@@ -67,7 +67,7 @@ fn frame(out: &mut Vec<u8>, kind: Kind, body: &[u8]) {
     Native::new().finish(out, mark, 0).expect("a frame");
 }
 
-/// What a client says first that wants a session.
+/// The first bytes of a client that requests a session.
 fn greeting() -> Vec<u8> {
     let (mut out, mut hello) = (Vec::new(), Vec::new());
     let mut says = Hello::new();

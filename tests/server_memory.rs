@@ -358,7 +358,7 @@ fn figures_of(name: &str, runtime: &str, method: u32, attack: impl FnOnce(&str) 
     compare("without Bowline", calm_raw, attacked_raw);
 }
 
-/// What an attack makes of the same calls.
+/// The effect of an attack on the same calls.
 fn compare(name: &str, calm: &[Duration], attacked: &[Duration]) {
     let at = |took: &[Duration], permille: usize| took[took.len() * permille / 1000].as_secs_f64() * 1e3;
     let [calm, p50, p90, p99] = [at(calm, 990), at(attacked, 500), at(attacked, 900), at(attacked, 990)];

@@ -112,7 +112,7 @@ async fn cycles<R: Runtime>() {
                 assert!(done::<R, _>(registration.closed()).await.is_empty());
                 drop(receiver);
             }
-            // With a message that nobody waits for.
+            // With a message that no one receives.
             1 => {
                 sender.try_send("unread").expect("there is room");
                 drop((sender, receiver));

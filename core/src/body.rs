@@ -422,7 +422,7 @@ mod tests {
             Cow::<str>::Owned(text.clone()).into(),
         ];
         assert!(payloads.iter().all(|payload| payload.as_slice() == b"abc"));
-        // What is shared is not copied.
+        // Shared parts are not copied.
         assert_eq!(Payload::from(&bytes).as_slice().as_ptr(), bytes.as_ptr());
     }
 

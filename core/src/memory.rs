@@ -33,7 +33,7 @@ pub const PATIENCE: Duration = Duration::from_secs(1);
 /// How many of the largest holders are checked to find one that does not read.
 const LOOKED_AT: usize = 64;
 
-/// What a link holds.
+/// Memory that a link holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Holding {
     /// All of it, in bytes.
@@ -81,7 +81,7 @@ struct Holder {
 }
 
 impl Holder {
-    /// What it holds beyond its grant.
+    /// Memory that it holds beyond its grant.
     fn beyond(&self) -> usize {
         self.holding.bytes.saturating_sub(self.granted.max(FREE))
     }
@@ -103,7 +103,7 @@ struct Turn {
     before: usize,
 }
 
-/// What the link that had the turn last drew for its message, and has not returned since.
+/// Memory that the link with the turn last drew for its message, and has not returned since.
 #[derive(Clone, Copy, Debug)]
 struct Took {
     id: u64,
@@ -473,7 +473,7 @@ impl MemoryPool {
     }
 }
 
-/// What a link draws that holds this many bytes.
+/// The bytes to draw for a link that holds this many bytes.
 #[must_use]
 pub const fn rounded(bytes: usize) -> usize {
     if bytes <= FREE { 0 } else { bytes.div_ceil(STEP) * STEP }

@@ -61,7 +61,7 @@ fn recordings(system: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// What a stream comes to.
+/// The result of decoding a stream.
 #[derive(Debug)]
 struct Read {
     frames: Vec<(Meta, Vec<u8>)>,

@@ -55,7 +55,7 @@ fn class(name: &str) -> Class {
     }
 }
 
-/// What a block says of its frame, and the bytes it shows.
+/// A block's description of its frame, and its bytes.
 #[derive(Debug)]
 struct Worked {
     meta: Meta,

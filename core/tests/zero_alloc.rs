@@ -98,7 +98,7 @@ fn casts_allocate_nothing() {
                 let _ = a.link.cast(Instant::ZERO, &options, (&body).into()).expect("room");
             }
             carry(&mut a, &mut b);
-            // What is granted comes back.
+            // Granted credit is returned.
             carry(&mut b, &mut a);
         }
     });

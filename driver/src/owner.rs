@@ -70,7 +70,7 @@ pub struct Patience {
     pub until: Option<Instant>,
 }
 
-/// What an owner waits for.
+/// The event that an owner waits for.
 #[derive(Clone, Copy, Debug)]
 pub struct Until {
     /// Bytes to read.

@@ -27,7 +27,7 @@ pub trait Work: Send {
     fn run(self: Box<Self>, turn: Turn);
 }
 
-/// What a piece of work has to do when it is run.
+/// The work of one item.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Turn {
     /// Do the work.

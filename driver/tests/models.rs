@@ -191,7 +191,7 @@ struct Mirror {
     reader: Option<Waker>,
     /// Nothing is to be reported.
     ignored: bool,
-    /// What is written is not answered.
+    /// Messages that are written are not answered.
     answers_late: bool,
 }
 
@@ -276,7 +276,7 @@ impl Socket for Line {
     fn watch_reads(&self, watch: bool) {
         let mut mirror = self.0.lock();
         mirror.ignored = !watch;
-        // What came meanwhile is reported.
+        // Messages that arrived in the meantime are reported.
         mirror.report();
     }
 

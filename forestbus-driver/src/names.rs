@@ -59,7 +59,7 @@ macro_rules! names {
     };
 }
 
-/// Those of the node.
+/// The names of the node.
 #[cfg(feature = "node")]
 #[doc(hidden)]
 #[macro_export]

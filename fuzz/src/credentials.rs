@@ -21,7 +21,7 @@ struct Wary {
     buf: RecvBuf,
     /// The peer was let in on this connection.
     is_let_in: bool,
-    /// What is said of credentials: by turns.
+    /// The messages about credentials, of both sides in turn.
     grants: bool,
     asked: usize,
 }
@@ -85,7 +85,7 @@ impl Wary {
         Ok(())
     }
 
-    /// What it has to say, thrown away.
+    /// Discards its output.
     fn drain(&mut self) {
         while let Some(mut batch) = self.link.begin_write(NOW) {
             while !batch.is_done() {

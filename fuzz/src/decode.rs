@@ -12,7 +12,7 @@ use crate::Input;
 /// Headers and extensions beyond the largest message.
 const OVERHEAD: usize = 128 * 1024;
 
-/// What a decoder made of some bytes: metas and bodies, and how it ended.
+/// The result of decoding some bytes: metas and bodies, and how it ended.
 type Decoded = (Vec<(Meta, Vec<u8>)>, bool);
 
 /// Decodes everything, `split` telling how many more bytes come at a time.
@@ -46,7 +46,7 @@ fn decode<F: Framing>(mut framing: F, bytes: &[u8], mut split: impl FnMut() -> u
     }
 }
 
-/// What was decoded comes back when it is encoded and decoded again.
+/// Decoded frames are equal after encoding and decoding them again.
 fn round_trip<F: Framing>(framing: &F, reader: &F, frames: &[(Meta, Vec<u8>)]) {
     let mut out = Vec::new();
     let mut kept = Vec::new();

@@ -69,7 +69,7 @@ pub fn forestbus_reply(data: &[u8]) {
     }
 }
 
-/// What is read of a body, as arguments and as results, is written and read again the same.
+/// A body that is decoded, as arguments and as results, is equal after encoding and decoding it again.
 fn bodies(codec: &Codec, method: Method, body: &Bytes) {
     let mut out = Vec::new();
     if let Ok(request) = codec.read_request(method, body) {

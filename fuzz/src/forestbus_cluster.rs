@@ -41,7 +41,7 @@ struct Last {
 }
 
 impl Last {
-    /// Nobody waits for it from now on, or from earlier on.
+    /// No one waits for it, from now on or since earlier.
     fn given_up(&mut self, now: Instant) {
         let free = now.min(self.patience) + HOLD;
         self.free.get_or_insert(free);
@@ -178,7 +178,7 @@ impl Run {
         }
     }
 
-    /// What no sound driver does, or rarely.
+    /// Calls that a correct driver makes never, or rarely.
     fn odd(&mut self, pick: u8) {
         let (node, lane) =
             (self.nodes[usize::from(pick % 3)], if pick & 4 == 0 { Lane::Short } else { Lane::Long });

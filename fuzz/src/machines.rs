@@ -32,7 +32,7 @@ const NET: NetConfig = NetConfig {
     unsent: 16 * 1024,
 };
 
-/// What the target has to know of a machine besides its being one.
+/// The properties of a machine that the target needs.
 pub(crate) trait Known: Machine {
     /// Does something that its user might.
     fn command(&mut self, now: Instant, what: u8, size: usize);

@@ -95,7 +95,7 @@ impl Setting {
     }
 }
 
-/// What was done in a run.
+/// The actions in a run.
 struct Run {
     pair: Pair<Native>,
     next: u32,

@@ -7,7 +7,7 @@ use bowline_tls::{Certificates, Identity, TlsClient, TlsLayer, TlsServer};
 
 use crate::Input;
 
-/// What both write, over and over.
+/// The text that both write repeatedly.
 const TEXT: &[u8] = b"what the peer wrote, and nothing else ";
 
 fn settings() -> &'static (TlsClient, TlsServer) {
@@ -30,7 +30,7 @@ struct End {
     wrote: usize,
     got: usize,
     failed: bool,
-    /// What was made for it was changed on its way.
+    /// Whether bytes for it were changed in transit.
     tampered: bool,
     closed: bool,
 }
@@ -56,7 +56,7 @@ impl End {
         }
     }
 
-    /// What it got is what was written, in order, from the beginning.
+    /// The bytes that it received are those written, in order, from the beginning.
     fn read(&mut self) {
         let mut room = [0; 700];
         loop {
@@ -125,7 +125,7 @@ pub fn tls_ops(data: &[u8]) {
                 let _ = ends[from].layer.end_of_stream();
             }
         }
-        // What a step made goes at once: it may be what ends a handshake.
+        // The output of a step is sent at once, as it may end a handshake.
         ends[from].layer.transmit(&mut bytes);
         assert!(bytes.len() < 128 * 1024, "{} bytes of one step", bytes.len());
         ends[1 - from].take(&bytes, usize::from(number) + 1);

@@ -47,7 +47,7 @@ pub fn zmtp_wire(data: &[u8]) {
     }
 }
 
-/// What is read is read again when it is written.
+/// Decoded values are equal after encoding and decoding them again.
 fn frames(version: Version, mut bytes: &[u8]) {
     while let Ok(Some(frame)) = Frame::parse(version, bytes) {
         let Some(body) = bytes.get(frame.header..frame.total()) else { return };
@@ -130,7 +130,7 @@ fn key(number: u8) -> SecretKey {
     SecretKey::new([number; 32])
 }
 
-/// The same in every run, and another for each pipe and connection.
+/// Bytes that are the same in every run, and different for each pipe and connection.
 fn with_entropy(pipe: Pipe<u64>) -> Pipe<u64> {
     let mut next = 0_u8;
     pipe.with_entropy(move |bytes| {

@@ -19,7 +19,7 @@ enum Mutation {
     None,
     /// A page ends one record too late: the next one is left out.
     NextTooFar,
-    /// A page goes on at its last record: it comes twice.
+    /// A page begins again at the last record of the one before: that record comes twice.
     NextTooNear,
     /// Records of an append are stored in the opposite order.
     Reversed,
@@ -31,7 +31,7 @@ enum Mutation {
     NotWoken,
     /// An id does not keep a record from being stored twice.
     IdsForgotten,
-    /// Every 7th append is told to be done, and is not.
+    /// Every 7th append is reported as done, and is not.
     AppendLost,
     /// Every 7th append is stored twice.
     AppendTwice,
@@ -43,11 +43,11 @@ enum Mutation {
     EagerAppend,
     /// A batch is stored in two parts, between which others' records may come.
     BatchInParts,
-    /// Positions are told that are one too small.
+    /// Reported positions are too small by one.
     PositionsOff,
     /// Headers are not kept, though they are promised.
     HeadersLost,
-    /// What cannot be appended because the log is out of reach is told to be appended.
+    /// A record that cannot be appended because the log is unreachable is reported as appended.
     ToldWhileAway,
 }
 

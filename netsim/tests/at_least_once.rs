@@ -149,7 +149,7 @@ fn schedule(seed: u64) {
         let ends = pair.past.iter().chain([&pair.ends[1]]);
         let came: BTreeSet<u32> = ends.flat_map(|end| &end.messages).map(|body| number(body)).collect();
         for given in pair.ledger().casts() {
-            // With a window and attempts for all of it, a message arrives or its failure is told.
+            // With a window and attempts for all of it, a message arrives or its failure is reported.
             let promised = window == 1 << 20 && retry_limit == 100;
             let failed = |told: &Told| !matches!(told, Told::Outcome(Ok(_)) | Told::Ended(_));
             let arrived = came.contains(&number(&given.body)) || given.told.iter().any(failed);

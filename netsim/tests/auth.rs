@@ -67,7 +67,7 @@ fn cuts_at_every_byte_of_the_handshake_and_behind_it() {
     for direction in [Direction::ToServer, Direction::ToClient] {
         for at in 1..700 {
             let mut pair = Pair::verifying(&config, net(), at, verify).reconnecting(MS * 5);
-            // The next connection, which goes on with the session, is cut there.
+            // The next connection, which continues the session, is cut there.
             pair.run_for(MS * 30);
             assert_eq!(pair.ends[0].link.state(), State::Ready);
             pair.cut_next_at(direction, at);

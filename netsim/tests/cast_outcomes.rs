@@ -91,7 +91,7 @@ impl Casts {
 
     /// Closes the link at once, and takes what it hands back.
     fn close<F: Framing>(&mut self, pair: &mut Pair<F>, side: usize) {
-        // Whoever still writes for a connection that is gone gives back what it has.
+        // A writer that still writes for a connection that is gone gives back its batch.
         pair.ends[side].slow_writer = false;
         pair.run_for(MS * 20);
         let now = pair.now();
@@ -240,7 +240,7 @@ fn schedule(seed: u64) {
     let ends = pair.past.iter().chain([&pair.ends[1 - side]]);
     let came: Vec<&Vec<u8>> = ends.flat_map(|end| &end.messages).collect();
     for (number, made) in &casts.0 {
-        // What the peer acknowledged it has handed over, or would have (a dead process hands nothing over).
+        // A message that the peer acknowledged was delivered, or would be (a dead process delivers nothing).
         if Casts::outcome(made) == Some(Outcome::NeverSent) {
             assert!(!came.contains(&&made.body), "{seed}, cast {number} came and never left: {made:?}");
         }

@@ -45,7 +45,7 @@ impl Bounds {
         let cost = usize::try_from(MESSAGE_COST).expect("small");
         // Calls and casts of two classes, and answers: bytes, bookkeeping, one message over.
         let write = 3 * (self.queue.bytes + self.queue.messages * 64 + message);
-        // What was not taken yet, or is not whole: the window, one message over.
+        // Messages that were not taken yet, or are incomplete: the window, plus one message.
         let read: usize = self.windows.iter().map(|&window| window as usize + message + cost).sum();
         // A reply of each class that is not whole, and replies their callers did not take yet.
         let replies = 2 * message;

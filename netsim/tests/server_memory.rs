@@ -49,7 +49,7 @@ impl Server {
         Self { pairs, pool: MemoryPool::new(LIMIT, Duration::from_secs(5)), closed: 0 }
     }
 
-    /// What a driver does with what links report.
+    /// A driver's reaction to the reports of links.
     fn serve(&mut self) {
         for id in 0..LINKS {
             while let Some(holding) = self.pairs[id].ends[1].link.take_holding() {
@@ -78,7 +78,7 @@ impl Server {
         self.pairs.iter().filter(|pair| pair.over.is_none()).map(|pair| pair.ends[1].memory()).sum()
     }
 
-    /// What links hold by their own word, whether they have said so yet or not.
+    /// The memory that links hold by their own count, reported or not.
     fn counted(&self) -> usize {
         let open = self.pairs.iter().filter(|pair| pair.over.is_none());
         open.map(|pair| pair.ends[1].link.holding().bytes).sum()

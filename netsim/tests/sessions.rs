@@ -40,7 +40,7 @@ fn config(fragment: usize, window: usize) -> Config {
         .expect("sound")
 }
 
-/// What both sides did.
+/// The actions of both sides.
 #[derive(Default)]
 struct Script {
     next: u32,

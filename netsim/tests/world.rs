@@ -23,7 +23,7 @@ fn net() -> NetConfig {
 struct Three {
     world: World<Shout<u32>>,
     random: Random,
-    /// What each pair said, and heard back.
+    /// The lines that each pair sent and received back.
     pairs: Vec<Talk>,
 }
 

@@ -182,7 +182,7 @@ pub trait Client<F: Framing>: Clone + Send + Sync + 'static {
     fn next_event(&self) -> BoxFuture<Result<LinkEvent, ReceiveError>>;
     fn ready(&self) -> BoxFuture<Result<(), ConnectError>>;
     fn close(self) -> BoxFuture<Vec<Undelivered>>;
-    /// What does not wait is the same on every runtime.
+    /// Methods that do not wait, the same on every runtime.
     fn peer(&self) -> Peer<F>;
 }
 
@@ -253,7 +253,7 @@ pub trait Harness: Sized + Send + Sync + 'static {
     type Server<F: Framing>: Server<F>;
     type Manager<F: Framing>: Manager<F>;
     type Pool<F: Framing>: Pool<F>;
-    /// What a test in another process says to run on this runtime.
+    /// The name by which a test in another process selects this runtime.
     const NAME: &'static str;
 
     /// Tasks that are alive, where the runtime tells.

@@ -64,7 +64,7 @@ impl Proxy {
     }
 }
 
-/// Recorded before the first byte is carried: whoever has seen one come through can cut it.
+/// Recorded before the first byte is carried, so that a test that has seen a connection can cut it.
 fn record_and_join(sockets: &Mutex<Vec<TcpStream>>, one: TcpStream, other: TcpStream, rest: Duration) {
     let mut sockets = sockets.lock().expect("not poisoned");
     join(&one, &other, rest);

@@ -79,7 +79,7 @@ impl Python {
 
 impl Drop for Python {
     fn drop(&mut self) {
-        // It ends when its lines do; it is in our way if it does not.
+        // It ends when its input ends; otherwise it would block the test.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -45,7 +45,7 @@ fn once() -> Options {
     Options::new().attempts(Attempts::OneRound)
 }
 
-/// What became of the bad node, asked alone; and whether a good one beside it goes on.
+/// The outcome of calls to the bad node alone; and whether a good node beside it continues.
 async fn asked<R: Runtime>(bad: String) -> NodeCause {
     let good = node::<R>().await;
     let timeout = Duration::from_millis(200);
@@ -91,7 +91,7 @@ pub(crate) async fn one_that_is_silent<R: Runtime>() {
     assert!(matches!(&cause, NodeCause::Silent { .. }), "{cause:?}");
 }
 
-/// Whatever the body is: the good node goes on, and the error names the bad one.
+/// Whatever the body is, the good node continues, and the error names the bad one.
 pub(crate) async fn bodies_of_the_wrong_form<R: Runtime>() {
     let good = node::<R>().await;
     let bodies: [&[u8]; 4] = [

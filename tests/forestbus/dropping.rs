@@ -46,7 +46,7 @@ async fn dropped_at_any_poll<R: Runtime<Style = Awaits>>() {
             assert_eq!(client.snapshot().commands, 0, "nothing is left");
         }
     }
-    // All of a send, or nothing; and whoever waited for the result got it.
+    // All of a send, or nothing; and a caller that waited for the result received it.
     let last = client.send_messages(TOPIC, messages(7, 1)).await.expect("sent").ids[0];
     assert!(last % 2 == 1 && last > 2 * sent, "{last}, {sent}");
     let mut follower = client.follow(TOPIC, 1).expect("room");
@@ -117,7 +117,7 @@ fn on_async_runtimes() {
     async_std::task::block_on(watchdog::within(LIMIT, all::<bowline::async_std::AsyncStd>()));
 }
 
-/// A runtime that ends under a client: whoever waits learns it.
+/// A runtime that ends while a client uses it: waiting callers get an error.
 #[test]
 fn a_runtime_that_ends() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();

@@ -19,7 +19,7 @@ fn cluster<T: std::fmt::Debug>(result: Result<T, ClientError>) -> ClusterError {
     }
 }
 
-/// An address where nobody listens.
+/// An address without a listener.
 fn nowhere() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.local_addr().expect("bound").to_string()

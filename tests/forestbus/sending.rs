@@ -56,7 +56,7 @@ pub(crate) async fn the_leadership_moves<R: Runtime>() {
     let nodes = nodes::<R>(3).await;
     let client = client(&nodes);
     done::<R, _>(client.send_messages(TOPIC, messages(1, 1))).await.expect("sent");
-    // For a moment nobody leads, and nobody knows.
+    // For a moment there is no leader.
     nodes[2].follow("");
     nodes[0].follow("");
     nodes[1].follow("");

@@ -34,7 +34,7 @@ pub(crate) fn scramble(byte: u8) -> u8 {
 
 static RETRIED: AtomicUsize = AtomicUsize::new(0);
 
-/// How often bytes were lent again because their record had not left whole.
+/// How often bytes were passed again because their record had not been sent completely.
 pub(crate) fn retried() -> usize {
     RETRIED.load(Ordering::Relaxed)
 }
@@ -65,9 +65,9 @@ struct State {
     record: Vec<u8>,
     left: usize,
     holds: Vec<u8>,
-    /// What came and is not a whole record yet.
+    /// Received bytes that are not a whole record yet.
     came: Vec<u8>,
-    /// What came in whole records, and how much of it was taken.
+    /// Bytes of whole received records, and how many of them were taken.
     plain: Vec<u8>,
     taken: usize,
 }

@@ -24,7 +24,7 @@ use bowline_core::waiters::{Ticket, Waiters};
 pub const LONGEST: usize = 1000;
 /// An answer has to come within so long.
 pub const PATIENCE: Duration = Duration::from_secs(2);
-/// What may wait to be written.
+/// Most bytes that may wait to be written.
 pub const LIMIT: QueueLimit = QueueLimit { messages: 50, bytes: 16 * 1024 };
 
 /// How a peer breaks the protocol.
@@ -262,7 +262,7 @@ impl<T: Send + 'static> Machine for Shout<T> {
 
     fn handle_disconnected(&mut self, _: Instant, lent: Option<Batch>, _: Disconnect) {
         (self.connected, self.paused, self.ending) = (false, false, None);
-        // What waits for an answer is said again, and nothing twice: all of it anew, in order.
+        // Unanswered lines are sent again, in order, and none twice.
         self.out.disconnect(lent, |_| false);
         self.out.retain(|_| false);
         for (number, line) in &self.unanswered {

@@ -10,7 +10,7 @@ use bowline_tls::{
 use common::{Authority, Says};
 use proptest::prelude::*;
 
-/// What came of a handshake: how each end fared.
+/// The result of a handshake at each end.
 struct Pair {
     client: TlsLayer,
     server: TlsLayer,
@@ -139,7 +139,7 @@ fn text_goes_both_ways_and_ends_are_told() {
     }
     assert!(got == text && !pair.server.has_plain());
 
-    // An end that nobody announced.
+    // An end that was not announced.
     let cut = tls_error(pair.server.end_of_stream().expect_err("the client said nothing"));
     assert!(matches!(cut, TlsError::Truncated { handshaking: false }) && cut.is_retryable());
     // One that is, by either side.
@@ -153,7 +153,7 @@ fn text_goes_both_ways_and_ends_are_told() {
         0,
         "it said that it has nothing more"
     );
-    // What comes behind its last word is thrown away, whatever it is.
+    // Bytes after the peer's last message are discarded.
     assert_eq!(pair.server.write(b"bye", &mut out).expect("open"), 3);
     out.extend_from_slice(b"and no record");
     assert_eq!(pair.client.receive(&out).expect("it is not looked at"), out.len());

@@ -71,7 +71,7 @@ pub(super) struct Parting {
     told: bool,
 }
 
-/// What both sides agreed on for the rest of the handshake.
+/// The parameters that both sides agreed on for the rest of the handshake.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Greeted {
     /// The connection belongs to a session.

@@ -42,7 +42,7 @@ pub(super) struct Connection {
     pub(super) parting: Option<Box<Parting>>,
 }
 
-/// What both sides may send.
+/// The data that both sides may send.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Agreed {
     /// The maximum length of a message: the lower limit of both sides.

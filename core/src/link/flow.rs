@@ -36,14 +36,14 @@ pub(super) struct Inflow {
     released: u64,
 }
 
-/// What the reader received since its last report.
+/// Bytes that the reader received since its last report.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Arrived {
     pub(super) cost: u64,
     pub(super) bytes: u64,
 }
 
-/// What the reader holds now, as cost.
+/// The cost of everything that the reader holds now.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct Held {
     /// The cost of complete messages.
@@ -129,7 +129,7 @@ impl Inflow {
         self.queued + self.held().parked > self.window
     }
 
-    /// What the reader holds, including incomplete answers.
+    /// The cost of everything that the reader holds, including incomplete answers.
     pub(super) fn with_reader(&self) -> u64 {
         self.held().parked + self.assembling()
     }

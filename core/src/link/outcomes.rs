@@ -388,7 +388,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         if self.arena.oldest_cast(class).is_none_or(|oldest| number < oldest) {
             return;
         }
-        // It was sent before, its caller was told, and it is sent again.
+        // It was sent before, its caller has the outcome, and it is sent again.
         if self.outcomes.as_ref().is_some_and(|outcomes| outcomes.was_told(number)) {
             return;
         }

@@ -92,7 +92,7 @@ pub(super) struct History {
     pub(super) session: Option<Box<Session>>,
     /// For the next session of an accepting link.
     pub(super) offer: Option<Box<SessionIdentity>>,
-    /// What the reader of the session's last connection left.
+    /// State that the reader of the session's last connection left.
     pub(super) retired: Option<Box<Retired>>,
     /// Counts connections, or sessions if there are any: an answer belongs to one of them.
     pub(super) scope: u64,
@@ -373,12 +373,12 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             session.detached_until = accepting.then(|| now + expiry);
             (session.ack_at, session.ack_due) = (None, false);
             if self.share.is_counted {
-                // Counted from this moment on, by the counter that is told now.
+                // Counted from this moment on, by the counter that is informed now.
                 session.counted = Some(0);
             }
         }
         self.say_waiting();
-        // There is no writer until there is a connection again: the counter is told what is queued.
+        // There is no writer until there is a connection again: the queued bytes are reported to the counter.
         self.wakes.note_writer(true);
         // From now on the time of its end has to be watched without a connection.
         self.wakes.attend();

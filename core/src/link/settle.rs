@@ -11,7 +11,7 @@ use crate::error::{CallError, Disconnect, Outcome, Undeliverable};
 use crate::frame::{Class, Framing};
 use crate::link::undelivered::{Undelivered, decode};
 
-/// What has ended.
+/// The thing that has ended.
 pub(super) enum Ended {
     /// A connection without a session, with the batch that was being written.
     Connection(Option<Batch>),

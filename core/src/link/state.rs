@@ -82,7 +82,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.inflow[lane(class)].kept()
     }
 
-    /// What happens to a message when the write queue is full.
+    /// Handling of a message when the write queue is full.
     #[must_use]
     pub fn write_overflow(&self) -> crate::config::Overflow {
         self.settings.write_overflow

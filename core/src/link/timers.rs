@@ -17,7 +17,7 @@ use crate::frame::{Class, Framing};
 use crate::time::Instant;
 use crate::waiters::Ticket;
 
-/// What a deadline is for.
+/// The purpose of a deadline.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum Key {
     Call(u64),

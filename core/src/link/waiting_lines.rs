@@ -8,7 +8,7 @@ use crate::frame::{Class, Framing};
 use crate::time::Instant;
 use crate::waiters::{Ticket, Turn, Waiters};
 
-/// What a caller waits for.
+/// The event that a caller waits for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Line {
     /// To make a call of that class: for fewer calls in flight, or room in the write queue.

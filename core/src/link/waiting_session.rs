@@ -41,7 +41,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         counted.is_some_and(|counted| self.phase == Phase::Down && counted != self.session_bytes())
     }
 
-    /// A session begins or ends to wait for its next connection: the counter is told.
+    /// A session begins or ends to wait for its next connection: this is reported to the counter.
     pub(super) fn say_waiting(&mut self) {
         if self.share.is_counted
             && self.history.session.as_ref().is_some_and(|session| session.counted.is_some())
@@ -50,7 +50,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
     }
 
-    /// Something was queued without a connection: the counter is told.
+    /// Something was queued without a connection: this is reported to the counter.
     #[cold]
     pub(super) fn note_size(&mut self) {
         if self.is_counted_wrong() {

@@ -1,4 +1,4 @@
-//! What has to be woken, and when the driver comes by itself.
+//! Wakes that are due, and the time at which the driver comes by itself.
 
 use alloc::vec::Vec;
 

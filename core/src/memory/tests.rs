@@ -47,14 +47,14 @@ fn what_fits_is_granted_in_steps_and_given_back() {
 fn turns_go_round_by_address_and_the_oldest_message_is_first() {
     let mut pool = pool(MIB);
     assert!(matches!(pool.report(at(0), 1, incoming(MIB, 0, 9)).0, Verdict::Granted(_)));
-    // The first that waits has the turn: it goes on past the limit.
+    // The first waiting link has the turn: it continues past the limit.
     let (verdict, _) = pool.report(at(1), 2, incoming(50_000, 30, 1));
     assert!(matches!(verdict, Verdict::Granted(_)), "{verdict:?}");
     for (id, since, origin) in [(3, 20, 1), (4, 10, 1), (5, 50, 2)] {
         let (verdict, effects) = pool.report(at(2), id, incoming(10_000, since, origin));
         assert_eq!((verdict, effects), (Verdict::Wait(0), Effects::default()));
     }
-    // It goes on while it makes progress, and the others wait.
+    // It continues while it makes progress, and the others wait.
     for millis in 0..30 {
         let now = at(100 * millis);
         let holding = incoming(100_000 + 10_000 * usize::try_from(millis).unwrap(), 30, 1);
@@ -115,7 +115,7 @@ fn a_turn_passes_on_from_who_makes_no_progress() {
     pool.report(at(0), 1, incoming(MIB, 0, 9));
     assert!(matches!(pool.report(at(0), 2, incoming(50_000, 0, 1)).0, Verdict::Granted(_)));
     assert!(matches!(pool.report(at(500), 3, incoming(50_000, 0, 2)).0, Verdict::Wait(_)));
-    // Those who wait ask again every now and then.
+    // Waiting links ask again from time to time.
     assert!(matches!(pool.report(at(999), 3, incoming(50_000, 0, 2)).0, Verdict::Wait(_)));
     assert!(matches!(pool.report(at(1000), 3, incoming(50_000, 0, 2)).0, Verdict::Granted(_)));
 }
@@ -262,7 +262,7 @@ fn a_link_that_has_the_turn_twice_took_each_message_once() {
     assert_eq!((verdict, effects), (Verdict::Wait(0), Effects::default()));
 }
 
-/// What a link took in its turn and has given back excuses nothing that it holds later.
+/// Memory that a link took in its turn and has returned does not excuse memory that it holds later.
 #[test]
 fn a_turn_that_was_given_back_is_over() {
     let mut pool = pool(MIB);

@@ -191,7 +191,7 @@ impl OutQueue {
     /// is unchanged.
     ///
     /// # Errors
-    /// Those of `fill`.
+    /// The messages of `fill`.
     ///
     /// # Panics
     /// As [`push`](Self::push).

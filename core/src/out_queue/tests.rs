@@ -173,7 +173,7 @@ fn the_oldest_can_be_dropped_and_read_back() {
 /// Messages with their numbers.
 type Messages = Vec<(u64, Vec<u8>)>;
 
-/// What an operation does; numbers choose sizes.
+/// The effect of an operation; numbers choose sizes.
 #[derive(Clone, Debug)]
 enum Op {
     Push(Vec<usize>),
@@ -221,7 +221,7 @@ proptest! {
         let mut late: Option<(Batch, Messages)> = None;
         let mut returned: Option<Messages> = None;
         let mut number = 0;
-        // What became of the messages of a batch, and which of them are kept.
+        // The fates of the messages of a batch, and which of them are kept.
         fn judge(batch: &Batch, of: Messages, keep: u8) -> (Vec<(u64, Fate)>, Messages) {
             let mut end = 0;
             let fates = of.iter().map(|(number, bytes)| {

@@ -10,7 +10,7 @@ use super::*;
 use crate::recv_buf::RecvBuf;
 use crate::step::{Interrupted, Steps};
 
-/// What came of a conversation.
+/// The result of an exchange.
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Came {
     said: Vec<u8>,
@@ -39,7 +39,7 @@ fn run(proxy: &Proxy, target: &str, bytes: &[u8], cuts: &[usize]) -> Came {
         result = steps.filled(n);
     }
     let result = result.map(|()| steps.is_done());
-    // Nobody reads on after a failure.
+    // No one reads on after a failure.
     let rest = if result.is_ok() { [steps.into_rest().unread(), left].concat() } else { Vec::new() };
     Came { said, result, rest }
 }
@@ -320,7 +320,7 @@ proptest! {
         }
     }
 
-    /// What is no proxy's fault is told as such.
+    /// A failure that the proxy did not cause is reported as such.
     #[test]
     fn a_stream_that_ends_early_says_so(len in 0..12_usize) {
         let bytes = b"\x05\x00\x05\x00\x00\x01\x01\x02\x03\x04\x00\x50";

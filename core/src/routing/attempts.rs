@@ -66,7 +66,7 @@ impl AttemptRules {
     }
 }
 
-/// What an answer, or its absence, means for the route and for the call.
+/// The meaning of an answer, or of its absence, for the route and for the call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Verdict {

@@ -57,7 +57,7 @@ impl Run<'_> {
         }
     }
 
-    /// It is closed, and everything comes to its end.
+    /// It is closed, and everything ends.
     pub(super) fn end(&mut self) {
         self.close(MS * 2_000);
         self.check();

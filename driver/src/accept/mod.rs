@@ -101,7 +101,7 @@ pub trait Service: Sized + Send + Sync + 'static {
     }
 }
 
-/// What serves an admitted connection.
+/// The service of an admitted connection.
 #[derive(Debug)]
 pub struct Accepted<S: Service> {
     /// Its id: [`PeerId::unique`].

@@ -136,7 +136,7 @@ fn blocked<T: std::fmt::Debug>(result: io::Result<T>) -> bool {
     result.is_err_and(|error| is_for_now(&error))
 }
 
-/// What a connection holds while nothing is under way.
+/// Memory of an idle connection.
 fn held(toys: &Toys) -> usize {
     let over = toys.over.as_ref().expect("a layer");
     let (input, output) = (over.input.lock(), over.output.lock());
@@ -205,7 +205,7 @@ fn no_record_leaves_without_being_counted() {
     let over = one.over.as_ref().expect("a layer");
     over.transmit(&one.inner).expect("open");
     drain();
-    // Its writer goes on where it was.
+    // Its writer continues where it was.
     assert!(one.write_now(&[IoSlice::new(&text[written..])]).expect("there is room") > 0);
 }
 

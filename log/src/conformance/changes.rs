@@ -1,4 +1,4 @@
-//! What readers are told when a log changes other than by appends.
+//! Reports to readers when a log changes other than by appends.
 
 use std::cell::RefCell;
 use std::time::Duration;

@@ -37,7 +37,7 @@ fn the_oldest_records_go_when_they_are_too_large() {
     log.append(bodies(3, 30)).all().unwrap();
     log.append(bodies(1, 95)).all().unwrap();
     assert_eq!(log.bounds().unwrap(), Bounds::new(3, 4));
-    // What was deleted has no bytes any more.
+    // A deleted record has no bytes any more.
     assert!(log.log().delete(3));
     assert!(!log.log().delete(3));
     log.append(bodies(2, 50)).all().unwrap();

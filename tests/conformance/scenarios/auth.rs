@@ -437,7 +437,7 @@ pub async fn hostile_peers_are_not_let_in<H: Harness>() {
         let address = address.clone();
         on_thread(move || says(&address, &frames)).await;
     }
-    // What an honest peer showed is of no use to another.
+    // The credentials of a conforming peer are useless to another.
     let secret = SharedSecret::new("carol", [7; 32]).expect("a name");
     let config = Config::builder().credentials(secret).build().expect("sound");
     let client = H::connect(&address, config, Handlers::none()).await.expect("let in");
@@ -488,7 +488,7 @@ pub async fn a_thousand_stalled_verifications<H: Harness>() {
     for _ in 0..100 {
         assert_eq!(who(&client).await, "bob");
     }
-    // With one more there is no room for an honest peer, which is told so and comes again.
+    // With one more there is no room for a conforming peer, which is refused with a delay and retries.
     open();
     H::until("all wait", || stalled.lock().expect("not poisoned").len() == 1_001).await;
     let once = config.to_builder().reconnect(ReconnectPolicy::never()).build().expect("sound");

@@ -13,7 +13,7 @@ use crate::harness::{Client, Handlers, Harness, Server};
 
 const MS: Duration = Duration::from_millis(1);
 
-/// What handlers hold back.
+/// Requests that handlers hold back.
 type Held<T> = Arc<Mutex<Vec<T>>>;
 
 fn number(body: &[u8]) -> u32 {

@@ -97,7 +97,7 @@ pub async fn a_refused_connect<H: Harness>() {
     ));
 }
 
-/// Every attempt that fails is told, with where and why, and so is the wait after it.
+/// Every failed attempt is reported, with its place and cause, and so is the wait after it.
 pub async fn failed_dials_are_told<H: Harness>() {
     let address = closed_port();
     let client = H::connect_lazy(&address, quick().build().expect("sound"), Handlers::none()).expect("begun");

@@ -65,7 +65,7 @@ async fn only_peer<H: Harness, F: Framing>(server: &H::Server<F>) -> Peer<F> {
 async fn fill<H: Harness>(peer: &Peer<Native>, class: Class, from: u32, len: usize) -> u32 {
     let mut next = from;
     let mut refused = 0;
-    // What is on its way makes room for a while.
+    // Bytes in transit leave room for a while.
     while refused < 100 {
         match peer.try_cast_with(CastOptions::new(1).class(class), body(next, len)) {
             Ok(_) => (next, refused) = (next + 1, 0),
@@ -92,7 +92,7 @@ pub async fn a_consumer_that_stops_holds_up_nothing_else<H: Harness>() {
         let back = peer.call(1, body(i, 100)).await.expect("a reply");
         assert_eq!(number(&back), i);
     }
-    // The same in the normal class: the other direction goes on, whatever the size.
+    // The same in the normal class: the other direction continues, whatever the size.
     let normal = fill::<H>(&peer, Class::Normal, bulk, 3_000).await;
     for i in 0..50 {
         let len = if i % 5 == 0 { 100_000 } else { 100 };
@@ -335,7 +335,7 @@ pub async fn other_framings_end_a_mutual_stall<H: Harness>() {
     let mut over = [false; 2];
     while over != [true; 2] {
         for (side, over) in sides.iter().zip(&mut over) {
-            // Whoever finds out first ends the stall of the other.
+            // The side that notices first ends the stall of the other.
             *over = *over || side.peer().last_disconnect().is_some();
             match side.cast(CastOptions::default(), vec![1; 4_000]).await {
                 Ok(_) => {}
@@ -347,7 +347,7 @@ pub async fn other_framings_end_a_mutual_stall<H: Harness>() {
     let stalled = |cause: &Disconnect| matches!(cause, Disconnect::WriteStalled { .. });
     let causes = [0, 1].map(|i: usize| sides[i].peer().last_disconnect().expect("it ended"));
     assert!(causes.iter().any(stalled), "{causes:?}");
-    // What came before is there to be taken.
+    // Messages that arrived before can still be taken.
     for side in sides {
         assert_eq!(side.receive().await.expect("kept").len(), 4_000);
         let mut told = false;

@@ -62,7 +62,7 @@ pub async fn bad_input_closes_only_its_connection<H: Harness>() {
     let address = server.address();
     let client = H::connect(&address, Config::default(), Handlers::none()).await.expect("connected");
 
-    // Before the handshake is done nobody was told of a connection: nobody is told of its end.
+    // Before the end of the handshake no connection was reported, so its end is not reported either.
     let mut version = hello();
     (version[12], version[13]) = (9, 9);
     for bytes in [b"GET / HTTP/1.1\r\n\r\n".to_vec(), frame(&Meta::new(Kind::Ping, 1), b""), version] {

@@ -23,7 +23,7 @@ fn number(body: &[u8]) -> u32 {
     u32::from_be_bytes(body[..4].try_into().expect("four bytes"))
 }
 
-/// What an application was told, in order.
+/// Events of an application, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Told {
     Connected,
@@ -169,7 +169,7 @@ async fn holds_up<H: Harness, F: Framing>(config: ConfigBuilder<F>, waiting: usi
                 H::sleep(MS).await;
             }
         }
-        // What the system's buffers hold comes on top.
+        // The content of the system's buffers is added.
         assert!(sent < 10_000, "the sender is held up");
     }
     let kept = peer.stats().read_queue;
@@ -204,7 +204,7 @@ pub async fn messages_that_wait_come_before_the_end_is_told<H: Harness>() {
         .expect_err("no handler: but all that was before it came");
     client.close().await;
     H::until("the connection is over", || server.peers().is_empty()).await;
-    // On threads the beginning is told by the pool of handlers, too.
+    // On threads the pool of handlers reports the beginning, too.
     H::until("its beginning is told", || !diary.all().is_empty()).await;
     assert_eq!(diary.all(), [Told::Connected]);
     gate.open();

@@ -37,7 +37,7 @@ pub async fn connections_over_the_limit<H: Harness>() {
     .await;
     let counters = server.accept_counters();
     assert_eq!((counters.accepted, counters.refused_full, counters.errors), (20, 200, 0));
-    // Those that are in are greeted, the others see the end.
+    // Admitted connections are greeted, the others are closed.
     let mut greeted = 0;
     for socket in &mut sockets {
         socket.set_read_timeout(Some(Duration::from_secs(10))).expect("an option");
@@ -259,7 +259,7 @@ pub async fn out_of_descriptors<H: Harness>() {
     H::sleep(MS * 500).await;
     let more = errors().await - before;
     assert!(more <= 15, "it waits between its attempts: {more} in half a second");
-    // Room again: it goes on.
+    // There is room again: it continues.
     drop(sockets);
     let other = H::connect(&address, Config::default(), Handlers::none()).await.expect("it accepts again");
     assert!(other.call(CallOptions::new(1), vec![1]).await.is_ok());

@@ -59,7 +59,7 @@ pub async fn a_manager_from_sixteen_threads<H: Harness>() {
         assert_eq!(manager.peer(address).expect("a link").counters().connections, 1, "one each");
         assert!(matches!(manager.dial(address, framing()).await, Err(ManagerError::AlreadyOpened(_))));
     }
-    // A link that was closed elsewhere is opened again when somebody writes.
+    // A link that was closed elsewhere is opened again by the next write.
     let first = manager.peer(&addresses[0]).expect("a link");
     first.abort();
     H::until("it is closed", || first.state() == State::Closed).await;
@@ -317,7 +317,7 @@ pub async fn every_transport_carries_calls<H: Harness>() {
             let reply = H::Client::<bowline::frame::native::Native>::wait(call).await.expect("a reply");
             assert_eq!(reply[0], i as u8);
         }
-        // Whoever listens there is alone; and gone, and back.
+        // A single listener there; then none, then one again.
         let second = H::bind(&address, config.clone(), Handlers::echo()).await;
         assert!(second.is_err(), "{address} is taken");
         server.shutdown().await;

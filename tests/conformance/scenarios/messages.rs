@@ -114,7 +114,7 @@ pub async fn an_idle_link_keeps_its_heartbeat<H: Harness>() {
     let config = Config::builder().heartbeat(MS * 20).dead_after(Duration::from_secs(5)).build();
     let (server, client) = H::pair(config.expect("sound"), Handlers::echo(), Handlers::none()).await;
     assert!(client.call(CallOptions::new(1), b"once".to_vec()).await.is_ok());
-    // Nobody calls any more: what still comes in are pings and pongs of 16 bytes.
+    // No more calls: the only received frames are pings and pongs of 16 bytes.
     let quiet = client.peer().counters().bytes_in;
     H::until("signs of life", || client.peer().counters().bytes_in >= quiet + 64).await;
     assert_eq!(client.peer().counters().connections, 1);
@@ -123,7 +123,7 @@ pub async fn an_idle_link_keeps_its_heartbeat<H: Harness>() {
 }
 
 pub async fn a_full_write_queue_refuses<H: Harness>() {
-    // Nobody listens: what is cast stays queued.
+    // No server listens: casts stay queued.
     let nowhere = "127.0.0.1:1";
     let limit = QueueLimit { messages: 4, bytes: 1 << 20 };
     for policy in [Overflow::Reject, Overflow::DropNewest, Overflow::DropOldest] {

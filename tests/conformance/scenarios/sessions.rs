@@ -40,7 +40,7 @@ fn number(body: &[u8]) -> u32 {
     u32::from_be_bytes(body[..4].try_into().expect("four bytes"))
 }
 
-/// What came to one side.
+/// Messages that one side received.
 #[derive(Clone, Default)]
 struct Came {
     casts: Arc<Mutex<Vec<u32>>>,
@@ -236,7 +236,7 @@ pub async fn sessions_without_a_connection_are_bounded<H: Harness>() {
     H::until("it ends with the server", || came.disconnects.load(Ordering::Relaxed) == 3).await;
 }
 
-/// Nobody listens there.
+/// No server listens there.
 const NOWHERE: &str = "127.0.0.1:1";
 
 /// Sessions without a connection.
@@ -275,7 +275,7 @@ pub async fn detached_sessions_hold_no_more_than_they_may<H: Harness>() {
     server.shutdown().await;
 }
 
-/// What a client says first that wants a session.
+/// The first bytes of a client that requests a session.
 fn greeting() -> Vec<u8> {
     let (mut out, mut hello) = (Vec::new(), Vec::new());
     let mut says = Hello::new();

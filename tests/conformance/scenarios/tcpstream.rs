@@ -32,7 +32,7 @@ pub async fn pushes_that_nobody_receives_hold_up_no_reply<H: Harness>() {
     while !told {
         told = matches!(client.next_event().await.expect("open"), LinkEvent::MessageDropped);
     }
-    // What had room is there, and somebody who receives is waited for.
+    // Messages that had room can be received, and a receiver is waited for.
     for i in 0..100_u32 {
         assert_eq!(client.receive().await.expect("kept")[..], i.to_be_bytes());
     }
@@ -84,7 +84,7 @@ pub async fn answers_have_types<H: Harness>() {
         client.close().await;
         server.shutdown().await;
     }
-    // Bowline's own answers carry none: whoever asks is told that it cannot be.
+    // Bowline's own answers carry none: a caller that asks for it gets an error.
     let (server, client) = H::pair(Config::default(), typed(), Handlers::none()).await;
     for method in [7, 9] {
         let error = client.call(CallOptions::new(method), b"ask".to_vec()).await.expect_err("no room for it");

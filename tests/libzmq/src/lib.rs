@@ -21,7 +21,7 @@ pub use names::{Kind, Option, events};
 pub use socket::Socket;
 pub use zap::{Request, Zap};
 
-/// What libzmq said.
+/// An error code of libzmq.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Error {
     /// Its number.
@@ -47,7 +47,7 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// What libzmq does, or why it does not.
+/// The result of a libzmq call.
 pub type Result<T> = std::result::Result<T, Error>;
 
 fn last_error() -> Error {

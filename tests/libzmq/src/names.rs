@@ -68,7 +68,7 @@ pub enum Option {
     HelloMessage = 110,
 }
 
-/// What a monitor tells: the bits of its events.
+/// The events of a monitor: their bits.
 #[allow(missing_docs, reason = "as zmq_socket_monitor names them")]
 pub mod events {
     pub const CONNECTED: u16 = 0x0001;

@@ -39,7 +39,7 @@ pub(crate) async fn an_endpoint_is_said_with_its_port<R: Runtime>() {
         assert!(matches!(pull.unbind(wild), Err(ConnectError::Unknown(_))), "it is not called so");
         pull.unbind(&bound).expect("it is bound there");
         assert!(matches!(pull.unbind(&bound), Err(ConnectError::Unknown(_))), "not any more");
-        // Who is there stays, and nobody else comes.
+        // Connected peers stay, and no new one connects.
         send(&push, "still here").await;
         assert_eq!(recv(&pull).await, [b"still here"]);
         let late: Push<R> = plain();
@@ -108,7 +108,8 @@ pub(crate) async fn an_endpoint_has_one_binder<R: Runtime>() {
     }
 }
 
-/// `test_inproc_connect`, `test_bind_after_connect_tcp`: to connect before somebody binds is no error, whatever the transport.
+/// `test_inproc_connect`, `test_bind_after_connect_tcp`: connecting before the bind is no error, on every
+/// transport.
 pub(crate) async fn connecting_may_come_first<R: Runtime>() {
     let free: Pull<R> = plain();
     let tcp = free.bind("tcp://127.0.0.1:*").expect("free");
@@ -134,7 +135,7 @@ pub(crate) async fn connecting_may_come_first<R: Runtime>() {
         }
         close(pull).await;
     }
-    // Nobody ever binds: to close takes no time, and what waited comes back.
+    // No socket ever binds: closing takes no time, and waiting messages are returned.
     let push: Push<R> = Socket::<R, kinds::Push>::builder()
         .options(|options| options.immediate(false))
         .linger(MS)

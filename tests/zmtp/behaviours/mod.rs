@@ -119,7 +119,7 @@ async fn close<R: Runtime, K: Kind>(socket: Socket<R, K>) {
     done::<R, _>(socket.close()).await;
 }
 
-/// What a socket of this runtime, and of no other, is called.
+/// A name of a socket of this runtime only.
 fn named<R: Runtime>(name: &str) -> String {
     format!("{name}-{}", std::any::type_name::<R>().rsplit("::").next().unwrap_or_default())
 }

@@ -81,7 +81,7 @@ pub(crate) async fn an_xpub_subscribes_its_peers<R: Runtime>() {
     nothing_comes(&other).await;
     nothing_comes(&one).await;
     close(one).await;
-    // It goes with what it asked for, and nothing more is done for it.
+    // It disconnects with its subscriptions, and nothing more is done for it.
     assert_eq!(recv(&xpub).await, [b"\0A"]);
     assert_eq!(recv(&xpub).await, [b"\0XA"]);
     assert_eq!(xpub.subscribe_peer(peer, "XA"), Err(SubscribeError::PeerGone));

@@ -92,7 +92,7 @@ pub(crate) async fn subscriptions_come_in_both_forms<R: Runtime>() {
     sub.connect(&format!("tcp://{}", listener.local_addr().expect("bound"))).expect("an endpoint");
     let mut publisher = ByHand::greet(listener.accept().expect("it dials").0, "PUB");
     assert_eq!(publisher.frame(), (4, b"\x09SUBSCRIBEA".to_vec()));
-    // What was not subscribed to is not passed on, whatever the publisher sends.
+    // A message without a subscription is not passed on, whatever the publisher sends.
     publisher.write(b"\0\x01B\0\x04ALOL");
     assert_eq!(recv(&sub).await, [b"ALOL"]);
     assert_eq!(sub.stats().filtered, 1);
@@ -173,7 +173,7 @@ pub(crate) async fn other_protocols_are_turned_away<R: Runtime>() {
         let mut stream = TcpStream::connect(bound.strip_prefix("tcp://").expect("TCP")).expect("it listens");
         stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a socket");
         let _ = stream.write_all(bytes);
-        // It is closed, and not by us.
+        // The other side closes it.
         let mut said = Vec::new();
         let ended = stream.read_to_end(&mut said);
         assert!(

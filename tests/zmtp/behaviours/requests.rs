@@ -49,7 +49,8 @@ pub(crate) async fn a_req_listens_to_the_peer_that_it_asked<R: Runtime>() {
         send(asked, ["asker", "wrong, too"]).await;
         send(asked, ["asker", "", "right"]).await;
         assert_eq!(recv(&req).await, [b"right"]);
-        // What came unasked is gone before its sender is asked: without numbers it could pass for the reply.
+        // Unrequested messages are discarded before their sender is asked: without numbers one could pass for
+        // the reply.
         super::until::<R>(|| req.stats().dropped == 2 * (number as u64 + 1)).await;
     }
     close(req).await;
@@ -71,7 +72,7 @@ pub(crate) async fn a_req_waits_for_a_peer<R: Runtime>() {
     close(rep).await;
 }
 
-/// `test_spec_rep`: peers are answered in turn, whoever asks most.
+/// `test_spec_rep`: peers are answered in turn, whichever asks most.
 pub(crate) async fn a_rep_takes_questions_in_turn<R: Runtime>() {
     let rep: Rep<R> = plain();
     let (many, one): (Dealer<R>, Dealer<R>) = (plain(), plain());

@@ -140,7 +140,7 @@ pub(crate) async fn a_router_names_whom_it_connects_to<R: Runtime>() {
     }
     assert!(router.connect_as("tcp://127.0.0.1:1", "").is_err());
     assert!(router.connect_as("tcp://127.0.0.1:1", [1; 256]).is_err());
-    // A name that another peer has: the connection is closed, and that is told.
+    // An id that another peer has: the connection is closed, and that is reported.
     let third: Dealer<R> = plain();
     router.connect_as(&third.bind("tcp://127.0.0.1:*").expect("free"), "one").expect("an endpoint");
     loop {
@@ -156,14 +156,14 @@ pub(crate) async fn a_router_names_whom_it_connects_to<R: Runtime>() {
     }
 }
 
-/// `test_spec_router`: what waits for a peer that goes is dropped, and that is told; its id is free at once.
+/// `test_spec_router`: messages for a peer that disconnects are dropped and reported; its id is free at once.
 pub(crate) async fn what_waits_for_a_peer_goes_with_it<R: Runtime>() {
     let router: Router<R> = plain();
     let few = QueueLimit { messages: 2, bytes: 1 << 20 };
     let dealer: Dealer<R> = open(|options| options.routing_id("X").receive_limit(few));
     link(&router, &dealer).await;
     let mut sent = 0;
-    // It takes less than waits for it.
+    // It accepts less than is queued for it.
     while sent < 200 && router.try_send([b"X", &vec![7; 100_000][..]]).is_ok() {
         sent += 1;
     }
@@ -208,7 +208,7 @@ pub(crate) async fn a_dealer_sends_in_turn<R: Runtime>() {
     }
     came.sort_unstable();
     assert_eq!(came, [0, 1, 2]);
-    // What was for one that goes is for the others.
+    // Messages for a peer that disconnects go to the others.
     let [gone, stays, other] = peers;
     close(gone).await;
     peer_down(&dealer).await;

@@ -13,7 +13,7 @@ type Push<R> = Socket<R, kinds::Push>;
 type Pull<R> = Socket<R, kinds::Pull>;
 type Pair<R> = Socket<R, kinds::Pair>;
 
-/// `test_spec_pushpull`: out in turn; in from all, whoever sends most.
+/// `test_spec_pushpull`: sent in turn; received from all peers, whichever sends most.
 pub(crate) async fn work_is_shared_and_taken_in_turn<R: Runtime>() {
     let push: Push<R> = plain();
     let pulls: [Pull<R>; 3] = [plain(), plain(), plain()];
@@ -49,7 +49,7 @@ pub(crate) async fn work_is_shared_and_taken_in_turn<R: Runtime>() {
 /// `test_immediate`: messages go to peers that are there only. With the option off they also wait for those that were
 /// connected to and are not there.
 pub(crate) async fn nothing_waits_for_peers_that_are_not_there<R: Runtime>() {
-    // A port that is bound, and where nobody listens.
+    // A port that is bound, without a listener.
     let reserved =
         socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
     reserved.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a port");
@@ -114,7 +114,7 @@ pub(crate) async fn a_pair_has_one_peer<R: Runtime>() {
     }
 }
 
-/// `test_maxmsgsize`: a message over the limit ends its connection, is told, and is not sent in the first place.
+/// `test_maxmsgsize`: a message over the limit ends its connection, is reported, and cannot be sent either.
 pub(crate) async fn a_message_over_the_limit_ends_its_connection<R: Runtime>() {
     let pull: Pull<R> = open(|options| options.max_message(10));
     let (rude, other): (Push<R>, Push<R>) = (plain(), open(|options| options.max_message(10)));

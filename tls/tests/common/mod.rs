@@ -15,7 +15,7 @@ pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
 }
 
-/// What a certificate is to say beside its names.
+/// The content of a certificate besides its names.
 #[derive(Clone, Copy, Default)]
 pub struct Says {
     pub years: Option<(i32, i32)>,

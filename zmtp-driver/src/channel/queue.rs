@@ -10,7 +10,7 @@ use bowline_zmtp::message::Message;
 use super::{Buffer, BufferKind, ChannelStats};
 use crate::error::ReceiveError;
 
-/// What a receiver gets: a message, or an error of the socket behind the channel.
+/// The result of a receiver: a message, or an error of the socket behind the channel.
 pub(crate) type Entry = Result<Message, ReceiveError>;
 
 /// The state that the ends of a channel share.

@@ -93,7 +93,7 @@ impl Listener for No {
     }
 }
 
-/// Whoever waits for it must be polled again by hand.
+/// A caller that waits for it must be polled again by hand.
 pub(super) struct Never;
 
 impl Timer for Never {

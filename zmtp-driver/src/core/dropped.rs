@@ -27,7 +27,7 @@ use crate::send::{Send, SendMany};
 
 const LIMIT: usize = 3;
 
-/// What a future came to.
+/// The result of a future.
 enum Done {
     /// All of its messages were sent.
     Sent,
@@ -308,7 +308,7 @@ impl World {
         self.puller.begin_close(Duration::ZERO);
         self.settle();
         while !self.calls.is_empty() {
-            // Callers that wait for a closed socket are told.
+            // Callers that wait for a closed socket get an error.
             assert!(!self.poll(0), "it waits for ever, seed {}", self.seed);
         }
         let lost: Vec<_> = self.sent.iter().filter(|(_, (_, times))| *times == 0).collect();

@@ -15,7 +15,7 @@ use bowline_zmtp::socket_type::SocketType;
 use super::{SocketCore, State};
 use crate::error::{ReceiveError, Refusal};
 
-/// What a caller waits for, and what is true of it.
+/// The event that a caller waits for, and whether it is true.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Interest {
     /// A message can be received; or none ever will be, because the socket is closed.

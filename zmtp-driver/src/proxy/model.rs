@@ -174,7 +174,7 @@ impl World {
         }
     }
 
-    /// Those that were woken go on, and what arrived is received, until nothing moves.
+    /// Woken tasks continue, and arrived messages are received, until nothing moves.
     fn settle(&mut self) {
         loop {
             let other_woken = self.other.as_ref().is_some_and(|(_, woken)| woken.0.load(Ordering::SeqCst));

@@ -125,7 +125,7 @@ mod tests {
     use alloc::vec::Vec;
     use proptest::prelude::*;
 
-    /// What an application makes of notices: how often each topic of each peer, or of all, was begun.
+    /// The subscriptions that an application knows from notices, for each peer or for all together.
     fn told<'n>(
         known: &mut BTreeMap<(u64, u8), bool>,
         notices: impl Iterator<Item = &'n Notice>,
@@ -181,7 +181,7 @@ mod tests {
             notices.forget_void(|_| true);
             told(&mut merged, notices.line.iter(), by_peer);
             prop_assert_eq!(whole, merged);
-            // An end is told of what the application knows of, and once.
+            // An end is reported only for a known subscription, and once.
             prop_assert!(ends(&notices) <= known.len(), "{notices:?} {known:?}");
             let before = notices.line.len();
             notices.merge(by_peer);

@@ -2,12 +2,12 @@
 
 use crate::End::{self, Client, Server};
 
-/// What differs.
+/// The kinds of differences.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum Differs {
-    /// What is sent.
+    /// In the sent bytes.
     Bytes,
-    /// What the application receives.
+    /// In the messages that the application receives.
     Messages,
     /// Whether the connection fails.
     Outcome,

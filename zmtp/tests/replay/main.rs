@@ -36,7 +36,7 @@ fn is_old(scenario: &Scenario, end: End) -> bool {
     socket.contains("libzmq 2.") || socket.contains("libzmq 3.")
 }
 
-/// What is wrong with a report, in words.
+/// The defect of a report, as text.
 fn faults(report: &Report) -> BTreeMap<Differs, String> {
     let mut faults = BTreeMap::new();
     for (sent, recorded) in &report.streams {

@@ -86,7 +86,7 @@ impl Scenario {
         mine.map(|step| &step["result"]).filter(|result| result.is_array()).map(parts).collect()
     }
 
-    /// What a side was told of its connections: names, and the numbers that go with them.
+    /// The events of a side's connections: names, and their numbers.
     fn events(&self, who: &str) -> Vec<(String, u64)> {
         let events = self.index[format!("{who}_events")].as_array().cloned().unwrap_or_default();
         let text = |event: &Value| event[0].as_str().unwrap_or_default().to_owned();
@@ -115,7 +115,7 @@ impl Scenario {
 
 #[cfg(feature = "curve")]
 impl Scenario {
-    /// What is known of a connection with CURVE: keys and what was in its boxes.
+    /// Data of a connection with CURVE: keys and the content of its boxes.
     pub(crate) fn opened(&self, connection: usize, what: &str) -> Option<Vec<u8>> {
         Some(unhex(self.index["opened"][connection][what].as_str()?))
     }

@@ -27,9 +27,9 @@ const TWO_CLIENTS: [&str; 3] =
 /// Where libzmq began to count: routing ids of peers without one, and (one later) requests.
 const SEED: u32 = 0x6b8b_4567;
 
-/// What came of playing one socket of a scenario.
+/// The result of playing one socket of a scenario.
 pub(crate) struct Report {
-    /// What was sent and what is recorded, of each of its connections.
+    /// The sent and the recorded bytes, of each of its connections.
     pub(crate) streams: Vec<(Vec<u8>, Vec<u8>)>,
     pub(crate) received: Vec<Vec<String>>,
     pub(crate) delivered: Vec<Vec<String>>,
@@ -383,7 +383,7 @@ fn printed(part: &[u8]) -> String {
     part.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// What the authenticator of a scenario said; `None`: nothing.
+/// The answer of a scenario's authenticator, if there is one.
 fn decide(scenario: &Scenario, credentials: &Credentials) -> Option<Decision> {
     let refuse = |status| Some(Decision::Refuse { status });
     match scenario.name.as_str() {

@@ -9,14 +9,14 @@ use bowline_zmtp::socket_type::SocketType::{self, *};
 use super::operations::{Hears, Model, shape};
 use super::reference::{Account, Place, assert_fair, body, read, topic};
 
-/// What is known of a message beside its body.
+/// Properties of a message besides its body.
 #[derive(Default)]
 struct Envelope {
-    /// What stands before the body.
+    /// The parts before the body.
     front: Vec<Vec<u8>>,
     /// For whom it is alone.
     to: Option<usize>,
-    /// What it answers.
+    /// The request that it answers.
     answers: Option<usize>,
 }
 

@@ -1,4 +1,4 @@
-//! What returns to a lane after the end of a connection.
+//! Messages that return to a lane after the end of a connection.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;

@@ -165,7 +165,7 @@ fn a_header_that_is_kept() {
     framing.set_max_message(14).unwrap();
     assert_eq!(next(&framing, bytes), frame(0..14));
     assert_eq!(encode(&framing, b"hello world").unwrap(), bytes);
-    // What the receiver would refuse is not written.
+    // Frames that the receiver would refuse are not written.
     assert_eq!(encode(&framing, b"hello world!"), Err(EncodeError::TooLarge { len: 15, max: 14 }));
 }
 

@@ -10,7 +10,8 @@ pub const MIN_WINDOW: u32 = 64 * 1024;
 /// the number of small messages is bounded, too.
 pub const MESSAGE_COST: u64 = 256;
 
-/// What one side grants and has read of one class, counted from the beginning of the connection.
+/// The limit granted and the bytes read by one side in one class, counted from the beginning of the
+/// connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Credit {

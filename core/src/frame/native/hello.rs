@@ -69,7 +69,7 @@ pub struct Hello {
     pub bulk: Window,
 }
 
-/// What both sides agreed on, and the limits of the other side.
+/// The parameters that both sides agreed on, and the limits of the other side.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Agreed {

@@ -3,7 +3,7 @@
 use super::numbers::get_u64;
 use crate::error::FrameError;
 
-/// What each side says about the session, after its hello.
+/// The state of the session that each side sends after its hello.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Resume {

@@ -12,7 +12,7 @@ use crate::link::Link;
 use crate::link::inbound::{told_failure, unsendable};
 use crate::machine::Access;
 
-/// What the reader reports to the link at the end of a pass.
+/// The report of the reader to the link at the end of a pass.
 #[derive(Debug, Default)]
 pub(super) struct KeptBack {
     pub(super) frames: LocalFrames,

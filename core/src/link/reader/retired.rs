@@ -1,4 +1,4 @@
-//! What the reader of a session's connection leaves to the next one.
+//! State that the reader of a session's connection leaves to the next one.
 
 use alloc::boxed::Box;
 

@@ -290,7 +290,7 @@ fn an_answer_without_memory_starts_no_further_request_for_a_while() {
         pair.run(Instant::ZERO);
     }
     assert_eq!(pair.b.handled.len(), 0, "handlers that were started for nothing");
-    // After a while it asks again, and then goes on.
+    // After a while it asks again, and then continues.
     let later = Instant::ZERO + PATIENCE;
     assert_eq!(pair.b.link.next_memory_check(), Some(later));
     pair.b.link.handle_timeout(later);
@@ -339,7 +339,7 @@ fn an_answer_that_is_not_whole_counts_as_memory() {
     assert_eq!(held(&pair.a.link), 0);
 }
 
-/// What the reader encoded waits for memory: when there is some, the writer is woken for it.
+/// An encoded answer waits for memory: when there is some, the writer is woken for it.
 #[test]
 fn memory_for_answers_wakes_the_writer() {
     let mut pair = native();

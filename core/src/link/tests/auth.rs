@@ -46,7 +46,7 @@ fn bob() -> Grant {
     Grant::new(Identity::new("bob"))
 }
 
-/// The application of the accepting end decides; the end goes on if that is wanted.
+/// The application of the accepting end decides; the end continues if requested.
 fn decide(end: &mut End<Native>, decision: Result<Grant, Refusal>) {
     let epoch = end.link.epoch();
     end.link.decide(T0, epoch, decision);
@@ -130,7 +130,7 @@ fn a_refusal_says_why_and_ends_both_sides() {
     let mut pair = pair(&showing(b"token"));
     let refusal = Refusal::new(RefusalCode::EXPIRED).text("since noon").retry_after(MS * 7_000);
     decide(&mut pair.b, Err(refusal.clone()));
-    // What comes of the peer now is not looked at.
+    // Bytes that the peer sends now are ignored.
     pair.b.input(T0, &cast(b"all the same")).unwrap();
     assert_eq!(ends(&mut pair.b, T0), None, "it is told first");
     let out = pair.b.output(T0);
@@ -284,7 +284,7 @@ fn features_that_are_not_known_are_ignored_and_required_ones_are_named() {
     assert_eq!(refused, Err(PeerError::FeatureRequired { features: Features(SERVICES) }));
 }
 
-/// What an accepting end that asks says to a peer that sends these frames behind its hello.
+/// The reaction of an authenticating end to a peer that sends these frames after its hello.
 fn hostile(frames: &[Vec<u8>]) -> PeerError {
     let mut end = asking(&Config::default(), b"1");
     end.input(T0, &hello()).unwrap();
@@ -413,7 +413,7 @@ fn another_identity_cannot_have_a_session_and_it_waits_for_its_own() {
     pair.b.link.handle_disconnected(T0, None, cause);
     assert!(pair.b.link.is_detached(), "it is still bob's");
     assert_eq!(pair.b.link.identity().map(Identity::name), Some("bob"));
-    // Whose identity is another now begins anew.
+    // A peer with another identity starts from the beginning.
     pair.a.input(T0, &out).unwrap();
     let cause = ends(&mut pair.a, T0).unwrap();
     assert!(cause.is_retryable());
@@ -445,7 +445,7 @@ fn a_refused_peer_does_not_end_a_session_and_a_withdrawn_one_does() {
     assert_eq!((pair.b.link.state(), pair.b.link.session()), (State::Closed, None));
 }
 
-/// What an accepting end says, and hands over, when the peer's bytes come in these pieces.
+/// The output and the deliveries of an accepting end if the peer's bytes arrive in these pieces.
 fn in_pieces(bytes: &[u8], mut cuts: Vec<usize>, lets_in: bool) -> (Vec<String>, Vec<u8>) {
     let mut end = asking(&Config::default(), b"1");
     cuts.sort_unstable();

@@ -172,7 +172,7 @@ fn calls_made_together_share_a_look_at_the_clock_but_not_with_the_past() {
     assert_eq!(link.call_time(|| at(20)), at(20));
     call(link, at(20));
     assert_eq!(link.call_time(|| panic!("it is on its way")), at(20));
-    // It writes, and the write is held up.
+    // The peer stops reading, so that the write stalls.
     let batch = link.begin_write(at(30)).unwrap();
     assert_eq!(link.call_time(|| at(9_000)), at(9_000));
     let _more = link.end_write(at(9_001), batch);

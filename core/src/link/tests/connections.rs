@@ -225,7 +225,7 @@ fn a_link_that_is_given_up_while_connected_tells_the_truth() {
     assert_eq!(pair.a.link.poll_inbound(pair.a.handled[0], Some(9)), InboundState::Wanted);
     let cut = pair.a.link.cast(Instant::ZERO, &CastOptions::new(1), b"cut".as_slice().into()).unwrap();
     pair.a.link.watch_outcome(cut.number, 2);
-    // What a caller began to write, and the driver is to go on with.
+    // A message whose first bytes were written by a caller, and which the driver has to continue.
     let mut batch = pair.a.link.begin_write(Instant::ZERO).unwrap();
     batch.wrote(3);
     let _more = pair.a.link.end_write(Instant::ZERO, batch);

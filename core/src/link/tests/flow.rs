@@ -165,7 +165,7 @@ fn a_consumer_that_takes_nothing_holds_up_only_its_own_class() {
             }
         }
     }
-    // What the receiver keeps is its window, what the sender keeps its queue.
+    // The receiver holds at most its window, the sender at most its queue.
     let kept = pair.b.link.kept(Class::Normal);
     assert!((100 * 1024..=128 * 1024).contains(&kept), "{kept}");
     assert_eq!(pair.a.link.write_queue().0, 200);

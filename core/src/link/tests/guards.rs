@@ -24,7 +24,7 @@ fn credit(class: Class, limit: u64, seen: u64) -> Vec<u8> {
     frame(&Meta { class: Class::Control, ..Meta::new(Kind::Credit, 0) }, &body)
 }
 
-/// What a fresh link says of these bytes.
+/// The reaction of a new link to these bytes.
 fn refused(bytes: &[u8]) -> PeerError {
     let mut pair = native();
     pair.b.queue = true;

@@ -138,7 +138,8 @@ fn what_is_about_to_be_told_is_not_handed_back_besides() {
     assert_eq!((told.number, told.outcome), (number, Outcome::MaybeDelivered));
 }
 
-/// What was written, and is sent again because the system may have lost it, is sent however late that is.
+/// A written message that is sent again because the system may have lost it is sent regardless of its
+/// deadline.
 #[test]
 fn what_is_sent_again_does_not_expire() {
     const WAIT: Duration = Duration::from_secs(1);

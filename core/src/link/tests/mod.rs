@@ -47,7 +47,7 @@ struct End<F: Framing> {
     /// Requests go to handlers that take their time.
     handle: bool,
     handled: Vec<Inbound>,
-    /// What peers showed, to be decided about.
+    /// Credentials of peers, to be decided about.
     shown: Vec<Shown>,
     /// Challenges that wait to be answered, where that is not done at once.
     challenges: Option<Vec<Challenge>>,

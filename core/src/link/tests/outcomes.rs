@@ -44,7 +44,7 @@ impl Framing for Stuffed {
     }
 }
 
-/// What is given to casts, and has to come back.
+/// The bodies of casts, which have to be returned unchanged.
 #[derive(Clone, Debug)]
 struct Given {
     options: CastOptions,

@@ -55,7 +55,7 @@ fn detached() -> Pair<Native> {
     pair
 }
 
-/// What `end` says on a new connection whose peer says `resume`: an honest hello is before it.
+/// The reaction of `end` to a new connection whose peer sends `resume` after a valid hello.
 fn resumes(end: &mut End<Native>, resume: &Resume) -> Result<Vec<u8>, PeerError> {
     hears(end, resume)?;
     Ok(end.output(Instant::ZERO))
@@ -70,7 +70,7 @@ fn hears(end: &mut End<Native>, resume: &Resume) -> Result<(), PeerError> {
     // A dialing end of its own says hello and asks for a new session: the resume is at the end.
     let mut stranger = End::new(&config(), Role::Dialing);
     let mut said = stranger.output(Instant::ZERO);
-    // Nobody is asked who they are, whichever end the stranger plays.
+    // No authentication, whichever end the stranger plays.
     said[39] &= !(AUTHENTICATION as u8);
     let at = said.len() - resume.to_bytes().len();
     said[at..].copy_from_slice(&resume.to_bytes());
@@ -373,7 +373,7 @@ fn what_is_left_of_a_lost_session_comes_after_the_word_that_a_connection_is_read
     assert_eq!(access.counters().messages_dropped, 0, "it was handed over");
 }
 
-/// What waited with a session's reader when the session ended for good is lost, and that is counted.
+/// Messages that wait in a session's reader when the session ends for good are lost, and counted.
 #[test]
 fn what_waits_with_the_reader_when_its_session_expires_is_counted() {
     let mut pair = detached();

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::link::classes::cost;
 
-/// What happens to a link that receives.
+/// Operations on a receiving link.
 #[derive(Clone, Debug)]
 enum Step {
     /// So many messages of that length come at once.
@@ -76,7 +76,7 @@ proptest! {
                 Step::Receive(most) => {
                     for _ in 0..most {
                         taken.extend(pair.b.link.poll_receive(&mut None, || 0));
-                        // What it left in line to be woken is not wanted.
+                        // The wakers that it left in the queue are not needed.
                         pair.b.tokens();
                     }
                 }

@@ -289,7 +289,7 @@ fn other_endpoints_are_tried_at_once_but_the_same_ones_do_not_end_a_wait() {
     s.set_endpoints(Instant::ZERO, list(&["127.0.0.1:3", "127.0.0.1:4"])).unwrap();
     assert_eq!(todo(&mut s), Some(Action::Abandon { attempt: first }));
     assert_eq!(fail(&mut s, Instant::ZERO).port(), 3);
-    // The one under way goes on; the round begins anew, so the new one gets its turn.
+    // The dial under way continues; the round starts again, so the new address gets its turn.
     s.set_endpoints(Instant::ZERO, list(&["127.0.0.1:4", "127.0.0.1:5"])).unwrap();
     assert_eq!(fail(&mut s, Instant::ZERO).port(), 4);
     assert_eq!(fail(&mut s, Instant::ZERO).port(), 5);
@@ -434,7 +434,7 @@ fn advice_is_heeded_within_bounds() {
     let mut two = supervisor(&["10.0.0.1:1", "10.0.0.2:1"], policy);
     turned_away(&mut two, Instant::ZERO, &after(50));
     assert_eq!(turned_away(&mut two, Instant::ZERO, &after(20)), Some(Instant::ZERO + S * 20));
-    // What was advised in one round says nothing of the next.
+    // Advice of one round does not apply to the next.
     let now = Instant::ZERO + S * 20;
     while todo(&mut two).is_some() {}
     two.handle_timeout(now);

@@ -46,7 +46,7 @@ fn bytes(key: &str) -> [u8; 32] {
     z85::decode(key).expect("a key").try_into().expect("of 32 bytes")
 }
 
-/// What both sides are set up with.
+/// The settings of both sides.
 #[derive(Debug)]
 pub(crate) struct Secured {
     pub(crate) security: Security,

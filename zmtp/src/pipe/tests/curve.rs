@@ -165,7 +165,7 @@ fn old_peers_and_other_mechanisms_are_refused() {
     }
 }
 
-/// What a client says in its handshake, recorded: greeting and HELLO, then INITIATE.
+/// The bytes that a client sends in its handshake, recorded: greeting and HELLO, then INITIATE.
 fn recorded() -> [Vec<u8>; 2] {
     let mut ends = pair(router());
     let (mut said, mut initiate) = (Vec::new(), Vec::new());

@@ -92,7 +92,7 @@ impl Driven {
         }
     }
 
-    /// What a driver does between reads.
+    /// The work of a driver between reads.
     pub(super) fn work(&mut self) {
         loop {
             self.write();

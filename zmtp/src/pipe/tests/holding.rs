@@ -73,12 +73,12 @@ fn pipes_stop_reading_when_all_together_hold_too_much() {
     assert!(received(&pipes)[0] + received(&pipes)[1] < 10, "{:?}", received(&pipes));
     let [_, drawn] = sums.drawn();
     assert!((60_000..=120_000).contains(&drawn), "{drawn}");
-    // Who holds little goes on.
+    // A pipe that holds little continues.
     for _ in 0..3 {
         pipes[2].feed(&frame(0, b"small"));
     }
     assert!(!pipes[2].pipe.is_paused() && received(&pipes)[2] == 3);
-    // What the receiver has taken out counts until it comes for more.
+    // Messages that the receiver has taken out count until its next swap.
     let first = pipes[0].received();
     assert!(!first.is_empty() && !sums.received.as_ref().unwrap().take_eased());
     assert!(pipes[0].pipe.is_paused());

@@ -93,7 +93,7 @@ fn no_message_waits_for_a_peer_that_is_about_to_go() {
             net.send(push, &[text]).unwrap();
         }
         assert_eq!(net.nodes[push].socket.stats().overflowed, 2);
-        // Nobody is left, and nothing is dropped for want of room.
+        // No peer is left, and nothing is dropped for lack of room.
         close(&mut net, staying);
         assert_eq!(net.send(push, &["4"]), Err(SendError::WouldBlock));
         net.deaf.clear();
@@ -196,7 +196,7 @@ fn what_peers_sent_before_they_went_is_received_up_to_a_limit() {
     }
     assert_eq!(net.all(pull).len(), 2);
     assert_eq!(trouble(net.nodes[pull].events()).1, [(1, Drop::LeftBehind)]);
-    // What was received has made room.
+    // Received messages have made room.
     let push = net.add(of(SocketType::Push));
     let [from, _] = net.connect(push, pull);
     net.send(push, &["late", &"x".repeat(400)]).unwrap();

@@ -46,7 +46,7 @@ fn a_request_whose_peer_goes_is_lost_and_another_may_be_sent() {
     assert_eq!(net.nodes[req].recv(), Err(RecvError::PeerLost));
     assert_eq!(net.nodes[req].recv(), Err(RecvError::State(SocketType::Req)));
     net.dial(from, rep);
-    // The one that asked is gone: its reply is for nobody, least of all for who asks next.
+    // The peer that asked is gone: its reply must go to no one, in particular not to the next peer that asks.
     assert_eq!(net.nodes[rep].recv().unwrap(), "x");
     net.send(req, &["y"]).unwrap();
     net.send(rep, &["to x"]).unwrap();
