@@ -18,7 +18,7 @@ struct Came {
     rest: Vec<u8>,
 }
 
-/// Everything that comes of it when a proxy sends `bytes`, cut into pieces of those lengths.
+/// The result when a proxy sends `bytes`, split into pieces of those lengths.
 fn run(proxy: &Proxy, target: &str, bytes: &[u8], cuts: &[usize]) -> Came {
     let target: Endpoint = target.parse().unwrap();
     let mut steps = Steps::new(proxy.steps(&target), RecvBuf::new());
@@ -307,7 +307,7 @@ fn answers() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
-    /// However the bytes are cut, the same is said and the same comes of it; nothing panics.
+    /// However the bytes are split, the output and the result are the same; nothing panics.
     #[test]
     fn any_split_of_the_bytes_gives_the_same(
         bytes in answers(),

@@ -160,7 +160,7 @@ fn a_closing_side_serves_what_was_sent_before_the_peer_could_know() {
         pair.b.link.poll_ending(Instant::ZERO),
         Some(Ending::Graceful { cause: Disconnect::GoneAway, .. })
     ));
-    // A peer that does not go is not waited for longer than this side lingers.
+    // A peer that does not close is not waited for longer than this side lingers.
     assert!(matches!(pair.a.link.poll_ending(Instant::ZERO + MS * 50), Some(Ending::Graceful { .. })));
 }
 
@@ -194,7 +194,7 @@ fn pushes_that_nobody_receives_let_replies_by() {
     pair.run(Instant::ZERO);
     assert_eq!(&pair.a.link.poll_reply(id, || 0).unwrap().unwrap()[..], b"behind");
     assert_eq!(pair.a.link.counters().messages_dropped, 3);
-    // A caller waits to receive: what comes for it is not dropped.
+    // While a caller waits to receive, messages for it are not dropped.
     let mut messages = Vec::new();
     assert_eq!(pair.a.link.take_received(9, &mut messages), 2);
     assert_eq!([&messages[0][..], &messages[1][..]], [&[0], &[1]]);
@@ -212,8 +212,7 @@ fn pushes_that_nobody_receives_let_replies_by() {
     assert_eq!(pair.a.link.counters().messages_dropped, 0);
 }
 
-/// A link that is given up while it is connected ends with its connection, which says what became of
-/// everything.
+/// A link that is dropped while it is connected ends with its connection, which reports every outcome.
 #[test]
 fn a_link_that_is_given_up_while_connected_tells_the_truth() {
     let mut pair = native();

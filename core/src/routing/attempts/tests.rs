@@ -130,9 +130,9 @@ fn verdict(ids: &[RouteId], op: u8, pick: u8) -> Verdict {
 }
 
 proptest! {
-    /// Whatever the routes answer: each is tried once in a round at the most (only the patient attempt may go to
-    /// one again), the call ends by its deadline and within its budget, nothing stays in flight, and only
-    /// one that proved it is a leader.
+    /// Whatever the routes answer: each is tried at most once in a round (only the patient attempt may use
+    /// one again), the call ends by its deadline and within its budget, nothing stays in flight, and only a
+    /// route that proved it is a leader.
     #[test]
     fn calls_end_and_leaders_have_proved_it(
         policy in prop::sample::select(vec![
