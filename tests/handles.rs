@@ -89,8 +89,8 @@ fn on_threads() -> Result {
     Ok(())
 }
 
-/// A message whose deadline passes while it is being written is not with the link: it comes back as it
-/// was given all the same.
+/// A message whose deadline passes while it is being written is not in the link; it is nevertheless returned
+/// unchanged.
 #[test]
 fn a_message_that_is_being_written_comes_back_as_it_was_given() -> Result {
     use bowline::blocking::Client;
@@ -113,7 +113,7 @@ fn a_message_that_is_being_written_comes_back_as_it_was_given() -> Result {
     Ok(())
 }
 
-/// A deadline that passes while there is no room hands back the whole message, too.
+/// A message whose deadline passes while there is no room is returned whole, too.
 #[test]
 fn a_message_without_room_comes_back_as_it_was_given() -> Result {
     use bowline::blocking::Client;

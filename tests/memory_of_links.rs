@@ -11,7 +11,7 @@ use bowline_counting::{Counting, Held, Side, held};
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Enough that what there is once does not count.
+/// Enough that one-time allocations do not count.
 const LINKS: i64 = 200;
 /// Memory that a call leaves behind, bytes: a list of wakers in the reading half.
 const WAKERS: i64 = 100;
@@ -21,8 +21,8 @@ fn config(delivery: Delivery) -> Config {
     Config::builder().heartbeat(HEARTBEAT).delivery(delivery).build().expect("sound")
 }
 
-/// The least that each side is seen to hold, while `pass` lets time pass: within some heartbeats, and, on a
-/// machine that has no time for them, within more until it is `enough`.
+/// The smallest memory of each side while `pass` lets time pass: during some heartbeats and, on a busy
+/// machine, during more until it is `enough`.
 fn least(mut pass: impl FnMut(Duration), enough: impl Fn(&[Held; 2]) -> bool) -> [Held; 2] {
     let mut least = [Side::A, Side::B].map(held);
     let begun = Instant::now();
@@ -138,7 +138,7 @@ fn on_tokio(most: &Most) {
     server.join().expect("no panic");
 }
 
-/// One test, because what is held is counted for the whole process.
+/// One test, because memory is counted for the whole process.
 #[test]
 fn links_hold_little_and_give_back_what_a_call_took() {
     let bare = on_bare_tokio();
@@ -149,7 +149,7 @@ fn links_hold_little_and_give_back_what_a_call_took() {
     on_threads(&Most { what: "threads, sessions", delivery: session, bare: 0, bytes: [5_350, 4_150] });
 }
 
-/// A task each that waits for its socket.
+/// One task each, which waits for its socket.
 fn on_bare_tokio() -> i64 {
     let _side = Side::B.enter();
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("free");

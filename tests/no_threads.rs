@@ -40,7 +40,7 @@ fn without_threads() {
     assert!(said.contains("could not start a thread: "), "{said}");
     assert!(error.is_retryable());
 
-    // A group that the program turns needs none.
+    // A group that the program runs itself needs none.
     let group = IoGroup::manual().expect("descriptors");
     let entered = group.enter();
     let server = Server::builder()

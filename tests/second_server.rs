@@ -166,7 +166,7 @@ impl Machine for Guest {
     }
 
     fn handle_memory(&mut self, now: Instant, verdict: Verdict) {
-        // A guest for whom there is no memory has to go.
+        // A guest for which there is no memory is disconnected.
         if matches!(verdict, Verdict::Refuse(_)) {
             self.abort(now, Disconnect::Overflow { queue: "write" });
         }
@@ -265,13 +265,13 @@ impl Visitor {
     }
 }
 
-/// What the guests do, on a thread: the room tells them apart, tells them all, and closes behind them.
+/// The guests' actions, on a thread: the room distinguishes them, sends to all, and closes after them.
 fn visit(address: &Address, room: &Room) -> Vec<Visitor> {
     let mut guests: Vec<Visitor> = (0..3).map(|_| Visitor::enter(address)).collect();
     for guest in &mut guests {
         assert_eq!(guest.hears().as_deref(), Some("welcome"));
     }
-    // One more than the gate lets in.
+    // One more than the gate admits.
     assert_eq!(Visitor::enter(address).hears(), None);
     assert_eq!(*room.refused.lock().unwrap(), [Refused::Full]);
     for speaker in 0..3 {
@@ -280,7 +280,7 @@ fn visit(address: &Address, room: &Room) -> Vec<Visitor> {
             assert_eq!(guest.hears(), Some(format!("line {speaker}")));
         }
     }
-    // One that talks nonsense goes, and its place is free.
+    // A guest that sends garbage is disconnected, and its place is free.
     let mut rude = guests.pop().expect("three");
     rude.stream.write_all(&[b'x'; 3000]).expect("it reads");
     let mut rest = Vec::new();

@@ -84,7 +84,7 @@ pub async fn handshakes_make_room_for_younger_ones<H: Harness>() {
 
 type Causes = Arc<Mutex<Vec<Disconnect>>>;
 
-/// Handlers that note why connections ended.
+/// Handlers that record why connections ended.
 fn noting<F: bowline::frame::Framing>() -> (Handlers<F>, Causes) {
     let causes = Causes::default();
     let note = Arc::clone(&causes);
@@ -98,7 +98,7 @@ async fn cause<H: Harness>(causes: &Causes) -> Disconnect {
     causes.lock().expect("not poisoned").remove(0)
 }
 
-/// A byte at a time, for as long as the other side takes it.
+/// Sends a byte at a time, for as long as the other side accepts it.
 fn drip(mut socket: TcpStream, bytes: Vec<u8>) -> std::thread::JoinHandle<usize> {
     std::thread::spawn(move || {
         for (i, byte) in bytes.iter().enumerate() {
@@ -213,7 +213,7 @@ pub async fn idle_connections_are_closed<H: Harness>() {
         assert!(client.call(CallOptions::new(1), vec![1]).await.is_ok(), "busy links stay");
         H::sleep(MS * 20).await;
     }
-    // Heartbeats go on, which is not enough.
+    // Heartbeats continue, which is not enough.
     assert_eq!(cause::<H>(&causes).await, Disconnect::Idle { limit: MS * 150 });
     client.close().await;
     server.shutdown().await;

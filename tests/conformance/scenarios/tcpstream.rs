@@ -25,7 +25,7 @@ pub async fn pushes_that_nobody_receives_hold_up_no_reply<H: Harness>() {
     for i in 0..3_000_u32 {
         let _ = peer.cast(7, &i.to_be_bytes()).await.expect("queued");
     }
-    // The reply is behind all of them.
+    // The reply comes after all of them.
     assert_eq!(&client.call(CallOptions::new(1), b"ask".to_vec()).await.expect("a reply")[..], b"ask");
     assert_eq!(client.peer().counters().messages_dropped, 2_900);
     let mut told = false;
@@ -96,7 +96,7 @@ pub async fn answers_have_types<H: Harness>() {
     server.shutdown().await;
 }
 
-/// Fails in every way there is, by the method.
+/// Fails in one of several ways, by the method.
 fn failing<F: Framing>() -> Handlers<F> {
     Handlers::none().request(|asked| {
         let responder = (asked.responder)();
@@ -127,7 +127,7 @@ pub async fn failures_without_error_replies<H: Harness>() {
             }
         })
     };
-    // A message of one's own, of a type that callers know.
+    // A message of a custom type, which callers know.
     let answer = config().on_failure(OnFailure::Answer { method: 99 }).build().expect("sound");
     for handlers in [failing(), inline()] {
         let is_inline = handlers.on_request_inline.is_some();
@@ -151,7 +151,7 @@ pub async fn failures_without_error_replies<H: Harness>() {
         let (server, client) = H::pair(end.clone(), handlers, Handlers::none()).await;
         let error = client.call(CallOptions::new(1), Vec::new()).await.expect_err("it failed");
         assert!(matches!(error, CallError::MaybeDelivered(Disconnect::PeerClosed)), "{error}");
-        // Not when it has no peers: the client is soon there again.
+        // Not if it has no peers: the client soon reconnects.
         H::until("the server's side ended, too", || !ends.lock().expect("not poisoned").is_empty()).await;
         let first = ends.lock().expect("not poisoned")[0].clone();
         assert_eq!(first, Disconnect::HandlerFailed { status: Status(1001) });
