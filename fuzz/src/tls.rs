@@ -23,10 +23,10 @@ fn settings() -> &'static (TlsClient, TlsServer) {
     })
 }
 
-/// One end, and what is known of it.
+/// One end, and the test's knowledge of it.
 struct End {
     layer: TlsLayer,
-    /// Text that it wrote, and that it got.
+    /// Number of bytes that it wrote, and that it received.
     wrote: usize,
     got: usize,
     failed: bool,
@@ -40,7 +40,7 @@ impl End {
         Self { layer, wrote: 0, got: 0, failed: false, tampered: false, closed: false }
     }
 
-    /// Takes everything, in pieces of that size.
+    /// Passes in all bytes, in pieces of that size.
     fn take(&mut self, mut bytes: &[u8], piece: usize) {
         while !bytes.is_empty() && !self.failed {
             let offered = &bytes[..piece.clamp(1, bytes.len())];
@@ -81,7 +81,7 @@ impl End {
     }
 }
 
-/// Steps of two ends, whose bytes are cut, changed, left out or made up on their way.
+/// Steps of two ends, whose bytes are cut, changed, omitted or invented in transit.
 pub fn tls_ops(data: &[u8]) {
     let (client, server) = settings();
     let place = "localhost:1".parse().expect("an address");

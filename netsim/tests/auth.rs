@@ -22,7 +22,7 @@ fn config(delivery: Delivery) -> Config {
         .expect("sound")
 }
 
-/// Lets in who answers the challenge of this connection.
+/// Accepts a peer that answers the challenge of this connection.
 fn verify(shown: &Shown) -> Decision {
     let challenge = shown.challenge();
     let right = [challenge.bytes(), &challenge.session().to_be_bytes()].concat();
@@ -75,7 +75,7 @@ fn cuts_at_every_byte_of_the_handshake_and_behind_it() {
             converse(&mut pair);
             let connections = pair.ends[0].link.counters().connections;
             assert!(connections >= 2, "{connections}");
-            // Each was verified by its own challenge: nothing is remembered.
+            // Each was verified with its own challenge: no decision is reused.
             assert!(pair.ends[1].shown.len() as u64 >= connections);
             let mut challenges: Vec<_> =
                 pair.ends[1].shown.iter().map(|shown| shown.challenge().bytes().to_vec()).collect();

@@ -64,7 +64,7 @@ impl Authority {
         self.issue_with(names, Says::default())
     }
 
-    /// The list of what it took back.
+    /// The list of certificates that it revoked.
     pub fn revoked(&self, serials: &[u64]) -> RevocationLists {
         let revoked = serials.iter().map(|&serial| RevokedCertParams {
             serial_number: SerialNumber::from(serial),
