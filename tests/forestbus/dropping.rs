@@ -13,7 +13,8 @@ use bowline::forestbus::{ClientError, ClusterError, Followed};
 use crate::cluster::{TOPIC, client, messages, node, open, read, settings};
 use crate::{LIMIT, until, watchdog};
 
-/// Polls a future so often, whether it was woken or not, and drops it then. What it came to, if it did.
+/// Polls a future that often, whether it was woken or not, and then drops it. Returns its result, if it had
+/// one.
 async fn polled<Fut: Future>(future: Fut, times: usize) -> Option<Fut::Output> {
     let mut future = pin!(future);
     let mut polls = 0;
@@ -21,7 +22,7 @@ async fn polled<Fut: Future>(future: Fut, times: usize) -> Option<Fut::Output> {
         if polls == times {
             return Poll::Ready(None);
         }
-        // Time for others to get somewhere.
+        // Time for other tasks to make progress.
         std::thread::sleep(Duration::from_micros(300 * polls as u64));
         polls += 1;
         cx.waker().wake_by_ref();
