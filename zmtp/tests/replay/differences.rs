@@ -26,7 +26,7 @@ const fn differs(scenario: &'static str, end: End, differs: Differs, why: &'stat
     Difference { scenario, end, differs, why }
 }
 
-/// Recordings for which the feature `curve` is needed.
+/// Recordings that need the feature `curve`.
 pub(crate) const CURVE: &[&str] = &[
     "curve_client_null_server",
     "curve_heartbeat",

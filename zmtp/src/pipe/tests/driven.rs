@@ -73,7 +73,7 @@ impl Driven {
         };
         Pipe::end_input(reader, &mut access, *now, buf);
         if let Some(error) = error {
-            // So that what was sent does not depend on how the bytes came.
+            // So that the output does not depend on the fragmentation of the input.
             self.write();
             self.end(error.into());
         }

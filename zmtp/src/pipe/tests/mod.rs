@@ -339,7 +339,7 @@ fn outcome(options: &Options, bytes: &[u8], mut piece: impl FnMut() -> usize) ->
         received.extend(driven.received());
     }
     received.extend(driven.received());
-    // How many PINGs one PONG answers is a matter of when it is written.
+    // The number of PINGs that one PONG answers depends on when it is written.
     let pong = driven.sent.windows(5).position(|window| window == b"\x04PONG");
     driven.sent.truncate(pong.map_or(usize::MAX, |at| at - 2));
     (driven.sent, driven.told, received, driven.ended)

@@ -130,7 +130,7 @@ fn what_a_dead_peer_was_not_sent_goes_to_others_in_order() {
 
 #[test]
 fn messages_wait_for_a_peer_that_comes_again_and_for_any_when_it_does_not() {
-    // A connecting PUSH keeps them in its pipe.
+    // A connecting PUSH keeps returned messages in its pipe.
     let mut net = Net::default();
     let (push, pull) = (net.add(of(SocketType::Push)), net.add(of(SocketType::Pull)));
     let [from, _] = net.connect(push, pull);
@@ -142,7 +142,7 @@ fn messages_wait_for_a_peer_that_comes_again_and_for_any_when_it_does_not() {
     net.deaf.clear();
     net.dial(from, pull);
     assert_eq!(net.all(pull), ["a"]);
-    // A binding one keeps them for the next peer, in front of what comes later.
+    // A binding PUSH keeps them for the next peer, before later messages.
     let (push, pull) = (net.add(of(SocketType::Push)), net.add(of(SocketType::Pull)));
     let [from, _] = net.connect(pull, push);
     net.deaf = vec![pull];
