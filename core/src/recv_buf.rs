@@ -22,8 +22,8 @@ const CHEAP_MOVE: usize = 4 * 1024;
 /// The number of blocks with messages kept by reference that are watched for reuse. If that many are still in
 /// use, messages of further blocks are copied, unless they make up most of their block.
 const WATCHED: usize = 8;
-/// Bytes of those blocks. One that grew for a long message is watched like the others: to make a new block of this size for each
-/// message of 64 KiB costs more than to read it.
+/// Limit of the bytes of those blocks. A block that grew for a long message is watched like the others: allocating a new
+/// block of that size for each message of 64 KiB costs more than reading it.
 const WATCHED_BYTES: usize = WATCHED * BUSY_READ;
 
 /// A block of receive memory: shared with the messages that are kept by reference.
@@ -527,7 +527,7 @@ mod tests {
         blocks.sort_unstable();
         blocks.dedup();
         assert!(blocks.len() <= 6, "{} blocks", blocks.len());
-        // The longest that are watched: not more bytes than of the others.
+        // The longest watched blocks: together no more bytes than the others.
         let frame = vec![7; KEEP];
         for _ in 0..10 {
             feed(&mut buf, &frame);

@@ -182,7 +182,7 @@ pub(crate) struct Consumer<F: Framing> {
 
 /// The next callback.
 enum Next {
-    /// The message that was asked for.
+    /// The requested message.
     Message,
     News(News),
 }
@@ -206,8 +206,8 @@ impl<F: Framing> Consumer<F> {
         }
     }
 
-    /// A message is received in place: each move of one costs as much as the lock. `None`: everything was told, and the
-    /// link is over (or takes no messages).
+    /// Receives a message in place, because each move of one costs as much as the lock. `None`: everything has been
+    /// handed over, and the link is over (or takes no messages).
     fn poll_next(&mut self, message: &mut Message, cx: &mut Context<'_>) -> Poll<Option<Next>> {
         let Self { inbox, ticket, is_done } = self;
         loop {

@@ -28,7 +28,7 @@ impl ThreadWaker {
 
     /// Whether it was woken since the last call.
     pub(crate) fn take(&self) -> bool {
-        // Most often it was not: to look costs less than to swap.
+        // Usually it was not: a load costs less than a swap.
         self.is_notified() && self.notified.swap(false, Ordering::Acquire)
     }
 
@@ -49,7 +49,7 @@ impl Wake for ThreadWaker {
     }
 }
 
-/// A thread's waker, made once: to count a reference for each call costs as much as a lock.
+/// A thread's waker, created once: counting a reference for each call costs as much as a lock.
 struct OwnWaker {
     thread: Arc<ThreadWaker>,
     waker: Waker,

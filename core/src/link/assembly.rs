@@ -154,8 +154,8 @@ impl Assembly {
         Ok(Assembled::Whole(Bytes::from(core::mem::take(&mut self.frame))))
     }
 
-    /// Memory follows what arrives, and ends at the message's own size: at most twice what came, or the whole message once
-    /// a third of it is there: a message of 64 KiB is moved once while it comes, and not twice.
+    /// Grows the buffer as bytes arrive, up to the message's size: to at most twice the received bytes, or to the whole
+    /// message once a third of it has arrived, so that a message of 64 KiB is moved once and not twice.
     fn grow(&mut self, more: usize) {
         let len = self.frame.len() + more;
         if len > self.frame.capacity() {

@@ -356,15 +356,15 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         true
     }
 
-    /// A handler takes the messages that come in, with [`take_to_handle`](Self::take_to_handle).
-    /// Closing waits for it, for at most the linger time.
+    /// From now on a handler takes the received messages, with [`take_to_handle`](Self::take_to_handle). Closing
+    /// waits for it, for at most the linger time.
     pub fn handle_messages(&mut self) {
         (self.received.taken_from, self.received.is_handled) = (true, true);
     }
 
-    /// [`receive_into`](Self::receive_into) for a handler, which is done with the message it took before. The
-    /// one that it takes counts as if it still waited, until it asks for the next one or says
-    /// [`end_handling`](Self::end_handling): what is received and not dealt with stays bounded.
+    /// As [`receive_into`](Self::receive_into), for a handler, which has finished the message that it took before. The
+    /// taken message counts as waiting until the handler takes the next one or calls
+    /// [`end_handling`](Self::end_handling), so that the memory of unfinished messages is bounded.
     pub fn take_to_handle(
         &mut self,
         into: &mut Message,
