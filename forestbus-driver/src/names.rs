@@ -1,4 +1,4 @@
-//! The names of a runtime's module: one list for all runtimes.
+//! The names in a runtime's module: one list for all runtimes.
 
 /// Names the handles of one runtime, in the module where it stands. `$on` is what its documentation calls the runtime; the
 /// rest is what the examples in that documentation consist of (see `bowline_links::names!`).
@@ -59,7 +59,7 @@ macro_rules! names {
     };
 }
 
-/// Those of the node.
+/// The names of the node.
 #[cfg(feature = "node")]
 #[doc(hidden)]
 #[macro_export]

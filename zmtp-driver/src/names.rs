@@ -1,4 +1,4 @@
-//! The names of a runtime's module: one list for all runtimes.
+//! The names in a runtime's module: one list for all runtimes.
 
 /// Names the sockets of one runtime, in the module where it stands. `$on` is what its documentation calls the
 /// runtime; the rest is what the examples in that documentation consist of (see `bowline_links::names!`).
@@ -191,7 +191,7 @@ macro_rules! names {
             ": see [`poll_any`](bowline_zmtp_driver::poll_any()).")]
         ///
         /// # Errors
-        /// As there.
+        /// As [`poll_any`](bowline_zmtp_driver::poll_any()).
         pub fn poll_any<'a, 'b>(
             items: &'a mut [$crate::PollItem<'b>],
             timeout: Option<std::time::Duration>,

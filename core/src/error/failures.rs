@@ -1,5 +1,5 @@
-//! Errors as failures: what `?` in a handler makes of them. The caller sees the error's own words,
-//! with [`Status::FAILED`].
+//! Conversions of errors into failures, for `?` in handlers. The caller gets the error's text with
+//! [`Status::FAILED`].
 
 use alloc::borrow::Cow;
 use alloc::boxed::Box;
@@ -41,7 +41,7 @@ failed!(
     EncodeError,
 );
 
-/// The same for those that leave what caused them to their sources.
+/// The same for errors whose causes are in their sources.
 macro_rules! failed_with_causes {
     ($($error:ty),* $(,)?) => {
         $(
@@ -69,7 +69,7 @@ failed!(
 );
 
 impl From<CallError> for Failure {
-    /// A failure that a peer answered with is handed on as it is.
+    /// A failure that another peer answered with is passed on unchanged.
     fn from(error: CallError) -> Self {
         match error {
             CallError::Failed(failure) => failure,
