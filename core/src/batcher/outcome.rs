@@ -40,7 +40,7 @@ pub enum SendError<E> {
     /// It was not appended.
     Failed(E),
     /// It may have been appended: only the other side knows. Without a cause, its batch was given up
-    /// before there was an answer.
+    /// before there was an answer, or its sender was on an I/O thread, which must not wait for the answer.
     MaybeAppended(Option<E>),
     /// Its delivery time was over. It was not appended; the cause is that of its last attempt.
     Expired(Option<E>),
