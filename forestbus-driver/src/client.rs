@@ -136,7 +136,7 @@ impl<R: Runtime> Client<R> {
         let topic = topic.to_owned();
         let core = Arc::clone(&self.handle.core);
         let command = Command::new(&self.handle, move |cluster, now| {
-            core.check_send(&topic, &messages)?;
+            core.limits.check(&topic, &messages)?;
             cluster.send_messages(now, &topic, messages, options)
         });
         async move {

@@ -2,7 +2,6 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
 
 use bowline_core::config::Config;
 use bowline_core::error::Disconnect;
@@ -16,7 +15,6 @@ use bowline_forestbus::cluster::{
 };
 use bowline_forestbus::protocol::{Index, Request};
 use bowline_forestbus::wire::{CborRpc, Codec};
-use bytes::Bytes;
 
 #[cfg(all(test, bowline_loom))]
 mod models;
@@ -25,6 +23,7 @@ mod perform;
 mod tests;
 
 use crate::desk::Desk;
+use crate::limits::Limits;
 use crate::observe::{self, To};
 use perform::{Actions, BATCH, Left};
 
@@ -38,21 +37,10 @@ pub(crate) struct Core {
     /// What `tracing` and `metrics` know the client by.
     name: String,
     pub(crate) codec: Codec,
-    limits: Limits,
+    pub(crate) limits: Limits,
     /// Of the links to nodes.
     pub(crate) link: Config<CborRpc>,
     pub(crate) place: Place,
-}
-
-/// What the settings allow.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
-    /// Items of a list, at most.
-    pub(crate) items: usize,
-    /// Bytes of one send's messages, at most.
-    pub(crate) send: usize,
-    /// How long a command may take that does not say.
-    pub(crate) deadline: Duration,
 }
 
 impl std::fmt::Debug for Core {
@@ -157,32 +145,6 @@ impl Core {
 
     pub(crate) fn leader(&self, topic: &str) -> Option<NodeId> {
         self.state.lock().cluster.leader(topic)
-    }
-
-    /// Whether a send can be written at all: no node would change that.
-    ///
-    /// # Errors
-    /// More messages than a list has, or more bytes than a request.
-    pub(crate) fn check_send(&self, topic: &str, messages: &[Bytes]) -> Result<(), ClusterError> {
-        let too_large = |what, value, limit| Err(ClusterError::TooLarge { what, value, limit });
-        if messages.len() > self.limits.items {
-            return too_large("messages", messages.len(), self.limits.items);
-        }
-        // The heads of its items as well, and its keys.
-        let bytes = messages.iter().map(|message| message.len() + head(message.len())).sum::<usize>();
-        let (bytes, limit) = (bytes + topic.len() + KEYS, self.link.max_message());
-        if bytes > limit { too_large("bytes of a request", bytes, limit) } else { Ok(()) }
-    }
-
-    /// The longest message that a send to the topic can have, in bytes.
-    pub(crate) fn max_record(&self, topic: &str) -> usize {
-        let request = self.link.max_message().saturating_sub(topic.len() + KEYS + head(usize::MAX));
-        request.min(self.limits.send)
-    }
-
-    /// How long a command may take that does not say.
-    pub(crate) fn deadline(&self) -> Duration {
-        self.limits.deadline
     }
 
     /// Gives a command. Its result is asked for with [`poll_result`](Self::poll_result).
@@ -404,19 +366,6 @@ impl State {
     fn desk(&self, node: NodeId, lane: Lane, epoch: Epoch) -> Option<Arc<Desk>> {
         let (present, desk) = self.desks.get(&(node, lane))?;
         (*present == epoch).then(|| Arc::clone(desk))
-    }
-}
-
-/// The bytes of a send beside its messages, its topic and the cluster's id, at least.
-const KEYS: usize = 48;
-
-/// The bytes of a string's head.
-fn head(len: usize) -> usize {
-    match len {
-        0..24 => 1,
-        24..0x100 => 2,
-        0x100..0x1_0000 => 3,
-        _ => 5,
     }
 }
 

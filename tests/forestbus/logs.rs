@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use bowline::batcher::{Batcher, SendError};
 use bowline::driver::runtime::Runtime;
-use bowline::forestbus::{ClientError, ClusterError, Node, Settings, Topic};
+use bowline::forestbus::cluster::Options;
+use bowline::forestbus::{Client, ClientError, ClusterError, Node, Settings, Topic};
 use bowline::log::conformance::{self, Fixture};
 use bowline::log::{AppendError, Following, Limit, Log, ReadError, Record, Refusal};
 use bytes::Bytes;
 
-use crate::cluster::{TOPIC, address, client, messages, node, node_settings, open, settings, start};
+use crate::cluster::{TOPIC, address, client, messages, node, node_settings, open, read, settings, start};
 use crate::{done, until};
 
 /// Topics of nodes of their own.
@@ -132,6 +133,76 @@ pub(crate) async fn a_batcher_appends_to_a_topic<R: Runtime>() {
     assert_eq!(read, messages(1, 502));
     let stats = batcher.stats();
     assert!(stats.batches < 502, "{stats:?}");
+}
+
+/// Requests of 1,000 bytes hold three of these messages, or less.
+fn small<R: Runtime>(nodes: &[Node<R>]) -> Topic<R> {
+    let small = Client::<R>::builder(settings(nodes)).max_message(1000);
+    small.open().expect("sound settings").topic(TOPIC)
+}
+
+/// Messages of 300 bytes, told apart.
+fn long_messages(from: usize, count: usize) -> Vec<Bytes> {
+    (from..from + count).map(|number| Bytes::from(format!("{number:0300}"))).collect()
+}
+
+pub(crate) async fn what_does_not_fit_one_send_goes_out_in_several<R: Runtime>() {
+    let nodes = [node::<R>().await];
+    let topic = small(&nodes);
+    let batcher = Batcher::<R, _>::builder(topic.clone()).open().expect("a runtime");
+    // A batch gathers while the first message waits for its commit.
+    nodes[0].set_lagging(true);
+    let first = batcher.try_send("message 1").expect("room");
+    until(|| nodes[0].snapshot().waiting == 1);
+    let long = long_messages(2, 10);
+    let sending: Vec<_> = long.iter().map(|message| batcher.try_send(message.clone()).expect("room")).collect();
+    let too_large = batcher.try_send(vec![0; 1000]).expect("room in the buffer");
+    let last = batcher.try_send("message 12").expect("room");
+    nodes[0].set_lagging(false);
+    assert_eq!(done::<R, _>(first.wait()).await, Ok(1));
+    for (position, sending) in (2..).zip(sending) {
+        assert_eq!(done::<R, _>(sending.wait()).await, Ok(position));
+    }
+    let refused = done::<R, _>(too_large.wait()).await;
+    let Err(SendError::Failed(ClientError::Cluster(ClusterError::TooLarge { .. }))) = refused else {
+        panic!("{refused:?}")
+    };
+    assert_eq!(done::<R, _>(last.wait()).await, Ok(12), "one that is too large fails alone");
+    assert_eq!(batcher.stats().batches, 2);
+    let records = long_messages(13, 10).into_iter().map(Record::new).collect();
+    let positions = topic.append(records).await.all().expect("appended");
+    assert_eq!(positions, (13..=22).collect::<Vec<_>>());
+    let mut follower = client(&nodes).follow(TOPIC, 2).expect("room");
+    let (_, bodies) = read(&mut follower, 21).await;
+    assert_eq!(bodies[..10], long);
+    assert_eq!(bodies[11..], long_messages(13, 10));
+}
+
+/// The send behind one that failed does not go out: its messages would stand before those of the first.
+pub(crate) async fn what_is_behind_a_send_that_failed_is_not_sent<R: Runtime>() {
+    let nodes = [node::<R>().await];
+    nodes[0].set_lagging(true);
+    let topic = small(&nodes).options(Options::new().deadline(Duration::from_secs(1)));
+    let records = long_messages(1, 5).into_iter().map(Record::new).collect();
+    let outcomes = topic.append(records).await.into_outcomes();
+    for outcome in &outcomes[..3] {
+        assert!(matches!(outcome, Err(AppendError::MaybeAppended(_))), "{outcome:?}");
+    }
+    for outcome in &outcomes[3..] {
+        let Err(AppendError::NotAppended(cause)) = outcome else { panic!("{outcome:?}") };
+        assert!(cause.is_transient(), "{cause}");
+    }
+    let builder = Batcher::<R, _>::builder(topic).linger(Duration::from_millis(200));
+    let batcher = builder.open().expect("a runtime");
+    let sending: Vec<_> =
+        long_messages(6, 5).into_iter().map(|message| batcher.try_send(message).expect("room")).collect();
+    for (place, sending) in sending.into_iter().enumerate() {
+        let sent = done::<R, _>(sending.wait()).await;
+        let maybe = matches!(sent, Err(SendError::MaybeAppended(Some(_))));
+        let not = matches!(sent, Err(SendError::Failed(ClientError::Cluster(ClusterError::Deadline { .. }))));
+        assert!(if place < 3 { maybe } else { not }, "{place}: {sent:?}");
+    }
+    assert_eq!(nodes[0].snapshot().appended, 6, "the first three of each");
 }
 
 pub(crate) async fn a_batcher_says_why_a_topic_took_nothing<R: Runtime>() {

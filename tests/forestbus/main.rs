@@ -126,6 +126,8 @@ on_every_runtime! {
     logs::what_a_log_refuses,
     logs::a_batcher_appends_to_a_topic,
     logs::a_batcher_says_why_a_topic_took_nothing,
+    logs::what_does_not_fit_one_send_goes_out_in_several,
+    logs::what_is_behind_a_send_that_failed_is_not_sent,
     nodes::a_wait_ends_with_its_connection,
     nodes::waits_are_bounded,
     nodes::unknown_methods_and_bad_arguments_are_answered,

@@ -345,6 +345,18 @@ impl CheckedSettings {
         self.settings.queues
     }
 
+    /// The id that each node has to have; empty: any.
+    #[must_use]
+    pub fn cluster_id(&self) -> &str {
+        &self.settings.cluster_id
+    }
+
+    /// The most messages that one send may have: see [`Settings::topic_queue`].
+    #[must_use]
+    pub fn max_send_messages(&self) -> usize {
+        self.settings.topic_queue.messages
+    }
+
     /// The most bytes of messages that one send may have: see [`Settings::topic_queue`].
     #[must_use]
     pub fn max_send(&self) -> usize {
