@@ -103,6 +103,7 @@ on_every_runtime! {
     following::it_goes_on_at_another_node,
     following::a_lagging_node_is_left,
     following::it_is_rewound,
+    following::a_log_that_ends_before_it_is_told_until_it_is_rewound,
     following::many_read_the_same,
     following::an_unknown_topic_ends_it,
     failing::an_unknown_topic,
