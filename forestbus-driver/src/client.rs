@@ -335,6 +335,9 @@ impl<R: Runtime> Client<R> {
     /// is kept. It begins at once, and reads one page ahead at most. Nodes that cannot be reached are tried for ever, or until the
     /// [deadline of followers](bowline_forestbus::cluster::Settings::follow_deadline).
     ///
+    /// [`Truncated`](ClusterError::Truncated) needs the word of a majority of the cluster's nodes. A client that was given
+    /// fewer of them is never told, and its follower waits.
+    ///
     /// # Errors
     /// `from` is below 1; the table of commands or of topics is full; the topic's name is too long.
     pub fn follow(&self, topic: &str, from: Index) -> Result<Follower<R>, ClientError> {
