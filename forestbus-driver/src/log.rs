@@ -190,6 +190,11 @@ fn clip(page: Pages, limit: Limit) -> Page<Index> {
 }
 
 /// Follows a topic as a log: the stream of [`Log::follow`].
+///
+/// Where the client has no room for another command or topic
+/// ([`max_commands`](bowline_forestbus::cluster::Settings::max_commands),
+/// [`max_topics`](bowline_forestbus::cluster::Settings::max_topics)), each poll says [`ReadError::Unavailable`] at once:
+/// wait before the next one.
 pub struct FollowTopic<R: Runtime> {
     topic: Topic<R>,
     cursor: Index,

@@ -192,7 +192,8 @@ impl<R: Runtime, S: Sink, T: Send + 'static> Batcher<R, S, T> {
     /// and waits until everything has its outcome: within the builder's
     /// [`close_within`](BatcherBuilder::close_within). What is left then is
     /// [`Closed`](SendError::Closed), or [`MaybeAppended`](SendError::MaybeAppended) if it was under way. May be
-    /// called several times, and at once.
+    /// called several times, and at once. On an I/O thread, which must not wait, it returns at once, and closing goes on in
+    /// the background.
     ///
     /// # Cancel safety
     /// Closing begins with the call, and goes on in the background.
