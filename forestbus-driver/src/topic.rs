@@ -46,7 +46,9 @@ impl<R: Runtime> Topic<R> {
         Self { client, name: name.into(), options: Options::new() }
     }
 
-    /// How its commands are run: when a send counts as done, how long a command may take.
+    /// How its commands are run: when a send counts as done, how long a command may take, whether an append is repeated
+    /// that may have been stored. A batcher has retries and `at_least_once` of its own: as a sink the topic uses the
+    /// commit and the deadline only.
     #[must_use]
     pub fn options(mut self, options: Options) -> Self {
         self.options = options;
@@ -78,7 +80,7 @@ impl<R: Runtime> Sink for Topic<R> {
     async fn append(&self, batch: &mut Batch<Bytes, Index, ClientError>) {
         let limits = self.client.core().limits;
         let limit = self.options.limit().unwrap_or(limits.deadline);
-        let options = self.options.attempts(Attempts::OneRound);
+        let options = self.options.attempts(Attempts::OneRound).at_least_once(false);
         let deadline = batch.deadline();
         let (messages, answers) = batch.parts();
         let mut begin = 0;
