@@ -93,6 +93,7 @@ on_every_runtime! {
     sending::what_is_sent_is_read,
     sending::the_hint_leads_to_the_leader,
     sending::the_leadership_moves,
+    sending::a_leader_that_is_killed_is_replaced,
     sending::the_leader_alone_is_enough_where_that_is_asked_for,
     sending::a_topic_has_one_send_at_a_time,
     sending::a_long_poll_and_a_send_do_not_wait_for_each_other,
