@@ -11,7 +11,7 @@ use bowline::log::conformance::{self, Fixture};
 use bowline::log::{AppendError, Following, Limit, Log, ReadError, Record, Refusal};
 use bytes::Bytes;
 
-use crate::cluster::{TOPIC, address, client, messages, node, node_settings, open, read, settings, start};
+use crate::cluster::{TOPIC, address, client, messages, node, node_settings, nodes, open, read, settings, start};
 use crate::{done, until};
 
 /// Topics of nodes of their own.
@@ -203,6 +203,21 @@ pub(crate) async fn what_is_behind_a_send_that_failed_is_not_sent<R: Runtime>() 
         assert!(if place < 3 { maybe } else { not }, "{place}: {sent:?}");
     }
     assert_eq!(nodes[0].snapshot().appended, 6, "the first three of each");
+}
+
+/// What may have been appended is sent again if the batcher is told to, not if the topic is.
+pub(crate) async fn a_batcher_decides_what_is_repeated<R: Runtime>() {
+    let nodes = nodes::<R>(2).await;
+    nodes[0].lead();
+    nodes[0].set_lagging(true);
+    let settings = settings(&nodes).attempt_timeout(Duration::from_millis(100)).deadline(Duration::from_secs(1));
+    let client = open::<R>(settings);
+    let topic = client.topic(TOPIC).options(Options::new().at_least_once(true));
+    let batcher = Batcher::<R, _>::builder(topic).open().expect("a runtime");
+    let sent = done::<R, _>(batcher.send("once")).await;
+    assert!(matches!(&sent, Err(SendError::MaybeAppended(Some(_)))), "{sent:?}");
+    assert_eq!((nodes[0].snapshot().appended, nodes[1].snapshot().appended), (1, 0));
+    assert_eq!(client.counters().repeated, 0);
 }
 
 pub(crate) async fn a_batcher_says_why_a_topic_took_nothing<R: Runtime>() {

@@ -127,6 +127,7 @@ on_every_runtime! {
     logs::a_log_says_what_was_trimmed,
     logs::what_a_log_refuses,
     logs::a_batcher_appends_to_a_topic,
+    logs::a_batcher_decides_what_is_repeated,
     logs::a_batcher_says_why_a_topic_took_nothing,
     logs::what_does_not_fit_one_send_goes_out_in_several,
     logs::what_is_behind_a_send_that_failed_is_not_sent,
