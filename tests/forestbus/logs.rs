@@ -11,7 +11,9 @@ use bowline::log::conformance::{self, Fixture};
 use bowline::log::{AppendError, Following, Limit, Log, ReadError, Record, Refusal};
 use bytes::Bytes;
 
-use crate::cluster::{TOPIC, address, client, messages, node, node_settings, nodes, open, read, settings, start};
+use crate::cluster::{
+    TOPIC, address, client, messages, node, node_settings, nodes, open, read, settings, start,
+};
 use crate::{done, until};
 
 /// Topics of nodes of their own.
@@ -155,8 +157,9 @@ pub(crate) async fn what_does_not_fit_one_send_goes_out_in_several<R: Runtime>()
     let first = batcher.try_send("message 1").expect("room");
     until(|| nodes[0].snapshot().waiting == 1);
     let long = long_messages(2, 10);
-    let sending: Vec<_> = long.iter().map(|message| batcher.try_send(message.clone()).expect("room")).collect();
-    let too_large = batcher.try_send(vec![0; 1000]).expect("room in the buffer");
+    let sending: Vec<_> =
+        long.iter().map(|message| batcher.try_send(message.clone()).expect("room")).collect();
+    let too_large = batcher.try_send(vec![0_u8; 1000]).expect("room in the buffer");
     let last = batcher.try_send("message 12").expect("room");
     nodes[0].set_lagging(false);
     assert_eq!(done::<R, _>(first.wait()).await, Ok(1));
@@ -210,7 +213,8 @@ pub(crate) async fn a_batcher_decides_what_is_repeated<R: Runtime>() {
     let nodes = nodes::<R>(2).await;
     nodes[0].lead();
     nodes[0].set_lagging(true);
-    let settings = settings(&nodes).attempt_timeout(Duration::from_millis(100)).deadline(Duration::from_secs(1));
+    let settings =
+        settings(&nodes).attempt_timeout(Duration::from_millis(100)).deadline(Duration::from_secs(1));
     let client = open::<R>(settings);
     let topic = client.topic(TOPIC).options(Options::new().at_least_once(true));
     let batcher = Batcher::<R, _>::builder(topic).open().expect("a runtime");
