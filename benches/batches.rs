@@ -45,7 +45,7 @@ fn main() {
     // Each with the place of the one that it is compared with.
     let contenders: [(&str, usize, Run); 7] = [
         ("batches of 200 by hand", 0, by_hand),
-        ("256 waiting senders through a batcher", 0, waiting_senders),
+        ("256 senders, a batcher with buffer(256)", 0, waiting_senders),
         ("send_and_forget through a batcher", 0, forgetting),
         ("one message a call, by hand", 3, one_by_hand),
         ("one sender alone through a batcher", 3, one_sender),

@@ -137,7 +137,7 @@ impl<R: Runtime> Client<R> {
         let topic = topic.to_owned();
         let core = Arc::clone(&self.handle.core);
         let command = Command::new(&self.handle, move |cluster, now| {
-            core.check_send(&topic, &messages)?;
+            core.limits.check(&topic, &messages)?;
             cluster.send_messages(now, &topic, messages, options)
         });
         async move {
@@ -337,6 +337,9 @@ impl<R: Runtime> Client<R> {
     /// follower is kept. It begins at once, and reads at most one page ahead. Nodes that cannot be reached
     /// are tried without limit, or until the [deadline of
     /// followers](bowline_forestbus::cluster::Settings::follow_deadline).
+    ///
+    /// [`Truncated`](ClusterError::Truncated) needs the word of a majority of the cluster's nodes. A client that was given
+    /// fewer of them is never told, and its follower waits.
     ///
     /// # Errors
     /// `from` is below 1; the table of commands or of topics is full; the topic's name is too long.

@@ -15,9 +15,10 @@ use bowline_forestbus::wire::{CborRpc, Codec, KeyOrder, MAX_ITEMS};
 use bowline_links::random_seed;
 
 use crate::client::{Client, Handle};
-use crate::core::{Core, Limits};
+use crate::core::Core;
 use crate::error::OpenError;
 use crate::keeper::Keeper;
+use crate::limits::Limits;
 
 /// Builds a [`Client`].
 #[must_use]
@@ -149,7 +150,7 @@ impl<R: Runtime> ClientBuilder<R> {
         let seed = seed.unwrap_or_else(random_seed);
         let link = link_config(&settings, framing, (sockets, proxy), max_message, seed)?.tls(layers);
         let codec = codec.with_max_items(max_items);
-        let limits = Limits { items: max_items, send: settings.max_send(), deadline: settings.deadline() };
+        let limits = Limits::new(&settings, max_items, link.max_message());
         let core = Arc::new(Core::new(Cluster::new(settings, seed), name, codec, limits, link, place));
         let handle = Arc::new(Handle { core: Arc::clone(&core) });
         handle.core.place.within(|| R::spawn(Keeper::<R>::new(core)))?;

@@ -2,7 +2,6 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
 
 use bowline_core::config::Config;
 use bowline_core::error::Disconnect;
@@ -16,7 +15,6 @@ use bowline_forestbus::cluster::{
 };
 use bowline_forestbus::protocol::{Index, Request};
 use bowline_forestbus::wire::{CborRpc, Codec};
-use bytes::Bytes;
 
 #[cfg(all(test, bowline_loom))]
 mod models;
@@ -25,6 +23,7 @@ mod perform;
 mod tests;
 
 use crate::desk::Desk;
+use crate::limits::Limits;
 use crate::observe::{self, To};
 use perform::{Actions, BATCH, Left};
 
@@ -38,21 +37,10 @@ pub(crate) struct Core {
     /// The name by which `tracing` and `metrics` know the client.
     name: String,
     pub(crate) codec: Codec,
-    limits: Limits,
-    /// The settings of links to nodes.
+    pub(crate) limits: Limits,
+    /// Of the links to nodes.
     pub(crate) link: Config<CborRpc>,
     pub(crate) place: Place,
-}
-
-/// Limits from the settings.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
-    /// Maximum number of items of a list.
-    pub(crate) items: usize,
-    /// Maximum bytes of one send's messages.
-    pub(crate) send: usize,
-    /// The default deadline of a command.
-    pub(crate) deadline: Duration,
 }
 
 impl std::fmt::Debug for Core {
@@ -159,33 +147,7 @@ impl Core {
         self.state.lock().cluster.leader(topic)
     }
 
-    /// Checks whether a send can be encoded at all, independently of nodes.
-    ///
-    /// # Errors
-    /// More messages than allowed in a list, or more bytes than allowed in a request.
-    pub(crate) fn check_send(&self, topic: &str, messages: &[Bytes]) -> Result<(), ClusterError> {
-        let too_large = |what, value, limit| Err(ClusterError::TooLarge { what, value, limit });
-        if messages.len() > self.limits.items {
-            return too_large("messages", messages.len(), self.limits.items);
-        }
-        // Including the heads of its items, and its keys.
-        let bytes = messages.iter().map(|message| message.len() + head(message.len())).sum::<usize>();
-        let (bytes, limit) = (bytes + topic.len() + KEYS, self.link.max_message());
-        if bytes > limit { too_large("bytes of a request", bytes, limit) } else { Ok(()) }
-    }
-
-    /// The maximum length in bytes of a message for the topic.
-    pub(crate) fn max_record(&self, topic: &str) -> usize {
-        let request = self.link.max_message().saturating_sub(topic.len() + KEYS + head(usize::MAX));
-        request.min(self.limits.send)
-    }
-
-    /// The default deadline of a command.
-    pub(crate) fn deadline(&self) -> Duration {
-        self.limits.deadline
-    }
-
-    /// Begins a command. Take its result with [`poll_result`](Self::poll_result).
+    /// Gives a command. Its result is asked for with [`poll_result`](Self::poll_result).
     pub(crate) fn begin(
         &self,
         f: impl FnOnce(&mut Cluster, Instant) -> Result<CommandId, ClusterError>,
@@ -404,19 +366,6 @@ impl State {
     fn desk(&self, node: NodeId, lane: Lane, epoch: Epoch) -> Option<Arc<Desk>> {
         let (present, desk) = self.desks.get(&(node, lane))?;
         (*present == epoch).then(|| Arc::clone(desk))
-    }
-}
-
-/// The minimum number of bytes of a send other than its messages, its topic and the cluster's id.
-const KEYS: usize = 48;
-
-/// The number of bytes of a string's head.
-fn head(len: usize) -> usize {
-    match len {
-        0..24 => 1,
-        24..0x100 => 2,
-        0x100..0x1_0000 => 3,
-        _ => 5,
     }
 }
 

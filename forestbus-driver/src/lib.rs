@@ -17,6 +17,7 @@ mod error;
 mod follower;
 mod keeper;
 mod lane;
+mod limits;
 mod log;
 mod names;
 #[cfg(feature = "node")]

@@ -19,7 +19,7 @@ use bytes::Bytes;
 
 use crate::error::ClientError;
 use crate::follower::Reading;
-use crate::topic::Topic;
+use crate::topic::{Topic, cause_of};
 
 type ReadFailure = ReadError<Index>;
 
@@ -37,29 +37,13 @@ impl<R: Runtime> Log for Topic<R> {
         // Readers get committed messages only: a position is reused only if a send was confirmed before its
         // commit.
         capabilities.positions_reused = self.options.commits() == Commit::Leader;
-        capabilities.max_record = Some(self.client.core().max_record(&self.name));
+        capabilities.max_record = Some(self.client.core().limits.max_record(&self.name));
         capabilities
     }
 
     fn append(&self, records: Vec<Record>) -> impl Future<Output = Appended<Index>> + Send {
-        let count = records.len();
-        let sending = match self.refuse(&records) {
-            Some(refused) => Err(refused),
-            None if records.is_empty() => Err(Appended::new(Vec::new())),
-            None => {
-                let messages = records.into_iter().map(|record| record.body).collect();
-                Ok(self.client.sending(&self.name, messages, self.options))
-            }
-        };
-        async move {
-            match sending {
-                Err(over) => over,
-                Ok(sending) => match sending.await {
-                    Ok(appended) => Appended::new(appended.ids.into_iter().map(Ok).collect()),
-                    Err(error) => Appended::failed(count, append_error(error)),
-                },
-            }
-        }
+        let topic = self.clone();
+        async move { topic.append_in_order(records).await }
     }
 
     fn read(
@@ -113,7 +97,7 @@ struct NotRead {
 impl<R: Runtime> Topic<R> {
     /// The outcomes of records if one of them is refused: none of them is sent.
     fn refuse(&self, records: &[Record]) -> Option<Appended<Index>> {
-        let limit = self.client.core().max_record(&self.name);
+        let limit = self.client.core().limits.max_record(&self.name);
         let refusal = |record: &Record| {
             let size = record.size();
             match record {
@@ -131,13 +115,39 @@ impl<R: Runtime> Topic<R> {
         })
     }
 
-    /// A page of committed messages: the first one of a follower.
+    /// As many sends as the records need, one after another. After one that failed the rest is not sent.
+    async fn append_in_order(&self, records: Vec<Record>) -> Appended<Index> {
+        if let Some(refused) = self.refuse(&records) {
+            return refused;
+        }
+        let limits = self.client.core().limits;
+        let mut outcomes = Vec::with_capacity(records.len());
+        let mut left: Vec<Bytes> = records.into_iter().map(|record| record.body).collect();
+        while !left.is_empty() {
+            let rest = left.split_off(limits.fitting(&self.name, &left));
+            let messages = std::mem::replace(&mut left, rest);
+            let count = messages.len();
+            match self.client.sending(&self.name, messages, self.options).await {
+                Ok(appended) => outcomes.extend(appended.ids.into_iter().map(Ok)),
+                Err(error) => {
+                    let failed = append_error(error.clone());
+                    let unsent = append_error(cause_of(error));
+                    outcomes.extend(std::iter::repeat_n(Err(failed), count));
+                    outcomes.extend(std::iter::repeat_n(Err(unsent), left.len()));
+                    break;
+                }
+            }
+        }
+        Appended::new(outcomes)
+    }
+
+    /// A page of committed messages: the first that a follower is given.
     async fn read_page(self, from: Index, limit: Limit, wait: Duration) -> Result<Page<Index>, ReadFailure> {
         let Bounds { first, end, .. } = self.bounds().await?;
         if from < first {
             return Err(ReadError::Trimmed { from, to: first });
         }
-        let patience = self.options.limit().unwrap_or_else(|| self.client.core().deadline());
+        let patience = self.options.limit().unwrap_or_else(|| self.client.core().limits.deadline);
         let limit_of_wait = if from == end { wait } else { wait.max(patience) };
         if limit_of_wait.is_zero() {
             return Ok(Page::new(Vec::new(), from));
@@ -181,7 +191,12 @@ fn clip(page: Pages, limit: Limit) -> Page<Index> {
     Page::new(entries, next)
 }
 
-/// The stream of [`Log::follow`] over a topic.
+/// Follows a topic as a log: the stream of [`Log::follow`].
+///
+/// Where the client has no room for another command or topic
+/// ([`max_commands`](bowline_forestbus::cluster::Settings::max_commands),
+/// [`max_topics`](bowline_forestbus::cluster::Settings::max_topics)), each poll says [`ReadError::Unavailable`] at once:
+/// wait before the next one.
 pub struct FollowTopic<R: Runtime> {
     topic: Topic<R>,
     cursor: Index,

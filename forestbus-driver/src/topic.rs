@@ -15,10 +15,10 @@ use crate::error::ClientError;
 /// A topic of a cluster: a [`Log`](bowline_log::Log), and a [`Sink`] for a batcher. Made by
 /// [`Client::topic`].
 ///
-/// As a log it returns committed messages only, each once and without gaps; records have neither ids nor
-/// headers. As a sink each attempt asks every node at most once: the batcher does the retries. All writers to
-/// a topic must share one client: the server stores sends of several clients that arrive within 3 ms with one
-/// payload.
+/// As a log it gives committed messages only, each once and none left out; records have neither ids nor headers. As a
+/// sink each attempt asks every node once at most: retries are the batcher's. Messages that do not fit one send go out
+/// in several, in order; after a send that failed the rest is not sent. Give all who write to a topic the same
+/// client: the server stores sends of several clients that come within 3 ms with one payload.
 ///
 /// It keeps its client alive.
 pub struct Topic<R: Runtime> {
@@ -47,7 +47,9 @@ impl<R: Runtime> Topic<R> {
         Self { client, name: name.into(), options: Options::new() }
     }
 
-    /// Sets how its commands are run: when a send counts as done, and their deadline.
+    /// How its commands are run: when a send counts as done, how long a command may take, whether an append is repeated
+    /// that may have been stored. A batcher has retries and `at_least_once` of its own: as a sink the topic uses the
+    /// commit and the deadline only.
     #[must_use]
     pub fn options(mut self, options: Options) -> Self {
         self.options = options;
@@ -77,19 +79,44 @@ impl<R: Runtime> Sink for Topic<R> {
     }
 
     async fn append(&self, batch: &mut Batch<Bytes, Index, ClientError>) {
-        let left = batch.deadline().saturating_since(clock::now());
-        let limit = self.options.limit().unwrap_or_else(|| self.client.core().deadline());
-        let options = self.options.attempts(Attempts::OneRound).deadline(limit.min(left));
-        let sent = self.client.sending(&self.name, batch.messages().to_vec(), options).await;
-        let answers = batch.answers();
-        match sent {
-            Ok(appended) => {
-                for (place, index) in appended.ids.into_iter().enumerate() {
-                    answers.answer(place, Ok(index));
+        let limits = self.client.core().limits;
+        let limit = self.options.limit().unwrap_or(limits.deadline);
+        let options = self.options.attempts(Attempts::OneRound).at_least_once(false);
+        let deadline = batch.deadline();
+        let (messages, answers) = batch.parts();
+        let mut begin = 0;
+        while begin < messages.len() {
+            let end = begin + limits.fitting(&self.name, &messages[begin..]);
+            let left = deadline.saturating_since(clock::now());
+            let options = options.deadline(limit.min(left));
+            match self.client.sending(&self.name, messages[begin..end].to_vec(), options).await {
+                Ok(appended) => {
+                    for (place, index) in (begin..end).zip(appended.ids) {
+                        answers.answer(place, Ok(index));
+                    }
+                }
+                Err(error) => {
+                    // A message that is too large for any send does not stop the others.
+                    let goes_on = matches!(error.cluster(), Some(ClusterError::TooLarge { .. }));
+                    for place in begin..end {
+                        answers.answer(place, Err(failed(error.clone())));
+                    }
+                    if !goes_on {
+                        // They would come before those that failed.
+                        return answers.fail_rest(failed(cause_of(error)));
+                    }
                 }
             }
-            Err(error) => answers.fail_rest(failed(error)),
+            begin = end;
         }
+    }
+}
+
+/// Why a send failed. Of one that may have been appended: why that is not known.
+pub(crate) fn cause_of(error: ClientError) -> ClientError {
+    match error {
+        ClientError::Cluster(ClusterError::MaybeAppended { cause, .. }) => (*cause).into(),
+        error => error,
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use bowline::driver::runtime::Runtime;
 use bowline::forestbus::cluster::{Commit, Options};
 use bowline::forestbus::{ClientError, ClusterError, Followed};
+use bowline::log::{Following, Log, ReadError};
 
 use crate::cluster::{
     TOPIC, client, messages, node, node_settings, nodes, open, page, read, settings, start,
@@ -107,7 +108,32 @@ pub(crate) async fn it_is_rewound<R: Runtime>() {
     assert_eq!(page(&mut follower).await.first, 3);
 }
 
-/// More concurrent calls than one caller makes.
+pub(crate) async fn a_log_that_ends_before_it_is_told_until_it_is_rewound<R: Runtime>() {
+    let nodes = [node::<R>().await];
+    // The nodes are asked for the ends of their logs every half of it.
+    let client = open::<R>(settings(&nodes).lag_limit(Duration::from_millis(20)));
+    done::<R, _>(client.send_messages(TOPIC, messages(1, 3))).await.expect("sent");
+    let mut follower = client.follow(TOPIC, 10).expect("room");
+    let truncated = ClusterError::Truncated { topic: TOPIC.into(), position: 10, last: 3 };
+    assert_eq!(done::<R, _>(follower.next()).await, Some(Err(ClientError::Cluster(truncated))));
+    assert_eq!(done::<R, _>(follower.next()).await, None, "it stands still");
+    assert!(follower.rewind(2));
+    assert_eq!(read(&mut follower, 2).await, (2, messages(2, 2)));
+
+    let mut follow = client.topic(TOPIC).follow(10);
+    for _ in 0..2 {
+        let told = follow.next_entry().await;
+        assert!(matches!(told, Some(Err(ReadError::Truncated { from: 10, end: 4 }))), "{told:?}");
+    }
+    assert_eq!(follow.cursor(), 10);
+    follow.seek(2);
+    for number in 2..=3 {
+        let entry = follow.next_entry().await.expect("it has no end").expect("kept");
+        assert_eq!((entry.position, &[entry.record.body][..]), (number as i64, &messages(number, 1)[..]));
+    }
+}
+
+/// More calls at once than one caller performs.
 pub(crate) async fn many_read_the_same<R: Runtime>() {
     const READERS: usize = 1_500;
     let nodes = [node::<R>().await];

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bowline::driver::runtime::Runtime;
 use bowline::forestbus::{ClientError, ClusterError, OpenError, Settings};
+use bowline::log::Log;
 
 use crate::cluster::{TOPIC, client, messages, node, open, read};
 use crate::{aside, done, until};
@@ -65,9 +66,12 @@ pub(crate) async fn what_cannot_be_is_refused_at_once<R: Runtime>() {
     let nodes = [node::<R>().await];
     let small = Client::<R>::builder(crate::cluster::settings(&nodes)).max_message(1000).max_items(3);
     let small = small.open().expect("sound settings");
-    let fits = done::<R, _>(small.send_messages(TOPIC, [vec![0; 1000 - 48 - 6 - 4 - 3]])).await;
+    // Beside the message and its head there are 58 bytes: keys and heads, the cluster's id and the topic's name.
+    let longest = 1000 - 58 - 3;
+    let fits = done::<R, _>(small.send_messages(TOPIC, [vec![0; longest]])).await;
     assert_eq!(fits.expect("it fits").ids, [1]);
-    for large in [vec![vec![0; 1000 - 48 - 6 - 2]], vec![Vec::new(); 4]] {
+    assert_eq!(small.topic(TOPIC).capabilities().max_record, Some(longest));
+    for large in [vec![vec![0; longest + 1]], vec![Vec::new(); 4]] {
         let refused = done::<R, _>(small.send_messages(TOPIC, large)).await;
         assert!(matches!(refused, Err(ClientError::Cluster(ClusterError::TooLarge { .. }))), "{refused:?}");
     }

@@ -70,6 +70,24 @@ pub(crate) async fn the_leadership_moves<R: Runtime>() {
     assert_eq!(client.leader(TOPIC), Some(sent.node));
 }
 
+pub(crate) async fn a_leader_that_is_killed_is_replaced<R: Runtime>() {
+    let nodes = nodes::<R>(3).await;
+    let client = client(&nodes);
+    let sent = done::<R, _>(client.send_messages(TOPIC, messages(1, 1))).await.expect("sent");
+    assert_eq!(sent.node.index(), 2);
+    drop(done::<R, _>(nodes[2].stop()).await);
+    until(|| client.counters().connections_lost > 0);
+    // The others still name the one that is gone.
+    let sending = client.clone();
+    let sent = aside(move || async move { done::<R, _>(sending.send_messages(TOPIC, messages(2, 1))).await });
+    until(|| client.counters().rounds_failed > 0);
+    nodes[1].lead();
+    nodes[0].follow(name(1));
+    let sent = sent.join().expect("no panic").expect("sent");
+    assert_eq!((sent.node.index(), client.leader(TOPIC)), (1, Some(sent.node)));
+    assert_eq!(nodes[0].snapshot().appended, 0);
+}
+
 pub(crate) async fn the_leader_alone_is_enough_where_that_is_asked_for<R: Runtime>() {
     let nodes = [node::<R>().await];
     nodes[0].set_lagging(true);

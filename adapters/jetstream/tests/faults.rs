@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use bowline_jetstream::{JetStreamLog, OpenError};
 use bowline_log::{AppendError, Bounds, Following, Limit, Log, ReadError, Record};
+use futures_util::StreamExt;
 use support::{Servers, run};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 fn numbered(numbers: std::ops::Range<usize>) -> Vec<Record> {
     numbers.map(|number| Record::new(format!("record {number}"))).collect()
@@ -145,6 +146,32 @@ fn a_stream_that_is_purged_while_nothing_comes() {
 }
 
 #[test]
+fn no_more_records_are_under_way_than_may_be() {
+    run(async {
+        let mut servers = Servers::one();
+        servers.config.in_flight = 8;
+        servers.config.retry = false;
+        servers.config.deadline = Duration::from_secs(2);
+        let (context, log) = servers.log().await;
+        // The stream is gone, and a subscriber gets the messages in its place: nothing is acknowledged.
+        context.delete_stream(log.stream()).await.expect("it is deleted");
+        let client = servers.client().await;
+        let mut subscriber = client.subscribe(log.stream().to_owned()).await.expect("it is connected");
+        client.flush().await.expect("it is connected");
+        let outcomes = log.append(numbered(0..50)).await.into_outcomes();
+        for (number, outcome) in outcomes.iter().enumerate() {
+            let maybe = outcome.as_ref().is_err_and(AppendError::may_be_appended);
+            assert_eq!(maybe, number < 8, "{number}: {outcome:?}");
+        }
+        let mut sent = 0;
+        while timeout(Duration::from_millis(500), subscriber.next()).await.is_ok_and(|next| next.is_some()) {
+            sent += 1;
+        }
+        assert_eq!(sent, 8);
+    });
+}
+
+#[test]
 fn many_messages_that_were_deleted() {
     run(async {
         let servers = Servers::one();
@@ -248,6 +275,7 @@ fn the_leader_of_three_servers_is_killed_in_the_middle_of_appends() {
         while log.bounds().await.expect("a leader is there").end < 300 {}
         let leader = servers.leader(&context, log.stream()).await;
         servers.kill(leader);
+        assert!(!appending.is_finished(), "the appends were over before the leader was killed");
         let outcomes = appending.await.expect("it ends");
         assert_eq!(outcomes.len(), 3000);
         servers.start_again(leader);

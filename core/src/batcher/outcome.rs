@@ -40,7 +40,7 @@ pub enum SendError<E> {
     /// It was not appended.
     Failed(E),
     /// The message may have been appended. Without an error, its batch was given up before there was an
-    /// answer.
+    /// answer, or its sender was on an I/O thread, which must not wait for the answer.
     MaybeAppended(Option<E>),
     /// Its delivery time was over. It was not appended; the error is that of its last attempt.
     Expired(Option<E>),

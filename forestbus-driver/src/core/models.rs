@@ -45,7 +45,7 @@ impl Wake for Woken {
 
 fn core() -> Core {
     let settings = Settings::new(["127.0.0.1:1"]).build().expect("sound settings");
-    let limits = Limits { items: 100, send: DEFAULT_MAX_MESSAGE, deadline: settings.deadline() };
+    let limits = Limits::new(&settings, 100, DEFAULT_MAX_MESSAGE);
     let cluster = Cluster::new(settings, 1);
     Core::new(
         cluster,

@@ -346,7 +346,19 @@ impl CheckedSettings {
         self.settings.queues
     }
 
-    /// Largest total size of the messages of one send, bytes: see [`Settings::topic_queue`].
+    /// The id that each node has to have; empty: any.
+    #[must_use]
+    pub fn cluster_id(&self) -> &str {
+        &self.settings.cluster_id
+    }
+
+    /// The most messages that one send may have: see [`Settings::topic_queue`].
+    #[must_use]
+    pub fn max_send_messages(&self) -> usize {
+        self.settings.topic_queue.messages
+    }
+
+    /// The most bytes of messages that one send may have: see [`Settings::topic_queue`].
     #[must_use]
     pub fn max_send(&self) -> usize {
         self.settings.topic_queue.bytes.min(self.settings.queues)

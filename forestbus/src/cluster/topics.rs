@@ -67,7 +67,8 @@ impl Topics {
         }
         if self.topics.len() >= limit {
             let at_rest = self.topics.iter().filter(|(_, topic)| topic.is_at_rest());
-            let (&oldest, _) = at_rest.min_by_key(|(_, topic)| topic.used)?;
+            // What is known of nodes that may be about to store something is kept for as long as there are others.
+            let (&oldest, _) = at_rest.min_by_key(|(_, topic)| (topic.unsettled != 0, topic.used))?;
             let gone = self.topics.remove(&oldest)?;
             self.by_name.remove(&gone.name);
         }
@@ -134,5 +135,20 @@ mod tests {
         topics.get_mut(c).unwrap().hold = Some(Hold { call: None });
         assert_eq!(topics.want("d", 2), None, "neither is at rest");
         assert_eq!(topics.len(), 2);
+    }
+
+    #[test]
+    fn a_topic_with_a_node_that_may_be_about_to_store_something_is_forgotten_last() {
+        let mut topics = Topics::default();
+        let a = topics.want("a", 3).unwrap();
+        let b = topics.want("b", 3).unwrap();
+        let c = topics.want("c", 3).unwrap();
+        topics.get_mut(a).unwrap().unsettled = NodeId::new(0).bit();
+        topics.get_mut(b).unwrap().unsettled = NodeId::new(1).bit();
+        let d = topics.want("d", 3).unwrap();
+        assert!(topics.get(c).is_none(), "the only one without");
+        topics.get_mut(d).unwrap().hold = Some(Hold { call: None });
+        topics.want("e", 3).unwrap();
+        assert!(topics.get(a).is_none() && topics.get(b).is_some(), "the one wanted longest ago");
     }
 }

@@ -215,7 +215,7 @@ fn every_command_has_one_true_result_and_followers_miss_nothing() {
     }
     let seeds = number("FORESTBUS_SEEDS").unwrap_or(300);
     let mut sums = Audit::default();
-    let mut counters = Vec::new();
+    let (mut counters, mut sprung) = (Vec::new(), [0; STEPS.len()]);
     for seed in 0..seeds {
         let result = std::panic::catch_unwind(|| run(seed));
         let Ok((audit, sim)) = result else { panic!("seed {seed}: see above") };
@@ -224,6 +224,9 @@ fn every_command_has_one_true_result_and_followers_miss_nothing() {
         sums.in_doubt_appended += audit.in_doubt_appended;
         sums.failed += audit.failed;
         counters.push(*sim.cluster.counters());
+        for (sum, count) in sprung.iter_mut().zip(sim.model.sprung) {
+            *sum += count;
+        }
     }
     println!("{sums:?}");
     let sum = |of: fn(&bowline_forestbus::cluster::Counters) -> u64| counters.iter().map(of).sum::<u64>();
@@ -246,10 +249,13 @@ fn every_command_has_one_true_result_and_followers_miss_nothing() {
         ("dials_failed", sum(|c| c.dials_failed)),
         ("rounds_failed", sum(|c| c.rounds_failed)),
     ];
-    println!("{reached:?}");
+    println!("{reached:?}, leaders killed at each step of a send: {sprung:?}");
     if seeds >= 200 {
         for (name, count) in reached {
             assert!(count > 0, "no schedule came to {name}");
+        }
+        for (step, count) in STEPS.iter().zip(sprung) {
+            assert!(count > 0, "no leader was killed when a send was {step:?}");
         }
         assert!(sums.in_doubt_appended > 0 && sums.in_doubt_appended < sums.in_doubt, "{sums:?}");
     }

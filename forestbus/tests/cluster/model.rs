@@ -111,6 +111,8 @@ pub(crate) struct Model {
     pub(crate) answers: Vec<Answer>,
     /// Kills the leader when that many sends have come to that step.
     pub(crate) trap: Option<(Step, u32)>,
+    /// How many leaders were killed at each of [`STEPS`].
+    pub(crate) sprung: [u32; STEPS.len()],
     pub(crate) killed: Vec<usize>,
     pub(crate) overwritten: u32,
     pub(crate) elections: u32,
@@ -134,6 +136,7 @@ impl Model {
             committed: vec![Vec::new(); topics.len()],
             answers: Vec::new(),
             trap: None,
+            sprung: [0; STEPS.len()],
             killed: Vec::new(),
             overwritten: 0,
             elections: 0,
@@ -238,6 +241,7 @@ impl Model {
         {
             if *left == 0 {
                 self.trap = None;
+                self.sprung[step as usize] += 1;
                 self.killed.push(node);
                 self.kill(node);
             } else {

@@ -193,7 +193,8 @@ impl<R: Runtime, S: Sink, T: Send + 'static> Batcher<R, S, T> {
     /// messages are tried once more without delay, and the future is ready when every message has its
     /// outcome, at the latest after the builder's [`close_within`](BatcherBuilder::close_within). Messages
     /// that remain then get [`Closed`](SendError::Closed), or [`MaybeAppended`](SendError::MaybeAppended) if
-    /// they were under way. May be called several times, also concurrently.
+    /// they were under way. May be called several times, also concurrently. On an I/O thread, which must not wait, it
+    /// returns at once, and closing continues in the background.
     ///
     /// # Cancel safety
     /// Closing begins with the call, and goes on in the background.

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::marker::PhantomData;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use bowline_core::batcher::{Admission, Admitted, ReceiverId, Refusal, Refused, SendError, SendId};
 use bowline_core::waiters::Ticket;
@@ -49,11 +49,34 @@ impl<R: Runtime, S: Sink, T: Send + 'static> Sending<R, S, T> {
         Self { shared: Arc::clone(shared), state: State::Sent(id), runtime: PhantomData }
     }
 
-    pub(super) fn would_park(self) -> SendResult<S> {
-        Err(SendError::WouldPark)
+    /// On a thread that must not wait: the result if it is there. Else a message that no batch took is withdrawn, and
+    /// one that a batch took is left to it.
+    pub(super) fn would_park(mut self) -> SendResult<S> {
+        let id = match std::mem::replace(&mut self.state, State::Over) {
+            State::New(_) => return Err(SendError::WouldPark),
+            State::Sent(id) => id,
+            State::Over => return Err(SendError::Closed(None)),
+        };
+        let now = clock::now();
+        let (result, withdrawn) = self.shared.with(|machine| {
+            // A message whose delivery time is over has its outcome before it is asked for.
+            machine.handle_timeout(now);
+            match machine.poll_send(id, || Waker::noop().clone()) {
+                Poll::Ready(result) => (result, None),
+                Poll::Pending => match machine.withdraw(now, id) {
+                    Some(message) => (Err(SendError::WouldPark), Some(message)),
+                    None => (Err(SendError::MaybeAppended(None)), None),
+                },
+            }
+        });
+        // Dropped when the machine is not locked any more.
+        drop(withdrawn);
+        result
     }
 
-    /// Waits for the position.
+    /// Waits for the position. On an I/O thread, which must not wait, it returns at once: the result if it is there,
+    /// [`WouldPark`](SendError::WouldPark) after withdrawing a message that no batch took, and
+    /// [`MaybeAppended(None)`](SendError::MaybeAppended) for one that a batch took.
     ///
     /// # Errors
     /// See [`SendError`].

@@ -5,8 +5,8 @@ mod world;
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Waker};
 use std::thread::JoinHandle;
 
@@ -429,6 +429,38 @@ fn an_io_thread_does_not_wait() {
     log.release();
     until("what was taken is appended", || log.records() == ["first", "yes"]);
     batcher.close();
+    client.close();
+    server.shutdown();
+}
+
+/// Messages that were accepted on another thread: the caller is told what is known of each.
+#[test]
+fn an_io_thread_learns_whether_a_batch_took_the_message() {
+    let log = Log::default();
+    let batcher = open::<Threads>(&log);
+    let appended = batcher.try_send("appended").expect("room");
+    until("it is appended", || batcher.stats().appended == 1);
+    log.hold();
+    let taken = batcher.try_send("taken").expect("room");
+    until("it is under way", || batcher.pending() == (0, 1));
+    let waits = batcher.try_send("waits").expect("room");
+    let sendings = Mutex::new(vec![appended, taken, waits]);
+    let builder = Server::<Threads, Native>::builder().on_request_inline(move |_, _, reply| {
+        let sendings = std::mem::take(&mut *sendings.lock().expect("not poisoned"));
+        let results: Vec<_> = sendings.into_iter().map(|sending| sending.wait()).collect();
+        reply.extend_from_slice(format!("{results:?}").as_bytes());
+        Ok(())
+    });
+    let server = builder.bind("127.0.0.1:0").expect("a free port");
+    server.start().expect("a thread");
+    let client = Client::<Threads, Native>::connect(server.local_addr()).expect("it listens");
+    let reply = client.call(1, b"").expect("a reply");
+    assert_eq!(String::from_utf8_lossy(&reply), "[Ok(0), Err(MaybeAppended(None)), Err(WouldPark)]");
+    assert_eq!((batcher.pending(), batcher.stats().withdrawn), ((0, 1), 1));
+    log.release();
+    batcher.close();
+    assert_eq!(log.records(), ["appended", "taken"]);
+    assert_eq!(batcher.stats().discarded, 1);
     client.close();
     server.shutdown();
 }

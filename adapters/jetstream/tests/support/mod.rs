@@ -111,15 +111,19 @@ impl Servers {
         self.processes.lock().expect("no test failed under it")[index].start();
     }
 
-    /// A context of a client that connects as soon as a server is available.
-    pub async fn context(&self) -> jetstream::Context {
-        let client = async_nats::ConnectOptions::new()
+    /// A client that connects as soon as a server is there.
+    pub async fn client(&self) -> async_nats::Client {
+        async_nats::ConnectOptions::new()
             .retry_on_initial_connect()
             .reconnect_delay_callback(|_| Duration::from_millis(50))
             .connect(self.urls.clone())
             .await
-            .expect("it connects later");
-        jetstream::new(client)
+            .expect("it connects later")
+    }
+
+    /// A context of such a client.
+    pub async fn context(&self) -> jetstream::Context {
+        jetstream::new(self.client().await)
     }
 
     /// A new stream, on all servers.
