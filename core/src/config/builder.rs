@@ -134,10 +134,10 @@ impl<F: Framing> ConfigBuilder<F> {
         self
     }
 
-    /// Sessions that a server keeps without a connection at once (on threads, where each takes one,
-    /// at most 128). When there is one more, one ends: first those that never carried a message,
-    /// then those of the address that has most, of which the one that carried least, and of those
-    /// the one that has been without for longest. Default 1,024.
+    /// Sessions that a server keeps without a connection at once. When there is one more, one ends:
+    /// first those that never carried a message, then those of the address that has most, of which
+    /// the one that carried least, and of those the one that has been without for longest. Default
+    /// 1,024.
     pub fn max_detached(mut self, sessions: usize) -> Self {
         self.settings.max_detached = sessions;
         self
