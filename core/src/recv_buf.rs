@@ -326,11 +326,20 @@ impl RecvBuf {
         }
     }
 
-    /// Gives the memory back while nothing is unread.
+    /// Gives the memory back while nothing is unread. Blocks that messages hold stay counted: they are in memory
+    /// until those are dropped, and as many as before may be held.
     pub fn release_if_empty(&mut self) {
         self.take_lent();
         if self.start == self.end {
-            *self = Self::new();
+            let mut watched = core::mem::take(&mut self.watched);
+            watched.extend(self.block.take());
+            watched.retain(|block| block.len() <= BUSY_READ && Arc::strong_count(block) > 1);
+            // With so many held before, what is held of the last one is most of it.
+            watched.truncate(WATCHED);
+            if watched.is_empty() {
+                watched = Vec::new();
+            }
+            *self = Self { watched, ..Self::new() };
         }
     }
 }
@@ -564,6 +573,31 @@ mod tests {
         buf.filled(len);
         held.push(buf.keep(&buf.unread()[..200]));
         assert!(buf.block.as_ref().is_some_and(|block| Arc::strong_count(block) == 2));
+    }
+
+    #[test]
+    fn blocks_that_messages_hold_are_counted_after_the_memory_was_given_back() {
+        let mut buf = RecvBuf::new();
+        let mut held = Vec::new();
+        for round in 0..11 {
+            feed(&mut buf, &[0; BUSY_READ]);
+            buf.consume(BUSY_READ);
+            for _ in 0..WATCHED {
+                let len = buf.spare().len();
+                buf.filled(len);
+                held.push(buf.keep(&buf.unread()[..200]));
+                buf.consume(len);
+            }
+            buf.release_if_empty();
+            let mut blocks: Vec<_> = held.iter().filter_map(Body::block).map(Arc::as_ptr).collect();
+            blocks.sort_unstable();
+            blocks.dedup();
+            assert!(blocks.len() <= WATCHED + 1, "{} blocks in round {round}", blocks.len());
+            assert!(buf.capacity() >= WATCHED * BUSY_READ, "{} bytes in round {round}", buf.capacity());
+        }
+        held.clear();
+        buf.release_if_empty();
+        assert_eq!((buf.capacity(), buf.watched.capacity()), (0, 0));
     }
 
     #[test]
