@@ -39,12 +39,13 @@ impl<E> Failed<E> {
 pub enum SendError<E> {
     /// It was not appended.
     Failed(E),
-    /// It may have been appended: only the other side knows. Without a cause, its batch was given up
-    /// before there was an answer.
+    /// It may have been appended: only the other side knows. The cause is that of the last attempt after
+    /// which it may; without one, its batch was given up before there was an answer.
     MaybeAppended(Option<E>),
-    /// Its delivery time was over. It was not appended; the cause is that of its last attempt.
+    /// Its delivery time was over. It was not appended; the cause is that of its last attempt. For a message
+    /// that no attempt was made with it is that of others' last attempt, if they were not appended either.
     Expired(Option<E>),
-    /// The batcher was closed. It was not appended; the cause is that of the last attempt which failed.
+    /// The batcher was closed. It was not appended; the cause is as for [`Expired`](Self::Expired).
     Closed(Option<E>),
     /// It was sent on a thread that runs the connections of its process, and would have kept all of them
     /// waiting. It was not taken.
