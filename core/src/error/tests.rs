@@ -104,7 +104,7 @@ fn disconnects() -> Vec<Disconnect> {
         Disconnect::SlowReader { rate: 1, limit: 2 },
         Disconnect::HandshakeCrowd,
         Disconnect::ServerMemory { held: 1, limit: 2 },
-        Disconnect::HandlerFailed { status: Status::INTERNAL },
+        Disconnect::HandlerFailed { status: Status::FAILED },
         Disconnect::Overflow { queue: "read" },
         Disconnect::Superseded,
         Disconnect::SessionLost,

@@ -244,6 +244,7 @@ fn words(status: Status) -> &'static str {
         Status::REPLY_TOO_LARGE => "the reply is too large",
         Status::NO_ANSWER => "no answer",
         Status::OUT_OF_MEMORY => "no memory for the answer",
+        Status::FORBIDDEN => "forbidden",
         _ => "failed",
     }
 }

@@ -98,6 +98,7 @@ fn errors_come_back_as_text_and_close_nothing() {
         (Status::DEADLINE_EXCEEDED, "deadline exceeded"),
         (Status::FAILED, "failed"),
         (Status(4000), "failed"),
+        (Status::FORBIDDEN, "forbidden"),
         (Status::NO_METHOD, "rpc: can't find method RPCHandler.GetTopicDetails"),
     ] {
         let call = two.client.call(START, &details(), options(&details()));

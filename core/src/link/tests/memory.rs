@@ -13,7 +13,7 @@ fn events_that_are_not_read_count_as_memory() {
     pair.b.link.count_memory();
     let (before, memory) = (held(&pair.b.link), pair.b.link.memory());
     for _ in 0..1_024 {
-        pair.b.link.note_failure(Status::INTERNAL);
+        pair.b.link.note_failure(Status::FAILED);
     }
     let grown = held(&pair.b.link) - before;
     assert!(grown >= 1_000 * 48, "{grown}");

@@ -1,6 +1,7 @@
 //! Each rule by itself, with nodes that are played by the test.
 
 mod connections;
+mod errors;
 mod follow;
 mod lifecycle;
 mod reads;
