@@ -18,7 +18,6 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.lose_session(now, &cause);
         self.phase = Phase::Closed;
         self.conn = self.conn.anew();
-        self.received.detach();
         self.end_watched_casts(&cause);
         let Self { calls, wakes, lines, retries, .. } = &mut *self;
         calls.complete_where(

@@ -204,7 +204,6 @@ fn messages_that_wait_hold_no_block_of_a_connection_that_is_over() {
     let disconnect = |link: &mut Link<Native, u32>| {
         link.handle_disconnected(Instant::ZERO, None, Disconnect::PeerClosed);
     };
-    let abort = |link: &mut Link<Native, u32>| link.abort(Instant::ZERO, Disconnect::LocalClose);
     let nothing = |_: &mut Link<Native, u32>| {};
     let longest = |taken: &[Message]| {
         let blocks = taken.iter().filter_map(|message| message.body.block());
@@ -214,7 +213,6 @@ fn messages_that_wait_hold_no_block_of_a_connection_that_is_over() {
     let few: [&[u8]; 6] = [&[2; 200], &[3; 5_000], &[4; 5_000], &[5; 5_000], &[6; 5_000], &[7; 5_000]];
     assert!(longest(&received_from_a_block(&few, 0, nothing)) > 60_000, "they share a block");
     assert_eq!(longest(&received_from_a_block(&few, 0, disconnect)), 0);
-    assert_eq!(longest(&received_from_a_block(&few, 0, abort)), 0);
     // Of a run that most was taken of.
     let run: Vec<&[u8]> = (0..150).map(|_| &[8; 300][..]).collect();
     assert!(longest(&received_from_a_block(&run, 140, nothing)) > 40_000, "they share a block");
