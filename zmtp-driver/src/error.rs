@@ -15,7 +15,8 @@ pub enum Refusal {
     /// What the socket says: its type, its state, a limit, or that it cannot be sent now.
     #[error(transparent)]
     Socket(SocketSendError),
-    /// It could not be sent within the time.
+    /// It could not be sent within the time. Why there is no peer for it is not said here: the socket's events have the
+    /// cause of each attempt to connect that failed.
     #[error("the message could not be sent in time")]
     TimedOut,
     /// The socket is closed.
