@@ -136,7 +136,8 @@ impl<R: Runtime, F: Framing> Client<R, F> {
         let dialer = Dialer::<R, _, _, _>::new(shared, Arc::clone(&app), observer, supervisor);
         recipe.place().within(|| R::spawn(dialer)).map_err(|error| {
             let error = ConnectError::from(error);
-            match recipe.config().dialed(recipe.address()).ok().and_then(|place| place.parse::<Endpoint>().ok()) {
+            let place = recipe.config().dialed(recipe.address()).ok();
+            match place.and_then(|place| place.parse::<Endpoint>().ok()) {
                 Some(place) => error.at(place),
                 None => error,
             }

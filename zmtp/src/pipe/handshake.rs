@@ -157,7 +157,9 @@ impl Handshake {
                 self.say_rest(options, version, out);
                 Ok(Progress::Need(need))
             }
-            Greeting::Whole(Greeted::V1) if !begins_with_frame(unread)? => Ok(Progress::Need(unread.len() + 1)),
+            Greeting::Whole(Greeted::V1) if !begins_with_frame(unread)? => {
+                Ok(Progress::Need(unread.len() + 1))
+            }
             Greeting::Whole(greeted) => {
                 self.greeted(options, greeted, out)?;
                 Ok(Progress::Consumed(greeted.consumed()))

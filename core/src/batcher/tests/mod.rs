@@ -141,7 +141,7 @@ fn at_least_once_repeats_what_may_have_been_appended_and_never_denies_it() {
     fail(&mut batcher, NOW, Failed::maybe_appended("lost").retryable(true));
     let at = waits(&mut batcher, NOW).expect("a retry");
     fail(&mut batcher, at, Failed::not_appended("refused"));
-    assert_eq!(batcher.poll_send(id, || 1), Poll::Ready(Err(SendError::MaybeAppended(Some("refused")))));
+    assert_eq!(batcher.poll_send(id, || 1), Poll::Ready(Err(SendError::MaybeAppended(Some("lost")))));
 }
 
 #[test]

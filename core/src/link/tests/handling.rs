@@ -174,7 +174,11 @@ fn taken<F: Framing>(link: &mut Link<F, u32>, ticket: &mut Option<Ticket>) -> Op
 
 /// A native server that took a long read before, so that its receive buffer is a whole block, and what its
 /// link got of `bodies`, which come in one read. `end` happens before they are received, `first` of them before that.
-fn received_from_a_block(bodies: &[&[u8]], first: usize, end: impl Fn(&mut Link<Native, u32>)) -> Vec<Message> {
+fn received_from_a_block(
+    bodies: &[&[u8]],
+    first: usize,
+    end: impl Fn(&mut Link<Native, u32>),
+) -> Vec<Message> {
     let mut pair = native();
     pair.b.queue = true;
     pair.b.link.handle_messages();
