@@ -129,7 +129,7 @@ impl Server {
     }
 }
 
-/// One schedule: how much was held at most, how many links were closed, and how many connections there were.
+/// One schedule: how much was held at most, how many links were closed, and how often one was resumed.
 fn schedule(seed: u64) -> (usize, usize, u64) {
     let mut random = Random::new(seed);
     // With odd seeds in sessions, whose connections are cut and that are resumed.
@@ -175,8 +175,9 @@ fn schedule(seed: u64) -> (usize, usize, u64) {
         let asked = |given: &&bowline_netsim::Given| given.wants != Wants::Failures;
         assert!(pair.ledger().casts().iter().filter(asked).all(written), "{what}: not all is {best}");
     }
-    let connections = server.pairs.iter().map(|pair| pair.ends[1].link.counters().connections).sum();
-    (peak, server.closed, connections)
+    let lives = server.pairs.iter().flat_map(|pair| pair.past.iter().chain([&pair.ends[1]]));
+    let resumed = lives.map(|end| end.link.counters().connections.saturating_sub(1)).sum();
+    (peak, server.closed, resumed)
 }
 
 #[test]
@@ -184,5 +185,5 @@ fn links_of_one_server_stay_within_its_limit() {
     let runs: Vec<_> = (0..8).map(schedule).collect();
     // The limit matters: it is reached, and mostly without closing a link.
     assert!(runs.iter().filter(|(peak, ..)| *peak > LIMIT / 2).count() > 3, "{runs:?}");
-    assert!(runs.iter().skip(1).step_by(2).all(|(.., connections)| *connections > 2 * LINKS as u64), "{runs:?}");
+    assert!(runs.iter().skip(1).step_by(2).all(|(.., resumed)| *resumed > 3), "{runs:?}");
 }
