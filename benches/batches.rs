@@ -1,6 +1,6 @@
 //! Batchers over a topic of a Forest Bus node, beside batches made by hand; reading, beside a pair of plain sockets.
 //!
-//! `cargo bench --bench batches --all-features [-- --quick] [-- --rounds N] [-- --seconds S]`
+//! `cargo bench -p bowline-benches --bench batches --all-features [-- --quick] [-- --rounds N] [-- --seconds S]`
 //!
 //! Messages of 110 bytes, on tokio, client and node in threads of one process. Contenders take turns, and what counts is
 //! the median of each round's ratio to the contender that it is compared with. The plain pair moves the same bytes of

@@ -1,6 +1,6 @@
 //! The core alone, in memory: encode, batch and decode 110-byte messages.
 //!
-//! `cargo bench --bench core_alone` for criterion's figures. With `BOWLINE_MESSAGES=n` it moves n
+//! `cargo bench -p bowline-benches --bench core_alone` for criterion's figures. With `BOWLINE_MESSAGES=n` it moves n
 //! messages once and exits, for counting instructions (`benches/instructions.sh`); `BOWLINE_KIND`
 //! says which: `casts`, `many` (casts queued together), `calls`, `lent` (calls of a single owner), `batched` (messages
 //! through a batcher, whose senders wait for the result), `forgotten` (no sender waits).

@@ -1,6 +1,6 @@
 //! Small calls beside a bulk stream: on the same connection, and with the stream on another.
 //!
-//! `cargo bench --bench fairness [-- --quick] [-- --rounds N] [-- --seconds S]`
+//! `cargo bench -p bowline-benches --bench fairness [-- --quick] [-- --rounds N] [-- --seconds S]`
 //!
 //! The stream casts messages of 1 MiB at half the rate that it reaches alone (measured at the
 //! start of each round); calls of 110 bytes are made one after another meanwhile, and timed.

@@ -1,7 +1,7 @@
 //! The handles, the pump and the core together, over a stream through memory, on one thread: for counting
 //! instructions (`benches/instructions.sh`), which are repeatable where time is not.
 //!
-//! `BOWLINE_MESSAGES=n BOWLINE_KIND=handle_casts cargo bench --bench handles_alone` moves n messages and
+//! `BOWLINE_MESSAGES=n BOWLINE_KIND=handle_casts cargo bench -p bowline-benches --bench handles_alone` moves n messages and
 //! exits. Kinds: `handle_casts`, `handle_receive` and `handle_receive_128` (casts of 110 and 128 bytes that a
 //! task takes with `receive()`), `handle_calls` (256 under way at a time). Without the variables it moves a
 //! few of each, so that the bench is known to work.

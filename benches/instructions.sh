@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.."
 expected=benches/instructions.txt
 tolerance=10 # per cent: another compiler, another libc
 
-cargo bench --quiet -p bowline --features tokio --bench core_alone --bench handles_alone --no-run \
+cargo bench --quiet -p bowline-benches --no-default-features --bench core_alone --bench handles_alone --no-run \
     --config profile.bench.lto=false --config profile.bench.codegen-units=16 --target-dir target/instructions
 
 newest() { # newest NAME: the binary of that bench

@@ -1,6 +1,6 @@
 //! One connection over loopback, beside raw sockets in the same run.
 //!
-//! `cargo bench --bench loopback [-- --quick] [-- --rounds N] [-- --seconds S]`
+//! `cargo bench -p bowline-benches --bench loopback [-- --quick] [-- --rounds N] [-- --seconds S]`
 //!
 //! Contenders take turns (A B C A B C …), so that a noisy moment of a shared machine hits them
 //! alike; what counts is the median of each round's ratio to the raw sockets of that round.

@@ -3,7 +3,7 @@
 //! Each figure is beside the same thing done by hand on the same runtime, in the same run. Client and
 //! server are two processes: this program starts itself.
 //!
-//! `cargo bench --bench servers --all-features [-- --quick] [-- --only memory|broadcast|accept|calls]`
+//! `cargo bench -p bowline-benches --bench servers --all-features [-- --quick] [-- --only memory|broadcast|accept|calls]`
 
 #![allow(missing_docs, reason = "a program")]
 

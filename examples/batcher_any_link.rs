@@ -1,7 +1,8 @@
-//! A batcher over calls, over a pool that looks for a leader, and over a sink of your own:
-//! `cargo run --example batcher_any_link`.
+//! A batcher over calls, over a pool that finds the leader, and over a custom sink: `cargo run --example
+//! batcher_any_link`.
 //!
-//! Messages gather while a batch is under way: a lone sender waits for nothing, many share the round trips.
+//! Messages are collected while a batch is under way: a single sender waits for nothing, many senders share
+//! round trips.
 
 use std::fs::File;
 use std::io::{Seek, Write};
@@ -14,7 +15,7 @@ use bowline::{CallOptions, Policy, Redirect, Reply, blocking, tokio};
 
 const NOT_HERE: Status = Status(1_000);
 
-/// A sink of your own: lines in a file, whose positions are their offsets.
+/// A custom sink: lines in a file, whose positions are their offsets.
 struct Lines(Mutex<File>);
 
 impl Sink for Lines {
@@ -26,7 +27,7 @@ impl Sink for Lines {
         line.len()
     }
 
-    // A file of this size is written at once; a slow one would be written by a thread of its own.
+    // A small file is written directly; a slow one should be written by a separate thread.
     async fn append(&self, batch: &mut Batch<String, u64, Arc<std::io::Error>>) {
         let (lines, answers) = batch.parts();
         let mut file = self.0.lock().expect("no panic");
@@ -80,7 +81,7 @@ fn tempfile() -> std::io::Result<File> {
     Ok(file)
 }
 
-/// A batch is one call, to the one of two servers that leads.
+/// A batch is one call, to the one of two servers that is the leader.
 async fn on_tokio() -> Result<(), Box<dyn std::error::Error>> {
     let next = AtomicU64::new(0);
     let leader = tokio::Server::builder()

@@ -9,10 +9,10 @@
 //! | `Manager.Dial`, `.StartListening`, `.Write` | `dial`, `listen`, `write` |
 //! | `ErrAlreadyOpened`, `ErrNotOpened` | `AlreadyOpened`, `NotOpened` |
 //!
-//! A write to a listener that is gone does not fail at once: the link connects again, for as long as
-//! `cast_timeout` says; then the message comes back in the error. And a client that is pushed to has
-//! to receive: what it does not take waits in its read queue, and then holds its sender up
-//! (`read_overflow` can drop instead).
+//! A write to a listener that is gone does not fail at once: the link reconnects until `cast_timeout` has
+//! passed, and then the message is returned in the error. A client that receives pushes has to call
+//! `receive`: unreceived messages wait in its read queue, and a full queue blocks the sender (or drops
+//! messages, with `read_overflow`).
 
 use std::sync::mpsc::channel;
 use std::time::Duration;
@@ -22,7 +22,7 @@ use bowline::frame::buffstreams::Buffstreams;
 use bowline::{Config, ManagerError, Overflow, ReconnectPolicy};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    // MaxMessageSize: both sides have to have the same.
+    // MaxMessageSize: both sides must use the same value.
     let config = Config::with_framing(Buffstreams::new())
         .max_message(4096)
         .reconnect(ReconnectPolicy::fixed(Duration::from_millis(20)))
@@ -32,7 +32,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let manager = Manager::with_defaults(config.clone());
     let (came, comes) = channel();
     let listener = Server::with_config(config.clone()).on_message(move |_, message| {
-        // An error is counted and told; the listener goes on.
+        // An error is counted and reported; the listener continues.
         came.send(message.to_vec()).map_err(|_| "nobody listens any more")
     });
     let server = manager.listen("127.0.0.1:0", listener)?;
@@ -44,12 +44,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let bytes = manager.write(&address, text)?;
         println!("{bytes} bytes written, {:?} came", String::from_utf8(comes.recv()?)?);
     }
-    // Pushed to, the link's client receives.
+    // The client of the link receives pushes.
     let link = manager.client(&address).ok_or("it was dialed")?;
     let _ = server.broadcast(0, "a push");
     println!("{:?} came back", String::from_utf8(link.receive()?.to_vec())?);
 
-    // The listener goes; what cannot be written comes back.
+    // After the listener is closed, a message that cannot be written is returned.
     manager.close_listener(&address)?;
     while link.is_open() {
         let _ = link.next_event_timeout(Duration::from_secs(1))?;

@@ -1,4 +1,4 @@
-//! Rooms where everybody hears everybody: broadcast to groups. `cargo run --example chat`
+//! Chat rooms: broadcast to groups. `cargo run --example chat`
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ const SAY: u32 = 2;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    // Somebody who does not read misses what was said, and holds up nobody.
+    // A client that does not read loses messages, and delays no one.
     let config = Config::builder().write_overflow(Overflow::DropOldest).build()?;
     let hub = Hub::new();
     let rooms = hub.clone();

@@ -10,12 +10,12 @@ use std::process::{Command, Stdio};
 use bowline::blocking::{Client, Server, stream};
 use bowline::{Address, CallOptions};
 
-/// What both ends call the stream.
+/// The stream's name at both ends.
 fn name() -> Address {
     Address::Inproc("child".into())
 }
 
-/// The child: serves one link on its standard input and output, until the parent is gone.
+/// The child: serves one link on its standard input and output until the parent ends.
 fn serve() -> io::Result<()> {
     let server = Server::builder()
         .on_request(|request| match request.method() {
@@ -47,7 +47,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 return Err(io::ErrorKind::BrokenPipe.into());
             };
             println!("started a child");
-            // Waited for, so that none is left behind when it has ended.
+            // Waits for the child, so that no zombie process remains.
             std::thread::spawn(move || child.wait());
             stream(output, input, name())
         })
@@ -55,7 +55,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let reply = client.call(1, "a message to the child")?;
     println!("{}", String::from_utf8_lossy(&reply));
 
-    // The second child answers what is asked after the first one died.
+    // The second child answers the calls that are made after the first one died.
     let error = client.call(2, "die").expect_err("it dies before it answers");
     println!("the child died: {error}");
     let reply = client.call_with(CallOptions::new(1), "and to the next")?;

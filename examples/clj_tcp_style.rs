@@ -1,5 +1,5 @@
-//! clj-tcp's way: raw bytes over a link that comes back, writes sent again up to a limit, an error
-//! stream, and a monitor. `cargo run --example clj_tcp_style`
+//! The way of clj-tcp: raw bytes over a link that reconnects, writes that are repeated up to a limit, an
+//! error stream, and a monitor. `cargo run --example clj_tcp_style`
 //!
 //! | clj-tcp | here |
 //! |---|---|
@@ -19,7 +19,7 @@ use bowline::frame::raw::Raw;
 use bowline::{Config, Delivery, Monitor, QueueLimit, ReconnectPolicy, SocketOptions};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    // As clj-tcp's echo server: it answers once, and hangs up.
+    // Like clj-tcp's echo server: it answers once and closes the connection.
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?.to_string();
     std::thread::spawn(move || {
@@ -29,7 +29,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 let _ = stream.write_all(&buf[..n]);
             }
         }
-        // And then nobody listens any more.
+        // From here on the listener is gone.
     });
 
     let mut sockets = SocketOptions::default();
@@ -47,19 +47,19 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let monitor = Monitor::new();
     let client = Client::with_config(&address, config).monitor(&monitor, "echo").connect()?;
     for (text, connection) in ["one", "two", "three"].into_iter().zip(1..) {
-        // The link finds the channel closed, connects again, and sends what it has.
+        // The link finds the connection closed, reconnects, and sends what is queued.
         let _ = client.cast(0, text)?;
         println!("read {:?}", String::from_utf8_lossy(&client.receive()?.body));
-        // The server hangs up. Bytes without a protocol have no acknowledgement: what the system
-        // takes before that shows is lost with the connection (or kept by `resend_window`, and sent
-        // twice where it was not lost).
+        // The server closes the connection. Raw bytes have no acknowledgement: bytes that the system accepts
+        // before the close is noticed are lost with the connection (or kept by `resend_window`, and sent
+        // twice if they were not lost).
         while client.state() == bowline::State::Ready && client.counters().connections == connection {
             std::thread::sleep(Duration::from_millis(1));
         }
     }
     println!("{:?}, {} connections", monitor.snapshot().open, client.counters().connections);
 
-    // Nobody is there any more: what cannot be written comes back, with the reason.
+    // The server is gone: a message that cannot be written is returned, with the reason.
     let _ = client.cast(0, "into the void")?;
     for errored in client.close() {
         println!(

@@ -1,7 +1,7 @@
-//! A server that sends back what it gets, and a client of it: `cargo run --example echo_server`
+//! A server that echoes requests, and a client of it: `cargo run --example echo_server`
 //!
-//! With an address (`cargo run --example echo_server -- 127.0.0.1:7001`, or `unix:///tmp/echo.sock`)
-//! it serves there until it is interrupted or its standard input ends, and then drains.
+//! With an address (`cargo run --example echo_server -- 127.0.0.1:7001`, or `unix:///tmp/echo.sock`) it
+//! serves there until it is interrupted or its standard input ends, and then drains.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("listening at {}", server.local_addr());
 
     if address.is_some() {
-        // Until somebody ends the input.
+        // Until the input ends.
         tokio::task::spawn_blocking(|| std::io::stdin().lines().for_each(drop)).await?;
     } else {
         let client = Client::connect(&server.local_addr().to_string()).await?;

@@ -1,8 +1,8 @@
-//! Many tasks that write to one topic through a batcher: `cargo run --example forestbus_batch --all-features`. The node is its
-//! own.
+//! Many tasks that write to one topic through a batcher: `cargo run --example forestbus_batch
+//! --all-features`. The example starts its own node.
 //!
-//! Messages gather while a send is under way, and go together: a hundred writers share the round trips, and each has the index
-//! of its own message.
+//! Messages are collected while a send is under way, and sent together: a hundred writers share the round
+//! trips, and each gets the index of its own message.
 
 use bowline::batcher::{Retries, SendError};
 use bowline::forestbus::{ClientError, Followed, NodeSettings};
@@ -17,7 +17,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let settings = NodeSettings::new("n1").cluster_id("shop").topic("orders");
     let node = Node::builder(settings).bind("127.0.0.1:0").await?;
     let client = Client::connect_to(&format!("shop@{}", node.local_addr()))?;
-    // What was not appended is tried again; what may have been is the writer's to decide about.
+    // Messages that were not appended are retried; those that may have been appended are left to the writer.
     let builder = Batcher::builder(client.topic("orders")).name("orders").retries(Retries::Times(3));
     let batcher = builder.references::<usize>().open()?;
 
@@ -41,7 +41,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let stats = batcher.stats();
     println!("{} messages in {} sends", stats.appended, stats.batches);
 
-    // One that does not wait: the results come with the references that were given.
+    // A writer that does not wait: the results carry the references that it gave.
     let mut results = batcher.results();
     for number in 0..3 {
         batcher.send_with_reference(format!("late order {number}"), number, &results).await?;

@@ -1,6 +1,6 @@
 //! Follows a topic as `tail -f` follows a file, on tokio: `forestbus_tail [cluster#topic@node,node [from]]`.
 //!
-//! Without arguments it starts a node of its own, writes to it, and ends after a few messages.
+//! Without arguments it starts its own node, writes to it, and ends after a few messages.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ async fn main() -> Result<(), Failed> {
     let client = Client::builder(Settings::from_connection_string(&cluster)).open()?;
     let from = match arguments.next() {
         Some(from) => from.parse()?,
-        // What comes from now on.
+        // Messages from now on.
         None => client.topic_max_available_index(&cluster.topic).await? + 1,
     };
     tail(&client, &cluster.topic, from, i64::MAX).await

@@ -1,7 +1,8 @@
-//! Many threads that write to one topic, and one that reads it, on plain threads. The node is its own.
+//! Many threads that write to one topic, and one that reads it, on plain threads. The example starts its own
+//! node.
 //!
-//! The server would spoil sends of a topic that come within 3 ms of each other: the client has one under way at a time,
-//! however many threads send.
+//! The server would corrupt sends of a topic that arrive within 3 ms of each other: the client has one under
+//! way at a time, however many threads send.
 
 use bowline::blocking::forestbus::{Client, Node};
 use bowline::forestbus::{Followed, NodeSettings};

@@ -4,7 +4,7 @@ use bowline::CallOptions;
 use bowline::blocking::{Client, Server};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    // Handlers run on a pool of threads, and may take their time.
+    // Handlers run on a pool of threads, and may block.
     let server = Server::builder()
         .on_request(|request| Ok(format!("{} bytes", request.body().len())))
         .bind("127.0.0.1:0")?;

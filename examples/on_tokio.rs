@@ -1,6 +1,6 @@
 //! Bowline on tokio: `cargo run --example on_tokio`
 //!
-//! The same program as on the other runtimes: only the module differs.
+//! The same program as for the other runtimes; only the module differs.
 
 use bowline::tokio::{Client, Pool, Server};
 use bowline::{CallOptions, Policy};
@@ -36,7 +36,7 @@ async fn run() -> Result<(), Box<dyn std::error::Error>> {
     let pool = pool.open()?;
     pool.ready().await?;
     for key in ["red", "green", "red"] {
-        // All calls of a key go to one server.
+        // All calls with one key go to one server.
         let reply = pool.call_for(key, CallOptions::new(1), key).await?;
         println!("{key}: {}", String::from_utf8_lossy(&reply));
     }

@@ -1,4 +1,4 @@
-//! A framing of one's own: lines of text, driven by a tokio server and a blocking client alike.
+//! A custom framing: lines of text, driven by a tokio server and a blocking client alike.
 
 use bowline::Config;
 use bowline::error::{ConfigError, EncodeError, FrameError};
@@ -8,7 +8,7 @@ use bowline::frame::{Framing, Meta, Profile, Step};
 #[derive(Clone, Debug)]
 struct Lines {
     max: usize,
-    /// How much of the unread bytes was searched for a line break.
+    /// Number of unread bytes that were searched for a line break.
     searched: usize,
 }
 
@@ -51,7 +51,7 @@ impl Framing for Lines {
     }
 
     fn begin(&self, out: &mut Vec<u8>, meta: &Meta, extensions: &[u8]) -> Result<usize, EncodeError> {
-        // A line has no room for a method or the like: asking for it is an error.
+        // A line cannot carry a method, an id or extensions: using them is an error.
         meta.check_plain(extensions)?;
         Ok(out.len())
     }

@@ -1,9 +1,9 @@
-//! A protocol of your own, on every runtime: `cargo run --example own_protocol`.
+//! A custom protocol on every runtime: `cargo run --example own_protocol`.
 //!
-//! The protocol is a state machine without sockets, clocks and threads (`tests/machines/shout.rs`): one end says lines,
-//! the other gives each back in capitals. Here a server of it listens on plain threads, behind the limits of every
-//! server, and two clients dial it, one from tokio and one from threads. The lines of a connection that died are
-//! said again on the next one.
+//! The protocol is a state machine without sockets, clocks and threads (`tests/machines/shout.rs`): one end
+//! sends lines, the other returns each in capitals. Here a server of it listens on plain threads, with the
+//! limits of every server, and two clients dial it, one on tokio and one on threads. The lines of a broken
+//! connection are sent again on the next one.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ use shout::{LineReader, Shout};
 
 type End = Shout<Waker>;
 
-/// What is done with what comes in: the machine keeps it.
+/// The handling of events: none, because the machine stores the lines.
 struct App;
 
 impl Application<End> for App {
@@ -53,7 +53,7 @@ impl Application<End> for App {
     }
 }
 
-/// The accepting side: what serves each connection.
+/// The accepting side: serves each connection.
 struct Answers;
 
 impl Service for Answers {
@@ -71,7 +71,7 @@ impl Service for Answers {
     }
 }
 
-/// The dialing side: what is told of its attempts.
+/// The dialing side: observes the attempts.
 struct Observer;
 
 impl DialObserver for Observer {
@@ -88,7 +88,7 @@ impl DialObserver for Observer {
     fn gave_up(&self, _: &Disconnect) {}
 }
 
-/// A client, the same on every runtime: only how its task is spawned is the runtime's.
+/// A client, identical on every runtime; only spawning its task depends on the runtime.
 async fn converse<R: Runtime>(server: &Address, name: &str) -> Result<(), Box<dyn std::error::Error>> {
     let shared = Arc::new(Shared::new(Shout::saying()));
     let policy = ReconnectPolicy::default();

@@ -1,6 +1,6 @@
-//! Bowline in one run: a server and a client on this machine, calls from many tasks over one
-//! connection, the server calling the client, a connection cut in mid-flight, and what became of
-//! every call; first on tokio, then on plain threads.
+//! Bowline in one run: a server and a client on this machine, calls from many tasks over one connection, the
+//! server calling the client, a connection that is cut while calls are under way, and the outcome of every
+//! call; first on tokio, then on plain threads.
 //!
 //! Exits non-zero if any call has no outcome.
 
@@ -17,7 +17,7 @@ use bowline::{Config, ReconnectPolicy, Reply};
 
 const CALLS: u32 = 1_000;
 const CALLERS: u32 = 16;
-/// The connection is cut when so many calls are done.
+/// The connection is cut after this many calls.
 const CUT_AT: u32 = 400;
 const ADD_ONE: u32 = 1;
 const WHO_ARE_YOU: u32 = 2;
@@ -44,7 +44,7 @@ async fn on_tokio() -> Result<Summary, Box<dyn std::error::Error>> {
     let told = Arc::clone(&answers);
     let server = Server::builder()
         .on_request(|request: Request| async move {
-            // As if it took some work.
+            // Simulates work.
             ::tokio::time::sleep(Duration::from_millis(1)).await;
             Ok(add_one(request.body()))
         })
@@ -145,7 +145,7 @@ fn config() -> Result<Config, bowline::error::ConfigError> {
     Config::builder().reconnect(reconnect).call_timeout(Duration::from_secs(3)).build()
 }
 
-/// The numbers that one of the callers asks for.
+/// The numbers that one of the callers requests.
 fn share(caller: u32) -> impl Iterator<Item = u32> {
     (0..CALLS).filter(move |number| number % CALLERS == caller)
 }
@@ -162,7 +162,7 @@ fn text(answer: Result<Reply, CallError>) -> String {
     }
 }
 
-/// Counts what became of the calls, and cuts the connection in the middle.
+/// Counts the outcomes of the calls, and cuts the connection in the middle.
 struct Tally {
     proxy: Proxy,
     done: AtomicU32,
@@ -222,7 +222,7 @@ impl Summary {
     }
 }
 
-/// A small proxy between client and server, so that a connection can be cut for real.
+/// A small proxy between client and server, so that a real connection can be cut.
 struct Proxy {
     address: SocketAddr,
     sockets: Arc<Mutex<Vec<TcpStream>>>,
@@ -250,7 +250,7 @@ impl Proxy {
         Ok(Self { address, sockets })
     }
 
-    /// Closes every connection that goes through, at once.
+    /// Closes all its connections at once.
     fn cut(&self) {
         for socket in self.sockets.lock().expect("not poisoned").drain(..) {
             let _ = socket.shutdown(Shutdown::Both);

@@ -1,7 +1,7 @@
 //! A session outlives its connections: `cargo run --example session`
 //!
-//! A client casts numbers while its connection is thrown away again and again. The server gets each
-//! number once, and in order.
+//! A client casts numbers while its connection is cut again and again. The server receives each number once,
+//! and in order.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -39,7 +39,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     }
-    // The last one says when it has arrived, and so have all before it.
+    // The outcome of the last one reports that it has arrived, and therefore all earlier ones have too.
     let outcome = client.cast_and_wait(1, &2_000_u32.to_be_bytes()).await?;
     assert_eq!(outcome, Outcome::Acked);
 

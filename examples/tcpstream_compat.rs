@@ -5,16 +5,16 @@
 //! |---|---|
 //! | `OnData`, `OnConn`, `OnDisConn` | `on_message`, `on_connect`, `on_disconnect` |
 //! | `Send` | `cast`, with a message type |
-//! | `SyncSend` and its Seq | `call`: the id is chosen so that both sides' never meet |
-//! | the type of the answer's message | `Answer::with_method`; `Reply::method` where it comes in |
+//! | `SyncSend` and its Seq | `call`: the ids of both sides never collide |
+//! | the type of the answer's message | `Answer::with_method`; `Reply::method` at the caller |
 //! | `NewSyncFromTcpStream` (the server calls) | `peer.call` |
 //! | broadcast to all streams | `server.broadcast` |
 //! | reconnect every 5 s | `ReconnectPolicy::fixed` |
 //!
-//! Three things to know. A message that nobody receives waits in the read queue; when that is full
-//! and nobody ever received, the newest is dropped and counted, and replies go on. An answer has
-//! type 0 unless its handler says otherwise. And a handler that fails cannot say so in this wire
-//! format: by default its caller waits until its deadline, see `on_failure`.
+//! Three things to know. A message that is not received waits in the read queue; if the queue is full and no
+//! one has ever received, the newest message is dropped and counted, and replies continue. An answer has type
+//! 0 unless its handler sets another. A handler that fails cannot report it in this wire format: by default
+//! its caller waits until its deadline, see `on_failure`.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use bowline::frame::tcpstream::Tcpstream;
 use bowline::tokio::{Client, Server};
 use bowline::{Answer, Config, OnFailure, QueueLimit, ReconnectPolicy};
 
-/// The type of answers, and of answers that say what went wrong.
+/// The types of answers and of answers that report an error.
 const ANSWER: u32 = 100;
 const FAILED: u32 = 101;
 
@@ -59,7 +59,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     assert_eq!(reply.method, FAILED);
     println!("it failed: {}", String::from_utf8_lossy(&reply));
 
-    // Pushes that nobody receives yet: what fits is kept, and calls go on.
+    // Pushes without a receiver: as many as fit are kept, and calls continue.
     for peer in server.hub().peers() {
         for _ in 0..1_000 {
             let _ = peer.cast(10, b"to whom it may concern").await?;

@@ -1,6 +1,7 @@
-//! A link through a SOCKS5 proxy to a server that wants a greeting before anything else.
+//! A link through a SOCKS5 proxy to a server that requires a greeting first.
 //!
-//! The proxy and the server's doorkeeper are made on the spot, by hand; only they know what `inner.example` means.
+//! The proxy and the gateway in front of the server are part of the example; only they know the name
+//! `inner.example`.
 
 use std::error::Error;
 use std::io::{self, Read, Write};
@@ -35,7 +36,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("a reply: {}", String::from_utf8_lossy(&reply.body));
     client.close();
 
-    // What fails says where.
+    // An error names the place of the failure.
     let never = config.to_builder().reconnect(ReconnectPolicy::never()).build()?;
     let error = Client::with_config("unknown.example:7001", never).connect().expect_err("nobody knows it");
     println!("and otherwise: {}", bowline::error::Chain(&error));
@@ -56,7 +57,7 @@ fn listen(serve: impl Fn(TcpStream) -> io::Result<()> + Clone + Send + 'static) 
     Ok(address)
 }
 
-/// Wants a greeting, and lets in.
+/// Requires a greeting, and then forwards the connection.
 fn doorkeeper(mut outside: TcpStream, inside: SocketAddr) -> io::Result<()> {
     let mut greeting = [0; b"HELLO links\n".len()];
     outside.read_exact(&mut greeting)?;
@@ -67,7 +68,7 @@ fn doorkeeper(mut outside: TcpStream, inside: SocketAddr) -> io::Result<()> {
     join(outside, TcpStream::connect(inside)?)
 }
 
-/// As little of SOCKS5 as will do.
+/// A minimal SOCKS5 server.
 fn socks(mut outside: TcpStream, door: SocketAddr) -> io::Result<()> {
     outside.read_exact(&mut [0; 3])?;
     outside.write_all(&[5, 0])?;
@@ -76,12 +77,12 @@ fn socks(mut outside: TcpStream, door: SocketAddr) -> io::Result<()> {
     let mut name = vec![0; usize::from(request[4]) + 2];
     outside.read_exact(&mut name)?;
     let known = name.starts_with(b"inner.example");
-    // Success, or "host unreachable", and no address of its own.
+    // Success or "host unreachable", and no bound address.
     outside.write_all(&[5, if known { 0 } else { 4 }, 0, 1, 0, 0, 0, 0, 0, 0])?;
     if known { join(outside, TcpStream::connect(door)?) } else { Ok(()) }
 }
 
-/// Copies both ways until one side ends.
+/// Copies in both directions until one side ends.
 fn join(outside: TcpStream, inside: TcpStream) -> io::Result<()> {
     let (mut from, mut to) = (inside.try_clone()?, outside.try_clone()?);
     std::thread::spawn(move || {

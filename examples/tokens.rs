@@ -1,7 +1,7 @@
-//! Who connects shows a token: `cargo run --example tokens`
+//! Authentication by tokens: `cargo run --example tokens`
 //!
-//! A server knows two tokens and lets their owners do different things. One is replaced while its owner is connected, and
-//! one that is wrong is refused.
+//! A server knows two tokens and grants their owners different rights. One token is replaced while its owner
+//! is connected, and a wrong one is refused.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -13,7 +13,7 @@ use bowline::{CallOptions, Config, ConnectError};
 const READ: u32 = 1;
 const WRITE: u32 = 2;
 
-/// What may change while the program runs, on either side.
+/// A value that may change while the program runs, on either side.
 #[derive(Clone)]
 struct Present<T>(Arc<Mutex<T>>);
 
@@ -54,7 +54,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     server.start()?;
     let address = server.local_addr().to_string();
 
-    // Asked on each connection, so that it may change.
+    // Read at each connection, so that it may change.
     let token = Present::new("reader's".to_owned());
     let shown = token.clone();
     let config = Config::builder().credentials(move |_: &Challenge| Credentials::new(shown.get())).build()?;
@@ -67,16 +67,16 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         other => return Err(format!("a reader wrote: {other:?}").into()),
     }
 
-    // A new token: first the server knows it, then the client shows it, then the old one is no good any more.
+    // Rotation: first the server learns the new token, then the client uses it, then the old one is removed.
     tokens.set(Tokens::new().with("reader's", reader()).with("new", reader()).with("writer's", writer()));
     token.set("new".to_owned());
     tokens.set(Tokens::new().with("new", reader()).with("writer's", writer()));
     assert_eq!(server.withdraw("reporting", RefusalCode::WITHDRAWN), 1);
-    // What is under way just then may be lost with the connection. This call may be made twice.
+    // A call under way at that moment may be lost with the connection. This call may be repeated.
     let again = CallOptions::new(READ).idempotent(true);
     println!("read, with a new token: {}", String::from_utf8_lossy(&client.call_with(again, "").await?));
 
-    // The old one is refused, and not tried again.
+    // The old token is refused, and the client does not retry.
     let config = Config::builder().credentials(|_: &Challenge| Credentials::new(*b"reader's")).build()?;
     match Client::with_config(&address, config).connect().await {
         Err(ConnectError::Failed(failure)) if matches!(failure.cause, Disconnect::Refused(_)) => {

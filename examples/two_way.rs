@@ -1,6 +1,6 @@
-//! The server calls its clients, over the connection they made: `cargo run --example two_way`
+//! The server calls its clients, over the connections that they made: `cargo run --example two_way`
 //!
-//! Both sides call at once, as often as they like; the numbers of their calls never meet.
+//! Both sides may call at once and as often as they like; the ids of their calls never collide.
 
 use bowline::CallOptions;
 use bowline::tokio::{Client, Request, Server};
@@ -12,7 +12,7 @@ const ASK: u32 = 2;
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let server = Server::builder()
         .on_request(|request: Request| async move {
-            // In the middle of its answer the server asks back.
+            // The server calls back while it handles a request.
             let name = request.peer().call(ASK, b"your name?").await.map_err(|error| error.to_string())?;
             Ok(format!("done for {}", String::from_utf8_lossy(&name)))
         })
@@ -31,7 +31,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     for client in &clients {
         println!("{}", String::from_utf8_lossy(&client.call(WORK, b"please").await?));
     }
-    // And unasked, all of them at once.
+    // The server calls all clients at once, without a request.
     let mut calls = Vec::new();
     for peer in server.hub().peers() {
         calls.push(peer.start_call(CallOptions::new(ASK), b"still there?").await?);

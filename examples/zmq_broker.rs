@@ -1,6 +1,6 @@
 //! A broker between clients on tokio and workers on threads: `cargo run --features zmtp --example zmq_broker`
 //!
-//! Clients (REQ) ask the broker's ROUTER; its DEALER shares the questions out among workers (REP).
+//! Clients (REQ) send requests to the broker's ROUTER; its DEALER distributes them among workers (REP).
 
 use bowline::blocking::zmtp::{Dealer, Proxy, Rep, Router};
 use bowline::tokio::zmtp::Req;
@@ -16,7 +16,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             rep.connect(&workers)?;
             let socket = rep.clone();
             let working = std::thread::spawn(move || {
-                // Until its socket is closed.
+                // Until the socket is closed.
                 while let Ok(question) = socket.recv() {
                     let answer = format!("worker {number} read {:?}", String::from_utf8_lossy(&question[0]));
                     socket.send(answer).expect("it was asked");

@@ -1,4 +1,4 @@
-//! Encryption, and who is let in: `cargo run --features curve --example zmq_curve`
+//! Encryption and authentication by keys: `cargo run --features curve --example zmq_curve`
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (server_key, client_key) = (server.public_key(), client.public_key());
     println!("the server's public key: {}", z85::encode(&server_key)?);
 
-    // A server says which clients it lets in; it cannot be made without saying so.
+    // A server must state which clients it accepts; it cannot be built otherwise.
     let pull = Pull::builder()
         .options(|options| {
             options.mechanism(Mechanism::CurveServer { secret_key: server }).allowed_keys([client_key])
@@ -29,7 +29,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let message = pull.recv()?;
     println!("{} {}", String::from_utf8_lossy(&message[0]), String::from_utf8_lossy(&message[1]));
 
-    // One whose key is not known gets no further than the handshake.
+    // A client with an unknown key fails in the handshake.
     let other = with(stranger)?;
     other.connect(&endpoint)?;
     let refused = other.send_timeout("let me in", Duration::from_millis(200)).expect_err("it is not let in");

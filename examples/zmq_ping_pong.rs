@@ -1,7 +1,8 @@
 //! ZeroMQ sockets behind channels, as in zmq-async's quick start:
 //! `cargo run --features zmtp --example zmq_ping_pong`
 //!
-//! The program only sees four channels. Each has a bound, and a socket closes with the channel that goes into it.
+//! The program uses only four channels. Each is bounded, and a socket closes when its sending channel is
+//! dropped.
 
 use bowline::tokio::zmtp::{Rep, Req, channel};
 use bowline::zmtp::Buffer;
@@ -21,7 +22,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             println!("{}", String::from_utf8_lossy(&s_out.recv().await?[0]));
             s_in.send("pong").await?;
         }
-        // Dropping `s_in` closes the socket, when what is in it was sent.
+        // Dropping `s_in` closes the socket after its content has been sent.
         Ok::<_, Box<dyn std::error::Error + Send + Sync>>(())
     });
     for _ in 0..n {

@@ -17,13 +17,13 @@ async fn run() -> Result<(), Box<dyn std::error::Error>> {
     for subscriber in [&weather, &all] {
         subscriber.connect(&endpoint)?;
     }
-    // Nothing is lost at the start: the publisher knows when its subscribers are there.
+    // No message is lost at the start: the publisher waits until its subscribers are connected.
     publisher.wait_for_subscribers(2).await?;
 
     for (topic, text) in [("weather", "rain"), ("sport", "2:1"), ("weather", "sun")] {
         publisher.send([topic, text]).await?;
     }
-    // A message that nobody subscribed to is discarded, and counted.
+    // A message without a subscriber is discarded and counted.
     drop(all);
     while publisher.subscriptions() > 1 {
         smol::Timer::after(std::time::Duration::from_millis(1)).await;

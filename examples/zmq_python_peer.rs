@@ -1,12 +1,12 @@
-//! A peer in Python, over ZeroMQ. `cargo run --example zmq_python_peer --features zmtp -- PYTHON`, where `PYTHON` is an
-//! interpreter with pyzmq (`python3` if it is left out). Its side is `zmq_python_peer.py`.
+//! A peer in Python, over ZeroMQ: `cargo run --example zmq_python_peer --features zmtp -- PYTHON`, where
+//! `PYTHON` is an interpreter with pyzmq (default: `python3`). Its side is `zmq_python_peer.py`.
 
 use std::process::{Child, Command};
 use std::time::Duration;
 
 use bowline::blocking::zmtp::Req;
 
-/// Ends with this process.
+/// The child process, which ends with this one.
 struct Python(Child);
 
 impl Drop for Python {
@@ -18,14 +18,14 @@ impl Drop for Python {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let req = Req::new();
-    // Whichever side binds: here it is the one that asks.
+    // Either side may bind: here it is the requesting one.
     let endpoint = req.bind("tcp://127.0.0.1:*")?;
     let python = std::env::args().nth(1).unwrap_or_else(|| "python3".to_owned());
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/zmq_python_peer.py");
     let _python = Python(Command::new(python).args([script, &endpoint]).spawn()?);
     for numbers in [&["1", "2", "3"][..], &["40", "2"]] {
         let question: Vec<&str> = std::iter::once("Rust").chain(numbers.iter().copied()).collect();
-        // There is nobody to ask until the interpreter is up.
+        // There is no peer until the interpreter has started.
         req.send_timeout(question, Duration::from_secs(30))?;
         let answer = req.recv_timeout(Duration::from_secs(30))?;
         let answer: Vec<_> = answer.iter().map(|part| String::from_utf8_lossy(part)).collect();

@@ -1,9 +1,20 @@
-//! Long-lived message links over TCP: framing, calls both ways on one socket, reconnect, servers
-//! and push, on the runtime of your choice or on none.
+//! Long-lived message links over TCP: calls and messages both ways on one connection, reconnect, and an outcome for every
+//! message, on tokio, smol, async-std or plain threads.
 //!
-//! Every runtime is a module with the same names and methods: `bowline::tokio`, `bowline::smol`,
-//! `bowline::async_std` and `bowline::blocking`, each behind the feature of its name. What they
-//! share is here at the root.
+//! A *link* frames messages, carries calls in both directions by sequence number, connects again after a failure, and
+//! tells its user what became of every message. The protocol is a state machine without sockets, clocks, threads or locks
+//! ([`bowline::core`](crate::core)). Each runtime drives that same machine through a thin adapter, so programs look the same
+//! on all of them. Bowline speaks its own protocol, the wire formats of buffstreams and tcpstream, length-prefixed and raw
+//! bytes, any [framing](crate::frame) that you write, and ZeroMQ's protocol.
+//!
+//! # Install
+//!
+//! ```text
+//! cargo add bowline                                             # tokio and plain threads
+//! cargo add bowline --no-default-features --features blocking   # plain threads alone, without any async runtime
+//! ```
+//!
+//! # First program
 //!
 //! ```
 //! # #[cfg(feature = "tokio")]
@@ -25,19 +36,101 @@
 //! # fn main() {}
 //! ```
 //!
-//! # What becomes of a message
+//! On threads a method returns the reply itself instead of a future of it:
 //!
-//! Every call ends with a reply or a [`CallError`](error::CallError) whose
-//! [`outcome`](error::CallError::outcome) says what is known: it was never sent, or it may have
-//! been delivered. A [`cast`](error::CastError) that only queued says so in its type. What never
-//! left a dying connection goes out on the next one; what left is not repeated.
+//! ```
+//! # #[cfg(feature = "blocking")]
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use bowline::blocking::{Client, Server};
+//!
+//! let server = Server::builder().on_request(|request| Ok(request.into_body())).bind("127.0.0.1:0")?;
+//! server.start()?;
+//!
+//! let client = Client::connect(server.local_addr())?;
+//! let reply = client.call(1, b"hello")?;
+//! assert_eq!(&reply[..], b"hello");
+//! # Ok(()) }
+//! # #[cfg(not(feature = "blocking"))]
+//! # fn main() {}
+//! ```
+//!
+//! # Which type for which job
+//!
+//! Each runtime is a module with the same names: `bowline::tokio`, `bowline::smol`, `bowline::async_std` and
+//! `bowline::blocking`, each behind the feature of its name. The links lead to the types that are generic over the runtime;
+//! the modules have the same types for one runtime, with an example for each.
+//!
+//! | job | type |
+//! |---|---|
+//! | connect to one peer and stay connected | [`Client`](crate::links::Client), made by [`ClientBuilder`](crate::links::ClientBuilder) |
+//! | accept links, answer calls, push | [`Server`](crate::links::Server), made by [`ServerBuilder`](crate::links::ServerBuilder) |
+//! | call and send, whichever side connected; the other side in a handler | [`Peer`](crate::links::Peer); a client is one |
+//! | push to some or all clients, to groups, over several servers | [`Hub`](crate::links::Hub) |
+//! | many calls under way from one task or thread | [`start_call`](crate::links::Peer::start_call), which gives a [`Pending`](crate::links::Pending) |
+//! | several servers behind one handle: routing by key, fail-over, hedging | [`Pool`](crate::links::Pool) |
+//! | many peers by address | [`Manager`](crate::links::Manager) |
+//! | the last bit of speed, with one owner | [`Exclusive`](crate::links::Exclusive) |
+//! | many small messages in batches, each with an outcome | [`Batcher`](crate::links::batcher::Batcher) |
+//! | answer now on the reading task, or later from anywhere | [`Context`](crate::links::Context), [`Responder`](crate::links::Responder) |
+//! | see links from outside | [`Monitor`], [`LinkEvent`]; the features `tracing` and `metrics` |
+//! | settings, limits, reconnect, delivery | [`Config`], [`AcceptLimits`], [`ReconnectPolicy`], [`Delivery`] |
+//! | tokens, shared secrets, a verifier of your own | [`auth`] |
+#![cfg_attr(feature = "tls", doc = "| TLS | [`tls`] |")]
+#![cfg_attr(
+    feature = "zmtp",
+    doc = "| ZeroMQ sockets | [`zmtp`], with the sockets in each runtime's module `zmtp` |"
+)]
+#![cfg_attr(
+    feature = "forestbus",
+    doc = "| Forest Bus, logs | [`forestbus`], [`log`], with the clients in each runtime's module `forestbus` |"
+)]
+//! | a framing of your own | [`frame::Framing`] |
+//! | a protocol of your own, a runtime of your own | [`bowline::core`](crate::core), [`bowline::driver`](crate::driver) |
+//!
+//! # Features
+//!
+//! All are additive, any subset compiles, and none changes the meaning of code that does not name it.
+//!
+//! | feature | what it adds |
+//! |---|---|
+//! | `tokio` (default) | `bowline::tokio` |
+//! | `blocking` (default) | `bowline::blocking`: one I/O thread for all links, or several, or none; no async runtime |
+//! | `smol` | `bowline::smol` |
+//! | `async-std` | `bowline::async_std`; async-std is discontinued (RUSTSEC-2025-0052), prefer smol |
+//! | `zmtp`, `curve` | ZeroMQ sockets without libzmq; CURVE encryption for them |
+//! | `forestbus`, `forestbus-node` | a client of Forest Bus clusters; a node in memory, for tests |
+//! | `tls`, `tls-webpki-roots`, `tls-platform-verifier` | TLS by rustls under everything; Mozilla's roots; the platform's verifier |
+//! | `tracing`, `metrics` | changes of state as events; counters, gauges and histograms |
+//! | `serde` | `Serialize` for snapshots of links |
+//!
+//! # Guarantees
+//!
+//! * Every call ends with a reply or a [`CallError`](error::CallError) whose [`outcome`](error::CallError::outcome) says what
+//!   is known: it was never sent, it may have been delivered, or its time was over before it was sent.
+//! * A cast that only was queued says so in its type, [`Queued`]. Its outcome is an event, if it is wanted.
+//! * What left a dying connection is not repeated. What did not leave goes out whole, and in order, on the next connection.
+//!   In a [session](Delivery::Session) every message is delivered exactly once and in order, as long as both processes live.
+//! * Every queue is bounded in messages and in bytes. Nothing that a peer sends makes a link hold more than its configured
+//!   limits, and no bytes make it panic.
+//! * Every method that waits can be cancelled by dropping its future, and says what that means.
+//!
+//! What each framing can promise, with the tests that check it, is in
+//! [docs/guarantees.md](https://github.com/bowline-rs/bowline/blob/main/docs/guarantees.md).
+//!
+//! # Where to read on
+//!
+//! The book is in the folder [docs](https://github.com/bowline-rs/bowline/tree/main/docs) of the repository: its
+//! introduction, a tutorial, outcomes and errors, limits, sessions, operations, how to test, and how to come from other
+//! libraries. The [README](https://github.com/bowline-rs/bowline#readme) has the map.
 #![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub use bowline_core::address::Address;
 pub use bowline_core::body::{Body, Payload};
 pub use bowline_core::config::{
     AcceptLimits, Config, ConfigBuilder, Delivery, OnDisconnect, OnFailure, Overflow, QueueLimit,
     SocketOptions,
+    settings::{Settings, SettingsError},
 };
 pub use bowline_core::error;
 pub use bowline_core::frame;

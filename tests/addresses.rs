@@ -1,4 +1,4 @@
-//! Forms of addresses, and servers found by their names.
+//! Forms of addresses, and servers that are found by name.
 
 use std::time::Duration;
 
@@ -57,7 +57,7 @@ fn a_manager_knows_its_listeners_by_both_names() {
     manager.close_listener(&resolved).expect("found by its address");
 }
 
-/// A Unix socket that is not there.
+/// A Unix socket that does not exist.
 #[cfg(unix)]
 #[test]
 fn a_missing_unix_socket() {
@@ -70,7 +70,7 @@ fn a_missing_unix_socket() {
     assert_eq!(cause.to_string(), format!("{address} does not exist"));
 }
 
-/// What a call to a closed port says when its time is over, and what was told before.
+/// The error of a call to a closed port when its deadline passes, and the events before it.
 #[test]
 fn a_closed_port() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
@@ -98,7 +98,7 @@ fn a_closed_port() {
     client.close();
 }
 
-/// A manager gives everything the time that it is asked to, whatever its links are set to.
+/// A manager gives its links the time limit of its own close, whatever they are configured for.
 #[test]
 fn a_manager_closes_within_the_time_that_it_is_given() {
     const MS: Duration = Duration::from_millis(1);
@@ -116,7 +116,7 @@ fn a_manager_closes_within_the_time_that_it_is_given() {
     let call = client.start_call(CallOptions::new(1), "takes longer").expect("room");
     assert!(manager.close_and_wait(MS * 5_000).undelivered.is_empty());
     assert_eq!(&call.wait().expect("there was time")[..], b"done");
-    // Less than the link's own, with a handler that takes its time.
+    // Less than the link's own limit, with a slow handler.
     let pushing = Server::builder()
         .on_connect(|peer| assert!(peer.try_cast(1, "work").is_ok()))
         .bind("127.0.0.1:0")

@@ -1,5 +1,5 @@
-//! What a handler returns becomes an answer by code of its own, which may panic: the request is
-//! answered all the same, and nothing of what handles requests is lost.
+//! The conversion of a handler's result into an answer is user code and may panic: the request is answered
+//! nevertheless, and no thread or task that handles requests is lost.
 
 use std::time::Duration;
 
@@ -10,12 +10,12 @@ struct Broken;
 
 impl From<Broken> for Answer {
     fn from(_: Broken) -> Self {
-        // As a panic, but without its message on the terminal.
+        // A panic without its message on the terminal.
         std::panic::resume_unwind(Box::new(()));
     }
 }
 
-/// One request at a time, so that a place that was lost is missed; a deadline within which that shows.
+/// One request at a time, so that a lost place is noticed; a deadline within which that shows.
 fn config() -> Config<bowline::frame::native::Native> {
     let config = Config::builder().max_inbound(1).call_timeout(Duration::from_secs(5));
     config.build().expect("sound")

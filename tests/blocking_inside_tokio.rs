@@ -1,4 +1,4 @@
-//! The blocking client starts no runtime and minds none: it works inside of one.
+//! The blocking client starts no runtime and works inside one.
 
 use bowline::blocking;
 use bowline::tokio::{Client, Request, Server};

@@ -1,4 +1,4 @@
-//! CBOR RPC over sockets: the handles carry it, and a client of another kind understands it.
+//! CBOR RPC over sockets, through the handles and with a client of another implementation.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -15,7 +15,7 @@ fn config() -> Config<CborRpc> {
     Config::with_framing(CborRpc::new()).build().expect("valid")
 }
 
-/// Answers as the node of the recordings did: the third message of a topic, a long poll that takes its time.
+/// Answers as the node of the recordings did: the third message of a topic is a slow long poll.
 fn answer(request: &Request) -> Reply {
     match request {
         Request::Send(_) => Reply::Sent(Sent { status: success(), ids: vec![3] }),
@@ -105,7 +105,7 @@ fn a_client_calls_by_number_and_by_name_and_replies_overtake_each_other() {
     assert_eq!(call(&details), Reply::Error("Topic not found on server.".into()));
     let named = CallOptions::new(0).extensions(b"RPCHandler.Nope".to_vec());
     match client.call_with(named, vec![0x60]) {
-        // A text is no body: it is refused before anything is sent.
+        // A text is not a valid body: it is refused before anything is sent.
         Err(CallError::Encode(_)) => {}
         other => panic!("{other:?}"),
     }

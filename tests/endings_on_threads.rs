@@ -1,4 +1,4 @@
-//! Connections that end at once: none keeps its server from ending.
+//! Connections that end at once: none prevents its server from ending.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -19,7 +19,7 @@ fn a_connection_that_ends_at_once_is_over() {
                 std::thread::spawn(move || {
                     for _ in 0..300 {
                         let mut stream = TcpStream::connect(address).expect("it listens");
-                        // Garbage: the server hangs up.
+                        // Garbage: the server closes the connection.
                         let _ = stream.write_all(b"garbage");
                         let _ = stream.read_to_end(&mut Vec::new());
                     }

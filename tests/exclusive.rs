@@ -1,4 +1,4 @@
-//! A connection with one owner, from outside: calls, messages, failures and the end.
+//! A connection with one owner, through its public interface: calls, messages, failures and the end.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -11,7 +11,7 @@ use bowline::frame::raw::Raw;
 use bowline::links::{MessageRef, ReplyBuf, RequestRef};
 use bowline::{CallOptions, CastOptions, Config, QueueLimit};
 
-/// Keeps everything; echoes requests, but method 9.
+/// Stores everything; echoes requests, except for method 9.
 #[derive(Default)]
 struct Keep {
     messages: Vec<(u32, Vec<u8>)>,
@@ -40,7 +40,7 @@ impl Handler for Keep {
     }
 }
 
-/// Runs `serve` with the accepting end on a thread of its own.
+/// Runs `serve` with the accepting end on a separate thread.
 fn with_peer<T: Send + 'static>(
     config: Config,
     serve: impl FnOnce(Exclusive) -> T + Send + 'static,
@@ -94,7 +94,7 @@ fn calls_in_flight_and_messages_both_ways() {
                 }
             }
         }
-        // Cut up on its way, and put together there; and its answer.
+        // Sent in fragments and reassembled; so is its answer.
         let large = vec![3; 3 << 20];
         let call = link.call(1, &large).expect("a place").get();
         while link.in_flight() > 0 {
@@ -141,7 +141,7 @@ fn it_talks_to_every_other_end() {
 #[test]
 fn every_call_is_told_when_the_peer_is_gone() {
     let (address, server) = with_peer(Config::default(), |mut link| {
-        // Takes what came, and goes without a word.
+        // Reads the messages and disconnects without a go-away.
         let mut nothing = ();
         while link.counters().requests < 10 {
             link.turn(&mut nothing, None).expect("open");
@@ -159,7 +159,7 @@ fn every_call_is_told_when_the_peer_is_gone() {
     };
     server.join().unwrap();
     assert_eq!(keep.replies.len(), 10, "{cause:?}");
-    // It may have answered some before it went: that it has no handler.
+    // It may have answered some before it ended: that it has no handler.
     for (_, reply) in keep.replies {
         assert!(
             matches!(
@@ -169,7 +169,7 @@ fn every_call_is_told_when_the_peer_is_gone() {
             "{reply:?}"
         );
     }
-    // What is asked of it from now on is refused, and says why.
+    // Calls from now on are refused, with the reason.
     assert!(link.call(5, b"late").is_err());
     assert_eq!(link.turn(&mut (), None), Err(cause));
 }
@@ -185,7 +185,7 @@ fn deadlines_hold_and_a_full_queue_says_so() {
         while link.state() != bowline::State::Ready {
             link.turn(&mut (), None).unwrap();
         }
-        // From here on it reads nothing.
+        // From here on the peer reads nothing.
         reads_no_more.send(()).unwrap();
         let _ = wait.recv();
     });
@@ -207,7 +207,7 @@ fn deadlines_hold_and_a_full_queue_says_so() {
         *reply,
         Err(CallError::DeadlineExceeded { outcome: Outcome::MaybeDelivered, link: LinkWas::Connected })
     );
-    // Until the queue is full and the socket, too: a turn that waits for nothing ends by itself.
+    // Until the queue and the socket are full: a turn that waits for nothing ends by itself.
     loop {
         let Err(full) = link.cast(1, &[7; 1000]) else { continue };
         assert!(matches!(full.reason(), CastRefusal::Full(_)), "{full}");
@@ -225,7 +225,7 @@ fn a_turn_ends_when_there_is_room_again() {
     let limit = QueueLimit { messages: 10, bytes: 1 << 20 };
     let config = Config::builder().write_queue(limit).build().unwrap();
     let mut link = Exclusive::connect_with(&address, config).unwrap();
-    // Nothing ever comes: room is all there is to wait for.
+    // Nothing ever arrives: room is the only thing to wait for.
     for n in 0..1_000_u32 {
         while link.cast(1, &n.to_be_bytes()).is_err() {
             assert_eq!(link.turn(&mut (), Some(Duration::from_secs(5))), Ok(true));
@@ -244,7 +244,7 @@ fn what_can_never_go_makes_no_turn_end() {
     let refused = link.cast_with(&CastOptions::new(1).seq(7), b"no room for a Seq").unwrap_err();
     let error = EncodeError::Unsupported { what: "a Seq" };
     assert_eq!(*refused.reason(), CastRefusal::Encode(error));
-    // Nothing came, and there is no room to wait for.
+    // Nothing arrived, and there is no room to wait for.
     assert_eq!(link.turn(&mut (), Some(Duration::ZERO)), Ok(false));
     link.close(&mut ());
     server.join().unwrap();
@@ -258,8 +258,8 @@ fn what_can_never_go_makes_no_turn_end() {
     assert_eq!(*link.cast_many(7, &[b"a", b"b"]).unwrap_err().reason(), error);
 }
 
-/// Where there is no handshake nothing has to come before the connection is of use: the peer may wait
-/// for our bytes first, as an echo server does.
+/// Without a handshake a new connection is ready at once: the peer may wait for this side's bytes first, as
+/// an echo server does.
 #[test]
 fn without_a_handshake_connecting_waits_for_no_byte_of_the_peer() {
     let config =
@@ -290,6 +290,6 @@ fn garbage_is_a_typed_error() {
     };
     assert!(matches!(cause, Disconnect::Protocol(_)), "{cause:?}");
     drop(link);
-    // Our hello, and the end.
+    // This side's hello, and the end.
     assert!(stream.read_to_end(&mut Vec::new()).is_ok_and(|n| n > 0) || stream.take_error().is_ok());
 }

@@ -67,20 +67,20 @@ async fn calls_messages_and_the_end<R: Runtime<Style = Awaits>>() {
             }
         }
     }
-    // One that nobody answers: its deadline ends it, and the turn.
+    // A call without an answer: its deadline ends it, and the turn.
     link.call_with(&CallOptions::new(9).timeout(Duration::from_millis(20)), b"").unwrap();
     while keep.0.is_empty() {
         link.turn(&mut keep, None).await.unwrap();
     }
     assert!(matches!(keep.0[0], Err(CallError::DeadlineExceeded { .. })));
-    // Grants may still come; then a turn that waits for nothing says that there was nothing.
+    // Grants may still arrive; then a turn that waits for nothing reports that there was nothing.
     while link.turn(&mut keep, Some(Duration::ZERO)).await.unwrap() {}
     assert!(link.close(&mut keep).await.is_empty());
     server.shutdown().await;
     assert_eq!(casts.load(Ordering::Relaxed), sent as u64);
 }
 
-/// Where there is no handshake nothing has to come before the connection is of use.
+/// Without a handshake a new connection is ready at once.
 async fn connecting_without_a_handshake<R: Runtime<Style = Awaits>>() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let config =

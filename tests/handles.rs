@@ -1,4 +1,4 @@
-//! What handles offer, the same on every runtime: waits with an end, errors in handlers, addresses.
+//! Features of handles that are the same on every runtime: time limits, errors in handlers, addresses.
 #![allow(clippy::needless_question_mark, reason = "that it works in a handler is what is tested")]
 
 use std::time::Duration;
@@ -12,7 +12,7 @@ const MS: Duration = Duration::from_millis(1);
 
 type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
 
-/// An address where nobody listens.
+/// An address without a listener.
 fn nobody() -> Result<String> {
     Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string())
 }
@@ -89,8 +89,8 @@ fn on_threads() -> Result {
     Ok(())
 }
 
-/// A message whose deadline passes while it is being written is not with the link: it comes back as it
-/// was given all the same.
+/// A message whose deadline passes while it is being written is not in the link; it is nevertheless returned
+/// unchanged.
 #[test]
 fn a_message_that_is_being_written_comes_back_as_it_was_given() -> Result {
     use bowline::blocking::Client;
@@ -99,7 +99,7 @@ fn a_message_that_is_being_written_comes_back_as_it_was_given() -> Result {
     let client = Client::with_config(listener.local_addr()?, config).connect()?;
     let body = vec![5; 6 << 20];
     let error = loop {
-        // What the system takes is written; nobody reads it.
+        // The bytes that the system accepts are written; no one reads them.
         let options = CastOptions::new(7).seq(9).timeout(200 * MS);
         match client.cast_and_wait_with(options, &body) {
             Ok(outcome) => assert_eq!(outcome, Outcome::Written),
@@ -113,7 +113,7 @@ fn a_message_that_is_being_written_comes_back_as_it_was_given() -> Result {
     Ok(())
 }
 
-/// A deadline that passes while there is no room hands back the whole message, too.
+/// A message whose deadline passes while there is no room is returned whole, too.
 #[test]
 fn a_message_without_room_comes_back_as_it_was_given() -> Result {
     use bowline::blocking::Client;

@@ -1,5 +1,5 @@
-//! On a runtime with one thread: a call that asks for little does not wait for all the heavy work that is
-//! ready before it. Counted, and not timed.
+//! On a runtime with one thread, a cheap call does not wait for all the heavy work that is ready before it.
+//! Measured by counting, not by time.
 
 use std::io::Write;
 use std::net::TcpStream;
@@ -20,7 +20,7 @@ fn on_one_thread(test: impl Future<Output = ()>) {
     tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(test);
 }
 
-/// Lets whatever is ready go on, until `done`.
+/// Lets all ready tasks run, until `done`.
 async fn until(done: impl Fn() -> bool) {
     while !done() {
         tokio::task::yield_now().await;
@@ -41,7 +41,7 @@ fn a_short_answer_does_not_wait_for_all_long_ones() {
     const CLIENTS: usize = 10;
     const EACH: usize = 30;
     on_one_thread(async {
-        // All handlers wait for the same, and go on at the same time.
+        // All handlers wait for the same event and continue at the same time.
         let (gate, started, made) =
             (Arc::new(Semaphore::new(0)), Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
         let made_before = Arc::<AtomicUsize>::default();
@@ -108,7 +108,7 @@ fn a_short_call_does_not_wait_for_all_long_messages() {
         let address = server.local_addr().to_string();
         let client = Client::connect(&*address).await.expect("it listens");
         assert!(client.call(SHORT, &b""[..]).await.is_ok());
-        // Casts of 1 MiB, but for their ends. They wait in the system while nothing else runs here.
+        // Casts of 1 MiB without their last bytes. They wait in the system while nothing else runs here.
         let mut whole = Vec::new();
         Native::new()
             .encode(&mut whole, &Meta { class: Class::Bulk, ..Meta::new(Kind::Cast, 0) }, &[], &vec![1; MIB])

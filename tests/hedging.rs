@@ -10,7 +10,7 @@ use bowline::{CallOptions, Hedging};
 
 const MS: Duration = Duration::from_millis(1);
 
-/// The second attempt has what is left of the call's time, and no more.
+/// The second attempt gets the rest of the call's time, and no more.
 #[test]
 fn one_deadline_is_over_both_attempts() {
     let asked = Arc::new(AtomicUsize::new(0));

@@ -1,4 +1,4 @@
-//! I/O groups: who turns them, and when they end.
+//! I/O groups: which threads run them, and when they end.
 
 use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -63,7 +63,7 @@ fn the_shared_thread_ends_with_the_last_link() {
     }
     server.shutdown();
     until("the thread ends", || io_threads() == 0);
-    // And another one comes when it is needed.
+    // Another one is started when it is needed.
     let server = echo_server();
     let client = Client::connect(server.local_addr()).expect("it listens");
     assert_eq!(&client.call(1, "again").expect("a reply")[..], b"again");
@@ -145,7 +145,7 @@ fn a_manual_group_is_turned_by_its_program() {
     }
     let sent = group.run(async { client.try_cast(1, "more") }).expect("it waits");
     assert!(sent.is_ok());
-    // Its links end with it: nobody would turn them.
+    // Its links end with it, since no thread would run them.
     drop(group);
     assert!(client.call(1, "nobody answers").is_err());
 }
@@ -177,7 +177,7 @@ fn what_would_park_an_io_thread_says_so_at_once() {
     server.shutdown();
 }
 
-/// The caller of a lone call reads for itself, and calls inline handlers: they must not wait there either.
+/// The caller of a single call reads itself, and calls inline handlers: they must not wait there either.
 #[test]
 fn what_would_park_a_caller_that_reads_says_so_at_once() {
     let _alone = alone();
@@ -260,12 +260,12 @@ fn a_lone_answer_does_not_wait_for_the_thread_that_reads() {
     while begun.try_recv().is_err() {
         assert!(group.turn(Some(Duration::from_millis(10))).expect("it waits"), "it has no threads");
     }
-    // From here on no thread turns the server's group.
+    // From here on no thread runs the server's group.
     goes_on.send(()).expect("the handler waits");
     assert_eq!(&caller.join().expect("no panic").expect("a reply")[..], b"hello");
 }
 
-/// With hundreds of connections, whatever asks for little waits for a turn of each.
+/// With hundreds of connections, a cheap task waits for a turn of each.
 #[test]
 fn a_connection_that_has_much_to_read_takes_short_turns() {
     const KIB: usize = 1024;
@@ -291,7 +291,7 @@ fn a_connection_that_has_much_to_read_takes_short_turns() {
     peer.set_nonblocking(true).expect("an option");
     let (mut sent, mut most, mut before) = (0, 0, 0);
     while before < 16 * KIB * KIB {
-        // As much as the system takes.
+        // As much as the system accepts.
         while let Ok(n) = peer.write(&frames[sent % frames.len()..]) {
             sent += n;
         }
@@ -376,7 +376,7 @@ fn a_server_and_a_client_have_groups_of_their_own() {
         .expect("a free port");
     drop(group);
     server.start().expect("its threads are there");
-    // A thread names itself, a moment after it was started.
+    // A thread sets its name shortly after its start.
     until("its three threads are there", || io_threads() == 3);
     let group = IoGroup::new(2).expect("threads");
     let client = Client::builder(server.local_addr()).io_group(&group).connect().expect("it listens");

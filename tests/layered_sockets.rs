@@ -1,9 +1,9 @@
-//! A layer between the socket and the machine, as TLS is one: it fits where a socket does, and what is said
-//! of messages stays exact.
+//! A layer between the socket and the machine, as TLS is one: it works wherever a socket does, and the
+//! reported outcomes of messages stay exact.
 //!
-//! The layer greets before anything else, cuts what is written into records, and scrambles them. A record
-//! leaves whole, or the bytes in it are not written yet: then the same bytes must be lent again, unchanged,
-//! and the layer looks whether they are.
+//! The layer sends a greeting first, splits written bytes into records, and scrambles them. A record is sent
+//! completely, or its bytes count as not written: then the same bytes must be passed again, unchanged, which
+//! the layer checks.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -28,14 +28,14 @@ use watchdog::within;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Sockets that take little at once, so that most records are cut.
+/// Sockets that accept little at once, so that most records are split.
 fn tight() -> SocketOptions {
     let mut options = SocketOptions::default();
     (options.send_buffer, options.receive_buffer) = (Some(4096), Some(4096));
     options
 }
 
-/// Calls both small and large, many at once, and messages between them: each comes as it was sent.
+/// Small and large calls, many at once, and messages between them: each arrives unchanged.
 async fn traffic<R: Runtime<Style = Awaits>>() {
     let config = Config::builder().sockets(tight()).build().expect("sound");
     let came = Arc::new(AtomicUsize::new(0));
@@ -75,7 +75,7 @@ async fn traffic<R: Runtime<Style = Awaits>>() {
     }
     assert!(client.close().await.is_empty());
 
-    // With one owner.
+    // With a connection of one owner.
     #[derive(Default)]
     struct Replies(usize);
     impl Handler for Replies {
@@ -98,7 +98,7 @@ async fn traffic<R: Runtime<Style = Awaits>>() {
     assert!(scrambled::retried() > 0, "no record was ever cut, so that nothing was lent again");
 }
 
-/// Takes `most` bytes of a layered stream and ends it. The messages whose records came whole.
+/// Reads `most` bytes of a layered stream and ends it. Returns the messages whose records are complete.
 fn read_some(mut stream: TcpStream, most: usize) -> Vec<u32> {
     stream.write_all(GREETING).expect("open");
     let mut greeting = [0; GREETING.len()];
@@ -124,8 +124,8 @@ fn read_some(mut stream: TcpStream, most: usize) -> Vec<u32> {
     numbers
 }
 
-/// The connection dies in the middle of a record, again and again: no message that came is said not to have
-/// been sent, and none that is said to be written is one that the layer still held.
+/// The connection repeatedly ends in the middle of a record: no message that arrived is reported as unsent,
+/// and no message that the layer still held is reported as written.
 async fn exact_outcomes<R: Runtime<Style = Awaits>>() {
     for round in 0..20_usize {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
@@ -174,7 +174,7 @@ async fn exact_outcomes<R: Runtime<Style = Awaits>>() {
                     );
                 }
                 Err(error) => {
-                    // A part of one may have left in a record before.
+                    // A part of one may have been sent in an earlier record.
                     maybe += usize::from(error.outcome() == Outcome::MaybeDelivered);
                     assert!(!came.contains(&number), "round {round}: {number} came, and is told {error}");
                     let body = error.into_body().expect("it is handed back");

@@ -1,4 +1,4 @@
-//! What a link holds, by an allocator that counts: idle, and after a call.
+//! Memory of a link, measured by a counting allocator: idle, and after a call.
 //!
 //! `cargo test --test memory_of_links -- --nocapture` prints the blocks of each.
 
@@ -11,9 +11,9 @@ use bowline_counting::{Counting, Held, Side, held};
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Enough that what there is once does not count.
+/// Enough that one-time allocations do not count.
 const LINKS: i64 = 200;
-/// What a call leaves, in bytes: a list of wakers in the reading half.
+/// Memory that a call leaves behind, bytes: a list of wakers in the reading half.
 const WAKERS: i64 = 100;
 const HEARTBEAT: Duration = Duration::from_millis(100);
 
@@ -21,8 +21,8 @@ fn config(delivery: Delivery) -> Config {
     Config::builder().heartbeat(HEARTBEAT).delivery(delivery).build().expect("sound")
 }
 
-/// The least that each side is seen to hold, while `pass` lets time pass: within some heartbeats, and, on a
-/// machine that has no time for them, within more until it is `enough`.
+/// The smallest memory of each side while `pass` lets time pass: during some heartbeats and, on a busy
+/// machine, during more until it is `enough`.
 fn least(mut pass: impl FnMut(Duration), enough: impl Fn(&[Held; 2]) -> bool) -> [Held; 2] {
     let mut least = [Side::A, Side::B].map(held);
     let begun = Instant::now();
@@ -38,11 +38,11 @@ fn least(mut pass: impl FnMut(Duration), enough: impl Fn(&[Held; 2]) -> bool) ->
     least
 }
 
-/// What links may hold.
+/// The limits of links.
 struct Most {
     what: &'static str,
     delivery: Delivery,
-    /// What a bare task holds, which is not counted.
+    /// Memory of an empty task, which is not counted.
     bare: i64,
     /// Bytes that one may hold, of a server and of a client.
     bytes: [i64; 2],
@@ -138,7 +138,7 @@ fn on_tokio(most: &Most) {
     server.join().expect("no panic");
 }
 
-/// One test, because what is held is counted for the whole process.
+/// One test, because memory is counted for the whole process.
 #[test]
 fn links_hold_little_and_give_back_what_a_call_took() {
     let bare = on_bare_tokio();
@@ -149,7 +149,7 @@ fn links_hold_little_and_give_back_what_a_call_took() {
     on_threads(&Most { what: "threads, sessions", delivery: session, bare: 0, bytes: [5_350, 4_150] });
 }
 
-/// A task each that waits for its socket.
+/// One task each, which waits for its socket.
 fn on_bare_tokio() -> i64 {
     let _side = Side::B.enter();
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("free");

@@ -1,7 +1,7 @@
-//! A process that can start no thread: everything says so, and nothing waits for what cannot come.
+//! A process that cannot start threads: every operation reports that, and none waits for ever.
 //!
-//! No test harness: it would start threads itself. This program runs itself again in an environment in
-//! which the stacks of threads are larger than any memory.
+//! No test harness, because it would start threads itself. This program runs itself again in an environment
+//! in which the stacks of threads are larger than the available memory.
 
 use std::error::Error;
 use std::process::Command;
@@ -41,7 +41,7 @@ fn without_threads() {
     assert!(said.contains("could not start a thread: ") && said.contains(&address), "{said}");
     assert!(error.is_retryable());
 
-    // A group that the program turns needs none.
+    // A group that the program runs itself needs none.
     let group = IoGroup::manual().expect("descriptors");
     let entered = group.enter();
     let server = Server::builder()

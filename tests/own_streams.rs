@@ -1,5 +1,5 @@
-//! Links over what the program brings along: sockets that are connected, sockets that listen, connectors,
-//! and streams of its own. The same test on every runtime.
+//! Links over the program's own sockets: connected sockets, listening sockets, connectors, and custom
+//! streams. The same test on every runtime.
 
 #![cfg(unix)]
 
@@ -22,9 +22,9 @@ use bowline::links::{Client, ClientBuilder, Server};
 use bowline::frame::native::Native;
 use bowline::{Address, Config, ConnectError, ReconnectPolicy, State};
 
-/// A runtime, as a test on one thread sees it.
+/// A runtime, for a test on one thread.
 trait Tested: Runtime {
-    /// Waits for what a method that waits returns.
+    /// Waits for the result of a waiting method.
     fn done<Fut: Future>(waited: Wait<Self, Fut>) -> Fut::Output;
 
     fn connecting(
@@ -32,11 +32,11 @@ trait Tested: Runtime {
         connect: impl Fn(Target) -> io::Result<Stream> + Send + Sync + 'static,
     ) -> ClientBuilder<Self>;
 
-    /// A stream of the program's own, over one end of a socket pair.
+    /// A custom stream over one end of a socket pair.
     fn own(end: UnixStream) -> Stream;
 }
 
-/// What async runtimes have in common.
+/// The common interface of async runtimes.
 macro_rules! tasks {
     ($runtime:ty, $own:expr) => {
         impl Tested for $runtime {
@@ -64,7 +64,7 @@ fn name() -> Address {
 }
 
 tasks!(bowline::tokio::Tokio, |end| {
-    // Behind a buffer: what is not flushed does not arrive.
+    // With a buffer: bytes that are not flushed do not arrive.
     let end = tokio::net::UnixStream::from_std(end).expect("a runtime");
     bowline::tokio::stream(tokio::io::BufStream::new(end), name())
 });
@@ -129,7 +129,7 @@ impl Drop for CloseBehind {
     }
 }
 
-/// A server that gives back what it is asked, listening at a socket that the test made.
+/// An echo server that listens at a socket of the test.
 fn echo<R: Tested>() -> (Server<R>, std::net::SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("bound");
@@ -170,7 +170,7 @@ fn over_a_socket<R: Tested>() {
     }
 }
 
-/// Connecting in the program's own way: asked for each connection, with the name that was dialed.
+/// A custom connector, which is called for each connection with the dialed name.
 fn through_a_connector<R: Tested>() {
     let (server, address) = echo::<R>();
     let asked = Arc::new(Mutex::new(Vec::new()));
@@ -202,7 +202,7 @@ fn through_a_connector<R: Tested>() {
     R::done(server.shutdown());
 }
 
-/// Streams of the program's own at both ends.
+/// Custom streams at both ends.
 fn over_own_streams<R: Tested>() {
     let (server, _) = echo::<R>();
     let made = Arc::new(AtomicUsize::new(0));
@@ -222,7 +222,7 @@ fn over_own_streams<R: Tested>() {
     let client = R::done(builder.connect()).expect("it answers");
     assert_eq!(client.remote_addr(), Some(name()));
     talk(&client);
-    // Cut: the next connection is another pair.
+    // After a cut, the next connection is another pair.
     let cut = ends.lock().expect("unpoisoned").take().expect("it connected");
     cut.shutdown(std::net::Shutdown::Both).expect("connected");
     while made.load(Ordering::Relaxed) < 2 {
@@ -234,7 +234,7 @@ fn over_own_streams<R: Tested>() {
     assert!(drained.cut.is_empty(), "{drained:?}");
 }
 
-/// A connector that always fails says why.
+/// A connector that always fails: its error is reported.
 fn a_connector_that_fails<R: Tested>() {
     let builder = R::connecting(Client::<R>::builder("inproc://nowhere"), |_| {
         Err(io::Error::new(io::ErrorKind::PermissionDenied, "not today"))

@@ -1,11 +1,11 @@
-//! Against a real cluster: the one that `BOWLINE_FORESTBUS` names, as a connection string with a topic that may be
-//! written to. Ignored unless asked for: `BOWLINE_FORESTBUS=cluster#topic@a:3000,b:3000 cargo test --features
-//! forestbus --test real_cluster -- --ignored`.
+//! Tests against the real cluster that `BOWLINE_FORESTBUS` names, as a connection string with a topic that
+//! may be written to. Ignored by default: `BOWLINE_FORESTBUS=cluster#topic@a:3000,b:3000 cargo test
+//! --features forestbus --test real_cluster -- --ignored`.
 
 use bowline::blocking::forestbus::Client;
 use bowline::forestbus::{ClientError, ClusterError, ConnectionString, Followed, Settings};
 
-/// What the environment says.
+/// The environment's settings.
 fn cluster() -> (Client, String) {
     let text = std::env::var("BOWLINE_FORESTBUS").expect("BOWLINE_FORESTBUS is a connection string");
     let parsed: ConnectionString = text.parse().expect("a connection string");

@@ -1,7 +1,8 @@
 //! The modules of the four runtimes have the same names, and their handles the same methods.
 //!
-//! The handles are one generic source: what can differ is which names a module has, and the methods that only
-//! some runtimes have. They are read from the sources, because no stable Rust lists what a module has; that the names are what they seem is compiled.
+//! The handles are one generic source, so that only the names in a module and the methods of some runtimes
+//! can differ. They are read from the sources, because stable Rust cannot list the items of a module; the
+//! compiler checks that the names refer to the expected items.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -9,7 +10,7 @@ use std::path::Path;
 use bowline::batcher::EachCall;
 use bowline::frame::raw::Raw;
 
-/// What a program is that is written for any of the modules: the names, with and without a framing.
+/// A program that compiles with each of the modules: the names, with and without a framing.
 macro_rules! names_of {
     ($module:ident, $runtime:ident) => {
         mod $module {
@@ -107,7 +108,7 @@ fn the_modules_have_the_same_names() {
     assert!(tokio.contains("names!") && tokio.contains("stream"), "{tokio:?}");
     assert_eq!(without("smol", &["Smol"]), tokio);
     assert_eq!(without("async_std", &["AsyncStd"]), tokio);
-    // What only threads have: where I/O runs, how they wait, and the style of that.
+    // Names that only threads have: I/O groups, kinds of waiting, and their style.
     let own = ["Threads", "IoGroup", "Entered", "block_on", "Parks"];
     assert_eq!(without("blocking", &own), tokio);
 }

@@ -1,7 +1,7 @@
-//! Another protocol, another machine: the runtimes drive it without knowing.
+//! A custom protocol with its own machine, run by the unchanged runtimes.
 //!
-//! `Shout` (`machines/shout.rs`) sends lines and gets each back; it has no framing, no calls and no
-//! handshake of Bowline's. Only `Machine` and `Application` join it to the driver.
+//! `Shout` (`machines/shout.rs`) sends lines and gets each back; it has no framing, no calls and no handshake
+//! of Bowline's. Only `Machine` and `Application` connect it to the driver.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener};
@@ -25,7 +25,7 @@ mod watchdog;
 use shout::{LineReader, Shout};
 use watchdog::within;
 
-/// What the machine hears it keeps itself.
+/// The application: the machine stores what it receives.
 struct Ear;
 
 impl Application<Shout<Waker>> for Ear {
@@ -58,7 +58,7 @@ impl DialObserver for Nobody {
     fn gave_up(&self, _: &Disconnect) {}
 }
 
-/// Answers every line in capitals; hangs up after each third.
+/// Answers every line in capitals; closes the connection after each third line.
 fn shouting_server() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("bound");
@@ -81,7 +81,7 @@ fn supervisor(address: SocketAddr) -> Supervisor {
     Supervisor::new(vec![address.into()], policy, Duration::from_secs(5), 1)
 }
 
-/// Says ten lines, one after the other, over four connections, and hears each back.
+/// Sends ten lines, one after another, over four connections, and receives each back.
 async fn converse(shared: &Shared<Shout<Waker>>) {
     for number in 0..10 {
         assert!(shared.with(|machine| machine.say(clock::now(), &format!("line {number}"))));

@@ -1,8 +1,8 @@
-//! Another protocol that accepts: its connections share a room, and the runtimes serve them without
-//! knowing. Beside `second_machine.rs`, which dials.
+//! A custom protocol that accepts: its connections share a room, and the unchanged runtimes serve them.
+//! `second_machine.rs` is the counterpart that dials.
 //!
-//! Every line that a guest says goes to all guests. Limits, the pause of the accept loop, and the way
-//! out are those of every acceptor.
+//! Every line of a guest is sent to all guests. Limits, the pause of the accept loop, and the shutdown are
+//! those of every acceptor.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -58,7 +58,7 @@ impl Guest {
 
 impl Machine for Guest {
     type Token = Waker;
-    /// Bytes of the line that is lent.
+    /// Bytes of the line that is being written.
     type Reader = usize;
     type Event<'b> = &'b [u8];
     type Error = PeerError;
@@ -166,7 +166,7 @@ impl Machine for Guest {
     }
 
     fn handle_memory(&mut self, now: Instant, verdict: Verdict) {
-        // A guest for whom there is no memory has to go.
+        // A guest for which there is no memory is disconnected.
         if matches!(verdict, Verdict::Refuse(_)) {
             self.abort(now, Disconnect::Overflow { queue: "write" });
         }
@@ -182,7 +182,7 @@ impl Machine for Guest {
 /// A guest's handle.
 type Seat = Arc<Shared<Guest>>;
 
-/// What all connections share.
+/// State that all connections share.
 #[derive(Clone, Default)]
 struct Room {
     guests: Arc<Mutex<Vec<(PeerId, Seat)>>>,
@@ -265,13 +265,13 @@ impl Visitor {
     }
 }
 
-/// What the guests do, on a thread: the room tells them apart, tells them all, and closes behind them.
+/// The guests' actions, on a thread: the room distinguishes them, sends to all, and closes after them.
 fn visit(address: &Address, room: &Room) -> Vec<Visitor> {
     let mut guests: Vec<Visitor> = (0..3).map(|_| Visitor::enter(address)).collect();
     for guest in &mut guests {
         assert_eq!(guest.hears().as_deref(), Some("welcome"));
     }
-    // One more than the gate lets in.
+    // One more than the gate admits.
     assert_eq!(Visitor::enter(address).hears(), None);
     assert_eq!(*room.refused.lock().unwrap(), [Refused::Full]);
     for speaker in 0..3 {
@@ -280,7 +280,7 @@ fn visit(address: &Address, room: &Room) -> Vec<Visitor> {
             assert_eq!(guest.hears(), Some(format!("line {speaker}")));
         }
     }
-    // One that talks nonsense goes, and its place is free.
+    // A guest that sends garbage is disconnected, and its place is free.
     let mut rude = guests.pop().expect("three");
     rude.stream.write_all(&[b'x'; 3000]).expect("it reads");
     let mut rest = Vec::new();
@@ -310,7 +310,7 @@ async fn on<R: Runtime>() {
     let (address, visited) = (acceptor.local_addr().clone(), room.clone());
     let guests = smol::unblock(move || visit(&address, &visited)).await;
 
-    // What was said before the way out is heard: the machines drain.
+    // Lines that were sent before the shutdown are delivered: the machines drain.
     for guest in acceptor.door().inside() {
         guest.with(|guest| guest.hear(b"goodbye"));
     }

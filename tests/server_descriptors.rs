@@ -1,5 +1,5 @@
-//! A session server on threads with 1,024 descriptors, while hundreds of sessions are opened and left:
-//! an honest client is served all that time.
+//! A session server on threads with 1,024 descriptors, while hundreds of sessions are opened and abandoned: a
+//! conforming client is served all the time.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -18,7 +18,7 @@ fn config() -> Config {
     Config::builder().delivery(Delivery::Session).build().expect("sound settings")
 }
 
-/// Sessions that the other process keeps for those that left, where it is told.
+/// Number of sessions that the other process keeps for clients that left.
 const KEEP: &str = "BOWLINE_TEST_KEEP";
 
 fn keeping() -> Config {
@@ -27,7 +27,7 @@ fn keeping() -> Config {
     limits.max_detached(most).max_detached_per_address(most).build().expect("sound settings")
 }
 
-/// The other process: serves until its input ends, and says what it needed.
+/// The other process: serves until its input ends, and reports the resources that it used.
 #[test]
 #[ignore = "the other process of this file's test"]
 fn serve() {
@@ -45,7 +45,7 @@ fn serve() {
         threads = threads.max(count("/proc/self/task"));
         std::thread::sleep(Duration::from_millis(5));
     }
-    // The server learns that a client left only when its I/O thread gets to that connection.
+    // The server notices that a client left only when its I/O thread handles that connection.
     let wanted = std::env::var(KEEP)
         .ok()
         .and_then(|most| most.parse::<usize>().ok())
@@ -67,7 +67,7 @@ fn frame(out: &mut Vec<u8>, kind: Kind, body: &[u8]) {
     Native::new().finish(out, mark, 0).expect("a frame");
 }
 
-/// What a client says first that wants a session.
+/// The first bytes of a client that requests a session.
 fn greeting() -> Vec<u8> {
     let (mut out, mut hello) = (Vec::new(), Vec::new());
     let mut says = Hello::new();
@@ -78,7 +78,7 @@ fn greeting() -> Vec<u8> {
     out
 }
 
-/// Opens sessions and leaves them as soon as they are there, evenly over the time.
+/// Opens sessions and abandons them at once, evenly distributed over the time.
 fn open_and_leave(address: &str, sessions: usize, time: Duration) {
     let (greeting, begun) = (greeting(), Instant::now());
     for n in 0..sessions {
@@ -101,7 +101,7 @@ fn other_process(keep: Option<usize>) -> Child {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("another process")
 }
 
-/// The number that stands before some text.
+/// The number before some text.
 fn number_before(line: &str, what: &str) -> usize {
     let before = line.split(what).next().expect("some text").trim_end();
     before.rsplit(|c: char| !c.is_ascii_digit()).next().and_then(|n| n.parse().ok()).expect("a number")
@@ -157,7 +157,7 @@ fn sessions_opened_and_left_do_not_keep_an_honest_client_out() {
             (arrivals, longest)
         });
         open_and_leave(&address, SESSIONS, TIME);
-        // And while they are all left behind.
+        // Also while they are all abandoned.
         std::thread::sleep(Duration::from_millis(500));
         stop.store(true, Ordering::Release);
         for (what, told) in [("calls", calls.join()), ("arrivals", arrivals.join())] {

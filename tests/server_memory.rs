@@ -1,5 +1,5 @@
-//! One memory limit over all connections of a server: hostile clients against a server in a process of
-//! its own, whose resident memory is looked at, while an honest client goes on being answered.
+//! One memory limit over all connections of a server: hostile clients against a server in a separate process,
+//! whose resident memory is measured, while a conforming client continues to be answered.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -14,14 +14,14 @@ use bowline::{Config, blocking};
 const MIB: usize = 1 << 20;
 /// The server's limit.
 const LIMIT: usize = 64 * MIB;
-/// What the process takes beside what it serves: threads, two for each of 100 connections, with their
-/// stacks and what the allocator keeps for them.
+/// The process's memory besides that of the server: threads, two for each of 100 connections, with their
+/// stacks and the allocator's reserves for them.
 const PROCESS: usize = 8 * MIB;
 /// Bytes of a call without Bowline.
 const RAW: usize = 64;
 const RUNTIME: &str = "BOWLINE_TEST_RUNTIME";
 const MEMORY: &str = "BOWLINE_TEST_MEMORY";
-/// Of the figures only those whose runtime and name contain this.
+/// Only the figures whose runtime and name contain this.
 const ONLY: &str = "BOWLINE_TEST_ONLY";
 
 fn config() -> Config {
@@ -42,8 +42,8 @@ fn answer(request: &[u8]) -> Vec<u8> {
     vec![7; len as usize]
 }
 
-/// Sockets and threads without Bowline, in the server's process: what the machine's scheduler alone does
-/// to a call while the rest is under attack. Where it listens.
+/// Sockets and threads without Bowline, in the server's process: the effect of the machine's scheduler alone
+/// on a call during the attack. Returns the address.
 fn raw_echo() -> std::net::SocketAddr {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("bound");
@@ -130,8 +130,8 @@ impl Served {
             .args(["--exact", "serve", "--ignored", "--nocapture"])
             .env(RUNTIME, runtime)
             .env(MEMORY, limit.to_string())
-            // What is freed goes back to the system: this is about what the server holds, not about what
-            // an allocator keeps for each of its threads.
+            // Freed memory is returned to the system: this test is about the server's memory, not about the
+            // allocator's reserves for each of its threads.
             .env("MALLOC_ARENA_MAX", "1")
             .env("MALLOC_MMAP_THRESHOLD_", "65536")
             .stdin(Stdio::piped())
@@ -151,7 +151,7 @@ impl Served {
         found.unwrap_or_else(|| panic!("the other process never said {prefix}"))
     }
 
-    /// Connections that it closed, and by how many bytes it grew.
+    /// The number of connections that it closed, and the growth of its memory in bytes.
     fn end(mut self) -> (u64, usize) {
         drop(self.input.take());
         let closed = self.expect("closed ").parse().expect("a number");
@@ -170,7 +170,7 @@ fn hello() -> Vec<u8> {
     out
 }
 
-/// A client that asks and never reads.
+/// A client that sends requests and never reads.
 fn ask(address: &str, requests: u64, method: u32, answer: usize) -> TcpStream {
     let mut bytes = hello();
     for id in 1..=requests {
@@ -184,14 +184,14 @@ fn ask(address: &str, requests: u64, method: u32, answer: usize) -> TcpStream {
     stream
 }
 
-/// Reads from all of them, and throws it away, until `end`.
+/// Reads from all of them and discards the bytes, until `end`.
 fn read_all(streams: &mut [TcpStream], end: Instant) {
     let mut room = vec![0; 64 * 1024];
     for stream in &*streams {
         stream.set_nonblocking(true).expect("an option");
     }
     while Instant::now() < end {
-        // Each once in a round: none waits for the others.
+        // Each once per round: none waits for the others.
         let reads = streams.iter_mut().filter_map(|stream| stream.read(&mut room).ok());
         if reads.sum::<usize>() == 0 {
             std::thread::sleep(Duration::from_millis(1));
@@ -199,7 +199,7 @@ fn read_all(streams: &mut [TcpStream], end: Instant) {
     }
 }
 
-/// A cast of so many bytes in fragments, behind a hello; without the last one unless it is `whole`.
+/// A cast of that many bytes in fragments, after a hello; without the last one unless it is `whole`.
 fn cast(len: usize, is_whole: bool) -> Vec<u8> {
     let (mut whole, mut out) = (Vec::new(), hello());
     Native::new()
@@ -214,7 +214,7 @@ fn cast(len: usize, is_whole: bool) -> Vec<u8> {
     out
 }
 
-/// Clients that write `bytes` at the same time, as far as they are taken, for so long.
+/// Clients that write `bytes` concurrently, as far as they are accepted, for that time.
 fn write_at_once(address: &str, clients: usize, bytes: &[u8], time: Duration) -> Vec<TcpStream> {
     let mut streams: Vec<(TcpStream, usize)> = (0..clients)
         .map(|_| {
@@ -240,7 +240,7 @@ fn write_at_once(address: &str, clients: usize, bytes: &[u8], time: Duration) ->
     streams.into_iter().map(|(stream, _)| stream).collect()
 }
 
-/// Calls for at least so long; each call is answered. How long they took, the slowest last.
+/// Calls for at least that time; each call is answered. Returns their durations, the longest last.
 fn honest(address: &str, method: u32, time: Duration) -> Vec<Duration> {
     let client = blocking::Client::connect(address).expect("an honest client is let in");
     let (end, mut took) = (Instant::now() + time, Vec::new());
@@ -255,7 +255,7 @@ fn honest(address: &str, method: u32, time: Duration) -> Vec<Duration> {
     took
 }
 
-/// Calls without Bowline for so long. How long they took, the slowest last.
+/// Calls without Bowline for that time. Returns their durations, the longest last.
 fn raw_calls(address: &str, method: u32, time: Duration) -> Vec<Duration> {
     let mut stream = TcpStream::connect(address).expect("it listens");
     stream.set_nodelay(true).expect("an option");
@@ -318,8 +318,8 @@ fn messages_that_never_end_stay_within_the_limit_on_threads() {
     messages_that_never_end("threads");
 }
 
-/// An attack with the default limit, or the same from peers that do read: what the server held, and what
-/// an honest client saw of it.
+/// An attack with the default limit, or the same from peers that read: the server's memory, and the effect on
+/// a conforming client.
 fn figures_of(name: &str, runtime: &str, method: u32, attack: impl FnOnce(&str) -> Vec<TcpStream> + Send) {
     const DEFAULT: usize = 1024 * MIB;
     if std::env::var(ONLY).is_ok_and(|only| !format!("{runtime} {name}").contains(&only)) {
@@ -358,7 +358,7 @@ fn figures_of(name: &str, runtime: &str, method: u32, attack: impl FnOnce(&str) 
     compare("without Bowline", calm_raw, attacked_raw);
 }
 
-/// What an attack makes of the same calls.
+/// The effect of an attack on the same calls.
 fn compare(name: &str, calm: &[Duration], attacked: &[Duration]) {
     let at = |took: &[Duration], permille: usize| took[took.len() * permille / 1000].as_secs_f64() * 1e3;
     let [calm, p50, p90, p99] = [at(calm, 990), at(attacked, 500), at(attacked, 900), at(attacked, 990)];
@@ -369,8 +369,8 @@ fn compare(name: &str, calm: &[Duration], attacked: &[Duration]) {
     );
 }
 
-/// Prints figures; to be run alone, on a machine that has 2 GiB to spare:
-/// `cargo test --all-features --release --test server_memory figures -- --ignored --nocapture`.
+/// Prints figures; run it alone, on a machine with 2 GiB of free memory: `cargo test --all-features --release
+/// --test server_memory figures -- --ignored --nocapture`.
 #[test]
 #[ignore = "takes a minute and a half, and up to 1.3 GiB"]
 fn figures() {

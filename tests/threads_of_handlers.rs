@@ -1,4 +1,4 @@
-//! Handlers on threads: which thread runs them, and that none of them holds up an I/O thread.
+//! Handlers on threads: which thread runs them, and that none of them blocks an I/O thread.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
@@ -73,7 +73,7 @@ fn all_but_inline_handlers_run_on_threads_of_the_pool() {
     server.start().expect("a thread");
     let client = Client::connect(server.local_addr()).expect("it listens");
     assert!(client.cast(1, "hello").is_ok());
-    // One too many.
+    // One connection too many.
     assert!(Client::connect(server.local_addr()).is_err());
     client.close();
     server.shutdown();

@@ -1,6 +1,6 @@
-//! Many ZeroMQ sockets: opened and closed without end, and at once, beside others that go on.
+//! Many ZeroMQ sockets: opened and closed repeatedly and concurrently, beside others that continue.
 //!
-//! One test after another: they count what the whole process has, as Linux says it.
+//! The tests run one after another: they count resources of the whole process, as reported by Linux.
 #![cfg(target_os = "linux")]
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -16,7 +16,7 @@ mod watchdog;
 
 const LIMIT: Duration = Duration::from_secs(240);
 const CYCLES: u32 = 10_000;
-/// What is sent to nobody keeps its socket so long.
+/// Messages without a peer keep their socket open for this long.
 const LINGER: Duration = Duration::from_secs(1);
 
 fn alone() -> MutexGuard<'static, ()> {
@@ -46,7 +46,7 @@ fn threads() -> Vec<String> {
     threads
 }
 
-/// Waits until it is so: what is closed ends in the background.
+/// Waits until the condition holds: closing ends in the background.
 fn soon(what: &str, so: impl Fn() -> bool) {
     let begun = Instant::now();
     while !so() {
@@ -55,7 +55,7 @@ fn soon(what: &str, so: impl Fn() -> bool) {
     }
 }
 
-/// Sockets over TCP that go on all the time.
+/// TCP sockets that are in use all the time.
 struct Beside<R: Runtime> {
     req: Socket<R, kinds::Req>,
     rep: Socket<R, kinds::Rep>,
@@ -78,8 +78,8 @@ impl<R: Runtime> Beside<R> {
     }
 }
 
-/// What zmq-async's third issue is about: sockets behind channels that are opened, used or not, and closed in every
-/// way, over and over.
+/// The subject of zmq-async's third issue: sockets behind channels that are opened, used or not, and closed
+/// in every way, repeatedly.
 async fn cycles<R: Runtime>() {
     let beside = Beside::<R>::new().await;
     let name = std::any::type_name::<R>().replace("::", "-");
@@ -112,7 +112,7 @@ async fn cycles<R: Runtime>() {
                 assert!(done::<R, _>(registration.closed()).await.is_empty());
                 drop(receiver);
             }
-            // With a message that nobody waits for.
+            // With a message that no one receives.
             1 => {
                 sender.try_send("unread").expect("there is room");
                 drop((sender, receiver));
@@ -143,7 +143,8 @@ async fn cycles<R: Runtime>() {
     std::fs::remove_dir(&directory).expect("it is empty");
     done::<R, _>(beside.req.close()).await;
     done::<R, _>(beside.rep.close()).await;
-    // What was sent to nobody is kept, and dialed for, until now: sockets of the next test may get the same ports.
+    // Messages without a peer are kept, and dialed for, until now: sockets of the next test may get the same
+    // ports.
     std::thread::sleep(LINGER + LINGER / 4);
 }
 

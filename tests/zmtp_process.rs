@@ -1,5 +1,5 @@
-//! What a ZeroMQ context is to its process: its threads, and the context of the sockets that were made without one.
-//! One test, because both are the whole process's.
+//! A ZeroMQ context within its process: its threads, and the default context of sockets that were created
+//! without one. One test, because both belong to the whole process.
 
 #![cfg(target_os = "linux")]
 use std::time::{Duration, Instant};

@@ -1,5 +1,5 @@
-//! Sockets behind channels and a proxy between them allocate nothing for a message of short parts: what they allocate
-//! for a batch, to wake each other, does not depend on how many messages it has.
+//! Sockets behind channels and a proxy between them allocate nothing for a message of short parts: the
+//! allocations for a batch (to wake each other) do not depend on the number of its messages.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Where a connection leads: over TCP, over a Unix socket, or through memory.
+//! Addresses: TCP, Unix sockets, and in-process streams.
 
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -8,11 +8,12 @@ use core::str::FromStr;
 
 use crate::error::ConfigError;
 
-/// An address that needs no look-up: what is dialed, listened at, and seen as the other end.
+/// A resolved address: to dial, to listen at, or of the other side of a connection.
 ///
-/// In text: `1.2.3.4:5` or `[::1]:80`, with or without `tcp://` before it; `unix:///run/x.sock`, or `unix://@name`
-/// for a Unix socket that has a name and no file (Linux; a file whose name begins so is `unix://./@name`);
-/// `inproc://any-name`, which is reached within its own process only.
+/// As text: `1.2.3.4:5` or `[::1]:80`, optionally with the prefix `tcp://`; `unix:///run/x.sock`, or
+/// `unix://@name` for an abstract Unix socket, which has a name and no file (Linux only; for a file whose
+/// name begins with `@` write `unix://./@name`); `inproc://any-name` for a stream through memory, which can
+/// be reached only within its own process.
 ///
 /// ```
 /// use bowline_core::address::Address;
@@ -28,15 +29,15 @@ use crate::error::ConfigError;
 pub enum Address {
     /// TCP.
     Tcp(SocketAddr),
-    /// A Unix stream socket, by its path; empty for the unnamed end of one. A zero byte and a name: one without a
-    /// file.
+    /// A Unix stream socket, by its path; empty for an unnamed socket. A zero byte followed by a name means
+    /// an abstract socket.
     Unix(Arc<str>),
-    /// Through the memory of one process, by a name that is unique in it.
+    /// A stream through the memory of one process, by a name that is unique in the process.
     Inproc(Arc<str>),
 }
 
 impl Address {
-    /// The address and port, over TCP.
+    /// The address and port, for TCP.
     #[must_use]
     pub fn socket_addr(&self) -> Option<SocketAddr> {
         match self {
@@ -45,19 +46,19 @@ impl Address {
         }
     }
 
-    /// The host's address, over TCP.
+    /// The IP address, for TCP.
     #[must_use]
     pub fn ip(&self) -> Option<IpAddr> {
         self.socket_addr().map(|address| address.ip())
     }
 
-    /// The port, over TCP; 0 elsewhere.
+    /// The port, for TCP; otherwise 0.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.socket_addr().map_or(0, |address| address.port())
     }
 
-    /// The path, of a Unix socket with one.
+    /// The path, for a Unix socket that has one.
     #[must_use]
     pub fn path(&self) -> Option<&str> {
         match self {
@@ -66,7 +67,7 @@ impl Address {
         }
     }
 
-    /// The name, of a Unix socket without a file.
+    /// The name, for an abstract Unix socket.
     #[must_use]
     pub fn abstract_name(&self) -> Option<&str> {
         match self {
@@ -99,8 +100,8 @@ impl FromStr for Address {
 }
 
 impl From<SocketAddr> for Address {
-    /// An IPv4 address that is written as an IPv6 one, as a listener for both sees it, is taken for
-    /// what it is: limits by address and comparisons of addresses know one host by one name.
+    /// Converts an IPv4-mapped IPv6 address, as a dual-stack listener reports it, to IPv4, so that limits by
+    /// address and comparisons of addresses know each host by one address.
     fn from(address: SocketAddr) -> Self {
         match address.ip().to_canonical() {
             IpAddr::V4(ip) => Self::Tcp((ip, address.port()).into()),

@@ -1,4 +1,4 @@
-//! Message bodies: what comes in ([`Body`]) and what goes out ([`Payload`]).
+//! Message bodies: received ([`Body`]) and to be sent ([`Payload`]).
 
 use alloc::borrow::Cow;
 use alloc::boxed::Box;
@@ -11,20 +11,22 @@ use bytes::Bytes;
 
 use crate::recv_buf::Block;
 
-/// The longest body kept inside the [`Body`] value itself, in bytes; a longer one is allocated.
+/// The maximum length of a body that is stored inside the [`Body`] value, in bytes; a longer one is
+/// allocated.
 pub const INLINE_BODY: usize = 118;
 
-/// A part of a block up to this length is copied where it becomes [`Bytes`], which takes an allocation anyway.
+/// A part of a block up to this length is copied when it is converted to [`Bytes`], which needs an allocation
+/// anyway.
 const COPIED: usize = 1024;
 
-/// A received message's bytes, owned.
+/// The bytes of a received message, owned.
 ///
-/// Derefs to `[u8]` and converts to [`Bytes`]. Small bodies live inside the value, so that
-/// receiving one allocates nothing; the representation is private and may change.
+/// Derefs to `[u8]` and converts to [`Bytes`]. Small bodies are stored inside the value, so that receiving
+/// one allocates nothing; the representation is private and may change.
 ///
-/// A longer body may share the memory that it was read into with the messages around it, up to 64 KiB (a body of
-/// more than 32 KiB: up to twice its length), and keeps all of that while it lives. To keep a few of many bodies for long,
-/// [`detach`](Self::detach) them.
+/// A longer body may share a block of receive memory with neighbouring messages, up to 64 KiB (a body of more
+/// than 32 KiB: up to twice its length), and keeps the whole block alive. To keep a few of many bodies for a
+/// long time, [`detach`](Self::detach) them.
 ///
 /// ```
 /// use bowline_core::body::Body;
@@ -47,7 +49,7 @@ enum Repr {
     Block(Slice),
 }
 
-/// Part of a block of memory that others share.
+/// A part of a shared block of memory.
 #[derive(Clone)]
 struct Slice {
     block: Block,
@@ -83,7 +85,7 @@ impl Body {
         }
     }
 
-    /// Makes it a copy of `bytes`, in place where it can be: a short body is copied once, and not moved.
+    /// Sets it to a copy of `bytes`, in place if possible: a short body is copied once, and not moved.
     #[inline]
     pub fn assign(&mut self, bytes: &[u8]) {
         match &mut self.0 {
@@ -98,7 +100,7 @@ impl Body {
         }
     }
 
-    /// `bytes`, which lie in `block`, by reference. Copied if they do not.
+    /// A reference to `bytes`, which are part of `block`. If they are not, they are copied.
     pub(crate) fn of_block(block: &Block, bytes: &[u8]) -> Self {
         let start = (bytes.as_ptr() as usize).wrapping_sub(block.as_ptr() as usize);
         let lies_within = start.checked_add(bytes.len()).is_some_and(|end| end <= block.len());
@@ -109,8 +111,8 @@ impl Body {
         Self(Repr::Block(Slice { block: Block::clone(block), start, len: bytes.len() }))
     }
 
-    /// Gives it memory of its own, of its own length, if it shares that of others: for a small body that is
-    /// kept for long.
+    /// Copies the bytes into memory of their own if the body shares a block. Use it for a small body that is
+    /// kept for a long time.
     ///
     /// ```
     /// use bowline_core::body::Body;
@@ -143,7 +145,7 @@ impl Body {
         }
     }
 
-    /// Takes it out; what stays holds no memory of its own, and is not to be read.
+    /// Takes the body out. The value that stays holds no memory, and must not be read.
     #[inline]
     pub(crate) fn take(&mut self) -> Self {
         match &mut self.0 {
@@ -246,16 +248,16 @@ impl From<Body> for Vec<u8> {
     }
 }
 
-/// A message's bytes on their way out.
+/// The bytes of a message to send.
 ///
-/// Every sending method takes `impl Into<Payload>`: a slice or string is copied into the link's
-/// buffer; an owned [`Bytes`], `Vec<u8>` or [`Body`] of 16 KiB or more is kept by reference and
-/// never copied. A refused owned payload travels back inside the error.
+/// Every sending method takes `impl Into<Payload>`: a slice or string is copied into the link's buffer; an
+/// owned [`Bytes`], `Vec<u8>` or [`Body`] of 16 KiB or more is kept by reference and never copied. If an
+/// owned payload is refused, the error contains it.
 #[derive(Clone, Debug)]
 pub enum Payload<'a> {
     /// Copied when it is queued.
     Borrowed(&'a [u8]),
-    /// Kept by reference when it is large.
+    /// Kept by reference if it is large.
     Owned(Bytes),
 }
 
@@ -438,7 +440,7 @@ mod tests {
             Cow::<str>::Owned(text.clone()).into(),
         ];
         assert!(payloads.iter().all(|payload| payload.as_slice() == b"abc"));
-        // What is shared is not copied.
+        // Shared parts are not copied.
         assert_eq!(Payload::from(&bytes).as_slice().as_ptr(), bytes.as_ptr());
     }
 

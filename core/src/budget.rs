@@ -1,7 +1,8 @@
-//! What keeps second attempts from becoming a storm.
+//! A budget that keeps retries from becoming a storm.
 
-/// Tokens in tenths: each retry, or second attempt, takes one token, each success gives a tenth
-/// back, and at half or less there are none (gRPC's retry throttling, gRFC A6).
+/// A retry budget, counted in tenths of a token: each retry, or second attempt, takes one token, each success
+/// returns a tenth, and no retry is allowed at half of the tokens or less (the retry throttling of gRPC, gRFC
+/// A6).
 ///
 /// ```
 /// use bowline_core::budget::RetryBudget;
@@ -20,7 +21,7 @@ pub struct RetryBudget {
 impl RetryBudget {
     const FULL: u32 = 100;
 
-    /// Takes a token, if there may be one more attempt.
+    /// Takes a token, if one more attempt is allowed.
     pub fn take(&mut self) -> bool {
         let allowed = self.tenths > Self::FULL / 2;
         if allowed {
@@ -29,7 +30,7 @@ impl RetryBudget {
         allowed
     }
 
-    /// Something succeeded: a tenth of a token back.
+    /// A success: returns a tenth of a token.
     #[inline]
     pub fn give(&mut self) {
         self.tenths = (self.tenths + 1).min(Self::FULL);

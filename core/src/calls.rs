@@ -1,8 +1,8 @@
 //! Calls in flight: a ring indexed by call id and checked against it.
 //!
-//! The table chooses the ids, one after the other, and skips those whose slot is still held by a
-//! long call. A reply finds its slot by `id & mask` and must carry exactly the slot's id: a late,
-//! repeated or foreign one cannot reach another call.
+//! The table chooses the ids in sequence, and skips those whose slot is still held by a long call. A reply
+//! finds its slot by `id & mask` and must carry exactly the slot's id: a late, repeated or invalid one cannot
+//! reach another call.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -13,23 +13,23 @@ use crate::frame::Class;
 use crate::recv_buf::RecvBuf;
 use crate::time::Instant;
 
-/// Slots a table starts with: few, because on many links there is one call at a time.
+/// The initial number of slots: few, because many links have one call at a time.
 const FIRST_SLOTS: usize = 4;
 
-/// A call's answer.
+/// The reply to a call.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub struct Reply {
-    /// The answer's bytes.
+    /// The body.
     pub body: Body,
-    /// The message type of the reply (tcpstream); 0 elsewhere.
+    /// The message type of the reply (tcpstream); otherwise 0.
     pub method: u32,
-    /// Encoded extensions, where there are any.
+    /// The encoded extensions, if there are any.
     pub extensions: Option<Box<[u8]>>,
 }
 
 impl Reply {
-    /// A reply with that body and nothing else.
+    /// A reply with this body and nothing else.
     #[must_use]
     pub fn new(body: Body) -> Self {
         Self { body, ..Self::default() }
@@ -50,13 +50,13 @@ impl From<Reply> for Body {
     }
 }
 
-/// Names a call of ours for as long as it lasts.
+/// The id of a call of this side.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct CallId(pub(crate) u64);
 
 impl CallId {
-    /// The call with that id on the wire. An id that is no call's is harmless: asking for its
-    /// reply says that the link is closed to it.
+    /// The call with this id on the wire. An id that belongs to no call is harmless: polling for its reply
+    /// returns [`CallError::Closed`](crate::error::CallError::Closed).
     #[must_use]
     pub const fn from_wire(id: u64) -> Self {
         Self(id)
@@ -88,8 +88,8 @@ struct Slot<T> {
 
 type CallResult = Result<Reply, CallError>;
 
-/// The end of a call whose slot is [`State::Done`]. Its memory stays where it is, and a reply is
-/// written into it: moving one about takes as long as copying it from the receive buffer.
+/// The result of a call whose slot is [`State::Done`]. Its memory stays in place, and a reply is written into
+/// it: moving a reply takes as long as copying it from the receive buffer.
 #[derive(Debug, Default)]
 struct Kept {
     reply: Reply,
@@ -104,7 +104,7 @@ impl Kept {
         }
     }
 
-    /// Always inlined, as the ways to it are: each return of a reply would copy it.
+    /// Always inlined, like its callers: each return of a reply would copy it.
     #[inline(always)]
     fn take(&mut self) -> CallResult {
         if let Some(error) = self.error.take() {
@@ -118,12 +118,12 @@ impl Kept {
 #[derive(Debug)]
 pub(crate) struct Calls<T> {
     slots: Box<[Slot<T>]>,
-    /// The results of calls that are over, by slot: apart, because they are large, and most of what
-    /// is done with slots does not look at them.
+    /// The results of ended calls, by slot. Stored apart because they are large, and most operations on slots
+    /// do not need them.
     results: Box<[Kept]>,
     first_id: u64,
     next_id: u64,
-    /// Slots that are not free.
+    /// The number of slots that are not free.
     held: usize,
     in_flight: usize,
 }
@@ -145,22 +145,22 @@ impl<T> Calls<T> {
         self.in_flight
     }
 
-    /// Calls that wait, or whose end was not taken yet: what the limit counts.
+    /// Calls that wait, or whose result was not taken yet: the limit applies to these.
     pub(crate) fn held(&self) -> usize {
         self.held
     }
 
-    /// The id the first call got.
+    /// The id of the first call.
     pub(crate) fn first_id(&self) -> u64 {
         self.first_id
     }
 
-    /// Bytes of memory set aside for the table itself.
+    /// Bytes of memory allocated for the table itself.
     pub(crate) fn memory(&self) -> usize {
         size_of_val(&*self.slots) + size_of_val(&*self.results)
     }
 
-    /// Gives the table back while no call needs it.
+    /// Frees the table while no call needs it.
     pub(crate) fn trim(&mut self) {
         if self.held == 0 {
             (self.slots, self.results) = (Box::default(), Box::default());
@@ -178,7 +178,7 @@ impl<T> Calls<T> {
         (self.slots[index].id == id).then_some(index)
     }
 
-    /// The id the next call gets.
+    /// The id of the next call.
     #[inline]
     pub(crate) fn peek_id(&mut self) -> u64 {
         // At most half of the slots are held, so that a free one is never far.
@@ -216,7 +216,7 @@ impl<T> Calls<T> {
         (self.slots, self.results) = (slots.into_boxed_slice(), results.into_boxed_slice());
     }
 
-    /// Opens the call whose id [`peek_id`](Self::peek_id) just told.
+    /// Opens the call whose id [`peek_id`](Self::peek_id) has just returned.
     #[inline]
     pub(crate) fn open(&mut self, id: u64, class: Class, deadline: Instant, token: T) {
         #[allow(clippy::cast_possible_truncation)]
@@ -228,21 +228,21 @@ impl<T> Calls<T> {
         self.in_flight += 1;
     }
 
-    /// If `id` waits for its reply: the class its request went in, and its deadline.
+    /// If `id` waits for its reply: the class of its request, and its deadline.
     #[inline]
     pub(crate) fn get(&self, id: u64) -> Option<(Class, Instant)> {
         let slot = &self.slots[self.slot(id)?];
         matches!(slot.state, State::InFlight(_)).then_some((slot.class, slot.deadline))
     }
 
-    /// Ends a call; the token to wake comes back. `None` if no such call is in flight (then
-    /// `result` was not even made).
+    /// Ends a call; returns the token to wake. `None` if no such call is in flight (then `result` is not
+    /// called).
     #[inline]
     pub(crate) fn complete(&mut self, id: u64, result: impl FnOnce() -> CallResult) -> Option<T> {
         self.complete_with(id, |kept| kept.set(result()))
     }
 
-    /// [`complete`](Self::complete) with a reply that is nothing but a body.
+    /// [`complete`](Self::complete) with a reply that consists only of a body.
     #[inline]
     pub(crate) fn complete_plain(&mut self, id: u64, body: &[u8], buf: &RecvBuf) -> Option<T> {
         self.complete_with(id, |kept| {
@@ -270,7 +270,7 @@ impl<T> Calls<T> {
         }
     }
 
-    /// Ends and forgets a call whose reply is passed on at once. False: no such call is in flight.
+    /// Ends and removes a call whose reply is passed on at once. `false`: no such call is in flight.
     #[inline]
     pub(crate) fn take_over(&mut self, id: u64) -> bool {
         let Some(index) = self.slot(id) else { return false };
@@ -283,9 +283,9 @@ impl<T> Calls<T> {
         true
     }
 
-    /// Takes the result of a call that ended; otherwise keeps the token that `token` makes.
-    /// `None` as the result for an id that is no call's.
-    // Always inlined, as the ways to it are: each return of a reply would copy it.
+    /// Takes the result of an ended call; otherwise keeps the token that `token` makes. The result is `None`
+    /// for an id that belongs to no call.
+    // Always inlined, like its callers: each return of a reply would copy it.
     #[inline(always)]
     pub(crate) fn poll(&mut self, id: u64, token: impl FnOnce() -> T) -> Option<Option<CallResult>> {
         let index = self.slot(id)?;
@@ -304,7 +304,7 @@ impl<T> Calls<T> {
         }
     }
 
-    /// Forgets a call, whatever its state. `Some(class)` if it was in flight.
+    /// Removes a call in any state. `Some(class)` if it was in flight.
     pub(crate) fn forget(&mut self, id: u64) -> Option<Class> {
         let index = self.slot(id)?;
         match core::mem::replace(&mut self.slots[index].state, State::Free) {
@@ -330,7 +330,7 @@ impl<T> Calls<T> {
         })
     }
 
-    /// Ends every call in flight for which `result` has one; `wake` gets their tokens.
+    /// Ends every call in flight for which `result` returns one; `wake` gets their tokens.
     pub(crate) fn complete_where(
         &mut self,
         mut result: impl FnMut(u64, Class) -> Option<CallError>,
@@ -377,7 +377,7 @@ mod tests {
         assert_eq!(calls.complete(first, ok(b"again")), None);
         assert_eq!(&calls.poll(first, || 0).unwrap().unwrap().unwrap()[..], b"a");
         assert!(calls.poll(first, || 0).is_none());
-        // The slot is used again by another id: the old id is refused.
+        // The slot is reused by another id: the old id is refused.
         for _ in 0..FIRST_SLOTS {
             let id = open(&mut calls);
             calls.forget(id);

@@ -1,9 +1,9 @@
-//! Deadlines: a FIFO per timeout that is in use, a heap for the odd ones.
+//! Deadlines: a FIFO for each timeout in use, and a heap for the others.
 //!
-//! Most calls of a program share a handful of timeouts, and with one timeout deadlines come in
-//! order: a push is an append and the next one to fall due is at the front (3 ns; a heap takes
-//! 50). Entries of calls that ended stay until they reach the front or until the list is swept,
-//! so that the list is never longer than twice the live entries (plus a constant).
+//! Most calls of a program share a few timeouts, and deadlines with one timeout arrive in order: a push is an
+//! append, and the next deadline is at the front (3 ns; a heap takes 50). Entries of ended calls stay until
+//! they reach the front or until the list is swept, so that a list is never longer than twice its live
+//! entries plus a constant.
 
 use alloc::boxed::Box;
 use alloc::collections::{BinaryHeap, VecDeque};
@@ -13,16 +13,16 @@ use core::time::Duration;
 
 use crate::time::Instant;
 
-/// How many distinct timeouts get a FIFO of their own.
+/// The number of distinct timeouts that get a FIFO.
 const CLASSES: usize = 8;
 /// A FIFO shorter than this is not swept.
 const SWEEP_FROM: usize = 64;
 
-/// Many deadlines, by keys of the machine's choosing.
+/// Many deadlines, by keys that the machine chooses.
 ///
-/// A deadline is not taken out when what it was for has ended: the key comes out when it is due, and
-/// the machine finds that it means nothing any more. How many such entries are kept is bounded by
-/// what a push learns of the living ones.
+/// A deadline is not removed when its call ends: the key is returned when it is due, and the machine finds
+/// that it no longer matters. The number of such entries is limited by a sweep, for which each push passes
+/// the number of live keys.
 ///
 /// ```
 /// use bowline_core::deadlines::Deadlines;
@@ -53,9 +53,9 @@ const SWEEP_FROM: usize = 64;
 #[derive(Debug)]
 pub struct Deadlines<K> {
     classes: Vec<Fifo<K>>,
-    /// The FIFO that took the last one: mostly it takes the next one, too.
+    /// The FIFO that was used last; it is usually used next, too.
     last: usize,
-    /// Mostly there is none.
+    /// Boxed: usually there is none.
     #[allow(clippy::box_collection, reason = "one word in place of three")]
     heap: Option<Box<Heap<K>>>,
 }
@@ -66,12 +66,12 @@ type Heap<K> = BinaryHeap<Reverse<(Instant, K)>>;
 struct Fifo<K> {
     timeout: Duration,
     entries: VecDeque<(Instant, K)>,
-    /// At that length the entries of calls that ended are looked for.
+    /// The length at which entries of ended calls are swept.
     sweep_at: usize,
 }
 
 impl<K> Fifo<K> {
-    /// Adds a key that is due last.
+    /// Adds a key that is due after all others.
     #[inline(always)]
     fn push(
         &mut self,
@@ -83,14 +83,14 @@ impl<K> Fifo<K> {
         while self.entries.front().is_some_and(|(_, key)| !live(key)) {
             self.entries.pop_front();
         }
-        // Counted only where the list may have grown beyond what lives.
+        // The live keys are counted only if the list may have outgrown them.
         if self.entries.len() >= self.sweep_at {
             self.sweep(live_count, live);
         }
         self.entries.push_back((at, key));
     }
 
-    /// Takes out what ended. Rare, and kept out of the way of a push.
+    /// Removes dead entries. Rare, and not inlined into `push`.
     #[cold]
     #[inline(never)]
     fn sweep(&mut self, live_count: impl Fn() -> usize, live: impl Fn(&K) -> bool) {
@@ -109,15 +109,15 @@ impl<K: Copy + Ord> Default for Deadlines<K> {
 }
 
 impl<K: Copy + Ord> Deadlines<K> {
-    /// None yet.
+    /// No deadlines.
     #[must_use]
     pub fn new() -> Self {
         Self { classes: Vec::new(), last: 0, heap: None }
     }
 
-    /// Adds `key`, due `timeout` after `now`, and says when that is. `live` tells whether an older key
-    /// still matters and `live_count` how many do (too many is harmless): a list with more than twice
-    /// as many entries is swept.
+    /// Adds `key`, due `timeout` after `now`, and returns the deadline. `live` says whether an older key
+    /// still matters, `live_count` how many do (an overestimate is harmless): a list with more than twice as
+    /// many entries is swept.
     #[inline(always)]
     pub fn push(
         &mut self,
@@ -150,7 +150,7 @@ impl<K: Copy + Ord> Deadlines<K> {
     ) {
         let class = match self.classes.iter().position(|fifo| fifo.timeout == timeout) {
             Some(class) => Some(class),
-            // An empty FIFO is free for another timeout.
+            // An empty FIFO can be used for another timeout.
             None => match self.classes.iter().position(|fifo| fifo.entries.is_empty()) {
                 Some(class) => {
                     self.classes[class].timeout = timeout;
@@ -182,7 +182,7 @@ impl<K: Copy + Ord> Deadlines<K> {
         }
     }
 
-    /// Takes out the keys that do not live any more, and gives the memory of empty lists back.
+    /// Removes the keys that no longer matter, and frees the memory of empty lists.
     pub fn trim(&mut self, live: impl Fn(&K) -> bool) {
         for fifo in &mut self.classes {
             fifo.entries.retain(|(_, key)| live(key));
@@ -199,7 +199,7 @@ impl<K: Copy + Ord> Deadlines<K> {
         }
     }
 
-    /// The earliest deadline there may be; one whose key ended meanwhile may still be named.
+    /// The earliest deadline; it may be that of a key that no longer matters.
     #[must_use]
     pub fn next(&self) -> Option<Instant> {
         let fifos = self.classes.iter().filter_map(|fifo| fifo.entries.front().map(|&(at, _)| at));
@@ -207,7 +207,8 @@ impl<K: Copy + Ord> Deadlines<K> {
         fifos.chain(odd.map(|Reverse((at, _))| *at)).min()
     }
 
-    /// Takes a key that is due at `now`, earliest of its list first. Dead keys come out too.
+    /// Takes a key that is due at `now`, the earliest of its list first. Keys that no longer matter are
+    /// returned as well.
     pub fn pop_due(&mut self, now: Instant) -> Option<K> {
         for fifo in &mut self.classes {
             if fifo.entries.front().is_some_and(|&(at, _)| at <= now) {
@@ -252,7 +253,7 @@ mod tests {
     fn ended_calls_behind_a_long_one_do_not_pile_up() {
         let mut deadlines = Deadlines::new();
         for key in 0..100_000_u64 {
-            // Only key 0 and the newest are alive: the first call is a long one.
+            // Only key 0 and the newest are live: the first call is a long one.
             deadlines.push(Instant::from_nanos(key), MS, key, || 2, |&k| k == 0 || k + 1 >= key);
         }
         assert!(deadlines.len() <= 2 * SWEEP_FROM, "{}", deadlines.len());

@@ -1,9 +1,9 @@
-//! What stands between a socket and a machine: a layer of bytes, as TLS is one.
+//! Layers between a socket and a machine, such as TLS.
 //!
-//! A [`Layer`] is sans-IO, as a machine is: bytes of the peer go in, bytes for the peer come out, and between them is
-//! what the machine reads and writes. It opens no socket, keeps no time and takes no lock. The driver puts one over each
-//! connection of a link whose settings have a [`DialLayer`] or an [`AcceptLayer`]; without them no byte takes another
-//! way than before.
+//! A [`Layer`] is sans-IO like a machine: bytes from the peer go in, bytes for the peer come out, and the
+//! machine reads and writes plain bytes on its other side. It opens no socket, reads no clock and takes no
+//! lock. The driver puts one over each connection of a link whose settings have a [`DialLayer`] or an
+//! [`AcceptLayer`]; without them the bytes take the same path as before.
 
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -15,136 +15,139 @@ use core::fmt;
 use crate::error::ConfigError;
 use crate::supervisor::Endpoint;
 
-/// One connection's layer.
+/// The layer of one connection.
 ///
 /// The driver's side of the contract:
 ///
-/// 1. [`transmit`](Self::transmit) whenever [`wants_transmit`](Self::wants_transmit) says so; what it gives goes to the
-///    peer before anything else.
-/// 2. [`receive`](Self::receive) with what came from the peer. What it does not take is offered again after
-///    [`read`](Self::read) has made room. At the end of the stream [`end_of_stream`](Self::end_of_stream).
-/// 3. While [`is_handshaking`](Self::is_handshaking) nothing is written; then [`write`](Self::write) makes one record at a
-///    time of what the machine lends.
-/// 4. [`close`](Self::close) when this side has nothing more to say; what it makes of that has to be transmitted.
+/// 1. Call [`transmit`](Self::transmit) whenever [`wants_transmit`](Self::wants_transmit) is true; send its
+///    bytes to the peer before anything else.
+/// 2. Call [`receive`](Self::receive) with the bytes from the peer. Bytes that it does not take are offered
+///    again after [`read`](Self::read) has made room. At the end of the stream call
+///    [`end_of_stream`](Self::end_of_stream).
+/// 3. While [`is_handshaking`](Self::is_handshaking) nothing is written; afterwards [`write`](Self::write)
+///    makes one record at a time of the machine's bytes.
+/// 4. Call [`close`](Self::close) when this side has nothing more to send, and transmit the result.
 ///
-/// After an error only [`transmit`](Self::transmit) makes sense: it may have something that tells the peer.
+/// After an error only [`transmit`](Self::transmit) may be called: it may have an alert for the peer.
 pub trait Layer: fmt::Debug + Send {
     /// Whether the handshake is not done yet.
     fn is_handshaking(&self) -> bool;
 
-    /// Takes bytes that the peer sent, from the front; how many it took. None: what it has has to be read first.
+    /// Takes bytes of the peer, from the front; returns how many. 0: [`read`](Self::read) must be called
+    /// first.
     ///
     /// # Errors
-    /// The peer broke the layer's protocol, or is not who it should be.
+    /// The peer broke the layer's protocol, or could not be verified.
     fn receive(&mut self, bytes: &[u8]) -> Result<usize, LayerError>;
 
-    /// Takes out what the peer wrote, as far as it came. 0: there is nothing now.
+    /// Reads decrypted bytes of the peer, as far as they have arrived. 0: there are none now.
     fn read(&mut self, buf: &mut [u8]) -> usize;
 
     /// Whether [`read`](Self::read) has something.
     fn has_plain(&self) -> bool;
 
-    /// Makes one record of the front of `plain`, and puts it behind `out`; how much of it is in the record. 0: nothing can
-    /// be written now.
+    /// Appends one record, made of the front of `plain`, to `out`; returns how many bytes are in the record.
+    /// 0: nothing can be written now.
     ///
     /// # Errors
-    /// The layer is broken.
+    /// The layer has failed.
     fn write(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Result<usize, LayerError>;
 
     /// Whether [`transmit`](Self::transmit) has something.
     fn wants_transmit(&self) -> bool;
 
-    /// Puts what the layer itself has to say to the peer behind `out`.
+    /// Appends the layer's own bytes for the peer to `out`.
     fn transmit(&mut self, out: &mut Vec<u8>);
 
-    /// This side has nothing more to say: the peer is to be told so. From then on the layer may throw away what comes: the
-    /// driver waits for the peer's end of the stream, and for nothing else.
+    /// This side has nothing more to send: the peer is to be notified. From then on the layer may discard
+    /// received bytes: the driver only waits for the peer's end of the stream.
     fn close(&mut self);
 
-    /// Whether the peer said that it has nothing more to say.
+    /// Whether the peer has notified this side that it has nothing more to send.
     fn is_peer_closed(&self) -> bool;
 
     /// The socket's stream ended.
     ///
     /// # Errors
-    /// The peer had not said so before: what came may have been cut short by anybody. Or the handshake was not done.
+    /// The peer had not announced it, so that the stream may have been truncated by an attacker; or the
+    /// handshake was not done.
     fn end_of_stream(&mut self) -> Result<(), LayerError>;
 
-    /// What is known of the peer, once the handshake is done.
+    /// The properties of the peer, once the handshake is done.
     fn secured(&self) -> Option<Arc<Secured>>;
 }
 
-/// What a layer knows of its connection.
+/// The properties of a layer's connection.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub struct Secured {
-    /// The certificates of the peer, its own first, in DER; none if it showed none.
+    /// The certificates of the peer in DER, its own first; empty if it showed none.
     pub certificates: Vec<Vec<u8>>,
-    /// The application protocol that both agreed upon (ALPN).
+    /// The application protocol that was negotiated (ALPN).
     pub protocol: Option<Vec<u8>>,
-    /// The name that the client asked for (SNI): the accepting side's.
+    /// The name that the client asked for (SNI), on the accepting side.
     pub server_name: Option<String>,
     /// The version of the layer's protocol, such as `TLSv1.3`.
     pub version: &'static str,
-    /// It resumed an earlier session: no certificate was sent on this connection.
+    /// Whether the connection resumed an earlier TLS session: no certificate was sent on it.
     pub resumed: bool,
 }
 
 /// Makes the layers of dialed connections.
 pub trait DialLayer: fmt::Debug + Send + Sync {
-    /// The layer of a connection to that place, as it was given: with the host's name, if it has one.
+    /// A layer for a connection to this place, as it was given: with the host's name, if it has one.
     ///
     /// # Errors
-    /// The place has no name that the layer can ask for, or the settings do not work.
+    /// The place has no name that the layer can verify, or the settings are invalid.
     fn dial(&self, to: &Endpoint) -> Result<Box<dyn Layer>, LayerError>;
 }
 
 /// Makes the layers of accepted connections.
 pub trait AcceptLayer: fmt::Debug + Send + Sync {
-    /// The layer of a connection that was accepted.
+    /// A layer for an accepted connection.
     ///
     /// # Errors
-    /// The settings do not work (any more).
+    /// The settings are invalid.
     fn accept(&self) -> Result<Box<dyn Layer>, LayerError>;
 }
 
-/// The layers of a link, a server or a socket: for connections that it dials, and for those that it accepts.
+/// The layers of a link, a server or a socket: for dialed connections, and for accepted ones.
 ///
-/// Where there is one, every connection of that kind has it: nothing falls back to plain text.
+/// If there is one, every connection of that kind uses it: there is no fallback to plain text.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Layers {
-    /// Of connections that are dialed.
+    /// For dialed connections.
     pub dial: Option<Arc<dyn DialLayer>>,
-    /// Of connections that are accepted.
+    /// For accepted connections.
     pub accept: Option<Arc<dyn AcceptLayer>>,
 }
 
-// What makes a layer is called on its own each time: one that panicked leaves the settings as they were.
+// Each layer is made by a separate call: a panic in it leaves the settings unchanged.
 impl core::panic::UnwindSafe for Layers {}
 impl core::panic::RefUnwindSafe for Layers {}
 
 impl Layers {
-    /// Of dialed connections.
+    /// A layer for dialed connections.
     pub fn dialing(layer: impl DialLayer + 'static) -> Self {
         Self { dial: Some(Arc::new(layer)), accept: None }
     }
 
-    /// Of accepted connections.
+    /// A layer for accepted connections.
     pub fn accepting(layer: impl AcceptLayer + 'static) -> Self {
         Self { dial: None, accept: Some(Arc::new(layer)) }
     }
 
-    /// Those of `other` as well, in place of its own of the same kind.
+    /// Adds the layers of `other`, which replace those of the same kind.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         Self { dial: other.dial.or(self.dial), accept: other.accept.or(self.accept) }
     }
 
-    /// The address to dial, without a `tls://` before it.
+    /// The address to dial, without the prefix `tls://`.
     ///
     /// # Errors
-    /// It asks for TLS and there are no settings for that, or the settings are those of a server only.
+    /// The prefix requires TLS, but there are no TLS settings, or only those of a server.
     pub fn dialed<'a>(&self, address: &'a str) -> Result<&'a str, ConfigError> {
         let (plain, wants_tls) = strip_tls(address);
         match (&self.dial, &self.accept) {
@@ -157,10 +160,10 @@ impl Layers {
         }
     }
 
-    /// The address to listen at, without a `tls://` before it.
+    /// The address to listen at, without the prefix `tls://`.
     ///
     /// # Errors
-    /// It asks for TLS and there are no settings for that, or the settings are those of a client only.
+    /// The prefix requires TLS, but there are no TLS settings, or only those of a client.
     pub fn listened<'a>(&self, address: &'a str) -> Result<&'a str, ConfigError> {
         let (plain, wants_tls) = strip_tls(address);
         match (&self.accept, &self.dial) {
@@ -173,7 +176,7 @@ impl Layers {
         }
     }
 
-    /// Whether there is none.
+    /// Whether there are no layers.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.dial.is_none() && self.accept.is_none()
@@ -183,7 +186,7 @@ impl Layers {
 const NO_SETTINGS: ConfigError =
     ConfigError::Conflict { field: "tls", why: "is not set, and the address begins with tls://" };
 
-/// A layer failed: the error of its protocol, kept as it is, and whether another connection may fare better.
+/// A layer failed: the error of its protocol, and whether another connection may succeed.
 #[derive(Clone)]
 pub struct LayerError {
     source: Arc<dyn Error + Send + Sync>,
@@ -196,7 +199,7 @@ impl LayerError {
         Self { source: Arc::new(source), is_retryable }
     }
 
-    /// Whether another connection may fare better.
+    /// Whether another connection may succeed.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         self.is_retryable
@@ -230,7 +233,7 @@ impl Error for LayerError {
     }
 }
 
-/// The address without a `tls://` before it, and whether there was one.
+/// The address without the prefix `tls://`, and whether it had it.
 ///
 /// ```
 /// use bowline_core::layer::strip_tls;

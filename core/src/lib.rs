@@ -1,30 +1,31 @@
-//! The sans-IO heart of Bowline.
+//! The sans-IO core of Bowline.
 //!
-//! Nothing here opens a socket, reads a clock, spawns a thread, takes a lock or draws a random
-//! number: bytes, the time and a seed come in as arguments; batches of bytes, events and timeouts
-//! come out. Whatever drives it (tokio, smol, async-std, blocking threads, a simulated network, a
-//! fuzzer) drives the same machine, and the same seed and inputs give the same bytes and events.
+//! Nothing here opens a socket, reads a clock, spawns a thread, takes a lock or draws a random number: bytes,
+//! the time and a seed are arguments; batches of bytes, events and timeouts are results. All drivers (tokio,
+//! smol, async-std, blocking threads, a simulated network, a fuzzer) drive the same machine, and the same
+//! seed and inputs give the same bytes and events.
 //!
-//! Start with [`link::Link`], whose documentation explains the whole contract; [`frame::Framing`]
-//! is the trait to implement for a protocol of messages and calls.
+//! Start with [`link::Link`], whose documentation explains the whole contract; [`frame::Framing`] is the
+//! trait to implement for a protocol of messages and calls.
 //!
 //! # Another protocol
 //!
-//! A protocol that is no framing of messages and calls is a [`machine::Machine`] of its own, in a
-//! crate of its own, and every driver drives it as it drives the link. It builds on the tools that the
-//! link is made of:
+//! A protocol that is not a framing of messages and calls is a [`machine::Machine`] of its own, in a crate of
+//! its own, and every driver drives it as it drives the link. It builds on the tools that the link is made
+//! of:
 //!
-//! | | |
+//! | tool | purpose |
 //! |---|---|
-//! | [`recv_buf::RecvBuf`] | bytes that came in, parsed in place |
-//! | [`out_queue::OutQueue`] | messages that wait to be written, and what of them survives a connection |
-//! | [`Batch`] | what is lent to the side that writes the socket |
+//! | [`recv_buf::RecvBuf`] | received bytes, parsed in place |
+//! | [`out_queue::OutQueue`] | messages that wait to be written, and which of them are kept after a connection |
+//! | [`Batch`] | bytes that the writer of the socket takes at a time |
 //! | [`waiters::Waiters`] | callers that wait for room or for a message, in order |
 //! | [`deadlines::Deadlines`] | many deadlines with few distinct timeouts |
 //! | [`supervisor::Supervisor`] | which endpoint to connect to, and when |
 //! | [`step::Steps`] | what happens on a connection before its machine: proxies, a preamble |
 #![cfg_attr(not(feature = "std"), no_std)]
 #![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 extern crate alloc;
 

@@ -1,19 +1,19 @@
 //! One memory limit over all links of a server.
 //!
-//! Bounds that are right for one link multiply by thousands of them. A [`MemoryPool`] gives out what a
-//! server allows, in steps of 64 KiB: a link that holds more than [`FREE`] bytes draws from it, and
-//! gives back what it no longer needs. The pool keeps no clock and calls no link; its decisions say
-//! which links may go on, and which have to be closed.
+//! Limits that suit one link multiply with thousands of links. A [`MemoryPool`] distributes the memory of a
+//! server in steps of 64 KiB: a link that holds more than [`FREE`] bytes draws from it, and returns what it
+//! no longer needs. The pool reads no clock and calls no link; its decisions say which links may continue,
+//! and which have to be closed.
 //!
 //! When the limit is reached:
 //!
-//! * **Messages that come in.** Links that want more stop reading. One of them at a time has the
-//!   *turn*: it may go on past the limit until its message is whole. Turns go round by address, the
-//!   oldest unfinished message first, and pass on after a second without progress. When nothing was
-//!   given back for as long as a message may take, the largest holder is closed.
-//! * **Finished answers.** The largest holder whose peer has read nothing for a second is closed at
-//!   once. If there is none, the answer that does not fit is refused: its caller gets an error.
-//! * What was read before a link stopped may pass the limit; beyond a tenth of it, the largest
+//! * **Received messages.** Links that want more stop reading. One of them at a time has the *turn*: it may
+//!   exceed the limit until its message is complete. Turns rotate over the addresses, the oldest incomplete
+//!   message first, and pass on after a second without progress. If nothing was returned for as long as a
+//!   message may take, the largest holder is closed.
+//! * **Finished answers.** The largest holder whose peer has read nothing for a second is closed at once. If
+//!   there is none, the answer that does not fit is refused: its caller gets an error.
+//! * Bytes that were read before a link stopped may exceed the limit; beyond a tenth of it, the largest
 //!   holder is closed at once.
 
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -23,50 +23,50 @@ use core::time::Duration;
 
 use crate::time::Instant;
 
-/// What a link may hold without drawing from the pool, in bytes.
+/// Bytes that a link may hold without drawing from the pool.
 pub const FREE: usize = 8 * 1024;
-/// What is drawn at a time, in bytes.
+/// Bytes that are drawn at a time.
 pub const STEP: usize = 64 * 1024;
-/// A peer that took nothing of what was to be written for so long counts as one that does not read; and a message
-/// that made no progress for so long loses its turn.
+/// A peer that has read nothing for this time, while there was something to write, counts as one that does
+/// not read; a message without progress for this time loses its turn.
 pub const PATIENCE: Duration = Duration::from_secs(1);
-/// How many of the largest holders are looked at to find one that does not read.
+/// How many of the largest holders are checked to find one that does not read.
 const LOOKED_AT: usize = 64;
 
-/// What a link holds.
+/// Memory that a link holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Holding {
     /// All of it, in bytes.
     pub bytes: usize,
     /// Finished answers, in bytes.
     pub answers: usize,
-    /// Bytes that the peer has taken, of all there was to write. What is given up is not among them.
+    /// The number of written bytes that the peer has read. Bytes that were dropped do not count.
     pub taken: u64,
-    /// When the oldest message that is not whole began.
+    /// When the oldest incomplete message began.
     pub unfinished: Option<Instant>,
-    /// Where the peer is; `None`: on this machine, without an address.
+    /// The address of the peer; `None` for local peers without an address.
     pub origin: Option<IpAddr>,
     /// The link is a session without a connection.
     pub is_detached: bool,
 }
 
-/// The answer to a link that says what it holds.
+/// The answer to a link's report.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Verdict {
-    /// It may hold so many bytes.
+    /// It may hold this many bytes.
     Granted(usize),
-    /// It may hold so many bytes, which is less than it does: it reads nothing until it hears more.
+    /// It may hold this many bytes, which is less than it does: it must not read until it may hold more.
     Wait(usize),
-    /// It may hold so many bytes: it refuses the answers that do not fit.
+    /// It may hold this many bytes: it must refuse the answers that do not fit.
     Refuse(usize),
 }
 
-/// What follows from something that happened in a pool.
+/// The effects of an event in a pool.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Effects {
-    /// Links that waited and may go on: which, and how many bytes they may hold.
+    /// Links that waited and may continue, and how many bytes they may hold.
     pub resumed: Vec<(u64, usize)>,
-    /// Links to close, and how many bytes they held. The pool has forgotten them.
+    /// Links to close, and how many bytes they held. The pool has removed them.
     pub closed: Vec<(u64, usize)>,
 }
 
@@ -74,14 +74,14 @@ pub struct Effects {
 struct Holder {
     holding: Holding,
     granted: usize,
-    /// When its peer last took something of what was to be written, or its answers began.
+    /// When its peer last read something, or its answers began.
     took: Instant,
-    /// Its place among those who wait.
+    /// Its place among the waiting links.
     waits: Option<(Option<IpAddr>, Instant)>,
 }
 
 impl Holder {
-    /// What it holds beyond what was granted.
+    /// Memory that it holds beyond its grant.
     fn beyond(&self) -> usize {
         self.holding.bytes.saturating_sub(self.granted.max(FREE))
     }
@@ -91,54 +91,67 @@ impl Holder {
     }
 }
 
-/// Who may pass the limit to complete its message.
+/// The link that may exceed the limit to complete its message.
 #[derive(Clone, Copy, Debug)]
 struct Turn {
     id: u64,
-    /// When the message began that is completed; `None`: the next one that begins.
+    /// When that message began; `None`: the next one that begins.
     message: Option<Instant>,
     /// When it last made progress.
     progress: Instant,
-    /// What it held before, in bytes.
+    /// Bytes that it held before.
     before: usize,
 }
 
-/// What the link that had the turn last took for its message, and has not given back since.
+/// Memory that the link with the turn last drew for its message, and has not returned since.
 #[derive(Clone, Copy, Debug)]
 struct Took {
     id: u64,
-    /// What it held before, in bytes.
+    /// Bytes that it held before.
     before: usize,
     bytes: usize,
 }
 
-/// A server's memory, given out to its links. See the module's documentation.
+/// A server's memory, distributed to its links. See the module's documentation.
+///
+/// ```
+/// use bowline_core::memory::{Holding, MemoryPool};
+/// use bowline_core::time::Instant;
+/// use core::time::Duration;
+///
+/// let mut pool = MemoryPool::new(64 * 1024 * 1024, Duration::from_secs(60));
+/// let now = Instant::ZERO;
+/// // Link 1 says that it holds a mebibyte, and learns how much it may hold without asking again.
+/// let (verdict, effects) = pool.report(now, 1, Holding { bytes: 1024 * 1024, ..Holding::default() });
+/// assert!(pool.held() >= 1024 * 1024 && pool.waiting() == 0);
+/// # drop((verdict, effects));
+/// ```
 #[derive(Debug)]
 pub struct MemoryPool {
     limit: usize,
-    /// How long nothing may be given back while a link waits.
+    /// How long nothing may be returned while a link waits.
     stall: Duration,
     holders: BTreeMap<u64, Holder>,
-    /// By what they hold.
+    /// Links by what they hold.
     by_size: BTreeSet<(usize, u64)>,
-    /// Sum of what was granted, and of what is held beyond.
+    /// The sum of all grants, and of what is held beyond them.
     granted: usize,
     beyond: usize,
-    /// Taken by others than links: handshakes.
+    /// Used by handshakes, not by links.
     reserved: usize,
-    /// Those who wait, by address and by the age of their messages.
+    /// The waiting links, by address and by the age of their messages.
     waiting: BTreeMap<Option<IpAddr>, BTreeSet<(Instant, u64)>>,
     /// The address that had the last turn.
     last_origin: Option<Option<IpAddr>>,
     turn: Option<Turn>,
     last_turn: Option<Took>,
-    /// When something was given back last, or no link waited.
+    /// When something was last returned, or no link waited.
     moved: Instant,
 }
 
 impl MemoryPool {
-    /// Of `limit` bytes. The largest holder is closed when nothing was given back for `stall` while
-    /// a link waits.
+    /// A pool of `limit` bytes. The largest holder is closed if nothing was returned for `stall` while a link
+    /// waits.
     #[must_use]
     pub fn new(limit: usize, stall: Duration) -> Self {
         Self {
@@ -163,24 +176,24 @@ impl MemoryPool {
         self.limit
     }
 
-    /// Bytes that are held, as far as links have said.
+    /// Bytes that are held, according to the links' reports.
     #[must_use]
     pub fn held(&self) -> usize {
         self.granted + self.beyond + self.reserved
     }
 
-    /// Links that wait for memory.
+    /// The number of links that wait for memory.
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.waiting.values().map(BTreeSet::len).sum()
     }
 
-    /// Something other than a link takes so many bytes, until they are [given back](Self::unreserve).
+    /// Something other than a link uses this many bytes, until they are [returned](Self::unreserve).
     pub fn reserve(&mut self, bytes: usize) {
         self.reserved += bytes;
     }
 
-    /// Those bytes are free again.
+    /// Returns reserved bytes.
     pub fn unreserve(&mut self, now: Instant, bytes: usize) -> Effects {
         self.reserved = self.reserved.saturating_sub(bytes);
         let mut effects = Effects::default();
@@ -188,7 +201,7 @@ impl MemoryPool {
         effects
     }
 
-    /// A link says what it holds.
+    /// A link reports what it holds.
     pub fn report(&mut self, now: Instant, id: u64, holding: Holding) -> (Verdict, Effects) {
         let mut effects = Effects::default();
         if self.waiting.is_empty() {
@@ -207,7 +220,7 @@ impl MemoryPool {
             self.admit(now, &mut effects);
             return (Verdict::Granted(wanted), effects);
         }
-        // A turn is for a message that comes in, and not for answers that are made meanwhile.
+        // A turn is for an incoming message, not for answers that are made meanwhile.
         let by_answers = holding.answers * 2 > holding.bytes;
         if self.fits(id, wanted) || (!by_answers && self.continues_turn(now, id, &holding)) {
             self.set_granted(id, wanted);
@@ -245,7 +258,7 @@ impl MemoryPool {
         (Verdict::Refuse(granted), effects)
     }
 
-    /// A link is over: what it held is free.
+    /// A link is over: its memory is free.
     pub fn remove(&mut self, now: Instant, id: u64) -> Effects {
         let mut effects = Effects::default();
         if self.forget(id).is_some() {
@@ -256,15 +269,15 @@ impl MemoryPool {
         effects
     }
 
-    /// Whether that link may hold so much within the limit.
+    /// Whether that link may hold this much within the limit.
     fn fits(&self, id: u64, wanted: usize) -> bool {
         let others = self.held() - self.counted(id);
         others + wanted <= self.limit
     }
 
-    /// Whether more was read before links stopped than the limit leaves room for. What the link in turn took
-    /// for its message does not count, nor what the one before it did: that message is whole, and may not be
-    /// taken yet.
+    /// Whether the links read more, before they stopped, than the limit leaves room for. What the link in
+    /// turn drew for its message does not count, nor what the previous one drew: its message is complete, but
+    /// may not be taken yet.
     fn is_far_beyond(&self) -> bool {
         let passed = self.turn.as_ref().map_or(0, |turn| self.taken_since(turn.id, turn.before))
             + self.last_turn.map_or(0, |took| took.bytes);
@@ -275,8 +288,8 @@ impl MemoryPool {
         self.counted(id).saturating_sub(before)
     }
 
-    /// A link holds more or less than it did: what it gives back of its last message is not owed to the
-    /// turn any more, whatever it takes later.
+    /// A link holds more or less than before: what it returns of its last message is no longer counted for
+    /// the turn, whatever it draws later.
     fn note_change(&mut self, id: u64) {
         if let Some(took) = self.last_turn.filter(|took| took.id == id) {
             let bytes = took.bytes.min(self.taken_since(id, took.before));
@@ -297,7 +310,7 @@ impl MemoryPool {
         let holder = self.holders.entry(id).or_insert(new);
         self.by_size.remove(&(holder.holding.bytes, id));
         self.by_size.insert((holding.bytes, id));
-        // Answers that became fewer may have been refused: that says nothing of the peer.
+        // Fewer answers may mean that some were refused, which says nothing about the peer.
         if holding.taken > holder.holding.taken || holder.holding.answers == 0 {
             holder.took = now;
         }
@@ -337,7 +350,7 @@ impl MemoryPool {
 
     fn wait(&mut self, id: u64) {
         let Some(holder) = self.holders.get_mut(&id).filter(|holder| holder.waits.is_none()) else { return };
-        // Without a message that began, behind all that have one.
+        // Links without an incomplete message come after all that have one.
         let since = holder.holding.unfinished.unwrap_or(Instant::from_nanos(u64::MAX / 2));
         holder.waits = Some((holder.holding.origin, since));
         self.waiting.entry(holder.holding.origin).or_default().insert((since, id));
@@ -355,7 +368,7 @@ impl MemoryPool {
         }
     }
 
-    /// The next one in turn: the oldest of the address behind the last.
+    /// The next link in turn: the oldest one of the address after the last.
     fn next_waiting(&self) -> Option<u64> {
         let behind = self.last_origin.and_then(|last| {
             use core::ops::Bound::{Excluded, Unbounded};
@@ -374,7 +387,7 @@ impl MemoryPool {
         effects.resumed.push((id, wanted));
     }
 
-    /// Lets those go on who wait, as far as there is room.
+    /// Lets waiting links continue, as far as there is room.
     fn admit(&mut self, now: Instant, effects: &mut Effects) {
         while let Some(id) = self.next_waiting() {
             let Some(holder) = self.holders.get(&id) else { return };
@@ -387,7 +400,7 @@ impl MemoryPool {
         }
     }
 
-    /// Gives the turn to the next that waits, unless a link has it and makes use of it.
+    /// Gives the turn to the next waiting link, unless a link has it and makes progress.
     fn give_turn(&mut self, now: Instant, effects: &mut Effects) {
         if self.turn.is_some_and(|turn| now.saturating_since(turn.progress) < PATIENCE) {
             return;
@@ -401,7 +414,7 @@ impl MemoryPool {
         }
     }
 
-    /// Whether that link has the turn, and is still at the message that it has it for.
+    /// Whether that link has the turn, for the message that it is still receiving.
     fn continues_turn(&mut self, now: Instant, id: u64, holding: &Holding) -> bool {
         let Some(turn) = self.turn.as_mut().filter(|turn| turn.id == id) else { return false };
         match holding.unfinished {
@@ -409,7 +422,7 @@ impl MemoryPool {
                 (turn.message, turn.progress) = (Some(began), now);
                 true
             }
-            // It is whole: what came behind it waits for a turn of its own.
+            // The message is complete: the next one needs a turn of its own.
             _ => {
                 self.end_turn();
                 false
@@ -430,12 +443,12 @@ impl MemoryPool {
         }
     }
 
-    /// Closes the largest of those who have answers and read none of them, until so much fits.
+    /// Closes the largest of the links whose peers do not read their answers, until this much fits.
     fn close_those_who_do_not_read(&mut self, now: Instant, more: (u64, usize), effects: &mut Effects) {
         while !self.fits(more.0, more.1) {
             let stuck = self.by_size.iter().rev().take(LOOKED_AT).find(|(_, id)| {
                 self.holders.get(id).is_some_and(|holder| {
-                    // Without a grant it holds nothing that would be gained.
+                    // A holder without a grant would free nothing.
                     holder.granted > 0
                         && holder.holding.answers > 0
                         && now.saturating_since(holder.took) >= PATIENCE
@@ -460,7 +473,7 @@ impl MemoryPool {
     }
 }
 
-/// What a link draws that holds so many bytes.
+/// The bytes to draw for a link that holds this many bytes.
 #[must_use]
 pub const fn rounded(bytes: usize) -> usize {
     if bytes <= FREE { 0 } else { bytes.div_ceil(STEP) * STEP }

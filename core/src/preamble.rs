@@ -1,8 +1,8 @@
-//! What a connection begins with before its framing does: steps of the program's own.
+//! Preambles: steps of the program on a connection before its framing begins.
 //!
-//! A server may want a greeting, credentials, or a choice of database before the messages begin. A [`Preamble`] says
-//! which [`Step`]s that takes; the driver runs them on each new connection, and the machine learns of the connection
-//! when they are done.
+//! A server may require a greeting, credentials, or the choice of a database before the messages begin. A
+//! [`Preamble`] says which [`Step`]s this takes; the driver runs them on each new connection, and the machine
+//! gets the connection when they are done.
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -17,7 +17,7 @@ use crate::recv_buf::RecvBuf;
 use crate::step::{Progress, Step, Steps};
 use crate::supervisor::Endpoint;
 
-/// A step of a preamble, of whatever type.
+/// A step of a preamble, boxed.
 pub type PreambleStep = Box<dyn Step<Error = PreambleError>>;
 
 type Make = Arc<dyn Fn(&Opening<'_>) -> PreambleStep + Send + Sync>;
@@ -26,11 +26,11 @@ type Make = Arc<dyn Fn(&Opening<'_>) -> PreambleStep + Send + Sync>;
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Opening<'a> {
-    /// Where it leads, as it was given; `None` over a stream of the program's own that was connected before.
+    /// The endpoint, as it was given; `None` over a stream of the program that was connected before.
     pub endpoint: Option<&'a Endpoint>,
-    /// What was dialed: what the name stands for, or the proxy. `None` where it is not known.
+    /// The address that was dialed: the resolved one, or the proxy's. `None` if it is not known.
     pub address: Option<&'a Address>,
-    /// Which of the link's connections it is. Connections whose preamble failed are counted, too.
+    /// The number of the link's connection. Connections whose preamble failed count, too.
     pub epoch: Epoch,
 }
 
@@ -42,13 +42,14 @@ impl<'a> Opening<'a> {
     }
 }
 
-/// What is done on each connection before its framing begins, on the dialing side.
+/// Steps that run on each connection before its framing begins, on the dialing side.
 ///
-/// The steps run behind those of proxies, one after another, on every connection: the first one and each one after it.
-/// Messages that are queued meanwhile wait. When a step fails, or takes too long, the attempt to connect has failed, with
-/// that as its cause; nothing of what is queued is lost. What a server sends behind the last step is the framing's.
+/// The steps run after those of proxies, one after another, on every connection, including reconnects.
+/// Messages that are queued meanwhile wait. If a step fails, or takes too long, the attempt to connect has
+/// failed for that reason; queued messages are not lost. Bytes that the server sends after the last step
+/// belong to the framing.
 ///
-/// Cheap to clone. Steps are made anew for each connection, so they may ask for credentials that change.
+/// Cheap to clone. Steps are made anew for each connection, so they may use credentials that change.
 ///
 /// ```
 /// use bowline_core::config::Config;
@@ -67,7 +68,7 @@ pub struct Preamble {
     timeout: Option<Duration>,
 }
 
-// What makes a step is called on its own each time: one that panicked leaves nothing behind in the settings.
+// Each step is made by a separate call: a panic in it leaves the settings unchanged.
 impl core::panic::UnwindSafe for Preamble {}
 impl core::panic::RefUnwindSafe for Preamble {}
 
@@ -79,7 +80,7 @@ impl fmt::Debug for Preamble {
 }
 
 impl Preamble {
-    /// The step that `make` makes for each connection.
+    /// A preamble of one step, which `make` makes for each connection.
     #[must_use]
     pub fn new<S>(make: impl Fn(&Opening<'_>) -> S + Send + Sync + 'static) -> Self
     where
@@ -95,7 +96,7 @@ impl Preamble {
         Arc::new(move |opening| Box::new(make(opening)))
     }
 
-    /// Behind them, another one.
+    /// Adds a step.
     #[must_use]
     pub fn then<S>(mut self, make: impl Fn(&Opening<'_>) -> S + Send + Sync + 'static) -> Self
     where
@@ -105,8 +106,8 @@ impl Preamble {
         self
     }
 
-    /// How long all of its steps together may take. Default: no limit of its own; look-up, dial, preamble and handshake
-    /// together have `connect_timeout`.
+    /// Sets a time limit for all of its steps together. Default: none of its own; name resolution, dialing,
+    /// preamble and handshake together have `connect_timeout`.
     #[must_use]
     pub fn timeout(mut self, limit: Duration) -> Self {
         self.timeout = Some(limit);
@@ -119,13 +120,14 @@ impl Preamble {
         self.timeout
     }
 
-    /// The steps for a connection of which `buf` was read already. The functions that make them are called here.
+    /// The steps for a connection; `buf` contains the bytes that were read from it already. The functions
+    /// that make steps are called here.
     #[must_use]
     pub fn steps(&self, opening: &Opening<'_>, buf: RecvBuf) -> Steps<PreambleStep> {
         Steps::new(self.steps.iter().map(|make| make(opening)), buf)
     }
 
-    /// Whether it can work.
+    /// Checks the settings.
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
         match self.timeout {
             Some(limit) => crate::config::check_time("preamble timeout", limit),
@@ -134,7 +136,7 @@ impl Preamble {
     }
 }
 
-/// A step that says something fixed, and wants something fixed back.
+/// A step that sends fixed bytes, and expects a fixed answer.
 ///
 /// ```
 /// use bowline_core::preamble::Exchange;
@@ -147,14 +149,14 @@ impl Preamble {
 /// # Ok::<(), bowline_core::error::PreambleError>(())
 /// ```
 pub struct Exchange {
-    /// Taken when it is said.
+    /// Taken when it is sent.
     say: Option<Vec<u8>>,
     expect: Vec<u8>,
     or_refused: bool,
 }
 
 impl fmt::Debug for Exchange {
-    /// Without what is said, which may be a secret.
+    /// Does not print the bytes to send, which may be a secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Exchange")
             .field("said", &self.say.is_none())
@@ -164,15 +166,15 @@ impl fmt::Debug for Exchange {
 }
 
 impl Exchange {
-    /// Says `say`, at most 64 KiB, and wants exactly `expect` back; either may be empty.
+    /// Sends `say`, at most 64 KiB, and expects exactly `expect`; either may be empty.
     #[must_use]
     pub fn new(say: impl Into<Vec<u8>>, expect: impl Into<Vec<u8>>) -> Self {
         Self { say: Some(say.into()), expect: expect.into(), or_refused: false }
     }
 
-    /// Anything else that comes back means that the peer says no, which ends dialing
-    /// ([`ReconnectPolicy::retry_when_denied`](crate::supervisor::ReconnectPolicy::retry_when_denied) goes on). Without
-    /// this it is tried again: the peer may have been starting.
+    /// Treats any other answer as a refusal by the peer, which ends dialing (unless
+    /// [`ReconnectPolicy::retry_when_denied`](crate::supervisor::ReconnectPolicy::retry_when_denied) is set).
+    /// Without this the attempt is repeated, because the peer may have been starting.
     #[must_use]
     pub fn or_refused(mut self) -> Self {
         self.or_refused = true;
@@ -198,7 +200,7 @@ impl Step for Exchange {
     }
 
     fn max_pending(&self) -> usize {
-        // Never reached: with one byte less it is not whole, with all it is done.
+        // Never reached: with fewer bytes it is incomplete, with all of them it is done.
         self.expect.len() + 1
     }
 }
@@ -216,7 +218,7 @@ mod tests {
         Opening::new(None, None, Epoch::FIRST)
     }
 
-    /// Everything that comes of it when `bytes` come in pieces of those lengths.
+    /// The result of a step when `bytes` arrive in pieces of these lengths.
     fn run(
         preamble: &Preamble,
         bytes: &[u8],
@@ -279,7 +281,7 @@ mod tests {
     }
 
     proptest! {
-        /// However the bytes are cut, the same is said, and the same comes of it.
+        /// However the bytes are split, the same bytes are sent, with the same result.
         #[test]
         fn any_split_of_the_bytes_gives_the_same(
             bytes in prop_oneof![

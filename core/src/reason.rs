@@ -1,4 +1,4 @@
-//! Why something is due.
+//! Reasons of timeouts.
 
 /// Why a machine wants to be called at a certain time; for diagnosis only.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -6,26 +6,26 @@
 pub enum Reason {
     /// A call's deadline, or that of a request being handled.
     Deadline,
-    /// The handshake has to be done.
+    /// The time limit of the handshake.
     Handshake,
-    /// The peer was quiet for so long that it is asked whether it is there.
+    /// A ping is due because the peer was quiet.
     Heartbeat,
     /// The peer was silent for so long that it counts as dead.
     DeadPeer,
-    /// Nothing could be written.
+    /// Nothing could be written for too long.
     WriteStall,
-    /// A message began and is not whole.
+    /// A message is incomplete.
     SlowMessage,
-    /// The link is closing and will not wait longer.
+    /// The linger time of a closing link ends.
     Linger,
-    /// An acknowledgement is due, or a session without a connection is over.
+    /// An acknowledgement is due, or a session without a connection expires.
     Session,
     /// The next attempt to connect.
     Reconnect,
     /// A limit of the accepting side.
     AcceptLimit,
-    /// The server had no memory for more; it is asked again.
+    /// The server had no memory: it is asked again.
     Memory,
-    /// Something of a machine's own.
+    /// A reason of a machine outside of the core.
     Other,
 }

@@ -11,48 +11,48 @@ use crate::body::{Body, INLINE_BODY};
 
 /// Room for the first read of a connection, in bytes.
 const FIRST_READ: usize = 256;
-/// Room for one read once a connection is busy, in bytes. Blocks of this size stay in the cache.
+/// Room for one read of a busy connection, in bytes. Blocks of this size stay in the processor cache.
 const BUSY_READ: usize = 64 * 1024;
-/// A buffer that grew beyond this for one large frame is given back once it is empty.
+/// A buffer that grew beyond this for one large frame is freed once it is empty.
 const KEEP: usize = 4 * BUSY_READ;
-/// Most messages of one run: what is known of them stays in the cache, too.
+/// Maximum number of messages in one run: their positions stay in the cache, too.
 const RUN: usize = 512;
-/// Unread bytes up to this many are moved to the front to make room; more only when they must be.
+/// Up to this many unread bytes are moved to the front to make room; more only if necessary.
 const CHEAP_MOVE: usize = 4 * 1024;
-/// Blocks that messages were taken from by reference, which are watched until they can be read into again. With
-/// so many that still are in use, what is taken from further ones is copied, unless it is most of its block.
+/// The number of blocks with messages kept by reference that are watched for reuse. If that many are still in
+/// use, messages of further blocks are copied, unless they make up most of their block.
 const WATCHED: usize = 8;
-/// Bytes of those blocks. One that grew for a long message is watched like the others: to make a new block of this size for each
-/// message of 64 KiB costs more than to read it.
+/// Limit of the bytes of those blocks. A block that grew for a long message is watched like the others: allocating a new
+/// block of that size for each message of 64 KiB costs more than reading it.
 const WATCHED_BYTES: usize = WATCHED * BUSY_READ;
 
-/// Memory that was read into: shared with the messages that were taken from it by reference.
+/// A block of receive memory: shared with the messages that are kept by reference.
 pub(crate) type Block = Arc<Vec<u8>>;
 
-/// Where a message of a run lies.
+/// The position of a message in a run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Place {
-    /// Its method id, which is kept here because it is wanted with it.
+    /// Its method id, stored here because it is used together with the position.
     pub(crate) method: u32,
-    /// Where its body begins, and ends.
+    /// The start and end of its body.
     pub(crate) body: usize,
     pub(crate) end: usize,
 }
 
-/// Bytes that came in and were not consumed yet, with room to read more behind them.
+/// Received bytes that were not consumed yet, with room to read more after them.
 ///
-/// Read into [`spare`](Self::spare), then say how much came with [`filled`](Self::filled). The
-/// memory is initialised once and reused; it grows with what actually arrives (never with what a
-/// header claims) up to the largest frame, and shrinks again after one.
+/// Read into [`spare`](Self::spare), then report the number of bytes with [`filled`](Self::filled). The
+/// memory is initialised once and reused; it grows with the bytes that arrive (never by the length that a
+/// header claims) up to the largest frame, and shrinks again afterwards.
 ///
-/// A parser looks at [`unread`](Self::unread). It [lends](Self::lend) the frame at the front to the
-/// application in place, and takes it away with the next step ([`take_lent`](Self::take_lent), and
-/// everything that takes bytes or makes room); a frame that was not taken comes again
-/// ([`unlend`](Self::unlend)). Where a frame is not whole yet it says what it [wants](Self::want).
+/// A parser looks at [`unread`](Self::unread). It [marks](Self::lend) the frame at the front as given to the
+/// application in place, and the next step removes it ([`take_lent`](Self::take_lent), and every method that
+/// consumes bytes or makes room); a frame that was not taken is returned again ([`unlend`](Self::unlend)).
+/// For an incomplete frame the parser says how many bytes it [needs](Self::want).
 ///
-/// Bytes can be kept without a copy: [`keep`](Self::keep) makes a [`Body`] that holds the block of memory in which
-/// they lie. The buffer goes on in another block then, and comes back to the first one when the last such body
-/// is dropped.
+/// Bytes can be kept without a copy: [`keep`](Self::keep) makes a [`Body`] that holds the block of memory
+/// that contains them. The buffer then continues in another block, and reuses the first one when the last
+/// such body is dropped.
 ///
 /// ```
 /// use bowline_core::recv_buf::RecvBuf;
@@ -68,29 +68,28 @@ pub(crate) struct Place {
 /// ```
 #[derive(Debug, Default)]
 pub struct RecvBuf {
-    /// Made with the first read.
+    /// Allocated with the first read.
     block: Option<Block>,
-    /// Blocks that were left to messages taken from them.
+    /// Blocks that were left to the messages that hold them.
     watched: Vec<Block>,
-    /// Messages may hold the block even if they are little of it: see [`Source`].
+    /// Messages may hold the block even if they are a small part of it: see [`Source`].
     is_plenty: bool,
     start: usize,
     end: usize,
-    /// Length of the frame lent out last; taken away at the next step.
+    /// The length of the frame given out last; the next step removes it.
     lent: usize,
-    /// How many unread bytes the parser asked for.
+    /// The number of unread bytes that the parser needs.
     want: usize,
-    /// The last read filled all the room it had.
+    /// The last read filled all available room.
     filled_up: bool,
-    /// Where the messages of the run lent out last lie, counted from the front.
+    /// The positions of the messages of the run given out last, counted from the front.
     run: Vec<Place>,
-    /// A frame that does not lie in this buffer (put together from fragments, or kept back) and is
-    /// lent out instead.
+    /// A frame outside of this buffer (assembled from fragments, or kept back) that is given out instead.
     aside: Option<Box<Bytes>>,
 }
 
 impl RecvBuf {
-    /// A buffer without memory; the first [`spare`](Self::spare) sets it aside.
+    /// A buffer without memory; the first [`spare`](Self::spare) allocates it.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -122,14 +121,14 @@ impl RecvBuf {
         &mut data[*end..]
     }
 
-    /// Messages were taken from the block by reference: leaves it to them, and goes on in another one.
+    /// Messages hold the block by reference: leaves it to them, and continues in another one.
     #[cold]
     fn leave_block(&mut self) {
         let Some(old) = self.block.take() else { return };
         let unread = &old[self.start..self.end];
         let mut next = self.free_block().unwrap_or_default();
         let data = Arc::get_mut(&mut next).expect("its only holder");
-        // As much room as the old one had: what comes is about as much as before.
+        // As much room as before: about the same amount is expected.
         let room = old.len().clamp(FIRST_READ, KEEP).max(unread.len() + 1);
         if data.len() < room {
             *data = vec![0; room];
@@ -171,10 +170,10 @@ impl RecvBuf {
         Some(self.watched.swap_remove(free))
     }
 
-    /// Says that `n` bytes were read into the last [`spare`](Self::spare).
+    /// Reports that `n` bytes were read into the last [`spare`](Self::spare).
     ///
     /// # Panics
-    /// If `n` is more than the room there was.
+    /// If `n` exceeds that room.
     pub fn filled(&mut self, n: usize) {
         let room = self.data().len() - self.end;
         assert!(n <= room, "more bytes than there was room for");
@@ -185,13 +184,13 @@ impl RecvBuf {
         self.is_plenty = few_are_held && len <= BUSY_READ && self.end - self.start >= len / 4;
     }
 
-    /// Whether the last read left no room, so that more may be waiting in the socket.
+    /// Whether the last read filled all room, so that the socket may have more bytes.
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.filled_up
     }
 
-    /// The bytes not consumed yet.
+    /// The bytes that were not consumed yet.
     #[must_use]
     #[inline]
     pub fn unread(&self) -> &[u8] {
@@ -212,14 +211,14 @@ impl RecvBuf {
         self.data().len() + self.watched_bytes()
     }
 
-    /// Where bytes of this buffer lie, so that they can be kept by reference.
+    /// The block of this buffer, for keeping bytes by reference.
     #[inline]
     pub(crate) fn source(&self) -> Option<Source<'_>> {
         Some(Source { block: self.block.as_ref()?, is_plenty: self.is_plenty })
     }
 
-    /// Some of the bytes of [`lent`](Self::lent), or of [`unread`](Self::unread), to be kept: by reference where
-    /// they lie in this buffer, unless too much of its memory is kept for little already; otherwise copied.
+    /// Keeps some of the bytes of [`lent`](Self::lent), or of [`unread`](Self::unread): by reference if they
+    /// are in this buffer and not too much of its memory is already held by few bytes; otherwise as a copy.
     ///
     /// ```
     /// use bowline_core::recv_buf::RecvBuf;
@@ -240,21 +239,21 @@ impl RecvBuf {
         }
     }
 
-    /// Takes away the first `bytes` unread bytes, for machines with a parser of their own.
+    /// Removes the first `bytes` unread bytes, for machines with their own parser.
     ///
     /// # Panics
-    /// If that is more than there are.
+    /// If there are fewer.
     pub fn consume(&mut self, bytes: usize) {
         self.take_lent();
         assert!(bytes <= self.end - self.start, "more than there is");
         self.start += bytes;
     }
 
-    /// The frame at the front, `len` unread bytes, is lent out: the next step takes it away. Does not take
-    /// away a frame that was lent before.
+    /// Marks the frame at the front, `len` unread bytes, as given to the application: the next step removes
+    /// it. Does not remove a frame that was given out before.
     ///
     /// # Panics
-    /// If that is more than there is, with debug assertions; without them the next step does.
+    /// If there are fewer bytes: with debug assertions here, otherwise in the next step.
     #[inline]
     pub fn lend(&mut self, len: usize) {
         debug_assert!(len <= self.end - self.start, "more than there is");
@@ -262,8 +261,8 @@ impl RecvBuf {
         self.want = 0;
     }
 
-    /// Lends out as many plain messages as there are at the front, `fits` allows and one run
-    /// holds. The number of them, and of their bytes.
+    /// Gives out the plain messages at the front, as many as `fits` allows and one run holds. Returns their
+    /// number, and the number of their bytes.
     #[inline]
     pub(crate) fn lend_run(
         &mut self,
@@ -289,12 +288,12 @@ impl RecvBuf {
         (self.run.len(), at)
     }
 
-    /// The run lent out last: its bytes, and where the messages lie in them.
+    /// The run given out last: its bytes, and the positions of the messages in them.
     pub(crate) fn run(&self) -> (&[u8], &[Place]) {
         (&self.data()[self.start..self.start + self.lent], &self.run)
     }
 
-    /// The bytes from the front of the frame that was lent out last, and those behind it.
+    /// The bytes from the start of the frame that was given out last.
     #[must_use]
     #[inline]
     pub fn lent(&self) -> &[u8] {
@@ -304,23 +303,23 @@ impl RecvBuf {
         }
     }
 
-    /// Lends out a frame that does not lie in this buffer: one that was sealed, say, and is open now. What it
-    /// was made of has been [consumed](Self::consume).
+    /// Gives out a frame that is not in this buffer, for example a decrypted one. The bytes that it was made
+    /// of have been [consumed](Self::consume).
     pub fn lend_aside(&mut self, frame: Bytes) {
         self.aside = Some(Box::new(frame));
     }
 
-    /// The frame lent out, if it does not lie in this buffer.
+    /// The frame that was given out, if it is not in this buffer.
     pub(crate) fn aside(&self) -> Option<&Bytes> {
         self.aside.as_deref()
     }
 
-    /// Puts the frame lent out last back: the next step sees it again.
+    /// Puts back the frame that was given out last: the next step sees it again.
     pub fn unlend(&mut self) {
         self.lent = 0;
     }
 
-    /// Takes away the frame lent out last.
+    /// Removes the frame that was given out last.
     #[inline]
     pub fn take_lent(&mut self) {
         self.start += self.lent;
@@ -330,14 +329,14 @@ impl RecvBuf {
         }
     }
 
-    /// The parser needs `bytes` unread bytes before it can go on: memory beyond 64 KiB is set aside no
-    /// further than that, and not before the bytes that came need it.
+    /// The parser needs `bytes` unread bytes to continue: memory beyond 64 KiB is allocated only up to that,
+    /// and only as bytes arrive.
     pub fn want(&mut self, bytes: usize) {
         self.want = bytes;
     }
 
-    /// Gives the memory back if nothing is unread and it has not grown: then nothing much came, and
-    /// it costs little to make it again. Not if the last read filled it: the next one wants more room.
+    /// Frees the memory if nothing is unread and it has not grown: then little was received, and allocating
+    /// it again is cheap. Not if the last read filled it: the next one needs more room.
     pub fn release_if_small(&mut self) {
         if self.data().len() <= FIRST_READ && !self.filled_up {
             self.release_if_empty();
@@ -365,12 +364,12 @@ fn is_held(block: &Block) -> bool {
     Arc::strong_count(block) > 1
 }
 
-/// Makes room behind the first `end` bytes; a frame that has begun wants `want`.
+/// Makes room after the first `end` bytes; an incomplete frame needs `want`.
 fn grow(data: &mut Vec<u8>, end: usize, want: usize) {
     let doubled = (data.len() * 2).max(FIRST_READ);
     let target = if doubled > BUSY_READ {
-        // Beyond a block only as far as the frame under way needs, so that the final size is
-        // the frame's, not the next power of two above it.
+        // Beyond a block only as far as the incomplete frame needs, so that the final size is the frame's,
+        // not the next power of two.
         doubled.min(want.max(BUSY_READ)).max(end + 1)
     } else {
         doubled
@@ -382,17 +381,17 @@ fn grow(data: &mut Vec<u8>, end: usize, want: usize) {
     }
 }
 
-/// The block of a receive buffer that bytes lie in.
+/// The block of a receive buffer that contains the bytes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Source<'b> {
     block: &'b Block,
-    /// Much of it came with the last read, and few blocks are held: so much memory is not kept for one message
-    /// alone, and not again and again.
+    /// Most of it was filled by the last read, and few blocks are held: memory is not held repeatedly by
+    /// single small messages.
     is_plenty: bool,
 }
 
 impl Source<'_> {
-    /// Bytes of the block, to be kept.
+    /// Keeps bytes of the block.
     pub(crate) fn keep(&self, bytes: &[u8]) -> Body {
         if bytes.len() <= INLINE_BODY || !(self.is_plenty || self.is_most(bytes.len())) {
             return Body::copy_from(bytes);
@@ -400,8 +399,8 @@ impl Source<'_> {
         Body::of_block(self.block, bytes)
     }
 
-    /// The block, where `bytes` of it are to be kept together and are most of it. What else would be kept with
-    /// them is at most as much again, and is known by their count.
+    /// The block, if `bytes` of it are to be kept together and make up most of it. The rest, which is kept
+    /// with them, is at most as large, and is known from their number.
     pub(crate) fn of_most(&self, bytes: usize) -> Option<&Block> {
         (self.is_plenty && self.is_most(bytes)).then_some(self.block)
     }
@@ -491,7 +490,7 @@ mod tests {
         let mut buf = RecvBuf::new();
         let mut kept = Vec::new();
         let mut next = 0u8;
-        // Frames of 100 to 227 bytes, each full of its number.
+        // Frames of 100 to 227 bytes, each filled with its number.
         for _ in 0..2_000 {
             let len = 100 + usize::from(next % 128);
             feed(&mut buf, &vec![next; len]);
@@ -558,7 +557,7 @@ mod tests {
         blocks.sort_unstable();
         blocks.dedup();
         assert!(blocks.len() <= 6, "{} blocks", blocks.len());
-        // The longest that are watched: not more bytes than of the others.
+        // The longest watched blocks: together no more bytes than the others.
         let frame = vec![7; KEEP];
         for _ in 0..10 {
             feed(&mut buf, &frame);
@@ -582,12 +581,12 @@ mod tests {
         }
         assert_eq!(buf.watched.len(), WATCHED, "the others were copied");
         assert!(buf.block.as_ref().is_some_and(|block| Arc::strong_count(block) == 1));
-        // What is most of its block is not.
+        // A message that makes up most of its block is not copied.
         let len = buf.spare().len();
         buf.filled(len);
         held.push(buf.keep(&buf.unread()[..len / 2]));
         assert!(buf.block.as_ref().is_some_and(|block| Arc::strong_count(block) == 2));
-        // And when they are dropped, there is plenty again.
+        // When they are dropped, memory is available again.
         held.clear();
         buf.consume(len);
         let len = buf.spare().len();
@@ -665,7 +664,7 @@ mod tests {
     #[test]
     fn only_a_buffer_that_has_not_grown_is_given_back_between_reads() {
         let mut small = RecvBuf::new();
-        // A read that fills it shows that more comes.
+        // A read that fills it shows that more is coming.
         feed(&mut small, &[1; FIRST_READ - 1]);
         small.release_if_small();
         assert_eq!(small.capacity(), FIRST_READ, "something is unread");

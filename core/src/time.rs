@@ -1,15 +1,15 @@
-//! Time as the core sees it: a plain number that the caller passes in.
+//! Time in the core: a number that the caller passes.
 
 use core::fmt;
 use core::num::NonZeroU64;
 use core::ops::{Add, AddAssign};
 use core::time::Duration;
 
-/// A point in time: nanoseconds since an origin of the caller's choosing.
+/// A point in time: nanoseconds since an origin that the caller chooses.
 ///
-/// The core never reads a clock. A driver takes one reading per batch of work and passes it to
-/// every method that wants a `now`; a simulation passes whatever it likes, as long as it never
-/// goes backwards (a smaller `now` is treated as the last one seen).
+/// The core never reads a clock. A driver reads its clock once per batch of work and passes the time to every
+/// method that needs a `now`; a simulation passes any value that does not go back (a smaller `now` is treated
+/// as the last one).
 ///
 /// ```
 /// use bowline_core::time::Instant;
@@ -22,8 +22,8 @@ use core::time::Duration;
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Instant(
-    /// Nanoseconds plus one, so that an `Option` of an instant takes no more room than an instant:
-    /// a link has a dozen of them.
+    /// Nanoseconds plus one, so that an `Option` of an instant is not larger than an instant: a link has a
+    /// dozen of them.
     NonZeroU64,
 );
 
@@ -45,7 +45,7 @@ impl Instant {
         self.0.get() - 1
     }
 
-    /// The time from `earlier` to `self`, zero if `earlier` is the later one.
+    /// The time from `earlier` to `self`, zero if `earlier` is later.
     #[must_use]
     pub const fn saturating_since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.get().saturating_sub(earlier.0.get()))
@@ -80,10 +80,11 @@ impl AddAssign<Duration> for Instant {
     }
 }
 
-/// A time in milliseconds as requests carry it: rounded up, so that the peer does not give up before the caller does.
+/// A duration in milliseconds as requests carry it: rounded up, so that the peer does not give up before the
+/// caller does.
 #[inline]
 pub(crate) fn millis(duration: Duration) -> u32 {
-    // Not by nanoseconds in all: those take a division of 128 bits.
+    // Not from the total nanoseconds, which would need a 128-bit division.
     let millis = u64::from(duration.subsec_nanos().div_ceil(1_000_000));
     let millis = duration.as_secs().saturating_mul(1_000).saturating_add(millis);
     u32::try_from(millis).unwrap_or(u32::MAX).min(u32::MAX - 1)

@@ -1,24 +1,24 @@
-//! Callers that wait for room, or for something to come, in order of arrival.
+//! Queues of waiting callers, in order of arrival.
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use core::num::NonZeroU64;
 
-/// A place in a waiting line.
+/// A place in a queue of waiting callers.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Ticket(NonZeroU64);
 
-/// What the holder of a [`Ticket`] learns when it asks.
+/// The state of a [`Ticket`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Turn {
-    /// Not yet; the token is kept and handed out when that changes.
+    /// The turn was not granted yet; the token is kept and returned when that changes.
     Waiting,
-    /// It is your turn: try again now. The ticket is used up.
+    /// The turn is granted: try again now. The ticket is used up.
     Granted,
     /// The deadline passed. The ticket is used up.
     Expired,
-    /// The line was closed, or never had that ticket. The ticket is used up.
+    /// The queue was closed, or never had that ticket. The ticket is used up.
     Closed,
 }
 
@@ -31,15 +31,15 @@ enum Entry<T> {
     Gone,
 }
 
-/// A line of waiting callers. `T` is whatever wakes one: a `Waker` for drivers.
+/// A queue of waiting callers. `T` wakes a caller: a `Waker` in the drivers.
 ///
-/// A caller [joins](Self::join) with a token and keeps the ticket. When there is something for one
-/// of them, the machine [grants](Self::grant_one) the turn to the first and gets its token, to be
-/// woken once the lock is released ([`Machine::take_tokens`](crate::machine::Machine::take_tokens)).
-/// The caller then [asks](Self::poll) and tries again what it waited for. A caller that goes away
-/// [leaves](Self::leave); if it had the turn, the machine grants it to the next.
+/// A caller [joins](Self::join) with a token and keeps the ticket. When one of them can proceed, the machine
+/// [grants](Self::grant_one) the turn to the first one and gets its token, to be woken once the lock is
+/// released ([`Machine::take_tokens`](crate::machine::Machine::take_tokens)). The caller then
+/// [polls](Self::poll) and tries again. A caller that no longer waits [leaves](Self::leave); if it had the
+/// turn, the machine grants it to the next.
 ///
-/// An empty line holds no memory; most lines stay empty.
+/// An empty queue holds no memory; most queues stay empty.
 ///
 /// ```
 /// use bowline_core::waiters::{Turn, Waiters};
@@ -65,19 +65,19 @@ impl<T> Default for Waiters<T> {
 }
 
 impl<T> Waiters<T> {
-    /// An empty line.
+    /// An empty queue.
     #[must_use]
     pub fn new() -> Self {
         Self(None)
     }
 
-    /// How many wait.
+    /// The number of waiting callers.
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.0.as_ref().map_or(0, |queue| queue.waiting)
     }
 
-    /// How many were granted their turn and have not asked since.
+    /// The number of callers that were granted their turn and have not polled since.
     #[must_use]
     pub fn granted(&self) -> usize {
         self.0.as_ref().map_or(0, |queue| queue.granted)
@@ -91,37 +91,38 @@ impl<T> Waiters<T> {
         queue.join(token)
     }
 
-    /// Whether the holder of `ticket` waits: it was not granted, did not expire and did not leave.
+    /// Whether the holder of `ticket` waits: the turn was not granted, the ticket did not expire and was not
+    /// given up.
     #[must_use]
     pub fn is_waiting(&self, ticket: Ticket) -> bool {
         self.0.as_ref().is_some_and(|queue| queue.is_waiting(ticket))
     }
 
-    /// Gives the turn to the caller that waits longest; its token comes back, to wake it.
+    /// Grants the turn to the caller that has waited longest; returns its token, to be woken.
     #[inline]
     pub fn grant_one(&mut self) -> Option<T> {
         self.0.as_mut()?.grant_one()
     }
 
-    /// The deadline of `ticket` passed; its token comes back, to wake it, if it still waited.
+    /// The deadline of `ticket` passed; returns its token, to be woken, if it still waited.
     pub fn expire(&mut self, ticket: Ticket) -> Option<T> {
         self.0.as_mut()?.expire(ticket)
     }
 
-    /// No turn will come any more; `wake` gets every waiting token.
+    /// Closes the queue; `wake` gets every waiting token.
     pub fn close(&mut self, wake: impl FnMut(T)) {
         if let Some(queue) = &mut self.0 {
             queue.close(wake);
         }
     }
 
-    /// What became of `ticket`. Any answer but [`Turn::Waiting`] uses it up; a token is made, and
-    /// kept in place of the last one, only with that answer.
+    /// The state of `ticket`. Any result but [`Turn::Waiting`] uses it up; a token is made, and kept in place
+    /// of the last one, only with that result.
     pub fn poll(&mut self, ticket: Ticket, token: impl FnOnce() -> T) -> Turn {
         self.0.as_mut().map_or(Turn::Closed, |queue| queue.poll(ticket, token))
     }
 
-    /// The holder of `ticket` went away. True if it had the turn, which is free again.
+    /// The holder of `ticket` no longer waits. Returns true if it had the turn, which is free again.
     pub fn leave(&mut self, ticket: Ticket) -> bool {
         self.0.as_mut().is_some_and(|queue| queue.leave(ticket))
     }
@@ -129,7 +130,7 @@ impl<T> Waiters<T> {
 
 #[derive(Debug)]
 struct Queue<T> {
-    /// Ticket of the front entry, less one.
+    /// The ticket of the front entry, minus one.
     base: u64,
     entries: VecDeque<Entry<T>>,
     waiting: usize,
@@ -140,7 +141,7 @@ impl<T> Queue<T> {
     fn join(&mut self, token: T) -> Ticket {
         self.waiting += 1;
         self.entries.push_back(Entry::Waiting(token));
-        // The first is 1.
+        // The first one is 1.
         Ticket(NonZeroU64::MIN.saturating_add(self.base + self.entries.len() as u64 - 1))
     }
 

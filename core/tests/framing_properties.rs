@@ -1,6 +1,6 @@
-//! What holds of every framing, whatever bytes come and however they are split.
+//! Properties of every framing, for any bytes and any fragmentation.
 //!
-//! A framing is added to all of it by one line in the list at the end.
+//! A framing is added by one line in the list at the end.
 
 use std::ops::Range;
 
@@ -119,7 +119,7 @@ impl<F: Framing> Subject<F> {
         Message { meta, body }
     }
 
-    /// What the other side sees of `meta`.
+    /// The part of `meta` that the other side sees.
     fn received_meta(&self, meta: &Meta) -> Meta {
         match self.framing.profile().calls {
             Calls::ByKind => *meta,
@@ -179,7 +179,7 @@ fn ends(len: usize, cuts: &[Index]) -> Vec<usize> {
     ends
 }
 
-/// What a stream came to.
+/// The result of decoding a stream.
 #[derive(Debug)]
 struct Read {
     frames: Vec<(Meta, Vec<u8>, Vec<u8>)>,
@@ -262,7 +262,7 @@ fn splits_do_not_matter<F: Framing>(subject: &Subject<F>, bytes: &[u8], cuts: &[
     Ok(())
 }
 
-/// What was encoded is decoded, and bodies by reference have the same header.
+/// Encoded frames can be decoded, and bodies by reference have the same header.
 fn encode_then_decode<F: Framing>(subject: &Subject<F>, drafts: &[Draft]) -> Checked {
     let messages: Vec<Message> = drafts.iter().map(|draft| subject.message(draft)).collect();
     let bytes = subject.encode_all(&messages);
@@ -296,7 +296,7 @@ fn encode_then_decode<F: Framing>(subject: &Subject<F>, drafts: &[Draft]) -> Che
     Ok(())
 }
 
-/// What cannot be encoded leaves no trace.
+/// A frame that cannot be encoded leaves the output unchanged.
 fn refusals_leave_no_trace<F: Framing>(subject: &Subject<F>, drafts: &[Draft], over: usize) -> Checked {
     let mut out = b"before".to_vec();
     for draft in drafts {

@@ -1,5 +1,5 @@
-//! The bytes that the original programs wrote, read and written again, and what those programs
-//! made of hostile headers. `tests/data/*/README.md` says where each recording is from.
+//! The bytes that the original programs wrote are decoded and encoded again, and the reaction of those
+//! programs to invalid headers is compared. `tests/data/*/README.md` names the source of each recording.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -61,7 +61,7 @@ fn recordings(system: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// What a stream comes to.
+/// The result of decoding a stream.
 #[derive(Debug)]
 struct Read {
     frames: Vec<(Meta, Vec<u8>)>,

@@ -65,7 +65,7 @@ struct End<F: Framing> {
     link: Link<F, ()>,
     reader: Reader<F>,
     buf: RecvBuf,
-    /// What was handed over: whether as a request, and the message.
+    /// The delivered messages, and whether each was a request.
     seen: Vec<(bool, Message)>,
 }
 

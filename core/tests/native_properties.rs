@@ -1,7 +1,7 @@
-//! What holds of the native framing for every frame it can carry and for any bytes that come.
+//! Properties of the native framing, for every frame and for any bytes.
 //!
-//! `framing_properties.rs` checks what holds of all framings; here are extensions, hellos, and the
-//! bounds of this protocol in numbers.
+//! `framing_properties.rs` checks the properties of all framings; this file covers extensions, hellos, and
+//! the numeric limits of this protocol.
 
 use std::time::Duration;
 
@@ -237,7 +237,7 @@ proptest! {
         let whole = read(&bytes, &[bytes.len()])?;
         let every: Vec<usize> = (0..=bytes.len()).collect();
         prop_assert_eq!(&read(&bytes, &every)?, &whole);
-        // What stood before it is as it was.
+        // The bytes before it are unchanged.
         let sound = (0..=frames.len()).rev().find(|&n| stream(&frames[..n]).len() <= at).unwrap_or(0);
         prop_assert_eq!(whole.0.get(..sound), Some(&frames[..sound]));
     }
@@ -252,7 +252,7 @@ proptest! {
             }
         }
         prop_assert!(held <= bytes.len());
-        // What is written is what the other side takes.
+        // Everything that is written is accepted by the other side.
         let mut out = Vec::new();
         let begun = native().begin(&mut out, &Meta::new(Kind::Reply, 1), &bytes);
         prop_assert_eq!(begun.is_ok(), held == bytes.len());

@@ -1,5 +1,5 @@
-//! `docs/protocol.md` is a specification only as long as it is right: its worked bytes are decoded,
-//! compared with what the page says of them, and encoded again.
+//! Checks `docs/protocol.md`: its example bytes are decoded, compared with the page's description, and
+//! encoded again.
 
 use std::time::Duration;
 
@@ -55,7 +55,7 @@ fn class(name: &str) -> Class {
     }
 }
 
-/// What a block says of its frame, and the bytes it shows.
+/// A block's description of its frame, and its bytes.
 #[derive(Debug)]
 struct Worked {
     meta: Meta,

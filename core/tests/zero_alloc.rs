@@ -1,4 +1,4 @@
-//! In steady state a link allocates nothing: not for casts, not for calls. Nor does a batcher.
+//! In steady state a link allocates nothing for casts and calls, and neither does a batcher.
 
 use std::task::Poll;
 
@@ -98,7 +98,7 @@ fn casts_allocate_nothing() {
                 let _ = a.link.cast(Instant::ZERO, &options, (&body).into()).expect("room");
             }
             carry(&mut a, &mut b);
-            // What is granted comes back.
+            // Granted credit is returned.
             carry(&mut b, &mut a);
         }
     });

@@ -1,4 +1,4 @@
-//! The addresses of an endpoint, dialed one after the other by the owner of the connection.
+//! The addresses of an endpoint, which the owner of the connection dials one after another.
 
 use std::io;
 use std::net::SocketAddr;
@@ -10,29 +10,29 @@ use bowline_core::supervisor::{DialFailure, Endpoint};
 
 use crate::error::{ConnectError, transport, unresolved};
 
-/// The addresses that a user's text stands for, and what came of those that were dialed.
+/// The addresses of an endpoint, and the results of those that were dialed.
 #[derive(Debug)]
 pub struct Addresses {
     endpoint: Endpoint,
-    /// What is dialed in its place.
+    /// The proxy that is dialed instead.
     via: Option<Endpoint>,
     left: std::vec::IntoIter<Address>,
     last: Option<ConnectError>,
 }
 
 impl Addresses {
-    /// Those of a text. A [`name`](Self::name) has to be looked up first.
+    /// The addresses of an endpoint as text. If it has a [`name`](Self::name), that has to be resolved first.
     ///
     /// # Errors
-    /// It is no address.
+    /// The address is invalid.
     pub fn of(text: &str) -> Result<Self, ConfigError> {
         Self::through(text, None)
     }
 
-    /// Those of the proxy that is dialed in a text's place, or those of the text.
+    /// The addresses of the proxy to dial instead of the endpoint, or those of the endpoint.
     ///
     /// # Errors
-    /// It is no address.
+    /// The address is invalid.
     pub fn through(text: &str, proxy: Option<&Proxy>) -> Result<Self, ConfigError> {
         let endpoint: Endpoint = text.parse()?;
         let via = proxy.and_then(|proxy| proxy.entrance(&endpoint)).cloned();
@@ -43,13 +43,13 @@ impl Addresses {
         Ok(Self { endpoint, via, left: known.into_iter(), last: None })
     }
 
-    /// The place that the text names.
+    /// The endpoint.
     #[must_use]
     pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint
     }
 
-    /// The name and port to look up, if it is one.
+    /// The name and port to resolve, if the address is a name.
     #[must_use]
     pub fn name(&self) -> Option<(String, u16)> {
         match self.via.as_ref().unwrap_or(&self.endpoint) {
@@ -58,7 +58,7 @@ impl Addresses {
         }
     }
 
-    /// What looking the name up gave.
+    /// Sets the result of the name resolution.
     pub fn resolved(&mut self, found: io::Result<Vec<SocketAddr>>) {
         match found {
             Ok(found) => self.left = found.into_iter().map(Address::Tcp).collect::<Vec<_>>().into_iter(),
@@ -66,17 +66,17 @@ impl Addresses {
         }
     }
 
-    /// The next one to dial.
+    /// The next address to dial.
     pub fn next_address(&mut self) -> Option<Address> {
         self.left.next()
     }
 
-    /// One could not be dialed.
+    /// An address could not be dialed.
     pub fn refused(&mut self, address: Address, error: io::Error) {
         self.last = Some(self.failed(Some(address), transport(error).into()));
     }
 
-    /// The error of one that failed so.
+    /// The error for a failure at that address.
     #[must_use]
     pub fn failed(&self, address: Option<Address>, cause: Disconnect) -> ConnectError {
         let dialed = self.via.as_ref().unwrap_or(&self.endpoint);
@@ -85,7 +85,7 @@ impl Addresses {
         ConnectError::Failed(Box::new(failure.through(self.via.clone())))
     }
 
-    /// The error when none is left.
+    /// The error when no address is left.
     #[must_use]
     pub fn into_error(self) -> ConnectError {
         let nothing = || TransportError::new(TransportKind::Resolve, "the name has no addresses");

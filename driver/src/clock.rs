@@ -1,4 +1,4 @@
-//! The process's clock, in the core's terms.
+//! The process's clock, as instants of the core.
 
 use std::sync::OnceLock;
 use std::time::Instant as StdInstant;
@@ -7,14 +7,14 @@ use bowline_core::time::Instant;
 
 fn origin() -> StdInstant {
     static ORIGIN: OnceLock<StdInstant> = OnceLock::new();
-    // A second back, so that no time the process knows lies before the origin.
+    // One second back, so that no time in the process is before the origin.
     *ORIGIN.get_or_init(|| {
         let now = StdInstant::now();
         now.checked_sub(std::time::Duration::from_secs(1)).unwrap_or(now)
     })
 }
 
-/// The time now. In models it passes when they say so.
+/// The time now. In models the time passes when they set it.
 #[cfg(bowline_loom)]
 #[must_use]
 pub fn now() -> Instant {
@@ -33,17 +33,17 @@ pub fn now() -> Instant {
     Instant::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
 }
 
-/// The same point in time in the standard library's terms.
+/// The same point in time as an instant of the standard library.
 #[must_use]
 pub fn to_std(at: Instant) -> StdInstant {
     let offset = std::time::Duration::from_nanos(at.as_nanos());
-    // Beyond what the clock can say: further than any caller waits.
+    // Out of range: later than any caller waits.
     origin()
         .checked_add(offset)
         .unwrap_or_else(|| StdInstant::now() + std::time::Duration::from_secs(86_400 * 365))
 }
 
-/// The time after `wait`; one that is longer than the clock can say is for ever.
+/// The time after `wait`; one that is out of range is forever.
 #[must_use]
 pub fn after(wait: std::time::Duration) -> Instant {
     let nanos = u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX);

@@ -17,20 +17,20 @@ use crate::shared::{Connected, WriteNow};
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering};
 use crate::{Shared, clock};
 
-/// How long a caller reads for itself before it leaves that to the driver.
+/// How long a caller reads for itself before it leaves reading to the driver.
 const PATIENCE: Duration = Duration::from_millis(2);
-/// For so long after a caller has read its reply, the driver leaves reading to callers.
+/// After a caller has read its reply, the driver leaves reading to callers for this time.
 pub(crate) const CALLERS_READ: Duration = Duration::from_millis(1);
 
 /// The socket, and the right to read from it.
 pub(crate) struct Connection<M: Machine<Token = Waker>, A: Application<M>, S> {
     pub(crate) shared: Arc<Shared<M>>,
     pub(crate) socket: S,
-    /// Holding it is the right to read. Gone once the connection is over.
+    /// Its lock is the right to read. Empty once the connection is over.
     pub(crate) intake: Mutex<Option<Intake<M, A>>>,
     /// Until when the driver leaves reading to callers, in nanoseconds of the clock.
     callers_read: AtomicU64,
-    /// Why the connection is over, if it was a caller that saw it.
+    /// Why the connection is over, if a caller detected it.
     failed: Mutex<Option<Box<Disconnect>>>,
 }
 
@@ -40,7 +40,7 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Connection<M, A, S
         Self { shared, socket, intake, callers_read: AtomicU64::new(0), failed: Mutex::default() }
     }
 
-    /// Why the connection is over, if it was a caller that saw it.
+    /// Why the connection is over, if a caller detected it.
     pub(crate) fn failed(&self) -> Option<Disconnect> {
         if self.socket.callers_read() { self.failed.lock().as_deref().cloned() } else { None }
     }
@@ -55,7 +55,7 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Connection<M, A, S
         Instant::from_nanos(self.callers_read.load(Ordering::Acquire))
     }
 
-    /// Reads once, and handles what came.
+    /// Reads once, and handles what was received.
     fn read(&self, intake: &mut Intake<M, A>) -> Result<(), Disconnect> {
         match self.socket.read_now(intake.spare()) {
             Ok(0) => Err(intake.end_of_stream()),
@@ -93,7 +93,7 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Connected for Conn
         let (mut left, mut failed) = (PATIENCE, false);
         while !served() {
             let Some(intake) = guard.as_mut().filter(|intake| !intake.is_paused()) else { break };
-            // The reply is not there yet: it was only just asked for.
+            // The reply is not expected yet: the request was sent just now.
             if !self.socket.wait_readable(left) {
                 break;
             }
@@ -112,7 +112,7 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Connected for Conn
             let until = clock::now() + CALLERS_READ;
             self.callers_read.store(until.as_nanos(), Ordering::Release);
         } else {
-            // The driver goes on.
+            // The driver takes over.
             self.callers_read.store(0, Ordering::Release);
             self.shared.wake_attendant();
         }

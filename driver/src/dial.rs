@@ -1,4 +1,4 @@
-//! One connection after another: the supervisor's actions carried out on an async runtime.
+//! Dialing: performs the supervisor's actions on an async runtime.
 
 use std::future::Future;
 use std::io;
@@ -30,69 +30,70 @@ use crate::{clock, observe};
 
 type Resolving = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>>;
 type Dialing<S> = Pin<Box<dyn Future<Output = io::Result<Layered<S>>> + Send>>;
-/// A socket with what was read of it already.
+/// A socket, and the bytes that were read from it already.
 type Preparing<S> = Pin<Box<dyn Future<Output = Result<(Layered<S>, RecvBuf), Disconnect>> + Send>>;
 
-/// Learns how dialing goes, and says what is dialed with.
+/// Is told about the progress of dialing, and supplies its settings.
 pub trait DialObserver: Send + 'static {
-    /// What sockets are set to.
+    /// The options of sockets.
     fn socket_options(&self) -> SocketOptions;
 
-    /// Where connections come from, if that has to be found out for each dial; over TCP only. By default it has not:
-    /// [`SocketOptions::bind`] says it.
+    /// The local address of connections, if it has to be determined for each dial; TCP only. By default
+    /// [`SocketOptions::bind`] is used.
     fn source(&self) -> Option<Source> {
         None
     }
 
-    /// What connects in place of the runtime; by default nothing does.
+    /// Connects instead of the runtime; by default there is none.
     fn connector(&self) -> Option<&Connector> {
         None
     }
 
-    /// What is done on each connection before the machine has it; by default nothing is.
+    /// The steps on each connection before the machine gets it; by default there are none.
     fn preamble(&self) -> Option<&Preamble> {
         None
     }
 
-    /// What secures the connections; by default nothing does. It is put over the stream once that is connected, whoever
-    /// connects it.
+    /// The layer that secures connections; by default there is none. It is added once the stream is
+    /// connected, by the runtime or by a connector.
     fn layer(&self) -> Option<Arc<dyn DialLayer>> {
         None
     }
 
-    /// A dial begins. Called without the machine's lock, as the others are.
+    /// A dial begins. Called without the machine's lock, like the other methods.
     fn dialing(&self, address: &Address, attempt: u32) {
         let _ = (address, attempt);
     }
 
-    /// A dial, a look-up or a handshake failed.
+    /// A dial, a name resolution or a handshake failed.
     fn attempt_failed(&self, attempt: u32, failure: &DialFailure) {
         let _ = (attempt, failure);
     }
 
-    /// A wait begins before that attempt, because the last one failed or the last connection did not last.
+    /// A wait before the given attempt begins, because the last attempt failed or the last connection was too
+    /// short.
     fn waiting(&self, attempt: u32, after: Duration, cause: &Disconnect) {
         let _ = (attempt, after, cause);
     }
 
-    /// A connection is past its handshake.
+    /// The handshake of a connection is done.
     fn ready(&self, epoch: Epoch);
-    /// All endpoints were tried in vain; the last one so.
+    /// All endpoints failed; `failure` is that of the last one.
     fn round_failed(&self, failure: &DialFailure);
     /// There will be no further attempt.
     fn gave_up(&self, cause: &Disconnect);
 }
 
-/// Where connections come from.
+/// The local address of connections.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Source {
-    /// A name or an address of this host, looked up for each dial; `None`: any.
+    /// A name or an address of this host, resolved for each dial; `None`: any.
     pub host: Option<String>,
-    /// The port; 0: any that is free.
+    /// The port; 0: any free one.
     pub port: u16,
 }
 
-/// Connects from an address of the same family as the one that is connected to.
+/// Connects from an address of the same family as the one to connect to.
 async fn connect_from<R: Runtime>(
     source: Source,
     to: Address,
@@ -112,7 +113,7 @@ async fn connect_from<R: Runtime>(
     R::connect(to, options).await
 }
 
-/// Does what comes before the machine. The supervisor keeps the time.
+/// Runs the steps before the machine. The supervisor limits their time.
 fn prepare<R: Runtime>(
     openings: Openings,
     socket: Layered<R::Socket>,
@@ -126,8 +127,8 @@ fn prepare<R: Runtime>(
     })
 }
 
-/// Puts the layer over a connected socket, and does its handshake. In the socket's own future: the time for a dial covers
-/// it, and a failure is one of that address.
+/// Adds the layer to a connected socket, and does its handshake. It is part of the socket's future: the time
+/// limit of the dial covers it, and a failure is attributed to that address.
 async fn secure<S: Socket>(
     socket: S,
     layer: Option<Arc<dyn DialLayer>>,
@@ -139,8 +140,7 @@ async fn secure<S: Socket>(
     Ok(socket)
 }
 
-/// Passes on what a supervisor says and what nothing is to be done for: to the machine, and to the
-/// observer.
+/// Passes on actions of a supervisor that are for information only: to the machine, and to the observer.
 pub fn tell<M: Machine<Token = Waker>>(news: Action, shared: &Shared<M>, observer: &impl DialObserver) {
     match news {
         Action::AttemptFailed { attempt, failure } => {
@@ -163,25 +163,52 @@ pub fn tell<M: Machine<Token = Waker>>(news: Action, shared: &Shared<M>, observe
 }
 
 /// The task of a dialing machine: keeps it connected until it is closed or given up.
+///
+/// ```
+/// use std::sync::Arc;
+/// use std::task::Waker;
+/// use std::time::Duration;
+///
+/// use bowline_core::address::Address;
+/// use bowline_core::machine::Machine;
+/// use bowline_core::supervisor::{ReconnectPolicy, Supervisor};
+/// use bowline_driver::dial::{DialObserver, Dialer};
+/// use bowline_driver::runtime::Runtime;
+/// use bowline_driver::{Application, Shared, StartError};
+///
+/// /// Keeps any machine connected, on any runtime.
+/// fn keep_connected<R: Runtime, M: Machine<Token = Waker>>(
+///     machine: M,
+///     app: impl Application<M>,
+///     observer: impl DialObserver,
+///     server: Address,
+/// ) -> Result<Arc<Shared<M>>, StartError> {
+///     let shared = Arc::new(Shared::new(machine));
+///     let policy = ReconnectPolicy::default();
+///     let supervisor = Supervisor::new(vec![server.into()], policy, Duration::from_secs(5), 1);
+///     R::spawn(Dialer::<R, _, _, _>::new(Arc::clone(&shared), Arc::new(app), observer, supervisor))?;
+///     Ok(shared)
+/// }
+/// ```
 pub struct Dialer<R: Runtime, M: Machine<Token = Waker>, A: Application<M>, O> {
     shared: Arc<Shared<M>>,
     app: Arc<A>,
     observer: O,
     supervisor: Supervisor,
-    /// Look-ups, dials and what comes before the machine: a link that is connected has none.
+    /// Name resolutions, dials, and steps before the machine. Boxed: a connected link has none.
     attempts: Option<Box<Attempts<R::Socket>>>,
     connection: Option<Connection<R, M, A>>,
-    /// For the supervisor and for the connection: the one that is due first sets it, and both are looked
-    /// after whenever it fires.
+    /// For both the supervisor and the connection: the earlier time sets it, and both are handled whenever it
+    /// fires.
     ///
-    /// Made when polled first: timers want their runtime around them.
+    /// Created on the first poll, because timers must be created inside their runtime.
     alarm: Option<Alarm<R::Timer>>,
 }
 
 struct Attempts<S> {
     resolving: Vec<(AttemptId, Resolving)>,
     dialing: Vec<(AttemptId, Target, Dialing<S>)>,
-    /// The connection that is asked of proxies, or has its preamble: the machine knows nothing of it yet.
+    /// The connection in its proxy exchange or preamble: the machine does not know it yet.
     preparing: Option<(Epoch, Preparing<S>)>,
 }
 
@@ -210,7 +237,7 @@ impl<R: Runtime, M: Machine<Token = Waker>, A: Application<M>, O: DialObserver> 
         Self { shared, app, observer, supervisor, attempts: None, connection: None, alarm: None }
     }
 
-    /// Carries out what the supervisor wants. True: something was done.
+    /// Performs the supervisor's actions. `true`: something was done.
     fn act(&mut self) -> bool {
         let mut acted = false;
         while let Some(action) = self.supervisor.poll_action() {
@@ -225,7 +252,7 @@ impl<R: Runtime, M: Machine<Token = Waker>, A: Application<M>, O: DialObserver> 
                     self.observer.dialing(&address, nth);
                     self.shared.dialing(&address, nth);
                     let (options, layer) = (self.observer.socket_options(), self.observer.layer());
-                    // Behind proxies the layer comes later: see `Openings::securing`.
+                    // Through proxies the layer is added later: see `Openings::securing`.
                     let is_direct = Openings::new(self.supervisor.proxy(), None, Some(&endpoint)).is_empty();
                     let layer = layer.filter(|_| is_direct);
                     let target = Target::new(endpoint.clone(), address.clone());
@@ -271,7 +298,7 @@ impl<R: Runtime, M: Machine<Token = Waker>, A: Application<M>, O: DialObserver> 
         acted
     }
 
-    /// Looks after look-ups, dials and the connection. True: something changed.
+    /// Handles name resolutions, dials and the connection. `true`: something changed.
     fn attend(&mut self, cx: &mut Context<'_>) -> bool {
         // A connection that begins here is polled below.
         self.attend_attempts(cx) | self.attend_connection(cx)
@@ -318,7 +345,7 @@ impl<R: Runtime, M: Machine<Token = Waker>, A: Application<M>, O: DialObserver> 
         changed | self.attend_preparing(cx)
     }
 
-    /// Looks after the connection that the machine has not yet.
+    /// Handles the connection that the machine does not have yet.
     fn attend_preparing(&mut self, cx: &mut Context<'_>) -> bool {
         let Some(attempts) = &mut self.attempts else { return false };
         let Some((epoch, preparing)) = &mut attempts.preparing else { return false };
@@ -343,7 +370,7 @@ impl<R: Runtime, M: Machine<Token = Waker>, A: Application<M>, O: DialObserver> 
             connection.ready = true;
             changed = true;
             self.supervisor.handle_ready(clock::now(), connection.epoch);
-            // Until the next time.
+            // Freed until the next dial.
             self.attempts = None;
             self.observer.ready(connection.epoch);
         }
@@ -371,7 +398,7 @@ impl<R: Runtime, M: Machine<Token = Waker>, A: Application<M>, O: DialObserver> 
             if this.attend(cx) {
                 continue;
             }
-            // Without a connection the machine's own deadlines and closing are looked after here.
+            // Without a connection, the machine's own deadlines and its closing are handled here.
             let at = if this.connection.is_none() {
                 let now = clock::now();
                 let closed = this.shared.tend(now);
@@ -407,7 +434,7 @@ impl<R: Runtime, M: Machine<Token = Waker>, A: Application<M>, O: DialObserver> 
 }
 
 impl<R: Runtime, M: Machine<Token = Waker>, A: Application<M>, O> Drop for Dialer<R, M, A, O> {
-    /// The runtime dropped the task: everything that waits learns it.
+    /// The runtime dropped the task: all waiting callers get the error.
     fn drop(&mut self) {
         if let Some(mut connection) = self.connection.take() {
             connection.pump.abort(&Disconnect::LocalClose);

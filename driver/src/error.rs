@@ -1,4 +1,4 @@
-//! Errors of connecting, listening and receiving, which keep the system's own.
+//! Errors of connecting, listening and receiving; system errors are kept as sources.
 
 use std::io;
 use std::sync::Arc;
@@ -9,37 +9,37 @@ use bowline_core::supervisor::{DialFailure, Endpoint};
 
 use crate::accept::is_out_of_resources;
 
-/// There is no runtime of this kind where the call was made.
+/// No runtime of this kind is running on the calling thread.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("no {0} runtime is running here")]
 pub struct RuntimeMissing(pub &'static str);
 
-/// What runs in the background could not be started.
+/// Why background work could not be started.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
     /// Called outside of the runtime.
     #[error(transparent)]
     Runtime(#[from] RuntimeMissing),
-    /// The system has no thread left.
+    /// The system could not start a thread.
     #[error("could not start a thread")]
     Thread(#[source] Arc<io::Error>),
 }
 
-/// A link could not be made.
+/// Why a link could not be connected.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectError {
-    /// The address or a setting cannot work.
+    /// The address or a setting is invalid.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// No endpoint could be connected: the last one that was tried, and why not.
+    /// No endpoint could be connected; contains the last failure.
     #[error(transparent)]
     Failed(Box<DialFailure>),
     /// The link was closed before it was connected.
     #[error("the link was closed before it was connected")]
     Closed,
-    /// The thread runs the connections of its process: it must not wait for one.
+    /// The thread runs connections: it must not wait for one.
     #[error("an I/O thread must not wait")]
     WouldPark,
     /// The system has no thread or descriptor for a link.
@@ -70,7 +70,7 @@ impl ConnectError {
         }
     }
 
-    /// Why no connection came about, where that is what it says.
+    /// Why no connection could be made, if the error contains that.
     #[must_use]
     pub fn cause(&self) -> Option<&Disconnect> {
         match self {
@@ -79,7 +79,7 @@ impl ConnectError {
         }
     }
 
-    /// Whether trying again may help.
+    /// Whether a retry may succeed.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
@@ -90,25 +90,25 @@ impl ConnectError {
     }
 }
 
-/// A server could not listen.
+/// Why a server could not listen.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BindError {
-    /// The address or a setting cannot work.
+    /// The address or a setting is invalid.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The system said no.
+    /// The system returned an error.
     #[error("could not listen at {address}")]
     Io {
-        /// Where.
+        /// The address.
         address: String,
-        /// What it said.
+        /// The system's error.
         source: io::Error,
     },
     /// Called outside of the runtime.
     #[error(transparent)]
     Runtime(#[from] RuntimeMissing),
-    /// The system has no thread for it.
+    /// The system could not start a thread for it.
     #[error("could not start a thread")]
     Thread(#[source] Arc<io::Error>),
 }
@@ -122,27 +122,28 @@ impl From<StartError> for BindError {
     }
 }
 
-/// Nothing more is received here.
+/// Why nothing can be received.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReceiveError {
-    /// The link is closed, and everything received before was taken.
+    /// The link is closed, and every message received before was taken.
     #[error("the link is closed")]
     Closed,
-    /// Nothing is there now, and the thread runs the connections of its process: it must not wait.
+    /// Nothing is available now, and the thread runs connections: it must not wait.
     #[error("an I/O thread must not wait")]
     WouldPark,
 }
 
 impl ReceiveError {
-    /// Whether trying again may help: elsewhere than on an I/O thread.
+    /// Whether a retry may succeed: on a thread other than an I/O thread.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         matches!(self, Self::WouldPark)
     }
 }
 
-/// The core's words for a system error, which it keeps as its source; for the error of a layer, that one.
+/// Converts a system error, which becomes the source; for the error of a layer, the layer's error becomes the
+/// source.
 #[must_use]
 pub fn transport(error: io::Error) -> TransportError {
     let layer = error.get_ref().and_then(|inner| inner.downcast_ref::<LayerError>());
@@ -163,7 +164,7 @@ fn kind(error: &io::Error) -> TransportKind {
         }
         io::ErrorKind::TimedOut => TransportKind::TimedOut,
         io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => TransportKind::Unreachable,
-        // Sockets that are not ready are waited for: here it is threads that cannot be had now.
+        // Sockets that are not ready are waited for: here this error means that no thread can be started.
         io::ErrorKind::AddrNotAvailable | io::ErrorKind::WouldBlock => TransportKind::Resources,
         io::ErrorKind::NotFound => TransportKind::NotFound,
         io::ErrorKind::PermissionDenied => TransportKind::Denied,
@@ -171,10 +172,10 @@ fn kind(error: &io::Error) -> TransportKind {
     }
 }
 
-/// A name could not be looked up.
+/// A name could not be resolved.
 #[must_use]
 pub fn unresolved(error: io::Error) -> TransportError {
-    // That no thread is left to look it up with says nothing of the name.
+    // A failure to start the thread for the name resolution says nothing about the name.
     let kind = if kind(&error) == TransportKind::Resources {
         TransportKind::Resources
     } else {
@@ -183,14 +184,14 @@ pub fn unresolved(error: io::Error) -> TransportError {
     TransportError::new(kind, error)
 }
 
-/// The system has no thread left: the same, but saying so.
+/// The error of a thread that could not be started.
 #[must_use]
 pub fn no_thread(error: impl Into<Arc<io::Error>>) -> io::Error {
     let error = error.into();
     io::Error::new(error.kind(), StartError::Thread(error))
 }
 
-/// The same as the cause of a connection's end.
+/// A system error as the cause of a connection's end.
 #[must_use]
 pub fn disconnect(error: io::Error) -> Disconnect {
     Disconnect::Transport(transport(error))
@@ -208,7 +209,7 @@ macro_rules! failed {
     };
 }
 
-// What `?` in a handler makes of the errors of handles.
+// For `?` in handlers.
 failed!(BindError, ReceiveError, ConnectError, RuntimeMissing, StartError);
 
 #[cfg(test)]

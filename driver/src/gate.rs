@@ -1,4 +1,4 @@
-//! Who is let in: the accepting side's limits, counted.
+//! Admission of connections: the accepting side's limits, counted.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -11,35 +11,35 @@ use bowline_core::time::Instant;
 use crate::memory::ServerMemory;
 use crate::sync::{Arc, Mutex};
 
-/// Numbers of a listener since it was made.
+/// Counters of a listener since it was made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct AcceptCounters {
-    /// Connections let in.
+    /// Connections admitted.
     pub accepted: u64,
-    /// Connections closed at once, because there were as many as there may be.
+    /// Connections closed at once, because of the maximum number of connections.
     pub refused_full: u64,
-    /// Connections closed at once, because there were as many as one address may have.
+    /// Connections closed at once, because of the maximum number per address.
     pub refused_per_address: u64,
-    /// Connections that could not be accepted, or served; accepting went on.
+    /// Connections that could not be accepted, or served; accepting continued.
     pub errors: u64,
-    /// Peers that were not let in because of what they showed, or did not show: see the server's verifier.
+    /// Peers that were refused because of missing or wrong credentials: see the server's verifier.
     pub denied: u64,
-    /// Connections closed in their handshake, to make room for younger ones.
+    /// Connections closed in their handshake, to make room for newer ones.
     pub evicted: u64,
     /// Connections closed because their layer's handshake (TLS) failed, or took too long.
     pub insecure: u64,
-    /// Sessions without a connection that ended to keep their limits, or to make room.
+    /// Sessions without a connection that ended because of their limits, or to make room.
     pub sessions_evicted: u64,
-    /// Connections closed because the server's memory was spent
+    /// Connections closed because the server's memory limit was reached
     /// ([`AcceptLimits::memory`](bowline_core::config::AcceptLimits::memory)).
     pub closed_for_memory: u64,
-    /// Events that were not told, because too many waited for `on_event`.
+    /// Events that were not reported, because too many waited for `on_event`.
     pub events_dropped: u64,
 }
 
-/// Why a connection was not let in.
+/// Why a connection was not admitted.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub enum Refused {
@@ -49,7 +49,7 @@ pub enum Refused {
     PerAddress,
 }
 
-/// One listener's door.
+/// The admission control of one listener.
 #[derive(Debug)]
 pub struct Gate {
     limits: AcceptLimits,
@@ -61,11 +61,11 @@ pub struct Gate {
 struct State {
     open: usize,
     by_address: HashMap<IpAddr, usize>,
-    /// Without an address of their own: Unix sockets and in-process streams.
+    /// Connections without an address: Unix sockets and in-process streams.
     local: usize,
     handshakes: BTreeMap<u64, Evict>,
     last_handshake: u64,
-    /// Connections that may be accepted now, in billionths.
+    /// The number of connections that may be accepted now, in billionths.
     tokens: u64,
     at: Instant,
     counters: AcceptCounters,
@@ -83,7 +83,8 @@ impl std::fmt::Debug for Evict {
 const ONE: u64 = 1_000_000_000;
 
 impl Gate {
-    /// Open. A message that comes in may take `message_timeout` unless the limits say otherwise.
+    /// A gate with these limits. A received message may take `message_timeout` unless the limits say
+    /// otherwise.
     #[must_use]
     pub fn new(limits: AcceptLimits, message_timeout: Duration) -> Arc<Self> {
         let state = State {
@@ -100,13 +101,13 @@ impl Gate {
         Arc::new(Self { limits, memory, state: Mutex::new(state) })
     }
 
-    /// The memory of those who are let in.
+    /// The memory of the admitted connections.
     #[must_use]
     pub fn memory(&self) -> &Arc<ServerMemory> {
         &self.memory
     }
 
-    /// Whether a connection may be accepted now, as far as the rate is concerned; otherwise when.
+    /// Whether the rate limit allows a connection now (`None`), or when it does.
     pub fn poll_rate(&self, now: Instant) -> Option<Instant> {
         let mut state = self.state.lock();
         let (rate, burst) = (u64::from(self.limits.per_second), u64::from(self.limits.burst) * ONE);
@@ -121,10 +122,10 @@ impl Gate {
         Some(now + std::time::Duration::from_nanos(wait))
     }
 
-    /// A connection was accepted: lets it in, until what is returned is dropped.
+    /// A connection was accepted: admits it, until the returned value is dropped.
     ///
     /// # Errors
-    /// It has to be closed.
+    /// The connection must be closed.
     pub fn admit(self: &Arc<Self>, from: &Address) -> Result<Admission, Refused> {
         let mut state = self.state.lock();
         state.tokens = state.tokens.saturating_sub(ONE);
@@ -148,8 +149,8 @@ impl Gate {
         Ok(Admission { gate: Arc::clone(self), address })
     }
 
-    /// A handshake begins. If room is needed for younger ones, `evict` ends it: false if it is done already,
-    /// and nothing was ended.
+    /// A handshake begins. If room is needed for newer ones, `evict` is called to end it; it returns false if
+    /// the handshake is done already and nothing was ended.
     pub fn begin_handshake(self: &Arc<Self>, evict: impl FnOnce() -> bool + Send + 'static) -> Handshake {
         self.memory.begin_handshake();
         let mut state = self.state.lock();
@@ -174,12 +175,12 @@ impl Gate {
         state.handshakes.pop_first().map(|(_, evict)| evict)
     }
 
-    /// Accepting, or serving, one connection failed; the next may not.
+    /// Accepting, or serving, one connection failed; the next one may succeed.
     pub fn note_error(&self) {
         self.state.lock().counters.errors += 1;
     }
 
-    /// A peer was not let in because of what it showed.
+    /// A peer was refused because of missing or wrong credentials.
     pub fn note_denied(&self) {
         self.state.lock().counters.denied += 1;
     }
@@ -189,31 +190,31 @@ impl Gate {
         self.state.lock().counters.insecure += 1;
     }
 
-    /// Too many events wait to be told: one is not.
+    /// Too many events wait to be reported: one is dropped.
     pub fn note_event_dropped(&self) {
         self.state.lock().counters.events_dropped += 1;
     }
 
-    /// So many sessions without a connection end to keep their limits, or to make room.
+    /// This many sessions without a connection ended because of their limits, or to make room.
     pub fn note_sessions_evicted(&self, sessions: usize) {
         self.state.lock().counters.sessions_evicted += sessions as u64;
     }
 
-    /// Numbers since it was made.
+    /// Counters since it was made.
     #[must_use]
     pub fn counters(&self) -> AcceptCounters {
         let closed_for_memory = self.memory.closed();
         AcceptCounters { closed_for_memory, ..self.state.lock().counters }
     }
 
-    /// Connections that are in.
+    /// The number of admitted connections.
     #[must_use]
     pub fn open(&self) -> usize {
         self.state.lock().open
     }
 }
 
-/// A connection that was let in; drop it when the connection is over.
+/// An admitted connection; drop it when the connection is over.
 #[derive(Debug)]
 pub struct Admission {
     gate: Arc<Gate>,
@@ -312,7 +313,7 @@ mod tests {
         let begin = |number: usize| {
             let evicted = Arc::clone(&evicted);
             gate.begin_handshake(move || {
-                // The fourth is done, and did not say so yet.
+                // The fourth is done, and has not reported it yet.
                 if number != 4 {
                     evicted.store(number, Ordering::Relaxed);
                 }

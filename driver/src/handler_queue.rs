@@ -1,52 +1,51 @@
-//! Which handler runs next, where handlers run on a bounded number of threads.
+//! Chooses the next handler to run, on a bounded number of threads.
 //!
-//! Connections take turns, whatever they have asked for before others came, and those with few requests
-//! here have every second turn. What handlers have in
-//! hand is in no link yet, so that no link counts it: a handler whose answer is expected to be large
-//! runs only while there is memory for it beside those that run, or none of them runs. It waits in
-//! the queue meanwhile, and keeps no thread.
+//! Connections take turns, however many requests they sent earlier, and those with few requests get every
+//! second turn. The results that running handlers hold are not part of a link yet, so that no link counts
+//! them: a handler whose answer is expected to be large runs only while there is memory for it in addition to
+//! the running ones, or if none runs. Meanwhile it waits in the queue, and uses no thread.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::fmt;
 
-/// Answers of at most so many bytes are not counted: all threads together make little of them. A
-/// link's first answer is expected to be as long.
+/// Answers of up to this many bytes are not counted: those of all threads together are small. This is also
+/// the expected size of a link's first answer.
 const SMALL: usize = 128 * 1024;
 
-/// What is expected of an answer before its handler runs.
+/// The expected answer of a handler before it runs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Outlook {
-    /// Bytes that it takes.
+    /// The expected size in bytes.
     pub bytes: usize,
-    /// Bytes that all answers in hand may take.
+    /// Bytes available for all answers in progress.
     pub spare: usize,
 }
 
 impl Outlook {
-    /// Whether nothing has to be asked.
+    /// Whether no permission is needed.
     #[must_use]
     pub fn is_small(&self) -> bool {
         self.bytes <= SMALL
     }
 }
 
-/// Jobs of handlers that wait for a thread. It has no threads and no lock itself.
+/// Handlers that wait for a thread. The queue itself has no threads and no lock.
 pub struct HandlerQueue<J> {
     waiting: Turns<J>,
-    /// Those whose answers had no room when they were looked at.
+    /// Handlers whose answers had no room when they were checked.
     large: Turns<J>,
-    /// Of those, the ones whose turn it was, oldest first.
+    /// Those of them whose turn it was, oldest first.
     next_large: VecDeque<Taken<J>>,
-    /// No large one is looked at until one that runs is over.
+    /// No large handler is checked until a running one ends.
     is_blocked: bool,
-    /// Bytes of large answers that are being made.
+    /// Bytes of large answers in progress.
     in_hand: usize,
     /// Whether a large one goes first.
     is_turn_of_large: bool,
     len: usize,
 }
 
-/// A job that was taken out, to be looked at.
+/// A job that was taken out, to be checked.
 #[derive(Debug)]
 pub struct Taken<J> {
     from: u64,
@@ -62,12 +61,12 @@ enum Place {
 }
 
 impl<J> Taken<J> {
-    /// What was queued.
+    /// The job.
     pub fn job(&self) -> &J {
         &self.job
     }
 
-    /// It is over with, or small.
+    /// The job, if it is cancelled or small.
     pub fn into_job(self) -> J {
         self.job
     }
@@ -97,7 +96,7 @@ impl<J> Default for HandlerQueue<J> {
 }
 
 impl<J> HandlerQueue<J> {
-    /// How many jobs wait.
+    /// The number of waiting jobs.
     #[must_use]
     pub fn len(&self) -> usize {
         self.len
@@ -109,7 +108,7 @@ impl<J> HandlerQueue<J> {
         self.len == 0
     }
 
-    /// A job of that connection waits for a thread.
+    /// Adds a job of that connection.
     pub fn push(&mut self, from: u64, job: J) {
         self.len += 1;
         self.waiting.push(from, job);
@@ -125,8 +124,7 @@ impl<J> HandlerQueue<J> {
         !(self.is_blocked || self.large.is_empty() && self.next_large.is_empty())
     }
 
-    /// Takes out the one whose turn it is, to be looked at: it runs at once if it is small, and by
-    /// the word of [`begin`](Self::begin) if not.
+    /// Takes out the next job, to be checked: a small one runs at once, others ask [`begin`](Self::begin).
     pub fn take(&mut self) -> Option<Taken<J>> {
         let large_first = self.has_large() && (self.is_turn_of_large || self.waiting.is_empty());
         self.is_turn_of_large = !large_first;
@@ -142,8 +140,8 @@ impl<J> HandlerQueue<J> {
         Some(taken)
     }
 
-    /// Whether a job may run that is not small: it is given back if so, and
-    /// [`end`](Self::end) has to follow; otherwise it waits again.
+    /// Whether a job that is not small may run: if so, it is returned, and [`end`](Self::end) must be called
+    /// when it ends; otherwise it waits again.
     pub fn begin(&mut self, taken: Taken<J>, outlook: Outlook) -> Option<J> {
         let Taken { from, place, job } = taken;
         if self.in_hand == 0 || self.in_hand.saturating_add(outlook.bytes) <= outlook.spare {
@@ -154,20 +152,20 @@ impl<J> HandlerQueue<J> {
         self.is_blocked = true;
         match place {
             Place::Waiting => self.large.push(from, job),
-            // Its turn came: what is smaller does not overtake it again and again.
+            // It keeps its turn: smaller ones must not overtake it again and again.
             Place::Large => self.next_large.push_back(Taken { from, place: Place::Next, job }),
             Place::Next => self.next_large.push_front(Taken { from, place: Place::Next, job }),
         }
         None
     }
 
-    /// A job that was allowed with that outlook is over.
+    /// A job that was allowed with that outlook has ended.
     pub fn end(&mut self, outlook: Outlook) {
         self.in_hand = self.in_hand.saturating_sub(outlook.bytes);
         self.is_blocked = false;
     }
 
-    /// Takes out all that wait.
+    /// Takes out all waiting jobs.
     pub fn drain(&mut self) -> Vec<J> {
         self.len = 0;
         let mut jobs: Vec<J> = self.next_large.drain(..).map(Taken::into_job).collect();
@@ -178,25 +176,24 @@ impl<J> HandlerQueue<J> {
     }
 }
 
-/// Jobs by connection, the oldest of each first. By turns comes the next connection, and one that has few
-/// jobs here: one that asks for little does not wait for a job of each that asks for much.
+/// Jobs by connection, oldest first. Turns alternate between the next connection and the one with the fewest
+/// jobs: a connection with few requests does not have to wait for a job of every connection with many.
 struct Turns<J> {
     lines: HashMap<u64, Line<J>>,
-    /// Connections with the names of their lines, the next one first. Those whose lines have ended are
-    /// skipped.
+    /// Connections with the ids of their queues, the next one first. Entries of ended queues are skipped.
     in_turn: VecDeque<(u64, u64)>,
-    /// Connections by how few jobs they have: see [`Line::key`].
+    /// Connections ordered by their number of jobs: see [`Line::key`].
     fewest: BTreeSet<(u32, u64, u64)>,
-    /// Of names and places.
+    /// The last id or place assigned.
     last: u64,
     is_turn_of_fewest: bool,
 }
 
-/// What waits of one connection.
+/// The waiting jobs of one connection.
 struct Line<J> {
     from: u64,
     name: u64,
-    /// Lines with about as many jobs take turns: this one has another place after each job.
+    /// Queues of about the same length take turns: this one gets another place after each job.
     place: u64,
     first: J,
     behind: VecDeque<J>,
@@ -204,7 +201,7 @@ struct Line<J> {
 
 impl<J> Line<J> {
     fn key(&self) -> (u32, u64, u64) {
-        // In powers of two: a line does not go first because it just had a turn.
+        // In powers of two: a queue does not go first just because it had a turn.
         ((1 + self.behind.len()).ilog2(), self.place, self.from)
     }
 }
@@ -265,7 +262,7 @@ impl<J> Turns<J> {
         Some((from, line.first))
     }
 
-    /// The next connection, which goes to the end if it has more than one job.
+    /// The next connection, which moves to the end if it has more than one job.
     fn next_in_turn(&mut self) -> Option<u64> {
         loop {
             let (from, name) = self.in_turn.pop_front()?;
@@ -328,7 +325,7 @@ mod tests {
         assert!((0..40).all(|from| had(&begun, from) >= 2), "they take turns: {begun:?}");
         (0..3).for_each(|job| queue.push(50, (50, job)));
         assert_eq!(had(&take(&mut queue, 8), 50), 3);
-        // Those that come anew, again and again, have every second turn and no more.
+        // New connections get every second turn and no more.
         (100..140).for_each(|from| queue.push(from, (from, 0)));
         let begun = take(&mut queue, 40);
         assert!((20..=21).contains(&begun.iter().filter(|&&from| from < 40).count()), "{begun:?}");
@@ -364,7 +361,7 @@ mod tests {
         for job in 4..10 {
             queue.push(job, (job, 1));
         }
-        // Those that came later are looked at once, and find room as long as there is some.
+        // Later jobs are checked once, and run as long as there is room.
         assert_eq!(run(&mut queue), [4, 5]);
         queue.end(outlook(1));
         assert_eq!(run(&mut queue), [], "it is the large one's turn");

@@ -1,31 +1,31 @@
-//! Heavy work of a server's tasks, a few at a time.
+//! Limits how many tasks of a server do heavy work at once.
 //!
-//! A runtime's threads take up the tasks that are ready in turn, and a turn lasts as long as the task
-//! works. A task that asks for a short answer waits for all that are ready before it: with hundreds of
-//! connections in the middle of long messages, or thousands of handlers that make long answers, for
-//! seconds. So a task that is about to do heavy work goes to the line of [`HeavyWork`]: as many as the
-//! runtime has threads are called at a time, and each does its piece of work at its next poll, behind
-//! all that were ready before it was called. A task that does none waits for a few pieces at most.
-//! Called is by turns the next connection, and the one that has fewest tasks in the line: a connection
-//! that asks for little does not wait for one piece of each other.
+//! A runtime's threads run the ready tasks in turn, and a turn lasts as long as the task works. A task that
+//! needs a short answer waits for all tasks that were ready before it: with hundreds of connections in the
+//! middle of long messages, or thousands of handlers that make long answers, for seconds. Therefore a task
+//! that is about to do heavy work joins the queue of [`HeavyWork`]: as many tasks as the runtime has threads
+//! are called at a time, and each does its piece of work at its next poll, after all tasks that were ready
+//! before it was called. A task that does no heavy work then waits for a few pieces at most. Turns alternate
+//! between the next connection and the one with the fewest waiting tasks, so that a connection with little
+//! work does not have to wait for a piece of every other one.
 //!
-//! Heavy is reading on in a message that is long and not whole, or on a connection whose answers are
-//! long; and what a handler does once it was woken, if its connection's answers are long, or not known
-//! yet.
+//! Heavy work is: reading the rest of a long, incomplete message; reading on a connection whose answers are
+//! long; and the work of a handler after it was woken, if its connection's answers are long, or of unknown
+//! size.
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::task::{Context, Poll, Waker};
 
 use crate::sync::{Arc, Mutex, MutexGuard};
 
-/// Tasks that wait for their turn, and those who have it.
+/// Tasks that wait for their turn, and the tasks that have it.
 #[derive(Debug)]
 pub struct HeavyWork {
     line: Mutex<Line>,
 }
 
 struct Line {
-    /// How many have their turn at once.
+    /// The maximum number of tasks that have their turn at once.
     at_once: usize,
     wake: fn(Waker),
     last: u64,
@@ -44,7 +44,7 @@ impl std::fmt::Debug for Line {
 }
 
 impl Line {
-    /// Calls the next ones, as far as there are places, and lets go of the lock.
+    /// Calls the next tasks, as far as there are places, and releases the lock.
     fn call(mut line: MutexGuard<'_, Self>) {
         let (wakers, wake) = (line.next(), line.wake);
         drop(line);
@@ -66,7 +66,7 @@ impl Line {
 }
 
 impl Default for HeavyWork {
-    /// For one thread that takes up tasks in the order in which they were woken.
+    /// For one thread that runs tasks in the order in which they were woken.
     fn default() -> Self {
         let (order, waiting, called) = (Order::default(), HashMap::new(), HashSet::new());
         let line = Line { at_once: 1, wake: Waker::wake, last: 0, order, waiting, called };
@@ -75,21 +75,21 @@ impl Default for HeavyWork {
 }
 
 impl HeavyWork {
-    /// For a runtime of so many threads: so many do heavy work at once. `wake` wakes a task, if
-    /// possible behind all that are ready.
+    /// Configures it for a runtime with this many threads: that many tasks do heavy work at once. `wake`
+    /// wakes a task, if possible after all ready ones.
     pub fn run_by(&self, threads: usize, wake: fn(Waker)) {
         let mut line = self.line.lock();
         (line.at_once, line.wake) = (threads.max(1), wake);
     }
 
-    /// How many wait.
+    /// The number of waiting tasks.
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.line.lock().waiting.len()
     }
 }
 
-/// A task's place in the line of [`HeavyWork`]; it is given back when this is dropped.
+/// A task's place in the queue of [`HeavyWork`]; it is given up when this is dropped.
 #[derive(Debug)]
 pub struct Turn {
     work: Arc<HeavyWork>,
@@ -98,15 +98,15 @@ pub struct Turn {
 }
 
 impl Turn {
-    /// Not in the line yet, for a task of connection `from`.
+    /// Not in the queue yet, for a task of connection `from`.
     #[must_use]
     pub fn new(work: Arc<HeavyWork>, from: u64) -> Self {
         Self { work, from, ticket: None }
     }
 
-    /// Ready if this task was called: it works now, and then calls [`end`](Self::end). Otherwise it is
-    /// in the line, and woken when it is called. It is never ready at once, so that all tasks that are
-    /// ready have their turn in between.
+    /// Ready if this task was called: it works now, and then calls [`end`](Self::end). Otherwise it is in the
+    /// queue, and is woken when it is called. It is never ready at the first poll, so that all ready tasks
+    /// get their turn in between.
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let mut line = self.work.line.lock();
         let Some(ticket) = self.ticket else {
@@ -125,7 +125,7 @@ impl Turn {
         Poll::Ready(())
     }
 
-    /// The work is done, or is not wanted any more: others are called.
+    /// The work is done, or is not needed any more: calls other tasks.
     pub fn end(&mut self) {
         let Some(ticket) = self.ticket.take() else { return };
         let mut line = self.work.line.lock();
@@ -141,15 +141,15 @@ impl Drop for Turn {
     }
 }
 
-/// Tickets by connection; those of tasks that are gone stay until it would be their turn.
+/// Tickets by connection; those of dropped tasks stay until it would be their turn.
 #[derive(Default)]
 struct Order {
     of: HashMap<u64, Tickets>,
-    /// Connections by their places, and by how many tickets they have.
+    /// Connections by their places, and by the number of their tickets.
     by_place: BTreeSet<(u64, u64)>,
     by_number: BTreeSet<(usize, u64, u64)>,
     last_place: u64,
-    /// The last was called by its place.
+    /// The last one was called by its place.
     was_by_place: bool,
 }
 
@@ -230,7 +230,7 @@ mod tests {
             self.turn.poll(&mut Context::from_waker(&waker)).is_ready()
         }
 
-        /// Whether it was woken since the last time.
+        /// Whether it was woken since the last call.
         fn is_woken(&mut self) -> bool {
             let woken = self.woken.0.load(Ordering::Relaxed);
             std::mem::replace(&mut self.seen, woken) < woken
@@ -267,7 +267,7 @@ mod tests {
         order.push(3, 20);
         let mut popped: Vec<u64> = (0..4).map(|_| order.pop().expect("one")).collect();
         assert_eq!(popped, [0, 20, 10, 1], "by place, least, by place, least (1 and 2 have as many)");
-        // One that comes again and again with a single one has every second place, and no more.
+        // A connection that always has one task gets every second place, and no more.
         for _ in 0..4 {
             order.push(3, 20);
             popped.extend([order.pop(), order.pop()].map(|ticket| ticket.expect("one")));
@@ -306,7 +306,7 @@ mod tests {
         for task in &mut tasks {
             task.poll();
         }
-        // One that waits goes, then the one that was called.
+        // A waiting task is dropped, then the one that was called.
         drop(tasks.remove(1));
         drop(tasks.remove(0));
         assert!(tasks[0].is_woken() && tasks[0].poll());

@@ -1,8 +1,7 @@
-//! Connections through the memory of one process: streams of bytes like any other.
+//! In-process connections: byte streams through memory.
 //!
-//! Any runtime can be at either end, so that a program's parts, or a test's, talk to each other
-//! without a socket. A stream has 64 KiB of room each way; what does not fit waits, as it would in
-//! a socket.
+//! Any runtime can be on either side, so that the parts of a program, or of a test, communicate without a
+//! socket. A stream buffers 64 KiB in each direction; a writer waits for room as it would with a socket.
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, IoSlice, Read};
@@ -13,23 +12,23 @@ use bowline_core::address::Address;
 
 use crate::sync::{Arc, Mutex};
 
-/// Bytes that wait in one direction at the most.
+/// Maximum bytes that wait in one direction.
 const ROOM: usize = 64 * 1024;
 
 /// One direction of a stream.
 #[derive(Debug, Default)]
 struct Pipe {
     bytes: VecDeque<u8>,
-    /// The other end will not write, or read, any more.
+    /// The other side will not write, or read, any more.
     ended: bool,
     broken: bool,
-    /// The wakers of those that wait. There may be two: of the connection's task, and of a caller that reads for
-    /// itself.
+    /// The wakers of waiting readers. There may be two: of the connection's task, and of a caller that reads
+    /// for itself.
     readers: Wakers,
     writers: Wakers,
 }
 
-/// Woken all at once; each is there once.
+/// All of them are woken at once; each is contained once.
 #[derive(Debug, Default)]
 struct Wakers(Vec<Waker>);
 
@@ -49,7 +48,7 @@ impl Wakers {
     }
 }
 
-/// One end of a stream.
+/// One side of a stream.
 #[derive(Debug)]
 pub struct Stream {
     name: Address,
@@ -64,10 +63,10 @@ impl Stream {
         (one, Self { name, incoming: back, outgoing: there })
     }
 
-    /// Reads what is there; 0 at the end of the stream.
+    /// Reads what is available; 0 at the end of the stream.
     ///
     /// # Errors
-    /// [`io::ErrorKind::WouldBlock`] if nothing is there now.
+    /// [`io::ErrorKind::WouldBlock`] if nothing is available now.
     pub fn read_now(&self, buf: &mut [u8]) -> io::Result<usize> {
         let mut pipe = self.incoming.lock();
         if pipe.bytes.is_empty() && !pipe.ended {
@@ -84,11 +83,11 @@ impl Stream {
         Ok(read)
     }
 
-    /// Writes what there is room for.
+    /// Writes as much as there is room for.
     ///
     /// # Errors
-    /// [`io::ErrorKind::WouldBlock`] without room; [`io::ErrorKind::BrokenPipe`] if the other end does not read
-    /// any more.
+    /// [`io::ErrorKind::WouldBlock`] without room; [`io::ErrorKind::BrokenPipe`] if the other side does not
+    /// read any more.
     pub fn write_now(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         let mut pipe = self.outgoing.lock();
         if pipe.broken || pipe.ended {
@@ -109,7 +108,7 @@ impl Stream {
         Ok(wrote)
     }
 
-    /// Whether a read would find something; otherwise keeps the waker for when it would.
+    /// Whether a read would return something; otherwise keeps the waker for when it would.
     #[must_use]
     pub fn poll_readable(&self, waker: &Waker) -> bool {
         let mut pipe = self.incoming.lock();
@@ -131,7 +130,7 @@ impl Stream {
         ready
     }
 
-    /// Ends the writing side: the other end reads what is there, and then the end of the stream.
+    /// Ends the writing side: the other side reads what is buffered, and then the end of the stream.
     pub fn shutdown_write(&self) {
         let mut pipe = self.outgoing.lock();
         pipe.ended = true;
@@ -140,7 +139,7 @@ impl Stream {
         readers.wake();
     }
 
-    /// Ends both sides.
+    /// Ends both directions.
     pub fn shutdown(&self) {
         self.shutdown_write();
         let mut pipe = self.incoming.lock();
@@ -151,7 +150,7 @@ impl Stream {
         writers.wake();
     }
 
-    /// Where it leads.
+    /// The address of the stream.
     #[must_use]
     pub fn address(&self) -> Address {
         self.name.clone()
@@ -166,13 +165,13 @@ impl Drop for Stream {
 
 type Listeners = HashMap<Arc<str>, Arc<Mutex<Queue>>>;
 
-/// Two ends of a stream, both of that name.
+/// The two sides of a new stream with this name.
 #[must_use]
 pub fn pair(name: Address) -> (Stream, Stream) {
     Stream::pair(name)
 }
 
-/// Who listens, by name.
+/// The listeners, by name.
 fn listeners() -> std::sync::MutexGuard<'static, Option<Listeners>> {
     LISTENERS.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -205,7 +204,7 @@ impl Acceptor {
         stream
     }
 
-    /// Where it listens.
+    /// The address that it listens at.
     #[must_use]
     pub fn address(&self) -> Address {
         Address::Inproc(Arc::clone(&self.name))
@@ -225,7 +224,7 @@ impl Drop for Acceptor {
 /// Listens under `name`.
 ///
 /// # Errors
-/// [`io::ErrorKind::AddrInUse`] if somebody does already.
+/// [`io::ErrorKind::AddrInUse`] if the name is in use.
 pub fn listen(name: &Arc<str>, backlog: u32) -> io::Result<Acceptor> {
     let backlog = usize::try_from(backlog).unwrap_or(usize::MAX).max(1);
     let queue =
@@ -242,10 +241,10 @@ pub fn listen(name: &Arc<str>, backlog: u32) -> io::Result<Acceptor> {
 /// Connects to the listener of that name.
 ///
 /// # Errors
-/// [`io::ErrorKind::ConnectionRefused`] without a listener, or too many connections wait there.
+/// [`io::ErrorKind::ConnectionRefused`] without a listener, or if too many connections wait there.
 pub fn connect(name: &Arc<str>) -> io::Result<Stream> {
     let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
-    // Held until the stream is queued: a listener that goes away takes what is queued with it.
+    // Held until the stream is queued: a listener that is dropped drops its queue, too.
     let listeners = listeners();
     let queue = listeners.as_ref().and_then(|listeners| listeners.get(name)).ok_or_else(refused)?;
     let mut queue = queue.lock();

@@ -15,15 +15,15 @@ use crate::connection_info::PeerCertificates;
 use crate::sync::Arc;
 use crate::{Shared, clock};
 
-/// Bytes of a hello, or of some heartbeats.
+/// The size of a hello, or of some heartbeats.
 const LITTLE: usize = 64;
-/// Bytes of answers that are written before all requests that came are answered: so that both
-/// sides work at the same time.
+/// Bytes of answers that are written before all received requests are answered, so that both sides work at
+/// the same time.
 pub const PILE_OF_ANSWERS: usize = 8 * 1024;
 
 /// The reading side of a connection: parser, buffer, application.
 ///
-/// A [`Pump`](crate::pump::Pump) reads with it, or a caller that waits for its reply: see
+/// Used by a [`Pump`](crate::pump::Pump) to read, or by a caller that waits for its reply: see
 /// [`Connection`](crate::connection::Connection).
 pub(crate) struct Intake<M: Machine<Token = Waker>, A: Application<M>> {
     shared: Arc<Shared<M>>,
@@ -34,7 +34,7 @@ pub(crate) struct Intake<M: Machine<Token = Waker>, A: Application<M>> {
     tokens: Vec<Waker>,
     /// The machine takes no input for now.
     paused: bool,
-    /// Little came last: a hello, a heartbeat.
+    /// The last input was small: a hello, a heartbeat.
     quiet: bool,
 }
 
@@ -45,9 +45,8 @@ impl<M: Machine<Token = Waker>, A: Application<M>> std::fmt::Debug for Intake<M,
 }
 
 impl<M: Machine<Token = Waker>, A: Application<M>> Intake<M, A> {
-    /// Tells the machine and the application of a new connection, of which the other end and this one
-    /// have those addresses. `buf` has what was read of it
-    /// already.
+    /// Tells the machine and the application about a new connection with these addresses. `buf` contains the
+    /// bytes that were read from it already.
     pub(crate) fn connect(
         shared: &Arc<Shared<M>>,
         app: &Arc<A>,
@@ -64,7 +63,7 @@ impl<M: Machine<Token = Waker>, A: Application<M>> Intake<M, A> {
         Self { shared, app, session, reader, buf, tokens, paused: false, quiet: true }
     }
 
-    /// What the peer showed below the protocol: before anything is read.
+    /// The peer's certificates from a layer; called before anything is read.
     pub(crate) fn peer_certificates(&mut self, certificates: PeerCertificates) {
         self.app.peer_certificates(&mut self.session, certificates);
     }
@@ -74,8 +73,8 @@ impl<M: Machine<Token = Waker>, A: Application<M>> Intake<M, A> {
         self.buf.spare()
     }
 
-    /// `n` bytes were read into [`spare`](Self::spare) by `now` (0: only resume after a pause).
-    /// Handles all there is, unless the machine pauses: see [`is_paused`](Self::is_paused).
+    /// `n` bytes were read into [`spare`](Self::spare) by `now` (0: only resume after a pause). Handles all
+    /// of them, unless the machine pauses: see [`is_paused`](Self::is_paused).
     ///
     /// # Errors
     /// The peer broke the protocol.
@@ -118,12 +117,12 @@ impl<M: Machine<Token = Waker>, A: Application<M>> Intake<M, A> {
         self.paused
     }
 
-    /// The machine takes input again: hand over what waits with [`filled`](Self::filled).
+    /// The machine takes input again: call [`filled`](Self::filled) to hand over what waits.
     pub(crate) fn resume(&mut self) {
         self.paused = false;
     }
 
-    /// The peer ended its stream: why the connection is over.
+    /// The peer ended its stream: returns why the connection is over.
     pub(crate) fn end_of_stream(&mut self) -> Disconnect {
         match M::handle_eof(&mut self.reader, &self.buf) {
             Ok(()) => Disconnect::PeerClosed,
@@ -154,13 +153,13 @@ impl<M: Machine<Token = Waker>, A: Application<M>> Intake<M, A> {
         app.disconnected(session, cause);
     }
 
-    /// Gives the receive buffer back while it is empty.
+    /// Frees the receive buffer while it is empty.
     pub(crate) fn release_memory(&mut self) {
         self.buf.release_if_empty();
     }
 
-    /// There is nothing to read now. A connection with little traffic keeps no buffer while it waits;
-    /// one that is in use does, until a heartbeat is due.
+    /// There is nothing to read now. A connection with little traffic keeps no buffer while it waits; a busy
+    /// one does, until a heartbeat is due.
     pub(crate) fn nothing_now(&mut self) {
         if self.quiet {
             self.buf.release_if_small();

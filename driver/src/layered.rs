@@ -1,12 +1,12 @@
-//! A socket with a layer over it, such as TLS, or without one.
+//! A socket, optionally with a layer such as TLS over it.
 //!
-//! What the driver reads from and writes to is a [`Layered`] socket. Without a layer each call goes on to the socket. With
-//! one, what is lent to be written is made into records, and counts as written when its record has left whole: until then
-//! it is lent again as it was, and nothing is made of it twice.
+//! The driver reads from and writes to a [`Layered`] socket. Without a layer each call is passed to the
+//! socket. With one, the bytes to write are encoded as records, and count as written when their record was
+//! written completely: until then the caller passes the same bytes again, and they are not encoded twice.
 //!
-//! Three locks, taken in this order and never the other way round: of what came in, of what goes out, of the layer. The
-//! layer's is never held while the system is called; the others only by those who read, and by those who write. Records
-//! are made on a buffer of the thread: what a connection itself holds is what its socket did not take.
+//! There are three locks, always taken in this order: input, output, layer. The layer's lock is never held
+//! during a system call; the others are only held by readers and by writers. Records are made in a buffer of
+//! the thread: the connection itself holds only what its socket did not take.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -26,19 +26,19 @@ use crate::shared::WriteNow;
 use crate::stream::Stream;
 use crate::sync::{Arc, Mutex};
 
-/// Text that is made into records for one write.
+/// Plain bytes that are encoded for one write.
 const BATCH: usize = 64 * 1024;
-/// The longest piece that goes into one record.
+/// The maximum number of plain bytes in one record.
 const RECORD: usize = 16 * 1024;
-/// Bytes that are read from the socket at once: a record at least.
+/// Bytes that are read from the socket at once: at least one record.
 const READ: std::ops::RangeInclusive<usize> = 18 * 1024..=64 * 1024;
 
 std::thread_local! {
-    /// What comes in, what goes out, and pieces that are put together for a record.
+    /// Buffers for input, for output, and for pieces that are combined for a record.
     static SCRATCH: RefCell<[Vec<u8>; 3]> = const { RefCell::new([Vec::new(), Vec::new(), Vec::new()]) };
 }
 
-/// Lends one of the thread's buffers. One that is lent already, or a thread that ends, has a new one.
+/// Uses one of the thread's buffers. If it is in use already, or the thread is ending, a new one is used.
 fn with_scratch<T>(which: usize, f: impl FnOnce(&mut Vec<u8>) -> T) -> T {
     let taken = SCRATCH.try_with(|scratch| std::mem::take(&mut scratch.borrow_mut()[which]));
     let mut buf = taken.unwrap_or_default();
@@ -47,7 +47,7 @@ fn with_scratch<T>(which: usize, f: impl FnOnce(&mut Vec<u8>) -> T) -> T {
     result
 }
 
-/// A socket, and the layer over it if it has one.
+/// A socket, and its layer if it has one.
 pub struct Layered<S> {
     inner: S,
     over: Option<Box<Over>>,
@@ -61,19 +61,19 @@ struct Over {
 
 #[derive(Default)]
 struct Input {
-    /// What came and the layer did not take yet, from there on.
+    /// Received bytes that the layer did not take yet, from this position on.
     bytes: Vec<u8>,
     at: usize,
-    /// Why the layer takes nothing more: to be told when everything before it was read.
+    /// Why the layer takes nothing more: reported when everything before it was read.
     failed: Option<LayerError>,
 }
 
 #[derive(Default)]
 struct Output {
-    /// What the socket did not take yet, from there on.
+    /// Bytes that the socket did not take yet, from this position on.
     bytes: Vec<u8>,
     left: usize,
-    /// Of what was lent: where each record ends in `bytes`, and how much text is in it.
+    /// For the current batch: where each record ends in `bytes`, and how many plain bytes it contains.
     records: VecDeque<(usize, usize)>,
     is_closing: bool,
     is_closed: bool,
@@ -84,7 +84,7 @@ impl Output {
         self.left < self.bytes.len() || self.is_closing != self.is_closed
     }
 
-    /// The text of the records that have left whole.
+    /// The number of plain bytes in completely written records.
     fn take_written(&mut self) -> usize {
         let mut written = 0;
         while let Some(&(end, text)) = self.records.front()
@@ -96,7 +96,7 @@ impl Output {
         written
     }
 
-    /// Without a buffer while nothing waits.
+    /// Frees the buffer while nothing waits.
     fn release(&mut self) {
         if self.records.is_empty() && self.left == self.bytes.len() {
             (self.bytes, self.left) = (Vec::new(), 0);
@@ -104,14 +104,14 @@ impl Output {
     }
 }
 
-/// How far a handshake is.
+/// The progress of a handshake.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Progress {
     /// It is done, or there is no layer.
     Done,
-    /// It goes on when there is something to read.
+    /// It continues when there is something to read.
     Reads,
-    /// It goes on when there is room to write.
+    /// It continues when there is room to write.
     Writes,
 }
 
@@ -130,24 +130,24 @@ fn would_block() -> io::Error {
     io::ErrorKind::WouldBlock.into()
 }
 
-/// Whether it is to be tried again later.
+/// Whether to try again later.
 fn is_for_now(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::WouldBlock
 }
 
 impl<S> Layered<S> {
-    /// Without a layer.
+    /// A socket without a layer.
     pub fn plain(inner: S) -> Self {
         Self { inner, over: None }
     }
 
-    /// With a layer, whose handshake is not done yet.
+    /// A socket with a layer, whose handshake is not done yet.
     pub fn with(inner: S, layer: Box<dyn Layer>) -> Self {
         let over = Over { input: Mutex::default(), output: Mutex::default(), layer: Mutex::new(layer) };
         Self { inner, over: Some(Box::new(over)) }
     }
 
-    /// Puts a layer over a socket that has none. So much was read of the layer's bytes already.
+    /// Adds a layer to a socket that has none. `came` are bytes of the layer that were read already.
     pub fn put_over(&mut self, layer: Box<dyn Layer>, came: &[u8]) {
         debug_assert!(self.over.is_none(), "there is a layer already");
         let input = Input { bytes: came.to_vec(), ..Input::default() };
@@ -155,12 +155,12 @@ impl<S> Layered<S> {
         self.over = Some(Box::new(over));
     }
 
-    /// The same over what `f` makes of the socket.
+    /// The same with the socket replaced by the result of `f`.
     pub(crate) fn map<T>(self, f: impl FnOnce(S) -> T) -> Layered<T> {
         Layered { inner: f(self.inner), over: self.over }
     }
 
-    /// What the layer knows of the peer, once its handshake is done.
+    /// The layer's properties of the peer, once its handshake is done.
     #[must_use]
     pub fn secured(&self) -> Option<Arc<Secured>> {
         self.over.as_ref()?.layer.lock().secured()
@@ -168,8 +168,8 @@ impl<S> Layered<S> {
 }
 
 impl<S: Wire> Layered<S> {
-    /// Goes on with the layer's handshake as far as it can without waiting. Reading and writing do so as well; this is for
-    /// those who want to know that it is done before they begin.
+    /// Continues the layer's handshake as far as possible without waiting. Reading and writing do so as well;
+    /// call this to know that the handshake is done before they begin.
     ///
     /// # Errors
     /// The handshake failed, or the socket did.
@@ -182,8 +182,8 @@ impl<S: Wire> Layered<S> {
         }
     }
 
-    /// The same, but what the peer says is taken in once: a piece of work that others need not wait for. `None`: there
-    /// may be more to do.
+    /// As [`handshake`](Self::handshake), but processes the peer's bytes only once: one piece of work.
+    /// `None`: there may be more to do.
     ///
     /// # Errors
     /// As [`handshake`](Self::handshake).
@@ -196,7 +196,7 @@ impl<S: Wire> Layered<S> {
 }
 
 impl Over {
-    /// Gives the socket what waits for it.
+    /// Writes waiting bytes to the socket.
     fn flush(&self, inner: &impl Wire, out: &mut Output) -> io::Result<()> {
         while out.left < out.bytes.len() {
             match inner.write_now(&[IoSlice::new(&out.bytes[out.left..])]) {
@@ -213,7 +213,7 @@ impl Over {
         Ok(())
     }
 
-    /// Gives the socket what the layer itself has to say. What the socket does not take waits.
+    /// Writes the layer's own bytes. What the socket does not take waits.
     fn transmit(&self, inner: &impl Wire) -> io::Result<()> {
         let mut out = self.output.lock();
         {
@@ -225,8 +225,9 @@ impl Over {
         self.flush_for_now(inner, &mut out)
     }
 
-    /// As [`flush`](Self::flush); no room is no error. Records of what is lent leave only by the one that lends it: text that
-    /// left by another way would be counted too late, if the connection ends before it is lent again.
+    /// As [`flush`](Self::flush); a full socket is not an error. Records of the current batch are written by
+    /// its writer only: otherwise they would be counted too late, if the connection ends before the batch is
+    /// passed again.
     fn flush_for_now(&self, inner: &impl Wire, out: &mut Output) -> io::Result<()> {
         if !out.records.is_empty() {
             return Ok(());
@@ -250,7 +251,7 @@ impl Over {
         }
         match self.read(inner, &mut [], |room| inner.read_now(room)) {
             Ok(_) => {
-                // Nothing more may come before it is known to be done.
+                // No further bytes may be processed before the handshake is known to be done.
                 self.transmit(inner)?;
                 let mut layer = self.layer.lock();
                 if !layer.is_handshaking() {
@@ -270,7 +271,7 @@ impl Over {
         }
     }
 
-    /// Reads what came into `buf`, or, where that is empty, goes on with the handshake by one piece of what comes.
+    /// Reads received bytes into `buf`, or, if it is empty, continues the handshake by one piece.
     fn read(
         &self,
         inner: &impl Wire,
@@ -305,8 +306,8 @@ impl Over {
                     return Ok(0);
                 }
                 if self.output.lock().is_closing {
-                    // Behind this side's last word nothing is looked at. It is counted, so that a peer that goes on and
-                    // on keeps nobody here.
+                    // After this side's close nothing is processed. The bytes are counted, so that a peer
+                    // that continues to send keeps no reader busy.
                     let count = count.min(buf.len());
                     buf[..count].fill(0);
                     return Ok(count);
@@ -315,8 +316,8 @@ impl Over {
         })
     }
 
-    /// Gives the layer what came, and takes out what it makes of it. `None`: nothing yet. What the layer does not take
-    /// while `buf` is full is kept.
+    /// Passes received bytes to the layer, and reads its plain bytes. `None`: none yet. Bytes that the layer
+    /// does not take while `buf` is full are kept.
     fn digest(
         &self,
         inner: &impl Wire,
@@ -342,7 +343,7 @@ impl Over {
         }
         let (wants_transmit, is_closed) = (layer.wants_transmit(), layer.is_peer_closed());
         if is_closed && read == 0 && !buf.is_empty() {
-            // It is answered, as long as there is somebody to answer.
+            // The peer's close is answered, as long as the socket can be written to.
             layer.close();
         }
         drop(layer);
@@ -350,7 +351,8 @@ impl Over {
             (input.bytes, input.at) = (came.to_vec(), 0);
         }
         if wants_transmit || (is_closed && read == 0) {
-            // An alert, or an answer. If the socket failed, what came is read first, and the failure found again.
+            // An alert, or an answer. If the socket failed, received bytes are read first, and the failure is
+            // found again later.
             let transmitted = self.transmit(inner);
             if read == 0 && input.failed.is_none() && !is_closed {
                 transmitted?;
@@ -387,11 +389,11 @@ impl Over {
             out.release();
             return finished(written, flushed);
         }
-        // Nothing of what is lent is in a record.
+        // No record contains bytes of the current batch.
         self.flush(inner, &mut out)?;
         with_scratch(1, |bytes| {
             bytes.clear();
-            // Records are made on the thread's buffer.
+            // Records are made in the thread's buffer.
             std::mem::swap(bytes, &mut out.bytes);
             out.left = 0;
             let made = self.make_records(&mut out, slices);
@@ -399,14 +401,14 @@ impl Over {
             let written = out.take_written();
             std::mem::swap(bytes, &mut out.bytes);
             let left = std::mem::take(&mut out.left);
-            // What is left is the connection's, in a buffer of its own size.
+            // The rest is kept by the connection, in a buffer of its own size.
             out.bytes = bytes[left..].to_vec();
             out.records.iter_mut().for_each(|(end, _)| *end -= left);
             finished(written, flushed)
         })
     }
 
-    /// Makes records of what is lent, behind what `out` has.
+    /// Encodes the batch as records, after the contents of `out`.
     fn make_records(&self, out: &mut Output, slices: &[IoSlice<'_>]) -> io::Result<()> {
         let mut layer = self.layer.lock();
         if layer.wants_transmit() {
@@ -453,7 +455,7 @@ impl Over {
         Ok(())
     }
 
-    /// This side has nothing more to say: the peer is told, and the stream's writing side ends.
+    /// This side has nothing more to send: notifies the peer, and ends the writing side of the stream.
     fn shutdown_write(&self, inner: &impl Wire) -> io::Result<()> {
         let mut out = self.output.lock();
         {
@@ -465,7 +467,7 @@ impl Over {
         self.flush_for_now(inner, &mut out)
     }
 
-    /// Whether reading has something without the socket.
+    /// Whether a read would return something without the socket.
     fn has_input(&self) -> bool {
         let input = self.input.lock();
         if input.at < input.bytes.len() || input.failed.is_some() {
@@ -476,7 +478,7 @@ impl Over {
     }
 }
 
-/// What came of a write of which so much has left.
+/// The result of a write of which `written` bytes were written.
 fn finished(written: usize, flushed: io::Result<()>) -> io::Result<usize> {
     match flushed {
         _ if written > 0 => Ok(written),
@@ -556,7 +558,7 @@ impl<S: Socket> Socket for Layered<S> {
             && over.is_handshaking()
             && !over.output.lock().is_pending()
         {
-            // Before the handshake is done nothing is written: what is waited for comes in.
+            // Before the handshake is done nothing is written: it waits for input.
             return self.inner.poll_readable(cx);
         }
         self.inner.poll_writable(cx)
@@ -568,7 +570,7 @@ impl<S: Socket> Socket for Layered<S> {
             loop {
                 let mut out = over.output.lock();
                 over.flush_for_now(&self.inner, &mut out)?;
-                // What is lent has its writer, which waits for room itself.
+                // The writer of the current batch waits for room itself.
                 if !out.is_pending() || !out.records.is_empty() {
                     break;
                 }
@@ -585,7 +587,7 @@ impl<S: Socket> Socket for Layered<S> {
 }
 
 impl<S: Socket> Layered<S> {
-    /// Ready when the handshake is done. It does all that can be done at once.
+    /// Ready when the handshake is done. Does everything that can be done at once.
     ///
     /// # Errors
     /// The handshake failed, or the socket did.
@@ -601,10 +603,10 @@ impl<S: Socket> Layered<S> {
         }
     }
 
-    /// Ready when the handshake can go on.
+    /// Ready when the handshake can continue.
     ///
     /// # Errors
-    /// The runtime is going away.
+    /// The runtime is shutting down.
     pub fn poll_progress(&self, progress: Progress, cx: &mut Context<'_>) -> io::Result<Poll<()>> {
         if self.inner.poll_flush(cx)?.is_pending() && progress == Progress::Writes {
             return Ok(Poll::Pending);
@@ -613,7 +615,7 @@ impl<S: Socket> Layered<S> {
             Progress::Done => Poll::Ready(Ok(())),
             Progress::Reads => self.inner.poll_readable(cx),
             Progress::Writes => match self.inner.poll_writable(cx) {
-                // A peer that refuses says so without reading.
+                // A peer that refuses may send that without reading.
                 Poll::Pending => self.inner.poll_readable(cx),
                 ready => ready,
             },
@@ -647,7 +649,7 @@ impl<S: OwnerSocket> OwnerSocket for Layered<S> {
     fn read(&self, buf: &mut [u8], patience: &Patience) -> io::Result<usize> {
         let Some(over) = &self.over else { return self.inner.read(buf, patience) };
         let mut patience = *patience;
-        // A thread that sleeps in a read writes nothing.
+        // A thread that sleeps in a read cannot write.
         patience.may_sleep &= !over.output.lock().is_pending();
         over.read(&self.inner, buf, |room| self.inner.read(room, &patience))
     }
@@ -670,10 +672,10 @@ impl<S: OwnerSocket> OwnerSocket for Layered<S> {
 }
 
 impl<S: OwnerSocket> Layered<S> {
-    /// Waits until the handshake is done, or the time has come.
+    /// Waits until the handshake is done, at most until `by`.
     ///
     /// # Errors
-    /// The handshake failed, or the socket did; [`io::ErrorKind::TimedOut`] when the time has come.
+    /// The handshake failed, or the socket did; [`io::ErrorKind::TimedOut`] after `by`.
     pub async fn secure(&mut self, by: bowline_core::time::Instant) -> io::Result<()> {
         std::future::poll_fn(|cx| {
             loop {

@@ -1,29 +1,30 @@
-//! What drives any machine on any runtime: sockets, tasks, timers, wakers, accepting, dialing.
+//! Drives any machine on any runtime: sockets, tasks, timers, wakers, accepting, dialing.
 //!
 //! A *protocol* is a [`Machine`](bowline_core::machine::Machine) and knows no runtime; a *runtime* is a
-//! [`Runtime`](runtime::Runtime) and knows no protocol. This crate stands between, and names neither: no link, no
-//! framing, no tokio. The handles of message links are one user of it (the crate `bowline-links`).
+//! [`Runtime`](runtime::Runtime) and knows no protocol. This crate connects them, and names neither: no link,
+//! no framing, no tokio. The handles of message links are one user of it (the crate `bowline-links`).
 //!
 //! For a protocol of your own:
 //!
-//! | | |
+//! | item | purpose |
 //! |---|---|
-//! | [`Shared`] | a machine behind its lock: everything goes through [`Shared::with`], which wakes its task after unlocking |
-//! | [`Application`] | what your side does with each event that comes in |
+//! | [`Shared`] | a machine behind its lock: all access goes through [`Shared::with`], which wakes its task after unlocking |
+//! | [`Application`] | handles the events of a machine |
 //! | [`dial::Dialer`] | the dialing side: one connection after another, as a `Supervisor` says |
 //! | [`accept::Service`], [`accept::Acceptor`] | the accepting side: limits, the memory of all connections, stop and drain |
-//! | [`opening::Openings`] | what is done on a connection before its machine has it: proxies, a preamble |
-//! | [`pump::Pump`] | one connection, where neither fits |
+//! | [`opening::Openings`] | steps on a connection before its machine gets it: proxies, a preamble |
+//! | [`pump::Pump`] | one connection, for other uses |
 //! | [`Style`], [`Wait`], [`Returns`] | methods and handlers that are written once for tasks and for threads |
-//! | [`workers::Workers`], [`place`] | where functions run that may take their time |
-//! | [`layered`] | what stands between a socket and a machine, such as TLS |
-//! | [`error`], [`inproc`], [`stream`], [`socket`] | what connecting and listening have in common |
+//! | [`workers::Workers`], [`place`] | where functions run that may wait |
+//! | [`layered`] | a layer such as TLS between a socket and a machine |
+//! | [`error`], [`inproc`], [`stream`], [`socket`] | shared by connecting and listening |
 //!
-//! `examples/own_protocol.rs` is a whole one: a machine, its server on threads, its clients on tokio and on threads.
-//! `docs/architecture.md` has the recipe.
+//! `examples/own_protocol.rs` is a complete one: a machine, its server on threads, its clients on tokio and
+//! on threads. `docs/architecture.md` has the recipe.
 //!
 //! For a runtime of your own: [`runtime`], [`owner`], [`style`], and [`soft_socket`] for streams without a descriptor.
 #![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod accept;
 pub mod addresses;
@@ -33,6 +34,7 @@ mod connection;
 pub mod connection_info;
 pub mod dial;
 pub mod error;
+mod example;
 pub mod gate;
 pub mod handler_queue;
 pub mod heavy;

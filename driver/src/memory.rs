@@ -26,7 +26,8 @@ pub struct ServerMemory {
 struct State {
     pool: MemoryPool,
     links: HashMap<u64, Weak<dyn Counted>>,
-    /// Links that were closed and are not over: what they still hold, mostly of what is being written.
+    /// Links that were closed and are not over: the bytes that they still hold, mostly in batches being
+    /// written.
     closing: HashMap<u64, usize>,
     closed: u64,
 }
@@ -39,9 +40,9 @@ impl std::fmt::Debug for State {
 
 /// A link that draws from the pool.
 trait Counted: Send + Sync {
-    /// It may hold so much, and go on.
+    /// It may hold `granted` bytes, and continue.
     fn resume(&self, granted: usize);
-    /// It has to end. What it still holds.
+    /// It must end. Returns what it still holds.
     fn close(&self, held: usize, limit: usize) -> usize;
 }
 
@@ -55,10 +56,10 @@ impl<M: Machine<Token = Waker>> Counted for Shared<M> {
     }
 }
 
-/// Sees what a machine says it holds, each time it says so.
+/// Called with each report of a machine.
 pub type WatchMemory = Box<dyn Fn(&Holding) + Send + Sync>;
 
-/// A machine's seat where its server counts.
+/// The connection between a machine and its server's counter.
 struct Seat {
     memory: Arc<ServerMemory>,
     id: PeerId,
@@ -84,7 +85,7 @@ impl CountMemory for Seat {
 }
 
 impl ServerMemory {
-    /// Of `limit` bytes; the largest holder is closed if nothing moves for `stall`.
+    /// A server memory of `limit` bytes; the largest holder is closed if nothing is returned for `stall`.
     #[must_use]
     pub fn new(limit: usize, stall: Duration) -> Arc<Self> {
         let pool = MemoryPool::new(limit, stall);
@@ -92,20 +93,20 @@ impl ServerMemory {
         Arc::new(Self { state: Mutex::new(state), heavy: Arc::default() })
     }
 
-    /// Who fills that memory, or makes answers that would, takes turns there.
+    /// The queue for work that fills this memory, or makes answers that would.
     #[must_use]
     pub fn heavy_work(&self) -> &HeavyWork {
         &self.heavy
     }
 
-    /// A place in the line of those who do heavy work there, for what is no machine yet: the handshake of that number.
+    /// A place in the queue for heavy work, for a handshake with this number, which has no machine yet.
     #[must_use]
     pub fn turn_of(&self, handshake: u64) -> Turn {
         Turn::new(Arc::clone(&self.heavy), u64::MAX - handshake)
     }
 
-    /// What that machine holds is counted from now on, until [`remove`](Self::remove); `watch` sees each
-    /// report.
+    /// Counts what that machine holds from now on, until [`remove`](Self::remove); `watch` is called with
+    /// each report.
     pub fn count<M: Machine<Token = Waker>>(
         self: &Arc<Self>,
         id: PeerId,
@@ -142,14 +143,14 @@ impl ServerMemory {
         self.apply(state, &effects);
     }
 
-    /// Bytes that are held, as far as links have said.
+    /// Bytes that are held, according to the links' reports.
     #[must_use]
     pub fn held(&self) -> usize {
         self.state.lock().pool.held()
     }
 
-    /// Bytes that what no link holds yet may take for a short time: what is left, and a sixteenth of
-    /// the limit at least.
+    /// Bytes available for a short time to data that is not part of a link yet: what is left, and at least a
+    /// sixteenth of the limit.
     #[must_use]
     pub fn spare(&self) -> usize {
         let state = self.state.lock();
@@ -157,7 +158,7 @@ impl ServerMemory {
         limit.saturating_sub(state.pool.held()).max(limit / 16)
     }
 
-    /// Links that were closed to make room.
+    /// The number of links that were closed to make room.
     #[must_use]
     pub fn closed(&self) -> u64 {
         self.state.lock().closed

@@ -1,5 +1,4 @@
-//! What `tracing` and `metrics` get, where the features of those names are on: changes of
-//! state, never single messages.
+//! Events and metrics, if the features `tracing` and `metrics` are on: state changes, never single messages.
 
 use bowline_core::address::Address;
 #[cfg(feature = "tracing")]
@@ -10,7 +9,7 @@ use bowline_core::supervisor::DialFailure;
 use crate::PeerId;
 use crate::accept::ServerEvent;
 
-/// A socket is there; its handshake may not be done.
+/// A socket is connected; its handshake may not be done.
 pub fn connected(peer: PeerId, remote: Option<&Address>) {
     #[cfg(feature = "tracing")]
     tracing::debug!(target: "bowline", peer = peer.0, remote = remote.map(tracing::field::display), "connected");
@@ -19,7 +18,7 @@ pub fn connected(peer: PeerId, remote: Option<&Address>) {
     let _ = (peer, remote);
 }
 
-/// A link is past its handshake.
+/// The handshake of a link is done.
 pub fn ready(peer: PeerId) {
     #[cfg(feature = "tracing")]
     tracing::info!(target: "bowline", peer = peer.0, "ready");
@@ -42,7 +41,7 @@ pub fn disconnected(peer: PeerId, cause: &Disconnect) {
     let _ = (peer, cause);
 }
 
-/// A link that was ready for so long is not any more; a session outlives its connections.
+/// A link that was ready for this time has ended; a session outlives its connections.
 pub fn gone(lifetime: std::time::Duration) {
     #[cfg(feature = "metrics")]
     {
@@ -61,7 +60,7 @@ pub fn dialing(address: &Address, attempt: u32) {
     let _ = (address, attempt);
 }
 
-/// A dial, a look-up or a handshake failed.
+/// A dial, a name resolution or a handshake failed.
 pub fn dial_failed(failure: &DialFailure, attempt: u32) {
     #[cfg(feature = "tracing")]
     tracing::debug!(
@@ -72,7 +71,7 @@ pub fn dial_failed(failure: &DialFailure, attempt: u32) {
     let _ = (failure, attempt);
 }
 
-/// All endpoints were tried in vain; the last one so.
+/// All endpoints failed; `failure` is that of the last one.
 pub fn round_failed(failure: &DialFailure) {
     #[cfg(feature = "tracing")]
     tracing::warn!(target: "bowline", cause = %Chain(failure), "no endpoint could be connected");
@@ -90,7 +89,7 @@ pub fn handler_failed(peer: PeerId, status: Status) {
     let _ = (peer, status);
 }
 
-/// Something happened to a server as a whole.
+/// An event of a server as a whole.
 pub fn server_event(event: &ServerEvent) {
     match event {
         ServerEvent::AcceptFailed(error) => {

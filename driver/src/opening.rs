@@ -1,7 +1,6 @@
-//! What happens on a connected socket before its machine learns of it: proxies are asked, then the connection's
-//! preamble is done.
+//! Steps on a connected socket before its machine gets it: proxies, then the layer, then the preamble.
 //!
-//! On tasks and on the threads of owners alike: it waits as an [`OwnerSocket`] does.
+//! Used by tasks and by the threads of owners: it waits as an [`OwnerSocket`] does.
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
@@ -27,7 +26,7 @@ use crate::sync::Arc;
 /// Reads and writes before other tasks get their turn.
 const ROUNDS: usize = 32;
 
-/// A time limit: until when, and how long that was from its beginning.
+/// A time limit: its end, and its length.
 #[derive(Clone, Copy, Debug)]
 struct Limit {
     until: Instant,
@@ -40,14 +39,14 @@ impl Limit {
     }
 }
 
-/// What is to be done on a connection before its machine has it.
+/// The steps on a connection before its machine gets it.
 #[derive(Clone, Default)]
 pub struct Openings {
-    /// The proxies that have to connect further, and where to.
+    /// The proxies that have to connect further, and the target.
     proxy: Option<(Proxy, Endpoint)>,
-    /// What secures the connection behind the proxies.
+    /// The layer of a connection through proxies.
     layer: Option<Arc<dyn DialLayer>>,
-    /// What the connection begins with.
+    /// The preamble of the connection.
     preamble: Option<Preamble>,
 }
 
@@ -60,7 +59,7 @@ impl std::fmt::Debug for Openings {
 }
 
 impl Openings {
-    /// For a connection that leads there.
+    /// The steps for a connection to `target`.
     #[must_use]
     pub fn new(proxy: Option<&Proxy>, preamble: Option<&Preamble>, target: Option<&Endpoint>) -> Self {
         let proxy = proxy.zip(target).filter(|(proxy, target)| proxy.entrance(target).is_some());
@@ -71,29 +70,30 @@ impl Openings {
         }
     }
 
-    /// A connection through proxies is secured by that layer once they connected further. One without proxies is secured by
-    /// whoever dials it: its handshake is a part of the dial then, and its failure one of the address.
+    /// Sets the layer of a connection through proxies, which is added once they have connected further.
+    /// Without proxies, the dialing code adds the layer: its handshake is then a part of the dial, and its
+    /// failure one of the address.
     #[must_use]
     pub fn securing(mut self, layer: Option<Arc<dyn DialLayer>>) -> Self {
         self.layer = layer.filter(|_| self.proxy.is_some());
         self
     }
 
-    /// Whether there is nothing to be done.
+    /// Whether there are no steps.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.proxy.is_none() && self.preamble.is_none()
     }
 
-    /// Does it, over a connected socket: first what the proxies are asked, then the layer's handshake, then the preamble. What
-    /// was read and is not theirs is returned: it is the machine's. `limit`: how long all of it may take, if nobody else sees
-    /// to that.
+    /// Runs the steps over a connected socket: first the proxies, then the layer's handshake, then the
+    /// preamble. Returns the bytes that were read and belong to the machine. `limit` bounds all steps
+    /// together, unless the caller has another time limit.
     ///
     /// # Errors
-    /// The socket failed; a proxy or the peer said no, spoke nonsense, or took too long.
+    /// The socket failed; or a proxy or the peer refused, broke its protocol, or took too long.
     ///
     /// # Cancel safety
-    /// None: the connection cannot be used if the future was dropped.
+    /// Not cancel safe: the connection cannot be used if the future was dropped.
     pub async fn run<S: OwnerSocket>(
         &self,
         socket: &mut Layered<S>,
@@ -105,7 +105,7 @@ impl Openings {
         let mut buf = self.through_proxies(socket, overall).await?;
         if let (Some(layer), Some((_, endpoint))) = (&self.layer, &self.proxy) {
             let layer = layer.dial(endpoint).map_err(|error| disconnect(io::Error::other(error)))?;
-            // What came behind the proxies' answers is the layer's.
+            // Bytes after the proxies' answers belong to the layer.
             socket.put_over(layer, buf.unread());
             buf = RecvBuf::new();
             let until = overall.map_or(Instant::FAR_FUTURE, |limit| limit.until);
@@ -114,7 +114,7 @@ impl Openings {
         self.begin(socket, buf, (target, epoch), overall).await
     }
 
-    /// Asks the proxies, on the bytes of the socket itself.
+    /// Runs the proxy steps on the raw bytes of the socket.
     async fn through_proxies<S: OwnerSocket>(
         &self,
         socket: &mut S,
@@ -134,7 +134,7 @@ impl Openings {
         })
     }
 
-    /// Does the preamble, on what the connection carries, of which `buf` was read already.
+    /// Runs the preamble on the connection's bytes; `buf` contains those that were read already.
     async fn begin<S: OwnerSocket>(
         &self,
         socket: &mut S,
@@ -154,7 +154,7 @@ impl Openings {
     }
 }
 
-/// Why steps did not come to their end.
+/// Why steps failed.
 enum Failure<E> {
     /// The socket failed, or the time for the whole connection is over.
     Connection(Disconnect),
@@ -206,12 +206,12 @@ fn poll_steps<S: OwnerSocket, T: Step>(
             Poll::Pending => return Poll::Pending,
         }
     }
-    // Others want to run too.
+    // Lets other tasks run.
     cx.waker().wake_by_ref();
     Poll::Pending
 }
 
-/// Writes what there is to write, or reads once. False: the socket has to be waited for.
+/// Writes what there is to write, or reads once. `false`: the socket has to be waited for.
 fn move_bytes<S: OwnerSocket, T: Step>(socket: &S, steps: &mut Steps<T>) -> Result<bool, Failure<T::Error>> {
     let failed = |error| Failure::Connection(disconnect(error));
     if !steps.output().is_empty() {
@@ -234,7 +234,7 @@ fn move_bytes<S: OwnerSocket, T: Step>(socket: &S, steps: &mut Steps<T>) -> Resu
     }
 }
 
-/// Whether a call to the system may be repeated at once; false: when the socket is ready.
+/// Whether a system call may be repeated at once; `false`: when the socket is ready.
 fn try_again(error: io::Error) -> io::Result<bool> {
     match error.kind() {
         io::ErrorKind::Interrupted => Ok(true),

@@ -1,4 +1,4 @@
-//! Sockets with one owner, which waits for them itself: as a task, or with the whole thread.
+//! Sockets with one owner, which waits for them itself: as a task, or by blocking its thread.
 
 use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
@@ -17,68 +17,67 @@ use crate::runtime::{Runtime, Socket, Wire};
 use crate::shared::WriteNow;
 use crate::stream::Stream;
 
-/// A [`Wire`] that its owner waits for. Its futures and polls need no task of the runtime besides the owner's:
-/// where threads wait, they wait inside of the poll, and are ready.
+/// A [`Wire`] that its owner waits for. Its futures and polls need no task of the runtime other than the
+/// owner's: on threads, they block inside the poll until they are ready.
 pub trait OwnerSocket: Wire + Sized {
     /// Connects, within `limit`.
     ///
     /// # Errors
-    /// What the system said; [`io::ErrorKind::TimedOut`] after `limit`.
+    /// The system's error; [`io::ErrorKind::TimedOut`] after `limit`.
     fn connect(
         address: Address,
         options: SocketOptions,
         limit: Duration,
     ) -> impl Future<Output = io::Result<Self>> + Send;
 
-    /// Looks a name up, within `limit`.
+    /// Resolves a name, within `limit`.
     ///
     /// # Errors
-    /// What the system said; [`io::ErrorKind::TimedOut`] after `limit`.
+    /// The system's error; [`io::ErrorKind::TimedOut`] after `limit`.
     fn resolve(
         host: String,
         port: u16,
         limit: Duration,
     ) -> impl Future<Output = io::Result<Vec<SocketAddr>>> + Send;
 
-    /// Of a stream that is connected already.
+    /// Makes a socket of a connected stream.
     ///
     /// # Errors
-    /// What the system said.
+    /// The system's error.
     fn adopt(stream: Stream) -> io::Result<Self>;
 
-    /// Reads what is there. Where the owner waits with the whole thread, one call to the system may wait and
-    /// read, as far as `patience` allows.
+    /// Reads what is available. On threads, one system call may wait and read, as far as `patience` allows.
     ///
     /// # Errors
-    /// [`io::ErrorKind::WouldBlock`] if nothing came, [`io::ErrorKind::TimedOut`] as well.
+    /// [`io::ErrorKind::WouldBlock`] or [`io::ErrorKind::TimedOut`] if nothing was received.
     fn read(&self, buf: &mut [u8], patience: &Patience) -> io::Result<usize>;
 
-    /// Ready when what was waited for may be there, or the time has come: the owner tries again then.
+    /// Ready when the condition may be true, or the time has come: the owner then tries again.
     ///
     /// # Errors
     /// The socket cannot be waited for any more.
     fn poll_ready(&mut self, cx: &mut Context<'_>, until: &Until) -> Poll<io::Result<()>>;
 }
 
-/// How long reading may wait.
+/// How long a read may wait.
 #[derive(Clone, Copy, Debug)]
 pub struct Patience {
-    /// The thread may try again and again for so long.
+    /// How long the thread may poll the socket.
     pub spin: Duration,
     /// The thread may sleep: nothing waits to be written.
     pub may_sleep: bool,
-    /// When the owner has something to do.
+    /// When the owner has something else to do.
     pub until: Option<Instant>,
 }
 
-/// What an owner waits for.
+/// The event that an owner waits for.
 #[derive(Clone, Copy, Debug)]
 pub struct Until {
     /// Bytes to read.
     pub readable: bool,
     /// Room for writing.
     pub writable: bool,
-    /// The time.
+    /// A point in time.
     pub time: Option<Instant>,
 }
 
@@ -177,7 +176,7 @@ impl<R: Runtime> OwnerSocket for TaskSocket<R> {
     }
 }
 
-/// What `work` comes to, if it does so within `limit`.
+/// The result of `work`, if it is ready within `limit`.
 async fn within<R: Runtime, T>(
     limit: Duration,
     work: impl Future<Output = io::Result<T>> + Send,

@@ -1,11 +1,11 @@
-//! Numbers of peers.
+//! Ids of peers.
 
-/// Numbers the peers of a process.
+/// The id of a peer, unique in the process.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct PeerId(pub u64);
 
 impl PeerId {
-    /// One that no other peer of this process has.
+    /// A new id.
     #[must_use]
     pub fn unique() -> Self {
         static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);

@@ -1,20 +1,20 @@
-//! Where the tasks of one client or server run, if not where they are made.
+//! Where the tasks of a client or server run.
 
 use std::future::Future;
 use std::pin::pin;
 
 use crate::sync::Arc;
 
-/// Threads of a runtime's that a program made, and that may run the tasks of one client or server: an
-/// I/O group.
+/// A group of threads that a program made for a runtime, and that may run the tasks of one client or server:
+/// an I/O group.
 pub trait Group: Clone + Send + Sync + 'static {
-    /// Calls `work`, once: tasks that it makes run in this group.
+    /// Calls `work`, once: tasks that it spawns run in this group.
     fn within(&self, work: &mut dyn FnMut());
 }
 
 type Within = Arc<dyn Fn(&mut dyn FnMut()) + Send + Sync>;
 
-/// Where the tasks of a client or a server run: in a group of its own, or where they are made.
+/// Where the tasks of a client or a server run: in a group, or where they are made.
 #[derive(Clone, Default)]
 pub struct Place(Option<Within>);
 
@@ -32,14 +32,14 @@ impl Place {
         Self(Some(Arc::new(move |work| group.within(work))))
     }
 
-    /// Does something whose tasks run there.
+    /// Calls `work`, whose tasks run there.
     pub fn within<T>(&self, work: impl FnOnce() -> T) -> T {
         let Some(within) = &self.0 else { return work() };
         let (mut work, mut output) = (Some(work), None);
         within(&mut || output = work.take().map(|work| work()));
         match (output, work) {
             (Some(output), _) => output,
-            // Against its word the group did not call it.
+            // The group did not call it, although its contract says so.
             (None, Some(work)) => work(),
             (None, None) => unreachable!("it was called, and returned"),
         }

@@ -1,4 +1,4 @@
-//! One connection: reads, writes and keeps the time until it ends.
+//! One connection: reads, writes and handles timers until it ends.
 
 use std::task::{Context, Poll, Waker};
 
@@ -22,12 +22,12 @@ use crate::{Shared, clock};
 
 /// Rounds of reading and writing before other tasks get their turn.
 const ROUNDS: u32 = 32;
-/// Bytes read and written before other tasks get their turn: with hundreds of connections that move much, a
-/// short request waits for a turn of each.
+/// Bytes read and written before other tasks get their turn: with hundreds of busy connections, a short
+/// request waits for a turn of each.
 const MOVED: usize = 512 * 1024;
 /// The same while other tasks are known to wait.
 const MOVED_BESIDE_OTHERS: usize = 64 * 1024;
-/// Bytes of the peer's thrown away while its end of the stream is waited for, per turn.
+/// Bytes discarded per turn while the peer's end of the stream is waited for.
 const DISCARD: usize = 16 * 1024;
 
 /// Drives one connection on an async runtime. Poll it from one task only.
@@ -38,7 +38,7 @@ pub struct Pump<M: Machine<Token = Waker>, A: Application<M>, S: Socket> {
     callers_read: Option<Instant>,
     lingering: Option<Box<(Instant, Disconnect)>>,
     fresh: bool,
-    /// For heavy work; made when there is some.
+    /// For heavy work; allocated when there is some.
     turn: Option<Box<Turn>>,
 }
 
@@ -49,7 +49,7 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> std::fmt::Debug fo
 }
 
 impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Drop for Pump<M, A, S> {
-    /// The runtime dropped the task: the machine learns what had left, and what had not.
+    /// The runtime dropped the task: tells the machine which bytes were written.
     fn drop(&mut self) {
         self.abort(&Disconnect::LocalClose);
     }
@@ -61,7 +61,7 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
         Self::greeted(shared, app, (socket, RecvBuf::new()), epoch)
     }
 
-    /// A connection over a socket of which something was read already.
+    /// A connection over a socket, with the bytes that were read from it already.
     pub fn greeted(shared: &Arc<Shared<M>>, app: &Arc<A>, arrival: (S, RecvBuf), epoch: Epoch) -> Self {
         let (socket, buf) = arrival;
         let ends = [socket.peer_addr().ok(), socket.local_addr().ok()];
@@ -75,8 +75,8 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
         Self { connection, batch, callers_read, lingering, fresh: true, turn }
     }
 
-    /// Works until there is nothing to do. Ready, once, when the connection is over; the machine
-    /// and the application know it then.
+    /// Works until there is nothing to do. Ready, once, when the connection is over and the machine and the
+    /// application have been told.
     pub fn poll<T: Timer>(&mut self, cx: &mut Context<'_>, timer: &mut Alarm<T>) -> Poll<Disconnect> {
         let connection = Arc::clone(&self.connection);
         let Some(mut guard) = connection.intake.try_lock() else { return self.beside_a_caller(cx, timer) };
@@ -93,7 +93,7 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
         Poll::Ready(cause)
     }
 
-    /// Ends the connection from outside. A caller that reads for itself leaves soon: its call ends.
+    /// Ends the connection from outside. A caller that reads for itself stops soon, because its call ends.
     pub fn abort(&mut self, cause: &Disconnect) {
         let intake = self.connection.intake.lock().take();
         self.disconnect(intake, cause);
@@ -106,7 +106,7 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
         }
     }
 
-    /// A caller reads for itself: writes, and looks again when it may have left.
+    /// A caller reads for itself: only writes, and checks again when the caller may have finished.
     fn beside_a_caller<T: Timer>(&mut self, cx: &mut Context<'_>, timer: &mut Alarm<T>) -> Poll<Disconnect> {
         self.connection.shared.awake();
         let now = clock::now();
@@ -117,7 +117,7 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
             }
         });
         match self.write(cx, now, &mut 0) {
-            // The caller that reads finds the end of the connection as well.
+            // The caller that reads detects the end of the connection as well.
             Err(cause) => self.connection.fail(cause),
             Ok(Written::More) => cx.waker().wake_by_ref(),
             Ok(Written::Sleep(_)) => {}
@@ -128,7 +128,7 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
         Poll::Pending
     }
 
-    /// Reading is left to callers until then.
+    /// Leaves reading to callers until then.
     fn leave_to_callers(&mut self, until: Instant) {
         if self.callers_read.is_none() {
             self.connection.socket.watch_reads(false);
@@ -175,7 +175,7 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
                 (due, machine.poll_ending(now), machine.is_paused(), machine.wants_pass(), machine.is_heavy())
             });
             if due {
-                // Mostly it is the heartbeat of a quiet connection: its buffer can go.
+                // Usually this is the heartbeat of a quiet connection: its buffer can be freed.
                 intake.release_memory();
             }
             match ending {
@@ -222,18 +222,18 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
                 }
             }
         }
-        // Others want to run too.
+        // Lets other tasks run.
         cx.waker().wake_by_ref();
         Poll::Pending
     }
 
-    /// Whether so much was moved that others have their turn.
+    /// Whether so many bytes were moved that other tasks get their turn.
     fn is_turn_over(&self, moved: usize) -> bool {
         moved >= MOVED || (moved >= MOVED_BESIDE_OTHERS && self.connection.socket.others_wait())
     }
 
-    /// Whether it may read now: what is heavy only when all that are ready were served in between. The
-    /// task is woken when it may.
+    /// Whether it may read now: heavy input only after all ready tasks were served. The task is woken when it
+    /// may.
     fn may_read(&mut self, cx: &mut Context<'_>, is_heavy: bool) -> bool {
         if !is_heavy {
             return true;
@@ -244,7 +244,7 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
         self.turn.as_mut().is_none_or(|turn| turn.poll(cx).is_ready())
     }
 
-    /// It read, or has no reason to: others may.
+    /// It has read, or has no reason to: others may.
     fn end_turn(&mut self) {
         if let Some(turn) = &mut self.turn {
             turn.end();
@@ -270,7 +270,7 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
                 Ok(n) => {
                     *moved += n;
                     intake.filled(now, n)?;
-                    // A read that leaves room has emptied the socket: no second read is needed to know.
+                    // A read that leaves room has emptied the socket: no second read is needed.
                     if n < len && !intake.is_paused() {
                         return self.is_readable(cx, intake);
                     }
@@ -287,7 +287,7 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
         }
     }
 
-    /// Whether the socket has something to read, or will wake the task when it has.
+    /// Whether the socket has something to read; otherwise it will wake the task.
     fn is_readable(&self, cx: &mut Context<'_>, intake: &mut Intake<M, A>) -> Result<bool, Disconnect> {
         match self.connection.socket.poll_readable(cx) {
             Poll::Ready(Ok(())) => Ok(true),
@@ -299,7 +299,7 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
         }
     }
 
-    /// Writes until there is nothing to write or the socket takes no more. `moved` counts what was read and
+    /// Writes until there is nothing to write or the socket takes no more. `moved` counts the bytes read and
     /// written since other tasks had their turn.
     fn write(
         &mut self,
@@ -321,7 +321,7 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
                 Ok(true) => {
                     *moved += batch.written() - before;
                     let more = self.connection.shared.with(|machine| machine.end_write(now, batch));
-                    // Reading gets its turn even if the writers never stop.
+                    // Reading gets its turn even if writers never stop.
                     if more && self.is_turn_over(*moved) {
                         return Ok(Written::More);
                     }
@@ -352,8 +352,9 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
         }
     }
 
-    /// Our side is done and said so: waits for the peer's end of the stream. Meanwhile the machine's own
-    /// deadlines go on (calls wait for the next connection), and it may have less patience.
+    /// This side has finished and told the peer: waits for the peer's end of the stream. Meanwhile the
+    /// machine's own deadlines continue (calls wait for the next connection), and the remaining time may
+    /// become shorter.
     fn linger<T: Timer>(
         &mut self,
         cx: &mut Context<'_>,
@@ -383,7 +384,7 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
                 Ok(n) => {
                     discarded += n;
                     if discarded >= DISCARD {
-                        // However much the peer goes on sending.
+                        // However much the peer continues to send.
                         if clock::now() >= deadline {
                             return Poll::Ready(cause);
                         }
@@ -417,19 +418,18 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
 }
 
 enum Written {
-    /// Look again at everything.
+    /// Check everything again.
     More,
-    /// Nothing to do until woken, or that time.
+    /// Nothing to do until woken, or until this time.
     Sleep(Option<Instant>),
 }
 
-/// Sets the timer. True: the time has come already.
+/// Sets the timer. `true`: the time has come already.
 fn sleep<T: Timer>(cx: &mut Context<'_>, timer: &mut Alarm<T>, at: Option<Instant>) -> bool {
     at.is_some_and(|at| timer.poll(cx, at))
 }
 
-/// A timer that is left alone while it fires early enough: setting one costs more than waking
-/// once too early.
+/// A timer that is not reset while it fires early enough: resetting costs more than waking once too early.
 #[derive(Debug)]
 pub struct Alarm<T> {
     timer: T,
@@ -448,7 +448,7 @@ impl<T: Timer> Alarm<T> {
         self.armed.is_some()
     }
 
-    /// Wakes the task at `at` or somewhat before. True: it is time to look.
+    /// Wakes the task at `at` or somewhat earlier. `true`: it is time to check.
     pub fn poll(&mut self, cx: &mut Context<'_>, at: Instant) -> bool {
         if self.armed.is_none_or(|armed| armed > at) {
             self.timer.reset(clock::to_std(at));

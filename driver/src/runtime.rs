@@ -1,4 +1,4 @@
-//! What a runtime supplies: sockets, timers, tasks, name look-up.
+//! The interface of a runtime: sockets, timers, tasks, name resolution.
 
 use std::future::Future;
 use std::io;
@@ -17,21 +17,21 @@ use crate::stream::{Listening, Stream};
 use crate::style::Style;
 use crate::sync::Arc;
 
-/// A connected stream of bytes: what a connection is read from and written to.
+/// A connected stream of bytes: a connection reads from it and writes to it.
 ///
-/// Its reads and writes never wait. How one waits for it is another matter: tasks as a [`Socket`] says, the
-/// owner of an exclusive connection on threads with the whole thread.
+/// Its reads and writes never wait. Tasks wait for it as for a [`Socket`]; the owner of an exclusive
+/// connection on threads blocks its thread.
 pub trait Wire: WriteNow {
-    /// Reads what is there; 0 at the end of the stream.
+    /// Reads what is available; 0 at the end of the stream.
     ///
     /// # Errors
-    /// [`io::ErrorKind::WouldBlock`] if nothing is there now.
+    /// [`io::ErrorKind::WouldBlock`] if nothing is available now.
     fn read_now(&self, buf: &mut [u8]) -> io::Result<usize>;
 
-    /// Applies options to it; what it does not know is left out.
+    /// Applies options to it; unsupported ones are skipped.
     ///
     /// # Errors
-    /// What the system said.
+    /// The system's error.
     fn apply(&self, options: &SocketOptions) -> io::Result<()>;
 
     /// Ends the writing side.
@@ -40,21 +40,21 @@ pub trait Wire: WriteNow {
     /// The stream is not connected any more.
     fn shutdown_write(&self) -> io::Result<()>;
 
-    /// The other end's address.
+    /// The address of the other side.
     ///
     /// # Errors
     /// The stream is not connected any more.
     fn peer_addr(&self) -> io::Result<Address>;
 
-    /// This end's address.
+    /// The address of this side.
     ///
     /// # Errors
-    /// The stream is not connected any more, or (by default) does not know.
+    /// The stream is not connected any more, or (by default) the address is unknown.
     fn local_addr(&self) -> io::Result<Address> {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    /// What a layer over the socket knows of the peer; by default there is none.
+    /// The properties of the peer from a layer over the socket; by default there is none.
     fn secured(&self) -> Option<Arc<Secured>> {
         None
     }
@@ -62,48 +62,48 @@ pub trait Wire: WriteNow {
 
 /// A [`Wire`] that tasks wait for.
 pub trait Socket: Wire {
-    /// Whether callers that wait for a reply read it on their own thread, which would otherwise only
-    /// park. It takes [`wait_readable`](Self::wait_readable).
+    /// Whether callers that wait for a reply read it on their own thread, which would otherwise only park.
+    /// Requires [`wait_readable`](Self::wait_readable).
     fn callers_read(&self) -> bool {
         false
     }
 
-    /// Waits, with the whole thread, until there is something to read. False: there was nothing
-    /// within `limit`, or the socket cannot be waited for alone.
+    /// Blocks the thread until there is something to read. `false`: there was nothing within `limit`, or the
+    /// socket cannot be waited for this way.
     fn wait_readable(&self, limit: Duration) -> bool {
         let _ = limit;
         false
     }
 
-    /// Whether the runtime is to report what there is to read: not while callers read for themselves,
-    /// or it would wake a thread for each reply. By default it always does.
+    /// Whether the runtime reports readable data: not while callers read for themselves, because it would
+    /// wake a thread for each reply. By default it always does.
     fn watch_reads(&self, watch: bool) {
         let _ = watch;
     }
 
     /// Whether other tasks wait for the thread that drives this socket: turns are shorter then. By default,
-    /// where a runtime cannot say, they are not.
+    /// and if a runtime cannot tell, false.
     fn others_wait(&self) -> bool {
         false
     }
 
-    /// Ready when a read may find something; otherwise the task is woken when that changes.
+    /// Ready when a read may return something; otherwise the task is woken when that changes.
     ///
     /// # Errors
-    /// The runtime is going away.
+    /// The runtime is shutting down.
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 
     /// Ready when a write may succeed; otherwise the task is woken when that changes.
     ///
     /// # Errors
-    /// The runtime is going away.
+    /// The runtime is shutting down.
     fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 
-    /// Sends on what the stream itself holds back; for kernel sockets there is nothing to do. To be called
-    /// before the task that writes goes to sleep.
+    /// Flushes bytes that the stream itself buffers; kernel sockets do nothing. Must be called before the
+    /// writing task sleeps.
     ///
     /// # Errors
-    /// The stream is broken.
+    /// The stream has failed.
     #[inline]
     fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let _ = cx;
@@ -113,28 +113,28 @@ pub trait Socket: Wire {
 
 /// A listening socket.
 pub trait Listener: Send + Sync + 'static {
-    /// What it accepts.
+    /// The type of accepted sockets.
     type Socket: Socket;
 
     /// Accepts one connection.
     ///
     /// # Errors
-    /// What the system said; the listener can be asked again.
+    /// The system's error; the listener can be polled again.
     fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(Self::Socket, Address)>>;
 
     /// The address it listens at.
     ///
     /// # Errors
-    /// What the system said.
+    /// The system's error.
     fn local_addr(&self) -> io::Result<Address>;
 }
 
-/// One timer that is set again and again.
+/// A timer that can be reset.
 pub trait Timer: Send + Sync + Unpin + 'static {
-    /// Fires at `at` and no longer at the time set before.
+    /// Fires at `at`, and no longer at the earlier time.
     fn reset(&mut self, at: Instant);
 
-    /// Ready once the time set has come.
+    /// Ready when the time has come.
     fn poll_expired(&mut self, cx: &mut Context<'_>) -> Poll<()>;
 }
 
@@ -142,7 +142,7 @@ pub trait Timer: Send + Sync + Unpin + 'static {
 pub trait Runtime: Sized + Send + Sync + 'static {
     /// Its sockets.
     type Socket: Socket;
-    /// Its sockets that one owner waits for: [`TaskSocket`](crate::owner::TaskSocket) where owners are tasks.
+    /// Its sockets for one owner: [`TaskSocket`](crate::owner::TaskSocket) if owners are tasks.
     type OwnerSocket: OwnerSocket;
     /// Its listeners.
     type Listener: Listener<Socket = Self::Socket>;
@@ -154,22 +154,22 @@ pub trait Runtime: Sized + Send + Sync + 'static {
     /// Runs a task to its end, in the background.
     ///
     /// # Errors
-    /// The runtime is not running here, or has no thread to start.
+    /// The runtime is not running on this thread, or could not start a thread.
     fn spawn(task: impl Future<Output = ()> + Send + 'static) -> Result<(), StartError>;
 
-    /// How many of its threads work on tasks here.
+    /// The number of its threads that run tasks here.
     #[must_use]
     fn threads() -> usize {
         std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get)
     }
 
-    /// Wakes a task, if possible only when those that are ready now had their turn, and sockets and
-    /// timers were looked at.
+    /// Wakes a task, if possible only after all ready tasks had their turn, and sockets and timers were
+    /// checked.
     fn wake_later(waker: Waker) {
         waker.wake();
     }
 
-    /// Whether the runtime is running here.
+    /// Checks that the runtime is running on this thread.
     ///
     /// # Errors
     /// It is not.
@@ -183,26 +183,26 @@ pub trait Runtime: Sized + Send + Sync + 'static {
         options: SocketOptions,
     ) -> impl Future<Output = io::Result<Self::Socket>> + Send + 'static;
 
-    /// Makes a socket of a stream that is connected already.
+    /// Makes a socket of a connected stream.
     ///
     /// # Errors
-    /// What the system said.
+    /// The system's error.
     fn adopt(stream: Stream) -> io::Result<Self::Socket>;
 
-    /// Makes a listener of a socket that listens already.
+    /// Makes a listener of a listening socket.
     ///
     /// # Errors
-    /// What the system said.
+    /// The system's error.
     fn adopt_listener(listening: Listening) -> io::Result<Self::Listener>;
 
-    /// Looks a name up.
+    /// Resolves a name.
     fn resolve(host: String, port: u16)
     -> impl Future<Output = io::Result<Vec<SocketAddr>>> + Send + 'static;
 
     /// Listens at `address`; accepted sockets get `options`.
     ///
     /// # Errors
-    /// What the system said.
+    /// The system's error.
     fn listen(address: &Address, options: SocketOptions) -> io::Result<Self::Listener>;
 
     /// A timer that is not set.

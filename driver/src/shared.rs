@@ -14,34 +14,52 @@ use crate::heavy::Turn;
 use crate::sync::{Arc, Mutex, MutexGuard};
 use crate::{clock, observe};
 
-/// Most slices that one write takes.
+/// Maximum number of slices in one write.
 pub const MAX_SLICES: usize = 16;
 
-/// Writes without waiting: what a caller needs to write a lone call itself.
+/// Writes without waiting: what a caller needs to write a single call itself.
 pub trait WriteNow: Send + Sync + 'static {
-    /// Writes what the socket takes at once.
+    /// Writes as much as the socket takes at once.
     ///
     /// # Errors
-    /// [`io::ErrorKind::WouldBlock`] if it takes nothing now; others when the socket failed.
+    /// [`io::ErrorKind::WouldBlock`] if it takes nothing now; other errors if the socket failed.
     fn write_now(&self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
 }
 
 /// A connection, as the callers of its machine see it.
 pub trait Connected: WriteNow {
-    /// Reads on the caller's own thread, until what the caller waits for is there (`served`), or for a
-    /// moment; does nothing where somebody reads already, or the socket cannot be waited for alone.
+    /// Reads on the caller's own thread, until `served` returns true, or for a moment; does nothing if
+    /// another thread reads already, or the socket cannot be waited for this way.
     fn read_for(&self, served: &dyn Fn() -> bool);
 
-    /// What a layer over the socket (TLS) knows of the peer; by default there is none.
+    /// The properties of the peer from a layer over the socket (TLS); by default there is none.
     fn secured(&self) -> Option<Arc<Secured>> {
         None
     }
 }
 
-/// A machine that many hold: the handles of users, and the task that drives it.
+/// A machine that is shared by the users' handles and the task that drives it.
 ///
-/// Everything goes through [`with`](Self::with): it takes the lock, lets a closure work on the
-/// machine, and after unlocking wakes the tasks that the machine wants woken.
+/// All access goes through [`with`](Self::with): it takes the lock, calls a closure with the machine, and
+/// after unlocking wakes the tasks that the machine wants woken.
+///
+/// ```
+/// use std::task::Waker;
+///
+/// use std::time::Duration;
+///
+/// use bowline_core::config::Config;
+/// use bowline_core::frame::native::Native;
+/// use bowline_core::link::{Link, Role};
+/// use bowline_core::machine::Machine;
+/// use bowline_driver::{Shared, clock};
+///
+/// let link: Link<Native, Waker> = Link::new(Config::default(), Role::Dialing);
+/// let shared = Shared::new(link);
+/// // A command of the application: a task that drives the link is woken after unlocking.
+/// shared.with(|link| link.close(clock::now(), Duration::ZERO));
+/// assert!(shared.with(|link| link.is_closed()));
+/// ```
 #[derive(Debug)]
 pub struct Shared<M: Machine<Token = Waker>> {
     state: Mutex<State<M>>,
@@ -49,27 +67,26 @@ pub struct Shared<M: Machine<Token = Waker>> {
 
 struct State<M> {
     machine: M,
-    /// Wakes the writer. Registered under the lock in which there was nothing to write.
+    /// Wakes the writer. Registered under the same lock in which there was nothing to write.
     writer: Option<Waker>,
     /// Wakes the attendant, which reads and watches the time.
     attendant: Option<Waker>,
-    /// A wake that came while no waker was registered.
+    /// A wake that was requested while no waker was registered.
     missed: Wake,
     connection: Option<Arc<dyn Connected>>,
-    /// Counts what the machine holds, and says how much that may be.
+    /// Counts what the machine holds, and limits it.
     memory: Option<Arc<dyn CountMemory>>,
 }
 
-/// Counts what machines hold, and says what they may hold: see [`bowline_core::memory`].
+/// Counts what machines hold, and limits it: see [`bowline_core::memory`].
 pub trait CountMemory: Send + Sync + 'static {
-    /// The machine says what it holds. Called without its lock.
+    /// A report of the machine. Called without its lock.
     fn report(&self, holding: Holding) -> Verdict;
 
-    /// Bytes that may be taken for a short time by what no machine holds yet, such as answers that
-    /// handlers are making.
+    /// Bytes available for a short time to data that no machine holds yet, such as answers in progress.
     fn spare(&self) -> usize;
 
-    /// A place in the line of those who do heavy work, for a task of this machine's.
+    /// A place in the queue for heavy work, for a task of this machine.
     fn turn(&self) -> Turn;
 }
 
@@ -88,7 +105,7 @@ impl<M: Machine<Token = Waker>> Shared<M> {
         Self { state: Mutex::new(state) }
     }
 
-    /// Works on the machine under the lock, then wakes the tasks that it wants woken.
+    /// Calls `f` with the machine under the lock, then wakes the tasks that it wants woken.
     #[inline]
     pub fn with<R>(&self, f: impl FnOnce(&mut M) -> R) -> R {
         let mut state = self.state.lock();
@@ -99,8 +116,8 @@ impl<M: Machine<Token = Waker>> Shared<M> {
         result
     }
 
-    /// As [`with`](Self::with), for a caller that holds another lock: the wakers are put into `wakers`, to be
-    /// called when that is released.
+    /// As [`with`](Self::with), for a caller that holds another lock: the wakers are added to `wakers`, to be
+    /// called when that lock is released.
     pub fn with_wakers<R>(&self, wakers: &mut Vec<Waker>, f: impl FnOnce(&mut M) -> R) -> R {
         let mut state = self.state.lock();
         let result = f(&mut state.machine);
@@ -114,31 +131,31 @@ impl<M: Machine<Token = Waker>> Shared<M> {
         result
     }
 
-    /// Looks at the machine under the lock, and wakes no task: for what counts the machine's memory.
+    /// Calls `f` with the machine under the lock, and wakes no task: for counting the machine's memory.
     pub fn look<R>(&self, f: impl FnOnce(&mut M) -> R) -> R {
         f(&mut self.state.lock().machine)
     }
 
-    /// What the machine holds is counted there from now on.
+    /// From now on `memory` counts what the machine holds.
     pub fn set_memory(&self, memory: Arc<dyn CountMemory>) {
         self.state.lock().memory = Some(memory);
     }
 
-    /// See [`CountMemory::spare`]; all there is where the memory is not counted.
+    /// See [`CountMemory::spare`]; unlimited if the memory is not counted.
     #[must_use]
     pub fn spare_memory(&self) -> usize {
         let memory = self.state.lock().memory.clone();
         memory.map_or(usize::MAX, |memory| memory.spare())
     }
 
-    /// See [`CountMemory::turn`]; `None` where the memory is not counted.
+    /// See [`CountMemory::turn`]; `None` if the memory is not counted.
     #[must_use]
     pub fn turn(&self) -> Option<Turn> {
         let memory = self.state.lock().memory.clone();
         memory.map(|memory| memory.turn())
     }
 
-    /// Does what is due by the time while there is no connection. Whether the machine is closed.
+    /// Handles what is due while there is no connection. Returns whether the machine is closed.
     pub fn tend(&self, now: Instant) -> bool {
         self.with(|machine| {
             if machine.poll_timeout().is_some_and(|(at, _)| at <= now) {
@@ -154,20 +171,20 @@ impl<M: Machine<Token = Waker>> Shared<M> {
         self.with(|machine| machine.handle_dialing(address.clone(), attempt));
     }
 
-    /// A guard that takes the lock at first use.
+    /// A guard that takes the lock on first use.
     pub fn lazy<'a>(&'a self, tokens: &'a mut Vec<Waker>) -> LazyGuard<'a, M> {
         LazyGuard { shared: self, guard: None, tokens }
     }
 
-    /// Lends the next batch, or registers the driver that both writes and attends to be woken.
-    /// The same lock covers seeing that there is nothing and registering.
+    /// Takes the next batch, or registers the waker of the driver that both writes and attends. One lock
+    /// covers both the check and the registration.
     pub fn begin_write_or_sleep(&self, now: Instant, waker: &Waker) -> Step {
         let mut state = self.state.lock();
         if let Some(batch) = state.machine.begin_write(now) {
             drop(state);
             return Step::Write(batch);
         }
-        // A missed call to write was for what is not there any more.
+        // A missed wake for writing concerned something that is no longer there.
         if std::mem::take(&mut state.missed).attend {
             return Step::Again;
         }
@@ -177,8 +194,8 @@ impl<M: Machine<Token = Waker>> Shared<M> {
         Step::Sleep(timeout)
     }
 
-    /// Registers who attends, unless a wake came since the last time. [`Step::Again`] or
-    /// [`Step::Sleep`].
+    /// Registers the attendant's waker, unless a wake was requested since the last time. Returns
+    /// [`Step::Again`] or [`Step::Sleep`].
     pub fn sleep_attendant(&self, waker: &Waker) -> Step {
         let mut state = self.state.lock();
         if std::mem::take(&mut state.missed.attend) {
@@ -195,8 +212,7 @@ impl<M: Machine<Token = Waker>> Shared<M> {
         state.attendant = None;
     }
 
-    /// The connection that lone calls may be written to, and read from, by their callers; `None` when
-    /// it is gone.
+    /// Sets the connection that callers may write single calls to, and read from; `None` when it has ended.
     pub fn set_connection(&self, connection: Option<Arc<dyn Connected>>) {
         let old = std::mem::replace(&mut self.state.lock().connection, connection);
         drop(old);
@@ -218,9 +234,9 @@ impl<M: Machine<Token = Waker>> Shared<M> {
         }
     }
 
-    /// As [`with`](Self::with), and if `f` says so, writes what it queued from the caller's own
-    /// thread, without waiting, instead of waking the driver: for lone calls it saves a hop. What
-    /// the socket does not take at once is left to the driver.
+    /// As [`with`](Self::with), and if `f` returns true, writes what it queued on the caller's thread,
+    /// without waiting, instead of waking the driver: for single calls this saves a switch between threads.
+    /// What the socket does not take at once is left to the driver.
     #[inline]
     pub fn with_inline<R>(&self, f: impl FnOnce(&mut M) -> (R, bool)) -> R {
         let mut state = self.state.lock();
@@ -233,8 +249,8 @@ impl<M: Machine<Token = Waker>> Shared<M> {
         result
     }
 
-    /// As [`with_inline`](Self::with_inline), but only while the driver sleeps: one that is awake writes what
-    /// was queued with what else there is.
+    /// As [`with_inline`](Self::with_inline), but only while the driver sleeps: if it is awake, it writes
+    /// what was queued together with the rest.
     pub fn with_inline_asleep<R>(&self, f: impl FnOnce(&mut M) -> (R, bool)) -> R {
         let mut state = self.state.lock();
         let (result, inline) = f(&mut state.machine);
@@ -246,7 +262,7 @@ impl<M: Machine<Token = Waker>> Shared<M> {
         result
     }
 
-    /// Lets go of the lock, wakes the tasks to be woken, and reports what the machine holds.
+    /// Releases the lock, wakes the tasks to be woken, and reports what the machine holds.
     #[inline(never)]
     fn settle_and_wake(&self, mut state: MutexGuard<'_, State<M>>) {
         let mut tokens = Vec::new();
@@ -265,7 +281,7 @@ impl<M: Machine<Token = Waker>> Shared<M> {
         }
     }
 
-    /// Writes what waits, once, as far as the socket takes it; then wakes the tasks to be woken.
+    /// Writes waiting bytes, once, as many as the socket takes; then wakes the tasks to be woken.
     #[inline(never)]
     fn write_and_wake<'a>(&'a self, mut state: MutexGuard<'a, State<M>>) {
         let now = clock::now();
@@ -286,7 +302,7 @@ impl<M: Machine<Token = Waker>> Shared<M> {
         let more = state.machine.end_write(now, batch);
         let mut wakers = settle(&mut state, &mut tokens);
         if more || !written {
-            // A socket that failed or is full is the driver's to deal with.
+            // The driver handles a socket that failed or is full.
             wakers[0] = state.writer.take().or_else(|| wakers[0].take());
             state.missed.write |= wakers[0].is_none();
         }
@@ -302,25 +318,25 @@ impl<M: Machine<Token = Waker>> Shared<M> {
 }
 
 impl<M: Machine<Token = Waker>> Shared<M> {
-    /// Writes what waits, as far as the socket takes it at once, from the thread that reads: what
-    /// its pass answered need not wake the one that writes.
+    /// Writes waiting bytes, as many as the socket takes at once, on the reading thread: the answers of its
+    /// pass need not wake the writer.
     pub fn write_inline(&self) {
         self.with_inline(|_| ((), true));
     }
 }
 
-/// What the driver does next.
+/// The driver's next step.
 #[derive(Debug)]
 pub enum Step {
     /// Write this.
     Write(Batch),
-    /// Somebody called meanwhile: look again.
+    /// The machine was used meanwhile: check again.
     Again,
-    /// Nothing: the waker is registered; come back by itself at that time.
+    /// Sleep: the waker is registered; check again at this time at the latest.
     Sleep(Option<Instant>),
 }
 
-/// Writes as much of the batch as the socket takes at once. True: all of it.
+/// Writes as much of the batch as the socket takes at once. `true`: all of it.
 ///
 /// # Errors
 /// The socket failed; not `WouldBlock`, which is `Ok(false)`.
@@ -366,7 +382,7 @@ fn settle<M: Machine<Token = Waker>>(state: &mut State<M>, tokens: &mut Vec<Wake
     wakers
 }
 
-/// What is to be reported once the lock is let go, and where.
+/// The report to make after the lock is released, and its receiver.
 fn holding<M: Machine>(state: &mut State<M>) -> Option<(Arc<dyn CountMemory>, Holding)> {
     let memory = state.memory.as_ref()?;
     let holding = state.machine.take_holding()?;
@@ -389,8 +405,8 @@ fn wake(wakers: [Option<Waker>; 2], tokens: &mut Vec<Waker>) {
     }
 }
 
-/// The reader's way to the machine: the lock is taken at the first use, kept over a run
-/// of replies, and let go of before application code runs.
+/// The reader's access to the machine: takes the lock on first use, keeps it over a run of replies, and
+/// releases it before application code runs.
 #[derive(Debug)]
 pub struct LazyGuard<'a, M: Machine<Token = Waker>> {
     shared: &'a Shared<M>,
@@ -399,13 +415,13 @@ pub struct LazyGuard<'a, M: Machine<Token = Waker>> {
 }
 
 impl<M: Machine<Token = Waker>> LazyGuard<'_, M> {
-    /// Lets go of the lock, if it is held, and wakes the tasks to be woken.
+    /// Releases the lock, if it is held, and wakes the tasks to be woken.
     pub fn release(&mut self) {
         if let Some(mut state) = self.guard.take() {
             if !state.machine.has_wakes() {
                 return;
             }
-            // The reader sees to the writing after its pass: see `Shared::write_inline`.
+            // The reader writes after its pass: see `Shared::write_inline`.
             let writer = state.writer.take();
             let mut wakers = settle(&mut state, self.tokens);
             wakers[0] = None;

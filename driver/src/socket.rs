@@ -1,4 +1,4 @@
-//! Sockets made and set up, whatever runtime they go to.
+//! Creates and configures sockets, for any runtime.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
@@ -8,11 +8,11 @@ use bowline_core::config::SocketOptions;
 use bowline_core::error::ConfigError;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-/// Finds the address to listen at: the first that a name stands for; all interfaces where only a port
-/// is given (`:5031`).
+/// Determines the address to listen at: the first one of a name; all interfaces if only a port is given
+/// (`:5031`).
 ///
 /// # Errors
-/// It is none.
+/// The address is invalid.
 pub fn listen_address(address: &str) -> Result<Address, ConfigError> {
     if let Ok(address) = address.parse() {
         return Ok(address);
@@ -26,16 +26,16 @@ pub fn listen_address(address: &str) -> Result<Address, ConfigError> {
     found.map(Address::Tcp).ok_or_else(|| ConfigError::Address(address.to_owned()))
 }
 
-/// A TCP socket that is not connected yet, in non-blocking mode, with what has to be set before.
+/// A TCP socket that is not connected yet, in non-blocking mode, with the options that must be set before.
 ///
 /// # Errors
-/// What the system said.
+/// The system's error.
 pub fn tcp_socket(to: SocketAddr, options: &SocketOptions) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
     apply_buffers(&SockRef::from(&socket), options)?;
     if let Some(bind) = options.bind {
-        // A port of our own is bound again while the last connection from it is not forgotten yet.
+        // Our own port can be bound again before the system has released the last connection from it.
         #[cfg(unix)]
         socket.set_reuse_address(bind.port() != 0 && options.reuse_address)?;
         socket.bind(&bind.into())?;
@@ -43,11 +43,11 @@ pub fn tcp_socket(to: SocketAddr, options: &SocketOptions) -> io::Result<Socket>
     Ok(socket)
 }
 
-/// Listens at a TCP address, in non-blocking mode. `[::]` is all interfaces, of IPv4, too; where the
-/// system has no IPv6, of IPv4 only.
+/// Listens at a TCP address, in non-blocking mode. `[::]` is all interfaces, including IPv4; on systems
+/// without IPv6, IPv4 only.
 ///
 /// # Errors
-/// What the system said.
+/// The system's error.
 pub fn listen_tcp(at: SocketAddr, options: &SocketOptions) -> io::Result<TcpListener> {
     let everywhere = at.ip() == Ipv6Addr::UNSPECIFIED;
     match listen_at(at, everywhere, options) {
@@ -85,16 +85,16 @@ fn backlog(options: &SocketOptions) -> i32 {
     i32::try_from(options.backlog).unwrap_or(i32::MAX)
 }
 
-/// Applies options to a connected TCP socket. What a platform does not know is left out.
+/// Applies options to a connected TCP socket. Options that the platform does not have are skipped.
 ///
 /// # Errors
-/// What the system said.
+/// The system's error.
 pub fn apply_tcp<'s>(socket: impl Into<SockRef<'s>>, options: &SocketOptions) -> io::Result<()> {
     let socket = socket.into();
     socket.set_tcp_nodelay(options.nodelay)?;
     apply_buffers(&socket, options)?;
     if let Some(after) = options.keepalive {
-        // Three probes a third of the time apart: dead after twice `after` at most.
+        // Three probes at intervals of a third of the time: dead after twice `after` at most.
         let interval = (after / 3).max(std::time::Duration::from_secs(1));
         let keepalive = socket2::TcpKeepalive::new().with_time(after).with_interval(interval).with_retries(3);
         socket.set_tcp_keepalive(&keepalive)?;
@@ -120,10 +120,10 @@ pub fn apply_tcp<'s>(socket: impl Into<SockRef<'s>>, options: &SocketOptions) ->
     Ok(())
 }
 
-/// Applies what any stream socket knows.
+/// Applies the options of all stream sockets.
 ///
 /// # Errors
-/// What the system said.
+/// The system's error.
 pub fn apply_buffers(socket: &SockRef<'_>, options: &SocketOptions) -> io::Result<()> {
     if let Some(bytes) = options.send_buffer {
         socket.set_send_buffer_size(bytes)?;
@@ -150,22 +150,23 @@ mod unix {
     use bowline_core::config::SocketOptions;
     use socket2::{Domain, SockAddr, Socket, Type};
 
-    /// The file of a listening Unix socket: removed when its listener is gone. A name without a file is free then by itself.
+    /// The file of a listening Unix socket: removed when its listener is dropped. An abstract name is
+    /// released by itself.
     #[derive(Debug)]
     pub struct UnixPath(PathBuf);
 
     impl Drop for UnixPath {
         fn drop(&mut self) {
-            // Gone already, or not ours to remove: no listener needs it.
+            // It is gone already, or we may not remove it: no listener needs it.
             let _ = std::fs::remove_file(&self.0);
         }
     }
 
-    /// Listens at a path, or at a name (a zero byte before it), in non-blocking mode. A file that a server left behind which is no more
-    /// is taken over.
+    /// Listens at a path, or at an abstract name (after a zero byte), in non-blocking mode. The file of a
+    /// server that no longer runs is taken over.
     ///
     /// # Errors
-    /// What the system said; [`io::ErrorKind::AddrInUse`] if somebody listens there.
+    /// The system's error; [`io::ErrorKind::AddrInUse`] if another process listens there.
     pub fn listen_unix(path: &str, options: &SocketOptions) -> io::Result<(UnixListener, UnixPath)> {
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         socket.set_nonblocking(true)?;
@@ -183,23 +184,23 @@ mod unix {
         Ok((socket.into(), path))
     }
 
-    /// Whether there is a socket without a listener.
+    /// Whether the path is a socket without a listener.
     fn is_stale(path: &str) -> bool {
         use std::os::unix::fs::FileTypeExt;
         let is_socket = std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket());
         let refused = |error: &io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
-        // A listener that is too busy to accept is one, too.
+        // A listener that is too busy to accept counts as a listener.
         is_socket && connect_unix(path, Duration::ZERO).as_ref().is_err_and(refused)
     }
 
-    /// Connects to a path, and waits for at most `limit` for a listener that does not accept. The stream
-    /// waits when it reads and writes.
+    /// Connects to a path, and waits for at most `limit` for a listener that does not accept. The stream is
+    /// in blocking mode.
     ///
     /// # Errors
-    /// What the system said; [`io::ErrorKind::TimedOut`] after `limit`.
+    /// The system's error; [`io::ErrorKind::TimedOut`] after `limit`.
     pub fn connect_unix(path: &str, limit: Duration) -> io::Result<UnixStream> {
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-        // Connecting waits no longer than writing does; a timeout of nothing would be for ever.
+        // Connecting waits no longer than writing does; a timeout of zero would mean forever.
         socket.set_nonblocking(limit.is_zero())?;
         socket.set_write_timeout(Some(limit.max(Duration::from_millis(1))))?;
         socket.connect(&SockAddr::unix(path)?).map_err(|error| match error.kind() {
@@ -211,7 +212,7 @@ mod unix {
         Ok(socket.into())
     }
 
-    /// The same in Bowline's words.
+    /// A Unix socket address as a Bowline address.
     #[must_use]
     pub fn unix_address(address: &SocketAddr) -> Address {
         #[cfg(target_os = "linux")]
@@ -222,10 +223,10 @@ mod unix {
         Address::Unix(path.unwrap_or_default().into())
     }
 
-    /// The same as the system has it: a path, or a name (a zero byte before it).
+    /// A path, or an abstract name (after a zero byte), as a system address.
     ///
     /// # Errors
-    /// It is too long, or a name, which only Linux has.
+    /// It is too long, or abstract on a system other than Linux.
     pub fn unix_socket_address(path: &str) -> io::Result<SocketAddr> {
         match path.strip_prefix('\0') {
             #[cfg(target_os = "linux")]
@@ -246,7 +247,7 @@ mod tests {
 
     use super::*;
 
-    /// A listener that accepts nothing, and has as many waiting as it takes.
+    /// A listener that accepts nothing, with a full queue.
     #[test]
     fn nobody_waits_for_ever_for_a_listener_that_accepts_nothing() {
         let path = std::env::temp_dir().join(format!("bowline-full-{}", std::process::id()));

@@ -1,5 +1,5 @@
-//! Sockets that no system call stands behind: streams through memory, and streams of the program's own.
-//! The same on every runtime.
+//! Sockets without system calls: in-process streams, and streams of the program. They are the same on every
+//! runtime.
 
 use std::io::{self, IoSlice};
 use std::task::{Context, Poll};
@@ -12,12 +12,12 @@ use crate::runtime::{Socket, Wire};
 use crate::shared::WriteNow;
 use crate::stream::OwnStream;
 
-/// A connected stream without a descriptor that could be polled.
+/// A connected stream without a descriptor.
 #[derive(Debug)]
 pub enum SoftSocket {
     /// Through memory.
     Memory(inproc::Stream),
-    /// The program's own.
+    /// A stream of the program.
     Own(OwnStream),
 }
 
@@ -38,7 +38,7 @@ impl Wire for SoftSocket {
         }
     }
 
-    /// None of the options is for them.
+    /// None of the options applies to them.
     fn apply(&self, _: &SocketOptions) -> io::Result<()> {
         Ok(())
     }

@@ -1,9 +1,8 @@
-//! Streams that a program brings along: a socket that is connected already, or anything else that carries
-//! bytes both ways.
+//! Streams that a program supplies: a socket that is connected already, or any other byte stream.
 //!
-//! A runtime makes one of its sockets of a [`Stream`]; from there on it is driven as any other. What is
-//! asked of a stream of the program's own is [`ByteStream`]; each runtime's `stream` function makes one
-//! of what its users know (`AsyncRead` and `AsyncWrite`, or `Read` and `Write` on threads).
+//! A runtime makes one of its sockets of a [`Stream`] and drives it like any other. [`ByteStream`] is the
+//! interface of a program's own stream; each runtime's `stream` function makes one of its users' types
+//! (`AsyncRead` and `AsyncWrite`, or `Read` and `Write` on threads).
 
 use std::future::Future;
 use std::io::{self, IoSlice};
@@ -24,14 +23,14 @@ use crate::sync::{Arc, AtomicU64, Mutex, Ordering};
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Stream {
-    /// A TCP socket. It is put in non-blocking mode.
+    /// A TCP socket. It is set to non-blocking mode.
     Tcp(TcpStream),
-    /// A Unix socket. It is put in non-blocking mode.
+    /// A Unix socket. It is set to non-blocking mode.
     #[cfg(unix)]
     Unix(UnixStream),
-    /// One end of a stream through memory.
+    /// One side of an in-process stream.
     Memory(inproc::Stream),
-    /// Anything else.
+    /// Any other stream.
     Own(OwnStream),
 }
 
@@ -48,13 +47,13 @@ impl From<UnixStream> for Stream {
     }
 }
 
-/// A socket that listens already: handed over by the service manager, or set up by the program.
+/// A socket that listens already, from the service manager or made by the program.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Listening {
-    /// At a TCP address. It is put in non-blocking mode.
+    /// A TCP socket. It is set to non-blocking mode.
     Tcp(TcpListener),
-    /// At a path, whose file is the giver's to remove. It is put in non-blocking mode.
+    /// A Unix socket, whose file the program must remove. It is set to non-blocking mode.
     #[cfg(unix)]
     Unix(UnixListener),
 }
@@ -72,62 +71,62 @@ impl From<UnixListener> for Listening {
     }
 }
 
-/// Where a connection leads.
+/// The target of a connection.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Target {
-    /// As it was given: with the host's name, if it has one.
+    /// The endpoint, as it was given: with the host's name, if it has one.
     pub endpoint: Endpoint,
-    /// What the name stands for, or the endpoint itself.
+    /// The resolved address, or the endpoint itself.
     pub address: Address,
 }
 
 impl Target {
-    /// Where a dial leads.
+    /// A target.
     #[must_use]
     pub fn new(endpoint: Endpoint, address: Address) -> Self {
         Self { endpoint, address }
     }
 }
 
-/// Connects in the program's own way, each time a link wants a connection.
+/// A function of the program that connects, called for each connection of a link.
 pub type Connector = Arc<dyn Fn(Target) -> Connecting + Send + Sync>;
-/// Such a connection under way.
+/// The future of such a connection.
 pub type Connecting = Pin<Box<dyn Future<Output = io::Result<Stream>> + Send>>;
 
-/// What a stream of the program's own has to do. As with `AsyncRead` and `AsyncWrite`, a method that
-/// returns `Pending` wakes the task when it makes sense to call it again.
+/// The interface of a program's own stream. As with `AsyncRead` and `AsyncWrite`, a method that returns
+/// `Pending` must wake the task when it should be called again.
 pub trait ByteStream: Send {
-    /// Reads what is there; 0 at the end of the stream.
+    /// Reads what is available; 0 at the end of the stream.
     ///
     /// # Errors
-    /// The stream is broken.
+    /// The stream has failed.
     fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>>;
 
-    /// Writes what there is room for.
+    /// Writes as much as there is room for.
     ///
     /// # Errors
-    /// The stream is broken.
+    /// The stream has failed.
     fn poll_write(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>>;
 
-    /// Sends on what the stream itself holds back.
+    /// Flushes bytes that the stream itself buffers.
     ///
     /// # Errors
-    /// The stream is broken.
+    /// The stream has failed.
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 
-    /// Ends the writing side, so that the peer reads the end of the stream. A stream that cannot do that
-    /// alone lets the end of a link take as long as its peer allows it to linger.
+    /// Ends the writing side, so that the peer reads the end of the stream. If a stream cannot do only that,
+    /// the end of a link takes as long as its peer lets it linger.
     ///
     /// # Errors
-    /// The stream is broken.
+    /// The stream has failed.
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 }
 
 /// A [`ByteStream`] as the driver uses it: it tries, and its waker says when to try again.
 ///
-/// Bytes that were written have been taken by the stream. Whether they have left the machine is its own
-/// to know.
+/// Bytes count as written when the stream has taken them. Whether they have left this host is known to the
+/// stream only.
 pub struct OwnStream {
     stream: Mutex<Inside>,
     name: Address,
@@ -137,9 +136,9 @@ pub struct OwnStream {
 
 struct Inside {
     stream: Box<dyn ByteStream>,
-    /// Something was written since the stream was flushed.
+    /// Something was written since the last flush.
     is_dirty: bool,
-    /// The writing side is to end once everything is flushed.
+    /// The writing side must end once everything is flushed.
     is_closing: bool,
     is_closed: bool,
 }
@@ -147,9 +146,9 @@ struct Inside {
 /// One direction: whether an attempt makes sense, and the task to wake when it does.
 #[derive(Default)]
 struct Way {
-    /// How often the stream said that an attempt makes sense.
+    /// How often the stream has woken it.
     wakes: AtomicU64,
-    /// What `wakes` was, and one more, before the last attempt, if that was in vain; 0 if it was not.
+    /// The value of `wakes` plus one before the last attempt, if that was in vain; otherwise 0.
     blocked: AtomicU64,
     waker: Mutex<Option<Waker>>,
 }
@@ -165,17 +164,18 @@ impl Wake for Way {
 }
 
 impl Way {
-    /// Calls what polls the stream, with a waker that ends the block. Under the stream's lock: there is one
-    /// attempt at a time.
+    /// Calls a poll method of the stream, with a waker that ends the block. Under the stream's lock: there is
+    /// one attempt at a time.
     fn attempt<T>(
         self: &Arc<Self>,
         poll: impl FnOnce(&mut Context<'_>) -> Poll<io::Result<T>>,
     ) -> io::Result<T> {
         let waker = Waker::from(Arc::clone(self));
-        // Counted before the attempt: a wake that comes during it ends the block, too.
+        // Read before the attempt: a wake during it ends the block, too.
         let before = self.wakes.load(Ordering::Acquire);
         let polled = catch_unwind(AssertUnwindSafe(|| poll(&mut Context::from_waker(&waker))));
-        // A stream that panics has failed. Its connection ends, and what was being written has an outcome.
+        // A stream that panics has failed. Its connection ends, and the messages being written get an
+        // outcome.
         match polled.unwrap_or_else(|_| Poll::Ready(Err(io::Error::other("the stream panicked")))) {
             Poll::Ready(result) => {
                 self.blocked.store(0, Ordering::Release);
@@ -192,7 +192,7 @@ impl Way {
         self.blocked.load(Ordering::Acquire) == self.wakes.load(Ordering::Acquire) + 1
     }
 
-    /// That task is woken from now on.
+    /// This task is woken from now on.
     fn keep(&self, waker: &Waker) {
         let mut kept = self.waker.lock();
         if !kept.as_ref().is_some_and(|kept| kept.will_wake(waker)) {
@@ -200,7 +200,7 @@ impl Way {
         }
     }
 
-    /// Ready unless the last attempt was in vain; keeps the waker for when another makes sense.
+    /// Ready unless the last attempt was in vain; keeps the waker for when another one makes sense.
     fn poll(&self, waker: &Waker) -> Poll<io::Result<()>> {
         if !self.is_blocked() {
             return Poll::Ready(Ok(()));
@@ -218,7 +218,7 @@ impl std::fmt::Debug for OwnStream {
 }
 
 impl OwnStream {
-    /// Of anything that carries bytes. `name` is what the link reports as the address of both ends.
+    /// Wraps any byte stream. `name` is the address that the link reports for both sides.
     #[must_use]
     pub fn new(stream: impl ByteStream + 'static, name: Address) -> Self {
         let inside =
@@ -226,26 +226,26 @@ impl OwnStream {
         Self { stream: Mutex::new(inside), name, input: Arc::default(), output: Arc::default() }
     }
 
-    /// What it was named.
+    /// The name of the stream.
     #[must_use]
     pub fn name(&self) -> Address {
         self.name.clone()
     }
 
-    /// Reads what is there; 0 at the end of the stream.
+    /// Reads what is available; 0 at the end of the stream.
     ///
     /// # Errors
-    /// [`io::ErrorKind::WouldBlock`] if nothing is there now; others from the stream.
+    /// [`io::ErrorKind::WouldBlock`] if nothing is available now; other errors from the stream.
     pub fn read_now(&self, buf: &mut [u8]) -> io::Result<usize> {
         let mut inside = self.stream.lock();
         let read = self.input.attempt(|cx| inside.stream.poll_read(cx, buf))?;
         at_most(read, buf.len(), "read")
     }
 
-    /// Writes what there is room for.
+    /// Writes as much as there is room for.
     ///
     /// # Errors
-    /// [`io::ErrorKind::WouldBlock`] without room; others from the stream.
+    /// [`io::ErrorKind::WouldBlock`] without room; other errors from the stream.
     pub fn write_now(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         let mut inside = self.stream.lock();
         if inside.is_closing {
@@ -254,13 +254,13 @@ impl OwnStream {
         let written = self.output.attempt(|cx| inside.stream.poll_write(cx, slices))?;
         let written = at_most(written, slices.iter().map(|slice| slice.len()).sum(), "written")?;
         inside.is_dirty = true;
-        // At once: a caller that writes for itself does not come back. What cannot be done now is gone on
-        // with by the task, which is woken for it; an error is found again there.
+        // At once: a caller that writes for itself does not come back. The task, which is woken for it, does
+        // the rest; it also finds an error again.
         let _ = self.output.attempt(|cx| inside.flush(cx));
         Ok(written)
     }
 
-    /// Ready when a read may find something; otherwise the task is woken when that changes.
+    /// Ready when a read may return something; otherwise the task is woken when that changes.
     pub fn poll_readable(&self, waker: &Waker) -> Poll<io::Result<()>> {
         self.input.poll(waker)
     }
@@ -270,8 +270,8 @@ impl OwnStream {
         self.output.poll(waker)
     }
 
-    /// Sends on what the stream holds back, and ends the writing side if that was asked for. Pending: the
-    /// task is woken when it can go on.
+    /// Flushes the stream, and ends the writing side if that was requested. Pending: the task is woken when
+    /// it can continue.
     ///
     /// # Errors
     /// From the stream.
@@ -293,7 +293,7 @@ impl OwnStream {
         }
     }
 
-    /// Ends the writing side, once what was written is flushed: [`poll_flush`](Self::poll_flush) goes on
+    /// Ends the writing side, once everything written is flushed: [`poll_flush`](Self::poll_flush) continues
     /// with that.
     ///
     /// # Errors
@@ -326,7 +326,7 @@ impl Inside {
     }
 }
 
-/// What a stream says it moved; an error where that cannot be.
+/// The number of bytes that a stream reports as moved; an error if it exceeds the given number.
 fn at_most(moved: usize, given: usize, what: &str) -> io::Result<usize> {
     if moved <= given {
         return Ok(moved);
@@ -339,7 +339,7 @@ fn at_most(moved: usize, given: usize, what: &str) -> io::Result<usize> {
 mod tests {
     use super::*;
 
-    /// Says what it is told to say.
+    /// Reports a given number.
     struct Says(usize);
 
     impl ByteStream for Says {

@@ -1,5 +1,5 @@
-//! How the users of a runtime wait: tasks await, threads park. What the handles' methods return
-//! depends on it, so that each of them is written once.
+//! How the users of a runtime wait: tasks await, threads block. The return types of the handles' methods
+//! depend on it, so that each method is written once.
 
 use std::future::Future;
 use std::io;
@@ -12,44 +12,45 @@ use crate::workers::{TaskWorkers, Workers};
 
 /// How the users of a runtime wait.
 pub trait Style: Sized + Send + Sync + 'static {
-    /// What a method that waits returns: the future where tasks await it, what it comes to where
-    /// threads wait for it.
+    /// The return type of a method that waits: the future for tasks, its output for threads, which block
+    /// until it is ready.
     type Wait<Fut: Future>;
 
-    /// Whether everything but inline handlers is called by workers, and not where connections are read:
-    /// where those are threads that must not wait, and handlers cannot await.
+    /// Whether everything but inline handlers is called by workers, and not where connections are read: on
+    /// threads, where the reading thread must not wait and handlers cannot await.
     const TELLS_ASIDE: bool;
 
-    /// What runs the handlers of one client or server that are not called inline: tasks of the runtime, or
-    /// a pool of threads for this client or server alone.
+    /// The workers for the handlers of one client or server that are not called inline: tasks of the runtime,
+    /// or a pool of threads for this client or server.
     fn workers<R: Runtime>() -> Arc<dyn Workers>;
 
-    /// Waits for a future, or hands it out to be awaited. On a thread that must not wait, the future is
-    /// not polled, and `would_park` says what is returned instead.
+    /// Waits for a future, or returns it to be awaited. On a thread that must not wait, the future is not
+    /// polled, and the result of `would_park` is returned.
     fn wait<Fut: Future>(future: Fut, would_park: impl FnOnce() -> Fut::Output) -> Self::Wait<Fut>;
 
-    /// What is there already.
+    /// Returns an output that is available already.
     fn wait_now<T: Send>(output: T) -> Self::Wait<std::future::Ready<T>>;
 
-    /// The same as [`wait`](Self::wait) for a future that knows itself what is returned instead, such as one that gives a
-    /// message back.
+    /// As [`wait`](Self::wait), for a future that has its own result for threads that must not wait, such as
+    /// one that gives a message back.
     fn wait_or<Fut: Future + Unpin>(
         future: Fut,
         would_park: impl FnOnce(Fut) -> Fut::Output,
     ) -> Self::Wait<Fut>;
 
-    /// What such a method returned, to be awaited: for code that is written once for tasks and for threads. Where
-    /// threads wait, it is ready.
+    /// The return value of such a method, to be awaited: for code that is written once for tasks and for
+    /// threads. On threads it is ready.
     fn awaited<Fut: Future>(waited: Self::Wait<Fut>) -> impl Future<Output = Fut::Output>;
 
     /// Whether this thread may wait: one that runs connections must not.
     fn may_wait() -> bool;
 
-    /// Waits for a future whose socket is waited for by its owner: see [`OwnerSocket`](crate::owner::OwnerSocket).
+    /// Waits for a future whose socket is waited for by its owner: see
+    /// [`OwnerSocket`](crate::owner::OwnerSocket).
     fn wait_alone<Fut: Future>(future: Fut) -> Self::Wait<Fut>;
 
-    /// The same as [`wait`](Self::wait). Before a thread parks, `help` may do something that makes the
-    /// future ready, until what it is given says that something was done.
+    /// As [`wait`](Self::wait). Before a thread parks, `help` may do work that makes the future ready, until
+    /// its argument returns true.
     fn wait_helping<Fut: Future>(
         future: Fut,
         would_park: impl FnOnce() -> Fut::Output,
@@ -57,8 +58,8 @@ pub trait Style: Sized + Send + Sync + 'static {
     ) -> Self::Wait<Fut>;
 }
 
-/// What a method that waits for `Fut` returns on the runtime `R`: on tokio, smol and async-std a
-/// future, on threads what it comes to.
+/// The return type of a method that waits for `Fut` on the runtime `R`: on tokio, smol and async-std a
+/// future, on threads its output.
 pub type Wait<R, Fut> = <<R as Runtime>::Style as Style>::Wait<Fut>;
 
 /// A style of runtimes whose users are tasks.
@@ -66,7 +67,7 @@ pub trait Tasks: Style {}
 
 /// A style of runtimes whose users are threads.
 pub trait Threads: Style {
-    /// Where tasks run on so many threads of their own, which end when nobody needs them any more.
+    /// A place that runs tasks on this many threads of its own, which end when they are no longer used.
     ///
     /// # Errors
     /// The system has no threads or descriptors left.
@@ -126,19 +127,18 @@ impl Style for Awaits {
     }
 }
 
-/// What a function of the program's may return that is called when it is needed: where tasks await, a
-/// future; where threads wait, what that would come to.
+/// The return types of a program's function: a future for tasks, or its output for threads.
 pub trait Returns<T>: Style {
-    /// What it comes to.
+    /// The output.
     type Output;
 
-    /// What such a function returned, to be awaited.
+    /// The return value of such a function, to be awaited.
     fn finish(returned: T) -> impl Future<Output = Self::Output> + Send + 'static;
 
-    /// Calls such a function where it may wait: on threads, on one that has nothing else to do.
+    /// Calls such a function where it may wait: on threads, on a thread of its own.
     ///
     /// # Errors
-    /// The system has no thread for it.
+    /// The system could not start a thread for it.
     fn call(
         function: impl FnOnce() -> T + Send + 'static,
     ) -> impl Future<Output = io::Result<Self::Output>> + Send + 'static;

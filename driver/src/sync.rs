@@ -1,5 +1,5 @@
-//! Locks and atomics in one place, so that a model checker can stand in for them: with
-//! `--cfg bowline_loom` they are loom's, and `tests/models.rs` tries every order of what threads do.
+//! Locks and atomics in one place, so that a model checker can replace them: with `--cfg bowline_loom` they
+//! are loom's, and `tests/models.rs` tries every interleaving of threads.
 
 #[cfg(not(bowline_loom))]
 use std::sync as imp;
@@ -8,7 +8,7 @@ use std::sync as imp;
 use loom::sync as imp;
 
 pub use imp::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-// Counting references takes no part in the models, and loom's cannot be made `Arc<dyn …>`.
+// Reference counts are not part of the models, and loom's cannot be made `Arc<dyn …>`.
 pub use std::sync::{Arc, Weak};
 
 use std::sync::{PoisonError, TryLockError};
@@ -16,8 +16,8 @@ use std::sync::{PoisonError, TryLockError};
 /// A guard of [`Mutex`].
 pub type MutexGuard<'a, T> = imp::MutexGuard<'a, T>;
 
-/// A lock that a panic elsewhere does not poison: handlers run outside of it, and the machine
-/// behind it is consistent whenever it is unlocked.
+/// A lock that a panic does not poison: handlers run outside of it, and the machine behind it is consistent
+/// whenever it is unlocked.
 #[derive(Debug, Default)]
 pub struct Mutex<T>(imp::Mutex<T>);
 

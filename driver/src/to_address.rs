@@ -1,12 +1,12 @@
-//! What may stand for an address.
+//! Types that can be used as an address.
 
 use std::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
 use bowline_core::address::Address;
 use bowline_core::supervisor::Endpoint;
 
-/// What may stand for an address where one is asked for: text, the standard library's addresses,
-/// a host and a port, and Bowline's own types. The function that takes it says whether it can work.
+/// Types that can be used as an address: text, the standard library's addresses, a host and a port, and
+/// Bowline's own types. The function that takes it validates it.
 ///
 /// ```
 /// use bowline_driver::ToAddress;
@@ -18,7 +18,7 @@ use bowline_core::supervisor::Endpoint;
 /// assert_eq!(socket.to_address(), "127.0.0.1:7001");
 /// ```
 pub trait ToAddress: Send + Sync {
-    /// The same as text.
+    /// The address as text.
     fn to_address(&self) -> String;
 }
 

@@ -1,4 +1,4 @@
-//! Where handlers run that may take their time.
+//! Where handlers run that may wait.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -15,43 +15,44 @@ use crate::sync::{Arc, Mutex};
 /// A task of handlers.
 pub type BoxTask = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// After so many handlers in a row, a task lets others run.
+/// After this many handlers in a row, a task lets others run.
 pub const FAIR_SHARE: u32 = 32;
 
-/// A piece of work that may take its time.
+/// A piece of work that may wait.
 pub trait Work: Send {
-    /// What is expected of its answer; `None` if the answer is not wanted any more.
+    /// The expected answer; `None` if the answer is not needed any more.
     fn outlook(&self) -> Option<Outlook>;
 
-    /// Does the work, or learns why it is not done.
+    /// Does the work, or receives the reason why it cannot be done.
     fn run(self: Box<Self>, turn: Turn);
 }
 
-/// What a piece of work has to do at its turn.
+/// The work of one item.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Turn {
-    /// To do its work.
+    /// Do the work.
     Work,
-    /// That no thread will ever come to it. The thread that says so must not wait.
+    /// No thread will ever run it. The calling thread must not wait.
     NoThread,
-    /// That the answer is not wanted any more.
+    /// The answer is not needed any more.
     Unwanted,
 }
 
 /// Where the handlers of a client or a server run: tasks of a runtime, or a pool of threads.
 pub trait Workers: Send + Sync + 'static {
-    /// How many threads they may have, where they need any. Said before the first handler runs.
+    /// Sets how many threads they may use, if they need threads. Called before the first handler runs.
     fn prepare(&self, threads: usize) {
         let _ = threads;
     }
 
-    /// Runs a task of that connection's to its end.
+    /// Runs a task of that connection to its end.
     ///
     /// # Errors
-    /// There is nothing to run it; it was dropped.
+    /// It could not be run; the task was dropped.
     fn spawn(&self, from: u64, task: BoxTask) -> Result<(), StartError>;
 
-    /// Does a piece of work of that connection's: at once and here, unless there are threads for such work.
+    /// Does a piece of work of that connection: at once on this thread, unless there are threads for such
+    /// work.
     fn run(&self, from: u64, work: Box<dyn Work>) {
         let _ = from;
         work.run(Turn::Work);
@@ -73,7 +74,7 @@ impl<R: Runtime> Workers for TaskWorkers<R> {
     }
 }
 
-/// Lets others run once.
+/// Lets other tasks run once.
 #[derive(Debug, Default)]
 pub struct Yield(bool);
 
@@ -89,8 +90,8 @@ impl Future for Yield {
     }
 }
 
-/// Things that a function is called with elsewhere, in order and one at a time. So many wait at most;
-/// what comes beyond is not kept.
+/// Calls a function with queued values, in order and one at a time, on workers. The queue is bounded; further
+/// values are dropped.
 pub struct Aside<T> {
     shared: Arc<AsideShared<T>>,
     workers: Arc<dyn Workers>,
@@ -114,7 +115,7 @@ struct AsideLine<T> {
 }
 
 impl<T: Send + 'static> Aside<T> {
-    /// A panic of `call` is its own: it is called with the next one.
+    /// A panic of `call` is ignored: it is called with the next value.
     pub fn new(workers: &Arc<dyn Workers>, most: usize, call: impl Fn(&T) + Send + Sync + 'static) -> Self {
         let call = move |thing: &T| drop(catch_unwind(AssertUnwindSafe(|| call(thing))));
         let line = Mutex::new(AsideLine { waiting: VecDeque::new(), is_running: false });
@@ -122,7 +123,7 @@ impl<T: Send + 'static> Aside<T> {
         Self { shared, workers: Arc::clone(workers) }
     }
 
-    /// Whether there was room for it.
+    /// Returns whether there was room for it.
     pub fn push(&self, thing: T) -> bool {
         let mut line = self.shared.line.lock();
         if line.waiting.len() >= self.shared.most {
@@ -134,7 +135,7 @@ impl<T: Send + 'static> Aside<T> {
         }
         drop(line);
         let task = Box::pin(run(Running { shared: Arc::clone(&self.shared), is_over: false }));
-        // If nothing can run the task, dropping it calls the function with everything that waits.
+        // If nothing can run the task, dropping it calls the function with all queued values.
         let _ = self.workers.spawn(0, task);
         true
     }
@@ -151,15 +152,15 @@ async fn run<T>(mut line: Running<T>) {
     }
 }
 
-/// However the task ends, nothing that waits is forgotten.
+/// However the task ends, no queued value is forgotten.
 struct Running<T> {
     shared: Arc<AsideShared<T>>,
-    /// There was nothing left: what comes from now on is another task's.
+    /// The queue was empty: later values belong to another task.
     is_over: bool,
 }
 
 impl<T> Running<T> {
-    /// The next one; without one it does not run any more.
+    /// The next value; without one the task ends.
     fn next(&mut self) -> Option<T> {
         if self.is_over {
             return None;
@@ -213,7 +214,7 @@ mod tests {
         assert!(told.lock().is_empty(), "one at a time: the other task has them");
         assert!(aside.push(3));
         assert_eq!(kept.0.lock().len(), 1, "it still runs");
-        // Dropped by its runtime, it tells what it has to tell.
+        // Dropped by its runtime, it reports all queued values.
         let second = kept.0.lock().pop();
         drop(second);
         assert_eq!(*told.lock(), [1, 2, 3]);

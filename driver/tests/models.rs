@@ -1,4 +1,4 @@
-//! What threads do to a shared machine, in every order that matters: under loom.
+//! Loom models: threads that use a shared machine, in every relevant order.
 //!
 //! `RUSTFLAGS="--cfg bowline_loom" cargo test --release -p bowline-driver --test models`
 
@@ -26,7 +26,7 @@ use bowline_driver::shared::{Connected, Step, WriteNow, write_batch};
 use bowline_driver::sync::Mutex;
 use bowline_driver::{Application, Flow, LazyGuard, Shared};
 
-/// Every byte that is queued is one message; every byte that comes is a reply for the caller that waits.
+/// Every queued byte is one message; every received byte is a reply for the waiting caller.
 #[derive(Default)]
 struct Toy {
     queued: Vec<u8>,
@@ -37,7 +37,7 @@ struct Toy {
     closed: bool,
     /// The connection is over.
     gone: bool,
-    /// The driver has found nothing to do: only then is it woken.
+    /// The driver has found nothing to do: only then does it have to be woken.
     idle: bool,
     wake: Wake,
 }
@@ -50,7 +50,7 @@ impl Toy {
         }
     }
 
-    /// Whether a reply is there, or the connection is over; otherwise keeps the waker.
+    /// Whether there is a reply, or the connection is over; otherwise stores the waker.
     fn poll_reply(&mut self, waker: &Waker) -> Option<bool> {
         if self.replies > 0 {
             self.replies -= 1;
@@ -180,7 +180,7 @@ impl Application<Toy> for App {
     fn disconnected(&self, (): (), _: &Disconnect) {}
 }
 
-/// A socket that answers every byte with one, at once.
+/// A socket that answers every byte with one byte at once.
 #[derive(Clone, Default)]
 struct Line(Arc<Mutex<Mirror>>);
 
@@ -189,15 +189,15 @@ struct Mirror {
     written: Vec<u8>,
     incoming: VecDeque<u8>,
     reader: Option<Waker>,
-    /// Nothing is to be reported.
+    /// Events are not reported.
     ignored: bool,
-    /// What is written is not answered.
+    /// Messages that are written are not answered.
     answers_late: bool,
 }
 
 impl Mirror {
-    /// Wakes the driver for what there is to read, under the lock: what came, and was not reported yet, is
-    /// never seen.
+    /// Wakes the driver for unread bytes, under the lock: bytes that arrived and were not reported yet are
+    /// invisible.
     fn report(&mut self) {
         if !self.ignored
             && !self.incoming.is_empty()
@@ -226,7 +226,7 @@ impl WriteNow for Line {
 }
 
 impl Line {
-    /// The peer sends that.
+    /// The peer sends these bytes.
     fn arrive(&self, bytes: &[u8]) {
         let mut mirror = self.0.lock();
         mirror.incoming.extend(bytes);
@@ -276,7 +276,7 @@ impl Socket for Line {
     fn watch_reads(&self, watch: bool) {
         let mut mirror = self.0.lock();
         mirror.ignored = !watch;
-        // What came meanwhile is reported.
+        // Messages that arrived in the meantime are reported.
         mirror.report();
     }
 
@@ -299,7 +299,7 @@ impl Socket for Line {
 struct Parker {
     woken: loom::sync::Mutex<bool>,
     changed: loom::sync::Condvar,
-    /// It waits. For an assertion only: the model does not order threads by it.
+    /// It is parked. For an assertion only: the model does not order threads by it.
     is_parked: std::sync::atomic::AtomicBool,
 }
 
@@ -332,7 +332,7 @@ impl Parker {
 }
 
 fn model(f: impl Fn() + Send + Sync + 'static) {
-    // One at a time: the time is one for all of them, and an order has to come out the same again.
+    // One at a time: they share the clock, and an execution order must be reproducible.
     static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
     let _alone = ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let mut builder = loom::model::Builder::new();
@@ -344,8 +344,8 @@ fn model(f: impl Fn() + Send + Sync + 'static) {
     });
 }
 
-/// What the driver of a connection does when only writing is asked of it, until `count` messages are
-/// written: a wake that is lost leaves it parked, which loom reports.
+/// Simulates the driver of a connection that only writes, until `count` messages are written: a lost wake
+/// leaves it parked, which loom reports.
 fn write_until(shared: &Shared<Toy>, line: &Line, count: usize) {
     let parker = Arc::new(Parker::default());
     let waker = Waker::from(Arc::clone(&parker));
@@ -357,14 +357,14 @@ fn write_until(shared: &Shared<Toy>, line: &Line, count: usize) {
                 let _more = shared.with(|toy| toy.end_write(clock::now(), batch));
             }
             Step::Again => {}
-            // Callers that write for themselves do not wake it: it is done when they have written all.
+            // Callers that write themselves do not wake it: it is done when they have written everything.
             Step::Sleep(_) if line.0.lock().written.len() == count => {}
             Step::Sleep(_) => parker.park(),
         }
     }
 }
 
-/// Idle → busy: what is queued while the driver goes to sleep is written.
+/// Idle to busy: messages that are queued while the driver goes to sleep are written.
 #[test]
 fn a_driver_that_goes_to_sleep_hears_what_is_queued() {
     model(|| {
@@ -380,15 +380,15 @@ fn a_driver_that_goes_to_sleep_hears_what_is_queued() {
     });
 }
 
-/// The right to write: callers that write for themselves, and the driver, have it one at a time, and
-/// nothing is left behind by the one that had it last.
+/// The right to write: callers that write themselves, and the driver, have it one at a time, and the last one
+/// leaves nothing unwritten.
 #[test]
 fn callers_and_the_driver_write_one_at_a_time() {
     model(|| {
         let (shared, line) = (Arc::new(Shared::new(Toy::default())), Line::default());
         shared.set_connection(Some(Arc::new(line.clone())));
         let (driven, socket) = (Arc::clone(&shared), line.clone());
-        // One more, that is written by the driver only, ends it.
+        // One more message, which only the driver writes, ends it.
         let driver = loom::thread::spawn(move || write_until(&driven, &socket, 3));
         let other = Arc::clone(&shared);
         let caller = loom::thread::spawn(move || other.with_inline(|toy| (toy.cast(1), true)));
@@ -400,7 +400,7 @@ fn callers_and_the_driver_write_one_at_a_time() {
     });
 }
 
-/// A timer whose time comes when nothing else happens.
+/// A timer that fires when nothing else happens.
 #[derive(Default)]
 struct LastResort {
     at: Option<std::time::Instant>,
@@ -420,7 +420,7 @@ impl Timer for LastResort {
     }
 }
 
-/// Whether the driver of a connection has nothing to do, and waits for no time either.
+/// Whether the driver of a connection has nothing to do and waits for no time either.
 #[derive(Default)]
 struct Rest {
     rests: loom::sync::Mutex<bool>,
@@ -442,8 +442,8 @@ impl Rest {
     }
 }
 
-/// Drives a connection until it is over. Time passes only while the driver has nothing to do: the
-/// millisecond for which it leaves reading to callers.
+/// Drives a connection until it is over. Time passes only while the driver has nothing to do: the millisecond
+/// for which it leaves reading to callers.
 fn drive(mut pump: Pump<Toy, App, Line>, line: &Line, caller: &Parker, rest: Option<&Rest>) {
     let parker = Arc::new(Parker::default());
     let waker = Waker::from(Arc::clone(&parker));
@@ -475,7 +475,8 @@ fn drive(mut pump: Pump<Toy, App, Line>, line: &Line, caller: &Parker, rest: Opt
     }
 }
 
-/// Asks, reads for itself as long as it may, and parks until the reply is there. Whether there was one.
+/// Sends a request, reads itself as long as permitted, and parks until the reply arrives. Returns whether it
+/// did.
 fn call(shared: &Shared<Toy>, parker: &Arc<Parker>) -> bool {
     shared.with_inline(|toy| (toy.cast(1), true));
     let waker = Waker::from(Arc::clone(parker));
@@ -488,7 +489,7 @@ fn call(shared: &Shared<Toy>, parker: &Arc<Parker>) -> bool {
     hear(shared, parker)
 }
 
-/// Parks until a reply is there. Whether there was one.
+/// Parks until a reply arrives. Returns whether one did.
 fn hear(shared: &Shared<Toy>, parker: &Arc<Parker>) -> bool {
     let waker = Waker::from(Arc::clone(parker));
     loop {
@@ -508,8 +509,8 @@ fn connected(shared: &Arc<Shared<Toy>>, line: &Line, caller: &Arc<Parker>) -> lo
     })
 }
 
-/// The same with a connection that is there from the beginning. The model tries orders with few
-/// interruptions, and the driver need not be interrupted to make one.
+/// The same with a connection that exists from the beginning. The model tries orders with few preemptions,
+/// and the driver need not be preempted to establish a connection.
 fn connected_before(
     shared: &Arc<Shared<Toy>>,
     line: &Line,
@@ -521,8 +522,8 @@ fn connected_before(
     loom::thread::spawn(move || drive(pump, &line, &caller, Some(&rest)))
 }
 
-/// The right to read: whether the driver or the caller reads the reply, the caller has it; and what comes
-/// when callers have left is read by the driver.
+/// The right to read: whether the driver or the caller reads the reply, the caller gets it; and the driver
+/// reads bytes that arrive after callers have left.
 #[test]
 fn the_right_to_read_goes_from_the_driver_to_a_caller_and_back() {
     model(|| {
@@ -530,14 +531,14 @@ fn the_right_to_read_goes_from_the_driver_to_a_caller_and_back() {
         let driver = connected(&shared, &line, &caller);
         assert!(call(&shared, &caller), "a reply");
         line.arrive(&[2]);
-        // For a moment after a call, reading is left to callers: this one may take until then.
+        // For a moment after a call, reading is left to callers: this caller may take until then.
         assert!(hear(&shared, &Arc::default()), "another one, that nobody asked for");
         shared.with(|toy| toy.close(clock::now(), Duration::ZERO));
         driver.join().unwrap();
     });
 }
 
-/// A reply that comes late: a caller that has stopped reading for itself need not wait for time to pass.
+/// A late reply: a caller that has stopped reading itself need not wait for time to pass.
 #[test]
 fn a_caller_that_stops_reading_leaves_it_to_the_driver() {
     model(|| {
@@ -569,8 +570,8 @@ fn a_caller_that_stops_reading_wakes_the_driver() {
     });
 }
 
-/// What comes when the driver has taken reading back from callers, and has nothing to do any more: it is
-/// woken for it.
+/// Bytes that arrive when the driver has taken reading back from callers and has nothing else to do: it is
+/// woken for them.
 #[test]
 fn a_driver_that_reads_again_hears_what_comes() {
     model(|| {
@@ -586,7 +587,7 @@ fn a_driver_that_reads_again_hears_what_comes() {
     });
 }
 
-/// Close: a caller that waits, or is about to, hears of it; the driver ends.
+/// Close: a caller that waits, or is about to, gets an error; the driver ends.
 #[test]
 fn a_close_ends_callers_and_the_driver() {
     model(|| {

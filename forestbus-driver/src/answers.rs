@@ -1,4 +1,4 @@
-//! What commands give.
+//! The results of commands.
 
 use bowline_forestbus::cluster::NodeId;
 use bowline_forestbus::protocol::Index;
@@ -8,8 +8,8 @@ use bytes::Bytes;
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Appended {
-    /// Their indexes, ascending. Those of a send that did not wait for the commit may be used again for other messages
-    /// after a fail-over.
+    /// Their indexes, ascending. Those of a send that did not wait for the commit may be reused for other
+    /// messages after a fail-over.
     pub ids: Vec<Index>,
     /// The leader.
     pub node: NodeId,
@@ -19,11 +19,11 @@ pub struct Appended {
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Messages {
-    /// The messages; the first has the index that was asked for. They are slices of the node's reply, which stays in
-    /// memory as long as one of them.
+    /// The messages; the first one has the requested index. They are slices of the node's reply, which stays
+    /// in memory while one of them does.
     pub messages: Vec<Bytes>,
-    /// The index to ask for next; 0 where the node does not know its commit index, the first index that is kept where the
-    /// one that was asked for is no longer there.
+    /// The index to ask for next; 0 if the node does not know its commit index; the first index that is kept
+    /// if the requested one no longer exists.
     pub next_id: Index,
     /// The node that answered.
     pub node: NodeId,

@@ -1,4 +1,4 @@
-//! The handle of a cluster's client.
+//! The handle of a cluster client.
 
 use std::future::Future;
 use std::marker::PhantomData;
@@ -20,25 +20,26 @@ use crate::error::{ClientError, OpenError};
 use crate::follower::{Follower, Reading};
 use crate::topic::Topic;
 
-/// A client of one cluster. Cheap to clone; all clones are one client, with one connection for short calls and one for
-/// long polls to each node that is wanted.
+/// A client of one cluster. Cheap to clone; all clones are one client, with one connection for short calls
+/// and one for long polls to each node in use.
 ///
-/// **Several processes that write to one topic cannot be protected from each other**: the server stores sends that reach
-/// it within about 3 ms with the payloads of the last one. One client has one send of a topic under way at a time, from
-/// whichever task or thread it comes; the others wait in order. So use one client for all writers of a topic.
+/// **Several processes that write to one topic cannot be protected from each other**: the server stores sends
+/// that reach it within about 3 ms with the payloads of the last one. One client sends to a topic one at a
+/// time, whatever task or thread calls it; further sends wait in order. So use one client for all writers of
+/// a topic.
 ///
-/// Nodes are dialed when they are wanted: making a client connects to nothing. When the last clone, follower and command
-/// is gone, connections are closed. Commands of a client whose runtime has ended come to
+/// Nodes are dialed on demand: making a client connects to nothing. When the last clone, follower and command
+/// is dropped, connections are closed. Commands of a client whose runtime has ended return
 /// [`ClusterError::Closed`].
 ///
-/// Methods that wait are awaited on tokio, smol and async-std, and park on threads. There, on a thread that runs
-/// connections, they come to [`ClientError::WouldPark`].
+/// Methods that wait return futures on tokio, smol and async-std, and block on threads. On a thread that runs
+/// connections they return [`ClientError::WouldPark`].
 pub struct Client<R: Runtime> {
     handle: Arc<Handle>,
     runtime: PhantomData<fn() -> R>,
 }
 
-/// Ends the client when the last user is gone.
+/// Ends the client when its last user is dropped.
 pub(crate) struct Handle {
     pub(crate) core: Arc<Core>,
 }
@@ -61,18 +62,18 @@ impl<R: Runtime> std::fmt::Debug for Client<R> {
     }
 }
 
-/// A result that no command of that kind has.
+/// The error for a result that no command of this kind has.
 fn other(answer: &Answer) -> ClientError {
     debug_assert!(false, "{answer:?}");
     ClusterError::Closed.into()
 }
 
 impl<R: Runtime> Client<R> {
-    /// A client of the cluster that a connection string names: `cluster#topic@node,node`. Its topic is the caller's to
-    /// keep: see [`ConnectionString`].
+    /// A client of the cluster in a connection string: `cluster#topic@node,node`. The client does not keep
+    /// the topic: see [`ConnectionString`].
     ///
     /// # Errors
-    /// The string cannot be used, or a node's name is no address; there is no runtime here.
+    /// The string is invalid, or a node's name is not an address; or no runtime is running on this thread.
     pub fn connect_to(connection_string: &str) -> Result<Self, OpenError> {
         let parsed: ConnectionString = connection_string.parse()?;
         Self::builder(Settings::from_connection_string(&parsed)).open()
@@ -86,13 +87,13 @@ impl<R: Runtime> Client<R> {
     /// Appends messages to a topic, at its leader, and waits until a majority of the nodes has them.
     ///
     /// # Errors
-    /// See [`ClusterError`]. [`MaybeAppended`](ClusterError::MaybeAppended) where it is not known whether the messages are
-    /// in the log; every other error says that they are not.
+    /// See [`ClusterError`]. [`MaybeAppended`](ClusterError::MaybeAppended) means that it is not known
+    /// whether the messages are in the log; every other error means that they are not.
     ///
     /// # Cancel safety
-    /// Dropping the future gives the send up. One that had left may have appended its messages, and keeps its topic for
-    /// [`send_hold`](Settings::send_hold), or until its reply comes. The place in the topic's line is taken when the
-    /// future is polled first.
+    /// Dropping the future cancels the send. If it was sent already, its messages may be appended, and its
+    /// topic stays reserved for [`send_hold`](Settings::send_hold), or until its reply arrives. The place in
+    /// the topic's queue is taken when the future is first polled.
     pub fn send_messages<M: IntoIterator<Item: Into<Bytes>>>(
         &self,
         topic: &str,
@@ -104,10 +105,10 @@ impl<R: Runtime> Client<R> {
     /// [`send_messages`](Self::send_messages) with options.
     ///
     /// # Errors
-    /// As there.
+    /// As [`send_messages`](Self::send_messages).
     ///
     /// # Cancel safety
-    /// As there.
+    /// As [`send_messages`](Self::send_messages).
     pub fn send_messages_with<M: IntoIterator<Item: Into<Bytes>>>(
         &self,
         topic: &str,
@@ -126,7 +127,7 @@ impl<R: Runtime> Client<R> {
         R::Style::wait(self.sending(topic, messages, options), || Err(ClientError::WouldPark))
     }
 
-    /// A send, to be polled on any runtime.
+    /// The future of a send, for any runtime.
     pub(crate) fn sending(
         &self,
         topic: &str,
@@ -147,7 +148,7 @@ impl<R: Runtime> Client<R> {
         }
     }
 
-    /// A topic's bounds, to be polled on any runtime.
+    /// The future of a topic's bounds, for any runtime.
     pub(crate) fn looking(
         &self,
         topic: &str,
@@ -179,23 +180,24 @@ impl<R: Runtime> Client<R> {
         &self.handle.core
     }
 
-    /// A topic as a log, and as what a batcher appends to.
+    /// A topic as a log, and as a sink of a batcher.
     #[must_use]
     pub fn topic(&self, name: impl Into<String>) -> Topic<R> {
         Topic::new(self.clone(), name.into())
     }
 
-    /// Asks any node for about `quantity` messages of a topic from `index` on: it may have more or fewer. With `wait` it
-    /// is answered once there is one, however long that takes, unless options say otherwise. A node that reads from its
-    /// files may give messages that are not committed; [`follow`](Self::follow) gives committed ones only. Fewer than 2
-    /// are never asked for: servers damage single messages.
+    /// Asks any node for about `quantity` messages of a topic from `index` on: it may return more or fewer.
+    /// With `wait` the node answers once there is a message, however long that takes, unless the options set
+    /// a limit. A node that reads from its files may return messages that are not committed;
+    /// [`follow`](Self::follow) returns committed ones only. At least 2 messages are always requested,
+    /// because servers damage single messages.
     ///
     /// # Errors
     /// See [`ClusterError`].
     ///
     /// # Cancel safety
-    /// Dropping the future gives the call up. A long poll stays with its node until the connection is closed, which is
-    /// done when there is no other poll on it, or there are too many that were given up
+    /// Dropping the future cancels the call. A long poll stays with its node until the connection is closed,
+    /// which happens when there is no other poll on it, or when too many were cancelled
     /// ([`abandoned_polls`](Settings::abandoned_polls)).
     pub fn get_messages(
         &self,
@@ -210,10 +212,10 @@ impl<R: Runtime> Client<R> {
     /// [`get_messages`](Self::get_messages) with options.
     ///
     /// # Errors
-    /// As there.
+    /// As [`get_messages`](Self::get_messages).
     ///
     /// # Cancel safety
-    /// As there.
+    /// As [`get_messages`](Self::get_messages).
     pub fn get_messages_with(
         &self,
         topic: &str,
@@ -232,14 +234,14 @@ impl<R: Runtime> Client<R> {
         )
     }
 
-    /// Asks any node for the last index of a topic that it gives to readers: its commit index; 0 where there is nothing,
-    /// or the node does not know it.
+    /// Asks any node for its commit index of a topic: the last index that it gives to readers; 0 if there is
+    /// none, or the node does not know it.
     ///
     /// # Errors
     /// See [`ClusterError`].
     ///
     /// # Cancel safety
-    /// Dropping the future gives the call up.
+    /// Dropping the future cancels the call.
     pub fn topic_max_available_index(
         &self,
         topic: &str,
@@ -250,10 +252,10 @@ impl<R: Runtime> Client<R> {
     /// [`topic_max_available_index`](Self::topic_max_available_index) with options.
     ///
     /// # Errors
-    /// As there.
+    /// As [`topic_max_available_index`](Self::topic_max_available_index).
     ///
     /// # Cancel safety
-    /// As there.
+    /// As [`topic_max_available_index`](Self::topic_max_available_index).
     pub fn topic_max_available_index_with(
         &self,
         topic: &str,
@@ -275,7 +277,7 @@ impl<R: Runtime> Client<R> {
     /// See [`ClusterError`].
     ///
     /// # Cancel safety
-    /// Dropping the future gives the call up.
+    /// Dropping the future cancels the call.
     pub fn topic_details(
         &self,
         topic: &str,
@@ -286,10 +288,10 @@ impl<R: Runtime> Client<R> {
     /// [`topic_details`](Self::topic_details) with options.
     ///
     /// # Errors
-    /// As there.
+    /// As [`topic_details`](Self::topic_details).
     ///
     /// # Cancel safety
-    /// As there.
+    /// As [`topic_details`](Self::topic_details).
     pub fn topic_details_with(
         &self,
         topic: &str,
@@ -304,7 +306,7 @@ impl<R: Runtime> Client<R> {
     /// See [`ClusterError`].
     ///
     /// # Cancel safety
-    /// Dropping the future gives the call up.
+    /// Dropping the future cancels the call.
     pub fn cluster_details(
         &self,
     ) -> Wait<R, impl Future<Output = Result<ClusterDetails, ClientError>> + Send + use<R>> {
@@ -314,10 +316,10 @@ impl<R: Runtime> Client<R> {
     /// [`cluster_details`](Self::cluster_details) with options.
     ///
     /// # Errors
-    /// As there.
+    /// As [`cluster_details`](Self::cluster_details).
     ///
     /// # Cancel safety
-    /// As there.
+    /// As [`cluster_details`](Self::cluster_details).
     pub fn cluster_details_with(
         &self,
         options: Options,
@@ -331,9 +333,10 @@ impl<R: Runtime> Client<R> {
         )
     }
 
-    /// Reads a topic's committed messages from index `from` on, each once and none left out, for as long as the follower
-    /// is kept. It begins at once, and reads one page ahead at most. Nodes that cannot be reached are tried for ever, or until the
-    /// [deadline of followers](bowline_forestbus::cluster::Settings::follow_deadline).
+    /// Reads a topic's committed messages from index `from` on, each once and without gaps, while the
+    /// follower is kept. It begins at once, and reads at most one page ahead. Nodes that cannot be reached
+    /// are tried without limit, or until the [deadline of
+    /// followers](bowline_forestbus::cluster::Settings::follow_deadline).
     ///
     /// # Errors
     /// `from` is below 1; the table of commands or of topics is full; the topic's name is too long.
@@ -341,19 +344,20 @@ impl<R: Runtime> Client<R> {
         Ok(Follower::new(self.read_from(topic, from)?))
     }
 
-    /// Ends every command with [`Closed`](ClusterError::Closed), or [`MaybeAppended`](ClusterError::MaybeAppended), and
-    /// closes every connection. Does not wait. May be called again; later commands connect anew.
+    /// Ends every command with [`Closed`](ClusterError::Closed), or
+    /// [`MaybeAppended`](ClusterError::MaybeAppended), and closes every connection. Does not wait. May be
+    /// called again; later commands connect anew.
     pub fn close(&self) {
         self.handle.core.with(Cluster::close);
     }
 
-    /// What the client holds, and what it has done.
+    /// The state and the counters of the client.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         self.handle.core.snapshot()
     }
 
-    /// What the client has done so far.
+    /// The counters of the client.
     #[must_use]
     pub fn counters(&self) -> Counters {
         self.snapshot().counters
@@ -365,13 +369,13 @@ impl<R: Runtime> Client<R> {
         self.handle.core.address(node)
     }
 
-    /// The leader of a topic, as far as it is known: the node that took the last send.
+    /// The leader of a topic, if it is known: the node that accepted the last send.
     #[must_use]
     pub fn leader(&self, topic: &str) -> Option<NodeId> {
         self.handle.core.leader(topic)
     }
 
-    /// Gives a command and waits for its answer.
+    /// Runs a command and waits for its answer.
     fn run<B, T, M>(
         &self,
         begin: B,

@@ -1,4 +1,4 @@
-//! How a client is set up.
+//! The settings of a client.
 
 use std::marker::PhantomData;
 
@@ -43,9 +43,9 @@ impl<R: Runtime> std::fmt::Debug for ClientBuilder<R> {
 }
 
 impl<R: Runtime<Style: Threads>> ClientBuilder<R> {
-    /// The client runs in that I/O group, and not in the one that is current where it is made. The group ends with it,
-    /// unless something else uses it as well. Who waits for something of a group without threads has to enter it, or
-    /// something else has to turn it.
+    /// Runs the client in this I/O group, instead of the group that is current where the client is made. The
+    /// client ends with the group, unless something else keeps the group in use. A group without threads must
+    /// be driven: callers that wait must enter it, or another thread must drive it.
     pub fn io_group(mut self, group: &impl Group) -> Self {
         self.place = Place::of(group);
         self
@@ -70,62 +70,63 @@ impl<R: Runtime> ClientBuilder<R> {
         }
     }
 
-    /// What `tracing` and `metrics` know the client by. Default: nothing.
+    /// Sets the name by which `tracing` and `metrics` know the client. Default: empty.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self
     }
 
-    /// The order of the keys that are written; nodes read any.
+    /// Sets the order of the keys that are written; nodes accept any.
     pub fn key_order(mut self, order: KeyOrder) -> Self {
         self.framing = self.framing.with_order(order);
         self.codec = self.codec.with_order(order);
         self
     }
 
-    /// The most messages, indexes or names in one list that is read or written. Default
+    /// Sets the maximum number of messages, indexes or names in one list that is read or written. Default
     /// [`MAX_ITEMS`](bowline_forestbus::wire::MAX_ITEMS).
     pub fn max_items(mut self, items: usize) -> Self {
         self.max_items = items;
         self
     }
 
-    /// The longest request or reply, in bytes. Default 8 MiB.
+    /// Sets the maximum length of a request or reply, in bytes. Default 8 MiB.
     pub fn max_message(mut self, bytes: usize) -> Self {
         self.max_message = Some(bytes);
         self
     }
 
-    /// Connections to nodes are secured by TLS, with a `TlsClient` (feature `tls`): also those to nodes that a cluster names.
-    /// Default: plain text.
+    /// Secures connections to nodes by TLS, with a `TlsClient` (feature `tls`), including nodes that a
+    /// cluster names. Default: plain text.
     pub fn tls(mut self, tls: impl Into<Layers>) -> Self {
         self.layers = self.layers.and(tls.into());
         self
     }
 
-    /// Options set on every socket.
+    /// Sets the options of every socket.
     pub fn sockets(mut self, options: SocketOptions) -> Self {
         self.sockets = options;
         self
     }
 
-    /// Nodes are connected to through those proxies. Default: none.
+    /// Connects to nodes through these proxies. Default: none.
     pub fn proxy(mut self, proxy: impl Into<Option<Proxy>>) -> Self {
         self.proxy = proxy.into();
         self
     }
 
-    /// Seed of the order of shuffled nodes and of the jitter of waits, for runs that can be repeated. Default: the
-    /// system's randomness.
+    /// Sets the seed of the order of shuffled nodes and of the jitter of waits, for reproducible runs.
+    /// Default: the system's randomness.
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
         self
     }
 
-    /// Makes the client, and connects to nothing yet.
+    /// Makes the client; it does not connect yet.
     ///
     /// # Errors
-    /// A setting cannot work, or a node's name is no address; there is no runtime here, or no thread left.
+    /// A setting is invalid, or a node's name is not an address; no runtime is running on this thread, or no
+    /// thread could be started.
     pub fn open(self) -> Result<Client<R>, OpenError> {
         let Self {
             settings,
@@ -156,8 +157,8 @@ impl<R: Runtime> ClientBuilder<R> {
     }
 }
 
-/// The settings of a link to a node. The cluster decides when there is another connection; it bounds calls and their
-/// bytes, so that nothing waits here.
+/// The settings of a link to a node. The cluster decides when to reconnect; it limits calls and their bytes,
+/// so that nothing waits in the link.
 fn link_config(
     settings: &CheckedSettings,
     framing: CborRpc,
@@ -165,7 +166,7 @@ fn link_config(
     max_message: Option<usize>,
     seed: u64,
 ) -> Result<Config<CborRpc>, bowline_core::error::ConfigError> {
-    // Commands, signs of life, questions about followed topics, and polls that were given up.
+    // Commands, pings, requests about followed topics, and cancelled polls.
     let calls = settings.max_calls().clamp(1, 1 << 20);
     let mut config = Config::with_framing(framing)
         .reconnect(ReconnectPolicy::never())

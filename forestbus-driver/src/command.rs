@@ -11,7 +11,7 @@ use bowline_forestbus::cluster::{Answer, Cluster, ClusterError, CommandId};
 use crate::client::Handle;
 use crate::error::ClientError;
 
-/// Begins when it is polled first. Dropped before it is ready, it gives the command up.
+/// Begins when it is first polled. If it is dropped before it is ready, the command is cancelled.
 pub(crate) struct Command<B> {
     handle: Arc<Handle>,
     begin: Option<B>,

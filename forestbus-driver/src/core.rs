@@ -1,4 +1,4 @@
-//! A cluster behind its lock: commands go in, and what it wants is performed.
+//! A cluster behind its lock: takes commands, and performs the cluster's outputs.
 
 use std::collections::{HashMap, VecDeque};
 use std::task::{Context, Poll, Waker};
@@ -28,30 +28,30 @@ use crate::desk::Desk;
 use crate::observe::{self, To};
 use perform::{Actions, BATCH, Left};
 
-/// What a client's handles, its connections and its keeper share.
+/// The state that a client's handles, its connections and its keeper share.
 ///
-/// The lock is held while the cluster decides, and never while something is encoded, decoded, written or read. Outputs
-/// are performed by one thread at a time, in their order: by the thread that made them, on the spot, unless another one
-/// is at it already.
+/// The lock is held while the cluster decides, and never while something is encoded, decoded, written or
+/// read. Outputs are performed by one thread at a time, in order: at once by the thread that caused them,
+/// unless another thread is performing outputs already.
 pub(crate) struct Core {
     state: Mutex<State>,
-    /// What `tracing` and `metrics` know the client by.
+    /// The name by which `tracing` and `metrics` know the client.
     name: String,
     pub(crate) codec: Codec,
     limits: Limits,
-    /// Of the links to nodes.
+    /// The settings of links to nodes.
     pub(crate) link: Config<CborRpc>,
     pub(crate) place: Place,
 }
 
-/// What the settings allow.
+/// Limits from the settings.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
-    /// Items of a list, at most.
+    /// Maximum number of items of a list.
     pub(crate) items: usize,
-    /// Bytes of one send's messages, at most.
+    /// Maximum bytes of one send's messages.
     pub(crate) send: usize,
-    /// How long a command may take that does not say.
+    /// The default deadline of a command.
     pub(crate) deadline: Duration,
 }
 
@@ -66,27 +66,27 @@ struct State {
     /// Callers that wait for their results.
     waiting: HashMap<CommandId, Waiting>,
     desks: HashMap<(NodeId, Lane), (Epoch, Arc<Desk>)>,
-    /// A thread performs outputs.
+    /// A thread is performing outputs.
     performing: bool,
     keeper: KeeperState,
-    /// No handle is left, or the runtime has ended.
+    /// There is no handle left, or the runtime has ended.
     is_over: bool,
-    /// Kept, so that it is not allocated anew.
+    /// Kept for reuse.
     spare: Actions,
-    /// What a thread left that panicked while it performed.
+    /// The work that a thread left when it panicked while performing outputs.
     left: Left,
 }
 
 #[derive(Default)]
 struct KeeperState {
     waker: Option<Waker>,
-    /// When it looks at the time again.
+    /// When it checks the time again.
     sleeps_until: Option<Instant>,
-    /// Connections that it is to make.
+    /// Connections that it has to make.
     opens: Vec<Open>,
 }
 
-/// A connection that is wanted.
+/// A connection to be made.
 pub(crate) struct Open {
     pub(crate) at: At,
     pub(crate) address: String,
@@ -101,19 +101,19 @@ pub(crate) struct At {
     pub(crate) epoch: Epoch,
 }
 
-/// What is done without the lock.
+/// Work that is done without the lock.
 enum Action {
     Call { call: CallId, request: Request },
     Forget(CallId),
     Close { at: At, cause: NodeCause },
 }
 
-/// A caller that waits.
+/// A waiting caller.
 #[derive(Default)]
 struct Waiting {
     waker: Option<Waker>,
     result: Option<Result<Answer, ClusterError>>,
-    /// A follower that has nothing more to give.
+    /// A follower without further messages.
     ended: bool,
 }
 
@@ -139,7 +139,7 @@ impl Core {
         Self { state: Mutex::new(state), name, codec, limits, link, place }
     }
 
-    /// Gives the cluster something, and performs what comes of it.
+    /// Calls `f` with the cluster, and performs its outputs.
     pub(crate) fn with<T>(&self, f: impl FnOnce(&mut Cluster, Instant) -> T) -> T {
         let mut state = self.state.lock();
         let output = f(&mut state.cluster, clock::now());
@@ -159,33 +159,33 @@ impl Core {
         self.state.lock().cluster.leader(topic)
     }
 
-    /// Whether a send can be written at all: no node would change that.
+    /// Checks whether a send can be encoded at all, independently of nodes.
     ///
     /// # Errors
-    /// More messages than a list has, or more bytes than a request.
+    /// More messages than allowed in a list, or more bytes than allowed in a request.
     pub(crate) fn check_send(&self, topic: &str, messages: &[Bytes]) -> Result<(), ClusterError> {
         let too_large = |what, value, limit| Err(ClusterError::TooLarge { what, value, limit });
         if messages.len() > self.limits.items {
             return too_large("messages", messages.len(), self.limits.items);
         }
-        // The heads of its items as well, and its keys.
+        // Including the heads of its items, and its keys.
         let bytes = messages.iter().map(|message| message.len() + head(message.len())).sum::<usize>();
         let (bytes, limit) = (bytes + topic.len() + KEYS, self.link.max_message());
         if bytes > limit { too_large("bytes of a request", bytes, limit) } else { Ok(()) }
     }
 
-    /// The longest message that a send to the topic can have, in bytes.
+    /// The maximum length in bytes of a message for the topic.
     pub(crate) fn max_record(&self, topic: &str) -> usize {
         let request = self.link.max_message().saturating_sub(topic.len() + KEYS + head(usize::MAX));
         request.min(self.limits.send)
     }
 
-    /// How long a command may take that does not say.
+    /// The default deadline of a command.
     pub(crate) fn deadline(&self) -> Duration {
         self.limits.deadline
     }
 
-    /// Gives a command. Its result is asked for with [`poll_result`](Self::poll_result).
+    /// Begins a command. Take its result with [`poll_result`](Self::poll_result).
     pub(crate) fn begin(
         &self,
         f: impl FnOnce(&mut Cluster, Instant) -> Result<CommandId, ClusterError>,
@@ -202,7 +202,7 @@ impl Core {
         begun
     }
 
-    /// A command's result; the waker is woken when it is there.
+    /// A command's result; the waker is woken when it is available.
     pub(crate) fn poll_result(
         &self,
         id: CommandId,
@@ -222,7 +222,7 @@ impl Core {
         }
     }
 
-    /// A command is not waited for any more: it is given up.
+    /// A command is no longer waited for: cancels it.
     pub(crate) fn abandon(&self, id: CommandId) {
         let mut state = self.state.lock();
         if state.waiting.remove(&id).is_some() {
@@ -231,7 +231,7 @@ impl Core {
         self.settle(state);
     }
 
-    /// What a follower has; `None` when it is over.
+    /// The next item of a follower; `None` when it is over.
     pub(crate) fn poll_followed(
         &self,
         id: CommandId,
@@ -250,13 +250,13 @@ impl Core {
             keep(&mut waiting.waker, cx);
             return Poll::Pending;
         }
-        // It stands still, or it is over.
+        // It is paused, or over.
         waiting.ended = matches!(taken, Some(Err(_)));
         self.settle(state);
         Poll::Ready(taken)
     }
 
-    /// A follower goes on elsewhere. Whether it can.
+    /// A follower continues at another index. Returns whether it can.
     pub(crate) fn rewind(&self, id: CommandId, to: Index) -> bool {
         let mut state = self.state.lock();
         let can = state.cluster.rewind(clock::now(), id, to);
@@ -267,7 +267,7 @@ impl Core {
         can
     }
 
-    /// The end: every command is over, and later ones are refused.
+    /// The end: every command ends, and later ones are refused.
     pub(crate) fn end(&self) {
         let mut state = self.state.lock();
         state.is_over = true;
@@ -279,7 +279,7 @@ impl Core {
         }
     }
 
-    /// The keeper's turn: does what is due, and gives out the connections that are wanted. `None`: it is over.
+    /// The keeper's turn: does what is due, and returns the connections to be made. `None`: it is over.
     pub(crate) fn keep(&self, cx: &mut Context<'_>) -> Option<Vec<Open>> {
         let mut state = self.state.lock();
         if state.is_over {
@@ -294,7 +294,7 @@ impl Core {
         Some(std::mem::take(&mut self.state.lock().keeper.opens))
     }
 
-    /// When the keeper has to look at the time again.
+    /// When the keeper has to check the time again.
     pub(crate) fn sleep_until(&self) -> Option<Instant> {
         let mut state = self.state.lock();
         let at = state.cluster.next_timeout();
@@ -302,7 +302,7 @@ impl Core {
         at
     }
 
-    /// Tells `tracing` and `metrics` of a connection, if they are there.
+    /// Reports a connection to `tracing` and `metrics`, if they are enabled.
     pub(crate) fn observe(&self, at: At, tell: impl FnOnce(To<'_>)) {
         if cfg!(any(feature = "tracing", feature = "metrics")) {
             let node = self.address(at.node).unwrap_or_default();
@@ -328,7 +328,7 @@ impl Core {
         self.gone(at, |cluster, now| cluster.disconnected(now, node, lane, epoch, cause));
     }
 
-    /// Reports the end of a connection, whose desk goes with it.
+    /// Reports the end of a connection, and drops its desk.
     fn gone(&self, At { node, lane, epoch }: At, report: impl FnOnce(&mut Cluster, Instant)) {
         let mut state = self.state.lock();
         let desk = state.desk(node, lane, epoch);
@@ -341,7 +341,7 @@ impl Core {
 }
 
 impl State {
-    /// Tells results at once, and hands out what is to be done without the lock.
+    /// Delivers results at once, and returns the work to do without the lock.
     fn take_outputs(&mut self, actions: &mut Actions, wakers: &mut VecDeque<Waker>) {
         let mut opens = false;
         actions.append(&mut self.left.actions);
@@ -400,17 +400,17 @@ impl State {
         }
     }
 
-    /// The desk of a connection, if that is the present one.
+    /// The desk of a connection, if it is the present one.
     fn desk(&self, node: NodeId, lane: Lane, epoch: Epoch) -> Option<Arc<Desk>> {
         let (present, desk) = self.desks.get(&(node, lane))?;
         (*present == epoch).then(|| Arc::clone(desk))
     }
 }
 
-/// The bytes of a send beside its messages, its topic and the cluster's id, at least.
+/// The minimum number of bytes of a send other than its messages, its topic and the cluster's id.
 const KEYS: usize = 48;
 
-/// The bytes of a string's head.
+/// The number of bytes of a string's head.
 fn head(len: usize) -> usize {
     match len {
         0..24 => 1,

@@ -1,4 +1,4 @@
-//! What the cluster wants of one connection, for the task that drives it.
+//! The cluster's requests to one connection, for the task that drives it.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -14,10 +14,10 @@ use bowline_forestbus::protocol::Request;
 use bowline_forestbus::wire::{CborRpc, Codec, Method};
 use bowline_links::PeerCore;
 
-/// The cluster keeps the deadlines of its calls: the link's is far away.
+/// The cluster handles the deadlines of its calls: the link's is far away.
 const FAR: Duration = Duration::from_secs(30 * 86_400);
 
-/// One connection's desk: calls are put on it by whoever performs outputs, and taken by the connection's task.
+/// The desk of one connection: threads that perform outputs add calls, the connection's task takes them.
 #[derive(Debug, Default)]
 pub(crate) struct Desk {
     /// Set before the connection is reported.
@@ -35,7 +35,7 @@ struct Tray {
     waker: Option<Waker>,
 }
 
-/// What lies on a desk.
+/// The contents of a desk.
 #[derive(Debug)]
 pub(crate) struct Taken {
     pub(crate) new: Vec<InFlight>,
@@ -50,17 +50,17 @@ impl Desk {
         let _ = self.peer.set(peer);
     }
 
-    /// Makes a call. Its request is queued, and written if nothing else is in flight, before this returns, unless the
-    /// link's queue is full: then the connection's task sees to it.
+    /// Makes a call. Its request is queued, and written if nothing else is in flight, before this returns. If
+    /// the link's queue is full, the connection's task does it.
     ///
     /// # Errors
-    /// The request cannot be written.
+    /// The request cannot be encoded.
     pub(crate) fn call(&self, codec: &Codec, call: CallId, request: &Request) -> Result<(), Disconnect> {
         let Some(peer) = self.peer.get() else { return Err(Disconnect::NotConnected) };
         let mut body = Vec::new();
         codec.write_request(request, &mut body).map_err(Disconnect::foreign)?;
         let method = request.method();
-        // The cluster decides where a call goes that did not leave: not to the next connection.
+        // The cluster decides where a call goes that was not sent: not to the next connection.
         let options = CallOptions::new(method.number()).timeout(FAR).fail_fast(true);
         let mut starting = peer.start_call(options, body);
         let state = match Pin::new(&mut starting).poll(&mut Context::from_waker(Waker::noop())) {
@@ -72,12 +72,12 @@ impl Desk {
         Ok(())
     }
 
-    /// A call is not waited for any more.
+    /// A call is no longer waited for.
     pub(crate) fn forget(&self, call: CallId) {
         self.put(|tray| tray.forgotten.push(call));
     }
 
-    /// The connection is to be closed, or not to be made.
+    /// The connection must be closed, or not be made.
     pub(crate) fn close(&self) {
         self.put(|tray| tray.closed = true);
     }
@@ -92,7 +92,7 @@ impl Desk {
         }
     }
 
-    /// Takes what lies there; `waker` is woken when there is more.
+    /// Takes the contents; `waker` is woken when there is more.
     pub(crate) fn take(&self, waker: &Waker) -> Taken {
         let mut tray = self.tray.lock();
         tray.waker = Some(waker.clone());
@@ -105,7 +105,7 @@ impl Desk {
         }
     }
 
-    /// The waker of a call: it says which one is to be polled.
+    /// The waker of a call: it records which call has to be polled.
     pub(crate) fn waker_of(self: &Arc<Self>, call: CallId) -> Waker {
         Arc::new(CallWaker { desk: Arc::clone(self), call }).into()
     }
@@ -126,7 +126,7 @@ impl Wake for CallWaker {
     }
 }
 
-/// A call that was made and is not over.
+/// A call that was made and has not ended.
 #[derive(Debug)]
 pub(crate) struct InFlight {
     pub(crate) call: CallId,
@@ -143,7 +143,7 @@ enum CallState {
 }
 
 impl InFlight {
-    /// The reply, if it is there.
+    /// The reply, if it has arrived.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Reply, CallError>> {
         loop {
             match &mut self.state {

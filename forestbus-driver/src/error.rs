@@ -8,17 +8,17 @@ use bowline_forestbus::cluster::{ClusterError, ConnectionStringError};
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClientError {
-    /// The cluster's answer, or why there is none.
+    /// The error of the cluster.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
-    /// The thread runs the connections of its process: it must not wait. Nothing was done.
+    /// The thread runs connections: it must not wait. Nothing was done.
     #[error("an I/O thread must not wait")]
     WouldPark,
 }
 
 impl ClientError {
-    /// Whether the same command may succeed later: see [`ClusterError::is_retryable`]. One that would park may be given
-    /// elsewhere than on an I/O thread.
+    /// Whether the same command may succeed later: see [`ClusterError::is_retryable`]. One that would park
+    /// may be called on a thread other than an I/O thread.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
@@ -37,17 +37,17 @@ impl ClientError {
     }
 }
 
-/// A [`Client`](crate::Client) could not be made.
+/// Why a [`Client`](crate::Client) could not be made.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// The connection string cannot be used.
+    /// The connection string is invalid.
     #[error(transparent)]
     ConnectionString(#[from] ConnectionStringError),
-    /// A setting cannot work.
+    /// A setting is invalid.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// There is no runtime here, or no thread left.
+    /// No runtime is running on this thread, or no thread could be started.
     #[error(transparent)]
     Start(#[from] StartError),
 }

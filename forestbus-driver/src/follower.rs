@@ -1,4 +1,4 @@
-//! A topic as it grows.
+//! Following a topic.
 
 use std::future::Future;
 use std::marker::PhantomData;
@@ -14,29 +14,30 @@ use bowline_forestbus::protocol::Index;
 use crate::client::Handle;
 use crate::error::ClientError;
 
-/// Reads a topic's committed messages, each once and none left out: see [`Client::follow`](crate::Client::follow).
+/// Reads a topic's committed messages, each once and without gaps: see
+/// [`Client::follow`](crate::Client::follow).
 ///
-/// A stream on tokio, smol and async-std, an iterator on threads, and [`next`](Self::next) on each. It ends after an
-/// error. After [`Truncated`](bowline_forestbus::cluster::ClusterError::Truncated) it may be
-/// [rewound](Self::rewind), and goes on then. Dropping it ends it.
+/// A stream on tokio, smol and async-std, an iterator on threads, with [`next`](Self::next) on each. It ends
+/// after an error. After [`Truncated`](bowline_forestbus::cluster::ClusterError::Truncated) it may be
+/// [rewound](Self::rewind), and continues then. Dropping it ends it.
 pub struct Follower<R: Runtime> {
     reading: Arc<Reading>,
     runtime: PhantomData<fn() -> R>,
 }
 
-/// Ends the follower when nobody reads any more.
+/// Ends the follower when it is no longer read.
 pub(crate) struct Reading {
     handle: Arc<Handle>,
     id: CommandId,
 }
 
 impl Reading {
-    /// Reads on from that command.
+    /// Reads from that command.
     pub(crate) fn new(handle: &Arc<Handle>, id: CommandId) -> Self {
         Self { handle: Arc::clone(handle), id }
     }
 
-    /// What there is next; `None` after the end.
+    /// The next item; `None` after the end.
     pub(crate) fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Followed, ClientError>>> {
         let Self { handle, id } = self;
         handle.core.poll_followed(*id, cx).map(|next| next.map(|next| next.map_err(Into::into)))
@@ -60,7 +61,7 @@ impl<R: Runtime> Follower<R> {
         Self { reading: Arc::new(reading), runtime: PhantomData }
     }
 
-    /// The next page of messages, or that some are gone; `None` once it has ended.
+    /// Waits for the next page of messages, or the notice that some are gone; `None` once it has ended.
     ///
     /// # Errors
     /// See [`ClusterError`](bowline_forestbus::cluster::ClusterError). The follower has ended then.
@@ -73,14 +74,14 @@ impl<R: Runtime> Follower<R> {
         R::Style::wait(next, || Some(Err(ClientError::WouldPark)))
     }
 
-    /// Goes on at index `to`. What it had and was not taken is dropped. Whether it can: it has not ended, and `to` is at
-    /// least 1.
+    /// Continues at index `to`. Messages that were read and not taken are dropped. Returns whether it can: it
+    /// has not ended, and `to` is at least 1.
     pub fn rewind(&mut self, to: Index) -> bool {
         self.reading.handle.core.rewind(self.reading.id, to)
     }
 }
 
-/// Waits for what a follower has next.
+/// The future of a follower's next item.
 #[must_use = "futures do nothing unless polled"]
 pub struct Next {
     reading: Arc<Reading>,

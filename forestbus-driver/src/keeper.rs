@@ -1,4 +1,4 @@
-//! The task that keeps a client's time, and makes its connections.
+//! The task that handles a client's timers, and makes its connections.
 
 use std::future::Future;
 use std::marker::PhantomData;
@@ -17,10 +17,10 @@ use crate::core::{Core, Open};
 use crate::lane::LaneTask;
 use crate::observe;
 
-/// Runs as long as the client: everything else is started from here, where the runtime is.
+/// Runs as long as the client: all other tasks are spawned from here, inside the runtime.
 pub(crate) struct Keeper<R: Runtime> {
     core: Arc<Core>,
-    /// Made when polled first: timers want their runtime around them.
+    /// Created on the first poll, because timers must be created inside their runtime.
     alarm: Option<Alarm<R::Timer>>,
     runtime: PhantomData<fn() -> R>,
 }
@@ -30,7 +30,7 @@ impl<R: Runtime> Keeper<R> {
         Self { core, alarm: None, runtime: PhantomData }
     }
 
-    /// Makes a connection, or says why there is none.
+    /// Makes a connection, or reports why it could not be made.
     fn open(&self, Open { at, address, desk }: Open) {
         let core = &self.core;
         core.observe(at, observe::dialing);
@@ -39,7 +39,7 @@ impl<R: Runtime> Keeper<R> {
             Ok(client) => client,
             Err(error) => return core.dial_failed(at, cause(error)),
         };
-        // If it cannot be spawned it is dropped, and says so.
+        // If it cannot be spawned it is dropped, and reports that.
         let task = LaneTask::new(Arc::clone(core), at, client, desk);
         let _ = core.place.within(|| R::spawn(task));
     }
@@ -77,7 +77,7 @@ impl<R: Runtime> Future for Keeper<R> {
 }
 
 impl<R: Runtime> Drop for Keeper<R> {
-    /// The runtime dropped the task: everybody who waits learns it.
+    /// The runtime dropped the task: all waiting callers get the error.
     fn drop(&mut self) {
         self.core.end();
     }

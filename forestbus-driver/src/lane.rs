@@ -20,7 +20,7 @@ use crate::desk::{Desk, InFlight};
 /// Replies that are read before other tasks get their turn.
 const ROUND: usize = 32;
 
-/// Polls a connection's calls, and reports what becomes of them and of the connection.
+/// Polls a connection's calls, and reports their results and the end of the connection.
 pub(crate) struct LaneTask<R: Runtime> {
     core: Arc<Core>,
     at: At,
@@ -28,12 +28,12 @@ pub(crate) struct LaneTask<R: Runtime> {
     events: NextEvent<CborRpc>,
     desk: Arc<Desk>,
     calls: HashMap<CallId, InFlight>,
-    /// Calls that are to be polled.
+    /// Calls to be polled.
     ready: Vec<CallId>,
     connected: bool,
     /// Why the last dial failed, or the connection ended.
     cause: Option<Disconnect>,
-    /// Nothing is to be reported any more.
+    /// Nothing more is to be reported.
     over: bool,
 }
 
@@ -45,7 +45,7 @@ impl<R: Runtime> LaneTask<R> {
         Self { core, at, client, events, desk, calls, ready, connected: false, cause: None, over: false }
     }
 
-    /// Looks at the desk. False: the connection is not wanted any more.
+    /// Handles the desk. `false`: the connection is no longer needed.
     fn take(&mut self, cx: &Context<'_>) -> bool {
         let taken = self.desk.take(cx.waker());
         for call in taken.new {
@@ -53,7 +53,7 @@ impl<R: Runtime> LaneTask<R> {
             self.calls.insert(call.call, call);
         }
         for call in taken.forgotten {
-            // The link gives its place back.
+            // The link frees its place.
             self.calls.remove(&call);
         }
         self.ready.extend(taken.ready);
@@ -74,7 +74,7 @@ impl<R: Runtime> LaneTask<R> {
         }
     }
 
-    /// A call is over.
+    /// A call ended.
     fn over(&self, call: CallId, method: Method, result: Result<LinkReply, CallError>) {
         let error = match result {
             Ok(reply) => {
@@ -92,7 +92,7 @@ impl<R: Runtime> LaneTask<R> {
             }
             Err(error) => error,
         };
-        // What left with a connection that ended is told with its end.
+        // Calls that were sent are reported with the end of their connection.
         if let CallError::MaybeDelivered(_) = error {
             return;
         }
@@ -104,7 +104,7 @@ impl<R: Runtime> LaneTask<R> {
         self.core.with(|cluster, now| cluster.call_failed(now, call, sent, cause));
     }
 
-    /// What happened on the link. False: it is over.
+    /// Handles events of the link. `false`: it is over.
     fn poll_link(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
         let Poll::Ready(event) = Pin::new(&mut self.events).poll(cx) else { return Poll::Pending };
         match event {
@@ -123,7 +123,7 @@ impl<R: Runtime> LaneTask<R> {
         Poll::Ready(true)
     }
 
-    /// The connection is over: its calls first, then the connection itself.
+    /// The connection is over: reports its calls first, then the connection itself.
     fn finish(&mut self, cause: Disconnect) {
         if std::mem::replace(&mut self.over, true) {
             return;

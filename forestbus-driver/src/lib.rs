@@ -1,9 +1,11 @@
-//! A client of Forest Bus clusters, and a node in memory, written once for all runtimes.
+//! A client of Forest Bus clusters, and an in-memory node, for all runtimes.
 //!
-//! The protocol is in the crate `bowline-forestbus`: a `Cluster` that decides which node is asked what, and when; the
-//! wire as a framing. Here the cluster gets a lock, links to its nodes, and a task that keeps its time; [`names!`] gives
-//! a module the handles of one runtime. Programs use `bowline::tokio::forestbus` and its sisters.
+//! The protocol is in the crate `bowline-forestbus`: a `Cluster` that decides which node is asked for what,
+//! and when; and the wire format as a framing. This crate adds a lock, links to the nodes, and a task for
+//! timers; [`names!`] defines the handles of one runtime in a module. Programs use
+//! `bowline::tokio::forestbus` and the modules of the other runtimes.
 #![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod answers;
 mod client;

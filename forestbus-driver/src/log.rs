@@ -34,7 +34,8 @@ impl<R: Runtime> Log for Topic<R> {
         });
         capabilities.contiguous = true;
         capabilities.commits = &[bowline_log::Commit::Leader, bowline_log::Commit::Majority];
-        // Readers are given committed messages only: what may be reused is what a send was told too early.
+        // Readers get committed messages only: a position is reused only if a send was confirmed before its
+        // commit.
         capabilities.positions_reused = self.options.commits() == Commit::Leader;
         capabilities.max_record = Some(self.client.core().max_record(&self.name));
         capabilities
@@ -99,7 +100,8 @@ impl<R: Runtime> Log for Topic<R> {
 #[error("the node does not know its commit index yet")]
 struct CommitUnknown;
 
-/// No node gave a message within the time that one may take, and most of them did not say that their logs end before it.
+/// No node returned a message within its time limit, and most of them did not say that their logs end before
+/// it.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("index {index} was not read within {limit:?}; a node's commit index is {commit}")]
 struct NotRead {
@@ -109,7 +111,7 @@ struct NotRead {
 }
 
 impl<R: Runtime> Topic<R> {
-    /// The outcomes of records of which one is refused: nothing of them is sent.
+    /// The outcomes of records if one of them is refused: none of them is sent.
     fn refuse(&self, records: &[Record]) -> Option<Appended<Index>> {
         let limit = self.client.core().max_record(&self.name);
         let refusal = |record: &Record| {
@@ -129,7 +131,7 @@ impl<R: Runtime> Topic<R> {
         })
     }
 
-    /// A page of committed messages: the first that a follower is given.
+    /// A page of committed messages: the first one of a follower.
     async fn read_page(self, from: Index, limit: Limit, wait: Duration) -> Result<Page<Index>, ReadFailure> {
         let Bounds { first, end, .. } = self.bounds().await?;
         if from < first {
@@ -179,14 +181,14 @@ fn clip(page: Pages, limit: Limit) -> Page<Index> {
     Page::new(entries, next)
 }
 
-/// Follows a topic as a log: the stream of [`Log::follow`].
+/// The stream of [`Log::follow`] over a topic.
 pub struct FollowTopic<R: Runtime> {
     topic: Topic<R>,
     cursor: Index,
-    /// What was read and not given yet; its first message is at the cursor.
+    /// Messages that were read and not returned yet; the first one is at the cursor.
     page: vec::IntoIter<Bytes>,
     reading: Option<Reading>,
-    /// Said until it is told where to go on.
+    /// Returned until the user says where to continue.
     truncated: Option<ReadFailure>,
     ended: bool,
 }
@@ -204,7 +206,7 @@ impl<R: Runtime> std::fmt::Debug for FollowTopic<R> {
 impl<R: Runtime> Unpin for FollowTopic<R> {}
 
 impl<R: Runtime> FollowTopic<R> {
-    /// A follower that failed is over: the next one begins when there is another poll.
+    /// A failed follower is over: the next poll begins a new one.
     fn failed(&mut self, error: ClientError) -> ReadFailure {
         self.reading = None;
         let error = read_error(self.cursor, error);
@@ -272,7 +274,7 @@ impl<R: Runtime> Following<Index> for FollowTopic<R> {
     }
 }
 
-/// A cause that says whether another try may go better.
+/// A cause, with whether a retry may succeed.
 fn cause(error: ClientError) -> Cause {
     if error.is_retryable() { Cause::transient(error) } else { Cause::lasting(error) }
 }
@@ -296,7 +298,7 @@ fn read_error(from: Index, error: ClientError) -> ReadFailure {
         Some(&ClusterError::Truncated { position, last, .. }) => {
             ReadError::Truncated { from: position, end: last.saturating_add(1) }
         }
-        // It begins at 1.
+        // Indexes begin at 1.
         Some(ClusterError::Argument { field: "from", .. }) => ReadError::Trimmed { from, to: 1 },
         Some(ClusterError::Closed) => ReadError::Closed,
         _ => ReadError::Unavailable(cause(error)),

@@ -1,10 +1,10 @@
-//! What `tracing` and `metrics` get of clients, where the features of those names are on: what becomes of connections to nodes,
-//! by client, never single messages. The links below tell of themselves as links do.
+//! Events of clients for `tracing` and `metrics`, if these features are on: connections to nodes, by client,
+//! never single messages. The links below report their own events.
 
 use bowline_core::error::Disconnect;
 use bowline_forestbus::cluster::{Lane, NodeCause};
 
-/// A connection to a node, of a client of that name.
+/// A connection to a node, of a client with this name.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct To<'a> {
     pub(crate) client: &'a str,
@@ -29,17 +29,17 @@ macro_rules! tell {
 #[cfg(feature = "tracing")]
 use bowline_core::error::Chain;
 
-/// A node is wanted.
+/// A node is being dialed.
 pub(crate) fn dialing(to: To<'_>) {
     tell!(debug, to, "bowline_forestbus_dials_total", "dialing a node");
 }
 
-/// A node is there. Its cluster's id was not checked yet.
+/// A node is connected. Its cluster's id was not checked yet.
 pub(crate) fn connected(to: To<'_>) {
     tell!(debug, to, "bowline_forestbus_connections_total", "connected to a node");
 }
 
-/// A node is not there.
+/// A node could not be connected.
 pub(crate) fn dial_failed(to: To<'_>, cause: &Disconnect) {
     tell!(warn, to, "bowline_forestbus_dials_failed_total", cause = %Chain(cause), "a node was not reached");
     let _ = cause;
@@ -54,7 +54,7 @@ pub(crate) fn lost(to: To<'_>, cause: &Disconnect) {
 /// This side closed a connection.
 pub(crate) fn closed(to: To<'_>, cause: &NodeCause) {
     match cause {
-        // Nothing that a node did.
+        // Not caused by the node.
         NodeCause::Disconnected => {
             tell!(
                 debug,

@@ -1,4 +1,4 @@
-//! A topic of a cluster, and how batches go to it.
+//! A topic of a cluster, as a log and as a sink for batches.
 
 use bowline_core::batcher::{Batch, Failed};
 use bowline_driver::clock;
@@ -12,13 +12,15 @@ use bytes::Bytes;
 use crate::client::Client;
 use crate::error::ClientError;
 
-/// A topic of a cluster: a [`Log`](bowline_log::Log), and a [`Sink`] for a batcher. Made by [`Client::topic`].
+/// A topic of a cluster: a [`Log`](bowline_log::Log), and a [`Sink`] for a batcher. Made by
+/// [`Client::topic`].
 ///
-/// As a log it gives committed messages only, each once and none left out; records have neither ids nor headers. As a
-/// sink each attempt asks every node once at most: retries are the batcher's. Give all who write to a topic the same
-/// client: the server stores sends of several clients that come within 3 ms with one payload.
+/// As a log it returns committed messages only, each once and without gaps; records have neither ids nor
+/// headers. As a sink each attempt asks every node at most once: the batcher does the retries. All writers to
+/// a topic must share one client: the server stores sends of several clients that arrive within 3 ms with one
+/// payload.
 ///
-/// It keeps its client: while there is a topic, the client is not dropped.
+/// It keeps its client alive.
 pub struct Topic<R: Runtime> {
     pub(crate) client: Client<R>,
     pub(crate) name: Arc<str>,
@@ -45,7 +47,7 @@ impl<R: Runtime> Topic<R> {
         Self { client, name: name.into(), options: Options::new() }
     }
 
-    /// How its commands are run: when a send counts as done, how long a command may take.
+    /// Sets how its commands are run: when a send counts as done, and their deadline.
     #[must_use]
     pub fn options(mut self, options: Options) -> Self {
         self.options = options;
@@ -93,7 +95,7 @@ impl<R: Runtime> Sink for Topic<R> {
 
 fn failed(error: ClientError) -> Failed<ClientError> {
     if let Some(ClusterError::MaybeAppended { .. }) = error.cluster() {
-        // Whether it is repeated is what the batcher is asked: it may well go better.
+        // Whether it is repeated depends on the batcher's settings: a repetition may well succeed.
         return Failed::maybe_appended(error).retryable(true);
     }
     let retryable = error.is_retryable();

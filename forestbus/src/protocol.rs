@@ -1,16 +1,16 @@
-//! What a client asks a node for, and what a node answers: values, without their encoding.
+//! The requests of clients and the answers of nodes, as values without their encoding.
 //!
-//! The names of fields on the wire, the methods and the codes are those of the Go package `rapi`.
+//! The names of fields on the wire, of methods and of codes are those of the Go package `rapi`.
 
 use alloc::string::String;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
 
-/// A message's number in its topic. They are contiguous and begin at 1; 0 where there is none.
+/// A message's index in its topic. Indexes are contiguous and begin at 1; 0 stands for none.
 pub type Index = i64;
 
-/// What a client asks for.
+/// A request of a client.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Request {
@@ -30,28 +30,28 @@ pub enum Request {
 /// Messages to append to a topic.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Send {
-    /// The cluster's id; may be empty. Servers do not look at it.
+    /// The cluster's id, possibly empty. Servers ignore it.
     pub cluster_id: String,
     /// The topic's name.
     pub topic: String,
     /// The messages, in order; at least one.
     pub messages: Vec<Bytes>,
-    /// Answer only when a majority of the nodes has them.
+    /// Whether to answer only when a majority of the nodes has the messages.
     pub wait_for_commit: bool,
 }
 
-/// Messages wanted from a topic.
+/// A request for messages of a topic.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Receive {
-    /// The cluster's id; may be empty. Servers do not look at it.
+    /// The cluster's id, possibly empty. Servers ignore it.
     pub cluster_id: String,
     /// The topic's name.
     pub topic: String,
-    /// The first message that is wanted.
+    /// The index of the first message.
     pub id: Index,
-    /// About how many messages: servers take it for a hint.
+    /// About how many messages: servers treat it as a hint.
     pub quantity: i64,
-    /// Answer only when there is one, however long that takes.
+    /// Whether to answer only when there is a message, however long that takes.
     pub wait: bool,
 }
 
@@ -62,7 +62,7 @@ pub enum Code {
     /// 0.
     #[default]
     Success,
-    /// 1: the node is of another cluster.
+    /// 1: the node belongs to another cluster.
     ClusterIdMismatch,
     /// 2.
     TopicNotFound,
@@ -79,15 +79,15 @@ pub enum Code {
 /// `Result` of an answer.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Status {
-    /// What came of it.
+    /// The result code.
     pub code: Code,
-    /// The same for people.
+    /// The result as human-readable text.
     pub description: String,
     /// With [`Code::NotLeader`]: the leader's name, or empty.
     pub extra: String,
 }
 
-/// What a node answers.
+/// An answer of a node.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Reply {
@@ -99,38 +99,38 @@ pub enum Reply {
     Sent(Sent),
     /// To [`Request::Receive`].
     Received(Received),
-    /// The header's `Error`, with any request: the method could not be run. The connection stays usable.
+    /// The header's `Error`, for any request: the method could not be run. The connection stays usable.
     Error(String),
 }
 
-/// What a node says of its cluster.
+/// A node's description of its cluster.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct ClusterDetails {
-    /// What came of it.
+    /// The result.
     pub status: Status,
     /// The cluster's id.
     pub cluster_id: String,
     /// The names of all nodes: their `-name` addresses.
     pub peers: Vec<String>,
-    /// The names of all topics, in no order.
+    /// The names of all topics, in unspecified order.
     pub topics: Vec<String>,
 }
 
-/// What a node says of a topic.
+/// The bounds of a topic's log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Bounds {
-    /// The first message that is kept; 1 in an empty topic.
+    /// The index of the first stored message; 1 in an empty topic.
     pub first: Index,
-    /// The last message in the node's log; 0 in an empty topic.
+    /// The index of the last message in the node's log; 0 in an empty topic.
     pub last: Index,
-    /// The last message that the node knows to be committed. It may go back after a fail-over.
+    /// The index of the last message that the node knows to be committed. It may decrease after a fail-over.
     pub commit: Index,
 }
 
 /// The answer to [`Request::TopicDetails`].
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct TopicDetails {
-    /// What came of it.
+    /// The result.
     pub status: Status,
     /// The topic's bounds at that node.
     pub bounds: Bounds,
@@ -139,19 +139,19 @@ pub struct TopicDetails {
 /// The answer to [`Request::Send`].
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Sent {
-    /// What came of it.
+    /// The result.
     pub status: Status,
-    /// The messages' numbers, ascending. With [`Code::NotLeader`]: numbers that were given and are void.
+    /// The messages' indexes, ascending. With [`Code::NotLeader`]: indexes that were assigned and are void.
     pub ids: Vec<Index>,
 }
 
 /// The answer to [`Request::Receive`].
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Received {
-    /// What came of it.
+    /// The result.
     pub status: Status,
-    /// The messages: the first has the number that was asked for.
+    /// The messages: the first has the requested index.
     pub messages: Vec<Bytes>,
-    /// What to ask for next; 0 where the node's commit index is not known yet.
+    /// The index to request next; 0 if the node's commit index is not known yet.
     pub next_id: Index,
 }

@@ -1,4 +1,4 @@
-//! The client and the node in memory understand each other: three nodes, one of which leads.
+//! The client and the node in memory work together: three nodes, one of which leads.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,4 +1,5 @@
-//! Properties of the bodies and of the framing: what is written is read, any bytes are judged without harm.
+//! Properties of bodies and of the framing: encoded values can be decoded, and any bytes are handled without
+//! a panic.
 
 use bowline_core::frame::{Framing, Kind, Meta, Step};
 use bowline_forestbus::protocol::{
@@ -74,7 +75,7 @@ fn is_item(body: &[u8]) -> bool {
     Walker::new(body.len()).walk(body) == Ok(Walk::Whole(body.len()))
 }
 
-/// What each frame says, its extensions, its body; whether the stream ended well.
+/// Each frame's fields, extensions and body; whether the stream ended properly.
 type Frames = (Vec<(Meta, Vec<u8>, Vec<u8>)>, bool);
 
 /// All frames of a stream that arrives in pieces of those lengths, and whether it ended well.
@@ -223,7 +224,7 @@ fn replies_are_read_by_key_with_whatever_else_stands_there() {
     let status = Status { code: Code::NotLeader, description: "d".into(), extra: "x".into() };
     let sent = Sent { status, ids: vec![7] };
     assert_eq!(read(Method::Send, b"\x83\x84\x04\x61d\x61x\x00\x81\x07\x00"), Ok(Reply::Sent(sent)));
-    // What does not fit is said.
+    // A reply that does not match is reported.
     let error = read(Method::Receive, b"\xa1\x66NextID\x1b\x80\0\0\0\0\0\0\0").unwrap_err();
     assert_eq!(
         error.to_string(),

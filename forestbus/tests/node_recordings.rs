@@ -1,5 +1,5 @@
-//! The embedded node answers as recorded nodes did: each recording is given a node in the state that the recorded one
-//! was in, and its replies are compared field by field.
+//! The embedded node answers as recorded nodes did: for each recording, a node in the same state is created,
+//! and its replies are compared field by field.
 
 use bowline_forestbus::node::{Node, NodeSettings, Response};
 use bowline_forestbus::protocol::{Reply, Request, Send};
@@ -138,7 +138,7 @@ fn before(name: &str, calls: &[Call]) -> Node {
     if name.starts_with("receive_quantity") {
         return node(NODE, &["test1"], 2, &[]);
     }
-    // What the first call's reply says, or what was there before it.
+    // The state that the first call's reply shows, or that existed before it.
     match (&calls[0].request, &calls[0].reply) {
         (_, Some(Ok(Reply::TopicDetails(details)))) => {
             node(NODE, &["test1"], count(details.bounds.last), &[])
@@ -165,7 +165,7 @@ fn name_of(calls: &[Call]) -> &'static str {
     ["127.0.0.1:3001", "127.0.0.1:3002"].into_iter().find(|name| said(name)).unwrap_or(NODE)
 }
 
-/// What happens at the node while a call waits.
+/// Events at the node while a call waits.
 fn meanwhile(name: &str, node: &mut Node, call: &Call) {
     match name {
         "receive_wait_node_shutdown" => node.shut_down(true),

@@ -1,4 +1,5 @@
-//! What the wire allocates does not grow with the messages, and framing a call allocates nothing.
+//! Allocations of the wire format do not grow with the number of messages, and framing a call allocates
+//! nothing.
 
 use bowline_core::frame::{Framing, Kind, Meta, Step};
 use bowline_counting::{Counting, allocations};

@@ -1,4 +1,4 @@
-//! The exchange of credentials: a peer that may send anything before it is let in, and after.
+//! The exchange of credentials, with a peer that sends any bytes before and after it is accepted.
 
 use bowline_core::auth::{Challenge, Credentials, Identity, MAX_CREDENTIALS, Refusal, RefusalCode};
 use bowline_core::config::{Config, Delivery};
@@ -14,14 +14,14 @@ use crate::Input;
 
 const NOW: Instant = Instant::ZERO;
 
-/// One end, and what it was told.
+/// One end, and its events.
 struct Wary {
     link: Link<Native, u32>,
     reader: Reader<Native>,
     buf: RecvBuf,
-    /// The peer was let in on this connection.
+    /// The peer was accepted on this connection.
     is_let_in: bool,
-    /// What is said of credentials: by turns.
+    /// The messages about credentials, of both sides in turn.
     grants: bool,
     asked: usize,
 }
@@ -37,7 +37,7 @@ impl Wary {
         Self { link, reader, buf: RecvBuf::new(), is_let_in: false, grants: false, asked: 0 }
     }
 
-    /// Takes so many bytes in, `piece` at a time.
+    /// Passes in that many bytes, `piece` at a time.
     fn input(&mut self, bytes: &[u8], piece: usize) -> Result<(), PeerError> {
         for part in bytes.chunks(piece.max(1)) {
             let mut rest = part;
@@ -85,7 +85,7 @@ impl Wary {
         Ok(())
     }
 
-    /// What it has to say, thrown away.
+    /// Discards its output.
     fn drain(&mut self) {
         while let Some(mut batch) = self.link.begin_write(NOW) {
             while !batch.is_done() {
@@ -108,9 +108,9 @@ fn frame(kind: Kind, class: Class, body: &[u8]) -> Vec<u8> {
     out
 }
 
-/// A peer says hello, and then what the input says, to an end that wants to know who it is or to one that is asked:
-/// nothing is handed over, and the connection is not ready, before the peer was let in; the end goes on or says what
-/// was wrong.
+/// A peer sends hello, and then frames chosen by the input, to an end that authenticates it or to one that is
+/// authenticated: nothing is delivered, and the connection is not ready, before the peer is accepted; the end
+/// continues or reports an error.
 pub fn credentials(data: &[u8]) {
     let mut input = Input(data);
     let (flags, piece) = (input.byte(), usize::from(input.byte()));
@@ -139,7 +139,7 @@ pub fn credentials(data: &[u8]) {
             8 => frame(Kind::Ping, Class::Control, b""),
             9 => frame(Kind::Resume, Class::Control, &Resume::new(len as u64 % 7, [5; 16], 0).to_bytes()),
             10 => frame(Kind::Hello, Class::Control, &body),
-            // As it comes.
+            // Unmodified bytes of the input.
             _ => (0..len % 48).map(|_| input.byte()).collect(),
         });
     }

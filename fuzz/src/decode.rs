@@ -1,4 +1,4 @@
-//! Bytes of a hostile peer, through every framing.
+//! Bytes of a hostile peer, decoded by every framing.
 
 use bowline_core::frame::buffstreams::Buffstreams;
 use bowline_core::frame::length_prefixed::LengthPrefixed;
@@ -9,13 +9,13 @@ use bowline_core::frame::{Framing, Kind, Meta, Step};
 
 use crate::Input;
 
-/// Headers and extensions beyond the largest message.
+/// Allowance for headers and extensions besides the largest message.
 const OVERHEAD: usize = 128 * 1024;
 
-/// What a decoder made of some bytes: metas and bodies, and how it ended.
+/// The result of decoding some bytes: metas and bodies, and how it ended.
 type Decoded = (Vec<(Meta, Vec<u8>)>, bool);
 
-/// Decodes everything, `split` telling how many more bytes come at a time.
+/// Decodes everything; `split` returns the number of bytes that arrive next.
 fn decode<F: Framing>(mut framing: F, bytes: &[u8], mut split: impl FnMut() -> usize) -> Decoded {
     let (mut at, mut end) = (0, 0);
     let mut frames = Vec::new();
@@ -46,7 +46,7 @@ fn decode<F: Framing>(mut framing: F, bytes: &[u8], mut split: impl FnMut() -> u
     }
 }
 
-/// What was decoded comes back when it is encoded and decoded again.
+/// Decoded frames are equal after encoding and decoding them again.
 fn round_trip<F: Framing>(framing: &F, reader: &F, frames: &[(Meta, Vec<u8>)]) {
     let mut out = Vec::new();
     let mut kept = Vec::new();
@@ -84,7 +84,7 @@ pub fn raw(data: &[u8]) {
     whole_and_split(&Raw::new(), data);
 }
 
-/// Length-prefixed, the settings taken from the input.
+/// Length-prefixed, with settings from the input.
 pub fn length_prefixed(data: &[u8]) {
     let mut input = Input(data);
     let mut builder = LengthPrefixed::builder();
@@ -108,7 +108,7 @@ pub fn length_prefixed(data: &[u8]) {
     }
 }
 
-/// buffstreams, the largest message taken from the input.
+/// buffstreams, with the largest message from the input.
 pub fn buffstreams(data: &[u8]) {
     let mut input = Input(data);
     let mut framing = Buffstreams::new();
@@ -139,7 +139,7 @@ fn past_hello() -> Native {
 
 /// Native: as the first bytes of a connection, and after a hello.
 pub fn native(data: &[u8]) {
-    // A fresh clone begins before the hello: only the whole is looked at.
+    // A new clone begins before the hello: only the whole input is checked.
     for (_, body) in decode(Native::new(), data, || usize::MAX / 2).0 {
         if let Ok(hello) = Hello::decode(&body) {
             let _ = Hello::new().agree(&hello);
@@ -170,7 +170,7 @@ fn decode_after_hello(data: &[u8], step: usize) -> Decoded {
     }
 }
 
-/// Any framing, split as the input says: the same as unsplit.
+/// Any framing, split as the input says: the same result as unsplit.
 pub fn chunked(data: &[u8]) {
     let mut input = Input(data);
     let which = input.byte();

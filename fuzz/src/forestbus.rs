@@ -9,11 +9,11 @@ use bytes::Bytes;
 
 use crate::Input;
 
-/// Bodies this long and no longer: inputs are not longer by much.
+/// Longest body: inputs are not much longer.
 const LONGEST: usize = 4096;
 
-/// Where an item ends: the same in one piece, in two and byte by byte. What is said of a wrong one may differ: a head
-/// that is cut may be too long before it says what it is.
+/// The end of an item is the same in one piece, in two, and byte by byte. Errors may differ: an incomplete
+/// head may be too long before its type is known.
 pub fn forestbus_walker(data: &[u8]) {
     let mut input = Input(data);
     let (limit, cut) = (1 + 16 * usize::from(input.byte()), usize::from(input.byte()));
@@ -33,7 +33,7 @@ pub fn forestbus_walker(data: &[u8]) {
         last = bytewise.walk(&bytes[..end]);
     }
     assert_eq!(last.ok(), found.ok(), "byte by byte");
-    // A cut head is looked at again with each byte.
+    // An incomplete head is read again with each byte.
     assert!(bytewise.heads() <= 2 * bytes.len() as u64 + 1);
     match found {
         Ok(Walk::Whole(len)) => {
@@ -47,7 +47,7 @@ pub fn forestbus_walker(data: &[u8]) {
     }
 }
 
-/// Bodies and streams of both sides: what is read is written, and read again the same.
+/// Bodies and streams of both sides: decoded values are equal after encoding and decoding them again.
 pub fn forestbus_reply(data: &[u8]) {
     let mut input = Input(data);
     let (choice, piece) = (input.byte(), 1 + usize::from(input.byte()));
@@ -69,7 +69,7 @@ pub fn forestbus_reply(data: &[u8]) {
     }
 }
 
-/// What is read of a body, as arguments and as results, is written and read again the same.
+/// A body that is decoded, as arguments and as results, is equal after encoding and decoding it again.
 fn bodies(codec: &Codec, method: Method, body: &Bytes) {
     let mut out = Vec::new();
     if let Ok(request) = codec.read_request(method, body) {
@@ -98,7 +98,7 @@ struct Frame {
     body: Vec<u8>,
 }
 
-/// The frames of a stream that arrives so many bytes at a time, as far as it is one.
+/// The frames of a stream that arrives in pieces of that size, up to the first error.
 fn read(mut framing: CborRpc, stream: &[u8], piece: usize) -> Vec<Frame> {
     let (mut frames, mut at, mut end) = (Vec::new(), 0, 0);
     loop {
@@ -123,14 +123,14 @@ fn read(mut framing: CborRpc, stream: &[u8], piece: usize) -> Vec<Frame> {
     }
 }
 
-/// A frame that came can be written, and is read again as what it was.
+/// A received frame can be written, and is read again unchanged.
 fn again(framing: &CborRpc, frame: &Frame) {
     let Frame { meta, extensions, body } = frame;
     let mut out = Vec::new();
     let name = text_of(extensions).into_owned();
     let written = framing.encode(&mut out, meta, name.as_bytes(), body);
     if meta.kind == Kind::Request && name.is_empty() {
-        // Ill-formed: it is answered, and never made by this side.
+        // Ill-formed: it is answered, and never written by this side.
         assert!(written.is_err() && out.is_empty());
         return;
     }

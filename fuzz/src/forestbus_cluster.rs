@@ -1,5 +1,5 @@
-//! A client of a Forest Bus cluster: commands, connections, replies and time in any order, with a model of what it may
-//! say.
+//! A client of a Forest Bus cluster: commands, connections, replies and time in any order, compared with a
+//! model of the permitted results.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -19,7 +19,7 @@ use bowline_forestbus::protocol::{
 use crate::Input;
 
 const TOPICS: [&str; 3] = ["a", "b", "c"];
-/// The default time of an attempt that can be repeated, and of a topic's rest.
+/// The default time limit of an attempt that can be repeated, and of a topic's pause.
 const ATTEMPT: Duration = Duration::from_secs(3);
 const HOLD: Duration = Duration::from_millis(100);
 
@@ -34,14 +34,14 @@ struct Out {
 struct Last {
     call: CallId,
     at: (NodeId, Lane),
-    /// One that is repeated is given up then, without a word.
+    /// A send that is repeated is given up then, silently.
     patience: Instant,
     /// Another may follow from then on.
     free: Option<Instant>,
 }
 
 impl Last {
-    /// Nobody waits for it from now on, or from earlier on.
+    /// No one waits for it, from now on or since earlier.
     fn given_up(&mut self, now: Instant) {
         let free = now.min(self.patience) + HOLD;
         self.free.get_or_insert(free);
@@ -123,7 +123,7 @@ impl Run {
                 }
             }
             5 => {
-                // A dial's outcome.
+                // The outcome of a dial.
                 let Some((&at, &epoch)) = nth(&self.dialing, pick) else { return };
                 self.dialing.remove(&at);
                 if input.byte().is_multiple_of(4) {
@@ -178,7 +178,7 @@ impl Run {
         }
     }
 
-    /// What no sound driver does, or rarely.
+    /// Calls that a correct driver makes never, or rarely.
     fn odd(&mut self, pick: u8) {
         let (node, lane) =
             (self.nodes[usize::from(pick % 3)], if pick & 4 == 0 { Lane::Short } else { Lane::Long });
@@ -307,7 +307,7 @@ impl Run {
                 }
                 Output::Forget { call, .. } => {
                     self.calls.remove(&call);
-                    // Forgotten when the rest is over.
+                    // Forgotten when the pause is over.
                     self.replied(call);
                 }
                 Output::Done { command, result } => {
@@ -344,7 +344,7 @@ impl Run {
             let patience = if repeated { self.now + ATTEMPT } else { Instant::FAR_FUTURE };
             let last = self.last[topic].replace(Last { call, at, patience, free: None });
             if let Some(last) = last {
-                // One that is repeated was given up without a word; its call is forgotten before the next one.
+                // A repeated send was given up silently; its call is forgotten before the next one.
                 assert!(last.free.is_some_and(|free| free <= self.now), "two sends of a topic at once");
             }
         }
@@ -372,7 +372,7 @@ fn nth<K: Ord, V>(map: &BTreeMap<K, V>, pick: u8) -> Option<(&K, &V)> {
     map.iter().nth(usize::from(pick) % map.len().max(1))
 }
 
-/// Refused at once, for a reason that is the caller's or a limit's.
+/// Refused at once, because of the caller or of a limit.
 fn refused(error: &ClusterError) {
     let fine = matches!(
         error,
@@ -394,7 +394,7 @@ fn reply_to(request: &Request, input: &mut Input<'_>) -> Reply {
     };
     let extra = ["", "x:9", "y:9", "x:2"][usize::from(number % 4)].to_owned();
     let status = Status { code, description: String::new(), extra };
-    // Now and then the reply of another method.
+    // Occasionally the reply of another method.
     if kind == 255 {
         return Reply::Error(["Topic not found on server.", "other"][usize::from(number % 2)].to_owned());
     }

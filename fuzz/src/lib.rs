@@ -1,7 +1,7 @@
-//! Fuzz targets as plain functions: fuzzed by libFuzzer (`fuzz/libfuzzer`), replayed over their
-//! corpora by `cargo test`.
+//! Fuzz targets as plain functions: fuzzed by libFuzzer (`fuzz/libfuzzer`), and replayed over their corpora
+//! by `cargo test`.
 //!
-//! A target panics when something is wrong, and returns otherwise.
+//! A target panics if a check fails, and returns otherwise.
 #![forbid(unsafe_code)]
 
 mod batcher;

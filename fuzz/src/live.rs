@@ -1,4 +1,4 @@
-//! A link whose peer may send anything.
+//! A link with a peer that sends any bytes.
 
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ const NET: NetConfig = NetConfig {
     unsent: 16 * 1024,
 };
 
-/// The smallest windows there are.
+/// The smallest possible windows.
 fn tight(fragment: usize, delivery: Delivery) -> Option<Config> {
     Config::builder()
         .delivery(delivery)
@@ -48,7 +48,7 @@ fn tight(fragment: usize, delivery: Delivery) -> Option<Config> {
         .ok()
 }
 
-/// An accepting end, with what its peer sends.
+/// An accepting end, and the bytes of its peer.
 struct Live {
     end: End<Native>,
     net: Net,
@@ -74,7 +74,7 @@ impl Live {
         }
     }
 
-    /// A new connection, with an honest hello, and with that resume in a session.
+    /// A new connection, with a valid hello, and with that resume in a session.
     fn connect(&mut self, seed: u8, resume: &Resume) {
         self.net = Net::new(NET, u64::from(seed));
         self.end.connect(self.now, self.end.link.epoch().next());
@@ -93,7 +93,7 @@ impl Live {
         }
     }
 
-    /// Writes as much as the network takes.
+    /// Writes as much as the network accepts.
     fn send(&mut self, mut bytes: &[u8]) {
         loop {
             let n = self.net.write(self.now, Direction::ToServer, bytes);
@@ -104,7 +104,7 @@ impl Live {
         }
     }
 
-    /// Lets the end work until nothing moves. False: it is closed.
+    /// Lets the end work until nothing changes. Returns false if it is closed.
     fn settle(&mut self) -> bool {
         for _ in 0..100_000 {
             let moved = self.end.step(self.now, &mut self.net);
@@ -113,7 +113,7 @@ impl Live {
             }
             if self.end.link.is_closed() || moved == Ok(false) {
                 if !self.end.is_connected() {
-                    // A writer that was still at it gives its batch back.
+                    // A writer that was still writing gives its batch back.
                     self.end.idle(self.now);
                 }
                 self.ledger.collect(0, 0, &mut self.end);
@@ -146,9 +146,9 @@ impl Live {
     }
 }
 
-/// An accepting end after an honest hello, with a session or without, whose peer sends whatever the
-/// input says, and comes again with any resume: it holds no more memory than it is configured to,
-/// ends the connection or goes on, and says of every cast of its own once what became of it.
+/// An accepting end after a valid hello, with or without a session, whose peer sends bytes chosen by the
+/// input and reconnects with any resume: it holds no more memory than configured, ends the connection or
+/// continues, and reports the outcome of each of its own casts once.
 pub fn live_link(data: &[u8]) {
     let mut input = Input(data);
     let (first, seed) = (input.byte(), input.byte());
@@ -179,7 +179,7 @@ pub fn live_link(data: &[u8]) {
             24 => Kind::Ack,
             25 if size.is_multiple_of(4) => Kind::Resume,
             17 => {
-                // As it comes.
+                // Unmodified bytes of the input.
                 let bytes: Vec<u8> = (0..size % 64).map(|_| input.byte()).collect();
                 live.send(&bytes);
                 continue;
@@ -224,7 +224,7 @@ pub fn live_link(data: &[u8]) {
             }
         };
         let body = match kind {
-            // The beginning of another frame, with the length it has or another.
+            // The beginning of another frame, with the correct length or another.
             Kind::Fragment => {
                 let cast =
                     encode(&live.framing, &Meta { class, method: 1, ..Meta::default() }, &vec![7; len * 2]);
@@ -265,7 +265,7 @@ fn encode(framing: &Native, meta: &Meta, body: &[u8]) -> Vec<u8> {
     Vec::new()
 }
 
-/// As `docs/guarantees.md` has it.
+/// The formula of `docs/guarantees.md`.
 fn most_memory() -> usize {
     let message = MAX_MESSAGE + 1024;
     let write = 3 * (QUEUE.bytes + QUEUE.messages * 64 + message);

@@ -1,4 +1,4 @@
-//! Machines of any protocol, driven by whatever the input says.
+//! Machines of any protocol, driven by the input.
 
 use std::time::Duration;
 
@@ -32,12 +32,12 @@ const NET: NetConfig = NetConfig {
     unsent: 16 * 1024,
 };
 
-/// What the target has to know of a machine besides its being one.
+/// The properties of a machine that the target needs.
 pub(crate) trait Known: Machine {
-    /// Does something that its user might.
+    /// Performs an operation of the machine's user.
     fn command(&mut self, now: Instant, what: u8, size: usize);
 
-    /// Whether it holds no more memory than it may; of links `live_link` checks that.
+    /// Whether it holds no more memory than permitted; for links `live_link` checks that.
     fn is_bounded(&self) -> bool {
         true
     }
@@ -54,7 +54,7 @@ impl Known for Shout<u64> {
     }
 
     fn is_bounded(&self) -> bool {
-        // Before a push there is room, and what was out comes back.
+        // There is room before a push, and the batch that was being written comes back.
         self.memory() <= 4 * (LIMIT.bytes + LONGEST + 64 * 1024)
     }
 }
@@ -124,7 +124,7 @@ fn send(net: &mut Net, now: Instant, mut bytes: &[u8]) {
     }
 }
 
-/// Lets a machine work until nothing moves.
+/// Lets a machine work until nothing changes.
 fn settle<M: Known>(machine: &mut M, side: &mut Side<M>, now: Instant, net: &mut Net) {
     for _ in 0..100_000 {
         let stepped = side.step(machine, &mut (), now, net);
@@ -141,7 +141,7 @@ fn settle<M: Known>(machine: &mut M, side: &mut Side<M>, now: Instant, net: &mut
     panic!("it never settles");
 }
 
-/// Two machines of one protocol over a line that the input breaks: neither finds fault with the other.
+/// Two machines of one protocol over a line that the input breaks: neither reports a violation by the other.
 pub(crate) fn together<M: Known>(mut input: Input<'_>, dialing: M, accepting: M) {
     let mut world: World<M> = World::new(NET, u64::from(input.byte()), ());
     let ends = [world.add(dialing), world.add(accepting)];
@@ -177,8 +177,8 @@ pub(crate) fn together<M: Known>(mut input: Input<'_>, dialing: M, accepting: M)
     }
 }
 
-/// Whether an end says that the other broke the protocol. A stream that was cut may end anywhere, and
-/// silence has its own error.
+/// Whether an end reports a violation by the other. A stream that was cut may end anywhere, and silence has
+/// its own error.
 fn is_fault(cause: &Disconnect) -> bool {
     use bowline_core::error::{FrameError, PeerError};
     match cause {
@@ -199,8 +199,8 @@ fn config<F: Framing>(framing: F) -> Option<Config<F>> {
     Config::with_framing(framing).write_queue(queue).build().ok()
 }
 
-/// A machine, of a protocol that the first byte chooses: alone, with a peer that sends whatever the
-/// input says, or two of them over a line that breaks where it says.
+/// A machine of a protocol that the first byte chooses: alone, with a peer that sends bytes of the input, or
+/// two of them over a line that breaks as the input says.
 pub fn machine_ops(data: &[u8]) {
     let mut input = Input(data);
     let Some(native) = config(bowline_core::frame::native::Native::new()) else { return };

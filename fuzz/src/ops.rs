@@ -1,4 +1,4 @@
-//! Operations on machines, in an order the input chooses.
+//! Operations on machines, in the order that the input chooses.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use bowline_netsim::{NetConfig, Sim};
 use crate::Input;
 
 const MS: Duration = Duration::from_millis(1);
-/// Operations in one run: longer inputs find nothing that several shorter ones do not.
+/// Most operations in one run: longer inputs find nothing that several shorter ones do not.
 const MOST: usize = 200;
 
 /// Two joined links: calls, casts, cuts, silence, closing, time.

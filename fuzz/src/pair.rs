@@ -1,4 +1,4 @@
-//! One connection after another between two honest ends.
+//! A sequence of connections between two conforming ends.
 
 use std::time::Duration;
 
@@ -14,18 +14,18 @@ use crate::Input;
 
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
-/// By then everything has ended: the longest deadline and a silent peer, one after the other. Each
+/// By then everything has ended: the longest deadline followed by the detection of a silent peer. Each
 /// heartbeat until then has to be simulated.
 const LONG_ENOUGH: Duration = Duration::from_secs(8);
-/// Pieces that the longest body takes: more of them find nothing, and each has to be simulated.
+/// Most pieces of the longest body: more of them find nothing, and each has to be simulated.
 const PIECES: usize = 8;
-/// Operations in one run: longer inputs find nothing that several shorter ones do not.
+/// Most operations in one run: longer inputs find nothing that several shorter ones do not.
 const MOST: usize = 60;
 const CLASSES: [Class; 2] = [Class::Normal, Class::Bulk];
 const DIRECTIONS: [Direction; 2] = [Direction::ToServer, Direction::ToClient];
 const WANTS: [Wants; 4] = [Wants::Failures, Wants::Event, Wants::Outcome, Wants::Outcome];
 
-/// How a run is set up, by the first bytes of its input.
+/// The configuration of a run, from the first bytes of its input.
 struct Setting {
     delivery: Delivery,
     overflow: Overflow,
@@ -95,7 +95,7 @@ impl Setting {
     }
 }
 
-/// What was done in a run.
+/// The actions in a run.
 struct Run {
     pair: Pair<Native>,
     next: u32,
@@ -117,7 +117,7 @@ impl Run {
 
     fn cast(&mut self, side: usize, class: Class, wants: Wants, len: usize) {
         let body = self.body(len);
-        // A second method shows whether it is handed back with the message.
+        // A second method shows whether the method is returned with the message.
         let method = 1 + self.next % 3;
         match self.pair.give(side, wants, CastOptions::new(method).class(class), method, body.clone()) {
             Ok(cast) => {
@@ -187,7 +187,7 @@ impl Run {
         }
     }
 
-    /// In order within a class on every link, nothing twice, and every call has its one outcome.
+    /// Order within a class on every link, no duplicates, and exactly one outcome for every call.
     fn check(&self) {
         let Self { pair, .. } = self;
         assert_eq!(pair.over, None);
@@ -209,7 +209,7 @@ impl Run {
             let times = handled.filter(|body| number(body) == sent).count();
             assert!(times <= 1, "call {sent} was handled {times} times");
             match pair.outcome(call) {
-                // A process that died tells its callers nothing.
+                // A process that died reports nothing to its callers.
                 None => assert!(pair.was_cancelled(call) || (side == 1 && !pair.past.is_empty()), "{sent}"),
                 Some(Ok(reply)) => assert_eq!((number(reply), times), (sent, 1), "another's reply"),
                 Some(Err(error)) => {
@@ -229,9 +229,9 @@ fn number(body: &[u8]) -> u32 {
     u32::from_be_bytes(number)
 }
 
-/// Two ends that cast, call, cancel, and stop taking or answering, over connections that are cut
-/// anywhere: every outcome that is awaited comes, once, and says what happened; what comes back is what
-/// was given; and in a session nothing is lost.
+/// Two ends that cast, call, cancel, and stop receiving or answering, over connections that are cut anywhere:
+/// every awaited outcome is reported once, and correctly; returned messages equal the sent ones; and in a
+/// session nothing is lost.
 pub fn pair_ops(data: &[u8]) {
     let mut input = Input(data);
     let setting = Setting::read(&mut input);

@@ -1,4 +1,4 @@
-//! Bytes of a hostile proxy, or of a server in a preamble: however they are cut, the same comes of it.
+//! Bytes of a hostile proxy, or of a server in a preamble: the result does not depend on how they are split.
 
 use bowline_core::error::PreambleError;
 use bowline_core::machine::Epoch;
@@ -10,7 +10,7 @@ use bowline_core::supervisor::Endpoint;
 
 use crate::Input;
 
-/// What steps said, how they ended (done or not, or why), and what was left over.
+/// The output of steps, their results (done or not, or why), and the remaining bytes.
 type Came = (Vec<u8>, Result<bool, String>, Vec<u8>);
 
 fn run<S: Step<Error: core::fmt::Debug>>(

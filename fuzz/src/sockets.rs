@@ -1,5 +1,5 @@
-//! Whole ZMTP sockets of every pairing over a network that breaks, under whatever the input has their programs do: the
-//! model of `zmtp/tests/world`.
+//! Whole ZMTP sockets of every pairing over an unreliable network, with operations chosen by the input; uses
+//! the model of `zmtp/tests/world`.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -19,10 +19,11 @@ mod settling;
 
 use operations::{Choices, Model, PAIRINGS};
 
-/// The most that the programs and the network do.
+/// Most operations of the programs and the network.
 const MOST: usize = 150;
 
-/// Sockets of the pairing that the first byte says: each message comes whole, in order and once, or is accounted for.
+/// Sockets of the pairing that the first byte chooses: each message arrives whole, in order and once, or is
+/// accounted for.
 pub fn zmtp_socket_ops(data: &[u8]) {
     let mut input = Input(data);
     let kinds = PAIRINGS[usize::from(input.byte()) % PAIRINGS.len()];

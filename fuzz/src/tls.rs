@@ -1,4 +1,4 @@
-//! TLS under bytes of a hostile peer, and between two honest ones with somebody in the middle.
+//! TLS with bytes of a hostile peer, and between two conforming ends with an attacker in the middle.
 
 use std::sync::OnceLock;
 
@@ -7,7 +7,7 @@ use bowline_tls::{Certificates, Identity, TlsClient, TlsLayer, TlsServer};
 
 use crate::Input;
 
-/// What both write, over and over.
+/// The text that both write repeatedly.
 const TEXT: &[u8] = b"what the peer wrote, and nothing else ";
 
 fn settings() -> &'static (TlsClient, TlsServer) {
@@ -23,14 +23,14 @@ fn settings() -> &'static (TlsClient, TlsServer) {
     })
 }
 
-/// One end, and what is known of it.
+/// One end, and the test's knowledge of it.
 struct End {
     layer: TlsLayer,
-    /// Text that it wrote, and that it got.
+    /// Number of bytes that it wrote, and that it received.
     wrote: usize,
     got: usize,
     failed: bool,
-    /// What was made for it was changed on its way.
+    /// Whether bytes for it were changed in transit.
     tampered: bool,
     closed: bool,
 }
@@ -40,7 +40,7 @@ impl End {
         Self { layer, wrote: 0, got: 0, failed: false, tampered: false, closed: false }
     }
 
-    /// Takes everything, in pieces of that size.
+    /// Passes in all bytes, in pieces of that size.
     fn take(&mut self, mut bytes: &[u8], piece: usize) {
         while !bytes.is_empty() && !self.failed {
             let offered = &bytes[..piece.clamp(1, bytes.len())];
@@ -56,7 +56,7 @@ impl End {
         }
     }
 
-    /// What it got is what was written, in order, from the beginning.
+    /// The bytes that it received are those written, in order, from the beginning.
     fn read(&mut self) {
         let mut room = [0; 700];
         loop {
@@ -81,7 +81,7 @@ impl End {
     }
 }
 
-/// Steps of two ends, whose bytes are cut, changed, left out or made up on their way.
+/// Steps of two ends, whose bytes are cut, changed, omitted or invented in transit.
 pub fn tls_ops(data: &[u8]) {
     let (client, server) = settings();
     let place = "localhost:1".parse().expect("an address");
@@ -125,7 +125,7 @@ pub fn tls_ops(data: &[u8]) {
                 let _ = ends[from].layer.end_of_stream();
             }
         }
-        // What a step made goes at once: it may be what ends a handshake.
+        // The output of a step is sent at once, as it may end a handshake.
         ends[from].layer.transmit(&mut bytes);
         assert!(bytes.len() < 128 * 1024, "{} bytes of one step", bytes.len());
         ends[1 - from].take(&bytes, usize::from(number) + 1);

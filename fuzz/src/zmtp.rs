@@ -1,4 +1,4 @@
-//! ZMTP: its bytes, whole pipes, and sockets whose peers are the input.
+//! ZMTP: its wire format, whole pipes, and sockets whose peers are controlled by the input.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -47,7 +47,7 @@ pub fn zmtp_wire(data: &[u8]) {
     }
 }
 
-/// What is read is read again when it is written.
+/// Decoded values are equal after encoding and decoding them again.
 fn frames(version: Version, mut bytes: &[u8]) {
     while let Ok(Some(frame)) = Frame::parse(version, bytes) {
         let Some(body) = bytes.get(frame.header..frame.total()) else { return };
@@ -79,7 +79,7 @@ impl Known for Pipe<u64> {
     }
 
     fn is_bounded(&self) -> bool {
-        // Half a limit in the inbox, the queue, and one message more in each.
+        // Half a limit in the inbox, the queue, and one more message in each.
         self.memory() <= 4 * (LIMIT.bytes + LONGEST + 64 * 1024)
     }
 }
@@ -118,7 +118,7 @@ fn kind(input: &mut Input<'_>) -> SocketType {
     SocketType::ALL[usize::from(input.byte()) % SocketType::ALL.len()]
 }
 
-/// One of two that find no fault with each other; with CURVE, if it has a mechanism.
+/// One of two conforming pipes; with CURVE, if it has a mechanism.
 fn pipe(kind: SocketType, mechanism: Mechanism) -> Pipe<u64> {
     let options = Options::new(kind).send_limit(LIMIT).receive_limit(LIMIT).max_message(LONGEST);
     let options = options.mechanism(mechanism).allowed_keys([key(2).public_key()]);
@@ -130,7 +130,7 @@ fn key(number: u8) -> SecretKey {
     SecretKey::new([number; 32])
 }
 
-/// The same in every run, and another for each pipe and connection.
+/// Bytes that are the same in every run, and different for each pipe and connection.
 fn with_entropy(pipe: Pipe<u64>) -> Pipe<u64> {
     let mut next = 0_u8;
     pipe.with_entropy(move |bytes| {
@@ -141,8 +141,8 @@ fn with_entropy(pipe: Pipe<u64>) -> Pipe<u64> {
     })
 }
 
-/// A pipe alone with a peer that sends whatever the input says, two pipes over a line that breaks where it
-/// says, or a socket with several such peers.
+/// A pipe whose peer sends bytes of the input, two pipes over a line that breaks as the input says, or a
+/// socket with several such peers.
 pub fn zmtp_ops(data: &[u8]) {
     let mut input = Input(data);
     match input.byte() % 5 {
@@ -166,7 +166,7 @@ pub fn zmtp_ops(data: &[u8]) {
     }
 }
 
-/// A socket with peers, each of which is past its handshake and sends what the input says.
+/// A socket with peers, each of which has completed its handshake and sends bytes of the input.
 struct Peers {
     socket: Socket,
     options: Arc<Options>,
@@ -213,7 +213,7 @@ impl Peers {
         while !self.open.is_empty() {
             self.end(0, Disconnect::LocalClose);
         }
-        // Everything that is left can be received, and then there is nothing.
+        // All remaining messages can be received, and then there are none.
         for _ in 0..100_000 {
             match self.socket.recv(&mut self.pipes, &mut message) {
                 Ok(_) | Err(RecvError::PeerLost) => {
@@ -232,7 +232,7 @@ impl Peers {
         let reader = pipe.handle_connected(self.now, Epoch::FIRST);
         self.pipes.insert(id, pipe);
         self.open.push((id, reader, RecvBuf::new()));
-        // The simplest peer of all: 1.0, without an id. Others the input has to say itself.
+        // The simplest peer: 1.0, without an id. Other peers' handshakes have to come from the input.
         if self.socket.kind().number().is_some() {
             self.hear(self.open.len() - 1, b"\x01\0");
         }
@@ -292,7 +292,7 @@ impl Peers {
             }
         }
         while self.socket.take_event().is_some() {}
-        // Each topic has more than its own bytes, and there are as many as may be.
+        // Each topic takes more than its own bytes, and their number is at its limit.
         assert!(self.socket.subscriptions() <= 20 * 4);
     }
 }

@@ -1,4 +1,4 @@
-//! Replays every corpus on stable, and some thousands of made-up inputs.
+//! Replays every corpus on stable Rust, and some thousands of random inputs.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ fn corpus(name: &str) -> Vec<Vec<u8>> {
     files.iter().map(|file| std::fs::read(file).expect("readable")).collect()
 }
 
-/// The corpus, and inputs made of it by changing, cutting and joining.
+/// The corpus, and inputs derived from it by changing, cutting and joining.
 fn replay(name: &str, target: Target, made_up: u64) {
     let corpus = corpus(name);
     assert!(!corpus.is_empty(), "no corpus for {name}");

@@ -1,11 +1,11 @@
-//! What an ordinary handler returns.
+//! The return value of an ordinary request handler.
 
 use std::borrow::Cow;
 
 use bowline_core::body::Body;
 use bytes::Bytes;
 
-/// What an ordinary handler returns: bytes of any kind convert into it.
+/// The return value of an ordinary request handler. Any type that is bytes converts into it.
 #[derive(Debug)]
 pub struct Answer {
     pub(crate) kind: AnswerKind,
@@ -19,8 +19,8 @@ pub(crate) enum AnswerKind {
 }
 
 impl Answer {
-    /// An answer with a message type, on framings whose answers carry one (tcpstream); elsewhere
-    /// any but 0 makes the answer a failure. Without this it is 0.
+    /// Sets the message type of the answer, on framings whose answers carry one (tcpstream). On other
+    /// framings any value but 0 turns the answer into a failure. Default 0.
     ///
     /// ```
     /// use bowline_links::Answer;

@@ -1,5 +1,5 @@
-//! Futures of the handles: calls. Written once, polled by every runtime (and by blocking threads,
-//! which park where a task would), like those of `cast.rs` and `next.rs`.
+//! Futures of the handles: calls. They are poll-based, so that every runtime can poll them (blocking threads
+//! park between polls), like those of `cast.rs` and `receiving.rs`.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -14,11 +14,11 @@ use bowline_driver::clock;
 
 use crate::peer_core::PeerCore;
 
-/// Bytes of requests that are written before all who call have called: so that both sides work at
-/// the same time.
+/// Bytes of requests that are written before every caller that is about to call has called, so that both
+/// sides work at the same time.
 const PILE_OF_CALLS: usize = 8 * 1024;
 
-/// A place in line, for a call that there is no room for.
+/// A place in the queue of callers, for a call that there is no room for.
 #[derive(Clone, Copy, Debug)]
 struct Wait {
     ticket: WaitTicket,
@@ -27,15 +27,15 @@ struct Wait {
 }
 
 impl Wait {
-    /// The caller went away.
+    /// The caller's future was dropped.
     #[cold]
     fn leave<F: Framing>(self, peer: &PeerCore<F>) {
         peer.0.shared.with(|link| link.leave(self.line, self.ticket));
     }
 }
 
-/// Queues the request of a call for which there is room and nothing special; `None` if it is not
-/// one of those, and nothing was done.
+/// Fast path: queues the request of a call if there is room and it has no special options. `None`: nothing
+/// was done, use [`begin`].
 // The result fits into registers.
 #[inline(never)]
 fn begin_plain<F: Framing>(
@@ -54,7 +54,7 @@ fn begin_plain<F: Framing>(
     })
 }
 
-/// Queues the request of any call, or waits in line for room.
+/// Slow path: queues the request of any call, or waits in the queue for room.
 #[inline(never)]
 fn begin<F: Framing>(
     peer: &PeerCore<F>,
@@ -64,7 +64,7 @@ fn begin<F: Framing>(
     cx: &mut Context<'_>,
 ) -> Poll<Result<CallId, CallError>> {
     let timeout = options.get_timeout().unwrap_or(peer.0.call_timeout);
-    // The body is handed over by reference count or copied: it is still there after `Full`.
+    // The body is passed by reference count or copied: it is still available after `Full`.
     peer.0.shared.with_inline(|link| {
         let now = link.call_time(clock::now);
         let mut turn = false;
@@ -109,8 +109,8 @@ fn begin<F: Framing>(
     })
 }
 
-/// The reply of a call, if it is there.
-// Inlined, and the reply put where it is returned: each return of one would copy it.
+/// The reply of a call, if it has arrived.
+// Inlined, and the reply is written directly to its destination: each return would copy it.
 #[inline(always)]
 fn poll_reply<F: Framing>(
     peer: &PeerCore<F>,
@@ -126,17 +126,17 @@ fn poll_reply<F: Framing>(
     polled
 }
 
-/// The call is not waited for any more.
+/// The caller no longer waits for the call.
 #[cold]
 fn cancel<F: Framing>(peer: &PeerCore<F>, call: CallId) {
     peer.0.shared.with(|link| link.cancel_call(call));
 }
 
-/// A call being begun; becomes [`Pending`] when its request is queued.
+/// The future of a call being begun: its output is a [`Pending`], as soon as the request is queued.
 #[derive(Debug)]
 #[must_use = "futures do nothing unless polled"]
 pub struct Starting<'a, F: Framing> {
-    /// Goes on to the pending call.
+    /// Moves on into the pending call.
     peer: Option<PeerCore<F>>,
     options: CallOptions,
     payload: Payload<'a>,
@@ -165,7 +165,7 @@ impl<F: Framing> Future for Starting<'_, F> {
             None => begin(peer, options, payload, wait, cx),
         };
         polled.map(|result| {
-            // It is there: it was borrowed above.
+            // Always present: it was borrowed above.
             let peer = held.take().ok_or(CallError::Closed)?;
             Ok(Pending { peer, id: Some(result?) })
         })
@@ -180,7 +180,7 @@ impl<F: Framing> Drop for Starting<'_, F> {
     }
 }
 
-/// A call under way: a future of its reply. Dropping it cancels the call.
+/// A call under way: the future of its reply. Dropping it cancels the call.
 #[derive(Debug)]
 #[must_use = "dropping a pending call cancels it"]
 pub struct Pending<F: Framing> {
@@ -223,7 +223,7 @@ impl<F: Framing> Drop for Pending<F> {
     }
 }
 
-/// A call from its beginning to its reply.
+/// The future of a call, from its beginning to its reply.
 #[derive(Debug)]
 #[must_use = "futures do nothing unless polled"]
 pub struct Call<'a, F: Framing> {
@@ -253,7 +253,7 @@ impl<'a, F: Framing> Call<'a, F> {
                 *over = true;
                 Poll::Ready(Err(error))
             }
-            // The request took this task's waker along: the reply wakes it.
+            // The request was queued with this task's waker: the reply wakes it.
             Poll::Ready(Ok(call)) => {
                 (*id, *payload) = (Some(call), Payload::Borrowed(&[]));
                 Poll::Pending

@@ -14,10 +14,10 @@ use bowline_driver::clock;
 
 use crate::peer_core::PeerCore;
 
-/// So many bytes of waiting casts are written by the caller that queues the last of them: a batch.
+/// Once this many bytes of casts wait, the caller that queues the last of them writes them: one batch.
 pub(crate) const PILE_OF_CASTS: usize = 64 * 1024;
 
-/// A cast that waits for room.
+/// The future of a cast that waits for room.
 #[derive(Debug)]
 #[must_use = "futures do nothing unless polled"]
 pub struct Cast<'a, F: Framing> {
@@ -38,7 +38,7 @@ impl<'a, F: Framing> Cast<'a, F> {
 impl<F: Framing> Future for Cast<'_, F> {
     type Output = Result<Queued, CastError>;
 
-    // Inlined into its caller: a result that is handed over in memory costs as much as all the rest.
+    // Inlined into its caller: returning the result through memory would cost as much as everything else.
     #[inline(always)]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
@@ -51,7 +51,7 @@ impl<F: Framing> Future for Cast<'_, F> {
 }
 
 impl<F: Framing> Cast<'_, F> {
-    /// The way of most: number 0 if it is not one of those.
+    /// The fast path; returns number 0 if the cast needs the slow path.
     #[inline(never)]
     fn cast_plain(&mut self) -> Queued {
         let Cast { peer, options, payload, ticket } = self;
@@ -68,7 +68,7 @@ impl<F: Framing> Cast<'_, F> {
         queued
     }
 
-    /// Until when one is waited for that begins now.
+    /// The deadline of a cast whose outcome is waited for, if it begins now.
     fn deadline(&self) -> Instant {
         clock::now() + self.options.get_timeout().unwrap_or(self.peer.0.cast_timeout)
     }
@@ -80,7 +80,8 @@ impl<F: Framing> Cast<'_, F> {
         }
     }
 
-    /// One that waits, has to wait, or is not plain; or one whose end is waited for, until `watched`.
+    /// The slow path: the cast waits for room, has special options, or has its outcome waited for until
+    /// `watched`.
     #[inline(never)]
     fn poll_other(
         &mut self,
@@ -138,7 +139,7 @@ impl<F: Framing> Cast<'_, F> {
 }
 
 impl<F: Framing> Cast<'_, F> {
-    /// Queues it if there is room now; otherwise hands the message back.
+    /// Queues the message if there is room now; otherwise the error contains it.
     pub(crate) fn now(mut self) -> Result<Queued, CastError> {
         match Pin::new(&mut self).poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(result) => result,
@@ -161,14 +162,14 @@ impl<F: Framing> Drop for Cast<'_, F> {
     }
 }
 
-/// A cast that waits for what becomes of the message.
+/// The future of a cast that waits for the outcome of its message.
 #[derive(Debug)]
 #[must_use = "futures do nothing unless polled"]
 pub struct CastAndWait<'a, F: Framing> {
     cast: Cast<'a, F>,
-    /// Until when it is waited for; set when it is polled first.
+    /// The deadline of the wait; set on the first poll.
     deadline: Option<Instant>,
-    /// The message, for the error that hands it back.
+    /// The message, for the error that gives it back.
     kept: Option<Payload<'a>>,
     number: Option<u64>,
     bytes: usize,
@@ -180,12 +181,12 @@ impl<'a, F: Framing> CastAndWait<'a, F> {
         Self { cast, deadline: None, kept, number: None, bytes: 0 }
     }
 
-    /// Hands the message back: it was not queued.
+    /// Gives the message back: it was not queued.
     pub(crate) fn back(mut self) -> CastError {
         self.cast.back()
     }
 
-    /// Bytes it takes on the wire; 0 until it is queued.
+    /// The bytes that the message takes on the wire; 0 until it is queued.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.bytes
@@ -219,7 +220,8 @@ impl<F: Framing> Future for CastAndWait<'_, F> {
                 let kept = this.kept.take();
                 let options = &this.cast.options;
                 Poll::Ready(ended.map_err(|undelivered| {
-                    // What was given: of a message that is being written the link has nothing.
+                    // The message as the caller gave it: while a message is being written, the link holds no
+                    // copy.
                     let given = kept.map(|kept| kept.into_bytes().into());
                     match given {
                         Some(body) => undelivered.with_given(options, body).into(),

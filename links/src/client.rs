@@ -1,4 +1,4 @@
-//! The dialing end of a link.
+//! The dialing side of a link.
 
 use std::future::Future;
 use std::io;
@@ -39,17 +39,17 @@ use crate::recipe::{Assembled, ClientParts, First, FirstObserver, Recipe};
 use crate::request::Responder;
 use crate::writers::writers_left;
 
-/// A link's dialing end: connects, and connects again, until it is closed.
+/// The dialing side of a link. It connects, and reconnects, until it is closed.
 ///
-/// Cheap to clone; all clones are one link, over one connection at a time. Everything a
-/// [`Peer`] can do, a client can (it derefs to one). When the last clone is dropped, the link
-/// finishes what is under way in the background, for at most the configured linger.
+/// Cheap to clone; all clones are one link, with one connection at a time. A client derefs to [`Peer`] and
+/// has all its methods. When the last clone is dropped, the link finishes the work under way in the
+/// background, for at most the configured linger time.
 pub struct Client<R: Runtime, F: Framing = Native> {
     peer: Peer<R, F>,
     handle: Arc<Handle<F>>,
 }
 
-/// Closes the link when the last client is dropped.
+/// Closes the link when the last clone is dropped.
 struct Handle<F: Framing> {
     peer: PeerCore<F>,
     app: Arc<LinkApp<F>>,
@@ -92,7 +92,7 @@ impl<R: Runtime> Client<R, Native> {
     /// Connects with the default settings and waits for the first handshake.
     ///
     /// # Errors
-    /// [`ConnectError::Failed`] if no endpoint could be connected; nothing goes on then.
+    /// [`ConnectError::Failed`] if no endpoint could be connected; the link makes no further attempts then.
     ///
     /// # Cancel safety
     /// Dropping the future closes the link.
@@ -102,11 +102,11 @@ impl<R: Runtime> Client<R, Native> {
         Self::builder(address).connect()
     }
 
-    /// As [`connect`](Self::connect), but returns at once: the link connects in the background,
-    /// and goes on trying as its policy says. Calls wait for it under their own deadlines.
+    /// As [`connect`](Self::connect), but returns at once. The link connects in the background and keeps
+    /// trying as its reconnect policy says. Calls wait for the connection until their deadlines.
     ///
     /// # Errors
-    /// The address cannot work, or there is no runtime here.
+    /// The address is invalid, or no runtime is running on this thread.
     pub fn connect_lazy(address: impl ToAddress) -> Result<Self, ConnectError> {
         Self::builder(address).connect_lazy()
     }
@@ -124,10 +124,10 @@ impl<R: Runtime, F: Framing> Client<R, F> {
         ClientBuilder::new(address, config)
     }
 
-    /// Makes a link after a recipe, and connects it in the background.
+    /// Makes a link from a recipe, and connects it in the background.
     ///
     /// # Errors
-    /// The address cannot work, or there is no runtime here.
+    /// The address is invalid, or no runtime is running on this thread.
     pub fn open(recipe: &Recipe<F>) -> Result<Self, ConnectError> {
         let Assembled { peer, app, supervisor } = recipe.assemble()?;
         let first = Arc::new(First::default());
@@ -146,7 +146,7 @@ impl<R: Runtime, F: Framing> Client<R, F> {
         Ok(Self { peer: peer.into(), handle })
     }
 
-    /// Waits for the first handshake; the link is given up if it does not come about.
+    /// Waits for the first handshake; closes the link if it fails.
     pub(crate) async fn first_connected(&self) -> Result<(), ConnectError> {
         let first = Arc::clone(&self.handle.first);
         let connected = std::future::poll_fn(move |cx| first.poll(cx, false)).await;
@@ -163,15 +163,15 @@ impl<R: Runtime, F: Framing> Client<R, F> {
         std::future::poll_fn(move |cx| first.poll_over(cx)).await;
     }
 
-    /// [`close`](Self::close), to be awaited.
+    /// [`close`](Self::close) as a future.
     pub(crate) async fn closed(self) -> Vec<Undelivered> {
         self.peer.begin_close();
         let until = clock::after(self.peer.linger());
         self.ended(until).await
     }
 
-    /// What could not be sent, once the link that is being closed is over. What its application is still to be
-    /// told is waited for until then.
+    /// The messages that could not be sent, once the closing link is over. Waits until the application has
+    /// received all callbacks, at most until `until`.
     pub(crate) async fn ended(self, until: Instant) -> Vec<Undelivered> {
         self.over().await;
         self.told(until).await;
@@ -179,7 +179,7 @@ impl<R: Runtime, F: Framing> Client<R, F> {
         self.peer.shared().with(|link| link.take_undelivered())
     }
 
-    /// Waits until the application was told everything, or until then.
+    /// Waits until the application has received all callbacks, at most until `until`.
     async fn told(&self, until: Instant) {
         let (told, mut alarm) = (Arc::new(Told::default()), Alarm::new(R::timer()));
         self.handle.app.keep(Box::new(Tells(Arc::clone(&told))));
@@ -196,16 +196,16 @@ impl<R: Runtime, F: Framing> Client<R, F> {
         .await;
     }
 
-    /// [`ready`](Self::ready), to be awaited.
+    /// [`ready`](Self::ready) as a future.
     pub(crate) fn connected(&self) -> impl Future<Output = Result<(), ConnectError>> + Send + use<R, F> {
         let first = Arc::clone(&self.handle.first);
         std::future::poll_fn(move |cx| first.poll(cx, true))
     }
 
-    /// Waits until the link is connected and past its handshake.
+    /// Waits until the link is connected and its handshake is done.
     ///
     /// # Errors
-    /// There will be no further attempt.
+    /// The link failed and makes no further attempt.
     ///
     /// # Cancel safety
     /// Safe.
@@ -213,25 +213,27 @@ impl<R: Runtime, F: Framing> Client<R, F> {
         R::Style::wait(self.connected(), || Err(ConnectError::WouldPark))
     }
 
-    /// Closes the link: takes nothing new, finishes what is under way for at most the configured
-    /// linger, and hands back what could not be sent. All clones are closed with it.
+    /// Closes the link: refuses new messages and calls, finishes those under way for at most the configured
+    /// linger time, and returns the messages that could not be sent. All clones are closed with it.
     ///
-    /// Messages that wait for their handler are waited for as well, for at most so long: see
-    /// [`on_message`](ClientBuilder::on_message). The handler is called for each of them while the process runs.
+    /// Closing also waits, within the same time, until [`on_message`](ClientBuilder::on_message) has handled
+    /// the messages that were received before. After that time the handler is still called for the rest while
+    /// the process runs.
     ///
     /// # Cancel safety
-    /// Closing goes on in the background; only the list is lost.
+    /// If the future is dropped, the link is still closed in the background; only the list of messages is
+    /// lost.
     pub fn close(self) -> Wait<R, impl Future<Output = Vec<Undelivered>> + Send + use<R, F>> {
         let client = self.clone();
         R::Style::wait(self.closed(), || {
-            // Closing goes on in the background.
+            // Closing continues in the background.
             client.begin_close();
             Vec::new()
         })
     }
 }
 
-/// Whether everything was told.
+/// Whether the application has received all callbacks.
 #[derive(Debug, Default)]
 struct Told {
     over: AtomicBool,
@@ -245,7 +247,7 @@ impl Told {
     }
 }
 
-/// Says so when it is dropped.
+/// Sets the flag when it is dropped.
 struct Tells(Arc<Told>);
 
 impl Drop for Tells {
@@ -272,18 +274,18 @@ impl<R: Runtime, F: Framing> std::fmt::Debug for ClientBuilder<R, F> {
 }
 
 impl<R: Runtime<Style: Threads>, F: Framing> ClientBuilder<R, F> {
-    /// The link runs in that I/O group, and not in the one that is current where it is made. The group
-    /// ends with it, unless something else uses it as well.
+    /// Runs the link in this I/O group instead of the group that is current where the link is made. The link
+    /// ends with the group, unless something else keeps the group in use.
     ///
-    /// A group without threads is turned while `connect` waits. After that, who waits for something of it has to
-    /// enter the group, or something else has to turn it.
+    /// A group without threads is driven by `connect` while it waits. Afterwards the program has to drive it:
+    /// callers that wait for the link must enter the group, or another thread must drive it.
     pub fn io_group(mut self, group: &impl Group) -> Self {
         self.parts.place = Place::of(group);
         self
     }
 
-    /// Most threads of the pool that calls this link's handlers, inline ones apart; at least one. Default 16.
-    /// The pool has threads only while there is something to handle.
+    /// Sets the maximum number of threads in the pool that calls this link's handlers other than inline ones;
+    /// at least 1. Default 16. The pool has threads only while there is something to handle.
     pub fn handler_threads(mut self, threads: usize) -> Self {
         self.parts.handlers.set_threads(threads);
         self
@@ -297,41 +299,42 @@ impl<R: Runtime, F: Framing> ClientBuilder<R, F> {
         Self { parts, runtime: PhantomData }
     }
 
-    /// Another place to connect to, tried in turn.
+    /// Adds another endpoint. Endpoints are tried in turn.
     pub fn endpoint(mut self, address: impl ToAddress) -> Self {
         let address = &address.to_address();
         self.parts.endpoint(address);
         self
     }
 
-    /// The link is seen by `monitor` under `label`.
+    /// Registers the link with `monitor` under `label`.
     pub fn monitor(mut self, monitor: &Monitor, label: &str) -> Self {
         self.parts.monitor(monitor, label);
         self
     }
 
-    /// Other settings.
+    /// Replaces the settings.
     pub fn config(mut self, config: Config<F>) -> Self {
         self.parts.config = config;
         self
     }
 
-    /// Connections are secured by TLS, with a `TlsClient` (feature `tls`). The peer's certificate has to be for the host as
-    /// it was given here, or for the name that the settings say. Default: plain text.
+    /// Secures connections by TLS, with a `TlsClient` (feature `tls`). The peer's certificate must be valid
+    /// for the host of the address as it was given here, or for the name that the TLS settings contain.
+    /// Default: plain text.
     pub fn tls(mut self, tls: impl Into<Layers>) -> Self {
         self.parts.config = self.parts.config.tls(tls);
         self
     }
 
-    /// Connects in the program's own way, in place of the runtime: to a child process, over a serial line, through
-    /// something that a [`Proxy`](bowline_core::proxy::Proxy) cannot be (one in the settings has no effect then; a
-    /// preamble has). The function is called for each connection that the link wants, with where it leads,
-    /// and returns a [`Stream`]: a connected socket, or what the module's `stream`
-    /// makes. Names are looked up first; [`Target::endpoint`] has the name. Where there is nothing to look
-    /// up, any `inproc://name` will do as an address.
+    /// Connects by a function of the program instead of by the runtime: to a child process, over a serial
+    /// line, or through a proxy that [`Proxy`](bowline_core::proxy::Proxy) does not support. (A proxy in the
+    /// settings is then ignored; a preamble is not.) The function is called for each connection, with its
+    /// [`Target`], and returns a [`Stream`]: a connected socket, or the result of the module's `stream`
+    /// function. Names are resolved first; [`Target::endpoint`] has the name. If there is nothing to resolve,
+    /// use any `inproc://name` as the address.
     ///
-    /// An async function on tokio, smol and async-std; on threads a function, which runs on a thread of its
-    /// own and may wait. It is given up after
+    /// An async function on tokio, smol and async-std; on threads a function that may block and runs on its
+    /// own thread. The attempt is abandoned after
     /// [`connect_timeout`](bowline_core::config::ConfigBuilder::connect_timeout).
     pub fn connector<C, T>(mut self, connect: C) -> Self
     where
@@ -347,8 +350,8 @@ impl<R: Runtime, F: Framing> ClientBuilder<R, F> {
         self
     }
 
-    /// The link runs over a stream that is connected already, and ends with it: there is no other
-    /// connection after it.
+    /// Runs the link over a stream that is already connected. The link ends with this stream: it does not
+    /// reconnect.
     pub fn over(mut self, stream: impl Into<Stream>) -> Self {
         self.parts.over(stream.into());
         self
@@ -381,12 +384,12 @@ impl<R: Runtime, F: Framing> ClientBuilder<R, F> {
         Client::open(&self.parts.into_recipe())
     }
 
-    /// What it is made of.
+    /// The parts of the client.
     pub(crate) fn into_parts(self) -> ClientParts<F> {
         self.parts
     }
 
-    /// What it would connect, to be connected more than once.
+    /// A recipe, from which the client can be made more than once.
     pub(crate) fn into_recipe(self) -> Recipe<F> {
         self.parts.into_recipe()
     }

@@ -1,11 +1,11 @@
-//! The settings of those who name none.
+//! The default settings.
 
 use std::sync::OnceLock;
 
 use bowline_core::config::Config;
 use bowline_core::frame::native::Native;
 
-/// [`Config::default`], made once: all who ask share its memory.
+/// [`Config::default`], made once and shared.
 #[must_use]
 pub(crate) fn default_config() -> Config<Native> {
     static CONFIG: OnceLock<Config<Native>> = OnceLock::new();

@@ -1,8 +1,8 @@
-//! Sessions of a server that have no connection: what they hold, and which of them end when that is
-//! too much.
+//! Detached sessions: the sessions of a server that have no connection. Counts the memory that they hold, and
+//! chooses which of them end when they exceed a limit.
 //!
-//! [`SessionTable`] counts and chooses, and knows nothing of links; [`DetachedSessions`] keeps it up
-//! to date, and ends what was chosen.
+//! [`SessionTable`] counts and chooses, without knowing links; [`DetachedSessions`] keeps it up to date and
+//! ends the chosen sessions.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -16,19 +16,19 @@ use bowline_driver::sync::{Arc, Mutex};
 
 use crate::peer_core::SharedLink;
 
-/// How many sessions may be without a connection, and what they may hold.
+/// The limits on sessions without a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct DetachedLimits {
-    /// How many, in all.
+    /// The number of sessions.
     pub sessions: usize,
-    /// How many of one address.
+    /// The number of sessions per address.
     pub per_address: usize,
-    /// Bytes that they hold together.
+    /// The bytes that all of them hold together.
     pub bytes: usize,
 }
 
-/// Sessions without a connection, counted: in all, and by the address of their last connection.
-/// Those without an address (Unix sockets, in-process streams) count as one.
+/// Sessions without a connection, counted in total and by the address of their last connection. Sessions
+/// without an address (Unix sockets, in-process streams) count as one address.
 #[derive(Debug)]
 pub(crate) struct SessionTable<P> {
     limits: DetachedLimits,
@@ -49,27 +49,27 @@ struct Entry<P> {
     session: P,
     from: Option<IpAddr>,
     bytes: usize,
-    /// What it carried, in powers of two: a peer that opens sessions to push out others has to send as
-    /// much as those did. 0: nothing.
+    /// The number of messages that the session carried, as a power of two: a peer that opens sessions to
+    /// evict others has to send as much as those did. 0: nothing.
     carried: u32,
     /// Numbers the sessions in the order in which they lost their connections.
     since: u64,
 }
 
 impl<P> SessionTable<P> {
-    /// Empty.
+    /// An empty table.
     #[must_use]
     pub(crate) fn new(limits: DetachedLimits) -> Self {
         Self { limits, entries: HashMap::new(), addresses: HashMap::new(), bytes: 0, added: 0 }
     }
 
-    /// Whether that one is in it.
+    /// Whether the session is in the table.
     #[must_use]
     pub(crate) fn contains(&self, id: PeerId) -> bool {
         self.entries.contains_key(&id)
     }
 
-    /// A session lost its connection: it holds so many bytes, and carried so many messages.
+    /// Adds a session that lost its connection, holds `bytes`, and carried this many messages.
     pub(crate) fn insert(
         &mut self,
         id: PeerId,
@@ -88,7 +88,7 @@ impl<P> SessionTable<P> {
         self.bytes += bytes;
     }
 
-    /// It has a connection again, or is over.
+    /// Removes a session that has a connection again, or is over.
     pub(crate) fn remove(&mut self, id: PeerId) -> Option<P> {
         let entry = self.entries.remove(&id)?;
         self.bytes -= entry.bytes;
@@ -102,7 +102,7 @@ impl<P> SessionTable<P> {
         Some(entry.session)
     }
 
-    /// It holds so many bytes now.
+    /// Updates the bytes that the session holds.
     pub(crate) fn set_bytes(&mut self, id: PeerId, bytes: usize) {
         let Some(entry) = self.entries.get_mut(&id) else { return };
         let before = std::mem::replace(&mut entry.bytes, bytes);
@@ -112,9 +112,9 @@ impl<P> SessionTable<P> {
         }
     }
 
-    /// Takes out one that has to go, if there are too many, or if they hold too much. `measure`
-    /// says what one holds now; `None` if it is over. To be asked until there is none: after a
-    /// session came, with its id, and after one grew.
+    /// Removes and returns one session that must end, if a limit is exceeded. `measure` returns the bytes
+    /// that a session holds now; `None` if it is over. Call it until it returns `None`: after an insert, with
+    /// the new session's id, and after a session grew.
     pub(crate) fn pop_surplus(
         &mut self,
         came: Option<PeerId>,
@@ -134,7 +134,7 @@ impl<P> SessionTable<P> {
         }
         while self.bytes > self.limits.bytes {
             let id = self.largest()?;
-            // What one held is not always told when it becomes less.
+            // The table is not always notified when a session holds less than before.
             match measure(&self.entries.get(&id)?.session) {
                 Some(bytes) if bytes < self.entries.get(&id)?.bytes => self.set_bytes(id, bytes),
                 _ => return self.remove(id),
@@ -143,9 +143,9 @@ impl<P> SessionTable<P> {
         None
     }
 
-    /// Takes out the one that is missed least: one that never carried a message, or one of the
-    /// address that has most; of those the one that carried least, and of those the one that has
-    /// been without a connection for longest.
+    /// Removes the session to end first: one that never carried a message, or one of the address that has the
+    /// most sessions; among those the one that carried least, and then the one that has been without a
+    /// connection for longest.
     fn pop_least(&mut self) -> Option<P> {
         let least = self.entries.iter().min_by_key(|(_, entry)| {
             let of_address = self.addresses.get(&entry.from).map_or(0, |held| held.sessions);
@@ -155,7 +155,7 @@ impl<P> SessionTable<P> {
         self.remove(id)
     }
 
-    /// The largest of the address whose sessions hold most.
+    /// The largest session of the address whose sessions hold the most bytes.
     fn largest(&self) -> Option<PeerId> {
         let largest = self.entries.iter().max_by_key(|(_, entry)| {
             let of_address = self.addresses.get(&entry.from).map_or(0, |held| held.bytes);
@@ -165,12 +165,12 @@ impl<P> SessionTable<P> {
     }
 }
 
-/// The sessions of a server that have no connection. What one holds is counted when it loses its
-/// connection and whenever that changes, by the thread that changed it (the link says so: see
-/// [`ServerMemory::count`](bowline_driver::memory::ServerMemory::count)): the limits hold at any time, but for
-/// what is being queued at the moment.
+/// The detached sessions of a server. The thread that changes what a session holds counts the change, when
+/// the session loses its connection and whenever its size changes (the link reports it: see
+/// [`ServerMemory::count`](bowline_driver::memory::ServerMemory::count)). The limits therefore hold at any
+/// time, except for messages that are being queued at that moment.
 ///
-/// Its lock is taken before that of a link, never while one is held.
+/// Its lock is taken before the lock of a link, never while one is held.
 #[derive(Debug)]
 pub(crate) struct DetachedSessions<F: Framing> {
     gate: Arc<Gate>,
@@ -178,18 +178,18 @@ pub(crate) struct DetachedSessions<F: Framing> {
 }
 
 impl<F: Framing> DetachedSessions<F> {
-    /// None yet. Those that end are counted by `gate`.
+    /// No sessions yet. `gate` counts those that are ended.
     #[must_use]
     pub(crate) fn new(limits: DetachedLimits, gate: Arc<Gate>) -> Arc<Self> {
         Arc::new(Self { gate, table: Mutex::new(SessionTable::new(limits)) })
     }
 
-    /// A session lost its connection, or what it holds without one has changed, or it has a connection
-    /// again, or is over: as the link is now, in whatever order that is told. If there are too many
-    /// without a connection, or if they hold too much, some end: maybe this one.
+    /// Updates the table from the present state of the link: the session lost its connection, its size
+    /// changed, it has a connection again, or it is over. The reports may arrive in any order. If a limit is
+    /// exceeded, sessions end, possibly this one.
     pub(crate) fn count(&self, id: PeerId, link: &Arc<SharedLink<F>>, from: Option<IpAddr>) {
         let mut table = self.table.lock();
-        // Under this lock: of two that count at once the later one has the later number.
+        // Under this lock: if two threads count at once, the later one has the later number.
         let Some(counted) = link.look(|link| link.count_waiting()) else {
             let removed = table.remove(id);
             drop(table);
@@ -207,13 +207,13 @@ impl<F: Framing> DetachedSessions<F> {
         self.end(over);
     }
 
-    /// The link is gone.
+    /// The link is dropped.
     pub(crate) fn remove(&self, id: PeerId) {
         let removed = self.table.lock().remove(id);
         drop(removed);
     }
 
-    /// They are not waited for any longer.
+    /// Ends sessions: the server no longer waits for a new connection.
     fn end(&self, over: Vec<Arc<SharedLink<F>>>) {
         if over.is_empty() {
             return;
@@ -247,7 +247,7 @@ mod tests {
         Some(IpAddr::from([10, 0, 0, last]))
     }
 
-    /// Puts one in; which ones had to go.
+    /// Inserts a session; returns the sessions that had to end.
     fn add(table: &mut SessionTable<u64>, id: u64, from: u8, bytes: usize, carried: u64) -> Vec<u64> {
         table.insert(PeerId(id), id, at(from), bytes, carried);
         std::iter::from_fn(|| table.pop_surplus(Some(PeerId(id)), |_| Some(ALL))).collect()
@@ -260,7 +260,7 @@ mod tests {
         for id in 2..=3 {
             assert_eq!(add(&mut table, id, 2, 10, 0), []);
         }
-        // The honest one is the oldest, and from whatever address the others come, it stays.
+        // The honest session is the oldest, and it stays whatever the addresses of the others are.
         assert_eq!(add(&mut table, 4, 2, 10, 0), [2]);
         assert_eq!(add(&mut table, 5, 3, 10, 0), [3]);
         assert_eq!(add(&mut table, 6, 1, 10, 0), [6], "of its own address: most are there");
@@ -303,7 +303,7 @@ mod tests {
         assert_eq!(table.pop_surplus(None, |_| Some(ALL)), Some(1));
         assert_eq!((table.entries.len(), table.bytes), (2, 550));
         table.set_bytes(PeerId(3), 560);
-        // One that became smaller unseen is not taken for what it was.
+        // A session that shrank without a report is measured again.
         assert_eq!(table.pop_surplus(None, |id| Some(if *id == 3 { 500 } else { ALL })), None);
         assert_eq!(table.bytes, 950);
         table.set_bytes(PeerId(3), 2_000);

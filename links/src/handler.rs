@@ -1,4 +1,4 @@
-//! Handlers: what users do with what comes in.
+//! Handlers: the program's functions for received messages and requests.
 
 use std::fmt;
 
@@ -23,9 +23,9 @@ use crate::peer_core::PeerCore;
 use crate::request::{RequestCore, Responder};
 use crate::request_handler::RequestHandler;
 
-/// A message as it lies in the receive buffer, for inline handlers.
+/// A message in the receive buffer, for inline handlers.
 pub type MessageRef<'b> = Incoming<'b>;
-/// A request as it lies in the receive buffer, for inline handlers.
+/// A request in the receive buffer, for inline handlers.
 pub type RequestRef<'b> = Incoming<'b>;
 
 type OnPeer<F> = Box<dyn Fn(&PeerCore<F>) + Send + Sync>;
@@ -34,12 +34,13 @@ type OnDisconnect<F> = Box<dyn Fn(&PeerCore<F>, &Disconnect) + Send + Sync>;
 type InlineRequest<F> =
     Box<dyn Fn(&ContextCore<'_, F>, RequestRef<'_>, &mut ReplyBuf<'_>) -> Result<(), Failure> + Send + Sync>;
 
-/// What a message handler may return: nothing, or a `Result` whose error is counted and an event.
+/// The return types of a message handler: `()`, or a `Result`, whose error is counted and reported as an
+/// event.
 pub trait Handled {
-    /// The same as a result.
+    /// Converts into a result.
     ///
     /// # Errors
-    /// The handler's own.
+    /// The handler's failure.
     fn into_result(self) -> Result<(), Failure>;
 }
 
@@ -55,7 +56,7 @@ impl<E: Into<Failure>> Handled for Result<(), E> {
     }
 }
 
-/// What a link does with what comes in.
+/// The handlers of a link.
 pub struct Handlers<F: Framing> {
     pub(crate) on_connect: Option<OnPeer<F>>,
     pub(crate) on_message: OnMessage<F>,
@@ -63,13 +64,13 @@ pub struct Handlers<F: Framing> {
     pub(crate) on_request: OnRequest<F>,
     pub(crate) authorize: Option<Authorize>,
     workers: Option<Arc<dyn Workers>>,
-    /// Threads that the workers may have, where they need any.
+    /// The number of threads that the workers may use, where they need threads.
     threads: usize,
-    /// Nothing but inline handlers is called where connections are read.
+    /// No handler other than inline ones is called where connections are read.
     tells_aside: bool,
 }
 
-/// The two kinds of message handler.
+/// The kinds of message handlers.
 pub(crate) enum OnMessage<F: Framing> {
     None,
     Inline(InlineMessage<F>),
@@ -89,21 +90,21 @@ impl<F: Framing> OnMessage<F> {
     }
 }
 
-/// The two kinds of request handler.
+/// The kinds of request handlers.
 pub(crate) enum OnRequest<F: Framing> {
     None,
     Inline(InlineRequest<F>),
     Ordinary(Box<dyn Ordinary<F>>),
 }
 
-/// Starts handling a request that may take its time: as a task, or on a pool of threads. Answers
-/// through [`Handling::finish`](crate::request::Handling::finish).
+/// Starts a handler that may wait: as a task, or on a pool of threads. It answers through
+/// [`Handling::finish`](crate::request::Handling::finish).
 pub(crate) trait Ordinary<F: Framing>: Send + Sync + 'static {
-    /// Takes the request over.
+    /// Takes the request.
     fn start(&self, request: RequestCore<F>);
 }
 
-/// A function that takes requests over, and answers whenever it likes.
+/// A function that takes requests and answers at any later time.
 struct Later<H>(H);
 
 impl<F: Framing, H: Fn(RequestCore<F>) + Send + Sync + 'static> Ordinary<F> for Later<H> {
@@ -139,14 +140,13 @@ impl<F: Framing> Handlers<F> {
         self.on_connect = Some(Box::new(move |peer| f(&peer.clone().into())));
     }
 
-    /// What takes its time is run by workers of that runtime.
+    /// Handlers that may wait are run by workers of this runtime.
     pub(crate) fn run_by<R: Runtime>(&mut self) {
         self.workers = Some(R::Style::workers::<R>());
         self.tells_aside = R::Style::TELLS_ASIDE;
     }
 
-    /// Called for every message that wants no answer: in order, one at a time, elsewhere than where
-    /// the connection is read.
+    /// Called for every message, in order, one at a time, not where the connection is read.
     pub fn on_message<R, T>(&mut self, f: impl Fn(Peer<R, F>, Message) -> T + Send + Sync + 'static)
     where
         R: Runtime<Style: Returns<T, Output: Handled>>,
@@ -155,7 +155,7 @@ impl<F: Framing> Handlers<F> {
         self.on_message = OnMessage::Ordinary(Arc::new(MessageHandler::<R, _, T>::new(f)));
     }
 
-    /// Called inline for every message that wants no answer.
+    /// Called inline for every message.
     pub fn on_message_inline<R: Runtime, H: Handled>(
         &mut self,
         f: impl Fn(&Context<'_, R, F>, MessageRef<'_>) -> H + Send + Sync + 'static,
@@ -186,7 +186,7 @@ impl<F: Framing> Handlers<F> {
         }));
     }
 
-    /// Handles every request by a function that may take its time.
+    /// Handles every request by a function that may wait.
     pub fn on_request<R, T, A>(&mut self, f: impl Fn(Request<R, F>) -> T + Send + Sync + 'static)
     where
         R: Runtime<Style: Returns<T, Output = Result<A, Failure>>>,
@@ -197,7 +197,7 @@ impl<F: Framing> Handlers<F> {
         self.on_request = OnRequest::Ordinary(Box::new(RequestHandler::<R, _, T>::new(f, workers)));
     }
 
-    /// Takes every request over inline.
+    /// Takes every request inline; the answer may follow later.
     pub fn on_request_later<R: Runtime>(
         &mut self,
         f: impl Fn(Request<R, F>, Responder<F>) + Send + Sync + 'static,
@@ -208,17 +208,17 @@ impl<F: Framing> Handlers<F> {
         })));
     }
 
-    /// What runs handlers that take their time.
+    /// The workers that run handlers that may wait.
     pub(crate) fn workers(&self) -> Option<&Arc<dyn Workers>> {
         self.workers.as_ref()
     }
 
-    /// Handlers may have so many threads, where they need any.
+    /// Sets how many threads the handlers may use, where they need threads.
     pub(crate) fn set_threads(&mut self, threads: usize) {
         self.threads = threads.max(1);
     }
 
-    /// All of them are there. Where there is none, the workers have nothing to do.
+    /// All handlers are set. Without handlers that may wait, the workers are not used.
     pub(crate) fn leave_unused_workers(&mut self) {
         let calls_nobody = self.on_connect.is_none()
             && self.on_disconnect.is_none()
@@ -229,28 +229,29 @@ impl<F: Framing> Handlers<F> {
         }
     }
 
-    /// All of them are there.
+    /// All handlers are set.
     pub(crate) fn prepare(&self) {
         if let Some(workers) = &self.workers {
             workers.prepare(self.threads);
         }
     }
 
-    /// Who calls what is not to be called where connections are read.
+    /// The workers for callbacks that must not be called where connections are read.
     pub(crate) fn workers_aside(&self) -> Option<&Arc<dyn Workers>> {
         self.workers.as_ref().filter(|_| self.tells_aside)
     }
 
-    /// What calls a link's handlers in order; `None`: all of them are called where connections are read.
+    /// The workers that call the link's handlers in order; `None` if all are called where connections are
+    /// read.
     pub(crate) fn workers_of_inbox(&self) -> Option<&Arc<dyn Workers>> {
         let tells = self.on_connect.is_some() || self.on_disconnect.is_some();
         let aside = self.on_message.is_ordinary() || (tells && self.tells_aside);
         self.workers.as_ref().filter(|_| aside)
     }
 
-    /// Whether something waits for an `on_connect` that is called elsewhere than where the connection
-    /// is read; and whether that are messages as well as requests. Messages that wait for their handler
-    /// in the link's queue need not be held.
+    /// Whether requests must be held until an `on_connect` has returned that is not called where the
+    /// connection is read; the value says whether messages must be held as well. Messages that wait for their
+    /// handler in the link's queue need not be held.
     pub(crate) fn held_by_connect(&self) -> Option<bool> {
         let messages = matches!(self.on_message, OnMessage::Inline(_));
         let waits = messages || !matches!(self.on_request, OnRequest::None);
@@ -258,7 +259,7 @@ impl<F: Framing> Handlers<F> {
     }
 }
 
-/// What an inline handler may do besides answering, on any runtime: nothing that waits.
+/// The operations of an inline handler besides answering, on any runtime. None of them waits.
 #[derive(Debug)]
 pub struct ContextCore<'a, F: Framing> {
     peer: &'a PeerCore<F>,
@@ -273,25 +274,25 @@ impl<'a, F: Framing> ContextCore<'a, F> {
         self.peer
     }
 
-    /// Who sent it, by number.
+    /// The id of the sender.
     #[must_use]
     pub fn peer_id(&self) -> PeerId {
         self.peer.id()
     }
 
-    /// Who sent it: see [`PeerCore::identity`].
+    /// The identity of the sender: see [`PeerCore::identity`].
     #[must_use]
     pub fn identity(&self) -> Option<Identity> {
         self.peer.identity()
     }
 
-    /// The other end's address.
+    /// The address of the other side.
     #[must_use]
     pub fn remote_addr(&self) -> Option<Address> {
         self.peer.remote_addr()
     }
 
-    /// This end's address.
+    /// The address of this side.
     #[must_use]
     pub fn local_addr(&self) -> Option<Address> {
         self.peer.local_addr()
@@ -318,7 +319,7 @@ impl<'a, F: Framing> ContextCore<'a, F> {
     }
 }
 
-/// Where an inline handler writes its answer: straight into what goes to the socket.
+/// The answer of an inline handler. Its bytes are written directly into the bytes to send.
 #[derive(Debug)]
 pub struct ReplyBuf<'a> {
     out: &'a mut Vec<u8>,
@@ -340,14 +341,14 @@ impl<'a> ReplyBuf<'a> {
         self.out.extend_from_slice(bytes);
     }
 
-    /// The answer's message type, on framings whose answers carry one (tcpstream); elsewhere any
-    /// but 0 makes the answer a failure. Default 0.
+    /// Sets the message type of the answer, on framings whose answers carry one (tcpstream). On other
+    /// framings any value but 0 turns the answer into a failure. Default 0.
     #[inline]
     pub fn set_method(&mut self, method: u32) {
         self.method = method;
     }
 
-    /// The answer's message type.
+    /// The message type of the answer.
     #[must_use]
     #[inline]
     pub fn method(&self) -> u32 {

@@ -1,4 +1,4 @@
-//! What handlers are given, with the peer that asks as their runtime knows it.
+//! The arguments of handlers, with the peer as a handle of its runtime.
 
 use std::marker::PhantomData;
 use std::ops::Deref;
@@ -12,7 +12,7 @@ use crate::handler::ContextCore;
 use crate::peer::Peer;
 use crate::request::RequestCore;
 
-/// What an inline handler may do besides answering: nothing that waits.
+/// The operations of an inline handler besides answering. None of them waits.
 #[derive(Debug)]
 pub struct Context<'a, R: Runtime, F: Framing = Native> {
     core: &'a ContextCore<'a, F>,
@@ -25,8 +25,8 @@ impl<'a, R: Runtime, F: Framing> Context<'a, R, F> {
         Self { core, runtime: PhantomData }
     }
 
-    /// Who sent it: keep it to push to it later. Calling it and waiting from within an inline handler
-    /// would wait for the very task or thread that is to read the reply.
+    /// The sender: keep it to push messages to it later. Do not call it and wait within an inline handler:
+    /// the reply would have to be read by the very task or thread that waits.
     #[must_use]
     pub fn peer(&self) -> Peer<R, F> {
         self.core.peer().clone().into()
@@ -42,7 +42,7 @@ impl<'a, R: Runtime, F: Framing> Deref for Context<'a, R, F> {
     }
 }
 
-/// A request that may take its time.
+/// A request for a handler that may wait.
 #[derive(Debug)]
 pub struct Request<R: Runtime, F: Framing = Native> {
     core: RequestCore<F>,
@@ -56,13 +56,13 @@ impl<R: Runtime, F: Framing> From<RequestCore<F>> for Request<R, F> {
 }
 
 impl<R: Runtime, F: Framing> Request<R, F> {
-    /// Who asks.
+    /// The peer that sent the request.
     #[must_use]
     pub fn peer(&self) -> Peer<R, F> {
         self.core.peer().clone().into()
     }
 
-    /// The bytes, taken.
+    /// The body, by value.
     #[must_use]
     pub fn into_body(self) -> Body {
         self.core.into_body()

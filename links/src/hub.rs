@@ -1,4 +1,4 @@
-//! Who is connected, as handles of their runtime.
+//! The connected peers, as handles of their runtime.
 
 use std::marker::PhantomData;
 use std::ops::Deref;
@@ -13,21 +13,19 @@ use crate::peer::Peer;
 
 /// The peers of one or more servers, by id and in groups.
 ///
-/// Cheap to clone; all clones are one hub. Every server has one; give the same one to several
-/// servers to push to the peers of all. A peer is in it from the end of its handshake until its
-/// link is over.
+/// Cheap to clone; all clones are one hub. Every server has a hub; give one hub to several servers to push to
+/// the peers of all of them. A peer is in the hub from the end of its handshake until its link is over.
 ///
-/// A message to many is encoded once, and nothing here waits: a peer whose write queue is full
-/// follows its own overflow policy, and under
-/// [`Overflow::Block`](bowline_core::config::Overflow::Block) misses the message, which is counted
-/// in its counters, an event of its link, and in the result.
+/// A broadcast is encoded once, and no method of a hub waits. A peer whose write queue is full follows its
+/// own overflow policy; with [`Overflow::Block`](bowline_core::config::Overflow::Block) it misses the
+/// message, which its counters, an event of its link and the result of the broadcast report.
 pub struct Hub<R: Runtime, F: Framing = Native> {
     core: HubCore<F>,
     runtime: PhantomData<fn() -> R>,
 }
 
 impl<R: Runtime, F: Framing> Hub<R, F> {
-    /// An empty one.
+    /// An empty hub.
     #[must_use]
     pub fn new() -> Self {
         HubCore::new().into()

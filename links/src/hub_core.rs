@@ -1,4 +1,4 @@
-//! Who is connected, and pushing to many of them at once.
+//! The connected peers, and broadcasts to many of them.
 
 use std::collections::{HashMap, HashSet};
 
@@ -39,12 +39,12 @@ struct State<F: Framing> {
 #[derive(Debug)]
 struct Member<F: Framing> {
     peer: PeerCore<F>,
-    /// Its server's: one for all of that server's peers.
+    /// The framing of the peer's server: one value for all peers of that server.
     framing: Arc<F>,
     groups: HashSet<String>,
 }
 
-/// Who gets a message, as it is iterated over: made anew after a change.
+/// The receivers of a message, for iteration: rebuilt after a change.
 type List<F> = Arc<[(PeerCore<F>, Arc<F>)]>;
 
 #[derive(Debug)]
@@ -74,38 +74,38 @@ impl<F: Framing> Members<F> {
     }
 }
 
-/// What came of a message to many.
+/// The result of a broadcast.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 #[must_use = "queued is not written, and some may have missed it"]
 pub struct Broadcast {
-    /// Links in whose write queues it is.
+    /// Number of links whose write queue took the message.
     pub queued: usize,
-    /// Links that had no room for it, or could not carry it.
+    /// Number of links that had no room for it, or cannot carry it.
     pub dropped: usize,
-    /// Links that were over.
+    /// Number of links that were over.
     pub gone: usize,
-    /// Those that had no room, by id.
+    /// The ids of the peers whose links had no room.
     pub missed: Vec<PeerId>,
-    /// Those that can never carry it, by id, and why not: their framing has no way to say it, or it
-    /// is longer than they take.
+    /// The peers whose links can never carry the message, by id, with the reason: their framing cannot
+    /// express it, or it exceeds their size limit.
     pub refused: Vec<(PeerId, EncodeError)>,
 }
 
-/// A message to one peer was not queued.
+/// Why a message to one peer was not queued.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PushError {
-    /// There is no such peer (any more).
+    /// The peer does not exist, or no longer exists.
     #[error("peer {0:?} is gone")]
     Gone(PeerId),
-    /// Its link did not take the message.
+    /// The peer's link refused the message.
     #[error(transparent)]
     Cast(#[from] CastError),
 }
 
 impl PushError {
-    /// Whether trying again may help.
+    /// Whether a retry may succeed.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         matches!(self, Self::Cast(error) if error.is_retryable())
@@ -113,19 +113,19 @@ impl PushError {
 }
 
 impl<F: Framing> HubCore<F> {
-    /// An empty one.
+    /// An empty hub.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// How many peers there are.
+    /// The number of peers.
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.lock().peers.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no peers.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -146,7 +146,7 @@ impl<F: Framing> HubCore<F> {
     /// Queues a message to one peer, if there is room.
     ///
     /// # Errors
-    /// There is no such peer, or its link did not take the message (see [`PeerCore::try_cast`]).
+    /// The peer does not exist, or its link refused the message (see [`PeerCore::try_cast`]).
     pub fn cast_to<'a>(
         &self,
         id: PeerId,
@@ -162,7 +162,7 @@ impl<F: Framing> HubCore<F> {
         self.broadcast_with(CastOptions::new(method), payload, |_| true)
     }
 
-    /// Queues a message to every peer that `wanted` wants, with options.
+    /// Queues a message, with options, to every peer for which `wanted` returns true.
     pub fn broadcast_with<'a>(
         &self,
         options: CastOptions,
@@ -176,12 +176,12 @@ impl<F: Framing> HubCore<F> {
         send(&list, options, payload.into(), wanted)
     }
 
-    /// Queues a message to every peer in a group. A group without peers is no error.
+    /// Queues a message to every peer in a group. A group without peers is not an error.
     pub fn publish<'a>(&self, group: &str, method: u32, payload: impl Into<Payload<'a>>) -> Broadcast {
         self.publish_with(group, CastOptions::new(method), payload, |_| true)
     }
 
-    /// [`publish`](Self::publish) with options, to those that `wanted` wants.
+    /// [`publish`](Self::publish) with options, to the peers of the group for which `wanted` returns true.
     pub fn publish_with<'a>(
         &self,
         group: &str,
@@ -196,9 +196,9 @@ impl<F: Framing> HubCore<F> {
         list.map_or_else(Broadcast::default, |list| send(&list, options, payload.into(), wanted))
     }
 
-    /// Puts a peer into a group, which comes to be with its first peer and goes with its last. True
-    /// if it was not in it before; false, too, if there is no such peer. A peer that is gone is in
-    /// no group.
+    /// Adds a peer to a group. A group exists while it has peers. Returns `true` if the peer was added;
+    /// `false` if it was in the group already, or does not exist. A peer that is gone is removed from all
+    /// groups.
     pub fn join(&self, group: &str, id: PeerId) -> bool {
         let State { peers, groups, .. } = &mut *self.0.lock();
         let Some(member) = peers.get_mut(&id) else { return false };
@@ -210,7 +210,7 @@ impl<F: Framing> HubCore<F> {
         members.insert(id)
     }
 
-    /// Takes a peer out of a group. Whether it was in it.
+    /// Removes a peer from a group. Returns whether it was in the group.
     pub fn leave(&self, group: &str, id: PeerId) -> bool {
         let State { peers, groups, .. } = &mut *self.0.lock();
         if let Some(member) = peers.get_mut(&id) {
@@ -219,7 +219,7 @@ impl<F: Framing> HubCore<F> {
         leave(groups, group, id)
     }
 
-    /// The peers in a group, by id, in no order.
+    /// The ids of the peers in a group, in no particular order.
     #[must_use]
     pub fn members(&self, group: &str) -> Vec<PeerId> {
         self.0
@@ -230,13 +230,13 @@ impl<F: Framing> HubCore<F> {
             .unwrap_or_default()
     }
 
-    /// The names of all groups, in no order.
+    /// The names of all groups, in no particular order.
     #[must_use]
     pub fn groups(&self) -> Vec<String> {
         self.0.lock().groups.keys().cloned().collect()
     }
 
-    /// A peer's handshake is done.
+    /// Adds a peer whose handshake is done.
     pub(crate) fn add(&self, peer: &PeerCore<F>, framing: &Arc<F>) {
         let State { peers, everybody, .. } = &mut *self.0.lock();
         let member = Member { peer: peer.clone(), framing: Arc::clone(framing), groups: HashSet::new() };
@@ -245,7 +245,7 @@ impl<F: Framing> HubCore<F> {
         }
     }
 
-    /// A peer's link is over.
+    /// Removes a peer whose link is over.
     pub(crate) fn remove(&self, id: PeerId) {
         let mut state = self.0.lock();
         let State { peers, everybody, groups } = &mut *state;
@@ -255,7 +255,7 @@ impl<F: Framing> HubCore<F> {
             leave(groups, group, id);
         }
         drop(state);
-        // The peer's last handle may be among what is dropped here: not under the lock.
+        // The last handle of the peer may be dropped here: not under the lock.
         drop(member);
     }
 }
@@ -283,7 +283,7 @@ fn send<F: Framing>(
         if !wanted(peer) {
             continue;
         }
-        // One server, one framing: hardly ever more than one or two.
+        // One framing per server: hardly ever more than one or two.
         let known = encoded.iter().position(|(known, _)| Arc::ptr_eq(known, framing));
         let index = known.unwrap_or_else(|| {
             encoded.push((framing, SharedCast::new(&**framing, options.clone(), body.clone())));

@@ -1,10 +1,9 @@
-//! What a link has to tell its application elsewhere than where its connection is read: in order, and
-//! one at a time.
+//! Callbacks that a link makes outside of the reading task or thread: in order, one at a time.
 //!
-//! Messages wait in the link's own receive queue, whose bounds and flow control hold up the sender.
-//! Beside it stand the connections that came and went, each with its place among the messages. A
-//! [`Consumer`] takes both: a task, which is started when there is something to tell for the first time, and
-//! ends with the link.
+//! Messages wait in the link's own receive queue, whose bounds and flow control slow the sender down. Beside
+//! it, the inbox keeps the connections that came and went, each with its position among the messages. A
+//! [`Consumer`] takes both: a task that is started when there is something to report for the first time, and
+//! that ends with the link.
 
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
@@ -26,47 +25,47 @@ use crate::handler::{Handled, Handlers};
 use crate::peer::Peer;
 use crate::peer_core::PeerCore;
 
-/// So many ends and beginnings of connections wait to be told, at most. Beyond, a connection that
-/// comes is reported as if the last one had not ended.
+/// At most this many ends and beginnings of connections are kept. Beyond that, a new connection is treated as
+/// if the last one had not ended.
 const MOST_NEWS: usize = 32;
 
-/// What a link has to tell its application.
+/// The callbacks that a link still has to make.
 pub(crate) struct Inbox<F: Framing> {
     peer: PeerCore<F>,
     handlers: Arc<Handlers<F>>,
     workers: Arc<dyn Workers>,
-    /// There is a consumer.
+    /// A consumer exists.
     runs: AtomicBool,
-    /// A consumer was dropped before its time: its runtime ends, or has no thread.
+    /// A consumer was dropped too early: its runtime ends, or has no thread for it.
     lost: AtomicBool,
     state: Mutex<InboxState>,
 }
 
 #[derive(Default)]
 struct InboxState {
-    /// What came of connections, behind so many messages.
+    /// Connection events, each with the number of messages before it.
     news: VecDeque<(u64, News)>,
     /// Wakes the consumer.
     waker: Option<Waker>,
-    /// Dropped when everything was told.
+    /// Dropped when all callbacks have been made.
     keep: Vec<Box<dyn Send>>,
 }
 
-/// What came of a connection.
+/// A connection event.
 pub(crate) enum News {
-    /// One is ready.
+    /// A connection is ready.
     Connected,
-    /// The one that was ready is gone.
+    /// The connection that was ready has ended.
     Gone(Disconnect),
 }
 
-/// Handles the messages of links, each with a task of its own.
+/// Handles the messages of links, with one task for each link.
 pub(crate) trait Consume<F: Framing>: Send + Sync {
     fn consumer(self: Arc<Self>, of: Consumer<F>) -> BoxTask;
 }
 
 impl<F: Framing> Inbox<F> {
-    /// `None` where all handlers are called in place.
+    /// `None` if all handlers are called where the connection is read.
     pub(crate) fn new(peer: &PeerCore<F>, handlers: &Arc<Handlers<F>>) -> Option<Arc<Self>> {
         let workers = Arc::clone(handlers.workers_of_inbox()?);
         if handlers.on_message.is_ordinary() {
@@ -77,17 +76,17 @@ impl<F: Framing> Inbox<F> {
         Some(Arc::new(Self { peer, handlers, workers, runs, lost, state }))
     }
 
-    /// Whether there is a consumer that takes what waits; otherwise [start](Self::start) one.
+    /// Whether a consumer exists; if not, [start](Self::start) one.
     pub(crate) fn runs(&self) -> bool {
         self.runs.load(Ordering::Acquire)
     }
 
-    /// Whether nothing will take messages any more.
+    /// Whether no consumer will take messages any more.
     pub(crate) fn is_lost(&self) -> bool {
         self.lost.load(Ordering::Acquire)
     }
 
-    /// Starts a consumer, unless there is one.
+    /// Starts a consumer, unless one exists.
     pub(crate) fn start(self: &Arc<Self>) {
         if self.is_lost() || self.runs.swap(true, Ordering::AcqRel) {
             return;
@@ -97,11 +96,11 @@ impl<F: Framing> Inbox<F> {
             Some(consume) => Arc::clone(consume).consumer(consumer),
             None => Box::pin(consumer.tell_all()),
         };
-        // One that cannot be run says so when it is dropped.
+        // A consumer that cannot be run reports that when it is dropped.
         let _ = self.workers.spawn(self.peer.id().0, task);
     }
 
-    /// A connection came or went, by turns.
+    /// Records that a connection came or went; the two alternate.
     pub(crate) fn push(self: &Arc<Self>, news: News) {
         if self.handlers.on_connect.is_none() && self.handlers.on_disconnect.is_none() {
             return;
@@ -112,7 +111,7 @@ impl<F: Framing> Inbox<F> {
             && state.news.len() >= MOST_NEWS
             && let Some((_, News::Gone(_))) = state.news.back()
         {
-            // The application goes on with the peer as if it had been connected all the time.
+            // For the application the peer has been connected all the time.
             state.news.pop_back();
             drop(state);
             self.release(&news);
@@ -128,7 +127,7 @@ impl<F: Framing> Inbox<F> {
         }
     }
 
-    /// The link is over: `what` is dropped when everything was told.
+    /// The link is over: `what` is dropped when all callbacks have been made.
     pub(crate) fn keep(&self, what: Box<dyn Send>) {
         let mut state = self.state.lock();
         if self.runs() {
@@ -139,7 +138,7 @@ impl<F: Framing> Inbox<F> {
         }
     }
 
-    /// What was held until the application knows of its peer goes on.
+    /// Releases the requests and messages that were held until `on_connect` returned.
     fn release(&self, news: &News) {
         if let (News::Connected, Some(messages)) = (news, self.handlers.held_by_connect()) {
             self.peer.shared().with(|link| link.release_held(messages));
@@ -164,7 +163,7 @@ impl<F: Framing> Inbox<F> {
         observe::handler_failed(self.peer.id(), status);
     }
 
-    /// There is no consumer, and will be none.
+    /// There is no consumer, and there will be none: makes the callbacks here.
     fn tell_in_place(&self) {
         loop {
             let next = self.state.lock().news.pop_front();
@@ -174,21 +173,21 @@ impl<F: Framing> Inbox<F> {
     }
 }
 
-/// Takes what a link has to tell.
+/// The task that makes the callbacks of a link.
 pub(crate) struct Consumer<F: Framing> {
     inbox: Arc<Inbox<F>>,
     ticket: Option<WaitTicket>,
     is_done: bool,
 }
 
-/// What is to be told next.
+/// The next callback.
 enum Next {
-    /// The message that was asked for.
+    /// The requested message.
     Message,
     News(News),
 }
 
-/// What a look at the link said.
+/// The result of a look at the link's queue.
 enum Looked {
     Message,
     NewsAreDue,
@@ -197,7 +196,7 @@ enum Looked {
 }
 
 impl<F: Framing> Consumer<F> {
-    /// Tells of connections only.
+    /// Reports connections only.
     async fn tell_all(mut self) {
         let mut message = Message::empty();
         while let Some(next) = poll_fn(|cx| self.poll_next(&mut message, cx)).await {
@@ -207,8 +206,8 @@ impl<F: Framing> Consumer<F> {
         }
     }
 
-    /// A message is received in place: each move of one costs as much as the lock. `None`: everything was told, and the
-    /// link is over (or takes no messages).
+    /// Receives a message in place, because each move of one costs as much as the lock. `None`: everything has been
+    /// handed over, and the link is over (or takes no messages).
     fn poll_next(&mut self, message: &mut Message, cx: &mut Context<'_>) -> Poll<Option<Next>> {
         let Self { inbox, ticket, is_done } = self;
         loop {
@@ -228,7 +227,7 @@ impl<F: Framing> Consumer<F> {
                 if handles && link.take_to_handle(message, ticket, || cx.waker().clone()) {
                     Looked::Message
                 } else if !handles || link.state() == State::Closed {
-                    // A consumer that tells of connections only is started again when there is another.
+                    // A consumer that reports connections only is started again for the next event.
                     Looked::IsOver
                 } else {
                     Looked::Nothing
@@ -254,7 +253,7 @@ impl<F: Framing> Consumer<F> {
 }
 
 impl<F: Framing> Inbox<F> {
-    /// The consumer found nothing to tell, and will find no messages: it ends, unless something came
+    /// The consumer found nothing to do, and will find no messages: it ends, unless something arrived
     /// meanwhile.
     fn end(&self) -> bool {
         let mut state = self.state.lock();
@@ -262,9 +261,9 @@ impl<F: Framing> Inbox<F> {
             return false;
         }
         state.waker = None;
-        // Not a plain store: `start` swaps as well, and the two are in one order.
+        // Not a plain store: `start` swaps as well, and the two operations need one order.
         self.runs.swap(false, Ordering::AcqRel);
-        // A reader that queued a message before this store saw a consumer, and started none: look again. The
+        // A reader that queued a message before this swap saw a consumer and started none: look again. The
         // lock is held meanwhile, so that `keep` does not see the state in between.
         let has_more =
             self.handlers.on_message.is_ordinary() && self.peer.shared().look(|link| link.unhandled() > 0);
@@ -279,7 +278,8 @@ impl<F: Framing> Inbox<F> {
 }
 
 impl<F: Framing> Drop for Consumer<F> {
-    /// Dropped by its runtime, or never run: nothing is forgotten.
+    /// Dropped by its runtime, or never run: received messages are dropped, connection events are reported
+    /// here.
     fn drop(&mut self) {
         let inbox = &self.inbox;
         let ticket = self.ticket.take();
@@ -305,7 +305,7 @@ impl<F: Framing> Drop for Consumer<F> {
     }
 }
 
-/// A message handler of a user's.
+/// A message handler of the program.
 pub(crate) struct MessageHandler<R, H, T> {
     handler: H,
     types: PhantomData<fn() -> (R, T)>,
@@ -349,7 +349,7 @@ where
     }
 }
 
-/// Runs one handler to its end, whether it panics when it is called or later.
+/// Runs one handler to its end, and catches a panic in its call or in its future.
 async fn handle<Fut>(call: impl FnOnce() -> Fut) -> Result<(), Status>
 where
     Fut: Future<Output: Handled>,
@@ -357,7 +357,7 @@ where
     let Ok(future) = catch_unwind(AssertUnwindSafe(call)) else { return Err(Status::PANICKED) };
     let mut future = pin!(future);
     poll_fn(|cx| {
-        // What the handler returns becomes a result by code of its own.
+        // The conversion of the return value is the program's code: inside the catch.
         let poll = || future.as_mut().poll(cx).map(Handled::into_result);
         match catch_unwind(AssertUnwindSafe(poll)) {
             Ok(polled) => polled.map(|result| result.map_err(|failure| failure.status)),

@@ -3,8 +3,10 @@
 //!
 //! They put a [`Link`](bowline_core::link::Link) behind what drives any machine, the crate
 //! `bowline-driver`; they know no runtime, and no runtime knows them. [`names!`] gives a module the handles of
-//! one runtime. Programs use the modules of the crate `bowline` (`bowline::tokio`, …), which are made so.
+//! one runtime. Programs use the modules of the crate `bowline` (`bowline::tokio`, …), which are made so. The names there
+//! have the examples, one for each main type and builder, on each runtime.
 #![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod answer;
 pub mod auth;
@@ -41,7 +43,7 @@ mod sessions;
 mod writers;
 
 #[doc(hidden)]
-pub use bowline_core;
+pub use {bowline_core, bowline_driver};
 
 pub use answer::Answer;
 pub use call::{Pending as PendingCall, Starting};

@@ -1,4 +1,4 @@
-//! What a link does with its events: handlers, or the queue of received messages.
+//! The event handling of a link: it calls handlers, or fills the queue of received messages.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Waker;
@@ -24,9 +24,9 @@ use crate::inbox::{Inbox, News};
 use crate::peer_core::{PeerCore, SharedLink};
 use crate::request::RequestCore;
 
-/// Who wants to know that a peer is past its handshake.
+/// A callback for when a peer is past its handshake.
 pub trait PeerWatch<F: Framing>: Send + Sync {
-    /// It is.
+    /// The peer is past its handshake.
     fn ready(&self, peer: &PeerCore<F>);
 }
 
@@ -34,30 +34,31 @@ pub trait PeerWatch<F: Framing>: Send + Sync {
 pub struct LinkApp<F: Framing> {
     peer: PeerCore<F>,
     handlers: Arc<Handlers<F>>,
-    /// Messages without a handler go to the receive queue (clients) or are dropped and counted
-    /// (servers, whose program could not receive from a peer it does not know).
+    /// Messages without a handler are kept in the receive queue (clients), or dropped and counted (servers,
+    /// whose program could not receive from a peer that it does not know).
     keep_messages: bool,
     watch: Option<Arc<dyn PeerWatch<F>>>,
-    /// When the application was told that the peer is there; 0 when it was told that it is gone.
+    /// When the application was told that the peer is connected, in nanoseconds; 0 after it was told that the
+    /// peer is gone.
     told: AtomicU64,
-    /// For handlers that are called elsewhere than where the connection is read.
+    /// For handlers that are not called where the connection is read.
     inbox: Option<Arc<Inbox<F>>>,
-    /// Finds out who the peer is, on a server that wants to know.
+    /// Authenticates the peer, on servers with a verifier.
     verification: Option<Arc<Verification>>,
 }
 
-/// What is known of one connection.
+/// The state of one connection.
 #[derive(Debug, Default)]
 pub struct ConnectionState {
     peer_certificates: Option<PeerCertificates>,
-    /// The program decides whether the peer is let in.
+    /// The pending decision whether the peer is let in.
     awaited: Option<Arc<Awaited>>,
-    /// Who the peer is, where it matters for what it may do.
+    /// The identity of the peer, if authorisation needs it.
     identity: Option<Identity>,
 }
 
 impl ConnectionState {
-    /// Nobody waits for the program's decision any more.
+    /// The connection no longer waits for the decision.
     fn end_question(&mut self) {
         if let Some(awaited) = self.awaited.take() {
             awaited.end();
@@ -80,14 +81,14 @@ impl<F: Framing> LinkApp<F> {
         Self { peer, handlers, keep_messages, watch, told: AtomicU64::new(0), inbox, verification }
     }
 
-    /// The peer has to say who it is.
+    /// Requires the peer to authenticate.
     #[must_use]
     pub(crate) fn verified(mut self, by: Option<Arc<Verification>>) -> Self {
         self.verification = by;
         self
     }
 
-    /// `watch` learns when the peer is past its handshake.
+    /// `watch` is called when the peer is past its handshake.
     #[must_use]
     pub fn watched(mut self, watch: Arc<dyn PeerWatch<F>>) -> Self {
         self.watch = Some(watch);
@@ -99,7 +100,7 @@ impl<F: Framing> LinkApp<F> {
         observe::handler_failed(self.peer.id(), status);
     }
 
-    /// Tells the application that the peer is gone, if it was told that it is there.
+    /// Tells the application that the peer is gone, if it was told before that it is connected.
     fn tell_gone(&self, cause: &Disconnect) {
         let since = self.told.swap(0, Ordering::Relaxed);
         if since == 0 {
@@ -117,7 +118,7 @@ impl<F: Framing> LinkApp<F> {
         }
     }
 
-    /// Tells the application that the peer is there.
+    /// Tells the application that the peer is connected.
     fn tell_ready(&self, reader: &mut Reader<F>, access: &mut LazyGuard<'_, Link<F, Waker>>) {
         if let Some(inbox) = &self.inbox {
             if let Some(messages) = self.handlers.held_by_connect() {
@@ -133,7 +134,7 @@ impl<F: Framing> LinkApp<F> {
         }
     }
 
-    /// Keeps a message for the handler that takes its time.
+    /// Queues a message for a handler that may wait.
     fn enqueue(&self, access: &mut LazyGuard<'_, Link<F, Waker>>, incoming: &Incoming<'_>) -> Flow {
         let Some(inbox) = self.inbox.as_ref().filter(|inbox| !inbox.is_lost()) else {
             access.machine().drop_message();
@@ -179,7 +180,7 @@ impl<F: Framing> LinkApp<F> {
 
     fn messages(&self, access: &mut LazyGuard<'_, Link<F, Waker>>, mut run: Burst<'_>) {
         match &self.handlers.on_message {
-            // Several only come where the peer keeps to a window: there is room for all of them.
+            // Several are taken at once only if the peer keeps to a window: there is room for all of them.
             OnMessage::Ordinary(_) => {
                 let Some(inbox) = self.inbox.as_ref().filter(|inbox| !inbox.is_lost()) else {
                     return run.for_each(|_| access.machine().drop_message());
@@ -193,7 +194,7 @@ impl<F: Framing> LinkApp<F> {
             OnMessage::Inline(on_message) => {
                 access.release();
                 let context = ContextCore::new(&self.peer);
-                // One that fails or panics does not keep the others from being handled.
+                // If one fails or panics, the others are still handled.
                 while run.len() > 0 {
                     let called = catch_unwind(AssertUnwindSafe(|| {
                         run.by_ref().try_for_each(|incoming| on_message(&context, incoming))
@@ -211,7 +212,7 @@ impl<F: Framing> LinkApp<F> {
         }
     }
 
-    /// Whether the program lets the peer do that. Nothing but a look where it was not asked to.
+    /// Whether the program authorises the message or request. Costs one check if there is no such function.
     #[inline]
     fn may(
         &self,
@@ -228,7 +229,7 @@ impl<F: Framing> LinkApp<F> {
         }
     }
 
-    /// A message that the peer may not send: counted as dropped, and as a failure.
+    /// The peer may not send this message: it is counted as dropped and as a handler failure.
     #[cold]
     fn forbidden(&self, access: &mut LazyGuard<'_, Link<F, Waker>>, status: Status) -> Flow {
         let link = access.machine();
@@ -237,7 +238,7 @@ impl<F: Framing> LinkApp<F> {
         Flow::Continue
     }
 
-    /// The server asks who we are: the program's source is called without the lock.
+    /// The server sent a challenge: calls the program's credentials function, without the lock.
     #[cold]
     fn show(&self, access: &mut LazyGuard<'_, Link<F, Waker>>, challenge: &Challenge) {
         let source = access.machine().credential_source();
@@ -250,13 +251,13 @@ impl<F: Framing> LinkApp<F> {
         access.machine().show(clock::now(), challenge, credentials);
     }
 
-    /// The peer said who it is: asks the program.
+    /// The peer sent its credentials: asks the program.
     #[cold]
     fn verify(&self, session: &mut ConnectionState, shown: Shown) {
         let mut connection = ConnectionInfo::default();
         (connection.remote, connection.local) = (self.peer.remote_addr(), self.peer.local_addr());
         connection.peer_certificates = session.peer_certificates.clone();
-        // Without a verification nobody was asked.
+        // Without a verifier there was no challenge.
         if let Some(verification) = &self.verification {
             session.awaited = verification.ask(&self.peer, shown, connection);
         }
@@ -300,8 +301,8 @@ impl<F: Framing> LinkApp<F> {
                 Ok(Flow::Continue)
             }
             OnRequest::None => {
-                // Where a failure cannot be said, the request may be a plain message to its
-                // receiver: it carries a number, that is all.
+                // If the framing cannot express a failure, the request may be meant as a plain message that
+                // happens to carry a number.
                 if !access.machine().profile().error_reply {
                     return Ok(self.message(access, incoming));
                 }
@@ -349,7 +350,7 @@ impl<F: Framing> Application<Link<F, Waker>> for LinkApp<F> {
                     return Ok(Flow::Continue);
                 }
                 access.release();
-                // A session was lost, and another is there.
+                // A session was lost, and a new one has begun.
                 self.tell_gone(&Disconnect::SessionLost);
                 self.told.store(clock::now().as_nanos().max(1), Ordering::Relaxed);
                 observe::ready(self.peer.id());

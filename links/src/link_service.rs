@@ -1,4 +1,4 @@
-//! Message links as what accepts connections: settings, handlers, and who is connected.
+//! Message links as a service of the acceptor: settings, handlers, and the connected peers.
 
 use std::task::Waker;
 
@@ -26,28 +26,28 @@ use crate::writers::writers_left;
 
 type OnEvent = Box<dyn Fn(&ServerEvent) + Send + Sync>;
 
-/// So many events wait to be told at most, where they are not told in place.
+/// At most this many events wait, where they are not reported directly.
 const MOST_EVENTS: usize = 1024;
 
-/// Who gets the events.
+/// The receiver of events.
 enum Events {
     Nobody,
     InPlace(OnEvent),
     Aside(Aside<ServerEvent>),
 }
 
-/// What a server is built from.
+/// The parts of which a server is built.
 pub(crate) struct ServerParts<F: Framing> {
-    /// Its settings.
+    /// The settings.
     pub config: Config<F>,
-    /// Its handlers.
+    /// The handlers.
     pub handlers: Handlers<F>,
-    /// Who is connected; a hub of its own unless it shares one.
+    /// The connected peers; the server's own hub unless it shares one.
     pub hub: HubCore<F>,
     pub(crate) place: Place,
     on_event: Option<OnEvent>,
     monitor: Option<(Monitor, Arc<str>)>,
-    /// Decides about peers, if they have to say who they are.
+    /// Authenticates peers, if that is required.
     pub(crate) verifier: Option<Verifier>,
 }
 
@@ -58,52 +58,52 @@ impl<F: Framing> std::fmt::Debug for ServerParts<F> {
 }
 
 impl<F: Framing> ServerParts<F> {
-    /// Without handlers.
+    /// Parts without handlers.
     #[must_use]
     pub(crate) fn new(config: Config<F>) -> Self {
         let (handlers, hub, place) = (Handlers::default(), HubCore::new(), Place::default());
         Self { config, handlers, hub, place, on_event: None, monitor: None, verifier: None }
     }
 
-    /// Called when something happens to the server as a whole.
+    /// Sets the function that is called for events of the server as a whole.
     pub(crate) fn on_event(&mut self, f: impl Fn(&ServerEvent) + Send + Sync + 'static) {
         self.on_event = Some(Box::new(f));
     }
 
-    /// Its links are seen by `monitor` under `label`.
+    /// Registers the server's links with `monitor` under `label`.
     pub(crate) fn monitor(&mut self, monitor: &Monitor, label: &str) {
         self.monitor = Some((monitor.clone(), label.into()));
     }
 }
 
-/// What was cut when a server was shut down before everything was finished.
+/// The work of one connection that was cut off when the time of a shutdown was over.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Cut {
-    /// Whose connection it was.
+    /// The peer of the connection.
     pub peer: PeerId,
-    /// Its other end.
+    /// The address of the peer.
     pub remote: Option<Address>,
-    /// Requests that the peer got no answer to: their ids on the wire.
+    /// Requests that were not answered: their ids on the wire.
     pub requests: Vec<u64>,
-    /// Messages to the peer that did not leave.
+    /// Messages to the peer that were not sent.
     pub undelivered: Vec<Undelivered>,
-    /// Messages of the peer that came and that `on_message` was not done with. They are handed over all
-    /// the same while the process runs.
+    /// Number of received messages that `on_message` had not finished. They are still handed over while the
+    /// process runs.
     pub unhandled: usize,
 }
 
-/// How a shutdown went.
+/// The result of a shutdown.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub struct Drained {
-    /// Connections that ended during the shutdown.
+    /// Number of connections that ended during the shutdown.
     pub connections: usize,
-    /// Those that had something under way when their time was over.
+    /// The connections that had work under way when the time was over.
     pub cut: Vec<Cut>,
 }
 
-/// What serves the connections of a message server.
+/// The service behind the connections of a message server.
 pub(crate) struct LinkService<F: Framing> {
     config: Config<F>,
     handlers: Arc<Handlers<F>>,
@@ -113,7 +113,7 @@ pub(crate) struct LinkService<F: Framing> {
     detached: Arc<DetachedSessions<F>>,
     verification: Option<Arc<Verification>>,
     cut: Mutex<Vec<Cut>>,
-    /// Those whose writers had not given everything back when they were cut.
+    /// Peers whose writers had not given everything back when they were cut off.
     late: Mutex<Vec<(PeerId, PeerCore<F>)>>,
 }
 
@@ -124,7 +124,7 @@ impl<F: Framing> std::fmt::Debug for LinkService<F> {
 }
 
 impl<F: Framing> LinkService<F> {
-    /// A door behind which links serve.
+    /// An acceptor for this service.
     #[must_use]
     pub(crate) fn door(parts: ServerParts<F>) -> Arc<Door<Self>> {
         let ServerParts { config, handlers, hub, on_event, monitor, verifier, .. } = parts;
@@ -154,26 +154,26 @@ impl<F: Framing> LinkService<F> {
         )
     }
 
-    /// Its settings.
+    /// The settings.
     #[must_use]
     pub(crate) fn config(&self) -> &Config<F> {
         &self.config
     }
 
-    /// Who is connected.
+    /// The connected peers.
     #[must_use]
     pub(crate) fn hub(&self) -> &HubCore<F> {
         &self.members.hub
     }
 
-    /// Prepares the next connection of `peer`: it has to say who it is, if anybody has.
+    /// Prepares the next connection of `peer`: it has to authenticate, if the server has a verifier.
     pub(crate) fn challenge(&self, peer: &PeerCore<F>) {
         if let Some(verification) = &self.verification {
             verification.challenge(peer);
         }
     }
 
-    /// What was cut since the shutdown began, once.
+    /// Returns, once, what was cut off since the shutdown began.
     pub(crate) async fn take_cut<R: Runtime>(&self) -> Vec<Cut> {
         let late = std::mem::take(&mut *self.late.lock());
         for (id, peer) in late {
@@ -221,16 +221,16 @@ impl<F: Framing> Service for LinkService<F> {
         Accepted { id: peer.id(), peer, app, has_handshake }
     }
 
-    /// A session without a connection is counted as such.
+    /// Reports changes of sessions without a connection to their table.
     fn watch_memory(&self, peer: &PeerCore<F>) -> Option<WatchMemory> {
         if !matches!(self.config.delivery(), Delivery::Session) {
             return None;
         }
-        // Neither keeps the other: the link ends with its connection, the table with the server.
+        // Neither keeps the other alive: the link ends with its connection, the table with the server.
         let (detached, link) = (Arc::downgrade(&self.detached), Arc::downgrade(peer.shared()));
         let id = peer.id();
         // Whether the last report was that of a session without a connection. Reports may overtake each
-        // other; the table looks at the link itself.
+        // other; the table reads the state from the link itself.
         let was_detached = AtomicBool::new(false);
         Some(Box::new(move |holding| {
             let was_detached = was_detached.swap(holding.is_detached, Ordering::AcqRel);
@@ -279,7 +279,7 @@ impl<F: Framing> Service for LinkService<F> {
     }
 }
 
-/// Those who are past their handshake.
+/// Adds a peer to the hub when its handshake is done.
 struct Members<F: Framing> {
     framing: Arc<F>,
     hub: HubCore<F>,

@@ -24,10 +24,11 @@ use crate::server::{Server, ServerBuilder};
 
 type Core<R, F> = ManagerCore<F, Client<R, F>, Server<R, F>>;
 
-/// Holds many listeners and outgoing links by address; safe to share, cheap to clone.
+/// Holds many listeners and outgoing links, by address. Cheap to clone; safe to share between threads and
+/// tasks.
 ///
-/// Links are shared, not pooled: there is one to an address, and everybody writes over it. This is
-/// buffstreams' `Manager`, with `AlreadyOpened` and `NotOpened` as it has them.
+/// There is one link per address, which all callers share. The type corresponds to buffstreams' `Manager`,
+/// with the same meaning of `AlreadyOpened` and `NotOpened`.
 pub struct Manager<R: Runtime, F: Framing = Native> {
     core: Arc<Core<R, F>>,
 }
@@ -51,13 +52,13 @@ impl<R: Runtime, F: Framing> Default for Manager<R, F> {
 }
 
 impl<R: Runtime, F: Framing> Manager<R, F> {
-    /// One that writes only to what was dialed.
+    /// A manager that writes only to addresses that were dialed before.
     #[must_use]
     pub fn new() -> Self {
         Self { core: Arc::new(ManagerCore::new(None)) }
     }
 
-    /// One that opens a link with these settings when somebody writes to a new address.
+    /// A manager that opens a link with these settings on the first write to a new address.
     #[must_use]
     pub fn with_defaults(config: Config<F>) -> Self {
         Self { core: Arc::new(ManagerCore::new(Some(config))) }
@@ -66,7 +67,7 @@ impl<R: Runtime, F: Framing> Manager<R, F> {
     /// Opens a link to an address and waits for its first handshake.
     ///
     /// # Errors
-    /// [`ManagerError::AlreadyOpened`], or it could not be connected; nothing goes on then.
+    /// [`ManagerError::AlreadyOpened`], or the connection failed; no further attempts are made then.
     ///
     /// # Cancel safety
     /// Dropping the future leaves the link open, connecting in the background.
@@ -78,7 +79,7 @@ impl<R: Runtime, F: Framing> Manager<R, F> {
         self.dial_with(ClientBuilder::new(&address.to_address(), config))
     }
 
-    /// The same with handlers. The builder's first address is what the link goes by.
+    /// As [`dial`](Self::dial), with handlers. The link is known by the builder's first address.
     ///
     /// # Errors
     /// As [`dial`](Self::dial).
@@ -108,14 +109,14 @@ impl<R: Runtime, F: Framing> Manager<R, F> {
         Ok(connected?)
     }
 
-    /// Listens at an address and serves in the background. The server is found by that address, and
-    /// by the one it listens at, where that is another (a name was looked up, a port was chosen).
+    /// Listens at an address and serves in the background. The server is found by that address, and also by
+    /// its actual address if that differs (the name was resolved, the port was chosen by the system).
     ///
     /// # Errors
     /// [`ManagerError::AlreadyOpened`], or the server could not listen.
     ///
     /// # Cancel safety
-    /// Nothing is left behind.
+    /// Dropping the future leaves nothing behind.
     pub fn listen(
         &self,
         address: impl ToAddress,
@@ -132,13 +133,13 @@ impl<R: Runtime, F: Framing> Manager<R, F> {
         Ok(server)
     }
 
-    /// Writes a message to an address, and returns the bytes that it took on the wire once they are
-    /// written. A link that is over is opened again first; one that was never opened is if the
-    /// manager has defaults.
+    /// Writes a message to an address, waits until it is written, and returns the number of bytes on the
+    /// wire. A link that is over is opened again first. An address that was never opened is opened if the
+    /// manager has default settings.
     ///
     /// # Errors
     /// [`ManagerError::NotOpened`], [`ManagerError::Connect`], or the message was not written:
-    /// [`ManagerError::Cast`] has it.
+    /// [`ManagerError::Cast`] contains it.
     ///
     /// # Cancel safety
     /// As [`Peer::cast_and_wait`](crate::Peer::cast_and_wait).
@@ -188,7 +189,7 @@ impl<R: Runtime, F: Framing> Manager<R, F> {
         Ok(cast.bytes())
     }
 
-    /// The link to an address, if it was opened: to call, receive, and look at.
+    /// The link to an address, if one is open, for example to call or to receive over it.
     #[must_use]
     pub fn client(&self, address: impl ToAddress) -> Option<Client<R, F>> {
         let address = &address.to_address();
@@ -202,20 +203,20 @@ impl<R: Runtime, F: Framing> Manager<R, F> {
         self.core.server(address)
     }
 
-    /// The addresses of links and of servers, in no order.
+    /// The addresses of links and of servers, in no particular order.
     #[must_use]
     pub fn addresses(&self) -> (Vec<String>, Vec<String>) {
         self.core.addresses()
     }
 
-    /// Closes the link to an address: finishes what is under way, and hands back what could not be
+    /// Closes the link to an address: finishes the work under way, and returns the messages that could not be
     /// sent.
     ///
     /// # Errors
     /// [`ManagerError::NotOpened`].
     ///
     /// # Cancel safety
-    /// Closing goes on in the background.
+    /// If the future is dropped, the link is still closed in the background.
     pub fn close_link(
         &self,
         address: impl ToAddress,
@@ -229,14 +230,13 @@ impl<R: Runtime, F: Framing> Manager<R, F> {
         )
     }
 
-    /// Closes the server at an address: it accepts nothing more, and finishes the requests in
-    /// flight.
+    /// Closes the server at an address: it accepts no new connections, and finishes the requests in flight.
     ///
     /// # Errors
     /// [`ManagerError::NotOpened`].
     ///
     /// # Cancel safety
-    /// Closing goes on in the background.
+    /// If the future is dropped, the server is still closed in the background.
     pub fn close_listener(
         &self,
         address: impl ToAddress,
@@ -249,7 +249,7 @@ impl<R: Runtime, F: Framing> Manager<R, F> {
         })
     }
 
-    /// Begins to close everything, and does not wait.
+    /// Begins to close all links and servers; does not wait.
     pub fn close_all(&self) {
         let (links, servers) = self.core.take_all();
         for (_, client) in links {
@@ -260,10 +260,10 @@ impl<R: Runtime, F: Framing> Manager<R, F> {
         }
     }
 
-    /// Closes everything, finishing what is under way for at most `linger`, and waits for that.
+    /// Closes all links and servers, finishes the work under way for at most `linger`, and waits for the end.
     ///
     /// # Cancel safety
-    /// Closing goes on in the background; only what was left is lost.
+    /// If the future is dropped, closing continues in the background; only the result is lost.
     pub fn close_and_wait(&self, linger: Duration) -> Wait<R, impl Future<Output = Closed> + Send> {
         let (links, servers) = self.core.take_all();
         let until = clock::after(linger);

@@ -1,4 +1,4 @@
-//! The links and servers of a manager: who is open where, whatever drives them.
+//! The links and servers of a manager, by address, for any runtime.
 
 use std::collections::HashMap;
 
@@ -14,17 +14,17 @@ use crate::link_service::Drained;
 use crate::peer_core::PeerCore;
 use crate::recipe::{ClientParts, Recipe};
 
-/// Something that a manager was asked for could not be done.
+/// Why an operation of a manager failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ManagerError {
-    /// A link, or a listener, is open there already.
+    /// A link or a server with this address is open already.
     #[error("{0} is open already")]
     AlreadyOpened(String),
-    /// Nothing was opened there, and the manager has no default settings to open it with.
+    /// No link with this address was opened, and the manager has no default settings.
     #[error("{0} must be opened first")]
     NotOpened(String),
-    /// The address cannot work.
+    /// The address is invalid.
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// The link could not be connected.
@@ -33,7 +33,7 @@ pub enum ManagerError {
     /// The server could not listen.
     #[error(transparent)]
     Bind(#[from] BindError),
-    /// The message was not delivered; it is in the error.
+    /// The message was not delivered; the error contains it.
     #[error(transparent)]
     Cast(#[from] CastError),
 }
@@ -45,7 +45,7 @@ impl From<ManagerError> for Failure {
 }
 
 impl ManagerError {
-    /// Whether trying again may help.
+    /// Whether a retry may succeed.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
@@ -56,20 +56,20 @@ impl ManagerError {
     }
 }
 
-/// What closing everything left.
+/// The result of closing a manager.
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct Closed {
-    /// Messages that could not be sent, by the address they were for.
+    /// Messages that could not be sent, with the address that they were for.
     pub undelivered: Vec<(String, Undelivered)>,
-    /// How each server's shutdown went, by its address.
+    /// The result of each server's shutdown, with its address.
     pub servers: Vec<(String, Drained)>,
 }
 
-/// Things by their addresses.
+/// Values with their addresses.
 pub(crate) type Named<T> = Vec<(String, T)>;
 
-/// The links and servers of a manager, whatever drives them: who is open where.
+/// The links and servers of a manager, by address, for any runtime.
 #[derive(Debug)]
 pub(crate) struct ManagerCore<F: Framing, C, S> {
     links: Mutex<HashMap<String, Entry<F, C>>>,
@@ -77,15 +77,15 @@ pub(crate) struct ManagerCore<F: Framing, C, S> {
     defaults: Option<Recipe<F>>,
 }
 
-/// A server, filed under the address it listens at.
+/// A server, stored under the address that it listens at.
 #[derive(Debug)]
 struct Listening<S> {
     server: S,
-    /// What it was called when it was asked for, where that is another name for the same place.
+    /// The name by which it was requested, if that differs from the address.
     name: Option<String>,
 }
 
-/// Under which address the server is filed that goes by that name.
+/// The address under which the server with this name is stored.
 fn filed<S>(servers: &HashMap<String, Listening<S>>, name: &str) -> Option<String> {
     let mut all = servers.iter();
     let found = all.find(|(at, server)| *at == name || server.name.as_deref() == Some(name));
@@ -99,17 +99,17 @@ struct Entry<F: Framing, C> {
 }
 
 impl<F: Framing, C: Clone, S: Clone> ManagerCore<F, C, S> {
-    /// Nothing is open. With `defaults`, writing to a new address opens it.
+    /// Nothing is open. With `defaults`, writing to a new address opens a link.
     #[must_use]
     pub(crate) fn new(defaults: Option<Config<F>>) -> Self {
         let defaults = defaults.map(|config| ClientParts::new("", config).into_recipe());
         Self { links: Mutex::default(), servers: Mutex::default(), defaults }
     }
 
-    /// Opens a link after a recipe.
+    /// Opens a link from a recipe.
     ///
     /// # Errors
-    /// There is one, or `open`'s.
+    /// [`ManagerError::AlreadyOpened`], or the error of `open`.
     pub(crate) fn dial(
         &self,
         recipe: Recipe<F>,
@@ -128,11 +128,11 @@ impl<F: Framing, C: Clone, S: Clone> ManagerCore<F, C, S> {
         Ok(client)
     }
 
-    /// The link to write over: the one that is open; one that is over is opened again; one that
-    /// never was is opened with the defaults. True: it was opened just now.
+    /// The link for a write: an open one; if it is over, it is opened again; if there was none, it is opened
+    /// with the default settings. `true`: it was opened just now.
     ///
     /// # Errors
-    /// Not opened and no defaults, or `open`'s.
+    /// Not opened and no default settings, or the error of `open`.
     pub(crate) fn link(
         &self,
         address: &str,
@@ -158,23 +158,23 @@ impl<F: Framing, C: Clone, S: Clone> ManagerCore<F, C, S> {
         Ok((client, true))
     }
 
-    /// The link to an address, if it was opened.
+    /// The link to an address, if one is open.
     #[must_use]
     pub(crate) fn client(&self, address: &str) -> Option<C> {
         self.links.lock().get(&normal(address).ok()?).map(|entry| entry.client.clone())
     }
 
-    /// Takes a link out.
+    /// Removes a link.
     ///
     /// # Errors
-    /// It is not there.
+    /// There is no such link.
     pub(crate) fn take_link(&self, address: &str) -> Result<C, ManagerError> {
         let address = normal(address)?;
         let entry = self.links.lock().remove(&address);
         entry.map(|entry| entry.client).ok_or(ManagerError::NotOpened(address))
     }
 
-    /// Takes a link out that did not come about, unless another is there by now.
+    /// Removes a link that could not be connected, unless another one has taken its place.
     pub(crate) fn forget(&self, address: &str, is_over: impl Fn(&C) -> bool) {
         let Ok(address) = normal(address) else { return };
         let mut links = self.links.lock();
@@ -184,17 +184,17 @@ impl<F: Framing, C: Clone, S: Clone> ManagerCore<F, C, S> {
         drop(entry);
     }
 
-    /// A server that was asked to listen at `name` listens, at `address`. It is found by both.
+    /// Stores a server that was requested as `name` and listens at `address`. It is found by both.
     ///
     /// # Errors
-    /// There is one at that address.
+    /// There is a server at that address already.
     pub(crate) fn listen(&self, name: &str, address: String, server: S) -> Result<(), ManagerError> {
         let name = listen_name(name)?;
         let mut servers = self.servers.lock();
         if let Some(filed) = filed(&servers, &address) {
             return Err(ManagerError::AlreadyOpened(filed));
         }
-        // Port 0 is another one every time.
+        // Port 0 means a different port every time.
         let is_name = name != address && !name.ends_with(":0");
         servers.insert(address, Listening { server, name: is_name.then_some(name) });
         Ok(())
@@ -203,7 +203,7 @@ impl<F: Framing, C: Clone, S: Clone> ManagerCore<F, C, S> {
     /// Whether a server listens at an address.
     ///
     /// # Errors
-    /// One does, or the address cannot work.
+    /// There is one already, or the address is invalid.
     pub(crate) fn check_listen(&self, address: &str) -> Result<(), ManagerError> {
         match filed(&self.servers.lock(), &listen_name(address)?) {
             Some(filed) => Err(ManagerError::AlreadyOpened(filed)),
@@ -219,10 +219,10 @@ impl<F: Framing, C: Clone, S: Clone> ManagerCore<F, C, S> {
         servers.get(&filed).map(|listening| listening.server.clone())
     }
 
-    /// Takes a server out.
+    /// Removes a server.
     ///
     /// # Errors
-    /// It is not there.
+    /// There is no such server.
     pub(crate) fn take_server(&self, address: &str) -> Result<S, ManagerError> {
         let name = listen_name(address)?;
         let mut servers = self.servers.lock();
@@ -230,7 +230,7 @@ impl<F: Framing, C: Clone, S: Clone> ManagerCore<F, C, S> {
         taken.map(|listening| listening.server).ok_or(ManagerError::NotOpened(name))
     }
 
-    /// Takes everything out.
+    /// Removes everything.
     pub(crate) fn take_all(&self) -> (Named<C>, Named<S>) {
         let links = std::mem::take(&mut *self.links.lock());
         let servers = std::mem::take(&mut *self.servers.lock());
@@ -248,19 +248,19 @@ impl<F: Framing, C: Clone, S: Clone> ManagerCore<F, C, S> {
     }
 }
 
-/// One text for one address: with and without `tcp://` are the same.
+/// Normalises an address: with and without `tcp://` are the same.
 fn normal(address: &str) -> Result<String, ConfigError> {
     Ok(address.parse::<Endpoint>()?.to_string())
 }
 
-/// The same for listening: a port alone is all interfaces there, and not this host.
+/// Normalises an address to listen at: a port alone means all interfaces there, not this host.
 fn listen_name(address: &str) -> Result<String, ConfigError> {
     let plain = address.strip_prefix("tcp://").unwrap_or(address);
     let name = normal(address)?;
     Ok(if plain.starts_with(':') { plain.to_owned() } else { name })
 }
 
-/// Whether a link is closed for good, or about to be.
+/// Whether a link is closed for good, or is closing.
 #[must_use]
 pub(crate) fn is_over<F: Framing>(peer: &PeerCore<F>) -> bool {
     matches!(peer.state(), State::Closed | State::Draining)
@@ -295,7 +295,7 @@ mod tests {
         core.listen("localhost:5032", "127.0.0.1:5032".to_owned(), 3).unwrap();
         assert_eq!(core.take_server("127.0.0.1:5032").unwrap(), 3);
         assert!(core.take_server("localhost:5032").is_err());
-        // A port that the system chooses is another one every time.
+        // A port that the system chooses is a different one every time.
         core.listen("localhost:0", "127.0.0.1:1".to_owned(), 4).unwrap();
         core.check_listen("localhost:0").unwrap();
         core.listen("localhost:0", "127.0.0.1:2".to_owned(), 5).unwrap();

@@ -1,4 +1,4 @@
-//! What is open, and how it does: seen from outside, keeping nothing alive.
+//! Observing open links, without keeping them alive.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -10,17 +10,31 @@ use bowline_driver::sync::{Arc, Mutex, Weak};
 
 use crate::peer_core::{PeerCore, PeerInner};
 
-/// Sees links, by label, for as long as they last.
+/// Observes links, by label, while they exist.
 ///
 /// Cheap to clone; all clones are one monitor. Give it to the builders of clients and servers, or
-/// [`watch`](Self::watch) a peer. It holds links weakly, and costs them nothing until it is asked:
-/// a snapshot takes each link's lock for a moment.
+/// [`watch`](Self::watch) a peer. It holds links weakly and costs them nothing between snapshots; a snapshot
+/// takes the lock of each link for a moment.
+///
+/// ```
+/// use bowline_links::Monitor;
+///
+/// let monitor = Monitor::new();
+/// // Builders take it: `Client::builder(address).monitor(&monitor, "orders")`.
+/// assert_eq!(monitor.open_as("orders"), 0);
+/// for link in monitor.snapshot().links {
+///     println!("{}: {:?}", link.label, link.stats.state);
+/// }
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Monitor(Arc<Registry>);
 
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
     links: Mutex<HashMap<PeerId, Watched>>,
+    /// Labels whose figures a recorder has.
+    #[cfg(feature = "metrics")]
+    published: Mutex<std::collections::BTreeSet<String>>,
 }
 
 #[derive(Clone)]
@@ -35,7 +49,7 @@ impl std::fmt::Debug for Watched {
     }
 }
 
-/// A link that can be looked at, whatever its framing.
+/// A link that can be observed, whatever its framing.
 trait Watch: Send + Sync {
     fn stats(&self) -> LinkStats;
     fn remote(&self) -> Option<String>;
@@ -51,7 +65,7 @@ impl<F: Framing> Watch for PeerInner<F> {
     }
 }
 
-/// Takes a link out of its monitor's list when the link is dropped.
+/// Removes a link from its monitor's list when the link is dropped.
 #[derive(Debug)]
 pub(crate) struct Registration {
     registry: Weak<Registry>,
@@ -66,41 +80,40 @@ impl Drop for Registration {
     }
 }
 
-/// One link at one moment.
+/// The state of one link at one moment.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct LinkSnapshot {
-    /// Its number.
+    /// The id of the link.
     pub id: u64,
-    /// What it is called.
+    /// The label of the link.
     pub label: String,
-    /// The address of the other end, if one is known.
+    /// The address of the other side, if it is known.
     pub remote: Option<String>,
-    /// How it does.
+    /// State, counters and queues of the link.
     pub stats: LinkStats,
 }
 
-/// All links at one moment (each at its own: no two are looked at under one lock).
+/// The state of all links. Each link is read at its own moment, under its own lock.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Snapshot {
-    /// How many links are open, by label; labels without any are left out.
+    /// Number of open links by label; labels without open links are left out.
     pub open: BTreeMap<String, usize>,
     /// Every link that is not closed, by id.
     pub links: Vec<LinkSnapshot>,
 }
 
 impl Monitor {
-    /// One that sees nothing yet.
+    /// A monitor without links.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Sees a link under `label` for as long as it lasts. A link has one monitor: the last that was
-    /// told.
+    /// Observes a link under `label` while it exists. A link has one monitor: the one that was given last.
     pub fn watch<F: Framing>(&self, label: &str, peer: &PeerCore<F>) {
         self.watch_as(label.into(), peer);
     }
@@ -110,7 +123,7 @@ impl Monitor {
         self.0.links.lock().insert(peer.id(), Watched { label, link });
         let registration = Registration { registry: Arc::downgrade(&self.0), id: peer.id() };
         let before = peer.0.monitored.lock().replace(registration);
-        // Told twice: the new entry stays.
+        // If the same monitor is given again, the new entry stays.
         if let Some(mut before) = before {
             if before.registry.ptr_eq(&Arc::downgrade(&self.0)) {
                 before.registry = Weak::new();
@@ -119,7 +132,7 @@ impl Monitor {
         }
     }
 
-    /// Every link that there is, outside of the lock.
+    /// All existing links, collected under the lock and used outside of it.
     fn links(&self) -> Vec<(PeerId, Arc<str>, Arc<dyn Watch>)> {
         let links = self.0.links.lock();
         let alive = links.iter().filter_map(|(id, watched)| {
@@ -128,13 +141,13 @@ impl Monitor {
         alive.collect()
     }
 
-    /// How many links are not closed.
+    /// The number of links that are not closed.
     #[must_use]
     pub fn open(&self) -> usize {
         self.links().iter().filter(|(_, _, link)| link.stats().state != State::Closed).count()
     }
 
-    /// How many links under `label` are not closed.
+    /// The number of links under `label` that are not closed.
     #[must_use]
     pub fn open_as(&self, label: &str) -> usize {
         let links = self.links();
@@ -142,7 +155,7 @@ impl Monitor {
         named.filter(|(_, _, link)| link.stats().state != State::Closed).count()
     }
 
-    /// All links that are not closed, as plain data.
+    /// The state of all links that are not closed, as plain data.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         let mut snapshot = Snapshot::default();
@@ -159,9 +172,9 @@ impl Monitor {
         snapshot
     }
 
-    /// Tells the `metrics` recorder what the links under each label add up to now: call it now and
-    /// then, or when somebody asks for the figures. Counters of links that were dropped since go
-    /// with them, so these are gauges, but for the histogram of round trips.
+    /// Reports the sums over the links of each label to the `metrics` recorder. Call it periodically, or
+    /// before the metrics are read. The counters of links that were dropped are no longer included, so these
+    /// are gauges, except the histogram of round-trip times. A label without links has gauges of zero.
     #[cfg(feature = "metrics")]
     pub fn publish(&self) {
         let mut sums: BTreeMap<String, Sums> = BTreeMap::new();
@@ -193,6 +206,13 @@ impl Monitor {
                 *sum += value;
             }
         }
+        let mut published = self.0.published.lock();
+        for label in published.iter().filter(|label| !sums.contains_key(*label)).cloned().collect::<Vec<_>>()
+        {
+            sums.insert(label, Sums::default());
+        }
+        published.extend(sums.keys().cloned());
+        drop(published);
         #[allow(clippy::cast_precision_loss, reason = "a gauge is a float")]
         for (label, sums) in sums {
             for (name, value) in GAUGES.into_iter().zip(sums.0) {

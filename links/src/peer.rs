@@ -1,4 +1,4 @@
-//! The other side of a link, with methods that wait.
+//! The other side of a link, with the methods that wait.
 
 use std::future::Future;
 use std::marker::PhantomData;
@@ -25,14 +25,14 @@ use crate::cast::{Cast, CastAndWait};
 use crate::peer_core::PeerCore;
 use crate::receiving::{NextErrored, NextEvent, Receive};
 
-/// The other side of a link: what a handler answers to, calls back, or keeps to push to later.
+/// The other side of a link. Handlers get it to answer or call back, and may keep it to push messages later.
 ///
-/// Cheap to clone. Holding one keeps nothing open: when its connection ends (on the accepting
-/// side) or its [`Client`](crate::Client) is dropped, its methods say so.
+/// Cheap to clone. A handle does not keep the connection open: when the connection ends (on the accepting
+/// side), or when the [`Client`](crate::Client) is dropped, its methods return errors.
 ///
-/// What never waits ([`try_cast`](PeerCore::try_cast), [`state`](PeerCore::state), …) is the same on
-/// every runtime: a peer derefs to [`PeerCore`]. What waits is awaited on tokio, smol and async-std, and
-/// parks on threads ([`Wait`]).
+/// The methods that never wait ([`try_cast`](PeerCore::try_cast), [`state`](PeerCore::state), …) are the same
+/// on every runtime: a peer derefs to [`PeerCore`]. The methods that wait return futures on tokio, smol and
+/// async-std, and block on threads ([`Wait`]).
 pub struct Peer<R: Runtime, F: Framing = Native> {
     core: PeerCore<F>,
     runtime: PhantomData<fn() -> R>,
@@ -77,11 +77,10 @@ impl<R: Runtime, F: Framing> Peer<R, F> {
     /// Calls the peer's `method` with the default deadline.
     ///
     /// # Errors
-    /// See [`CallError`], whose `outcome()` says what became of
-    /// the request.
+    /// See [`CallError`]; its `outcome()` says whether the request may have been delivered.
     ///
     /// # Cancel safety
-    /// Dropping the future frees the call's slot and tells the peer; a late reply is counted.
+    /// Dropping the future frees the call's slot and cancels the call at the peer; a late reply is counted.
     #[inline]
     pub fn call<'a>(&'a self, method: u32, payload: impl Into<Payload<'a>>) -> Wait<R, Call<'a, F>> {
         self.call_with(CallOptions::new(method), payload)
@@ -97,11 +96,11 @@ impl<R: Runtime, F: Framing> Peer<R, F> {
         wait_for_reply::<R, F, _>(&self.core, self.core.call_with(options, payload))
     }
 
-    /// Begins a call and returns as soon as its request is queued, which is at once unless the
-    /// link is at a limit. Many calls can be under way from one task or thread so.
+    /// Begins a call, and is ready as soon as the request is queued, which is at once unless the link is at a
+    /// limit. This way one task or thread can have many calls under way.
     ///
     /// # Errors
-    /// As [`call`](Self::call), as far as they show before the request is queued.
+    /// As [`call`](Self::call), for errors that occur before the request is queued.
     ///
     /// # Cancel safety
     /// Dropping the future before it is ready makes no call.
@@ -115,11 +114,11 @@ impl<R: Runtime, F: Framing> Peer<R, F> {
         R::Style::wait(async move { Ok(Pending::new(starting.await?)) }, || Err(CallError::WouldPark))
     }
 
-    /// Queues a message that wants no answer; waits for room in the write queue if its policy is
-    /// to block. Queued is not written: see the link's events for what is dropped.
+    /// Queues a message that is not answered. Waits for room in the write queue if the overflow policy is to
+    /// block. Queued does not mean written: dropped messages are reported as events of the link.
     ///
     /// # Errors
-    /// See [`CastError`], which carries the message back.
+    /// See [`CastError`], which contains the message.
     ///
     /// # Cancel safety
     /// Dropping the future before it is ready casts nothing.
@@ -138,15 +137,15 @@ impl<R: Runtime, F: Framing> Peer<R, F> {
         R::Style::wait_or(self.core.cast_with(options, payload), Cast::now)
     }
 
-    /// Queues messages to one method, one after another and under one lock where there is room:
-    /// cheaper than one by one. Waits for room as [`cast`](Self::cast) does. How many were queued:
-    /// fewer than there are if one cannot be.
+    /// Queues several messages to one method, in order and, where there is room, under one lock: cheaper than
+    /// one call for each. Waits for room as [`cast`](Self::cast) does. Returns the number of queued messages,
+    /// which is smaller than the number of bodies if one of them cannot be queued.
     ///
     /// # Errors
-    /// As [`cast`](Self::cast), if it is the first that cannot be queued.
+    /// As [`cast`](Self::cast), if the first message cannot be queued.
     ///
     /// # Cancel safety
-    /// What is queued stays queued.
+    /// Messages that were queued before the drop stay queued.
     pub fn cast_many<'a, B: AsRef<[u8]> + Sync>(
         &'a self,
         method: u32,
@@ -155,19 +154,18 @@ impl<R: Runtime, F: Framing> Peer<R, F> {
         R::Style::wait(self.core.cast_many(method, bodies), || self.core.try_cast_many(method, bodies))
     }
 
-    /// [`cast`](Self::cast), and waits for what becomes of the message: [`Outcome::Written`] where
-    /// the protocol has no acknowledgement.
+    /// [`cast`](Self::cast), and waits for the outcome of the message: [`Outcome::Written`] where the
+    /// protocol has no acknowledgement.
     ///
-    /// # Errors
-    /// As [`cast`](Self::cast), and [`CastRefusal::Undelivered`](bowline_core::error::CastRefusal):
-    /// the message is in the error then.
-    /// After [`ConfigBuilder::cast_timeout`](bowline_core::config::ConfigBuilder::cast_timeout) (or
-    /// the options' timeout) it is [`Outcome::Expired`], or [`Outcome::MaybeDelivered`] if bytes of
-    /// it had left or were being written.
+    /// As [`cast`](Self::cast), and [`CastRefusal::Undelivered`](bowline_core::error::CastRefusal), with the
+    /// message in the error. After
+    /// [`ConfigBuilder::cast_timeout`](bowline_core::config::ConfigBuilder::cast_timeout) (or the timeout of
+    /// the options) the outcome is [`Outcome::Expired`], or [`Outcome::MaybeDelivered`] if bytes of the
+    /// message had been written or were being written.
     ///
     /// # Cancel safety
-    /// Dropping the future before the message is queued casts nothing; later, the message goes on
-    /// like one whose end is not waited for.
+    /// Dropping the future before the message is queued casts nothing. Later, the message is sent like any
+    /// other cast.
     pub fn cast_and_wait<'a>(
         &'a self,
         method: u32,
@@ -186,10 +184,10 @@ impl<R: Runtime, F: Framing> Peer<R, F> {
         R::Style::wait_or(cast, |cast| Err(cast.back()))
     }
 
-    /// The next received message that no `on_message` took.
+    /// Waits for the next received message that no `on_message` handler takes.
     ///
     /// # Errors
-    /// The link is closed and everything received was taken.
+    /// The link is closed and every received message was taken.
     ///
     /// # Cancel safety
     /// A message is taken only when the future is ready: dropping it loses nothing.
@@ -198,14 +196,15 @@ impl<R: Runtime, F: Framing> Peer<R, F> {
         R::Style::wait(self.core.receive(), || there(self.core.try_receive()))
     }
 
-    /// Waits for a received message, and appends it and those that wait with it, up to `most` in
-    /// all, to `into`: one lock for all of them. How many; at least one unless `most` is 0.
+    /// Waits for a received message, and appends it to `into`, together with other messages that are already
+    /// there, up to `most` in total and under one lock. Returns their number, which is at least one unless
+    /// `most` is 0.
     ///
     /// # Errors
     /// As [`receive`](Self::receive).
     ///
     /// # Cancel safety
-    /// As [`receive`](Self::receive): nothing is taken before the future is ready.
+    /// As [`receive`](Self::receive): no message is taken before the future is ready.
     pub fn receive_many<'a>(
         &'a self,
         into: &'a mut Vec<Message>,
@@ -214,8 +213,8 @@ impl<R: Runtime, F: Framing> Peer<R, F> {
         R::Style::wait(self.core.receive_many(into, most), || Err(ReceiveError::WouldPark))
     }
 
-    /// The next errored message: one that could not be delivered, and that was not given back to a caller
-    /// else. The queue is bounded; unread, its oldest are dropped and counted.
+    /// Waits for the next errored message: a message that could not be delivered and was not given back to a
+    /// caller. The queue is bounded; if it is full, the oldest messages are dropped and counted.
     ///
     /// # Errors
     /// The link is closed and every errored message was taken.
@@ -226,8 +225,8 @@ impl<R: Runtime, F: Framing> Peer<R, F> {
         R::Style::wait(self.core.next_errored(), || there(self.core.try_next_errored()))
     }
 
-    /// The next [`LinkEvent`]. The queue is bounded; unread, its
-    /// oldest are dropped and counted.
+    /// Waits for the next [`LinkEvent`]. The queue is bounded; if it is full, the oldest events are dropped
+    /// and counted.
     ///
     /// # Errors
     /// The link is closed and every event was taken.
@@ -281,20 +280,20 @@ impl<R: Runtime, F: Framing> Peer<R, F> {
         within::<R, _>(timeout, self.core.next_event())
     }
 
-    /// Received messages, which end when the link is closed: a stream on tokio, smol and async-std, an
-    /// iterator on threads.
+    /// The received messages, until the link is closed: a stream on tokio, smol and async-std, an iterator on
+    /// threads.
     pub fn messages(&self) -> Messages<R, F> {
         Messages { peer: self.clone(), receive: None }
     }
 }
 
-/// What was there, for a thread that must not wait.
+/// The result of an attempt without waiting, for a thread that must not wait.
 fn there<T>(now: Result<Option<T>, ReceiveError>) -> Result<T, ReceiveError> {
     now?.ok_or(ReceiveError::WouldPark)
 }
 
-/// Waits for a reply. On threads, the caller of the only call in flight reads for itself: that saves
-/// two hops between threads.
+/// Waits for a reply. On threads, the caller of the only call in flight reads the socket itself, which saves
+/// two switches between threads.
 fn wait_for_reply<R: Runtime, F: Framing, Fut>(peer: &PeerCore<F>, reply: Fut) -> Wait<R, Fut>
 where
     Fut: Future<Output = Result<Reply, CallError>>,
@@ -310,7 +309,7 @@ where
     R::Style::wait_helping(reply, || Err(CallError::WouldPark), help)
 }
 
-/// What `next` says, or `None` if it said nothing within `timeout`.
+/// The result of `next`, or `None` after `timeout`.
 #[allow(clippy::type_complexity, reason = "an unnamed future, waited for")]
 fn within<R: Runtime, T>(
     timeout: Duration,
@@ -335,7 +334,7 @@ fn within<R: Runtime, T>(
     R::Style::wait(within, || Err(ReceiveError::WouldPark))
 }
 
-/// A call under way: await it, or [`wait`](Self::wait) for it. Dropping it cancels the call.
+/// A call under way. Await it, or [`wait`](Self::wait) for it. Dropping it cancels the call.
 #[must_use = "dropping a pending call cancels it"]
 pub struct Pending<R: Runtime, F: Framing = Native> {
     call: call::Pending<F>,

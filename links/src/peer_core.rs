@@ -1,4 +1,4 @@
-//! A link's other side, as handlers see it.
+//! The other side of a link, as handlers see it.
 
 use std::borrow::Cow;
 use std::task::Waker;
@@ -36,15 +36,16 @@ pub(crate) struct PeerInner<F: Framing> {
     pub(crate) linger: Duration,
     pub(crate) call_timeout: Duration,
     pub(crate) cast_timeout: Duration,
-    /// Casts expire: casting needs the time.
+    /// Casts expire, so that casting needs the time.
     timed_casts: bool,
     pub(crate) monitored: Mutex<Option<Registration>>,
 }
 
-/// The other side of a link: what a handler answers to, calls back, or keeps to push to later.
+/// The other side of a link, with the methods that do not depend on the runtime. Handlers get it to answer or
+/// call back, and may keep it to push messages later.
 ///
-/// Cheap to clone. Holding one keeps nothing open: when its connection ends (on the accepting
-/// side) or its [`Client`](crate::Client) is dropped, its methods say so.
+/// Cheap to clone. A handle does not keep the connection open: when the connection ends (on the accepting
+/// side), or when the [`Client`](crate::Client) is dropped, its methods return errors.
 #[derive(Debug)]
 pub struct PeerCore<F: Framing>(pub(crate) Arc<PeerInner<F>>);
 
@@ -69,76 +70,76 @@ impl<F: Framing> PeerCore<F> {
         }))
     }
 
-    /// The machine behind its lock, for what drives it.
+    /// The machine behind its lock, for its driver.
     #[must_use]
     pub fn shared(&self) -> &Arc<SharedLink<F>> {
         &self.0.shared
     }
 
-    /// Its number, unique in this process.
+    /// The id of the peer, unique in this process.
     #[must_use]
     pub fn id(&self) -> PeerId {
         self.0.id
     }
 
-    /// The address of the other end of the present connection, or of the last.
+    /// The address of the other side of the current connection, or of the last one.
     #[must_use]
     pub fn remote_addr(&self) -> Option<Address> {
         self.0.shared.with(|link| link.remote_addr().cloned())
     }
 
-    /// What TLS knows of the peer: its certificates, the protocol agreed upon. `None` without a connection, or where that is
-    /// plain text.
+    /// The TLS properties of the peer: its certificates, the negotiated protocol. `None` without a
+    /// connection, or if it is in plain text.
     #[must_use]
     pub fn secured(&self) -> Option<Arc<Secured>> {
         self.0.shared.connection()?.secured()
     }
 
-    /// The address of this end of the present connection, or of the last.
+    /// The address of this side of the current connection, or of the last one.
     #[must_use]
     pub fn local_addr(&self) -> Option<Address> {
         self.0.shared.with(|link| link.local_addr().cloned())
     }
 
-    /// Who the peer is, as the server's verifier said it. `None` on a client, where the server asks nobody, and
-    /// before the peer was let in.
+    /// The identity of the peer, as the server's verifier granted it. `None` on a client, on a server without
+    /// a verifier, and before the peer was let in.
     #[must_use]
     pub fn identity(&self) -> Option<Identity> {
         self.0.shared.with(|link| link.identity().cloned())
     }
 
-    /// The peer has to go: it is told why, its connection is closed, and its session is over. Its side sees
-    /// [`Disconnect::Refused`], and this one [`Disconnect::Denied`]. It may come again, and is
-    /// asked who it is then: tell the verifier first.
+    /// Withdraws the peer's permission: tells it the reason, closes its connection and ends its session. The
+    /// peer sees [`Disconnect::Refused`], this side [`Disconnect::Denied`]. The peer may connect again and
+    /// has to authenticate then: change the verifier's data first.
     pub fn withdraw(&self, refusal: impl Into<Refusal>) {
         self.0.shared.with(|link| link.withdraw(clock::now(), refusal.into()));
     }
 
-    /// Where the link stands.
+    /// The state of the link.
     #[must_use]
     pub fn state(&self) -> State {
         self.0.shared.with(|link| link.state())
     }
 
-    /// Whether what is sent goes out now: connected, and the peer has not said go-away.
+    /// Whether messages are sent now: the link is connected, and the peer has not sent a go-away.
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.0.shared.with(|link| link.is_open())
     }
 
-    /// Numbers since the link was made.
+    /// Counters since the link was made.
     #[must_use]
     pub fn counters(&self) -> Counters {
         self.0.shared.with(|link| link.counters())
     }
 
-    /// The link as it is now: state, counters, queues, round trip.
+    /// The present state of the link: counters, queues, round-trip time.
     #[must_use]
     pub fn stats(&self) -> LinkStats {
         self.0.shared.with(|link| link.stats(clock::now()))
     }
 
-    /// Why the last connection ended, if one did.
+    /// The reason why the last connection ended, if one did.
     #[must_use]
     pub fn last_disconnect(&self) -> Option<Disconnect> {
         self.0.shared.with(|link| link.last_disconnect().cloned())
@@ -147,7 +148,7 @@ impl<F: Framing> PeerCore<F> {
     /// [`Peer::call`](crate::Peer::call) as a future, on any runtime.
     ///
     /// # Errors
-    /// As that.
+    /// As [`Peer::call`](crate::Peer::call).
     #[inline]
     pub fn call<'a>(&'a self, method: u32, payload: impl Into<Payload<'a>>) -> Call<'a, F> {
         self.call_with(CallOptions::new(method), payload)
@@ -156,7 +157,7 @@ impl<F: Framing> PeerCore<F> {
     /// [`Peer::call_with`](crate::Peer::call_with) as a future, on any runtime.
     ///
     /// # Errors
-    /// As that.
+    /// As [`Peer::call_with`](crate::Peer::call_with).
     #[inline]
     pub fn call_with<'a>(&'a self, options: CallOptions, payload: impl Into<Payload<'a>>) -> Call<'a, F> {
         Call::new(self, options, payload.into())
@@ -165,7 +166,7 @@ impl<F: Framing> PeerCore<F> {
     /// [`Peer::start_call`](crate::Peer::start_call) as a future, on any runtime.
     ///
     /// # Errors
-    /// As that.
+    /// As [`Peer::start_call`](crate::Peer::start_call).
     #[inline]
     pub fn start_call<'a>(&self, options: CallOptions, payload: impl Into<Payload<'a>>) -> Starting<'a, F> {
         Starting::new(self.clone(), options, payload.into())
@@ -174,7 +175,7 @@ impl<F: Framing> PeerCore<F> {
     /// [`Peer::cast`](crate::Peer::cast) as a future, on any runtime.
     ///
     /// # Errors
-    /// As that.
+    /// As [`Peer::cast`](crate::Peer::cast).
     #[inline(always)]
     pub fn cast<'a>(&'a self, method: u32, payload: impl Into<Payload<'a>>) -> Cast<'a, F> {
         self.cast_with(CastOptions::new(method), payload)
@@ -183,16 +184,16 @@ impl<F: Framing> PeerCore<F> {
     /// [`Peer::cast_with`](crate::Peer::cast_with) as a future, on any runtime.
     ///
     /// # Errors
-    /// As that.
+    /// As [`Peer::cast_with`](crate::Peer::cast_with).
     #[inline(always)]
     pub fn cast_with<'a>(&'a self, options: CastOptions, payload: impl Into<Payload<'a>>) -> Cast<'a, F> {
         Cast::new(self, options, payload.into())
     }
 
-    /// [`cast`](Self::cast) that never waits: inline handlers may use it.
+    /// As [`cast`](Self::cast), but never waits, so that inline handlers may use it.
     ///
     /// # Errors
-    /// As [`cast`](Self::cast), and when there is no room now.
+    /// As [`cast`](Self::cast), and if there is no room now.
     #[inline]
     pub fn try_cast<'a>(&self, method: u32, payload: impl Into<Payload<'a>>) -> Result<Queued, CastError> {
         self.try_cast_with(CastOptions::new(method), payload)
@@ -215,7 +216,7 @@ impl<F: Framing> PeerCore<F> {
     /// [`Peer::cast_many`](crate::Peer::cast_many) as a future, on any runtime.
     ///
     /// # Errors
-    /// As that.
+    /// As [`Peer::cast_many`](crate::Peer::cast_many).
     pub async fn cast_many<B: AsRef<[u8]>>(&self, method: u32, bodies: &[B]) -> Result<usize, CastError> {
         let (options, mut queued) = (CastOptions::new(method), 0);
         while let Some(next) = bodies.get(queued) {
@@ -232,10 +233,10 @@ impl<F: Framing> PeerCore<F> {
         Ok(queued)
     }
 
-    /// [`cast_many`](Self::cast_many) that never waits.
+    /// As [`cast_many`](Self::cast_many), but never waits.
     ///
     /// # Errors
-    /// As [`try_cast`](Self::try_cast), if it is the first that cannot be queued.
+    /// As [`try_cast`](Self::try_cast), if the first message cannot be queued.
     pub fn try_cast_many<B: AsRef<[u8]>>(&self, method: u32, bodies: &[B]) -> Result<usize, CastError> {
         let (options, mut queued) = (CastOptions::new(method), 0);
         while let Some(next) = bodies.get(queued) {
@@ -262,7 +263,7 @@ impl<F: Framing> PeerCore<F> {
     /// [`Peer::cast_and_wait`](crate::Peer::cast_and_wait) as a future, on any runtime.
     ///
     /// # Errors
-    /// As that.
+    /// As [`Peer::cast_and_wait`](crate::Peer::cast_and_wait).
     pub fn cast_and_wait<'a>(&'a self, method: u32, payload: impl Into<Payload<'a>>) -> CastAndWait<'a, F> {
         self.cast_and_wait_with(CastOptions::new(method), payload)
     }
@@ -270,7 +271,7 @@ impl<F: Framing> PeerCore<F> {
     /// [`Peer::cast_and_wait_with`](crate::Peer::cast_and_wait_with) as a future, on any runtime.
     ///
     /// # Errors
-    /// As that.
+    /// As [`Peer::cast_and_wait_with`](crate::Peer::cast_and_wait_with).
     pub fn cast_and_wait_with<'a>(
         &'a self,
         options: CastOptions,
@@ -279,7 +280,7 @@ impl<F: Framing> PeerCore<F> {
         CastAndWait::new(Cast::new(self, options, payload.into()))
     }
 
-    /// A cast looks at no clock unless it can expire.
+    /// Reads no clock unless casts can expire.
     #[inline]
     pub(crate) fn cast_time(&self) -> Instant {
         if self.0.timed_casts { clock::now() } else { Instant::ZERO }
@@ -288,12 +289,12 @@ impl<F: Framing> PeerCore<F> {
     /// [`Peer::next_errored`](crate::Peer::next_errored) as a future, on any runtime.
     ///
     /// # Errors
-    /// As that.
+    /// As [`Peer::next_errored`](crate::Peer::next_errored).
     pub fn next_errored(&self) -> NextErrored<F> {
         NextErrored::new(self.clone())
     }
 
-    /// The errored message that waits, if one does; never waits.
+    /// The next errored message, if there is one; never waits.
     ///
     /// # Errors
     /// As [`next_errored`](Self::next_errored).
@@ -301,7 +302,7 @@ impl<F: Framing> PeerCore<F> {
         now_or_never(self.next_errored()).transpose()
     }
 
-    /// The received message that waits, if one does; never waits.
+    /// The next received message, if there is one; never waits.
     ///
     /// # Errors
     /// As [`receive`](Self::receive).
@@ -309,7 +310,7 @@ impl<F: Framing> PeerCore<F> {
         now_or_never(self.receive()).transpose()
     }
 
-    /// The event that waits, if one does; never waits.
+    /// The next event, if there is one; never waits.
     ///
     /// # Errors
     /// As [`next_event`](Self::next_event).
@@ -317,8 +318,8 @@ impl<F: Framing> PeerCore<F> {
         now_or_never(self.next_event()).transpose()
     }
 
-    /// A new connection is wanted now: a wait for the next attempt ends, and a connection that is up
-    /// is closed for a new one. What did not leave goes out on that.
+    /// Requests a new connection now: a wait for the next attempt ends, and an open connection is closed and
+    /// replaced. Messages that were not sent go out on the new connection.
     pub fn reconnect_now(&self) {
         self.0.shared.with(|link| link.reconnect_now());
     }
@@ -326,20 +327,20 @@ impl<F: Framing> PeerCore<F> {
     /// [`Peer::receive`](crate::Peer::receive) as a future, on any runtime.
     ///
     /// # Errors
-    /// As that.
+    /// As [`Peer::receive`](crate::Peer::receive).
     #[inline]
     pub fn receive(&self) -> Receive<'_, F> {
         Receive::new(Cow::Borrowed(self))
     }
 
-    /// The same, for what outlives this handle.
+    /// As [`receive`](Self::receive), for a future that outlives this handle.
     pub(crate) fn receive_owned(&self) -> Receive<'static, F> {
         Receive::new(Cow::Owned(self.clone()))
     }
 
     /// [`Peer::receive_many`](crate::Peer::receive_many) as a future, on any runtime.
     ///
-    /// # Errors
+    /// As [`Peer::receive_many`](crate::Peer::receive_many).
     /// As that.
     pub async fn receive_many(&self, into: &mut Vec<Message>, most: usize) -> Result<usize, ReceiveError> {
         if most == 0 {
@@ -352,23 +353,23 @@ impl<F: Framing> PeerCore<F> {
     /// [`Peer::next_event`](crate::Peer::next_event) as a future, on any runtime.
     ///
     /// # Errors
-    /// As that.
+    /// As [`Peer::next_event`](crate::Peer::next_event).
     pub fn next_event(&self) -> NextEvent<F> {
         NextEvent::new(self.clone())
     }
 
-    /// Closes the link at once: what is under way is cut off, and its callers learn it.
+    /// Closes the link at once: work under way is cut off, and its callers get errors.
     pub fn abort(&self) {
         self.0.shared.with(|link| link.abort(clock::now(), Disconnect::LocalClose));
     }
 
-    /// How long closing waits for what is under way.
+    /// How long closing waits for work under way.
     pub(crate) fn linger(&self) -> Duration {
         self.0.linger
     }
 
-    /// Begins to close the link: what is under way is finished, for at most the configured
-    /// linger; nothing new is taken. Does not wait.
+    /// Begins to close the link: refuses new messages and calls, and finishes those under way for at most the
+    /// configured linger time. Does not wait.
     pub fn begin_close(&self) {
         let linger = self.0.linger;
         self.0.shared.with(|link| link.close(clock::now(), linger));

@@ -1,4 +1,4 @@
-//! Several links to one target, and which of them a message goes over.
+//! Several links to one target, with a policy that chooses between them.
 
 use std::future::Future;
 use std::marker::PhantomData;
@@ -27,12 +27,11 @@ use crate::monitor::Monitor;
 use crate::peer_core::PeerCore;
 use crate::pool_core::{Answered, Lease, Move, PoolCall, PoolCore, PoolParts, Race, ReadRedirect, Redirect};
 
-/// Several links to one target: to several endpoints, or several to one.
+/// Several links to one target: to several endpoints, or several to one endpoint.
 ///
-/// Each message goes over one of them, chosen by the [`Policy`]; links that are not connected, and
-/// endpoints that failed several times in a row, are left alone while there are others. Order holds
-/// on each link, not over the pool. Cheap to clone; all clones are one pool, and the last one to go
-/// closes its links.
+/// Each message goes over one link, which the [`Policy`] chooses. Links that are not connected, and endpoints
+/// that failed several times in a row, are avoided while there are others. Order holds on each link, not over
+/// the pool. Cheap to clone; all clones are one pool, and dropping the last clone closes its links.
 pub struct Pool<R: Runtime, F: Framing = Native> {
     core: Arc<PoolCore<F, Client<R, F>>>,
 }
@@ -68,7 +67,7 @@ impl<R: Runtime, F: Framing> Pool<R, F> {
         PoolBuilder { parts: PoolParts::new(config), runtime: PhantomData }
     }
 
-    /// Calls over one of the links. A call that provably never left goes to another.
+    /// Calls over one of the links. A call whose request was provably never sent is tried over another link.
     ///
     /// # Errors
     /// As [`Peer::call`](crate::Peer::call); [`CallError::Closed`] without endpoints.
@@ -83,9 +82,8 @@ impl<R: Runtime, F: Framing> Pool<R, F> {
         self.routed(None, CallOptions::new(method), payload.into())
     }
 
-    /// [`call`](Self::call) with options. With hedging, an idempotent call that takes its time is
-    /// made a second time over another link; the first answer wins, and the other call is
-    /// cancelled.
+    /// [`call`](Self::call) with options. With hedging, an idempotent call that is slow is repeated over
+    /// another link; the first answer wins, and the other call is cancelled.
     ///
     /// # Errors
     /// As [`call`](Self::call).
@@ -100,10 +98,10 @@ impl<R: Runtime, F: Framing> Pool<R, F> {
         self.routed(None, options, payload.into())
     }
 
-    /// [`call_with`](Self::call_with) for a key: all calls of a key go to one endpoint, its leader,
-    /// for as long as that can be used. An endpoint is the leader once it has answered a call of the key; with
-    /// [`redirects`](PoolBuilder::redirects), once it has answered one that belongs there. Until then the calls
-    /// go where the first one went.
+    /// [`call_with`](Self::call_with) for a key: all calls of a key go to one endpoint, its leader, while
+    /// that endpoint is usable. An endpoint becomes the leader when it has answered a call of the key; with
+    /// [`redirects`](PoolBuilder::redirects), when it has answered and the answer says that the key belongs
+    /// there. Until then the calls go where the first one went.
     ///
     /// # Errors
     /// As [`call`](Self::call).
@@ -119,7 +117,7 @@ impl<R: Runtime, F: Framing> Pool<R, F> {
         self.routed(Some(key), options, payload.into())
     }
 
-    /// Its calls for one key, for who makes many: a batcher.
+    /// A caller for one key, for users that make many calls, such as a batcher.
     #[must_use]
     pub fn for_key(&self, key: impl Into<String>) -> Keyed<R, F> {
         Keyed::new(self.clone(), key.into())
@@ -134,7 +132,7 @@ impl<R: Runtime, F: Framing> Pool<R, F> {
         R::Style::wait(self.route(key, None, options, payload), || Err(CallError::WouldPark))
     }
 
-    /// Makes a call; `rules` in place of the pool's own.
+    /// Makes a call, with `rules` instead of the pool's.
     pub(crate) async fn route(
         &self,
         key: Option<&str>,
@@ -165,8 +163,8 @@ impl<R: Runtime, F: Framing> Pool<R, F> {
         }
     }
 
-    /// Makes the call, and again elsewhere when it takes until `at`. The other link, if that
-    /// answered.
+    /// Makes the call, and repeats it over another link if it is not answered by `at`. Also returns the other
+    /// link, if that one answered.
     async fn hedged(
         call: &PoolCall<'_, F, Client<R, F>>,
         lease: &Lease<F, Client<R, F>>,
@@ -192,8 +190,8 @@ impl<R: Runtime, F: Framing> Pool<R, F> {
         (result, by_other.then_some(other))
     }
 
-    /// Queues a message over one of the links, waiting for room in its write queue if its policy is
-    /// to block.
+    /// Queues a message over one of the links. Waits for room in its write queue if the overflow policy is to
+    /// block.
     ///
     /// # Errors
     /// As [`Peer::cast`](crate::Peer::cast); [`CastRefusal::Closed`] without endpoints.
@@ -236,16 +234,16 @@ impl<R: Runtime, F: Framing> Pool<R, F> {
         result
     }
 
-    /// One more endpoint, connected in the background. False: it is there already.
+    /// Adds an endpoint, which is connected in the background. `false`: it is in the pool already.
     ///
     /// # Errors
-    /// The address cannot work, or there is no runtime here.
+    /// The address is invalid, or no runtime is running on this thread.
     pub fn add(&self, endpoint: impl ToAddress) -> Result<bool, ConnectError> {
         let endpoint = &endpoint.to_address();
         self.core.add(endpoint, Client::open)
     }
 
-    /// Takes an endpoint out, and lets its links finish what is under way. Whether it was there.
+    /// Removes an endpoint; its links finish the work under way. Returns whether it was in the pool.
     #[must_use = "an endpoint that is not there cannot be removed"]
     pub fn remove(&self, endpoint: &str) -> bool {
         let removed = self.core.remove(endpoint);
@@ -265,13 +263,13 @@ impl<R: Runtime, F: Framing> Pool<R, F> {
         self.core.clients()
     }
 
-    /// The endpoint that leads a key, if one does.
+    /// The endpoint that leads a key, if one is known.
     #[must_use]
     pub fn leader(&self, key: &str) -> Option<String> {
         self.core.leader(key)
     }
 
-    /// Somebody knows better who leads a key. False: that endpoint is not in the pool.
+    /// Sets the endpoint that leads a key. `false`: that endpoint is not in the pool.
     pub fn set_leader(&self, key: &str, endpoint: &str) -> bool {
         self.core.set_leader(key, endpoint)
     }
@@ -279,7 +277,7 @@ impl<R: Runtime, F: Framing> Pool<R, F> {
     /// Waits until at least one link is connected.
     ///
     /// # Errors
-    /// No link can be connected, or there is none.
+    /// No link can be connected, or the pool has no links.
     ///
     /// # Cancel safety
     /// Safe.
@@ -308,10 +306,10 @@ impl<R: Runtime, F: Framing> Pool<R, F> {
         .await
     }
 
-    /// Closes every link, and waits for what is under way, for at most their linger.
+    /// Closes every link, and waits for the work under way, for at most the linger time.
     ///
     /// # Cancel safety
-    /// Closing goes on in the background.
+    /// If the future is dropped, closing continues in the background.
     pub fn close(self) -> Wait<R, impl Future<Output = Vec<Undelivered>> + Send> {
         let clients = self.core.take_all();
         clients.iter().for_each(|client| client.begin_close());
@@ -327,7 +325,7 @@ impl<R: Runtime, F: Framing> Pool<R, F> {
     }
 }
 
-/// Why a call was made over no link.
+/// The error of a call that was made over no link.
 fn never_tried(why: GiveUp) -> CallError {
     match why {
         GiveUp::Deadline => CallError::DeadlineExceeded {
@@ -352,41 +350,42 @@ impl<R: Runtime, F: Framing> std::fmt::Debug for PoolBuilder<R, F> {
 }
 
 impl<R: Runtime, F: Framing> PoolBuilder<R, F> {
-    /// A place to connect to.
+    /// Adds an endpoint.
     pub fn endpoint(mut self, address: impl ToAddress) -> Self {
         let address = &address.to_address();
         self.parts.endpoints.push(address.to_owned());
         self
     }
 
-    /// Links to each endpoint. Default 1.
+    /// Sets the number of links to each endpoint. Default 1.
     pub fn connections(mut self, links: usize) -> Self {
         self.parts.connections = links;
         self
     }
 
-    /// How a link is chosen. Default [`Policy::RoundRobin`].
+    /// Sets how a link is chosen. Default [`Policy::RoundRobin`].
     pub fn policy(mut self, policy: Policy) -> Self {
         self.parts.policy = policy;
         self
     }
 
-    /// When an endpoint is left alone. Default: for 10 s after 3 failures in a row.
+    /// Sets when an endpoint is avoided. Default: for 10 s after 3 failures in a row.
     pub fn blacklist(mut self, blacklist: Blacklist) -> Self {
         self.parts.blacklist = blacklist;
         self
     }
 
-    /// Idempotent calls that take their time are made a second time, elsewhere. Off by default.
+    /// Repeats idempotent calls that are slow over another link. Off by default.
     pub fn hedging(mut self, hedging: Hedging) -> Self {
         self.parts.hedging = Some(hedging);
         self
     }
 
-    /// Reads from the answers to [`Pool::call_for`] whether the endpoint was the right one. Where it was not, the call
-    /// goes on to the endpoint that the answer names, or to the others, and from round to round, with a
-    /// back-off between them, until its deadline; the last answer holds then. `read` is called for replies and for failures
-    /// that the endpoint answered with, on the caller's task or thread; it must not block.
+    /// Sets a function that reads from the answers to [`Pool::call_for`] whether the endpoint was the right
+    /// one. If it was not, the call is tried at the endpoint that the answer names, or else at the others, in
+    /// rounds with a back-off between them, until its deadline; then the last answer is returned. `read` is
+    /// called for replies and for failures that the endpoint answered with, on the caller's task or thread;
+    /// it must not block.
     pub fn redirects(
         mut self,
         read: impl Fn(Result<&Reply, &Failure>) -> Redirect + Send + Sync + 'static,
@@ -395,20 +394,20 @@ impl<R: Runtime, F: Framing> PoolBuilder<R, F> {
         self
     }
 
-    /// How often a call for a key is tried. Default: every link once; with [`redirects`](Self::redirects), until its
-    /// deadline.
+    /// Sets how often a call for a key is tried. Default: every link once; with
+    /// [`redirects`](Self::redirects), until its deadline.
     pub fn attempts(mut self, rules: AttemptRules) -> Self {
         self.parts.rules = Some(rules);
         self
     }
 
-    /// The links are seen by `monitor` under `label`.
+    /// Registers the links with `monitor` under `label`.
     pub fn monitor(mut self, monitor: &Monitor, label: &str) -> Self {
         self.parts.links.monitor(monitor, label);
         self
     }
 
-    /// What the links are made of, handlers included: everything but the builder's addresses.
+    /// Sets everything that the links are made of, handlers included, except the builder's addresses.
     pub fn links(mut self, builder: ClientBuilder<R, F>) -> Self {
         self.parts.links = builder.into_parts();
         self
@@ -417,7 +416,7 @@ impl<R: Runtime, F: Framing> PoolBuilder<R, F> {
     /// Opens the links, which connect in the background.
     ///
     /// # Errors
-    /// An address cannot work, or there is no runtime here.
+    /// An address is invalid, or no runtime is running on this thread.
     pub fn open(self) -> Result<Pool<R, F>, ConnectError> {
         Ok(Pool { core: PoolCore::new(self.parts, Client::open)? })
     }

@@ -1,4 +1,4 @@
-//! The links of a pool, and which of them is chosen, whatever drives them.
+//! The links of a pool, and the choice between them, for any runtime.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -23,15 +23,16 @@ mod call;
 
 pub(crate) use call::{Move, PoolCall};
 
-/// What an answer says about where the calls of a key have to go.
+/// Where the calls of a key have to go, according to an answer.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Redirect {
-    /// Here: the endpoint that answered leads the key.
+    /// The endpoint that answered leads the key.
     Here,
-    /// Not here; to that endpoint, if it is known and in the pool. The request was not handled.
+    /// Not to this endpoint, but to the named one, if it is known and in the pool. The request was not
+    /// handled.
     NotHere(Option<String>),
-    /// Not here for so long: the endpoint is going away, or has no time. The request was not handled.
+    /// Not to this endpoint for this time: it is shutting down or overloaded. The request was not handled.
     Avoid(Duration),
 }
 
@@ -42,7 +43,7 @@ pub(crate) struct ReadRedirect(Arc<ReadAnswer>);
 type ReadAnswer = dyn Fn(Result<&Reply, &Failure>) -> Redirect + Send + Sync;
 
 impl ReadRedirect {
-    /// As the program says.
+    /// Wraps the program's function.
     pub(crate) fn new(read: impl Fn(Result<&Reply, &Failure>) -> Redirect + Send + Sync + 'static) -> Self {
         Self(Arc::new(read))
     }
@@ -54,29 +55,29 @@ impl std::fmt::Debug for ReadRedirect {
     }
 }
 
-/// How a pool is made, whatever drives it.
+/// The parts of which a pool is built, for any runtime.
 #[derive(Debug)]
 pub(crate) struct PoolParts<F: Framing> {
-    /// What its links are made of; the address is each endpoint's own.
+    /// The parts of its links, except the address, which comes from each endpoint.
     pub links: ClientParts<F>,
-    /// Where they lead.
+    /// The endpoints.
     pub endpoints: Vec<String>,
-    /// Links to each endpoint.
+    /// The number of links to each endpoint.
     pub connections: usize,
-    /// How one is chosen.
+    /// How a link is chosen.
     pub policy: Policy,
-    /// When one is left alone.
+    /// When an endpoint is avoided.
     pub blacklist: Blacklist,
     /// When a second attempt is made.
     pub hedging: Option<Hedging>,
-    /// How often a call for a key is tried, if that was said.
+    /// How often a call for a key is tried, if it was set.
     pub rules: Option<AttemptRules>,
-    /// What answers say about where a key is.
+    /// Reads from answers where a key belongs.
     pub redirects: Option<ReadRedirect>,
 }
 
 impl<F: Framing> PoolParts<F> {
-    /// One link to each endpoint, in turn.
+    /// One link to each endpoint, used in turn.
     #[must_use]
     pub(crate) fn new(config: Config<F>) -> Self {
         Self {
@@ -92,7 +93,7 @@ impl<F: Framing> PoolParts<F> {
     }
 }
 
-/// The links of a pool, whatever drives them.
+/// The links of a pool, for any runtime.
 #[derive(Debug)]
 pub(crate) struct PoolCore<F: Framing, C> {
     recipe: Recipe<F>,
@@ -109,7 +110,7 @@ struct PoolState<C> {
     routes: Vec<(RouteId, String, C)>,
 }
 
-/// A link that was chosen; tell it how it went, or drop it if nothing came of it.
+/// A chosen link. Report the result of its use, or drop it if it was not used.
 #[derive(Debug)]
 pub(crate) struct Lease<F: Framing, C> {
     core: Arc<PoolCore<F, C>>,
@@ -121,7 +122,7 @@ pub(crate) struct Lease<F: Framing, C> {
 }
 
 impl<F: Framing, C> Lease<F, C> {
-    /// It is over; `ok`: as far as the link is concerned, it went well.
+    /// The use is over; `ok`: it succeeded as far as the link is concerned.
     pub(crate) fn finish(mut self, ok: bool) {
         self.over = true;
         self.core.state.lock().router.finished(clock::now(), self.route, ok);
@@ -136,20 +137,20 @@ impl<F: Framing, C> Drop for Lease<F, C> {
     }
 }
 
-/// An answer, and the second link if it came over that.
+/// An answer, and the second link if the answer came over it.
 pub(crate) type Answered<F, C> = (Result<Reply, CallError>, Option<Lease<F, C>>);
 
 impl<F: Framing, C: Clone + AsRef<PeerCore<F>>> PoolCore<F, C> {
     /// Opens the links of every endpoint.
     ///
     /// # Errors
-    /// `open`'s.
+    /// The error of `open`.
     pub(crate) fn new(
         parts: PoolParts<F>,
         open: impl Fn(&Recipe<F>) -> Result<C, ConnectError>,
     ) -> Result<Arc<Self>, ConnectError> {
         let PoolParts { links, endpoints, connections, policy, blacklist, hedging, rules, redirects } = parts;
-        // Who says "not here" has the call wait until somebody is the one.
+        // With redirects, a call waits until an endpoint accepts it.
         let default =
             if redirects.is_some() { AttemptRules::until_deadline() } else { AttemptRules::one_round() };
         let router = Router::new(policy, blacklist, random_seed());
@@ -167,10 +168,10 @@ impl<F: Framing, C: Clone + AsRef<PeerCore<F>>> PoolCore<F, C> {
         Ok(core)
     }
 
-    /// One more endpoint. False: it is there already.
+    /// Adds an endpoint. `false`: it is in the pool already.
     ///
     /// # Errors
-    /// `open`'s.
+    /// The error of `open`.
     pub(crate) fn add(
         &self,
         endpoint: &str,
@@ -181,7 +182,7 @@ impl<F: Framing, C: Clone + AsRef<PeerCore<F>>> PoolCore<F, C> {
         if state.routes.iter().any(|(_, other, _)| other == endpoint) {
             return Ok(false);
         }
-        // All of them or none: links that were opened before one fails are dropped, which closes them.
+        // All or none: if one fails, the links that were opened before are dropped, which closes them.
         let clients = (0..self.connections).map(|_| open(&recipe)).collect::<Result<Vec<C>, _>>()?;
         for client in clients {
             let route = state.router.add();
@@ -190,7 +191,7 @@ impl<F: Framing, C: Clone + AsRef<PeerCore<F>>> PoolCore<F, C> {
         Ok(true)
     }
 
-    /// Takes an endpoint out: its links, to be closed.
+    /// Removes an endpoint; returns its links, to be closed.
     #[must_use]
     pub(crate) fn remove(&self, endpoint: &str) -> Vec<C> {
         let mut state = self.state.lock();
@@ -207,13 +208,13 @@ impl<F: Framing, C: Clone + AsRef<PeerCore<F>>> PoolCore<F, C> {
         removed
     }
 
-    /// What the links are set to.
+    /// The settings of the links.
     #[must_use]
     pub(crate) fn config(&self) -> &Config<F> {
         self.recipe.config()
     }
 
-    /// All links, taken out.
+    /// Removes and returns all links.
     #[must_use]
     pub(crate) fn take_all(&self) -> Vec<C> {
         let routes = std::mem::take(&mut self.state.lock().routes);
@@ -243,7 +244,7 @@ impl<F: Framing, C: Clone + AsRef<PeerCore<F>>> PoolCore<F, C> {
         state.routes.iter().find(|(route, ..)| *route == leader).map(|(_, endpoint, _)| endpoint.clone())
     }
 
-    /// Somebody knows better who leads a key. False: that endpoint is not in the pool.
+    /// Sets the endpoint that leads a key. `false`: that endpoint is not in the pool.
     pub(crate) fn set_leader(&self, key: &str, endpoint: &str) -> bool {
         let mut state = self.state.lock();
         let PoolState { router, routes } = &mut *state;
@@ -254,7 +255,7 @@ impl<F: Framing, C: Clone + AsRef<PeerCore<F>>> PoolCore<F, C> {
         found.is_some()
     }
 
-    /// Chooses a link by the policy; other than `except`, for a second attempt.
+    /// Chooses a link by the policy; not the one of `except`, for a second attempt.
     #[must_use]
     pub(crate) fn pick(self: &Arc<Self>, except: Option<&Lease<F, C>>) -> Option<Lease<F, C>> {
         let picked = self.route(|router, now, usable| match except {
@@ -269,7 +270,7 @@ impl<F: Framing, C: Clone + AsRef<PeerCore<F>>> PoolCore<F, C> {
         Lease { core: Arc::clone(self), route, since, over: false, client }
     }
 
-    /// Lets the router choose: the route, the time, and the link of the route.
+    /// Lets the router choose; returns the route, the time, and the link of the route.
     fn route<T: Routed>(
         &self,
         choose: impl FnOnce(&mut Router, Instant, &dyn Fn(RouteId) -> bool) -> T,
@@ -293,20 +294,20 @@ impl<F: Framing, C: Clone + AsRef<PeerCore<F>>> PoolCore<F, C> {
         state.routes.iter().find(|(_, other, _)| other == endpoint).map(|(route, ..)| *route)
     }
 
-    /// When a second attempt at a call is made, if it is made.
+    /// When a second attempt at the call is made, if hedging applies to it.
     #[must_use]
     pub(crate) fn hedge_at(&self, options: &CallOptions) -> Option<Instant> {
         let hedge = self.hedge.as_ref().filter(|_| options.is_idempotent())?;
         Some(clock::now() + hedge.lock().delay())
     }
 
-    /// Whether there may be a second attempt now.
+    /// Whether the budget allows a second attempt now.
     #[must_use]
     pub(crate) fn may_hedge(&self) -> bool {
         self.hedge.as_ref().is_some_and(|hedge| hedge.lock().take())
     }
 
-    /// A call that was begun then was answered.
+    /// A call that was begun at `since` was answered.
     pub(crate) fn note_latency(&self, since: Instant) {
         if let Some(hedge) = &self.hedge {
             hedge.lock().note(clock::now().saturating_since(since));
@@ -314,7 +315,7 @@ impl<F: Framing, C: Clone + AsRef<PeerCore<F>>> PoolCore<F, C> {
     }
 }
 
-/// A choice of the router's.
+/// A choice made by the router.
 trait Routed {
     /// The route that was chosen.
     fn route(&self) -> Option<RouteId>;
@@ -335,7 +336,7 @@ impl Routed for Next {
     }
 }
 
-/// Two attempts at one call: the first answer wins, a failure waits for the other.
+/// Two attempts at one call: the first reply wins; after a failure the other attempt is awaited.
 #[derive(Debug)]
 pub(crate) struct Race<'a, F: Framing> {
     calls: [Call<'a, F>; 2],
@@ -343,7 +344,7 @@ pub(crate) struct Race<'a, F: Framing> {
 }
 
 impl<'a, F: Framing> Race<'a, F> {
-    /// Between these.
+    /// A race between two calls.
     #[must_use]
     pub(crate) fn new(first: Call<'a, F>, second: Call<'a, F>) -> Self {
         Self { calls: [first, second], failed: [None, None] }
@@ -351,8 +352,8 @@ impl<'a, F: Framing> Race<'a, F> {
 }
 
 impl<F: Framing> Future for Race<'_, F> {
-    /// The answer, and whether it is the second's. If both failed the first's error, unless only the other
-    /// attempt may have run: then that one's.
+    /// The answer, and whether it came from the second call. If both failed: the error of the first one,
+    /// unless only the second one may have run; then the error of the second one.
     type Output = (Result<Reply, CallError>, bool);
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -414,7 +415,7 @@ mod tests {
         pool.state.lock().routes.len()
     }
 
-    /// The request leaves, and the connection ends before the answer comes.
+    /// The request is written, and the connection ends before the answer arrives.
     fn lose(peer: &PeerCore<Tcpstream>) {
         peer.shared().with(|link| {
             let now = clock::now();
@@ -445,7 +446,7 @@ mod tests {
         };
         assert!(pool.add("127.0.0.1:1", |_| open(fail_at)).is_err());
         assert_eq!((links(&pool), Arc::strong_count(&alive)), (0, 1), "the one before was dropped");
-        // It is not there, and may be added later.
+        // The endpoint is not in the pool, and may be added later.
         fail_at = 0;
         assert_eq!(pool.add("127.0.0.1:1", |_| open(fail_at)).ok(), Some(true));
         assert_eq!((links(&pool), Arc::strong_count(&alive)), (3, 4));

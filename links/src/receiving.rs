@@ -1,4 +1,4 @@
-//! Futures of the handles: waiting for what comes.
+//! Futures of the handles: receiving.
 
 use std::borrow::Cow;
 use std::future::Future;
@@ -11,7 +11,7 @@ use bowline_driver::error::ReceiveError;
 
 use crate::peer_core::PeerCore;
 
-/// Waits for an errored message.
+/// The future of the next errored message.
 #[derive(Debug)]
 #[must_use = "futures do nothing unless polled"]
 pub struct NextErrored<F: Framing> {
@@ -47,11 +47,11 @@ impl<F: Framing> Drop for NextErrored<F> {
     }
 }
 
-/// Waits for a received message.
+/// The future of the next received message.
 #[derive(Debug)]
 #[must_use = "futures do nothing unless polled"]
 pub struct Receive<'a, F: Framing> {
-    /// Borrowed where it can be: counting a reference costs as much as the lock.
+    /// Borrowed where possible: counting a reference costs as much as the lock.
     peer: Cow<'a, PeerCore<F>>,
     ticket: Option<WaitTicket>,
 }
@@ -65,7 +65,8 @@ impl<'a, F: Framing> Receive<'a, F> {
 impl<F: Framing> Future for Receive<'_, F> {
     type Output = Result<Message, ReceiveError>;
 
-    // Inlined into its caller, and received in place: each move of a message costs as much as the rest.
+    // Inlined into its caller, and received in place: each move of a message costs as much as everything
+    // else.
     #[inline(always)]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut message = Message::empty();
@@ -77,7 +78,7 @@ impl<F: Framing> Future for Receive<'_, F> {
     }
 }
 
-/// What a look at the queue of received messages came to.
+/// The result of a look at the queue of received messages.
 enum Polled {
     Received,
     Closed,
@@ -109,7 +110,7 @@ impl<F: Framing> Drop for Receive<'_, F> {
     }
 }
 
-/// Waits for an event.
+/// The future of the next event.
 #[derive(Debug)]
 #[must_use = "futures do nothing unless polled"]
 pub struct NextEvent<F: Framing> {
@@ -145,7 +146,7 @@ impl<F: Framing> Drop for NextEvent<F> {
     }
 }
 
-/// What is there now. Waits for nothing, and leaves nothing behind.
+/// The result if it is available now. Does not wait, and leaves no waker behind.
 pub(crate) fn now_or_never<T>(next: impl Future<Output = T> + Unpin) -> Option<T> {
     let mut next = next;
     match Pin::new(&mut next).poll(&mut Context::from_waker(Waker::noop())) {

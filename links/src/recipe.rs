@@ -1,4 +1,4 @@
-//! What any client is made of, whatever drives it.
+//! The parts of a client, for any runtime.
 
 use std::io;
 use std::task::{Context, Poll, Waker};
@@ -23,7 +23,7 @@ use crate::link_app::LinkApp;
 use crate::monitor::Monitor;
 use crate::peer_core::PeerCore;
 
-/// How connecting goes, for those who wait for it.
+/// The progress of connecting, for callers that wait for it.
 #[derive(Debug, Default)]
 pub(crate) struct First {
     state: Mutex<FirstState>,
@@ -47,7 +47,7 @@ impl First {
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    /// Ready when connected; with `patient`, failed rounds are not the end.
+    /// Ready when connected. With `patient`, failed rounds are not the end.
     pub(crate) fn poll(&self, cx: &mut Context<'_>, patient: bool) -> Poll<Result<(), ConnectError>> {
         let mut state = self.state.lock();
         if state.ready {
@@ -80,7 +80,7 @@ impl First {
     }
 }
 
-/// Tells [`First`] how the dialing of a client with that configuration goes.
+/// Reports the dialing of a client with this configuration to [`First`].
 #[derive(Debug)]
 pub(crate) struct FirstObserver<F: Framing> {
     first: Arc<First>,
@@ -89,7 +89,7 @@ pub(crate) struct FirstObserver<F: Framing> {
 }
 
 impl<F: Framing> FirstObserver<F> {
-    /// Tells `first` how dialing goes.
+    /// Reports dialing to `first`.
     #[must_use]
     pub(crate) fn new(first: Arc<First>, recipe: &Recipe<F>) -> Self {
         Self { first, config: recipe.config.clone(), connects: recipe.connects.clone() }
@@ -124,7 +124,7 @@ impl<F: Framing> DialObserver for FirstObserver<F> {
     }
 
     fn gave_up(&self, _: &Disconnect) {
-        // The round that was the last told why. Otherwise it was this side that wanted no connection.
+        // The last round reported its error. Otherwise this side closed the link.
         self.first.update(|state| {
             let error = state.failed.get_or_insert_with(|| Box::new(ConnectError::Closed));
             state.gave_up = Some(error.clone());
@@ -138,7 +138,7 @@ impl<F: Framing> Drop for FirstObserver<F> {
     }
 }
 
-/// What connects in place of the runtime.
+/// The program's connector, if there is one.
 #[derive(Clone, Default)]
 struct Connects(Option<Connector>);
 
@@ -148,23 +148,23 @@ impl std::fmt::Debug for Connects {
     }
 }
 
-/// What a client is built from: addresses, settings and handlers.
+/// The parts of which a client is built: addresses, settings and handlers.
 #[derive(Debug)]
 pub(crate) struct ClientParts<F: Framing> {
     addresses: Vec<String>,
-    /// Its settings.
+    /// The settings.
     pub config: Config<F>,
-    /// Its handlers.
+    /// The handlers.
     pub handlers: Handlers<F>,
     monitor: Option<(Monitor, Arc<str>)>,
     connects: Connects,
-    /// There is one connection only.
+    /// Where the link's tasks run.
     pub(crate) place: Place,
     is_once: bool,
 }
 
 impl<F: Framing> ClientParts<F> {
-    /// Without handlers.
+    /// Parts without handlers.
     #[must_use]
     pub(crate) fn new(address: &str, config: Config<F>) -> Self {
         Self {
@@ -178,22 +178,22 @@ impl<F: Framing> ClientParts<F> {
         }
     }
 
-    /// Another place to connect to.
+    /// Adds another endpoint.
     pub(crate) fn endpoint(&mut self, address: &str) {
         self.addresses.push(address.to_owned());
     }
 
-    /// The link is seen by `monitor` under `label`.
+    /// Registers the link with `monitor` under `label`.
     pub(crate) fn monitor(&mut self, monitor: &Monitor, label: &str) {
         self.monitor = Some((monitor.clone(), label.into()));
     }
 
-    /// Connects in place of the runtime.
+    /// Sets the program's connector.
     pub(crate) fn connector(&mut self, connector: Connector) {
         self.connects = Connects(Some(connector));
     }
 
-    /// The link runs over that stream, and ends with it.
+    /// Runs the link over one stream, and ends it with the stream.
     pub(crate) fn over(&mut self, stream: Stream) {
         let stream = Mutex::new(Some(stream));
         self.connector(Arc::new(move |_| {
@@ -203,7 +203,7 @@ impl<F: Framing> ClientParts<F> {
         self.is_once = true;
     }
 
-    /// The same, to be put together more than once.
+    /// A recipe, to assemble the client more than once.
     #[must_use]
     pub(crate) fn into_recipe(self) -> Recipe<F> {
         let Self { addresses, config, mut handlers, monitor, connects, place, is_once } = self;
@@ -213,7 +213,7 @@ impl<F: Framing> ClientParts<F> {
     }
 }
 
-/// How a link is made, however often.
+/// A recipe from which a link can be made, any number of times.
 #[derive(Debug)]
 pub struct Recipe<F: Framing> {
     addresses: Vec<String>,
@@ -240,33 +240,33 @@ impl<F: Framing> Clone for Recipe<F> {
 }
 
 impl<F: Framing> Recipe<F> {
-    /// Where it leads, first of all.
+    /// The first address.
     #[must_use]
     pub fn address(&self) -> &str {
         self.addresses.first().map_or("", String::as_str)
     }
 
-    /// The same to another place.
+    /// The same recipe for another address.
     #[must_use]
     pub fn to_address(&self, address: &str) -> Self {
         Self { addresses: vec![address.to_owned()], ..self.clone() }
     }
 
-    /// Its settings.
+    /// The settings.
     #[must_use]
     pub fn config(&self) -> &Config<F> {
         &self.config
     }
 
-    /// Where its tasks run.
+    /// Where the link's tasks run.
     pub(crate) fn place(&self) -> &Place {
         &self.place
     }
 
-    /// The peer, its application and the supervisor that keeps it connected.
+    /// Makes the peer, its application, and the supervisor that keeps it connected.
     ///
     /// # Errors
-    /// An address that is none.
+    /// An address is invalid.
     pub fn assemble(&self) -> Result<Assembled<F>, ConfigError> {
         let Self { addresses, config, handlers, monitor, connects, is_once, .. } = self;
         let endpoints: Vec<Endpoint> =
@@ -277,13 +277,13 @@ impl<F: Framing> Recipe<F> {
         } else {
             Supervisor::with_config(endpoints, config, seed)
         };
-        // The program's own way of connecting is all of the way.
+        // With the program's connector no proxy is used.
         if connects.0.is_none() {
             supervisor.set_proxy(config.proxy().cloned());
         }
         let linger = config.linger();
         let mut link = Link::new(config.clone(), Role::Dialing);
-        // Waits before calls are made again are jittered, too.
+        // The jitter of retries is seeded as well.
         link.set_seed(seed);
         let peer = PeerCore::new(link, linger);
         if let Some((monitor, label)) = monitor {
@@ -294,24 +294,24 @@ impl<F: Framing> Recipe<F> {
     }
 }
 
-/// A client put together, for a runtime to drive.
+/// An assembled client, for a runtime to drive.
 #[derive(Debug)]
 pub struct Assembled<F: Framing> {
     /// The handle.
     pub peer: PeerCore<F>,
-    /// What happens with what comes in.
+    /// Handles everything that is received.
     pub app: Arc<LinkApp<F>>,
-    /// What keeps it connected.
+    /// Decides when and where to connect.
     pub supervisor: Supervisor,
 }
 
-/// A seed from the system, for jitter and orders that are to differ between processes. Not for secrets.
+/// A seed from the system, for jitter and shuffling that should differ between processes. Not for secrets.
 #[must_use]
 pub fn random_seed() -> u64 {
     let mut bytes = [0; 8];
     match getrandom::fill(&mut bytes) {
         Ok(()) => u64::from_ne_bytes(bytes),
-        // Jitter needs no secrets: the clock will do where the system has no randomness.
+        // Jitter needs no secrets: the clock is sufficient if the system has no randomness.
         Err(_) => clock::now().as_nanos(),
     }
 }

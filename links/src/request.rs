@@ -1,4 +1,4 @@
-//! A request under way: what an ordinary handler is given, and the right to answer it.
+//! A request under way: the argument of handlers that may wait, and the right to answer it.
 
 use std::task::Waker;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use bowline_driver::heavy::Turn;
 use crate::answer::{Answer, AnswerKind};
 use crate::peer_core::PeerCore;
 
-/// A request that may take its time, on any runtime.
+/// A request for a handler that may wait, on any runtime.
 #[derive(Debug)]
 pub struct RequestCore<F: Framing> {
     peer: PeerCore<F>,
@@ -36,7 +36,7 @@ impl<F: Framing> RequestCore<F> {
         }
     }
 
-    /// The caller, by number.
+    /// The id of the caller.
     #[must_use]
     pub fn peer_id(&self) -> PeerId {
         self.peer.id()
@@ -47,74 +47,74 @@ impl<F: Framing> RequestCore<F> {
         &self.peer
     }
 
-    /// Who asks: see [`PeerCore::identity`].
+    /// The identity of the caller: see [`PeerCore::identity`].
     #[must_use]
     pub fn identity(&self) -> Option<Identity> {
         self.peer.identity()
     }
 
-    /// Method id (message type on tcpstream).
+    /// The method id (the message type on tcpstream).
     #[must_use]
     pub fn method(&self) -> u32 {
         self.meta.method
     }
 
-    /// Call id on the wire (Seq on tcpstream).
+    /// The call id on the wire (the Seq on tcpstream).
     #[must_use]
     pub fn id(&self) -> u64 {
         self.meta.id
     }
 
-    /// The caller's attempt number, from 1; 0 where the framing carries none.
+    /// The caller's attempt number, counted from 1; 0 if the framing does not carry one.
     #[must_use]
     pub fn attempt(&self) -> u8 {
         self.meta.attempt
     }
 
-    /// Time the caller had left when it asked.
+    /// The time that the caller had left when it sent the request.
     #[must_use]
     pub fn remaining(&self) -> Option<Duration> {
         self.meta.remaining_ms.map(|ms| Duration::from_millis(u64::from(ms)))
     }
 
-    /// Encoded extensions, where there are any.
+    /// The encoded extensions, empty if there are none.
     #[must_use]
     pub fn extensions(&self) -> &[u8] {
         self.extensions.as_deref().unwrap_or_default()
     }
 
-    /// The bytes.
+    /// The body.
     #[must_use]
     pub fn body(&self) -> &Body {
         &self.body
     }
 
-    /// The bytes, taken.
+    /// The body, by value.
     pub(crate) fn into_body(self) -> Body {
         self.body
     }
 
-    /// Whether the answer is not wanted any more: the caller gave up, its deadline passed, or its
-    /// connection ended.
+    /// Whether the answer is no longer needed: the caller gave up, its deadline passed, or its connection
+    /// ended.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         Handling { peer: self.peer.clone(), inbound: self.inbound }.is_cancelled(None)
     }
 
-    /// Takes the right to answer later, from anywhere; return [`Responder::later`] from the
-    /// handler then.
+    /// The right to answer later, from any task or thread. The handler then has to return
+    /// [`Responder::later`].
     pub fn responder(&self) -> Responder<F> {
         Responder { handling: Some(self.handling()) }
     }
 
-    /// How to answer once the handler returns, for what runs the handler.
+    /// The right to answer when the handler returns, for the code that runs the handler.
     #[must_use]
     pub fn handling(&self) -> Handling<F> {
         Handling { peer: self.peer.clone(), inbound: self.inbound }
     }
 }
 
-/// A request being handled, as what runs its handler sees it.
+/// A request being handled, for the code that runs its handler.
 #[derive(Debug)]
 pub struct Handling<F: Framing> {
     peer: PeerCore<F>,
@@ -128,20 +128,21 @@ impl<F: Framing> Clone for Handling<F> {
 }
 
 impl<F: Framing> Handling<F> {
-    /// Whether the answer is not wanted any more; keeps `waker` for when that changes.
+    /// Whether the answer is no longer needed; keeps `waker`, which is woken when that changes.
     #[must_use]
     pub fn is_cancelled(&self, waker: Option<Waker>) -> bool {
         let inbound = self.inbound;
         self.peer.0.shared.with(|link| link.poll_inbound(inbound, waker)) == InboundState::Unwanted
     }
 
-    /// What the handler returned.
+    /// The handler returned `result`.
     pub fn finish(&self, result: Result<Answer, Failure>) {
         self.finish_as(result, false);
     }
 
-    /// [`finish`](Self::finish), where handlers have threads of their own: the thread that has the last
-    /// answer of a connection writes it, without waiting, so that it does not wait for the thread that reads.
+    /// As [`finish`](Self::finish), for handlers on threads: the thread that has the last answer of a
+    /// connection writes it itself, without blocking, so that the answer does not wait for the reading
+    /// thread.
     pub fn finish_and_write(&self, result: Result<Answer, Failure>) {
         self.finish_as(result, true);
     }
@@ -156,7 +157,7 @@ impl<F: Framing> Handling<F> {
         }
     }
 
-    /// What is expected of the answer; `None` if it is not wanted any more.
+    /// The expectation about the answer; `None` if the answer is no longer needed.
     #[must_use]
     pub fn outlook(&self) -> Option<Outlook> {
         let bytes = self.expected()?;
@@ -164,7 +165,7 @@ impl<F: Framing> Handling<F> {
         Some(if small.is_small() { small } else { Outlook { spare: self.spare_memory(), ..small } })
     }
 
-    /// Bytes that the answer is expected to take; `None` if it is not wanted any more.
+    /// The number of bytes that the answer is expected to take; `None` if it is no longer needed.
     pub(crate) fn expected(&self) -> Option<usize> {
         let inbound = self.inbound;
         self.peer.0.shared.with(|link| match link.poll_inbound(inbound, None) {
@@ -173,17 +174,17 @@ impl<F: Framing> Handling<F> {
         })
     }
 
-    /// A place in the line for heavy work; `None` where there is no such line.
+    /// A place in the queue for heavy work; `None` where there is no such queue.
     pub(crate) fn turn(&self) -> Option<Turn> {
         self.peer.0.shared.turn()
     }
 
-    /// Bytes that answers which no link has yet may take.
+    /// The number of bytes left for answers that are not yet given to a link.
     pub(crate) fn spare_memory(&self) -> usize {
         self.peer.0.shared.spare_memory()
     }
 
-    /// The handler was dropped, because its answer is not wanted any more.
+    /// The handler was dropped, because its answer is no longer needed.
     pub fn dropped(&self) {
         let inbound = self.inbound;
         self.peer.0.shared.with(|link| link.finish_inbound(inbound));
@@ -203,9 +204,9 @@ impl<F: Framing> Handling<F> {
     }
 }
 
-/// The right to answer a request later, from anywhere, once.
+/// The right to answer a request later, once, from any task or thread.
 ///
-/// Dropped without an answer, it tells the caller so ([`Status::NO_ANSWER`]).
+/// If it is dropped without an answer, the caller gets the failure [`Status::NO_ANSWER`].
 #[derive(Debug)]
 #[must_use = "a responder that is dropped answers with a failure"]
 pub struct Responder<F: Framing> {
@@ -213,20 +214,20 @@ pub struct Responder<F: Framing> {
 }
 
 impl<F: Framing> Responder<F> {
-    /// What the handler returns to say that this responder will answer.
+    /// The value that the handler returns to say that this responder will answer.
     #[must_use]
     pub fn later(&self) -> Answer {
         Answer { kind: AnswerKind::Later, method: 0 }
     }
 
-    /// Whether the answer is not wanted any more.
+    /// Whether the answer is no longer needed.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.handling.as_ref().is_none_or(|handling| handling.is_cancelled(None))
     }
 
-    /// The same, and `waker` is woken when that changes: who answers much later can let go of what it holds. One
-    /// waker is kept.
+    /// As [`is_cancelled`](Self::is_cancelled), and `waker` is woken when the value changes, so that
+    /// resources held for the answer can be freed. Only the last waker is kept.
     #[must_use]
     pub fn watch(&self, waker: Waker) -> bool {
         self.handling.as_ref().is_none_or(|handling| handling.is_cancelled(Some(waker)))
@@ -237,8 +238,8 @@ impl<F: Framing> Responder<F> {
         self.reply_as(0, payload);
     }
 
-    /// Answers with a message type, on framings whose answers carry one (tcpstream); elsewhere any
-    /// but 0 is a failure.
+    /// Answers with a message type, on framings whose answers carry one (tcpstream). On other framings any
+    /// value but 0 turns the answer into a failure.
     pub fn reply_as<'a>(mut self, method: u32, payload: impl Into<Payload<'a>>) {
         if let Some(handling) = self.handling.take() {
             handling.answer(method, Ok(payload.into()), false);

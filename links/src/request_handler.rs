@@ -1,4 +1,4 @@
-//! Request handlers that may take their time.
+//! Request handlers that may wait.
 
 use std::future::Future;
 use std::marker::PhantomData;
@@ -20,15 +20,16 @@ use crate::handler::Ordinary;
 use crate::handler_args::Request;
 use crate::request::{Handling, RequestCore};
 
-/// A connection's first answer is expected to take so many bytes. What takes no less may be long.
+/// The expected size in bytes of a connection's first answer. Answers of this size or more count as long.
 const UNKNOWN: usize = 128 * 1024;
 
-/// A program's function that handles requests. Where tasks await, it is called in place and its future
-/// polled once; only a future that is not ready then becomes a task. Elsewhere `workers` call it. Tasks of
-/// a connection whose answers are long, or not known yet, take turns with others: see [`bowline_driver::heavy`].
+/// A function of the program that handles requests. On async runtimes it is called in place and its future
+/// polled once; only a future that is not ready then becomes a task. On threads `workers` call it. Tasks of a
+/// connection whose answers are long, or of unknown size, take turns with others: see
+/// [`bowline_driver::heavy`].
 pub(crate) struct RequestHandler<R, H, T> {
     handler: Arc<H>,
-    /// They call the function, which may wait.
+    /// The workers that call the function, which may block.
     workers: Option<Arc<dyn Workers>>,
     types: PhantomData<fn() -> (R, T)>,
 }
@@ -59,7 +60,7 @@ where
     }
 }
 
-/// Calls a handler, and sees to it that its future comes to its end.
+/// Calls a handler, and runs its future to the end.
 fn begin<R, F, Fut, A>(call: impl FnOnce() -> Fut, handling: Handling<F>, writes: bool)
 where
     R: Runtime,
@@ -69,7 +70,7 @@ where
 {
     let Ok(future) = catch_unwind(AssertUnwindSafe(|| Box::pin(call()))) else { return handling.panicked() };
     let mut running = Running { future, handling, began: false, writes, turn: None };
-    // Polled again, with a waker of its own, if it becomes a task.
+    // If it becomes a task, it is polled again with that task's waker.
     let mut cx = Context::from_waker(Waker::noop());
     if pin!(&mut running).poll(&mut cx).is_pending() {
         let handling = running.handling.clone();
@@ -102,7 +103,7 @@ where
         let Self { begin: call, handling, .. } = *self;
         match turn {
             workers::Turn::Work => begin::<R, F, _, _>(call, handling, true),
-            // The handler did not begin: callers that may try again do.
+            // The handler did not begin: callers that may retry do.
             workers::Turn::NoThread => {
                 handling.finish(Err(Failure::new(Status::BUSY, "no thread to run the handler")));
             }
@@ -112,7 +113,7 @@ where
     }
 }
 
-/// A handler under way; dropped when its answer is not wanted any more.
+/// A handler under way; dropped when its answer is no longer needed.
 struct Running<Fut, F: Framing> {
     future: Pin<Box<Fut>>,
     handling: Handling<F>,
@@ -120,12 +121,12 @@ struct Running<Fut, F: Framing> {
     began: bool,
     /// Its thread has nothing else to do: it writes the last answer of a connection itself.
     writes: bool,
-    /// For work that others need not wait for.
+    /// Limits the number of heavy handlers that run at once.
     turn: Option<Turn>,
 }
 
 impl<Fut, F: Framing> Running<Fut, F> {
-    /// Whether it is to be polled now; it is woken when it is. `None`: its answer is not wanted.
+    /// Whether to poll it now; if not, it is woken later. `None`: its answer is no longer needed.
     fn may_work(&mut self, cx: &mut Context<'_>) -> Option<bool> {
         let expected = self.handling.expected()?;
         if self.turn.is_none() && expected >= UNKNOWN {
@@ -145,7 +146,7 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
-        // It may be awake because the answer is not wanted: then it is not made.
+        // It may have been woken because the answer is no longer needed: check before polling.
         if std::mem::replace(&mut this.began, true) {
             match this.may_work(cx) {
                 Some(true) => {}
@@ -156,7 +157,7 @@ where
                 }
             }
         }
-        // What the handler returns becomes an answer by code of its own.
+        // The conversion of the return value is the program's code: inside the catch.
         let poll = || this.future.as_mut().poll(cx).map(|result| result.map(Into::into));
         match catch_unwind(AssertUnwindSafe(poll)) {
             Ok(Poll::Ready(result)) if this.writes => this.handling.finish_and_write(result),
@@ -164,7 +165,7 @@ where
             Err(_) => this.handling.panicked(),
             Ok(Poll::Pending) => {
                 if !this.handling.is_cancelled(Some(cx.waker().clone())) {
-                    // Dropped, and with it the turn: the answers may be short from now on.
+                    // Dropped together with the turn: the next answers may be short.
                     this.turn = None;
                     return Poll::Pending;
                 }

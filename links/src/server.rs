@@ -1,4 +1,4 @@
-//! The accepting end: listens, and serves every connection.
+//! The accepting side: listens, and serves every connection.
 
 use std::future::Future;
 use std::marker::PhantomData;
@@ -40,10 +40,10 @@ use crate::request::Responder;
 use crate::session_task::serve_session;
 use crate::sessions::{Sessions, greeting_limit};
 
-/// Listens for connections and serves each: bound first, served later.
+/// Listens for connections and serves them. A server is bound first, and serves when it is started.
 ///
-/// Cheap to clone; all clones are one server. It serves until it is shut down, whether or not a
-/// clone is kept.
+/// Cheap to clone; all clones are one server. It serves until it is shut down, whether or not a clone is
+/// kept.
 pub struct Server<R: Runtime, F: Framing = Native> {
     inner: Arc<Inner<R, F>>,
 }
@@ -79,7 +79,7 @@ impl<R: Runtime, F: Framing> Server<R, F> {
         ServerBuilder::new(config)
     }
 
-    /// A server that accepts from what `bind` makes of a door, with its sockets' options.
+    /// A server whose acceptor `bind` makes, from a door with the options of its sockets.
     fn assemble(
         parts: ServerParts<F>,
         bind: impl FnOnce(
@@ -94,7 +94,7 @@ impl<R: Runtime, F: Framing> Server<R, F> {
         let options = *parts.config.sockets();
         let keeps_sessions = parts.config.delivery() == Delivery::Session;
         let (place, layer) = (parts.place.clone(), parts.config.layers().accept.clone());
-        // A server that was given a client's settings must not serve in plain text.
+        // A server with the settings of a TLS client must not serve in plain text.
         parts.config.listened("")?;
         let door = LinkService::door(parts);
         let limit = greeting_limit(door.service().config());
@@ -109,12 +109,12 @@ impl<R: Runtime, F: Framing> Server<R, F> {
         Ok(Self { inner: Arc::new(Inner { acceptor, hub, place }) })
     }
 
-    /// Serves a stream that is connected already, within the same limits as a connection that was accepted
-    /// here: a socket that was accepted elsewhere, or what the module's `stream` makes. `from` is the
-    /// address that limits by address go by. A stream that is refused is closed, counted, and an event.
+    /// Serves a stream that is already connected, within the same limits as a connection that was accepted
+    /// here: a socket that was accepted elsewhere, or the result of the module's `stream` function. Limits
+    /// per address count it under `from`. A refused stream is closed, counted, and reported as an event.
     ///
     /// # Errors
-    /// It cannot be made a socket of this runtime, or the runtime is not running here.
+    /// The stream cannot be made a socket of this runtime, or the runtime is not running on this thread.
     pub fn serve_stream(&self, stream: impl Into<Stream>, from: &Address) -> std::io::Result<()> {
         R::check().map_err(std::io::Error::other)?;
         let Inner { acceptor, place, .. } = &*self.inner;
@@ -128,9 +128,10 @@ impl<R: Runtime, F: Framing> Server<R, F> {
         self.inner.acceptor.door()
     }
 
-    /// Withdraws an identity: every peer that is it, connected or a session without a connection, is told why, closed,
-    /// and its session is over ([`PeerCore::withdraw`](crate::PeerCore::withdraw)). How many there were. Tell the verifier first:
-    /// they may come again at once.
+    /// Withdraws an identity: every peer with this identity, connected or as a session without a connection,
+    /// is told the reason, its connection is closed and its session ended
+    /// ([`PeerCore::withdraw`](crate::PeerCore::withdraw)). Returns the number of peers. Change the
+    /// verifier's data first: the peers may reconnect at once.
     pub fn withdraw(&self, name: &str, refusal: impl Into<Refusal>) -> usize {
         let refusal = refusal.into();
         let is_meant = |peer: &PeerCore<F>| peer.identity().is_some_and(|identity| identity.name() == name);
@@ -139,14 +140,13 @@ impl<R: Runtime, F: Framing> Server<R, F> {
         peers.len()
     }
 
-    /// The address it listens at.
+    /// The address that the server listens at.
     #[must_use]
     pub fn local_addr(&self) -> Address {
         self.inner.acceptor.local_addr().clone()
     }
 
-    /// Everybody who is connected, those in their handshake and sessions without a connection
-    /// included.
+    /// All peers, including those in their handshake and sessions without a connection.
     #[must_use]
     pub fn peers(&self) -> Vec<Peer<R, F>> {
         self.door().inside().into_iter().map(Into::into).collect()
@@ -158,7 +158,7 @@ impl<R: Runtime, F: Framing> Server<R, F> {
         self.inner.hub.peer(id)
     }
 
-    /// Those who are past their handshake, for pushing to them, in groups or all.
+    /// The peers that are past their handshake, for broadcasts to all or to groups.
     #[must_use]
     pub fn hub(&self) -> &Hub<R, F> {
         &self.inner.hub
@@ -169,24 +169,24 @@ impl<R: Runtime, F: Framing> Server<R, F> {
         self.hub().broadcast(method, payload)
     }
 
-    /// Connections that could not be accepted; accepting went on.
+    /// The number of errors while accepting connections; accepting continued after each.
     #[must_use]
     pub fn accept_errors(&self) -> u64 {
         self.accept_counters().errors
     }
 
-    /// Numbers of the accepting side since the server was made.
+    /// Counters of the accepting side since the server was made.
     #[must_use]
     pub fn accept_counters(&self) -> AcceptCounters {
         self.door().gate().counters()
     }
 
-    /// Serves in the caller until the server is shut down, or stops accepting.
+    /// Serves on the caller's task or thread until the server is shut down, or stops accepting.
     ///
     /// # Cancel safety
-    /// Dropping the future stops accepting; connections go on.
+    /// Dropping the future stops accepting; existing connections continue.
     pub fn serve(&self) -> Wait<R, impl Future<Output = ()> + Send> {
-        // On a thread that must not wait, it goes on in the background.
+        // On a thread that must not wait, the server continues in the background.
         let Inner { acceptor, place, .. } = &*self.inner;
         R::Style::wait(place.poll_within(acceptor.serve()), || drop(self.start()))
     }
@@ -194,46 +194,47 @@ impl<R: Runtime, F: Framing> Server<R, F> {
     /// Serves in the background until the server is shut down.
     ///
     /// # Errors
-    /// There is no runtime here.
+    /// No runtime is running on this thread.
     pub fn start(&self) -> Result<(), StartError> {
         self.inner.place.within(|| self.inner.acceptor.start())
     }
 
-    /// Closes the listening socket; those who are connected stay.
+    /// Closes the listening socket; existing connections stay.
     pub fn stop_accepting(&self) {
         self.inner.acceptor.stop_accepting();
     }
 
-    /// Begins to shut down, for at most the configured linger, and does not wait.
+    /// Begins to shut down, for at most the configured linger time. Does not wait.
     pub fn begin_shutdown(&self) {
         self.begin_shutdown_within(self.door().service().config().linger());
     }
 
-    /// The same with another time than the configured one.
+    /// As [`begin_shutdown`](Self::begin_shutdown), with `linger` instead of the configured time.
     pub fn begin_shutdown_within(&self, linger: Duration) {
         self.inner.acceptor.begin_shutdown(linger);
     }
 
-    /// Shuts down: accepts nothing new, tells every peer, finishes what is under way for at most
-    /// the configured linger, and returns when every connection is over, with what was cut. What
-    /// [`on_message`](ServerBuilder::on_message) has to do yet is waited for as well, for at most so long.
+    /// Shuts down: accepts no new connections, tells every peer, finishes the work under way for at most the
+    /// configured linger time, and returns when every connection is over, with a list of what was cut off.
+    /// Within the same time it also waits until [`on_message`](ServerBuilder::on_message) has handled the
+    /// messages that were received before.
     ///
-    /// Peers that speak Bowline's own protocol get a go-away: what they have under way
-    /// is finished, and what never left them goes to another endpoint, or here when somebody
-    /// listens again.
+    /// Peers that speak Bowline's own protocol get a go-away: their calls under way are finished, and what
+    /// they have not sent yet goes to another endpoint, or to this address when a server listens there again.
     ///
     /// # Cancel safety
-    /// Shutting down goes on in the background; only what was cut is lost.
+    /// If the future is dropped, shutting down continues in the background; only the result is lost.
     pub fn shutdown(&self) -> Wait<R, impl Future<Output = Drained> + Send> {
         self.shutdown_within(self.door().service().config().linger())
     }
 
-    /// The same with another time than the configured one; zero ends every connection at once.
+    /// As [`shutdown`](Self::shutdown), with `linger` instead of the configured time. Zero ends every
+    /// connection at once.
     ///
     /// # Cancel safety
     /// As [`shutdown`](Self::shutdown).
     pub fn shutdown_within(&self, linger: Duration) -> Wait<R, impl Future<Output = Drained> + Send> {
-        // On a thread that must not wait, it goes on in the background, as if the future was dropped.
+        // On a thread that must not wait, it continues in the background, as if the future was dropped.
         let begun = || {
             self.begin_shutdown_within(linger);
             Drained::default()
@@ -241,13 +242,13 @@ impl<R: Runtime, F: Framing> Server<R, F> {
         R::Style::wait(self.stopped(linger), begun)
     }
 
-    /// [`shutdown_within`](Self::shutdown_within), to be awaited.
+    /// [`shutdown_within`](Self::shutdown_within) as a future.
     async fn stopped(&self, linger: Duration) -> Drained {
         self.begin_shutdown_within(linger);
         self.drained().await
     }
 
-    /// How the shutdown that has begun went, once it is over: to be awaited on any runtime.
+    /// Waits, on any runtime, until a shutdown that has begun is over. Returns its result.
     ///
     /// # Cancel safety
     /// As [`shutdown`](Self::shutdown).
@@ -271,17 +272,17 @@ impl<R: Runtime, F: Framing> std::fmt::Debug for ServerBuilder<R, F> {
 }
 
 impl<R: Runtime<Style: Threads>, F: Framing> ServerBuilder<R, F> {
-    /// The server runs in that I/O group, and not in the one that is current where it is made. The group
-    /// ends with it, unless something else uses it as well.
+    /// Runs the server in this I/O group instead of the group that is current where the server is made. The
+    /// server ends with the group, unless something else keeps the group in use.
     ///
-    /// A group without threads is the program's to turn.
+    /// A group without threads must be driven by the program.
     pub fn io_group(mut self, group: &impl Group) -> Self {
         self.parts.place = Place::of(group);
         self
     }
 
-    /// Most threads of the pool that calls this server's handlers, inline ones apart; at least one. Default 16.
-    /// The pool has threads only while there is something to handle.
+    /// Sets the maximum number of threads in the pool that calls this server's handlers other than inline
+    /// ones; at least 1. Default 16. The pool has threads only while there is something to handle.
     pub fn handler_threads(mut self, threads: usize) -> Self {
         self.parts.handlers.set_threads(threads);
         self
@@ -295,52 +296,53 @@ impl<R: Runtime, F: Framing> ServerBuilder<R, F> {
         Self { parts, runtime: PhantomData }
     }
 
-    /// Other settings.
+    /// Replaces the settings.
     pub fn config(mut self, config: Config<F>) -> Self {
         self.parts.config = config;
         self
     }
 
-    /// Connections are secured by TLS, with a `TlsServer` (feature `tls`): all that are accepted here, and every stream that
-    /// is handed to it. Default: plain text.
+    /// Secures connections by TLS, with a `TlsServer` (feature `tls`): all that are accepted here, and every
+    /// stream that is given to the server. Default: plain text.
     pub fn tls(mut self, tls: impl Into<Layers>) -> Self {
         self.parts.config = self.parts.config.tls(tls);
         self
     }
 
-    /// Who is connected goes there, beside the peers of other servers with the same hub.
+    /// Adds connected peers to `hub`, together with the peers of other servers that share it.
     pub fn hub(mut self, hub: &Hub<R, F>) -> Self {
         self.parts.hub = HubCore::clone(hub);
         self
     }
 
-    /// Its links are seen by `monitor` under `label`.
+    /// Registers the server's links with `monitor` under `label`.
     pub fn monitor(mut self, monitor: &Monitor, label: &str) -> Self {
         self.parts.monitor(monitor, label);
         self
     }
 
-    /// Called when something happens to the server as a whole: accepting failed, a connection was
-    /// refused.
+    /// Sets a function that is called for events of the server as a whole, for example when accepting failed
+    /// or a connection was refused.
     ///
-    /// Called in order, on threads by the pool that runs handlers, elsewhere by the task that accepts,
-    /// where it must not wait. On threads at most 1,024 events wait; those beyond are counted
-    /// ([`AcceptCounters::events_dropped`]).
+    /// The events are reported in order, on threads by the pool that runs handlers, elsewhere by the
+    /// accepting task, where the function must not block. On threads at most 1,024 events wait; further ones
+    /// are counted ([`AcceptCounters::events_dropped`]).
     pub fn on_event(mut self, f: impl Fn(&ServerEvent) + Send + Sync + 'static) -> Self {
         self.parts.on_event(f);
         self
     }
 
-    /// Asks `verify` about each peer before anything of it is handed over: with what it
-    /// [showed](Attempt::credentials), where it comes from, and the certificate that it showed below the protocol. A
-    /// peer that is let in is who the [`Grant`](bowline_core::auth::Grant) says: see
-    /// [`PeerCore::identity`](crate::PeerCore::identity). For framings with a handshake.
+    /// Sets a function that decides about each peer before any of its messages is handed over. It gets the
+    /// [credentials](Attempt::credentials) of the peer, its address, and its TLS certificate if it showed
+    /// one. A peer that is let in gets the identity of the [`Grant`](bowline_core::auth::Grant): see
+    /// [`PeerCore::identity`](crate::PeerCore::identity). Only for framings with a handshake.
     ///
-    /// An async function on tokio, smol and async-std, which becomes a task; on threads a function that may wait, and
-    /// runs on the pool of [`handler_threads`](Self::handler_threads). What it returns too late, for the time
-    /// of the handshake or [`AcceptLimits::verification`](bowline_core::config::AcceptLimits::verification), is of no
-    /// use; its future is dropped when the connection is over. A panic refuses the peer. So many run at once as
-    /// [`AcceptLimits::verifications`](bowline_core::config::AcceptLimits::verifications) says.
+    /// An async function on tokio, smol and async-std, which becomes a task; on threads a function that may
+    /// block and runs on the pool of [`handler_threads`](Self::handler_threads). A decision after the time
+    /// limit of the handshake or of
+    /// [`AcceptLimits::verification`](bowline_core::config::AcceptLimits::verification) is ignored; the
+    /// future is dropped when the connection is over. A panic refuses the peer. At most
+    /// [`AcceptLimits::verifications`](bowline_core::config::AcceptLimits::verifications) run at once.
     pub fn verifier<T: 'static>(mut self, verify: impl Fn(Attempt) -> T + Send + Sync + 'static) -> Self
     where
         R::Style: Returns<T, Output = Decision>,
@@ -354,7 +356,7 @@ impl<R: Runtime, F: Framing> ServerBuilder<R, F> {
                 verified.await
             };
             let task = Box::pin(Asking::new(future, deciding));
-            // One that cannot be run is dropped, which refuses the peer.
+            // A verification that cannot be run is dropped, which refuses the peer.
             if let Some(workers) = &workers {
                 let _ = workers.spawn(peer.0, task);
             }
@@ -362,24 +364,26 @@ impl<R: Runtime, F: Framing> ServerBuilder<R, F> {
         self
     }
 
-    /// [`verifier`](Self::verifier) that decides at once, where the connection is read: it must not wait. For what is
-    /// in memory, such as [`Tokens`](crate::auth::Tokens) and [`SharedSecrets`](crate::auth::SharedSecrets).
+    /// As [`verifier`](Self::verifier), with a function that decides at once. It is called where the
+    /// connection is read and must not wait. Use it for data in memory, such as
+    /// [`Tokens`](crate::auth::Tokens) and [`SharedSecrets`](crate::auth::SharedSecrets).
     pub fn verifier_inline(mut self, verify: impl Fn(&Attempt) -> Decision + Send + Sync + 'static) -> Self {
         self.parts.verifier = Some(at_once(verify));
         self
     }
 
-    /// [`verifier`](Self::verifier) that is called where the connection is read, must not wait, and decides then or
-    /// later, from anywhere.
+    /// As [`verifier`](Self::verifier), with a function that decides at once or later, from any task or
+    /// thread. It is called where the connection is read and must not wait.
     pub fn verifier_later(mut self, verify: impl Fn(Attempt, Deciding) + Send + Sync + 'static) -> Self {
         self.parts.verifier = Some(Box::new(verify));
         self
     }
 
-    /// Asks `may` before each message and request is handed to its handler: who sends it (`None` where no verifier
-    /// says so), to which method, in which class. A request that it refuses is answered with that status, such as
-    /// [`Status::FORBIDDEN`]; a message is dropped, counted and an event. Called where
-    /// the connection is read: it must not wait. A panic is a refusal. Without it, nothing is asked.
+    /// Sets a function that is called before each message and request is handed to its handler, with the
+    /// identity of the sender (`None` without a verifier), the method and the class. A refused request is
+    /// answered with the returned status, for example [`Status::FORBIDDEN`]; a refused message is dropped,
+    /// counted, and reported as an event. The function is called where the connection is read and must not
+    /// wait. A panic counts as a refusal. Default: everything is allowed.
     pub fn authorize(
         mut self,
         may: impl Fn(Option<&Identity>, u32, Class) -> Result<(), Status> + Send + Sync + 'static,
@@ -388,8 +392,8 @@ impl<R: Runtime, F: Framing> ServerBuilder<R, F> {
         self
     }
 
-    /// Listens at `address` (`host:port`, `tcp://…`, `unix://path`, `inproc://name`); nothing is
-    /// accepted until the server serves.
+    /// Listens at `address` (`host:port`, `tcp://…`, `unix://path`, `inproc://name`). Connections are
+    /// accepted when the server serves.
     ///
     /// # Errors
     /// See [`BindError`].
@@ -401,7 +405,7 @@ impl<R: Runtime, F: Framing> ServerBuilder<R, F> {
         R::Style::wait_now(self.bound(&address.to_address()))
     }
 
-    /// [`bind`](Self::bind) for code that is written once for all runtimes: it never waits.
+    /// As [`bind`](Self::bind), for code that is generic over the runtime; it never waits.
     ///
     /// # Errors
     /// See [`BindError`].
@@ -410,8 +414,8 @@ impl<R: Runtime, F: Framing> ServerBuilder<R, F> {
         Server::assemble(self.parts, |door, options| Acceptor::bind(door, &address, options))
     }
 
-    /// Accepts from a socket that listens already: one that the service manager handed over, or that the
-    /// program has set up. Nothing is accepted until the server serves.
+    /// Accepts from a socket that listens already, for example one from the service manager. Connections are
+    /// accepted when the server serves.
     ///
     /// # Errors
     /// See [`BindError`].

@@ -1,4 +1,4 @@
-//! One accepted connection after another of the same peer, on an async runtime.
+//! Sessions on async runtimes: one accepted connection after another of the same peer.
 
 use std::task::{Context, Poll};
 
@@ -17,8 +17,8 @@ use crate::link_service::LinkService;
 use crate::peer_core::PeerCore;
 use crate::sessions::{Arrival, Detached, Host, ReadGreeting, Sessions, attend_detached};
 
-/// Serves a connection that may belong to a session: hands it to the task that serves that, or serves it,
-/// and those that follow it.
+/// Serves a connection that may belong to a session: gives it to the task of that session, or serves it and
+/// those that follow it.
 pub(crate) async fn serve_session<R: Runtime, F: Framing>(
     door: Arc<Door<LinkService<F>>>,
     sessions: Arc<Sessions<Layered<R::Socket>>>,
@@ -72,7 +72,7 @@ pub(crate) async fn serve_session<R: Runtime, F: Framing>(
     }
 }
 
-/// Without a connection: the next one, or `None` when the link is closed.
+/// Waits while the session has no connection: for the next one, or `None` when the link is closed.
 fn poll_detached<S: Send + 'static, F: Framing, T: bowline_driver::runtime::Timer>(
     cx: &mut Context<'_>,
     peer: &PeerCore<F>,

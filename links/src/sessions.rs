@@ -1,4 +1,4 @@
-//! The sessions of a server: whose next connection is whose.
+//! The sessions of a server: finds the session that a new connection belongs to.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -22,20 +22,20 @@ use bowline_driver::sync::{Arc, Mutex};
 use crate::link_service::LinkService;
 use crate::peer_core::PeerCore;
 
-/// A connection that was let in, and what was read from it already.
+/// A connection that was accepted, and the bytes that were read from it already.
 #[derive(Debug)]
 pub(crate) struct Arrival<S> {
     /// The socket.
     pub socket: S,
-    /// What was read.
+    /// The bytes that were read.
     pub buf: RecvBuf,
-    /// When it was accepted: its greeting and the link's part of the handshake have one time limit together.
+    /// When it was accepted: its greeting and the link's handshake share one time limit.
     pub since: Instant,
     /// Dropped when the connection is over.
     pub admission: Admission,
 }
 
-/// Who serves a session, whether it is connected or not.
+/// The task or thread that serves a session, connected or not.
 pub(crate) struct Host<S> {
     identity: SessionIdentity,
     next: Mutex<Next<S>>,
@@ -54,8 +54,8 @@ impl<S> std::fmt::Debug for Host<S> {
 }
 
 impl<S> Host<S> {
-    /// Another connection came: it takes the session over. One that came before and was not taken
-    /// up yet is dropped.
+    /// Gives the session a new connection, which takes it over. An earlier one that was not taken up yet is
+    /// dropped.
     pub(crate) fn give(&self, arrival: Arrival<S>) {
         let mut next = self.next.lock();
         let older = next.arrival.replace(arrival);
@@ -68,15 +68,15 @@ impl<S> Host<S> {
         }
     }
 
-    /// A connection that was taken up is known to the link now. If another one came meanwhile, when
-    /// there was nothing to supersede yet, this one has to go.
+    /// The link knows the connection that was taken up. If another one arrived meanwhile, when there was
+    /// nothing to supersede yet, this one has to end.
     pub(crate) fn connected(&self) {
         if self.next.lock().arrival.is_some() {
             (self.supersede)();
         }
     }
 
-    /// The connection that came, or keeps the waker for when one does.
+    /// The connection that arrived; otherwise keeps the waker for when one does.
     pub(crate) fn poll_next(&self, waker: &Waker) -> Option<Arrival<S>> {
         let mut next = self.next.lock();
         let arrival = next.arrival.take();
@@ -87,7 +87,7 @@ impl<S> Host<S> {
     }
 }
 
-/// The sessions of a server, by their ids.
+/// The sessions of a server, by id.
 #[derive(Debug)]
 pub(crate) struct Sessions<S> {
     hosts: Mutex<HashMap<u64, Arc<Host<S>>>>,
@@ -100,8 +100,8 @@ impl<S> Default for Sessions<S> {
 }
 
 impl<S: Send + 'static> Sessions<S> {
-    /// Prepares the accepting link of `peer` for a session. `None` if its settings want none, or if
-    /// the system has no randomness for its secret.
+    /// Prepares the accepting link of `peer` for a session. `None` if the settings do not want one, or if the
+    /// system has no randomness for its secret.
     #[must_use]
     pub(crate) fn host<F: Framing>(&self, config: &Config<F>, peer: &PeerCore<F>) -> Option<Arc<Host<S>>> {
         if config.delivery() != Delivery::Session {
@@ -119,7 +119,7 @@ impl<S: Send + 'static> Sessions<S> {
         Some(host)
     }
 
-    /// Who serves the session that a connection's first bytes name. `Err`: more bytes are needed.
+    /// The host of the session that a connection's first bytes name.
     ///
     /// # Errors
     /// More bytes are needed.
@@ -132,31 +132,31 @@ impl<S: Send + 'static> Sessions<S> {
             Greeting::Incomplete => Err(NeedMore),
             Greeting::Resumes(asked) => {
                 let host = self.hosts.lock().get(&asked.session).cloned();
-                // A wrong secret is another's guess: it gets a session of its own.
+                // A wrong secret is a guess by another peer: it gets a session of its own.
                 Ok(host.filter(|host| host.identity.is_asked_for_by(&asked)))
             }
             _ => Ok(None),
         }
     }
 
-    /// A session is over.
+    /// Removes a session that is over.
     pub(crate) fn remove(&self, host: &Host<S>) {
         self.hosts.lock().remove(&host.identity.id);
     }
 }
 
-/// What the task of a session does next, while the session has no connection.
+/// The next step of a session's task while the session has no connection.
 #[derive(Debug)]
 pub(crate) enum Detached<S> {
-    /// There is a connection again.
+    /// A connection has arrived.
     Next(Arrival<S>),
-    /// The link is closed, or has no session that could be taken up.
+    /// The link is closed, or has no session that could be resumed.
     Over,
-    /// Nothing, until it is woken or until that time.
+    /// Nothing to do until it is woken or until that time.
     Sleep(Option<Instant>),
 }
 
-/// Looks after a session without a connection: to be asked again when `waker` is woken.
+/// Handles a session without a connection. Call it again when `waker` is woken.
 pub(crate) fn attend_detached<S, F: Framing>(
     peer: &PeerCore<F>,
     host: &Host<S>,
@@ -175,17 +175,17 @@ pub(crate) fn attend_detached<S, F: Framing>(
     }
 }
 
-/// How long a greeting may take.
+/// The time limit of a greeting.
 pub(crate) fn greeting_limit<F: Framing>(config: &Config<F>) -> Duration {
     config.accept_limits().handshake.unwrap_or_else(|| config.connect_timeout())
 }
 
-/// The greeting is not whole yet.
+/// The greeting is incomplete.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct NeedMore;
 
-/// Reads a connection's greeting on an async runtime, for at most the time that a handshake may
-/// take. `None`: it failed, or took too long.
+/// Reads a connection's greeting on an async runtime, within the time limit of the handshake. `None`: it
+/// failed, or took too long.
 pub(crate) struct ReadGreeting<'a, S, T: Timer, F: Framing> {
     sessions: &'a Sessions<S>,
     config: &'a Config<F>,
@@ -203,7 +203,7 @@ impl<S, T: Timer, F: Framing> std::fmt::Debug for ReadGreeting<'_, S, T, F> {
 }
 
 impl<'a, S: Socket, T: Timer, F: Framing> ReadGreeting<'a, S, T, F> {
-    /// Of a socket.
+    /// Reads from `socket`.
     pub(crate) fn new(
         sessions: &'a Sessions<S>,
         door: &'a Door<LinkService<F>>,
@@ -291,7 +291,7 @@ mod tests {
         let host = Sessions::<()>::default().host(&config, &peer).unwrap();
         host.give(arrival());
         let first = host.poll_next(Waker::noop()).unwrap();
-        // The link knows nothing of the first one yet.
+        // The link does not know the first one yet.
         host.give(arrival());
         peer.shared().with(|link| link.handle_connected(clock::now(), Epoch::FIRST));
         host.connected();

@@ -1,4 +1,4 @@
-//! Callers that are writing for a link when it ends.
+//! Waiting for callers that are still writing for a link when it ends.
 
 use std::future::poll_fn;
 use std::task::Poll;
@@ -11,12 +11,12 @@ use bowline_driver::runtime::Runtime;
 
 use crate::peer_core::PeerCore;
 
-/// A writer does not wait for its socket. One that has not given its batch back after so long never will: its
+/// A writer does not wait for its socket. A batch that is not given back within this time never will be: its
 /// socket panicked.
 const LIMIT: Duration = Duration::from_secs(1);
 
-/// Waits until no caller writes for a link that is over: before, it is not known what became of the messages
-/// that are being written.
+/// Waits until no caller writes for a link that is over. Before that, the outcome of the messages being
+/// written is not known.
 pub(crate) async fn writers_left<R: Runtime, F: Framing>(peer: &PeerCore<F>) {
     let (mut alarm, mut until) = (Alarm::new(R::timer()), None);
     poll_fn(|cx| {

@@ -1,9 +1,9 @@
-//! What became of the records of an append.
+//! The outcomes of an append.
 
 use crate::error::AppendError;
 use crate::position::Position;
 
-/// The outcome of each record of an append, in their order.
+/// The outcome of each record of an append, in order.
 #[derive(Clone, Debug)]
 #[must_use = "a record may not have been appended"]
 pub struct Appended<P> {
@@ -16,7 +16,7 @@ impl<P: Position> Appended<P> {
         Self { outcomes }
     }
 
-    /// The same error for each of so many records.
+    /// The same error for each record.
     pub fn failed(records: usize, error: AppendError) -> Self {
         Self { outcomes: vec![Err(error); records] }
     }
@@ -31,10 +31,10 @@ impl<P: Position> Appended<P> {
         self.outcomes
     }
 
-    /// The records' positions, if all were appended.
+    /// The positions of the records, if all were appended.
     ///
     /// # Errors
-    /// The first error; which records were appended and which may have been is in it.
+    /// The first error; it also says which records were appended and which may have been.
     pub fn all(self) -> Result<Vec<P>, PartlyAppended<P>> {
         match self.outcomes.iter().position(Result::is_err) {
             None => Ok(self.outcomes.into_iter().filter_map(Result::ok).collect()),
@@ -52,25 +52,25 @@ impl<P: Position> Appended<P> {
 #[error("record {index} of {records} (counted from 0)")]
 #[non_exhaustive]
 pub struct PartlyAppended<P: Position> {
-    /// The first record without a position, counted from 0.
+    /// The index of the first record without a position, counted from 0.
     pub index: usize,
-    /// How many there were.
+    /// The number of records.
     pub records: usize,
-    /// What became of the first one without a position.
+    /// The error of the first record without a position.
     #[source]
     pub first: AppendError,
-    /// What became of each.
+    /// The outcome of each record.
     pub appended: Appended<P>,
 }
 
 impl<P: Position> PartlyAppended<P> {
-    /// Which records may be in the log without a known position, counted from 0.
+    /// The indexes of the records that may be in the log without a known position, counted from 0.
     pub fn maybe_appended(&self) -> impl Iterator<Item = usize> + '_ {
         let outcomes = self.appended.outcomes.iter().enumerate();
         outcomes.filter(|(_, o)| o.as_ref().is_err_and(AppendError::may_be_appended)).map(|(index, _)| index)
     }
 
-    /// Whether to append every record that has no position again may succeed, and cannot store one twice.
+    /// Whether appending every record without a position again may succeed, and cannot store one twice.
     pub fn is_retryable(&self) -> bool {
         self.appended
             .outcomes

@@ -1,4 +1,4 @@
-//! The same logs for threads: each future is waited for.
+//! Logs for threads: each method blocks until the log's future is ready.
 
 use std::future::Future;
 use std::pin::pin;
@@ -15,10 +15,10 @@ use crate::record::{Entry, Record};
 
 /// How a thread waits for a future.
 ///
-/// [`Park`] suits every log whose futures are woken from other threads. A log that wants a runtime around its futures
-/// brings a waiter of its own.
+/// [`Park`] suits every log whose futures are woken from other threads. A log whose futures must run inside a
+/// runtime brings its own waiter.
 pub trait Waiter {
-    /// Waits for the future, and returns what it comes to.
+    /// Waits for the future, and returns its output.
     fn wait<F: Future>(&self, future: F) -> F::Output;
 }
 
@@ -34,7 +34,7 @@ impl Waiter for Park {
         loop {
             match future.as_mut().poll(&mut context) {
                 Poll::Ready(output) => return output,
-                // A wake since the poll leaves a token behind: `park` then returns at once.
+                // A wake since the poll leaves a token: `park` then returns at once.
                 Poll::Pending => thread::park(),
             }
         }
@@ -53,10 +53,10 @@ impl Wake for Unpark {
     }
 }
 
-/// A log whose methods wait: [`Log`] for threads. Errors are those of the log's own methods.
+/// A log with blocking methods: [`Log`] for threads. Errors are those of the log's own methods.
 ///
-/// Every method waits for the log's own future, so that a log is written once for tasks and threads. Do not call them
-/// where tasks run: the thread cannot do anything else meanwhile.
+/// Every method waits for the log's own future, so that a log is written once for tasks and threads. Do not
+/// call them in async tasks, because they block the thread.
 #[derive(Clone, Debug)]
 pub struct Blocking<L, W = Park> {
     log: L,
@@ -71,7 +71,7 @@ impl<L: Log> Blocking<L> {
 }
 
 impl<L: Log, W: Waiter + Clone> Blocking<L, W> {
-    /// A log for threads that wait in this way.
+    /// A log for threads that wait with this waiter.
     pub fn with(log: L, waiter: W) -> Self {
         Self { log, waiter }
     }
@@ -81,12 +81,12 @@ impl<L: Log, W: Waiter + Clone> Blocking<L, W> {
         &self.log
     }
 
-    /// What the log promises beyond what all do.
+    /// The capabilities of the log.
     pub fn capabilities(&self) -> Capabilities {
         self.log.capabilities()
     }
 
-    /// Appends records, and waits until it is known what became of each: [`Log::append`].
+    /// Appends records, and waits for their outcomes: [`Log::append`].
     pub fn append(&self, records: Vec<Record>) -> Appended<L::Position> {
         self.waiter.wait(self.log.append(records))
     }
@@ -104,7 +104,7 @@ impl<L: Log, W: Waiter + Clone> Blocking<L, W> {
         self.waiter.wait(self.log.read(from, limit, wait))
     }
 
-    /// Where the log begins and ends: [`Log::bounds`].
+    /// The first position and the end of the log: [`Log::bounds`].
     ///
     /// # Errors
     /// As those of [`Log::bounds`].
@@ -118,7 +118,7 @@ impl<L: Log, W: Waiter + Clone> Blocking<L, W> {
     }
 }
 
-/// An iterator over a log's records that waits for those that come.
+/// An iterator over a log's records that waits for new ones.
 #[derive(Debug)]
 pub struct BlockingFollow<L: Log, W = Park> {
     follow: L::Follow,
@@ -126,12 +126,12 @@ pub struct BlockingFollow<L: Log, W = Park> {
 }
 
 impl<L: Log, W> BlockingFollow<L, W> {
-    /// Where it goes on: [`Following::cursor`].
+    /// The position at which it continues: [`Following::cursor`].
     pub fn cursor(&self) -> L::Position {
         self.follow.cursor()
     }
 
-    /// Goes on somewhere else.
+    /// Continues at another position.
     pub fn seek(&mut self, to: L::Position) {
         self.follow.seek(to);
     }

@@ -1,36 +1,38 @@
-//! In what logs differ.
+//! The capabilities in which logs differ.
 
 use std::time::Duration;
 
-/// What a log promises beyond what all promise.
+/// The guarantees of a log beyond those of all logs.
 ///
-/// Every log promises that positions ascend in the order of the log, that the records of one `append` that were stored
-/// stand in their order, and that what was read once is read again until it is trimmed. [`new`](Self::new) promises
+/// Every log guarantees that positions ascend in the order of the log, that the stored records of one
+/// `append` are in order, and that a record that was read once can be read again until it is trimmed.
+/// [`new`](Self::new) promises nothing else; implementations set their further capabilities.
 /// nothing else; implementations set what they have.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Capabilities {
-    /// Each position is the [`next`](crate::Position::next) of the one before: no gaps, except for what was trimmed.
+    /// Each position is the [`next`](crate::Position::next) of the one before: there are no gaps, except for
+    /// trimmed records.
     pub contiguous: bool,
-    /// The records of one append are stored all or none, and nothing stands between them.
+    /// The records of one append are stored all or none, without other records in between.
     pub atomic_batches: bool,
-    /// Whether a record's id keeps it from being stored twice.
+    /// Whether a record's id prevents it from being stored twice.
     pub deduplication: Deduplication,
-    /// When an append counts as done, as this handle is set up.
+    /// When an append counts as done, with the settings of this handle.
     pub commit: Commit,
-    /// What else the log can be set up for, in ascending order.
+    /// The other values of `commit` that the log supports, in ascending order.
     pub commits: &'static [Commit],
-    /// After a fail-over, a position that was told, or read, may come back with another record.
+    /// After a fail-over, a position that was returned, or read, may be used for another record.
     pub positions_reused: bool,
-    /// Headers are kept.
+    /// The log supports headers.
     pub headers: bool,
-    /// The largest record in bytes ([`Record::size`](crate::Record::size)), if there is a limit that is known. What a
-    /// log adds of its own counts as well: it may refuse a record that is a little smaller.
+    /// The maximum size of a record in bytes ([`Record::size`](crate::Record::size)), if there is a known
+    /// limit. The log's own overhead counts as well: it may refuse a record that is a little smaller.
     pub max_record: Option<usize>,
 }
 
 impl Capabilities {
-    /// A log that promises only what all do.
+    /// The guarantees of all logs only.
     pub const fn new(commit: Commit) -> Self {
         Self {
             contiguous: false,
@@ -45,26 +47,26 @@ impl Capabilities {
     }
 }
 
-/// How a log recognises a record that it already has.
+/// How a log recognises a record that it has already.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Deduplication {
     /// It does not: records with ids are refused.
     None,
-    /// By id, for so long after the record was stored.
+    /// By id, for this time after the record was stored.
     For(Duration),
-    /// By id, among so many latest records with ids.
+    /// By id, among this many latest records with ids.
     Latest(usize),
 }
 
-/// Who has a record when its append is done, from the least to the most.
+/// Where a record is stored when its append is done, from the weakest to the strongest guarantee.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 #[non_exhaustive]
 pub enum Commit {
-    /// The process's memory.
+    /// In the process's memory.
     Memory,
-    /// One server, or the leader of several: lost with it.
+    /// On one server, or on the leader of several: lost with it.
     Leader,
-    /// The majority of the servers.
+    /// On the majority of the servers.
     Majority,
 }

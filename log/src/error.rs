@@ -1,4 +1,4 @@
-//! Errors by blame. Each says its own level, its sources have the rest.
+//! Errors. The message of each describes its own level; its sources have the rest.
 
 use std::error::Error;
 use std::fmt;
@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use crate::position::Position;
 
-/// Why a log could not do something that it usually can: the client's or server's own error, and whether it is
-/// expected to pass.
+/// Why a log could not do something that it supports: the client's or server's own error, and whether it is
+/// expected to be transient.
 #[derive(Clone, Debug)]
 pub struct Cause {
     transient: bool,
@@ -15,17 +15,17 @@ pub struct Cause {
 }
 
 impl Cause {
-    /// One that is expected to pass, such as a connection that was lost.
+    /// A transient error, such as a lost connection.
     pub fn transient(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self { transient: true, error: Arc::from(error.into()) }
     }
 
-    /// One that stays until somebody does something about it, such as a log that does not exist.
+    /// An error that stays until it is fixed, such as a log that does not exist.
     pub fn lasting(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self { transient: false, error: Arc::from(error.into()) }
     }
 
-    /// Whether it is expected to pass.
+    /// Whether the error is expected to be transient.
     pub fn is_transient(&self) -> bool {
         self.transient
     }
@@ -48,17 +48,17 @@ impl Error for Cause {
     }
 }
 
-/// What became of a record that was not known to be appended.
+/// The outcome of a record that is not known to be appended.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AppendError {
     /// It was not appended, and will not be.
     #[error("the record was not appended")]
     NotAppended(#[source] Cause),
-    /// Nobody knows: the answer was lost, or did not come in time. It may also be appended later on.
+    /// The outcome is unknown: the answer was lost, or late. The record may also be appended later.
     #[error("the record may have been appended")]
     MaybeAppended(#[source] Cause),
-    /// The log does not take such a record.
+    /// The log does not accept such a record.
     #[error("the record was refused")]
     Refused(#[source] Refusal),
     /// This handle, or the log, was closed. The record was not appended.
@@ -67,7 +67,7 @@ pub enum AppendError {
 }
 
 impl AppendError {
-    /// Whether to append the same record again may succeed, and cannot store it twice.
+    /// Whether appending the same record again may succeed, and cannot store it twice.
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::NotAppended(cause) => cause.is_transient(),
@@ -75,45 +75,45 @@ impl AppendError {
         }
     }
 
-    /// Whether the record may be in the log all the same.
+    /// Whether the record may be in the log nevertheless.
     pub fn may_be_appended(&self) -> bool {
         matches!(self, Self::MaybeAppended(_))
     }
 }
 
-/// What is wrong with a record.
+/// Why a record is refused.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refusal {
     /// It is too large.
     #[error("{size} bytes, limit {limit}")]
     TooLarge {
-        /// Its bytes, as the log counts them.
+        /// Its size in bytes, as the log counts.
         size: usize,
-        /// How many it may have.
+        /// The limit.
         limit: usize,
     },
     /// Too many records at once for a log that stores a batch as a whole.
     #[error("a batch of {records} records, limit {limit}")]
     TooMany {
-        /// How many records were to be appended.
+        /// The number of records.
         records: usize,
-        /// How many may be.
+        /// The limit.
         limit: usize,
     },
-    /// It has an id, and the log cannot tell repeats by one.
-    #[error("the log knows no ids")]
+    /// It has an id, and the log does not deduplicate by ids.
+    #[error("the log does not support ids")]
     Id,
-    /// It has a header, and the log keeps none.
-    #[error("the log keeps no headers")]
+    /// It has a header, and the log does not support headers.
+    #[error("the log does not support headers")]
     Headers,
-    /// A header, or the id, that cannot be stored as it is.
+    /// A header, or the id, cannot be stored unchanged.
     #[error("header {name:?} cannot be stored")]
     Header {
         /// The header's name.
         name: String,
     },
-    /// The server refused it for a reason of its own.
+    /// The server refused it for its own reason.
     #[error("the server refused it")]
     Server(#[source] Cause),
 }
@@ -122,20 +122,20 @@ pub enum Refusal {
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReadError<P: Position> {
-    /// Records from `from` on are gone, by retention or because somebody removed them. The log goes on at `to`.
+    /// Records from `from` on are gone, by retention or because they were removed. The log continues at `to`.
     #[error("records from {from} up to {to} were trimmed")]
     Trimmed {
-        /// Where the reader was.
+        /// The position of the reader.
         from: P,
-        /// Where the log begins now. The position itself is not gone.
+        /// The first position that is not gone.
         to: P,
     },
-    /// The log ends before the position: it lost records, or never had so many.
+    /// The log ends before the position: it lost records, or never had that many.
     #[error("the log ends at {end}, before {from}")]
     Truncated {
-        /// Where the reader was.
+        /// The position of the reader.
         from: P,
-        /// Where the next record will stand, at the earliest.
+        /// The lowest possible position of the next record.
         end: P,
     },
     /// The log cannot be reached, or does not exist.
@@ -147,7 +147,7 @@ pub enum ReadError<P: Position> {
 }
 
 impl<P: Position> ReadError<P> {
-    /// Whether the same read may succeed later on.
+    /// Whether the same read may succeed later.
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Unavailable(cause) => cause.is_transient(),

@@ -15,18 +15,19 @@ use crate::record::Entry;
 
 type Reading<P> = Pin<Box<dyn Future<Output = Result<Page<P>, ReadError<P>>> + Send>>;
 
-/// [`Log::follow`] over [`Log::read`]: one page after another, each when the one before was given out. It holds one page.
+/// [`Log::follow`] over [`Log::read`]: reads one page after another, each when the previous one was returned.
+/// It holds one page.
 pub struct Follow<L: Log> {
     log: L,
-    /// Behind the last entry that was given out.
+    /// The position after the last returned entry.
     cursor: L::Position,
     limit: Limit,
     wait: Duration,
     page: vec::IntoIter<Entry<L::Position>>,
-    /// Where to read on after the page.
+    /// Where to read after the page.
     next: L::Position,
     reading: Option<Reading<L::Position>>,
-    /// The log lost what the cursor stands behind: said again until the user seeks.
+    /// The log lost the records before the cursor: returned again until the user seeks.
     truncated: Option<ReadError<L::Position>>,
     ended: bool,
 }
@@ -47,15 +48,15 @@ impl<L: Log> Follow<L> {
         }
     }
 
-    /// The same with pages of so much. It holds for the reads that begin later.
+    /// Sets the limit of pages, for reads that begin later.
     #[must_use]
     pub fn limit(mut self, limit: Limit) -> Self {
         self.limit = limit;
         self
     }
 
-    /// The same with reads that wait for so long: a log may notice only then that its server is gone. Without a wait it
-    /// reads again and again.
+    /// Sets how long a read waits: a log may notice only afterwards that its server is gone. With zero it
+    /// polls continuously.
     #[must_use]
     pub fn wait(mut self, wait: Duration) -> Self {
         self.wait = wait;
@@ -98,7 +99,7 @@ impl<L: Log> Stream for Follow<L> {
                     this.page = page.entries.into_iter();
                     this.next = page.next;
                     if idle {
-                        // The wait is over, or there is none: others run before the next read.
+                        // The wait is over, or zero: lets other tasks run before the next read.
                         cx.waker().wake_by_ref();
                         return Poll::Pending;
                     }

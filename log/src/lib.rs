@@ -1,9 +1,10 @@
-//! Append-only logs behind one trait: Forest Bus clusters, NATS JetStream, a log in memory, and others.
+//! Append-only logs behind one trait: Forest Bus clusters, NATS JetStream, an in-memory log, and others.
 //!
-//! [`Log::append`] tells the outcome of each record once. [`Log::read`] gives a page and can wait for it.
-//! [`Log::follow`] goes through a log from a position on and stays at its end: it repeats nothing, leaves nothing out,
-//! and says what was gone before it came ([`ReadError::Trimmed`]) and when the log ends before it
-//! ([`ReadError::Truncated`]). What logs do not have in common is in their [`Capabilities`].
+//! [`Log::append`] returns the outcome of each record. [`Log::read`] returns a page and can wait for it.
+//! [`Log::follow`] reads a log from a position on and waits at its end for new records: it repeats nothing,
+//! leaves nothing out, and reports records that were gone before it read them ([`ReadError::Trimmed`]) and a
+//! log that ends before its position ([`ReadError::Truncated`]). Differences between logs are in their
+//! [`Capabilities`].
 //!
 //! The trait's methods are futures and need no particular runtime. Threads use the same logs through
 //! [`Blocking`], which waits for each future.
@@ -26,6 +27,7 @@
 //! # }
 //! ```
 #![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod appended;
 mod blocking;

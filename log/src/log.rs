@@ -13,43 +13,44 @@ use crate::error::ReadError;
 use crate::position::Position;
 use crate::record::{Entry, Record};
 
-/// An append-only log: a handle of it, which may be cloned.
+/// An append-only log: a handle, which may be cloned.
 ///
-/// An implementation gives [`append`](Self::append), [`read`](Self::read), [`bounds`](Self::bounds) and
-/// [`capabilities`](Self::capabilities). For [`follow`](Self::follow) it may use [`Follow`](crate::Follow), which
-/// reads page after page. The scenarios in `conformance` check what is promised here.
+/// An implementation supplies [`append`](Self::append), [`read`](Self::read), [`bounds`](Self::bounds) and
+/// [`capabilities`](Self::capabilities). For [`follow`](Self::follow) it may use [`Follow`](crate::Follow),
+/// which reads page after page. The scenarios in `conformance` check the guarantees.
 ///
-/// Where nothing can be done for the moment, one over a network waits for as long as it is set up to before it says so
-/// ([`is_retryable`](ReadError::is_retryable)): who tries again at once does not spin.
+/// If an operation cannot be done for the moment, a log over a network waits for its configured time before
+/// it returns an error ([`is_retryable`](ReadError::is_retryable)), so that callers that retry at once do not
+/// spin.
 pub trait Log: Clone + Send + Sync + 'static {
-    /// Where a record stands.
+    /// The position of a record.
     type Position: Position;
-    /// What [`follow`](Self::follow) returns.
+    /// The type that [`follow`](Self::follow) returns.
     type Follow: Following<Self::Position>;
 
-    /// What this log promises beyond what all do.
+    /// The capabilities of this log.
     fn capabilities(&self) -> Capabilities;
 
-    /// Appends records, and tells what became of each. Records that were stored stand in the order in which they were
-    /// given; others' may stand between them. No records give no outcomes.
+    /// Appends records, and returns the outcome of each. Stored records are in the given order; records of
+    /// other writers may be between them. Without records there are no outcomes.
     ///
     /// # Errors
-    /// In the outcomes. After a record that was not stored, later ones may be.
+    /// Errors are part of the outcomes. After a record that was not stored, later ones may be.
     ///
     /// # Cancel safety
-    /// A future that is dropped before it was polled appends nothing. Otherwise each record may have been appended, or
-    /// be appended later on, once.
+    /// A future that is dropped before it was polled appends nothing. Otherwise each record may have been
+    /// appended, or may be appended later, once.
     fn append(&self, records: Vec<Record>) -> impl Future<Output = Appended<Self::Position>> + Send;
 
-    /// Reads records from a position on, in order: one at least, if there are any. If there is none, waits for one until
-    /// so much time has passed; then the page has no entries.
+    /// Reads records from a position on, in order: at least one, if there are any. If there is none, waits
+    /// for one for at most this time; then the page has no entries.
     ///
     /// # Errors
     /// [`ReadError::Trimmed`]: the position is before the log's first. [`ReadError::Truncated`]: it is behind the log's
     /// end. [`ReadError::Unavailable`] and [`ReadError::Closed`].
     ///
     /// # Cancel safety
-    /// Nothing is taken out of the log: to drop the future loses nothing.
+    /// Nothing is taken out of the log: dropping the future loses nothing.
     fn read(
         &self,
         from: Self::Position,
@@ -57,39 +58,40 @@ pub trait Log: Clone + Send + Sync + 'static {
         wait: Duration,
     ) -> impl Future<Output = Result<Page<Self::Position>, ReadError<Self::Position>>> + Send;
 
-    /// Where the log begins and ends.
+    /// The first position and the end of the log.
     ///
     /// # Errors
     /// [`ReadError::Unavailable`] and [`ReadError::Closed`].
     ///
     /// # Cancel safety
-    /// To drop the future changes nothing.
+    /// Dropping the future has no effect.
     fn bounds(
         &self,
     ) -> impl Future<Output = Result<Bounds<Self::Position>, ReadError<Self::Position>>> + Send;
 
-    /// Every record from a position on, and then those that come: see [`Following`].
+    /// A stream of every record from a position on, including later ones: see [`Following`].
     fn follow(&self, from: Self::Position) -> Self::Follow;
 }
 
-/// A stream of a log's records, in order. None comes twice, and none is left out but those that it says are gone.
+/// A stream of a log's records, in order. No record is repeated, and none is left out except those that are
+/// reported as gone.
 ///
-/// An error does not end it. After [`ReadError::Trimmed`] it goes on where the log begins. After one that
-/// [is retryable](ReadError::is_retryable) it tries again when it is polled. [`ReadError::Truncated`] comes again until
-/// the user has called [`seek`](Self::seek): whether to read again what has other positions now is not for the stream to
-/// decide. After [`ReadError::Closed`] it ends.
+/// An error does not end it. After [`ReadError::Trimmed`] it continues where the log begins. After an error
+/// that [is retryable](ReadError::is_retryable) it tries again when it is polled. [`ReadError::Truncated`] is
+/// returned again until the user calls [`seek`](Self::seek): whether to read again what has other positions
+/// now is the user's decision. After [`ReadError::Closed`] it ends.
 pub trait Following<P: Position>: Stream<Item = Result<Entry<P>, ReadError<P>>> + Send + Unpin {
-    /// Where it goes on: behind the last record that it gave. A program that keeps this with what it did can follow
-    /// from there later on.
+    /// The position at which it continues: after the last record that it returned. A program that stores this
+    /// together with its results can later follow from there.
     fn cursor(&self) -> P;
 
-    /// Goes on somewhere else.
+    /// Continues at another position.
     fn seek(&mut self, to: P);
 
     /// The next record, or error; `None` after the end.
     ///
     /// # Cancel safety
-    /// To drop the future loses nothing.
+    /// Dropping the future loses nothing.
     fn next_entry(&mut self) -> NextEntry<'_, Self> {
         NextEntry { stream: self }
     }
@@ -110,30 +112,30 @@ impl<S: Stream + Unpin + ?Sized> Future for NextEntry<'_, S> {
     }
 }
 
-/// How much a page may have.
+/// The maximum size of a page.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Limit {
-    /// How many records; 0 counts as 1.
+    /// The number of records; 0 counts as 1.
     pub records: usize,
-    /// How many bytes of them ([`Record::size`]); the first record comes even if it has more.
+    /// The bytes of the records ([`Record::size`]); the first record is returned even if it is larger.
     pub bytes: usize,
 }
 
 impl Limit {
-    /// So many records, of 1 MiB in all.
+    /// This many records, of 1 MiB in total.
     pub const fn records(records: usize) -> Self {
         Self { records, bytes: 1 << 20 }
     }
 
-    /// The same with so many bytes.
+    /// Sets the number of bytes.
     #[must_use]
     pub const fn bytes(mut self, bytes: usize) -> Self {
         self.bytes = bytes;
         self
     }
 
-    /// Whether a page with so many records and bytes may have one more of so many bytes.
+    /// Whether a page with this many records and bytes may have one more of this size.
     pub fn has_room(&self, records: usize, bytes: usize, size: usize) -> bool {
         records == 0 || (records < self.records && bytes.saturating_add(size) <= self.bytes)
     }
@@ -152,8 +154,8 @@ impl Default for Limit {
 pub struct Page<P> {
     /// The records, in ascending order.
     pub entries: Vec<Entry<P>>,
-    /// Where to read on. It may be behind the next of the last entry, where records were deleted, and lies never behind
-    /// the log's end.
+    /// Where to read next. It may be after the next position of the last entry, if records were deleted, and
+    /// is never after the log's end.
     pub next: P,
 }
 
@@ -164,13 +166,13 @@ impl<P> Page<P> {
     }
 }
 
-/// Where a log begins and ends.
+/// The first position and the end of a log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Bounds<P> {
-    /// The least position that can be read: of the first record, or the end if there is none.
+    /// The lowest position that can be read: of the first record, or the end if there is none.
     pub first: P,
-    /// Where the next record will stand, at the earliest: no record is there yet.
+    /// The lowest possible position of the next record: no record is there yet.
     pub end: P,
 }
 

@@ -1,17 +1,19 @@
-//! What is appended, and what is read.
+//! Records, to append and as read.
 
 use bytes::Bytes;
 
-/// A record. Every log has a body; ids and headers are for those whose [`Capabilities`](crate::Capabilities) say so:
-/// others refuse such records, so that nothing is dropped in silence.
+/// A record. Every log supports bodies; ids and headers are supported by logs with these
+/// [`Capabilities`](crate::Capabilities). Other logs refuse such records, so that nothing is dropped
+/// silently.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 #[non_exhaustive]
 pub struct Record {
     /// The content, which may be empty.
     pub body: Bytes,
-    /// By what the log knows a record that it already has.
+    /// The id by which the log recognises a record that it has already.
     pub id: Option<String>,
-    /// Names and values. A name may come more than once: the order of its values is kept, that of names need not be.
+    /// Names and values. A name may occur more than once: the order of its values is kept, that of names need
+    /// not be.
     pub headers: Vec<(String, String)>,
 }
 
@@ -21,21 +23,21 @@ impl Record {
         Self { body: body.into(), id: None, headers: Vec::new() }
     }
 
-    /// The same record with an id: appended again within the log's window, it is stored once.
+    /// Adds an id: if it is appended again within the log's window, it is stored once.
     #[must_use]
     pub fn with_id(mut self, id: impl Into<String>) -> Self {
         self.id = Some(id.into());
         self
     }
 
-    /// The same record with one more header.
+    /// Adds a header.
     #[must_use]
     pub fn with_header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.push((name.into(), value.into()));
         self
     }
 
-    /// Its bytes: those of the body, the id and the headers.
+    /// Its size in bytes: body, id and headers.
     pub fn size(&self) -> usize {
         let headers: usize = self.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
         self.body.len() + self.id.as_ref().map_or(0, String::len) + headers
@@ -48,13 +50,13 @@ impl<B: Into<Bytes>> From<B> for Record {
     }
 }
 
-/// A record and where it stands.
+/// A record and its position.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Entry<P> {
-    /// Where it stands.
+    /// Its position.
     pub position: P,
-    /// What was appended there.
+    /// The record.
     pub record: Record,
 }
 

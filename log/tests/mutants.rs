@@ -1,4 +1,4 @@
-//! Logs that break one promise each: the scenarios notice every one.
+//! Logs that violate one guarantee each: the scenarios detect every one.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -17,21 +17,21 @@ use bowline_log::{
 enum Mutation {
     /// None: the scenarios find nothing.
     None,
-    /// A page ends one record too late: the next one is left out.
+    /// The next position of a page is too large by one: the next record is left out.
     NextTooFar,
-    /// A page goes on at its last record: it comes twice.
+    /// A page begins again at the last record of the one before: that record comes twice.
     NextTooNear,
     /// Records of an append are stored in the opposite order.
     Reversed,
-    /// A read of trimmed records begins at the first one that is left, and says nothing.
+    /// A read of trimmed records begins silently at the first remaining one.
     TrimmedInSilence,
-    /// A read behind the end waits, or has nothing, and does not say that the log ends before.
+    /// A read after the end waits, or returns nothing, and does not report that the log ends before.
     TruncatedInSilence,
     /// A read that waits is not woken by appends.
     NotWoken,
-    /// An id does not keep a record from being stored twice.
+    /// An id does not prevent a record from being stored twice.
     IdsForgotten,
-    /// Every 7th append is told to be done, and is not.
+    /// Every 7th append is reported as done, and is not.
     AppendLost,
     /// Every 7th append is stored twice.
     AppendTwice,
@@ -39,15 +39,15 @@ enum Mutation {
     BytesUnbounded,
     /// Empty records are left out of pages.
     EmptyLeftOut,
-    /// An append that is only made, and never polled, appends.
+    /// An append that was created, and never polled, appends.
     EagerAppend,
     /// A batch is stored in two parts, between which others' records may come.
     BatchInParts,
-    /// Positions are told that are one too small.
+    /// Reported positions are too small by one.
     PositionsOff,
-    /// Headers are not kept, though they are promised.
+    /// Headers are not stored, although they are supported.
     HeadersLost,
-    /// What cannot be appended because the log is out of reach is told to be appended.
+    /// A record that cannot be appended because the log is unreachable is reported as appended.
     ToldWhileAway,
 }
 
@@ -68,7 +68,7 @@ impl Mutant {
     }
 }
 
-/// Lets others run once.
+/// Lets other futures run once.
 async fn turn() {
     struct Turn(bool);
     impl Future for Turn {
@@ -142,7 +142,7 @@ impl Log for Mutant {
             Mutation::TruncatedInSilence if from > self.log.bounds().await?.end => {
                 return Ok(Page::new(Vec::new(), from));
             }
-            // Not woken, it ends with its time, without records; that time is cut short here.
+            // If it is not woken, it ends after its time without records; that time is shortened here.
             Mutation::NotWoken if !wait.is_zero() => {
                 let page = self.log.read(from, limit, Duration::ZERO).await?;
                 if page.entries.is_empty() {
@@ -212,7 +212,7 @@ fn the_log_itself_is_whole() {
     assert!(report.violations().next().is_none(), "{report}");
 }
 
-/// One test for each mutation: the scenario named has to find it.
+/// One test for each mutation: the named scenario has to detect it.
 macro_rules! mutants {
     ($($test:ident: $mutation:ident, $scenario:ident;)*) => {
         $(

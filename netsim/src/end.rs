@@ -12,36 +12,36 @@ use bowline_core::time::Instant;
 use crate::net::{Direction, Net};
 use crate::side::{App, Side, Taken};
 
-/// A link with what drives it. Requests are answered with their own bodies, messages kept.
+/// A link with its driver. Requests are answered with their own bodies, messages are stored.
 #[derive(Debug)]
 pub struct End<F: Framing> {
     /// The machine.
     pub link: Link<F, u64>,
     side: Side<Link<F, u64>>,
     app: Echo,
-    /// The writer does not notice the end of a connection: what it was writing comes back when the next
-    /// one is ready.
+    /// The writer does not notice the end of a connection: the batch that it was writing is given back when
+    /// the next connection is ready.
     pub slow_writer: bool,
-    /// What a [`Ledger`](crate::Ledger) has no use for.
+    /// Events that a [`Ledger`](crate::Ledger) does not use.
     pub events: Vec<LinkEvent>,
 }
 
-/// What an [`End`] keeps and answers: `end.messages` is `end.app.messages`.
+/// The application of an [`End`]; `end.messages` is `end.app.messages`.
 #[derive(Debug)]
 pub struct Echo {
     /// Messages received, in order.
     pub messages: Vec<Vec<u8>>,
     /// Requests received, in order.
     pub requests: Vec<Vec<u8>>,
-    /// Messages are taken as they come; otherwise they wait in the link's queue.
+    /// Whether messages are taken as they arrive; otherwise they wait in the link's queue.
     pub takes: bool,
-    /// Requests are answered as they come; otherwise their handlers wait.
+    /// Whether requests are answered as they arrive; otherwise their handlers wait.
     pub answers: bool,
-    /// Decides about peers, which have to say who they are then; on an accepting end.
+    /// On an accepting end: requires authentication, and decides about peers.
     pub verifies: Option<fn(&Shown) -> Decision>,
-    /// What peers showed, in order.
+    /// The credentials of peers, in order.
     pub shown: Vec<Shown>,
-    /// Requests whose handlers wait, and their bodies.
+    /// Requests with waiting handlers, and their bodies.
     waiting: Vec<(Inbound, Body)>,
     taken: Vec<Message>,
 }
@@ -93,7 +93,7 @@ impl<F: Framing> App<Link<F, u64>> for Echo {
             },
             Event::Request(request) => {
                 self.requests.push(request.body.to_vec());
-                // Of too large an answer the link itself informs the caller.
+                // If the answer is too large, the link itself informs the caller.
                 let _ = reader.answer(request.id(), request.body.into());
                 true
             }
@@ -113,7 +113,7 @@ impl<F: Framing> App<Link<F, u64>> for Echo {
         Ok(if taken { Taken::Yes } else { Taken::No })
     }
 
-    /// Takes messages that wait and answers requests that wait, if it does.
+    /// Takes waiting messages and answers waiting requests, if enabled.
     fn work(&mut self, _: usize, _: Instant, link: &mut Link<F, u64>) -> bool {
         let mut moved = false;
         if self.takes && link.take_received(usize::MAX, &mut self.taken) > 0 {
@@ -134,7 +134,7 @@ impl<F: Framing> App<Link<F, u64>> for Echo {
 }
 
 impl<F: Framing> End<F> {
-    /// Without a connection.
+    /// Creates an end without a connection.
     #[must_use]
     pub fn new(config: Config<F>, role: Role) -> Self {
         let out = match role {
@@ -165,7 +165,7 @@ impl<F: Framing> End<F> {
         self.side.is_connected()
     }
 
-    /// A connection is there.
+    /// Starts a connection.
     pub fn connect(&mut self, now: Instant, epoch: Epoch) {
         if self.app.verifies.is_some() {
             self.link.challenge(format!("challenge of {epoch:?}"));
@@ -173,23 +173,23 @@ impl<F: Framing> End<F> {
         self.side.connect(&mut self.link, now, epoch);
     }
 
-    /// The connection is gone.
+    /// Ends the connection.
     pub fn disconnect(&mut self, now: Instant, cause: Disconnect) {
         self.side.slow_writer = self.slow_writer;
         self.side.disconnect(&mut self.link, &mut self.app, now, cause);
     }
 
-    /// Reads, works and writes as far as it goes. True: something moved. `Err`: the connection is
-    /// over, and this end knows.
+    /// Reads, works and writes as far as possible. Returns whether something changed. `Err`: the connection
+    /// ended, and this end has handled it.
     ///
     /// # Errors
-    /// Why.
+    /// The cause.
     pub fn step(&mut self, now: Instant, net: &mut Net) -> Result<bool, Disconnect> {
         self.side.slow_writer = self.slow_writer;
         self.side.step(&mut self.link, &mut self.app, now, net)
     }
 
-    /// Time passes without a connection.
+    /// Handles the passing of time without a connection.
     pub fn idle(&mut self, now: Instant) {
         self.side.idle(&mut self.link, &mut self.app, now);
     }
@@ -200,13 +200,13 @@ impl<F: Framing> End<F> {
         self.link.memory() + self.reader_memory() + self.side.memory()
     }
 
-    /// Bytes of memory held for messages that came in part, or that wait to be handed over.
+    /// Bytes of memory held for incomplete messages and for messages that wait to be delivered.
     #[must_use]
     pub fn reader_memory(&self) -> usize {
         self.side.reader.as_ref().map_or(0, Reader::memory)
     }
 
-    /// A writer that was still at it when a connection ended gives its batch back.
+    /// Returns the batch of a writer that was still writing when its connection ended.
     pub(crate) fn return_late(&mut self, now: Instant) -> bool {
         self.side.return_late(&mut self.link, now)
     }

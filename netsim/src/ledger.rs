@@ -1,5 +1,5 @@
-//! What became of every cast of a [`Pair`](crate::Pair): all that its links said, and whether it is
-//! one answer.
+//! The fate of every cast of a [`Pair`](crate::Pair): everything that its links reported, and whether the
+//! reports are consistent.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,60 +13,60 @@ use crate::end::End;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct PairCast(pub(crate) usize);
 
-/// What the sender of a cast wants to know of its end.
+/// What the sender of a cast wants to be reported.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Wants {
-    /// Nothing but a failure.
+    /// Failures only.
     Failures,
-    /// An event, whatever it is.
+    /// Every outcome, as an event.
     Event,
-    /// It waits for it.
+    /// Every outcome, to a waiting caller.
     Outcome,
 }
 
-/// One thing that a link said of a cast.
+/// One report of a link about a cast.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Told {
-    /// To the caller that waited.
+    /// To the waiting caller.
     Outcome(Result<Outcome, Undelivered>),
-    /// As the event of a message that ended well.
+    /// As the event of a delivered message.
     Ended(Outcome),
-    /// As the event of one that failed.
+    /// As the event of a failed message.
     Failed(Outcome),
     /// Among the errored messages.
     Errored(Undelivered),
-    /// From a link that was closed.
+    /// By a link that was closed.
     HandedBack(Undelivered),
 }
 
-/// A cast, and what was said of it.
+/// A cast, and the reports about it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Given {
-    /// Which end cast it.
+    /// The end that sent it.
     pub side: usize,
-    /// How many links that end had had before (a restarted peer has a new one).
+    /// The number of earlier links of that end (a restarted peer has a new link).
     pub life: usize,
-    /// The number that casting it returned.
+    /// The number that `cast` returned.
     pub number: u64,
     /// Method id.
     pub method: u32,
-    /// Its bytes.
+    /// The body.
     pub body: Vec<u8>,
-    /// What the sender wants to know.
+    /// What the sender wants to be reported.
     pub wants: Wants,
-    /// What was said.
+    /// The reports.
     pub told: Vec<Told>,
 }
 
-/// Every cast of a [`Pair`](crate::Pair), in order, and what was said of it.
+/// Every cast of a [`Pair`](crate::Pair), in order, with the reports about it.
 #[derive(Debug, Default)]
 pub struct Ledger {
     casts: Vec<Given>,
     /// By end, life and number.
     index: BTreeMap<(usize, usize, u64), usize>,
-    /// Those whose sender waits.
+    /// Casts whose sender waits.
     awaited: BTreeSet<(usize, usize, u64)>,
-    /// Places in line of each end, for events and for errored messages.
+    /// Wait tickets of each end, for events and for errored messages.
     tickets: [[Option<WaitTicket>; 2]; 2],
 }
 
@@ -77,7 +77,7 @@ impl Ledger {
         &self.casts
     }
 
-    /// A cast was made.
+    /// Records a cast.
     pub fn give(&mut self, given: Given) -> PairCast {
         let at = self.casts.len();
         let key = (given.side, given.life, given.number);
@@ -89,7 +89,7 @@ impl Ledger {
         PairCast(at)
     }
 
-    /// The caller no longer waits for the end of that cast, if it still does.
+    /// The caller stops waiting for the outcome of that cast, if it still waits.
     pub(crate) fn forget(&mut self, cast: PairCast) -> Option<&Given> {
         let given = &mut self.casts[cast.0];
         if !self.awaited.remove(&(given.side, given.life, given.number)) {
@@ -99,7 +99,7 @@ impl Ledger {
         Some(given)
     }
 
-    /// Another link is at that end.
+    /// That end has a new link.
     pub(crate) fn restarted(&mut self, side: usize) {
         self.tickets[side] = [None; 2];
     }
@@ -110,10 +110,10 @@ impl Ledger {
         self.casts[at].told.push(told);
     }
 
-    /// Takes everything that the link of an end has to say.
+    /// Takes all reports of an end's link.
     ///
     /// # Panics
-    /// It speaks of a cast that was never made.
+    /// If a report concerns a cast that was never made.
     pub fn collect<F: Framing>(&mut self, side: usize, life: usize, end: &mut End<F>) {
         let [mut for_event, mut for_errored] = self.tickets[side];
         while let Some(event) = end.link.poll_event(&mut for_event, || 0) {
@@ -147,7 +147,7 @@ impl Ledger {
 }
 
 impl Given {
-    /// For messages about it.
+    /// A copy without bodies, for messages.
     pub(crate) fn without_bodies(&self) -> Self {
         let mut given = self.clone();
         given.body.truncate(8);
@@ -159,11 +159,12 @@ impl Given {
         given
     }
 
-    /// How it ended, by all that was said: `None` if nothing was, which is an end only for a cast
-    /// whose sender wants to know of nothing but a failure.
+    /// The outcome, from all reports: `None` if there were none, which is an outcome only for a cast whose
+    /// sender wants failures only.
     ///
     /// # Panics
-    /// It was told twice, or in the wrong place, or what was handed back is not what was given.
+    /// If the outcome was reported twice or in the wrong place, or a returned message differs from the cast
+    /// one.
     #[must_use]
     pub fn outcome(&self) -> Option<Outcome> {
         let Self { wants, told, .. } = self;

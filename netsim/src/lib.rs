@@ -1,10 +1,10 @@
 //! A network in memory with a virtual clock and a seed.
 //!
-//! [`Net`] carries bytes between two ends with latency, in pieces of random size, and can be cut,
-//! or stop carrying in silence (half-open). [`Sim`] joins a dialing link with its supervisor to
-//! accepting links over such a network and advances time to whatever is due next: nothing sleeps,
-//! and the same seed gives the same trace. [`Pair`] has two links that are both commanded and keeps a
-//! ledger of their casts. [`World`] runs any number of machines of any protocol.
+//! [`Net`] carries bytes between two ends with latency, in pieces of random size, and can be cut or fall
+//! silent (half-open). [`Sim`] connects a dialing link and its supervisor to accepting links over such a
+//! network and advances the time to the next event: nothing sleeps, and the same seed gives the same trace.
+//! [`Pair`] has two links that both take commands, and keeps a ledger of their casts. [`World`] runs any
+//! number of machines of any protocol.
 //!
 //! ```
 //! use bowline_core::config::Config;
@@ -18,6 +18,7 @@
 //! assert_eq!(&sim.outcome(call).unwrap().as_ref().unwrap()[..], b"hello");
 //! ```
 #![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod end;
 mod ledger;

@@ -1,4 +1,4 @@
-//! Bytes on their way.
+//! Bytes in transit.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use bowline_core::time::Instant;
 pub struct Random(u64);
 
 impl Random {
-    /// The same seed, the same numbers.
+    /// Creates a generator; the same seed gives the same numbers.
     #[must_use]
     pub const fn new(seed: u64) -> Self {
         Self(seed)
@@ -31,17 +31,17 @@ impl Random {
     }
 }
 
-/// Which way bytes go.
+/// The direction of bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Direction {
     /// From the dialing end to the accepting one.
     ToServer,
-    /// Back.
+    /// From the accepting end to the dialing one.
     ToClient,
 }
 
 impl Direction {
-    /// The other way.
+    /// The opposite direction.
     #[must_use]
     pub const fn back(self) -> Self {
         match self {
@@ -58,23 +58,23 @@ impl Direction {
     }
 }
 
-/// How a network behaves.
+/// The behavior of a network.
 #[derive(Clone, Copy, Debug)]
 pub struct NetConfig {
-    /// Shortest time a byte is on its way.
+    /// Shortest transit time of a byte.
     pub latency: Duration,
-    /// Up to so much more, at random.
+    /// Largest additional transit time, chosen at random.
     pub jitter: Duration,
-    /// The most bytes one write takes; each takes a random number up to this, or, on a line of
-    /// limited bandwidth, what that has room for.
+    /// Most bytes that one write accepts; each accepts a random number up to this or, with limited bandwidth,
+    /// as many as there is room for.
     pub max_write: usize,
-    /// The most bytes one read gives; each gives a random number up to this.
+    /// Most bytes that one read returns; each returns a random number up to this.
     pub max_read: usize,
-    /// The most bytes on their way in one direction; a write beyond takes nothing.
+    /// Most bytes in transit in one direction; a write beyond that accepts nothing.
     pub window: usize,
-    /// Bytes a second that the line carries, each way; as many as there are if `None`.
+    /// Bandwidth in bytes per second in each direction; `None`: unlimited.
     pub bandwidth: Option<u64>,
-    /// Bytes that may wait for the line, in the sending system; a write beyond takes nothing.
+    /// Most bytes in the sending system's buffer; a write beyond that accepts nothing.
     pub unsent: usize,
 }
 
@@ -92,29 +92,29 @@ impl Default for NetConfig {
     }
 }
 
-/// One connection's bytes, both ways.
+/// The bytes of one connection, in both directions.
 #[derive(Debug)]
 pub struct Net {
     config: NetConfig,
     random: Random,
-    /// When pieces arrive and how long they are, per direction, in order.
+    /// The arrival times and lengths of pieces, by direction, in order.
     pieces: [VecDeque<(Instant, usize)>; 2],
     /// Their bytes.
     in_transit: [VecDeque<u8>; 2],
-    /// When the line will have sent what it was given, per direction.
+    /// When the line will have sent its bytes, by direction.
     busy_until: [Instant; 2],
-    /// A write waits for the line.
+    /// Whether a write waits for the line, by direction.
     blocked: [bool; 2],
     carried: [u64; 2],
     cut: bool,
-    /// Silence from here on: what is written vanishes.
+    /// Whether the connection is silent: written bytes vanish.
     half_open: bool,
-    /// Cut when so many bytes were carried, by direction.
+    /// The number of carried bytes after which it is cut, by direction.
     cut_at: [Option<u64>; 2],
 }
 
 impl Net {
-    /// Nothing on its way.
+    /// Creates a connection without bytes in transit.
     #[must_use]
     pub fn new(config: NetConfig, seed: u64) -> Self {
         Self {
@@ -131,7 +131,7 @@ impl Net {
         }
     }
 
-    /// Takes some of `bytes`, and tells how many. 0: the window is full (or the connection cut).
+    /// Accepts some of `bytes`; returns how many. 0: the window is full, or the connection is cut.
     pub fn write(&mut self, now: Instant, direction: Direction, bytes: &[u8]) -> usize {
         let index = direction.index();
         if self.cut {
@@ -146,7 +146,7 @@ impl Net {
             return 0;
         }
         let mut n = match self.config.bandwidth {
-            // What the line has room for is random enough.
+            // The room of the line is random enough.
             Some(_) => limit,
             None => 1 + usize::try_from(self.random.below(limit as u64)).unwrap_or(0),
         };
@@ -175,7 +175,7 @@ impl Net {
         Duration::from_nanos((bytes as u64).saturating_mul(1_000_000_000) / bandwidth.max(1))
     }
 
-    /// How many bytes may be given to the line.
+    /// How many bytes the line accepts.
     fn line_room(&mut self, now: Instant, index: usize) -> usize {
         let Some(bandwidth) = self.config.bandwidth else { return usize::MAX };
         let waits = self.busy_until[index].saturating_since(now).as_nanos() * u128::from(bandwidth);
@@ -185,14 +185,14 @@ impl Net {
         room
     }
 
-    /// When the line has sent these bytes.
+    /// When the line will have sent these bytes.
     fn send_on_line(&mut self, now: Instant, index: usize, bytes: usize) -> Instant {
         let sent = self.busy_until[index].max(now) + self.line_time(bytes);
         self.busy_until[index] = sent;
         sent
     }
 
-    /// Gives some of the bytes that have arrived.
+    /// Reads some of the bytes that have arrived; returns how many.
     pub fn read(&mut self, now: Instant, direction: Direction, into: &mut [u8]) -> usize {
         let index = direction.index();
         let Some((arrives, piece)) = self.pieces[index].front_mut() else { return 0 };
@@ -214,8 +214,9 @@ impl Net {
         n
     }
 
-    /// When the next piece arrives, or the line has room for what could not be written, either
-    /// way, after `now`. What has arrived by then waits for a reader, who may never come.
+    /// When the next piece arrives after `now`, or the line has room for a refused write, in either
+    /// direction. Pieces that have arrived by then do not count: they wait for a reader, which may never
+    /// read.
     #[must_use]
     pub fn next_change(&self, now: Instant) -> Option<Instant> {
         if self.half_open {
@@ -223,35 +224,35 @@ impl Net {
         }
         let arrivals = self.pieces.iter().filter_map(|pieces| pieces.front().map(|(at, _)| *at));
         let lines = self.busy_until.iter().zip(self.blocked).filter_map(|(busy, blocked)| {
-            // A quarter of the room is worth waking for.
+            // A waiting writer is woken when a quarter of the buffer is free.
             let full = self.line_time(self.config.unsent * 3 / 4);
             blocked.then(|| Instant::from_nanos(busy.as_nanos().saturating_sub(full.as_nanos() as u64)))
         });
         arrivals.chain(lines).filter(|at| *at > now).min()
     }
 
-    /// Resets the connection; what is on its way may still be read before the end is seen.
+    /// Resets the connection; bytes in transit may still be read before the end.
     pub fn cut(&mut self) {
         self.cut = true;
     }
 
-    /// Resets it once so many bytes were carried in that direction.
+    /// Resets the connection after that many bytes were carried in that direction.
     pub fn cut_at(&mut self, direction: Direction, bytes: u64) {
         self.cut_at[direction.index()] = Some(bytes);
     }
 
-    /// From now on nothing arrives any more, and neither side learns it.
+    /// From now on no byte arrives, and neither side is informed.
     pub fn fall_silent(&mut self) {
         self.half_open = true;
     }
 
-    /// Whether the end of the stream is all there is left to read in that direction.
+    /// Whether only the end of the stream is left to read in that direction.
     #[must_use]
     pub fn is_over(&self, direction: Direction) -> bool {
         self.cut && !self.half_open && self.pieces[direction.index()].is_empty()
     }
 
-    /// Bytes carried in that direction.
+    /// Number of bytes carried in that direction.
     #[must_use]
     pub fn carried(&self, direction: Direction) -> u64 {
         self.carried[direction.index()]

@@ -1,4 +1,4 @@
-//! Two ends of one connection, both of which may be commanded.
+//! The two ends of one connection, both of which take commands.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -27,7 +27,7 @@ struct Made {
     side: usize,
     id: CallId,
     began: Instant,
-    /// When it ended, and how.
+    /// When and how it ended.
     ended: Option<(Instant, Result<Reply, CallError>)>,
     cancelled: bool,
 }
@@ -55,20 +55,20 @@ pub struct Pair<F: Framing> {
     open: [BTreeMap<u64, usize>; 2],
     /// Why the connection ended, if it did.
     pub over: Option<Disconnect>,
-    /// The most memory that each end held so far.
+    /// The largest memory that each end has held.
     pub peak: [usize; 2],
-    /// Connects again so long after both ends know that the connection is gone.
+    /// Reconnects this long after both ends know that the connection ended.
     reconnect: Option<Duration>,
     redial_at: Option<Instant>,
     net_config: NetConfig,
     config: Config<F>,
     random: Random,
     epoch: Epoch,
-    /// A new connection is taken up before the old one is closed.
+    /// Whether a new connection is started before the old one is closed.
     unfenced: bool,
-    /// Where the next connection is cut.
+    /// The point at which the next connection is cut.
     cut_next: Option<(Direction, u64)>,
-    /// What accepting ends received that were replaced by others.
+    /// The accepting ends that were replaced.
     pub past: Vec<End<F>>,
     ledger: Option<Ledger>,
 }
@@ -80,7 +80,7 @@ impl<F: Framing> Pair<F> {
         Self::connected(config, net, seed, None)
     }
 
-    /// The same, with an accepting end that lets nobody in before `verify` says so.
+    /// As [`new`](Self::new), with an accepting end that authenticates its peer with `verify`.
     #[must_use]
     pub fn verifying(config: &Config<F>, net: NetConfig, seed: u64, verify: fn(&Shown) -> Decision) -> Self {
         Self::connected(config, net, seed, Some(verify))
@@ -120,30 +120,30 @@ impl<F: Framing> Pair<F> {
         }
     }
 
-    /// The dialing end connects again, so long after a connection was gone.
+    /// The dialing end reconnects this long after a connection ended.
     #[must_use]
     pub fn reconnecting(mut self, after: Duration) -> Self {
         self.reconnect = Some(after);
         self
     }
 
-    /// Keeps account of what the links say of every cast made with [`give`](Self::give). Events and
-    /// errored messages are taken from the links for it.
+    /// Records what the links report about every cast made with [`give`](Self::give). Events and errored
+    /// messages are taken from the links for this.
     #[must_use]
     pub fn keeping_a_ledger(mut self) -> Self {
         self.ledger = Some(Ledger::default());
         self
     }
 
-    /// The accepting end forgets to close the old connection before it takes up a new one: a driver's
-    /// mistake, for checkers that have to find it.
+    /// The accepting end does not close the old connection before it starts a new one: an error of a driver,
+    /// for checkers that have to find it.
     #[must_use]
     pub fn forgetting_the_fence(mut self) -> Self {
         self.unfenced = true;
         self
     }
 
-    /// Bytes that the present connection carried that way.
+    /// Number of bytes that the current connection carried in that direction.
     #[must_use]
     pub fn carried(&self, direction: Direction) -> u64 {
         self.net.carried(direction)
@@ -154,23 +154,23 @@ impl<F: Framing> Pair<F> {
         self.net.cut();
     }
 
-    /// Resets the present connection once so many bytes were carried that way, in all.
+    /// Resets the current connection after that many bytes were carried in that direction.
     pub fn cut_at(&mut self, direction: Direction, bytes: u64) {
         self.net.cut_at(direction, bytes);
     }
 
-    /// Resets the next connection once so many bytes were carried that way.
+    /// Resets the next connection after that many bytes were carried in that direction.
     pub fn cut_next_at(&mut self, direction: Direction, bytes: u64) {
         self.cut_next = Some((direction, bytes));
     }
 
-    /// The connection stops carrying anything, in silence.
+    /// The connection falls silent: no more bytes arrive.
     pub fn fall_silent(&mut self) {
         self.net.fall_silent();
     }
 
-    /// The dialing end alone loses its connection and makes another: the accepting end learns of it
-    /// by the new one.
+    /// Only the dialing end loses its connection and dials again: the accepting end learns of it from the new
+    /// connection.
     pub fn redial(&mut self) {
         if self.ends[0].is_connected() {
             let cause = Disconnect::Reopened;
@@ -179,7 +179,7 @@ impl<F: Framing> Pair<F> {
         }
     }
 
-    /// The accepting process dies, and another takes its place.
+    /// The accepting process dies and is replaced by another.
     pub fn restart(&mut self) {
         let mut fresh = End::new(self.config.clone(), Role::Accepting);
         fresh.link.offer_session(identity(&mut self.random));
@@ -205,11 +205,11 @@ impl<F: Framing> Pair<F> {
         }
         let [asked, held] = [0, 1].map(|side| self.ends[side].link.session());
         if held.is_some() && asked != held {
-            // Its connection died before the peer knew of it: it is not asked for again, and expires.
+            // Its connection died before the peer noticed: the session is not requested again, and expires.
             self.ends[1].link.expire_session(self.now);
         }
         if self.ends[1].link.is_closed() {
-            // Its session is over, or another: the server makes a new link.
+            // Its session is over or replaced: the server creates a new link.
             self.restart();
         }
         self.net = Net::new(self.net_config, self.random.number());
@@ -225,13 +225,13 @@ impl<F: Framing> Pair<F> {
         }
     }
 
-    /// The time.
+    /// The current time.
     #[must_use]
     pub fn now(&self) -> Instant {
         self.now
     }
 
-    /// Casts from an end.
+    /// Sends a cast from an end.
     ///
     /// # Errors
     /// As [`bowline_core::link::Link::cast`].
@@ -244,7 +244,7 @@ impl<F: Framing> Pair<F> {
         self.ends[side].link.cast(self.now, options, body.into())
     }
 
-    /// Casts from an end, for the [ledger](Self::ledger).
+    /// Sends a cast from an end and records it in the [ledger](Self::ledger).
     ///
     /// # Errors
     /// As [`bowline_core::link::Link::cast`].
@@ -270,7 +270,7 @@ impl<F: Framing> Pair<F> {
         Ok(self.ledger.as_mut().expect("a ledger").give(given))
     }
 
-    /// The caller waits no longer for the end of a cast.
+    /// The caller stops waiting for the outcome of a cast.
     ///
     /// # Panics
     /// Without a [ledger](Self::keeping_a_ledger).
@@ -282,13 +282,13 @@ impl<F: Framing> Pair<F> {
         }
     }
 
-    /// Checks what the links said of casts against what arrived: each cast whose outcome is awaited has
-    /// one, and no cast has two; what never left did not arrive, and what is acknowledged did. Nothing
-    /// arrived twice, or, where the delivery sends again, more often than it may. To be asked when
-    /// nothing is under way any more. Bodies have to differ.
+    /// Checks the links' reports about casts against the received messages: each awaited cast has exactly one
+    /// outcome, and no cast has two; a cast reported as unsent was not received, and an acknowledged one was.
+    /// No message was received twice or, with a delivery that repeats, more often than permitted. Call it
+    /// when nothing is under way any more; bodies must be unique.
     ///
     /// # Panics
-    /// If something is wrong.
+    /// If a check fails.
     pub fn check_ledger(&self) {
         let mut arrived = [BTreeMap::new(), BTreeMap::new()];
         for (side, ends) in [(0, &self.past[..]), (0, &self.ends[1..]), (1, &self.ends[..1])] {
@@ -304,12 +304,12 @@ impl<F: Framing> Pair<F> {
         for given in self.ledger().casts() {
             let times = arrived[given.side].get(&given.body[..]).copied().unwrap_or(0);
             let life = if given.side == 0 { &self.ends[0] } else { self.life(given.life) };
-            // A process that died has said nothing of what it was about to do.
+            // A process that died could not report what it was about to do.
             let died = given.side == 1 && given.life < self.past.len() && !life.link.is_closed();
             let right = match given.outcome() {
                 None => given.wants == Wants::Failures || died,
                 Some(Outcome::NeverSent | Outcome::Expired | Outcome::Dropped) => times == 0,
-                // It is handed over while the process lives and its link is open.
+                // It is delivered while the process lives and its link is open.
                 Some(Outcome::Acked) => times == 1 || closed[given.side],
                 Some(_) => true,
             };
@@ -326,7 +326,7 @@ impl<F: Framing> Pair<F> {
         self.past.get(life).unwrap_or(&self.ends[1])
     }
 
-    /// Every cast made with [`give`](Self::give), and what was said of it so far.
+    /// Every cast made with [`give`](Self::give), and the reports about it so far.
     ///
     /// # Panics
     /// Without a [ledger](Self::keeping_a_ledger).
@@ -342,7 +342,7 @@ impl<F: Framing> Pair<F> {
         }
     }
 
-    /// Begins a call from an end.
+    /// Starts a call from an end.
     ///
     /// # Errors
     /// As [`bowline_core::link::Link::call`].
@@ -359,7 +359,7 @@ impl<F: Framing> Pair<F> {
         Ok(PairCall(call))
     }
 
-    /// Gives a call up, if it has not ended.
+    /// Cancels a call, if it has not ended.
     pub fn cancel(&mut self, call: PairCall) {
         let made = &mut self.calls[call.0];
         if made.ended.is_none() && !made.cancelled {
@@ -369,39 +369,39 @@ impl<F: Framing> Pair<F> {
         }
     }
 
-    /// How a call ended, if it did.
+    /// The outcome of a call, if it has ended.
     #[must_use]
     pub fn outcome(&self, call: PairCall) -> Option<&Result<Reply, CallError>> {
         self.calls[call.0].ended.as_ref().map(|(_, result)| result)
     }
 
-    /// How long a call took, if it ended.
+    /// The duration of a call, if it has ended.
     #[must_use]
     pub fn took(&self, call: PairCall) -> Option<Duration> {
         let made = &self.calls[call.0];
         made.ended.as_ref().map(|(at, _)| at.saturating_since(made.began))
     }
 
-    /// Whether a call was given up.
+    /// Whether a call was cancelled.
     #[must_use]
     pub fn was_cancelled(&self, call: PairCall) -> bool {
         self.calls[call.0].cancelled
     }
 
-    /// The clock jumps: time passes in which neither end does anything.
+    /// Advances the clock without any activity of the ends.
     pub fn jump(&mut self, duration: Duration) {
         self.now += duration;
     }
 
-    /// Lets time pass.
+    /// Advances the time, handling all events.
     ///
     /// # Panics
-    /// If the links never come to rest, or one is due again after it was served.
+    /// If the links never come to rest, or one is due again right after it was handled.
     pub fn run_for(&mut self, duration: Duration) {
         timeline::run_for(self, duration);
     }
 
-    /// Dials when it is time to.
+    /// Dials when it is due.
     fn look_after_dialing(&mut self) -> bool {
         let Some(after) = self.reconnect else { return false };
         if self.ends[0].link.is_closed() {
@@ -492,7 +492,7 @@ fn identity(random: &mut Random) -> SessionIdentity {
     SessionIdentity { id: random.number() | 1, token }
 }
 
-/// Whether an end broke the protocol, which none may. A stream that ends in a frame was cut there.
+/// Whether an end violated the protocol, which none may. A stream that ends within a frame was cut there.
 fn is_violation(cause: &Disconnect) -> bool {
     use bowline_core::error::{FrameError, PeerError};
     let cut = matches!(cause, Disconnect::Protocol(PeerError::Frame(FrameError::Truncated { .. })));

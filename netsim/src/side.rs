@@ -1,4 +1,4 @@
-//! What drives one machine over a simulated network: a driver's half, without threads or wakers.
+//! The driver of one machine over a simulated network, without threads or wakers.
 
 use std::fmt;
 
@@ -11,21 +11,21 @@ use bowline_core::time::Instant;
 
 use crate::net::{Direction, Net};
 
-/// What became of an event.
+/// The result of offering an event.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Taken {
-    /// The application has it.
+    /// The application has taken it.
     Yes,
-    /// The application has no room: it comes again.
+    /// The application has no room: the event is offered again.
     No,
 }
 
-/// What the application does with what its machines tell it.
+/// The handling of events of machines.
 pub trait App<M: Machine> {
-    /// A machine told something. `end` says which one.
+    /// Handles an event of the machine `end`.
     ///
     /// # Errors
-    /// The application ends the connection.
+    /// The application ends the connection, with that cause.
     fn event(
         &mut self,
         end: usize,
@@ -35,15 +35,15 @@ pub trait App<M: Machine> {
         event: M::Event<'_>,
     ) -> Result<Taken, Disconnect>;
 
-    /// Before each pass, and while there is no connection: takes what waits in the machine, and gives
-    /// it commands. True: it did something.
+    /// Called before each pass, and while there is no connection: takes data that waits in the machine, and
+    /// gives it commands. Returns whether it did something.
     fn work(&mut self, end: usize, now: Instant, machine: &mut M) -> bool {
         let _ = (end, now, machine);
         false
     }
 }
 
-/// Takes every event and does nothing with it: for machines that keep what they hear.
+/// Takes every event and ignores it: for machines that store what they receive.
 impl<M: Machine> App<M> for () {
     fn event(
         &mut self,
@@ -57,16 +57,16 @@ impl<M: Machine> App<M> for () {
     }
 }
 
-/// All that a driver has beside a machine: the reader and the buffer of its connection, the batch that
-/// is being written. Under [`World`](crate::World), and for tests that play the peer themselves.
+/// A driver's state for one machine: the reader and the buffer of its connection, and the batch that is being
+/// written. Used by [`World`](crate::World), and by tests that simulate the peer themselves.
 pub struct Side<M: Machine> {
     end: usize,
     pub(crate) reader: Option<M::Reader>,
     buf: RecvBuf,
     batch: Option<Batch>,
     out: Direction,
-    /// The writer does not notice the end of a connection: what it was writing comes back when the next
-    /// one is ready.
+    /// The writer does not notice the end of a connection: the batch that it was writing is given back when
+    /// the next connection is ready.
     pub slow_writer: bool,
     late: Option<Batch>,
     tokens: Vec<M::Token>,
@@ -81,7 +81,7 @@ impl<M: Machine> fmt::Debug for Side<M> {
 }
 
 impl<M: Machine> Side<M> {
-    /// Of the machine with that number, writing in that direction.
+    /// Creates the state for the machine with that number, which writes in that direction.
     #[must_use]
     pub fn new(end: usize, out: Direction) -> Self {
         Self {
@@ -102,19 +102,20 @@ impl<M: Machine> Side<M> {
         self.reader.is_some()
     }
 
-    /// Writes in that direction from the next connection on.
+    /// Sets the direction of writes from the next connection on.
     pub fn set_direction(&mut self, out: Direction) {
         self.out = out;
     }
 
-    /// A connection is there.
+    /// Starts a connection.
     pub fn connect(&mut self, machine: &mut M, now: Instant, epoch: Epoch) {
         self.reader = Some(machine.handle_connected(now, epoch));
         self.buf = RecvBuf::new();
         self.batch = None;
     }
 
-    /// The connection is gone. What came on it whole and has no later one to wait for is still handed over.
+    /// Ends the connection. Whole messages that were received on it and that need no later connection are
+    /// still delivered.
     pub fn disconnect(&mut self, machine: &mut M, app: &mut impl App<M>, now: Instant, cause: Disconnect) {
         if let Some(mut reader) = self.reader.take() {
             let mut access = &mut *machine;
@@ -143,11 +144,11 @@ impl<M: Machine> Side<M> {
         self.buf.capacity() + self.batch.as_ref().map_or(0, Batch::len)
     }
 
-    /// Reads, works and writes as far as it goes. True: something moved. `Err`: the connection is over,
-    /// and the machine knows.
+    /// Reads, works and writes as far as possible. Returns whether something changed. `Err`: the connection
+    /// ended, and the machine has handled it.
     ///
     /// # Errors
-    /// Why.
+    /// The cause.
     pub fn step(
         &mut self,
         machine: &mut M,
@@ -163,7 +164,7 @@ impl<M: Machine> Side<M> {
         stepped
     }
 
-    /// Time passes without a connection. True: the application did something.
+    /// Handles the passing of time without a connection. Returns whether the application did something.
     pub fn idle(&mut self, machine: &mut M, app: &mut impl App<M>, now: Instant) -> bool {
         if machine.poll_timeout().is_some_and(|(at, _)| at <= now) {
             machine.handle_timeout(now);
@@ -176,14 +177,14 @@ impl<M: Machine> Side<M> {
         worked
     }
 
-    /// Everything is looked at in every step, so that nothing has to be woken.
+    /// Every step checks everything, so that no wakes are needed.
     fn forget_wakes(&mut self, machine: &mut M) {
         let _wake = machine.take_wake();
         machine.take_tokens(&mut self.tokens);
         self.tokens.clear();
     }
 
-    /// A writer that was still at it when a connection ended gives its batch back, if there is one.
+    /// Returns the batch of a writer that was still writing when its connection ended, if there is one.
     pub fn return_late(&mut self, machine: &mut M, now: Instant) -> bool {
         let late = self.late.take();
         let is_late = late.is_some();
@@ -228,7 +229,7 @@ impl<M: Machine> Side<M> {
             }
         }
         moved |= self.output(machine, now, net);
-        // A slow writer gives its batch back in the next step after the machine is ready.
+        // A slow writer gives its batch back in the step after the machine is ready.
         Ok(moved | (self.late.is_some() && machine.is_ready()))
     }
 

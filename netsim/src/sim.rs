@@ -1,4 +1,4 @@
-//! A dialing link, its supervisor, and the servers that accept it.
+//! A dialing link, its supervisor, and the servers that accept its connections.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -20,7 +20,7 @@ use crate::timeline::{self, Timeline};
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Call(usize);
 
-/// A client and one server after another, over one connection after another.
+/// A client and a sequence of servers, over a sequence of connections.
 #[derive(Debug)]
 pub struct Sim<F: Framing> {
     now: Instant,
@@ -30,7 +30,7 @@ pub struct Sim<F: Framing> {
     supervisor: Supervisor,
     /// The dialing end.
     pub client: End<F>,
-    /// The accepting end of the present connection, or of the last.
+    /// The accepting end of the current connection, or of the last one.
     pub server: Option<End<F>>,
     net: Option<(Epoch, Net)>,
     dialing: Vec<(Instant, AttemptId)>,
@@ -39,7 +39,7 @@ pub struct Sim<F: Framing> {
     ready: bool,
     calls: BTreeMap<u64, usize>,
     outcomes: Vec<Option<Result<Reply, CallError>>>,
-    /// What earlier servers received.
+    /// Messages that earlier servers received.
     past_messages: Vec<Vec<u8>>,
     past_requests: Vec<Vec<u8>>,
     trace: Vec<String>,
@@ -47,7 +47,7 @@ pub struct Sim<F: Framing> {
 }
 
 impl<F: Framing> Sim<F> {
-    /// A client that begins to connect at time zero.
+    /// Creates a client that starts to connect at time zero.
     #[must_use]
     pub fn new(config: Config<F>, net_config: NetConfig, seed: u64) -> Self {
         let endpoint = std::net::SocketAddr::from(([127, 0, 0, 1], 1)).into();
@@ -75,13 +75,13 @@ impl<F: Framing> Sim<F> {
         }
     }
 
-    /// The time.
+    /// The current time.
     #[must_use]
     pub fn now(&self) -> Instant {
         self.now
     }
 
-    /// What happened, a line each. The same seed and commands, the same lines.
+    /// The events, one per line. The same seed and commands give the same lines.
     #[must_use]
     pub fn trace(&self) -> &[String] {
         &self.trace
@@ -91,7 +91,7 @@ impl<F: Framing> Sim<F> {
         self.trace.push(format!("{:>12} {what}", self.now.as_nanos()));
     }
 
-    /// Begins a call from the client.
+    /// Starts a call from the client.
     ///
     /// # Errors
     /// As [`bowline_core::link::Link::call`].
@@ -105,7 +105,7 @@ impl<F: Framing> Sim<F> {
         Ok(call)
     }
 
-    /// Casts from the client.
+    /// Sends a cast from the client.
     ///
     /// # Errors
     /// As [`bowline_core::link::Link::cast`].
@@ -113,23 +113,23 @@ impl<F: Framing> Sim<F> {
         self.client.link.cast(self.now, options, Payload::Borrowed(body))
     }
 
-    /// How a call ended, if it did.
+    /// The outcome of a call, if it has ended.
     #[must_use]
     pub fn outcome(&self, call: Call) -> Option<&Result<Reply, CallError>> {
         self.outcomes.get(call.0).and_then(Option::as_ref)
     }
 
-    /// Every call's end so far.
+    /// The outcome of every call so far.
     pub fn outcomes(&self) -> impl Iterator<Item = Option<&Result<Reply, CallError>>> {
         self.outcomes.iter().map(Option::as_ref)
     }
 
-    /// Messages that any server received, in order.
+    /// Messages that the servers received, in order.
     pub fn messages(&self) -> impl Iterator<Item = &Vec<u8>> {
         self.past_messages.iter().chain(self.server.iter().flat_map(|server| &server.messages))
     }
 
-    /// Requests that any server received, in order.
+    /// Requests that the servers received, in order.
     pub fn requests(&self) -> impl Iterator<Item = &Vec<u8>> {
         self.past_requests.iter().chain(self.server.iter().flat_map(|server| &server.requests))
     }
@@ -141,19 +141,19 @@ impl<F: Framing> Sim<F> {
         }
     }
 
-    /// Resets the next connection once so many bytes were carried that way.
+    /// Resets the next connection after that many bytes were carried in that direction.
     pub fn cut_next_at(&mut self, direction: crate::Direction, bytes: u64) {
         self.cut_next = Some((direction, bytes));
     }
 
-    /// The connection stops carrying anything, in silence.
+    /// The connection falls silent: no more bytes arrive.
     pub fn fall_silent(&mut self) {
         if let Some((_, net)) = &mut self.net {
             net.fall_silent();
         }
     }
 
-    /// Whether dials succeed from now on.
+    /// Sets whether dials succeed from now on.
     pub fn set_reachable(&mut self, reachable: bool) {
         self.reachable = reachable;
     }
@@ -163,21 +163,21 @@ impl<F: Framing> Sim<F> {
         self.client.link.close(self.now, linger);
     }
 
-    /// Lets time pass.
+    /// Advances the time, handling all events.
     ///
     /// # Panics
-    /// If the links never come to rest, or one is due again after it was served.
+    /// If the links never come to rest, or one is due again right after it was handled.
     pub fn run_for(&mut self, duration: Duration) {
         timeline::run_for(self, duration);
     }
 
-    /// When something happens next by itself.
+    /// When the next event occurs.
     pub fn next_due(&mut self) -> Option<Instant> {
         let deadlines = self.deadlines();
         timeline::next_due(self, &deadlines)
     }
 
-    /// The client's connection is over; so is its server's.
+    /// The client's connection ended, and so did its server's.
     fn down(&mut self, epoch: Epoch, cause: &Disconnect) {
         self.note(format_args!("down {}: {cause}", epoch.get()));
         self.ready = false;
@@ -186,7 +186,7 @@ impl<F: Framing> Sim<F> {
         self.supervisor.handle_down(self.now, epoch, cause);
     }
 
-    /// The accepting end of the last connection is done.
+    /// Removes the accepting end of the last connection.
     fn retire(&mut self) {
         if let Some(mut server) = self.server.take() {
             if server.is_connected() {
@@ -284,7 +284,7 @@ impl<F: Framing> Timeline for Sim<F> {
         self.now = now;
     }
 
-    /// The client's, the server's, the supervisor's.
+    /// The deadlines of the client, the server and the supervisor.
     fn deadlines(&mut self) -> Vec<(Instant, Reason)> {
         let server = self.server.as_mut().filter(|server| server.is_connected());
         let server = server.and_then(|server| server.link.poll_timeout());
@@ -313,7 +313,7 @@ impl<F: Framing> Timeline for Sim<F> {
             let server = self.server.as_mut().map_or(Ok(false), |server| server.step(self.now, &mut net));
             if let Err(cause) = &server {
                 self.note(format_args!("server: {cause}"));
-                // Its socket is closed: the client sees the end of the stream.
+                // Its socket is closed: the client reads the end of the stream.
                 net.cut();
                 moved = true;
             }

@@ -1,4 +1,4 @@
-//! Any number of machines, and connections between any two of them.
+//! Any number of machines, and connections between pairs of them.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::net::{Direction, Net, NetConfig, Random};
 use crate::side::{App, Side};
 use crate::timeline::{self, Timeline};
 
-/// A machine of a [`World`], with what drives it.
+/// A machine of a [`World`] with its driver.
 #[derive(Debug)]
 struct Node<M: Machine> {
     machine: M,
@@ -21,16 +21,16 @@ struct Node<M: Machine> {
     ended: Vec<(Instant, Disconnect)>,
 }
 
-/// A connection between two nodes, or the wish for one.
+/// A connection between two nodes, existing or planned.
 #[derive(Debug)]
 struct Line {
     /// The dialing and the accepting node.
     ends: [usize; 2],
-    /// The present connection, or one that an end does not know yet to be gone.
+    /// The current connection, or one whose end an end has not noticed yet.
     net: Option<Net>,
-    /// Which ends are at it: a machine that was connected elsewhere meanwhile is not.
+    /// Which ends use it: a machine that has since been connected elsewhere does not.
     joined: [bool; 2],
-    /// Dials again so long after the dialing node knows that the connection is gone.
+    /// Dials again this long after the dialing node knows that the connection ended.
     redial: Option<Duration>,
     redial_at: Option<Instant>,
     cut_next: Option<(Direction, u64)>,
@@ -38,8 +38,8 @@ struct Line {
 
 /// Machines of any protocol over one seeded network with a virtual clock.
 ///
-/// A machine has one connection at a time. A process with several connections is several machines,
-/// which share what the [`App`] keeps for them. The same seed and commands give the same run.
+/// A machine has one connection at a time. A process with several connections is several machines, which
+/// share the state of the [`App`]. The same seed and commands give the same run.
 ///
 /// ```
 /// use bowline_core::config::Config;
@@ -90,7 +90,7 @@ pub struct World<M: Machine, A: App<M> = ()> {
     random: Random,
     nodes: Vec<Node<M>>,
     lines: Vec<Line>,
-    /// What the machines tell.
+    /// The application of the machines.
     pub app: A,
 }
 
@@ -101,21 +101,21 @@ impl Line {
 }
 
 impl<M: Machine, A: App<M>> World<M, A> {
-    /// Without machines, at time zero.
+    /// Creates a world without machines, at time zero.
     #[must_use]
     pub fn new(config: NetConfig, seed: u64, app: A) -> Self {
         let (nodes, lines) = (Vec::new(), Vec::new());
         Self { now: Instant::ZERO, config, random: Random::new(seed), nodes, lines, app }
     }
 
-    /// Adds a machine without a connection: its number, which are given from 0 on.
+    /// Adds a machine without a connection. Returns its number; numbers are assigned from 0.
     pub fn add(&mut self, machine: M) -> usize {
         let side = Side::new(self.nodes.len(), Direction::ToServer);
         self.nodes.push(Node { machine, side, epoch: Epoch::NONE, ended: Vec::new() });
         self.nodes.len() - 1
     }
 
-    /// The time.
+    /// The current time.
     #[must_use]
     pub fn now(&self) -> Instant {
         self.now
@@ -127,7 +127,7 @@ impl<M: Machine, A: App<M>> World<M, A> {
         &self.nodes[end].machine
     }
 
-    /// A machine, for commands. What they give is done when time passes.
+    /// A machine, for commands. They take effect when time passes.
     pub fn machine_mut(&mut self, end: usize) -> &mut M {
         &mut self.nodes[end].machine
     }
@@ -138,31 +138,31 @@ impl<M: Machine, A: App<M>> World<M, A> {
         self.nodes[end].side.is_connected()
     }
 
-    /// Why the connections of a machine ended so far, and when.
+    /// When and why the connections of a machine ended so far.
     #[must_use]
     pub fn ended(&self, end: usize) -> &[(Instant, Disconnect)] {
         &self.nodes[end].ended
     }
 
-    /// From now on the writer of that machine does not notice the end of a connection: what it was
-    /// writing comes back when the next one is ready.
+    /// Sets whether the writer of that machine fails to notice the end of a connection: the batch that it was
+    /// writing is given back when the next connection is ready.
     pub fn set_slow_writer(&mut self, end: usize, slow: bool) {
         self.nodes[end].side.slow_writer = slow;
     }
 
-    /// Connects one machine to another, once. A connection that either has ends first.
+    /// Connects one machine to another, once. An existing connection of either is ended first.
     ///
     /// # Panics
-    /// If both are the same.
+    /// If both are the same machine.
     pub fn connect(&mut self, dialing: usize, accepting: usize) {
         self.join(dialing, accepting, None);
     }
 
-    /// Connects one machine to another, and again so long after the first knows that the connection is
-    /// gone, until one of them is closed.
+    /// Connects one machine to another, and again `after` the first has noticed the end of the connection,
+    /// until one of them is closed.
     ///
     /// # Panics
-    /// If both are the same.
+    /// If both are the same machine.
     pub fn keep_connected(&mut self, dialing: usize, accepting: usize, after: Duration) {
         self.join(dialing, accepting, Some(after));
     }
@@ -200,7 +200,7 @@ impl<M: Machine, A: App<M>> World<M, A> {
         }
     }
 
-    /// Ends the connection of a machine, which learns why; the other side sees the end of the stream.
+    /// Ends the connection of a machine with that cause; the other side reads the end of the stream.
     pub fn disconnect(&mut self, end: usize, cause: Disconnect) {
         let node = &mut self.nodes[end];
         if node.side.is_connected() {
@@ -210,7 +210,7 @@ impl<M: Machine, A: App<M>> World<M, A> {
         }
     }
 
-    /// Another machine takes the place of one whose process died. Comes back as it was.
+    /// Replaces a machine whose process died. Returns the old machine.
     pub fn replace(&mut self, end: usize, machine: M) -> M {
         self.leave(end);
         let node = &mut self.nodes[end];
@@ -223,7 +223,7 @@ impl<M: Machine, A: App<M>> World<M, A> {
         self.lines.iter_mut().find(|line| line.is_joined(end))?.net.as_mut()
     }
 
-    /// A machine is no longer at its connection, which is reset.
+    /// Detaches a machine from its connection, which is reset.
     fn leave(&mut self, end: usize) {
         for line in self.lines.iter_mut().filter(|line| line.is_joined(end)) {
             line.joined[usize::from(line.ends[1] == end)] = false;
@@ -240,42 +240,43 @@ impl<M: Machine, A: App<M>> World<M, A> {
         }
     }
 
-    /// The connection of a machine stops carrying anything, in silence.
+    /// The connection of a machine falls silent: no more bytes arrive.
     pub fn fall_silent(&mut self, end: usize) {
         if let Some(net) = self.net_of(end) {
             net.fall_silent();
         }
     }
 
-    /// Resets the present connection of a machine once so many bytes were carried that way, in all.
+    /// Resets the current connection of a machine after that many bytes in total were carried in that
+    /// direction.
     pub fn cut_at(&mut self, end: usize, direction: Direction, bytes: u64) {
         if let Some(net) = self.net_of(end) {
             net.cut_at(direction, bytes);
         }
     }
 
-    /// Resets the next connection between two machines that are [kept
-    /// connected](Self::keep_connected), once so many bytes were carried that way.
+    /// Resets the next connection between two machines that are [kept connected](Self::keep_connected), after
+    /// that many bytes were carried in that direction.
     pub fn cut_next_at(&mut self, dialing: usize, direction: Direction, bytes: u64) {
         if let Some(line) = self.lines.iter_mut().find(|line| line.ends[0] == dialing) {
             line.cut_next = Some((direction, bytes));
         }
     }
 
-    /// The clock jumps: time passes in which nothing is done.
+    /// Advances the clock without any activity.
     pub fn jump(&mut self, duration: Duration) {
         self.now += duration;
     }
 
-    /// Lets time pass.
+    /// Advances the time, handling all events.
     ///
     /// # Panics
-    /// If the machines never come to rest, or one is due again after it was served.
+    /// If the machines never come to rest, or one is due again right after it was handled.
     pub fn run_for(&mut self, duration: Duration) {
         timeline::run_for(self, duration);
     }
 
-    /// Gives each machine that is connected its turn.
+    /// Gives each connected machine its turn.
     fn step_nodes(&mut self) -> bool {
         let mut moved = false;
         let Self { now, nodes, lines, app, .. } = self;
@@ -305,7 +306,7 @@ impl<M: Machine, A: App<M>> World<M, A> {
         moved
     }
 
-    /// Forgets connections that both sides know to be gone, and dials where it is time to.
+    /// Removes connections whose end both sides have noticed, and dials when it is due.
     fn look_after_lines(&mut self) -> bool {
         let mut moved = false;
         for line in 0..self.lines.len() {

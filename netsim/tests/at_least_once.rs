@@ -1,4 +1,4 @@
-//! Sending again on a framing without acknowledgement: what is promised, and what is not.
+//! Repeated messages on a framing without acknowledgements: what is and is not guaranteed.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use bowline_netsim::{Direction, NetConfig, Pair, Random, Told, Wants};
 
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
-/// Every byte in release.
+/// Every byte in release builds.
 const STEP: usize = if cfg!(debug_assertions) { 11 } else { 1 };
 
 fn config(delivery: Delivery, window: usize) -> Config<Buffstreams> {
@@ -24,8 +24,8 @@ fn number(body: &[u8]) -> u32 {
     u32::from_be_bytes(body[..4].try_into().expect("four bytes"))
 }
 
-/// Forty casts from the dialing end, with cuts; what every accepting end received, in order, and
-/// the casts whose outcome was said to be a failure.
+/// Forty casts of the dialing end, with cuts. Returns the messages that every accepting end received, in
+/// order, and the casts whose outcome was a failure.
 fn run<F: Framing>(config: &Config<F>, seed: u64, cuts: &[u64]) -> (Vec<Vec<u32>>, Vec<(u32, Outcome)>) {
     let net = NetConfig { max_write: 300, max_read: 200, window: 900, ..NetConfig::default() };
     let mut pair = Pair::new(config, net, seed).reconnecting(MS * 3);
@@ -97,7 +97,7 @@ fn a_message_that_fails_again_and_again_is_handed_back() {
         body.resize(2_000, 7);
         let _ = pair.cast(0, &CastOptions::new(0), body).expect("room");
     }
-    // Every connection dies before the batch is through.
+    // Every connection ends before the batch is written.
     pair.cut_at(Direction::ToServer, 1_000);
     for _ in 0..40 {
         pair.cut_next_at(Direction::ToServer, 1_000);
@@ -108,8 +108,7 @@ fn a_message_that_fails_again_and_again_is_handed_back() {
     assert!(errored.iter().all(|u| u.attempts == 3 && u.outcome == Outcome::MaybeDelivered), "{errored:?}");
 }
 
-/// Casts of one end with cuts, writers that notice late, and a close: what each was told, and what
-/// arrived.
+/// Casts of one end with cuts, late writers, and a close: the outcome of each, and the received messages.
 fn schedule(seed: u64) {
     let mut random = Random::new(seed);
     let mut pick = |from: &[usize]| from[random.below(from.len() as u64) as usize];
@@ -149,7 +148,7 @@ fn schedule(seed: u64) {
         let ends = pair.past.iter().chain([&pair.ends[1]]);
         let came: BTreeSet<u32> = ends.flat_map(|end| &end.messages).map(|body| number(body)).collect();
         for given in pair.ledger().casts() {
-            // With a window and attempts for all of it, a message arrives or its failure is told.
+            // With a window and attempts for all of it, a message arrives or its failure is reported.
             let promised = window == 1 << 20 && retry_limit == 100;
             let failed = |told: &Told| !matches!(told, Told::Outcome(Ok(_)) | Told::Ended(_));
             let arrived = came.contains(&number(&given.body)) || given.told.iter().any(failed);

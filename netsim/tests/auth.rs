@@ -1,5 +1,5 @@
-//! Authentication over connections that are cut anywhere: nobody is let in by an answer of another connection, and
-//! nothing of a session is lost or comes twice.
+//! Authentication over connections that are cut anywhere: a decision about one connection never admits
+//! another, and no message of a session is lost or duplicated.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ fn config(delivery: Delivery) -> Config {
         .expect("sound")
 }
 
-/// Lets in who answers the challenge of this connection.
+/// Accepts a peer that answers the challenge of this connection.
 fn verify(shown: &Shown) -> Decision {
     let challenge = shown.challenge();
     let right = [challenge.bytes(), &challenge.session().to_be_bytes()].concat();
@@ -67,7 +67,7 @@ fn cuts_at_every_byte_of_the_handshake_and_behind_it() {
     for direction in [Direction::ToServer, Direction::ToClient] {
         for at in 1..700 {
             let mut pair = Pair::verifying(&config, net(), at, verify).reconnecting(MS * 5);
-            // The next connection, which goes on with the session, is cut there.
+            // The next connection, which continues the session, is cut there.
             pair.run_for(MS * 30);
             assert_eq!(pair.ends[0].link.state(), State::Ready);
             pair.cut_next_at(direction, at);
@@ -75,7 +75,7 @@ fn cuts_at_every_byte_of_the_handshake_and_behind_it() {
             converse(&mut pair);
             let connections = pair.ends[0].link.counters().connections;
             assert!(connections >= 2, "{connections}");
-            // Each was verified by its own challenge: nothing is remembered.
+            // Each was verified with its own challenge: no decision is reused.
             assert!(pair.ends[1].shown.len() as u64 >= connections);
             let mut challenges: Vec<_> =
                 pair.ends[1].shown.iter().map(|shown| shown.challenge().bytes().to_vec()).collect();

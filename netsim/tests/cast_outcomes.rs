@@ -1,4 +1,4 @@
-//! What became of casts: everyone who asks is told, once, whatever happens to connections.
+//! Outcomes of casts: each waiting caller gets exactly one, whatever happens to connections.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use bowline_netsim::{NetConfig, Pair, Random};
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 
-/// How the end of a cast is asked for.
+/// How the outcome of a cast is requested.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Asked {
     Waiting,
@@ -25,13 +25,13 @@ enum Asked {
 struct Made {
     body: Vec<u8>,
     asked: Asked,
-    /// Outcomes told by return value, by event, and of messages handed back.
+    /// Outcomes by return value, by event, and of returned messages.
     waited: Vec<Outcome>,
     events: Vec<Outcome>,
     back: Vec<Outcome>,
 }
 
-/// The casts of one end, by number, and what was told of them.
+/// The casts of one end, by number, with their outcomes.
 #[derive(Default)]
 struct Casts(BTreeMap<u64, Made>);
 
@@ -61,7 +61,7 @@ impl Casts {
         made.back.push(undelivered.outcome);
     }
 
-    /// Takes everything that was told so far.
+    /// Takes all outcomes so far.
     fn collect<F: Framing>(&mut self, pair: &mut Pair<F>, side: usize) {
         let link = &mut pair.ends[side].link;
         while let Some(event) = link.poll_event(&mut None, || 0) {
@@ -89,13 +89,13 @@ impl Casts {
         }
     }
 
-    /// Closes the link at once, and takes what it hands back.
+    /// Closes the link at once, and takes the messages that it returns.
     fn close<F: Framing>(&mut self, pair: &mut Pair<F>, side: usize) {
-        // Whoever still writes for a connection that is gone gives back what it has.
+        // A writer that still writes for a connection that is gone gives back its batch.
         pair.ends[side].slow_writer = false;
         pair.run_for(MS * 20);
         let now = pair.now();
-        // No further connection: an accepting end that is closed would be replaced for it.
+        // No further connection: a closed accepting end would be replaced for it.
         pair.over = Some(Disconnect::LocalClose);
         pair.ends[side].link.close(now, Duration::ZERO);
         pair.run_for(Duration::from_micros(1));
@@ -106,7 +106,7 @@ impl Casts {
         self.collect(pair, side);
     }
 
-    /// Every cast has the outcomes that it should have, and no more.
+    /// Every cast has the expected outcomes, and no more.
     fn check(&self, what: &str) {
         for (number, made) in &self.0 {
             let told = |expected: &[usize], found: usize| {
@@ -117,7 +117,7 @@ impl Casts {
                     told(&[1], made.waited.len());
                     told(&[0], made.events.len() + made.back.len());
                 }
-                // By an event; what failed comes back besides, and from `close` without an event.
+                // By an event; a failed message is also returned, by `close` without an event.
                 Asked::Event => {
                     told(&[0], made.waited.len());
                     told(&[1], made.events.len().max(made.back.len()));
@@ -170,7 +170,7 @@ fn an_acknowledgement_lost_with_its_connection_is_told_by_the_resume() {
         for n in 0..200 {
             let asked = [Asked::Waiting, Asked::Event][n as usize % 2];
             casts.cast(&mut pair, 0, asked, Class::Normal, body(n, 20));
-            // Delivered, and mostly not acknowledged: acknowledgements wait for 25 ms.
+            // Delivered, and usually not acknowledged: acknowledgements are delayed by 25 ms.
             pair.run_for(Duration::from_micros(1_000 + random.below(19_000)));
             pair.cut();
             pair.run_for(MS * 10);
@@ -187,8 +187,8 @@ fn an_acknowledgement_lost_with_its_connection_is_told_by_the_resume() {
     }
 }
 
-/// Casts of one end of a session, and everything that can happen to its connections; in the end it is
-/// closed at once.
+/// Casts of one end of a session, and all kinds of events of its connections; at the end it is closed at
+/// once.
 fn schedule(seed: u64) {
     let mut random = Random::new(seed);
     let net = NetConfig {
@@ -209,7 +209,7 @@ fn schedule(seed: u64) {
         match random.below(24) {
             0..5 => pair.cut(),
             5 => pair.ends[side].slow_writer ^= true,
-            // The other process dies (ours would take its casts with it).
+            // The other process dies (the casts of this one would be lost with it).
             6 if side == 0 => {
                 pair.restart();
                 pair.run_for(MS * 20);
@@ -240,7 +240,7 @@ fn schedule(seed: u64) {
     let ends = pair.past.iter().chain([&pair.ends[1 - side]]);
     let came: Vec<&Vec<u8>> = ends.flat_map(|end| &end.messages).collect();
     for (number, made) in &casts.0 {
-        // What the peer acknowledged it has handed over, or would have (a dead process hands nothing over).
+        // A message that the peer acknowledged was delivered, or would be (a dead process delivers nothing).
         if Casts::outcome(made) == Some(Outcome::NeverSent) {
             assert!(!came.contains(&&made.body), "{seed}, cast {number} came and never left: {made:?}");
         }

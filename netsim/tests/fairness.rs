@@ -1,5 +1,5 @@
-//! One connection shared fairly: floods both ways, long messages beside short calls, and random
-//! schedules against a model of what has to come out.
+//! Fair sharing of one connection: floods in both directions, long messages beside short calls, and random
+//! schedules compared with a model of the expected order.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use bowline_netsim::{NetConfig, Pair, PairCall, Random, Wants};
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 
-/// The bounds a side is configured with.
+/// The configured limits of a side.
 #[derive(Clone, Copy)]
 struct Bounds {
     max_message: usize,
@@ -38,16 +38,16 @@ impl Bounds {
             .expect("sound")
     }
 
-    /// The formula of `docs/guarantees.md`: what one end of a connection may hold. What handlers
-    /// and callers hold themselves is not the link's.
+    /// The formula of `docs/guarantees.md`: the largest memory of one end of a connection. Memory of handlers
+    /// and callers is not the link's.
     fn memory(self) -> usize {
         let message = self.max_message + 1024;
         let cost = usize::try_from(MESSAGE_COST).expect("small");
-        // Calls and casts of two classes, and answers: bytes, bookkeeping, one message over.
+        // Calls and casts of two classes, and answers: bytes, bookkeeping, and one more message.
         let write = 3 * (self.queue.bytes + self.queue.messages * 64 + message);
-        // What was not taken yet, or is not whole: the window, one message over.
+        // Messages that were not taken yet, or are incomplete: the window, plus one message.
         let read: usize = self.windows.iter().map(|&window| window as usize + message + cost).sum();
-        // A reply of each class that is not whole, and replies their callers did not take yet.
+        // One incomplete reply of each class, and replies that their callers did not take yet.
         let replies = 2 * message;
         // The batch being written, spare chunks, the receive buffer, the table of calls.
         let fixed = 5 * 128 * 1024 + 2 * (64 * 1024 + message) + 2 * self.in_flight * 512 + 16 * 1024;
@@ -55,7 +55,7 @@ impl Bounds {
     }
 }
 
-/// A body that says its number.
+/// A body that contains its number.
 fn body(number: u32, len: usize) -> Vec<u8> {
     let mut body = number.to_be_bytes().to_vec();
     body.resize(len.max(4), number as u8);
@@ -84,7 +84,7 @@ fn both_sides_flood_and_neither_reads() {
         let mut queued = [Vec::new(), Vec::new()];
         let mut calls: Vec<(PairCall, u32)> = Vec::new();
         let mut next = 0;
-        // Two minutes of both sides sending all they can, in all classes.
+        // For two minutes both sides send as much as possible, in all classes.
         for _ in 0..1_200 {
             for (side, queued) in queued.iter_mut().enumerate() {
                 for _ in 0..30 {
@@ -119,8 +119,7 @@ fn both_sides_flood_and_neither_reads() {
         for end in &pair.ends {
             assert!(!end.link.is_paused(), "the reader never stops");
         }
-        // One side reads: what the other sent it drains, in order, while it still sends nothing
-        // back but answers.
+        // One side reads: the other drains in order, while the reading side sends nothing but answers.
         (pair.ends[1].takes, pair.ends[1].answers) = (true, true);
         pair.run_for(SECOND * 60);
         check_casts(&pair.ends[1].messages, &queued[0]);
@@ -136,7 +135,7 @@ fn both_sides_flood_and_neither_reads() {
     }
 }
 
-/// Everything that was queued arrived once, in order within its class.
+/// Every queued message arrived once, in order within its class.
 fn check_casts(received: &[Vec<u8>], queued: &[(u32, Class)]) {
     let class_of: std::collections::BTreeMap<u32, Class> = queued.iter().copied().collect();
     for class in [Class::Normal, Class::Bulk] {
@@ -160,7 +159,7 @@ fn check_idle(pair: &Pair<Native>) {
     }
 }
 
-/// 10 Mbit a second, 20 ms there and back; the system takes what the line is about to send.
+/// 10 Mbit per second, a round trip of 20 ms; the system accepts as much as the line is about to send.
 fn slow_line() -> NetConfig {
     NetConfig {
         latency: MS * 10,
@@ -178,7 +177,7 @@ fn beside_a_long_message(len: usize, until: Duration, every: Duration) -> (Pair<
     let config = Config::builder().max_message(1 << 30).message_timeout(SECOND * 7200).build();
     let mut pair = Pair::new(&config.expect("sound"), slow_line(), 7);
     pair.run_for(MS * 100);
-    // Memory that was never written to costs nothing until it is sent.
+    // Untouched memory costs nothing until it is sent.
     let _ = pair.cast(0, &CastOptions::new(9), vec![0_u8; len]).expect("room");
     let mut calls = Vec::new();
     let mut passed = Duration::ZERO;
@@ -192,8 +191,8 @@ fn beside_a_long_message(len: usize, until: Duration, every: Duration) -> (Pair<
 }
 
 fn check_delays(pair: &Pair<Native>, calls: &[PairCall]) -> Duration {
-    // A fragment and its header on the line, and there and back; the call's own bytes, and what
-    // the system had taken, are less than 4 KiB.
+    // A fragment and its header on the line, and a round trip; the call's own bytes, and those that the
+    // system had accepted, are less than 4 KiB.
     let line = |bytes: u64| Duration::from_nanos(bytes * 1_000_000_000 / 1_250_000);
     let limit = line(16 * 1024 + 16) + MS * 20 + line(4 * 1024);
     let mut worst = Duration::ZERO;
@@ -207,7 +206,7 @@ fn check_delays(pair: &Pair<Native>, calls: &[PairCall]) -> Duration {
 
 #[test]
 fn small_calls_beside_a_gibibyte_wait_for_one_fragment_at_most() {
-    // Ten seconds of it; all of it (a quarter of an hour of the line's time) in the next one.
+    // The first ten seconds of it; the whole (a quarter of an hour of the line's time) is in the next test.
     let (pair, calls) = beside_a_long_message(1 << 30, SECOND * 10, MS * 7);
     assert!(calls.len() > 1_000);
     let worst = check_delays(&pair, &calls);
@@ -229,7 +228,7 @@ fn a_slow_line_is_shared_by_both_classes() {
     let config = Config::builder().build().expect("sound");
     let mut pair = Pair::new(&config, slow_line(), 3);
     pair.run_for(MS * 100);
-    // Normal has more work than the line carries, and bulk must go on all the same.
+    // The normal class has more traffic than the line carries, and bulk must continue nevertheless.
     let _ = pair.cast(0, &CastOptions::new(9), vec![1_u8; 1 << 20]).expect("room");
     let mut passed = Duration::ZERO;
     while pair.ends[1].messages.iter().all(|body| body.len() < 1 << 20) {
@@ -242,7 +241,7 @@ fn a_slow_line_is_shared_by_both_classes() {
     assert!(passed > SECOND * 3, "and takes no more than its share: {passed:?}");
 }
 
-/// One random schedule: sizes, classes, pauses, cancels, expiries; both ways.
+/// One random schedule: sizes, classes, pauses, cancels, expiries; in both directions.
 fn schedule(seed: u64) {
     let mut random = Random::new(seed);
     let mut pick = |choices: &[usize]| choices[random.below(choices.len() as u64) as usize];
@@ -319,7 +318,7 @@ fn schedule(seed: u64) {
     for (side, queued) in queued.iter().enumerate() {
         assert!(pair.peak[side] <= bounds.memory(), "{} of {}", pair.peak[side], bounds.memory());
         check_casts(&pair.ends[1 - side].messages, queued);
-        // Requests: none twice, in order within a class, and none that was never made.
+        // Requests: no duplicates, in order within a class, and none that was never made.
         let requests = &pair.ends[1 - side].requests;
         for class in [Class::Normal, Class::Bulk] {
             let made = calls.iter().filter(|call| call.1 == side && call.4 == class);
@@ -357,8 +356,8 @@ fn schedule(seed: u64) {
     }
 }
 
-/// `BOWLINE_SCHEDULES` says how many, `BOWLINE_SEED` which first. The seed of one that fails is
-/// printed: run it alone with `BOWLINE_SCHEDULES=1 BOWLINE_SEED=…`.
+/// `BOWLINE_SCHEDULES` sets the number of schedules, `BOWLINE_SEED` the first seed. A failure prints its
+/// seed: run it alone with `BOWLINE_SCHEDULES=1 BOWLINE_SEED=…`.
 #[test]
 fn random_schedules_lose_nothing_and_never_get_stuck() {
     let given = |name: &str| std::env::var(name).ok().and_then(|value| value.parse().ok());

@@ -1,4 +1,4 @@
-//! A link over a bad network, in virtual time.
+//! A link over an unreliable network, in virtual time.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ fn tcpstream() -> Config<Tcpstream> {
     Config::with_framing(Tcpstream::new()).reconnect(reconnect).build().expect("sound")
 }
 
-/// A network that takes and gives a few bytes at a time.
+/// A network that accepts and delivers a few bytes at a time.
 fn crumbs() -> NetConfig {
     NetConfig { max_write: 7, max_read: 5, ..NetConfig::default() }
 }
@@ -54,7 +54,7 @@ fn the_same_seed_gives_the_same_trace() {
     }
 }
 
-/// The whole scripted conversation over a connection that is cut at `at` bytes.
+/// The whole conversation over a connection that is cut at `at` bytes.
 fn cut_conversation(direction: Direction, at: u64) -> (u64, bool) {
     let mut sim = Sim::new(native(), crumbs(), at);
     sim.cut_next_at(direction, at);
@@ -69,7 +69,7 @@ fn cut_conversation(direction: Direction, at: u64) -> (u64, bool) {
     let messages: Vec<u8> = sim.messages().map(|body| body[0]).collect();
     let requests: Vec<u8> = sim.requests().map(|body| body[0]).collect();
     let context = format!("cut {direction:?} at {at}: {:#?}", sim.trace());
-    // Nothing twice, nothing out of order, nothing half.
+    // No duplicates, in order, and no partial message.
     assert!(messages.windows(2).all(|pair| pair[0] < pair[1]), "{messages:?} {context}");
     assert!(requests.windows(2).all(|pair| pair[0] < pair[1]), "{requests:?} {context}");
     assert!(sim.messages().all(|body| body.len() == 5) && sim.requests().all(|body| body.len() == 9));
@@ -183,8 +183,8 @@ fn op() -> impl Strategy<Value = Op> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
-    /// Whatever the network does: one outcome per call, no later than its deadline; nothing handed
-    /// over twice or out of order; counters that add up.
+    /// Whatever the network does: one outcome per call, no later than its deadline; no message delivered
+    /// twice or out of order; consistent counters.
     #[test]
     fn every_schedule_ends_with_an_outcome_for_every_call(
         ops in prop::collection::vec(op(), 1..60),

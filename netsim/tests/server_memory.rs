@@ -13,12 +13,12 @@ use bowline_netsim::{NetConfig, Pair, Random, Wants};
 const MS: Duration = Duration::from_millis(1);
 const LINKS: usize = 12;
 const LIMIT: usize = 2 << 20;
-/// What is outside of the limit: a tenth of it was read before links stopped, and each link has what it
-/// may hold without asking, a batch on loan, and a receive buffer of 64 KiB.
+/// Memory outside of the limit: a tenth of it was read before links stopped, and each link has its uncounted
+/// memory, a batch that is being written, and a receive buffer of 64 KiB.
 const SLACK: usize = LIMIT / 10 + LINKS * (FREE + 2 * STEP);
 
-/// What links may hold beyond it, by their own count: what was read before they stopped, one message whose
-/// link has the turn, and what each may hold without asking.
+/// Memory that links may hold beyond the limit, by their own count: bytes read before they stopped, one
+/// message of the link with the turn, and the uncounted memory of each.
 const BEYOND: usize = LIMIT / 10 + 2 * MESSAGE + LINKS * FREE;
 /// The longest message.
 const MESSAGE: usize = 256 * 1024;
@@ -56,7 +56,7 @@ impl Server {
         Self { pairs, numbers, pool: MemoryPool::new(LIMIT, Duration::from_secs(5)), closed: 0 }
     }
 
-    /// What a driver does with what links report.
+    /// A driver's reaction to the reports of links.
     fn serve(&mut self) {
         for id in 0..LINKS {
             while let Some(holding) = self.pairs[id].ends[1].link.take_holding() {
@@ -103,13 +103,13 @@ impl Server {
         self.pairs.iter().filter(|pair| pair.over.is_none()).map(|pair| pair.ends[1].memory()).sum()
     }
 
-    /// What links hold by their own word, whether they have said so yet or not.
+    /// The memory that links hold by their own count, reported or not.
     fn counted(&self) -> usize {
         let open = self.pairs.iter().filter(|pair| pair.over.is_none());
         open.map(|pair| pair.ends[1].link.holding().bytes).sum()
     }
 
-    /// All links go on for so long, a bit at a time, and stay within the limit.
+    /// Lets all links run for that time, in small steps, and checks that they stay within the limit.
     fn run_for(&mut self, time: Duration, what: &str) {
         let mut left = time;
         while !left.is_zero() {

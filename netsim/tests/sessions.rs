@@ -1,4 +1,4 @@
-//! Sessions: connections cut anywhere, stalls, second dials, restarts; nothing lost, nothing twice.
+//! Sessions with cuts anywhere, stalls, second dials and restarts: no message is lost or duplicated.
 
 use std::time::Duration;
 
@@ -40,7 +40,7 @@ fn config(fragment: usize, window: usize) -> Config {
         .expect("sound")
 }
 
-/// What both sides did.
+/// The actions of both sides.
 #[derive(Default)]
 struct Script {
     next: u32,
@@ -51,7 +51,7 @@ struct Script {
 impl Script {
     fn cast<F: Framing>(&mut self, pair: &mut Pair<F>, side: usize, class: Class, len: usize) {
         self.next += 1;
-        // Every third waits for its outcome, every third wants an event.
+        // A third of them waits for the outcome, a third wants an event.
         let wants = [Wants::Failures, Wants::Event, Wants::Outcome][self.next as usize % 3];
         match pair.give(side, wants, CastOptions::new(1).class(class), 1, body(self.next, len)) {
             Ok(_) => self.casts[side].push((self.next, class)),
@@ -68,8 +68,8 @@ impl Script {
         }
     }
 
-    /// Nothing lost, nothing twice, everything in order within its class, every call answered once, and
-    /// every outcome told that somebody wants to know, once.
+    /// No message lost or duplicated, order within each class, one answer for every call, and every requested
+    /// outcome reported once.
     fn check<F: Framing>(&self, pair: &Pair<F>) {
         assert_eq!(pair.over, None);
         pair.check_ledger();
@@ -110,7 +110,7 @@ impl Script {
     }
 }
 
-/// A bit of everything, both ways.
+/// All kinds of messages, in both directions.
 fn conversation<F: Framing>(pair: &mut Pair<F>) -> Script {
     let mut script = Script::default();
     pair.run_for(MS * 20);
@@ -122,7 +122,7 @@ fn conversation<F: Framing>(pair: &mut Pair<F>) -> Script {
             script.call(pair, side, Class::Bulk, 1_500 * round);
             script.cast(pair, side, Class::Normal, 1_100);
         }
-        // One is given up in mid-way, or before it left, or after.
+        // Some calls are cancelled while being sent, before, or after.
         script.call(pair, round % 2, Class::Bulk, 2_000);
         if let Some(&(call, ..)) = script.calls.last() {
             pair.run_for(Duration::from_micros(300 * round as u64));
@@ -137,10 +137,10 @@ fn conversation<F: Framing>(pair: &mut Pair<F>) -> Script {
 fn cuts_at_every_byte_both_ways() {
     let net = NetConfig { max_write: 700, max_read: 900, ..NetConfig::default() };
     let config = config(1024, 8 * 1024);
-    // The accepting side has no session before the handshake is done, and nothing that could be lost.
+    // The accepting side has no session before the handshake is done, and nothing to lose.
     let mut hello = Pair::new(&config, net, 1);
     hello.run_for(MS * 20);
-    // How much an undisturbed conversation carries.
+    // The number of bytes of an undisturbed conversation.
     let mut whole = Pair::new(&config, net, 1).reconnecting(MS * 5).keeping_a_ledger();
     let script = conversation(&mut whole);
     whole.run_for(SECOND / 2);
@@ -176,8 +176,8 @@ fn a_second_cut_while_what_was_lost_is_sent_again() {
     }
 }
 
-/// One schedule: what both sides send, stops of both applications, and everything that can happen
-/// to a connection.
+/// One schedule: messages of both sides, pauses of both applications, and all kinds of events of a
+/// connection.
 fn schedule(seed: u64) {
     let mut random = Random::new(seed);
     let mut pick = |options: &[usize]| options[random.below(options.len() as u64) as usize];
@@ -244,8 +244,8 @@ fn most_memory(session_window: usize) -> usize {
     write + read + fixed + session
 }
 
-/// `BOWLINE_SCHEDULES` says how many, `BOWLINE_SEED` which first. The seed of one that fails is
-/// printed: run it alone with `BOWLINE_SCHEDULES=1 BOWLINE_SEED=…`.
+/// `BOWLINE_SCHEDULES` sets the number of schedules, `BOWLINE_SEED` the first seed. A failure prints its
+/// seed: run it alone with `BOWLINE_SCHEDULES=1 BOWLINE_SEED=…`.
 #[test]
 fn random_schedules_lose_nothing_and_repeat_nothing() {
     let given = |name| std::env::var(name).ok().and_then(|value| value.parse().ok());
@@ -275,7 +275,7 @@ fn a_restarted_peer_is_a_lost_session_and_everything_has_an_outcome() {
         }
         pair.restart();
         pair.run_for(SECOND * 10);
-        // Told once, handed back as it was given, and nothing said of what did not happen.
+        // Reported once, returned unchanged, and nothing else reported.
         pair.check_ledger();
         let failed = |given: &&Given| match given.outcome() {
             None | Some(Outcome::Acked) => false,
@@ -330,7 +330,7 @@ fn a_session_that_nobody_takes_up_expires() {
     assert_eq!(back.iter().map(|undelivered| number(&undelivered.body)).collect::<Vec<_>>(), [2]);
 }
 
-/// The native protocol with one thing wrong, as a wrapper around what is written.
+/// The native protocol with one error, as a wrapper around the written bytes.
 #[derive(Clone, Debug)]
 struct Broken {
     native: Native,
@@ -340,11 +340,11 @@ struct Broken {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum How {
     Sound,
-    /// Acknowledges a frame that did not come.
+    /// Acknowledges a frame that was not received.
     AcksOneMore,
-    /// Says that it has one frame more than it has: that one is skipped.
+    /// Claims to have one frame more than received: that one is skipped.
     ResumesOneMore,
-    /// Says that it has one frame less: that one is sent again, though it came.
+    /// Claims to have one frame less than received: that one is sent again.
     ResumesOneLess,
     /// Never acknowledges anything.
     SkipsAcks,
@@ -388,7 +388,7 @@ impl Framing for Broken {
         external: usize,
     ) -> Result<(), bowline_core::error::EncodeError> {
         self.native.finish(out, mark, external)?;
-        // A resume that names a session: the last eight bytes say what its sender has.
+        // A resume with a session: its last eight bytes are the number of received frames.
         let frame = &mut out[mark..];
         if frame[0] == 11 && frame[8..16] != [0; 8] {
             let (rest, received) = frame.split_last_chunk_mut::<8>().expect("a resume");
@@ -417,7 +417,7 @@ impl Framing for Broken {
     }
 }
 
-/// Runs conversations with cuts over a protocol that may be broken; whether all of them hold.
+/// Runs conversations with cuts over a protocol that may be broken. Returns whether all of them succeed.
 fn holds(how: How) -> bool {
     let sound = config(1024, 8 * 1024);
     let config = Config::with_framing(Broken { native: Native::new(), how })

@@ -1,4 +1,4 @@
-//! Machines of a protocol that Bowline does not know, over three processes and lines that break.
+//! Machines of a custom protocol, in three processes, over connections that break.
 
 use std::time::Duration;
 
@@ -17,13 +17,13 @@ fn net() -> NetConfig {
     NetConfig { max_write: 40, max_read: 17, ..NetConfig::default() }
 }
 
-/// Three processes, each of which says lines to the two others: six machines that say and six that
-/// answer. Whatever is cut, every line comes back once, in order, and was heard by its receiver in
-/// that order, again only after a cut.
+/// Three processes, each of which sends lines to the two others: six machines that send and six that answer.
+/// Wherever connections are cut, every line comes back once, in order; its receiver got the lines in that
+/// order, repeated ones only after a cut.
 struct Three {
     world: World<Shout<u32>>,
     random: Random,
-    /// What each pair said, and heard back.
+    /// The lines that each pair sent and received back.
     pairs: Vec<Talk>,
 }
 
@@ -67,7 +67,7 @@ impl Three {
                 world.set_slow_writer(talk.answers, random.below(2) == 0);
             }
             6 => {
-                // Its process dies: what it heard and did not answer is gone with it.
+                // Its process dies: the lines that it received and did not answer are lost.
                 let mut dead = world.replace(talk.answers, Shout::answering());
                 take(&mut dead, &mut talk.arrived);
             }
@@ -98,7 +98,7 @@ impl Three {
             let capitals: Vec<_> = talk.said.iter().map(|line| line.to_uppercase()).collect();
             assert_eq!(talk.back, capitals, "every line comes back once, in order");
             assert_eq!(self.world.machine(talk.says).unanswered(), 0);
-            // Each line was heard; what was heard again was said again in order.
+            // Each line was received; repeated lines were repeated in order.
             let mut next = 0;
             let mut repeats = 0;
             for line in &talk.arrived {

@@ -50,7 +50,7 @@ pub(crate) async fn connect(address: Address, options: SocketOptions) -> io::Res
     Ok(socket)
 }
 
-/// Makes a socket of a stream that is connected.
+/// Makes a socket of a connected stream.
 #[allow(dead_code, reason = "without any runtime nobody connects")]
 pub(crate) fn adopt(stream: stream::Stream) -> io::Result<Socket> {
     Ok(Socket(match stream {
@@ -63,7 +63,7 @@ pub(crate) fn adopt(stream: stream::Stream) -> io::Result<Socket> {
     }))
 }
 
-/// Makes a listener of a socket that listens.
+/// Makes a listener of a listening socket.
 #[allow(dead_code, reason = "without any runtime nobody listens")]
 pub(crate) fn adopt_listener(listening: stream::Listening) -> io::Result<Listener> {
     Ok(Listener(match listening {
@@ -74,7 +74,7 @@ pub(crate) fn adopt_listener(listening: stream::Listening) -> io::Result<Listene
     }))
 }
 
-/// A connect that goes on: EINPROGRESS, or WSAEWOULDBLOCK.
+/// A connect in progress: EINPROGRESS, or WSAEWOULDBLOCK.
 fn is_under_way(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::WouldBlock || matches!(error.raw_os_error(), Some(115 | 36))
 }
@@ -266,7 +266,7 @@ fn poll_accept<L>(
 pub struct Timer(async_io::Timer);
 
 impl Timer {
-    /// Not set.
+    /// A timer that is not set.
     #[allow(dead_code, reason = "without any runtime nobody sets a timer")]
     pub(crate) fn never() -> Self {
         Self(async_io::Timer::never())

@@ -1,7 +1,8 @@
-//! Bowline on smol and on async-std: both stand on async-io, and differ in who runs the tasks.
+//! Bowline on smol and on async-std: both use async-io, and differ in the executor of the tasks.
 //!
 //! async-std is discontinued (RUSTSEC-2025-0052); use smol where you can choose.
 #![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod io;
 mod own_stream;

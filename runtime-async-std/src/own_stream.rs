@@ -1,4 +1,4 @@
-//! Streams of the program's own.
+//! Streams of the program.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -8,11 +8,12 @@ use bowline_core::address::Address;
 use bowline_driver::stream::{ByteStream, OwnStream, Stream};
 use futures_io::{AsyncRead, AsyncWrite};
 
-/// Makes a stream for a link of anything that futures can read and write: a child process's standard
-/// input and output, a serial line, an encrypted stream. `name` is what the link reports
-/// as the address of both ends.
+/// Makes a stream for a link of any `AsyncRead` and `AsyncWrite` of the crate `futures`: a child process's
+/// standard input and output, a serial line, an encrypted stream. `name` is the address that the link reports
+/// for both sides.
 ///
-/// Its `poll_close` has to end the writing side: that of smol's streams does, that of
+/// Its `poll_close` has to end the writing side: that of smol's streams does; that of `async_io::Async` and
+/// of async-std's streams does not.
 /// `async_io::Async` and of async-std's streams does not.
 ///
 /// A message counts as written once the stream has taken it; it is flushed after each write.

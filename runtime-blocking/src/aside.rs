@@ -1,5 +1,4 @@
-//! Work that waits, done on threads that are there for it: looking up names, and connecting in the
-//! program's own way.
+//! Blocking work on separate threads: name resolution, and the program's connectors.
 
 use std::future::Future;
 use std::io;
@@ -15,7 +14,7 @@ use bowline_driver::workers::{Turn, Work};
 
 use crate::handler_pool::HandlerPool;
 
-/// Pieces of work at a time; others wait for their turn, within the time that dialing has.
+/// Maximum number of jobs at a time; others wait for their turn, within the time limit of dialing.
 const THREADS: usize = 8;
 
 #[derive(Debug)]
@@ -23,11 +22,11 @@ struct Slot<T> {
     state: Mutex<(Option<io::Result<T>>, Option<Waker>)>,
 }
 
-/// What becomes of work on another thread. Dropped before its turn, it is not begun at all.
+/// The result of work on another thread. If it is dropped before the work's turn, the work is not begun.
 #[derive(Debug)]
 pub(crate) struct Aside<T>(Arc<Slot<T>>);
 
-/// Work, and who waits for it.
+/// Work, and its receiver.
 struct Job<T, W> {
     work: W,
     slot: Weak<Slot<T>>,
@@ -39,13 +38,13 @@ where
     W: FnOnce() -> io::Result<T> + Send + 'static,
 {
     fn outlook(&self) -> Option<Outlook> {
-        // Some addresses, or a socket: nothing to count.
+        // Some addresses, or a socket: not counted as memory.
         (self.slot.strong_count() > 0).then_some(Outlook { bytes: 0, spare: usize::MAX })
     }
 
     fn run(self: Box<Self>, turn: Turn) {
         let done = match turn {
-            // It may be the program's own: who waits for it learns that it will not come.
+            // It may be the program's code: after a panic, the receiver is told that there is no result.
             Turn::Work => catch_unwind(AssertUnwindSafe(self.work))
                 .unwrap_or_else(|_| Err(io::Error::other("connecting panicked"))),
             Turn::NoThread => Err(no_thread(io::Error::from(io::ErrorKind::WouldBlock))),
@@ -61,7 +60,7 @@ where
     }
 }
 
-/// Does `work`, which may wait, on another thread.
+/// Runs `work`, which may block, on another thread.
 pub(crate) fn aside<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> Aside<T> {
     static POOL: OnceLock<Arc<HandlerPool>> = OnceLock::new();
     let slot = Arc::new(Slot { state: Mutex::new((None, None)) });

@@ -1,4 +1,4 @@
-//! Threads for handlers that take their time: as many as are needed, up to a bound.
+//! Threads for handlers that may block: as many as are needed, up to a limit.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,10 +13,10 @@ pub(crate) type Job = Box<dyn Work>;
 
 type Spawn = fn(Arc<HandlerPool>) -> io::Result<()>;
 
-/// A thread without work ends after so long.
+/// A thread without work ends after this time.
 const IDLE: Duration = Duration::from_secs(5);
 
-/// How many jobs wait is bounded by the links: each has a limit of requests being handled.
+/// The number of waiting jobs is limited by the links: each has a limit of requests being handled.
 pub(crate) struct HandlerPool {
     state: Mutex<State>,
     work: Condvar,
@@ -26,7 +26,7 @@ pub(crate) struct HandlerPool {
 }
 
 impl Default for HandlerPool {
-    /// Of one thread, until it is [told](Self::set_max) how many there may be.
+    /// Of one thread, until its maximum is [set](Self::set_max).
     fn default() -> Self {
         Self::make("bowline-handler", 1, spawn_thread)
     }
@@ -44,7 +44,7 @@ struct State {
 }
 
 impl HandlerPool {
-    /// A pool of at most so many threads, which have that name.
+    /// A pool of at most this many threads, which have that name.
     pub(crate) fn named(name: &'static str, max: usize) -> Arc<Self> {
         Arc::new(Self::make(name, max, spawn_thread))
     }
@@ -54,7 +54,7 @@ impl HandlerPool {
         Self { state: Mutex::new(state), work: Condvar::new(), name, max: AtomicUsize::new(max), spawn }
     }
 
-    /// There may be so many threads.
+    /// Sets the maximum number of threads.
     pub(crate) fn set_max(&self, threads: usize) {
         self.max.store(threads, Ordering::Relaxed);
     }
@@ -78,7 +78,7 @@ impl HandlerPool {
         if (self.spawn)(Arc::clone(self)).is_err() {
             let mut state = self.lock();
             state.threads -= 1;
-            // Those that live, or are being started, come to what waits; otherwise no thread does.
+            // Threads that run, or are being started, take the waiting jobs; without any, no thread does.
             let stranded = if state.threads == 0 { state.jobs.drain() } else { Vec::new() };
             drop(state);
             stranded.into_iter().for_each(|job| run(job, Turn::NoThread));
@@ -128,7 +128,7 @@ impl HandlerPool {
         }
     }
 
-    /// What waited for memory may go on: one thread is woken, and it wakes the next one.
+    /// Jobs that waited for memory may continue: one thread is woken, and it wakes the next one.
     fn call_another(&self, state: &State) {
         if state.idle > 0 && state.jobs.has_next() {
             self.work.notify_one();
@@ -136,7 +136,7 @@ impl HandlerPool {
     }
 }
 
-/// A job that panics takes no thread with it.
+/// A job that panics does not end its thread.
 fn run(job: Job, turn: Turn) {
     let _ = catch_unwind(AssertUnwindSafe(|| job.run(turn)));
 }
@@ -148,7 +148,7 @@ mod tests {
     use super::*;
     use std::sync::mpsc;
 
-    /// One that nothing is known of.
+    /// A job with no known size of answer.
     struct Plain<W>(W);
 
     impl<W: FnOnce(Turn) + Send> Work for Plain<W> {

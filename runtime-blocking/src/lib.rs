@@ -1,17 +1,18 @@
-//! Bowline on plain threads: `std::net`, no async runtime, hidden or otherwise.
+//! Bowline on plain threads: `std::net`, without any async runtime.
 //!
-//! An [`IoGroup`] runs every link's work: reading, writing, heartbeats, dialing, accepting. Unless the
-//! program says otherwise it is one thread for the whole process, which starts with the first link and
-//! ends with the last. Callers park until their reply is there. A caller with the only call in flight
-//! writes its request and reads its reply on its own thread, so that a lone call costs what the socket
-//! costs. Works inside async programs too: nothing here is a runtime, nothing panics in one (but a
-//! blocking call blocks the thread it is made on).
+//! An [`IoGroup`] runs the work of all links: reading, writing, heartbeats, dialing, accepting. By default it
+//! is one thread for the whole process, which starts with the first link and ends with the last one. Callers
+//! block until their reply has arrived. The caller of the only call in flight writes its request and reads
+//! its reply on its own thread, so that a single call costs no switch between threads. It also works inside
+//! async programs: nothing here is a runtime, nothing panics inside one (but a blocking call blocks its
+//! thread).
 //!
-//! Handlers that are called inline (`on_message_inline`, `on_request_inline`) run on the I/O thread, or on
-//! that of a caller that reads: they must not wait. All others (`on_message`, `on_request`, `on_connect`,
-//! `on_disconnect`, `on_event`) run on a pool of threads, one for each client or server, which has threads
-//! while there is something to handle.
+//! Inline handlers (`on_message_inline`, `on_request_inline`) run on the I/O thread, or on that of a caller
+//! that reads: they must not wait. All others (`on_message`, `on_request`, `on_connect`, `on_disconnect`,
+//! `on_event`) run on a pool of threads, one for each client or server, which has threads only while there is
+//! something to handle.
 #![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod aside;
 mod handler_pool;

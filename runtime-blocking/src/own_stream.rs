@@ -1,4 +1,4 @@
-//! Streams of the program's own, on threads.
+//! Streams of the program, on threads.
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice, Read, Write};
@@ -11,19 +11,19 @@ use bowline_driver::stream::Stream;
 
 use crate::waiting::block_on;
 
-/// Read at a time.
+/// Bytes read at a time.
 const PIECE: usize = 16 * 1024;
 
-/// Makes a stream for a link of a reader and a writer that wait: a child process's standard output and
-/// input, a serial line. Two threads of its own carry the bytes between them and the link. `name` is what
-/// the link reports as the address of both ends.
+/// Makes a stream for a link of a blocking reader and a blocking writer: a child process's standard output
+/// and input, a serial line. Two threads carry the bytes between them and the link. `name` is the address
+/// that the link reports for both sides.
 ///
-/// A message counts as written once the thread that writes may have it: up to 64 KiB are on their way to
-/// the writer then. The writer is flushed whenever nothing more waits, and dropped when the link is done
-/// with the connection; the thread that reads ends with the reader's end of file, or its next byte.
+/// A message counts as written once the writing thread has taken it: up to 64 KiB may be on their way to the
+/// writer then. The writer is flushed whenever nothing more waits, and dropped when the link has finished the
+/// connection; the reading thread ends with the reader's end of file, or with its next byte.
 ///
 /// # Errors
-/// There is no thread to start.
+/// No thread could be started.
 pub fn stream(
     reader: impl Read + Send + 'static,
     writer: impl Write + Send + 'static,
@@ -51,7 +51,7 @@ fn carry_in(mut reader: impl Read, link: &inproc::Stream) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     wait(|cx| link.poll_writable(cx.waker()))
                 }
-                // The link is done with it.
+                // The link has finished the connection.
                 Err(_) => return,
             }
         }
@@ -70,7 +70,7 @@ fn carry_out(mut writer: impl Write, link: &inproc::Stream) {
             Err(_) => writer.flush().map(|()| wait(|cx| link.poll_readable(cx.waker()))),
         };
         if carried.is_err() {
-            // The stream takes nothing that is written: the link learns it as the end of the connection.
+            // The stream accepts no more bytes: the link gets the end of the connection.
             return link.shutdown();
         }
     }

@@ -1,4 +1,4 @@
-//! Tasks of a pool of handlers: futures that are polled on its threads, and keep none while they wait.
+//! Tasks of a pool of handlers: futures that are polled on its threads, and use none while they wait.
 
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,7 +17,7 @@ use crate::io_group;
 use crate::task_state::TaskState;
 use crate::timer::Timer;
 
-/// A task waits so long when the system has no thread for it.
+/// How long a task waits when the system has no thread for it.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// The threads of one client's or server's handlers.
@@ -65,7 +65,7 @@ impl Wake for PoolTask {
     }
 }
 
-/// A task that is to be polled once.
+/// A task to be polled once.
 struct Step(Arc<PoolTask>);
 
 impl Work for Step {
@@ -99,14 +99,14 @@ fn poll_once(task: &Arc<PoolTask>) {
     end(task);
 }
 
-/// Its future goes, and with it whatever that holds.
+/// Drops its future, and everything that it holds.
 fn end(task: &PoolTask) {
     task.state.end();
     let over = task.work.lock().take();
     let _ = catch_unwind(AssertUnwindSafe(|| drop(over)));
 }
 
-/// There is no thread now. What the task has to tell is nowhere else: it is not given up.
+/// There is no thread now. The task's callbacks exist nowhere else, so it is not dropped.
 fn queue_later(task: Arc<PoolTask>) {
     let mut timer = Timer::default();
     timer.reset(Instant::now() + PAUSE);

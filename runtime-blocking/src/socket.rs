@@ -1,8 +1,8 @@
-//! The socket of an exclusive connection: its owner waits for it, with the whole thread.
+//! The socket of an exclusive connection: its owner blocks its thread to wait for it.
 //!
-//! On Unix it is in blocking mode, so that one call to the system waits and reads; what must not wait
-//! says so with each call. Windows has no such flag: there the socket never waits, and its owner asks
-//! for readiness first.
+//! On Unix it is in blocking mode, so that one system call waits and reads; calls that must not wait have a
+//! flag for that. Windows has no such flag: there the socket never waits, and its owner waits for readiness
+//! first.
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -33,7 +33,7 @@ use socket2::SockRef;
 use crate::aside::{Aside, aside};
 use crate::waiting::ThreadWaker;
 
-/// The socket's own timeout for a read that waits: nothing that is due is later than that by more.
+/// The socket's own timeout for a read that waits: timers are late by at most this time.
 const READ_SLICE: Duration = Duration::from_millis(100);
 
 /// A connected socket, for its owner.
@@ -46,7 +46,7 @@ pub enum Socket {
 }
 
 impl Socket {
-    /// With reads and writes that wait, for a slice of time at most.
+    /// Makes reads and writes wait, for at most this time slice.
     #[cfg(unix)]
     fn blocking(self) -> io::Result<Self> {
         let socket = match &self {
@@ -74,7 +74,7 @@ impl Socket {
         cfg!(unix) && self.fd().is_some()
     }
 
-    /// Reads, waiting for a slice of time at most.
+    /// Reads, waiting for at most one time slice.
     fn read_waiting(&self, buf: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(stream) => (&*stream).read(buf),
@@ -84,7 +84,7 @@ impl Socket {
         }
     }
 
-    /// Waits for bytes, for room, or for the timeout (`None`: for ever).
+    /// Waits for bytes, for room, or for the timeout (`None`: without limit).
     fn wait_for(&self, read: bool, write: bool, timeout: Option<Duration>) -> io::Result<()> {
         let Some(fd) = self.fd() else {
             if let Self::Inproc(stream) = self {
@@ -98,7 +98,7 @@ impl Socket {
         crate::waiting::wait_for(fd, read, write, timeout)
     }
 
-    /// What can be polled; an in-process stream has wakers instead.
+    /// The descriptor to poll; an in-process stream has wakers instead.
     fn fd(&self) -> Option<BorrowedFd<'_>> {
         match self {
             Self::Tcp(stream) => Some(stream.as_fd()),
@@ -114,7 +114,7 @@ impl OwnerSocket for Socket {
         let socket = match address {
             Address::Tcp(address) => {
                 let socket = tcp_socket(address, &options)?;
-                // Back to waiting, which it does for at most so long.
+                // Back to blocking mode, with a limit of one time slice.
                 socket.set_nonblocking(false)?;
                 socket.connect_timeout(&address.into(), limit)?;
                 Self::Tcp(socket.into())
@@ -128,7 +128,7 @@ impl OwnerSocket for Socket {
         socket.blocking()
     }
 
-    /// On a thread that is there for it: the system's look-up has no limit of its own.
+    /// On a separate thread: the system's name resolution has no time limit.
     async fn resolve(host: String, port: u16, limit: Duration) -> io::Result<Vec<SocketAddr>> {
         within(limit, aside(move || Ok((host, port).to_socket_addrs()?.collect())))
     }
@@ -160,13 +160,13 @@ impl OwnerSocket for Socket {
         }
         let is_due = |until: time::Instant| until.saturating_since(clock::now()) < READ_SLICE;
         if patience.may_sleep && self.can_wait() && !patience.until.is_some_and(is_due) {
-            // One call to the system: it waits, and reads.
+            // One system call, which waits and reads.
             return self.read_waiting(buf);
         }
         self.read_now(buf)
     }
 
-    /// Waits in place, with the whole thread.
+    /// Waits in place, blocking the thread.
     fn poll_ready(&mut self, _: &mut Context<'_>, until: &Until) -> Poll<io::Result<()>> {
         let timeout = until.time.map(|time| time.saturating_since(clock::now()));
         Poll::Ready(self.wait_for(until.readable, until.writable, timeout))
@@ -233,8 +233,8 @@ mod now {
 
     use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
 
-    /// A peer that is gone is an error, not a signal. Apple's systems have no flag for that: there
-    /// the standard library sets it for each socket.
+    /// A closed peer is an error, not a signal. Apple's systems have no flag for that: there the standard
+    /// library sets it for each socket.
     #[cfg(not(target_vendor = "apple"))]
     const NO_SIGNAL: SendFlags = SendFlags::NOSIGNAL;
     #[cfg(target_vendor = "apple")]
@@ -269,7 +269,7 @@ mod now {
     }
 }
 
-/// Waits with the whole thread for what is done on another one, for at most so long.
+/// Blocks the thread until work on another one is done, for at most `limit`.
 fn within<T>(limit: Duration, mut work: Aside<T>) -> io::Result<T> {
     let done = RefCell::new(None);
     let work = RefCell::new(&mut work);
@@ -282,7 +282,7 @@ fn within<T>(limit: Duration, mut work: Aside<T>) -> io::Result<T> {
     done.into_inner().unwrap_or_else(|| Err(ErrorKind::TimedOut.into()))
 }
 
-/// Parks this thread until `ready` says so. False: it did not within the limit.
+/// Parks this thread until `ready` returns true. `false`: it did not within the limit.
 fn park_until(limit: Duration, ready: impl Fn(&Waker) -> bool) -> bool {
     PARKED.with(|thread| {
         let waker = Waker::from(Arc::clone(thread));

@@ -60,7 +60,7 @@ impl Style for Parks {
         let mut future = pin!(future);
         match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(output) => output,
-            // It waits for something else than its socket.
+            // It waits for something other than its socket.
             Poll::Pending => block_on(future),
         }
     }

@@ -1,4 +1,4 @@
-//! Where a task stands: who has to queue it, and who has not.
+//! The state of a task, which determines who has to queue it.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -10,10 +10,10 @@ const QUEUED: u8 = 1;
 const RUNNING: u8 = 2;
 /// It is being polled, and its waker was called meanwhile.
 const WOKEN: u8 = 3;
-/// It is over: its future is gone.
+/// It is over: its future is dropped.
 const OVER: u8 = 4;
 
-/// Where a task stands that is in a queue when it is to be polled, and never twice.
+/// The state of a task, which is queued when it has to be polled, and never twice.
 #[derive(Debug)]
 pub(crate) struct TaskState(AtomicU8);
 
@@ -38,8 +38,8 @@ impl TaskState {
         self.0.load(Ordering::Acquire) == WOKEN
     }
 
-    /// It was polled, and is to be polled again. True: it was woken meanwhile, and the caller queues
-    /// it.
+    /// It was polled, and has to be polled again later. `true`: it was woken meanwhile, and the caller must
+    /// queue it.
     pub(crate) fn rest(&self) -> bool {
         let rests = self.0.compare_exchange(RUNNING, IDLE, Ordering::AcqRel, Ordering::Acquire).is_ok();
         if !rests {
@@ -48,7 +48,7 @@ impl TaskState {
         !rests
     }
 
-    /// Its waker was called. True: the caller queues it.
+    /// Its waker was called. `true`: the caller must queue it.
     pub(crate) fn wake(&self) -> bool {
         let mut state = self.0.load(Ordering::Acquire);
         loop {

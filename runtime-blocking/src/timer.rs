@@ -7,7 +7,7 @@ use bowline_driver::runtime;
 
 use crate::io_group::{Held, TimerKey};
 
-/// One timer. Its reactor knows of it while somebody waits for it.
+/// A timer. Its reactor knows it while a task waits for it.
 #[derive(Debug, Default)]
 pub struct Timer {
     at: Option<Instant>,
@@ -64,7 +64,7 @@ impl runtime::Timer for Timer {
                 let key = held.reactor.set_timer(at, waker.clone());
                 self.set = Some(Set { held, key, waker });
             }
-            // Nothing keeps time here: the waiting thread looks again, and again.
+            // There is no reactor here: the waiting thread polls repeatedly.
             Err(_) => cx.waker().wake_by_ref(),
         }
         Poll::Pending

@@ -1,4 +1,4 @@
-//! Waiting: threads that park where tasks would, and one that waits for sockets too.
+//! Waiting: threads that park, and a thread that waits for sockets as well.
 
 use std::cell::Cell;
 use std::future::Future;
@@ -26,9 +26,9 @@ impl ThreadWaker {
         Arc::new(Self { thread: std::thread::current(), notified: AtomicBool::new(false) })
     }
 
-    /// Whether it was woken since the last time this was asked.
+    /// Whether it was woken since the last call.
     pub(crate) fn take(&self) -> bool {
-        // Most often it was not: to look costs less than to swap.
+        // Usually it was not: a load costs less than a swap.
         self.is_notified() && self.notified.swap(false, Ordering::Acquire)
     }
 
@@ -49,7 +49,7 @@ impl Wake for ThreadWaker {
     }
 }
 
-/// A thread's waker, made once: to count a reference for each call costs as much as a lock.
+/// A thread's waker, created once: counting a reference for each call costs as much as a lock.
 struct OwnWaker {
     thread: Arc<ThreadWaker>,
     waker: Waker,
@@ -68,12 +68,12 @@ std::thread_local! {
     static READS: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Whether this thread reads connections, and calls inline handlers: it must not wait.
+/// Whether this thread reads connections and calls inline handlers: it must not wait.
 pub(crate) fn must_not_wait() -> bool {
     io_group::is_io_thread() || READS.get()
 }
 
-/// As long as this is there, the thread reads a connection.
+/// While this exists, the thread reads a connection.
 struct Reads;
 
 impl Reads {
@@ -90,9 +90,9 @@ impl Drop for Reads {
 }
 
 /// Polls a future to its end on this thread, parking while it waits. A thread that has entered an
-/// [`IoGroup`](crate::IoGroup) without threads turns it instead.
+/// [`IoGroup`](crate::IoGroup) without threads drives it instead.
 ///
-/// For the futures of Bowline's handles, which need no runtime; not an executor for others.
+/// For the futures of Bowline's handles, which need no runtime; it is not a general executor.
 pub fn block_on<T>(future: impl Future<Output = T>) -> T {
     let mut future = pin!(future);
     if let Some(group) = io_group::entered_manual()
@@ -100,12 +100,12 @@ pub fn block_on<T>(future: impl Future<Output = T>) -> T {
     {
         return output;
     }
-    // Or the system cannot wait for sockets here: somebody else may turn the group.
+    // Or the system cannot wait for sockets here: another thread may drive the group.
     park_until_ready(future, |_| {})
 }
 
-/// The same; before parking, `help` may do something that makes the future ready, until what it is
-/// given says that something was.
+/// As [`block_on`]; before parking, `help` may do work that makes the future ready, until its argument
+/// returns true.
 pub(crate) fn block_on_helping<T>(future: impl Future<Output = T>, help: impl Fn(&dyn Fn() -> bool)) -> T {
     if io_group::entered_manual().is_some() {
         return block_on(future);
@@ -133,14 +133,14 @@ fn park_until_ready<T>(mut future: Pin<&mut impl Future<Output = T>>, help: impl
     })
 }
 
-/// Waits for `fd` to become readable. False: it did not within the timeout.
+/// Waits for `fd` to become readable. `false`: it did not within the timeout.
 #[cfg(unix)]
 pub(crate) fn wait_readable(fd: BorrowedFd<'_>, timeout: Duration) -> bool {
     let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::IN)];
     matches!(poll(&mut fds, Some(&timespec(timeout))), Ok(1..))
 }
 
-/// Waits for `fd` to be readable or writable, or for the timeout (`None`: for ever).
+/// Waits for `fd` to be readable or writable, or for the timeout (`None`: without limit).
 pub(crate) fn wait_for(
     fd: BorrowedFd<'_>,
     read: bool,
@@ -157,6 +157,6 @@ pub(crate) fn wait_for(
 }
 
 fn timespec(duration: Duration) -> Timespec {
-    // One that cannot be said is for ever.
+    // A duration out of range means forever.
     Timespec::try_from(duration).unwrap_or(Timespec { tv_sec: i64::MAX, tv_nsec: 0 })
 }

@@ -30,7 +30,7 @@ use crate::io_group::{Held, Source, Way};
 #[cfg(unix)]
 use crate::waiting::wait_readable;
 
-/// A descriptor's place with a reactor: with that of the task that waited for it first.
+/// The registration of a descriptor with the reactor of the task that first waited for it.
 #[derive(Debug, Default)]
 struct Watch(OnceLock<Watched>);
 
@@ -50,7 +50,7 @@ impl Watch {
         Ok(Self(OnceLock::from(Watched { held, token, source })))
     }
 
-    /// Registers a descriptor when it is waited for.
+    /// Registers a descriptor when a task waits for it.
     #[cfg(unix)]
     fn wait_for(&self, fd: BorrowedFd<'_>) -> io::Result<&Source> {
         if let Some(watched) = self.0.get() {
@@ -59,7 +59,7 @@ impl Watch {
         let held = Held::current()?;
         let mut fd = mio::unix::SourceFd(&fd.as_raw_fd());
         let (token, source) = held.reactor.register(&mut fd)?;
-        // One task waits for a socket: no other has come first.
+        // One task waits for a socket: no other one has come first.
         Ok(&self.0.get_or_init(|| Watched { held, token, source }).source)
     }
 
@@ -68,10 +68,10 @@ impl Watch {
         self.0.get().map(|watched| &*watched.source).ok_or(io::ErrorKind::NotConnected.into())
     }
 
-    /// Reads or accepts, and notes whether there may be more.
+    /// Reads or accepts, and records whether there may be more.
     fn take<T>(&self, more: impl FnOnce(&T) -> bool, take: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
         let Some(Watched { source, .. }) = self.0.get() else { return take() };
-        // What is reported from here on is news.
+        // Reports after this are new.
         source.clear(Way::In);
         let taken = take();
         let ready = match &taken {
@@ -84,12 +84,11 @@ impl Watch {
         taken
     }
 
-    /// Writes, and notes whether there is no more room.
+    /// Writes, and records whether there is no more room.
     fn put(&self, put: impl Fn() -> io::Result<usize>) -> io::Result<usize> {
         match (put(), self.0.get()) {
             (Err(error), Some(Watched { source, .. })) if error.kind() == io::ErrorKind::WouldBlock => {
-                // Room that there was before this is seen by another attempt, room that there is
-                // after it is reported.
+                // Room from before this is found by the next attempt, room from after this is reported.
                 source.clear(Way::Out);
                 let again = put();
                 if !matches!(&again, Err(error) if error.kind() == io::ErrorKind::WouldBlock) {
@@ -179,7 +178,7 @@ impl Socket {
         })
     }
 
-    /// Waits for a connect that goes on.
+    /// Waits for a connect in progress.
     async fn connected(&self) -> io::Result<()> {
         let Stream::Tcp(stream) = &self.stream else { return Ok(()) };
         loop {
@@ -230,7 +229,7 @@ impl Socket {
     }
 }
 
-/// A connect that goes on: EINPROGRESS (Linux; the BSDs and macOS), or WSAEWOULDBLOCK.
+/// A connect in progress: EINPROGRESS (Linux; the BSDs and macOS), or WSAEWOULDBLOCK.
 fn is_under_way(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::WouldBlock || matches!(error.raw_os_error(), Some(115 | 36))
 }
@@ -271,8 +270,8 @@ impl WriteNow for Socket {
 impl Wire for Socket {
     fn read_now(&self, buf: &mut [u8]) -> io::Result<usize> {
         let room = buf.len();
-        // On Unix, what leaves room has emptied the socket; what comes then is reported. The end of
-        // the stream is found again by each attempt.
+        // On Unix, a read that leaves room has emptied the socket; later bytes are reported. Each attempt
+        // finds the end of the stream again.
         let more = |&read: &usize| read == 0 || read == room || !cfg!(unix);
         match &self.stream {
             Stream::Soft(stream) => stream.read_now(buf),
@@ -333,7 +332,7 @@ impl runtime::Socket for Socket {
     #[cfg(unix)]
     fn watch_reads(&self, watch: bool) {
         if let (Some(fd), Some(Watched { held, token, .. })) = (self.fd(), self.watch.0.get()) {
-            // Refused: reports go on, which costs time and nothing else.
+            // If this fails, reports continue, which only costs time.
             let _ = held.reactor.watch_reads(fd.as_raw_fd(), *token, watch);
         }
     }

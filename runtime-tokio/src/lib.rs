@@ -1,8 +1,9 @@
 //! Bowline on tokio.
 //!
-//! Links run as tasks of whatever tokio runtime is current where they are made; its IO and time
-//! drivers must be enabled.
+//! Links run as tasks of the tokio runtime that is current where they are made; its IO and time drivers must
+//! be enabled.
 #![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 use std::future::Future;
 use std::io;
@@ -46,7 +47,7 @@ impl runtime::Runtime for Tokio {
     }
 
     fn wake_later(waker: Waker) {
-        // Woken by the runtime once it has nothing else to do, and after it looked at its sockets.
+        // Woken by the runtime after all ready tasks, and after it has checked its sockets.
         let later = pin!(tokio::task::yield_now());
         let pending = later.poll(&mut task::Context::from_waker(&waker));
         debug_assert!(pending.is_pending(), "it yields once");
@@ -81,7 +82,7 @@ impl runtime::Runtime for Tokio {
     }
 }
 
-/// A tokio timer, made when it is first set: tasks without timeouts have none.
+/// A tokio timer, created when it is first set: tasks without timeouts have none.
 #[derive(Debug)]
 pub struct Timer(Option<Pin<Box<tokio::time::Sleep>>>);
 

@@ -1,4 +1,4 @@
-//! Streams of the program's own.
+//! Streams of the program.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -8,9 +8,9 @@ use bowline_core::address::Address;
 use bowline_driver::stream::{ByteStream, OwnStream, Stream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Makes a stream for a link of anything that tokio can read and write: a child process's standard input
-/// and output (`tokio::io::join`), a serial line, an encrypted stream. `name` is what the link reports
-/// as the address of both ends.
+/// Makes a stream for a link of any `AsyncRead` and `AsyncWrite` of tokio: a child process's standard input
+/// and output (`tokio::io::join`), a serial line, an encrypted stream. `name` is the address that the link
+/// reports for both sides.
 ///
 /// A message counts as written once the stream has taken it; it is flushed after each write.
 pub fn stream(stream: impl AsyncRead + AsyncWrite + Send + 'static, name: Address) -> Stream {

@@ -165,8 +165,8 @@ impl runtime::Socket for Socket {
     }
 }
 
-/// Reads. Where that leaves room in `buf`, the socket is empty: tokio learns so, as by a read that
-/// finds nothing, and need not be shown by one.
+/// Reads. If room is left in `buf`, the socket is empty: tokio is informed, which saves a read that returns
+/// nothing.
 #[cfg(unix)]
 fn read_now(
     mut socket: &socket2::Socket,

@@ -1,4 +1,4 @@
-//! tokio, smol and async-std: who runs tasks, and who keeps time.
+//! tokio, smol and async-std: spawning tasks, and timers.
 
 use std::future::Future;
 use std::time::Duration;
@@ -14,7 +14,7 @@ pub struct OnTokio;
 pub struct OnSmol;
 pub struct OnAsyncStd;
 
-/// What differs between them: who runs tasks and keeps time.
+/// The differences between them: spawning tasks and timers.
 macro_rules! harness {
     ($harness:ident, $name:literal, $handles:ident, $runtime:ty, $run:expr, $spawn:expr, $sleep:expr, $tasks:expr) => {
         impl Harness for $harness {

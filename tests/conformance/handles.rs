@@ -1,5 +1,5 @@
-//! The handles of every runtime, as the scenarios see them: what waits is awaited, or called on a
-//! thread of its own.
+//! The handles of every runtime behind one interface: a waiting method is awaited, or called on a separate
+//! thread.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use bowline::{
 use crate::harness::{Asked, BoxFuture, Client, Handlers, Manager, Pool, PoolSetup, Server};
 use crate::threads::on_thread;
 
-/// Awaits what a method returns.
+/// Awaits the result of a method.
 macro_rules! await_it {
     ($waits:expr $(, $then:expr)?) => {
         Box::pin(async move {
@@ -26,7 +26,7 @@ macro_rules! await_it {
     };
 }
 
-/// Calls a method that waits on a thread of its own.
+/// Calls a waiting method on a separate thread.
 macro_rules! on_a_thread {
     ($waits:expr $(, $then:expr)?) => {
         on_thread(move || {

@@ -1,4 +1,4 @@
-//! What a runtime has to offer for the scenarios.
+//! The interface of a runtime for the scenarios.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -95,7 +95,7 @@ impl<F: Framing> Handlers<F> {
         self.message_task(move |peer, message| std::future::ready(f(&peer, message).into_result()))
     }
 
-    /// Handles messages by something that may wait.
+    /// Handles messages with a function that may wait.
     pub fn message_task<Fut>(mut self, f: impl Fn(Peer<F>, Message) -> Fut + Send + Sync + 'static) -> Self
     where
         Fut: Future<Output: Handled> + Send + 'static,
@@ -182,7 +182,7 @@ pub trait Client<F: Framing>: Clone + Send + Sync + 'static {
     fn next_event(&self) -> BoxFuture<Result<LinkEvent, ReceiveError>>;
     fn ready(&self) -> BoxFuture<Result<(), ConnectError>>;
     fn close(self) -> BoxFuture<Vec<Undelivered>>;
-    /// What does not wait is the same on every runtime.
+    /// Methods that do not wait, the same on every runtime.
     fn peer(&self) -> Peer<F>;
 }
 
@@ -203,7 +203,7 @@ pub trait Server<F: Framing>: Clone + Send + Sync + 'static {
 pub trait Manager<F: Framing>: Clone + Send + Sync + 'static {
     fn make(defaults: Option<Config<F>>) -> Self;
     fn dial(&self, address: &str, config: Config<F>) -> BoxFuture<Result<(), ManagerError>>;
-    /// The address that it listens at.
+    /// Listens at an address, which it returns.
     fn listen(
         &self,
         address: &str,
@@ -218,7 +218,7 @@ pub trait Manager<F: Framing>: Clone + Send + Sync + 'static {
     fn peer(&self, address: &str) -> Option<Peer<F>>;
 }
 
-/// How a pool is made.
+/// The parameters of a pool.
 pub struct PoolSetup<F: Framing> {
     pub config: Config<F>,
     pub endpoints: Vec<String>,
@@ -253,15 +253,15 @@ pub trait Harness: Sized + Send + Sync + 'static {
     type Server<F: Framing>: Server<F>;
     type Manager<F: Framing>: Manager<F>;
     type Pool<F: Framing>: Pool<F>;
-    /// What a test in another process says to run on this runtime.
+    /// The name by which a test in another process selects this runtime.
     const NAME: &'static str;
 
-    /// Tasks that are alive, where the runtime tells.
+    /// Number of live tasks, if the runtime provides it.
     fn tasks() -> usize {
         0
     }
 
-    /// Runs a scenario to its end.
+    /// Runs a scenario to completion.
     fn run(scenario: impl Future<Output = ()> + Send + 'static);
     fn spawn<T: Send + 'static>(task: impl Future<Output = T> + Send + 'static) -> BoxFuture<T>;
     fn sleep(duration: Duration) -> BoxFuture<()>;

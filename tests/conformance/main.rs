@@ -1,8 +1,8 @@
 //! One conformance suite, run on every runtime.
 //!
-//! A scenario is an async function over [`harness::Harness`]; the blocking runtime's
-//! implementation puts its calls on threads. That each scenario compiles for all of them also
-//! proves that the runtimes have the same methods.
+//! A scenario is an async function over [`harness::Harness`]; the blocking runtime's implementation makes its
+//! calls on threads. Each scenario compiles for all of them, which also proves that the runtimes have the
+//! same methods.
 
 #![allow(unreachable_pub, reason = "a test has no public interface")]
 

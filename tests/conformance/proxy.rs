@@ -1,4 +1,4 @@
-//! A proxy whose connections can be cut for real.
+//! A proxy that can cut its connections.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -16,7 +16,7 @@ impl Proxy {
         Self::slow(upstream, Duration::ZERO)
     }
 
-    /// One that rests after every 16 KiB.
+    /// A proxy that pauses after every 16 KiB.
     pub fn slow(upstream: &str, rest: Duration) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("bound").to_string();
@@ -33,7 +33,7 @@ impl Proxy {
         Self { address, sockets, upstream }
     }
 
-    /// Joins every two that connect to one another.
+    /// Joins every two clients that connect to one another.
     pub fn meeting() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("bound").to_string();
@@ -48,12 +48,12 @@ impl Proxy {
         Self { address, sockets, upstream: Arc::default() }
     }
 
-    /// New connections lead there from now on.
+    /// Directs new connections to another address.
     pub fn lead_to(&self, upstream: &str) {
         upstream.clone_into(&mut self.upstream.lock().expect("not poisoned"));
     }
 
-    /// Closes every connection. Whether there was one.
+    /// Closes every connection. Returns whether there was one.
     pub fn cut(&self) -> bool {
         let mut sockets = self.sockets.lock().expect("not poisoned");
         let any = !sockets.is_empty();
@@ -64,7 +64,7 @@ impl Proxy {
     }
 }
 
-/// Recorded before the first byte is carried: whoever has seen one come through can cut it.
+/// Recorded before the first byte is carried, so that a test that has seen a connection can cut it.
 fn record_and_join(sockets: &Mutex<Vec<TcpStream>>, one: TcpStream, other: TcpStream, rest: Duration) {
     let mut sockets = sockets.lock().expect("not poisoned");
     join(&one, &other, rest);

@@ -1,4 +1,4 @@
-//! Plain threads: every call of a method that waits is made on a thread of its own.
+//! Plain threads: every call of a waiting method is made on a separate thread.
 
 use std::future::Future;
 use std::sync::{Arc, Mutex};
@@ -14,7 +14,7 @@ use crate::harness::{BoxFuture, Handlers, Harness};
 
 pub struct OnThreads;
 
-/// Runs something that blocks on a thread, and waits for it as a future.
+/// Runs a blocking function on a thread; the result is a future.
 pub(crate) fn on_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> BoxFuture<T> {
     struct Slot<T> {
         result: Option<std::thread::Result<T>>,

@@ -1,7 +1,7 @@
-//! Peers in other languages: sockets of pyzmq in a process of their own, whichever side binds.
+//! Peers in other languages: sockets of pyzmq in a separate process; either side binds.
 //!
-//! The interpreter is in the virtual environment `target/foreign`, which `.ci/run` makes: pyzmq from the package index has
-//! a libzmq of its own, with CURVE.
+//! The interpreter is in the virtual environment `target/foreign`, which `.ci/run` creates: the package
+//! index's pyzmq includes a libzmq with CURVE.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -79,7 +79,7 @@ impl Python {
 
 impl Drop for Python {
     fn drop(&mut self) {
-        // It ends when its lines do; it is in our way if it does not.
+        // It ends when its input ends; otherwise it would block the test.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -1,4 +1,4 @@
-//! Real proxies, each in a process of its own: microsocks and tinyproxy, from Debian's packages of these names.
+//! Real proxies, each in a separate process: microsocks and tinyproxy, from Debian's packages of these names.
 
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};

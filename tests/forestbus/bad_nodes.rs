@@ -1,4 +1,4 @@
-//! Nodes that say nonsense, or nothing.
+//! Nodes that send invalid replies, or none.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -12,7 +12,7 @@ use bowline::forestbus::{ClientError, ClusterError, DecodeError, NodeCause, Repl
 use crate::cluster::{TOPIC, address, messages, node, open, page, read};
 use crate::done;
 
-/// A node that gets each connection's first request, and then does as it likes.
+/// A node that receives each connection's first request and then runs `serve`.
 fn fake(serve: impl Fn(TcpStream) + Send + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("bound").to_string();
@@ -33,7 +33,7 @@ fn header() -> Vec<u8> {
     header
 }
 
-/// One that answers every first request so, and keeps the connection.
+/// A node that answers every first request with these bytes, and keeps the connection.
 fn answering(bytes: Vec<u8>) -> String {
     fake(move |mut stream| {
         let _ = stream.write_all(&bytes);
@@ -45,7 +45,7 @@ fn once() -> Options {
     Options::new().attempts(Attempts::OneRound)
 }
 
-/// What became of the bad node, asked alone; and whether a good one beside it goes on.
+/// The outcome of calls to the bad node alone; and whether a good node beside it continues.
 async fn asked<R: Runtime>(bad: String) -> NodeCause {
     let good = node::<R>().await;
     let timeout = Duration::from_millis(200);
@@ -65,7 +65,7 @@ async fn asked<R: Runtime>(bad: String) -> NodeCause {
 }
 
 pub(crate) async fn one_that_says_nonsense<R: Runtime>() {
-    // The peers are a number.
+    // The list of peers is a number.
     let mut bytes = header();
     bytes.extend(b"\xa1\x65Peers\x07");
     let cause = asked::<R>(answering(bytes)).await;
@@ -91,7 +91,7 @@ pub(crate) async fn one_that_is_silent<R: Runtime>() {
     assert!(matches!(&cause, NodeCause::Silent { .. }), "{cause:?}");
 }
 
-/// Whatever the body is: the good node goes on, and the error names the bad one.
+/// Whatever the body is, the good node continues, and the error names the bad one.
 pub(crate) async fn bodies_of_the_wrong_form<R: Runtime>() {
     let good = node::<R>().await;
     let bodies: [&[u8]; 4] = [
@@ -99,7 +99,7 @@ pub(crate) async fn bodies_of_the_wrong_form<R: Runtime>() {
         b"\xa1\x66Result\xa1\x64Code\x61x",
         b"\xa1\x66Result\xa1\x6bDescription\x61\xff",
         b"\xa1\x65Peers\x81\x81\x01",
-        // A code that there is none of.
+        // An unknown code.
         b"\xa1\x66Result\xa1\x64Code\x18\x63",
     ];
     for body in bodies {
@@ -110,7 +110,7 @@ pub(crate) async fn bodies_of_the_wrong_form<R: Runtime>() {
         done::<R, _>(client.send_messages(TOPIC, messages(1, 1))).await.expect("the good one");
         assert_eq!(page(&mut follower).await.node.index(), 1, "{body:x?}");
     }
-    // No cluster id at all: another cluster's node, which is final.
+    // No cluster id at all: the node belongs to another cluster, which is final.
     for body in [b"\xa0", b"\xf6"] {
         let bad = answering([&header()[..], body].concat());
         let client = open::<R>(Settings::new([bad, address(&good)]).cluster_id("shop"));

@@ -1,4 +1,4 @@
-//! Nodes that look like a cluster, and clients of them.
+//! Nodes that simulate a cluster, and clients of them.
 
 use std::time::Duration;
 
@@ -46,7 +46,7 @@ pub(crate) fn address<R: Runtime>(node: &Node<R>) -> String {
     node.local_addr().to_string()
 }
 
-/// Settings for a client of these nodes, in their order, that knows their names.
+/// Settings for a client of these nodes, in their order, with their names.
 pub(crate) fn settings<R: Runtime>(nodes: &[Node<R>]) -> Settings {
     let mut settings = Settings::new(nodes.iter().map(address)).cluster_id("shop");
     for (number, node) in nodes.iter().enumerate() {
@@ -63,7 +63,7 @@ pub(crate) fn client<R: Runtime>(nodes: &[Node<R>]) -> Client<R> {
     open(settings(nodes))
 }
 
-/// So many messages, told apart.
+/// That many distinguishable messages.
 pub(crate) fn messages(from: usize, count: usize) -> Vec<Bytes> {
     (from..from + count).map(|number| Bytes::from(format!("message {number}"))).collect()
 }
@@ -76,7 +76,7 @@ pub(crate) async fn page<R: Runtime>(follower: &mut Follower<R>) -> Page {
     }
 }
 
-/// So many messages of a follower, in pages of any size: their first index, and they.
+/// Reads that many messages of a follower, in pages of any size. Returns their first index and the messages.
 pub(crate) async fn read<R: Runtime>(follower: &mut Follower<R>, count: usize) -> (i64, Vec<Bytes>) {
     let mut first = None;
     let mut all = Vec::new();

@@ -1,4 +1,4 @@
-//! Futures that are dropped, at whichever poll.
+//! Futures that are dropped after any number of polls.
 
 use std::future::Future;
 use std::pin::pin;
@@ -13,7 +13,8 @@ use bowline::forestbus::{ClientError, ClusterError, Followed};
 use crate::cluster::{TOPIC, client, messages, node, open, read, settings};
 use crate::{LIMIT, until, watchdog};
 
-/// Polls a future so often, whether it was woken or not, and drops it then. What it came to, if it did.
+/// Polls a future that often, whether it was woken or not, and then drops it. Returns its result, if it had
+/// one.
 async fn polled<Fut: Future>(future: Fut, times: usize) -> Option<Fut::Output> {
     let mut future = pin!(future);
     let mut polls = 0;
@@ -21,7 +22,7 @@ async fn polled<Fut: Future>(future: Fut, times: usize) -> Option<Fut::Output> {
         if polls == times {
             return Poll::Ready(None);
         }
-        // Time for others to get somewhere.
+        // Time for other tasks to make progress.
         std::thread::sleep(Duration::from_micros(300 * polls as u64));
         polls += 1;
         cx.waker().wake_by_ref();
@@ -46,7 +47,7 @@ async fn dropped_at_any_poll<R: Runtime<Style = Awaits>>() {
             assert_eq!(client.snapshot().commands, 0, "nothing is left");
         }
     }
-    // All of a send, or nothing; and whoever waited for the result got it.
+    // All of a send, or nothing; and a caller that waited for the result received it.
     let last = client.send_messages(TOPIC, messages(7, 1)).await.expect("sent").ids[0];
     assert!(last % 2 == 1 && last > 2 * sent, "{last}, {sent}");
     let mut follower = client.follow(TOPIC, 1).expect("room");
@@ -117,7 +118,7 @@ fn on_async_runtimes() {
     async_std::task::block_on(watchdog::within(LIMIT, all::<bowline::async_std::AsyncStd>()));
 }
 
-/// A runtime that ends under a client: whoever waits learns it.
+/// A runtime that ends while a client uses it: waiting callers get an error.
 #[test]
 fn a_runtime_that_ends() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();

@@ -1,4 +1,4 @@
-//! Nodes that are not there, not the right ones, or not for long.
+//! Nodes that are absent, wrong, or short-lived.
 
 use std::net::TcpListener;
 use std::time::Duration;
@@ -19,7 +19,7 @@ fn cluster<T: std::fmt::Debug>(result: Result<T, ClientError>) -> ClusterError {
     }
 }
 
-/// An address where nobody listens.
+/// An address without a listener.
 fn nowhere() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.local_addr().expect("bound").to_string()
@@ -81,7 +81,7 @@ pub(crate) async fn a_slow_node_is_left_for_another<R: Runtime>() {
     nodes[0].set_delay(Duration::from_secs(3600));
     done::<R, _>(client.topic_details(TOPIC)).await.expect("another has it");
     assert!(nodes[1].snapshot().calls > 0);
-    // A node that is slow but not too slow is only slow.
+    // A node that is slow within the limits succeeds.
     nodes[1].set_delay(Duration::from_millis(5));
     done::<R, _>(client.topic_details(TOPIC)).await.expect("there");
 }
@@ -94,7 +94,7 @@ pub(crate) async fn a_cut_leaves_a_doubt<R: Runtime>() {
     let sending = client.clone();
     let sent = aside(move || async move { done::<R, _>(sending.send_messages(TOPIC, messages(1, 2))).await });
     until(|| nodes[0].snapshot().waiting == 1);
-    // Behind it in its topic's line, and certainly not sent.
+    // Queued behind it in its topic, and certainly not sent.
     let sending = client.clone();
     let behind =
         aside(move || async move { done::<R, _>(sending.send_messages(TOPIC, messages(3, 1))).await });
@@ -160,7 +160,7 @@ pub(crate) async fn deadlines_hold<R: Runtime>() {
     let ClusterError::MaybeAppended { cause, .. } = error else { panic!("{error:?}") };
     assert!(matches!(*cause, ClusterError::Deadline { .. }), "{cause:?}");
     let nowhere = open::<R>(Settings::new([nowhere()]));
-    // At the deadline, or before it where the next round would be later.
+    // At the deadline, or before it if the next round would start later.
     match cluster(done::<R, _>(nowhere.topic_details_with(TOPIC, soon)).await) {
         ClusterError::Deadline { causes } | ClusterError::NoNodes { causes } => {
             assert!(causes.len() <= 1, "{causes:?}");

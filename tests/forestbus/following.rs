@@ -1,4 +1,4 @@
-//! Topics that are read as they grow.
+//! Topics that are read while they grow.
 
 use std::time::Duration;
 
@@ -46,7 +46,7 @@ pub(crate) async fn a_stopping_node_is_left<R: Runtime>() {
     let nodes = nodes::<R>(2).await;
     nodes[0].lead();
     let both = client(&nodes);
-    // They do not replicate: the test does.
+    // The nodes do not replicate: the test does it.
     for node in &nodes {
         let one = client(std::slice::from_ref(node));
         done::<R, _>(one.send_messages(TOPIC, messages(1, 3))).await.expect("sent");
@@ -90,7 +90,7 @@ pub(crate) async fn a_lagging_node_is_left<R: Runtime>() {
     let mut follower = both.follow(TOPIC, 1).expect("room");
     assert_eq!(read(&mut follower, 3).await.1, messages(1, 3));
     until(|| nodes[0].snapshot().waiting == 1);
-    // The first one learns nothing of what is sent now.
+    // The first node learns nothing of what is sent now.
     let last = client(&nodes[1..]);
     done::<R, _>(last.send_messages(TOPIC, messages(4, 2))).await.expect("sent");
     assert_eq!(read(&mut follower, 2).await, (4, messages(4, 2)));
@@ -107,7 +107,7 @@ pub(crate) async fn it_is_rewound<R: Runtime>() {
     assert_eq!(page(&mut follower).await.first, 3);
 }
 
-/// More calls at once than one caller performs.
+/// More concurrent calls than one caller makes.
 pub(crate) async fn many_read_the_same<R: Runtime>() {
     const READERS: usize = 1_500;
     let nodes = [node::<R>().await];

@@ -1,4 +1,4 @@
-//! I/O groups of threads: who runs a client and its node.
+//! I/O groups of threads: which threads run a client and its node.
 
 use bowline::blocking::IoGroup;
 use bowline::blocking::forestbus::{Client, Node};

@@ -1,4 +1,4 @@
-//! The handles' own life.
+//! The lifetime of handles.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Topics as logs, and as what batchers append to.
+//! Topics as logs, and as sinks of batchers.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use bytes::Bytes;
 use crate::cluster::{TOPIC, address, client, messages, node, node_settings, open, settings, start};
 use crate::{done, until};
 
-/// Topics of nodes of their own.
+/// Topics on separate nodes.
 struct Topics<R: Runtime>(Mutex<Option<Node<R>>>);
 
 impl<R: Runtime> Fixture for Topics<R> {
@@ -40,7 +40,7 @@ async fn a_topic_is_a_log<R: Runtime>() {
     let report = conformance::all(&Topics::<R>(Mutex::new(None))).await;
     assert!(report.violations().next().is_none(), "{report}");
     let skipped: Vec<_> = report.skipped().map(|(name, _)| name).collect();
-    // A node in memory is neither trimmed nor cut at will.
+    // A node in memory cannot be trimmed or truncated on request.
     let wanted = ["trimmed", "trimmed_while_following", "gaps", "truncated"];
     assert_eq!(skipped, wanted, "{report}");
 }
@@ -141,7 +141,7 @@ pub(crate) async fn a_batcher_says_why_a_topic_took_nothing<R: Runtime>() {
     let Err(SendError::Failed(ClientError::Cluster(ClusterError::NoNodes { .. }))) = sent else {
         panic!("{sent:?}")
     };
-    // A node that goes while it is asked leaves a doubt.
+    // A send to a node that stops while it is handled has an unknown outcome.
     let node = node::<R>().await;
     node.set_delay(Duration::from_secs(60));
     let slow = open::<R>(settings(std::slice::from_ref(&node)).deadline(Duration::from_millis(300)));
@@ -150,6 +150,6 @@ pub(crate) async fn a_batcher_says_why_a_topic_took_nothing<R: Runtime>() {
     until(|| node.snapshot().calls > 0);
     let sent = done::<R, _>(sending.wait()).await;
     let doubt = matches!(&sent, Err(SendError::MaybeAppended(Some(_))));
-    // The node answers nothing at all, so that the send itself may not have been asked yet.
+    // The node answers nothing at all, so that the send itself may not have been requested yet.
     assert!(doubt || matches!(&sent, Err(SendError::Failed(_))), "{sent:?}");
 }

@@ -24,26 +24,26 @@ mod logs;
 mod nodes;
 mod sending;
 
-/// What a method returned that waits, to be awaited: on threads it is there.
+/// The result of a waiting method, as a future; on threads it is ready at once.
 pub(crate) fn done<R: Runtime, Fut: Future>(waited: Wait<R, Fut>) -> impl Future<Output = Fut::Output> {
     R::Style::awaited::<Fut>(waited)
 }
 
-/// Does something that waits in a thread of its own, on any runtime: it may need no timer.
+/// Runs a waiting function in a separate thread, on any runtime, without a timer.
 pub(crate) fn aside<Fut: Future<Output: Send + 'static>>(
     waits: impl FnOnce() -> Fut + Send + 'static,
 ) -> std::thread::JoinHandle<Fut::Output> {
     std::thread::spawn(|| bowline::blocking::block_on(waits()))
 }
 
-/// Waits until it is so. The watchdog ends what never is.
+/// Waits until the condition holds. The watchdog ends a test in which it never does.
 pub(crate) fn until(what: impl Fn() -> bool) {
     while !what() {
         std::thread::sleep(Duration::from_millis(1));
     }
 }
 
-/// A test that hangs ends after so long.
+/// Time limit of a test.
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// A scenario as a test of each runtime.

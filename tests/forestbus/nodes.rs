@@ -1,4 +1,4 @@
-//! What the node in memory does beside what the state machine's own tests say.
+//! The node in memory, as far as the state machine's own tests do not cover it.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

@@ -1,4 +1,4 @@
-//! Messages on their way into the log and out of it.
+//! Messages appended to the log and read from it.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
@@ -56,7 +56,7 @@ pub(crate) async fn the_leadership_moves<R: Runtime>() {
     let nodes = nodes::<R>(3).await;
     let client = client(&nodes);
     done::<R, _>(client.send_messages(TOPIC, messages(1, 1))).await.expect("sent");
-    // For a moment nobody leads, and nobody knows.
+    // For a moment there is no leader.
     nodes[2].follow("");
     nodes[0].follow("");
     nodes[1].follow("");
@@ -80,7 +80,7 @@ pub(crate) async fn the_leader_alone_is_enough_where_that_is_asked_for<R: Runtim
     assert_eq!(done::<R, _>(client.topic_max_available_index(TOPIC)).await, Ok(0), "nothing is committed");
 }
 
-/// A node that has each send wait, and counts those that do at once.
+/// A node on which each send waits for its commit, and the number of concurrent sends.
 pub(crate) async fn a_topic_has_one_send_at_a_time<R: Runtime>() {
     const SENDERS: usize = 40;
     let (at_once, most, next) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(1));
@@ -107,7 +107,7 @@ pub(crate) async fn a_topic_has_one_send_at_a_time<R: Runtime>() {
     let counted = Arc::clone(&counts);
     let answering = std::thread::spawn(move || {
         for (responder, count) in waiting {
-            // Time for others to come in, if they did.
+            // Time for other sends to arrive, if there are any.
             std::thread::sleep(Duration::from_millis(2));
             let first = counted.2.fetch_add(count, Ordering::SeqCst) as i64;
             let ids = (first..first + count as i64).collect();
@@ -160,6 +160,6 @@ pub(crate) async fn a_large_page_is_one_piece_of_memory<R: Runtime>() {
     let got = done::<R, _>(client.get_messages(TOPIC, 1, 8, false)).await.expect("there");
     assert_eq!(got.messages, large);
     let places: Vec<usize> = got.messages.iter().map(|message| message.as_ptr() as usize).collect();
-    // Between two messages there is the head of the second, and nothing else.
+    // Between two messages there is only the head of the second.
     assert!(places.windows(2).all(|pair| pair[1] == pair[0] + 100_000 + 5), "{places:?}");
 }

@@ -1,8 +1,8 @@
-//! A runtime whose sockets have a layer of records over them, as TLS has.
+//! A runtime whose sockets have a layer of records, as with TLS.
 //!
-//! Each end first sends a [`GREETING`] and takes nothing else before the other's. Then bytes go in records of
-//! [`RECORD`] at most, scrambled. What is lent to be written is taken when its record has left whole; until
-//! then it has to be lent again as it was.
+//! Each end first sends a [`GREETING`] and accepts nothing before the other's. Then bytes are sent in
+//! scrambled records of at most [`RECORD`] bytes. Bytes count as written when their record has been sent
+//! completely; until then they must be passed again, unchanged.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -34,7 +34,7 @@ pub(crate) fn scramble(byte: u8) -> u8 {
 
 static RETRIED: AtomicUsize = AtomicUsize::new(0);
 
-/// How often bytes were lent again because their record had not left whole.
+/// How often bytes were passed again because their record had not been sent completely.
 pub(crate) fn retried() -> usize {
     RETRIED.load(Ordering::Relaxed)
 }
@@ -65,9 +65,9 @@ struct State {
     record: Vec<u8>,
     left: usize,
     holds: Vec<u8>,
-    /// What came and is not a whole record yet.
+    /// Received bytes that are not a whole record yet.
     came: Vec<u8>,
-    /// What came in whole records, and how much of it was taken.
+    /// Bytes of whole received records, and how many of them were taken.
     plain: Vec<u8>,
     taken: usize,
 }

@@ -1,9 +1,9 @@
-//! A protocol that Bowline does not know, as a machine of its own on the core's tools.
+//! A custom protocol, implemented as a machine with the tools of the core.
 //!
-//! One end says lines and gets each back in capitals from the other. A line without an answer is said
-//! again on the next connection, so that each is answered once, in order. There is no framing and no
-//! handshake of Bowline's. `tests/second_machine.rs` runs it on the runtimes, `netsim/tests/world.rs`
-//! over a simulated network, `fuzz/src/machines.rs` against any bytes.
+//! One end sends lines, and the other returns each in capitals. An unanswered line is sent again on the next
+//! connection, so that each is answered once, in order. There is no framing and no handshake of Bowline's.
+//! `tests/second_machine.rs` runs it on the runtimes, `netsim/tests/world.rs` over a simulated network,
+//! `fuzz/src/machines.rs` against any bytes.
 #![allow(dead_code, unreachable_pub, reason = "each that includes it uses another part")]
 
 use std::collections::VecDeque;
@@ -22,12 +22,12 @@ use bowline_core::waiters::{Ticket, Waiters};
 
 /// The longest line, in bytes.
 pub const LONGEST: usize = 1000;
-/// An answer has to come within so long.
+/// Time limit of an answer.
 pub const PATIENCE: Duration = Duration::from_secs(2);
-/// What may wait to be written.
+/// Most bytes that may wait to be written.
 pub const LIMIT: QueueLimit = QueueLimit { messages: 50, bytes: 16 * 1024 };
 
-/// How a peer breaks the protocol.
+/// Violations by a peer.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ShoutError {
     /// A line without an end.
@@ -59,7 +59,7 @@ impl From<ShoutError> for Disconnect {
     }
 }
 
-/// One end. `T` wakes a caller that waits to hear something.
+/// One end. A `T` wakes a caller that waits for a line.
 #[derive(Debug)]
 pub struct Shout<T> {
     answers: bool,
@@ -67,7 +67,7 @@ pub struct Shout<T> {
     closed: bool,
     ending: Option<Disconnect>,
     out: OutQueue,
-    /// Numbers the lines that were said.
+    /// The number of the next line.
     next: u64,
     /// Lines without an answer yet, by number.
     unanswered: VecDeque<(u64, String)>,
@@ -81,7 +81,7 @@ pub struct Shout<T> {
 }
 
 impl<T> Shout<T> {
-    /// The end that says lines.
+    /// The end that sends lines.
     pub fn saying() -> Self {
         Self::new(false)
     }
@@ -109,7 +109,7 @@ impl<T> Shout<T> {
         }
     }
 
-    /// Says a line. False: too much waits to be written.
+    /// Sends a line. Returns false if too much waits to be written.
     pub fn say(&mut self, now: Instant, line: &str) -> bool {
         assert!(!self.answers && line.len() <= LONGEST && !line.contains('\n'));
         if self.out.is_full(&LIMIT) {
@@ -129,7 +129,7 @@ impl<T> Shout<T> {
         self.deadlines.push(now, PATIENCE, number, || unanswered.len(), live);
     }
 
-    /// The oldest line that was heard and not taken yet; `None` once closed.
+    /// The oldest received line that was not taken yet; `None` once closed.
     pub fn poll_hear(
         &mut self,
         ticket: &mut Option<Ticket>,
@@ -147,7 +147,7 @@ impl<T> Shout<T> {
         match *ticket {
             Some(held) if self.line.is_waiting(held) => _ = self.line.poll(held, token),
             held => {
-                // Its turn came and another caller was faster: back to the end of the line.
+                // It was woken, but another caller was faster: it queues again at the end.
                 held.map(|held| self.line.leave(held));
                 *ticket = Some(self.line.join(token()));
             }
@@ -155,17 +155,17 @@ impl<T> Shout<T> {
         Poll::Pending
     }
 
-    /// Whether it is the end that says lines.
+    /// Whether it is the end that sends lines.
     pub fn says(&self) -> bool {
         !self.answers
     }
 
-    /// Bytes of memory set aside for what is to be written.
+    /// Bytes of memory allocated for output.
     pub fn memory(&self) -> usize {
         self.out.memory()
     }
 
-    /// Lines that were said and not answered yet.
+    /// Number of lines that were sent and not answered yet.
     pub fn unanswered(&self) -> usize {
         self.unanswered.len()
     }
@@ -190,10 +190,10 @@ fn push(out: &mut OutQueue, number: u64, line: &[u8]) {
     });
 }
 
-/// Lends a line at a time.
+/// Passes on one line at a time.
 #[derive(Debug, Default)]
 pub struct LineReader {
-    /// How many of the unread bytes have no end of a line.
+    /// Number of unread bytes that contain no line break.
     searched: usize,
 }
 
@@ -262,7 +262,7 @@ impl<T: Send + 'static> Machine for Shout<T> {
 
     fn handle_disconnected(&mut self, _: Instant, lent: Option<Batch>, _: Disconnect) {
         (self.connected, self.paused, self.ending) = (false, false, None);
-        // What waits for an answer is said again, and nothing twice: all of it anew, in order.
+        // Unanswered lines are sent again, in order, and none twice.
         self.out.disconnect(lent, |_| false);
         self.out.retain(|_| false);
         for (number, line) in &self.unanswered {

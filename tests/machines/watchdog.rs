@@ -1,10 +1,10 @@
-//! Ends the process when a test hangs: nothing else would.
+//! Ends the process when a test hangs.
 
 use std::future::Future;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
-/// The same test, which has so long.
+/// Runs the test with a time limit.
 pub(crate) fn within(
     limit: Duration,
     test: impl Future<Output = ()> + Send + 'static,

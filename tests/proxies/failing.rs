@@ -1,4 +1,4 @@
-//! Whatever goes wrong is told: at which proxy, on the way to which target, and why.
+//! Every failure is reported with its proxy, its target and its cause.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ async fn failure<R: Runtime>(config: Config) -> DialFailure {
     failure
 }
 
-/// What the proxy did; the failure names both it and the target.
+/// The behavior of the proxy; the failure names both it and the target.
 async fn fault<R: Runtime>(server: &Server, config: Config) -> ProxyFault {
     let failure = failure::<R>(config).await;
     assert_eq!(failure.via.as_ref().map(ToString::to_string).as_deref(), Some(&*server.address));

@@ -15,7 +15,7 @@ mod preambles;
 mod servers;
 mod through;
 
-/// What a method returned that waits, to be awaited: on threads it is there.
+/// The result of a waiting method, as a future; on threads it is ready at once.
 pub(crate) fn done<R: Runtime, Fut: Future>(waited: Wait<R, Fut>) -> impl Future<Output = Fut::Output> {
     R::Style::awaited::<Fut>(waited)
 }

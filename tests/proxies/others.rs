@@ -1,4 +1,4 @@
-//! ZeroMQ sockets and clients of Forest Bus dial by the same path.
+//! ZeroMQ sockets and clients of Forest Bus dial in the same way.
 
 use bowline::driver::runtime::Runtime;
 use bowline::error::Disconnect;

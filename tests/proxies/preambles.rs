@@ -1,4 +1,4 @@
-//! What a connection begins with, before its framing does.
+//! Preambles: the bytes that are exchanged before the framing starts.
 
 use std::io;
 use std::sync::Arc;

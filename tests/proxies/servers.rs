@@ -1,4 +1,5 @@
-//! Proxies on threads, written apart from what they test: SOCKS5, HTTP CONNECT, and some that misbehave.
+//! Proxies on threads, written independently of the tested code: SOCKS5, HTTP CONNECT, and some that
+//! misbehave.
 
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
@@ -16,10 +17,10 @@ type Answer = Box<dyn Fn(&Shared, &mut TcpStream) -> io::Result<TcpStream> + Sen
 
 #[derive(Default)]
 pub(crate) struct Shared {
-    /// What it was asked, in order: targets and credentials.
+    /// The requests, in order: targets and credentials.
     asked: Mutex<Vec<String>>,
     sockets: Mutex<Vec<TcpStream>>,
-    /// What names mean here, and nowhere else.
+    /// The names that only this proxy knows.
     names: Mutex<HashMap<String, SocketAddr>>,
     /// Credentials it wants.
     wants: Mutex<Option<(String, String)>>,
@@ -67,7 +68,7 @@ impl Server {
             shared.ask("a connection");
             client.write_all(&bytes)?;
             client.shutdown(Shutdown::Write)?;
-            // What was not read when it is closed would reset the connection.
+            // Unread bytes at the close would reset the connection.
             io::copy(client, &mut io::sink())?;
             Err(io::ErrorKind::Other.into())
         }))

@@ -1,4 +1,4 @@
-//! What works.
+//! Successful connections.
 
 use std::time::Duration;
 

@@ -89,7 +89,7 @@ pub(crate) async fn a_socket_is_taken_as_it_is<R: Runtime>() {
         let message = done::<R, _>(out.recv()).await.expect("open");
         assert_eq!((&message[0][..], message[1].len()), (&number.to_be_bytes()[..], large.len()));
     }
-    // As it was received it goes on.
+    // It is passed on as it was received.
     let message = Message::from_iter([b"again".to_vec()]);
     done::<R, _>(sender.pass_on(message)).await.expect("open");
     assert_eq!(text(&mut out).await, "again");
@@ -165,7 +165,7 @@ pub(crate) async fn buffers_do_as_they_say<R: Runtime>() {
     assert_eq!(all, expected);
     assert_eq!(done::<R, _>(receiver.recv()).await, Err(ReceiveError::Closed));
     assert_eq!(done::<R, _>(receiver.recv_timeout(MS)).await, Err(ReceiveError::Closed));
-    // What nobody received is counted.
+    // Unreceived messages are counted.
     let (sender, receiver) = channel::<R>(Buffer::fixed(2));
     sender.try_send("unread").expect("there is room");
     drop(receiver);
@@ -200,7 +200,7 @@ pub(crate) async fn closing_in_gives_messages_back<R: Runtime>() {
     assert_eq!((stats.sent, stats.is_closed), (0, true));
 }
 
-/// The same when the socket is closed by its own handle, and when `in` is closed and a peer comes in time.
+/// The same when the socket is closed by its own handle, and when `in` is closed and a peer connects in time.
 pub(crate) async fn closing_the_socket_releases_its_channels<R: Runtime>() {
     let socket = Push::<R>::new();
     let (sender, requests) = channel::<R>(Buffer::fixed(1));
@@ -259,12 +259,12 @@ pub(crate) async fn a_full_out_stalls_its_own_socket_only<R: Runtime>() {
     for number in 0..sent {
         assert_eq!(done::<R, _>(stalled.recv()).await.expect("open")[0][..], number.to_be_bytes());
     }
-    // Nobody receives any more: the socket closes, and its peer learns of it.
+    // There is no receiver any more: the socket closes, and its peer notices.
     drop(stalled);
     while done::<R, _>(slow.send_timeout("x", MS * 20)).await.is_ok() {}
 }
 
-/// Questions that wait in `in` are asked one after another; a lost peer is told in the answer's place.
+/// Requests that wait in `in` are sent one after another; a lost peer is reported in place of the answer.
 pub(crate) async fn a_req_asks_one_at_a_time<R: Runtime>() {
     let (sender, requests) = channel::<R>(Buffer::fixed(10));
     let (replies, mut out) = channel::<R>(Buffer::fixed(10));
@@ -299,7 +299,7 @@ pub(crate) async fn a_req_asks_one_at_a_time<R: Runtime>() {
     assert!(sender.is_closed());
 }
 
-/// What the socket refuses is kept, with the reason.
+/// A message that the socket refuses is kept, with the reason.
 pub(crate) async fn refused_messages_are_told<R: Runtime>() {
     let (sender, requests) = channel::<R>(Buffer::fixed(10));
     let (replies, out) = channel::<R>(Buffer::fixed(10));
@@ -316,7 +316,7 @@ pub(crate) async fn refused_messages_are_told<R: Runtime>() {
     assert_eq!(&refused.into_message()[2][..], b"lost");
     assert_eq!((registration.stats().refused, registration.stats().sent), (1, 0));
     drop(out);
-    // A ROUTER goes on sending without `out`.
+    // A ROUTER continues to send without `out`.
     done::<R, _>(sender.send(["nobody", "again"])).await.expect("open");
     while registration.stats().refused < 2 {
         std::thread::sleep(MS);

@@ -1,4 +1,4 @@
-//! Sockets that end together.
+//! Contexts: sockets that end together.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use crate::done;
 
 const MS: Duration = Duration::from_millis(1);
 
-/// A port that stays closed: it is bound, and nobody listens.
+/// A port that stays closed: it is bound, without a listener.
 pub(crate) fn closed_port() -> (socket2::Socket, String) {
     let reserved =
         socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
@@ -31,7 +31,7 @@ pub(crate) async fn a_shutdown_ends_every_socket<R: Runtime>() {
     for number in 0..3_u8 {
         done::<R, _>(push.send(vec![number])).await.expect("there is room in the queue");
     }
-    // One of another context, which goes on.
+    // A socket of another context, which continues.
     let other =
         Socket::<R, kinds::Push>::builder().reconnect(ReconnectPolicy::fixed(MS * 5)).open().expect("sound");
     done::<R, _>(other.connect_ready(&bound)).await.expect("it listens");
@@ -59,7 +59,7 @@ pub(crate) async fn a_shutdown_ends_every_socket<R: Runtime>() {
     assert_eq!(refused.into_message()[0][..], b"nobody is there"[..]);
     assert!(pull.bind("tcp://127.0.0.1:*").is_err() && push.connect(&bound).is_err());
 
-    // Nobody listens there any more, and the other socket is as it was.
+    // There is no listener any more, and the other socket is unchanged.
     let next = Socket::<R, kinds::Pull>::new();
     while next.bind(&bound).is_err() {
         done::<R, _>(next.recv_timeout(MS * 10)).await.expect_err("nothing is there");

@@ -1,4 +1,4 @@
-//! Authenticators that take their time.
+//! Slow authenticators.
 
 use std::future::{Future, pending, poll_fn};
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Where sockets bind and connect to.
+//! The endpoints that sockets bind and connect to.
 
 use bowline::Address;
 use bowline::driver::runtime::Runtime;
@@ -30,7 +30,7 @@ fn ip(address: Option<Address>) -> String {
     address.and_then(|address| address.ip()).expect("TCP").to_string()
 }
 
-/// Names of Unix sockets without a file: free again when nobody listens.
+/// Names of Unix sockets without a file: free again when there is no listener.
 pub(crate) async fn names_without_a_file<R: Runtime>() {
     let runtime = std::any::type_name::<R>().replace("::", "-");
     let endpoint = format!("ipc://@bowline-zmtp-{}-{runtime}", std::process::id());

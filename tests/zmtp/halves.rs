@@ -57,7 +57,7 @@ pub(crate) async fn halves_keep_their_socket_open<R: Runtime>() {
     done::<R, _>(one.close()).await;
 }
 
-/// A place in line that is left over from a poll is in nobody's way.
+/// A place in the queue that is left over from a poll blocks no one.
 pub(crate) async fn halves_are_polled<R: Runtime>() {
     let (one, other) = pairs::<R>().await;
     let (mut sender, mut receiver) = one.split();
@@ -117,7 +117,7 @@ pub(crate) async fn any_of_several_sockets<R: Runtime>() {
     while done::<R, _>(poll_any::<R>(&mut items, None)).await != Ok(2) {}
     drop((pull.try_recv().expect("open"), one.try_recv().expect("open")));
 
-    // What waits in `recv` gets its message although others wait for readiness.
+    // A call of `recv` gets its message although others wait for readiness.
     let (receiving, waiting) = (pull.clone(), pull.clone());
     let received = aside(move || async move { done::<R, _>(receiving.recv()).await });
     let polled = aside(move || async move {
@@ -207,7 +207,7 @@ pub(crate) async fn a_new_endpoint_ends_the_wait<R: Runtime>() {
         done::<R, _>(poll_any::<R>(&mut items, None)).await
     });
     std::thread::sleep(MS * 10);
-    // A port that stays closed: it is bound, and nobody listens.
+    // A port that stays closed: it is bound, without a listener.
     let reserved =
         socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
     reserved.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a port");
@@ -218,7 +218,7 @@ pub(crate) async fn a_new_endpoint_ends_the_wait<R: Runtime>() {
     assert_eq!(done::<R, _>(push.close()).await.len(), 1);
 }
 
-/// Who waits for subscribers that cannot come any more is told.
+/// A caller that waits for subscribers that can no longer come gets an error.
 pub(crate) async fn closing_ends_the_wait_for_subscribers<R: Runtime>() {
     let publisher = Socket::<R, kinds::Pub>::new();
     let waiting = publisher.clone();
@@ -239,7 +239,8 @@ async fn polls<T>(future: impl Future<Output = T>) -> (T, u32) {
     (output, polls)
 }
 
-/// Who waits for a turn, or for the one peer of several that is full, sleeps: it is not called again and again.
+/// A caller that waits for its turn, or for the one peer of several that is full, sleeps: it is not woken
+/// repeatedly.
 pub(crate) async fn waiting_is_no_work<R: Runtime>() {
     let (req, rep) = (Req::<R>::new(), Rep::<R>::new());
     let bound = rep.bind("tcp://127.0.0.1:*").expect("it is free");

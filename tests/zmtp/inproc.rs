@@ -1,4 +1,4 @@
-//! Sockets of one process, which are joined without a connection.
+//! Sockets of one process, joined without a connection.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -98,7 +98,7 @@ pub(crate) async fn topics_and_groups<R: Runtime>() {
     assert_eq!((&message[0][..], &message[1][..]), (&b"group"[..], &b"2"[..]));
 }
 
-/// What both sides may queue is there, and not more; who waits is woken.
+/// The queue holds as much as both sides' limits permit; waiting callers are woken.
 pub(crate) async fn the_limits_of_both_sides_add_up<R: Runtime>() {
     let limit = |messages| QueueLimit { messages, bytes: 1 << 20 };
     let push = Socket::<R, kinds::Push>::builder().options(|options| options.send_limit(limit(10)));
@@ -164,7 +164,7 @@ pub(crate) async fn another_takes_the_name<R: Runtime>() {
     assert_eq!(done::<R, _>(rep.recv()).await.expect("open")[0][..], [9]);
 }
 
-/// Types that do not go together, a second peer of a PAIR, a routing id that is taken: both sides are told.
+/// Incompatible types, a second peer of a PAIR, a routing id in use: both sides get an error.
 pub(crate) async fn who_does_not_fit_is_refused<R: Runtime>() {
     fn refusals<R: Runtime, K: Kind>(socket: &Socket<R, K>) -> Vec<ZmtpError> {
         std::iter::from_fn(|| socket.take_event())
@@ -191,7 +191,8 @@ pub(crate) async fn who_does_not_fit_is_refused<R: Runtime>() {
     assert!(second.try_send("nobody").is_err());
 }
 
-/// What a peer sent before it went is received; what waits for a name comes back when its socket is closed.
+/// Messages of a peer that has disconnected are received; messages that wait for a name are returned when the
+/// socket closes.
 pub(crate) async fn what_was_sent_is_received_or_comes_back<R: Runtime>() {
     let (push, pull, name) = (socket::<R, kinds::Push>(), socket::<R, kinds::Pull>(), name());
     pull.bind(&name).expect("it is free");
@@ -260,7 +261,8 @@ impl<'a, R: Runtime> From<&'a Asks<R>> for Outgoing<'a> {
     }
 }
 
-/// Several messages at a time arrive once and in order. No lock is held while a message is converted, or lent.
+/// Several messages at a time arrive once and in order. No lock is held while a message is converted or
+/// borrowed.
 pub(crate) async fn many_at_a_time<R: Runtime>() {
     let (push, pull, name) = (socket::<R, kinds::Push>(), socket::<R, kinds::Pull>(), name());
     pull.bind(&name).expect("it is free");
@@ -275,7 +277,7 @@ pub(crate) async fn many_at_a_time<R: Runtime>() {
     done::<R, _>(pull.recv_into(&mut one)).await.expect("open");
     messages.push(one);
     let lent = pull.recv_with(|message| {
-        // Another one, while this one is lent.
+        // Another one, while this one is borrowed.
         let next = pull.try_recv().expect("open").expect("there are more");
         [message.clone(), next]
     });

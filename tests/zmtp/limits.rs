@@ -89,7 +89,8 @@ pub(crate) async fn a_message_that_does_not_come_is_not_waited_for<R: Runtime>()
     done::<R, _>(pull.close()).await;
 }
 
-/// What comes of large messages at one endpoint is bounded by its memory; beyond that they are completed one at a time.
+/// Incomplete large messages at one endpoint are bounded by its memory; beyond that they are completed one at
+/// a time.
 pub(crate) async fn the_memory_of_an_endpoint_is_shared<R: Runtime>() {
     const LONG: usize = 3_000_000;
     const PEERS: usize = 6;

@@ -26,7 +26,7 @@ mod security;
 
 use behaviours::{drafts, endpoints, publishing, raw, requests as asking, routing, sharing, spreading};
 
-/// What a method returned that waits, to be awaited: on threads it is there.
+/// The result of a waiting method, as a future; on threads it is ready at once.
 pub(crate) fn done<R: Runtime, Fut: Future>(waited: Wait<R, Fut>) -> impl Future<Output = Fut::Output> {
     R::Style::awaited::<Fut>(waited)
 }
@@ -194,7 +194,7 @@ on_every_runtime! {
     contexts::what_closes_in_the_background_is_waited_for,
 }
 
-/// What tasks have and threads have not, and the other way round.
+/// Methods that only tasks have, and methods that only threads have.
 mod one_after_another {
     use smol::stream::StreamExt;
 

@@ -1,4 +1,4 @@
-//! What sockets tell of themselves.
+//! Events of sockets.
 
 use std::io::Write as _;
 use std::net::TcpStream;
@@ -153,7 +153,7 @@ pub(crate) async fn failed_attempts_say_why_and_when_the_next_is<R: Runtime>() {
     event(&push, |event| matches!(event, SocketEvent::Retired { .. }).then_some(())).await;
     done::<R, _>(push.close()).await;
 
-    // The attempts are used up: that is told with what the last one came to.
+    // The attempts are used up: that is reported with the result of the last one.
     let push = Push::<R>::builder().reconnect(ReconnectPolicy::never()).open().expect("sound");
     push.connect(&nowhere).expect("an endpoint");
     let cause = event(&push, |event| match event {
@@ -234,7 +234,7 @@ pub(crate) async fn connections_beyond_the_limit_are_told<R: Runtime>() {
     done::<R, _>(pull.close()).await;
 }
 
-/// Who waits for peers that never come is told when the socket closes.
+/// A caller that waits for peers that never come gets an error when the socket closes.
 pub(crate) async fn a_close_ends_every_wait<R: Runtime>() {
     let publisher = Socket::<R, kinds::Pub>::new();
     let wait = |of: Socket<R, kinds::Pub>| {

@@ -127,7 +127,7 @@ pub(crate) async fn what_no_peer_got_comes_back<R: Runtime>() {
         .linger(MS * 20)
         .open()
         .expect("sound");
-    // A port that stays closed: it is bound, and nobody listens.
+    // A port that stays closed: it is bound, without a listener.
     let reserved =
         socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
     reserved.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a port");

@@ -49,7 +49,7 @@ pub(crate) async fn requests_go_through<R: Runtime>() {
     assert_eq!((stats.forth.messages, stats.back.messages, stats.forth.refused), (20, 20, 0));
     assert!(stats.forth.bytes >= 20 * 200_001 && stats.back.bytes < 1_000 && stats.capture_lost == 0);
 
-    // Paused, nothing goes on; what comes meanwhile is there afterwards.
+    // While it is paused, nothing is forwarded; messages of that time are forwarded afterwards.
     proxy.pause();
     done::<R, _>(reqs[0].send("while paused")).await.expect("its turn");
     done::<R, _>(rep.recv_timeout(MS * 50)).await.expect_err("it is paused");
@@ -59,7 +59,7 @@ pub(crate) async fn requests_go_through<R: Runtime>() {
     assert_eq!(&done::<R, _>(rep.recv()).await.expect("a question")[0][..], b"while paused");
     done::<R, _>(rep.send("answer")).await.expect("its turn");
     done::<R, _>(reqs[0].recv()).await.expect("an answer");
-    // Copies that nobody takes hold nothing up.
+    // Copies that no one receives block nothing.
     done::<R, _>(seen.close()).await;
     done::<R, _>(capture.close()).await;
     done::<R, _>(reqs[1].send("unseen")).await.expect("its turn");
@@ -158,7 +158,7 @@ pub(crate) async fn subscriptions_go_through<R: Runtime>() {
     assert_eq!((proxy.stats().forth.messages, proxy.stats().back.messages), (2, 1));
 }
 
-/// Whoever ends a topic last, upstream no subscription stays that nobody has.
+/// Whichever peer ends a topic last, no subscription without a peer remains upstream.
 pub(crate) async fn no_subscription_stays_behind_a_proxy<R: Runtime>() {
     let (front, back) = (Of::<R, kinds::XSub>::new(), Of::<R, kinds::XPub>::new());
     let publisher = Of::<R, kinds::Pub>::new();
@@ -177,7 +177,7 @@ pub(crate) async fn no_subscription_stays_behind_a_proxy<R: Runtime>() {
         done::<R, _>(publisher.wait_for_subscribers(1)).await.expect("open");
         assert!(subs[0].unsubscribe(topic));
     }
-    // What a peer says last is known when all is that it said before.
+    // The last message of a peer is handled after all earlier ones.
     for (at, sub) in subs.iter().enumerate() {
         let last = format!("last {at}");
         sub.subscribe(&last);

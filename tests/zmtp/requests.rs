@@ -59,7 +59,7 @@ pub(crate) async fn the_turns_are_kept<R: Runtime>() {
     done::<R, _>(rep.close()).await;
 }
 
-/// Who answers goes after the question has left: the REQ is told, and may ask again.
+/// A peer disconnects after the request was sent: the REQ gets an error, and may ask again.
 pub(crate) async fn a_lost_peer_is_told<R: Runtime>() {
     let req = Req::<R>::builder().reconnect(ReconnectPolicy::fixed(MS * 5)).open().expect("sound");
     let rep = Rep::<R>::builder().linger(Duration::ZERO).open().expect("sound");
@@ -81,7 +81,7 @@ pub(crate) async fn a_lost_peer_is_told<R: Runtime>() {
     done::<R, _>(rep.close()).await;
 }
 
-/// What was sent before its socket closed arrives, also if the question's peer is gone by then.
+/// A reply that was sent before its socket closed arrives, even if the requesting peer is gone by then.
 pub(crate) async fn an_answer_outlives_its_socket<R: Runtime>() {
     let name = std::any::type_name::<R>();
     for round in 0..60 {

@@ -1,4 +1,4 @@
-//! PLAIN and CURVE, and who is let in.
+//! PLAIN, CURVE and authentication.
 
 use std::time::Duration;
 
@@ -38,7 +38,7 @@ pub(crate) async fn names_and_passwords<R: Runtime>() {
     done::<R, _>(friend.connect_ready(&bound)).await.expect("it is let in");
     done::<R, _>(friend.send("let in")).await.expect("open");
     assert_eq!(&done::<R, _>(pull.recv()).await.expect("a message")[0][..], b"let in");
-    // It is told to stay away, and does.
+    // It is refused permanently, and does not retry.
     let stranger = as_user("guessed");
     assert!(done::<R, _>(stranger.connect_ready(&bound)).await.is_err(), "it is refused for good");
     stranger.try_send("x").expect_err("there is no peer");

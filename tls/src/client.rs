@@ -1,4 +1,4 @@
-//! The dialing side's settings.
+//! TLS settings of the dialing side.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -14,10 +14,11 @@ use crate::credentials::{Certificates, Identity, RevocationLists};
 use crate::error::{SettingsError, TlsError};
 use crate::layer::{MAX_HANDSHAKE, TlsLayer};
 
-/// TLS for connections that are dialed: whom to trust, what to show, which name to ask for.
+/// TLS for dialed connections: trusted roots, the own certificate, the expected name.
 ///
-/// Cheap to clone; clones share the settings, which [`replace`](Self::replace) exchanges while links run. The certificate
-/// has to be for the host as it was dialed (a name, or an address), unless [`name`](TlsClientBuilder::name) says another.
+/// Cheap to clone; clones share the settings, which [`replace`](Self::replace) exchanges while links run. The
+/// peer's certificate must be valid for the host as it was dialed (a name, or an address), unless
+/// [`name`](TlsClientBuilder::name) sets another one.
 ///
 /// ```
 /// use bowline_tls::{Certificates, Identity, TlsClient};
@@ -43,7 +44,7 @@ struct Settings {
 }
 
 impl TlsClient {
-    /// A builder: nobody is trusted yet.
+    /// A builder, without trusted roots yet.
     pub fn builder() -> TlsClientBuilder {
         TlsClientBuilder {
             provider: crate::default_provider(),
@@ -60,21 +61,21 @@ impl TlsClient {
         }
     }
 
-    /// Of settings of `rustls` itself.
+    /// Uses settings of `rustls` itself.
     #[must_use]
     pub fn of(config: impl Into<Arc<ClientConfig>>) -> Self {
         let settings = Settings { config: config.into(), name: None, max_handshake: MAX_HANDSHAKE };
         Self { settings: Arc::new(RwLock::new(settings)) }
     }
 
-    /// Other settings from now on, here and in all clones: connections that are made later have them, those that are there
-    /// go on with theirs.
+    /// Replaces the settings, here and in all clones. New connections use the new settings, existing ones
+    /// keep theirs.
     pub fn replace(&self, with: &Self) {
         let new = with.current();
         *self.settings.write().unwrap_or_else(PoisonError::into_inner) = new;
     }
 
-    /// The settings of `rustls` as they are now.
+    /// The present settings of `rustls`.
     #[must_use]
     pub fn config(&self) -> Arc<ClientConfig> {
         self.current().config
@@ -84,10 +85,10 @@ impl TlsClient {
         self.settings.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// One connection's layer, to a place as it was given.
+    /// The layer of one connection, to an endpoint as it was given.
     ///
     /// # Errors
-    /// [`TlsError::NoName`] without a name to ask for.
+    /// [`TlsError::NoName`] without a name to verify.
     pub fn layer(&self, to: &Endpoint) -> Result<TlsLayer, TlsError> {
         let Settings { config, name, max_handshake } = self.current();
         let name = match name {
@@ -126,7 +127,7 @@ impl From<&TlsClient> for Layers {
     }
 }
 
-/// Who says whether a server's certificate holds.
+/// How a server's certificate is verified.
 #[derive(Debug)]
 enum Verifier {
     Roots,
@@ -141,7 +142,7 @@ pub struct TlsClientBuilder {
     provider: Arc<CryptoProvider>,
     versions: Vec<&'static SupportedProtocolVersion>,
     roots: Option<Certificates>,
-    /// Roots of lists that are built in.
+    /// Roots of built-in lists.
     anchors: Vec<TrustAnchor<'static>>,
     verifier: Verifier,
     lists: RevocationLists,
@@ -153,81 +154,82 @@ pub struct TlsClientBuilder {
 }
 
 impl TlsClientBuilder {
-    /// Trusts what these issued, beside other roots that were given.
+    /// Trusts certificates that these roots issued, in addition to other roots.
     pub fn roots(mut self, roots: Certificates) -> Self {
         self.roots.get_or_insert_default().0.extend(roots.0);
         self
     }
 
-    /// Trusts the roots of Mozilla's list, as they were when this was built.
+    /// Trusts the roots of Mozilla's list, as of the build of the crate `webpki-roots`.
     #[cfg(feature = "webpki-roots")]
     pub fn webpki_roots(mut self) -> Self {
         self.anchors.extend_from_slice(webpki_roots::TLS_SERVER_ROOTS);
         self
     }
 
-    /// The platform says whom to trust, with its own roots and rules; roots that were given are trusted as well where the
-    /// platform allows that (not on Android).
+    /// Uses the platform's verifier, with its own roots and rules; other roots are trusted as well if the
+    /// platform supports that (not on Android).
     #[cfg(feature = "platform-verifier")]
     pub fn platform_verifier(mut self) -> Self {
         self.verifier = Verifier::Platform;
         self
     }
 
-    /// Certificates on these lists are refused. Every certificate of a chain has to be covered by a list.
+    /// Refuses certificates on these lists. Every certificate of a chain must be covered by a list.
     pub fn revocation_lists(mut self, lists: RevocationLists) -> Self {
         self.lists.0.extend(lists.0);
         self
     }
 
-    /// What is shown to a server that asks for a certificate. Default: nothing.
+    /// Sets the certificate for servers that ask for one. Default: none.
     pub fn identity(mut self, identity: Identity) -> Self {
         self.identity = Some(identity);
         self
     }
 
-    /// The server's name, whatever is dialed: its certificate has to be for it, and it is what is asked for (SNI). Needed
-    /// where nothing that is dialed has a name: Unix sockets and streams of the program's own.
+    /// Sets the server's name, whatever is dialed: its certificate must be valid for it, and it is sent to
+    /// the server (SNI). Required if the endpoint has no name: for Unix sockets and streams of the program.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self
     }
 
-    /// Application protocols that are offered (ALPN), the preferred one first. Default: none.
+    /// Sets the application protocols to offer (ALPN), the preferred one first. Default: none.
     pub fn alpn<P: Into<Vec<u8>>>(mut self, protocols: impl IntoIterator<Item = P>) -> Self {
         self.alpn = protocols.into_iter().map(Into::into).collect();
         self
     }
 
-    /// Whether later connections resume earlier sessions, which saves the certificates. Default: yes, with the tickets of
-    /// 256 servers in memory.
+    /// Sets whether later connections resume earlier sessions, which saves sending certificates. Default:
+    /// yes, with the tickets of 256 servers in memory.
     pub fn resumption(mut self, resumes: bool) -> Self {
         self.resumes = resumes;
         self
     }
 
-    /// The versions that are spoken. Default: 1.3 and 1.2.
+    /// Sets the protocol versions. Default: 1.3 and 1.2.
     pub fn versions(mut self, versions: impl IntoIterator<Item = &'static SupportedProtocolVersion>) -> Self {
         self.versions = versions.into_iter().collect();
         self
     }
 
-    /// Other cryptography than *ring*'s.
+    /// Sets the cryptography provider. Default: *ring*.
     pub fn provider(mut self, provider: impl Into<Arc<CryptoProvider>>) -> Self {
         self.provider = provider.into();
         self
     }
 
-    /// Most bytes that a server may send before the handshake is done. Default 64 KiB.
+    /// Sets the maximum number of bytes from a server before the handshake is done. Default 64 KiB.
     pub fn max_handshake(mut self, bytes: usize) -> Self {
         self.max_handshake = bytes;
         self
     }
 
-    /// Checks everything.
+    /// Checks all settings.
     ///
     /// # Errors
-    /// No roots, a certificate that cannot be read, a key that does not belong to its certificate, a name that is none.
+    /// There are no roots, a certificate cannot be read, a key does not belong to its certificate, or a name
+    /// is invalid.
     pub fn build(self) -> Result<TlsClient, SettingsError> {
         let name = match self.name {
             Some(name) => Some(ServerName::try_from(name.clone()).map_err(|_| SettingsError::Name { name })?),

@@ -9,20 +9,20 @@ use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKey
 
 use crate::error::SettingsError;
 
-/// Certificates: roots that are trusted, or a chain.
+/// Certificates: trusted roots, or a chain.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Certificates(pub(crate) Vec<CertificateDer<'static>>);
 
 impl Certificates {
-    /// All certificates of a PEM text; what else is in it is left out.
+    /// All certificates of a PEM text; other items in it are ignored.
     ///
     /// # Errors
-    /// It has none, or one that cannot be read.
+    /// There is none, or one cannot be read.
     pub fn from_pem(pem: impl AsRef<[u8]>) -> Result<Self, SettingsError> {
         all_of(pem.as_ref(), "certificate").map(Self)
     }
 
-    /// The same of a file.
+    /// As [`from_pem`](Self::from_pem), from a file.
     ///
     /// # Errors
     /// As [`from_pem`](Self::from_pem), or the file cannot be read.
@@ -30,12 +30,12 @@ impl Certificates {
         Self::from_pem(read(path.as_ref())?)
     }
 
-    /// Of certificates in DER.
+    /// Certificates in DER.
     pub fn from_der<C: Into<Vec<u8>>>(certificates: impl IntoIterator<Item = C>) -> Self {
         Self(certificates.into_iter().map(|der| CertificateDer::from(der.into())).collect())
     }
 
-    /// Of one certificate's DER file.
+    /// One certificate from a DER file.
     ///
     /// # Errors
     /// The file cannot be read.
@@ -43,13 +43,13 @@ impl Certificates {
         Ok(Self::from_der([read(path.as_ref())?]))
     }
 
-    /// How many there are.
+    /// The number of certificates.
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there is none.
+    /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -66,7 +66,7 @@ impl Certificates {
     }
 }
 
-/// A certificate with the chain that leads to its root, and its private key.
+/// A certificate with its chain, and its private key.
 #[derive(Debug)]
 pub struct Identity {
     pub(crate) chain: Vec<CertificateDer<'static>>,
@@ -80,17 +80,19 @@ impl Clone for Identity {
 }
 
 impl Identity {
-    /// Of PEM: the chain, the end's certificate first, and the key (PKCS#8, PKCS#1 or SEC1). They may be the same text.
+    /// From PEM: the chain, beginning with the own certificate, and the key (PKCS#8, PKCS#1 or SEC1). Both
+    /// may be in the same text.
     ///
     /// # Errors
-    /// There is none, or one that cannot be read. Whether the two belong together is found when settings are built.
+    /// One of them is missing or cannot be read. Whether the two belong together is checked when settings are
+    /// built.
     pub fn from_pem(chain: impl AsRef<[u8]>, key: impl AsRef<[u8]>) -> Result<Self, SettingsError> {
         let chain = all_of(chain.as_ref(), "certificate")?;
         let key = PrivateKeyDer::from_pem_slice(key.as_ref()).map_err(|error| why(error, "private key"))?;
         Ok(Self { chain, key })
     }
 
-    /// The same of two files.
+    /// As [`from_pem`](Self::from_pem), from two files.
     ///
     /// # Errors
     /// As [`from_pem`](Self::from_pem), or a file cannot be read.
@@ -98,7 +100,7 @@ impl Identity {
         Self::from_pem(read(chain.as_ref())?, read(key.as_ref())?)
     }
 
-    /// Of DER: the chain, the end's certificate first, and the key.
+    /// From DER: the chain, beginning with the own certificate, and the key.
     ///
     /// # Errors
     /// The key cannot be read.
@@ -109,7 +111,7 @@ impl Identity {
     }
 }
 
-/// Lists of certificates that their issuers took back (CRLs).
+/// Lists of revoked certificates (CRLs).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RevocationLists(pub(crate) Vec<CertificateRevocationListDer<'static>>);
 
@@ -117,12 +119,12 @@ impl RevocationLists {
     /// All lists of a PEM text.
     ///
     /// # Errors
-    /// It has none, or one that cannot be read.
+    /// There is none, or one cannot be read.
     pub fn from_pem(pem: impl AsRef<[u8]>) -> Result<Self, SettingsError> {
         all_of(pem.as_ref(), "list of revoked certificates").map(Self)
     }
 
-    /// The same of a file.
+    /// As [`from_pem`](Self::from_pem), from a file.
     ///
     /// # Errors
     /// As [`from_pem`](Self::from_pem), or the file cannot be read.
@@ -130,7 +132,7 @@ impl RevocationLists {
         Self::from_pem(read(path.as_ref())?)
     }
 
-    /// Of lists in DER.
+    /// Lists in DER.
     pub fn from_der<C: Into<Vec<u8>>>(lists: impl IntoIterator<Item = C>) -> Self {
         Self(lists.into_iter().map(|der| CertificateRevocationListDer::from(der.into())).collect())
     }

@@ -1,4 +1,4 @@
-//! What can go wrong, for those who decide what to do about it.
+//! Errors of TLS and of its settings.
 
 use std::error::Error;
 use std::fmt;
@@ -9,66 +9,66 @@ use bowline_core::error::Disconnect;
 use bowline_core::layer::LayerError;
 use rustls::{AlertDescription, CertificateError, PeerIncompatible};
 
-/// A connection could not be secured, or is not any more.
+/// A connection could not be secured, or is no longer secure.
 ///
 /// It is the source of the [`Disconnect`] that a link reports: [`TlsError::of`] finds it there.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TlsError {
-    /// The peer's certificate cannot be trusted.
+    /// The peer's certificate is not trusted.
     #[error("the peer's certificate {flaw}")]
     Certificate {
-        /// Why.
+        /// The reason.
         flaw: CertificateFlaw,
-        /// What `rustls` said, with more about it.
+        /// The error of `rustls`, with details.
         source: rustls::Error,
     },
-    /// The client showed no certificate, and this server wants one.
-    #[error("the client has no certificate, and has to have one")]
+    /// The client sent no certificate, and this server requires one.
+    #[error("the client sent no certificate, which is required")]
     NoClientCertificate,
-    /// The peer wants a certificate of this side, which has none, or none that the peer knows.
+    /// The peer requires a certificate of this side, which has none, or none that the peer accepts.
     #[error("the peer wants a certificate of this side")]
     CertificateRequired,
-    /// Both have no version of TLS in common.
+    /// There is no common version of TLS.
     #[error("no version of TLS that both speak ({0})")]
     Version(VersionMismatch),
-    /// Both have nothing else in common that is needed: cipher suites, groups, signatures, application protocols.
-    #[error("nothing in common with the peer")]
+    /// There is no common cipher suite, key exchange group, signature algorithm or application protocol.
+    #[error("no parameters in common with the peer")]
     Incompatible(#[source] rustls::Error),
-    /// What came is no TLS: the peer speaks plain text, or another protocol.
+    /// The received bytes are not TLS: the peer speaks plain text, or another protocol.
     #[error("the peer does not speak TLS{}", Looks(.looks_like))]
     NotTls {
-        /// What it looks like, if that is known.
+        /// The protocol that the bytes belong to, if it is known.
         looks_like: Option<&'static str>,
     },
     /// The peer ended the connection with an alert.
     #[error("the peer sent the alert {alert:?}")]
     Alert {
-        /// Which.
+        /// The alert.
         alert: AlertDescription,
     },
-    /// The stream ended, and the peer had not said before that it would: anybody may have cut it.
-    #[error("the stream was cut{}", if *.handshaking { " in the handshake" } else { ": the peer did not say that it ends" })]
+    /// The stream ended without the peer's close_notify: it may have been truncated by an attacker.
+    #[error("the stream was cut{}", if *.handshaking { " in the handshake" } else { ": the peer did not announce its end" })]
     Truncated {
         /// The handshake was not done.
         handshaking: bool,
     },
-    /// The peer ended the connection before it said anything. So do servers that speak no TLS.
-    #[error("the peer ended the connection without a word of TLS: it may not speak it")]
+    /// The peer closed the connection without sending anything. Servers that do not speak TLS do so, too.
+    #[error("the peer closed the connection without sending TLS: it may not speak it")]
     Silent,
-    /// The peer sent more before the handshake was done than it may.
+    /// The peer sent more bytes before the end of the handshake than allowed.
     #[error("a handshake of more than {limit} bytes")]
     LongHandshake {
-        /// How much it may be, bytes.
+        /// The limit, bytes.
         limit: usize,
     },
-    /// Where the connection leads has no name, and the settings say none.
-    #[error("no name that the peer's certificate could be for: {place:?}")]
+    /// The endpoint has no name, and the settings have none.
+    #[error("{place:?} has no name to verify the peer's certificate for")]
     NoName {
-        /// Where it leads.
+        /// The endpoint.
         place: String,
     },
-    /// The peer broke the protocol, or what came was changed on its way.
+    /// The peer broke the protocol, or the bytes were changed on their way.
     #[error("the peer broke TLS")]
     Protocol(#[source] rustls::Error),
 }
@@ -84,29 +84,29 @@ impl fmt::Display for Looks<'_> {
     }
 }
 
-/// Why a certificate cannot be trusted.
+/// Why a certificate is not trusted.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub enum CertificateFlaw {
-    /// Its time is over.
+    /// It has expired.
     Expired,
-    /// Its time has not come yet.
+    /// It is not valid yet.
     NotYetValid,
-    /// It is not for the name that was asked for.
+    /// It is not valid for the expected name.
     WrongName,
-    /// No root that is trusted issued it.
+    /// It was not issued by a trusted root.
     UnknownIssuer,
-    /// Its issuer took it back.
+    /// It was revoked.
     Revoked,
     /// No list of revoked certificates covers it, or the list is out of date.
     UnknownRevocation,
-    /// It is not signed by the one who should have, or with something that is not trusted.
+    /// Its signature is invalid, or uses an algorithm that is not accepted.
     BadSignature,
-    /// It is for another purpose: a server's certificate shown by a client, say.
+    /// It is for another purpose: for example a server's certificate used by a client.
     WrongPurpose,
     /// It cannot be read.
     Malformed,
-    /// The verifier says no for a reason of its own.
+    /// The verifier refused it for another reason.
     Other,
 }
 
@@ -127,13 +127,13 @@ impl fmt::Display for CertificateFlaw {
     }
 }
 
-/// Who learned that the versions do not meet.
+/// The side that found that there is no common version.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub enum VersionMismatch {
-    /// The peer offers, or chose, one that this side does not speak.
+    /// The peer offers, or chose, a version that this side does not speak.
     Ours,
-    /// The peer says that it does not speak this side's.
+    /// The peer reported that it does not speak this side's versions.
     Theirs,
 }
 
@@ -147,13 +147,13 @@ impl fmt::Display for VersionMismatch {
 }
 
 impl TlsError {
-    /// The TLS error that ended a connection, or an attempt to make one, if it was one.
+    /// The TLS error that ended a connection, or an attempt to connect, if there is one.
     #[must_use]
     pub fn of(cause: &Disconnect) -> Option<&Self> {
         Self::within(cause)
     }
 
-    /// The TLS error among an error and its sources.
+    /// The TLS error in an error and its sources.
     #[must_use]
     pub fn within<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e Self> {
         let mut next = Some(error);
@@ -167,8 +167,8 @@ impl TlsError {
         None
     }
 
-    /// Whether another connection may fare better: not where a certificate, a version or the peer's wish for a certificate
-    /// stands against it, or the peer speaks no TLS at all.
+    /// Whether another connection may succeed: not after errors of certificates or versions, nor if the peer
+    /// requires a certificate or does not speak TLS.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
@@ -185,7 +185,7 @@ impl TlsError {
     }
 }
 
-/// Whether a peer that sent this alert may say something else the next time.
+/// Whether a peer that sent this alert may succeed the next time.
 fn is_passing(alert: AlertDescription) -> bool {
     use AlertDescription as A;
     !matches!(
@@ -216,7 +216,7 @@ impl From<rustls::Error> for TlsError {
         use rustls::Error as E;
         match &error {
             E::InvalidCertificate(why) => Self::Certificate { flaw: flaw(why), source: error },
-            // No list that can be read is one that says nothing.
+            // An unreadable list counts as no information.
             E::InvalidCertRevocationList(_) => {
                 Self::Certificate { flaw: CertificateFlaw::UnknownRevocation, source: error }
             }
@@ -257,48 +257,48 @@ fn flaw(error: &CertificateError) -> CertificateFlaw {
     }
 }
 
-/// Settings that cannot work.
+/// Invalid settings.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SettingsError {
     /// A file could not be read.
     #[error("could not read {path}")]
     File {
-        /// Which.
+        /// The path.
         path: String,
-        /// What the system said.
+        /// The system's error.
         source: Arc<io::Error>,
     },
-    /// What should be PEM has nothing of what is asked for.
+    /// The PEM text does not contain the requested item.
     #[error("no {what} in the PEM text")]
     Missing {
-        /// What is asked for.
+        /// The item.
         what: &'static str,
     },
-    /// What should be PEM, or DER, is not.
+    /// The text is not valid PEM, or the bytes are not valid DER.
     #[error("the {what} cannot be read: {why}")]
     Malformed {
-        /// What it should have been.
+        /// The expected item.
         what: &'static str,
-        /// What is wrong with it.
+        /// The reason.
         why: String,
     },
-    /// Nothing is trusted: no root was given.
-    #[error("no root certificate is given, so that nobody could be trusted")]
+    /// There are no trusted roots.
+    #[error("no root certificate is given, so that no peer could be verified")]
     NoRoots,
     /// A server has no certificate.
     #[error("a server needs a certificate and its key")]
     NoIdentity,
-    /// A name that cannot be a host's.
-    #[error("{name:?} is no name of a host")]
+    /// An invalid host name.
+    #[error("{name:?} is not a valid host name")]
     Name {
         /// The name.
         name: String,
     },
-    /// What `rustls` does not accept: a key that does not belong to its certificate, mostly.
-    #[error("these settings do not go together")]
+    /// `rustls` refused the settings: usually because a key does not belong to its certificate.
+    #[error("these settings exclude each other")]
     Rustls(#[from] rustls::Error),
-    /// Lists of revoked certificates and the platform's verifier, which has its own, exclude each other.
-    #[error("the platform's verifier takes no lists of revoked certificates")]
+    /// Lists of revoked certificates cannot be combined with the platform's verifier, which has its own.
+    #[error("the platform's verifier does not support lists of revoked certificates")]
     PlatformRevocation,
 }

@@ -1,4 +1,4 @@
-//! One connection's TLS.
+//! The TLS layer of one connection.
 
 use std::io::{Read, Write};
 use std::sync::Arc;
@@ -9,28 +9,28 @@ use rustls::{ClientConnection, Connection, HandshakeKind, ServerConnection};
 
 use crate::error::TlsError;
 
-/// Most bytes that a peer may send before the handshake is done, unless settings say otherwise.
+/// Default maximum of bytes from a peer before the handshake is done.
 pub const MAX_HANDSHAKE: usize = 64 * 1024;
-/// The longest text of one record.
+/// Maximum plain bytes of one record.
 const RECORD: usize = 16 * 1024;
-/// A fatal alert: an unexpected message. In the form that any version of TLS reads.
+/// A fatal alert for an unexpected message, in the format of every version of TLS.
 const UNEXPECTED_MESSAGE: [u8; 7] = [0x15, 3, 3, 0, 2, 2, 10];
-/// Plain text that is decrypted before it is asked for: what `rustls` holds at most, and a record.
+/// Maximum plain bytes that are decrypted in advance: what `rustls` holds, and a record.
 const PLAIN: usize = 16 * 1024;
 
 /// The TLS of one connection, client or server: see [`Layer`] for how it is driven.
 pub struct TlsLayer {
     tls: Connection,
-    /// What the peer sent before the handshake was done, and what it may.
+    /// The number of bytes received before the end of the handshake, and the limit.
     came: usize,
     max_handshake: usize,
-    /// Decrypted, and not read yet.
+    /// Plain bytes that were not read yet.
     plain: usize,
     peer_closed: bool,
     closed: bool,
-    /// It failed: what is left is to tell the peer.
+    /// It failed: only the alert for the peer is left.
     broken: bool,
-    /// To be sent though `rustls` was never asked.
+    /// To be sent although `rustls` was not involved.
     alert: Option<[u8; 7]>,
     secured: Option<Arc<Secured>>,
 }
@@ -72,17 +72,18 @@ impl TlsLayer {
         }
     }
 
-    /// With another limit than [`MAX_HANDSHAKE`].
+    /// Sets a limit other than [`MAX_HANDSHAKE`].
     #[must_use]
     pub fn with_max_handshake(mut self, bytes: usize) -> Self {
         self.max_handshake = bytes;
         self
     }
 
-    /// Asks for new keys of both sides (KeyUpdate; TLS 1.3). `rustls` does so by itself before a key is used for too long.
+    /// Requests new keys for both sides (KeyUpdate; TLS 1.3). `rustls` does so by itself before a key is used
+    /// for too long.
     ///
     /// # Errors
-    /// The handshake is not done, or the version is another, or one side has ended the connection.
+    /// The handshake is not done, the version is not 1.3, or one side has ended the connection.
     pub fn refresh_keys(&mut self) -> Result<(), TlsError> {
         if self.broken || self.closed {
             return Err(rustls::Error::General("the connection is over".to_owned()).into());
@@ -92,17 +93,17 @@ impl TlsLayer {
 
     fn fail(&mut self, error: TlsError) -> LayerError {
         self.broken = true;
-        // A peer that speaks TLS learns in its own words that it does not reach one here.
+        // A peer that speaks TLS gets a TLS alert.
         if matches!(error, TlsError::NotTls { .. } | TlsError::LongHandshake { .. }) {
             self.alert = Some(UNEXPECTED_MESSAGE);
         }
         error.into()
     }
 
-    /// Gives `rustls` a piece of what came; how much it took.
+    /// Passes received bytes to `rustls`; returns how many it took.
     fn take(&mut self, mut bytes: &[u8]) -> Result<usize, TlsError> {
         let len = bytes.len();
-        // It refuses only when its plain text has to be read first, which is the caller's to know: nothing is taken.
+        // It refuses only if its plain text has to be read first, which the caller handles: nothing is taken.
         if self.tls.read_tls(&mut bytes).is_err() {
             return Ok(0);
         }
@@ -140,11 +141,11 @@ impl Layer for TlsLayer {
 
     fn receive(&mut self, bytes: &[u8]) -> Result<usize, LayerError> {
         if self.peer_closed || self.broken || self.closed {
-            // It said that it has nothing more to say, or is not listened to any more. (`rustls` takes it for a mistake of ours
-            // to have a reason for an alert after the last word.)
+            // The peer has closed, or its bytes are ignored. (`rustls` would report bytes after the peer's
+            // close as an error of this side.)
             return Ok(bytes.len());
         }
-        // A handshake record or an alert, of version 3 of what was SSL.
+        // A handshake record or an alert, of SSL version 3 or later.
         let begins = [&[0x16, 0x15][..], &[3][..]];
         for (at, allowed) in begins.iter().enumerate().skip(self.came) {
             if bytes.get(at - self.came).is_some_and(|byte| !allowed.contains(byte)) {
@@ -180,7 +181,7 @@ impl Layer for TlsLayer {
     fn read(&mut self, buf: &mut [u8]) -> usize {
         let mut read = 0;
         while self.plain > 0 && read < buf.len() {
-            // Where there is some it gives some.
+            // It returns bytes while there are some.
             let Ok(count @ 1..) = self.tls.reader().read(&mut buf[read..]) else { break };
             self.plain = self.plain.saturating_sub(count);
             read += count;
@@ -198,7 +199,7 @@ impl Layer for TlsLayer {
         }
         self.transmit(out);
         let record = &plain[..plain.len().min(RECORD)];
-        // It writes into memory: there is no other error than having no room.
+        // It writes into memory: the only possible error is a lack of room.
         let count = self.tls.writer().write(record).unwrap_or(0);
         self.transmit(out);
         Ok(count)
@@ -223,7 +224,7 @@ impl Layer for TlsLayer {
     fn close(&mut self) {
         if !self.closed {
             self.closed = true;
-            // An alert that ends the connection was the last word.
+            // A fatal alert was the last message.
             if !self.broken {
                 self.tls.send_close_notify();
             }

@@ -1,7 +1,8 @@
 //! TLS as a [`Layer`](bowline_core::layer::Layer) below any machine, over `rustls`.
 //!
-//! Sans-IO: no socket and no task. [`TlsClient`] and [`TlsServer`] are settings: give them to a link's, a server's or a
-//! socket's `tls`, and every connection of it is secured. [`TlsLayer`] is one connection's layer, for drivers of your own.
+//! Sans-IO: no socket and no task. [`TlsClient`] and [`TlsServer`] are settings: pass them to `tls` of a
+//! link, a server or a socket to secure all its connections. [`TlsLayer`] is the layer of one connection, for
+//! drivers of your own.
 //!
 //! ```
 //! use bowline_core::config::Config;
@@ -15,9 +16,10 @@
 //! # Ok(()) }
 //! ```
 //!
-//! The cryptography is *ring*'s unless a builder is told otherwise; settings of `rustls` itself
-//! ([`rustls::ClientConfig`], [`rustls::ServerConfig`]) can be given as they are.
+//! The default cryptography provider is *ring*; settings of `rustls` itself ([`rustls::ClientConfig`],
+//! [`rustls::ServerConfig`]) can be used as well.
 #![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod client;
 mod credentials;
@@ -31,14 +33,14 @@ pub use error::{CertificateFlaw, SettingsError, TlsError, VersionMismatch};
 pub use layer::{MAX_HANDSHAKE, TlsLayer};
 pub use server::{TlsServer, TlsServerBuilder};
 
-/// What all of it stands on, for settings of your own.
+/// The underlying library, for your own settings.
 pub use rustls;
 
 use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
 
-/// The cryptography of settings that say nothing else.
+/// The default cryptography provider.
 fn default_provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }

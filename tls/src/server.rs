@@ -1,4 +1,4 @@
-//! The accepting side's settings.
+//! TLS settings of the accepting side.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -11,10 +11,10 @@ use crate::credentials::{Certificates, Identity, RevocationLists};
 use crate::error::{SettingsError, TlsError};
 use crate::layer::{MAX_HANDSHAKE, TlsLayer};
 
-/// TLS for connections that are accepted: what to show, and whether clients have to show something, too.
+/// TLS for accepted connections: the server's certificate, and whether clients need certificates.
 ///
-/// Cheap to clone; clones share the settings, which [`replace`](Self::replace) exchanges while servers run: a renewed
-/// certificate, other roots, a newer list of revoked certificates.
+/// Cheap to clone; clones share the settings, which [`replace`](Self::replace) exchanges while servers run: a
+/// renewed certificate, other roots, a newer list of revoked certificates.
 ///
 /// ```
 /// use bowline_tls::{Certificates, Identity, TlsServer};
@@ -40,7 +40,7 @@ struct Settings {
 }
 
 impl TlsServer {
-    /// A builder: it needs an [`identity`](TlsServerBuilder::identity).
+    /// A builder, which needs an [`identity`](TlsServerBuilder::identity).
     pub fn builder() -> TlsServerBuilder {
         TlsServerBuilder {
             provider: crate::default_provider(),
@@ -55,21 +55,21 @@ impl TlsServer {
         }
     }
 
-    /// Of settings of `rustls` itself.
+    /// Uses settings of `rustls` itself.
     #[must_use]
     pub fn of(config: impl Into<Arc<ServerConfig>>) -> Self {
         let settings = Settings { config: config.into(), max_handshake: MAX_HANDSHAKE };
         Self { settings: Arc::new(RwLock::new(settings)) }
     }
 
-    /// Other settings from now on, here and in all clones: connections that come later have them, those that are there go
-    /// on with theirs. Sessions of before are not resumed, so that every client is looked at anew.
+    /// Replaces the settings, here and in all clones. New connections use the new settings, existing ones
+    /// keep theirs. Earlier sessions are not resumed, so that every client is verified anew.
     pub fn replace(&self, with: &Self) {
         let new = with.current();
         *self.settings.write().unwrap_or_else(PoisonError::into_inner) = new;
     }
 
-    /// The settings of `rustls` as they are now.
+    /// The present settings of `rustls`.
     #[must_use]
     pub fn config(&self) -> Arc<ServerConfig> {
         self.current().config
@@ -79,10 +79,10 @@ impl TlsServer {
         self.settings.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// One connection's layer.
+    /// The layer of one connection.
     ///
     /// # Errors
-    /// The settings do not work.
+    /// The settings are invalid.
     pub fn layer(&self) -> Result<TlsLayer, TlsError> {
         let Settings { config, max_handshake } = self.current();
         Ok(TlsLayer::from(ServerConnection::new(config)?).with_max_handshake(max_handshake))
@@ -123,66 +123,67 @@ pub struct TlsServerBuilder {
 }
 
 impl TlsServerBuilder {
-    /// The certificate that is shown to every client, and its key.
+    /// Sets the certificate for all clients, and its key.
     pub fn identity(mut self, identity: Identity) -> Self {
         self.identity = Some(identity);
         self
     }
 
-    /// Clients have to show a certificate that these issued. Default: clients are not asked.
+    /// Requires clients to have a certificate that these roots issued. Default: clients are not asked for
+    /// one.
     pub fn client_roots(mut self, roots: Certificates) -> Self {
         self.client_roots.0.extend(roots.0);
         self
     }
 
-    /// Clients are asked for a certificate, and let in without one.
+    /// Asks clients for a certificate, but lets them in without one.
     pub fn client_certificate_optional(mut self) -> Self {
         self.is_optional = true;
         self
     }
 
-    /// Clients' certificates on these lists are refused. Every certificate of a chain has to be covered by a list.
+    /// Refuses clients' certificates on these lists. Every certificate of a chain must be covered by a list.
     pub fn revocation_lists(mut self, lists: RevocationLists) -> Self {
         self.lists.0.extend(lists.0);
         self
     }
 
-    /// Application protocols that are spoken (ALPN), the preferred one first. A client that offers only others is refused,
-    /// one that offers none is not. Default: none.
+    /// Sets the application protocols (ALPN), the preferred one first. A client that offers only others is
+    /// refused, one that offers none is accepted. Default: none.
     pub fn alpn<P: Into<Vec<u8>>>(mut self, protocols: impl IntoIterator<Item = P>) -> Self {
         self.alpn = protocols.into_iter().map(Into::into).collect();
         self
     }
 
-    /// Whether clients may resume earlier sessions, which saves the certificates. Default: yes, with tickets that only this
-    /// process can read; their key is made anew every six hours.
+    /// Sets whether clients may resume earlier sessions, which saves sending certificates. Default: yes, with
+    /// tickets that only this process can read; their key is renewed every six hours.
     pub fn resumption(mut self, resumes: bool) -> Self {
         self.resumes = resumes;
         self
     }
 
-    /// The versions that are spoken. Default: 1.3 and 1.2.
+    /// Sets the protocol versions. Default: 1.3 and 1.2.
     pub fn versions(mut self, versions: impl IntoIterator<Item = &'static SupportedProtocolVersion>) -> Self {
         self.versions = versions.into_iter().collect();
         self
     }
 
-    /// Other cryptography than *ring*'s.
+    /// Sets the cryptography provider. Default: *ring*.
     pub fn provider(mut self, provider: impl Into<Arc<CryptoProvider>>) -> Self {
         self.provider = provider.into();
         self
     }
 
-    /// Most bytes that a client may send before the handshake is done. Default 64 KiB.
+    /// Sets the maximum number of bytes from a client before the handshake is done. Default 64 KiB.
     pub fn max_handshake(mut self, bytes: usize) -> Self {
         self.max_handshake = bytes;
         self
     }
 
-    /// Checks everything.
+    /// Checks all settings.
     ///
     /// # Errors
-    /// No identity, a certificate that cannot be read, a key that does not belong to its certificate.
+    /// There is no identity, a certificate cannot be read, or a key does not belong to its certificate.
     pub fn build(self) -> Result<TlsServer, SettingsError> {
         let Identity { chain, key } = self.identity.ok_or(SettingsError::NoIdentity)?;
         let builder = ServerConfig::builder_with_provider(Arc::clone(&self.provider))

@@ -1,4 +1,4 @@
-//! Both ends of the layer in memory, with everything that a certificate can be wrong about.
+//! Both ends of the layer in memory, with every defect of a certificate.
 
 mod common;
 
@@ -10,7 +10,7 @@ use bowline_tls::{
 use common::{Authority, Says};
 use proptest::prelude::*;
 
-/// What came of a handshake: how each end fared.
+/// The result of a handshake at each end.
 struct Pair {
     client: TlsLayer,
     server: TlsLayer,
@@ -26,7 +26,8 @@ impl Pair {
         Self { client, server: server.layer().expect("sound") }
     }
 
-    /// Carries bytes between both until neither has something, in pieces that `cut` says. The first error of each.
+    /// Exchanges bytes until neither side has any, in pieces of the sizes of `cut`. Returns the first error
+    /// of each side.
     fn settle(&mut self, mut cut: impl FnMut() -> usize) -> [Option<TlsError>; 2] {
         let mut errors = [None, None];
         loop {
@@ -52,13 +53,13 @@ impl Pair {
         }
     }
 
-    /// The same, whole at once: how the client and the server failed.
+    /// The same without splitting. Returns the errors of client and server.
     fn handshake(&mut self) -> [Option<TlsError>; 2] {
         self.settle(|| usize::MAX)
     }
 }
 
-/// Everything that is there goes in, in pieces.
+/// Passes in all bytes, in pieces.
 fn feed(to: &mut TlsLayer, mut bytes: &[u8], cut: &mut impl FnMut() -> usize) -> Result<(), TlsError> {
     while !bytes.is_empty() {
         let piece = &bytes[..cut().clamp(1, bytes.len())];
@@ -139,10 +140,10 @@ fn text_goes_both_ways_and_ends_are_told() {
     }
     assert!(got == text && !pair.server.has_plain());
 
-    // An end that nobody announced.
+    // An end that was not announced.
     let cut = tls_error(pair.server.end_of_stream().expect_err("the client said nothing"));
     assert!(matches!(cut, TlsError::Truncated { handshaking: false }) && cut.is_retryable());
-    // One that is, by either side.
+    // An end that was announced, by either side.
     pair.client.close();
     assert!(matches!(pair.handshake(), [None, None]));
     assert!(pair.server.is_peer_closed());
@@ -153,7 +154,7 @@ fn text_goes_both_ways_and_ends_are_told() {
         0,
         "it said that it has nothing more"
     );
-    // What comes behind its last word is thrown away, whatever it is.
+    // Bytes after the peer's last message are discarded.
     assert_eq!(pair.server.write(b"bye", &mut out).expect("open"), 3);
     out.extend_from_slice(b"and no record");
     assert_eq!(pair.client.receive(&out).expect("it is not looked at"), out.len());
@@ -215,7 +216,7 @@ fn both_sides_show_certificates() {
     let stranger = Authority::new("another root");
     let [told, refused] =
         Pair::new(&client(Some(stranger.issue(&["client.test"]))), &server(&[])).handshake();
-    // A client shows only what the server says that it knows.
+    // A client presents only a certificate whose issuer the server has named.
     assert_eq!(refused.as_ref().map(flaw), Some(CertificateFlaw::UnknownIssuer), "{told:?}");
 
     let revoked = ca.issue_with(&["client.test"], Says { years: None, serial: 9 });
@@ -271,7 +272,7 @@ fn plain_text_is_named() {
             out.clear();
             let error = tls_error(layer.receive(text).expect_err("no TLS"));
             assert!(matches!(error, TlsError::NotTls { looks_like } if looks_like == looks), "{error:?}");
-            // The peer can name it as well.
+            // The peer can identify it as well.
             layer.transmit(&mut out);
             assert_eq!(bowline_core::frame::looks_like(&out), Some("TLS"));
         }
@@ -343,7 +344,7 @@ fn keys_are_refreshed() {
         pair.server.receive(&out).expect("sound");
         let mut room = [9; 2];
         assert_eq!((pair.server.read(&mut room), room[0]), (1, round));
-        // Its own new key goes before what it says next.
+        // Its own new key is sent before its next message.
         let mut out = Vec::new();
         pair.server.write(&[round, 7], &mut out).expect("open");
         pair.client.receive(&out).expect("sound");
@@ -376,7 +377,7 @@ fn settings_that_cannot_work() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
-    /// However the bytes are cut, the handshake is done and the text is the same.
+    /// However the bytes are split, the handshake succeeds and the text is the same.
     #[test]
     fn any_split_is_the_same(cuts in proptest::collection::vec(1..600_usize, 1..50), sizes in proptest::collection::vec(0..20_000_usize, 1..6)) {
         let World { client, server, .. } = world();
@@ -403,7 +404,7 @@ proptest! {
         }
     }
 
-    /// A byte changed anywhere is an error, or at least never another text.
+    /// A changed byte causes an error, or at least never another text.
     #[test]
     fn what_is_changed_on_its_way_is_found(at in any::<prop::sample::Index>(), bit in 0..8_u8) {
         let World { client, server, .. } = world();
@@ -416,11 +417,11 @@ proptest! {
         let received = pair.server.receive(&out);
         let mut room = [0; 64];
         let count = pair.server.read(&mut room);
-        // The two bytes of the record's version are not looked at, by design.
+        // The two bytes of the record's version are ignored, by design.
         prop_assert!(received.is_err() || count == 0 || (matches!(at, 1 | 2) && &room[..count] == b"exactly this"));
     }
 
-    /// Anything may come first: an error, or a wait for more. No panic.
+    /// Any bytes may come first: the result is an error, or a wait for more. No panic.
     #[test]
     fn garbage_is_an_error_or_a_wait(mut bytes in proptest::collection::vec(any::<u8>(), 0..3_000), is_tls in any::<bool>()) {
         if is_tls && bytes.len() > 2 {

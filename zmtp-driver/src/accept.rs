@@ -1,4 +1,4 @@
-//! Bound endpoints: each connection that is accepted is a pipe of the socket.
+//! Bound endpoints: each accepted connection is a pipe of the socket.
 
 use std::sync::OnceLock;
 use std::task::Waker;
@@ -15,10 +15,10 @@ use crate::core::SharedPipe;
 use crate::dial::PipeApp;
 use crate::lifetime::Running;
 
-/// What serves the connections of a bound endpoint.
+/// Serves the connections of a bound endpoint.
 pub(crate) struct Bound {
     pub(crate) core: Running,
-    /// Known once it is bound, and before anything is accepted.
+    /// Set once it is bound, before any connection is accepted.
     pub(crate) endpoint: OnceLock<Arc<str>>,
 }
 

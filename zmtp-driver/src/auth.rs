@@ -1,4 +1,4 @@
-//! Asks the program about peers: at once, or in a task of its own.
+//! Asks the program about peers: at once, or in a separate task.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -15,14 +15,14 @@ use bowline_zmtp::socket::PipeId;
 use crate::core::SocketCore;
 use crate::lifetime::Running;
 
-/// RFC 27: an error of the server's.
+/// RFC 27: an error of the server.
 const FAILED: Decision = Decision::Refuse { status: 500 };
 /// RFC 27: try again later.
 const BUSY: Decision = Decision::Refuse { status: 300 };
 
 /// Decides about a peer at once.
 type Decide = Box<dyn Fn(&AuthRequest) -> Decision + Send + Sync>;
-/// Decides about a peer when it can.
+/// Decides about a peer asynchronously.
 type DecideLater = Box<dyn Fn(AuthRequest) -> Pin<Box<dyn Future<Output = Decision> + Send>> + Send + Sync>;
 
 /// Decides which peers are let in.
@@ -36,20 +36,20 @@ pub(crate) enum Authenticator {
 pub(crate) struct Later {
     decide: DecideLater,
     workers: Arc<dyn Workers>,
-    /// So many are asked about at once, at most.
+    /// The maximum number of pending decisions.
     most: usize,
     state: Mutex<Deciding>,
 }
 
 #[derive(Default)]
 struct Deciding {
-    /// Whose decision is awaited.
+    /// The pending decisions.
     pending: BTreeMap<PipeId, Arc<Mutex<Awaited>>>,
-    /// Tasks there are, also those whose peer has gone.
+    /// The number of tasks, including those whose peer has gone.
     tasks: usize,
 }
 
-/// Whether a decision is still wanted.
+/// Whether a decision is still needed.
 #[derive(Default)]
 struct Awaited {
     is_over: bool,
@@ -65,7 +65,7 @@ impl Later {
         self.most = most;
     }
 
-    /// A place for one more task, if there may be one.
+    /// Reserves a place for one more task, if there is one.
     fn begin(&self, id: PipeId) -> Option<Arc<Mutex<Awaited>>> {
         let mut state = self.state.lock();
         if state.tasks >= self.most {
@@ -86,7 +86,7 @@ impl Later {
         }
     }
 
-    /// The connection that was asked about is gone.
+    /// The connection of the pending decision has ended.
     fn forget(&self, id: PipeId) {
         let awaited = self.state.lock().pending.remove(&id);
         if let Some(awaited) = awaited {
@@ -100,7 +100,7 @@ impl Later {
 }
 
 impl SocketCore {
-    /// Asks the program, without a lock. A panic of its function is a refusal.
+    /// Asks the program, without a lock. A panic of its function counts as a refusal.
     pub(crate) fn authenticate(self: &Arc<Self>, id: PipeId, request: AuthRequest) {
         let connection = request.connection;
         let decision = match &self.authenticator {
@@ -121,7 +121,7 @@ impl SocketCore {
                         awaited,
                         is_told: false,
                     };
-                    // One that cannot be run is dropped, which is a refusal.
+                    // A task that cannot be run is dropped, which refuses the peer.
                     let _ = self.place().within(|| later.workers.spawn(id.number(), Box::pin(task)));
                     return;
                 }
@@ -130,7 +130,7 @@ impl SocketCore {
         self.decide(id, connection, decision);
     }
 
-    /// The connection of a pipe is gone: nobody waits for a decision about it.
+    /// The connection of a pipe has ended: no decision about it is needed any more.
     pub(crate) fn forget_decision(&self, id: PipeId) {
         if let Some(Authenticator::Later(later)) = &self.authenticator {
             later.forget(id);
@@ -138,8 +138,8 @@ impl SocketCore {
     }
 }
 
-/// The task that asks about one peer. It ends when its connection does, which is when the time for the handshake is over
-/// at the latest.
+/// The task that decides about one peer. It ends with its connection, which is when the time for the
+/// handshake is over at the latest.
 struct Asking {
     core: Running,
     id: PipeId,
@@ -183,7 +183,7 @@ impl Future for Asking {
         {
             let mut awaited = this.awaited.lock();
             if awaited.is_over {
-                // Nobody is there to be told.
+                // There is no peer to be told.
                 this.is_told = true;
                 return Poll::Ready(());
             }
@@ -199,11 +199,11 @@ impl Future for Asking {
 }
 
 impl Drop for Asking {
-    /// However the task ends, its peer is told.
+    /// However the task ends, the peer gets a decision.
     fn drop(&mut self) {
         self.tell(FAILED);
         let future = self.future.take();
-        // What the program's future does when it is dropped is its own.
+        // A panic in the destructor of the program's future is ignored.
         let _ = catch_unwind(AssertUnwindSafe(|| drop(future)));
         if let Some(later) = self.later() {
             later.end(self.id, &self.awaited);

@@ -1,4 +1,4 @@
-//! Settings of a socket.
+//! The settings of a socket.
 
 use std::any::TypeId;
 use std::future::Future;
@@ -25,7 +25,7 @@ use crate::kind::Kind;
 use crate::lifetime::Setup;
 use crate::socket::Socket;
 
-/// Makes a [`Socket`] with other settings than the default ones.
+/// Makes a [`Socket`] with settings other than the defaults.
 #[must_use]
 pub struct SocketBuilder<R: Runtime, K: Kind> {
     options: Options,
@@ -61,7 +61,7 @@ impl<R: Runtime, K: Kind> SocketBuilder<R, K> {
         }
     }
 
-    /// What the protocol knows: see [`Options`].
+    /// Sets the options of the protocol: see [`Options`].
     ///
     /// ```
     /// # use bowline_driver::runtime::Runtime;
@@ -77,80 +77,81 @@ impl<R: Runtime, K: Kind> SocketBuilder<R, K> {
         self
     }
 
-    /// What the socket is called in events, counters and the report of a shutdown. Default: nothing.
+    /// Sets the name of the socket in events, counters and the result of a shutdown. Default: empty.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self
     }
 
-    /// The context that the socket belongs to. Default: the [default one](Context::default).
+    /// Sets the context that the socket belongs to. Default: the [default context](Context::default).
     pub fn context(mut self, context: &Context<R>) -> Self {
         self.context = Some(Arc::clone(context.core()));
         self
     }
 
-    /// How long closing waits for what is to be sent. Default 5 s.
+    /// Sets how long closing waits for messages to be sent. Default 5 s.
     pub fn linger(mut self, linger: Duration) -> Self {
         self.linger = linger;
         self
     }
 
-    /// When and how often to connect again. Default: for ever, full jitter, 100 ms doubling to 30 s.
+    /// Sets when and how often to reconnect. Default: without limit, with full jitter, from 100 ms doubling
+    /// to 30 s.
     pub fn reconnect(mut self, policy: ReconnectPolicy) -> Self {
         self.dialing.policy = policy;
         self
     }
 
-    /// Look-up, dial and handshake together. Default 10 s.
+    /// Sets the time limit for name resolution, dialing and handshake together. Default 10 s.
     pub fn connect_timeout(mut self, limit: Duration) -> Self {
         self.dialing.timeout = limit;
         self.options = self.options.handshake(limit);
         self
     }
 
-    /// What the system's sockets are set to.
+    /// Sets the options of the system's sockets.
     pub fn sockets(mut self, options: SocketOptions) -> Self {
         self.dialing.sockets = options;
         self
     }
 
-    /// Endpoints of `tcp://` are connected to through those proxies (libzmq has `ZMQ_SOCKS_PROXY`). Default: none.
+    /// Connects to `tcp://` endpoints through these proxies (as `ZMQ_SOCKS_PROXY` in libzmq). Default: none.
     pub fn proxy(mut self, proxy: impl Into<Option<Proxy>>) -> Self {
         self.dialing.proxy = proxy.into();
         self
     }
 
-    /// Connections are secured by TLS: with a `TlsClient` those that the socket makes, with a `TlsServer` those that it
-    /// accepts (feature `tls`). Both may be given. From then on every connection of the socket is, over TCP or Unix sockets;
-    /// pipes to sockets of the same process (`inproc`) are no connections. Endpoints are written as without it. Default:
-    /// plain text.
+    /// Secures connections by TLS: with a `TlsClient` the dialed ones, with a `TlsServer` the accepted ones
+    /// (feature `tls`). Both may be set. Every connection of the socket is then secured, over TCP or Unix
+    /// sockets; pipes to sockets of the same process (`inproc`) are not connections. Endpoints are written as
+    /// without TLS. Default: plain text.
     pub fn tls(mut self, tls: impl Into<Layers>) -> Self {
         self.dialing.layers = self.dialing.layers.and(tls.into());
         self
     }
 
-    /// The limits of each bound endpoint: connections, their rate, handshakes, and the memory of messages
-    /// that are not whole. (Times are not among them: [`Options`] has those of sockets.) Default: the context's.
+    /// Sets the limits of each bound endpoint: connections, their rate, handshakes, and the memory of
+    /// incomplete messages. (Time limits are not among them: see [`Options`].) Default: those of the context.
     pub fn accept_limits(mut self, limits: AcceptLimits) -> Self {
         self.limits = Some(limits);
         self
     }
 
-    /// Asks `decide` about each peer in its handshake, in place of another [`Admission`]: with what the peer said of
-    /// itself. It is called where the connection is read, and must not wait.
+    /// Calls `decide` for each peer in its handshake, in place of another [`Admission`], with the peer's
+    /// properties and credentials. It is called where the connection is read, and must not wait.
     pub fn authenticate(mut self, decide: impl Fn(&AuthRequest) -> Decision + Send + Sync + 'static) -> Self {
         self.options = self.options.admission(Admission::Ask);
         self.authenticator = Some(Authenticator::Now(Box::new(decide)));
         self
     }
 
-    /// [`authenticate`](Self::authenticate) with an answer that takes its time: a look-up in a database, say. Each
-    /// future is a task of the runtime; on threads a pool polls it, where it may also wait.
+    /// As [`authenticate`](Self::authenticate), with a future, for example for a database query. Each future
+    /// is a task of the runtime; on threads a pool polls it, where it may also block.
     ///
-    /// It is dropped when its connection ends, which is after the time for a [handshake](Options::handshake) at
-    /// the latest. If it panics, or cannot be run, the peer is refused with status 500 (RFC 27). As many are asked about
-    /// at once as handshakes may be under way at one endpoint ([`AcceptLimits::handshakes`]); further peers are
-    /// closed, and may try again.
+    /// It is dropped when its connection ends, at the latest after the time limit of the
+    /// [handshake](Options::handshake). If it panics, or cannot be run, the peer is refused with status 500
+    /// (RFC 27). At most as many decisions are pending as handshakes are allowed at one endpoint
+    /// ([`AcceptLimits::handshakes`]); further peers are disconnected, and may try again.
     pub fn authenticate_async<Fut>(
         mut self,
         decide: impl Fn(AuthRequest) -> Fut + Send + Sync + 'static,
@@ -167,7 +168,7 @@ impl<R: Runtime, K: Kind> SocketBuilder<R, K> {
     /// Makes the socket.
     ///
     /// # Errors
-    /// A setting cannot work; or the context is shut down, or has as many sockets as it may.
+    /// A setting is invalid; or the context is shut down, or has its maximum number of sockets.
     pub fn open(self) -> Result<Socket<R, K>, OpenError> {
         let Self { options, linger, dialing, limits, name, context, mut authenticator, .. } = self;
         let options = options.build()?;
@@ -176,7 +177,7 @@ impl<R: Runtime, K: Kind> SocketBuilder<R, K> {
         }
         let seat = match context {
             Some(context) => context.reserve()?,
-            // A default one that is shut down meanwhile is followed by a new one.
+            // If the default context is shut down meanwhile, a new one takes its place.
             None => loop {
                 if let Ok(seat) = default_of(TypeId::of::<R>()).reserve() {
                     break seat;

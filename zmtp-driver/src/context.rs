@@ -23,13 +23,14 @@ use crate::error::OpenError;
 use crate::kind::Kind;
 use crate::socket::Socket;
 
-/// How long after the linger time a connection may take to end.
+/// How long a connection may take to end after the linger time.
 pub(crate) const GRACE: Duration = Duration::from_secs(1);
 
-/// Sockets that run together and end together: with a name, limits and, on threads, I/O threads of their own.
+/// A group of sockets that run and end together: with a name, limits and, on threads, its own I/O threads.
 ///
-/// Cheap to clone; all clones are one. Sockets that are made without a context belong to the
-/// [default one](Self::default) of their runtime. Dropping a context closes nothing: its sockets keep it.
+/// Cheap to clone; all clones are one context. Sockets that are made without a context belong to the [default
+/// context](Self::default) of their runtime. Dropping a context closes nothing, because its sockets keep it
+/// alive.
 ///
 /// ```
 /// # use bowline_driver::runtime::Runtime;
@@ -62,8 +63,8 @@ impl<R: Runtime> std::fmt::Debug for Context<R> {
 }
 
 impl<R: Runtime> Default for Context<R> {
-    /// The context of the runtime's sockets that were made without one. It has no limit of sockets. After its
-    /// shutdown there is a new one.
+    /// The context of all sockets of the runtime that are made without one. It has no maximum number of
+    /// sockets. After its shutdown a new one takes its place.
     fn default() -> Self {
         Self::of(default_of(TypeId::of::<R>()))
     }
@@ -74,7 +75,7 @@ impl<R: Runtime> Context<R> {
         Self { core, runtime: PhantomData }
     }
 
-    /// Settings of a new context.
+    /// A builder for a new context.
     pub fn builder() -> ContextBuilder<R> {
         ContextBuilder {
             name: String::new(),
@@ -91,48 +92,51 @@ impl<R: Runtime> Context<R> {
         &self.core
     }
 
-    /// Its name; empty without one.
+    /// The name; empty if there is none.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.core.name
     }
 
-    /// A socket of this context, with the default settings. [`SocketBuilder::context`] makes one with others.
+    /// Makes a socket of this context, with the default settings. For other settings use
+    /// [`SocketBuilder::context`].
     ///
     /// # Errors
-    /// The context is shut down, or has as many sockets as it may.
+    /// The context is shut down, or has its maximum number of sockets.
     pub fn socket<K: Kind>(&self) -> Result<Socket<R, K>, OpenError> {
         SocketBuilder::new().context(self).open()
     }
 
-    /// How many sockets it has: open ones, and those that close in the background.
+    /// The number of sockets: open ones, and those that are closing in the background.
     #[must_use]
     pub fn sockets(&self) -> usize {
         self.core.state.lock().members.len()
     }
 
-    /// Whether it is shut down, or about to be: no socket can be made in it.
+    /// Whether it is shut down, or shutting down: no socket can be made in it.
     #[must_use]
     pub fn is_shut_down(&self) -> bool {
         self.core.state.lock().is_shut
     }
 
-    /// Takes no new sockets, closes every socket, and waits until all their connections and tasks have ended, which takes
-    /// no longer than their linger times and one second. Sends and receives that wait end with an error, the sends
-    /// with their messages. What was not sent comes back, for each socket that had something.
+    /// Refuses new sockets, closes every socket, and waits until all their connections and tasks have ended,
+    /// which takes at most their linger times plus one second. Waiting sends and receives end with an error;
+    /// those of sends contain the messages. Returns the messages that were not sent, for each socket that has
+    /// some.
     ///
     /// An I/O group that only this context uses ends with the last of its tasks.
     ///
     /// # Cancel safety
-    /// Closing goes on in the background, and what was not sent waits for another call.
+    /// If the future is dropped, closing continues in the background, and a later call returns the unsent
+    /// messages.
     pub fn shutdown(&self) -> Wait<R, impl Future<Output = Vec<Unsent>> + Send + use<R>> {
         self.shutdown_after(self.core.linger)
     }
 
-    /// [`shutdown`](Self::shutdown) with a linger time of its own for all sockets.
+    /// [`shutdown`](Self::shutdown) with `linger` for all sockets.
     ///
     /// # Cancel safety
-    /// As there.
+    /// As [`shutdown`](Self::shutdown).
     pub fn shutdown_within(
         &self,
         linger: Duration,
@@ -161,22 +165,23 @@ impl<R: Runtime> Context<R> {
             .await;
             core.finish()
         };
-        // A thread that must not wait leaves it to the background.
+        // On a thread that must not wait, it continues in the background.
         place.within(|| R::Style::wait(over, Vec::new))
     }
 }
 
-/// What a socket of a context did not send before it was closed.
+/// The messages that a socket of a context had not sent when it was closed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Unsent {
-    /// The socket's name; empty without one.
+    /// The name of the socket; empty if there is none.
     pub socket: String,
     /// Its type.
     pub kind: SocketType,
-    /// The messages that no peer got, oldest first, of types that balance (PUSH, DEALER, REQ, PAIR and their like).
+    /// The messages that no peer got, oldest first, of types that distribute messages over peers (PUSH,
+    /// DEALER, REQ, PAIR and similar ones).
     pub messages: Vec<Message>,
-    /// How many messages were dropped with the peer that they were for, since the shutdown began.
+    /// The number of messages that were dropped together with their peer since the shutdown began.
     pub dropped: u64,
 }
 
@@ -201,16 +206,16 @@ impl<R: Runtime> std::fmt::Debug for ContextBuilder<R> {
 }
 
 impl<R: Runtime<Style: Threads>> ContextBuilder<R> {
-    /// The sockets run in that I/O group, and not in the one that is current where they connect and bind.
+    /// Runs the sockets in this I/O group, instead of the group that is current where they connect and bind.
     ///
-    /// A group without threads is the program's to turn.
+    /// A group without threads must be driven by the program.
     pub fn io_group(mut self, group: &impl Group) -> Self {
         (self.place, self.io_threads) = (Place::of(group), None);
         self
     }
 
-    /// The sockets run in an I/O group of their own, of so many threads (at least one), which start with the context and
-    /// end after its shutdown.
+    /// Runs the sockets in their own I/O group of this many threads (at least one), which start with the
+    /// context and end after its shutdown.
     pub fn io_threads(mut self, threads: usize) -> Self {
         self.io_threads = Some((threads.max(1), <R::Style as Threads>::place));
         self
@@ -218,25 +223,25 @@ impl<R: Runtime<Style: Threads>> ContextBuilder<R> {
 }
 
 impl<R: Runtime> ContextBuilder<R> {
-    /// What the context is called in events and counters. Default: nothing.
+    /// Sets the name of the context in events and counters. Default: empty.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self
     }
 
-    /// Most sockets at once. Default: no limit.
+    /// Sets the maximum number of sockets at once. Default: no limit.
     pub fn max_sockets(mut self, limit: usize) -> Self {
         self.max_sockets = limit;
         self
     }
 
-    /// The limits of each bound endpoint, of sockets that say nothing else.
+    /// Sets the limits of each bound endpoint, for sockets that set none.
     pub fn accept_limits(mut self, limits: AcceptLimits) -> Self {
         self.limits = limits;
         self
     }
 
-    /// How long a shutdown waits for what is to be sent. Default: each socket's own linger time.
+    /// Sets how long a shutdown waits for messages to be sent. Default: each socket's own linger time.
     pub fn linger(mut self, linger: Duration) -> Self {
         self.linger = Some(linger);
         self
@@ -256,9 +261,9 @@ impl<R: Runtime> ContextBuilder<R> {
     }
 }
 
-/// What all handles of a context share, whatever runtime its sockets run on.
+/// The state that all handles of a context share, for any runtime.
 ///
-/// A socket's lock may be held while this one is taken, and never the other way round.
+/// A socket's lock may be held while this one is taken, never the other way round.
 pub(crate) struct ContextCore {
     pub(crate) name: String,
     max_sockets: usize,
@@ -269,14 +274,17 @@ pub(crate) struct ContextCore {
 
 #[derive(Default)]
 struct State {
-    /// Where the sockets' tasks run; of a context that is shut down, nowhere in particular.
+    /// Where the sockets' tasks run; after a shutdown, where they are made.
     place: Place,
     is_shut: bool,
     last: u64,
     /// By their numbers.
     members: BTreeMap<u64, Weak<SocketCore>>,
-    /// Those that the shutdown waits for, and what each had dropped before.
+    /// The sockets that the shutdown waits for, and the number of messages that each had dropped before.
     closing: Vec<(Arc<SocketCore>, u64)>,
+    /// Names of sockets whose figures a recorder has.
+    #[cfg(feature = "metrics")]
+    published: std::collections::BTreeSet<String>,
 }
 
 impl ContextCore {
@@ -284,6 +292,14 @@ impl ContextCore {
         let (name, limits, linger) = (String::new(), AcceptLimits::default(), None);
         let state = State { place, ..State::default() };
         Self { name, max_sockets: usize::MAX, limits, linger, state: Mutex::new(state) }
+    }
+
+    /// Notes that a recorder gets figures of sockets with those names. All names of which it has some.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn publish(&self, names: impl Iterator<Item = String>) -> Vec<String> {
+        let published = &mut self.state.lock().published;
+        published.extend(names);
+        published.iter().cloned().collect()
     }
 
     /// Where the sockets' tasks run.
@@ -296,7 +312,7 @@ impl ContextCore {
         self.state.lock().members.values().filter_map(Weak::upgrade).collect()
     }
 
-    /// A place for a new socket.
+    /// Reserves a place for a new socket.
     pub(crate) fn reserve(self: &Arc<Self>) -> Result<Seat, OpenError> {
         let mut state = self.state.lock();
         if state.is_shut {
@@ -312,13 +328,13 @@ impl ContextCore {
         Ok(Seat { context: Arc::clone(self), number })
     }
 
-    /// Takes nothing new, and closes every socket. How long that may linger at most.
+    /// Refuses new sockets, and closes every socket. Returns the longest linger time.
     fn begin_shutdown(&self, linger: Option<Duration>) -> Duration {
         let mut state = self.state.lock();
         state.is_shut = true;
         let members: Vec<_> = state.members.values().filter_map(Weak::upgrade).collect();
         for socket in &members {
-            // Of one that was there before, the shutdown has the count already.
+            // The count of a socket that was there before is recorded already.
             if !state.closing.iter().any(|(known, _)| Arc::ptr_eq(known, socket)) {
                 state.closing.push((Arc::clone(socket), 0));
             }
@@ -339,19 +355,20 @@ impl ContextCore {
         longest
     }
 
-    /// Whether nothing of the sockets runs any more. Otherwise the waker is called when that may be so.
+    /// Whether nothing of the sockets runs any more. Otherwise the waker is called when that may have
+    /// changed.
     fn poll_over(&self, waker: &Waker) -> bool {
         let closing: Vec<_> =
             self.state.lock().closing.iter().map(|(socket, _)| Arc::clone(socket)).collect();
-        // Each of them is asked, so that each keeps the waker.
+        // Each of them is polled, so that each keeps the waker.
         closing.iter().filter(|socket| !socket.poll_closed(waker)).count() == 0
     }
 
-    /// The shutdown is over, as far as it was waited for: what was not sent.
+    /// The shutdown is over, or is not waited for any longer: returns the unsent messages.
     fn finish(&self) -> Vec<Unsent> {
         let mut state = self.state.lock();
         let closing = std::mem::take(&mut state.closing);
-        // The threads of a group of its own end.
+        // The threads of its own group end.
         let place = std::mem::take(&mut state.place);
         drop(state);
         drop(place);
@@ -368,7 +385,7 @@ impl ContextCore {
     }
 }
 
-/// A socket's place in its context: as long as anything of the socket is there.
+/// A socket's place in its context, while any part of the socket exists.
 pub(crate) struct Seat {
     context: Arc<ContextCore>,
     number: u64,
@@ -379,14 +396,14 @@ impl Seat {
         &self.context
     }
 
-    /// The socket is made. False: the context is shut down meanwhile, and the socket is to be closed.
+    /// The socket is made. `false`: the context was shut down meanwhile, and the socket must be closed.
     pub(crate) fn take(&self, socket: &Arc<SocketCore>) -> bool {
         let mut state = self.context.state.lock();
         state.members.insert(self.number, Arc::downgrade(socket));
         !state.is_shut
     }
 
-    /// The socket is closed, and counts no longer.
+    /// The socket is closed, and no longer counts.
     pub(crate) fn leave(&self) {
         self.context.state.lock().members.remove(&self.number);
     }

@@ -1,4 +1,4 @@
-//! A socket behind its lock: pipes, and the callers that wait for them.
+//! A socket behind its lock: its pipes, and the callers that wait for them.
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -42,26 +42,26 @@ pub(crate) use readiness::{Interest, new_poller};
 /// A pipe behind its lock.
 pub(crate) type SharedPipe = Shared<Pipe<Waker>>;
 
-/// What all handles of a socket share, whatever runtime drives its pipes.
+/// The state that all handles of a socket share, for any runtime of its pipes.
 ///
-/// The socket's lock is taken before a pipe's, never after it. Wakers are called when both are released.
+/// The socket's lock is taken before a pipe's, never after it. Wakers are called after both are released.
 pub(crate) struct SocketCore {
     pub(crate) options: Arc<Options>,
     pub(crate) kind: SocketType,
     /// It sends one message at a time, and then waits for one.
     is_lone: bool,
-    /// How long closing waits for what is to be sent.
+    /// How long closing waits for messages to be sent.
     pub(crate) linger: Duration,
-    /// What the program calls it.
+    /// The name that the program gave it.
     pub(crate) name: String,
     seat: Seat,
     pub(crate) monitor: Monitor,
-    /// What holds its listeners, as long as there are handles.
+    /// The owner of its listeners, while there are handles.
     handle: OnceLock<Weak<dyn CloseAll>>,
     state: Mutex<State>,
-    /// Called when a pipe that was full has room.
+    /// Called when a full pipe has room again.
     room: Waker,
-    /// Decides which peers are let in, where the options ask.
+    /// Decides which peers are let in, if the options require that.
     pub(crate) authenticator: Option<Authenticator>,
 }
 
@@ -70,16 +70,16 @@ pub(crate) struct State {
     pub(crate) table: Table,
     senders: Waiters<Waker>,
     receivers: Waiters<Waker>,
-    /// Tasks that wait for a change of the peers: for one to be ready, for the last to be gone.
+    /// Tasks that wait for a change of the peers: for one to be ready, or for the last one to be gone.
     watchers: Vec<Waker>,
-    /// Those that wait for the socket to be ready, each by its number.
+    /// Callers that wait for the socket to be ready, by number.
     pollers: Vec<(u64, Waker)>,
-    /// Accept loops and pipes that something drives.
+    /// The number of accept loops, and of pipes that are driven.
     running: usize,
     pub(crate) is_closing: bool,
 }
 
-/// The pipes of a socket, and the wakers to be called when its lock is released.
+/// The pipes of a socket, and the wakers to be called after its lock is released.
 #[derive(Default)]
 pub(crate) struct Table {
     pub(crate) pipes: BTreeMap<PipeId, Entry>,
@@ -138,7 +138,7 @@ impl Pipes for Table {
 }
 
 impl Entry {
-    /// What takes messages for the peer.
+    /// The pipe that takes messages for the peer.
     fn out(&self) -> &Arc<SharedPipe> {
         match self.inproc.as_ref().and_then(|inproc| inproc.joint.as_ref()) {
             Some(joint) => &joint.pipe,
@@ -201,7 +201,7 @@ impl SocketCore {
         core
     }
 
-    /// Who has the listeners: said once, when the socket is made.
+    /// Sets the owner of the listeners: called once, when the socket is made.
     pub(crate) fn set_handle(&self, handle: Weak<dyn CloseAll>) {
         // There is one handle for each socket.
         let _ = self.handle.set(handle);
@@ -212,12 +212,12 @@ impl SocketCore {
         self.seat.context().place()
     }
 
-    /// It is closed: its context has room for another one.
+    /// The socket is closed: its context has room for another one.
     pub(crate) fn leave_context(&self) {
         self.seat.leave();
     }
 
-    /// Closes the socket and what listens for it.
+    /// Closes the socket and its listeners.
     pub(crate) fn close_all(self: &Arc<Self>, linger: Duration) {
         match self.handle.get().and_then(Weak::upgrade) {
             Some(handle) => handle.close_all(linger),
@@ -225,7 +225,7 @@ impl SocketCore {
         }
     }
 
-    /// Works under the lock, then calls the wakers.
+    /// Calls `f` under the lock, then calls the wakers.
     #[inline]
     pub(crate) fn with<R>(&self, f: impl FnOnce(&mut State) -> R) -> R {
         let mut state = self.state.lock();
@@ -238,7 +238,7 @@ impl SocketCore {
         result
     }
 
-    /// Lets go of the lock, tells what happened, and calls the wakers.
+    /// Releases the lock, reports events, and calls the wakers.
     #[inline(never)]
     fn settle(&self, mut state: MutexGuard<'_, State>) {
         let wakers = std::mem::take(&mut state.table.wakers);
@@ -248,21 +248,21 @@ impl SocketCore {
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    /// Works under the lock, for a caller that holds another one: the wakers are put into `wakers`, to be called when
-    /// that is released.
+    /// Calls `f` under the lock, for a caller that holds another one: the wakers are added to `wakers`, to be
+    /// called after that is released.
     pub(crate) fn with_wakers<R>(&self, wakers: &mut Vec<Waker>, f: impl FnOnce(&mut State) -> R) -> R {
         let mut state = self.state.lock();
         let result = f(&mut state);
         state.table.piles.clear();
         wakers.append(&mut state.table.wakers);
         if state.socket.has_events() {
-            // It tells them.
+            // It reports the events.
             wakers.push(self.room.clone());
         }
         result
     }
 
-    /// A new pipe. Of a socket that closes it is closed, and soon [ended](Self::ended).
+    /// A new pipe. If the socket is closing, the pipe is closed, and [ends](Self::ended) soon.
     pub(crate) fn add(&self, role: Role) -> (PipeId, Arc<SharedPipe>) {
         self.with(|state| self.add_to(state, role, None))
     }
@@ -287,7 +287,7 @@ impl SocketCore {
         let mut pipe = Pipe::new(Arc::clone(&self.options), role).with_sums(state.socket.sums());
         #[cfg(feature = "curve")]
         {
-            // Without randomness there is no key to be had: better no connection than one that can be guessed.
+            // Without randomness there is no key: no connection is better than one that can be guessed.
             pipe = pipe.with_entropy(|bytes| getrandom::fill(bytes).expect("the system has randomness"));
         }
         if state.is_closing {
@@ -295,7 +295,7 @@ impl SocketCore {
         }
         let pipe = Arc::new(Shared::new(pipe));
         state.table.pipes.insert(id, Entry { pipe: Arc::clone(&pipe), inproc });
-        // Without `immediate` it takes messages before there is a peer.
+        // Without `immediate` it accepts messages before there is a peer.
         state.grant_sender();
         state.wake_watchers();
         pipe
@@ -305,7 +305,7 @@ impl SocketCore {
         self.with(|state| state.is_closing)
     }
 
-    /// A pipe tells something.
+    /// A pipe reports an event.
     pub(crate) fn handle_event(self: &Arc<Self>, id: PipeId, event: PipeEvent<'_>) {
         if let PipeEvent::Authenticate(request) = event {
             return self.authenticate(id, request);
@@ -316,7 +316,7 @@ impl SocketCore {
         self.with(|state| state.handle(id, event));
     }
 
-    /// What the program says about a peer.
+    /// The program's decision about a peer.
     pub(crate) fn decide(&self, id: PipeId, connection: u64, decision: Decision) {
         self.with(|state| state.table.with(id, |pipe| pipe.decide(connection, decision)));
     }
@@ -337,7 +337,7 @@ impl SocketCore {
         self.with(|state| state.end(id, cause));
     }
 
-    /// The attempts to connect a pipe are used up, or in vain.
+    /// The attempts to connect a pipe are used up, or cannot succeed.
     pub(crate) fn gave_up(&self, id: PipeId, cause: &Disconnect) {
         self.with(|state| state.socket.gave_up(id, cause.clone()));
     }
@@ -347,7 +347,7 @@ impl SocketCore {
         self.with(|state| state.socket.subscribe(&mut state.table, topic));
     }
 
-    /// Ends a subscription. False: there is none.
+    /// Ends a subscription. `false`: there is none.
     pub(crate) fn unsubscribe(&self, topic: &[u8]) -> bool {
         self.with(|state| state.socket.unsubscribe(&mut state.table, topic))
     }
@@ -363,17 +363,17 @@ impl SocketCore {
         stats
     }
 
-    /// Whether a pipe is past its handshake; `None`: it is gone.
+    /// Whether the handshake of a pipe is done; `None`: the pipe is gone.
     pub(crate) fn is_ready(&self, id: PipeId) -> Option<bool> {
         self.with(|state| state.table.with(id, |pipe| pipe.peer().is_some()))
     }
 
-    /// The waker is called when a peer comes, goes or subscribes.
+    /// The waker is called when a peer arrives, leaves or subscribes.
     pub(crate) fn watch(&self, waker: &Waker) {
         self.with(|state| state.watch(waker));
     }
 
-    /// Ends one pipe, after what waits in it was sent, or the linger time.
+    /// Ends one pipe, after its waiting messages were sent, or after the linger time.
     pub(crate) fn close_pipe(self: &Arc<Self>, id: PipeId) {
         let is_alone = self.with(|state| {
             state.table.with(id, |pipe| pipe.close(clock::now(), self.linger));
@@ -384,7 +384,8 @@ impl SocketCore {
         }
     }
 
-    /// Takes nothing new, and ends every pipe when what waits in it was sent, or after the linger time.
+    /// Refuses new messages, and ends every pipe when its waiting messages were sent, or after the linger
+    /// time.
     pub(crate) fn begin_close(self: &Arc<Self>, linger: Duration) {
         let alone: Vec<PipeId> = self.with(|state| {
             let State { table, senders, receivers, watchers, is_closing, .. } = state;
@@ -404,25 +405,26 @@ impl SocketCore {
         alone.into_iter().for_each(|id| inproc::retire(self, id));
     }
 
-    /// Whether it closes, and every pipe and task is gone. Otherwise the waker is called when that may be so.
+    /// Whether the socket is closing, and every pipe and task is gone. Otherwise the waker is called when
+    /// that may have changed.
     pub(crate) fn poll_closed(&self, waker: &Waker) -> bool {
         self.watch(waker);
         self.with(|state| state.is_closing && state.table.pipes.is_empty() && state.running == 0)
     }
 
-    /// Messages that no peer got, of a socket that is closed.
+    /// The messages that no peer got, of a closed socket.
     pub(crate) fn take_unsent(&self) -> Vec<Message> {
         self.with(|state| state.socket.take_returned().collect())
     }
 }
 
 impl SocketCore {
-    /// Something of it runs from now on.
+    /// A part of it runs from now on.
     pub(crate) fn begin_run(&self) {
         self.with(|state| state.running += 1);
     }
 
-    /// It runs no longer.
+    /// That part runs no longer.
     pub(crate) fn end_run(&self) {
         self.with(|state| {
             state.running -= 1;
@@ -443,12 +445,12 @@ impl State {
         self.note_change();
     }
 
-    /// Tells the socket what a pipe says, and wakes those who wait for that.
+    /// Passes an event of a pipe to the socket, and wakes the callers that wait for it.
     pub(crate) fn handle(&mut self, id: PipeId, event: PipeEvent<'_>) {
         let (is_ready, has_messages) = match &event {
             PipeEvent::Ready(_) => (true, false),
             PipeEvent::Messages { was_empty, .. } => (false, *was_empty),
-            // Subscriptions are messages for an XPUB.
+            // For an XPUB subscriptions are messages.
             _ => (false, true),
         };
         self.socket.handle_event(&mut self.table, id, event);
@@ -480,7 +482,7 @@ impl State {
         self.wake_pollers();
     }
 
-    /// Peers changed: whatever waits looks again.
+    /// Peers changed: all waiting callers check again.
     pub(crate) fn note_change(&mut self) {
         self.grant_sender();
         self.grant_receiver();

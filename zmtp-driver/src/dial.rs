@@ -1,4 +1,4 @@
-//! Pipes of a socket, driven: what their connections tell goes to the socket.
+//! Drives the pipes of a socket, and passes their events to the socket.
 
 use bowline_core::address::Address;
 use bowline_core::config::SocketOptions;
@@ -20,17 +20,17 @@ use crate::core::{SharedPipe, SocketCore};
 use crate::endpoint::ToDial;
 use crate::lifetime::Running;
 
-/// Passes on what one pipe tells.
+/// Passes on the events of one pipe.
 pub(crate) struct PipeApp {
     pub(crate) core: Running,
     pub(crate) id: PipeId,
     pub(crate) role: Role,
-    /// Where it connects to, or which bound endpoint it came to.
+    /// The endpoint that it connects to, or the bound endpoint that it was accepted at.
     pub(crate) endpoint: Arc<str>,
 }
 
 impl Drop for PipeApp {
-    /// However what drove the pipe ended.
+    /// Called however the pipe's driver ends.
     fn drop(&mut self) {
         self.core.forget_decision(self.id);
         self.core.ended(self.id, &Disconnect::LocalClose);
@@ -72,15 +72,15 @@ impl Application<Pipe<Waker>> for PipeApp {
     }
 }
 
-/// How a socket dials.
+/// The dialing settings of a socket.
 #[derive(Clone, Debug)]
 pub(crate) struct Dialing {
     pub(crate) policy: ReconnectPolicy,
-    /// Look-up, dial and handshake together.
+    /// The time limit for name resolution, dialing and handshake together.
     pub(crate) timeout: Duration,
     pub(crate) sockets: SocketOptions,
     pub(crate) proxy: Option<Proxy>,
-    /// What secures connections, dialed and accepted ones.
+    /// The layers of dialed and accepted connections.
     pub(crate) layers: Layers,
 }
 
@@ -121,7 +121,7 @@ impl DialObserver for Observer {
 
     fn ready(&self, _: Epoch) {}
 
-    // Its attempts were told of.
+    // Its attempts were reported.
     fn round_failed(&self, _: &DialFailure) {}
 
     fn gave_up(&self, cause: &Disconnect) {
@@ -129,7 +129,7 @@ impl DialObserver for Observer {
     }
 }
 
-/// Connects a new pipe in the background, again and again. `name` is what the program calls the endpoint.
+/// Connects a new pipe in the background, and reconnects it. `name` is the endpoint as the program wrote it.
 pub(crate) fn dial<R: Runtime>(
     core: &Arc<SocketCore>,
     (id, pipe): (PipeId, Arc<SharedPipe>),
@@ -145,12 +145,12 @@ pub(crate) fn dial<R: Runtime>(
     let app = Arc::new(PipeApp { core: Running::new(core), id, role: Role::Dialing, endpoint: name });
     let observer = Observer { app: Arc::clone(&app), sockets, layer: dialing.layers.dial.clone(), source };
     let dialer = Dialer::<R, _, _, _>::new(pipe, app, observer, supervisor);
-    // If it is not begun, it is dropped, and the pipe ends.
+    // If it cannot be started, it is dropped, and the pipe ends.
     core.place().within(|| R::spawn(dialer))?;
     Ok(id)
 }
 
-/// Seeds jitter and made-up numbers: where the system has no randomness, all begin alike.
+/// A seed for jitter and generated ids: if the system has no randomness, it is constant.
 pub(crate) fn random() -> u64 {
     let mut bytes = [0; 8];
     let _ = getrandom::fill(&mut bytes);

@@ -1,4 +1,4 @@
-//! ZeroMQ's endpoints in the driver's words.
+//! Converts ZeroMQ endpoints for the driver.
 
 use bowline_core::address::Address;
 use bowline_core::config::SocketOptions;
@@ -8,7 +8,7 @@ use bowline_zmtp::endpoint::{Endpoint, Host, HostPort};
 
 use crate::error::ConnectError;
 
-/// The name of an endpoint of this process, if it is one.
+/// The name of an inproc endpoint, if it is one.
 pub(crate) fn inproc_name(text: &str) -> Result<Option<String>, ConnectError> {
     Ok(match text.parse()? {
         Endpoint::Inproc(name) => Some(name),
@@ -16,13 +16,13 @@ pub(crate) fn inproc_name(text: &str) -> Result<Option<String>, ConnectError> {
     })
 }
 
-/// Where to dial, and from where.
+/// The endpoint to dial, and the local address.
 #[derive(Debug)]
 pub(crate) struct ToDial {
     pub(crate) endpoint: DialEndpoint,
-    /// With the address to connect from, where that is known.
+    /// With the local address, if it is known.
     pub(crate) sockets: SocketOptions,
-    /// Where that is, if it has to be found out for each dial.
+    /// The local address, if it has to be resolved for each dial.
     pub(crate) source: Option<Source>,
 }
 
@@ -53,17 +53,17 @@ pub(crate) fn to_dial(text: &str, mut sockets: SocketOptions) -> Result<ToDial, 
     Ok(ToDial { endpoint, sockets, source: from })
 }
 
-/// Where to listen.
+/// The address to listen at.
 pub(crate) fn to_listen(text: &str) -> Result<String, ConnectError> {
     match &text.parse()? {
         Endpoint::Tcp { to, source: None } => Ok(host_port(to)),
-        // Nobody is connected to.
+        // A peer address makes no sense here.
         Endpoint::Tcp { .. } => Err(ConnectError::Unsupported(text.to_owned())),
         local => local_address(local, text),
     }
 }
 
-/// An endpoint on this host, beside those of this process.
+/// An endpoint on this host other than inproc.
 fn local_address(endpoint: &Endpoint, text: &str) -> Result<String, ConnectError> {
     match endpoint {
         #[cfg(unix)]
@@ -74,7 +74,7 @@ fn local_address(endpoint: &Endpoint, text: &str) -> Result<String, ConnectError
     }
 }
 
-/// As ZeroMQ writes it.
+/// The address in ZeroMQ's notation.
 pub(crate) fn shown(address: &Address) -> String {
     match address {
         Address::Tcp(address) => format!("tcp://{address}"),
@@ -90,7 +90,7 @@ fn host_port(of: &HostPort) -> String {
     let port = of.port.unwrap_or(0);
     match &of.host {
         Host::Any => format!(":{port}"),
-        // An address of IPv6.
+        // An IPv6 address.
         Host::Name(name) if name.contains(':') => format!("[{name}]:{port}"),
         Host::Name(name) => format!("{name}:{port}"),
     }

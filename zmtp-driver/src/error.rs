@@ -1,4 +1,4 @@
-//! Why something was not sent, received, connected or bound.
+//! Errors of sending, receiving, connecting and binding.
 
 use bowline_core::error::ConfigError;
 use bowline_core::supervisor::DialFailure;
@@ -12,7 +12,7 @@ use bowline_zmtp::socket::{RecvError, SendError as SocketSendError};
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refusal {
-    /// What the socket says: its type, its state, a limit, or that it cannot be sent now.
+    /// The socket's own error: its type, its state, a limit, or that no peer can take the message now.
     #[error(transparent)]
     Socket(SocketSendError),
     /// It could not be sent within the time. Why there is no peer for it is not said here: the socket's events have the
@@ -28,13 +28,13 @@ pub enum Refusal {
     /// The channel has no room for it now.
     #[error("the channel is full")]
     ChannelFull,
-    /// The channel takes nothing any more: it was closed, or its socket was.
+    /// The channel accepts nothing any more: it was closed, or its socket was.
     #[error("the channel is closed")]
     ChannelClosed,
 }
 
 impl Refusal {
-    /// Whether trying again may help.
+    /// Whether a retry may succeed.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
@@ -45,7 +45,7 @@ impl Refusal {
     }
 }
 
-/// A message that was not sent, and why not. Nothing of it was.
+/// A message that was not sent, with the reason. No part of it was sent.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("{}", .0.reason)]
 pub struct SendError(Box<Unsent>);
@@ -61,7 +61,7 @@ impl SendError {
         Self(Box::new(Unsent { reason, message }))
     }
 
-    /// Why not.
+    /// The reason.
     #[must_use]
     pub fn reason(&self) -> &Refusal {
         &self.0.reason
@@ -73,14 +73,14 @@ impl SendError {
         self.0.message
     }
 
-    /// Whether trying again may help.
+    /// Whether a retry may succeed.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         self.0.reason.is_retryable()
     }
 }
 
-/// Why not all of several messages were sent. The others were, in their order.
+/// Not all of several messages were sent. The first ones were, in order.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("{}, after {} messages", .0.reason, .0.sent)]
 pub struct SendManyError(Box<NotAll>);
@@ -96,7 +96,7 @@ impl SendManyError {
         Self(Box::new(NotAll { reason, sent }))
     }
 
-    /// Why not.
+    /// The reason.
     #[must_use]
     pub fn reason(&self) -> &Refusal {
         &self.0.reason
@@ -108,7 +108,7 @@ impl SendManyError {
         self.0.sent
     }
 
-    /// Whether trying again, with the rest, may help.
+    /// Whether a retry with the rest may succeed.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         self.0.reason.is_retryable()
@@ -119,28 +119,28 @@ impl SendManyError {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReceiveError {
-    /// What the socket says: its type, its state, or that there is none now.
+    /// The socket's own error: its type, its state, or that there is no message now.
     #[error(transparent)]
     Socket(#[from] RecvError),
-    /// None came within the time.
+    /// No message was received within the time limit.
     #[error("no message came in time")]
     TimedOut,
-    /// The socket or channel is closed, and everything that came before was received.
+    /// The socket or channel is closed, and all earlier messages were received.
     #[error("the socket or channel is closed")]
     Closed,
-    /// There is none, and this thread runs connections: it must not wait.
+    /// There is no message, and this thread runs connections: it must not wait.
     #[error("an I/O thread must not wait")]
     WouldPark,
 }
 
-/// Why a socket was not made.
+/// Why a socket could not be made.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// A setting cannot work.
+    /// An option is invalid.
     #[error(transparent)]
     Option(#[from] OptionError),
-    /// A setting of connecting cannot work.
+    /// A connection setting is invalid.
     #[error(transparent)]
     Config(#[from] bowline_core::error::ConfigError),
     /// The context is shut down.
@@ -149,49 +149,49 @@ pub enum OpenError {
         /// The context's name.
         context: String,
     },
-    /// The context has as many sockets as it may.
+    /// The context has its maximum number of sockets.
     #[error("the context {context:?} would have {value} sockets, limit {limit}")]
     Sockets {
         /// The context's name.
         context: String,
-        /// How many there would be.
+        /// The number with the new socket.
         value: usize,
-        /// How many there may be.
+        /// The limit.
         limit: usize,
     },
 }
 
-/// Why a socket could not connect to an endpoint, or bind to one.
+/// Why a socket could not connect to an endpoint, or bind to it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectError {
-    /// It is no endpoint.
+    /// The endpoint is invalid.
     #[error(transparent)]
     Endpoint(#[from] EndpointError),
-    /// One cannot connect to it: its host or port is left open.
-    #[error("{0:?} leaves open where to connect to")]
+    /// The endpoint cannot be connected to: its host or port is a wildcard.
+    #[error("{0:?} is a wildcard, which cannot be connected to")]
     Open(String),
-    /// What it asks for is not there on this system.
+    /// The endpoint is not supported on this system.
     #[error("{0:?} cannot be used on this system")]
     Unsupported(String),
-    /// A setting cannot work.
+    /// An option is invalid.
     #[error(transparent)]
     Option(#[from] OptionError),
-    /// A setting of the connection cannot work: TLS for the wrong side.
+    /// A setting of the connection is invalid: TLS for the wrong side.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The socket is not bound or connected there.
+    /// The socket is not bound to or connected to that endpoint.
     #[error("the socket has nothing at {0:?}")]
     Unknown(String),
-    /// What listens could not be made.
+    /// The listener could not be made.
     #[error("could not bind to {endpoint}")]
     Bind {
-        /// Where.
+        /// The endpoint.
         endpoint: String,
-        /// Why not.
+        /// The reason.
         source: bowline_driver::BindError,
     },
-    /// No connection will come about.
+    /// No connection can be made.
     #[error("could not connect")]
     Failed(#[source] Box<DialFailure>),
     /// The socket is closed, or the endpoint was disconnected.
@@ -200,7 +200,7 @@ pub enum ConnectError {
     /// This thread runs connections: it must not wait.
     #[error("an I/O thread must not wait")]
     WouldPark,
-    /// There is nothing to run it.
+    /// The task could not be started.
     #[error(transparent)]
     Start(#[from] StartError),
 }

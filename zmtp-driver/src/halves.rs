@@ -1,4 +1,4 @@
-//! The halves of a socket: one that sends, one that receives.
+//! The halves of a socket: one sends, the other receives.
 
 use std::marker::PhantomData;
 use std::pin::Pin;
@@ -24,18 +24,18 @@ use crate::socket::{Handle, Socket};
 /// The socket stays open until both halves, and all other handles, are dropped.
 pub struct SendHalf<R: Runtime, K: Sends> {
     handle: Arc<Handle<R>>,
-    /// The place in line of a [`poll_send`](Self::poll_send) that was not ready.
+    /// The place in the queue of a [`poll_send`](Self::poll_send) that was not ready.
     ticket: Option<Ticket>,
     kind: PhantomData<fn() -> K>,
 }
 
 /// The receiving half of a socket: see [`Socket::split`].
 ///
-/// Where tasks wait it is a `Stream`, on threads an `Iterator`, of messages and errors. It ends when the socket is
-/// closed. The socket stays open until both halves, and all other handles, are dropped.
+/// On async runtimes it is a `Stream`, on threads an `Iterator`, of messages and errors. It ends when the
+/// socket is closed. The socket stays open until both halves, and all other handles, are dropped.
 pub struct RecvHalf<R: Runtime, K: Receives> {
     handle: Arc<Handle<R>>,
-    /// The place in line of a [`poll_recv`](Self::poll_recv) that was not ready.
+    /// The place in the queue of a [`poll_recv`](Self::poll_recv) that was not ready.
     ticket: Option<Ticket>,
     kind: PhantomData<fn() -> K>,
 }
@@ -59,7 +59,7 @@ impl<R: Runtime, K: Receives> std::fmt::Debug for RecvHalf<R, K> {
 }
 
 impl<R: Runtime, K: Sends + Receives> Socket<R, K> {
-    /// A half that sends and one that receives, for two tasks or threads.
+    /// Splits the socket into a sending and a receiving half, for two tasks or threads.
     ///
     /// ```
     /// # use bowline_driver::runtime::Runtime;
@@ -79,7 +79,7 @@ impl<R: Runtime, K: Sends + Receives> Socket<R, K> {
 }
 
 impl<R: Runtime, K: Receives> Socket<R, K> {
-    /// Received messages, one after another: a `Stream` where tasks wait, an `Iterator` on threads.
+    /// The received messages: a `Stream` on async runtimes, an `Iterator` on threads.
     #[must_use]
     pub fn messages(&self) -> RecvHalf<R, K> {
         self.clone().into()
@@ -102,10 +102,10 @@ impl<R: Runtime, K: Sends> SendHalf<R, K> {
     /// As [`Socket::send`].
     ///
     /// # Errors
-    /// As there.
+    /// As [`Socket::send`].
     ///
     /// # Cancel safety
-    /// As there.
+    /// As [`Socket::send`].
     pub fn send<'a>(&'a mut self, message: impl Into<Outgoing<'a>>) -> Wait<R, SendMessage<'a, R>> {
         self.leave();
         let sending = SendMessage::new(&self.handle.core, message.into(), None);
@@ -115,10 +115,10 @@ impl<R: Runtime, K: Sends> SendHalf<R, K> {
     /// As [`Socket::send_timeout`].
     ///
     /// # Errors
-    /// As there.
+    /// As [`Socket::send_timeout`].
     ///
     /// # Cancel safety
-    /// As there.
+    /// As [`Socket::send_timeout`].
     pub fn send_timeout<'a>(
         &'a mut self,
         message: impl Into<Outgoing<'a>>,
@@ -132,7 +132,7 @@ impl<R: Runtime, K: Sends> SendHalf<R, K> {
     /// As [`Socket::try_send`].
     ///
     /// # Errors
-    /// As there.
+    /// As [`Socket::try_send`].
     pub fn try_send<'a>(&mut self, message: impl Into<Outgoing<'a>>) -> Result<(), SendError> {
         self.leave();
         let message = message.into();
@@ -140,8 +140,9 @@ impl<R: Runtime, K: Sends> SendHalf<R, K> {
         sent.map_err(|reason| SendError::new(reason, message.into_message()))
     }
 
-    /// Sends the message, or keeps the task's waker for when that may be possible: call it again then, with the
-    /// message. As long as it is not called again others wait behind this half, until it sends otherwise or is dropped.
+    /// Sends the message; otherwise keeps the task's waker for when that may be possible: call it again then,
+    /// with the message. Until it is called again, or this half sends otherwise or is dropped, other senders
+    /// wait behind it.
     ///
     /// # Errors
     /// Nothing was sent.
@@ -166,10 +167,10 @@ impl<R: Runtime, K: Receives> RecvHalf<R, K> {
     /// As [`Socket::recv`].
     ///
     /// # Errors
-    /// As there.
+    /// As [`Socket::recv`].
     ///
     /// # Cancel safety
-    /// As there.
+    /// As [`Socket::recv`].
     pub fn recv(&mut self) -> Wait<R, Receive<'_, R>> {
         self.leave();
         R::Style::wait_or(Receive::new(&self.handle.core, None), Receive::at_once)
@@ -178,10 +179,10 @@ impl<R: Runtime, K: Receives> RecvHalf<R, K> {
     /// As [`Socket::recv_timeout`].
     ///
     /// # Errors
-    /// As there.
+    /// As [`Socket::recv_timeout`].
     ///
     /// # Cancel safety
-    /// As there.
+    /// As [`Socket::recv_timeout`].
     pub fn recv_timeout(&mut self, timeout: Duration) -> Wait<R, Receive<'_, R>> {
         self.leave();
         R::Style::wait_or(Receive::new(&self.handle.core, Some(clock::after(timeout))), Receive::at_once)
@@ -190,14 +191,15 @@ impl<R: Runtime, K: Receives> RecvHalf<R, K> {
     /// As [`Socket::try_recv`].
     ///
     /// # Errors
-    /// As there.
+    /// As [`Socket::try_recv`].
     pub fn try_recv(&mut self) -> Result<Option<Message>, ReceiveError> {
         self.leave();
         self.handle.core.try_take()
     }
 
-    /// The next message, or keeps the task's waker for when there may be one: call it again then. As long as it is
-    /// not called again a message may wait for this half, until it receives otherwise or is dropped.
+    /// The next message; otherwise keeps the task's waker for when there may be one: call it again then.
+    /// Until it is called again, or this half receives otherwise or is dropped, a message may stay reserved
+    /// for it.
     ///
     /// # Errors
     /// As [`Socket::recv`].

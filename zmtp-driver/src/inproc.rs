@@ -1,10 +1,12 @@
-//! Sockets of one process, joined: what one sends stands in the inbox of the other at once, on the thread that sends.
+//! Sockets of one process: a sent message is put into the inbox of the other socket at once, on the sending
+//! thread.
 //!
-//! The names are those of the process, so that sockets of different runtimes find each other. A socket that connects
-//! before another binds waits here. Sockets of one process trust each other: no mechanism is spoken, and no
-//! authenticator is asked.
+//! The names are those of the process, so that sockets of different runtimes find each other. A socket that
+//! connects before another one binds waits here. Sockets of one process trust each other: no mechanism is
+//! used, and no authenticator is called.
 //!
-//! Locks: the registry's is taken before a socket's, a socket's before a pipe's. Wakers are called without any.
+//! Locks: the registry's is taken before a socket's, a socket's before a pipe's. Wakers are called without
+//! any.
 
 use std::collections::BTreeMap;
 use std::sync::{LazyLock, PoisonError};
@@ -20,31 +22,31 @@ use bowline_zmtp::socket::{PipeId, Pipes, SocketEvent};
 
 use crate::core::{Entry, SharedPipe, SocketCore};
 
-/// What is known of a pipe to another socket of this process.
+/// The state of a pipe to another socket of this process.
 pub(crate) struct Inproc {
-    /// The name that it connects to; nothing of one that was accepted.
+    /// The name that it connects to; `None` for an accepted pipe.
     name: Option<Arc<str>>,
     /// The name as an endpoint.
     pub(crate) endpoint: Arc<str>,
     pub(crate) joint: Option<Joint>,
 }
 
-/// The other end of a joined pipe.
+/// The other side of a joined pipe.
 pub(crate) struct Joint {
     pub(crate) pipe: Arc<SharedPipe>,
     core: Weak<SocketCore>,
     id: PipeId,
-    /// Called when the pipe has news for its socket.
+    /// Called when the pipe has events for its socket.
     news: Waker,
 }
 
-/// One end of a joint.
+/// One side of a joint.
 type End = (Arc<SocketCore>, PipeId);
 
 #[derive(Default)]
 struct Registry {
     bound: BTreeMap<Arc<str>, Weak<SocketCore>>,
-    /// Those that connect, in the order in which they came.
+    /// Pipes that connect, in order of arrival.
     waiting: BTreeMap<Arc<str>, Vec<(Weak<SocketCore>, PipeId)>>,
 }
 
@@ -57,7 +59,8 @@ impl Entry {
     }
 }
 
-/// Works on the registry. Then, without its lock, calls the wakers, and sees to the news of the joints that were made.
+/// Calls `f` with the registry. Then, without its lock, calls the wakers, and handles the events of new
+/// joints.
 fn with_registry<R>(f: impl FnOnce(&mut Registry, &mut Changes) -> R) -> R {
     let mut changes = Changes::default();
     let result = f(&mut REGISTRY.lock().unwrap_or_else(PoisonError::into_inner), &mut changes);
@@ -73,13 +76,13 @@ fn with_registry<R>(f: impl FnOnce(&mut Registry, &mut Changes) -> R) -> R {
 
 #[derive(Default)]
 struct Changes {
-    /// Told before what the wakers tell.
+    /// Reported before the wakers are called.
     events: Vec<(Arc<SocketCore>, SocketEvent)>,
     wakers: Vec<Waker>,
     joined: Vec<End>,
 }
 
-/// Binds a socket to a name. False: another one has it.
+/// Binds a socket to a name. `false`: another socket has it.
 pub(crate) fn bind(core: &Arc<SocketCore>, name: &str) -> bool {
     with_registry(|registry, changes| {
         let taken = registry.bound.get(name).and_then(Weak::upgrade);
@@ -98,7 +101,7 @@ pub(crate) fn bind(core: &Arc<SocketCore>, name: &str) -> bool {
     })
 }
 
-/// Takes the name from a socket; those that are connected stay.
+/// Releases the name of a socket; existing connections stay.
 pub(crate) fn unbind(core: &Arc<SocketCore>, name: &str) {
     with_registry(|registry, _| {
         if registry.bound.get(name).is_some_and(|bound| std::ptr::eq(bound.as_ptr(), Arc::as_ptr(core))) {
@@ -107,7 +110,8 @@ pub(crate) fn unbind(core: &Arc<SocketCore>, name: &str) {
     });
 }
 
-/// Connects a socket to a name, now or when another is bound to it; a ROUTER may choose what its peer is called.
+/// Connects a socket to a name, now or when another socket binds it; a ROUTER may set the routing id of its
+/// peer.
 pub(crate) fn connect(
     core: &Arc<SocketCore>,
     name: &str,
@@ -162,7 +166,7 @@ pub(crate) fn retire(core: &Arc<SocketCore>, id: PipeId) {
     });
 }
 
-/// Joins a pipe to a new one of the socket that is bound.
+/// Joins a pipe to a new one of the bound socket.
 fn join(dialing: &End, bound: &Arc<SocketCore>, changes: &mut Changes) {
     let (core, id) = dialing;
     let Some((pipe, endpoint)) = core.with_wakers(&mut changes.wakers, |state| {
@@ -192,7 +196,7 @@ fn join(dialing: &End, bound: &Arc<SocketCore>, changes: &mut Changes) {
     }
 }
 
-/// The sockets do not go together.
+/// The sockets are incompatible.
 fn refuse(core: &Arc<SocketCore>, id: PipeId, error: &ZmtpError, changes: &mut Changes) {
     core.with_wakers(&mut changes.wakers, |state| {
         state.table.with(id, |pipe| {
@@ -204,7 +208,7 @@ fn refuse(core: &Arc<SocketCore>, id: PipeId, error: &ZmtpError, changes: &mut C
     });
 }
 
-/// From now on what the socket sends goes to the other end.
+/// From now on the socket's messages go to the other side.
 fn attach(
     (core, id): &End,
     (pipe, (other, other_id)): (Arc<SharedPipe>, &End),
@@ -214,7 +218,7 @@ fn attach(
     let news = Waker::from(Arc::new(News { core: Arc::downgrade(core), id: *id }));
     let joint = Joint { pipe, core: Arc::downgrade(other), id: *other_id, news };
     core.with_wakers(&mut changes.wakers, |state| {
-        // What waited for a peer goes first.
+        // Messages that waited for a peer go first.
         let mut waiting = Vec::new();
         state.table.with(*id, |pipe| pipe.take_unsent(|message| waiting.push(message)));
         if let Some(inproc) = state.table.pipes.get_mut(id).and_then(|entry| entry.inproc.as_mut()) {
@@ -229,14 +233,15 @@ fn attach(
             }
         }
         state.handle(*id, PipeEvent::Ready(peer));
-        // They are over its limits, or it is about to go: others may have them, or they are dropped, which is told.
+        // They exceed its limits, or it is about to close: other peers may get them, or they are dropped,
+        // which is reported.
         if !refused.is_empty() {
             state.socket.collect_late(&mut state.table, *id, refused, Late::default());
         }
     });
 }
 
-/// Called by the other socket, when a pipe has news.
+/// Called by the other socket, when a pipe has events.
 struct News {
     core: Weak<SocketCore>,
     id: PipeId,
@@ -250,7 +255,7 @@ impl Wake for News {
     }
 }
 
-/// Tells the socket what came over a joined pipe, until there is nothing more to tell.
+/// Passes the events of a joined pipe to the socket.
 fn news(core: &Arc<SocketCore>, id: PipeId) {
     loop {
         let mut wakers = Vec::new();
@@ -276,7 +281,8 @@ fn news(core: &Arc<SocketCore>, id: PipeId) {
     }
 }
 
-/// Parts two sockets. The one that connected waits for the name to be bound again, unless it was closed or refused.
+/// Separates two sockets. The one that connected waits for the name to be bound again, unless it was closed
+/// or refused.
 fn part(
     (core, id): (&Arc<SocketCore>, PipeId),
     cause: &Disconnect,
@@ -299,7 +305,7 @@ fn part(
     }
 }
 
-/// One end of what was a joint.
+/// One side of an ended joint.
 fn leave(
     (core, id): (&Arc<SocketCore>, PipeId),
     cause: &Disconnect,
@@ -311,7 +317,7 @@ fn leave(
         let name = state.table.pipes.get(&id).and_then(|entry| entry.inproc.as_ref()?.name.clone());
         let name = name.filter(|_| !is_last && !state.is_closing);
         if name.is_some() {
-            // First: what came back to the socket may be sent over it again.
+            // First, because messages that were given back may be sent over it again.
             state.table.with(id, |pipe| pipe.part());
             state.socket.disconnected(&mut state.table, id, cause.clone());
             state.note_change();
@@ -380,7 +386,7 @@ mod tests {
         let push = for_tests(Options::new(SocketType::Push).immediate(false));
         let pull = for_tests(Options::new(SocketType::Pull).max_message(10));
         assert!(bind(&pull, "takes-little"));
-        // Nobody is there: the message waits, and comes back when that is given up.
+        // There is no peer: the message waits, and is given back when the pipe is retired.
         let id = connect(&push, "nobody", None).unwrap();
         send(&push, 50);
         connect(&push, "takes-little", None).unwrap();

@@ -1,10 +1,10 @@
-//! Keys for CURVE, made of the system's randomness.
+//! Keys for CURVE, from the system's randomness.
 
 use std::io;
 
 use bowline_zmtp::mechanism::SecretKey;
 
-/// A new secret key for CURVE; [`SecretKey::public_key`] is the public one that goes with it.
+/// A new secret key for CURVE; [`SecretKey::public_key`] returns the matching public key.
 ///
 /// # Errors
 /// The system has no randomness.

@@ -1,29 +1,29 @@
-//! The types of sockets, as types: what each can do is known when a program is compiled.
+//! Socket types as Rust types: their capabilities are checked at compile time.
 
 use bowline_zmtp::socket_type::SocketType;
 
-/// A type of socket.
+/// A socket type.
 pub trait Kind: Send + Sync + 'static {
-    /// The same as a value.
+    /// The type as a value.
     const TYPE: SocketType;
 }
 
-/// One that sends.
+/// A type that sends.
 pub trait Sends: Kind {}
 
-/// One that receives.
+/// A type that receives.
 pub trait Receives: Kind {}
 
-/// One that subscribes to topics, or joins groups.
+/// A type that subscribes to topics, or joins groups.
 pub trait Subscribes: Kind {}
 
-/// One that is subscribed to.
+/// A type that others subscribe to.
 pub trait Publishes: Kind {}
 
-/// One that sends to the peer that it names.
+/// A type that sends to a given peer.
 pub trait Routes: Kind {}
 
-/// The types, by their names.
+/// The socket types.
 pub mod kinds {
     use super::{Kind, Publishes, Receives, Routes, Sends, SocketType, Subscribes};
 
@@ -44,17 +44,17 @@ pub mod kinds {
     }
 
     kind! {
-        /// Asks, one question at a time (RFC 28).
+        /// Sends a request, then receives its reply (RFC 28).
         Req: Sends, Receives;
-        /// Answers, one question at a time (RFC 28).
+        /// Receives a request, then sends its reply (RFC 28).
         Rep: Sends, Receives;
-        /// Sends to its peers in turn and receives from all (RFC 28).
+        /// Sends to its peers in turn, and receives from all (RFC 28).
         Dealer: Sends, Receives;
-        /// Sends to the peer that it names (RFC 28).
+        /// Sends to the peer whose routing id is the first part (RFC 28).
         Router: Sends, Receives, Routes;
-        /// Sends to all that subscribed (RFC 29).
+        /// Sends to all subscribers (RFC 29).
         Pub: Sends, Publishes;
-        /// Receives what it subscribed to (RFC 29).
+        /// Receives messages of its subscriptions (RFC 29).
         Sub: Receives, Subscribes;
         /// A PUB that receives subscriptions as messages (RFC 29).
         XPub: Sends, Receives, Publishes;
@@ -62,25 +62,25 @@ pub mod kinds {
         XSub: Sends, Receives, Subscribes;
         /// Sends to its peers in turn (RFC 30).
         Push: Sends;
-        /// Receives from all its peers (RFC 30).
+        /// Receives from all peers (RFC 30).
         Pull: Receives;
-        /// One peer (RFC 31).
+        /// Has one peer (RFC 31).
         Pair: Sends, Receives;
-        /// A DEALER of single parts (RFC 41).
+        /// A DEALER with single-part messages (RFC 41).
         Client: Sends, Receives;
-        /// Sends to the peer whose number is in front, of four bytes (RFC 41).
+        /// Sends to the peer whose id of four bytes is the first part (RFC 41).
         Server: Sends, Receives, Routes;
         /// Sends to all members of a group (RFC 48).
         Radio: Sends, Publishes;
-        /// Receives what is sent to its groups (RFC 48).
+        /// Receives the messages of its groups (RFC 48).
         Dish: Receives, Subscribes;
-        /// A PUSH of single parts (RFC 49).
+        /// A PUSH with single-part messages (RFC 49).
         Scatter: Sends;
-        /// A PULL of single parts (RFC 49).
+        /// A PULL with single-part messages (RFC 49).
         Gather: Receives;
-        /// A PAIR of single parts (RFC 52).
+        /// A PAIR with single-part messages (RFC 52).
         Channel: Sends, Receives;
-        /// Sends to the peer whose number is in front; everyone is alike (RFC 51).
+        /// Sends to the peer whose id is the first part; all sides are of the same type (RFC 51).
         Peer: Sends, Receives, Routes;
     }
 }

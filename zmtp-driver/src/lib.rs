@@ -1,9 +1,11 @@
-//! ZeroMQ sockets, written once for all runtimes.
+//! ZeroMQ sockets for all runtimes.
 //!
-//! The protocol is in the crate `bowline-zmtp`: a `Pipe` for each peer, a `Socket` that decides which pipe a message
-//! goes to and comes from. Here they get locks, wakers, and what drives any machine (`bowline-driver`); [`names!`]
-//! gives a module the sockets of one runtime. Programs use `bowline::tokio::zmtp` and its sisters.
+//! The protocol is in the crate `bowline-zmtp`: a `Pipe` for each peer, and a `Socket` that decides which
+//! pipe a message goes to and comes from. This crate adds locks, wakers, and the driver of any machine
+//! (`bowline-driver`); [`names!`] defines the sockets of one runtime in a module. Programs use
+//! `bowline::tokio::zmtp` and the modules of the other runtimes.
 #![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod accept;
 mod auth;

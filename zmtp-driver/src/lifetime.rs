@@ -1,4 +1,4 @@
-//! What a socket is made of, what of it runs, and who closes it.
+//! The parts of a socket, its running tasks, and its owner.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use bowline_zmtp::socket_type::SocketType;
 use crate::auth::Authenticator;
 use crate::core::SocketCore;
 
-/// What a socket is made of.
+/// The parts of which a socket is made.
 pub(crate) struct Setup {
     pub(crate) options: Arc<Options>,
     pub(crate) kind: SocketType,
@@ -18,7 +18,7 @@ pub(crate) struct Setup {
     pub(crate) authenticator: Option<Authenticator>,
 }
 
-/// A socket of a model: without authenticator, it closes slowly.
+/// A socket for models: without authenticator, with a long linger time.
 #[cfg(test)]
 pub(crate) fn for_tests(options: Options) -> Arc<SocketCore> {
     let seat = crate::context::default_of(std::any::TypeId::of::<()>()).reserve().expect("no limit");
@@ -27,13 +27,13 @@ pub(crate) fn for_tests(options: Options) -> Arc<SocketCore> {
     SocketCore::new(Setup { options, kind, linger, name: String::new(), authenticator: None }, 1, seat)
 }
 
-/// Closes a socket together with what listens for it.
+/// Closes a socket together with its listeners.
 pub(crate) trait CloseAll: Send + Sync {
     fn close_all(&self, linger: Duration);
 }
 
-/// Something of a socket's that runs, as long as it is kept: a pipe that is driven, an accept loop, the question about
-/// a peer.
+/// A running part of a socket, while it is kept: a driven pipe, an accept loop, a pending decision about a
+/// peer.
 pub(crate) struct Running(Arc<SocketCore>);
 
 impl Running {

@@ -1,4 +1,4 @@
-//! A socket seen from outside: its events, and its pipes.
+//! The observable state of a socket: its events, and its pipes.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::future::{Future, poll_fn};
@@ -16,47 +16,47 @@ use crate::kind::Kind;
 use crate::observe::{self, Label};
 use crate::socket::Socket;
 
-/// Events that wait to be taken.
+/// Maximum number of events that wait to be taken.
 const EVENTS: usize = 1024;
 
-/// A pipe of a socket, as it is at one moment.
+/// The state of a pipe at one moment.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct PipeInfo {
-    /// Which one, as events say it.
+    /// The id of the pipe, as in events.
     pub id: PipeId,
     /// Whether it connects, or was accepted.
     pub role: Role,
-    /// Where it connects to, or which bound endpoint it came to.
+    /// The endpoint that it connects to, or the bound endpoint that it was accepted at.
     pub endpoint: Arc<str>,
-    /// The address at the other end of its latest connection, where that is known.
+    /// The address of the other side of its latest connection, if it is known.
     pub address: Option<Address>,
-    /// Who is at the other end, while a connection is past its handshake.
+    /// The peer, while a connection is past its handshake.
     pub peer: Option<Arc<Peer>>,
-    /// What it has done so far.
+    /// Counters of the pipe.
     pub stats: PipeStats,
-    /// Messages that wait to be sent, without those that are being written.
+    /// Messages that wait to be sent, without those being written.
     pub waiting: usize,
     /// Their bytes.
     pub waiting_bytes: usize,
-    /// Messages that came and wait in the pipe. The receiver takes all of them at once, and then has them.
+    /// Received messages that wait in the pipe. The receiver takes all of them at once.
     pub unreceived: usize,
     /// Their bytes.
     pub unreceived_bytes: usize,
-    /// Bytes of a message that is not whole.
+    /// Bytes of an incomplete message.
     pub unfinished_bytes: usize,
-    /// Bytes of memory that are set aside for what waits.
+    /// Bytes of memory allocated for waiting messages.
     pub memory: usize,
 }
 
-/// Where a pipe leads.
+/// The endpoint of a pipe.
 #[derive(Clone, Debug)]
 pub(crate) struct Origin {
     pub(crate) endpoint: Arc<str>,
     pub(crate) address: Option<Address>,
 }
 
-/// What is told of a socket. Its lock is taken after the socket's.
+/// The events of a socket. Its lock is taken after the socket's.
 pub(crate) struct Monitor {
     label: Label,
     state: Mutex<Told>,
@@ -75,7 +75,7 @@ impl Monitor {
         Self { label, state: Mutex::default() }
     }
 
-    /// Something happened. It never waits: what nobody takes is counted and lost.
+    /// Reports an event. It never waits: events that are not taken are dropped and counted.
     pub(crate) fn tell(&self, event: SocketEvent) {
         observe::event(&self.label, &event);
         let mut state = self.state.lock();
@@ -93,7 +93,7 @@ impl Monitor {
         self.state.lock().events.pop_front()
     }
 
-    /// The oldest event; without one the waker is called when there is one.
+    /// The oldest event; otherwise the waker is called when there is one.
     pub(crate) fn poll_take(&self, waker: &Waker) -> Poll<SocketEvent> {
         let mut state = self.state.lock();
         if let Some(event) = state.events.pop_front() {
@@ -105,7 +105,7 @@ impl Monitor {
         Poll::Pending
     }
 
-    /// How many events were lost, because those before were not taken.
+    /// The number of events that were dropped because earlier ones were not taken.
     pub(crate) fn lost(&self) -> u64 {
         self.state.lock().lost
     }
@@ -126,7 +126,7 @@ impl Monitor {
 impl SocketCore {
     /// The oldest event that was not taken; `None` when there will be no more.
     pub(crate) fn poll_event(&self, waker: &Waker) -> Poll<Option<SocketEvent>> {
-        // Asked first: an event that is told before the end is taken before it.
+        // Checked first: an event that is reported before the end is taken before it.
         let over = self.poll_closed(waker);
         match self.monitor.poll_take(waker) {
             Poll::Ready(event) => Poll::Ready(Some(event)),
@@ -167,21 +167,22 @@ impl SocketCore {
 }
 
 impl<R: Runtime, K: Kind> Socket<R, K> {
-    /// What the socket has done so far.
+    /// The counters of the socket.
     #[must_use]
     pub fn stats(&self) -> SocketStats {
         self.core().stats()
     }
 
-    /// The oldest event that was not taken. Up to 1,024 wait; later ones are lost, which is
-    /// [counted](SocketStats::events_lost). They never slow the socket.
+    /// The oldest event that was not taken. Up to 1,024 wait; later ones are dropped and
+    /// [counted](SocketStats::events_lost). Events never slow the socket down.
     #[must_use]
     pub fn take_event(&self) -> Option<SocketEvent> {
         self.core().monitor.take()
     }
 
-    /// [`take_event`](Self::take_event), and waits for one; `None` once the socket is closed and all were taken. Of
-    /// several that wait, one gets it. A thread that must not wait gets what is there.
+    /// [`take_event`](Self::take_event), and waits for an event; `None` once the socket is closed and all
+    /// events were taken. If several callers wait, one gets it. On a thread that must not wait, it returns an
+    /// event that is available.
     ///
     /// # Cancel safety
     /// Dropping the future loses no event.
@@ -192,7 +193,7 @@ impl<R: Runtime, K: Kind> Socket<R, K> {
         self.core().place().within(|| R::Style::wait(next, || there.monitor.take()))
     }
 
-    /// Its pipes: where each leads, what it has done, and what waits in it.
+    /// Its pipes: their endpoints, counters, and waiting messages.
     #[must_use]
     pub fn pipes(&self) -> Vec<PipeInfo> {
         self.core().pipes()

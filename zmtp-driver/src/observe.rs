@@ -1,10 +1,10 @@
-//! What is told to `tracing` and `metrics` of sockets, where the features of those names are on: their events, by context
-//! and socket, never single messages.
+//! Events of sockets for `tracing` and `metrics`, if these features are on: by context and socket, never for
+//! single messages.
 
 use bowline_zmtp::socket::SocketEvent;
 use bowline_zmtp::socket_type::SocketType;
 
-/// Whose events they are.
+/// The socket that the events belong to.
 #[derive(Debug)]
 pub(crate) struct Label {
     pub(crate) context: String,
@@ -12,7 +12,7 @@ pub(crate) struct Label {
     pub(crate) kind: SocketType,
 }
 
-/// Something happened to a socket.
+/// Reports an event of a socket.
 pub(crate) fn event(label: &Label, event: &SocketEvent) {
     #[cfg(feature = "tracing")]
     trace(label, event);

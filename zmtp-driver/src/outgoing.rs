@@ -1,13 +1,13 @@
-//! Messages on their way out: parts that are sent together or not at all.
+//! Messages to send: parts that are sent together or not at all.
 
 use bowline_core::body::{Body, Payload};
 use bytes::Bytes;
 
 use bowline_zmtp::message::Message;
 
-/// A message to be sent, of one part or several.
+/// A message to send, of one part or several.
 ///
-/// Made of text, bytes, or an array or a vector of parts. Owned parts of 16 KiB and more are not copied.
+/// Converts from text, bytes, and arrays or vectors of parts. Owned parts of 16 KiB or more are not copied.
 ///
 /// ```
 /// use bowline_zmtp_driver::Outgoing;
@@ -22,16 +22,16 @@ pub struct Outgoing<'a>(Parts<'a>);
 #[derive(Debug)]
 enum Parts<'a> {
     One([Payload<'a>; 1]),
-    /// So many of them are in use: a message of a few parts allocates nothing.
+    /// The parts, and how many are in use: a message of a few parts allocates nothing.
     Few([Payload<'a>; FEW], usize),
     Many(Vec<Payload<'a>>),
 }
 
-/// Parts that stand in the value itself.
+/// The number of parts stored in the value itself.
 const FEW: usize = 4;
 
 impl<'a> Outgoing<'a> {
-    /// Of those parts.
+    /// A message of these parts.
     pub fn of_parts<P: Into<Payload<'a>>>(parts: impl IntoIterator<Item = P>) -> Self {
         let mut few = [const { Payload::Borrowed(&[]) }; FEW];
         let mut used = 0;
@@ -47,13 +47,13 @@ impl<'a> Outgoing<'a> {
         }
     }
 
-    /// How many parts there are.
+    /// The number of parts.
     #[must_use]
     pub fn len(&self) -> usize {
         self.parts().len()
     }
 
-    /// Whether there are none: such a message cannot be sent.
+    /// Whether there are no parts: such a message cannot be sent.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.parts().is_empty()
@@ -67,7 +67,7 @@ impl<'a> Outgoing<'a> {
         }
     }
 
-    /// The same as its receiver would get it.
+    /// The message as its receiver would get it.
     #[must_use]
     pub fn into_message(self) -> Message {
         let body = |part: Payload<'_>| match part {
@@ -136,7 +136,7 @@ macro_rules! many_parts {
 
 many_parts!(&'a str, String, &'a [u8], Vec<u8>, Bytes, Body);
 
-/// Several parts that stay where they are; of large [`Bytes`] the memory is shared.
+/// Several borrowed parts; the memory of large [`Bytes`] is shared.
 macro_rules! borrowed_parts {
     ($($part:ty),* $(,)?) => {
         $(

@@ -1,14 +1,14 @@
-//! The parts of a message that goes on as it came.
+//! The parts of a message that is passed on unchanged.
 
 use bowline_core::body::Payload;
 use bowline_zmtp::message::Message;
 
-/// Parts that need no memory of their own.
+/// The number of parts that need no allocation.
 const FEW: usize = 8;
-/// From so many bytes on a part is kept by reference and not copied.
+/// Parts of this size or more are kept by reference and not copied.
 const SHARED: usize = 16 * 1024;
 
-/// Works on the parts of a message as a socket sends them: small ones are lent, large ones shared.
+/// Calls `f` with the parts of a message as a socket sends them: small ones are borrowed, large ones shared.
 pub(crate) fn with_parts<T>(message: &Message, f: impl FnOnce(&[Payload<'_>]) -> T) -> T {
     const NONE: Payload<'_> = Payload::Borrowed(&[]);
     let parts = message.iter().map(|part| match part.len() {

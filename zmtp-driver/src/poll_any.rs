@@ -16,7 +16,7 @@ use crate::core::{Interest, SocketCore, new_poller};
 use crate::kind::{Receives, Sends};
 use crate::socket::Socket;
 
-/// Why [`poll_any`] found nothing.
+/// Why [`poll_any`] found no ready socket.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PollError {
@@ -26,12 +26,12 @@ pub enum PollError {
     /// No socket is ready, and this thread runs connections: it must not wait.
     #[error("an I/O thread must not wait")]
     WouldPark,
-    /// There are no sockets: nothing would end the wait.
+    /// There are no sockets: the wait would never end.
     #[error("there is no socket to wait for")]
     Empty,
 }
 
-/// A socket, and what is waited for: one of those that [`poll_any`] waits for.
+/// A socket, and the condition to wait for: an argument of [`poll_any`].
 #[derive(Debug)]
 pub struct PollItem<'a> {
     core: &'a Arc<SocketCore>,
@@ -46,7 +46,7 @@ impl<'a> PollItem<'a> {
         Self::new(&socket.handle.core, Interest::RECV)
     }
 
-    /// Waits until the socket would take a message, or is closed.
+    /// Waits until the socket would accept a message, or is closed.
     #[must_use]
     pub fn send<R: Runtime, K: Sends>(socket: &'a Socket<R, K>) -> Self {
         Self::new(&socket.handle.core, Interest::SEND)
@@ -62,26 +62,27 @@ impl<'a> PollItem<'a> {
         Self { core, want, there: Interest::default() }
     }
 
-    /// Whether the socket could receive when the wait ended: a `try_recv` finds a message, unless another task was
-    /// faster or the message turns out not to be wanted, or says that the socket is closed.
+    /// Whether the socket could receive when the wait ended: `try_recv` then returns a message, or that the
+    /// socket is closed, unless another task was faster or the message is discarded by the socket.
     #[must_use]
     pub fn can_recv(&self) -> bool {
         self.there.recv
     }
 
-    /// Whether the socket could send when the wait ended: a `try_send` is taken, unless another task was faster, or
-    /// says that the socket is closed.
+    /// Whether the socket could send when the wait ended: `try_send` then succeeds, or returns that the
+    /// socket is closed, unless another task was faster.
     #[must_use]
     pub fn can_send(&self) -> bool {
         self.there.send
     }
 }
 
-/// Waits until any of several sockets can do what its item waits for: sockets of any types, on any runtimes. How many
-/// can; the items say which. `None` waits for ever.
+/// Waits until any of several sockets is ready for the condition of its item: sockets of any types, on any
+/// runtimes. Returns how many are ready; the items say which. `None` waits without limit.
 ///
-/// A socket that is closed counts as ready: what it is asked then says so. A ROUTER, SERVER, PEER, PUB, XPUB or RADIO can
-/// always send. Nothing is taken from a socket, and nobody who waits for one loses their turn.
+/// A closed socket counts as ready: the next operation then reports that. A ROUTER, SERVER, PEER, PUB, XPUB
+/// or RADIO can always send. Nothing is taken from a socket, and callers that wait for a socket keep their
+/// turns.
 ///
 /// # Errors
 /// See [`PollError`].
@@ -111,12 +112,12 @@ pub fn poll_any<'a, 'b, R: Runtime>(
     R::Style::wait_or(PollAny { items, until, poller: None }, PollAny::at_once)
 }
 
-/// Waits for any of several sockets: see [`poll_any`].
+/// The future of [`poll_any`].
 #[must_use = "futures do nothing unless awaited"]
 pub struct PollAny<'a, 'b, R: Runtime> {
     items: &'a mut [PollItem<'b>],
     until: Option<(Instant, Alarm<R::Timer>)>,
-    /// By which number the sockets know it, once they do.
+    /// The number of this poller, once the sockets know it.
     poller: Option<u64>,
 }
 
@@ -134,7 +135,7 @@ impl<R: Runtime> PollAny<'_, '_, R> {
         self.items.iter().filter(|item| item.there.any()).count()
     }
 
-    /// On a thread that must not wait: what is there.
+    /// For a thread that must not wait: the sockets that are ready now.
     fn at_once(mut self) -> Result<usize, PollError> {
         match self.look() {
             0 if self.items.is_empty() => Err(PollError::Empty),

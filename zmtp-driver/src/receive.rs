@@ -1,4 +1,4 @@
-//! Receiving, and waiting for a message.
+//! Futures of receiving.
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -17,7 +17,7 @@ use bowline_zmtp::socket::{PeerId, PipeId, RecvError};
 use crate::core::{SocketCore, State};
 use crate::error::ReceiveError;
 
-/// A caller that waits for something to receive.
+/// A caller that waits for a message.
 struct Waiting<'a, R: Runtime> {
     core: &'a Arc<SocketCore>,
     ticket: Option<Ticket>,
@@ -50,7 +50,7 @@ impl<'a, R: Runtime> Waiting<'a, R> {
         }
     }
 
-    /// On a thread that must not wait: what is there.
+    /// For a thread that must not wait: a message that is available.
     fn at_once<T>(
         self,
         receive: impl FnOnce(&mut State) -> Result<T, ReceiveError>,
@@ -70,7 +70,7 @@ impl<R: Runtime> Drop for Waiting<'_, R> {
     }
 }
 
-/// The next message. Dropped before it is ready, none is lost.
+/// The future of the next message. If it is dropped before it is ready, no message is lost.
 #[must_use = "futures do nothing unless awaited"]
 pub struct Receive<'a, R: Runtime>(Waiting<'a, R>);
 
@@ -90,7 +90,7 @@ impl<R: Runtime> Future for Receive<'_, R> {
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        // A message is moved as seldom as can be: it is longer than what a processor moves at once.
+        // Moved as seldom as possible: a message is larger than a processor moves at once.
         let mut message = Message::new();
         match self.get_mut().0.poll(cx, |state| state.receive(&mut message)) {
             Poll::Ready(Ok(_)) => Poll::Ready(Ok(message)),
@@ -100,7 +100,7 @@ impl<R: Runtime> Future for Receive<'_, R> {
     }
 }
 
-/// The next message, and the peer that sent it. Dropped before it is ready, none is lost.
+/// The future of the next message and its sender. If it is dropped before it is ready, no message is lost.
 #[must_use = "futures do nothing unless awaited"]
 pub struct ReceiveFrom<'a, R: Runtime>(Waiting<'a, R>);
 
@@ -127,7 +127,8 @@ impl<R: Runtime> Future for ReceiveFrom<'_, R> {
     }
 }
 
-/// The next message, received into one that was there before. Dropped before it is ready, none is lost.
+/// The future of the next message, received into an existing one. If it is dropped before it is ready, no
+/// message is lost.
 #[must_use = "futures do nothing unless awaited"]
 pub struct ReceiveInto<'a, R: Runtime> {
     waiting: Waiting<'a, R>,
@@ -155,7 +156,7 @@ impl<R: Runtime> Future for ReceiveInto<'_, R> {
     }
 }
 
-/// The next messages. Dropped before it is ready, none is lost.
+/// The future of the next messages. If it is dropped before it is ready, no message is lost.
 #[must_use = "futures do nothing unless awaited"]
 pub struct ReceiveMany<'a, R: Runtime> {
     waiting: Waiting<'a, R>,
@@ -183,7 +184,8 @@ impl<R: Runtime> Future for ReceiveMany<'_, R> {
     }
 }
 
-/// The next message, lent to a function. Dropped before it is ready, none is lost.
+/// The future of the next message, passed to a function. If it is dropped before it is ready, no message is
+/// lost.
 #[must_use = "futures do nothing unless awaited"]
 pub struct ReceiveWith<'a, R: Runtime, F> {
     waiting: Waiting<'a, R>,
@@ -194,11 +196,11 @@ pub struct ReceiveWith<'a, R: Runtime, F> {
 impl<R: Runtime, F> Unpin for ReceiveWith<'_, R, F> {}
 
 thread_local! {
-    /// What messages are lent from.
+    /// The message that is passed to functions.
     static LENT: RefCell<Message> = const { RefCell::new(Message::new()) };
 }
 
-/// Receives a message and lends it, without a lock.
+/// Receives a message and passes it to the function, without a lock.
 fn lend<T>(
     receive: impl FnOnce(&mut Message) -> Poll<Result<PipeId, ReceiveError>>,
     function: &mut Option<impl FnOnce(&Message) -> T>,
@@ -213,7 +215,7 @@ fn lend<T>(
     };
     LENT.with(|lent| match lent.try_borrow_mut() {
         Ok(mut message) => lend(&mut message),
-        // A function that received a message itself.
+        // The function received a message itself.
         Err(_) => lend(&mut Message::new()),
     })
 }

@@ -1,4 +1,4 @@
-//! Sending, and waiting for a peer with room.
+//! Futures of sending.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -17,7 +17,7 @@ use crate::core::SocketCore;
 use crate::error::{Refusal, SendError, SendManyError};
 use crate::outgoing::Outgoing;
 
-/// A message that is being sent. Dropped before it is ready, nothing of the message is sent.
+/// The future of a message being sent. If it is dropped before it is ready, no part of the message is sent.
 #[must_use = "futures do nothing unless awaited"]
 pub struct Send<'a, R: Runtime> {
     core: &'a Arc<SocketCore>,
@@ -38,7 +38,7 @@ impl<'a, R: Runtime> Send<'a, R> {
         Self { core, message: Some(message), ticket: None, until }
     }
 
-    /// On a thread that must not wait: sent if that is possible at once.
+    /// For a thread that must not wait: sends if that is possible at once.
     pub(crate) fn at_once(mut self) -> Result<(), SendError> {
         let message = self.message.take().unwrap_or_else(|| Outgoing::of_parts::<&[u8]>([]));
         match self.core.try_send(|socket, table| socket.send(table, message.parts())) {
@@ -93,7 +93,8 @@ impl<R: Runtime> Drop for Send<'_, R> {
     }
 }
 
-/// Messages that are being sent, in their order. Dropped before it is ready, those that are [sent](Self::sent) stay sent.
+/// The future of several messages being sent, in order. If it is dropped before it is ready, the [first
+/// ones](Self::sent) stay sent.
 #[must_use = "futures do nothing unless awaited"]
 pub struct SendMany<'a, M> {
     core: &'a Arc<SocketCore>,
@@ -102,7 +103,7 @@ pub struct SendMany<'a, M> {
     ticket: Option<Ticket>,
 }
 
-/// So many messages are sent under one lock.
+/// The number of messages sent under one lock.
 const RUN: usize = 16;
 
 impl<M> std::fmt::Debug for SendMany<'_, M> {
@@ -125,7 +126,7 @@ where
         self.sent
     }
 
-    /// On a thread that must not wait: what can be sent at once.
+    /// For a thread that must not wait: sends what can be sent at once.
     pub(crate) fn at_once(mut self) -> Result<(), SendManyError> {
         while self.sent < self.messages.len() {
             let run = Run::new(self.messages, self.sent);
@@ -142,7 +143,8 @@ where
     }
 }
 
-/// The next messages, converted: a conversion is the program's, and is not called under the socket's lock.
+/// The next messages, converted: the conversion is the program's code, and is not called under the socket's
+/// lock.
 struct Run<'a> {
     first: usize,
     messages: [Option<Outgoing<'a>>; RUN],
@@ -157,7 +159,7 @@ impl<'a> Run<'a> {
         Self { first, messages: std::array::from_fn(|at| all.get(first + at).map(Into::into)) }
     }
 
-    /// The place behind the last that there may be.
+    /// The end of the run.
     fn end(&self) -> usize {
         self.first + RUN
     }

@@ -1,4 +1,4 @@
-//! All sockets of a context at one moment.
+//! The state of all sockets of a context at one moment.
 
 use bowline_driver::runtime::Runtime;
 use bowline_zmtp::pipe::{PipeStats, Role};
@@ -7,56 +7,56 @@ use bowline_zmtp::socket::SocketStats;
 use crate::context::Context;
 use crate::core::SocketCore;
 
-/// A pipe at one moment, as plain data.
+/// The state of a pipe at one moment, as plain data.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct PipeSnapshot {
-    /// Its number.
+    /// Its id.
     pub id: u64,
     /// Whether it was accepted; otherwise it connects.
     pub accepted: bool,
-    /// Where it connects to, or which bound endpoint it came to.
+    /// The endpoint that it connects to, or the bound endpoint that it was accepted at.
     pub endpoint: String,
-    /// The address at the other end, where that is known.
+    /// The address of the other side, if it is known.
     pub address: Option<String>,
     /// Whether a connection is past its handshake.
     pub is_up: bool,
-    /// What it has done so far.
+    /// Counters of the pipe.
     pub stats: PipeStats,
     /// Messages that wait to be sent.
     pub waiting: usize,
     /// Their bytes.
     pub waiting_bytes: usize,
-    /// Messages that came and wait in the pipe.
+    /// Received messages that wait in the pipe.
     pub unreceived: usize,
     /// Their bytes.
     pub unreceived_bytes: usize,
-    /// Bytes of memory that are set aside for what waits.
+    /// Bytes of memory allocated for waiting messages.
     pub memory: usize,
 }
 
-/// A socket at one moment.
+/// The state of a socket at one moment.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct SocketSnapshot {
-    /// What it is called; empty without a name.
+    /// Its name; empty if there is none.
     pub socket: String,
-    /// Its type, as ZMTP says it.
+    /// Its type, as named in ZMTP.
     pub kind: &'static str,
-    /// What it has done so far.
+    /// Counters of the socket.
     pub stats: SocketStats,
     /// Its pipes.
     pub pipes: Vec<PipeSnapshot>,
 }
 
-/// All sockets of a context (each at a moment of its own: no two are looked at under one lock).
+/// The state of all sockets of a context. Each socket is read at its own moment, under its own lock.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct ContextSnapshot {
-    /// What it is called; empty without a name.
+    /// Its name; empty if there is none.
     pub context: String,
     /// Its sockets, in the order in which they were made.
     pub sockets: Vec<SocketSnapshot>,
@@ -87,7 +87,7 @@ impl SocketCore {
 }
 
 impl<R: Runtime> Context<R> {
-    /// What all of its sockets do now.
+    /// The present state of all its sockets.
     #[must_use]
     pub fn snapshot(&self) -> ContextSnapshot {
         let sockets = self.core().members();
@@ -95,8 +95,9 @@ impl<R: Runtime> Context<R> {
         ContextSnapshot { context: self.name().to_owned(), sockets }
     }
 
-    /// Tells the `metrics` recorder what the sockets of each name add up to now: call it now and then, or when somebody
-    /// asks for the figures. What sockets that are gone had counted goes with them, so these are gauges.
+    /// Reports the sums over the sockets of each name to the `metrics` recorder: call it periodically, or
+    /// before the metrics are read. The counters of sockets that are gone are no longer included, so these
+    /// are gauges.
     #[cfg(feature = "metrics")]
     pub fn publish(&self) {
         let ContextSnapshot { context, sockets } = self.snapshot();
@@ -114,6 +115,10 @@ impl<R: Runtime> Context<R> {
                 let up = u64::from(pipe.is_up);
                 add([0, up, waiting, unreceived, memory, pipe.stats.sent, pipe.stats.received, 0]);
             }
+        }
+        // Sockets that are gone have gauges of zero.
+        for socket in self.core().publish(sums.keys().cloned()) {
+            sums.entry(socket).or_default();
         }
         #[allow(clippy::cast_precision_loss, reason = "a gauge is a float")]
         for (socket, sums) in sums {

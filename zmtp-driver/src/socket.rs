@@ -32,14 +32,14 @@ use crate::outgoing::Outgoing;
 use crate::receive::{Receive, ReceiveInto, ReceiveMany, ReceiveWith};
 use crate::send::{Send as SendMessage, SendMany};
 
-/// When the memory of an endpoint is spent, and nothing of it was given back for so long, the connection that holds most
-/// is closed.
+/// If the memory of an endpoint is used up, and none was returned for this time, the connection that holds
+/// the most is closed.
 const MEMORY_STALL: Duration = Duration::from_secs(60);
 
 /// A ZeroMQ socket of the type `K`.
 ///
-/// Cheap to clone; all clones are one socket, and several tasks or threads may use it. When the last is dropped, what
-/// waits is sent in the background, for at most the linger time.
+/// Cheap to clone; all clones are one socket, and several tasks or threads may use it. When the last clone is
+/// dropped, waiting messages are sent in the background, for at most the linger time.
 pub struct Socket<R: Runtime, K: Kind> {
     pub(crate) handle: Arc<Handle<R>>,
     kind: PhantomData<fn() -> K>,
@@ -53,13 +53,13 @@ pub(crate) struct Handle<R: Runtime> {
     places: Mutex<Places<R>>,
 }
 
-/// Where a socket is bound and connected, as its program says it.
+/// The endpoints that a socket is bound and connected to, as its program wrote them.
 struct Places<R: Runtime> {
     bound: Vec<(String, Listening<R>)>,
     connected: Vec<(String, PipeId)>,
 }
 
-/// What accepts the peers of an endpoint.
+/// The acceptor of an endpoint.
 enum Listening<R: Runtime> {
     Acceptor(Acceptor<R, Bound>),
     /// The sockets of this process find it by this name.
@@ -67,10 +67,11 @@ enum Listening<R: Runtime> {
 }
 
 impl<R: Runtime> Handle<R> {
-    /// Takes nothing new; what waits is sent, for at most so long. What listened, and is about to stop.
+    /// Refuses new messages; waiting ones are sent, for at most `linger`. Returns the acceptors, which are
+    /// about to stop.
     pub(crate) fn begin_close(&self, linger: Duration) -> Vec<Acceptor<R, Bound>> {
         let mut places = self.places.lock();
-        // Whoever binds after this finds the socket closed.
+        // A bind after this finds the socket closed.
         self.core.begin_close(linger);
         let bound = std::mem::take(&mut places.bound);
         drop(places);
@@ -119,18 +120,19 @@ impl<R: Runtime, K: Kind> Default for Socket<R, K> {
 }
 
 impl<R: Runtime, K: Kind> Socket<R, K> {
-    /// A socket of the [default context](crate::Context) with the default settings, neither bound nor connected.
+    /// A socket of the [default context](crate::Context) with the default settings, neither bound nor
+    /// connected.
     #[must_use]
     pub fn new() -> Self {
         SocketBuilder::new().open().unwrap_or_else(|error| unreachable!("the defaults are sound: {error}"))
     }
 
-    /// Other settings.
+    /// A builder for other settings.
     pub fn builder() -> SocketBuilder<R, K> {
         SocketBuilder::new()
     }
 
-    /// What all handles of the socket share.
+    /// The state that all handles of the socket share.
     pub(crate) fn core(&self) -> &Arc<SocketCore> {
         &self.handle.core
     }
@@ -143,11 +145,12 @@ impl<R: Runtime, K: Kind> Socket<R, K> {
         Self { handle, kind: PhantomData }
     }
 
-    /// Accepts peers at an endpoint: `tcp://host:port`, with `*` for all interfaces or any free port, `ipc://path`,
-    /// `ipc://@name` (a name without a file, on Linux), `inproc://name`. Returns the endpoint with its port. Many are possible.
+    /// Accepts peers at an endpoint: `tcp://host:port`, with `*` for all interfaces or any free port,
+    /// `ipc://path`, `ipc://@name` (an abstract name, on Linux), `inproc://name`. Returns the endpoint with
+    /// its port. A socket may bind several endpoints.
     ///
     /// # Errors
-    /// It is no endpoint, somebody listens there, or the socket is closed.
+    /// The endpoint is invalid or in use, or the socket is closed.
     pub fn bind(&self, endpoint: &str) -> Result<String, ConnectError> {
         let handle = &self.handle;
         let bind_error = |source| ConnectError::Bind { endpoint: endpoint.to_owned(), source };
@@ -192,13 +195,14 @@ impl<R: Runtime, K: Kind> Socket<R, K> {
         Ok(bound)
     }
 
-    /// Connects to an endpoint, in the background, and again whenever the connection is lost. Many are possible.
+    /// Connects to an endpoint, in the background, and reconnects whenever the connection is lost. A socket
+    /// may connect to several endpoints.
     ///
-    /// `tcp://source:port;host:port` connects from a certain address: `source` is an address or a name of this host,
-    /// looked up for each dial, or `*`; port 0 is any that is free.
+    /// `tcp://source:port;host:port` connects from a certain local address: `source` is an address or a name
+    /// of this host, resolved for each dial, or `*`; port 0 is any free one.
     ///
     /// # Errors
-    /// It is no endpoint that one can connect to, or the socket is closed.
+    /// The endpoint is invalid or cannot be connected to, or the socket is closed.
     pub fn connect(&self, endpoint: &str) -> Result<(), ConnectError> {
         self.connected(endpoint, None).map(drop)
     }
@@ -209,7 +213,7 @@ impl<R: Runtime, K: Kind> Socket<R, K> {
     /// As [`connect`](Self::connect); [`ConnectError::Closed`] if there will be no further attempt.
     ///
     /// # Cancel safety
-    /// Connecting goes on in the background.
+    /// If the future is dropped, connecting continues in the background.
     pub fn connect_ready(
         &self,
         endpoint: &str,
@@ -260,7 +264,7 @@ impl<R: Runtime, K: Kind> Socket<R, K> {
         Ok(id)
     }
 
-    /// Accepts no more peers at an endpoint; those that were accepted stay.
+    /// Stops accepting peers at an endpoint; accepted ones stay.
     ///
     /// # Errors
     /// The socket is not bound there.
@@ -278,7 +282,7 @@ impl<R: Runtime, K: Kind> Socket<R, K> {
         Ok(())
     }
 
-    /// Ends the connection to an endpoint, after what waits for it was sent, or the linger time.
+    /// Ends the connection to an endpoint, after its waiting messages were sent, or after the linger time.
     ///
     /// # Errors
     /// The socket is not connected there.
@@ -292,11 +296,12 @@ impl<R: Runtime, K: Kind> Socket<R, K> {
         Ok(())
     }
 
-    /// Closes the socket: takes nothing new, and sends what waits, for at most the linger time. The messages that no
-    /// peer got come back, of types that balance; others are dropped with their peers, which is counted.
+    /// Closes the socket: refuses new messages, and sends waiting ones, for at most the linger time. Returns
+    /// the messages that no peer got, for types that distribute messages over peers; those of other types are
+    /// dropped with their peers, and counted.
     ///
     /// # Cancel safety
-    /// Closing goes on in the background; only the list is lost.
+    /// If the future is dropped, closing continues in the background; only the list is lost.
     pub fn close(self) -> Wait<R, impl Future<Output = Vec<Message>> + Send + use<R, K>> {
         let handle = Arc::clone(&self.handle);
         let linger = handle.core.linger;
@@ -318,16 +323,16 @@ impl<R: Runtime, K: Kind> Socket<R, K> {
             handle.core.leave_context();
             handle.core.take_unsent()
         };
-        // On a thread that must not wait closing goes on in the background.
+        // On a thread that must not wait, closing continues in the background.
         place.within(|| R::Style::wait(closed, Vec::new))
     }
 }
 
 impl<R: Runtime, K: Sends> Socket<R, K> {
-    /// Sends a message: all of its parts or nothing. Waits for a peer with room, where the type does.
+    /// Sends a message: all of its parts or none. Waits for a peer with room, if the type does.
     ///
     /// # Errors
-    /// Nothing was sent; the message is in the error.
+    /// Nothing was sent; the error contains the message.
     ///
     /// # Cancel safety
     /// Dropping the future before it is ready sends nothing.
@@ -336,13 +341,13 @@ impl<R: Runtime, K: Sends> Socket<R, K> {
         R::Style::wait_or(sending, SendMessage::at_once)
     }
 
-    /// [`send`](Self::send), for at most so long.
+    /// [`send`](Self::send) for at most `timeout`.
     ///
     /// # Errors
-    /// As there; [`Refusal::TimedOut`](crate::Refusal) after that time.
+    /// As [`send`](Self::send); [`Refusal::TimedOut`](crate::Refusal) after that time.
     ///
     /// # Cancel safety
-    /// As there.
+    /// As [`send`](Self::send).
     pub fn send_timeout<'a>(
         &'a self,
         message: impl Into<Outgoing<'a>>,
@@ -355,20 +360,20 @@ impl<R: Runtime, K: Sends> Socket<R, K> {
     /// [`send`](Self::send) if that needs no waiting.
     ///
     /// # Errors
-    /// As there; the socket's `WouldBlock` if it would have to wait.
+    /// As [`send`](Self::send); the socket's `WouldBlock` if it would have to wait.
     pub fn try_send<'a>(&self, message: impl Into<Outgoing<'a>>) -> Result<(), SendError> {
         let message = message.into();
         let sent = self.handle.core.try_send(|socket, table| socket.send(table, message.parts()));
         sent.map_err(|reason| SendError::new(reason, message.into_message()))
     }
 
-    /// Sends several messages, in their order, as [`send`](Self::send) does each; the lock is taken once for many.
+    /// Sends several messages, in order, as [`send`](Self::send) does; the lock is taken once for many.
     ///
     /// # Errors
-    /// How many were sent, and why not the rest.
+    /// How many were sent, and why the rest was not.
     ///
     /// # Cancel safety
-    /// If the future is dropped before it is ready, those that were [sent](SendMany::sent) stay sent.
+    /// If the future is dropped before it is ready, the [first ones](SendMany::sent) stay sent.
     pub fn send_many<'a, M>(&'a self, messages: &'a [M]) -> Wait<R, SendMany<'a, M>>
     where
         &'a M: Into<Outgoing<'a>>,
@@ -378,7 +383,7 @@ impl<R: Runtime, K: Sends> Socket<R, K> {
 }
 
 impl<R: Runtime, K: Receives> Socket<R, K> {
-    /// The next message, of the peers in turn.
+    /// Waits for the next message, from the peers in turn.
     ///
     /// # Errors
     /// The socket is closed, or it is not its turn to receive.
@@ -389,19 +394,19 @@ impl<R: Runtime, K: Receives> Socket<R, K> {
         R::Style::wait_or(Receive::new(&self.handle.core, None), Receive::at_once)
     }
 
-    /// [`recv`](Self::recv), for at most so long.
+    /// [`recv`](Self::recv) for at most `timeout`.
     ///
     /// # Errors
-    /// As there; [`ReceiveError::TimedOut`] after that time.
+    /// As [`recv`](Self::recv); [`ReceiveError::TimedOut`] after that time.
     ///
     /// # Cancel safety
-    /// As there.
+    /// As [`recv`](Self::recv).
     pub fn recv_timeout(&self, timeout: Duration) -> Wait<R, Receive<'_, R>> {
         let receiving = Receive::new(&self.handle.core, Some(clock::after(timeout)));
         R::Style::wait_or(receiving, Receive::at_once)
     }
 
-    /// The next message, if one is there.
+    /// The next message, if there is one; never waits.
     ///
     /// # Errors
     /// As [`recv`](Self::recv).
@@ -409,10 +414,11 @@ impl<R: Runtime, K: Receives> Socket<R, K> {
         self.handle.core.try_take()
     }
 
-    /// The next message, into one that was there before: its parts are replaced, and its memory is used again.
+    /// Waits for the next message and stores it in an existing one: its parts are replaced, and its memory is
+    /// reused.
     ///
     /// # Errors
-    /// As [`recv`](Self::recv). What `message` has then means nothing.
+    /// As [`recv`](Self::recv). The content of `message` is unspecified then.
     ///
     /// # Cancel safety
     /// Dropping the future loses no message.
@@ -420,7 +426,7 @@ impl<R: Runtime, K: Receives> Socket<R, K> {
         R::Style::wait_or(ReceiveInto::new(&self.handle.core, message), ReceiveInto::at_once)
     }
 
-    /// Lends the next message to a function, which is called once, without a lock.
+    /// Waits for the next message and calls a function with it, once, without a lock.
     ///
     /// # Errors
     /// As [`recv`](Self::recv); the function is not called then.
@@ -446,11 +452,11 @@ impl<R: Runtime, K: Receives> Socket<R, K> {
         R::Style::wait_or(ReceiveWith::new(&self.handle.core, function), ReceiveWith::at_once)
     }
 
-    /// Appends the next messages to `into`: at least one, which is waited for, and then what is there, up to `most`.
-    /// How many. The lock is taken once.
+    /// Waits for a message, and appends it to `into` together with those that are available, up to `most`.
+    /// Returns their number. The lock is taken once.
     ///
     /// # Errors
-    /// As [`recv`](Self::recv); then none was appended.
+    /// As [`recv`](Self::recv); nothing was appended then.
     ///
     /// # Cancel safety
     /// Dropping the future loses no message.

@@ -1,4 +1,4 @@
-//! What a socket subscribes to, and what its peers are subscribed to.
+//! The subscriptions of a socket, and of its peers.
 
 use std::future::{Future, poll_fn};
 use std::task::Poll;
@@ -12,26 +12,26 @@ use crate::kind::{Publishes, Subscribes};
 use crate::socket::Socket;
 
 impl<R: Runtime, K: Subscribes> Socket<R, K> {
-    /// Subscribes to all messages that begin with `topic`; a DISH joins the group of that name. It holds for all peers,
-    /// also those that come later.
+    /// Subscribes to all messages that begin with `topic`; a DISH joins the group of that name. The
+    /// subscription applies to all peers, including later ones.
     pub fn subscribe(&self, topic: impl AsRef<[u8]>) {
         self.handle.core.subscribe(topic.as_ref());
     }
 
-    /// Ends a subscription, which was made as often as it has to be ended. False: there is none.
+    /// Ends a subscription. It must be ended as often as it was made. `false`: there is none.
     pub fn unsubscribe(&self, topic: impl AsRef<[u8]>) -> bool {
         self.handle.core.unsubscribe(topic.as_ref())
     }
 }
 
 impl<R: Runtime, K: Publishes> Socket<R, K> {
-    /// Subscriptions (or memberships) of the peers together.
+    /// The total number of subscriptions (or memberships) of the peers.
     #[must_use]
     pub fn subscriptions(&self) -> usize {
         self.handle.core.subscriptions()
     }
 
-    /// Waits until the peers have at least so many subscriptions together.
+    /// Waits until the peers have at least `count` subscriptions in total.
     ///
     /// # Cancel safety
     /// Safe.

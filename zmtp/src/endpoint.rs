@@ -1,15 +1,15 @@
-//! Endpoints as ZeroMQ writes them: `tcp://`, `ipc://`, `inproc://`.
+//! Endpoints in ZeroMQ's notation: `tcp://`, `ipc://`, `inproc://`.
 
 use alloc::string::String;
 use core::fmt;
 use core::str::FromStr;
 
-/// Where a socket binds or connects to.
+/// An endpoint that a socket binds or connects to.
 ///
-/// `tcp://host:port`, where the host is a name, an address (one of IPv6 in brackets), an interface, or
-/// `*` for all of them, and the port a number or `*` for any that is free. To connect from a certain
-/// address: `tcp://source:port;host:port`. `ipc://path`, or `ipc://@name` for a name without a file
-/// (Linux). `inproc://name` within one process.
+/// `tcp://host:port`: the host is a name, an address (IPv6 in brackets), an interface, or `*` for all
+/// interfaces; the port is a number or `*` for any free port. `tcp://source:port;host:port` connects from the
+/// given source address. `ipc://path` is a Unix socket; `ipc://@name` is one of the abstract namespace,
+/// without a file (Linux only). `inproc://name` is within one process.
 ///
 /// ```
 /// use bowline_zmtp::endpoint::{Endpoint, Host};
@@ -23,16 +23,16 @@ use core::str::FromStr;
 pub enum Endpoint {
     /// Over TCP.
     Tcp {
-        /// Where to bind or connect to.
+        /// The address to bind or connect to.
         to: HostPort,
-        /// Where to connect from, if that was said.
+        /// The address to connect from, if one is given.
         source: Option<HostPort>,
     },
-    /// Over a Unix socket with that path.
+    /// Over a Unix socket at that path.
     Ipc(String),
-    /// Over a Unix socket with that name and without a file.
+    /// Over a Unix socket of the abstract namespace (Linux), without a file.
     IpcAbstract(String),
-    /// Through memory.
+    /// In memory, within this process.
     Inproc(String),
 }
 
@@ -41,7 +41,7 @@ pub enum Endpoint {
 pub struct HostPort {
     /// The host.
     pub host: Host,
-    /// The port; `None`: any that is free.
+    /// The port; `None` stands for any free port.
     pub port: Option<u16>,
 }
 
@@ -54,41 +54,41 @@ pub enum Host {
     Name(String),
 }
 
-/// Why text is no endpoint.
+/// Why a text is not a valid endpoint.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EndpointError {
-    /// Not `tcp://`, `ipc://` or `inproc://`.
-    #[error("{0:?} has no scheme of tcp://, ipc:// or inproc://")]
+    /// The scheme is not `tcp://`, `ipc://` or `inproc://`.
+    #[error("{0:?} does not begin with tcp://, ipc:// or inproc://")]
     Scheme(String),
-    /// There is nothing behind the scheme, or no host.
-    #[error("{0:?} names no host, path or name")]
+    /// Nothing follows the scheme, or the host is missing.
+    #[error("{0:?} has no host, path or name")]
     Empty(String),
-    /// The port is missing or no number up to 65535.
-    #[error("{0:?} has no port of 0 to 65535, or *")]
+    /// The port is missing or is not a number of at most 65535.
+    #[error("{0:?} has no port from 0 to 65535 or *")]
     Port(String),
-    /// Longer than the system takes.
+    /// A part is longer than the system permits.
     #[error("a {field} of {value} bytes is over the limit of {limit}")]
     TooLong {
-        /// A path or a name.
+        /// The part: a path or a name.
         field: &'static str,
         /// Its length, bytes.
         value: usize,
         /// The limit, bytes.
         limit: usize,
     },
-    /// A zero byte in a path or name.
-    #[error("{0:?} has a zero byte in it")]
+    /// A path or name contains a zero byte.
+    #[error("{0:?} contains a zero byte")]
     Zero(String),
 }
 
-/// Longest path of a Unix socket, bytes: what Linux has, less the zero at its end.
+/// Longest path of a Unix socket, bytes: Linux's limit without the terminating zero.
 const PATH: usize = 107;
-/// Longest name within a process, bytes.
+/// Longest name of an inproc endpoint, bytes.
 const NAME: usize = 255;
 
 impl Endpoint {
-    /// Whether one can connect to it: it leaves nothing open.
+    /// Whether a socket can connect to it: it contains no wildcard.
     #[must_use]
     pub fn is_connectable(&self) -> bool {
         match self {
@@ -143,7 +143,7 @@ fn host_port(whole: &str, text: &str) -> Result<HostPort, EndpointError> {
     };
     let host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
         Some(address) => address,
-        // Without brackets it cannot be told where the port of an address of IPv6 begins.
+        // Without brackets it is ambiguous where the port of an IPv6 address begins.
         None if host.contains(':') => return Err(EndpointError::Port(whole.into())),
         None => host,
     };

@@ -1,4 +1,4 @@
-//! How a peer breaks ZMTP, and why a connection of a pipe ends.
+//! Violations of ZMTP by a peer, and other reasons why a connection ends.
 
 use alloc::string::String;
 
@@ -7,72 +7,72 @@ use bowline_core::error::Disconnect;
 use crate::socket_type::SocketType;
 use crate::wire::Version;
 
-/// Why a pipe's connection ended. Every violation names the field, the value that came and the limit.
+/// Why a pipe's connection ended. A violation names the field, the received value and the limit.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ZmtpError {
-    /// A length is over its limit.
+    /// A length exceeds its limit.
     #[error("{field} of {value} bytes is over the limit of {limit}")]
     TooLong {
         /// The field's name.
         field: &'static str,
-        /// What the peer said, bytes.
+        /// The received length, bytes.
         value: u64,
         /// The limit, bytes.
         limit: u64,
     },
-    /// More of something than there may be.
+    /// A count exceeds its limit.
     #[error("{value} {field}, limit {limit}")]
     TooMany {
-        /// Of what.
+        /// The name of the counted items.
         field: &'static str,
-        /// How many there would be.
+        /// The count.
         value: u64,
         /// How many there may be.
         limit: u64,
     },
-    /// A field has a value that the protocol does not allow.
+    /// A field has a value that the protocol does not permit.
     #[error("{field} is {value}, which the protocol does not allow (limit {limit})")]
     BadField {
         /// The field's name.
         field: &'static str,
         /// Its value.
         value: u64,
-        /// The largest (or only) value allowed.
+        /// The largest (or only) permitted value.
         limit: u64,
     },
-    /// A field runs past the end of what it stands in, or the stream ended within a frame.
+    /// A field extends past the end of the structure that contains it, or the stream ended within a frame.
     #[error("{field} is cut off: {value} bytes of at least {limit}")]
     Truncated {
         /// The field's name.
         field: &'static str,
-        /// Bytes there were.
+        /// Available bytes.
         value: u64,
-        /// Bytes it takes.
+        /// Required bytes.
         limit: u64,
     },
-    /// The peer has another mechanism.
+    /// The peer uses another mechanism.
     #[error("the peer's mechanism is {theirs}, ours is {ours}")]
     Mechanism {
-        /// Ours.
+        /// This side's mechanism.
         ours: &'static str,
-        /// The peer's, as far as it can be printed.
+        /// The peer's mechanism, unprintable bytes escaped.
         theirs: String,
     },
-    /// The peer's version cannot carry our mechanism.
+    /// The peer's version of ZMTP does not support this side's mechanism.
     #[error("the peer speaks {theirs}, which has no mechanism {ours}")]
     OldPeer {
-        /// Our mechanism.
+        /// This side's mechanism.
         ours: &'static str,
         /// The peer's version.
         theirs: Version,
     },
-    /// The peer's socket type does not go with ours.
-    #[error("the peer's socket type is {theirs}, which does not go with {ours}")]
+    /// The peer's socket type is not compatible with this socket's.
+    #[error("the peer's socket type {theirs} is not compatible with {ours}")]
     SocketType {
-        /// Ours.
+        /// This socket's type.
         ours: SocketType,
-        /// The peer's, as far as it can be printed.
+        /// The peer's type, unprintable bytes escaped.
         theirs: String,
     },
     /// The connection begins as those of another protocol do: the wrong port, mostly.
@@ -81,53 +81,54 @@ pub enum ZmtpError {
         /// The protocol it looks like.
         looks_like: &'static str,
     },
-    /// Something other than the next step of the handshake came.
-    #[error("{found} came instead of {expected}")]
+    /// Something other than the expected step of the handshake was received.
+    #[error("received {found} instead of {expected}")]
     Unexpected {
-        /// What came.
+        /// The received step.
         found: &'static str,
-        /// What was to come.
+        /// The expected step.
         expected: &'static str,
     },
-    /// A box that does not open, or has something else in it than it should.
-    #[error("{field} does not open")]
+    /// An encrypted box of CURVE could not be opened, or its content is not as expected.
+    #[error("{field} could not be decrypted")]
     Sealed {
-        /// Which one, or the key that cannot be used.
+        /// The name of the box, or of the key that is unusable.
         field: &'static str,
     },
-    /// The pipe was given nothing to draw random bytes from, which CURVE needs.
-    #[error("there are no random bytes for CURVE")]
+    /// The pipe has no source of random bytes ([`with_entropy`](crate::pipe::Pipe::with_entropy)), which
+    /// CURVE needs.
+    #[error("no source of random bytes for CURVE is set")]
     NoEntropy,
-    /// The peer refused us, with the command ERROR.
+    /// The peer refused this side with the command ERROR.
     #[error("the peer refused the connection: {reason}")]
     Refused {
-        /// What it said: mostly a status code.
+        /// The reason that the peer sent, usually a status code.
         reason: String,
     },
-    /// Our authenticator refused the peer.
+    /// This side's authenticator refused the peer.
     #[error("the peer was refused (status {status})")]
     NotAuthenticated {
         /// The status code (RFC 27).
         status: u16,
     },
-    /// A peer with that routing id is connected already.
+    /// Another connected peer has the same routing id.
     #[error("a peer with the same routing id of {length} bytes is connected")]
     DuplicateRoutingId {
         /// The length of the id, bytes.
         length: usize,
     },
-    /// Another connection with that routing id took this one's place.
+    /// A newer connection with the same routing id replaced this one.
     #[error("another connection took the routing id over")]
     HandedOver,
-    /// The socket has one peer at most, and has it.
+    /// The socket supports one peer only and already has it.
     #[error("a socket of type {0} has one peer only")]
     SecondPeer(SocketType),
 }
 
 impl ZmtpError {
-    /// Whether to dial the same peer again is in vain: both sides are set up for different things, or the
-    /// peer refused for good (status 400 and 500). A mere close is not final, and neither are bytes that
-    /// break the protocol.
+    /// Whether dialing the same peer again is pointless: both sides are configured incompatibly, or the peer
+    /// refused permanently (status 400 and 500). A plain close is not final, and neither are bytes that
+    /// violate the protocol.
     #[must_use]
     pub fn is_final(&self) -> bool {
         matches!(
@@ -136,7 +137,7 @@ impl ZmtpError {
         )
     }
 
-    /// The error that ended a connection, if it is one of ZMTP.
+    /// The ZMTP error that ended a connection, if `cause` contains one.
     #[must_use]
     pub fn of(cause: &Disconnect) -> Option<&Self> {
         match cause {
@@ -152,15 +153,15 @@ impl From<ZmtpError> for Disconnect {
     }
 }
 
-/// What was wrong with a configuration.
+/// Why a configuration is invalid.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("{field}: {value} (limit {limit})")]
 pub struct OptionError {
-    /// Which option.
+    /// The name of the option.
     pub field: &'static str,
-    /// Its value, or its length where it is bytes.
+    /// Its value, or its length in bytes if it is a byte string.
     pub value: u64,
-    /// What it may be.
+    /// The permitted limit.
     pub limit: u64,
 }
 

@@ -1,11 +1,11 @@
-//! What came in and was not received yet, as it came: whole messages in the form of the wire.
+//! Received messages that the application has not taken yet, in wire format.
 //!
-//! A pipe's reader appends runs of messages here with one copy, under one lock. The receiver swaps
-//! a full inbox for an empty one and decodes messages from its own, without the lock.
+//! A pipe's reader appends runs of messages with one copy, under one lock. The receiver swaps a full inbox
+//! for an empty one and decodes messages from its own inbox without the lock.
 //!
-//! Messages stand in chunks, frames as ZMTP 2.0 and later write them, so that what an honest peer sends
-//! is kept as it is. A body of 16 KiB or more has memory of its own, into which it was read, and which
-//! goes on to the receiver without being copied; its frame here has a flag instead of a length.
+//! Messages are stored in chunks, as frames of ZMTP 2.0 and later, so that the bytes of a conforming peer are
+//! stored unchanged. A body of 16 KiB or more is read into its own allocation, which is passed to the
+//! receiver without a copy; its frame in the chunk has a flag instead of a length.
 
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
@@ -20,40 +20,40 @@ use crate::message::Message;
 use crate::wire::{Frame, MORE, Version, put_header};
 pub(crate) use staged::{Staged, check};
 
-/// Bodies from here on have memory of their own, bytes.
+/// Smallest size of a body that gets its own allocation, bytes.
 pub(crate) const LARGE: usize = 16 * 1024;
-/// A chunk is not filled beyond this if it need not be, bytes.
+/// A chunk is not filled beyond this size unless one message requires it, bytes.
 const CHUNK: usize = 64 * 1024;
-/// Chunks whose memory is kept while there is traffic: as much as is read before receivers have their turn.
+/// Number of chunks whose memory is kept under load: as much as is read before receivers get their turn.
 const SPARE: usize = 8;
-/// The flag of a frame whose body does not stand behind it. Peers' flags never have it here.
+/// Flag of a frame whose body is stored separately. Frames received from peers never have it here.
 const APART: u8 = 0x80;
-/// Stands where a notice has its place: four bytes behind it are the notice's length.
+/// First byte of a notice's placeholder; the next four bytes are the notice's length.
 const NOTICE: u8 = 0xc0;
-/// A notice's place, bytes.
+/// Length of a notice's placeholder, bytes.
 const PLACE: usize = 5;
 
-/// Messages that came in, in order.
+/// Received messages, in order.
 #[derive(Debug, Default)]
 pub struct Inbox {
     chunks: VecDeque<Chunk>,
     large: VecDeque<Bytes>,
-    /// The memory of chunks that were read to their ends, for the next ones.
+    /// The memory of fully read chunks, kept for reuse.
     spare: Vec<Vec<u8>>,
     messages: usize,
-    /// Those of them that are places of notices.
+    /// The number of placeholders of notices among the items.
     notices: usize,
     bytes: usize,
 }
 
-/// What stands in an inbox.
+/// An item of an inbox.
 enum Item {
     Message(Message),
-    /// The place of a notice of so many bytes.
+    /// The placeholder of a notice of that many bytes.
     Notice(usize),
 }
 
-/// A part that is taken out.
+/// A part that is removed.
 enum Popped<'i> {
     Copied(&'i [u8]),
     Apart(Bytes),
@@ -62,42 +62,42 @@ enum Popped<'i> {
 #[derive(Debug, Default)]
 struct Chunk {
     bytes: Vec<u8>,
-    /// What was read.
+    /// Read position in `bytes`.
     at: usize,
 }
 
 impl Inbox {
-    /// Without messages and memory.
+    /// Creates an empty inbox; allocates nothing.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// How many messages it holds.
+    /// Number of messages.
     #[must_use]
     pub fn messages(&self) -> usize {
         self.messages
     }
 
-    /// Their bytes, with the headers of their frames.
+    /// Bytes of all messages, including the headers of their frames.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Whether it holds none.
+    /// Whether it contains no messages.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.messages == 0
     }
 
-    /// Whether what it holds reaches `limit`.
+    /// Whether its content reaches `limit`.
     #[must_use]
     pub fn is_full(&self, limit: &QueueLimit) -> bool {
         limit.is_reached(self.messages, self.bytes)
     }
 
-    /// Bytes of memory set aside.
+    /// Allocated memory, bytes.
     #[must_use]
     pub fn memory(&self) -> usize {
         let chunks = self.chunks.iter().map(|chunk| chunk.bytes.capacity()).sum::<usize>();
@@ -105,12 +105,12 @@ impl Inbox {
         chunks + spare + self.large.iter().map(Bytes::len).sum::<usize>()
     }
 
-    /// Bytes of memory, with those of notices that stand elsewhere.
+    /// Memory in use, bytes, including that of notices, which are stored elsewhere.
     pub(crate) fn held(&self) -> usize {
         self.memory().max(self.bytes)
     }
 
-    /// Gives memory back that is kept for reuse.
+    /// Frees memory that is kept for reuse.
     pub fn trim(&mut self) {
         self.spare = Vec::new();
         if self.is_empty() {
@@ -118,7 +118,7 @@ impl Inbox {
         }
     }
 
-    /// Keeps no more memory than what it holds: for one that will not grow.
+    /// Shrinks the memory to the content: for an inbox that will not grow.
     pub(crate) fn compact(&mut self) {
         self.spare = Vec::new();
         for chunk in &mut self.chunks {
@@ -139,14 +139,14 @@ impl Inbox {
         &mut self.chunks[last].bytes
     }
 
-    /// Appends whole messages, encoded as 2.0 and later write them and without [`LARGE`] bodies.
+    /// Appends whole messages, encoded for 2.0 and later and without bodies of [`LARGE`] bytes or more.
     pub(crate) fn append_run(&mut self, run: &[u8], messages: usize) {
         self.chunk(run.len()).extend_from_slice(run);
         self.messages += messages;
         self.bytes += run.len();
     }
 
-    /// Appends a message that was put together, which is none afterwards.
+    /// Appends an assembled message and empties `staged`.
     pub(crate) fn append_staged(&mut self, staged: &mut Staged) {
         self.chunk(staged.bytes.len()).extend_from_slice(&staged.bytes);
         self.large.extend(staged.large.drain(..));
@@ -155,8 +155,8 @@ impl Inbox {
         staged.clear();
     }
 
-    /// Appends a message: the parts of `envelope`, then those of `parts`. Owned parts of 16 KiB and more are kept by
-    /// reference.
+    /// Appends a message: the parts of `envelope`, then those of `parts`. Owned parts of 16 KiB and more are
+    /// kept by reference.
     pub(crate) fn push_parts(&mut self, envelope: &[&[u8]], parts: &[Payload<'_>]) {
         let count = envelope.len() + parts.len();
         let copied = |len: usize| Frame::HEADER + if len < LARGE { len } else { 0 };
@@ -184,7 +184,7 @@ impl Inbox {
         self.large = large;
     }
 
-    /// Appends a message that is encoded as 3.1 has it.
+    /// Appends a message that is encoded for 3.1.
     pub(crate) fn push_encoded(&mut self, encoded: &[u8]) {
         if encoded.len() < LARGE {
             return self.append_run(encoded, 1);
@@ -199,7 +199,7 @@ impl Inbox {
         self.append_staged(&mut staged);
     }
 
-    /// Appends a message of one part, or more.
+    /// Appends a message of one or more parts.
     pub fn push<'p>(&mut self, parts: impl IntoIterator<Item = &'p [u8]>) {
         let mut staged = Staged::default();
         let mut parts = parts.into_iter().peekable();
@@ -211,7 +211,7 @@ impl Inbox {
         }
     }
 
-    /// Moves what it holds to `empty`, and keeps the memory of that one for what comes.
+    /// Moves the content to `empty` and takes over that inbox's memory.
     pub(crate) fn hand_over(&mut self, empty: &mut Self) {
         debug_assert!(empty.is_empty(), "its receiver has emptied it");
         let used = empty.chunks.drain(..).map(|chunk| chunk.bytes).chain(empty.spare.drain(..));
@@ -226,7 +226,7 @@ impl Inbox {
         empty.bytes = core::mem::take(&mut self.bytes);
     }
 
-    /// Appends what `other` holds, which is empty afterwards.
+    /// Moves the content of `other` to the end.
     pub(crate) fn append(&mut self, other: &mut Self) {
         if other.is_empty() {
             return;
@@ -238,11 +238,11 @@ impl Inbox {
         self.bytes += core::mem::take(&mut other.bytes);
     }
 
-    /// Takes the oldest message out, into `message`, whose parts are replaced and whose memory is reused.
-    /// False, and nothing is changed, if there is none.
+    /// Removes the oldest message and stores it in `message`, whose parts are replaced and whose memory is
+    /// reused. Returns false and changes nothing if there is no message.
     ///
-    /// A part of up to 118 bytes is copied into its [`Body`], one of 16 KiB and more is handed over, one
-    /// between is copied into memory of its own.
+    /// A part of up to 118 bytes is copied into its [`Body`]; a part of 16 KiB or more is passed on without a
+    /// copy; a part in between is copied into a new allocation.
     #[inline]
     pub fn pop_into(&mut self, message: &mut Message) -> bool {
         if self.messages == 0 {
@@ -256,8 +256,8 @@ impl Inbox {
         true
     }
 
-    /// Keeps a place for a notice of the socket's own, which has so many bytes and stands elsewhere: they count here, so
-    /// that they are under this peer's limit.
+    /// Reserves the place of a notice that the socket generated and stores elsewhere. Its `bytes` count here,
+    /// so that they are subject to this peer's limit.
     pub(crate) fn push_notice(&mut self, bytes: usize) {
         let chunk = self.chunk(PLACE);
         chunk.push(NOTICE);
@@ -267,12 +267,12 @@ impl Inbox {
         self.notices += 1;
     }
 
-    /// Whether the place of a notice comes next.
+    /// Whether the placeholder of a notice is next.
     pub(crate) fn is_at_notice(&self) -> bool {
         self.notices > 0 && self.next_notice().is_some()
     }
 
-    /// The bytes of the notice whose place comes next.
+    /// Bytes of the notice whose placeholder is next.
     fn next_notice(&self) -> Option<usize> {
         let mut unread = self.chunks.iter().map(|chunk| &chunk.bytes[chunk.at..]);
         let next = unread.find(|unread| !unread.is_empty())?;
@@ -281,7 +281,7 @@ impl Inbox {
         Some(u32::from_le_bytes(*length) as usize)
     }
 
-    /// Takes everything out.
+    /// Removes all items.
     fn take_all(&mut self) -> Vec<Item> {
         let mut all = Vec::with_capacity(self.messages);
         while !self.is_empty() {
@@ -310,7 +310,8 @@ impl Inbox {
         }
     }
 
-    /// Keeps the newest message of each first part only, and all notices. How many were dropped.
+    /// Keeps only the newest message for each first part, and all notices. Returns the number of dropped
+    /// messages.
     pub(crate) fn conflate(&mut self) -> usize {
         let all = self.take_all();
         let mut newest: BTreeMap<&[u8], usize> = BTreeMap::new();
@@ -331,8 +332,8 @@ impl Inbox {
         all.len() - self.messages
     }
 
-    /// Drops all messages, and the places of those notices that `keep` says no to: they are counted from 0. How many
-    /// messages that were.
+    /// Drops all messages, and the placeholders of those notices for which `keep` returns false; it is called
+    /// with the notice's index, from 0. Returns the number of dropped messages.
     pub(crate) fn keep_notices(&mut self, mut keep: impl FnMut(usize) -> bool) -> usize {
         let messages = self.messages - self.notices;
         if self.notices == 0 {
@@ -346,7 +347,7 @@ impl Inbox {
         messages
     }
 
-    /// Drops the oldest message, if there is one.
+    /// Drops the oldest message, if there is one; otherwise returns false.
     pub fn drop_oldest(&mut self) -> bool {
         let any = self.messages > 0;
         if any {
@@ -367,7 +368,7 @@ impl Inbox {
             let unread = &chunk.bytes[chunk.at..];
             let flags = unread[0];
             if flags & APART == 0 {
-                // What was appended was parsed before.
+                // Appended bytes were validated before.
                 let Ok(Some(frame)) = Frame::parse(Version::V2, unread) else { return };
                 each(Popped::Copied(&unread[frame.header..frame.total()]));
                 chunk.at += frame.total();
@@ -403,7 +404,7 @@ impl Inbox {
     }
 }
 
-/// Keeps the memory of a chunk that was read, if little is kept.
+/// Keeps the memory of a read chunk, if few are kept.
 fn keep(spare: &mut Vec<Vec<u8>>, mut bytes: Vec<u8>) {
     if spare.len() < SPARE && (1..=2 * CHUNK).contains(&bytes.capacity()) {
         bytes.clear();

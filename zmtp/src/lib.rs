@@ -1,11 +1,13 @@
-//! ZeroMQ's protocol as pure state machines.
+//! ZeroMQ's protocol (ZMTP and the routing of its sockets) as pure state machines.
 //!
-//! Nothing here opens a socket, reads a clock, spawns a thread or takes a lock: it is built on
-//! [`bowline_core`] and is driven as its machines are. [`pipe::Pipe`] is what one peer's connection is:
-//! greeting, mechanism, frames, heartbeats, what waits to be sent and to be received. [`socket::Socket`]
-//! decides which of its pipes a message goes to and comes from, and what its parts mean.
+//! This crate opens no socket, reads no clock, spawns no thread and takes no lock: it is built on
+//! [`bowline_core`] and its machines are driven in the same way. [`pipe::Pipe`] is the connection to one
+//! peer: greeting, mechanism, frames, heartbeats, and the queues of messages to send and of received
+//! messages. [`socket::Socket`] decides which of its pipes a message goes to or comes from, and interprets
+//! the parts of messages.
 #![cfg_attr(not(feature = "std"), no_std)]
 #![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 extern crate alloc;
 #[cfg(test)]

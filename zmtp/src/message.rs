@@ -1,43 +1,43 @@
-//! Messages: parts that arrive together or not at all.
+//! Messages: parts that are delivered together or not at all.
 
 use alloc::vec::Vec;
 use core::ops::Index;
 
 use bowline_core::body::{Body, INLINE_BODY};
 
-/// A message that came in, of one part or more.
+/// A received message, of one or more parts.
 ///
-/// The first part lives inside the value, so that to receive a message of one short part allocates
-/// nothing; neither does one of several when a message is [received into](crate::inbox::Inbox::pop_into)
-/// a value that was used before.
+/// The first part is stored inside the value, so that receiving a message of one short part allocates
+/// nothing. A message of several parts that is [received into](crate::inbox::Inbox::pop_into) a reused value
+/// does not allocate either.
 #[derive(Clone, Debug, Default)]
 pub struct Message {
     first: Body,
     rest: Vec<Body>,
-    /// Parts in use; none: `first` means nothing.
+    /// Number of parts; if 0, `first` is meaningless.
     len: usize,
 }
 
 impl Message {
-    /// Without parts.
+    /// Creates a message without parts.
     #[must_use]
     pub const fn new() -> Self {
         Self { first: Body::empty(), rest: Vec::new(), len: 0 }
     }
 
-    /// How many parts it has.
+    /// Number of parts.
     #[must_use]
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether it has none.
+    /// Whether it has no parts.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// The part at that place.
+    /// The part at that index.
     #[must_use]
     pub fn get(&self, at: usize) -> Option<&Body> {
         match at {
@@ -52,7 +52,7 @@ impl Message {
         (0..self.len).filter_map(|at| self.get(at))
     }
 
-    /// Puts a part behind the others.
+    /// Appends a part.
     pub fn push(&mut self, part: Body) {
         match self.len {
             0 => self.first = part,
@@ -61,7 +61,7 @@ impl Message {
         self.len += 1;
     }
 
-    /// Puts a copy of `part` behind the others. The first part is copied in place.
+    /// Appends a copy of `part`. If it is the first part, its bytes are copied in place.
     #[inline]
     pub fn push_copy(&mut self, part: &[u8]) {
         match self.len {
@@ -71,9 +71,9 @@ impl Message {
         self.len += 1;
     }
 
-    /// Takes the parts away; the memory for them stays.
+    /// Removes all parts; their memory is kept for reuse.
     pub fn clear(&mut self) {
-        // A short part is overwritten when the next comes.
+        // A short part is overwritten by the next one.
         if self.first.len() > INLINE_BODY {
             self.first = Body::empty();
         }
@@ -81,10 +81,10 @@ impl Message {
         self.len = 0;
     }
 
-    /// Takes the first `parts` parts away.
+    /// Removes the first `parts` parts.
     ///
     /// # Panics
-    /// If there are fewer.
+    /// If there are fewer parts.
     pub fn remove_front(&mut self, parts: usize) {
         assert!(parts <= self.len, "{parts} of {} parts", self.len);
         if parts == 0 {
@@ -96,7 +96,7 @@ impl Message {
         self.len -= parts;
     }
 
-    /// Puts a part in front of the others.
+    /// Inserts a part at the front.
     pub fn push_front(&mut self, part: Body) {
         if self.len > 0 {
             self.rest.insert(0, core::mem::take(&mut self.first));
@@ -105,13 +105,13 @@ impl Message {
         self.len += 1;
     }
 
-    /// Bytes of all parts.
+    /// Total bytes of all parts.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.iter().map(|part| part.len()).sum()
     }
 
-    /// The parts.
+    /// Converts it into its parts.
     #[must_use]
     pub fn into_parts(self) -> Vec<Body> {
         let Self { first, mut rest, len } = self;
@@ -126,7 +126,7 @@ impl Index<usize> for Message {
     type Output = Body;
 
     /// # Panics
-    /// If there is no such part.
+    /// If the index is out of bounds.
     fn index(&self, at: usize) -> &Body {
         match self.get(at) {
             Some(part) => part,

@@ -1,4 +1,4 @@
-//! Socket types: their names and numbers on the wire, and which go together.
+//! Socket types: their names and numbers on the wire, and which are compatible.
 
 use core::fmt;
 
@@ -33,13 +33,13 @@ use SocketType::{
 };
 
 impl SocketType {
-    /// Every type. The first eleven stand at their numbers of ZMTP 2.0.
+    /// Every type. The index of each of the first eleven is its number in ZMTP 2.0.
     pub const ALL: [Self; 19] = [
         Pair, Pub, Sub, Req, Rep, Dealer, Router, Pull, Push, XPub, XSub, Server, Client, Radio, Dish,
         Gather, Scatter, Peer, Channel,
     ];
 
-    /// The name, as the property `Socket-Type` has it.
+    /// The name, as in the property `Socket-Type`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -65,25 +65,25 @@ impl SocketType {
         }
     }
 
-    /// The type of that name.
+    /// The type with that name.
     #[must_use]
     pub fn from_name(name: &[u8]) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.name().as_bytes() == name)
     }
 
-    /// The number of ZMTP 2.0. Younger types have none.
+    /// The number in ZMTP 2.0. Newer types have none.
     #[must_use]
     pub fn number(self) -> Option<u8> {
         Self::ALL[..11].iter().position(|kind| *kind == self).and_then(|at| u8::try_from(at).ok())
     }
 
-    /// The type of that number of ZMTP 2.0.
+    /// The type with that number in ZMTP 2.0.
     #[must_use]
     pub fn from_number(number: u8) -> Option<Self> {
         Self::ALL[..11].get(usize::from(number)).copied()
     }
 
-    /// Whether sockets of both types may be connected.
+    /// Whether sockets of both types may be connected to each other.
     #[must_use]
     pub const fn goes_with(self, peer: Self) -> bool {
         matches!(
@@ -108,42 +108,42 @@ impl SocketType {
         )
     }
 
-    /// Whether its READY says its routing id.
+    /// Whether its READY contains its routing id.
     #[must_use]
     pub const fn says_identity(self) -> bool {
         matches!(self, Req | Dealer | Router)
     }
 
-    /// Whether messages are of one part only.
+    /// Whether its messages have exactly one part.
     #[must_use]
     pub const fn is_single_part(self) -> bool {
         matches!(self, Server | Client | Gather | Scatter | Peer | Channel | Radio | Dish)
     }
 
-    /// Whether its peers subscribe to what it publishes.
+    /// Whether its peers subscribe to its messages.
     #[must_use]
     pub const fn publishes(self) -> bool {
         matches!(self, Pub | XPub)
     }
 
-    /// Whether it subscribes.
+    /// Whether it subscribes to its peers' messages.
     #[must_use]
     pub const fn subscribes(self) -> bool {
         matches!(self, Sub | XSub)
     }
 
-    /// Whether what one peer did not get is as good for another.
+    /// Whether messages that one peer did not get may be sent to another.
     pub(crate) const fn is_balanced(self) -> bool {
         matches!(self, Req | Dealer | Push | Pair | Client | Scatter | Channel)
     }
 
-    /// Whether an application receives from it.
+    /// Whether an application receives messages from it.
     #[must_use]
     pub const fn receives(self) -> bool {
         !matches!(self, Push | Pub | Scatter | Radio)
     }
 
-    /// Whether an application sends through it.
+    /// Whether an application sends messages through it.
     #[must_use]
     pub const fn sends(self) -> bool {
         !matches!(self, Pull | Sub | Gather | Dish)

@@ -1,19 +1,20 @@
-//! One limit over all pipes of a socket, each way.
+//! A limit over all pipes of a socket, one for each direction.
 //!
-//! Each pipe keeps a share of a sum: it draws what it needs in steps, and gives back what it no longer needs, so
-//! that most messages touch no memory that other pipes touch. What a pipe holds up to 4 KiB is not drawn.
+//! Each pipe draws a share of the limit in steps, and gives back what it no longer needs, so that most
+//! messages touch no memory that other pipes touch. The first 4 KiB of a pipe are not drawn.
 //!
-//! A sum that was reached counts as spent until half of it is free: those who wait for it are then told once.
+//! A limit that was reached counts as spent until half of it is free; then the waiting senders or pipes are
+//! woken once.
 
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 
-/// What a pipe holds beside the sum, bytes.
+/// Bytes of a pipe that are not counted.
 pub(crate) const FREE: usize = 4 * 1024;
-/// What larger pipes draw at a time, bytes.
+/// Bytes that larger pipes draw at a time.
 const STEP: usize = 64 * 1024;
 
-/// The sums of one socket.
+/// The limits of one socket.
 #[derive(Clone, Debug, Default)]
 pub struct Sums {
     pub(crate) sent: Option<Arc<Sum>>,
@@ -25,21 +26,21 @@ impl Sums {
         Self { sent: Some(Arc::new(Sum::new(sent))), received: Some(Arc::new(Sum::new(received))) }
     }
 
-    /// Bytes that the pipes have drawn: to be sent, and received.
+    /// Bytes that the pipes have drawn: of the send limit and of the receive limit.
     #[must_use]
     pub fn drawn(&self) -> [usize; 2] {
         [&self.sent, &self.received].map(|sum| sum.as_ref().map_or(0, |sum| sum.drawn.load(SeqCst)))
     }
 }
 
-/// What all pipes together may hold.
+/// The limit of all pipes together.
 #[derive(Debug)]
 pub(crate) struct Sum {
     limit: usize,
     drawn: AtomicUsize,
-    /// It was reached, and somebody waits for half of it to be free.
+    /// The limit was reached, and a sender or pipe waits for half of it to be free.
     awaited: AtomicBool,
-    /// Half of it is free again, and those who waited were not told yet.
+    /// Half of it is free again, and the waiting senders or pipes have not been woken yet.
     eased: AtomicBool,
 }
 
@@ -53,10 +54,10 @@ impl Sum {
         }
     }
 
-    /// Whether nothing more is to be drawn. Then the caller waits, and is told when the sum has eased.
+    /// Whether nothing more may be drawn. Then the caller waits, and is woken when the limit has eased.
     ///
-    /// The flag is set before the amount is looked at again, and whoever gives back lowers the amount before it looks
-    /// at the flag: one of the two sees what the other did.
+    /// The flag is set before the amount is read again, and a thread that gives back lowers the amount before
+    /// it reads the flag: so at least one of the two sees the other's write.
     fn is_spent(&self) -> bool {
         let drawn = self.drawn.load(SeqCst);
         if drawn >= self.limit {
@@ -70,7 +71,7 @@ impl Sum {
         self.drawn.fetch_add(bytes, SeqCst);
     }
 
-    /// True: it has eased, and somebody waits for that.
+    /// Returns true if the limit has eased and something waits for that.
     fn give_back(&self, bytes: usize) -> bool {
         let left = self.drawn.fetch_sub(bytes, SeqCst) - bytes;
         let eased = left <= self.limit / 2 && self.awaited.swap(false, SeqCst);
@@ -80,20 +81,20 @@ impl Sum {
         eased
     }
 
-    /// Whether it has eased since this was asked last.
+    /// Whether the limit has eased since the last call.
     pub(crate) fn take_eased(&self) -> bool {
         self.eased.load(SeqCst) && self.eased.swap(false, SeqCst)
     }
 }
 
-/// What one pipe has drawn of a sum.
+/// One pipe's share of a limit.
 #[derive(Debug, Default)]
 pub(crate) struct Share {
     sum: Option<Arc<Sum>>,
     drawn: usize,
 }
 
-/// What is drawn for so many bytes: at most twice as much, and little for little.
+/// The bytes to draw for that many held bytes: at most twice as many.
 fn rounded(held: usize) -> usize {
     if held <= FREE {
         0
@@ -109,16 +110,18 @@ impl Share {
         Self { sum, drawn: 0 }
     }
 
-    /// Whether the sum is spent, and the pipe is not to hold so much, because it is more than what is free.
+    /// Whether the limit is spent and the pipe must not hold that much, because it exceeds the uncounted
+    /// part.
     #[inline]
     pub(crate) fn is_short(&self, held: usize) -> bool {
         held > FREE && self.sum.as_ref().is_some_and(|sum| sum.is_spent())
     }
 
-    /// The pipe holds so much now. True: so much was given back that those who wait for the sum are to be told.
+    /// Updates the share to the held bytes. Returns true if so much was given back that those waiting for the
+    /// limit have to be woken.
     #[inline]
     pub(crate) fn settle(&mut self, held: usize) -> bool {
-        // Mostly nothing is to be done: it is within what was drawn, and not far below.
+        // Usually there is nothing to do: it is within the drawn bytes, and not far below.
         if held <= self.drawn.max(FREE) && (self.drawn == 0 || held > self.drawn / 4) {
             return false;
         }

@@ -1,37 +1,37 @@
-//! Who is subscribed to what: a radix trie of topics.
+//! Subscriptions: a radix trie of topics.
 //!
-//! A message matches every topic that its first part begins with. To find them is one walk down from
-//! the root, as long as the longest topic on its way; nothing here is recursive, so that a peer that
-//! subscribes to a long topic costs no stack.
+//! A message matches every topic that is a prefix of its first part. They are found by one walk from the
+//! root, whose length is that of the longest topic on the path. Nothing is recursive, so that a long topic of
+//! a peer needs no stack.
 
 use alloc::vec::Vec;
 
 /// A set of pairs of a topic and a value.
 #[derive(Debug)]
 pub(crate) struct Trie<V> {
-    /// The first is the root, whose label is empty.
+    /// The first node is the root, whose label is empty.
     nodes: Vec<Node<V>>,
     free: Vec<u32>,
 }
 
 #[derive(Debug)]
 struct Node<V> {
-    /// What leads here from the node above.
+    /// The label of the edge from the parent.
     label: Vec<u8>,
     /// By the first byte of their labels.
     children: Vec<(u8, u32)>,
-    /// In order.
+    /// Sorted.
     values: Vec<V>,
 }
 
-/// What came of taking a pair away.
+/// The result of removing a pair.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Removed {
-    /// There was none.
+    /// The pair was not present.
     NotFound,
-    /// Others have the topic.
+    /// Other pairs have the topic.
     Remain,
-    /// It was the last with that topic.
+    /// It was the last pair with that topic.
     Last,
 }
 
@@ -52,12 +52,12 @@ impl<V> Default for Trie<V> {
 }
 
 impl<V: Copy + Ord> Trie<V> {
-    /// Those with the empty topic, which matches everything.
+    /// The values with the empty topic, which matches everything.
     pub(crate) fn at_root(&self) -> &[V] {
         &self.nodes[0].values
     }
 
-    /// Adds a pair. True: nobody had that topic.
+    /// Adds a pair. Returns true if the topic is new.
     pub(crate) fn insert(&mut self, topic: &[u8], value: V) -> bool {
         let at = self.node_for(topic);
         let values = &mut self.nodes[at].values;
@@ -68,7 +68,7 @@ impl<V: Copy + Ord> Trie<V> {
         is_first
     }
 
-    /// The node of a topic, which is made if it is not there.
+    /// The node of a topic, which is created if necessary.
     fn node_for(&mut self, topic: &[u8]) -> usize {
         let (mut at, mut rest) = (0, topic);
         loop {
@@ -91,7 +91,7 @@ impl<V: Copy + Ord> Trie<V> {
         }
     }
 
-    /// Cuts a node's label: its upper part stays at the node, the lower part and all else goes below it.
+    /// Splits a node's label: the first part stays at the node, the rest goes below it.
     fn split(&mut self, at: usize, common: usize) {
         let node = &mut self.nodes[at];
         let lower = Node {
@@ -112,13 +112,13 @@ impl<V: Copy + Ord> Trie<V> {
             }
             None => {
                 self.nodes.push(node);
-                // Far fewer than 2^32: each takes more than one byte of memory.
+                // Far fewer than 2^32, since each takes more than one byte of memory.
                 u32::try_from(self.nodes.len() - 1).unwrap_or(u32::MAX)
             }
         }
     }
 
-    /// Takes a pair away.
+    /// Removes a pair.
     pub(crate) fn remove(&mut self, topic: &[u8], value: V) -> Removed {
         let (mut at, mut rest) = (0, topic);
         let mut above = None;
@@ -144,7 +144,7 @@ impl<V: Copy + Ord> Trie<V> {
         Removed::Last
     }
 
-    /// A node without values is taken away, or joined with its only child; so is then the one above.
+    /// Removes a node without values, or joins it with its only child; then the same for its parent.
     fn tidy(&mut self, at: usize, parent: usize, place: usize) {
         if !self.nodes[at].children.is_empty() {
             return self.join(at);
@@ -156,7 +156,7 @@ impl<V: Copy + Ord> Trie<V> {
         }
     }
 
-    /// Joins a node that has no values with its only child.
+    /// Joins a node without values with its only child.
     fn join(&mut self, at: usize) {
         let node = &self.nodes[at];
         let ([(_, child)], true) = (&node.children[..], node.values.is_empty()) else { return };
@@ -173,8 +173,8 @@ impl<V: Copy + Ord> Trie<V> {
         self.free.push(u32::try_from(at).unwrap_or(u32::MAX));
     }
 
-    /// Calls `f` with the values of every topic that `bytes` begins with: a value as often as it has such
-    /// topics. Goes on while it returns true.
+    /// Calls `f` with the values of every topic that is a prefix of `bytes`; a value appears once for each of
+    /// its topics. Stops when `f` returns false.
     pub(crate) fn matches(&self, bytes: &[u8], mut f: impl FnMut(&[V]) -> bool) {
         let (mut node, mut rest) = (&self.nodes[0], bytes);
         loop {
@@ -201,7 +201,7 @@ impl<V: Copy + Ord> Trie<V> {
         f(&node.values);
     }
 
-    /// Whether anything matches.
+    /// Whether any topic matches.
     pub(crate) fn has_match(&self, bytes: &[u8]) -> bool {
         let mut any = false;
         self.matches(bytes, |_| {

@@ -6,38 +6,38 @@ use alloc::vec::Vec;
 const ALPHABET: &[u8; 85] =
     b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#";
 
-/// Why text is no Z85.
+/// Why a text is not valid Z85.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Z85Error {
-    /// The length is no multiple of 4 (bytes) or 5 (text).
-    #[error("a length of {length} is no multiple of {of}")]
+    /// The length is not a multiple of 4 (bytes) or 5 (text).
+    #[error("a length of {length} is not a multiple of {of}")]
     Length {
         /// The length.
         length: usize,
-        /// What it has to be a multiple of.
+        /// The required divisor.
         of: usize,
     },
-    /// A character that is not in the alphabet.
+    /// A character is not in the alphabet.
     #[error("byte {byte:#04x} at {at} is not in the alphabet")]
     Character {
         /// The byte.
         byte: u8,
-        /// Where it stands.
+        /// Its index.
         at: usize,
     },
-    /// Five characters that come to more than four bytes hold.
-    #[error("the five characters at {at} come to more than 32 bits")]
+    /// Five characters encode a number of more than four bytes.
+    #[error("the five characters at {at} encode more than 32 bits")]
     Overflow {
-        /// Where they begin.
+        /// The index of the first of them.
         at: usize,
     },
 }
 
-/// Writes bytes as text.
+/// Encodes bytes as text.
 ///
 /// # Errors
-/// If their number is no multiple of 4.
+/// The number of bytes is not a multiple of 4.
 ///
 /// ```
 /// let text = bowline_zmtp::z85::encode(&[0x86, 0x4f, 0xd2, 0x6f, 0xb5, 0x59, 0xf7, 0x5b])?;
@@ -60,11 +60,10 @@ pub fn encode(bytes: &[u8]) -> Result<String, Z85Error> {
     Ok(text)
 }
 
-/// Reads text back into bytes.
+/// Decodes text into bytes.
 ///
 /// # Errors
-/// A length that is no multiple of 5, a character that is not in the alphabet, or a number that does
-/// not fit.
+/// The length is not a multiple of 5, a character is not in the alphabet, or a number exceeds four bytes.
 pub fn decode(text: &str) -> Result<Vec<u8>, Z85Error> {
     let (words, rest) = text.as_bytes().as_chunks::<5>();
     if !rest.is_empty() {

@@ -39,7 +39,7 @@ impl End {
         Self { socket, pipes, pipe, reader, buf: RecvBuf::new(), message: Message::new() }
     }
 
-    /// Moves what this end has to write to the other. True: there was something.
+    /// Passes the output of this end to the other. Returns whether there was any.
     fn write_to(&mut self, other: &mut Self) -> bool {
         let mut moved = false;
         while let Some(mut batch) = self.pipes.get_mut(&self.pipe).and_then(|pipe| pipe.begin_write(NOW)) {

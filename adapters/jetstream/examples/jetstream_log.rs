@@ -1,6 +1,6 @@
-//! A stream of JetStream as a log: appends, reads, and follows it.
+//! A stream of JetStream as a log: appends, reads and follows.
 //!
-//! It uses the server that is named as an argument, or else starts one: `nats-server` has to be installed then.
+//! It uses the server given as an argument, or starts one, which requires an installed `nats-server`.
 
 use std::error::Error;
 use std::process::{Child, Command, Stdio};
@@ -34,7 +34,7 @@ async fn main() -> Result<(), Failure> {
     let page = log.read(positions[0], Limit::records(10), Duration::ZERO).await?;
     println!("{} records on a page, the next one would be at {}", page.entries.len(), page.next);
 
-    // A stream of records that waits for those to come.
+    // A stream of records that also waits for future ones.
     let mut records = log.follow(page.next);
     let appending = tokio::spawn(async move { log.append(vec![Record::new("more")]).await.all() });
     if let Some(entry) = records.next_entry().await {
@@ -65,7 +65,7 @@ async fn make_stream(context: &jetstream::Context) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A server of the example's own, which ends with it.
+/// The example's own server, which ends with it.
 struct Server {
     child: Child,
     dir: std::path::PathBuf,

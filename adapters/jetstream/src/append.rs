@@ -1,4 +1,4 @@
-//! Appends: several messages are under way at a time, and what was lost on the way is sent again.
+//! Appends: several messages are under way at a time, and lost ones are sent again.
 
 use std::future::IntoFuture;
 
@@ -19,24 +19,24 @@ use crate::error::{cause, is_missing, said};
 use crate::jetstream_log::{Pause, Shared};
 use crate::message;
 
-/// What the server said, in time or not.
+/// The server's answer, or a timeout.
 type Acknowledged = Result<Result<PublishAck, PublishError>, Elapsed>;
 
-/// A record on its way.
+/// A record in transit.
 struct Sending {
     body: Bytes,
     headers: HeaderMap,
-    /// When it was sent last.
+    /// When it was last sent.
     sent: Option<Instant>,
-    /// When the first attempt was sent whose result is not known.
+    /// When the first attempt with an unknown result was sent.
     maybe_since: Option<Instant>,
-    /// What became of it.
+    /// Its outcome.
     outcome: Option<Result<u64, AppendError>>,
-    /// Why it was not, so far.
+    /// The cause of the last failure.
     failed: Option<Cause>,
 }
 
-/// What an attempt came to.
+/// The result of an attempt.
 enum Attempt {
     Stored(u64),
     /// The server has not stored it.
@@ -93,8 +93,8 @@ impl Shared {
         Sending { body: record.body, headers, sent: None, maybe_since: None, outcome, failed: None }
     }
 
-    /// Sends what has no outcome, in order, and waits for the acknowledgements of what was sent. After the first failure
-    /// nothing more is sent, so that nothing is stored before what failed.
+    /// Sends the records without an outcome, in order, and waits for their acknowledgements. Nothing more is
+    /// sent after the first failure, so that nothing is stored before a failed record.
     async fn round(&self, batch: &mut [Sending], until: Instant) {
         let mut under_way: FuturesOrdered<BoxFuture<'_, (usize, Acknowledged)>> = FuturesOrdered::new();
         let mut failed = false;
@@ -120,7 +120,7 @@ impl Shared {
                     sending.sent = Some(Instant::now());
                     under_way.push_back(async move { (index, waiting.await) }.boxed());
                 }
-                // Of a server that the client has come to since: it takes less.
+                // The client has meanwhile reconnected to a server with a lower limit.
                 Ok(Err(error)) if error.kind() == PublishErrorKind::MaxPayloadExceeded => {
                     sending.take(Attempt::Refused(Refusal::Server(Cause::lasting(error))));
                 }
@@ -139,8 +139,9 @@ impl Shared {
         }
     }
 
-    /// Decides about what has failed: what stands before a record that was stored is not sent again, because it would be
-    /// stored behind it. What may have been stored is sent again only while the server would know it.
+    /// Decides about failed records: a record before a stored one is not sent again, because it would be
+    /// stored after it. A record that may have been stored is sent again only while the server would
+    /// recognize it.
     fn settle(&self, batch: &mut [Sending]) {
         let last_stored = batch.iter().rposition(|sending| matches!(sending.outcome, Some(Ok(_))));
         for (index, sending) in batch.iter_mut().enumerate() {
@@ -149,7 +150,7 @@ impl Shared {
             }
             let overtaken = last_stored.is_some_and(|last| index < last);
             let unknown_for = sending.maybe_since.map(|since| since.elapsed());
-            // A second for what is still on its way.
+            // One second for messages in transit.
             let known =
                 unknown_for.is_none_or(|time| time + self.config.attempt < self.window && self.may_retry());
             if overtaken || !known {
@@ -160,7 +161,7 @@ impl Shared {
         }
     }
 
-    /// Whether the server knows that the stream does not exist, where no server answers for it.
+    /// Whether the server knows that the stream does not exist, if no server answers for it.
     async fn is_known_missing(&self, batch: &[Sending], until: Instant) -> bool {
         if batch.iter().all(|sending| sending.failed.is_none()) {
             return false;
@@ -171,7 +172,7 @@ impl Shared {
 }
 
 impl Sending {
-    /// Notes what an attempt came to, and whether it failed.
+    /// Records the result of an attempt. Returns whether it failed.
     fn take(&mut self, attempt: Attempt) -> bool {
         match attempt {
             Attempt::Stored(sequence) => self.outcome = Some(Ok(sequence)),
@@ -181,7 +182,7 @@ impl Sending {
                 self.failed = Some(cause);
                 return true;
             }
-            // An earlier attempt may have stored it all the same.
+            // An earlier attempt may have stored it nevertheless.
             Attempt::NotStored(cause) => {
                 self.failed = Some(cause);
                 return true;
@@ -213,7 +214,7 @@ fn give_up(batch: &mut [Sending], cause: impl Fn() -> Cause) {
     }
 }
 
-/// What the server's answer, or its absence, means.
+/// The meaning of the server's answer, or of its absence.
 fn attempt(acknowledged: Acknowledged) -> Attempt {
     let error = match acknowledged {
         Ok(Ok(ack)) => return Attempt::Stored(ack.sequence),
@@ -221,13 +222,13 @@ fn attempt(acknowledged: Acknowledged) -> Attempt {
         Err(elapsed) => return Attempt::Unknown(Cause::transient(elapsed)),
     };
     match (error.kind(), said(&error)) {
-        // No server took it: a leader is being elected, servers restart, or there is no such stream.
+        // No server accepted it: a leader is being elected, servers restart, or there is no such stream.
         (PublishErrorKind::StreamNotFound, _) => Attempt::NotStored(Cause::transient(error)),
         (_, Some(ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM | ErrorCode::STREAM_HEADER_EXCEEDS_MAXIMUM)) => {
             Attempt::Refused(Refusal::Server(Cause::lasting(error)))
         }
         (_, Some(ErrorCode::STREAM_SEALED)) => Attempt::NotStored(Cause::lasting(error)),
-        // The server says that it did not.
+        // The server reports that it was not stored.
         (_, Some(_)) => Attempt::NotStored(Cause::transient(error)),
         (_, None) => Attempt::Unknown(Cause::transient(error)),
     }

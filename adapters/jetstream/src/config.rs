@@ -1,30 +1,30 @@
-//! What can be set.
+//! The settings.
 
 use std::time::Duration;
 
-/// How a [`JetStreamLog`](crate::JetStreamLog) does things.
+/// The settings of a [`JetStreamLog`](crate::JetStreamLog).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct JetStreamConfig {
-    /// How long an append, or a read besides its waiting, tries until it gives up; 10 seconds by default. A read may
-    /// take one `attempt` more.
+    /// Time limit of an append, and of a read without its waiting for records; 10 seconds by default. A read
+    /// may take one `attempt` more.
     pub deadline: Duration,
-    /// How long one request waits for its answer before it is repeated; 2 seconds by default.
+    /// Time limit for the answer to one request, after which it is repeated; 2 seconds by default.
     pub attempt: Duration,
-    /// How many records of one append are sent before the first is acknowledged; 256 by default.
+    /// Number of records of one append that are sent before the first is acknowledged; 256 by default.
     pub in_flight: usize,
-    /// Whether records that may have been appended are sent again, with the same message id; true by default. It needs
-    /// a stream with a `duplicate_window`, and is done within that time only.
+    /// Whether records that may have been appended are sent again, with the same message id; true by default.
+    /// It requires a stream with a `duplicate_window`, and is done within that time only.
     pub retry: bool,
-    /// How many requests for records a read has under way; 64 by default.
+    /// Number of concurrent requests for records of a read; 64 by default.
     pub read_ahead: usize,
-    /// How many records [`follow`](bowline_log::Log::follow) asks for at a time; 64 by default. It holds twice as many at
-    /// the most.
+    /// Number of records that [`follow`](bowline_log::Log::follow) requests at a time; 64 by default. It
+    /// holds at most twice as many.
     pub follow_batch: usize,
-    /// How long a stream with several replicas may seem to end before a position until it is said to be truncated; 5 seconds
-    /// by default. A leader that was just elected, or is none any more, may know less than it should.
+    /// How long a stream with several replicas may appear to end before a position until it is reported as
+    /// truncated; 5 seconds by default. A leader that was just elected or just replaced may lack messages.
     pub lag: Duration,
-    /// How often a stream that waits looks whether its log was trimmed or cut; 5 seconds by default.
+    /// How often a waiting follower checks whether its log was trimmed or truncated; 5 seconds by default.
     pub check: Duration,
 }
 

@@ -1,4 +1,4 @@
-//! The server's and the client's errors in the words of the log trait.
+//! Conversion of the server's and the client's errors to those of the log trait.
 
 use std::error::Error;
 
@@ -12,16 +12,16 @@ type BoxError = Box<dyn Error + Send + Sync>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// There is no such stream.
+    /// The stream does not exist.
     #[error("there is no stream {stream:?}")]
     Missing {
         /// The stream's name.
         stream: String,
-        /// What the server said.
+        /// The server's error.
         #[source]
         source: BoxError,
     },
-    /// The server could not be asked.
+    /// The server could not be reached.
     #[error("stream {stream:?} could not be asked for")]
     Unavailable {
         /// The stream's name.
@@ -30,19 +30,19 @@ pub enum OpenError {
         #[source]
         source: BoxError,
     },
-    /// The system has no random numbers for the names of this handle's records.
+    /// The system has no random bytes for the names of this handle's records.
     #[error("no random numbers")]
     Random(#[source] getrandom::Error),
 }
 
 impl OpenError {
-    /// Whether to try again may help.
+    /// Whether retrying may succeed.
     pub fn is_retryable(&self) -> bool {
         matches!(self, Self::Unavailable { .. })
     }
 }
 
-/// What the server itself said, if the error came from it.
+/// The server's error code, if the error came from it.
 pub(crate) fn said(error: &(dyn Error + 'static)) -> Option<ErrorCode> {
     let mut next = Some(error);
     while let Some(error) = next {
@@ -54,13 +54,13 @@ pub(crate) fn said(error: &(dyn Error + 'static)) -> Option<ErrorCode> {
     None
 }
 
-/// Whether the server knows that the stream does not exist. A missing answer does not show that: a stream whose servers
-/// restart, or elect a leader, is silent, too.
+/// Whether the server knows that the stream does not exist. A missing answer is no proof: a stream is also
+/// silent while its servers restart or elect a leader.
 pub(crate) fn is_missing(error: &(dyn Error + 'static)) -> bool {
     said(error) == Some(ErrorCode::STREAM_NOT_FOUND)
 }
 
-/// An error as a cause: lasting only if the stream is known to be missing.
+/// Converts an error to a cause: permanent only if the stream is known to be missing.
 pub(crate) fn cause(error: impl Error + Send + Sync + 'static) -> Cause {
     if is_missing(&error) { Cause::lasting(error) } else { Cause::transient(error) }
 }

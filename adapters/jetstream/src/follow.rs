@@ -1,4 +1,4 @@
-//! Following through a consumer of one's own, made anew at the cursor whenever something was wrong with it.
+//! Following through an own consumer, which is created again at the cursor after every error.
 
 use std::fmt;
 use std::pin::Pin;
@@ -20,9 +20,9 @@ type Item = Result<Entry<u64>, ReadError<u64>>;
 
 /// A log's records as a stream: [`Log::follow`](bowline_log::Log::follow).
 ///
-/// A consumer brings the messages; the server keeps it for this stream alone. When it is gone, or left something out, the
-/// next one begins at the cursor. Sequences without a message are gaps, unless the stream begins behind them now: then
-/// they were trimmed.
+/// A consumer delivers the messages; the server keeps it for this stream alone. When it is gone or has
+/// skipped a message, the next one begins at the cursor. Sequences without a message are gaps, unless the
+/// stream now begins after them: then they were trimmed.
 pub struct JetStreamFollow {
     shared: Arc<Shared>,
     cursor: u64,
@@ -90,14 +90,14 @@ struct Feed {
     shared: Arc<Shared>,
     cursor: u64,
     consumer: Option<Consumer>,
-    /// A message that came before it was known what had become of those before it.
+    /// A message that arrived before the fate of the ones before it was known.
     held: Option<Entry<u64>>,
     next_check: Instant,
 }
 
 struct Consumer {
     messages: pull::Stream,
-    /// How many messages it has brought: the server counts as well.
+    /// Number of messages that it has delivered: the server counts them as well.
     brought: u64,
 }
 
@@ -133,11 +133,11 @@ impl Feed {
                             let entry = Entry::new(sequence, message::of_message(&message));
                             self.judge(entry).await?;
                         }
-                        // Something was left out, or is no message of the stream's.
+                        // A message was skipped, or it is not a message of the stream.
                         _ => self.consumer = None,
                     }
                 }
-                // The consumer is gone, its server or the connection: the next one begins at the cursor.
+                // The consumer, its server or the connection is gone: the next consumer begins at the cursor.
                 ended => {
                     self.consumer = None;
                     if !pause.before(until).await {
@@ -152,11 +152,12 @@ impl Feed {
         }
     }
 
-    /// Makes a consumer at the cursor, after a look whether the stream still has it. What went wrong, if it may pass.
+    /// Creates a consumer at the cursor, after a check that the stream still has it. Returns the cause of a
+    /// transient failure.
     async fn open(&mut self, until: Instant) -> Result<Option<Cause>, ReadError<u64>> {
         self.check(Some(until)).await?;
         let shared = &self.shared;
-        // The server forgets a consumer that asks for nothing for so long.
+        // The server deletes a consumer after this time without requests.
         let config = consumer(self.cursor, Duration::from_secs(60));
         let made = match timeout_at(until, shared.stream.create_consumer(config)).await {
             Ok(Ok(made)) => made,
@@ -178,8 +179,8 @@ impl Feed {
         }
     }
 
-    /// Looks whether the log was trimmed or cut before the cursor. Without a time it is only a look in passing: that the
-    /// server cannot be asked is no error then, but the consumer is made anew.
+    /// Checks whether the log was trimmed or truncated before the cursor. Without a time limit the check is
+    /// optional: an unreachable server is not an error then, but the consumer is created again.
     async fn check(&mut self, until: Option<Instant>) -> Result<(), ReadError<u64>> {
         self.next_check = Instant::now() + self.shared.config.check;
         let asked = match until {
@@ -199,7 +200,7 @@ impl Feed {
             return Err(ReadError::Trimmed { from, to: bounds.first });
         }
         if bounds.end < self.cursor {
-            // In passing, it is not said yet: who makes the next consumer asks again.
+            // Not reported yet: the creation of the next consumer checks again.
             self.consumer = None;
             if until.is_none() {
                 return Ok(());
@@ -209,7 +210,8 @@ impl Feed {
         Ok(())
     }
 
-    /// Holds a message that came, to be given next. What lies before it was deleted, or trimmed: the stream says which.
+    /// Holds a received message as the next result. The stream tells whether the ones before it were deleted
+    /// or trimmed.
     async fn judge(&mut self, entry: Entry<u64>) -> Result<(), ReadError<u64>> {
         if entry.position < self.cursor {
             return Ok(());

@@ -1,4 +1,4 @@
-//! The handle.
+//! The handle of a log.
 
 use std::fmt;
 use std::future::Future;
@@ -17,9 +17,9 @@ use crate::config::JetStreamConfig;
 use crate::error::{OpenError, cause, is_missing};
 use crate::follow::JetStreamFollow;
 
-/// A stream of JetStream as a log. Clones are handles of the same log and may be used at once.
+/// A stream of JetStream as a log. Clones are handles of the same log and may be used concurrently.
 ///
-/// It works in a tokio runtime only, that of its client.
+/// It requires the tokio runtime of its client.
 #[derive(Clone)]
 pub struct JetStreamLog {
     pub(crate) shared: Arc<Shared>,
@@ -31,22 +31,22 @@ pub(crate) struct Shared {
     pub(crate) name: String,
     pub(crate) subject: String,
     pub(crate) config: JetStreamConfig,
-    /// Of the stream, when it was opened.
+    /// The stream's setting when it was opened.
     pub(crate) direct: bool,
     pub(crate) window: Duration,
     replicas: usize,
     max_message: Option<usize>,
-    /// Names this handle's records, with a number for each.
+    /// A prefix for the ids of this handle's records; a number for each record is added.
     writer: u64,
     records: AtomicU64,
 }
 
 impl JetStreamLog {
-    /// Opens a stream that exists, with the default settings. Records are appended to a subject, which has to be one of
-    /// the stream's.
+    /// Opens an existing stream with the default settings. Records are appended to `subject`, which must be
+    /// one of the stream's subjects.
     ///
     /// # Errors
-    /// There is no such stream, or the server cannot be asked.
+    /// The stream does not exist, or the server cannot be reached.
     pub async fn open(
         context: Context,
         stream: impl Into<String>,
@@ -55,10 +55,11 @@ impl JetStreamLog {
         Self::open_with(context, stream, subject, JetStreamConfig::default()).await
     }
 
-    /// The same with other settings. What the stream is set up for is looked up once: open the log again after a change.
+    /// As [`open`](Self::open), with other settings. The stream's configuration is read once: open the log
+    /// again after a change.
     ///
     /// # Errors
-    /// There is no such stream, or the server cannot be asked.
+    /// The stream does not exist, or the server cannot be reached.
     pub async fn open_with(
         mut context: Context,
         stream: impl Into<String>,
@@ -104,24 +105,24 @@ impl JetStreamLog {
 }
 
 impl Shared {
-    /// How large a message may be, as the server counts: [`size`](crate::message::size).
+    /// Longest message, in the server's count: [`size`](crate::message::size).
     pub(crate) fn max_message(&self) -> usize {
         let of_server = self.context.client().server_info().max_payload;
         self.max_message.unwrap_or(usize::MAX).min(of_server)
     }
 
-    /// An id for a record without one.
+    /// A generated id for a record without one.
     pub(crate) fn own_id(&self) -> String {
         let number = self.records.fetch_add(1, Ordering::Relaxed);
         format!("{}{:016x}.{number}", crate::message::OWN_ID, self.writer)
     }
 
-    /// Whether what may have been appended can be sent again.
+    /// Whether records that may have been appended can be sent again.
     pub(crate) fn may_retry(&self) -> bool {
         self.config.retry && !self.window.is_zero()
     }
 
-    /// What the stream's leader says of it; tried until a time.
+    /// The stream's bounds at its leader; retried until `until`.
     pub(crate) async fn bounds_until(&self, until: Instant) -> Result<Bounds<u64>, ReadError<u64>> {
         let mut pause = Pause::new();
         loop {
@@ -135,8 +136,8 @@ impl Shared {
         }
     }
 
-    /// The same for somebody who stands at a position: if the stream seems to end before it, and its leader may lag, it is
-    /// asked again for a while.
+    /// The stream's bounds for a reader at a position: if the stream appears to end before it and the leader
+    /// may lag, the leader is asked again for a while.
     pub(crate) async fn bounds_at(
         &self,
         position: u64,
@@ -164,7 +165,7 @@ fn bounds_of(info: &Info) -> Bounds<u64> {
     Bounds::new(first, end)
 }
 
-/// Waits between attempts: 50 ms, and twice as long each time, up to 1 s.
+/// Delays between attempts: 50 ms, doubled each time, up to 1 s.
 pub(crate) struct Pause {
     next: Duration,
 }
@@ -174,7 +175,7 @@ impl Pause {
         Self { next: Duration::from_millis(50) }
     }
 
-    /// Waits, unless the time would be over then.
+    /// Waits. Returns false at once if `until` would have passed.
     pub(crate) async fn before(&mut self, until: Instant) -> bool {
         if Instant::now() + self.next >= until {
             return false;
@@ -193,12 +194,12 @@ impl Log for JetStreamLog {
         let shared = &self.shared;
         let commit = if shared.replicas > 1 { Commit::Majority } else { Commit::Leader };
         let mut capabilities = Capabilities::new(commit);
-        // How many replicas there are is the stream's, not this handle's: nothing else can be asked for.
+        // The number of replicas is fixed by the stream, so that this is the only commit level.
         capabilities.commits = if shared.replicas > 1 { &[Commit::Majority] } else { &[Commit::Leader] };
         if !shared.window.is_zero() {
             capabilities.deduplication = Deduplication::For(shared.window);
         }
-        // One server may lose what it had not synced when its machine went down.
+        // A single server may lose messages that were not synced when its machine failed.
         capabilities.positions_reused = shared.replicas <= 1;
         capabilities.headers = true;
         capabilities.max_record = Some(shared.max_message());

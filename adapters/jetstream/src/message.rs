@@ -1,4 +1,4 @@
-//! Records as messages.
+//! Conversion between records and messages.
 
 use std::str::FromStr;
 
@@ -7,13 +7,13 @@ use async_nats::{HeaderMap, Message};
 use bowline_log::{Record, Refusal};
 use bytes::Bytes;
 
-/// Before the ids that this crate gives to records without one: they are no part of the record.
+/// Prefix of the ids that this crate generates for records without one; such ids are not part of the record.
 pub(crate) const OWN_ID: &str = "bowline.";
 
-/// The headers of a record, with an id.
+/// The headers of a record, including an id.
 ///
 /// # Errors
-/// What cannot be stored as it is: names of the server's own, bytes that headers cannot have.
+/// The record cannot be stored unchanged: it uses reserved names, or bytes that headers cannot contain.
 pub(crate) fn headers(record: &Record, own_id: Option<String>) -> Result<HeaderMap, Refusal> {
     let mut headers = HeaderMap::new();
     for (name, value) in &record.headers {
@@ -36,12 +36,13 @@ pub(crate) fn headers(record: &Record, own_id: Option<String>) -> Result<HeaderM
     Ok(headers)
 }
 
-/// Whether a header is between clients and servers. They add some to what they send: where a message was stored, for one.
+/// Whether a header is part of the protocol between clients and servers. Servers add some, such as a
+/// message's place.
 fn is_reserved(name: &str) -> bool {
     name.get(..5).is_some_and(|start| start.eq_ignore_ascii_case("Nats-"))
 }
 
-/// How many bytes the server counts.
+/// The size of a message in the server's count, bytes.
 pub(crate) fn size(body: &Bytes, headers: &HeaderMap) -> usize {
     if headers.is_empty() {
         return body.len();
@@ -53,7 +54,7 @@ pub(crate) fn size(body: &Bytes, headers: &HeaderMap) -> usize {
     body.len() + "NATS/1.0\r\n\r\n".len() + lines.sum::<usize>()
 }
 
-/// A record of what was stored.
+/// The record of a stored message.
 pub(crate) fn record<'a>(body: Bytes, headers: impl Iterator<Item = (&'a str, &'a str)>) -> Record {
     let mut record = Record::new(body);
     for (name, value) in headers {
@@ -63,7 +64,7 @@ pub(crate) fn record<'a>(body: Bytes, headers: impl Iterator<Item = (&'a str, &'
             record.id = Some(value.to_owned());
         }
     }
-    // The map has no order: the same record is the same each time that it is read.
+    // The map is unordered: sorting makes the same record equal each time it is read.
     record.headers.sort_by(|(one, _), (other, _)| one.cmp(other));
     record
 }
@@ -73,7 +74,7 @@ pub(crate) fn pairs(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
     headers.iter().flat_map(|(name, values)| values.iter().map(move |value| (name.as_ref(), value.as_str())))
 }
 
-/// A record of a message that a consumer got.
+/// The record of a message that a consumer received.
 pub(crate) fn of_message(message: &Message) -> Record {
     record(message.payload.clone(), message.headers.iter().flat_map(pairs))
 }
@@ -96,7 +97,7 @@ mod tests {
             read.headers.iter().filter(|(n, _)| n == name).map(|(_, v)| v.as_str()).collect::<Vec<_>>()
         };
         assert_eq!((of("A"), of("B")), (vec![""], vec!["x y", "z"]));
-        // "NATS/1.0", four lines of header, an empty one.
+        // "NATS/1.0", four header lines, and an empty line.
         assert_eq!(size(&given.body, &written), 4 + 10 + 16 + 5 + 8 + 6 + 2);
     }
 

@@ -1,4 +1,4 @@
-//! Pages, by single requests for single messages: several are under way at a time.
+//! Pages, by requests for single messages, several of which are under way at a time.
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use tokio::time::{Instant, sleep, timeout_at};
 use crate::jetstream_log::{Pause, Shared};
 use crate::message;
 
-/// After so many sequences without a message, the server is asked for the next one.
+/// After this many sequences without a message, the server is asked for the next one.
 const GAPS: u64 = 16;
 
-/// The longest wait for a message before the stream is looked at again.
+/// Longest wait for a message before the stream is checked again.
 const SLICE: Duration = Duration::from_secs(10);
 
 impl Shared {
@@ -23,7 +23,7 @@ impl Shared {
         limit: Limit,
         wait: Duration,
     ) -> Result<Page<u64>, ReadError<u64>> {
-        // A time that is too far away to be told is a year.
+        // A time too far in the future is replaced by one year.
         let now = Instant::now();
         let over = now.checked_add(wait).unwrap_or(now + Duration::from_secs(365 * 24 * 3600));
         let mut cursor = from.max(1);
@@ -68,7 +68,7 @@ impl Shared {
         }
     }
 
-    /// The messages before `end`, as far as the limit goes.
+    /// The messages before `end`, up to the limit.
     async fn page(
         &self,
         from: u64,
@@ -110,8 +110,9 @@ impl Shared {
         }
     }
 
-    /// Whether messages were missing because they were deleted. If the stream was trimmed meanwhile, the page ends
-    /// before. If its leader does not have so many messages, it lags, and the page is worth nothing.
+    /// Checks whether messages were missing because they were deleted. If the stream was trimmed in the
+    /// meantime, the page ends before the gap. If the leader lacks messages of the page, it lags, and the
+    /// page is discarded.
     async fn judge(
         &self,
         gap: u64,
@@ -134,7 +135,7 @@ impl Shared {
         Ok(page)
     }
 
-    /// A message, or none if the stream's leader has none there.
+    /// A message, or `None` if the stream's leader has none there.
     async fn get(&self, sequence: u64) -> Result<Option<Entry<u64>>, ReadError<u64>> {
         if self.direct
             && let Ok(message) = self.stream.direct_get(sequence).await
@@ -142,17 +143,18 @@ impl Shared {
             let record = message::record(message.payload, message::pairs(&message.headers));
             return Ok(Some(Entry::new(message.sequence, record)));
         }
-        // Any replica answers a direct request, also one that does not have the message yet: only the leader's word
-        // counts.
+        // Any replica answers a direct request, even one that does not have the message yet: only the
+        // leader's answer is authoritative.
         self.stored(sequence).await
     }
 
-    /// Waits until there is a message at a sequence or behind it, or the time is over. It may end too early: the caller
-    /// looks. A consumer wakes it; the server drops that consumer soon if it is not deleted.
+    /// Waits until there is a message at a sequence or after it, or the time is over. It may return too
+    /// early: the caller checks. A consumer wakes it; the server soon removes that consumer if it is not
+    /// deleted.
     async fn wait_for(&self, from: u64, until: Instant) {
         let config = pull::Config { headers_only: true, ..consumer(from, SLICE * 2) };
         let Ok(Ok(consumer)) = timeout_at(until, self.stream.create_consumer(config)).await else {
-            // What is wrong is found when the stream is asked.
+            // The error will be found when the stream is asked.
             sleep(Duration::from_millis(100).min(until.saturating_duration_since(Instant::now()))).await;
             return;
         };
@@ -166,7 +168,7 @@ impl Shared {
     }
 }
 
-/// A consumer of everything from a sequence on, which is not shared, acknowledged or kept.
+/// A consumer of all messages from a sequence on, which is not shared, acknowledged or stored.
 pub(crate) fn consumer(from: u64, unused: Duration) -> pull::Config {
     pull::Config {
         deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: from },

@@ -1,7 +1,7 @@
-//! Messages as the stream's leader has them.
+//! Messages as stored by the stream's leader.
 //!
-//! `async-nats` reads the headers of such messages into a map of its own making, which keeps one value of each name, and
-//! refuses what is not UTF-8: then a stream could not be read on.
+//! `async-nats` parses the headers of such messages into its own map, which keeps one value of each name and
+//! refuses values that are not UTF-8: such a stream could not be read on.
 
 use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::response::Response;
@@ -29,7 +29,7 @@ struct Got {
 }
 
 impl Shared {
-    /// The message at a sequence, or none if the leader has none there.
+    /// The message at a sequence, or `None` if the leader has none there.
     pub(crate) async fn stored(&self, seq: u64) -> Result<Option<Entry<u64>>, ReadError<u64>> {
         let Some(message) = self.ask(&Get { seq, next_by_subj: None }).await? else {
             return Ok(None);
@@ -41,7 +41,7 @@ impl Shared {
         Ok(Some(Entry::new(message.sequence, message::record(Bytes::from(body), lines(&headers)))))
     }
 
-    /// The sequence of the first message from one on, if there is any.
+    /// The sequence of the first message at or after `seq`, if there is one.
     pub(crate) async fn next_stored(&self, seq: u64) -> Result<Option<u64>, ReadError<u64>> {
         let message = self.ask(&Get { seq, next_by_subj: Some(">") }).await?;
         Ok(message.map(|message| message.sequence))
@@ -58,7 +58,7 @@ impl Shared {
     }
 }
 
-/// Names and values: lines after the first one.
+/// Names and values: the lines after the first one.
 fn lines(headers: &str) -> impl Iterator<Item = (&str, &str)> {
     headers
         .split("\r\n")

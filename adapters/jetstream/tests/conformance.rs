@@ -1,4 +1,4 @@
-//! Every scenario on a real server, with direct gets and without, and on three.
+//! Every scenario on a real server, with and without direct gets, and on a cluster of three.
 #![allow(missing_docs)]
 
 mod support;
@@ -28,7 +28,7 @@ fn three_servers() {
         let report = conformance::all(&Servers::three()).await;
         println!("{report}");
         assert!(report.violations().next().is_none(), "{report}");
-        // A stream cannot be cut from its end.
+        // JetStream cannot truncate a stream at its end.
         assert_eq!(report.skipped().map(|(name, _)| name).collect::<Vec<_>>(), ["truncated"]);
     });
 }

@@ -1,4 +1,4 @@
-//! What a log on JetStream does while servers die, and when streams change under it.
+//! The behavior of a log on JetStream while servers die and streams change.
 #![allow(missing_docs)]
 
 mod support;
@@ -26,7 +26,7 @@ async fn stored(log: &JetStreamLog) -> Vec<(u64, String)> {
     all
 }
 
-/// What was told to be appended is there, and nothing twice.
+/// Checks that every record reported as appended is stored, and none twice.
 fn check(stored: &[(u64, String)], outcomes: &[Result<u64, AppendError>]) {
     for (number, outcome) in outcomes.iter().enumerate() {
         let text = format!("record {number}");
@@ -49,7 +49,7 @@ fn a_server_that_dies_in_the_middle_of_an_append_and_comes_back() {
             let log = log.clone();
             async move { log.append(numbered(0..20_000)).await.into_outcomes() }
         });
-        // In the middle: something is stored, and not everything.
+        // In the middle: some records are stored, and not all.
         loop {
             let end = log.bounds().await.expect("the server is there").end;
             if end > 300 {
@@ -64,7 +64,7 @@ fn a_server_that_dies_in_the_middle_of_an_append_and_comes_back() {
         assert_eq!(outcomes.len(), 20_000);
         let stored = stored(&log).await;
         check(&stored, &outcomes);
-        // What had been sent when the server died was sent again, and the rest after it.
+        // Records that had been sent when the server died were sent again, and the rest after them.
         let last = outcomes.last().expect("there are some");
         assert!(last.is_ok(), "{last:?}");
         assert!(outcomes.iter().filter_map(|outcome| outcome.as_ref().ok()).is_sorted_by(|a, b| a < b));
@@ -123,7 +123,7 @@ fn a_stream_that_is_purged_while_nothing_comes() {
             Err(ReadError::Trimmed { from: 5, to: 21 }) => assert_eq!(late.cursor(), 21),
             other => panic!("{other:?}"),
         }
-        // The first stream may have been brought what came after the tenth; the rest was trimmed.
+        // The first stream may have received messages after the tenth; the rest was trimmed.
         let mut next = 11;
         while next < 21 {
             match follow.next_entry().await.expect("it does not end") {
@@ -175,7 +175,7 @@ fn a_stream_that_does_not_exist() {
         context.delete_stream(log.stream()).await.expect("it is deleted");
         let outcomes = log.append(numbered(0..3)).await.into_outcomes();
         for outcome in &outcomes {
-            // Nobody answers for a stream that is gone; the server says that it is.
+            // No server answers for a deleted stream, and the server reports that it does not exist.
             let gone = matches!(outcome, Err(AppendError::NotAppended(cause)) if !cause.is_transient());
             assert!(gone, "{outcome:?}");
         }

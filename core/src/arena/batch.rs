@@ -1,4 +1,4 @@
-//! A batch: bytes lent to the task or thread that writes the socket.
+//! A batch: bytes that the writer of the socket takes from the queue for a time.
 
 use alloc::collections::VecDeque;
 
@@ -7,33 +7,33 @@ use super::cursor::Cursor;
 use crate::body::Payload;
 use crate::frame::Class;
 
-/// A run of whole frames on loan to the side that writes the socket.
+/// Whole frames that were taken from the write queue to be written to the socket.
 ///
-/// Write [`slices`](Self::slices), say how far it got with [`wrote`](Self::wrote), and give it
-/// back to `end_write` of the machine it came from: wholly written or, if another writer shall go
-/// on, not. On a dead connection it goes to `handle_disconnected` instead.
+/// Write [`slices`](Self::slices), report the progress with [`wrote`](Self::wrote), and give the batch back
+/// to `end_write` of the machine that it came from, either completely written, or incomplete if another
+/// writer is to continue. If the connection is over, give it to `handle_disconnected` instead.
 #[derive(Debug)]
 pub struct Batch {
     pub(super) chunk: Chunk,
     pub(super) class: Class,
-    /// Which connection it was lent for.
+    /// The generation of the connection that it was taken for.
     pub(super) generation: u64,
     pub(super) written: usize,
-    /// How many of those were counted when it was given back before.
+    /// How many of the written bytes were counted when it was given back before.
     counted: usize,
     cursor: Cursor,
-    /// Messages whose last fragments are in it, whole, in order: until those are written, the
-    /// messages have not left.
+    /// The whole messages whose last fragments are in the batch, in order. Until these fragments are written,
+    /// the messages have not been sent.
     pub(super) finished: VecDeque<Chunk>,
 }
 
 impl Batch {
-    /// A batch of bytes that stand in no queue. Owned ones ([`Bytes`](bytes::Bytes), `Vec<u8>`, a
-    /// [`Body`](crate::body::Body) of more than 118 bytes) are kept by reference, however few; a slice is
-    /// copied.
+    /// A batch of bytes that are not in a queue. Owned bytes ([`Bytes`](bytes::Bytes), `Vec<u8>`, a
+    /// [`Body`](crate::body::Body) of more than 118 bytes) are kept by reference, whatever their length; a
+    /// slice is copied.
     ///
-    /// A machine that sends more than a few fixed bytes keeps them in an
-    /// [`OutQueue`](crate::out_queue::OutQueue), which lends batches itself.
+    /// A machine that sends more than a few fixed bytes should keep them in an
+    /// [`OutQueue`](crate::out_queue::OutQueue), which makes batches itself.
     ///
     /// ```
     /// use bowline_core::Batch;
@@ -60,17 +60,17 @@ impl Batch {
         Self { chunk, class, generation, written: 0, counted: 0, cursor: Cursor::default(), finished }
     }
 
-    /// Which connection it was lent for.
+    /// The generation of the connection that it was taken for.
     pub(crate) fn generation(&self) -> u64 {
         self.generation
     }
 
-    /// Its bytes, when it is over.
+    /// The chunk of a batch that is over.
     pub(crate) fn into_chunk(self) -> Chunk {
         self.chunk
     }
 
-    /// Bytes of memory set aside for it.
+    /// Bytes of memory allocated for it.
     pub(crate) fn memory(&self) -> usize {
         self.chunk.capacity()
     }
@@ -81,18 +81,18 @@ impl Batch {
         self.chunk.len()
     }
 
-    /// Whether it has no bytes at all.
+    /// Whether the batch has no bytes.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.chunk.is_empty()
     }
 
-    /// Bytes that it keeps in memory: its own, and messages as a whole that end in it.
+    /// Bytes that it keeps in memory: its own, and the whole messages that end in it.
     pub(super) fn keeps(&self) -> usize {
         self.chunk.len() + self.finished.iter().map(Chunk::len).sum::<usize>()
     }
 
-    /// How many bytes were written so far.
+    /// The number of bytes written so far.
     #[must_use]
     pub fn written(&self) -> usize {
         self.written
@@ -104,20 +104,20 @@ impl Batch {
         self.written == self.chunk.len()
     }
 
-    /// Bytes written since this was asked last.
+    /// The number of bytes written since the last call.
     pub(crate) fn take_written(&mut self) -> usize {
         let new = self.written - self.counted;
         self.counted = self.written;
         new
     }
 
-    /// Whether it has none but control frames.
+    /// Whether it consists of control frames only.
     pub(crate) fn is_control(&self) -> bool {
         self.class == Class::Control
     }
 
-    /// Walks over its frames: each with the long message that it is the last fragment of, whole, if it
-    /// is one, and with how far it got.
+    /// Visits its frames, each with its [`Fate`], and, if it is the last fragment of a long message, with the
+    /// whole message.
     pub(super) fn for_each_message(&mut self, mut f: impl FnMut(FrameRef<'_>, Option<Chunk>, Fate)) {
         let Self { chunk, finished, written, .. } = self;
         chunk.for_each_frame(|frame| {
@@ -132,17 +132,17 @@ impl Batch {
         });
     }
 
-    /// How many cancels are in it.
+    /// The number of cancels in it.
     pub(crate) fn cancels(&self) -> usize {
         self.chunk.marks().iter().filter(|mark| matches!(mark.sent, Sent::Cancel(_))).count()
     }
 
-    /// The casts that end in it, by number.
+    /// The numbers of the casts that end in it.
     pub(crate) fn casts(&self) -> impl Iterator<Item = u64> {
         self.chunk.marks().iter().filter_map(|mark| mark.sent.cast())
     }
 
-    /// The calls whose requests end in it, by id.
+    /// The ids of the calls whose requests end in it.
     pub(crate) fn calls(&self) -> impl Iterator<Item = u64> {
         self.chunk.marks().iter().filter_map(|mark| match mark.sent {
             Sent::Call(id) => Some(id),
@@ -150,16 +150,17 @@ impl Batch {
         })
     }
 
-    /// Fills `out` with what is to be written next, in order; returns how many slices those are
-    /// (not necessarily all: large bodies stand apart from the small messages between them).
+    /// Fills `out` with the next bytes to write, in order, and returns the number of slices. If `out` is too
+    /// short, the slices are not all of the batch: large bodies are separate slices between the small
+    /// messages.
     pub fn slices<'a>(&'a self, out: &mut [&'a [u8]]) -> usize {
         self.chunk.slices(&self.cursor, out)
     }
 
-    /// The socket took the next `n` bytes.
+    /// Reports that the socket took the next `n` bytes.
     ///
     /// # Panics
-    /// If that is more than there are.
+    /// If `n` exceeds the number of unwritten bytes.
     pub fn wrote(&mut self, n: usize) {
         self.chunk.advance(&mut self.cursor, n);
         self.written += n;

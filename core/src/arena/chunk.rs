@@ -9,38 +9,38 @@ use crate::error::EncodeError;
 use crate::frame::native::MESSAGE_COST;
 use crate::frame::{Framing, Kind, Meta};
 
-/// A chunk takes no further frame that would bring it over this many bytes. Blocks of about 64 KiB stay in the cache
-/// between being encoded and being written: they move twice what 256 KiB ones do. Two segments of the loopback interface of
-/// Linux hold 65,472 bytes: a few bytes more in one write cost a third segment, and up to a quarter of the speed.
+/// Limit of a chunk's bytes: a frame that would exceed it begins a new chunk. Blocks of about 64 KiB stay in the cache
+/// between encoding and writing: their throughput is twice that of 256 KiB blocks. Two segments of Linux's loopback
+/// interface hold 65,472 bytes: a few bytes more in one write cost a third segment, and up to a quarter of the speed.
 pub(crate) const CHUNK: usize = 2 * 32_736;
 
-/// What a chunk grows to before it grows to its full size, in bytes.
+/// The first size of a chunk in bytes, before it grows to its full size.
 const LITTLE: usize = 1024;
 
-/// Owned bodies of this size and more are kept by reference; smaller ones are cheaper to copy.
+/// Owned bodies of this size or more are kept by reference; copying smaller ones is cheaper.
 pub(crate) const EXTERNAL_FROM: usize = 16 * 1024;
 
-/// Which message a frame is.
+/// The message that a frame belongs to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Sent {
-    /// A request of ours, by call id.
+    /// A request of this side, by call id.
     Call(u64),
-    /// A cast of ours, by its number.
+    /// A cast of this side, by its number.
     Cast(u64),
-    /// An answer to the peer's request with that id.
+    /// An answer to the peer's request with this id.
     Answer(u64),
-    /// A cancel of our call with that id.
+    /// A cancel of this side's call with this id.
     Cancel(u64),
     /// Hello, ping, pong, go-away, credit, ack, resume.
     Control,
-    /// The end of a long message that was given up in mid-way.
+    /// The end of a long message that was aborted.
     Abort,
-    /// A fragment that is not a message's last one.
+    /// A fragment other than the last one of its message.
     Part,
 }
 
 impl Sent {
-    /// The number, if it is a cast.
+    /// The number, for a cast.
     pub(crate) fn cast(self) -> Option<u64> {
         match self {
             Self::Cast(number) => Some(number),
@@ -48,8 +48,8 @@ impl Sent {
         }
     }
 
-    /// Whether it takes of the peer's credit: what we begin does. Answers and cancels belong to
-    /// what was begun before.
+    /// Whether sending it takes credit of the peer. Requests and casts do. Answers and cancels do not: they
+    /// belong to requests that were sent before.
     pub(crate) fn takes_credit(self) -> bool {
         matches!(self, Self::Call(_) | Self::Cast(_))
     }
@@ -77,15 +77,15 @@ impl Load {
 /// A frame of a chunk.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Mark {
-    /// Where it ends, counted in bytes on the wire from the start of its chunk.
+    /// Where it ends, in bytes on the wire from the start of its chunk.
     pub(crate) end: u32,
-    /// Length of the message's body as it was given, of calls and casts: how to read the frame back is
-    /// not for the framing to say, which reads by the rules of what comes in.
+    /// The length of the message's body as it was given, for calls and casts. The framing cannot tell: it
+    /// only reads frames that the peer sent.
     body: u32,
     pub(crate) sent: Sent,
 }
 
-/// A large body kept by reference: it goes on the wire after `at` bytes of the chunk's own.
+/// A large body kept by reference: it follows after `at` bytes of the chunk's own.
 #[derive(Clone, Debug)]
 pub(super) struct External {
     pub(super) at: usize,
@@ -102,31 +102,31 @@ pub(crate) struct Chunk {
     pub(super) len: usize,
     /// The part of it that takes no credit.
     pub(super) owed: Load,
-    /// One message that is too long to go out in one frame.
+    /// One message that is too long for one frame.
     pub(super) large: bool,
 }
 
-/// How far a message got when its connection died.
+/// How far a message was sent when its connection ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Fate {
     /// Its last byte was written.
     Left,
     /// Some of its bytes were written.
     InPart,
-    /// None were, but it was in the batch that was being written.
+    /// None of its bytes were written, but it was in the batch being written.
     Unsent,
     /// It was in the queue.
     Waiting,
 }
 
-/// One frame of a chunk, as a walk over the chunk visits it.
+/// One frame of a chunk, during a visit of its frames.
 #[derive(Debug)]
 pub(crate) struct FrameRef<'a> {
     pub(crate) sent: Sent,
-    /// Header, and the body unless it is external.
+    /// The header, and the body unless that is external.
     pub(crate) bytes: &'a mut [u8],
     pub(crate) external: Option<&'a Bytes>,
-    /// Length of the message's body as it was given, of calls and casts.
+    /// The length of the message's body as it was given, for calls and casts.
     pub(crate) body: usize,
     /// Where it ends in the chunk.
     pub(crate) end: usize,
@@ -135,7 +135,7 @@ pub(crate) struct FrameRef<'a> {
 }
 
 impl Chunk {
-    /// Bytes on the wire.
+    /// Its bytes on the wire.
     pub(crate) fn len(&self) -> usize {
         self.len
     }
@@ -154,7 +154,7 @@ impl Chunk {
         Load { messages: self.marks.len() - self.owed.messages, bytes: self.len - self.owed.bytes }
     }
 
-    /// Credit that sending it takes.
+    /// The credit that sending it takes.
     pub(super) fn cost(&self) -> u64 {
         let ours = self.ours();
         ours.bytes as u64 + ours.messages as u64 * MESSAGE_COST
@@ -164,21 +164,21 @@ impl Chunk {
         &self.marks
     }
 
-    /// Whether a frame with about that many copied bytes may still go in, if the chunk shall not
-    /// be longer than `most`.
+    /// Whether a frame with about this many copied bytes may be added, if the chunk must not exceed `most`
+    /// bytes.
     #[inline]
     pub(crate) fn has_room(&self, bytes: usize, most: usize) -> bool {
         self.len == 0 || (!self.large && self.len < most && self.bytes.len() + bytes <= most)
     }
 
-    /// Whether so many bytes go behind its frames into the memory it has.
+    /// Whether this many bytes fit into its allocated memory.
     #[inline]
     pub(crate) fn has_memory(&self, bytes: usize) -> bool {
         let free = self.bytes.capacity().min(CHUNK).checked_sub(self.bytes.len());
         free >= Some(bytes) && !self.large && self.len < CHUNK
     }
 
-    /// Makes the memory of an empty chunk, once, in one piece.
+    /// Allocates the memory of an empty chunk, once, in one piece.
     #[inline]
     pub(crate) fn reserve(&mut self, bytes: usize) {
         if self.bytes.capacity() - self.bytes.len() < bytes {
@@ -253,8 +253,8 @@ impl Chunk {
         Ok(added)
     }
 
-    /// Encodes the reply to a request whose body `fill` appends in place. On error (`fill`'s or the
-    /// framing's) the chunk is as it was. It has `extensions` if there are any.
+    /// Encodes the reply to a request; `fill` appends its body in place. On error (of `fill` or of the
+    /// framing) the chunk is as it was. The reply carries `extensions` if there are any.
     #[inline]
     pub(crate) fn push_reply<F: Framing, E>(
         &mut self,
@@ -320,8 +320,8 @@ impl Chunk {
         other.clear();
     }
 
-    /// Takes the last frame, which begins at `before` of the chunk's own bytes and has no external
-    /// body, out again: as a chunk of its own that holds it by reference.
+    /// Removes the last frame, which begins at `before` in the chunk's own bytes and has no external body,
+    /// and returns it as a chunk of its own that holds it by reference.
     pub(crate) fn split_last(&mut self, before: usize) -> Self {
         let Some(mark) = self.marks.pop() else { return Self::default() };
         let frame = Bytes::from(self.bytes.split_off(before));
@@ -336,7 +336,7 @@ impl Chunk {
         alone
     }
 
-    /// Drops its last frame, which is an answer: its id.
+    /// Drops its last frame, which is an answer; returns the id.
     pub(crate) fn drop_last_answer(&mut self) -> Option<u64> {
         let &Mark { sent: Sent::Answer(id), .. } = self.marks.last()? else { return None };
         let mut kept = Self::default();
@@ -353,12 +353,12 @@ impl Chunk {
         Some(id)
     }
 
-    /// Whether it can be cut in two between any two of its frames.
+    /// Whether it can be split between any two of its frames.
     pub(super) fn can_split(&self) -> bool {
         !self.large && self.externals.is_empty() && self.owed.messages == 0
     }
 
-    /// How many of its frames, which all take credit, so much credit covers.
+    /// How many of its frames, which all take credit, this much credit covers.
     pub(super) fn covered_by(&self, credit: u64) -> usize {
         let (mut low, mut high) = (0, self.marks.len());
         while low < high {
@@ -369,8 +369,8 @@ impl Chunk {
         low
     }
 
-    /// Moves the frames behind the first `frames` to `rest`, which is empty and comes back. Only
-    /// if it [can be split](Self::can_split).
+    /// Moves the frames after the first `frames` to `rest`, which is empty, and returns it. Only if the chunk
+    /// [can be split](Self::can_split).
     pub(super) fn split_off(&mut self, frames: usize, mut rest: Self) -> Self {
         let end = frames.checked_sub(1).map_or(0, |last| self.marks[last].end);
         rest.bytes.extend_from_slice(&self.bytes[end as usize..]);
@@ -381,17 +381,17 @@ impl Chunk {
         rest
     }
 
-    /// Bytes of the chunk's own, without external bodies.
+    /// The chunk's own bytes, without external bodies.
     pub(crate) fn own_len(&self) -> usize {
         self.bytes.len()
     }
 
-    /// The bytes of the last frame, which begins at `before` of the chunk's own bytes.
+    /// The bytes of the last frame, which begins at `before` in the chunk's own bytes.
     pub(crate) fn own_from(&mut self, before: usize) -> &mut [u8] {
         &mut self.bytes[before..]
     }
 
-    /// One frame that is encoded already, of a message whose body has `body` bytes.
+    /// A chunk of one encoded frame, of a message whose body has `body` bytes.
     pub(super) fn of_frame(sent: Sent, frame: &[u8], body: usize, large: bool) -> Self {
         let mut chunk = Self { large, ..Self::default() };
         if large {
@@ -403,13 +403,13 @@ impl Chunk {
         chunk
     }
 
-    /// Copies one frame that is encoded already behind the others.
+    /// Appends a copy of one encoded frame.
     pub(crate) fn push_encoded(&mut self, sent: Sent, frame: &[u8], body: usize) {
         self.bytes.extend_from_slice(frame);
         self.mark(frame.len(), sent, body);
     }
 
-    /// Puts bytes behind the others by reference, as a frame.
+    /// Appends bytes by reference, as a frame.
     pub(crate) fn push_shared(&mut self, sent: Sent, bytes: Bytes) {
         let len = bytes.len();
         if len > 0 {
@@ -418,7 +418,7 @@ impl Chunk {
         self.mark(len, sent, len);
     }
 
-    /// Copies one frame of another chunk behind this one's own.
+    /// Appends a copy of one frame of another chunk.
     pub(crate) fn push_frame(&mut self, frame: &FrameRef<'_>) {
         self.bytes.extend_from_slice(frame.bytes);
         if let Some(body) = frame.external {
@@ -427,15 +427,15 @@ impl Chunk {
         self.mark(frame.end - frame.start, frame.sent, frame.body);
     }
 
-    /// Walks over the frames, first to last.
+    /// Visits the frames, first to last.
     pub(crate) fn for_each_frame(&mut self, mut f: impl FnMut(FrameRef<'_>)) {
         let mut rest = &mut self.bytes[..];
         let mut externals = self.externals.iter().peekable();
         let (mut at, mut start) = (0, 0);
         for mark in &self.marks {
             let end = mark.end as usize;
-            // An external body belongs to the frame whose copied bytes end where it goes in, and
-            // a frame's own length tells which of several that is.
+            // An external body belongs to the frame whose copied bytes end where the body is inserted. If
+            // several frames end there, the frame's own length tells which one.
             let mut own = end - start;
             let external = externals.next_if(|e| e.body.len() <= own && e.at == at + own - e.body.len());
             if let Some(e) = external {
@@ -450,7 +450,7 @@ impl Chunk {
         }
     }
 
-    /// Forgets everything; keeps the memory.
+    /// Removes everything; keeps the memory.
     pub(crate) fn clear(&mut self) {
         self.bytes.clear();
         self.externals.clear();
@@ -460,7 +460,7 @@ impl Chunk {
         self.large = false;
     }
 
-    /// Bytes of memory set aside, large bodies kept by reference included.
+    /// Bytes of allocated memory, large bodies kept by reference included.
     pub(crate) fn capacity(&self) -> usize {
         self.bytes.capacity()
             + self.marks.capacity() * size_of::<Mark>()

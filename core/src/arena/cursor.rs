@@ -1,4 +1,4 @@
-//! How far a chunk was written, and what comes next.
+//! The write position in a chunk.
 
 use super::chunk::Chunk;
 
@@ -9,12 +9,12 @@ pub(crate) struct Cursor {
     at: usize,
     /// The next external body.
     external: usize,
-    /// How far into it.
+    /// The position in that body.
     in_external: usize,
 }
 
 impl Chunk {
-    /// The bytes on the wire from `written` on, as slices; returns how many of `out` were filled.
+    /// The bytes on the wire after `cursor`, as slices; returns how many slices of `out` were filled.
     pub(crate) fn slices<'a>(&'a self, cursor: &Cursor, out: &mut [&'a [u8]]) -> usize {
         let mut filled = 0;
         let mut at = cursor.at;

@@ -1,11 +1,11 @@
-//! What waits to be written: a lane per priority class, lent out one batch at a time.
+//! The write queue: a lane per priority class, from which one batch at a time is taken.
 //!
-//! Messages are encoded into the newest chunk of their class. [`Arena::begin_write`] swaps the
-//! oldest chunk out whole (never shifting bytes) as a [`Batch`]; the holder of the batch has the
-//! right to write the socket, and there is only one. Beside each chunk's bytes runs a list of
-//! marks, which message ends where: when a connection dies, the marks tell what had left and what
-//! had not, and what had not is kept whole for the next connection. The arena holds whole frames;
-//! fragments are cut when a batch is taken, and only as many as the peer's credit covers.
+//! Messages are encoded into the newest chunk of their class. [`Arena::begin_write`] takes the oldest chunk
+//! as a whole (bytes are never shifted) as a [`Batch`]. There is one batch at a time; its holder has the
+//! right to write to the socket. Each chunk has a list of marks that say which message ends where. When a
+//! connection ends, the marks tell which messages were sent, and the others are kept whole for the next
+//! connection. The arena holds whole frames; fragments are cut when a batch is taken, and only as many as the
+//! peer's credit covers.
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -36,41 +36,41 @@ pub(crate) use reconnect::Late;
 use replay::{Abandoned, Replay};
 use send_credit::SendCredit;
 
-/// How many empty chunks are kept for reuse.
+/// The number of empty chunks kept for reuse.
 const SPARE_CHUNKS: usize = 3;
-/// While normal messages wait, bulk gets one fragment after so many bytes of theirs.
+/// While normal messages wait, bulk gets one fragment after this many bytes of normal messages.
 const NORMAL_PER_BULK: usize = 64 * 1024;
 
-/// Bounds of a queue. It admits one message when empty, however large.
+/// The bounds of a queue. An empty queue admits one message of any size.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct QueueLimit {
-    /// Messages.
+    /// The number of messages.
     pub messages: usize,
-    /// Bytes, headers included where there are any.
+    /// The number of bytes, including headers where there are any.
     pub bytes: usize,
 }
 
 impl QueueLimit {
-    /// Whether a queue that holds so much is at its limit.
+    /// Whether a queue with this content is at its limit.
     #[must_use]
     #[inline]
     pub fn is_reached(&self, messages: usize, bytes: usize) -> bool {
         messages >= self.messages || bytes >= self.bytes
     }
 
-    /// Half: where those who wait are let in again.
+    /// Half of the limit: at this level, waiting callers are admitted again.
     #[must_use]
     pub fn low_mark(&self) -> Self {
         Self { messages: (self.messages / 2).max(1), bytes: (self.bytes / 2).max(1) }
     }
 }
 
-/// Frames encoded by the reader, without the lock, to be appended in one go.
+/// Frames that the reader encoded without the lock, to be appended at once.
 #[derive(Debug, Default)]
 pub(crate) struct LocalFrames {
-    /// Short ones, of the normal class.
+    /// Short frames, of the normal class.
     pub(crate) chunk: Chunk,
-    /// Long ones, of the bulk class.
+    /// Long frames, of the bulk class.
     large: VecDeque<Chunk>,
     large_bytes: usize,
 }
@@ -85,20 +85,20 @@ impl LocalFrames {
         self.chunk.len() + self.large_bytes
     }
 
-    /// Bytes of the normal class, and of bulk.
+    /// Bytes of the normal class, and of the bulk class.
     #[inline]
     pub(crate) fn by_class(&self) -> [usize; 2] {
         [self.chunk.len(), self.large_bytes]
     }
 
-    /// Takes the oldest of the long ones out.
+    /// Removes the oldest long frame.
     pub(crate) fn pop_large(&mut self) -> Option<Chunk> {
         let alone = self.large.pop_front()?;
         self.large_bytes -= alone.len();
         Some(alone)
     }
 
-    /// The last frame of the chunk, which begins at `before` of its own bytes, is a long one.
+    /// Moves the last frame of the chunk, which begins at `before` in its own bytes, to the long frames.
     pub(crate) fn split_last(&mut self, before: usize) {
         let alone = self.chunk.split_last(before);
         self.large_bytes += alone.len();
@@ -108,44 +108,44 @@ impl LocalFrames {
 
 #[derive(Debug)]
 pub(crate) struct Arena {
-    /// Made when there is something for it, and kept until nothing was sent for a while.
+    /// Allocated when needed, and kept until nothing was sent for a while.
     control: Option<Box<Chunk>>,
     lanes: [Lane; 2],
     spare: Vec<Chunk>,
-    /// A batch given back before it was wholly written: it goes out first.
+    /// A batch that was given back before it was completely written: it goes out first.
     returned: Option<Box<Batch>>,
-    /// The class of the batch that is out.
+    /// The class of the batch that a writer has.
     lent: Option<Class>,
-    /// Bytes that it keeps in memory: a long message as a whole until its last piece is written.
+    /// Bytes that this batch keeps in memory: a long message as a whole until its last fragment is written.
     lent_bytes: usize,
-    /// Counts connections, so that a batch lent for a dead one is known.
+    /// Counts connections, so that a batch of an earlier connection is recognised.
     generation: u64,
-    /// Longer frames are cut into pieces of so many bytes; `usize::MAX` where they cannot be.
+    /// Longer frames are cut into fragments of this many bytes; `usize::MAX` if the framing has no fragments.
     fragment: usize,
-    /// Bodies below that length are copied, and not cut up.
+    /// Bodies below this length are copied, and not cut into fragments.
     short: usize,
     next_message: u64,
     normal_since_bulk: usize,
-    /// Most bytes of bulk in one batch. One fragment while the socket is what holds it up, because
-    /// then whatever is in the batch is in the way of others; more while it takes all at once.
+    /// Maximum bytes of bulk in one batch. One fragment while the socket is the bottleneck, because then
+    /// every byte in the batch delays other messages; more while the socket takes everything at once.
     bulk_run: usize,
-    /// The batch that is out was not taken at once.
+    /// The current batch was not taken at once.
     slowed: bool,
     /// Written bytes of each class that are kept, in case the system loses them.
     resend_window: usize,
-    /// In a session: what the peer has not acknowledged.
+    /// In a session: the frames that the peer has not acknowledged.
     replay: Option<Box<Replay>>,
-    /// Batches of sessions that are over, which a writer still has: mostly there is none.
+    /// Batches of ended sessions that a writer still has. Boxed: usually there is none.
     #[allow(clippy::box_collection, reason = "one word in place of three")]
     abandoned: Option<Box<Vec<Abandoned>>>,
-    /// How many batches of connections without a session are still with their writers, and how many of
-    /// those are not waited for any more.
+    /// How many batches of ended connections without a session are still with their writers, and how many of
+    /// those are no longer waited for.
     late: u16,
     given_up: u16,
 }
 
 impl Arena {
-    /// Frames longer than `fragment` will be cut up.
+    /// An empty arena; longer frames than `fragment` are cut into fragments.
     pub(crate) fn new(fragment: usize) -> Self {
         Self {
             control: None,
@@ -169,7 +169,7 @@ impl Arena {
         }
     }
 
-    /// Keeps so many written bytes of each class, to be sent again on the next connection.
+    /// Keeps this many written bytes of each class, to be sent again on the next connection.
     pub(crate) fn set_resend_window(&mut self, bytes: usize) {
         self.resend_window = bytes;
     }
@@ -183,19 +183,19 @@ impl Arena {
         &mut self.lanes[usize::from(class == Class::Bulk)]
     }
 
-    /// Calls and casts of a class that wait (the batch on loan does not count).
+    /// Waiting calls and casts of a class (not those in the current batch).
     pub(crate) fn ours(&self, class: Class) -> Load {
         self.lane(class).ours()
     }
 
-    /// Answers and cancels that wait (the batch on loan does not count).
+    /// Waiting answers and cancels (not those in the current batch).
     pub(crate) fn owed(&self) -> Load {
         let mut owed = self.lanes[0].owed();
         owed.add(self.lanes[1].owed());
         owed
     }
 
-    /// Those of one class.
+    /// Waiting answers and cancels of one class.
     #[inline]
     pub(crate) fn owed_in(&self, class: Class) -> Load {
         self.lane(class).owed()
@@ -206,26 +206,26 @@ impl Arena {
         self.lane(class).aborts()
     }
 
-    /// Whether `batch` was lent for the connection that is up.
+    /// Whether `batch` was taken for the present connection.
     pub(crate) fn is_current(&self, batch: &Batch) -> bool {
         self.lent.is_some() && batch.generation == self.generation
     }
 
-    /// Whether a batch can be taken of which no byte has left yet.
+    /// Whether a batch can be taken of which no byte was sent yet.
     #[inline]
     pub(crate) fn can_take(&self) -> bool {
         self.lent.is_none() && self.returned.is_none()
     }
 
-    /// Whether so many bytes of the normal class wait, and there is credit for about as many: with
-    /// next to none, a batch would not be worth its write.
+    /// Whether this many bytes of the normal class wait, with credit for about as many: with almost no
+    /// credit, a batch would not be worth a write.
     #[inline]
     pub(crate) fn has_pile(&self, bytes: usize) -> bool {
         let lane = &self.lanes[0];
         lane.ours().bytes >= bytes && lane.flow.credit() >= bytes as u64 * 5 / 4
     }
 
-    /// Whether a batch is out.
+    /// Whether a writer has a batch.
     pub(crate) fn is_lent(&self) -> bool {
         self.lent.is_some()
     }
@@ -236,7 +236,7 @@ impl Arena {
         self.lent.is_none() && self.returned.is_none() && !again && self.lanes.iter().all(Lane::is_empty)
     }
 
-    /// Whether nothing is left to write and nothing is being written.
+    /// Whether nothing waits to be written and nothing is being written.
     pub(crate) fn is_flushed(&self) -> bool {
         self.has_no_data() && !self.has_control()
     }
@@ -253,7 +253,7 @@ impl Arena {
         self.owed().messages > 0 || returned.into_iter().any(|mark| is_answer(mark.sent))
     }
 
-    /// Bytes that are lent, or came back, or are kept until their message is out, or acknowledged.
+    /// Bytes that are in batches, were given back, or are kept until their message is sent or acknowledged.
     pub(crate) fn kept_bytes(&self) -> usize {
         let under_way = self.lanes.iter().map(Lane::lent_of_message).sum::<usize>();
         let returned = self.returned.as_ref().map_or(0, |batch| batch.keeps());
@@ -261,7 +261,7 @@ impl Arena {
         under_way + self.lent_bytes + returned + replay + self.abandoned().map(Chunk::len).sum::<usize>()
     }
 
-    /// Bytes of memory held for writing (the batch on loan not included).
+    /// Bytes of memory held for writing (the current batch not included).
     pub(crate) fn memory(&self) -> usize {
         let returned = self.returned.iter().map(|batch| &batch.chunk);
         let chunks = self.control.as_deref().into_iter().chain(&self.spare).chain(returned);
@@ -272,12 +272,12 @@ impl Arena {
             + self.abandoned().map(Chunk::capacity).sum::<usize>()
     }
 
-    /// Long messages of sessions that are over, whose last fragments a writer still has.
+    /// Long messages of ended sessions whose last fragments a writer still has.
     fn abandoned(&self) -> impl Iterator<Item = &Chunk> {
         self.abandoned.iter().flat_map(|sessions| &**sessions).flat_map(|session| &session.finished)
     }
 
-    /// Gives back what is kept for reuse: nothing was sent for a while.
+    /// Frees memory that is kept for reuse: nothing was sent for a while.
     pub(crate) fn trim(&mut self) {
         self.spare = Vec::new();
         self.control.take_if(|chunk| chunk.is_empty());
@@ -295,19 +295,19 @@ impl Arena {
         lanes[0].append(local, spare);
     }
 
-    /// Appends a chunk as it is.
+    /// Appends a chunk unchanged.
     pub(crate) fn append_alone(&mut self, class: Class, chunk: Chunk) {
         self.lane_mut(class).push_chunk(chunk);
     }
 
-    /// Longer frames are cut up.
+    /// Longer frames are cut into fragments.
     #[inline]
     pub(crate) fn fragment(&self) -> usize {
         self.fragment
     }
 
-    /// The peer granted so much at the beginning of a connection; frames longer than `fragment`
-    /// are cut up, and so many bytes of bulk may be unseen by it.
+    /// Starts a connection with the peer's first grants; frames longer than `fragment` are cut into
+    /// fragments, and at most `bulk_ahead` bytes of bulk may be unseen by the peer.
     pub(crate) fn open_flow(&mut self, credit: [u64; 2], bulk_ahead: u64, fragment: usize) {
         self.lanes[0].flow = SendCredit::granted(credit[0], u64::MAX);
         self.lanes[1].flow = SendCredit::granted(credit[1], bulk_ahead);
@@ -319,21 +319,21 @@ impl Arena {
         self.short = fragment.min(EXTERNAL_FROM);
     }
 
-    /// The peer grants more of a class, or has seen more of it. False: what it says cannot be.
+    /// The peer grants more of a class, or has seen more of it. `false`: the values are invalid.
     #[must_use]
     pub(crate) fn update_flow(&mut self, class: Class, limit: u64, seen: u64) -> bool {
         self.lane_mut(class).flow.update(limit, seen)
     }
 
-    /// Our own calls and casts stay where they are from now on: they wait for another connection.
-    /// The numbers of those, by class, that were begun and will not be completed on this one.
+    /// From now on calls and casts of this side stay in the queue and wait for another connection. Returns,
+    /// by class, the numbers of messages that were begun and will not be completed on this one.
     pub(crate) fn hold_back(&mut self) -> [Option<u64>; 2] {
         let [normal, bulk] = &mut self.lanes;
         [normal.hold_back(), bulk.hold_back()]
     }
 
-    /// Lends the next bytes: what came back unfinished, control, then normal and bulk. `data` says
-    /// whether others than control may go (not before the handshake is done).
+    /// Takes the next batch: first what was given back incomplete, then control frames, then normal and bulk.
+    /// `data` says whether frames other than control may be sent (not before the handshake is done).
     pub(crate) fn begin_write<F: Framing>(&mut self, framing: &F, data: bool) -> Option<Batch> {
         if self.lent.is_some() {
             return None;
@@ -383,7 +383,7 @@ impl Arena {
             _ => (normal, CHUNK),
         };
         let Gathered { chunk, finished } = lane.take(framing, budget, *fragment, next_message, spare)?;
-        // What is over counts for the next turn.
+        // The excess counts for the next turn.
         *normal_since_bulk = match class {
             Class::Bulk => normal_since_bulk.saturating_sub(NORMAL_PER_BULK).min(NORMAL_PER_BULK),
             _ => normal_since_bulk.saturating_add(chunk.len()),
@@ -396,13 +396,13 @@ impl Arena {
         Some(batch)
     }
 
-    /// The socket took the batch that is out only in part.
+    /// The socket took only a part of the current batch.
     pub(crate) fn slow_down(&mut self) {
         self.slowed = true;
         self.bulk_run = 0;
     }
 
-    /// Throws a batch that was written away, whose memory is not worth keeping.
+    /// Drops a written batch whose memory is not worth keeping.
     pub(crate) fn end_rare_write(&mut self, batch: Batch) {
         self.control.take_if(|chunk| chunk.is_empty());
         debug_assert!(batch.is_done() && batch.class == Class::Control);
@@ -410,8 +410,8 @@ impl Arena {
         drop(batch);
     }
 
-    /// Takes a batch back. `acked` is called with frames of a session that the peer acknowledged while they
-    /// were being written.
+    /// Takes a batch back. `acked` is called for the frames of a session that the peer acknowledged while
+    /// they were being written.
     pub(crate) fn end_write(&mut self, batch: Batch, acked: impl FnMut(Sent)) {
         debug_assert!(self.lent.is_some(), "a batch that was not lent");
         (self.lent, self.lent_bytes) = (None, 0);
@@ -444,7 +444,7 @@ impl Arena {
         recycle(&mut self.spare, chunk);
     }
 
-    /// Keeps the waiting frames that `keep` wants, in order, and drops the others.
+    /// Keeps the waiting frames for which `keep` returns true, in order, and drops the others.
     pub(crate) fn retain(&mut self, keep: impl FnMut(&mut FrameRef<'_>) -> bool) {
         self.retain_with(self.fragment, keep);
     }

@@ -1,21 +1,21 @@
-//! A long message on its way out.
+//! A long message that is being sent in fragments.
 
 use super::chunk::{Chunk, External, Sent};
 use crate::frame::native::MESSAGE_COST;
 use crate::frame::{Class, Framing, Kind, Meta};
 
-/// Shorter pieces of a body are copied into the batch: cheaper than a slice of their own.
+/// Shorter pieces of a body are copied into the batch, which is cheaper than a slice of their own.
 const COPY_BELOW: usize = 2 * 1024;
 
-/// A long message whose fragments go out one by one.
+/// A long message whose fragments are sent one by one.
 #[derive(Debug)]
 pub(super) struct Partial {
-    /// The message's frame, whole.
+    /// The whole frame of the message.
     pub(super) frame: Chunk,
     pub(super) sent: Sent,
     /// Its number on the wire.
     pub(super) message: u64,
-    /// How much of the frame was lent.
+    /// How much of the frame is in batches already.
     pub(super) at: usize,
 }
 
@@ -29,7 +29,7 @@ impl Partial {
         self.frame.len() - self.at
     }
 
-    /// Credit that its next `n` bytes take.
+    /// The credit that its next `n` bytes take.
     pub(super) fn cost(&self, n: usize) -> u64 {
         match (self.sent.takes_credit(), self.at) {
             (false, _) => 0,
@@ -38,7 +38,7 @@ impl Partial {
         }
     }
 
-    /// Appends the next `n` bytes as a fragment; its length on the wire.
+    /// Appends the next `n` bytes as a fragment; returns its length on the wire.
     pub(super) fn cut<F: Framing>(&mut self, framing: &F, class: Class, n: usize, out: &mut Chunk) -> usize {
         let before = out.own_len();
         let meta = Meta { class, ..Meta::new(Kind::Fragment, self.message) };
@@ -67,7 +67,7 @@ impl Partial {
             out.externals.push(External { at: out.own_len(), body });
         }
         self.at = end;
-        // The message is handed back from its whole frame, never from a fragment.
+        // A message is given back from its whole frame, never from a fragment.
         out.mark(added, if self.rest() == 0 { self.sent } else { Sent::Part }, 0);
         added
     }

@@ -1,7 +1,7 @@
-//! Messages of several parts in a chunk, some of which stand in it by reference.
+//! Messages of several parts in a chunk, some of which are kept by reference.
 //!
-//! A frame of a chunk has one body by reference at most, at its end. So a message with several of
-//! them, or with bytes behind one, is several frames: all but the last are [`Sent::Part`].
+//! A frame of a chunk has at most one body by reference, at its end. Therefore a message with several of
+//! them, or with bytes after one, is several frames: all but the last are [`Sent::Part`].
 
 use alloc::vec::Vec;
 
@@ -10,13 +10,13 @@ use bytes::Bytes;
 use super::chunk::{Chunk, External, Load, Sent};
 use super::cursor::Cursor;
 
-/// A message at the end of a chunk that is not whole yet.
+/// An incomplete message at the end of a chunk.
 #[derive(Debug)]
 pub(crate) struct Growing<'a> {
     chunk: &'a mut Chunk,
-    /// What the chunk had before.
+    /// The state of the chunk before the message.
     before: Extent,
-    /// Where the frame begins that is not marked yet, in the chunk's own bytes.
+    /// Where the current, unmarked frame begins in the chunk's own bytes.
     begun: usize,
     /// The chunk's last body by reference belongs to that frame.
     has_external: bool,
@@ -51,7 +51,7 @@ impl<'a> Growing<'a> {
         (&mut self.chunk.bytes, self.before.bytes)
     }
 
-    /// Puts a body behind what is there, by reference.
+    /// Appends a body by reference.
     pub(crate) fn push_shared(&mut self, body: Bytes) {
         if body.is_empty() {
             return;
@@ -61,14 +61,14 @@ impl<'a> Growing<'a> {
         self.has_external = true;
     }
 
-    /// Bytes up to the end of the frame's body by reference; `None` without one.
+    /// The bytes up to the end of the frame's body by reference; `None` without one.
     #[inline]
     fn up_to_external(&self) -> Option<(usize, usize)> {
         let External { at, body } = self.chunk.externals.last().filter(|_| self.has_external)?;
         Some((*at, at - self.begun + body.len()))
     }
 
-    /// What is there up to the last body by reference is a frame of its own.
+    /// Ends a frame after the last body by reference.
     fn end_part(&mut self) {
         if let Some((at, len)) = self.up_to_external() {
             self.chunk.mark(len, Sent::Part, 0);
@@ -76,10 +76,10 @@ impl<'a> Growing<'a> {
         }
     }
 
-    /// The message is whole. Its length on the wire.
+    /// Completes the message. Returns its length on the wire.
     ///
     /// # Panics
-    /// Bytes that stood in the chunk before were taken away, or the message is 4 GiB long.
+    /// If bytes that were in the chunk before were removed, or the message is 4 GiB or longer.
     #[inline]
     pub(crate) fn finish(mut self, sent: Sent) -> usize {
         let own = self.chunk.bytes.len();
@@ -96,7 +96,7 @@ impl<'a> Growing<'a> {
 }
 
 impl Drop for Growing<'_> {
-    /// Without an end there is no message: the chunk is as it was before.
+    /// An incomplete message is discarded: the chunk is as it was before.
     #[inline]
     fn drop(&mut self) {
         if self.whole {
@@ -111,13 +111,13 @@ impl Drop for Growing<'_> {
 }
 
 impl Chunk {
-    /// How many messages end in it.
+    /// The number of messages that end in it.
     pub(crate) fn messages(&self) -> usize {
         self.marks.iter().filter(|mark| mark.sent != Sent::Part).count()
     }
 
-    /// Calls `f` with each message, first to last: which it is, where its first byte stands, and where
-    /// it begins and ends, in bytes on the wire.
+    /// Calls `f` for each message, first to last: which message it is, the position of its first byte, and
+    /// where it begins and ends, in bytes on the wire.
     pub(crate) fn for_each_whole(&self, mut f: impl FnMut(Sent, Cursor, usize, usize)) {
         let (mut cursor, mut start) = (Cursor::default(), 0);
         for mark in self.marks.iter().filter(|mark| mark.sent != Sent::Part) {
@@ -128,7 +128,7 @@ impl Chunk {
         }
     }
 
-    /// A chunk with those of its messages that `keeps` has a true for, in order.
+    /// A chunk with the messages for which `keeps` is true, in order.
     pub(crate) fn keep_messages(&mut self, keeps: &[bool]) -> Self {
         let (mut kept, mut at) = (Self::default(), 0);
         self.for_each_frame(|frame| {

@@ -7,7 +7,7 @@ use crate::error::EncodeError;
 use crate::frame::{Class, Framing, Meta};
 
 impl Arena {
-    /// Encodes a message behind the others of its class. On error nothing changed.
+    /// Appends an encoded message to its class. On error nothing changed.
     #[inline]
     pub(crate) fn push<F: Framing>(
         &mut self,
@@ -32,8 +32,8 @@ impl Arena {
         Ok(added)
     }
 
-    /// Encodes a short message of the normal class. `None`: nothing was done, because it is not
-    /// short, or the framing refuses it.
+    /// Appends a short message to the normal class. `None`: nothing was done, because the message is not
+    /// short or the framing refuses it.
     #[inline(always)]
     pub(crate) fn push_behind<F: Framing>(
         &mut self,
@@ -51,14 +51,14 @@ impl Arena {
             lane.note_pushed(sent, added);
             return Some(added);
         }
-        // A copy, so that what was put together in registers goes to memory here, and only here.
+        // A copy, so that the value that was built in registers is stored to memory here only.
         let first = *meta;
         self.push(framing, sent, &first, &[], Payload::Borrowed(body), false).ok()
     }
 
-    /// The same for one message after another, the first of which is number `first`, as long as
-    /// they fit: how many did. `fits` says whether one more is
-    /// wanted, given what waits with it.
+    /// As [`push_behind`](Self::push_behind), for several messages, the first of which has number `first`,
+    /// while they fit. Returns how many were appended. `fits` says, given the load that waits, whether one
+    /// more is allowed.
     #[inline]
     pub(crate) fn push_many_behind<F: Framing, B: AsRef<[u8]>>(
         &mut self,
@@ -89,7 +89,7 @@ impl Arena {
         pushed.messages
     }
 
-    /// Copies a frame that is encoded already, and is not longer than a fragment, behind the others.
+    /// Appends a copy of an encoded frame that is not longer than a fragment.
     pub(crate) fn push_frame(&mut self, class: Class, sent: Sent, frame: &[u8], body: usize) {
         let Self { lanes, spare, fragment, .. } = self;
         let lane = &mut lanes[usize::from(class == Class::Bulk)];
@@ -98,7 +98,7 @@ impl Arena {
         lane.note_pushed(sent, frame.len());
     }
 
-    /// The same for what may be kept by reference, or cut up.
+    /// As [`push`](Self::push), for bodies that may be kept by reference or cut into fragments.
     #[inline(never)]
     fn push_long<F: Framing>(
         &mut self,
@@ -112,7 +112,7 @@ impl Arena {
         let fragment = self.fragment;
         let may_be_external = external_bodies && payload.len() >= chunk::EXTERNAL_FROM;
         let payload = match payload {
-            // Copied once here, and never again when it is cut up.
+            // Copied once here, and not again when it is cut into fragments.
             Payload::Borrowed(bytes) if may_be_external && bytes.len() > fragment => {
                 Payload::Owned(bytes::Bytes::copy_from_slice(bytes))
             }
@@ -120,7 +120,7 @@ impl Arena {
         };
         let by_reference = may_be_external && matches!(payload, Payload::Owned(_));
         if payload.len() + extensions.len() + 64 > fragment {
-            // Perhaps too long for one frame: its own chunk.
+            // Possibly too long for one frame: a chunk of its own.
             let mut alone = Chunk::default();
             let added = alone.push(framing, sent, meta, extensions, payload, external_bodies)?;
             alone.large = added > fragment;
@@ -137,7 +137,7 @@ impl Arena {
         Ok(added)
     }
 
-    /// Encodes a frame that goes before all messages, whatever class it names.
+    /// Encodes a frame that goes out before all messages, whatever class it has.
     pub(crate) fn push_control<F: Framing>(
         &mut self,
         framing: &F,

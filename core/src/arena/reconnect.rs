@@ -1,4 +1,4 @@
-//! From one connection to the next: what is kept, what is sent again.
+//! From one connection to the next: what is kept, and what is sent again.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -10,10 +10,10 @@ use super::{Arena, recycle};
 use crate::frame::Class;
 
 impl Arena {
-    /// The connection died with `lent` out (or given back unfinished). Keeps the frames that `keep`
-    /// wants, in order; it is asked once for every frame of that batch, and then for every frame
-    /// that is kept or waited, with [`Fate::Waiting`]. A long message has left once its last
-    /// fragment has.
+    /// The connection ended with the batch `lent` with the writer (or given back incomplete). Keeps the
+    /// frames for which `keep` returns true, in order. `keep` is called once for every frame of that batch,
+    /// and then for every frame that is kept or waited, with [`Fate::Waiting`]. A long message counts as sent
+    /// when its last fragment is.
     pub(crate) fn disconnect(
         &mut self,
         lent: Option<Batch>,
@@ -43,8 +43,8 @@ impl Arena {
         self.retain(|frame| keep(frame, Fate::Waiting));
     }
 
-    /// What waits will go out on another session: long messages that were begun from their
-    /// beginning. Keeps the frames that `keep` wants, in order.
+    /// Waiting messages will be sent in another session: long messages start again from the beginning. Keeps
+    /// the frames for which `keep` returns true, in order.
     pub(crate) fn begin_anew(&mut self, mut keep: impl FnMut(&mut FrameRef<'_>, Fate) -> bool) {
         for lane in &mut self.lanes {
             lane.restore(Vec::new());
@@ -52,13 +52,13 @@ impl Arena {
         self.retain(|frame| keep(frame, Fate::Waiting));
     }
 
-    /// Begins to keep what is sent until it is acknowledged: at most so many bytes, and a batch.
+    /// Begins to keep sent frames until they are acknowledged: at most this many bytes, and one batch.
     pub(crate) fn begin_session(&mut self, window: usize) {
         self.replay = Some(Box::new(Replay::new(window)));
     }
 
-    /// The session is over: `lost` is called with every message that the peer has not acknowledged,
-    /// `acked` with every acknowledged frame that was not reported before.
+    /// The session is over: calls `lost` for every message that the peer has not acknowledged, and `acked`
+    /// for every acknowledged frame that was not reported before.
     pub(crate) fn end_session(&mut self, acked: impl FnMut(Sent), lost: impl FnMut(&FrameRef<'_>)) {
         if let Some(replay) = self.replay.take()
             && let Some(abandoned) = replay.lose(acked, lost)
@@ -67,7 +67,7 @@ impl Arena {
         }
     }
 
-    /// The connection of a session died with `lent` out (or given back unfinished).
+    /// The connection of a session ended with the batch `lent` with the writer (or given back incomplete).
     pub(crate) fn detach(&mut self, lent: Option<Batch>) {
         let out = self.lent.take().is_some_and(|class| class != Class::Control) && lent.is_none();
         self.lent_bytes = 0;
@@ -77,7 +77,7 @@ impl Arena {
         if let Some(control) = self.control.take() {
             self.recycle(*control);
         }
-        // A go-away was that connection's, and the credit is the session's.
+        // A go-away applied to that connection only, and the credit belongs to the session.
         for lane in &mut self.lanes {
             lane.flow.stopped = false;
         }
@@ -89,11 +89,10 @@ impl Arena {
         }
     }
 
-    /// The writer gives back a batch whose connection is gone. In a session that goes on, the batch is
-    /// put back in its place to be written again, and `each` is called with the frames that the peer
-    /// acknowledged meanwhile; returns true: there is something to write. Otherwise `each` is called
-    /// with every frame and what became of it. A long message is whole where its last fragment is in
-    /// the batch.
+    /// The writer gives back a batch of an ended connection. In a session that continues, the batch returns
+    /// to its place to be written again, `each` is called for the frames that the peer acknowledged
+    /// meanwhile, and the result is true: there is something to write. Otherwise `each` is called for every
+    /// frame, with its fate. A long message is whole if its last fragment is in the batch.
     pub(crate) fn return_late(&mut self, mut batch: Batch, mut each: impl FnMut(Late<'_, '_>)) -> bool {
         if batch.class == Class::Control {
             return false;
@@ -123,7 +122,7 @@ impl Arena {
             number += 1;
             match session {
                 Some(acked) if number <= acked => each(Late::Acked(frame.sent)),
-                // A part is no message.
+                // A part is not a message.
                 _ if frame.sent == Sent::Part => {}
                 _ => {
                     let mut tell = |frame: &FrameRef<'_>| match session {
@@ -140,8 +139,8 @@ impl Arena {
         false
     }
 
-    /// The writer gives back a batch whose connection is gone, where there is no session and what left
-    /// is sent again. The casts that `keep` wants go back to their place by number; it is asked as in
+    /// The writer gives back a batch of an ended connection, without a session, with at-least-once delivery.
+    /// The casts for which `keep` returns true return to their place by number; it is called as in
     /// [`disconnect`](Self::disconnect). Returns whether there are any.
     pub(crate) fn restore_late(
         &mut self,
@@ -165,7 +164,7 @@ impl Arena {
         self.given_up = self.given_up.min(self.late);
     }
 
-    /// Whether that batch is one of a connection that ended, and had no session.
+    /// Whether the batch belongs to an ended connection without a session.
     pub(crate) fn is_late_without_session(&self, batch: &Batch) -> bool {
         let generation = batch.generation;
         let in_session = self.replay.as_ref().is_some_and(|replay| replay.misses(generation));
@@ -177,16 +176,16 @@ impl Arena {
                 .any(|session| session.generation == generation)
     }
 
-    /// The session goes on and the peer has `received` frames in all. `each` is called with every frame
-    /// that this acknowledges for the first time. Returns how many frames are sent again; `None`: the
-    /// peer cannot have so many.
+    /// The session continues and the peer has received `received` frames in total. `each` is called for every
+    /// frame that this acknowledges for the first time. Returns how many frames are sent again; `None`: the
+    /// value is invalid.
     pub(crate) fn resume(&mut self, received: u64, each: impl FnMut(Sent)) -> Option<u64> {
         let Self { replay, spare, .. } = self;
         replay.as_mut()?.resume(received, each, |chunk| recycle(spare, chunk))
     }
 
-    /// The peer acknowledged `received` frames in all; `each` is called with every frame that this
-    /// acknowledges for the first time. False: it cannot have so many.
+    /// The peer acknowledged `received` frames in total; `each` is called for every frame that this
+    /// acknowledges for the first time. `false`: the value is invalid.
     #[must_use]
     pub(crate) fn ack(&mut self, received: u64, each: impl FnMut(Sent)) -> bool {
         let Self { replay, spare, .. } = self;
@@ -205,18 +204,18 @@ impl Arena {
     }
 }
 
-/// What is known of a message whose batch came back late.
+/// The known fate of a message whose batch came back late.
 #[derive(Debug)]
 pub(crate) enum Late<'f, 'c> {
-    /// The peer has it, and said so.
+    /// The peer acknowledged it.
     Acked(Sent),
-    /// Its session is over; the peer may have it.
+    /// Its session is over; the peer may have received it.
     Lost(&'f FrameRef<'c>),
     /// There was no session.
     Ended(&'f FrameRef<'c>, Fate),
 }
 
-/// The frames of a batch that are kept, in order.
+/// The frames of a batch for which `keep` returns true, in order.
 fn unsent(batch: &mut Batch, keep: &mut impl FnMut(&mut FrameRef<'_>, Fate) -> bool) -> Vec<Chunk> {
     let (mut unsent, mut run) = (Vec::new(), Chunk::default());
     batch.for_each_message(|mut frame, whole, fate| {

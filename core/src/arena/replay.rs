@@ -1,36 +1,36 @@
-//! What a session has sent and the peer has not acknowledged, in the order of the wire.
+//! The frames of a session that were sent and not acknowledged, in wire order.
 //!
-//! Frames are numbered by counting them: those of a batch get the next numbers when it is lent.
-//! Chunks are kept as they were written, so that what is sent again is the same, byte for byte.
+//! Frames are numbered by counting: the frames of a batch get the next numbers when the batch is taken.
+//! Chunks are kept as they were written, so that what is sent again is identical, byte for byte.
 
 use alloc::collections::VecDeque;
 
 use super::chunk::{Chunk, FrameRef, Sent};
 
-/// Chunks of the session on their way.
+/// The unacknowledged chunks of a session.
 #[derive(Debug)]
 pub(crate) struct Replay {
     /// Written on this connection, not acknowledged; the frames before `first` are gone.
     written: VecDeque<Chunk>,
-    /// To be written again on this connection, behind those.
+    /// To be written again on this connection, after those.
     again: VecDeque<Chunk>,
-    /// Long messages whose last fragments are among these, by the number of that fragment: whole,
-    /// for handing them back.
+    /// The whole long messages whose last fragments are among these frames, by the number of that fragment,
+    /// to be able to give them back.
     finished: VecDeque<(u64, Chunk)>,
-    /// How many frames came before the first of `written`.
+    /// The number of frames before the first one of `written`.
     first: u64,
-    /// How many frames were numbered.
+    /// The number of frames that were numbered.
     lent: u64,
     acked: u64,
-    /// Up to which frame the acknowledgement was reported to the link. The frames of a batch that is
-    /// still being written are reported when the batch is given back: until then the replay does not
-    /// have their marks.
+    /// The frame up to which acknowledgements were reported to the link. Frames of a batch that is still
+    /// being written are reported when the batch is given back: until then the replay does not have their
+    /// marks.
     told: u64,
-    /// Bytes lent and not acknowledged, by whole chunks.
+    /// Bytes that were taken and are not acknowledged, by whole chunks.
     bytes: usize,
     window: usize,
-    /// A batch was still being written when its connection died: where in `again` it belongs, and
-    /// which one it is. Until the writer gives it back nothing is sent again.
+    /// A batch that was still being written when its connection ended: its place in `again` and its
+    /// generation. Nothing is sent again until the writer gives it back.
     missing: Option<Missing>,
 }
 
@@ -40,22 +40,21 @@ struct Missing {
     generation: u64,
 }
 
-/// A batch of a session that is over, which was still being written when its connection died and
-/// which the writer has not given back yet.
+/// A batch of an ended session that was still being written when its connection ended, and that the writer
+/// has not given back yet.
 #[derive(Debug)]
 pub(super) struct Abandoned {
     pub(super) generation: u64,
-    /// So many of its frames, the first ones, were acknowledged.
+    /// This many of its frames, counted from the first one, were acknowledged.
     pub(super) acked: u64,
-    /// Long messages whose last fragments are in it, whole, in order: those of a batch that was written
-    /// for the second time. (What is written for the first time has them in the batch itself.)
+    /// The whole long messages whose last fragments are in it, in order, if it was written for the second
+    /// time. (A batch that is written for the first time has them itself.)
     pub(super) finished: VecDeque<Chunk>,
 }
 
-/// Calls `each` with every frame of `chunks` that is acknowledged (its number is at most `acked`) and
-/// was not reported before (its number is above `told`). `first` frames come before `chunks`. Frames
-/// up to `acked` that are not in `chunks` are in a batch that is being written: they are reported when
-/// it is given back.
+/// Calls `each` for every frame of `chunks` that is acknowledged (its number is at most `acked`) and was not
+/// reported before (its number is above `told`). `first` frames come before `chunks`. Acknowledged frames
+/// that are not in `chunks` are in a batch that is being written: they are reported when it is given back.
 fn tell<'c>(
     chunks: impl IntoIterator<Item = &'c Chunk>,
     first: u64,
@@ -78,7 +77,7 @@ fn tell<'c>(
     }
 }
 
-/// How many frames are in a chunk.
+/// The number of frames in a chunk.
 fn count(chunk: &Chunk) -> u64 {
     chunk.marks().len() as u64
 }
@@ -99,7 +98,7 @@ impl Replay {
         }
     }
 
-    /// Whether more may be lent.
+    /// Whether more frames may be taken.
     pub(super) fn is_open(&self) -> bool {
         self.missing.is_none() && self.bytes < self.window
     }
@@ -109,17 +108,17 @@ impl Replay {
         !self.again.is_empty() || self.missing.is_some()
     }
 
-    /// How many frames were sent.
+    /// The number of frames sent.
     pub(super) fn lent(&self) -> u64 {
         self.lent
     }
 
-    /// How many frames wait for their acknowledgement.
+    /// The number of frames that wait for their acknowledgement.
     pub(crate) fn unacked(&self) -> u64 {
         self.lent - self.acked
     }
 
-    /// Bytes that were lent and not acknowledged, by whole chunks.
+    /// Bytes that were taken and are not acknowledged, by whole chunks.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
@@ -134,7 +133,7 @@ impl Replay {
         self.written.iter().chain(&self.again).chain(finished).map(Chunk::capacity).sum()
     }
 
-    /// A chunk is lent for the first time.
+    /// A chunk is taken for the first time.
     pub(super) fn note_lent(&mut self, chunk: &Chunk) {
         self.lent += count(chunk);
         self.bytes += chunk.len();
@@ -145,8 +144,8 @@ impl Replay {
         if self.missing.is_some() { None } else { self.again.pop_front() }
     }
 
-    /// A chunk was written. Returns the chunk if the peer has acknowledged all of it already; `acked`
-    /// is called with each of its frames that is acknowledged.
+    /// A chunk was written. Returns the chunk if the peer has acknowledged all of it already; `acked` is
+    /// called for each of its acknowledged frames.
     pub(super) fn note_written(
         &mut self,
         chunk: Chunk,
@@ -159,7 +158,7 @@ impl Replay {
         if self.written.len() == 1 { self.pop_acked() } else { None }
     }
 
-    /// Long messages end in the chunk that is behind everything in `written`.
+    /// Records the long messages that end in the last chunk of `written`.
     fn note_finished(&mut self, chunk: &Chunk, finished: VecDeque<Chunk>) {
         if finished.is_empty() {
             return;
@@ -180,7 +179,7 @@ impl Replay {
         }
     }
 
-    /// The first chunk, if the peer has all of it.
+    /// Removes the first chunk, if all of it is acknowledged.
     fn pop_acked(&mut self) -> Option<Chunk> {
         let n = count(self.written.front()?);
         if self.first + n > self.acked {
@@ -195,8 +194,8 @@ impl Replay {
         Some(chunk)
     }
 
-    /// The peer acknowledged `received` frames in all; `each` is called with every frame that this
-    /// acknowledges for the first time. False: it cannot have so many.
+    /// The peer acknowledged `received` frames in total; `each` is called for every frame that this
+    /// acknowledges for the first time. `false`: the value is invalid.
     #[must_use]
     pub(crate) fn ack(&mut self, received: u64, each: impl FnMut(Sent), mut done: impl FnMut(Chunk)) -> bool {
         if received < self.acked || received > self.lent {
@@ -210,9 +209,8 @@ impl Replay {
         true
     }
 
-    /// The connection died, with this chunk being written: everything unacknowledged is to be
-    /// written again.
-    /// `missing` is the generation of the batch that is still being written, if there is one.
+    /// The connection ended while this chunk was being written: every unacknowledged frame is to be written
+    /// again. `missing` is the generation of the batch that is still being written, if there is one.
     pub(super) fn detach(&mut self, lent: Option<(Chunk, VecDeque<Chunk>)>, missing: Option<u64>) {
         if let Some((chunk, finished)) = lent {
             self.note_finished(&chunk, finished);
@@ -224,9 +222,9 @@ impl Replay {
         self.again = core::mem::take(&mut self.written);
     }
 
-    /// The peer's resume says that it has `received` frames in all. `each` is called with every frame
-    /// that this acknowledges for the first time; the frames behind them are written again. Returns how
-    /// many those are; `None`: the peer cannot have so many.
+    /// The peer's resume says that it has received `received` frames in total. `each` is called for every
+    /// frame that this acknowledges for the first time; the frames after them are written again. Returns how
+    /// many those are; `None`: the value is invalid.
     pub(crate) fn resume(
         &mut self,
         received: u64,
@@ -243,13 +241,13 @@ impl Replay {
         Some(self.lent - received)
     }
 
-    /// Whether that batch is the one that is missing.
+    /// Whether the batch is the missing one.
     pub(super) fn misses(&self, generation: u64) -> bool {
         self.missing.is_some_and(|missing| missing.generation == generation)
     }
 
-    /// The missing batch was given back; `each` is called with every frame that the peer has
-    /// acknowledged and that was not reported before.
+    /// The missing batch was given back; `each` is called for every acknowledged frame that was not reported
+    /// before.
     pub(super) fn return_late(
         &mut self,
         chunk: Chunk,
@@ -258,14 +256,14 @@ impl Replay {
         done: impl FnMut(Chunk),
     ) {
         let Some(missing) = self.missing.take() else { return };
-        // It was behind everything written before it.
+        // Its place is after everything that was written before it.
         let mut number = self.first + self.again.iter().take(missing.at).map(count).sum::<u64>();
         self.number_finished(&chunk, finished, &mut number);
         self.again.insert(missing.at.min(self.again.len()), chunk);
         self.trim(each, done);
     }
 
-    /// Gives the memory of empty queues back.
+    /// Frees the memory of empty queues.
     pub(super) fn release_empty(&mut self) {
         for queue in [&mut self.written, &mut self.again] {
             if queue.is_empty() {
@@ -277,11 +275,11 @@ impl Replay {
         }
     }
 
-    /// Removes the frames that the peer has from what is to be written again, and calls `each` with
-    /// those that were not reported before.
+    /// Removes acknowledged frames from those to be written again, and calls `each` for those that were not
+    /// reported before.
     fn trim(&mut self, each: impl FnMut(Sent), mut done: impl FnMut(Chunk)) {
         let received = self.acked;
-        // Nothing was written on this connection so far: all that was sent is in `again`.
+        // Nothing was written on this connection so far: all sent frames are in `again`.
         tell(&self.again, self.first, received, &mut self.told, each);
         while let Some(mut chunk) = self.again.pop_front() {
             let n = count(&chunk);
@@ -309,9 +307,9 @@ impl Replay {
         }
     }
 
-    /// The session is lost. `lost` is called with every message, whole, whose last frame the peer has
-    /// not acknowledged; `acked` with every acknowledged frame that was not reported before. Returns
-    /// the batch that is still being written, if there is one.
+    /// The session is lost. `lost` is called for every message, whole, whose last frame the peer has not
+    /// acknowledged; `acked` for every acknowledged frame that was not reported before. Returns the batch
+    /// that is still being written, if there is one.
     pub(crate) fn lose(
         mut self,
         mut acked: impl FnMut(Sent),
@@ -338,7 +336,7 @@ impl Replay {
                 if matches!(frame.sent, Sent::Part | Sent::Abort) {
                     return;
                 }
-                // Those before it are acknowledged.
+                // Earlier ones are acknowledged.
                 while self.finished.front().is_some_and(|(last, _)| *last < number) {
                     self.finished.pop_front();
                 }
@@ -357,7 +355,7 @@ impl Replay {
 }
 
 impl Missing {
-    /// The batch has `count` frames behind the first `before`; `acked` frames are acknowledged in all.
+    /// The batch has `count` frames after the first `before`; `acked` frames are acknowledged in total.
     fn abandon(
         self,
         before: u64,

@@ -1,17 +1,17 @@
-//! How much the peer takes of a class.
+//! The send credit of a class.
 
-/// How much of a class may go out on this connection.
+/// How much of a class may be sent on this connection.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SendCredit {
-    /// What the peer grants in all, and what was taken of it.
+    /// The total that the peer grants, and how much of it was used.
     pub(super) limit: u64,
     pub(super) used: u64,
-    /// Bytes lent in all, and how many of them the peer says it has read.
+    /// Bytes taken in total, and how many of them the peer has read.
     pub(super) sent: u64,
     pub(super) seen: u64,
-    /// Most bytes that may be lent and not seen.
+    /// Maximum bytes that may be taken and not yet seen by the peer.
     pub(super) ahead: u64,
-    /// Nothing that takes credit goes out any more on this connection.
+    /// Nothing that takes credit is sent any more on this connection.
     pub(super) stopped: bool,
 }
 
@@ -29,7 +29,7 @@ impl SendCredit {
         if self.stopped { 0 } else { self.limit.saturating_sub(self.used) }
     }
 
-    /// Whether the peer has seen enough of what was lent before.
+    /// Whether the peer has seen enough of the bytes that were taken before.
     pub(super) fn is_open(&self) -> bool {
         self.sent - self.seen < self.ahead
     }
@@ -39,8 +39,8 @@ impl SendCredit {
         self.sent += bytes as u64;
     }
 
-    /// The peer grants more, or has seen more. False: it takes something back, or has seen what
-    /// was never sent.
+    /// The peer grants more, or has seen more. `false`: it revokes credit, or claims to have seen bytes that
+    /// were never sent.
     pub(super) fn update(&mut self, limit: u64, seen: u64) -> bool {
         let sound = limit >= self.limit && seen >= self.seen && seen <= self.sent;
         if sound {

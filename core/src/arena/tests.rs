@@ -126,8 +126,8 @@ fn a_chunk_that_grew_for_one_message_is_not_kept() {
 }
 
 proptest! {
-    /// With a window: when a connection dies, the batch that was being written goes out again whole,
-    /// and before it at least that many bytes of what was written.
+    /// With a resend window: when a connection ends, the batch that was being written is sent again
+    /// completely, preceded by at least that many of the bytes written before it.
     #[test]
     fn what_was_written_last_is_sent_again(
         sizes in prop::collection::vec(1_usize..3_000, 1..200),
@@ -168,8 +168,8 @@ proptest! {
         prop_assert!(repeated < window + CHUNK + 3_000);
     }
 
-    /// Messages of any size, cut at any byte: what ends at or before the cut has left, the rest is
-    /// kept whole and goes out next, in order.
+    /// Messages of any size, cut at any byte: a message that ends at or before the cut was sent; the rest is
+    /// kept whole and sent next, in order.
     #[test]
     fn a_cut_splits_what_left_from_what_did_not(
         sizes in prop::collection::vec(prop_oneof![1_usize..300, 16_384_usize..40_000], 1..60),
@@ -229,8 +229,7 @@ proptest! {
 }
 
 proptest! {
-    /// With whatever credit, in whatever steps: the same bytes in the same order, and the counts
-    /// come out even.
+    /// With any credit, in any steps: the same bytes in the same order, and consistent counts.
     #[test]
     fn what_the_credit_covers_goes_and_the_rest_stays(
         lens in prop::collection::vec(0_usize..2_000, 1..200),

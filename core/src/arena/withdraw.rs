@@ -1,4 +1,4 @@
-//! Finding messages that wait, and taking them out again.
+//! Finding and removing waiting messages.
 
 use super::Arena;
 use super::chunk::{Chunk, FrameRef, Load, Sent};
@@ -6,10 +6,10 @@ use super::lane::{Lane, Withdrawn};
 use crate::frame::Class;
 
 impl Arena {
-    /// The id of the first of our calls of `class` that has not left; later ones have not either.
-    /// What is on loan counts as having left.
+    /// The id of the first call of this side in `class` that was not sent; later ones were not sent either.
+    /// The current batch counts as sent.
     pub(crate) fn first_queued_call(&self, class: Class) -> Option<u64> {
-        // A frame that left in part has left: the next batch ends it.
+        // A partly written frame counts as sent: the next batch completes it.
         let returned = self.returned.iter().filter(|batch| batch.class == class && batch.written == 0);
         let mut marks = returned.flat_map(|batch| batch.chunk.marks());
         let id = marks.find_map(|mark| match mark.sent {
@@ -19,12 +19,12 @@ impl Arena {
         id.or_else(|| self.lane(class).first_call())
     }
 
-    /// Takes a call or cast that has not left out again.
+    /// Removes a call or cast that was not sent.
     pub(crate) fn withdraw(&mut self, class: Class, sent: Sent) -> Withdrawn {
         self.lane_mut(class).withdraw(sent, |_| {})
     }
 
-    /// The same; `taken` gets the frame if no byte of it had left.
+    /// As [`withdraw`](Self::withdraw); `taken` gets the frame if none of its bytes was sent.
     pub(crate) fn take_out(
         &mut self,
         class: Class,
@@ -34,7 +34,7 @@ impl Arena {
         self.lane_mut(class).withdraw(sent, taken)
     }
 
-    /// Takes the oldest casts of a class that wait out, until `is_enough` says so of what is left.
+    /// Removes the oldest waiting casts of a class, until `is_enough` returns true for the rest.
     pub(crate) fn take_oldest_casts(
         &mut self,
         class: Class,
@@ -44,8 +44,7 @@ impl Arena {
         self.lane_mut(class).take_oldest_casts(is_enough, taken);
     }
 
-    /// Takes a long answer that has not left (or not wholly) out again. Short ones are not worth
-    /// looking for.
+    /// Removes a long answer that was not sent (or not completely). Short ones are not worth a search.
     pub(crate) fn withdraw_long_answer(&mut self, id: u64) -> Withdrawn {
         let sent = Sent::Answer(id);
         match self.lanes.iter_mut().find(|lane| lane.has_large(sent)) {
@@ -54,20 +53,19 @@ impl Arena {
         }
     }
 
-    /// Puts a frame that is encoded already, of a message whose body has `body` bytes, in front of its
-    /// class.
+    /// Inserts an encoded frame, of a message whose body has `body` bytes, in front of its class.
     pub(crate) fn push_encoded(&mut self, class: Class, sent: Sent, frame: &[u8], body: usize) {
         let large = frame.len() > self.fragment;
         let chunk = Chunk::of_frame(sent, frame, body, large);
         self.lane_mut(class).insert_chunk(chunk);
     }
 
-    /// Whether that message waits, or is under way.
+    /// Whether the message waits or is under way.
     pub(crate) fn holds(&self, class: Class, sent: Sent) -> bool {
         self.lane(class).holds(sent)
     }
 
-    /// Whether the message queued last, of any class, is that cast.
+    /// Whether the message queued last, of any class, is this cast.
     pub(crate) fn ends_with_cast(&self, number: u64) -> bool {
         self.lanes.iter().any(|lane| lane.last_queued() == Some(Sent::Cast(number)))
     }
@@ -92,17 +90,17 @@ impl Arena {
         self.late > self.given_up
     }
 
-    /// No writer is waited for any more that has such a batch now.
+    /// Writers that have such a batch are no longer waited for.
     pub(crate) fn give_up_late(&mut self) {
         self.given_up = self.late;
     }
 
-    /// Whether a writer has a batch, of the present connection or of one that ended.
+    /// Whether a writer has a batch, of the present connection or of an ended one.
     pub(crate) fn awaits_writer(&self) -> bool {
         self.late > 0 || self.lent.is_some() || self.abandoned.is_some()
     }
 
-    /// The number of the oldest cast that is kept in any way, the batch on loan not included.
+    /// The number of the oldest cast that is kept in any way, the current batch not included.
     pub(crate) fn oldest_kept_cast(&self) -> Option<u64> {
         self.lanes.iter().filter_map(Lane::oldest_kept_cast).min()
     }

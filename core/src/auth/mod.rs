@@ -1,9 +1,9 @@
-//! Who a peer is: what is exchanged at the handshake, before any message.
+//! Authentication: the exchange in the handshake, before any message.
 //!
-//! The side that accepts sends a [`Challenge`]; the side that dials answers with [`Credentials`], which it
-//! asks its [`CredentialSource`] for anew on each connection; the application of the accepting side decides:
-//! a [`Grant`], which says who the peer is, or a [`Refusal`]. Nothing is handed over before that.
-//! `docs/protocol.md` has the bytes.
+//! The accepting side sends a [`Challenge`]; the dialing side answers with [`Credentials`], which its
+//! [`CredentialSource`] makes anew for each connection; the application of the accepting side decides with a
+//! [`Grant`], which contains the identity of the peer, or a [`Refusal`]. No message is handed over before
+//! that. `docs/protocol.md` describes the bytes.
 
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -16,12 +16,12 @@ pub use refusal::{Refusal, RefusalCode};
 
 use crate::supervisor::Epoch;
 
-/// The longest credentials, in bytes.
+/// The maximum length of credentials, in bytes.
 pub const MAX_CREDENTIALS: usize = 4096;
-/// The longest challenge, in bytes.
+/// The maximum length of a challenge, in bytes.
 pub const MAX_CHALLENGE: usize = 64;
 
-/// Who a peer is, as the accepting side's verifier said it. Cheap to clone.
+/// The identity of a peer, as the accepting side's verifier granted it. Cheap to clone.
 ///
 /// ```
 /// use bowline_core::auth::Identity;
@@ -39,26 +39,26 @@ struct Who {
 }
 
 impl Identity {
-    /// Somebody of that name, without attributes.
+    /// An identity with this name, without attributes.
     #[must_use]
     pub fn new(name: impl Into<String>) -> Self {
         Self(Arc::new(Who { name: name.into(), attributes: Vec::new() }))
     }
 
-    /// The same with an attribute more.
+    /// Adds an attribute.
     #[must_use]
     pub fn with(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         Arc::make_mut(&mut self.0).attributes.push((key.into(), value.into()));
         self
     }
 
-    /// The name. Sessions belong to it, and limits go by it.
+    /// The name. Sessions belong to a name, and limits per identity count by it.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.0.name
     }
 
-    /// The first attribute with that key.
+    /// The first attribute with this key.
     #[must_use]
     pub fn attribute(&self, key: &str) -> Option<&str> {
         self.attributes().find(|(known, _)| *known == key).map(|(_, value)| value)
@@ -79,35 +79,48 @@ impl fmt::Debug for Identity {
     }
 }
 
-/// What an accepting side allows a peer that it lets in.
+/// The decision to let a peer in, with its limits.
+///
+/// ```
+/// use bowline_core::auth::{Decision, Grant, Identity, Refusal, RefusalCode};
+///
+/// fn verify(shown: &[u8]) -> Decision {
+///     match shown {
+///         b"secret" => Ok(Grant::new(Identity::new("reporting")).connections(2)),
+///         _ => Err(Refusal::new(RefusalCode::WRONG)),
+///     }
+/// }
+/// assert_eq!(verify(b"secret").unwrap().identity.name(), "reporting");
+/// assert!(verify(b"guess").is_err());
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Grant {
-    /// Who the peer is.
+    /// The identity of the peer.
     pub identity: Identity,
-    /// Connections of that identity at once; `None`: as
-    /// [`AcceptLimits::per_identity`](crate::config::AcceptLimits::per_identity) says.
+    /// Maximum number of connections of this identity at once; `None`: the limit of
+    /// [`AcceptLimits::per_identity`](crate::config::AcceptLimits::per_identity).
     pub connections: Option<usize>,
-    /// Requests of this connection that are handled at once, if that is less than
-    /// [`max_inbound`](crate::config::ConfigBuilder::max_inbound). The peer is told.
+    /// Maximum number of requests of this connection that are handled at once, if that is less than
+    /// [`max_inbound`](crate::config::ConfigBuilder::max_inbound). The peer receives the limit.
     pub max_inbound: Option<usize>,
 }
 
 impl Grant {
-    /// The peer is that, with the limits of everybody.
+    /// Lets the peer in with this identity and the default limits.
     #[must_use]
     pub const fn new(identity: Identity) -> Self {
         Self { identity, connections: None, max_inbound: None }
     }
 
-    /// So many connections of the identity at once; at least one.
+    /// Limits the connections of the identity at once; at least 1.
     #[must_use]
     pub fn connections(mut self, most: usize) -> Self {
         self.connections = Some(most.max(1));
         self
     }
 
-    /// So many requests of this connection at once; at least one.
+    /// Limits the requests of this connection that are handled at once; at least 1.
     #[must_use]
     pub fn max_inbound(mut self, most: usize) -> Self {
         self.max_inbound = Some(most.max(1));
@@ -121,25 +134,34 @@ impl From<Identity> for Grant {
     }
 }
 
-/// What a verifier decides.
+/// The decision of a verifier.
 pub type Decision = Result<Grant, Refusal>;
 
-/// What a side shows of itself: a token, a signature over the challenge, whatever both sides agree on. At
-/// most [`MAX_CREDENTIALS`] bytes.
+/// The credentials that a side presents: a token, a signature of the challenge, or anything that both sides
+/// agree on. At most [`MAX_CREDENTIALS`] bytes.
+///
+/// ```
+/// use bowline_core::auth::{Credentials, MAX_CREDENTIALS};
+///
+/// let credentials = Credentials::new(*b"a token")?;
+/// assert_eq!(credentials.as_bytes(), b"a token");
+/// assert!(Credentials::new(vec![0; MAX_CREDENTIALS + 1]).is_err());
+/// # Ok::<(), bowline_core::auth::CredentialsError>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Credentials(Vec<u8>);
 
 impl Credentials {
-    /// Nothing to show: for servers that decide by something else, such as a certificate.
+    /// Empty credentials: for servers that decide by something else, such as a certificate.
     #[must_use]
     pub const fn none() -> Self {
         Self(Vec::new())
     }
 
-    /// Those bytes.
+    /// Credentials with these bytes.
     ///
     /// # Errors
-    /// They are more than [`MAX_CREDENTIALS`].
+    /// They are longer than [`MAX_CREDENTIALS`].
     pub fn new(bytes: impl Into<Vec<u8>>) -> Result<Self, CredentialsError> {
         let bytes = bytes.into();
         if bytes.len() > MAX_CREDENTIALS {
@@ -156,17 +178,17 @@ impl Credentials {
 }
 
 impl fmt::Debug for Credentials {
-    /// Without the bytes: they are a secret.
+    /// Does not print the bytes: they are a secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Credentials").field("len", &self.0.len()).finish_non_exhaustive()
     }
 }
 
-/// There are no credentials to show.
+/// Why there are no credentials to send.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CredentialsError {
-    /// They are too long.
+    /// The credentials are too long.
     #[error("credentials of {len} bytes are over the limit of {max}")]
     TooLong {
         /// Length, bytes.
@@ -174,13 +196,13 @@ pub enum CredentialsError {
         /// The limit, bytes.
         max: u64,
     },
-    /// Where they come from failed, in its own words.
+    /// The source of the credentials failed; the text is its error.
     #[error("no credentials: {0}")]
     Unavailable(String),
 }
 
 impl CredentialsError {
-    /// Where they come from failed, in words.
+    /// The source of the credentials failed, for the given reason.
     #[must_use]
     pub fn unavailable(why: impl fmt::Display) -> Self {
         Self::Unavailable(alloc::format!("{why}"))
@@ -193,7 +215,7 @@ impl CredentialsError {
     }
 }
 
-/// What a dialing side is asked to answer.
+/// The challenge that a dialing side has to answer.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Challenge {
     pub(crate) bytes: Vec<u8>,
@@ -202,62 +224,62 @@ pub struct Challenge {
 }
 
 impl Challenge {
-    /// A challenge, for tests of a [`CredentialSource`] and of what verifies its answers.
+    /// A challenge, for tests of a [`CredentialSource`] and of verifiers.
     #[must_use]
     pub fn new(bytes: impl Into<Vec<u8>>, session: u64) -> Self {
         Self { bytes: bytes.into(), session, epoch: Epoch::NONE }
     }
 
-    /// The bytes, of the accepting side's choice: this library's servers send 32 of the system's randomness,
-    /// new for each connection. At most [`MAX_CHALLENGE`], possibly none.
+    /// The bytes, which the accepting side chooses: servers of this library send 32 random bytes, new for
+    /// each connection. At most [`MAX_CHALLENGE`] bytes, possibly none.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// The session that this connection asks for; 0: none, or a new one.
+    /// The session that this connection asks to resume; 0: none, or a new one.
     #[must_use]
     pub const fn session(&self) -> u64 {
         self.session
     }
 
-    /// The connection it came on.
+    /// The connection that the challenge was received on.
     #[must_use]
     pub const fn epoch(&self) -> Epoch {
         self.epoch
     }
 }
 
-/// What a peer showed, for the accepting side to decide about.
+/// The credentials that a peer presented, for the accepting side to decide about.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Shown {
     pub(crate) credentials: Credentials,
-    /// What it was asked, with the session it named.
+    /// The challenge that it was sent, with the session that it asked for.
     pub(crate) challenge: Challenge,
 }
 
 impl Shown {
-    /// Those credentials, in answer to that challenge: for tests of a verifier.
+    /// Credentials in answer to a challenge, for tests of a verifier.
     #[must_use]
     pub const fn new(credentials: Credentials, challenge: Challenge) -> Self {
         Self { credentials, challenge }
     }
 
-    /// What it showed.
+    /// The credentials of the peer.
     #[must_use]
     pub const fn credentials(&self) -> &Credentials {
         &self.credentials
     }
 
-    /// What it was asked, and the session it asks for.
+    /// The challenge that the peer was sent, and the session that it asks for.
     #[must_use]
     pub const fn challenge(&self) -> &Challenge {
         &self.challenge
     }
 }
 
-/// Where a dialing side's credentials come from. Asked anew for each connection, once, and without a lock held;
-/// it must not wait. A function will do.
+/// The source of a dialing side's credentials. It is called once for each connection, without a lock held,
+/// and must not wait. Functions implement it.
 ///
 /// ```
 /// use bowline_core::auth::{Challenge, Credentials, CredentialsError};
@@ -270,10 +292,10 @@ impl Shown {
 /// # Ok::<(), bowline_core::error::ConfigError>(())
 /// ```
 pub trait CredentialSource: Send + Sync + 'static {
-    /// What is shown on this connection.
+    /// The credentials for this connection.
     ///
     /// # Errors
-    /// There is nothing to show. The connection ends with
+    /// There are no credentials. The connection ends with
     /// [`Disconnect::NoCredentials`](crate::error::Disconnect::NoCredentials).
     fn credentials(&self, challenge: &Challenge) -> Result<Credentials, CredentialsError>;
 }
@@ -287,11 +309,12 @@ where
     }
 }
 
-/// A source in the settings of a link.
+/// The source in the settings of a link.
 #[derive(Clone, Default)]
 pub(crate) struct Source(pub(crate) Option<Arc<dyn CredentialSource>>);
 
-// The link's driver catches a panic of the source, and asks again on the next connection: a panic leaves the settings as they were.
+// The driver catches a panic of the source, and asks again on the next connection. A panic does not change
+// the settings.
 impl core::panic::UnwindSafe for Source {}
 impl core::panic::RefUnwindSafe for Source {}
 

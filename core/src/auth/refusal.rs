@@ -1,4 +1,4 @@
-//! Why a peer is not let in, or has to go.
+//! Refusals: why a peer is not let in, or is disconnected.
 
 use alloc::string::String;
 use core::fmt;
@@ -6,20 +6,20 @@ use core::time::Duration;
 
 use crate::time::millis;
 
-/// Why, as a number that travels on the wire; 1000 and above are the application's own.
+/// The reason as a number, which is sent to the peer; 1000 and above are for applications.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct RefusalCode(pub u16);
 
 impl RefusalCode {
-    /// No credentials, and they are needed.
+    /// No credentials were sent, and they are required.
     pub const MISSING: Self = Self(1);
-    /// The credentials are not right.
+    /// The credentials are wrong.
     pub const WRONG: Self = Self(2);
-    /// They were right once.
+    /// The credentials have expired.
     pub const EXPIRED: Self = Self(3);
-    /// The peer is known, and may not connect here.
+    /// The peer is known, but may not connect here.
     pub const FORBIDDEN: Self = Self(4);
-    /// Too many of this identity, or too many at the door: later.
+    /// Too many connections of this identity, or too many pending decisions: try again later.
     pub const BUSY: Self = Self(5);
     /// The verifier could not decide: try again later.
     pub const UNAVAILABLE: Self = Self(6);
@@ -27,10 +27,10 @@ impl RefusalCode {
     pub const WITHDRAWN: Self = Self(7);
     /// The session that was asked for belongs to another identity.
     pub const OTHER_IDENTITY: Self = Self(8);
-    /// The first number that is the application's own.
+    /// The first number for applications.
     pub const APPLICATION: Self = Self(1000);
 
-    /// Whether the same peer may be let in at another time, without anybody doing something about it.
+    /// Whether the same peer may be let in at another time without a change of its credentials or rights.
     #[must_use]
     pub const fn is_retryable(self) -> bool {
         matches!(self, Self::BUSY | Self::UNAVAILABLE | Self::WITHDRAWN | Self::OTHER_IDENTITY)
@@ -60,7 +60,7 @@ impl fmt::Display for RefusalCode {
     }
 }
 
-/// A peer is not let in, or has to go: why, when to try again, and words for people.
+/// A refusal: its reason, when to try again, and a text for people.
 ///
 /// ```
 /// use bowline_core::auth::{Refusal, RefusalCode};
@@ -73,12 +73,14 @@ impl fmt::Display for RefusalCode {
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Refusal {
-    /// Why.
+    /// The reason.
     pub code: RefusalCode,
-    /// How long the peer should wait before it tries again. Of the peer's, it is a claim: what is waited because
-    /// of it is bounded by [`ReconnectPolicy::longest_advice`](crate::supervisor::ReconnectPolicy::longest_advice).
+    /// How long the peer should wait before it tries again. In a refusal that was received, this is a claim
+    /// of the peer: the actual wait is limited by
+    /// [`ReconnectPolicy::longest_advice`](crate::supervisor::ReconnectPolicy::longest_advice).
     pub retry_after: Option<Duration>,
-    /// For people; of the peer's, it may hold anything. At most [`Refusal::MAX_TEXT`] bytes travel.
+    /// A text for people. In a refusal that was received, it is arbitrary. At most [`Refusal::MAX_TEXT`]
+    /// bytes are sent.
     pub text: String,
 }
 
@@ -101,41 +103,42 @@ impl From<RefusalCode> for Refusal {
 }
 
 impl Refusal {
-    /// The longest text that travels, in bytes.
+    /// The maximum length of the text on the wire, in bytes.
     pub const MAX_TEXT: usize = 1016;
 
-    /// For that reason.
+    /// A refusal for this reason.
     #[must_use]
     pub const fn new(code: RefusalCode) -> Self {
         Self { code, retry_after: None, text: String::new() }
     }
 
-    /// With words for people.
+    /// Sets the text for people.
     #[must_use]
     pub fn text(mut self, text: impl Into<String>) -> Self {
         self.text = text.into();
         self
     }
 
-    /// With advice on when to try again, which makes it worth a try.
+    /// Sets how long to wait before the next attempt, which makes the refusal retryable.
     #[must_use]
     pub const fn retry_after(mut self, after: Duration) -> Self {
         self.retry_after = Some(after);
         self
     }
 
-    /// Whether the same peer may be let in at another time: its code says so, or it was told when.
+    /// Whether the same peer may be let in at another time: by its code, or because it was told when to try
+    /// again.
     #[must_use]
     pub const fn is_retryable(&self) -> bool {
         self.retry_after.is_some() || self.code.is_retryable()
     }
 
-    /// The time to wait in milliseconds, as it travels.
+    /// The time to wait in milliseconds, as it is sent.
     pub(crate) fn retry_after_ms(&self) -> Option<u32> {
         self.retry_after.map(millis)
     }
 
-    /// The text, as much of it as travels.
+    /// The part of the text that is sent.
     pub(crate) fn short_text(&self) -> &str {
         let mut end = self.text.len().min(Self::MAX_TEXT);
         while !self.text.is_char_boundary(end) {

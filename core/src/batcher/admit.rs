@@ -1,4 +1,4 @@
-//! From the callers into the buffer: what there is room for, and whose turn it is.
+//! From the callers into the buffer: checks for room, and the order of waiting callers.
 
 use super::outcome::{Refusal, Refused};
 use super::send::Admission;
@@ -59,14 +59,14 @@ impl<M, R, P, E: Clone, T> Batcher<M, R, P, E, T> {
         Ok(index)
     }
 
-    /// Whether a message of that length fits into the buffer. A longer one than the buffer does when it is
-    /// alone.
+    /// Whether a message of that length fits into the buffer. A message longer than the buffer fits if the
+    /// buffer is empty.
     pub(super) const fn has_room(&self, bytes: usize) -> bool {
         let List { len, bytes: waiting, .. } = self.waiting;
         len == 0 || len < self.settings.buffer && waiting.saturating_add(bytes) <= self.settings.buffer_bytes
     }
 
-    /// Into the buffer.
+    /// Moves a message into the buffer.
     pub(super) fn accept(&mut self, index: u32) {
         self.stats.accepted += 1;
         let slot = &mut self.slots[index];
@@ -76,7 +76,7 @@ impl<M, R, P, E: Clone, T> Batcher<M, R, P, E, T> {
             Owner::Receiver { line, .. } => Some(line),
             _ => None,
         };
-        // A message that was sent for its result has that as its outcome: no failure is counted besides.
+        // A refused message whose sender waits for its result is not counted as a failure in addition.
         if !matches!(slot.owner, Owner::Sender) {
             self.wakes.extend(slot.token.take());
         }
@@ -87,15 +87,15 @@ impl<M, R, P, E: Clone, T> Batcher<M, R, P, E, T> {
         self.hurry();
     }
 
-    /// Wakes the driver if it has to know of a message. While a batch is lent or waits for its next attempt,
-    /// it comes by itself; else it waits for a first message, or for a buffer that is full.
+    /// Wakes the driver if it has to know of a new message: the first message, or the one that fills the
+    /// buffer. While a batch is under way or waits for a retry, the driver comes back by itself.
     fn hurry(&mut self) {
         if self.phase == Phase::Idle && (self.waiting.len == 1 || self.is_full()) {
             self.wakes.extend(self.driver.take());
         }
     }
 
-    /// Moves messages that wait on, while there is room and there are places.
+    /// Moves waiting messages into the buffer, while there is room and there are places.
     pub(super) fn admit(&mut self) {
         while let Some(index) = self.no_room.front()
             && self.has_room(self.slots[index].bytes)
@@ -106,14 +106,14 @@ impl<M, R, P, E: Clone, T> Batcher<M, R, P, E, T> {
         self.hurry();
     }
 
-    /// Whether the buffer holds as much as it may.
+    /// Whether the buffer is at its limit.
     pub(super) const fn is_full(&self) -> bool {
         self.waiting.len >= self.settings.buffer
             || self.waiting.bytes >= self.settings.buffer_bytes
             || self.no_room.len > 0
     }
 
-    /// A message that waits for room or a place does so no longer.
+    /// A message no longer waits for room or a place.
     pub(super) fn leave_line(&mut self, index: u32) {
         match (self.slots[index].state, &self.slots[index].owner) {
             (State::NoPlace, &Owner::Receiver { line, .. }) => {
@@ -130,7 +130,7 @@ impl<M, R, P, E: Clone, T> Batcher<M, R, P, E, T> {
         }
     }
 
-    /// An accepted message has no outcome: its receiver does not wait for it any more.
+    /// An accepted message ends without a result: its receiver does not wait for it any more.
     pub(super) fn leave_receiver(&mut self, index: u32) {
         if let Owner::Receiver { line, .. } = self.slots[index].owner {
             let bytes = self.slots[index].bytes;
@@ -141,7 +141,7 @@ impl<M, R, P, E: Clone, T> Batcher<M, R, P, E, T> {
         }
     }
 
-    /// A place of a receiver is free: for the next one that waits for it.
+    /// A place of a receiver is free: the next message that waits for one gets it.
     pub(super) fn give_place(&mut self, line: u32, bytes: usize) {
         self.receivers.return_place(line, bytes);
         while let Some(index) = self.receivers.next_with_place(&mut self.slots, &self.settings, line) {

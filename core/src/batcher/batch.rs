@@ -1,14 +1,14 @@
-//! A batch, while an attempt is made to append it.
+//! A batch, during an attempt to append it.
 
 use alloc::vec::Vec;
 
 use super::outcome::Failed;
 use crate::time::Instant;
 
-/// Messages that are appended in one attempt, and the answers to them.
+/// The messages of one attempt, and the answers to them.
 ///
-/// It is lent: it has to come back with [`Batcher::end_batch`](super::Batcher::end_batch), whether all of
-/// it was answered or not. What was not answered may have been appended.
+/// It must be given back with [`Batcher::end_batch`](super::Batcher::end_batch), whether all messages were
+/// answered or not. Messages without an answer count as possibly appended.
 #[derive(Debug)]
 #[must_use = "a batch that does not come back stops its batcher"]
 pub struct Batch<M, P, E> {
@@ -38,44 +38,44 @@ impl<M, P, E> Batch<M, P, E> {
         &self.messages
     }
 
-    /// Bytes of the messages, as their senders said.
+    /// The total size of the messages, as their senders gave it.
     #[must_use]
     pub const fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Which attempt this is, from 1.
+    /// The number of the attempt, counted from 1.
     #[must_use]
     pub const fn attempt(&self) -> u32 {
         self.attempt
     }
 
-    /// When the delivery time of its last message is over: an answer after that is of use to none.
+    /// When the delivery time of its last message ends: an answer after that is ignored.
     #[must_use]
     pub const fn deadline(&self) -> Instant {
         self.deadline
     }
 
-    /// The answers, to be given.
+    /// The answers, to be set.
     pub const fn answers(&mut self) -> &mut Answers<P, E> {
         &mut self.answers
     }
 
-    /// The messages and, to be given, the answers.
+    /// The messages, and the answers to be set.
     pub fn parts(&mut self) -> (&[M], &mut Answers<P, E>) {
         (&self.messages, &mut self.answers)
     }
 }
 
-/// The answers to the messages of a [`Batch`], each given once.
+/// The answers to the messages of a [`Batch`]. Each can be set once.
 #[derive(Debug)]
 pub struct Answers<P, E> {
     pub(super) given: Vec<Option<Result<P, Failed<E>>>>,
 }
 
 impl<P, E> Answers<P, E> {
-    /// The message at `index` has this position, or failed. The first answer to a message holds. False: there
-    /// is no such message, or it was answered.
+    /// Sets the position of the message at `index`, or its failure. The first answer to a message counts.
+    /// `false`: there is no such message, or it was answered already.
     pub fn answer(&mut self, index: usize, answer: Result<P, Failed<E>>) -> bool {
         match self.given.get_mut(index) {
             Some(place @ None) => {
@@ -86,7 +86,7 @@ impl<P, E> Answers<P, E> {
         }
     }
 
-    /// All messages that were not answered failed.
+    /// Sets a failure for all messages that were not answered.
     pub fn fail_rest(&mut self, failed: Failed<E>)
     where
         E: Clone,
@@ -96,19 +96,19 @@ impl<P, E> Answers<P, E> {
         }
     }
 
-    /// How many messages there are.
+    /// The number of messages.
     #[must_use]
     pub fn len(&self) -> usize {
         self.given.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no messages.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.given.is_empty()
     }
 
-    /// How many messages were not answered.
+    /// The number of messages that were not answered.
     #[must_use]
     pub fn missing(&self) -> usize {
         self.given.iter().filter(|place| place.is_none()).count()

@@ -1,4 +1,4 @@
-//! The end of a batcher.
+//! Closing a batcher.
 
 use core::task::Poll;
 use core::time::Duration;
@@ -10,10 +10,10 @@ use crate::time::Instant;
 use crate::waiters::{Ticket, Turn};
 
 impl<M, R, P, E: Clone, T> Batcher<M, R, P, E, T> {
-    /// Takes no more messages, and gives those that wait for room or a place back to their senders. What
-    /// was accepted is tried once more, at once, within `limit`; the rest is
-    /// [`Closed`](SendError::Closed) then, or [`MaybeAppended`](SendError::MaybeAppended) if an attempt is
-    /// under way. A second close can only make the time shorter.
+    /// Closes the batcher. New messages are refused, and messages that wait for room or a place are given
+    /// back to their senders. Accepted messages are tried once more, without delay, within `limit`; the rest
+    /// then gets [`Closed`](SendError::Closed), or [`MaybeAppended`](SendError::MaybeAppended) if an attempt
+    /// is under way. A second close can only shorten the time.
     pub fn close(&mut self, now: Instant, limit: Duration) {
         self.tick(now);
         let until = self.now + limit;
@@ -39,33 +39,33 @@ impl<M, R, P, E: Clone, T> Batcher<M, R, P, E, T> {
         self.wake_if_over();
     }
 
-    /// Closes, and gives up at once. The driver gives back the batch that is under way.
+    /// Closes without a further attempt. The driver gives back the batch that is under way.
     pub fn give_up(&mut self, now: Instant) {
         self.close(now, Duration::ZERO);
         self.handle_timeout(now);
     }
 
-    /// Whether it is closed, and everything has its outcome. Results may still have to be taken.
+    /// Whether it is closed and every message has its outcome. Results may still have to be taken.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.closing.is_some() && self.phase == Phase::Idle && self.waiting.len == 0
     }
 
-    /// Whether it takes no more messages.
+    /// Whether it refuses new messages.
     #[must_use]
     pub const fn is_closing(&self) -> bool {
         self.closing.is_some()
     }
 
-    /// Whether the attempt under way took too long after a close: its driver ends it, and gives the batch
+    /// Whether the attempt under way exceeds the time of a close: the driver must end it, and give the batch
     /// back as it is.
     #[must_use]
     pub fn is_overdue(&self, now: Instant) -> bool {
         self.phase == Phase::Lent && self.closing.is_some_and(|at| at <= now)
     }
 
-    /// Ready when it is closed and everything has its outcome. A token is kept, in place of the last one of
-    /// this `ticket`, until then.
+    /// Ready when the batcher is closed and every message has its outcome. Until then a token is kept, which
+    /// replaces the last one of this `ticket`.
     pub fn poll_closed(&mut self, ticket: &mut Option<Ticket>, token: impl FnOnce() -> T) -> Poll<()> {
         if self.is_closed() {
             self.leave_close(ticket);
@@ -81,14 +81,14 @@ impl<M, R, P, E: Clone, T> Batcher<M, R, P, E, T> {
         Poll::Pending
     }
 
-    /// A caller of [`poll_closed`](Self::poll_closed) goes away.
+    /// A caller of [`poll_closed`](Self::poll_closed) no longer waits.
     pub fn leave_close(&mut self, ticket: &mut Option<Ticket>) {
         if let Some(ticket) = ticket.take() {
             self.closers.leave(ticket);
         }
     }
 
-    /// Gives a message back to its sender that was never accepted.
+    /// Gives a message that was never accepted back to its sender.
     pub(super) fn refuse(&mut self, index: u32) {
         self.stats.refused += 1;
         let slot = &mut self.slots[index];
@@ -96,7 +96,7 @@ impl<M, R, P, E: Clone, T> Batcher<M, R, P, E, T> {
         self.wakes.extend(slot.token.take());
     }
 
-    /// The time of a close is over: everything that no attempt is made with is given up.
+    /// The time of a close is over: gives up every message that is not part of an attempt.
     pub(super) fn give_up_waiting(&mut self) {
         if matches!(self.phase, Phase::Retry { .. }) {
             while let Some(index) = self.slots.pop(&mut self.under_way) {

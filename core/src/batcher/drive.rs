@@ -1,4 +1,4 @@
-//! Batches out and back, retries, delivery times: for what drives a batcher.
+//! Batches, retries and delivery times: the methods for the driver of a batcher.
 
 use super::batch::Batch;
 use super::outcome::{Failed, Failures, SendError};
@@ -7,20 +7,20 @@ use super::slots::{Owner, State};
 use super::{Batcher, Phase};
 use crate::time::Instant;
 
-/// What a batcher's driver does next.
+/// The next step of a batcher's driver.
 #[derive(Debug)]
 #[must_use]
 pub enum Step<M, P, E> {
-    /// Makes one attempt to append these messages, and gives them back.
+    /// Make one attempt to append these messages, and give the batch back.
     Batch(Batch<M, P, E>),
-    /// Waits until its token is woken, or until then.
+    /// Wait until the token is woken, or until this time.
     Wait(Option<Instant>),
-    /// Ends: the batcher is closed, and everything has its outcome.
+    /// End: the batcher is closed, and every message has its outcome.
     Closed,
 }
 
 impl<M, R, P, E: Clone, T> Batcher<M, R, P, E, T> {
-    /// The next batch, if one is due. A token is kept, in place of the last one, while none is.
+    /// The next batch, if one is due. Otherwise a token is kept, which replaces the last one.
     pub fn poll_batch(&mut self, now: Instant, token: impl FnOnce() -> T) -> Step<M, P, E> {
         self.handle_timeout(now);
         if self.is_closed() {
@@ -38,13 +38,13 @@ impl<M, R, P, E: Clone, T> Batcher<M, R, P, E, T> {
         Step::Wait(self.next_timeout())
     }
 
-    /// Keeps the token of a driver that makes an attempt: it is woken when the batcher is closed, since
+    /// Keeps the token of a driver during an attempt: it is woken when the batcher is closed, because
     /// [`next_timeout`](Self::next_timeout) is earlier then.
     pub fn watch(&mut self, token: impl FnOnce() -> T) {
         self.driver = Some(token());
     }
 
-    /// When the first of the messages in the buffer has to leave.
+    /// When the first message in the buffer has to leave.
     fn batch_due(&self) -> Option<Instant> {
         let first = self.waiting.front()?;
         let now = self.is_full() || self.closing.is_some();
@@ -68,7 +68,7 @@ impl<M, R, P, E: Clone, T> Batcher<M, R, P, E, T> {
             next = self.slots.next(&self.under_way, index);
             let slot = &mut self.slots[index];
             slot.state = State::UnderWay;
-            // In the order of acceptance: the last one's time is over last.
+            // In the order of acceptance: the last message expires last.
             batch.deadline = slot.accepted + self.settings.delivery_timeout;
             if let Some(message) = slot.message.take() {
                 batch.messages.push(message);
@@ -80,8 +80,8 @@ impl<M, R, P, E: Clone, T> Batcher<M, R, P, E, T> {
         batch
     }
 
-    /// The attempt is over: what was answered has its outcome, or is tried again; what was not answered may
-    /// have been appended.
+    /// The attempt is over. Answered messages get their outcome or are tried again; messages without an
+    /// answer count as possibly appended.
     pub fn end_batch(&mut self, now: Instant, mut batch: Batch<M, P, E>) {
         self.tick(now);
         let answered = batch.slots.drain(..).zip(batch.messages.drain(..)).zip(batch.answers.given.drain(..));
@@ -183,13 +183,13 @@ impl<M, R, P, E: Clone, T> Batcher<M, R, P, E, T> {
         }
     }
 
-    /// What of the messages that were sent and forgotten failed since it was last asked.
+    /// The failures of messages that were sent and forgotten, since the last call.
     pub fn take_failures(&mut self) -> Option<Failures<E>> {
         self.failures.take()
     }
 
-    /// When [`handle_timeout`](Self::handle_timeout) or [`poll_batch`](Self::poll_batch) has something to do,
-    /// at the latest. While a batch is lent this takes account of messages that are accepted later.
+    /// When [`handle_timeout`](Self::handle_timeout) or [`poll_batch`](Self::poll_batch) must be called at
+    /// the latest. During an attempt, this takes account of messages that are accepted later.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Instant> {
         let delivery = self.settings.delivery_timeout;
@@ -208,7 +208,7 @@ impl<M, R, P, E: Clone, T> Batcher<M, R, P, E, T> {
         next
     }
 
-    /// When the next attempt is made with the batch, if it waits for one.
+    /// When the next attempt with the batch is made, if it waits for one.
     #[must_use]
     pub const fn retry_at(&self) -> Option<Instant> {
         match self.phase {
@@ -217,8 +217,8 @@ impl<M, R, P, E: Clone, T> Batcher<M, R, P, E, T> {
         }
     }
 
-    /// The time has come to `now`: messages whose delivery time is over expire, unless an attempt is made
-    /// with them, and what a close left over is given up.
+    /// Handles the time `now`: messages whose delivery time is over expire, unless they are part of an
+    /// attempt, and messages left at the end of a close are given up.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.tick(now);
         if matches!(self.phase, Phase::Retry { .. }) {

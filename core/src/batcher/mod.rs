@@ -1,20 +1,20 @@
-//! Gathers messages into batches while a batch is under way: pure, for any log or link.
+//! Gathers messages into batches while another batch is under way: without IO, for any log or link.
 //!
-//! One batch is under way at a time, and the next one gathers meanwhile: a lone sender waits for nothing,
-//! and many senders share the round trips. Order is that of acceptance, in the batches and in the results
-//! of each receiver.
+//! One batch is under way at a time, and the next one gathers meanwhile: a lone sender does not wait, and
+//! many senders share round trips. The order is that of acceptance, in the batches and in the results of each
+//! receiver.
 //!
-//! | a message | |
+//! | state of a message | meaning |
 //! |---|---|
-//! | waits for a place | its receiver has as many outstanding as it may: only messages with a reference |
-//! | waits for room | the buffer is full; in order of arrival, without overtaking |
-//! | is accepted | its delivery time begins |
-//! | waits | until the batch under way is over; its sender can take it back |
-//! | is under way | in the batch, between retries too |
-//! | has an outcome | once: a position, or a [`SendError`] |
+//! | waits for a place | only with a reference: its receiver has the maximum number of outstanding results |
+//! | waits for room | the buffer is full; served in order of arrival, without overtaking |
+//! | accepted | its delivery time begins |
+//! | waiting | in the buffer, until the batch under way is over; its sender can withdraw it |
+//! | under way | in the batch, also between retries |
+//! | done | it has its one outcome: a position, or a [`SendError`] |
 //!
-//! Callers that wait keep their message in the batcher, which moves it on by itself: a caller is woken
-//! once, with the outcome.
+//! Waiting callers leave their message in the batcher, which moves it on by itself: a caller is woken once,
+//! with the outcome.
 
 use alloc::vec::Vec;
 
@@ -45,25 +45,25 @@ pub use slots::SendId;
 use receivers::Receivers;
 use slots::{Chain, List, Slots};
 
-/// Where the batch under way is.
+/// The state of the batch under way.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Phase {
-    /// There is none.
+    /// There is no batch.
     Idle,
-    /// Lent: an attempt is made.
+    /// An attempt is being made.
     Lent,
-    /// It waits for its next attempt, which is due then.
+    /// It waits for its next attempt, which is due at this time.
     Retry { at: Instant },
 }
 
-/// Gathers messages into batches. `M` is a message, `R` what comes back with the result of one that was
-/// sent with a reference, `P` a position, `E` why a sink did not append, `T` whatever wakes a caller.
+/// Gathers messages into batches. `M` is the message, `R` the reference that comes back with a result, `P`
+/// the position, `E` the sink's error, `T` the token that wakes a caller.
 ///
-/// Like the link it reads no clock and calls no waker: the time comes in, and the tokens of callers that
-/// can go on come out of [`take_tokens`](Self::take_tokens). What drives it asks for a batch with
-/// [`poll_batch`](Self::poll_batch), makes one attempt, gives it back with
-/// [`end_batch`](Self::end_batch), and calls [`handle_timeout`](Self::handle_timeout) when
-/// [`next_timeout`](Self::next_timeout) has come.
+/// Like the link it reads no clock and calls no waker: the time is an argument, and the tokens of callers
+/// that can proceed come out of [`take_tokens`](Self::take_tokens). The driver takes a batch with
+/// [`poll_batch`](Self::poll_batch), makes one attempt, gives the batch back with
+/// [`end_batch`](Self::end_batch), and calls [`handle_timeout`](Self::handle_timeout) at
+/// [`next_timeout`](Self::next_timeout).
 ///
 /// ```
 /// use bowline_core::batcher::{Batcher, Settings, Step};
@@ -102,11 +102,11 @@ pub struct Batcher<M, R, P, E, T> {
     under_way: List,
     receivers: Receivers<T>,
     phase: Phase,
-    /// Attempts that were made with the batch.
+    /// The number of attempts made with the batch.
     attempts: u32,
-    /// When what is left is given up: the batcher is closing.
+    /// The batcher is closing: the time at which the rest is given up.
     closing: Option<Instant>,
-    /// The cause of the last attempt that failed, while none went well since.
+    /// The error of the last failed attempt, if no attempt succeeded since.
     last_cause: Option<E>,
     /// After that attempt, its message may have been appended.
     last_is_maybe: bool,
@@ -115,15 +115,15 @@ pub struct Batcher<M, R, P, E, T> {
     driver: Option<T>,
     closers: Waiters<T>,
     wakes: Vec<T>,
-    /// Its vectors are used again.
+    /// Kept to reuse its vectors.
     spare: Option<Batch<M, P, E>>,
 }
 
 impl<M, R, P, E: Clone, T> Batcher<M, R, P, E, T> {
-    /// An empty one. The seed is for the jitter of retries.
+    /// An empty batcher. `seed` is for the jitter of retries.
     ///
     /// # Errors
-    /// [`Settings::check`]'s.
+    /// The error of [`Settings::check`].
     pub fn new(settings: Settings, seed: u64) -> Result<Self, crate::error::ConfigError> {
         settings.check()?;
         Ok(Self {
@@ -149,7 +149,7 @@ impl<M, R, P, E: Clone, T> Batcher<M, R, P, E, T> {
         })
     }
 
-    /// Tokens of callers that can go on, to be woken when the batcher is not locked any more.
+    /// Takes the tokens of callers that can proceed, to be woken after the batcher's lock is released.
     pub fn take_tokens(&mut self, tokens: &mut Vec<T>) {
         tokens.append(&mut self.wakes);
     }
@@ -160,48 +160,48 @@ impl<M, R, P, E: Clone, T> Batcher<M, R, P, E, T> {
         !self.wakes.is_empty()
     }
 
-    /// What it is set to.
+    /// The settings.
     pub const fn settings(&self) -> &Settings {
         &self.settings
     }
 
-    /// What it did so far.
+    /// Counters since the batcher was made.
     #[must_use]
     pub const fn stats(&self) -> Stats {
         self.stats
     }
 
-    /// Messages in the buffer.
+    /// The number of messages in the buffer.
     #[must_use]
     pub const fn waiting(&self) -> usize {
         self.waiting.len
     }
 
-    /// Bytes of the messages in the buffer.
+    /// The bytes of the messages in the buffer.
     #[must_use]
     pub const fn waiting_bytes(&self) -> usize {
         self.waiting.bytes
     }
 
-    /// Messages in the batch, between retries too.
+    /// The number of messages in the batch, also between retries.
     #[must_use]
     pub const fn under_way(&self) -> usize {
         self.under_way.len
     }
 
-    /// Messages of senders that wait for room, or for a place of their receiver.
+    /// The number of messages that wait for room, or for a place of their receiver.
     #[must_use]
     pub fn blocked(&self) -> usize {
         self.no_room.len + self.receivers.no_place()
     }
 
-    /// Messages that are kept: all that have no outcome, and those whose outcome was not taken.
+    /// The number of messages that are kept: without an outcome, or with an outcome that was not taken.
     #[must_use]
     pub const fn kept(&self) -> usize {
         self.slots.used()
     }
 
-    /// The cause of the last attempt that failed, while none went well since.
+    /// The error of the last failed attempt, if no attempt succeeded since.
     #[must_use]
     pub const fn last_cause(&self) -> Option<&E> {
         self.last_cause.as_ref()

@@ -1,39 +1,39 @@
-//! What becomes of a message, and why one is not taken.
+//! Outcomes of messages, and refusals.
 
 use core::error::Error;
 use core::fmt;
 
-/// Why a sink did not append a message: its answer for one attempt.
+/// Why a sink did not append a message: its answer in one attempt.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[must_use]
 pub struct Failed<E> {
-    /// Why.
+    /// The sink's error.
     pub cause: E,
-    /// It may have been appended all the same. False: it provably was not.
+    /// Whether the message may have been appended nevertheless. `false`: it provably was not.
     pub maybe_appended: bool,
-    /// Whether another attempt may go better.
+    /// Whether another attempt may succeed.
     pub retryable: bool,
 }
 
 impl<E> Failed<E> {
-    /// It was not appended, and trying again makes no sense.
+    /// The message was not appended; another attempt would be useless.
     pub const fn not_appended(cause: E) -> Self {
         Self { cause, maybe_appended: false, retryable: false }
     }
 
-    /// It may have been appended.
+    /// The message may have been appended.
     pub const fn maybe_appended(cause: E) -> Self {
         Self { cause, maybe_appended: true, retryable: false }
     }
 
-    /// Whether another attempt may go better.
+    /// Sets whether another attempt may succeed.
     pub fn retryable(mut self, retryable: bool) -> Self {
         self.retryable = retryable;
         self
     }
 }
 
-/// The outcome of a message that has no position.
+/// The outcome of a message without a position.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub enum SendError<E> {
@@ -47,13 +47,13 @@ pub enum SendError<E> {
     Expired(Option<E>),
     /// The batcher was closed. It was not appended; the cause is as for [`Expired`](Self::Expired).
     Closed(Option<E>),
-    /// It was sent on a thread that runs the connections of its process, and would have kept all of them
-    /// waiting. It was not taken.
+    /// It was sent on a thread that runs connections, and waiting would have blocked them all. It was not
+    /// accepted.
     WouldPark,
 }
 
 impl<E> SendError<E> {
-    /// Why, as the sink said.
+    /// The sink's error.
     #[must_use]
     pub const fn cause(&self) -> Option<&E> {
         match self {
@@ -69,8 +69,8 @@ impl<E> SendError<E> {
         matches!(self, Self::MaybeAppended(_))
     }
 
-    /// Whether the same message may be sent again without being appended twice, and may fare better. Of
-    /// [`Failed`](Self::Failed), the cause knows.
+    /// Whether the same message may be sent again with a chance to succeed and without being appended twice.
+    /// For [`Failed`](Self::Failed) this depends on the sink's error.
     #[must_use]
     pub const fn is_retryable(&self) -> bool {
         matches!(self, Self::Expired(_) | Self::WouldPark)
@@ -96,22 +96,22 @@ impl<E: Error + 'static> Error for SendError<E> {
     }
 }
 
-/// Why a message was not taken.
+/// Why a message was not accepted.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub enum Refusal {
-    /// As much waits as may, or as many places of its receiver are taken as it has.
+    /// The buffer is full, or the receiver has no free place.
     BufferFull,
     /// The batcher is closed or closing.
     Closed,
-    /// The receiver of the results is gone.
+    /// The receiver of the results does not exist any more.
     NoReceiver,
-    /// The thread runs the connections of its process, and would have kept all of them waiting.
+    /// The thread runs connections, and waiting would have blocked them all.
     WouldPark,
 }
 
 impl Refusal {
-    /// Whether the message may be taken later.
+    /// Whether the message may be accepted later.
     #[must_use]
     pub const fn is_retryable(self) -> bool {
         matches!(self, Self::BufferFull)
@@ -129,12 +129,12 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// A message that was not taken, given back.
+/// A message that was not accepted, given back.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Refused<M> {
-    /// What was given: the message, or the message and its reference.
+    /// The message, or the message and its reference.
     pub message: M,
-    /// Why.
+    /// The reason.
     pub why: Refusal,
 }
 
@@ -143,14 +143,14 @@ impl<M> Refused<M> {
         Self { message, why }
     }
 
-    /// Whether the message may be taken later.
+    /// Whether the message may be accepted later.
     #[must_use]
     pub const fn is_retryable(&self) -> bool {
         self.why.is_retryable()
     }
 }
 
-// Without the message: it may be long, or secret.
+// Does not print the message: it may be long, or secret.
 impl<M> fmt::Debug for Refused<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Refused").field("why", &self.why).finish_non_exhaustive()
@@ -165,10 +165,10 @@ impl<M> fmt::Display for Refused<M> {
 
 impl<M> Error for Refused<M> {}
 
-/// What became of a message with a reference.
+/// The result of a message with a reference.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Sent<M, R, P, E> {
-    /// What the sender gave along.
+    /// The reference that the sender gave.
     pub reference: R,
     /// The message.
     pub message: M,
@@ -180,13 +180,13 @@ pub struct Sent<M, R, P, E> {
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Failures<E> {
-    /// How many failed since failures were last taken.
+    /// The number of failures since they were last taken.
     pub count: u64,
-    /// How the last of them failed.
+    /// The error of the last one.
     pub last: SendError<E>,
 }
 
-/// What a batcher did so far. Every accepted message ends in one of `appended`, `failed`,
+/// The counters of a batcher. Every accepted message is finally counted in one of `appended`, `failed`,
 /// `maybe_appended`, `expired`, `closed` and `withdrawn`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
@@ -204,16 +204,16 @@ pub struct Stats {
     pub maybe_appended: u64,
     /// Messages whose delivery time was over.
     pub expired: u64,
-    /// Messages that a close left over.
+    /// Messages that were left when a close ended.
     pub closed: u64,
-    /// Accepted messages that their senders took back.
+    /// Accepted messages that their senders withdrew.
     pub withdrawn: u64,
-    /// Failures of messages that were sent and forgotten; they are counted above, too.
+    /// Failures of messages that were sent and forgotten; they are also counted above.
     pub forgotten_failures: u64,
-    /// Results whose owners had gone.
+    /// Results that no owner took.
     pub discarded: u64,
     /// Batches.
     pub batches: u64,
-    /// Attempts to append a batch that were made again.
+    /// Retries of batches.
     pub retries: u64,
 }

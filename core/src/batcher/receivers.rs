@@ -1,5 +1,5 @@
-//! Receivers of results: each gets its own in the order of sending, and has places of its own, so that
-//! one which stops taking results does not hold up the others.
+//! Receivers of results: each gets its results in the order of sending and has its own places, so that one
+//! that stops taking results does not delay the others.
 
 use alloc::vec::Vec;
 use core::task::Poll;
@@ -10,7 +10,7 @@ use super::slots::{Chain, List, Owner, Slots, State};
 use super::{Batcher, SendError};
 use crate::time::Instant;
 
-/// Names a receiver of a [`Batcher`]'s.
+/// The id of a receiver of a [`Batcher`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct ReceiverId {
     line: u32,
@@ -25,7 +25,7 @@ struct Line<T> {
     order: List,
     /// Messages that wait for a place.
     no_place: List,
-    /// Places that are taken.
+    /// The number of places in use.
     held: usize,
     held_bytes: usize,
     token: Option<T>,
@@ -41,7 +41,7 @@ impl<T> Receivers<T> {
         Self { lines: Vec::new() }
     }
 
-    /// Its line, if the receiver is there.
+    /// Its line, if the receiver exists.
     pub(super) fn find(&self, id: ReceiverId) -> Option<u32> {
         let line = self.lines.get(id.line as usize)?;
         (line.open && line.generation == id.generation).then_some(id.line)
@@ -55,7 +55,7 @@ impl<T> Receivers<T> {
         &mut self.lines[line as usize]
     }
 
-    /// Whether there is a place for one more, and no sender waits for it.
+    /// Whether there is a free place for one more message, and no sender waits for it.
     pub(super) fn has_place(&self, settings: &Settings, line: u32, bytes: usize) -> bool {
         let line = &self.lines[line as usize];
         line.no_place.len == 0 && line.fits(settings, bytes)
@@ -110,12 +110,12 @@ impl<T> Receivers<T> {
         Some(index)
     }
 
-    /// There will be a result for this receiver.
+    /// This receiver gets a result later.
     pub(super) fn expect<M, R, P, E>(&mut self, slots: &mut Slots<M, R, P, E, T>, line: u32, index: u32) {
         slots.push(&mut self.line(line).order, index);
     }
 
-    /// There will be none. The receiver's token, if the next result is there.
+    /// This message has no result. Returns the receiver's token, if its next result is available now.
     pub(super) fn forget<M, R, P, E>(
         &mut self,
         slots: &mut Slots<M, R, P, E, T>,
@@ -134,12 +134,12 @@ impl<T> Receivers<T> {
         if line.order.front() == Some(index) { line.token.take() } else { None }
     }
 
-    /// Every receiver that waits is woken: nothing more comes.
+    /// Wakes every waiting receiver: there are no more results.
     pub(super) fn wake_all(&mut self, wakes: &mut Vec<T>) {
         wakes.extend(self.lines.iter_mut().filter_map(|line| line.token.take()));
     }
 
-    /// The messages that wait for places of any receiver.
+    /// The lists of messages that wait for places of a receiver.
     pub(super) fn lines(&self) -> core::ops::Range<u32> {
         0..u32::try_from(self.lines.len()).unwrap_or(u32::MAX)
     }
@@ -154,7 +154,7 @@ impl<T> Receivers<T> {
 }
 
 impl<T> Line<T> {
-    /// One message has a place, however long it is.
+    /// A receiver without outstanding messages takes one of any length.
     const fn fits(&self, settings: &Settings, bytes: usize) -> bool {
         self.held == 0
             || self.held < settings.places && self.held_bytes.saturating_add(bytes) <= settings.place_bytes()
@@ -162,10 +162,10 @@ impl<T> Line<T> {
 }
 
 impl<M, R, P, E: Clone, T> Batcher<M, R, P, E, T> {
-    /// One more receiver of results.
+    /// Adds a receiver of results.
     pub fn add_receiver(&mut self) -> ReceiverId {
         let lines = &mut self.receivers.lines;
-        // A line is used again when the last message of its last receiver is over.
+        // A line is reused when the last message of its last receiver is done.
         let free = lines.iter().position(|line| !line.open && line.held == 0 && line.no_place.len == 0);
         let index = free.unwrap_or_else(|| {
             let (order, no_place) = (List::new(Chain::Order), List::new(Chain::Queue));
@@ -186,8 +186,8 @@ impl<M, R, P, E: Clone, T> Batcher<M, R, P, E, T> {
         ReceiverId { line: u32::try_from(index).unwrap_or(u32::MAX), generation: line.generation }
     }
 
-    /// The receiver goes away. Messages that wait for room or a place are given back to their senders; those
-    /// that were accepted take their course, and their results are discarded.
+    /// Removes a receiver. Messages that wait for room or a place are given back to their senders; accepted
+    /// messages continue, and their results are discarded.
     pub fn remove_receiver(&mut self, now: Instant, id: ReceiverId) {
         self.tick(now);
         let Some(line) = self.receivers.find(id) else { return };
@@ -219,9 +219,9 @@ impl<M, R, P, E: Clone, T> Batcher<M, R, P, E, T> {
         self.admit();
     }
 
-    /// The next result of a receiver, in the order of sending; its place is free then. A token is kept, in
-    /// place of the last one, while there is none. `None`: nothing more comes, the batcher is closed or
-    /// the receiver was removed.
+    /// The next result of a receiver, in the order of sending; its place is free then. While there is none, a
+    /// token is kept, which replaces the last one. `None`: there are no more results, because the batcher is
+    /// closed or the receiver was removed.
     pub fn poll_result(
         &mut self,
         id: ReceiverId,
@@ -252,7 +252,7 @@ impl<M, R, P, E: Clone, T> Batcher<M, R, P, E, T> {
         Poll::Ready(Some(Sent { reference, message, result: result.unwrap_or(Err(SendError::Closed(None))) }))
     }
 
-    /// How many messages of a receiver are outstanding: accepted, and their results not taken.
+    /// The number of outstanding messages of a receiver: accepted, with results that were not taken.
     #[must_use]
     pub fn outstanding(&self, id: ReceiverId) -> usize {
         self.receivers.find(id).map_or(0, |line| self.receivers.lines[line as usize].order.len)

@@ -1,4 +1,4 @@
-//! Messages in, and what their senders learn.
+//! Sending, for the callers of a batcher.
 
 use core::task::Poll;
 
@@ -8,44 +8,45 @@ use super::receivers::ReceiverId;
 use super::slots::{Owner, SendId, State};
 use crate::time::Instant;
 
-/// What a message's own sender learns, when it may have waited for room.
+/// The answer to a sender whose message may have to wait for room.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[must_use]
 pub enum Admission {
     /// It was accepted.
     Accepted,
-    /// It waits for room: ask with [`Batcher::poll_admission`], or take it back.
+    /// It waits for room: poll with [`Batcher::poll_admission`], or withdraw it.
     Waits(SendId),
 }
 
-/// Whether a message was accepted that may have waited for room. If not it comes back, with its reference.
+/// The result for a message that may have waited for room. The error contains the message and its reference.
 pub type Admitted<M, R> = Result<(), Refused<(M, Option<R>)>>;
 
 impl<M, R, P, E: Clone, T> Batcher<M, R, P, E, T> {
-    /// Sends a message of `bytes` bytes, which waits for room if there is none. Its result comes from
-    /// [`poll_send`](Self::poll_send); a sender that goes away [withdraws](Self::withdraw) it.
+    /// Sends a message of `bytes` bytes, which waits for room if there is none. Take its result with
+    /// [`poll_send`](Self::poll_send); a sender that no longer waits must [withdraw](Self::withdraw) it.
     ///
     /// # Errors
-    /// The batcher is closing; the message comes back.
+    /// The batcher is closing; the error contains the message.
     pub fn send(&mut self, now: Instant, message: M, bytes: usize) -> Result<SendId, Refused<M>> {
         let index = self.offer(now, message, bytes, Owner::Sender, true).map_err(without_owner)?;
         Ok(self.slots.id(index))
     }
 
-    /// The same for a sender that does not wait for room.
+    /// As [`send`](Self::send), without waiting for room.
     ///
     /// # Errors
-    /// There is no room, others wait for it, or the batcher is closing; the message comes back.
+    /// There is no room, other messages wait for it, or the batcher is closing; the error contains the
+    /// message.
     pub fn try_send(&mut self, now: Instant, message: M, bytes: usize) -> Result<SendId, Refused<M>> {
         let index = self.offer(now, message, bytes, Owner::Sender, false).map_err(without_owner)?;
         Ok(self.slots.id(index))
     }
 
-    /// Sends a message whose result goes to `receiver`, with the reference and the message. It waits for
-    /// room, and for a place of the receiver, if there is none.
+    /// Sends a message whose result goes to `receiver`, with the reference and the message. It waits if there
+    /// is no room, or no free place of the receiver.
     ///
     /// # Errors
-    /// The batcher is closing, or the receiver is gone; message and reference come back.
+    /// The batcher is closing, or the receiver does not exist; the error contains message and reference.
     pub fn send_with_reference(
         &mut self,
         now: Instant,
@@ -57,11 +58,11 @@ impl<M, R, P, E: Clone, T> Batcher<M, R, P, E, T> {
         self.referenced(now, message, bytes, receiver, reference, true)
     }
 
-    /// The same for a sender that does not wait for room or a place.
+    /// As [`send_with_reference`](Self::send_with_reference), without waiting for room or a place.
     ///
     /// # Errors
-    /// There is no room or place, others wait for it, the batcher is closing, or the receiver is gone;
-    /// message and reference come back.
+    /// There is no room or place, other messages wait for it, the batcher is closing, or the receiver does
+    /// not exist; the error contains message and reference.
     pub fn try_send_with_reference(
         &mut self,
         now: Instant,
@@ -95,11 +96,10 @@ impl<M, R, P, E: Clone, T> Batcher<M, R, P, E, T> {
         }
     }
 
-    /// Sends a message whose result is not waited for: failures are counted. It waits for room if there is
-    /// none.
+    /// Sends a message without a result: failures are counted. It waits for room if there is none.
     ///
     /// # Errors
-    /// The batcher is closing; the message comes back.
+    /// The batcher is closing; the error contains the message.
     pub fn send_and_forget(
         &mut self,
         now: Instant,
@@ -110,16 +110,17 @@ impl<M, R, P, E: Clone, T> Batcher<M, R, P, E, T> {
         Ok(self.admission(index))
     }
 
-    /// The same for a sender that does not wait for room.
+    /// As [`send_and_forget`](Self::send_and_forget), without waiting for room.
     ///
     /// # Errors
-    /// There is no room, others wait for it, or the batcher is closing; the message comes back.
+    /// There is no room, other messages wait for it, or the batcher is closing; the error contains the
+    /// message.
     pub fn try_send_and_forget(&mut self, now: Instant, message: M, bytes: usize) -> Result<(), Refused<M>> {
         self.offer(now, message, bytes, Owner::Forgotten, false).map(drop).map_err(without_owner)
     }
 
-    /// The result of a message that was [sent](Self::send). A token is kept, in place of the last one,
-    /// while there is none. Asked again after its result, it is told to be closed.
+    /// The result of a message that was [sent](Self::send). While there is none, a token is kept, which
+    /// replaces the last one. After the result was taken, a further poll returns [`SendError::Closed`].
     pub fn poll_send(&mut self, id: SendId, token: impl FnOnce() -> T) -> Poll<Result<P, SendError<E>>> {
         let Some(index) = self.slots.find(id) else { return Poll::Ready(Err(SendError::Closed(None))) };
         let slot = &mut self.slots[index];
@@ -140,14 +141,14 @@ impl<M, R, P, E: Clone, T> Batcher<M, R, P, E, T> {
         }
     }
 
-    /// Whether a message that waits for room was accepted. A token is kept, in place of the last one, while
-    /// that is open.
+    /// Whether a message that waits for room was accepted. While this is open, a token is kept, which
+    /// replaces the last one.
     ///
     /// # Errors
-    /// The batcher closed, or the receiver went away, before there was room; the message comes back, and
-    /// its reference.
+    /// The batcher was closed, or the receiver removed, before there was room; the error contains the message
+    /// and its reference.
     pub fn poll_admission(&mut self, id: SendId, token: impl FnOnce() -> T) -> Poll<Admitted<M, R>> {
-        // It was accepted, and is over already.
+        // It was accepted, and is done already.
         let Some(index) = self.slots.find(id) else { return Poll::Ready(Ok(())) };
         let slot = &mut self.slots[index];
         match slot.state {
@@ -175,9 +176,9 @@ impl<M, R, P, E: Clone, T> Batcher<M, R, P, E, T> {
         }
     }
 
-    /// The sender of a message goes away. If no batch took the message, and the sender was not told that it
-    /// was accepted, it is withdrawn and comes back. Else it takes its course: the result of a message that
-    /// was [sent](Self::send) is discarded.
+    /// The sender of a message no longer waits. If the message is not part of a batch yet, and the sender was
+    /// not told that it was accepted, it is withdrawn and returned. Otherwise it continues: the result of a
+    /// message that was [sent](Self::send) is discarded.
     pub fn withdraw(&mut self, now: Instant, id: SendId) -> Option<M> {
         self.tick(now);
         let index = self.slots.find(id)?;

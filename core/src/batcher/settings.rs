@@ -1,28 +1,28 @@
-//! What a batcher is set to.
+//! The settings of a batcher.
 
 use core::time::Duration;
 
 use crate::error::ConfigError;
 use crate::supervisor::SplitMix64;
 
-/// The wait before the first retry, and by how much each next one is longer.
+/// The delay before the first retry, and the increase for each further one.
 const RETRY_STEP: Duration = Duration::from_millis(500);
-/// The longest wait before a retry.
+/// The maximum delay before a retry.
 const RETRY_CAP: Duration = Duration::from_secs(5);
-/// A wait is shorter by up to one part in so many.
+/// The jitter shortens a delay by up to one part in this many.
 const JITTER_PART: u64 = 5;
 
-/// How often what was not appended is tried again.
+/// How often messages that were not appended are tried again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Retries {
-    /// At most so many times. None is the default.
+    /// At most this many times. The default is 0.
     Times(u32),
-    /// Until its delivery time is over, or the batcher is closed.
+    /// Until the delivery time is over, or the batcher is closed.
     Unlimited,
 }
 
 impl Retries {
-    /// Whether there is one more after so many attempts.
+    /// Whether a retry is allowed after this many attempts.
     pub(super) fn allow(self, attempts: u32) -> bool {
         match self {
             Self::Times(times) => attempts <= times,
@@ -31,14 +31,15 @@ impl Retries {
     }
 }
 
-/// The wait after so many failed attempts (from 1): 500 ms for each, up to 5 s, less up to a fifth.
+/// The delay after this many failed attempts (from 1): 500 ms for each, up to 5 s, shortened by up to a
+/// fifth.
 pub(super) fn retry_wait(attempts: u32, random: &mut SplitMix64) -> Duration {
     let full = RETRY_STEP.saturating_mul(attempts).min(RETRY_CAP);
     let nanos = u64::try_from(full.as_nanos()).unwrap_or(u64::MAX);
     Duration::from_nanos(nanos - random.below(nanos / JITTER_PART + 1))
 }
 
-/// What a [`Batcher`](super::Batcher) is set to.
+/// The settings of a [`Batcher`](super::Batcher).
 ///
 /// ```
 /// use bowline_core::batcher::{Retries, Settings};
@@ -78,66 +79,68 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Messages that wait at once, those under way not counted; a batch is never longer. Default 200.
+    /// Maximum number of messages in the buffer, and in a batch; messages under way do not count. Default
+    /// 200.
     pub const fn buffer(mut self, messages: usize) -> Self {
         self.buffer = messages;
         self
     }
 
-    /// Bytes of messages that wait at once, those under way not counted. A longer message waits and goes
-    /// alone. Default 8 MiB.
+    /// Maximum bytes of the messages in the buffer; messages under way do not count. A longer message is
+    /// accepted into an empty buffer, and sent alone. Default 8 MiB.
     pub const fn buffer_bytes(mut self, bytes: usize) -> Self {
         self.buffer_bytes = bytes;
         self
     }
 
-    /// How long the first message of a batch waits for others while no batch is under way. A full buffer
-    /// and a close end the wait. Default 0: a batch leaves as soon as there is a message.
+    /// How long the first message of a batch waits for further ones while no batch is under way. A full
+    /// buffer and a close end the wait. Default 0: a batch leaves as soon as there is a message.
     pub const fn linger(mut self, linger: Duration) -> Self {
         self.linger = linger;
         self
     }
 
-    /// How often what was not appended is tried again. Default: not at all.
+    /// How often messages that were not appended are tried again. Default: never.
     pub const fn retries(mut self, retries: Retries) -> Self {
         self.retries = retries;
         self
     }
 
-    /// What may have been appended is tried again, too, and may be appended twice. Default: no.
+    /// Whether messages that may have been appended are also tried again, and may then be appended twice.
+    /// Default: no.
     pub const fn at_least_once(mut self, repeat: bool) -> Self {
         self.at_least_once = repeat;
         self
     }
 
-    /// The time from a message's acceptance in which it is tried. Default 120 s.
+    /// How long a message is tried, from its acceptance. Default 120 s.
     pub const fn delivery_timeout(mut self, timeout: Duration) -> Self {
         self.delivery_timeout = timeout;
         self
     }
 
-    /// Messages with a reference that one receiver may have outstanding: accepted, and their results not
-    /// taken. Their bytes are bounded by twice [`buffer_bytes`](Self::buffer_bytes). Default 1,024.
+    /// Maximum number of outstanding messages of one receiver: accepted, with results that were not taken.
+    /// Their bytes are limited to twice [`buffer_bytes`](Self::buffer_bytes). Default 1,024.
     pub const fn places(mut self, places: usize) -> Self {
         self.places = places;
         self
     }
 
-    /// Bytes of messages with a reference that one receiver may have outstanding.
+    /// Maximum bytes of outstanding messages of one receiver.
     pub(super) const fn place_bytes(&self) -> usize {
         self.buffer_bytes.saturating_mul(2)
     }
 
-    /// The time in which messages are tried.
+    /// How long messages are tried.
     #[must_use]
     pub const fn get_delivery_timeout(&self) -> Duration {
         self.delivery_timeout
     }
 
-    /// Whether it can work.
+    /// Checks the settings.
     ///
     /// # Errors
-    /// A bound of zero.
+    /// A limit is zero.
     pub fn check(&self) -> Result<(), ConfigError> {
         let bounds = [("buffer", self.buffer), ("buffer_bytes", self.buffer_bytes), ("places", self.places)];
         match bounds.iter().find(|(_, value)| *value == 0) {

@@ -1,8 +1,8 @@
-//! Where messages are kept: slots that are used again, and lists through them.
+//! Storage of messages: slots that are reused, and lists through them.
 //!
-//! A message is in one queue (waiting for room, waiting, under way), and one with a reference is in its
-//! receiver's order as well, from its acceptance until its result is taken. Both are lists linked
-//! through the slots, so that any of them leaves in constant time and nothing is set aside per message.
+//! A message is in one queue (waiting for room, waiting, under way). A message with a reference is also in
+//! its receiver's order, from its acceptance until its result is taken. Both are lists linked through the
+//! slots, so that removal takes constant time and nothing is allocated per message.
 
 use alloc::vec::Vec;
 
@@ -11,14 +11,14 @@ use crate::time::Instant;
 
 const NONE: u32 = u32::MAX;
 
-/// Names a message of a [`Batcher`](super::Batcher) whose sender waits for something.
+/// The id of a message of a [`Batcher`](super::Batcher) whose sender waits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct SendId {
     index: u32,
     generation: u32,
 }
 
-/// Where a message is.
+/// The state of a message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum State {
     Free,
@@ -32,20 +32,20 @@ pub(super) enum State {
     UnderWay,
     /// Its result waits to be taken.
     Done,
-    /// It was not taken, and waits to be given back.
+    /// It was refused, and waits to be given back.
     Refused,
 }
 
-/// Who wants the result.
+/// The owner of the result.
 #[derive(Debug)]
 pub(super) enum Owner<R> {
     /// A sender that waits for it.
     Sender,
     /// None: it was sent and forgotten, and failures are counted.
     Forgotten,
-    /// None any more: its owner has gone.
+    /// None any more: its owner no longer waits.
     Gone,
-    /// That receiver.
+    /// This receiver.
     Receiver { line: u32, reference: R },
 }
 
@@ -86,7 +86,7 @@ impl List {
         (self.head != NONE).then_some(self.head)
     }
 
-    /// All of it, which leaves none.
+    /// Takes the whole list, which is empty afterwards.
     pub(super) fn take(&mut self) -> Self {
         core::mem::replace(self, Self::new(self.chain))
     }
@@ -98,9 +98,9 @@ pub(super) struct Slot<M, R, P, E, T> {
     links: [Links; 2],
     pub(super) state: State,
     pub(super) owner: Owner<R>,
-    /// The sender of a message that does not wait for its result was told that it was accepted.
+    /// The sender of a message without a result was told that it was accepted.
     pub(super) told: bool,
-    /// An attempt failed after which it may have been appended.
+    /// After a failed attempt it may have been appended.
     pub(super) maybe: bool,
     pub(super) bytes: usize,
     pub(super) accepted: Instant,
@@ -123,7 +123,7 @@ impl<M, R, P, E, T> Slots<M, R, P, E, T> {
         Self { slots: Vec::new(), free: NONE, used: 0 }
     }
 
-    /// How many messages are kept.
+    /// The number of messages that are kept.
     pub(super) const fn used(&self) -> usize {
         self.used
     }
@@ -160,7 +160,7 @@ impl<M, R, P, E, T> Slots<M, R, P, E, T> {
         index
     }
 
-    /// The slot is free; it is in no list.
+    /// Frees the slot, which is in no list.
     pub(super) fn release(&mut self, index: u32) -> Owner<R> {
         self.used -= 1;
         let free = self.free;
@@ -182,7 +182,7 @@ impl<M, R, P, E, T> Slots<M, R, P, E, T> {
         SendId { index, generation: self.slots[index as usize].generation }
     }
 
-    /// The slot of that message, if it is still its slot.
+    /// The slot of the message, if it still has one.
     pub(super) fn find(&self, id: SendId) -> Option<u32> {
         let slot = self.slots.get(id.index as usize)?;
         (slot.generation == id.generation && slot.state != State::Free).then_some(id.index)
@@ -206,7 +206,7 @@ impl<M, R, P, E, T> Slots<M, R, P, E, T> {
         list.tail = index;
     }
 
-    /// Takes one out of a list that it is in.
+    /// Removes a slot from a list that contains it.
     pub(super) fn unlink(&mut self, list: &mut List, index: u32) {
         let chain = list.chain as usize;
         let slot = &mut self.slots[index as usize];

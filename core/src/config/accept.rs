@@ -1,16 +1,15 @@
-//! What the accepting side allows its peers.
+//! The limits of the accepting side.
 
 use core::time::Duration;
 
 use crate::error::ConfigError;
 
-/// Memory that a connection may take before its handshake is done, in bytes: what it counts for in
-/// [`AcceptLimits::handshake_memory`]. The receive buffer (a hello has at most 1 KiB, credentials at
-/// most 4 KiB), the link itself, and its task.
+/// The memory in bytes that a connection before the end of its handshake counts for in
+/// [`AcceptLimits::handshake_memory`]: the receive buffer (a hello has at most 1 KiB, credentials at most 4
+/// KiB), the link itself, and its task.
 pub const HANDSHAKE_COST: usize = 16 * 1024;
 
-/// What a server allows those who connect to it. Every field is a number; the defaults are sound
-/// for a server in the open.
+/// The limits of a server for its connections. The defaults suit a server on the public Internet.
 ///
 /// ```
 /// use bowline_core::config::{AcceptLimits, Config};
@@ -25,52 +24,53 @@ pub const HANDSHAKE_COST: usize = 16 * 1024;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct AcceptLimits {
-    /// Connections at once. One more is closed as soon as it is accepted, and counted. Default
-    /// 16,384.
+    /// Maximum number of connections at once. Further ones are closed as soon as they are accepted, and
+    /// counted. Default 16,384.
     pub connections: usize,
-    /// Connections at once from one address (Unix and in-process ones count as one address each).
-    /// Default 16,384: many users may stand behind one address.
+    /// Maximum number of connections at once from one address (all Unix connections count as one address, and
+    /// so do all in-process ones). Default 16,384, because many users may share one address.
     pub per_address: usize,
-    /// Connections accepted in a second, on average; those beyond wait in the system's queue.
-    /// Default 50,000.
+    /// Maximum number of connections accepted per second, on average; further ones wait in the system's
+    /// queue. Default 50,000.
     pub per_second: u32,
-    /// Connections accepted at once before that rate counts. Default 1,024.
+    /// Number of connections accepted at once before that rate applies. Default 1,024.
     pub burst: u32,
-    /// Connections at once of one [`Identity`](crate::auth::Identity), unless its
-    /// [`Grant`](crate::auth::Grant) says otherwise. One more is refused as
+    /// Maximum number of connections at once of one [`Identity`](crate::auth::Identity), unless its
+    /// [`Grant`](crate::auth::Grant) sets another limit. Further ones are refused as
     /// [`BUSY`](crate::auth::RefusalCode::BUSY). Default 16,384.
     pub per_identity: usize,
-    /// Peers at once about which a verifier is deciding; one more is refused as
+    /// Maximum number of pending decisions of the verifier; further peers are refused as
     /// [`BUSY`](crate::auth::RefusalCode::BUSY). Default 4,096.
     pub verifications: usize,
-    /// How long the verifier may take; then the peer is refused as
-    /// [`UNAVAILABLE`](crate::auth::RefusalCode::UNAVAILABLE). Default: what is left of the handshake's time.
+    /// Time limit for a decision of the verifier; after it the peer is refused as
+    /// [`UNAVAILABLE`](crate::auth::RefusalCode::UNAVAILABLE). Default: the rest of the time for the
+    /// handshake.
     pub verification: Option<Duration>,
-    /// How long a handshake may take. Default: as
+    /// Time limit for a handshake. Default:
     /// [`connect_timeout`](crate::config::ConfigBuilder::connect_timeout), 10 s.
     pub handshake: Option<Duration>,
-    /// Bytes of memory for connections whose handshake is not done, [`HANDSHAKE_COST`] each. When
-    /// there is one more, the one that has been at it for longest is closed. Default 64 MiB: 4,096
-    /// handshakes at once.
+    /// Memory in bytes for connections whose handshake is not done, [`HANDSHAKE_COST`] each. If one more
+    /// arrives, the connection whose handshake has taken longest is closed. Default 64 MiB: 4,096 handshakes
+    /// at once.
     pub handshake_memory: usize,
-    /// Bytes of memory for all connections, sessions without a connection, and handshakes of the
-    /// server together: what was received and not taken, or is not whole; requests being handled;
-    /// answers and messages that wait to be written. When it is spent, messages that come in are
-    /// completed one at a time and the others wait; the largest connection whose peer has read no
-    /// answer for a second is closed ([`ServerMemory`](crate::error::Disconnect::ServerMemory));
-    /// and an answer for which there is no room is replaced by the status
-    /// [`OUT_OF_MEMORY`](crate::error::Status::OUT_OF_MEMORY). A body that several connections share
-    /// counts for each. Each connection has 8 KiB besides. Default 1 GiB.
+    /// Memory in bytes for all connections, sessions without a connection, and handshakes of the server
+    /// together: messages that were received and not taken, or are incomplete; requests being handled;
+    /// answers and messages that wait to be written. When the limit is reached, incoming messages are
+    /// completed one at a time while the others wait; the largest connection whose peer has read no answer
+    /// for a second is closed ([`ServerMemory`](crate::error::Disconnect::ServerMemory)); and an answer that
+    /// does not fit is replaced by the status [`OUT_OF_MEMORY`](crate::error::Status::OUT_OF_MEMORY). A body
+    /// that several connections share counts for each of them. Each connection may use 8 KiB in addition.
+    /// Default 1 GiB.
     pub memory: usize,
-    /// A connection without any message either way (heartbeats are none) for so long is closed.
-    /// Default: none is.
+    /// A connection without any message in either direction for this time is closed; heartbeats do not count.
+    /// Default: never.
     pub idle: Option<Duration>,
-    /// A message must be whole so long after its first byte came. Default: as
+    /// Time limit for a message, from its first byte to its last. Default:
     /// [`message_timeout`](crate::config::ConfigBuilder::message_timeout), 60 s.
     pub message: Option<Duration>,
-    /// Bytes a second that a peer has to take while something is being written to it all the time,
-    /// on average over the time of [`write_stall`](crate::config::ConfigBuilder::write_stall). One
-    /// that takes nothing at all is a stall. Default 1,024.
+    /// Minimum rate, in bytes per second, at which a peer must read while something is written to it
+    /// continuously, averaged over the time of [`write_stall`](crate::config::ConfigBuilder::write_stall). A
+    /// peer that reads nothing at all is a stall. Default 1,024.
     pub drain_rate: u32,
 }
 
@@ -95,7 +95,7 @@ impl Default for AcceptLimits {
 }
 
 impl AcceptLimits {
-    /// Handshakes at once.
+    /// The number of handshakes at once.
     #[must_use]
     pub fn handshakes(&self) -> usize {
         (self.handshake_memory / HANDSHAKE_COST).max(1)

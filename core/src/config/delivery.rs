@@ -1,76 +1,85 @@
-//! What is promised of messages, and what happens when there is no room for them.
+//! Delivery guarantees, and policies for full queues.
 
 use super::Settings;
 use crate::error::ConfigError;
 use crate::frame::Profile;
 
-/// What happens to a message for which a queue has no room.
+/// Handling of a message when a queue has no room for it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 #[non_exhaustive]
 pub enum Overflow {
-    /// The sender waits with its message (on the receiving side: the socket is not read).
+    /// The sender waits (on the receiving side: the socket is not read).
     #[default]
     Block,
-    /// The sender gets it back with an error. On the receiving side there is no caller to give it
-    /// back to, and this is the same as `DropNewest`.
+    /// The sender gets the message back with an error. On the receiving side there is no caller to return it
+    /// to, and this is the same as `DropNewest`.
     Reject,
     /// The new message is dropped, counted and reported.
     DropNewest,
-    /// The oldest message that waits is dropped, counted and reported.
+    /// The oldest waiting message is dropped, counted and reported.
     DropOldest,
-    /// The connection is closed, and in a session that is over, too.
+    /// The connection is closed; a session ends with it.
     Disconnect,
 }
 
-/// What is promised of messages across the connections of a link.
+/// The delivery guarantee of a link across its connections.
+///
+/// ```
+/// use bowline_core::config::{Config, Delivery};
+/// use bowline_core::frame::raw::Raw;
+///
+/// let session = Config::builder().delivery(Delivery::Session).build()?;
+/// // A framing that cannot keep a promise refuses it.
+/// assert!(Config::with_framing(Raw::new()).delivery(Delivery::Session).build().is_err());
+/// # drop(session);
+/// # Ok::<(), bowline_core::error::ConfigError>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 #[non_exhaustive]
 pub enum Delivery {
-    /// What left is never repeated.
+    /// A message that was sent is never repeated.
     #[default]
     AtMostOnce,
-    /// On framings without acknowledgement: when a write fails, the messages of that batch are
-    /// sent again on the next connection, whole and in order, in front of those that had not been
-    /// tried; the peer may see some of them twice. A message that was tried once and `retry_limit`
-    /// times again ends as [errored](crate::link::Link::poll_errored). What the system took and
-    /// lost may be lost all the same; [`resend_window`](super::ConfigBuilder::resend_window)
-    /// narrows that gap.
+    /// For framings without acknowledgements: if a write fails, the messages of that batch are sent again on
+    /// the next connection, complete and in order, before the messages that were not tried yet; the peer may
+    /// receive some of them twice. A message that was sent once and repeated `retry_limit` times becomes an
+    /// [errored message](crate::link::Link::poll_errored). Bytes that the system accepted and lost are still
+    /// lost; [`resend_window`](super::ConfigBuilder::resend_window) reduces that risk.
     AtLeastOnce {
         /// How often a message is sent again.
         retry_limit: u32,
     },
-    /// A history that both sides share and that outlives its connections: after a reconnect it goes
-    /// on where it was, so that each message (calls, answers and casts, both ways) is handed over
-    /// exactly once and in order within its class while both processes live. Native only; both
-    /// sides have to be configured so. An accepting side keeps a session without a connection for
+    /// A session that both sides share and that outlives its connections: after a reconnect it continues
+    /// where it was, so that each message (calls, answers and casts, both ways) is handed over exactly once
+    /// and in order within its class, while both processes live. Native only; both sides must configure it.
+    /// An accepting side keeps a session without a connection for
     /// [`session_expiry`](super::ConfigBuilder::session_expiry).
     Session,
 }
 
 impl Delivery {
-    /// [`AtLeastOnce`](Self::AtLeastOnce) with clj-tcp's limit: 5 times again.
+    /// [`AtLeastOnce`](Self::AtLeastOnce) with the limit of clj-tcp: 5 repetitions.
     #[must_use]
     pub const fn at_least_once() -> Self {
         Self::AtLeastOnce { retry_limit: 5 }
     }
 }
 
-/// What becomes of messages that never left when a connection ends
-/// ([`Delivery::AtMostOnce`]). Calls that are not kept end with
-/// [`CallError::NeverSent`](crate::error::CallError::NeverSent).
+/// Handling of unsent messages when a connection ends ([`Delivery::AtMostOnce`]). Calls that are not kept
+/// end with [`CallError::NeverSent`](crate::error::CallError::NeverSent).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 #[non_exhaustive]
 pub enum OnDisconnect {
-    /// They go out on the next connection.
+    /// They are sent on the next connection.
     #[default]
     Keep,
-    /// They are handed back, as errored messages.
+    /// They are given back, as errored messages.
     Return,
     /// They are dropped, counted and reported.
     Drop,
 }
 
-/// Whether the settings of delivery make sense together and with the framing.
+/// Checks that the delivery settings fit together, and fit the framing.
 pub(super) fn check(settings: &Settings, profile: &Profile) -> Result<(), ConfigError> {
     let conflict = |field, why| Err(ConfigError::Conflict { field, why });
     if !matches!(settings.errored_overflow, Overflow::DropOldest | Overflow::DropNewest) {

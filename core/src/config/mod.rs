@@ -17,6 +17,7 @@ mod accept;
 mod builder;
 mod delivery;
 mod on_failure;
+pub mod settings;
 mod sockets;
 
 pub use accept::{AcceptLimits, HANDSHAKE_COST};
@@ -26,7 +27,7 @@ pub use delivery::{Delivery, OnDisconnect, Overflow};
 pub use on_failure::OnFailure;
 pub use sockets::SocketOptions;
 
-/// A link's settings. Built by [`Config::builder`], cheap to clone, checked once.
+/// The settings of a link. Built and checked by [`Config::builder`], cheap to clone.
 ///
 /// ```
 /// use bowline_core::config::Config;
@@ -71,9 +72,9 @@ pub(crate) struct Settings {
     pub(crate) max_inbound: usize,
     pub(crate) max_inbound_bytes: usize,
     pub(crate) answers_ahead: usize,
-    /// `None`: as long as a message.
+    /// `None`: the maximum length of a message.
     pub(crate) max_answer: Option<usize>,
-    /// Of the normal class and of bulk.
+    /// The windows of the normal class and of bulk.
     pub(crate) windows: [u32; 2],
     pub(crate) fragment: usize,
     pub(crate) bulk_ahead: usize,
@@ -92,7 +93,7 @@ pub(crate) struct Settings {
     pub(crate) proxy: Option<Proxy>,
     pub(crate) preamble: Option<Preamble>,
     pub(crate) credentials: Source,
-    /// What stands between sockets and links.
+    /// The layers between sockets and links.
     pub(crate) layers: Layers,
 }
 
@@ -155,7 +156,7 @@ impl Default for Settings {
 }
 
 impl Config<Native> {
-    /// Bowline's own protocol with the default limits.
+    /// A builder for Bowline's own protocol, with the default limits.
     pub fn builder() -> ConfigBuilder<Native> {
         Self::with_framing(Native::new())
     }
@@ -168,12 +169,12 @@ impl Default for Config<Native> {
 }
 
 impl<F: Framing> Config<F> {
-    /// Another framing with the default limits.
+    /// A builder for another framing, with the default limits.
     pub fn with_framing(framing: F) -> ConfigBuilder<F> {
         ConfigBuilder { framing, max_message: None, settings: Settings::default() }
     }
 
-    /// A builder that begins with these settings.
+    /// A builder that starts with these settings.
     pub fn to_builder(&self) -> ConfigBuilder<F> {
         ConfigBuilder { framing: self.framing.clone(), max_message: None, settings: (*self.settings).clone() }
     }
@@ -188,96 +189,96 @@ impl<F: Framing> Config<F> {
         &self.settings
     }
 
-    /// The longest message, in bytes, both ways.
+    /// The maximum length of a message in bytes, both ways.
     #[must_use]
     pub fn max_message(&self) -> usize {
         self.framing.max_message()
     }
 
-    /// How long a call waits for its reply unless it says otherwise.
+    /// The timeout of calls that set none.
     #[must_use]
     pub fn call_timeout(&self) -> Duration {
         self.settings.call_timeout
     }
 
-    /// How long a cast whose end is waited for may take unless it says otherwise.
+    /// The timeout of casts whose outcome is waited for and that set none.
     #[must_use]
     pub fn cast_timeout(&self) -> Duration {
         self.settings.cast_timeout
     }
 
-    /// How long dial and handshake together may take.
+    /// The time limit for dialing and the handshake together.
     #[must_use]
     pub fn connect_timeout(&self) -> Duration {
         self.settings.connect_timeout
     }
 
-    /// Head start of one address over the next when several are tried (RFC 8305).
+    /// The head start of one address over the next when several are tried (RFC 8305).
     #[must_use]
     pub fn attempt_delay(&self) -> Duration {
         self.settings.attempt_delay
     }
 
-    /// How long closing waits for what is under way.
+    /// How long closing waits for work under way.
     #[must_use]
     pub fn linger(&self) -> Duration {
         self.settings.linger
     }
 
-    /// How long nothing may be written before the connection counts as dead.
+    /// How long no byte can be written before the connection counts as dead.
     #[must_use]
     pub fn write_stall(&self) -> Duration {
         self.settings.write_stall
     }
 
-    /// How long a message may take from its first byte to its last.
+    /// The time limit for a message, from its first byte to its last.
     #[must_use]
     pub fn message_timeout(&self) -> Duration {
         self.settings.message_timeout
     }
 
-    /// When and how often to connect again.
+    /// When and how often to reconnect.
     pub fn reconnect(&self) -> &ReconnectPolicy {
         &self.settings.reconnect
     }
 
-    /// The seed for jitter, if one was set.
+    /// The seed of the jitter, if one was set.
     #[must_use]
     pub fn seed(&self) -> Option<u64> {
         self.settings.seed
     }
 
-    /// What is promised of messages across connections.
+    /// The delivery guarantee across connections.
     #[must_use]
     pub fn delivery(&self) -> Delivery {
         self.settings.delivery
     }
 
-    /// How many sessions an accepting side keeps without a connection.
+    /// The maximum number of sessions without a connection, on an accepting side.
     #[must_use]
     pub fn max_detached(&self) -> usize {
         self.settings.max_detached
     }
 
-    /// How many of them may have come from one address.
+    /// The maximum number of these sessions from one address.
     #[must_use]
     pub fn max_detached_per_address(&self) -> usize {
         self.settings.max_detached_per_address
     }
 
-    /// Bytes that sessions without a connection may hold on an accepting side, all together.
+    /// The maximum bytes that these sessions hold together.
     #[must_use]
     pub fn max_detached_bytes(&self) -> usize {
         self.settings.max_detached_bytes
     }
 
-    /// How long a cast may wait in the write queue.
+    /// The maximum time that a cast waits in the write queue.
     #[must_use]
     pub fn expire_after(&self) -> Option<Duration> {
         self.settings.expire_after
     }
 
-    /// What the accepting side allows those who connect to it.
+    /// The limits of the accepting side for its connections.
     #[must_use]
     pub fn accept_limits(&self) -> &AcceptLimits {
         &self.settings.accept
@@ -289,13 +290,13 @@ impl<F: Framing> Config<F> {
         self.settings.proxy.as_ref()
     }
 
-    /// What is done on each connection before the framing begins.
+    /// The steps that run on each connection before the framing begins.
     #[must_use]
     pub fn preamble(&self) -> Option<&Preamble> {
         self.settings.preamble.as_ref()
     }
 
-    /// The same, with connections secured by TLS: see [`ConfigBuilder::tls`].
+    /// The same settings with connections secured by TLS: see [`ConfigBuilder::tls`].
     #[must_use]
     pub fn tls(mut self, tls: impl Into<Layers>) -> Self {
         let settings = Arc::make_mut(&mut self.settings);
@@ -303,24 +304,24 @@ impl<F: Framing> Config<F> {
         self
     }
 
-    /// What stands between sockets and links.
+    /// The layers between sockets and links.
     #[must_use]
     pub fn layers(&self) -> &Layers {
         &self.settings.layers
     }
 
-    /// The address to dial, without a `tls://` before it.
+    /// The address to dial, without the prefix `tls://`.
     ///
     /// # Errors
-    /// It asks for TLS and there are no settings for that, or the settings are those of a server.
+    /// The prefix requires TLS, but there are no TLS settings, or they are those of a server.
     pub fn dialed<'a>(&self, address: &'a str) -> Result<&'a str, ConfigError> {
         self.settings.layers.dialed(address)
     }
 
-    /// The address to listen at, without a `tls://` before it.
+    /// The address to listen at, without the prefix `tls://`.
     ///
     /// # Errors
-    /// It asks for TLS and there are no settings for that, or the settings are those of a client.
+    /// The prefix requires TLS, but there are no TLS settings, or they are those of a client.
     pub fn listened<'a>(&self, address: &'a str) -> Result<&'a str, ConfigError> {
         self.settings.layers.listened(address)
     }

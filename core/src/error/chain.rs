@@ -3,10 +3,10 @@
 use core::error::Error;
 use core::fmt;
 
-/// Prints an error and, behind colons, what caused it, and what caused that.
+/// Displays an error followed by its sources, separated by colons.
 ///
-/// Every error of Bowline says its own level and leaves the rest to [`Error::source`], so that nothing
-/// is printed twice by those who walk along the sources. This is for those who want one line.
+/// The message of every error of Bowline describes its own level only; [`Error::source`] has the rest. So
+/// code that prints the chain of sources prints nothing twice, and this type prints it in one line.
 ///
 /// ```
 /// use bowline_core::error::{Chain, Disconnect, TransportError, TransportKind};

@@ -1,4 +1,4 @@
-//! What ends a connection.
+//! Errors that end a connection.
 
 use alloc::borrow::Cow;
 use alloc::boxed::Box;
@@ -13,29 +13,29 @@ use crate::supervisor::Endpoint;
 
 /// The peer sent bytes that the framing does not allow. The connection is closed.
 ///
-/// Every variant names the field, the value found and the limit it broke.
+/// Every variant names the field, the value found and the limit that it exceeds.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FrameError {
-    /// The bytes that mark the protocol are others.
+    /// The bytes that identify the protocol are wrong.
     #[error("magic is {found:#x}, not {expected:#x}")]
     BadMagic {
-        /// What came.
+        /// The value received.
         found: u64,
-        /// What the protocol asks for.
+        /// The value that the protocol requires.
         expected: u64,
     },
-    /// The bytes that mark the protocol are those of another: the wrong port, mostly.
+    /// The bytes that identify the protocol belong to another one, usually because of a wrong port.
     #[error("this looks like {looks_like}: magic is {found:#x}, not {expected:#x}")]
     OtherProtocol {
-        /// The protocol it looks like.
+        /// The protocol that they belong to.
         looks_like: &'static str,
-        /// What came.
+        /// The value received.
         found: u64,
-        /// What the protocol asks for.
+        /// The value that the protocol requires.
         expected: u64,
     },
-    /// Anything else that is wrong, in words: for framings of your own.
+    /// Any other error, as text: for framings of your own.
     ///
     /// ```
     /// use bowline_core::error::FrameError;
@@ -47,7 +47,7 @@ pub enum FrameError {
     /// ```
     #[error("{what}")]
     Other {
-        /// What is wrong. Fixed words need no memory.
+        /// The description. A static text needs no allocation.
         what: Cow<'static, str>,
     },
     /// A field has a value outside what the protocol allows.
@@ -60,7 +60,7 @@ pub enum FrameError {
         /// The largest (or only) value allowed.
         limit: u64,
     },
-    /// A length is over the limit.
+    /// A length exceeds the limit.
     #[error("{field} of {value} bytes is over the limit of {limit}")]
     TooLong {
         /// The field's name.
@@ -70,7 +70,7 @@ pub enum FrameError {
         /// The limit, bytes.
         limit: u64,
     },
-    /// A length is smaller than the fields it has to cover.
+    /// A length is smaller than the fields that it includes.
     #[error("{field} of {value} bytes is under the minimum of {limit}")]
     TooShort {
         /// The field's name.
@@ -87,7 +87,7 @@ pub enum FrameError {
         field: &'static str,
         /// Its value.
         value: u64,
-        /// What was to be added to it.
+        /// The amount to be added to it.
         adjustment: i64,
     },
     /// A length is negative.
@@ -98,33 +98,33 @@ pub enum FrameError {
         /// Its value.
         value: i64,
     },
-    /// A variable-length integer does not end within its room.
+    /// A variable-length integer does not end within its maximum length.
     #[error("{field} has no end within {limit} bytes")]
     UnterminatedVarint {
         /// The field's name.
         field: &'static str,
-        /// The room, bytes.
+        /// The maximum length, bytes.
         limit: u64,
     },
     /// The stream ended inside a frame.
     #[error("the stream ended inside a frame: {have} bytes of at least {need}")]
     Truncated {
-        /// Bytes there were.
+        /// Bytes available.
         have: u64,
-        /// Bytes wanted.
+        /// Bytes needed.
         need: u64,
     },
 }
 
 impl FrameError {
-    /// What is wrong, in words: for framings of your own.
+    /// An error described by a text: for framings of your own.
     #[must_use]
     pub fn other(what: impl Into<Cow<'static, str>>) -> Self {
         Self::Other { what: what.into() }
     }
 
-    /// The marks of the protocol are others: names the one that a connection with this beginning
-    /// looks like, if that is known.
+    /// The bytes that identify the protocol are wrong: names the protocol that `beginning` belongs to, if it
+    /// is known.
     #[cold]
     pub(crate) fn bad_magic(beginning: &[u8], found: u64, expected: u64) -> Self {
         match crate::frame::looks_like(beginning) {
@@ -134,76 +134,77 @@ impl FrameError {
     }
 }
 
-/// The peer broke the protocol, in its bytes or in what it said with them.
+/// The peer broke the protocol.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PeerError {
     /// Bytes that the framing does not allow.
     #[error("bad frame")]
     Frame(#[from] FrameError),
-    /// Something other than a hello came first.
+    /// The first frame was not a hello.
     #[error("expected a hello first, got {found}")]
     ExpectedHello {
-        /// What came.
+        /// The frame received.
         found: &'static str,
     },
     /// A second hello on one connection.
     #[error("a second hello on one connection")]
     SecondHello,
-    /// No version that both sides speak.
+    /// There is no version that both sides speak.
     #[error("no common protocol version: ours {ours_min}..={ours_max}, theirs {theirs_min}..={theirs_max}")]
     Version {
-        /// Our lowest.
+        /// The lowest version of this side.
         ours_min: u8,
-        /// Our highest.
+        /// The highest version of this side.
         ours_max: u8,
-        /// Their lowest.
+        /// The lowest version of the peer.
         theirs_min: u8,
-        /// Their highest.
+        /// The highest version of the peer.
         theirs_max: u8,
     },
-    /// A value in the hello that cannot work.
+    /// A value in the hello is invalid.
     #[error("hello field {field} is {value}, limit {limit}")]
     HelloField {
         /// The field's name.
         field: &'static str,
         /// Its value.
         value: u64,
-        /// The limit it broke.
+        /// The limit that it exceeds.
         limit: u64,
     },
-    /// The peer cannot do without features that this side does not offer.
+    /// The peer requires features that this side does not offer.
     #[error("the peer requires features that this side does not offer: {features}")]
     FeatureRequired {
-        /// Which.
+        /// The features.
         features: Features,
     },
-    /// The peer does not offer features that this side cannot do without.
+    /// This side requires features that the peer does not offer.
     #[error("the peer does not offer features that this side requires: {features}")]
     FeatureLacking {
-        /// Which.
+        /// The features.
         features: Features,
     },
-    /// Something came before the peer was let in, or where only the exchange of credentials can be.
+    /// A frame arrived before the peer was let in, or during the exchange of credentials, that does not
+    /// belong there.
     #[error("expected {expected}, got {found}")]
     Unauthenticated {
-        /// What had to come.
+        /// The frame expected.
         expected: &'static str,
-        /// What came.
+        /// The frame received.
         found: &'static str,
     },
-    /// A frame of the exchange of credentials where that is over, or was not agreed on.
+    /// A frame of the exchange of credentials arrived after its end, or without an agreement on it.
     #[error("{found} outside of the handshake")]
     AfterHandshake {
-        /// What came.
+        /// The frame received.
         found: &'static str,
     },
-    /// More requests in flight than we said we take.
+    /// The peer has more requests in flight than this side allows.
     #[error("{value} requests in flight, limit {limit}")]
     TooManyRequests {
-        /// How many.
+        /// Their number.
         value: u64,
-        /// What our hello said.
+        /// The limit in this side's hello.
         limit: u64,
     },
     /// A request with the id of one that is still being handled.
@@ -212,23 +213,23 @@ pub enum PeerError {
         /// The id.
         id: u64,
     },
-    /// A resume that cannot be.
+    /// A resume is invalid.
     #[error("resume: {field} is {value} (limit {limit})")]
     Resume {
-        /// Which field.
+        /// The field's name.
         field: &'static str,
         /// Its value.
         value: u64,
-        /// What it can be at most.
+        /// Its maximum.
         limit: u64,
     },
-    /// The connection belongs to a session, and another frame than a resume came.
+    /// The connection belongs to a session, and the first frame after the hello was not a resume.
     #[error("expected a resume, found {found}")]
     ExpectedResume {
-        /// What came.
+        /// The frame received.
         found: &'static str,
     },
-    /// An acknowledgement of frames that were never sent, or that takes something back.
+    /// An acknowledgement of frames that were never sent, or of fewer frames than before.
     #[error("{value} frames are acknowledged, and {limit} were sent")]
     Ack {
         /// Frames acknowledged.
@@ -236,56 +237,56 @@ pub enum PeerError {
         /// Frames sent.
         limit: u64,
     },
-    /// More than we granted.
+    /// The peer exceeded its credit.
     #[error("a message that costs {cost} in class {class:?}, with a credit of {credit}")]
     Credit {
         /// The class.
         class: Class,
-        /// What the message (or its fragment) costs.
+        /// The cost of the message (or of its fragment).
         cost: u64,
-        /// What was left of our grant.
+        /// The credit that was left.
         credit: u64,
     },
-    /// A grant that takes something back, or names bytes that were never sent.
-    #[error("a grant of {limit} with {seen} bytes seen in class {class:?}, which cannot be")]
+    /// A grant that revokes credit, or acknowledges bytes that were never sent.
+    #[error("an invalid grant: limit {limit}, {seen} bytes seen, class {class:?}")]
     BadGrant {
         /// The class.
         class: Class,
         /// The limit it names.
         limit: u64,
-        /// The bytes it says were read.
+        /// The bytes that it reports as read.
         seen: u64,
     },
-    /// Fragments that make no message.
+    /// Fragments that are not a valid message.
     #[error("fragment: {field} is {value}, limit {limit}")]
     Fragment {
-        /// What is wrong with it.
+        /// The field's name.
         field: &'static str,
         /// Its value.
         value: u64,
-        /// What it could be.
+        /// Its limit.
         limit: u64,
     },
-    /// More of something than any honest peer has a reason to send.
+    /// More of something than an honest peer has a reason to send.
     #[error("a flood of {what}: {value}, limit {limit}")]
     Flood {
-        /// Of what.
+        /// The kind of frames.
         what: &'static str,
-        /// How much came.
+        /// The amount received.
         value: u64,
-        /// How much there may be.
+        /// The amount allowed.
         limit: u64,
     },
 }
 
-/// Why a connection ended, or did not come about.
+/// Why a connection ended, or could not be made.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Disconnect {
     /// The peer ended the stream between two frames.
     #[error("the peer closed the connection")]
     PeerClosed,
-    /// The peer said go-away and everything in flight was finished.
+    /// The peer sent a go-away, and everything in flight was finished.
     #[error("the peer said go-away")]
     GoneAway,
     /// The peer broke the protocol.
@@ -295,17 +296,17 @@ pub enum Disconnect {
     #[error(transparent)]
     Transport(#[from] TransportError),
     /// Another protocol than the link's ended the connection: the error of a
-    /// [`Machine`](crate::machine::Machine) of another crate. Made with
-    /// [`Disconnect::foreign`].
+    /// [`Machine`](crate::machine::Machine) of another crate. Made with [`Disconnect::foreign`].
     #[error(transparent)]
     Foreign(#[from] ForeignError),
-    /// A proxy did not let the connection through.
+    /// A proxy did not connect to the target.
     #[error(transparent)]
     Proxy(#[from] Box<ProxyError>),
-    /// What the connection begins with ([`ConfigBuilder::preamble`](crate::config::ConfigBuilder::preamble)) failed.
+    /// The preamble of the connection ([`ConfigBuilder::preamble`](crate::config::ConfigBuilder::preamble))
+    /// failed.
     #[error("the connection's preamble failed")]
     Preamble(#[from] PreambleError),
-    /// Nothing at all came from the peer for that long although it was asked.
+    /// The peer sent nothing for this time, although it was pinged.
     #[error("the peer was silent for {silent:?} (limit {limit:?})")]
     DeadPeer {
         /// How long.
@@ -313,7 +314,7 @@ pub enum Disconnect {
         /// The configured limit.
         limit: Duration,
     },
-    /// Nothing could be written for that long.
+    /// No byte could be written for this time.
     #[error("nothing could be written for {stalled:?} (limit {limit:?})")]
     WriteStalled {
         /// How long.
@@ -321,40 +322,40 @@ pub enum Disconnect {
         /// The configured limit.
         limit: Duration,
     },
-    /// Dial and handshake together took too long.
+    /// Dialing and the handshake together took too long.
     #[error("no connection and handshake within {limit:?}")]
     ConnectTimeout {
         /// The configured limit.
         limit: Duration,
     },
-    /// A message began but was not whole within the limit.
-    #[error("a message was not whole within {limit:?}")]
+    /// A message was not complete within the time limit.
+    #[error("a message was not complete within {limit:?}")]
     SlowMessage {
         /// The configured limit.
         limit: Duration,
     },
-    /// No message either way for that long.
+    /// There was no message in either direction for this time.
     #[error("no message for {limit:?}")]
     Idle {
         /// The configured limit.
         limit: Duration,
     },
-    /// The peer takes what is written to it too slowly.
+    /// The peer reads too slowly.
     #[error("the peer takes {rate} bytes a second (limit {limit})")]
     SlowReader {
-        /// Bytes a second it took.
+        /// The rate at which it read, bytes per second.
         rate: u64,
-        /// Bytes a second it has to take.
+        /// The required rate, bytes per second.
         limit: u64,
     },
-    /// Room was needed for others whose handshake is not done.
-    #[error("given up for others whose handshakes are younger")]
+    /// The connection was closed before the end of its handshake, to make room for newer ones.
+    #[error("closed before its handshake was done, to make room for newer connections")]
     HandshakeCrowd,
-    /// The server's memory limit was reached, and this connection was the one to close: of those
-    /// whose peers do not read, or of all, the one that held most.
+    /// The server's memory limit was reached, and this connection was closed: the largest of those whose
+    /// peers do not read, or the largest of all.
     #[error("the server reached its memory limit of {limit} bytes, and this connection held {held} of them")]
     ServerMemory {
-        /// What it held, bytes.
+        /// The bytes that it held.
         held: u64,
         /// The limit, bytes: see [`AcceptLimits::memory`](crate::config::AcceptLimits::memory).
         limit: u64,
@@ -362,48 +363,47 @@ pub enum Disconnect {
     /// A queue was full, and its policy is to disconnect.
     #[error("the {queue} queue is full")]
     Overflow {
-        /// Read or write.
+        /// `"read"` or `"write"`.
         queue: &'static str,
     },
-    /// A request failed, and its answer could not say so
+    /// A request failed, and the framing has no error replies
     /// ([`OnFailure::Disconnect`](crate::config::OnFailure)).
     #[error("a request failed (status {}), which this framing cannot answer", .status.0)]
     HandlerFailed {
-        /// How it failed.
+        /// The status of the failure.
         status: super::Status,
     },
     /// Another connection took the session over.
     #[error("another connection took the session over")]
     Superseded,
-    /// The peer does not know the session any more: it was restarted, or forgot it.
+    /// The peer does not know the session any more: it was restarted, or has dropped the session.
     #[error("the session is lost")]
     SessionLost,
     /// The session was without a connection for too long.
     #[error("the session expired")]
     SessionExpired,
-    /// The peer did not let this side in, or told it to go: its identity was withdrawn.
+    /// The peer refused this side, or withdrew its identity later.
     #[error("the peer refused this side")]
     Refused(#[source] Refusal),
-    /// This side did not let the peer in, or told it to go.
+    /// This side refused the peer, or withdrew its identity later.
     #[error("this side refused the peer")]
     Denied(#[source] Refusal),
-    /// The peer asked for credentials, and there were none to show.
+    /// The peer asked for credentials, and there were none.
     #[error("the peer asked for credentials, and there are none")]
     NoCredentials(#[source] CredentialsError),
     /// There was no connection yet.
     #[error("not connected yet")]
     NotConnected,
-    /// Our side asked for a new connection.
+    /// This side requested a new connection.
     #[error("closed by this side for a new connection")]
     Reopened,
-    /// Our side closed the link.
+    /// This side closed the link.
     #[error("closed by this side")]
     LocalClose,
 }
 
 impl Disconnect {
-    /// The same, with the place it was about, where it is the socket that failed and the error does not say yet
-    /// which.
+    /// Adds the place, if this is a socket error that does not have one yet.
     #[must_use]
     pub fn at(self, place: impl Into<Endpoint>) -> Self {
         match self {
@@ -412,14 +412,13 @@ impl Disconnect {
         }
     }
 
-    /// The error of another protocol, kept as it is:
-    /// [`ForeignError::downcast_ref`] gives it back.
+    /// Wraps the error of another protocol; [`ForeignError::downcast_ref`] returns it.
     pub fn foreign(error: impl core::error::Error + Send + Sync + 'static) -> Self {
         Self::Foreign(ForeignError::new(error))
     }
 
-    /// Whether a proxy, the peer's side of a preamble, or the server's verifier said no to this side: credentials that are
-    /// missing or wrong, or a rule.
+    /// Whether this side was denied by a proxy, in a preamble, or by the server's verifier: because of
+    /// missing or wrong credentials, or because of a rule.
     #[must_use]
     pub fn is_denial(&self) -> bool {
         match self {
@@ -430,7 +429,7 @@ impl Disconnect {
         }
     }
 
-    /// Whether another connection may fare better.
+    /// Whether another connection may succeed.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
@@ -444,7 +443,7 @@ impl Disconnect {
         }
     }
 
-    /// How long the peer asks this side to wait before it tries again.
+    /// How long the peer asked this side to wait before the next attempt.
     #[must_use]
     pub const fn retry_after(&self) -> Option<Duration> {
         match self {

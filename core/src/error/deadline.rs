@@ -1,4 +1,4 @@
-//! What a link was doing when a deadline passed.
+//! The state of a link when a deadline passed.
 
 use alloc::boxed::Box;
 use core::fmt;
@@ -7,25 +7,26 @@ use super::{Chain, Disconnect, TransportKind};
 use crate::address::Address;
 use crate::supervisor::DialFailure;
 
-/// What a link was doing when the deadline of a message passed.
+/// The state of a link when the deadline of a message passed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum LinkWas {
-    /// Connected: the message had been sent, or waited for room, for a place or for the peer's credit.
+    /// Connected: the message was sent, or waited for room, for a free place among the calls in flight, or
+    /// for the peer's credit.
     Connected,
-    /// Connected, but told by the peer to take nothing new to it: the next connection was waited for.
+    /// Connected, but the peer sent a go-away: the message waited for the next connection.
     LeavingPeer,
-    /// Connected, and the handshake was not done.
+    /// Connected, but the handshake was not done.
     Handshaking {
-        /// The other end, if it is known.
+        /// The address of the other side, if it is known.
         address: Option<Address>,
     },
     /// Not connected.
     NotConnected {
-        /// Which attempt to connect was the last, counted over all endpoints since the last healthy
-        /// connection; 0 before the first.
+        /// The number of the last attempt to connect, counted over all endpoints since the last healthy
+        /// connection; 0 before the first one.
         attempts: u32,
-        /// How the last attempt that failed did so, if one has since the last connection.
+        /// The last failed attempt, if one failed since the last connection.
         last: Option<Box<DialFailure>>,
     },
 }
@@ -42,7 +43,7 @@ impl fmt::Display for LinkWas {
             Self::NotConnected { attempts, last } => {
                 f.write_str("not connected")?;
                 match last.as_deref().map(|last| (last, &last.cause)) {
-                    // Those words say it all.
+                    // A refused connection needs no further detail.
                     Some((_, Disconnect::Transport(error))) if error.kind() == TransportKind::Refused => {
                         write!(f, ": {error}")?;
                     }

@@ -37,7 +37,7 @@ failed!(
     Cow<'_, str>,
 );
 
-/// The same for those that leave what caused them to their sources.
+/// The same for errors whose causes are in their sources.
 macro_rules! failed_with_causes {
     ($($error:ty),* $(,)?) => {
         $(
@@ -79,7 +79,7 @@ failed!(
 );
 
 impl From<CallError> for Failure {
-    /// A failure that a peer answered with is handed on as it is.
+    /// A failure that another peer answered with is passed on unchanged.
     fn from(error: CallError) -> Self {
         match error {
             CallError::Failed(failure) => failure,

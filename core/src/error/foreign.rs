@@ -5,9 +5,10 @@ use alloc::sync::Arc;
 use core::error::Error;
 use core::fmt;
 
-/// The error of another protocol than the link's, of whatever type its crate has for it.
+/// The error of another protocol than the link's, of any type.
 ///
-/// It prints as that error does and has the same source. Two are equal when they print the same.
+/// It displays as that error does, and has the same source. Two values are equal if they display the same
+/// text.
 ///
 /// ```
 /// use bowline_core::error::Disconnect;
@@ -32,12 +33,12 @@ use core::fmt;
 pub struct ForeignError(Arc<dyn Error + Send + Sync>);
 
 impl ForeignError {
-    /// Keeps `error`.
+    /// Wraps `error`.
     pub fn new(error: impl Error + Send + Sync + 'static) -> Self {
         Self(Arc::new(error))
     }
 
-    /// The error, if it is of that type.
+    /// The error, if it has this type.
     #[must_use]
     pub fn downcast_ref<E: Error + 'static>(&self) -> Option<&E> {
         self.0.downcast_ref()

@@ -1,4 +1,4 @@
-//! What becomes of a message.
+//! Outcomes and errors of messages.
 
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -13,11 +13,11 @@ use crate::body::Body;
 use crate::config::Overflow;
 use crate::link::Undelivered;
 
-/// A frame that cannot be written.
+/// Why a frame cannot be encoded.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EncodeError {
-    /// The body is longer than either side takes.
+    /// The body is longer than one of the sides allows.
     #[error("message of {len} bytes is over the limit of {max}")]
     TooLarge {
         /// Length, bytes.
@@ -25,59 +25,59 @@ pub enum EncodeError {
         /// Limit, bytes.
         max: u64,
     },
-    /// The framing has no way to say this.
+    /// The framing cannot express this.
     #[error("this framing cannot carry {what}")]
     Unsupported {
-        /// What was asked for.
+        /// The requested value.
         what: &'static str,
     },
 }
 
-/// A value in a configuration that cannot work.
+/// An invalid value in a configuration.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// A number outside its range.
+    /// A number is outside its range.
     #[error("{field} is {value}, must be {must}")]
     OutOfRange {
         /// The setting's name.
         field: &'static str,
         /// Its value.
         value: u64,
-        /// What it has to be, in words.
+        /// The requirement, as text.
         must: &'static str,
     },
-    /// Two settings that exclude each other, or a setting the framing has no room for.
+    /// Two settings exclude each other, or the framing does not support a setting.
     #[error("{field}: {why}")]
     Conflict {
         /// The setting's name.
         field: &'static str,
-        /// Why not.
+        /// The reason.
         why: &'static str,
     },
-    /// An endpoint that is not an address.
+    /// A text that is not a valid address.
     #[error("not an address: {0:?}")]
     Address(String),
 }
 
-/// One final outcome per message.
+/// The final outcome of a message. Each message has exactly one.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub enum Outcome {
-    /// A reply (or an error reply) came.
+    /// A reply or an error reply was received.
     Replied,
-    /// In a session: the peer's link has it, in order, and hands it over once while its process
+    /// In a session: the peer's link has received it, in order, and hands it over once while its process
     /// lives.
     Acked,
-    /// Handed to the kernel whole.
+    /// The system accepted all of its bytes.
     Written,
-    /// Provably never left.
+    /// It was provably never sent.
     NeverSent,
-    /// It left, wholly or in part; what became of it only the other side knows.
+    /// It was sent, completely or in part; whether it was delivered is known to the peer only.
     MaybeDelivered,
     /// Its deadline passed.
     Expired,
-    /// A queue's policy dropped it.
+    /// It was dropped by the policy of a queue.
     Dropped,
 }
 
@@ -95,9 +95,9 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// Why a peer did not answer a request with a reply.
+/// Why a peer answered a request with a failure.
 ///
-/// The numbers travel on the wire (native); 1000 and above are the application's own.
+/// The numbers are sent on the wire (native); 1000 and above are for applications.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct Status(pub u16);
 
@@ -114,28 +114,28 @@ impl Status {
     pub const PANICKED: Self = Self(5);
     /// The peer is shutting down; it did not start the request.
     pub const SHUTTING_DOWN: Self = Self(6);
-    /// The reply was longer than this side takes.
+    /// The reply exceeds the limit of this side.
     pub const REPLY_TOO_LARGE: Self = Self(7);
-    /// The handler let go of its responder without an answer.
+    /// The handler dropped its responder without an answer.
     pub const NO_ANSWER: Self = Self(8);
     /// The peer does not know this method.
     pub const NO_METHOD: Self = Self(9);
-    /// The request was handled, and the server had no memory for its answer: see
+    /// The request was handled, but the server had no memory for its answer: see
     /// [`AcceptLimits::memory`](crate::config::AcceptLimits::memory).
     pub const OUT_OF_MEMORY: Self = Self(10);
-    /// The caller may not use this method; the request was not started.
+    /// The caller may not call this method; the request was not started.
     pub const FORBIDDEN: Self = Self(11);
-    /// The first number that is the application's own.
+    /// The first number for applications.
     pub const APPLICATION: Self = Self(1000);
 
-    /// Whether the peer says that it did not start the request, so that trying again is safe.
+    /// Whether the status says that the request was not started, so that a retry is safe.
     #[must_use]
     pub const fn is_retryable(self) -> bool {
         matches!(self, Self::BUSY | Self::SHUTTING_DOWN)
     }
 }
 
-/// A failed answer, as a handler returns it and as a caller sees it.
+/// A failed answer, as a handler returns it and as a caller receives it.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("status {}: {}", .status.0, String::from_utf8_lossy(.body))]
 pub struct Failure {
@@ -154,7 +154,7 @@ impl Failure {
         Self { status, retry_after: None, body: Bytes::copy_from_slice(text.as_ref()) }
     }
 
-    /// The same with advice on when to try again.
+    /// Adds how long the caller should wait before it tries again.
     #[must_use]
     pub fn retry_after(mut self, after: Duration) -> Self {
         self.retry_after = Some(after);
@@ -174,8 +174,8 @@ impl From<String> for Failure {
     }
 }
 
-/// Why a call has no reply. [`CallError::outcome`] says what became of the request, and so does the
-/// message.
+/// Why a call has no reply. [`CallError::outcome`] and the message say whether the request may have been
+/// delivered.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum CallError {
@@ -183,23 +183,23 @@ pub enum CallError {
     Failed(Failure),
     /// The deadline passed.
     DeadlineExceeded {
-        /// [`Outcome::Expired`] or [`Outcome::MaybeDelivered`]: whether the request had left.
+        /// [`Outcome::Expired`] or [`Outcome::MaybeDelivered`]: whether the request had been sent.
         outcome: Outcome,
-        /// What the link was doing then.
+        /// The state of the link at that time.
         link: LinkWas,
     },
-    /// The connection ended after the request had left.
+    /// The connection ended after the request had been sent.
     MaybeDelivered(Disconnect),
-    /// The request never left, and will not.
+    /// The request was not sent, and will not be.
     NeverSent(Disconnect),
-    /// The request cannot be written.
+    /// The request cannot be encoded.
     Encode(EncodeError),
-    /// No room now (only from the forms that do not wait).
+    /// There is no room now (only from methods that do not wait).
     Full(Full),
     /// The link is closed or closing.
     Closed,
-    /// The call was made on a thread that runs the connections of its process, and would have
-    /// kept all of them waiting. Nothing was sent.
+    /// The call was made on a thread that runs connections, and waiting would have blocked them all. Nothing
+    /// was sent.
     WouldPark,
 }
 
@@ -240,7 +240,7 @@ impl From<EncodeError> for CallError {
 }
 
 impl CallError {
-    /// What became of the request.
+    /// Whether the request may have been delivered.
     #[must_use]
     pub fn outcome(&self) -> Outcome {
         match self {
@@ -253,7 +253,7 @@ impl CallError {
         }
     }
 
-    /// Whether the same call may be made again without running twice.
+    /// Whether the same call may be made again without being executed twice.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
@@ -266,7 +266,7 @@ impl CallError {
     }
 }
 
-/// Why a message goes no further.
+/// Why a message was not delivered.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Undeliverable {
@@ -276,31 +276,31 @@ pub enum Undeliverable {
     /// The connection ended.
     #[error("the connection ended")]
     Disconnected(#[from] Disconnect),
-    /// It waited for longer than it may.
+    /// It waited longer than allowed.
     #[error("it waited for too long: {0}")]
     Expired(LinkWas),
-    /// A queue's policy dropped it.
+    /// It was dropped by the policy of a queue.
     #[error("dropped by the policy {0:?}")]
     Dropped(Overflow),
-    /// The peer of the present connection does not take it.
-    #[error("the peer does not take it")]
+    /// The peer of the present connection does not accept it.
+    #[error("the peer does not accept it")]
     Encode(#[from] EncodeError),
-    /// It was sent again as often as it may be.
+    /// It was sent again as often as allowed.
     #[error("tried {attempts} times")]
     RetriesExhausted {
         /// How often it was tried.
         attempts: u32,
-        /// What ended the last attempt.
+        /// Why the last attempt failed.
         #[source]
         cause: Disconnect,
     },
 }
 
-/// Which bound was reached.
+/// The limit that was reached.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Full {
-    /// The write queue is at its high-water mark.
+    /// The write queue is full.
     #[error("the write queue is full ({bytes} bytes, {messages} messages)")]
     WriteQueue {
         /// Bytes queued.
@@ -308,17 +308,17 @@ pub enum Full {
         /// Messages queued.
         messages: u64,
     },
-    /// As many calls are in flight as allowed.
+    /// The maximum number of calls is in flight.
     #[error("{in_flight} calls are in flight")]
     InFlight {
-        /// How many.
+        /// Their number.
         in_flight: u64,
     },
 }
 
-/// Why a message was not queued. The message comes back in [`CastError::into_body`].
+/// Why a message was not queued. [`CastError::into_body`] gives the message back.
 ///
-/// One word: a result that holds it is cheap to hand on where all goes well.
+/// It has the size of a pointer, so that results with it are cheap to return.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct CastError(Box<Refused>);
 
@@ -328,7 +328,7 @@ struct Refused {
     back: Back,
 }
 
-/// What of the message is handed back.
+/// The part of the message that is returned.
 #[derive(Clone, PartialEq, Eq, Debug)]
 enum Back {
     Nothing,
@@ -349,25 +349,25 @@ impl Error for CastError {
 }
 
 impl CastError {
-    /// An error that hands `body` back.
+    /// An error that gives `body` back.
     #[must_use]
     pub fn new(reason: CastRefusal, body: Option<Bytes>) -> Self {
         Self(Box::new(Refused { reason, back: body.map_or(Back::Nothing, Back::Body) }))
     }
 
-    /// Why.
+    /// The reason.
     #[must_use]
     pub fn reason(&self) -> &CastRefusal {
         &self.0.reason
     }
 
-    /// Why, and nothing else.
+    /// The reason, by value; the message is dropped.
     #[must_use]
     pub fn into_reason(self) -> CastRefusal {
         self.0.reason
     }
 
-    /// The refused message, if it was handed over by value (a borrowed one the caller still has).
+    /// The refused message, if it was passed by value (the caller still has a borrowed one).
     #[must_use]
     pub fn into_body(self) -> Option<Body> {
         match self.0.back {
@@ -377,9 +377,9 @@ impl CastError {
         }
     }
 
-    /// The message as it was given (method, class, Seq, extensions and body), with its outcome, if it
-    /// was taken and could not be delivered: the reason is [`CastRefusal::Undelivered`]. `None` for
-    /// other reasons; see [`into_body`](Self::into_body).
+    /// The message as it was given (method, class, Seq, extensions and body), with its outcome, if it was
+    /// accepted and could not be delivered: the reason is then [`CastRefusal::Undelivered`]. `None` for other
+    /// reasons; see [`into_body`](Self::into_body).
     #[must_use]
     pub fn into_undelivered(self) -> Option<Undelivered> {
         match self.0.back {
@@ -388,7 +388,7 @@ impl CastError {
         }
     }
 
-    /// What became of the message.
+    /// The outcome of the message.
     #[must_use]
     pub fn outcome(&self) -> Outcome {
         self.0.reason.outcome()
@@ -402,37 +402,37 @@ impl CastError {
 }
 
 impl From<Undelivered> for CastError {
-    /// The error of a cast that was taken and could not be delivered: it hands the message back.
+    /// The error of a cast that was accepted and could not be delivered: it gives the message back.
     fn from(message: Undelivered) -> Self {
         let reason = CastRefusal::Undelivered { outcome: message.outcome, reason: message.reason.clone() };
         Self(Box::new(Refused { reason, back: Back::Whole(Box::new(message)) }))
     }
 }
 
-/// Reasons to refuse a cast.
+/// Why a cast was refused.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum CastRefusal {
-    /// It cannot be written.
+    /// It cannot be encoded.
     Encode(EncodeError),
-    /// No room now.
+    /// There is no room now.
     Full(Full),
-    /// It was queued, and could not be delivered (only from the form that waits for the end).
+    /// It was queued, and could not be delivered (only from methods that wait for the outcome).
     Undelivered {
-        /// What became of it.
+        /// Its outcome.
         outcome: Outcome,
-        /// Why.
+        /// The reason.
         reason: Undeliverable,
     },
     /// The link is closed or closing.
     Closed,
-    /// The cast was made on a thread that runs the connections of its process, and would have
-    /// kept all of them waiting. Nothing was sent.
+    /// The cast was made on a thread that runs connections, and waiting would have blocked them all. Nothing
+    /// was sent.
     WouldPark,
 }
 
 impl CastRefusal {
-    /// What became of the message.
+    /// The outcome of the message.
     #[must_use]
     pub fn outcome(&self) -> Outcome {
         match self {

@@ -1,8 +1,8 @@
-//! Errors by blame: the peer broke the protocol, you misused the API, a limit was reached, the
+//! Errors, grouped by cause: the peer broke the protocol, the API was misused, a limit was reached, the
 //! transport failed.
 //!
-//! One rule for all: the message of an error says its own level and names the address it is about;
-//! [`source`](core::error::Error::source) has the rest. [`Chain`] prints it in one line.
+//! One rule applies to all: the message of an error describes its own level and names the address that it
+//! concerns; [`source`](core::error::Error::source) has the rest. [`Chain`] displays it in one line.
 
 mod chain;
 mod connection;

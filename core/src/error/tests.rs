@@ -1,4 +1,4 @@
-//! What errors say, and what they leave to their sources.
+//! Messages of errors and their sources.
 
 use alloc::boxed::Box;
 use alloc::format;
@@ -233,7 +233,7 @@ fn refusals() -> Vec<CastRefusal> {
     reasons
 }
 
-/// The message names that outcome and no other.
+/// Checks that the message names that outcome and no other.
 fn says(message: &str, outcome: Outcome) {
     for other in OUTCOMES {
         let named = message.contains(&other.to_string());
@@ -254,8 +254,8 @@ fn messages_say_the_outcome() {
     }
 }
 
-/// Nothing that a source says is said by what is above it, so that nothing is printed twice by those
-/// who print the whole chain.
+/// Checks that no error repeats the text of its source, so that printing the whole chain prints nothing
+/// twice.
 fn is_said_once(error: &(dyn Error + 'static)) {
     let message = error.to_string();
     assert!(!message.is_empty());

@@ -1,4 +1,4 @@
-//! What the system said of a socket.
+//! Errors of sockets.
 
 use alloc::boxed::Box;
 use alloc::string::ToString;
@@ -11,11 +11,11 @@ use crate::supervisor::Endpoint;
 
 type Source = Arc<dyn Error + Send + Sync>;
 
-/// A socket could not be connected, or failed later: of what kind the failure is, where it was, and as
-/// [`source`](Error::source) what the system said.
+/// A socket could not be connected, or failed later: the kind of failure, the place, and the system's error
+/// as [`source`](Error::source).
 ///
-/// In a driver the source is the `std::io::Error` itself. Two of these are equal if their kinds and
-/// places are, and their sources say the same.
+/// In a driver the source is the `std::io::Error`. Two values are equal if their kinds and places are equal,
+/// and their sources display the same text.
 #[derive(Clone)]
 pub struct TransportError(Box<Inner>);
 
@@ -28,13 +28,13 @@ struct Inner {
 }
 
 impl TransportError {
-    /// A failure of that kind, and the error (or text) that says more.
+    /// A failure of this kind, with an error (or text) as its source.
     #[must_use]
     pub fn new(kind: TransportKind, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self(Box::new(Inner { kind, place: None, source: source.into().into(), is_final: false }))
     }
 
-    /// A [layer](crate::layer) failed: its protocol's error is the source.
+    /// A [layer](crate::layer) failed: the error of its protocol is the source.
     #[must_use]
     pub fn of_layer(error: LayerError) -> Self {
         let is_final = !error.is_retryable();
@@ -46,13 +46,13 @@ impl TransportError {
         }))
     }
 
-    /// Whether another connection may fare better. Only a layer says that none will.
+    /// Whether another connection may succeed. Only errors of layers can say that none will.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         !self.0.is_final
     }
 
-    /// The same at that place, unless it was said already where it was.
+    /// Adds the place, unless the error has one already.
     #[must_use]
     pub fn at(mut self, place: impl Into<Endpoint>) -> Self {
         self.0.place.get_or_insert_with(|| place.into());
@@ -65,7 +65,7 @@ impl TransportError {
         self.0.kind
     }
 
-    /// Where the connection led, or should have led, if that is known.
+    /// The other side of the connection, if it is known.
     #[must_use]
     pub fn place(&self) -> Option<&Endpoint> {
         self.0.place.as_ref()
@@ -125,24 +125,24 @@ impl Eq for TransportError {}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub enum TransportKind {
-    /// No process listens there.
+    /// No process listens at the address.
     Refused,
     /// The peer reset the connection.
     Reset,
-    /// The name could not be looked up.
+    /// The name could not be resolved.
     Resolve,
-    /// No route, network down.
+    /// There is no route, or the network is down.
     Unreachable,
     /// The system gave up waiting.
     TimedOut,
-    /// Out of descriptors, memory, threads or ports.
+    /// The system is out of descriptors, memory, threads or ports.
     Resources,
-    /// There is no such Unix socket.
+    /// There is no Unix socket with this path.
     NotFound,
-    /// This process may not connect there.
+    /// This process is not allowed to connect.
     Denied,
-    /// The layer that secures the connection failed (TLS): the peer is not who it should be, refused this side, or
-    /// broke the layer's protocol. The source is the layer's own error.
+    /// The layer that secures the connection failed (TLS): the peer could not be verified, refused this side,
+    /// or broke the layer's protocol. The source is the layer's own error.
     Insecure,
     /// Anything else.
     Other,

@@ -28,10 +28,10 @@ pub const MAX_HEADER: usize = 5;
 /// | 65,536 to 16,777,215 | 4 |
 /// | 16,777,216 to 4,294,967,295 | 5 |
 ///
-/// On reading, what is behind the varint is ignored and needless bytes in the varint are accepted,
-/// as in the original. Messages of no bytes are delivered (so does v2; v1 drops them). Where the
-/// original's process dies (a length over the limit, a negative length) this is an error that ends
-/// the connection, and a message over the limit is refused before it is sent.
+/// When reading, bytes after the varint are ignored and overlong varints are accepted, as in the original.
+/// Empty messages are delivered (as in v2; v1 drops them). Where the original's process crashes (a length
+/// over the limit, a negative length), this is an error that ends the connection; a message over the limit is
+/// refused before it is sent.
 ///
 /// # Example
 ///
@@ -63,7 +63,7 @@ impl Default for Buffstreams {
 }
 
 impl Buffstreams {
-    /// With the original's own limit, [`DEFAULT_MAX_MESSAGE`], which makes headers of 3 bytes.
+    /// With the original's limit, [`DEFAULT_MAX_MESSAGE`], which makes headers of 3 bytes.
     #[must_use]
     pub const fn new() -> Self {
         Self { max_message: DEFAULT_MAX_MESSAGE, width: header_width(DEFAULT_MAX_MESSAGE) }
@@ -85,11 +85,11 @@ impl Buffstreams {
         self.width
     }
 
-    /// What to do when no byte of the varint there is ends it.
+    /// The result when none of the available bytes ends the varint.
     #[cold]
     fn unfinished_varint(&self, word: u64, have: usize) -> Result<Step, FrameError> {
-        // More bytes only add to the length, so it may be too long already. Of a negative one the
-        // size is not known yet.
+        // Further bytes can only increase the length, so it may be too long already. The size of a negative
+        // one is not known yet.
         let zigzag = join_groups(word);
         if zigzag & 1 == 0 && zigzag >> 1 > self.max_message as u64 {
             return Err(self.bad_length(zigzag));
@@ -184,7 +184,7 @@ impl Framing for Buffstreams {
         if ends == 0 {
             return self.unfinished_varint(word & low_bytes(have), have);
         }
-        // Everything up to the lowest byte that has no more behind it; the rest is padding.
+        // All bytes up to the first one without a continuation bit; the rest is padding.
         let zigzag = join_groups(word & (ends ^ ends.wrapping_sub(1)));
         // Odd numbers are the negative ones.
         if zigzag & 1 == 1 || zigzag >> 1 > self.max_message as u64 {
@@ -201,7 +201,7 @@ impl Framing for Buffstreams {
     fn begin(&self, out: &mut Vec<u8>, meta: &Meta, extensions: &[u8]) -> Result<usize, EncodeError> {
         meta.check_plain(extensions)?;
         let mark = out.len();
-        // Copies of a fixed size are single instructions, so the widest is written and cut back.
+        // Copies of a fixed size are single instructions, so the widest is written and truncated.
         out.extend_from_slice(&[0; MAX_HEADER]);
         out.truncate(mark + self.width);
         Ok(mark)
@@ -309,7 +309,7 @@ mod tests {
         let bytes = [6, 0, 0, 1, 2, 3, 99, 99, 99, 99];
         let mut framing = Buffstreams::new();
         assert_eq!(framing.next_frame(&[]), Ok(Step::Need(3)));
-        // One byte tells the length; the padding is not waited for.
+        // One byte determines the length; the padding is not needed.
         for have in 1..6 {
             assert_eq!(framing.next_frame(&bytes[..have]), Ok(Step::Need(6)), "{have}");
         }

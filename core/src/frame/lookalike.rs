@@ -1,4 +1,4 @@
-//! Other protocols, known by their first bytes: for those who dialed the wrong port.
+//! Recognises other protocols by their first bytes, for connections to a wrong port.
 
 /// How connections of other protocols begin.
 const BEGINNINGS: [(&[u8], &str); 17] = [
@@ -23,7 +23,7 @@ const BEGINNINGS: [(&[u8], &str); 17] = [
     (&[0xff, 0, 0, 0], "ZeroMQ"),
 ];
 
-/// What protocol a connection looks like that begins so, even if only its first byte is there.
+/// The protocol of a connection that begins with these bytes, even if only the first byte is available.
 #[cold]
 #[must_use]
 pub fn looks_like(beginning: &[u8]) -> Option<&'static str> {

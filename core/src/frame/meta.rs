@@ -1,23 +1,23 @@
-//! What frames say besides their bodies.
+//! The metadata of frames.
 
 use core::ops::Range;
 
-/// What a frame is for.
+/// The kind of a frame.
 ///
-/// A framing without calls writes and reads [`Kind::Cast`] only; one whose frames carry a number
-/// but do not say which side chose it (tcpstream) reads [`Kind::Numbered`].
+/// A framing without calls writes and reads [`Kind::Cast`] only; one whose frames carry a number but not
+/// which side chose it (tcpstream) reads [`Kind::Numbered`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 #[non_exhaustive]
 pub enum Kind {
     /// Limits and version, first on a connection (only with [`Profile::handshake`](super::Profile::handshake)).
     Hello,
-    /// A call that wants an answer.
+    /// A call, which is to be answered.
     Request,
     /// The answer to a request.
     Reply,
     /// The answer to a request that failed.
     ErrorReply,
-    /// A message that wants no answer.
+    /// A message that is not answered.
     #[default]
     Cast,
     /// The caller no longer wants the answer.
@@ -28,23 +28,24 @@ pub enum Kind {
     Pong,
     /// The sender will accept no more requests on this connection.
     GoAway,
-    /// How many frames of the session the sender has ([`Meta::id`]; only in a session).
+    /// How many frames of the session the sender has received ([`Meta::id`]; only in a session).
     Ack,
-    /// Which session a connection belongs to (only with sessions).
+    /// The session that a connection belongs to (only with sessions).
     Resume,
-    /// How much more the receiver takes (only with [`Profile::flow_control`](super::Profile::flow_control)).
+    /// How much more the receiver accepts (only with
+    /// [`Profile::flow_control`](super::Profile::flow_control)).
     Credit,
     /// A piece of a long message's frame (only with [`Profile::flow_control`](super::Profile::flow_control)).
     Fragment,
-    /// The message whose fragments came so far will not be completed.
+    /// The message of the fragments received so far will not be completed.
     Abort,
-    /// The accepting side wants to know who the peer is (only with authentication, as the next three).
+    /// The accepting side asks the peer to authenticate (only with authentication, as the next three).
     Challenge,
-    /// What the dialing side shows of itself.
+    /// The credentials of the dialing side.
     Credentials,
     /// The dialing side is let in.
     Accepted,
-    /// The dialing side is not let in, or has to go.
+    /// The dialing side is refused, at once or later.
     Refused,
     /// Carries a number; the link decides by its own range of ids whether it is a reply
     /// ([`Profile::calls`](super::Profile::calls) = [`Calls::ByRange`](super::Calls::ByRange)).
@@ -52,8 +53,8 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Whether frames of this kind belong to a session: they are counted, acknowledged, and sent
-    /// again on its next connection. The others belong to their connection.
+    /// Whether frames of this kind belong to a session: they are counted, acknowledged, and sent again on its
+    /// next connection. Other frames belong to their connection.
     #[must_use]
     pub const fn is_counted(self) -> bool {
         matches!(
@@ -69,21 +70,21 @@ impl Kind {
     }
 }
 
-/// Priority class. Order is promised within a class, not between classes.
+/// The priority class of a message. Order is guaranteed within a class, not between classes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
 #[non_exhaustive]
 pub enum Class {
-    /// Heartbeats and the like; goes first. Not for users' messages.
+    /// Heartbeats and other control frames; sent first. Not for messages of applications.
     Control,
     /// The default.
     #[default]
     Normal,
-    /// Large transfers that may wait behind the others.
+    /// Large transfers that may wait behind normal messages.
     Bulk,
 }
 
 impl Class {
-    /// How many classes there are.
+    /// The number of classes.
     pub const COUNT: usize = 3;
 
     /// 0 control, 1 normal, 2 bulk: the value on the wire.
@@ -108,16 +109,16 @@ impl Class {
     }
 }
 
-/// What a frame says besides its body and extensions. A framing that has no room for a field has it
-/// zero on the way in, and refuses it on the way out; only hints (`class`, `attempt`, `remaining_ms`,
-/// `retry_after_ms`), which change nothing of what a message says, are left out.
+/// The metadata of a frame. If a framing cannot express a field, it is zero in received frames and refused in
+/// frames to send; only hints that do not change the meaning of a message (`class`, `attempt`,
+/// `remaining_ms`, `retry_after_ms`) are left out instead.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Meta {
-    /// What the frame is for.
+    /// The kind of the frame.
     pub kind: Kind,
     /// Priority class.
     pub class: Class,
-    /// Attempt number of a request, from 1; 0 where it does not apply.
+    /// Attempt number of a request, counted from 1; 0 if it does not apply.
     pub attempt: u8,
     /// Call id (native), Seq (tcpstream), token (ping and pong), last call id taken (go-away),
     /// message id (fragment and abort), frames received (ack).
@@ -126,8 +127,8 @@ pub struct Meta {
     pub method: u32,
     /// Time left until the caller's deadline when the request was queued, in milliseconds.
     pub remaining_ms: Option<u32>,
-    /// Why a request failed; [`crate::error::Status`] gives the meanings. Zero but in error
-    /// replies and go-aways.
+    /// Why a request failed; [`crate::error::Status`] has the meanings. Zero except in error replies and
+    /// go-aways.
     pub status: u16,
     /// How long the caller should wait before it tries again, in milliseconds (error reply).
     pub retry_after_ms: Option<u32>,
@@ -146,35 +147,35 @@ impl Meta {
     }
 }
 
-/// What [`Framing::next_frame`](super::Framing::next_frame) found at the front of the unread bytes.
+/// The result of [`Framing::next_frame`](super::Framing::next_frame): what the unread bytes begin with.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Step {
-    /// Not a whole frame yet: at least this many bytes, counted from the start of the unread
-    /// ones, are needed before another call can make progress. More than it was given.
+    /// The frame is incomplete: at least this many bytes, counted from the start of the unread bytes, are
+    /// needed for progress. More than the call was given.
     Need(usize),
-    /// A whole frame. Ranges count from the start of the unread bytes.
+    /// A complete frame. Ranges count from the start of the unread bytes.
     Frame {
-        /// What its header says.
+        /// The metadata in its header.
         meta: Meta,
         /// Its extensions (encoded, native only; empty elsewhere).
         extensions: Range<usize>,
         /// Its body.
         body: Range<usize>,
-        /// How many bytes to take away; at least one.
+        /// The number of bytes to remove; at least one.
         consumed: usize,
     },
 }
 
-/// A frame of the kinds of which there are many, see [`Framing::plain`](super::Framing::plain).
+/// A frame of one of the most frequent kinds, see [`Framing::plain`](super::Framing::plain).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Plain {
     /// [`Kind::Cast`], [`Kind::Request`] or [`Kind::Reply`].
     pub kind: Kind,
-    /// Attempt number of a request; 0 of the others.
+    /// Attempt number of a request; otherwise 0.
     pub attempt: u8,
-    /// Method id; 0 of a reply.
+    /// Method id; 0 for a reply.
     pub method: u32,
-    /// Call id; 0 of a cast.
+    /// Call id; 0 for a cast.
     pub id: u64,
     /// Time left until the caller's deadline, in milliseconds.
     pub remaining_ms: Option<u32>,
@@ -185,7 +186,7 @@ pub struct Plain {
 }
 
 impl Plain {
-    /// The same as [`Framing::next_frame`](super::Framing::next_frame) would say it.
+    /// The metadata as [`Framing::next_frame`](super::Framing::next_frame) would return it.
     #[must_use]
     pub fn meta(&self) -> Meta {
         let Self { kind, attempt, method, id, remaining_ms, .. } = *self;

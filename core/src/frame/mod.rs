@@ -1,8 +1,8 @@
-//! Framings: how frames are cut out of bytes and put into bytes.
+//! Framings: how frames are read from and written as bytes.
 //!
-//! One file each: [`raw`], [`length_prefixed`], [`buffstreams`], [`tcpstream`] and [`native`]
-//! (Bowline's own protocol). All stand behind [`Framing`], which users implement for protocols of
-//! their own; every runtime drives such a framing like ours.
+//! One file each: [`raw`], [`length_prefixed`], [`buffstreams`], [`tcpstream`] and [`native`] (Bowline's own
+//! protocol). All implement [`Framing`], which programs can implement for their own protocols; every runtime
+//! drives such a framing like the built-in ones.
 
 use alloc::vec::Vec;
 
@@ -36,7 +36,7 @@ pub enum Calls {
     ByRange,
 }
 
-/// What a framing can carry; the link decides its behaviour by this and by nothing else.
+/// The capabilities of a framing. The link decides its behaviour by this value only.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub struct Profile {
@@ -46,7 +46,7 @@ pub struct Profile {
     pub calls: Calls,
     /// Connections begin with an exchange of [`Kind::Hello`].
     pub handshake: bool,
-    /// [`Kind::Ping`] and [`Kind::Pong`] exist: silence is watched.
+    /// [`Kind::Ping`] and [`Kind::Pong`] exist: a silent peer is detected.
     pub heartbeat: bool,
     /// [`Kind::ErrorReply`] exists: a failed request can be answered as such.
     pub error_reply: bool,
@@ -54,28 +54,28 @@ pub struct Profile {
     pub cancel: bool,
     /// [`Kind::GoAway`] exists.
     pub go_away: bool,
-    /// [`Kind::Credit`], [`Kind::Fragment`] and [`Kind::Abort`] exist, and frames say their
-    /// priority class: each class has its own flow control, and long messages are cut up so that
-    /// others get between.
+    /// [`Kind::Credit`], [`Kind::Fragment`] and [`Kind::Abort`] exist, and frames carry their priority class:
+    /// each class has its own flow control, and long messages are cut into fragments so that other messages
+    /// can be sent in between.
     pub flow_control: bool,
-    /// A receiver sees a message whole or not at all. Not so for raw bytes: a message cut in
+    /// A receiver gets a message completely or not at all. Not so with raw bytes: a message that was cut in
     /// the middle was delivered in part and is not sent again.
     pub atomic: bool,
-    /// [`Framing::finish`] needs only the length of the body, not its bytes, and writes nothing
-    /// after it: large bodies may be sent by reference. A message that goes back to its sender is
-    /// then read from the end of its frame, as long as it was given; elsewhere it is read back with
+    /// [`Framing::finish`] needs only the length of the body, not its bytes, and writes nothing after it:
+    /// large bodies may be sent by reference. A message that is given back to its sender is then read from
+    /// the end of its frame, with the length that it was given with; otherwise it is read back with
     /// [`Framing::next_frame`].
     pub external_bodies: bool,
-    /// Answers repeat the extensions of their request: for protocols whose replies name what they
-    /// answer in more than a number (the method's name, say). The framing reads what is to be
-    /// repeated as the request's extensions, and gets it with [`Framing::begin`] of the reply or error
-    /// reply. Only an answer that was encoded and then refused for the server's memory has none.
+    /// Answers repeat the extensions of their request: for protocols whose replies contain more of the
+    /// request than a number, for example the method's name. The framing reads the bytes to repeat as the
+    /// request's extensions, and gets them in [`Framing::begin`] of the reply or error reply. Exception: an
+    /// answer that was encoded and then refused for lack of server memory has none.
     pub repeats_extensions: bool,
 }
 
 impl Profile {
-    /// A framing of plain messages: no calls, no handshake, no control frames, whole messages,
-    /// bodies copied. The starting point for a framing of your own.
+    /// A profile for plain messages: no calls, no handshake, no control frames, atomic messages, copied
+    /// bodies. The starting point for a framing of your own.
     #[must_use]
     pub const fn messages(name: &'static str) -> Self {
         Self {
@@ -93,21 +93,21 @@ impl Profile {
         }
     }
 
-    /// The same with calls.
+    /// Adds calls.
     #[must_use]
     pub const fn with_calls(mut self, calls: Calls) -> Self {
         self.calls = calls;
         self
     }
 
-    /// The same with [`Profile::repeats_extensions`].
+    /// Sets [`Profile::repeats_extensions`].
     #[must_use]
     pub const fn with_repeated_extensions(mut self) -> Self {
         self.repeats_extensions = true;
         self
     }
 
-    /// The same with [`Profile::external_bodies`].
+    /// Sets [`Profile::external_bodies`].
     #[must_use]
     pub const fn with_external_bodies(mut self) -> Self {
         self.external_bodies = true;
@@ -115,15 +115,15 @@ impl Profile {
     }
 }
 
-/// A wire protocol's way to cut frames out of bytes and to put them into bytes.
+/// How a wire protocol reads frames from bytes and writes them as bytes.
 ///
-/// The link clones the value it was configured with for each connection, once for reading and as
-/// often as it likes for writing; a clone starts fresh. Reading may keep state between calls
-/// (how far a delimiter was searched, say); writing must not, which is why it takes `&self`.
+/// The link clones its configured value for each connection: once for reading, and any number of times for
+/// writing. A clone starts without state. Reading may keep state between calls (for example how far a
+/// delimiter was searched); writing must not, which is why it takes `&self`.
 ///
-/// Implementations must not panic on any input and must compare lengths (as `u64`) with
-/// [`max_message`](Self::max_message) before they ask for more bytes, so that a hostile header
-/// cannot make the link set memory aside.
+/// Implementations must not panic on any input, and must compare lengths (as `u64`) with
+/// [`max_message`](Self::max_message) before they ask for more bytes, so that a hostile header cannot make
+/// the link allocate memory.
 ///
 /// # Example
 ///
@@ -180,31 +180,31 @@ impl Profile {
 /// assert_eq!(lines.next_frame(&out[..3]).unwrap(), Step::Need(4));
 /// ```
 pub trait Framing: Clone + core::fmt::Debug + Send + Sync + 'static {
-    /// What this framing can carry. Constant over the life of a value.
+    /// The capabilities of this framing. Constant during the life of a value.
     fn profile(&self) -> Profile;
 
-    /// The longest body, in bytes, that is written or read.
+    /// The maximum length in bytes of a body that is written or read.
     fn max_message(&self) -> usize;
 
     /// Sets [`max_message`](Self::max_message).
     ///
     /// # Errors
-    /// If the wire format cannot express such a length, or fixes it.
+    /// If the wire format cannot express this length, or has a fixed limit.
     fn set_max_message(&mut self, bytes: usize) -> Result<(), ConfigError>;
 
-    /// Looks at the front of the bytes that came in and were not consumed yet.
+    /// Reads the frame at the start of the received, unconsumed bytes.
     ///
-    /// The next call sees the same front with more bytes behind it (after [`Step::Need`]) or the
-    /// bytes after `consumed` (after [`Step::Frame`]). May be called with nothing.
+    /// The next call gets the same bytes with more after them (after [`Step::Need`]), or the bytes after
+    /// `consumed` (after [`Step::Frame`]). May be called without bytes.
     ///
     /// # Errors
     /// The peer broke the protocol; the connection is closed and this value dropped.
     fn next_frame(&mut self, unread: &[u8]) -> Result<Step, FrameError>;
 
-    /// Says whether a stream may end here. `unread` is what is left after the last frame.
+    /// Checks whether the stream may end here. `unread` are the bytes after the last frame.
     ///
     /// # Errors
-    /// [`FrameError::Truncated`] by default if anything is left.
+    /// By default [`FrameError::Truncated`] if any bytes are left.
     fn end_of_stream(&mut self, unread: &[u8]) -> Result<(), FrameError> {
         if unread.is_empty() {
             return Ok(());
@@ -217,47 +217,46 @@ pub trait Framing: Clone + core::fmt::Debug + Send + Sync + 'static {
         Err(FrameError::Truncated { have: unread.len() as u64, need: need as u64 })
     }
 
-    /// Writes a frame's header to the end of `out`, with a hole where the length goes, and
-    /// returns where the frame begins in `out`. The caller then appends the body and calls
-    /// [`finish`](Self::finish). `extensions` are encoded already (see [`native`]).
+    /// Appends a frame's header to `out`, with a placeholder for the length, and returns where the frame
+    /// begins in `out`. The caller then appends the body and calls [`finish`](Self::finish). `extensions` are
+    /// encoded already (see [`native`]).
     ///
-    /// # Errors
-    /// The framing cannot carry such a frame, or something that `meta` says
+    /// The framing cannot carry such a frame, or a value in `meta` ([`Meta::check_plain`] for framings of
+    /// plain messages); `out` is unchanged.
     /// ([`Meta::check_plain`] for framings of plain messages); `out` is as it was.
     fn begin(&self, out: &mut Vec<u8>, meta: &Meta, extensions: &[u8]) -> Result<usize, EncodeError>;
 
-    /// Fills the hole of the frame that begins at `mark`. `external` more bytes of its body follow
+    /// Fills in the length of the frame that begins at `mark`. `external` more bytes of its body follow
     /// outside of `out` (always 0 without [`Profile::external_bodies`]).
     ///
     /// # Errors
-    /// The body is too long or cannot be carried; `out` is cut back to `mark`.
+    /// The body is too long or cannot be carried; `out` is truncated to `mark`.
     fn finish(&self, out: &mut Vec<u8>, mark: usize, external: usize) -> Result<(), EncodeError>;
 
-    /// [`begin`](Self::begin) of a plain reply: of the normal class, without extensions. A framing
-    /// with a faster way replaces it. Not used for a reply that
-    /// [repeats](Profile::repeats_extensions) extensions.
+    /// [`begin`](Self::begin) of a plain reply: of the normal class, without extensions. Override it if there
+    /// is a faster way. Not used for a reply that [repeats](Profile::repeats_extensions) extensions.
     ///
     /// # Errors
-    /// As there.
+    /// As [`begin`](Self::begin).
     #[inline]
     fn begin_reply(&self, out: &mut Vec<u8>, id: u64) -> Result<usize, EncodeError> {
         self.begin(out, &Meta::new(Kind::Reply, id), &[])
     }
 
-    /// [`finish`](Self::finish) of what [`begin_reply`](Self::begin_reply) began.
+    /// [`finish`](Self::finish) of a reply that [`begin_reply`](Self::begin_reply) began.
     ///
     /// # Errors
-    /// As there.
+    /// As [`finish`](Self::finish).
     #[inline]
     fn finish_reply(&self, out: &mut Vec<u8>, mark: usize) -> Result<(), EncodeError> {
         self.finish(out, mark, 0)
     }
 
-    /// Appends a whole frame to `out`: [`begin`](Self::begin), the body, [`finish`](Self::finish).
-    /// A framing that can do so in one step, faster, replaces it.
+    /// Appends a complete frame to `out`: [`begin`](Self::begin), the body, [`finish`](Self::finish).
+    /// Override it if there is a faster way in one step.
     ///
     /// # Errors
-    /// As theirs; `out` is as it was.
+    /// As [`begin`](Self::begin) and [`finish`](Self::finish); `out` is unchanged.
     #[inline]
     fn encode(
         &self,
@@ -271,45 +270,45 @@ pub trait Framing: Clone + core::fmt::Debug + Send + Sync + 'static {
         self.finish(out, mark, 0)
     }
 
-    /// Whether `unread` begins with a whole cast, request or reply of the normal class, without
-    /// extensions, that breaks no rule: what a receiver gets most of. A shortcut past
-    /// [`next_frame`](Self::next_frame), which has the last word on everything else. Used once a
-    /// connection is ready, and only with [`Profile::flow_control`].
+    /// The frame that `unread` begins with, if it is a complete, valid cast, request or reply of the normal
+    /// class without extensions: the most frequent kinds. It is a fast path; for everything else
+    /// [`next_frame`](Self::next_frame) decides. Used after the handshake, and only with
+    /// [`Profile::flow_control`].
     #[inline]
     fn plain(&self, unread: &[u8]) -> Option<Plain> {
         let _ = unread;
         None
     }
 
-    /// Rewrites the remaining time in an encoded request that waited for a connection, if the
-    /// wire carries it. `frame` begins at the frame's first byte.
+    /// Updates the remaining time in an encoded request that waited for a connection, if the wire format
+    /// carries it. `frame` begins with the frame's first byte.
     fn set_remaining(&self, frame: &mut [u8], remaining_ms: u32) {
         let _ = (frame, remaining_ms);
     }
 
-    /// Rewrites the attempt number in an encoded request, if the wire carries it.
+    /// Updates the attempt number in an encoded request, if the wire format carries it.
     fn set_attempt(&self, frame: &mut [u8], attempt: u8) {
         let _ = (frame, attempt);
     }
 
-    /// Rewrites the method (message type) in an encoded reply. `frame` begins at its first byte, and
-    /// need not be finished; without any bytes, it is asked whether replies have room for one.
+    /// Sets the method (message type) in an encoded reply. `frame` begins with its first byte, and need not
+    /// be finished; an empty `frame` asks whether replies can carry a method.
     ///
     /// # Errors
-    /// By default and where replies carry none: [`EncodeError::Unsupported`].
+    /// By default, and if replies carry none: [`EncodeError::Unsupported`].
     fn set_method(&self, frame: &mut [u8], method: u32) -> Result<(), EncodeError> {
         let _ = (frame, method);
         Err(EncodeError::Unsupported { what: "a method (message type) in an answer" })
     }
 
-    /// What the frame that begins with these bytes says, if its header is whole here: how a
-    /// receiver judges a long frame by its first fragment. Only with [`Profile::flow_control`].
+    /// The metadata of the frame that begins with these bytes, if they contain the complete header. A
+    /// receiver uses it to check a long frame by its first fragment. Only with [`Profile::flow_control`].
     fn peek(&self, start: &[u8]) -> Option<Meta> {
         let _ = start;
         None
     }
 
-    /// Rewrites the priority class of an encoded frame, if the wire carries it.
+    /// Sets the priority class of an encoded frame, if the wire format carries it.
     fn set_class(&self, frame: &mut [u8], class: Class) {
         let _ = (frame, class);
     }

@@ -1,4 +1,4 @@
-//! Bytes as they come, without any framing ([`Raw`]).
+//! Bytes without any framing ([`Raw`]).
 
 use alloc::vec::Vec;
 
@@ -8,13 +8,12 @@ use crate::error::{ConfigError, EncodeError, FrameError};
 /// The default limit on one received piece, in bytes: 64 KiB.
 pub const DEFAULT_CHUNK: usize = 64 * 1024;
 
-/// No framing: every message goes out as its bytes and nothing else, and whatever has come in is
-/// one message.
+/// No framing: every message is sent as its bytes and nothing else, and the bytes of each read are one
+/// message.
 ///
-/// Where a message begins and ends is not on the wire, so the pieces received have nothing to do
-/// with the messages sent; only their concatenation is the same. An empty message writes nothing
-/// and is not received. A connection that ends in the middle of a message has delivered a part of
-/// it ([`Profile::atomic`] is false).
+/// Message boundaries are not on the wire, so the received pieces do not correspond to the messages sent;
+/// only their concatenation is the same. An empty message writes nothing and is not received. A connection
+/// that ends in the middle of a message has delivered a part of it ([`Profile::atomic`] is false).
 ///
 /// # Example
 ///
@@ -46,15 +45,15 @@ impl Default for Raw {
 }
 
 impl Raw {
-    /// Pieces of up to [`DEFAULT_CHUNK`] bytes in, messages of up to [`DEFAULT_MAX_MESSAGE`] bytes
-    /// out.
+    /// Receives pieces of up to [`DEFAULT_CHUNK`] bytes, sends messages of up to [`DEFAULT_MAX_MESSAGE`]
+    /// bytes.
     #[must_use]
     pub const fn new() -> Self {
         Self { chunk: DEFAULT_CHUNK, max_message: DEFAULT_MAX_MESSAGE }
     }
 
-    /// Sets the longest piece that is handed over at once, in bytes. A piece is never longer than
-    /// [`max_message`](Framing::max_message) either.
+    /// Sets the maximum length in bytes of a received piece. A piece is also never longer than
+    /// [`max_message`](Framing::max_message).
     ///
     /// # Errors
     /// [`ConfigError::OutOfRange`] if `bytes` is 0.
@@ -75,7 +74,7 @@ impl Raw {
         Ok(self)
     }
 
-    /// The longest piece that is handed over at once, in bytes.
+    /// The maximum length in bytes of a received piece.
     #[must_use]
     pub const fn chunk(&self) -> usize {
         self.chunk
@@ -127,8 +126,8 @@ impl Framing for Raw {
 }
 
 impl Meta {
-    /// Refuses what a framing of plain messages has no way to say: whatever has such frames and
-    /// nothing else calls this first in [`Framing::begin`].
+    /// Refuses everything that a framing of plain messages cannot express: call it first in
+    /// [`Framing::begin`] of such a framing.
     ///
     /// # Errors
     /// [`EncodeError::Unsupported`] for anything but a cast with method 0, Seq 0 and no extensions.
@@ -147,7 +146,7 @@ impl Meta {
     }
 }
 
-/// Refuses extensions, which the receiver would act upon and only the native framing carries.
+/// Refuses extensions: the receiver would act on them, and only the native framing carries them.
 #[inline]
 pub(super) fn check_no_extensions(extensions: &[u8]) -> Result<(), EncodeError> {
     if extensions.is_empty() {

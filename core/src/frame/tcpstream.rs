@@ -6,7 +6,7 @@ use super::raw::check_no_extensions;
 use super::{Calls, Framing, Kind, Meta, Profile, Step};
 use crate::error::{ConfigError, EncodeError, FrameError};
 
-/// The longest body the protocol allows, in bytes: 8 MiB. One more is an error on both sides.
+/// The maximum length of a body in the protocol, in bytes: 8 MiB. A longer one is an error on both sides.
 pub const MAX_MESSAGE: usize = 8 * 1024 * 1024;
 
 /// The first two bytes of every message.
@@ -24,13 +24,12 @@ pub const HEADER: usize = 18;
 /// | 6 | 8 | Seq: [`Meta::id`] |
 /// | 14 | 4 | MsgType: [`Meta::method`] |
 ///
-/// A reply carries the Seq of its request and nothing else tells them apart, so everything that
-/// comes in is [`Kind::Numbered`] and the link decides by its range of ids
-/// ([`Calls::ByRange`]). Plain messages carry Seq 0. There is no handshake, no keepalive, no
-/// cancel and no way to say that a request failed.
+/// A reply carries the Seq of its request and nothing else distinguishes them, so every received frame is
+/// [`Kind::Numbered`] and the link decides by its range of ids ([`Calls::ByRange`]). Plain messages carry Seq
+/// 0. There is no handshake, no keepalive, no cancel and no error reply.
 ///
-/// The magic and the length are judged on the bytes that are there, without waiting for the rest
-/// of the header; in errors, bytes that were not there yet count as zero.
+/// The magic and the length are checked as soon as their bytes arrive, without waiting for the rest of the
+/// header; in errors, missing bytes count as zero.
 ///
 /// # Example
 ///
@@ -62,7 +61,7 @@ impl Default for Tcpstream {
 }
 
 impl Tcpstream {
-    /// With the protocol's own limit, [`MAX_MESSAGE`].
+    /// With the limit of the protocol, [`MAX_MESSAGE`].
     #[must_use]
     pub const fn new() -> Self {
         Self { max_message: MAX_MESSAGE as u32 }
@@ -78,7 +77,7 @@ impl Tcpstream {
         Ok(self)
     }
 
-    /// Judges the first bytes of a header, and says how many bytes are needed.
+    /// Checks the first bytes of a header, and returns how many bytes are needed.
     #[cold]
     fn part_of_header(&self, unread: &[u8]) -> Result<Step, FrameError> {
         let mut header = [0; HEADER];
@@ -248,7 +247,7 @@ mod tests {
         let mut whole = ONE;
         whole[1] = 0x13;
         assert_eq!(next(&whole), bad(0xad13));
-        // The magic is judged before the length.
+        // The magic is checked before the length.
         assert_eq!(next(&[0x12, 0xad, 0xff, 0xff, 0xff, 0xff]), bad(0x12ad));
     }
 

@@ -1,9 +1,8 @@
-//! Answers to the peer's requests: how many may wait to be written, and those that wait for room.
+//! Answers to the peer's requests: how many may wait to be written, and the answers that wait for room.
 //!
-//! The write queue holds at most its limit and one message of finished answers in each class. An answer
-//! that is finished while there is no room is held here, in order; while one is held, no request
-//! starts. What running handlers may still produce is bounded before they start: see
-//! [`Link::free_inbound`].
+//! In each class the write queue holds finished answers up to its limit plus one message. An answer that is
+//! finished while there is no room is held here, in order; while one is held, no request starts. The answers
+//! that running handlers may still produce are bounded before the handlers start: see [`Link::free_inbound`].
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -19,11 +18,11 @@ use crate::error::EncodeError;
 use crate::frame::{Class, Framing, Meta};
 use crate::link::reader::FRAME_OVERHEAD;
 
-/// The assumed size of an answer, in bytes, before the first one is known.
+/// The assumed size of an answer in bytes before the first one.
 pub(super) const UNKNOWN_SIZE: usize = 128 * 1024;
-/// An answer counts for at least so many bytes.
+/// The minimum size in bytes that an answer counts for.
 const LEAST_SIZE: usize = 4 * 1024;
-/// The largest of at least so many answers counts, and of at most twice as many.
+/// The largest of the last answers counts: of at least this many, and at most twice as many.
 const REMEMBERED: u32 = 256;
 /// The longest header of a frame, in bytes, without extensions (most answers carry none).
 const HEADER: usize = 128;
@@ -44,9 +43,9 @@ struct HeldAnswers {
 
 #[derive(Debug)]
 enum HeldAnswer {
-    /// One that is not encoded yet.
+    /// An answer that is not encoded yet.
     Body { meta: Meta, repeated: Repeated, body: Bytes },
-    /// What the reader encoded during a pass, while others filled the queue.
+    /// Answers that the reader encoded during a pass, while other tasks filled the queue.
     Frames(Chunk),
 }
 
@@ -62,12 +61,12 @@ impl HeldAnswer {
     }
 }
 
-/// The largest answer of late.
+/// The largest recent answer.
 #[derive(Clone, Copy, Debug, Default)]
 struct Sizes {
     current: usize,
     previous: usize,
-    /// Answers in `current`.
+    /// The number of answers in `current`.
     count: u32,
     is_known: bool,
 }
@@ -115,7 +114,7 @@ impl Answers {
         Some(answer)
     }
 
-    /// Takes the answer with that id out, if it waits and is not encoded.
+    /// Removes the answer with this id, if it waits and is not encoded.
     fn withdraw(&mut self, id: u64) -> bool {
         let Some(held) = &mut self.held else { return false };
         for line in &mut held.lines {
@@ -130,11 +129,11 @@ impl Answers {
         false
     }
 
-    /// Takes out the newest answer that waits: its id, and what it repeats where it is not encoded yet. Of
-    /// several that were encoded together the last.
+    /// Removes the newest waiting answer; returns its id and, if it is not encoded yet, the extensions that
+    /// it repeats. Of answers that were encoded together, the last one.
     pub(super) fn pop_newest(&mut self) -> Option<(u64, Repeated)> {
         let held = self.held.as_mut()?;
-        // Bulk first: that is where the long ones are.
+        // Bulk first: it contains the long ones.
         for line in held.lines.iter_mut().rev() {
             let is_refused =
                 |answer: &HeldAnswer| matches!(answer, HeldAnswer::Body { body, .. } if body.is_empty());
@@ -157,12 +156,12 @@ impl Answers {
         None
     }
 
-    /// An answer was refused: its caller gets an error, behind what waits.
+    /// An answer was refused: its caller gets an error, after the answers that wait.
     pub(super) fn refused(&mut self, failure: &Meta, repeated: Repeated) {
         self.hold(failure.class, HeldAnswer::Body { meta: *failure, repeated, body: Bytes::new() });
     }
 
-    /// Takes out everything that waits; `each` is called with the ids.
+    /// Removes all waiting answers; `each` is called with their ids.
     fn drain(&mut self, mut each: impl FnMut(u64)) {
         let Some(held) = self.held.take() else { return };
         for answer in held.lines.into_iter().flatten() {
@@ -179,7 +178,7 @@ impl Answers {
 }
 
 impl<F: Framing, T: Send + 'static> Link<F, T> {
-    /// Bytes of finished answers that a class takes without holding any back.
+    /// Bytes of finished answers that a class accepts without holding any back.
     fn room_of(&self, class: Class) -> usize {
         let (limit, owed) = (self.settings.write_queue, self.arena.owed_in(class));
         if !self.answers.is_line_empty(class) || owed.messages >= limit.messages.saturating_mul(2) {
@@ -188,8 +187,8 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         limit.bytes.saturating_sub(owed.bytes)
     }
 
-    /// Bytes of answers that each class has room for; none while an answer is held back, or while
-    /// the connection is not ready.
+    /// Bytes of answers that each class has room for; 0 while an answer is held, or while the connection is
+    /// not ready.
     pub(super) fn answer_rooms(&self) -> [usize; 2] {
         if self.phase != Phase::Ready || !self.answers.is_empty() {
             return [0; 2];
@@ -207,19 +206,19 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.conn.agreed.max_message.min(self.settings.max_answer.unwrap_or(usize::MAX))
     }
 
-    /// Bytes that an answer is expected to take: as many as the largest given lately, 4 KiB at least;
-    /// 128 KiB before the first.
+    /// The expected size of an answer in bytes: that of the largest recent one, at least 4 KiB; 128 KiB
+    /// before the first one.
     #[must_use]
     pub fn expected_answer(&self) -> usize {
         self.answers.sizes.largest().min(self.longest_answer().max(LEAST_SIZE))
     }
 
-    /// How many requests may run at once, given what their answers may take.
+    /// How many requests may run at once, given the expected size of their answers.
     pub(super) fn startable(&self) -> usize {
         (self.settings.answers_ahead / self.expected_answer()).clamp(1, self.max_inbound())
     }
 
-    /// A handler produced an answer of so many bytes.
+    /// A handler produced an answer of this many bytes.
     pub(super) fn note_answer_size(&mut self, len: usize) {
         self.answers.sizes.note(len);
     }
@@ -227,15 +226,15 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// Queues an answer, or holds it until there is room.
     ///
     /// # Errors
-    /// It cannot be encoded. One that is held was not: what the framing refuses is dropped later,
-    /// counted and an event.
+    /// It cannot be encoded. This is not checked for an answer that is held: if the framing refuses it later,
+    /// it is dropped, counted, and reported as an event.
     pub(super) fn place_answer(
         &mut self,
         meta: &Meta,
         repeated: Repeated,
         payload: Payload<'_>,
     ) -> Result<(), EncodeError> {
-        // Asked in any case: what is held takes memory, too.
+        // Asked in any case: held answers take memory, too.
         let must_ask = self.must_ask_for(payload.len());
         if must_ask || self.room_of(meta.class) == 0 {
             let body = match payload {
@@ -258,8 +257,8 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         Ok(())
     }
 
-    /// Queues what the reader encoded during its pass, or holds it if others filled the queue
-    /// meanwhile.
+    /// Queues the answers that the reader encoded during its pass, or holds them if other tasks filled the
+    /// queue meanwhile.
     pub(super) fn append_answers(&mut self, local: &mut LocalFrames) {
         while let Some(alone) = local.pop_large() {
             self.append_chunk(Class::Bulk, alone);
@@ -283,16 +282,16 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
     }
 
-    /// Most bytes of answers that wait in the write queue, in each class.
+    /// Maximum bytes of answers that wait in the write queue, in each class.
     fn most_answers(&self) -> usize {
         let message = self.framing.max_message().saturating_add(HEADER);
-        // An answer that repeats extensions is that much longer.
+        // An answer that repeats extensions is longer by their length.
         let repeated = message.saturating_add(FRAME_OVERHEAD);
         let repeated = if self.framing.profile().repeats_extensions { repeated } else { 0 };
         self.settings.write_queue.bytes.saturating_add(message).saturating_add(repeated)
     }
 
-    /// Whether so many encoded bytes stay within what a class holds.
+    /// Whether this many more encoded bytes stay within the limit of a class.
     fn takes(&self, class: Class, bytes: usize) -> bool {
         let owed = self.arena.owed_in(class).bytes;
         self.answers.is_line_empty(class) && (owed == 0 || owed + bytes <= self.most_answers())
@@ -311,9 +310,9 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         );
     }
 
-    /// There may be room: what was held goes into the write queue, oldest first, as far as it does.
+    /// There may be room: moves held answers into the write queue, oldest first, as far as they fit.
     pub(super) fn place_held(&mut self) {
-        // What has to be allowed first waits for the memory counter's verdict.
+        // Answers that need the memory counter's permission wait for its verdict.
         if self.answers.is_empty() || self.has_holding() {
             return;
         }
@@ -348,12 +347,12 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         fits && owed.messages < limit.messages.saturating_mul(2)
     }
 
-    /// The caller gave up: whether its answer was held, and is not any more.
+    /// The caller gave up. Returns whether its answer was held, and removes it.
     pub(super) fn withdraw_held(&mut self, id: u64) -> bool {
         self.answers.withdraw(id)
     }
 
-    /// The callers of the answers that are held are gone: they are dropped, counted and events.
+    /// The callers of the held answers are gone: drops, counts and reports the answers.
     pub(super) fn drop_held(&mut self) {
         let mut dropped = alloc::vec::Vec::new();
         self.answers.drain(|id| dropped.push(id));

@@ -1,4 +1,4 @@
-//! Fragments that become messages, one at a time per class.
+//! Assembles messages from fragments, one at a time per class.
 
 use alloc::vec::Vec;
 
@@ -9,41 +9,41 @@ use crate::frame::native::MESSAGE_COST;
 use crate::frame::{Framing, Kind, Meta, Step};
 use crate::time::Instant;
 
-/// Bytes of its frame that a message's first fragment has at least: its header, up to the length
-/// of its extensions, so that its length is known from there on.
+/// The minimum number of bytes of the frame in a message's first fragment: its header up to the length of its
+/// extensions, so that the length of the message is known from it.
 const FIRST: usize = 32;
 
-/// A message of which fragments came.
+/// A message of which some fragments have arrived.
 #[derive(Debug)]
 pub(super) struct Assembly {
     message: u64,
-    /// What its frame says.
+    /// The metadata of its frame.
     pub(super) meta: Meta,
     frame: Vec<u8>,
-    /// Bytes that came.
+    /// The number of bytes received.
     have: usize,
-    /// Length of the frame as far as it is known.
+    /// The length of the frame as far as it is known.
     need: usize,
-    /// It is not wanted any more: its bytes are let go of as they come.
+    /// It was cancelled: its bytes are discarded on arrival.
     pub(super) unwanted: bool,
     pub(super) since: Instant,
 }
 
-/// What a fragment did.
+/// The effect of a fragment.
 #[derive(Debug)]
 pub(super) enum Assembled {
     More,
-    /// The message is whole.
+    /// The message is complete.
     Whole(Bytes),
-    /// It is whole, and not wanted any more.
+    /// The message is complete, but was cancelled.
     Discarded,
 }
 
 impl Assembly {
-    /// Begins with a message's first fragment, which is still to be added.
+    /// Begins with a message's first fragment, which is added separately.
     ///
     /// # Errors
-    /// It is no beginning of a message, or of one that may not come in fragments.
+    /// It is not the beginning of a message, or of one that may not be fragmented.
     pub(super) fn begin<F: Framing>(
         framing: &F,
         fragment: &Meta,
@@ -76,7 +76,7 @@ impl Assembly {
         matches!(self.meta.kind, Kind::Request | Kind::Cast)
     }
 
-    /// What the next `n` bytes cost.
+    /// The cost of the next `n` bytes.
     pub(super) fn cost(&self, n: usize) -> u64 {
         match (self.takes_credit(), self.have) {
             (false, _) => 0,
@@ -85,17 +85,17 @@ impl Assembly {
         }
     }
 
-    /// Cost of what came so far.
+    /// The cost of the bytes received so far.
     pub(super) fn spent(&self) -> u64 {
         if self.takes_credit() && self.have > 0 { self.have as u64 + MESSAGE_COST } else { 0 }
     }
 
-    /// Cost of what is missing.
+    /// The cost of the missing bytes.
     pub(super) fn missing(&self) -> u64 {
         if self.takes_credit() { (self.need - self.have.min(self.need)) as u64 } else { 0 }
     }
 
-    /// Bytes that came of an answer and are kept.
+    /// The received bytes of an answer.
     pub(super) fn answer(&self) -> u64 {
         if self.takes_credit() { 0 } else { self.frame.len() as u64 }
     }
@@ -112,10 +112,10 @@ impl Assembly {
         Ok(())
     }
 
-    /// Adds a piece.
+    /// Adds a fragment.
     ///
     /// # Errors
-    /// The message breaks a limit, or the piece goes beyond its end.
+    /// The message exceeds a limit, or the fragment exceeds the message.
     pub(super) fn add<F: Framing>(
         &mut self,
         framing: &mut F,
@@ -154,8 +154,8 @@ impl Assembly {
         Ok(Assembled::Whole(Bytes::from(core::mem::take(&mut self.frame))))
     }
 
-    /// Memory follows what arrives, and ends at the message's own size: at most twice what came, or the whole message once
-    /// a third of it is there: a message of 64 KiB is moved once while it comes, and not twice.
+    /// Grows the buffer as bytes arrive, up to the message's size: to at most twice the received bytes, or to the whole
+    /// message once a third of it has arrived, so that a message of 64 KiB is moved once and not twice.
     fn grow(&mut self, more: usize) {
         let len = self.frame.len() + more;
         if len > self.frame.capacity() {

@@ -1,11 +1,11 @@
-//! Who the peer is: the exchange of credentials, before a connection is ready, and the end of a welcome.
+//! Authentication: the exchange of credentials before a connection is ready, and refusals.
 //!
-//! | accepting | dialing |
+//! | accepting side | dialing side |
 //! |---|---|
-//! | [`Link::challenge`], then hello and challenge | hello (and resume) |
-//! | hello, resume and credentials come in: [`Event::Credentials`](super::Event::Credentials) | the challenge comes in: [`Event::Challenge`](super::Event::Challenge) |
+//! | [`Link::challenge`], then sends hello and challenge | sends hello (and resume) |
+//! | receives hello, resume and credentials: [`Event::Credentials`](super::Event::Credentials) | receives the challenge: [`Event::Challenge`](super::Event::Challenge) |
 //! | [`Link::decide`] | [`Link::show`] |
-//! | accepted, or refused and the end | ready, or the end: [`Disconnect::Refused`] |
+//! | sends accepted, or refused and closes | ready, or closed: [`Disconnect::Refused`] |
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -24,15 +24,15 @@ use crate::machine::Ending;
 use crate::supervisor::Epoch;
 use crate::time::Instant;
 
-/// How long a peer that was refused has for reading that, and for closing its end.
+/// How long a refused peer has for reading the refusal and closing its side.
 const PARTING: Duration = Duration::from_secs(1);
 
-/// What an accepting link knows of its peers, from one connection to the next.
+/// The authentication state of an accepting link, kept from one connection to the next.
 #[derive(Debug, Default)]
 pub(super) struct Doorman {
     /// For the next connection.
     challenge: Option<Vec<u8>>,
-    /// Who the peer is, since it was let in.
+    /// The identity of the peer, after it was let in.
     admitted: Option<Admitted>,
 }
 
@@ -46,80 +46,80 @@ struct Admitted {
 #[derive(Debug)]
 pub(super) struct Exchange {
     challenge: Vec<u8>,
-    /// What the peer said of its session: nothing is made of it before the peer is let in.
+    /// The peer's resume: not processed before the peer is let in.
     resume: Option<Resume>,
     step: Step,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Step {
-    /// The peer has to answer.
+    /// Waiting for the peer's credentials.
     Asked,
-    /// The application decides, since then.
+    /// Waiting for the application's decision, since this time.
     Deciding(Instant),
     /// The peer was let in.
     Accepted,
 }
 
-/// A refusal that is on its way to the peer; the connection ends behind it.
+/// A refusal that is being sent to the peer; the connection ends after it.
 #[derive(Debug)]
 pub(super) struct Parting {
     refusal: Refusal,
-    /// It goes at once then, whether it was told or not.
+    /// The connection is closed at this time, whether the refusal was sent or not.
     until: Instant,
-    /// The refusal left.
+    /// The refusal was sent.
     told: bool,
 }
 
-/// What both sides agreed on about the way to messages.
+/// The parameters that both sides agreed on for the rest of the handshake.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Greeted {
     /// The connection belongs to a session.
     pub(super) in_session: bool,
-    /// The dialing side says who it is.
+    /// The dialing side authenticates.
     pub(super) authenticates: bool,
 }
 
-/// What the reader of an accepting link finds of a decision.
+/// The state of a decision, as the reader of an accepting link sees it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Verdict {
     Open,
-    /// Let in; with that the peer's session goes on, if it wants one.
+    /// Let in; the peer's session then continues, if it wants one.
     Accepted(Option<Resume>),
     Refused,
 }
 
 impl<F: Framing, T: Send + 'static> Link<F, T> {
-    /// From now on an accepting link requires its peer's credentials, in answer to a [`challenge`](Self::challenge), before
-    /// it hands anything over.
+    /// Makes an accepting link require its peer's credentials, in answer to a [`challenge`](Self::challenge),
+    /// before it hands anything over.
     pub fn require_credentials(&mut self) {
         self.doorman.get_or_insert_default();
     }
 
-    /// An accepting link asks its next connection who it is, with that challenge: at most [`MAX_CHALLENGE`]
-    /// bytes (others are left out), which nobody can know before. To be said before each connection; once it
-    /// was said, one for which it was not is refused.
+    /// Sets the challenge for the next connection of an accepting link: at most [`MAX_CHALLENGE`] bytes
+    /// (further bytes are ignored), which must be unpredictable. Call it before each connection; after the
+    /// first call, a connection without a challenge is refused.
     pub fn challenge(&mut self, challenge: impl Into<Vec<u8>>) {
         let mut challenge = challenge.into();
         challenge.truncate(MAX_CHALLENGE);
         self.doorman.get_or_insert_default().challenge = Some(challenge);
     }
 
-    /// Who the peer of an accepting link is; `None`: it was not asked, or not let in yet. It stays when the
-    /// connection ends.
+    /// The identity of an accepting link's peer; `None` if it did not have to authenticate, or was not let in
+    /// yet. It remains after the end of the connection.
     #[must_use]
     pub fn identity(&self) -> Option<&Identity> {
         Some(&self.doorman.as_deref()?.admitted.as_ref()?.identity)
     }
 
-    /// Where a dialing link's credentials come from.
+    /// The source of a dialing link's credentials.
     #[must_use]
     pub fn credential_source(&self) -> Option<Arc<dyn CredentialSource>> {
         self.settings.credentials.0.clone()
     }
 
-    /// What the application decided about what the peer [showed](Shown) on that connection. Ignored if nothing
-    /// is to be decided there (any more). Whether the peer is let in with that.
+    /// The application's decision about the [credentials](Shown) of that connection. Ignored if no decision
+    /// is pending for it. Returns whether the peer was let in.
     pub fn decide(&mut self, now: Instant, epoch: Epoch, decision: Decision) -> bool {
         if !self.is_deciding(epoch) {
             return false;
@@ -134,7 +134,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.conn.parting.is_none()
     }
 
-    /// Whether a decision about that connection is waited for.
+    /// Whether a decision about that connection is pending.
     #[must_use]
     pub fn is_deciding(&self, epoch: Epoch) -> bool {
         let step = self.conn.exchange.as_ref().map(|exchange| exchange.step);
@@ -144,7 +144,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             && matches!(step, Some(Step::Deciding(_)))
     }
 
-    /// Ends an accepting link whose peer's identity is withdrawn: the peer gets the refusal, then its connection and its
+    /// Withdraws the peer of an accepting link: the peer gets the refusal, then its connection and its
     /// session end.
     pub fn withdraw(&mut self, now: Instant, refusal: Refusal) {
         match self.phase {
@@ -152,7 +152,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             Phase::Down => self.end(now, Disconnect::Denied(refusal)),
             Phase::Handshaking if self.conn.exchange.is_some() => self.part(now, refusal),
             Phase::Ready if self.conn.agreed.authenticated => self.part(now, refusal),
-            // It would not know what it is told.
+            // Before the handshake the peer would not understand a refusal.
             Phase::Handshaking | Phase::Ready => {
                 self.conn.abort_for(Disconnect::Denied(refusal));
                 self.wakes.attend();
@@ -160,7 +160,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
     }
 
-    /// What a dialing link shows in answer to that challenge. Ignored if the connection it came on is gone.
+    /// The credentials of a dialing link in answer to that challenge. Ignored if its connection has ended.
     pub fn show(
         &mut self,
         now: Instant,
@@ -183,7 +183,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.wakes.attend();
     }
 
-    /// Answers a challenge by what the settings say: for drivers without a lock.
+    /// Answers a challenge by the source in the settings: for drivers without a lock.
     pub fn answer_challenge(&mut self, now: Instant, challenge: &Challenge) {
         let credentials = match self.credential_source() {
             Some(source) => source.credentials(challenge),
@@ -192,8 +192,8 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.show(now, challenge, credentials);
     }
 
-    /// Requests of the peer that are handled at once. It does not break the protocol with more of them, up to what
-    /// our hello said: they wait.
+    /// Maximum number of the peer's requests that are handled at once. More of them, up to the limit in this
+    /// side's hello, do not break the protocol: they wait.
     pub(super) fn max_inbound(&self) -> usize {
         match self.doorman.as_deref() {
             Some(Doorman { admitted: Some(admitted), .. }) => admitted.max_inbound,
@@ -201,7 +201,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
     }
 
-    /// The features of our hello: those offered, and those required.
+    /// The features of this side's hello: those offered, and those required.
     pub(super) fn features(&self) -> (u64, u64) {
         let is_dialing = self.role == Role::Dialing;
         let (mut offered, mut required) = (0, 0);
@@ -217,7 +217,8 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         (offered, required)
     }
 
-    /// The challenge follows the hello at once: a peer that does not know it is refused because of its hello.
+    /// The challenge directly follows the hello: a peer that does not know it is refused because of its
+    /// hello.
     pub(super) fn send_challenge(&mut self) {
         let Some(doorman) = &mut self.doorman else { return };
         let Some(challenge) = doorman.challenge.take() else {
@@ -228,23 +229,23 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.conn.exchange = Some(Box::new(Exchange { challenge, resume: None, step: Step::Asked }));
     }
 
-    /// The peer said what it said of its session, and has to say who it is first.
+    /// Keeps the peer's resume until the peer has authenticated.
     pub(super) fn keep_resume(&mut self, resume: Resume) {
         if let Some(exchange) = &mut self.conn.exchange {
             exchange.resume = Some(resume);
         }
     }
 
-    /// The accepting side asks who we are.
+    /// The accepting side sent a challenge.
     pub(super) fn handle_challenge(&mut self, bytes: &[u8]) -> Challenge {
         let (challenge, resume, step) = (bytes.to_vec(), None, Step::Asked);
         self.conn.exchange = Some(Box::new(Exchange { challenge: challenge.clone(), resume, step }));
-        // What the resume behind our hello named.
+        // The session that the resume after this side's hello named.
         let session = self.session().filter(|_| self.wants_session()).map_or(0, |session| session.id);
         Challenge { bytes: challenge, session, epoch: self.epoch }
     }
 
-    /// The dialing side said who it is.
+    /// The dialing side sent its credentials.
     pub(super) fn handle_credentials(&mut self, now: Instant, bytes: &[u8]) -> Result<Shown, PeerError> {
         let Some(exchange) = self.conn.exchange.as_mut().filter(|exchange| exchange.step == Step::Asked)
         else {
@@ -259,12 +260,12 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         if self.limits().verification.is_some() {
             self.wakes.attend();
         }
-        // The framing has compared the length.
+        // The framing has checked the length.
         let credentials = Credentials::new(bytes).unwrap_or_default();
         Ok(Shown { credentials, challenge })
     }
 
-    /// What was decided about the peer.
+    /// The decision about the peer.
     pub(super) fn verdict(&self) -> Verdict {
         if self.conn.parting.is_some() {
             return Verdict::Refused;
@@ -275,7 +276,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
     }
 
-    /// The accepting side let us in.
+    /// The accepting side let this side in.
     pub(super) fn handle_accepted(&mut self, accepted: Accepted) -> Result<(), PeerError> {
         let showed = self.conn.exchange.take().is_some_and(|exchange| exchange.step != Step::Asked);
         if !showed {
@@ -291,13 +292,13 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         Ok(())
     }
 
-    /// The accepting side does not let us in, or tells us to go.
+    /// The accepting side refused this side, at once or later.
     pub(super) fn handle_refused(&mut self, refusal: Refusal) {
         self.conn.abort_for(Disconnect::Refused(refusal));
         self.wakes.attend();
     }
 
-    /// Nothing of the exchange is wanted any more: the connection is ready.
+    /// The connection is ready: the state of the exchange is dropped.
     pub(super) fn end_exchange(&mut self) {
         self.conn.exchange = None;
     }
@@ -311,12 +312,12 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.doorman.get_or_insert_default().admitted = admitted;
         let said = (most < all).then(|| u32::try_from(most).unwrap_or(u32::MAX - 1));
         self.send_control(Meta::control(Kind::Accepted, 0), &Accepted::new(said).to_bytes());
-        // The reader goes on without a byte more.
+        // The reader continues without a further byte.
         self.conn.released = true;
         self.wakes.attend();
     }
 
-    /// Whether the peer asks for the session that is here, and which belongs to another.
+    /// Whether the peer asks for the present session, and it belongs to another identity.
     fn is_anothers_session(&self, identity: &Identity) -> bool {
         let resume = self.conn.exchange.as_ref().and_then(|exchange| exchange.resume);
         let asks = resume.zip(self.session()).is_some_and(|(resume, held)| held.is_asked_for_by(&resume));
@@ -333,7 +334,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.wake_driver();
     }
 
-    /// A batch left whole: if nothing else is to be said to a peer that has to go, it was told.
+    /// A batch was written completely: if nothing else is to be sent to a refused peer, the refusal was sent.
     pub(super) fn note_told(&mut self) {
         if let Some(parting) = &mut self.conn.parting
             && !self.arena.has_control()
@@ -344,7 +345,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
     }
 
-    /// The end of a connection whose peer has to go.
+    /// The end of a connection whose peer was refused.
     pub(super) fn parting(&self, now: Instant) -> Option<Ending> {
         let Parting { refusal, until, told } = self.conn.parting.as_deref()?;
         let cause = Disconnect::Denied(refusal.clone());
@@ -355,7 +356,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
     }
 
-    /// When something about the exchange is due.
+    /// When the next step of the exchange is due.
     pub(super) fn next_auth_timeout(&self) -> Option<Instant> {
         if let Some(parting) = &self.conn.parting {
             return Some(parting.until);
@@ -368,7 +369,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
     }
 
-    /// A decision that does not come is one.
+    /// A decision that is late is a refusal.
     pub(super) fn check_exchange(&mut self, now: Instant) {
         if self.conn.parting.is_none() && self.next_auth_timeout().is_some_and(|at| now >= at) {
             self.part(now, Refusal::new(RefusalCode::UNAVAILABLE).text("not decided in time"));

@@ -1,4 +1,4 @@
-//! Casts: the short way of most, and the long way of the others.
+//! Casts: fast path and slow path.
 
 use alloc::vec::Vec;
 
@@ -13,24 +13,23 @@ use crate::frame::{Class, Framing, Kind, Meta};
 use crate::link::undelivered::decode;
 use crate::time::Instant;
 
-/// A message that is queued, and nothing more is known of it yet.
+/// Proof that a message was queued; its outcome is not known yet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[must_use = "queued is not written"]
 pub struct Queued {
-    /// Numbers this link's casts from 1; events name it.
+    /// The number of the cast, counted from 1 on each link; events contain it.
     pub number: u64,
-    /// Bytes it takes on the wire.
+    /// The bytes that it takes on the wire.
     pub bytes: usize,
 }
 
 impl<F: Framing, T: Send + 'static> Link<F, T> {
-    /// Queues a message that wants no answer.
+    /// Queues a message that is not answered.
     ///
     /// # Errors
-    /// [`CastRefusal::Full`] when the write queue is full and its policy is to block (wait with
-    /// [`wait`](Self::wait)), to reject or to drop the newest;
-    /// [`CastRefusal::Encode`] if it cannot be written at all; [`CastRefusal::Closed`]. The
-    /// message, if it was passed by value, is in the error.
+    /// [`CastRefusal::Full`] if the write queue is full and its policy is to block (wait with
+    /// [`wait`](Self::wait)), to reject or to drop the newest; [`CastRefusal::Encode`] if the message cannot
+    /// be encoded; [`CastRefusal::Closed`]. A message that was passed by value is in the error.
     #[inline]
     pub fn cast(
         &mut self,
@@ -44,15 +43,15 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
     }
 
-    /// The way of most casts: of the normal class, short, with nothing to watch, behind others that
-    /// wait. `None`: it is not one of those, and nothing was done; ask [`cast`](Self::cast).
+    /// The fast path of casts: of the normal class, short, not watched, after others that wait. `None`: the
+    /// fast path does not apply, and nothing was done; use [`cast`](Self::cast).
     #[inline]
     pub fn cast_plain(&mut self, options: &CastOptions, body: &[u8]) -> Option<Queued> {
         Some(self.cast_in_registers(options, body)).filter(|queued| queued.number > 0)
     }
 
-    /// [`cast_plain`](Self::cast_plain); number 0 for `None`. Two words fit into registers: on this
-    /// way, storing a result and loading it again costs more than all the rest.
+    /// [`cast_plain`](Self::cast_plain), with number 0 for `None`. Two words fit into registers: on this
+    /// path, storing a result and loading it again costs more than everything else.
     #[inline(never)]
     pub fn cast_in_registers(&mut self, options: &CastOptions, body: &[u8]) -> Queued {
         const NONE: Queued = Queued { number: 0, bytes: 0 };
@@ -78,16 +77,15 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         is_plain && may_go
     }
 
-    /// [`cast_plain`](Self::cast_plain) for one after another, until one is not plain, or the room
-    /// that was made for a batch is used up. How many were queued: ask [`cast`](Self::cast) for
-    /// the next, and go on.
+    /// [`cast_plain`](Self::cast_plain) for several messages, until one is not plain, or the room for a batch
+    /// is used up. Returns how many were queued: use [`cast`](Self::cast) for the next one, then continue.
     #[inline]
     pub fn cast_plain_many<B: AsRef<[u8]>>(&mut self, options: &CastOptions, bodies: &[B]) -> usize {
         let max = self.conn.agreed.max_message;
         if !self.takes_plain(options) || bodies.first().is_none_or(|body| body.as_ref().len() > max) {
             return 0;
         }
-        // Where one is too long, it is the first next time.
+        // If one is too long, it is the first one of the next call.
         let sound = bodies.iter().position(|body| body.as_ref().len() > max);
         let bodies = &bodies[..sound.unwrap_or(bodies.len())];
         let limit = self.settings.write_queue;
@@ -121,7 +119,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             return Err(refused(reason, payload));
         }
         let number = self.next_cast;
-        // Cheap for both: a slice is copied anyway, an owned body is counted.
+        // Cheap in both cases: a slice is copied anyway, an owned body is reference-counted.
         let kept = match &payload {
             Payload::Owned(bytes) => Payload::Owned(bytes.clone()),
             Payload::Borrowed(bytes) => Payload::Borrowed(bytes),
@@ -140,7 +138,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
     }
 
-    /// A frame that was encoded before, for a body of `len` bytes.
+    /// Queues a frame that was encoded before, for a body of `len` bytes.
     pub(super) fn cast_frame(
         &mut self,
         now: Instant,
@@ -167,8 +165,8 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         Queued { number, bytes }
     }
 
-    /// Refuses what cannot be encoded before a full queue makes room for it at the cost of another
-    /// message, or of the connection.
+    /// Refuses messages that cannot be encoded before a full queue makes room for them by dropping a message
+    /// or the connection.
     fn check_encodes(&self, meta: &Meta, extensions: &[u8], body: &[u8]) -> Result<(), EncodeError> {
         let has_cost = matches!(self.settings.write_overflow, Overflow::DropOldest | Overflow::Disconnect);
         if !has_cost || !self.lines.write_full[lane(meta.class)] {
@@ -183,8 +181,8 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.framing.finish(&mut out, mark, body.len())
     }
 
-    /// Makes room for one message: as many casts go as it takes, because short ones may have filled the
-    /// queue that a long one is for. Calls are not dropped.
+    /// Makes room for one message, which may take several casts: many short ones may have filled the queue.
+    /// Calls are not dropped.
     fn drop_oldest_casts(&mut self, class: Class) -> Result<(), CastRefusal> {
         let limit = self.settings.write_queue;
         let has_room = |load: Load| !limit.is_reached(load.messages, load.bytes);

@@ -10,7 +10,7 @@ use crate::frame::Framing;
 use crate::time::Instant;
 
 impl<F: Framing, T: Send + 'static> Link<F, T> {
-    /// There is no further connection: everything that waits learns it.
+    /// There will be no further connection: all waiting callers get the error.
     pub(super) fn end(&mut self, now: Instant, cause: Disconnect) {
         if self.phase == Phase::Closed {
             return;
@@ -32,7 +32,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         lines.close_sending(|token| wakes.caller(token));
         lines.receive.close(|token| wakes.caller(token));
         self.route.last_cause = Some(Box::new(cause));
-        // There is no reader any more that takes them up.
+        // No reader takes them up any more.
         let casts = self.history.retired.take().map_or(0, |retired| retired.casts());
         for _ in 0..casts {
             self.drop_message();
@@ -43,7 +43,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.wakes.attend();
     }
 
-    /// Everything that was begun is finished.
+    /// Whether everything that was begun is finished.
     pub(super) fn is_drained(&self) -> bool {
         self.arena.is_flushed()
             && !self.waits_for_late_batch()
@@ -55,7 +55,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             && !self.conn.due.go_away
     }
 
-    /// Closes the link at once, whatever is under way.
+    /// Closes the link at once; work under way is cut off.
     pub fn abort(&mut self, now: Instant, cause: Disconnect) {
         if self.phase == Phase::Closed {
             return;
@@ -69,8 +69,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
     }
 
-    /// Requests of the peer whose answers it did not get because the link was closed before: their
-    /// ids on the wire.
+    /// The ids of the peer's requests that were not answered because the link was closed first.
     pub fn take_cut(&mut self) -> Vec<u64> {
         self.closing.as_mut().map(|closing| core::mem::take(&mut closing.cut)).unwrap_or_default()
     }
@@ -80,7 +79,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             return;
         }
         if let Some(closing) = &mut self.closing {
-            // Again, with less patience.
+            // Called again with a shorter time.
             if now + linger < closing.deadline {
                 closing.deadline = now + linger;
                 self.wakes.attend();

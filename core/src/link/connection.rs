@@ -1,4 +1,4 @@
-//! Connections up and down: handshake, heartbeat, what a connection takes with it when it dies.
+//! Connections: handshake, heartbeat, and what ends with a connection.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -16,7 +16,7 @@ use crate::link::undelivered::decode;
 use crate::supervisor::Epoch;
 use crate::time::{Instant, millis};
 
-/// What belongs to one connection and is forgotten with it.
+/// The state of one connection, dropped with it.
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) agreed: Agreed,
@@ -25,51 +25,51 @@ pub(super) struct Connection {
     pub(super) reading: Reading,
     pub(super) writing: Writing,
     pub(super) life: Life,
-    /// Cancels that wait to be written: until one is, the peer counts the request it is for.
+    /// Cancels that wait to be written: until a cancel is written, the peer counts its request.
     pub(super) cancels: usize,
-    /// The peer said go-away: nothing new goes out on this connection.
+    /// The peer sent a go-away: nothing new is sent on this connection.
     pub(super) gone_away: bool,
-    /// Calls made before this connection that can have no answer on it.
+    /// Calls made before this connection, which cannot be answered on it.
     pub(super) calls_before: u64,
     pub(super) late_replies: u64,
-    /// Why the connection has to be closed at once.
+    /// Why the connection must be closed at once.
     pub(super) abort: Option<Box<Disconnect>>,
-    /// What waits for the application to be told of its peer may be handed over since the last pass.
+    /// Messages that were held until the application was told of its peer may be handed over.
     pub(super) released: bool,
-    /// Who the peer is, or we are, is being found out.
+    /// The authentication of the peer, or of this side, while it lasts.
     pub(super) exchange: Option<Box<Exchange>>,
-    /// The peer has to go.
+    /// The refusal of the peer, if it is being sent.
     pub(super) parting: Option<Box<Parting>>,
 }
 
-/// What both sides may send.
+/// The data that both sides may send.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Agreed {
-    /// The longest message the peer takes, or we send, whichever is less.
+    /// The maximum length of a message: the lower limit of both sides.
     pub(super) max_message: usize,
-    /// Calls the peer takes at once, or we allow, whichever is less.
+    /// The maximum number of calls in flight: the lower limit of both sides.
     pub(super) max_in_flight: usize,
-    /// What this side grants for a start if no session goes on, and what the peer does.
+    /// The initial grants of this side, if no session continues, and of the peer.
     pub(super) granted: [u32; 2],
     pub(super) theirs: [Window; 2],
-    /// The dialing side says who it is.
+    /// The dialing side authenticates.
     pub(super) authenticated: bool,
 }
 
-/// Control frames to send, of which one each is enough.
+/// Control frames to send, of which one of each kind is enough.
 #[derive(Debug, Default)]
 pub(super) struct DueControls {
-    /// The latest ping to answer: any byte is life.
+    /// The latest ping to answer; earlier ones need no answer of their own.
     pub(super) pong: Option<u64>,
-    /// The number of the last one is the count of them.
+    /// The ping; its number is the number of pings sent.
     pub(super) ping: bool,
     pub(super) go_away: bool,
 }
 
-/// Why reading waits.
+/// Why reading is paused.
 #[derive(Debug, Default)]
 pub(super) struct Pauses {
-    /// Received messages are not taken.
+    /// The queue of received messages is full.
     pub(super) for_receive: bool,
     /// Answers have to be written first.
     pub(super) for_answers: bool,
@@ -83,23 +83,23 @@ impl Pauses {
     }
 }
 
-/// What the reader said at the end of its last pass.
+/// The reader's state at the end of its last pass.
 #[derive(Debug, Default)]
 pub(super) struct Reading {
-    /// Messages wait with it for room, and how many of them are casts.
+    /// Messages wait in the reader for room, and how many of them are casts.
     pub(super) parked: bool,
     pub(super) parked_casts: u64,
-    /// When the messages began whose fragments come in.
+    /// When the messages began that are being assembled.
     pub(super) assembly_since: [Option<Instant>; 2],
     /// Memory of the receive buffer, in bytes.
     pub(super) buffered: usize,
-    /// When the frame under way began.
+    /// When the incomplete frame began.
     pub(super) frame_since: Option<Instant>,
 }
 
 impl Reading {
-    /// Messages whose fragments come in, by when they began. One that was held up by ourselves
-    /// keeps the time that it was given anew.
+    /// Records when the messages began that are being assembled. If this side itself delayed a message, its
+    /// new start time is kept.
     pub(super) fn note_assemblies(&mut self, since: [Option<Instant>; 2]) {
         for (old, new) in self.assembly_since.iter_mut().zip(since) {
             *old = new.map(|new| old.map_or(new, |old| old.max(new)));
@@ -107,22 +107,22 @@ impl Reading {
     }
 }
 
-/// What is being written.
+/// The state of writing.
 #[derive(Debug, Default)]
 pub(super) struct Writing {
-    /// When the batch that is out was lent, or last made progress.
+    /// When the current batch was taken, or last made progress.
     pub(super) since: Option<Instant>,
-    /// Bytes that were written of it.
+    /// Bytes of it that were written.
     pub(super) in_batch: u64,
-    /// The first cast of the batch that is out, where casts expire.
+    /// The first cast of the current batch, if casts expire.
     pub(super) casts_from: Option<u64>,
-    /// Since when something was being written all the time, and bytes written before.
+    /// Since when something has been written continuously, and the bytes written before.
     pub(super) draining: Option<(Instant, u64)>,
     /// Control frames written, since when.
     pub(super) controls: (u32, Instant),
 }
 
-/// Signs of life.
+/// Signs of life of the peer.
 #[derive(Debug, Default)]
 pub(super) struct Life {
     /// When the connection was made.
@@ -131,7 +131,7 @@ pub(super) struct Life {
     pub(super) last_written: Instant,
     pub(super) last_ping: Option<Instant>,
     pub(super) pings: u64,
-    /// Messages that had come and gone at the last look, and when there was the last of them.
+    /// The number of messages at the last check, and the time of the last change.
     pub(super) activity: (u64, Instant),
 }
 
@@ -156,12 +156,12 @@ impl Connection {
         }
     }
 
-    /// It has to be closed at once.
+    /// The connection must be closed at once, for this reason.
     pub(super) fn abort_for(&mut self, cause: Disconnect) {
         self.abort = Some(Box::new(cause));
     }
 
-    /// Before the next connection: the limits of the last peer hold until that one says its own.
+    /// The state for the next connection: the limits of the last peer apply until the next one sends its own.
     pub(super) fn anew(&self) -> Self {
         Self::new(self.agreed.max_message, self.agreed.max_in_flight)
     }
@@ -197,7 +197,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
     }
 
-    /// What our hello says.
+    /// This side's hello.
     pub(super) fn hello(&self) -> Hello {
         let [normal, bulk] = self.settings.windows.map(Window::open);
         let (features, required) = self.features();
@@ -220,7 +220,8 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         let mut hello = self.hello();
         let windows = CLASSES.into_iter().zip([&mut hello.normal, &mut hello.bulk]);
         for ((class, window), inflow) in windows.zip(&self.inflow) {
-            // Less for a start if messages of an earlier connection are still kept, or wait for this reader.
+            // A smaller initial grant if messages of an earlier connection are still kept, or wait for this
+            // reader.
             let waiting = self.history.retired.as_ref().map_or(0, |retired| retired.parked(class));
             window.credit = inflow.fresh(window.size, waiting);
         }
@@ -234,7 +235,8 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         debug_assert!(pushed.is_ok(), "a control frame can always be written: {pushed:?}");
     }
 
-    /// The peer's hello: what it takes, and whether we can speak to each other. What comes next.
+    /// The peer's hello: its limits, and whether both sides are compatible. Returns the rest of the
+    /// handshake.
     pub(super) fn handle_hello(&mut self, now: Instant, theirs: &Hello) -> Result<Greeted, PeerError> {
         let agreed = self.hello().agree(theirs)?;
         let theirs_max = usize::try_from(agreed.max_message).unwrap_or(usize::MAX);
@@ -252,14 +254,14 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         Ok(Greeted { in_session, authenticates })
     }
 
-    /// What comes and goes is counted from now on: a connection begins, or a session.
+    /// Starts the flow control of a connection or session.
     pub(super) fn begin_flow(&mut self) {
         let windows = self.settings.windows.into_iter().zip(self.conn.agreed.granted);
         for (inflow, (window, granted)) in self.inflow.iter_mut().zip(windows) {
             inflow.open(window, granted);
         }
         let [normal, bulk] = self.conn.agreed.theirs;
-        // Half a window has to be enough for any frame: so much is granted at a time.
+        // Half a window must be enough for any frame, because grants have this size.
         let most = (normal.size.min(bulk.size) / 2 - 1024) as usize;
         self.arena.open_flow(
             [normal.credit, bulk.credit].map(u64::from),
@@ -268,7 +270,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         );
     }
 
-    /// Messages may flow.
+    /// The connection is ready for messages.
     pub(super) fn handle_ready(&mut self, now: Instant) {
         if self.phase != Phase::Handshaking {
             return;
@@ -291,8 +293,8 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.wake_driver();
     }
 
-    /// What waited for this connection: calls that are over are not sent, the others say how
-    /// much time they have left; what this peer would not take fails now.
+    /// Updates messages that waited for this connection: ended calls are removed, the others get their
+    /// remaining time; messages that this peer does not accept fail now.
     pub(super) fn freshen_queue(&mut self, now: Instant) {
         let max = self.conn.agreed.max_message;
         let shrunk = max < self.framing.max_message();
@@ -365,7 +367,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             closing.cut.extend(inbound.wanted());
         }
         inbound.clear(|token| wakes.caller(token));
-        // What the session's next reader takes up is not lost.
+        // Messages that the session's next reader takes up are not lost.
         if self.history.retired.is_none() {
             for _ in 0..self.conn.reading.parked_casts {
                 self.drop_message();
@@ -381,7 +383,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
     }
 
-    /// The cause of the present connection's end, with the address of its other end.
+    /// Adds the address of the other side to the cause of the present connection's end.
     #[must_use]
     pub fn name_remote(&self, cause: Disconnect) -> Disconnect {
         match &self.route.remote {
@@ -392,7 +394,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
 
     fn go_down(&mut self, cause: Disconnect) {
         self.event(LinkEvent::Disconnected { epoch: self.epoch, cause: cause.clone() });
-        // Cancels that wait belong to a session that goes on.
+        // Waiting cancels belong to a session that continues.
         let cancels = if self.history.session.is_some() { self.conn.cancels } else { 0 };
         self.conn = Connection { cancels, ..self.conn.anew() };
         self.phase = Phase::Down;
@@ -401,8 +403,8 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.note_memory();
     }
 
-    /// The handshake that is under way began earlier than its link learned of it, with what was read before: it
-    /// has to be over so much earlier.
+    /// The handshake under way began at `at`, before the link learned of it, with bytes that were read
+    /// before. Its time limit counts from then.
     pub fn handshake_began(&mut self, at: Instant) {
         if self.phase == Phase::Handshaking {
             self.conn.life.began = self.conn.life.began.min(at);
@@ -410,7 +412,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
     }
 
-    /// Asks the peer for a sign of life if it was quiet, and gives it up if it was silent.
+    /// Pings a quiet peer, and gives up a silent one.
     pub(super) fn check_peer(&mut self, now: Instant) {
         if self.phase == Phase::Handshaking {
             let limit = self.limits().handshake;
@@ -433,7 +435,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.check_drain(now);
         self.check_idle(now);
         if self.conn.paused.any() || self.waits_for_memory() {
-            // We do not read: silence is of our own making.
+            // Reading is paused by this side: the silence is not the peer's.
             return;
         }
         if self.is_message_slow(now) {
@@ -454,7 +456,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
     }
 
-    /// When the peer is asked for a sign of life.
+    /// When the next ping is due.
     pub(super) fn next_ping(&self) -> Instant {
         let since = self.conn.life.last_ping.unwrap_or_default().max(self.conn.life.last_received);
         since + self.settings.heartbeat

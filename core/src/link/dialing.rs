@@ -1,4 +1,4 @@
-//! What a link knows of the attempts to connect it: for those whose deadlines pass meanwhile.
+//! The attempts to connect a link, for the errors of deadlines that pass meanwhile.
 
 use alloc::boxed::Box;
 use core::time::Duration;
@@ -9,23 +9,23 @@ use crate::error::{CallError, Disconnect, LinkWas, Outcome};
 use crate::frame::Framing;
 use crate::supervisor::DialFailure;
 
-/// Attempts since there was a connection that worked. Links that are connected have none.
+/// Attempts since the last healthy connection. A connected link has none.
 #[derive(Debug, Default)]
 pub(super) struct Dialing {
     attempts: u32,
     last: Option<DialFailure>,
 }
 
-/// Where a link is connected to, or was, and what became of it.
+/// Where a link is connected, or was, and the result.
 #[derive(Debug, Default)]
 pub(super) struct Route {
     pub(super) remote: Option<Address>,
     pub(super) local: Option<Address>,
-    /// The application wants a new connection now.
+    /// The application requests a new connection now.
     pub(super) reconnect: bool,
-    /// Attempts to connect, since there was a connection that worked.
+    /// Attempts to connect since the last healthy connection.
     pub(super) dialing: Option<Box<Dialing>>,
-    /// Why the last connection ended, or did not come about.
+    /// Why the last connection ended, or could not be made.
     pub(super) last_cause: Option<Box<Disconnect>>,
     pub(super) round_trip: Option<Duration>,
 }
@@ -43,7 +43,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         dialing.attempts = attempt;
         dialing.last = Some(failure.clone());
         self.route.last_cause = Some(Box::new(failure.cause.clone()));
-        // What failed says by itself that it was a proxy.
+        // A proxy's error names the proxy itself.
         let DialFailure { endpoint, address, cause, .. } = failure;
         self.event(LinkEvent::ConnectFailed { endpoint, address, attempt, cause });
     }
@@ -54,7 +54,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         CallError::DeadlineExceeded { outcome: Outcome::Expired, link: self.doing() }
     }
 
-    /// What the link is doing, for a message whose deadline passes now.
+    /// The state of the link, for the error of a message whose deadline passes now.
     #[cold]
     #[must_use]
     pub fn doing(&self) -> LinkWas {

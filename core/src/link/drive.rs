@@ -18,13 +18,13 @@ use crate::recv_buf::RecvBuf;
 use crate::supervisor::{DialFailure, Epoch};
 use crate::time::Instant;
 
-/// A message of more than so many bytes is long. A buffer does not get larger for shorter ones.
+/// Longer messages count as long. A buffer does not grow for shorter ones.
 const LONG: usize = 64 * 1024;
-/// A few control frames in so long are those of an idle link.
+/// Up to this many control frames in this time are those of an idle link.
 const RARE: (u32, Duration) = (4, Duration::from_millis(500));
 
 impl<F: Framing, T: Send + 'static> Link<F, T> {
-    /// Control frames that wait in fixed room become bytes: at most one of each.
+    /// Encodes the control frames that are due: at most one of each kind.
     fn encode_control(&mut self) {
         if self.phase != Phase::Ready || self.conn.parting.is_some() {
             return;
@@ -39,7 +39,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         if self.framing.profile().flow_control {
             self.encode_credit();
         }
-        // Behind everything that was queued before: the peer may close once it has seen it.
+        // After everything that was queued before: the peer may close once it has received it.
         if self.conn.due.go_away && self.arena.has_no_data() {
             self.conn.due.go_away = false;
             let status = Status::SHUTTING_DOWN.0;
@@ -47,7 +47,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
     }
 
-    /// A control frame was written: whether there are few of them.
+    /// A control frame was written. Returns whether control frames are rare.
     fn is_control_rare(&mut self, now: Instant) -> bool {
         let (count, since) = &mut self.conn.writing.controls;
         if now.saturating_since(*since) >= RARE.1 {
@@ -57,7 +57,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         *count <= RARE.0
     }
 
-    /// Messages that wait with the reader may be handed over now.
+    /// Messages that wait in the reader may be handed over now.
     pub(super) fn after_making_room(&mut self) {
         if self.conn.reading.parked && self.has_answer_room() && self.free_inbound() > 0 {
             self.wakes.attend();
@@ -72,11 +72,11 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             || self.has_credit_due()
     }
 
-    /// The peer will go: once what it owes us and what we owe it is done, so do we.
+    /// The peer is shutting down, and nothing is owed in either direction any more: this side closes, too.
     fn is_gone_away(&self) -> bool {
         self.conn.gone_away
             && self.inbound.len() == 0
-            // What it sent before waits with the reader, and would go with the connection.
+            // Messages that it sent before wait in the reader, and would be lost with the connection.
             && !self.conn.reading.parked
             && !self.arena.is_lent()
             && !self.arena.has_answers()
@@ -161,7 +161,7 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
 
     fn retire_reader(&mut self, now: Instant, reader: Reader<F>) {
         let retired = reader.retire(self, now);
-        // Casts that an earlier session left wait on where the handshake was not done.
+        // If the handshake was not done, casts of an earlier session continue to wait.
         let is_left = self.phase == Phase::Handshaking && retired.casts() > 0;
         self.history.retired = (self.history.session.is_some() || is_left).then(|| Box::new(retired));
     }
@@ -234,7 +234,7 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
             self.note_written(&batch);
             self.note_told();
         }
-        // An idle link has one control frame every few seconds, and keeps nothing for it.
+        // An idle link sends one control frame every few seconds, and keeps no memory for it.
         if batch.is_control() && done && self.is_control_rare(now) {
             self.arena.end_rare_write(batch);
         } else {
@@ -253,7 +253,7 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
             self.conn.writing.draining = None;
         }
         if !more && (self.closing.is_some() || self.conn.gone_away) {
-            // That may have been the last of it, and the side that ends the connection may be another.
+            // This may have been the last work, and the side that ends the connection may be the other one.
             self.wakes.attend();
         }
         more
@@ -365,8 +365,8 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
         }
         if let Some(closing) = self.closing.as_deref() {
             let over = closing.finished || now >= closing.deadline;
-            // What the peer sent before it could know comes in and is dealt with, too: where it can be
-            // told to go, it ends the connection once it has nothing more to come.
+            // Messages that the peer sent before it could know are still handled: if it can be told to go
+            // away, it ends the connection when it has nothing more to send.
             let nothing_comes = !self.framing.profile().go_away || self.conn.gone_away || over;
             let is_done = self.is_drained() && !self.received.is_being_handled();
             if self.phase == Phase::Ready && nothing_comes && is_done {
@@ -396,7 +396,7 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
     fn give_up(&mut self, now: Instant, cause: Disconnect) {
         match self.phase {
             Phase::Down | Phase::Closed => self.end(now, cause),
-            // What became of its messages is known when the connection has ended.
+            // The outcome of its messages is known when the connection has ended.
             Phase::Handshaking | Phase::Ready => Self::abort(self, now, cause),
         }
     }

@@ -1,4 +1,4 @@
-//! What happened on a link: counters, and a bounded queue of events.
+//! Events of a link: counters, and a bounded queue.
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -12,170 +12,170 @@ use crate::frame::Framing;
 use crate::supervisor::{Endpoint, Epoch};
 use crate::waiters::Ticket;
 
-/// Something that happened on a link and is no method's return value.
+/// Something that happened on a link and is not the return value of a method.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum LinkEvent {
     /// A connection is ready for messages.
     Connected {
-        /// Which one.
+        /// The number of the connection.
         epoch: Epoch,
-        /// The other end, as far as it is known.
+        /// The address of the other side, if it is known.
         address: Option<Address>,
     },
     /// A connection ended.
     Disconnected {
-        /// Which one.
+        /// The number of the connection.
         epoch: Epoch,
-        /// Why.
+        /// The reason.
         cause: Disconnect,
     },
-    /// An attempt to connect failed: a look-up, a dial, or the handshake.
+    /// An attempt to connect failed: name resolution, dialing, or the handshake.
     ConnectFailed {
-        /// What was tried.
+        /// The endpoint.
         endpoint: Endpoint,
-        /// At which of its addresses. `None`: there was none yet, its name was being looked up.
+        /// The address that was tried. `None` if the name was not resolved yet.
         address: Option<Address>,
-        /// Which attempt it was, from 1, since the last healthy connection. Several addresses of one
-        /// endpoint are one attempt.
+        /// The number of the attempt, counted from 1 since the last healthy connection. Several addresses of
+        /// one endpoint are one attempt.
         attempt: u32,
-        /// Why.
+        /// The reason.
         cause: Disconnect,
     },
-    /// A reply came for a call that is over, or that never was.
+    /// A reply was received for a call that has ended, or that never existed.
     LateReply {
-        /// Its call id.
+        /// The id of the call.
         id: u64,
     },
-    /// An answer could not be sent: its connection is gone, or the framing has no error reply.
+    /// An answer could not be sent: its connection has ended, or the framing has no error reply.
     AnswerDropped {
-        /// The request's id.
+        /// The id of the request.
         id: u64,
     },
     /// A dial begins.
     Connecting {
-        /// Where to.
+        /// The address.
         address: Address,
-        /// Which attempt this is, from 1, since the last healthy connection.
+        /// The number of the attempt, counted from 1 since the last healthy connection.
         attempt: u32,
     },
-    /// All endpoints were tried in vain, or the connection did not last: a wait begins.
+    /// A wait begins, because all endpoints failed or the connection did not last.
     Retrying {
-        /// Which attempt comes next.
+        /// The number of the next attempt.
         attempt: u32,
-        /// How long the wait is.
+        /// The length of the wait.
         after: Duration,
         /// Why the last attempt failed, or the last connection ended.
         cause: Disconnect,
     },
-    /// A cast that asked for it ([`CastOptions::notify`](super::CastOptions::notify)) ended well.
+    /// A cast with [`CastOptions::notify`](super::CastOptions::notify) succeeded.
     MessageEnded {
-        /// The number that queueing it returned.
+        /// The number that was returned when it was queued.
         number: u64,
-        /// How.
+        /// The outcome.
         outcome: Outcome,
     },
-    /// A queued cast goes no further: returned, expired, given up, dropped by a policy. The message
-    /// itself is with the caller that waits for its end, or an
-    /// [errored message](super::Link::poll_errored), unless a policy dropped it.
+    /// A queued cast failed: it was returned, expired, given up, or dropped by a policy. The message is given
+    /// to the caller that waits for its outcome, or else becomes an [errored
+    /// message](super::Link::poll_errored), unless a policy dropped it.
     MessageFailed {
-        /// The number that queueing it returned.
+        /// The number that was returned when it was queued.
         number: u64,
-        /// What became of it.
+        /// The outcome.
         outcome: Outcome,
-        /// Why.
+        /// The reason.
         reason: Undeliverable,
     },
-    /// An idempotent call is made again because the peer turned it away.
+    /// An idempotent call is retried because the peer refused to start it.
     CallRetried {
-        /// Its id.
+        /// The id of the call.
         id: u64,
-        /// Which attempt comes next.
+        /// The number of the next attempt.
         attempt: u32,
-        /// After which wait.
+        /// The wait before it.
         after: Duration,
-        /// What the peer said.
+        /// The peer's status.
         status: Status,
     },
-    /// A message for many was not queued here, because the write queue was full.
+    /// A broadcast message was not queued on this link, because the write queue was full.
     BroadcastDropped,
-    /// Received messages wait and are not taken: the sender is being held up.
+    /// Received messages are not taken by the application: the sender is being blocked.
     SlowConsumer,
-    /// A received message was dropped by the queue's policy, or because there is no receiver for it.
+    /// A received message was dropped by the queue's policy, or because there is no handler for it.
     MessageDropped,
     /// A handler failed.
     HandlerFailed {
-        /// How.
+        /// The status of the failure.
         status: Status,
     },
     /// The peer will take no more requests on this connection.
     GoAway {
-        /// Why.
+        /// The reason.
         status: Status,
     },
-    /// The session goes on with a new connection.
+    /// The session continues on a new connection.
     Resumed {
-        /// Which one.
+        /// The number of the connection.
         epoch: Epoch,
-        /// Frames that are sent again.
+        /// The number of frames that are sent again.
         replayed: u64,
-        /// Frames that the peer turned out to have: they are not sent again.
+        /// The number of frames that the peer had already received, and that are not sent again.
         already_there: u64,
     },
-    /// The session is over: expired, unknown to the peer (which may have been restarted), or closed.
-    /// What the peer did not acknowledge comes back as [failed messages](Self::MessageFailed), and
-    /// calls end. A close by either side that leaves nothing unacknowledged is not one.
+    /// The session is over: expired, unknown to the peer (which may have been restarted), or closed. Messages
+    /// that the peer did not acknowledge are reported as [failed](Self::MessageFailed), and calls end. A
+    /// close by either side that leaves nothing unacknowledged is not reported as a lost session.
     SessionLost {
-        /// Frames of messages and answers that the peer did not acknowledge.
+        /// The number of frames of messages and answers that the peer did not acknowledge.
         unacknowledged: u64,
     },
     /// The link is closed for good.
     Closed,
 }
 
-/// Numbers since the link was made.
+/// Counters since the link was made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Counters {
     /// Connections that became ready.
     pub connections: u64,
-    /// Calls begun.
+    /// Calls that were begun.
     pub calls: u64,
     /// Calls that got a reply or an error reply.
     pub calls_replied: u64,
     /// Calls whose deadline passed.
     pub calls_expired: u64,
-    /// Calls whose fate only the peer knows.
+    /// Calls that may have been delivered, without an answer.
     pub calls_maybe_delivered: u64,
-    /// Calls given up by their callers.
+    /// Calls that were cancelled by their callers.
     pub calls_cancelled: u64,
     /// Casts queued.
     pub casts: u64,
-    /// Casts dropped by a policy, and messages for many that found the write queue full.
+    /// Casts dropped by a policy, and broadcast messages that found the write queue full.
     pub casts_dropped: u64,
     /// Casts refused under [`Overflow::Reject`](crate::config::Overflow::Reject) because the write
     /// queue was full.
     pub casts_refused: u64,
-    /// Casts that could not be delivered, whatever the reason, dropped ones included.
+    /// Casts that could not be delivered for any reason, including those that were dropped.
     pub casts_failed: u64,
-    /// Casts that waited for too long.
+    /// Casts that waited too long.
     pub casts_expired: u64,
     /// Casts that were sent again on another connection.
     pub casts_resent: u64,
-    /// Calls that were made again.
+    /// Retries of calls.
     pub retries: u64,
     /// Errored messages dropped because the application did not take them.
     pub errored_dropped: u64,
     /// Messages received.
     pub messages: u64,
-    /// Received messages dropped by the read queue's policy, or for want of a handler.
+    /// Received messages dropped by the read queue's policy, or because there is no handler.
     pub messages_dropped: u64,
     /// Requests received.
     pub requests: u64,
     /// Answers (and error replies) queued.
     pub answers: u64,
-    /// Answers that were finished while the write queue had no room for them, and waited for it.
+    /// Answers that were finished while the write queue had no room for them, and had to wait.
     pub answers_held: u64,
     /// Answers that could not be sent.
     pub answers_dropped: u64,
@@ -185,13 +185,13 @@ pub struct Counters {
     pub late_replies: u64,
     /// Cancels received.
     pub cancels: u64,
-    /// Long messages of ours that were broken off because they were cancelled or expired.
+    /// Long messages of this side that were aborted because they were cancelled or expired.
     pub aborts: u64,
     /// Frames of a session that were sent again.
     pub replayed: u64,
     /// Grants sent to the peer.
     pub grants: u64,
-    /// Events dropped because the application did not read them.
+    /// Events dropped because the application did not take them.
     pub events_dropped: u64,
     /// Bytes received.
     pub bytes_in: u64,
@@ -200,7 +200,7 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// Nothing happened.
+    /// All counters at 0.
     pub(super) const ZERO: Self = Self {
         connections: 0,
         calls: 0,
@@ -234,8 +234,8 @@ impl Counters {
     };
 }
 
-/// An event as it is kept: a third of the room of a [`LinkEvent`] for those that every link has, and for
-/// those that come with each message.
+/// An event as it is stored: a third of the size of a [`LinkEvent`] for the events of every link, and for
+/// those of each message.
 #[derive(Debug)]
 enum Kept {
     Connecting { address: Address, attempt: u32 },
@@ -290,14 +290,14 @@ pub(crate) struct EventQueue {
 }
 
 impl EventQueue {
-    /// True if the oldest had to go.
+    /// Returns true if the oldest event was dropped.
     pub(crate) fn push(&mut self, event: LinkEvent, limit: usize) -> bool {
         let full = self.events.len() >= limit;
         if full {
             self.pop_kept();
         }
         if self.events.capacity() < 2 && self.events.len() == self.events.capacity() {
-            // Most links have one or two, and on many links they are not read.
+            // Most links have one or two, and many links' events are not read.
             self.events.reserve_exact(1);
         }
         let kept = Kept::from(event);
@@ -327,8 +327,8 @@ impl EventQueue {
 }
 
 impl<F: Framing, T: Send + 'static> Link<F, T> {
-    /// The next event, if there is one; otherwise keeps a token and a place in line, which the
-    /// caller passes again next time (and gives up with
+    /// The next event, if there is one; otherwise keeps a token and a place in the queue of waiting callers,
+    /// which the caller passes again in the next call (and gives up with
     /// [`leave`](Self::leave)`(Line::Events, ticket)`).
     pub fn poll_event(
         &mut self,

@@ -1,4 +1,4 @@
-//! Flow control of what comes in: how much of each class the peer may send.
+//! Flow control of received messages: how much of each class the peer may send.
 
 use alloc::boxed::Box;
 
@@ -10,48 +10,48 @@ use crate::frame::native::Credit;
 use crate::frame::{Class, Framing, Kind, Meta};
 use crate::time::Instant;
 
-/// The peer learns what was read of the bulk class at least every so many bytes.
+/// The bytes read of the bulk class are reported to the peer at least once per this many bytes.
 const SAY_SEEN_EVERY: u64 = 64 * 1024;
 
-/// What comes in of one class. All numbers but `queued` are counted from the beginning of the
+/// The received messages of one class. All numbers except `queued` are counted from the beginning of the
 /// connection.
 #[derive(Debug, Default)]
 pub(super) struct Inflow {
     window: u64,
-    /// What may come in all.
+    /// The total that may be received.
     limit: u64,
-    /// What came.
+    /// The total received.
     received: u64,
-    /// Cost of messages that the application has not taken yet: in the receive queue, which outlives connections, and
-    /// with the reader.
+    /// The cost of messages that the application has not taken yet: in the receive queue, which outlives
+    /// connections, and in the reader.
     queued: u64,
-    /// With the reader; set aside while it holds something, and until it holds nothing at a quiet heartbeat.
+    /// The part of it in the reader. Allocated while there is one, and freed at a quiet heartbeat.
     held: Option<Box<Held>>,
     /// Bytes read, and how many of them the peer knows of.
     seen: u64,
     said: u64,
-    /// The peer may not know of what was granted last.
+    /// The peer may not have received the last grant.
     repeat: bool,
-    /// What was released since it was asked last whether a grant is due.
+    /// The cost released since the last check whether a grant is due.
     released: u64,
 }
 
-/// What the reader saw since it last said so.
+/// Bytes that the reader received since its last report.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Arrived {
     pub(super) cost: u64,
     pub(super) bytes: u64,
 }
 
-/// What the reader holds now, in cost.
+/// The cost of everything that the reader holds now.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct Held {
-    /// Of messages that are whole.
+    /// The cost of complete messages.
     pub(super) parked: u64,
-    /// Of the message that is put together: what came, and what is missing.
+    /// The cost of the message being assembled: received, and missing.
     pub(super) assembling: u64,
     pub(super) missing: u64,
-    /// Bytes that came of an answer, which costs nothing, and is not whole.
+    /// The received bytes of an incomplete answer, which costs nothing.
     pub(super) answer: u64,
 }
 
@@ -60,19 +60,19 @@ impl Held {
 }
 
 impl Inflow {
-    /// What a connection would grant that begins now; messages that cost so much wait for its reader.
+    /// The grant of a connection that begins now, while messages of this cost wait for its reader.
     pub(super) fn fresh(&self, window: u32, waiting: u64) -> u32 {
         // It is at most the window.
         u32::try_from(u64::from(window).saturating_sub(self.queued + waiting)).unwrap_or(u32::MAX)
     }
 
-    /// A connection (or session) begins, and so much was granted.
+    /// A connection (or session) begins, with this grant.
     pub(super) fn open(&mut self, window: u32, granted: u32) {
         let (window, limit) = (u64::from(window), u64::from(granted));
         *self = Self { window, limit, queued: self.queued, ..Self::default() };
     }
 
-    /// A session goes on: what was granted last is said again.
+    /// A session continues: the last grant is sent again.
     pub(super) fn repeat(&mut self) {
         self.repeat = true;
     }
@@ -91,12 +91,12 @@ impl Inflow {
         self.held.as_deref().unwrap_or(&Held::NOTHING)
     }
 
-    /// Gives back the room for what the reader held.
+    /// Frees the memory for what the reader held.
     pub(super) fn trim(&mut self) {
         self.held.take_if(|held| **held == Held::NOTHING);
     }
 
-    /// What may still come.
+    /// The cost that may still be received.
     pub(super) fn allowance(&self) -> u64 {
         self.limit - self.received.min(self.limit)
     }
@@ -106,8 +106,8 @@ impl Inflow {
         self.queued += cost;
     }
 
-    /// A message was taken. Whether it is time to ask if a grant is due: not for each message, but a small part
-    /// of the window, and the last message, are enough.
+    /// A message was taken. Returns whether to check if a grant is due: once per small part of the window,
+    /// and after the last message, is enough.
     #[inline]
     pub(super) fn release(&mut self, cost: u64) -> bool {
         self.queued = self.queued.saturating_sub(cost);
@@ -119,33 +119,33 @@ impl Inflow {
         asks
     }
 
-    /// Whether three quarters of the window are taken by messages that the application has not taken.
+    /// Whether messages that the application has not taken use three quarters of the window.
     pub(super) fn is_nearly_full(&self) -> bool {
         self.queued > self.window / 4 * 3
     }
 
-    /// Whether messages are kept beyond the window, so that even one under way has to wait.
+    /// Whether more than the window is kept, so that even a message under way has to wait.
     pub(super) fn is_overfull(&self) -> bool {
         self.queued + self.held().parked > self.window
     }
 
-    /// What the reader holds, answers that are not whole included.
+    /// The cost of everything that the reader holds, including incomplete answers.
     pub(super) fn with_reader(&self) -> u64 {
         self.held().parked + self.assembling()
     }
 
-    /// What came of messages and answers that are not whole.
+    /// The received part of incomplete messages and answers.
     pub(super) fn assembling(&self) -> u64 {
         self.held().assembling + self.held().answer
     }
 
-    /// Cost of what is kept.
+    /// The cost of kept messages.
     pub(super) fn kept(&self) -> u64 {
         self.queued + self.held().parked + self.held().assembling
     }
 
-    /// The limit that can be granted now. A message that was begun may be completed whatever its
-    /// length, so that a window smaller than a message cannot stop it for ever.
+    /// The limit that can be granted now. A message that was begun may be completed whatever its length, so
+    /// that a window smaller than a message cannot block it forever.
     fn offer(&self) -> u64 {
         let mut open = self.window.saturating_sub(self.kept());
         if !self.is_overfull() {
@@ -154,8 +154,8 @@ impl Inflow {
         self.limit.max(self.received + open)
     }
 
-    /// Whether the peer should be told: half a window more, or what completes a message, or what
-    /// was read.
+    /// Whether to tell the peer: about half a window more, about what completes a message, or about bytes
+    /// read.
     fn is_due(&self) -> bool {
         let gain = self.offer() - self.limit;
         let lacking = self.held().missing.saturating_sub(self.allowance());
@@ -172,7 +172,7 @@ impl Inflow {
 }
 
 impl<F: Framing, T: Send + 'static> Link<F, T> {
-    /// Grants that are due become frames.
+    /// Encodes the grants that are due.
     pub(super) fn encode_credit(&mut self) {
         for class in CLASSES {
             if !self.inflow[lane(class)].is_due() {
@@ -188,7 +188,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.framing.profile().flow_control && self.inflow.iter().any(Inflow::is_due)
     }
 
-    /// The reader says what came. Wakes the writing side if the peer has to learn of it.
+    /// The reader reports what it received. Wakes the writing side if the peer must be told.
     pub(super) fn note_arrived(&mut self, arrived: &[Arrived; 2], held: &[Held; 2]) {
         for ((inflow, arrived), held) in self.inflow.iter_mut().zip(arrived).zip(held) {
             inflow.note(arrived, held);
@@ -213,7 +213,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
     }
 
-    /// The peer grants more, or has seen more.
+    /// The peer grants more, or has read more.
     pub(super) fn handle_credit(&mut self, credit: &Credit) -> Result<(), PeerError> {
         let Credit { class, limit, seen } = *credit;
         if !self.arena.update_flow(class, limit, seen) {
@@ -225,15 +225,15 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         Ok(())
     }
 
-    /// A message of ours was withdrawn: the peer gets an abort if it has some of it. Whether it was
-    /// still here.
+    /// A message of this side was withdrawn: the peer gets an abort if it has received a part of it. Returns
+    /// whether it was still here.
     pub(super) fn after_withdrawing(&mut self, withdrawn: Withdrawn) -> bool {
         match withdrawn {
             Withdrawn::Gone => return false,
             Withdrawn::Waiting => {}
             Withdrawn::UnderWay { class, message } => self.abort_message(class, message),
         }
-        // What waited behind it may have the credit that it lacked.
+        // Messages that waited behind it may use the credit that it lacked.
         if !self.arena.has_no_data() {
             self.wake_driver();
         }
@@ -241,20 +241,20 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         true
     }
 
-    /// No more fragments of that message come.
+    /// No more fragments of that message follow.
     pub(super) fn abort_message(&mut self, class: Class, message: u64) {
         self.push_abort(class, message);
         self.counters.aborts += 1;
         self.wake_driver();
     }
 
-    /// When the message whose fragments come in has to be whole.
+    /// When the message being assembled must be complete.
     pub(super) fn next_slow_message(&self) -> Option<Instant> {
         let since = self.conn.reading.assembly_since.iter().chain([&self.conn.reading.frame_since]);
         since.flatten().min().map(|&since| since + self.limits().message)
     }
 
-    /// Whether a message takes too long. One that we hold up ourselves begins anew.
+    /// Whether a message takes too long. The time restarts for a message that this side itself delays.
     pub(super) fn is_message_slow(&mut self, now: Instant) -> bool {
         let limit = self.limits().message;
         for (since, inflow) in self.conn.reading.assembly_since.iter_mut().zip(&self.inflow) {

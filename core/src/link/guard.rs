@@ -1,18 +1,18 @@
-//! Guards against floods: bounds on what a peer can make this side do, in bytes, tied to what it
-//! has a reason to send.
+//! Guards against floods: bounds on the work that a peer can cause on this side, in bytes, relative to what
+//! it has a reason to send.
 
 use crate::error::PeerError;
 use crate::time::Instant;
 
-/// Bytes of control frames that may come in a second, and at once: 4,096 pings.
+/// Bytes of control frames that the peer may send per second, and at once: 4,096 pings.
 const CONTROL: u64 = 64 * 1024;
-/// For so many bytes that we send, the peer may send one byte more of control frames: its grants
-/// grow with our traffic, at a thousandth of its bytes or less.
+/// For each this many bytes sent by this side, the peer may send one more byte of control frames: its grants
+/// grow with this side's traffic, at a thousandth of its bytes or less.
 const EARNED_BY: u64 = 32;
 /// In nanoseconds.
 const SECOND: u64 = 1_000_000_000;
 
-/// What the peer may still send of control frames, and of cancels.
+/// How many bytes of control frames, and how many cancels, the peer may still send.
 #[derive(Debug)]
 pub(super) struct Guard {
     control: u64,
@@ -27,7 +27,7 @@ impl Guard {
         Self { control: CONTROL, refilled: Instant::ZERO, bytes_out: 0, requests: 0, cancels: 0 }
     }
 
-    /// Time has passed, and bytes were sent.
+    /// Adds allowance for the time passed and the bytes sent.
     pub(super) fn refill(&mut self, now: Instant, bytes_out: u64) {
         let passed = now.as_nanos().saturating_sub(self.refilled.as_nanos()).min(SECOND);
         let earned = bytes_out.saturating_sub(self.bytes_out) / EARNED_BY;
@@ -38,11 +38,11 @@ impl Guard {
         if earned > 0 {
             self.bytes_out = bytes_out;
         }
-        // What was earned by traffic may be saved up somewhat: grants can come in a bunch.
+        // Allowance earned by traffic may accumulate to a limit: grants can arrive in bursts.
         self.control = (self.control + by_time + earned).min(4 * CONTROL);
     }
 
-    /// A control frame of so many bytes came: ping, pong, grant, go-away.
+    /// A control frame of this size was received: ping, pong, grant, go-away.
     pub(super) fn control(&mut self, bytes: usize) -> Result<(), PeerError> {
         match self.control.checked_sub(bytes as u64) {
             Some(left) => {
@@ -57,7 +57,7 @@ impl Guard {
         }
     }
 
-    /// The session goes on with another connection: requests and cancels are counted on.
+    /// The session continues on another connection: the counts of requests and cancels continue.
     pub(super) fn begin_connection(&mut self) {
         self.control = CONTROL;
     }
@@ -66,7 +66,7 @@ impl Guard {
         self.requests += 1;
     }
 
-    /// A cancel came: there is at most one for each request.
+    /// A cancel was received: at most one is allowed for each request.
     pub(super) fn cancel(&mut self) -> Result<(), PeerError> {
         self.cancels += 1;
         if self.cancels > self.requests {

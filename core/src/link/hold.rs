@@ -1,16 +1,15 @@
-//! What comes in waits while the application is being told of its peer.
+//! Holds received messages while the application is being told of its peer.
 //!
-//! An application whose `on_connect` runs elsewhere than where the connection is read (on another thread, as a
-//! task) has the same right as one whose runs in place: that it knows the peer before it has its
-//! first request. Replies, heartbeats and messages that wait to be received come in
-//! meanwhile.
+//! If an application's `on_connect` is not called where the connection is read (but on another thread, or as
+//! a task), it must still return before the first request is handed over, as it does when called in place.
+//! Replies, heartbeats and messages for the receive queue are processed meanwhile.
 
 use super::Link;
 use crate::frame::Framing;
 use crate::link::reader::Reader;
 use crate::machine::Access;
 
-/// How often the application is being told of its peer: a connection may come before it knows of the
+/// How many `on_connect` calls are pending: a connection may begin before the application was told of the
 /// last one.
 #[derive(Debug, Default)]
 pub(super) struct Held {
@@ -19,19 +18,19 @@ pub(super) struct Held {
 }
 
 impl Held {
-    /// No request may be started.
+    /// Whether no request may be started.
     pub(super) fn is_held(&self) -> bool {
         self.requests > 0
     }
 
-    /// No message may be handed over.
+    /// Whether no message may be handed over.
     pub(super) fn holds_messages(&self) -> bool {
         self.messages > 0
     }
 }
 
 impl<F: Framing, T: Send + 'static> Link<F, T> {
-    /// The application knows its peer: what [`Reader::hold`] held goes on. `messages` as there.
+    /// The application knows its peer: releases what [`Reader::hold`] held. `messages` as there.
     pub fn release_held(&mut self, messages: bool) {
         self.held.requests = self.held.requests.saturating_sub(1);
         self.held.messages = self.held.messages.saturating_sub(u32::from(messages));
@@ -43,7 +42,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
 }
 
 impl<F: Framing> Reader<F> {
-    /// From now on requests wait, and `messages` with them, until [`Link::release_held`].
+    /// From now on requests wait, and messages too if `messages` is set, until [`Link::release_held`].
     pub fn hold<T: Send + 'static>(&mut self, access: &mut impl Access<Link<F, T>>, messages: bool) {
         let held = &mut access.machine().held;
         held.requests += 1;

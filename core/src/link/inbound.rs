@@ -1,6 +1,6 @@
-//! The peer's requests that are being handled by something that takes its time.
+//! The peer's requests whose handlers take time.
 //!
-//! A request answered on the spot (inline handlers, handlers that finish at once) never comes
+//! Requests that are answered at once (by inline handlers, or handlers that finish at once) are not recorded
 //! here.
 
 use alloc::boxed::Box;
@@ -19,10 +19,10 @@ use crate::frame::{Calls, Framing, Kind, Meta};
 use crate::link::reader::Incoming;
 use crate::time::{Instant, millis};
 
-/// Names a request of the peer for as long as it is being handled.
+/// The id of a request of the peer while it is being handled.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Inbound {
-    /// Where it stands in the table: the id on the wire where those are unique.
+    /// The key in the table: the id on the wire if these are unique.
     key: u64,
     wire_id: u64,
     scope: u64,
@@ -36,7 +36,7 @@ impl Inbound {
     }
 }
 
-/// What became of a request while it is handled.
+/// The state of a request while it is being handled.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum InboundState {
@@ -46,7 +46,7 @@ pub enum InboundState {
     Unwanted,
 }
 
-/// Extensions of a request that its answer repeats: mostly none.
+/// The extensions of a request that its answer repeats: usually none.
 pub(super) type Repeated = Option<Box<[u8]>>;
 
 #[derive(Debug)]
@@ -54,7 +54,7 @@ struct Entry<T> {
     /// Wakes the handler when the request is no longer wanted.
     token: Option<T>,
     wire_id: u64,
-    /// Length of its body and extensions, bytes.
+    /// The length of its body and extensions, bytes.
     len: usize,
     /// Extensions that its answer repeats.
     repeated: Repeated,
@@ -65,12 +65,12 @@ struct Entry<T> {
 /// a node of a tree that may be half empty.
 const RUNNING: usize = 128;
 
-/// Requests whose handlers run. One that is not wanted any more stays until its handler is done
-/// with it: what runs is bounded, not only what is wanted.
+/// Requests whose handlers run. A request that is no longer wanted stays until its handler ends: the limit
+/// applies to all running handlers.
 #[derive(Debug)]
 pub(super) struct InboundTable<T> {
     entries: BTreeMap<u64, Entry<T>>,
-    /// Wanted ones by their id on the wire, where that is unique.
+    /// Wanted requests by their id on the wire, if these are unique.
     by_id: BTreeMap<u64, u64>,
     next_key: u64,
     wanted: usize,
@@ -82,7 +82,7 @@ impl<T> InboundTable<T> {
         Self { entries: BTreeMap::new(), by_id: BTreeMap::new(), next_key: 0, wanted: 0, bytes: 0 }
     }
 
-    /// Requests whose answers are wanted.
+    /// The number of requests whose answers are wanted.
     pub(super) fn len(&self) -> usize {
         self.wanted
     }
@@ -92,7 +92,7 @@ impl<T> InboundTable<T> {
         self.bytes + self.entries.len() * RUNNING
     }
 
-    /// Those, by their ids on the wire.
+    /// The ids of these requests on the wire.
     pub(super) fn wanted(&self) -> impl Iterator<Item = u64> {
         self.entries.values().filter(|entry| entry.wanted).map(|entry| entry.wire_id)
     }
@@ -113,7 +113,7 @@ impl<T> InboundTable<T> {
         key
     }
 
-    /// Its answer is not wanted any more. The token to wake.
+    /// The answer is no longer wanted. Returns the token to wake.
     fn disown(&mut self, key: u64) -> Option<T> {
         let entry = self.entries.get_mut(&key).filter(|entry| entry.wanted)?;
         entry.wanted = false;
@@ -122,8 +122,8 @@ impl<T> InboundTable<T> {
         entry.token.take()
     }
 
-    /// The answers to the newest ones are not wanted any more, but for so many wanted ones: their ids
-    /// on the wire, and what answers repeat. `wake` gets their tokens.
+    /// The answers to the newest requests are no longer wanted, except for `most` requests. Returns their ids
+    /// on the wire, and the extensions that their answers repeat. `wake` gets their tokens.
     pub(super) fn disown_all_but(&mut self, most: usize, mut wake: impl FnMut(T)) -> Vec<(u64, Repeated)> {
         let surplus = self.wanted.saturating_sub(most);
         let newest = self.entries.iter().rev().filter(|(_, entry)| entry.wanted).take(surplus);
@@ -136,7 +136,7 @@ impl<T> InboundTable<T> {
         entries.collect()
     }
 
-    /// Its handler is done. What its answer repeats; `None`: no answer is wanted.
+    /// Its handler ended. Returns the extensions that its answer repeats; `None`: no answer is wanted.
     fn close(&mut self, key: u64) -> Option<Repeated> {
         let wanted = self.contains(key);
         self.disown(key);
@@ -145,14 +145,14 @@ impl<T> InboundTable<T> {
         wanted.then_some(entry.repeated)
     }
 
-    /// Gives the memory of empty tables back.
+    /// Frees the memory of empty tables.
     pub(super) fn trim(&mut self) {
         if self.entries.is_empty() {
             (self.entries, self.by_id) = (BTreeMap::new(), BTreeMap::new());
         }
     }
 
-    /// None of them is wanted any more.
+    /// None of the answers is wanted any more.
     pub(super) fn clear(&mut self, mut wake: impl FnMut(T)) {
         self.by_id.clear();
         self.wanted = 0;
@@ -166,12 +166,12 @@ impl<T> InboundTable<T> {
 }
 
 impl<F: Framing, T: Send + 'static> Link<F, T> {
-    /// Notes that a request is being handled, until [`answer`](Self::answer) or
-    /// [`finish_inbound`](Self::finish_inbound). `None`: as many are as may run at once; refuse
-    /// the event, it comes again when one ends.
+    /// Records that a request is being handled, until [`answer`](Self::answer) or
+    /// [`finish_inbound`](Self::finish_inbound). `None`: the maximum number of handlers is running; refuse
+    /// the event, and it is returned again when one ends.
     ///
     /// # Errors
-    /// The peer uses an id twice, or sends more requests than our hello allows.
+    /// The peer uses an id twice, or sends more requests than this side's hello allows.
     pub fn open_inbound(
         &mut self,
         now: Instant,
@@ -193,7 +193,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
         let repeated = self.framing.profile().repeats_extensions && !request.extensions.is_empty();
         let repeated: Repeated = repeated.then(|| request.extensions.into());
-        // The handler has the extensions, too, and they are kept for the answer besides.
+        // The handler holds the extensions, too; they are kept for the answer in addition.
         let repeats = repeated.as_ref().map_or(0, |repeated| repeated.len());
         let len = request.body.len() + request.extensions.len() + repeats;
         let key = self.inbound.open(wire_id, len, repeated, by_id);
@@ -203,7 +203,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         Ok(Some(Inbound { key, wire_id, scope: self.history.scope }))
     }
 
-    /// Whether the peer may send a request with that id, while `parked` others wait to be started.
+    /// Whether the peer may send a request with that id, while `parked` other requests wait to be started.
     pub(super) fn check_inbound(&self, wire_id: u64, parked: usize) -> Result<(), PeerError> {
         let (value, limit) = (self.inbound.len() + parked, self.settings.max_inbound);
         if value >= limit {
@@ -215,8 +215,8 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         Ok(())
     }
 
-    /// How many more requests may be started: their number and their bodies are bounded, and so
-    /// is what their answers may take.
+    /// How many more requests may be started: their number, their bodies, and the expected size of their
+    /// answers are limited.
     pub(super) fn free_inbound(&self) -> usize {
         if self.inbound.bytes >= self.settings.max_inbound_bytes
             || self.is_refused_memory()
@@ -227,7 +227,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.startable().saturating_sub(self.inbound.entries.len())
     }
 
-    /// A handler is done without an answer, because none is wanted.
+    /// A handler ended without an answer, because none is wanted.
     pub fn finish_inbound(&mut self, inbound: Inbound) {
         self.inbound.close(inbound.key);
         self.after_closing_inbound();
@@ -241,7 +241,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.after_making_room();
     }
 
-    /// Whether the caller still waits for the answer; keeps a token for when that changes.
+    /// Whether the caller still waits for the answer; keeps a token that is woken when that changes.
     pub fn poll_inbound(&mut self, inbound: Inbound, token: Option<T>) -> InboundState {
         match self.inbound.entries.get_mut(&inbound.key) {
             Some(entry) if entry.wanted => {
@@ -254,15 +254,15 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
     }
 
-    /// Answers a request that was noted with [`open_inbound`](Self::open_inbound). One that is no
-    /// longer wanted is dropped, counted and reported. One without room in the write queue is held
-    /// until there is; while one is held, no request starts.
+    /// Answers a request that was recorded with [`open_inbound`](Self::open_inbound). An answer that is no
+    /// longer wanted is dropped, counted and reported. An answer without room in the write queue is held
+    /// until there is room; while one is held, no request starts.
     pub fn answer(&mut self, inbound: Inbound, answer: Result<Payload<'_>, Failure>) {
         self.answer_as(inbound, 0, answer);
     }
 
-    /// [`answer`](Self::answer) with a method (message type) in the answer, where the framing has
-    /// room for one; elsewhere any but 0 is a failure.
+    /// [`answer`](Self::answer) with a method (message type) in the answer, if the framing can carry one;
+    /// otherwise any value but 0 is a failure.
     pub fn answer_as(&mut self, inbound: Inbound, method: u32, answer: Result<Payload<'_>, Failure>) {
         let closed = self.inbound.close(inbound.key);
         self.note_answer_size(answer.as_ref().map_or_else(|failure| failure.body.len(), |body| body.len()));
@@ -302,14 +302,14 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
     }
 
-    /// Whether no request is being handled and no write is under way: no other answer is about to come that
-    /// could go out with the last one, so the thread that gave it may write it.
+    /// Whether no request is being handled and no write is under way: no other answer is expected soon that
+    /// could be written together with the last one, so the thread that gave it may write it.
     #[must_use]
     pub fn has_last_answer(&self) -> bool {
         self.inbound.entries.is_empty() && self.can_write()
     }
 
-    /// What tells the caller that its request failed. `None`: nothing does; the policy was applied.
+    /// The frame that tells the caller of the failure. `None`: there is none; the policy was applied.
     pub(super) fn failure_frame(&mut self, wire_id: u64, failure: &Failure) -> Option<(Meta, Bytes)> {
         let (error_reply, policy) = (self.framing.profile().error_reply, self.settings.on_failure);
         let Some(meta) = told_failure(error_reply, policy, wire_id, failure) else {
@@ -319,11 +319,11 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             }
             return None;
         };
-        // Text that is too long for the peer is cut: the status is what matters.
+        // Text that is too long for the peer is truncated: the status matters.
         Some((meta, failure.body.slice(..failure.body.len().min(self.longest_answer()))))
     }
 
-    /// A request failed, its caller cannot be told, and the connection is to end for it.
+    /// A request failed, its caller cannot be told, and the connection must end because of that.
     pub(super) fn end_unanswered(&mut self, status: Status) {
         self.conn.abort.get_or_insert_with(|| Box::new(Disconnect::HandlerFailed { status }));
         self.wakes.attend();
@@ -355,7 +355,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.event(LinkEvent::HandlerFailed { status });
     }
 
-    /// The caller no longer wants the answer. A long one that is on its way is broken off.
+    /// The caller cancelled the request. A long answer that is being sent is aborted.
     pub(super) fn cancel_inbound(&mut self, wire_id: u64) {
         self.counters.cancels += 1;
         if let Some(&key) = self.inbound.by_id.get(&wire_id) {
@@ -398,7 +398,7 @@ pub(super) fn failure_meta(id: u64, failure: &Failure) -> Meta {
     }
 }
 
-/// The frame's header that tells the caller of a failure, where one can.
+/// The header of the frame that tells the caller of a failure, if there is one.
 pub(super) fn told_failure(error_reply: bool, policy: OnFailure, id: u64, failure: &Failure) -> Option<Meta> {
     match policy {
         _ if error_reply => Some(failure_meta(id, failure)),
@@ -407,7 +407,7 @@ pub(super) fn told_failure(error_reply: bool, policy: OnFailure, id: u64, failur
     }
 }
 
-/// An answer that cannot be written, as a failure.
+/// The failure for an answer that cannot be encoded.
 pub(super) fn unsendable(error: &EncodeError) -> Failure {
     let status = match error {
         EncodeError::TooLarge { .. } => Status::REPLY_TOO_LARGE,

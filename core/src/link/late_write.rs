@@ -1,4 +1,4 @@
-//! Batches that their writers give back when the connection, or the link, is over.
+//! Batches that are given back after the end of their connection, or of the link.
 
 use super::settle::Ended;
 use super::{Link, Phase};
@@ -10,21 +10,22 @@ use crate::link::undelivered::decode;
 use crate::time::Instant;
 
 impl<F: Framing, T: Send + 'static> Link<F, T> {
-    /// Whether what a batch has goes out again once its writer has noticed that its connection has ended.
-    /// Until then nothing younger may go out. The writer does not wait for the socket, so that is soon; one that
-    /// is longer than a write may stall is given up.
+    /// Whether a batch whose connection has ended will be sent again once its writer gives it back. Until
+    /// then nothing younger may be sent. The writer does not wait for the socket, so this is soon; a writer
+    /// that takes longer than a write may stall is given up.
     pub(super) fn waits_for_late_batch(&self) -> bool {
         self.arena.expects_late()
             && self.phase != Phase::Closed
             && self.settings.on_disconnect == OnDisconnect::Keep
     }
 
-    /// When a writer is given up that has a batch of a connection before this one.
+    /// When a writer that holds a batch of an earlier connection is given up.
     pub(super) fn next_late_check(&self) -> Option<Instant> {
         self.waits_for_late_batch().then(|| self.conn.life.began + self.settings.write_stall)
     }
 
-    /// Gives such a writer up, if it is time: what comes back from it then is handed back.
+    /// Gives such a writer up, if it is time: messages that it gives back later are returned to their
+    /// senders.
     pub(super) fn check_late_batch(&mut self, now: Instant) {
         if self.next_late_check().is_some_and(|at| now >= at) {
             self.arena.give_up_late();
@@ -32,14 +33,14 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
     }
 
-    /// The writer gives back a batch whose connection has ended. The outcomes of its calls were reported
-    /// when the connection ended; those of its casts are reported now.
+    /// The writer gives back a batch whose connection has ended. The outcomes of its calls were reported when
+    /// the connection ended; those of its casts are reported now.
     pub(super) fn handle_late_batch(&mut self, batch: Batch) {
         if self.waits_for_late_batch() && !batch.is_control() && self.arena.is_late_without_session(&batch) {
             let cause = self.route.last_cause.as_deref().cloned().unwrap_or(Disconnect::LocalClose);
             self.settle(Ended::LateWrite(batch), &cause);
             if self.phase == Phase::Ready {
-                // The present peer may take less than the last one.
+                // The present peer may accept less than the last one.
                 self.freshen_queue(self.last_time);
             }
             self.wake_driver();
@@ -50,7 +51,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         let Self { arena, framing, route, .. } = &mut *self;
         let cause = route.last_cause.as_deref().cloned().unwrap_or(Disconnect::LocalClose);
         let reason = Undeliverable::Disconnected(cause);
-        // Half of a whole message is none.
+        // A part of an atomic message is not delivered.
         let in_part = if framing.profile().atomic { Outcome::NeverSent } else { Outcome::MaybeDelivered };
         let mut fail = |frame: &FrameRef<'_>, outcome| {
             if frame.sent.cast().is_some() {
@@ -77,9 +78,9 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.after_late_write();
     }
 
-    /// Whether no writer has a batch of this link any more, which is over. Until then it is not known what
-    /// became of the messages in the batch: [`take_undelivered`](Self::take_undelivered) does not have them. The
-    /// token is kept if so; a writer does not wait for the socket, so that is soon.
+    /// Whether no writer holds a batch of this ended link any more. Until then the outcome of the messages in
+    /// the batch is not known, and [`take_undelivered`](Self::take_undelivered) does not return them. The
+    /// token is kept in that case; a writer does not wait for the socket, so this is soon.
     pub fn poll_late_writes(&mut self, token: impl FnOnce() -> T) -> bool {
         let is_over = !self.has_late_writes();
         if !is_over {
@@ -88,12 +89,12 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         is_over
     }
 
-    /// Whether a writer still has a batch of this link, which is over.
+    /// Whether a writer still holds a batch of this ended link.
     pub fn has_late_writes(&self) -> bool {
         self.arena.awaits_writer()
     }
 
-    /// A writer gave a batch back. With the last of a link that is over, everything is known.
+    /// A writer gave a batch back. With the last batch of an ended link, all outcomes are known.
     pub(super) fn after_late_write(&mut self) {
         if self.phase != Phase::Closed || self.arena.awaits_writer() {
             return;

@@ -1,4 +1,4 @@
-//! Limits that an accepting side holds its peers to: idleness, and how fast they take what is written.
+//! Limits of the accepting side: idle peers, and slow readers.
 
 use core::time::Duration;
 
@@ -8,14 +8,14 @@ use crate::error::Disconnect;
 use crate::frame::Framing;
 use crate::time::Instant;
 
-/// Limits that are not the same for both roles.
+/// Limits that depend on the role.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
     pub(super) handshake: Duration,
     pub(super) message: Duration,
     pub(super) idle: Option<Duration>,
     pub(super) drain_rate: u32,
-    /// How long the application may take to decide about credentials.
+    /// The time limit for the application's decision about credentials.
     pub(super) verification: Option<Duration>,
 }
 
@@ -40,7 +40,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         Limits::new(&self.settings, self.role)
     }
 
-    /// When the driver should look whether the peer is idle, or drains too slowly.
+    /// When to check whether the peer is idle, or reads too slowly.
     pub(super) fn next_accept_check(&self) -> Option<Instant> {
         let idle = self.limits().idle.map(|limit| self.conn.life.activity.1 + limit);
         let drain = self.conn.writing.draining.map(|(since, _)| since + self.settings.write_stall);
@@ -60,7 +60,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         let last = if self.inbound.len() > 0 || self.calls.in_flight() > 0 {
             now
         } else if so_far != then {
-            // Somewhere between two looks: not later than this.
+            // Between two checks: not later than this.
             self.conn.life.last_received.max(self.conn.life.last_written).max(since)
         } else {
             since
@@ -71,7 +71,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
     }
 
-    /// A peer that takes a little now and then is as bad as one that takes nothing.
+    /// A peer that reads a little now and then counts like one that reads nothing.
     pub(super) fn check_drain(&mut self, now: Instant) {
         let Some((since, before)) = self.conn.writing.draining else { return };
         if now < since + self.settings.write_stall {

@@ -1,4 +1,4 @@
-//! What a link holds of its server's memory: see [`crate::memory`].
+//! A link's share of its server's memory: see [`crate::memory`].
 
 use super::{Link, State};
 use crate::arena::Sent;
@@ -10,35 +10,35 @@ use crate::time::Instant;
 /// A link's share of its server's memory.
 #[derive(Debug, Default)]
 pub(super) struct Share {
-    /// A counter counts what the link holds.
+    /// The link's memory is counted.
     pub(super) is_counted: bool,
-    /// Bytes that it may hold.
+    /// The bytes that it may hold.
     granted: usize,
-    /// What it held when it said so last, and whether a message was unfinished then.
+    /// The bytes that it last reported, and whether a message was incomplete then.
     reported: usize,
     was_unfinished: bool,
-    /// It has something to say.
+    /// A report is due.
     is_due: bool,
     /// It reads nothing until it may hold more.
     waits: bool,
     /// There was no memory for an answer: no request starts until there may be some.
     is_refused: bool,
-    /// When it said so last.
+    /// When it last reported.
     said_at: Instant,
     /// When it asks again.
     ask_at: Option<Instant>,
 }
 
 impl Share {
-    /// Whether so much is more than may be held without asking.
+    /// Whether this is more than may be held without asking.
     fn exceeds(&self, bytes: usize) -> bool {
         self.is_counted && bytes > self.granted.max(FREE)
     }
 }
 
 impl<F: Framing, T: Send + 'static> Link<F, T> {
-    /// Counts what the link holds from now on: it says so with [`take_holding`] and learns what it
-    /// may hold with [`handle_memory`]. Without this call it may hold what its own bounds allow.
+    /// From now on the memory of the link is counted: it reports with [`take_holding`] and gets its limit
+    /// with [`handle_memory`]. Without this call its own bounds apply.
     ///
     /// [`take_holding`]: crate::machine::Machine::take_holding
     /// [`handle_memory`]: crate::machine::Machine::handle_memory
@@ -46,7 +46,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.share.is_counted = true;
     }
 
-    /// What the link holds, as far as its peer can make it grow.
+    /// The memory that the link holds, as far as its peer can make it grow.
     #[must_use]
     pub fn holding(&self) -> Holding {
         let mut answers = self.arena.owed();
@@ -81,8 +81,8 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.share.is_refused
     }
 
-    /// The peer took something: the counter learns it every now and then, because a peer that does
-    /// not read is the first to go.
+    /// The peer read something: this is reported to the counter now and then, because a peer that does not read is closed
+    /// first.
     #[inline]
     pub(super) fn note_taken_by_peer(&mut self, now: Instant) {
         if self.share.granted > 0 && now.saturating_since(self.share.said_at) >= PATIENCE / 2 {
@@ -94,7 +94,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.share.ask_at
     }
 
-    /// What the link holds may have changed: whether it has something to say is found out.
+    /// The memory of the link may have changed: checks whether a report is due.
     #[inline]
     pub(super) fn note_memory(&mut self) {
         if self.share.is_counted {
@@ -114,7 +114,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
     }
 
-    /// Whether so many bytes of answers have to be allowed before they go into the write queue.
+    /// Whether this many bytes of answers need permission before they go into the write queue.
     pub(super) fn must_ask_for(&mut self, bytes: usize) -> bool {
         if !self.share.is_counted || !self.share.exceeds(self.holding().bytes + bytes) {
             return false;
@@ -123,7 +123,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         true
     }
 
-    /// Time passed: one that waits asks again.
+    /// Time passed: a waiting link asks again.
     pub(super) fn check_memory(&mut self, now: Instant) {
         if self.share.ask_at.is_some_and(|at| now >= at) {
             self.share.ask_at = None;
@@ -131,7 +131,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
     }
 
-    /// There is something to say, although the link draws nothing.
+    /// A report is due, although the link does not exceed its share.
     pub(super) fn say_holding(&mut self) {
         self.share.is_due = true;
     }
@@ -146,7 +146,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             return None;
         }
         if is_detached_wrong {
-            // Said once, whatever is made of it.
+            // Reported once, whatever the result.
             self.count_waiting();
         }
         let holding = self.holding();
@@ -163,8 +163,8 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         };
         self.share.granted = granted;
         self.share.waits = waits;
-        // Until the peer took answers, or time has passed: then it asks again. Without this it would
-        // have handlers make one answer after the other, for nothing.
+        // Until the peer has read answers, or time has passed: then it asks again. Otherwise handlers would
+        // make one answer after the other for nothing.
         self.share.is_refused = matches!(verdict, Verdict::Refuse(_));
         self.share.said_at = now;
         self.share.ask_at = (waits || self.share.is_refused).then(|| now + PATIENCE);
@@ -179,9 +179,9 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.after_closing_inbound();
     }
 
-    /// Requests that were started while answers were smaller, and whose answers there is no memory for:
-    /// as many as would not start now are refused, newest first, so that their handlers need not make
-    /// what would be thrown away.
+    /// Requests that were started while answers were smaller, and for whose answers there is no memory: those
+    /// that would not be started now are refused, newest first, so that their handlers need not make answers
+    /// that would be dropped.
     fn refuse_running(&mut self) {
         let (startable, Self { inbound, wakes, .. }) = (self.startable(), &mut *self);
         for (wire_id, repeated) in inbound.disown_all_but(startable, |token| wakes.caller(token)) {
@@ -193,15 +193,15 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
     }
 
-    /// The server has no memory for the answers that are held: their callers get an error instead,
-    /// newest first, until the link holds no more than it may.
+    /// The server has no memory for the held answers: their callers get an error instead, newest first, until
+    /// the link is within its limit.
     fn refuse_answers(&mut self) {
         while self.share.exceeds(self.holding().bytes)
             && let Some((id, repeated)) = self.answers.pop_newest()
         {
             let failure = Failure::new(Status::OUT_OF_MEMORY, "");
             self.note_failure(failure.status);
-            // Where failures cannot be said, this drops the answer by the policy for that.
+            // On framings without error replies, this drops the answer by the failure policy.
             if let Some((meta, _)) = self.failure_frame(id, &failure) {
                 self.drop_answer(id);
                 self.answers.refused(&meta, repeated);
@@ -209,15 +209,15 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
     }
 
-    /// The server needs the memory that this link holds: what is held goes at once, and the
-    /// connection, and the session if there is one, end.
+    /// The server needs the memory that this link holds: it is freed at once, and the connection, and the
+    /// session if there is one, end.
     pub(super) fn give_memory_back(&mut self, now: Instant, held: usize, limit: usize) {
-        // A link that is over may have messages that wait for their handler.
+        // An ended link may hold messages that wait for their handler.
         self.drop_received();
         if self.state() == State::Closed {
             return;
         }
-        // At once, and not when the connection's driver gets to it: others wait for the memory.
+        // At once, and not later by the connection's driver: other links wait for the memory.
         let mut dropped = alloc::vec::Vec::new();
         self.arena.retain(|frame| match frame.sent {
             Sent::Answer(id) => {

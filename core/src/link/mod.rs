@@ -2,17 +2,17 @@
 //!
 //! [`Link`] is the machine that sits behind the driver's lock; [`Reader`] is its reading half.
 //!
-//! | | files |
+//! | topic | files |
 //! |---|---|
-//! | what the application commands | `send.rs` (calls), `cast.rs`, `shared_cast.rs`, `options.rs`, `waiting_lines.rs` |
-//! | what it asks | `state.rs`, `stats.rs`, `tally.rs`, `events.rs`, `received.rs`, `runs.rs` |
-//! | what comes in | `reader/`, `replies.rs`, `assembly.rs`, `guard.rs` |
+//! | commands of the application | `send.rs` (calls), `cast.rs`, `shared_cast.rs`, `options.rs`, `waiting_lines.rs` |
+//! | queries of the application | `state.rs`, `stats.rs`, `tally.rs`, `events.rs`, `received.rs`, `runs.rs` |
+//! | received frames | `reader/`, `replies.rs`, `assembly.rs`, `guard.rs` |
 //! | the peer's requests | `inbound.rs`, `answers.rs` |
-//! | what the peer may send, and what it costs | `flow.rs`, `classes.rs`, `memory.rs`, `limits.rs` |
-//! | who the peer is | `auth.rs` |
+//! | flow control and memory | `flow.rs`, `classes.rs`, `memory.rs`, `limits.rs` |
+//! | authentication | `auth.rs` |
 //! | connections, sessions, the end | `connection.rs`, `dialing.rs`, `session.rs`, `waiting_session.rs`, `closing.rs` |
-//! | what is given back | `trim.rs` |
-//! | what becomes of messages | `settle.rs`, `outcomes.rs`, `undelivered.rs`, `retry.rs` |
+//! | freeing memory of idle links | `trim.rs` |
+//! | outcomes of messages | `settle.rs`, `outcomes.rs`, `undelivered.rs`, `retry.rs` |
 //! | the driver's view | `drive.rs` ([`Machine`](crate::machine::Machine)), `timers.rs`, `wakes.rs` |
 
 use alloc::boxed::Box;
@@ -86,36 +86,36 @@ use wakes::Wakes;
 pub use crate::calls::{CallId, Reply};
 pub use crate::waiters::{Ticket as WaitTicket, Turn};
 
-/// Which end of the connection this side is.
+/// The role of this side.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Role {
-    /// The side that connects, and connects again.
+    /// The side that connects, and reconnects.
     Dialing,
     /// The side that accepts: the link ends with its connection.
     Accepting,
 }
 
-/// Where a link stands.
+/// The state of a link.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub enum State {
-    /// No connection; one is being made or waited for.
+    /// There is no connection; one is being made or waited for.
     Disconnected,
     /// Connected, the handshake is not done.
     Handshaking,
     /// Messages flow.
     Ready,
-    /// Closing: nothing new is taken, what is under way is finished.
+    /// Closing: new messages are refused, work under way is finished.
     Draining,
-    /// Over.
+    /// Closed for good.
     Closed,
 }
 
 /// A message link as a pure state machine.
 ///
-/// `F` cuts frames; `T` wakes a waiting caller (a `Waker` for the drivers, anything for a
-/// simulation). No method blocks, reads a clock or does IO. Four kinds of methods, legal in any
+/// `F` is the framing; `T` wakes a waiting caller (a `Waker` in the drivers, anything in a simulation). No
+/// method blocks, reads a clock or does IO. There are four kinds of methods, which may be called in any
 /// order:
 ///
 /// * **getters**: [`state`](Self::state), [`counters`](Self::counters), …
@@ -199,31 +199,31 @@ pub struct Link<F: Framing, T> {
     share: memory::Share,
     received: received::ReceiveQueue,
     events: events::EventQueue,
-    /// Watched casts and errored messages: mostly there are none.
+    /// Watched casts and errored messages. Boxed: usually there are none.
     outcomes: Option<Box<outcomes::Outcomes<T>>>,
     retries: retry::Retries,
-    /// Calls that fail rather than wait for a connection, and some that are over.
+    /// Calls that fail instead of waiting for a connection; some of them may have ended.
     #[allow(clippy::box_collection, reason = "one word in place of three")]
     fail_fast: Option<Box<BTreeSet<u64>>>,
     history: session::History,
-    /// Of an accepting side that wants to know who its peer is.
+    /// Of an accepting link that authenticates its peer.
     doorman: Option<Box<auth::Doorman>>,
     counters: tally::Tally,
     deadlines: Deadlines<Key>,
     lines: Lines<T>,
     wakes: Wakes<T>,
     next_cast: u64,
-    /// Casts up to that number have waited for longer than `expire_after`.
+    /// Casts up to this number have waited longer than `expire_after`.
     expired_casts: u64,
     lends_replies: bool,
-    /// What the driver or a caller said last of the time.
+    /// The latest time that the driver or a caller passed.
     last_time: Instant,
-    /// What comes in of each class, where there is flow control.
+    /// The flow control of received messages, by class.
     inflow: [flow::Inflow; 2],
     conn: connection::Connection,
     held: hold::Held,
     route: dialing::Route,
-    /// The event that received messages wait and are not taken is still to be reported.
+    /// The event about received messages that are not taken is still to be reported.
     slow_consumer: bool,
     closing: Option<Box<Closing>>,
 }
@@ -239,7 +239,7 @@ enum Phase {
 #[derive(Debug)]
 struct Closing {
     deadline: Instant,
-    /// Everything that was to be done is done, or the time is over.
+    /// Everything is done, or the time is over.
     finished: bool,
     /// Requests of the peer that were being handled, or answered, when closing was cut short.
     cut: Vec<u64>,
@@ -294,19 +294,19 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
     }
 
-    /// Seeds the jitter, for a link whose settings name no seed.
+    /// Sets the seed of the jitter, for a link whose settings have none.
     pub fn set_seed(&mut self, seed: u64) {
         self.retries.seed(seed);
     }
 
-    /// A new connection is wanted now: a wait for the next attempt ends, a connection that is up is
-    /// closed. What waits goes out on the next one.
+    /// Requests a new connection now: a wait for the next attempt ends, and an open connection is closed.
+    /// Waiting messages are sent on the next connection.
     pub fn reconnect_now(&mut self) {
         self.route.reconnect = true;
         self.wakes.attend();
     }
 
-    /// There is something for the driver to do.
+    /// There is work for the driver.
     #[inline]
     fn wake_driver(&mut self) {
         if self.wakes.writer_sleeps() {

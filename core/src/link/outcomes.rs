@@ -1,5 +1,5 @@
-//! Outcomes of casts: how the caller of a cast learns its outcome, and the queue of messages that could
-//! not be delivered (errored messages).
+//! Outcomes of casts: how the caller learns the outcome, and the queue of messages that could not be
+//! delivered (errored messages).
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
@@ -16,7 +16,7 @@ use crate::error::{Disconnect, Outcome, Undeliverable};
 use crate::frame::{Class, Framing, Kind};
 use crate::waiters::{Ticket, Waiters};
 
-/// How the outcome of a watched cast is reported, or where that stands.
+/// How the outcome of a watched cast is reported, and the state of that.
 #[derive(Debug)]
 enum Watch<T> {
     /// By an event ([`CastOptions::notify`](super::CastOptions::notify)).
@@ -28,19 +28,19 @@ enum Watch<T> {
     /// The waiting caller's deadline passed while the message, of this class, could not be withdrawn;
     /// the caller was woken and has not fetched its outcome yet.
     Late(Class),
-    /// The caller has its final outcome. What becomes of the message after that is not reported.
+    /// The caller has its final outcome. Later events of the message are not reported.
     Told,
 }
 
 #[derive(Debug)]
 pub(super) struct Outcomes<T> {
     watches: BTreeMap<u64, Watch<T>>,
-    /// How often casts were sent that a failed write held, by number.
+    /// How often casts were sent whose write failed, by number.
     attempts: BTreeMap<u64, u32>,
     errored: VecDeque<Undelivered>,
     errored_bytes: usize,
     pub(super) line: Waiters<T>,
-    /// Callers that wait until no writer has a batch of the link, which is over.
+    /// Callers that wait until no writer holds a batch of the ended link.
     pub(super) late: Vec<T>,
 }
 
@@ -66,15 +66,15 @@ impl<T> Outcomes<T> {
         super::Depth { messages: self.errored.len(), bytes: self.errored_bytes }
     }
 
-    /// One more attempt at a cast has failed. How many there were.
+    /// One more attempt at a cast has failed. Returns the number of attempts.
     pub(super) fn note_attempt(&mut self, number: u64) -> u32 {
         let attempts = self.attempts.entry(number).or_insert(0);
         *attempts += 1;
         *attempts
     }
 
-    /// A message that was sent before, and is handed back while it waits to be sent again: the peer may
-    /// have it.
+    /// A message that was sent before, and is given back while it waits to be sent again: the peer may have
+    /// received it.
     pub(super) fn note_tried(&self, undelivered: &mut Undelivered) {
         let Some(&attempts) = self.attempts.get(&undelivered.number) else { return };
         if undelivered.kind == Kind::Cast {
@@ -129,12 +129,12 @@ impl<T> Outcomes<T> {
 
 impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// Keeps the outcome of the latest cast for its caller, who fetches it with
-    /// [`poll_outcome`](Self::poll_outcome); `token` wakes the caller. To be called directly after the
-    /// cast, before anything else happens to the link.
+    /// [`poll_outcome`](Self::poll_outcome); `token` wakes the caller. Must be called directly after the
+    /// cast, before any other call on the link.
     pub fn watch_outcome(&mut self, number: u64, token: T) {
         let mut watch = Watch::Waiting(Some(token));
         if number + 1 == self.next_cast && !self.arena.ends_with_cast(number) {
-            // It has no bytes (an empty message without framing): there is nothing to wait for.
+            // An empty message on a framing without headers has no bytes: there is nothing to wait for.
             if let Watch::Waiting(Some(token)) =
                 core::mem::replace(&mut watch, Watch::Over(Ok(Outcome::Written)))
             {
@@ -144,12 +144,12 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.outcomes.get_or_insert_default().watches.insert(number, watch);
     }
 
-    /// [`watch_outcome`](Self::watch_outcome) for at most `timeout`. Then the cast is withdrawn, and its
-    /// outcome is [`Expired`](Outcome::Expired). Where bytes of it have left or are being written, it
-    /// cannot be withdrawn, and its outcome is [`MaybeDelivered`](Outcome::MaybeDelivered). The link
-    /// does not have the message then (the writer has it), so its method, Seq, extensions and body are
-    /// empty in what [`poll_outcome`](Self::poll_outcome) returns: the caller keeps a copy and puts it
-    /// there with [`Undelivered::with_given`]. What becomes of the message later is not reported.
+    /// [`watch_outcome`](Self::watch_outcome) for at most `timeout`. After that the cast is withdrawn, and
+    /// its outcome is [`Expired`](Outcome::Expired). If bytes of it were written or are being written, it
+    /// cannot be withdrawn, and its outcome is [`MaybeDelivered`](Outcome::MaybeDelivered). In that case the
+    /// link does not have the message (the writer does), so that method, Seq, extensions and body are empty
+    /// in the result of [`poll_outcome`](Self::poll_outcome): the caller must keep a copy and add it with
+    /// [`Undelivered::with_given`]. Later events of the message are not reported.
     pub fn watch_outcome_for(
         &mut self,
         now: crate::time::Instant,
@@ -162,7 +162,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.watch(now, timeout, Key::Wait(class, number));
     }
 
-    /// By an event.
+    /// Reports the outcome by an event.
     pub(super) fn notify_outcome(&mut self, number: u64) {
         if !self.arena.ends_with_cast(number) {
             return self.event(LinkEvent::MessageEnded { number, outcome: Outcome::Written });
@@ -170,9 +170,9 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.outcomes.get_or_insert_default().watches.insert(number, Watch::Event);
     }
 
-    /// What became of a cast that is [watched](Self::watch_outcome), once; until then `None`, and
-    /// the token is kept. A message that failed is in the error; see
-    /// [`watch_outcome_for`](Self::watch_outcome_for) for the one case in which its caller has it.
+    /// The outcome of a cast that is [watched](Self::watch_outcome), once; until then `None`, and the token
+    /// is kept. The error contains the message, with the one exception that
+    /// [`watch_outcome_for`](Self::watch_outcome_for) describes.
     pub fn poll_outcome(
         &mut self,
         number: u64,
@@ -190,7 +190,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         match outcomes.watches.remove(&number) {
             Some(Watch::Over(result)) => {
                 if result == Ok(Outcome::Written) && self.settings.resend_window > 0 {
-                    // It may be sent again, and fail: it has its outcome.
+                    // It may be sent again and fail; its caller has an outcome already.
                     outcomes.watches.insert(number, Watch::Told);
                 }
                 Some(result.map_err(|undelivered| *undelivered))
@@ -251,8 +251,8 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
     }
 
-    /// That batch is back with the arena: what is kept nowhere any more needs no count of its attempts.
-    /// Not before: until then what was just written seems to be kept nowhere.
+    /// That batch is back in the arena: attempt counts are dropped for messages that are no longer kept
+    /// anywhere. Not earlier, because the messages of a batch being written are not in the arena.
     pub(super) fn forget_written(&mut self) {
         let Some(outcomes) = self.outcomes.as_deref_mut() else { return };
         let window = self.settings.resend_window > 0;
@@ -261,7 +261,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         {
             return;
         }
-        // What such a batch holds is not known until it is back.
+        // The messages of such a batch are not known until it is given back.
         if self.arena.has_late() {
             return;
         }
@@ -277,14 +277,14 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.outcomes.as_ref().is_some_and(|outcomes| outcomes.is_watched())
     }
 
-    /// The peer has these casts: its acknowledgement or its resume says so.
+    /// The peer has received these casts, according to its acknowledgement or its resume.
     pub(super) fn note_acked(&mut self, casts: Vec<u64>) {
         for number in casts {
             self.note_outcome(number, Outcome::Acked);
         }
     }
 
-    /// A cast was delivered (or left): reports the outcome to its caller, if the cast is watched.
+    /// A cast was delivered (or written): reports the outcome to its caller, if the cast is watched.
     pub(super) fn note_outcome(&mut self, number: u64, outcome: Outcome) {
         let Some(outcomes) = &mut self.outcomes else { return };
         match outcomes.watches.get_mut(&number) {
@@ -309,8 +309,8 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
     }
 
-    /// A cast has failed: a caller that waits for its outcome gets the message back; otherwise the
-    /// failure is an event and an errored message.
+    /// A cast has failed: a caller that waits for its outcome gets the message back; otherwise the failure
+    /// becomes an event and an errored message.
     pub(super) fn fail_cast(&mut self, mut undelivered: Undelivered) {
         self.counters.casts_failed += 1;
         let number = undelivered.number;
@@ -362,9 +362,9 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
     }
 
-    /// The oldest message that could not be delivered and whose caller did not wait for its outcome;
-    /// otherwise keeps a token and a place in line, which the caller passes again next time (or gives up
-    /// with [`leave`](Self::leave)`(Line::Errored, ticket)`).
+    /// The oldest message that could not be delivered and whose outcome no caller waited for; otherwise keeps
+    /// a token and a place in the queue of waiting callers, which the caller passes again in the next call
+    /// (and gives up with [`leave`](Self::leave)`(Line::Errored, ticket)`).
     pub fn poll_errored(
         &mut self,
         ticket: &mut Option<Ticket>,
@@ -383,12 +383,12 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
 
     /// A queued cast has waited longer than `expire_after`.
     pub(super) fn expire_cast(&mut self, class: Class, number: u64) {
-        // One that is being written expires if it comes back.
+        // A cast that is being written expires if it is given back.
         self.expired_casts = self.expired_casts.max(number);
         if self.arena.oldest_cast(class).is_none_or(|oldest| number < oldest) {
             return;
         }
-        // It has left before, its caller knows that, and it is sent again.
+        // It was sent before, its caller has the outcome, and it is sent again.
         if self.outcomes.as_ref().is_some_and(|outcomes| outcomes.was_told(number)) {
             return;
         }
@@ -398,7 +398,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
     }
 
-    /// Takes a cast that has not left out of the queue, and fails it. False: it is not there.
+    /// Removes a cast that was not sent from the queue, and fails it. `false`: it is not in the queue.
     pub(super) fn withdraw_cast(
         &mut self,
         class: Class,
@@ -430,7 +430,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             let found = super::classes::CLASSES
                 .into_iter()
                 .any(|class| self.withdraw_cast(class, number, Outcome::NeverSent, &reason));
-            // The outcome of a cast that a writer has is known when the batch is given back.
+            // The outcome of a cast that a writer holds is known when the batch is given back.
             if !found && !self.arena.awaits_writer() {
                 self.note_outcome(number, Outcome::MaybeDelivered);
             }

@@ -1,4 +1,4 @@
-//! Received messages that the application has not taken yet: a bounded queue with a policy.
+//! Received messages that the application has not taken yet: a bounded queue with an overflow policy.
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -18,11 +18,11 @@ use crate::waiters::Ticket;
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Message {
-    /// What its frame says.
+    /// The metadata of its frame.
     pub meta: Meta,
-    /// Encoded extensions, where there are any.
+    /// The encoded extensions, if there are any.
     pub extensions: Option<Box<[u8]>>,
-    /// Its bytes.
+    /// The body.
     pub body: Body,
 }
 
@@ -33,19 +33,19 @@ impl Message {
         self.meta.method
     }
 
-    /// The Seq it carries (tcpstream); 0 elsewhere.
+    /// The Seq of the message (tcpstream); otherwise 0.
     #[must_use]
     pub fn seq(&self) -> u64 {
         if self.meta.kind == Kind::Numbered { self.meta.id } else { 0 }
     }
 
-    /// One without bytes, to be [received into](Link::receive_into).
+    /// An empty message, to be [received into](Link::receive_into).
     #[must_use]
     pub fn empty() -> Self {
         Self { meta: Meta::default(), extensions: None, body: Body::empty() }
     }
 
-    /// Bytes that it holds.
+    /// The bytes that it holds.
     #[inline]
     fn held(&self) -> usize {
         self.body.len() + self.extensions.as_ref().map_or(0, |extensions| extensions.len())
@@ -74,30 +74,30 @@ impl From<&Incoming<'_>> for Message {
 #[derive(Debug, Default)]
 pub(super) struct ReceiveQueue {
     entries: VecDeque<Entry>,
-    /// A run that was taken as a whole: its memory is used again.
+    /// A run that was taken completely: its memory is reused.
     spare: Option<Box<Run>>,
     messages: usize,
     bytes: usize,
-    /// Messages that left the queue, since the link was made.
+    /// The number of messages that left the queue since the link was made.
     taken: u64,
-    /// The application has received a message at some time, or a handler is there for them.
+    /// The application has received from this queue before, or has a handler for it.
     taken_from: bool,
     /// A handler takes them, one at a time.
     is_handled: bool,
-    /// The one that it is at.
+    /// The message that it is handling.
     in_hand: Option<InHand>,
 }
 
-/// What waits.
+/// A queue entry.
 #[derive(Debug)]
 enum Entry {
-    /// A message, with what it costs of the window.
+    /// A message, and its cost in the window.
     One(Message, u64),
-    /// Several that came together.
+    /// Several messages that were received together.
     Run(Box<Run>),
 }
 
-/// A message that is being handled: it counts as if it still waited.
+/// A message being handled: it counts as waiting.
 #[derive(Clone, Copy, Debug)]
 struct InHand {
     class: Class,
@@ -114,7 +114,7 @@ impl ReceiveQueue {
         super::Depth { messages: self.messages, bytes: self.bytes }
     }
 
-    /// Bytes of the extensions of those that wait.
+    /// Bytes of the extensions of waiting messages.
     #[cfg(test)]
     pub(super) fn extensions(&self) -> usize {
         let length = |message: &Message| message.held() - message.body.len();
@@ -129,7 +129,7 @@ impl ReceiveQueue {
         self.bytes + in_hand + self.messages * size_of::<Entry>()
     }
 
-    /// Whether a handler has something to do yet.
+    /// Whether a handler still has work.
     pub(super) fn is_being_handled(&self) -> bool {
         self.is_handled && (self.in_hand.is_some() || !self.is_empty())
     }
@@ -148,7 +148,7 @@ impl ReceiveQueue {
         self.entries.push_back(Entry::One(message, cost));
     }
 
-    /// Keeps a run; what it costs comes back.
+    /// Keeps a run; returns its cost.
     fn push_run(&mut self, rest: &Rest<'_>) -> u64 {
         let mut run = self.spare.take().unwrap_or_default();
         let Size { messages, bytes, cost } = run.fill(rest);
@@ -169,7 +169,7 @@ impl ReceiveQueue {
         }
     }
 
-    /// Gives the memory of an empty queue back.
+    /// Frees the memory of an empty queue.
     pub(super) fn trim(&mut self) {
         if self.entries.is_empty() {
             (self.entries, self.spare) = (VecDeque::new(), None);
@@ -182,7 +182,7 @@ impl ReceiveQueue {
         Some((message, cost))
     }
 
-    /// The oldest message becomes `into`; what it costs of the window comes back.
+    /// Moves the oldest message to `into`; returns its cost in the window.
     #[inline]
     fn pop_into(&mut self, into: &mut Message) -> Option<u64> {
         let cost = match self.entries.front_mut()? {
@@ -208,7 +208,7 @@ impl ReceiveQueue {
         Some(cost)
     }
 
-    /// The run in front is empty.
+    /// The run at the front is empty.
     #[cold]
     fn drop_run(&mut self) {
         if let Some(Entry::Run(mut run)) = self.entries.pop_front() {
@@ -219,8 +219,8 @@ impl ReceiveQueue {
 }
 
 impl<F: Framing, T: Send + 'static> Link<F, T> {
-    /// Keeps a message until it is received. False: there is no room, and the policy is to wait;
-    /// the caller refuses the event and reading pauses.
+    /// Keeps a message until it is received. `false`: there is no room, and the policy is to wait; the caller
+    /// must refuse the event, and reading pauses.
     #[must_use]
     pub fn enqueue_received(&mut self, incoming: &Incoming<'_>) -> bool {
         if self.received.is_full(self.settings.read_queue) && !self.is_bounded_by_window() {
@@ -239,7 +239,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
                     return true;
                 }
                 Overflow::DropOldest => {
-                    // As many as it takes: short ones may have filled the queue that a long one is for.
+                    // As many as necessary: many short ones may have filled the queue.
                     while self.received.is_full(self.settings.read_queue)
                         && let Some((message, cost)) = self.received.pop()
                     {
@@ -260,8 +260,8 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         true
     }
 
-    /// Keeps the messages of a run until they are received. What comes in runs keeps to its window, so that there
-    /// is room; where the policy of the queue is another, it is applied.
+    /// Keeps the messages of a run until they are received. Runs are within their window, so that there is
+    /// room; if the queue has another policy, it is applied.
     pub fn enqueue_burst(&mut self, run: Burst<'_>) {
         let messages = run.len();
         let rest = run.clone().into_rest();
@@ -276,12 +276,12 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.after_keeping(Class::Normal, cost, messages);
     }
 
-    /// Whether a sender that keeps to the window cannot fill the queue beyond it.
+    /// Whether a sender that respects the window cannot exceed the queue.
     fn is_bounded_by_window(&self) -> bool {
         self.framing.profile().flow_control && self.settings.read_overflow == Overflow::Block
     }
 
-    /// So many messages more wait to be received.
+    /// This many more messages wait to be received.
     fn after_keeping(&mut self, class: Class, cost: u64, messages: usize) {
         if self.framing.profile().flow_control {
             let inflow = &mut self.inflow[lane(class)];
@@ -296,30 +296,30 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
     }
 
-    /// The application does not receive, so that to wait would hold up the replies behind for ever: where frames
-    /// have no flow control of their own, and carry calls. Without calls nothing is held up but the
-    /// sender, which back-pressure is for.
+    /// Whether the application never receives, so that waiting would block the replies behind the messages
+    /// forever: on framings without flow control that carry calls. Without calls only the sender is blocked,
+    /// which is the purpose of back-pressure.
     fn has_no_receiver(&self) -> bool {
         let profile = self.framing.profile();
         let waits = self.lines.receive.waiting() + self.lines.receive.granted() > 0;
         profile.calls != Calls::None && !profile.flow_control && !self.received.taken_from && !waits
     }
 
-    /// The application does not take what was received: said once, until everything was taken.
+    /// Received messages are not taken: reported once, until all were taken.
     fn tell_slow_consumer(&mut self) {
         if !core::mem::replace(&mut self.slow_consumer, true) {
             self.event(LinkEvent::SlowConsumer);
         }
     }
 
-    /// A message came for which there is no receiver.
+    /// A message was received that has no handler.
     pub fn drop_message(&mut self) {
         self.counters.messages_dropped += 1;
         self.event(LinkEvent::MessageDropped);
     }
 
-    /// The oldest message that waits; otherwise keeps a token and a place in line, which the
-    /// caller passes again next time (or gives up with `leave(Line::Receive, ticket)`).
+    /// The oldest waiting message; otherwise keeps a token and a place in the queue of waiting callers, which
+    /// the caller passes again in the next call (or gives up with `leave(Line::Receive, ticket)`).
     pub fn poll_receive(
         &mut self,
         ticket: &mut Option<Ticket>,
@@ -329,7 +329,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.receive_into(&mut message, ticket, token).then_some(message)
     }
 
-    /// [`poll_receive`](Self::poll_receive) without a move: the message becomes `into`. Whether there was one.
+    /// [`poll_receive`](Self::poll_receive) into an existing message. Returns whether there was one.
     #[inline]
     pub fn receive_into(
         &mut self,
@@ -347,7 +347,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         true
     }
 
-    /// Moves up to `most` messages that wait to the end of `into`, oldest first. How many.
+    /// Moves up to `most` waiting messages to the end of `into`, oldest first. Returns their number.
     pub fn take_received(&mut self, most: usize, into: &mut Vec<Message>) -> usize {
         let before = into.len();
         let next = || {
@@ -367,15 +367,15 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         true
     }
 
-    /// A handler takes the messages that come in, with [`take_to_handle`](Self::take_to_handle).
-    /// Closing waits for it, for at most the linger time.
+    /// From now on a handler takes the received messages, with [`take_to_handle`](Self::take_to_handle). Closing
+    /// waits for it, for at most the linger time.
     pub fn handle_messages(&mut self) {
         (self.received.taken_from, self.received.is_handled) = (true, true);
     }
 
-    /// [`receive_into`](Self::receive_into) for a handler, which is done with the message it took before. The
-    /// one that it takes counts as if it still waited, until it asks for the next one or says
-    /// [`end_handling`](Self::end_handling): what is received and not dealt with stays bounded.
+    /// As [`receive_into`](Self::receive_into), for a handler, which has finished the message that it took before. The
+    /// taken message counts as waiting until the handler takes the next one or calls
+    /// [`end_handling`](Self::end_handling), so that the memory of unfinished messages is bounded.
     pub fn take_to_handle(
         &mut self,
         into: &mut Message,
@@ -395,18 +395,18 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         true
     }
 
-    /// The handler is done with the message that it took.
+    /// The handler has finished the message that it took.
     pub fn end_handling(&mut self) {
         let Some(in_hand) = self.received.in_hand.take() else { return };
         self.release(in_hand.class, in_hand.cost);
         self.note_memory();
-        // That may have been the last that was waited for.
+        // This may have been the last thing that was waited for.
         if self.closing.is_some() {
             self.wakes.attend();
         }
     }
 
-    /// Messages that were kept to be received, since the link was made.
+    /// The number of messages that were put into the receive queue since the link was made.
     #[must_use]
     pub fn messages_kept(&self) -> u64 {
         self.received.taken + self.received.messages as u64
@@ -418,13 +418,13 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.received.taken
     }
 
-    /// Messages that were received and that a handler is not done with.
+    /// The number of received messages that a handler has not finished.
     #[must_use]
     pub fn unhandled(&self) -> usize {
         self.received.messages + usize::from(self.received.in_hand.is_some())
     }
 
-    /// The messages that wait will not be taken: they are dropped, counted, and events.
+    /// Waiting messages will not be taken: they are dropped, counted, and reported as events.
     pub fn drop_received(&mut self) {
         while let Some((message, cost)) = self.received.pop() {
             self.release(message.meta.class, cost);

@@ -1,4 +1,4 @@
-//! What comes in for this side's own calls, and what the reader asks of the link.
+//! Answers to this side's calls, and the link's answers to its reader.
 
 use core::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::recv_buf::RecvBuf;
 use crate::time::Instant;
 
 impl<F: Framing, T: Send + 'static> Link<F, T> {
-    /// A reply came: for a call in flight, or counted as late.
+    /// A reply was received: for a call in flight, or counted as late.
     #[inline]
     pub(super) fn handle_reply(
         &mut self,
@@ -54,7 +54,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
     }
 
-    /// The reply to a call in flight, or to none, that is nothing but a body, which lies in `buf`.
+    /// As [`handle_reply`](Self::handle_reply), for a reply that is only a body, which is in `buf`.
     #[inline]
     pub(super) fn handle_plain_reply(
         &mut self,
@@ -69,15 +69,15 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         Ok(())
     }
 
-    /// Replies are handed to the application as they lie in the receive buffer, and their calls are
-    /// over then: for a single owner, who makes calls and reads. Other ends of a call, and replies
-    /// that are not one plain frame, give their token back and wait for
-    /// [`poll_reply`](Self::poll_reply) as ever.
+    /// From now on replies are given to the application in the receive buffer, and their calls end with that:
+    /// for a single owner, who both makes calls and reads. If a call ends otherwise, or its reply is not a
+    /// single plain frame, its token is returned as usual and the result is taken with
+    /// [`poll_reply`](Self::poll_reply).
     pub fn lend_replies(&mut self) {
         self.lends_replies = true;
     }
 
-    /// A reply came that will be lent. False: it is late.
+    /// A reply was received that will be given out in the receive buffer. `false`: it is late.
     #[inline]
     pub(super) fn take_lent_reply(&mut self, id: u64) -> Result<bool, PeerError> {
         if !self.calls.take_over(id) {
@@ -90,7 +90,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         Ok(true)
     }
 
-    /// An answer came that no call waits for.
+    /// An answer was received that no call waits for.
     #[cold]
     pub(super) fn note_late_reply(&mut self, id: u64) -> Result<(), PeerError> {
         self.counters.late_replies += 1;
@@ -122,7 +122,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.wakes.attend();
     }
 
-    /// What may still come, by class.
+    /// The cost that may still be received, by class.
     pub(super) fn allowances(&self) -> [u64; 2] {
         [self.inflow[0].allowance(), self.inflow[1].allowance()]
     }

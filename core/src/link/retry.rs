@@ -1,4 +1,4 @@
-//! Trying again: idempotent calls, and the budget that keeps retries from becoming a storm.
+//! Retries of idempotent calls, and the budget that prevents retry storms.
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
@@ -14,40 +14,40 @@ use crate::frame::{Class, Framing, Meta};
 use crate::supervisor::SplitMix64;
 use crate::time::{Instant, millis};
 
-/// Wait before a request that the peer turned away is sent again, if the peer names none; doubles
+/// The wait before a request that the peer refused to start is sent again, if the peer names none; doubles
 /// with every attempt.
 const FIRST_DELAY: Duration = Duration::from_millis(50);
 const LONGEST_DELAY: Duration = Duration::from_secs(1);
 
-/// Where a request stands that may be sent again.
+/// The state of a request that may be sent again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Stage {
     Queued,
     Sent,
-    /// The peer turned it away: it waits before it is queued again.
+    /// The peer refused to start it: it waits before it is queued again.
     Waiting,
 }
 
 #[derive(Debug)]
 struct Retained {
     frame: Vec<u8>,
-    /// Length of the body in it.
+    /// The length of the body in it.
     body: usize,
     class: Class,
-    /// How often it was sent, or will have been once what is queued has left.
+    /// The number of attempts, including one that is queued.
     attempts: u32,
     stage: Stage,
-    /// A connection died while the peer had it.
+    /// A connection ended while the peer had the request.
     may_have_run: bool,
 }
 
-/// Requests of idempotent calls under way.
+/// The requests of idempotent calls under way.
 ///
-/// It has memory of its own from the first of them on: most links make none.
+/// Allocated with the first of them: most links make none.
 #[derive(Debug)]
 pub(super) struct Retries {
     table: Option<Box<Table>>,
-    /// Each retry takes of it.
+    /// Every retry takes from it.
     budget: RetryBudget,
     /// Jitter of the waits.
     random: SplitMix64,
@@ -57,7 +57,7 @@ pub(super) struct Retries {
 struct Table {
     calls: BTreeMap<u64, Retained>,
     bytes: usize,
-    /// How many are in the write queue.
+    /// The number of requests in the write queue.
     queued: usize,
 }
 
@@ -66,12 +66,12 @@ impl Retries {
         Self { table: None, budget: RetryBudget::default(), random: SplitMix64::new(seed) }
     }
 
-    /// Seeds the jitter.
+    /// Sets the seed of the jitter.
     pub(super) fn seed(&mut self, seed: u64) {
         self.random = SplitMix64::new(seed);
     }
 
-    /// Forgets every request.
+    /// Drops every request.
     pub(super) fn clear(&mut self) {
         self.table = None;
     }
@@ -98,7 +98,7 @@ impl Retries {
         table.calls.insert(id, retained);
     }
 
-    /// A call is over, or given up.
+    /// A call ended, or was cancelled.
     fn forget(&mut self, id: u64) {
         if let Some(table) = &mut self.table
             && let Some(retained) = table.calls.remove(&id)
@@ -108,7 +108,7 @@ impl Retries {
         }
     }
 
-    /// The requests in a batch leave.
+    /// The requests in a batch are being sent.
     pub(super) fn note_taken(&mut self, batch: &Batch) {
         let Some(Table { calls, queued, .. }) = self.table.as_deref_mut().filter(|table| table.queued > 0)
         else {
@@ -128,7 +128,7 @@ impl Retries {
         self.table.as_ref()?.calls.get(&id)
     }
 
-    /// Whether the peer may have begun with a call on an earlier connection.
+    /// Whether the peer may have started a call on an earlier connection.
     pub(super) fn may_have_run(&self, id: u64) -> bool {
         self.get(id).is_some_and(|retained| retained.may_have_run)
     }
@@ -161,7 +161,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
     }
 
-    /// A call goes no further for that reason; one that may have run on an earlier connection says that.
+    /// A call fails for this reason; if it may have run on an earlier connection, the error says so.
     pub(super) fn fail_call(&mut self, id: u64, reason: CallError) {
         let cause = || self.last_disconnect().cloned().unwrap_or(Disconnect::NotConnected);
         let may_have_run = self.retries.may_have_run(id).then(|| CallError::MaybeDelivered(cause()));
@@ -170,7 +170,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.forget_retries(id, false);
     }
 
-    /// The peer turned a request away, and did not start it. True: it will be sent again.
+    /// The peer refused to start a request. `true`: it will be sent again.
     pub(super) fn retry_refused(&mut self, now: Instant, id: u64, failure: &Failure) -> bool {
         let Some((_, deadline)) = self.calls.get(id) else { return false };
         let limit = self.settings.retry_limit;
@@ -207,7 +207,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         if retained.stage != Stage::Waiting {
             return;
         }
-        // Another peer than the one that it was for at first may not take it.
+        // Its new peer may not accept it.
         let (len, max) = (retained.body as u64, self.conn.agreed.max_message as u64);
         if len > max {
             return self.fail_call(id, EncodeError::TooLarge { len, max }.into());
@@ -221,8 +221,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.wake_driver();
     }
 
-    /// A connection died. Decides which of the calls that had left are sent again, and says
-    /// whether a call is one of them.
+    /// A connection ended. Chooses the calls that were sent and will be sent again, and returns their ids.
     pub(super) fn choose_retries(&mut self) -> Vec<u64> {
         let Self { retries, calls, settings, arena, .. } = self;
         let Retries { table, budget, .. } = retries;
@@ -234,7 +233,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             }
             let waits = arena.holds(retained.class, Sent::Call(id));
             if waits {
-                // It was in the batch that was being written, and comes back.
+                // It was in the batch that was being written, and is given back with it.
                 if retained.stage == Stage::Sent {
                     retained.stage = Stage::Queued;
                     *queued += 1;
@@ -249,7 +248,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         chosen
     }
 
-    /// Queues them, in front of everything, in their order.
+    /// Queues these requests in front of everything, in their order.
     pub(super) fn requeue_all(&mut self, now: Instant, chosen: &[u64]) {
         for &id in chosen.iter().rev() {
             self.counters.retries += 1;
@@ -258,7 +257,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     }
 }
 
-/// Between half and all of the delay for that attempt.
+/// A random time between half and all of the delay for that attempt.
 fn jittered(attempt: u32, random: &mut SplitMix64) -> Duration {
     let delay = FIRST_DELAY.saturating_mul(1 << attempt.saturating_sub(1).min(8)).min(LONGEST_DELAY);
     let nanos = u64::try_from(delay.as_nanos()).unwrap_or(u64::MAX);

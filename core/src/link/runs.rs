@@ -1,4 +1,4 @@
-//! Received messages of one run, which wait in the memory that they were read into.
+//! Received messages of one run, kept in the memory that they were read into.
 
 use alloc::vec::Vec;
 
@@ -12,7 +12,7 @@ use crate::recv_buf::{Block, Place};
 /// Fewer messages than this are kept one by one.
 const FEW: usize = 8;
 
-/// Messages of the normal class without extensions, one behind the other.
+/// Messages of the normal class without extensions, one after the other.
 #[derive(Debug, Default)]
 pub(super) struct Run {
     block: Block,
@@ -21,15 +21,15 @@ pub(super) struct Run {
     places: Vec<Place>,
     /// The next message.
     next: usize,
-    /// Where it begins, counted from `base`.
+    /// Its position, counted from `base`.
     at: usize,
 }
 
-/// What is kept of messages, and of their bodies.
+/// The size of kept messages.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct Size {
     pub(super) messages: usize,
-    /// Of their bodies.
+    /// The bytes of their bodies.
     pub(super) bytes: usize,
     pub(super) cost: u64,
 }
@@ -40,7 +40,7 @@ impl Run {
         rest.places.len() >= FEW
     }
 
-    /// Keeps them: by reference if they are most of their block, otherwise with one copy.
+    /// Keeps them: by reference if they make up most of their block, otherwise with one copy.
     pub(super) fn fill(&mut self, rest: &Rest<'_>) -> Size {
         let Rest { bytes, places, at, source } = rest;
         let Some(last) = places.last() else { return Size::default() };
@@ -64,7 +64,7 @@ impl Run {
         Size { messages: places.len(), bytes: bodies, cost: cost(wire) + cost(0) * (places.len() as u64 - 1) }
     }
 
-    /// The next message becomes `into`; what it costs of the window comes back.
+    /// Moves the next message to `into`; returns its cost in the window.
     #[inline]
     pub(super) fn take_into(&mut self, into: &mut Message) -> Option<u64> {
         let &Place { method, body, end } = self.places.get(self.next)?;
@@ -98,7 +98,7 @@ impl Run {
         self.next == self.places.len()
     }
 
-    /// Lets go of the block.
+    /// Releases the block.
     pub(super) fn clear(&mut self) {
         self.block = Block::default();
         self.places.clear();

@@ -1,4 +1,4 @@
-//! Commands of the application: calls, room in the write queue, giving up. Casts are in `cast.rs`.
+//! Commands of the application: calls, waiting for room, cancelling. Casts are in `cast.rs`.
 
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -16,9 +16,9 @@ use crate::link::undelivered::{Undelivered, decode};
 use crate::time::{Instant, millis};
 
 impl<F: Framing, T: Send + 'static> Link<F, T> {
-    /// The time to count a call's timeout from. While the driver is on its way to work, what it was
-    /// last told will do: the call goes out with that work, and calls that are made together need not
-    /// look at `clock` one by one. Not while a write is under way, which may be held up for long.
+    /// The time from which a call's timeout counts. While the driver has been woken, the time that it was
+    /// last told is accurate enough: the call is sent with that work, and calls that are made together need
+    /// not read `clock` one by one. Not while a write is under way, which may take long.
     #[inline]
     pub fn call_time(&mut self, clock: impl FnOnce() -> Instant) -> Instant {
         if self.wakes.writer_sleeps() || self.last_time == Instant::ZERO || !self.can_write() {
@@ -27,12 +27,12 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.last_time
     }
 
-    /// Begins a call. The token is kept until it ends and then comes out of `take_tokens`; the
-    /// result is fetched with [`poll_reply`](Self::poll_reply).
+    /// Begins a call. The token is kept until the call ends and is then returned by `take_tokens`; take the
+    /// result with [`poll_reply`](Self::poll_reply).
     ///
     /// # Errors
-    /// [`CallError::Full`] without room (wait with [`wait`](Self::wait)),
-    /// [`CallError::Encode`] if it cannot be written at all, [`CallError::Closed`].
+    /// [`CallError::Full`] if there is no room (wait with [`wait`](Self::wait)), [`CallError::Encode`] if the
+    /// request cannot be encoded, [`CallError::Closed`].
     #[inline]
     pub fn call(
         &mut self,
@@ -44,7 +44,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.call_named(now, options, payload, |_| token)
     }
 
-    /// The same with a token that names the call.
+    /// As [`call`](Self::call), with a token made from the call's id.
     ///
     /// # Errors
     /// As [`call`](Self::call).
@@ -64,7 +64,8 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         Ok(CallId(id))
     }
 
-    /// The same with a fixed deadline; `turn` says that a turn in [`Line::Call`](super::Line::Call) was granted.
+    /// As [`call`](Self::call), with a fixed deadline; `turn` says that a turn in
+    /// [`Line::Call`](super::Line::Call) was granted.
     ///
     /// # Errors
     /// As [`call`](Self::call).
@@ -81,8 +82,8 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.call_within(now, deadline.saturating_since(now), options, payload, token, turn)
     }
 
-    /// The way of most calls: see [`cast_plain`](Self::cast_plain). `None`: it is not one of those,
-    /// and nothing was done; ask [`call`](Self::call).
+    /// The fast path of calls: see [`cast_plain`](Self::cast_plain). `None`: the fast path does not apply,
+    /// and nothing was done; use [`call`](Self::call).
     #[inline]
     pub fn call_plain(
         &mut self,
@@ -97,15 +98,15 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         Some(CallId(id))
     }
 
-    /// Queues the request of a plain call, whose id comes back and is still to be noted.
+    /// Queues the request of a plain call; returns its id, which the caller must record.
     #[inline]
     fn queue_plain_call(&mut self, timeout: Duration, options: &CallOptions, body: &[u8]) -> Option<u64> {
         if !self.takes_plain_call(options, body.len()) {
             return None;
         }
         let id = self.calls.peek_id();
-        // What its frame says is put together here, of values in registers: copying it from where
-        // it was put together takes longer than all the rest.
+        // The metadata is built here from values in registers: copying it from elsewhere takes longer than
+        // everything else.
         let meta = Meta {
             kind: Kind::Request,
             class: Class::Normal,
@@ -134,7 +135,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         is_plain && may_go && has_place && len <= self.conn.agreed.max_message
     }
 
-    /// A call whose request is queued.
+    /// Records a call whose request is queued.
     #[inline(always)]
     fn note_call(&mut self, now: Instant, timeout: Duration, class: Class, id: u64, token: T) {
         self.calls.open(id, class, now + timeout, token);
@@ -212,26 +213,27 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         Ok(())
     }
 
-    /// Whether messages of the normal class or of bulk are refused now for want of room to wait.
+    /// Whether messages of the normal class or of bulk are refused now for want of room.
     #[must_use]
     pub fn is_write_queue_full(&self) -> bool {
         self.lines.write_full.contains(&true)
     }
 
-    /// Whether no write is under way, and nothing that was begun waits to be written on.
+    /// Whether no write is under way, and no incomplete batch waits to be written.
     pub(super) fn can_write(&self) -> bool {
         self.phase == Phase::Ready && self.arena.can_take()
     }
 
-    /// Whether so much of the normal class waits, with no write under way, that the caller that queues it
-    /// had better write it, too: it is in that one's cache, and the other side can begin with it.
+    /// Whether this many bytes of the normal class wait, with no write under way, so that the caller that
+    /// queues the last of them should write them, too: they are in its processor's cache, and the other side
+    /// can begin with them.
     #[inline]
     #[must_use]
     pub fn is_piling_up(&self, bytes: usize) -> bool {
         self.arena.has_pile(bytes) && self.can_write()
     }
 
-    /// Whether what is queued goes out now: connected, and the peer has not said go-away.
+    /// Whether queued messages are sent now: connected, and the peer has not sent a go-away.
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.phase == Phase::Ready && self.closing.is_none() && !self.conn.gone_away
@@ -247,7 +249,8 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         fail_fast.insert(id);
     }
 
-    /// The connection takes nothing new: calls that wait for none fail, if they have not left.
+    /// The connection accepts nothing new: calls that do not wait for another one fail, if they were not
+    /// sent.
     pub(super) fn fail_waiting_calls(&mut self, cause: &Disconnect) {
         for id in self.fail_fast.take().into_iter().flat_map(|ids| *ids) {
             let Some((class, _)) = self.calls.get(id) else { continue };
@@ -258,20 +261,20 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.grant_calls();
     }
 
-    /// The class a call goes in.
+    /// The class that a call uses.
     #[must_use]
     pub fn call_class(&self, options: &CallOptions, len: usize) -> Class {
         self.class_of(options.class, len)
     }
 
-    /// The class a cast goes in.
+    /// The class that a cast uses.
     #[must_use]
     pub fn cast_class(&self, options: &CastOptions, len: usize) -> Class {
         self.class_of(options.class, len)
     }
 
-    /// The class of a message of that length unless it was chosen. Where the bytes themselves are
-    /// the message, there is one: they keep their order.
+    /// The class of a message of that length, unless it was chosen. On framings where the bytes themselves
+    /// are the message there is only one class: they keep their order.
     #[inline]
     pub(super) fn class_of(&self, chosen: Option<Class>, len: usize) -> Class {
         let by_length = if len > self.arena.fragment() { Class::Bulk } else { Class::Normal };
@@ -290,7 +293,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         Full::WriteQueue { bytes: load.bytes as u64, messages: load.messages as u64 }
     }
 
-    /// A call or cast was queued: mind the high-water mark, and the driver.
+    /// A call or cast was queued: checks the high-water mark, and wakes the driver.
     #[inline]
     pub(super) fn after_queueing_in(&mut self, class: Class) {
         let load = self.arena.ours(class);
@@ -321,13 +324,13 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
     }
 
-    /// Places that the peer may count as taken. A call that was given up keeps its place until its
-    /// cancel goes out: another class's request could overtake it.
+    /// The calls that the peer may count as in flight. A cancelled call keeps its place until its cancel is
+    /// sent, because a request of another class could overtake it.
     pub(super) fn places_held(&self) -> usize {
         self.calls.held() + self.conn.cancels
     }
 
-    /// A batch goes out, and with it the cancels in it.
+    /// A batch is sent, with the cancels in it.
     pub(super) fn note_cancels(&mut self, batch: &Batch) {
         if self.conn.cancels > 0 {
             self.conn.cancels = self.conn.cancels.saturating_sub(batch.cancels());
@@ -335,7 +338,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
     }
 
-    /// The result of a call if it is over; otherwise keeps a new token.
+    /// The result of a call, if it has ended; otherwise keeps a new token.
     #[inline(always)]
     pub fn poll_reply(
         &mut self,
@@ -352,9 +355,9 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
     }
 
-    /// The caller no longer wants the answer. The slot is free at once. A request that has not
-    /// left does not leave, one of which fragments have left is broken off; otherwise the peer is
-    /// told, behind the request, if the protocol can say so.
+    /// Cancels a call. Its slot is free at once. A request that was not sent is removed; one of which
+    /// fragments were sent is aborted; otherwise the peer is told, after the request, if the protocol has
+    /// cancels.
     pub fn cancel_call(&mut self, call: CallId) {
         if let Some(class) = self.calls.forget(call.0) {
             self.counters.calls_cancelled += 1;
@@ -367,7 +370,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.grant_calls();
     }
 
-    /// Takes a request that has not left, or not wholly, out of the queue. False: it has left.
+    /// Removes a request that was not sent, or not completely, from the queue. `false`: it was sent.
     fn withdraw_call(&mut self, id: u64, class: Class) -> bool {
         let withdrawn = self.arena.withdraw(class, Sent::Call(id));
         self.after_withdrawing(withdrawn)
@@ -375,8 +378,8 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
 
     pub(super) fn send_cancel(&mut self, id: u64, class: Class) {
         if !self.framing.profile().cancel || (self.phase != Phase::Ready && self.history.session.is_none()) {
-            // Not sent yet, or the connection it was sent on is gone: the request is dropped
-            // before the next connection is used.
+            // Not sent yet, or the connection it was sent on has ended: the request is removed before the
+            // next connection is used.
             return;
         }
         // In the request's class, so that it cannot overtake it.
@@ -390,7 +393,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// A call's deadline passed.
     pub(super) fn expire_call(&mut self, id: u64) {
         let Some((class, _)) = self.calls.get(id) else { return };
-        // A peer does not handle a request of which the end is missing.
+        // A peer does not handle an incomplete request.
         let may_have_run = self.retries.may_have_run(id);
         let withdrawn = self.retries.is_waiting(id) | self.withdraw_call(id, class);
         let outcome = if withdrawn && !may_have_run { Outcome::Expired } else { Outcome::MaybeDelivered };
@@ -405,7 +408,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
     }
 
-    /// Whether any byte of that call's request may have left.
+    /// Whether any byte of that call's request may have been sent.
     pub(super) fn has_left(&self, id: u64, class: Class) -> bool {
         if !self.retries.is_empty() {
             // Requests that are sent again need not be in order of their ids.
@@ -414,7 +417,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.arena.first_queued_call(class).is_none_or(|first| id < first)
     }
 
-    /// The messages a closed link could not send.
+    /// The messages that a closed link could not send.
     pub fn take_undelivered(&mut self) -> Vec<Undelivered> {
         let mut undelivered = Vec::new();
         if self.phase != Phase::Closed {
@@ -422,7 +425,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
         let Self { framing, outcomes, arena, .. } = &mut *self;
         arena.retain(|frame| {
-            // One outcome for each: some had theirs before.
+            // One outcome for each: some have theirs already.
             if let Sent::Cast(number) = frame.sent
                 && outcomes.as_ref().is_some_and(|outcomes| outcomes.was_told(number))
             {
@@ -435,7 +438,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             undelivered.extend(back);
             false
         });
-        // What came back before, and was not taken.
+        // Messages that were given back before, and not taken.
         if let Some(outcomes) = &mut self.outcomes {
             undelivered.extend(outcomes.drain_errored());
         }

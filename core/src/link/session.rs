@@ -1,8 +1,8 @@
-//! Sessions: a history that both sides share, and that outlives its connections.
+//! Sessions: state that both sides share, and that outlives its connections.
 //!
-//! Both sides count the frames that belong to it ([`Kind::is_counted`]); only acknowledgements and
-//! the resume carry numbers. What the peer has not acknowledged is kept as it was written. On the
-//! next connection each side says how many frames it has, and the other goes on from there.
+//! Both sides count the frames that belong to the session ([`Kind::is_counted`]); only acknowledgements and
+//! the resume carry numbers. Frames that the peer has not acknowledged are kept as they were written. On the
+//! next connection each side says how many frames it has received, and the other continues from there.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -19,20 +19,20 @@ use crate::frame::{Framing, Kind, Meta};
 use crate::link::reader::{Front, Retired, front};
 use crate::time::Instant;
 
-/// The peer learns at the latest after so many bytes what was received of the session.
+/// The peer gets an acknowledgement at least once per this many received bytes.
 const ACK_BYTES: u64 = 64 * 1024;
 
-/// The identity that an accepting side gives to a session.
+/// The id and the token that an accepting side assigns to a session.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct SessionIdentity {
     /// Unique among the sessions of a server; not 0.
     pub id: u64,
-    /// From the system's randomness: a peer that knows it may take the session over.
+    /// Random, from the system: a peer that knows it may take over the session.
     pub token: [u8; 16],
 }
 
 impl SessionIdentity {
-    /// Whether a resume asks for this session and may have it: it knows the token.
+    /// Whether a resume asks for this session with the right token.
     #[must_use]
     pub fn is_asked_for_by(&self, resume: &Resume) -> bool {
         resume.session == self.id && resume.has_token(&self.token)
@@ -40,33 +40,33 @@ impl SessionIdentity {
 }
 
 impl core::fmt::Debug for SessionIdentity {
-    /// Without the token.
+    /// Does not print the token.
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("SessionIdentity").field("id", &self.id).finish_non_exhaustive()
     }
 }
 
-/// What is known of the session besides what was sent (which is with the arena).
+/// The state of the session, except the sent frames (which are in the arena).
 #[derive(Debug)]
 pub(super) struct Session {
     identity: SessionIdentity,
-    /// Who it belongs to, where that is known: the name of the peer's [`Identity`].
+    /// The identity that it belongs to, if the peer has one.
     owner: Option<Identity>,
-    /// Frames received, and how many of them the peer knows of.
+    /// Frames received, and how many of them were acknowledged.
     received: u64,
     said: u64,
     unsaid_bytes: u64,
-    /// When the peer has to be told at the latest; whether it is to be told now.
+    /// When an acknowledgement is due at the latest; whether it is due now.
     ack_at: Option<Instant>,
     ack_due: bool,
-    /// Without a connection, on the accepting side: how long it is kept.
+    /// The end of its life without a connection, on the accepting side.
     detached_until: Option<Instant>,
-    /// Without a connection, where a counter counts what it holds: the bytes that were counted last.
+    /// Without a connection, if its memory is counted: the bytes that were counted last.
     pub(super) counted: Option<usize>,
 }
 
 impl Session {
-    /// Frames that came.
+    /// The number of frames received.
     pub(super) fn received(&self) -> u64 {
         self.received
     }
@@ -90,39 +90,39 @@ impl Session {
 #[derive(Debug, Default)]
 pub(super) struct History {
     pub(super) session: Option<Box<Session>>,
-    /// For the session that an accepting link will begin.
+    /// For the next session of an accepting link.
     pub(super) offer: Option<Box<SessionIdentity>>,
-    /// What the reader of the session's last connection left.
+    /// State that the reader of the session's last connection left.
     pub(super) retired: Option<Box<Retired>>,
-    /// Counts connections, or sessions where there are: answers belong to one.
+    /// Counts connections, or sessions if there are any: an answer belongs to one of them.
     pub(super) scope: u64,
-    /// The session goes on with this connection.
+    /// The session continues on this connection.
     pub(super) scope_holds: bool,
 }
 
-/// No frame of a greeting is longer: whatever claims to be is for the link to refuse, and nothing is
-/// read ahead for it.
+/// No frame of a greeting is longer: a longer one is left to the link, which refuses it, and is not read
+/// ahead.
 const LONGEST_GREETING: usize = 2048;
 
-/// What the first bytes of an accepted connection say of a session.
+/// The information that the first bytes of an accepted connection contain about a session.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Greeting {
-    /// Not enough to say.
+    /// More bytes are needed.
     Incomplete,
-    /// No session that is there already, or an error that the link will find.
+    /// No existing session, or an error that the link will report.
     Fresh,
-    /// A session to be taken up again.
+    /// A session to be resumed.
     Resumes(Resume),
 }
 
-/// Looks at the first bytes of an accepted connection, and leaves them where they are: a server that
-/// accepts has to know whose connection it is before a link gets it.
+/// Reads the first bytes of an accepted connection without consuming them: a server has to know which session
+/// a connection belongs to before a link gets it.
 pub fn greeting<F: Framing>(mut framing: F, unread: &[u8]) -> Greeting {
     if !framing.profile().handshake {
         return Greeting::Fresh;
     }
-    // What breaks the protocol is for the link to refuse.
+    // Protocol errors are left to the link, which refuses them.
     read_greeting(&mut framing, unread).unwrap_or(Greeting::Fresh)
 }
 
@@ -146,35 +146,35 @@ fn read_greeting<F: Framing>(framing: &mut F, unread: &[u8]) -> Result<Greeting,
 }
 
 impl<F: Framing, T: Send + 'static> Link<F, T> {
-    /// Whether this side wants sessions, and can have them.
+    /// Whether this side wants sessions, and the framing has them.
     pub(super) fn wants_session(&self) -> bool {
         matches!(self.settings.delivery, Delivery::Session)
             && (self.role == Role::Dialing || self.history.offer.is_some() || self.history.session.is_some())
     }
 
-    /// The identity of the session that an accepting link will begin. Without one it has none.
+    /// Sets the identity of the next session of an accepting link. Without one there is no session.
     pub fn offer_session(&mut self, identity: SessionIdentity) {
         self.history.offer = Some(Box::new(identity));
     }
 
-    /// The session that holds, connected or not.
+    /// The present session, connected or not.
     #[must_use]
     pub fn session(&self) -> Option<SessionIdentity> {
         self.history.session.as_ref().map(|session| session.identity)
     }
 
-    /// The name of whom the session belongs to.
+    /// The name of the identity that the session belongs to.
     pub(super) fn session_owner(&self) -> Option<&str> {
         Some(self.history.session.as_ref()?.owner.as_ref()?.name())
     }
 
-    /// Whether the link waits without a connection for its session to be taken up again.
+    /// Whether the link has no connection and waits for its session to be resumed.
     #[must_use]
     pub fn is_detached(&self) -> bool {
         self.phase == Phase::Down && self.history.session.is_some()
     }
 
-    /// Another connection takes the session over: the present one ends.
+    /// Another connection takes over the session: the present one ends.
     pub fn supersede(&mut self) {
         if self.phase != Phase::Down && self.phase != Phase::Closed {
             self.conn.abort_for(Disconnect::Superseded);
@@ -182,14 +182,14 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
     }
 
-    /// A session without a connection is not waited for any longer.
+    /// Stops waiting for the resumption of a session without a connection.
     pub fn expire_session(&mut self, now: Instant) {
         if self.is_detached() {
             self.end(now, Disconnect::SessionExpired);
         }
     }
 
-    /// What this side says of the session, behind its hello.
+    /// Sends this side's resume after its hello.
     pub(super) fn send_resume(&mut self) {
         let resume = match &mut self.history.session {
             Some(session) => {
@@ -202,7 +202,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.send_control(Meta::control(Kind::Resume, 0), &resume.to_bytes());
     }
 
-    /// The peer's resume. True: the session goes on; false: it is a new one.
+    /// The peer's resume. `true`: the session continues; `false`: it is a new one.
     pub(super) fn handle_resume(&mut self, now: Instant, theirs: &Resume) -> Result<bool, PeerError> {
         let held = self.history.session.as_ref().map(|session| session.identity);
         let goes_on = held.is_some_and(|held| held.is_asked_for_by(theirs));
@@ -235,7 +235,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         Ok(goes_on)
     }
 
-    /// The session goes on: the peer has so many frames of it.
+    /// The session continues: the peer has received this many of its frames.
     fn go_on(&mut self, received: u64) -> Result<(), PeerError> {
         let unacked = self.arena.unacked();
         let (watched, mut acked) = (self.watches_casts(), Vec::new());
@@ -243,16 +243,16 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         let Some(replayed) = resumed else {
             return Err(PeerError::Resume { field: "received", value: received, limit: self.arena.lent() });
         };
-        // The acknowledgements may be lost with the old connection: the resume says the same.
+        // Acknowledgements may have been lost with the old connection: the resume replaces them.
         self.note_acked(acked);
         if replayed > 0 {
             self.counters.replayed += replayed;
         }
         self.history.scope_holds = true;
-        // Late replies may be to any call of the session.
+        // Late replies may belong to any call of the session.
         self.conn.calls_before = 0;
         for inflow in &mut self.inflow {
-            // What was granted last may be lost with the old connection.
+            // The last grant may have been lost with the old connection.
             inflow.repeat();
         }
         self.event(LinkEvent::Resumed {
@@ -263,7 +263,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         Ok(())
     }
 
-    /// Frames of the session came in.
+    /// Frames of the session were received.
     pub(super) fn note_received_frames(&mut self, now: Instant, frames: u64, bytes: u64) {
         let Some(session) = &mut self.history.session else { return };
         session.received += frames;
@@ -281,7 +281,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
     }
 
-    /// The peer gets at once an acknowledgement of what was received.
+    /// Sends an acknowledgement at once.
     pub(super) fn ack_now(&mut self) {
         if let Some(session) = &mut self.history.session
             && session.said < session.received
@@ -303,7 +303,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.send_control(meta, b"");
     }
 
-    /// The peer has so many of our frames.
+    /// The peer has received this many of this side's frames.
     pub(super) fn handle_ack(&mut self, received: u64) -> Result<(), PeerError> {
         let (watched, mut acked) = (self.watches_casts(), Vec::new());
         let known = self.arena.ack(received, |sent| acked.extend(sent.cast().filter(|_| watched)));
@@ -314,13 +314,13 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         if !self.arena.has_no_data() {
             self.wake_driver();
         } else if self.closing.is_some() || self.conn.gone_away {
-            // That may have been what the end waits for.
+            // The close may have waited for this.
             self.wakes.attend();
         }
         Ok(())
     }
 
-    /// When something about the session is due.
+    /// When the next step of the session is due.
     pub(super) fn next_session_timeout(&self) -> Option<Instant> {
         let session = self.history.session.as_ref()?;
         match self.phase {
@@ -341,30 +341,30 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
     }
 
-    /// Whether the session outlives a connection that ends so.
+    /// Whether the session outlives a connection that ends for this reason.
     pub(super) fn survives(&self, cause: &Disconnect) -> bool {
         let said_good_bye =
             self.closing.is_some() || (self.conn.gone_away && *cause == Disconnect::PeerClosed);
         let over = match cause {
-            // It ended in the middle of a frame, as cut connections do.
+            // The connection ended in the middle of a frame, as broken connections do.
             Disconnect::Protocol(PeerError::Frame(FrameError::Truncated { .. })) => false,
-            // A connection that was made before others and comes to light after them: it says less
-            // than is known since. It goes, and the session stays.
+            // A delayed connection that is older than the present state: its numbers are outdated. It is
+            // closed, and the session stays.
             Disconnect::Protocol(PeerError::Resume { .. }) if self.role == Role::Accepting => false,
-            // A peer in its handshake was no owner of the session. One that was told to go is.
+            // A peer in its handshake did not own the session. A ready peer that was refused did.
             Disconnect::Denied(_) => self.phase == Phase::Ready,
             Disconnect::Refused(refusal) => {
                 self.phase == Phase::Ready || refusal.code == RefusalCode::OTHER_IDENTITY
             }
             Disconnect::Protocol(_) | Disconnect::LocalClose | Disconnect::GoneAway => true,
-            // That policy ends the session: nothing it acknowledged may be dropped.
+            // That policy ends the session: acknowledged messages may not be dropped.
             Disconnect::Overflow { .. } => true,
             _ => said_good_bye,
         };
         self.history.session.is_some() && !over
     }
 
-    /// The connection is gone and the session stays: nothing is lost, everything waits.
+    /// The connection ended and the session stays: nothing is lost, everything waits.
     pub(super) fn detach(&mut self, now: Instant, lent: Option<Batch>) {
         self.arena.detach(lent);
         let expiry = self.settings.session_expiry;
@@ -373,19 +373,19 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             session.detached_until = accepting.then(|| now + expiry);
             (session.ack_at, session.ack_due) = (None, false);
             if self.share.is_counted {
-                // Counted from this moment on, by the counter that learns of it now.
+                // Counted from this moment on, by the counter that is informed now.
                 session.counted = Some(0);
             }
         }
         self.say_waiting();
-        // There is no writer until there is a connection again: the counter learns what is queued.
+        // There is no writer until there is a connection again: the queued bytes are reported to the counter.
         self.wakes.note_writer(true);
-        // The time of its end has to be watched without a connection now.
+        // From now on the time of its end has to be watched without a connection.
         self.wakes.attend();
     }
 
-    /// The session is over, if there is one: what the peer did not acknowledge is handed back, and
-    /// what it was handling for us may or may not be done.
+    /// The session is over, if there is one: messages that the peer did not acknowledge are given back, and
+    /// calls that the peer was handling may or may not be executed.
     pub(super) fn lose_session(&mut self, now: Instant, cause: &Disconnect) {
         self.say_waiting();
         if self.history.session.take().is_none() {
@@ -413,13 +413,14 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             self.drop_answer(id);
         }
         self.history.retired = self.history.retired.take().map(|retired| Box::new(retired.without_session()));
-        // Where a side closed and nothing is owed nothing was lost: that is how sessions end.
+        // If a side closed and nothing was unfinished, nothing was lost: this is the regular end of a
+        // session.
         let parting = matches!(cause, Disconnect::GoneAway | Disconnect::LocalClose)
             || (self.conn.gone_away && *cause == Disconnect::PeerClosed);
         if unacknowledged > 0 || !(parting || self.closing.is_some()) {
             self.event(LinkEvent::SessionLost { unacknowledged });
         }
-        // What waited goes to the next session, or is handed back.
+        // Waiting messages go to the next session, or are given back.
         self.settle(Ended::Session, cause);
         let again = self.choose_retries();
         self.fail_calls_that_left(cause, &again);
@@ -429,8 +430,8 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.history.scope += 1;
     }
 
-    /// An abort goes in its class, in front: it belongs between the fragments that left and what
-    /// comes next.
+    /// Queues an abort at the front of its class: its place is after the fragments that were sent and before
+    /// the next message.
     pub(super) fn push_abort(&mut self, class: crate::frame::Class, message: u64) {
         let mut frame = Vec::new();
         let meta = Meta { class, ..Meta::new(Kind::Abort, message) };
@@ -439,7 +440,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
     }
 
-    /// Frames that wait for the peer's acknowledgement.
+    /// The number of frames that wait for the peer's acknowledgement.
     #[must_use]
     pub fn unacknowledged(&self) -> u64 {
         self.arena.unacked()

@@ -1,4 +1,4 @@
-//! What becomes of messages when a connection, or a session, is over.
+//! Outcomes of messages at the end of a connection or session.
 
 use alloc::vec;
 use alloc::vec::Vec;
@@ -11,32 +11,33 @@ use crate::error::{CallError, Disconnect, Outcome, Undeliverable};
 use crate::frame::{Class, Framing};
 use crate::link::undelivered::{Undelivered, decode};
 
-/// What is over.
+/// The thing that has ended.
 pub(super) enum Ended {
     /// A connection without a session, with the batch that was being written.
     Connection(Option<Batch>),
-    /// The writing of a batch whose connection was over before, where what left is sent again.
+    /// The write of a batch whose connection ended earlier, with at-least-once delivery.
     LateWrite(Batch),
-    /// A session, whose sent frames were dealt with.
+    /// A session, whose sent frames are settled already.
     Session,
 }
 
 impl<F: Framing, T: Send + 'static> Link<F, T> {
-    /// Decides about everything that was to be written: what had left is over, what had not waits
-    /// for the next connection, or is sent again, or handed back.
+    /// Decides about all messages in the queue and the batch: those that were sent are done; the others wait
+    /// for the next connection, are sent again, or are given back.
     pub(super) fn settle(&mut self, ended: Ended, cause: &Disconnect) {
-        // What was being written when a connection died is sent again even if the link closes meanwhile.
+        // Messages that were being written when a connection ended are sent again even if the link closes
+        // meanwhile.
         let is_closing = self.closing.is_some() || self.phase == Phase::Closed;
         let is_late = matches!(ended, Ended::LateWrite(_));
         let was_closing = is_closing && !is_late;
         let (mut left, mut failed, mut answers, mut calls_back) = (vec![], vec![], vec![], vec![]);
         let mut resent = 0;
-        // What is sent again does not wait: it goes, however late.
+        // Repeated messages do not expire.
         let expires = !matches!(self.settings.delivery, Delivery::AtLeastOnce { .. });
         let (late, expired) = (Undeliverable::Expired(self.doing()), self.expired_casts);
         let profile = self.framing.profile();
         let Self { arena, calls, settings, outcomes, framing, fail_fast, counters, .. } = &mut *self;
-        // A closing link hands back what it has in the end.
+        // A closing link gives its messages back at its end.
         let waiting = if was_closing { OnDisconnect::Keep } else { settings.on_disconnect };
         let limit = match settings.delivery {
             Delivery::AtLeastOnce { retry_limit } if !was_closing => Some(retry_limit),
@@ -70,13 +71,13 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
                     false
                 }
                 None if fate == Fate::InPart && !profile.atomic => {
-                    // The peer saw its beginning.
+                    // The peer has received its beginning.
                     failed.extend(decode(framing, frame, Outcome::MaybeDelivered, &reason));
                     false
                 }
                 None => true,
             },
-            // Its time passed while it was being written.
+            // It expired while it was being written.
             (Sent::Cast(number), Fate::Waiting) if expires && number <= expired => {
                 counters.casts_expired += 1;
                 failed.extend(decode(framing, frame, Outcome::Expired, &late));
@@ -122,15 +123,15 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         for id in answers {
             self.drop_answer(id);
         }
-        // What came after a connection that ended before is none of its late writer's.
+        // Messages queued after the end of the earlier connection are not affected by its late writer.
         if !is_late {
             self.fail_fast = None;
             self.drop_held();
         }
     }
 
-    /// Calls whose request had left, wholly or in part: only the peer knows what became of them.
-    /// Those in `again` are made again.
+    /// Fails the calls whose request was sent, completely or in part: whether they ran is known to the peer
+    /// only. Those in `again` are retried.
     pub(super) fn fail_calls_that_left(&mut self, cause: &Disconnect, again: &[u64]) {
         let first_queued = CLASSES.map(|class| self.arena.first_queued_call(class));
         let Self { calls, wakes, counters, arena, retries, .. } = &mut *self;

@@ -1,4 +1,4 @@
-//! One message to many peers: encoded once.
+//! Broadcasts: one message to many peers, encoded once.
 
 use alloc::vec::Vec;
 
@@ -14,18 +14,19 @@ use crate::frame::{Class, Framing, Kind, Meta};
 use crate::link::Queued;
 use crate::time::Instant;
 
-/// A message for many links of one framing. A short one is encoded once, and the links copy its
-/// bytes; a long one (16 KiB and more) is kept once, and the links share it.
+/// A message for many links of one framing. A short one is encoded once, and the links copy its bytes; a long
+/// one (16 KiB or more) is kept once, and the links share it.
 #[derive(Clone, Debug)]
 pub struct SharedCast {
     options: CastOptions,
     body: Bytes,
-    /// The frame, if it is short: the same for all, since nothing in a cast's frame is a link's own.
+    /// The frame, if it is short. It is the same for all links: a cast's frame contains nothing that belongs
+    /// to one link.
     frame: Option<Vec<u8>>,
 }
 
 impl SharedCast {
-    /// Encodes the message as `framing` does, which has to be that of the links it is for.
+    /// Encodes the message by `framing`, which must be the framing of the links that it is for.
     pub fn new<F: Framing>(framing: &F, options: CastOptions, body: Bytes) -> Self {
         let mut frame = Vec::new();
         let meta = Meta {
@@ -36,7 +37,7 @@ impl SharedCast {
             ..Meta::default()
         };
         let short = body.len() < EXTERNAL_FROM;
-        // One that cannot be encoded is refused by each link, with its own error.
+        // A message that cannot be encoded is refused by each link, with its own error.
         let encoded = short
             && framing
                 .encode(&mut frame, &meta, options.extensions.as_deref().unwrap_or_default(), &body)
@@ -44,7 +45,7 @@ impl SharedCast {
         Self { options, body, frame: encoded.then_some(frame) }
     }
 
-    /// The message's bytes.
+    /// The body.
     #[must_use]
     pub fn body(&self) -> &Bytes {
         &self.body
@@ -52,11 +53,11 @@ impl SharedCast {
 }
 
 impl<F: Framing, T: Send + 'static> Link<F, T> {
-    /// Queues a message that many links get. As [`cast`](Self::cast), but no caller waits for room:
-    /// under [`Overflow::Block`] a full queue drops it, which is counted and an event.
+    /// Queues a broadcast message. As [`cast`](Self::cast), but no caller waits for room: with
+    /// [`Overflow::Block`] a full queue drops it, which is counted and reported as an event.
     ///
     /// # Errors
-    /// As [`cast`](Self::cast); the message is not in the error.
+    /// As [`cast`](Self::cast); the error does not contain the message.
     pub fn cast_shared(&mut self, now: Instant, shared: &SharedCast) -> Result<Queued, CastError> {
         let SharedCast { options, body, frame } = shared;
         let class = self.cast_class(options, body.len());

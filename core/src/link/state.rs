@@ -1,4 +1,4 @@
-//! What a link says of itself.
+//! The state of a link.
 
 use core::time::Duration;
 
@@ -11,19 +11,19 @@ use crate::frame::{Class, Framing, Profile};
 use crate::supervisor::Epoch;
 
 impl<F: Framing, T: Send + 'static> Link<F, T> {
-    /// What the framing can carry.
+    /// The capabilities of the framing.
     #[must_use]
     pub fn profile(&self) -> Profile {
         self.framing.profile()
     }
 
-    /// Which end this side is.
+    /// The role of this side.
     #[must_use]
     pub fn role(&self) -> Role {
         self.role
     }
 
-    /// Where the link stands.
+    /// The state of the link.
     #[must_use]
     pub fn state(&self) -> State {
         match self.phase {
@@ -35,20 +35,20 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
     }
 
-    /// The connection that is up, or was last.
+    /// The number of the present connection, or of the last one.
     #[must_use]
     pub fn epoch(&self) -> Epoch {
         self.epoch
     }
 
-    /// Numbers since the link was made.
+    /// Counters since the link was made.
     #[must_use]
     pub fn counters(&self) -> Counters {
         self.counters.counters()
     }
 
-    /// Frames longer than this are cut up on the connection that is up; `usize::MAX` where frames
-    /// cannot be.
+    /// Longer frames are cut into fragments on the present connection; `usize::MAX` if the framing has no
+    /// fragments.
     pub(super) fn fragment(&self) -> usize {
         self.arena.fragment()
     }
@@ -75,27 +75,27 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         load
     }
 
-    /// What the messages of that class cost that were received and not taken yet: what they take of the
-    /// window this side grants.
+    /// The cost of the messages of that class that were received and not taken yet: their share of the window
+    /// that this side grants.
     #[must_use]
     pub fn kept(&self, class: Class) -> u64 {
         self.inflow[lane(class)].kept()
     }
 
-    /// What happens to a message when the write queue is full.
+    /// Handling of a message when the write queue is full.
     #[must_use]
     pub fn write_overflow(&self) -> crate::config::Overflow {
         self.settings.write_overflow
     }
 
-    /// Why the last connection ended, or, if there was an attempt since that failed, why that did.
+    /// Why the last connection ended, or, if an attempt has failed since, why it failed.
     #[must_use]
     pub fn last_disconnect(&self) -> Option<&Disconnect> {
         self.route.last_cause.as_deref()
     }
 
-    /// Bytes of memory the link holds for queues and tables, and what the reader of a session left
-    /// for the next one (the receive buffer and the batch on loan are with the driver).
+    /// Bytes of memory that the link holds for queues and tables, and for what the reader of a session left
+    /// to the next one (the receive buffer and the current batch belong to the driver).
     #[must_use]
     pub fn memory(&self) -> usize {
         let outcomes = self.outcomes.as_ref().map_or(0, |outcomes| outcomes.memory());
@@ -105,45 +105,45 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.arena.memory() + held + tables + self.received.memory() + size_of::<Self>()
     }
 
-    /// The default deadline of a call, from now.
+    /// The default timeout of a call.
     #[must_use]
     pub fn call_timeout(&self) -> Duration {
         self.settings.call_timeout
     }
 
-    /// How long a cast may wait in the write queue: casts need the time if so.
+    /// How long a cast may wait in the write queue: if this is set, casts need the time.
     #[must_use]
     pub fn expire_after(&self) -> Option<Duration> {
         self.settings.expire_after
     }
 
-    /// How long a cast whose end is waited for may take unless it says otherwise.
+    /// The default timeout of a cast whose outcome is waited for.
     #[must_use]
     pub fn cast_timeout(&self) -> Duration {
         self.settings.cast_timeout
     }
 
-    /// The other end of the present connection, or of the last.
+    /// The address of the other side of the present connection, or of the last one.
     #[must_use]
     pub fn remote_addr(&self) -> Option<&Address> {
         self.route.remote.as_ref()
     }
 
-    /// This end of the present connection, or of the last.
+    /// The address of this side of the present connection, or of the last one.
     #[must_use]
     pub fn local_addr(&self) -> Option<&Address> {
         self.route.local.as_ref()
     }
 
-    /// Sets the address of this end of the connection. `None` leaves the address known before.
+    /// Sets the address of this side of the connection. `None` keeps the known address.
     pub fn set_local_addr(&mut self, local: Option<Address>) {
         if let Some(local) = local {
             self.route.local = Some(local);
         }
     }
 
-    /// Sets the address of the other end of the connection, for events and
-    /// [`remote_addr`](Self::remote_addr). `None` leaves the address known before.
+    /// Sets the address of the other side of the connection, for events and
+    /// [`remote_addr`](Self::remote_addr). `None` keeps the known address.
     pub fn set_remote_addr(&mut self, remote: Option<Address>) {
         if remote.is_some() {
             self.route.remote = remote;

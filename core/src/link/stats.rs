@@ -1,4 +1,4 @@
-//! What a link looks like from outside, as plain data.
+//! The observable state of a link, as plain data.
 
 use core::time::Duration;
 
@@ -10,44 +10,44 @@ use crate::time::Instant;
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Depth {
-    /// How many messages.
+    /// The number of messages.
     pub messages: usize,
-    /// How many bytes.
+    /// The number of bytes.
     pub bytes: usize,
 }
 
-/// A link at one moment.
+/// The state of a link at one moment.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct LinkStats {
-    /// Where it stands.
+    /// The state.
     pub state: State,
-    /// Numbers since it was made. Reconnects are its `connections` less one; drops are counted by
-    /// queue, each of which has one policy.
+    /// Counters since the link was made. The number of reconnects is `connections` minus one; drops are
+    /// counted by queue, each of which has one policy.
     pub counters: Counters,
     /// Calls that wait for their reply.
     pub in_flight: usize,
     /// Requests of the peer whose answers are wanted.
     pub handling: usize,
-    /// What waits to be written, without the batch being written.
+    /// Messages that wait to be written, without the batch being written.
     pub write_queue: Depth,
-    /// What was received and the application has not taken.
+    /// Messages that were received and not taken by the application.
     pub read_queue: Depth,
-    /// Errored messages that the application has not taken.
+    /// Errored messages that were not taken by the application.
     pub errored_queue: Depth,
-    /// A smoothed estimate of the round trip (RFC 6298), from heartbeats and, on the dialing side,
-    /// the handshake. `None` where there was neither.
+    /// The smoothed round-trip time (RFC 6298), from heartbeats and, on the dialing side, the handshake.
+    /// `None` if there were none.
     pub round_trip: Option<Duration>,
-    /// How long ago the last byte came in or the last batch went out; `None` before the first, or
-    /// without a connection.
+    /// The time since the last byte was received or the last batch was written; `None` before the first one,
+    /// or without a connection.
     pub quiet_for: Option<Duration>,
-    /// Bytes of memory it holds for queues and tables.
+    /// Bytes of memory that it holds for queues and tables.
     pub memory: usize,
 }
 
 impl<F: Framing, T: Send + 'static> Link<F, T> {
-    /// The link as it is now.
+    /// The present state of the link.
     #[must_use]
     pub fn stats(&self, now: Instant) -> LinkStats {
         let write = self.waiting_load();
@@ -69,13 +69,13 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
     }
 
-    /// A smoothed estimate of the round trip, if there is one.
+    /// The smoothed round-trip time, if it is known.
     #[must_use]
     pub fn round_trip(&self) -> Option<Duration> {
         self.route.round_trip
     }
 
-    /// A round trip took so long (RFC 6298, section 2: an eighth of each new one).
+    /// A round trip took this long (RFC 6298, section 2: a new sample has a weight of an eighth).
     pub(super) fn note_round_trip(&mut self, sample: Duration) {
         self.route.round_trip = Some(match self.route.round_trip {
             Some(smoothed) => (smoothed * 7 + sample) / 8,
@@ -83,7 +83,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         });
     }
 
-    /// The pong to the ping that was sent last.
+    /// The pong to the last ping.
     pub(super) fn handle_pong(&mut self, now: Instant, token: u64) {
         if token == self.conn.life.pings
             && let Some(sent) = self.conn.life.last_ping

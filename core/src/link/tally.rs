@@ -1,12 +1,12 @@
-//! A link's counters, in as little room as most links need.
+//! A link's counters, stored compactly.
 
 use alloc::boxed::Box;
 use core::ops::{Deref, DerefMut};
 
 use super::Counters;
 
-/// [`Counters`], of which those of an ordinary link are at hand and the others are set aside with the
-/// first that counts. What is not a field here is one there: reading it needs no room, changing it does.
+/// [`Counters`]: those that every link uses are fields, and the others are allocated when one of them is first incremented. Reading an unallocated
+/// counter needs no memory.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     pub(super) connections: u64,
@@ -39,7 +39,7 @@ impl DerefMut for Tally {
 }
 
 impl Tally {
-    /// All of them.
+    /// All counters.
     pub(super) fn counters(&self) -> Counters {
         let Self { connections, calls, calls_replied, casts, messages, requests, answers, grants, .. } =
             *self;

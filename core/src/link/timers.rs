@@ -1,4 +1,4 @@
-//! Deadlines that a link watches.
+//! The deadlines of a link.
 
 use core::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::frame::{Class, Framing};
 use crate::time::Instant;
 use crate::waiters::Ticket;
 
-/// Deadlines the link watches.
+/// The purpose of a deadline.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum Key {
     Call(u64),
@@ -30,7 +30,7 @@ pub(super) enum Key {
     Retry(u64),
 }
 
-/// What deadlines are for.
+/// The state that says whether deadlines still matter.
 struct Watched<'l, T> {
     calls: &'l Calls<T>,
     lines: &'l Lines<T>,
@@ -43,7 +43,7 @@ struct Watched<'l, T> {
 }
 
 impl<T> Watched<'_, T> {
-    /// How many there are of it; rather too many than too few.
+    /// How many keys of this kind matter; may be an overestimate.
     #[inline(always)]
     fn count(&self) -> usize {
         let in_line = self.lines.waiting_to_send();
@@ -62,7 +62,7 @@ impl<T> Watched<'_, T> {
             Key::RoomTurn(class, ticket) => self.lines.rooms[lane(class)].is_waiting(ticket),
             Key::Inbound(key) => self.inbound.contains(key),
             Key::Cast(class, number) => {
-                // One that is being written may come back.
+                // A cast that is being written may be given back.
                 self.arena.has_late()
                     || self.conn.writing.casts_from.is_some_and(|from| number >= from)
                     || self.arena.oldest_unsent_cast(class).is_some_and(|oldest| number >= oldest)
@@ -74,7 +74,7 @@ impl<T> Watched<'_, T> {
 }
 
 impl<F: Framing, T: Send + 'static> Link<F, T> {
-    /// Watches a deadline. Wakes the driver if it would come too late by itself.
+    /// Adds a deadline. Wakes the driver if it would come too late.
     #[inline(always)]
     pub(super) fn watch(&mut self, now: Instant, timeout: Duration, key: Key) {
         let (deadlines, watched) = self.watched();
@@ -82,13 +82,13 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.wakes.attend_before(at);
     }
 
-    /// Gives back the memory of deadlines of what is over.
+    /// Frees the memory of deadlines that no longer matter.
     pub(super) fn trim_deadlines(&mut self) {
         let (deadlines, watched) = self.watched();
         deadlines.trim(|key| watched.lives(key));
     }
 
-    /// The deadlines, and what they are for.
+    /// The deadlines, and the state that says whether they matter.
     #[inline(always)]
     fn watched(&mut self) -> (&mut Deadlines<Key>, Watched<'_, T>) {
         let Self { calls, lines, inbound, deadlines, arena, retries, settings, outcomes, conn, .. } = self;

@@ -1,9 +1,9 @@
-//! What a link gives back when it was quiet.
+//! Freeing the memory of a quiet link.
 //!
-//! Tables and queues grow as they are used, and a pass or a call never gives them back: making them again
-//! costs more than what it does. They go when a heartbeat is due, on either side, because nothing came for
-//! the time of one, and nothing was written for half of that. So each is made again at most once between two
-//! heartbeats, and a link that is in use all the time never makes one again.
+//! Tables and queues grow with use, and a pass or a call never frees them, because allocating them again
+//! costs more than the call itself. They are freed when a heartbeat is due on either side (nothing was
+//! received for its interval) and nothing was written for half of it. So each is allocated again at most once
+//! between two heartbeats, and never on a link in constant use.
 
 use super::Link;
 use super::flow::Inflow;
@@ -11,8 +11,8 @@ use crate::frame::Framing;
 use crate::time::Instant;
 
 impl<F: Framing, T: Send + 'static> Link<F, T> {
-    /// One side asks for a sign of life because nothing came: gives back what a busy spell left behind,
-    /// unless this side has just written.
+    /// One side sends a ping because nothing was received: frees unused memory, unless this side has just
+    /// written.
     pub(super) fn give_back_if_quiet(&mut self, now: Instant) {
         if now.saturating_since(self.conn.life.last_written) < self.settings.heartbeat / 2 {
             return;

@@ -1,5 +1,4 @@
-//! A message that could not be delivered, as it is handed back, and reading it out of the frame that
-//! was queued.
+//! A message that could not be delivered, and how it is read back from the frame that was queued.
 
 use alloc::vec::Vec;
 
@@ -10,34 +9,34 @@ use crate::error::{Outcome, Undeliverable};
 use crate::frame::native::Hello;
 use crate::frame::{Class, Framing, Kind, Meta, Step};
 
-/// A message that could not be delivered, handed back.
+/// A message that could not be delivered, given back.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Undelivered {
     /// Request or cast.
     pub kind: Kind,
-    /// The number that casting it returned, or its call id.
+    /// The number of the cast, or the id of the call.
     pub number: u64,
     /// Method id or message type.
     pub method: u32,
-    /// Its priority class (native; elsewhere normal).
+    /// The priority class (native; otherwise normal).
     pub class: Class,
-    /// The Seq of a cast (tcpstream; elsewhere 0).
+    /// The Seq of a cast (tcpstream; otherwise 0).
     pub seq: u64,
-    /// Its extensions, encoded; mostly empty (native).
+    /// The encoded extensions; usually empty (native).
     pub extensions: Body,
-    /// Its body: the same bytes that were given.
+    /// The body as it was given.
     pub body: Body,
-    /// What became of it.
+    /// The outcome.
     pub outcome: Outcome,
-    /// How often it was tried.
+    /// The number of attempts.
     pub attempts: u32,
-    /// Why it goes no further.
+    /// The reason.
     pub reason: Undeliverable,
 }
 
 impl Undelivered {
-    /// A cast that was given with these options. It has no number and was never tried.
+    /// A cast with these options that has no number and was never tried.
     pub(super) fn cast(
         options: &CastOptions,
         class: Class,
@@ -59,12 +58,12 @@ impl Undelivered {
         }
     }
 
-    /// Bytes that it holds.
+    /// The bytes that it holds.
     pub(super) fn held(&self) -> usize {
         self.body.len() + self.extensions.len()
     }
 
-    /// The same, with the method, Seq, extensions and body that were given to the cast.
+    /// Sets the method, Seq, extensions and body that were given to the cast.
     #[must_use]
     pub fn with_given(self, options: &CastOptions, body: Body) -> Self {
         let Self { number, class, outcome, attempts, reason, .. } = self;
@@ -73,22 +72,22 @@ impl Undelivered {
 }
 
 impl<F: Framing, T: Send + 'static> Link<F, T> {
-    /// A cast whose deadline passed while its caller waited for room: it was never queued and has the
-    /// number 0.
+    /// A cast whose deadline passed while its caller waited for room: it was never queued and has the number
+    /// 0.
     #[must_use]
     pub fn expired_cast(&self, options: &CastOptions, body: Body) -> Undelivered {
         let class = self.told_class(self.cast_class(options, body.len()));
         Undelivered::cast(options, class, body, Outcome::Expired, Undeliverable::Expired(self.doing()))
     }
 
-    /// The class that is named in what is handed back: where there is no flow control, the class only
-    /// orders what waits here, and is not read back from a frame.
+    /// The class in a message that is given back: without flow control, the class only orders waiting
+    /// messages, and is not in the frame.
     pub(super) fn told_class(&self, class: Class) -> Class {
         if self.framing.profile().flow_control { class } else { Class::Normal }
     }
 }
 
-/// Reads a queued frame of ours back.
+/// Reads a queued frame of this side back.
 pub(super) fn decode<F: Framing>(
     framing: &F,
     frame: &FrameRef<'_>,
@@ -111,7 +110,7 @@ pub(super) fn decode<F: Framing>(
     let seq = if meta.kind == Kind::Numbered && kind == Kind::Cast { meta.id } else { 0 };
     let body = match frame.external {
         Some(body) if body.len() == frame.body => Body::from(body.clone()),
-        // Nothing is written behind a body: it is the end of the frame.
+        // Nothing is written after a body: it is the end of the frame.
         _ if framing.profile().external_bodies => {
             Body::copy_from(&whole[whole.len().saturating_sub(frame.body)..])
         }

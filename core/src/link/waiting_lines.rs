@@ -1,4 +1,5 @@
-//! Waiting in line: for a place to make a call, for room in the write queue, for what comes in.
+//! Queues of waiting callers: for a place among the calls in flight, for room in the write queue, for
+//! received messages.
 
 use super::Link;
 use super::classes::lane;
@@ -7,12 +8,12 @@ use crate::frame::{Class, Framing};
 use crate::time::Instant;
 use crate::waiters::{Ticket, Turn, Waiters};
 
-/// What a caller waits in line for.
+/// The event that a caller waits for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Line {
-    /// To make a call of that class: fewer calls in flight, or room in the write queue.
+    /// To make a call of that class: for fewer calls in flight, or room in the write queue.
     Call(Class),
-    /// To cast in that class: room in the write queue.
+    /// To cast in that class: for room in the write queue.
     Room(Class),
     /// A received message.
     Receive,
@@ -22,7 +23,7 @@ pub enum Line {
     Errored,
 }
 
-/// Callers that wait, by what they wait for.
+/// Waiting callers, by what they wait for.
 #[derive(Debug)]
 pub(super) struct Lines<T> {
     /// To make a call, by class.
@@ -31,7 +32,7 @@ pub(super) struct Lines<T> {
     pub(super) rooms: [Waiters<T>; 2],
     pub(super) receive: Waiters<T>,
     pub(super) events: Waiters<T>,
-    /// By class: the write queue reached its high-water mark and is not yet down at the low one.
+    /// By class: the write queue reached its high-water mark and has not returned to the low mark yet.
     pub(super) write_full: [bool; 2],
 }
 
@@ -46,12 +47,12 @@ impl<T> Lines<T> {
         }
     }
 
-    /// How many wait to send something.
+    /// The number of callers that wait to send.
     pub(super) fn waiting_to_send(&self) -> usize {
         self.calls.iter().chain(&self.rooms).map(Waiters::waiting).sum()
     }
 
-    /// Callers that have their turn to make a call and have not come back yet.
+    /// Callers that were granted a turn to make a call and have not used it yet.
     pub(super) fn calls_granted(&self) -> usize {
         self.calls.iter().map(Waiters::granted).sum()
     }
@@ -65,7 +66,7 @@ impl<T> Lines<T> {
 }
 
 impl<F: Framing, T: Send + 'static> Link<F, T> {
-    /// Lets in as many waiting callers as there are free places.
+    /// Grants turns to as many waiting callers as there are free places.
     #[inline]
     pub(super) fn grant_calls(&mut self) {
         if self.lines.calls.iter().all(|line| line.waiting() == 0) {
@@ -97,11 +98,11 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
     }
 
-    /// Joins a line. Its turn, or the end of waiting at `deadline`, comes through the token; then
-    /// ask [`poll_turn`](Self::poll_turn).
+    /// Joins a queue of waiting callers. The token is woken when the caller's turn is granted, or at
+    /// `deadline`; then call [`poll_turn`](Self::poll_turn).
     pub fn wait(&mut self, now: Instant, line: Line, deadline: Instant, token: T) -> Ticket {
         let ticket = self.line(line).join(token);
-        // The place may have become free between being refused and joining.
+        // The place may have become free between the refusal and this call.
         match line {
             Line::Call(class) => {
                 self.watch(now, deadline.saturating_since(now), Key::CallTurn(class, ticket));
@@ -118,12 +119,12 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         ticket
     }
 
-    /// Whether the turn came; keeps a new token if not.
+    /// Whether the turn was granted; keeps a new token if not.
     pub fn poll_turn(&mut self, line: Line, ticket: Ticket, token: impl FnOnce() -> T) -> Turn {
         self.line(line).poll(ticket, token)
     }
 
-    /// Gives up a place in line. A turn that was granted goes to the next.
+    /// Gives up a place in the queue. A granted turn goes to the next caller.
     pub fn leave(&mut self, line: Line, ticket: Ticket) {
         if !self.line(line).leave(ticket) {
             return;
@@ -140,13 +141,13 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
     }
 
-    /// A call that was granted its turn could not use it (the queue filled up meanwhile): the
-    /// turn is free again.
+    /// A call that was granted its turn could not use it (the queue was filled meanwhile): the turn is free
+    /// again.
     pub fn return_turn(&mut self) {
         self.grant_calls();
     }
 
-    /// A place in line is over: its time has come.
+    /// The deadline of a waiting caller passed.
     pub(super) fn expire_turn(&mut self, line: Line, ticket: Ticket) {
         if let Some(token) = self.line(line).expire(ticket) {
             if matches!(line, Line::Call(_)) {
@@ -170,7 +171,7 @@ pub(super) fn wait<T>(line: &mut Waiters<T>, ticket: &mut Option<Ticket>, token:
             line.poll(held, || token);
             return;
         }
-        // Its turn came and another caller was faster: back to the end of the line.
+        // Its turn was granted and another caller was faster: back to the end of the queue.
         line.leave(held);
     }
     *ticket = make().map(|token| line.join(token));

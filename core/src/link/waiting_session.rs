@@ -1,4 +1,4 @@
-//! What a session holds while it waits for its next connection, for a server that keeps many of them.
+//! The size of a session without a connection, for a server that keeps many of them.
 
 use super::{Link, Phase};
 use crate::frame::Framing;
@@ -7,18 +7,18 @@ use crate::frame::Framing;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct WaitingSession {
-    /// Bytes it holds: queues, tables, messages that came in part or were not handed over, and the
-    /// bodies of requests that are being handled.
+    /// The bytes that it holds: queues, tables, messages that are incomplete or were not handed over, and the
+    /// bodies of requests being handled.
     pub bytes: usize,
-    /// Frames of messages that it carried: those that came, and those that the peer acknowledged.
+    /// The number of frames of messages that it carried: received, and acknowledged by the peer.
     pub carried: u64,
 }
 
 impl<F: Framing, T: Send + 'static> Link<F, T> {
-    /// Counts what the session holds, if it has no connection. From then on until it has one, the
-    /// machine [says so](crate::machine::Machine::take_holding) when that is not true any more. A link
-    /// whose memory is [counted](Self::count_memory) says so when its session loses its connection, too,
-    /// and when it has one again or is over.
+    /// Counts what the session holds, if it has no connection. From then on until it is connected, the
+    /// machine [reports](crate::machine::Machine::take_holding) changes. A link whose memory is
+    /// [counted](Self::count_memory) also reports when its session loses its connection, and when it is
+    /// connected again or over.
     pub fn count_waiting(&mut self) -> Option<WaitingSession> {
         if !self.is_detached() {
             return None;
@@ -34,14 +34,14 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.memory() + self.inbound.memory()
     }
 
-    /// Whether the session is counted, and holds more or less than that.
+    /// Whether the session is counted, with a value that is outdated.
     #[inline]
     pub(super) fn is_counted_wrong(&self) -> bool {
         let counted = self.history.session.as_ref().and_then(|session| session.counted);
         counted.is_some_and(|counted| self.phase == Phase::Down && counted != self.session_bytes())
     }
 
-    /// A session begins to wait for its next connection, or waits no longer: the counter learns it.
+    /// A session begins or ends to wait for its next connection: this is reported to the counter.
     pub(super) fn say_waiting(&mut self) {
         if self.share.is_counted
             && self.history.session.as_ref().is_some_and(|session| session.counted.is_some())
@@ -50,7 +50,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
     }
 
-    /// Something was queued while there is no connection: the counter learns it.
+    /// Something was queued without a connection: this is reported to the counter.
     #[cold]
     pub(super) fn note_size(&mut self) {
         if self.is_counted_wrong() {

@@ -1,21 +1,21 @@
-//! Who has to be woken, and when the driver comes by itself.
+//! Wakes that are due, and the time at which the driver comes by itself.
 
 use alloc::vec::Vec;
 
 use crate::machine::Wake;
 use crate::time::Instant;
 
-/// Callers and sides of the driver that have to be woken once the lock is released.
+/// Callers and sides of the driver to be woken after the lock is released.
 #[derive(Debug)]
 pub(super) struct Wakes<T> {
     tokens: Vec<T>,
-    /// Nothing waits to be written and nothing is being written: the writing side sleeps.
+    /// The writing side sleeps: nothing waits to be written, and nothing is being written.
     writer_sleeps: bool,
     write: bool,
     attend: bool,
-    /// When the reading side, which watches the time, comes by itself.
+    /// When the reading side, which watches the time, wakes by itself.
     armed: Option<Instant>,
-    /// It was woken since it said so: there may be something earlier to do.
+    /// It was woken since then: there may be something earlier to do.
     rearm: bool,
 }
 
@@ -32,32 +32,32 @@ impl<T> Wakes<T> {
         }
     }
 
-    /// A caller.
+    /// Wakes a caller.
     #[inline]
     pub(super) fn caller(&mut self, token: T) {
         self.tokens.push(token);
     }
 
-    /// Callers.
+    /// Wakes callers.
     #[inline]
     pub(super) fn callers(&mut self, tokens: impl IntoIterator<Item = T>) {
         self.tokens.extend(tokens);
     }
 
-    /// Gives the memory of an empty list back.
+    /// Frees the memory of an empty list.
     pub(super) fn trim(&mut self) {
         if self.tokens.is_empty() {
             self.tokens = Vec::new();
         }
     }
 
-    /// The driver's reading side: reading can go on, or the connection may be over.
+    /// Wakes the driver's reading side: reading can continue, or the connection may be over.
     #[inline]
     pub(super) fn attend(&mut self) {
         self.attend = true;
     }
 
-    /// The reading side, if it would come later than `at` by itself.
+    /// Wakes the reading side, if it would wake later than `at`.
     #[inline]
     pub(super) fn attend_before(&mut self, at: Instant) {
         if self.armed.is_none_or(|armed| at < armed) {
@@ -65,13 +65,13 @@ impl<T> Wakes<T> {
         }
     }
 
-    /// The driver's writing side, which sleeps.
+    /// Wakes the driver's writing side, if it sleeps.
     pub(super) fn rouse_writer(&mut self) {
         self.writer_sleeps = false;
         self.write = true;
     }
 
-    /// The writing side sleeps from now on, or is at work.
+    /// Records whether the writing side sleeps.
     #[inline]
     pub(super) fn note_writer(&mut self, sleeps: bool) {
         self.writer_sleeps = sleeps;
@@ -82,12 +82,12 @@ impl<T> Wakes<T> {
         self.writer_sleeps
     }
 
-    /// The reading side comes by itself at that time.
+    /// Records when the reading side wakes by itself.
     pub(super) fn arm(&mut self, at: Option<Instant>) {
         (self.armed, self.rearm) = (at, false);
     }
 
-    /// Whether the reading side comes later than `now`, and nothing was added since it said when.
+    /// Whether the reading side wakes later than `now`, and nothing was added since that was recorded.
     #[inline]
     pub(super) fn is_armed_past(&self, now: Instant) -> bool {
         self.armed.is_some_and(|at| now < at) && !self.rearm
@@ -98,7 +98,7 @@ impl<T> Wakes<T> {
         self.attend || self.write || !self.tokens.is_empty()
     }
 
-    /// The sides of the driver that are to be woken.
+    /// The sides of the driver to be woken.
     #[inline]
     pub(super) fn take_sides(&mut self) -> Wake {
         let attend = core::mem::take(&mut self.attend);

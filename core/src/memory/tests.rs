@@ -20,7 +20,7 @@ fn answers(bytes: usize) -> Holding {
     Holding { bytes, answers: bytes, origin: from(1), ..Holding::default() }
 }
 
-/// The same, of which the peer took so much so far.
+/// The same, after the peer has read that much.
 fn taken(taken: u64, bytes: usize) -> Holding {
     Holding { taken, ..answers(bytes) }
 }
@@ -47,14 +47,14 @@ fn what_fits_is_granted_in_steps_and_given_back() {
 fn turns_go_round_by_address_and_the_oldest_message_is_first() {
     let mut pool = pool(MIB);
     assert!(matches!(pool.report(at(0), 1, incoming(MIB, 0, 9)).0, Verdict::Granted(_)));
-    // The first that waits has the turn: it goes on past the limit.
+    // The first waiting link has the turn: it continues past the limit.
     let (verdict, _) = pool.report(at(1), 2, incoming(50_000, 30, 1));
     assert!(matches!(verdict, Verdict::Granted(_)), "{verdict:?}");
     for (id, since, origin) in [(3, 20, 1), (4, 10, 1), (5, 50, 2)] {
         let (verdict, effects) = pool.report(at(2), id, incoming(10_000, since, origin));
         assert_eq!((verdict, effects), (Verdict::Wait(0), Effects::default()));
     }
-    // It goes on while it makes progress, and the others wait.
+    // It continues while it makes progress, and the others wait.
     for millis in 0..30 {
         let now = at(100 * millis);
         let holding = incoming(100_000 + 10_000 * usize::try_from(millis).unwrap(), 30, 1);
@@ -95,7 +95,7 @@ fn a_turn_is_not_for_answers() {
     for id in 2..40 {
         let now = at(id * 1_100);
         pool.report(now, 1, taken(id, 10 * MIB));
-        // A request has come in part, and those before it are answered.
+        // A request is incomplete, and those before it are answered.
         pool.report(now, id, incoming(17 * 1024, id * 1_100, 1));
         for len in [MIB, 2 * MIB, 4 * MIB] {
             let holding = Holding { answers: len, ..incoming(len + 17 * 1024, id * 1_100, 1) };
@@ -115,7 +115,7 @@ fn a_turn_passes_on_from_who_makes_no_progress() {
     pool.report(at(0), 1, incoming(MIB, 0, 9));
     assert!(matches!(pool.report(at(0), 2, incoming(50_000, 0, 1)).0, Verdict::Granted(_)));
     assert!(matches!(pool.report(at(500), 3, incoming(50_000, 0, 2)).0, Verdict::Wait(_)));
-    // Those who wait ask again every now and then.
+    // Waiting links ask again from time to time.
     assert!(matches!(pool.report(at(999), 3, incoming(50_000, 0, 2)).0, Verdict::Wait(_)));
     assert!(matches!(pool.report(at(1000), 3, incoming(50_000, 0, 2)).0, Verdict::Granted(_)));
 }
@@ -142,7 +142,7 @@ fn of_those_with_answers_the_largest_that_does_not_read_goes() {
     let mut pool = pool(MIB);
     pool.report(at(0), 1, answers(400_000));
     pool.report(at(0), 2, answers(500_000));
-    // No link had the time to read yet: the answer is refused.
+    // No link has had time to read yet: the answer is refused.
     assert_eq!(pool.report(at(999), 3, answers(300_000)), (Verdict::Refuse(0), Effects::default()));
     assert_eq!(pool.report(at(999), 3, answers(0)).0, Verdict::Granted(0));
     // The largest reads, the other does not.
@@ -158,7 +158,7 @@ fn what_is_refused_was_not_read() {
     let mut pool = pool(MIB);
     pool.report(at(0), 1, answers(400_000));
     pool.report(at(0), 2, answers(500_000));
-    // The peers take nothing, and ask for more and more: what is refused makes their answers fewer.
+    // The peers read nothing and send more and more requests: refusals reduce the number of their answers.
     for round in 1..=9 {
         for (id, bytes) in [(1, 400_000), (2, 500_000)] {
             let (verdict, _) = pool.report(at(100 * round), id, answers(bytes + 300_000));
@@ -166,7 +166,7 @@ fn what_is_refused_was_not_read() {
             pool.report(at(100 * round), id, answers(bytes));
         }
     }
-    // One of them takes a little of a long answer: it has no fewer answers, and reads.
+    // One of them reads a little of a long answer: it has no fewer answers, and reads.
     pool.report(at(999), 2, taken(1, 500_000));
     let (verdict, effects) = pool.report(at(1000), 3, answers(300_000));
     assert!(matches!(verdict, Verdict::Granted(_)), "{verdict:?}");
@@ -182,7 +182,7 @@ fn what_is_refused_is_not_held() {
         assert_eq!(pool.report(at(0), id, answers(300_000)).0, Verdict::Refuse(0));
         assert_eq!(pool.held(), before, "it refused the answer");
     }
-    // They hold none, and say so when they ask again: nothing is gained by closing them.
+    // They hold none, and report that when they ask again: closing them would free nothing.
     pool.report(at(900), 1, taken(1, 1_000_000));
     let (verdict, effects) = pool.report(at(1000), 10, answers(300_000));
     assert_eq!((verdict, effects.closed), (Verdict::Refuse(0), vec![]));
@@ -195,7 +195,7 @@ fn what_was_read_before_links_stopped_is_bounded() {
     for id in 0..1000 {
         let (_, effects) = pool.report(at(1), id, incoming(60_000, 0, 1));
         closed += effects.closed.len();
-        // A tenth, what the one in turn holds, and what the last report brought.
+        // A tenth, the memory of the link with the turn, and that of the last report.
         assert!(pool.held() <= MIB + MIB / 10 + 2 * STEP + 60_000, "{} held", pool.held());
     }
     assert!(closed > 900, "{closed}");
@@ -249,7 +249,7 @@ fn sums_are_those_of_the_links_whatever_happens() {
     }
 }
 
-/// Alone, a link has the turn for one message after the other. What it took for the first counts once.
+/// A single link has the turn for one message after another. Memory that it took for the first counts once.
 #[test]
 fn a_link_that_has_the_turn_twice_took_each_message_once() {
     let mut pool = pool(4 * MIB);
@@ -262,7 +262,7 @@ fn a_link_that_has_the_turn_twice_took_each_message_once() {
     assert_eq!((verdict, effects), (Verdict::Wait(0), Effects::default()));
 }
 
-/// What a link took in its turn and has given back excuses nothing that it holds later.
+/// Memory that a link took in its turn and has returned does not excuse memory that it holds later.
 #[test]
 fn a_turn_that_was_given_back_is_over() {
     let mut pool = pool(MIB);

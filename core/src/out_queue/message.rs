@@ -1,4 +1,4 @@
-//! Messages of a queue: as they are put together, and as the machine decides about them.
+//! Messages of an out-queue: while they are built, and when the machine decides about them.
 
 use alloc::vec::Vec;
 
@@ -6,24 +6,24 @@ use super::Fate;
 use crate::arena::{Chunk, Cursor, EXTERNAL_FROM, Growing};
 use crate::body::Payload;
 
-/// A message that is being put together at the end of an [`OutQueue`](super::OutQueue).
+/// A message being built at the end of an [`OutQueue`](super::OutQueue).
 #[derive(Debug)]
 pub struct OutMessage<'q>(pub(super) Growing<'q>);
 
 impl OutMessage<'_> {
-    /// Copies bytes behind what is there.
+    /// Appends a copy of the bytes.
     pub fn put(&mut self, bytes: &[u8]) {
         self.0.buffer().0.extend_from_slice(bytes);
     }
 
-    /// The buffer that copied bytes go to, for encoders that write into one, and where in it the
-    /// message's first byte is. Earlier messages stand before it; bodies by reference are not in it.
-    /// Append, or rewrite what this message appended, and take nothing away.
+    /// The buffer for copied bytes, for encoders that write into one, and the position of the message's first
+    /// byte in it. Earlier messages are before it; bodies by reference are not in it. Append bytes, or
+    /// rewrite what this message appended; do not remove any.
     pub fn buffer(&mut self) -> (&mut Vec<u8>, usize) {
         self.0.buffer()
     }
 
-    /// Puts a body behind what is there: an owned one of 16 KiB and more by reference, others copied.
+    /// Appends a body: an owned one of 16 KiB or more by reference, others as a copy.
     pub fn body<'p>(&mut self, body: impl Into<Payload<'p>>) {
         match body.into() {
             Payload::Owned(bytes) if bytes.len() >= EXTERNAL_FROM => self.0.push_shared(bytes),
@@ -32,7 +32,7 @@ impl OutMessage<'_> {
     }
 }
 
-/// A message of an [`OutQueue`](super::OutQueue), for the machine that decides about it.
+/// A message of an [`OutQueue`](super::OutQueue), for the decisions of its machine.
 #[derive(Clone, Copy, Debug)]
 pub struct OutMessageRef<'q> {
     pub(super) number: u64,
@@ -49,14 +49,14 @@ impl<'q> OutMessageRef<'q> {
         self.number
     }
 
-    /// How far it got.
+    /// How far it was sent.
     #[must_use]
     pub fn fate(&self) -> Fate {
         self.fate
     }
 
     /// Its length on the wire, bytes.
-    // A message without bytes is none, so that there is no `is_empty`.
+    // There is no `is_empty`, because a message without bytes is not queued.
     #[allow(clippy::len_without_is_empty)]
     #[must_use]
     pub fn len(&self) -> usize {
@@ -78,7 +78,7 @@ impl<'q> OutMessageRef<'q> {
         })
     }
 
-    /// Its encoded bytes, copied into one piece.
+    /// Its encoded bytes, copied into one vector.
     #[must_use]
     pub fn to_vec(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(self.len);

@@ -1,10 +1,10 @@
-//! What a protocol has to send: messages in order, lent to the driver a batch at a time.
+//! A protocol's write queue: messages in order, from which the driver takes one batch at a time.
 //!
-//! One of the tools for [machines](crate::machine::Machine) of other crates. [`OutQueue`] keeps
-//! encoded messages in chunks of 64 KiB and large bodies by reference, knows where each message
-//! ends, and keeps whole messages when a connection dies. The link's own queue does more (two
-//! classes with credit, fragments, sessions) and is written for its [`Framing`](crate::frame::Framing);
-//! both stand on the same chunks and lend the same [`Batch`].
+//! One of the tools for [machines](crate::machine::Machine) of other crates. [`OutQueue`] keeps encoded
+//! messages in chunks of 64 KiB and large bodies by reference, knows where each message ends, and keeps whole
+//! messages when a connection ends. The link's own queue does more (two classes with credit, fragments,
+//! sessions) and is written for its [`Framing`](crate::frame::Framing); both use the same chunks and the same
+//! [`Batch`].
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -22,17 +22,16 @@ use crate::frame::Class;
 
 /// Messages that wait to be written, in the order in which they were pushed.
 ///
-/// A message has a number of the machine's choosing, which need not be unique: it comes back when
-/// the machine is asked or told about the message. The queue itself has no limit: ask
-/// [`is_full`](Self::is_full) before a push, and let senders wait in a
-/// [`Waiters`](crate::waiters::Waiters) line.
+/// A message has a number that the machine chooses and that need not be unique: it is passed back when the
+/// queue asks about the message. The queue itself has no limit: check [`is_full`](Self::is_full) before a
+/// push, and let senders wait in a [`Waiters`](crate::waiters::Waiters) queue.
 ///
-/// Beside the messages there is a line for what belongs to the connection (greetings, heartbeats):
-/// it goes first, between two batches of messages, and is dropped when the connection ends.
+/// Beside the messages there is a queue for bytes that belong to the connection (greetings, heartbeats): they
+/// go out first, between two batches of messages, and are dropped when the connection ends.
 ///
 /// A machine forwards its [`begin_write`](crate::machine::Machine::begin_write),
 /// [`end_write`](crate::machine::Machine::end_write) and
-/// [`handle_disconnected`](crate::machine::Machine::handle_disconnected), and asks
+/// [`handle_disconnected`](crate::machine::Machine::handle_disconnected), and calls
 /// [`take_wake`](Self::take_wake) in its own.
 ///
 /// ```
@@ -71,20 +70,20 @@ use crate::frame::Class;
 /// ```
 #[derive(Debug)]
 pub struct OutQueue {
-    /// What belongs to the connection that is up.
+    /// Bytes that belong to the present connection.
     connection: Chunk,
     /// Messages, oldest first.
     queue: VecDeque<Chunk>,
     waiting: Load,
     spare: Vec<Chunk>,
-    /// A batch that was given back before it was wholly written.
+    /// A batch that was given back before it was completely written.
     returned: Option<Box<Batch>>,
-    /// The messages of the batch that is out, as they were before they were sealed.
+    /// The messages of the current batch, as they were before they were sealed.
     plain: Option<Box<Chunk>>,
     lent: Lent,
-    /// Counts connections, so that a batch of an earlier one is known.
+    /// Counts connections, so that a batch of an earlier one is recognised.
     generation: u64,
-    /// Messages of an earlier connection are still with their writer: nothing overtakes them.
+    /// A writer still holds messages of an earlier connection: nothing may overtake them.
     missing: bool,
     /// The driver found nothing to write, and sleeps.
     idle: bool,
@@ -123,7 +122,7 @@ impl OutQueue {
         }
     }
 
-    /// Messages that wait, without those in the batch on loan.
+    /// Waiting messages, without those in the current batch.
     #[must_use]
     pub fn messages(&self) -> usize {
         self.waiting.messages
@@ -135,7 +134,7 @@ impl OutQueue {
         self.waiting.bytes
     }
 
-    /// Whether what waits reaches `limit`.
+    /// Whether the waiting messages reach `limit`.
     #[must_use]
     pub fn is_full(&self, limit: &QueueLimit) -> bool {
         limit.is_reached(self.waiting.messages, self.waiting.bytes)
@@ -147,13 +146,13 @@ impl OutQueue {
         self.waiting.messages == 0 && self.connection.is_empty() && !self.is_lent() && !self.missing
     }
 
-    /// Whether a batch is being written, or was given back half written.
+    /// Whether a batch is being written, or was given back incomplete.
     #[must_use]
     pub fn is_lent(&self) -> bool {
         self.lent != Lent::Nothing || self.returned.is_some()
     }
 
-    /// Bytes of memory set aside (the batch on loan not included, bodies by reference included).
+    /// Bytes of allocated memory (without the current batch, with bodies by reference).
     #[must_use]
     pub fn memory(&self) -> usize {
         let chunks = self.queue.iter().chain(&self.spare).chain([&self.connection]);
@@ -162,7 +161,7 @@ impl OutQueue {
         chunks.map(Chunk::capacity).sum::<usize>() + returned + plain
     }
 
-    /// Gives back memory that is kept for reuse: for a machine that was quiet for a while.
+    /// Frees memory that is kept for reuse: for a machine that was quiet for a while.
     pub fn trim(&mut self) {
         self.spare = Vec::new();
         if self.connection.is_empty() {
@@ -173,11 +172,11 @@ impl OutQueue {
         }
     }
 
-    /// Appends the message that `fill` puts together; `copied` is about how many bytes of it will be
-    /// copied. Returns its length on the wire, bytes. A message without bytes is none.
+    /// Appends the message that `fill` builds; `copied` is about the number of its bytes that will be copied.
+    /// Returns its length on the wire in bytes. A message without bytes is not queued.
     ///
     /// # Panics
-    /// If the message is of 4 GiB or more, or `fill` takes bytes away that are not of its message.
+    /// If the message is 4 GiB or longer, or `fill` removes bytes that are not part of its message.
     pub fn push(&mut self, number: u64, copied: usize, fill: impl FnOnce(&mut OutMessage<'_>)) -> usize {
         match self.try_push(number, copied, |message| {
             fill(message);
@@ -188,14 +187,14 @@ impl OutQueue {
         }
     }
 
-    /// [`push`](Self::push) of a message that may not come about: after an error of `fill` the queue is
-    /// as it was.
+    /// As [`push`](Self::push), for a message whose construction may fail: after an error of `fill` the queue
+    /// is unchanged.
     ///
     /// # Errors
-    /// Those of `fill`.
+    /// The messages of `fill`.
     ///
     /// # Panics
-    /// As there.
+    /// As [`push`](Self::push).
     pub fn try_push<E>(
         &mut self,
         number: u64,
@@ -214,12 +213,12 @@ impl OutQueue {
         Ok(added)
     }
 
-    /// Appends a copy of a message that is encoded already.
+    /// Appends a copy of an encoded message.
     pub fn push_slice(&mut self, number: u64, encoded: &[u8]) {
         self.push(number, encoded.len(), |message| message.put(encoded));
     }
 
-    /// Appends what belongs to the connection that is up, behind what was appended so before.
+    /// Appends bytes that belong to the present connection, after those appended before.
     pub fn push_connection(&mut self, encoded: &[u8]) {
         if self.connection.capacity() == 0
             && let Some(spare) = self.spare.pop()
@@ -237,21 +236,21 @@ impl OutQueue {
         }
     }
 
-    /// Whether the driver's writing side is to be woken: it found nothing to write, and there is
-    /// something since. For [`Wake::write`](crate::machine::Wake::write).
+    /// Whether the driver's writing side must be woken: it found nothing to write, and there is something
+    /// now. For [`Wake::write`](crate::machine::Wake::write).
     pub fn take_wake(&mut self) -> bool {
         core::mem::take(&mut self.wake)
     }
 
-    /// Whether [`take_wake`](Self::take_wake) would say so.
+    /// Whether [`take_wake`](Self::take_wake) would return true.
     #[must_use]
     #[inline]
     pub fn has_wake(&self) -> bool {
         self.wake
     }
 
-    /// Lends the next bytes to write; `messages` says whether messages may go (not before a handshake
-    /// is done). `None`: a batch is on loan, or there is nothing to write now.
+    /// Takes the next batch of bytes to write; `messages` says whether messages may be sent (not before the
+    /// end of a handshake). `None`: a batch is being written, or there is nothing to write now.
     pub fn begin_write(&mut self, messages: bool) -> Option<Batch> {
         if self.lent != Lent::Nothing {
             return None;
@@ -283,14 +282,14 @@ impl OutQueue {
         Some(Batch::new(chunk, Class::Normal, self.generation))
     }
 
-    /// Whether [`begin_write`](Self::begin_write) would lend something.
+    /// Whether [`begin_write`](Self::begin_write) would return a batch.
     #[must_use]
     pub fn has_batch(&self, messages: bool) -> bool {
         let waits = messages && !self.missing && self.waiting.messages > 0;
         self.lent == Lent::Nothing && (self.returned.is_some() || !self.connection.is_empty() || waits)
     }
 
-    /// Whether a batch was lent for a connection that is over: it comes back late.
+    /// Whether the batch belongs to an ended connection: it comes back late.
     #[must_use]
     pub fn is_late(&self, batch: &Batch) -> bool {
         batch.generation() != self.generation
@@ -298,10 +297,9 @@ impl OutQueue {
 
     /// Takes a batch back, for [`Machine::end_write`](crate::machine::Machine::end_write).
     ///
-    /// Wholly written: `each` is called with every message, which has [left](Fate::Left). Not wholly
-    /// written: the rest is lent next. Written for a connection that has ended meanwhile: as
-    /// [`disconnect`](Self::disconnect) would have done, and what `each` keeps (returns true for) goes
-    /// back to its place.
+    /// If it is completely written, `each` is called for every message, which was [sent](Fate::Left). If not,
+    /// the rest is taken next. If its connection has ended meanwhile, the messages are treated as by
+    /// [`disconnect`](Self::disconnect), and those for which `each` returns true return to their place.
     pub fn end_write(&mut self, batch: Batch, mut each: impl FnMut(OutMessageRef<'_>) -> bool) {
         if batch.generation() != self.generation || self.lent == Lent::Nothing {
             if !batch.is_control() {
@@ -324,18 +322,18 @@ impl OutQueue {
             }
         }
         recycle(&mut self.spare, chunk);
-        // Its writer may be another than the driver, which looked meanwhile and sleeps.
+        // Its writer may be another than the driver, which found nothing meanwhile and sleeps.
         self.idle |= !self.has_batch(true);
     }
 
-    /// The connection is gone, for
-    /// [`Machine::handle_disconnected`](crate::machine::Machine::handle_disconnected): `lent` is the
-    /// batch that was being written, if the driver has it.
+    /// The connection has ended, for
+    /// [`Machine::handle_disconnected`](crate::machine::Machine::handle_disconnected): `lent` is the batch
+    /// that was being written, if the driver has it.
     ///
-    /// Messages that wait stay. `keep` is asked about each message of the batch, oldest first; what it
-    /// returns true for is sent again, whole, before everything that waits. A batch that is still with
-    /// its writer is awaited: until [`end_write`](Self::end_write) has it, no message is lent, so that
-    /// order is kept. What belonged to the connection is dropped.
+    /// Waiting messages stay. `keep` is called for each message of the batch, oldest first; if it returns
+    /// true, the message is sent again, complete, before everything that waits. If a writer still holds the
+    /// batch, no message is taken until [`end_write`](Self::end_write), so that the order is kept. Bytes that
+    /// belonged to the connection are dropped.
     pub fn disconnect(&mut self, lent: Option<Batch>, keep: impl FnMut(OutMessageRef<'_>) -> bool) {
         let out = core::mem::replace(&mut self.lent, Lent::Nothing);
         self.connection.clear();
@@ -355,7 +353,7 @@ impl OutQueue {
         self.wake = self.waiting.messages > 0;
     }
 
-    /// Puts the messages of a batch that `keep` wants in front of everything that waits.
+    /// Puts the messages of a batch for which `keep` returns true in front of everything that waits.
     fn restore(&mut self, batch: Batch, keep: impl FnMut(OutMessageRef<'_>) -> bool) {
         let written = batch.written();
         let kept = match self.plain.take() {
@@ -370,7 +368,7 @@ impl OutQueue {
         }
     }
 
-    /// Keeps the waiting messages that `keep` wants, in order. To drop all: `|_| false`.
+    /// Keeps the waiting messages for which `keep` returns true, in order. To drop all: `|_| false`.
     pub fn retain(&mut self, mut keep: impl FnMut(OutMessageRef<'_>) -> bool) {
         for chunk in core::mem::take(&mut self.queue) {
             self.waiting.sub(load(&chunk));
@@ -381,8 +379,8 @@ impl OutQueue {
         }
     }
 
-    /// Drops the message that waits longest; `dropped` is called with it. Copies what is left of its
-    /// chunk. False: none waits.
+    /// Drops the oldest waiting message; `dropped` is called with it. Copies the rest of its chunk. `false`:
+    /// there is none.
     pub fn drop_oldest(&mut self, dropped: impl FnOnce(OutMessageRef<'_>)) -> bool {
         let Some(chunk) = self.queue.pop_front() else { return false };
         self.waiting.sub(load(&chunk));
@@ -409,7 +407,7 @@ impl OutQueue {
         self.sift(chunk, 0, |message| keep(OutMessageRef { fate: Fate::Waiting, ..message }))
     }
 
-    /// The messages of a chunk that `keep` wants; `None` if there are none.
+    /// The messages of a chunk for which `keep` returns true; `None` if there are none.
     fn sift(
         &mut self,
         mut chunk: Chunk,

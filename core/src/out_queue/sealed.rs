@@ -1,8 +1,8 @@
-//! Messages that are made anew for each connection when they are lent: sealed, say.
+//! Messages that are encoded anew for each connection when they are taken, for example encrypted.
 //!
-//! What waits stays as it was pushed, so that it can go out on the next connection, where another key is
-//! used. The batch on loan has the messages as they were made for the present one; beside it the queue keeps
-//! them as they were.
+//! Waiting messages stay as they were pushed, so that they can be sent on the next connection, where another
+//! key is used. The current batch has the messages as they were encoded for the present connection; beside it
+//! the queue keeps the originals.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -12,12 +12,12 @@ use crate::arena::{Batch, Chunk, Fate, Sent};
 use crate::frame::Class;
 
 impl OutQueue {
-    /// [`begin_write`](Self::begin_write), where `seal` makes each message of the batch anew: it appends what is
-    /// to be written for it, which is at least one byte. It is called in the order in which they are written,
-    /// once for each connection that a message is lent for, and not for what was
-    /// [pushed for the connection](Self::push_connection).
+    /// [`begin_write`](Self::begin_write), where `seal` encodes each message of the batch anew: it appends
+    /// the bytes to write, at least one. It is called in the order of writing, once for each connection that
+    /// a message is taken for, and not for bytes [pushed for the connection](Self::push_connection).
     ///
-    /// The queue's limits, and what it says of messages later, are about what was pushed.
+    /// The limits of the queue, and its later calls about messages, refer to the messages as they were
+    /// pushed.
     ///
     /// ```
     /// use bowline_core::out_queue::OutQueue;
@@ -68,7 +68,7 @@ impl OutQueue {
         Some(Batch::new(sealed, Class::Normal, generation))
     }
 
-    /// The messages of `plain` that `keep` wants, which hears how far each got as `sealed`.
+    /// The messages of `plain` for which `keep` returns true; how far each was sent is read from `sealed`.
     pub(super) fn sift_unsealed(
         &mut self,
         plain: Chunk,
@@ -90,7 +90,7 @@ impl OutQueue {
 mod tests {
     use super::*;
 
-    /// Each message becomes its number of the connection and itself.
+    /// Each message is encoded as the number of the connection and itself.
     fn lend(queue: &mut OutQueue, connection: u8) -> Option<Batch> {
         queue.begin_write_sealed(true, |message, out| {
             out.push(connection);

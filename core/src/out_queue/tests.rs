@@ -14,7 +14,7 @@ fn bytes_of(batch: &Batch) -> Vec<u8> {
     slices[..filled].concat()
 }
 
-/// The numbers of the messages that were asked about.
+/// The numbers of the messages that the queue asked about.
 fn numbers(queue: &mut OutQueue, batch: Batch) -> Vec<u64> {
     let mut left = Vec::new();
     queue.end_write(batch, |message| {
@@ -67,7 +67,7 @@ fn a_message_that_does_not_come_about_leaves_no_trace() {
     assert_eq!(numbers(&mut queue, batch), [1, 4]);
 }
 
-/// A caller writes the batch; the driver looks meanwhile, finds nothing, and sleeps.
+/// A caller writes the batch; the driver looks in the meantime, finds nothing, and sleeps.
 #[test]
 fn what_comes_after_a_caller_wrote_everything_wakes_the_driver() {
     let mut queue = OutQueue::new();
@@ -173,7 +173,7 @@ fn the_oldest_can_be_dropped_and_read_back() {
 /// Messages with their numbers.
 type Messages = Vec<(u64, Vec<u8>)>;
 
-/// What an operation does; numbers choose sizes.
+/// The effect of an operation; numbers choose sizes.
 #[derive(Clone, Debug)]
 enum Op {
     Push(Vec<usize>),
@@ -203,7 +203,7 @@ fn wanted(keep: u8, number: u64) -> bool {
     keep > 0 && number % 4 != u64::from(keep)
 }
 
-/// The parts of a message: some are owned, and by reference if they are large.
+/// The parts of a message: some are owned, and kept by reference if they are large.
 fn parts(number: u64, sizes: &[usize]) -> Vec<Vec<u8>> {
     let seed = (number % 250) as u8;
     sizes.iter().zip(0..).map(|(&size, at)| vec![seed.wrapping_add(at); size]).collect()
@@ -212,7 +212,8 @@ fn parts(number: u64, sizes: &[usize]) -> Vec<Vec<u8>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
-    /// The queue beside a plain list of messages: the same bytes go out, and the same fates are reported.
+    /// The queue compared with a plain list of messages: the same bytes are sent, and the same fates are
+    /// reported.
     #[test]
     fn agrees_with_a_list(ops in ops()) {
         let mut queue = OutQueue::new();
@@ -221,7 +222,7 @@ proptest! {
         let mut late: Option<(Batch, Messages)> = None;
         let mut returned: Option<Messages> = None;
         let mut number = 0;
-        // What became of the messages of a batch, and which of them are kept.
+        // The fates of the messages of a batch, and which of them are kept.
         fn judge(batch: &Batch, of: Messages, keep: u8) -> (Vec<(u64, Fate)>, Messages) {
             let mut end = 0;
             let fates = of.iter().map(|(number, bytes)| {
@@ -297,7 +298,8 @@ proptest! {
                             late = Some((batch, of));
                         }
                     } else if let Some(of) = returned.take() {
-                        // How much of it was written is not known here: only the numbers are compared.
+                        // The number of written bytes is unknown here: only the numbers of messages are
+                        // compared.
                         kept = of.iter().filter(|(number, _)| wanted(keep, *number)).cloned().collect();
                         fates = of.into_iter().map(|(number, _)| (number, Fate::Waiting)).collect();
                     }

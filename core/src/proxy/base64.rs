@@ -1,10 +1,10 @@
-//! Base64 (RFC 4648, section 4), to write Basic credentials with.
+//! Base64 (RFC 4648, section 4), for Basic credentials.
 
 use alloc::string::String;
 
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
-/// Those bytes as text, padded.
+/// Encodes the bytes, with padding.
 pub(super) fn encode(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for group in bytes.chunks(3) {

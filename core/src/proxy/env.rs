@@ -1,4 +1,4 @@
-//! Proxies as text: URLs, and what an environment says.
+//! Proxies as text: URLs and environment variables.
 
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -8,11 +8,12 @@ use super::Proxy;
 use crate::error::ConfigError;
 
 impl Proxy {
-    /// What an environment says, asked by `variable`: `ALL_PROXY` (else `all_proxy`), in the [form](str::parse) of a
-    /// URL, without a scheme one of HTTP; and `NO_PROXY` (else `no_proxy`). `None`: no proxy is named.
+    /// Reads a proxy from environment variables, which `variable` looks up: `ALL_PROXY` (or else
+    /// `all_proxy`), a URL in the [form](str::parse) of a proxy, by default of HTTP; and `NO_PROXY` (or else
+    /// `no_proxy`). `None`: no proxy is set.
     ///
     /// # Errors
-    /// A variable is there and makes no sense.
+    /// A variable is set and invalid.
     ///
     /// ```
     /// use bowline_core::proxy::Proxy;
@@ -39,11 +40,11 @@ impl Proxy {
         }
     }
 
-    /// What the process's environment says: see [`from_variables`](Self::from_variables). Nothing else reads it:
-    /// without this call the environment changes nothing.
+    /// Reads a proxy from the environment of the process: see [`from_variables`](Self::from_variables).
+    /// Nothing else reads the environment.
     ///
     /// # Errors
-    /// A variable is there and makes no sense, or is not Unicode.
+    /// A variable is set and invalid, or is not Unicode.
     #[cfg(feature = "std")]
     pub fn from_env() -> Result<Option<Self>, ConfigError> {
         extern crate std;
@@ -56,7 +57,7 @@ impl Proxy {
     }
 }
 
-/// A URL. What is wrong with it is said without its credentials.
+/// Parses a URL. Errors do not contain its credentials.
 pub(super) fn parse(text: &str) -> Result<Proxy, ConfigError> {
     let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
     let rest = rest.strip_suffix('/').unwrap_or(rest);
@@ -91,7 +92,7 @@ pub(super) fn parse(text: &str) -> Result<Proxy, ConfigError> {
     proxy.credentials(user, password)
 }
 
-/// Text with `%` and two digits for a byte.
+/// Decodes percent-encoded text.
 fn decode(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();

@@ -1,76 +1,76 @@
-//! How a proxy fails.
+//! Errors of proxies.
 
 use alloc::boxed::Box;
 
 use crate::step::Interrupted;
 use crate::supervisor::Endpoint;
 
-/// A proxy gave no connection: which proxy, where to, and as source why not.
+/// A proxy did not connect: which proxy, to which target, and, as the source, why.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("the proxy {proxy} gave no connection to {target}")]
 #[non_exhaustive]
 pub struct ProxyError {
     /// The proxy.
     pub proxy: Endpoint,
-    /// What it was asked to connect to: the target, or the next proxy.
+    /// The endpoint that it was asked to connect to: the target, or the next proxy.
     pub target: Endpoint,
-    /// Why it did not.
+    /// The reason.
     #[source]
     pub fault: ProxyFault,
 }
 
-/// Why a proxy gave no connection.
+/// Why a proxy did not connect.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProxyFault {
     /// It closed the connection, took too long, or sent too much.
     #[error(transparent)]
     Interrupted(#[from] Interrupted),
-    /// It said in its own words that it did not (SOCKS5).
+    /// It answered with an error (SOCKS5).
     #[error("the proxy answered: {0}")]
     Socks(SocksReply),
-    /// It answered with another status than success (HTTP).
+    /// It answered with a status other than success (HTTP).
     #[error("the proxy answered with status {status} ({reason})")]
     Status {
         /// The status code.
         status: u16,
-        /// The first 120 characters of what stood behind it.
+        /// The first 120 characters of the reason phrase.
         reason: Box<str>,
     },
-    /// It takes none of the ways to say who we are that were offered (SOCKS5): mostly, it wants credentials and was
-    /// given none.
+    /// It accepts none of the authentication methods that were offered (SOCKS5): usually it requires
+    /// credentials and there were none.
     #[error("the proxy takes none of the authentication methods offered (credentials: {credentials})")]
     NoMethod {
-        /// Whether credentials were among what was offered.
+        /// Whether credentials were offered.
         credentials: bool,
     },
-    /// It does not take the credentials (SOCKS5; HTTP says so with status 407).
+    /// It refused the credentials (SOCKS5; HTTP uses status 407).
     #[error("the proxy refused the credentials (status {status})")]
     Credentials {
-        /// What it said: anything but 0.
+        /// The status in its answer: any value but 0.
         status: u8,
     },
     /// It speaks another protocol than SOCKS5.
     #[error("byte {at} is {found:#04x}: this is no SOCKS5 proxy{}", resembles(*.looks_like))]
     NotSocks {
-        /// Where it is not, from 0, in the answer that was being read.
+        /// The position of the wrong byte, from 0, in the answer being read.
         at: usize,
-        /// The byte there.
+        /// The byte.
         found: u8,
-        /// The protocol that it looks like.
+        /// The protocol that the bytes belong to, if it is known.
         looks_like: Option<&'static str>,
     },
     /// It speaks another protocol than HTTP/1.
     #[error("byte {at} is {found:#04x}: this is no HTTP/1 proxy{}", resembles(*.looks_like))]
     NotHttp {
-        /// Where it is not, from 0, in the answer that was being read.
+        /// The position of the wrong byte, from 0, in the answer being read.
         at: usize,
-        /// The byte there.
+        /// The byte.
         found: u8,
-        /// The protocol that it looks like.
+        /// The protocol that the bytes belong to, if it is known.
         looks_like: Option<&'static str>,
     },
-    /// A field of its answer has a value that cannot be.
+    /// A field of its answer has an invalid value.
     #[error("{field} is {value}, which SOCKS5 does not have")]
     BadField {
         /// The field's name.
@@ -90,9 +90,9 @@ pub enum ProxyFault {
         /// The limit.
         limit: usize,
     },
-    /// The target's name cannot be said to such a proxy: it has more than 255 bytes (SOCKS5) or characters that no
-    /// name has (HTTP).
-    #[error("the target's name cannot be said to such a proxy")]
+    /// The target's name cannot be sent to such a proxy: it is longer than 255 bytes (SOCKS5) or contains
+    /// characters that are not allowed in names (HTTP).
+    #[error("the target's name cannot be sent to such a proxy")]
     Target,
 }
 
@@ -110,8 +110,8 @@ fn resembles(protocol: Option<&'static str>) -> impl core::fmt::Display {
 }
 
 impl ProxyFault {
-    /// Whether the proxy does not let this side in, or not to that target: credentials that are missing or wrong, or a
-    /// rule.
+    /// Whether the proxy denied access, in general or to this target: because of missing or wrong
+    /// credentials, or because of a rule.
     #[must_use]
     pub fn is_denial(&self) -> bool {
         match self {
@@ -122,7 +122,8 @@ impl ProxyFault {
         }
     }
 
-    /// Whether the same may succeed later. A denial is not, nor what the proxy cannot do at all.
+    /// Whether the same attempt may succeed later. Not after a denial, nor if the proxy does not support the
+    /// request.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
@@ -134,32 +135,32 @@ impl ProxyFault {
     }
 }
 
-/// What a SOCKS5 proxy answers, when it does not connect (RFC 1928, section 6).
+/// The errors with which a SOCKS5 proxy answers (RFC 1928, section 6).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub enum SocksReply {
-    /// 1: it failed in general.
+    /// 1: general failure.
     GeneralFailure,
-    /// 2: its rules do not allow that.
+    /// 2: not allowed by its rules.
     NotAllowed,
     /// 3: the network cannot be reached.
     NetworkUnreachable,
-    /// 4: the host cannot be reached; mostly also for names that do not exist.
+    /// 4: the host cannot be reached; usually also for names that do not exist.
     HostUnreachable,
     /// 5: the target refused the connection.
     Refused,
     /// 6: the target did not answer in time.
     TtlExpired,
-    /// 7: it does not know CONNECT.
+    /// 7: it does not support CONNECT.
     CommandNotSupported,
-    /// 8: it does not know names, or that kind of address.
+    /// 8: it does not support names, or this type of address.
     AddressTypeNotSupported,
     /// Any other code.
     Other(u8),
 }
 
 impl SocksReply {
-    /// Of its code; `None` for 0, success.
+    /// The reply with this code; `None` for 0, success.
     #[must_use]
     pub const fn from_code(code: u8) -> Option<Self> {
         Some(match code {

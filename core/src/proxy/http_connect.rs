@@ -13,23 +13,23 @@ use crate::frame::looks_like;
 use crate::step::{Progress, Step};
 use crate::supervisor::Endpoint;
 
-/// How every status line begins.
+/// The start of every status line.
 const BEGINNING: &[u8] = b"HTTP/1.";
-/// Most provisional answers (100 to 199).
+/// Maximum number of provisional answers (100 to 199).
 const MAX_PROVISIONAL: usize = 8;
-/// Most characters that are kept of what stands behind a status.
+/// Maximum number of characters kept of a reason phrase.
 const MAX_REASON: usize = 120;
 
 /// Asks an HTTP proxy for a connection.
 pub struct HttpConnect {
-    /// What is asked; taken when it is. `None` also for a target that cannot be said.
+    /// The request; taken when it is sent. `None` also for a target that cannot be expressed.
     request: Option<String>,
     state: State,
     provisional: usize,
     /// Bytes of the answer's head that were consumed.
     head: usize,
     max_head: usize,
-    /// Bytes of the line under way that have no end of line among them.
+    /// Bytes of the incomplete line that contain no end of line.
     scanned: usize,
 }
 
@@ -42,7 +42,7 @@ enum State {
 }
 
 impl fmt::Debug for HttpConnect {
-    /// Without the request, which may have credentials in it.
+    /// Does not print the request, which may contain credentials.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HttpConnect")
             .field("state", &self.state)
@@ -52,8 +52,9 @@ impl fmt::Debug for HttpConnect {
 }
 
 impl HttpConnect {
-    /// A connection to `target`, with Basic credentials and header fields of the caller's, which are sent as they are:
-    /// [`Proxy`](super::Proxy) checks them. The heads of all answers together may have `max_head` bytes.
+    /// Asks for a connection to `target`, with Basic credentials and additional header fields, which are sent
+    /// unchanged: [`Proxy`](super::Proxy) checks them. The heads of all answers together may have `max_head`
+    /// bytes.
     #[must_use]
     pub fn new<'a>(
         target: &Endpoint,
@@ -92,7 +93,8 @@ impl HttpConnect {
                 self.state = State::Fields(status);
                 Ok(false)
             }
-            // The end of the head. Whatever its fields say, no body follows: these are the target's bytes.
+            // The end of the head. A successful answer has no body, whatever its fields say: the next bytes
+            // are the target's.
             State::Fields(200..=299) if line.is_empty() => Ok(true),
             State::Fields(_) if line.is_empty() => {
                 self.state = State::Status;
@@ -144,7 +146,7 @@ impl Step for HttpConnect {
     }
 }
 
-/// Whether an answer that begins so may be one of HTTP/1.
+/// Whether an answer that begins with these bytes may be HTTP/1.
 fn check_beginning(beginning: &[u8]) -> Result<(), ProxyFault> {
     match beginning.iter().zip(BEGINNING).position(|(found, expected)| found != expected) {
         None => Ok(()),
@@ -157,7 +159,7 @@ fn check_beginning(beginning: &[u8]) -> Result<(), ProxyFault> {
 
 /// The status of a status line: `HTTP/1.x nnn reason`.
 fn status(line: &[u8]) -> Result<u16, ProxyFault> {
-    // What follows the beginning: a digit, a space, three digits, and nothing or a space.
+    // After the fixed start: a digit, a space, three digits, and nothing or a space.
     let wrong = |at: usize| {
         let found = line.get(at).copied().unwrap_or(b'\n');
         ProxyFault::NotHttp { at, found, looks_like: None }
@@ -180,14 +182,14 @@ fn status(line: &[u8]) -> Result<u16, ProxyFault> {
     Ok(status)
 }
 
-/// What stands behind the status, as far as it can be printed.
+/// The reason phrase, limited to printable characters.
 fn reason(line: &[u8]) -> Box<str> {
     let text = line.get(BEGINNING.len() + 6..).unwrap_or_default();
     let shown = |byte: &u8| if (b' '..0x7f).contains(byte) { char::from(*byte) } else { '?' };
     text.iter().take(MAX_REASON).map(shown).collect::<String>().into()
 }
 
-/// `host:port` of a target; `None` where that would be something else.
+/// `host:port` of a target; `None` if it cannot be expressed.
 fn authority(target: &Endpoint) -> Option<String> {
     match target {
         Endpoint::Name { host, port } => {
@@ -203,7 +205,7 @@ fn authority(target: &Endpoint) -> Option<String> {
     }
 }
 
-/// Whether that can be the name of a header field (RFC 9110, section 5.6.2).
+/// Whether the text is a valid name of a header field (RFC 9110, section 5.6.2).
 pub(super) fn is_token(text: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     !text.is_empty() && text.bytes().all(allowed)

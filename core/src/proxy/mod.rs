@@ -1,8 +1,9 @@
 //! Connections through proxies: SOCKS5 and HTTP CONNECT, as steps without IO.
 //!
-//! A [`Proxy`] says which proxies a connection goes through, and for which targets. The
-//! [`Supervisor`](crate::supervisor::Supervisor) then dials the first proxy in the target's place, and the driver runs
-//! the [`ProxyStep`]s that make the proxies connect further. Names of targets are looked up by the proxy.
+//! A [`Proxy`] says which proxies a connection uses, and for which targets. The
+//! [`Supervisor`](crate::supervisor::Supervisor) then dials the first proxy instead of the target, and the
+//! driver runs the [`ProxyStep`]s that make the proxies connect further. Proxies resolve the names of
+//! targets.
 
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};
@@ -32,15 +33,15 @@ pub use http_connect::HttpConnect;
 pub use no_proxy::NoProxy;
 pub use socks5::Socks5;
 
-/// Most proxies that one connection goes through.
+/// Maximum number of proxies of one connection.
 const MAX_HOPS: usize = 8;
-/// The longest response head of an HTTP proxy, unless said otherwise.
+/// The default maximum length of the response head of an HTTP proxy.
 const MAX_HEAD: usize = 16 * 1024;
 
-/// The proxies that connections go through, in order, and the targets that are connected to without.
+/// The proxies that connections use, in order, and the targets that are connected to without them.
 ///
-/// Cheap to clone. Names of targets are looked up by the (last) proxy, never here; the first proxy's own name is looked
-/// up here. Only TCP goes through proxies: `unix://` and `inproc://` do not.
+/// Cheap to clone. The (last) proxy resolves the names of targets; only the first proxy's own name is
+/// resolved here. Proxies are used for TCP only, not for `unix://` and `inproc://`.
 ///
 /// ```
 /// use bowline_core::proxy::Proxy;
@@ -59,7 +60,7 @@ pub struct Proxy(Arc<Settings>);
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Settings {
-    /// At least one.
+    /// At least one proxy.
     hops: Vec<Hop>,
     except: NoProxy,
     timeout: Option<Duration>,
@@ -79,7 +80,7 @@ enum Kind {
     Http { headers: Vec<(String, String)>, max_head: usize },
 }
 
-/// A name and a password, which is not printed.
+/// A name and a password; the password is not printed.
 #[derive(Clone, PartialEq, Eq)]
 struct Credentials {
     user: String,
@@ -96,15 +97,15 @@ impl Proxy {
     /// A SOCKS5 proxy (RFC 1928) at `host:port`.
     ///
     /// # Errors
-    /// That is no address, or none of TCP.
+    /// The address is invalid, or not a TCP address.
     pub fn socks5(address: &str) -> Result<Self, ConfigError> {
         Self::at(address, Kind::Socks5)
     }
 
-    /// An HTTP proxy at `host:port` that knows CONNECT (RFC 9110, section 9.3.6).
+    /// An HTTP proxy at `host:port` that supports CONNECT (RFC 9110, section 9.3.6).
     ///
     /// # Errors
-    /// That is no address, or none of TCP.
+    /// The address is invalid, or not a TCP address.
     pub fn http_connect(address: &str) -> Result<Self, ConfigError> {
         Self::at(address, Kind::Http { headers: Vec::new(), max_head: MAX_HEAD })
     }
@@ -118,12 +119,12 @@ impl Proxy {
         Ok(Self(Arc::new(Settings { hops: vec![hop], except: NoProxy::default(), timeout: None })))
     }
 
-    /// The credentials for the (last) proxy: a user name and a password (RFC 1929), or Basic credentials (RFC 7617). They
-    /// are sent unencrypted: anyone on the way to the proxy can read them.
+    /// Sets the credentials for the (last) proxy: a user name and a password (RFC 1929), or Basic credentials
+    /// (RFC 7617). They are sent unencrypted: anyone between this host and the proxy can read them.
     ///
     /// # Errors
-    /// SOCKS5: the name is empty, or one of both is longer than 255 bytes. HTTP: the name has a colon in it, or one of
-    /// both has control characters.
+    /// SOCKS5: the name is empty, or one of the two is longer than 255 bytes. HTTP: the name contains a
+    /// colon, or one of the two contains control characters.
     pub fn credentials(
         mut self,
         user: impl Into<String>,
@@ -161,11 +162,11 @@ impl Proxy {
         Ok(self)
     }
 
-    /// A header that is sent to the (last) proxy with each CONNECT.
+    /// Adds a header field that is sent to the (last) proxy with each CONNECT.
     ///
     /// # Errors
-    /// The proxy is none of HTTP; the name or the value cannot be a header's; the name is one that the request has
-    /// already (`Host`), or one that says that a body follows.
+    /// The proxy is not an HTTP proxy; the name or the value is not valid in a header; the name is one that
+    /// the request contains already (`Host`), or one that announces a body.
     pub fn header(mut self, name: &str, value: &str) -> Result<Self, ConfigError> {
         let conflict = |why| Err(ConfigError::Conflict { field: "proxy header", why });
         let Kind::Http { headers, .. } = &mut self.last_hop().kind else {
@@ -187,8 +188,8 @@ impl Proxy {
         Ok(self)
     }
 
-    /// The longest response head that is taken from the (last) proxy, in bytes, at least 64. Default 16 KiB. SOCKS5
-    /// has none.
+    /// Sets the maximum length of the response head of the (last) proxy, in bytes, at least 64. Default 16
+    /// KiB. No effect on SOCKS5.
     pub fn max_head(mut self, bytes: usize) -> Self {
         if let Kind::Http { max_head, .. } = &mut self.last_hop().kind {
             *max_head = bytes.max(64);
@@ -196,8 +197,8 @@ impl Proxy {
         self
     }
 
-    /// Then through those: the last proxy here connects to their first, at most 8 in all. What is excepted by one of
-    /// both is excepted.
+    /// Appends the proxies of `next`: the last proxy here connects to their first one. At most 8 in total.
+    /// Exceptions of both apply.
     #[must_use]
     pub fn then(mut self, next: Self) -> Self {
         let settings = Arc::make_mut(&mut self.0);
@@ -207,17 +208,17 @@ impl Proxy {
         self
     }
 
-    /// Targets that are connected to without proxies, as `NO_PROXY` has them: see [`NoProxy`].
+    /// Adds targets that are connected to without proxies, in the form of `NO_PROXY`: see [`NoProxy`].
     ///
     /// # Errors
-    /// One of them is nothing that can be one.
+    /// One of them is invalid.
     pub fn except(mut self, targets: &str) -> Result<Self, ConfigError> {
         Arc::make_mut(&mut self.0).except.add(&targets.parse()?);
         Ok(self)
     }
 
-    /// How long all proxies together may take from the moment in which the first is connected. Default: no limit of
-    /// its own; look-up, dial, proxies and handshake together have `connect_timeout`.
+    /// Sets a time limit for all proxies together, from the moment when the first one is connected. Default:
+    /// none of its own; name resolution, dialing, proxies and handshake together have `connect_timeout`.
     #[must_use]
     pub fn timeout(mut self, limit: Duration) -> Self {
         Arc::make_mut(&mut self.0).timeout = Some(limit);
@@ -230,7 +231,7 @@ impl Proxy {
         self.0.timeout
     }
 
-    /// What is dialed in place of `target`; `None`: the target itself.
+    /// The endpoint to dial instead of `target`; `None`: the target itself.
     #[must_use]
     pub fn entrance(&self, target: &Endpoint) -> Option<&Endpoint> {
         if !is_tcp(target) || self.0.except.covers(target) {
@@ -239,17 +240,19 @@ impl Proxy {
         self.0.hops.first().map(|hop| &hop.endpoint)
     }
 
-    /// What makes the proxies connect to `target`, once the [`entrance`](Self::entrance) is connected.
+    /// The steps that make the proxies connect to `target`, once the [`entrance`](Self::entrance) is
+    /// connected.
     #[must_use]
     pub fn steps(&self, target: &Endpoint) -> Vec<ProxyStep> {
         let targets = self.0.hops.iter().skip(1).map(|hop| &hop.endpoint).chain([target]);
         self.0.hops.iter().zip(targets).map(|(hop, target)| ProxyStep::new(hop, target.clone())).collect()
     }
 
-    /// Whether it can work. A configuration checks it when it is built.
+    /// Checks the settings. A configuration does so when it is built.
     ///
     /// # Errors
-    /// More than 8 proxies, or more than 1,024 exceptions; a time limit of nothing, or of more than 30 days.
+    /// There are more than 8 proxies, or more than 1,024 exceptions; a time limit is zero, or more than 30
+    /// days.
     pub fn check(&self) -> Result<(), ConfigError> {
         let hops = self.0.hops.len();
         if hops > MAX_HOPS {
@@ -270,7 +273,7 @@ impl Proxy {
 }
 
 impl fmt::Display for Proxy {
-    /// Without credentials.
+    /// Does not print credentials.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, hop) in self.0.hops.iter().enumerate() {
             let before = if index == 0 { "" } else { ", " };
@@ -287,19 +290,19 @@ impl fmt::Display for Proxy {
 impl FromStr for Proxy {
     type Err = ConfigError;
 
-    /// `socks5://`, `socks5h://` (the same: names are looked up by the proxy) or `http://`, then `user:password@` if
-    /// need be, `%` and two digits standing for a byte, and `host:port`. Without a port: 1080, and 80.
+    /// Parses `socks5://`, `socks5h://` (the same: the proxy resolves names) or `http://`, then optionally
+    /// `user:password@` (percent-encoded), then `host:port`. The default ports are 1080 and 80.
     fn from_str(text: &str) -> Result<Self, ConfigError> {
         env::parse(text)
     }
 }
 
-/// Whether that is reached over TCP.
+/// Whether the endpoint is reached over TCP.
 fn is_tcp(endpoint: &Endpoint) -> bool {
     matches!(endpoint, Endpoint::Name { .. } | Endpoint::Address(Address::Tcp(_)))
 }
 
-/// One proxy is asked to connect further.
+/// The step that asks one proxy to connect further.
 #[derive(Debug)]
 pub struct ProxyStep {
     proxy: Endpoint,
@@ -326,7 +329,7 @@ impl ProxyStep {
         Self { proxy: hop.endpoint.clone(), target, protocol }
     }
 
-    /// Which proxy did not do what it was asked for, and for which target.
+    /// The error for this proxy and its target.
     #[must_use]
     pub fn failed(&self, fault: ProxyFault) -> ProxyError {
         ProxyError { proxy: self.proxy.clone(), target: self.target.clone(), fault }

@@ -9,15 +9,15 @@ use crate::address::Address;
 use crate::error::ConfigError;
 use crate::supervisor::Endpoint;
 
-/// Most of them.
+/// Maximum number of exceptions.
 const MAX_RULES: usize = 1024;
 
 /// Targets that are connected to without a proxy, in the form of `NO_PROXY`.
 ///
-/// A list with commas between: `*` is everything; a name (`example.org`, or `.example.org`) is that host and all below
-/// it; an address is itself; `10.0.0.0/8` and `fd00::/8` are the addresses of a network. All but `*` and networks may
-/// have a `:port` behind them, an IPv6 address in brackets then. Names are not looked up to see whether their
-/// addresses are meant.
+/// A comma-separated list: `*` matches everything; a name (`example.org`, or `.example.org`) matches that
+/// host and all hosts below it; an IP address matches itself; `10.0.0.0/8` and `fd00::/8` match the addresses
+/// of a network. All except `*` and networks may be followed by `:port`, with an IPv6 address in brackets.
+/// Names are not resolved to match addresses.
 ///
 /// ```
 /// use bowline_core::proxy::NoProxy;
@@ -37,14 +37,14 @@ pub struct NoProxy {
 #[derive(Clone, PartialEq, Eq, Debug)]
 enum Rule {
     Everything,
-    /// In lower case, without a dot before or behind it.
+    /// In lower case, without a dot at the start or end.
     Host(String, Option<u16>),
     Ip(IpAddr, Option<u16>),
     Network(IpAddr, u8),
 }
 
 impl NoProxy {
-    /// Whether that target is connected to without a proxy.
+    /// Whether the target is connected to without a proxy.
     #[must_use]
     pub fn covers(&self, target: &Endpoint) -> bool {
         self.rules.iter().any(|rule| match (rule, target) {
@@ -63,7 +63,7 @@ impl NoProxy {
         })
     }
 
-    /// Whether there are too many.
+    /// Checks that there are not too many.
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         let value = self.rules.len();
         if value <= MAX_RULES {
@@ -73,7 +73,7 @@ impl NoProxy {
         Err(ConfigError::OutOfRange { field, value: value as u64, must: "at most 1024" })
     }
 
-    /// The others as well.
+    /// Adds those of `other`.
     pub(super) fn add(&mut self, other: &Self) {
         for rule in &other.rules {
             if !self.rules.contains(rule) {
@@ -115,7 +115,7 @@ fn rule(text: &str) -> Result<Rule, ConfigError> {
         Some((host, port)) => (host, Some(port.parse().map_err(|_| wrong())?)),
         None => (text, None),
     };
-    // `*.example.org`, as some write it.
+    // `*.example.org`, a common variant.
     let host = host.strip_prefix('*').unwrap_or(host).trim_matches('.').to_ascii_lowercase();
     if host.is_empty() || host.contains(|c: char| c.is_whitespace() || "*[]:/@".contains(c)) {
         return Err(wrong());

@@ -12,7 +12,7 @@ use crate::step::{Progress, Step};
 use crate::supervisor::Endpoint;
 
 const VERSION: u8 = 5;
-/// Of the sub-negotiation of user name and password.
+/// The version of the sub-negotiation of user name and password.
 const AUTH_VERSION: u8 = 1;
 const NO_AUTH: u8 = 0;
 const PASSWORD: u8 = 2;
@@ -48,8 +48,9 @@ impl fmt::Debug for Socks5 {
 }
 
 impl Socks5 {
-    /// A connection to `target`. Without credentials only "no authentication" is offered, with them both are. A name
-    /// or a password of more than 255 bytes is cut there: [`Proxy`](super::Proxy) takes none.
+    /// Asks for a connection to `target`. Without credentials only "no authentication" is offered, with them
+    /// both methods. A name or a password is truncated to 255 bytes: [`Proxy`](super::Proxy) refuses longer
+    /// ones.
     #[must_use]
     pub fn new(target: Endpoint, credentials: Option<(&str, &str)>) -> Self {
         let credentials = credentials.map(|(user, password)| (user.to_string(), password.to_string()));
@@ -102,7 +103,7 @@ impl Socks5 {
         Ok(())
     }
 
-    /// The proxy chose how we say who we are.
+    /// The proxy chose the authentication method.
     fn method(&mut self, chosen: u8, out: &mut Vec<u8>) -> Result<Progress, ProxyFault> {
         let credentials = self.credentials.is_some();
         match chosen {
@@ -120,10 +121,10 @@ impl Socks5 {
         Ok(Progress::more(2))
     }
 
-    /// How long the answer is that begins so, once that can be told.
+    /// The length of the answer that begins with these bytes, once it is known.
     fn reply_len(received: &[u8]) -> Result<Option<usize>, ProxyFault> {
         if let Some(reply) = received.get(1).copied().and_then(SocksReply::from_code) {
-            // What follows says nothing, and some proxies leave it out.
+            // The following bytes have no meaning, and some proxies omit them.
             return Err(ProxyFault::Socks(reply));
         }
         let Some(kind) = received.get(3).copied() else { return Ok(None) };

@@ -1,4 +1,4 @@
-//! What is said to proxies, what they answer, and every way in which that goes wrong.
+//! The exchanges with proxies, and their failures.
 
 use alloc::format;
 use alloc::string::ToString;
@@ -10,7 +10,7 @@ use super::*;
 use crate::recv_buf::RecvBuf;
 use crate::step::{Interrupted, Steps};
 
-/// What came of a conversation.
+/// The result of an exchange.
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Came {
     said: Vec<u8>,
@@ -18,7 +18,7 @@ struct Came {
     rest: Vec<u8>,
 }
 
-/// Everything that comes of it when a proxy sends `bytes`, cut into pieces of those lengths.
+/// The result when a proxy sends `bytes`, split into pieces of those lengths.
 fn run(proxy: &Proxy, target: &str, bytes: &[u8], cuts: &[usize]) -> Came {
     let target: Endpoint = target.parse().unwrap();
     let mut steps = Steps::new(proxy.steps(&target), RecvBuf::new());
@@ -39,7 +39,7 @@ fn run(proxy: &Proxy, target: &str, bytes: &[u8], cuts: &[usize]) -> Came {
         result = steps.filled(n);
     }
     let result = result.map(|()| steps.is_done());
-    // Nobody reads on after a failure.
+    // No one reads on after a failure.
     let rest = if result.is_ok() { [steps.into_rest().unread(), left].concat() } else { Vec::new() };
     Came { said, result, rest }
 }
@@ -307,7 +307,7 @@ fn answers() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
-    /// However the bytes are cut, the same is said and the same comes of it; nothing panics.
+    /// However the bytes are split, the output and the result are the same; nothing panics.
     #[test]
     fn any_split_of_the_bytes_gives_the_same(
         bytes in answers(),
@@ -320,7 +320,7 @@ proptest! {
         }
     }
 
-    /// What is no proxy's fault is told as such.
+    /// A failure that the proxy did not cause is reported as such.
     #[test]
     fn a_stream_that_ends_early_says_so(len in 0..12_usize) {
         let bytes = b"\x05\x00\x05\x00\x00\x01\x01\x02\x03\x04\x00\x50";

@@ -32,32 +32,33 @@ impl Default for AttemptRules {
 }
 
 impl AttemptRules {
-    /// Every route once. The last attempt of all is patient: it may wait for its link.
+    /// Every route once. The very last attempt may wait for its link to be connected.
     pub const fn one_round() -> Self {
         let (base, cap) = (Duration::from_millis(50), Duration::from_secs(1));
         Self { one_round: true, base, cap, budget: u32::MAX }
     }
 
-    /// One round after the other until the deadline, with a back-off between them. No attempt is patient.
+    /// One round after another until the deadline, with a back-off between them. No attempt waits for its
+    /// link.
     pub const fn until_deadline() -> Self {
         let rules = Self::one_round();
         Self { one_round: false, ..rules }
     }
 
-    /// The wait after the first round, and the longest: it doubles from round to round, and is shorter by up
-    /// to a half. Default 50 ms and 1 s.
+    /// Sets the wait after the first round, and the maximum wait: it doubles from round to round, and is
+    /// shortened by up to a half. Default 50 ms and 1 s.
     pub const fn backoff(mut self, base: Duration, cap: Duration) -> Self {
         (self.base, self.cap) = (base, cap);
         self
     }
 
-    /// Attempts in all rounds together. Default: no bound but the deadline.
+    /// Sets the maximum number of attempts in all rounds together. Default: limited by the deadline only.
     pub const fn budget(mut self, attempts: u32) -> Self {
         self.budget = attempts;
         self
     }
 
-    /// The wait after so many rounds (from 1).
+    /// The wait after this many rounds (from 1).
     fn wait(&self, rounds: u32, router: &mut Router) -> Duration {
         let full = self.base.saturating_mul(1 << rounds.saturating_sub(1).min(30)).min(self.cap);
         let nanos = u64::try_from(full.as_nanos()).unwrap_or(u64::MAX);
@@ -65,46 +66,46 @@ impl AttemptRules {
     }
 }
 
-/// What an answer, or its absence, means for the route and for the call.
+/// The meaning of an answer, or of its absence, for the route and for the call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Verdict {
-    /// It was answered here: the route leads the key.
+    /// The route answered: it leads the key.
     Done,
-    /// It is over, and that says nothing of the route: it was given up, or cannot be made anywhere.
+    /// The call is over, without a statement about the route: it was cancelled, or cannot be made anywhere.
     Over,
-    /// The route failed, and the call may have run: it is made nowhere else.
+    /// The route failed, and the call may have run: it is not tried elsewhere.
     Failed,
     /// The route failed, and the call did not run.
     Elsewhere,
     /// The route has no room, and the call did not run.
     Busy,
-    /// The route is not where the call has to go; perhaps that one is. The call did not run.
+    /// The call must be made over another route, possibly the given one. It did not run.
     NotHere {
         /// A route that may be the right one: tried next if it was not tried in this round.
         hint: Option<RouteId>,
     },
-    /// The route is of no use for so long. The call did not run.
+    /// The route is not to be used for this time. The call did not run.
     Avoid(Duration),
 }
 
-/// What is to be done next.
+/// The next step of a call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[must_use]
 pub enum Next {
-    /// The call is made over that route, which counts it as in flight until
-    /// [`Attempts::answered`], [`Router::finished`] or [`Router::abandoned`].
+    /// Make the call over this route, which counts it as in flight until [`Attempts::answered`],
+    /// [`Router::finished`] or [`Router::abandoned`].
     Try {
-        /// Over that one.
+        /// The route.
         route: RouteId,
-        /// There is no other to go to: it may wait for its link to be connected.
+        /// There is no other route: the call may wait for its link to be connected.
         patient: bool,
     },
-    /// A round is over; [`Attempts::resume`] begins the next one then.
+    /// A round is over; call [`Attempts::resume`] at this time to begin the next one.
     Wait(Instant),
-    /// The last answer holds.
+    /// The last answer is the result.
     End,
-    /// The call is given up; the last answer, if there was one, holds.
+    /// The call is given up; the last answer, if there was one, is the result.
     GiveUp(GiveUp),
 }
 
@@ -118,12 +119,12 @@ pub enum GiveUp {
     AllTried,
     /// The deadline passed, or is too near for another round.
     Deadline,
-    /// As many attempts were made as may be.
+    /// The maximum number of attempts was made.
     Budget,
 }
 
 impl GiveUp {
-    /// Whether the same call may fare better later.
+    /// Whether the same call may succeed later.
     #[must_use]
     pub const fn is_retryable(self) -> bool {
         !matches!(self, Self::NoRoutes)
@@ -143,10 +144,11 @@ impl fmt::Display for GiveUp {
 
 impl core::error::Error for GiveUp {}
 
-/// One call over the routes of a [`Router`]: in a round each route is tried at most once. The first is the
-/// key's leader, or the policy's choice; then come the hints, then the others by the policy.
+/// One call over the routes of a [`Router`]: in a round each route is tried at most once. The first one is
+/// the key's leader, or the policy's choice; then the hints follow, then the others by the policy.
 ///
-/// A leader is recorded by its [`Verdict::Done`], not before. Nothing is allocated before the first failure.
+/// A route becomes the leader of a key by its [`Verdict::Done`], not before. Nothing is allocated before the
+/// first failure.
 ///
 /// ```
 /// use bowline_core::routing::{AttemptRules, Attempts, Blacklist, Next, Policy, Router, Verdict};
@@ -171,40 +173,40 @@ pub struct Attempts<'k> {
     rules: AttemptRules,
     key: Option<&'k str>,
     deadline: Instant,
-    /// In this round.
+    /// The routes tried in this round.
     tried: Vec<RouteId>,
     hint: Option<RouteId>,
-    /// Attempts in this round, and in all.
+    /// Attempts in this round, and in total.
     in_round: usize,
     made: u32,
     rounds: u32,
 }
 
 impl<'k> Attempts<'k> {
-    /// A call that nothing was done for yet.
+    /// A call that was not tried yet.
     pub const fn new(rules: AttemptRules, key: Option<&'k str>, deadline: Instant) -> Self {
         Self { rules, key, deadline, tried: Vec::new(), hint: None, in_round: 0, made: 0, rounds: 0 }
     }
 
-    /// The key that it is for.
+    /// The key of the call.
     #[must_use]
     pub const fn key(&self) -> Option<&'k str> {
         self.key
     }
 
-    /// When it is given up.
+    /// The deadline of the call.
     #[must_use]
     pub const fn deadline(&self) -> Instant {
         self.deadline
     }
 
-    /// How many attempts were begun.
+    /// The number of attempts that were begun.
     #[must_use]
     pub const fn made(&self) -> u32 {
         self.made
     }
 
-    /// How many rounds are over.
+    /// The number of finished rounds.
     #[must_use]
     pub const fn rounds(&self) -> u32 {
         self.rounds
@@ -227,14 +229,14 @@ impl<'k> Attempts<'k> {
         self.attempt(router, picked, usable)
     }
 
-    /// The next round, when its time has come.
+    /// Begins the next round, when its time has come.
     pub fn resume(&mut self, router: &mut Router, now: Instant, usable: impl Fn(RouteId) -> bool) -> Next {
         self.tried.clear();
         self.in_round = 0;
         self.begin(router, now, usable)
     }
 
-    /// An attempt over `route` is over.
+    /// The attempt over `route` has ended with this verdict.
     pub fn answered(
         &mut self,
         router: &mut Router,
@@ -283,14 +285,14 @@ impl<'k> Attempts<'k> {
         }
         if self.in_round < router.len() {
             let untried = |hint: &RouteId| !self.tried.contains(hint);
-            // What others learned meanwhile is as good as a hint.
+            // A leader that other calls have found meanwhile is as good as a hint.
             let learned = self.key.and_then(|key| router.leaders.likely(key));
             let hints = [self.hint.filter(untried), learned.filter(untried)];
             let mut picked =
                 hints.into_iter().flatten().find_map(|hint| router.pick_this(now, hint, &usable));
             picked = picked.or_else(|| router.pick_untried(now, &self.tried, &usable));
             if picked.is_none() && self.rules.one_round {
-                // None is healthy: the last attempt waits for one.
+                // No route is healthy: the last attempt waits for one.
                 self.in_round = router.len() - 1;
                 let tried = &self.tried;
                 picked = router.pick_untried(now, tried, |_| true).or_else(|| router.pick(now, &usable));

@@ -1,4 +1,4 @@
-//! When a call that may run twice is made a second time, elsewhere.
+//! Hedging: when an idempotent call is repeated over another route.
 
 use core::time::Duration;
 
@@ -8,12 +8,11 @@ use crate::budget::RetryBudget;
 #[derive(Clone, Copy, PartialEq, Debug)]
 #[non_exhaustive]
 pub struct Hedging {
-    /// The share of calls that are answered before a second attempt is made, between 0 and 1.
-    /// Default 0.95.
+    /// The share of calls, between 0 and 1, that are answered before a second attempt is made. Default 0.95.
     pub percentile: f64,
-    /// No second attempt comes earlier than this. Default 1 ms.
+    /// The minimum delay of a second attempt. Default 1 ms.
     pub at_least: Duration,
-    /// Until enough is known of how long calls take, and at the latest. Default 1 s.
+    /// The maximum delay, which is also used until enough latencies are known. Default 1 s.
     pub at_most: Duration,
 }
 
@@ -23,44 +22,44 @@ impl Default for Hedging {
     }
 }
 
-/// Latencies that are looked back at.
+/// The number of latencies that are kept.
 const SAMPLES: usize = 256;
-/// So many have to be there before they say something.
+/// The number of latencies needed for an estimate.
 const ENOUGH: usize = 16;
-/// The percentile is looked for again after so many more.
+/// The percentile is recomputed after this many more.
 const REFRESH: usize = 16;
 
-/// Knows how long calls took lately, and how many second attempts there may be.
+/// The latencies of recent calls, and the budget of second attempts.
 #[derive(Clone, Debug)]
 pub struct Hedge {
     settings: Hedging,
     budget: RetryBudget,
-    /// The latest, in nanoseconds, in a ring.
+    /// The latest ones, in nanoseconds, in a ring.
     samples: [u64; SAMPLES],
     count: usize,
     delay: Duration,
 }
 
 impl Hedge {
-    /// Knows nothing yet.
+    /// No latencies yet.
     #[must_use]
     pub fn new(settings: Hedging) -> Self {
         let delay = settings.at_most;
         Self { settings, budget: RetryBudget::default(), samples: [0; SAMPLES], count: 0, delay }
     }
 
-    /// How long after the first attempt the second one comes.
+    /// The delay of the second attempt after the first one.
     #[must_use]
     pub fn delay(&self) -> Duration {
         self.delay
     }
 
-    /// Whether there may be a second attempt now; takes from the budget.
+    /// Whether a second attempt is allowed now; takes from the budget.
     pub fn take(&mut self) -> bool {
         self.budget.take()
     }
 
-    /// A call was answered after so long.
+    /// A call was answered after this time.
     pub fn note(&mut self, latency: Duration) {
         self.budget.give();
         self.samples[self.count % SAMPLES] = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX);

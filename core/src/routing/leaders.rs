@@ -1,17 +1,17 @@
-//! Which route leads a key, as far as is known.
+//! The known leader of each key.
 
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::String;
 
 use super::RouteId;
 
-/// Keys of which something is known at once; when there is one more, the oldest is forgotten.
+/// Maximum number of keys; beyond it, the oldest one is dropped.
 pub(super) const MAX: usize = 4_096;
 
 #[derive(Clone, Copy, Debug)]
 struct Lead {
     route: RouteId,
-    /// It proved to be the leader; else it is a guess, which keeps the messages of a key together.
+    /// It has answered as the leader; otherwise it is a guess, which keeps the messages of a key together.
     proven: bool,
 }
 
@@ -22,7 +22,7 @@ pub(super) struct Leaders {
 }
 
 impl Leaders {
-    /// Where messages of the key go first.
+    /// The route that messages of the key are tried on first.
     pub(super) fn likely(&self, key: &str) -> Option<RouteId> {
         self.leads.get(key).map(|lead| lead.route)
     }
@@ -39,7 +39,7 @@ impl Leaders {
         self.set(key, Lead { route, proven: true });
     }
 
-    /// `route` does not lead the key. What is known of another route stays.
+    /// `route` does not lead the key. A known other leader stays.
     pub(super) fn refute(&mut self, key: &str, route: RouteId, hint: Option<RouteId>) {
         if self.likely(key).is_some_and(|likely| likely != route) {
             return;
@@ -77,7 +77,7 @@ impl Leaders {
         self.by_age.push_back(key.into());
     }
 
-    /// How many keys there are, in both tables.
+    /// The number of keys in each of the two tables.
     #[cfg(test)]
     pub(super) fn len(&self) -> (usize, usize) {
         (self.leads.len(), self.by_age.len())

@@ -1,4 +1,4 @@
-//! Which of several links a message goes over: pure.
+//! Chooses which of several links a message goes over. No IO.
 
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -19,30 +19,30 @@ use leaders::Leaders;
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 #[non_exhaustive]
 pub enum Policy {
-    /// The first that can be used, in the order they were added.
+    /// The first usable one, in the order in which they were added.
     First,
     /// Each in turn.
     #[default]
     RoundRobin,
-    /// Any.
+    /// A random one.
     Random,
     /// The one with the fewest calls in flight; of several, the first.
     LeastInFlight,
-    /// The better of two chosen at random, by calls in flight: nearly as even as looking at all,
-    /// and no herd after the one that looks idle.
+    /// The better of two random ones, by calls in flight: nearly as even as comparing all of them, without
+    /// all callers choosing the same idle link.
     PowerOfTwo,
-    /// The one whose round trips were the shortest lately ([`Router::note_round_trip`]); each is measured
-    /// anew once a minute.
+    /// The one with the shortest recent round trips ([`Router::note_round_trip`]); each is measured again
+    /// once per minute.
     Nearest,
 }
 
-/// When a route is left alone after failures.
+/// When a route is avoided after failures.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Blacklist {
     /// Failures in a row. Default 3.
     pub failures: u32,
-    /// For how long. Default 10 s.
+    /// How long the route is avoided. Default 10 s.
     pub expiry: Duration,
 }
 
@@ -53,14 +53,14 @@ impl Default for Blacklist {
 }
 
 impl Blacklist {
-    /// After `failures` in a row, for `expiry`.
+    /// Avoids a route for `expiry` after `failures` failures in a row.
     #[must_use]
     pub const fn new(failures: u32, expiry: Duration) -> Self {
         Self { failures, expiry }
     }
 }
 
-/// Names a route of a [`Router`].
+/// The id of a route of a [`Router`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct RouteId(u64);
 
@@ -70,7 +70,7 @@ struct Route {
     in_flight: usize,
     failures: u32,
     blacklisted_until: Option<Instant>,
-    /// It said itself that it is of no use until then.
+    /// Its endpoint asked not to be used until then.
     avoided_until: Option<Instant>,
     /// The smoothed time of its round trips.
     round_trip: Option<Duration>,
@@ -83,7 +83,7 @@ impl Route {
         self.blacklisted_until.is_some_and(|until| now < until)
     }
 
-    /// When it is neither black-listed nor avoided any more.
+    /// When it is no longer black-listed or avoided.
     fn free_at(&self, now: Instant) -> Instant {
         let later = |until: Option<Instant>| until.filter(|until| now < *until).unwrap_or(Instant::ZERO);
         later(self.blacklisted_until).max(later(self.avoided_until))
@@ -93,23 +93,22 @@ impl Route {
         self.free_at(now) == Instant::ZERO
     }
 
-    /// What the nearest one has least of.
+    /// The value that is smallest for the nearest route.
     fn distance(&self, now: Instant) -> (Duration, usize) {
         let measured = self.round_trip.filter(|_| now < self.measure_at);
-        // One that is being measured for the first time is not known to be near.
+        // A route that is being measured for the first time is not yet known to be near.
         let unknown = if now < self.measure_at { Duration::MAX } else { Duration::ZERO };
         (measured.unwrap_or(unknown), self.in_flight)
     }
 }
 
-/// How long a measured round trip holds.
+/// How long a measured round-trip time is valid.
 const MEASURED_FOR: Duration = Duration::from_secs(60);
 
-/// Chooses routes, counts what is in flight on each, and leaves those alone that failed.
+/// Chooses routes, counts the calls in flight on each, and avoids those that failed.
 ///
-/// A route that failed often enough in a row is black-listed for a while. When nothing else is left,
-/// the one whose time is over first is used all the same: trying is better than failing. The same
-/// seed and inputs give the same choices.
+/// A route that failed often enough in a row is black-listed for a while. If all are black-listed, the one
+/// whose time ends first is used nevertheless. The same seed and inputs give the same choices.
 ///
 /// ```
 /// use bowline_core::routing::{Blacklist, Policy, Router};
@@ -134,7 +133,7 @@ pub struct Router {
 }
 
 impl Router {
-    /// Without routes.
+    /// A router without routes.
     #[must_use]
     pub fn new(policy: Policy, blacklist: Blacklist, seed: u64) -> Self {
         Self {
@@ -148,7 +147,7 @@ impl Router {
         }
     }
 
-    /// One more route, behind the others.
+    /// Adds a route after the others.
     pub fn add(&mut self) -> RouteId {
         self.last_id += 1;
         let id = RouteId(self.last_id);
@@ -164,7 +163,7 @@ impl Router {
         id
     }
 
-    /// Takes a route out. Whether it was there.
+    /// Removes a route. Returns whether it was there.
     pub fn remove(&mut self, id: RouteId) -> bool {
         let before = self.routes.len();
         self.routes.retain(|route| route.id != id);
@@ -172,44 +171,44 @@ impl Router {
         self.routes.len() < before
     }
 
-    /// How many routes there are.
+    /// The number of routes.
     #[must_use]
     pub fn len(&self) -> usize {
         self.routes.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no routes.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.routes.is_empty()
     }
 
-    /// What is in flight on a route.
+    /// The number of calls in flight on a route.
     #[must_use]
     pub fn in_flight(&self, id: RouteId) -> usize {
         self.routes.iter().find(|route| route.id == id).map_or(0, |route| route.in_flight)
     }
 
-    /// Whether a route is left alone now.
+    /// Whether a route is black-listed now.
     #[must_use]
     pub fn is_blacklisted(&self, now: Instant, id: RouteId) -> bool {
         self.routes.iter().any(|route| route.id == id && route.is_blacklisted(now))
     }
 
-    /// Whether a route is black-listed, or avoided because it said so itself.
+    /// Whether a route is neither black-listed nor avoided at its own request.
     #[must_use]
     pub fn is_free(&self, now: Instant, id: RouteId) -> bool {
         self.routes.iter().any(|route| route.id == id && route.is_free(now))
     }
 
-    /// Chooses a route, and counts one more in flight on it until [`finished`](Self::finished).
-    /// Routes that are not `usable` are used only if none is. `None`: there are no routes.
+    /// Chooses a route, and counts one more call in flight on it until [`finished`](Self::finished). Routes
+    /// that are not `usable` are used only if none is. `None`: there are no routes.
     pub fn pick(&mut self, now: Instant, usable: impl Fn(RouteId) -> bool) -> Option<RouteId> {
         let index = self.choose(now, &|route: &Route| route.is_free(now) && usable(route.id))?;
         self.begin(now, index)
     }
 
-    /// The same for a second attempt: a healthy, usable route other than `first`, or none.
+    /// As [`pick`](Self::pick), for a second attempt: a healthy, usable route other than `first`, or none.
     pub fn pick_other(
         &mut self,
         now: Instant,
@@ -232,7 +231,7 @@ impl Router {
         self.begin(now, index)
     }
 
-    /// That route, if it is there, healthy and usable.
+    /// This route, if it exists and is healthy and usable.
     fn pick_this(&mut self, now: Instant, id: RouteId, usable: impl Fn(RouteId) -> bool) -> Option<RouteId> {
         let index = self.routes.iter().position(|route| route.id == id)?;
         if !(self.routes[index].is_free(now) && usable(id)) {
@@ -241,8 +240,8 @@ impl Router {
         self.begin(now, index)
     }
 
-    /// The same for a key. All its messages go to its leader, or, while no route proved to be that, to the
-    /// route that got the first one, for as long as that is usable and neither black-listed nor avoided.
+    /// As [`pick`](Self::pick), for a key. All its messages go to its leader, or, while none is known, to the
+    /// route of the first message, as long as that is usable and neither black-listed nor avoided.
     pub fn pick_for(&mut self, now: Instant, key: &str, usable: impl Fn(RouteId) -> bool) -> Option<RouteId> {
         if let Some(likely) = self.leaders.likely(key)
             && let Some(id) = self.pick_this(now, likely, &usable)
@@ -254,13 +253,13 @@ impl Router {
         Some(id)
     }
 
-    /// The leader of a key: the route that proved to be it.
+    /// The leader of a key: the route that has answered as such.
     #[must_use]
     pub fn leader(&self, key: &str) -> Option<RouteId> {
         self.leaders.proven(key)
     }
 
-    /// A route proved to lead a key, or the application knows.
+    /// Records that a route leads a key.
     pub fn set_leader(&mut self, key: &str, id: RouteId) {
         self.leaders.prove(key, id);
     }
@@ -271,22 +270,22 @@ impl Router {
         self.leaders.refute(key, id, hint);
     }
 
-    /// A route is of no use until then: it is used only if nothing else is left.
+    /// A route is not to be used until then, unless there is no other.
     pub fn avoid(&mut self, id: RouteId, until: Instant) {
         if let Some(route) = self.routes.iter_mut().find(|route| route.id == id) {
             route.avoided_until = Some(until);
         }
     }
 
-    /// A round trip over a route took so long: for [`Policy::Nearest`], which looks at the smoothed time.
+    /// A round trip over a route took this long: for [`Policy::Nearest`], which uses the smoothed time.
     pub fn note_round_trip(&mut self, now: Instant, id: RouteId, took: Duration) {
         let Some(route) = self.routes.iter_mut().find(|route| route.id == id) else { return };
-        // As TCP smooths it (RFC 6298).
+        // Smoothed as in TCP (RFC 6298).
         route.round_trip = Some(route.round_trip.map_or(took, |before| before / 8 * 7 + took / 8));
         route.measure_at = now + MEASURED_FOR;
     }
 
-    /// What was begun on a route is over; `ok`: as far as the route is concerned, it went well.
+    /// A call over a route has ended; `ok`: it succeeded as far as the route is concerned.
     pub fn finished(&mut self, now: Instant, id: RouteId, ok: bool) {
         let Self { routes, blacklist, .. } = &mut *self;
         let Some(route) = routes.iter_mut().find(|route| route.id == id) else { return };
@@ -303,7 +302,7 @@ impl Router {
         }
     }
 
-    /// What was begun on a route was given up: it says nothing about the route.
+    /// A call over a route was cancelled, without a statement about the route.
     pub fn abandoned(&mut self, id: RouteId) {
         if let Some(route) = self.routes.iter_mut().find(|route| route.id == id) {
             route.in_flight = route.in_flight.saturating_sub(1);
@@ -314,14 +313,14 @@ impl Router {
         let route = self.routes.get_mut(index)?;
         route.in_flight += 1;
         if now >= route.measure_at {
-            // It is measured by this one.
+            // This call measures it.
             route.measure_at = now + MEASURED_FOR;
         }
         Some(route.id)
     }
 
     fn choose(&mut self, now: Instant, fit: &dyn Fn(&Route) -> bool) -> Option<usize> {
-        // All are fit, as a rule: no list then.
+        // Usually all routes are healthy: no list is needed then.
         if let Some(index) = self.propose(now)
             && fit(&self.routes[index])
         {
@@ -334,7 +333,7 @@ impl Router {
         (0..self.routes.len()).min_by_key(|&index| self.routes[index].free_at(now))
     }
 
-    /// What the policy wants if every route is fit.
+    /// The policy's choice if every route is healthy.
     fn propose(&mut self, now: Instant) -> Option<usize> {
         let count = self.routes.len();
         if count == 0 {
@@ -362,7 +361,7 @@ impl Router {
         Some(match self.policy {
             Policy::First => first,
             Policy::RoundRobin => {
-                // The next one behind the one whose turn it was.
+                // The next route after the last one chosen.
                 let next = self.next;
                 let index = fitting.iter().copied().find(|&index| index >= next).unwrap_or(first);
                 self.next = index + 1;

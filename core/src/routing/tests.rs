@@ -156,8 +156,8 @@ fn the_second_attempt_waits_for_the_percentile() {
 }
 
 proptest! {
-    /// Whatever happens in whatever order: a route is picked while there is one, only routes that
-    /// are there are picked, and what is in flight adds up.
+    /// In any order of events: a route is picked while there is one, only existing routes are picked, and the
+    /// numbers of calls in flight are consistent.
     #[test]
     fn what_is_in_flight_adds_up(
         policy in prop::sample::select(vec![

@@ -1,7 +1,7 @@
-//! What happens on a connection before its machine, as steps without IO: a proxy is asked, a server is greeted.
+//! Steps: exchanges on a connection before its machine, without IO, such as with a proxy or for a greeting.
 //!
-//! A [`Step`] gets what the other side sent, and says what to send and when it is done. [`Steps`] runs one after
-//! another over one connection, with bounded memory, and keeps what came behind the last one for whatever follows.
+//! A [`Step`] gets the received bytes, and says what to send and when it is done. [`Steps`] runs several of
+//! them over one connection, with bounded memory, and keeps the bytes after the last one for the machine.
 
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -10,16 +10,16 @@ mod run;
 
 pub use run::Steps;
 
-/// Bytes that a step may leave unconsumed, unless it says otherwise.
+/// Default maximum of bytes that a step may leave unconsumed.
 pub const MAX_PENDING: usize = 16 * 1024;
-/// Bytes that steps may have waiting to be written.
+/// Maximum bytes of steps that wait to be written.
 pub const MAX_OUTPUT: usize = 64 * 1024;
 
-/// One step: bytes in, bytes out, until it is done or fails.
+/// One step: it gets received bytes and sends bytes, until it is done or fails.
 ///
-/// It is asked first with nothing (or with what an earlier step left), then whenever more has come, and again while it
-/// consumes something and something is left. However the bytes are cut into reads, it has to come to the same result:
-/// what it decides must depend on what came, not on how much of it came at once.
+/// It is called first without bytes (or with those that an earlier step left), then whenever more bytes have
+/// arrived, and again while it consumes bytes and some are left. The result must not depend on how the bytes
+/// are split into reads.
 ///
 /// ```
 /// use bowline_core::error::PreambleError;
@@ -52,18 +52,18 @@ pub const MAX_OUTPUT: usize = 64 * 1024;
 /// # Ok::<(), PreambleError>(())
 /// ```
 pub trait Step: Send {
-    /// Why it fails.
+    /// The error of the step.
     type Error: From<Interrupted>;
 
-    /// `received` is what came and was not consumed, all of it up to [`max_pending`](Self::max_pending) bytes. What is
-    /// to be sent is appended to `out`.
+    /// `received` are all bytes that arrived and were not consumed, up to [`max_pending`](Self::max_pending).
+    /// Append the bytes to send to `out`.
     ///
     /// # Errors
     /// The step failed: the connection is closed.
     fn advance(&mut self, received: &[u8], out: &mut Vec<u8>) -> Result<Progress, Self::Error>;
 
-    /// Bytes that may wait unconsumed, at least 1; a step that leaves so many without being done fails with
-    /// [`Interrupted::TooLong`]. Default 16 KiB.
+    /// Maximum bytes that may wait unconsumed, at least 1; a step that leaves this many without being done
+    /// fails with [`Interrupted::TooLong`]. Default 16 KiB.
     fn max_pending(&self) -> usize {
         MAX_PENDING
     }
@@ -81,7 +81,7 @@ impl<S: Step + ?Sized> Step for alloc::boxed::Box<S> {
     }
 }
 
-/// How far a step came.
+/// The progress of a step.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[must_use]
 pub struct Progress {
@@ -90,40 +90,40 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// It took `consumed` bytes off the front, and waits for more.
+    /// The step consumed `consumed` bytes from the front, and waits for more.
     pub const fn more(consumed: usize) -> Self {
         Self { consumed, done: false }
     }
 
-    /// It took `consumed` bytes off the front, and is done; the rest is not its own.
+    /// The step consumed `consumed` bytes from the front, and is done; the rest belongs to what follows.
     pub const fn done(consumed: usize) -> Self {
         Self { consumed, done: true }
     }
 
-    /// Bytes that it took off the front.
+    /// The number of bytes consumed from the front.
     #[must_use]
     pub const fn consumed(self) -> usize {
         self.consumed
     }
 
-    /// Whether it is done.
+    /// Whether the step is done.
     #[must_use]
     pub const fn is_done(self) -> bool {
         self.done
     }
 }
 
-/// A step did not come to an end: what is the same for all steps.
+/// Why a step was interrupted: errors that are the same for all steps.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Interrupted {
     /// The other side ended the stream.
     #[error("the connection was closed before it was set up, with {pending} bytes of an answer")]
     Closed {
-        /// Bytes that came and make no whole answer.
+        /// Bytes that arrived and are not a complete answer.
         pending: usize,
     },
-    /// Too many bytes came that make no whole answer.
+    /// Too many bytes arrived without a complete answer.
     #[error("an answer is not whole within {limit} bytes")]
     TooLong {
         /// The step's limit.
@@ -132,23 +132,23 @@ pub enum Interrupted {
     /// It took too long.
     #[error("the connection was not set up within {limit:?}")]
     TimedOut {
-        /// The time it had.
+        /// The time limit.
         limit: Duration,
     },
-    /// The step wants to send more than may wait to be sent.
+    /// The step wants to send more than the limit.
     #[error("the step wants to send {value} bytes at once, limit {limit}")]
     TooMuch {
-        /// Bytes that wait.
+        /// Bytes that wait to be sent.
         value: usize,
-        /// Bytes that may.
+        /// The limit.
         limit: usize,
     },
-    /// The step says that it consumed more than there was.
+    /// The step reported more consumed bytes than there were.
     #[error("the step says that it consumed {consumed} bytes of {received}")]
     Overrun {
-        /// What it says.
+        /// The reported number.
         consumed: usize,
-        /// What there was.
+        /// The number of available bytes.
         received: usize,
     },
 }

@@ -1,4 +1,4 @@
-//! One step after another over one connection.
+//! Runs steps over one connection.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -6,13 +6,13 @@ use alloc::vec::Vec;
 use super::{Interrupted, MAX_OUTPUT, Step};
 use crate::recv_buf::RecvBuf;
 
-/// Runs steps, one after another. It holds at most [`MAX_OUTPUT`] bytes to be written, and of what came at most what
-/// the step under way may leave unconsumed.
+/// Runs steps, one after another. It holds at most [`MAX_OUTPUT`] bytes to be written, and at most the
+/// received bytes that the current step may leave unconsumed.
 ///
-/// The driver [begins](Self::begin), writes [what there is to write](Self::output), and when there is nothing reads
-/// into [`spare`](Self::spare), until [it is done](Self::is_done).
+/// The driver calls [`begin`](Self::begin), writes the [output](Self::output), reads into
+/// [`spare`](Self::spare) when there is none, and so on until [`is_done`](Self::is_done).
 pub struct Steps<S: Step> {
-    /// The first one is under way.
+    /// The first one is the current step.
     steps: VecDeque<S>,
     buf: RecvBuf,
     out: Vec<u8>,
@@ -29,12 +29,12 @@ impl<S: Step> core::fmt::Debug for Steps<S> {
 }
 
 impl<S: Step> Steps<S> {
-    /// Those steps, over a connection of which `buf` was read already.
+    /// These steps, over a connection; `buf` contains the bytes that were read from it already.
     pub fn new(steps: impl IntoIterator<Item = S>, buf: RecvBuf) -> Self {
         Self { steps: steps.into_iter().collect(), buf, out: Vec::new(), written: 0 }
     }
 
-    /// Asks the first step. To be called once, before anything else.
+    /// Calls the first step. Must be called once, before anything else.
     ///
     /// # Errors
     /// A step failed.
@@ -42,13 +42,13 @@ impl<S: Step> Steps<S> {
         self.advance()
     }
 
-    /// The step under way, or the one that failed.
+    /// The current step, or the one that failed.
     #[must_use]
     pub fn current(&self) -> Option<&S> {
         self.steps.front()
     }
 
-    /// Room to read into, no more than the step under way may leave unconsumed. Empty once all steps are done.
+    /// Room to read into, at most what the current step may leave unconsumed. Empty once all steps are done.
     pub fn spare(&mut self) -> &mut [u8] {
         let limit = self.steps.front().map_or(0, |step| step.max_pending().max(1));
         let room = limit.saturating_sub(self.buf.unread().len());
@@ -60,31 +60,31 @@ impl<S: Step> Steps<S> {
         &mut spare[..room]
     }
 
-    /// `n` bytes were read into the last [`spare`](Self::spare).
+    /// Reports that `n` bytes were read into the last [`spare`](Self::spare).
     ///
     /// # Errors
     /// A step failed.
     ///
     /// # Panics
-    /// If that is more than the room there was.
+    /// If `n` exceeds that room.
     pub fn filled(&mut self, n: usize) -> Result<(), S::Error> {
         self.buf.filled(n);
         self.advance()
     }
 
-    /// The other side ended the stream: how that failed the step under way.
+    /// The other side ended the stream: returns the error of the current step.
     #[must_use]
     pub fn eof(&self) -> S::Error {
         Interrupted::Closed { pending: self.buf.unread().len() }.into()
     }
 
-    /// What is to be written next.
+    /// The bytes to write next.
     #[must_use]
     pub fn output(&self) -> &[u8] {
         &self.out[self.written..]
     }
 
-    /// So many bytes of [`output`](Self::output) were written.
+    /// Reports that this many bytes of [`output`](Self::output) were written.
     pub fn wrote(&mut self, n: usize) {
         self.written = self.out.len().min(self.written + n);
         if self.written == self.out.len() {
@@ -99,7 +99,7 @@ impl<S: Step> Steps<S> {
         self.steps.is_empty() && self.output().is_empty()
     }
 
-    /// What came behind the last step, for whatever follows.
+    /// The bytes after the last step, for the machine.
     #[must_use]
     pub fn into_rest(self) -> RecvBuf {
         self.buf
@@ -109,7 +109,8 @@ impl<S: Step> Steps<S> {
         while let Some(step) = self.steps.front_mut() {
             let limit = step.max_pending().max(1);
             let unread = self.buf.unread();
-            // A step sees no more than its limit, so that it makes no difference how much comes at once.
+            // A step sees no more than its limit, so that the result does not depend on how many bytes arrive
+            // at once.
             let received = &unread[..unread.len().min(limit)];
             let progress = step.advance(received, &mut self.out)?;
             let (consumed, received) = (progress.consumed(), received.len());
@@ -142,7 +143,7 @@ mod tests {
 
     type AnyStep = Box<dyn Step<Error = Interrupted>>;
 
-    /// Wants so many bytes, each time.
+    /// Needs this many bytes, each time.
     struct Takes {
         each: usize,
         times: usize,
@@ -170,7 +171,7 @@ mod tests {
         Box::new(Takes { each, times, limit })
     }
 
-    /// Says something that is wrong.
+    /// Reports a wrong number.
     struct Says(Progress, usize);
 
     impl Step for Says {

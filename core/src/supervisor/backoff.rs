@@ -1,21 +1,35 @@
-//! How long to wait before the next round of attempts.
+//! The reconnect policy: how long to wait before the next round of attempts.
 
 use core::time::Duration;
 
 use crate::error::{ConfigError, Disconnect, TransportKind};
 
-/// When and how often to connect again.
+/// When and how often to reconnect.
+///
+/// ```
+/// use bowline_core::config::Config;
+/// use bowline_core::supervisor::ReconnectPolicy;
+/// use core::time::Duration;
+///
+/// // Between nothing and 50 ms at first, up to 5 s later; no more than 20 rounds of attempts in vain.
+/// let policy = ReconnectPolicy::backoff(Duration::from_millis(50), Duration::from_secs(5))
+///     .healthy_after(Duration::from_secs(30))
+///     .max_rounds(20);
+/// let config = Config::builder().reconnect(policy).build()?;
+/// # drop(config);
+/// # Ok::<(), bowline_core::error::ConfigError>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[must_use]
 pub struct ReconnectPolicy {
     pub(crate) delay: Delay,
     pub(crate) healthy_after: Duration,
     pub(crate) max_rounds: Option<u32>,
-    stop_when_refused: bool,
-    stop_when_rejected: bool,
-    retry_when_denied: bool,
-    longest_advice: Duration,
-    retry_insecure: bool,
+    pub(crate) stop_when_refused: bool,
+    pub(crate) stop_when_rejected: bool,
+    pub(crate) retry_when_denied: bool,
+    pub(crate) longest_advice: Duration,
+    pub(crate) retry_insecure: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -40,8 +54,8 @@ impl ReconnectPolicy {
         }
     }
 
-    /// A random time between nothing and a bound that doubles from `base` to `cap` (full jitter).
-    /// The default, with 100 ms and 30 s. `base` has to be more than nothing and at most `cap`.
+    /// A random time between zero and a bound that doubles from `base` to `cap` (full jitter). The default,
+    /// with 100 ms and 30 s. `base` must be more than zero and at most `cap`.
     pub const fn backoff(base: Duration, cap: Duration) -> Self {
         Self::with(Delay::Backoff { base, cap })
     }
@@ -56,52 +70,52 @@ impl ReconnectPolicy {
         Self::with(Delay::Never)
     }
 
-    /// The wait grows back from its beginning only after a connection was ready for so long:
-    /// one that is accepted and kicked at once is no success. Default 10 s.
+    /// The wait is reset only after a connection was ready for this time: a connection that is accepted and
+    /// closed at once is not a success. Default 10 s.
     pub const fn healthy_after(mut self, spell: Duration) -> Self {
         self.healthy_after = spell;
         self
     }
 
-    /// Gives up after so many rounds (all endpoints tried) without a healthy connection. Default:
-    /// never.
+    /// Gives up after this many rounds (all endpoints tried) without a healthy connection. Default: never.
     pub const fn max_rounds(mut self, rounds: u32) -> Self {
         self.max_rounds = Some(rounds);
         self
     }
 
-    /// Gives up when every endpoint of a round refused the connection (no process listens there), or a
-    /// last one did so. Default: no, since a server may be about to start.
+    /// Gives up when every endpoint of a round refused the connection (no process listens there), or when the
+    /// endpoints that remained did. Default: no, because a server may be about to start.
     pub const fn stop_when_refused(mut self) -> Self {
         self.stop_when_refused = true;
         self
     }
 
-    /// Gives up when every endpoint of a round was connected to and did not get through the
-    /// handshake: it speaks another protocol, or wants what this side has not. Default: no, but
-    /// versions that do not meet always end it.
+    /// Gives up when every endpoint of a round was connected to but failed in the handshake: it speaks
+    /// another protocol, or requires features that this side does not have. Default: no, but incompatible
+    /// versions always end dialing.
     pub const fn stop_when_rejected(mut self) -> Self {
         self.stop_when_rejected = true;
         self
     }
 
-    /// Goes on when this side was [denied](Disconnect::is_denial): by a proxy, in a preamble, or by a server that does not
-    /// let it in because of what it shows ([`Refused`](Disconnect::Refused)). Default: a denial that another attempt does
-    /// not help against ends dialing, unless another endpoint of the round may do; the same credentials are mostly
-    /// denied again. Where they are asked for anew each time, or a rule may change, it makes sense.
+    /// Continues when this side was [denied](Disconnect::is_denial): by a proxy, in a preamble, or by a
+    /// server that refuses its credentials ([`Refused`](Disconnect::Refused)). Default: a denial that a
+    /// further attempt cannot change ends dialing, unless another endpoint of the round may succeed, because
+    /// the same credentials are usually denied again. Set this if credentials are made anew for each attempt,
+    /// or if a rule may change.
     pub const fn retry_when_denied(mut self) -> Self {
         self.retry_when_denied = true;
         self
     }
 
-    /// A server that refuses may say when to try again. The next round begins no earlier, but a wait grows to no
-    /// more than this because of it. Default 5 minutes.
+    /// The maximum wait that a refusing server can cause. A server may say when to try again: the next round
+    /// then begins no earlier, but the wait is not extended beyond this. Default 5 minutes.
     pub const fn longest_advice(mut self, longest: Duration) -> Self {
         self.longest_advice = longest;
         self
     }
 
-    /// Whether there may be another attempt after such a failure.
+    /// Whether another attempt may be made after such a failure.
     pub(crate) fn goes_on_after(&self, cause: &Disconnect) -> bool {
         let is_insecure =
             matches!(cause, Disconnect::Transport(error) if error.kind() == TransportKind::Insecure);
@@ -111,20 +125,20 @@ impl ReconnectPolicy {
         may_help && !self.stops_at(cause)
     }
 
-    /// How long the peer wants to be left alone, as far as that is heeded.
+    /// The wait that the peer asked for, as far as it is respected.
     pub(crate) fn advice(&self, cause: &Disconnect) -> Duration {
         cause.retry_after().unwrap_or_default().min(self.longest_advice)
     }
 
-    /// Goes on when every endpoint of a round failed in its TLS handshake for a reason that lasts: a certificate that
-    /// cannot be trusted, a name that is not the peer's, a certificate of ours that it wants. Default: no. For peers whose
-    /// certificates may be renewed meanwhile.
+    /// Continues when every endpoint of a round failed in its TLS handshake for a lasting reason: an
+    /// untrusted certificate, a wrong name, a client certificate that the peer requires. Default: no. Set
+    /// this if certificates of peers may be renewed meanwhile.
     pub const fn retry_insecure(mut self) -> Self {
         self.retry_insecure = true;
         self
     }
 
-    /// Whether trying again after such a failure makes no sense.
+    /// Whether such a failure ends dialing.
     fn stops_at(&self, cause: &Disconnect) -> bool {
         match cause {
             Disconnect::Transport(error) => self.stop_when_refused && error.kind() == TransportKind::Refused,
@@ -133,10 +147,10 @@ impl ReconnectPolicy {
         }
     }
 
-    /// Whether it can work. A configuration checks its policy when it is built.
+    /// Checks the policy. A configuration does so when it is built.
     ///
     /// # Errors
-    /// A backoff without a base or with a cap below it; no rounds at all.
+    /// A back-off has a `base` of zero, or a `cap` below it; the number of rounds is 0.
     pub fn check(&self) -> Result<(), ConfigError> {
         if let Delay::Backoff { base, cap } = self.delay
             && (base.is_zero() || cap < base)
@@ -152,7 +166,7 @@ impl ReconnectPolicy {
         Ok(())
     }
 
-    /// The wait after `rounds` rounds without health (from 1). `None`: give up.
+    /// The wait after `rounds` rounds without a healthy connection (from 1). `None`: give up.
     pub(crate) fn wait(&self, rounds: u32, random: &mut SplitMix64) -> Option<Duration> {
         if self.max_rounds.is_some_and(|max| rounds >= max) {
             return None;
@@ -194,8 +208,8 @@ impl SplitMix64 {
         z ^ (z >> 31)
     }
 
-    /// Between 0 and `bound` - 1 (0 if there is nothing below the bound). The bias of the
-    /// multiplication is below one in four billion for waits of seconds.
+    /// A number from 0 to `bound` - 1 (0 if `bound` is 0). The bias of the multiplication is below one in
+    /// four billion for waits of seconds.
     pub fn below(&mut self, bound: u64) -> u64 {
         let product = u128::from(self.next()) * u128::from(bound);
         u64::try_from(product >> 64).unwrap_or(0)

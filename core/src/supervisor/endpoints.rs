@@ -1,4 +1,4 @@
-//! What a user names, and the addresses it stands for.
+//! Endpoints as users write them, and the addresses that they resolve to.
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -9,16 +9,16 @@ use core::str::FromStr;
 use crate::address::Address;
 use crate::error::ConfigError;
 
-/// Most addresses tried for one name.
+/// Maximum number of addresses tried for one name.
 pub(super) const MAX_ADDRESSES: usize = 64;
 
-/// A place to connect to.
+/// An endpoint to connect to.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub enum Endpoint {
     /// An address.
     Address(Address),
-    /// A name, looked up at every attempt.
+    /// A name, resolved at every attempt.
     Name {
         /// The host's name.
         host: String,
@@ -30,8 +30,8 @@ pub enum Endpoint {
 impl FromStr for Endpoint {
     type Err = ConfigError;
 
-    /// `1.2.3.4:5`, `[::1]:80`, `host:port`, or `:port` for this host (`localhost`), with or without
-    /// `tcp://` before it; `unix://path`; `inproc://name`.
+    /// Parses `1.2.3.4:5`, `[::1]:80`, `host:port`, or `:port` for this host (`localhost`), optionally with
+    /// the prefix `tcp://`; `unix://path`; `inproc://name`.
     fn from_str(text: &str) -> Result<Self, ConfigError> {
         if let Ok(address) = text.parse() {
             return Ok(Self::Address(address));
@@ -70,14 +70,14 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// The order to try addresses in: families take turns, the first answer's family first
-/// (RFC 8305, section 4). Repeated ones and those over [`MAX_ADDRESSES`] are left out.
+/// The order in which addresses are tried: address families alternate, beginning with the family of the first
+/// one (RFC 8305, section 4). Duplicates and addresses beyond [`MAX_ADDRESSES`] are left out.
 pub(super) fn interleave(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
     let Some(first) = addresses.first() else { return Vec::new() };
     let mut same = addresses.iter().filter(|address| address.is_ipv6() == first.is_ipv6());
     let mut other = addresses.iter().filter(|address| address.is_ipv6() != first.is_ipv6());
     let mut ordered = Vec::with_capacity(addresses.len().min(MAX_ADDRESSES));
-    // Each family gives its next address that is not there yet, so that repetitions cost no turn.
+    // Each family gives its next new address, so that duplicates take no turn.
     while ordered.len() < MAX_ADDRESSES {
         let before = ordered.len();
         ordered.extend(same.by_ref().find(|address| !ordered.contains(*address)));

@@ -1,4 +1,4 @@
-//! Which endpoint to connect to, and when: pure.
+//! Decides which endpoint to connect to, and when. No IO.
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -26,7 +26,7 @@ pub use backoff::{ReconnectPolicy, SplitMix64};
 pub use endpoints::Endpoint;
 pub use types::{Action, AttemptId, DialFailure, Dialed, Epoch};
 
-use backoff::Delay;
+pub(crate) use backoff::Delay;
 use plan::{OwnPlan, Plan};
 use trying::Trying;
 
@@ -35,13 +35,13 @@ enum State {
     Idle,
     /// One endpoint is being tried.
     Trying(Box<Trying>),
-    /// A connection whose handshake is not done.
+    /// A connection before the end of its handshake.
     Handshaking {
         epoch: Epoch,
         address: Address,
         give_up_at: Instant,
     },
-    /// A connection that works.
+    /// A ready connection.
     Up {
         epoch: Epoch,
         address: Address,
@@ -53,20 +53,20 @@ enum State {
     Stopped,
 }
 
-/// Keeps one connection after another: resolves, dials (racing addresses, RFC 8305), waits.
+/// Keeps one connection after another: resolves names, dials (racing addresses, RFC 8305), waits.
 ///
-/// Pure: [`poll_action`](Self::poll_action) says what to do, the `handle_*` methods take what came
-/// of it, in any order; results of what was abandoned are ignored. An action that was not fetched
-/// before it lost its meaning is withdrawn, so that nothing piles up.
+/// Without IO: [`poll_action`](Self::poll_action) says what to do, the `handle_*` methods take the results,
+/// in any order; results of abandoned actions are ignored. An action that was not fetched and has become
+/// useless is withdrawn, so that actions do not accumulate.
 ///
-/// - One deadline covers look-up, dial and handshake of an endpoint.
-/// - All endpoints are tried before the first wait; a round begins with the endpoint after the one
-///   that failed last.
-/// - A connection that was ready for [`ReconnectPolicy::healthy_after`] begins anew: the next
-///   attempt is immediate (with the same endpoint first, unless it said go-away), the waits start
-///   from the bottom. One that ended earlier counts as a failed attempt, whatever the cause.
-/// - Names are looked up at every attempt. The last good answer is used when the resolver fails,
-///   and beside it when it is slow (1.8 s, at most half the connect timeout).
+/// - One deadline covers name resolution, dialing and handshake of an endpoint.
+/// - All endpoints are tried before the first wait; a round begins with the endpoint after the one that
+///   failed last.
+/// - After a connection that was ready for [`ReconnectPolicy::healthy_after`], the next attempt is made at
+///   once (with the same endpoint first, unless it sent a go-away), and waits start from the minimum. A
+///   connection that ended earlier counts as a failed attempt, whatever the cause.
+/// - Names are resolved at every attempt. The last good answer is used if the resolver fails, and in addition
+///   if it is slow (1.8 s, at most half the connect timeout).
 ///
 /// ```
 /// use bowline_core::supervisor::{Action, Dialed, Endpoint, ReconnectPolicy, Supervisor};
@@ -85,8 +85,7 @@ enum State {
 #[derive(Clone, Debug)]
 pub struct Supervisor {
     endpoints: Vec<Endpoint>,
-    /// The last good answer for each endpoint, for when the resolver is down. Nothing before the
-    /// first.
+    /// The last good answer for each endpoint, in case the resolver is down. Empty before the first one.
     answers: Vec<Vec<Address>>,
     plan: Plan,
     proxy: Option<Proxy>,
@@ -95,13 +94,13 @@ pub struct Supervisor {
     actions: VecDeque<Action>,
     /// The latest `now`; time does not go back.
     now: Instant,
-    /// The endpoint being tried or connected to, else the one to try next.
+    /// The endpoint being tried or connected to, or else the one to try next.
     endpoint: usize,
-    /// Whether that endpoint is in the list (it may have been taken out while connected).
+    /// Whether that endpoint is in the list (it may have been removed while connected).
     listed: bool,
-    /// How many endpoints were tried in this round.
+    /// The number of endpoints tried in this round.
     tried: usize,
-    /// Whether any failure of this round may go away by itself.
+    /// Whether any failure of this round may be temporary.
     retryable: bool,
     failures: Failures,
     last_error: Option<Box<Disconnect>>,
@@ -111,7 +110,7 @@ pub struct Supervisor {
     epoch: Epoch,
 }
 
-/// What failed in this round and in the last one: mostly nothing.
+/// The failures of this round and of the last one: usually none.
 #[derive(Clone, Debug, Default)]
 struct Failures(Option<Box<Rounds>>);
 
@@ -119,7 +118,7 @@ struct Failures(Option<Box<Rounds>>);
 struct Rounds {
     this_round: Vec<DialFailure>,
     last_round: Box<[DialFailure]>,
-    /// The shortest time for which an endpoint of this round wants to be left alone.
+    /// The shortest time for which an endpoint of this round asked not to be tried.
     advice: Option<Duration>,
 }
 
@@ -136,7 +135,7 @@ impl Failures {
         }
     }
 
-    /// An endpoint wants to be left alone for so long: the one that does for the shortest time may be tried then.
+    /// An endpoint asked not to be tried for this time: the shortest such time of all endpoints counts.
     fn heed(&mut self, advice: Duration) {
         let rounds = self.0.get_or_insert_default();
         rounds.advice = Some(rounds.advice.map_or(advice, |shortest| shortest.min(advice)));
@@ -146,13 +145,13 @@ impl Failures {
         self.0.as_ref().and_then(|rounds| rounds.advice).unwrap_or_default()
     }
 
-    /// The round is the last one from now on.
+    /// The current round becomes the last one.
     fn end_round(&mut self) {
         let rounds = self.0.get_or_insert_default();
         rounds.last_round = core::mem::take(&mut rounds.this_round).into();
     }
 
-    /// Those of the longer one of both.
+    /// The length of the longer one.
     #[cfg(test)]
     fn len(&self) -> usize {
         self.0.as_ref().map_or(0, |rounds| rounds.this_round.len().max(rounds.last_round.len()))
@@ -167,9 +166,9 @@ impl Failures {
 }
 
 impl Supervisor {
-    /// Of at least one endpoint (an empty list gives up at once). `connect_timeout` covers look-up,
-    /// dial and handshake together. `seed` makes the jitter: a SplitMix64 inside draws the waits
-    /// from it and nothing else, so the same seed and inputs give the same actions and times.
+    /// A supervisor of at least one endpoint (with an empty list it gives up at once). `connect_timeout`
+    /// covers name resolution, dialing and handshake together. `seed` is the seed of the jitter, the only
+    /// randomness: the same seed and inputs give the same actions and times.
     #[must_use]
     pub fn new(
         endpoints: Vec<Endpoint>,
@@ -181,7 +180,7 @@ impl Supervisor {
         Self::after(endpoints, Plan::Own(Box::new(OwnPlan { policy, connect_timeout, attempt_delay })), seed)
     }
 
-    /// As [`new`](Self::new), by the policy and the times of a link's settings, which stay shared.
+    /// As [`new`](Self::new), with the policy and the times of a link's settings, which stay shared.
     #[must_use]
     pub fn with_config<F: Framing>(endpoints: Vec<Endpoint>, config: &Config<F>, seed: u64) -> Self {
         Self::after(endpoints, Plan::Shared(Arc::clone(config.settings())), seed)
@@ -211,15 +210,16 @@ impl Supervisor {
         }
     }
 
-    /// Head start of one address over the next. Default 250 ms.
+    /// Sets the head start of one address over the next. Default 250 ms.
     pub fn set_attempt_delay(&mut self, delay: Duration) {
         let (policy, connect_timeout) = (*self.plan.policy(), self.plan.connect_timeout());
         self.plan = Plan::Own(Box::new(OwnPlan { policy, connect_timeout, attempt_delay: delay }));
     }
 
-    /// Dials through those proxies from the next attempt on: in an endpoint's place the
-    /// [entrance](Proxy::entrance) is looked up and dialed, and the endpoint's own name is not. What makes the proxies
-    /// connect further is the driver's to run, as a part of the handshake ([`Proxy::steps`]).
+    /// Sets the proxies to dial through from the next attempt on: instead of an endpoint its
+    /// [entrance](Proxy::entrance) is resolved and dialed; the endpoint's own name is not resolved. The
+    /// driver runs the steps that make the proxies connect further, as a part of the handshake
+    /// ([`Proxy::steps`]).
     pub fn set_proxy(&mut self, proxy: Option<Proxy>) {
         self.proxy = proxy;
     }
@@ -230,39 +230,39 @@ impl Supervisor {
         self.proxy.as_ref()
     }
 
-    /// The endpoints, in the order they are tried.
+    /// The endpoints, in the order in which they are tried.
     #[must_use]
     pub fn endpoints(&self) -> &[Endpoint] {
         &self.endpoints
     }
 
-    /// Rounds over all endpoints that failed since the last healthy connection.
+    /// The number of rounds over all endpoints that failed since the last healthy connection.
     #[must_use]
     pub fn rounds_failed(&self) -> u32 {
         self.rounds_failed
     }
 
-    /// What went wrong in the last round that failed: each address that was dialed and each look-up
-    /// that gave nothing, in order. Empty before the first such round and after a healthy spell.
+    /// The failures of the last failed round: each dialed address and each failed name resolution, in order.
+    /// Empty before the first such round and after a healthy connection.
     #[must_use]
     pub fn last_round(&self) -> &[DialFailure] {
         self.failures.0.as_ref().map_or(&[], |failures| &failures.last_round)
     }
 
-    /// Why the last dial, look-up or connection failed, whatever came after it.
+    /// Why the last dial, name resolution or connection failed.
     #[must_use]
     pub fn last_error(&self) -> Option<&Disconnect> {
         self.last_error.as_deref()
     }
 
-    /// Which attempt this is, from 1, counted over all endpoints since the last healthy connection
-    /// ended; 0 before the first.
+    /// The number of the attempt, counted from 1 over all endpoints since the last healthy connection ended;
+    /// 0 before the first.
     #[must_use]
     pub fn attempt(&self) -> u32 {
         self.attempts
     }
 
-    /// When the wait between two rounds ends, during one.
+    /// When the current wait between two rounds ends.
     #[must_use]
     pub fn next_attempt_at(&self) -> Option<Instant> {
         match self.state {
@@ -277,12 +277,12 @@ impl Supervisor {
         matches!(self.state, State::Stopped)
     }
 
-    /// What to do next; ask until `None`.
+    /// The next action; call it until `None`.
     pub fn poll_action(&mut self) -> Option<Action> {
         self.actions.pop_front()
     }
 
-    /// Begins. Only the first call does anything: what was stopped stays so.
+    /// Begins. Only the first call has an effect: a stopped supervisor stays stopped.
     pub fn start(&mut self, now: Instant) {
         let now = self.advance(now);
         if matches!(self.state, State::Idle) {
@@ -290,7 +290,7 @@ impl Supervisor {
         }
     }
 
-    /// Ends a wait early. The waits after it are as long as they would have been.
+    /// Ends a wait early. Later waits are as long as without this call.
     pub fn reconnect_now(&mut self, now: Instant) {
         let now = self.advance(now);
         if matches!(self.state, State::Waiting { .. }) {
@@ -298,7 +298,7 @@ impl Supervisor {
         }
     }
 
-    /// Ends everything: what is under way is abandoned, a connection closed.
+    /// Ends everything: current actions are abandoned, a connection is closed.
     pub fn stop(&mut self) {
         match core::mem::replace(&mut self.state, State::Stopped) {
             State::Trying(trying) => self.abandon(&trying),
@@ -309,15 +309,15 @@ impl Supervisor {
         }
     }
 
-    /// Other endpoints from now on. The last good answers of those that stay are kept.
+    /// Replaces the endpoints. The last good answers of those that stay are kept.
     ///
-    /// A connection that works is kept even if its endpoint is gone from the list; an attempt or a
-    /// handshake is not, the first of the new list follows at once. A wait ends if there is an
-    /// endpoint that was not in the list before, and goes on otherwise: setting the same list again
-    /// and again is no way around it.
+    /// A ready connection is kept even if its endpoint is no longer in the list; an attempt or a handshake is
+    /// not, and the first endpoint of the new list follows at once. A wait ends if there is an endpoint that
+    /// was not in the list before, and continues otherwise, so that setting the same list again does not
+    /// shorten it.
     ///
     /// # Errors
-    /// An empty list; nothing changes.
+    /// The list is empty; nothing changes.
     pub fn set_endpoints(&mut self, now: Instant, endpoints: Vec<Endpoint>) -> Result<(), ConfigError> {
         let now = self.advance(now);
         if endpoints.is_empty() {
@@ -360,7 +360,7 @@ impl Supervisor {
         Ok(())
     }
 
-    /// The names of an endpoint were looked up. At most 64 addresses are taken.
+    /// The name of an endpoint was resolved. At most 64 addresses are used.
     pub fn handle_resolved(
         &mut self,
         now: Instant,
@@ -394,7 +394,7 @@ impl Supervisor {
         self.dial_next(now);
     }
 
-    /// A dial ended. With `Ok` the answer says what to do with the socket.
+    /// A dial ended. After `Ok`, the result says what to do with the socket.
     pub fn handle_dialed(
         &mut self,
         now: Instant,
@@ -429,13 +429,13 @@ impl Supervisor {
             && *current == epoch
         {
             self.state = State::Up { epoch, address: address.clone(), since };
-            // There is nothing to do for long, mostly.
+            // Usually there is nothing to do for a long time now.
             self.actions.shrink_to_fit();
             self.failures.trim();
         }
     }
 
-    /// A connection ended, before or after it was ready. Epochs of old are ignored.
+    /// A connection ended, before or after it was ready. Earlier epochs are ignored.
     pub fn handle_down(&mut self, now: Instant, epoch: Epoch, cause: &Disconnect) {
         let now = self.advance(now);
         let (address, since) = match &self.state {
@@ -466,14 +466,14 @@ impl Supervisor {
             }
             self.try_next(now);
         } else {
-            // A connection that was there is known to have ended: the link itself says so.
+            // The end of a connection that was ready is reported by the link itself.
             let cause = cause.clone().at(address.clone());
             self.note(Some(address), cause.clone(), since.is_none());
             self.endpoint_failed(now, cause, since.is_none());
         }
     }
 
-    /// When [`handle_timeout`](Self::handle_timeout) should be called.
+    /// When [`handle_timeout`](Self::handle_timeout) must be called.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<(Instant, Reason)> {
         match &self.state {

@@ -1,4 +1,4 @@
-//! How a supervisor goes about it: its own plan, or that of the settings that many links share.
+//! The settings of a supervisor: its own, or those that many links share.
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -28,7 +28,7 @@ impl Plan {
         }
     }
 
-    /// What look-up, dial and handshake may take together.
+    /// The time limit for name resolution, dialing and handshake together.
     pub(super) fn connect_timeout(&self) -> Duration {
         match self {
             Self::Own(plan) => plan.connect_timeout,
@@ -36,7 +36,7 @@ impl Plan {
         }
     }
 
-    /// Head start of one address over the next.
+    /// The head start of one address over the next.
     pub(super) fn attempt_delay(&self) -> Duration {
         match self {
             Self::Own(plan) => plan.attempt_delay,

@@ -1,4 +1,4 @@
-//! Whatever comes in whatever order.
+//! Properties under arbitrary inputs in any order.
 
 use alloc::collections::BTreeSet;
 use alloc::format;
@@ -25,10 +25,10 @@ enum Op {
     Down {
         version: bool,
     },
-    /// Results of what was abandoned, events of epochs long gone.
+    /// Results of abandoned actions, events of earlier epochs.
     Late,
     Timeout,
-    /// Sleeps as long as the supervisor wants.
+    /// Sleeps until the supervisor's next timeout.
     Sleep,
     ReconnectNow,
     SetEndpoints {
@@ -65,7 +65,7 @@ fn error() -> TransportError {
     TransportError::new(TransportKind::Refused, "refused")
 }
 
-/// A driver that carries every action out and checks it.
+/// A driver that performs every action and checks it.
 struct Driver {
     supervisor: Supervisor,
     now: Instant,
@@ -75,11 +75,11 @@ struct Driver {
     abandoned: Vec<AttemptId>,
     connected: Option<(Epoch, bool)>,
     newest: Epoch,
-    /// Ports (which name the endpoints) tried since the last wait began.
+    /// Ports (which identify the endpoints) tried since the last wait began.
     tried: BTreeSet<u16>,
     waiting: Option<Instant>,
     gave_up: bool,
-    /// Every action is fetched before anything else happens, so nothing crosses an abandon or a close.
+    /// Every action is fetched before anything else happens, so that no result crosses an abandon or a close.
     prompt: bool,
 }
 
@@ -195,7 +195,7 @@ impl Driver {
                     s.handle_timeout(self.now);
                     let (next, again) = (s.poll_timeout(), s.actions.len());
                     s.handle_timeout(self.now);
-                    // A dial each call while several are due; otherwise twice is as good as once.
+                    // One dial for each call while several are due; otherwise a second call has no effect.
                     assert!(
                         matches!(s.state, State::Trying(_))
                             || (s.poll_timeout(), s.actions.len()) == (next, again)
@@ -259,8 +259,8 @@ fn run(seed: u64, count: u16, ops: &[(Op, u64)]) -> Result<Vec<String>, TestCase
 }
 
 proptest! {
-    /// It goes on until `stop` is called, with one connection at most, within all bounds, waits
-    /// only after every endpoint had its turn, and does the same again from the same seed.
+    /// It continues until `stop` is called, with at most one connection, within all bounds; it waits only
+    /// after every endpoint was tried, and repeats the same actions with the same seed.
     #[test]
     fn it_always_goes_on(
         seed: u64,
@@ -270,7 +270,7 @@ proptest! {
         prop_assert_eq!(run(seed, count, &ops)?, run(seed, count, &ops)?);
     }
 
-    /// Actions that the driver does not fetch do not pile up.
+    /// Actions that the driver does not fetch do not accumulate.
     #[test]
     fn actions_that_are_not_fetched_are_withdrawn(
         seed: u64,

@@ -7,7 +7,7 @@ use crate::address::Address;
 use crate::error::Disconnect;
 use crate::time::Instant;
 
-/// Most failed attempts that wait to be told.
+/// Maximum number of failed attempts that wait to be fetched.
 const MAX_NEWS: usize = 64;
 
 impl Supervisor {
@@ -17,26 +17,26 @@ impl Supervisor {
         self.now
     }
 
-    /// The proxy that is dialed in that endpoint's place, if one is.
+    /// The proxy to dial instead of the endpoint, if there is one.
     pub(super) fn entrance(&self, endpoint: &Endpoint) -> Option<&Endpoint> {
         self.proxy.as_ref()?.entrance(endpoint)
     }
 
-    /// Nothing was tried yet.
+    /// Nothing was tried yet in the new round.
     pub(super) fn begin_round(&mut self) {
         self.tried = 0;
         self.retryable = false;
         self.failures.clear();
     }
 
-    /// To the next endpoint, unless this one is gone and the next is there already.
+    /// Moves to the next endpoint, unless the current one was removed and the next is in its place already.
     pub(super) fn walk_on(&mut self) {
         if self.listed {
             self.endpoint = (self.endpoint + 1) % self.endpoints.len().max(1);
         }
     }
 
-    /// Tries the endpoint whose turn it is.
+    /// Tries the current endpoint.
     pub(super) fn try_next(&mut self, now: Instant) {
         self.listed = true;
         let Some(endpoint) = self.endpoints.get(self.endpoint).cloned() else {
@@ -60,7 +60,7 @@ impl Supervisor {
         self.dial_next(now);
     }
 
-    /// Dials the next address if it is its turn; moves on if none can succeed any more.
+    /// Dials the next address if it is due; moves to the next endpoint if no address can succeed any more.
     pub(super) fn dial_next(&mut self, now: Instant) {
         let State::Trying(trying) = &mut self.state else { return };
         let attempt = AttemptId(self.last_id + 1);
@@ -69,14 +69,14 @@ impl Supervisor {
             let endpoint = trying.endpoint.clone();
             self.actions.push_back(Action::Dial { attempt, address, endpoint });
         } else if trying.is_exhausted() {
-            // What is exhausted without an address had a look-up that failed.
+            // An exhausted endpoint without an address had a failed name resolution.
             let cause = self.last_error.as_deref().cloned();
             let cause = cause.unwrap_or(Disconnect::ConnectTimeout { limit: self.plan.connect_timeout() });
             self.endpoint_failed(now, cause, true);
         }
     }
 
-    /// Remembers what went wrong with the current endpoint. `tell`: no other event says so.
+    /// Records a failure of the current endpoint. `tell`: no other event reports it.
     pub(super) fn note(&mut self, address: Option<Address>, cause: Disconnect, tell: bool) {
         self.last_error = Some(Box::new(cause.clone()));
         if self.listed
@@ -91,7 +91,7 @@ impl Supervisor {
         }
     }
 
-    /// Queues an action for the driver; the oldest are dropped if the driver does not fetch them.
+    /// Queues an action for the driver; the oldest ones are dropped if the driver does not fetch them.
     fn tell(&mut self, action: Action) {
         let is_news = |action: &Action| matches!(action, Action::AttemptFailed { .. });
         if self.actions.iter().filter(|action| is_news(action)).count() >= MAX_NEWS
@@ -102,9 +102,9 @@ impl Supervisor {
         self.actions.push_back(action);
     }
 
-    /// An endpoint was tried in vain (or kicked us out): the next, or a wait.
+    /// An endpoint failed (or closed the connection early): tries the next one, or waits.
     ///
-    /// `report`: a caller that waits for the first connection has to learn of a round that ends so.
+    /// `report`: a caller that waits for the first connection must be told of a round that ends this way.
     pub(super) fn endpoint_failed(&mut self, now: Instant, cause: Disconnect, report: bool) {
         self.walk_on();
         if self.listed {
@@ -119,7 +119,7 @@ impl Supervisor {
         let (retryable, advice) = (self.retryable, self.failures.advice());
         self.failures.end_round();
         self.begin_round();
-        // What was not fetched says nothing that the same of this round does not.
+        // Actions of the last round that were not fetched are replaced by those of this round.
         self.actions.retain(|action| !matches!(action, Action::RoundFailed { .. } | Action::Waiting { .. }));
         if report && let Some(failure) = self.last_round().last().cloned() {
             self.actions.push_back(Action::RoundFailed { failure });
@@ -139,7 +139,7 @@ impl Supervisor {
         self.actions.push_back(Action::GaveUp { cause });
     }
 
-    /// Look-ups and dials that do not matter any more; those not fetched yet never happen.
+    /// Abandons name resolutions and dials; those not fetched yet are removed.
     pub(super) fn abandon(&mut self, trying: &Trying) {
         for attempt in trying.attempts() {
             let before = self.actions.len();

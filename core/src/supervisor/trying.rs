@@ -1,4 +1,4 @@
-//! One endpoint being tried: its look-up, and the race between its addresses.
+//! An endpoint being tried: its name resolution, and the race between its addresses.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -9,25 +9,25 @@ use super::{AttemptId, Endpoint};
 use crate::address::Address;
 use crate::time::Instant;
 
-/// How long a look-up may take before the last good answer is used beside it (the client response
+/// How long a name resolution may take before the last good answer is used in addition (the client response
 /// timer of RFC 8767, section 5), unless half the connect timeout is less.
 const STALE_AFTER: Duration = Duration::from_millis(1_800);
 
 #[derive(Clone, Debug)]
 pub(super) struct Trying {
-    /// What is tried.
+    /// The endpoint.
     pub(super) endpoint: Endpoint,
-    /// Look-up, dial and handshake have to be done by then.
+    /// The deadline of name resolution, dialing and handshake.
     pub(super) give_up_at: Instant,
     pub(super) resolving: Option<AttemptId>,
-    /// When the last good answer is used although the resolver may still come up with another.
+    /// When the last good answer is used although the resolver may still give another one.
     stale_at: Option<Instant>,
     pub(super) dialing: Vec<(AttemptId, Address)>,
     /// Addresses not dialed yet.
     addresses: VecDeque<Address>,
     /// Addresses dialed, at most [`MAX_ADDRESSES`].
     dialed: Vec<Address>,
-    /// When the next address gets its chance although the last one still may succeed.
+    /// When the next address is dialed although the last one may still succeed.
     next_at: Instant,
 }
 
@@ -45,13 +45,13 @@ impl Trying {
         }
     }
 
-    /// A look-up begins. `answered`: there is an answer of old to fall back on.
+    /// A name resolution begins. `answered`: there is an earlier answer to fall back on.
     pub(super) fn resolve(&mut self, now: Instant, attempt: AttemptId, limit: Duration, answered: bool) {
         self.resolving = Some(attempt);
         self.stale_at = answered.then(|| now + STALE_AFTER.min(limit / 2));
     }
 
-    /// The look-up is over. False: it was not the one that is waited for.
+    /// The name resolution ended. `false`: it was not the current one.
     pub(super) fn resolved(&mut self, attempt: AttemptId) -> bool {
         let expected = self.resolving == Some(attempt);
         if expected {
@@ -61,19 +61,19 @@ impl Trying {
         expected
     }
 
-    /// Whether it is time for the last good answer; says so once.
+    /// Whether to use the last good answer now; returns true once.
     pub(super) fn falls_back(&mut self, now: Instant) -> bool {
         self.stale_at.take_if(|at| now >= *at).is_some()
     }
 
-    /// Takes these addresses instead of those that were not dialed yet.
+    /// Replaces the addresses that were not dialed yet.
     pub(super) fn offer(&mut self, addresses: &[Address]) {
         let room = MAX_ADDRESSES.saturating_sub(self.dialed.len());
         let new = addresses.iter().filter(|address| !self.dialed.contains(address));
         self.addresses = new.take(room).cloned().collect();
     }
 
-    /// Dials the next address if it is its turn.
+    /// Dials the next address if it is due.
     pub(super) fn dial_next(
         &mut self,
         now: Instant,
@@ -90,14 +90,14 @@ impl Trying {
         Some(address)
     }
 
-    /// A dial is over: its address, if it was one of these. The next need not wait for its turn.
+    /// A dial ended: returns its address, if it was one of these. The next one is then due at once.
     pub(super) fn dialed(&mut self, now: Instant, attempt: AttemptId) -> Option<Address> {
         let index = self.dialing.iter().position(|(dialing, _)| *dialing == attempt)?;
         self.next_at = now;
         Some(self.dialing.remove(index).1)
     }
 
-    /// Nothing is under way, and nothing is left to try.
+    /// Whether nothing is under way, and nothing is left to try.
     pub(super) fn is_exhausted(&self) -> bool {
         self.resolving.is_none() && self.dialing.is_empty() && self.addresses.is_empty()
     }
@@ -107,7 +107,7 @@ impl Trying {
         [next, self.stale_at].into_iter().flatten().fold(self.give_up_at, Instant::min)
     }
 
-    /// Whatever is under way.
+    /// The attempts under way.
     pub(super) fn attempts(&self) -> impl Iterator<Item = AttemptId> {
         self.resolving.iter().copied().chain(self.dialing.iter().map(|(attempt, _)| *attempt))
     }

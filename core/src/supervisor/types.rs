@@ -1,4 +1,4 @@
-//! The words between a supervisor and its driver.
+//! The types in the interface between a supervisor and its driver.
 
 use alloc::string::String;
 use core::fmt;
@@ -8,7 +8,7 @@ use crate::address::Address;
 use crate::error::Disconnect;
 use crate::time::Instant;
 
-/// Numbers a link's connections, from 1.
+/// The number of a connection of a link, from 1.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct Epoch(u64);
 
@@ -31,120 +31,118 @@ impl Epoch {
     }
 }
 
-/// Numbers name look-ups and dials, so that late results are known as such.
+/// The id of a name resolution or dial, by which late results are recognised.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct AttemptId(pub(super) u64);
 
-/// What the driver has to do.
+/// An action for the driver.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Action {
-    /// Look a name up and tell [`Supervisor::handle_resolved`](super::Supervisor::handle_resolved).
+    /// Resolve a name and call [`Supervisor::handle_resolved`](super::Supervisor::handle_resolved).
     Resolve {
-        /// Whose result it is.
+        /// The id of the attempt.
         attempt: AttemptId,
         /// The name.
         host: String,
         /// The port.
         port: u16,
     },
-    /// Connect and tell [`Supervisor::handle_dialed`](super::Supervisor::handle_dialed).
+    /// Connect and call [`Supervisor::handle_dialed`](super::Supervisor::handle_dialed).
     Dial {
-        /// Whose result it is.
+        /// The id of the attempt.
         attempt: AttemptId,
-        /// Where to: the proxy, if there is one.
+        /// The address: the proxy's, if there is one.
         address: Address,
-        /// The endpoint that it belongs to: with the host's name, if it has one. Through a proxy, what the proxy has to
-        /// connect to.
+        /// The endpoint that the address belongs to: with the host's name, if it has one. Through a proxy,
+        /// the endpoint that the proxy has to connect to.
         endpoint: Endpoint,
     },
-    /// Forget that look-up or dial; its result does not matter any more.
+    /// Abandon a name resolution or dial; its result is ignored.
     Abandon {
-        /// Which.
+        /// The id of the attempt.
         attempt: AttemptId,
     },
-    /// Close that connection: its handshake took too long, its endpoint was taken away, or the
-    /// link is stopped.
+    /// Close a connection: its handshake took too long, its endpoint was removed, or the link is stopped.
     Close {
-        /// Which.
+        /// The number of the connection.
         epoch: Epoch,
-        /// Why.
+        /// The reason.
         cause: Disconnect,
     },
-    /// A dial, a look-up or a handshake failed: for those who want to know. Nothing is to be done.
-    /// At most 64 of them wait to be fetched, the newest.
+    /// A dial, a name resolution or a handshake failed. For information only. At most the newest 64 of them
+    /// wait to be fetched.
     AttemptFailed {
-        /// Which attempt it was, from 1, counted over all endpoints since the last healthy
-        /// connection. Several addresses of one endpoint are one attempt.
+        /// The number of the attempt, counted from 1 over all endpoints since the last healthy connection.
+        /// Several addresses of one endpoint are one attempt.
         attempt: u32,
-        /// What was tried, and what came of it.
+        /// The failure.
         failure: DialFailure,
     },
-    /// All endpoints were tried in vain. Another round follows unless `GaveUp` does.
+    /// All endpoints failed. Another round follows unless `GaveUp` does.
     /// [`Supervisor::last_round`](super::Supervisor::last_round) has the details.
     RoundFailed {
-        /// How the last of them failed.
+        /// The failure of the last one.
         failure: DialFailure,
     },
-    /// A wait began: all endpoints were tried in vain, or a connection did not last. For those who want
-    /// to know.
+    /// A wait began: all endpoints failed, or a connection was too short. For information only.
     Waiting {
-        /// Which attempt comes next.
+        /// The number of the next attempt.
         attempt: u32,
-        /// When.
+        /// The end of the wait.
         until: Instant,
         /// Why the last attempt failed, or the last connection ended.
         cause: Disconnect,
     },
     /// There will be no further attempt.
     GaveUp {
-        /// Why the last one failed.
+        /// Why the last attempt failed.
         cause: Disconnect,
     },
 }
 
-/// What to do with a socket that was connected.
+/// The next step for a connected socket.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Dialed {
-    /// It is the link's connection now, with that epoch.
+    /// It is the link's connection now, with this epoch.
     Use(Epoch),
-    /// Another was faster, or the connection is not wanted any more: close it.
+    /// Another one was faster, or the connection is no longer wanted: close it.
     Discard,
 }
 
-/// One thing that went wrong while all endpoints were tried.
+/// One failure while the endpoints were tried.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("could not connect to {}", self.place())]
 #[non_exhaustive]
 pub struct DialFailure {
-    /// What was tried.
+    /// The endpoint.
     pub endpoint: Endpoint,
-    /// At which of its addresses. `None`: there was none yet, the name was being looked up. Through a proxy it is the
-    /// proxy's.
+    /// The address that was tried. `None` if the name was not resolved yet. Through a proxy it is the proxy's
+    /// address.
     pub address: Option<Address>,
-    /// Through which proxy (the first of them), if through any.
+    /// The (first) proxy, if there is one.
     pub via: Option<Endpoint>,
-    /// What came of it.
+    /// The reason.
     #[source]
     pub cause: Disconnect,
 }
 
 impl DialFailure {
-    /// What was tried, at which of its addresses, and what came of it.
+    /// A failure of an endpoint, at one of its addresses.
     #[must_use]
     pub fn new(endpoint: Endpoint, address: Option<Address>, cause: Disconnect) -> Self {
         Self { endpoint, address, via: None, cause }
     }
 
-    /// The same, through that proxy.
+    /// Adds the proxy.
     #[must_use]
     pub fn through(mut self, proxy: Option<Endpoint>) -> Self {
         self.via = proxy;
         self
     }
 
-    /// Where it was tried, to be printed: the endpoint, the proxy if there is one, and the address where that does not
-    /// say it.
+    /// The place of the failure, for display: the endpoint, the proxy if there is one, and the address if the
+    /// endpoint is a name.
     pub fn place(&self) -> impl fmt::Display + '_ {
         Place(self)
     }

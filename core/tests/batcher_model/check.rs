@@ -1,4 +1,4 @@
-//! What has to hold after each step, and at the end.
+//! The invariants after each step and at the end.
 
 use std::collections::VecDeque;
 
@@ -57,7 +57,7 @@ impl Run<'_> {
         }
     }
 
-    /// It is closed, and everything comes to its end.
+    /// It is closed, and everything ends.
     pub(super) fn end(&mut self) {
         self.close(MS * 2_000);
         self.check();

@@ -1,5 +1,5 @@
-//! A batcher driven by whatever the input says, against a plain model of it. Shared by the property test
-//! and the fuzz target.
+//! A batcher driven by operations of the input, compared with a simple model. Shared by the property test and
+//! the fuzz target.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -17,7 +17,7 @@ mod users;
 const MS: Duration = Duration::from_millis(1);
 const RECEIVERS: usize = 2;
 
-/// Who may be woken.
+/// The waiters that may be woken.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Token {
     Sender(u32),
@@ -96,7 +96,7 @@ struct Run<'a> {
     last_is_maybe: bool,
     next: u32,
     forgotten: u64,
-    // Who waits for a wake, and when the driver comes by itself.
+    // The waiters, and the time at which the driver comes by itself.
     parked: BTreeSet<Token>,
     driver_until: Option<Instant>,
     closer: Option<Ticket>,
@@ -388,7 +388,7 @@ impl<'a> Run<'a> {
             let most = (MS * 500 * self.attempts).min(MS * 5_000);
             assert!(at <= self.now + most && at >= self.now + most * 4 / 5, "{at:?}");
         }
-        // The driver goes on.
+        // The driver continues.
         self.poll_batch();
     }
 

@@ -1,4 +1,4 @@
-//! The model: what there is room for, what is accepted, due, expired.
+//! The model: capacity, and accepted, due and expired messages.
 
 use bowline_core::batcher::SendError;
 

@@ -1,4 +1,4 @@
-//! What senders, receivers and those that close do.
+//! The operations of senders, of receivers and of closing.
 
 use std::task::Poll;
 use std::time::Duration;

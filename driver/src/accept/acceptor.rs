@@ -24,18 +24,39 @@ use crate::runtime::{Listener, Runtime, Wire};
 use crate::socket::listen_address;
 use crate::sync::{Arc, Mutex};
 
-/// How long accepting pauses when the system has no room for another connection.
+/// How long accepting pauses when the system has no resources for another connection.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Connections accepted before other tasks get their turn.
 const AT_ONCE: usize = 16;
 
-/// Serves a connection in a way of its own: the socket, and what is dropped when the connection is over.
+/// A custom way to serve a connection: gets the socket, and a value to drop when the connection is over.
 type ServeSocket<R> =
     Box<dyn Fn(Layered<<R as Runtime>::Socket>, Admission) -> Result<(), StartError> + Send + Sync>;
 
 /// A listening socket whose connections a [`Service`] serves, each by a task.
 ///
-/// Cheap to clone; all clones are one. It accepts until it is stopped, whether or not a clone is kept.
+/// Cheap to clone; all clones are one acceptor. It accepts until it is stopped, whether or not a clone is
+/// kept.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use bowline_core::config::{AcceptLimits, SocketOptions};
+/// use bowline_driver::accept::{Acceptor, Door, Service};
+/// use bowline_driver::gate::Gate;
+/// use bowline_driver::runtime::Runtime;
+///
+/// /// Serves any protocol at an address, on any runtime.
+/// fn serve<R: Runtime, S: Service>(
+///     service: S,
+///     address: &str,
+/// ) -> Result<Acceptor<R, S>, Box<dyn std::error::Error>> {
+///     let gate = Gate::new(AcceptLimits::default(), Duration::from_secs(60));
+///     let acceptor = Acceptor::bind(Door::new(gate, service), address, SocketOptions::default())?;
+///     acceptor.start()?;
+///     Ok(acceptor)
+/// }
+/// ```
 pub struct Acceptor<R: Runtime, S: Service> {
     inner: Arc<Inner<R, S>>,
 }
@@ -46,7 +67,7 @@ struct Inner<R: Runtime, S: Service> {
     door: Arc<Door<S>>,
     options: SocketOptions,
     serve: Option<ServeSocket<R>>,
-    /// What secures the connections, and how long its handshake may take.
+    /// The layer that secures the connections, and the time limit of its handshake.
     layer: Option<(Arc<dyn AcceptLayer>, Duration)>,
 }
 
@@ -63,8 +84,8 @@ impl<R: Runtime, S: Service> std::fmt::Debug for Acceptor<R, S> {
 }
 
 impl<R: Runtime, S: Service> Acceptor<R, S> {
-    /// Listens at `address` (`host:port`, `tcp://…`, `unix://path`, `inproc://name`); nothing is accepted
-    /// before [`serve`](Self::serve) or [`start`](Self::start). Accepted sockets get `options`.
+    /// Listens at `address` (`host:port`, `tcp://…`, `unix://path`, `inproc://name`). Connections are
+    /// accepted after [`serve`](Self::serve) or [`start`](Self::start). Accepted sockets get `options`.
     ///
     /// # Errors
     /// See [`BindError`].
@@ -79,7 +100,7 @@ impl<R: Runtime, S: Service> Acceptor<R, S> {
     /// Accepts from a socket that listens already.
     ///
     /// # Errors
-    /// The listener does not know its address.
+    /// The listener's address is unknown.
     pub fn over(door: Arc<Door<S>>, listener: R::Listener, options: SocketOptions) -> io::Result<Self> {
         let local = listener.local_addr()?;
         // Heavy work of all connections takes turns on as many threads as the runtime has.
@@ -88,9 +109,8 @@ impl<R: Runtime, S: Service> Acceptor<R, S> {
         Ok(Self { inner: Arc::new(Inner { listener, local, door, options, serve: None, layer: None }) })
     }
 
-    /// Connections are served by `serve`, in place of one machine and one task for each: for protocols
-    /// whose machine outlives a connection. To be said before anything is accepted; afterwards it has no
-    /// effect.
+    /// Serves connections by `serve`, instead of by one machine and one task for each: for protocols whose
+    /// machine outlives a connection. Call it before anything is accepted; later calls have no effect.
     #[must_use]
     pub fn serving(
         mut self,
@@ -102,9 +122,9 @@ impl<R: Runtime, S: Service> Acceptor<R, S> {
         self
     }
 
-    /// Connections get this layer, whose handshake has to be done within `limit` before they are served. It counts as a
-    /// handshake of the [gate](crate::gate), and takes turns with other heavy work. To be said before anything is accepted;
-    /// afterwards it has no effect.
+    /// Adds this layer to connections. Its handshake must be done within `limit` before a connection is
+    /// served. It counts as a handshake of the [gate](crate::gate), and takes turns with other heavy work.
+    /// Call it before anything is accepted; later calls have no effect.
     #[must_use]
     pub fn secured(mut self, layer: Option<Arc<dyn AcceptLayer>>, limit: Duration) -> Self {
         if let Some(inner) = Arc::get_mut(&mut self.inner) {
@@ -119,7 +139,7 @@ impl<R: Runtime, S: Service> Acceptor<R, S> {
         &self.inner.local
     }
 
-    /// The connections that are served, and the limits for new ones.
+    /// The connections being served, and the limits for new ones.
     #[must_use]
     pub fn door(&self) -> &Arc<Door<S>> {
         &self.inner.door
@@ -128,7 +148,7 @@ impl<R: Runtime, S: Service> Acceptor<R, S> {
     /// Accepts until it is stopped.
     ///
     /// # Cancel safety
-    /// Dropping the future stops accepting; connections go on.
+    /// Dropping the future stops accepting; existing connections continue.
     pub async fn serve(&self) {
         let accepting = self.inner.door.accepting();
         let Some(listener) = self.inner.listener.lock().clone() else { return };
@@ -152,7 +172,7 @@ impl<R: Runtime, S: Service> Acceptor<R, S> {
         if door.poll_deaf(cx.waker()) {
             return Poll::Ready(());
         }
-        // Bounded work per turn: a storm of connections must not starve the tasks that serve them.
+        // The work per turn is bounded: a storm of connections must not starve the tasks that serve them.
         for _ in 0..AT_ONCE {
             let now = clock::now();
             let until = pause.take_if(|until| *until > now).or_else(|| door.gate().poll_rate(now));
@@ -180,8 +200,8 @@ impl<R: Runtime, S: Service> Acceptor<R, S> {
         Poll::Pending
     }
 
-    /// Serves a connected socket, within the same limits as one that was accepted here. One that is
-    /// refused, or cannot be served, is closed: counted, and an event.
+    /// Serves a connected socket, within the same limits as one that was accepted here. A socket that is
+    /// refused, or cannot be served, is closed, counted, and reported as an event.
     pub fn serve_socket(&self, socket: R::Socket, from: &Address) {
         let door = &self.inner.door;
         let Some(admission) = door.admit(from) else { return };
@@ -203,13 +223,13 @@ impl<R: Runtime, S: Service> Acceptor<R, S> {
         }
     }
 
-    /// Serves a connection whose layer, if it has one, is past its handshake.
+    /// Serves a connection after the handshake of its layer, if it has one.
     pub(super) fn serve_layered(&self, socket: Layered<R::Socket>, admission: Admission) {
         let spawned = match &self.inner.serve {
             Some(serve) => serve(socket, admission),
             None => self.serve_alone(socket, admission),
         };
-        // A connection that no task can serve was closed with its task: the client learns it so.
+        // A connection that no task can serve was closed together with its task, which tells the client.
         if let Err(error) = spawned {
             self.inner.door.accept_failed(io::Error::other(error));
         }
@@ -225,26 +245,26 @@ impl<R: Runtime, S: Service> Acceptor<R, S> {
     /// Accepts in the background until it is stopped.
     ///
     /// # Errors
-    /// There is no runtime here.
+    /// No runtime is running on this thread.
     pub fn start(&self) -> Result<(), StartError> {
         let acceptor = self.clone();
         R::spawn(async move { acceptor.serve().await })
     }
 
-    /// Closes the listening socket; connections stay.
+    /// Closes the listening socket; existing connections stay.
     pub fn stop_accepting(&self) {
         *self.inner.listener.lock() = None;
         self.inner.door.stop_accepting();
     }
 
-    /// Begins to shut down: accepts nothing new, and closes every machine, which may finish what is under
-    /// way for at most `linger`.
+    /// Begins to shut down: accepts nothing new, and closes every machine, which may finish work under way
+    /// for at most `linger`.
     pub fn begin_shutdown(&self, linger: Duration) {
         *self.inner.listener.lock() = None;
         self.inner.door.begin_shutdown(linger);
     }
 
-    /// Waits until the shutdown that has begun is over: how many connections ended during it.
+    /// Waits until a shutdown that has begun is over. Returns how many connections ended during it.
     pub async fn stopped(&self) -> usize {
         let door = &self.inner.door;
         let mut alarm = Alarm::new(R::timer());
@@ -261,10 +281,11 @@ impl<R: Runtime, S: Service> Acceptor<R, S> {
     }
 }
 
-/// The task of a connection, by hand: an `async` block keeps what it moves twice, and there are many.
+/// The task of a connection, written by hand: an `async` block stores captured values twice, and there are
+/// many such tasks.
 struct Served<R: Runtime, S: Service> {
     pump: Pump<S::Machine, S::App, Layered<R::Socket>>,
-    /// Made within the task: timers want their runtime around them.
+    /// Created within the task, because timers must be created inside their runtime.
     alarm: Option<Alarm<R::Timer>>,
     // Dropped in this order, whether the task ends or is dropped by its runtime.
     inside: Inside<S>,
@@ -285,7 +306,7 @@ impl<R: Runtime, S: Service> Future for Served<R, S> {
     }
 }
 
-/// Whether the system, not one connection, is the trouble (EMFILE, ENFILE, ENOBUFS, ENOMEM).
+/// Whether the error concerns the system and not one connection (EMFILE, ENFILE, ENOBUFS, ENOMEM).
 pub(crate) fn is_out_of_resources(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(23 | 24 | 105 | 12)) || error.kind() == io::ErrorKind::OutOfMemory
 }

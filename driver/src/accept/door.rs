@@ -1,5 +1,4 @@
-//! Who is inside: the machines that an accepting side serves, from when they are let in until they are
-//! over.
+//! The machines that an accepting side serves, from when they are admitted until they are over.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -28,17 +27,17 @@ pub struct Door<S: Service> {
 
 struct State<S: Service> {
     inside: HashMap<PeerId, S::Peer>,
-    /// Nothing new is accepted.
+    /// No new connections are accepted.
     is_deaf: bool,
-    /// It is being shut down, and when it waits no longer for what is under way.
+    /// A shutdown has begun; the time at which it no longer waits for work under way.
     stopping: Option<Instant>,
-    /// Machines that are over, and of which something is still being handled.
+    /// Machines that are over, but have messages that are still being handled.
     busy: HashMap<PeerId, S::Peer>,
-    /// Machines that were over since the shutdown began.
+    /// The number of machines that ended since the shutdown began.
     ended: usize,
-    /// Accept loops that still hold the listening socket.
+    /// The number of accept loops that still hold the listening socket.
     accepting: usize,
-    /// Connections in the handshake of their layer, which nobody serves yet.
+    /// Connections in the handshake of their layer, which are not served yet.
     securing: BTreeMap<u64, Arc<Eviction>>,
     last_securing: u64,
     wakers: Vec<Waker>,
@@ -51,7 +50,7 @@ impl<S: Service> std::fmt::Debug for Door<S> {
 }
 
 impl<S: Service> Door<S> {
-    /// No connection is inside. The gate says who is let in.
+    /// A door without connections. The gate decides which connections are admitted.
     #[must_use]
     pub fn new(gate: Arc<Gate>, service: S) -> Arc<Self> {
         let state = State {
@@ -68,19 +67,19 @@ impl<S: Service> Door<S> {
         Arc::new(Self { service, gate, state: Mutex::new(state) })
     }
 
-    /// What serves those who are let in.
+    /// The service of admitted connections.
     #[must_use]
     pub fn service(&self) -> &S {
         &self.service
     }
 
-    /// Who is let in.
+    /// The gate, which decides which connections are admitted.
     #[must_use]
     pub fn gate(&self) -> &Arc<Gate> {
         &self.gate
     }
 
-    /// A socket was accepted. `None`: it has to be closed.
+    /// A socket was accepted. `None`: it must be closed.
     #[must_use]
     pub fn admit(&self, from: &Address) -> Option<Admission> {
         match self.gate.admit(from) {
@@ -92,7 +91,7 @@ impl<S: Service> Door<S> {
         }
     }
 
-    /// Accepting, or serving, one connection failed; the next may not.
+    /// Accepting, or serving, one connection failed; the next one may succeed.
     pub fn accept_failed(&self, error: io::Error) {
         self.gate.note_error();
         self.tell(ServerEvent::AcceptFailed(error));
@@ -104,7 +103,8 @@ impl<S: Service> Door<S> {
         self.tell(ServerEvent::Insecure { from: from.clone(), cause });
     }
 
-    /// The handshake of a connection's layer begins; it is over when what is returned is dropped. `None` during a shutdown.
+    /// The handshake of a connection's layer begins; it is over when the returned value is dropped. `None`
+    /// during a shutdown.
     pub(super) fn begin_securing(self: &Arc<Self>) -> Option<Seated<S>> {
         let (eviction, handshake) = Eviction::begin(&self.gate);
         let mut state = self.state.lock();
@@ -120,15 +120,15 @@ impl<S: Service> Door<S> {
 
     fn tell(&self, event: ServerEvent) {
         observe::server_event(&event);
-        // A panic of the service's own code is its own: accepting goes on.
+        // A panic in the service's code is ignored: accepting continues.
         let told = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.service.event(event)));
         if let Ok(false) = told {
             self.gate.note_event_dropped();
         }
     }
 
-    /// A connection was let in: the machine that serves it, which is inside until what is returned is
-    /// dropped, and its application. `None` during a shutdown.
+    /// A connection was admitted: creates the machine that serves it, which is counted until the returned
+    /// value is dropped, and its application. `None` during a shutdown.
     #[must_use]
     pub fn enter(self: &Arc<Self>) -> Option<(Inside<S>, Arc<S::App>)> {
         if self.state.lock().stopping.is_some() {
@@ -140,7 +140,7 @@ impl<S: Service> Door<S> {
             self.gate.begin_handshake(move || {
                 Weak::upgrade(&shared).is_some_and(|shared| {
                     shared.with(|machine| {
-                        // Who drives it may not have come to say so.
+                        // Its driver may not have reported yet that the handshake is done.
                         let is_done = machine.was_ready();
                         if !is_done {
                             machine.abort(clock::now(), Disconnect::HandshakeCrowd);
@@ -152,7 +152,7 @@ impl<S: Service> Door<S> {
         });
         let mut state = self.state.lock();
         if state.stopping.is_some() {
-            // The shutdown began meanwhile: what was accepted is gone, as every other is in the end.
+            // The shutdown began meanwhile: the new machine is reported as gone, like every other one.
             drop(state);
             self.service.gone(id, &peer, true);
             return None;
@@ -164,7 +164,7 @@ impl<S: Service> Door<S> {
         Some((Inside { seat: Some(seat), peer, app: Arc::clone(&app), handshake }, app))
     }
 
-    /// Everyone inside.
+    /// All peers inside.
     #[must_use]
     pub fn inside(&self) -> Vec<S::Peer> {
         self.state.lock().inside.values().cloned().collect()
@@ -185,7 +185,7 @@ impl<S: Service> Door<S> {
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    /// Nothing of that machine is being handled any more: what it took is free.
+    /// No message of that machine is being handled any more: its place in the limits is free.
     fn forget(&self, id: PeerId) {
         self.gate.memory().remove(id);
         let mut state = self.state.lock();
@@ -196,7 +196,7 @@ impl<S: Service> Door<S> {
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    /// Accepts nothing new from now on; those who are inside stay.
+    /// Stops accepting; existing connections stay.
     pub fn stop_accepting(&self) {
         let mut state = self.state.lock();
         state.is_deaf = true;
@@ -205,7 +205,7 @@ impl<S: Service> Door<S> {
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    /// Takes nothing new, and lets every connection finish what is under way for at most `linger`.
+    /// Accepts nothing new, and lets every connection finish work under way for at most `linger`.
     pub fn begin_shutdown(&self, linger: Duration) {
         let until = clock::after(linger);
         let mut state = self.state.lock();
@@ -215,7 +215,7 @@ impl<S: Service> Door<S> {
         let peers: Vec<S::Peer> = state.inside.values().cloned().collect();
         let securing: Vec<Arc<Eviction>> = state.securing.values().cloned().collect();
         drop(state);
-        // Nothing of theirs is under way.
+        // They have no work under way.
         securing.iter().for_each(|eviction| eviction.evict());
         let now = clock::now();
         for peer in &peers {
@@ -224,8 +224,8 @@ impl<S: Service> Door<S> {
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    /// Whether it accepts nothing more; keeps a waker for when that changes, or when the last
-    /// connection is gone.
+    /// Whether nothing more is accepted; keeps a waker for when that changes, or when the last connection is
+    /// gone.
     pub fn poll_deaf(&self, waker: &Waker) -> bool {
         let mut state = self.state.lock();
         if !state.is_deaf {
@@ -234,16 +234,16 @@ impl<S: Service> Door<S> {
         state.is_deaf
     }
 
-    /// An accept loop runs until what is returned is dropped.
+    /// An accept loop runs until the returned value is dropped.
     #[must_use]
     pub fn accepting(self: &Arc<Self>) -> Accepting<S> {
         self.state.lock().accepting += 1;
         Accepting { door: Arc::clone(self) }
     }
 
-    /// After a shutdown, when every connection is over and the listening socket closed: how many
-    /// connections ended during it, once. What is still being handled is waited for until the time of the
-    /// shutdown is over.
+    /// After a shutdown, when every connection is over and the listening socket is closed: returns, once, how
+    /// many connections ended during it. Messages that are still being handled are waited for until the time
+    /// of the shutdown is over.
     pub fn poll_stopped(&self, now: Instant, waker: &Waker) -> Stopped {
         let mut state = self.state.lock();
         let is_empty = state.inside.is_empty() && state.accepting == 0 && state.securing.is_empty();
@@ -252,7 +252,7 @@ impl<S: Service> Door<S> {
             keep(&mut state.wakers, waker);
             return Stopped::NotYet(over);
         }
-        // Taken, not copied: of several that wait for the end of a shutdown, one reports it.
+        // Taken, not copied: of several callers that wait for the end of a shutdown, one reports it.
         let (ended, busy) = (std::mem::take(&mut state.ended), std::mem::take(&mut state.busy));
         drop(state);
         for (id, peer) in &busy {
@@ -262,12 +262,12 @@ impl<S: Service> Door<S> {
     }
 }
 
-/// What [`Door::poll_stopped`] says.
+/// The result of [`Door::poll_stopped`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Stopped {
-    /// So many connections ended.
+    /// The number of connections that ended.
     Yes(usize),
-    /// Not yet. The waker is called when that changes; but not when that time comes.
+    /// Not yet. The waker is called when that changes, but not when this time comes.
     NotYet(Option<Instant>),
 }
 
@@ -279,7 +279,7 @@ pub struct Inside<S: Service> {
     handshake: Option<Handshake>,
 }
 
-/// What a machine takes of the limits, until nothing of it is being handled.
+/// What a machine uses of the limits, until none of its messages is being handled.
 struct Seat<S: Service> {
     door: Arc<Door<S>>,
     id: PeerId,
@@ -307,14 +307,14 @@ impl<S: Service> Inside<S> {
         &self.peer
     }
 
-    /// The machine has only one connection, which was let in with that.
+    /// The machine has only one connection, which was admitted with this value.
     pub(super) fn keep(&mut self, admission: Admission) {
         if let Some(seat) = &mut self.seat {
             seat.admission = Some(admission);
         }
     }
 
-    /// To be called whenever its connection was driven: a handshake may be over.
+    /// Must be called after each step of its connection, because a handshake may be done.
     #[inline]
     pub fn note_driven(&mut self) {
         if self.handshake.is_some() && S::shared(&self.peer).look(|machine| machine.was_ready()) {
@@ -322,8 +322,8 @@ impl<S: Service> Inside<S> {
         }
     }
 
-    /// To be called when its connection is over and the machine may wait for the next one: nothing is left
-    /// of a handshake, even where the connection ended in the moment in which the handshake was done.
+    /// Must be called when its connection is over and the machine may wait for the next one: the handshake no
+    /// longer counts, even if the connection ended at the moment when the handshake was done.
     pub fn note_disconnected(&mut self) {
         self.handshake = None;
     }
@@ -347,12 +347,12 @@ pub(super) struct Seated<S: Service> {
 }
 
 impl<S: Service> Seated<S> {
-    /// Different for each of a door.
+    /// A number that is unique for the door.
     pub(super) fn number(&self) -> u64 {
         self.number
     }
 
-    /// Whether it has to go; keeps the waker for when it does.
+    /// Whether it must end; keeps the waker for when that changes.
     pub(super) fn is_evicted(&self, waker: &Waker) -> bool {
         self.eviction.poll(waker)
     }

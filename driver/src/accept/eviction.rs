@@ -1,12 +1,12 @@
-//! A connection before it is served: in its layer's handshake, or in its greeting.
+//! Connections before they are served: in their layer's handshake, or in their greeting.
 
 use std::task::Waker;
 
 use crate::gate::{Gate, Handshake};
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering};
 
-/// Whether a connection that is not served yet has to go: to make room for younger ones, or because its server is shut
-/// down.
+/// Whether a connection that is not served yet must end: to make room for newer ones, or because its server
+/// is shut down.
 #[derive(Debug, Default)]
 pub struct Eviction {
     evicted: AtomicBool,
@@ -14,7 +14,7 @@ pub struct Eviction {
 }
 
 impl Eviction {
-    /// A handshake begins; it is over when what is returned beside it is dropped.
+    /// A handshake begins; it is over when the returned [`Handshake`] is dropped.
     #[must_use]
     pub fn begin(gate: &Arc<Gate>) -> (Arc<Self>, Handshake) {
         let this = Arc::new(Self::default());
@@ -26,7 +26,7 @@ impl Eviction {
         (this, handshake)
     }
 
-    /// It has to go.
+    /// The connection must end.
     pub fn evict(&self) {
         self.evicted.store(true, Ordering::Release);
         let waker = self.waker.lock().take();
@@ -35,7 +35,7 @@ impl Eviction {
         }
     }
 
-    /// Whether it has; keeps the waker for when it does.
+    /// Whether it must end; keeps the waker for when that changes.
     pub fn poll(&self, waker: &Waker) -> bool {
         *self.waker.lock() = Some(waker.clone());
         self.evicted.load(Ordering::Acquire)

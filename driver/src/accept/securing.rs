@@ -1,5 +1,5 @@
-//! An accepted connection in the handshake of its layer: within the limits of all handshakes, and one piece of work at a
-//! time.
+//! An accepted connection in the handshake of its layer: within the limits of all handshakes, and one piece
+//! of work at a time.
 
 use std::future::Future;
 use std::io;
@@ -23,7 +23,7 @@ use crate::layered::{Layered, Progress};
 use crate::pump::Alarm;
 use crate::runtime::Runtime;
 
-/// The task of a connection until its handshake is done. Then the connection is served by a task of its own kind.
+/// The task of a connection until its handshake is done. Afterwards another task serves the connection.
 pub(super) struct Securing<R: Runtime, S: Service> {
     acceptor: Acceptor<R, S>,
     connection: Option<(Layered<R::Socket>, Admission)>,
@@ -31,7 +31,8 @@ pub(super) struct Securing<R: Runtime, S: Service> {
     limit: Duration,
     deadline: Instant,
     alarm: Option<Alarm<R::Timer>>,
-    /// A handshake takes a processor for as long as thousands of messages: each piece of it waits for its turn.
+    /// A handshake takes as much processor time as thousands of messages: each piece of it waits for its
+    /// turn.
     turn: Turn,
     /// What it waits for before its next piece.
     progress: Progress,
@@ -40,7 +41,7 @@ pub(super) struct Securing<R: Runtime, S: Service> {
 }
 
 impl<R: Runtime, S: Service> Securing<R, S> {
-    /// `None`: the server is being shut down.
+    /// `None`: the server is shutting down.
     pub(super) fn new(
         acceptor: Acceptor<R, S>,
         (socket, layer): (R::Socket, Box<dyn Layer>),
@@ -66,7 +67,7 @@ impl<R: Runtime, S: Service> Securing<R, S> {
                 Err(error) => return Poll::Ready(Err(disconnect(error))),
             }
             if self.turn.poll(cx).is_pending() {
-                // It is called when all that are ready had theirs.
+                // It is called after all ready tasks had their turn.
                 break;
             }
             let step = socket.handshake_step();
@@ -100,7 +101,7 @@ impl<R: Runtime, S: Service> Future for Securing<R, S> {
         let connection = this.connection.take();
         match (done, connection) {
             (Ok(()), Some((socket, admission))) => {
-                // The link's own handshake begins: this one is over before.
+                // The link's own handshake begins: this one is over.
                 this.seated.leave();
                 this.acceptor.serve_layered(socket, admission);
             }

@@ -4,8 +4,8 @@ use super::*;
 use crate::inproc;
 use crate::soft_socket::SoftSocket;
 
-/// A greeting of one byte each way, then records: their length, and bytes that are turned around. A record of length 0 is
-/// the end, one of 0xffff is an error.
+/// A greeting of one byte in each direction, then records: their length, and the inverted bytes. A record of
+/// length 0 is the end, one of length 0xffff an error.
 #[derive(Debug, Default)]
 struct Toy {
     said: bool,
@@ -136,7 +136,7 @@ fn blocked<T: std::fmt::Debug>(result: io::Result<T>) -> bool {
     result.is_err_and(|error| is_for_now(&error))
 }
 
-/// What a connection holds while nothing is under way.
+/// Memory of an idle connection.
 fn held(toys: &Toys) -> usize {
     let over = toys.over.as_ref().expect("a layer");
     let (input, output) = (over.input.lock(), over.output.lock());
@@ -147,13 +147,13 @@ fn held(toys: &Toys) -> usize {
 fn what_is_lent_counts_when_its_record_has_left() {
     let (one, other) = toys();
     let text: Vec<u8> = (0..500_000_u32).map(|at| (at % 253) as u8).collect();
-    // Before the greeting nothing is taken.
+    // Before the greeting no bytes are accepted.
     assert!(blocked(one.write_now(&[IoSlice::new(&text)])));
     shake(&one, &other);
     let (mut written, mut got, mut buf) = (0, Vec::new(), vec![0; 3_001]);
     let mut blocks = 0;
     while got.len() < text.len() {
-        // In slices of many sizes: what is lent begins where what was written ends.
+        // In slices of many sizes: the passed bytes begin where the written ones end.
         let rest = &text[written..];
         let (first, second) = rest.split_at(rest.len().min(100));
         match one.write_now(&[IoSlice::new(first), IoSlice::new(second)]) {
@@ -170,7 +170,7 @@ fn what_is_lent_counts_when_its_record_has_left() {
         assert!(got.len() <= written + BATCH, "more came than can have left");
     }
     assert!(got == text && blocks > 3);
-    // The last record is told at the next attempt, without a byte being made anew.
+    // The last record is reported at the next attempt, without encoding any byte again.
     while written < text.len() {
         written += one.write_now(&[IoSlice::new(&text[written..])]).expect("it has left");
     }
@@ -178,8 +178,8 @@ fn what_is_lent_counts_when_its_record_has_left() {
     assert_eq!((held(&one), held(&other)), (0, 0), "an idle one holds nothing");
 }
 
-/// Whatever else is done with the socket while a record is cut: the connection may end before the batch is lent again, and
-/// what has come would be told as never sent.
+/// No other operation on the socket may send the rest of a split record: the connection may end before the
+/// batch is passed again, and a message that arrived would be reported as never sent.
 #[test]
 fn no_record_leaves_without_being_counted() {
     let (one, other) = toys();
@@ -197,7 +197,8 @@ fn no_record_leaves_without_being_counted() {
         assert!(got <= written, "{got} came, {written} were told");
     };
     drain();
-    // There is room now. A flush, a reader with nothing to read, and one that has an answer to give.
+    // There is room now: for a flush, for a reader with nothing to read, and for one that has an answer to
+    // send.
     let _ = one.poll_flush(&mut Context::from_waker(Waker::noop()));
     drain();
     assert!(blocked(one.read_now(&mut [0; 10])));
@@ -205,7 +206,7 @@ fn no_record_leaves_without_being_counted() {
     let over = one.over.as_ref().expect("a layer");
     over.transmit(&one.inner).expect("open");
     drain();
-    // Its writer goes on where it was.
+    // Its writer continues where it was.
     assert!(one.write_now(&[IoSlice::new(&text[written..])]).expect("there is room") > 0);
 }
 

@@ -1,4 +1,4 @@
-//! The end of a connection: what goes on while the peer's end of the stream is waited for.
+//! The end of a connection: which work continues until the peer closes its side.
 
 use std::time::{Duration, Instant as StdInstant};
 
@@ -52,7 +52,7 @@ fn poll(pump: &mut Pump<Linked, Nobody, SoftSocket>) -> Poll<Disconnect> {
     pump.poll(&mut Context::from_waker(Waker::noop()), &mut Alarm::new(NoTimer))
 }
 
-/// A connection whose peer said go-away and does not end it, although our side has.
+/// A connection whose peer sent go-away and does not end it, although this side has ended its direction.
 fn lingering() -> (Arc<Shared<Linked>>, Pump<Linked, Nobody, SoftSocket>, inproc::Stream) {
     let (ours, theirs) = inproc::pair(Address::Inproc("pump".into()));
     let shared = Arc::new(Shared::new(Link::new(Config::default(), Role::Dialing)));

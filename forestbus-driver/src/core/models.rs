@@ -1,4 +1,4 @@
-//! Commands, the keeper and a connection at once, in every order that matters: under loom.
+//! Loom models: commands, the keeper and a connection at once, in every relevant order.
 //!
 //! `RUSTFLAGS="--cfg bowline_loom" cargo test --release -p bowline-forestbus-driver --lib models`
 
@@ -62,7 +62,7 @@ fn begin(core: &Core) -> CommandId {
     core.begin(|cluster, now| cluster.cluster_details(now, once)).expect("room")
 }
 
-/// Waits for the result, as a thread does.
+/// Waits for the result as a thread does.
 fn result(core: &Core, id: CommandId) -> Result<Answer, ClusterError> {
     let parker = Arc::new(Parker::default());
     let waker = Waker::from(Arc::clone(&parker));
@@ -80,8 +80,8 @@ fn check(model: impl Fn() + Send + Sync + 'static) {
     builder.check(model);
 }
 
-/// One caller's connection fails while another gives its command: each has its result, told by whichever thread
-/// performed it, and no output stays where nobody looks for it.
+/// One caller's connection fails while another begins a command: each gets its result, from whichever thread
+/// performs it, and no output is left undone.
 #[test]
 fn callers_that_come_while_others_perform_have_their_results() {
     check(|| {
@@ -98,7 +98,7 @@ fn callers_that_come_while_others_perform_have_their_results() {
         let second = begin(&core);
         fails.join().unwrap();
         assert!(matches!(waits.join().unwrap(), Err(ClusterError::NoNodes { .. })));
-        // The second met the failed connection, or wants a new one: the keeper knows.
+        // The second one used the failed connection, or needs a new one: the keeper knows.
         let opens = core.keep(&mut Context::from_waker(&waker)).expect("it is open");
         match &opens[..] {
             [] => {}
@@ -111,7 +111,7 @@ fn callers_that_come_while_others_perform_have_their_results() {
     });
 }
 
-/// The end comes while a command is given: it is refused, or it ends; its caller does not wait for ever.
+/// The client ends while a command begins: it is refused, or it ends; its caller does not wait forever.
 #[test]
 fn no_caller_waits_after_the_end() {
     check(|| {

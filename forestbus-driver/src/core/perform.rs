@@ -1,4 +1,4 @@
-//! Who performs what a cluster wants: one thread at a time, without the lock.
+//! Performs the outputs of a cluster: one thread at a time, without the lock.
 
 use std::collections::VecDeque;
 use std::task::Waker;
@@ -12,20 +12,20 @@ use super::{Action, Core, State};
 use crate::desk::Desk;
 use crate::observe;
 
-/// So many outputs are taken under one lock.
+/// Maximum number of outputs taken under one lock.
 pub(super) const BATCH: usize = 64;
-/// After so many batches a caller leaves the rest to the keeper: it wants to go on.
+/// After this many batches a caller leaves the rest to the keeper, to continue itself.
 const BATCHES: usize = 16;
 
-/// What is to be done without the lock, in order.
+/// The work to do without the lock, in order.
 pub(super) type Actions = VecDeque<(Arc<Desk>, Action)>;
 
-/// What is to be done of what one thread took.
+/// The rest of the work that one thread took.
 #[derive(Default)]
 pub(super) struct Left {
     pub(super) actions: Actions,
     pub(super) wakers: VecDeque<Waker>,
-    /// Calls that were not made, and whether they may have been.
+    /// Calls that were not made, and whether they may have been sent.
     pub(super) failed: Vec<(CallId, bool, Disconnect)>,
 }
 
@@ -34,12 +34,12 @@ pub(super) struct Left {
 #[error("making the call panicked")]
 struct Panicked;
 
-/// One thread's turn. If it ends in the middle, because a waker or an observer of the program's panicked, what it did
-/// not do is given back, and the keeper goes on.
+/// One thread's turn. If it ends early, because a waker or an observer of the program panicked, its remaining
+/// work is given back, and the keeper continues.
 struct Turn<'a> {
     core: &'a Core,
     left: Left,
-    /// The call that is being made.
+    /// The call being made.
     making: Option<CallId>,
     is_done: bool,
 }
@@ -87,14 +87,14 @@ impl Drop for Turn<'_> {
     }
 }
 
-/// As a thread that panics with `left` undone.
+/// Simulates a thread that panics with `left` undone.
 #[cfg(all(test, not(bowline_loom)))]
 pub(super) fn give_back(core: &Core, left: Left) {
     drop(Turn { core, left, making: None, is_done: false });
 }
 
 impl Core {
-    /// Performs what the cluster wants, unless another thread does so already: that one sees to the rest.
+    /// Performs the cluster's outputs, unless another thread is doing so already, which then does the rest.
     pub(super) fn settle<'a>(&'a self, mut state: MutexGuard<'a, State>) {
         if state.performing {
             return;

@@ -1,4 +1,4 @@
-//! A panic while outputs are performed leaves nothing undone.
+//! A panic while outputs are performed leaves no output undone.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -19,7 +19,7 @@ impl Wake for Counter {
     }
 }
 
-/// A program's waker with a fault.
+/// A waker of the program that panics.
 struct Faulty;
 
 impl Wake for Faulty {
@@ -71,7 +71,7 @@ fn a_waker_that_panics_costs_nobody_else_a_result() {
             panic!("it has its result");
         };
     }
-    // And it works as before.
+    // Afterwards it works as before.
     ask(&core, &waker);
     assert_eq!(core.keep(&mut cx).map(|opens| opens.len()), Some(1));
 }
@@ -84,7 +84,7 @@ fn what_was_left_undone_is_done_by_the_next_that_comes() {
     core.state.lock().performing = true;
     core.dial_failed(at, Disconnect::NotConnected);
     assert_eq!(counter.0.load(Relaxed), 0, "another thread is at it");
-    // That one panics while it makes a call.
+    // That thread panics while it makes a call.
     let left = Left { wakers: VecDeque::from([Waker::from(Arc::clone(&counter))]), ..Left::default() };
     perform::give_back(&core, left);
     core.with(|_, _| ());

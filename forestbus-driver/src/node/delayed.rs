@@ -1,4 +1,4 @@
-//! The task that gives a slow node's answers out.
+//! The task that sends a slow node's answers.
 
 use std::future::Future;
 use std::marker::PhantomData;
@@ -12,10 +12,10 @@ use bowline_driver::sync::Arc;
 
 use super::desk::NodeDesk;
 
-/// Sleeps as long as no answer is delayed.
+/// Sleeps while no answer is delayed.
 pub(super) struct Delayed<R: Runtime> {
     desk: Arc<NodeDesk>,
-    /// Made when it is needed first: timers want their runtime around them.
+    /// Created when it is first needed, because timers must be created inside their runtime.
     alarm: Option<Alarm<R::Timer>>,
     runtime: PhantomData<fn() -> R>,
 }

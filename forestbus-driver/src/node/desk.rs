@@ -13,8 +13,8 @@ use bowline_forestbus::protocol::{Reply, Request};
 use bowline_forestbus::wire::{CborRpc, Codec, Method};
 use bowline_links::{Request as Asked, Responder};
 
-/// What a node's connections, its switches and its timer share. The lock is held while the node decides, and never while
-/// something is read or written.
+/// The state that a node's connections, its controls and its timer share. The lock is held while the node
+/// decides, and never while something is read or written.
 #[derive(Debug)]
 pub(super) struct NodeDesk {
     state: Mutex<State>,
@@ -24,19 +24,19 @@ pub(super) struct NodeDesk {
 #[derive(Debug)]
 struct State {
     node: Node,
-    /// Callers of calls that wait.
+    /// Callers of waiting calls.
     callers: HashMap<WaitId, Responder<CborRpc>>,
-    /// Answers that are given out later, by when.
+    /// Answers that are sent later, by time.
     delayed: BTreeMap<(Instant, u64), Ready>,
     last_delayed: u64,
     timer: Option<Waker>,
     /// It was stopped: nothing is answered any more.
     is_over: bool,
-    /// Callers that came since. They are let go when their connections are cut: that is all they are told.
+    /// Callers since then. They are dropped when their connections are cut: they get no answer.
     unheard: Vec<Responder<CborRpc>>,
 }
 
-/// An answer, and who gets it.
+/// An answer, and its receiver.
 type Ready = (Responder<CborRpc>, Reply);
 
 impl NodeDesk {
@@ -53,7 +53,7 @@ impl NodeDesk {
         Self { state: Mutex::new(state), codec }
     }
 
-    /// Does something with the node, and answers whom that answers.
+    /// Calls `f` with the node, and sends the resulting answers.
     pub(super) fn with<T>(&self, f: impl FnOnce(&mut Node) -> T) -> T {
         let mut state = self.state.lock();
         let output = f(&mut state.node);
@@ -69,7 +69,7 @@ impl NodeDesk {
         asked: Asked<R, CborRpc>,
         responder: Responder<CborRpc>,
     ) {
-        // The framing finds the words for it.
+        // The framing reports the error.
         let Some(method) = Method::from_number(asked.method()) else {
             return responder.fail(Failure::new(Status::NO_METHOD, ""));
         };
@@ -115,7 +115,7 @@ impl NodeDesk {
         }
     }
 
-    /// Gives out what is due. When to come again: `Ok(None)` when it is told, `Err` never.
+    /// Sends the answers that are due. Returns when to call again: `Ok(None)` when woken, `Err` never.
     pub(super) fn tick(&self, cx: &Context<'_>) -> Result<Option<Instant>, ()> {
         let mut state = self.state.lock();
         if state.is_over {
@@ -141,7 +141,7 @@ impl NodeDesk {
         }
     }
 
-    /// The node, taken out. What waited there is given up.
+    /// The node, taken out. Waiting calls are dropped.
     pub(super) fn take(&self) -> Node {
         let mut state = self.state.lock();
         let callers = std::mem::take(&mut state.callers);
@@ -152,12 +152,12 @@ impl NodeDesk {
         }
         let node = std::mem::replace(&mut state.node, empty());
         drop(state);
-        // Their connections are gone: they are told nothing.
+        // Their connections are gone: they get no answer.
         drop((callers, delayed, unheard));
         node
     }
 
-    /// The caller of a call that waits may be gone.
+    /// The caller of a waiting call may be gone.
     fn look_after(&self, wait: WaitId) {
         let mut state = self.state.lock();
         let State { node, callers, .. } = &mut *state;
@@ -170,9 +170,9 @@ impl NodeDesk {
     }
 }
 
-/// What is left where a node was taken out.
+/// The replacement of a node that was taken out.
 fn empty() -> Node {
-    // Its defaults are sound.
+    // The defaults are valid.
     match NodeSettings::new("").build() {
         Ok(settings) => Node::new(settings),
         Err(error) => unreachable!("{error}"),
@@ -180,8 +180,8 @@ fn empty() -> Node {
 }
 
 impl State {
-    /// The answers that are there, `first` before the others: those to give out now, and whom to wake for those that are
-    /// given out later.
+    /// The available answers, `first` before the others: those to send now, and the waker to wake for delayed
+    /// ones.
     fn answers(&mut self, first: Option<Ready>) -> (Vec<Ready>, Option<Waker>) {
         let mut ready: Vec<Ready> = first.into_iter().collect();
         while let Some((wait, reply)) = self.node.poll_answer() {
@@ -206,7 +206,7 @@ impl State {
     }
 }
 
-/// Looks after a call that waits when its caller's connection ends.
+/// Handles a waiting call when its caller's connection ends.
 struct Gone {
     desk: Weak<NodeDesk>,
     wait: WaitId,

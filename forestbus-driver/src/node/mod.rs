@@ -1,4 +1,4 @@
-//! The handle of a node in memory.
+//! The handle of an in-memory node.
 
 mod delayed;
 mod desk;
@@ -25,17 +25,18 @@ use bowline_links::Server;
 use delayed::Delayed;
 use desk::NodeDesk;
 
-/// A node in memory that listens, and serves any client: topics, commit, long polls, retention.
+/// An in-memory node that listens, and serves any client: topics, commit, long polls, retention.
 ///
-/// **It does not replicate.** What it has is lost with it, and a commit means that a message is in its memory. It is for
-/// tests, examples and development: it answers as recorded nodes do, without their defects, and has switches for what nodes
-/// of a cluster go through. See [`bowline_forestbus::node`].
+/// **It does not replicate.** Its messages are lost with it, and a commit means that a message is in its
+/// memory. It is for tests, examples and development: it answers as recorded nodes do, without their defects,
+/// and has controls to simulate the situations of nodes in a cluster. See [`bowline_forestbus::node`].
 ///
-/// Long polls and sends that wait for their commit keep neither a task nor a thread; there are
-/// [`max_waiting`](NodeSettings::max_waiting) at most, and those of a connection that ended are given up. (A real server
-/// keeps them until messages come.)
+/// Long polls and sends that wait for their commit use neither a task nor a thread; there are at most
+/// [`max_waiting`](NodeSettings::max_waiting), and those of an ended connection are dropped. (A real server
+/// keeps them until messages arrive.)
 ///
-/// Cheap to clone; all clones are one node. When the last one is dropped, it closes its listener and its connections.
+/// Cheap to clone; all clones are one node. When the last one is dropped, its listener and its connections
+/// are closed.
 pub struct Node<R: Runtime> {
     running: Arc<Running<R>>,
 }
@@ -65,7 +66,7 @@ impl<R: Runtime> std::fmt::Debug for Node<R> {
     }
 }
 
-/// What a node serves with.
+/// The settings with which a node serves.
 #[derive(Clone, Debug)]
 struct Setup {
     codec: Codec,
@@ -93,15 +94,15 @@ impl<R: Runtime> Node<R> {
         self.running.server.local_addr()
     }
 
-    /// Adds an empty topic. One that is there is left alone.
+    /// Adds an empty topic. An existing one is left unchanged.
     ///
     /// # Errors
-    /// There are as many topics as there may be, or the name is empty or too long.
+    /// The maximum number of topics is reached, or the name is empty or too long.
     pub fn add_topic(&self, name: &str) -> Result<(), NodeError> {
         self.with(|node| node.add_topic(name))
     }
 
-    /// Takes a topic away, with its messages: see [`Machine::remove_topic`]. Whether it was there.
+    /// Removes a topic with its messages: see [`Machine::remove_topic`]. Returns whether it existed.
     pub fn remove_topic(&self, name: &str) -> bool {
         self.with(|node| node.remove_topic(name))
     }
@@ -116,23 +117,24 @@ impl<R: Runtime> Node<R> {
         self.with(Machine::lead);
     }
 
-    /// Says that it is stopping, or goes on: see [`Machine::shut_down`]. It still listens: [`stop`](Self::stop) ends that.
+    /// Announces that it is stopping, or continues: see [`Machine::shut_down`]. It still listens:
+    /// [`stop`](Self::stop) ends that.
     pub fn shut_down(&self, stopping: bool) {
         self.with(|node| node.shut_down(stopping));
     }
 
-    /// Whether the commit index stands still: see [`Machine::set_lagging`].
+    /// Sets whether the commit index stands still: see [`Machine::set_lagging`].
     pub fn set_lagging(&self, lagging: bool) {
         self.with(|node| node.set_lagging(lagging));
     }
 
-    /// The commit index of every topic is 0 until something is appended.
+    /// Resets the commit index of every topic to 0 until something is appended.
     pub fn forget_commit(&self) {
         self.with(Machine::forget_commit);
     }
 
-    /// Gives each answer out so much later. At most [`max_waiting`](NodeSettings::max_waiting) answers wait so; a call beyond
-    /// that is answered with an error.
+    /// Delays each answer by this time. At most [`max_waiting`](NodeSettings::max_waiting) answers wait this
+    /// way; further calls are answered with an error.
     pub fn set_delay(&self, delay: Duration) {
         self.with(|node| node.set_delay(delay));
     }
@@ -143,13 +145,13 @@ impl<R: Runtime> Node<R> {
         self.with(|node| node.bounds(topic))
     }
 
-    /// What it holds, and what it has done.
+    /// The state and the counters of the node.
     #[must_use]
     pub fn snapshot(&self) -> NodeSnapshot {
         self.with(|node| node.snapshot())
     }
 
-    /// Those who are connected.
+    /// The number of connections.
     #[must_use]
     pub fn connections(&self) -> usize {
         self.running.server.peers().len()
@@ -159,11 +161,12 @@ impl<R: Runtime> Node<R> {
         self.running.desk.with(f)
     }
 
-    /// Ends as a killed process does: its listener and every connection are closed at once, and no answer goes out. What it
-    /// has in memory can [go on](Stopped::bind), as after a restart. All clones are stopped with it.
+    /// Ends like a killed process: its listener and every connection are closed at once, and no answer is
+    /// sent. It can [continue](Stopped::bind) with the messages in its memory, as after a restart. All clones
+    /// are stopped with it.
     ///
     /// # Cancel safety
-    /// Stopping goes on in the background.
+    /// If the future is dropped, stopping continues in the background.
     pub fn stop(&self) -> Wait<R, impl Future<Output = Stopped<R>> + Send + use<R>> {
         let running = Arc::clone(&self.running);
         running.desk.end();
@@ -184,7 +187,7 @@ impl<R: Runtime> Node<R> {
     }
 }
 
-/// A node that was stopped, with what it has.
+/// A stopped node, with its messages.
 pub struct Stopped<R: Runtime> {
     node: Machine,
     setup: Setup,
@@ -198,7 +201,7 @@ impl<R: Runtime> std::fmt::Debug for Stopped<R> {
 }
 
 impl<R: Runtime> Stopped<R> {
-    /// Goes on at that address.
+    /// Continues at that address.
     ///
     /// # Errors
     /// See [`BindError`].
@@ -230,8 +233,8 @@ impl<R: Runtime> std::fmt::Debug for NodeBuilder<R> {
 }
 
 impl<R: Runtime<Style: Threads>> NodeBuilder<R> {
-    /// The node runs in that I/O group, and not in the one that is current where it is made. The group ends with it, unless
-    /// something else uses it as well.
+    /// Runs the node in this I/O group, instead of the group that is current where the node is made. The node
+    /// ends with the group, unless something else keeps the group in use.
     pub fn io_group(mut self, group: &impl Group) -> Self {
         self.place = Place::of(group);
         self
@@ -239,25 +242,25 @@ impl<R: Runtime<Style: Threads>> NodeBuilder<R> {
 }
 
 impl<R: Runtime> NodeBuilder<R> {
-    /// How answers are written.
+    /// Sets how answers are encoded.
     pub fn codec(mut self, codec: Codec) -> Self {
         self.codec = codec;
         self
     }
 
-    /// The longest request or answer, in bytes. Default 8 MiB.
+    /// Sets the maximum length of a request or answer, in bytes. Default 8 MiB.
     pub fn max_message(mut self, bytes: usize) -> Self {
         self.max_message = Some(bytes);
         self
     }
 
-    /// Connections are secured by TLS, with a `TlsServer` (feature `tls`). Default: plain text.
+    /// Secures connections by TLS, with a `TlsServer` (feature `tls`). Default: plain text.
     pub fn tls(mut self, tls: impl Into<Layers>) -> Self {
         self.layers = self.layers.and(tls.into());
         self
     }
 
-    /// Options set on every socket.
+    /// Sets the options of every socket.
     pub fn sockets(mut self, options: SocketOptions) -> Self {
         self.sockets = options;
         self
@@ -299,7 +302,7 @@ fn serve<R: Runtime>(node: Machine, setup: Setup, address: &str) -> Result<Node<
     Ok(Node { running: Arc::new(Running { desk, server, setup }) })
 }
 
-/// The settings of the links. Calls that wait count as requests being handled; the node bounds them.
+/// The settings of the links. Waiting calls count as requests being handled; the node limits them.
 fn link_config(
     settings: &CheckedNodeSettings,
     sockets: SocketOptions,

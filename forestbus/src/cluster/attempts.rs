@@ -1,4 +1,4 @@
-//! Attempts: which node a command goes to next, and how it ends.
+//! Attempts: the choice of the next node for a command, and the end of a command.
 
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -13,7 +13,7 @@ use super::timers::Key;
 use super::{Cluster, Purpose};
 
 impl Cluster {
-    /// The next attempt of a command.
+    /// Starts the next attempt of a command.
     pub(super) fn go(&mut self, id: CommandId) {
         let Some(command) = self.commands.get(&id) else { return };
         if command.state != State::Runnable {
@@ -34,11 +34,11 @@ impl Cluster {
         let tries = &command.tries;
         let may = |node: NodeId| !tries.has_tried(node) && !self.nodes[node.index()].is_avoided(self.now);
         let first = match &command.kind {
-            // It stays where it is.
+            // It stays at its node.
             Kind::Follow(follow) => follow.node(),
             Kind::Send(send) => {
                 let leader = self.topics.get(send.topic).and_then(|topic| topic.leader);
-                // A dead leader is named until there is another.
+                // Other nodes name a dead leader until a new one is elected.
                 let may = |node: &NodeId| may(*node) && !self.nodes[node.index()].has_failed(self.now);
                 tries.hint.filter(may).or_else(|| leader.filter(may))
             }
@@ -57,7 +57,7 @@ impl Cluster {
         let guessing = command.tries.unknown_hint.is_some();
         let untried = self.order.iter().enumerate().filter(|(_, node)| !command.tries.has_tried(**node));
         let candidates = untried.filter(|(_, node)| {
-            // Where there is time for another round, a stopping node is left in peace.
+            // If there is time for another round, a stopping node is not asked.
             command.one_round || !self.nodes[node.index()].is_avoided(self.now)
         });
         let key = |&(position, &id): &(usize, &NodeId)| {
@@ -67,9 +67,9 @@ impl Cluster {
                 node.has_failed(self.now),
                 reads && node.is_lagging(self.now),
                 reads && self.preferred.is_some_and(|preferred| preferred != id),
-                // Not measured yet: measured now.
+                // Not measured yet: this call measures it.
                 if nearest { node.round_trip.unwrap_or(Duration::ZERO) } else { Duration::ZERO },
-                // The name of the leader is one that no node is known by.
+                // The leader's name is one that belongs to no known node.
                 !reads && guessing && self.names.has_name(id),
                 (position + count - start) % count,
             )
@@ -77,7 +77,7 @@ impl Cluster {
         candidates.min_by_key(key).map(|(_, &node)| node)
     }
 
-    /// A send goes on when its topic's rest is over. `untried`: nodes that it was not sent to after all.
+    /// Holds a send until its topic's pause is over. `untried`: nodes that it was not sent to after all.
     fn rests(&mut self, id: CommandId, untried: u64) {
         self.timers.clear(Key::Attempt(id));
         if let Some(command) = self.commands.get_mut(&id) {
@@ -97,7 +97,7 @@ impl Cluster {
         self.counters.attempts += 1;
         let is_send = matches!(command.kind, Kind::Send(_));
         let lane = self.lane(at);
-        // A node that may be dead gets no further send.
+        // A node that may be dead is sent no further send.
         if lane.state == LaneState::Ready && !(is_send && lane.probe.is_some()) {
             return self.issue(id, node);
         }
@@ -135,7 +135,7 @@ impl Cluster {
         self.watch(at);
     }
 
-    /// An attempt failed, and nothing came of it: the next one.
+    /// Handles a failed attempt without effect: the next attempt follows.
     pub(super) fn failed(&mut self, id: CommandId, node: NodeId, cause: NodeCause) {
         self.timers.clear(Key::Attempt(id));
         let Some(command) = self.commands.get_mut(&id) else { return };
@@ -192,7 +192,7 @@ impl Cluster {
         self.timers.set(Key::Attempt(id), resume);
     }
 
-    /// The wait before a round is over, or a node took too long.
+    /// Handles the end of the wait before a round, or a node that took too long.
     pub(super) fn attempt_timeout(&mut self, id: CommandId) {
         let Some(command) = self.commands.get_mut(&id) else { return };
         match command.state {
@@ -209,7 +209,7 @@ impl Cluster {
                 self.failed(id, node, NodeCause::Silent { limit });
             }
             State::Out { call, .. } if command.is_patient() => {
-                // A send that waits for its commit goes on; whether its node is there at all is asked.
+                // A send that waits for its commit goes on; a probe checks whether its node is alive.
                 if let Some(&super::Call { at, issued, .. }) = self.calls.get(&call) {
                     self.suspect(at, issued);
                 }
@@ -223,17 +223,17 @@ impl Cluster {
         }
     }
 
-    /// A command's deadline passed.
+    /// Handles the expiry of a command's deadline.
     pub(super) fn expire(&mut self, id: CommandId) {
         if self.commands.get(&id).is_some_and(Command::is_served) {
-            // It has found a node meanwhile: if that fails, its time begins anew.
+            // It has found a node in the meantime: if that node fails, a new deadline begins.
             return;
         }
         let causes = self.causes(id);
         self.end(id, Err(ClusterError::Deadline { causes }));
     }
 
-    /// The reply to a command's call is not waited for any more.
+    /// Stops waiting for the reply to a command's call.
     pub(super) fn give_up_call(&mut self, id: CommandId, call: CallId) {
         let Some(&super::Call { at, issued, .. }) = self.calls.get(&call) else { return };
         let Some(command) = self.commands.get_mut(&id) else { return };
@@ -275,7 +275,8 @@ impl Cluster {
         ClusterError::Node(NodeFailure { node: self.address_of(node), cause })
     }
 
-    /// A command's only result, with everything that it held given back. A command that is over is left alone.
+    /// Ends a command with its result and releases everything that it held. Has no effect if the command is
+    /// over.
     pub(super) fn end(&mut self, id: CommandId, result: Result<Answer, ClusterError>) {
         let Some(command) = self.commands.get(&id) else { return };
         let state = command.state;

@@ -1,12 +1,12 @@
-//! Whether a topic's bounds can be.
+//! Validation of a topic's bounds.
 
 use super::error::ReplyError;
 use crate::protocol::Bounds;
 
-/// Bounds of a log.
+/// Checks the bounds of a log.
 pub(super) fn bounds(bounds: Bounds) -> Result<(), ReplyError> {
     let Bounds { first, last, commit } = bounds;
-    // An empty log begins one behind its end; the commit index may be 0 where it is not known.
+    // The first index of an empty log is one after its last; the commit index may be 0 if it is unknown.
     if first >= 0 && commit >= 0 && last >= first.saturating_sub(1) && commit <= last {
         return Ok(());
     }

@@ -1,4 +1,4 @@
-//! A command, and how far it has come.
+//! A command and its progress.
 
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -40,41 +40,41 @@ pub(super) struct Send {
     pub(super) bytes: usize,
     pub(super) commit: Commit,
     pub(super) at_least_once: bool,
-    /// An earlier attempt may have appended the messages.
+    /// An earlier attempt that may have appended the messages.
     pub(super) doubt: Option<(NodeId, ClusterError)>,
 }
 
-/// Where a command is.
+/// The state of a command.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum State {
-    /// A send behind others of its topic.
+    /// A send that is queued behind others of its topic.
     Queued,
     /// In the list of work.
     Runnable,
-    /// A send that will be tried again once its topic's rest is over.
+    /// A send that is tried again after its topic's pause.
     Held,
     /// Waits for a connection to that node.
     Waiting(NodeId),
-    /// Was sent to that node.
+    /// Sent to that node.
     Out { call: CallId, node: NodeId },
     /// Waits before its next round.
     Pausing,
-    /// A follower whose page was not taken yet, or that stands still.
+    /// A follower whose page has not been taken yet, or that is halted.
     Idle,
 }
 
-/// Which nodes were tried, and what came of it.
+/// The nodes that were tried, and the results.
 #[derive(Debug, Default)]
 pub(super) struct Tries {
-    /// In this round; a bit for each node.
+    /// Tried in this round; one bit per node.
     pub(super) tried: u64,
-    /// Rounds that failed.
+    /// Failed rounds.
     pub(super) rounds: u32,
-    /// The last failure of each node, in the order in which they were met first.
+    /// The last failure of each node, in the order of the nodes' first failures.
     pub(super) causes: Vec<(NodeId, NodeCause)>,
-    /// The leader, as a node said.
+    /// The leader, according to a node.
     pub(super) hint: Option<NodeId>,
-    /// The leader's name, where it is not known which node it means.
+    /// The leader's name, if it belongs to no known node.
     pub(super) unknown_hint: Option<String>,
 }
 
@@ -110,7 +110,7 @@ impl Kind {
 }
 
 impl Command {
-    /// The connection that it uses.
+    /// The connection that the command uses.
     pub(super) fn lane(&self) -> Lane {
         match self.kind {
             Kind::Get { wait: true, .. } | Kind::Follow(_) => Lane::Long,
@@ -126,13 +126,13 @@ impl Command {
         }
     }
 
-    /// Whether it is a follower that needs no other node now: it waits at one for messages, or has some.
+    /// Whether it is a follower that needs no other node now: it waits for messages at a node, or has some.
     pub(super) fn is_served(&self) -> bool {
         let Kind::Follow(follow) = &self.kind else { return false };
         !follow.is_reading() || (follow.is_polling() && matches!(self.state, State::Out { .. }))
     }
 
-    /// Whether a node may take as long as it likes.
+    /// Whether a node may take any time to answer.
     pub(super) fn is_patient(&self) -> bool {
         match &self.kind {
             Kind::Send(send) => !send.at_least_once,

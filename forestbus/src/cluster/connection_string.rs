@@ -4,10 +4,10 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::str::FromStr;
 
-/// What a connection string says: `cluster#topic@node,node`.
+/// A parsed connection string: `cluster#topic@node,node`.
 ///
-/// The cluster's id and `#topic` may be missing, and so may the `@` where both are. The first `@` ends them,
-/// the first `#` before it ends the cluster's id: a topic may hold further `#`.
+/// The cluster's id and `#topic` are optional, and without both the `@` is optional too. They end at the
+/// first `@`; the cluster's id ends at the first `#` before it, so that a topic may contain further `#`.
 ///
 /// ```
 /// use bowline_forestbus::cluster::ConnectionString;
@@ -21,38 +21,38 @@ use core::str::FromStr;
 /// ```
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct ConnectionString {
-    /// The cluster's id; empty where there is none.
+    /// The cluster's id, or empty.
     pub cluster_id: String,
-    /// The topic; empty where there is none.
+    /// The topic, or empty.
     pub topic: String,
-    /// The nodes, as they are written; at least one.
+    /// The nodes as written; at least one.
     pub nodes: Vec<String>,
 }
 
-/// A connection string that cannot be used. `at` counts bytes from the beginning.
+/// Why a connection string is invalid. `at` is an offset in bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectionStringError {
     /// There is no node.
     #[error("the connection string has no nodes (byte {at})")]
     NoNodes {
-        /// Where the first one should be.
+        /// Where the first node was expected.
         at: usize,
     },
-    /// A node is empty: a comma too many.
+    /// A node is empty because of an extra comma.
     #[error("node {number} of the connection string is empty (byte {at})")]
     EmptyNode {
-        /// Which one, from 1.
+        /// The number of the node, from 1.
         number: usize,
-        /// Where it should be.
+        /// Where the node was expected.
         at: usize,
     },
-    /// A space or a line break, or another character that no name holds.
+    /// A space, a line break or another character that no name may contain.
     #[error("the connection string holds {found:?} (byte {at})")]
     Blank {
         /// The character.
         found: char,
-        /// Where it is.
+        /// Its offset.
         at: usize,
     },
 }
@@ -66,7 +66,7 @@ impl FromStr for ConnectionString {
         }
         let (names, list, start) = match text.split_once('@') {
             Some((names, list)) => (names, list, names.len() + 1),
-            // `cluster#topic` without nodes; the name of a node has no `#`.
+            // `cluster#topic` without nodes; the name of a node contains no `#`.
             None if text.contains('#') => return Err(ConnectionStringError::NoNodes { at: text.len() }),
             None => ("", text, 0),
         };

@@ -1,4 +1,4 @@
-//! Connections: dialed when wanted, checked before they carry anything, asked for signs of life.
+//! Connections: dialed on demand, checked before use, and probed for signs of life.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -15,17 +15,17 @@ use super::timers::Key;
 use super::{Call, Cluster, Purpose};
 use crate::protocol::{ClusterDetails, Code, Reply, Request};
 
-/// What a lost connection means for what was on it.
+/// The consequence of a lost connection for its calls.
 #[derive(Clone, Debug)]
 pub(super) enum Loss {
-    /// Another node may do it.
+    /// Another node may carry out the command.
     Cause(NodeCause),
-    /// Final.
+    /// Final for the command.
     OtherCluster { found: String },
 }
 
 impl Cluster {
-    /// The connection that was [asked for](Output::Open) is there.
+    /// Reports that a [requested](Output::Open) connection is established.
     pub fn connected(&mut self, now: Instant, node: NodeId, lane: Lane, epoch: Epoch) {
         self.at(now);
         let Some(at) = self.current(node, lane, epoch, |state| state == LaneState::Dialing) else { return };
@@ -35,8 +35,8 @@ impl Cluster {
         self.run();
     }
 
-    /// The connection that was [asked for](Output::Open) did not come about: the driver has tried as often as it is
-    /// set up to.
+    /// Reports that a [requested](Output::Open) connection failed: the driver has made all attempts that it
+    /// is configured for.
     pub fn dial_failed(&mut self, now: Instant, node: NodeId, lane: Lane, epoch: Epoch, cause: Disconnect) {
         self.at(now);
         let Some(at) = self.current(node, lane, epoch, |state| state == LaneState::Dialing) else { return };
@@ -45,7 +45,7 @@ impl Cluster {
         self.run();
     }
 
-    /// The connection ended.
+    /// Reports that a connection ended.
     pub fn disconnected(&mut self, now: Instant, node: NodeId, lane: Lane, epoch: Epoch, cause: Disconnect) {
         self.at(now);
         let up = |state| matches!(state, LaneState::Checking(_) | LaneState::Ready);
@@ -55,7 +55,7 @@ impl Cluster {
         self.run();
     }
 
-    /// The lane, if that is its present connection and in such a state.
+    /// The lane, if that is its current connection and its state matches.
     fn current(
         &self,
         node: NodeId,
@@ -67,7 +67,7 @@ impl Cluster {
         (connection.epoch == epoch && fits(connection.state)).then_some(LaneId { node, lane })
     }
 
-    /// Connects unless it is connected or connecting.
+    /// Connects, unless it is connected or connecting.
     pub(super) fn want_lane(&mut self, at: LaneId) {
         let connection = self.lane(at);
         if connection.state != LaneState::Down {
@@ -80,7 +80,7 @@ impl Cluster {
         self.outputs.push_back(Output::Open { node: at.node, lane: at.lane, epoch });
     }
 
-    /// Sends a request. The connection must be up.
+    /// Sends a request. The connection must be ready.
     pub(super) fn call(
         &mut self,
         at: LaneId,
@@ -95,7 +95,7 @@ impl Cluster {
         call
     }
 
-    /// Closes the connection, if there is one, with all that is on it.
+    /// Closes the connection, if there is one, and everything on it.
     pub(super) fn close_lane(&mut self, at: LaneId, cause: NodeCause) {
         self.close_lane_for(at, cause.clone(), Loss::Cause(cause));
     }
@@ -113,7 +113,7 @@ impl Cluster {
         self.lane_is_down(at, loss);
     }
 
-    /// Everything that was on a connection has to go elsewhere, or is over.
+    /// Moves everything that was on a connection elsewhere, or ends it.
     fn lane_is_down(&mut self, at: LaneId, loss: Loss) {
         let connection = self.lane(at);
         connection.state = LaneState::Down;
@@ -154,7 +154,7 @@ impl Cluster {
         match purpose {
             Purpose::Check | Purpose::Probe => {}
             Purpose::Survey(topic) => self.survey_lost(topic, node),
-            // The rest of the topic goes on: the node may still be at work on that send.
+            // The topic's pause continues: the node may still be working on that send.
             Purpose::GivenUp { topic, .. } => self.hold_without_reply(topic, call),
             Purpose::Command(id) => self.command_lost(id, node, loss),
         }
@@ -169,7 +169,7 @@ impl Cluster {
         }
     }
 
-    /// The reply to the check or to a probe.
+    /// Handles the reply to the check or to a probe.
     pub(super) fn details_reply(&mut self, at: LaneId, issued: Instant, is_check: bool, reply: Reply) {
         let details = match reply {
             Reply::ClusterDetails(details) => details,
@@ -206,7 +206,7 @@ impl Cluster {
         }
     }
 
-    /// Whether the node is of our cluster and not stopping; closes the connection otherwise.
+    /// Whether the node belongs to the right cluster and is not stopping; closes the connection otherwise.
     fn accepts(&mut self, at: LaneId, details: &ClusterDetails) -> bool {
         let wanted = &self.settings.cluster_id;
         let status = &details.status;
@@ -219,7 +219,7 @@ impl Cluster {
                 let cause = NodeCause::OtherCluster { found: found.clone() };
                 self.close_lane_for(at, cause, Loss::OtherCluster { found });
             }
-            // It gives no id then.
+            // A stopping node sends no id.
             Code::Shutdown => {
                 self.avoid(at.node);
                 self.close_lane(at, NodeCause::Stopping);
@@ -237,14 +237,14 @@ impl Cluster {
         self.node(node).avoid(until);
     }
 
-    /// A long poll is out: its node is asked for signs of life.
+    /// A long poll was sent: its node is probed from now on.
     pub(super) fn watch(&mut self, at: LaneId) {
         if at.lane == Lane::Long && self.lane(at).live > 0 && !self.timers.is_set(Key::Lane(at)) {
             self.timers.set(Key::Lane(at), self.now + self.settings.probe_interval);
         }
     }
 
-    /// Asks for a sign of life, unless that was done.
+    /// Sends a probe, unless one is under way.
     pub(super) fn probe(&mut self, at: LaneId) {
         if self.lane(at).state != LaneState::Ready || self.lane(at).probe.is_some() {
             return;
@@ -255,7 +255,7 @@ impl Cluster {
         self.timers.set(Key::Lane(at), self.now + self.settings.probe_timeout);
     }
 
-    /// A call took too long. Where nothing at all came since it went out, the node may be dead.
+    /// A call took too long. If nothing was received since it was sent, the node may be dead.
     pub(super) fn suspect(&mut self, at: LaneId, issued: Instant) {
         if self.lane(at).heard <= issued {
             self.probe(at);
@@ -286,7 +286,7 @@ impl Cluster {
         }
     }
 
-    /// A call of a command has its reply, or is given up.
+    /// A command's call was answered or given up.
     pub(super) fn call_is_over(&mut self, at: LaneId) {
         let connection = self.lane(at);
         connection.live = connection.live.saturating_sub(1);
@@ -295,8 +295,8 @@ impl Cluster {
         }
     }
 
-    /// A long poll is given up. The node does not learn of it unless the connection is closed, which is done when no
-    /// other poll is on it, or when there are too many such polls.
+    /// A long poll was given up. Only closing the connection ends it at the node; that is done if no other
+    /// poll is on the connection, or if there are too many such polls.
     pub(super) fn forget_poll(&mut self, at: LaneId) {
         let limit = self.settings.abandoned_polls;
         let connection = self.lane(at);

@@ -1,93 +1,93 @@
-//! What a client has done so far, and what it holds.
+//! Counters of a client, and its current contents.
 
-/// What a client has done so far.
+/// Counters of a client, from its creation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Counters {
-    /// Commands that were accepted, followers included.
+    /// Accepted commands, including followers.
     pub commands: u64,
-    /// Commands that were refused for want of room.
+    /// Commands that were refused because a limit was reached.
     pub refused_full: u64,
     /// Commands that ended with an answer.
     pub succeeded: u64,
     /// Commands that ended with an error.
     pub failed: u64,
-    /// Of these: messages that may have been appended.
+    /// Failed commands whose messages may have been appended.
     pub maybe_appended: u64,
-    /// Of these: the deadline passed.
+    /// Failed commands whose deadline passed.
     pub expired: u64,
-    /// Of these: given up by the caller.
+    /// Failed commands that the caller cancelled.
     pub cancelled: u64,
-    /// Attempts at a node, the first ones included.
+    /// Attempts at nodes, including the first of each command.
     pub attempts: u64,
-    /// Rounds that ended without success, each followed by a wait.
+    /// Unsuccessful rounds, each followed by a wait.
     pub rounds_failed: u64,
     /// Sends that were repeated although their messages may have been appended.
     pub repeated: u64,
-    /// Messages that were sent and have their index.
+    /// Messages that were sent and have been assigned their index.
     pub messages_sent: u64,
-    /// Connections that were wanted.
+    /// Requested connections.
     pub dials: u64,
-    /// Connections that did not come about.
+    /// Connections that could not be established.
     pub dials_failed: u64,
-    /// Connections that ended without our asking.
+    /// Connections that ended without a request of this side.
     pub connections_lost: u64,
-    /// Connections that this side closed because of what the node did, or did not.
+    /// Connections that this side closed because of the node's behavior.
     pub connections_closed: u64,
-    /// Nodes that turned out to be of another cluster.
+    /// Connections to nodes that belong to another cluster.
     pub cluster_id_mismatches: u64,
-    /// Replies that did not fit their request.
+    /// Replies that did not match their request.
     pub bad_replies: u64,
-    /// Replies that nobody waited for any more.
+    /// Replies that arrived after their command had stopped waiting.
     pub late_replies: u64,
-    /// Rests of a topic after a send that was given up.
+    /// Pauses of a topic after a send that was given up.
     pub holds: u64,
-    /// Hints at a leader that led to a node.
+    /// Names of leaders that belonged to a known node.
     pub hints_followed: u64,
-    /// Hints whose node was not the leader.
+    /// Names of leaders whose node was not the leader.
     pub hints_wrong: u64,
-    /// Hints that led to no known node.
+    /// Names of leaders that belonged to no known node.
     pub hints_unknown: u64,
-    /// Pages that followers were given.
+    /// Pages that were passed to followers.
     pub pages: u64,
-    /// Messages in them.
+    /// Messages in these pages.
     pub messages_followed: u64,
-    /// Messages that came and were not passed on, since the node had not said that they were committed.
+    /// Received messages that were not passed on because the node had not reported them as committed.
     pub uncommitted_cut: u64,
-    /// Times that a follower's position was no longer kept.
+    /// How often the messages at a follower's position had been deleted.
     pub trimmed: u64,
-    /// Times that the log ended before a follower's position.
+    /// How often the log ended before a follower's position.
     pub truncated: u64,
-    /// Times that a follower left a node that stayed behind.
+    /// How often a follower left a node that lagged behind.
     pub laggards_left: u64,
-    /// Signs of life that were asked for.
+    /// Probes that were sent.
     pub probes: u64,
 }
 
-/// What a client holds, and what it has done.
+/// The current contents of a client, and its counters.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Snapshot {
-    /// Commands that are not over, followers included.
+    /// Commands in progress, including followers.
     pub commands: usize,
-    /// Of these: followers.
+    /// Followers among them.
     pub followers: usize,
-    /// Messages of sends that are not over.
+    /// Messages of sends in progress.
     pub queued_messages: usize,
     /// Their bytes.
     pub queued_bytes: usize,
-    /// Calls at nodes that have no reply yet.
+    /// Calls without a reply.
     pub calls: usize,
-    /// Connections whose cluster id was checked.
+    /// Connections whose cluster id has been checked.
     pub connections: usize,
-    /// Topics that are remembered.
+    /// Remembered topics.
     pub topics: usize,
     /// Messages of pages that wait to be taken.
     pub ready_messages: usize,
     /// Timers.
     pub timers: usize,
-    /// What it has done so far.
+    /// The counters.
     pub counters: Counters,
 }

@@ -1,4 +1,4 @@
-//! What goes wrong with a command, by blame: the caller's, the cluster's, a node's, time's.
+//! Errors of commands, classified by what has to change: the caller, a limit, the cluster, or the transport.
 
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -12,39 +12,39 @@ use bowline_core::error::{Chain, Disconnect};
 use crate::protocol::{Code, Index};
 use crate::wire::{DecodeError, Unfit};
 
-/// Why a command failed, or was refused.
+/// Why a command failed or was refused.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClusterError {
-    /// An argument that cannot be used: the caller's mistake.
+    /// The caller gave an invalid argument.
     #[error("{field} is {value}, must be {must}")]
     Argument {
-        /// Which one.
+        /// The name of the argument.
         field: &'static str,
-        /// What it is.
+        /// Its value.
         value: i64,
-        /// What it has to be.
+        /// The permitted values.
         must: &'static str,
     },
-    /// The messages of one call are more than a queue ever takes.
+    /// The messages of one call exceed the capacity of a queue.
     #[error("{value} {what} in one call, limit {limit}")]
     TooLarge {
-        /// Messages or bytes.
+        /// `messages` or `bytes`.
         what: &'static str,
-        /// How many there are.
+        /// Their number.
         value: usize,
-        /// How many there may be.
+        /// The limit.
         limit: usize,
     },
-    /// A bound of this client is reached: nothing was sent.
-    #[error("{what} at the limit of {limit}")]
+    /// A limit of this client is reached; nothing was sent.
+    #[error("the limit of {limit} {what} is reached")]
     Full {
-        /// What is full.
+        /// The name of the counted items.
         what: &'static str,
         /// The limit.
         limit: usize,
     },
-    /// The node does not know the topic.
+    /// The node does not have the topic.
     #[error("node {node} has no topic {topic:?}")]
     TopicNotFound {
         /// The topic.
@@ -57,9 +57,9 @@ pub enum ClusterError {
     ClusterIdMismatch {
         /// The node's address.
         node: String,
-        /// The id of the settings.
+        /// The id in the settings.
         expected: String,
-        /// The node's.
+        /// The node's id.
         found: String,
     },
     /// The node could not run the method.
@@ -67,45 +67,46 @@ pub enum ClusterError {
     Rejected {
         /// The node's address.
         node: String,
-        /// What it said.
+        /// The node's error message.
         message: String,
     },
-    /// Every node was asked, and none did it. Nothing was appended.
+    /// Every node was tried, and none succeeded. Nothing was appended.
     #[error("no node did it: {}", List(.causes))]
     NoNodes {
-        /// Each node's cause, in the order in which they were met.
+        /// The failure of each node, in the order of their first failures.
         causes: Vec<NodeFailure>,
     },
     /// The deadline passed. Nothing was appended.
     #[error("the deadline passed{}", Then(.causes))]
     Deadline {
-        /// What nodes answered meanwhile; empty where none did.
+        /// The failures of nodes in the meantime, possibly none.
         causes: Vec<NodeFailure>,
     },
-    /// The messages may be in the log, once (with `at_least_once`, once or more), or may not be.
+    /// The messages may or may not be in the log: at most once, or with `at_least_once` possibly more than
+    /// once.
     #[error("the messages may have been appended at node {node}")]
     MaybeAppended {
         /// The node's address.
         node: String,
-        /// Why that is not known.
+        /// Why the outcome is unknown.
         #[source]
         cause: Box<Self>,
     },
-    /// One node's failure, where it is final.
+    /// The final failure of one node.
     #[error(transparent)]
     Node(NodeFailure),
-    /// The logs of most nodes end before the position of a follower: messages that it was given are gone.
-    /// It stands still until it is rewound.
+    /// The logs of most nodes end before the position of a follower: messages that it was given are lost. The
+    /// follower is halted until it is rewound.
     #[error("the log of topic {topic:?} ends at {last}, before position {position}")]
     Truncated {
         /// The topic.
         topic: String,
-        /// The next index the follower would have been given.
+        /// The index of the follower's next message.
         position: Index,
-        /// The largest last index among those nodes.
+        /// The largest last index of those nodes.
         last: Index,
     },
-    /// The caller gave it up.
+    /// The caller cancelled the command.
     #[error("the command was cancelled")]
     Cancelled,
     /// The client was closed.
@@ -113,22 +114,22 @@ pub enum ClusterError {
     Closed,
 }
 
-/// Who has to do something about an error.
+/// Where an error has to be fixed.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub enum Blame {
-    /// The program that uses the client.
+    /// In the program that uses the client.
     Caller,
-    /// A limit of this client.
+    /// A limit of this client is reached.
     Limit,
-    /// The cluster, or how it or the client is set up.
+    /// In the cluster, or in the configuration of the cluster or the client.
     Cluster,
-    /// The way to the nodes, or time.
+    /// In the connections to the nodes, or by more time.
     Transport,
 }
 
 impl ClusterError {
-    /// Who has to do something about it.
+    /// Where the error has to be fixed.
     #[must_use]
     pub fn blame(&self) -> Blame {
         match self {
@@ -144,8 +145,9 @@ impl ClusterError {
         }
     }
 
-    /// Whether the same command may succeed later without a change to the program or the cluster's setup.
-    /// Repeating [`MaybeAppended`](Self::MaybeAppended) may append the messages twice, so that it is not.
+    /// Whether the same command may succeed later without a change to the program or the cluster's
+    /// configuration. False for [`MaybeAppended`](Self::MaybeAppended), because repeating it may append the
+    /// messages twice.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
@@ -156,12 +158,12 @@ impl ClusterError {
     }
 }
 
-/// What one node had to do with it.
+/// A failure at one node.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct NodeFailure {
     /// The node's address.
     pub node: String,
-    /// What happened there.
+    /// The failure.
     pub cause: NodeCause,
 }
 
@@ -172,66 +174,66 @@ impl fmt::Display for NodeFailure {
 }
 
 impl Error for NodeFailure {
-    /// What is behind the cause: the cause itself is in the message.
+    /// The source of the cause: the cause itself is part of the message.
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         self.cause.source()
     }
 }
 
-/// What happened at a node.
+/// A failure at a node.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum NodeCause {
-    /// It could not be connected to.
+    /// The connection could not be established.
     #[error("could not be connected to")]
     Dial(#[source] Disconnect),
-    /// Its connection ended.
+    /// The connection ended.
     #[error("lost its connection")]
     Lost(#[source] Disconnect),
-    /// There was no connection, or no answer, within that time.
+    /// There was no connection, or no answer, within a time limit.
     #[error("did not answer within {limit:?}")]
     Silent {
-        /// How long it was waited for.
+        /// The time limit.
         limit: Duration,
     },
-    /// It is not the topic's leader.
+    /// The node is not the topic's leader.
     #[error("is not the leader{}", Leader(.leader))]
     NotLeader {
-        /// Who is, as it says; empty where it does not know.
+        /// The leader according to this node, or empty if it does not know.
         leader: String,
     },
-    /// It lost the leadership after it had given the messages their indexes, which are void.
+    /// The node lost the leadership after it had assigned indexes to the messages; the indexes are void.
     #[error("lost the leadership after it had given out indexes")]
     LeadershipLost,
-    /// It is stopping.
+    /// The node is stopping.
     #[error("is stopping")]
     Stopping,
-    /// It was stopping a moment ago, and was not asked.
+    /// The node was stopping shortly before, and was not asked.
     #[error("is avoided since it was stopping")]
     Avoided,
-    /// It does not know its commit index yet.
+    /// The node does not know its commit index yet.
     #[error("does not know its commit index")]
     CommitUnknown,
-    /// Its commit index stayed behind that of others.
+    /// The node's commit index lags behind that of others.
     #[error("stays behind: commit index {commit}, others {others}")]
     Lagging {
         /// The node's commit index.
         commit: Index,
-        /// The others' largest.
+        /// The largest commit index of the others.
         others: Index,
     },
-    /// It could not run the method.
+    /// The node could not run the method.
     #[error("rejected the call: {0}")]
     Rejected(String),
-    /// It failed in another way.
+    /// The node answered with another code.
     #[error("answered {code:?}: {description}")]
     Status {
         /// The code.
         code: Code,
-        /// What it said.
+        /// The node's description.
         description: String,
     },
-    /// What it answered does not fit. Its connection was closed.
+    /// The answer does not match the request. The connection was closed.
     #[error("sent a bad reply")]
     BadReply(#[from] ReplyError),
     /// The call could not be written.
@@ -240,7 +242,7 @@ pub enum NodeCause {
     /// This side closed the connection.
     #[error("was disconnected by this side")]
     Disconnected,
-    /// It belongs to another cluster.
+    /// The node belongs to another cluster.
     #[error("belongs to cluster {found:?}")]
     OtherCluster {
         /// The cluster's id.
@@ -263,32 +265,32 @@ impl NodeCause {
     }
 }
 
-/// A reply that does not fit its request.
+/// Why a reply does not match its request.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReplyError {
-    /// It answers another method.
+    /// It is the reply of another method.
     #[error("the reply is that of another method")]
     OtherMethod,
-    /// Its body is none of its method.
+    /// Its body cannot be decoded as a reply of the method.
     #[error("the reply cannot be read")]
     Unreadable(#[from] Box<DecodeError>),
-    /// Its indexes, or the next index, do not go with the messages.
+    /// Its indexes, or the next index, do not match the messages.
     #[error(transparent)]
     Unfit(#[from] Unfit),
-    /// The bounds of a topic contradict each other.
+    /// The bounds of a topic are contradictory.
     #[error("FirstIndex {first}, LastIndex {last}, CommitIndex {commit}: below 0, or not in order")]
     Bounds {
-        /// The first.
+        /// The first index.
         first: Index,
-        /// The last.
+        /// The last index.
         last: Index,
         /// The commit index.
         commit: Index,
     },
 }
 
-/// Failures after each other.
+/// A list of failures.
 struct List<'a>(&'a [NodeFailure]);
 
 impl fmt::Display for List<'_> {
@@ -302,7 +304,7 @@ impl fmt::Display for List<'_> {
     }
 }
 
-/// The same where there may be none.
+/// A list of failures that may be empty.
 struct Then<'a>(&'a [NodeFailure]);
 
 impl fmt::Display for Then<'_> {

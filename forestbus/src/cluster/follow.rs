@@ -1,10 +1,11 @@
-//! Followers: committed messages of a topic, each once and none left out.
+//! Followers: each committed message of a topic exactly once, without gaps.
 //!
-//! A long poll returns when the commit index of its node reaches the position. What comes then may run on to
-//! messages that are not committed, and that a new leader may replace. So a follower passes on the message it asked
-//! for, which the node waited for, and those up to the commit index that the same node had said *before* it was
-//! asked: an index that is learned afterwards may be that of a log in which others took the place of what was read.
-//! A node is asked for its commit index before the first page, and after one that was cut.
+//! A long poll returns when the commit index of its node reaches the position. The returned messages may
+//! include uncommitted ones, which a new leader may replace. A follower therefore passes on only the message
+//! at its position, which the node waited for, and those up to the commit index that the same node had
+//! reported *before* the poll was sent: an index that is reported later may belong to a log in which the
+//! messages have been replaced. A node is asked for its commit index before the first page and after each
+//! page that was truncated.
 
 use alloc::string::String;
 
@@ -22,29 +23,29 @@ use crate::protocol::{self, Index, Received, Request, TopicDetails};
 pub(super) struct Follow {
     pub(super) topic: TopicId,
     pub(super) name: TopicName,
-    /// The next message to pass on.
+    /// The index of the next message to pass on.
     pub(super) position: Index,
-    /// Since when.
+    /// Since when it has been at that position.
     pub(super) position_since: Instant,
     node: Option<NodeId>,
     /// Of its connection.
     epoch: Epoch,
     phase: Phase,
-    /// The largest commit index that the node has said on this connection.
+    /// The largest commit index that the node has reported on this connection.
     commit: Index,
     ready: Option<Followed>,
     truncated: Option<ClusterError>,
-    /// The log ended before the position: it stands still until it is rewound.
+    /// The log ended before the position: the follower is halted until it is rewound.
     halted: bool,
-    /// The node did not have these messages when others had.
+    /// Set while the node lacks messages that other nodes have.
     pub(super) behind: Option<Behind>,
 }
 
-/// A node that is behind others.
+/// A node that lags behind others.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Behind {
     pub(super) since: Instant,
-    /// The others' commit index then.
+    /// The commit index of the others at that time.
     pub(super) others: Index,
 }
 
@@ -80,7 +81,7 @@ impl Follow {
         self.node
     }
 
-    /// Whether the end of the logs says something about its position.
+    /// Whether the end of the logs is meaningful for its position.
     pub(super) fn is_reading(&self) -> bool {
         !self.halted && self.ready.is_none()
     }
@@ -99,7 +100,7 @@ impl Follow {
         }
     }
 
-    /// What the node said of its log holds for this connection only.
+    /// The node's reports about its log are valid for this connection only.
     pub(super) fn leaves(&mut self) {
         self.node = None;
         self.phase = Phase::AskCommit;
@@ -127,11 +128,11 @@ impl Follow {
 }
 
 impl Cluster {
-    /// What a follower has: messages, or that some are gone. It is asked for after [`Output::Ready`], and makes the
-    /// follower read on. `None`: nothing now.
+    /// Takes the messages of a follower, or the report that some are gone. Call it after [`Output::Ready`];
+    /// the follower then continues to read. `None`: nothing is available now.
     ///
     /// # Errors
-    /// [`Truncated`](ClusterError::Truncated), once: the follower stands still until it is
+    /// [`Truncated`](ClusterError::Truncated), once: the follower is halted until it is
     /// [rewound](Self::rewind) or cancelled.
     pub fn take(&mut self, now: Instant, follower: CommandId) -> Option<Result<Followed, ClusterError>> {
         self.at(now);
@@ -148,8 +149,8 @@ impl Cluster {
         follow.truncated.take().map(Err)
     }
 
-    /// A follower goes on at another index. What it had and was not taken is dropped. Whether there is such a
-    /// follower, and `to` is at least 1.
+    /// Moves a follower to another index, and discards messages that were not taken. Returns whether there is
+    /// such a follower and `to` is at least 1.
     pub fn rewind(&mut self, now: Instant, follower: CommandId, to: Index) -> bool {
         self.at(now);
         let Some(command) = self.commands.get(&follower) else { return false };
@@ -178,7 +179,7 @@ impl Cluster {
         true
     }
 
-    /// The reply to a long poll.
+    /// Handles the reply to a long poll.
     pub(super) fn follow_received(
         &mut self,
         id: CommandId,
@@ -214,14 +215,14 @@ impl Cluster {
             follow.ready = Some(Followed::Trimmed { from: position, to: next });
             self.counters.trimmed += 1;
         } else {
-            // The node waited for the first one.
+            // The node waited for the first message, so it is committed.
             follow.commit = follow.commit.max(position);
             let committed = usize::try_from(follow.commit - position).unwrap_or(usize::MAX).saturating_add(1);
             if committed < messages.len() {
                 self.counters.uncommitted_cut += (messages.len() - committed) as u64;
                 messages.truncate(committed);
                 follow.phase = Phase::AskCommit;
-                // Asked at once: the answer is there when the page is taken.
+                // The next page is requested when this one is taken; the commit index is requested now.
                 command.state = State::Runnable;
                 self.work.push_back(Work::Go(id));
             }
@@ -236,7 +237,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// The commit index of the node that gave a page which was cut.
+    /// Handles the commit index of the node whose page was truncated.
     pub(super) fn follow_details(
         &mut self,
         id: CommandId,

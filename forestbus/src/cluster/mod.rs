@@ -1,26 +1,27 @@
 //! A client of a Forest Bus cluster, as a state machine.
 //!
-//! **Several processes that write to one topic cannot be protected from each other**: the server stores sends that
-//! reach it within about 3 ms with the payloads of the last one. One [`Cluster`] has one send of a topic under way
-//! at a time; use one of them for all writers of a topic.
+//! **Several processes that write to one topic cannot be protected from each other**: the server stores sends
+//! that it receives within about 3 ms with the payloads of the last one. A [`Cluster`] has one send of a
+//! topic under way at a time; use one `Cluster` for all writers of a topic.
 //!
-//! [`Cluster`] takes commands, what became of connections, replies, and the time; it gives [`Output`]s.
+//! [`Cluster`] takes commands, events of connections, replies and the time, and produces [`Output`]s.
 //!
 //! # The driver's part
 //!
-//! After each method that takes `now`, take [`poll_output`](Cluster::poll_output) until it is empty, and do what it
-//! says in that order. Call [`handle_timeout`](Cluster::handle_timeout) at
-//! [`next_timeout`](Cluster::next_timeout). A connection is known by node, lane and epoch: what is reported of an
-//! earlier epoch is ignored, so that late news does no harm. Report calls that were certainly not written with
-//! [`call_failed`](Cluster::call_failed) before [`disconnected`](Cluster::disconnected): a send among them was not
-//! appended.
+//! After each method that takes `now`, call [`poll_output`](Cluster::poll_output) until it returns `None`,
+//! and carry out the outputs in that order. Call [`handle_timeout`](Cluster::handle_timeout) at
+//! [`next_timeout`](Cluster::next_timeout). A connection is identified by node, lane and epoch: reports about
+//! an earlier epoch are ignored, so late ones are harmless. Report calls that were certainly not written with
+//! [`call_failed`](Cluster::call_failed) before [`disconnected`](Cluster::disconnected): a send among them
+//! was not appended.
 //!
-//! # Bounds
+//! # Limits
 //!
-//! Commands by [`max_commands`](Settings::max_commands); their messages by [`topic_queue`](Settings::topic_queue)
-//! and [`queues`](Settings::queues); a follower holds one page; topics by [`max_topics`](Settings::max_topics).
-//! Calls are at most one for each command, one for each topic at rest after a send, two for each connection, and one
-//! for each node and followed topic.
+//! The number of commands is limited by [`max_commands`](Settings::max_commands), their messages by
+//! [`topic_queue`](Settings::topic_queue) and [`queues`](Settings::queues), and the number of topics by
+//! [`max_topics`](Settings::max_topics). A follower holds one page. There is at most one call for each
+//! command, one for each topic that pauses after a send, two for each connection, and one for each node and
+//! followed topic.
 
 mod attempts;
 mod checks;
@@ -68,7 +69,7 @@ use topics::{TopicId, Topics};
 
 use crate::protocol::Index;
 
-/// The state of a client of one cluster. See the [module](self) for how it is driven.
+/// A client of one cluster. The [module](self) describes how it is driven.
 ///
 /// ```
 /// use bowline_core::time::Instant;
@@ -80,10 +81,10 @@ use crate::protocol::Index;
 /// let mut cluster = Cluster::new(settings, 42);
 /// let command = cluster.send_messages(now, "orders", vec!["one".into()], Options::new())?;
 ///
-/// // Connect where it says so.
+/// // Connect as requested.
 /// let Some(Output::Open { node, lane, epoch }) = cluster.poll_output() else { panic!() };
 /// cluster.connected(now, node, lane, epoch);
-/// // The first call checks the cluster's id, the second one is ours.
+/// // The first call checks the cluster's id, the second one is the send.
 /// let Some(Output::Call { call, request: Request::ClusterDetails, .. }) = cluster.poll_output() else { panic!() };
 /// let details = ClusterDetails { cluster_id: "shop".into(), ..Default::default() };
 /// cluster.reply(now, call, Reply::ClusterDetails(details));
@@ -114,7 +115,7 @@ pub struct Cluster {
     last_id: u64,
     queued_messages: usize,
     queued_bytes: usize,
-    /// The latest time that was given.
+    /// The latest time that was passed in.
     now: Instant,
 }
 
@@ -130,30 +131,30 @@ struct Call {
 enum Purpose {
     /// The check of the cluster's id.
     Check,
-    /// A sign of life.
+    /// A probe.
     Probe,
     /// The bounds of a topic that has followers.
     Survey(TopicId),
     Command(CommandId),
-    /// A send that was given up: its reply ends the topic's rest.
+    /// A send that was given up: its reply ends the topic's pause.
     GivenUp {
         topic: TopicId,
         command: CommandId,
     },
 }
 
-/// What is to be done before a method returns. Not done at once, so that a thousand commands that fail together do
-/// not call each other.
+/// Work to do before a method returns. It is queued, so that many commands that fail together do not recurse.
 #[derive(Clone, Copy, Debug)]
 enum Work {
-    /// The command's next attempt.
+    /// The next attempt of a command.
     Go(CommandId),
-    /// The topic's next send.
+    /// The next send of a topic.
     Topic(TopicId),
 }
 
 impl Cluster {
-    /// A client that has no connection yet. `seed` makes the order of shuffled nodes and the jitter of waits.
+    /// Creates a client without connections. `seed` determines the order of shuffled nodes and the jitter of
+    /// waits.
     #[must_use]
     pub fn new(settings: CheckedSettings, seed: u64) -> Self {
         let CheckedSettings { settings, names, preferred } = settings;
@@ -189,11 +190,11 @@ impl Cluster {
 
     /// Appends messages to a topic, at its leader. The answer is [`Answer::Sent`].
     ///
-    /// Sends of a topic are done one after the other, in the order of these calls.
+    /// Sends of a topic are carried out one after another, in the order of these calls.
     ///
     /// # Errors
-    /// At once: no messages; more of them than the topic's queue ever takes; a queue or the table of commands is
-    /// full. Everything else comes with [`Output::Done`].
+    /// Returned at once if there are no messages, if they exceed the capacity of the topic's queue, or if a
+    /// queue or the table of commands is full. All other errors are reported by [`Output::Done`].
     pub fn send_messages(
         &mut self,
         now: Instant,
@@ -210,17 +211,19 @@ impl Cluster {
         Ok(id)
     }
 
-    /// Asks any node for about `quantity` messages of a topic from `index` on. The answer is [`Answer::Messages`],
-    /// as the node gives it: it may have more or fewer messages than were asked for, and with
-    /// [`NextID`](Answer::Messages::next_id) 0 the node does not know its commit index. A node that reads from its
-    /// files may give messages that are not committed; [`follow`](Self::follow) gives committed ones only.
+    /// Asks any node for about `quantity` messages of a topic from `index` on. The answer is
+    /// [`Answer::Messages`], as the node gives it: it may contain more or fewer messages than requested, and
+    /// if [`next_id`](Answer::Messages::next_id) is 0 the node does not know its commit index. A node that
+    /// reads from its files may return uncommitted messages; [`follow`](Self::follow) returns only committed
+    /// ones.
     ///
-    /// `wait`: answered once there is a message, and by nodes that know nothing of it never; the deadline is none
-    /// unless `options` says one. Fewer than 2 are never asked for: the server damages single messages.
+    /// With `wait` the node answers once there is a message, or never if it does not know of one; there is no
+    /// deadline then unless `options` sets one. At least 2 messages are requested, because the server damages
+    /// single messages.
     ///
     /// # Errors
-    /// At once: the table of commands is full, the topic's name is too long. Everything else comes with
-    /// [`Output::Done`].
+    /// Returned at once if the table of commands is full or the topic's name is too long. All other errors
+    /// are reported by [`Output::Done`].
     pub fn get_messages(
         &mut self,
         now: Instant,
@@ -234,7 +237,7 @@ impl Cluster {
         self.admit_read(now, kind, options)
     }
 
-    /// Asks any node for the last index that it gives to readers. The answer is [`Answer::MaxAvailable`].
+    /// Asks any node for the last index that it returns to readers. The answer is [`Answer::MaxAvailable`].
     ///
     /// # Errors
     /// As [`get_messages`](Self::get_messages).
@@ -268,13 +271,15 @@ impl Cluster {
         self.admit_read(now, Kind::ClusterDetails, options)
     }
 
-    /// Reads a topic's committed messages from index `from` on, each once and none left out, for as long as it is
-    /// not cancelled: [`Output::Ready`] says when there is something to [`take`](Self::take). Nodes that cannot be
-    /// reached are tried for ever, or until the [deadline of followers](Settings::follow_deadline); it ends with an unknown topic, a node of another cluster, a method that every
-    /// node rejects, [`cancel`](Self::cancel) and [`close`](Self::close).
+    /// Reads a topic's committed messages from index `from` on, each exactly once and without gaps, until it
+    /// is cancelled. [`Output::Ready`] reports when there is something to [`take`](Self::take). Unreachable
+    /// nodes are retried without limit, or until the [deadline of followers](Settings::follow_deadline). The
+    /// follower ends if the topic is unknown, a node belongs to another cluster, every node rejects the
+    /// method, or on [`cancel`](Self::cancel) and [`close`](Self::close).
     ///
     /// # Errors
-    /// At once: `from` below 1, the table of commands or of topics is full, the topic's name is too long.
+    /// Returned at once if `from` is below 1, the table of commands or of topics is full, or the topic's name
+    /// is too long.
     pub fn follow(&mut self, now: Instant, topic: &str, from: Index) -> Result<CommandId, ClusterError> {
         self.at(now);
         if from < 1 {
@@ -290,8 +295,9 @@ impl Cluster {
         Ok(id)
     }
 
-    /// Gives a command up: it ends with [`Cancelled`](ClusterError::Cancelled), or, where a send may have been
-    /// appended, with [`MaybeAppended`](ClusterError::MaybeAppended). Whether there was such a command.
+    /// Cancels a command: it ends with [`Cancelled`](ClusterError::Cancelled) or, if a send may have been
+    /// appended, with [`MaybeAppended`](ClusterError::MaybeAppended). Returns whether there was such a
+    /// command.
     pub fn cancel(&mut self, now: Instant, command: CommandId) -> bool {
         self.at(now);
         let known = self.commands.contains_key(&command);
@@ -300,8 +306,9 @@ impl Cluster {
         known
     }
 
-    /// Ends every command with [`Closed`](ClusterError::Closed), or [`MaybeAppended`](ClusterError::MaybeAppended),
-    /// and closes every connection. May be called again; later commands connect anew.
+    /// Ends every command with [`Closed`](ClusterError::Closed) or
+    /// [`MaybeAppended`](ClusterError::MaybeAppended), and closes every connection. May be called again;
+    /// later commands connect again.
     pub fn close(&mut self, now: Instant) {
         self.at(now);
         let ids: Vec<CommandId> = self.commands.keys().copied().collect();
@@ -316,13 +323,13 @@ impl Cluster {
         self.run();
     }
 
-    /// When [`handle_timeout`](Self::handle_timeout) is to be called, unless something else happens before.
+    /// When to call [`handle_timeout`](Self::handle_timeout), unless another event occurs before.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Instant> {
         self.timers.next()
     }
 
-    /// Does what is due at `now`.
+    /// Handles the timers that are due at `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.at(now);
         while let Some(key) = self.timers.pop_due(self.now) {
@@ -337,24 +344,24 @@ impl Cluster {
         }
     }
 
-    /// What is to be done or told next.
+    /// The next output.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
     }
 
-    /// The address of a node, as it was given.
+    /// The address of a node, as configured.
     #[must_use]
     pub fn address(&self, node: NodeId) -> Option<&str> {
         self.nodes.get(node.index()).map(|node| node.address.as_str())
     }
 
-    /// The leader of a topic, as far as it is known: the node that took the last send.
+    /// The leader of a topic, if known: the node that accepted the last send.
     #[must_use]
     pub fn leader(&self, topic: &str) -> Option<NodeId> {
         self.topics.by_name(topic)?.leader
     }
 
-    /// What it holds, and what it has done.
+    /// The current contents and the counters.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         let lanes = self.nodes.iter().flat_map(|node| [node.lane(Lane::Short), node.lane(Lane::Long)]);
@@ -372,18 +379,18 @@ impl Cluster {
         }
     }
 
-    /// What it has done so far.
+    /// The counters.
     #[must_use]
     pub fn counters(&self) -> &Counters {
         &self.counters
     }
 
-    /// Time never goes back.
+    /// Time never goes backwards.
     fn at(&mut self, now: Instant) {
         self.now = self.now.max(now);
     }
 
-    /// Does what was put off.
+    /// Does the queued work.
     fn run(&mut self) {
         while let Some(work) = self.work.pop_front() {
             match work {
@@ -402,7 +409,7 @@ impl Cluster {
         Ok(id)
     }
 
-    /// Whether there is room for one command more.
+    /// Checks that there is room for one more command.
     fn check_room(&mut self, topic: &str) -> Result<(), ClusterError> {
         let limit = settings::MAX_NAME;
         if topic.len() > limit {
@@ -428,10 +435,10 @@ impl Cluster {
         self.topics.want(name, limit).ok_or_else(|| self.full("topics", limit))
     }
 
-    /// Takes a command in.
+    /// Adds a command.
     fn add(&mut self, kind: Kind, options: Options, state: State) -> CommandId {
         let id = CommandId(self.next_id());
-        // A long poll takes as long as it takes, and a follower has no end.
+        // A long poll has no time limit, and a follower does not end by itself.
         let unlimited = matches!(kind, Kind::Get { wait: true, .. } | Kind::Follow(_));
         let limit = options.deadline.or_else(|| (!unlimited).then_some(self.settings.deadline));
         let deadline = limit.map(|limit| self.now + limit);

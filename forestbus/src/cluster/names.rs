@@ -1,6 +1,6 @@
-//! Which node a leader's name means.
+//! Resolution of leaders' names to nodes.
 //!
-//! Nodes name each other by their `-name` addresses, which are not those of the client's port.
+//! Nodes refer to each other by their `-name` addresses, which differ from the addresses for clients.
 
 use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
@@ -8,14 +8,14 @@ use alloc::vec::Vec;
 
 use super::output::NodeId;
 
-/// Names and nodes.
+/// The known names and nodes.
 #[derive(Debug)]
 pub(super) struct Names {
     addresses: Vec<String>,
     configured: BTreeMap<String, NodeId>,
-    /// Guesses that proved right; each node has one at most, so that there are no more than nodes.
+    /// Guesses that proved correct; at most one for each node.
     learned: BTreeMap<String, NodeId>,
-    /// The names of all nodes, as one of them gave them last.
+    /// The names of all nodes, from the last node that listed them.
     peers: Vec<String>,
 }
 
@@ -30,20 +30,20 @@ impl Names {
         Self { addresses, configured, learned: BTreeMap::new(), peers: Vec::new() }
     }
 
-    /// What a node said of its cluster's nodes.
+    /// Stores a node's list of its cluster's nodes.
     pub(super) fn set_peers(&mut self, peers: &[String]) {
-        // A cluster has a handful of nodes; a longer list is not kept.
+        // A cluster has a handful of nodes; a longer list is not stored.
         if !peers.is_empty() && peers.len() <= super::settings::MAX_NODES && self.peers != peers {
             self.peers = peers.to_vec();
         }
     }
 
-    /// How many nodes the cluster has, as far as it is known.
+    /// The number of nodes of the cluster, if known.
     pub(super) fn cluster_size(&self) -> usize {
         self.peers.len().max(self.addresses.len())
     }
 
-    /// The node that a name means.
+    /// The node with that name.
     pub(super) fn resolve(&self, name: &str) -> Option<NodeId> {
         if name.is_empty() {
             return None;
@@ -60,7 +60,7 @@ impl Names {
         self.addresses.iter().position(|address| address == name).map(NodeId::new)
     }
 
-    /// Only where one node of ours, and one of the cluster's, is at that host.
+    /// Only if exactly one configured node, and one of the cluster, is at that host.
     fn by_host(&self, name: &str) -> Option<NodeId> {
         let same = |other: &String| host(other).eq_ignore_ascii_case(host(name));
         if self.peers.iter().filter(|peer| same(peer)).count() > 1 {
@@ -73,12 +73,12 @@ impl Names {
         }
     }
 
-    /// Whether a name is known for the node: it cannot be the one that an unknown name means.
+    /// Whether a name of the node is known: then an unknown name cannot be its name.
     pub(super) fn has_name(&self, node: NodeId) -> bool {
         self.configured.values().chain(self.learned.values()).any(|&other| other == node)
     }
 
-    /// A node turned out to be the leader that was named so.
+    /// A node proved to be the leader with that name.
     pub(super) fn learn(&mut self, name: &str, node: NodeId) {
         if name.len() <= super::settings::MAX_NAME && self.resolve(name).is_none() {
             self.learned.retain(|_, other| *other != node);
@@ -86,7 +86,7 @@ impl Names {
         }
     }
 
-    /// What was learned of the name proved wrong.
+    /// The learned node of that name proved wrong.
     pub(super) fn unlearn(&mut self, name: &str) {
         self.learned.remove(name);
     }
@@ -115,7 +115,7 @@ mod tests {
         let mut several = names(&["127.0.0.1:1", "127.0.0.1:2", "[::1]:3"]);
         assert_eq!(several.resolve("127.0.0.1:9"), None);
         assert_eq!(several.resolve("[::1]:9"), Some(NodeId::new(2)));
-        // Two nodes of the cluster are there, and only one of them is ours.
+        // The cluster has two nodes at that host, and only one of them is configured.
         several.set_peers(&["[::1]:8".to_string(), "[::1]:9".to_string()]);
         assert_eq!(several.resolve("[::1]:9"), None);
     }

@@ -1,4 +1,4 @@
-//! What is known of a node, and its two connections.
+//! State of a node and of its two connections.
 
 use alloc::collections::BTreeSet;
 use alloc::string::String;
@@ -21,26 +21,26 @@ pub(super) enum LaneState {
     #[default]
     Down,
     Dialing,
-    /// Connected; carries nothing but this call until the cluster's id was checked.
+    /// Connected; carries only this call until the cluster's id has been checked.
     Checking(CallId),
     Ready,
 }
 
-/// A connection to a node, or the lack of one.
+/// The state of a connection to a node, or its absence.
 #[derive(Debug, Default)]
 pub(super) struct Connection {
     pub(super) state: LaneState,
-    /// Of the present or the last connection.
+    /// The epoch of the current or the last connection.
     pub(super) epoch: Epoch,
-    /// Commands that want to use it, oldest first.
+    /// Commands that wait for it, oldest first.
     pub(super) waiting: BTreeSet<CommandId>,
     /// Calls of commands that have no reply yet.
     pub(super) live: usize,
-    /// Long polls that nobody waits for any more and that are still pending at the node.
+    /// Long polls that were given up and are still pending at the node.
     pub(super) forgotten: usize,
-    /// When the last reply came.
+    /// When the last reply was received.
     pub(super) heard: Instant,
-    /// The sign of life that was asked for.
+    /// The probe under way.
     pub(super) probe: Option<CallId>,
 }
 
@@ -49,11 +49,11 @@ pub(super) struct Connection {
 pub(super) struct Node {
     pub(super) address: String,
     lanes: [Connection; 2],
-    /// It was stopping: not asked until then.
+    /// The node was stopping: it is not asked until then.
     avoid_until: Instant,
-    /// Its connection failed: asked after others until then.
+    /// Its connection failed: it is asked after others until then.
     failed_until: Instant,
-    /// Its commit index stayed behind: asked after others until then.
+    /// Its commit index lagged behind: it is asked after others until then.
     lagging_until: Instant,
     /// Smoothed.
     pub(super) round_trip: Option<Duration>,
@@ -110,7 +110,7 @@ impl Node {
         now < self.lagging_until
     }
 
-    /// A round trip of a details call.
+    /// Records the round trip of a details call.
     pub(super) fn measured(&mut self, took: Duration) {
         self.round_trip = Some(self.round_trip.map_or(took, |old| (old * 3 + took) / 4));
     }

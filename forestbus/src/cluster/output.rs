@@ -1,4 +1,4 @@
-//! What a cluster's client wants done, and what it tells.
+//! The outputs of a cluster's client: requests to its driver, and results.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -12,17 +12,17 @@ use bytes::Bytes;
 use super::error::{ClusterError, NodeCause};
 use crate::protocol::{Bounds, ClusterDetails, Index, Request};
 
-/// A node, by its place in the settings.
+/// A node, identified by its index in the settings.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct NodeId(u8);
 
 impl NodeId {
     pub(super) fn new(index: usize) -> Self {
-        // Settings have 64 nodes at most.
+        // Settings have at most 64 nodes.
         Self(u8::try_from(index).unwrap_or(u8::MAX))
     }
 
-    /// Its place in the settings, from 0.
+    /// Its index in the settings, from 0.
     #[must_use]
     pub const fn index(self) -> usize {
         self.0 as usize
@@ -34,113 +34,113 @@ impl NodeId {
     }
 }
 
-/// Which of a node's two connections.
+/// One of a node's two connections.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Lane {
-    /// For what is answered soon: sends, details, reads that do not wait.
+    /// For calls that are answered soon: sends, details, reads that do not wait.
     Short,
-    /// For long polls, and the details calls beside them.
+    /// For long polls, and details calls beside them.
     Long,
 }
 
-/// A command: its result names it.
+/// Identifies a command and its result.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct CommandId(pub(super) u64);
 
-/// A call at a node: its reply names it. Never used twice.
+/// Identifies a call at a node and its reply. Never reused.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct CallId(pub(super) u64);
 
-/// What there is to do or to tell, in this order.
+/// An action for the driver or a result, in this order.
 #[derive(Clone, PartialEq, Debug)]
 #[non_exhaustive]
 pub enum Output {
-    /// Connect to the node, then say [`connected`](super::Cluster::connected) or
+    /// Connect to the node, then call [`connected`](super::Cluster::connected) or
     /// [`dial_failed`](super::Cluster::dial_failed).
     Open {
         /// The node.
         node: NodeId,
-        /// Which connection to it.
+        /// Which of the node's connections.
         lane: Lane,
-        /// The number of the connection; counted for each lane of each node.
+        /// The epoch of the connection; each lane of each node has its own count.
         epoch: Epoch,
     },
-    /// Close that connection, or stop connecting. Nothing needs to be reported of it any more.
+    /// Close that connection, or stop connecting. No further reports about it are necessary.
     Close {
         /// The node.
         node: NodeId,
-        /// Which connection to it.
+        /// Which of the node's connections.
         lane: Lane,
-        /// The connection's number.
+        /// The epoch of the connection.
         epoch: Epoch,
-        /// Why.
+        /// The cause.
         cause: NodeCause,
     },
-    /// Send the request on that connection, then hand over its [`reply`](super::Cluster::reply).
+    /// Send the request on that connection, then pass its reply to [`reply`](super::Cluster::reply).
     Call {
         /// The node.
         node: NodeId,
-        /// Which connection to it.
+        /// Which of the node's connections.
         lane: Lane,
-        /// The connection's number.
+        /// The epoch of the connection.
         epoch: Epoch,
-        /// What the reply is to be given back with.
+        /// The id to pass back with the reply.
         call: CallId,
         /// The request.
         request: Request,
-        /// When no reply is waited for any more, where that is known. [`Forget`](Self::Forget) says so, too.
+        /// When the reply is no longer waited for, if known. [`Forget`](Self::Forget) reports it as well.
         deadline: Option<Instant>,
     },
-    /// No reply to that call is waited for any more: its place can be given back. A reply that comes all the same
-    /// is ignored.
+    /// The reply to that call is no longer waited for: its resources can be released. A reply that arrives
+    /// nevertheless is ignored.
     Forget {
         /// The node.
         node: NodeId,
-        /// Which connection to it.
+        /// Which of the node's connections.
         lane: Lane,
-        /// The connection's number.
+        /// The epoch of the connection.
         epoch: Epoch,
         /// The call.
         call: CallId,
     },
     /// A command is over.
     Done {
-        /// Which one.
+        /// The command.
         command: CommandId,
         /// Its result.
         result: Result<Answer, ClusterError>,
     },
     /// A follower has something to [`take`](super::Cluster::take).
     Ready {
-        /// Which one.
+        /// The follower.
         follower: CommandId,
     },
 }
 
-/// What a command gives.
+/// The result of a command.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Answer {
     /// Of [`send_messages`](super::Cluster::send_messages).
     Sent {
-        /// The messages' indexes, ascending. Those of a send that did not wait for the commit may be used again
-        /// for other messages after a fail-over.
+        /// The messages' indexes, ascending. If the send did not wait for the commit, they may be reused for
+        /// other messages after a fail-over.
         ids: Vec<Index>,
         /// The leader.
         node: NodeId,
     },
     /// Of [`get_messages`](super::Cluster::get_messages).
     Messages {
-        /// The messages; the first has the index that was asked for.
+        /// The messages; the first has the requested index.
         messages: Vec<Bytes>,
-        /// The index to ask for next; 0 where the node does not know its commit index, the first index that is
-        /// kept where the one that was asked for is no longer there.
+        /// The index to request next: 0 if the node does not know its commit index; the first stored index if
+        /// the requested one has been deleted.
         next_id: Index,
         /// The node that answered.
         node: NodeId,
     },
-    /// Of [`topic_max_available_index`](super::Cluster::topic_max_available_index): 0 where there is nothing, or
-    /// the node does not know its commit index.
+    /// Of [`topic_max_available_index`](super::Cluster::topic_max_available_index): 0 if there are no
+    /// messages or the node does not know its commit index.
     MaxAvailable {
         /// The commit index of the node.
         index: Index,
@@ -156,25 +156,25 @@ pub enum Answer {
     },
     /// Of [`cluster_details`](super::Cluster::cluster_details).
     ClusterDetails {
-        /// What the node said.
+        /// The node's answer.
         details: ClusterDetails,
         /// The node that answered.
         node: NodeId,
     },
 }
 
-/// What a follower gives.
+/// A result of a follower.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Followed {
     /// Committed messages; at least one.
     Page(Page),
-    /// The messages from `from` up to before `to` are gone: the cluster keeps messages for a limited time only.
-    /// The next page begins at `to`.
+    /// The messages from `from` up to, but not including, `to` are gone, because the cluster stores messages
+    /// for a limited time only. The next page begins at `to`.
     Trimmed {
-        /// The first message that is missed.
+        /// The index of the first missing message.
         from: Index,
-        /// The first one after them.
+        /// The index of the first message after them.
         to: Index,
     },
 }
@@ -191,34 +191,35 @@ pub struct Page {
 }
 
 impl Page {
-    /// The index after the last message: where to go on.
+    /// The index after the last message.
     #[must_use]
     pub fn next(&self) -> Index {
         self.first.saturating_add_unsigned(self.messages.len() as u64)
     }
 }
 
-/// When a send counts as done.
+/// When a send is done.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub enum Commit {
-    /// A majority of the nodes has the messages.
+    /// When a majority of the nodes has the messages.
     #[default]
     Majority,
-    /// The leader has them: they are lost, and their indexes used again, if it fails before others have them.
+    /// When the leader has them: if it fails before others have them, they are lost and their indexes are
+    /// reused.
     Leader,
 }
 
 /// How long nodes are tried.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub enum Attempts {
-    /// Round after round until the deadline.
+    /// In rounds, until the deadline.
     #[default]
     UntilDeadline,
     /// Each node once, as the Go client does.
     OneRound,
 }
 
-/// How a command is run. Everything has a default.
+/// The options of a command. Each has a default.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 #[must_use]
 pub struct Options {
@@ -229,43 +230,44 @@ pub struct Options {
 }
 
 impl Options {
-    /// The defaults: commit by the majority, nothing repeated that may have been appended, round after round
+    /// The defaults: commit by the majority, no repetition of a send that may have been appended, and rounds
     /// until the deadline of the settings.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// When a send counts as done.
+    /// Sets when a send is done.
     pub fn commit(mut self, commit: Commit) -> Self {
         self.commit = commit;
         self
     }
 
-    /// Repeats a send also where its messages may have been appended: they may then be in the log more than once.
+    /// Whether a send is repeated even if its messages may have been appended: they may then be in the log
+    /// more than once.
     pub fn at_least_once(mut self, repeat: bool) -> Self {
         self.at_least_once = repeat;
         self
     }
 
-    /// How long nodes are tried.
+    /// Sets how long nodes are tried.
     pub fn attempts(mut self, attempts: Attempts) -> Self {
         self.attempts = attempts;
         self
     }
 
-    /// How long the command may take.
+    /// Sets the time limit of the command.
     pub fn deadline(mut self, limit: Duration) -> Self {
         self.deadline = Some(limit);
         self
     }
 
-    /// How long the command may take, where that was said.
+    /// The time limit of the command, if one is set.
     #[must_use]
     pub const fn limit(&self) -> Option<Duration> {
         self.deadline
     }
 
-    /// When a send counts as done: see [`commit`](Self::commit).
+    /// When a send is done: see [`commit`](Self::commit).
     #[must_use]
     pub const fn commits(&self) -> Commit {
         self.commit

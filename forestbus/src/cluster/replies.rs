@@ -1,4 +1,4 @@
-//! Replies: who they are for, whether they fit, what they mean.
+//! Replies: their commands, their validation and their effect.
 
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};
@@ -14,9 +14,9 @@ use super::{Call, Cluster, Purpose, checks};
 use crate::protocol::{Code, Received, Reply, Status, TopicDetails};
 use crate::wire::DecodeError;
 
-/// The header's error of a method that takes a topic, where the node does not know it.
+/// The error in the header of a method that takes a topic, if the node does not have it.
 const TOPIC_NOT_FOUND: &str = "Topic not found on server.";
-/// Texts of nodes are kept up to so many bytes.
+/// Longest stored text of a node, bytes.
 const MAX_TEXT: usize = 256;
 
 /// The beginning of a node's text.
@@ -30,7 +30,7 @@ pub(super) fn clip_to(text: &str, most: usize) -> String {
 }
 
 impl Cluster {
-    /// The reply to a call. One to a call that is not waited for any more is ignored.
+    /// Passes in the reply to a call. A reply that is no longer waited for is ignored.
     pub fn reply(&mut self, now: Instant, call: CallId, reply: Reply) {
         self.at(now);
         let Some(Call { at, purpose, issued }) = self.calls.remove(&call) else {
@@ -51,7 +51,7 @@ impl Cluster {
                 if let Some(topic) = self.topics.get_mut(topic) {
                     topic.unsettled &= !at.node.bit();
                 }
-                // A send that is going to be repeated need not be, if that was its success.
+                // A send that is about to be repeated need not be, if this reply says that it succeeded.
                 if self.commands.get(&command).is_some_and(|command| command.state == State::Held) {
                     self.command_reply(command, at.node, at, reply);
                 }
@@ -60,8 +60,8 @@ impl Cluster {
         self.run();
     }
 
-    /// The reply to a call cannot be read: what carries the calls says so, and the connection is closed, because the node
-    /// is not to be trusted further. What the call was to do may have been done.
+    /// Reports that the reply to a call could not be decoded. The connection is closed, because the node is
+    /// not to be trusted further. The call may have been carried out.
     pub fn unreadable_reply(&mut self, now: Instant, call: CallId, error: DecodeError) {
         self.at(now);
         let Some(Call { at, purpose, .. }) = self.calls.remove(&call) else {
@@ -73,7 +73,7 @@ impl Cluster {
         match purpose {
             Purpose::Check | Purpose::Probe => {}
             Purpose::Survey(topic) => self.survey_lost(topic, at.node),
-            // The rest goes on until its time is over.
+            // The pause continues until its time is over.
             Purpose::GivenUp { topic, .. } => self.hold_without_reply(topic, call),
             Purpose::Command(id) => {
                 self.call_is_over(at);
@@ -84,8 +84,8 @@ impl Cluster {
         self.run();
     }
 
-    /// A call has no reply and will have none, though its connection goes on: it could not be encoded, or what
-    /// carries the calls gave it up. `sent`: whether it was written, or may have been.
+    /// Reports that a call has no reply and will get none, although its connection continues: it could not be
+    /// encoded, or was given up by the transport. `sent`: whether it was or may have been written.
     pub fn call_failed(&mut self, now: Instant, call: CallId, sent: bool, cause: Disconnect) {
         self.at(now);
         let Some(Call { at, purpose, .. }) = self.calls.remove(&call) else { return };
@@ -144,7 +144,7 @@ impl Cluster {
         }
     }
 
-    /// The method could not be run. The connection goes on.
+    /// The method could not be run. The connection continues.
     fn header_error(&mut self, id: CommandId, node: NodeId, message: &str) {
         let Some(command) = self.commands.get(&id) else { return };
         if message == TOPIC_NOT_FOUND && command.kind.topic_name().is_some() {
@@ -155,11 +155,11 @@ impl Cluster {
             let error = ClusterError::Rejected { node: self.address_of(node), message: clip(message) };
             return self.end(id, Err(error));
         }
-        // Its log may be damaged, and another's not.
+        // The log of this node may be damaged, while another's is not.
         self.failed(id, node, NodeCause::Rejected(clip(message)));
     }
 
-    /// The error of a code that no other node changes.
+    /// The error for a code that would be the same at every node.
     pub(super) fn final_status(&self, id: CommandId, node: NodeId, code: Code) -> ClusterError {
         if code == Code::ClusterIdMismatch {
             return self.mismatch(node, "");
@@ -171,7 +171,7 @@ impl Cluster {
         }
     }
 
-    /// Whether a read succeeded; sends the command elsewhere, or ends it, otherwise.
+    /// Whether a read succeeded; otherwise tries another node or ends the command.
     pub(super) fn is_fine(&mut self, id: CommandId, node: NodeId, status: &Status) -> bool {
         match status.code {
             Code::Success => return true,
@@ -220,7 +220,7 @@ impl Cluster {
         if wait && messages.is_empty() && next_id == 0 {
             self.failed(id, node, NodeCause::CommitUnknown);
         } else if wait && messages.is_empty() && next_id == index {
-            // A long poll without messages is how a node that is stopping ends it.
+            // A stopping node ends a long poll without messages.
             self.avoid(node);
             self.failed(id, node, NodeCause::Stopping);
         } else {

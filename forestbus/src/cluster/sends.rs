@@ -1,4 +1,4 @@
-//! Sends: one of a topic at a time, in order, and what is not known to be appended is said.
+//! Sends: one of a topic at a time, in order; an unknown outcome is reported as such.
 
 use alloc::boxed::Box;
 use alloc::string::ToString;
@@ -64,7 +64,7 @@ impl Cluster {
         Ok(id)
     }
 
-    /// The topic's next send, or the one that waits for the end of a rest, goes on.
+    /// Continues the topic's next send, or the one that waits for the end of a pause.
     pub(super) fn next_send(&mut self, topic_id: TopicId) {
         let Some(topic) = self.topics.get_mut(topic_id) else { return };
         if topic.hold.is_some() {
@@ -83,7 +83,7 @@ impl Cluster {
         }
     }
 
-    /// No other send of the topic for a while: the node may still be about to store the one that was given up.
+    /// Pauses the topic's sends: the node may still be about to store the send that was given up.
     fn hold(&mut self, topic_id: TopicId, node: NodeId, call: Option<CallId>) {
         let Some(topic) = self.topics.get_mut(topic_id) else { return };
         topic.hold = Some(Hold { call });
@@ -92,17 +92,18 @@ impl Cluster {
         self.timers.set(Key::Hold(topic_id), self.now + self.settings.send_hold);
     }
 
-    /// A send whose call is out is given up: its reply, or time, ends the topic's rest.
+    /// Gives up a send whose call was sent: its reply, or a timer, ends the topic's pause.
     pub(super) fn give_up_send(&mut self, topic: TopicId, command: CommandId, call: CallId) {
         let Some(record) = self.calls.get_mut(&call) else { return };
         record.purpose = Purpose::GivenUp { topic, command };
         let at = record.at;
         self.hold(topic, at.node, Some(call));
-        // Its answer shows that the node has read the send before it. No send goes there until then.
+        // The answer shows that the node has read the send before it. No send is sent there until then.
         self.probe(at);
     }
 
-    /// A node answered what was sent to it after everything else: what was given up there is being stored now.
+    /// A node answered a call that was sent after all others: the sends that were given up there are being
+    /// stored now.
     pub(super) fn settle(&mut self, node: NodeId) {
         let due = self.now + self.settings.send_hold;
         for (id, topic) in self.topics.iter_mut().filter(|(_, topic)| topic.unsettled & node.bit() != 0) {
@@ -112,13 +113,13 @@ impl Cluster {
         }
     }
 
-    /// Whether a send has to wait for the end of its topic's rest.
+    /// Whether a send has to wait for the end of its topic's pause.
     pub(super) fn has_to_rest(&self, command: &Command) -> bool {
         let Kind::Send(send) = &command.kind else { return false };
         self.topics.get(send.topic).is_some_and(|topic| topic.hold.is_some())
     }
 
-    /// The connection of the send that was given up is gone; its node may be at work on it all the same.
+    /// The connection of the given-up send is gone, but its node may still be working on it.
     pub(super) fn hold_without_reply(&mut self, topic: TopicId, call: CallId) {
         if let Some(Topic { hold: Some(hold), .. }) = self.topics.get_mut(topic)
             && hold.call == Some(call)
@@ -127,7 +128,7 @@ impl Cluster {
         }
     }
 
-    /// A topic's rest is over.
+    /// Ends a topic's pause.
     pub(super) fn end_hold(&mut self, topic_id: TopicId) {
         self.timers.clear(Key::Hold(topic_id));
         let Some(topic) = self.topics.get_mut(topic_id) else { return };
@@ -139,7 +140,7 @@ impl Cluster {
         self.work.push_back(Work::Topic(topic_id));
     }
 
-    /// What was out is lost with its connection, or was given up for it took too long.
+    /// A call was lost with its connection, or given up because it took too long.
     pub(super) fn command_lost(&mut self, id: CommandId, node: NodeId, loss: &Loss) {
         let Some(command) = self.commands.get(&id) else { return };
         if let Kind::Send(send) = &command.kind {
@@ -161,7 +162,7 @@ impl Cluster {
         }
     }
 
-    /// A send's messages may have been appended: it is repeated if it may be, and over otherwise.
+    /// A send's messages may have been appended: it is repeated if that is permitted, and otherwise over.
     fn in_doubt(&mut self, id: CommandId, node: NodeId, loss: &Loss) {
         let error = match loss {
             Loss::Cause(cause) => self.at_node(node, cause.clone()),
@@ -191,14 +192,14 @@ impl Cluster {
         ClusterError::MaybeAppended { node: self.address_of(node), cause: Box::new(cause) }
     }
 
-    /// The reply to a send. The check of its indexes is the caller's reason to close the connection.
+    /// Handles the reply to a send. An error of its check is a reason to close the connection.
     pub(super) fn sent(&mut self, id: CommandId, node: NodeId, sent: Sent) -> Result<(), super::ReplyError> {
         let Some(command) = self.commands.get_mut(&id) else { return Ok(()) };
         let Kind::Send(send) = &mut command.kind else { return Ok(()) };
         let topic_id = send.topic;
         let count = send.messages.len();
         if let Err(error) = sent.check_count(count) {
-            // The node has them, or had them.
+            // The node has, or had, the messages.
             self.in_doubt(id, node, &Loss::Cause(NodeCause::BadReply(error.into())));
             return Err(error.into());
         }
@@ -236,7 +237,7 @@ impl Cluster {
                 self.end(id, Err(error));
             }
             code => {
-                // It does not say whether it was before or after it had stored them.
+                // The node does not say whether it had stored the messages.
                 let description = replies::clip(&sent.status.description);
                 self.in_doubt(id, node, &Loss::Cause(NodeCause::Status { code, description }));
             }
@@ -244,7 +245,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// The node is not what the topic's next send begins with.
+    /// The topic's next send no longer begins with that node.
     pub(super) fn forget_leader(&mut self, topic: TopicId, node: NodeId) {
         if let Some(topic) = self.topics.get_mut(topic)
             && topic.leader == Some(node)
@@ -253,12 +254,12 @@ impl Cluster {
         }
     }
 
-    /// A node is not the leader, and may say who is.
+    /// A node is not the leader, and may name the leader.
     fn is_not_leader(&mut self, id: CommandId, node: NodeId, hint: &str) {
         let meant = self.names.resolve(hint);
         if meant == Some(node) {
-            // It names another node by the name that we took for its own, or did not notice that it lost the
-            // leadership: a learned name is not trusted any more.
+            // It refers to another node by a name that was taken for its own, or did not notice that it lost
+            // the leadership: a learned name is no longer trusted.
             self.names.unlearn(hint);
         }
         let Some(command) = self.commands.get_mut(&id) else { return };
@@ -273,7 +274,7 @@ impl Cluster {
         }
     }
 
-    /// What a send held is given back, and its result says what is not known.
+    /// Releases what a send held; its result reports an unknown outcome.
     pub(super) fn send_is_over(
         &mut self,
         id: CommandId,

@@ -1,4 +1,4 @@
-//! What a client is set up with, checked when it is built.
+//! The configuration of a client, validated when it is built.
 
 use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
@@ -11,35 +11,35 @@ use bowline_core::error::ConfigError;
 use super::connection_string::ConnectionString;
 use super::output::NodeId;
 
-/// Nodes of a client, at most.
+/// Largest number of nodes of a client.
 pub(super) const MAX_NODES: usize = 64;
-/// The longest name of a node or topic that is kept, bytes.
+/// Longest name of a node or topic, bytes.
 pub(super) const MAX_NAME: usize = 1024;
 
-/// In which order nodes are asked for messages and details.
+/// The order in which nodes are asked for messages and details.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub enum NodeOrder {
-    /// As they are given, beginning with the one that answered last.
+    /// As configured, beginning with the node that answered last.
     #[default]
     AsGiven,
-    /// In an order that the seed makes, beginning with the one that answered last.
+    /// In an order determined by the seed, beginning with the node that answered last.
     Shuffled,
-    /// The one with the shortest round trip first. Each node is asked once to measure it.
+    /// The node with the shortest round trip first. Each node is asked once to measure it.
     Nearest,
 }
 
-/// How a client is set up.
+/// The configuration of a client.
 ///
 /// | setting | default |
 /// |---|---|
 /// | [`cluster_id`](Self::cluster_id) | any cluster |
 /// | [`order`](Self::order), [`preferred_node`](Self::preferred_node) | as given, none |
 /// | [`deadline`](Self::deadline) of a command | 10 s |
-/// | [`follow_deadline`](Self::follow_deadline): how long a follower looks for a node | for ever |
+/// | [`follow_deadline`](Self::follow_deadline): how long a follower looks for a node | none |
 /// | [`connect_timeout`](Self::connect_timeout), the check of the cluster's id included | 3 s |
-/// | [`attempt_timeout`](Self::attempt_timeout) of what can be repeated | 3 s |
-/// | [`send_hold`](Self::send_hold): a topic's rest after a send that was given up | 100 ms |
+/// | [`attempt_timeout`](Self::attempt_timeout) of calls that can be repeated | 3 s |
+/// | [`send_hold`](Self::send_hold): a topic's pause after a send that was given up | 100 ms |
 /// | [`avoid`](Self::avoid): how long a stopping node is not asked | 1 s |
 /// | [`backoff`](Self::backoff) between rounds | 50 ms to 1 s |
 /// | [`topic_queue`](Self::topic_queue): sends of a topic | 10,000 messages and 8 MiB |
@@ -84,8 +84,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// For a cluster with these nodes: the addresses that clients connect to. A node that is given twice counts
-    /// once.
+    /// Settings for a cluster with these nodes, given by their addresses for clients. Duplicates are ignored.
     pub fn new(nodes: impl IntoIterator<Item = impl Into<String>>) -> Self {
         let mut unique: Vec<String> = Vec::new();
         for node in nodes.into_iter().map(Into::into) {
@@ -118,25 +117,25 @@ impl Settings {
         }
     }
 
-    /// The nodes and the cluster's id of a connection string; its topic is the caller's to keep.
+    /// Takes the nodes and the cluster's id from a connection string; its topic is ignored.
     pub fn from_connection_string(text: &ConnectionString) -> Self {
         Self::new(text.nodes.iter().cloned()).cluster_id(text.cluster_id.clone())
     }
 
-    /// The id that each node has to have; empty: any.
+    /// The id that each node must have; empty: any.
     pub fn cluster_id(mut self, id: impl Into<String>) -> Self {
         self.cluster_id = id.into();
         self
     }
 
-    /// A node's own name (its `-name` address, which leaders are known by) and its address among ours. Needed
-    /// where several nodes share a host; without it the name is learned by trying.
+    /// A node's own name (its `-name` address, by which leaders are known) and its address in these settings.
+    /// Necessary if several nodes share a host; otherwise the name is learned by trial.
     pub fn node_name(mut self, name: impl Into<String>, node: impl Into<String>) -> Self {
         self.names.push((name.into(), node.into()));
         self
     }
 
-    /// In which order nodes are asked for messages and details.
+    /// The order in which nodes are asked for messages and details.
     pub fn order(mut self, order: NodeOrder) -> Self {
         self.order = order;
         self
@@ -148,112 +147,114 @@ impl Settings {
         self
     }
 
-    /// How long a command may take, unless it says otherwise. More than nothing.
+    /// Time limit of a command, unless its options set one. Must not be zero.
     pub fn deadline(mut self, limit: Duration) -> Self {
         self.deadline = limit;
         self
     }
 
-    /// How long a follower looks for a node that lets it read on before it ends with
-    /// [`Deadline`](super::ClusterError::Deadline), which has the nodes' causes; `None`: for ever. The time begins with the
-    /// first failure after it was given something, or waited for messages at a node. More than nothing.
+    /// How long a follower looks for a node from which it can continue before it ends with
+    /// [`Deadline`](super::ClusterError::Deadline), which contains the nodes' causes; `None`: no limit. The
+    /// time begins with the first failure after the follower received something or waited for messages at a
+    /// node. Must not be zero.
     pub fn follow_deadline(mut self, limit: Option<Duration>) -> Self {
         self.follow_deadline = limit;
         self
     }
 
-    /// How long a command waits for a connection to one node, the check of the cluster's id included.
+    /// How long a command waits for a connection to one node, including the check of the cluster's id.
     pub fn connect_timeout(mut self, limit: Duration) -> Self {
         self.connect_timeout = limit;
         self
     }
 
-    /// How long one node is given to answer what can be repeated elsewhere.
+    /// How long one node may take to answer a call that can be repeated at another node.
     pub fn attempt_timeout(mut self, limit: Duration) -> Self {
         self.attempt_timeout = limit;
         self
     }
 
-    /// How long no other send of a topic goes out after one was given up without a reply: the server spoils
-    /// sends that it gets within 3 ms of each other.
+    /// How long no other send of a topic is sent after one was given up without a reply: the server corrupts
+    /// sends that it receives within 3 ms of each other.
     pub fn send_hold(mut self, rest: Duration) -> Self {
         self.send_hold = rest;
         self
     }
 
-    /// How long a node that is stopping is not asked.
+    /// How long a stopping node is not asked.
     pub fn avoid(mut self, spell: Duration) -> Self {
         self.avoid = spell;
         self
     }
 
-    /// The wait after a round in which no node did it: a random part (at least half) of a bound that doubles from
-    /// `base` to `cap`.
+    /// The wait after a round in which no node succeeded: a random part (at least half) of a bound that
+    /// doubles from `base` to `cap`.
     pub fn backoff(mut self, base: Duration, cap: Duration) -> Self {
         self.backoff = (base, cap);
         self
     }
 
-    /// Messages and bytes of one topic's sends that were accepted and are not over.
+    /// Limit of the messages and bytes of one topic's sends in progress.
     pub fn topic_queue(mut self, limit: QueueLimit) -> Self {
         self.topic_queue = limit;
         self
     }
 
-    /// Bytes of all sends that were accepted and are not over.
+    /// Limit in bytes of all sends in progress.
     pub fn queues(mut self, bytes: usize) -> Self {
         self.queues = bytes;
         self
     }
 
-    /// Commands that are not over, followers included.
+    /// Limit of the commands in progress, including followers.
     pub fn max_commands(mut self, commands: usize) -> Self {
         self.max_commands = commands;
         self
     }
 
-    /// Topics whose leader is remembered. A topic at rest gives its place to another.
+    /// Limit of the topics whose leader is remembered. An unused topic is replaced by a new one.
     pub fn max_topics(mut self, topics: usize) -> Self {
         self.max_topics = topics;
         self
     }
 
-    /// About how many messages a follower asks for at once, 2 to 500.
+    /// About how many messages a follower requests at once, 2 to 500.
     pub fn page(mut self, messages: u32) -> Self {
         self.page = messages;
         self
     }
 
-    /// How often a node is asked for a sign of life beside a long poll.
+    /// Interval of the probes of a node during a long poll.
     pub fn probe_interval(mut self, every: Duration) -> Self {
         self.probe_interval = every;
         self
     }
 
-    /// How long a node is given for a sign of life before its connection is closed.
+    /// How long a node may take to answer a probe before its connection is closed.
     pub fn probe_timeout(mut self, limit: Duration) -> Self {
         self.probe_timeout = limit;
         self
     }
 
-    /// How long a node's commit index may stay behind that of others before its followers leave it.
+    /// How long a node's commit index may lag behind that of others before its followers leave it.
     pub fn lag_limit(mut self, limit: Duration) -> Self {
         self.lag_limit = limit;
         self
     }
 
-    /// Long polls that were given up and are still pending at a node before their connection is closed: the
-    /// protocol has no other way to end them.
+    /// Number of long polls that were given up and are still pending at a node at which their connection is
+    /// closed: the protocol has no other way to end them.
     pub fn abandoned_polls(mut self, polls: usize) -> Self {
         self.abandoned_polls = polls;
         self
     }
 
-    /// Checks it.
+    /// Validates the settings.
     ///
     /// # Errors
-    /// No nodes or more than 64; an empty or overlong name; a name of no node of ours, or of two; a time or
-    /// number of nothing; a back-off whose cap is below its base; a page outside of 2 to 500.
+    /// No nodes or more than 64; an empty or overlong name; a node's name that belongs to no configured node,
+    /// or to two; a time or number of zero; a back-off whose cap is below its base; a page outside of 2 to
+    /// 500.
     pub fn build(self) -> Result<CheckedSettings, ConfigError> {
         in_range("nodes", self.nodes.len(), 1, MAX_NODES, "1 to 64")?;
         for name in self.nodes.iter().chain(self.names.iter().map(|(name, _)| name)) {
@@ -319,7 +320,7 @@ fn in_range(
     Err(ConfigError::OutOfRange { field, value: value as u64, must })
 }
 
-/// [`Settings`] that were checked.
+/// Validated [`Settings`].
 #[derive(Clone, Debug)]
 pub struct CheckedSettings {
     pub(super) settings: Settings,
@@ -333,32 +334,32 @@ impl CheckedSettings {
         self.settings.nodes.iter().enumerate().map(|(index, node)| (NodeId::new(index), node.as_str()))
     }
 
-    /// How long a command waits for a connection to one node: see [`Settings::connect_timeout`].
+    /// See [`Settings::connect_timeout`].
     #[must_use]
     pub fn connect_timeout(&self) -> Duration {
         self.settings.connect_timeout
     }
 
-    /// Bytes of all sends that were accepted and are not over: see [`Settings::queues`].
+    /// See [`Settings::queues`].
     #[must_use]
     pub fn queues(&self) -> usize {
         self.settings.queues
     }
 
-    /// The most bytes of messages that one send may have: see [`Settings::topic_queue`].
+    /// Largest total size of the messages of one send, bytes: see [`Settings::topic_queue`].
     #[must_use]
     pub fn max_send(&self) -> usize {
         self.settings.topic_queue.bytes.min(self.settings.queues)
     }
 
-    /// How long a command may take whose options do not say: see [`Settings::deadline`].
+    /// Time limit of commands whose options set none: see [`Settings::deadline`].
     #[must_use]
     pub fn deadline(&self) -> Duration {
         self.settings.deadline
     }
 
-    /// The most calls that one connection ever carries: those of commands, sends and polls that were given up, the
-    /// check or a sign of life, and one for each followed topic.
+    /// Largest number of calls on one connection: those of commands, sends and polls that were given up, the
+    /// check or a probe, and one for each followed topic.
     #[must_use]
     pub fn max_calls(&self) -> usize {
         let Settings { max_commands, max_topics, abandoned_polls, .. } = &self.settings;

@@ -1,5 +1,5 @@
-//! What the nodes say of a topic that is followed: which of them stay behind, and whether a position is beyond the
-//! logs' end.
+//! The nodes' bounds of a followed topic: which nodes lag behind, and whether a position is after the end of
+//! the logs.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -26,11 +26,11 @@ pub(super) struct Survey {
 #[derive(Clone, Copy, Debug)]
 struct Seen {
     bounds: Bounds,
-    /// When the question went out: the answer is at least as young.
+    /// When the request was sent: the answer is at least as recent.
     asked: Instant,
 }
 
-/// What is to be done with a follower.
+/// The action for a follower.
 #[derive(Debug)]
 enum Verdict {
     Nothing,
@@ -40,7 +40,7 @@ enum Verdict {
 }
 
 impl Survey {
-    /// What the answers mean for a follower.
+    /// The meaning of the answers for a follower.
     fn judge(
         &self,
         follow: &Follow,
@@ -50,8 +50,9 @@ impl Survey {
         majority: usize,
     ) -> Verdict {
         if follow.is_reading() {
-            // Messages that were committed are in the logs of a majority, so that another majority without them
-            // means that they are lost. The leader alone would not do: one that was cut off does not know.
+            // Committed messages are in the logs of a majority, so if a majority of logs lacks them, they are
+            // lost. The leader's log alone is not sufficient: a leader that was cut off does not know of
+            // later messages.
             let without = |seen: &&Seen| {
                 seen.asked >= follow.position_since && seen.bounds.last < follow.position.saturating_sub(1)
             };
@@ -65,7 +66,7 @@ impl Survey {
         let others = self.seen.iter().filter(|(other, _)| **other != node);
         let others = others.map(|(_, seen)| seen.bounds.commit).max().unwrap_or(0);
         match follow.behind {
-            // It has by now what the others had then.
+            // By now it has what the others had then.
             Some(behind) if own.bounds.commit >= behind.others => Verdict::Behind(None),
             Some(behind) if own.asked.saturating_since(behind.since) >= limit => {
                 Verdict::Leave { commit: own.bounds.commit, others: behind.others }
@@ -134,7 +135,7 @@ impl Cluster {
         }
     }
 
-    /// A node that a survey may have waited for.
+    /// Continues surveys that may have waited for that node.
     pub(super) fn survey_lane_is_up(&mut self, at: LaneId) {
         if at.lane == Lane::Long {
             return;

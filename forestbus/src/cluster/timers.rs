@@ -1,4 +1,4 @@
-//! What is due when: one instant for each key.
+//! Timers: one instant for each key.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 
@@ -8,14 +8,14 @@ use super::nodes::LaneId;
 use super::output::CommandId;
 use super::topics::TopicId;
 
-/// What a timer is for.
+/// The purpose of a timer.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum Key {
-    /// The command's end.
+    /// The command's deadline.
     Deadline(CommandId),
-    /// The attempt under way has taken too long, or the wait before the next round is over.
+    /// The current attempt has taken too long, or the wait before the next round is over.
     Attempt(CommandId),
-    /// The topic's sends may go on.
+    /// The topic's sends may continue.
     Hold(TopicId),
     /// The nodes are asked for the topic's bounds.
     Survey(TopicId),
@@ -23,7 +23,7 @@ pub(super) enum Key {
     Lane(LaneId),
 }
 
-/// Timers, exact: one that was cleared is not heard of again.
+/// Exact timers: one that was cleared never fires.
 #[derive(Debug, Default)]
 pub(super) struct Timers {
     due: BTreeSet<(Instant, Key)>,

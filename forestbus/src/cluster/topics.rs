@@ -1,4 +1,4 @@
-//! What is known of a topic: its leader, its sends in order, its rest.
+//! State of a topic: its leader, its sends in order, its pause.
 
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::{String, ToString};
@@ -7,37 +7,37 @@ use alloc::vec::Vec;
 use super::output::{CallId, CommandId, NodeId};
 use super::survey::Survey;
 
-/// A topic that is remembered.
+/// A remembered topic.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) struct TopicId(u64);
 
 #[derive(Debug)]
 pub(super) struct Topic {
     pub(super) name: String,
-    /// The node that took the last send.
+    /// The node that accepted the last send.
     pub(super) leader: Option<NodeId>,
-    /// The send that is tried at nodes: one at a time, since the server spoils those that come together.
+    /// The send that is being tried: one at a time, since the server corrupts concurrent ones.
     pub(super) active: Option<CommandId>,
-    /// Those behind it.
+    /// The sends after it.
     pub(super) queue: VecDeque<CommandId>,
-    /// Of all sends that are not over.
+    /// Messages of all sends in progress.
     pub(super) messages: usize,
     pub(super) bytes: usize,
-    /// No send goes out until this is over.
+    /// No send is sent until this is over.
     pub(super) hold: Option<Hold>,
-    /// Nodes that were sent something that was given up, and have not said a word since: they may be about to store
-    /// it when they do. A bit for each.
+    /// Nodes that have not answered since a send to them was given up: they may be about to store it when
+    /// they do. One bit per node.
     pub(super) unsettled: u64,
     pub(super) followers: Vec<CommandId>,
     pub(super) survey: Survey,
-    /// When it was wanted last, in counts of wishes.
+    /// When it was last used, in counts of uses.
     used: u64,
 }
 
-/// A rest after a send that was given up.
+/// A pause after a send that was given up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Hold {
-    /// Its reply ends the rest. `None`: its connection is gone.
+    /// The call whose reply ends the pause. `None`: its connection is gone.
     pub(super) call: Option<CallId>,
 }
 
@@ -57,8 +57,8 @@ pub(super) struct Topics {
 }
 
 impl Topics {
-    /// The topic of that name; it is remembered from now on, and another one at rest is forgotten where there
-    /// are `limit` of them. `None`: none is at rest.
+    /// The topic with that name, which is remembered from now on. If there are `limit` topics, an unused one
+    /// is forgotten; `None` if none is unused.
     pub(super) fn want(&mut self, name: &str, limit: usize) -> Option<TopicId> {
         self.uses += 1;
         if let Some(&id) = self.by_name.get(name) {

@@ -1,4 +1,4 @@
-//! What a node says, in the words of the recorded ones.
+//! The texts of a node's answers, as recorded from real nodes.
 
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -10,7 +10,7 @@ pub(super) const NO_MESSAGES: &str = "No messages found to be Queued.";
 /// The server's own spelling.
 pub(super) const NOT_RETRIEVED: &str =
     "Error retrieveing messages even though index is higher than our first ID.";
-// The recorded nodes have no limits; these two are ours.
+// Real nodes have no limits; these two texts are specific to this crate.
 pub(super) const TOO_MANY_WAIT: &str = "Too many calls are waiting on this node.";
 pub(super) const LOG_FULL: &str = "The messages do not fit into the log of this node.";
 

@@ -7,19 +7,19 @@ use bytes::Bytes;
 
 use crate::protocol::{Bounds, Index};
 
-/// What a message costs besides its bytes.
+/// Memory of a message in addition to its bytes.
 const OVERHEAD: usize = 64;
-/// Servers give no more at once.
+/// Servers return at most this many at once.
 const MOST: i64 = 500;
 
 #[derive(Debug)]
 pub(super) struct Log {
     messages: VecDeque<Bytes>,
-    /// The index of the first one.
+    /// The index of the first message.
     first: Index,
-    /// As it is told.
+    /// The commit index as reported.
     commit: Index,
-    /// What is committed, told or not.
+    /// The actual commit index, reported or not.
     settled: Index,
     bytes: usize,
 }
@@ -45,8 +45,8 @@ impl Log {
         self.bytes
     }
 
-    /// Adds messages: their indexes, and how many old ones went for them. `None`: they do not fit besides what is
-    /// not committed.
+    /// Appends messages. Returns their indexes and the number of old messages that were dropped for them;
+    /// `None` if they do not fit besides the uncommitted messages.
     pub(super) fn append(&mut self, messages: Vec<Bytes>, limit: usize) -> Option<(Vec<Index>, u64)> {
         let more: usize = messages.iter().map(cost).sum();
         let uncommitted = self.last() - self.settled;
@@ -81,12 +81,12 @@ impl Log {
         self.commit = self.settled;
     }
 
-    /// It is told to be 0 until the next commit.
+    /// Reports a commit index of 0 until the next commit.
     pub(super) fn forget_commit(&mut self) {
         self.commit = 0;
     }
 
-    /// Drops messages without commit: how many.
+    /// Drops the uncommitted messages. Returns their number.
     pub(super) fn drop_uncommitted(&mut self) -> u64 {
         let mut dropped = 0;
         while self.last() > self.settled
@@ -98,8 +98,8 @@ impl Log {
         dropped
     }
 
-    /// Committed messages from `from` on, which has to be committed: at most `quantity` and about `bytes` bytes, at
-    /// least one.
+    /// Committed messages from `from` on, which must be committed: at most `quantity` and about `bytes`
+    /// bytes, at least one.
     pub(super) fn read(&self, from: Index, quantity: i64, bytes: usize) -> Vec<Bytes> {
         let start = usize::try_from(from - self.first).unwrap_or(usize::MAX);
         let most = quantity.min(MOST).min(self.commit - from + 1);

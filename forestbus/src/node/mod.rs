@@ -1,10 +1,10 @@
 //! A node in memory: topics, commits, long polls, retention.
 //!
-//! **It does not replicate.** There is one node, and what it has is lost with it; a commit means that the message is
-//! in its memory. It is for tests, examples and development: it answers as recorded nodes do, without their defects
-//! (no send overwrites another, a quantity of 1 does no damage, what is not committed is not returned), and has
-//! switches for what nodes of a cluster go through: [`follow`](Node::follow) another,
-//! [`shut_down`](Node::shut_down), [lag](Node::set_lagging), [be slow](Node::set_delay).
+//! **It does not replicate.** There is one node, and its messages are lost with it; a commit means that the
+//! message is in its memory. It is for tests, examples and development: it answers as recorded nodes do,
+//! without their defects (no send overwrites another, a quantity of 1 does no damage, uncommitted messages
+//! are not returned), and can simulate the states of a node in a cluster: [following](Node::follow) another,
+//! [shutting down](Node::shut_down), [lagging](Node::set_lagging) and [delay](Node::set_delay).
 
 mod answers;
 mod log;
@@ -28,25 +28,25 @@ use log::Log;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct WaitId(u64);
 
-/// What becomes of a call.
+/// The response to a call.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Response {
     /// The reply.
     Now(Reply),
-    /// The reply comes with [`Node::poll_answer`], under that number.
+    /// The reply is returned by [`Node::poll_answer`] with that id.
     Later(WaitId),
 }
 
-/// What a node has done so far, and what it holds.
+/// The current contents and the counters of a node.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct NodeSnapshot {
     /// Topics.
     pub topics: usize,
-    /// Bytes of all logs, as retention counts them.
+    /// Bytes of all logs, as counted for retention.
     pub bytes: usize,
-    /// Calls that wait.
+    /// Waiting calls.
     pub waiting: usize,
     /// Answers that were not taken.
     pub answers: usize,
@@ -54,19 +54,19 @@ pub struct NodeSnapshot {
     pub calls: u64,
     /// Messages that were appended.
     pub appended: u64,
-    /// Messages that were given to readers.
+    /// Messages that were returned to readers.
     pub read: u64,
     /// Messages that retention dropped.
     pub trimmed: u64,
     /// Messages that were dropped when the node began to follow another.
     pub dropped: u64,
-    /// Calls that were rejected for want of room.
+    /// Calls that were rejected because a limit was reached.
     pub rejected: u64,
     /// Calls that were given up while they waited.
     pub given_up: u64,
 }
 
-/// What a topic has.
+/// The state of a topic.
 #[derive(Debug)]
 struct Topic {
     log: Log,
@@ -76,14 +76,14 @@ struct Topic {
     sends: BTreeMap<(Index, WaitId), Vec<Index>>,
 }
 
-/// Who leads.
+/// Whether the node leads.
 #[derive(Clone, PartialEq, Eq, Debug)]
 enum Role {
     Leader,
     Follower { leader: String },
 }
 
-/// A node in memory. See the [module](self) for what it is not.
+/// A node in memory. The [module](self) describes its limitations.
 ///
 /// ```
 /// use bowline_forestbus::node::{Node, NodeSettings, Response};
@@ -108,7 +108,7 @@ pub struct Node {
     stopping: bool,
     lagging: bool,
     delay: Duration,
-    /// Calls that wait: in which topic, for which index.
+    /// Waiting calls: their topic and index.
     waits: BTreeMap<WaitId, (String, Index)>,
     last_id: u64,
     answers: VecDeque<(WaitId, Reply)>,
@@ -116,7 +116,7 @@ pub struct Node {
 }
 
 impl Node {
-    /// A node that leads all of its topics.
+    /// Creates a node that leads all of its topics.
     #[must_use]
     pub fn new(settings: CheckedNodeSettings) -> Self {
         let settings = settings.0;
@@ -135,8 +135,8 @@ impl Node {
         }
     }
 
-    /// Runs a call. What waits is answered by a later call, switch, or [`give_up`](Self::give_up):
-    /// take [`poll_answer`](Self::poll_answer) after each of them.
+    /// Handles a call. A waiting call is answered by a later call, a change of state, or
+    /// [`give_up`](Self::give_up): call [`poll_answer`](Self::poll_answer) after each of them.
     pub fn request(&mut self, request: Request) -> Response {
         self.counters.calls += 1;
         if self.stopping {
@@ -169,8 +169,8 @@ impl Node {
         self.answers.pop_front()
     }
 
-    /// The client of a call that waits is gone: no answer is wanted. Messages that it sent stay. Whether there was
-    /// such a call.
+    /// Discards a waiting call whose client has disconnected. Messages that it sent stay. Returns whether
+    /// there was such a call.
     pub fn give_up(&mut self, wait: WaitId) -> bool {
         let Some((topic, index)) = self.waits.remove(&wait) else {
             let before = self.answers.len();
@@ -185,10 +185,10 @@ impl Node {
         true
     }
 
-    /// Adds an empty topic. One that is there is left alone.
+    /// Adds an empty topic. Has no effect if the topic exists.
     ///
     /// # Errors
-    /// There are as many topics as there may be, or the name is empty or too long.
+    /// The limit of topics is reached, or the name is empty or too long.
     pub fn add_topic(&mut self, name: &str) -> Result<(), NodeError> {
         settings::check_topic(name)?;
         if self.topics.contains_key(name) {
@@ -201,8 +201,8 @@ impl Node {
         Ok(())
     }
 
-    /// Takes a topic away, with its messages. Its long polls and waiting sends are told that there is no such topic.
-    /// Whether it was there.
+    /// Removes a topic and its messages. Its long polls and waiting sends are answered with "no such topic".
+    /// Returns whether it existed.
     pub fn remove_topic(&mut self, name: &str) -> bool {
         let Some(topic) = self.topics.remove(name) else { return false };
         for (_, id) in topic.polls.into_keys() {
@@ -215,9 +215,9 @@ impl Node {
         true
     }
 
-    /// Follows another node from now on: sends are refused with its name, which may be empty where it is not known.
-    /// Sends that wait for their commit end with code 4 and the indexes that they had been given; messages without
-    /// commit are dropped, and their indexes are used again, as after a lost election.
+    /// Makes the node follow another: sends are refused with the leader's name, which may be empty if
+    /// unknown. Sends that wait for their commit end with code 4 and the indexes that they had been assigned;
+    /// uncommitted messages are dropped and their indexes are reused, as after a lost election.
     pub fn follow(&mut self, leader: impl Into<String>) {
         let leader = leader.into();
         let status = answers::not_leader(&self.settings.name, &leader);
@@ -232,13 +232,13 @@ impl Node {
         }
     }
 
-    /// Leads its topics again.
+    /// Makes the node lead its topics again.
     pub fn lead(&mut self) {
         self.role = Role::Leader;
     }
 
-    /// Stops, or goes on. While it stops every call is answered with code 5. Long polls end without messages, sends
-    /// that wait for their commit with code 5 and their indexes.
+    /// Stops or restarts the node. While it is stopped, every call is answered with code 5. Long polls end
+    /// without messages; sends that wait for their commit end with code 5 and their indexes.
     pub fn shut_down(&mut self, stopping: bool) {
         self.stopping = stopping;
         if !stopping {
@@ -259,8 +259,8 @@ impl Node {
         }
     }
 
-    /// Whether the commit index stands still, as at a node that hears nothing from the others. What was appended
-    /// meanwhile is committed when it stands still no more.
+    /// Whether the commit index stands still, as at a node that hears nothing from the others. Messages that
+    /// are appended in the meantime are committed when this is switched off.
     pub fn set_lagging(&mut self, lagging: bool) {
         self.lagging = lagging;
         if !lagging {
@@ -271,14 +271,15 @@ impl Node {
         }
     }
 
-    /// The commit index of every topic is 0 until something is appended, as after a stop of the whole cluster.
+    /// Sets the commit index of every topic to 0 until something is appended, as after a stop of the whole
+    /// cluster.
     pub fn forget_commit(&mut self) {
         for topic in self.topics.values_mut() {
             topic.log.forget_commit();
         }
     }
 
-    /// How long the driver shall wait before it gives an answer out. The node itself has no clock.
+    /// How long the driver has to delay each answer. The node itself has no clock.
     pub fn set_delay(&mut self, delay: Duration) {
         self.delay = delay;
     }
@@ -289,7 +290,7 @@ impl Node {
         self.delay
     }
 
-    /// Calls that wait, at most: the driver lets no more answers wait, either.
+    /// Largest number of waiting calls; the driver must not hold more delayed answers either.
     #[must_use]
     pub fn max_waiting(&self) -> usize {
         self.settings.max_waiting
@@ -301,7 +302,7 @@ impl Node {
         self.topics.get(topic).map(|topic| topic.log.bounds())
     }
 
-    /// What it holds, and what it has done.
+    /// The current contents and the counters.
     #[must_use]
     pub fn snapshot(&self) -> NodeSnapshot {
         NodeSnapshot {
@@ -384,7 +385,7 @@ impl Node {
         Response::Now(self.read(&receive))
     }
 
-    /// The reply to a call for messages that waits no more.
+    /// The reply to a call for messages that no longer waits.
     fn read(&mut self, receive: &Receive) -> Reply {
         let Some(topic) = self.topics.get(&receive.topic) else {
             return Reply::Error(answers::TOPIC_NOT_FOUND.to_string());
@@ -409,7 +410,7 @@ impl Node {
         Reply::Received(Received { status: answers::success(), messages, next_id })
     }
 
-    /// Everything in the topic's log is committed; what waited for it is answered.
+    /// Commits everything in the topic's log and answers the calls that waited for it.
     fn commit(&mut self, name: &str) {
         let Some(topic) = self.topics.get_mut(name) else { return };
         topic.log.commit();

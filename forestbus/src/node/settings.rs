@@ -1,14 +1,14 @@
-//! What a node is set up with, checked when it is built.
+//! The configuration of a node, validated when it is built.
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use bowline_core::error::ConfigError;
 
-/// The longest name of a topic, bytes.
+/// Longest name of a topic, bytes.
 const MAX_NAME: usize = 1024;
 
-/// How a node is set up.
+/// The configuration of a node.
 ///
 /// | setting | default |
 /// |---|---|
@@ -36,18 +36,18 @@ pub struct NodeSettings {
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum NodeError {
-    /// There are as many topics as there may be.
-    #[error("topics at the limit of {limit}")]
+    /// The limit of topics is reached.
+    #[error("the limit of {limit} topics is reached")]
     TooManyTopics {
-        /// How many there may be.
+        /// The limit.
         limit: usize,
     },
-    /// A topic's name is empty or too long.
+    /// The topic's name is empty or too long.
     #[error("the name of a topic is of {length} bytes, must be 1 to {limit}")]
     TopicName {
         /// Its length, bytes.
         length: usize,
-        /// The longest name, bytes.
+        /// Longest permitted name, bytes.
         limit: usize,
     },
 }
@@ -60,7 +60,7 @@ pub(super) fn check_topic(name: &str) -> Result<(), NodeError> {
 }
 
 impl NodeSettings {
-    /// For a node of that name: its address among nodes.
+    /// Settings for a node with that name: its address among the nodes.
     pub fn new(name: impl Into<String>) -> Self {
         let name = name.into();
         Self {
@@ -75,19 +75,19 @@ impl NodeSettings {
         }
     }
 
-    /// The cluster's id, as clients are told. Servers do not check that of requests.
+    /// The cluster's id that clients receive. Servers do not check the id in requests.
     pub fn cluster_id(mut self, id: impl Into<String>) -> Self {
         self.cluster_id = id.into();
         self
     }
 
-    /// The names of all nodes, as clients are told.
+    /// The names of all nodes that clients receive.
     pub fn peers(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.peers = names.into_iter().map(Into::into).collect();
         self
     }
 
-    /// One topic more.
+    /// Adds a topic.
     pub fn topic(mut self, name: impl Into<String>) -> Self {
         let name = name.into();
         if !self.topics.contains(&name) {
@@ -96,35 +96,35 @@ impl NodeSettings {
         self
     }
 
-    /// Topics, at most.
+    /// Limit of topics.
     pub fn max_topics(mut self, topics: usize) -> Self {
         self.max_topics = topics;
         self
     }
 
-    /// Bytes of a topic's messages, and 64 more for each: the oldest ones go when there are more. Messages that are
-    /// not committed never go; sends that do not fit besides them are rejected.
+    /// Limit of the bytes of a topic's messages, plus 64 for each message. The oldest messages are dropped
+    /// beyond it. Uncommitted messages are never dropped; sends that do not fit besides them are rejected.
     pub fn topic_bytes(mut self, bytes: usize) -> Self {
         self.topic_bytes = bytes;
         self
     }
 
-    /// Bytes of the messages in one reply; one message is always given.
+    /// Limit of the bytes of the messages in one reply; one message is always returned.
     pub fn reply_bytes(mut self, bytes: usize) -> Self {
         self.reply_bytes = bytes;
         self
     }
 
-    /// Calls that wait, at most: long polls, and sends that wait for their commit. One more is rejected.
+    /// Limit of waiting calls: long polls, and sends that wait for their commit. Further calls are rejected.
     pub fn max_waiting(mut self, calls: usize) -> Self {
         self.max_waiting = calls;
         self
     }
 
-    /// Checks it.
+    /// Validates the settings.
     ///
     /// # Errors
-    /// A limit of 0; more topics than there may be; a topic whose name is empty or longer than 1,024 bytes.
+    /// A limit of 0; more topics than the limit; a topic whose name is empty or longer than 1,024 bytes.
     pub fn build(self) -> Result<CheckedNodeSettings, ConfigError> {
         for (field, value) in [
             ("max_topics", self.max_topics),
@@ -153,12 +153,12 @@ impl NodeSettings {
     }
 }
 
-/// [`NodeSettings`] that were checked.
+/// Validated [`NodeSettings`].
 #[derive(Clone, Debug)]
 pub struct CheckedNodeSettings(pub(super) NodeSettings);
 
 impl CheckedNodeSettings {
-    /// Calls that wait, at most: see [`NodeSettings::max_waiting`].
+    /// See [`NodeSettings::max_waiting`].
     #[must_use]
     pub fn max_waiting(&self) -> usize {
         self.0.max_waiting

@@ -1,4 +1,4 @@
-//! Rules of the node that no recording shows.
+//! Behavior of the node that no recording covers.
 
 use alloc::string::ToString;
 use alloc::vec;

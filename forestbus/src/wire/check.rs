@@ -1,11 +1,11 @@
-//! Whether a reply fits its request.
+//! Validation of replies against their requests.
 
 use super::error::Unfit;
 use crate::protocol::{Code, Index, Receive, Received, Send, Sent};
 
 impl Sent {
-    /// Whether there is one number for each message, ascending by one from 1 or more. With another code than
-    /// [`Code::Success`] there may be none.
+    /// Checks that there is one index for each message, ascending by one, from 1 or more. With a code other
+    /// than [`Code::Success`] there may be none.
     ///
     /// # Errors
     /// [`Unfit`].
@@ -13,7 +13,7 @@ impl Sent {
         self.check_count(request.messages.len())
     }
 
-    /// The same for a request of so many messages.
+    /// As `check`, for a request with that number of messages.
     pub(crate) fn check_count(&self, messages: usize) -> Result<(), Unfit> {
         let (value, expected) = (self.ids.len() as u64, messages as u64);
         if self.status.code != Code::Success && value == 0 {
@@ -38,8 +38,8 @@ impl Sent {
 }
 
 impl Received {
-    /// Whether `NextID` is the number behind the messages; without messages, whether it is 0 (the node's commit
-    /// index is not known yet) or does not go back.
+    /// Checks that `NextID` is the index after the messages; without messages, that it is 0 (the node does
+    /// not know its commit index yet) or not below the requested index.
     ///
     /// ```
     /// use bowline_forestbus::protocol::{Receive, Received};
@@ -58,13 +58,13 @@ impl Received {
         self.check_from(request.id)
     }
 
-    /// The same for a request from that number on.
+    /// As `check`, for a request from that index on.
     pub(crate) fn check_from(&self, id: Index) -> Result<(), Unfit> {
         let (value, messages) = (self.next_id, self.messages.len() as u64);
         let expected = i64::try_from(messages).ok().and_then(|messages| id.checked_add(messages));
         let Some(expected) = expected else { return Err(Unfit::Overflow { messages, id }) };
         let fits = if messages > 0 {
-            // A node has no message at 0 or below, and answers with where its first one is.
+            // A node has no message at 0 or below, and answers with the index of its first one.
             id >= 1 && value == expected
         } else {
             value == 0 || value > 0 && value >= id

@@ -1,4 +1,4 @@
-//! Bodies: requests and replies as values, and as bytes.
+//! Bodies: conversion of requests and replies between values and bytes.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -13,33 +13,33 @@ use super::write::Out;
 use crate::protocol::TopicDetails;
 use crate::protocol::{self, Bounds, ClusterDetails, Code, Receive, Received, Reply, Request, Send, Sent};
 
-/// The most messages, numbers or names in one list, unless [`Codec::with_max_items`] says otherwise: 65,536. A
-/// server gives at most about 600 messages.
+/// Largest number of messages, indexes or names in one list, unless [`Codec::with_max_items`] sets another:
+/// 65,536. A server returns at most about 600 messages.
 pub const MAX_ITEMS: usize = 65_536;
 
-/// The order of the keys that are written. Any order is read.
+/// The order in which keys are written. Any order can be read.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 #[non_exhaustive]
 pub enum KeyOrder {
-    /// As the fields are declared: what servers and clients with codec 1.2.8 write.
+    /// In the order of the fields' declarations, as servers and clients with codec 1.2.8 write.
     #[default]
     Declared,
-    /// By the alphabet: what those with the codec of 2015 write.
+    /// In alphabetical order, as those with the codec of 2015 write.
     Alphabetical,
 }
 
-/// How a list without items is written. Both are read.
+/// The encoding of a list without items. Both can be read.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 #[non_exhaustive]
 pub enum Empty {
-    /// `null`, as Go writes a slice that nobody made.
+    /// `null`, as Go writes a nil slice.
     #[default]
     Null,
-    /// An array of no items.
+    /// An empty array.
     Array,
 }
 
-/// Makes bodies of requests and replies, and the other way round: for clients and for nodes.
+/// Encodes and decodes the bodies of requests and replies: for clients and for nodes.
 ///
 /// # Example
 ///
@@ -96,33 +96,32 @@ impl Codec {
         Self { order: KeyOrder::Declared, empty: Empty::Null, max_items: MAX_ITEMS }
     }
 
-    /// The same with keys in another order.
+    /// Sets the order of keys.
     #[must_use]
     pub const fn with_order(mut self, order: KeyOrder) -> Self {
         self.order = order;
         self
     }
 
-    /// The same with another way to write lists without items.
+    /// Sets the encoding of lists without items.
     #[must_use]
     pub const fn with_empty(mut self, empty: Empty) -> Self {
         self.empty = empty;
         self
     }
 
-    /// The same with another limit on the items of a list, written or read. A message takes 32 bytes of memory
-    /// beside its own.
+    /// Sets the limit on the items of a list, when writing and reading. A message takes 32 bytes of memory in
+    /// addition to its own.
     #[must_use]
     pub const fn with_max_items(mut self, items: usize) -> Self {
         self.max_items = items;
         self
     }
 
-    /// Appends the body of a request, the arguments of its [method](Request::method).
+    /// Appends the body of a request: the arguments of its [method](Request::method).
     ///
     /// # Errors
-    /// [`TooManyItems`]: more messages than [`with_max_items`](Self::with_max_items) allows;
-    /// `out` is as it was.
+    /// [`TooManyItems`]: there are more messages than [`with_max_items`](Self::with_max_items) allows; `out` is unchanged.
     pub fn write_request(&self, request: &Request, out: &mut Vec<u8>) -> Result<(), TooManyItems> {
         let is_alphabetical = self.order == KeyOrder::Alphabetical;
         match request {
@@ -160,8 +159,8 @@ impl Codec {
         Ok(())
     }
 
-    /// Reads the body of a request. Messages are slices of it, unless they came in several chunks or as
-    /// arrays of numbers.
+    /// Decodes the body of a request. Messages are slices of it, unless they are encoded in several chunks or
+    /// as arrays of numbers.
     ///
     /// # Errors
     /// [`DecodeError`].
@@ -214,12 +213,12 @@ impl Codec {
         Ok(request)
     }
 
-    /// Appends the body of a reply. It fits `answer_with` of a link's reader: a failure goes out as the
-    /// header's `Error`.
+    /// Appends the body of a reply. It is suitable for `answer_with` of a link's reader: a failure is sent as
+    /// the header's `Error`.
     ///
     /// # Errors
     /// A failure with the text of [`Reply::Error`]; one with [`Status::REPLY_TOO_LARGE`] if a list has more
-    /// items than [`with_max_items`](Self::with_max_items) allows. `out` is as it was.
+    /// items than [`with_max_items`](Self::with_max_items) allows. `out` is unchanged then.
     pub fn write_reply(&self, reply: &Reply, out: &mut Vec<u8>) -> Result<(), Failure> {
         let is_alphabetical = self.order == KeyOrder::Alphabetical;
         match reply {
@@ -284,12 +283,12 @@ impl Codec {
         Ok(())
     }
 
-    /// Reads the body of a reply to that method. Messages are slices of it, as in
+    /// Decodes the body of a reply to that method. Messages are slices of it, as in
     /// [`read_request`](Self::read_request).
     ///
     /// # Errors
-    /// [`DecodeError`]. What the reply says is not compared with the request: [`Sent::check`] and
-    /// [`Received::check`] do that.
+    /// [`DecodeError`]. The reply is not compared with the request: [`Sent::check`] and [`Received::check`]
+    /// do that.
     pub fn read_reply(&self, method: Method, body: &Bytes) -> Result<Reply, DecodeError> {
         let mut cursor = Cursor::new(body);
         let reply = match method {
@@ -347,7 +346,7 @@ impl Codec {
         Ok(reply)
     }
 
-    /// What a failed call of a link says: the header's `Error`.
+    /// Converts a link's failure of a call: it is the header's `Error`.
     #[must_use]
     pub fn read_failure(failure: &Failure) -> Reply {
         Reply::Error(text_of(&failure.body).into_owned())
@@ -365,7 +364,7 @@ impl Codec {
             .map_err(|error| Failure::new(Status::REPLY_TOO_LARGE, alloc::format!("{error}")))
     }
 
-    /// The head of a list.
+    /// Writes the head of a list.
     fn write_list(&self, out: &mut Out<'_>, items: usize) {
         match self.empty {
             Empty::Null if items == 0 => out.null(),
@@ -401,7 +400,7 @@ impl Codec {
     }
 }
 
-/// Room for messages and what surrounds them, so that the bytes are moved once.
+/// Reserves memory for messages and their envelope, so that the bytes are not moved again.
 fn reserve(out: &mut Vec<u8>, messages: &[Bytes]) {
     let heads = messages.len() * 5;
     out.reserve(messages.iter().map(Bytes::len).sum::<usize>() + heads + 128);
@@ -427,7 +426,7 @@ fn read_status(cursor: &mut Cursor<'_>) -> Result<protocol::Status, DecodeError>
 }
 
 impl Code {
-    /// Its number on the wire.
+    /// The code's number on the wire.
     #[must_use]
     pub const fn number(self) -> i64 {
         match self {

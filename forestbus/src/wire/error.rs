@@ -1,85 +1,85 @@
-//! What is wrong with a body, or with what it says.
+//! Errors of bodies and of their content.
 
-/// A body that says something else than its method's arguments or results. Offsets count from the body's
+/// Why a body cannot be decoded as the arguments or results of its method. Offsets are relative to the body's
 /// first byte.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodeError {
-    /// A value of another type.
+    /// A value has another type.
     #[error("{field} at offset {at} is {found}, not {expected}")]
     Type {
         /// The field's name.
         field: &'static str,
-        /// Where the value begins.
+        /// The offset of the value.
         at: u64,
-        /// What it is.
+        /// The type that was found.
         found: &'static str,
-        /// What it may be.
+        /// The expected types.
         expected: &'static str,
     },
-    /// A number that the field has no room for.
+    /// A number is out of the field's range.
     #[error("{field} at offset {at} is {value}, must be {least} to {limit}")]
     Range {
         /// The field's name.
         field: &'static str,
-        /// Where the number begins.
+        /// The offset of the number.
         at: u64,
         /// The number.
         value: i128,
-        /// The least one allowed.
+        /// The smallest permitted number.
         least: i128,
-        /// The largest one allowed.
+        /// The largest permitted number.
         limit: i128,
     },
-    /// A float where an integer belongs that is none.
+    /// A float without an integer value is where an integer is required.
     #[error("{field} at offset {at} is {value}, which is no integer in range")]
     Fraction {
         /// The field's name.
         field: &'static str,
-        /// Where the number begins.
+        /// The offset of the number.
         at: u64,
         /// The number.
         value: Float,
     },
-    /// More items in a list than are read, or than the body has bytes for.
+    /// A list has more items than are accepted, or than fit into the body.
     #[error("{field} at offset {at} has {value} items, limit {limit}")]
     TooMany {
         /// The field's name.
         field: &'static str,
-        /// Where the list begins.
+        /// The offset of the list.
         at: u64,
-        /// How many it has, or had when it was given up.
+        /// The number of items, or the number read before it was rejected.
         value: u64,
-        /// How many it may have.
+        /// The limit.
         limit: u64,
     },
-    /// Text that is not UTF-8.
+    /// A text is not UTF-8.
     #[error("{field} at offset {at} is not UTF-8")]
     Utf8 {
         /// The field's name.
         field: &'static str,
-        /// Where the text's item begins.
+        /// The offset of the text's item.
         at: u64,
     },
-    /// No item, or one that is cut short.
+    /// An item is invalid or incomplete.
     #[error("{field} at offset {at} is cut short or no item")]
     Malformed {
         /// The field's name.
         field: &'static str,
-        /// Where it begins.
+        /// Its offset.
         at: u64,
     },
-    /// Bytes behind the body.
+    /// Bytes follow the body.
     #[error("{value} bytes behind the body, which ends at offset {at}")]
     Trailing {
-        /// Where the body ends.
+        /// The offset of the body's end.
         at: u64,
-        /// How many bytes follow.
+        /// The number of bytes after it.
         value: u64,
     },
 }
 
-/// A floating-point number as it was read. It equals what has the same bits.
+/// A floating-point number as it was read. Equality compares bits.
 #[derive(Clone, Copy, Debug)]
 pub struct Float(pub f64);
 
@@ -97,59 +97,59 @@ impl core::fmt::Display for Float {
     }
 }
 
-/// A list that is too long to be written.
+/// A list has too many items to be written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("{field} has {value} items, limit {limit}")]
 #[non_exhaustive]
 pub struct TooManyItems {
     /// The field's name.
     pub field: &'static str,
-    /// How many items it has.
+    /// The number of items.
     pub value: u64,
-    /// How many it may have.
+    /// The limit.
     pub limit: u64,
 }
 
-/// A reply that does not fit its request: the node is not to be trusted further.
+/// Why a reply does not match its request: the node is not to be trusted further.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Unfit {
-    /// Not one number for each message.
+    /// The number of indexes differs from the number of messages.
     #[error("{value} IDs for {expected} messages")]
     IdCount {
-        /// How many numbers came.
+        /// The number of received indexes.
         value: u64,
-        /// How many messages were sent.
+        /// The number of sent messages.
         expected: u64,
     },
-    /// The numbers are not ascending, one by one.
+    /// The indexes are not consecutive.
     #[error("ID {value} at position {position}, expected {expected}")]
     Id {
-        /// Which one, from 0.
+        /// The position of the index in the list, from 0.
         position: u64,
-        /// The number.
+        /// The index.
         value: i64,
-        /// What it should be; of the first one, the least that it may be.
+        /// The expected index; for the first one, the smallest permitted.
         expected: i64,
     },
-    /// `NextID` is not the number behind the messages, or goes back.
+    /// `NextID` is not the index after the messages, or is below the requested one.
     #[error("NextID {value} after {messages} messages from ID {id}, expected {expected}")]
     NextId {
-        /// What came.
+        /// The received value.
         value: i64,
-        /// How many messages came.
+        /// The number of received messages.
         messages: u64,
-        /// What was asked for.
+        /// The requested index.
         id: i64,
-        /// What it should be; without messages, the least that it may be besides 0.
+        /// The expected value; without messages, the smallest permitted besides 0.
         expected: i64,
     },
-    /// More messages than there are numbers.
+    /// The messages' indexes would exceed the largest index.
     #[error("{messages} messages from ID {id}: their numbers end at 2^63 - 1")]
     Overflow {
-        /// How many messages came.
+        /// The number of received messages.
         messages: u64,
-        /// What was asked for.
+        /// The requested index.
         id: i64,
     },
 }

@@ -1,4 +1,4 @@
-//! The first bytes of a CBOR item: its major type and its argument.
+//! The head of a CBOR item: its major type and its argument.
 
 /// Major types, the upper three bits of an item's first byte.
 pub(super) mod major {
@@ -11,14 +11,14 @@ pub(super) mod major {
     pub(in crate::wire) const TAG: u8 = 6;
 }
 
-/// Ends an item of indefinite length.
+/// The break, which ends an item of indefinite length.
 pub(super) const BREAK: u8 = 0xff;
 /// `null`.
 pub(super) const NULL: u8 = 0xf6;
 /// `undefined`.
 pub(super) const UNDEFINED: u8 = 0xf7;
 
-/// The lower five bits that say "of indefinite length", or with major type 7 "break".
+/// The lower five bits that mean "of indefinite length", or with major type 7 "break".
 const INDEFINITE: u8 = 31;
 
 /// The head of an item: one to nine bytes.
@@ -26,20 +26,20 @@ const INDEFINITE: u8 = 31;
 pub(super) struct Head {
     /// One of [`major`].
     pub(super) major: u8,
-    /// Length, count, number or bits of a float. `None`: of indefinite length, or a break.
+    /// The length, count, number or bits of a float. `None`: indefinite length, or a break.
     pub(super) argument: Option<u64>,
-    /// Bytes that the head takes.
+    /// Length of the head, bytes.
     pub(super) len: usize,
 }
 
-/// What the first bytes of an item say.
+/// The result of reading a head.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Read {
     /// The whole head.
     Head(Head),
-    /// So many bytes are needed.
+    /// That many bytes are needed.
     Need(usize),
-    /// The lower five bits of the first byte have no meaning.
+    /// The lower five bits of the first byte are reserved.
     Reserved(u8),
 }
 
@@ -64,7 +64,7 @@ pub(super) fn read(bytes: &[u8]) -> Read {
     Read::Head(Head { major, argument: Some(argument), len: 1 + width })
 }
 
-/// What an item with this first byte is, for errors.
+/// The type of an item with this first byte, for errors.
 pub(super) const fn kind_of(first: u8) -> &'static str {
     match first >> 5 {
         major::UNSIGNED => "an unsigned integer",

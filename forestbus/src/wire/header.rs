@@ -11,29 +11,29 @@ use super::error::DecodeError;
 use super::read::Cursor;
 use super::write::Out;
 
-/// The longest header that is read, in bytes.
+/// Longest header that is read, bytes.
 pub const MAX_HEADER: usize = 64 * 1024;
-/// The longest name of a method, in bytes.
+/// Longest name of a method, bytes.
 pub const MAX_NAME: usize = 4 * 1024;
-/// The longest error text that is written, in bytes; longer ones are cut.
+/// Longest error text that is written, bytes; longer texts are truncated.
 pub const MAX_ERROR: usize = 32 * 1024;
 
 const METHOD: &str = "ServiceMethod";
 const SEQ: &str = "Seq";
 const ERROR: &str = "Error";
 
-/// What a header says. Ranges count from its first byte.
+/// A parsed header. Ranges are relative to its first byte.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct Header {
-    /// Where the method's name is, as [`text_of`](super::text_of) reads it.
+    /// The place of the method's name, for [`text_of`](super::text_of).
     pub(super) method: Range<usize>,
     pub(super) seq: u64,
-    /// Where the error text is. `None`: a request.
+    /// The place of the error text. `None`: a request.
     pub(super) error: Option<Range<usize>>,
 }
 
 impl Header {
-    /// Reads a whole header.
+    /// Parses a whole header.
     pub(super) fn read(item: &[u8]) -> Result<Self, FrameError> {
         let mut header = Self::default();
         let mut cursor = Cursor::new(item);
@@ -56,7 +56,7 @@ impl Header {
     }
 }
 
-/// Where a text is.
+/// The place of a text.
 fn place(cursor: &mut Cursor<'_>, field: &'static str) -> Result<Range<usize>, DecodeError> {
     let at = cursor.at() as u64;
     if cursor.take_null(field)? {
@@ -69,7 +69,7 @@ fn place(cursor: &mut Cursor<'_>, field: &'static str) -> Result<Range<usize>, D
     }
 }
 
-/// Writes a header; `error` makes it a response's.
+/// Writes a header; with `error` it is that of a response.
 #[inline]
 pub(super) fn write(out: &mut Vec<u8>, order: KeyOrder, method: &str, seq: u64, error: Option<&str>) {
     let mut out = Out(out);

@@ -1,4 +1,4 @@
-//! Methods: text on the wire, numbers for the link.
+//! Methods: text on the wire, numbers in the link.
 
 use alloc::borrow::Cow;
 use alloc::format;
@@ -8,7 +8,7 @@ use super::head;
 use super::read::Cursor;
 use crate::protocol::Request;
 
-/// A method of Forest Bus. [`Method::number`] is what a link's calls and requests have; 0 is none of these.
+/// A method of Forest Bus. A link's calls and requests carry [`Method::number`]; 0 is an unknown method.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub enum Method {
@@ -31,10 +31,10 @@ pub const METHODS: &[&str] = &[
 ];
 
 impl Method {
-    /// All of them, in the order of their numbers.
+    /// All methods, in the order of their numbers.
     pub const ALL: [Self; 4] = [Self::ClusterDetails, Self::TopicDetails, Self::Send, Self::Receive];
 
-    /// Its number with [`METHODS`] as the table, from 1.
+    /// The method's number with [`METHODS`] as the table, from 1.
     #[must_use]
     pub const fn number(self) -> u32 {
         self as u32 + 1
@@ -46,7 +46,7 @@ impl Method {
         Self::ALL.into_iter().find(|method| method.number() == number)
     }
 
-    /// Its name on the wire.
+    /// The method's name on the wire.
     #[must_use]
     pub const fn name(self) -> &'static str {
         METHODS[self as usize]
@@ -54,7 +54,7 @@ impl Method {
 }
 
 impl Request {
-    /// The method that it asks for.
+    /// The method of the request.
     ///
     /// ```
     /// use bowline_forestbus::protocol::Request;
@@ -73,8 +73,8 @@ impl Request {
     }
 }
 
-/// The error text with which Go's `net/rpc` refuses a method that is not in the table. Where the method is in
-/// the table it says that it cannot be found all the same.
+/// The error text with which Go's `net/rpc` refuses a method that is not in the table. For a method in the
+/// table the text likewise says that it cannot be found.
 ///
 /// ```
 /// use bowline_forestbus::wire::{METHODS, refusal};
@@ -97,14 +97,15 @@ pub fn refusal(name: &str, methods: &[&str]) -> String {
 const NOT_FOUND: &str = "rpc: can't find ";
 const ILL_FORMED: &str = "rpc: service/method request ill-formed: ";
 
-/// Whether that is the text of a [`refusal`].
+/// Whether `text` is that of a [`refusal`].
 pub(super) fn is_refusal(text: &[u8]) -> bool {
     [NOT_FOUND, ILL_FORMED].iter().any(|begin| text.starts_with(begin.as_bytes()))
 }
 
-/// The text that a frame of [`CborRpc`](super::CborRpc) hands over as a request's extensions (the method's name)
-/// or an error reply's body. It is that text, but for one that came in several chunks: that is handed over as
-/// its whole item. The two cannot be mistaken for each other: such an item ends with a byte that no UTF-8 has.
+/// Converts the bytes that a frame of [`CborRpc`](super::CborRpc) delivers as a request's extensions (the
+/// method's name) or as an error reply's body into text. The bytes are the text itself or, if it was encoded
+/// in several chunks, its whole item. The two are distinguishable, because such an item ends with a byte that
+/// cannot occur in UTF-8.
 ///
 /// ```
 /// use bowline_forestbus::wire::text_of;

@@ -1,16 +1,16 @@
-//! The wire: Go's `net/rpc` over CBOR, and the bodies of Forest Bus's calls.
+//! The wire format: Go's `net/rpc` over CBOR, and the bodies of Forest Bus's calls.
 //!
-//! [`CborRpc`] is the framing that a link is given. It cuts the stream into requests and answers with a
-//! [`Walker`], knows their headers, and leaves bodies alone. [`Codec`] makes bodies of
-//! [`Request`](crate::protocol::Request) and [`Reply`](crate::protocol::Reply) and the other way round, for
-//! clients and for nodes. [`Sent::check`](crate::protocol::Sent::check) and
-//! [`Received::check`](crate::protocol::Received::check) say whether a reply fits its request.
+//! [`CborRpc`] is the framing for a link. It splits the stream into requests and responses with a [`Walker`]
+//! and parses their headers, but not their bodies. [`Codec`] converts bodies to
+//! [`Request`](crate::protocol::Request) and [`Reply`](crate::protocol::Reply) and back, for clients and for
+//! nodes. [`Sent::check`](crate::protocol::Sent::check) and
+//! [`Received::check`](crate::protocol::Received::check) verify that a reply matches its request.
 //!
-//! A method is a number for the link ([`Method::number`]) and text on the wire. A response repeats the text:
-//! it travels as the request's extensions and comes back with the answer, so that a method which this side does
-//! not know is named in its refusal, too ([`refusal`]).
+//! A method is a number in the link ([`Method::number`]) and text on the wire. A response repeats the text:
+//! the text is the request's extensions and is returned with the answer, so that the refusal of an unknown
+//! method names it ([`refusal`]).
 //!
-//! `docs/forestbus.md` says what is written and read byte by byte, and where that differs from the Go
+//! `docs/forestbus.md` specifies the bytes that are written and read, and the differences from the Go
 //! servers.
 
 mod check;

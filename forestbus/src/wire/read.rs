@@ -1,7 +1,7 @@
-//! Values out of a whole item, read as codec 1.2.8 of the Go servers reads them.
+//! Decoding of values from a whole item, as codec 1.2.8 of the Go servers decodes them.
 //!
-//! The walker has found the item to be one. All the same nothing here relies on it: any bytes give a value or
-//! an error.
+//! The walker has validated the item, but this code does not rely on that: any bytes result in a value or an
+//! error.
 
 use alloc::borrow::Cow;
 use alloc::string::String;
@@ -17,19 +17,19 @@ use super::error::{DecodeError, Float};
 use super::head::{self, Head, Read, major};
 use super::walker::{Walk, Walker};
 
-/// Reads values, and knows where it stands.
+/// Reads values at its position.
 #[derive(Debug)]
 pub(super) struct Cursor<'a> {
     bytes: &'a [u8],
     at: usize,
 }
 
-/// The bytes of a string, and where they lie.
+/// The bytes of a string, and their place.
 #[derive(Debug)]
 pub(super) struct Str<'a> {
-    /// In one piece where it came in one, or only one of its chunks is not empty.
+    /// Borrowed if the string has one chunk, or only one of its chunks is not empty.
     pub(super) bytes: Cow<'a, [u8]>,
-    /// Where those lie; of a string that came in several pieces: the whole item.
+    /// The place of the bytes; for a string of several chunks, of the whole item.
     pub(super) place: Range<usize>,
 }
 
@@ -53,12 +53,12 @@ impl<'a> Cursor<'a> {
         Self { bytes, at: 0 }
     }
 
-    /// Where it stands.
+    /// The position.
     pub(super) const fn at(&self) -> usize {
         self.at
     }
 
-    /// The item that was read was all.
+    /// Checks that no bytes follow.
     pub(super) fn finish(&self) -> Result<(), DecodeError> {
         match self.bytes.len() - self.at {
             0 => Ok(()),
@@ -81,14 +81,14 @@ impl<'a> Cursor<'a> {
         DecodeError::Type { field, at: self.at as u64, found: head::kind_of(first), expected }
     }
 
-    /// A value that the library reads.
+    /// A value that the library decodes.
     #[inline]
     fn value<T: Decode<'a>>(&mut self, field: &'static str) -> Result<T, DecodeError> {
         let at = self.at;
         T::decode(self).map_err(|_| DecodeError::Malformed { field, at: at as u64 })
     }
 
-    /// Passes over `null` or `undefined`: a value that is zero or empty.
+    /// Skips `null` or `undefined`, which stand for zero or empty. Returns whether there was one.
     #[inline]
     pub(super) fn take_null(&mut self, field: &'static str) -> Result<bool, DecodeError> {
         let is_null = matches!(self.peek(field)?, head::NULL | head::UNDEFINED);
@@ -96,13 +96,13 @@ impl<'a> Cursor<'a> {
         Ok(is_null)
     }
 
-    /// Passes over a break.
+    /// Skips a break. Returns whether there was one.
     #[inline]
     fn take_break(&mut self, field: &'static str) -> Result<bool, DecodeError> {
         dec::is_break(self).map_err(|_| self.malformed(field))
     }
 
-    /// Passes over any item.
+    /// Skips any item.
     fn skip(&mut self, field: &'static str) -> Result<(), DecodeError> {
         let rest = &self.bytes[self.at..];
         match Walker::new(rest.len()).walk(rest) {
@@ -115,8 +115,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// A struct: a map by keys, or an array in the order of `names`. `each` reads the value of the name with
-    /// that number; other keys, and what is behind the last name in an array, are passed over. Null has no
-    /// fields.
+    /// that index; other keys, and array items after the last name, are skipped. Null has no fields.
     pub(super) fn fields(
         &mut self,
         field: &'static str,
@@ -150,15 +149,15 @@ impl<'a> Cursor<'a> {
         Ok(())
     }
 
-    /// The number of pairs or items that a container announces, if it does.
+    /// The announced number of pairs or items of a container, if it is of definite length.
     fn count(&mut self, field: &'static str, is_map: bool) -> Result<Option<usize>, DecodeError> {
         let at = self.at;
         let len = if is_map { types::Map::len(self) } else { types::Array::len(self) };
         len.map_err(|_| DecodeError::Malformed { field, at: at as u64 })
     }
 
-    /// An array of at most `limit` items; null is empty. Memory is set aside for what is announced only where
-    /// the body has the bytes.
+    /// An array of at most `limit` items; null is empty. Memory for the announced number is allocated only if
+    /// the body is long enough.
     pub(super) fn list<T>(
         &mut self,
         field: &'static str,
@@ -232,7 +231,8 @@ impl<'a> Cursor<'a> {
     /// A string of definite length and of that type.
     #[inline]
     fn piece(&mut self, field: &'static str, kind: u8) -> Result<&'a [u8], DecodeError> {
-        // The walker's own reader of heads: messages are read so, and the library's takes several times as long.
+        // The walker's own reader of heads: messages are read this way, and the library's reader takes
+        // several times as long.
         let rest = &self.bytes[self.at..];
         if let Read::Head(Head { major, argument: Some(len), len: head }) = head::read(rest)
             && major == kind
@@ -257,8 +257,8 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Bytes: a slice of `whole`, which this cursor reads, unless they came in several chunks, or as an array
-    /// of numbers. Null is empty.
+    /// Bytes: a slice of `whole`, which this cursor reads, unless they are encoded in several chunks or as an
+    /// array of numbers. Null is empty.
     #[inline]
     pub(super) fn message(&mut self, field: &'static str, whole: &Bytes) -> Result<Bytes, DecodeError> {
         let first = self.peek(field)?;
@@ -285,7 +285,7 @@ impl<'a> Cursor<'a> {
         })
     }
 
-    /// An integer, or a float that is one; null is 0.
+    /// An integer, or a float with an integer value; null is 0.
     fn integer(&mut self, field: &'static str) -> Result<i128, DecodeError> {
         let at = self.at as u64;
         if self.take_null(field)? {
@@ -302,26 +302,27 @@ impl<'a> Cursor<'a> {
             (_, 0xfb) => self.value::<f64>(field)?,
             _ => return Err(self.wrong_type(field, first, "an integer")),
         };
-        // Not a number, infinite, and fractions are no integer's float.
+        // NaN, infinities and fractions do not convert back to the same float.
         let integer = value as i128;
         let value = Float(value);
         if integer as f64 == value.0 { Ok(integer) } else { Err(DecodeError::Fraction { field, at, value }) }
     }
 
-    /// An integer of 64 bits with a sign.
+    /// A signed 64-bit integer.
     pub(super) fn signed(&mut self, field: &'static str) -> Result<i64, DecodeError> {
         let (at, value) = (self.at as u64, self.integer(field)?);
         let (least, limit) = (i64::MIN.into(), i64::MAX.into());
         i64::try_from(value).map_err(|_| DecodeError::Range { field, at, value, least, limit })
     }
 
-    /// The same, as the servers read it: one from 2^63 to 2^64 - 1 loses its highest bit to the sign.
+    /// A signed 64-bit integer as the servers read it: from 2^63 to 2^64 - 1 the highest bit becomes the
+    /// sign.
     pub(super) fn wrapping(&mut self, field: &'static str) -> Result<i64, DecodeError> {
         let is_unsigned = self.peek(field)? >> 5 == major::UNSIGNED;
         if is_unsigned { self.value::<u64>(field).map(|value| value as i64) } else { self.signed(field) }
     }
 
-    /// An integer of 64 bits without a sign.
+    /// An unsigned 64-bit integer.
     pub(super) fn unsigned(&mut self, field: &'static str) -> Result<u64, DecodeError> {
         let (at, value) = (self.at as u64, self.integer(field)?);
         let limit = u64::MAX.into();
@@ -341,14 +342,14 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// A float of 16 bits: a sign, 5 bits of exponent, 10 of fraction.
+/// A 16-bit float: a sign, 5 bits of exponent, 10 of fraction.
 fn half(bits: u16) -> f64 {
     let (exponent, fraction) = (bits >> 10 & 31, f64::from(bits & 0x3ff));
     let magnitude = match exponent {
         0 => fraction / f64::from(1 << 24),
         31 if fraction == 0.0 => f64::INFINITY,
         31 => f64::NAN,
-        // From 2^-14 on, and 2^-24 for the last bit of the fraction.
+        // From 2^-14 on, with 2^-24 for the last bit of the fraction.
         _ => (1024.0 + fraction) * f64::from(1_u32 << (exponent - 1)) / f64::from(1 << 24),
     };
     if bits >> 15 == 1 { -magnitude } else { magnitude }
@@ -405,7 +406,7 @@ mod tests {
             let value = Float(value);
             assert_eq!(signed(bytes), Err(DecodeError::Fraction { field, at, value }), "{bytes:x?}");
         }
-        // The least half float, 2^-24, and no number.
+        // The smallest half float, 2^-24, and NaN.
         assert!(matches!(signed(&[0xf9, 0, 1]), Err(DecodeError::Fraction { .. })));
         assert!(matches!(signed(&[0xf9, 0x7e, 0]), Err(DecodeError::Fraction { .. })));
         let found = "a text string";

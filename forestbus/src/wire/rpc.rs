@@ -13,17 +13,16 @@ use super::header::{self, Header, MAX_ERROR, MAX_HEADER, MAX_NAME};
 use super::method::{self, METHODS, refusal, text_of};
 use super::walker::{Walk, Walker};
 
-/// The largest limit that a body may be given, in bytes.
+/// Largest configurable limit of a body, bytes.
 const LARGEST_MESSAGE: usize = i32::MAX as usize;
 
-/// What a first byte of a frame says that is not finished: an error reply, whose text is not known yet. No item
-/// begins with it.
+/// First byte of an unfinished frame: an error reply whose text is not known yet. No item begins with it.
 const PENDING_ERROR: u8 = head::BREAK;
 /// That byte, the status, the Seq, and the length of the name.
 const PENDING: usize = 1 + 2 + 8 + 2;
 
-/// Go's `net/rpc` over CBOR: a request is a header `{ServiceMethod, Seq}` and its arguments, a response a header
-/// `{ServiceMethod, Seq, Error}` and its result. Neither has a length: a [`Walker`] finds their ends.
+/// Go's `net/rpc` over CBOR: a request is a header `{ServiceMethod, Seq}` and its arguments, a response a
+/// header `{ServiceMethod, Seq, Error}` and its result. Neither has a length: a [`Walker`] finds their ends.
 ///
 /// * A header without `Error` is a [`Kind::Request`], one with an empty `Error` a [`Kind::Reply`], any other a
 ///   [`Kind::ErrorReply`] whose body is the text; its status is [`Status::NO_METHOD`] where Go refused the
@@ -61,17 +60,17 @@ pub struct CborRpc {
     max_message: usize,
     methods: &'static [&'static str],
     order: KeyOrder,
-    /// How far the header under way was walked, or the body if the header was read.
+    /// The progress of the walk through the current header, or through the body if the header was read.
     walker: Walker,
     header: Option<ReadHeader>,
 }
 
-/// The header of the frame under way.
+/// The header of the current frame.
 #[derive(Debug)]
 struct ReadHeader {
     header: Header,
     meta: Meta,
-    /// Where the body begins.
+    /// The offset of the body.
     end: usize,
 }
 
@@ -81,7 +80,7 @@ impl Default for CborRpc {
     }
 }
 
-/// A clone starts fresh: it reads the stream of another connection.
+/// A clone has no state of the stream: it reads that of another connection.
 impl Clone for CborRpc {
     fn clone(&self) -> Self {
         let &Self { max_message, methods, order, .. } = self;
@@ -90,7 +89,7 @@ impl Clone for CborRpc {
 }
 
 impl CborRpc {
-    /// With the methods of Forest Bus, keys in the order of declaration, and bodies of up to 8 MiB.
+    /// The methods of Forest Bus, keys in the order of declaration, and bodies of up to 8 MiB.
     #[must_use]
     pub const fn new() -> Self {
         Self {
@@ -102,15 +101,15 @@ impl CborRpc {
         }
     }
 
-    /// The same with keys of headers in another order. Any order is read.
+    /// Sets the order of a header's keys when writing. Any order can be read.
     #[must_use]
     pub const fn with_order(mut self, order: KeyOrder) -> Self {
         self.order = order;
         self
     }
 
-    /// The same with other methods, for another service. It is looked through for each request and reply that
-    /// comes: keep it short.
+    /// Sets the table of methods, for another service. It is searched linearly for each received request and
+    /// reply: keep it short.
     #[must_use]
     pub const fn with_methods(mut self, methods: &'static [&'static str]) -> Self {
         self.methods = methods;
@@ -123,7 +122,7 @@ impl CborRpc {
         self.methods
     }
 
-    /// The name that a frame carries, out of its extensions or its number.
+    /// The method's name of a frame, from its extensions or its number.
     fn name<'a>(&self, meta: &Meta, extensions: &'a [u8]) -> Result<Cow<'a, str>, EncodeError> {
         let known = (meta.method as usize).checked_sub(1).map(|at| self.methods.get(at).copied());
         let name = match (extensions, known) {
@@ -146,7 +145,7 @@ impl CborRpc {
         Ok(name)
     }
 
-    /// The frame's header is whole: its body is walked next.
+    /// Handles the complete header of a frame: its body is walked next.
     fn read_header(&mut self, item: &[u8]) -> Result<ReadHeader, FrameError> {
         let header = Header::read(item)?;
         let name = text_of(&item[header.method.clone()]);
@@ -162,7 +161,7 @@ impl CborRpc {
         Ok(ReadHeader { header, meta, end: item.len() })
     }
 
-    /// Writes an error reply in place of what was kept for it: its text is known now.
+    /// Writes an error reply in place of its placeholder, now that its text is known.
     #[cold]
     fn finish_error(&self, out: &mut Vec<u8>, mark: usize) {
         let pending = out.split_off(mark);
@@ -184,7 +183,7 @@ impl CborRpc {
         out.push(EMPTY_MAP);
     }
 
-    /// Whether `bytes` are one body, and nothing else.
+    /// Checks that `bytes` are exactly one body.
     fn check_body(&self, bytes: &[u8]) -> Result<(), EncodeError> {
         let (len, max) = (bytes.len() as u64, self.max_message as u64);
         if len > max {
@@ -216,7 +215,7 @@ fn check_beginning(unread: &[u8]) -> Result<(), FrameError> {
     })
 }
 
-/// Refuses what is no header or body at its first byte.
+/// Refuses an item that is neither a header nor a body, at its first byte.
 fn check_first(part: &'static str, base: usize, first: Option<&u8>) -> Result<(), FrameError> {
     match first {
         Some(&first) if !is_struct(first) => Err(no_struct(part, base, first)),
@@ -226,7 +225,7 @@ fn check_first(part: &'static str, base: usize, first: Option<&u8>) -> Result<()
 
 #[cold]
 fn no_struct(part: &'static str, base: usize, first: u8) -> FrameError {
-    // A first byte that begins nothing at all is said by the walker.
+    // The walker reports a first byte that begins no item.
     if let Err(error) = Walker::new(usize::MAX).walk(&[first]) {
         return error.in_frame(part, base);
     }
@@ -234,7 +233,7 @@ fn no_struct(part: &'static str, base: usize, first: u8) -> FrameError {
     FrameError::other(alloc::format!("the {part} at offset {base} is {found}, not a map or an array"))
 }
 
-/// What an error reply without text says.
+/// The text of an error reply without one.
 fn words(status: Status) -> &'static str {
     match status {
         Status::BUSY => "busy",
@@ -300,7 +299,7 @@ impl Framing for CborRpc {
         let (extensions, body) = match header.error {
             None => (header.method, begin..end),
             Some(error) if meta.kind == Kind::ErrorReply => (0..0, error),
-            // A call knows what it asked for: the name is not kept with its reply.
+            // The caller knows the method of its call: the name is not stored with its reply.
             Some(_) => (0..0, begin..end),
         };
         Ok(Step::Frame { meta, extensions, body, consumed: end })
@@ -322,7 +321,7 @@ impl Framing for CborRpc {
                 out.push(PENDING_ERROR);
                 out.extend_from_slice(&meta.status.to_be_bytes());
                 out.extend_from_slice(&meta.id.to_be_bytes());
-                // It fits: a name has at most MAX_NAME bytes.
+                // No overflow: a name has at most MAX_NAME bytes.
                 out.extend_from_slice(&(name.len() as u16).to_be_bytes());
                 out.extend_from_slice(name.as_bytes());
             }

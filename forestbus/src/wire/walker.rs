@@ -1,4 +1,4 @@
-//! Finds where a CBOR item ends, in bytes that arrive in pieces.
+//! Finds the end of a CBOR item in bytes that arrive in pieces.
 
 use alloc::format;
 
@@ -6,75 +6,75 @@ use bowline_core::error::FrameError;
 
 use super::head::{self, Head, Read, major};
 
-/// Most containers (arrays and maps) around an item.
+/// Largest nesting depth of containers (arrays and maps).
 pub const MAX_DEPTH: usize = 16;
 
-/// What is wrong with the bytes of an item. Offsets count from the item's first byte.
+/// Why the bytes of an item are invalid. Offsets are relative to the item's first byte.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ItemError {
-    /// A first byte whose lower five bits have no meaning.
+    /// The lower five bits of a first byte are reserved.
     #[error("the byte {byte:#04x} at offset {at} begins no item: its additional information is reserved")]
     Reserved {
-        /// Where it stands.
+        /// Its offset.
         at: u64,
         /// The byte.
         byte: u8,
     },
-    /// A break where no item of indefinite length is open.
+    /// There is a break where no item of indefinite length is open.
     #[error("a break at offset {at}, where no item of indefinite length is open")]
     LoneBreak {
-        /// Where it stands.
+        /// Its offset.
         at: u64,
     },
-    /// A map ends behind a key.
+    /// A map ends after a key.
     #[error("a map ends at offset {at} behind a key without a value")]
     OddMap {
-        /// Where it ends.
+        /// The offset of its end.
         at: u64,
     },
-    /// Containers in containers, too many.
+    /// Containers are nested too deeply.
     #[error("{value} levels of arrays and maps at offset {at}, limit {limit}")]
     TooDeep {
-        /// Where the innermost begins.
+        /// The offset of the innermost.
         at: u64,
         /// The levels.
         value: u64,
         /// The limit.
         limit: u64,
     },
-    /// A length or count that would make the item longer than it may be.
+    /// A length or count would make the item longer than permitted.
     #[error("{what} at offset {at} has a length of {value}, and {limit} bytes may come")]
     TooLong {
-        /// What has that length.
+        /// The type that has the length.
         what: &'static str,
-        /// Where it begins.
+        /// Its offset.
         at: u64,
         /// The length: bytes of a string, items of a container (of a map: pairs).
         value: u64,
-        /// How many bytes of the item may still come.
+        /// The remaining permitted bytes of the item.
         limit: u64,
     },
-    /// A chunk of a string of indefinite length that is no string of the same type and of definite length.
+    /// A chunk of a string of indefinite length is not a string of the same type and of definite length.
     #[error("{found} at offset {at} is no chunk of {expected}")]
     Chunk {
-        /// Where it begins.
+        /// The offset of the chunk.
         at: u64,
-        /// What it is.
+        /// The type that was found.
         found: &'static str,
-        /// What it is in.
+        /// The type of the string.
         expected: &'static str,
     },
-    /// A tag: nothing here has one, and the servers read past it in the wrong way.
+    /// There is a tag: the protocol uses none, and the servers misread what follows one.
     #[error("a tag at offset {at}")]
     Tag {
-        /// Where it stands.
+        /// Its offset.
         at: u64,
     },
-    /// A simple value in two bytes that has to be written in one, or is reserved.
+    /// A simple value is encoded in two bytes although it has to be in one, or is reserved.
     #[error("the simple value {value} at offset {at} in two bytes (least 32)")]
     Simple {
-        /// Where it stands.
+        /// Its offset.
         at: u64,
         /// The value.
         value: u64,
@@ -82,7 +82,7 @@ pub enum ItemError {
 }
 
 impl ItemError {
-    /// As the framing says it: `part` is the item's name, which begins `base` bytes into the frame.
+    /// Converts the error for the framing: `part` is the item's name, `base` its offset in the frame.
     #[cold]
     pub(super) fn in_frame(self, part: &'static str, base: usize) -> FrameError {
         match self {
@@ -92,20 +92,19 @@ impl ItemError {
     }
 }
 
-/// How far a [`Walker`] came.
+/// The progress of a [`Walker`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Walk {
-    /// The item is whole, and so long.
+    /// The item is complete; its length in bytes.
     Whole(usize),
-    /// So many bytes, counted from the item's first one, are needed before the walk can go on; more
-    /// than there were.
+    /// That many bytes, counted from the item's first one, are needed to continue; more than were passed in.
     Need(usize),
 }
 
-/// A container that is open.
+/// An open container.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Level {
-    /// So many items are to come (of a map: keys and values).
+    /// That many items are missing (in a map: keys and values).
     Counted(u64),
     /// Items until a break.
     List,
@@ -113,12 +112,12 @@ enum Level {
     Pairs(bool),
 }
 
-/// Finds the end of one item, and remembers where it stopped: each byte of the item is looked at once,
-/// however it arrives (of a head that is cut, its bytes once more for each piece).
+/// Finds the end of one item and remembers its position, so that each byte of the item is examined once,
+/// however the bytes arrive (the bytes of an incomplete head are examined again for each piece).
 ///
-/// It checks that the item is well-formed, at most [`MAX_DEPTH`] levels deep, without tags, and that it
-/// cannot get longer than the limit: what a length announces is compared before a byte of it is waited
-/// for. It holds no memory of its own beside itself.
+/// It checks that the item is well-formed, has at most [`MAX_DEPTH`] levels and no tags, and cannot exceed
+/// the limit: a length is checked before any of the bytes that it announces is awaited. It allocates no
+/// memory.
 ///
 /// # Example
 ///
@@ -134,37 +133,39 @@ enum Level {
 #[derive(Clone, Debug)]
 pub struct Walker {
     limit: usize,
-    /// Where the next head begins; beyond the bytes that are there while a string's end is missing.
+    /// The offset of the next head; beyond the available bytes while the end of a string is missing.
     at: usize,
     levels: [Level; MAX_DEPTH],
     depth: usize,
-    /// In a string of indefinite length, of this major type.
+    /// Set in a string of indefinite length: its major type.
     chunks: Option<u8>,
-    /// The least number of bytes behind `at`: one for each item and break that is to come.
+    /// The minimum number of bytes after `at`: one for each missing item and break.
     owed: usize,
     heads: u64,
 }
 
 impl Walker {
-    /// For an item of at most `limit` bytes, or a quarter of what a `usize` can say.
+    /// Creates a walker for an item of at most `limit` bytes, or of a quarter of `usize::MAX` if that is
+    /// less.
     #[must_use]
     pub const fn new(limit: usize) -> Self {
-        // So that no sum of a place and what is owed can overflow.
+        // So that no sum of an offset and `owed` can overflow.
         let limit = if limit > usize::MAX / 4 { usize::MAX / 4 } else { limit };
         Self { limit, at: 0, levels: [Level::List; MAX_DEPTH], depth: 0, chunks: None, owed: 1, heads: 0 }
     }
 
-    /// How many heads were looked at: the work that was done. At most one for each byte of the item, and
-    /// one for each call.
+    /// The number of examined heads: the work that was done. At most one for each byte of the item, plus one
+    /// for each call.
     #[must_use]
     pub const fn heads(&self) -> u64 {
         self.heads
     }
 
-    /// Walks on. `bytes` begin with the item's first byte each time; more of them than before, or the same.
+    /// Continues the walk. `bytes` must begin with the item's first byte each time and contain at least the
+    /// earlier bytes.
     ///
     /// # Errors
-    /// [`ItemError`]: the item is none, or none that may come. The walker is of no more use.
+    /// [`ItemError`]: the item is invalid or not permitted. The walker must not be used again.
     pub fn walk(&mut self, bytes: &[u8]) -> Result<Walk, ItemError> {
         loop {
             if self.owed == 0 {
@@ -184,8 +185,8 @@ impl Walker {
         }
     }
 
-    /// Passes over short strings and numbers in a container that announced its items, but for the last one and
-    /// what is not whole: most of what comes is that. What cannot be passed over here is left to [`step`](Self::step).
+    /// Skips short strings and numbers in a container of definite length, except its last item and incomplete
+    /// ones: most received bytes are of that kind. Everything else is left to [`step`](Self::step).
     #[inline]
     fn run(&mut self, bytes: &[u8]) {
         let top = self.depth.wrapping_sub(1);
@@ -193,7 +194,7 @@ impl Walker {
             return;
         };
         let (mut at, mut left) = (self.at, *items);
-        // Where the next item may end at the latest, with a byte behind it for each that is owed.
+        // The last possible end of the next item, if one byte follows for each item that is owed.
         let mut end = bytes.len().min((self.limit + 1).saturating_sub(self.owed));
         while left > 1 {
             let Some(&[first, second]) = bytes.get(at..).and_then(|rest| rest.first_chunk()) else { break };
@@ -217,7 +218,7 @@ impl Walker {
         self.at = at;
     }
 
-    /// The item has at least so many bytes.
+    /// The item has at least that many bytes.
     fn need(&self, least: usize) -> Result<Walk, ItemError> {
         if least > self.limit {
             let (at, value, limit) = (self.at as u64, least as u64, self.limit as u64);
@@ -237,7 +238,7 @@ impl Walker {
             (major::BYTES, Some(len)) => self.skip(head.len, "a byte string", len),
             (major::TEXT, Some(len)) => self.skip(head.len, "a text string", len),
             (major::BYTES | major::TEXT, None) => {
-                // The break is owed in place of the item.
+                // The break replaces the item as owed.
                 self.advance(head.len, self.owed)?;
                 self.chunks = Some(head.major);
                 Ok(())
@@ -253,7 +254,7 @@ impl Walker {
         }
     }
 
-    /// Passes over a head, with `owed` bytes at least behind it.
+    /// Skips a head that is followed by at least `owed` bytes.
     #[inline]
     fn advance(&mut self, len: usize, owed: usize) -> Result<(), ItemError> {
         self.at += len;
@@ -261,7 +262,7 @@ impl Walker {
         self.need(self.at + self.owed).map(drop)
     }
 
-    /// Passes over an item without items in it, whose head is followed by `len` bytes.
+    /// Skips an item without nested items, whose head is followed by `len` bytes.
     #[inline]
     fn skip(&mut self, head: usize, what: &'static str, len: u64) -> Result<(), ItemError> {
         let len = self.room_for(head, what, len, 1)?;
@@ -270,7 +271,7 @@ impl Walker {
         Ok(())
     }
 
-    /// How many bytes `count` announces, if they may come behind a head in place of what is owed for it.
+    /// The bytes that `count` announces, if they may follow a head in place of what is owed for it.
     #[inline]
     fn room_for(&self, head: usize, what: &'static str, count: u64, each: u64) -> Result<usize, ItemError> {
         let room = self.limit.saturating_sub(self.at + head + self.owed - 1);
@@ -294,7 +295,7 @@ impl Walker {
 
     fn open_indefinite(&mut self, level: Level) -> Result<(), ItemError> {
         self.check_depth()?;
-        // The break is owed in place of the item.
+        // The break replaces the item as owed.
         self.advance(1, self.owed)?;
         self.push(level);
         Ok(())
@@ -313,7 +314,7 @@ impl Walker {
         self.depth += 1;
     }
 
-    /// An item is over, and with it perhaps those around it.
+    /// An item is complete, and possibly the containers around it.
     #[inline]
     fn complete(&mut self) {
         while let Some(top) = self.depth.checked_sub(1) {
@@ -337,7 +338,7 @@ impl Walker {
         }
     }
 
-    /// A break.
+    /// Handles a break.
     fn close(&mut self) -> Result<(), ItemError> {
         let at = self.at as u64;
         let top = self.depth.checked_sub(1).ok_or(ItemError::LoneBreak { at })?;
@@ -353,7 +354,7 @@ impl Walker {
         }
     }
 
-    /// A chunk of a string of indefinite length, or its end.
+    /// Handles a chunk of a string of indefinite length, or the string's end.
     fn chunk(&mut self, kind: u8, head: Head, first: u8) -> Result<(), ItemError> {
         if first == head::BREAK {
             self.chunks = None;

@@ -1,4 +1,4 @@
-//! Values into bytes: each in its shortest form.
+//! Encoding of values, each in its shortest form.
 
 use alloc::vec::Vec;
 use core::convert::Infallible;
@@ -6,7 +6,7 @@ use core::convert::Infallible;
 use cbor4ii::core::enc::{Encode, Write};
 use cbor4ii::core::types;
 
-/// Appends items to bytes; that cannot fail.
+/// Appends items to a buffer; infallible.
 #[derive(Debug)]
 pub(super) struct Out<'a>(pub(super) &'a mut Vec<u8>);
 
@@ -30,14 +30,14 @@ impl Out<'_> {
         }
     }
 
-    /// The head of a map of so many pairs.
+    /// The head of a map of that many pairs.
     #[inline]
     pub(super) fn map(&mut self, pairs: usize) -> &mut Self {
         let _ = types::Map::bounded(pairs, self);
         self
     }
 
-    /// The head of an array of so many items.
+    /// The head of an array of that many items.
     #[inline]
     pub(super) fn array(&mut self, items: usize) -> &mut Self {
         let _ = types::Array::bounded(items, self);

@@ -1,4 +1,4 @@
-//! What was asked for, what was told, and what has to hold.
+//! Commands, their results, and the invariants.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +12,7 @@ use crate::sim::{MS, TOPICS};
 const ATTEMPT: u64 = 3_000 * MS;
 const HOLD: u64 = 100 * MS;
 
-/// What a command has to keep to.
+/// The promises of a command.
 #[derive(Clone, Debug)]
 pub(crate) struct Wanted {
     pub(crate) deadline: Option<u64>,
@@ -104,7 +104,7 @@ impl Ledger {
     /// The client says so when the rest after a send is over.
     pub(crate) fn forgotten(&mut self, call: CallId, now: u64) {
         for out in self.out.iter_mut().flatten().filter(|out| out.call == call) {
-            // Where it is repeated nobody is told that the first attempt was given up.
+            // If it is repeated, no one is informed that the first attempt was given up.
             if out.given_up.is_none() {
                 assert!(now >= out.issued + ATTEMPT + HOLD, "forgotten too early: {out:?} at {now}");
                 out.given_up = Some(now - HOLD);
@@ -146,7 +146,7 @@ impl Ledger {
         Some((follower.topic, follower.position))
     }
 
-    /// What a follower is given: the committed messages, each once, in order.
+    /// The messages of a follower: the committed ones, each once, in order.
     pub(crate) fn taken(
         &mut self,
         id: CommandId,

@@ -19,7 +19,7 @@ use sim::{App, Event, Fault, MS, Sim, TOPICS};
 
 const BUSY: u64 = 25_000 * MS;
 
-/// What goes wrong in a run.
+/// The faults in a run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Scenario {
     Calm,
@@ -176,7 +176,7 @@ fn run(seed: u64) -> (Audit, Sim) {
     sim.run_until(BUSY + 20_000 * MS);
     sim.fault(Fault::Heal);
     assert_eq!(sim.ledger.open(), 0, "commands without a result");
-    // What was hidden since the last fail-over shows with the next message.
+    // Errors that were hidden since the last fail-over show with the next message.
     for topic in 0..TOPICS.len() {
         sim.app(App::Send { topic, count: 1 });
         sim.app(App::Send { topic, count: 1 });

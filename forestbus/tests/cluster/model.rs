@@ -1,5 +1,5 @@
-//! Three nodes that replicate topics as the real ones do, with their defects, in steps small enough that a leader can
-//! be killed at each of them.
+//! Three nodes that replicate topics as real nodes do, with their defects, in steps small enough that a
+//! leader can be killed at each of them.
 
 use bowline_forestbus::protocol::{
     Bounds, ClusterDetails, Code, Index, Receive, Received, Reply, Request, Send, Sent, Status, TopicDetails,
@@ -76,7 +76,7 @@ pub(crate) struct Node {
     pub(crate) life: u64,
     logs: Vec<Log>,
     pending: Vec<Pending>,
-    /// What came while it was frozen.
+    /// Messages that arrived while it was frozen.
     inbox: Vec<(From, Request)>,
 }
 
@@ -106,7 +106,7 @@ pub(crate) struct Model {
     pub(crate) names: Vec<String>,
     topics: Vec<String>,
     cluster_id: String,
-    /// What was ever committed, by topic and index from 1. It never changes.
+    /// All messages that were ever committed, by topic and index from 1. It never changes.
     pub(crate) committed: Vec<Vec<Bytes>>,
     pub(crate) answers: Vec<Answer>,
     /// Kills the leader when that many sends have come to that step.
@@ -181,7 +181,7 @@ impl Model {
         }
     }
 
-    /// It goes on answering with code 5; long polls end without messages.
+    /// It continues to answer with code 5; long polls end without messages.
     pub(crate) fn stop(&mut self, node: usize) {
         self.nodes[node].stopping = true;
         let pending = std::mem::take(&mut self.nodes[node].pending);

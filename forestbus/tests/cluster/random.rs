@@ -1,4 +1,4 @@
-//! Random numbers of a seed.
+//! Random numbers from a seed.
 
 use bowline_core::supervisor::SplitMix64;
 

@@ -32,7 +32,7 @@ pub(crate) enum Event {
     Fault(Fault),
 }
 
-/// What the program does.
+/// The actions of the program.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum App {
     Send { topic: usize, count: u64 },
@@ -43,7 +43,7 @@ pub(crate) enum App {
     Close,
 }
 
-/// What goes wrong.
+/// The faults.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Fault {
     Kill(usize),
@@ -173,7 +173,7 @@ impl Sim {
         }
         for node in std::mem::take(&mut self.model.killed) {
             self.is_killed(node);
-            // It comes back.
+            // It returns.
             let wait = self.random.between(1_000, 6_000) * MS;
             self.after(wait, Event::Fault(Fault::Start(node)));
         }
@@ -241,7 +241,7 @@ impl Sim {
             }
             Event::Dialed { at, epoch, dialed } => self.dialed(at, epoch, dialed),
             Event::Arrives { node, life, from, request } => {
-                // What was on its way when its connection broke may still be read.
+                // Bytes in transit when the connection broke may still be read.
                 if self.model.nodes[node].life == life {
                     self.model.request(node, from, request, self.now, &mut self.random);
                 }

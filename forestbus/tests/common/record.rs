@@ -1,4 +1,4 @@
-//! What was recorded, and what the values in it were.
+//! The recordings, and the values in them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use serde_json::Value;
 /// One vector: a connection.
 pub(crate) struct Record {
     pub(crate) name: String,
-    /// What the client sent, and what the node did.
+    /// The bytes that the client sent, and the reaction of the node.
     pub(crate) request: Vec<u8>,
     pub(crate) response: Vec<u8>,
     /// The entry of `index.json`.

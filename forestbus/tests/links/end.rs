@@ -1,4 +1,4 @@
-//! A link with its reading half, driven by hand.
+//! A link and its reading half, driven by the test.
 
 use bowline_core::body::Payload;
 use bowline_core::config::Config;

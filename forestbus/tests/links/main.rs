@@ -1,4 +1,4 @@
-//! Links that speak CBOR RPC: with recordings on the other end, and with each other.
+//! Links with CBOR RPC: against recordings, and against each other.
 
 mod end;
 mod pair;

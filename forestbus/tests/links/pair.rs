@@ -29,7 +29,7 @@ impl Two {
         Self { client: End::new(config(), Role::Dialing), node: End::new(config(), Role::Accepting) }
     }
 
-    /// What was said on both sides arrives.
+    /// Delivers the bytes of both sides.
     fn run(&mut self, now: Instant) {
         for _ in 0..2 {
             let out = self.client.output(now);
@@ -108,7 +108,7 @@ fn errors_come_back_as_text_and_close_nothing() {
         two.run(START);
         assert_eq!(two.client.reply(call, Method::TopicDetails), Reply::Error(words.into()));
     }
-    // What is no UTF-8 is made so, and what is long is cut between two characters.
+    // Invalid UTF-8 is replaced, and a long text is truncated between two characters.
     let long = "ü".repeat(20_000);
     for (text, expected) in [(&b"\xffno"[..], "\u{fffd}no"), (long.as_bytes(), &long[..32 * 1024])] {
         let call = two.client.call(START, &details(), options(&details()));
@@ -166,7 +166,7 @@ fn calls_end_at_their_deadline_and_late_replies_are_counted() {
         Some(Err(CallError::DeadlineExceeded { outcome: Outcome::MaybeDelivered, .. })) => {}
         other => panic!("{other:?}"),
     }
-    // The node is told nothing, and answers.
+    // The node is not informed, and answers.
     two.node.answer(0, &Reply::Received(Received::default()));
     two.run(START + MS * 200);
     assert_eq!(two.client.link.counters().late_replies, 1);

@@ -1,4 +1,4 @@
-//! A link in place of the Go client, and one in place of the Go server: byte by byte the same.
+//! A link in place of the Go client, and one in place of the Go server: they write identical bytes.
 
 use bowline_core::body::Payload;
 use bowline_core::config::Config;

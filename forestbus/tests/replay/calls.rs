@@ -87,7 +87,7 @@ fn replies_are_read_as_what_the_go_client_decoded() {
     assert!(replies > 100 && errors > 10, "only {replies} and {errors}");
 }
 
-/// What real nodes answer fits what they were asked.
+/// The answers of real nodes match their requests.
 fn check(name: &str, request: &Request, reply: &Reply) {
     match (request, reply) {
         (Request::Send(request), Reply::Sent(sent)) => {

@@ -1,4 +1,4 @@
-//! Every recording at every cut: the same frames.
+//! Every recording, split at every byte: the same frames.
 
 use std::ops::Range;
 

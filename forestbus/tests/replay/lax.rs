@@ -1,4 +1,4 @@
-//! Unusual and wrong requests, against what the server with codec 1.2.8 did with them.
+//! Unusual and invalid requests, compared with the reaction of the server with codec 1.2.8.
 
 use bowline_core::error::FrameError;
 use bowline_core::frame::{Framing, Kind, Step};
@@ -8,14 +8,14 @@ use bytes::Bytes;
 
 use crate::record::{Record, all, text};
 
-/// What a node of ours makes of a request.
+/// The reaction of the embedded node to a request.
 #[derive(Debug)]
 enum Made {
     /// A request that it serves, with its Seq and the method's name as its answer repeats them.
     Served(u64, String, Request),
     /// A method that it does not have: the error.
     Refused(u64, String, String),
-    /// Arguments that are none: the error is answered, and the stream goes on.
+    /// Invalid arguments: the error is answered, and the stream continues.
     BadBody(DecodeError),
     /// The connection is closed.
     Closed(FrameError),

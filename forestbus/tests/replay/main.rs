@@ -1,5 +1,5 @@
-//! Recordings of a real cluster, played again in both roles: what its clients wrote and what its nodes
-//! answered.
+//! Recordings of a real cluster, replayed in both roles: the requests of its clients and the answers of its
+//! nodes.
 
 mod calls;
 mod cuts;

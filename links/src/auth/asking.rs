@@ -1,4 +1,4 @@
-//! One question to the program: whether a peer is let in.
+//! One pending decision of the program: whether a peer is let in.
 
 use std::fmt;
 use std::future::Future;
@@ -10,7 +10,7 @@ use bowline_core::auth::{Decision, Refusal, RefusalCode};
 use bowline_driver::PeerId;
 use bowline_driver::sync::{Arc, Mutex};
 
-/// Whether a decision is still wanted, and who wants to know when it is not.
+/// Whether a decision is still needed, and the wakers to wake when it no longer is.
 #[derive(Debug, Default)]
 pub(crate) struct Awaited(Mutex<State>);
 
@@ -21,7 +21,7 @@ struct State {
 }
 
 impl Awaited {
-    /// It is not wanted any more.
+    /// Marks the decision as no longer needed and wakes the watchers.
     pub(crate) fn end(&self) {
         let mut state = self.0.lock();
         state.is_over = true;
@@ -39,11 +39,12 @@ impl Awaited {
     }
 }
 
-/// What takes a decision.
+/// The function that receives the decision.
 type Take = Box<dyn FnOnce(Decision) + Send + Sync>;
 
-/// The right to decide about one peer, from anywhere; the peer waits for as long as its handshake may take. Dropped
-/// without a decision it refuses the peer, as [`UNAVAILABLE`](RefusalCode::UNAVAILABLE).
+/// The right to decide about one peer. It can be moved to any thread; the peer waits until the decision or
+/// until its handshake times out. Dropping it without a decision refuses the peer with
+/// [`UNAVAILABLE`](RefusalCode::UNAVAILABLE).
 pub struct Deciding {
     peer: PeerId,
     awaited: Arc<Awaited>,
@@ -61,24 +62,24 @@ impl Deciding {
         Self { peer, awaited, take: Some(take) }
     }
 
-    /// Whose decision it is.
+    /// The peer that waits for the decision.
     #[must_use]
     pub const fn peer_id(&self) -> PeerId {
         self.peer
     }
 
-    /// Whether nobody waits for it any more: the connection is over.
+    /// Whether the decision is no longer needed because the connection is over.
     #[must_use]
     pub fn is_over(&self) -> bool {
         self.awaited.poll_over(None)
     }
 
-    /// The same; `waker` is woken when that changes.
+    /// As [`is_over`](Self::is_over); `waker` is woken when the value changes.
     pub fn watch(&self, waker: &Waker) -> bool {
         self.awaited.poll_over(Some(waker))
     }
 
-    /// Lets the peer in, or refuses it.
+    /// Decides: lets the peer in, or refuses it.
     pub fn decide(mut self, decision: Decision) {
         self.take_decision(decision);
     }
@@ -96,12 +97,12 @@ impl Drop for Deciding {
     }
 }
 
-/// Nobody could decide.
+/// The refusal when no decision could be made.
 fn undecided(why: &str) -> Refusal {
     Refusal::new(RefusalCode::UNAVAILABLE).text(why)
 }
 
-/// The task of a question whose answer takes its time. It ends with the connection at the latest.
+/// The task of a decision whose future is not ready at once. It ends with the connection at the latest.
 pub(crate) struct Asking<Fut> {
     future: Option<Pin<Box<Fut>>>,
     deciding: Deciding,
@@ -132,7 +133,7 @@ impl<Fut: Future<Output = Decision>> Future for Asking<Fut> {
 }
 
 impl<Fut> Drop for Asking<Fut> {
-    /// What the program's future does when it is dropped is its own.
+    /// A panic in the destructor of the program's future is not passed on.
     fn drop(&mut self) {
         let future = self.future.take();
         let _ = catch_unwind(AssertUnwindSafe(|| drop(future)));

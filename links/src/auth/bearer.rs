@@ -1,4 +1,5 @@
-//! Bearer tokens: whoever has one is let in. For connections that nobody can listen to.
+//! Bearer tokens: possession of the token is the proof. Use them only on connections that cannot be read by
+//! others.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -11,10 +12,11 @@ use sha2::{Digest, Sha256};
 
 use super::Attempt;
 
-/// A dialing side's token, the same on each connection. Where it changes, give
-/// [`credentials`](bowline_core::config::ConfigBuilder::credentials) a function that says the present one.
+/// The token of a dialing side, the same on each connection. If the token changes over time, give
+/// [`credentials`](bowline_core::config::ConfigBuilder::credentials) a function that returns the current one.
 ///
-/// Whoever can read the connection has the token: use it over TLS, or where nobody can listen.
+/// Anyone who can read the connection's bytes learns the token: use it over TLS, or where no one else can
+/// read them.
 ///
 /// ```
 /// use bowline_core::config::Config;
@@ -28,10 +30,10 @@ use super::Attempt;
 pub struct BearerToken(Credentials);
 
 impl BearerToken {
-    /// That token.
+    /// Credentials that consist of `token`.
     ///
     /// # Errors
-    /// It is longer than credentials may be.
+    /// The token is longer than credentials may be.
     pub fn new(token: impl AsRef<[u8]>) -> Result<Self, CredentialsError> {
         Credentials::new(token.as_ref()).map(Self)
     }
@@ -43,10 +45,10 @@ impl CredentialSource for BearerToken {
     }
 }
 
-/// The tokens that an accepting side knows, and what each of them grants. It keeps their digests alone, and looks a
-/// token up by its digest: how long that takes says nothing of the tokens that there are.
+/// The tokens that an accepting side knows, and the grant of each. Only digests of the tokens are stored, and
+/// tokens are looked up by digest, so that the time of a lookup reveals nothing about the known tokens.
 ///
-/// Cheap to clone. To change the tokens, make another one and keep it where the verifier looks.
+/// Cheap to clone. To change the tokens, build a new value and replace the one that the verifier reads.
 #[derive(Clone, Default)]
 pub struct Tokens(Arc<HashMap<[u8; 32], Grant>>);
 
@@ -57,14 +59,14 @@ impl fmt::Debug for Tokens {
 }
 
 impl Tokens {
-    /// None.
+    /// An empty set of tokens.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// One more, and who has it. An identity may have several, while an old one is replaced. An empty one is no
-    /// token, and is left out.
+    /// Adds a token and its grant. An identity may have several tokens, for example while an old one is being
+    /// replaced. An empty token is ignored.
     #[must_use]
     pub fn with(mut self, token: impl AsRef<[u8]>, grant: impl Into<Grant>) -> Self {
         if !token.as_ref().is_empty() {
@@ -74,11 +76,11 @@ impl Tokens {
         self
     }
 
-    /// Whether the peer has one of them.
+    /// Checks whether the peer has shown one of the tokens.
     ///
     /// # Errors
-    /// [`MISSING`](RefusalCode::MISSING) if it showed nothing, [`WRONG`](RefusalCode::WRONG) if it showed something
-    /// else.
+    /// [`MISSING`](RefusalCode::MISSING) if the peer showed no credentials, [`WRONG`](RefusalCode::WRONG) if
+    /// it showed others.
     pub fn verify(&self, attempt: &Attempt) -> Decision {
         if attempt.credentials().is_empty() {
             return Err(RefusalCode::MISSING.into());

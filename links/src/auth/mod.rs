@@ -1,4 +1,4 @@
-//! Who connects, and who may: what the accepting side asks its program.
+//! Authentication and authorisation: the decisions that the accepting side asks its program for.
 
 mod asking;
 mod bearer;
@@ -18,7 +18,7 @@ pub use bearer::{BearerToken, Tokens};
 pub use shared_secret::{SharedSecret, SharedSecrets};
 pub(crate) use verification::Verification;
 
-/// A peer that wants to be let in, as a verifier sees it.
+/// A peer that asks to be let in, as a verifier sees it.
 ///
 /// ```
 /// use bowline_core::auth::{Challenge, Credentials, Identity, RefusalCode, Shown};
@@ -37,44 +37,44 @@ pub struct Attempt {
 }
 
 impl Attempt {
-    /// What a peer showed on a connection: for tests of a verifier.
+    /// An attempt from given parts, for tests of a verifier.
     #[must_use]
     pub const fn new(shown: Shown, connection: ConnectionInfo) -> Self {
         Self { shown, connection }
     }
 
-    /// What the peer showed of itself: at most 4 KiB, possibly nothing.
+    /// The credentials of the peer: at most 4 KiB, possibly empty.
     #[must_use]
     pub fn credentials(&self) -> &[u8] {
         self.shown.credentials().as_bytes()
     }
 
-    /// What the peer was asked: 32 bytes of the system's randomness, new for each connection.
+    /// The challenge that was sent to the peer: 32 bytes of the system's randomness, new for each connection.
     #[must_use]
     pub fn challenge(&self) -> &[u8] {
         self.shown.challenge().bytes()
     }
 
-    /// The session that the peer asks for; 0: none, or a new one.
+    /// The id of the session that the peer asks to resume; 0 if it asks for none or for a new one.
     #[must_use]
     pub const fn session(&self) -> u64 {
         self.shown.challenge().session()
     }
 
-    /// The connection: addresses, and the certificate that the peer showed, if it did.
+    /// The connection: its addresses, and the certificate of the peer if it showed one.
     #[must_use]
     pub const fn connection(&self) -> &ConnectionInfo {
         &self.connection
     }
 }
 
-/// Decides about peers, now or later.
+/// Decides about peers, at once or later.
 pub(crate) type Verifier = Box<dyn Fn(Attempt, Deciding) + Send + Sync>;
 
-/// Whether a message or a request of that identity, to that method and in that class, may be handled.
+/// Whether a message or request of this identity, to this method and in this class, may be handled.
 type May = dyn Fn(Option<&Identity>, u32, Class) -> Result<(), Status> + Send + Sync;
 
-/// The program's function that says what peers may do.
+/// The program's authorisation function.
 pub(crate) struct Authorize(Box<May>);
 
 impl fmt::Debug for Authorize {
@@ -90,7 +90,7 @@ impl Authorize {
         Self(Box::new(may))
     }
 
-    /// Whether it may be handled; a panic is a no.
+    /// Calls the function; a panic counts as a refusal.
     pub(crate) fn check(&self, who: Option<&Identity>, method: u32, class: Class) -> Result<(), Status> {
         let call = std::panic::AssertUnwindSafe(|| (self.0)(who, method, class));
         std::panic::catch_unwind(call).unwrap_or(Err(Status::PANICKED))

@@ -1,4 +1,4 @@
-//! A shared secret: each side knows it, and it does not travel. `docs/protocol.md` has the bytes.
+//! Shared secrets: each side knows the secret, and it is never sent. `docs/protocol.md` describes the bytes.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -12,19 +12,20 @@ use sha2::Sha256;
 
 use super::Attempt;
 
-/// The form of the credentials, in their first byte.
+/// The first byte of the credentials: their format.
 const FORM: u8 = 1;
-/// What an answer is an answer to, so that it is of no use for anything else.
+/// Domain separation: a proof is valid for this purpose only.
 const PURPOSE: &[u8] = b"bowline shared secret 1";
 const NONCE: usize = 16;
 const PROOF: usize = 32;
-/// A challenge that is shorter may have been there before.
+/// Shorter challenges are rejected, because they could repeat.
 const LEAST_CHALLENGE: usize = 16;
 
-/// A dialing side's name, and the secret that it shares with the servers. On each connection it answers the server's
-/// challenge with an HMAC-SHA256: the secret does not travel, and an answer is of no use on another connection.
+/// The name of a dialing side, and the secret that it shares with its servers. On each connection it answers
+/// the server's challenge with an HMAC-SHA256: the secret is never sent, and an answer is not valid on
+/// another connection.
 ///
-/// A secret should be 32 bytes of randomness: a password can be guessed by who has seen an answer.
+/// A secret should be 32 random bytes. A password could be guessed offline by anyone who has seen an answer.
 ///
 /// ```
 /// use bowline_core::config::Config;
@@ -42,17 +43,17 @@ pub struct SharedSecret {
 }
 
 impl fmt::Debug for SharedSecret {
-    /// Without the secret.
+    /// Does not print the secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SharedSecret").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
 impl SharedSecret {
-    /// Whoever knows that secret under that name.
+    /// Credentials from a name and the secret that belongs to it.
     ///
     /// # Errors
-    /// A name of more than 255 bytes.
+    /// The name is longer than 255 bytes.
     pub fn new(name: impl Into<String>, secret: impl Into<Vec<u8>>) -> Result<Self, CredentialsError> {
         let (name, secret) = (name.into(), secret.into());
         if name.len() > usize::from(u8::MAX) {
@@ -76,9 +77,9 @@ impl CredentialSource for SharedSecret {
     }
 }
 
-/// The secrets that an accepting side shares, by name, and what each of them grants.
+/// The secrets that an accepting side shares, by name, and the grant of each.
 ///
-/// Cheap to clone. To change the secrets, make another one and keep it where the verifier looks.
+/// Cheap to clone. To change the secrets, build a new value and replace the one that the verifier reads.
 ///
 /// ```
 /// use bowline_core::auth::Identity;
@@ -106,13 +107,13 @@ impl fmt::Debug for SharedSecrets {
 }
 
 impl SharedSecrets {
-    /// None.
+    /// An empty set of secrets.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// One more. A name may have several.
+    /// Adds a secret and its grant. A name may have several secrets.
     #[must_use]
     pub fn with(
         mut self,
@@ -125,12 +126,12 @@ impl SharedSecrets {
         self
     }
 
-    /// Whether the peer knows the secret of the name that it says, in answer to its challenge. Compares in constant
-    /// time; a name that is not known takes as long as one with a single secret.
+    /// Checks whether the peer's answer to its challenge proves a secret of the name that it gives. Proofs
+    /// are compared in constant time; an unknown name takes as long as a name with one secret.
     ///
     /// # Errors
-    /// [`MISSING`](RefusalCode::MISSING) if it showed nothing, [`WRONG`](RefusalCode::WRONG) if it showed something
-    /// else.
+    /// [`MISSING`](RefusalCode::MISSING) if the peer showed no credentials, [`WRONG`](RefusalCode::WRONG) if
+    /// its proof is not valid.
     pub fn verify(&self, attempt: &Attempt) -> Decision {
         if attempt.credentials().is_empty() {
             return Err(RefusalCode::MISSING.into());
@@ -160,10 +161,10 @@ fn parse(credentials: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
 }
 
 fn hmac(secret: &[u8], challenge: &[u8], session: u64, name: &[u8], nonce: &[u8]) -> Hmac<Sha256> {
-    // A key of any length will do.
+    // HMAC accepts a key of any length.
     let mut hmac = <Hmac<Sha256> as KeyInit>::new_from_slice(secret).unwrap_or_else(|_| unreachable!());
     hmac.update(PURPOSE);
-    // Neither is longer than 255 bytes.
+    // Both lengths are at most 255.
     hmac.update(&[challenge.len() as u8]);
     hmac.update(challenge);
     hmac.update(&session.to_be_bytes());
@@ -244,7 +245,7 @@ mod tests {
         assert!(!format!("{secret:?} {:?}", secrets()).contains("first"));
     }
 
-    /// The bytes of the document: an answer with a nonce of zeros.
+    /// The test vector of docs/protocol.md: a proof with a nonce of zeros.
     #[test]
     fn the_proof_is_what_the_document_says() {
         let documented = [

@@ -1,4 +1,4 @@
-//! The questions of one server: how many at once, and how many connections each identity has.
+//! The pending decisions of one server: how many run at once, and how many links each identity has.
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -19,10 +19,10 @@ use bowline_driver::sync::{Arc, Mutex, Weak};
 use super::{Attempt, Awaited, Deciding, Verifier};
 use crate::peer_core::PeerCore;
 
-/// When a peer may try again that found too many others waiting for a decision.
+/// The delay that is sent to a peer when too many other decisions are pending.
 const LATER: Duration = Duration::from_secs(1);
 
-/// What a server knows of those who are let in, and who decides about them.
+/// The verifier of a server, and the identities of the peers that it let in.
 pub(crate) struct Verification {
     verifier: Verifier,
     limits: AcceptLimits,
@@ -32,9 +32,9 @@ pub(crate) struct Verification {
 
 #[derive(Default)]
 struct State {
-    /// Peers about which is being decided.
+    /// The number of peers whose decision is pending.
     deciding: usize,
-    /// Links by the name of their identity, and the other way round.
+    /// The number of links per identity name, and the identity of each link.
     links: HashMap<String, usize>,
     names: HashMap<PeerId, String>,
 }
@@ -50,12 +50,12 @@ impl Verification {
         Arc::new(Self { verifier, limits, gate, state: Mutex::default() })
     }
 
-    /// Prepares the next connection of a link: it has to say who it is.
+    /// Prepares the next connection of a link: the peer is required to authenticate.
     pub(crate) fn challenge<F: Framing>(&self, peer: &PeerCore<F>) {
         let mut challenge = [0; 32];
         let random = getrandom::fill(&mut challenge).is_ok();
         peer.shared().with(|link| {
-            // Without randomness there is no challenge, and nobody is let in.
+            // Without randomness there is no challenge, and no peer is let in.
             link.require_credentials();
             if random {
                 link.challenge(challenge);
@@ -63,7 +63,8 @@ impl Verification {
         });
     }
 
-    /// A peer showed what it has: asks the program. What is returned is to be ended with the connection.
+    /// A peer sent its credentials: asks the program. The caller must end the returned value with the
+    /// connection.
     pub(crate) fn ask<F: Framing>(
         self: &Arc<Self>,
         peer: &PeerCore<F>,
@@ -87,13 +88,13 @@ impl Verification {
         let awaited: Arc<Awaited> = Arc::default();
         let deciding = Deciding::new(id, Arc::clone(&awaited), Box::new(take));
         let attempt = Attempt::new(shown, connection);
-        // One that panics drops the right to decide, which refuses the peer.
+        // A verifier that panics drops `deciding`, which refuses the peer.
         let called = catch_unwind(AssertUnwindSafe(|| (self.verifier)(attempt, deciding)));
         drop(called);
         Some(awaited)
     }
 
-    /// A place among those about which is being decided, if there is one.
+    /// Reserves one of the limited places for pending decisions, if one is free.
     fn place(self: &Arc<Self>) -> Option<Place> {
         let mut state = self.state.lock();
         if state.deciding >= self.limits.verifications {
@@ -103,7 +104,7 @@ impl Verification {
         Some(Place(Arc::clone(self)))
     }
 
-    /// With the lock of the link, so that its identity and what is counted agree.
+    /// Runs under the lock of the link, so that the link's identity and the counts agree.
     fn decide<F: Framing>(&self, link: &mut Link<F, Waker>, id: PeerId, epoch: Epoch, decision: Decision) {
         if !link.is_deciding(epoch) {
             return;
@@ -118,13 +119,13 @@ impl Verification {
         }
     }
 
-    /// A link is over.
+    /// Removes a link that is over.
     pub(crate) fn remove(&self, id: PeerId) {
         self.state.lock().note(id, None);
     }
 }
 
-/// Of one about whom is being decided.
+/// The place of a peer whose decision is pending.
 struct Place(Arc<Verification>);
 
 impl Drop for Place {
@@ -134,7 +135,7 @@ impl Drop for Place {
 }
 
 impl State {
-    /// Whether the identity may have that link, too.
+    /// Whether the identity may have this link in addition to its others.
     fn admit(&self, id: PeerId, grant: Grant, per_identity: usize) -> Decision {
         let name = grant.identity.name();
         let most = grant.connections.unwrap_or(per_identity);
@@ -145,7 +146,7 @@ impl State {
         Ok(grant)
     }
 
-    /// A link is that identity's from now on, or nobody's.
+    /// Assigns the link to the identity `name`, or to none.
     fn note(&mut self, id: PeerId, name: Option<&str>) {
         if self.names.get(&id).map(String::as_str) == name {
             return;

@@ -1,4 +1,4 @@
-//! Sinks whose appends block: each has a thread of its own.
+//! Sinks whose appends block: each has its own thread.
 
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,24 +12,26 @@ use bowline_driver::sync::{Arc, Mutex};
 
 use super::sink::Sink;
 
-/// What a [`Batcher`](super::Batcher) appends to by calls that block: a file, a client of another database. [`Blocking`]
-/// makes a [`Sink`] of it.
+/// A sink that a [`Batcher`](super::Batcher) appends to with blocking calls: a file, or a blocking database
+/// client. [`Blocking`] turns it into a [`Sink`].
 pub trait BlockingSink: Send + Sync + 'static {
-    /// What is appended. A batch's messages are cloned for the thread: [`Bytes`](bytes::Bytes) and an
+    /// The type of messages. The messages of a batch are cloned for the thread: [`Bytes`](bytes::Bytes) and
     /// [`Arc`](std::sync::Arc) are cheap to clone.
     type Message: Clone + Send + Sync + 'static;
-    /// What an appended message gets.
+    /// The position that an appended message gets.
     type Position: Send + 'static;
-    /// Why one is not appended.
+    /// The reason why a message was not appended.
     type Error: Clone + Send + 'static;
 
-    /// How many bytes a message is, for the bounds of the buffer.
+    /// The size of a message in bytes, for the bounds of the buffer.
     fn size(&self, message: &Self::Message) -> usize;
 
-    /// Makes one attempt to append the messages, in their order. An answer for each, in that order: messages without one,
-    /// and all of them if this panics, may have been appended. It should return by `deadline`.
+    /// Makes one attempt to append the messages, in order, and returns one answer for each message in the
+    /// same order. Messages without an answer count as possibly appended, and so do all messages if this
+    /// panics. The call should return by `deadline`.
     ///
-    /// It goes on when a [close](super::Batcher::close) has no more time for it; its answers are of no use then.
+    /// The call is not interrupted when a [close](super::Batcher::close) runs out of time; its answers are
+    /// then ignored.
     fn append(
         &self,
         messages: &[Self::Message],
@@ -37,8 +39,8 @@ pub trait BlockingSink: Send + Sync + 'static {
     ) -> Vec<Result<Self::Position, Failed<Self::Error>>>;
 }
 
-/// A [`Sink`] that makes the calls of a [`BlockingSink`] on a thread of its own, one at a time. The thread ends with it,
-/// after the call that it makes.
+/// A [`Sink`] that makes the calls of a [`BlockingSink`] on a thread of its own, one at a time. When it is
+/// dropped, the thread ends after the current call.
 ///
 /// ```
 /// use std::fs::File;
@@ -80,7 +82,7 @@ pub struct Blocking<B: BlockingSink> {
     jobs: Sender<Job<B>>,
 }
 
-/// The calls of one batch.
+/// The call for one batch.
 struct Job<B: BlockingSink> {
     messages: Vec<B::Message>,
     deadline: Instant,
@@ -89,7 +91,7 @@ struct Job<B: BlockingSink> {
 
 type Given<B> = Vec<Result<<B as BlockingSink>::Position, Failed<<B as BlockingSink>::Error>>>;
 
-/// What became of a job, for the task that waits for it.
+/// The answers of a job, for the task that waits for them.
 struct Answered<B: BlockingSink>(Mutex<(Option<Given<B>>, Option<Waker>)>);
 
 impl<B: BlockingSink> Answered<B> {
@@ -105,10 +107,10 @@ impl<B: BlockingSink> Answered<B> {
 }
 
 impl<B: BlockingSink> Blocking<B> {
-    /// With its thread.
+    /// Starts the thread.
     ///
     /// # Errors
-    /// The system has no thread.
+    /// The system could not start a thread.
     pub fn new(sink: B) -> Result<Self, StartError> {
         let (sink, (jobs, work)) = (Arc::new(sink), channel::<Job<B>>());
         let of_thread = Arc::clone(&sink);
@@ -123,7 +125,7 @@ impl<B: BlockingSink> Blocking<B> {
         Ok(Self { sink, jobs })
     }
 
-    /// What makes the calls.
+    /// The sink whose calls are made.
     #[must_use]
     pub fn get_ref(&self) -> &B {
         &self.sink
@@ -149,7 +151,7 @@ impl<B: BlockingSink> Sink for Blocking<B> {
         let (messages, deadline) = (batch.messages().to_vec(), batch.deadline());
         let answered = Arc::new(Answered(Mutex::new((None, None))));
         let job = Job { messages, deadline, answers: Arc::clone(&answered) };
-        // The thread takes jobs as long as this is there: it does not panic.
+        // The thread takes jobs as long as the channel exists: it does not panic.
         if self.jobs.send(job).is_err() {
             return;
         }

@@ -25,14 +25,14 @@ use crate::peer::Peer;
 use crate::peer_core::PeerCore;
 use crate::pool::Pool;
 
-/// Who makes calls: a peer, a client, a pool, or a pool [for a key](Pool::for_key).
+/// A handle that makes calls: a peer, a client, a pool, or a pool [for a key](Pool::for_key).
 pub trait Caller: Send + Sync + 'static {
-    /// One call under way.
+    /// The future of one call.
     type Call<'a>: Future<Output = Result<Reply, CallError>> + Send + Unpin
     where
         Self: 'a;
 
-    /// Makes a call. The future does not block, whatever polls it.
+    /// Begins a call. Polling the future never blocks, on any runtime.
     fn begin_call<'a>(&'a self, options: CallOptions, payload: Payload<'a>) -> Self::Call<'a>;
 }
 
@@ -70,8 +70,8 @@ impl<R: Runtime, F: Framing> Caller for Pool<R, F> {
     }
 }
 
-/// A pool's calls for one key. One call is one round over its links, whatever the pool's rules are: who makes calls
-/// with it has retries of its own.
+/// The calls of a pool for one key. Each call makes one round over the links of the pool, whatever the pool's
+/// rules are, because the batcher that makes the calls retries by itself.
 pub struct Keyed<R: Runtime, F: Framing = Native> {
     pool: Pool<R, F>,
     key: String,
@@ -116,8 +116,9 @@ impl<R: Runtime, F: Framing> Caller for Keyed<R, F> {
     }
 }
 
-/// What a failed call means for its message, unless a sink [reads it otherwise](EachCall::failures). A peer that answered with a failure did not append it, unless the
-/// failure says that the handler had begun and did not come to its end.
+/// The default meaning of a failed call for its message; a sink can [override it](EachCall::failures). If the
+/// peer answered with a failure, the message was not appended, unless the failure says that the handler had
+/// begun and did not finish.
 pub fn failed_call(error: CallError) -> Failed<CallError> {
     let retryable = error.is_retryable();
     match error.outcome() {
@@ -128,14 +129,14 @@ pub fn failed_call(error: CallError) -> Failed<CallError> {
             }
             _ => Failed::not_appended(error).retryable(retryable),
         },
-        // With at-least-once it is sent again.
+        // At-least-once sends the message again.
         _ => Failed::maybe_appended(error).retryable(true),
     }
 }
 
 type ReadFailure = fn(CallError) -> Failed<CallError>;
 
-/// Whether a handler with that status may have done its work.
+/// Whether a handler that ended with this status may have appended the message.
 const fn broke_off(status: Status) -> bool {
     matches!(
         status,
@@ -147,8 +148,8 @@ const fn broke_off(status: Status) -> bool {
     )
 }
 
-/// The options of a call that is of use until `deadline`. Without a timeout of its own the link's default holds,
-/// whatever the deadline: it bounds the attempt.
+/// The options of a call that is useful until `deadline`. If the options set no timeout, the link's default
+/// timeout applies regardless of the deadline: it bounds one attempt.
 fn until(options: &CallOptions, deadline: Instant) -> CallOptions {
     let left = deadline.saturating_since(clock::now());
     match options.get_timeout() {
@@ -157,16 +158,16 @@ fn until(options: &CallOptions, deadline: Instant) -> CallOptions {
     }
 }
 
-/// A [`Sink`] of calls: each message is the body of one call, all calls of a batch are in flight at once, and a
-/// message's position is its reply.
+/// A [`Sink`] of calls: each message is the body of one call, all calls of a batch are in flight at once, and
+/// the position of a message is its reply.
 ///
-/// On a link they are sent in the order of the messages; over a pool without a key they go over several links, and
-/// order does not hold. `M` is what messages are: anything that bytes can be read from.
+/// On a link the calls are sent in the order of the messages. Over a pool without a key they go over several
+/// links, and order does not hold. `M` is the type of messages: any type that can be read as bytes.
 pub struct EachCall<C, M = Vec<u8>> {
     caller: C,
     options: CallOptions,
     failures: ReadFailure,
-    /// Kept, so that they are not made anew for each batch.
+    /// Kept, so that they are not allocated for each batch.
     wakers: Mutex<Wakers>,
     messages: PhantomData<fn(M)>,
 }
@@ -177,13 +178,13 @@ impl<C: Caller, M: AsRef<[u8]>> EachCall<C, M> {
         Self::with_options(caller, CallOptions::new(method))
     }
 
-    /// Calls with these options.
+    /// Calls with the given options.
     pub fn with_options(caller: C, options: CallOptions) -> Self {
         Self { caller, options, failures: failed_call, wakers: Mutex::default(), messages: PhantomData }
     }
 
-    /// What a failed call means for its message: by default [`failed_call`]. A peer's own status for "not now" can be
-    /// made one that is tried again.
+    /// Sets how a failed call is read for its message. Default: [`failed_call`]. Use it to make a status of
+    /// your peer that means "not now" retryable.
     #[must_use]
     pub fn failures(mut self, read: fn(CallError) -> Failed<CallError>) -> Self {
         self.failures = read;
@@ -214,7 +215,8 @@ impl<C: Caller, M: AsRef<[u8]> + Send + Sync + 'static> Sink for EachCall<C, M> 
             calls.push(Some(self.caller.begin_call(options.clone(), Payload::from(message.as_ref()))));
         }
         let mut wakers = std::mem::take(&mut *self.wakers.lock());
-        // In the order of the messages: so they are sent. Afterwards those that were woken.
+        // First poll: in the order of the messages, which is the order of sending. Later polls: the woken
+        // ones.
         wakers.begin(calls.len());
         let (mut left, mut ready) = (calls.len(), Vec::with_capacity(calls.len()));
         poll_fn(|cx| {
@@ -242,20 +244,20 @@ impl<C: Caller, M: AsRef<[u8]> + Send + Sync + 'static> Sink for EachCall<C, M> 
     }
 }
 
-/// A [`Sink`] of calls: a batch is one call, whose body the program makes of the messages, and from whose reply
-/// it reads the positions.
+/// A [`Sink`] of calls: a batch is one call. The program encodes the messages into its body, and decodes the
+/// positions from its reply.
 pub struct BatchCall<C, M, P, Enc, Dec> {
     caller: C,
     options: CallOptions,
     encode: Enc,
     decode: Dec,
     failures: ReadFailure,
-    /// Its memory is used again.
+    /// The buffer is reused.
     body: Mutex<Vec<u8>>,
     messages: PhantomData<fn(M) -> P>,
 }
 
-/// The longest body whose memory is kept for the next one.
+/// Buffers up to this size are kept for the next body.
 const KEPT_BODY: usize = 1 << 20;
 
 impl<C, M, P, Enc, Dec> BatchCall<C, M, P, Enc, Dec>
@@ -266,16 +268,16 @@ where
     Enc: Fn(&[M], &mut Vec<u8>) + Send + Sync + 'static,
     Dec: Fn(&Reply, &mut Answers<P, CallError>) + Send + Sync + 'static,
 {
-    /// One call of `options` for a batch. `encode` writes the messages into an empty body; `decode` reads the
-    /// answers, one for each message in their order, from the reply: a message without one may have been
+    /// One call with `options` for a batch. `encode` writes the messages into an empty body. `decode` reads
+    /// from the reply one answer for each message, in order; a message without an answer counts as possibly
     /// appended.
     pub fn new(caller: C, options: CallOptions, encode: Enc, decode: Dec) -> Self {
         let (body, failures) = (Mutex::new(Vec::new()), failed_call as ReadFailure);
         Self { caller, options, encode, decode, failures, body, messages: PhantomData }
     }
 
-    /// What a failed call means for its messages: by default [`failed_call`]. A peer's own status for "not now" can be
-    /// made one that is tried again.
+    /// Sets how a failed call is read for its messages. Default: [`failed_call`]. Use it to make a status of
+    /// your peer that means "not now" retryable.
     #[must_use]
     pub fn failures(mut self, read: fn(CallError) -> Failed<CallError>) -> Self {
         self.failures = read;

@@ -1,4 +1,4 @@
-//! The batcher's handles, once for all runtimes: what it is, is in [`bowline_core::batcher`].
+//! The batcher's handles, for all runtimes. [`bowline_core::batcher`] describes the batcher itself.
 
 use std::marker::PhantomData;
 use std::time::Duration;
@@ -35,20 +35,20 @@ pub use sink::Sink;
 use observe::Teller;
 use shared::{Lent, Shared, drive};
 
-/// What became of a message that was sent to a sink `S`.
+/// The result of a message that was sent to a sink `S`.
 pub type SendResult<S> = Result<<S as Sink>::Position, SendError<<S as Sink>::Error>>;
 
-/// Gathers messages into batches while a batch is under way, and appends them to a [`Sink`]: a log, or calls
-/// on a peer or a pool.
+/// Gathers messages into batches while another batch is under way, and appends them to a [`Sink`]: a log, or
+/// calls on a peer or a pool.
 ///
-/// A lone message leaves at once; many senders share the round trips. One batch is under way at a time, so
-/// the order of sending is kept. `T` is the type of references, which come back with the results of
-/// messages that were [sent with one](Self::send_with_reference).
+/// A single message is sent at once; many senders share round trips. One batch is under way at a time, so the
+/// order of sending is kept. `T` is the type of references, which come back with the results of messages that
+/// were [sent with one](Self::send_with_reference).
 ///
-/// Cheap to clone; all clones are one batcher, and the last one to go closes it in the background, as
+/// Cheap to clone; all clones are one batcher. Dropping the last clone closes it in the background, as
 /// [`close`](Self::close) does.
 ///
-/// The facade's `bowline::batcher` has an example.
+/// `bowline::batcher` has an example.
 pub struct Batcher<R: Runtime, S: Sink, T: Send + 'static = ()> {
     handle: Arc<Handle<S, T>>,
     runtime: PhantomData<fn() -> R>,
@@ -93,24 +93,25 @@ impl<R: Runtime, S: Sink> Batcher<R, S, ()> {
 }
 
 impl<R: Runtime, S: Sink, T: Send + 'static> Batcher<R, S, T> {
-    /// Sends a message, and waits for its position. It waits for room if there is none.
+    /// Sends a message and waits for its position. Waits for room in the buffer first if it is full.
     ///
     /// # Errors
     /// See [`SendError`].
     ///
     /// # Cancel safety
-    /// Dropping the future withdraws the message unless a batch took it. Nothing is sent before the future
-    /// is polled.
+    /// Dropping the future withdraws the message unless it is already part of a batch. The message is sent
+    /// when the future is first polled, not before.
     pub fn send(&self, message: impl Into<S::Message>) -> Wait<R, Sending<R, S, T>> {
         let sending = Sending::new(&self.handle.shared, message.into());
         R::Style::wait_or(sending, Sending::would_park)
     }
 
-    /// The same without waiting for room. What is returned is the position to come: await it, or
-    /// [`wait`](Sending::wait) for it; dropping it withdraws the message unless a batch took it.
+    /// As [`send`](Self::send), without waiting for room. Await the returned value, or
+    /// [`wait`](Sending::wait) for it, to get the position; dropping it withdraws the message unless it is
+    /// already part of a batch.
     ///
     /// # Errors
-    /// [`Refusal::BufferFull`], [`Refusal::Closed`]; the message comes back.
+    /// [`Refusal::BufferFull`], [`Refusal::Closed`]; the error contains the message.
     pub fn try_send(&self, message: impl Into<S::Message>) -> Result<Sending<R, S, T>, Refused<S::Message>> {
         let shared = &self.handle.shared;
         let (message, now) = (message.into(), clock::now());
@@ -119,16 +120,16 @@ impl<R: Runtime, S: Sink, T: Send + 'static> Batcher<R, S, T> {
         Ok(Sending::sent(shared, id))
     }
 
-    /// Sends a message whose result goes to `results`, with the message and `reference`. It waits for room, and
-    /// for a place of `results`, if there is none.
+    /// Sends a message whose result goes to `results`, together with the message and `reference`. Waits if
+    /// the buffer is full, or if `results` has no free place.
     ///
     /// # Errors
-    /// [`Refusal::Closed`], [`Refusal::NoReceiver`] if `results` are another batcher's or were dropped; message and
-    /// reference come back.
+    /// [`Refusal::Closed`]; [`Refusal::NoReceiver`] if `results` belongs to another batcher or was dropped.
+    /// The error contains the message and the reference.
     ///
     /// # Cancel safety
-    /// Dropping the future before it is ready withdraws the message unless a batch took it; then its result
-    /// comes all the same.
+    /// Dropping the future before it is ready withdraws the message unless it is already part of a batch; if
+    /// it is, its result is delivered to `results` as usual.
     pub fn send_with_reference(
         &self,
         message: impl Into<S::Message>,
@@ -140,10 +141,10 @@ impl<R: Runtime, S: Sink, T: Send + 'static> Batcher<R, S, T> {
         R::Style::wait_or(sending, Referencing::would_park)
     }
 
-    /// The same without waiting.
+    /// As [`send_with_reference`](Self::send_with_reference), without waiting.
     ///
     /// # Errors
-    /// [`Refusal::BufferFull`] too.
+    /// As [`send_with_reference`](Self::send_with_reference), and [`Refusal::BufferFull`].
     pub fn try_send_with_reference(
         &self,
         message: impl Into<S::Message>,
@@ -158,41 +159,41 @@ impl<R: Runtime, S: Sink, T: Send + 'static> Batcher<R, S, T> {
         shared.with(|machine| machine.try_send_with_reference(now, message, bytes, to, reference))
     }
 
-    /// Sends a message whose result is not waited for. Failures are counted, and told to
-    /// [`on_failure`](BatcherBuilder::on_failure). It waits for room if there is none.
+    /// Sends a message without waiting for its result. Failures are counted and reported to
+    /// [`on_failure`](BatcherBuilder::on_failure). Waits for room in the buffer if it is full.
     ///
     /// # Errors
-    /// [`Refusal::Closed`]; the message comes back.
+    /// [`Refusal::Closed`]; the error contains the message.
     ///
     /// # Cancel safety
-    /// Dropping the future before it is ready withdraws the message unless a batch took it.
+    /// Dropping the future before it is ready withdraws the message unless it is already part of a batch.
     pub fn send_and_forget(&self, message: impl Into<S::Message>) -> Wait<R, Forgetting<S, T>> {
         let sending = Forgetting::new(&self.handle.shared, message.into());
         R::Style::wait_or(sending, Forgetting::would_park)
     }
 
-    /// The same without waiting.
+    /// As [`send_and_forget`](Self::send_and_forget), without waiting.
     ///
     /// # Errors
-    /// [`Refusal::BufferFull`] too.
+    /// As [`send_and_forget`](Self::send_and_forget), and [`Refusal::BufferFull`].
     pub fn try_send_and_forget(&self, message: impl Into<S::Message>) -> Result<(), Refused<S::Message>> {
         let (shared, message) = (&self.handle.shared, message.into());
         let (now, bytes) = (clock::now(), shared.sink.size(&message));
         shared.with(|machine| machine.try_send_and_forget(now, message, bytes))
     }
 
-    /// A receiver for the results of messages with references. Each has places of its own: one that takes no results holds
-    /// up its own senders, not the batcher.
+    /// Creates a receiver for the results of messages with references. Each receiver has its own places: a
+    /// receiver whose results are not taken delays its own senders only, not the batcher.
     #[must_use = "results go to a receiver"]
     pub fn results(&self) -> SendResults<R, S, T> {
         SendResults::new(&self.handle.shared)
     }
 
-    /// Takes no more messages, gives back those that wait for room, tries what was accepted once more, at once,
-    /// and waits until everything has its outcome: within the builder's
-    /// [`close_within`](BatcherBuilder::close_within). What is left then is
-    /// [`Closed`](SendError::Closed), or [`MaybeAppended`](SendError::MaybeAppended) if it was under way. May be
-    /// called several times, and at once.
+    /// Closes the batcher. New messages are refused, messages that wait for room are given back, accepted
+    /// messages are tried once more without delay, and the future is ready when every message has its
+    /// outcome, at the latest after the builder's [`close_within`](BatcherBuilder::close_within). Messages
+    /// that remain then get [`Closed`](SendError::Closed), or [`MaybeAppended`](SendError::MaybeAppended) if
+    /// they were under way. May be called several times, also concurrently.
     ///
     /// # Cancel safety
     /// Closing begins with the call, and goes on in the background.
@@ -202,45 +203,45 @@ impl<R: Runtime, S: Sink, T: Send + 'static> Batcher<R, S, T> {
         R::Style::wait_or(Closing::new(shared), drop)
     }
 
-    /// Whether it is closed, and everything has its outcome.
+    /// Whether the batcher is closed and every message has its outcome.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.handle.shared.with(|machine| machine.is_closed())
     }
 
-    /// What it did so far.
+    /// Counters since the batcher was opened.
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.handle.shared.with(|machine| machine.stats())
     }
 
-    /// Messages that wait in the buffer, and those that are under way.
+    /// The number of messages in the buffer, and the number of messages under way.
     #[must_use]
     pub fn pending(&self) -> (usize, usize) {
         self.handle.shared.with(|machine| (machine.waiting(), machine.under_way()))
     }
 
-    /// Why the last attempt that failed did, while none went well since.
+    /// The error of the last failed attempt, if no attempt succeeded since.
     #[must_use]
     pub fn last_cause(&self) -> Option<S::Error> {
         self.handle.shared.with(|machine| machine.last_cause().cloned())
     }
 
-    /// Where its messages go.
+    /// The sink that messages are appended to.
     #[must_use]
     pub fn sink(&self) -> &S {
         &self.handle.shared.sink
     }
 }
 
-/// A batcher could not be made.
+/// Why a batcher could not be opened.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenBatcherError {
-    /// A setting cannot work.
+    /// A setting is invalid.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// Its task cannot run.
+    /// The batcher's task could not be started.
     #[error(transparent)]
     Start(#[from] StartError),
 }
@@ -268,19 +269,19 @@ impl<R: Runtime, S: Sink, T: Send + 'static> std::fmt::Debug for BatcherBuilder<
 }
 
 impl<R: Runtime, S: Sink, T: Send + 'static> BatcherBuilder<R, S, T> {
-    /// References are of that type. Default: `()`.
+    /// Sets the type of references. Default: `()`.
     pub fn references<U: Send + 'static>(self) -> BatcherBuilder<R, S, U> {
         let Self { sink, settings, close_within, name, on_failure, .. } = self;
         BatcherBuilder { sink, settings, close_within, name, on_failure, runtime: PhantomData }
     }
 
-    /// What `tracing` and `metrics` know the batcher by. Default: nothing.
+    /// Sets the name by which `tracing` and `metrics` know the batcher. Default: empty.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self
     }
 
-    /// All settings of the core at once.
+    /// Sets all settings of the core at once.
     pub fn settings(mut self, settings: Settings) -> Self {
         self.settings = settings;
         self
@@ -328,14 +329,15 @@ impl<R: Runtime, S: Sink, T: Send + 'static> BatcherBuilder<R, S, T> {
         self
     }
 
-    /// How long a close tries what was accepted. Default 2 s.
+    /// Sets how long a close tries the accepted messages. Default 2 s.
     pub fn close_within(mut self, limit: Duration) -> Self {
         self.close_within = limit;
         self
     }
 
-    /// Is told of messages that were [sent and forgotten](Batcher::send_and_forget) and failed: how many since it was
-    /// last told, and how the last one failed. It is called by the batcher's task, and must not block.
+    /// Sets a function that is called when messages that were [sent and forgotten](Batcher::send_and_forget)
+    /// failed: with the number of failures since the last call, and the error of the last one. The batcher's
+    /// task calls it; it must not block.
     pub fn on_failure(mut self, told: impl Fn(&Failures<S::Error>) + Send + Sync + 'static) -> Self {
         self.on_failure = Some(Box::new(told));
         self
@@ -344,7 +346,7 @@ impl<R: Runtime, S: Sink, T: Send + 'static> BatcherBuilder<R, S, T> {
     /// Starts the batcher.
     ///
     /// # Errors
-    /// A setting cannot work, or there is no runtime here.
+    /// A setting is invalid, or no runtime is running on this thread.
     pub fn open(self) -> Result<Batcher<R, S, T>, OpenBatcherError> {
         let Self { sink, settings, close_within, name, on_failure, .. } = self;
         let machine = Machine::new(settings, random_seed())?;

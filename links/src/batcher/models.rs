@@ -1,4 +1,5 @@
-//! Senders, a receiver of results, the driving task and a close at once, in every order that matters: under loom.
+//! Loom models: senders, a receiver of results, the driving task and a close at once, in every relevant
+//! order.
 //!
 //! `RUSTFLAGS="--cfg bowline_loom" cargo test --release -p bowline-links --lib models`
 
@@ -42,7 +43,7 @@ fn block_on<F: Future>(future: F) -> F::Output {
     }
 }
 
-/// Time stands still.
+/// A clock that stands still.
 struct Never;
 
 impl Timer for Never {
@@ -53,7 +54,7 @@ impl Timer for Never {
     }
 }
 
-/// Appends at once, and counts.
+/// A sink that appends at once, and counts.
 #[derive(Default)]
 struct Counts(AtomicU64);
 
@@ -91,7 +92,7 @@ fn close(shared: &Model) {
     block_on(Closing::new(shared));
 }
 
-/// Sends with a reference, and takes the result. `None`: refused.
+/// Sends with a reference, and takes the result. `None`: the message was refused.
 fn send(shared: &Model, to: ReceiverId, message: u8) -> Option<bool> {
     block_on(Referencing::new(shared, message, message, Some(to))).ok()?;
     let next =
@@ -107,8 +108,8 @@ fn check(model: impl Fn() + Send + Sync + 'static) {
     builder.check(model);
 }
 
-/// A message is sent while the batcher is closed: it is refused, or it has one outcome, which is true; the task and the
-/// close come to their ends.
+/// A message is sent while the batcher is closed: it is either refused or has exactly one, correct outcome.
+/// The task and the close both end.
 #[test]
 fn a_close_leaves_no_sender_without_an_outcome() {
     check(|| {
@@ -126,7 +127,8 @@ fn a_close_leaves_no_sender_without_an_outcome() {
     });
 }
 
-/// Two senders and room for one message: the second goes on when the first one's batch left, whoever comes first.
+/// Two senders and room for one message: the second proceeds when the first one's batch has left, in either
+/// order.
 #[test]
 fn a_sender_that_waits_for_room_goes_on() {
     check(|| {
@@ -145,7 +147,8 @@ fn a_sender_that_waits_for_room_goes_on() {
     });
 }
 
-/// A sender takes its message back while a batch may take it: it is appended, or it is not, and both sides know.
+/// A sender withdraws its message while a batch may take it: the message is appended or not, and both sides
+/// agree.
 #[test]
 fn a_message_is_withdrawn_or_appended() {
     check(|| {

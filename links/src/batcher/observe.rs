@@ -1,12 +1,12 @@
-//! What `tracing` and `metrics` get of batchers, where the features of those names are on: attempts that failed, and the end;
-//! counters once for each batch, never for a single message.
+//! Batchers in `tracing` and `metrics`, if these features are on: events for failed attempts and for the end,
+//! counters once for each batch, nothing for a single message.
 
 use bowline_core::batcher::Stats;
 
-/// Tells what changed since it told last.
+/// Reports the changes since its last report.
 #[derive(Debug)]
 pub(super) struct Teller {
-    /// What the program calls the batcher.
+    /// The name that the program gave the batcher.
     name: String,
     told: Stats,
 }
@@ -16,12 +16,12 @@ impl Teller {
         Self { name, told: Stats::default() }
     }
 
-    /// Whether there is anything to tell it to.
+    /// Whether a feature is on that receives reports.
     pub(super) const fn is_heard() -> bool {
         cfg!(any(feature = "tracing", feature = "metrics"))
     }
 
-    /// An attempt is over; `again`: messages that are tried again.
+    /// An attempt is over; `again` is the number of messages that are tried again.
     pub(super) fn attempted(&mut self, stats: Stats, again: usize) {
         #[cfg(feature = "tracing")]
         {
@@ -40,7 +40,7 @@ impl Teller {
         let _ = again;
     }
 
-    /// It is closed.
+    /// The batcher is closed.
     pub(super) fn closed(&mut self, stats: Stats) {
         #[cfg(feature = "tracing")]
         {
@@ -53,7 +53,7 @@ impl Teller {
         self.count(stats);
     }
 
-    /// The outcomes of messages since the last time.
+    /// Counts the outcomes of messages since the last report.
     fn count(&mut self, stats: Stats) {
         #[cfg(feature = "metrics")]
         for (outcome, now, before) in [
@@ -69,7 +69,7 @@ impl Teller {
             }
         }
         self.told = stats;
-        // Where there is nothing to tell it to.
+        // Without the features the fields are unused.
         let _ = &self.name;
     }
 }

@@ -17,12 +17,12 @@ use super::sink::Sink;
 
 type SentOf<S, T> = Sent<<S as Sink>::Message, T, <S as Sink>::Position, <S as Sink>::Error>;
 
-/// Receives the results of messages that were [sent with a reference](super::Batcher::send_with_reference), in the
-/// order of sending.
+/// Receives the results of messages that were [sent with a reference](super::Batcher::send_with_reference),
+/// in the order of sending.
 ///
-/// A place is free when its result was taken. When it is dropped, messages that wait for room or a place are given back to
-/// their senders, and the results of the others are discarded. A stream where tasks await, an iterator on
-/// threads; both end when the batcher is closed and every result was taken.
+/// Taking a result frees its place. When the receiver is dropped, messages that wait for room or for a place
+/// are given back to their senders, and the results of the others are discarded. It is a stream on async
+/// runtimes and an iterator on threads; both end when the batcher is closed and every result was taken.
 #[must_use = "results go to a receiver"]
 pub struct SendResults<R: Runtime, S: Sink, T: Send + 'static = ()> {
     shared: Arc<Shared<S, T>>,
@@ -42,12 +42,12 @@ impl<R: Runtime, S: Sink, T: Send + 'static> SendResults<R, S, T> {
         Self { shared: Arc::clone(shared), id, runtime: PhantomData }
     }
 
-    /// Its id, if it is that batcher's.
+    /// The id of the receiver, if it belongs to the batcher `shared`.
     pub(super) fn receiver_of(&self, shared: &Arc<Shared<S, T>>) -> Option<ReceiverId> {
         Arc::ptr_eq(&self.shared, shared).then_some(self.id)
     }
 
-    /// The next result, in the order of sending.
+    /// Waits for the next result, in the order of sending.
     ///
     /// # Errors
     /// [`ReceiveError::Closed`]: the batcher is closed, and every result was taken.
@@ -59,12 +59,12 @@ impl<R: Runtime, S: Sink, T: Send + 'static> SendResults<R, S, T> {
         R::Style::wait_or(next, |next| next.now().unwrap_or(Err(ReceiveError::WouldPark)))
     }
 
-    /// The next result, if it is there.
+    /// The next result, if it is available; never waits.
     pub fn try_recv(&mut self) -> Option<SentOf<S, T>> {
         NextResult { shared: &self.shared, id: self.id }.now()?.ok()
     }
 
-    /// Messages that were accepted, and their results not taken.
+    /// The number of accepted messages whose result was not taken yet.
     #[must_use]
     pub fn outstanding(&self) -> usize {
         self.shared.with(|machine| machine.outstanding(self.id))
@@ -77,7 +77,7 @@ impl<R: Runtime, S: Sink, T: Send + 'static> Drop for SendResults<R, S, T> {
     }
 }
 
-/// The next result of a [`SendResults`].
+/// The future of the next result of a [`SendResults`].
 #[must_use = "nothing is received unless it is awaited"]
 pub struct NextResult<'a, S: Sink, T: Send + 'static> {
     shared: &'a Shared<S, T>,
@@ -120,7 +120,7 @@ impl<R: Runtime<Style: Tasks>, S: Sink, T: Send + 'static> futures_core::Stream 
     }
 }
 
-// The future of `recv` borrows, so that its type cannot be named here: `recv` is not used.
+// The future of `recv` borrows, so that its type cannot be named here; `recv` is therefore not used.
 impl<R: Runtime<Style: Threads>, S: Sink, T: Send + 'static> Iterator for SendResults<R, S, T>
 where
     for<'a> R::Style: Style<Wait<NextResult<'a, S, T>> = Result<SentOf<S, T>, ReceiveError>>,

@@ -1,4 +1,4 @@
-//! Futures of senders, and of those that close. Poll-based: threads park where tasks wait.
+//! Futures of senders and of closes. Poll-based: blocking threads park between polls.
 
 use std::future::Future;
 use std::marker::PhantomData;
@@ -22,8 +22,8 @@ enum State<M> {
     Over,
 }
 
-/// A message that was sent, or will be when this is first polled: comes to its position. Dropping it withdraws the
-/// message unless a batch took it.
+/// The future of a message that was sent, or is sent when this is first polled. Its output is the position.
+/// Dropping it withdraws the message unless it is already part of a batch.
 #[must_use = "dropping it withdraws the message"]
 pub struct Sending<R: Runtime, S: Sink, T: Send + 'static> {
     shared: Arc<Shared<S, T>>,
@@ -59,7 +59,7 @@ impl<R: Runtime, S: Sink, T: Send + 'static> Sending<R, S, T> {
     /// See [`SendError`].
     ///
     /// # Cancel safety
-    /// Dropping the future withdraws the message unless a batch took it.
+    /// Dropping the future withdraws the message unless it is already part of a batch.
     pub fn wait(self) -> Wait<R, Self> {
         R::Style::wait_or(self, Self::would_park)
     }
@@ -99,19 +99,19 @@ impl<R: Runtime, S: Sink, T: Send + 'static> Drop for Sending<R, S, T> {
     fn drop(&mut self) {
         if let State::Sent(id) = self.state {
             let withdrawn = self.shared.with(|machine| machine.withdraw(clock::now(), id));
-            // Dropped when the machine is not locked any more.
+            // Dropped after the machine's lock is released.
             drop(withdrawn);
         }
     }
 }
 
-/// A message, and for whom its result is.
+/// A message, and the receiver of its result if it has a reference.
 type Addressed<S, T> = (<S as Sink>::Message, Option<(T, ReceiverId)>);
 
 /// A message and its reference.
 type Referenced<S, T> = (<S as Sink>::Message, T);
 
-/// A message that waits to be accepted: with a reference, it is for a receiver.
+/// A message that waits to be accepted; if it has a reference, its result goes to a receiver.
 struct Admit<S: Sink, T: Send + 'static> {
     shared: Arc<Shared<S, T>>,
     state: State<Addressed<S, T>>,
@@ -152,7 +152,7 @@ impl<S: Sink, T: Send + 'static> Admit<S, T> {
 }
 
 impl<S: Sink, T: Send + 'static> Admit<S, T> {
-    /// On a thread that must not wait: it is accepted at once or not at all.
+    /// For a thread that must not wait: the message is accepted at once or refused.
     fn now(&mut self) -> Admitted<S::Message, T> {
         let State::New((message, to)) = std::mem::replace(&mut self.state, State::Over) else {
             return Ok(());
@@ -182,12 +182,12 @@ impl<S: Sink, T: Send + 'static> Drop for Admit<S, T> {
     }
 }
 
-/// A message that is sent and forgotten: comes to its acceptance. See
+/// The future of a message without a result: ready when the message is accepted. See
 /// [`send_and_forget`](super::Batcher::send_and_forget).
 #[must_use = "nothing is sent before it is awaited"]
 pub struct Forgetting<S: Sink, T: Send + 'static>(Admit<S, T>);
 
-/// A message with a reference: comes to its acceptance. See
+/// The future of a message with a reference: ready when the message is accepted. See
 /// [`send_with_reference`](super::Batcher::send_with_reference).
 #[must_use = "nothing is sent before it is awaited"]
 pub struct Referencing<S: Sink, T: Send + 'static>(Result<Admit<S, T>, Option<Referenced<S, T>>>);
@@ -213,7 +213,7 @@ impl<S: Sink, T: Send + 'static> Forgetting<S, T> {
         Self(Admit { shared: Arc::clone(shared), state: State::New((message, None)) })
     }
 
-    /// On a thread that must not wait: as if there was no room, unless there is.
+    /// For a thread that must not wait: fails as if there was no room, unless there is room.
     pub(super) fn would_park(mut self) -> Result<(), Refused<S::Message>> {
         match self.0.now() {
             Ok(()) => Ok(()),
@@ -278,7 +278,7 @@ fn with_reference<M, T>(refused: Refused<(M, Option<T>)>) -> Refused<(M, T)> {
     }
 }
 
-/// A close under way: ready when everything has its outcome.
+/// The future of a close: ready when every message has its outcome.
 #[must_use = "closing goes on in the background unless it is awaited"]
 pub struct Closing<S: Sink, T: Send + 'static> {
     shared: Arc<Shared<S, T>>,

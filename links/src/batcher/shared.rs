@@ -30,7 +30,8 @@ impl<S: Sink, T> Shared<S, T> {
         Self { sink, machine: Mutex::new(machine) }
     }
 
-    /// Does something with the machine, and wakes who can go on when it is not locked any more.
+    /// Calls `work` with the locked machine, then wakes the tasks that can proceed, after the lock is
+    /// released.
     #[inline]
     pub(super) fn with<U>(&self, work: impl FnOnce(&mut MachineOf<S, T>) -> U) -> U {
         let mut machine = self.machine.lock();
@@ -46,26 +47,27 @@ impl<S: Sink, T> Shared<S, T> {
 }
 
 thread_local! {
-    /// Used again, so that a wake of many sets nothing aside.
+    /// Reused, so that waking many tasks allocates nothing.
     static TOKENS: Cell<Vec<Waker>> = const { Cell::new(Vec::new()) };
 }
 
-/// A vector of more tokens is not kept.
+/// Vectors with a larger capacity are not kept.
 const KEPT_TOKENS: usize = 4096;
 
-/// Wakes those that `take` takes, when it is done. A waker may come back here: the vector is not lent meanwhile.
+/// Wakes the tasks that `take` collects. A waker may re-enter this function: the cell holds no vector
+/// meanwhile.
 fn wake(take: impl FnOnce(&mut Vec<Waker>)) {
     let mut tokens = TOKENS.try_with(Cell::take).unwrap_or_default();
     take(&mut tokens);
     tokens.drain(..).for_each(Waker::wake);
     if tokens.capacity() <= KEPT_TOKENS {
-        // A thread that ends keeps nothing.
+        // A thread that is ending keeps nothing.
         let _ = TOKENS.try_with(|kept| kept.set(tokens));
     }
 }
 
-/// A batch that the machine lent, if there is one. It goes back whatever ends the task: the batcher, its
-/// runtime, or a panic of the sink's.
+/// The batch that was taken from the machine, if there is one. It is given back however the task ends: when
+/// the batcher or its runtime ends, or when the sink panics.
 pub(super) struct Lent<S: Sink, T> {
     shared: Arc<Shared<S, T>>,
     batch: Option<BatchOf<S>>,
@@ -85,15 +87,15 @@ impl<S: Sink, T> Lent<S, T> {
 
 impl<S: Sink, T> Drop for Lent<S, T> {
     fn drop(&mut self) {
-        // The task that drives it has ended.
+        // The task that drives the batcher has ended.
         self.shared.with(|machine| machine.give_up(clock::now()));
         self.give_back();
     }
 }
 
-/// One batch after the other, until the batcher is closed.
+/// Appends one batch after the other, until the batcher is closed.
 ///
-/// `timer` is called when it is polled first: timers want their runtime around them.
+/// `timer` is called on the first poll, because timers must be created inside their runtime.
 pub(super) async fn drive<C: Timer, S: Sink, T: Send>(
     mut lent: Lent<S, T>,
     timer: fn() -> C,
@@ -131,7 +133,7 @@ pub(super) async fn drive<C: Timer, S: Sink, T: Send>(
         if let Some(told) = &on_failure
             && let Some(failures) = shared.with(|machine| machine.take_failures())
         {
-            // A panic there is the program's own.
+            // A panic in the program's function is ignored.
             let _ = catch_unwind(AssertUnwindSafe(|| told(&failures)));
         }
         if is_closed {
@@ -145,7 +147,8 @@ pub(super) async fn drive<C: Timer, S: Sink, T: Send>(
     }
 }
 
-/// Until the attempt is over, or a close has no more time for it. Messages that wait expire meanwhile.
+/// Runs until the attempt is over, or a close has no more time for it. Messages that wait may expire
+/// meanwhile.
 async fn attempt<S: Sink, T: Send>(
     shared: &Shared<S, T>,
     alarm: &mut Alarm<impl Timer>,
@@ -153,7 +156,7 @@ async fn attempt<S: Sink, T: Send>(
 ) {
     let mut append = pin!(shared.sink.append(batch));
     let over = poll_fn(|cx| {
-        // What a panic leaves without an answer may have been appended; the batcher goes on.
+        // After a panic, messages without an answer count as possibly appended; the batcher continues.
         let polled = catch_unwind(AssertUnwindSafe(|| append.as_mut().poll(cx)));
         if polled.map_or(true, |polled| polled.is_ready()) {
             return Poll::Ready(());

@@ -1,11 +1,11 @@
-//! Where batches go.
+//! The sink: the destination of batches.
 
 use std::future::Future;
 
 use bowline_core::batcher::Batch;
 
-/// What a [`Batcher`](super::Batcher) appends to: a log, or calls on a peer or a pool ([`EachCall`](super::EachCall),
-/// [`BatchCall`](super::BatchCall)).
+/// The destination of a [`Batcher`](super::Batcher): a log, or calls on a peer or a pool
+/// ([`EachCall`](super::EachCall), [`BatchCall`](super::BatchCall)).
 ///
 /// ```
 /// use std::sync::Mutex;
@@ -39,22 +39,22 @@ use bowline_core::batcher::Batch;
 /// }
 /// ```
 pub trait Sink: Send + Sync + 'static {
-    /// What is appended.
+    /// The type of messages.
     type Message: Send + Sync + 'static;
-    /// What an appended message gets: its index, the reply to it.
+    /// The position of an appended message, for example its index in a log, or the reply to a call.
     type Position: Send + 'static;
-    /// Why one is not appended. It is cloned for each message of a batch.
+    /// The reason why a message was not appended. It is cloned for each message of a batch.
     type Error: Clone + Send + 'static;
 
-    /// How many bytes a message is, for the bounds of the buffer.
+    /// The size of a message in bytes, for the bounds of the buffer.
     fn size(&self, message: &Self::Message) -> usize;
 
-    /// Makes one attempt to append the messages, in their order, and gives the answers. What has no answer when
-    /// it is done may have been appended. It should be done by the batch's [`deadline`](Batch::deadline): messages
-    /// whose time is over meanwhile have their outcome when it ends.
+    /// Makes one attempt to append the messages, in order, and sets the answers. Messages without an answer
+    /// count as possibly appended. The attempt should finish by the batch's [`deadline`](Batch::deadline):
+    /// messages that expire meanwhile get their outcome when it finishes.
     ///
-    /// The future is polled by the batcher's task, on threads by an I/O thread: it must not block. It is dropped when
-    /// a [close](super::Batcher::close) has no more time.
+    /// The batcher's task polls the future (on threads: an I/O thread), so it must not block. The future is
+    /// dropped when a [close](super::Batcher::close) has no more time.
     fn append(
         &self,
         batch: &mut Batch<Self::Message, Self::Position, Self::Error>,

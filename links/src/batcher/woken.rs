@@ -1,10 +1,10 @@
-//! Which of several futures were woken: only those are polled again.
+//! Records which of several futures were woken, so that only those are polled again.
 
 use std::task::{Wake, Waker};
 
 use bowline_driver::sync::{Arc, Mutex};
 
-/// Wakers of futures that one task polls, kept from one batch to the next.
+/// Wakers of the futures that one task polls, reused from batch to batch.
 #[derive(Default)]
 pub(super) struct Wakers {
     woken: Arc<Woken>,
@@ -21,7 +21,7 @@ struct State {
     task: Option<Waker>,
 }
 
-/// Wakes the task for one of its futures.
+/// The waker of one future: it wakes the task.
 struct One {
     woken: Arc<Woken>,
     index: usize,
@@ -44,29 +44,30 @@ impl Wake for One {
 }
 
 impl Wakers {
-    /// For so many futures, all of which are to be polled.
+    /// Prepares wakers for `count` futures, all of which are to be polled first.
     pub(super) fn begin(&mut self, count: usize) {
         for index in self.each.len()..count {
             self.each.push(Arc::new(One { woken: Arc::clone(&self.woken), index }).into());
         }
         let mut state = self.woken.0.lock();
-        // One of an earlier batch may be woken still: that costs a poll.
+        // A waker of an earlier batch may still be woken; that costs one extra poll.
         state.ready.clear();
         state.ready.extend(0..count);
     }
 
-    /// The waker of one of them.
+    /// The waker of the future `index`.
     pub(super) fn of(&self, index: usize) -> &Waker {
         &self.each[index]
     }
 
-    /// All of them are done: the task is not woken for them any more.
+    /// All futures are done: the task is no longer woken for them.
     pub(super) fn end(&self) {
         let task = self.woken.0.lock().task.take();
         drop(task);
     }
 
-    /// Moves those that were woken into `ready`, which is empty. If there are none, the task is woken for the next.
+    /// Moves the indices of the woken futures into `ready`, which is empty. If there are none, the next wake
+    /// wakes the task.
     pub(super) fn take(&self, ready: &mut Vec<usize>, task: &Waker) {
         let mut state = self.woken.0.lock();
         std::mem::swap(&mut state.ready, ready);

@@ -1,4 +1,4 @@
-//! What the owner of an exclusive connection does with what comes in.
+//! The callbacks of the owner of an exclusive connection.
 
 use bowline_core::error::{CallError, Disconnect, Failure, Status};
 use bowline_core::frame::Framing;
@@ -9,41 +9,41 @@ use bowline_core::time::Instant;
 use super::Owned;
 use crate::handler::{MessageRef, ReplyBuf, RequestRef};
 
-/// What the owner of an exclusive connection does with what comes in.
+/// Callbacks for everything that an exclusive connection receives.
 ///
-/// Everything is lent as it lies in the receive buffer. `&mut self`: there is one owner, and no
-/// need for locks or atomics inside.
+/// Arguments borrow from the receive buffer, without a copy. The methods take `&mut self`: there is one
+/// owner, so that the handler needs no locks or atomics.
 pub trait Handler {
-    /// A message that wants no answer.
+    /// A message, which is not answered.
     fn message(&mut self, message: MessageRef<'_>) {
         let _ = message;
     }
 
-    /// A request; the answer goes straight into what will be written.
+    /// A request. The answer is written directly into the bytes to send.
     ///
     /// # Errors
-    /// The failure that the caller gets. By default: there is no handler.
+    /// The failure to answer with. The default implementation answers that there is no handler.
     fn request(&mut self, request: RequestRef<'_>, reply: &mut ReplyBuf<'_>) -> Result<(), Failure> {
         let _ = (request, reply);
         Err(Failure::new(Status::NO_HANDLER, "no handler for requests"))
     }
 
-    /// The reply to a call of ours, which is over with it.
+    /// The reply to a call of this side; the call is over.
     fn reply(&mut self, call: CallId, body: &[u8]) {
         let _ = (call, body);
     }
 
-    /// A call of ours is over, and there is no reply.
+    /// A call of this side ended without a reply.
     fn failed(&mut self, call: CallId, error: CallError) {
         let _ = (call, error);
     }
 }
 
-/// Nothing is done with anything: for those who only send.
+/// Ignores everything: for owners that only send.
 impl Handler for () {}
 
 impl<F: Framing, S> Owned<F, S> {
-    /// The connection is over: messages that waited behind requests are handed over still.
+    /// The connection is over: messages that were queued behind requests are still handed over.
     pub(super) fn hand_over_leftovers(
         &mut self,
         now: Instant,
@@ -95,7 +95,7 @@ mod tests {
         }
     }
 
-    /// Writes all that waits.
+    /// Writes all waiting bytes.
     fn write(link: &mut Link<Native, u64>, stream: &inproc::Stream) {
         while let Some(mut batch) = link.begin_write(clock::now()) {
             while !batch.is_done() {

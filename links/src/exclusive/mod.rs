@@ -1,5 +1,4 @@
-//! A connection that one owner drives: no lock, no other thread or task, nothing copied that comes
-//! in.
+//! A connection that one owner drives: no lock, no other thread or task, received bytes are not copied.
 
 use std::io::{self, ErrorKind};
 use std::time::Duration;
@@ -30,9 +29,9 @@ mod turns;
 pub use handler::Handler;
 pub use turns::Exclusive;
 
-/// Bytes that wait before they are written without being asked for: a batch.
+/// Once this many bytes wait, they are written without an explicit turn: one batch.
 const PILE: usize = 64 * 1024;
-/// Bytes of requests and of answers that are written while more of them are made.
+/// Thresholds, in bytes, at which requests and answers are written while more of them are being made.
 #[derive(Clone, Copy, Debug)]
 struct Piles {
     calls: usize,
@@ -40,30 +39,29 @@ struct Piles {
 }
 
 impl Piles {
-    /// A peer that sleeps takes long to wake: each side has something to do while the other works.
+    /// The peer sleeps and takes long to wake: write early, so that both sides work at the same time.
     const OVERLAP: Self = Self { calls: PILE / 4, answers: PILE_OF_ANSWERS };
-    /// A peer that spins is there at once: what is left to save are system calls.
+    /// The peer spins and reacts at once: write late, to save system calls.
     const SPIN: Self = Self { calls: PILE, answers: 2 * PILE_OF_ANSWERS };
 }
 
-/// The time is looked at anew for every so many calls that are made between two turns.
+/// The clock is read once per this many calls that are made between two turns.
 const CALLS_PER_LOOK: u32 = 64;
 
-/// What [`Owned::attend`] says.
+/// The result of [`Owned::attend`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Attended {
-    /// When it wants to be asked again.
+    /// When `attend` must be called again.
     pub until: Option<Instant>,
     /// Everything that was queued is written.
     pub written: bool,
-    /// The handler was told something, or there is room again for what was refused.
+    /// A callback was called, or there is room again after a message was refused.
     pub told: bool,
 }
 
-/// A link without a lock, and the connection under it: what the owner of an exclusive connection does
-/// without waiting.
+/// A link without a lock, and its connection: the operations of an exclusive connection that do not wait.
 ///
-/// The runtimes' `Exclusive` deref to it, and add what waits.
+/// The runtimes' `Exclusive` derefs to it, and adds the operations that wait.
 pub struct Owned<F: Framing, S> {
     link: Link<F, u64>,
     reader: Reader<F>,
@@ -72,15 +70,16 @@ pub struct Owned<F: Framing, S> {
     batch: Option<Batch>,
     now: Instant,
     calls: u32,
-    /// Casts expire: casting needs the time.
+    /// Casts expire, so that casting needs the time.
     timed_casts: bool,
     piles: Piles,
-    /// Something was refused for want of room in the write queue.
+    /// A message was refused because the write queue was full.
     refused: bool,
-    /// Calls that are over and were not told yet.
+    /// Calls that ended and are not reported to the handler yet.
     ended: Vec<u64>,
     paused: bool,
-    /// Our side is over; until when the peer's end of the stream is waited for, and why.
+    /// This side has closed: the deadline of the wait for the peer's end of the stream, and the reason of the
+    /// close.
     lingering: Option<(Instant, Disconnect)>,
     over: Option<Disconnect>,
 }
@@ -95,7 +94,7 @@ impl<F: Framing, S: std::fmt::Debug> std::fmt::Debug for Owned<F, S> {
 }
 
 impl<F: Framing, S: Wire> Owned<F, S> {
-    /// A link over `socket`, of which that was read already.
+    /// A link over `socket`; `buf` contains the bytes that were read from it already.
     #[doc(hidden)]
     pub fn new(config: Config<F>, role: Role, (socket, buf): (S, RecvBuf)) -> Self {
         let now = clock::now();
@@ -119,12 +118,12 @@ impl<F: Framing, S: Wire> Owned<F, S> {
             lingering: None,
             over: None,
         };
-        // Where there is no handshake the link is ready now, and waits for nothing from the peer.
+        // Framings without a handshake are ready now, and wait for nothing from the peer.
         if let Err(cause) = owned.pass(0, &mut ()) {
             owned.end(cause, &mut ());
         }
         if !buf.unread().is_empty() {
-            // The first turn hands it over: it has a handler.
+            // The first turn hands the bytes over, because it has a handler.
             (owned.buf, owned.paused) = (buf, true);
         }
         owned
@@ -136,36 +135,35 @@ impl<F: Framing, S: Wire> Owned<F, S> {
         &mut self.socket
     }
 
-    /// Whether the other side needs time to wake, and has something to do meanwhile.
+    /// Sets whether the other side needs time to wake up, so that it should get work early.
     #[doc(hidden)]
     pub fn overlap(&mut self, wakes: bool) {
         self.piles = if wakes { Piles::OVERLAP } else { Piles::SPIN };
     }
 
-    /// Where the link stands.
+    /// The state of the link.
     #[must_use]
     pub fn state(&self) -> State {
         self.link.state()
     }
 
-    /// What happened so far.
+    /// Counters since the link was made.
     #[must_use]
     pub fn counters(&self) -> Counters {
         self.link.counters()
     }
 
-    /// Calls under way.
+    /// The number of calls under way.
     #[must_use]
     pub fn in_flight(&self) -> usize {
         self.link.in_flight()
     }
 
-    /// Queues a message that wants no answer. Batches that are full are written at once, the rest
-    /// with the next turn.
+    /// Queues a message that is not answered. Full batches are written at once, the rest in the next turn.
     ///
     /// # Errors
-    /// [`CastRefusal::Full`](bowline_core::error::CastRefusal) when the write queue is: take a
-    /// turn. Others as [`Peer::cast`](crate::Peer::cast).
+    /// [`CastRefusal::Full`](bowline_core::error::CastRefusal) if the write queue is full: take a turn, then
+    /// try again. Other errors as [`Peer::cast`](crate::Peer::cast).
     #[inline]
     pub fn cast<'a>(&mut self, method: u32, payload: impl Into<Payload<'a>>) -> Result<Queued, CastError> {
         self.cast_with(&CastOptions::new(method), payload)
@@ -190,11 +188,12 @@ impl<F: Framing, S: Wire> Owned<F, S> {
         Ok(queued)
     }
 
-    /// Queues messages to one method, one after another: cheaper than one by one. How many were
-    /// queued: fewer than there are when the write queue is full; take a turn then.
+    /// Queues several messages to one method, in order; cheaper than one call for each. Returns the number of
+    /// queued messages, which is smaller than the number of bodies if the write queue is full: take a turn,
+    /// then queue the rest.
     ///
     /// # Errors
-    /// As [`cast`](Self::cast), if it is the first that cannot be queued.
+    /// As [`cast`](Self::cast), if the first message cannot be queued.
     #[inline]
     pub fn cast_many<B: AsRef<[u8]>>(&mut self, method: u32, bodies: &[B]) -> Result<usize, CastError> {
         let options = &CastOptions::new(method);
@@ -222,19 +221,19 @@ impl<F: Framing, S: Wire> Owned<F, S> {
         Ok(queued)
     }
 
-    /// Begins a call; [`Handler::reply`] or [`Handler::failed`] is called at its end. Calls made between two turns may
-    /// share the moment from which their timeouts count.
+    /// Begins a call. [`Handler::reply`] or [`Handler::failed`] is called when it ends. The timeouts of calls
+    /// that are made between two turns may count from the same moment.
     ///
     /// # Errors
-    /// [`CallError::Full`] at the limit of calls under way: take a turn. Others as
+    /// [`CallError::Full`] at the limit of calls under way: take a turn, then try again. Other errors as
     /// [`Peer::call`](crate::Peer::call).
     #[inline]
     pub fn call<'a>(&mut self, method: u32, payload: impl Into<Payload<'a>>) -> Result<CallId, CallError> {
         self.call_with(&CallOptions::new(method), payload)
     }
 
-    /// [`call`](Self::call) with options. Idempotent ones are not made again here: there is no
-    /// other connection.
+    /// [`call`](Self::call) with options. Idempotent calls are not retried here, because there is no next
+    /// connection.
     ///
     /// # Errors
     /// As [`call`](Self::call).
@@ -258,28 +257,28 @@ impl<F: Framing, S: Wire> Owned<F, S> {
         Ok(call)
     }
 
-    /// A cast looks at no clock unless it can expire.
+    /// Reads no clock unless casts can expire.
     #[inline]
     fn cast_time(&self) -> Instant {
         if self.timed_casts { clock::now() } else { self.now }
     }
 
-    /// Only what was refused for want of room has room to wait for.
+    /// Only a refusal for want of room means that the owner waits for room.
     fn note_refused(&mut self, error: &CastError) {
         self.refused |= matches!(error.reason(), CastRefusal::Full(_));
     }
 
-    /// Writes once. A failure shows again when somebody asks.
+    /// Writes one batch. A failure is reported by the next turn.
     #[inline(never)]
     fn write_pile(&mut self) {
-        // The last turn may be long ago: a write that is held up is held up from now on.
+        // The last turn may be long ago: a write stall is measured from now on.
         self.now = clock::now();
         if let Err(cause) = self.write(false) {
             self.over.get_or_insert(cause);
         }
     }
 
-    /// Does what is due, and writes what the socket takes.
+    /// Handles timers that are due, and writes as much as the socket takes.
     ///
     /// # Errors
     /// The connection is over.
@@ -303,7 +302,7 @@ impl<F: Framing, S: Wire> Owned<F, S> {
         }
         let ending = self.link.poll_ending(now);
         if let Some((until, cause)) = &mut self.lingering {
-            // Deadlines of calls go on, and there may be less patience than there was.
+            // Deadlines of calls continue to apply, and the remaining patience may have become shorter.
             *until = ending.map_or(*until, |ending| (*until).min(now + ending.patience()));
             let next = self.link.poll_timeout().map_or(*until, |(at, _)| at.min(*until));
             let attended = Attended { until: Some(next), written: true, told: false };
@@ -326,19 +325,20 @@ impl<F: Framing, S: Wire> Owned<F, S> {
         }
         let written = self.write(true)?;
         let _ = self.link.take_wake();
-        // An owner whose message was refused waits for room as others wait for bytes.
+        // An owner whose message was refused is told about room as about received bytes.
         let roomy = self.refused && !self.link.is_write_queue_full();
         self.refused &= !roomy;
         Ok(Attended { until: self.link.poll_timeout().map(|(at, _)| at), written, told: resumes || roomy })
     }
 
-    /// Whether reading makes sense now.
+    /// Whether the link wants to read now.
     #[doc(hidden)]
     pub fn wants_read(&self) -> bool {
         !self.paused
     }
 
-    /// Reads once by `read`, handles all that came, and writes the answers. False: nothing came.
+    /// Reads once by `read`, handles everything received, and writes the answers. `false`: nothing was
+    /// received.
     ///
     /// # Errors
     /// The connection is over.
@@ -366,7 +366,7 @@ impl<F: Framing, S: Wire> Owned<F, S> {
         result.map_err(|cause| self.end(cause, handler))
     }
 
-    /// Nothing comes for a while: a connection with little traffic keeps no buffer.
+    /// The connection is idle: an idle connection keeps no receive buffer.
     #[doc(hidden)]
     pub fn nothing_now(&mut self) {
         self.buf.release_if_small();
@@ -415,8 +415,8 @@ impl<F: Framing, S: Wire> Owned<F, S> {
         Ok(())
     }
 
-    /// Writes what waits, as far as the socket takes it; `all`, or one batch. True: nothing is
-    /// left.
+    /// Writes waiting bytes, as many as the socket takes: all of them (`all`), or one batch. `true`: nothing
+    /// is left.
     fn write(&mut self, all: bool) -> Result<bool, Disconnect> {
         loop {
             let more = write_some(&mut self.link, &self.socket, &mut self.batch, self.now)?;
@@ -426,7 +426,7 @@ impl<F: Framing, S: Wire> Owned<F, S> {
         }
     }
 
-    /// Calls that ended in another way than by a plain reply. Whether there were any.
+    /// Reports calls that ended without a plain reply. Returns whether there were any.
     fn tell_ended(&mut self, handler: &mut impl Handler) -> bool {
         self.link.take_tokens(&mut self.ended);
         let told = !self.ended.is_empty();
@@ -452,7 +452,7 @@ impl<F: Framing, S: Wire> Owned<F, S> {
         }
     }
 
-    /// The connection is over: every call under way learns it.
+    /// The connection is over: reports the end to every call under way.
     #[cold]
     fn end(&mut self, cause: Disconnect, handler: &mut impl Handler) -> Disconnect {
         if self.over.is_none() || self.link.state() != State::Closed {
@@ -465,20 +465,20 @@ impl<F: Framing, S: Wire> Owned<F, S> {
         self.over.get_or_insert(cause).clone()
     }
 
-    /// Begins to close: what is under way is finished, for at most `linger`; turns see it through.
+    /// Begins to close: work under way is finished during the next turns, for at most `linger`.
     #[doc(hidden)]
     pub fn begin_close(&mut self, linger: Duration) {
         self.link.close(clock::now(), linger);
     }
 
-    /// The messages that a connection which is over could not send.
+    /// The messages that an ended connection could not send.
     #[doc(hidden)]
     pub fn take_undelivered(&mut self) -> Vec<Undelivered> {
         self.link.take_undelivered()
     }
 }
 
-/// Writes one batch, or what is left of one. True: it went, and there may be more.
+/// Writes one batch, or the rest of one. `true`: it was written, and there may be more.
 fn write_some<F: Framing>(
     link: &mut Link<F, u64>,
     socket: &impl WriteNow,

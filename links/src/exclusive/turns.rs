@@ -1,4 +1,4 @@
-//! An exclusive connection: what waits for its socket.
+//! An exclusive connection: the operations that wait for its socket.
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -30,17 +30,18 @@ use bowline_driver::to_address::ToAddress;
 
 use super::{Handler, Owned};
 
-/// A connection that one task or thread owns: no lock, no task or thread of its own, nothing copied that comes
-/// in.
+/// A connection that one task or thread owns: no lock, no background task or thread, received bytes are not
+/// copied.
 ///
-/// The fastest way to use a socket, and the barest: its owner queues messages and calls, and
-/// [`turn`](Self::turn)s it, which writes, waits, reads, keeps the time (heartbeats, deadlines)
-/// and hands over what came. Without turns nothing moves but full batches. It does not connect
-/// again: when the connection is over, every call has been told, and what was not sent comes back
-/// from [`close`](Self::close).
+/// This is the fastest way to use a socket, and the most basic one. The owner queues messages and calls, and
+/// calls [`turn`](Self::turn), which writes, waits, reads, handles timers (heartbeats, deadlines) and calls
+/// the [`Handler`]. Between turns only full batches are written; nothing else happens. An exclusive
+/// connection does not reconnect: when the connection is over, every call has been reported, and
+/// [`close`](Self::close) returns the messages that were not sent.
 ///
-/// On threads the owner waits with its whole thread. On a thread that runs connections (an inline handler's)
-/// it does not: `connect` and `over` fail there, and turns do what can be done at once.
+/// On threads the owner blocks while it waits. On a thread that runs connections (the thread of an inline
+/// handler) it must not: there `connect` and `over` fail, and a turn does only the work that can be done at
+/// once.
 pub struct Exclusive<R: Runtime, F: Framing = Native> {
     owned: Owned<F, Layered<R::OwnerSocket>>,
     spin: Duration,
@@ -69,8 +70,8 @@ impl<R: Runtime, F: Framing> DerefMut for Exclusive<R, F> {
     }
 }
 
-/// With the layer that the settings say, and its handshake done; without it where a proxy has to connect further before:
-/// see [`Openings::securing`].
+/// Adds the layer of the settings and does its handshake, unless a proxy has to connect further first: see
+/// [`Openings::securing`].
 async fn secured<S: OwnerSocket, F: Framing>(
     socket: S,
     to: &Endpoint,
@@ -82,7 +83,7 @@ async fn secured<S: OwnerSocket, F: Framing>(
     }
 }
 
-/// With the layer that the settings say, and its handshake done.
+/// Adds the layer of the settings and does its handshake.
 async fn over_layer<S: OwnerSocket, F: Framing>(
     socket: S,
     to: &Endpoint,
@@ -98,7 +99,7 @@ impl<R: Runtime> Exclusive<R, Native> {
     /// Connects with the default settings and does the handshake.
     ///
     /// # Errors
-    /// The address cannot work, or the connection or the handshake failed.
+    /// The address is invalid, or the connection or the handshake failed.
     ///
     /// # Cancel safety
     /// Dropping the future closes the connection.
@@ -149,8 +150,8 @@ impl<R: Runtime, F: Framing> Exclusive<R, F> {
         })
     }
 
-    /// The dialing end over a stream that is connected already, with the handshake done: a socket, or what
-    /// the module's `stream` makes.
+    /// The dialing side over a stream that is already connected, with the handshake done. The stream is a
+    /// socket, or the result of the module's `stream` function.
     ///
     /// # Errors
     /// The handshake failed, or the stream cannot be made a socket of this runtime.
@@ -170,14 +171,14 @@ impl<R: Runtime, F: Framing> Exclusive<R, F> {
             let socket = R::OwnerSocket::adopt(stream).map_err(disconnect)?;
             socket.apply(config.sockets()).map_err(disconnect)?;
             config.dialed("").map_err(|error| disconnect(io::Error::other(error)))?;
-            // Where it leads is its own to know: a name for TLS comes from the settings.
+            // The destination of the stream is not known here: the TLS name comes from the settings.
             let place = socket.peer_addr().unwrap_or_else(|_| Address::Unix("".into()));
             let socket = over_layer(socket, &place.into(), &config).await.map_err(disconnect)?;
             Self::opened(socket, config, None).await
         })
     }
 
-    /// The dialing end over a socket that is connected, with everything done that comes before the first message.
+    /// The dialing side over a connected socket, with every step done that precedes the first message.
     async fn opened(
         mut socket: Layered<R::OwnerSocket>,
         config: Config<F>,
@@ -189,13 +190,13 @@ impl<R: Runtime, F: Framing> Exclusive<R, F> {
         let mut buf = RecvBuf::new();
         if !openings.is_empty() {
             let limit = Some(config.connect_timeout());
-            // Few connections have any: the others need no room for it.
+            // Boxed: few connections have opening steps.
             buf = Box::pin(openings.run(&mut socket, target.as_ref(), Epoch::FIRST, limit)).await?;
         }
         Self::new((socket, buf), config, Role::Dialing).greeted().await
     }
 
-    /// With the handshake done. The link itself limits how long that takes.
+    /// Waits for the handshake. The link itself limits its time.
     async fn greeted(mut self) -> Result<Self, Disconnect> {
         while self.state() != State::Ready {
             poll_fn(|cx| self.poll_turn(cx, &mut (), None)).await?;
@@ -203,11 +204,11 @@ impl<R: Runtime, F: Framing> Exclusive<R, F> {
         Ok(self)
     }
 
-    /// The accepting end over a stream that was accepted elsewhere; the handshake is done in the first
+    /// The accepting side over a stream that was accepted elsewhere. The handshake is done in the first
     /// turns.
     ///
     /// # Errors
-    /// The stream cannot be made a socket of this runtime, or does not take the options.
+    /// The stream cannot be made a socket of this runtime, or the socket options cannot be set.
     pub fn accept(stream: impl Into<Stream>, config: Config<F>) -> io::Result<Self> {
         let socket = R::OwnerSocket::adopt(stream.into())?;
         socket.apply(config.sockets())?;
@@ -224,31 +225,31 @@ impl<R: Runtime, F: Framing> Exclusive<R, F> {
         Self { owned: Owned::new(config, role, arrival), spin: Duration::ZERO, linger }
     }
 
-    /// What TLS knows of the peer; `None` on a connection in plain text.
+    /// The TLS properties of the peer; `None` on a connection in plain text.
     #[must_use]
     pub fn secured(&self) -> Option<Arc<Secured>> {
         self.owned.socket.secured()
     }
 
-    /// On threads, a turn asks the socket again and again for so long before the thread sleeps; no other handle
-    /// spins. Waking an idle processor takes longer than many a round trip: 50 µs of this make one call at a time
-    /// several times faster, for a processor that is busy meanwhile. Default zero; most sensible with fewer busy
-    /// threads than processors. On tokio, smol and async-std tasks do not spin: there it only makes what is written
-    /// at once larger.
+    /// Sets how long a turn polls the socket before the thread sleeps. On threads only; other handles do not
+    /// spin. Waking an idle processor takes longer than many a round trip: a spin of 50 µs makes one call at
+    /// a time several times faster, at the cost of a busy processor. Default zero. It is most useful with
+    /// fewer busy threads than processors. On tokio, smol and async-std tasks do not spin: there the setting
+    /// only makes larger writes.
     pub fn set_spin(&mut self, busily: Duration) {
         self.spin = busily;
         self.owned.overlap(busily.is_zero());
     }
 
-    /// Writes what waits; waits until something comes, a call is over in another way, or there is
-    /// room for what was refused before (for at most `timeout`, for ever without); and hands what
-    /// came to `handler`. False: there was nothing of that.
+    /// Writes waiting bytes; then waits until something is received, a call ends without a reply, or there is
+    /// room for a message that was refused before, for at most `timeout` (`None`: without limit); then calls
+    /// `handler` for everything received. Returns `false` if nothing of this happened in time.
     ///
     /// # Errors
-    /// The connection is over; every call has been told.
+    /// The connection is over; every call has been reported.
     ///
     /// # Cancel safety
-    /// What was handed over was handed over; nothing is lost.
+    /// Nothing is lost; callbacks that were made before the drop are not repeated.
     #[inline]
     pub fn turn<'a, H: Handler>(
         &'a mut self,
@@ -294,11 +295,11 @@ impl<R: Runtime, F: Framing> Exclusive<R, F> {
         }
     }
 
-    /// Takes nothing new, finishes what is under way for at most the configured linger, and ends
-    /// the connection. The messages that did not leave come back.
+    /// Closes the connection: refuses new messages, finishes the work under way for at most the configured
+    /// linger time, and returns the messages that were not sent.
     ///
     /// # Cancel safety
-    /// Dropping the future cuts off what is under way.
+    /// Dropping the future aborts the work under way.
     pub fn close<'a, H: Handler>(
         mut self,
         handler: &'a mut H,

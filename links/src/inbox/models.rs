@@ -1,4 +1,4 @@
-//! The end of a consumer, in every order that matters: under loom.
+//! Loom model: the end of a consumer, in every relevant order.
 //!
 //! `RUSTFLAGS="--cfg bowline_loom" cargo test --release -p bowline-links --lib models`
 
@@ -70,7 +70,7 @@ impl Consume<Native> for Counts {
     }
 }
 
-/// What was kept for the end, and how many messages were handled when it was dropped.
+/// The value that is kept until the end; when dropped, records how many messages were handled.
 struct Kept(Arc<Counts>, Arc<AtomicUsize>);
 
 impl Drop for Kept {
@@ -90,7 +90,7 @@ fn frames() -> [Vec<u8>; 2] {
     [hello, cast]
 }
 
-/// What came is read as `LinkApp` reads it. Messages that the link kept.
+/// Reads received bytes as `LinkApp` does. Returns the number of messages that the link kept.
 fn read(inbox: &Arc<Inbox<Native>>, reader: &mut Reader<Native>, bytes: &[u8]) -> usize {
     let (mut tokens, mut buf, now, mut kept) = (Vec::new(), RecvBuf::new(), clock::now(), 0);
     buf.spare()[..bytes.len()].copy_from_slice(bytes);
@@ -115,8 +115,8 @@ fn read(inbox: &Arc<Inbox<Native>>, reader: &mut Reader<Native>, bytes: &[u8]) -
     kept
 }
 
-/// A link is closed while its last message is being read: the consumer may be about to end, or have
-/// ended. The message is handled all the same, and what was kept for the end is dropped, once.
+/// A link is closed while its last message is being read: the consumer may be about to end, or have ended.
+/// The message is handled all the same, and the value that was kept for the end is dropped exactly once.
 #[test]
 fn a_message_that_comes_while_the_consumer_ends_is_handled() {
     let mut builder = loom::model::Builder::new();

@@ -1,4 +1,4 @@
-//! One call over a pool, whatever drives it: the attempts are the core's.
+//! One call over a pool, for any runtime: the core decides about the attempts.
 
 use bowline_core::error::{CallError, Outcome};
 use bowline_core::frame::Framing;
@@ -11,18 +11,18 @@ use bowline_driver::sync::Arc;
 use super::{Lease, PoolCore, ReadRedirect, Redirect};
 use crate::peer_core::PeerCore;
 
-/// What a call over a pool does next.
+/// The next step of a call over a pool.
 #[derive(Debug)]
 pub(crate) enum Move<F: Framing, C> {
-    /// It is made over that link, with those options.
+    /// Make the call over this link, with these options.
     Try(Lease<F, C>, CallOptions),
-    /// It waits until then, and [goes on](PoolCall::resume).
+    /// Wait until then, then [resume](PoolCall::resume).
     Wait(Instant),
-    /// The last answer holds; without one, the pool has no links, or no time is left.
+    /// Return the last answer; without one, the pool has no links, or no time is left.
     End(GiveUp),
 }
 
-/// One call over a pool: how it is made, and over which link it may be made next.
+/// One call over a pool: how it is made, and which link it may use next.
 #[derive(Debug)]
 pub(crate) struct PoolCall<'k, F: Framing, C> {
     core: Arc<PoolCore<F, C>>,
@@ -33,7 +33,7 @@ pub(crate) struct PoolCall<'k, F: Framing, C> {
 }
 
 impl<'k, F: Framing, C: Clone + AsRef<PeerCore<F>>> PoolCall<'k, F, C> {
-    /// The call, and its first link.
+    /// The call, and its first step.
     #[must_use]
     pub(crate) fn begin(
         core: &Arc<PoolCore<F, C>>,
@@ -42,7 +42,7 @@ impl<'k, F: Framing, C: Clone + AsRef<PeerCore<F>>> PoolCall<'k, F, C> {
         options: CallOptions,
     ) -> (Self, Move<F, C>) {
         let timeout = options.get_timeout().unwrap_or_else(|| core.config().call_timeout());
-        // A key has one endpoint: no second attempt goes elsewhere.
+        // A key has one endpoint: no second attempt elsewhere.
         let hedge_at = if key.is_some() { None } else { core.hedge_at(&options) };
         let default = if key.is_some() { core.rules } else { AttemptRules::one_round() };
         let rules = rules.unwrap_or(default);
@@ -68,35 +68,35 @@ impl<'k, F: Framing, C: Clone + AsRef<PeerCore<F>>> PoolCall<'k, F, C> {
         match (next, client) {
             (Next::Try { route, patient }, Some(client)) => {
                 let left = self.attempts.deadline().saturating_since(now);
-                // It does not wait for a connection while there are other links.
+                // A call does not wait for a connection while there are other links.
                 let options = self.options.clone().timeout(left).fail_fast(!patient);
                 Move::Try(self.core.lease(route, now, client), options)
             }
             (Next::Wait(at), _) => Move::Wait(at),
             (Next::GiveUp(why), _) => Move::End(why),
-            // A route without a link: it was taken out.
+            // A route without a link: it was removed from the pool.
             (Next::Try { .. } | Next::End, _) => Move::End(GiveUp::AllTried),
         }
     }
 
-    /// How the second attempt is made: within the time that is left.
+    /// The options of the second attempt: within the remaining time.
     pub(crate) fn options_of_second(&self, options: &CallOptions) -> CallOptions {
         options.clone().timeout(self.attempts.deadline().saturating_since(clock::now()))
     }
 
-    /// When the call is made a second time, if it is.
+    /// When the call is repeated, if it is.
     #[must_use]
     pub(crate) fn hedge_at(&self) -> Option<Instant> {
         self.hedge_at
     }
 
-    /// A link for the second attempt, if there may be one.
+    /// A link for the second attempt, if one is allowed.
     #[must_use]
     pub(crate) fn hedge(&self, first: &Lease<F, C>) -> Option<Lease<F, C>> {
         self.core.pick(Some(first)).filter(|_| self.core.may_hedge())
     }
 
-    /// The call over `lease` ended; `other`: that link answered. What comes next.
+    /// The call over `lease` ended; `other` is the other link if that one answered. Returns the next step.
     pub(crate) fn ended(
         &mut self,
         lease: Lease<F, C>,
@@ -119,7 +119,7 @@ impl<'k, F: Framing, C: Clone + AsRef<PeerCore<F>>> PoolCall<'k, F, C> {
             }
             attempts.answered(router, now, route, verdict, usable)
         });
-        // Slow is not broken: it says nothing.
+        // A slow link is not a failed one: report nothing.
         drop(beaten);
         next
     }
@@ -144,8 +144,8 @@ impl<'k, F: Framing, C: Clone + AsRef<PeerCore<F>>> PoolCall<'k, F, C> {
     }
 }
 
-/// What the end of a call says of its endpoint, and whether the call may be made elsewhere, when there was
-/// no answer that says it: it may if it provably never left.
+/// The verdict about the endpoint, and whether the call may be made elsewhere, for a result without redirect:
+/// it may if its request was provably never sent.
 fn verdict(result: &Result<Reply, CallError>) -> Verdict {
     match result {
         Ok(_) | Err(CallError::Failed(_)) => Verdict::Done,

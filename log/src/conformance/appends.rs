@@ -1,4 +1,4 @@
-//! What appends promise.
+//! Guarantees of appends.
 
 use super::tools::{append, chain, ensure, every, number, numbered, numbers, polled, read_all, violation};
 use super::{Fixture, Outcome, Ran};
@@ -8,10 +8,11 @@ use crate::log::{Limit, Log};
 use crate::position::Position;
 use crate::record::{Entry, Record};
 
-/// Records are read in the order of their appends, at the positions that were told; contiguous, if that is promised.
+/// Records are read in the order of their appends, at the returned positions; contiguous, if that is a
+/// capability.
 ///
 /// # Errors
-/// What the log did else.
+/// A violation by the log.
 pub async fn order<F: Fixture>(fixture: &F) -> Outcome {
     let log = fixture.fresh().await;
     let mut told = append(&log, numbered(0..7)).await?;
@@ -33,11 +34,11 @@ pub async fn order<F: Fixture>(fixture: &F) -> Outcome {
     Ok(Ran::Done)
 }
 
-/// A record that is larger than the limit is refused with both numbers, and the others of its append are not mistaken
-/// for it; with atomic batches, none of them is stored.
+/// A record that exceeds the size limit is refused with both numbers, and other records of its append are not
+/// affected; with atomic batches, none of them is stored.
 ///
 /// # Errors
-/// What the log did else.
+/// A violation by the log.
 pub async fn refused<F: Fixture>(fixture: &F) -> Outcome {
     let log = fixture.fresh().await;
     let Some(most) = log.capabilities().max_record else {
@@ -68,10 +69,10 @@ pub async fn refused<F: Fixture>(fixture: &F) -> Outcome {
     Ok(Ran::Done)
 }
 
-/// Headers come back as they were given, or are refused.
+/// Headers are returned as they were given, or are refused.
 ///
 /// # Errors
-/// What the log did else.
+/// A violation by the log.
 pub async fn headers<F: Fixture>(fixture: &F) -> Outcome {
     let log = fixture.fresh().await;
     let record = Record::new("0").with_header("A", "one").with_header("B", "").with_header("A", "two words");
@@ -95,10 +96,11 @@ pub async fn headers<F: Fixture>(fixture: &F) -> Outcome {
     Ok(Ran::Done)
 }
 
-/// A record with an id that the log has is stored once, and its position told; or ids are refused.
+/// A record with an id that the log has already is stored once, and its position returned; or ids are
+/// refused.
 ///
 /// # Errors
-/// What the log did else.
+/// A violation by the log.
 pub async fn deduplication<F: Fixture>(fixture: &F) -> Outcome {
     let log = fixture.fresh().await;
     let with_id = |number: u32| Record::new(number.to_string()).with_id(format!("id-{number}"));
@@ -122,10 +124,11 @@ pub async fn deduplication<F: Fixture>(fixture: &F) -> Outcome {
     Ok(Ran::Done)
 }
 
-/// Appends of several tasks: each record is stored once where it was told, and the order of each task is kept.
+/// Appends of several tasks: each record is stored once at its returned position, and the order of each task
+/// is kept.
 ///
 /// # Errors
-/// What the log did else.
+/// A violation by the log.
 pub async fn concurrent_appenders<F: Fixture>(fixture: &F) -> Outcome {
     const EACH: u32 = 40;
     let log = fixture.fresh().await;
@@ -166,11 +169,11 @@ fn pair<P>(entry: Entry<P>) -> (u32, P) {
     (number(&entry.record), entry.position)
 }
 
-/// An append that is dropped at any of its polls stores each record once at the most, in order; none if it was not
-/// polled. What was told to be appended is there, and the log goes on.
+/// An append that is dropped at any of its polls stores each record at most once, in order; none if it was
+/// not polled. Confirmed records are stored, and the log continues to work.
 ///
 /// # Errors
-/// What the log did else.
+/// A violation by the log.
 pub async fn cancelled_appends<F: Fixture>(fixture: &F) -> Outcome {
     let log = fixture.fresh().await;
     let start = append(&log, numbered(0..1)).await?[0];

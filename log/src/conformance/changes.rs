@@ -1,4 +1,4 @@
-//! What readers are told when a log changes otherwise than by appends.
+//! Reports to readers when a log changes other than by appends.
 
 use std::cell::RefCell;
 use std::time::Duration;
@@ -20,10 +20,11 @@ async fn bounds_of<L: Log>(log: &L) -> Result<Bounds<L::Position>, Violation> {
     }
 }
 
-/// A read of what was trimmed says from where to where, and the log goes on there; also when nothing is left.
+/// A read of trimmed records returns the trimmed range, and the log continues after it; also when nothing is
+/// left.
 ///
 /// # Errors
-/// What the log did else.
+/// A violation by the log.
 pub async fn trimmed<F: Fixture>(fixture: &F) -> Outcome {
     let log = fixture.fresh().await;
     let told = append(&log, numbered(0..20)).await?;
@@ -57,10 +58,10 @@ pub async fn trimmed<F: Fixture>(fixture: &F) -> Outcome {
     Ok(Ran::Done)
 }
 
-/// A stream whose log is trimmed before it gives each record, or says that it is gone, and never both.
+/// A stream whose log is trimmed meanwhile returns each record, or that it is gone, and never both.
 ///
 /// # Errors
-/// What the log did else.
+/// A violation by the log.
 pub async fn trimmed_while_following<F: Fixture>(fixture: &F) -> Outcome {
     let log = fixture.fresh().await;
     let mut told = append(&log, numbered(0..2000)).await?;
@@ -71,7 +72,7 @@ pub async fn trimmed_while_following<F: Fixture>(fixture: &F) -> Outcome {
     }
     told.extend(append(&log, numbered(2000..2005)).await?);
     let mut followed = follow_until(&mut follow, 2004).await?;
-    // A stream from the beginning, after the fact.
+    // A stream from the beginning, afterwards.
     let late = follow_until(&mut log.follow(told[0]), 2004).await?;
     ensure!(late.trimmed == [(told[0], told[1990])], "a late stream was told {:?}", late.trimmed);
     ensure!(numbers(&late.entries).into_iter().eq(1990..2005), "a late stream: {:?}", numbers(&late.entries));
@@ -86,10 +87,10 @@ pub async fn trimmed_while_following<F: Fixture>(fixture: &F) -> Outcome {
     Ok(Ran::Done)
 }
 
-/// Deleted records are passed over by reads and streams, without an error.
+/// Deleted records are skipped by reads and streams, without an error.
 ///
 /// # Errors
-/// What the log did else.
+/// A violation by the log.
 pub async fn gaps<F: Fixture>(fixture: &F) -> Outcome {
     let log = fixture.fresh().await;
     let told = append(&log, numbered(0..10)).await?;
@@ -122,11 +123,11 @@ pub async fn gaps<F: Fixture>(fixture: &F) -> Outcome {
     Ok(Ran::Done)
 }
 
-/// While a log's servers restart, a stream gives every record that was told to be appended where it was told, once; and
-/// those of which nobody knows once at the most.
+/// While a log's servers restart, a stream returns every confirmed record once, at its confirmed position,
+/// and records with an unknown outcome at most once.
 ///
 /// # Errors
-/// What the log did else.
+/// A violation by the log.
 pub async fn restarts<F: Fixture>(fixture: &F) -> Outcome {
     let log = fixture.fresh().await;
     let first = append(&log, numbered(0..1)).await?[0];
@@ -137,7 +138,7 @@ pub async fn restarts<F: Fixture>(fixture: &F) -> Outcome {
         let mut told = Vec::new();
         for count in 1.. {
             if *stop.borrow() && count > 20 {
-                // More than one: a log that loses one does not keep the stream waiting for ever.
+                // More than one: a log that loses one does not keep the stream waiting forever.
                 for _ in 0..3 {
                     append_once(&log, LAST, &maybe).await?;
                 }
@@ -182,7 +183,7 @@ pub async fn restarts<F: Fixture>(fixture: &F) -> Outcome {
     Ok(Ran::Done)
 }
 
-/// Appends a record until it is known to be appended, or nobody knows; the last one until it is there.
+/// Appends a record until it is confirmed, or its outcome is unknown; the last one until it is stored.
 async fn append_once<L: Log>(
     log: &L,
     count: u32,
@@ -204,10 +205,10 @@ async fn append_once<L: Log>(
     violation(format!("record {count} could not be appended"))
 }
 
-/// A stream behind the end of a log that lost records says so until it is told where to go on.
+/// A stream beyond the end of a log that lost records reports that until it is told where to continue.
 ///
 /// # Errors
-/// What the log did else.
+/// A violation by the log.
 pub async fn truncated<F: Fixture>(fixture: &F) -> Outcome {
     let log = fixture.fresh().await;
     let told = append(&log, numbered(0..10)).await?;

@@ -1,9 +1,9 @@
 //! The scenarios that every log has to pass.
 //!
-//! A [`Fixture`] makes fresh logs, and does to them what it can: trim, delete, restart, cut. Each scenario is a function
-//! of a fixture and returns what ran, or the [`Violation`] that it found; [`all`] runs them one after another, and
-//! [`conformance_tests!`](crate::conformance_tests) makes a test of each. What the log's
-//! [`Capabilities`](crate::Capabilities) promise is checked as well.
+//! A [`Fixture`] makes fresh logs, and changes them as far as it can: trim, delete, restart, cut. Each
+//! scenario is a function of a fixture and returns what it did, or the [`Violation`] that it found; [`all`]
+//! runs them one after another, and [`conformance_tests!`](crate::conformance_tests) makes a test of each.
+//! The guarantees in the log's [`Capabilities`](crate::Capabilities) are checked as well.
 //!
 //! ```
 //! use bowline_log::conformance::{self, Fixture};
@@ -38,13 +38,13 @@ pub use appends::{cancelled_appends, concurrent_appenders, deduplication, header
 pub use changes::{gaps, restarts, trimmed, trimmed_while_following, truncated};
 pub use reads::{behind_the_end, bounds, cancelled_reads, empty_records, large_batch, limits, long_poll};
 
-/// What makes logs for the scenarios, and does to them what it can. What it cannot, it answers with `false`: the
-/// scenario is skipped then, and says so.
+/// Makes logs for the scenarios, and changes them as far as it can. Operations that it does not support
+/// return `false`: the scenario is then skipped, and reports that.
 pub trait Fixture {
-    /// The logs it makes.
+    /// The type of its logs.
     type Log: Log;
 
-    /// A new log without records. Those made before may be given up.
+    /// A new log without records. Earlier ones may be dropped.
     fn fresh(&self) -> impl Future<Output = Self::Log>;
 
     /// Removes every record before a position, as retention does.
@@ -57,7 +57,7 @@ pub trait Fixture {
         async { false }
     }
 
-    /// Makes the log unreachable for a while. It keeps every record that was told to be appended.
+    /// Makes the log unreachable for a while. It must keep every confirmed record.
     fn restart(&self, _: &Self::Log) -> impl Future<Output = bool> {
         async { false }
     }
@@ -68,41 +68,41 @@ pub trait Fixture {
     }
 }
 
-/// A scenario that went as it should.
+/// The result of a scenario without a violation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Ran {
     /// Everything was checked.
     Done,
-    /// The fixture, or the log, cannot do what it takes.
+    /// The fixture, or the log, does not support the operation.
     Skipped(&'static str),
 }
 
-/// What a log did that it must not do.
+/// A violation of the guarantees by a log.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{what}")]
 #[non_exhaustive]
 pub struct Violation {
-    /// What it was.
+    /// Its description.
     pub what: String,
 }
 
-/// What a scenario found.
+/// The result of a scenario.
 pub type Outcome = Result<Ran, Violation>;
 
-/// The scenarios and what each found.
+/// The scenarios and their results.
 #[derive(Debug)]
 pub struct Report {
     scenarios: Vec<(&'static str, Outcome)>,
 }
 
 impl Report {
-    /// The scenarios that found something, by name.
+    /// The scenarios that found a violation, by name.
     pub fn violations(&self) -> impl Iterator<Item = (&'static str, &Violation)> {
         self.scenarios.iter().filter_map(|(name, outcome)| outcome.as_ref().err().map(|v| (*name, v)))
     }
 
-    /// The scenarios that were skipped, and why.
+    /// The scenarios that were skipped, with the reason.
     pub fn skipped(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
         self.scenarios.iter().filter_map(|(name, outcome)| match outcome {
             Ok(Ran::Skipped(why)) => Some((*name, *why)),

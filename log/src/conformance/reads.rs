@@ -1,4 +1,4 @@
-//! What reads promise.
+//! Guarantees of reads.
 
 use std::time::Duration;
 
@@ -11,13 +11,14 @@ use crate::log::{Following, Limit, Log};
 use crate::position::Position;
 use crate::record::Record;
 
-/// Longer than any log takes: a read that waits so long was not woken.
+/// Longer than any log takes: a read that waits this long was not woken.
 const LONG: Duration = Duration::from_secs(20);
 
-/// An empty log ends where it begins; then the first record is at the beginning, and the end is behind the last.
+/// An empty log ends where it begins; then the first record is at the beginning, and the end is after the
+/// last one.
 ///
 /// # Errors
-/// What the log did else.
+/// A violation by the log.
 pub async fn bounds<F: Fixture>(fixture: &F) -> Outcome {
     let log = fixture.fresh().await;
     let empty = log.bounds().await.map_err(|e| failed("bounds", &e))?;
@@ -38,10 +39,10 @@ fn failed(what: &str, error: &dyn std::error::Error) -> super::Violation {
     super::Violation { what: format!("{what}: {}", chain(error)) }
 }
 
-/// At the end there is nothing yet; behind it the log says that it ends before.
+/// At the end there is nothing yet; beyond it the log reports that it ends before.
 ///
 /// # Errors
-/// What the log did else.
+/// A violation by the log.
 pub async fn behind_the_end<F: Fixture>(fixture: &F) -> Outcome {
     let log = fixture.fresh().await;
     append(&log, numbered(0..3)).await?;
@@ -62,10 +63,11 @@ pub async fn behind_the_end<F: Fixture>(fixture: &F) -> Outcome {
     Ok(Ran::Done)
 }
 
-/// A read that waits is woken by an append, also where others wait or have stopped to; otherwise it ends with its time.
+/// A waiting read is woken by an append, also if others wait or have stopped waiting; otherwise it ends after
+/// its time.
 ///
 /// # Errors
-/// What the log did else.
+/// A violation by the log.
 pub async fn long_poll<F: Fixture>(fixture: &F) -> Outcome {
     let log = fixture.fresh().await;
     let end = log.bounds().await.map_err(|e| failed("bounds", &e))?.end;
@@ -92,10 +94,10 @@ pub async fn long_poll<F: Fixture>(fixture: &F) -> Outcome {
     Ok(Ran::Done)
 }
 
-/// Pages have no more than their limit, but one record at least.
+/// Pages do not exceed their limit, but contain at least one record.
 ///
 /// # Errors
-/// What the log did else.
+/// A violation by the log.
 pub async fn limits<F: Fixture>(fixture: &F) -> Outcome {
     let log = fixture.fresh().await;
     let records = (0..20).map(|number| Record::new(vec![number; 100])).collect();
@@ -116,10 +118,10 @@ pub async fn limits<F: Fixture>(fixture: &F) -> Outcome {
     Ok(Ran::Done)
 }
 
-/// An append of more records than a page has, or a log keeps in flight.
+/// An append of more records than a page has, or than a log keeps in flight.
 ///
 /// # Errors
-/// What the log did else.
+/// A violation by the log.
 pub async fn large_batch<F: Fixture>(fixture: &F) -> Outcome {
     const RECORDS: u32 = 3000;
     let log = fixture.fresh().await;
@@ -130,10 +132,10 @@ pub async fn large_batch<F: Fixture>(fixture: &F) -> Outcome {
     Ok(Ran::Done)
 }
 
-/// Records without a byte are records; an append of none has no outcomes.
+/// Empty records are records; an append of none has no outcomes.
 ///
 /// # Errors
-/// What the log did else.
+/// A violation by the log.
 pub async fn empty_records<F: Fixture>(fixture: &F) -> Outcome {
     let log = fixture.fresh().await;
     let none = append(&log, Vec::new()).await?;
@@ -148,7 +150,7 @@ pub async fn empty_records<F: Fixture>(fixture: &F) -> Outcome {
 /// Reads, and waits for a stream's next record, that are dropped at any of their polls lose nothing.
 ///
 /// # Errors
-/// What the log did else.
+/// A violation by the log.
 pub async fn cancelled_reads<F: Fixture>(fixture: &F) -> Outcome {
     let log = fixture.fresh().await;
     let start = append(&log, numbered(0..10)).await?[0];
@@ -163,7 +165,7 @@ pub async fn cancelled_reads<F: Fixture>(fixture: &F) -> Outcome {
     let (mut seen, mut appended) = (Vec::new(), 10);
     for times in (0..4).cycle().take(200) {
         if seen.len() as u32 == appended {
-            // There is always something to come, or the stream would be waited for.
+            // There is always another record, so that the stream does not wait.
             append(&log, numbered(appended..appended + 2)).await?;
             appended += 2;
         }

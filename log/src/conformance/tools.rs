@@ -1,4 +1,4 @@
-//! What the scenarios have in common.
+//! Shared by the scenarios.
 
 use std::future::{Future, poll_fn};
 use std::ops::Range;
@@ -11,7 +11,7 @@ use crate::error::ReadError;
 use crate::log::{Following, Limit, Log};
 use crate::record::{Entry, Record};
 
-/// Returns a violation unless something holds.
+/// Returns a violation unless the condition holds.
 macro_rules! ensure {
     ($holds:expr, $($what:tt)+) => {
         if !$holds {
@@ -21,7 +21,7 @@ macro_rules! ensure {
 }
 pub(super) use ensure;
 
-/// A violation of what the log said of itself.
+/// A violation with this description.
 pub(super) fn violation<T>(what: impl Into<String>) -> Result<T, Violation> {
     Err(Violation { what: what.into() })
 }
@@ -41,7 +41,7 @@ pub(super) fn number(record: &Record) -> u32 {
     std::str::from_utf8(&record.body).ok().and_then(|text| text.parse().ok()).unwrap_or(u32::MAX)
 }
 
-/// Appends records all of which have to be appended.
+/// Appends records, all of which have to be appended.
 pub(super) async fn append<L: Log>(log: &L, records: Vec<Record>) -> Result<Vec<L::Position>, Violation> {
     let count = records.len();
     match log.append(records).await.all() {
@@ -83,14 +83,14 @@ pub(super) async fn read_all<L: Log>(
     }
 }
 
-/// What a stream gave: records, and ranges that it said were trimmed.
+/// The items of a stream: records, and ranges that were reported as trimmed.
 pub(super) struct Followed<P> {
     pub(super) entries: Vec<Entry<P>>,
     pub(super) trimmed: Vec<(P, P)>,
 }
 
-/// Follows until a record was given whose number is `last`. Errors that pass are passed over; positions have to ascend,
-/// over records and what was trimmed.
+/// Follows until a record with the number `last`. Transient errors are skipped; positions have to ascend,
+/// over records and trimmed ranges.
 pub(super) async fn follow_until<P: crate::Position>(
     follow: &mut impl Following<P>,
     last: u32,
@@ -139,7 +139,7 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// Lets others run.
+/// Lets other tasks run.
 pub(super) async fn pause() {
     let mut paused = false;
     poll_fn(|cx| {
@@ -152,7 +152,7 @@ pub(super) async fn pause() {
     .await;
 }
 
-/// Both futures to their ends.
+/// Runs both futures to their ends.
 pub(super) async fn both<A: Future, B: Future>(a: A, b: B) -> (A::Output, B::Output) {
     let (mut a, mut b) = (pin!(a), pin!(b));
     let (mut of_a, mut of_b) = (None, None);
@@ -178,7 +178,7 @@ pub(super) async fn both<A: Future, B: Future>(a: A, b: B) -> (A::Output, B::Out
     .await
 }
 
-/// All futures to their ends.
+/// Runs all futures to their ends.
 pub(super) async fn every<F: Future>(futures: Vec<F>) -> Vec<F::Output> {
     let mut running: Vec<Pin<Box<F>>> = futures.into_iter().map(Box::pin).collect();
     let mut outputs: Vec<Option<F::Output>> = running.iter().map(|_| None).collect();
@@ -196,7 +196,7 @@ pub(super) async fn every<F: Future>(futures: Vec<F>) -> Vec<F::Output> {
     outputs.into_iter().flatten().collect()
 }
 
-/// Polls a future so many times at the most, and drops it then. With 0, it is dropped without a poll.
+/// Polls a future at most this many times, and drops it then. With 0, it is dropped without a poll.
 pub(super) async fn polled<F: Future>(times: usize, future: F) -> Option<F::Output> {
     let (mut future, mut left) = (pin!(future), times);
     poll_fn(|cx| {

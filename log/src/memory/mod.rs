@@ -1,4 +1,4 @@
-//! A log in this process's memory: for tests, and for what need not outlive the process.
+//! An in-memory log: for tests, and for data that need not outlive the process.
 
 mod state;
 mod timer;
@@ -20,20 +20,20 @@ use crate::record::Record;
 use state::State;
 use timer::Alarm;
 
-/// What a [`MemoryLog`] holds at the most, and what happens then.
+/// The limits of a [`MemoryLog`], and what happens when they are reached.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct MemoryConfig {
-    /// How many positions are kept, deleted ones counted; 65,536 by default.
+    /// The number of positions that are kept, including deleted ones; 65,536 by default.
     pub max_records: usize,
-    /// How many bytes of records ([`Record::size`]); 64 MiB by default.
+    /// The bytes of records ([`Record::size`]); 64 MiB by default.
     pub max_bytes: usize,
-    /// The largest record in bytes; 8 MiB by default.
+    /// The maximum size of a record in bytes; 8 MiB by default.
     pub max_record: usize,
-    /// What happens when there is no room; the oldest records go by default.
+    /// Handling of new records when there is no room; by default the oldest records are dropped.
     pub retention: Retention,
-    /// How many ids are remembered, so that a record with the same id is stored once; 1,024 by default. With 0, records
-    /// with ids are refused.
+    /// The number of ids that are remembered, so that a record with the same id is stored once; 1,024 by
+    /// default. With 0, records with ids are refused.
     pub remembered_ids: usize,
 }
 
@@ -49,21 +49,21 @@ impl Default for MemoryConfig {
     }
 }
 
-/// What a full log does with new records.
+/// Handling of new records by a full log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Retention {
-    /// The oldest ones go: readers are told by [`ReadError::Trimmed`].
+    /// The oldest ones are dropped: readers get [`ReadError::Trimmed`].
     DropOldest,
     /// New ones are not appended, until older ones are trimmed.
     Refuse,
 }
 
-/// A log in memory, bounded, with retention. Clones are handles of the same log. Its positions count from 0.
+/// An in-memory log, bounded, with retention. Clones are handles of the same log. Its positions count from 0.
 ///
 /// [`trim`](Self::trim), [`delete`](Self::delete), [`truncate`](Self::truncate) and
-/// [`set_reachable`](Self::set_reachable) let a test do to its program what servers do. Reads that wait use one thread
-/// for the time, which runs only while somebody waits.
+/// [`set_reachable`](Self::set_reachable) let a test simulate what servers do. Waiting reads share one timer
+/// thread, which runs only while there are any.
 #[derive(Clone)]
 pub struct MemoryLog {
     config: MemoryConfig,
@@ -86,34 +86,34 @@ impl MemoryLog {
         self.change(|state| state.trim(to));
     }
 
-    /// Removes one record: its position becomes a gap. Whether there was one.
+    /// Removes one record: its position becomes a gap. Returns whether there was one.
     pub fn delete(&self, position: u64) -> bool {
         self.change(|state| state.delete(position))
     }
 
-    /// Removes the records from a position on, as a fail-over to a server that never had them does. Their positions are
-    /// used again.
+    /// Removes the records from a position on, like a fail-over to a server that never had them. Their
+    /// positions are reused.
     pub fn truncate(&self, end: u64) {
         self.change(|state| state.truncate(end));
     }
 
-    /// Whether the log can be reached: if not, nothing is appended or read, as while a server is away. That is said at
-    /// once, also to reads that wait.
+    /// Sets whether the log can be reached: if not, appends and reads fail, as while a server is away, at
+    /// once and including waiting reads.
     pub fn set_reachable(&self, reachable: bool) {
         self.change(|state| state.unreachable = !reachable);
     }
 
-    /// Closes the log, for all its handles: what waits, and what is asked later, ends with `Closed`.
+    /// Closes the log, for all its handles: waiting and later operations end with `Closed`.
     pub fn close(&self) {
         self.change(|state| state.closed = true);
     }
 
-    /// How many records retention and [`trim`](Self::trim) have removed so far.
+    /// The number of records that retention and [`trim`](Self::trim) have removed.
     pub fn dropped(&self) -> u64 {
         self.state().dropped
     }
 
-    /// Changes the log and wakes those who wait for a change, after the lock.
+    /// Changes the log and wakes the tasks that wait for a change, after the lock is released.
     fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         let (result, wakers) = {
             let mut state = self.state();
@@ -125,14 +125,15 @@ impl MemoryLog {
         result
     }
 
-    /// Ends a wait. Its wakers are dropped after the lock: with one a whole task may go.
+    /// Ends a wait. Its wakers are dropped after the lock is released, because a whole task may be dropped
+    /// with one.
     fn leave(&self, waits: Waits) {
         let waker = self.state().waiting.remove(waits.place);
         drop(waker);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // No user code runs under the lock, and each change leaves the state whole.
+        // No user code runs under the lock, and each change leaves the state consistent.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -160,7 +161,8 @@ impl Log for MemoryLog {
     fn capabilities(&self) -> Capabilities {
         let mut capabilities = Capabilities::new(Commit::Memory);
         capabilities.commits = &[Commit::Memory];
-        // Deletes and truncation are for tests of what stands upon a log; a program that does without them has these.
+        // Deletes and truncation are for tests of code that uses logs; a program without them has these
+        // capabilities.
         capabilities.contiguous = true;
         capabilities.positions_reused = false;
         capabilities.atomic_batches = true;
@@ -213,7 +215,7 @@ struct Read<'a> {
     waits: Option<Waits>,
 }
 
-/// Until when it waits, and what wakes it: a change, or the time.
+/// How long it waits, and what wakes it: a change, or the timer.
 struct Waits {
     until: Option<Instant>,
     place: u64,
@@ -237,9 +239,9 @@ impl Future for Read<'_> {
             Ok(page) if page.entries.is_empty() && !this.wait.is_zero() => page,
             ready => return Poll::Ready(ready),
         };
-        // What was deleted need not be walked over again.
+        // Deleted records need not be skipped again.
         this.from = page.next;
-        // A time that is too far away to be told is never.
+        // A time out of range means never.
         let until = Instant::now().checked_add(this.wait);
         let place = state.waiting.add(cx.waker().clone());
         drop(state);

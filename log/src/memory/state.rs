@@ -1,4 +1,4 @@
-//! What a log in memory holds.
+//! The contents of an in-memory log.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::mem;
@@ -10,7 +10,8 @@ use crate::error::{AppendError, Cause, ReadError, Refusal};
 use crate::log::{Limit, Page};
 use crate::record::{Entry, Record};
 
-/// The records and who waits for them. The position of a record is `first` and its index; a deleted one is `None`.
+/// The records and the waiting tasks. The position of a record is `first` plus its index; a deleted one is
+/// `None`.
 #[derive(Default)]
 pub(super) struct State {
     pub(super) first: u64,
@@ -134,7 +135,7 @@ impl State {
         while self.end() > end {
             match self.records.pop_back() {
                 Some(slot) => self.bytes -= slot.map_or(0, |record| record.size()),
-                // A log that has nothing left begins where it is cut.
+                // A log without remaining records begins where it is cut.
                 None => self.first = end,
             }
         }
@@ -150,7 +151,7 @@ fn refusal(record: &Record, config: &MemoryConfig) -> Option<Refusal> {
     (record.id.is_some() && config.remembered_ids == 0).then_some(Refusal::Id)
 }
 
-/// Why a batch cannot be held as a whole.
+/// Why a batch cannot be stored as a whole.
 fn whole_refusal(records: usize, size: usize, config: &MemoryConfig) -> Option<Refusal> {
     if records > config.max_records {
         return Some(Refusal::TooMany { records, limit: config.max_records });
@@ -158,7 +159,7 @@ fn whole_refusal(records: usize, size: usize, config: &MemoryConfig) -> Option<R
     (size > config.max_bytes).then_some(Refusal::TooLarge { size, limit: config.max_bytes })
 }
 
-/// The latest ids and where their records stand.
+/// The latest ids and the positions of their records.
 #[derive(Default)]
 struct Ids {
     positions: HashMap<String, u64>,
@@ -186,7 +187,7 @@ impl Ids {
     }
 }
 
-/// Who waits for a change, in the order in which they came.
+/// The tasks that wait for a change, in order of arrival.
 #[derive(Default)]
 pub(super) struct Waiting {
     wakers: BTreeMap<u64, Waker>,
@@ -201,7 +202,7 @@ impl Waiting {
         place
     }
 
-    /// Its waker, to be dropped after the lock, unless it was woken.
+    /// Its waker, to be dropped after the lock is released, unless it was woken.
     pub(super) fn remove(&mut self, place: u64) -> Option<Waker> {
         self.wakers.remove(&place)
     }

@@ -37,7 +37,7 @@ fn the_oldest_records_go_when_they_are_too_large() {
     log.append(bodies(3, 30)).all().unwrap();
     log.append(bodies(1, 95)).all().unwrap();
     assert_eq!(log.bounds().unwrap(), Bounds::new(3, 4));
-    // What was deleted has no bytes any more.
+    // A deleted record has no bytes any more.
     assert!(log.log().delete(3));
     assert!(!log.log().delete(3));
     log.append(bodies(2, 50)).all().unwrap();
@@ -79,7 +79,7 @@ fn ids_are_forgotten_in_order() {
         [append("a"), append("b"), append("a"), append("c"), append("b"), append("a")],
         [0, 1, 0, 2, 1, 3]
     );
-    // A record that was cut off is not there, so that its id is not known.
+    // A truncated record does not exist, so that its id is unknown.
     log.log().truncate(3);
     assert_eq!(append("a"), 3);
 }
@@ -132,7 +132,7 @@ fn a_wait_ends_with_its_time() {
         let page = log.read(0, Limit::default(), Duration::from_millis(1)).unwrap();
         assert_eq!(page, Page::new(Vec::new(), 0));
     }
-    // Longer than can be told: it waits for a record only.
+    // Too long for an instant: it waits for a record only.
     let waiting = thread::spawn({
         let log = log.clone();
         move || log.read(0, Limit::default(), Duration::MAX)
@@ -164,7 +164,7 @@ fn the_cursor_of_a_stream_is_where_another_goes_on() {
         assert_eq!(follow.cursor(), position);
         assert_eq!(Park.wait(follow.next_entry()).unwrap().unwrap().position, position);
     }
-    // Behind the deleted record, which the page went over.
+    // After the deleted record, which the page skipped.
     assert_eq!(follow.cursor(), 10);
     follow.seek(4);
     assert_eq!(Park.wait(follow.next_entry()).unwrap().unwrap().position, 4);

@@ -1,4 +1,4 @@
-//! The time for reads that wait: one thread for the whole process, while anybody waits.
+//! The timer of waiting reads: one thread for the whole process, while there are any.
 
 use std::collections::BTreeMap;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -38,8 +38,8 @@ impl Alarm {
         alarms.next += 1;
         alarms.set.insert(key, waker);
         if !alarms.running {
-            // Without a thread the read still ends with the next change of its log, only not in time. The next alarm
-            // tries again.
+            // Without a thread the read still ends with the next change of its log, only not in time. The
+            // next alarm tries again.
             alarms.running = thread::Builder::new().name("memory-log-time".into()).spawn(run).is_ok();
         } else if alarms.set.first_key_value().is_some_and(|(first, _)| *first == key) {
             CLOCK.changed.notify_one();
@@ -55,7 +55,7 @@ impl Drop for Alarm {
         if alarms.set.is_empty() {
             CLOCK.changed.notify_one();
         }
-        // After the lock: with a waker a whole task may go, and its alarms.
+        // After the lock is released, because a whole task, with its alarms, may be dropped with a waker.
         drop(alarms);
         drop(waker);
     }

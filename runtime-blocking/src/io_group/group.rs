@@ -14,24 +14,24 @@ use bowline_driver::sync::Mutex;
 use super::reactor::{Reactor, Turner};
 use super::task::Task;
 
-/// The reactors of a group, and whether anybody needs them.
+/// The reactors of a group, and whether it is in use.
 #[derive(Debug)]
 pub(crate) struct Group {
     reactors: Box<[Arc<Reactor>]>,
     next: AtomicUsize,
-    /// It is not needed any more: its threads end.
+    /// It is no longer used: its threads end.
     released: AtomicBool,
-    /// What turns a group that has no threads.
+    /// Drives a group without threads.
     turner: Option<Mutex<Turner>>,
     handle: Weak<Handle>,
 }
 
-/// Keeps a group's threads running: its users and its tasks hold it.
+/// Keeps a group's threads running: held by its users and its tasks.
 #[derive(Debug)]
 pub(crate) struct Handle(Arc<Group>);
 
 impl Handle {
-    /// A group of so many threads; of 0: its user turns it.
+    /// A group of this many threads; with 0, its user drives it.
     pub(super) fn start(threads: usize) -> io::Result<Arc<Self>> {
         let made: Vec<_> = (0..threads.max(1)).map(|_| Reactor::new()).collect::<io::Result<_>>()?;
         let (reactors, mut turners): (Vec<_>, Vec<_>) = made.into_iter().unzip();
@@ -43,7 +43,7 @@ impl Handle {
         });
         for (index, turner) in turners.into_iter().enumerate() {
             let group = Arc::clone(&handle.0);
-            // If one cannot be started, those that were end with the handle.
+            // If one cannot be started, the others end with the handle.
             let thread = std::thread::Builder::new().name(format!("bowline-io-{index}"));
             thread.spawn(move || group.work(index, turner))?;
         }
@@ -61,7 +61,7 @@ impl Drop for Handle {
         group.released.store(true, Ordering::Release);
         for reactor in &group.reactors {
             match group.turner {
-                // No thread turns it any more.
+                // No thread drives it any more.
                 Some(_) => reactor.end(),
                 None => reactor.interrupt(),
             }
@@ -86,10 +86,10 @@ impl Group {
         }
     }
 
-    /// Turns a group without threads once. False: it has threads of its own, or another thread turns it.
+    /// Drives a group without threads once. `false`: it has its own threads, or another thread is driving it.
     ///
     /// # Errors
-    /// On a thread that turns a group already: it would wait for itself. Or the system's.
+    /// On a thread that is driving a group already, which would wait for itself; or the system's error.
     pub(super) fn turn(self: &Arc<Self>, limit: Option<Duration>) -> io::Result<bool> {
         if is_io_thread() {
             return Err(io::ErrorKind::Deadlock.into());
@@ -104,7 +104,7 @@ impl Group {
         self.turner.is_some()
     }
 
-    /// The only one of a group without threads.
+    /// The only reactor of a group without threads.
     pub(super) fn first(&self) -> &Arc<Reactor> {
         &self.reactors[0]
     }
@@ -114,7 +114,7 @@ impl Group {
         &self.reactors[next % self.reactors.len()]
     }
 
-    /// Runs a task, on the thread whose turn it is, or `here` where that one has ended.
+    /// Runs a task, on the next thread in turn, or on `here` if that one has ended.
     ///
     /// # Errors
     /// The group's threads have ended, because the system did not let them wait for sockets.
@@ -123,7 +123,7 @@ impl Group {
         task: impl Future<Output = ()> + Send + 'static,
         here: Option<&Arc<Reactor>>,
     ) -> Result<(), StartError> {
-        // A group that its user turns ends with its user, whatever it has to do.
+        // A group that its user drives ends with its user, whatever work it has.
         let keep = if self.is_manual() { None } else { self.handle.upgrade() };
         let mut reactor = self.next();
         let task = Box::pin(task);
@@ -137,21 +137,21 @@ impl Group {
     }
 }
 
-/// What a thread uses.
+/// The group that a thread uses.
 #[derive(Clone, Debug)]
 enum Current {
-    /// It turns this one.
+    /// The thread drives this one.
     Turning(Arc<Group>, Arc<Reactor>),
-    /// Its user said so.
+    /// The user entered it.
     Entered(Arc<Handle>),
 }
 
 std::thread_local! {
-    /// Each with the number of who entered it: guards may be dropped in any order.
+    /// Each with the number of its guard: guards may be dropped in any order.
     static CURRENT: RefCell<Vec<(u64, Current)>> = const { RefCell::new(Vec::new()) };
 }
 
-/// The group that is there for everybody.
+/// The group that the process shares.
 static SHARED: Mutex<Weak<Handle>> = Mutex::new(Weak::new());
 
 fn shared() -> io::Result<Arc<Handle>> {
@@ -188,7 +188,7 @@ impl Drop for Here {
             let place = stack.iter().position(|(number, _)| *number == self.0)?;
             Some(stack.remove(place))
         });
-        // Without the borrow: it may be the last to know its group.
+        // Without the borrow: it may be the last handle of its group.
         drop(left);
     }
 }
@@ -197,12 +197,12 @@ fn current() -> Option<Current> {
     CURRENT.with_borrow(|stack| stack.last().map(|(_, current)| current.clone()))
 }
 
-/// Whether this thread turns an I/O group: it must not wait for anything else.
+/// Whether this thread drives an I/O group: it must not wait for anything else.
 pub(crate) fn is_io_thread() -> bool {
     CURRENT.with_borrow(|stack| matches!(stack.last(), Some((_, Current::Turning(..)))))
 }
 
-/// The group without threads that this thread entered, and turns while it waits.
+/// The group without threads that this thread entered, and drives while it waits.
 pub(crate) fn entered_manual() -> Option<Arc<Group>> {
     CURRENT.with_borrow(|stack| match stack.last() {
         Some((_, Current::Entered(handle))) if handle.0.is_manual() => Some(Arc::clone(&handle.0)),
@@ -210,7 +210,7 @@ pub(crate) fn entered_manual() -> Option<Arc<Group>> {
     })
 }
 
-/// How many threads turn this thread's group.
+/// The number of threads of this thread's group.
 pub(crate) fn threads() -> usize {
     match current() {
         Some(Current::Turning(group, _)) => group.reactors.len(),
@@ -228,7 +228,7 @@ pub(crate) fn spawn(task: impl Future<Output = ()> + Send + 'static) -> Result<(
     }
 }
 
-/// A reactor, and what keeps it turning.
+/// A reactor, and a handle that keeps it running.
 #[derive(Clone, Debug)]
 pub(crate) struct Held {
     pub(crate) reactor: Arc<Reactor>,
@@ -239,13 +239,13 @@ impl Held {
     /// A reactor of this thread's group, to register a socket or a timer with.
     pub(crate) fn current() -> io::Result<Self> {
         let handle = match current() {
-            // Its task keeps it turning.
+            // Its task keeps it running.
             Some(Current::Turning(_, reactor)) => return Ok(Self { reactor, _keep: None }),
             Some(Current::Entered(handle)) => handle,
             None => shared().map_err(no_thread)?,
         };
         let reactor = Arc::clone(handle.0.next());
-        // As for tasks: what waits does not keep a group that its user turns.
+        // As for tasks: waiting work does not keep a group alive that its user drives.
         let keep = if handle.0.is_manual() { None } else { Some(handle) };
         Ok(Self { reactor, _keep: keep })
     }

@@ -1,4 +1,4 @@
-//! Threads that run every link's work: tasks, sockets, timers.
+//! The threads that run the work of all links: tasks, sockets, timers.
 
 mod group;
 mod reactor;
@@ -22,15 +22,14 @@ use reactor::Reactor;
 pub(crate) use reactor::TimerKey;
 pub(crate) use source::{Source, Way};
 
-/// The threads that connections, dialing and accepting run on.
+/// The threads that run connections, dialing and accepting.
 ///
-/// Without one of its own, everything runs on one that the process shares: a single thread, started
-/// with the first link and ended with the last. Some programs want others: several threads for a busy
-/// server, or no thread at all.
+/// By default everything runs on one thread that the process shares, which starts with the first link and
+/// ends with the last one. Use a group to have several threads for a busy server, or no thread at all.
 ///
-/// What is made while a group is [entered](Self::enter) runs in it, to its end. A group with threads
-/// goes on until all that runs in it is over, whether or not an `IoGroup` is kept. A group without
-/// ([`manual`](Self::manual)) is turned by the program; it ends, and its links with it, when its last
+/// Everything that is made while a group is [entered](Self::enter) runs in it, to its end. A group with
+/// threads runs until everything in it is over, whether or not an `IoGroup` is kept. A group without threads
+/// ([`manual`](Self::manual)) is driven by the program; it ends, and its links with it, when its last
 /// `IoGroup` is dropped.
 ///
 /// ```
@@ -56,7 +55,7 @@ pub(crate) use source::{Source, Way};
 pub struct IoGroup(Arc<Handle>);
 
 impl IoGroup {
-    /// A group of so many threads, which are started at once. `0` is as [`manual`](Self::manual).
+    /// A group of this many threads, which are started at once. `0` is the same as [`manual`](Self::manual).
     ///
     /// # Errors
     /// The system has no threads or descriptors left.
@@ -64,8 +63,8 @@ impl IoGroup {
         Handle::start(threads).map(Self).map_err(|error| StartError::Thread(Arc::new(error)))
     }
 
-    /// A group without threads: [`turn`](Self::turn) or [`run`](Self::run) it, or wait for something
-    /// in a thread that [entered](Self::enter) it.
+    /// A group without threads: drive it with [`turn`](Self::turn) or [`run`](Self::run), or by waiting in a
+    /// thread that [entered](Self::enter) it.
     ///
     /// # Errors
     /// The system has no descriptors left.
@@ -73,26 +72,25 @@ impl IoGroup {
         Self::new(0)
     }
 
-    /// Until what is returned is dropped, this thread's new clients, servers and other tasks run in
-    /// this group. If the group has no threads, this thread turns it whenever it waits for one of
-    /// them.
+    /// Until the returned value is dropped, new clients, servers and other tasks of this thread run in this
+    /// group. If the group has no threads, this thread drives it whenever it waits for one of them.
     #[must_use = "it counts until it is dropped"]
     pub fn enter(&self) -> Entered<'_> {
         Entered { _here: Here::entered(&self.0), _group: std::marker::PhantomData }
     }
 
-    /// Turns a group without threads once: runs what is due, waits for sockets and timers, for at
-    /// most `timeout` (for as long as nothing comes without one), and runs what came of it. False:
-    /// the group has threads, or another thread turns it; nothing was done.
+    /// Drives a group without threads once: runs ready tasks, waits for sockets and timers for at most
+    /// `timeout` (`None`: without limit), and runs the tasks that became ready. `false`: the group has
+    /// threads, or another thread is driving it; nothing was done.
     ///
     /// # Errors
-    /// [`Deadlock`](io::ErrorKind::Deadlock) within a task or an inline handler of a group; or the
-    /// system cannot wait for sockets.
+    /// [`Deadlock`](io::ErrorKind::Deadlock) within a task or an inline handler of a group; or the system
+    /// cannot wait for sockets.
     pub fn turn(&self, timeout: Option<Duration>) -> io::Result<bool> {
         self.0.group().turn(timeout)
     }
 
-    /// Turns the group, or waits for its threads, until `until` is ready.
+    /// Drives the group, or waits for its threads, until `until` is ready.
     ///
     /// # Errors
     /// As [`turn`](Self::turn).
@@ -117,18 +115,18 @@ impl bowline_driver::place::Group for IoGroup {
     }
 }
 
-/// A group that is entered: see [`IoGroup::enter`].
+/// The guard of an entered group: see [`IoGroup::enter`].
 #[derive(Debug)]
 pub struct Entered<'g> {
     _here: Here,
-    /// Of one thread: it must be left where it was entered.
+    /// Not `Send`: it must be dropped on the thread that entered.
     _group: std::marker::PhantomData<(&'g IoGroup, *const ())>,
 }
 
-/// How often a thread that waits looks whether another one still turns the group.
+/// How often a waiting thread checks whether another one still drives the group.
 const BESIDE: Duration = Duration::from_millis(5);
 
-/// Wakes a thread that turns a group, or waits for another one that does.
+/// Wakes a thread that drives a group, or waits for another one that does.
 struct Interrupt {
     woken: AtomicBool,
     reactor: Arc<Reactor>,
@@ -148,7 +146,7 @@ impl Wake for Interrupt {
     }
 }
 
-/// Turns `group` until `future` is ready, or until then (`None`).
+/// Drives `group` until `future` is ready, or until then (`None`).
 pub(crate) fn turn_until<T>(
     group: &Arc<group::Group>,
     future: impl Future<Output = T>,

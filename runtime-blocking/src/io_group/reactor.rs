@@ -1,4 +1,4 @@
-//! What one I/O thread turns: tasks that were woken, sockets, timers.
+//! The reactor of one I/O thread: ready tasks, sockets, timers.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -17,12 +17,12 @@ use super::task::{Ran, Task};
 const WAKE: Token = Token(usize::MAX);
 /// Reports taken from the system at a time.
 const EVENTS: usize = 256;
-/// Tasks run before sockets and timers are looked at again.
+/// Tasks run before sockets and timers are checked again.
 const TASKS: usize = 64;
-/// Of those that need several turns, so many run before sockets and timers are looked at again.
+/// Of those that need several turns, this many run before sockets and timers are checked again.
 const LONG_TASKS: usize = 4;
 
-/// The part that any thread may use; the turning thread has a [`Turner`] besides.
+/// The part that any thread may use; the driving thread also has a [`Turner`].
 pub(crate) struct Reactor {
     registry: Registry,
     waker: mio::Waker,
@@ -33,26 +33,26 @@ pub(crate) struct Reactor {
 #[derive(Default)]
 struct State {
     ready: VecDeque<Arc<Task>>,
-    /// Ready as well, and expected to need more than one turn: a few of them run after the others, so that
-    /// one that has little to do does not wait for a turn of each.
+    /// Ready tasks that are expected to need more than one turn: a few of them run after the others, so that
+    /// a task with little work does not wait for a turn of each.
     long: VecDeque<Arc<Task>>,
     tasks: Slab<Arc<Task>>,
     timers: BTreeMap<TimerKey, Waker>,
     last_timer: u64,
-    /// The turning thread waits for the system, until then at the latest.
+    /// The driving thread waits for the system, at most until then.
     asleep: Option<Option<Instant>>,
     /// Nothing can be spawned any more.
     ended: bool,
 }
 
 impl State {
-    /// Where a task waits for its turn.
+    /// The queue in which a task waits for its turn.
     fn line(&mut self, task: &Task) -> &mut VecDeque<Arc<Task>> {
         if task.is_long() { &mut self.long } else { &mut self.ready }
     }
 }
 
-/// When, and which.
+/// The time, and the id.
 pub(crate) type TimerKey = (Instant, u64);
 
 impl std::fmt::Debug for Reactor {
@@ -61,12 +61,12 @@ impl std::fmt::Debug for Reactor {
     }
 }
 
-/// What the turning thread alone has.
+/// The state of the driving thread only.
 #[derive(Debug)]
 pub(super) struct Turner {
     poll: Poll,
     events: Events,
-    /// Reports with whom they are for, on the way from one to the other.
+    /// Reports with their sources, between collection and delivery.
     noted: Vec<(Ready, Arc<Source>)>,
 }
 
@@ -80,7 +80,7 @@ impl Reactor {
         Ok((reactor, Turner { poll, events: Events::with_capacity(EVENTS), noted: Vec::new() }))
     }
 
-    /// A task that was woken.
+    /// Queues a task that was woken.
     pub(super) fn queue(&self, task: Arc<Task>) {
         let mut state = self.state.lock();
         state.line(&task).push_back(task);
@@ -91,13 +91,13 @@ impl Reactor {
         }
     }
 
-    /// The turning thread looks again.
+    /// Makes the driving thread check again.
     pub(super) fn interrupt(&self) {
-        // Fails only where the system has nothing left for a byte; the next report wakes it then.
+        // Fails only if the system has no room for a byte; then the next report wakes it.
         let _ = self.waker.wake();
     }
 
-    /// Takes a task, and runs it. False: the reactor has ended.
+    /// Takes a task, and runs it. `false`: the reactor has ended.
     pub(super) fn adopt(&self, task: Arc<Task>) -> bool {
         let mut state = self.state.lock();
         if state.ended {
@@ -122,7 +122,7 @@ impl Reactor {
         Ok((token, source))
     }
 
-    /// Forgets a socket that is closed, and that the system has forgotten by itself.
+    /// Forgets a closed socket, which the system has forgotten by itself.
     #[cfg(not(unix))]
     pub(crate) fn forget(&self, token: usize) {
         let source = self.sources.lock().try_remove(token);
@@ -132,13 +132,13 @@ impl Reactor {
     /// Forgets a socket.
     #[cfg(unix)]
     pub(crate) fn deregister(&self, socket: &mut impl mio::event::Source, token: usize) {
-        // The system forgets one that is closed by itself.
+        // The system forgets a closed one by itself.
         let _ = self.registry.deregister(socket);
         let source = self.sources.lock().try_remove(token);
         drop(source);
     }
 
-    /// Whether reports of bytes to read are wanted for a socket that is registered.
+    /// Sets whether reports of readable data are wanted for a registered socket.
     #[cfg(unix)]
     pub(crate) fn watch_reads(&self, fd: std::os::fd::RawFd, token: usize, watch: bool) -> io::Result<()> {
         let interest = if watch { Interest::READABLE | Interest::WRITABLE } else { Interest::WRITABLE };
@@ -162,7 +162,7 @@ impl Reactor {
         key
     }
 
-    /// Another waker for a timer. False: it has fired.
+    /// Replaces the waker of a timer. `false`: it has fired.
     pub(crate) fn renew_timer(&self, key: TimerKey, waker: &Waker) -> bool {
         let mut state = self.state.lock();
         let timer = state.timers.get_mut(&key);
@@ -175,19 +175,19 @@ impl Reactor {
         drop(waker);
     }
 
-    /// Whether it takes no more tasks.
+    /// Whether it accepts no more tasks.
     pub(super) fn has_ended(&self) -> bool {
         self.state.lock().ended
     }
 
-    /// Takes no more tasks, unless there are some. True: it has ended.
+    /// Stops accepting tasks, unless there are some. `true`: it has ended.
     pub(super) fn end_if_idle(&self) -> bool {
         let mut state = self.state.lock();
         state.ended |= state.tasks.is_empty();
         state.ended
     }
 
-    /// Ends every task, and takes no more.
+    /// Ends every task, and accepts no more.
     pub(super) fn end(&self) {
         let mut state = self.state.lock();
         state.ended = true;
@@ -198,8 +198,8 @@ impl Reactor {
         tasks.into_iter().for_each(|(_, task)| task.cancel());
     }
 
-    /// Runs what was woken, then waits for sockets, timers and wakes: for at most `limit`
-    /// (`None`: for as long as nothing comes).
+    /// Runs woken tasks, then waits for sockets, timers and wakes: for at most `limit` (`None`: without
+    /// limit).
     pub(super) fn turn(&self, turner: &mut Turner, limit: Option<Duration>) -> io::Result<()> {
         self.run_tasks();
         let timeout = self.fall_asleep(limit);
@@ -216,7 +216,7 @@ impl Reactor {
     }
 
     /// Runs the tasks that are ready now. Tasks that become ready meanwhile run after the sockets were
-    /// polled: tasks that wake themselves, or each other, do not keep a socket waiting.
+    /// polled: tasks that wake themselves, or each other, do not delay a socket.
     fn run_tasks(&self) {
         let (ready, long) = {
             let state = self.state.lock();
@@ -249,13 +249,13 @@ impl Reactor {
         }
     }
 
-    /// Whether tasks wait for the one that runs.
+    /// Whether other tasks wait for the running one.
     pub(crate) fn has_ready(&self) -> bool {
         let state = self.state.lock();
         !state.ready.is_empty() || !state.long.is_empty()
     }
 
-    /// For how long the system may be waited for.
+    /// How long to wait for the system.
     fn fall_asleep(&self, limit: Option<Duration>) -> Option<Duration> {
         let mut state = self.state.lock();
         if !state.ready.is_empty() || !state.long.is_empty() {
@@ -269,7 +269,7 @@ impl Reactor {
         until.map(|until| until.saturating_duration_since(now))
     }
 
-    /// Says what was reported to whom it is for, without the lock: they wake others.
+    /// Passes the reports to their sources, without the lock, because they wake tasks.
     fn note(&self, turner: &mut Turner) {
         let sources = self.sources.lock();
         let reports = turner.events.iter().filter_map(|event| {
@@ -324,7 +324,7 @@ mod tests {
                 Poll::Pending
             })));
         }
-        // Woken by another thread, as by a report of the system, each time.
+        // Woken by another thread each time, like a report of the system.
         let (waker, seen) = (Arc::new(Mutex::new(None::<Waker>)), Arc::new(AtomicUsize::new(0)));
         let (kept, count) = (Arc::clone(&waker), Arc::clone(&seen));
         spawn(Box::pin(poll_fn(move |cx| {
@@ -345,7 +345,7 @@ mod tests {
             let meanwhile = turns.load(Ordering::Relaxed) - before;
             assert!(meanwhile <= 2 * LONG_TASKS, "{meanwhile} turns of others");
         }
-        // Those that go on and on have their turns all the same.
+        // Tasks that never finish get their turns nevertheless.
         let before = turns.load(Ordering::Relaxed);
         for _ in 0..50 {
             reactor.turn(&mut turner, None).expect("it may wait");

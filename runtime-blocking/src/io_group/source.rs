@@ -1,4 +1,4 @@
-//! A socket as its reactor sees it: what it is ready for, and who waits for that.
+//! A socket as its reactor sees it: its readiness, and the tasks that wait for it.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::{Poll, Waker};
@@ -8,7 +8,7 @@ use mio::event::Event;
 
 const READ: u8 = 1;
 const WRITE: u8 = 2;
-/// Either side of the socket ended: reading, or writing, always says something.
+/// Either side of the socket ended: reading, or writing, always returns something.
 const READ_ENDED: u8 = 4;
 const WRITE_ENDED: u8 = 8;
 
@@ -35,7 +35,7 @@ impl Way {
     }
 }
 
-/// What a socket is ready for, as the system reports it.
+/// The readiness that the system reported.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ready(u8);
 
@@ -71,7 +71,7 @@ struct Waiting {
 }
 
 impl Source {
-    /// The system reported something: wakes the tasks that wait for it.
+    /// The system reported readiness: wakes the tasks that wait for it.
     pub(super) fn set(&self, Ready(ready): Ready) {
         self.ready.fetch_or(ready, Ordering::AcqRel);
         let mut waiting = self.waiting.lock();
@@ -81,12 +81,12 @@ impl Source {
         reader.into_iter().chain(writer).for_each(Waker::wake);
     }
 
-    /// A read, or write, is about to be tried: what is reported from now on counts.
+    /// A read, or write, is about to be tried: later reports count.
     pub(crate) fn clear(&self, way: Way) {
         self.ready.fetch_and(!way.clearable(), Ordering::AcqRel);
     }
 
-    /// There may be more. Wakes no task: the one that would be woken says so itself.
+    /// There may be more. Wakes no task: the caller is the task that would be woken.
     pub(crate) fn set_ready(&self, way: Way) {
         self.ready.fetch_or(way.clearable(), Ordering::AcqRel);
     }
@@ -109,7 +109,7 @@ impl Source {
             Some(kept) => kept.clone_from(waker),
             None => *slot = Some(waker.clone()),
         }
-        // What was reported since the look above found no waker here.
+        // A report since the check above found no waker here.
         if self.is_ready(way) { Poll::Ready(()) } else { Poll::Pending }
     }
 }

@@ -1,4 +1,4 @@
-//! A task of an I/O group: a future, and what queues it when it is woken.
+//! A task of an I/O group: a future, and its queueing when it is woken.
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,17 +13,17 @@ use super::group::Handle;
 use super::reactor::Reactor;
 use crate::task_state::TaskState;
 
-/// What the group's threads live for; dropped with the future.
+/// Keeps the group's threads alive; dropped with the future.
 type Keep = Option<Arc<Handle>>;
 type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 pub(super) struct Task {
     state: TaskState,
-    /// Its place among the tasks of its reactor.
+    /// Its key among the tasks of its reactor.
     key: AtomicUsize,
     work: Mutex<Option<(Work, Keep)>>,
     cancelled: AtomicBool,
-    /// It had more to do than one turn when it was busy last, and whether it is in the middle of that.
+    /// It had more work than one turn when it was last busy, and whether it is in the middle of that.
     is_long: AtomicBool,
     goes_on: AtomicBool,
     reactor: Weak<Reactor>,
@@ -46,7 +46,7 @@ impl Task {
         self.key.load(Ordering::Relaxed)
     }
 
-    /// Polls it once. By the thread that took it out of the queue only.
+    /// Polls it once. Only on the thread that took it out of the queue.
     pub(super) fn run(self: &Arc<Self>) -> Ran {
         self.state.begin();
         let waker = Waker::from(Arc::clone(self));
@@ -57,7 +57,7 @@ impl Task {
                 catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(&mut Context::from_waker(&waker))))
             }
         };
-        // A task that panics ends alone: dropping its future ends its connection.
+        // A panic ends only this task: dropping its future ends its connection.
         if !matches!(polled, Ok(Poll::Pending)) {
             self.state.end();
             let work = work.take();
@@ -69,20 +69,19 @@ impl Task {
             self.cancel();
             return Ran::Over;
         }
-        // Noted before it rests: whoever wakes it then queues it by that.
+        // Recorded before it rests: a later wake queues it accordingly.
         let is_woken = self.state.is_woken();
         let went_on = self.goes_on.swap(is_woken, Ordering::Relaxed);
         self.is_long.store(is_woken || went_on, Ordering::Relaxed);
         if self.state.rest() { Ran::Woken } else { Ran::Waits }
     }
 
-    /// Whether it needed several turns when it was busy last: one that does waits behind those that are
-    /// done in one.
+    /// Whether it needed several turns when it was last busy: such a task waits behind those that need one.
     pub(super) fn is_long(&self) -> bool {
         self.is_long.load(Ordering::Relaxed)
     }
 
-    /// Drops the future; one that is being polled, when that is over.
+    /// Drops the future; if it is being polled, after the poll.
     pub(super) fn cancel(&self) {
         self.cancelled.store(true, Ordering::Release);
         if let Some(mut work) = self.work.try_lock() {
@@ -93,11 +92,11 @@ impl Task {
     }
 }
 
-/// What came of polling a task.
+/// The result of polling a task.
 pub(super) enum Ran {
     /// It waits for its waker.
     Waits,
-    /// It was woken while it ran: it is to be queued again.
+    /// It was woken while it ran: it must be queued again.
     Woken,
     /// It is over.
     Over,

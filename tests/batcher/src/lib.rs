@@ -1,2 +1,2 @@
-//! Batchers and fail-over on all runtimes: see `tests/`. Apart from the other tests because it needs little of
-//! what they need.
+//! Batchers and fail-over on all runtimes: see `tests/`. A separate package, because it needs few
+//! dependencies.

@@ -1,4 +1,4 @@
-//! Batchers on all runtimes: over a log whose every move the test says, and over calls.
+//! Batchers on all runtimes: over a log that the test controls step by step, and over calls.
 
 mod log;
 mod world;
@@ -129,7 +129,7 @@ async fn results_come_in_order_and_hold_places<R: World>() {
     let refused = batcher.try_send_with_reference("2", 2, &results).expect_err("no place");
     assert_eq!((refused.message, refused.why), (("2".to_owned(), 2), Refusal::BufferFull));
     until("both have their results", || batcher.stats().appended == 2);
-    // One that takes nothing stalls nobody else.
+    // A sink that accepts nothing delays no other.
     done::<R, _>(batcher.send_with_reference("x", 9, &other)).await.expect("a place of its own");
     assert_eq!(done::<R, _>(batcher.send("y")).await, Ok(3));
     assert_eq!(results.outstanding(), 2);
@@ -247,7 +247,7 @@ async fn the_last_handle_closes_it_in_the_background<R: World>() {
     assert_eq!(done::<R, _>(results.recv()).await.err(), Some(ReceiveError::Closed));
 }
 
-/// Wherever a send is dropped, its message has one outcome, and the batcher goes on.
+/// Wherever a send is dropped, its message has one outcome, and the batcher continues.
 async fn a_send_can_be_dropped_after_every_poll<R: World>() {
     let log = Log::default();
     let builder = Batcher::<R, Log>::builder(log.clone()).buffer(2).references::<()>().places(2);
@@ -378,7 +378,7 @@ async fn a_batch_can_be_a_call_that_finds_its_leader<R: World>() {
         if nobody { failed.retryable(true) } else { failed }
     });
     let batcher = Batcher::<R, _>::builder(sink).retries(Retries::Times(3)).open().expect("a runtime");
-    // Nobody leads at first.
+    // At first there is no leader.
     leader.store(u64::MAX, Ordering::SeqCst);
     let first = batcher.try_send("first").expect("room");
     until("every server was asked", || batcher.last_cause().is_some());
@@ -402,7 +402,8 @@ async fn a_batch_can_be_a_call_that_finds_its_leader<R: World>() {
     }
 }
 
-/// What a thread that runs connections would have to wait for is refused; what is possible at once is done.
+/// A call for which a thread that runs connections would have to wait is refused; one that is possible at
+/// once is done.
 #[test]
 fn an_io_thread_does_not_wait() {
     let log = Log::default();

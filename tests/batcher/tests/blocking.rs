@@ -1,4 +1,4 @@
-//! Batchers over sinks whose appends block, on all runtimes.
+//! Batchers over sinks with blocking appends, on all runtimes.
 
 mod world;
 
@@ -102,7 +102,7 @@ async fn a_close_does_not_wait_for_the_thread<R: World>() {
     until("it is under way", || batcher.pending() == (0, 1));
     done::<R, _>(batcher.close()).await;
     assert_eq!(done::<R, _>(first.wait()).await, Err(SendError::MaybeAppended(None)));
-    // It goes on, and ends with its sink.
+    // It continues, and ends with its sink.
     permits.send(()).expect("the sink is there");
     until("it was appended all the same", || *kept.lock().expect("no panic") == [1]);
     drop(batcher);

@@ -1,4 +1,4 @@
-//! A pool whose endpoints say "not here, try there".
+//! A pool whose endpoints redirect calls to one another.
 
 mod world;
 
@@ -40,7 +40,7 @@ impl<R: Runtime> Cluster<R> {
             let builder = Server::<R, Native>::builder().on_request_inline(move |_, request, reply| {
                 count.fetch_add(1, Ordering::SeqCst);
                 match request.method() {
-                    // Of a key that nobody leads.
+                    // For a key without a leader.
                     2 => return Err(Failure::new(LEAVING, "")),
                     3 => return Err(Failure::new(Status::FAILED, "no")),
                     _ => {}
@@ -139,7 +139,7 @@ async fn without_a_leader_rounds_go_on_until_there_is_one<R: World>() {
     });
     assert_eq!(call(&pool, CallOptions::new(1)).await, Ok(1));
     elects.join().expect("it ends");
-    // Nobody again: the last answer holds, by the deadline.
+    // No leader again: the last answer is the result, by the deadline.
     cluster.lead(NOBODY, NOBODY);
     let result = call(&pool, CallOptions::new(1).timeout(MS * 300)).await;
     assert!(matches!(result, Err(CallError::Failed(failure)) if failure.status == NOT_HERE));

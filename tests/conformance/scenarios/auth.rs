@@ -1,4 +1,4 @@
-//! Who connects is found out before anything is handed over, and may be withdrawn.
+//! Authentication: it ends before any message is delivered, and may be revoked.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -30,12 +30,12 @@ fn tokens() -> Tokens {
         .with("bob's", Identity::new("bob"))
 }
 
-/// Settings of a client that shows that token.
+/// Settings of a client that presents that token.
 fn showing(token: &str) -> ConfigBuilder<Native> {
     Config::builder().credentials(BearerToken::new(token).expect("short"))
 }
 
-/// Handlers of a server that knows the tokens, and says to each caller who it is.
+/// Handlers of a server that knows the tokens, and returns its caller's identity.
 fn knowing() -> Handlers<Native> {
     Handlers::none().verifier_inline(|attempt| tokens().verify(attempt)).request(|asked| async move {
         let identity = asked.peer.identity().ok_or_else(|| Failure::from("nobody"))?;
@@ -121,7 +121,7 @@ pub async fn a_verifier_may_decide_later<H: Harness>() {
     assert_eq!(&H::Client::wait(early).await.expect("an answer")[..], b"bob");
     decider.join().expect("no panic");
     client.close().await;
-    // One that is let go of says no; one whose peer goes is over.
+    // A dropped `Deciding` is a refusal; one whose peer has disconnected is over.
     let client = H::connect_lazy(&server.address(), config(), Handlers::none()).expect("an address");
     H::until("it is asked for", || waiting.lock().expect("not poisoned").len() == 1).await;
     drop(waiting.lock().expect("not poisoned").remove(0));
@@ -156,7 +156,7 @@ pub async fn a_refusal_ends_dialing_or_not<H: Harness>() {
     });
     let server = H::bind("127.0.0.1:0", Config::default(), handlers).await.expect("a free port");
     server.start();
-    // A wrong token is not shown again.
+    // A wrong token is not presented again.
     let config = showing("guessed").reconnect(ReconnectPolicy::fixed(MS)).build().expect("sound");
     let client = H::connect_lazy(&server.address(), config, Handlers::none()).expect("an address");
     let error = client.ready().await.expect_err("it is wrong");
@@ -172,7 +172,7 @@ pub async fn a_refusal_ends_dialing_or_not<H: Harness>() {
     assert_eq!(code(&client.ready().await.expect_err("it is wrong")), Some(RefusalCode::WRONG));
     assert_eq!(tries.load(Ordering::Relaxed), 1 + 3);
     client.close().await;
-    // Advice makes it worth another try, and is heeded.
+    // A delay in the refusal permits a retry, and is respected.
     tries.store(0, Ordering::Relaxed);
     let config = showing("later").reconnect(ReconnectPolicy::fixed(MS)).build().expect("sound");
     let began = std::time::Instant::now();
@@ -181,7 +181,7 @@ pub async fn a_refusal_ends_dialing_or_not<H: Harness>() {
     assert!(began.elapsed() >= MS * 300, "not before it was told");
     assert_eq!(tries.load(Ordering::Relaxed), 2);
     client.close().await;
-    // A panic is a refusal that says nothing of the credentials.
+    // A panic is a refusal that does not concern the credentials.
     let config = showing("panics").reconnect(ReconnectPolicy::never()).build().expect("sound");
     let error = H::connect(&server.address(), config, Handlers::none()).await.err().expect("refused");
     assert_eq!((code(&error), error.is_retryable()), (Some(RefusalCode::UNAVAILABLE), true));
@@ -229,10 +229,10 @@ pub async fn a_withdrawn_identity_is_told_and_may_come_again<H: Harness>() {
     assert_eq!(server.withdraw("alice", refusal.clone()), 1);
     H::until("it is gone", || !causes.lock().expect("not poisoned").is_empty()).await;
     assert_eq!(causes.lock().expect("not poisoned").remove(0), Disconnect::Denied(refusal.clone()));
-    // Asked anew, it shows another token.
+    // On the next connection it presents another token.
     assert_eq!(who(&client).await, "bob");
     assert_eq!(client.peer().last_disconnect(), Some(Disconnect::Refused(refusal)));
-    // A withdrawal that says so is for good.
+    // A withdrawal with that code is permanent.
     assert_eq!(server.withdraw("bob", RefusalCode::FORBIDDEN.into()), 1);
     H::until("it is over", || client.peer().state() == State::Closed).await;
     client.close().await;
@@ -276,8 +276,8 @@ pub async fn a_session_stays_with_its_identity<H: Harness>() {
     let config = session().credentials(Rotating(AtomicUsize::new(0))).build().expect("sound");
     let client = H::connect(&server.address(), config, Handlers::none()).await.expect("let in");
     assert_eq!(who(&client).await, "alice");
-    // Bob is refused alice's session; the third connection is alice's again, with a session of its own: what a
-    // refusal has cost is lost.
+    // Bob is refused alice's session; the third connection is alice's again, with a new session: the messages
+    // that the refusal cost are lost.
     client.peer().reconnect_now();
     H::until("another session", || client.peer().counters().connections == 2).await;
     assert_eq!(who(&client).await, "alice");
@@ -286,7 +286,7 @@ pub async fn a_session_stays_with_its_identity<H: Harness>() {
     let detached = server.peers().iter().filter(|peer| peer.state() == State::Disconnected).count();
     assert_eq!(detached, 1, "the first session waits for its own");
     assert_eq!(server.accept_counters().denied, 1);
-    // Both are withdrawn.
+    // Both connections are withdrawn.
     assert_eq!(server.withdraw("alice", RefusalCode::FORBIDDEN.into()), 2);
     H::until("nobody is there", || server.peers().is_empty()).await;
     client.close().await;
@@ -352,7 +352,7 @@ pub async fn what_a_peer_may_do<H: Harness>() {
         assert_eq!(status(client.call(CallOptions::new(10), Vec::new()).await), forbidden);
         assert_eq!(status(client.call(CallOptions::new(99), Vec::new()).await), Some(Status::PANICKED));
         taken.store(0, Ordering::Relaxed);
-        // In one batch, mostly.
+        // Usually in one batch.
         for n in 0..20_u32 {
             let _ = client.cast(CastOptions::new(n / 10 * 10), vec![7]).await.expect("queued");
         }
@@ -384,7 +384,7 @@ fn hello() -> Vec<u8> {
     frame(Kind::Hello, &body)
 }
 
-/// The challenge that the server sends behind its hello.
+/// The challenge that the server sends after its hello.
 fn challenge(socket: &mut TcpStream) -> Vec<u8> {
     let mut bytes = vec![0; hello().len() + 8 + 32];
     socket.read_exact(&mut bytes).expect("a hello and a challenge");
@@ -393,7 +393,7 @@ fn challenge(socket: &mut TcpStream) -> Vec<u8> {
     challenge
 }
 
-/// A peer that says all that, whatever it hears, until it is cut off. What it heard at the end.
+/// A peer that sends all of that, whatever it receives, until it is disconnected. Returns what it received.
 fn says(address: &str, all: &[Vec<u8>]) -> Vec<u8> {
     let mut socket = TcpStream::connect(address).expect("it listens");
     socket.set_read_timeout(Some(Duration::from_secs(10))).expect("an option");
@@ -425,7 +425,8 @@ pub async fn hostile_peers_are_not_let_in<H: Harness>() {
     let shown = |bytes: &[u8]| frame(Kind::Credentials, bytes);
     let cast = || frame(Kind::Cast, b"all the same");
     let long = [&[129, 0, 0, 0, 0, 0, 0x10, 0x01][..], &[7; 4_097]].concat();
-    // Messages before the acceptance; none; too long; twice; refused, and more of it.
+    // Messages before the acceptance; no credentials; too long ones; two of them; and sending after a
+    // refusal.
     let peers = [
         vec![hello(), cast()],
         vec![cast()],
@@ -437,7 +438,7 @@ pub async fn hostile_peers_are_not_let_in<H: Harness>() {
         let address = address.clone();
         on_thread(move || says(&address, &frames)).await;
     }
-    // What an honest peer showed is of no use to another.
+    // The credentials of a conforming peer are useless to another.
     let secret = SharedSecret::new("carol", [7; 32]).expect("a name");
     let config = Config::builder().credentials(secret).build().expect("sound");
     let client = H::connect(&address, config, Handlers::none()).await.expect("let in");
@@ -488,13 +489,13 @@ pub async fn a_thousand_stalled_verifications<H: Harness>() {
     for _ in 0..100 {
         assert_eq!(who(&client).await, "bob");
     }
-    // With one more there is no room for an honest peer, which is told so and comes again.
+    // With one more there is no room for a conforming peer, which is refused with a delay and retries.
     open();
     H::until("all wait", || stalled.lock().expect("not poisoned").len() == 1_001).await;
     let once = config.to_builder().reconnect(ReconnectPolicy::never()).build().expect("sound");
     let error = H::connect(&address, once, Handlers::none()).await.err().expect("no room");
     assert_eq!((code(&error), error.is_retryable()), (Some(RefusalCode::BUSY), true));
-    // They go, and so do the questions about them.
+    // They disconnect, and their pending decisions are dropped.
     sockets.clear();
     H::until("they are gone", || server.peers().len() == 1).await;
     assert!(stalled.lock().expect("not poisoned").iter().all(Deciding::is_over));

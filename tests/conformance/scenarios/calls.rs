@@ -1,4 +1,4 @@
-//! Calls, and what becomes of them while the connection holds.
+//! Calls and their outcomes on a working connection.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -13,7 +13,7 @@ use crate::harness::{Client, Handlers, Harness, Server};
 
 const MS: Duration = Duration::from_millis(1);
 
-/// What handlers hold back.
+/// Requests that handlers hold back.
 type Held<T> = Arc<Mutex<Vec<T>>>;
 
 fn number(body: &[u8]) -> u32 {
@@ -160,7 +160,7 @@ pub async fn deadlines_end_calls<H: Harness>() {
 }
 
 pub async fn a_late_reply_is_counted<H: Harness>() {
-    // On tcpstream, which has no cancel: the reply does come.
+    // On tcpstream, which has no cancel: the reply arrives.
     let config = || Config::with_framing(bowline::frame::tcpstream::Tcpstream::new()).build().expect("sound");
     let (go, gone) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
     let (wait, told) = (Arc::clone(&go), Arc::clone(&gone));
@@ -234,7 +234,7 @@ pub async fn more_calls_than_places<H: Harness>() {
     }
     assert_eq!(done.load(Ordering::Relaxed), H::MANY as u32);
 
-    // Beyond the places a call waits under its own deadline.
+    // Beyond the limit, a call waits until its own deadline.
     let (held, silent) = silent();
     let config = Config::builder().max_in_flight(1).build().expect("sound");
     let (other, narrow) = H::pair(config, silent, Handlers::none()).await;
@@ -267,7 +267,7 @@ pub async fn answering_later_and_never<H: Harness>() {
     let later = client.start_call(CallOptions::new(1), Vec::new()).await.expect("begun");
     let error = client.call(CallOptions::new(2), Vec::new()).await.expect_err("no answer");
     assert!(matches!(error, CallError::Failed(failure) if failure.status == Status::NO_ANSWER));
-    // smol cancels a task whose handle is dropped; then the responder says so itself.
+    // smol cancels a task whose handle is dropped; then the responder itself sends the answer.
     match H::Client::<Native>::wait(later).await {
         Ok(reply) => assert_eq!(&reply[..], b"later"),
         Err(CallError::Failed(failure)) => assert_eq!(failure.status, Status::NO_ANSWER),

@@ -1,4 +1,4 @@
-//! Tests that need a process of their own.
+//! Tests that need a separate process.
 
 use std::io::{BufRead, BufReader, Lines};
 use std::process::{Child as Process, ChildStdout, Command, Stdio};
@@ -33,7 +33,7 @@ impl Child {
         self.process.id()
     }
 
-    /// The rest of the next line that begins so.
+    /// The rest of the next line with that prefix.
     pub fn expect(&self, prefix: &str) -> String {
         let mut lines = self.lines.lock().expect("not poisoned");
         let found = lines.find_map(|line| line.ok()?.strip_prefix(prefix).map(str::to_owned));
@@ -46,7 +46,7 @@ impl Child {
         let _ = self.process.wait();
     }
 
-    /// Waits until it ended by itself, well.
+    /// Waits until it has ended by itself, successfully.
     pub fn succeed(mut self) {
         assert!(self.process.wait().expect("a child").success(), "the other process failed");
     }
@@ -64,7 +64,7 @@ pub async fn until_stdin_ends<H: Harness>() {
     }
 }
 
-/// At most so many descriptors from now on.
+/// Limits the number of descriptors from now on.
 pub fn lower_descriptors(most: u64) {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let old = getrlimit(Resource::Nofile);

@@ -1,4 +1,4 @@
-//! What becomes of messages across connections.
+//! Outcomes of messages across connections.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -20,7 +20,7 @@ pub async fn casts_say_what_became_of_them<H: Harness>() {
     client.close().await;
     server.shutdown().await;
 
-    // Nobody listens.
+    // No server listens.
     let config = Config::builder().expire_after(MS * 30).linger(MS).build().expect("sound");
     let client = H::connect_lazy("127.0.0.1:1", config, Handlers::none()).expect("begun");
     let error = client.cast_and_wait(CastOptions::new(1), b"late".to_vec()).await.expect_err("expired");

@@ -1,4 +1,4 @@
-//! What goes wrong, and what becomes of the calls.
+//! Failures, and the outcomes of calls.
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -56,7 +56,7 @@ pub async fn oversized_messages_either_way<H: Harness>() {
     let large = Handlers::none().request(|_| async { Ok(vec![0; 2000].into()) });
     let server = H::bind("127.0.0.1:0", small.clone(), large).await.expect("a free port");
     server.start();
-    // Our own limit is larger: the peer's hello told us its.
+    // This side's limit is larger; the peer's limit is in its hello.
     let client = H::connect(&server.address(), Config::default(), Handlers::none()).await.expect("connected");
     let error = client.call(CallOptions::new(1), vec![0; 1001]).await.expect_err("too large");
     assert_eq!(error, CallError::Encode(EncodeError::TooLarge { len: 1001, max: 1000 }));
@@ -70,8 +70,8 @@ pub async fn oversized_messages_either_way<H: Harness>() {
     server.shutdown().await;
 }
 
-/// A port where nobody listens, and that the system gives to no other program as long as this process runs: a
-/// server that asks for it by name may still have it.
+/// A port without a listener, which the system gives to no other program as long as this process runs; a
+/// server that requests it by number may still get it.
 fn closed_port() -> String {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
     socket.set_reuse_address(true).expect("an option");
@@ -97,7 +97,7 @@ pub async fn a_refused_connect<H: Harness>() {
     ));
 }
 
-/// Every attempt that fails is told, with where and why, and so is the wait after it.
+/// Every failed attempt is reported, with its place and cause, and so is the wait after it.
 pub async fn failed_dials_are_told<H: Harness>() {
     let address = closed_port();
     let client = H::connect_lazy(&address, quick().build().expect("sound"), Handlers::none()).expect("begun");
@@ -151,7 +151,7 @@ pub async fn a_server_that_comes_later<H: Harness>() {
     let config = quick().build().expect("sound");
     let client = H::connect_lazy(&address, config.clone(), Handlers::none()).expect("begun");
     let waiting = H::spawn(client.call(CallOptions::new(1), b"early".to_vec()));
-    // The deadline is for a link that has tried, on however busy a machine.
+    // The deadline applies to a link that has tried, however busy the machine is.
     while !matches!(client.next_event().await.expect("it goes on"), LinkEvent::ConnectFailed { .. }) {}
     let error = client.call(CallOptions::new(1).timeout(MS * 20), Vec::new()).await.expect_err("nobody yet");
     assert_eq!(error.outcome(), Outcome::Expired);
@@ -261,7 +261,7 @@ pub async fn a_peer_that_falls_silent<H: Harness>() {
             from.read_exact(&mut hello).expect("a hello");
             to.write_all(&hello).expect("room");
         }
-        // Keeps both sockets open until the client has hung up.
+        // Keeps both sockets open until the client has closed its side.
         while matches!(client.read(&mut hello), Ok(1..)) {}
     });
     let config = quick().heartbeat(MS * 20).dead_after(MS * 60).reconnect(ReconnectPolicy::never());

@@ -1,4 +1,4 @@
-//! One connection shared: long messages beside short ones, consumers that stop, floods.
+//! Sharing of one connection: long messages beside short ones, stopped consumers, floods.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -17,7 +17,7 @@ use crate::harness::{Client, Handlers, Harness, Server};
 use crate::proxy::Proxy;
 
 const MS: Duration = Duration::from_millis(1);
-/// A call that has to last through everything.
+/// A timeout long enough for the whole test.
 const PATIENT: Duration = Duration::from_secs(60);
 const CLASSES: [Class; 2] = [Class::Normal, Class::Bulk];
 
@@ -61,11 +61,11 @@ async fn only_peer<H: Harness, F: Framing>(server: &H::Server<F>) -> Peer<F> {
     server.peers().remove(0)
 }
 
-/// Casts in a class until no more is taken; what was.
+/// Casts in a class until no more are accepted; returns their number.
 async fn fill<H: Harness>(peer: &Peer<Native>, class: Class, from: u32, len: usize) -> u32 {
     let mut next = from;
     let mut refused = 0;
-    // What is on its way makes room for a while.
+    // Bytes in transit leave room for a while.
     while refused < 100 {
         match peer.try_cast_with(CastOptions::new(1).class(class), body(next, len)) {
             Ok(_) => (next, refused) = (next + 1, 0),
@@ -92,7 +92,7 @@ pub async fn a_consumer_that_stops_holds_up_nothing_else<H: Harness>() {
         let back = peer.call(1, body(i, 100)).await.expect("a reply");
         assert_eq!(number(&back), i);
     }
-    // The same in the normal class: the other direction goes on, whatever the size.
+    // The same in the normal class: the other direction continues, whatever the size.
     let normal = fill::<H>(&peer, Class::Normal, bulk, 3_000).await;
     for i in 0..50 {
         let len = if i % 5 == 0 { 100_000 } else { 100 };
@@ -105,7 +105,7 @@ pub async fn a_consumer_that_stops_holds_up_nothing_else<H: Harness>() {
         let refused = peer.try_cast_with(CastOptions::new(1).class(class), body(0, 3_000));
         assert!(matches!(refused.expect_err("still full").reason(), CastRefusal::Full(_)));
     }
-    // Everything comes once the client takes it, in order within its class.
+    // Everything arrives once the client takes it, in order within its class.
     let mut expected = [0, bulk];
     for _ in 0..normal {
         let message = client.receive().await.expect("a push");
@@ -134,21 +134,21 @@ pub async fn both_sides_flood_and_neither_takes<H: Harness>() {
             Ok(asked.body.into())
         }
     });
-    // One handler at a time: the order is seen.
-    // A machine that is busy with other things for a while must not look like a dead peer.
+    // One handler at a time, so that the order is observable. A machine that is busy for a while must not
+    // look like a dead peer.
     let config = tight().max_inbound_bytes(1).heartbeat(MS * 20).dead_after(PATIENT).build().expect("sound");
     let (server, client) = H::pair(config, stuck, Handlers::none()).await;
     let peer = only_peer::<H, _>(&server).await;
     let pushed = fill::<H>(&peer, Class::Bulk, 0, 5_000).await;
     let pushed = fill::<H>(&peer, Class::Normal, pushed, 5_000).await;
     let mut calls = Vec::new();
-    // Both windows, and what the queues hold besides.
+    // Both windows, and the content of the queues.
     for i in 0..100 {
         let class = CLASSES[i as usize % 2];
         let options = CallOptions::new(1).class(class).timeout(PATIENT);
         calls.push((i, class, client.start_call(options, body(i, 5_000)).await.expect("room")));
     }
-    // Nothing moves but heartbeats, and these go on, both ways.
+    // Nothing is delivered; heartbeats continue in both directions.
     H::sleep(MS * 100).await;
     let links = [client.peer(), peer];
     let quiet = links.each_ref().map(|link| link.counters().bytes_in);
@@ -243,7 +243,7 @@ pub async fn a_large_call_given_up_in_mid_way<H: Harness>() {
     let expired = client.call(options, body(1, 8 << 20)).await;
     assert!(matches!(expired, Err(CallError::DeadlineExceeded { .. })), "{expired:?}");
     assert_eq!(client.peer().counters().aborts, 1);
-    // The class is free for the next at once, and its handler never ran.
+    // The class is free for the next message at once, and the handler of the first never ran.
     let reply = client.call(CallOptions::new(1), body(2, 100_000)).await.expect("a reply");
     assert!(reply[..] == body(2, 100_000)[..]);
     assert_eq!(started.load(Ordering::Relaxed), 1);
@@ -265,7 +265,7 @@ pub async fn requests_start_while_there_is_room<H: Harness>() {
             Ok(asked.body.into())
         }
     });
-    // Room for the second is there until it has begun.
+    // The place of the second is reserved until it has started.
     let config = Config::builder().max_inbound_bytes(60).build().expect("sound");
     let (server, client) = H::pair(config, handlers, Handlers::none()).await;
     let mut calls = Vec::new();
@@ -277,7 +277,7 @@ pub async fn requests_start_while_there_is_room<H: Harness>() {
     // A hello of 64 bytes, and requests of 24 and their bodies.
     H::until("all came", || peer.counters().bytes_in == 64 + 20 * (24 + 50)).await;
     H::until("two are started", || started.load(Ordering::Relaxed) == 2).await;
-    // One that waits is given up: it never starts.
+    // A waiting one is cancelled: it never starts.
     drop(calls.pop());
     H::until("the server knows", || peer.counters().cancels == 1).await;
     assert_eq!(started.load(Ordering::Relaxed), 2);
@@ -317,7 +317,7 @@ pub async fn large_messages_of_all_classes_both_ways<H: Harness>() {
 }
 
 pub async fn other_framings_end_a_mutual_stall<H: Harness>() {
-    // Without credit each side stops reading when its queue is full: both do, and both find out.
+    // Without credit each side stops reading when its queue is full: here both do, and both detect it.
     let config = Config::with_framing(Buffstreams::new())
         .read_queue(QueueLimit { messages: 16, bytes: 64 * 1024 })
         .write_queue(QueueLimit { messages: 16, bytes: 64 * 1024 })
@@ -335,7 +335,7 @@ pub async fn other_framings_end_a_mutual_stall<H: Harness>() {
     let mut over = [false; 2];
     while over != [true; 2] {
         for (side, over) in sides.iter().zip(&mut over) {
-            // Whoever finds out first ends the stall of the other.
+            // The side that notices first ends the stall of the other.
             *over = *over || side.peer().last_disconnect().is_some();
             match side.cast(CastOptions::default(), vec![1; 4_000]).await {
                 Ok(_) => {}
@@ -347,7 +347,7 @@ pub async fn other_framings_end_a_mutual_stall<H: Harness>() {
     let stalled = |cause: &Disconnect| matches!(cause, Disconnect::WriteStalled { .. });
     let causes = [0, 1].map(|i: usize| sides[i].peer().last_disconnect().expect("it ended"));
     assert!(causes.iter().any(stalled), "{causes:?}");
-    // What came before is there to be taken.
+    // Messages that arrived before can still be taken.
     for side in sides {
         assert_eq!(side.receive().await.expect("kept").len(), 4_000);
         let mut told = false;

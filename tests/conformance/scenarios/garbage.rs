@@ -1,4 +1,4 @@
-//! Bad input: it closes its own connection and nothing else.
+//! Invalid input closes its own connection and affects nothing else.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -31,7 +31,7 @@ fn hello() -> Vec<u8> {
 
 type Causes = Arc<Mutex<Vec<Disconnect>>>;
 
-/// A server that notes why each connection that was ready ended.
+/// A server that records why each ready connection ended.
 async fn noting<H: Harness>(config: Config) -> (H::Server<Native>, Causes) {
     let causes = Causes::default();
     let note = Arc::clone(&causes);
@@ -42,11 +42,11 @@ async fn noting<H: Harness>(config: Config) -> (H::Server<Native>, Causes) {
     (server, causes)
 }
 
-/// Writes `bytes` and waits until the server hangs up.
+/// Writes `bytes` and waits until the server closes the connection.
 fn provoke(address: &str, bytes: &[u8], end: bool) {
     let mut stream = TcpStream::connect(address).expect("it listens");
     stream.set_read_timeout(Some(Duration::from_secs(10))).expect("an option");
-    // It may hang up in the middle of this.
+    // It may close the connection in the middle of this.
     let _ = stream.write_all(bytes);
     if end {
         let _ = stream.shutdown(std::net::Shutdown::Write);
@@ -62,7 +62,7 @@ pub async fn bad_input_closes_only_its_connection<H: Harness>() {
     let address = server.address();
     let client = H::connect(&address, Config::default(), Handlers::none()).await.expect("connected");
 
-    // Before the handshake is done nobody was told of a connection: nobody is told of its end.
+    // Before the end of the handshake no connection was reported, so its end is not reported either.
     let mut version = hello();
     (version[12], version[13]) = (9, 9);
     for bytes in [b"GET / HTTP/1.1\r\n\r\n".to_vec(), frame(&Meta::new(Kind::Ping, 1), b""), version] {
@@ -96,7 +96,7 @@ pub async fn silence_in_the_handshake<H: Harness>() {
     let config = Config::builder().connect_timeout(MS * 50).build().expect("sound");
     let (server, _) = noting::<H>(config).await;
     provoke(&server.address(), b"", false);
-    // A hello that drips in, a byte at a time.
+    // A hello that arrives one byte at a time.
     let mut stream = TcpStream::connect(server.address()).expect("it listens");
     for byte in &hello()[..20] {
         if stream.write_all(&[*byte]).is_err() {
@@ -159,8 +159,8 @@ pub async fn flow_control_broken<H: Harness>() {
     let stuck = stuck.disconnect(move |_, cause| note.lock().expect("not poisoned").push(cause.clone()));
     let server = H::bind("127.0.0.1:0", config, stuck).await.expect("a free port");
     server.start();
-    // What never began is given up; another message begins before the first is whole; another is
-    // given up; more comes than the message has.
+    // The abort of a message that never began; a message that begins before the first is complete; another
+    // abort; and more bytes than the message has.
     let fragment = |id: u64, piece: &[u8]| frame(&Meta::new(Kind::Fragment, id), piece);
     let begun = frame(&Meta { method: 1, ..Meta::default() }, &[0; 1000]);
     let broken = [

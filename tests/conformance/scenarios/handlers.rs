@@ -1,4 +1,4 @@
-//! Message handlers that take their time: order, back-pressure, and what becomes of messages that wait.
+//! Slow message handlers: order, back-pressure, and the outcomes of waiting messages.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -23,7 +23,7 @@ fn number(body: &[u8]) -> u32 {
     u32::from_be_bytes(body[..4].try_into().expect("four bytes"))
 }
 
-/// What an application was told, in order.
+/// Events of an application, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Told {
     Connected,
@@ -31,7 +31,7 @@ enum Told {
     Gone,
 }
 
-/// Everything that one application was told.
+/// All events of one application.
 #[derive(Clone, Default)]
 struct Diary(Arc<Mutex<Vec<Told>>>);
 
@@ -48,7 +48,7 @@ impl Diary {
         self.all().iter().filter(|told| matches!(told, Told::Message(_))).count()
     }
 
-    /// Handlers that write it, each message after `wait`.
+    /// Handlers that record it, each message after `wait`.
     fn handlers<H: Harness, F: Framing, Fut>(
         &self,
         wait: impl Fn() -> Fut + Send + Sync + 'static,
@@ -70,7 +70,7 @@ impl Diary {
     }
 }
 
-/// One connection with so many messages, whole.
+/// The events of one connection with that many messages.
 fn one_connection(messages: u32) -> Vec<Told> {
     let messages = (0..messages).map(Told::Message);
     [Told::Connected].into_iter().chain(messages).chain([Told::Gone]).collect()
@@ -169,7 +169,7 @@ async fn holds_up<H: Harness, F: Framing>(config: ConfigBuilder<F>, waiting: usi
                 H::sleep(MS).await;
             }
         }
-        // What the system's buffers hold comes on top.
+        // The content of the system's buffers is added.
         assert!(sent < 10_000, "the sender is held up");
     }
     let kept = peer.stats().read_queue;
@@ -204,7 +204,7 @@ pub async fn messages_that_wait_come_before_the_end_is_told<H: Harness>() {
         .expect_err("no handler: but all that was before it came");
     client.close().await;
     H::until("the connection is over", || server.peers().is_empty()).await;
-    // On threads the beginning is told by the pool of handlers, too.
+    // On threads the pool of handlers reports the beginning, too.
     H::until("its beginning is told", || !diary.all().is_empty()).await;
     assert_eq!(diary.all(), [Told::Connected]);
     gate.open();
@@ -345,7 +345,7 @@ pub async fn connections_that_come_and_go_wait_in_a_bounded_line<H: Harness>() {
     server.shutdown().await;
 }
 
-/// Messages that wait behind a request which cannot start are handed over when their connection ends.
+/// Messages that wait behind a request that cannot start are delivered when their connection ends.
 pub async fn what_waits_behind_a_request_is_handed_over_when_the_connection_ends<H: Harness>() {
     let config = Config::builder().max_inbound_bytes(1).build().expect("sound");
     let (gate, handled) = (Gate::default(), Arc::new(Mutex::new(Vec::new())));
@@ -386,8 +386,8 @@ pub async fn what_waits_behind_a_request_is_handed_over_when_the_connection_ends
     server.shutdown().await;
 }
 
-/// What came over connections that are over, and waits for its handler, takes a place of those that there
-/// may be: who comes, sends, and goes does not fill the memory.
+/// Messages of ended connections that wait for their handler occupy a place in the limit of connections: a
+/// peer that connects, sends and disconnects repeatedly does not fill the memory.
 pub async fn what_waits_for_its_handler_takes_a_place<H: Harness>() {
     let mut limits = AcceptLimits::default();
     limits.connections = 2;

@@ -1,4 +1,4 @@
-//! What the accepting side allows, and what it does with those who want more.
+//! The limits of the accepting side, and the handling of peers that exceed them.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -37,7 +37,7 @@ pub async fn connections_over_the_limit<H: Harness>() {
     .await;
     let counters = server.accept_counters();
     assert_eq!((counters.accepted, counters.refused_full, counters.errors), (20, 200, 0));
-    // Those that are in are greeted, the others see the end.
+    // Admitted connections are greeted, the others are closed.
     let mut greeted = 0;
     for socket in &mut sockets {
         socket.set_read_timeout(Some(Duration::from_secs(10))).expect("an option");
@@ -84,7 +84,7 @@ pub async fn handshakes_make_room_for_younger_ones<H: Harness>() {
 
 type Causes = Arc<Mutex<Vec<Disconnect>>>;
 
-/// Handlers that note why connections ended.
+/// Handlers that record why connections ended.
 fn noting<F: bowline::frame::Framing>() -> (Handlers<F>, Causes) {
     let causes = Causes::default();
     let note = Arc::clone(&causes);
@@ -98,7 +98,7 @@ async fn cause<H: Harness>(causes: &Causes) -> Disconnect {
     causes.lock().expect("not poisoned").remove(0)
 }
 
-/// A byte at a time, for as long as the other side takes it.
+/// Sends a byte at a time, for as long as the other side accepts it.
 fn drip(mut socket: TcpStream, bytes: Vec<u8>) -> std::thread::JoinHandle<usize> {
     std::thread::spawn(move || {
         for (i, byte) in bytes.iter().enumerate() {
@@ -213,7 +213,7 @@ pub async fn idle_connections_are_closed<H: Harness>() {
         assert!(client.call(CallOptions::new(1), vec![1]).await.is_ok(), "busy links stay");
         H::sleep(MS * 20).await;
     }
-    // Heartbeats go on, which is not enough.
+    // Heartbeats continue, which is not enough.
     assert_eq!(cause::<H>(&causes).await, Disconnect::Idle { limit: MS * 150 });
     client.close().await;
     server.shutdown().await;
@@ -259,7 +259,7 @@ pub async fn out_of_descriptors<H: Harness>() {
     H::sleep(MS * 500).await;
     let more = errors().await - before;
     assert!(more <= 15, "it waits between its attempts: {more} in half a second");
-    // Room again: it goes on.
+    // There is room again: it continues.
     drop(sockets);
     let other = H::connect(&address, Config::default(), Handlers::none()).await.expect("it accepts again");
     assert!(other.call(CallOptions::new(1), vec![1]).await.is_ok());

@@ -1,4 +1,4 @@
-//! Many links: manager, pool, monitor, transports, and that nothing of them is left.
+//! Many links: manager, pool, monitor, transports, and the release of all resources.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -37,7 +37,7 @@ pub async fn a_manager_from_sixteen_threads<H: Harness>() {
     }
     let again = manager.listen(&addresses[0], framing(), Handlers::none()).await;
     assert!(matches!(again, Err(ManagerError::AlreadyOpened(address)) if address == addresses[0]));
-    // All write to all from the start: one link to each address comes of it.
+    // All write to all from the start: there is one link to each address.
     let mut tasks = Vec::new();
     for task in 0..16_usize {
         let (manager, addresses) = (manager.clone(), addresses.clone());
@@ -59,7 +59,7 @@ pub async fn a_manager_from_sixteen_threads<H: Harness>() {
         assert_eq!(manager.peer(address).expect("a link").counters().connections, 1, "one each");
         assert!(matches!(manager.dial(address, framing()).await, Err(ManagerError::AlreadyOpened(_))));
     }
-    // A link that was closed elsewhere is opened again when somebody writes.
+    // A link that was closed elsewhere is opened again by the next write.
     let first = manager.peer(&addresses[0]).expect("a link");
     first.abort();
     H::until("it is closed", || first.state() == State::Closed).await;
@@ -71,7 +71,7 @@ pub async fn a_manager_from_sixteen_threads<H: Harness>() {
     assert_eq!((closed.undelivered.len(), closed.servers.len()), (0, 2));
     assert_eq!(manager.addresses(), (Vec::new(), Vec::new()));
 
-    // Without defaults nothing is opened unasked.
+    // Without defaults no link is opened implicitly.
     let strict = <H::Manager<Buffstreams>>::make(None);
     let refused = strict.write(&addresses[0], vec![1]).await;
     assert!(matches!(&refused, Err(ManagerError::NotOpened(address)) if *address == addresses[0]));
@@ -138,7 +138,7 @@ pub async fn a_pool_spreads_its_calls<H: Harness>() {
     pool.ready().await.expect("they listen");
     all_ready::<H>(&pool).await;
     assert_eq!(asks(&pool, 6).await, [0, 1, 2, 0, 1, 2]);
-    // Taken out and put in again while it runs.
+    // Removed and added again while the pool is in use.
     assert!(pool.remove(&servers[1].address()) && !pool.remove(&servers[1].address()));
     let answers: HashSet<u8> = asks(&pool, 6).await.into_iter().collect();
     assert_eq!(answers, HashSet::from([0, 2]));
@@ -158,7 +158,7 @@ pub async fn a_pool_spreads_its_calls<H: Harness>() {
     servers[leader].shutdown().await;
     let moved = pool.call_for("topic", CallOptions::new(1), vec![0]).await.expect("another takes over")[0];
     assert_ne!(usize::from(moved), leader);
-    // The slow one gets fewer.
+    // The slow server gets fewer calls.
     let pool2 = NativePool::<H>::open(PoolSetup { connections: 2, ..setup(&servers, Policy::LeastInFlight) });
     pool2.ready().await.expect("two listen");
     assert_eq!(pool2.peers().len(), 6);
@@ -200,7 +200,7 @@ pub async fn a_pool_leaves_dead_endpoints_alone<H: Harness>() {
     let back = numbered_at::<H>(&address, 0).await;
     H::until("it is back", || pool.peers()[0].state() == State::Ready).await;
     assert_eq!(asks(&pool, 2).await, [0, 0]);
-    // Two calls in a row whose deadlines pass: it is left alone for a while.
+    // Two calls in a row whose deadlines pass: the endpoint is avoided for a while.
     for _ in 0..2 {
         let slow = CallOptions::new(3).timeout(MS * 20);
         assert!(pool.call(slow, vec![0]).await.is_err());
@@ -224,10 +224,10 @@ pub async fn a_hedged_call_is_answered_by_the_faster<H: Harness>() {
     assert_eq!(&reply[..], [1]);
     assert!(begun.elapsed() < MS * 250, "{:?}", begun.elapsed());
     H::until("the other is cancelled", || pool.peers()[0].counters().calls_cancelled == 1).await;
-    // One that may not run twice is not made twice.
+    // A call that must not run twice is not repeated.
     let reply = pool.call(CallOptions::new(3), vec![0]).await.expect("an answer");
     assert_eq!(&reply[..], [0]);
-    // And the budget bounds how many are.
+    // The budget limits the number of repeated calls.
     let second = pool.peers()[1].clone();
     for _ in 0..8 {
         pool.call(CallOptions::new(3).idempotent(true), vec![0]).await.expect("an answer");
@@ -269,7 +269,7 @@ pub async fn a_monitor_sees_everything_and_keeps_nothing<H: Harness>() {
     assert!(counters.bytes_out > 500 && counters.bytes_in > 500, "{counters:?}");
     assert!(stats.round_trip.expect("known") < Duration::from_secs(1));
     assert!(stats.quiet_for.expect("there was something") < Duration::from_secs(5));
-    // One in flight, one queued: it shows.
+    // One in flight, one queued: both are reported.
     drop(clients);
     H::until("they are gone", || monitor.open_as("dialed") == 0).await;
     H::until("the other ends, too", || monitor.open() == 0).await;
@@ -317,7 +317,7 @@ pub async fn every_transport_carries_calls<H: Harness>() {
             let reply = H::Client::<bowline::frame::native::Native>::wait(call).await.expect("a reply");
             assert_eq!(reply[0], i as u8);
         }
-        // Whoever listens there is alone; and gone, and back.
+        // A single listener there; then none, then one again.
         let second = H::bind(&address, config.clone(), Handlers::echo()).await;
         assert!(second.is_err(), "{address} is taken");
         server.shutdown().await;
@@ -329,7 +329,7 @@ pub async fn every_transport_carries_calls<H: Harness>() {
         server.shutdown().await;
     }
     assert!(!path.exists(), "the file goes with the listener");
-    // A file that a dead server left is taken over.
+    // A socket file of a dead server is replaced.
     let stale = std::os::unix::net::UnixListener::bind(&path).expect("a free path");
     drop(stale);
     let address = format!("unix://{}", path.display());
@@ -346,9 +346,8 @@ pub async fn everything_is_given_back<H: Harness>() {
 /// The other process of [`everything_is_given_back`].
 pub async fn count_what_is_left<H: Harness>() {
     use_everything::<H>().await;
-    // The runtime's own threads and descriptors are there now; handler threads end by themselves.
-    // What is left is there each time one looks: the least counts. A thread that slept for this test may still be
-    // on its way out.
+    // The runtime's own threads and descriptors exist by now; handler threads end by themselves. A leak shows
+    // in every sample, so the smallest sample counts. A thread that slept for this test may still be ending.
     let settle = || async {
         let mut least = (child::held(), H::tasks());
         let mut since = Instant::now();

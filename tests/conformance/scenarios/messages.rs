@@ -1,4 +1,4 @@
-//! Messages that want no answer, queues, and framings without calls.
+//! One-way messages, queues, and framings without calls.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -33,7 +33,7 @@ pub async fn casts_arrive_in_order<H: Harness>() {
     let (seen, keeping) = keeping();
     let (server, client) = H::pair(Config::default(), keeping, Handlers::none()).await;
     for i in 0..5_000_u32 {
-        // Some large enough to be cut up, and to be bulk.
+        // Some are large enough for fragments and for the bulk class.
         let size = if i % 500 == 0 { 40_000 } else { 4 };
         let mut body = i.to_be_bytes().to_vec();
         body.resize(size, 7);
@@ -114,7 +114,7 @@ pub async fn an_idle_link_keeps_its_heartbeat<H: Harness>() {
     let config = Config::builder().heartbeat(MS * 20).dead_after(Duration::from_secs(5)).build();
     let (server, client) = H::pair(config.expect("sound"), Handlers::echo(), Handlers::none()).await;
     assert!(client.call(CallOptions::new(1), b"once".to_vec()).await.is_ok());
-    // Nobody calls any more: what still comes in are pings and pongs of 16 bytes.
+    // No more calls: the only received frames are pings and pongs of 16 bytes.
     let quiet = client.peer().counters().bytes_in;
     H::until("signs of life", || client.peer().counters().bytes_in >= quiet + 64).await;
     assert_eq!(client.peer().counters().connections, 1);
@@ -123,7 +123,7 @@ pub async fn an_idle_link_keeps_its_heartbeat<H: Harness>() {
 }
 
 pub async fn a_full_write_queue_refuses<H: Harness>() {
-    // Nobody listens: what is cast stays queued.
+    // No server listens: casts stay queued.
     let nowhere = "127.0.0.1:1";
     let limit = QueueLimit { messages: 4, bytes: 1 << 20 };
     for policy in [Overflow::Reject, Overflow::DropNewest, Overflow::DropOldest] {
@@ -189,7 +189,7 @@ pub async fn tcpstream_calls_both_ways<H: Harness>() {
 }
 
 pub async fn tcpstream_answers_by_seq_later<H: Harness>() {
-    // A handler that answers as the Go library's do: with a message of the same Seq.
+    // A handler that answers as the Go library's do: with a message with the same Seq.
     let by_seq = Handlers::none().message_inline(|context, message| {
         let options = CastOptions::new(message.method() + 1).seq(message.id());
         let _ = context.try_cast_with(options, message.body).expect("room");
@@ -197,7 +197,7 @@ pub async fn tcpstream_answers_by_seq_later<H: Harness>() {
     let (server, client) = H::pair(tcpstream(), by_seq, Handlers::none()).await;
     let reply = client.call(CallOptions::new(41), b"ask".to_vec()).await.expect("a reply");
     assert_eq!((&reply[..], reply.method), (&b"ask"[..], 42));
-    // A plain message has the Seq 0, or one of the sender's choosing.
+    // A plain message has the Seq 0, or one that the sender chose.
     for seq in [0, 77] {
         let _ = client.cast(CastOptions::new(5).seq(seq), b"push".to_vec()).await.expect("queued");
         let back = client.receive().await.expect("an answer");
@@ -245,7 +245,7 @@ fn refusal<T>(result: Result<T, CastError>) -> EncodeError {
     }
 }
 
-/// Every way of casting says so, and nothing goes out.
+/// Every way of casting returns that error, and nothing is sent.
 async fn refuses<H: Harness, F: Framing>(framing: F, options: CastOptions, what: &'static str) {
     let error = EncodeError::Unsupported { what };
     let config = Config::with_framing(framing).build().expect("sound");
@@ -255,7 +255,7 @@ async fn refuses<H: Harness, F: Framing>(framing: F, options: CastOptions, what:
     assert_eq!(refusal(client.cast(options.clone(), body()).await), error);
     assert_eq!(refusal(client.cast_and_wait(options.clone(), body()).await), error);
     assert_eq!(refusal(client.peer().try_cast_with(options.clone(), body())), error);
-    // One server's peers may be of several framings: the result says whose cannot.
+    // One server's peers may have several framings: the result names those that cannot carry it.
     H::until("it is there", || server.hub().len() == 1).await;
     let id = server.peers()[0].id();
     for len in [4, 4_000, 100_000] {
@@ -308,7 +308,7 @@ pub async fn many_at_once<H: Harness>() {
     let (server, client) = H::pair(Config::default(), handlers, Handlers::none()).await;
     let bodies: Vec<Vec<u8>> = (0..10_000_u32)
         .map(|n| {
-            // Now and then one that is cut up, in another class.
+            // Occasionally one with fragments, in another class.
             let len = if n % 2_500 == 2_000 { 70_000 } else { n as usize % 300 };
             [&n.to_be_bytes()[..], &vec![7; len]].concat()
         })

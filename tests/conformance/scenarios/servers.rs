@@ -1,4 +1,4 @@
-//! Servers: pushing to many, groups, calling clients, and shutting down.
+//! Servers: broadcasts, groups, calls to clients, and shutdown.
 
 use std::collections::HashMap;
 use std::io::Read;
@@ -22,7 +22,7 @@ use crate::harness::{Client, Handlers, Harness, Server};
 
 const MS: Duration = Duration::from_millis(1);
 
-/// Reads what comes on many sockets, and counts it.
+/// Reads from many sockets and counts the messages.
 struct Readers {
     counts: Arc<Vec<AtomicUsize>>,
     stop: Arc<AtomicBool>,
@@ -40,7 +40,7 @@ impl Readers {
                 let mut fds: Vec<_> =
                     sockets.iter().map(|socket| PollFd::new(socket, PollFlags::IN)).collect();
                 let now_and_then = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
-                // Its end is looked for in between.
+                // The end of the test is checked in between.
                 let _ = poll(&mut fds, Some(&now_and_then));
                 for (socket, count) in sockets.iter().zip(counting.iter()) {
                     while let Ok(n @ 1..) = (&*socket).read(&mut buf) {
@@ -93,7 +93,7 @@ pub async fn a_broadcast_to_a_thousand_with_ten_stalled<H: Harness>() {
     let readers = Readers::start(readers);
     let (mut rounds, mut missed): (usize, HashMap<PeerId, usize>) = (0, HashMap::new());
     let start = Instant::now();
-    // Until each of those that do not read has missed some.
+    // Until each of those that do not read has missed some messages.
     while missed.len() < STALLED || rounds < 100 {
         assert!(start.elapsed() < Duration::from_secs(60), "{rounds} rounds, {} missed some", missed.len());
         for _ in 0..20 {
@@ -120,13 +120,13 @@ pub async fn a_broadcast_to_a_thousand_with_ten_stalled<H: Harness>() {
     assert!(hub.is_empty());
 }
 
-/// Clients that note what comes, connected.
+/// Connected clients that record received messages.
 async fn listeners<H: Harness>(server: &H::Server<Native>, count: usize) -> Vec<H::Client<Native>> {
     let mut clients = Vec::new();
     for i in 0..count {
         let client = H::connect(&server.address(), Config::default(), Handlers::none()).await;
         let client = client.expect("it listens");
-        // So that the server knows which is which.
+        // So that the server knows which client is which.
         client.call(CallOptions::new(1), vec![i as u8]).await.expect("an answer");
         clients.push(client);
     }

@@ -21,7 +21,7 @@ use crate::harness::{Client, Handlers, Harness, Server};
 use crate::proxy::Proxy;
 
 const MS: Duration = Duration::from_millis(1);
-/// A call that has to last through everything.
+/// A timeout long enough for the whole test.
 const PATIENT: Duration = Duration::from_secs(60);
 
 fn session() -> ConfigBuilder<Native> {
@@ -29,7 +29,7 @@ fn session() -> ConfigBuilder<Native> {
 }
 
 fn body(number: u32) -> Vec<u8> {
-    // Some are cut up, and go in the bulk class.
+    // Some are sent in fragments, in the bulk class.
     let len = if number.is_multiple_of(50) { 40_000 } else { 100 };
     let mut body = vec![number as u8; len];
     body[..4].copy_from_slice(&number.to_be_bytes());
@@ -40,7 +40,7 @@ fn number(body: &[u8]) -> u32 {
     u32::from_be_bytes(body[..4].try_into().expect("four bytes"))
 }
 
-/// What came to one side.
+/// Messages that one side received.
 #[derive(Clone, Default)]
 struct Came {
     casts: Arc<Mutex<Vec<u32>>>,
@@ -85,7 +85,7 @@ impl Came {
     }
 }
 
-/// Casts and calls until told to stop; how many of each. Every call has its reply.
+/// Casts and calls until stopped; returns the number of each. Every call has its reply.
 macro_rules! load {
     ($handle:expr, $stop:expr, $H:ty) => {{
         let (handle, stop) = ($handle, Arc::clone(&$stop));
@@ -133,7 +133,7 @@ async fn under_fire<H: Harness>(cuts: u32) {
     at_server.check(there_casts, there_calls);
     at_client.check(back_casts, back_calls);
     let counters = client.peer().counters();
-    // Many cuts hit a connection whose handshake was not done.
+    // Many cuts hit a connection during its handshake.
     assert!(counters.connections > u64::from(cuts) / 20, "{counters:?}");
     assert_eq!(server.peers().len(), 1, "one session");
     // The applications saw one peer.
@@ -174,7 +174,7 @@ pub async fn a_restarted_server_is_a_lost_session<H: Harness>() {
     let client = H::connect(&proxy.address, config.clone(), Handlers::none()).await.expect("it listens");
     let call = client.start_call(CallOptions::new(1).timeout(PATIENT), body(1)).await.expect("begun");
     H::until("it came", || server.peers().first().is_some_and(|peer| peer.counters().requests == 1)).await;
-    // Another process at the same address, which knows nothing of the session.
+    // Another process at the same address, which does not know the session.
     let other = H::bind("127.0.0.1:0", config, Handlers::echo()).await.expect("a free port");
     other.start();
     proxy.lead_to(&other.address());
@@ -236,7 +236,7 @@ pub async fn sessions_without_a_connection_are_bounded<H: Harness>() {
     H::until("it ends with the server", || came.disconnects.load(Ordering::Relaxed) == 3).await;
 }
 
-/// Nobody listens there.
+/// No server listens there.
 const NOWHERE: &str = "127.0.0.1:1";
 
 /// Sessions without a connection.
@@ -244,7 +244,7 @@ fn detached<S: Server<Native>>(server: &S) -> Vec<Peer<Native>> {
     server.peers().into_iter().filter(|peer| peer.state() == State::Disconnected).collect()
 }
 
-/// So many clients come and are gone; nothing of theirs is under way at the server afterwards.
+/// That many clients connect and disconnect; afterwards nothing of them is under way at the server.
 async fn come_and_go<H: Harness>(address: &str, clients: usize) {
     let proxy = Proxy::start(address);
     let config = session().reconnect(ReconnectPolicy::never()).build().expect("sound");
@@ -265,7 +265,7 @@ pub async fn detached_sessions_hold_no_more_than_they_may<H: Harness>() {
     H::until("all wait", || detached(&server).len() == 12).await;
     for _ in 0..6 {
         let _ = server.hub().broadcast(1, &[7; 100_000][..]);
-        // At any time: no task, and no thread, has to come to it first.
+        // At any time: no task or thread has to visit it first.
         let held: usize = detached(&server).iter().map(|peer| peer.stats().memory).sum();
         assert!(held <= LIMIT, "{held}");
     }
@@ -275,7 +275,7 @@ pub async fn detached_sessions_hold_no_more_than_they_may<H: Harness>() {
     server.shutdown().await;
 }
 
-/// What a client says first that wants a session.
+/// The first bytes of a client that requests a session.
 fn greeting() -> Vec<u8> {
     let (mut out, mut hello) = (Vec::new(), Vec::new());
     let mut says = Hello::new();
@@ -366,8 +366,7 @@ pub async fn strangers_end_no_session<H: Harness>() {
     server.shutdown_within(Duration::ZERO).await;
 }
 
-/// Sessions that are opened and left take no descriptor, and few threads: a client that comes, and
-/// one that was away, are served.
+/// Abandoned sessions take no descriptors, and few threads: a new client, and one that was away, are served.
 pub async fn abandoned_sessions_leave_room<H: Harness>() {
     let child = Child::start("child_for_sessions", H::NAME);
     let address = child.expect("ADDRESS ");
@@ -405,8 +404,8 @@ pub async fn abandoned_sessions_leave_room<H: Harness>() {
     child.end();
 }
 
-/// The other process of [`abandoned_sessions_leave_room`]: method 9 tells how many are connected, and
-/// how many threads there are.
+/// The other process of [`abandoned_sessions_leave_room`]: method 9 returns the number of connected peers and
+/// of threads.
 pub async fn serve_with_few_descriptors<H: Harness>() {
     let told = Arc::new(Mutex::new(None::<H::Server<Native>>));
     let server_of = Arc::clone(&told);
@@ -429,8 +428,8 @@ pub async fn serve_with_few_descriptors<H: Harness>() {
     super::child::until_stdin_ends::<H>().await;
 }
 
-/// The other process of [`a_stopped_process`]: serves until its standard input ends. Method 9 tells
-/// what came.
+/// The other process of [`a_stopped_process`]: serves until its standard input ends. Method 9 returns the
+/// received messages.
 pub async fn serve_as_a_child<H: Harness>() {
     let came = Came::default();
     let told = came.clone();
@@ -455,7 +454,7 @@ pub async fn serve_as_a_child<H: Harness>() {
 pub async fn a_stopped_process<H: Harness>() {
     let child = Child::start("child_server", "tokio");
     let pid = child.id();
-    // The shell has it built in, wherever there is no program of that name.
+    // A builtin of the shell, in case there is no such program.
     let signal = |name: &str| {
         std::process::Command::new("sh").args(["-c", &format!("kill {name} {pid}")]).status().expect("sh")
     };
@@ -472,7 +471,7 @@ pub async fn a_stopped_process<H: Harness>() {
     let load = load!(client.peer(), stop, H);
     H::sleep(MS * 50).await;
     assert!(signal("-STOP").success());
-    // The link has to find the silence itself.
+    // The link has to detect the silence itself.
     H::until("it is found dead", || client.peer().last_disconnect().is_some()).await;
     let cause = client.peer().last_disconnect();
     assert!(matches!(cause, Some(Disconnect::DeadPeer { .. })), "{cause:?}");
@@ -485,7 +484,7 @@ pub async fn a_stopped_process<H: Harness>() {
     let told = client
         .call(CallOptions::new(9).class(bowline::frame::Class::Bulk).timeout(PATIENT), vec![0; 4])
         .await;
-    // The last casts of the other class may still be on their way.
+    // The last casts of the other class may still be in transit.
     let mut told = told.expect("a reply").to_vec();
     for _ in 0..1_000 {
         if told.starts_with(format!("{casts} casts").as_bytes()) {

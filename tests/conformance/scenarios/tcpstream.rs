@@ -1,5 +1,5 @@
-//! What users of a framing without flow control and error replies meet: pushes that nobody
-//! receives, types of answers, handlers that fail.
+//! A framing without flow control and error replies, as its users see it: pushes that are not received, types
+//! of answers, handlers that fail.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -25,14 +25,14 @@ pub async fn pushes_that_nobody_receives_hold_up_no_reply<H: Harness>() {
     for i in 0..3_000_u32 {
         let _ = peer.cast(7, &i.to_be_bytes()).await.expect("queued");
     }
-    // The reply is behind all of them.
+    // The reply comes after all of them.
     assert_eq!(&client.call(CallOptions::new(1), b"ask".to_vec()).await.expect("a reply")[..], b"ask");
     assert_eq!(client.peer().counters().messages_dropped, 2_900);
     let mut told = false;
     while !told {
         told = matches!(client.next_event().await.expect("open"), LinkEvent::MessageDropped);
     }
-    // What had room is there, and somebody who receives is waited for.
+    // Messages that had room can be received, and a receiver is waited for.
     for i in 0..100_u32 {
         assert_eq!(client.receive().await.expect("kept")[..], i.to_be_bytes());
     }
@@ -84,7 +84,7 @@ pub async fn answers_have_types<H: Harness>() {
         client.close().await;
         server.shutdown().await;
     }
-    // Bowline's own answers carry none: whoever asks is told that it cannot be.
+    // Bowline's own answers carry none: a caller that asks for it gets an error.
     let (server, client) = H::pair(Config::default(), typed(), Handlers::none()).await;
     for method in [7, 9] {
         let error = client.call(CallOptions::new(method), b"ask".to_vec()).await.expect_err("no room for it");
@@ -96,7 +96,7 @@ pub async fn answers_have_types<H: Harness>() {
     server.shutdown().await;
 }
 
-/// Fails in every way there is, by the method.
+/// Fails in one of several ways, by the method.
 fn failing<F: Framing>() -> Handlers<F> {
     Handlers::none().request(|asked| {
         let responder = (asked.responder)();
@@ -127,7 +127,7 @@ pub async fn failures_without_error_replies<H: Harness>() {
             }
         })
     };
-    // A message of one's own, of a type that callers know.
+    // A message of a custom type, which callers know.
     let answer = config().on_failure(OnFailure::Answer { method: 99 }).build().expect("sound");
     for handlers in [failing(), inline()] {
         let is_inline = handlers.on_request_inline.is_some();
@@ -151,7 +151,7 @@ pub async fn failures_without_error_replies<H: Harness>() {
         let (server, client) = H::pair(end.clone(), handlers, Handlers::none()).await;
         let error = client.call(CallOptions::new(1), Vec::new()).await.expect_err("it failed");
         assert!(matches!(error, CallError::MaybeDelivered(Disconnect::PeerClosed)), "{error}");
-        // Not when it has no peers: the client is soon there again.
+        // Not if it has no peers: the client soon reconnects.
         H::until("the server's side ended, too", || !ends.lock().expect("not poisoned").is_empty()).await;
         let first = ends.lock().expect("not poisoned")[0].clone();
         assert_eq!(first, Disconnect::HandlerFailed { status: Status(1001) });

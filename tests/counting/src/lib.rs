@@ -1,6 +1,6 @@
-//! An allocator that counts: what a thread allocates, and what is held at a time, by side.
+//! A counting allocator: allocations of a thread, and memory currently held, by side.
 //!
-//! A test or bench makes it its allocator:
+//! A test or benchmark makes it its allocator:
 //!
 //! ```
 //! use bowline_counting::{Counting, Side, allocations, held};
@@ -12,7 +12,7 @@
 //! let boxed = Box::new([0_u8; 100]);
 //! assert_eq!(allocations() - before, 1);
 //!
-//! // What is allocated while a side is entered is held by that side, whoever frees it.
+//! // Memory that is allocated while a side is entered is attributed to that side, whichever thread frees it.
 //! let entered = Side::A.enter();
 //! let kept = vec![0_u8; 1000];
 //! drop(entered);
@@ -29,10 +29,10 @@ use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 
 /// Blocks up to this size, in bytes, are counted by their exact size; longer ones together.
 const EXACT: usize = 8 * 1024;
-/// Nobody, A, B.
+/// No side, A, B.
 const SIDES: usize = 3;
 
-/// Who holds what is allocated. Threads belong to no side until they [enter](Self::enter) one.
+/// The owner of allocated memory. Threads belong to no side until they [enter](Self::enter) one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Side {
     /// One of two: a server, say.
@@ -42,7 +42,7 @@ pub enum Side {
 }
 
 impl Side {
-    /// What this thread allocates is that side's until what is returned is dropped.
+    /// Attributes this thread's allocations to that side until the returned guard is dropped.
     #[must_use = "it counts until it is dropped"]
     pub fn enter(self) -> Entered {
         Entered { before: SIDE.replace(self as usize) }
@@ -75,7 +75,7 @@ pub fn allocations() -> u64 {
     ALLOCATIONS.get()
 }
 
-/// What a side holds now.
+/// The memory that a side holds now.
 #[must_use]
 pub fn held(side: Side) -> Held {
     let counts = &BLOCKS[side as usize];
@@ -100,7 +100,7 @@ pub struct Held {
 }
 
 impl Held {
-    /// What is held more than at that time.
+    /// The memory held in addition to that time's.
     #[must_use]
     pub fn since(&self, before: &Self) -> Self {
         let mut by_size: Vec<(usize, i64)> = Vec::new();

@@ -1,6 +1,6 @@
-//! libzmq as tests need it: contexts, sockets, messages of several parts, who is let in, what a monitor tells.
+//! A wrapper of libzmq for tests: contexts, sockets, messages of several parts, authentication, monitors.
 //!
-//! Not a binding for programs: what it does not know is left out.
+//! Not a binding for programs: it contains only what the tests use.
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::fmt;
@@ -21,7 +21,7 @@ pub use names::{Kind, Option, events};
 pub use socket::Socket;
 pub use zap::{Request, Zap};
 
-/// What libzmq said.
+/// An error code of libzmq.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Error {
     /// Its number.
@@ -47,7 +47,7 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// What libzmq does, or why it does not.
+/// The result of a libzmq call.
 pub type Result<T> = std::result::Result<T, Error>;
 
 fn last_error() -> Error {

@@ -1,4 +1,4 @@
-//! What becomes of a socket's connections.
+//! Events of a socket's connections.
 
 use std::ffi::c_int;
 use std::sync::atomic::{AtomicU32, Ordering};

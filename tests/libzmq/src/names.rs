@@ -1,4 +1,4 @@
-//! Types of sockets, and options, with their numbers.
+//! The numbers of socket types and options.
 
 /// Types of sockets, with their numbers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -68,7 +68,7 @@ pub enum Option {
     HelloMessage = 110,
 }
 
-/// What a monitor tells: the bits of its events.
+/// The events of a monitor: their bits.
 #[allow(missing_docs, reason = "as zmq_socket_monitor names them")]
 pub mod events {
     pub const CONNECTED: u16 = 0x0001;

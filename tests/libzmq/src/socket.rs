@@ -57,20 +57,20 @@ impl Socket {
         check(code).unwrap_or_else(|error| panic!("{option:?}: {error}"));
     }
 
-    /// It is the side of CURVE whose key is known.
+    /// Makes it the server of CURVE, whose key is known.
     pub fn be_curve_server(&self, secret_key: &str) {
         self.set(Option::CurveServer, 1);
         self.set_bytes(Option::CurveSecretKey, secret_key.as_bytes());
     }
 
-    /// It is the side of CURVE that knows the other's key. The keys: public, secret.
+    /// Makes it the client of CURVE, which knows the server's key. The keys: public, secret.
     pub fn be_curve_client(&self, (public, secret): (&str, &str), server_key: &str) {
         self.set_bytes(Option::CurvePublicKey, public.as_bytes());
         self.set_bytes(Option::CurveSecretKey, secret.as_bytes());
         self.set_bytes(Option::CurveServerKey, server_key.as_bytes());
     }
 
-    /// It is the side of PLAIN that says a name and a password.
+    /// Makes it the client of PLAIN, which sends a name and a password.
     pub fn be_plain_client(&self, username: &str, password: &str) {
         self.set_bytes(Option::PlainUsername, username.as_bytes());
         self.set_bytes(Option::PlainPassword, password.as_bytes());
@@ -79,7 +79,7 @@ impl Socket {
     /// Binds, and says where to.
     ///
     /// # Errors
-    /// What libzmq says.
+    /// The error of libzmq.
     ///
     /// # Panics
     /// If it says its endpoint in other bytes than text.
@@ -99,7 +99,7 @@ impl Socket {
     /// Accepts no more.
     ///
     /// # Errors
-    /// What libzmq says.
+    /// The error of libzmq.
     pub fn unbind(&self, endpoint: &str) -> Result<()> {
         let endpoint = text(endpoint);
         // SAFETY: a text with a zero at its end, which is only read.
@@ -109,7 +109,7 @@ impl Socket {
     /// Connects, in the background.
     ///
     /// # Errors
-    /// What libzmq says.
+    /// The error of libzmq.
     pub fn connect(&self, endpoint: &str) -> Result<()> {
         let endpoint = text(endpoint);
         // SAFETY: a text with a zero at its end, which is only read.
@@ -119,7 +119,7 @@ impl Socket {
     /// Connects a PEER, and says which number the other side has here.
     ///
     /// # Errors
-    /// What libzmq says.
+    /// The error of libzmq.
     pub fn connect_peer(&self, endpoint: &str) -> Result<u32> {
         let endpoint = text(endpoint);
         // SAFETY: a text with a zero at its end, which is only read.
@@ -132,7 +132,7 @@ impl Socket {
     /// Ends a connection.
     ///
     /// # Errors
-    /// What libzmq says.
+    /// The error of libzmq.
     pub fn disconnect(&self, endpoint: &str) -> Result<()> {
         let endpoint = text(endpoint);
         // SAFETY: a text with a zero at its end, which is only read.
@@ -142,7 +142,7 @@ impl Socket {
     /// A DISH joins a group.
     ///
     /// # Errors
-    /// What libzmq says.
+    /// The error of libzmq.
     pub fn join(&self, group: &str) -> Result<()> {
         let group = text(group);
         // SAFETY: a text with a zero at its end, which is only read.
@@ -152,7 +152,7 @@ impl Socket {
     /// A DISH leaves a group.
     ///
     /// # Errors
-    /// What libzmq says.
+    /// The error of libzmq.
     pub fn leave(&self, group: &str) -> Result<()> {
         let group = text(group);
         // SAFETY: a text with a zero at its end, which is only read.
@@ -162,7 +162,7 @@ impl Socket {
     /// Sends a message.
     ///
     /// # Errors
-    /// What libzmq says.
+    /// The error of libzmq.
     pub fn send<P: AsRef<[u8]>>(&self, parts: &[P]) -> Result<()> {
         for (at, part) in parts.iter().enumerate() {
             let flags = if at + 1 < parts.len() { SEND_MORE } else { 0 };
@@ -175,7 +175,7 @@ impl Socket {
     /// A SERVER or a PEER sends to one of its peers.
     ///
     /// # Errors
-    /// What libzmq says.
+    /// The error of libzmq.
     pub fn send_to(&self, id: u32, body: &[u8]) -> Result<()> {
         // SAFETY: it is a socket.
         unsafe { Part::of(body).to(id).send(self.as_ptr(), 0) }
@@ -184,7 +184,7 @@ impl Socket {
     /// A RADIO sends to a group.
     ///
     /// # Errors
-    /// What libzmq says.
+    /// The error of libzmq.
     pub fn send_in_group(&self, group: &str, body: &[u8]) -> Result<()> {
         // SAFETY: it is a socket.
         unsafe { Part::of(body).in_group(group).send(self.as_ptr(), 0) }
@@ -193,7 +193,7 @@ impl Socket {
     /// Receives a message.
     ///
     /// # Errors
-    /// What libzmq says.
+    /// The error of libzmq.
     pub fn recv(&self) -> Result<Vec<Vec<u8>>> {
         let mut parts = Vec::new();
         loop {
@@ -209,7 +209,7 @@ impl Socket {
     /// Receives a message that comes within so many milliseconds.
     ///
     /// # Errors
-    /// What libzmq says.
+    /// The error of libzmq.
     pub fn recv_within(&self, milliseconds: i32) -> Result<Vec<Vec<u8>>> {
         self.set(Option::ReceiveTimeout, milliseconds);
         let received = self.recv();
@@ -220,7 +220,7 @@ impl Socket {
     /// Receives a message of one part, and what stands beside it: also the property of that name.
     ///
     /// # Errors
-    /// What libzmq says.
+    /// The error of libzmq.
     pub fn recv_one(&self, property: &str) -> Result<Received> {
         // SAFETY: it is a socket.
         let mut part = unsafe { Part::receive(self.as_ptr()) }?;

@@ -1,6 +1,8 @@
-//! What libzmq uses of libsodium, over RustCrypto: another implementation than the one that Bowline has.
+//! The functions of libsodium that libzmq uses, implemented with RustCrypto, independently of Bowline's
+//! implementation.
 //!
-//! Declared in `include/sodium.h`. In NaCl's form a plain text has 32 zero bytes in front, a box 16 and then its MAC.
+//! Declared in `include/sodium.h`. In NaCl's format a plain text begins with 32 zero bytes, a box with 16 and
+//! its MAC.
 
 use std::ffi::{c_int, c_uchar, c_ulonglong, c_void};
 use std::slice::{from_raw_parts, from_raw_parts_mut};

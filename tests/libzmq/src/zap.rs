@@ -1,4 +1,4 @@
-//! Who is let in (RFC 27): a handler on a thread of its own.
+//! Authentication (RFC 27): a handler on a separate thread.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,12 +6,12 @@ use std::thread::JoinHandle;
 
 use crate::{Context, Kind};
 
-/// What libzmq asks.
+/// A request of libzmq.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Request {
     /// Which of its sockets asks.
     pub domain: String,
-    /// What the peer says to be.
+    /// The identity that the peer claims.
     pub routing_id: Vec<u8>,
     /// NULL, PLAIN or CURVE.
     pub mechanism: String,

@@ -1,2 +1,2 @@
-//! TLS on all runtimes, and beside other implementations: see `tests/`. Apart from the other tests because of what it
-//! needs: certificates, and peers.
+//! TLS on all runtimes, and with other implementations: see `tests/`. A separate package because of its
+//! dependencies on certificates and peers.

@@ -1,4 +1,5 @@
-//! The younger types: `test_client_server`, `test_radio_dish`, `test_scatter_gather`, `test_peer`, `test_channel`.
+//! The draft types: `test_client_server`, `test_radio_dish`, `test_scatter_gather`, `test_peer`,
+//! `test_channel`.
 
 use bowline::driver::runtime::Runtime;
 use bowline::zmtp::{PipeId, SocketEvent, SocketType, kinds};
@@ -36,7 +37,7 @@ pub(crate) async fn a_server_answers_its_clients<R: Runtime>() {
         assert_ne!(asked[0], [0; 4]);
         numbers.push(asked[0].clone());
     }
-    // In any order, and unasked.
+    // In any order, and without a request.
     for (client, number) in clients.iter().zip(&numbers).rev() {
         send(&server, [&number[..], b"answer"]).await;
         send(&server, [&number[..], b"and more"]).await;
@@ -62,7 +63,7 @@ pub(crate) async fn a_dish_gets_what_its_groups_get<R: Runtime>() {
         dish.subscribe(group);
     }
     done::<R, _>(radio.wait_for_subscribers(2)).await.expect("open");
-    // The whole name counts, not its beginning.
+    // The whole name is compared, not a prefix.
     for group in ["tv", "movies", "movie", "movies2", "none"] {
         send(&radio, [group, "body"]).await;
     }
@@ -128,7 +129,7 @@ pub(crate) async fn peers_know_each_other_by_number<R: Runtime>() {
     let (one, other): (Peer<R>, Peer<R>) = (plain(), plain());
     let bound = one.bind("tcp://127.0.0.1:*").expect("free");
     done::<R, _>(other.connect_ready(&bound)).await.expect("it listens");
-    // Both learn it with the connection, so that either may begin.
+    // Both sides learn it with the connection, so that either may send first.
     let number = |socket: &Peer<R>, peer: PipeId| socket.routing_id(peer).expect("it is there");
     let (to_other, to_one) = (number(&one, peer_up(&one).await), number(&other, peer_up(&other).await));
     assert!(to_other.len() == 4 && to_one.len() == 4);

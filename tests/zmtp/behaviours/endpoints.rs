@@ -1,5 +1,6 @@
-//! Where sockets are bound and connected: `test_term_endpoint`, `test_unbind_wildcard`, `test_last_endpoint`,
-//! `test_rebind_ipc`, `test_bind_after_connect_tcp`, `test_inproc_connect`, `test_disconnect_inproc`, `test_reconnect_inproc`.
+//! Binding and connecting: `test_term_endpoint`, `test_unbind_wildcard`, `test_last_endpoint`,
+//! `test_rebind_ipc`, `test_bind_after_connect_tcp`, `test_inproc_connect`, `test_disconnect_inproc`,
+//! `test_reconnect_inproc`.
 
 use bowline::driver::runtime::Runtime;
 use bowline::zmtp::{ConnectError, kinds};
@@ -19,7 +20,8 @@ fn path<R: Runtime>(name: &str) -> String {
     format!("ipc://{}", path.display())
 }
 
-/// `test_last_endpoint`, `test_unbind_wildcard`: binding says where; what it says can be connected to and unbound.
+/// `test_last_endpoint`, `test_unbind_wildcard`: bind returns the endpoint, which can be connected to and
+/// unbound.
 pub(crate) async fn an_endpoint_is_said_with_its_port<R: Runtime>() {
     let pull: Pull<R> = plain();
     for wild in ["tcp://127.0.0.1:*", "tcp://*:*", "tcp://[::1]:*"] {
@@ -38,7 +40,7 @@ pub(crate) async fn an_endpoint_is_said_with_its_port<R: Runtime>() {
         assert!(matches!(pull.unbind(wild), Err(ConnectError::Unknown(_))), "it is not called so");
         pull.unbind(&bound).expect("it is bound there");
         assert!(matches!(pull.unbind(&bound), Err(ConnectError::Unknown(_))), "not any more");
-        // Who is there stays, and nobody else comes.
+        // Connected peers stay, and no new one connects.
         send(&push, "still here").await;
         assert_eq!(recv(&pull).await, [b"still here"]);
         let late: Push<R> = plain();
@@ -50,7 +52,7 @@ pub(crate) async fn an_endpoint_is_said_with_its_port<R: Runtime>() {
     close(pull).await;
 }
 
-/// `test_term_endpoint`: what is unbound is free, and what is disconnected gets nothing more.
+/// `test_term_endpoint`: an unbound endpoint is free, and a disconnected one gets no more messages.
 pub(crate) async fn endpoints_are_given_up<R: Runtime>() {
     let (push, pull): (Push<R>, Pull<R>) = (plain(), plain());
     let bound = pull.bind("tcp://127.0.0.1:*").expect("free");
@@ -63,7 +65,7 @@ pub(crate) async fn endpoints_are_given_up<R: Runtime>() {
     peer_down(&pull).await;
     until::<R>(|| push.try_send("x").is_err()).await;
     assert!(matches!(push.disconnect(&bound), Err(ConnectError::Unknown(_))));
-    // Connected again, it works again.
+    // After it is connected again, it works again.
     done::<R, _>(push.connect_ready(&bound)).await.expect("it listens");
     send(&push, "again").await;
     let mut came = recv(&pull).await;
@@ -107,7 +109,8 @@ pub(crate) async fn an_endpoint_has_one_binder<R: Runtime>() {
     }
 }
 
-/// `test_inproc_connect`, `test_bind_after_connect_tcp`: to connect before somebody binds is no error, whatever the transport.
+/// `test_inproc_connect`, `test_bind_after_connect_tcp`: connecting before the bind is no error, on every
+/// transport.
 pub(crate) async fn connecting_may_come_first<R: Runtime>() {
     let free: Pull<R> = plain();
     let tcp = free.bind("tcp://127.0.0.1:*").expect("free");
@@ -133,7 +136,7 @@ pub(crate) async fn connecting_may_come_first<R: Runtime>() {
         }
         close(pull).await;
     }
-    // Nobody ever binds: to close takes no time, and what waited comes back.
+    // No socket ever binds: closing takes no time, and waiting messages are returned.
     let push: Push<R> = Socket::<R, kinds::Push>::builder()
         .options(|options| options.immediate(false))
         .linger(MS)
@@ -160,7 +163,7 @@ pub(crate) async fn inproc_is_connected_again<R: Runtime>() {
         send(&publisher, ["foo", "2"]).await;
         nothing_comes(&sub).await;
     }
-    // The side that binds goes and comes back.
+    // The binding side closes and binds again.
     done::<R, _>(sub.connect_ready(&endpoint)).await.expect("it listens");
     close(publisher).await;
     let publisher: Pub<R> = plain();
@@ -172,7 +175,7 @@ pub(crate) async fn inproc_is_connected_again<R: Runtime>() {
     close(sub).await;
 }
 
-/// One socket bound and connected at many places.
+/// One socket with many bound and connected endpoints.
 pub(crate) async fn a_socket_has_many_places<R: Runtime>() {
     let middle: Dealer<R> = plain();
     let (mut ends, mut places) = (Vec::new(), vec!["tcp://127.0.0.1:*".to_owned(), path::<R>("places")]);

@@ -1,7 +1,7 @@
-//! How sockets behave, type by type: what libzmq's own tests look at, of ours.
+//! The behavior of Bowline's sockets, type by type, with the subjects of libzmq's own tests.
 //!
-//! Each scenario names the test of libzmq's whose subject it has. Where ours differ on purpose, that is what is asserted,
-//! and `docs/zeromq.md` says why.
+//! Each scenario names the libzmq test with the same subject. Where Bowline's sockets differ intentionally,
+//! the scenario asserts the difference, and `docs/zeromq.md` gives the reason.
 
 use std::time::Duration;
 
@@ -26,14 +26,14 @@ pub(crate) mod spreading;
 
 pub(crate) const MS: Duration = Duration::from_millis(1);
 
-/// A message as tests write it.
+/// A message in the form that tests use.
 pub(crate) type Parts = Vec<Vec<u8>>;
 
 fn parts(message: &Message) -> Parts {
     message.iter().map(|part| part.to_vec()).collect()
 }
 
-/// One that dials again after 5 ms.
+/// A socket that redials after 5 ms.
 fn open<R: Runtime, K: Kind>(set: impl FnOnce(Options) -> Options) -> Socket<R, K> {
     let builder = Socket::<R, K>::builder().options(set).reconnect(ReconnectPolicy::fixed(MS * 5));
     builder.open().expect("sound")
@@ -51,7 +51,7 @@ async fn recv<R: Runtime, K: Receives>(socket: &Socket<R, K>) -> Parts {
     parts(&done::<R, _>(socket.recv()).await.expect("open"))
 }
 
-/// Nothing comes for a while.
+/// Checks that nothing arrives for a while.
 async fn nothing_comes<R: Runtime, K: Receives>(socket: &Socket<R, K>) {
     let came = done::<R, _>(socket.recv_timeout(MS * 30)).await;
     assert_eq!(came.map(|message| parts(&message)), Err(ReceiveError::TimedOut));
@@ -63,14 +63,14 @@ async fn pause<R: Runtime>(time: Duration) {
     done::<R, _>(idle.close()).await;
 }
 
-/// Waits until it is so.
+/// Waits until the condition holds.
 pub(crate) async fn until<R: Runtime>(mut is_so: impl FnMut() -> bool) {
     while !is_so() {
         pause::<R>(MS * 2).await;
     }
 }
 
-/// Binds one, connects the other, and waits until both know each other.
+/// Binds one socket, connects the other, and waits until both have a peer.
 async fn link<R: Runtime, A: Kind, B: Kind>(binder: &Socket<R, A>, connector: &Socket<R, B>) -> String {
     let bound = binder.bind("tcp://127.0.0.1:*").expect("free");
     done::<R, _>(connector.connect_ready(&bound)).await.expect("it listens");
@@ -101,7 +101,7 @@ async fn next_event<R: Runtime, K: Kind>(socket: &Socket<R, K>) -> SocketEvent {
     }
 }
 
-/// Waits until a peer is there.
+/// Waits until a peer is connected.
 async fn peer_up<R: Runtime, K: Kind>(socket: &Socket<R, K>) -> bowline::zmtp::PipeId {
     loop {
         if let SocketEvent::PeerUp(peer, _) = next_event(socket).await {
@@ -110,7 +110,7 @@ async fn peer_up<R: Runtime, K: Kind>(socket: &Socket<R, K>) -> bowline::zmtp::P
     }
 }
 
-/// Waits until a peer is gone.
+/// Waits until a peer has disconnected.
 async fn peer_down<R: Runtime, K: Kind>(socket: &Socket<R, K>) {
     while !matches!(next_event(socket).await, SocketEvent::PeerDown(..)) {}
 }
@@ -119,7 +119,7 @@ async fn close<R: Runtime, K: Kind>(socket: Socket<R, K>) {
     done::<R, _>(socket.close()).await;
 }
 
-/// What a socket of this runtime, and of no other, is called.
+/// A name of a socket of this runtime only.
 fn named<R: Runtime>(name: &str) -> String {
     format!("{name}-{}", std::any::type_name::<R>().rsplit("::").next().unwrap_or_default())
 }

@@ -15,7 +15,7 @@ type Sub<R> = Socket<R, kinds::Sub>;
 type XPub<R> = Socket<R, kinds::XPub>;
 type XSub<R> = Socket<R, kinds::XSub>;
 
-/// `test_xpub_verbose`: which subscriptions, and ends of them, the application hears of.
+/// `test_xpub_verbose`: which subscriptions, and ends of them, the application receives.
 pub(crate) async fn an_xpub_hears_of_subscriptions<R: Runtime>() {
     for (verbose, verboser) in [(false, false), (true, false), (false, true)] {
         let xpub: XPub<R> = open(|options| options.xpub_verbose(verbose).xpub_verboser(verboser));
@@ -34,7 +34,8 @@ pub(crate) async fn an_xpub_hears_of_subscriptions<R: Runtime>() {
         if verboser {
             assert_eq!(recv(&xpub).await, [b"\0A"]);
         }
-        // Of one that nobody has any more everybody hears; of a peer that goes, too.
+        // The end of a topic that no peer has any more is received in every mode, also when a peer
+        // disconnects.
         assert!(other.unsubscribe("A"));
         assert_eq!(recv(&xpub).await, [b"\0A"]);
         close(other).await;
@@ -45,7 +46,7 @@ pub(crate) async fn an_xpub_hears_of_subscriptions<R: Runtime>() {
     }
 }
 
-/// `test_xpub_manual`: the application makes of a subscription what it likes.
+/// `test_xpub_manual`: the application decides about each subscription.
 pub(crate) async fn an_xpub_subscribes_its_peers<R: Runtime>() {
     let xpub: XPub<R> = open(|options| options.xpub_manual(true));
     let (one, other): (Sub<R>, XSub<R>) = (plain(), plain());
@@ -56,7 +57,7 @@ pub(crate) async fn an_xpub_subscribes_its_peers<R: Runtime>() {
     assert_eq!(&asked[0][..], b"\x01A");
     send(&xpub, "A is not given out").await;
     assert_eq!(xpub.subscribe_peer(peer, "XA"), Ok(()));
-    // The SUB itself looks at what comes, too: it wants what begins with A only.
+    // The SUB itself filters, too: it accepts only messages that begin with A.
     one.subscribe("XA");
     let (same, _) = done::<R, _>(xpub.recv_from()).await.expect("open");
     assert_eq!(same, peer);
@@ -69,7 +70,7 @@ pub(crate) async fn an_xpub_subscribes_its_peers<R: Runtime>() {
     }
     assert_eq!(recv(&one).await, [b"XA"]);
     assert_eq!(recv(&other).await, [b"XB"]);
-    // Its end is the application's to make, too.
+    // The application also decides about its end.
     send(&other, [&b"\0B"[..]]).await;
     let (_, asked) = done::<R, _>(xpub.recv_from()).await.expect("open");
     assert_eq!(&asked[0][..], b"\0B");
@@ -81,13 +82,13 @@ pub(crate) async fn an_xpub_subscribes_its_peers<R: Runtime>() {
     nothing_comes(&other).await;
     nothing_comes(&one).await;
     close(one).await;
-    // It goes with what it asked for, and nothing more is done for it.
+    // It disconnects with its subscriptions, and nothing more is done for it.
     assert_eq!(recv(&xpub).await, [b"\0A"]);
     assert_eq!(recv(&xpub).await, [b"\0XA"]);
     assert_eq!(xpub.subscribe_peer(peer, "XA"), Err(SubscribeError::PeerGone));
     close(other).await;
     close(xpub).await;
-    // Without the option nothing can be made of them.
+    // Without the option the application cannot decide.
     let (xpub, sub): (XPub<R>, Sub<R>) = (plain(), plain());
     link(&xpub, &sub).await;
     sub.subscribe("A");
@@ -100,7 +101,7 @@ pub(crate) async fn an_xpub_subscribes_its_peers<R: Runtime>() {
 
 const FEW: QueueLimit = QueueLimit { messages: 5, bytes: 1 << 20 };
 
-/// `test_xpub_nodrop`: instead of leaving a peer out that has no room, sending fails.
+/// `test_xpub_nodrop`: sending fails instead of skipping a peer without room.
 pub(crate) async fn a_publisher_may_fail_instead_of_dropping<R: Runtime>() {
     let publisher: XPub<R> = open(|options| options.send_limit(FEW).pub_nodrop(true));
     let sub: Sub<R> = open(|options| options.receive_limit(FEW));
@@ -111,7 +112,7 @@ pub(crate) async fn a_publisher_may_fail_instead_of_dropping<R: Runtime>() {
     loop {
         match publisher.try_send([&sent.to_be_bytes()[..], &body]) {
             Ok(()) => sent += 1,
-            // A while later it may be in the system's hands.
+            // A moment later the system may have accepted it.
             Err(error) => {
                 assert_eq!(refusal(error), Unsent::Full);
                 pause::<R>(MS * 50).await;
@@ -133,7 +134,8 @@ pub(crate) async fn a_publisher_may_fail_instead_of_dropping<R: Runtime>() {
     close(publisher).await;
 }
 
-/// `test_hwm_pubsub`: a subscriber that takes nothing is left out above its limit, which is counted; others get everything.
+/// `test_hwm_pubsub`: a subscriber that does not receive is skipped above its limit, which is counted; others
+/// get everything.
 pub(crate) async fn a_slow_subscriber_is_left_out<R: Runtime>() {
     let publisher: Pub<R> = open(|options| options.send_limit(FEW));
     let (slow, quick): (Sub<R>, Sub<R>) = (open(|options| options.receive_limit(FEW)), plain());
@@ -163,7 +165,7 @@ pub(crate) async fn a_slow_subscriber_is_left_out<R: Runtime>() {
     close(publisher).await;
 }
 
-/// `test_xpub_welcome_msg`: the first that a new subscriber gets, if it has a topic that fits.
+/// `test_xpub_welcome_msg`: the first message of a new subscriber, if it has a matching topic.
 pub(crate) async fn a_subscriber_is_welcomed<R: Runtime>() {
     let xpub: XPub<R> = open(|options| options.xpub_welcome("W"));
     let sub: Sub<R> = plain();
@@ -179,7 +181,7 @@ pub(crate) async fn a_subscriber_is_welcomed<R: Runtime>() {
     close(xpub).await;
 }
 
-/// `test_invert_matching`: subscribers get what they did not subscribe to.
+/// `test_invert_matching`: subscribers get the messages that they did not subscribe to.
 pub(crate) async fn matching_may_be_turned_round<R: Runtime>() {
     let publisher: Pub<R> = open(|options| options.invert_matching(true));
     let subs: [Sub<R>; 2] = std::array::from_fn(|_| open(|options| options.invert_matching(true)));

@@ -1,4 +1,4 @@
-//! Peers that are written by hand, byte by byte: `test_mock_pub_sub`, `test_heartbeats`, `test_security_null`.
+//! Peers written byte by byte: `test_mock_pub_sub`, `test_heartbeats`, `test_security_null`.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -30,7 +30,7 @@ fn command(data: &[u8]) -> Vec<u8> {
     [&[4, data.len() as u8][..], data].concat()
 }
 
-/// Another side, past its handshake.
+/// A hand-written peer that has completed its handshake.
 struct ByHand(TcpStream);
 
 impl ByHand {
@@ -56,7 +56,7 @@ impl ByHand {
         self.0.write_all(bytes).expect("it reads");
     }
 
-    /// The next short frame: its flags, and what is in it.
+    /// The next short frame: its flags and its body.
     fn frame(&mut self) -> (u8, Vec<u8>) {
         let mut head = [0; 2];
         self.0.read_exact(&mut head).expect("a frame");
@@ -66,7 +66,8 @@ impl ByHand {
     }
 }
 
-/// `test_mock_pub_sub`: subscriptions as commands and as messages of old, from a peer of either sort.
+/// `test_mock_pub_sub`: subscriptions as commands and in the older form of messages, from both kinds of
+/// peers.
 pub(crate) async fn subscriptions_come_in_both_forms<R: Runtime>() {
     let xpub: Socket<R, kinds::XPub> = plain();
     let bound = xpub.bind("tcp://127.0.0.1:*").expect("free");
@@ -85,14 +86,14 @@ pub(crate) async fn subscriptions_come_in_both_forms<R: Runtime>() {
         assert_eq!(xpub.subscriptions(), 0);
     }
     close(xpub).await;
-    // And what a SUB of ours says.
+    // The subscription that Bowline's SUB sends.
     let listener = TcpListener::bind("127.0.0.1:0").expect("free");
     let sub: Socket<R, kinds::Sub> = plain();
     sub.subscribe("A");
     sub.connect(&format!("tcp://{}", listener.local_addr().expect("bound"))).expect("an endpoint");
     let mut publisher = ByHand::greet(listener.accept().expect("it dials").0, "PUB");
     assert_eq!(publisher.frame(), (4, b"\x09SUBSCRIBEA".to_vec()));
-    // What was not subscribed to is not passed on, whatever the publisher sends.
+    // A message without a subscription is not passed on, whatever the publisher sends.
     publisher.write(b"\0\x01B\0\x04ALOL");
     assert_eq!(recv(&sub).await, [b"ALOL"]);
     assert_eq!(sub.stats().filtered, 1);
@@ -101,8 +102,8 @@ pub(crate) async fn subscriptions_come_in_both_forms<R: Runtime>() {
     close(sub).await;
 }
 
-/// `test_heartbeats`: who says nothing is asked, and is given up without an answer; who asks is answered; who says how long
-/// it may be silent is taken at its word.
+/// `test_heartbeats`: a silent peer is sent a PING, and is disconnected without an answer; a PING is
+/// answered; a TTL is obeyed.
 pub(crate) async fn silent_peers_are_given_up<R: Runtime>() {
     let beats = Heartbeat { interval: MS * 30, timeout: MS * 1_000, ttl: Duration::ZERO };
     let pull: Socket<R, kinds::Pull> = open(|options| options.heartbeat(Some(beats)));
@@ -120,7 +121,7 @@ pub(crate) async fn silent_peers_are_given_up<R: Runtime>() {
             other => panic!("{other:?}"),
         }
     }
-    // One that answers stays.
+    // A peer that answers stays connected.
     let mut answers = ByHand::connect(&bound, "PUSH");
     for _ in 0..6 {
         let (_, ping) = answers.frame();
@@ -137,7 +138,7 @@ pub(crate) async fn silent_peers_are_given_up<R: Runtime>() {
     let mut asks = ByHand::connect(&bound, "PUSH");
     asks.write(&command(b"\x04PING\0\0context"));
     assert_eq!(asks.frame(), (4, b"\x04PONGcontext".to_vec()));
-    // Two tenths of a second without a word, it says, and it is gone.
+    // Its TTL is 0.2 s: it is disconnected after that time of silence.
     asks.write(&command(b"\x04PING\0\x02"));
     assert_eq!(asks.frame(), (4, b"\x04PONG".to_vec()));
     loop {
@@ -153,7 +154,7 @@ pub(crate) async fn silent_peers_are_given_up<R: Runtime>() {
     close(pull).await;
 }
 
-/// `test_security_null`, `test_security_curve`: connections that are no ZMTP at all leave others alone.
+/// `test_security_null`, `test_security_curve`: connections with other protocols do not affect others.
 pub(crate) async fn other_protocols_are_turned_away<R: Runtime>() {
     let pull: Socket<R, kinds::Pull> = plain();
     let bound = pull.bind("tcp://127.0.0.1:*").expect("free");
@@ -173,7 +174,7 @@ pub(crate) async fn other_protocols_are_turned_away<R: Runtime>() {
         let mut stream = TcpStream::connect(bound.strip_prefix("tcp://").expect("TCP")).expect("it listens");
         stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a socket");
         let _ = stream.write_all(bytes);
-        // It is closed, and not by us.
+        // The other side closes it.
         let mut said = Vec::new();
         let ended = stream.read_to_end(&mut said);
         assert!(

@@ -13,7 +13,7 @@ type Rep<R> = Socket<R, kinds::Rep>;
 type Dealer<R> = Socket<R, kinds::Dealer>;
 type Router<R> = Socket<R, kinds::Router>;
 
-/// `test_spec_req`: one peer after the other is asked.
+/// `test_spec_req`: requests go to the peers in turn.
 pub(crate) async fn a_req_asks_its_peers_in_turn<R: Runtime>() {
     let req: Req<R> = plain();
     let reps: [Rep<R>; 3] = [plain(), plain(), plain()];
@@ -33,7 +33,7 @@ pub(crate) async fn a_req_asks_its_peers_in_turn<R: Runtime>() {
     }
 }
 
-/// `test_spec_req`: what another peer says is no reply.
+/// `test_spec_req`: a message of another peer is not the reply.
 pub(crate) async fn a_req_listens_to_the_peer_that_it_asked<R: Runtime>() {
     let req: Req<R> = open(|options| options.routing_id("asker"));
     let routers: [Router<R>; 2] = [plain(), plain()];
@@ -45,11 +45,12 @@ pub(crate) async fn a_req_listens_to_the_peer_that_it_asked<R: Runtime>() {
         let (asked, other) = (&routers[number % 2], &routers[(number + 1) % 2]);
         assert_eq!(recv(asked).await, [&b"asker"[..], b"", b"question"]);
         send(other, ["asker", "", "wrong"]).await;
-        // Without a delimiter it is no reply either.
+        // A message without a delimiter is not a reply either.
         send(asked, ["asker", "wrong, too"]).await;
         send(asked, ["asker", "", "right"]).await;
         assert_eq!(recv(&req).await, [b"right"]);
-        // What came unasked is gone before its sender is asked: without numbers it could pass for the reply.
+        // Unrequested messages are discarded before their sender is asked: without numbers one could pass for
+        // the reply.
         super::until::<R>(|| req.stats().dropped == 2 * (number as u64 + 1)).await;
     }
     close(req).await;
@@ -71,7 +72,7 @@ pub(crate) async fn a_req_waits_for_a_peer<R: Runtime>() {
     close(rep).await;
 }
 
-/// `test_spec_rep`: peers are answered in turn, whoever asks most.
+/// `test_spec_rep`: peers are answered in turn, whichever asks most.
 pub(crate) async fn a_rep_takes_questions_in_turn<R: Runtime>() {
     let rep: Rep<R> = plain();
     let (many, one): (Dealer<R>, Dealer<R>) = (plain(), plain());
@@ -103,7 +104,8 @@ pub(crate) async fn a_rep_takes_questions_in_turn<R: Runtime>() {
     close(rep).await;
 }
 
-/// `test_spec_rep`: everything before the first empty part goes back with the reply; what has no such part is no question.
+/// `test_spec_rep`: everything before the first empty part is sent back with the reply; a message without an
+/// empty part is not a request.
 pub(crate) async fn an_envelope_comes_back_whole<R: Runtime>() {
     let (rep, dealer): (Rep<R>, Dealer<R>) = (plain(), plain());
     link(&rep, &dealer).await;
@@ -118,7 +120,7 @@ pub(crate) async fn an_envelope_comes_back_whole<R: Runtime>() {
     close(rep).await;
 }
 
-/// `test_req_correlate`: only the reply with the question's number is taken.
+/// `test_req_correlate`: only the reply with the request's number is accepted.
 pub(crate) async fn a_numbered_question_takes_its_own_reply<R: Runtime>() {
     let (req, router): (Req<R>, Router<R>) = (open(|options| options.req_correlate(true)), plain());
     link(&router, &req).await;
@@ -147,7 +149,7 @@ pub(crate) async fn a_numbered_question_takes_its_own_reply<R: Runtime>() {
     close(router).await;
 }
 
-/// `test_req_relaxed`: a question may be given up for another one, and a late reply to it is not taken.
+/// `test_req_relaxed`: a request may be given up for another one, and a late reply to it is not accepted.
 pub(crate) async fn a_relaxed_req_asks_again<R: Runtime>() {
     let relaxed = |options: bowline::zmtp::Options| options.req_relaxed(true).req_correlate(true);
     let (req, router): (Req<R>, Router<R>) = (open(relaxed), plain());
@@ -168,7 +170,7 @@ pub(crate) async fn a_relaxed_req_asks_again<R: Runtime>() {
     send(&strict, "first").await;
     assert_eq!(refusal(strict.try_send("second").expect_err("asked")), Unsent::State(SocketType::Req));
     close(strict).await;
-    // The peer went, and another one is asked.
+    // The peer disconnected, and another one is asked.
     close(router).await;
     let rep: Rep<R> = plain();
     link(&rep, &req).await;

@@ -22,8 +22,8 @@ fn called<R: Runtime>(id: &str) -> Dealer<R> {
     open(|options| options.routing_id(id))
 }
 
-/// `test_router_mandatory`: a peer that is not there, or that has no room, is told to the sender; or nothing is, and it is
-/// counted.
+/// `test_router_mandatory`: sending to a peer that is not connected, or has no room, is an error; or the
+/// message is dropped and counted.
 pub(crate) async fn a_router_says_whom_it_cannot_reach<R: Runtime>() {
     let limit = QueueLimit { messages: 5, bytes: 1 << 20 };
     let router: Router<R> = open(|options| options.send_limit(limit));
@@ -34,7 +34,7 @@ pub(crate) async fn a_router_says_whom_it_cannot_reach<R: Runtime>() {
     let few = QueueLimit { messages: 2, bytes: 1 << 20 };
     let dealer: Dealer<R> = open(|options| options.routing_id("X").receive_limit(few));
     link(&router, &dealer).await;
-    // As many as both queues and the system take.
+    // As many as both queues and the system accept.
     let body = vec![7; 100_000];
     let mut sent = 0;
     let full = loop {
@@ -62,8 +62,9 @@ pub(crate) async fn a_router_says_whom_it_cannot_reach<R: Runtime>() {
     close(lenient).await;
 }
 
-/// `test_router_handover`: a newcomer with an id that is in use takes it over, if that is wanted. Ours is closed otherwise,
-/// and that is told; libzmq leaves it open and mute.
+/// `test_router_handover`: with the option, a new peer with an id in use replaces the earlier one. Otherwise
+/// Bowline's ROUTER disconnects the new peer and reports it; libzmq leaves it connected without delivering
+/// its messages.
 pub(crate) async fn an_id_is_handed_over<R: Runtime>() {
     for hands_over in [true, false] {
         let router: Router<R> = open(|options| options.router_handover(hands_over));
@@ -86,7 +87,7 @@ pub(crate) async fn an_id_is_handed_over<R: Runtime>() {
             }
             send(&router, ["X", "hello"]).await;
             assert_eq!(recv(&first).await, [b"hello"]);
-            // When the first is gone the second, which tries again, gets the id.
+            // After the first has disconnected the second, which retries, gets the id.
             close(first).await;
             send(&second, "second").await;
             assert_eq!(recv(&router).await, [b"X".to_vec(), b"second".to_vec()]);
@@ -100,7 +101,7 @@ pub(crate) async fn an_id_is_handed_over<R: Runtime>() {
     }
 }
 
-/// `test_probe_router`: an empty message says that a peer is there.
+/// `test_probe_router`: an empty message announces a peer.
 pub(crate) async fn a_probe_says_who_is_there<R: Runtime>() {
     let router: Router<R> = plain();
     let bound = router.bind("tcp://127.0.0.1:*").expect("free");
@@ -109,7 +110,7 @@ pub(crate) async fn a_probe_says_who_is_there<R: Runtime>() {
     assert_eq!(recv(&router).await, [&b"dealer"[..], b""]);
     send(&router, ["dealer", "hello"]).await;
     assert_eq!(recv(&dealer).await, [b"hello"]);
-    // From one ROUTER to another, both sides of which probe.
+    // From one ROUTER to another; both sides probe.
     let other: Router<R> = open(|options| options.routing_id("other").probe_router(true));
     other.connect(&bound).expect("an endpoint");
     assert_eq!(recv(&router).await, [&b"other"[..], b""]);
@@ -124,7 +125,7 @@ pub(crate) async fn a_probe_says_who_is_there<R: Runtime>() {
     close(router).await;
 }
 
-/// `test_connect_rid`: the one that connects says what the peer is called.
+/// `test_connect_rid`: the connecting side chooses the peer's id.
 pub(crate) async fn a_router_names_whom_it_connects_to<R: Runtime>() {
     let router: Router<R> = plain();
     let dealers: [Dealer<R>; 2] = [called("own name"), plain()];
@@ -140,7 +141,7 @@ pub(crate) async fn a_router_names_whom_it_connects_to<R: Runtime>() {
     }
     assert!(router.connect_as("tcp://127.0.0.1:1", "").is_err());
     assert!(router.connect_as("tcp://127.0.0.1:1", [1; 256]).is_err());
-    // A name that another peer has: the connection is closed, and that is told.
+    // An id that another peer has: the connection is closed, and that is reported.
     let third: Dealer<R> = plain();
     router.connect_as(&third.bind("tcp://127.0.0.1:*").expect("free"), "one").expect("an endpoint");
     loop {
@@ -156,14 +157,14 @@ pub(crate) async fn a_router_names_whom_it_connects_to<R: Runtime>() {
     }
 }
 
-/// `test_spec_router`: what waits for a peer that goes is dropped, and that is told; its id is free at once.
+/// `test_spec_router`: messages for a peer that disconnects are dropped and reported; its id is free at once.
 pub(crate) async fn what_waits_for_a_peer_goes_with_it<R: Runtime>() {
     let router: Router<R> = plain();
     let few = QueueLimit { messages: 2, bytes: 1 << 20 };
     let dealer: Dealer<R> = open(|options| options.routing_id("X").receive_limit(few));
     link(&router, &dealer).await;
     let mut sent = 0;
-    // It takes less than waits for it.
+    // It accepts less than is queued for it.
     while sent < 200 && router.try_send([b"X", &vec![7; 100_000][..]]).is_ok() {
         sent += 1;
     }
@@ -187,7 +188,7 @@ pub(crate) async fn what_waits_for_a_peer_goes_with_it<R: Runtime>() {
     close(router).await;
 }
 
-/// `test_spec_dealer`: out in turn, in from all, and without a peer it waits.
+/// `test_spec_dealer`: sends in turn, receives from all, and waits without a peer.
 pub(crate) async fn a_dealer_sends_in_turn<R: Runtime>() {
     let dealer: Dealer<R> = plain();
     assert_eq!(refusal(dealer.try_send("x").expect_err("nobody is there")), Unsent::WouldBlock);
@@ -208,7 +209,7 @@ pub(crate) async fn a_dealer_sends_in_turn<R: Runtime>() {
     }
     came.sort_unstable();
     assert_eq!(came, [0, 1, 2]);
-    // What was for one that goes is for the others.
+    // Messages for a peer that disconnects go to the others.
     let [gone, stays, other] = peers;
     close(gone).await;
     peer_down(&dealer).await;
@@ -224,7 +225,7 @@ pub(crate) async fn a_dealer_sends_in_turn<R: Runtime>() {
     }
 }
 
-/// The names of peers that have none: five bytes, each another one.
+/// The ids of peers without one: five bytes, all different.
 pub(crate) async fn peers_without_a_name_get_one<R: Runtime>() {
     let router: Router<R> = plain();
     let dealers: [Dealer<R>; 2] = [plain(), plain()];

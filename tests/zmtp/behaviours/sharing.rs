@@ -13,7 +13,7 @@ type Push<R> = Socket<R, kinds::Push>;
 type Pull<R> = Socket<R, kinds::Pull>;
 type Pair<R> = Socket<R, kinds::Pair>;
 
-/// `test_spec_pushpull`: out in turn; in from all, whoever sends most.
+/// `test_spec_pushpull`: sent in turn; received from all peers, whichever sends most.
 pub(crate) async fn work_is_shared_and_taken_in_turn<R: Runtime>() {
     let push: Push<R> = plain();
     let pulls: [Pull<R>; 3] = [plain(), plain(), plain()];
@@ -46,10 +46,10 @@ pub(crate) async fn work_is_shared_and_taken_in_turn<R: Runtime>() {
     close(pull).await;
 }
 
-/// `test_immediate`: messages go to peers that are there only. With the option off they also wait for those that were
-/// connected to and are not there.
+/// `test_immediate`: messages go only to connected peers. With the option off they are also queued for peers
+/// that were dialed and are not connected.
 pub(crate) async fn nothing_waits_for_peers_that_are_not_there<R: Runtime>() {
-    // A port that is bound, and where nobody listens.
+    // A port that is bound, without a listener.
     let reserved =
         socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
     reserved.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a port");
@@ -78,7 +78,8 @@ pub(crate) async fn nothing_waits_for_peers_that_are_not_there<R: Runtime>() {
     }
 }
 
-/// `test_pair_inproc`, `_ipc`, `_tcp`: both ways; a second peer is refused, and that is told. libzmq leaves it open and mute.
+/// `test_pair_inproc`, `_ipc`, `_tcp`: both directions; a second peer is refused and reported. libzmq leaves
+/// it connected without delivering its messages.
 pub(crate) async fn a_pair_has_one_peer<R: Runtime>() {
     let path = std::env::temp_dir().join(format!("bowline-{}-{}", std::process::id(), named::<R>("pair")));
     for endpoint in [
@@ -103,7 +104,8 @@ pub(crate) async fn a_pair_has_one_peer<R: Runtime>() {
         send(&one, "still here").await;
         assert_eq!(recv(&other).await, [b"still here"]);
         close(other).await;
-        // When the first is gone the next one, which tries again, is the peer. Within a process it does not: it was told.
+        // After the first has disconnected the next one, which retries, is the peer. Within a process it does
+        // not retry, because it got an error.
         if !bound.starts_with("inproc") {
             peer_up(&one).await;
             send(&one, "to the third").await;
@@ -114,7 +116,7 @@ pub(crate) async fn a_pair_has_one_peer<R: Runtime>() {
     }
 }
 
-/// `test_maxmsgsize`: a message over the limit ends its connection, is told, and is not sent in the first place.
+/// `test_maxmsgsize`: a message over the limit ends its connection, is reported, and cannot be sent either.
 pub(crate) async fn a_message_over_the_limit_ends_its_connection<R: Runtime>() {
     let pull: Pull<R> = open(|options| options.max_message(10));
     let (rude, other): (Push<R>, Push<R>) = (plain(), open(|options| options.max_message(10)));
@@ -135,7 +137,7 @@ pub(crate) async fn a_message_over_the_limit_ends_its_connection<R: Runtime>() {
     close(pull).await;
 }
 
-/// `test_metadata`, `test_app_meta`: what each side says of itself.
+/// `test_metadata`, `test_app_meta`: the properties that each side sends.
 pub(crate) async fn properties_are_told<R: Runtime>() {
     let pull: Pull<R> = open(|options| options.property("X-key", "of the pull"));
     let push: Push<R> = open(|options| options.property("X-key", "of the push").property("X-empty", ""));
@@ -152,7 +154,7 @@ pub(crate) async fn properties_are_told<R: Runtime>() {
     close(pull).await;
 }
 
-/// `test_many_sockets`: they work side by side, and are gone together.
+/// `test_many_sockets`: they work concurrently, and are closed together.
 pub(crate) async fn many_sockets_work_side_by_side<R: Runtime>() {
     let mut pairs: Vec<(Pair<R>, Pair<R>)> = Vec::new();
     for number in 0..100_usize {

@@ -1,4 +1,5 @@
-//! PUB, SUB and those between: `test_sub_forward`, `test_conflate`, `test_unsubscribe`, `test_xsub_…`, subscriptions that come early or late.
+//! PUB, SUB and forwarders between them: `test_sub_forward`, `test_conflate`, `test_unsubscribe`,
+//! `test_xsub_…`, early and late subscriptions.
 
 use bowline::driver::runtime::Runtime;
 use bowline::zmtp::kinds;
@@ -12,7 +13,7 @@ type Sub<R> = Socket<R, kinds::Sub>;
 type XPub<R> = Socket<R, kinds::XPub>;
 type XSub<R> = Socket<R, kinds::XSub>;
 
-/// `test_sub_forward`: subscriptions go up through a forwarder, messages come down.
+/// `test_sub_forward`: subscriptions are passed upstream through a forwarder, messages downstream.
 pub(crate) async fn a_forwarder_passes_both_ways<R: Runtime>() {
     let (xpub, xsub): (XPub<R>, XSub<R>) = (plain(), plain());
     let (publisher, sub): (Pub<R>, Sub<R>) = (plain(), plain());
@@ -29,7 +30,7 @@ pub(crate) async fn a_forwarder_passes_both_ways<R: Runtime>() {
     assert!(sub.unsubscribe(""));
     send(&xsub, recv(&xpub).await).await;
     until::<R>(|| publisher.subscriptions() == 0).await;
-    // Something that is no subscription goes up as a message, from an XSUB to an XPUB.
+    // A message that is no subscription is passed upstream from an XSUB to an XPUB.
     let direct: XSub<R> = plain();
     done::<R, _>(direct.connect_ready(&front)).await.expect("it listens");
     send(&direct, ["any", "thing"]).await;
@@ -42,7 +43,7 @@ pub(crate) async fn a_forwarder_passes_both_ways<R: Runtime>() {
     close(sub).await;
 }
 
-/// Subscriptions hold for publishers that come later, and after a publisher came back.
+/// Subscriptions apply to publishers that connect later, and after a publisher has reconnected.
 pub(crate) async fn subscriptions_hold_for_all<R: Runtime>() {
     let sub: Sub<R> = plain();
     sub.subscribe("a");
@@ -58,7 +59,7 @@ pub(crate) async fn subscriptions_hold_for_all<R: Runtime>() {
         send(publisher, ["a", "1"]).await;
         assert_eq!(recv(&sub).await, [b"a", b"1"]);
     }
-    // As often as it was subscribed to it has to be ended.
+    // It has to be unsubscribed as often as it was subscribed.
     assert!(!sub.unsubscribe("a"));
     assert_eq!(publishers[0].subscriptions(), 2);
     let [gone, stays] = publishers;
@@ -79,7 +80,8 @@ pub(crate) async fn subscriptions_hold_for_all<R: Runtime>() {
     close(sub).await;
 }
 
-/// `test_conflate`: of what waits only the newest is kept. Ours keeps it for each topic, and whole messages.
+/// `test_conflate`: only the newest queued message is kept. Bowline keeps it for each topic, and whole
+/// messages.
 pub(crate) async fn only_the_newest_waits<R: Runtime>() {
     let publisher: Pub<R> = plain();
     let sub: Sub<R> = open(|options| options.conflate(true));
@@ -91,7 +93,7 @@ pub(crate) async fn only_the_newest_waits<R: Runtime>() {
         send(&publisher, [&b"odd"[..], &[number * 2 + 1]]).await;
     }
     send(&publisher, "end").await;
-    // What came before the rest was there may be older.
+    // A message that arrived before the others may be older.
     let (mut came, mut even, mut odd) = (0, None, None);
     loop {
         let message = recv(&sub).await;
@@ -108,7 +110,7 @@ pub(crate) async fn only_the_newest_waits<R: Runtime>() {
     close(sub).await;
 }
 
-/// `test_hwm` and `test_conflate` together: a receiver that took nothing for long has the newest only.
+/// `test_hwm` and `test_conflate` together: a receiver that paused for long has only the newest message.
 pub(crate) async fn a_late_receiver_has_the_newest<R: Runtime>() {
     let push: Socket<R, kinds::Push> = plain();
     let pull: Socket<R, kinds::Pull> = open(|options| options.conflate(true));

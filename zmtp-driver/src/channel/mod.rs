@@ -17,17 +17,18 @@ pub use receiver::{ChannelReceive, Receiver};
 pub(crate) use sender::Outlet;
 pub use sender::{ChannelSend, Sender};
 
-/// How much a channel holds, and what happens to a message that finds it full.
+/// The capacity of a channel, and its policy for messages that find it full.
 ///
-/// The limit is one of messages and one of bytes (of their parts; 4 MiB by default). A message is taken while what
-/// is there is under both, so that a channel holds up to one message more than its bytes.
+/// There are two limits: a number of messages and a number of bytes (of their parts; 4 MiB by default). A
+/// message is accepted while the content is below both, so that a channel may exceed its bytes by one
+/// message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Buffer {
     kind: BufferKind,
     limit: QueueLimit,
 }
 
-/// What happens to a message that finds a channel full.
+/// Handling of a message when a channel is full.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum BufferKind {
     Fixed,
@@ -36,25 +37,25 @@ pub(crate) enum BufferKind {
 }
 
 impl Buffer {
-    /// Senders wait for room. It holds up to `messages`, and at least one.
+    /// Senders wait for room. The channel holds up to `messages`, at least one.
     #[must_use]
     pub const fn fixed(messages: usize) -> Self {
         Self::new(BufferKind::Fixed, messages)
     }
 
-    /// The oldest messages are dropped, and counted. It holds up to `messages`, and at least one.
+    /// The oldest messages are dropped and counted. The channel holds up to `messages`, at least one.
     #[must_use]
     pub const fn sliding(messages: usize) -> Self {
         Self::new(BufferKind::Sliding, messages)
     }
 
-    /// The new message is dropped, and counted. It holds up to `messages`, and at least one.
+    /// The new message is dropped and counted. The channel holds up to `messages`, at least one.
     #[must_use]
     pub const fn dropping(messages: usize) -> Self {
         Self::new(BufferKind::Dropping, messages)
     }
 
-    /// Another limit of bytes.
+    /// Sets the limit of bytes.
     #[must_use]
     pub const fn bytes(mut self, bytes: usize) -> Self {
         self.limit.bytes = bytes;
@@ -75,27 +76,27 @@ impl Buffer {
     }
 }
 
-/// What a channel has done so far, and what it holds.
+/// The counters of a channel, and its content.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct ChannelStats {
-    /// Messages that were taken in.
+    /// Messages that were accepted.
     pub sent: u64,
     /// Messages that were received.
     pub received: u64,
     /// Messages that a sliding or dropping buffer dropped.
     pub dropped: u64,
-    /// Messages that were there when the last receiver was dropped.
+    /// Messages that were left when the last receiver was dropped.
     pub unread: u64,
-    /// Messages that wait.
+    /// Messages in the channel.
     pub waiting: usize,
     /// Their bytes.
     pub waiting_bytes: usize,
 }
 
-/// A channel of messages. Both ends can be cloned, and used by several tasks or threads.
+/// Creates a channel of messages. Both ends can be cloned, and used by several tasks or threads.
 ///
-/// It closes when the last sender is dropped, or either end says so. Then nothing goes in any more, senders that wait
-/// get their messages back, and what is in it can still be received.
+/// It closes when the last sender is dropped, or when either end closes it. Then no message is accepted any
+/// more, waiting senders get their messages back, and the messages in the channel can still be received.
 ///
 /// ```
 /// # use bowline_driver::runtime::Runtime;

@@ -1,5 +1,5 @@
-//! Channels under senders and receivers that start, are polled, and are dropped wherever they wait, in random order,
-//! against a plain list.
+//! Channels with senders and receivers that start, are polled, and are dropped wherever they wait, in random
+//! order, compared with a plain list.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -47,7 +47,7 @@ struct World {
     shared: Arc<Shared>,
     waiting: Vec<Op>,
     next: u64,
-    /// What is in the channel, if it does as it says.
+    /// The messages in the channel, if it is correct.
     list: VecDeque<u64>,
     dropped: u64,
     is_closed: bool,
@@ -181,7 +181,7 @@ impl World {
         assert_eq!(Some(number(entry)), self.list.pop_front(), "in order and once, seed {}", self.seed);
     }
 
-    /// All that were woken go on; then nobody waits for what is there.
+    /// All woken tasks continue; afterwards no task waits for an available message.
     fn settle(&mut self) {
         while let Some(at) = self.waiting.iter().position(|op| op.woken.0.load(Ordering::SeqCst)) {
             self.go_on(at);

@@ -1,4 +1,4 @@
-//! What is in a channel, and who waits for it.
+//! The content of a channel, and the callers that wait for it.
 
 use std::collections::VecDeque;
 use std::task::{Context, Poll, Waker};
@@ -10,10 +10,10 @@ use bowline_zmtp::message::Message;
 use super::{Buffer, BufferKind, ChannelStats};
 use crate::error::ReceiveError;
 
-/// What is received: a message, or what a socket says instead.
+/// The result of a receiver: a message, or an error of the socket behind the channel.
 pub(crate) type Entry = Result<Message, ReceiveError>;
 
-/// What the ends of a channel share.
+/// The state that the ends of a channel share.
 pub(crate) struct Shared(Mutex<State>);
 
 #[derive(Debug)]
@@ -26,14 +26,14 @@ struct State {
     receivers: usize,
     send_line: Waiters<Waker>,
     recv_line: Waiters<Waker>,
-    /// Those that want to know when it is closed, each by its number.
+    /// Watchers of the close, by number.
     watchers: Vec<(u64, Waker)>,
     stats: ChannelStats,
-    /// To be called when the lock is released.
+    /// To be called after the lock is released.
     wakers: Wakers,
 }
 
-/// Wakers to be called: mostly one or two, which need no memory.
+/// Wakers to be called: usually one or two, without an allocation.
 #[derive(Debug, Default)]
 struct Wakers {
     few: [Option<Waker>; 2],
@@ -57,7 +57,7 @@ impl Wakers {
     }
 }
 
-/// The channel takes nothing any more.
+/// The channel accepts nothing any more.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Closed;
 
@@ -68,7 +68,7 @@ impl std::fmt::Debug for Shared {
 }
 
 impl Shared {
-    /// Without ends: each counts itself.
+    /// A channel without ends: each end counts itself.
     pub(crate) fn new(buffer: Buffer) -> Arc<Self> {
         Arc::new(Self(Mutex::new(State {
             buffer,
@@ -85,7 +85,7 @@ impl Shared {
         })))
     }
 
-    /// Works under the lock, then calls the wakers.
+    /// Calls `f` under the lock, then calls the wakers.
     fn with<T>(&self, f: impl FnOnce(&mut State) -> T) -> T {
         let mut state = self.0.lock();
         let result = f(&mut state);
@@ -131,7 +131,7 @@ impl Shared {
         drop(unread);
     }
 
-    /// Closes the channel if there is one receiver only. False: there are more.
+    /// Closes the channel if there is only one receiver. `false`: there are more.
     pub(crate) fn close_if_last_receiver(&self) -> bool {
         self.with(|state| {
             let is_last = state.receivers <= 1;
@@ -142,7 +142,7 @@ impl Shared {
         })
     }
 
-    /// For the only receiver: closes the channel and takes everything out.
+    /// For the only receiver: closes the channel and takes all entries out.
     pub(crate) fn take_if_last(&self) -> VecDeque<Entry> {
         self.with(|state| {
             if state.receivers > 1 {
@@ -171,7 +171,7 @@ impl Shared {
         })
     }
 
-    /// Puts the entry in, and leaves `None`; or keeps the waker for when there may be room.
+    /// Adds the entry, and leaves `None`; or keeps the waker for when there may be room.
     pub(crate) fn poll_push(
         &self,
         entry: &mut Option<Entry>,
@@ -190,7 +190,7 @@ impl Shared {
         })
     }
 
-    /// Puts the entry in if there is room and nobody waits for it. False: there is none.
+    /// Adds the entry if there is room and no sender waits for it. `false`: there is none.
     pub(crate) fn try_push(&self, entry: &mut Option<Entry>) -> Result<bool, Closed> {
         self.with(|state| {
             if state.closed {
@@ -221,7 +221,7 @@ impl Shared {
                     Turn::Waiting => return Poll::Pending,
                     _ => true,
                 },
-                // Those that wait are first.
+                // Waiting receivers go first.
                 None => state.recv_line.waiting() + state.recv_line.granted() == 0,
             };
             *ticket = None;
@@ -238,7 +238,7 @@ impl Shared {
         })
     }
 
-    /// The oldest entry, if there is one that nobody waits for.
+    /// The oldest entry, if there is one and no receiver waits for it.
     pub(crate) fn try_pop(&self) -> Result<Option<Entry>, Closed> {
         self.with(|state| {
             let is_free = state.closed || state.entries.len() > state.recv_line.granted();
@@ -257,7 +257,7 @@ impl Shared {
         });
     }
 
-    /// The waker is called when the channel is closed, unless that watcher went away.
+    /// The waker is called when the channel is closed, unless the watcher left.
     pub(crate) fn poll_closed(&self, watcher: u64, cx: &mut Context<'_>) -> Poll<()> {
         self.with(|state| {
             if state.closed {
@@ -271,7 +271,7 @@ impl Shared {
         })
     }
 
-    /// A watcher goes away.
+    /// Removes a watcher.
     pub(crate) fn leave_watchers(&self, watcher: u64) {
         self.with(|state| state.watchers.retain(|(number, _)| *number != watcher));
     }
@@ -282,7 +282,7 @@ impl State {
         !self.buffer.is_reached(self.entries.len(), self.bytes)
     }
 
-    /// Whether a message can be put in now, by the caller whose turn it is.
+    /// Whether the caller whose turn it is can add a message now.
     fn poll_room(&mut self, ticket: &mut Option<Ticket>, cx: &mut Context<'_>) -> Poll<Result<(), Closed>> {
         let has_turn = match *ticket {
             Some(held) => match self.send_line.poll(held, || cx.waker().clone()) {
@@ -338,7 +338,8 @@ impl State {
         Some(entry)
     }
 
-    /// Lets the first that waits put something in, if there is room for it and for those that were let in before.
+    /// Grants a turn to the first waiting sender, if there is room for it in addition to those granted
+    /// before.
     fn grant_sender(&mut self) {
         let granted = self.send_line.granted();
         if !self.buffer.is_reached(self.entries.len() + granted, self.bytes)
@@ -348,7 +349,8 @@ impl State {
         }
     }
 
-    /// Lets the first that waits take something, if there is more than those take that were let in before.
+    /// Grants a turn to the first waiting receiver, if there is an entry for it in addition to those granted
+    /// before.
     fn grant_receiver(&mut self) {
         if self.entries.len() > self.recv_line.granted()
             && let Some(waker) = self.recv_line.grant_one()

@@ -1,4 +1,4 @@
-//! The end of a channel that messages are taken out of.
+//! The receiving end of a channel.
 
 use std::future::Future;
 use std::marker::PhantomData;
@@ -20,13 +20,14 @@ use super::queue::{Closed, Entry, Shared};
 use crate::core::new_poller;
 use crate::error::ReceiveError;
 
-/// The end of a [channel](crate::channel()) that messages are taken out of. Clones take out of the same channel, each
-/// message once; when the last is dropped the channel closes, and what is in it is dropped and counted.
+/// The receiving end of a [channel](crate::channel()). Clones receive from the same channel, each message
+/// once; when the last one is dropped the channel closes, and the messages in it are dropped and counted.
 ///
-/// Where tasks wait it is a `Stream`, on threads an `Iterator`, of messages and errors, which ends with the channel.
+/// On async runtimes it is a `Stream`, on threads an `Iterator`, of messages and errors, which ends with the
+/// channel.
 pub struct Receiver<R: Runtime> {
     shared: Arc<Shared>,
-    /// The place in line of a [`poll_recv`](Self::poll_recv) that was not ready.
+    /// The place in the queue of a [`poll_recv`](Self::poll_recv) that was not ready.
     ticket: Option<Ticket>,
     runtime: PhantomData<fn() -> R>,
 }
@@ -62,11 +63,10 @@ impl<R: Runtime> Receiver<R> {
         Receiver::new(Arc::clone(&self.shared))
     }
 
-    /// The next message.
+    /// Waits for the next message.
     ///
     /// # Errors
-    /// [`ReceiveError::Closed`]: the channel is closed, and everything in it was received. What a socket behind it
-    /// says instead of a message: that the peer of a REQ is lost.
+    /// [`ReceiveError::Closed`]: the channel is closed, and every message in it was received. Also errors of a socket behind the channel: that the peer of a REQ is lost.
     ///
     /// # Cancel safety
     /// Dropping the future loses no message.
@@ -74,13 +74,13 @@ impl<R: Runtime> Receiver<R> {
         self.wait(None)
     }
 
-    /// [`recv`](Self::recv), for at most so long.
+    /// [`recv`](Self::recv) for at most `timeout`.
     ///
     /// # Errors
-    /// As there; [`ReceiveError::TimedOut`] after that time.
+    /// As [`recv`](Self::recv); [`ReceiveError::TimedOut`] after that time.
     ///
     /// # Cancel safety
-    /// As there.
+    /// As [`recv`](Self::recv).
     pub fn recv_timeout(&mut self, timeout: Duration) -> Wait<R, ChannelReceive<'_, R>> {
         self.wait(Some(clock::after(timeout)))
     }
@@ -92,7 +92,7 @@ impl<R: Runtime> Receiver<R> {
         R::Style::wait_or(receiving, ChannelReceive::at_once)
     }
 
-    /// The next message, if one is there.
+    /// The next message, if there is one; never waits.
     ///
     /// # Errors
     /// As [`recv`](Self::recv).
@@ -104,8 +104,8 @@ impl<R: Runtime> Receiver<R> {
         }
     }
 
-    /// The next message, or keeps the task's waker for when there may be one: call it again then. As long as it is
-    /// not called again a message may wait for this end, until it is dropped.
+    /// The next message; otherwise keeps the task's waker for when there may be one: call it again then.
+    /// Until it is called again, or this end is dropped, a message may stay reserved for it.
     ///
     /// # Errors
     /// As [`recv`](Self::recv).
@@ -113,13 +113,13 @@ impl<R: Runtime> Receiver<R> {
         self.shared.poll_pop(&mut self.ticket, cx).map(or_closed)
     }
 
-    /// Nothing goes into the channel any more. What is in it can still be received; senders that wait get their
-    /// messages back.
+    /// Closes the channel: no message is accepted any more. The messages in it can still be received; waiting
+    /// senders get their messages back.
     pub fn close(&self) {
         self.shared.close();
     }
 
-    /// What the channel has done so far.
+    /// The counters of the channel.
     #[must_use]
     pub fn stats(&self) -> ChannelStats {
         self.shared.stats()
@@ -157,7 +157,7 @@ where
     }
 }
 
-/// The next message of a channel. Dropped before it is ready, none is lost.
+/// The future of the next message of a channel. If it is dropped before it is ready, no message is lost.
 #[must_use = "futures do nothing unless awaited"]
 pub struct ChannelReceive<'a, R: Runtime> {
     shared: &'a Arc<Shared>,
@@ -172,7 +172,7 @@ impl<R: Runtime> std::fmt::Debug for ChannelReceive<'_, R> {
 }
 
 impl<R: Runtime> ChannelReceive<'_, R> {
-    /// On a thread that must not wait: what is there.
+    /// For a thread that must not wait: the message that is available.
     fn at_once(self) -> Result<Message, ReceiveError> {
         match self.shared.try_pop() {
             Ok(Some(entry)) => entry,
@@ -210,7 +210,7 @@ impl<R: Runtime> Drop for ChannelReceive<'_, R> {
     }
 }
 
-/// The end that a socket takes its messages from.
+/// The end from which a socket takes its messages.
 #[derive(Debug)]
 pub(crate) struct Inlet {
     shared: Arc<Shared>,
@@ -221,7 +221,7 @@ pub(crate) struct Inlet {
 impl Inlet {
     pub(crate) fn new<R: Runtime>(receiver: Receiver<R>) -> Self {
         let shared = Arc::clone(&receiver.shared);
-        // It counts as an end before the other is gone.
+        // Counted before the other end is gone.
         shared.add_receiver();
         drop(receiver);
         Self { shared, ticket: None, watcher: new_poller() }
@@ -232,17 +232,17 @@ impl Inlet {
         self.shared.poll_pop(&mut self.ticket, cx)
     }
 
-    /// Ready when nothing goes in any more.
+    /// Ready when no message is accepted any more.
     pub(crate) fn poll_closed(&self, cx: &mut Context<'_>) -> Poll<()> {
         self.shared.poll_closed(self.watcher, cx)
     }
 
-    /// Closes the channel, unless others take from it as well. What is in it can still be taken.
+    /// Closes the channel, unless other receivers use it. The messages in it can still be taken.
     pub(crate) fn close_if_last(&self) -> bool {
         self.shared.close_if_last_receiver()
     }
 
-    /// Nobody takes anything out by this end any more. What is left, if there is no other end to take it.
+    /// This end takes nothing any more. Returns the rest, if there is no other end to take it.
     pub(crate) fn end(self) -> Vec<Message> {
         self.shared.take_if_last().into_iter().filter_map(Result::ok).collect()
     }

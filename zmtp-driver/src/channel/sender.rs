@@ -1,4 +1,4 @@
-//! The end of a channel that messages are put into.
+//! The sending end of a channel.
 
 use std::future::Future;
 use std::marker::PhantomData;
@@ -21,8 +21,8 @@ use crate::core::new_poller;
 use crate::error::{Refusal, SendError};
 use crate::outgoing::Outgoing;
 
-/// The end of a [channel](crate::channel()) that messages are put into. Clones are ends of the same channel; when the
-/// last is dropped the channel closes.
+/// The sending end of a [channel](crate::channel()). Clones send to the same channel; when the last one is
+/// dropped the channel closes.
 pub struct Sender<R: Runtime> {
     shared: Arc<Shared>,
     runtime: PhantomData<fn() -> R>,
@@ -58,35 +58,35 @@ impl<R: Runtime> Sender<R> {
         Sender::new(Arc::clone(&self.shared))
     }
 
-    /// Puts a message in. Waits for room where the buffer is a fixed one.
+    /// Sends a message. Waits for room if the buffer is a fixed one.
     ///
     /// # Errors
-    /// The channel is closed; the message is in the error.
+    /// The channel is closed; the error contains the message.
     ///
     /// # Cancel safety
-    /// Dropping the future before it is ready puts nothing in.
+    /// Dropping the future before it is ready sends nothing.
     pub fn send<'a>(&'a self, message: impl Into<Outgoing<'a>>) -> Wait<R, ChannelSend<'a, R>> {
         self.wait(message.into().into_message(), None)
     }
 
-    /// [`send`](Self::send) for a message as it was received: its parts are not copied.
+    /// [`send`](Self::send) for a received message: its parts are not copied.
     ///
     /// # Errors
-    /// As there.
+    /// As [`send`](Self::send).
     ///
     /// # Cancel safety
-    /// As there.
+    /// As [`send`](Self::send).
     pub fn pass_on(&self, message: Message) -> Wait<R, ChannelSend<'_, R>> {
         self.wait(message, None)
     }
 
-    /// [`send`](Self::send), for at most so long.
+    /// [`send`](Self::send) for at most `timeout`.
     ///
     /// # Errors
-    /// As there; [`Refusal::TimedOut`] after that time.
+    /// As [`send`](Self::send); [`Refusal::TimedOut`] after that time.
     ///
     /// # Cancel safety
-    /// As there.
+    /// As [`send`](Self::send).
     pub fn send_timeout<'a>(
         &'a self,
         message: impl Into<Outgoing<'a>>,
@@ -104,24 +104,25 @@ impl<R: Runtime> Sender<R> {
     /// [`send`](Self::send) if that needs no waiting.
     ///
     /// # Errors
-    /// The channel is [full](Refusal::ChannelFull) or [closed](Refusal::ChannelClosed); the message is in the error.
+    /// The channel is [full](Refusal::ChannelFull) or [closed](Refusal::ChannelClosed); the error contains
+    /// the message.
     pub fn try_send<'a>(&self, message: impl Into<Outgoing<'a>>) -> Result<(), SendError> {
         try_push(&self.shared, message.into().into_message(), Refusal::ChannelFull)
     }
 
-    /// Nothing goes into the channel any more. What is in it can still be received; senders that wait get their
-    /// messages back.
+    /// Closes the channel: no message is accepted any more. The messages in it can still be received; waiting
+    /// senders get their messages back.
     pub fn close(&self) {
         self.shared.close();
     }
 
-    /// Whether nothing goes in any more.
+    /// Whether no message is accepted any more.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.shared.is_closed()
     }
 
-    /// What the channel has done so far.
+    /// The counters of the channel.
     #[must_use]
     pub fn stats(&self) -> ChannelStats {
         self.shared.stats()
@@ -142,7 +143,8 @@ fn refused(reason: Refusal, entry: Option<Entry>) -> SendError {
     SendError::new(reason, entry.and_then(Result::ok).unwrap_or_default())
 }
 
-/// A message that is being put into a channel. Dropped before it is ready, it is not.
+/// The future of a message being sent to a channel. If it is dropped before it is ready, the message is not
+/// sent.
 #[must_use = "futures do nothing unless awaited"]
 pub struct ChannelSend<'a, R: Runtime> {
     shared: &'a Arc<Shared>,
@@ -158,7 +160,7 @@ impl<R: Runtime> std::fmt::Debug for ChannelSend<'_, R> {
 }
 
 impl<R: Runtime> ChannelSend<'_, R> {
-    /// On a thread that must not wait.
+    /// For a thread that must not wait.
     fn at_once(mut self) -> Result<(), SendError> {
         match self.entry.take() {
             Some(Ok(message)) => try_push(self.shared, message, Refusal::WouldPark),
@@ -199,7 +201,7 @@ impl<R: Runtime> Drop for ChannelSend<'_, R> {
     }
 }
 
-/// The end that a socket puts its messages into.
+/// The end into which a socket puts its messages.
 #[derive(Debug)]
 pub(crate) struct Outlet {
     shared: Arc<Shared>,
@@ -210,13 +212,13 @@ pub(crate) struct Outlet {
 impl Outlet {
     pub(crate) fn new<R: Runtime>(sender: Sender<R>) -> Self {
         let shared = Arc::clone(&sender.shared);
-        // It counts as an end before the other is gone.
+        // Counted before the other end is gone.
         shared.add_sender();
         drop(sender);
         Self { shared, ticket: None, watcher: new_poller() }
     }
 
-    /// Puts the entry in, and leaves `None`; or keeps the waker for when there may be room.
+    /// Adds the entry, and leaves `None`; or keeps the waker for when there may be room.
     pub(crate) fn poll_push(
         &mut self,
         entry: &mut Option<Entry>,
@@ -225,7 +227,7 @@ impl Outlet {
         self.shared.poll_push(entry, &mut self.ticket, cx)
     }
 
-    /// Ready when nobody takes anything out of the channel any more.
+    /// Ready when there is no receiver any more.
     pub(crate) fn poll_closed(&self, cx: &mut Context<'_>) -> Poll<()> {
         self.shared.poll_closed(self.watcher, cx)
     }

@@ -1,4 +1,4 @@
-//! A runtime without tasks, sockets and timers that fire: its futures are polled by hand.
+//! A runtime without tasks, sockets and timers: a test polls its futures by hand.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -93,7 +93,7 @@ impl Listener for No {
     }
 }
 
-/// Whoever waits for it is polled again by hand.
+/// A caller that waits for it must be polled again by hand.
 pub(super) struct Never;
 
 impl Timer for Never {

@@ -1,6 +1,6 @@
-//! Futures that are polled, and dropped wherever they wait: what each says of itself then holds.
+//! Futures that are polled, and dropped at any point where they wait: their documented cancel safety holds.
 //!
-//! The sockets are joined in memory, and the futures polled by hand. A seed repeats everything.
+//! The sockets are connected in memory, and the futures polled by hand. A seed makes a run reproducible.
 
 use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
@@ -27,16 +27,16 @@ use crate::send::{Send, SendMany};
 
 const LIMIT: usize = 3;
 
-/// What a future came to.
+/// The result of a future.
 enum Done {
-    /// All that it says of itself was sent.
+    /// All of its messages were sent.
     Sent,
     Received(Vec<u64>),
-    /// The socket is closed, or the time was over; a message came back with its number.
+    /// The socket is closed, or the time was over; a message was given back with its number.
     Not(Option<u64>),
 }
 
-/// A call that waits.
+/// A waiting call.
 struct Call {
     core: Arc<SocketCore>,
     future: Pin<Box<dyn Future<Output = Done>>>,
@@ -45,7 +45,7 @@ struct Call {
     is_begun: bool,
 }
 
-/// What a call sends.
+/// The messages of a call.
 struct Sends {
     first: u64,
     count: usize,
@@ -74,9 +74,9 @@ struct World {
     puller: Arc<SocketCore>,
     calls: Vec<Call>,
     next: u64,
-    /// Messages that were sent, or may be: the first of their call, and how often each came out.
+    /// Messages that were sent, or may be: the first one of their call, and how often each was received.
     sent: BTreeMap<u64, (u64, u32)>,
-    /// What came last of each call.
+    /// The last received message of each call.
     last: BTreeMap<u64, u64>,
 }
 
@@ -213,7 +213,7 @@ impl World {
         Call { core, future, sends: None, woken: Arc::default(), is_begun: false }
     }
 
-    /// Polls a new one, mostly.
+    /// Begins a call, and usually polls it.
     fn begin(&mut self, call: Call) {
         self.calls.push(call);
         for _ in 0..self.random.below(3) {
@@ -223,7 +223,7 @@ impl World {
         }
     }
 
-    /// Polls one; true: it waits.
+    /// Polls a call; `true`: it waits.
     fn poll(&mut self, at: usize) -> bool {
         let call = &mut self.calls[at];
         call.woken.0.store(false, Ordering::SeqCst);
@@ -245,13 +245,13 @@ impl World {
         false
     }
 
-    /// Drops one wherever it is.
+    /// Drops a call wherever it is.
     fn drop(&mut self, at: usize) {
         let call = self.calls.swap_remove(at);
         self.end(&call);
     }
 
-    /// A call is over: what it did not send never comes.
+    /// A call is over: messages that it did not send must never be received.
     fn end(&mut self, call: &Call) {
         let Some(Sends { first, count, sent }) = &call.sends else { return };
         let sent = sent.load(Ordering::Relaxed) as u64;
@@ -270,12 +270,12 @@ impl World {
         assert!(last < Some(number), "{number} came behind {last:?}, seed {seed}");
     }
 
-    /// Whoever was woken goes on. Nobody waits then for what is there.
+    /// Polls woken calls. Afterwards no call waits for a message that is available.
     fn go_on(&mut self) {
         while let Some(at) = self.calls.iter().position(|call| call.woken.0.load(Ordering::SeqCst)) {
             self.poll(at);
         }
-        // Those that were never polled wait for nothing.
+        // Calls that were never polled wait for nothing.
         for call in self.calls.iter().filter(|call| call.is_begun) {
             let want = if call.sends.is_some() { Interest::SEND } else { Interest::RECV };
             assert!(
@@ -286,7 +286,7 @@ impl World {
         }
     }
 
-    /// What came is received, too, until nothing moves.
+    /// Also receives, until nothing moves.
     fn settle(&mut self) {
         let mut message = Message::new();
         self.go_on();
@@ -296,7 +296,7 @@ impl World {
         }
     }
 
-    /// Everything is closed: what was sent came out of one of the sockets, once.
+    /// Everything is closed: each sent message was received from one of the sockets, once.
     fn finish(mut self) {
         self.settle();
         for pusher in self.pushers.clone() {
@@ -308,7 +308,7 @@ impl World {
         self.puller.begin_close(Duration::ZERO);
         self.settle();
         while !self.calls.is_empty() {
-            // Who waits for a closed socket is told.
+            // Callers that wait for a closed socket get an error.
             assert!(!self.poll(0), "it waits for ever, seed {}", self.seed);
         }
         let lost: Vec<_> = self.sent.iter().filter(|(_, (_, times))| *times == 0).collect();

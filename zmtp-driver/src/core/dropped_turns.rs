@@ -1,5 +1,5 @@
-//! A REQ and a REP whose futures are polled by hand and dropped wherever they wait, while the REP goes and another one comes.
-//! A seed repeats everything.
+//! A REQ and a REP whose futures are polled by hand and dropped at any point where they wait, while the REP
+//! is replaced. A seed makes a run reproducible.
 
 use std::future::Future;
 use std::pin::pin;
@@ -46,10 +46,10 @@ struct Turns {
     /// The last request, and whether it has no reply.
     request: u64,
     waits: bool,
-    /// What the REP has to answer.
+    /// The request that the REP has to answer.
     asked: Option<u64>,
     answered: u64,
-    /// The REP went since the request was sent.
+    /// The REP was replaced since the request was sent.
     went: bool,
 }
 
@@ -62,8 +62,7 @@ impl Turns {
         Self { seed, random, name, req, rep, request, waits, asked, answered, went }
     }
 
-    /// Polls a future as often as chance says, while the other side acts. `None`:
-    /// it waits, and is dropped.
+    /// Polls a future a random number of times, while the other side acts. `None`: it waits, and is dropped.
     fn poll<T>(&mut self, future: impl Future<Output = T>, act: &mut dyn FnMut(&mut Self)) -> Option<T> {
         let (mut future, woken) = (pin!(future), Arc::<Flag>::default());
         let waker = Waker::from(Arc::clone(&woken));
@@ -77,7 +76,7 @@ impl Turns {
         None
     }
 
-    /// The REQ sends, or receives, as its turn is.
+    /// The REQ sends or receives, whichever is its turn.
     fn req(&mut self, act: &mut dyn FnMut(&mut Self)) {
         let req = Arc::clone(&self.req);
         if !self.waits {
@@ -110,7 +109,7 @@ impl Turns {
         match self.asked {
             None => {
                 let received = self.poll(Receive::<ByHand>::new(&rep, None), act);
-                // One that was replaced meanwhile says that it is closed.
+                // A REP that was replaced meanwhile reports that it is closed.
                 if let Some(Ok(request)) = received
                     && Arc::ptr_eq(&rep, &self.rep)
                 {
@@ -126,7 +125,7 @@ impl Turns {
         }
     }
 
-    /// Another REP takes the place of the present one.
+    /// Replaces the REP by another one.
     fn replace(&mut self) {
         self.rep.begin_close(Duration::ZERO);
         self.rep = open(SocketType::Rep);
@@ -142,7 +141,7 @@ impl Turns {
         }
     }
 
-    /// Whatever was dropped, the next request has its reply.
+    /// Whatever was dropped, the next request gets its reply.
     fn finish(mut self) -> u64 {
         let before = self.answered;
         for _ in 0..100 {

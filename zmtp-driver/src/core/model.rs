@@ -1,7 +1,7 @@
-//! What the handles do, in random order, against what they promise: sockets that bind, connect, close and come back
-//! under senders, receivers and pollers that start, are polled, and are dropped wherever they wait.
+//! The handles in random order, compared with their guarantees: sockets that bind, connect, close and return
+//! while senders, receivers and pollers start, are polled, and are dropped wherever they wait.
 //!
-//! The sockets are joined in memory: no runtime takes part, and a seed repeats everything.
+//! The sockets are joined in memory: no runtime is involved, and a seed repeats the whole run.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -146,7 +146,7 @@ impl World {
                 let core = Arc::clone(&self.pullers[puller]);
                 self.begin(core, What::Poll(Interest::RECV, new_poller()));
             }
-            // Somebody that was woken goes on, or somebody looks again without reason.
+            // A woken task continues, or a task polls again without reason.
             65..80 if !self.waiting.is_empty() => {
                 let at = self.random.below(self.waiting.len());
                 self.go_on(at);
@@ -285,7 +285,7 @@ impl World {
     fn replace_puller(&mut self, at: usize) {
         self.pullers[at].begin_close(Duration::ZERO);
         assert!(Self::is_closed(&self.pullers[at]), "joined sockets part at once, seed {}", self.seed);
-        // What came before can still be received.
+        // Messages that arrived before can still be received.
         self.drain(at);
         let core = std::mem::replace(&mut self.pullers[at], open(SocketType::Pull, true));
         self.end(&core);
@@ -294,7 +294,7 @@ impl World {
         self.bind(at);
     }
 
-    /// Whoever waits for a closed socket was woken, and is told.
+    /// Callers that wait for a closed socket were woken and get an error.
     fn end(&mut self, core: &Arc<SocketCore>) {
         while let Some(at) = self.waiting.iter().position(|op| Arc::ptr_eq(&op.core, core)) {
             assert!(self.waiting[at].woken.0.load(Ordering::SeqCst), "nobody was told, seed {}", self.seed);

@@ -1,4 +1,4 @@
-//! What a program says of single peers.
+//! Operations on single peers.
 
 use bowline_driver::sync::Arc;
 use bowline_zmtp::error::OptionError;
@@ -8,7 +8,7 @@ use bowline_zmtp::socket::{PeerId, PipeId, SubscribeError};
 use super::{Inproc, SharedPipe, SocketCore, State};
 
 impl SocketCore {
-    /// A new pipe that dials, whose peer a ROUTER will know by that routing id.
+    /// A new dialing pipe, whose peer a ROUTER will know by that routing id.
     pub(crate) fn add_as(&self, routing_id: &[u8]) -> Result<(PipeId, Arc<SharedPipe>), OptionError> {
         self.with(|state| self.add_as_to(state, routing_id, None))
     }
@@ -23,7 +23,7 @@ impl SocketCore {
         Ok((id, self.make_pipe(state, id, Role::Dialing, inproc)))
     }
 
-    /// What a ROUTER, SERVER or PEER knows a peer by.
+    /// The routing id by which a ROUTER, SERVER or PEER knows a peer.
     pub(crate) fn routing_id(&self, id: PipeId) -> Option<Vec<u8>> {
         self.with(|state| state.socket.routing_id(id).map(<[u8]>::to_vec))
     }
@@ -32,13 +32,13 @@ impl SocketCore {
     pub(crate) fn subscribe_peer(&self, peer: PeerId, topic: &[u8]) -> Result<(), SubscribeError> {
         self.with(|state| {
             let subscribed = state.socket.subscribe_peer(&mut state.table, peer, topic);
-            // Those that wait for subscribers look again.
+            // Callers that wait for subscribers check again.
             state.wake_watchers();
             subscribed
         })
     }
 
-    /// Ends that.
+    /// Ends that subscription.
     pub(crate) fn unsubscribe_peer(&self, peer: PeerId, topic: &[u8]) -> Result<bool, SubscribeError> {
         self.with(|state| state.socket.unsubscribe_peer(peer, topic))
     }

@@ -1,6 +1,7 @@
-//! Whether a socket can send or receive, for those who wait without a message: several sockets at once, a proxy.
+//! Whether a socket can send or receive, for callers that wait without a message: for several sockets at
+//! once, or as a proxy.
 //!
-//! They are watchers and no part of the lines: who is only told that there may be something takes nobody's turn.
+//! They are watchers and not in the queues of callers: a watcher that is notified takes no one's turn.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
@@ -14,12 +15,12 @@ use bowline_zmtp::socket_type::SocketType;
 use super::{SocketCore, State};
 use crate::error::{ReceiveError, Refusal};
 
-/// What somebody waits for, and what there is of it.
+/// The event that a caller waits for, and whether it is true.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Interest {
-    /// There is a message; or there will be none, because the socket is closed.
+    /// A message can be received; or none ever will be, because the socket is closed.
     pub(crate) recv: bool,
-    /// A message would be taken; or none will be, because the socket is closed.
+    /// A message would be accepted; or none ever will be, because the socket is closed.
     pub(crate) send: bool,
 }
 
@@ -32,15 +33,15 @@ impl Interest {
     }
 }
 
-/// A number for somebody who waits for sockets to be ready.
+/// A number for a new poller.
 pub(crate) fn new_poller() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 impl SocketCore {
-    /// What of `want` is there. Where that is nothing, the waker is called when it may have changed, unless that
-    /// [poller](new_poller) went away.
+    /// The part of `want` that is true. If none is, the waker is called when that may have changed, unless
+    /// the [poller](new_poller) left.
     pub(crate) fn poll_ready(&self, poller: u64, want: Interest, cx: &mut Context<'_>) -> Interest {
         self.with(|state| {
             let there = state.ready(want);
@@ -57,12 +58,12 @@ impl SocketCore {
         })
     }
 
-    /// What of `want` is there.
+    /// The part of `want` that is true.
     pub(crate) fn ready(&self, want: Interest) -> Interest {
         self.with(|state| state.ready(want))
     }
 
-    /// Sends a message of those parts, or keeps the waker for when that may be possible.
+    /// Sends a message of these parts, or keeps the waker for when that may be possible.
     pub(crate) fn poll_send_parts(
         &self,
         parts: &[Payload<'_>],
@@ -72,12 +73,12 @@ impl SocketCore {
         self.poll_send(ticket, cx, |socket, table| socket.send(table, parts))
     }
 
-    /// Sends a message of those parts, if that needs no waiting.
+    /// Sends a message of these parts, if that needs no waiting.
     pub(crate) fn try_send_parts(&self, parts: &[Payload<'_>]) -> Result<(), Refusal> {
         self.try_send(|socket, table| socket.send(table, parts))
     }
 
-    /// Receives into `message`, or keeps the waker for when there may be something.
+    /// Receives into `message`, or keeps the waker for when there may be a message.
     pub(crate) fn poll_receive_into(
         &self,
         message: &mut Message,
@@ -87,7 +88,7 @@ impl SocketCore {
         self.poll_receive(ticket, cx, |state| state.receive(message))
     }
 
-    /// The next message, if one is there.
+    /// The next message, if there is one.
     pub(crate) fn try_take(&self) -> Result<Option<Message>, ReceiveError> {
         let mut message = Message::new();
         match self.try_receive(|state| state.receive(&mut message)) {
@@ -97,7 +98,7 @@ impl SocketCore {
         }
     }
 
-    /// A poller waits no more.
+    /// Removes a poller.
     pub(crate) fn leave_pollers(&self, poller: u64) {
         self.with(|state| state.pollers.retain(|(number, _)| *number != poller));
     }
@@ -122,15 +123,15 @@ impl State {
         }
     }
 
-    /// A message went or came: of types that take turns, it is the turn of what was not possible before.
+    /// A message was sent or received: in types that take turns, the other operation is possible now.
     pub(super) fn note_turn(&mut self) {
         if matches!(self.socket.kind(), SocketType::Req | SocketType::Rep) {
             self.wake_pollers();
         }
     }
 
-    /// Room in any of the pipes that messages go to ends the wait of a sender; of an XSUB, which sends to all, in each
-    /// that is full.
+    /// Room in any of the pipes that messages go to ends the wait of a sender; of an XSUB, which sends to
+    /// all, room in every full one.
     pub(super) fn watch_room(&mut self, room: &Waker) {
         let needs_all = self.socket.kind() == SocketType::XSub;
         let mut watched = false;
@@ -143,7 +144,7 @@ impl State {
             });
         }
         if needs_all && !watched {
-            // There was room a moment later.
+            // It got room a moment later.
             self.table.wakers.push(room.clone());
         }
     }

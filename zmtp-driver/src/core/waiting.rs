@@ -13,8 +13,8 @@ use super::{Lone, SharedPipe, SocketCore, State, Table};
 use crate::error::{ReceiveError, Refusal};
 
 impl SocketCore {
-    /// Sends, or keeps the waker for when it may be possible. `send` is called when it is the caller's turn, and again
-    /// when there may be room.
+    /// Sends, or keeps the waker for when it may be possible. `send` is called when it is the caller's turn,
+    /// and again when there may be room.
     pub(crate) fn poll_send(
         &self,
         ticket: &mut Option<Ticket>,
@@ -61,7 +61,7 @@ impl SocketCore {
             if state.is_closing {
                 return Err(Refusal::Closed);
             }
-            // Those that wait are first.
+            // Waiting senders go first.
             if state.senders.waiting() > 0 {
                 return Err(Refusal::Socket(SendError::WouldBlock));
             }
@@ -71,8 +71,9 @@ impl SocketCore {
         })
     }
 
-    /// Works under the lock. Then the sender writes what is best written at once: the message of a REQ or a REP, behind
-    /// which nothing else will be sent for a while; and a batch, if the connection's task has not come to writing it.
+    /// Calls `f` under the lock. Then the sender writes what is best written at once: the message of a REQ or
+    /// a REP, after which nothing else will be sent for a while; and a batch that the connection's task has
+    /// not begun to write.
     #[inline]
     fn and_write<R>(&self, f: impl FnOnce(&mut State) -> R) -> R {
         if !self.is_lone {
@@ -96,16 +97,16 @@ impl SocketCore {
         result
     }
 
-    /// Writes what waits in a pipe, as far as its socket takes it at once.
+    /// Writes waiting bytes of a pipe, as many as its socket takes at once.
     fn write(&self, id: PipeId, pipe: &SharedPipe) {
         pipe.with_inline(|_| ((), true));
-        // The connection may have ended while the messages were with their writer.
+        // The connection may have ended while the messages were being written.
         if pipe.look(|pipe| pipe.peer().is_none() || pipe.late().is_any()) {
             self.collect_late(id, pipe);
         }
     }
 
-    /// What came back to a pipe when its connection was gone already.
+    /// Messages that a pipe got back after its connection had ended.
     fn collect_late(&self, id: PipeId, pipe: &SharedPipe) {
         self.with(|state| {
             if state.table.pipes.contains_key(&id) {
@@ -122,7 +123,7 @@ impl SocketCore {
         });
     }
 
-    /// A caller that waited goes away.
+    /// A waiting caller leaves.
     pub(crate) fn leave_senders(&self, ticket: Ticket) {
         self.with(|state| {
             if state.senders.leave(ticket) {
@@ -131,7 +132,7 @@ impl SocketCore {
         });
     }
 
-    /// Receives, or keeps the waker for when there may be something.
+    /// Receives, or keeps the waker for when there may be a message.
     pub(crate) fn poll_receive<T>(
         &self,
         ticket: &mut Option<Ticket>,
@@ -155,7 +156,7 @@ impl SocketCore {
         })
     }
 
-    /// Receives what is there.
+    /// Receives an available message.
     pub(crate) fn try_receive<T>(
         &self,
         receive: impl FnOnce(&mut State) -> Result<T, ReceiveError>,
@@ -163,7 +164,7 @@ impl SocketCore {
         self.with(receive)
     }
 
-    /// A caller that waited goes away.
+    /// A waiting caller leaves.
     pub(crate) fn leave_receivers(&self, ticket: Ticket) {
         self.with(|state| {
             if state.receivers.leave(ticket) {
@@ -174,12 +175,12 @@ impl SocketCore {
 }
 
 impl State {
-    /// Takes the next message out.
+    /// Takes the next message.
     #[inline]
     pub(crate) fn receive(&mut self, message: &mut Message) -> Result<PipeId, ReceiveError> {
         match self.socket.recv(&mut self.table, message) {
             Ok(id) => {
-                // There may be more, for the next that waits.
+                // There may be more, for the next waiting caller.
                 self.grant_receiver();
                 self.note_turn();
                 Ok(id)
@@ -194,7 +195,7 @@ impl State {
         }
     }
 
-    /// Takes at most `most` messages out, and at least one.
+    /// Takes at least one and at most `most` messages.
     pub(crate) fn receive_many(
         &mut self,
         into: &mut Vec<Message>,
@@ -202,7 +203,7 @@ impl State {
     ) -> Result<usize, ReceiveError> {
         let mut count = 0;
         while count < most {
-            // Received where it stays.
+            // Received in place.
             into.push(Message::new());
             let last = into.len() - 1;
             match self.socket.recv(&mut self.table, &mut into[last]) {
@@ -213,7 +214,7 @@ impl State {
                         self.note_turn();
                     }
                     match error {
-                        // Told the next time, if it still holds.
+                        // Reported by the next call, if it still holds.
                         _ if count > 0 => break,
                         RecvError::WouldBlock if self.is_closing => return Err(ReceiveError::Closed),
                         error => return Err(ReceiveError::Socket(error)),
@@ -221,7 +222,7 @@ impl State {
                 }
             }
         }
-        // There may be more, for the next that waits.
+        // There may be more, for the next waiting caller.
         self.grant_receiver();
         self.note_turn();
         Ok(count)

@@ -1,4 +1,4 @@
-//! One way through a proxy.
+//! One direction of a proxy.
 
 use std::task::{Context, Poll};
 
@@ -11,14 +11,14 @@ use crate::core::{Interest, SocketCore};
 use crate::error::Refusal;
 use crate::parts::with_parts;
 
-/// What one socket receives goes to the other. One message at a time is between them.
+/// Passes the messages that one socket receives to the other, one at a time.
 #[derive(Debug)]
 pub(super) struct Flow {
     from: Arc<SocketCore>,
     to: Arc<SocketCore>,
-    /// Its memory is used again.
+    /// Its memory is reused.
     message: Message,
-    /// The message was received, and is not sent.
+    /// The message was received, and not sent yet.
     is_held: bool,
     receiving: Option<Ticket>,
     sending: Option<Ticket>,
@@ -29,7 +29,7 @@ impl Flow {
         Self { from, to, message: Message::new(), is_held: false, receiving: None, sending: None }
     }
 
-    /// Moves messages, until there is none, no room for one, or `left` is used up.
+    /// Moves messages, until there is none, there is no room for one, or `left` is used up.
     pub(super) fn run(
         &mut self,
         cx: &mut Context<'_>,
@@ -61,10 +61,11 @@ impl Flow {
         }
     }
 
-    /// Receives a message, if the other socket would take one. False: it did not; the task is woken when that changes.
+    /// Receives a message, if the other socket would accept one. `false`: it did not; the task is woken when
+    /// that changes.
     fn receive(&mut self, cx: &mut Context<'_>, poller: u64, steer: &Steer) -> bool {
         if steer.is_paused() || !self.to.poll_ready(poller, Interest::SEND, cx).send || self.to.is_closing() {
-            // Others that receive from it are not to wait for this one.
+            // Other receivers of the socket must not wait for this one.
             self.leave_receivers();
             return false;
         }
@@ -79,7 +80,7 @@ impl Flow {
         }
     }
 
-    /// The flow ends: the message that it holds.
+    /// The flow ends: returns the message that it holds.
     pub(super) fn end(&mut self, poller: u64) -> Option<Message> {
         self.leave_receivers();
         if let Some(ticket) = self.sending.take() {

@@ -1,4 +1,4 @@
-//! A proxy: what one socket receives another sends, both ways.
+//! Proxies: each of two sockets sends what the other receives.
 
 use std::any::Any;
 use std::future::{Future, poll_fn};
@@ -26,17 +26,17 @@ use flow::Flow;
 use steer::Steer;
 use task::Task;
 
-/// Why there is no proxy.
+/// Why a proxy could not be made.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProxyError {
     /// Neither socket sends what the other receives.
-    #[error("nothing goes between a {0} and a {1}")]
+    #[error("a proxy cannot connect a {0} with a {1}")]
     NoFlow(SocketType, SocketType),
-    /// Sockets that send and receive in turn would hold each other up: ROUTER and DEALER do the same for many.
+    /// Sockets that send and receive in turn would block each other: use ROUTER and DEALER.
     #[error("a {0} sends and receives in turn: it cannot be an end of a proxy")]
     TakesTurns(SocketType),
-    /// There is nothing to run it.
+    /// The task could not be started.
     #[error(transparent)]
     Start(#[from] StartError),
 }
@@ -45,7 +45,7 @@ pub enum ProxyError {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum ProxyReason {
-    /// It was told to [stop](Proxy::stop), or its last handle was dropped.
+    /// [`stop`](Proxy::stop) was called, or its last handle was dropped.
     Stopped,
     /// The front socket is closed.
     FrontClosed,
@@ -53,31 +53,32 @@ pub enum ProxyReason {
     BackClosed,
     /// The runtime ended its task.
     RuntimeGone,
-    /// It has not ended, and the thread that asked runs connections: it must not wait.
+    /// It has not ended, and the calling thread runs connections: it must not wait.
     WouldPark,
 }
 
-/// How a proxy ended.
+/// The result of a proxy.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct ProxyEnd {
-    /// Why.
+    /// The reason.
     pub reason: ProxyReason,
-    /// What one socket had received and the other had not taken: one message each way at most. Who asks first gets
-    /// them.
+    /// Messages that one socket had received and the other had not accepted: at most one in each direction.
+    /// The first caller gets them.
     pub unsent: Vec<Message>,
-    /// What it did.
+    /// The counters.
     pub stats: ProxyStats,
 }
 
-/// A running proxy, to be steered from any task or thread. Clones steer the same one; when the last is dropped it
-/// stops.
+/// A running proxy, controlled from any task or thread. Clones control the same proxy; when the last one is
+/// dropped it stops.
 ///
-/// What the front socket receives the back socket sends, and the other way round, as far as their types allow: ROUTER
-/// and DEALER, XSUB and XPUB, PULL and PUSH, or any pair of which one sends what the other receives. Messages go on as
-/// they came: parts of 16 KiB and more are not copied. Nothing is received while the other socket has no room, so that
-/// the back-pressure of one side reaches the other. A ROUTER, SERVER, PEER or publisher always counts as having room:
-/// what it refuses (a peer that is gone or full) is dropped and [counted](FlowStats::refused).
+/// The back socket sends what the front socket receives, and the other way round, as far as their types
+/// allow: ROUTER and DEALER, XSUB and XPUB, PULL and PUSH, or any pair of which one sends what the other
+/// receives. Messages are passed on unchanged: parts of 16 KiB or more are not copied. Nothing is received
+/// while the other socket has no room, so that back-pressure passes through. A ROUTER, SERVER, PEER or
+/// publisher always counts as having room: messages that it refuses (for a peer that is gone or full) are
+/// dropped and [counted](FlowStats::refused).
 ///
 /// ```
 /// # use bowline_driver::runtime::Runtime;
@@ -99,7 +100,7 @@ pub struct Proxy<R: Runtime> {
     runtime: PhantomData<fn() -> R>,
 }
 
-/// Stops the proxy when nobody can steer it any more.
+/// Stops the proxy when the last handle is dropped.
 struct Handle(Arc<Steer>);
 
 impl Drop for Handle {
@@ -121,7 +122,8 @@ impl<R: Runtime> std::fmt::Debug for Proxy<R> {
 }
 
 impl<R: Runtime> Proxy<R> {
-    /// A proxy between two sockets, which may be on other runtimes. It keeps them open as long as it runs.
+    /// A builder for a proxy between two sockets, which may be on other runtimes. It keeps them open while it
+    /// runs.
     pub fn builder<F: Runtime, FK: Kind, B: Runtime, BK: Kind>(
         front: &Socket<F, FK>,
         back: &Socket<B, BK>,
@@ -135,31 +137,32 @@ impl<R: Runtime> Proxy<R> {
         }
     }
 
-    /// Receives nothing until it is [resumed](Self::resume). What was received goes on.
+    /// Stops receiving until [`resume`](Self::resume). Messages that were received are still passed on.
     pub fn pause(&self) {
         self.handle.0.set_paused(true);
     }
 
-    /// Goes on after a [pause](Self::pause).
+    /// Continues after a [pause](Self::pause).
     pub fn resume(&self) {
         self.handle.0.set_paused(false);
     }
 
-    /// Ends the proxy. The sockets stay open if others hold them.
+    /// Ends the proxy. The sockets stay open if they have other handles.
     pub fn stop(&self) {
         self.handle.0.stop();
     }
 
-    /// What it has done so far.
+    /// The counters of the proxy.
     #[must_use]
     pub fn stats(&self) -> ProxyStats {
         self.handle.0.stats()
     }
 
-    /// Waits until the proxy has ended. It ends when it is stopped, and when either socket is closed: what that had
-    /// received goes on first, as far as the other takes it at once.
+    /// Waits until the proxy has ended: when it is stopped, or when either socket is closed. Messages that a
+    /// closed socket had received are passed on first, as far as the other one accepts them at once.
     ///
-    /// On a thread that runs connections it does not wait: [`ProxyReason::WouldPark`] if the proxy has not ended.
+    /// On a thread that runs connections it does not wait: it returns [`ProxyReason::WouldPark`] if the proxy
+    /// has not ended.
     ///
     /// # Cancel safety
     /// Safe.
@@ -174,7 +177,7 @@ impl<R: Runtime> Proxy<R> {
     }
 }
 
-/// A socket at one end of a proxy.
+/// A socket on one side of a proxy.
 struct End {
     core: Arc<SocketCore>,
     kind: SocketType,
@@ -212,23 +215,23 @@ impl<R: Runtime> std::fmt::Debug for ProxyBuilder<R> {
 }
 
 impl<R: Runtime> ProxyBuilder<R> {
-    /// A third socket gets a copy of each message that goes on, such as a PUB, PUSH or PAIR. It never holds the proxy
-    /// up: what it cannot take is [counted](ProxyStats::capture_lost).
+    /// Copies each message that is passed on to a third socket, such as a PUB, PUSH or PAIR. It never slows
+    /// the proxy down: copies that it cannot accept are [counted](ProxyStats::capture_lost).
     pub fn capture<C: Runtime, K: Sends>(mut self, socket: &Socket<C, K>) -> Self {
         self.capture = Some(End::of(socket));
         self
     }
 
-    /// It begins [paused](Proxy::pause).
+    /// Starts the proxy [paused](Proxy::pause).
     pub fn paused(mut self) -> Self {
         self.paused = true;
         self
     }
 
-    /// Starts it, as a task; on threads, of the I/O group.
+    /// Starts the proxy as a task; on threads, as one of the I/O group.
     ///
     /// # Errors
-    /// The types do not fit, or there is nothing to run it.
+    /// The types do not fit, or the task could not be started.
     pub fn start(self) -> Result<Proxy<R>, ProxyError> {
         let Self { front, back, capture, paused, .. } = self;
         for end in [&front, &back] {

@@ -1,5 +1,6 @@
-//! One way of a proxy between sockets that come and go, in random order, with others that send and receive over the
-//! same sockets: no message is lost or comes twice, nothing is held without need, and no wake is forgotten.
+//! One direction of a proxy between sockets that open and close in random order, with other tasks that send
+//! and receive over the same sockets: no message is lost or duplicated, none is held unnecessarily, and no
+//! wake is lost.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -173,7 +174,7 @@ impl World {
         }
     }
 
-    /// Those that were woken go on, and what arrived is received, until nothing moves.
+    /// Woken tasks continue, and arrived messages are received, until nothing moves.
     fn settle(&mut self) {
         loop {
             let other_woken = self.other.as_ref().is_some_and(|(_, woken)| woken.0.load(Ordering::SeqCst));

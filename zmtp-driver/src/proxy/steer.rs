@@ -1,4 +1,4 @@
-//! What steers a proxy, and what it tells.
+//! Control and counters of a proxy.
 
 use std::task::{Context, Poll, Waker};
 
@@ -7,26 +7,26 @@ use bowline_zmtp::message::Message;
 
 use super::{ProxyEnd, ProxyReason};
 
-/// What went one way through a proxy.
+/// Counters of one direction of a proxy.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct FlowStats {
-    /// Messages that went on.
+    /// Messages that were passed on.
     pub messages: u64,
     /// The bytes of their parts.
     pub bytes: u64,
-    /// Messages that the other socket refused for good, and that were dropped: over a limit, or for a peer that is
-    /// gone or has no room.
+    /// Messages that the other socket refused for good, and that were dropped: over a limit, or for a peer
+    /// that is gone or has no room.
     pub refused: u64,
 }
 
-/// What a proxy has done so far.
+/// Counters of a proxy.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct ProxyStats {
     /// From the front socket to the back.
     pub forth: FlowStats,
     /// From the back socket to the front.
     pub back: FlowStats,
-    /// Copies that the capturing socket did not take.
+    /// Copies that the capturing socket did not accept.
     pub capture_lost: u64,
 }
 
@@ -56,7 +56,7 @@ impl FlowCounters {
     }
 }
 
-/// What the handles and the task of a proxy share.
+/// The state that the handles and the task of a proxy share.
 #[derive(Debug)]
 pub(super) struct Steer {
     paused: AtomicBool,
@@ -103,7 +103,7 @@ impl Steer {
         }
     }
 
-    /// By the task, before it looks whether it is to do something: it is woken when that changes.
+    /// Called by the task before it checks for work: it is woken when that changes.
     pub(super) fn register(&self, waker: &Waker) {
         self.state.lock().task = Some(waker.clone());
     }
@@ -125,7 +125,7 @@ impl Steer {
         ProxyStats { forth, back, capture_lost: self.capture_lost.load(Ordering::Relaxed) }
     }
 
-    /// The task is over; what it said first counts.
+    /// The task is over; the first reason counts.
     pub(super) fn end(&self, reason: ProxyReason, unsent: Vec<Message>) {
         let mut state = self.state.lock();
         if state.ended.is_some() {
@@ -137,7 +137,7 @@ impl Steer {
         waiting.into_iter().for_each(Waker::wake);
     }
 
-    /// How it ended, if it did.
+    /// The result, if it has ended.
     pub(super) fn take_ended(&self) -> Option<ProxyEnd> {
         let mut state = self.state.lock();
         let (reason, unsent) = state.ended.as_mut()?;
@@ -153,7 +153,7 @@ impl Steer {
             state.waiting.push(cx.waker().clone());
         }
         drop(state);
-        // It may have ended between both.
+        // It may have ended between the two checks.
         self.take_ended().map_or(Poll::Pending, Poll::Ready)
     }
 }

@@ -14,10 +14,10 @@ use super::flow::Flow;
 use super::steer::Steer;
 use crate::core::{SocketCore, new_poller};
 
-/// Messages each way before other tasks get their turn.
+/// Messages in each direction before other tasks get their turn.
 const AT_ONCE: u32 = 128;
 
-/// The socket that gets copies, and what keeps it open.
+/// The socket that gets copies, and a value that keeps it open.
 type Capture = (Arc<SocketCore>, Arc<dyn Any + Send + Sync>);
 
 pub(super) struct Task<R: Runtime> {
@@ -56,7 +56,7 @@ impl<R: Runtime> Future for Task<R> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
         this.steer.register(cx.waker());
-        // A socket that closes wakes those that watch it, whatever else is waited for.
+        // A closing socket wakes its watchers, whatever else is waited for.
         this.ends.iter().for_each(|end| end.watch(cx.waker()));
         let mut is_busy = false;
         if !this.steer.is_stopped() {
@@ -71,7 +71,7 @@ impl<R: Runtime> Future for Task<R> {
         let reason = if this.steer.is_stopped() {
             ProxyReason::Stopped
         } else if is_busy {
-            // Others want to run too; what a socket that closes had received goes on.
+            // Lets other tasks run; the messages that a closing socket had received are still passed on.
             R::wake_later(cx.waker().clone());
             return Poll::Pending;
         } else if this.ends[0].is_closing() {
@@ -87,7 +87,7 @@ impl<R: Runtime> Future for Task<R> {
 }
 
 impl<R: Runtime> Drop for Task<R> {
-    /// Over, or the runtime dropped it.
+    /// It is over, or the runtime dropped it.
     fn drop(&mut self) {
         self.end(ProxyReason::RuntimeGone);
     }

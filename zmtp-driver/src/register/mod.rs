@@ -1,5 +1,5 @@
-//! Sockets behind channels: a program puts messages into one and takes them out of another, and never touches the
-//! socket.
+//! Sockets behind channels: a program sends messages into one channel and receives them from another, without
+//! using the socket.
 
 use std::future::{Future, poll_fn};
 use std::marker::PhantomData;
@@ -24,7 +24,7 @@ use crate::socket::Socket;
 use progress::Progress;
 use pump::Pump;
 
-/// Why a socket was not put behind channels. The socket and the channels' ends that were given are dropped.
+/// Why a socket could not be put behind channels. The socket and the given ends of channels are dropped.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RegisterError {
@@ -40,15 +40,15 @@ pub enum RegisterError {
     /// The type sends and receives in turn.
     #[error("a {0} sends and receives in turn: it needs both `in` and `out`")]
     NeedsBoth(SocketType),
-    /// What was to bind or connect the socket failed.
+    /// Binding or connecting the socket failed.
     #[error("the socket could not be set up")]
     Configure(#[from] ConnectError),
-    /// There is nothing to run it.
+    /// The task could not be started.
     #[error(transparent)]
     Start(#[from] StartError),
 }
 
-/// A socket behind channels, seen from outside: see [`Socket::register`]. Dropping it changes nothing.
+/// The observable state of a socket behind channels: see [`Socket::register`]. Dropping it has no effect.
 pub struct Registration<R: Runtime> {
     progress: Arc<Progress>,
     runtime: PhantomData<fn() -> R>,
@@ -61,28 +61,29 @@ impl<R: Runtime> std::fmt::Debug for Registration<R> {
 }
 
 impl<R: Runtime> Registration<R> {
-    /// What it has done so far.
+    /// The counters.
     #[must_use]
     pub fn stats(&self) -> RegisterStats {
         self.progress.stats()
     }
 
-    /// The oldest message that the socket refused, with the reason, and that was not asked for: one over a limit, one
-    /// for a peer of a ROUTER that is not there or has no room, a reply of a REP without a request. Up to 64 are kept,
-    /// and 1 MiB of them; older ones are counted only.
+    /// The oldest message that the socket refused, with the reason, and that was not taken yet: one over a
+    /// limit, one for a peer of a ROUTER that is not connected or has no room, a reply of a REP without a
+    /// request. Up to 64 messages and 1 MiB are kept; older ones are only counted.
     #[must_use]
     pub fn take_refused(&self) -> Option<SendError> {
         self.progress.take_refused()
     }
 
-    /// Waits until the socket is closed. The messages of `in` that no peer got, once; further calls get none.
+    /// Waits until the socket is closed. Returns the messages of `in` that no peer got, once; further calls
+    /// return none.
     ///
     /// # Cancel safety
     /// Safe: the messages stay for the next call.
     pub fn closed(&self) -> Wait<R, impl Future<Output = Vec<Message>> + Send + use<R>> {
         let progress = Arc::clone(&self.progress);
         let closed = async move { poll_fn(|cx| progress.poll_ended(cx)).await };
-        // On a thread that must not wait: what is there.
+        // On a thread that must not wait: those available now.
         let at_once = Arc::clone(&self.progress);
         R::Style::wait(closed, move || {
             let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
@@ -95,20 +96,22 @@ impl<R: Runtime> Registration<R> {
 }
 
 impl<R: Runtime, K: Kind> Socket<R, K> {
-    /// Puts the socket behind channels: what goes into `in` is sent, what is received comes out of `out`. The socket is
-    /// taken as it is, bound or connected or neither; one task serves it, on threads one of its I/O group.
+    /// Puts the socket behind channels: messages from `in` are sent, received messages go to `out`. The
+    /// socket may be bound or connected or neither; one task serves it, on threads one of its I/O group.
     ///
-    /// * Closing `in`, or dropping its last sender, closes the socket: what is in `in` and waits in the socket is sent
-    ///   first, for at most the linger time. A sender that waits for room in `in` gets its message back at once.
-    /// * `out` closes when the socket is closed, and everything that had come was received. As long as `out` is full
-    ///   the socket receives nothing, and no other socket is held up. When the last receiver of `out` is dropped, a
-    ///   socket without `in`, a REQ and a REP close, as if `in` was closed; others go on sending.
-    /// * A REQ sends the next message of `in` when it has the reply to the one before. If its peer is lost meanwhile,
-    ///   `out` says so in the reply's place ([`RecvError::PeerLost`](bowline_zmtp::socket::RecvError)).
+    /// * Closing `in`, or dropping its last sender, closes the socket: messages in `in` and in the socket are
+    ///   sent first, for at most the linger time. A sender that waits for room in `in` gets its message back
+    ///   at once.
+    /// * `out` closes when the socket is closed and every received message was taken. While `out` is full the
+    ///   socket receives nothing, and no other socket is blocked. When the last receiver of `out` is dropped,
+    ///   a socket without `in`, a REQ and a REP close, as if `in` was closed; others continue to send.
+    /// * A REQ sends the next message of `in` when it has the reply to the one before. If its peer is lost
+    ///   meanwhile, `out` gets an error in place of the reply
+    ///   ([`RecvError::PeerLost`](bowline_zmtp::socket::RecvError)).
     /// * Several sockets may share an `in` (each message goes to one of them) or an `out`.
     ///
     /// # Errors
-    /// The type wants other channels, or there is nothing to run it.
+    /// The type needs other channels, or the task could not be started.
     ///
     /// ```
     /// # use bowline_driver::runtime::Runtime;
@@ -140,11 +143,11 @@ impl<R: Runtime, K: Kind> Socket<R, K> {
         Ok(Registration { progress, runtime: PhantomData })
     }
 
-    /// Makes a socket with the default settings, has `configure` bind, connect or subscribe it, and
+    /// Makes a socket with the default settings, calls `configure` to bind, connect or subscribe it, and
     /// [registers](Self::register) it.
     ///
     /// # Errors
-    /// As there, or what `configure` returned.
+    /// As [`register`](Self::register), or the error of `configure`.
     ///
     /// ```
     /// # use bowline_driver::runtime::Runtime;
@@ -187,7 +190,7 @@ fn check(kind: SocketType, has_in: bool, has_out: bool) -> Result<(), RegisterEr
     }
 }
 
-/// Whether a socket of that type is of no use with one direction alone.
+/// Whether a socket of that type is useless with only one direction.
 fn takes_turns(kind: SocketType) -> bool {
     matches!(kind, SocketType::Req | SocketType::Rep)
 }

@@ -1,4 +1,4 @@
-//! What becomes of a socket behind channels, for those who look from outside.
+//! The observable state of a socket behind channels.
 
 use std::collections::VecDeque;
 use std::task::{Context, Poll, Waker};
@@ -8,20 +8,20 @@ use bowline_zmtp::message::Message;
 
 use crate::error::SendError;
 
-/// Refused messages that are kept, and their bytes.
+/// Maximum number of refused messages that are kept, and of their bytes.
 const REFUSED: usize = 64;
 const REFUSED_BYTES: usize = 1024 * 1024;
 
-/// What a socket behind channels has done so far.
+/// Counters of a socket behind channels.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct RegisterStats {
-    /// Messages of `in` that the socket took.
+    /// Messages of `in` that the socket accepted.
     pub sent: u64,
     /// Messages that the socket received for `out`.
     pub received: u64,
     /// Messages of `in` that the socket refused: see [`Registration::take_refused`](super::Registration::take_refused).
     pub refused: u64,
-    /// Messages that were received when nobody took anything out of `out` any more.
+    /// Messages that were received when `out` had no receiver any more.
     pub undelivered: u64,
     /// Whether the socket is closed, and its channels with it.
     pub is_closed: bool,
@@ -40,7 +40,7 @@ struct Rest {
     refused: u64,
     kept: VecDeque<(usize, SendError)>,
     kept_bytes: usize,
-    /// It is over, with messages that no peer got.
+    /// It is over, with the messages that no peer got.
     ended: Option<Vec<Message>>,
     waiting: Vec<Waker>,
 }
@@ -63,7 +63,7 @@ impl Progress {
         rest.refused += 1;
         rest.kept.push_back((bytes, error));
         rest.kept_bytes += bytes;
-        // The newest stays, whatever its size.
+        // The newest one stays, whatever its size.
         while rest.kept.len() > REFUSED || (rest.kept.len() > 1 && rest.kept_bytes > REFUSED_BYTES) {
             rest.kept_bytes -= rest.kept.pop_front().map_or(0, |(bytes, _)| bytes);
         }

@@ -22,26 +22,26 @@ use crate::error::{ReceiveError, Refusal, SendError};
 use crate::parts::with_parts;
 use crate::socket::Handle;
 
-/// Messages each way before other tasks get their turn.
+/// Messages in each direction before other tasks get their turn.
 const AT_ONCE: u32 = 128;
-/// How long after the linger time closing is waited for.
+/// How long to wait for the close after the linger time.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Moves messages from `in` to the socket and from the socket to `out`. Ready when both are over.
+/// Moves messages from `in` to the socket and from the socket to `out`. Ready when both have ended.
 pub(super) struct Pump<R: Runtime> {
     handle: Arc<Handle<R>>,
     kind: SocketType,
     input: Option<Inlet>,
     output: Option<Outlet>,
-    /// Out of `in`; the socket has not taken it.
+    /// Taken from `in`; not accepted by the socket yet.
     hand: Option<Message>,
     sending: Option<Ticket>,
-    /// Out of the socket; `out` has not taken it.
+    /// Taken from the socket; not accepted by `out` yet.
     got: Option<Entry>,
     receiving: Option<Ticket>,
-    /// Nothing goes into `in` any more: what is in it is sent until then.
+    /// `in` is closed: its messages are sent until this time.
     until: Option<Instant>,
-    /// The socket closes, and is given up then.
+    /// The socket is closing, and is given up at this time.
     closing: Option<Instant>,
     alarm: Option<Alarm<R::Timer>>,
     unsent: Vec<Message>,
@@ -75,7 +75,7 @@ impl<R: Runtime> Pump<R> {
         }
     }
 
-    /// Sends what `in` has. True: something was done.
+    /// Sends the messages of `in`. `true`: something was done.
     fn send(&mut self, cx: &mut Context<'_>, left: &mut u32) -> bool {
         let mut moved = false;
         while *left > 0 {
@@ -83,7 +83,7 @@ impl<R: Runtime> Pump<R> {
                 (Some(message), _) => message,
                 (hand, Some(input)) => match input.poll_pop(cx) {
                     Poll::Ready(Some(Ok(message))) => hand.insert(message),
-                    // What another socket said instead of a message, if this is its `out`.
+                    // An error of another socket, whose `out` this is.
                     Poll::Ready(Some(Err(_))) => continue,
                     Poll::Ready(None) => {
                         self.input = None;
@@ -124,7 +124,7 @@ impl<R: Runtime> Pump<R> {
         moved
     }
 
-    /// Puts what the socket has into `out`. True: something was done.
+    /// Moves received messages to `out`. `true`: something was done.
     fn receive(&mut self, cx: &mut Context<'_>, left: &mut u32) -> bool {
         let mut moved = false;
         while *left > 0 {
@@ -148,7 +148,7 @@ impl<R: Runtime> Pump<R> {
                     Some(Ok(message))
                 }
                 Poll::Ready(Err(lost @ ReceiveError::Socket(RecvError::PeerLost))) => Some(Err(lost)),
-                // Its turn to receive comes when it has sent.
+                // Its turn to receive comes after it has sent.
                 Poll::Ready(Err(ReceiveError::Socket(RecvError::State(_)))) if !core.is_closing() => {
                     return moved;
                 }
@@ -163,14 +163,14 @@ impl<R: Runtime> Pump<R> {
         moved
     }
 
-    /// Nobody takes anything out of `out` any more.
+    /// `out` has no receiver any more.
     fn end_output(&mut self) {
         self.output = None;
         if matches!(self.got.take(), Some(Ok(_))) {
             self.progress.note_undelivered();
         }
         self.leave_receivers();
-        // Without replies a REQ is of no use, and a REP without requests; what is in `in` is still sent.
+        // Without replies a REQ is useless, and a REP without requests; messages in `in` are still sent.
         if takes_turns(self.kind) && self.input.as_ref().is_some_and(|input| !input.close_if_last()) {
             self.input = None;
         }
@@ -182,7 +182,7 @@ impl<R: Runtime> Pump<R> {
         }
     }
 
-    /// Begins to close the socket, which sends what waits in it for the rest of the linger time.
+    /// Begins to close the socket, which sends its waiting messages for the rest of the linger time.
     fn close(&mut self) {
         if self.closing.is_some() {
             return;
@@ -195,7 +195,7 @@ impl<R: Runtime> Pump<R> {
         drop(self.handle.begin_close(linger));
     }
 
-    /// The socket takes nothing any more: what it did not get is what no peer got.
+    /// The socket accepts nothing any more: the rest are messages that no peer got.
     fn give_up(&mut self) {
         self.give_up_input();
         self.close();
@@ -217,7 +217,7 @@ impl<R: Runtime> Pump<R> {
         }
     }
 
-    /// Looks at what may have changed at the other ends.
+    /// Checks what may have changed at the other ends.
     fn look(&mut self, cx: &mut Context<'_>) {
         self.handle.core.watch(cx.waker());
         if self.closing.is_none() && self.handle.core.is_closing() {
@@ -234,7 +234,7 @@ impl<R: Runtime> Pump<R> {
         }
     }
 
-    /// Waits for the time that closing has. True: that is over.
+    /// Waits for the time limit of closing. `true`: it is over.
     fn poll_time(&mut self, cx: &mut Context<'_>) -> bool {
         let Some(until) = self.closing.or(self.until) else { return false };
         let alarm = self.alarm.get_or_insert_with(|| Alarm::new(R::timer()));
@@ -263,7 +263,7 @@ impl<R: Runtime> Future for Pump<R> {
         let this = self.get_mut();
         this.look(cx);
         let (mut to_send, mut to_receive) = (AT_ONCE, AT_ONCE);
-        // Of a REQ, what is received lets the next be sent, and the other way round.
+        // For a REQ, a reply lets the next request be sent, and the other way round.
         while this.send(cx, &mut to_send) | this.receive(cx, &mut to_receive) {}
         if to_send == 0 || to_receive == 0 {
             R::wake_later(cx.waker().clone());
@@ -288,7 +288,7 @@ impl<R: Runtime> Future for Pump<R> {
 }
 
 impl<R: Runtime> Drop for Pump<R> {
-    /// Over, or the runtime dropped the task.
+    /// It is over, or the runtime dropped the task.
     fn drop(&mut self) {
         self.give_up();
         self.leave_receivers();

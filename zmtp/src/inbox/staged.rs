@@ -1,4 +1,4 @@
-//! A message that is being put together, in the form in which an [`Inbox`](super::Inbox) keeps messages.
+//! A message that is being assembled, in the storage format of [`Inbox`](super::Inbox).
 
 use alloc::vec::Vec;
 
@@ -10,30 +10,30 @@ use crate::message::Message;
 use crate::options::Options;
 use crate::wire::{MORE, Version, put_header};
 
-/// A message that is being put together: it is not whole yet, or its frames have to be written anew.
+/// A message that is being assembled: it is incomplete, or its frames need re-encoding.
 #[derive(Debug, Default)]
 pub(crate) struct Staged {
     pub(super) bytes: Vec<u8>,
     pub(super) large: Vec<Bytes>,
     pub(super) parts: usize,
-    /// Bytes of the bodies, in all, that are kept apart.
+    /// Total bytes of the bodies that are stored separately.
     pub(super) body: usize,
     /// Bytes of all bodies.
     size: usize,
 }
 
 impl Staged {
-    /// Whether there is nothing of a message.
+    /// Whether it contains no part of a message.
     pub(crate) fn is_empty(&self) -> bool {
         self.parts == 0
     }
 
-    /// Bytes of what has come of it.
+    /// Bytes of the bodies received so far.
     pub(crate) fn size(&self) -> usize {
         self.size
     }
 
-    /// Whether one more frame with a body of that many bytes keeps the message within its limits.
+    /// Checks that one more frame with a body of `body` bytes keeps the message within its limits.
     pub(crate) fn check(&self, body: usize, options: &Options) -> Result<(), ZmtpError> {
         check(self.parts + 1, self.size, body, options)
     }
@@ -56,7 +56,7 @@ impl Staged {
         self.large.push(body);
     }
 
-    /// All parts of a message.
+    /// Appends all parts of a message.
     pub(super) fn push_message(&mut self, message: &Message) {
         for (place, part) in message.iter().enumerate() {
             let more = place + 1 < message.len();
@@ -67,7 +67,7 @@ impl Staged {
         }
     }
 
-    /// Forgets the message. A little memory is kept.
+    /// Discards the message. A little memory is kept for reuse.
     pub(crate) fn clear(&mut self) {
         self.bytes.clear();
         if self.bytes.capacity() > CHUNK {
@@ -78,8 +78,8 @@ impl Staged {
     }
 }
 
-/// Whether a message keeps within its limits with a frame of `body` bytes that makes it `parts` parts, of
-/// which those before have `size` bytes.
+/// Checks that a message stays within its limits with a frame of `body` bytes that is part number `parts`,
+/// where the earlier parts have `size` bytes.
 pub(crate) fn check(parts: usize, size: usize, body: usize, options: &Options) -> Result<(), ZmtpError> {
     let bytes = size.saturating_add(body);
     if bytes > options.max_message {

@@ -1,7 +1,7 @@
-//! CURVE (RFC 26): both sides know each other's keys, and everything after that is sealed.
+//! CURVE (RFC 26): both sides prove that they have their keys, and everything after that is encrypted.
 //!
-//! Nothing random is drawn here: what each connection needs of it is drawn by the pipe from what its driver
-//! gave it ([`Draw`]).
+//! This code draws no random bytes: the pipe draws them for each connection from the source that its driver
+//! supplied ([`Draw`]).
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
@@ -23,23 +23,23 @@ use crate::wire::{Command, Metadata, Version, put_command, put_header};
 /// A public key.
 pub type PublicKey = [u8; 32];
 
-/// Length of what authenticates a box, bytes.
+/// Length of a box's authentication tag, bytes.
 const MAC: usize = 16;
 /// Length of a cookie, bytes.
 const COOKIE: usize = 96;
 
-/// A secret key. It is not printed, and its memory is wiped.
+/// A secret key. Its `Debug` output does not contain it, and its memory is wiped on drop.
 #[derive(Clone)]
 pub struct SecretKey(Zeroizing<[u8; 32]>);
 
 impl SecretKey {
-    /// Keeps the key.
+    /// Wraps the key.
     #[must_use]
     pub fn new(key: [u8; 32]) -> Self {
         Self(Zeroizing::new(key))
     }
 
-    /// The public key that goes with it.
+    /// Computes the corresponding public key.
     #[must_use]
     pub fn public_key(&self) -> PublicKey {
         let mut public = [0; 32];
@@ -47,13 +47,13 @@ impl SecretKey {
         public
     }
 
-    /// What seals for, and opens from, the holder of another key.
+    /// The key for boxes that are exchanged with the owner of `theirs`.
     fn with(&self, theirs: &PublicKey, field: &'static str) -> Result<Key, ZmtpError> {
         let key = crypto_box_beforenm(theirs, &self.0).map_err(|_| ZmtpError::Sealed { field })?;
         Ok(Key(Zeroizing::new(key)))
     }
 
-    /// Whether it can be used with that public key at all.
+    /// Whether it can be used with that public key.
     pub(crate) fn goes_with(&self, theirs: &PublicKey) -> bool {
         self.with(theirs, "key").is_ok()
     }
@@ -71,7 +71,7 @@ impl From<[u8; 32]> for SecretKey {
     }
 }
 
-/// What one connection needs that nobody can foresee.
+/// The random values of one connection.
 #[derive(Clone)]
 pub(crate) struct Draw {
     secret: SecretKey,
@@ -89,11 +89,11 @@ impl Draw {
     }
 }
 
-/// A key for two.
+/// The shared key of two parties.
 struct Key(Zeroizing<[u8; 32]>);
 
 impl Key {
-    /// Appends a box with `parts` in it.
+    /// Appends an encrypted box that contains `parts`.
     fn seal(&self, nonce: &[u8; 24], parts: &[&[u8]], out: &mut Vec<u8>) {
         let start = out.len();
         out.extend_from_slice(&[0; MAC]);
@@ -103,14 +103,14 @@ impl Key {
         out[start..start + MAC].copy_from_slice(&mac);
     }
 
-    /// What is in a box.
+    /// Decrypts a box.
     fn open(&self, nonce: &[u8; 24], sealed: &[u8], field: &'static str) -> Result<Vec<u8>, ZmtpError> {
         let mut content = Vec::new();
         self.open_into(nonce, sealed, field, &mut content)?;
         Ok(content)
     }
 
-    /// Likewise, into memory that is used again. If it does not open nothing of it is there.
+    /// Decrypts a box into `out`, whose memory is reused. On failure none of the content is left there.
     fn open_into(
         &self,
         nonce: &[u8; 24],
@@ -133,7 +133,7 @@ impl fmt::Debug for Key {
     }
 }
 
-/// A nonce of a name and a number, or of a shorter name and 16 bytes.
+/// A nonce of a prefix and a number, or of a shorter prefix and 16 bytes.
 fn nonce<const N: usize>(name: &[u8], rest: [u8; N]) -> [u8; 24] {
     let mut nonce = [0; 24];
     nonce[..24 - N].copy_from_slice(name);
@@ -145,7 +145,7 @@ fn short(name: &[u8; 16], number: u64) -> [u8; 24] {
     nonce(name, number.to_be_bytes())
 }
 
-/// Takes `N` bytes off the front.
+/// Removes `N` bytes from the front.
 fn take<'b, const N: usize>(field: &'static str, bytes: &mut &'b [u8]) -> Result<&'b [u8; N], ZmtpError> {
     let Some((front, rest)) = bytes.split_first_chunk() else {
         return Err(ZmtpError::Truncated { field, value: bytes.len() as u64, limit: N as u64 });
@@ -161,14 +161,14 @@ fn exactly(field: &'static str, bytes: &[u8], limit: usize) -> Result<(), ZmtpEr
     }
 }
 
-/// The side that knows the other's key.
+/// The client: it knows the server's public key.
 #[derive(Debug)]
 pub(crate) struct Client {
     secret: SecretKey,
     server: PublicKey,
     transient: SecretKey,
     vouch: [u8; 16],
-    /// For what is sealed once the server has sent its transient key.
+    /// The key for boxes after the server's transient key was received.
     key: Option<Key>,
 }
 
@@ -217,7 +217,7 @@ impl Client {
         exactly("WELCOME content", &content, 32 + COOKIE)?;
         let mut rest = &content[..];
         let theirs: &PublicKey = take("WELCOME key", &mut rest)?;
-        // It shows that the holder of the transient key has the long-term key, too.
+        // It proves that the owner of the transient key also has the long-term key.
         let mut vouch = Vec::new();
         let voucher = self.secret.with(theirs, "server's transient key")?;
         let mine = self.transient.public_key();
@@ -236,7 +236,7 @@ impl Client {
     }
 }
 
-/// The side whose key is known, and which is told the other's.
+/// The server: its public key is known to clients, and it learns the client's.
 #[derive(Debug)]
 pub(crate) struct Server {
     secret: SecretKey,
@@ -247,9 +247,9 @@ pub(crate) struct Server {
 #[derive(Debug)]
 enum ServerState {
     Hello,
-    /// The client's transient key, ours, the cookie, and the number of HELLO.
+    /// The client's transient key, the server's, the cookie, and the nonce of HELLO.
     Initiate(Box<(PublicKey, SecretKey, [u8; COOKIE], u64)>),
-    /// The client's metadata, until it is let in.
+    /// The client's metadata, until the client is accepted.
     Deciding(Key, Metadata),
     Done(Key),
 }
@@ -294,7 +294,7 @@ impl Server {
         let number = u64::from_be_bytes(*take("HELLO nonce", &mut data)?);
         check_number(number, 0)?;
         let key = self.secret.with(&client, "client's transient key")?;
-        // It shows that the client knows our key, and has the one that it says.
+        // It proves that the client knows the server's key and has the key that it claims.
         let content = key.open(&short(b"CurveZMQHELLO---", number), data, "HELLO")?;
         if content.iter().any(|byte| *byte != 0) {
             return Err(ZmtpError::Sealed { field: "HELLO" });
@@ -311,7 +311,7 @@ impl Server {
     fn initiate(&mut self, options: &Options, mut data: &[u8], out: &mut Vec<u8>) -> Result<Step, ZmtpError> {
         let ServerState::Initiate(state) = &self.state else { return Ok(Step::Continue) };
         let (client, transient, cookie, hello) = &**state;
-        // It is of this connection: an INITIATE of another one is worth nothing here.
+        // The cookie belongs to this connection: an INITIATE of another connection is refused.
         if take::<COOKIE>("INITIATE cookie", &mut data)? != cookie {
             return Err(ZmtpError::Sealed { field: "cookie" });
         }
@@ -361,7 +361,7 @@ impl Server {
     }
 }
 
-/// Numbers grow, so that nothing that was said is taken for something new.
+/// Nonces must increase, so that a replayed box is refused.
 fn check_number(number: u64, last: u64) -> Result<(), ZmtpError> {
     if number > last {
         return Ok(());
@@ -369,19 +369,19 @@ fn check_number(number: u64, last: u64) -> Result<(), ZmtpError> {
     Err(ZmtpError::BadField { field: "nonce (which has to grow)", value: number, limit: last })
 }
 
-/// A connection whose sides know each other.
+/// An established connection.
 #[derive(Debug)]
 pub(crate) struct Session {
     key: Key,
     is_client: bool,
-    /// The number of what is sealed next, and of what was opened last.
+    /// The nonce of the next box to encrypt.
     next: u64,
     last: u64,
 }
 
 impl Session {
     fn new(key: Key, is_client: bool) -> Self {
-        // HELLO and INITIATE of the one side, READY of the other.
+        // The client has used the nonces of HELLO and INITIATE, the server that of READY.
         let (next, last) = if is_client { (3, 1) } else { (2, 2) };
         Self { key, is_client, next, last }
     }
@@ -390,7 +390,7 @@ impl Session {
         if by_client { b"CurveZMQMESSAGEC" } else { b"CurveZMQMESSAGES" }
     }
 
-    /// Appends a frame, sealed.
+    /// Appends an encrypted frame.
     pub(crate) fn seal(&mut self, more: bool, command: bool, body: &[u8], out: &mut Vec<u8>) {
         let number = self.next;
         self.next += 1;
@@ -401,7 +401,7 @@ impl Session {
         self.key.seal(&short(Self::prefix(self.is_client), number), &[&[flags], body], out);
     }
 
-    /// Opens the body of a frame: `content` is its flags and its body then.
+    /// Decrypts the body of a frame: `content` then has its flags and its body.
     pub(crate) fn open(&mut self, mut body: &[u8], content: &mut Vec<u8>) -> Result<Opened, ZmtpError> {
         if take::<8>("MESSAGE", &mut body)? != b"\x07MESSAGE" {
             return Err(ZmtpError::Unexpected { found: "a frame in clear", expected: "MESSAGE" });
@@ -418,7 +418,7 @@ impl Session {
     }
 }
 
-/// The keys of clients that are let in.
+/// The public keys of the clients that are accepted.
 pub(crate) type AllowedKeys = BTreeSet<PublicKey>;
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
-//! Mechanisms: how both sides make sure of each other before the first message.
+//! Mechanisms: how both sides authenticate each other before the first message.
 //!
-//! A negotiation takes commands in and puts commands out. Where the application decides which peers
-//! may come in, the negotiation asks and goes on with the decision, which may take its time.
+//! A negotiation takes commands of the peer and produces commands for it. Where the application decides which
+//! peers are accepted, the negotiation asks for a decision and continues when it has been made, at any later
+//! time.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -23,45 +24,45 @@ use crate::options::Options;
 use crate::socket_type::SocketType;
 use crate::wire::{Command, Metadata, put_command};
 
-/// How both sides make sure of each other.
+/// How both sides authenticate each other.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub enum Mechanism {
-    /// Not at all.
+    /// No authentication.
     #[default]
     Null,
-    /// The client says a name and a password, unencrypted.
+    /// PLAIN, client: it sends a user name and a password, unencrypted.
     PlainClient {
         /// Up to 255 bytes.
         username: String,
         /// Up to 255 bytes.
         password: String,
     },
-    /// The side that is told them.
+    /// PLAIN, server: it receives them.
     PlainServer,
-    /// The client knows the server's key, and everything is sealed.
+    /// CURVE, client: it knows the server's public key. The connection is encrypted.
     #[cfg(feature = "curve")]
     CurveClient {
-        /// Our key.
+        /// This side's secret key.
         secret_key: SecretKey,
-        /// The server's.
+        /// The server's public key.
         server_key: PublicKey,
     },
-    /// The side whose key is known.
+    /// CURVE, server: clients know its public key.
     #[cfg(feature = "curve")]
     CurveServer {
-        /// Our key.
+        /// This side's secret key.
         secret_key: SecretKey,
     },
 }
 
-/// Without CURVE nothing random is needed.
+/// Without CURVE no random bytes are needed.
 #[cfg(not(feature = "curve"))]
 #[derive(Debug)]
 pub(crate) enum Draw {}
 
 impl Mechanism {
-    /// Its name in the greeting.
+    /// The mechanism's name in the greeting.
     #[must_use]
     pub const fn name(&self) -> &'static str {
         match self {
@@ -73,38 +74,38 @@ impl Mechanism {
     }
 }
 
-/// Who is let in.
+/// Which peers are accepted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Admission {
-    /// Anybody, whatever they say.
+    /// Every peer, regardless of its credentials.
     AllowAny,
-    /// The peers that the application lets in: it is asked at each handshake.
+    /// The peers that the application accepts: it is asked at each handshake.
     Ask,
 }
 
-/// What a peer says to be let in.
+/// The credentials that a peer presents.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Credentials {
-    /// Nothing: NULL.
+    /// NULL: none.
     Null,
-    /// PLAIN.
+    /// PLAIN: user name and password.
     Plain {
-        /// The user's name.
+        /// The user name.
         username: Vec<u8>,
         /// The password.
         password: Vec<u8>,
     },
-    /// CURVE. The peer has shown that it has the secret key that goes with this one.
+    /// CURVE. The peer has proved that it has the secret key that belongs to this public key.
     #[cfg(feature = "curve")]
     Curve {
-        /// The peer's key.
+        /// The peer's public key.
         public_key: PublicKey,
     },
 }
 
 impl core::fmt::Debug for Credentials {
-    /// Passwords are not printed.
+    /// The output does not contain passwords.
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
             Self::Null => f.write_str("Null"),
@@ -115,37 +116,37 @@ impl core::fmt::Debug for Credentials {
     }
 }
 
-/// Whether a peer is let in.
+/// Whether a peer is accepted.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Decision {
-    /// It is.
+    /// The peer is accepted.
     Accept {
-        /// Who it is, for the application.
+        /// The application's name for the peer's user.
         user_id: String,
     },
-    /// It is not.
+    /// The peer is refused.
     Refuse {
-        /// Why (RFC 27). 400 and 500 are said to the peer, which then does not try again; others close
-        /// the connection without a word, and the peer may.
+        /// The status code (RFC 27). 400 and 500 are sent to the peer, which then does not retry; other codes
+        /// close the connection without an ERROR, and the peer may retry.
         status: u16,
     },
 }
 
-/// Where a negotiation stands.
+/// The state of a negotiation after a step.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// The peer's next command is awaited.
+    /// It waits for the peer's next command.
     Continue,
-    /// The decision is awaited.
+    /// It waits for the application's decision.
     Ask(Credentials),
-    /// The peer is not let in, for that reason.
+    /// The peer is refused, with that status.
     #[cfg_attr(not(feature = "curve"), allow(dead_code, reason = "only CURVE has a list of its own"))]
     Refuse(u16),
     /// Both sides may send messages.
     Ready(Metadata),
 }
 
-/// One negotiation.
+/// The negotiation of one connection.
 #[derive(Debug)]
 pub(crate) enum Negotiation {
     Null(null::Null),
@@ -158,7 +159,7 @@ pub(crate) enum Negotiation {
 }
 
 impl Negotiation {
-    /// Begins, and puts out what is said without being asked.
+    /// Starts, and appends the first command, if this side begins.
     pub(crate) fn start(options: &Options, draw: Option<Draw>, out: &mut Vec<u8>) -> Result<Self, ZmtpError> {
         #[cfg(not(feature = "curve"))]
         let _ = draw;
@@ -180,7 +181,7 @@ impl Negotiation {
         })
     }
 
-    /// What seals everything from now on, once both sides are ready.
+    /// The encryption of the connection from now on, once the negotiation is done.
     pub(crate) fn session(self) -> Option<Session> {
         match self {
             #[cfg(feature = "curve")]
@@ -191,7 +192,7 @@ impl Negotiation {
         }
     }
 
-    /// The peer's next command.
+    /// Handles the peer's next command.
     pub(crate) fn handle(
         &mut self,
         options: &Options,
@@ -212,7 +213,7 @@ impl Negotiation {
         }
     }
 
-    /// The peer was let in.
+    /// The application accepted the peer.
     pub(crate) fn accepted(&mut self, options: &Options, out: &mut Vec<u8>) -> Step {
         match self {
             Self::Null(null) => null.accepted(options, out),
@@ -226,7 +227,7 @@ impl Negotiation {
     }
 }
 
-/// Puts out what a peer that is not let in is told: nothing, if it may try again.
+/// Appends the ERROR for a refused peer; nothing if the peer may retry.
 pub(crate) fn put_refusal(status: u16, out: &mut Vec<u8>) {
     if status == 400 || status == 500 {
         let digits = [status / 100, status / 10 % 10, status % 10].map(|digit| b'0' + (digit % 10) as u8);
@@ -234,7 +235,7 @@ pub(crate) fn put_refusal(status: u16, out: &mut Vec<u8>) {
     }
 }
 
-/// The reason of an ERROR: a length and so many bytes, of which as many are taken as there are.
+/// Reads the reason of an ERROR: a length and that many bytes, or as many as are present.
 fn refused(reason: &[u8]) -> ZmtpError {
     let (length, text) = reason.split_first().map_or((0, reason), |(length, text)| (*length, text));
     let text = &text[..usize::from(length).min(text.len())];
@@ -245,7 +246,7 @@ fn unexpected(command: Command<'_>, expected: &'static str) -> ZmtpError {
     ZmtpError::Unexpected { found: command.name(), expected }
 }
 
-/// Reads a peer's properties, and whether its socket type goes with ours.
+/// Parses a peer's properties and checks that its socket type is compatible.
 pub(crate) fn read_metadata(options: &Options, bytes: &[u8]) -> Result<Metadata, ZmtpError> {
     let metadata = Metadata::parse(bytes)?;
     for (name, value) in metadata.iter() {
@@ -256,7 +257,7 @@ pub(crate) fn read_metadata(options: &Options, bytes: &[u8]) -> Result<Metadata,
     Ok(metadata)
 }
 
-/// Whether the peer's type goes with ours.
+/// Checks that the peer's socket type is compatible.
 pub(crate) fn check_type(
     options: &Options,
     theirs: Option<SocketType>,

@@ -1,4 +1,4 @@
-//! NULL: both sides say READY.
+//! NULL: both sides send READY.
 
 use alloc::vec::Vec;
 
@@ -9,7 +9,7 @@ use crate::wire::{Command, Metadata, put_command};
 
 #[derive(Debug)]
 pub(crate) struct Null {
-    /// The peer's, while it is decided whether it is let in.
+    /// The peer's metadata while the application decides whether the peer is accepted.
     held: Option<Metadata>,
 }
 

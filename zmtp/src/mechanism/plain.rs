@@ -7,7 +7,7 @@ use crate::error::ZmtpError;
 use crate::options::Options;
 use crate::wire::{Command, put_command};
 
-/// The side that has a name and a password.
+/// The client, which has a user name and a password.
 #[derive(Debug)]
 pub(crate) struct Client {
     is_welcome: bool,
@@ -41,7 +41,7 @@ impl Client {
     }
 }
 
-/// The side that lets in, or does not.
+/// The server, which accepts or refuses.
 #[derive(Debug, Default)]
 pub(crate) struct Server {
     said_hello: bool,
@@ -87,7 +87,7 @@ fn read_hello(data: &[u8]) -> Result<Credentials, ZmtpError> {
     Ok(Credentials::Plain { username: username.into(), password: password.into() })
 }
 
-/// Bytes behind a length of one byte.
+/// Bytes that are preceded by a length of one byte.
 fn read_short<'b>(field: &'static str, bytes: &'b [u8]) -> Result<(&'b [u8], &'b [u8]), ZmtpError> {
     let Some((&length, rest)) = bytes.split_first() else {
         return Err(ZmtpError::Truncated { field, value: 0, limit: 1 });

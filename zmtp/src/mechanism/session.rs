@@ -1,4 +1,4 @@
-//! What seals and opens frames once both sides of CURVE know each other.
+//! Encryption and decryption of frames after a CURVE handshake.
 
 #[cfg(not(feature = "curve"))]
 pub(crate) use without::Session;
@@ -6,10 +6,11 @@ pub(crate) use without::Session;
 #[cfg(feature = "curve")]
 pub(crate) use super::curve::Session;
 
-/// What a box is longer than what is in it, with the name of the command, the nonce and the flags.
+/// Overhead of an encrypted frame, bytes: the command's name, the nonce, the authentication tag and the
+/// flags.
 pub(crate) const SEALED: usize = 8 + 8 + 16 + 1;
 
-/// What the flags of a frame say that was opened.
+/// The flags of a decrypted frame.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Opened {
     /// More frames of the message follow.
@@ -25,7 +26,7 @@ mod without {
     use super::Opened;
     use crate::error::ZmtpError;
 
-    /// There is none without the feature `curve`.
+    /// Without the feature `curve` there is no encrypted session.
     #[derive(Debug)]
     pub(crate) enum Session {}
 

@@ -1,4 +1,4 @@
-//! Which options cannot be.
+//! Validation of options.
 
 use alloc::sync::Arc;
 use core::time::Duration;
@@ -12,10 +12,10 @@ use crate::socket_type::SocketType;
 const MAX_TTL: u64 = 655;
 
 impl Options {
-    /// Checks all of it.
+    /// Validates all options.
     ///
     /// # Errors
-    /// The first option that cannot be.
+    /// Names the first invalid option.
     pub fn build(mut self) -> Result<Arc<Self>, OptionError> {
         let at_most = |field, value: usize, limit: usize| match value <= limit {
             true => Ok(()),
@@ -61,11 +61,11 @@ impl Options {
             return Err(OptionError { field: "time for a message", value: 0, limit: 1 });
         }
         at_least("max parts", self.max_parts, 1)?;
-        // A queue refuses messages of 4 GiB; room is left for headers.
+        // A queue refuses messages of 4 GiB or more; this leaves room for headers.
         at_most("max message", self.max_message, 3 << 30)?;
         at_most("max parts", self.max_parts, 1 << 20)?;
         if self.kind.is_single_part() {
-            // A message of RADIO has its group in front.
+            // A RADIO's message is preceded by its group.
             let group = matches!(self.kind, SocketType::Radio | SocketType::Dish);
             self.max_parts = self.max_parts.min(1 + usize::from(group));
         }
@@ -97,13 +97,13 @@ impl Options {
     }
 }
 
-/// Rounded up, so that what is not zero does not become so.
+/// Tenths of a second, rounded up, so that a duration above zero does not become zero.
 fn tenths(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis().div_ceil(100)).unwrap_or(u64::MAX)
 }
 
 impl Heartbeat {
-    /// The TTL as PING says it.
+    /// The TTL in a PING's unit.
     pub(crate) fn ttl_on_the_wire(&self) -> u16 {
         u16::try_from(tenths(self.ttl).min(MAX_TTL)).unwrap_or_default()
     }

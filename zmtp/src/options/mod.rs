@@ -1,4 +1,4 @@
-//! What a socket is set up with. Defaults are in the table of [`Options`].
+//! The configuration of a socket. [`Options`] has a table of the defaults.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -11,16 +11,16 @@ pub use bowline_core::config::QueueLimit;
 use crate::mechanism::{Admission, Mechanism};
 use crate::socket_type::SocketType;
 
-/// When a peer that says nothing is asked whether it is there, and when it counts as dead.
+/// When a silent peer is sent a PING, and when it counts as dead.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Heartbeat {
-    /// So long without a byte from the peer, and it is asked.
+    /// Time without a byte from the peer after which it is sent a PING.
     pub interval: Duration,
-    /// So long after it was asked, still without a byte, its connection is closed.
+    /// Time after a PING, still without a byte, after which the connection is closed.
     pub timeout: Duration,
-    /// What the peer is told: silence for so long may be taken for our death. At most 65.5 s, because
-    /// libzmq counts in 16 bits of milliseconds; zero: nothing is said. Otherwise the peer is asked at
-    /// every interval, silent or not, so that it hears of us.
+    /// The TTL that PINGs carry: the peer may take silence of that length for this side's death. At most 65.5
+    /// s, because libzmq counts in 16 bits of milliseconds; zero sends none. If it is not zero, a PING is
+    /// sent at every interval, also while the peer is not silent, so that the peer hears from this side.
     pub ttl: Duration,
 }
 
@@ -30,38 +30,38 @@ impl Default for Heartbeat {
     }
 }
 
-/// What becomes of a message for a pipe that is full.
+/// Handling of a message whose pipe is full.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub enum Overflow {
-    /// What the socket type does: it waits, fails or drops.
+    /// As the socket type defines: waiting, failing or dropping.
     #[default]
     AsType,
-    /// It fails with [`Full`](crate::pipe::Refusal::Full), also where the type would wait or drop.
+    /// Sending fails with [`Full`](crate::pipe::Refusal::Full), also where the type would wait or drop.
     Reject,
-    /// It is dropped and counted.
+    /// The new message is dropped and counted.
     DropNewest,
-    /// The oldest waiting message of that pipe is dropped and counted.
+    /// The pipe's oldest queued message is dropped and counted.
     DropOldest,
 }
 
-/// How a socket and its pipes are set up.
+/// The configuration of a socket and its pipes.
 ///
 /// | option | default |
 /// |---|---|
 /// | [`send_limit`](Self::send_limit), [`receive_limit`](Self::receive_limit) of a pipe | 1,000 messages and 4 MiB |
-/// | [`overflow`](Self::overflow) | as the type does |
+/// | [`overflow`](Self::overflow) | as the type defines |
 /// | [`max_message`](Self::max_message), [`max_parts`](Self::max_parts) | 8 MiB, 1,024 |
 /// | [`send_sum`](Self::send_sum), [`receive_sum`](Self::receive_sum) of all pipes of a socket | 64 MiB each |
-/// | [`left_behind`](Self::left_behind) by peers that went | 64 MiB |
+/// | [`left_behind`](Self::left_behind) by disconnected peers | 64 MiB |
 /// | [`immediate`](Self::immediate) | on |
 /// | [`handshake`](Self::handshake) | 10 s |
 /// | [`message_timeout`](Self::message_timeout) | 5 min |
 /// | [`write_stall`](Self::write_stall) | off |
-/// | [`heartbeat`](Self::heartbeat) | asked after 10 s, dead after 30 s |
+/// | [`heartbeat`](Self::heartbeat) | PING after 10 s of silence, dead after 30 s |
 /// | [`router_mandatory`](Self::router_mandatory) | on |
 /// | [`subscriptions`](Self::subscriptions) of a peer | 10,000 and 1 MiB |
-/// | [`mechanism`](Self::mechanism) | NULL, anybody |
+/// | [`mechanism`](Self::mechanism) | NULL, every peer accepted |
 /// | everything else | off |
 ///
 /// ```
@@ -111,9 +111,9 @@ pub struct Options {
     pub(crate) subscriptions: QueueLimit,
 }
 
-/// A routing id is of so many bytes at most.
+/// Longest routing id, bytes.
 pub(crate) const MAX_ROUTING_ID: usize = 255;
-/// What a peer may hold before its handshake is done, bytes.
+/// Longest data that a peer may send before its handshake is done, bytes.
 pub(crate) const MAX_HANDSHAKE: usize = 1024;
 impl Options {
     /// The type of the socket.
@@ -163,235 +163,240 @@ impl Options {
         }
     }
 
-    /// What a ROUTER on the other side knows us by: up to 255 bytes, not beginning with a zero.
+    /// This socket's routing id, by which a ROUTER at the other end knows it: up to 255 bytes, the first not
+    /// zero.
     pub fn routing_id(mut self, id: impl Into<Vec<u8>>) -> Self {
         self.routing_id = id.into();
         self
     }
 
-    /// How both sides make sure of each other.
+    /// How both sides authenticate each other.
     pub fn mechanism(mut self, mechanism: Mechanism) -> Self {
         self.mechanism = mechanism;
         self
     }
 
-    /// Which clients of CURVE are let in, by their keys; others are closed, and the
-    /// [authenticator](Self::admission), if there is one, is asked about these only.
+    /// The public keys of the CURVE clients that are accepted. Other clients are disconnected; if there is an
+    /// [authenticator](Self::admission), it is asked about clients with these keys only.
     #[cfg(feature = "curve")]
     pub fn allowed_keys(mut self, keys: impl IntoIterator<Item = crate::mechanism::PublicKey>) -> Self {
         self.allowed_keys = Some(keys.into_iter().collect());
         self
     }
 
-    /// Who is let in. A server of PLAIN or CURVE has to say so (of CURVE, here or by
-    /// keys); without it a socket with NULL lets anybody in.
+    /// Which peers are accepted. Required for a PLAIN server; a CURVE server needs this or
+    /// [`allowed_keys`](Self::allowed_keys). Without it a socket with NULL accepts every peer.
     pub fn admission(mut self, admission: Admission) -> Self {
         self.admission = Some(admission);
         self
     }
 
-    /// What the authenticator is told about which socket it is asked for (up to 255 bytes).
+    /// A name (up to 255 bytes) that tells the authenticator which socket a request is for.
     pub fn domain(mut self, domain: impl Into<String>) -> Self {
         self.domain = domain.into();
         self
     }
 
-    /// A property that the peer is told. Its name begins with `X-` if it is no name of the protocol's.
+    /// A property that is sent to the peer. Its name must begin with `X-` unless the protocol defines it.
     pub fn property(mut self, name: impl Into<String>, value: impl Into<Vec<u8>>) -> Self {
         self.metadata.push((name.into(), value.into()));
         self
     }
 
-    /// What may wait to be sent to one peer. (Up to one message, and one batch that is being written, of
-    /// 64 KiB or one message, stand beside it.)
+    /// Limit of the messages queued for one peer. (Up to one message, and one batch that is being written, of
+    /// 64 KiB or one message, may exist in addition.)
     pub fn send_limit(mut self, limit: QueueLimit) -> Self {
         self.send_limit = limit;
         self
     }
 
-    /// What may wait to be received from one peer: half of it in the pipe, half with the receiver. (Up to
-    /// one message more stands in each half.)
+    /// Limit of the received messages of one peer that the application has not taken: half of it in the pipe,
+    /// half at the receiver. (Each half may exceed its share by one message.)
     pub fn receive_limit(mut self, limit: QueueLimit) -> Self {
         self.receive_limit = limit;
         self
     }
 
-    /// What may wait to be sent, or is being written, in all pipes of the socket together, bytes; 4 KiB of each pipe
-    /// do not count. When it is reached a pipe that holds more than that counts as full, until half of it is free. (Up to
-    /// one message stands beside it.)
+    /// Limit in bytes of the messages queued or being written in all pipes of the socket together; 4 KiB of
+    /// each pipe are not counted. When it is reached, a pipe that holds more than 4 KiB counts as full until
+    /// half of the limit is free. (It may be exceeded by one message.)
     pub fn send_sum(mut self, bytes: usize) -> Self {
         self.send_sum = bytes;
         self
     }
 
-    /// What may wait to be received in all pipes of the socket together, bytes, whole messages; 4 KiB of each pipe do not
-    /// count. When it is reached those that hold more than that, or are at a message of 16 KiB or more, stop reading, until
-    /// half of it is free. (What one read brings, or the message that it completes, stands beside it.)
+    /// Limit in bytes of the received whole messages in all pipes of the socket together; 4 KiB of each pipe
+    /// are not counted. When it is reached, pipes that hold more than 4 KiB, or that are reading a message of
+    /// 16 KiB or more, stop reading until half of the limit is free. (It may be exceeded by one read, or by
+    /// the message that the read completes.)
     pub fn receive_sum(mut self, bytes: usize) -> Self {
         self.receive_sum = bytes;
         self
     }
 
-    /// What becomes of a message for a pipe that is full.
+    /// Handling of a message whose pipe is full.
     pub fn overflow(mut self, overflow: Overflow) -> Self {
         self.overflow = overflow;
         self
     }
 
-    /// Whether of the messages that wait with one peer, both ways, only the newest of each first part is
-    /// kept: whole messages, so that a topic's newest state is what is received. For PUSH, PULL, PUB, SUB, XPUB,
-    /// XSUB and DEALER.
+    /// Whether only the newest message for each first part is kept in a peer's queues, in both directions.
+    /// Whole messages are kept, so that the receiver gets the newest state of each topic. For PUSH, PULL,
+    /// PUB, SUB, XPUB, XSUB and DEALER.
     pub fn conflate(mut self, on: bool) -> Self {
         self.conflate = on;
         self
     }
 
-    /// The longest message, bytes of all its parts, both ways.
+    /// Longest message in either direction, bytes of all its parts.
     pub fn max_message(mut self, bytes: usize) -> Self {
         self.max_message = bytes;
         self
     }
 
-    /// The most parts of a message, both ways. Types whose messages have one part only have that limit.
+    /// Largest number of parts of a message in either direction. Types with single-part messages have a limit
+    /// of 1.
     pub fn max_parts(mut self, parts: usize) -> Self {
         self.max_parts = parts;
         self
     }
 
-    /// How much of what peers sent before they went is kept until it is received, bytes, of all such peers. What
-    /// a peer leaves beyond that is dropped, and an event.
+    /// Limit in bytes of the messages that disconnected peers sent and that have not been received, for all
+    /// such peers together. Messages beyond it are dropped, which is reported as an event.
     pub fn left_behind(mut self, bytes: usize) -> Self {
         self.left_behind = bytes;
         self
     }
 
-    /// Whether messages go only to peers that are there. Off: also to those that were connected to and
-    /// have not answered yet.
+    /// Whether messages are sent only to connected peers. If off, they are also queued for peers that this
+    /// socket dials and that are not connected yet.
     pub fn immediate(mut self, on: bool) -> Self {
         self.immediate = on;
         self
     }
 
-    /// How long a handshake may take.
+    /// Time limit of a handshake.
     pub fn handshake(mut self, within: Duration) -> Self {
         self.handshake = within;
         self
     }
 
-    /// When a silent peer is asked, and counts as dead; `None`: never. To peers of 3.1 only: older ones
-    /// need not answer.
+    /// When a silent peer is sent a PING, and when it counts as dead; `None` disables heartbeats. Only peers
+    /// of 3.1 are sent PINGs: older ones need not answer.
     ///
-    /// While something is to be written and the peer takes nothing it does not count as dead: a socket of
-    /// libzmq that is full reads nothing, and answers nothing. How long that is borne
-    /// [`write_stall`](Self::write_stall) says, and TCP.
+    /// While data is waiting to be written and the peer accepts none, the peer does not count as dead: a
+    /// libzmq socket whose queue is full neither reads nor answers. [`write_stall`](Self::write_stall) and
+    /// TCP limit that time.
     pub fn heartbeat(mut self, heartbeat: Option<Heartbeat>) -> Self {
         self.heartbeat = heartbeat;
         self
     }
 
-    /// How long a peer may take nothing of what is written to it before its connection is closed; `None`: as long
-    /// as TCP lets it. What the peer's system has then and the peer has not read is lost, so that this is to be
-    /// longer than a slow receiver's longest pause.
+    /// Longest time for which a peer may accept no written bytes before its connection is closed; `None`
+    /// leaves it to TCP. Data in the peer's receive buffer that the peer has not read is lost then, so the
+    /// limit should be longer than the longest pause of a slow receiver.
     pub fn write_stall(mut self, limit: Option<Duration>) -> Self {
         self.write_stall = limit;
         self
     }
 
-    /// How long a message (or a command) of which a part came may take until it is whole, before its connection is closed
-    /// ([`SlowMessage`](bowline_core::error::Disconnect::SlowMessage)); `None`: as long as it likes. While the socket
-    /// itself does not read, the time does not count.
+    /// Longest time from the first byte of a message (or command) until it is complete; then the connection
+    /// is closed ([`SlowMessage`](bowline_core::error::Disconnect::SlowMessage)). `None`: no limit. Time in
+    /// which this socket has paused reading is not counted.
     pub fn message_timeout(mut self, limit: Option<Duration>) -> Self {
         self.message_timeout = limit;
         self
     }
 
-    /// Whether a ROUTER, SERVER or PEER fails to send to a peer that is not there or has no room, instead of
-    /// dropping the message.
+    /// Whether sending fails in a ROUTER, SERVER or PEER if the peer is not connected or its queue is full.
+    /// If off, the message is dropped.
     pub fn router_mandatory(mut self, on: bool) -> Self {
         self.router_mandatory = on;
         self
     }
 
-    /// Whether a newcomer with a routing id that is in use takes it over. Off: the newcomer is closed.
+    /// Whether a new peer with a routing id in use replaces the earlier one. If off, the new peer is
+    /// disconnected.
     pub fn router_handover(mut self, on: bool) -> Self {
         self.router_handover = on;
         self
     }
 
-    /// Whether a new peer gets an empty message, so that a ROUTER there knows of us.
+    /// Whether each new peer is sent an empty message, by which a ROUTER learns of this socket.
     pub fn probe_router(mut self, on: bool) -> Self {
         self.probe_router = on;
         self
     }
 
-    /// Whether a REQ may send again before its reply came.
+    /// Whether a REQ may send again before the reply was received.
     pub fn req_relaxed(mut self, on: bool) -> Self {
         self.req_relaxed = on;
         self
     }
 
-    /// Whether a REQ numbers its requests and takes the reply with the same number only.
+    /// Whether a REQ numbers its requests and accepts only the reply with the same number.
     pub fn req_correlate(mut self, on: bool) -> Self {
         self.req_correlate = on;
         self
     }
 
-    /// Whether an XPUB hears of subscriptions to topics that another peer is subscribed to already.
+    /// Whether an XPUB also receives subscriptions to topics that another peer already subscribed to.
     pub fn xpub_verbose(mut self, on: bool) -> Self {
         self.xpub_verbose = on;
         self
     }
 
-    /// Whether it hears of ends of subscriptions likewise, too.
+    /// Whether an XPUB also receives every end of a subscription.
     pub fn xpub_verboser(mut self, on: bool) -> Self {
         self.xpub_verboser = on;
         self
     }
 
-    /// Whether an XPUB hears of every subscription and of every end of one, and nothing comes of them but what
-    /// its application [makes of them](crate::socket::Socket::subscribe_peer).
+    /// Whether an XPUB receives every subscription and every end of one, and they take effect only through
+    /// calls by its application ([`subscribe_peer`](crate::socket::Socket::subscribe_peer)).
     pub fn xpub_manual(mut self, on: bool) -> Self {
         self.xpub_manual = on;
         self
     }
 
-    /// Whether a publisher fails to send ([`Full`](crate::pipe::Refusal::Full)) when one of those who
-    /// should get the message has no room, instead of leaving it out. Then nobody gets it.
+    /// Whether a publisher's send fails with [`Full`](crate::pipe::Refusal::Full), and no peer gets the
+    /// message, if the queue of one matching subscriber is full. If off, that subscriber is skipped.
     pub fn pub_nodrop(mut self, on: bool) -> Self {
         self.pub_nodrop = on;
         self
     }
 
-    /// What each subscriber of an XPUB is sent first, with its first subscription that it matches.
+    /// A message that an XPUB sends to each subscriber first, at its first subscription that matches the
+    /// message.
     pub fn xpub_welcome(mut self, message: impl Into<Vec<u8>>) -> Self {
         self.xpub_welcome = Some(message.into());
         self
     }
 
-    /// Whether subscribers get what does not match their topics. Both sides have to say so.
+    /// Whether subscribers get the messages that do not match their topics. Both sides have to set it.
     pub fn invert_matching(mut self, on: bool) -> Self {
         self.invert_matching = on;
         self
     }
 
-    /// To how many topics (or groups) a peer may be subscribed, and of how many bytes in all.
+    /// Largest number of topics (or groups) that a peer may subscribe to, and their total bytes.
     pub fn subscriptions(mut self, limit: QueueLimit) -> Self {
         self.subscriptions = limit;
         self
     }
 
-    /// Half of the limit for what came in: the other half is with the receiver.
+    /// Half of the receive limit; the other half is at the receiver.
     pub(crate) fn inbox_limit(&self) -> QueueLimit {
         self.receive_limit.low_mark()
     }
 
-    /// The longest command of a handshake, bytes.
+    /// Longest command of a handshake, bytes.
     pub(crate) fn max_handshake(&self) -> usize {
-        // CURVE's INITIATE has a cookie, a nonce, keys and a vouch beside the metadata.
+        // CURVE's INITIATE contains a cookie, a nonce, keys and a vouch besides the metadata.
         MAX_HANDSHAKE + if self.mechanism.name() == "CURVE" { 96 + 8 + 16 + 128 } else { 0 }
     }
 
-    /// The properties that our READY or INITIATE has.
+    /// The properties in this side's READY or INITIATE.
     pub(crate) fn own_metadata(&self) -> Vec<u8> {
         use crate::wire::put_property;
         let mut out = Vec::new();

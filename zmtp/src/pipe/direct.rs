@@ -1,7 +1,7 @@
-//! Pipes of two sockets of one process that are joined: what one socket sends stands in the inbox of the other at
-//! once. There is no connection, no handshake and no byte stream between them.
+//! Joined pipes of two sockets of one process: a message that one socket sends is put into the other's inbox
+//! directly. There is no connection, no handshake and no byte stream between them.
 //!
-//! A joined pipe is the receiving end of its socket. The other socket queues messages with it
+//! A joined pipe is the receiving end of its socket. The other socket queues messages in it
 //! ([`Pipes::with_out`](crate::socket::Pipes::with_out)), so that a message is copied once, under one lock.
 
 use alloc::sync::Arc;
@@ -19,15 +19,16 @@ use crate::options::{Options, QueueLimit};
 use crate::socket_type::SocketType;
 use crate::wire::{Command, Frame, Version};
 
-/// What a joined pipe has in place of a connection.
+/// State of a joined pipe, in place of a connection.
 #[derive(Debug)]
 pub(super) struct Direct<T> {
     pub(super) peer: Arc<Peer>,
-    /// What the inbox holds at the most: what the sender may queue, and what the receiver may.
+    /// Limit of the inbox: the sender's limit for queued messages plus the receiver's limit for received
+    /// ones.
     pub(super) limit: QueueLimit,
-    /// Of messages with the same first part the newest is enough.
+    /// Whether only the newest message for each first part is kept.
     pub(super) conflate: bool,
-    /// Subscriptions and memberships of the peer, as frames of 3.1.
+    /// The peer's subscriptions and group memberships, as frames of 3.1.
     news: Vec<u8>,
     has_messages: bool,
     ended: Option<Disconnect>,
@@ -35,24 +36,24 @@ pub(super) struct Direct<T> {
     waits: Option<T>,
 }
 
-/// What happened to a joined pipe since its socket last asked.
+/// Changes of a joined pipe since its socket last asked.
 #[derive(Debug, Default)]
 pub struct DirectNews {
     controls: Vec<u8>,
-    /// Messages came into an inbox that was empty.
+    /// Messages were added to an empty inbox.
     pub has_messages: bool,
-    /// It is to be parted from the other one.
+    /// The pipe has to be parted, for that reason.
     pub ended: Option<Disconnect>,
 }
 
 impl<T> Pipe<T> {
-    /// Joins the pipe to one of a socket with the options `other`. Returns who that is.
+    /// Joins the pipe to one of a socket with the options `other`. Returns that peer.
     ///
-    /// Both pipes have to be joined. Then the socket of each is told that it is
-    /// [ready](PipeEvent::Ready), and from then on takes [news](Self::take_news).
+    /// The caller joins both pipes and then reports [ready](PipeEvent::Ready) to the socket of each; from
+    /// then on the socket takes [news](Self::take_news).
     ///
     /// # Errors
-    /// The types do not go together, or the other's properties are too long.
+    /// The socket types are not compatible, or the other's properties are too long.
     pub fn join(&mut self, other: &Options) -> Result<Arc<Peer>, ZmtpError> {
         let metadata = read_metadata(&self.options, &other.own_metadata())?;
         let routing_id = metadata.get("Identity").unwrap_or_default().to_vec();
@@ -83,15 +84,15 @@ impl<T> Pipe<T> {
         self.direct.is_some()
     }
 
-    /// Parts it from the other pipe. It can be joined again, unless it is closed.
+    /// Separates it from the other pipe. It can be joined again, unless it is closed.
     pub fn part(&mut self) {
         self.direct = None;
         self.paused = false;
         self.note_room();
     }
 
-    /// What happened since the last time. If nothing did, `token` is handed out
-    /// ([`take_tokens`](bowline_core::machine::Machine::take_tokens)) when something does.
+    /// The changes since the last call. If there are none, `token` is handed out
+    /// ([`take_tokens`](bowline_core::machine::Machine::take_tokens)) when there is one.
     pub fn take_news(&mut self, token: T) -> Option<DirectNews> {
         let direct = self.direct.as_mut()?;
         if direct.news.is_empty() && !direct.has_messages && direct.ended.is_none() {
@@ -105,7 +106,7 @@ impl<T> Pipe<T> {
         })
     }
 
-    /// It is to be parted for that reason.
+    /// Requests that it is parted for that reason.
     pub(super) fn end_direct(&mut self, cause: Disconnect) {
         if let Some(direct) = &mut self.direct {
             direct.ended.get_or_insert(cause);
@@ -113,23 +114,23 @@ impl<T> Pipe<T> {
         }
     }
 
-    /// The other socket sends a message.
+    /// Adds a message of the other socket.
     pub(super) fn send_direct(&mut self, envelope: &[&[u8]], parts: &[Payload<'_>]) -> Result<(), Refusal> {
-        // The other socket has checked its own limits; those of the receiver hold as well.
+        // The other socket has checked its own limits; the receiver's limits apply too.
         check_message(&self.options, envelope, parts)?;
         self.admit_direct()?;
         self.arrive(|inbox| inbox.push_parts(envelope, parts));
         Ok(())
     }
 
-    /// Likewise, of a message that is encoded already.
+    /// Adds an encoded message of the other socket.
     pub(super) fn send_direct_encoded(&mut self, encoded: &[u8]) -> Result<(), Refusal> {
         self.admit_direct()?;
         self.arrive(|inbox| inbox.push_encoded(encoded));
         Ok(())
     }
 
-    /// Whether the other socket may send.
+    /// Checks that the other socket may send.
     pub(super) fn admit_direct(&mut self) -> Result<(), Refusal> {
         if self.closed || self.closing.is_some() || self.is_ending() {
             return Err(Refusal::Closed);
@@ -165,7 +166,7 @@ impl<T> Pipe<T> {
         }
     }
 
-    /// The other socket says a subscription.
+    /// Adds a subscription of the other socket.
     pub(super) fn control_direct(&mut self, encoded: &[u8]) {
         if let Some(direct) = &mut self.direct
             && direct.ended.is_none()
@@ -177,7 +178,7 @@ impl<T> Pipe<T> {
 }
 
 impl DirectNews {
-    /// What the peer subscribed to, joined, or ended, in order.
+    /// Calls `each` with the peer's subscriptions, group memberships and ends of them, in order.
     ///
     /// # Errors
     /// A group's name is too long.

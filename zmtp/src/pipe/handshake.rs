@@ -15,24 +15,24 @@ use crate::wire::{
     signature,
 };
 
-/// What came of bytes.
+/// The result of handling bytes.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Progress {
-    /// So many unread bytes are needed to go on.
+    /// That many unread bytes are needed to continue.
     Need(usize),
-    /// So many bytes are done with; there may be more.
+    /// That many bytes are consumed; more may be handled.
     Consumed(usize),
-    /// Likewise, and the application is asked.
+    /// That many bytes are consumed, and the application has to decide.
     Ask(usize, Credentials),
-    /// The decision is awaited.
+    /// It waits for the application's decision.
     Waiting,
-    /// The peer is not let in, and was told what there is to tell.
+    /// The peer is refused, and the ERROR (if any) has been appended.
     Refused(u16),
-    /// So many bytes are done with, and the handshake with them.
+    /// That many bytes are consumed, and the handshake is done.
     Ready(usize, Introduced),
 }
 
-/// What the peer said of itself.
+/// The peer's description of itself.
 #[derive(Debug, PartialEq, Eq, Default)]
 pub(super) struct Introduced {
     pub(super) socket_type: Option<SocketType>,
@@ -42,16 +42,16 @@ pub(super) struct Introduced {
 
 #[derive(Debug)]
 enum Stage {
-    /// What we have said of our greeting: the version that the rest was for.
+    /// State of this side's greeting: the version that its rest was sent for.
     Greeting {
         major: bool,
         rest: bool,
     },
-    /// The routing id is awaited, as a frame.
+    /// It waits for the routing id, as a frame.
     OldIdentity(Option<SocketType>),
     Commands(Negotiation),
     Deciding(Negotiation),
-    /// The peer was let in, and nothing more is awaited.
+    /// The peer was accepted, and nothing more is expected.
     Decided(Metadata),
     Done,
 }
@@ -66,15 +66,15 @@ pub(super) struct Handshake {
 }
 
 impl Handshake {
-    /// Begins, and puts out what is said at once.
+    /// Starts, and appends the first bytes.
     ///
-    /// `draw`: what CURVE needs that nobody can foresee.
+    /// `draw`: the random values that CURVE needs.
     pub(super) fn start(options: &Options, draw: Option<Draw>, out: &mut Vec<u8>) -> Self {
         out.extend_from_slice(&signature(options.routing_id.len()));
         Self { stage: Stage::Greeting { major: false, rest: false }, version: None, draw, session: None }
     }
 
-    /// What seals everything from now on, if anything does.
+    /// The encryption of the connection from now on, if there is any.
     pub(super) fn take_session(&mut self) -> Option<Session> {
         self.session.take()
     }
@@ -92,7 +92,7 @@ impl Handshake {
         matches!(self.stage, Stage::Deciding(_))
     }
 
-    /// The peer was let in. Puts out the answer; the next [`input`](Self::input) goes on.
+    /// The application accepted the peer. Appends the answer; the next [`input`](Self::input) continues.
     pub(super) fn accepted(&mut self, options: &Options, out: &mut Vec<u8>) {
         match core::mem::replace(&mut self.stage, Stage::Done) {
             Stage::Deciding(mut negotiation) => {
@@ -108,10 +108,10 @@ impl Handshake {
         }
     }
 
-    /// Takes the next step with the bytes at the front; puts out what is to be sent.
+    /// Takes the next step with the bytes at the front, and appends the bytes to send.
     ///
     /// # Errors
-    /// The peer broke the protocol, or is no peer for us.
+    /// The peer violated the protocol or is not compatible.
     pub(super) fn input(
         &mut self,
         options: &Options,
@@ -234,7 +234,7 @@ impl Handshake {
             return Ok(Progress::Need(frame.total()));
         };
         let command = Command::parse(body);
-        // READY in a message frame is taken, as libzmq does.
+        // READY in a message frame is accepted, as libzmq does.
         if !frame.command && !matches!(command, Ok(Command::Ready(_))) {
             return Err(ZmtpError::Unexpected { found: "a message", expected: "a command of the handshake" });
         }
@@ -270,7 +270,7 @@ impl Handshake {
     }
 }
 
-/// Peers of 1.0 and 2.0 have no mechanism, and cannot be told that they were refused.
+/// Peers of 1.0 and 2.0 have no mechanism, and cannot be sent a refusal.
 fn is_let_in(options: &Options, theirs: Version) -> Result<(), ZmtpError> {
     let ours = options.mechanism.name();
     if !matches!(options.mechanism, Mechanism::Null) {
@@ -325,7 +325,7 @@ fn bad_flags(flags: u8) -> ZmtpError {
     ZmtpError::BadField { field: "flags of the first frame", value: flags.into(), limit: 0 }
 }
 
-/// The frame with the routing id of a peer of 1.0 or 2.0, and its length; `None` if it is not whole.
+/// The frame with the routing id of a peer of 1.0 or 2.0, and its length; `None` if it is incomplete.
 fn old_identity(version: Version, unread: &[u8]) -> Result<Option<(usize, &[u8])>, ZmtpError> {
     let Some(frame) = Frame::parse(version, unread)? else { return Ok(None) };
     check_routing_id(frame.body)?;
@@ -344,7 +344,7 @@ mod tests {
         Options::new(kind).routing_id("me").build().unwrap()
     }
 
-    /// Feeds bytes one at a time: what was sent, and how it ended.
+    /// Feeds bytes one at a time. Returns the sent bytes and the result.
     fn feed(options: &Options, bytes: &[u8]) -> (Vec<u8>, Result<Option<Introduced>, ZmtpError>) {
         let mut out = Vec::new();
         let mut handshake = Handshake::start(options, None, &mut out);

@@ -1,4 +1,4 @@
-//! What a pipe holds: of the sums of its socket, and of the memory of its endpoint.
+//! A pipe's shares of the limits of its socket and of the memory of its endpoint.
 
 use bowline_core::memory::{FREE, Holding, PATIENCE, STEP, Verdict};
 use bowline_core::time::Instant;
@@ -9,32 +9,32 @@ use crate::sum::{Share, Sums};
 /// A pipe's shares.
 #[derive(Debug, Default)]
 pub(super) struct Shares {
-    /// Of what the socket's pipes have to send.
+    /// Share of the limit on messages to send.
     pub(super) sent: Share,
-    /// Of what they have received.
+    /// Share of the limit on received messages.
     pub(super) received: Share,
     /// Bytes that are being written.
     pub(super) lent: usize,
-    /// Bytes of messages that the receiver took out, and has not all received yet, as far as is known.
+    /// Bytes of messages that the receiver took out and, as far as is known, has not all received yet.
     pub(super) taken: usize,
-    /// Bytes of a message that is not whole.
+    /// Bytes of an incomplete message.
     reading: usize,
-    /// Since when a message is not whole, where the endpoint's memory is counted.
+    /// Since when a message is incomplete, if the endpoint's memory is counted.
     reading_since: Option<Instant>,
-    /// What the endpoint's memory allows.
+    /// Allowance of the endpoint's memory.
     memory: Allowance,
 }
 
-/// What a pipe may hold of the memory of the endpoint that it came to.
+/// The memory that a pipe may use of the endpoint that accepted it.
 #[derive(Debug, Default)]
 struct Allowance {
     is_counted: bool,
     granted: usize,
-    /// What it held when it said so last.
+    /// The use that was last reported.
     reported: usize,
     was_unfinished: bool,
     is_due: bool,
-    /// It reads nothing until it may hold more.
+    /// Reading is paused until more memory is granted.
     waits: bool,
     ask_at: Option<Instant>,
 }
@@ -45,14 +45,14 @@ impl Shares {
         Self { sent: Share::of(sent), received: Share::of(received), ..Self::default() }
     }
 
-    /// Whether there is something to say about memory.
+    /// Whether a report on memory is due.
     pub(super) fn is_due(&self) -> bool {
         self.memory.is_due
     }
 }
 
 impl<T> Pipe<T> {
-    /// What it holds counts in the sums of its socket ([`Socket::sums`](crate::socket::Socket::sums)).
+    /// Counts its memory in the limits of its socket ([`Socket::sums`](crate::socket::Socket::sums)).
     #[must_use]
     pub fn with_sums(mut self, sums: Sums) -> Self {
         self.shares = Shares::of(sums);
@@ -63,48 +63,49 @@ impl<T> Pipe<T> {
         self.out.bytes() + self.shares.lent
     }
 
-    /// Whole messages.
+    /// Bytes of received whole messages.
     fn held_received(&self) -> usize {
         self.inbox.bytes() + self.shares.taken
     }
 
-    /// Whether the socket's pipes have as much to send as they may, so that this one takes no message of so many bytes.
+    /// Whether the socket's limit on messages to send is reached, so that this pipe takes no message of that
+    /// many bytes.
     pub(super) fn is_short_of_sum(&self, bytes: usize) -> bool {
         self.shares.sent.is_short(self.held_to_send() + bytes)
     }
 
-    /// What waits to be sent has changed.
+    /// Updates the share after the queue of messages to send has changed.
     #[inline]
     pub(super) fn settle_sent(&mut self) {
         let held = self.held_to_send();
         if self.shares.sent.settle(held) {
-            // Senders look at all pipes: it need not be this one that has room.
+            // Senders check all pipes: another pipe may be the one with room.
             self.tokens.extend(self.room.take());
         }
     }
 
-    /// What was received has changed.
+    /// Updates the share after the received messages have changed.
     #[inline]
     pub(super) fn settle_received(&mut self) {
         let held = self.held_received();
-        // The socket asks whether the sum has eased.
+        // The socket itself checks whether the limit has eased.
         self.shares.received.settle(held);
     }
 
-    /// Whether the socket's pipes have received as much as they may, so that this one takes no more: it holds more than
-    /// what is free, or is at a large message.
+    /// Whether the socket's limit on received messages is reached, so that this pipe pauses reading: it holds
+    /// more than 4 KiB or is reading a large message.
     pub(super) fn is_received_sum_spent(&self) -> bool {
         let held = if self.shares.reading > 0 { usize::MAX } else { self.held_received() };
         self.shares.received.is_short(held)
     }
 
-    /// The receiver has everything that it took out, or nobody will receive it.
+    /// The receiver has received everything that it took out, or will never receive it.
     pub(crate) fn forget_taken(&mut self) {
         self.shares.taken = 0;
         self.note_inbox_room();
     }
 
-    /// So much has come of a message that is not whole.
+    /// That many bytes of an incomplete message have been received.
     #[inline]
     pub(super) fn note_reading(&mut self, now: Instant, bytes: usize) {
         if bytes != self.shares.reading {
@@ -116,7 +117,7 @@ impl<T> Pipe<T> {
         }
     }
 
-    /// The connection is gone, and with it what is not whole.
+    /// The connection has ended, and the incomplete message is gone.
     pub(super) fn forget_reading(&mut self) {
         (self.shares.reading, self.shares.reading_since) = (0, None);
         (self.shares.memory.waits, self.shares.memory.ask_at) = (false, None);
@@ -145,7 +146,7 @@ impl<T> Pipe<T> {
         self.shares.memory = Allowance { is_counted: on, ..Allowance::default() };
     }
 
-    /// When the endpoint is asked again.
+    /// When to ask the endpoint again.
     pub(super) fn next_memory_check(&self) -> Option<Instant> {
         self.shares.memory.ask_at
     }
@@ -167,8 +168,8 @@ impl<T> Pipe<T> {
         Some(Holding { bytes, unfinished, ..Holding::default() })
     }
 
-    /// What has come of a message that is not whole: what it holds of the endpoint's memory, bytes. Whole messages are
-    /// under the sum of the socket.
+    /// Bytes of an incomplete message: what this pipe uses of the endpoint's memory. Whole messages count in
+    /// the socket's limit instead.
     #[must_use]
     pub fn unfinished_bytes(&self) -> usize {
         self.shares.reading
@@ -182,10 +183,10 @@ impl<T> Pipe<T> {
         let memory = &mut self.shares.memory;
         (memory.granted, memory.waits) = (granted, waits);
         memory.ask_at = waits.then(|| now + PATIENCE);
-        // Nobody counts what is over.
+        // The endpoint no longer counts memory.
         memory.is_counted &= granted != usize::MAX;
         self.wake.attend |= waits;
-        // Nothing was given back: there is nothing to say now.
+        // No memory was freed, so no new report is due.
         self.read_on();
     }
 }

@@ -1,4 +1,4 @@
-//! A pipe as a machine.
+//! [`Machine`] for pipes.
 
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -17,10 +17,10 @@ use super::timers::Timers;
 use super::{Connection, End, Pipe, PipeEvent, Reader, Role, push_connection, seal};
 use crate::error::ZmtpError;
 
-/// How long the peer may take to end its side after we ended ours.
+/// Time for the peer to close its side after this side closed.
 const GOODBYE: Duration = Duration::from_secs(1);
 
-/// A message of which more than that has come, and that is not whole, is heavy, bytes.
+/// Size from which an incomplete message counts as heavy, bytes.
 const LONG: usize = 64 * 1024;
 
 impl<T> Pipe<T> {
@@ -35,14 +35,14 @@ impl<T> Pipe<T> {
         }
     }
 
-    /// Nothing more will be done.
+    /// No further work will be done.
     fn set_closed(&mut self) {
         self.closed = true;
         self.wake = Wake { write: true, attend: true };
         self.note_room();
     }
 
-    /// What a pipe that is to be closed still has to write.
+    /// Whether a pipe that is closing still has data to write.
     fn has_unsent(&self) -> bool {
         !self.out.is_empty()
     }
@@ -96,7 +96,7 @@ impl<T: Send + 'static> Machine for Pipe<T> {
 
     fn end_input(reader: &mut Reader, access: &mut impl Access<Self>, now: Instant, buf: &mut RecvBuf) {
         buf.take_lent();
-        // Where every message is whole, as when it is quiet, no lock is taken.
+        // If every message is complete, as on a quiet connection, no lock is taken.
         let within = reader.is_within_message() || !buf.unread().is_empty();
         if within || reader.was_within {
             reader.was_within = within;
@@ -197,7 +197,7 @@ impl<T: Send + 'static> Machine for Pipe<T> {
         let (mut sent, mut dropped, mut other) = (0, 0, false);
         let encoding = self.encoding;
         let is_late = self.out.is_late(&batch);
-        // What was for the peer of an earlier connection is for no other.
+        // Messages for the peer of an earlier connection are for no other peer.
         let keeps = !is_late || self.options.kind.is_balanced();
         self.out.end_write(batch, |message| {
             let left = message.fate() == Fate::Left;
@@ -212,7 +212,7 @@ impl<T: Send + 'static> Machine for Pipe<T> {
             self.late.left |= sent > 0 && self.out.messages() == 0;
         }
         self.mixed |= other;
-        // What was given back half written goes out again first.
+        // A partly written batch that came back is sent again first.
         self.shares.lent = if self.out.is_lent() { self.shares.lent } else { 0 };
         self.settle_sent();
         if !self.out.is_lent() {
@@ -229,7 +229,7 @@ impl<T: Send + 'static> Machine for Pipe<T> {
         }
         let linger = self.closing.map(|until| (until, Reason::Linger));
         let timer = match &self.connection {
-            // The driver ends it; nothing else is due.
+            // The driver ends the connection; nothing else is due.
             Some(Connection { end: Some(End::Now(_)), .. }) => return None,
             Some(connection) => connection.timers.next(&self.options),
             None => None,
@@ -244,7 +244,7 @@ impl<T: Send + 'static> Machine for Pipe<T> {
             Some(connection) => connection.timers.expire(&self.options, now),
             None => None,
         };
-        // It is quiet: what a busy spell left behind is given back.
+        // The connection is quiet: memory of a busy period is freed.
         if self.connection.as_ref().is_some_and(|connection| connection.timers.asks()) {
             self.out.trim();
             self.inbox.trim();
@@ -254,7 +254,7 @@ impl<T: Send + 'static> Machine for Pipe<T> {
         if let (Some(cause), Some(connection)) = (expired, &mut self.connection) {
             match &connection.end {
                 Some(End::Now(_)) => {}
-                // What was to be said could not be: the cause stays.
+                // The farewell could not be written: the cause stays.
                 Some(End::Flushed(said)) => connection.end = Some(End::Now(said.clone())),
                 None => connection.end = Some(End::Now(cause)),
             }
@@ -327,7 +327,7 @@ impl<T: Send + 'static> Machine for Pipe<T> {
     fn close_for_memory(&mut self, now: Instant, held: usize, limit: usize) -> usize {
         self.count_holding(false);
         self.abort(now, Disconnect::ServerMemory { held: held as u64, limit: limit as u64 });
-        // Until the connection is gone.
+        // It counts until the connection has ended.
         self.unfinished_bytes()
     }
 

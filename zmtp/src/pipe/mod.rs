@@ -1,9 +1,9 @@
-//! One peer of a socket, as a machine: its connection, what waits to be sent to it, what came from it.
+//! One peer of a socket, as a machine: its connection, the messages to send to it and those received from it.
 //!
-//! A pipe that was made to connect outlives its connections: what was not wholly sent on one goes out,
-//! whole, on the next. One that was made by accepting ends with its connection, and what it did not send
-//! can be [taken back](Pipe::take_unsent). Which pipe a message goes to, and what its parts mean, is for
-//! the socket to say: a pipe moves whole messages.
+//! A dialing pipe outlives its connections: a message that was not completely sent on one connection is sent
+//! again, whole, on the next. An accepted pipe ends with its connection, and its unsent messages can be
+//! [taken back](Pipe::take_unsent). A pipe moves whole messages; which pipe a message goes to, and the
+//! meaning of its parts, is decided by the socket.
 
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -40,57 +40,57 @@ use holding::Shares;
 use recent::Recent;
 use timers::Timers;
 
-/// Which side a pipe is.
+/// The role of a pipe.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Role {
-    /// It connects, again and again.
+    /// It dials, and dials again after a connection ended.
     Dialing,
     /// It was accepted, and ends with its connection.
     Accepting,
 }
 
-/// Who is at the other end of a connection.
+/// The peer at the other end of a connection.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Peer {
-    /// The version that is spoken.
+    /// The negotiated version.
     pub version: Version,
-    /// Its socket type, if it said so: peers of 1.0 do not.
+    /// The peer's socket type, if known: peers of 1.0 do not send it.
     pub socket_type: Option<SocketType>,
-    /// Its routing id, up to 255 bytes, or none.
+    /// The peer's routing id, up to 255 bytes, possibly empty.
     pub routing_id: Vec<u8>,
-    /// What it said of itself.
+    /// The properties that the peer sent.
     pub metadata: Metadata,
-    /// Who the authenticator says it is.
+    /// The user id that the authenticator assigned.
     pub user_id: Option<String>,
 }
 
-/// A peer wants to be let in: [`Pipe::decide`] goes on.
+/// A peer asks to be accepted; [`Pipe::decide`] answers.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct AuthRequest {
-    /// Which connection of the pipe it is: a decision about another one is ignored.
+    /// The number of the pipe's connection: a decision about another connection is ignored.
     pub connection: u64,
-    /// Which socket it is asked for ([`Options::domain`]).
+    /// The socket that is asked for ([`Options::domain`]).
     pub domain: String,
-    /// What the peer said.
+    /// The peer's credentials.
     pub credentials: Credentials,
 }
 
-/// What a pipe tells its socket.
+/// An event of a pipe, for its socket.
 ///
-/// Each has happened and is told once: an application refuses none
+/// Each event has happened and is reported once; an application cannot refuse it
 /// ([`Machine::refuse`](bowline_core::machine::Machine::refuse)).
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum PipeEvent<'b> {
-    /// A peer wants to be let in.
+    /// A peer asks to be accepted.
     Authenticate(AuthRequest),
     /// The handshake is done.
     Ready(Arc<Peer>),
-    /// Messages are in the inbox.
+    /// Messages were added to the inbox.
     Messages {
-        /// How many came with this.
+        /// The number of messages that were added.
         count: usize,
-        /// There were none before: the receiver has to be woken.
+        /// Whether the inbox was empty before: the receiver has to be woken.
         was_empty: bool,
     },
     /// The peer subscribes to a topic.
@@ -103,47 +103,47 @@ pub enum PipeEvent<'b> {
     Leave(&'b [u8]),
 }
 
-/// What a pipe has done so far.
+/// Counters of a pipe.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct PipeStats {
-    /// Messages that came whole.
+    /// Messages that were received completely.
     pub received: u64,
-    /// Messages that were written whole.
+    /// Messages that were written completely.
     pub sent: u64,
-    /// Messages of which a part came, and then the connection ended. They are dropped.
+    /// Messages that were incomplete when the connection ended. They are dropped.
     pub half_received: u64,
-    /// Messages of the peer's that this socket type has no use for. They are dropped.
+    /// Received messages that this socket type does not use. They are dropped.
     pub unwanted: u64,
-    /// Messages, both ways, that a newer one with the same first part replaced
+    /// Messages, in both directions, that were replaced by a newer one with the same first part
     /// ([`Options::conflate`]).
     pub conflated: u64,
-    /// Handshakes that were done.
+    /// Completed handshakes.
     pub handshakes: u64,
 }
 
-/// How a connection is to end.
+/// How a connection has to end.
 #[derive(Debug)]
 enum End {
     Now(Disconnect),
-    /// When what belongs to the connection is written.
+    /// After the data of this connection has been written.
     Flushed(Disconnect),
 }
 
 #[derive(Debug)]
 struct Connection {
-    /// Counts connections.
+    /// The number of the connection.
     number: u64,
     handshake: Handshake,
     peer: Option<Arc<Peer>>,
     user_id: Option<String>,
     timers: Timers,
-    /// Everything is sealed.
+    /// The encryption, if there is one.
     session: Option<Session>,
     end: Option<End>,
 }
 
-/// Where the random bytes come from that CURVE needs.
+/// The source of the random bytes that CURVE needs.
 #[cfg(feature = "curve")]
 struct Entropy(alloc::boxed::Box<Fill>);
 
@@ -157,34 +157,34 @@ impl core::fmt::Debug for Entropy {
     }
 }
 
-/// One peer of a socket. `T` wakes a sender that waits for room.
+/// One peer of a socket. A `T` wakes a sender that waits for room.
 #[derive(Debug)]
 pub struct Pipe<T> {
     options: Arc<Options>,
     role: Role,
     connection: Option<Connection>,
-    /// In place of a connection, if it is joined to a pipe of another socket of this process.
+    /// Set instead of a connection if it is joined to a pipe of another socket of this process.
     direct: Option<alloc::boxed::Box<Direct<T>>>,
     connections: u64,
     out: OutQueue,
-    /// How the messages of the queue are encoded from now on.
+    /// The encoding of messages that are queued from now on.
     encoding: Version,
-    /// Some of them are encoded otherwise.
+    /// Whether some queued messages have another encoding.
     mixed: bool,
     inbox: Inbox,
     recent: Recent,
-    /// Messages came in since the last time that the inbox was conflated.
+    /// Whether messages were added since the inbox was last conflated.
     unconflated: bool,
     paused: bool,
-    /// Shall be woken when there is room.
+    /// Handed out when there is room.
     room: Option<T>,
     tokens: Vec<T>,
-    /// Drains until then, and is closed.
+    /// The pipe drains until then and is then closed.
     closing: Option<Instant>,
     closed: bool,
     wake: Wake,
     shares: Shares,
-    /// Not told yet.
+    /// Not reported yet.
     late: Late,
     stats: PipeStats,
     scratch: Vec<u8>,
@@ -193,7 +193,7 @@ pub struct Pipe<T> {
 }
 
 impl<T> Pipe<T> {
-    /// A pipe without a connection.
+    /// Creates a pipe without a connection.
     #[must_use]
     pub fn new(options: Arc<Options>, role: Role) -> Self {
         Self {
@@ -223,8 +223,9 @@ impl<T> Pipe<T> {
         }
     }
 
-    /// CURVE draws random bytes from `fill` for each connection: a transient key, a nonce, a cookie. They have
-    /// to be fit for keys, as those of the operating system are. Other mechanisms need none.
+    /// Sets the source of random bytes for CURVE, which needs them for each connection: a transient key, a
+    /// nonce, a cookie. They must be fit for keys, like those of the operating system. Other mechanisms need
+    /// none.
     #[cfg(feature = "curve")]
     #[must_use]
     pub fn with_entropy(mut self, fill: impl FnMut(&mut [u8]) + Send + 'static) -> Self {
@@ -232,26 +233,26 @@ impl<T> Pipe<T> {
         self
     }
 
-    /// What a new connection needs of that.
+    /// Draws the random values for a new connection.
     #[cfg(feature = "curve")]
     fn draw(&mut self) -> Option<Draw> {
         let entropy = self.entropy.as_mut().filter(|_| self.options.mechanism.name() == "CURVE")?;
         Some(Draw::new(&mut entropy.0))
     }
 
-    /// Without CURVE, nothing.
+    /// Without CURVE none are needed.
     #[cfg(not(feature = "curve"))]
     fn draw(&mut self) -> Option<Draw> {
         None
     }
 
-    /// Which side it is.
+    /// The role.
     #[must_use]
     pub fn role(&self) -> Role {
         self.role
     }
 
-    /// Who is at the other end, once the handshake is done.
+    /// The peer, once the handshake is done.
     #[must_use]
     pub fn peer(&self) -> Option<&Arc<Peer>> {
         if let Some(direct) = &self.direct {
@@ -260,35 +261,36 @@ impl<T> Pipe<T> {
         self.connection.as_ref()?.peer.as_ref()
     }
 
-    /// What it has done so far.
+    /// The counters.
     #[must_use]
     pub fn stats(&self) -> PipeStats {
         self.stats
     }
 
-    /// Bytes of memory set aside for what waits.
+    /// Bytes of memory allocated for queued and received messages.
     #[must_use]
     pub fn memory(&self) -> usize {
         self.out.memory() + self.inbox.memory() + self.recent.memory() + self.scratch.capacity()
     }
 
-    /// The messages that came and were not received.
+    /// The messages that were received and not taken yet.
     #[must_use]
     pub fn inbox(&self) -> &Inbox {
         &self.inbox
     }
 
-    /// Swaps the inbox for `empty`, which the receiver has emptied, and whose memory the pipe uses again. Reading goes on if it was paused: wake
-    /// the driver when [`take_wake`](bowline_core::machine::Machine::take_wake) says so.
+    /// Swaps the inbox for `empty`, which must be empty and whose memory the pipe reuses. Reading resumes if
+    /// it was paused: wake the driver if [`take_wake`](bowline_core::machine::Machine::take_wake) says so.
     pub fn swap_inbox(&mut self, empty: &mut Inbox) {
         self.conflate_inbox();
         self.inbox.hand_over(empty);
-        // The receiver has them now; those that it took before it has received.
+        // The receiver has these now; it has received those that it took before.
         self.shares.taken = empty.bytes();
         self.note_inbox_room();
     }
 
-    /// Takes the oldest message out of the inbox, as [`Inbox::pop_into`] does: for receivers that take one at a time.
+    /// Removes the oldest message of the inbox, as [`Inbox::pop_into`] does: for receivers that take messages
+    /// one by one.
     pub fn receive_into(&mut self, message: &mut crate::message::Message) -> bool {
         self.conflate_inbox();
         let received = self.inbox.pop_into(message);
@@ -303,8 +305,8 @@ impl<T> Pipe<T> {
         }
     }
 
-    /// Drops the messages in the inbox; what an XPUB is to be told of subscriptions stays. Returns how many messages that
-    /// were.
+    /// Drops the messages in the inbox, but keeps an XPUB's notices of subscriptions. Returns the number of
+    /// dropped messages.
     pub fn clear_inbox(&mut self) -> usize {
         let dropped = self.inbox.keep_notices(|_| true);
         self.note_inbox_room();
@@ -316,7 +318,7 @@ impl<T> Pipe<T> {
         self.read_on();
     }
 
-    /// Reading goes on, if it was paused and there is room.
+    /// Resumes reading if it was paused and there is room.
     fn read_on(&mut self) {
         if self.direct.is_some() {
             return self.note_room();
@@ -334,19 +336,19 @@ impl<T> Pipe<T> {
         }
     }
 
-    /// The socket's pipes hold less than they did: one that waited for that reads on.
+    /// The pipes of the socket hold less than before: reading resumes if it waited for that.
     pub(crate) fn resume_reading(&mut self) {
         self.note_inbox_room();
     }
 
-    /// Keeps a place in the inbox for a notice of so many bytes that the socket itself has for its application.
+    /// Reserves a place in the inbox for a notice of that many bytes from the socket to its application.
     pub(crate) fn notify(&mut self, bytes: usize) {
         self.inbox.push_notice(bytes);
         self.settle_received();
     }
 
-    /// The application's decision about a peer. One about another connection than the present one, or that
-    /// was not asked for, changes nothing.
+    /// Answers an [`AuthRequest`]. A decision about a connection other than the current one, or one that was
+    /// not requested, is ignored.
     pub fn decide(&mut self, connection: u64, decision: Decision) {
         let Self { connection: Some(current), options, scratch, out, wake, paused, .. } = self else {
             return;
@@ -367,11 +369,11 @@ impl<T> Pipe<T> {
             }
         }
         push_connection(out, scratch);
-        // The pass that goes on with the bytes behind the request.
+        // The next pass continues with the bytes after the request.
         (*paused, wake.attend) = (current.end.is_some(), true);
     }
 
-    /// Ends the present connection with that error: the socket has no use for its peer.
+    /// Ends the current connection with that error: the socket does not accept its peer.
     pub fn disconnect(&mut self, error: impl Into<Disconnect>) {
         if self.direct.is_some() {
             return self.end_direct(error.into());
@@ -382,7 +384,7 @@ impl<T> Pipe<T> {
         }
     }
 
-    /// What the peer says in its handshake; puts out the answers.
+    /// Handles the peer's handshake and queues the answers.
     fn handshake(&mut self, now: Instant, unread: &[u8]) -> Result<Progress, crate::error::ZmtpError> {
         let Self { connection: Some(connection), options, scratch, out, .. } = self else {
             return Ok(Progress::Waiting);
@@ -391,7 +393,7 @@ impl<T> Pipe<T> {
         let progress = connection.handshake.input(options, unread, scratch);
         push_connection(out, scratch);
         match &progress {
-            // Nothing is read until the decision is there.
+            // Reading is paused until there is a decision.
             Ok(Progress::Ask(..) | Progress::Waiting) => self.paused = true,
             Ok(Progress::Refused(status)) => {
                 let error = crate::error::ZmtpError::NotAuthenticated { status: *status };
@@ -410,7 +412,7 @@ impl<T> Pipe<T> {
         progress
     }
 
-    /// Makes what the peer said of itself known.
+    /// Records the peer's description of itself.
     fn introduce(&mut self, introduced: Introduced) -> Arc<Peer> {
         let connection = self.connection.as_mut();
         let version = connection.as_ref().and_then(|connection| connection.handshake.version());
@@ -424,7 +426,7 @@ impl<T> Pipe<T> {
         peer
     }
 
-    /// Sends what belongs to the present connection only, in front of messages: subscriptions.
+    /// Sends data that belongs to the current connection only (subscriptions), ahead of messages.
     pub(crate) fn send_control(&mut self, encoded: &[u8]) {
         if self.direct.is_some() {
             return self.control_direct(encoded);
@@ -447,7 +449,7 @@ impl<T> Pipe<T> {
     }
 }
 
-/// Appends frames, as 3.1 has them, each sealed.
+/// Appends frames of 3.1, each encrypted.
 fn seal(session: &mut Session, mut frames: &[u8], out: &mut Vec<u8>) {
     while let Ok(Some(frame)) = Frame::parse(Version::V3_1, frames) {
         let Some(body) = frames.get(frame.header..frame.total()) else { return };

@@ -1,4 +1,4 @@
-//! What waits to be sent to one peer.
+//! The messages that are queued for one peer.
 
 use alloc::vec::Vec;
 
@@ -11,58 +11,58 @@ use crate::message::Message;
 use crate::options::Options;
 use crate::wire::{Frame, MORE, Version, put_header};
 
-/// Why a pipe takes no message. The message is untouched.
+/// Why a pipe does not take a message. The message is unchanged.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refusal {
-    /// So much waits already ([`Options::send_limit`]).
+    /// The queue has reached its limit ([`Options::send_limit`] or [`Options::send_sum`]).
     #[error("the pipe is full")]
     Full,
-    /// It is closed, or about to be.
+    /// The pipe is closed or closing.
     #[error("the pipe is closed")]
     Closed,
-    /// It has no parts.
+    /// The message has no parts.
     #[error("the message has no parts")]
     Empty,
-    /// It has more parts than [`Options::max_parts`].
+    /// The message has more parts than [`Options::max_parts`].
     #[error("the message has {value} parts, limit {limit}")]
     Parts {
-        /// How many.
+        /// The number of parts.
         value: usize,
-        /// How many there may be.
+        /// The limit.
         limit: usize,
     },
-    /// It is longer than [`Options::max_message`].
+    /// The message is longer than [`Options::max_message`].
     #[error("the message has {value} bytes, limit {limit}")]
     TooLong {
         /// Bytes of its parts.
         value: usize,
-        /// How many there may be.
+        /// The limit, bytes.
         limit: usize,
     },
 }
 
-/// What became of messages that were with a writer when their connection ended.
+/// The fate of messages that a writer had when their connection ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Late {
-    /// They were not wholly sent, were for the peer of that connection only, and were dropped.
+    /// Messages that were not completely sent, were for that connection's peer only, and were dropped.
     pub dropped: usize,
-    /// They were wholly sent, and nothing waits behind them.
+    /// Messages were completely sent, and none are queued after them.
     pub left: bool,
 }
 
 impl Late {
-    /// Whether there is something to tell.
+    /// Whether there is something to report.
     #[must_use]
     pub fn is_any(&self) -> bool {
         self.dropped > 0 || self.left
     }
 }
 
-/// As much as one batch has, bytes.
+/// Bytes of one batch.
 const PILE: usize = 64 * 1024;
 
-/// The number that a message of the queue has: how it is encoded.
+/// The number of a queued message: its encoding.
 const fn tag(version: Version) -> u64 {
     match version {
         Version::V1 => 1,
@@ -77,7 +77,7 @@ const fn version_of(tag: u64) -> Version {
     }
 }
 
-/// Whether a message can be sent at all: its parts, with those that a socket puts in front.
+/// Checks that a message can be sent at all: its parts, and those that a socket adds at the front.
 #[inline]
 pub(crate) fn check_message(
     options: &Options,
@@ -133,7 +133,7 @@ pub(crate) fn parts(version: Version, mut bytes: &[u8]) -> impl Iterator<Item = 
     })
 }
 
-/// Whether the first part of an encoded message is that one.
+/// Whether the first part of an encoded message equals `first`.
 fn begins_with(message: OutMessageRef<'_>, first: &[u8]) -> bool {
     let mut slices = message.parts();
     let head = slices.next().unwrap_or_default();
@@ -143,17 +143,18 @@ fn begins_with(message: OutMessageRef<'_>, first: &[u8]) -> bool {
     }
     match head.get(frame.header..frame.total()) {
         Some(body) => body == first,
-        // It is kept by reference.
+        // The part is kept by reference.
         None => slices.next().is_some_and(|body| body == first),
     }
 }
 
 impl<T> Pipe<T> {
     /// Queues a message: the parts of `envelope`, then those of `parts`. Owned parts of 16 KiB and more are
-    /// kept by reference, others copied. It goes out whole or not at all, when there is a peer.
+    /// kept by reference, others are copied. The message is sent completely or not at all, once there is a
+    /// peer.
     ///
     /// # Errors
-    /// The pipe is full or closed, or the message is over a limit. Nothing is queued then.
+    /// The pipe is full or closed, or the message exceeds a limit. Nothing is queued then.
     #[inline]
     pub fn send(&mut self, envelope: &[&[u8]], parts: &[Payload<'_>]) -> Result<(), Refusal> {
         if self.direct.is_some() {
@@ -165,8 +166,8 @@ impl<T> Pipe<T> {
         Ok(())
     }
 
-    /// Whether a message with that first part may be queued: there is room, or there is once what it replaces
-    /// is gone.
+    /// Checks that a message with that first part may be queued: there is room, or there will be once the
+    /// messages that it replaces are removed.
     #[inline]
     fn admit<'m>(&mut self, bytes: usize, first: impl FnOnce() -> Option<&'m [u8]>) -> Result<(), Refusal> {
         if self.closed || self.closing.is_some() {
@@ -189,7 +190,7 @@ impl<T> Pipe<T> {
         }
     }
 
-    /// How much waits that begins with that part: messages, and their bytes.
+    /// The queued messages that begin with that part: their number and bytes.
     fn out_of_date(&mut self, first: &[u8]) -> (usize, usize) {
         let (mut messages, mut bytes) = (0, 0);
         self.out.retain(|message| {
@@ -202,10 +203,11 @@ impl<T> Pipe<T> {
         (messages, bytes)
     }
 
-    /// [`send`](Self::send) however much waits: for messages that come back from another pipe.
+    /// As [`send`](Self::send), but ignores the queue's limits: for messages that come back from another
+    /// pipe.
     ///
     /// # Errors
-    /// As there, but for [`Refusal::Full`].
+    /// As [`send`](Self::send), except [`Refusal::Full`].
     pub fn send_beyond_limit(&mut self, envelope: &[&[u8]], parts: &[Payload<'_>]) -> Result<(), Refusal> {
         if self.closed || self.closing.is_some() {
             return Err(Refusal::Closed);
@@ -228,7 +230,7 @@ impl<T> Pipe<T> {
         self.settle_sent();
     }
 
-    /// Queues a message that is encoded already, for 2.0 and later.
+    /// Queues an encoded message, for peers of 2.0 and later.
     ///
     /// # Errors
     /// The pipe is full or closed.
@@ -246,7 +248,7 @@ impl<T> Pipe<T> {
         Ok(())
     }
 
-    /// Whether as much waits as may: in this pipe, or in all pipes of its socket.
+    /// Whether the queue has reached its limit: this pipe's or that of all pipes of its socket.
     #[must_use]
     #[inline]
     pub fn is_full(&self) -> bool {
@@ -256,7 +258,7 @@ impl<T> Pipe<T> {
         self.out.is_full(&self.options.send_limit) || self.is_short_of_sum(1)
     }
 
-    /// Whether so much waits that whoever queued it may as well write it: a batch, and nothing is being written.
+    /// Whether a full batch is queued and nothing is being written, so that the sender may write it itself.
     #[must_use]
     #[inline]
     pub fn has_pile(&self) -> bool {
@@ -269,17 +271,17 @@ impl<T> Pipe<T> {
         self.has_room_for(1)
     }
 
-    /// Whether a message of so many bytes can be queued, which replaces none.
+    /// Whether a message of that many bytes can be queued that replaces no other.
     pub(crate) fn has_room_for(&self, bytes: usize) -> bool {
         self.is_open() && !self.is_full() && (self.direct.is_some() || !self.is_short_of_sum(bytes))
     }
 
-    /// Whether it takes messages, when there is room: it is not about to end.
+    /// Whether it takes messages when there is room: it is not ending.
     pub(crate) fn is_open(&self) -> bool {
         !self.closed && self.closing.is_none() && !self.is_ending()
     }
 
-    /// Messages that wait to be sent, without those that are being written.
+    /// Number of queued messages, without those that are being written.
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.out.messages()
@@ -291,20 +293,20 @@ impl<T> Pipe<T> {
         self.out.bytes()
     }
 
-    /// Whether nothing waits and nothing is being written.
+    /// Whether nothing is queued and nothing is being written.
     #[must_use]
     pub fn is_drained(&self) -> bool {
         self.out.is_empty()
     }
 
-    /// `token` is handed out ([`take_tokens`](bowline_core::machine::Machine::take_tokens)) when half of the
-    /// queue is free, or the pipe is closed. The last one that was given counts.
+    /// Hands out `token` ([`take_tokens`](bowline_core::machine::Machine::take_tokens)) when half of the
+    /// queue is free or the pipe is closed. A later token replaces an earlier one.
     pub fn watch_room(&mut self, token: T) {
         self.room = Some(token);
         self.note_room();
     }
 
-    /// One that takes nothing more, but is not over, has none: who waits for it would ask again and again.
+    /// A pipe that is ending has no room: its waiter would ask again and again.
     fn has_room_again(&self) -> bool {
         if self.closed || self.closing.is_some() || self.is_ending() {
             return self.closed;
@@ -322,9 +324,9 @@ impl<T> Pipe<T> {
         }
     }
 
-    /// Takes the messages out that were not wholly sent, oldest first: those that wait, and, when the
-    /// connection is gone, the one that was sent in part. What is being written at this moment stays, and may
-    /// be here later.
+    /// Removes the messages that were not completely sent, oldest first: queued ones and, after the
+    /// connection has ended, the one that was partly sent. A batch that is being written stays, and may come
+    /// back later.
     pub fn take_unsent(&mut self, mut each: impl FnMut(Message)) {
         self.out.retain(|message| {
             let bytes = message.to_vec();
@@ -335,19 +337,19 @@ impl<T> Pipe<T> {
         self.note_room();
     }
 
-    /// What became of a batch that came back late, and was not told yet: its socket [collects
+    /// The fate of a batch that came back late, if it has not been reported yet; the socket [collects
     /// it](crate::socket::Socket::collect_unsent).
     #[must_use]
     pub fn late(&self) -> Late {
         self.late
     }
 
-    /// Likewise; it is told by that.
+    /// As [`late`](Self::late), and marks it as reported.
     pub fn take_late(&mut self) -> Late {
         core::mem::take(&mut self.late)
     }
 
-    /// Drops the message that waits longest. False: none waits.
+    /// Drops the oldest queued message. Returns false if there is none.
     pub fn drop_oldest(&mut self) -> bool {
         let dropped = match self.direct {
             Some(_) => self.inbox.drop_oldest(),
@@ -358,19 +360,19 @@ impl<T> Pipe<T> {
         dropped
     }
 
-    /// The peer of the new connection speaks that version.
+    /// The peer of the new connection uses that version.
     pub(super) fn encode_for(&mut self, version: Version) {
         self.encoding = version;
-        // What waits may be from before, and what a writer still has, too.
+        // Queued messages may be from before, and so may those that a writer has.
         self.mixed = !self.out.is_empty();
     }
 
-    /// Whether a message that was kept is encoded otherwise than the peer wants it.
+    /// Whether a kept message has an encoding other than the peer's.
     pub(super) fn is_other_encoding(encoding: Version, number: u64) -> bool {
         number != tag(encoding)
     }
 
-    /// Encodes what waits anew, where it has to be. Rare: the peer was replaced by one of another version.
+    /// Re-encodes queued messages where necessary. Rare: the peer was replaced by one of another version.
     pub(super) fn recode(&mut self) {
         let want = self.encoding;
         let mut other = false;

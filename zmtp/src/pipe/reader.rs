@@ -1,4 +1,4 @@
-//! The reading half of a pipe: bytes to messages in the inbox, and commands.
+//! The reading half of a pipe: turns bytes into messages in the inbox, and commands.
 
 use alloc::vec::Vec;
 
@@ -16,29 +16,29 @@ use crate::options::Options;
 use crate::socket_type::SocketType;
 use crate::wire::{Command, Frame, Version};
 
-/// The longest command after the handshake, and the longest subscription, bytes.
+/// Longest command after the handshake, and longest subscription, bytes.
 pub(super) const MAX_COMMAND: usize = 64 * 1024;
-/// The longest name of a group, bytes.
+/// Longest name of a group, bytes.
 const MAX_GROUP: usize = 255;
-/// A body that is read into memory of its own gets as much again as has come of it, and at least this, bytes.
+/// The buffer of a large body grows by as much as has been received of it, and at least by this, bytes.
 const AHEAD: usize = 16 * 1024;
-/// Room for one read, bytes.
+/// Size of one read, bytes.
 const READ: usize = 64 * 1024;
 
-/// What is known of the bytes of one connection that are not messages yet.
+/// State of the bytes of one connection that are not messages yet.
 #[derive(Debug, Default)]
 pub struct Reader {
-    /// Known when the handshake is done.
+    /// Set when the handshake is done.
     version: Option<Version>,
-    /// The message that is coming, up to its last whole frame.
+    /// The incoming message, up to its last complete frame.
     pub(super) staged: Staged,
-    /// The body that is coming, if it is a large one; of a sealed frame it is the box.
+    /// The incoming body, if it is large; for an encrypted frame, the box.
     pub(super) large: Option<Large>,
-    /// What was in the box that was opened last.
+    /// Content of the box that was decrypted last.
     pub(super) opened: Vec<u8>,
-    /// A part of a message was there when the last read was over.
+    /// Whether a message was incomplete after the last read.
     pub(super) was_within: bool,
-    /// A whole message, or what is told of one, came since the last read was over.
+    /// Whether a whole message or an event was received since the last read ended.
     pub(super) has_moved: bool,
 }
 
@@ -49,7 +49,7 @@ pub(super) struct Large {
     pub(super) body: BytesMut,
 }
 
-/// What to tell, before it is known where in the buffer it stands.
+/// A kind of event, before its place in the buffer is known.
 pub(super) enum Told {
     Subscribe,
     Cancel,
@@ -57,29 +57,29 @@ pub(super) enum Told {
     Leave,
 }
 
-/// What is to be done about a command.
+/// The result of handling a command.
 enum Handled {
     Tell(Told),
-    /// It is not whole.
+    /// It is incomplete.
     Need(usize),
-    /// Nothing more.
+    /// Nothing else to do.
     Done,
 }
 
 type Found<'b> = Result<Next<PipeEvent<'b>>, ZmtpError>;
 
 impl Reader {
-    /// Whether a message has begun to come in.
+    /// Whether a message is incomplete.
     pub(super) fn is_within_message(&self) -> bool {
         !self.staged.is_empty() || self.large.is_some()
     }
 
-    /// How much of a large body has come, bytes.
+    /// Received bytes of a large body.
     pub(super) fn held(&self) -> usize {
         self.large.as_ref().map_or(0, |large| large.body.len())
     }
 
-    /// Memory that is set aside for it, bytes.
+    /// Memory allocated for it, bytes.
     #[cfg(test)]
     pub(super) fn memory(&self) -> usize {
         self.large.as_ref().map_or(0, |large| large.body.capacity())
@@ -183,7 +183,7 @@ impl Reader {
                 return Ok(need(buf, frame.total()));
             }
             if let Some(told) = subscription {
-                // The first byte of the body says which.
+                // The first byte of the body distinguishes them.
                 return Ok(Next::Event(lend_topic(told, frame.header + 1, frame, buf)));
             }
             self.staged.push(frame.more, &buf.unread()[frame.header..frame.total()]);
@@ -225,7 +225,8 @@ impl Reader {
         })
     }
 
-    /// Moves what came of a large body to its own memory, which grows with what has come. True: it is whole.
+    /// Moves received bytes of a large body to its own buffer, which grows as they arrive. Returns true if it
+    /// is complete.
     fn read_large(&mut self, buf: &mut RecvBuf) -> bool {
         let Some(large) = &mut self.large else { return false };
         let missing = large.length - large.body.len();
@@ -251,7 +252,7 @@ impl Reader {
         if more { None } else { self.deliver(pipe) }
     }
 
-    /// The message that was put together is whole.
+    /// The assembled message is complete.
     pub(super) fn deliver<'b, T>(&mut self, pipe: &mut Pipe<T>) -> Option<PipeEvent<'b>> {
         if !takes_messages(pipe.options.kind) {
             self.staged.clear();
@@ -267,7 +268,7 @@ impl Reader {
         Some(PipeEvent::Messages { count: 1, was_empty })
     }
 
-    /// Appends as many whole messages as stand at the front as they would be written anew.
+    /// Appends the whole messages at the front whose bytes can be stored unchanged.
     #[inline]
     fn run<'b, T>(
         &mut self,
@@ -296,7 +297,7 @@ impl Reader {
     }
 }
 
-/// A command of a connection that is past its handshake.
+/// Handles a command of a connection whose handshake is done.
 fn command<T>(
     pipe: &mut Pipe<T>,
     now: Instant,
@@ -319,7 +320,7 @@ fn command<T>(
     })
 }
 
-/// Does what a command says; what is to be told of it.
+/// Carries out a command; returns the event to report.
 pub(super) fn handle<T>(
     pipe: &mut Pipe<T>,
     now: Instant,
@@ -337,7 +338,7 @@ pub(super) fn handle<T>(
     Ok(told(kind, command)?.map(|(told, _)| told))
 }
 
-/// What a command says of topics and groups, and which one.
+/// The event of a command about topics or groups, and the topic or group.
 pub(super) fn told(kind: SocketType, command: Command<'_>) -> Result<Option<(Told, &[u8])>, ZmtpError> {
     Ok(match command {
         Command::Subscribe(topic) if kind.publishes() => Some((Told::Subscribe, topic)),
@@ -350,13 +351,13 @@ pub(super) fn told(kind: SocketType, command: Command<'_>) -> Result<Option<(Tol
             check_group(group)?;
             Some((Told::Leave, group))
         }
-        // READY again, ERROR when it is too late, PONG, which is a sign of life as any bytes are, and what
-        // is not known: nothing follows from them.
+        // A repeated READY, an ERROR after the handshake, PONG (which shows life as any bytes do) and unknown
+        // commands have no effect.
         _ => None,
     })
 }
 
-/// Which sockets have an inbox. A PUB is only sent subscriptions.
+/// Whether sockets of that type have an inbox. A PUB only receives subscriptions.
 pub(super) fn takes_messages(kind: SocketType) -> bool {
     kind.receives()
 }
@@ -374,8 +375,8 @@ fn check_group(group: &[u8]) -> Result<(), ZmtpError> {
     Err(ZmtpError::TooLong { field: "group", value, limit })
 }
 
-/// Whether a message of one part that begins with `first` is a subscription, 01 and a topic, or the end of
-/// one, 00 and a topic.
+/// Whether a message of one part that begins with `first` is a subscription (01 and a topic) or the end of
+/// one (00 and a topic).
 pub(super) fn subscription(length: usize, first: u8) -> Result<Option<Told>, ZmtpError> {
     let told = match first {
         1 => Told::Subscribe,
@@ -398,7 +399,7 @@ pub(super) fn told_of(told: Told, topic: &[u8]) -> PipeEvent<'_> {
     }
 }
 
-/// Lends the frame of a command; what is told is what follows its name.
+/// Borrows the frame of a command; the event contains the bytes after its name.
 fn lend(told: Told, frame: Frame, buf: &mut RecvBuf) -> PipeEvent<'_> {
     let name = usize::from(buf.unread()[frame.header]);
     lend_topic(told, frame.header + 1 + name, frame, buf)
@@ -409,9 +410,9 @@ fn lend_topic(told: Told, from: usize, frame: Frame, buf: &mut RecvBuf) -> PipeE
     told_of(told, &buf.lent()[from..frame.total()])
 }
 
-/// Whole messages at the front of `unread`, none of whose bodies is a large one: how many, and their bytes.
-/// At most `room` of them, and no more after `room_bytes` bytes. What is wrong ends the run, and is found
-/// again, and said, when the messages before it are safe.
+/// Whole messages at the front of `unread` without large bodies: their number and bytes. At most `room`
+/// messages, and none after `room_bytes` bytes. An invalid frame ends the run; it is found again, and
+/// reported, after the messages before it have been stored.
 #[inline]
 fn scan(
     version: Version,
@@ -442,7 +443,7 @@ fn scan(
 }
 
 impl<T> Pipe<T> {
-    /// Whether everything is sealed.
+    /// Whether the connection is encrypted.
     fn is_sealed(&self) -> bool {
         self.connection.as_ref().is_some_and(|connection| connection.session.is_some())
     }
@@ -454,7 +455,7 @@ impl<T> Pipe<T> {
         }
     }
 
-    /// Whether nothing more may come; then reading pauses.
+    /// Whether the inbox is full, so that reading pauses.
     fn is_inbox_full(&mut self, now: Instant) -> bool {
         let limit = self.options.inbox_limit();
         if self.options.conflate && self.inbox.is_full(&limit) {
@@ -467,7 +468,7 @@ impl<T> Pipe<T> {
         full
     }
 
-    /// Nothing is read until there is room.
+    /// Pauses reading until there is room.
     fn pause(&mut self, now: Instant) {
         if !core::mem::replace(&mut self.paused, true) {
             let version = self.peer().map_or(Version::V1, |peer| peer.version);

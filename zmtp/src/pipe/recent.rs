@@ -1,18 +1,18 @@
-//! The memory of large bodies, used again when their receiver is done with them.
+//! Reuse of the memory of large bodies after their receiver has dropped them.
 
 use alloc::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 
-/// Bodies that are remembered, at the most.
+/// Largest number of remembered bodies.
 const BODIES: usize = 16;
-/// Their memory, at the most, bytes.
+/// Limit of their memory, bytes.
 const MEMORY: usize = 1 << 20;
 
-/// The bodies that came last, oldest first.
+/// The most recent bodies, oldest first.
 ///
-/// Memory that is given back to the system and taken again costs more than the copy of a body into it: each page is
-/// cleared.
+/// Returning memory to the system and allocating it again costs more than copying a body into it, because
+/// each page is cleared.
 #[derive(Debug, Default)]
 pub(super) struct Recent {
     bodies: VecDeque<Bytes>,
@@ -20,9 +20,9 @@ pub(super) struct Recent {
 }
 
 impl Recent {
-    /// Memory for a body of that length, or none: what holds it grows with what comes.
+    /// Memory for a body of that length, or an empty buffer, which grows as data arrives.
     pub(super) fn take(&mut self, length: usize) -> BytesMut {
-        // The oldest is the likeliest that its receiver has dropped.
+        // The oldest is the most likely to have been dropped by its receiver.
         let fits = |body: &Bytes| body.len() >= length && body.is_unique();
         let Some(at) = self.bodies.iter().position(fits) else { return BytesMut::new() };
         let Some(body) = self.bodies.remove(at) else { return BytesMut::new() };
@@ -36,7 +36,7 @@ impl Recent {
         )
     }
 
-    /// A body has come.
+    /// Remembers a received body.
     pub(super) fn note(&mut self, body: &Bytes) {
         if body.len() > MEMORY {
             return;
@@ -49,7 +49,7 @@ impl Recent {
         self.bodies.push_back(body.clone());
     }
 
-    /// Bytes of memory that only it holds on to, at the most.
+    /// Upper bound of the memory that only this cache keeps, bytes.
     pub(super) fn memory(&self) -> usize {
         self.memory
     }

@@ -1,4 +1,4 @@
-//! Reading what CURVE has sealed: each frame is a box, with its flags inside.
+//! Reading frames that CURVE encrypted: each is a box that contains the flags.
 
 use bowline_core::recv_buf::RecvBuf;
 use bowline_core::time::Instant;
@@ -11,7 +11,7 @@ use crate::inbox::{LARGE, check};
 use crate::mechanism::{Opened, SEALED};
 use crate::wire::{Command, Frame, Version};
 
-/// What came of a sealed frame.
+/// The result of handling an encrypted frame.
 pub(super) enum Sealed<'b> {
     Event(PipeEvent<'b>),
     /// A topic, or a group.
@@ -21,7 +21,7 @@ pub(super) enum Sealed<'b> {
 }
 
 impl Reader {
-    /// Handles the sealed frame at the front.
+    /// Handles the encrypted frame at the front.
     pub(super) fn sealed<'b, T>(
         &mut self,
         pipe: &mut Pipe<T>,
@@ -35,7 +35,7 @@ impl Reader {
         if frame.command || frame.more {
             return Err(ZmtpError::Unexpected { found: "a frame in clear", expected: "MESSAGE" });
         }
-        // It may be a command, which only the box says.
+        // Only the box's content tells whether it is a command.
         let body = frame.body.saturating_sub(SEALED);
         if body > MAX_COMMAND {
             check(1, 0, body, &pipe.options)?;
@@ -53,7 +53,7 @@ impl Reader {
         handled
     }
 
-    /// Opens a frame and handles what is in it.
+    /// Decrypts a frame and handles its content.
     pub(super) fn open<'b, T>(
         &mut self,
         pipe: &mut Pipe<T>,
@@ -101,7 +101,7 @@ fn open_command<'b, T>(pipe: &mut Pipe<T>, now: Instant, body: &[u8]) -> Result<
         return Err(ZmtpError::TooLong { field: "command", value, limit });
     }
     Ok(match handle(pipe, now, Command::parse(body)?)? {
-        // What it is about stands behind its name.
+        // The topic follows the command's name.
         Some(told) => Sealed::Tell(told, Bytes::copy_from_slice(&body[1 + usize::from(body[0])..])),
         None => Sealed::GoOn,
     })

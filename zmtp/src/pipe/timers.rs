@@ -1,4 +1,4 @@
-//! What a connection does by the clock: the end of its patience with a handshake, heartbeats.
+//! The deadlines of a connection: handshake, heartbeats, stalled writes and slow messages.
 
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -10,32 +10,31 @@ use bowline_core::time::Instant;
 use crate::options::{Heartbeat, Options};
 use crate::wire::{Version, put_command};
 
-/// The clock of one connection.
+/// The deadlines of one connection.
 #[derive(Debug)]
 pub(super) struct Timers {
-    /// When the handshake has to be done; `None`: it is.
+    /// Deadline of the handshake; `None` once it is done.
     handshake: Option<Instant>,
-    /// For peers that answer.
+    /// Set if the peer answers PINGs.
     heartbeat: Option<Heartbeat>,
     last_read: Instant,
-    /// When to look whether the peer is to be asked.
+    /// When to check whether a PING is due.
     ping_at: Instant,
-    /// When a peer that was asked counts as dead.
+    /// When a peer that was sent a PING counts as dead.
     dead_at: Option<Instant>,
-    /// The peer wants its silence taken for its death after so long: what its last PING said.
+    /// The peer's TTL from its last PING: silence of that length counts as its death.
     peer_ttl: Option<Duration>,
-    /// When that is, if nothing came behind that PING.
+    /// When the TTL expires, if nothing follows that PING.
     ttl_at: Option<Instant>,
-    /// Something is being written, and the peer took the last of it then; `None`: nothing is.
+    /// When the peer last accepted bytes of the current write; `None` if nothing is being written.
     writing_since: Option<Instant>,
-    /// Reading is paused, and the peer hears of us then.
+    /// When the peer is to be sent a PONG while reading is paused.
     sign_at: Option<Instant>,
-    /// Since when a part of a message is there, and no whole one came.
+    /// Since when a message is incomplete and no whole one has been received.
     message_since: Option<Instant>,
-    /// PING is to be sent.
+    /// Whether a PING is to be sent.
     ping: bool,
-    /// PONG is to be sent, with so many bytes of context. A flood of PINGs gets one answer for each time
-    /// that something is written.
+    /// The PONG to send, with its context and the context's length. Many PINGs get one PONG per write.
     pong: Option<([u8; 16], u8)>,
 }
 
@@ -59,34 +58,34 @@ impl Timers {
 
     pub(super) fn handshake_done(&mut self, options: &Options, version: Version, now: Instant) {
         (self.handshake, self.message_since) = (None, None);
-        // A peer of 3.0 may know no PING, and would be taken for dead.
+        // A peer of 3.0 may not know PING and would be taken for dead.
         self.heartbeat = options.heartbeat.filter(|_| version == Version::V3_1);
         if let Some(heartbeat) = self.heartbeat {
             self.ping_at = now + heartbeat.interval;
         }
     }
 
-    /// Bytes came. Any are life.
+    /// Bytes were received. Any bytes show that the peer is alive.
     pub(super) fn read(&mut self, now: Instant) {
         (self.last_read, self.dead_at, self.ttl_at) = (now, None, None);
     }
 
-    /// The peer took something of what is being written, or it begins; `false`: it is written.
+    /// The peer accepted bytes of the current write, or a write begins; `false`: the write is done.
     pub(super) fn writing(&mut self, now: Instant, writing: bool) {
         self.writing_since = writing.then_some(now);
     }
 
-    /// When the write under way has taken too long.
+    /// When the current write has taken too long.
     fn stalled_at(&self, options: &Options) -> Option<Instant> {
         Some(self.writing_since? + options.write_stall?)
     }
 
-    /// Something came behind a PING, perhaps with the same read.
+    /// Something followed a PING, possibly in the same read.
     pub(super) fn heard(&mut self) {
         (self.ttl_at, self.message_since) = (None, None);
     }
 
-    /// Whether a part of a message, or of a command, is there after a read, and whether a whole one came before.
+    /// Whether a message or command is incomplete after a read, and whether a whole one was received before.
     pub(super) fn within_message(&mut self, now: Instant, within: bool, has_moved: bool) {
         if has_moved || !within {
             self.message_since = None;
@@ -96,12 +95,12 @@ impl Timers {
         }
     }
 
-    /// When what is coming has taken too long.
+    /// When the incoming message has taken too long.
     fn slow_at(&self, options: &Options) -> Option<Instant> {
         Some(self.message_since? + options.message_timeout?)
     }
 
-    /// The peer asks.
+    /// The peer sent a PING.
     pub(super) fn pinged(&mut self, now: Instant, ttl: u16, context: &[u8]) {
         self.peer_ttl = (ttl > 0).then(|| Duration::from_millis(u64::from(ttl) * 100));
         self.ttl_at = self.peer_ttl.map(|ttl| now + ttl);
@@ -112,17 +111,17 @@ impl Timers {
         self.pong = Some((kept, length as u8));
     }
 
-    /// Reading stopped. The peer's answers are not read now, and its patience is kept up with a PONG that
-    /// it did not ask for: any whole frame resets libzmq's timers.
+    /// Reading was paused. The peer's answers are not read now, and the peer is kept from timing out by
+    /// unsolicited PONGs: any whole frame resets libzmq's timers.
     pub(super) fn paused(&mut self, now: Instant, version: Version) {
-        // It is not the peer who is slow.
+        // The delay is not the peer's.
         (self.dead_at, self.message_since) = (None, None);
         if version.has_commands() && self.sign_at.is_none() {
             self.sign_at = Some(now + self.sign_interval());
         }
     }
 
-    /// Reading goes on. The pause was no silence of the peer's.
+    /// Reading resumes. The pause does not count as silence of the peer.
     pub(super) fn resumed(&mut self, now: Instant) {
         if self.sign_at.take().is_some() {
             self.read(now);
@@ -132,7 +131,7 @@ impl Timers {
         }
     }
 
-    /// Half of what the peer has patience for, as far as that is known.
+    /// Half of the peer's timeout, as far as it is known.
     fn sign_interval(&self) -> Duration {
         let ours = self.heartbeat.unwrap_or_default().interval;
         self.peer_ttl.map_or(ours, |ttl| ttl.min(ours)).max(Duration::from_millis(2)) / 2
@@ -142,7 +141,7 @@ impl Timers {
         self.sign_at.is_some()
     }
 
-    /// The next of them.
+    /// The next deadline.
     pub(super) fn next(&self, options: &Options) -> Option<(Instant, Reason)> {
         if let Some(at) = self.handshake {
             return Some((at, Reason::Handshake));
@@ -160,9 +159,9 @@ impl Timers {
         [ping, sign, dead, stall, slow].into_iter().flatten().min_by_key(|(at, _)| *at)
     }
 
-    /// Time passed. `Some`: the connection is to be closed.
+    /// Handles the passing of time. `Some`: the connection has to be closed.
     ///
-    /// While something is being written, and the peer takes nothing, it is slow and may be alive.
+    /// While a write is pending and the peer accepts nothing, it counts as slow, not as dead.
     pub(super) fn expire(&mut self, options: &Options, now: Instant) -> Option<Disconnect> {
         if let Some(at) = self.handshake {
             let limit = options.handshake;
@@ -210,17 +209,17 @@ impl Timers {
         None
     }
 
-    /// Whether a peer that was silent is to be asked.
+    /// Whether a PING is to be sent.
     pub(super) fn asks(&self) -> bool {
         self.ping
     }
 
-    /// Whether there is something to say.
+    /// Whether there is a PING or PONG to send.
     pub(super) fn has_output(&self) -> bool {
         self.ping || self.pong.is_some()
     }
 
-    /// Puts it out.
+    /// Appends them.
     pub(super) fn put_output(&mut self, out: &mut Vec<u8>) {
         if core::mem::take(&mut self.ping) {
             let ttl = self.heartbeat.map_or(0, |heartbeat| heartbeat.ttl_on_the_wire());
@@ -290,7 +289,7 @@ mod tests {
         }
         timers.writing(at(300), false);
         assert!(timers.expire(&options, at(400)).is_some(), "it takes what is written, and says nothing");
-        // How long that is borne can be said.
+        // Its time limit can be configured.
         let limit = SECOND * 20;
         let options = Options::new(SocketType::Push).write_stall(Some(limit)).build().unwrap();
         timers.read(at(400));

@@ -1,4 +1,4 @@
-//! Sending to one peer after another.
+//! Sending to peers in turn.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -10,50 +10,51 @@ use crate::message::Message;
 use crate::options::{Options, Overflow};
 use crate::pipe::{Refusal, check_message};
 
-/// Whose turn it is to be sent a message, and messages that came back from peers that are gone.
+/// Which peer gets the next message, and the messages that came back from disconnected peers.
 #[derive(Debug, Default)]
 pub(crate) struct Balancer {
     cursor: usize,
-    /// Oldest first. While there are any nothing else is sent, so that order is kept and they are as many as
-    /// the pipes that they come from could hold.
+    /// Oldest first. While there are any, nothing else is sent, so that order is preserved and their number
+    /// is bounded by what the pipes that they come from could hold.
     returned: VecDeque<Message>,
-    /// Who refused messages that came back: they are longer than the peers that are there take. Not told yet.
+    /// Pipes that refused returned messages because the messages exceed their peers' limits. Not reported
+    /// yet.
     unfit: Vec<PipeId>,
 }
 
-/// What became of a message.
+/// The fate of a message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Balanced {
-    /// It is in the queue of that pipe.
+    /// Queued in that pipe.
     To(PipeId),
-    /// It was dropped, because the policy says so.
+    /// Dropped, as the policy demands.
     Dropped,
-    /// It is in the queue of that pipe, in place of so many older ones.
+    /// Queued in that pipe, in place of that many older messages.
     Replaced(PipeId, u64),
 }
 
 impl Balancer {
-    /// A message came back.
+    /// Takes a message that came back.
     pub(crate) fn give_back(&mut self, message: Message) {
         self.returned.push_back(message);
     }
 
-    /// How many messages came back and wait.
+    /// Number of returned messages.
     pub(crate) fn returned(&self) -> usize {
         self.returned.len()
     }
 
-    /// Takes the messages that came back: there will be nobody to send them to.
+    /// Removes the returned messages: there will be no peer to send them to.
     pub(crate) fn take_returned(&mut self) -> VecDeque<Message> {
         core::mem::take(&mut self.returned)
     }
 
-    /// Who refused messages that came back, one for each: those were dropped.
+    /// The pipes that refused returned messages, one entry for each message; those messages were dropped.
     pub(crate) fn take_unfit(&mut self) -> Vec<PipeId> {
         core::mem::take(&mut self.unfit)
     }
 
-    /// Sends what came back, as far as there is room. The last pipe that got something.
+    /// Sends returned messages as far as there is room. Returns the last pipe that got one.
     pub(crate) fn flush(&mut self, pipes: &mut impl Pipes, targets: &[PipeId]) -> Option<PipeId> {
         let mut last = None;
         while let Some(message) = self.returned.pop_front() {
@@ -67,19 +68,20 @@ impl Balancer {
                     self.returned.push_front(message);
                     break;
                 }
-                // It is within our limits: it was sent before. Nothing behind it waits for a peer with others.
+                // The message is within this socket's limits, since it was sent before. The messages after it
+                // must not wait for a peer with other limits.
                 Err((id, _)) => self.unfit.push(id),
             }
         }
         last
     }
 
-    /// Whether any peer has room for a message of so many bytes.
+    /// Whether any peer has room for a message of that many bytes.
     pub(crate) fn has_room(&self, pipes: &mut impl Pipes, targets: &[PipeId], bytes: usize) -> bool {
         targets.iter().any(|id| pipes.with_out(*id, |pipe| pipe.has_room_for(bytes)) == Some(true))
     }
 
-    /// Whether any peer takes messages, if only when it has room: not all are about to go.
+    /// Whether any peer accepts messages, now or when it has room: not all are ending.
     pub(crate) fn has_open(pipes: &mut impl Pipes, targets: &[PipeId]) -> bool {
         targets.iter().any(|id| pipes.with_out(*id, |pipe| pipe.is_open()) == Some(true))
     }
@@ -103,7 +105,7 @@ impl Balancer {
             return Ok(Balanced::To(id));
         }
         match options.overflow {
-            // What came back goes first, and nobody takes it.
+            // Returned messages go first, and no peer takes them.
             _ if !self.returned.is_empty() || !Self::has_open(pipes, targets) => Err(SendError::WouldBlock),
             Overflow::AsType => Err(SendError::WouldBlock),
             Overflow::Reject => Err(SendError::Full),
@@ -126,9 +128,9 @@ impl Balancer {
             let replaced = pipes.with_out(targets[at], |pipe| {
                 loop {
                     match pipe.send(envelope, parts) {
-                        // As many as it takes: a long message may take the place of several short ones.
+                        // As many as necessary: a long message may replace several short ones.
                         Err(Refusal::Full) if pipe.drop_oldest() => dropped += 1,
-                        // It is the sum of all pipes that is reached. One message is not too many.
+                        // The limit of all pipes together is reached. It may be exceeded by one message.
                         Err(Refusal::Full) => return pipe.send_beyond_limit(envelope, parts),
                         sent => return sent,
                     }
@@ -142,8 +144,8 @@ impl Balancer {
         Err(SendError::WouldBlock)
     }
 
-    /// Queues a message with the next peer that takes it. The limits of all that are there may be too narrow for it, if
-    /// they are sockets of this process.
+    /// Queues a message with the next peer that takes it. If all peers are sockets of this process, the
+    /// message may exceed the limits of each.
     fn offer(
         &mut self,
         pipes: &mut impl Pipes,
@@ -164,7 +166,7 @@ impl Balancer {
                 Some(Err(refusal)) => refused = Some((targets[at], refusal)),
             }
         }
-        // One that is full takes it later.
+        // A full pipe takes it later.
         match refused {
             Some(refused) if !is_full => Err(refused),
             _ => Ok(None),

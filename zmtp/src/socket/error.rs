@@ -1,38 +1,39 @@
-//! Why a socket does not send or receive.
+//! Why a socket cannot send or receive.
 
 use bowline_core::body::Body;
 
 use crate::pipe::Refusal;
 use crate::socket_type::SocketType;
 
-/// Why a message was not sent. It is untouched.
+/// Why a message was not sent. The message is unchanged.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SendError {
-    /// There is no peer with room for it now: wait, and try again. Each of the
-    /// [targets](crate::socket::Socket::targets) tells when it [has room](crate::pipe::Pipe::watch_room), and new
-    /// ones change the [generation](crate::socket::Socket::generation).
+    /// No peer has room now: wait and try again. Each of the [targets](crate::socket::Socket::targets)
+    /// notifies when it [has room](crate::pipe::Pipe::watch_room), and new targets change the
+    /// [generation](crate::socket::Socket::generation).
     #[error("no peer has room for the message now")]
     WouldBlock,
-    /// The peer that it is for has no room.
+    /// The queue of the addressed peer is full.
     #[error("the peer has no room for the message")]
     Full,
-    /// There is no peer with that routing id.
+    /// No peer has that routing id.
     #[error("there is no peer with the routing id {:?}", .0)]
     Unroutable(Body),
-    /// It is not the socket's turn to send: a REQ waits for a reply, a REP has no request.
-    #[error("it is not the turn of this {0} to send")]
+    /// The socket must receive first: a REQ waits for a reply, a REP has no request.
+    #[error("a {0} cannot send before it has received")]
     State(SocketType),
-    /// Sockets of that type do not send.
-    #[error("a {0} does not send")]
+    /// This socket type cannot send.
+    #[error("a {0} cannot send")]
     NotSupported(SocketType),
-    /// Of a routing id or group in front and one more part there is less, or more.
-    #[error("a message of {0} has an id or group and a body: {1} parts were given")]
+    /// The message does not consist of a routing id or group and exactly one more part; contains the number
+    /// of parts.
+    #[error("a message of a {0} has an id or group and one more part: {1} parts were given")]
     Envelope(SocketType, usize),
-    /// The name of a group is longer than 255 bytes.
+    /// The group's name is longer than 255 bytes; contains its length.
     #[error("a group of {0} bytes is over the limit of 255")]
     Group(usize),
-    /// It is over a limit.
+    /// The message exceeds a limit.
     #[error(transparent)]
     Refused(Refusal),
 }
@@ -50,17 +51,17 @@ impl From<Refusal> for SendError {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RecvError {
-    /// There is none now: wait, and try again.
+    /// No message is available now: wait and try again.
     #[error("there is no message now")]
     WouldBlock,
-    /// It is not the socket's turn to receive: a REQ has sent nothing, a REP has not replied.
-    #[error("it is not the turn of this {0} to receive")]
+    /// The socket must send first: a REQ has sent no request, a REP has not replied.
+    #[error("a {0} cannot receive before it has sent")]
     State(SocketType),
-    /// The peer that a REQ waits for went after the request had left. The REQ may send again.
-    #[error("the peer went before it replied")]
+    /// The peer disconnected after it had been sent the REQ's request. The REQ may send again.
+    #[error("the peer disconnected before it replied")]
     PeerLost,
-    /// Sockets of that type do not receive.
-    #[error("a {0} does not receive")]
+    /// This socket type cannot receive.
+    #[error("a {0} cannot receive")]
     NotSupported(SocketType),
 }
 
@@ -68,13 +69,14 @@ pub enum RecvError {
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SubscribeError {
-    /// Peers subscribe by themselves: [`xpub_manual`](crate::options::Options::xpub_manual) is off.
-    #[error("the peers of this socket subscribe by themselves: it is not set up as manual")]
+    /// [`xpub_manual`](crate::options::Options::xpub_manual) is off, so peers change their subscriptions
+    /// themselves.
+    #[error("xpub_manual is off: the peers of this socket subscribe by themselves")]
     NotManual,
-    /// That peer is not there any more. Another one may be at its pipe.
-    #[error("the peer is gone")]
+    /// That peer is no longer connected. Its pipe may have another peer.
+    #[error("the peer is no longer connected")]
     PeerGone,
-    /// It has as many topics as it may.
+    /// The peer has reached its limit of subscriptions.
     #[error(transparent)]
     Limit(crate::error::ZmtpError),
 }

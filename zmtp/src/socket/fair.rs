@@ -1,4 +1,4 @@
-//! Receiving: one message from each peer in turn.
+//! Receiving from peers in turn, one message each.
 
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
@@ -12,47 +12,47 @@ use crate::message::Message;
 use crate::pipe::Pipe;
 use crate::sum::FREE;
 
-/// What is kept of an inbox's memory while its peer says nothing, bytes.
+/// Memory of an inbox that is kept while its peer sends nothing, bytes.
 const KEEP: usize = 4 * 1024;
 
-/// The receiving half of a socket: whose turn it is, and what was taken out of the pipes already.
+/// The receiving half of a socket: whose turn it is, and the inboxes that were taken out of the pipes.
 ///
-/// A pipe's inbox is swapped out whole when its turn comes, and messages are decoded from what was taken:
-/// a pipe's lock is taken once for each swap.
+/// A pipe's inbox is swapped out whole at the pipe's turn, and messages are decoded from it: the pipe's lock
+/// is taken once per swap.
 #[derive(Debug, Default)]
 pub(crate) struct FairQueue {
     turns: VecDeque<PipeId>,
     sources: BTreeMap<PipeId, Source>,
-    /// Bytes of memory of what peers that are gone left.
+    /// Bytes of memory of messages from disconnected peers.
     left_behind: usize,
-    /// Something was taken out of a pipe since that was asked last.
+    /// Whether an inbox was taken out of a pipe since the last check.
     swapped: bool,
-    /// What an XPUB is to be told of subscriptions.
+    /// An XPUB's notices of subscriptions.
     notices: Notices,
 }
 
 #[derive(Debug, Default)]
 struct Source {
     inbox: Inbox,
-    /// What its messages get in front: its routing id.
+    /// The part that is added at the front of its messages: its routing id.
     front: Option<Body>,
     /// Messages stay in the pipe until each is received.
     one_by_one: bool,
-    /// What was taken out of the pipe is more than what is free of the sum.
+    /// Whether the inbox that was taken out exceeds the uncounted part of the limit.
     has_much: bool,
-    /// It has a turn.
+    /// Whether it is in the list of turns.
     listed: bool,
-    /// Its pipe is gone: so many bytes count as left behind.
+    /// Set after its pipe has ended: the bytes that count as left behind.
     gone: Option<usize>,
 }
 
 impl FairQueue {
-    /// What comes over a pipe from now on gets that part in front.
+    /// Adds that part at the front of messages from that pipe from now on.
     pub(crate) fn name(&mut self, id: PipeId, front: Body) {
         self.sources.entry(id).or_default().front = Some(front);
     }
 
-    /// Messages are in the inbox of a pipe.
+    /// Messages were added to the inbox of a pipe.
     pub(crate) fn arrived(&mut self, id: PipeId, one_by_one: bool) {
         let source = self.sources.entry(id).or_default();
         source.one_by_one = one_by_one;
@@ -61,15 +61,15 @@ impl FairQueue {
         }
     }
 
-    /// An XPUB is to be told of a subscription, behind everything that it is to be told already. The notice has a place
-    /// in the inbox of the pipe.
+    /// Queues a notice for an XPUB's application, after those already queued. The notice has a placeholder in
+    /// the pipe's inbox.
     pub(super) fn notify(&mut self, notice: Notice, one_by_one: bool) {
         let id = notice.pipe;
         self.notices.push(notice);
         self.arrived(id, one_by_one);
     }
 
-    /// The next message, and whose it is.
+    /// Removes the next message; returns its pipe.
     pub(crate) fn next(&mut self, pipes: &mut impl Pipes, message: &mut Message) -> Option<PipeId> {
         while let Some(id) = self.turns.pop_front() {
             let Some(source) = self.sources.get_mut(&id) else { continue };
@@ -98,8 +98,8 @@ impl FairQueue {
         None
     }
 
-    /// A notice is what a pipe has next. If it is that one's turn it is taken out: true, unless it is void. Otherwise
-    /// the pipe has its turn again when those before it were received.
+    /// A pipe's next item is a notice. If that notice is the first of the queue, it is removed: returns true,
+    /// unless it is void. Otherwise the pipe gets its turn again after the notices before it were received.
     fn next_notice(&mut self, pipes: &mut impl Pipes, id: PipeId, message: &mut Message) -> bool {
         let Some(source) = self.sources.get_mut(&id) else { return false };
         if self.notices.next_of() != Some(id) {
@@ -114,7 +114,7 @@ impl FairQueue {
         found
     }
 
-    /// Whose notice is next has a turn.
+    /// Gives a turn to the pipe whose notice is next.
     fn list_notified(&mut self) {
         if let Some(next) = self.notices.next_of()
             && let Some(source) = self.sources.get_mut(&next)
@@ -124,7 +124,7 @@ impl FairQueue {
         }
     }
 
-    /// The next message of one peer.
+    /// Removes the next message of one peer.
     pub(crate) fn next_of(&mut self, pipes: &mut impl Pipes, id: PipeId, message: &mut Message) -> bool {
         let found = self.sources.get_mut(&id).is_some_and(|source| source.take(pipes, id, message));
         self.swapped = true;
@@ -143,12 +143,12 @@ impl FairQueue {
             || pipes.with(id, |pipe| !pipe.inbox().is_empty()) == Some(true)
     }
 
-    /// Whether something was taken out of a pipe since this was asked last.
+    /// Whether an inbox was taken out of a pipe since the last call.
     pub(crate) fn take_swapped(&mut self) -> bool {
         core::mem::take(&mut self.swapped)
     }
 
-    /// Drops what came from all of them. From whom that were how many messages.
+    /// Drops all received messages. Returns the number of messages by pipe.
     pub(crate) fn clear_all(&mut self, pipes: &mut impl Pipes) -> Vec<(PipeId, usize)> {
         let (mut all, mut at) = (Vec::new(), 0);
         while let Some(id) = self.turns.get(at).copied() {
@@ -166,13 +166,13 @@ impl FairQueue {
             if dropped > 0 {
                 all.push((id, dropped));
             }
-            // A source that is forgotten loses its turn, too.
+            // A removed source also loses its turn.
             at += usize::from(!self.forget_if_over(id));
         }
         all
     }
 
-    /// Forgets a pipe that is gone and has left nothing more. True: it did.
+    /// Removes a pipe that has ended and has no messages left. Returns true if it did.
     fn forget_if_over(&mut self, id: PipeId) -> bool {
         let Some(Source { inbox, gone: Some(bytes), .. }) = self.sources.get(&id) else { return false };
         let over = inbox.is_empty();
@@ -184,10 +184,10 @@ impl FairQueue {
         over
     }
 
-    /// The connection of a pipe is gone. What came over it and was not received is kept under the number
-    /// `ghost`, so that it is not taken for what comes over the next connection, if it is at most `limit` bytes
-    /// of all such pipes. Notices are kept in any case, merged ([by peer](Notices::merge)) if they are more. How many messages
-    /// were dropped.
+    /// Handles the end of a pipe's connection. Messages that were not received are kept under the number
+    /// `ghost`, which separates them from those of the next connection, if all such pipes together then hold
+    /// at most `limit` bytes. Notices are always kept, but merged ([by peer](Notices::merge)) if they exceed
+    /// it. Returns the number of dropped messages.
     pub(crate) fn leave(
         &mut self,
         pipes: &mut impl Pipes,
@@ -223,7 +223,8 @@ impl FairQueue {
         dropped + if is_much && self.notices.has_grown() { self.merge_notices(by_peer) } else { 0 }
     }
 
-    /// Of what peers that are gone left, notices that are not needed go. How many messages went with them.
+    /// Removes unnecessary notices of disconnected peers. Returns the number of messages that were dropped
+    /// with them.
     fn merge_notices(&mut self, by_peer: bool) -> usize {
         self.notices.merge(by_peer);
         let mut dropped = 0;
@@ -250,7 +251,7 @@ impl FairQueue {
 }
 
 impl Source {
-    /// Takes out what the pipe has, if everything before it was received.
+    /// Takes the inbox out of the pipe, if everything before it was received.
     fn fill(&mut self, pipes: &mut impl Pipes, id: PipeId) {
         if self.inbox.is_empty() && self.gone.is_none() {
             pipes.with(id, |pipe| pipe.swap_inbox(&mut self.inbox));
@@ -258,7 +259,7 @@ impl Source {
         }
     }
 
-    /// Whether the place of a notice comes next.
+    /// Whether the placeholder of a notice is next.
     fn is_at_notice(&mut self, pipes: &mut impl Pipes, id: PipeId) -> bool {
         if self.inbox.is_empty() && self.gone.is_none() && self.one_by_one {
             return pipes.with(id, |pipe| pipe.inbox().is_at_notice()) == Some(true);
@@ -269,13 +270,13 @@ impl Source {
 
     fn take(&mut self, pipes: &mut impl Pipes, id: PipeId, message: &mut Message) -> bool {
         if self.inbox.is_empty() && self.gone.is_none() && self.one_by_one {
-            // What comes meanwhile may replace what waits.
+            // Until then newer messages may replace queued ones.
             return pipes.with(id, |pipe| pipe.receive_into(message)) == Some(true);
         }
         self.fill(pipes, id);
         let found = self.inbox.pop_into(message);
         if self.has_much && self.inbox.is_empty() {
-            // Others may wait for it; of little, the next swap tells.
+            // Others may wait for it; for small amounts the next swap reports it.
             self.has_much = false;
             pipes.with(id, Pipe::forget_taken);
         }

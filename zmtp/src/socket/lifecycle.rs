@@ -1,4 +1,4 @@
-//! Pipes come and go.
+//! Adding and removing pipes.
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -18,15 +18,15 @@ use crate::socket_type::SocketType;
 use crate::wire::Version;
 
 impl Socket {
-    /// There is a new pipe. Its driver keeps it under the number that comes back.
+    /// Adds a pipe. Its driver stores it under the returned id.
     pub fn add(&mut self, role: Role) -> PipeId {
         self.add_pipe(role, None)
     }
 
-    /// Likewise, and a ROUTER will know its peer by that routing id, whatever the peer says.
+    /// As [`add`](Self::add); a ROUTER uses that routing id for the peer, whatever id the peer sends.
     ///
     /// # Errors
-    /// The id is not of 1 to 255 bytes.
+    /// The id is not 1 to 255 bytes long.
     pub fn add_as(&mut self, role: Role, routing_id: &[u8]) -> Result<PipeId, OptionError> {
         let wrong =
             |limit| OptionError { field: "chosen routing id length", value: routing_id.len() as u64, limit };
@@ -64,9 +64,11 @@ impl Socket {
         self.generation += 1;
     }
 
-    /// A pipe tells something. [`Authenticate`](PipeEvent::Authenticate) is not for the socket to decide.
+    /// Handles an event of a pipe, except [`Authenticate`](PipeEvent::Authenticate), which the socket does
+    /// not decide.
     ///
-    /// A peer that is refused here is disconnected, and an [event](SocketEvent::PeerRefused) says why.
+    /// A peer that is refused here is disconnected, and an [event](SocketEvent::PeerRefused) gives the
+    /// reason.
     pub fn handle_event(&mut self, pipes: &mut impl Pipes, id: PipeId, event: PipeEvent<'_>) {
         let Some(entry) = self.entries.get_mut(&id) else { return };
         if entry.refused && !matches!(event, PipeEvent::Ready(_)) {
@@ -105,12 +107,12 @@ impl Socket {
         self.tell(SocketEvent::PeerRefused(id, error));
     }
 
-    /// A peer was refused before its pipe was [ready](PipeEvent::Ready).
+    /// Reports that a peer was refused before its pipe was [ready](PipeEvent::Ready).
     pub fn note_refused(&mut self, id: PipeId, error: ZmtpError) {
         self.tell(SocketEvent::PeerRefused(id, error));
     }
 
-    /// A peer is past its handshake.
+    /// Handles the end of a peer's handshake.
     fn attach(&mut self, pipes: &mut impl Pipes, id: PipeId, peer: Arc<Peer>) -> Result<(), ZmtpError> {
         let kind = self.options.kind;
         if matches!(kind, SocketType::Pair | SocketType::Channel)
@@ -147,18 +149,18 @@ impl Socket {
         let (version, probes) = (peer.version, self.options.probe_router);
         self.tell(SocketEvent::PeerUp(id, peer));
         if probes && matches!(kind, SocketType::Router | SocketType::Dealer | SocketType::Req) {
-            // If its queue is full it hears of us by that.
+            // If its queue is full, the message there makes this socket known as well.
             let _full = pipes.with_out(id, |pipe| pipe.send(&[], &[b"".into()]));
         }
         if version == Version::V1 && kind.publishes() {
-            // It says no topics, and sorts out by itself.
+            // It sends no topics and filters received messages itself.
             self.subscribed(pipes, id, b"")?;
         }
         self.flush(pipes);
         Ok(())
     }
 
-    /// Messages came.
+    /// Handles the arrival of messages.
     fn arrived(&mut self, pipes: &mut impl Pipes, id: PipeId) {
         if let Pattern::Req(req) = &self.pattern
             && req.pending.is_none_or(|pending| pending.peer != Some(id))
@@ -170,8 +172,8 @@ impl Socket {
         self.fair.arrived(id, self.options.conflate);
     }
 
-    /// The connection of a pipe ended: if that was before its handshake was done, it is told. To be called before
-    /// [`disconnected`](Self::disconnected), which is also called where there was no connection.
+    /// The connection of a pipe ended; if its handshake was not done, an event is generated. Call it before
+    /// [`disconnected`](Self::disconnected), which is also called for a pipe without a connection.
     pub fn connection_ended(&mut self, id: PipeId, cause: &Disconnect) {
         let failed = self.entries.get(&id).is_some_and(|entry| entry.peer.is_none() && !entry.refused);
         if failed && *cause != Disconnect::LocalClose {
@@ -180,8 +182,8 @@ impl Socket {
     }
 
     /// The connection of a pipe ended, and the pipe knows: [its
-    /// messages](bowline_core::machine::Machine::handle_disconnected) are back. An accepted pipe, and one that
-    /// is closed, is not needed any more afterwards; a dialing one may have another connection.
+    /// messages](bowline_core::machine::Machine::handle_disconnected) have come back. An accepted or closed
+    /// pipe is no longer needed afterwards; a dialing pipe may get another connection.
     pub fn disconnected(&mut self, pipes: &mut impl Pipes, id: PipeId, cause: Disconnect) {
         let Some(entry) = self.entries.get_mut(&id) else { return };
         let (was_up, refused) = (entry.peer.is_some(), entry.refused);
@@ -194,7 +196,7 @@ impl Socket {
         }
     }
 
-    /// There will be no further connection of a pipe that was made to connect, because its attempts failed so.
+    /// A dialing pipe will not connect again, because its attempts failed with that cause.
     /// [`ended`](Self::ended) follows.
     pub fn gave_up(&mut self, id: PipeId, cause: Disconnect) {
         if let Some(entry) = self.entries.get_mut(&id) {
@@ -202,7 +204,7 @@ impl Socket {
         }
     }
 
-    /// A pipe is not driven any more, or is no longer joined, for good. Nothing happens if the socket knew.
+    /// A pipe is permanently no longer driven or joined. Has no effect if the socket knew.
     pub fn ended(&mut self, pipes: &mut impl Pipes, id: PipeId, cause: Disconnect) {
         let Some(entry) = self.entries.get_mut(&id) else { return };
         let (dialed, gave_up) = (entry.role == Role::Dialing, entry.gave_up.take());
@@ -219,7 +221,7 @@ impl Socket {
         }
     }
 
-    /// A pipe has no connection. True: it was made to connect, and has had its last one.
+    /// Handles a pipe without a connection. Returns true if it is a dialing pipe that will not connect again.
     fn leave(&mut self, pipes: &mut impl Pipes, id: PipeId) -> bool {
         let Some(entry) = self.entries.get_mut(&id) else { return false };
         entry.peer = None;
@@ -250,21 +252,21 @@ impl Socket {
         over && dialed
     }
 
-    /// Takes a peer out of what finds peers, except for subscriptions.
+    /// Removes a peer from the tables that find peers, except for subscriptions.
     fn retire(&mut self, id: PipeId) {
         if let Pattern::Router(router) = &mut self.pattern {
             router.remove(id);
         }
     }
 
-    /// What is in the queue of a pipe without a connection goes to others, waits for its next connection, or
-    /// is dropped, as the type says. To be called again when a batch comes back to such a pipe later, and when one came
-    /// back [late](Pipe::late).
+    /// Handles the queued messages of a pipe without a connection: as the type demands, they go to other
+    /// peers, wait for the pipe's next connection, or are dropped. Call it again when a batch comes back to
+    /// such a pipe later, and when one came back [late](Pipe::late).
     pub fn collect_unsent(&mut self, pipes: &mut impl Pipes, id: PipeId) {
         let late = pipes.with(id, Pipe::take_late).unwrap_or_default();
         self.note_dropped(id, late.dropped, Drop::PeerGone);
         if pipes.with(id, |pipe| pipe.peer().is_some()) == Some(true) {
-            // What else came back goes out on the next connection.
+            // Other returned messages are sent on the next connection.
             return self.settle_unsent(pipes, id, Vec::new(), late.left);
         }
         let balances = self.balances();
@@ -273,12 +275,13 @@ impl Socket {
         if !stays {
             pipes.with(id, |pipe| pipe.take_unsent(|message| messages.push(message)));
         }
-        // A batch that its writer still has may have the request: then it is not known yet.
+        // If a writer still has a batch, the request may be in it, and its fate is not known yet.
         let is_known = late.left || (!stays && pipes.with(id, |pipe| pipe.is_drained()) != Some(false));
         self.settle_unsent(pipes, id, messages, is_known);
     }
 
-    /// Likewise of a pipe that is gone: its last batch was still with a writer, and these messages came back.
+    /// As [`collect_unsent`](Self::collect_unsent), for a removed pipe: a writer still had its last batch,
+    /// and these messages came back.
     pub fn collect_late(&mut self, pipes: &mut impl Pipes, id: PipeId, messages: Vec<Message>, late: Late) {
         self.note_dropped(id, late.dropped, Drop::PeerGone);
         self.settle_unsent(pipes, id, messages, true);
@@ -293,7 +296,7 @@ impl Socket {
     ) {
         if let Pattern::Req(Req { pending, .. }) = &mut self.pattern {
             let asked = pending.as_mut().filter(|pending| pending.peer == Some(id));
-            // Those before it, and those that other peers were to be sent, were given up for it.
+            // Messages before it, and those for other peers, were given up for it.
             let request = asked.as_ref().and_then(|_| messages.pop());
             match asked {
                 Some(asked) if request.is_some() => {
@@ -313,12 +316,12 @@ impl Socket {
         }
     }
 
-    /// Whether messages that one peer did not get are as good for another.
+    /// Whether messages that one peer did not get may be sent to another.
     fn balances(&self) -> bool {
         self.options.kind.is_balanced()
     }
 
-    /// Whether what waits in a pipe stays there: it has messages, will be connected again, and there is no
+    /// Whether a pipe's queued messages stay in it: it has some, it will be connected again, and there is no
     /// other peer for them.
     fn waits_for_reconnect(&self, pipes: &mut impl Pipes, id: PipeId) -> bool {
         if self.targets.iter().any(|target| *target != id) {
@@ -329,8 +332,8 @@ impl Socket {
         waits == Some(true)
     }
 
-    /// Sends what came back from peers that are gone, as far as there is room: when there is some, or a new
-    /// peer.
+    /// Sends messages that came back from disconnected peers, as far as there is room. Call it when there is
+    /// room again or a new peer.
     pub fn flush(&mut self, pipes: &mut impl Pipes) {
         if self.balancer.returned() == 0 {
             return;
@@ -344,7 +347,7 @@ impl Socket {
         self.note_unfit();
     }
 
-    /// Tells of messages that came back and that nobody takes.
+    /// Reports returned messages that no peer accepts.
     pub(super) fn note_unfit(&mut self) {
         for id in self.balancer.take_unfit() {
             self.note_dropped(id, 1, Drop::Unfit);
@@ -356,7 +359,7 @@ impl Socket {
         }
     }
 
-    /// Tells all peers of a subscription, or of its end.
+    /// Sends a subscription, or the end of one, to all peers.
     pub(super) fn spread(&mut self, pipes: &mut impl Pipes, begins: bool, topic: &[u8]) {
         let kind = self.options.kind;
         for (id, entry) in &self.entries {

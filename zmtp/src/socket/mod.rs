@@ -1,8 +1,9 @@
-//! The routing of a socket: which peer a message goes to and comes from, and what its parts mean.
+//! The routing of a socket: which peer a message goes to or comes from, and the meaning of its parts.
 //!
-//! A [`Socket`] owns no bytes but those on their way to its application. It knows its pipes by number and
-//! reaches them through [`Pipes`], which a driver implements with their locks. It is told when a pipe
-//! [is ready](Socket::handle_event), has messages, or [is gone](Socket::disconnected), and decides.
+//! A [`Socket`] stores no message data except received messages on their way to the application. It
+//! identifies its pipes by number and accesses them through [`Pipes`], which a driver implements with the
+//! pipes' locks. The driver reports when a pipe [is ready](Socket::handle_event), has messages, or [has
+//! disconnected](Socket::disconnected).
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
@@ -42,20 +43,20 @@ use requests::{Rep, Req};
 use router::Router;
 use subscribe::Subscriptions;
 
-/// Which pipe of a socket it is. Numbers are not used again.
+/// Identifies a pipe of a socket. Numbers are not reused.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct PipeId(u64);
 
 impl PipeId {
-    /// Counts the pipes of a socket.
+    /// The number of the pipe within its socket.
     #[must_use]
     pub fn number(self) -> u64 {
         self.0
     }
 }
 
-/// Which peer of a socket it is: a pipe, and which of its connections. Unlike a pipe, which may be connected again, it is
-/// never another peer's.
+/// Identifies a peer of a socket: a pipe and one of its connections. A pipe may be connected to another peer
+/// later; a `PeerId` never refers to another peer.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct PeerId {
     pipe: PipeId,
@@ -63,27 +64,27 @@ pub struct PeerId {
 }
 
 impl PeerId {
-    /// The pipe, as [events](SocketEvent) name it.
+    /// The pipe, as in [events](SocketEvent).
     #[must_use]
     pub fn pipe(self) -> PipeId {
         self.pipe
     }
 }
 
-/// How a socket reaches its pipes.
+/// A socket's access to its pipes.
 ///
-/// A driver takes the pipe's lock, calls `f`, and sees to the pipe's wakes
+/// A driver takes the pipe's lock, calls `f`, and handles the pipe's wakes
 /// ([`take_wake`](bowline_core::machine::Machine::take_wake),
-/// [`take_tokens`](bowline_core::machine::Machine::take_tokens)) after letting go of it.
+/// [`take_tokens`](bowline_core::machine::Machine::take_tokens)) after it has released the lock.
 pub trait Pipes {
-    /// What wakes those who wait for a pipe.
+    /// A token that wakes a task or thread that waits for a pipe.
     type Token: Send + 'static;
 
-    /// Calls `f` with a pipe, if it is there.
+    /// Calls `f` with the pipe, if it exists.
     fn with<R>(&mut self, id: PipeId, f: impl FnOnce(&mut Pipe<Self::Token>) -> R) -> Option<R>;
 
-    /// Calls `f` with the pipe that takes messages for the peer of `id`: the pipe itself, or, if it is
-    /// [joined](Pipe::join) to one of another socket, that one.
+    /// Calls `f` with the pipe that takes messages for the peer of `id`: the pipe itself or, if it is
+    /// [joined](Pipe::join), the other socket's pipe.
     fn with_out<R>(&mut self, id: PipeId, f: impl FnOnce(&mut Pipe<Self::Token>) -> R) -> Option<R> {
         self.with(id, f)
     }
@@ -97,36 +98,36 @@ impl<T: Send + 'static> Pipes for BTreeMap<PipeId, Pipe<T>> {
     }
 }
 
-/// What a socket has done so far.
+/// Counters of a socket.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct SocketStats {
-    /// Messages that were dropped for want of room, as the policy or the type says.
+    /// Messages that were dropped because a queue was full, as the policy or the type demands.
     pub overflowed: u64,
-    /// Messages that nobody wanted: no peer, or none that subscribed.
+    /// Messages that had no recipient: no peer, or no matching subscriber.
     pub discarded: u64,
-    /// Messages of those [dropped](SocketEvent::Dropped) with an event.
+    /// Messages that were [dropped](SocketEvent::Dropped) with an event.
     pub dropped: u64,
-    /// Messages that came and were not, or no longer, subscribed to.
+    /// Received messages that matched no subscription, or none any more.
     pub filtered: u64,
-    /// Events that were not told, because nobody took those before.
+    /// Events that were lost because earlier ones had not been taken.
     pub events_lost: u64,
 }
 
-/// Events that wait to be taken.
+/// Largest number of events that wait to be taken.
 const EVENTS: usize = 1024;
 
 #[derive(Debug)]
 struct Entry {
     role: Role,
-    /// What its routing id here is to be.
+    /// The routing id that this side chose for it.
     chosen_id: Option<Vec<u8>>,
     peer: Option<Arc<Peer>>,
-    /// How many peers there were, one after another.
+    /// Number of peers that the pipe has had.
     connections: u64,
-    /// The peer of its present connection was refused, and what it says is not heard.
+    /// Whether the current connection's peer was refused; its messages are ignored.
     refused: bool,
-    /// Why there will be no further connection.
+    /// Why the pipe will not connect again.
     gave_up: Option<Box<Disconnect>>,
 }
 
@@ -137,7 +138,7 @@ impl Entry {
     }
 }
 
-/// What belongs to some types only.
+/// State that belongs to some types only.
 #[derive(Debug)]
 enum Pattern {
     /// PUSH, PULL, DEALER, PAIR, CLIENT, SCATTER, GATHER, CHANNEL.
@@ -149,13 +150,13 @@ enum Pattern {
     Subscriber(Subscriptions),
 }
 
-/// A socket, as far as it decides.
+/// The decisions of a socket.
 #[derive(Debug)]
 pub struct Socket {
     options: Arc<Options>,
     next_pipe: u64,
     entries: BTreeMap<PipeId, Entry>,
-    /// Peers that messages may go to, in the order in which they came.
+    /// Pipes that messages may go to, in the order in which their peers connected.
     targets: Vec<PipeId>,
     /// Counts changes of the targets.
     generation: u64,
@@ -169,8 +170,8 @@ pub struct Socket {
 }
 
 impl Socket {
-    /// A socket without pipes. `seed` chooses where made-up numbers begin: routing ids of peers that have
-    /// none, numbers of requests.
+    /// Creates a socket without pipes. `seed` sets the first of the generated numbers: routing ids of peers
+    /// that have none, and numbers of requests.
     #[must_use]
     pub fn new(options: Arc<Options>, seed: u32) -> Self {
         use SocketType::{Dish, Peer, Pub, Radio, Rep as RepType, Req as ReqType, Server, Sub, XPub, XSub};
@@ -200,13 +201,13 @@ impl Socket {
         }
     }
 
-    /// What its pipes hold together: each is [given it](Pipe::with_sums).
+    /// The limits on what its pipes hold together; each pipe [gets them](Pipe::with_sums).
     #[must_use]
     pub fn sums(&self) -> Sums {
         self.sums.clone()
     }
 
-    /// Half of what may be received is free again: pipes that waited for that read on.
+    /// Half of the receive limit is free again: pipes that waited for it resume reading.
     pub(crate) fn resume_reading(&self, pipes: &mut impl Pipes) {
         if self.sums.received.as_ref().is_some_and(|sum| sum.take_eased()) {
             for id in self.entries.keys() {
@@ -215,25 +216,25 @@ impl Socket {
         }
     }
 
-    /// Its type.
+    /// The socket's type.
     #[must_use]
     pub fn kind(&self) -> SocketType {
         self.options.kind
     }
 
-    /// Pipes that messages may go to now, in the order in which their peers came.
+    /// Pipes that messages may go to now, in the order in which their peers connected.
     #[must_use]
     pub fn targets(&self) -> &[PipeId] {
         &self.targets
     }
 
-    /// Changes whenever [`targets`](Self::targets) does.
+    /// A number that changes whenever [`targets`](Self::targets) changes.
     #[must_use]
     pub fn generation(&self) -> u64 {
         self.generation
     }
 
-    /// The routing id of a peer of a ROUTER, SERVER or PEER.
+    /// The routing id of a peer, in a ROUTER, SERVER or PEER.
     #[must_use]
     pub fn routing_id(&self, pipe: PipeId) -> Option<&[u8]> {
         match &self.pattern {
@@ -242,7 +243,7 @@ impl Socket {
         }
     }
 
-    /// How many subscriptions (or memberships of groups) the peers of a publisher have.
+    /// Number of subscriptions (or group memberships) of a publisher's peers.
     #[must_use]
     pub fn subscriptions(&self) -> usize {
         match &self.pattern {
@@ -251,29 +252,29 @@ impl Socket {
         }
     }
 
-    /// Messages that came back from peers that went, and wait for another.
+    /// Number of messages that came back from disconnected peers and wait for another.
     #[must_use]
     pub fn returned(&self) -> usize {
         self.balancer.returned()
     }
 
-    /// Takes the messages that came back: for a socket that is closed.
+    /// Removes the messages that came back: for a socket that is closed.
     pub fn take_returned(&mut self) -> impl Iterator<Item = Message> {
         self.balancer.take_returned().into_iter()
     }
 
-    /// What it has done so far.
+    /// The counters.
     #[must_use]
     pub fn stats(&self) -> SocketStats {
         self.stats
     }
 
-    /// The oldest event that was not taken. Up to 1,024 wait; later ones are counted and lost.
+    /// Removes the oldest event. Up to 1,024 events are kept; later ones are only counted.
     pub fn take_event(&mut self) -> Option<SocketEvent> {
         self.events.pop_front()
     }
 
-    /// Whether one waits to be taken.
+    /// Whether an event is waiting.
     #[must_use]
     pub fn has_events(&self) -> bool {
         !self.events.is_empty()

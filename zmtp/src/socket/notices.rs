@@ -1,8 +1,9 @@
-//! What an XPUB tells its application of its peers' subscriptions: one line for all peers, in the order in which they said
-//! it, so that what is forwarded upstream is what the peers want.
+//! An XPUB's notices of its peers' subscriptions: one queue for all peers, in the order in which they were
+//! received, so that subscriptions that the application forwards upstream match those of the peers.
 //!
-//! Each notice has a place in the inbox of its peer, where it counts for that peer's limits: a peer whose inbox is full
-//! is not read. What peers that are gone left is never dropped, but [merged](Notices::merge) when it is much.
+//! Each notice has a placeholder in the inbox of its peer and counts for that peer's limits: a peer whose
+//! inbox is full is not read. Notices of disconnected peers are never dropped, but [merged](Notices::merge)
+//! if there are many.
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
@@ -10,30 +11,30 @@ use alloc::collections::{BTreeMap, VecDeque};
 use super::PipeId;
 use crate::message::Message;
 
-/// A subscription, or the end of one, that the application was not told yet.
+/// A subscription, or the end of one, that the application has not received yet.
 #[derive(Debug)]
 pub(super) struct Notice {
     pub(super) pipe: PipeId,
     pub(super) begins: bool,
-    /// The application was not told before that this began, or was told that it ended.
+    /// The application knows of no such subscription, or received its end.
     pub(super) is_first: bool,
-    /// `None`: others say the same, and only its place is still there.
+    /// `None`: other notices make it unnecessary, and only its placeholder remains.
     pub(super) topic: Option<Box<[u8]>>,
 }
 
-/// The line.
+/// The queue.
 #[derive(Debug, Default)]
 pub(super) struct Notices {
     line: VecDeque<Notice>,
-    /// How many the last merging left.
+    /// Number of notices after the last merge.
     merged: usize,
 }
 
-/// Fewer than so many are not merged.
+/// Fewer notices than this are not merged.
 const FEW: usize = 64;
 
 impl Notice {
-    /// What a received message has.
+    /// Stores the notice in `message` as it is received.
     pub(super) fn put_into(&self, message: &mut Message) -> bool {
         let Some(topic) = &self.topic else { return false };
         let mut bytes = alloc::vec::Vec::with_capacity(topic.len() + 1);
@@ -54,7 +55,7 @@ impl Notices {
         self.line.is_empty()
     }
 
-    /// Whose the next one is.
+    /// The pipe of the next notice.
     pub(super) fn next_of(&self) -> Option<PipeId> {
         self.line.front().map(|notice| notice.pipe)
     }
@@ -63,19 +64,20 @@ impl Notices {
         self.line.pop_front()
     }
 
-    /// A peer is gone: what it left has another number.
+    /// A peer has disconnected: its notices get another number.
     pub(super) fn rename(&mut self, from: PipeId, to: PipeId) {
         self.line.iter_mut().filter(|notice| notice.pipe == from).for_each(|notice| notice.pipe = to);
     }
 
-    /// Whether there are many more than the last merging left.
+    /// Whether there are many more than after the last merge.
     pub(super) fn has_grown(&self) -> bool {
         self.line.len() > FEW.max(2 * self.merged)
     }
 
-    /// Notices that a later end makes needless are void: what began before it, and the end itself if the application
-    /// does not know of a beginning. `by_peer`: each peer's are told apart. Afterwards there is one end at most for what the
-    /// application knows of, and what began after it.
+    /// Marks as void the notices that a later end makes unnecessary: the ones before it, and the end itself
+    /// if the application does not know of the subscription. `by_peer`: peers are treated separately.
+    /// Afterwards each subscription that the application knows of has at most one end, followed by what came
+    /// after it.
     pub(super) fn merge(&mut self, by_peer: bool) {
         #[derive(Default)]
         struct Seen {
@@ -105,13 +107,13 @@ impl Notices {
         void.into_iter().for_each(|at| self.line[at].topic = None);
     }
 
-    /// Forgets the void ones of such peers, whose places are to go, too.
+    /// Removes the void notices of such peers; the caller removes their placeholders.
     pub(super) fn forget_void(&mut self, of: impl Fn(PipeId) -> bool) {
         self.line.retain(|notice| notice.topic.is_some() || !of(notice.pipe));
         self.merged = self.line.len();
     }
 
-    /// Which of a peer's are void, in order.
+    /// Which notices of a peer are void, in order.
     pub(super) fn voids(&self, of: PipeId) -> impl Iterator<Item = bool> {
         self.line.iter().filter(move |notice| notice.pipe == of).map(|notice| notice.topic.is_none())
     }
@@ -123,7 +125,7 @@ mod tests {
     use alloc::vec::Vec;
     use proptest::prelude::*;
 
-    /// What an application makes of notices: how often each topic of each peer, or of all, was begun.
+    /// The subscriptions that an application knows from notices, for each peer or for all together.
     fn told<'n>(
         known: &mut BTreeMap<(u64, u8), bool>,
         notices: impl Iterator<Item = &'n Notice>,
@@ -179,7 +181,7 @@ mod tests {
             notices.forget_void(|_| true);
             told(&mut merged, notices.line.iter(), by_peer);
             prop_assert_eq!(whole, merged);
-            // An end is told of what the application knows of, and once.
+            // An end is reported only for a known subscription, and once.
             prop_assert!(ends(&notices) <= known.len(), "{notices:?} {known:?}");
             let before = notices.line.len();
             notices.merge(by_peer);

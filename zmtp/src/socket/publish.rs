@@ -9,7 +9,7 @@ use crate::error::ZmtpError;
 use crate::options::{Options, QueueLimit};
 use crate::trie::{Removed, Trie};
 
-/// Who is subscribed to what.
+/// The subscriptions of peers.
 #[derive(Debug, Default)]
 pub(crate) struct Publisher {
     trie: Trie<PipeId>,
@@ -20,9 +20,9 @@ pub(crate) struct Publisher {
 #[derive(Debug, Default)]
 struct Subscriber {
     topics: Topics,
-    /// What it asked for, where the application decides what comes of it.
+    /// The topics that it asked for, if the application decides about subscriptions.
     asked: Topics,
-    /// It got what new subscribers get.
+    /// Whether it was sent the welcome message.
     welcomed: bool,
 }
 
@@ -34,7 +34,7 @@ struct Topics {
 }
 
 impl Topics {
-    /// False: it was there.
+    /// Returns false if the topic was present.
     fn add(&mut self, limit: QueueLimit, topic: &[u8]) -> Result<bool, ZmtpError> {
         if self.topics.contains(topic) {
             return Ok(false);
@@ -52,7 +52,7 @@ impl Topics {
         Ok(self.topics.insert(topic.into()))
     }
 
-    /// False: it was not there.
+    /// Returns false if the topic was not present.
     fn remove(&mut self, topic: &[u8]) -> bool {
         let was_there = self.topics.remove(topic);
         if was_there {
@@ -62,12 +62,12 @@ impl Topics {
     }
 }
 
-/// What a publisher's application is told of a subscription.
+/// The effect of a subscription, for the publisher's application.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Change {
-    /// It changes what is wanted: nobody had the topic, or nobody has it any more.
+    /// Whether it changes the set of topics of all peers: no other peer has the topic.
     pub(crate) matters: bool,
-    /// The peer had not said it before.
+    /// Whether the peer did not have it before.
     pub(crate) is_new: bool,
 }
 
@@ -76,8 +76,9 @@ impl Publisher {
         self.peers.insert(pipe, Subscriber::default());
     }
 
-    /// A peer is gone: the topics are told whose ends the application is to hear of. `manual`: those that the peer asked
-    /// for; `each`: all that it had; else those that no other peer has.
+    /// Removes a peer and calls `tell` with the topics whose ends the application is to receive: with
+    /// `manual`, those that the peer asked for; with `each`, all that it had; otherwise those that no other
+    /// peer has.
     pub(crate) fn remove_peer(
         &mut self,
         pipe: PipeId,
@@ -95,10 +96,10 @@ impl Publisher {
         asked.topics.iter().for_each(|topic| tell(topic));
     }
 
-    /// A peer subscribes.
+    /// Adds a subscription of a peer.
     ///
     /// # Errors
-    /// It has too many topics.
+    /// The peer has too many topics.
     pub(crate) fn subscribe(
         &mut self,
         options: &Options,
@@ -112,7 +113,7 @@ impl Publisher {
         Ok(Some(Change { matters: self.trie.insert(topic, pipe), is_new: true }))
     }
 
-    /// A peer ends a subscription. One that it does not have is nothing.
+    /// Ends a subscription of a peer. `None` if it does not have it.
     pub(crate) fn cancel(&mut self, pipe: PipeId, topic: &[u8]) -> Option<Change> {
         let subscriber = self.peers.get_mut(&pipe)?;
         if !subscriber.topics.remove(topic) {
@@ -121,32 +122,33 @@ impl Publisher {
         Some(Change { matters: self.trie.remove(topic, pipe) == Removed::Last, is_new: true })
     }
 
-    /// A peer asks for a subscription, and the application decides what comes of it. False: it asked before.
+    /// Records that a peer asks for a subscription about which the application decides. Returns false if it
+    /// asked before.
     ///
     /// # Errors
-    /// It asks for too many.
+    /// The peer asks for too many topics.
     pub(crate) fn ask(&mut self, options: &Options, pipe: PipeId, topic: &[u8]) -> Result<bool, ZmtpError> {
         self.peers.get_mut(&pipe).map_or(Ok(false), |peer| peer.asked.add(options.subscriptions, topic))
     }
 
-    /// A peer does not ask for that any more.
+    /// Records that a peer no longer asks for that topic.
     pub(crate) fn unask(&mut self, pipe: PipeId, topic: &[u8]) {
         if let Some(subscriber) = self.peers.get_mut(&pipe) {
             subscriber.asked.remove(topic);
         }
     }
 
-    /// Whether a peer is to be welcomed now: with its first topic that the welcome begins with.
+    /// Whether a peer is to be sent the welcome message now: at its first topic that the message begins with.
     pub(crate) fn welcomes(&mut self, pipe: PipeId, topic: &[u8], welcome: &[u8]) -> bool {
         let Some(subscriber) = self.peers.get_mut(&pipe) else { return false };
         welcome.starts_with(topic) && !core::mem::replace(&mut subscriber.welcomed, true)
     }
 
-    /// Those who get a message that begins with `bytes`, each once.
+    /// The peers that get a message that begins with `bytes`, each once.
     pub(crate) fn matching(&mut self, bytes: &[u8], invert: bool) -> &[PipeId] {
         let Self { trie, peers, found, .. } = self;
         found.clear();
-        // Where all want everything nothing has to be looked for.
+        // If all peers subscribe to everything, no search is necessary.
         if trie.at_root().len() == peers.len() {
             found.extend_from_slice(trie.at_root());
         } else {
@@ -169,7 +171,7 @@ impl Publisher {
         found
     }
 
-    /// Those who are in exactly that group.
+    /// The members of exactly that group.
     pub(crate) fn members(&mut self, group: &[u8]) -> &[PipeId] {
         let Self { trie, found, .. } = self;
         found.clear();
@@ -177,7 +179,7 @@ impl Publisher {
         found
     }
 
-    /// How many topics anybody is subscribed to, a topic of two peers counted twice.
+    /// Number of subscriptions; a topic of two peers counts twice.
     pub(crate) fn subscriptions(&self) -> usize {
         self.peers.values().map(|subscriber| subscriber.topics.topics.len()).sum()
     }

@@ -1,4 +1,4 @@
-//! Whether a socket can send or receive now: for those who wait for several sockets at once.
+//! Whether a socket can send or receive now: for waiting on several sockets at once.
 
 use super::balance::Balancer;
 use super::{Pattern, Pipes, Socket};
@@ -6,8 +6,8 @@ use crate::options::Overflow;
 use crate::socket_type::SocketType;
 
 impl Socket {
-    /// Whether [`recv`](Self::recv) would find something, or say that a peer is lost. What is found may turn out to
-    /// be filtered, or no request.
+    /// Whether [`recv`](Self::recv) would find a message or report a lost peer. The message may turn out to
+    /// be filtered, or not to be a request.
     pub fn can_recv(&self, pipes: &mut impl Pipes) -> bool {
         match &self.pattern {
             Pattern::Req(req) => req.pending.is_some_and(|pending| {
@@ -19,7 +19,7 @@ impl Socket {
         }
     }
 
-    /// Whether room in a pipe is what [`send`](Self::send) waits for, when it does: not its turn.
+    /// Whether [`send`](Self::send), when it waits, waits for room in a pipe, and not for the socket's turn.
     #[must_use]
     pub fn waits_for_room(&self) -> bool {
         match &self.pattern {
@@ -29,9 +29,9 @@ impl Socket {
         }
     }
 
-    /// Whether [`send`](Self::send) would take a message, and it is the socket's turn to send. A ROUTER, SERVER,
-    /// PEER or publisher always can: what it does without room depends on the message. With
-    /// [`conflate`](crate::options::Options::conflate) a message that takes another's place is taken without room.
+    /// Whether [`send`](Self::send) would accept a message and it is the socket's turn to send. Always true
+    /// for a ROUTER, SERVER, PEER or publisher: without room their behavior depends on the message. With
+    /// [`conflate`](crate::options::Options::conflate) a message that replaces another needs no room.
     pub fn can_send(&mut self, pipes: &mut impl Pipes) -> bool {
         let kind = self.options.kind;
         match &self.pattern {
@@ -42,7 +42,7 @@ impl Socket {
             Pattern::Plain | Pattern::Req(_) => {
                 self.flush(pipes);
                 let takes = self.drops() && Balancer::has_open(pipes, &self.targets);
-                // A REQ gives up what came back.
+                // A REQ gives up returned messages.
                 let is_next = self.balancer.returned() == 0 || kind == SocketType::Req;
                 is_next && (takes || self.balancer.has_room(pipes, &self.targets, 1))
             }
@@ -54,7 +54,7 @@ impl Socket {
         }
     }
 
-    /// Whether messages without room are dropped, or take the place of others.
+    /// Whether messages without room are dropped or replace others.
     fn drops(&self) -> bool {
         matches!(self.options.overflow, Overflow::DropNewest | Overflow::DropOldest)
     }

@@ -1,17 +1,18 @@
-//! What `recv` does, type by type.
+//! Receiving, by socket type.
 
 use super::{Drop, Pattern, PipeId, Pipes, RecvError, Socket};
 use crate::message::Message;
 
 impl Socket {
-    /// Receives a message into `message`, whose parts are replaced and whose memory is used again. Says which
-    /// pipe it came over.
+    /// Receives a message into `message`, whose parts are replaced and whose memory is reused. Returns the
+    /// pipe that it came from.
     ///
-    /// What a ROUTER, SERVER and PEER receives begins with the routing id (of four bytes for the latter two),
-    /// what a DISH receives with the group. A REQ and a REP receive bodies without envelopes.
+    /// In a ROUTER, SERVER and PEER the message begins with the routing id (of four bytes in the latter two),
+    /// in a DISH with the group. A REQ and a REP receive bodies without envelopes.
     ///
     /// # Errors
-    /// [`WouldBlock`](RecvError::WouldBlock): there is none. What `message` has then means nothing.
+    /// [`WouldBlock`](RecvError::WouldBlock): no message is available. On an error the content of `message`
+    /// is unspecified.
     pub fn recv(&mut self, pipes: &mut impl Pipes, message: &mut Message) -> Result<PipeId, RecvError> {
         let kind = self.options.kind;
         if !kind.receives() {

@@ -1,28 +1,28 @@
-//! REQ and REP (RFC 28): which peer was asked or has asked, and which side's turn it is.
+//! REQ and REP (RFC 28): the peer that was asked or asked, and whose turn it is.
 
 use super::PipeId;
 use crate::message::Message;
 
-/// A REQ: one request at a time.
+/// State of a REQ: one request at a time.
 #[derive(Debug, Default)]
 pub(crate) struct Req {
     /// The request that was sent and has no reply.
     pub(crate) pending: Option<Pending>,
-    /// The number of the next one, if they are numbered.
+    /// The number of the next request, if requests are numbered.
     next: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pending {
-    /// The peer that was asked; `None`: the request came back, and waits for a peer that it can be sent to.
+    /// The peer that was asked; `None`: the request came back and waits for another peer.
     pub(crate) peer: Option<PipeId>,
     /// The pipe that the request came back from, if it did.
     pub(crate) came_back: Option<PipeId>,
-    /// What the peer sent before its connection ended stands there.
+    /// The pipe under whose number messages of the peer are kept after its connection ended.
     pub(crate) left: Option<PipeId>,
-    /// Little-endian on the wire, as libzmq has it on most machines; it means nothing to the peer.
+    /// Little-endian on the wire, as in libzmq on most machines; the peer does not interpret it.
     number: Option<u32>,
-    /// The peer is gone, and had been sent it.
+    /// Whether the peer disconnected after it had been sent the request.
     pub(crate) lost: bool,
 }
 
@@ -36,7 +36,7 @@ impl Req {
         self.next
     }
 
-    /// A request was sent, with that number.
+    /// Records that a request with that number was sent.
     pub(crate) fn asked(&mut self, peer: PipeId, number: Option<u32>) {
         if number.is_some() {
             self.next = self.next.wrapping_add(1);
@@ -44,7 +44,7 @@ impl Req {
         self.pending = Some(Pending { peer: Some(peer), came_back: None, left: None, number, lost: false });
     }
 
-    /// Takes the envelope off a message of the peer that was asked. False: it is not the reply.
+    /// Removes the envelope of a message of the peer that was asked. Returns false if it is not the reply.
     pub(crate) fn open(&self, message: &mut Message) -> bool {
         let Some(pending) = &self.pending else { return false };
         let mut front = 0;
@@ -62,19 +62,20 @@ impl Req {
     }
 }
 
-/// A REP: one request at a time, whose envelope goes back with the reply.
+/// State of a REP: one request at a time, whose envelope is sent back with the reply.
 #[derive(Debug, Default)]
 pub(crate) struct Rep {
-    /// The peer that asked.
+    /// The peer that sent the request.
     pub(crate) asking: Option<PipeId>,
-    /// Its connection is over: who comes next over that pipe has not asked.
+    /// Whether its connection has ended: the next peer of that pipe has sent no request.
     pub(crate) has_left: bool,
-    /// What stands in front of the reply. Its memory is used again.
+    /// The parts in front of the reply. Their memory is reused.
     pub(crate) envelope: Message,
 }
 
 impl Rep {
-    /// Takes the envelope off a request: everything up to the first empty part. False: it is none.
+    /// Removes the envelope of a request: everything up to the first empty part. Returns false if it is not a
+    /// request.
     pub(crate) fn open(&mut self, from: PipeId, message: &mut Message) -> bool {
         let Some(delimiter) = message.iter().position(|part| part.is_empty()) else { return false };
         if delimiter + 1 == message.len() {

@@ -1,4 +1,4 @@
-//! ROUTER, SERVER and PEER: peers by routing id.
+//! ROUTER, SERVER and PEER: addressing peers by routing id.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -10,14 +10,14 @@ use crate::error::ZmtpError;
 use crate::options::Options;
 use crate::socket_type::SocketType;
 
-/// Which peer has which routing id.
+/// The peers by routing id.
 #[derive(Debug)]
 pub(crate) struct Router {
     routes: BTreeMap<Vec<u8>, PipeId>,
     ids: BTreeMap<PipeId, Body>,
-    /// For peers that have none of their own.
+    /// The next generated id, for peers without one.
     next: u32,
-    /// Ids of 32 bits that this side gives out, instead of the peers' own.
+    /// Whether this side assigns ids of 32 bits instead of using the peers' own.
     numbered: bool,
 }
 
@@ -27,7 +27,7 @@ impl Router {
         Self { routes: BTreeMap::new(), ids: BTreeMap::new(), next: seed, numbered }
     }
 
-    /// A peer is there: the pipe whose id it takes over, if there is one.
+    /// Adds a peer. Returns the pipe whose id it takes over, if there is one.
     pub(crate) fn add(
         &mut self,
         options: &Options,
@@ -52,7 +52,7 @@ impl Router {
         Ok(before)
     }
 
-    /// 00 and four bytes, or four bytes that are not all zero; one that nobody has.
+    /// Generates an unused id: 00 and four bytes, or four bytes that are not all zero.
     fn make_id(&mut self) -> Vec<u8> {
         loop {
             let number = self.next;
@@ -69,14 +69,14 @@ impl Router {
         }
     }
 
-    /// A peer is gone. Its id is free at once.
+    /// Removes a peer. Its id is free at once.
     pub(crate) fn remove(&mut self, pipe: PipeId) {
         if let Some(id) = self.ids.remove(&pipe) {
             self.routes.remove(id.as_slice());
         }
     }
 
-    /// Whose id it is.
+    /// The pipe with that id.
     pub(crate) fn route(&self, id: &[u8]) -> Option<PipeId> {
         self.routes.get(id).copied()
     }
@@ -99,7 +99,7 @@ mod tests {
     fn ids_are_the_peers_own_or_made_up_and_never_twice() {
         let mut router = Router::new(SocketType::Router, 5);
         let options = options(false);
-        // A peer may have chosen what would be made up next.
+        // A peer may have chosen the id that would be generated next.
         assert_eq!(router.add(&options, PipeId(1), None, b"\0\0\0\0\x05"), Ok(None));
         assert_eq!(router.add(&options, PipeId(2), None, b""), Ok(None));
         assert_eq!(router.id_of(PipeId(2)).unwrap().as_slice(), b"\0\0\0\0\x06");

@@ -1,4 +1,4 @@
-//! What `send` does, type by type.
+//! Sending, by socket type.
 
 use alloc::vec::Vec;
 
@@ -11,23 +11,23 @@ use crate::pipe::{Pipe, Refusal, check_message, is_shared};
 use crate::socket_type::SocketType;
 use crate::wire::{MORE, Version, put_header};
 
-/// The longest name of a group, bytes.
+/// Longest name of a group, bytes.
 const MAX_GROUP: usize = 255;
 
-/// Messages to be sent, by their places.
+/// A sequence of messages to send.
 pub trait Messages {
-    /// Calls `f` with the parts of one; none behind the last.
+    /// Calls `f` with the parts of the message at that index; returns `None` after the last message.
     fn with<R>(&self, at: usize, f: impl FnOnce(&[Payload<'_>]) -> R) -> Option<R>;
 }
 
 impl Socket {
-    /// Sends a message: all of its parts or nothing. It is in a pipe's queue then, or was dropped where the
-    /// type or the [policy](Options::overflow) says so, which is counted.
+    /// Sends a message, all of its parts or none. It is then in a pipe's queue, or it was dropped where the
+    /// type or the [policy](Options::overflow) demands it, which is counted.
     ///
-    /// A ROUTER's, SERVER's and PEER's message begins with the routing id, a RADIO's with the group.
+    /// The message begins with the routing id in a ROUTER, SERVER and PEER, and with the group in a RADIO.
     ///
     /// # Errors
-    /// Nothing was sent. [`WouldBlock`](SendError::WouldBlock) where the type waits for room or for a peer.
+    /// Nothing was sent. [`WouldBlock`](SendError::WouldBlock) if the type waits for room or for a peer.
     pub fn send(&mut self, pipes: &mut impl Pipes, parts: &[Payload<'_>]) -> Result<(), SendError> {
         let kind = self.options.kind;
         if !kind.sends() {
@@ -58,11 +58,11 @@ impl Socket {
         }
     }
 
-    /// Sends messages one after another, from place `sent` on, up to `end`. If there is one peer only, and nothing is to be
-    /// decided, they are queued under one lock.
+    /// Sends the messages from index `sent` up to `end`. If there is one peer only and the type needs no
+    /// decision for each message, they are queued under one lock.
     ///
     /// # Errors
-    /// As [`send`](Self::send); `sent` counts those that were sent.
+    /// As [`send`](Self::send); `sent` is advanced by the number of messages that were sent.
     pub fn send_run(
         &mut self,
         pipes: &mut impl Pipes,
@@ -88,7 +88,7 @@ impl Socket {
                 }
                 Ok(())
             });
-            // What is to be done about a full queue depends on the policy.
+            // The handling of a full queue depends on the policy.
             if let Some(Err(refusal)) = run
                 && !matches!(refusal, Refusal::Full | Refusal::Closed)
             {
@@ -118,7 +118,7 @@ impl Socket {
             None => &[b""],
         };
         let bytes = check_message(&self.options, envelope, parts)?;
-        // What was asked before is given up only for a request that is sent.
+        // The earlier request is given up only if the new one is sent.
         if !self.balancer.has_room(pipes, &self.targets, bytes) {
             match self.options.overflow {
                 _ if !Balancer::has_open(pipes, &self.targets) => return Err(SendError::WouldBlock),
@@ -132,9 +132,9 @@ impl Socket {
             }
         }
         let came_back = req.pending.and_then(|pending| pending.came_back);
-        // A request that came back and is given up for this one.
+        // A returned request is given up for this one.
         let given_up = self.balancer.take_returned().len();
-        // Replies to requests that were given up are not taken for the reply to this one.
+        // Replies to requests that were given up must not be taken for the reply to this one.
         let stray = self.fair.clear_all(pipes);
         if let Some(id) = came_back {
             self.note_dropped(id, given_up, Drop::GivenUp);
@@ -157,7 +157,7 @@ impl Socket {
     fn send_reply(&mut self, pipes: &mut impl Pipes, parts: &[Payload<'_>]) -> Result<(), SendError> {
         let Pattern::Rep(rep) = &mut self.pattern else { return Ok(()) };
         let Some(id) = rep.asking else { return Err(SendError::State(self.options.kind)) };
-        // Most requests have a delimiter only, or a few ids before it.
+        // Most requests have only a delimiter, or a few ids before it.
         let (mut few, mut many) = ([&[][..]; 4], Vec::new());
         let front = match few.get_mut(..rep.envelope.len()) {
             Some(few) => few,
@@ -233,7 +233,7 @@ impl Socket {
         if blocks && receivers.iter().any(|id| pipes.with_out(*id, |pipe| pipe.is_full()) == Some(true)) {
             return Err(SendError::Full);
         }
-        // Encoded once for all, unless there is something that all can share without a copy.
+        // Encoded once for all peers, unless a part can be shared without a copy.
         let shares = receivers.len() == 1 || parts.iter().any(is_shared);
         if !shares {
             encode(parts, &mut self.scratch);
@@ -254,7 +254,7 @@ impl Socket {
         Ok(())
     }
 
-    /// An XSUB's subscription, or something for the application of an XPUB.
+    /// Sends a subscription of an XSUB, or a message to the application of an XPUB.
     fn send_upstream(&mut self, pipes: &mut impl Pipes, parts: &[Payload<'_>]) -> Result<(), SendError> {
         check_message(&self.options, &[], parts)?;
         if let [part] = parts {
@@ -293,9 +293,9 @@ impl Socket {
         Ok(())
     }
 
-    /// A SUB or XSUB subscribes to a topic, a DISH joins a group: at every peer, and at each that comes.
+    /// Subscribes a SUB or XSUB to a topic, or joins a DISH to a group, at every current and future peer.
     ///
-    /// As often as a topic was subscribed to it has to be [ended](Self::unsubscribe).
+    /// A topic that was subscribed to several times has to be [unsubscribed](Self::unsubscribe) as often.
     pub fn subscribe(&mut self, pipes: &mut impl Pipes, topic: &[u8]) {
         if let Pattern::Subscriber(own) = &mut self.pattern {
             own.add(topic);
@@ -303,7 +303,7 @@ impl Socket {
         }
     }
 
-    /// Ends a subscription. False: there is none.
+    /// Ends a subscription. Returns false if there is none.
     pub fn unsubscribe(&mut self, pipes: &mut impl Pipes, topic: &[u8]) -> bool {
         let Pattern::Subscriber(own) = &mut self.pattern else { return false };
         let is_last = own.remove(topic);
@@ -314,15 +314,15 @@ impl Socket {
     }
 }
 
-/// What became of a message for one certain pipe.
+/// The fate of a message for one particular pipe.
 enum Pushed {
     Whole,
-    /// So many older ones were dropped for it.
+    /// Queued; that many older messages were dropped for it.
     Instead(u64),
     Dropped,
 }
 
-/// Queues a message with a pipe; a full one does as the policy says.
+/// Queues a message with a pipe; a full pipe is handled as the policy demands.
 fn push<T>(
     pipe: &mut Pipe<T>,
     options: &Options,
@@ -332,7 +332,7 @@ fn push<T>(
         (Ok(()), _) => Ok(Pushed::Whole),
         (Err(Refusal::Full), Overflow::DropNewest) => Ok(Pushed::Dropped),
         (Err(Refusal::Full), Overflow::DropOldest) => {
-            // As many as it takes: the limit is one of bytes, too.
+            // As many as necessary: the limit counts bytes, too.
             let mut dropped = 0;
             while pipe.drop_oldest() {
                 dropped += 1;
@@ -341,7 +341,7 @@ fn push<T>(
                     sent => return sent.map(|()| Pushed::Instead(dropped)),
                 }
             }
-            // The sum of all pipes is reached without this one: the message goes as well.
+            // The limit of all pipes together is reached by other pipes: the message is queued nevertheless.
             Ok(Pushed::Instead(dropped + 1))
         }
         (Err(refusal), _) => Err(refusal),

@@ -8,7 +8,7 @@ use crate::socket_type::SocketType;
 use crate::trie::Trie;
 use crate::wire::{Version, put_command, put_header};
 
-/// What this socket is subscribed to. It is told to every peer that comes.
+/// The subscriptions of this socket, which are sent to every new peer.
 #[derive(Debug, Default)]
 pub(crate) struct Subscriptions {
     /// How often each topic was subscribed to.
@@ -22,7 +22,7 @@ impl Subscriptions {
         self.trie.insert(topic, ());
     }
 
-    /// True: that was the last time that it was subscribed to.
+    /// Returns true if the topic is no longer subscribed to.
     pub(crate) fn remove(&mut self, topic: &[u8]) -> bool {
         let Some(times) = self.topics.get_mut(topic) else { return false };
         *times -= 1;
@@ -34,8 +34,8 @@ impl Subscriptions {
         is_last
     }
 
-    /// Whether a message is one that was subscribed to. Peers of 1.0 send everything, and others may have sent
-    /// it before they knew that a subscription ended.
+    /// Whether a message matches a subscription. Peers of 1.0 send every message, and other peers may have
+    /// sent it before they learned of the end of a subscription.
     pub(crate) fn wants(&self, options: &Options, first: &[u8]) -> bool {
         match options.kind {
             SocketType::Sub => self.trie.has_match(first) != options.invert_matching,
@@ -44,7 +44,7 @@ impl Subscriptions {
         }
     }
 
-    /// All of it, as a new peer is told.
+    /// Appends all subscriptions, for a new peer.
     pub(crate) fn put_all(&self, kind: SocketType, version: Version, out: &mut Vec<u8>) {
         for topic in self.topics.keys() {
             put(kind, version, true, topic, out);
@@ -52,7 +52,7 @@ impl Subscriptions {
     }
 }
 
-/// Puts out a subscription, or the end of one, as a peer of that version understands it.
+/// Appends a subscription, or the end of one, in the encoding of that version.
 pub(crate) fn put(kind: SocketType, version: Version, begins: bool, topic: &[u8], out: &mut Vec<u8>) {
     let name = match (kind, begins) {
         (SocketType::Dish, true) => "JOIN",
@@ -60,7 +60,7 @@ pub(crate) fn put(kind: SocketType, version: Version, begins: bool, topic: &[u8]
         (_, true) => "SUBSCRIBE",
         (_, false) => "CANCEL",
     };
-    // An XSUB says what its application wrote, in the form of 3.0 and before.
+    // An XSUB sends what its application wrote, in the encoding of 3.0 and earlier.
     let as_command = kind == SocketType::Dish || (kind == SocketType::Sub && version == Version::V3_1);
     if as_command {
         return put_command(out, name, &[topic]);

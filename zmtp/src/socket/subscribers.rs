@@ -1,4 +1,4 @@
-//! What peers subscribe to at a publisher, and what an XPUB's application hears of it.
+//! The subscriptions of a publisher's peers, and an XPUB's notices of them.
 
 use alloc::vec::Vec;
 
@@ -9,7 +9,7 @@ use crate::error::ZmtpError;
 use crate::socket_type::SocketType;
 
 impl Socket {
-    /// A peer says that it subscribes.
+    /// Handles a peer's subscription.
     pub(super) fn subscribed(
         &mut self,
         pipes: &mut impl Pipes,
@@ -25,7 +25,7 @@ impl Socket {
         let Some(change) = self.add_subscription(pipes, id, topic)? else { return Ok(()) };
         let Change { matters, is_new } = change;
         if matters || self.options.xpub_verbose || self.options.xpub_verboser {
-            // What the application knows is what each peer has, or what any has.
+            // The application tracks the topics of each peer, or of all peers together.
             let is_first = if self.options.xpub_verboser { is_new } else { matters };
             self.tell_application(pipes, id, true, is_first, topic);
         }
@@ -52,7 +52,7 @@ impl Socket {
         Ok(change)
     }
 
-    /// A peer says that it ends a subscription.
+    /// Handles the end of a peer's subscription.
     pub(super) fn cancelled(&mut self, pipes: &mut impl Pipes, id: PipeId, topic: &[u8]) {
         let (manual, verboser) = (self.is_manual(), self.options.xpub_verboser);
         let Pattern::Publisher(publisher) = &mut self.pattern else { return };
@@ -64,18 +64,18 @@ impl Socket {
         }
     }
 
-    /// Who is at the other end of a pipe now. A message is from that peer if it was [received](Self::recv) from that
-    /// pipe just before.
+    /// The peer at the other end of a pipe now. If a message was [received](Self::recv) from that pipe just
+    /// before, it is from that peer.
     #[must_use]
     pub fn peer_id(&self, pipe: PipeId) -> PeerId {
         PeerId { pipe, connection: self.entries.get(&pipe).map_or(0, |entry| entry.connections) }
     }
 
-    /// With [`xpub_manual`](crate::options::Options::xpub_manual): the application subscribes a peer to a
-    /// topic, mostly when it [received](Self::recv) from there that the peer wants to be.
+    /// With [`xpub_manual`](crate::options::Options::xpub_manual): subscribes a peer to a topic, usually
+    /// after the application [received](Self::recv) the peer's request for it.
     ///
     /// # Errors
-    /// The option is off; that peer is not there any more; it has as many topics as it may.
+    /// The option is off; the peer is no longer connected; it has reached its limit of topics.
     pub fn subscribe_peer(
         &mut self,
         pipes: &mut impl Pipes,
@@ -90,10 +90,10 @@ impl Socket {
         }
     }
 
-    /// Ends that. False: there was no such subscription.
+    /// Ends a subscription of [`subscribe_peer`](Self::subscribe_peer). Returns false if there is none.
     ///
     /// # Errors
-    /// The option is off; that peer is not there any more.
+    /// The option is off; the peer is no longer connected.
     pub fn unsubscribe_peer(&mut self, peer: PeerId, topic: &[u8]) -> Result<bool, SubscribeError> {
         self.check_manual(peer)?;
         let Pattern::Publisher(publisher) = &mut self.pattern else { return Err(SubscribeError::NotManual) };
@@ -111,8 +111,8 @@ impl Socket {
         }
     }
 
-    /// An XPUB receives subscriptions as messages: those of all peers in the order in which they came. Their places in
-    /// the peers' inboxes bound them.
+    /// Queues a notice, which an XPUB's application receives as a message, in the order in which the notices
+    /// of all peers were generated. Their placeholders in the peers' inboxes bound their number.
     fn tell_application(
         &mut self,
         pipes: &mut impl Pipes,
@@ -130,7 +130,7 @@ impl Socket {
         }
     }
 
-    /// A peer is gone, and its subscriptions with it.
+    /// Removes the subscriptions of a disconnected peer.
     pub(super) fn end_subscriptions(&mut self, pipes: &mut impl Pipes, id: PipeId) {
         let (manual, each) = (self.is_manual(), self.options.xpub_verboser);
         let Pattern::Publisher(publisher) = &mut self.pattern else { return };

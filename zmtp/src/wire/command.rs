@@ -1,59 +1,59 @@
-//! Commands: a name, and what belongs to it.
+//! Commands: a name and its data.
 
 use alloc::vec::Vec;
 
 use super::{COMMAND, Version, put_header};
 use crate::error::ZmtpError;
 
-/// How libzmq 4.3 begins an ERROR of PLAIN: a hex escape in its source swallows the E.
+/// The first bytes of PLAIN's ERROR in libzmq 4.3: a hex escape in its source absorbs the E.
 pub const ERROR_MISSPELT: &[u8] = b"^RROR";
 
-/// The longest context of a PING that is answered whole, bytes.
+/// Longest context of a PING that is answered completely, bytes.
 const CONTEXT: usize = 16;
 
 /// A command.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Command<'b> {
-    /// The metadata of a side, behind which it is ready.
+    /// READY: the metadata of a side, which is ready after it.
     Ready(&'b [u8]),
-    /// The peer refuses: a status code, mostly.
+    /// ERROR: the peer refuses, usually with a status code.
     Error(&'b [u8]),
     /// PLAIN: user name and password.
     Hello(&'b [u8]),
-    /// PLAIN: the credentials are good.
+    /// PLAIN: the credentials are accepted.
     Welcome(&'b [u8]),
     /// PLAIN: the client's metadata.
     Initiate(&'b [u8]),
     /// A subscription to a topic.
     Subscribe(&'b [u8]),
-    /// The end of one.
+    /// The end of a subscription.
     Cancel(&'b [u8]),
     /// A DISH joins a group.
     Join(&'b [u8]),
-    /// A DISH leaves one.
+    /// A DISH leaves a group.
     Leave(&'b [u8]),
-    /// Asks whether we are there.
+    /// Asks whether this side is alive.
     Ping(Ping<'b>),
-    /// Answers that.
+    /// The answer to a PING.
     Pong(&'b [u8]),
-    /// A name that is not known here.
+    /// An unknown name.
     Unknown(&'b [u8]),
 }
 
-/// What a PING says.
+/// The data of a PING.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Ping<'b> {
-    /// Silence for so many tenths of a second may be taken for death; 0: for ever.
+    /// The peer may be taken for dead after silence of that many tenths of a second; 0: never.
     pub ttl: u16,
-    /// What the PONG repeats.
+    /// The bytes that the PONG repeats.
     pub context: &'b [u8],
 }
 
 impl<'b> Command<'b> {
-    /// Reads the body of a command frame. One without a body has an empty name.
+    /// Parses the body of a command frame. An empty body has an empty name.
     ///
     /// # Errors
-    /// A name that runs past the end.
+    /// The name extends past the end.
     pub fn parse(body: &'b [u8]) -> Result<Self, ZmtpError> {
         if let Some(reason) = body.strip_prefix(ERROR_MISSPELT) {
             return Ok(Self::Error(reason));
@@ -79,7 +79,7 @@ impl<'b> Command<'b> {
         })
     }
 
-    /// Its name, for errors.
+    /// The command's name, for errors.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
@@ -100,7 +100,7 @@ impl<'b> Command<'b> {
 }
 
 impl<'b> Ping<'b> {
-    /// A PING that is too short for a TTL has none, and no context.
+    /// A PING that is too short for a TTL has neither TTL nor context.
     fn parse(data: &'b [u8]) -> Self {
         match data.split_first_chunk() {
             Some((ttl, context)) => {
@@ -111,11 +111,11 @@ impl<'b> Ping<'b> {
     }
 }
 
-/// Appends a command frame: its data in pieces.
+/// Appends a command frame; `data` is given in pieces.
 pub fn put_command(out: &mut Vec<u8>, name: &str, data: &[&[u8]]) {
     let length = 1 + name.len() + data.iter().map(|piece| piece.len()).sum::<usize>();
     put_header(out, Version::V3_1, COMMAND, length);
-    // Names are our own, and short.
+    // Names are this crate's own, and short.
     #[allow(clippy::cast_possible_truncation)]
     out.push(name.len() as u8);
     out.extend_from_slice(name.as_bytes());

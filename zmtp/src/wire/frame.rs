@@ -7,19 +7,20 @@ use crate::error::ZmtpError;
 
 /// More frames of the message follow.
 pub const MORE: u8 = 1;
-/// The length has eight bytes.
+/// The length field has eight bytes.
 pub const LONG: u8 = 2;
 /// The frame is a command (3.0 and later).
 pub const COMMAND: u8 = 4;
 
-/// What the header of a frame says.
+/// The header of a frame.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Frame {
     /// More frames of the message follow.
     pub more: bool,
-    /// It is a command and belongs to no message.
+    /// The frame is a command and belongs to no message.
     pub command: bool,
-    /// It stands as we would write it for a peer of 2.0 or later, so that it may be kept as it is.
+    /// The bytes are those that this crate would write for a peer of 2.0 or later, so they may be stored
+    /// unchanged.
     pub as_written: bool,
     /// Length of the header, bytes.
     pub header: usize,
@@ -28,14 +29,14 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// The longest header, bytes.
+    /// Longest header, bytes.
     pub const HEADER: usize = 10;
 
     #[inline]
-    /// Reads the header at the front of `bytes`; `None` if it is not whole. The body need not be there.
+    /// Parses the header at the front of `bytes`; `None` if it is incomplete. The body need not be present.
     ///
     /// # Errors
-    /// A length that cannot be.
+    /// The length is invalid.
     pub fn parse(version: Version, bytes: &[u8]) -> Result<Option<Self>, ZmtpError> {
         if version == Version::V1 { Self::parse_v1(bytes) } else { Self::parse_v2(version, bytes) }
     }
@@ -61,7 +62,7 @@ impl Frame {
         }))
     }
 
-    /// The length counts the flags, which stand behind it.
+    /// The length includes the flags, which follow it.
     fn parse_v1(bytes: &[u8]) -> Result<Option<Self>, ZmtpError> {
         let (length, header) = match bytes {
             [0xff, rest @ ..] => match rest.first_chunk() {
@@ -89,7 +90,7 @@ impl Frame {
 
 #[inline]
 fn body_length(length: u64) -> Result<usize, ZmtpError> {
-    // So that a header can be added to it, on every platform.
+    // A header can be added to it without overflow on every platform.
     let limit = (isize::MAX as u64) - Frame::HEADER as u64;
     match usize::try_from(length) {
         Ok(body) if length <= limit => Ok(body),
@@ -97,7 +98,7 @@ fn body_length(length: u64) -> Result<usize, ZmtpError> {
     }
 }
 
-/// Appends the header of a frame with a body of `length` bytes: in the short form where it fits.
+/// Appends the header of a frame with a body of `length` bytes, in the short form if it fits.
 #[inline]
 pub fn put_header(out: &mut Vec<u8>, version: Version, flags: u8, length: usize) {
     if version == Version::V1 {

@@ -1,53 +1,53 @@
-//! How a connection begins, and which version it speaks.
+//! Greetings: the first bytes of a connection, and its version.
 //!
-//! A greeting is read at its front again with each byte that comes: it is at most 64 bytes, and so
-//! nothing has to be remembered. What we send follows what was read: the signature at once, the major
-//! version after the peer's signature, the rest after the peer's major version.
+//! A greeting is parsed again from its first byte whenever bytes arrive: it has at most 64 bytes, so no state
+//! is needed. This side sends the signature at once, the major version after the peer's signature, and the
+//! rest after the peer's major version.
 
 use super::{Frame, Version};
 use crate::error::ZmtpError;
 
 /// Length of the signature, bytes.
 pub const SIGNATURE: usize = 10;
-/// Length of a mechanism's name with the zeros behind it, bytes.
+/// Length of a mechanism's name with its zero padding, bytes.
 pub const MECHANISM: usize = 20;
 /// Length of a greeting of version 3, bytes.
 const WHOLE: usize = 64;
 
-/// What is known of the peer's greeting so far.
+/// The part of the peer's greeting that is known so far.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Greeting {
-    /// Not even whose signature it is. So many bytes are needed to know more.
+    /// Too little to recognize the signature. That many bytes are needed.
     Nothing(usize),
-    /// It is a signature of 2.0 or later: the major version may be sent.
+    /// A signature of 2.0 or later: the major version may be sent.
     Signature,
-    /// The peer speaks that major version, 2 or 3 here: the rest may be sent.
+    /// The major version, 2 or 3: the rest may be sent. That many bytes are needed.
     Major(Version, usize),
-    /// All of it.
+    /// The whole greeting.
     Whole(Greeted),
 }
 
 /// A whole greeting.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Greeted {
-    /// 1.0: there is no greeting, the first frame (from the front) is the peer's routing id.
+    /// 1.0: there is no greeting; the first frame contains the peer's routing id.
     V1,
-    /// 2.0: behind these 12 bytes a frame with the peer's routing id follows.
+    /// 2.0: after these 12 bytes a frame with the peer's routing id follows.
     V2 {
-        /// The number of its socket type.
+        /// The number of the peer's socket type.
         socket_type: u8,
     },
     /// 3.0 or 3.1, 64 bytes.
     V3 {
-        /// Which of both.
+        /// The version: 3.0 or 3.1.
         version: Version,
-        /// The mechanism's name, zeros behind it.
+        /// The mechanism's name, padded with zeros.
         mechanism: [u8; MECHANISM],
     },
 }
 
 impl Greeted {
-    /// How many bytes it was.
+    /// The length of the greeting, bytes.
     #[must_use]
     pub fn consumed(&self) -> usize {
         match self {
@@ -59,10 +59,10 @@ impl Greeted {
 }
 
 impl Greeting {
-    /// Reads what there is of a greeting at the front of `bytes`.
+    /// Parses the part of a greeting that is at the front of `bytes`.
     ///
     /// # Errors
-    /// A version that there never was.
+    /// The version does not exist.
     pub fn read(bytes: &[u8]) -> Result<Self, ZmtpError> {
         match bytes {
             [] => return Ok(Self::Nothing(1)),
@@ -81,7 +81,7 @@ impl Greeting {
                 let version = if major == 3 && minor == 0 { Version::V3_0 } else { Version::V3_1 };
                 let mut mechanism = [0; MECHANISM];
                 mechanism.copy_from_slice(&rest[..MECHANISM]);
-                // As-server and the filler mean nothing: libzmq's servers say no.
+                // The fields as-server and filler are ignored: libzmq's servers set as-server to 0.
                 Ok(Self::Whole(Greeted::V3 { version, mechanism }))
             }
             _ => Ok(Self::Major(Version::V3_1, WHOLE)),
@@ -89,9 +89,9 @@ impl Greeting {
     }
 }
 
-/// The first bytes on a connection, for a side with a routing id of that length.
+/// The first bytes of a connection, for a side with a routing id of that length.
 ///
-/// A peer of 1.0 takes them for the beginning of a long frame, whose body is the routing id.
+/// A peer of 1.0 takes them for the header of a long frame whose body is the routing id.
 #[must_use]
 pub fn signature(routing_id: usize) -> [u8; SIGNATURE] {
     let mut bytes = [0xff; SIGNATURE];
@@ -100,7 +100,7 @@ pub fn signature(routing_id: usize) -> [u8; SIGNATURE] {
     bytes
 }
 
-/// What follows the major version to a peer of version 3.
+/// The bytes after the major version, for a peer of version 3.
 #[must_use]
 pub fn rest_of_greeting(mechanism: &str) -> [u8; WHOLE - SIGNATURE - 1] {
     let mut bytes = [0; WHOLE - SIGNATURE - 1];
@@ -109,7 +109,7 @@ pub fn rest_of_greeting(mechanism: &str) -> [u8; WHOLE - SIGNATURE - 1] {
     bytes
 }
 
-// A header of 1.0 is as long as a signature, which is why the one can be mistaken for the other.
+// A header of 1.0 is as long as a signature; that is why a signature can be taken for such a header.
 const _: () = assert!(Frame::HEADER == SIGNATURE);
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Properties: what a side says of itself in READY or INITIATE.
+//! Properties, which a side sends in READY or INITIATE.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -6,15 +6,15 @@ use core::fmt;
 
 use crate::error::ZmtpError;
 
-/// A peer's properties, in the order in which it sent them.
+/// A peer's properties, in the order in which they were sent.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Metadata(Box<[u8]>);
 
 impl Metadata {
-    /// Reads properties.
+    /// Parses properties.
     ///
     /// # Errors
-    /// One that runs past the end, or bytes behind the last.
+    /// A property extends past the end, or bytes follow the last one.
     pub fn parse(bytes: &[u8]) -> Result<Self, ZmtpError> {
         let mut rest = bytes;
         while !rest.is_empty() {
@@ -33,7 +33,7 @@ impl Metadata {
         })
     }
 
-    /// The value of the property of that name, whose case does not matter; the last, if there are several.
+    /// The value of the property with that name, regardless of case; of several, the last.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&[u8]> {
         self.iter()
@@ -58,7 +58,7 @@ impl<T: fmt::Display> fmt::Debug for Plain<T> {
     }
 }
 
-/// The name and value of a property, and what stands behind it.
+/// The name and value of a property, and the bytes after it.
 type Split<'b> = (&'b [u8], &'b [u8], &'b [u8]);
 
 fn split(bytes: &[u8]) -> Result<Split<'_>, ZmtpError> {
@@ -79,7 +79,7 @@ fn split(bytes: &[u8]) -> Result<Split<'_>, ZmtpError> {
     Ok((name, value, rest))
 }
 
-/// Appends a property. Its name is of 1 to 255 bytes, its value of less than 4 GiB.
+/// Appends a property. Its name must have 1 to 255 bytes, its value less than 4 GiB.
 pub fn put_property(out: &mut Vec<u8>, name: &str, value: &[u8]) {
     #[allow(clippy::cast_possible_truncation, reason = "options are checked when they are built")]
     {

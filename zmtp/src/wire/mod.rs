@@ -1,4 +1,4 @@
-//! The bytes of ZMTP: greetings, frames, commands and their properties.
+//! The wire format of ZMTP: greetings, frames, commands and their properties.
 
 use core::fmt;
 
@@ -12,7 +12,7 @@ pub use frame::{COMMAND, Frame, LONG, MORE, put_header};
 pub use greeting::{Greeted, Greeting, MECHANISM, SIGNATURE, rest_of_greeting, signature};
 pub use metadata::{Metadata, put_property};
 
-/// The version that a connection speaks: the older one of both sides.
+/// The version of a connection: the older of both sides' versions.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Version {
     /// ZMTP 1.0: libzmq 2.
@@ -26,7 +26,7 @@ pub enum Version {
 }
 
 impl Version {
-    /// Whether it has commands, and with them mechanisms and heartbeats.
+    /// Whether it has commands, and therefore mechanisms and heartbeats.
     #[must_use]
     pub fn has_commands(self) -> bool {
         self >= Self::V3_0

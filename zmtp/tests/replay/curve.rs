@@ -1,4 +1,4 @@
-//! What the recordings of CURVE have in their boxes. All keys are recorded.
+//! The content of the boxes in recordings of CURVE. All keys are recorded.
 
 use bowline_zmtp::wire::{COMMAND, Frame, MORE, Version, put_header};
 use dryoc::classic::crypto_box::{crypto_box_beforenm, crypto_box_open_easy_afternm};
@@ -17,7 +17,7 @@ fn key(public: Option<Vec<u8>>, secret: Option<Vec<u8>>) -> Option<[u8; 32]> {
     crypto_box_beforenm(&public, &secret).ok()
 }
 
-/// Where a command of that name stands in what one side said, and its data.
+/// The offset of a command with that name in the output of one side, and its data.
 fn command<'b>(stream: &'b [u8], name: &[u8]) -> Option<&'b [u8]> {
     let at = stream.windows(name.len()).position(|window| window == name)?;
     Some(&stream[at + name.len()..])
@@ -39,7 +39,7 @@ pub(crate) fn drawn(scenario: &Scenario, connection: usize, is_client: bool) -> 
     [secret, nonce.unwrap_or_else(|| vec![0; 16]), cookie].concat()
 }
 
-/// The nonce of the vouch, which stands in the box of INITIATE.
+/// The nonce of the vouch, which is in the box of INITIATE.
 fn initiate_nonce(scenario: &Scenario, connection: usize, said: &[u8]) -> Option<Vec<u8>> {
     let of = |what: &str| scenario.opened(connection, what);
     let data = command(said, b"\x08INITIATE")?;
@@ -49,7 +49,7 @@ fn initiate_nonce(scenario: &Scenario, connection: usize, said: &[u8]) -> Option
     Some(open(&key, &nonce, &data[104..104 + length])[32..48].to_vec())
 }
 
-/// Frames that one side sealed, as they were before.
+/// Frames that one side encrypted, in plain text.
 pub(crate) fn unsealed(
     scenario: &Scenario,
     connection: usize,

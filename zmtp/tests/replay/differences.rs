@@ -1,13 +1,13 @@
-//! Where we differ from libzmq on purpose. There are no other exceptions.
+//! Intentional differences from libzmq. There are no other exceptions.
 
 use crate::End::{self, Client, Server};
 
-/// What differs.
+/// The kinds of differences.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum Differs {
-    /// What is sent.
+    /// In the sent bytes.
     Bytes,
-    /// What the application receives.
+    /// In the messages that the application receives.
     Messages,
     /// Whether the connection fails.
     Outcome,
@@ -26,7 +26,7 @@ const fn differs(scenario: &'static str, end: End, differs: Differs, why: &'stat
     Difference { scenario, end, differs, why }
 }
 
-/// Recordings for which the feature `curve` is needed.
+/// Recordings that need the feature `curve`.
 pub(crate) const CURVE: &[&str] = &[
     "curve_client_null_server",
     "curve_heartbeat",

@@ -1,9 +1,9 @@
-//! Sessions that libzmq had, recorded between its two ends, played again with one of our sockets as either
-//! end: the same bytes go out, the same messages come in, and the connection ends as it did.
+//! Sessions between two libzmq sockets, recorded and replayed with one of Bowline's sockets as either end:
+//! the same bytes are sent, the same messages are received, and the connection ends in the same way.
 //!
-//! The recordings (`tests/data`) are of libzmq 2.2.0 to 4.3.5, and of hand-made peers against it. What the
-//! application did is read off the recording: what our socket does not say by itself and the recorded one
-//! did, the application is made to do.
+//! The recordings (`tests/data`) are of libzmq 2.2.0 to 4.3.5, and of hand-written peers of it. The actions
+//! of the application are derived from the recording: what the recorded socket sent and Bowline's socket does
+//! not send by itself is attributed to the application.
 
 #[cfg(feature = "curve")]
 mod curve;
@@ -17,7 +17,7 @@ use differences::{CURVE, DIFFERENCES, Differs};
 use record::{Scenario, scenarios};
 use side::{Report, play};
 
-/// Which of a scenario's two ends we are.
+/// The end of a scenario that Bowline's socket takes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum End {
     Server,
@@ -29,18 +29,19 @@ fn differences(scenario: &Scenario, end: End) -> Vec<Differs> {
     DIFFERENCES.iter().filter(mine).map(|entry| entry.differs).collect()
 }
 
-/// Whether that end spoke 1.0 or 2.0. We speak 3.1 to a peer that does, and what the recorded peer said after
-/// such a greeting is no answer to ours. What it said is played to the other end.
+/// Whether that end used 1.0 or 2.0. Bowline's socket uses 3.1 with a peer that supports it, so that the
+/// recorded peer's bytes after such a greeting do not answer its own. The recorded bytes are played to the
+/// other end.
 fn is_old(scenario: &Scenario, end: End) -> bool {
     let socket = if end == End::Server { &scenario.server } else { &scenario.client };
     socket.contains("libzmq 2.") || socket.contains("libzmq 3.")
 }
 
-/// What is wrong with a report, in words.
+/// The defect of a report, as text.
 fn faults(report: &Report) -> BTreeMap<Differs, String> {
     let mut faults = BTreeMap::new();
     for (sent, recorded) in &report.streams {
-        // How much of it still goes out when a connection is given up is a matter of a moment.
+        // How much is still sent when a connection is closed depends on timing.
         if sent == recorded || (report.failed.is_some() && sent.starts_with(recorded)) {
             continue;
         }
@@ -99,8 +100,8 @@ fn every_recording_gives_the_same_bytes_and_outcomes() {
         }
     }
     assert!(wrong.is_empty(), "{} of {ends}:\n{}", wrong.len(), wrong.join("\n"));
-    // None is left out silently: 188 recordings, of which those with CURVE wait for that feature. The ends are
-    // ours in turn, but for hand-made ones and those of libzmq 3 and before.
+    // None is omitted silently: 188 recordings, of which those with CURVE need that feature. Bowline's socket
+    // takes each end in turn, except in hand-written ones and those of libzmq 3 and earlier.
     let (of_curve, curve_ends) = if cfg!(feature = "curve") { (11, 22) } else { (0, 0) };
     let expected = (177 + of_curve, 11 - of_curve, 249 + curve_ends, 16);
     assert_eq!((replayed, not_built, ends, old_ends), expected);

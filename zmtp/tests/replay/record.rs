@@ -1,4 +1,4 @@
-//! The recordings, read.
+//! Reading of the recordings.
 
 use std::path::PathBuf;
 
@@ -7,12 +7,12 @@ use serde_json::Value;
 /// A piece of a connection.
 #[derive(Clone, Debug)]
 pub(crate) struct Line {
-    /// Which connection of the scenario.
+    /// The number of the connection within the scenario.
     pub(crate) connection: usize,
     pub(crate) from_client: bool,
     /// Microseconds since the first connection began.
     pub(crate) at: u64,
-    /// Nothing: that side ended its stream.
+    /// Empty: that side ended its stream.
     pub(crate) bytes: Vec<u8>,
 }
 
@@ -75,7 +75,7 @@ impl Scenario {
             .collect()
     }
 
-    /// Messages that one side's application received, in order: parts, those of long ones by their length.
+    /// Messages that one side's application received, in order: their parts, long ones by their length.
     pub(crate) fn delivered(&self, who: &str) -> Vec<Vec<String>> {
         let key = format!("delivered_to_{who}");
         if let Some(messages) = self.index[&key].as_array() {
@@ -86,14 +86,14 @@ impl Scenario {
         mine.map(|step| &step["result"]).filter(|result| result.is_array()).map(parts).collect()
     }
 
-    /// What a side was told of its connections: names, and the numbers that go with them.
+    /// The events of a side's connections: names, and their numbers.
     fn events(&self, who: &str) -> Vec<(String, u64)> {
         let events = self.index[format!("{who}_events")].as_array().cloned().unwrap_or_default();
         let text = |event: &Value| event[0].as_str().unwrap_or_default().to_owned();
         events.iter().map(|event| (text(event), event[1].as_u64().unwrap_or_default())).collect()
     }
 
-    /// Whether that side found fault with its peer. `None`: it may have, or the other side was faster.
+    /// Whether that side reported a violation by its peer. `None`: possibly, or the other side was faster.
     pub(crate) fn finds_fault(&self, who: &str) -> Option<bool> {
         if let Some(outcome) = self.index["outcome"].as_str() {
             return Some(outcome == "closed by libzmq");
@@ -101,7 +101,7 @@ impl Scenario {
         if self.name.starts_with("mismatch_") {
             return None;
         }
-        // A message that is too long closes the connection without any event of its own.
+        // A message that is too long closes the connection without an event of its own.
         let too_long = self.name == "null_maxmsgsize" && who == "server";
         let failed = |(name, number): &(String, u64)| match name.as_str() {
             "HANDSHAKE_FAILED_PROTOCOL" | "HANDSHAKE_FAILED_AUTH" => true,
@@ -115,7 +115,7 @@ impl Scenario {
 
 #[cfg(feature = "curve")]
 impl Scenario {
-    /// What is known of a connection with CURVE: keys and what was in its boxes.
+    /// Data of a connection with CURVE: keys and the content of its boxes.
     pub(crate) fn opened(&self, connection: usize, what: &str) -> Option<Vec<u8>> {
         Some(unhex(self.index["opened"][connection][what].as_str()?))
     }
@@ -126,7 +126,7 @@ fn parts(message: &Value) -> Vec<String> {
     list.as_array().expect("parts").iter().map(|part| printed(part.as_str().expect("a part"))).collect()
 }
 
-/// Long parts stand in the index by their length and first bytes, mostly.
+/// The index usually contains long parts by their length and first bytes.
 fn printed(part: &str) -> String {
     match part.split_once(" bytes") {
         Some((length, _)) => format!("{length} bytes"),

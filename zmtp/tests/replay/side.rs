@@ -1,4 +1,4 @@
-//! One of our sockets as one end of a recorded session.
+//! One of Bowline's sockets as one end of a recorded session.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,24 +21,24 @@ use bowline_zmtp::wire::{Command, Frame};
 use crate::End;
 use crate::record::{Line, Scenario};
 
-/// Scenarios whose connections are of several clients; elsewhere one client connects again.
+/// Scenarios with several clients; in all others one client reconnects.
 const TWO_CLIENTS: [&str; 3] =
     ["null_identity_duplicate", "null_identity_handover", "null_pair_second_client"];
-/// Where libzmq began to count: routing ids of peers without one, and (one later) requests.
+/// The start of libzmq's counters: routing ids of peers without one, and (one later) requests.
 const SEED: u32 = 0x6b8b_4567;
 
-/// What came of playing one socket of a scenario.
+/// The result of playing one socket of a scenario.
 pub(crate) struct Report {
-    /// What was sent and what is recorded, of each of its connections.
+    /// The sent and the recorded bytes, of each of its connections.
     pub(crate) streams: Vec<(Vec<u8>, Vec<u8>)>,
     pub(crate) received: Vec<Vec<String>>,
     pub(crate) delivered: Vec<Vec<String>>,
-    /// Why a connection ended, if our side ended it or found fault with the peer.
+    /// Why a connection ended, if this side ended it or reported a violation by the peer.
     pub(crate) failed: Option<Disconnect>,
     pub(crate) should_fail: Option<bool>,
 }
 
-/// Plays every socket that is at that end; `None`: the end was hand-made.
+/// Plays every socket at that end; `None`: the end was hand-written.
 pub(crate) fn play(scenario: &Scenario, end: End) -> Option<Vec<Report>> {
     let is_client = end == End::Client;
     let kind = if is_client { &scenario.client } else { &scenario.server };
@@ -62,13 +62,13 @@ struct Side<'s> {
     is_client: bool,
     who: &'s str,
     kind: SocketType,
-    /// The recorded socket is of libzmq 4.1 or 4.2.
+    /// The recorded socket is libzmq's of 4.1 or 4.2.
     is_of_3_0: bool,
     socket: Socket,
     options: Arc<Options>,
     pipes: BTreeMap<PipeId, Pipe<()>>,
     links: BTreeMap<usize, Link>,
-    /// The pipe that connects.
+    /// The dialing pipe.
     dialing: Option<PipeId>,
     now: Instant,
     received: Vec<Vec<String>>,
@@ -123,7 +123,7 @@ impl<'s> Side<'s> {
                 (false, true) => self.eof(line.connection),
                 (false, false) => self.hear(line.connection, &line.bytes),
             }
-            // At the end the recorded applications were gone.
+            // At the end the recorded applications had ended.
             if at < end {
                 self.receive();
             }
@@ -132,7 +132,7 @@ impl<'s> Side<'s> {
         let delivered = self.scenario.delivered(self.who);
         let mut streams: Vec<_> = self.links.into_values().map(|link| (link.sent, link.recorded)).collect();
         if self.is_of_3_0 {
-            // Each says its own version; all else has to be the same.
+            // Each sends its own version; all other bytes must be equal.
             streams.iter_mut().filter_map(|stream| stream.1.get_mut(11)).for_each(|minor| *minor = 1);
         }
         Report { streams, received: self.received, delivered, failed: self.failed, should_fail }
@@ -152,7 +152,7 @@ impl<'s> Side<'s> {
         });
         #[cfg(feature = "curve")]
         if let Some(pipe) = self.pipes.remove(&id) {
-            // As random as those that were recorded.
+            // The random bytes of the recording.
             let mut drawn = crate::curve::drawn(self.scenario, connection, self.is_client).into_iter();
             let fill = move |bytes: &mut [u8]| bytes.fill_with(|| drawn.next().expect("no more is drawn"));
             self.pipes.insert(id, pipe.with_entropy(fill));
@@ -177,7 +177,8 @@ impl<'s> Side<'s> {
         self.now = self.now.max(until);
     }
 
-    /// Our side said so: what it does not say by itself the application is made to say.
+    /// Bytes that this side sent in the recording: the application does what is necessary for those that the
+    /// socket does not send by itself.
     fn say(&mut self, connection: usize, bytes: &[u8]) {
         self.link_mut(connection).recorded.extend_from_slice(bytes);
         for _ in 0..100 {
@@ -197,7 +198,8 @@ impl<'s> Side<'s> {
         self.links.get_mut(&connection).expect("a connection")
     }
 
-    /// Does what makes our side say the first of these bytes. False: there is no such thing.
+    /// Carries out the action that makes this side send the first of these bytes. Returns false if there is
+    /// none.
     fn act(&mut self, connection: usize, bytes: &[u8]) -> bool {
         let id = self.links[&connection].pipe;
         let peer = self.pipes.get(&id).and_then(|pipe| pipe.peer().cloned());
@@ -217,7 +219,7 @@ impl<'s> Side<'s> {
             return match Command::parse(body) {
                 Ok(Command::Subscribe(topic) | Command::Join(topic)) => self.subscribe(true, topic),
                 Ok(Command::Cancel(topic) | Command::Leave(topic)) => self.subscribe(false, topic),
-                // The clocks of both are not the same to the millisecond.
+                // The clocks of both differ by milliseconds.
                 Ok(Command::Ping(_)) => {
                     let before = self.links[&connection].sent.len();
                     self.pass_time(self.now + Duration::from_millis(20));
@@ -305,7 +307,7 @@ impl<'s> Side<'s> {
         let Some((reader, buf)) = &mut self.link_mut(connection).open else { return };
         match Pipe::<()>::handle_eof(reader, buf) {
             Ok(()) => self.end(connection, Disconnect::PeerClosed),
-            // The stream was cut, which is no fault of what was said in it.
+            // The stream was cut, which is no violation by its sender.
             Err(error) => self.end(connection, error.into()),
         }
     }
@@ -363,7 +365,7 @@ impl<'s> Side<'s> {
         }
     }
 
-    /// The application receives what there is, as far as its socket lets it.
+    /// The application receives the available messages, as far as its socket permits.
     fn receive(&mut self) {
         let mut message = Message::new();
         while self.socket.recv(&mut self.pipes, &mut message).is_ok() {
@@ -375,7 +377,7 @@ impl<'s> Side<'s> {
     }
 }
 
-/// As the index has them: those of more than 40 bytes by their length.
+/// In the format of the index: parts of more than 40 bytes by their length.
 fn printed(part: &[u8]) -> String {
     if part.len() > 40 {
         return format!("{} bytes", part.len());
@@ -383,7 +385,7 @@ fn printed(part: &[u8]) -> String {
     part.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// What the authenticator of a scenario said; `None`: nothing.
+/// The answer of a scenario's authenticator, if there is one.
 fn decide(scenario: &Scenario, credentials: &Credentials) -> Option<Decision> {
     let refuse = |status| Some(Decision::Refuse { status });
     match scenario.name.as_str() {
@@ -407,7 +409,7 @@ fn secret_key(scenario: &Scenario, is_client: bool) -> bowline_zmtp::mechanism::
     <[u8; 32]>::try_from(key).expect("32 bytes").into()
 }
 
-/// Our options for those of a recorded socket, and what it is subscribed to.
+/// Bowline's options for those of a recorded socket, and its subscriptions.
 fn options(kind: SocketType, scenario: &Scenario, is_client: bool) -> (Arc<Options>, Vec<Vec<u8>>) {
     let mut options = Options::new(kind).heartbeat(None).router_mandatory(false);
     let (mut topics, mut username, mut password) = (Vec::new(), None, String::new());
@@ -473,8 +475,9 @@ fn options(kind: SocketType, scenario: &Scenario, is_client: bool) -> (Arc<Optio
                 let (key, value) = text.split_once(':').expect("a key and a value");
                 options.property(key, value)
             }
-            // Messages that libzmq sends, or hands to its own application, by itself when a peer comes or goes
-            // (the first of these is in the recorded bytes, and sent by the application here), and when to dial.
+            // Messages that libzmq by itself sends, or delivers to its own application, when a peer connects
+            // or disconnects (the first of these is in the recorded bytes, and is sent by the application
+            // here), and the delay before dialing.
             "110" | "111" | "114" | "97" | "RECONNECT_IVL" => options,
             other => panic!("{}: option {other}", scenario.name),
         };

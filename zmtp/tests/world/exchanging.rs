@@ -1,4 +1,4 @@
-//! What programs send and receive, and what the reference has to say to that.
+//! Messages that programs send and receive, compared with the reference.
 
 use bowline_core::body::Payload;
 use bowline_zmtp::message::Message;
@@ -9,18 +9,18 @@ use bowline_zmtp::socket_type::SocketType::{self, *};
 use super::operations::{Hears, Model, shape};
 use super::reference::{Account, Place, assert_fair, body, read, topic};
 
-/// What is known of a message beside its body.
+/// Properties of a message besides its body.
 #[derive(Default)]
 struct Envelope {
-    /// What stands before the body.
+    /// The parts before the body.
     front: Vec<Vec<u8>>,
-    /// For whom it is alone.
+    /// The only permitted recipient.
     to: Option<usize>,
-    /// What it answers.
+    /// The request that it answers.
     answers: Option<usize>,
 }
 
-/// A queue of a pipe, as far as can be seen from outside.
+/// A queue of a pipe, as far as it is observable.
 type Queue = (PipeId, (usize, usize, u64));
 
 impl Model<'_> {
@@ -35,7 +35,7 @@ impl Model<'_> {
         self.network.nodes[node].socket.stats()
     }
 
-    /// What the next message has around its body. `None`: there is nothing to say.
+    /// The parts around the body of the next message. `None`: there is nothing to send.
     fn envelope(&mut self, at: usize) -> Option<Envelope> {
         let node = self.programs[at].node;
         let peer = self.kinds[1 - at % 2];
@@ -88,7 +88,7 @@ impl Model<'_> {
         let body = body(number, shape(traits.kind));
         let parts = front.iter().map(Payload::from).chain(body.iter().map(Payload::from));
         let parts: Vec<_> = parts.collect();
-        // What came back may go on now.
+        // Returned messages may now be sent.
         let can = self.network.at(node, |socket, pipes| socket.can_send(pipes));
         let before = (self.queues(node), self.stats(node), self.network.nodes[node].socket.returned());
         let targets = self.network.nodes[node].socket.targets().to_vec();
@@ -107,7 +107,7 @@ impl Model<'_> {
                 assert!(can || traits.conflates, "it said that it cannot send");
                 let lost = (after.1.overflowed - before.1.overflowed, after.1.discarded - before.1.discarded);
                 let waiting = |queues: &[Queue]| queues.iter().map(|queue| queue.1.0 as u64).sum::<u64>();
-                // What took the place of others was counted with them.
+                // A message that replaced others was counted with them.
                 let overflowed = after.1.overflowed - before.1.overflowed;
                 let more = (waiting(&after.0) + overflowed).saturating_sub(waiting(&before.0));
                 let is_whole = lost == (0, 0) && after.1.dropped == before.1.dropped && !has_moved;
@@ -141,7 +141,8 @@ impl Model<'_> {
         self.note();
     }
 
-    /// A node took message `number`. These queues of its changed, and were given so many.
+    /// A node accepted message `number`. These of its queues changed; the numbers of messages that were
+    /// added.
     fn took(
         &mut self,
         at: usize,
@@ -198,7 +199,7 @@ impl Model<'_> {
         self.receive_from(node, Some(at), most);
     }
 
-    /// A node receives up to `most` messages. How many there were.
+    /// A node receives up to `most` messages. Returns their number.
     pub(crate) fn receive_from(&mut self, node: usize, program: Option<usize>, most: usize) -> usize {
         let (before, mut message, mut from) = (self.stats(node), Message::new(), Vec::new());
         while from.len() < most {
@@ -227,7 +228,7 @@ impl Model<'_> {
         }
         let is_filtered =
             self.stats(node).filtered > before.filtered || self.stats(node).dropped > before.dropped;
-        // Notices of subscriptions come in the order of all peers.
+        // Notices of subscriptions arrive in the order of all peers.
         if !is_filtered && self.traits[node].kind != XPub {
             assert_fair(&from);
         }
@@ -269,7 +270,8 @@ impl Model<'_> {
             Req => {
                 let answered = answers.expect("a reply");
                 let asked = account.asked.take();
-                // What a ROUTER answers twice, or to one that came back, nothing but its number tells apart.
+                // Replies that a ROUTER sends twice, or to a request that came back, differ only in their
+                // number.
                 let is_told_apart = self.kinds[1] == Rep && !traits.relaxed;
                 if is_told_apart || traits.correlates {
                     assert_eq!(asked, Some(answered), "{number} is a reply to another request");
@@ -285,7 +287,7 @@ impl Model<'_> {
                     let envelope = parts[..front].iter().map(|part| part.to_vec()).collect();
                     let asked_by = &mut self.programs[at].asked_by;
                     asked_by.push((envelope, number));
-                    // Where nobody has to be answered not all are.
+                    // If no peer has to be answered, not all are.
                     if asked_by.len() > 20 && self.kinds[1 - at % 2] != Req {
                         asked_by.remove(0);
                     }
@@ -295,17 +297,17 @@ impl Model<'_> {
         }
     }
 
-    /// An XPUB hears of a subscription, or of the end of one.
+    /// An XPUB receives a subscription, or the end of one.
     fn heard(&mut self, node: usize, id: PipeId, begins: bool, topic: &[u8]) {
         let account = &mut self.reference.accounts[node];
         let told = account.told.entry(topic.to_vec()).or_default();
         *told += if begins { 1 } else { -1 };
         let (told, hears) = (*told, self.traits[node].hears);
-        // Each end is heard behind its beginning, whoever said it.
+        // Each end is received after its beginning, whichever peer sent it.
         match hears {
             Hears::Changes => assert!((0..=1).contains(&told), "{topic:?}: {told}"),
             Hears::Beginnings if !begins => {
-                // It is the end of all.
+                // It is the last end.
                 assert!(told >= 0, "{topic:?}: {told}");
                 account.told.remove(topic);
             }
@@ -320,7 +322,7 @@ impl Model<'_> {
             true => socket.subscribe_peer(pipes, peer, topic),
             false => socket.unsubscribe_peer(peer, topic).map(drop),
         });
-        // What a peer left that is gone has a number that no peer has.
+        // Messages of a disconnected peer have a number that no peer has.
         let account = &mut self.reference.accounts[node];
         assert_eq!(done.is_ok(), account.peers.contains_key(&id), "{done:?}");
         let given = account.given.entry(id).or_default();
@@ -330,7 +332,7 @@ impl Model<'_> {
         }
     }
 
-    /// What was not answered by a REP whose socket is closed never will be.
+    /// Requests of a REP whose socket is closed will never be answered.
     fn answer_nobody(&mut self, node: usize) {
         match self.network.at(node, |socket, pipes| socket.send(pipes, &[b"".into()])) {
             Ok(()) => self.reference.accounts[node].taken += 1,

@@ -1,4 +1,4 @@
-//! Sockets and the lines between them, over a simulated network: what a driver does for them, and what happened.
+//! Sockets and the connections between them, over a simulated network: the driver's part, and the events.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ pub(crate) fn net() -> NetConfig {
     NetConfig { max_write: 61, max_read: 37, window: 2048, unsent: 2048, ..NetConfig::default() }
 }
 
-/// What a pipe told. Its topic is kept until its socket is told.
+/// An event of a pipe. Its topic is kept until its socket has handled it.
 #[derive(Debug)]
 pub(crate) enum Said {
     Ready(Arc<Peer>),
@@ -46,7 +46,7 @@ impl Said {
     }
 }
 
-/// What the pipes told and their sockets were not told yet.
+/// Events of pipes that their sockets have not handled yet.
 #[derive(Debug, Default)]
 pub(crate) struct Told(Vec<(usize, Said)>);
 
@@ -97,7 +97,7 @@ pub(crate) struct Node {
     pub(crate) pipes: BTreeMap<PipeId, usize>,
     /// The machines of all pipes that it ever had.
     pub(crate) every: Vec<usize>,
-    /// It takes nothing new.
+    /// Accepts nothing new.
     pub(crate) is_closing: bool,
 }
 
@@ -110,7 +110,7 @@ pub(crate) struct End {
     pub(crate) end: usize,
 }
 
-/// What a dialing pipe connects to again and again.
+/// The address that a dialing pipe connects to repeatedly.
 struct Line {
     from: End,
     /// The number of an address.
@@ -118,18 +118,18 @@ struct Line {
     again: Instant,
 }
 
-/// A connection, of the present or the past: from a dialing pipe to an accepted one.
+/// A connection, current or past, from a dialing pipe to an accepted one.
 pub(crate) struct Connection {
     pub(crate) ends: [End; 2],
-    /// What each had sent and received when it began.
+    /// The number of messages that each had sent and received when it began.
     pub(crate) begun: [(u64, u64); 2],
-    /// What each had received when it ended, and why it did.
+    /// The number of messages that each had received when it ended, and the cause.
     pub(crate) ended: [Option<(u64, Disconnect)>; 2],
-    /// The network, or a slow writer, took part in that.
+    /// Whether the network, or a slow writer, disturbed it.
     pub(crate) is_disturbed: bool,
 }
 
-/// What happened to a node.
+/// An event of a node.
 #[derive(Debug)]
 pub(crate) enum Happened {
     Said(End, Said),
@@ -141,11 +141,11 @@ pub(crate) enum Happened {
 pub(crate) struct Network {
     pub(crate) world: Net,
     pub(crate) nodes: Vec<Node>,
-    /// Who is bound to which address.
+    /// The node that is bound to each address.
     pub(crate) bound: Vec<Option<usize>>,
     lines: Vec<Line>,
     pub(crate) connections: Vec<Connection>,
-    /// Pipes that are gone, of which a writer has a batch.
+    /// Removed pipes with a batch at a writer.
     late: Vec<End>,
     seen: BTreeMap<usize, usize>,
     pub(crate) happened: Vec<Happened>,
@@ -167,7 +167,7 @@ impl Network {
 
     pub(crate) fn add(&mut self, options: Arc<Options>) -> usize {
         self.nodes.push(Node {
-            // No two of them give the same numbers.
+            // No two of them generate the same numbers.
             socket: Socket::new(options.clone(), 1000 * self.nodes.len() as u32),
             options,
             pipes: BTreeMap::new(),
@@ -192,7 +192,7 @@ impl Network {
         self.nodes[node].pipes.iter().map(|(id, end)| (*id, self.world.machine(*end)))
     }
 
-    /// All pipes that a node ever had.
+    /// All pipes that a node has had.
     pub(crate) fn every(&self, node: usize) -> impl Iterator<Item = &Pipe<u32>> {
         self.nodes[node].every.iter().map(|end| self.world.machine(*end))
     }
@@ -206,20 +206,20 @@ impl Network {
         End { node, id, end }
     }
 
-    /// A node connects to an address, whoever is or will be bound to it.
+    /// A node connects to an address, whichever node is or will be bound to it.
     pub(crate) fn connect(&mut self, node: usize, to: usize) -> End {
         let from = self.add_pipe(node, Role::Dialing);
         self.lines.push(Line { from, to, again: self.world.now() });
         from
     }
 
-    /// Ends one pipe, after what waits in it was sent, or the linger time.
+    /// Ends one pipe after its queued messages were sent, or after the linger time.
     pub(crate) fn close_pipe(&mut self, end: usize, linger: Duration) {
         let now = self.world.now();
         self.world.machine_mut(end).close(now, linger);
     }
 
-    /// Ends a node likewise.
+    /// Ends a node in the same way.
     pub(crate) fn close(&mut self, node: usize, linger: Duration) {
         self.nodes[node].is_closing = true;
         let ends: Vec<_> = self.nodes[node].pipes.values().copied().collect();
@@ -229,12 +229,12 @@ impl Network {
         }
     }
 
-    /// The connections that stand.
+    /// The open connections.
     pub(crate) fn open(&self) -> impl Iterator<Item = &Connection> {
         self.connections.iter().filter(|connection| connection.ended.iter().any(Option::is_none))
     }
 
-    /// Who is at the other end of a pipe's connection.
+    /// The node at the other end of a pipe's connection.
     pub(crate) fn peer_of(&self, node: usize, id: PipeId) -> Option<usize> {
         self.open().find_map(|connection| {
             let at = connection.ends.iter().position(|end| (end.node, end.id) == (node, id))?;
@@ -242,7 +242,7 @@ impl Network {
         })
     }
 
-    /// The connection of that machine is treated badly.
+    /// Disturbs the connection of that machine.
     pub(crate) fn disturb(&mut self, end: usize, f: impl FnOnce(&mut Net)) {
         let is_its = |connection: &Connection| connection.ends.iter().any(|at| at.end == end);
         for connection in self.connections.iter_mut().filter(|connection| is_its(connection)) {
@@ -269,7 +269,7 @@ impl Network {
         })
     }
 
-    /// Tells the sockets what happened, and connects again.
+    /// Passes the events to the sockets, and reconnects.
     fn tell(&mut self) {
         for (end, said) in std::mem::take(&mut self.world.app.0) {
             if let Some(owner) = self.owner(end) {
@@ -285,13 +285,13 @@ impl Network {
         }
         self.collect_late();
         self.dial();
-        // There may be room, of which a driver is told.
+        // There may be room, which a driver is informed of.
         for node in 0..self.nodes.len() {
             self.at(node, |socket, pipes| socket.flush(pipes));
         }
     }
 
-    /// Tells a socket that a connection ended, and that a pipe did.
+    /// Informs a socket of the end of a connection, and of the end of a pipe.
     fn tell_end(&mut self, at: End) {
         let ended = self.world.ended(at.end);
         let seen = self.seen.insert(at.end, ended.len()).unwrap_or(0);
@@ -313,7 +313,7 @@ impl Network {
         }
         let is_over = self.world.machine(at.end).is_closed() && !self.world.is_connected(at.end);
         if is_over {
-            // A driver forgets it when it is closed, or says so when it stops driving it.
+            // A driver removes a closed pipe, or reports that it has stopped driving it.
             if !is_down {
                 self.at(at.node, |socket, pipes| socket.ended(pipes, at.id, Disconnect::LocalClose));
             }
@@ -328,7 +328,7 @@ impl Network {
         }
     }
 
-    /// What came back from a writer when its connection was over, and perhaps its pipe.
+    /// Handles batches that a writer returned after their connection, and possibly their pipe, had ended.
     fn collect_late(&mut self) {
         for node in 0..self.nodes.len() {
             let pipes = self.nodes[node].pipes.iter();
@@ -377,8 +377,8 @@ impl Network {
         }
     }
 
-    /// An honest end finds no other fault with another than that the stream was cut, or silent. Peers that one type or
-    /// name has no room for are refused.
+    /// The only errors that a conforming end may report about another are that the stream was cut or silent.
+    /// Peers beyond a type's limit, or with a routing id in use, are refused.
     pub(crate) fn assert_no_fault(&self) {
         for connection in &self.connections {
             for (_, cause) in connection.ended.iter().flatten() {

@@ -1,6 +1,7 @@
 //! Random operations on sockets of every pairing.
 //!
-//! `BOWLINE_SCHEDULES` says how many for each pairing, `BOWLINE_SEED` where to begin; a failure says which it was.
+//! `BOWLINE_SCHEDULES` sets the number of schedules for each pairing, `BOWLINE_SEED` the first seed; a
+//! failure prints its seed.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

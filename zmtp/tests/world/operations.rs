@@ -1,5 +1,5 @@
-//! Sockets of every pairing that goes together, under whatever their programs and the network may do to them, against
-//! [the reference](super::reference).
+//! Sockets of every compatible pairing, with random operations of their programs and of the network, compared
+//! with [the reference](super::reference).
 
 use std::time::Duration;
 
@@ -12,10 +12,10 @@ use bowline_zmtp::socket_type::SocketType::{self, *};
 use super::network::{End, Happened, MS, Network, Said};
 use super::reference::{Account, Reference, Shape};
 
-/// A simulated network does not give up a silent line by itself, as TCP does.
+/// A simulated network does not close a silent connection by itself, as TCP does.
 const STALL: Duration = Duration::from_secs(40);
 
-/// Which types go together.
+/// The compatible types.
 pub(crate) const PAIRINGS: [[SocketType; 2]; 15] = [
     [Req, Rep],
     [Req, Router],
@@ -34,10 +34,10 @@ pub(crate) const PAIRINGS: [[SocketType; 2]; 15] = [
     [SocketType::Peer, SocketType::Peer],
 ];
 
-/// What is subscribed to.
+/// The topics of subscriptions.
 const WANTED: [&str; 5] = ["", "a", "ab", "b", "c"];
 
-/// Where decisions come from: a number below that one.
+/// The source of decisions: returns a number below its argument.
 pub(crate) struct Choices<'c>(pub(crate) Box<dyn FnMut(u64) -> u64 + 'c>);
 
 impl Choices<'_> {
@@ -53,13 +53,13 @@ impl Choices<'_> {
 /// A program with a socket, which it may close to open another.
 pub(crate) struct Program {
     pub(crate) node: usize,
-    /// The envelopes of requests that were not answered, and what they asked.
+    /// The envelopes of unanswered requests, and the requests' numbers.
     pub(crate) asked_by: Vec<(Vec<Vec<u8>>, usize)>,
-    /// What it has to answer next, as a REP.
+    /// The next request to answer, as a REP.
     pub(crate) asking: Option<usize>,
 }
 
-/// What of a node's options matters to the reference.
+/// The options of a node that matter to the reference.
 #[derive(Clone, Copy)]
 pub(crate) struct Traits {
     pub(crate) kind: SocketType,
@@ -68,23 +68,23 @@ pub(crate) struct Traits {
     pub(crate) overflow: Overflow,
     pub(crate) conflates: bool,
     pub(crate) inverts: bool,
-    /// A REQ that may ask again, and one that knows the replies to its requests.
+    /// A REQ that may send again, and one that recognizes the replies to its requests.
     pub(crate) relaxed: bool,
     pub(crate) correlates: bool,
-    /// What an XPUB hears of its peers' subscriptions.
+    /// Which of its peers' subscriptions an XPUB receives.
     pub(crate) hears: Hears,
 }
 
-/// What an XPUB hears of.
+/// Which subscriptions an XPUB receives.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Hears {
-    /// Of topics that nobody had, or nobody has any more.
+    /// Topics that no peer had before, or that no peer has any more.
     Changes,
-    /// Of each beginning, too.
+    /// Every beginning, too.
     Beginnings,
-    /// Of each beginning and end.
+    /// Every beginning and every end.
     Each,
-    /// Likewise, and its program decides what comes of it.
+    /// Every beginning and every end, and its program decides about them.
     Manual,
 }
 
@@ -95,13 +95,13 @@ pub(crate) struct Model<'c> {
     pub(crate) kinds: [SocketType; 2],
     pub(crate) programs: Vec<Program>,
     pub(crate) traits: Vec<Traits>,
-    /// What both sides have to say.
+    /// Set on both sides.
     pub(crate) inverts: bool,
-    /// Writers may notice late that a connection ended.
+    /// Whether writers may notice the end of a connection late.
     pub(crate) is_slow: bool,
-    /// A request could not be answered.
+    /// Whether a request could not be answered.
     pub(crate) left_unanswered: bool,
-    /// Nothing more is done than has to be.
+    /// Whether only necessary actions are done.
     pub(crate) is_ending: bool,
 }
 
@@ -163,7 +163,7 @@ impl<'c> Model<'c> {
             _ => Hears::Changes,
         };
         if kind.says_identity() && !choices.one_in(3) {
-            // Two may have the same.
+            // Two may have the same id.
             options = options.routing_id(format!("name{}", at + choices.below(2)));
         }
         if choices.one_in(4) {
@@ -211,7 +211,7 @@ impl<'c> Model<'c> {
 
     fn connect(&mut self, from: usize, to: usize) {
         let node = self.programs[from].node;
-        // Two that answer whatever they hear would never come to rest.
+        // Two that answer every message would never come to rest.
         let answers = self.kinds[0] == Req && from % 2 == to % 2;
         let fits = self.kinds[from % 2].goes_with(self.kinds[to % 2]) && !answers;
         if from != to && fits && self.network.nodes[node].pipes.len() < 6 {
@@ -219,7 +219,7 @@ impl<'c> Model<'c> {
         }
     }
 
-    /// One thing that a program or the network does.
+    /// One action of a program or of the network.
     pub(crate) fn step(&mut self) {
         let at = self.choices.below(self.programs.len());
         let node = self.programs[at].node;
@@ -273,7 +273,7 @@ impl<'c> Model<'c> {
         self.note();
     }
 
-    /// Tells the reference what happened.
+    /// Informs the reference of the events.
     pub(crate) fn note(&mut self) {
         for happened in std::mem::take(&mut self.network.happened) {
             match happened {
@@ -327,7 +327,8 @@ impl<'c> Model<'c> {
             return;
         }
         let wants = &mut self.reference.accounts[node].wants;
-        // What is said again an XPUB that hears of each beginning hears again, and of its end once: that cannot be counted.
+        // An XPUB that receives each beginning receives a repeated subscription again, and its end once: that
+        // cannot be counted.
         if self.kinds[0] == XPub && wants.contains_key(topic.as_bytes()) {
             return;
         }
@@ -349,7 +350,7 @@ impl<'c> Model<'c> {
     }
 
     fn wanted(&mut self, node: usize) -> &'static str {
-        // Groups are matched whole.
+        // Groups are compared completely.
         let first = usize::from(self.traits[node].kind == Dish);
         WANTED[first + self.choices.below(WANTED.len() - first)]
     }
@@ -367,18 +368,18 @@ impl<'c> Model<'c> {
         self.connect(at, to);
     }
 
-    /// What is held is within the limits.
+    /// Checks that memory is within the limits.
     fn assert_bounds(&self) {
         for program in &self.programs {
             let (node, traits) = (program.node, self.traits[program.node]);
             for (id, pipe) in self.network.pipes(node) {
                 let (waiting, limit) = (pipe.waiting(), traits.limit.messages);
-                // What was being written may come back behind a full queue.
+                // A batch that was being written may come back behind a full queue.
                 assert!(waiting <= 2 * limit, "{waiting} messages wait, limit {limit}");
                 assert!(waiting <= limit || !self.network.world.ended(self.end(node, id)).is_empty());
                 let (held, limit) = (pipe.inbox().messages(), traits.receive_limit.messages);
                 assert!(held <= limit.div_ceil(2) || traits.kind == XPub, "{held} were read, limit {limit}");
-                // The formula of the guarantees, with what one message and the limits come to here.
+                // The formula of the guarantees, with the sizes of a message and the limits of this test.
                 assert!(pipe.memory() < 6 * 64 * 1024 + 4 * 4000 + 3 * 18_000, "{}", pipe.memory());
             }
         }

@@ -18,7 +18,7 @@ struct Pair {
     world: World<Pipe<u32>>,
     random: Random,
     ends: [usize; 2],
-    /// How many messages each end was given, and which the other received.
+    /// Number of messages that each end was given, and that the other received.
     said: [usize; 2],
     heard: [Vec<usize>; 2],
     cuts: usize,
@@ -60,7 +60,7 @@ impl Pair {
         Self { world, random, ends, said: [0; 2], heard: Default::default(), cuts: 0 }
     }
 
-    /// Says as much as there is room for.
+    /// Sends as much as there is room for.
     fn say(&mut self, end: usize) {
         for _ in 0..self.random.below(12) {
             let parts = parts(self.said[end]);
@@ -120,7 +120,7 @@ impl Pair {
 
     fn finish(&mut self) {
         self.ends.iter().for_each(|end| self.world.set_slow_writer(*end, false));
-        // Long enough for a silent connection to be given up and for everything to be received.
+        // Long enough for a silent connection to be closed and for everything to be received.
         for _ in 0..200 {
             self.run(MS * 400);
             (0..2).for_each(|end| self.hear(end));
@@ -181,7 +181,7 @@ fn without_cuts_every_message_comes_once_however_slowly_it_is_received() {
                 pair.hear(1);
             }
         }
-        // Nobody receives for three times as long as silence is borne.
+        // No end receives for three times as long as silence is tolerated.
         pair.run(Duration::from_secs(90));
         assert!(pair.ends.iter().all(|end| pair.world.ended(*end).is_empty()), "nobody is taken for dead");
         pair.finish();

@@ -1,15 +1,15 @@
-//! What sockets promise, in plain lists: which message went into which queue, which came out where.
+//! The guarantees of sockets as plain lists: which message was put into which queue and came out where.
 //!
-//! Nothing here knows how routing, queues or subscriptions are done.
+//! The reference knows nothing about the implementation of routing, queues or subscriptions.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use bowline_zmtp::socket::{Drop, PipeId};
 
-/// What messages begin with, where they have several parts.
+/// The first parts of messages with several parts.
 const TOPICS: [&str; 4] = ["a", "ab", "b", "c"];
 
-/// How the messages of a type look.
+/// The form of a type's messages.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Shape {
     /// A topic and up to three parts.
@@ -19,22 +19,23 @@ pub(crate) enum Shape {
     Single,
 }
 
-/// What message `number` begins with.
+/// The first part of message `number`.
 pub(crate) fn topic(number: usize) -> &'static str {
     TOPICS[number % TOPICS.len()]
 }
 
-/// The parts of message `number`, as many and as long as that says.
+/// The parts of message `number`, which determines their number and lengths.
 pub(crate) fn body(number: usize, shape: Shape) -> Vec<String> {
     let count = if shape == Shape::Many { 1 + number % 3 } else { 1 };
-    // Some have memory of their own.
+    // Some have a separate allocation.
     let long = if number % 97 == 13 { 17_000 } else { number * 7 % 50 };
     let texts = (0..count).map(|at| format!("#!{number}/{at}/{}", "x".repeat(long)));
     let first = (shape != Shape::Single).then(|| topic(number).to_owned());
     first.into_iter().chain(texts).collect()
 }
 
-/// Which message that is, and how many parts stand before it. All of its parts are there, and nothing else.
+/// The number of a message, and of the parts before its body. Checks that all of its parts are there, and
+/// nothing else.
 pub(crate) fn read(parts: &[&[u8]], shape: Shape) -> (usize, usize) {
     let text = parts.iter().position(|part| part.starts_with(b"#!")).expect("a message of ours");
     let front = text - usize::from(shape != Shape::Single);
@@ -50,47 +51,47 @@ pub(crate) fn read(parts: &[&[u8]], shape: Shape) -> (usize, usize) {
 /// A pipe of a node.
 pub(crate) type Place = (usize, PipeId);
 
-/// A message that a socket took.
+/// A message that a socket accepted.
 #[derive(Debug)]
 pub(crate) struct Sent {
     pub(crate) from: usize,
-    /// Who alone may get it.
+    /// The only permitted recipient.
     pub(crate) to: Option<usize>,
     /// The request that it answers.
     pub(crate) answers: Option<usize>,
-    /// For everybody who wants it.
+    /// Whether it is for all matching recipients.
     is_spread: bool,
-    /// The queue that it was put into, where that is known.
+    /// The queue that it was put into, if known.
     place: Option<Place>,
-    /// How often it may have been put into another.
+    /// How often it may have been moved to another queue.
     moves: u32,
     pub(crate) came: u32,
-    /// Its sender has it again.
+    /// Whether it was returned to its sender.
     is_back: bool,
 }
 
-/// What one socket did.
+/// The actions of one socket.
 #[derive(Debug, Default)]
 pub(crate) struct Account {
-    /// Messages that it took, once for each queue that they are for.
+    /// Messages that it accepted, counted once for each queue that they are for.
     pub(crate) taken: u64,
     pub(crate) received: u64,
     pub(crate) back: u64,
     pub(crate) dropped: BTreeMap<Drop, u64>,
-    /// A peer of it was refused.
+    /// Whether it refused a peer.
     pub(crate) has_refused: bool,
-    /// Of the application: what it is subscribed to, how often.
+    /// The subscriptions of the application, and how often each was made.
     pub(crate) wants: BTreeMap<Vec<u8>, usize>,
-    /// What the peers of a publisher said that they want.
+    /// The subscriptions that the peers of a publisher sent.
     pub(crate) peers: BTreeMap<PipeId, BTreeSet<Vec<u8>>>,
-    /// What the application of an XPUB was told: beginnings less ends.
+    /// The subscriptions that the application of an XPUB received: beginnings less ends.
     pub(crate) told: BTreeMap<Vec<u8>, i64>,
-    /// What the program of a manual XPUB subscribed its peers to.
+    /// The subscriptions of peers that the program of a manual XPUB made.
     pub(crate) given: BTreeMap<PipeId, BTreeSet<Vec<u8>>>,
-    /// The request that a REQ has no reply to, and when its connections went down since.
+    /// The request of a REQ without a reply, and when its connections ended since.
     pub(crate) asked: Option<usize>,
     pub(crate) went: bool,
-    /// Messages of each peer's since all had room and were the same.
+    /// Messages to each peer since all had room and their set changed.
     round: BTreeMap<PipeId, u64>,
     peers_of_round: Vec<PipeId>,
 }
@@ -100,7 +101,7 @@ impl Account {
         why.iter().filter_map(|why| self.dropped.get(why)).sum()
     }
 
-    /// Whether one that wants `topics` wants what begins with `first`.
+    /// Whether a message that begins with `first` matches one of `topics`.
     pub(crate) fn wants<'t>(
         mut topics: impl Iterator<Item = &'t Vec<u8>>,
         first: &[u8],
@@ -121,7 +122,7 @@ impl Account {
         assert!(counts().max() <= counts().min().map(|least| least + 1), "unfair: {:?}", self.round);
     }
 
-    /// Peers changed, or one had no room.
+    /// The set of peers changed, or one had no room.
     pub(crate) fn new_round(&mut self) {
         self.round.clear();
     }
@@ -131,11 +132,11 @@ impl Account {
 pub(crate) struct Reference {
     pub(crate) sent: Vec<Sent>,
     pub(crate) accounts: Vec<Account>,
-    /// What was put into each queue.
+    /// The content of each queue.
     queued: BTreeMap<Place, Vec<usize>>,
-    /// What came last over a pipe, from each queue: its place there.
+    /// The last message that came over a pipe from each queue: its index there.
     last: BTreeMap<(Place, Place), usize>,
-    /// The last of those that are for everybody.
+    /// The last of the messages that are for all.
     last_spread: BTreeMap<(Place, usize), usize>,
 }
 
@@ -145,7 +146,7 @@ impl Reference {
         self.sent.len()
     }
 
-    /// A node took the next message, and put it into these queues, if that is known.
+    /// A node accepted the next message, and put it into these queues, if known.
     pub(crate) fn took(
         &mut self,
         from: usize,
@@ -159,7 +160,7 @@ impl Reference {
         queues.iter().for_each(|id| self.queued.entry((from, *id)).or_default().push(number));
     }
 
-    /// A pipe has no connection: what was in its queue may be in others now.
+    /// A pipe has no connection: messages of its queue may be in others now.
     pub(crate) fn went(&mut self, node: usize, id: PipeId) {
         for sent in self.sent.iter_mut().filter(|sent| sent.from == node && sent.came == 0 && !sent.is_spread)
         {
@@ -174,8 +175,8 @@ impl Reference {
         account.new_round();
     }
 
-    /// A message came over a pipe of `to`, at whose other end is `origin`. `keeps` says whether the queue there keeps
-    /// what it is given, and whether it does so until a newer one begins alike.
+    /// A message came over a pipe of `to` whose other end is `origin`. `keeps` tells whether the queue there
+    /// keeps its messages, and whether it does so until a newer one has the same first part.
     pub(crate) fn came(
         &mut self,
         to: Place,
@@ -207,13 +208,13 @@ impl Reference {
         };
         for (at, between) in all.iter().enumerate().take(at).skip(last + 1) {
             let sent = &self.sent[*between];
-            // One that was moved there may be newer in that queue.
+            // A message that was moved there may be newer in that queue.
             let is_newer = |other: &(usize, &Sent)| {
                 let is_behind = other.1.moves > 0 || all[at + 1..].contains(&other.0);
                 is_behind && other.1.from == sent.from && topic(other.0) == topic(*between)
             };
             let newer = conflates && self.sent.iter().enumerate().any(|other| is_newer(&other));
-            // One that is for everybody came here or not at all.
+            // A message that is for all came here or not at all.
             let is_lost = sent.is_spread || (sent.came == 0 && sent.moves == 0);
             assert!(
                 newer || !is_lost,
@@ -222,7 +223,7 @@ impl Reference {
         }
     }
 
-    /// A message was handed back to its sender.
+    /// A message was returned to its sender.
     pub(crate) fn came_back(&mut self, node: usize, number: usize) {
         let sent = &mut self.sent[number];
         assert_eq!((sent.from, sent.came), (node, 0), "{number} had come");
@@ -231,8 +232,8 @@ impl Reference {
     }
 }
 
-/// What was received in one go, while nothing else happened: from whom, in order. Nobody whose messages wait is passed
-/// over.
+/// Checks the senders of messages that were received while nothing else happened, in order: no peer with
+/// waiting messages is skipped.
 pub(crate) fn assert_fair(from: &[PipeId]) {
     for (at, id) in from.iter().enumerate() {
         let Some(again) = from[at + 1..].iter().position(|next| next == id) else { continue };

@@ -1,4 +1,4 @@
-//! How a run ends: everything comes to rest, is closed, and is accounted for.
+//! The end of a run: everything comes to rest, is closed, and is accounted for.
 
 use bowline_core::error::Disconnect;
 use bowline_zmtp::pipe::Pipe;
@@ -8,7 +8,7 @@ use bowline_zmtp::socket_type::SocketType::*;
 use super::operations::{Hears, Model, shape};
 use super::reference::read;
 
-/// What a run came to.
+/// The result of a run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Outcome {
     pub(crate) sent: usize,
@@ -17,7 +17,8 @@ pub(crate) struct Outcome {
 }
 
 impl Model<'_> {
-    /// Every program receives what there is, and answers what it is asked. Whether there was something to do.
+    /// Every program receives the available messages and answers requests. Returns whether there was
+    /// something to do.
     fn serve(&mut self) -> bool {
         let mut is_busy = false;
         for at in 0..self.programs.len() {
@@ -37,7 +38,7 @@ impl Model<'_> {
         is_busy
     }
 
-    /// Nothing more is sent: everything comes to rest, is closed, and accounted for.
+    /// Nothing more is sent: everything comes to rest, is closed, and is accounted for.
     pub(crate) fn finish(mut self) -> Outcome {
         self.is_ending = true;
         for at in 0..self.programs.len() {
@@ -46,7 +47,7 @@ impl Model<'_> {
         for end in self.network.nodes.iter().flat_map(|node| node.every.clone()) {
             self.network.world.set_slow_writer(end, false);
         }
-        // Silent connections are given up meanwhile, and others made in their places.
+        // Silent connections are closed in the meantime, and replaced by new ones.
         let mut is_busy = true;
         for second in 0..110 {
             match second {
@@ -58,7 +59,7 @@ impl Model<'_> {
             }
             is_busy = self.serve();
         }
-        // What was answered last is on its way.
+        // The last answers are in transit.
         while is_busy {
             self.network.run_seconds(1);
             self.note();
@@ -98,7 +99,8 @@ impl Model<'_> {
         }
     }
 
-    /// Nothing is under way where there is a connection, and who waits for a reply has it or knows better.
+    /// Checks that nothing is in transit on open connections, and that each waiting REQ has its reply or an
+    /// error.
     fn assert_at_rest(&self) {
         for program in &self.programs {
             let node = program.node;
@@ -111,9 +113,9 @@ impl Model<'_> {
                     continue;
                 };
                 let peer = self.network.peer_of(node, *id).map(|peer| &self.reference.accounts[peer]);
-                // One that is refused comes and goes.
+                // A refused peer connects and disconnects.
                 let is_refused = peer.is_some_and(|peer| peer.has_refused);
-                // A REQ that asks nothing leaves what is no reply where it is.
+                // A REQ without a request leaves messages that are no replies in the queue.
                 let is_req =
                     self.network.peer_of(node, *id).is_some_and(|peer| self.traits[peer].kind == Req);
                 comes_and_goes |= is_refused;
@@ -149,7 +151,7 @@ impl Model<'_> {
         }
     }
 
-    /// What a socket took is somewhere, and what came to it, too.
+    /// Checks that each message that a socket accepted or received is accounted for.
     fn assert_account(&self, node: usize, is_over: bool) {
         let (account, stats, kind) =
             (&self.reference.accounts[node], self.stats(node), self.traits[node].kind);
@@ -174,7 +176,8 @@ impl Model<'_> {
             let dropped = account.dropped(&[Drop::LeftBehind, Drop::Stray]) + stats.filtered;
             let conflated = if sends && kind != XSub { 0 } else { conflated };
             let known = account.received + dropped + conflated;
-            // Who is refused is not heard; a REQ may have replies that it has no use for, until it asks again.
+            // Messages of refused peers are ignored; a REQ may have replies that it does not use until it
+            // sends again.
             let is_exact = !account.has_refused && kind != Req && kind != XPub;
             assert!(
                 came == known || (!is_exact && came > known) || kind == XPub,
@@ -183,7 +186,7 @@ impl Model<'_> {
         }
     }
 
-    /// What was sent over connections that nothing happened to came.
+    /// Checks that everything that was sent over undisturbed connections arrived.
     fn assert_connections(&self) {
         for connection in &self.network.connections {
             let [Some(one), Some(other)] = &connection.ended else { continue };

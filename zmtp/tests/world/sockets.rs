@@ -1,4 +1,4 @@
-//! Sockets with several pipes: what one peer did not get another does.
+//! Sockets with several pipes: a message that one peer did not get is sent to another.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ use bowline_zmtp::socket_type::SocketType;
 use super::network::Network;
 use super::{STALL, number, parts};
 
-/// Two PUSH, each connected to two PULL, or the other way round.
+/// Two PUSH, each connected to two PULL, or the reverse.
 struct Pipeline {
     network: Network,
     random: Random,
@@ -67,7 +67,7 @@ impl Pipeline {
         }
     }
 
-    /// One of four lines breaks, mostly, in one of several ways.
+    /// Breaks one of four connections, usually, in one of several ways.
     fn disturb(&mut self) {
         let line = self.random.below(12) as usize;
         let what = self.random.below(5);
@@ -82,7 +82,7 @@ impl Pipeline {
         });
     }
 
-    /// Messages that were wholly written.
+    /// Messages that were completely written.
     fn written(&self) -> usize {
         (0..2).flat_map(|push| self.network.every(push)).map(|pipe| pipe.stats().sent as usize).sum()
     }
@@ -101,7 +101,7 @@ fn every_message_is_written_once_and_pulled_once_whatever_breaks() {
             let node = 2 + pipeline.random.below(2) as usize;
             pipeline.pull(node, 4);
         }
-        // Silent connections are given up meanwhile, and what waited in them goes elsewhere.
+        // Silent connections are closed in the meantime, and their queued messages go elsewhere.
         for _ in 0..80 {
             pipeline.network.run_seconds(1);
             (2..4).for_each(|node| pipeline.pull(node, 1000));

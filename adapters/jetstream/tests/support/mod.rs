@@ -22,7 +22,7 @@ fn free_port() -> u16 {
     listener.local_addr().expect("its address").port()
 }
 
-/// A server process. What it stores stays until this is dropped.
+/// A server process. Its data is kept until this is dropped.
 struct Process {
     arguments: Vec<String>,
     child: Option<Child>,
@@ -111,7 +111,7 @@ impl Servers {
         self.processes.lock().expect("no test failed under it")[index].start();
     }
 
-    /// A context of a client that connects as soon as a server is there.
+    /// A context of a client that connects as soon as a server is available.
     pub async fn context(&self) -> jetstream::Context {
         let client = async_nats::ConnectOptions::new()
             .retry_on_initial_connect()
@@ -134,7 +134,7 @@ impl Servers {
             allow_direct: self.direct,
             ..stream::Config::default()
         };
-        // Servers that start have no leader yet.
+        // Servers that have just started have no leader yet.
         for _ in 0..300 {
             if context.create_stream(config.clone()).await.is_ok() {
                 return (context, name);
@@ -169,7 +169,7 @@ impl Servers {
         panic!("the stream has no leader");
     }
 
-    /// Waits until every server has everything.
+    /// Waits until every server has all messages.
     pub async fn settled(&self, context: &jetstream::Context, stream: &str) {
         for _ in 0..300 {
             if let Ok(stream) = context.get_stream(stream).await

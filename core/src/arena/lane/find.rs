@@ -1,4 +1,4 @@
-//! Finding messages of a lane, and taking them out again.
+//! Finding and removing messages of a lane.
 
 use alloc::collections::VecDeque;
 
@@ -12,7 +12,7 @@ impl Lane {
         under_way.chain(self.held()).chain(&self.queue)
     }
 
-    /// The first of our calls that waits, or is under way.
+    /// The first call of this side that waits or is under way.
     pub(in crate::arena) fn first_call(&self) -> Option<u64> {
         self.waiting().flat_map(Chunk::marks).find_map(|mark| match mark.sent {
             Sent::Call(id) => Some(id),
@@ -20,12 +20,12 @@ impl Lane {
         })
     }
 
-    /// Whether that message waits, or is under way.
+    /// Whether the message waits or is under way.
     pub(in crate::arena) fn holds(&self, sent: Sent) -> bool {
         self.waiting().flat_map(Chunk::marks).any(|mark| mark.sent == sent)
     }
 
-    /// Takes a message that has not left out again; `taken` gets it if no byte of it had.
+    /// Removes a message that was not sent completely; `taken` gets it if none of its bytes was sent.
     pub(in crate::arena) fn withdraw(
         &mut self,
         sent: Sent,
@@ -52,7 +52,7 @@ impl Lane {
         Withdrawn::Gone
     }
 
-    /// Takes the oldest casts that wait out, until `is_enough` says so of what is left.
+    /// Removes the oldest waiting casts, until `is_enough` returns true for the rest.
     pub(in crate::arena) fn take_oldest_casts(
         &mut self,
         is_enough: impl Fn(Load) -> bool,
@@ -87,12 +87,12 @@ impl Lane {
         self.recount();
     }
 
-    /// Whether a long message with that name waits or is under way.
+    /// Whether the long message waits or is under way.
     pub(in crate::arena) fn has_large(&self, sent: Sent) -> bool {
         self.waiting().any(|chunk| chunk.large && chunk.marks().iter().any(|mark| mark.sent == sent))
     }
 
-    /// What was queued last.
+    /// The message that was queued last.
     pub(in crate::arena) fn last_queued(&self) -> Option<Sent> {
         Some(self.queue.back()?.marks().last()?.sent)
     }
@@ -110,7 +110,7 @@ impl Lane {
         self.waiting().flat_map(Chunk::marks).find_map(|mark| mark.sent.cast())
     }
 
-    /// The oldest cast that waits (what is under way does not).
+    /// The oldest cast that waits and is not under way.
     pub(in crate::arena) fn oldest_cast(&self) -> Option<u64> {
         self.held().chain(&self.queue).flat_map(Chunk::marks).find_map(|mark| match mark.sent {
             Sent::Cast(number) => Some(number),
@@ -119,7 +119,7 @@ impl Lane {
     }
 }
 
-/// Takes one frame out of a queue.
+/// Removes one frame from a queue.
 fn remove(queue: &mut VecDeque<Chunk>, sent: Sent, taken: &mut impl FnMut(&FrameRef<'_>)) -> bool {
     let holds = |chunk: &Chunk| chunk.marks().iter().any(|mark| mark.sent == sent);
     let Some(index) = queue.iter().position(holds) else { return false };

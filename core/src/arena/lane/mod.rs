@@ -1,4 +1,4 @@
-//! One priority class of the write queue: what waits in it, and how much of it may go.
+//! One priority class of the write queue: its waiting messages, and how many of their bytes may be sent.
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -13,7 +13,7 @@ mod find;
 mod restore;
 mod take;
 
-/// What is gathered for a batch.
+/// The frames that are collected for a batch.
 #[derive(Debug, Default)]
 pub(in crate::arena) struct Gathered {
     pub(in crate::arena) chunk: Chunk,
@@ -23,11 +23,11 @@ pub(in crate::arena) struct Gathered {
 /// Where a message was when it was withdrawn.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Withdrawn {
-    /// It waited: no byte of it left.
+    /// In the queue: none of its bytes was sent.
     Waiting,
-    /// Some of its fragments left: the peer has to be told that no more come.
+    /// Some of its fragments were sent: the peer must be told that no more follow.
     UnderWay { class: Class, message: u64 },
-    /// It is not here.
+    /// It is not in this lane.
     Gone,
 }
 
@@ -36,17 +36,17 @@ pub(crate) enum Withdrawn {
 struct Aside {
     /// Calls and casts, older than the queue, that answers have overtaken: they wait for credit.
     held: VecDeque<Chunk>,
-    /// What was written last, oldest first, where it is to be sent again.
+    /// The last written chunks, oldest first, if they are to be sent again on the next connection.
     written: VecDeque<Chunk>,
 }
 
 #[derive(Debug)]
 pub(in crate::arena) struct Lane {
     class: Class,
-    /// What waits, oldest first. A large message has a chunk of its own.
+    /// The waiting chunks, oldest first. A large message has a chunk of its own.
     queue: VecDeque<Chunk>,
     under_way: Option<Box<Partial>>,
-    /// Mostly there is nothing in it.
+    /// Boxed: usually there is none.
     aside: Option<Box<Aside>>,
     ours: Load,
     owed: Load,
@@ -66,13 +66,13 @@ impl Lane {
         }
     }
 
-    /// Calls and casts that wait.
+    /// Waiting calls and casts.
     #[inline]
     pub(in crate::arena) fn ours(&self) -> Load {
         self.ours
     }
 
-    /// Answers and cancels that wait.
+    /// Waiting answers and cancels.
     pub(in crate::arena) fn owed(&self) -> Load {
         self.owed
     }
@@ -83,7 +83,7 @@ impl Lane {
         marks.filter(|mark| mark.sent == Sent::Abort).count()
     }
 
-    /// Gives back the memory of empty queues.
+    /// Frees the memory of empty queues.
     pub(in crate::arena) fn trim(&mut self) {
         if self.queue.iter().all(Chunk::is_empty) {
             self.queue = VecDeque::new();
@@ -107,7 +107,7 @@ impl Lane {
         self.aside.iter().flat_map(|aside| &aside.written)
     }
 
-    /// Bytes that were lent of a message that is under way: it is kept whole until its end.
+    /// The bytes of a message under way that are in batches: the message is kept whole until its end.
     pub(in crate::arena) fn lent_of_message(&self) -> usize {
         self.under_way.as_ref().map_or(0, |partial| partial.at)
     }
@@ -121,7 +121,7 @@ impl Lane {
         self.held().chain(&self.queue).chain(self.written()).chain(under_way).map(Chunk::capacity).sum()
     }
 
-    /// The chunk that takes a further frame of about that many copied bytes.
+    /// The chunk that takes a further frame of about this many copied bytes.
     #[inline]
     pub(in crate::arena) fn tail(&mut self, bytes: usize, most: usize, spare: &mut Vec<Chunk>) -> &mut Chunk {
         if !self.queue.back().is_some_and(|chunk| chunk.has_room(bytes, most)) {
@@ -134,7 +134,7 @@ impl Lane {
         chunk
     }
 
-    /// The newest chunk, if it takes so many bytes more without growing.
+    /// The newest chunk, if it takes this many more bytes without growing.
     #[inline]
     pub(in crate::arena) fn last_with_room(&mut self, bytes: usize) -> Option<&mut Chunk> {
         self.queue.back_mut().filter(|chunk| chunk.has_memory(bytes))
@@ -150,14 +150,14 @@ impl Lane {
         }
     }
 
-    /// Several messages of ours were pushed.
+    /// Records that several messages of this side were pushed.
     pub(in crate::arena) fn note_many(&mut self, load: Load) {
         self.ours.add(load);
     }
 
-    /// Appends a chunk as it is.
+    /// Appends a chunk unchanged.
     pub(in crate::arena) fn push_chunk(&mut self, chunk: Chunk) {
-        // Made for a message that could not be encoded: nothing behind it would ever go.
+        // A chunk that was made for a message that could not be encoded: it must not stay in front of others.
         if self.queue.back().is_some_and(Chunk::is_empty) {
             self.queue.pop_back();
         }
@@ -166,7 +166,7 @@ impl Lane {
         self.queue.push_back(chunk);
     }
 
-    /// Adds a chunk as it is, in front of everything that waits.
+    /// Inserts a chunk unchanged, in front of everything that waits.
     pub(in crate::arena) fn insert_chunk(&mut self, chunk: Chunk) {
         self.ours.add(chunk.ours());
         self.owed.add(chunk.owed());
@@ -190,8 +190,8 @@ impl Lane {
         }
     }
 
-    /// Nothing that takes credit goes out any more on this connection. The number of the message
-    /// that was begun and goes back.
+    /// From now on nothing that takes credit is sent on this connection. Returns the number of the message
+    /// that was begun and is put back.
     pub(in crate::arena) fn hold_back(&mut self) -> Option<u64> {
         self.flow.stopped = true;
         let partial = self.under_way.take_if(|partial| partial.sent.takes_credit())?;
@@ -214,8 +214,8 @@ impl Lane {
         }
     }
 
-    /// Keeps the waiting frames that `keep` wants, in order; frames longer than `fragment` get a
-    /// chunk of their own. What is under way is left alone.
+    /// Keeps the waiting frames for which `keep` returns true, in order; frames longer than `fragment` get a
+    /// chunk of their own. The message under way is not changed.
     pub(in crate::arena) fn retain(
         &mut self,
         fragment: usize,

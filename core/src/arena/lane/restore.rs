@@ -1,4 +1,4 @@
-//! What comes back to a lane when a connection is gone.
+//! Messages that return to a lane after the end of a connection.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -8,7 +8,7 @@ use crate::arena::chunk::{Chunk, Fate, FrameRef, Mark, Sent};
 use crate::arena::send_credit::SendCredit;
 
 impl Lane {
-    /// Keeps a chunk that was written, and lets go of older ones beyond the window.
+    /// Keeps a written chunk, and returns older ones beyond the window.
     pub(in crate::arena) fn keep_written(&mut self, chunk: Chunk, window: usize) -> Vec<Chunk> {
         let written = &mut self.aside.get_or_insert_default().written;
         written.push_back(chunk);
@@ -24,8 +24,8 @@ impl Lane {
         old
     }
 
-    /// The connection died: the messages that the last `window` written bytes belong to come back in
-    /// front, as far as `keep` wants them. Those before are done.
+    /// The connection ended: the messages in the last `window` written bytes return to the front of the
+    /// queue, as far as `keep` returns true for them. Earlier ones are done.
     pub(in crate::arena) fn restore_written(
         &mut self,
         window: usize,
@@ -33,7 +33,7 @@ impl Lane {
     ) {
         let mut again = Vec::new();
         let written = self.aside.as_mut().map(|aside| core::mem::take(&mut aside.written));
-        // Bytes from the beginning of a chunk to the end of everything.
+        // Bytes from the start of a chunk to the end of all chunks.
         let mut left: usize = written.iter().flatten().map(Chunk::len).sum();
         for mut chunk in written.into_iter().flatten() {
             let mut kept = Chunk::default();
@@ -54,8 +54,8 @@ impl Lane {
         }
     }
 
-    /// What was lent and has not left comes back, in front of everything, with what waits to be
-    /// gone on with. The next connection begins without fragments.
+    /// Unsent frames of the last batch return to the front of the queue, and with them the message under way.
+    /// The next connection begins without fragments.
     pub(in crate::arena) fn restore(&mut self, unsent: Vec<Chunk>) {
         let mut all: VecDeque<Chunk> = unsent.into();
         all.extend(self.under_way.take().map(|partial| partial.frame));
@@ -66,8 +66,8 @@ impl Lane {
         self.flow = SendCredit::UNLIMITED;
     }
 
-    /// Puts casts that were lent back in front of the first younger one. Of framings without fragments:
-    /// no message is under way.
+    /// Puts casts of a batch back in front of the first younger one. Only for framings without fragments: no
+    /// message is under way.
     pub(in crate::arena) fn insert_by_number(&mut self, chunks: Vec<Chunk>) {
         let first_of = |chunk: &Chunk| chunk.marks().iter().find_map(|mark| mark.sent.cast());
         let Some(first) = chunks.first().and_then(first_of) else { return };
@@ -77,7 +77,7 @@ impl Lane {
         let at = older.iter().position(|chunk| chunk.marks().iter().any(is_younger));
         let mut younger = at.map(|at| older.split_off(at)).unwrap_or_default();
         if let Some(mixed) = younger.front_mut() {
-            // What was written before that batch waits in the chunk that later casts were added to.
+            // Frames that were written before this batch wait in the chunk that later casts were added to.
             let (mut before, mut behind) = (Chunk::default(), Chunk::default());
             mixed.for_each_frame(|frame| {
                 let is_behind = !behind.is_empty() || frame.sent.cast().is_some_and(|number| number > first);

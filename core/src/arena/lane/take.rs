@@ -1,4 +1,4 @@
-//! What of a lane goes out now: as much as its budget, and the peer's credit, cover.
+//! Chooses what a lane sends now: as much as its budget and the peer's credit cover.
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -11,7 +11,7 @@ use crate::frame::Framing;
 use crate::frame::native::MESSAGE_COST;
 
 impl Lane {
-    /// Takes up to about `budget` bytes that may go now, in order.
+    /// Takes up to about `budget` bytes that may be sent now, in order.
     pub(in crate::arena) fn take<F: Framing>(
         &mut self,
         framing: &F,
@@ -33,7 +33,7 @@ impl Lane {
                 self.owed.sub(chunk.owed());
                 return Some(Gathered { chunk, finished: VecDeque::new() });
             }
-            // Nothing that could overtake waits: what the credit covers goes in one piece.
+            // Nothing waits that could overtake: the frames covered by the credit are taken in one piece.
             if front.can_split() && len <= budget.max(CHUNK) && self.owed.messages == 0 {
                 return self.take_covered(spare);
             }
@@ -57,7 +57,7 @@ impl Lane {
         Some(out)
     }
 
-    /// The messages at the front of the queue that there is credit for.
+    /// Takes the messages at the front of the queue that the credit covers.
     fn take_covered(&mut self, spare: &mut Vec<Chunk>) -> Option<Gathered> {
         let credit = self.flow.credit();
         let front = self.queue.front_mut()?;
@@ -72,7 +72,7 @@ impl Lane {
         Some(Gathered { chunk, finished: VecDeque::new() })
     }
 
-    /// The next fragment of the message under way.
+    /// Takes the next fragment of the message under way.
     fn take_fragment<F: Framing>(&mut self, framing: &F, fragment: usize, out: &mut Gathered) -> bool {
         let Some(partial) = &mut self.under_way else { return false };
         let n = partial.rest().min(fragment);
@@ -100,12 +100,12 @@ impl Lane {
         *next_message += 1;
     }
 
-    /// Credit that a large message needs before it begins: enough for its first fragment.
+    /// The credit that a large message needs to begin: enough for its first fragment.
     fn can_start(&self, frame: &Chunk, fragment: usize) -> bool {
         frame.ours().messages == 0 || self.flow.credit() >= frame.len().min(fragment) as u64 + MESSAGE_COST
     }
 
-    /// What waits for credit, as far as there is some.
+    /// Takes messages that waited for credit, as far as the credit covers them.
     fn take_held(&mut self, next_message: &mut u64, fragment: usize, out: &mut Chunk) -> bool {
         let held = self.aside.as_mut().and_then(|aside| aside.held.pop_front());
         let Some(mut chunk) = held else { return false };
@@ -125,7 +125,8 @@ impl Lane {
         out.len() > before
     }
 
-    /// The next chunk of the queue: what has no credit is put aside, what needs none goes.
+    /// Takes from the next chunk of the queue: messages without credit are put aside, messages that need none
+    /// are taken.
     fn take_queued(&mut self, next_message: &mut u64, fragment: usize, out: &mut Chunk) -> bool {
         let Some(mut chunk) = self.queue.pop_front() else { return false };
         if chunk.is_empty() {
@@ -142,7 +143,7 @@ impl Lane {
             return true;
         }
         if !out.is_empty() && out.len() + chunk.len() > CHUNK {
-            // Next time.
+            // For the next batch.
             self.queue.push_front(chunk);
             return false;
         }
@@ -158,8 +159,8 @@ impl Lane {
         true
     }
 
-    /// Moves the frames of `chunk` that may go to `out`; returns those that have to wait. Once one
-    /// waits (`waits`: an older one does), all behind it do that take credit.
+    /// Moves the frames of `chunk` that may be sent to `out`, and returns those that have to wait. If one
+    /// waits (`waits`: an older one does), all later ones that take credit wait as well.
     fn sift(&mut self, chunk: &mut Chunk, mut waits: bool, out: &mut Chunk) -> Chunk {
         let mut rest = Chunk::default();
         let flow = &mut self.flow;

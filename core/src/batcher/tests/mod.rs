@@ -192,7 +192,7 @@ fn results_come_in_order_and_hold_places_until_they_are_taken() {
     assert_eq!(append(&mut batcher, at), ["a"]);
     assert_eq!(woken(&mut batcher), [30]);
 
-    // A receiver that takes nothing holds up its own senders only.
+    // A receiver that takes nothing delays only its own senders.
     for reference in 0..2 {
         batcher.try_send_with_reference(at, "x", 1, other, reference).expect("places of its own");
     }

@@ -9,12 +9,12 @@ use crate::error::ConfigError;
 use crate::error::FrameError;
 use crate::frame::Framing;
 
-/// Settings of a [`LengthPrefixed`], under the names they have in tokio-util.
+/// The settings of a [`LengthPrefixed`], with the names that they have in tokio-util.
 ///
 /// # Example
 ///
-/// The length counts the body but comes before a byte of flags, which is handed over in front of
-/// the body together with the length:
+/// The length counts the body but comes before a byte of flags, which is handed over in front of the body
+/// together with the length:
 ///
 /// ```
 /// use bowline_core::frame::length_prefixed::LengthPrefixed;
@@ -91,7 +91,7 @@ impl Builder {
         self
     }
 
-    /// The length takes that many bytes, 1 to 8; by default 4. Takes back [`varint`](Self::varint).
+    /// The length field has this many bytes, 1 to 8; default 4. Resets [`varint`](Self::varint).
     pub const fn length_field_length(mut self, bytes: usize) -> Self {
         self.length = Length::Fixed(bytes);
         self
@@ -100,51 +100,51 @@ impl Builder {
     /// The length is an unsigned LEB128 number (7 bits a byte, low bits first, the top bit says
     /// that another byte follows), as in Protocol Buffers.
     ///
-    /// The shortest form is written. On reading, needless bytes are accepted, up to 10 in all; a
-    /// number of 2^64 or more is a [`FrameError::LengthOverflow`], one without an end a
+    /// The shortest form is written. When reading, overlong forms of up to 10 bytes are accepted; a number of
+    /// 2^64 or more is a [`FrameError::LengthOverflow`], one without an end a
     /// [`FrameError::UnterminatedVarint`].
     pub const fn varint(mut self) -> Self {
         self.length = Length::Varint;
         self
     }
 
-    /// That many bytes come before the length; by default none. They are written as zeros, and not
-    /// looked at on reading. Takes back [`header_prefix`](Self::header_prefix).
+    /// This many bytes come before the length; default 0. They are written as zeros, and ignored when
+    /// reading. Resets [`header_prefix`](Self::header_prefix).
     pub fn length_field_offset(mut self, bytes: usize) -> Self {
         self.prefix = Prefix::Zeros(bytes);
         self
     }
 
     /// Sets the bytes before the length, and with them the
-    /// [`length_field_offset`](Self::length_field_offset). They are not looked at on reading.
+    /// [`length_field_offset`](Self::length_field_offset). They are ignored when reading.
     pub fn header_prefix(mut self, bytes: &[u8]) -> Self {
         self.prefix = Prefix::Given(bytes.to_vec());
         self
     }
 
-    /// What is added to the value of the length field to get the number of bytes that follow after
-    /// [`num_skip`](Self::num_skip); by default 0. Negative where the length counts parts of the
-    /// header that are skipped, positive where it does not count all that follows.
+    /// The amount to add to the value of the length field to get the number of bytes after
+    /// [`num_skip`](Self::num_skip); default 0. Negative if the length counts parts of the header that are
+    /// skipped, positive if it does not count all bytes that follow.
     pub const fn length_adjustment(mut self, bytes: i64) -> Self {
         self.adjustment = bytes;
         self
     }
 
-    /// The body begins after that many bytes of the frame; by default after the length field.
+    /// The body begins after this many bytes of the frame; default: after the length field.
     pub const fn num_skip(mut self, bytes: usize) -> Self {
         self.num_skip = Some(bytes);
         self
     }
 
-    /// Checks the settings against each other.
+    /// Checks the settings.
     ///
     /// # Errors
     ///
-    /// * [`ConfigError::OutOfRange`] if the length field has not 1 to 8 bytes, the header is
-    ///   longer than [`LONGEST_HEADER`], or the length field cannot express
+    /// * [`ConfigError::OutOfRange`] if the length field does not have 1 to 8 bytes, the header is longer
+    ///   than [`LONGEST_HEADER`], or the length field cannot express
     ///   [`max_frame_length`](Self::max_frame_length).
-    /// * [`ConfigError::Conflict`] for [`varint`](Self::varint) with [`num_skip`](Self::num_skip):
-    ///   where such a header ends is not known beforehand.
+    /// * [`ConfigError::Conflict`] for [`varint`](Self::varint) with [`num_skip`](Self::num_skip): the end of
+    ///   such a header is not known beforehand.
     pub fn build(self) -> Result<LengthPrefixed, ConfigError> {
         let (field, len) = match self.length {
             Length::Varint if self.num_skip.is_some() => {

@@ -22,17 +22,17 @@ const LONGEST_VARINT: usize = 10;
 /// A length field, then that many bytes of body: 4 bytes big-endian and at most 8 MiB unless
 /// configured otherwise with [`LengthPrefixed::builder`].
 ///
-/// The settings and their meaning are those of tokio-util's `LengthDelimitedCodec`. Of the same
-/// settings the same bytes are read, with these differences:
+/// The settings and their meaning are those of tokio-util's `LengthDelimitedCodec`. With the same settings
+/// the same bytes are read, with these differences:
 ///
-/// * The limit is on the body that is handed over (what the length comes to after adjustment and
-///   skipping), and equally on the body that is sent. There it is on the bare value of the field.
-/// * A length that does not reach to the end of the header is an error
-///   ([`FrameError::TooShort`]). There, with `num_skip` under the header's length, the rest of the
-///   header would be read as the next frame.
-/// * Writing honours all settings, so that what one side writes the other one reads. There only the
+/// * The limit applies to the body that is handed over (the length after adjustment and skipping), and
+///   equally to the body that is sent. In tokio-util it applies to the value of the field.
+/// * A length that does not reach the end of the header is an error ([`FrameError::TooShort`]). In
+///   tokio-util, with `num_skip` below the header's length, the rest of the header would be read as the next
+///   frame.
+/// * Writing applies all settings, so that what one side writes the other one reads. In tokio-util only the
 ///   length field and the adjustment are written.
-/// * A limit the length field cannot express is refused, where it was set; there it is lowered.
+/// * A limit that the length field cannot express is refused when it is set; tokio-util lowers it.
 ///
 /// # The header
 ///
@@ -44,16 +44,15 @@ const LONGEST_VARINT: usize = 10;
 ///                                (default: up to here ^)
 /// ```
 ///
-/// On reading, the body begins after `num_skip` bytes and is as long as the length field says plus
-/// `length_adjustment`. With a smaller `num_skip` the body that is received begins with the rest
-/// of the header; **the body that is sent never has it**, the header is always written by the
-/// framing, and the length field counts what the receiver will count. With a larger `num_skip`
-/// the bytes between length and body are written as zeros.
+/// When reading, the body begins after `num_skip` bytes and has the length in the length field plus
+/// `length_adjustment`. With a smaller `num_skip` the received body begins with the rest of the header; **the
+/// body to send never contains it**: the framing always writes the header, and the length field counts what
+/// the receiver will count. With a larger `num_skip` the bytes between length and body are written as zeros.
 ///
 /// # Errors
 ///
-/// Lengths are judged on the bytes of the field that are there, without waiting for the rest of
-/// the header; in errors, bytes that were not there yet count as zero.
+/// Lengths are checked as soon as bytes of the field are available, without waiting for the rest of the
+/// header; in errors, missing bytes count as zero.
 ///
 /// # Example
 ///
@@ -85,17 +84,17 @@ pub struct LengthPrefixed {
     field: Field,
     /// Where the length field begins.
     offset: usize,
-    /// What is added to the field's value to get the bytes after `skip`.
+    /// The amount to add to the field's value to get the bytes after `skip`.
     adjustment: i64,
-    /// Bytes from the start of the frame to the body as it is received (fixed fields only).
+    /// Bytes from the start of the frame to the received body (fixed fields only).
     skip: usize,
-    /// Bytes of the header at the front of the body as it is received.
+    /// Bytes of the header at the start of the received body.
     kept: usize,
-    /// What is written before a body, with zeros for the length. Of a varint it has one byte: the
-    /// others are made room for when the length is known.
+    /// The bytes written before a body, with zeros for the length. A varint has one byte here: room for the
+    /// others is made when the length is known.
     header: Bytes,
     max_message: usize,
-    /// The smallest value of the field that reaches to the end of the header.
+    /// The smallest value of the field that reaches the end of the header.
     min_value: u64,
     /// The value of the field of the longest body.
     max_value: u64,
@@ -156,7 +155,7 @@ impl LengthPrefixed {
         Ok(self)
     }
 
-    /// The value of a fixed field, and of one of whose bytes some are missing as if they were 0.
+    /// The value of a fixed field; missing bytes count as 0.
     #[inline]
     fn fixed_value(&self, unread: &[u8], len: usize, big: bool) -> u64 {
         let behind = unread.get(self.offset..).unwrap_or_default();
@@ -203,7 +202,7 @@ impl LengthPrefixed {
                 }
                 return Ok(self.step(unread, self.offset + at + 1, value));
             }
-            // More bytes only add to it.
+            // Further bytes can only increase it.
             if value > self.max_value {
                 return Err(self.bad_length(value));
             }
@@ -214,7 +213,7 @@ impl LengthPrefixed {
         Ok(Step::Need(unread.len().max(self.offset) + 1))
     }
 
-    /// The frame whose body begins at `start`, if it is whole. `value` was checked.
+    /// The frame whose body begins at `start`, if it is complete. `value` is checked already.
     #[inline]
     fn step(&self, unread: &[u8], start: usize, value: u64) -> Step {
         let end = start + value.wrapping_add_signed(self.adjustment) as usize;
@@ -224,7 +223,7 @@ impl LengthPrefixed {
         Step::Frame { meta: Meta::default(), extensions: 0..0, body: start..end, consumed: end }
     }
 
-    /// Judges a fixed field that is not whole. `value` is what it has at least.
+    /// Checks an incomplete fixed field. `value` is its minimum.
     #[cold]
     fn part_of_header(&self, value: u64, head: usize) -> Result<Step, FrameError> {
         if value > self.max_value {
@@ -233,7 +232,7 @@ impl LengthPrefixed {
         Ok(Step::Need(head))
     }
 
-    /// Says what is wrong with a value outside of `min_value..=max_value`.
+    /// The error for a value outside of `min_value..=max_value`.
     #[cold]
     fn bad_length(&self, value: u64) -> FrameError {
         let field = "length";
@@ -275,8 +274,8 @@ impl Framing for LengthPrefixed {
         Profile::messages("length-prefixed").with_external_bodies()
     }
 
-    /// The longest body that is read, in bytes. Of a body that is written it covers the header's
-    /// bytes that the receiver keeps in front of it too.
+    /// The maximum length of a received body. For a body to send, the limit includes the header's bytes that
+    /// the receiver keeps in front of it.
     fn max_message(&self) -> usize {
         self.max_message
     }

@@ -134,7 +134,7 @@ fn a_length_that_counts_its_header() {
 
 #[test]
 fn a_length_that_does_not_count_all() {
-    // Two bytes of trailer that the length leaves out: they are part of the body here.
+    // The length does not count the two bytes of trailer: they are part of the body here.
     let framing = built(|b| b.length_field_length(1).length_adjustment(2));
     assert_eq!(encode(&framing, b"abcXY").unwrap(), b"\x03abcXY");
     assert_eq!(next(&framing, b"\x03abcXY"), frame(1..6));
@@ -165,7 +165,7 @@ fn a_header_that_is_kept() {
     framing.set_max_message(14).unwrap();
     assert_eq!(next(&framing, bytes), frame(0..14));
     assert_eq!(encode(&framing, b"hello world").unwrap(), bytes);
-    // What the receiver would refuse is not written.
+    // Frames that the receiver would refuse are not written.
     assert_eq!(encode(&framing, b"hello world!"), Err(EncodeError::TooLarge { len: 15, max: 14 }));
 }
 
@@ -262,7 +262,7 @@ fn varints_that_are_too_much() {
     assert_eq!(next(&framing, &bytes), overflow(u64::MAX, 0));
     bytes[9] = 0x82;
     assert_eq!(next(&framing, &bytes), no_end);
-    // Known to be too long before the last byte.
+    // The excessive length is known before the last byte.
     assert_eq!(next(&framing, &[0x80, 0x80, 0x80, 0x84]), Ok(Step::Need(5)));
     assert_eq!(next(&framing, &[0x81, 0x80, 0x80, 0x84]), too_long(8_388_609, 8_388_608));
     assert_eq!(next(&framing, &[0xff; 4]), too_long(268_435_455, 8_388_608));

@@ -1,4 +1,4 @@
-//! The credit: how much more of a class the receiver takes.
+//! The credit frame: how much more of a class the receiver accepts.
 
 use super::numbers::get_u64;
 use crate::error::FrameError;
@@ -6,17 +6,18 @@ use crate::frame::Class;
 
 /// The smallest window a side may have, bytes.
 pub const MIN_WINDOW: u32 = 64 * 1024;
-/// What a message costs besides the bytes of its frame: about what keeping one takes, so that
-/// many small ones are bounded, too.
+/// The cost of a message in addition to the bytes of its frame: about the memory needed to keep one, so that
+/// the number of small messages is bounded, too.
 pub const MESSAGE_COST: u64 = 256;
 
-/// What one side grants and has seen of one class, counted from the beginning of the connection.
+/// The limit granted and the bytes read by one side in one class, counted from the beginning of the
+/// connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Credit {
     /// Which class: normal or bulk.
     pub class: Class,
-    /// Requests and casts may cost so much in all.
+    /// The total cost that requests and casts may have.
     pub limit: u64,
     /// Bytes of the class read so far, frames of every kind.
     pub seen: u64,
@@ -26,7 +27,7 @@ impl Credit {
     /// Bytes on the wire.
     pub(super) const LEN: usize = 20;
 
-    /// So much in all.
+    /// A grant of this total.
     #[must_use]
     pub const fn new(class: Class, limit: u64, seen: u64) -> Self {
         Self { class, limit, seen }
@@ -45,7 +46,7 @@ impl Credit {
     /// Reads the frame's body.
     ///
     /// # Errors
-    /// A length or a class that cannot be.
+    /// The length or the class is invalid.
     pub fn decode(body: &[u8]) -> Result<Self, FrameError> {
         let (len, limit) = (body.len() as u64, Self::LEN as u64);
         if len < limit {

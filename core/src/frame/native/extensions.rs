@@ -1,4 +1,4 @@
-//! Extensions: typed values a receiver may skip.
+//! Extensions: typed values that a receiver may skip.
 
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -9,9 +9,9 @@ use crate::error::{EncodeError, FrameError};
 /// Type of the extension that carries a W3C `traceparent` as text.
 pub const TRACE_CONTEXT: u16 = 1;
 
-/// Bytes in front of all extensions of a frame: their length.
+/// Bytes before all extensions of a frame: their total length.
 pub(super) const TOTAL: usize = 2;
-/// Longest extensions of one frame.
+/// The maximum total length of the extensions of one frame.
 pub(super) const MAX: usize = u16::MAX as usize;
 /// Bytes before an extension's value: its type and length.
 pub(super) const HEAD: usize = 4;
@@ -19,13 +19,13 @@ pub(super) const HEAD: usize = 4;
 /// One extension.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Extension<'a> {
-    /// What it is; 0x8000 and above are the application's own.
+    /// Its type; 0x8000 and above are for applications.
     pub kind: u16,
     /// Its value.
     pub value: &'a [u8],
 }
 
-/// Extensions being put together, to travel with a message.
+/// Builds the extensions of a message.
 ///
 /// ```
 /// use bowline_core::frame::native::{Extensions, TRACE_CONTEXT, parse_extensions};
@@ -43,16 +43,16 @@ pub struct Extensions {
 }
 
 impl Extensions {
-    /// None yet.
+    /// No extensions.
     #[must_use]
     pub const fn new() -> Self {
         Self { encoded: Vec::new() }
     }
 
-    /// Adds one.
+    /// Adds an extension.
     ///
     /// # Errors
-    /// All together would be longer than 65,535 bytes.
+    /// The total would exceed 65,535 bytes.
     pub fn push(&mut self, kind: u16, value: &[u8]) -> Result<(), EncodeError> {
         let total = self.encoded.len() + HEAD + value.len();
         let (Ok(len), true) = (u16::try_from(value.len()), total <= MAX) else {
@@ -64,15 +64,14 @@ impl Extensions {
         Ok(())
     }
 
-    /// As options take them.
+    /// The encoded form, as options take it.
     #[must_use]
     pub fn into_bytes(self) -> Vec<u8> {
         self.encoded
     }
 }
 
-/// Walks over encoded extensions. Those of a received frame were checked with it and hold no
-/// errors.
+/// Iterates over encoded extensions. Those of a received frame were checked with it and contain no errors.
 pub fn parse_extensions(encoded: &[u8]) -> impl Iterator<Item = Result<Extension<'_>, FrameError>> {
     let mut rest = encoded;
     core::iter::from_fn(move || {
@@ -92,13 +91,13 @@ pub fn parse_extensions(encoded: &[u8]) -> impl Iterator<Item = Result<Extension
     })
 }
 
-/// Checks that all of `encoded` are extensions.
+/// Checks that `encoded` consists of valid extensions.
 pub(super) fn check(encoded: &[u8]) -> Result<(), FrameError> {
     parse_extensions(encoded).try_for_each(|extension| extension.map(drop))
 }
 
-/// Where the extensions of a frame of `end` bytes are, whose two bytes of length stand at `at`,
-/// as soon as those came. What is behind the extensions may be `max_body` long.
+/// The position of the extensions of a frame of `end` bytes, whose two-byte length is at `at`, as soon as
+/// these bytes have arrived. The bytes after the extensions may be at most `max_body`.
 pub(super) fn locate(
     unread: &[u8],
     at: usize,

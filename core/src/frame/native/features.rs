@@ -1,4 +1,5 @@
-//! Features: what the two sides of a connection offer each other beyond the version, a bit each.
+//! Features: capabilities that the two sides of a connection offer each other beyond the version, one bit
+//! each.
 
 use core::fmt;
 
@@ -6,11 +7,11 @@ use core::fmt;
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Features(pub u64);
 
-/// The bits that have a meaning, or are kept for one, in their order.
+/// The names of the bits that are used or reserved, in their order.
 const NAMES: [&str; 4] = ["sessions", "authentication", "services", "streams"];
 
 impl fmt::Display for Features {
-    /// The names, where there are any, and the numbers of the bits.
+    /// The names of known bits, and the numbers of all bits.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut first = true;
         for bit in (0..u64::BITS).filter(|bit| self.0 & (1 << bit) != 0) {

@@ -8,21 +8,21 @@ use crate::auth::{MAX_CHALLENGE, MAX_CREDENTIALS, Refusal};
 use crate::error::{EncodeError, FrameError};
 use crate::frame::{Class, Kind, Meta};
 
-/// Bytes that every frame begins with.
+/// The number of bytes that every frame begins with.
 pub(super) const BASE: usize = 8;
 /// Flag: extensions follow the fixed fields.
 pub(super) const FLAG_EXTENSIONS: u8 = 0b100;
-/// The class is in these bits of the flags.
+/// The bits of the flags that contain the class.
 const CLASS_BITS: u8 = 0b11;
-/// In a field of milliseconds: none.
+/// The value of a field of milliseconds that means none.
 const NO_TIME: u32 = u32::MAX;
 /// Longest body of a hello.
 const MAX_HELLO: u64 = 1024;
 /// Longest text of a go-away.
 const MAX_GO_AWAY: u64 = 1024;
-/// Longest body of what is said of credentials.
+/// Longest body of an accepted or refused frame.
 const MAX_VERDICT: u64 = 1024;
-/// Most bytes of a message that one fragment carries.
+/// Maximum bytes of a message in one fragment.
 pub(super) const MAX_FRAGMENT: u64 = 64 * 1024;
 
 /// The kinds, as numbers on the wire.
@@ -50,7 +50,7 @@ pub(super) enum Code {
     Refused = 131,
 }
 
-/// The largest number in use of those that belong to no feature.
+/// The largest number in use that belongs to no feature.
 const LAST_CODE: u8 = 14;
 
 impl Code {
@@ -147,8 +147,8 @@ impl Code {
         }
     }
 
-    /// The longest body of this kind, which has to fit whatever the limit on messages is where
-    /// the protocol itself says what is in it.
+    /// The maximum length of a body of this kind. Bodies that the protocol itself defines are allowed
+    /// whatever the limit on messages is.
     #[inline]
     pub(super) fn max_body(self, max_message: usize) -> u64 {
         match self {
@@ -173,26 +173,26 @@ impl Code {
             Self::Resume => Resume::LEN,
             Self::Accepted => Accepted::LEN,
             Self::Refused => Refusal::LEN,
-            // An empty one would be work for nothing.
+            // An empty one would cause work without effect.
             Self::Fragment => 1,
             _ => 0,
         }
     }
 
-    /// Whether extensions may follow the fixed fields. Not where the receiver would not look at them.
+    /// Whether extensions may follow the fixed fields. Not for kinds whose receiver would ignore them.
     #[inline]
     pub(super) fn takes_extensions(self) -> bool {
         matches!(self, Self::Request | Self::Reply | Self::ErrorReply | Self::Cast | Self::GoAway)
     }
 
-    /// Whether it belongs to a user's message, which is never in the control class.
+    /// Whether it belongs to a message of the application, which is never in the control class.
     #[inline]
     fn is_part(self) -> bool {
         matches!(self, Self::Fragment | Self::Abort)
     }
 }
 
-/// The first byte of a connection: everything else is another protocol (TLS, HTTP, ...).
+/// The first byte of a connection: any other value belongs to another protocol (TLS, HTTP, ...).
 #[inline]
 pub(super) fn check_first(unread: &[u8]) -> Result<(), FrameError> {
     match unread.first() {
@@ -238,7 +238,7 @@ fn bad_field<T: Into<u64>>(field: &'static str, value: T, limit: u8) -> FrameErr
     FrameError::BadField { field, value: value.into(), limit: u64::from(limit) }
 }
 
-/// Reads the fixed fields, which stand after the first 8 bytes of `frame`.
+/// Reads the fixed fields after the first 8 bytes of `frame`.
 #[inline]
 pub(super) fn read_fixed(code: Code, class: Class, attempt: u8, frame: &[u8]) -> Result<Meta, FrameError> {
     let (mut id, mut method, mut status, mut remaining, mut retry) = (0, 0, 0, NO_TIME, NO_TIME);
@@ -266,8 +266,8 @@ pub(super) fn read_fixed(code: Code, class: Class, attempt: u8, frame: &[u8]) ->
             check_reserved(get_u16(frame, 18))?;
         }
     }
-    // Put together in one go: a value that is changed in place and then copied costs more than
-    // everything above.
+    // Built in one expression: a value that is changed in place and then copied costs more than everything
+    // above.
     Ok(Meta {
         kind: code.kind(),
         class,
@@ -287,7 +287,7 @@ pub(super) fn set_class(frame: &mut [u8], class: Class) {
     }
 }
 
-/// A time for the wire: none, or as much as fits.
+/// Encodes a time for the wire: none, or at most the largest value.
 #[inline]
 pub(super) fn put_time(ms: Option<u32>) -> [u8; 4] {
     ms.map_or(NO_TIME, |ms| ms.min(NO_TIME - 1)).to_be_bytes()

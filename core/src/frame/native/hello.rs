@@ -1,4 +1,4 @@
-//! The hello: version, limits and features of one side.
+//! The hello frame: version, limits and features of one side.
 
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -13,79 +13,77 @@ pub const VERSION: u8 = 1;
 
 /// Feature: sessions, which survive their connections.
 pub const SESSION: u64 = 1;
-/// Feature: authentication at the handshake. The dialing side offers it if it can answer a challenge; the
-/// accepting side offers and requires it if it wants to know who connects.
+/// Feature: authentication in the handshake. The dialing side offers it if it can answer a challenge; the
+/// accepting side offers and requires it if it has a verifier.
 pub const AUTHENTICATION: u64 = 1 << 1;
-/// Kept for services: methods with names. Not offered by this version.
+/// Reserved for services: methods with names. Not offered by this version.
 pub const SERVICES: u64 = 1 << 2;
-/// Kept for streams: answers of many messages. Not offered by this version.
+/// Reserved for streams: answers of many messages. Not offered by this version.
 pub const STREAMS: u64 = 1 << 3;
 
 const MAGIC: [u8; 4] = *b"BWLN";
-/// Bytes of a hello that every version has.
+/// The length of a hello in every version.
 const LEN: usize = 56;
 
-/// How much of one class a side takes before it is asked for more.
+/// How much of one class a side accepts before it grants more.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Window {
-    /// The most it keeps, bytes: what a sender fits its frames to. At least
+    /// The maximum that it keeps, bytes: a sender chooses the size of its frames by it. At least
     /// [`MIN_WINDOW`](super::MIN_WINDOW).
     pub size: u32,
-    /// What it takes for a start, bytes: less than `size` if messages of an earlier connection
-    /// are still kept.
+    /// The initial grant, bytes: less than `size` if messages of an earlier connection are still kept.
     pub credit: u32,
 }
 
 impl Window {
-    /// A window that is wholly open.
+    /// A window that is completely open.
     #[must_use]
     pub const fn open(size: u32) -> Self {
         Self { size, credit: size }
     }
 }
 
-/// What one side says of itself at the beginning of a connection.
+/// The values that one side announces at the beginning of a connection.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Hello {
-    /// Lowest version it speaks.
+    /// The lowest version that it speaks.
     pub version_min: u8,
-    /// Highest version it speaks.
+    /// The highest version that it speaks.
     pub version_max: u8,
-    /// Longest message it takes, in bytes.
+    /// The maximum length of a message that it accepts, in bytes.
     pub max_message: u32,
-    /// Requests it takes at once.
+    /// The maximum number of requests that it accepts at once.
     pub max_in_flight: u32,
-    /// After so long without receiving anything it sends a ping. Milliseconds on the wire.
+    /// It sends a ping after this time without receiving anything. In milliseconds on the wire.
     pub heartbeat: Duration,
-    /// After so long without receiving anything it closes the connection. Milliseconds on the
-    /// wire.
+    /// It closes the connection after this time without receiving anything. In milliseconds on the wire.
     pub dead_after: Duration,
-    /// Features it offers, a bit each: [`SESSION`], [`AUTHENTICATION`].
+    /// The features that it offers, one bit each: [`SESSION`], [`AUTHENTICATION`].
     pub features: u64,
-    /// Features it cannot do without; the other side has to offer them too.
+    /// The features that it requires; the other side must offer them.
     pub required: u64,
-    /// What it takes in the normal class.
+    /// The window of the normal class.
     pub normal: Window,
-    /// What it takes in the bulk class.
+    /// The window of the bulk class.
     pub bulk: Window,
 }
 
-/// What both sides agreed on, and what the other one takes.
+/// The parameters that both sides agreed on, and the limits of the other side.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Agreed {
     /// The version spoken.
     pub version: u8,
-    /// Features both offer.
+    /// The features that both offer.
     pub features: u64,
-    /// Longest message the peer takes, in bytes.
+    /// The maximum length of a message that the peer accepts, in bytes.
     pub max_message: u32,
-    /// Requests the peer takes at once.
+    /// The maximum number of requests that the peer accepts at once.
     pub max_in_flight: u32,
-    /// What the peer takes in the normal class.
+    /// The peer's window of the normal class.
     pub normal: Window,
-    /// What the peer takes in the bulk class.
+    /// The peer's window of the bulk class.
     pub bulk: Window,
 }
 
@@ -123,10 +121,10 @@ impl Hello {
         }
     }
 
-    /// Reads a hello's body. What a later version added behind it is skipped.
+    /// Reads a hello's body. Bytes that a later version appended are skipped.
     ///
     /// # Errors
-    /// It is no hello, or too short to be one.
+    /// It is not a hello, or too short.
     pub fn decode(body: &[u8]) -> Result<Self, FrameError> {
         check_magic(body)?;
         if body.len() < LEN {
@@ -151,12 +149,12 @@ impl Hello {
         })
     }
 
-    /// What this side (`self`) and the other agree on: the highest version that both speak, the
-    /// features both offer, the other's limits.
+    /// The agreement of this side (`self`) with the other: the highest version that both speak, the features
+    /// that both offer, and the other's limits.
     ///
     /// # Errors
-    /// No common version, a feature one side cannot do without and the other does not offer, or a
-    /// number that cannot work.
+    /// There is no common version, one side requires a feature that the other does not offer, or a number is
+    /// invalid.
     pub fn agree(&self, theirs: &Self) -> Result<Agreed, PeerError> {
         theirs.check()?;
         let version = self.version_max.min(theirs.version_max);

@@ -24,11 +24,10 @@ pub use verdict::Accepted;
 use header::{BASE, Code, FLAG_EXTENSIONS};
 use numbers::{get_u16, get_u32, get_u64};
 
-/// The largest limit that a message may be given: what a length field can say, less the rest of a
-/// frame.
+/// The largest limit for messages: the maximum of the length field, minus the rest of a frame.
 const LARGEST_MESSAGE: usize = u32::MAX as usize - 2 * extensions::MAX;
 
-/// Most bytes of a message that one fragment carries.
+/// Maximum bytes of a message in one fragment.
 pub const MAX_FRAGMENT: usize = header::MAX_FRAGMENT as usize;
 
 /// Casts are not numbered on the wire.
@@ -51,19 +50,19 @@ const SEQ: EncodeError = EncodeError::Unsupported { what: "a Seq" };
 #[derive(Debug)]
 pub struct Native {
     max_message: usize,
-    /// The first frame was read: before it, only a hello can come.
+    /// The first frame was read: before it, only a hello is valid.
     past_hello: bool,
 }
 
 impl Native {
-    /// With messages of up to 8 MiB.
+    /// Accepts messages of up to 8 MiB.
     #[must_use]
     pub const fn new() -> Self {
         Self { max_message: DEFAULT_MAX_MESSAGE, past_hello: false }
     }
 }
 
-/// A clone starts fresh: it reads the stream of another connection.
+/// A clone starts without state: it reads the stream of another connection.
 impl Clone for Native {
     fn clone(&self) -> Self {
         Self { max_message: self.max_message, past_hello: false }
@@ -121,7 +120,7 @@ impl Framing for Native {
         let (class, extended) = header::check_flags(code, base[1])?;
         header::check_attempt(code, base[2])?;
         header::check_reserved(u16::from(base[3]))?;
-        // All that can be wrong with the length is found before anything is set aside for it.
+        // Every error in the length is found before memory is allocated for it.
         let length = u64::from(u32::from_be_bytes([base[4], base[5], base[6], base[7]]));
         let fixed = code.fixed_len();
         let max_body = code.max_body(self.max_message);
@@ -167,8 +166,7 @@ impl Framing for Native {
         let mark = out.len();
         let attempt = if code == Code::Request { meta.attempt.max(1) } else { 0 };
         let base = [code as u8, flags, attempt, 0, 0, 0, 0, 0];
-        // One array of fixed length for each kind: the vector grows once, nothing is copied by a
-        // loop.
+        // One array of fixed length for each kind: the vector grows once, and nothing is copied by a loop.
         match code {
             Code::Hello | Code::Credit | Code::Resume => out.extend_from_slice(&base),
             Code::Challenge | Code::Credentials | Code::Accepted | Code::Refused => {
@@ -266,7 +264,7 @@ impl Framing for Native {
         extensions: &[u8],
         body: &[u8],
     ) -> Result<(), EncodeError> {
-        // The frames of which there are many, in one piece: their length is known.
+        // The most frequent frames, in one piece: their length is known.
         if extensions.is_empty() && body.len() <= self.max_message {
             // It fits: max_message is at most LARGEST_MESSAGE.
             let base = |code: Code, attempt: u8, fixed: usize| {
@@ -275,8 +273,7 @@ impl Framing for Native {
             };
             match meta.kind {
                 Kind::Cast => {
-                    // Refused here, and not by way of begin(): on this way, what the frame says is
-                    // in registers.
+                    // Refused here and not by begin(): on this path the metadata is in registers.
                     if meta.id != 0 {
                         return Err(SEQ);
                     }
@@ -296,7 +293,7 @@ impl Framing for Native {
                 _ => {}
             }
         }
-        // A copy, so that what was put together in registers goes to memory here, and only here.
+        // A copy, so that the value that was built in registers is stored to memory here only.
         let other = *meta;
         self.encode_other(out, &other, extensions, body)
     }
@@ -365,7 +362,7 @@ impl Framing for Native {
 }
 
 impl Native {
-    /// A frame of a kind, or with extensions, of which there are few.
+    /// Rare frames: of other kinds, or with extensions.
     #[inline(never)]
     fn encode_other(
         &self,
@@ -379,7 +376,7 @@ impl Native {
         self.finish(out, mark, 0)
     }
 
-    /// What fewer than 8 bytes can already tell.
+    /// Checks that are possible with fewer than 8 bytes.
     #[cold]
     fn check_partial(&self, unread: &[u8]) -> Result<(), FrameError> {
         let Some(&first) = unread.first() else { return Ok(()) };
@@ -399,7 +396,7 @@ impl Native {
         Ok(())
     }
 
-    /// Whether this, 8 bytes or more, can be the beginning of a connection.
+    /// Whether these 8 or more bytes can be the beginning of a connection.
     #[cold]
     fn check_hello(&self, unread: &[u8]) -> Result<(), FrameError> {
         self.check_partial(&unread[..BASE])?;
@@ -415,8 +412,8 @@ fn words(first: u32, second: u32) -> u64 {
     (u64::from(first) << 32) | u64::from(second)
 }
 
-// Headers as words that are passed in registers: one that is put together from bytes and copied at
-// once waits for each of its bytes to arrive in the cache, which takes longer than the copy.
+// Headers are words that are passed in registers: a header that is built from bytes and then copied at once
+// waits for each of its bytes to reach the cache, which takes longer than the copy.
 
 #[inline(never)]
 fn append_cast(out: &mut Vec<u8>, base: u64, method: u32, body: &[u8]) {
@@ -443,7 +440,7 @@ fn append_request(out: &mut Vec<u8>, base: u64, id: u64, method_and_time: u64, b
     append(out, &header, body);
 }
 
-/// A header and a body behind it.
+/// Appends a header and a body.
 #[inline(always)]
 fn append<const N: usize>(out: &mut Vec<u8>, header: &[u8; N], body: &[u8]) {
     out.reserve(N + body.len());
@@ -451,7 +448,7 @@ fn append<const N: usize>(out: &mut Vec<u8>, header: &[u8; N], body: &[u8]) {
     out.extend_from_slice(body);
 }
 
-/// The first 8 bytes and the id behind them; the rest is zero.
+/// The first 8 bytes and the id after them; the rest is zero.
 #[inline]
 fn header_of<const N: usize>(base: [u8; BASE], id: u64) -> [u8; N] {
     let mut header = [0; N];

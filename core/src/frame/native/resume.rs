@@ -1,24 +1,23 @@
-//! The resume: which session a connection belongs to, and what of it its sender has.
+//! The resume frame: the session that a connection belongs to, and how much of it its sender has received.
 
 use super::numbers::get_u64;
 use crate::error::FrameError;
 
-/// What each side says about the session, behind its hello.
+/// The state of the session that each side sends after its hello.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Resume {
-    /// The session. From the dialing side 0 asks for a new one; what the accepting side names is
-    /// the one that holds: another than was asked for is new, and the old one is lost.
+    /// The session. The dialing side sends 0 to ask for a new one. The accepting side sends the session that
+    /// is used: if it differs from the one asked for, it is a new session and the old one is lost.
     pub session: u64,
-    /// What proves that the session is the sender's: 128 bits of the system's randomness, chosen
-    /// by the accepting side.
+    /// Proves that the session belongs to the sender: 128 random bits, chosen by the accepting side.
     pub token: [u8; 16],
-    /// How many of the other side's frames of this session its sender has.
+    /// How many of the other side's frames of this session its sender has received.
     pub received: u64,
 }
 
 impl core::fmt::Debug for Resume {
-    /// Without the token: it is a secret.
+    /// Does not print the token: it is a secret.
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         let Self { session, received, .. } = self;
         f.debug_struct("Resume").field("session", session).field("received", received).finish_non_exhaustive()
@@ -29,7 +28,7 @@ impl Resume {
     /// Bytes on the wire.
     pub(super) const LEN: usize = 32;
 
-    /// What a side says.
+    /// A resume with these values.
     #[must_use]
     pub const fn new(session: u64, token: [u8; 16], received: u64) -> Self {
         Self { session, token, received }
@@ -48,7 +47,7 @@ impl Resume {
     /// Reads the frame's body.
     ///
     /// # Errors
-    /// A length that cannot be.
+    /// The length is invalid.
     pub fn decode(body: &[u8]) -> Result<Self, FrameError> {
         let (len, limit) = (body.len() as u64, Self::LEN as u64);
         if len < limit {
@@ -59,7 +58,7 @@ impl Resume {
         Ok(Self { session: get_u64(body, 0), token, received: get_u64(body, 24) })
     }
 
-    /// Whether the token is the same, without telling by the time it takes where it differs.
+    /// Compares the token in constant time.
     #[must_use]
     pub fn has_token(&self, token: &[u8; 16]) -> bool {
         self.token.iter().zip(token).fold(0, |differ, (a, b)| differ | (a ^ b)) == 0

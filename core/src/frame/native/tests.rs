@@ -284,7 +284,7 @@ fn numbers_of_a_hello_that_cannot_work_are_named() {
 }
 
 proptest! {
-    /// The shortcut says what the long way says, or nothing.
+    /// The shortcut gives the result of the general method, or none.
     #[test]
     fn the_shortcut_agrees_with_the_long_way(
         head in prop::array::uniform4(0_u8..8),

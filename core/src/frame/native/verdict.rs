@@ -1,4 +1,4 @@
-//! What the accepting side says of credentials: the peer is let in, or refused.
+//! The answer of the accepting side to credentials: accepted or refused.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -13,17 +13,17 @@ use crate::error::FrameError;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Accepted {
-    /// Requests that it may have in flight, if that is less than the hello said.
+    /// Maximum number of requests in flight, if that is less than in the hello.
     pub max_in_flight: Option<u32>,
 }
 
 impl Accepted {
-    /// Bytes that every version has.
+    /// The length in every version.
     pub(super) const LEN: usize = 4;
-    /// In place of a number: as the hello said.
+    /// The value that means: as in the hello.
     const AS_SAID: u32 = u32::MAX;
 
-    /// Let in, with so many requests in flight if that is less than the hello said.
+    /// Accepted, with this maximum of requests in flight if that is less than in the hello.
     #[must_use]
     pub const fn new(max_in_flight: Option<u32>) -> Self {
         Self { max_in_flight }
@@ -35,10 +35,10 @@ impl Accepted {
         self.max_in_flight.unwrap_or(Self::AS_SAID).to_be_bytes()
     }
 
-    /// Reads the frame's body. What a later version added behind it is skipped.
+    /// Reads the frame's body. Bytes that a later version appended are skipped.
     ///
     /// # Errors
-    /// A length that cannot be.
+    /// The length is invalid.
     pub fn decode(body: &[u8]) -> Result<Self, FrameError> {
         check_len("accepted", body, Self::LEN)?;
         let number = get_u32(body, 0);
@@ -50,7 +50,7 @@ impl Refusal {
     /// Bytes in front of the text.
     pub(super) const LEN: usize = 8;
 
-    /// The body of the frame that tells the peer.
+    /// The body of the refused frame.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         let text = self.short_text().as_bytes();
@@ -62,10 +62,10 @@ impl Refusal {
         bytes
     }
 
-    /// Reads the frame's body. Text that is no UTF-8 is made some.
+    /// Reads the frame's body. Invalid UTF-8 in the text is replaced.
     ///
     /// # Errors
-    /// A length that cannot be, or a reserved field that is not 0.
+    /// The length is invalid, or a reserved field is not 0.
     pub fn decode(body: &[u8]) -> Result<Self, FrameError> {
         check_len("refusal", body, Self::LEN)?;
         super::header::check_reserved(get_u16(body, 2))?;

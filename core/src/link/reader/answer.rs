@@ -1,4 +1,4 @@
-//! Answers given on the spot, encoded without the lock of the link.
+//! Inline answers, encoded without the lock of the link.
 
 use alloc::vec::Vec;
 
@@ -12,13 +12,13 @@ use crate::link::Link;
 use crate::link::inbound::{told_failure, unsendable};
 use crate::machine::Access;
 
-/// What the link will learn at the end of a pass.
+/// The report of the reader to the link at the end of a pass.
 #[derive(Debug, Default)]
 pub(super) struct KeptBack {
     pub(super) frames: LocalFrames,
     pub(super) answers: u64,
     pub(super) failures: Vec<Status>,
-    /// A failure that its caller cannot be told of, which is to end the connection.
+    /// A failure that its caller cannot be told of, and that ends the connection.
     pub(super) unanswered: Option<Status>,
 }
 
@@ -29,10 +29,10 @@ impl KeptBack {
 }
 
 impl<F: Framing> Reader<F> {
-    /// Answers the request with that id on the spot.
+    /// Answers the request with that id at once.
     ///
     /// # Errors
-    /// The answer cannot be written; where the protocol has error replies, the caller gets one.
+    /// The answer cannot be encoded; if the protocol has error replies, the caller gets one.
     pub fn answer(&mut self, id: u64, payload: Payload<'_>) -> Result<(), EncodeError> {
         self.answer_with(id, |out| {
             out.extend_from_slice(payload.as_slice());
@@ -40,12 +40,12 @@ impl<F: Framing> Reader<F> {
         })
     }
 
-    /// Answers on the spot with a body that `fill` appends in place, behind the frame's header;
-    /// what stands in the buffer before is not `fill`'s. A failure is sent as an error reply.
+    /// Answers at once with a body that `fill` appends in place, after the frame's header; `fill` must not
+    /// change earlier bytes of the buffer. A failure is sent as an error reply.
     ///
     /// # Errors
-    /// The answer cannot be written (too large, or a failure on a framing without error replies);
-    /// where the protocol has error replies, the caller gets one.
+    /// The answer cannot be encoded (too large, or a failure on a framing without error replies); if the
+    /// protocol has error replies, the caller gets one.
     pub fn answer_with(
         &mut self,
         id: u64,
@@ -54,8 +54,8 @@ impl<F: Framing> Reader<F> {
         self.answer_as(id, |out| fill(out).map(|()| 0))
     }
 
-    /// [`answer_with`](Self::answer_with); `fill` returns the method (message type) of the answer:
-    /// 0, unless the framing has room for one.
+    /// [`answer_with`](Self::answer_with); `fill` returns the method (message type) of the answer, which must
+    /// be 0 unless the framing can carry one.
     ///
     /// # Errors
     /// As [`answer_with`](Self::answer_with).
@@ -70,7 +70,7 @@ impl<F: Framing> Reader<F> {
         let KeptBack { frames: local, answers, .. } = &mut **self.local.get_or_insert_default();
         local.chunk.reserve(256);
         let start = local.chunk.own_len();
-        // Asked of the framing, which the compiler knows, rather than of the length.
+        // Asked of the framing, which the compiler knows, instead of the length.
         let repeats = self.framing.profile().repeats_extensions;
         let repeated = if repeats { &self.repeated[..] } else { &[] };
         let pushed = local.chunk.push_reply(&self.framing, id, repeated, |out| {
@@ -101,13 +101,13 @@ impl<F: Framing> Reader<F> {
         self.tell_failure(id, &failure).map_err(|_| error)
     }
 
-    /// Whether at least so many bytes of answers were kept back.
+    /// Whether at least this many bytes of answers are buffered in the reader.
     #[inline]
     pub(in crate::link) fn is_piling_up(&self, bytes: usize) -> bool {
         self.kept_back() >= bytes
     }
 
-    /// Hands over what was kept back. Whether it can be written now.
+    /// Moves the buffered answers to the link. Returns whether they can be written now.
     #[inline(never)]
     pub(in crate::link) fn flush_early<T: Send + 'static>(
         &mut self,
@@ -128,8 +128,8 @@ impl<F: Framing> Reader<F> {
         self.tell_failure(id, failure)
     }
 
-    /// A request was answered on the spot: its handler is done, and another may start in its
-    /// place without asking the link. Its answer counts with what is kept back.
+    /// A request was answered at once: its handler ended, and another one may start in its place without
+    /// asking the link. Its answer counts with those buffered.
     #[inline]
     fn note_over(&mut self) {
         self.starts += 1;
@@ -145,14 +145,14 @@ impl<F: Framing> Reader<F> {
             }
             return Err(EncodeError::Unsupported { what: "an error reply" });
         };
-        // Text that is too long for the peer is cut: the status is what matters.
+        // Text that is too long for the peer is truncated: the status matters.
         let body = Payload::Borrowed(&failure.body[..failure.body.len().min(self.longest_answer)]);
         frames.chunk.push(&self.framing, Sent::Answer(id), &meta, &self.repeated, body, false)?;
         *answers += 1;
         Ok(())
     }
 
-    /// A request stays without an answer: counted and reported.
+    /// A request remains without an answer: counted and reported.
     pub fn note_unanswered<T: Send + 'static>(&mut self, access: &mut impl Access<Link<F, T>>, id: u64) {
         access.machine().drop_answer(id);
     }

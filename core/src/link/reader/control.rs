@@ -1,4 +1,4 @@
-//! Frames that are no messages.
+//! Frames other than messages.
 
 use super::Reader;
 use super::handshake::name;
@@ -12,7 +12,7 @@ use crate::machine::Access;
 use crate::time::Instant;
 
 impl<F: Framing> Reader<F> {
-    /// A frame that is no message, or a part of one. True: a message is whole, and lies aside.
+    /// Handles a frame that is not a message, or a part of one. `true`: a message is complete and laid aside.
     #[inline(never)]
     pub(super) fn handle_other<T: Send + 'static>(
         &mut self,
@@ -50,7 +50,7 @@ impl<F: Framing> Reader<F> {
                 link.conn.due.pong = Some(meta.id);
                 link.wake_driver();
             }
-            // Any byte is life: the pass noted it.
+            // Every byte is a sign of life: the pass recorded it.
             Kind::Pong => {
                 self.guard.control(consumed)?;
                 self.local.take_if(|local| local.is_empty());
@@ -63,7 +63,7 @@ impl<F: Framing> Reader<F> {
             Kind::Ack | Kind::Resume => {
                 return Err(PeerError::Resume { field: "frames of a session", value: 1, limit: 0 });
             }
-            // The peer let us in, and tells us to go.
+            // The peer let this side in before, and refuses it now.
             Kind::Refused if self.authenticates && access.machine().role() == Role::Dialing => {
                 access.machine().handle_refused(Refusal::decode(body)?);
                 self.is_stopped = true;
@@ -74,7 +74,7 @@ impl<F: Framing> Reader<F> {
         Ok(false)
     }
 
-    /// The peer no longer wants an answer.
+    /// The peer cancelled a request.
     fn handle_cancel<T: Send + 'static>(
         &mut self,
         access: &mut impl Access<Link<F, T>>,
@@ -85,7 +85,7 @@ impl<F: Framing> Reader<F> {
             access.machine().counters.cancels += 1;
             return Ok(());
         }
-        // Answers kept back may be for the very request.
+        // Buffered answers may be for this request.
         let link = access.machine();
         self.flush(link);
         link.cancel_inbound(id);

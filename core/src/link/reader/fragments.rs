@@ -14,8 +14,7 @@ use crate::machine::Access;
 use crate::time::Instant;
 
 impl<F: Framing> Reader<F> {
-    /// A fragment came. True: it ends a message that the application has to be told of, which lies
-    /// aside.
+    /// A fragment was received. `true`: it completes a message for the application, which is laid aside.
     pub(super) fn handle_fragment<T: Send + 'static>(
         &mut self,
         access: &mut impl Access<Link<F, T>>,
@@ -33,7 +32,7 @@ impl<F: Framing> Reader<F> {
         Ok(true)
     }
 
-    /// The peer gave up the message it was sending: what came of it is freed.
+    /// The peer aborted the message that it was sending: the received part is freed.
     pub(super) fn handle_abort(&mut self, meta: &Meta) -> Result<(), PeerError> {
         let Some(assembly) = self.assemblies[lane(meta.class)].take() else {
             return Err(PeerError::Fragment { field: "id of an abort", value: meta.id, limit: 0 });
@@ -41,7 +40,7 @@ impl<F: Framing> Reader<F> {
         assembly.check_id(meta.id)
     }
 
-    /// A fragment came. `Some`: a message is whole that the application has to be told of.
+    /// A fragment was received. `Some`: it completes a message for the application.
     fn assemble<T: Send + 'static>(
         &mut self,
         access: &mut impl Access<Link<F, T>>,
@@ -62,7 +61,7 @@ impl<F: Framing> Reader<F> {
             }
         };
         assembly.check_id(fragment.id)?;
-        // What is missing is granted by what came: the link has to know of both.
+        // Missing bytes are granted according to the received ones: the link must know both.
         let cost = assembly.cost(piece.len());
         self.charge(access, fragment.class, cost, bytes)?;
         let meta = assembly.meta;

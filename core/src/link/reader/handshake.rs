@@ -1,4 +1,4 @@
-//! What comes before messages: the hello, who the peer is, the resume of a session, and the word to the
+//! The frames before messages: hello, authentication, the resume of a session; then the event for the
 //! application.
 
 use alloc::boxed::Box;
@@ -14,34 +14,34 @@ use crate::machine::{Access, Next};
 use crate::recv_buf::RecvBuf;
 use crate::time::Instant;
 
-/// How far a connection is.
+/// The stage of a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Stage {
     /// The first frame has to be a hello.
     Hello,
     /// The next frame has to be a challenge.
     Challenge,
-    /// The next frame has to say what the accepting side decided about us.
+    /// The next frame has to be the accepting side's decision about this side.
     Accepted,
     /// The next frame has to be a resume.
     Resume,
-    /// The next frame has to show who the peer is.
+    /// The next frame has to contain the peer's credentials.
     Credentials,
-    /// The application decides about the peer, which has to wait for that.
+    /// The application decides about the peer, which must not send anything meanwhile.
     Verdict,
-    /// Tell the application that the connection is ready.
+    /// The application has to be told that the connection is ready.
     Announce,
     /// The application is being told, and messages wait for that.
     Held,
     Open,
 }
 
-/// What the unread bytes begin with, where a frame of one kind has to come.
+/// The result of looking for a required frame at the start of the unread bytes.
 #[derive(Debug)]
 pub(in crate::link) enum Front<'b> {
-    /// So many bytes are needed before that can be said.
+    /// At least this many bytes are needed.
     Need(usize),
-    /// That frame.
+    /// The frame.
     Frame {
         body: &'b [u8],
         /// Its length, bytes.
@@ -49,8 +49,7 @@ pub(in crate::link) enum Front<'b> {
     },
 }
 
-/// Looks for the frame of that kind (a hello, a resume, or one of the exchange of credentials) that has to come
-/// next.
+/// Looks for a frame of the required kind (a hello, a resume, or one of the exchange of credentials).
 pub(in crate::link) fn front<'b, F: Framing>(
     framing: &mut F,
     kind: Kind,
@@ -73,7 +72,7 @@ pub(in crate::link) fn front<'b, F: Framing>(
 }
 
 impl<F: Framing> Reader<F> {
-    /// All steps on the way to messages that the bytes suffice for: the last one is an event.
+    /// Takes all steps of the handshake that the bytes are sufficient for: the last one is an event.
     #[cold]
     pub(super) fn handshake<'b, T: Send + 'static>(
         &mut self,
@@ -136,7 +135,7 @@ impl<F: Framing> Reader<F> {
                     self.stage = Stage::Verdict;
                     event = Some(Event::Credentials(Box::new(link.handle_credentials(now, body)?)));
                 }
-                // An accepting side makes nothing of it before it knows whose it is.
+                // An accepting side does not process it before the peer has authenticated.
                 _ if link.role() == Role::Accepting && self.authenticates => {
                     link.keep_resume(Resume::decode(body)?);
                     self.stage = Stage::Credentials;
@@ -160,7 +159,7 @@ impl<F: Framing> Reader<F> {
         Ok(Next::Event(if self.resumed { Event::Resumed } else { Event::Ready }))
     }
 
-    /// The application is told next.
+    /// The event for the application is next.
     fn announce(&mut self) {
         self.stage = Stage::Announce;
         if !self.resumed {
@@ -168,7 +167,7 @@ impl<F: Framing> Reader<F> {
         }
     }
 
-    /// Whether the accepting side said, in place of letting us in, that it does not.
+    /// Whether the accepting side sent a refusal instead of accepting this side.
     fn is_refused<T: Send + 'static>(
         &mut self,
         access: &mut impl Access<Link<F, T>>,
@@ -181,12 +180,12 @@ impl<F: Framing> Reader<F> {
         Ok(true)
     }
 
-    /// A peer about which nothing is decided has nothing to say.
+    /// A peer must not send anything before the decision about it.
     fn nothing_before_verdict<'b>(&mut self, buf: &RecvBuf) -> Result<Next<Event<'b>>, PeerError> {
         if buf.unread().is_empty() {
             return Ok(Next::NeedData);
         }
-        // What breaks the framing is named as that.
+        // An invalid frame is reported as such.
         let found = match self.framing.next_frame(buf.unread())? {
             Step::Frame { meta, .. } => name(meta.kind),
             Step::Need(_) => "more bytes",

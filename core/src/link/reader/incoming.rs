@@ -1,4 +1,4 @@
-//! Events for the application: what came in.
+//! Events for the application: received messages.
 
 use alloc::boxed::Box;
 use core::time::Duration;
@@ -9,36 +9,35 @@ use crate::frame::{Meta, Plain};
 use crate::link::classes::cost;
 use crate::recv_buf::{Place, RecvBuf, Source};
 
-/// Events for the application: what came in.
+/// Events for the application.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Event<'b> {
-    /// The connection is ready for messages: the handshake is done, or there is none. First on
+    /// The connection is ready for messages: the handshake is done, or there is none. The first event of
     /// every connection.
     Ready,
-    /// The connection is ready for messages, and a session goes on with it: in place of
-    /// [`Ready`](Self::Ready).
+    /// The connection is ready for messages and continues a session: in place of [`Ready`](Self::Ready).
     Resumed,
-    /// The accepting side asks who we are, once for each connection: answer with
+    /// The accepting side asks this side to authenticate, once for each connection: answer with
     /// [`Link::show`](crate::link::Link::show), now or later.
     Challenge(Box<Challenge>),
-    /// The dialing side said who it is, once for each connection: answer with
-    /// [`Link::decide`](crate::link::Link::decide), now or later. Nothing else comes before.
+    /// The dialing side sent its credentials, once for each connection: answer with
+    /// [`Link::decide`](crate::link::Link::decide), now or later. No other event comes before that.
     Credentials(Box<Shown>),
-    /// A message that wants no answer.
+    /// A message that is not answered.
     Message(Incoming<'b>),
-    /// Several that want none, of the normal class and without extensions. All of them are taken
-    /// with the event: it is not to be refused.
+    /// Several messages that are not answered, of the normal class and without extensions. The event takes
+    /// all of them: it must not be refused.
     Burst(Burst<'b>),
-    /// The answer to a call of ours, which is over with it: only where replies are lent
-    /// ([`Link::lend_replies`](crate::link::Link::lend_replies)). Its id is the call's.
+    /// The answer to a call of this side, which has ended with it: only after
+    /// [`Link::lend_replies`](crate::link::Link::lend_replies). Its id is that of the call.
     Reply(Incoming<'b>),
-    /// A request: answer it with [`Reader::answer`](super::Reader::answer) on the spot, or note it with
+    /// A request. Answer it at once with [`Reader::answer`](super::Reader::answer), or record it with
     /// [`Link::open_inbound`](crate::link::Link::open_inbound) and answer later.
     Request(Incoming<'b>),
 }
 
-/// A run of messages as they lie in the receive buffer, oldest first: an iterator.
+/// A run of messages in the receive buffer, oldest first: an iterator.
 #[derive(Clone, Debug)]
 pub struct Burst<'b> {
     bytes: &'b [u8],
@@ -54,13 +53,13 @@ impl<'b> Burst<'b> {
         Self { bytes, rest: messages.iter(), at: 0, buf }
     }
 
-    /// Where the rest of them lie: their bytes, their places, counted from `at`, and the block.
+    /// The rest of the messages: their bytes, their positions counted from `at`, and the block.
     pub(in crate::link) fn into_rest(self) -> Rest<'b> {
         Rest { bytes: self.bytes, places: self.rest.as_slice(), at: self.at, source: self.buf.source() }
     }
 }
 
-/// What of a [`Burst`] was not taken yet.
+/// The messages of a [`Burst`] that were not taken yet.
 pub(in crate::link) struct Rest<'b> {
     pub(in crate::link) bytes: &'b [u8],
     pub(in crate::link) places: &'b [Place],
@@ -88,19 +87,19 @@ impl<'b> Iterator for Burst<'b> {
 
 impl ExactSizeIterator for Burst<'_> {}
 
-/// A message as it lies in the receive buffer.
+/// A message in the receive buffer.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Incoming<'b> {
-    /// What its frame says.
+    /// The metadata of its frame.
     pub meta: Meta,
     /// Its extensions, encoded.
     pub extensions: &'b [u8],
     /// Its bytes.
     pub body: &'b [u8],
-    /// Where it lies.
+    /// The buffer that contains it.
     pub(super) buf: &'b RecvBuf,
-    /// What it costs of the credit this side granted.
+    /// Its cost in the credit that this side granted.
     pub(in crate::link) cost: u64,
 }
 
@@ -113,7 +112,7 @@ impl<'b> Incoming<'b> {
     }
 }
 
-/// Where it lies makes no difference.
+/// The position does not matter for equality.
 impl PartialEq for Incoming<'_> {
     fn eq(&self, other: &Self) -> bool {
         (self.meta, self.extensions, self.body) == (other.meta, other.extensions, other.body)
@@ -123,8 +122,8 @@ impl PartialEq for Incoming<'_> {
 impl Eq for Incoming<'_> {}
 
 impl Incoming<'_> {
-    /// Its bytes, owned: by reference where the memory that they were read into can be left to them, as
-    /// [`RecvBuf::keep`] has it; otherwise copied.
+    /// The body, owned: by reference if its block of memory can be kept, as [`RecvBuf::keep`] decides;
+    /// otherwise a copy.
     #[must_use]
     pub fn to_body(&self) -> Body {
         match self.buf.aside() {
@@ -146,7 +145,7 @@ impl Incoming<'_> {
         self.meta.id
     }
 
-    /// Time left until the caller's deadline, as of when it was sent.
+    /// The time left until the caller's deadline, at the time of sending.
     #[must_use]
     pub fn remaining(&self) -> Option<Duration> {
         self.meta.remaining_ms.map(|ms| Duration::from_millis(u64::from(ms)))

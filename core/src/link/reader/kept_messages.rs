@@ -1,5 +1,5 @@
-//! Messages of one class that were read and cannot be handed over yet: a request that may not be
-//! started for want of room, and whatever came behind it. The peer's credit bounds them.
+//! Messages of one class that were read and cannot be handed over yet: a request that may not start for want
+//! of room, and everything after it. The peer's credit bounds them.
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
@@ -12,7 +12,7 @@ use crate::frame::{Kind, Meta};
 use crate::link::classes::cost;
 use crate::time::Instant;
 
-/// A message as it came.
+/// A received message.
 #[derive(Clone, Debug)]
 pub(super) struct Kept {
     pub(super) meta: Meta,
@@ -23,7 +23,7 @@ pub(super) struct Kept {
 }
 
 impl Kept {
-    /// What it costs.
+    /// Its cost.
     pub(super) fn cost(&self) -> u64 {
         cost(self.frame.len())
     }
@@ -32,7 +32,7 @@ impl Kept {
         self.meta.kind == Kind::Request
     }
 
-    /// What it says now: a request has less time left than when it came.
+    /// Its metadata now: the remaining time of a request has decreased.
     pub(super) fn meta_at(&self, now: Instant) -> Meta {
         let waited = now.saturating_since(self.since);
         let remaining = self.meta.remaining_ms.map(|ms| {
@@ -43,7 +43,7 @@ impl Kept {
     }
 }
 
-/// The line of a class. It has memory of its own while something is in it.
+/// The queue of a class. Allocated while it is not empty.
 #[derive(Debug, Default)]
 pub(super) struct Parked(Option<Box<Parking>>);
 
@@ -64,7 +64,7 @@ impl Parked {
         self.0.is_none()
     }
 
-    /// What they cost together.
+    /// The total cost.
     pub(super) fn cost(&self) -> u64 {
         self.0.as_ref().map_or(0, |parking| parking.cost)
     }
@@ -87,7 +87,7 @@ impl Parked {
         parking.messages.push_back(Some(kept));
     }
 
-    /// The message taken last could not be handed over.
+    /// The message that was taken last could not be handed over.
     pub(super) fn push_front(&mut self, kept: Kept) {
         let parking = self.0.get_or_insert_default();
         parking.base = parking.base.wrapping_sub(1);
@@ -111,7 +111,7 @@ impl Parked {
         Some(kept)
     }
 
-    /// The callers want no answers any more.
+    /// The callers no longer want answers.
     pub(super) fn drop_requests(&mut self) {
         let Some(parking) = &mut self.0 else { return };
         for number in core::mem::take(&mut parking.requests).into_values() {
@@ -122,7 +122,7 @@ impl Parked {
         self.skip_cancelled();
     }
 
-    /// A request is not wanted any more: its bytes are free at once.
+    /// A request was cancelled: its bytes are freed at once.
     pub(super) fn cancel(&mut self, id: u64) -> bool {
         let Some(parking) = &mut self.0 else { return false };
         let Some(&number) = parking.requests.get(&id) else { return false };
@@ -132,7 +132,7 @@ impl Parked {
         true
     }
 
-    /// A message that is there is in front, or there is none.
+    /// Removes cancelled messages from the front.
     fn skip_cancelled(&mut self) {
         let Some(parking) = &mut self.0 else { return };
         while let Some(None) = parking.messages.front() {

@@ -1,4 +1,4 @@
-//! What comes in: the reading half of a link.
+//! The reading half of a link.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -40,55 +40,55 @@ pub(in crate::link) use retired::Retired;
 /// Bytes a frame may need beyond the largest message: headers and extensions.
 pub(in crate::link) const FRAME_OVERHEAD: usize = 128 * 1024;
 
-/// The reading half of a [`Link`]: one per connection, with the side that reads the socket.
+/// The reading half of a [`Link`]: one per connection, owned by the side that reads the socket.
 #[derive(Debug)]
 pub struct Reader<F: Framing> {
     framing: F,
     stage: Stage,
-    /// Ids of our own calls on a framing that does not tell requests from replies.
+    /// The ids of this side's calls, on a framing that does not distinguish requests from replies.
     own_ids: core::ops::Range<u64>,
     longest_answer: usize,
-    /// What becomes of failed requests, where there are no error replies.
+    /// The policy for failed requests, if there are no error replies.
     on_failure: OnFailure,
-    /// Longer answers are cut up, and go to the bulk class.
+    /// Longer answers are cut into fragments, and use the bulk class.
     fragment: usize,
-    /// Answers encoded here, without the lock; appended at the end of the pass. Kept until the peer
-    /// says with a heartbeat that it has nothing to say.
+    /// Answers that were encoded here without the lock; appended to the link at the end of the pass. Freed at
+    /// a quiet heartbeat of the peer.
     local: Option<Box<KeptBack>>,
-    /// Bytes of answers each class had room for when the link was asked last.
+    /// Bytes of answers that each class had room for at the last check.
     answer_rooms: [usize; 2],
     /// When the pass began.
     now: Instant,
-    /// When the frame under way began.
+    /// When the incomplete frame began.
     frame_since: Option<Instant>,
     messages: u64,
     requests: u64,
     last_was_request: bool,
     lends_replies: bool,
-    /// Extensions of the request lent out last, where its answer repeats them.
+    /// The extensions of the last request, if its answer repeats them.
     repeated: Vec<u8>,
-    /// Nothing is taken in: the server has no memory for more, or the peer has to go.
+    /// Nothing is processed: the server has no memory for more, or the peer was refused.
     is_stopped: bool,
-    /// How many requests may be started before the link has to be asked again.
+    /// How many requests may be started before the link must be asked again.
     starts: usize,
-    /// By class: what may still come, what came and was not told to the link yet, fragments,
+    /// By class: what may still be received; what was received and not reported to the link yet; fragments;
     /// messages that wait to be handed over.
     allowance: [u64; 2],
     arrived: [Arrived; 2],
     assemblies: [Option<Box<Assembly>>; 2],
     parked: [Parked; 2],
     has_parked: bool,
-    /// The message lent out last, if it does not lie in the receive buffer.
+    /// The current message, if it is not in the receive buffer.
     aside: Option<Box<Kept>>,
     guard: Guard,
-    /// The connection belongs to a session: its frames are counted. Those, and their bytes, that the
-    /// link was not told of yet.
+    /// The connection belongs to a session: its frames are counted. The frames and bytes not yet reported to
+    /// the link.
     in_session: bool,
-    /// The dialing side says who it is.
+    /// The dialing side authenticates.
     authenticates: bool,
     frames: u64,
     frame_bytes: u64,
-    /// The session goes on.
+    /// The session continues.
     resumed: bool,
 }
 
@@ -149,13 +149,13 @@ impl<F: Framing> Reader<F> {
         self.guard.refill(now, link.counters.bytes_out);
     }
 
-    /// Bytes of answers that the link has not seen yet.
+    /// Bytes of buffered answers that the link does not know of yet.
     #[inline]
     fn kept_back(&self) -> usize {
         self.local.as_ref().map_or(0, |local| local.frames.len())
     }
 
-    /// Hands over what was kept back.
+    /// Moves buffered answers to the link.
     pub(in crate::link) fn flush<T: Send + 'static>(&mut self, link: &mut Link<F, T>) {
         if let Some(local) = &mut self.local {
             if !local.frames.is_empty() {
@@ -174,7 +174,7 @@ impl<F: Framing> Reader<F> {
         link.counters.requests += core::mem::take(&mut self.requests);
     }
 
-    /// Tells the link what came, and learns what may still come.
+    /// Reports received messages to the link, and gets the remaining allowance.
     fn sync<T: Send + 'static>(&mut self, link: &mut Link<F, T>) {
         let held = [NORMAL, lane(Class::Bulk)].map(|lane| {
             let assembly = self.assemblies[lane].as_deref();
@@ -189,7 +189,7 @@ impl<F: Framing> Reader<F> {
         self.allowance = link.allowances();
     }
 
-    /// Tells the link how many frames of the session came.
+    /// Reports to the link how many frames of the session were received.
     fn count<T: Send + 'static>(&mut self, link: &mut Link<F, T>, now: Instant) {
         if self.in_session {
             let (frames, bytes) = (core::mem::take(&mut self.frames), core::mem::take(&mut self.frame_bytes));
@@ -205,7 +205,7 @@ impl<F: Framing> Reader<F> {
     ) {
         buf.take_lent();
         self.aside = None;
-        // A frame is under way if bytes are left that make none yet.
+        // A frame is incomplete if bytes are left that are not a whole frame.
         self.frame_since = match (buf.unread().is_empty(), self.frame_since) {
             (true, _) => None,
             (false, None) => Some(now),
@@ -216,7 +216,7 @@ impl<F: Framing> Reader<F> {
         link.conn.reading.frame_since = self.frame_since;
         link.conn.reading.buffered = buf.capacity();
         if link.closing.is_some() || link.conn.gone_away {
-            // That may have been the last that was waited for.
+            // This may have been the last thing that was waited for.
             link.wakes.attend();
         }
         if self.framing.profile().flow_control {
@@ -351,7 +351,7 @@ impl<F: Framing> Reader<F> {
         }
     }
 
-    /// The frame at the front is not whole: so many bytes are needed before it may be.
+    /// The frame at the front is incomplete: at least this many bytes are needed.
     fn wait_for<'b>(&self, buf: &mut RecvBuf, need: usize) -> Result<Next<Event<'b>>, PeerError> {
         let limit = self.longest_frame();
         if need > limit {
@@ -367,7 +367,7 @@ impl<F: Framing> Reader<F> {
         self.framing.max_message().saturating_add(FRAME_OVERHEAD)
     }
 
-    /// Tells the application of the message that was lent out.
+    /// Gives the current message to the application.
     #[inline]
     fn lend<'b>(
         &mut self,
@@ -394,7 +394,7 @@ impl<F: Framing> Reader<F> {
         if is_request { Event::Request(incoming) } else { Event::Message(incoming) }
     }
 
-    /// Lends out the plain messages at the front, if there are any that need not wait.
+    /// Gives the plain messages at the front to the application, if there are any that need not wait.
     #[inline]
     fn take_run(&mut self, buf: &mut RecvBuf) -> bool {
         let (framing, allowance) = (&self.framing, self.allowance[NORMAL]);
@@ -420,7 +420,7 @@ impl<F: Framing> Reader<F> {
         true
     }
 
-    /// Takes note of one frame of the normal class that is no cast.
+    /// Records one frame of the normal class other than a cast.
     #[inline]
     fn note_plain(&mut self, plain: &Plain) {
         if self.in_session {
@@ -432,7 +432,7 @@ impl<F: Framing> Reader<F> {
         }
     }
 
-    /// Takes `cost` off the credit that the peer has.
+    /// Deducts `cost` from the peer's credit.
     #[inline]
     fn charge<T: Send + 'static>(
         &mut self,

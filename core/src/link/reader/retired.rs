@@ -1,4 +1,4 @@
-//! What the reader of a connection leaves to that of the session's next one.
+//! State that the reader of a session's connection leaves to the next one.
 
 use alloc::boxed::Box;
 
@@ -11,7 +11,7 @@ use crate::link::guard::Guard;
 use crate::link::reader::kept_messages::Parked;
 use crate::time::Instant;
 
-/// Messages that came in part, or that wait to be handed over.
+/// Incomplete messages, and messages that wait to be handed over.
 #[derive(Debug)]
 pub(in crate::link) struct Retired {
     assemblies: [Option<Box<Assembly>>; 2],
@@ -32,13 +32,13 @@ impl Retired {
         self.parked.iter().map(Parked::casts).sum()
     }
 
-    /// What the messages of a class cost that wait.
+    /// The cost of the waiting messages of a class.
     pub(in crate::link) fn parked(&self, class: Class) -> u64 {
         self.parked[lane(class)].cost()
     }
 
-    /// The session is lost: answers to its requests have no caller, and what came in part will not
-    /// be completed. Casts were acknowledged, and are handed over.
+    /// The session is lost: requests have no caller any more, and incomplete messages will not be completed.
+    /// Casts were acknowledged, and are handed over.
     pub(in crate::link) fn without_session(mut self) -> Self {
         self.assemblies = [None, None];
         for parked in &mut self.parked {
@@ -49,7 +49,7 @@ impl Retired {
 }
 
 impl<F: Framing> Reader<F> {
-    /// Reads no more. What came is the link's to know.
+    /// Ends the reader, and reports to the link what was received.
     pub(in crate::link) fn retire<T: Send + 'static>(
         mut self,
         link: &mut Link<F, T>,
@@ -61,7 +61,7 @@ impl<F: Framing> Reader<F> {
         Retired { assemblies: self.assemblies, parked: self.parked, guard: self.guard }
     }
 
-    /// Goes on where the last reader was.
+    /// Continues where the last reader ended.
     pub(in crate::link) fn take_up(mut self, now: Instant, retired: Retired) -> Self {
         self.assemblies = retired.assemblies;
         for assembly in self.assemblies.iter_mut().flatten() {
@@ -74,7 +74,7 @@ impl<F: Framing> Reader<F> {
         self
     }
 
-    /// It is not the session that what was taken up belongs to.
+    /// This is not the session that the taken-up messages belong to.
     pub(super) fn forget_session(&mut self) {
         self.assemblies = [None, None];
         for parked in &mut self.parked {

@@ -1,4 +1,4 @@
-//! Messages that came and cannot be handed over yet.
+//! Received messages that cannot be handed over yet.
 
 use alloc::boxed::Box;
 use bytes::Bytes;
@@ -16,8 +16,8 @@ use crate::recv_buf::RecvBuf;
 use crate::time::Instant;
 
 impl<F: Framing> Reader<F> {
-    /// Whether a message cannot be handed over now: for want of room for a request's answer, or
-    /// because others of its class wait.
+    /// Whether a message cannot be handed over now: for want of room for a request's answer, or because
+    /// others of its class wait.
     #[inline]
     pub(super) fn must_wait<T: Send + 'static>(
         &mut self,
@@ -30,7 +30,7 @@ impl<F: Framing> Reader<F> {
             || (is_request && !self.can_start(access))
     }
 
-    /// What is held is known to the reader.
+    /// The reader knows whether messages are held.
     pub(in crate::link) fn note_held(&mut self, held: &Held) {
         if held.is_held() {
             self.starts = 0;
@@ -55,7 +55,7 @@ impl<F: Framing> Reader<F> {
         self.starts > 0 && self.has_answer_room()
     }
 
-    /// The same, once the link has what was kept back, and was asked.
+    /// As [`can_start`](Self::can_start), after the buffered answers were moved to the link.
     #[inline(never)]
     fn may_start_now<T: Send + 'static>(&mut self, access: &mut impl Access<Link<F, T>>) -> bool {
         let link = access.machine();
@@ -65,7 +65,7 @@ impl<F: Framing> Reader<F> {
         self.may_start()
     }
 
-    /// Whether each class has room for a further answer, besides those that were kept back.
+    /// Whether each class has room for a further answer besides the buffered ones.
     #[inline]
     fn has_answer_room(&self) -> bool {
         let kept = self.local.as_ref().map_or([0; 2], |local| local.frames.by_class());
@@ -90,7 +90,7 @@ impl<F: Framing> Reader<F> {
         Ok(())
     }
 
-    /// Lays the next of the messages kept back aside, if it can be handed over now.
+    /// Lays the next waiting message aside, if it can be handed over now.
     pub(super) fn unpark<T: Send + 'static>(&mut self, access: &mut impl Access<Link<F, T>>) -> bool {
         if self.stage == Stage::Held {
             return false;
@@ -109,8 +109,8 @@ impl<F: Framing> Reader<F> {
         false
     }
 
-    /// The connection is over, and no session goes on: messages that waited behind requests which could not
-    /// start. The requests have no caller any more.
+    /// The connection is over, and no session continues: returns messages that waited behind requests that
+    /// could not start. The requests have no caller any more.
     pub(in crate::link) fn next_leftover<'b, T: Send + 'static>(
         &mut self,
         access: &mut impl Access<Link<F, T>>,
@@ -130,7 +130,7 @@ impl<F: Framing> Reader<F> {
         if self.unpark(access) { Some(self.lend_aside(buf, now)) } else { None }
     }
 
-    /// Tells the application of the message that lies aside.
+    /// Gives the message that was laid aside to the application.
     pub(super) fn lend_aside<'b>(&mut self, buf: &'b mut RecvBuf, now: Instant) -> Event<'b> {
         let (meta, extensions, body, is_request, frame) = match &self.aside {
             Some(kept) => (
@@ -147,7 +147,7 @@ impl<F: Framing> Reader<F> {
         self.lend(buf, is_request, meta, extensions, body, len)
     }
 
-    /// The event lent last was refused. True: it is kept, and reading goes on.
+    /// The application refused the last event. `true`: it is kept, and reading continues.
     pub(in crate::link) fn refuse(&mut self, buf: &mut RecvBuf) -> bool {
         if self.last_was_request {
             self.requests = self.requests.saturating_sub(1);

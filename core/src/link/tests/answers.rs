@@ -1,4 +1,4 @@
-//! Answers that wait to be written are bounded, in all ways of answering.
+//! Answers that wait to be written are bounded, however they are sent.
 
 use super::*;
 use crate::arena::Load;
@@ -8,14 +8,14 @@ use crate::memory::{PATIENCE, Verdict, rounded};
 
 const MIB: usize = 1 << 20;
 
-/// How a test answers.
+/// The way in which a test answers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Way {
     /// Encoded by the reader.
     Inline,
     /// By a handler that is ready within the pass.
     AtOnce,
-    /// By a handler that takes its time.
+    /// By a handler that answers later.
     Later,
 }
 
@@ -29,8 +29,8 @@ fn requests(config: &Config<impl Framing>, count: usize) -> Vec<u8> {
     out
 }
 
-/// Reads `bytes` and answers the requests in them with `body`, by the way that is wanted. How many
-/// were started.
+/// Reads `bytes` and answers the requests in them with `body`, in the given way. Returns the number of
+/// started requests.
 fn serve<F: Framing>(end: &mut End<F>, way: Way, mut bytes: &[u8], body: &bytes::Bytes) -> usize {
     let mut started = 0;
     loop {
@@ -95,7 +95,7 @@ fn floods<F: Framing>(config: &Config<F>, way: Way, len: usize) {
     while answered < COUNT as u64 {
         rounds += 1;
         assert!(rounds < 10_000, "{way:?} {len}: stuck at {served} started, {answered} answered");
-        // All that run end at the same time, and nothing was read by the peer meanwhile.
+        // All running requests end at the same time, and the peer has read nothing in the meantime.
         for inbound in core::mem::take(&mut end.handled) {
             end.link.answer(inbound, Ok(Payload::Owned(body.clone())));
         }
@@ -125,7 +125,7 @@ fn floods<F: Framing>(config: &Config<F>, way: Way, len: usize) {
 fn finished_answers_are_bounded_in_each_way_of_answering() {
     for way in [Way::Inline, Way::AtOnce, Way::Later] {
         for len in [1, 10_000, 20_000, MIB] {
-            // The peer of this test never says what it has read.
+            // The peer of this test never reports what it has read.
             floods(&Config::builder().bulk_ahead(usize::MAX).build().unwrap(), way, len);
             floods(&Config::with_framing(Tcpstream::new()).max_message(2 * MIB).build().unwrap(), way, len);
         }
@@ -217,7 +217,7 @@ fn a_held_answer_that_nobody_wants_is_dropped_and_counted() {
     let out = pair.a.output(Instant::ZERO);
     pair.b.input(Instant::ZERO, &out).unwrap();
     assert_eq!(pair.b.link.counters().answers_dropped, 1);
-    // The connection ends: the last that is held goes with it, and so does the one in the queue.
+    // The connection ends: the last held answer is dropped, and so is the queued one.
     pair.b.link.handle_disconnected(Instant::ZERO, None, Disconnect::PeerClosed);
     assert_eq!(pair.b.link.counters().answers_dropped, 3);
     assert_eq!(pair.b.link.answers.held(), Load::default());
@@ -240,7 +240,7 @@ fn without_memory_requests_that_would_not_start_now_are_refused() {
     pair.b.link.take_tokens(&mut Vec::new());
     assert!(pair.b.link.take_holding().is_some_and(|holding| holding.answers >= MIB / 2));
     pair.b.link.handle_memory(Instant::ZERO, Verdict::Refuse(0));
-    // Of answers of 512 KiB two may run.
+    // Two answers of 512 KiB may be in progress.
     let mut woken = Vec::new();
     pair.b.link.take_tokens(&mut woken);
     woken.sort_unstable();
@@ -276,7 +276,7 @@ fn an_answer_without_memory_starts_no_further_request_for_a_while() {
     }
     pair.run(Instant::ZERO);
     assert_eq!(pair.b.handled.len(), 128, "as many answers of 128 KiB");
-    // All are answered while there is no memory: none of the others starts, to make what there is no room for.
+    // All are answered while there is no memory: no further request starts, as its answer would have no room.
     let mut said = 0;
     for inbound in core::mem::take(&mut pair.b.handled) {
         pair.b.link.answer(inbound, Ok((&alloc::vec![1; MIB][..]).into()));
@@ -290,7 +290,7 @@ fn an_answer_without_memory_starts_no_further_request_for_a_while() {
         pair.run(Instant::ZERO);
     }
     assert_eq!(pair.b.handled.len(), 0, "handlers that were started for nothing");
-    // After a while it asks again, and then goes on.
+    // After a while it asks again, and then continues.
     let later = Instant::ZERO + PATIENCE;
     assert_eq!(pair.b.link.next_memory_check(), Some(later));
     pair.b.link.handle_timeout(later);
@@ -320,7 +320,7 @@ fn whoever_counts_is_told_that_the_peer_reads_a_long_answer() {
     drop(batch);
 }
 
-/// The other side's answers to our calls take memory as its messages do while they come in.
+/// Incomplete answers to this side's calls count as memory, as incomplete messages do.
 #[test]
 fn an_answer_that_is_not_whole_counts_as_memory() {
     let mut pair = native();
@@ -340,7 +340,7 @@ fn an_answer_that_is_not_whole_counts_as_memory() {
     assert_eq!(held(&pair.a.link), 0);
 }
 
-/// What the reader encoded waits for memory: when there is some, the writer is woken for it.
+/// An encoded answer waits for memory: when there is some, the writer is woken for it.
 #[test]
 fn memory_for_answers_wakes_the_writer() {
     let mut pair = native();

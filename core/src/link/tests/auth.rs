@@ -1,4 +1,4 @@
-//! Who the peer is: found out before anything is handed over, and withdrawn.
+//! Authentication: it ends before any message is delivered, and may be revoked.
 
 use alloc::string::String;
 use alloc::vec;
@@ -18,7 +18,7 @@ fn showing(token: &'static [u8]) -> Config<Native> {
     Config::builder().credentials(move |_: &Challenge| Credentials::new(token)).build().unwrap()
 }
 
-/// An accepting end that asks with that challenge.
+/// An accepting end that authenticates with that challenge.
 fn asking(config: &Config<Native>, challenge: &[u8]) -> End<Native> {
     let mut end = End::new(config, Role::Accepting);
     end.link = Link::new(config.clone(), Role::Accepting);
@@ -46,7 +46,7 @@ fn bob() -> Grant {
     Grant::new(Identity::new("bob"))
 }
 
-/// The application of the accepting end decides; the end goes on if that is wanted.
+/// The application of the accepting end decides; the end continues if requested.
 fn decide(end: &mut End<Native>, decision: Result<Grant, Refusal>) {
     let epoch = end.link.epoch();
     end.link.decide(T0, epoch, decision);
@@ -119,7 +119,7 @@ fn a_peer_without_a_source_shows_nothing_and_may_be_let_in() {
 fn a_side_that_asks_nobody_is_connected_to_as_ever() {
     let mut pair = native();
     assert_eq!((pair.b.link.identity(), pair.b.shown.len()), (None, 0));
-    // There is nothing that such a peer could be told.
+    // Such a peer cannot be sent a refusal.
     pair.b.link.withdraw(T0, RefusalCode::WITHDRAWN.into());
     assert_eq!(pair.b.output(T0), b"");
     assert_eq!(ends(&mut pair.b, T0), Some(Disconnect::Denied(RefusalCode::WITHDRAWN.into())));
@@ -130,7 +130,7 @@ fn a_refusal_says_why_and_ends_both_sides() {
     let mut pair = pair(&showing(b"token"));
     let refusal = Refusal::new(RefusalCode::EXPIRED).text("since noon").retry_after(MS * 7_000);
     decide(&mut pair.b, Err(refusal.clone()));
-    // What comes of the peer now is not looked at.
+    // Bytes that the peer sends now are ignored.
     pair.b.input(T0, &cast(b"all the same")).unwrap();
     assert_eq!(ends(&mut pair.b, T0), None, "it is told first");
     let out = pair.b.output(T0);
@@ -141,7 +141,7 @@ fn a_refusal_says_why_and_ends_both_sides() {
     assert_eq!((cause.retry_after(), cause.is_retryable()), (Some(MS * 7_000), true));
     assert!(!Disconnect::Refused(RefusalCode::WRONG.into()).is_retryable());
     assert!(pair.b.events.is_empty());
-    // Once more, and too late: nothing changes.
+    // A second decision is too late: nothing changes.
     decide(&mut pair.b, Ok(bob()));
     assert_eq!((pair.b.output(T0).len(), pair.b.link.identity()), (0, None));
 }
@@ -242,7 +242,7 @@ fn an_answer_of_an_earlier_connection_is_none() {
     assert_eq!(kinds(&pair.a.output(T0)), [Kind::Hello]);
     pair.a.link.show(T0, &old, Ok(Credentials::none()));
     assert_eq!(pair.a.output(T0), b"");
-    // And so is a decision.
+    // A decision is limited in the same way.
     assert!(pair.b.shown.is_empty());
     pair.b.link.decide(T0, Epoch::FIRST, Ok(bob()));
     assert_eq!(pair.b.link.identity(), None);
@@ -272,7 +272,7 @@ fn features_that_are_not_known_are_ignored_and_required_ones_are_named() {
     let mut plain = End::new(&Config::default(), Role::Accepting);
     plain.input(T0, &stranger).unwrap();
     assert_eq!(plain.link.state(), State::Ready);
-    // A peer that cannot say who it is.
+    // A peer that does not support authentication.
     let refused = asking(&Config::default(), b"1").input(T0, &stranger).unwrap_err();
     assert_eq!(refused, PeerError::FeatureLacking { features: Features(AUTHENTICATION) });
     let words = "the peer does not offer features that this side requires: authentication (bit 1)";
@@ -284,7 +284,7 @@ fn features_that_are_not_known_are_ignored_and_required_ones_are_named() {
     assert_eq!(refused, Err(PeerError::FeatureRequired { features: Features(SERVICES) }));
 }
 
-/// What an accepting end that asks says to a peer that sends these frames behind its hello.
+/// The reaction of an authenticating end to a peer that sends these frames after its hello.
 fn hostile(frames: &[Vec<u8>]) -> PeerError {
     let mut end = asking(&Config::default(), b"1");
     end.input(T0, &hello()).unwrap();
@@ -320,7 +320,7 @@ fn the_exchange_is_over_once_the_peer_is_let_in() {
         assert_eq!(error, PeerError::AfterHandshake { found });
         pair.b.buf = RecvBuf::new();
     }
-    // A dialing side has nothing to refuse; an accepting one that did not ask neither.
+    // A dialing side cannot refuse, and neither can an accepting one that did not authenticate.
     let refusal = frame(Kind::Refused, &Refusal::new(RefusalCode::WRONG).to_bytes());
     assert_eq!(pair.b.input(T0, &refusal), Err(PeerError::AfterHandshake { found: "refusal" }));
     let mut unasked = native();
@@ -363,7 +363,7 @@ fn session() -> Config<Native> {
         .unwrap()
 }
 
-/// A session of bob's, whose connection died.
+/// A session of bob's whose connection ended.
 fn detached() -> Pair<Native> {
     let mut pair = Pair { a: End::new(&session(), Role::Dialing), b: asking(&session(), b"1") };
     let mut link = Link::new(session(), Role::Accepting);
@@ -413,7 +413,7 @@ fn another_identity_cannot_have_a_session_and_it_waits_for_its_own() {
     pair.b.link.handle_disconnected(T0, None, cause);
     assert!(pair.b.link.is_detached(), "it is still bob's");
     assert_eq!(pair.b.link.identity().map(Identity::name), Some("bob"));
-    // Whose identity is another now begins anew.
+    // A peer with another identity starts from the beginning.
     pair.a.input(T0, &out).unwrap();
     let cause = ends(&mut pair.a, T0).unwrap();
     assert!(cause.is_retryable());
@@ -421,7 +421,7 @@ fn another_identity_cannot_have_a_session_and_it_waits_for_its_own() {
     assert_eq!(pair.a.link.session(), None);
 }
 
-/// Frames of a stream that is past its hello.
+/// The kinds of the frames after the hello.
 fn kinds_behind_hello(bytes: &[u8]) -> Vec<Kind> {
     kinds(&[hello(), bytes.to_vec()].concat()).split_off(1)
 }
@@ -445,7 +445,7 @@ fn a_refused_peer_does_not_end_a_session_and_a_withdrawn_one_does() {
     assert_eq!((pair.b.link.state(), pair.b.link.session()), (State::Closed, None));
 }
 
-/// What an accepting end says, and hands over, when the peer's bytes come in these pieces.
+/// The output and the deliveries of an accepting end if the peer's bytes arrive in these pieces.
 fn in_pieces(bytes: &[u8], mut cuts: Vec<usize>, lets_in: bool) -> (Vec<String>, Vec<u8>) {
     let mut end = asking(&Config::default(), b"1");
     cuts.sort_unstable();
@@ -473,7 +473,7 @@ fn in_pieces(bytes: &[u8], mut cuts: Vec<usize>, lets_in: bool) -> (Vec<String>,
 }
 
 proptest! {
-    /// However the bytes are cut: the same events, the same answers, the same errors.
+    /// However the bytes are split: the same events, answers and errors.
     #[test]
     fn any_split_of_an_exchange_is_the_same(
         token in prop::collection::vec(any::<u8>(), 0..40),
@@ -484,7 +484,7 @@ proptest! {
         prop_assert_eq!(in_pieces(&bytes, cuts, true), in_pieces(&bytes, vec![], true));
     }
 
-    /// Whatever a peer sends that was not let in: it is refused or waited for, and nothing is handed over.
+    /// Whatever an unauthenticated peer sends, it is refused or waited for, and nothing is delivered.
     #[test]
     fn nothing_of_a_stranger_is_handed_over(
         rest in prop::collection::vec(

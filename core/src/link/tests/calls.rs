@@ -1,4 +1,4 @@
-//! Calls: their ends, their places, and framings that have few of their own.
+//! Calls: their outcomes, their limits, and framings with few ids.
 
 use super::*;
 
@@ -88,7 +88,7 @@ fn what_left_is_maybe_delivered_and_what_did_not_goes_on_the_next_connection() {
     );
     assert_eq!(pair.a.link.poll_reply(kept, || 0), None);
 
-    // Another server, another connection, later: the request says how much time is left.
+    // A request that is sent later, to another server, contains the remaining time.
     let later = Instant::ZERO + MS * 40;
     pair.a.reader = pair.a.link.handle_connected(later, Epoch::FIRST.next());
     pair.a.buf = RecvBuf::new();
@@ -137,7 +137,7 @@ fn tcpstream_tells_replies_from_requests_by_range() {
     pair.run(Instant::ZERO);
     assert_eq!(&pair.a.link.poll_reply(there, || 0).unwrap().unwrap()[..], b"there");
     assert_eq!(&pair.b.link.poll_reply(back, || 0).unwrap().unwrap()[..], b"back");
-    // Late: in our range, not in flight. A push: Seq 0. A request: any other Seq.
+    // Late: in this side's range, not in flight. A push: Seq 0. A request: any other Seq.
     for seq in [there.get(), 0, 7] {
         let _ = pair.b.link.cast(Instant::ZERO, &CastOptions::new(0).seq(seq), b"m".into()).unwrap();
     }
@@ -167,16 +167,16 @@ fn calls_made_together_share_a_look_at_the_clock_but_not_with_the_past() {
     let at = |ms: u32| Instant::ZERO + MS * ms;
     let call =
         |link: &mut Link<Native, u32>, now| link.call(now, &CallOptions::new(1), b"x".into(), 0).unwrap();
-    // Nothing to do: the clock is asked, and the driver is woken.
+    // Nothing to write: the clock is read, and the driver is woken.
     assert!(link.begin_write(at(10)).is_none());
     assert_eq!(link.call_time(|| at(20)), at(20));
     call(link, at(20));
     assert_eq!(link.call_time(|| panic!("it is on its way")), at(20));
-    // It writes, and the write is held up.
+    // The peer stops reading, so that the write stalls.
     let batch = link.begin_write(at(30)).unwrap();
     assert_eq!(link.call_time(|| at(9_000)), at(9_000));
     let _more = link.end_write(at(9_001), batch);
-    // Given back unfinished, it is held up still.
+    // A batch that is given back unfinished still counts as stalled.
     call(link, at(9_000));
     let batch = link.begin_write(at(9_002)).unwrap();
     let _more = link.end_write(at(9_003), batch);

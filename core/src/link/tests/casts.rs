@@ -1,4 +1,4 @@
-//! Casts: what a framing cannot carry, and how they are numbered and counted.
+//! Casts: fields that a framing cannot carry, numbers and counters.
 
 use super::*;
 use crate::config::{OnDisconnect, Overflow};
@@ -24,7 +24,7 @@ fn refusal<T: core::fmt::Debug>(result: Result<T, CastError>) -> EncodeError {
     }
 }
 
-/// All ways of casting refuse these options with that error, hand back the body, and queue nothing.
+/// Every way of casting refuses these options with that error, returns the body, and queues nothing.
 fn is_refused<F: Framing>(framing: &F, options: &CastOptions, error: &EncodeError) {
     let config = Config::with_framing(framing.clone()).build().unwrap();
     let mut end = End::new(&config, Role::Dialing);
@@ -92,7 +92,7 @@ fn what_cannot_be_encoded_costs_no_other_its_place() {
     }
 }
 
-/// Casts made in one go are numbered and counted as casts made one by one, before and after them.
+/// Casts of one call are numbered and counted like single casts before and after them.
 #[test]
 fn casts_in_one_go_are_counted_like_others() {
     let config = Config::builder().on_disconnect(OnDisconnect::Return).build().unwrap();
@@ -104,7 +104,7 @@ fn casts_in_one_go_are_counted_like_others() {
         let queued = link.cast(Instant::ZERO, &options, (&bodies[0]).into()).unwrap();
         given.push(bodies[0]);
         assert_eq!(queued.number, given.len() as u64);
-        // As many as there is memory for behind the others.
+        // As many as there is memory for after the others.
         let count = link.cast_plain_many(&options, &bodies[..n]);
         (many, longest) = (many + count, longest.max(count));
         given.extend_from_slice(&bodies[..count]);
@@ -115,7 +115,7 @@ fn casts_in_one_go_are_counted_like_others() {
     let last = link.cast(Instant::ZERO, &options, b"last".into()).unwrap();
     assert_eq!(last.number, given.len() as u64 + 1);
 
-    // Each is found by its number, with the body it was given.
+    // Each is found by its number, with its original body.
     link.close(Instant::ZERO, Duration::ZERO);
     link.handle_timeout(Instant::ZERO);
     given.push(*b"last");
@@ -124,7 +124,8 @@ fn casts_in_one_go_are_counted_like_others() {
     assert!(back.iter().map(|back| &back.body[..]).eq(given.iter().map(|body| &body[..])));
 }
 
-/// Long messages take the places of short ones, and the queue stays within its bytes and one message.
+/// A long message replaces several short ones, and the queue stays within its limit of bytes plus one
+/// message.
 #[test]
 fn dropping_the_oldest_keeps_to_the_bytes() {
     let limit = QueueLimit { messages: 10_000, bytes: 64 * 1024 };
@@ -159,7 +160,7 @@ fn dropping_the_oldest_keeps_to_the_bytes() {
     assert_eq!(pair.b.link.counters().messages_dropped, came - kept.messages as u64);
 }
 
-/// A short message that is refused leaves nothing in the way of a long one behind it.
+/// A short message that is refused does not block a long one after it.
 #[test]
 fn what_cannot_be_encoded_holds_up_nothing() {
     let mut pair = native();

@@ -1,4 +1,4 @@
-//! Connections: silence, stalls, closing; what is queued meanwhile.
+//! Connections: silence, stalls, closing, and messages that are queued without a connection.
 
 use super::*;
 
@@ -160,7 +160,7 @@ fn a_closing_side_serves_what_was_sent_before_the_peer_could_know() {
         pair.b.link.poll_ending(Instant::ZERO),
         Some(Ending::Graceful { cause: Disconnect::GoneAway, .. })
     ));
-    // A peer that does not go is not waited for longer than this side lingers.
+    // A peer that does not close is not waited for longer than this side lingers.
     assert!(matches!(pair.a.link.poll_ending(Instant::ZERO + MS * 50), Some(Ending::Graceful { .. })));
 }
 
@@ -194,7 +194,7 @@ fn pushes_that_nobody_receives_let_replies_by() {
     pair.run(Instant::ZERO);
     assert_eq!(&pair.a.link.poll_reply(id, || 0).unwrap().unwrap()[..], b"behind");
     assert_eq!(pair.a.link.counters().messages_dropped, 3);
-    // A caller waits to receive: what comes for it is not dropped.
+    // While a caller waits to receive, messages for it are not dropped.
     let mut messages = Vec::new();
     assert_eq!(pair.a.link.take_received(9, &mut messages), 2);
     assert_eq!([&messages[0][..], &messages[1][..]], [&[0], &[1]]);
@@ -212,8 +212,7 @@ fn pushes_that_nobody_receives_let_replies_by() {
     assert_eq!(pair.a.link.counters().messages_dropped, 0);
 }
 
-/// A link that is given up while it is connected ends with its connection, which says what became of
-/// everything.
+/// A link that is dropped while it is connected ends with its connection, which reports every outcome.
 #[test]
 fn a_link_that_is_given_up_while_connected_tells_the_truth() {
     let mut pair = native();
@@ -225,7 +224,7 @@ fn a_link_that_is_given_up_while_connected_tells_the_truth() {
     assert_eq!(pair.a.link.poll_inbound(pair.a.handled[0], Some(9)), InboundState::Wanted);
     let cut = pair.a.link.cast(Instant::ZERO, &CastOptions::new(1), b"cut".as_slice().into()).unwrap();
     pair.a.link.watch_outcome(cut.number, 2);
-    // What a caller began to write, and the driver is to go on with.
+    // A message whose first bytes were written by a caller, and which the driver has to continue.
     let mut batch = pair.a.link.begin_write(Instant::ZERO).unwrap();
     batch.wrote(3);
     let _more = pair.a.link.end_write(Instant::ZERO, batch);

@@ -1,4 +1,4 @@
-//! Outcomes of casts, sending again, calls made again.
+//! Outcomes of casts, repeated casts, repeated calls.
 
 use super::*;
 use crate::arena::Batch;
@@ -24,7 +24,7 @@ fn cast<F: Framing>(end: &mut End<F>, i: u8) -> u64 {
     end.link.cast(Instant::ZERO, &CastOptions::new(0), (&[i; 8]).into()).unwrap().number
 }
 
-/// Takes a batch, of which the socket takes so many bytes before it breaks.
+/// Takes a batch; the socket accepts that many bytes of it and then fails.
 fn break_after(end: &mut End<Buffstreams>, bytes: usize) {
     let mut batch: Batch = end.link.begin_write(Instant::ZERO).unwrap();
     batch.wrote(bytes);
@@ -133,7 +133,7 @@ fn the_batch_whose_write_failed_is_sent_again_up_to_the_limit() {
         reconnect(&mut end);
     }
     assert_eq!(end.link.counters().casts_resent, 8);
-    // One more comes later: it was tried less often.
+    // Another one is added later: it has been tried less often.
     cast(&mut end, 4);
     break_after(&mut end, 5);
     let over = errored(&mut end);
@@ -213,7 +213,7 @@ fn calling() -> Pair<Native> {
     pair
 }
 
-/// Both sides begin anew; what the server had is gone.
+/// Both sides start again; the server's state is lost.
 fn again(pair: &mut Pair<Native>) {
     pair.a.link.handle_disconnected(Instant::ZERO, None, Disconnect::PeerClosed);
     reconnect(&mut pair.a);
@@ -297,7 +297,7 @@ fn a_peer_may_push_back() {
     pair.a.link.handle_timeout(at);
     pair.run(at);
     assert_eq!(pair.b.events.len(), 2);
-    // A refusal that is none to wait out ends the call.
+    // A refusal that is not to be waited out ends the call.
     pair.b.reader.fail(id.get(), &Failure::new(Status::FAILED, "no")).unwrap();
     pair.b.pass(at, 0).unwrap();
     pair.run(at);
@@ -401,7 +401,7 @@ fn a_connection_of_yesterday_does_not_end_the_session() {
         native.encode(&mut out, &control(crate::frame::Kind::Resume), &[], &resume.to_bytes()).unwrap();
         pair.b.input(later, &out)
     };
-    // It has nothing of what was acknowledged since.
+    // The peer lacks messages that it has acknowledged.
     let error = yesterday(&mut pair, 0).unwrap_err();
     assert_eq!(error, PeerError::Resume { field: "received", value: 0, limit: 1 });
     pair.b.link.handle_disconnected(later, None, error.into());
@@ -439,7 +439,7 @@ fn a_session_that_is_closed_well_is_not_lost() {
     assert_eq!((pair.a.link.session(), pair.b.link.session()), (None, None));
     assert_eq!((lost(&mut pair.a), lost(&mut pair.b)), (vec![], vec![]));
 
-    // Closed in spite of a message that the peer has not acknowledged.
+    // Closed although the peer has not acknowledged a message.
     let mut pair = session();
     cast(&mut pair.a, 1);
     let _ = pair.a.output(Instant::ZERO);

@@ -1,4 +1,4 @@
-//! What a driver asks a link between its steps.
+//! The methods that a driver calls between a link's steps.
 
 use super::*;
 

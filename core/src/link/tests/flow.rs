@@ -30,7 +30,7 @@ fn cast(end: &mut End<Native>, number: u32, len: usize) -> Result<Queued, crate:
     end.link.cast(Instant::ZERO, &CastOptions::new(1), body.into())
 }
 
-/// One batch of what `end` has to write.
+/// One batch of `end`'s output.
 fn one_batch(end: &mut End<Native>) -> Vec<u8> {
     let Some(mut batch) = end.link.begin_write(Instant::ZERO) else { return Vec::new() };
     let mut out = Vec::new();
@@ -86,7 +86,7 @@ fn small_ones_go_between_the_pieces_and_bulk_is_not_starved() {
     for number in 0..500 {
         let _ = cast(&mut pair.a, number, 1_000).unwrap();
     }
-    // 64 KiB of normal, a fragment of bulk, and so on.
+    // 64 KiB of the normal class, a fragment of bulk, and so on.
     let mut order = Vec::new();
     for _ in 0..8 {
         let batch = one_batch(&mut pair.a);
@@ -99,7 +99,7 @@ fn small_ones_go_between_the_pieces_and_bulk_is_not_starved() {
     }
     let bulk = order.iter().filter(|(class, _)| *class == Class::Bulk).count();
     assert!((3..=4).contains(&bulk), "{order:?}");
-    // A call that comes while only bulk is left has one fragment before it, at most.
+    // A call that is made while only bulk is left waits for at most one fragment.
     while pair.a.link.write_queue().0 > 1 {
         one_batch(&mut pair.a);
     }
@@ -165,11 +165,11 @@ fn a_consumer_that_takes_nothing_holds_up_only_its_own_class() {
             }
         }
     }
-    // What the receiver keeps is its window, what the sender keeps its queue.
+    // The receiver holds at most its window, the sender at most its queue.
     let kept = pair.b.link.kept(Class::Normal);
     assert!((100 * 1024..=128 * 1024).contains(&kept), "{kept}");
     assert_eq!(pair.a.link.write_queue().0, 200);
-    // Bulk, calls from the other side, their long replies, and heartbeats go on.
+    // Bulk, calls of the other side, their long replies, and heartbeats continue.
     let _ = cast(&mut pair.a, 77, 20_000).unwrap();
     for len in [10, 100_000] {
         let back = pair.b.link.call(Instant::ZERO, &CallOptions::new(1), vec![5; len].into(), 9).unwrap();
@@ -182,7 +182,7 @@ fn a_consumer_that_takes_nothing_holds_up_only_its_own_class() {
     let out = pair.a.output(ping);
     pair.b.input(ping, &out).unwrap();
     assert_eq!(frames(&pair.b.output(ping)), [(Kind::Pong, Class::Control)]);
-    // Everything comes out in order once it is taken.
+    // Everything is delivered in order once it is taken.
     let (mut next, mut bulk) = (0_u32, 0);
     while let Some(message) = receive(&mut pair.b) {
         if message.meta.class == Class::Bulk {
@@ -263,7 +263,7 @@ fn a_long_call_given_up_in_mid_way_is_broken_off() {
         pair.b.input(Instant::ZERO, &rest).unwrap();
         assert_eq!(pair.b.reader.memory(), 0, "and there");
         assert!(pair.b.events.is_empty());
-        // The next long message goes through.
+        // The next long message is delivered.
         let id = pair.a.link.call(Instant::ZERO, &options, vec![8; 100_000].into(), 1).unwrap();
         run_on(&mut pair);
         assert_eq!(pair.a.link.poll_reply(id, || 0).unwrap().unwrap().len(), 100_000);
@@ -302,7 +302,7 @@ fn the_bytes_of_a_late_long_answer_are_not_kept() {
     pair.b.input(Instant::ZERO, &out).unwrap();
     let inbound = pair.b.handled[0];
     pair.b.link.answer(inbound, Ok(vec![1; 200_000].into()));
-    // The cancel crosses the whole answer.
+    // The cancel crosses the whole answer in transit.
     pair.a.link.cancel_call(id);
     let answer = pair.b.output(Instant::ZERO);
     for piece in answer.chunks(10_000) {
@@ -370,7 +370,7 @@ fn a_request_waits_until_there_is_room_for_its_reply() {
     assert_eq!(pair.b.events.len(), 3, "more answers have no room");
     assert!(pair.b.link.kept(Class::Normal) >= 4 * 400, "they wait, in order, and are counted");
     assert!(!pair.b.link.is_paused(), "and the reader goes on");
-    // One that is cancelled while it waits is not started at all.
+    // A request that is cancelled while it waits is never started.
     pair.a.link.cancel_call(ids[4]);
     let cancel = pair.a.output(Instant::ZERO);
     pair.b.input(Instant::ZERO, &cancel).unwrap();
@@ -402,7 +402,7 @@ fn what_runs_is_bounded_even_if_nobody_wants_it() {
         pair.run(Instant::ZERO);
         assert!(pair.b.handled.len() <= 2, "round {round}");
     }
-    // The answers of both handlers that run are not wanted any more. A further request starts when one ends.
+    // The answers of both running handlers are cancelled. Another request starts when one of them ends.
     let wanted = call(&mut pair.a, b"wanted", 1).unwrap();
     pair.run(Instant::ZERO);
     assert_eq!(pair.b.handled.len(), 2);
@@ -454,7 +454,7 @@ fn a_message_whose_fragments_stop_coming_is_given_up() {
     let first = one_batch(&mut pair.a);
     pair.b.input(Instant::ZERO, &first).unwrap();
     let minute = Instant::ZERO + Duration::from_secs(60);
-    // Life goes on meanwhile.
+    // Other traffic continues in the meantime.
     let _ = cast(&mut pair.a, 1, 10).unwrap();
     let out = one_batch(&mut pair.a);
     pair.b.input(Instant::ZERO + Duration::from_secs(59), &out).unwrap();
@@ -485,7 +485,7 @@ fn a_peer_with_a_small_window_gets_small_pieces() {
     let large = Config::builder().fragment(64 * 1024).build().unwrap();
     let mut pair =
         Pair { a: End::new(&large, Role::Dialing), b: End::new(&small_windows(), Role::Accepting) };
-    // Queued before anything is known of the peer.
+    // Queued before the peer's limits are known.
     let _ = cast(&mut pair.a, 1, 60_000).unwrap();
     let _ = cast(&mut pair.a, 2, 40_000).unwrap();
     run_on(&mut pair);

@@ -1,4 +1,4 @@
-//! What a peer may not do, and the heaviest that an honest one does.
+//! Violations by a peer, and the largest load of a conforming one.
 
 use alloc::vec;
 
@@ -24,7 +24,7 @@ fn credit(class: Class, limit: u64, seen: u64) -> Vec<u8> {
     frame(&Meta { class: Class::Control, ..Meta::new(Kind::Credit, 0) }, &body)
 }
 
-/// What a fresh link says of these bytes.
+/// The reaction of a new link to these bytes.
 fn refused(bytes: &[u8]) -> PeerError {
     let mut pair = native();
     pair.b.queue = true;
@@ -68,7 +68,7 @@ fn fragments_that_make_no_message_are_violations() {
     // A length over the limit is refused with the first fragment.
     let long = [&[5, 2, 0, 0, 0xff, 0xff, 0xff, 0xff][..], &[0; 40]].concat();
     assert!(matches!(refused(&fragment(bulk, 1, &long)), PeerError::Frame(_)));
-    // And so is a fragment without anything in it.
+    // So is an empty fragment.
     assert!(matches!(refused(&[13, 2, 0, 0, 0, 0, 0, 8]), PeerError::Frame(_)));
 }
 
@@ -111,7 +111,7 @@ fn cancels_and_replies_need_something_to_cancel_and_to_reply_to() {
     assert_eq!(refused(&cancel), PeerError::Flood { what: "cancels", value: 1, limit: 0 });
     let reply = frame(&Meta::new(Kind::Reply, 1), b"");
     assert_eq!(refused(&reply), PeerError::Flood { what: "replies", value: 1, limit: 0 });
-    // One that is late, or repeated, is none as long as there were calls for it.
+    // A late or repeated reply is no violation as long as there were calls for it.
     let mut pair = native();
     let id = call(&mut pair.b, b"x", 1).unwrap();
     let reply = frame(&Meta::new(Kind::Reply, id.get()), b"");
@@ -134,8 +134,8 @@ fn the_heaviest_honest_load_is_no_flood() {
     let mut now = Instant::ZERO;
     let long = vec![1; 50_000];
     let mut ids = Vec::new();
-    // Everything in one instant but for a heartbeat now and then: calls cancelled as soon as they
-    // are out, long messages broken off, grants for the smallest windows.
+    // Everything in one instant except occasional heartbeats: calls that are cancelled as soon as they are
+    // sent, aborted long messages, grants for the smallest windows.
     for round in 0..20_000_u32 {
         if round % 10 == 0 {
             let at = now + MS;

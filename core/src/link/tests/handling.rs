@@ -1,4 +1,4 @@
-//! Messages that a handler takes, and what waits until the application knows of its peer.
+//! Messages that a handler takes, and messages that wait until the application has been told of the peer.
 
 use super::*;
 use crate::frame::Class;
@@ -36,7 +36,7 @@ fn a_message_counts_until_its_handler_is_done_with_it() {
 
 #[test]
 fn closing_waits_for_the_handler() {
-    // Where the peer is not told to go; native peers end the connection themselves.
+    // With a framing without go-away; native peers end the connection themselves.
     let mut pair = Pair::new(&Config::with_framing(Tcpstream::new()).build().unwrap());
     pair.b.queue = true;
     pair.b.link.handle_messages();
@@ -68,7 +68,7 @@ fn what_is_dropped_is_counted_and_told() {
     assert_eq!(link.messages_taken(), 3);
 }
 
-/// Requests (and messages) wait; replies, and messages that may, come in.
+/// Requests (and messages) wait; replies, and messages that are permitted, are delivered.
 fn is_held<F: Framing>(config: &Config<F>, messages: bool) {
     let mut pair = Pair::new(config);
     let has_flow = pair.b.link.profile().flow_control;
@@ -118,7 +118,7 @@ fn each_connection_that_is_told_of_releases_its_own() {
     assert_eq!(pair.b.events.len(), 1);
 }
 
-/// Extensions that came take memory as bodies do, wherever they wait.
+/// Received extensions count as memory like bodies, wherever they wait.
 #[test]
 fn extensions_count_as_memory() {
     let mut pair = native();
@@ -145,7 +145,7 @@ fn extensions_count_as_memory() {
     assert!(held(&pair.b.link) < before + 1_024);
 }
 
-/// A peer that says go-away has its requests answered, and its messages handed over, that it sent before.
+/// The requests and messages that a peer sent before its go-away are answered and delivered.
 #[test]
 fn what_waits_for_the_application_is_dealt_with_before_the_peer_goes() {
     let mut pair = native();

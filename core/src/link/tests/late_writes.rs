@@ -16,8 +16,8 @@ fn reconnect<F: Framing>(end: &mut End<F>) {
     end.pass(Instant::ZERO, 0).unwrap();
 }
 
-/// A link that sends again what was being written, on its second connection; the batch of the first is
-/// still with its writer.
+/// A link that repeats a batch, on its second connection; the batch of the first connection is still with its
+/// writer.
 fn with_a_late_batch() -> (Pair<Tcpstream>, Batch) {
     let limit = QueueLimit { messages: 1_000, bytes: 4_096 };
     let config = Config::with_framing(Tcpstream::new()).write_queue(limit);
@@ -60,8 +60,8 @@ fn a_late_batch_makes_no_call_of_the_next_connection_wait() {
     assert!(matches!(result, Some(Err(CallError::NeverSent(_)))), "{result:?}");
 }
 
-/// A writer that noticed late stopped in the middle of a message: the peer saw its beginning, if it sees
-/// bytes at all.
+/// A writer that noticed the end late stopped in the middle of a message: the peer received at most its
+/// beginning.
 #[test]
 fn half_a_message_of_a_late_batch_was_never_sent() {
     fn outcome<F: Framing>(framing: F) -> Outcome {
@@ -82,8 +82,8 @@ fn half_a_message_of_a_late_batch_was_never_sent() {
     assert_eq!(outcome(Raw::new()), Outcome::MaybeDelivered);
 }
 
-/// A message whose time passes while it is being written, or while fragments of it are, expires when its
-/// connection has died.
+/// A message whose deadline passes while it, or a fragment of it, is being written expires when its
+/// connection has ended.
 #[test]
 fn what_comes_back_too_late_expires() {
     const WAIT: Duration = Duration::from_secs(1);
@@ -95,14 +95,14 @@ fn what_comes_back_too_late_expires() {
         let mut batch = pair.a.link.begin_write(Instant::ZERO).unwrap();
         batch.wrote(if taken == 1 { batch.len() } else { taken });
         let batch = match taken {
-            // Its first fragments are out, and others are not taken yet.
+            // Its first fragments are sent, and others have not been taken yet.
             1 => {
                 let _more = pair.a.link.end_write(Instant::ZERO, batch);
                 None
             }
             _ => Some(batch),
         };
-        // Others are cast meanwhile, and what is watched no more is forgotten.
+        // Others are cast in the meantime, and unwatched ones are forgotten.
         let later = Instant::ZERO + WAIT / 2;
         let _queued = pair.a.link.cast(later, &CastOptions::new(0), b"later".as_slice().into()).unwrap();
         let over = Instant::ZERO + WAIT;
@@ -121,7 +121,7 @@ fn what_comes_back_too_late_expires() {
 }
 
 /// A message whose caller was woken because its time was over, and that came back when the link ended, is
-/// reported to its caller, and not handed back besides.
+/// reported to its caller and not also returned by `close`.
 #[test]
 fn what_is_about_to_be_told_is_not_handed_back_besides() {
     let mut end = End::new(&Config::with_framing(Buffstreams::new()).build().unwrap(), Role::Dialing);
@@ -138,7 +138,8 @@ fn what_is_about_to_be_told_is_not_handed_back_besides() {
     assert_eq!((told.number, told.outcome), (number, Outcome::MaybeDelivered));
 }
 
-/// What was written, and is sent again because the system may have lost it, is sent however late that is.
+/// A written message that is sent again because the system may have lost it is sent regardless of its
+/// deadline.
 #[test]
 fn what_is_sent_again_does_not_expire() {
     const WAIT: Duration = Duration::from_secs(1);
@@ -162,7 +163,8 @@ fn what_is_sent_again_does_not_expire() {
     }
 }
 
-/// A client whose connection died while a writer had the cast `one`; it is connected again, and has cast `two`.
+/// A client whose connection ended while a writer had the cast `one`; it is connected again, and has cast
+/// `two`.
 fn with_a_late_cast() -> (Pair<Native>, Batch, u64) {
     let mut pair = native();
     let number = cast(&mut pair.a, b"one");
@@ -204,7 +206,7 @@ fn what_left_with_a_late_writer_is_not_repeated() {
     assert_eq!(pair.a.link.poll_outcome(number, || 1), Some(Ok(Outcome::Written)));
 }
 
-/// A stream whose write never returns holds its link up no longer than a write may stall.
+/// A stream whose write never returns delays its link for no longer than the stall limit.
 #[test]
 fn a_writer_that_does_not_come_back_is_given_up() {
     let (mut pair, late, number) = with_a_late_cast();
@@ -225,7 +227,7 @@ fn a_writer_that_does_not_come_back_is_given_up() {
     pair.run(now);
     assert_eq!(bodies(&pair.b), [b"two"]);
     assert!(pair.a.link.poll_timeout().unwrap().0 > now);
-    // When it comes back after all, what it has is handed back.
+    // If it returns after all, its messages are handed back.
     let _more = pair.a.link.end_write(now, late);
     let back = pair.a.link.poll_outcome(number, || 1).unwrap().unwrap_err();
     assert_eq!((back.outcome, &back.body[..]), (Outcome::NeverSent, &b"one"[..]));

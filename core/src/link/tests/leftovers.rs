@@ -1,4 +1,4 @@
-//! Messages that wait behind a request which cannot start, and whose connection ends.
+//! Messages that wait behind a request that cannot start, on a connection that ends.
 
 use super::*;
 use crate::config::Delivery;
@@ -7,7 +7,7 @@ fn config(delivery: Delivery) -> Config<Native> {
     Config::builder().max_inbound_bytes(1).delivery(delivery).build().unwrap()
 }
 
-/// One request runs at `b`, another waits for its end, and a cast behind that.
+/// One request runs at `b`, another waits for its end, and a cast waits behind that.
 fn waiting(delivery: Delivery) -> Pair<Native> {
     let config = config(delivery);
     let (a, mut b) = (End::new(&config, Role::Dialing), End::new(&config, Role::Accepting));
@@ -26,7 +26,7 @@ fn waiting(delivery: Delivery) -> Pair<Native> {
     pair
 }
 
-/// The connection of `b` ends. What was handed over.
+/// Ends the connection of `b`. Returns the delivered messages.
 fn end(b: &mut End<Native>, cause: &Disconnect) -> Vec<(u32, Vec<u8>)> {
     let (now, mut over) = (Instant::ZERO, Vec::new());
     let End { link, reader, buf, .. } = b;

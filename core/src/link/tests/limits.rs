@@ -1,4 +1,4 @@
-//! The accepting side's limits, statistics, messages for many, and what is cut.
+//! The accepting side's limits, counters, broadcasts, and aborted work.
 
 use super::*;
 use alloc::vec;
@@ -14,7 +14,7 @@ fn accepting(set: impl FnOnce(&mut AcceptLimits)) -> Config {
     Config::builder().accept_limits(limits).heartbeat(S).dead_after(S * 100).build().unwrap()
 }
 
-/// Lets both sides live until then, and answers each other's heartbeats. Why `b` wants to end.
+/// Lets both sides run until then, with heartbeats. Returns why `b` wants to end.
 fn live(pair: &mut Pair<Native>, from: Instant, until: Instant) -> Option<Ending> {
     let mut now = from;
     while now < until {
@@ -72,7 +72,7 @@ fn a_peer_that_takes_a_little_now_and_then_is_cut_off() {
                 let Some(next) = pair.b.link.begin_write(now) else { return };
                 batch = next;
             }
-            // Its own silence does not matter here.
+            // The silence of the peer is irrelevant here.
             pair.b.link.conn.life.last_received = now;
             pair.b.link.handle_timeout(now);
             ending = pair.b.link.poll_ending(now);
@@ -107,7 +107,7 @@ fn the_round_trip_is_estimated_from_heartbeats() {
     let mut pair = native();
     assert_eq!(pair.a.link.round_trip(), Some(Duration::ZERO), "the handshake took no time here");
     assert_eq!(pair.b.link.round_trip(), None);
-    // Idle for ten seconds: it asks, and gets its answer 80 ms later.
+    // Idle for ten seconds: it sends a ping, and gets the answer 80 ms later.
     let asked = Instant::ZERO + S * 10;
     pair.b.link.handle_timeout(asked);
     let ping = pair.b.output(asked);
@@ -164,7 +164,7 @@ fn what_a_close_cuts_is_named() {
     let ids: Vec<u64> = (0..3).map(|i| call(&mut pair.a, b"slow", i).unwrap().get()).collect();
     pair.run(Instant::ZERO);
     pair.b.link.close(Instant::ZERO, S * 5);
-    // Less patience the second time.
+    // A shorter time limit the second time.
     pair.b.link.close(Instant::ZERO, MS * 10);
     assert_eq!(pair.b.link.poll_ending(Instant::ZERO), None);
     let Some(Ending::Abort(cause)) = pair.b.link.poll_ending(Instant::ZERO + MS * 10) else { panic!() };
@@ -199,7 +199,7 @@ fn a_call_that_fails_fast_waits_for_no_connection() {
     let refused = lone.call(Instant::ZERO, &fast, b"x".into(), 1);
     assert!(matches!(refused, Err(CallError::NeverSent(Disconnect::NotConnected))));
 
-    // Queued when the peer says go-away: back at once, and others wait.
+    // Messages that are queued when the peer sends go-away come back at once; others wait.
     let mut pair = native();
     pair.b.link.close(Instant::ZERO, S);
     let go_away = pair.b.output(Instant::ZERO);
@@ -212,7 +212,7 @@ fn a_call_that_fails_fast_waits_for_no_connection() {
     let refused = pair.a.link.call(Instant::ZERO, &fast, b"x".into(), 1);
     assert!(matches!(refused, Err(CallError::NeverSent(Disconnect::GoneAway))));
 
-    // Queued when the connection dies; one that had left is another matter.
+    // The same for a connection that ends; a message that was sent is another matter.
     let mut pair = native();
     let left = pair.a.link.call(Instant::ZERO, &fast, b"left".into(), 1).unwrap();
     let _sent = pair.a.output(Instant::ZERO);
@@ -222,7 +222,7 @@ fn a_call_that_fails_fast_waits_for_no_connection() {
     assert!(matches!(pair.a.link.poll_reply(queued, || 2), Some(Err(CallError::NeverSent(_)))));
 }
 
-/// A driver at work does not look at all its timers again and again: an earlier one has to show.
+/// A busy driver does not check all its timers again and again: an earlier one must be noticed.
 #[test]
 fn an_earlier_deadline_is_due_although_the_driver_was_armed_for_a_later_one() {
     let mut pair = native();
@@ -235,14 +235,14 @@ fn an_earlier_deadline_is_due_although_the_driver_was_armed_for_a_later_one() {
     assert!(pair.a.link.take_wake().attend, "it has to come earlier");
     assert!(!pair.a.link.is_due(Instant::ZERO));
     assert!(pair.a.link.is_due(Instant::ZERO + MS * 150), "the call's deadline is over");
-    // Nothing was done about it, so it stays due.
+    // Nothing was done about it, so it remains due.
     assert!(pair.a.link.is_due(Instant::ZERO + MS * 150));
     pair.a.link.handle_timeout(Instant::ZERO + MS * 150);
     assert!(!pair.a.link.is_due(Instant::ZERO + MS * 150));
 }
 
-/// A message that lacks credit holds up those behind it. Once it is withdrawn, they may go, and the
-/// writing side has to learn it.
+/// A message that lacks credit blocks those after it. Once it is withdrawn, they may be sent, and the writer
+/// must be woken.
 #[test]
 fn what_waited_behind_a_withdrawn_message_goes_at_once() {
     let config = Config::builder().normal_window(64 * 1024).build().unwrap();

@@ -36,7 +36,7 @@ mod waiting;
 
 const MS: Duration = Duration::from_millis(1);
 
-/// One end with its reading half and what it was told.
+/// One end with its reading half and its events.
 struct End<F: Framing> {
     link: Link<F, u32>,
     reader: Reader<F>,
@@ -45,12 +45,12 @@ struct End<F: Framing> {
     answer: bool,
     /// Messages go to the link's queue.
     queue: bool,
-    /// Requests go to handlers that take their time.
+    /// Requests go to handlers that answer later.
     handle: bool,
     handled: Vec<Inbound>,
-    /// What peers showed, to be decided about.
+    /// Credentials of peers, to be decided about.
     shown: Vec<Shown>,
-    /// Challenges that wait to be answered, where that is not done at once.
+    /// Challenges that wait for an answer, if they are not answered at once.
     challenges: Option<Vec<Challenge>>,
 }
 

@@ -1,4 +1,4 @@
-//! Messages handed back are what was given; acknowledgements are reported wherever they come in.
+//! Returned messages equal the sent ones; acknowledgements are reported at once, wherever they arrive.
 
 use alloc::vec;
 
@@ -11,8 +11,8 @@ use crate::frame::buffstreams::Buffstreams;
 use crate::frame::length_prefixed::LengthPrefixed;
 use crate::frame::{Class, Kind, Meta, Profile, Step};
 
-/// A framing that writes behind the body, as a user's may: a message ends with a zero. It escapes
-/// nothing, so the bodies of these tests have no zeros in them.
+/// A framing that writes after the body, as a user's framing may: a message ends with a zero. It escapes
+/// nothing, so that the bodies of these tests contain no zeros.
 #[derive(Clone, Debug)]
 struct Stuffed;
 
@@ -79,7 +79,7 @@ impl Framing for WithHeader {
     }
 }
 
-/// What is given to casts, and has to come back.
+/// The bodies of casts, which have to be returned unchanged.
 #[derive(Clone, Debug)]
 struct Given {
     options: CastOptions,
@@ -103,7 +103,7 @@ impl Given {
     }
 }
 
-/// Each of the ways back: `close`, errored messages, and the caller that waits for the end.
+/// Each way of returning a message: `close`, errored messages, and the caller that waits for the outcome.
 fn comes_back<F: Framing>(framing: &F, given: &[Given]) {
     let config = |set: fn(ConfigBuilder<F>) -> ConfigBuilder<F>| {
         let queue = QueueLimit { messages: 10_000, bytes: 1 << 30 };
@@ -133,8 +133,8 @@ fn comes_back<F: Framing>(framing: &F, given: &[Given]) {
     assert_eq!(back.len(), given.len());
     given.iter().zip(&back).for_each(|(given, back)| given.check(back));
 
-    // The connection dies before the first batch was taken, or with so many bytes of it written. What
-    // left is not handed back, and of the others every one is, whole.
+    // The connection ends before the first batch was taken, or with that many bytes of it written. Sent
+    // messages are not returned; all others are, whole.
     for written in [None, Some(0), Some(1), Some(1_000), Some(70_000)] {
         let mut end = End::new(&config(|config| config.on_disconnect(OnDisconnect::Return)), Role::Dialing);
         end.pass(Instant::ZERO, 0).unwrap();
@@ -207,7 +207,7 @@ proptest! {
         (framing, shortest) in length_prefixed(),
         mut bodies in bodies(60_000),
     ) {
-        // The first bytes of a header that is kept count as the body's.
+        // The first bytes of a kept header count as the body's.
         let longest = framing.max_message() - 20;
         for (body, _) in &mut bodies {
             body.resize(body.len().clamp(shortest, longest), 7);
@@ -266,7 +266,7 @@ fn watched(link: &mut Link<Native, u32>, body: &[u8]) -> u64 {
     number
 }
 
-/// The peer's acknowledgement may come in before the writer says that the message was written.
+/// The peer's acknowledgement may arrive before the writer reports that the message was written.
 #[test]
 fn an_acknowledgement_during_the_write_is_told() {
     let mut pair = session();
@@ -287,8 +287,8 @@ fn an_acknowledgement_during_the_write_is_told() {
     assert_eq!(pair.a.link.poll_outcome(number, || 0), Some(Ok(Outcome::Acked)));
 }
 
-/// The same, and the session is over before it says so: what was acknowledged is no failure, and the
-/// rest comes back as it was given.
+/// The same, and the session ends before that report: an acknowledged message is no failure, and the rest is
+/// returned unchanged.
 #[test]
 fn a_batch_that_outlives_its_session_is_told_of() {
     let mut pair = session();
@@ -339,7 +339,7 @@ fn a_long_message_counts_until_it_is_acknowledged() {
     assert!(pair.a.link.holding().bytes < 1024, "and no longer");
 }
 
-/// A peer that takes everything and ends the connection, again and again.
+/// A peer that reads everything and ends the connection, repeatedly.
 #[test]
 fn attempts_are_counted_where_what_was_written_is_sent_again() {
     let run = |retry_limit, watch: bool| {
@@ -367,14 +367,14 @@ fn attempts_are_counted_where_what_was_written_is_sent_again() {
     let (arrived, _, back) = run(2, false);
     assert_eq!((arrived, back.len(), back[0].attempts), (3, 1, 3));
     assert_eq!(back[0].outcome, Outcome::MaybeDelivered);
-    // A caller that learned that it was written gets no second outcome.
+    // A caller that got `Written` gets no second outcome.
     for limit in [0, 2] {
         let (arrived, told, back) = run(limit, true);
         assert_eq!((arrived, told, back.len()), (limit as usize + 1, vec![Ok(Outcome::Written)], 0));
     }
 }
 
-/// A caller writes, its connection ends meanwhile, and only then does it give the batch back: all of it
+/// A caller writes, its connection ends in the meantime, and only then does it give the batch back: all of it
 /// may have been lost with the connection.
 #[test]
 fn a_batch_that_comes_back_late_is_sent_again_too() {
@@ -406,8 +406,8 @@ fn a_batch_that_comes_back_late_is_sent_again_too() {
     }
 }
 
-/// A caller writes while its link ends for good: how far it came decides about each message, once it has
-/// given the batch back.
+/// A caller writes while its link ends for good: the number of written bytes decides about each message, once
+/// the batch has been given back.
 #[test]
 fn what_a_caller_wrote_while_its_link_ended_is_told_exactly() {
     for written in [0, 30, 60] {
@@ -455,7 +455,7 @@ fn what_a_caller_wrote_while_its_link_ended_is_told_exactly() {
     }
 }
 
-/// Of one write, only the messages that the window's last bytes belong to are sent again.
+/// After one write, only the messages that the window's last bytes belong to are sent again.
 #[test]
 fn a_small_window_sends_no_whole_batch_again() {
     let config = Config::with_framing(Raw::new());

@@ -1,4 +1,4 @@
-//! Answers of a protocol whose replies name what they answer.
+//! Answers of a protocol whose replies contain the extensions of their requests.
 
 use alloc::vec;
 
@@ -6,7 +6,8 @@ use super::*;
 use crate::error::{ConfigError, EncodeError, Failure, FrameError};
 use crate::frame::{Calls, Kind, Meta, Profile, Step};
 
-/// Kind, id, length of the name, name, length of the body (two bytes), body. Replies repeat the name.
+/// A frame: kind, id, length of the name, name, length of the body (two bytes), body. Replies repeat the
+/// name.
 #[derive(Clone, Debug)]
 struct Named;
 

@@ -1,4 +1,4 @@
-//! Resumes that an honest peer would not send, against the core alone.
+//! Resumes that a conforming peer would not send.
 
 use super::*;
 use crate::Batch;
@@ -9,7 +9,7 @@ use crate::frame::{Framing, Kind, Step};
 
 const ID: u64 = 5;
 const TOKEN: [u8; 16] = [7; 16];
-/// Frames that each side sent, and that the other acknowledged, before the connection died.
+/// Frames that each side sent before the connection ended; of these the other acknowledged `ACKED`.
 const SENT: u64 = 4;
 const ACKED: u64 = 2;
 
@@ -21,8 +21,8 @@ fn cast(end: &mut End<Native>, i: u8) {
     let _ = end.link.cast(Instant::ZERO, &CastOptions::new(1), (&[i; 8]).into()).unwrap();
 }
 
-/// Both ends of a session without a connection. Each sent four casts: two that the other has and
-/// acknowledged, and two that were lost on the way.
+/// Both ends of a session without a connection. Each sent four casts: two that were received and
+/// acknowledged, and two that were lost in transit.
 fn detached() -> Pair<Native> {
     let mut a = End::new(&config(), Role::Dialing);
     let mut link = Link::new(config(), Role::Accepting);
@@ -55,22 +55,22 @@ fn detached() -> Pair<Native> {
     pair
 }
 
-/// What `end` says on a new connection whose peer says `resume`: an honest hello is before it.
+/// The reaction of `end` to a new connection whose peer sends `resume` after a valid hello.
 fn resumes(end: &mut End<Native>, resume: &Resume) -> Result<Vec<u8>, PeerError> {
     hears(end, resume)?;
     Ok(end.output(Instant::ZERO))
 }
 
-/// The same, before `end` has said anything.
+/// The same, before `end` has sent anything.
 fn hears(end: &mut End<Native>, resume: &Resume) -> Result<(), PeerError> {
     let epoch = end.link.epoch().next();
     end.reader = end.link.handle_connected(Instant::ZERO, epoch);
     (end.buf, end.events) = (RecvBuf::new(), Vec::new());
     end.pass(Instant::ZERO, 0).unwrap();
-    // A dialing end of its own says hello and asks for a new session: the resume is at the end.
+    // An unrelated dialing end sends hello and requests a new session: the resume is at the end.
     let mut stranger = End::new(&config(), Role::Dialing);
     let mut said = stranger.output(Instant::ZERO);
-    // Nobody is asked who they are, whichever end the stranger plays.
+    // No authentication, whichever end the stranger plays.
     said[39] &= !(AUTHENTICATION as u8);
     let at = said.len() - resume.to_bytes().len();
     said[at..].copy_from_slice(&resume.to_bytes());
@@ -82,7 +82,7 @@ fn hears(end: &mut End<Native>, resume: &Resume) -> Result<(), PeerError> {
     Ok(())
 }
 
-/// The resume and the bodies of the casts in what an end wrote.
+/// The resume and the bodies of the casts in an end's output.
 fn read(out: &[u8]) -> (Resume, Vec<u8>) {
     let (mut framing, mut at) = (Native::new(), 0);
     let (mut resume, mut casts) = (None, Vec::new());
@@ -139,7 +139,7 @@ fn an_accepting_end_gives_a_session_to_nobody_who_cannot_name_it() {
         assert!(end.link.is_detached(), "and it goes on waiting for its own");
         assert_eq!(end.link.unacknowledged(), SENT - ACKED);
     }
-    // Its own peer finds it as it was.
+    // Its own peer finds it unchanged.
     for received in (ACKED..=SENT).rev() {
         let mut end = detached().b;
         let (said, casts) = read(&resumes(&mut end, &Resume::new(ID, TOKEN, received)).unwrap());
@@ -194,15 +194,15 @@ fn a_dialing_end_sends_nothing_of_a_session_to_a_peer_that_cannot_name_it() {
     }
 }
 
-/// A long message of several fragments goes out, the connection dies while any one of its batches is
-/// being written, and the session is lost: what comes back is whole, whichever frames the peer had by
-/// then and whenever the writer gives its batch back.
+/// A long message of several fragments is sent, the connection ends while any one of its batches is being
+/// written, and the session is lost: the returned message is whole, whichever frames the peer had by then and
+/// whenever the writer gives its batch back.
 #[test]
 fn a_long_message_whose_batch_comes_back_late_is_handed_back_whole() {
     let bodies: Vec<Vec<u8>> = [8, 40_000, 8, 50_000, 8].map(|len| alloc::vec![len as u8; len]).into();
     let mut batches = 0;
-    // `again`: the batch is given back in time, and so many batches later another one is late, which may
-    // be written for the second time.
+    // `again`: the batch is given back in time, and that many batches later another one is late, possibly on
+    // its second write.
     let mut run = |written: usize, acked: u64, before: bool, again: Option<usize>| {
         let mut end = detached().b;
         resumes(&mut end, &Resume::new(ID, TOKEN, SENT - 1)).unwrap();
@@ -229,7 +229,7 @@ fn a_long_message_whose_batch_comes_back_late_is_handed_back_whole() {
         if before || again.is_some() {
             give_back(&mut end, &mut late);
         }
-        // The peer cannot have more than was sent: there are no further counts to try.
+        // The peer cannot have received more than was sent: there are no further counts to try.
         if let Some(batches) = again {
             hears(&mut end, &Resume::new(ID, TOKEN, acked)).ok()?;
             for _ in 0..batches {
@@ -286,8 +286,8 @@ fn a_long_message_whose_batch_comes_back_late_is_handed_back_whole() {
     assert!(batches > 4, "{batches}");
 }
 
-/// A link that is counted says at once that its session lost its connection, with what it holds, and
-/// that it has one again, or is over.
+/// A link whose memory is counted reports at once that its session lost its connection, with the held bytes,
+/// and that it has a connection again, or is over.
 #[test]
 fn a_counted_link_says_when_its_session_waits() {
     let mut end = detached().b;
@@ -300,7 +300,7 @@ fn a_counted_link_says_when_its_session_waits() {
         assert!(end.link.has_wakes());
         assert_eq!(end.link.take_holding().map(|held| held.is_detached), Some(true));
         assert_eq!(end.link.take_holding(), None, "once");
-        // Whatever is queued from now on makes it wrong.
+        // Any message that is queued from now on makes the report outdated.
         let _ = end.link.cast(Instant::ZERO, &CastOptions::new(1), (&[1; 100_000]).into()).unwrap();
         assert!(end.link.has_wakes());
         assert_eq!(end.link.take_holding().map(|held| held.is_detached), Some(true));
@@ -340,7 +340,7 @@ fn what_is_left_of_a_lost_session_comes_after_the_word_that_a_connection_is_read
     let reader = core::mem::replace(&mut a.reader, unused());
     a.link.retire_reader(now, reader);
     a.link.handle_disconnected(now, None, Disconnect::Protocol(PeerError::SecondHello));
-    // The next connection dies before its handshake is done, and the one after it does not.
+    // The next connection ends before its handshake is done, and the one after it does not.
     for dies in [true, false] {
         a.reader = a.link.handle_connected(now, a.link.epoch().next());
         a.buf = RecvBuf::new();
@@ -373,7 +373,7 @@ fn what_is_left_of_a_lost_session_comes_after_the_word_that_a_connection_is_read
     assert_eq!(access.counters().messages_dropped, 0, "it was handed over");
 }
 
-/// What waited with a session's reader when the session ended for good is lost, and that is counted.
+/// Messages that wait in a session's reader when the session ends for good are lost, and counted.
 #[test]
 fn what_waits_with_the_reader_when_its_session_expires_is_counted() {
     let mut pair = detached();
@@ -393,8 +393,8 @@ fn what_waits_with_the_reader_when_its_session_expires_is_counted() {
     assert_eq!(b.link.counters().messages_dropped, 1);
 }
 
-/// A peer that said go-away and whose connection was cut takes the session up again after all: what was held
-/// back goes out.
+/// A peer that sent go-away and whose connection was cut resumes the session after all: messages that were
+/// held back are sent.
 #[test]
 fn a_go_away_is_over_with_its_connection() {
     let mut end = detached().a;
@@ -404,7 +404,7 @@ fn a_go_away_is_over_with_its_connection() {
     Native::new().encode(&mut frame, &meta, &[], b"").unwrap();
     end.input(Instant::ZERO, &frame).unwrap();
     cast(&mut end, 9);
-    assert_eq!(end.output(Instant::ZERO), [], "it waits for another connection");
+    assert!(end.output(Instant::ZERO).is_empty(), "it waits for another connection");
     end.link.handle_disconnected(Instant::ZERO, None, Disconnect::Superseded);
     let said = resumes(&mut end, &Resume::new(ID, TOKEN, SENT)).unwrap();
     assert!(said.ends_with(&[9; 8]), "{said:?}");

@@ -1,4 +1,4 @@
-//! Calls that are made again: what they come to when they cannot be.
+//! Repeated calls, and their results when they cannot be repeated.
 
 use super::*;
 use crate::config::OnDisconnect;
@@ -15,7 +15,7 @@ fn reconnect(end: &mut End<Native>) {
     end.pass(Instant::ZERO, 0).unwrap();
 }
 
-/// The other side is a new process, which takes messages of so many bytes.
+/// The other side is a new process, which accepts messages of that many bytes.
 fn another_peer(pair: &mut Pair<Native>, max_message: usize) {
     reconnect(&mut pair.a);
     let mut framing = Native::new();
@@ -25,8 +25,8 @@ fn another_peer(pair: &mut Pair<Native>, max_message: usize) {
     pair.run(Instant::ZERO);
 }
 
-/// A call that left on one connection waits for its second attempt when the next one dies, or does not take
-/// it: it may have run.
+/// A call that was sent on one connection waits for its second attempt when the next connection ends, or
+/// refuses it: it may have run.
 #[test]
 fn a_call_that_may_have_run_is_never_said_to_be_unsent() {
     for dies in [true, false] {
@@ -49,7 +49,7 @@ fn a_call_that_may_have_run_is_never_said_to_be_unsent() {
     }
 }
 
-/// A request that was turned away, and would be too long for the peer that is there by now.
+/// A request that was refused with a delay, and is too long for the peer that has connected since.
 #[test]
 fn a_request_that_waited_is_not_sent_to_a_peer_that_does_not_take_it() {
     let mut pair = native();

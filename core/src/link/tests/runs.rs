@@ -1,22 +1,22 @@
-//! Messages that come in runs and wait to be received, against a plain list.
+//! Messages that arrive in runs and wait to be received, compared with a plain list.
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::link::classes::cost;
 
-/// What happens to a link that receives.
+/// Operations on a receiving link.
 #[derive(Clone, Debug)]
 enum Step {
-    /// So many messages of that length come at once.
+    /// That many messages of that length arrive at once.
     Come(u8, u16),
-    /// One comes that is no part of a run.
+    /// One message arrives that is not part of a run.
     ComeApart(u16),
-    /// So many are taken one by one.
+    /// That many are received one by one.
     Receive(u8),
-    /// So many are taken together.
+    /// That many are received together.
     Take(u8),
-    /// Kept ones are dropped but for every so manieth.
+    /// Kept ones are dropped, except every n-th.
     Forget(u8),
 }
 
@@ -30,7 +30,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// A body of that length that says which one it is.
+/// A body of that length that contains its number.
 fn numbered(number: u32, len: u16) -> Vec<u8> {
     let mut body = vec![number as u8; usize::from(len)];
     let number = number.to_be_bytes();
@@ -39,7 +39,7 @@ fn numbered(number: u32, len: u16) -> Vec<u8> {
     body
 }
 
-/// A message that comes alone: its frame has extensions.
+/// A message that is not part of a run: its frame has extensions.
 fn apart(end: &mut End<Native>, body: &[u8]) -> bool {
     let mut extensions = crate::frame::native::Extensions::new();
     extensions.push(200, b"x").expect("short");
@@ -76,7 +76,7 @@ proptest! {
                 Step::Receive(most) => {
                     for _ in 0..most {
                         taken.extend(pair.b.link.poll_receive(&mut None, || 0));
-                        // What it left in line to be woken is not wanted.
+                        // The wakers that it left in the queue are not needed.
                         pair.b.tokens();
                     }
                 }

@@ -1,10 +1,10 @@
-//! Requests that start within one pass: how often the link is asked for them.
+//! Requests that start within one pass: how often the link's lock is taken for them.
 
 use super::*;
 use crate::error::Failure;
 use crate::machine::Access;
 
-/// A way to the link that counts how often it is taken.
+/// Access to the link that counts how often it is used.
 struct Counting<'a, F: Framing> {
     link: &'a mut Link<F, u32>,
     asked: usize,
@@ -17,8 +17,8 @@ impl<F: Framing> Access<Link<F, u32>> for Counting<'_, F> {
     }
 }
 
-/// Lets `end` handle so many requests that came together: how many came out, and how often the link
-/// was asked meanwhile.
+/// Lets `end` handle that many requests that arrived together. Returns the number of delivered requests, and
+/// how often the link was accessed.
 fn serve(requests: u64, mut each: impl FnMut(&mut Reader<Native>, u64)) -> (u64, usize) {
     let mut pair = native();
     for token in 0..requests {

@@ -1,4 +1,4 @@
-//! Casts whose end a caller waits for, for so long and no longer.
+//! Casts whose outcome a caller waits for, with a time limit.
 
 use super::*;
 use crate::config::Delivery;
@@ -42,7 +42,7 @@ fn a_cast_that_is_being_written_is_told_once() {
     pair.a.link.handle_timeout(Instant::ZERO + LIMIT);
     assert_eq!(pair.a.tokens(), [5]);
     let told = end_of(&mut pair.a, number).unwrap().unwrap_err();
-    // The writer has the message: what was given is with its caller.
+    // The writer has the message: the body is returned to its caller.
     assert_eq!((told.outcome, told.number, told.class), (Outcome::MaybeDelivered, number, Class::Normal));
     let given = CastOptions::new(7).class(Class::Normal);
     let whole = told.with_given(&given, Body::copy_from(b"body"));
@@ -82,7 +82,7 @@ fn a_session_that_goes_on_says_no_second_outcome() {
     let _lost = pair.a.output(Instant::ZERO);
     pair.a.link.handle_timeout(Instant::ZERO + LIMIT);
     assert_eq!(end_of(&mut pair.a, number).unwrap().unwrap_err().outcome, Outcome::MaybeDelivered);
-    // The session is lost, and with it the message: that was told.
+    // The session is lost, and with it the message: that was reported.
     pair.a.link.handle_disconnected(Instant::ZERO + LIMIT, None, Disconnect::PeerClosed);
     pair.a.link.abort(Instant::ZERO + LIMIT, Disconnect::LocalClose);
     assert!(pair.a.link.take_undelivered().is_empty());

@@ -58,9 +58,9 @@ fn hints_are_followed_and_cost_one_attempt_when_wrong() {
     let hint = |to: usize| Verdict::NotHere { hint: Some(ids[to]) };
     assert_eq!(tries(call.begin(&mut router, NOW, |_| true)).0, ids[0]);
     assert_eq!(tries(call.answered(&mut router, NOW, ids[0], hint(3), |_| true)).0, ids[3]);
-    // It points back to one that was tried: another one.
+    // It refers back to an endpoint that was tried: another one is tried.
     assert_eq!(tries(call.answered(&mut router, NOW, ids[3], hint(0), |_| true)).0, ids[1]);
-    // Somebody else finds out.
+    // Another call finds out.
     router.set_leader("t", ids[2]);
     let next = call.answered(&mut router, NOW, ids[1], Verdict::NotHere { hint: None }, |_| true);
     assert_eq!(tries(next).0, ids[2]);
@@ -130,9 +130,9 @@ fn verdict(ids: &[RouteId], op: u8, pick: u8) -> Verdict {
 }
 
 proptest! {
-    /// Whatever the routes answer: each is tried once in a round at the most (only the patient attempt may go to
-    /// one again), the call ends by its deadline and within its budget, nothing stays in flight, and only
-    /// one that proved it is a leader.
+    /// Whatever the routes answer: each is tried at most once in a round (only the patient attempt may use
+    /// one again), the call ends by its deadline and within its budget, nothing stays in flight, and only a
+    /// route that proved it is a leader.
     #[test]
     fn calls_end_and_leaders_have_proved_it(
         policy in prop::sample::select(vec![

@@ -22,7 +22,7 @@ fn refused() -> TransportError {
     TransportError::new(TransportKind::Refused, "refused")
 }
 
-/// The next action besides those that only tell of failed attempts and of waits.
+/// The next action, except those that only report failed attempts and waits.
 fn todo(supervisor: &mut Supervisor) -> Option<Action> {
     let is_news = |action: &Action| matches!(action, Action::AttemptFailed { .. } | Action::Waiting { .. });
     core::iter::from_fn(|| supervisor.poll_action()).find(|action| !is_news(action))
@@ -289,7 +289,7 @@ fn other_endpoints_are_tried_at_once_but_the_same_ones_do_not_end_a_wait() {
     s.set_endpoints(Instant::ZERO, list(&["127.0.0.1:3", "127.0.0.1:4"])).unwrap();
     assert_eq!(todo(&mut s), Some(Action::Abandon { attempt: first }));
     assert_eq!(fail(&mut s, Instant::ZERO).port(), 3);
-    // The one under way goes on; the round begins anew, so the new one gets its turn.
+    // The dial under way continues; the round starts again, so the new address gets its turn.
     s.set_endpoints(Instant::ZERO, list(&["127.0.0.1:4", "127.0.0.1:5"])).unwrap();
     assert_eq!(fail(&mut s, Instant::ZERO).port(), 4);
     assert_eq!(fail(&mut s, Instant::ZERO).port(), 5);
@@ -365,7 +365,7 @@ fn each_failed_attempt_is_told_with_its_address_and_cause() {
         s.handle_ready(until, epoch);
         epoch
     };
-    // A connection that was there and did not last is no failed attempt, but it is a reason to wait.
+    // A connection that was established and did not last is no failed attempt, but it is a reason to wait.
     s.handle_down(until, epoch, &Disconnect::PeerClosed);
     assert!(listen(&mut s).iter().all(|action| !matches!(action, Action::RoundFailed { .. })));
     let (one, two): (Address, Address) = ("10.0.0.1:1".parse().unwrap(), "10.0.0.2:2".parse().unwrap());
@@ -396,7 +396,7 @@ fn denied(refusal: Refusal) -> Disconnect {
     Disconnect::Refused(refusal)
 }
 
-/// A handshake that ends so; when the next attempt comes, if there is one.
+/// A handshake that ends with that cause. Returns when the next attempt is made, if there is one.
 fn turned_away(supervisor: &mut Supervisor, now: Instant, cause: &Disconnect) -> Option<Instant> {
     let epoch = connected(supervisor, now);
     supervisor.handle_down(now, epoch, cause);
@@ -414,7 +414,7 @@ fn a_refusal_that_nothing_helps_against_ends_dialing_unless_the_policy_goes_on()
     let mut goes_on = supervisor(&["10.0.0.1:1"], ReconnectPolicy::fixed(S).retry_when_denied());
     assert_eq!(turned_away(&mut goes_on, Instant::ZERO, &wrong), Some(Instant::ZERO + S));
 
-    // Another endpoint may let us in.
+    // Another endpoint may accept this side.
     let mut two = supervisor(&["10.0.0.1:1", "10.0.0.2:1"], ReconnectPolicy::fixed(S));
     assert_eq!(turned_away(&mut two, Instant::ZERO, &wrong), None);
     assert!(!two.is_stopped());
@@ -430,11 +430,11 @@ fn advice_is_heeded_within_bounds() {
         let mut s = supervisor(&["10.0.0.1:1"], policy);
         assert_eq!(turned_away(&mut s, Instant::ZERO, &after(advice)), Some(Instant::ZERO + S * waits));
     }
-    // The endpoint that wants the least of it says when.
+    // The endpoint with the shortest advised delay determines the time.
     let mut two = supervisor(&["10.0.0.1:1", "10.0.0.2:1"], policy);
     turned_away(&mut two, Instant::ZERO, &after(50));
     assert_eq!(turned_away(&mut two, Instant::ZERO, &after(20)), Some(Instant::ZERO + S * 20));
-    // What was advised in one round says nothing of the next.
+    // Advice of one round does not apply to the next.
     let now = Instant::ZERO + S * 20;
     while todo(&mut two).is_some() {}
     two.handle_timeout(now);

@@ -1,4 +1,4 @@
-//! Names: looked up, and their addresses raced.
+//! Names: look-ups, and races between their addresses.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! Dialing through proxies: what is looked up and dialed, and what is told of it.
+//! Dialing through proxies: look-ups, dials and reported failures.
 
 use super::*;
 use crate::error::PreambleError;
@@ -80,7 +80,7 @@ fn a_denial_ends_dialing_unless_the_policy_goes_on() {
             assert_eq!(s.is_stopped(), !goes_on, "{cause}");
         }
     }
-    // What may get better is tried again.
+    // A failure that may pass is retried.
     let mut s = through(Proxy::socks5("10.0.0.1:1080").unwrap(), &["host:1"], ReconnectPolicy::fixed(S));
     let epoch = connected(&mut s, Instant::ZERO);
     let cause = Disconnect::Preamble(PreambleError::failed(denied("host:1")));

@@ -14,7 +14,7 @@ use crate::{Application, Flow};
 
 type Machine = Link<Native, Waker>;
 
-/// Something of its connection is being handled for as long as it keeps what it was given.
+/// A message of its connection is being handled for as long as the machine keeps the given values.
 #[derive(Default)]
 struct Busy(Mutex<Vec<Box<dyn Send>>>);
 
@@ -116,7 +116,7 @@ fn who_waits_for_the_next_connection_has_no_handshake() {
     drop((first, second, third));
 }
 
-/// Moves what both ends have to say until neither has more.
+/// Exchanges the bytes of both ends until neither has more.
 fn shake_hands(ours: &Shared<Machine>, theirs: &Shared<Machine>) {
     let now = clock::now();
     let ends = [ours, theirs];

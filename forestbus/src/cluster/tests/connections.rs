@@ -185,7 +185,7 @@ fn a_reply_that_cannot_be_read_has_a_cause_of_its_own_and_closes_its_connection(
         bench.reply(&called, received(&["x"], receive_of(&called).id + 1));
     }
     assert!(bench.result(read).is_ok() && bench.result(beside).is_ok());
-    // It is late for a call that is not waited for.
+    // The reply is late: its call is no longer waited for.
     bench.cluster.unreadable_reply(bench.now, called.call, unreadable());
     bench.settle();
     assert_eq!((bench.closed.len(), bench.cluster.counters().late_replies), (1, 1));

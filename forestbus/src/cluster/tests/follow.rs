@@ -157,7 +157,7 @@ fn the_deadline_of_a_follower_is_none_for_one_that_waits_or_was_given_something(
         bench.answer(bounds(1, 9, 9));
         keep_poll(&mut bench);
         let position = receive_of(&bench.only()).id;
-        // It waits at the node when the time is over that began with the loss.
+        // It waits at the node when the time limit that began with the loss is over.
         bench.run_for(3_000);
         assert!(bench.is_open(id));
         keep_poll(&mut bench);

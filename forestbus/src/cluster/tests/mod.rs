@@ -1,4 +1,4 @@
-//! Each rule by itself, with nodes that are played by the test.
+//! Each rule in isolation, with nodes simulated by the test.
 
 mod connections;
 mod errors;
@@ -151,7 +151,7 @@ impl Bench {
         }
     }
 
-    /// Time goes on, with all timeouts on the way.
+    /// Advances the time, handling all timeouts on the way.
     fn run_until(&mut self, end: Instant) {
         while let Some(due) = self.cluster.next_timeout().filter(|due| *due <= end) {
             self.now = self.now.max(due);

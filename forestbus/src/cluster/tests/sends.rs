@@ -200,7 +200,7 @@ fn at_least_once_repeats_what_may_have_been_appended() {
     bench.answer(sent(&[5]));
     assert_eq!(bench.result(id), ok(&[5], 2));
 
-    // What was in doubt once stays so.
+    // A send that was in doubt stays so.
     let id = bench.send_with(&["2"], options.deadline(Duration::from_millis(50)));
     let called = bench.only();
     bench.lose(&called);
@@ -263,7 +263,7 @@ fn a_name_that_says_nothing_is_learned_and_a_wrong_guess_costs_one_attempt() {
     bench.settle();
     bench.answer(not_leader("h:3003", &[]));
     assert_eq!(bench.only().node, 2, "learned");
-    // It contradicts: one attempt, and the name is open again.
+    // It contradicts the guess: one attempt, and the name is unknown again.
     bench.answer(not_leader("h:3003", &[]));
     assert_eq!(bench.answer(sent(&[1])), 1);
     assert_eq!(bench.cluster.names.resolve("h:3003"), None);

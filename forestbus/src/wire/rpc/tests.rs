@@ -1,4 +1,4 @@
-//! The framing's own bookkeeping; `tests/` has the rest.
+//! The internal state of the framing; `tests/` has the other tests.
 
 use alloc::vec;
 

@@ -1,4 +1,4 @@
-//! The walker against a recursive reader of whole items, at every cut, and with hostile items.
+//! The walker compared with a recursive reader of whole items, at every split, and with invalid items.
 
 use alloc::vec;
 use alloc::vec::Vec;
@@ -9,7 +9,7 @@ use super::*;
 
 const LIMIT: usize = 4096;
 
-/// What the simple reader makes of the front of some bytes.
+/// The result of the simple reader for the front of some bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Simple {
     Whole(usize),
@@ -195,7 +195,7 @@ proptest! {
     fn any_bytes_are_judged_as_the_recursive_reader_judges_them(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
         match simple(&bytes, 0) {
             Simple::Whole(len) => prop_assert_eq!(walk(&bytes), Ok(Walk::Whole(len))),
-            // What a cut item announces may be too much already.
+            // The announced length of an incomplete item may be too large already.
             Simple::Cut => prop_assert!(!matches!(walk(&bytes), Ok(Walk::Whole(_)))),
             Simple::Bad => prop_assert!(!matches!(walk(&bytes), Ok(Walk::Whole(_)))),
         }
@@ -228,7 +228,7 @@ fn announced_lengths_are_judged_before_anything_is_waited_for() {
     // The limit itself may come, and one more may not.
     assert_eq!(walk(&[0x59, 0x0f, 0xfd]), Ok(Walk::Need(LIMIT)));
     assert_eq!(walk(&[0x59, 0x0f, 0xfe]), too_long("a byte string", 0, 4094, 4093));
-    // What is owed to the other items counts.
+    // The bytes owed to the other items count.
     assert_eq!(walk(&[0x83, 0x59, 0x0f, 0xfb]), too_long("a byte string", 1, 4091, 4090));
     // A map has two items for each pair.
     assert_eq!(walk(&[0xb9, 0x08, 0x00]), too_long("a map", 0, 2048, 4093));

@@ -1,4 +1,4 @@
-//! A log in memory that holds its breath when it is told to, and fails when it is told to.
+//! A log in memory that pauses and fails on request of the test.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;

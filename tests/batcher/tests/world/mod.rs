@@ -47,7 +47,7 @@ impl World for Threads {
     }
 }
 
-/// What a handle's method returned, in every world.
+/// The result of a handle's method, in every world.
 pub(crate) async fn done<R: Runtime, Fut: Future>(waited: Wait<R, Fut>) -> Fut::Output {
     R::Style::awaited::<Fut>(waited).await
 }

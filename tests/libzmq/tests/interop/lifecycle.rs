@@ -1,4 +1,4 @@
-//! Peers that go and come back, and peers that say nothing for long.
+//! Peers that disconnect and return, and peers that are silent for long.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -54,7 +54,7 @@ pub(crate) async fn their_binder_goes_under_load<R: Runtime>() {
             }
             let parts = match pull.recv_within(500) {
                 Ok(parts) => parts,
-                // What was written to a connection in the moment in which that went is gone with it.
+                // A message that was written to a connection while that ended is lost with it.
                 Err(error) => {
                     assert!(error.is_again() && silent < 20, "{sent} were sent: {error}");
                     silent += 1;
@@ -93,7 +93,7 @@ pub(crate) async fn their_binder_goes_under_load<R: Runtime>() {
     push.close().await;
 }
 
-/// Sends numbered messages from a thread of its own until it is told to end.
+/// Sends numbered messages from a separate thread until it is stopped.
 fn under_load(socket: Theirs) -> (Arc<AtomicBool>, std::thread::JoinHandle<Theirs>) {
     let ends = Arc::new(AtomicBool::new(false));
     let until = Arc::clone(&ends);
@@ -173,7 +173,7 @@ pub(crate) async fn connecting_sides_go_under_load<R: Runtime>() {
         }
         ends.store(true, Ordering::Relaxed);
         drop(thread.join().expect("it ended well"));
-        // What it had sent before it went is there, too.
+        // The messages that it had sent before it ended are received, too.
         while let Ok(parts) = pull.recv_within(MS * 30).await {
             number_of(&parts);
         }
@@ -181,7 +181,7 @@ pub(crate) async fn connecting_sides_go_under_load<R: Runtime>() {
     pull.close().await;
 }
 
-/// Their REP goes with our question: that is told, and the next question is answered.
+/// libzmq's REP ends with an open request: that is reported, and the next request is answered.
 pub(crate) async fn a_question_is_lost_with_their_answerer<R: Runtime>() {
     let context = Context::default();
     let req = open::<R>(SocketType::Req, |options| options);

@@ -1,4 +1,4 @@
-//! Bowline's sockets against libzmq's, whichever side binds.
+//! Bowline's sockets with libzmq's; either side binds.
 
 use std::future::Future;
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -14,18 +14,18 @@ mod patterns;
 mod refusals;
 mod security;
 
-/// What a method returned that waits, to be awaited: on threads it is there.
+/// The result of a waiting method, as a future; on threads it is ready at once.
 pub(crate) fn done<R: Runtime, Fut: Future>(waited: Wait<R, Fut>) -> impl Future<Output = Fut::Output> {
     R::Style::awaited::<Fut>(waited)
 }
 
-/// What is not there after so long never comes.
+/// A message that has not arrived after this time never will.
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);
 
 /// A test that hangs ends after so long.
 const TEST_LIMIT: Duration = Duration::from_secs(240);
 
-/// The same test, which has so long: nothing else would end one that hangs.
+/// Runs the test with a time limit, after which the process ends.
 async fn within(limit: Duration, test: impl Future<Output = ()>) {
     let (running, watched) = channel::<()>();
     std::thread::spawn(move || {

@@ -1,5 +1,5 @@
-//! Every pair of types that go together, whichever side binds, over TCP and Unix sockets: messages of every size and
-//! number of parts, both ways.
+//! Every pair of compatible types, with either side binding, over TCP and Unix sockets: messages of every
+//! size and number of parts, in both directions.
 
 use bowline::driver::runtime::Runtime;
 use bowline::zmtp::{PipeId, Refusal, SocketEvent, SocketType};
@@ -35,9 +35,9 @@ struct Talk<'a> {
     kinds: (SocketType, SocketType),
     ours: &'a dyn Ours,
     theirs: &'a Theirs,
-    /// What our SERVER or PEER calls theirs.
+    /// The routing id that Bowline's SERVER or PEER uses for libzmq's socket.
     their_id: Vec<u8>,
-    /// What their SERVER or PEER calls ours.
+    /// The routing id that libzmq's SERVER or PEER uses for Bowline's socket.
     our_number: u32,
 }
 

@@ -1,4 +1,4 @@
-//! Bowline's sockets of every type behind one face, so that tests can go through tables of them.
+//! Bowline's sockets of every type behind one interface, for table-driven tests.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -18,7 +18,7 @@ use crate::{LIMIT, done};
 /// A message as tests write it.
 pub(crate) type Parts = Vec<Vec<u8>>;
 
-/// What is awaited.
+/// A future.
 pub(crate) type Soon<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 
 /// A socket of Bowline.
@@ -57,7 +57,7 @@ pub(crate) fn parts(message: &Message) -> Parts {
     message.iter().map(|part| part.to_vec()).collect()
 }
 
-/// What a type can do, or that the test asks for what it cannot.
+/// The operations of a type; panics if the test uses one that the type does not have.
 macro_rules! what {
     (send $socket:ident $sent:ident) => {
         Box::pin(done::<R, _>($socket.send_timeout($sent.0, $sent.1)))
@@ -172,7 +172,7 @@ macro_rules! ours {
             }
         }
 
-        /// The same type of libzmq's.
+        /// libzmq's number of the same type.
         pub(crate) fn theirs(kind: SocketType) -> bowline_libzmq::Kind {
             match kind {
                 $(SocketType::$name => bowline_libzmq::Kind::$name,)*

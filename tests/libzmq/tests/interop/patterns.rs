@@ -1,4 +1,4 @@
-//! What the types do beyond passing messages: topics, groups, numbers, probes, names.
+//! Features of the types besides passing messages: topics, groups, numbers, probes, routing ids.
 
 use std::collections::BTreeSet;
 
@@ -195,7 +195,7 @@ pub(crate) async fn peers_are_numbered_probed_and_named<R: Runtime>() {
     let bound = router.bind("tcp://127.0.0.1:*");
     dealer.connect(&bound).expect("an endpoint");
     assert_eq!(router.recv().await.expect("a probe"), [text("them"), text("")]);
-    // A name that is in use: the newcomer is closed, and that is told.
+    // An id that is in use: the new peer is disconnected, and that is reported.
     let second = context.socket(Kind::Dealer);
     second.set_bytes(TheirOption::RoutingId, b"them");
     second.connect(&bound).expect("an endpoint");

@@ -1,4 +1,4 @@
-//! Connections that do not come about: each is told for what it is, on our side, and nothing is delivered.
+//! Connections that fail: this side reports the exact cause, and no message is delivered.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::security::{Keys, Secured, Security, plain};
 
 const MS: Duration = Duration::from_millis(1);
 
-/// What ended the connection.
+/// The cause of a connection's end.
 fn cause_of(why: HandshakeFailure) -> Disconnect {
     match why {
         HandshakeFailure::Protocol(error) => error.into(),
@@ -40,7 +40,7 @@ fn next_failure(ours: &dyn Ours) -> Disconnect {
     }
 }
 
-/// Likewise, a reason of the protocol's.
+/// As above, with a cause of the protocol.
 fn next_error(ours: &dyn Ours) -> ZmtpError {
     let cause = next_failure(ours);
     ZmtpError::of(&cause).cloned().unwrap_or_else(|| panic!("{cause:?}"))
@@ -112,7 +112,7 @@ pub(crate) async fn their_handler_refuses_us<R: Runtime>() {
         }
         push.close().await;
     }
-    // Nobody there to ask: PLAIN lets nobody in, and we try again.
+    // There is no authenticator: PLAIN accepts no peer, and this side retries.
     let (push, _context, _pull, _zap, bound) = we_are_refused::<R>(be_plain, None, as_plain).await;
     push.connect(&bound);
     for _ in 0..2 {
@@ -317,7 +317,7 @@ pub(crate) async fn types_have_to_go_together<R: Runtime>() {
     }
 }
 
-/// Who is let in is told, both ways: names, keys, properties.
+/// Accepted peers are reported, in both directions: names, keys, properties.
 pub(crate) async fn who_is_let_in_is_told<R: Runtime>() {
     let keys = Secured::new(Security::Null);
     for client in ["NULL", "PLAIN client", "CURVE client"] {

@@ -1,4 +1,4 @@
-//! How both sides of a connection make sure of each other.
+//! Authentication and encryption.
 
 use bowline::zmtp::mechanism::{Admission, Mechanism, SecretKey};
 use bowline::zmtp::{Options, z85};
@@ -46,7 +46,7 @@ fn bytes(key: &str) -> [u8; 32] {
     z85::decode(key).expect("a key").try_into().expect("of 32 bytes")
 }
 
-/// What both sides are set up with.
+/// The settings of both sides.
 #[derive(Debug)]
 pub(crate) struct Secured {
     pub(crate) security: Security,

@@ -1,4 +1,4 @@
-//! TLS where other things stand: behind proxies, and before a verifier.
+//! TLS combined with proxies and with authentication.
 
 use std::sync::{Arc, Mutex};
 
@@ -41,7 +41,7 @@ pub(crate) async fn through_a_proxy<R: Runtime>() {
     done::<R, _>(server.shutdown()).await;
 }
 
-/// Who decides about a peer sees the certificate that it showed, before anything is handed over.
+/// The authenticator sees the certificate that the peer presented, before any message is delivered.
 pub(crate) async fn a_verifier_sees_the_certificate<R: Runtime>() {
     let World { ca, .. } = world();
     let tls = TlsServer::builder().identity(ca.issue(&[NAME])).client_roots(ca.roots()).build();

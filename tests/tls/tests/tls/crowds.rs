@@ -1,4 +1,4 @@
-//! Handshakes that do not go on.
+//! Handshakes that stall.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

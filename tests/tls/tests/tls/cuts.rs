@@ -1,4 +1,4 @@
-//! Connections that end in the middle of their handshake.
+//! Connections that end during their handshake.
 
 use bowline_driver::runtime::Runtime;
 use bowline_tls::{TlsClient, TlsError};

@@ -32,7 +32,7 @@ pub(crate) async fn zeromq_sockets<R: Runtime>() {
     assert!(done::<R, _>(push.close()).await.is_empty());
     wire.assert_secret();
 
-    // A socket that trusts somebody else does not come through, and says why.
+    // A socket with another root does not connect, and reports the cause.
     let stranger = crate::certificates::Authority::new("another root");
     let other = bowline_tls::TlsClient::builder().roots(stranger.roots()).build().expect("sound");
     let push = Socket::<R, kinds::Push>::builder().tls(&other).open().expect("sound");

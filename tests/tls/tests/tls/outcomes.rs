@@ -1,4 +1,4 @@
-//! What is said to be written is with the system, and not with the layer.
+//! Bytes that are reported as written have been passed to the system, not only to the layer.
 
 use std::future::Future;
 use std::io::Read;

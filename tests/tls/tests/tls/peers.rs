@@ -1,4 +1,4 @@
-//! Peers of other makes: tokio-rustls, and OpenSSL's command.
+//! Peers of other implementations: tokio-rustls, and OpenSSL's command.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
@@ -104,7 +104,7 @@ pub(crate) async fn a_client_of_another_make<R: Runtime>() {
             assert!(text == body(size));
         }
         stream.shutdown().await.expect("open");
-        // Its end is told, too: no error.
+        // Its end is announced, too: no error.
         let mut rest = Vec::new();
         stream.read_to_end(&mut rest).await.map(|_| rest.len())
     });
@@ -170,7 +170,7 @@ fn openssl(files: &Files, args: &[&str]) -> Running {
     Running(child)
 }
 
-/// What it prints, piece by piece.
+/// Its output, piece by piece.
 fn output(from: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
     let (sender, receiver) = channel();
     std::thread::spawn(move || {

@@ -1,4 +1,4 @@
-//! Who is not talked to, and why.
+//! Peers that are refused, and the causes.
 
 use std::io::Write;
 use std::sync::{Arc, Mutex};
@@ -28,7 +28,7 @@ fn flaw(cause: &Disconnect) -> Option<CertificateFlaw> {
     }
 }
 
-/// What each server does wrong, and how the client names it.
+/// The defect of each server, and the client's error for it.
 fn flawed(ca: &Authority) -> Vec<(TlsServer, CertificateFlaw)> {
     let server = |ca: &Authority, name: &str, years, serial| {
         let identity = ca.issue_with(&[name], Says { years, serial });

@@ -1,4 +1,4 @@
-//! What goes over secured connections.
+//! Messages over secured connections.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

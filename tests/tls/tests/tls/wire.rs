@@ -1,11 +1,11 @@
-//! A proxy that sees what goes over the wire: no text, ever.
+//! A proxy that records the bytes on the wire: they never contain plain text.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-/// What is in every body that is sent, so that it would be seen.
+/// A text that every body contains, so that it would be found.
 pub(crate) const MARK: &[u8; 16] = b"<never in clear>";
 
 /// A body of that size, full of the mark.
@@ -25,7 +25,7 @@ struct State {
     connections: AtomicUsize,
     /// Bytes of both ways.
     carried: AtomicUsize,
-    /// What should not have been there.
+    /// The bytes that should not have been there.
     wrong: Mutex<Option<String>>,
     /// Connections are cut after so many bytes of that way.
     cut_after: Mutex<[Option<usize>; 2]>,
@@ -124,7 +124,7 @@ struct Seen {
 }
 
 impl Seen {
-    /// What is wrong with these bytes, if something is.
+    /// The defect of these bytes, if there is one.
     fn look(&mut self, bytes: &[u8]) -> Option<String> {
         self.last.extend_from_slice(bytes);
         // A piece of the mark that no random bytes would have.

@@ -1,4 +1,4 @@
-//! What the scenarios are made of.
+//! The building blocks of the scenarios.
 
 use std::future::Future;
 use std::time::Duration;
@@ -20,7 +20,7 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(120);
 /// The name that certificates are for: what a host that is dialed is called here.
 pub(crate) const NAME: &str = "localhost";
 
-/// What a method returned that waits, to be awaited: on threads it is there.
+/// The result of a waiting method, as a future; on threads it is ready at once.
 pub(crate) fn done<R: Runtime, Fut: Future>(waited: Wait<R, Fut>) -> impl Future<Output = Fut::Output> {
     R::Style::awaited::<Fut>(waited)
 }

@@ -19,7 +19,7 @@ use crate::core::{SharedPipe, SocketCore};
 use crate::error::ReceiveError;
 use crate::lifetime::for_tests;
 
-/// What a REP says first, under NULL.
+/// The first bytes of a REP, with NULL.
 fn hello() -> Vec<u8> {
     let mut bytes = b"\xff\0\0\0\0\0\0\0\x01\x7f\x03\x01NULL".to_vec();
     bytes.resize(64, 0);
@@ -27,14 +27,14 @@ fn hello() -> Vec<u8> {
     bytes
 }
 
-/// A new pipe, past its handshake.
+/// A new pipe whose handshake is done.
 fn connected(core: &Arc<SocketCore>, role: Role) -> (PipeId, Arc<SharedPipe>) {
     let (id, pipe) = core.add(role);
     shake_hands(core, id, &pipe);
     (id, pipe)
 }
 
-/// A pipe has a new connection, past its handshake; what was to be written of that is written.
+/// A pipe gets a new connection, and its handshake is done; all bytes of that are written.
 fn shake_hands(core: &Arc<SocketCore>, id: PipeId, pipe: &SharedPipe) {
     let (now, mut tokens, mut buf) = (clock::now(), Vec::new(), RecvBuf::new());
     let mut reader = pipe.with(|pipe| pipe.handle_connected(now, Epoch::FIRST));
@@ -56,7 +56,7 @@ fn shake_hands(core: &Arc<SocketCore>, id: PipeId, pipe: &SharedPipe) {
     }
 }
 
-/// A socket that fails in the midst of a write, when its connection's task has seen the end already.
+/// A socket that fails during a write, after its connection's task has seen the end already.
 struct Dying {
     core: Arc<SocketCore>,
     id: PipeId,

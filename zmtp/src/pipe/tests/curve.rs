@@ -1,4 +1,4 @@
-//! CURVE, between two pipes, and against peers that break it.
+//! CURVE between two pipes, and with peers that violate it.
 
 use super::*;
 use crate::mechanism::SecretKey;
@@ -30,13 +30,13 @@ fn pipe(options: Options, role: Role, seed: u8) -> Pipe<u32> {
     Pipe::new(options.build().unwrap(), role).with_entropy(fill)
 }
 
-/// A server and a client, whose bytes go over when the test says so.
+/// A server and a client, whose bytes are exchanged when the test requests it.
 fn pair(server: Options) -> [Driven; 2] {
     let client = client(dealer().routing_id("me"));
     [Driven::of(pipe(server, Role::Accepting, 1)), Driven::of(pipe(client, Role::Dialing, 2))]
 }
 
-/// Lets everything go over. What each side said.
+/// Exchanges all bytes. Returns the output of each side.
 fn settle(ends: &mut [Driven; 2]) -> [Vec<u8>; 2] {
     let mut said = [Vec::new(), Vec::new()];
     loop {
@@ -165,7 +165,7 @@ fn old_peers_and_other_mechanisms_are_refused() {
     }
 }
 
-/// What a client says in its handshake, recorded: greeting and HELLO, then INITIATE.
+/// The bytes that a client sends in its handshake, recorded: greeting and HELLO, then INITIATE.
 fn recorded() -> [Vec<u8>; 2] {
     let mut ends = pair(router());
     let (mut said, mut initiate) = (Vec::new(), Vec::new());
@@ -205,7 +205,7 @@ fn any_bit_that_is_changed_in_a_handshake_ends_it() {
         driven.feed(&changed);
         assert!(driven.error().is_some() && driven.told.is_empty(), "at {at}");
     }
-    // Not the padding, which means nothing.
+    // Without the padding, which has no meaning.
     let begins = hello.len() - 200 + 8 + 72;
     for at in (begins..hello.len()).step_by(5) {
         let mut changed = hello.clone();

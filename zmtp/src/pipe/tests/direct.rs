@@ -1,4 +1,4 @@
-//! Pipes that are joined.
+//! Joined pipes.
 
 use bowline_core::body::Payload;
 use bowline_core::error::Disconnect;

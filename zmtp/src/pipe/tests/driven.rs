@@ -73,7 +73,7 @@ impl Driven {
         };
         Pipe::end_input(reader, &mut access, *now, buf);
         if let Some(error) = error {
-            // So that what was sent does not depend on how the bytes came.
+            // So that the output does not depend on the fragmentation of the input.
             self.write();
             self.end(error.into());
         }
@@ -92,7 +92,7 @@ impl Driven {
         }
     }
 
-    /// What a driver does between reads.
+    /// The work of a driver between reads.
     pub(super) fn work(&mut self) {
         loop {
             self.write();

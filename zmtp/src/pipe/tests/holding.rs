@@ -1,4 +1,4 @@
-//! What a pipe holds, and how long a message may take.
+//! Memory that a pipe holds, and the time limit of a message.
 
 use bowline_core::memory::Verdict;
 
@@ -9,7 +9,7 @@ fn pull() -> Options {
     Options::new(SocketType::Pull)
 }
 
-/// A pipe of a PULL with shares of `sums`, past its handshake.
+/// A pipe of a PULL with shares of `sums`, whose handshake is done.
 fn sharing(options: Options, sums: &Sums) -> Driven {
     let pipe = Pipe::new(options.build().unwrap(), Role::Accepting).with_sums(sums.clone());
     let mut driven = Driven::of(pipe);
@@ -33,7 +33,7 @@ fn a_message_that_trickles_in_is_too_slow_and_whole_ones_are_not() {
     assert_eq!(slow.ended, Some(Disconnect::SlowMessage { limit }));
     assert_eq!((slow.now.saturating_since(Instant::ZERO), slow.pipe.stats().half_received), (limit, 1));
 
-    // One that is always within a message, but not within the same one.
+    // A pipe that always has an incomplete message, but not always the same one.
     let mut busy = ready(pull().message_timeout(Some(limit)), "PUSH");
     let whole = frame(0, b"abcdef");
     busy.feed(&whole[..3]);
@@ -43,7 +43,7 @@ fn a_message_that_trickles_in_is_too_slow_and_whole_ones_are_not() {
         busy.received();
     }
     assert_eq!((busy.ended.clone(), busy.pipe.stats().received), (None, 100));
-    // And one that waits for its receiver is not slow.
+    // A pipe that waits for its receiver does not count as slow.
     let tight = QueueLimit { messages: 2, bytes: 1 << 20 };
     let options = pull().receive_limit(tight).message_timeout(Some(limit)).heartbeat(None);
     let mut waiting = ready(options, "PUSH");
@@ -73,12 +73,12 @@ fn pipes_stop_reading_when_all_together_hold_too_much() {
     assert!(received(&pipes)[0] + received(&pipes)[1] < 10, "{:?}", received(&pipes));
     let [_, drawn] = sums.drawn();
     assert!((60_000..=120_000).contains(&drawn), "{drawn}");
-    // Who holds little goes on.
+    // A pipe that holds little continues.
     for _ in 0..3 {
         pipes[2].feed(&frame(0, b"small"));
     }
     assert!(!pipes[2].pipe.is_paused() && received(&pipes)[2] == 3);
-    // What the receiver has taken out counts until it comes for more.
+    // Messages that the receiver has taken out count until its next swap.
     let first = pipes[0].received();
     assert!(!first.is_empty() && !sums.received.as_ref().unwrap().take_eased());
     assert!(pipes[0].pipe.is_paused());
@@ -151,13 +151,13 @@ fn the_memory_of_the_endpoint_is_asked_for_what_is_not_whole() {
     driven.pipe.handle_memory(driven.now, Verdict::Granted(0));
     driven.received();
     assert_eq!(driven.pipe.take_holding(), None);
-    // A verdict is no reason to ask again.
+    // A verdict is no reason to report again.
     for verdict in [Verdict::Granted(1 << 20), Verdict::Wait(0), Verdict::Granted(usize::MAX)] {
         driven.pipe.handle_memory(driven.now, verdict);
         assert_eq!(driven.pipe.take_holding(), None, "{verdict:?}");
     }
     driven.pipe.count_memory();
-    // One that has to go says why.
+    // A connection that has to end has that as its cause.
     driven.feed(&message[..100_000]);
     let left = driven.pipe.close_for_memory(driven.now, 100_000, 50_000);
     assert!(left >= 90_000, "{left}");

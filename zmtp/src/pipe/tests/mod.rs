@@ -31,7 +31,7 @@ fn greeting(minor: u8, mechanism: &str) -> Vec<u8> {
     bytes
 }
 
-/// What a peer of that type says first, under NULL.
+/// The first bytes of a peer of that type, with NULL.
 fn hello(kind: &str) -> Vec<u8> {
     let mut bytes = greeting(1, "NULL");
     let mut data = Vec::new();
@@ -324,10 +324,10 @@ fn subscriptions_are_told_in_both_forms() {
     assert_eq!((&publisher.told[1..], publisher.pipe.stats().unwanted), (&["+B".into()][..], 1));
 }
 
-/// What was sent, what was told, what was received, how it ended.
+/// The sent bytes, the events, the received messages, and how it ended.
 type Outcome = (Vec<u8>, Vec<String>, Vec<Vec<Vec<u8>>>, Option<Disconnect>);
 
-/// What a pipe makes of bytes, in whatever pieces they come.
+/// The reaction of a pipe to bytes, independently of their fragmentation.
 fn outcome(options: &Options, bytes: &[u8], mut piece: impl FnMut() -> usize) -> Outcome {
     let mut driven = Driven::new(options.clone(), Role::Accepting);
     let mut rest = bytes;
@@ -339,7 +339,7 @@ fn outcome(options: &Options, bytes: &[u8], mut piece: impl FnMut() -> usize) ->
         received.extend(driven.received());
     }
     received.extend(driven.received());
-    // How many PINGs one PONG answers is a matter of when it is written.
+    // The number of PINGs that one PONG answers depends on when it is written.
     let pong = driven.sent.windows(5).position(|window| window == b"\x04PONG");
     driven.sent.truncate(pong.map_or(usize::MAX, |at| at - 2));
     (driven.sent, driven.told, received, driven.ended)

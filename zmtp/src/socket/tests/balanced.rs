@@ -1,4 +1,4 @@
-//! PUSH, PULL, DEALER, PAIR and those like them.
+//! PUSH, PULL, DEALER, PAIR and similar types.
 
 use super::*;
 
@@ -93,7 +93,7 @@ fn no_message_waits_for_a_peer_that_is_about_to_go() {
             net.send(push, &[text]).unwrap();
         }
         assert_eq!(net.nodes[push].socket.stats().overflowed, 2);
-        // Nobody is left, and nothing is dropped for want of room.
+        // No peer is left, and nothing is dropped for lack of room.
         close(&mut net, staying);
         assert_eq!(net.send(push, &["4"]), Err(SendError::WouldBlock));
         net.deaf.clear();
@@ -130,7 +130,7 @@ fn what_a_dead_peer_was_not_sent_goes_to_others_in_order() {
 
 #[test]
 fn messages_wait_for_a_peer_that_comes_again_and_for_any_when_it_does_not() {
-    // A connecting PUSH keeps them in its pipe.
+    // A connecting PUSH keeps returned messages in its pipe.
     let mut net = Net::default();
     let (push, pull) = (net.add(of(SocketType::Push)), net.add(of(SocketType::Pull)));
     let [from, _] = net.connect(push, pull);
@@ -142,7 +142,7 @@ fn messages_wait_for_a_peer_that_comes_again_and_for_any_when_it_does_not() {
     net.deaf.clear();
     net.dial(from, pull);
     assert_eq!(net.all(pull), ["a"]);
-    // A binding one keeps them for the next peer, in front of what comes later.
+    // A binding PUSH keeps them for the next peer, before later messages.
     let (push, pull) = (net.add(of(SocketType::Push)), net.add(of(SocketType::Pull)));
     let [from, _] = net.connect(pull, push);
     net.deaf = vec![pull];
@@ -196,7 +196,7 @@ fn what_peers_sent_before_they_went_is_received_up_to_a_limit() {
     }
     assert_eq!(net.all(pull).len(), 2);
     assert_eq!(trouble(net.nodes[pull].events()).1, [(1, Drop::LeftBehind)]);
-    // What was received has made room.
+    // Received messages have made room.
     let push = net.add(of(SocketType::Push));
     let [from, _] = net.connect(push, pull);
     net.send(push, &["late", &"x".repeat(400)]).unwrap();

@@ -23,7 +23,7 @@ fn limited(kind: SocketType, messages: usize) -> Options {
     of(kind).send_limit(QueueLimit { messages, bytes: 1 << 20 })
 }
 
-/// Why peers were refused, and what was dropped, of all events.
+/// Refusals of peers and dropped messages, from all events.
 fn trouble(events: Vec<SocketEvent>) -> (Vec<ZmtpError>, Vec<(usize, Drop)>) {
     let (mut refused, mut dropped) = (Vec::new(), Vec::new());
     for event in events {
@@ -60,7 +60,7 @@ fn types_that_do_not_go_together_are_not_connected() {
         let events = net.nodes[node].events();
         let SocketEvent::HandshakeFailed { why, .. } = &events[0] else { panic!("{events:?}") };
         let expected = HandshakeFailure::Protocol(ZmtpError::SocketType { ours, theirs: theirs.into() });
-        // The other side has gone when the second one looks.
+        // The other side has disconnected when the second one checks.
         assert!(*why == expected || *why == HandshakeFailure::Connection(Disconnect::PeerClosed), "{why}");
     }
 }

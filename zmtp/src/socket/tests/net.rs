@@ -1,4 +1,4 @@
-//! Sockets and lines between them, in memory: bytes go over as soon as there are any.
+//! Sockets and connections between them, in memory: bytes are delivered at once.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -30,7 +30,7 @@ pub(super) type End = (usize, PipeId);
 pub(super) struct Net {
     pub(super) nodes: Vec<Node>,
     lines: Vec<[End; 2]>,
-    /// A node with a number here takes no bytes.
+    /// Nodes with these numbers read no bytes.
     pub(super) deaf: Vec<usize>,
 }
 
@@ -40,7 +40,7 @@ impl Node {
         let can = self.socket.can_send(&mut self.pipes);
         let sent = self.socket.send(&mut self.pipes, &parts);
         match &sent {
-            // With `conflate` one that takes another's place needs no room.
+            // With `conflate` a message that replaces another needs no room.
             Ok(()) => assert!(can || self.options.conflate, "it said that it could not"),
             Err(SendError::WouldBlock) => assert!(!can, "it said that it could"),
             Err(_) => {}
@@ -48,7 +48,7 @@ impl Node {
         sent
     }
 
-    /// The parts of the next message, between bars; bytes that are no letters as escapes.
+    /// The parts of the next message, separated by bars; non-printable bytes are escaped.
     pub(super) fn recv(&mut self) -> Result<String, RecvError> {
         let mut message = Message::new();
         let can = self.socket.can_recv(&mut self.pipes);
@@ -80,7 +80,7 @@ impl Node {
             room[..n].copy_from_slice(&rest[..n]);
             buf.filled(n);
             rest = &rest[n..];
-            // As a driver does it: the pipe is not locked while its events are handled.
+            // As in a driver: the pipe is not locked while its events are handled.
             loop {
                 let Some(pipe) = pipes.get_mut(&id) else { return Ok(()) };
                 let mut access = pipe;
@@ -116,7 +116,7 @@ impl Node {
         out
     }
 
-    /// The connection of a pipe is gone.
+    /// The connection of a pipe has ended.
     fn end(&mut self, id: PipeId, cause: Disconnect) {
         let Some((reader, _)) = self.connections.remove(&id) else { return };
         let Some(pipe) = self.pipes.get_mut(&id) else { return };
@@ -158,7 +158,7 @@ impl Net {
         self.dial(from, accepting)
     }
 
-    /// A pipe connects, and perhaps not for the first time.
+    /// A pipe connects, possibly again.
     pub(super) fn dial(&mut self, from: End, accepting: usize) -> [End; 2] {
         let ends = [from, self.pipe(accepting, Role::Accepting)];
         for (node, id) in ends {
@@ -171,7 +171,7 @@ impl Net {
         ends
     }
 
-    /// The line that an end is at breaks, at both ends.
+    /// The connection of an end breaks, at both ends.
     pub(super) fn cut(&mut self, end: End) {
         let lines: Vec<_> = self.lines.iter().copied().filter(|ends| ends.contains(&end)).collect();
         self.lines.retain(|ends| !ends.contains(&end));
@@ -180,7 +180,7 @@ impl Net {
         }
     }
 
-    /// Until nothing moves.
+    /// Runs until nothing changes.
     pub(super) fn run(&mut self) {
         for _ in 0..1000 {
             let mut moved = false;
@@ -215,7 +215,7 @@ impl Net {
         panic!("it never comes to rest");
     }
 
-    /// Sends, and lets it arrive.
+    /// Sends, and delivers.
     pub(super) fn send(&mut self, node: usize, parts: &[&str]) -> Result<(), SendError> {
         let sent = self.nodes[node].send(parts);
         self.run();

@@ -191,7 +191,7 @@ fn what_peers_subscribe_to_is_heard_in_the_order_in_which_they_said_it() {
         let [one, two] = [0, 1].map(|_| net.add(of(SocketType::XSub)));
         net.connect(one, xpub);
         let [there, _] = net.connect(two, xpub);
-        // Its inbox has its turn first, and what it says last matters.
+        // Its inbox has its turn first, and its last message matters.
         for (peer, parts) in [
             (one, &["\u{1}a"][..]),
             (one, &["first", "message"]),
@@ -353,7 +353,7 @@ fn a_large_body_is_shared_among_subscribers() {
     let memory: usize = node.pipes.values().map(crate::pipe::Pipe::memory).sum();
     let ids: Vec<PipeId> = node.pipes.keys().copied().collect();
     assert_eq!(ids.len(), 3);
-    // Counted where it is referred to, and no copy beside it.
+    // Counted where it is referred to, without a copy.
     assert!(memory < 3 * (100_000 + 4096), "{memory}");
     net.run();
     for sub in 1..4 {

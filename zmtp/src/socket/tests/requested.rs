@@ -46,7 +46,7 @@ fn a_request_whose_peer_goes_is_lost_and_another_may_be_sent() {
     assert_eq!(net.nodes[req].recv(), Err(RecvError::PeerLost));
     assert_eq!(net.nodes[req].recv(), Err(RecvError::State(SocketType::Req)));
     net.dial(from, rep);
-    // The one that asked is gone: its reply is for nobody, least of all for who asks next.
+    // The peer that asked is gone: its reply must go to no one, in particular not to the next peer that asks.
     assert_eq!(net.nodes[rep].recv().unwrap(), "x");
     net.send(req, &["y"]).unwrap();
     net.send(rep, &["to x"]).unwrap();
@@ -106,7 +106,7 @@ fn a_request_that_had_not_left_goes_to_another_peer() {
     net.send(other, &["reply"]).unwrap();
     assert_eq!(net.nodes[req].recv().unwrap(), "reply");
 
-    // Without another it waits for its peer.
+    // Without another peer it waits for the same peer.
     let (mut net, req, rep, [from, _]) = pair(of(SocketType::Req));
     net.deaf = vec![rep];
     net.send(req, &["x"]).unwrap();
@@ -131,7 +131,7 @@ fn replies_to_what_was_given_up_are_not_mixed_up() {
         assert_eq!(net.nodes[req].recv().unwrap(), "to two");
         assert_eq!(trouble(net.nodes[req].events()).1, [(1, Drop::Stray)]);
     }
-    // With numbers the reply may also come after the second request.
+    // With numbers the reply may also arrive after the second request.
     let (mut net, req, rep, _) = pair(of(SocketType::Req).req_relaxed(true).req_correlate(true));
     net.send(req, &["one"]).unwrap();
     net.send(req, &["two"]).unwrap();
@@ -152,7 +152,7 @@ fn a_request_that_was_given_up_does_not_come_back() {
     net.deaf = vec![rep];
     net.send(req, &["one"]).unwrap();
     net.send(req, &["two"]).unwrap();
-    // The peer goes that was to be sent the first. Whom it asked since is still who is to answer.
+    // The peer of the first request disconnects. The peer that was asked since is still the one to answer.
     net.cut(from);
     net.run();
     assert_eq!(net.nodes[other].recv().unwrap(), "two");
@@ -161,7 +161,7 @@ fn a_request_that_was_given_up_does_not_come_back() {
     assert_eq!(net.nodes[other].recv(), Err(RecvError::WouldBlock));
     assert_eq!(trouble(net.nodes[req].events()).1, [(1, Drop::GivenUp)]);
 
-    // Of those that one peer was to be sent the last is not given up.
+    // Of the requests that were queued for one peer the last is not given up.
     let (mut net, req, rep, [from, _]) = pair(of(SocketType::Req).req_relaxed(true));
     net.deaf = vec![rep];
     net.send(req, &["one"]).unwrap();
@@ -184,7 +184,7 @@ fn a_request_that_came_back_is_not_in_the_way_of_the_next() {
     for text in ["one", "two"] {
         net.send(req, &[text]).unwrap();
     }
-    // There is no room for it with the other.
+    // The other peer has no room for it.
     net.cut(from);
     assert_eq!(net.nodes[req].socket.returned(), 1);
     net.send(req, &["three"]).unwrap();

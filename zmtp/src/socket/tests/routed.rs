@@ -21,7 +21,8 @@ fn a_router_knows_its_peers_by_their_ids() {
     assert_eq!(net.send(router, &["me"]), Err(SendError::Envelope(SocketType::Router, 1)));
 }
 
-/// A pipe of `node` connects to another node while a writer has its batch, which comes back with so much written.
+/// A pipe of `node` connects to another node while a writer has its batch, which then comes back with that
+/// much written.
 fn returned_late(net: &mut Net, from: net::End, to: usize, is_written: bool) {
     use bowline_core::machine::Machine;
     use bowline_core::time::Instant;
@@ -140,7 +141,7 @@ fn an_id_is_free_when_its_peer_is_gone_whatever_the_application_does() {
 
 #[test]
 fn what_one_process_sent_does_not_bear_the_id_of_the_next() {
-    // A ROUTER that connects, and finds another process at the same place.
+    // A ROUTER that connects, and finds another process at the same address.
     let mut net = Net::default();
     let router = net.add(of(SocketType::Router));
     let (one, two) = (

@@ -31,7 +31,7 @@ fn senders_wait_when_all_pipes_together_hold_too_much() {
         tokens.len()
     };
     assert_eq!(woken(&mut net), 0);
-    // One peer takes all of its messages: there is room for both again.
+    // One peer reads all of its messages: there is room for both again.
     net.deaf = vec![pulls[1]];
     net.run();
     assert_eq!(woken(&mut net), 1);

@@ -1,11 +1,12 @@
-//! Both sides show certificates that one authority of their own issued: `cargo run --example mutual_tls --features tls`
+//! Both sides present certificates that were issued by one private authority: `cargo run --example mutual_tls
+//! --features tls`
 
 use bowline::blocking::{Client, Server};
 use bowline::tls::{Certificates, Identity, TlsClient, TlsError, TlsServer};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    // The authority: in earnest its key is kept elsewhere.
+    // The authority; in production its key is stored elsewhere.
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let key = KeyPair::generate()?;
@@ -35,14 +36,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let client = Client::builder(&address).tls(&dialing).connect()?;
     println!("{}", String::from_utf8_lossy(&client.call(1, b"who am I?")?));
 
-    // A renewed certificate: the connection that is there goes on, the next one sees it.
+    // A renewed certificate: existing connections continue, new ones use it.
     let renewed =
         TlsServer::builder().identity(issue("localhost")?).client_roots(Certificates::from_pem(&ca)?);
     serving.replace(&renewed.build()?);
     println!("after the change: {}", String::from_utf8_lossy(&client.call(1, b"and now?")?));
     client.close();
 
-    // Without a certificate nobody is let in.
+    // A client without a certificate is refused.
     let nameless = TlsClient::builder().roots(Certificates::from_pem(&ca)?).build()?;
     let error = Client::builder(&address).tls(&nameless).connect().expect_err("it has none");
     println!("without one: {}", error.cause().and_then(TlsError::of).ok_or("it is an error of TLS")?);

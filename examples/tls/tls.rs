@@ -1,11 +1,12 @@
-//! A server with a certificate made on the spot, and a client that trusts it: `cargo run --example tls --features tls`
+//! A server with a self-signed certificate, and a client that trusts it: `cargo run --example tls --features
+//! tls`
 
 use bowline::tls::{Certificates, Identity, TlsClient, TlsError, TlsServer};
 use bowline::tokio::{Client, Server};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    // Signed by itself: whoever trusts it trusts nobody else.
+    // Self-signed: a client that trusts it as a root trusts no other certificate.
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
     let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
 
@@ -24,7 +25,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("{}, {} certificate", secured.version, secured.certificates.len());
     client.close().await;
 
-    // By its address it is somebody else: the certificate is for a name.
+    // The certificate is for a name, so that a connection by address fails.
     let error =
         Client::builder(server.local_addr()).tls(&trusting).connect().await.expect_err("another name");
     let why = error.cause().and_then(TlsError::of).ok_or("it is an error of TLS")?;

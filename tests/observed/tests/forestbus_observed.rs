@@ -1,6 +1,5 @@
 //! What `tracing`, `metrics` and `serde` see of Forest Bus clients.
 
-#[path = "observed/listeners.rs"]
 mod listeners;
 
 use bowline::forestbus::{Attempts, NodeSettings, Options, Settings};
