@@ -33,11 +33,12 @@ fn without_threads() {
     let error = BindError::from(error);
     assert_eq!(error.to_string(), "could not start a thread");
 
-    let error = Client::connect(server.local_addr().to_string()).map(drop).expect_err("no thread");
+    let address = server.local_addr().to_string();
+    let error = Client::connect(address.as_str()).map(drop).expect_err("no thread");
     let ConnectError::Resources(inner) = &error else { panic!("{error}") };
     assert_eq!(inner.kind(), TransportKind::Resources);
     let said = Chain(&error).to_string();
-    assert!(said.contains("could not start a thread: "), "{said}");
+    assert!(said.contains("could not start a thread: ") && said.contains(&address), "{said}");
     assert!(error.is_retryable());
 
     // A group that the program runs itself needs none.

@@ -127,6 +127,24 @@ impl Body {
         }
     }
 
+    /// [Detaches](Self::detach) a body that is less than half of the block that it shares.
+    pub(crate) fn detach_from_block(&mut self) {
+        if let Repr::Block(slice) = &self.0
+            && slice.len < slice.block.len() / 2
+        {
+            self.detach();
+        }
+    }
+
+    /// The block that it is a part of.
+    #[cfg(test)]
+    pub(crate) fn block(&self) -> Option<&Block> {
+        match &self.0 {
+            Repr::Block(slice) => Some(&slice.block),
+            _ => None,
+        }
+    }
+
     /// Takes the body out. The value that stays holds no memory, and must not be read.
     #[inline]
     pub(crate) fn take(&mut self) -> Self {

@@ -136,9 +136,28 @@ impl RecvBuf {
         data[..unread.len()].copy_from_slice(unread);
         (self.start, self.end) = (0, unread.len());
         self.block = Some(next);
-        if self.watched.len() < WATCHED && self.watched_bytes() + old.len() <= WATCHED_BYTES {
-            self.watched.push(old);
+        self.watch(old);
+    }
+
+    /// Watches a block that messages hold. Without room for it, what they hold of it is most of it.
+    fn watch(&mut self, block: Block) {
+        if !self.has_room_for(block.len()) {
+            self.watched.retain(is_held);
         }
+        if self.has_room_for(block.len()) {
+            self.watched.push(block);
+        }
+    }
+
+    fn has_room_for(&self, bytes: usize) -> bool {
+        self.watched.len() < WATCHED && self.watched_bytes() + bytes <= WATCHED_BYTES
+    }
+
+    /// The same once the blocks that are free are let go.
+    fn can_watch(&self, bytes: usize) -> bool {
+        let held = self.watched.iter().filter(|block| is_held(block));
+        let (blocks, held) = held.fold((0, 0), |(blocks, held), block| (blocks + 1, held + block.len()));
+        blocks < WATCHED && held + bytes <= WATCHED_BYTES
     }
 
     fn watched_bytes(&self) -> usize {
@@ -160,9 +179,8 @@ impl RecvBuf {
         assert!(n <= room, "more bytes than there was room for");
         self.end += n;
         self.filled_up = n == room;
-        let is_held = |block: &Block| Arc::strong_count(block) > 1;
-        let few_are_held = self.watched.len() < WATCHED || !self.watched.iter().all(is_held);
         let len = self.data().len();
+        let few_are_held = self.watched.is_empty() || self.can_watch(len);
         self.is_plenty = few_are_held && len <= BUSY_READ && self.end - self.start >= len / 4;
     }
 
@@ -187,7 +205,7 @@ impl RecvBuf {
         }
     }
 
-    /// Bytes of allocated memory, including blocks that messages hold (at most eight of them).
+    /// Bytes of memory set aside, blocks that messages hold included (at most eight of them, and 512 KiB).
     #[must_use]
     pub fn capacity(&self) -> usize {
         self.data().len() + self.watched_bytes()
@@ -325,13 +343,25 @@ impl RecvBuf {
         }
     }
 
-    /// Frees the memory if nothing is unread.
+    /// Gives the memory back while nothing is unread. Blocks that messages hold stay counted: they are in memory
+    /// until those are dropped, and as many as before may be held.
     pub fn release_if_empty(&mut self) {
         self.take_lent();
         if self.start == self.end {
-            *self = Self::new();
+            self.watched.retain(is_held);
+            if let Some(block) = self.block.take().filter(is_held) {
+                self.watch(block);
+            }
+            let watched = core::mem::take(&mut self.watched);
+            let watched = if watched.is_empty() { Vec::new() } else { watched };
+            *self = Self { watched, ..Self::new() };
         }
     }
+}
+
+/// Whether messages hold it.
+fn is_held(block: &Block) -> bool {
+    Arc::strong_count(block) > 1
 }
 
 /// Makes room after the first `end` bytes; an incomplete frame needs `want`.
@@ -563,6 +593,61 @@ mod tests {
         buf.filled(len);
         held.push(buf.keep(&buf.unread()[..200]));
         assert!(buf.block.as_ref().is_some_and(|block| Arc::strong_count(block) == 2));
+    }
+
+    #[test]
+    fn blocks_that_messages_hold_are_counted_after_the_memory_was_given_back() {
+        let mut buf = RecvBuf::new();
+        let mut held = Vec::new();
+        for round in 0..11 {
+            feed(&mut buf, &[0; BUSY_READ]);
+            buf.consume(BUSY_READ);
+            for _ in 0..WATCHED {
+                let len = buf.spare().len();
+                buf.filled(len);
+                held.push(buf.keep(&buf.unread()[..200]));
+                buf.consume(len);
+            }
+            buf.release_if_empty();
+            let mut blocks: Vec<_> = held.iter().filter_map(Body::block).map(Arc::as_ptr).collect();
+            blocks.sort_unstable();
+            blocks.dedup();
+            assert!(blocks.len() <= WATCHED + 1, "{} blocks in round {round}", blocks.len());
+            assert!(buf.capacity() >= WATCHED * BUSY_READ, "{} bytes in round {round}", buf.capacity());
+        }
+        held.clear();
+        buf.release_if_empty();
+        assert_eq!((buf.capacity(), buf.watched.capacity()), (0, 0));
+    }
+
+    #[test]
+    fn a_little_of_many_blocks_is_copied_where_long_messages_hold_much() {
+        let mut buf = RecvBuf::new();
+        let mut held = Vec::new();
+        for _ in 0..2 {
+            feed(&mut buf, &[7; KEEP]);
+            held.push(buf.keep(&buf.unread()[..KEEP]));
+            buf.consume(KEEP);
+        }
+        // Busy as before, in blocks of the usual size.
+        buf.release_if_empty();
+        for _ in 0..100 {
+            feed(&mut buf, &[7; BUSY_READ]);
+            buf.consume(BUSY_READ);
+            let len = buf.spare().len();
+            buf.filled(len);
+            held.push(buf.keep(&buf.unread()[..200]));
+            buf.consume(len);
+        }
+        let mut blocks: Vec<_> = held.iter().filter_map(Body::block).collect();
+        blocks.sort_unstable_by_key(|block| Arc::as_ptr(block));
+        blocks.dedup_by_key(|block| Arc::as_ptr(block));
+        let bytes: usize = blocks.iter().map(|block| block.len()).sum();
+        assert!(
+            bytes <= buf.capacity() && bytes <= WATCHED_BYTES + KEEP,
+            "{bytes} in {} blocks",
+            blocks.len()
+        );
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bowline_core::error::{Chain, ConfigError, Disconnect, Failure, Status, TransportError, TransportKind};
 use bowline_core::layer::LayerError;
-use bowline_core::supervisor::DialFailure;
+use bowline_core::supervisor::{DialFailure, Endpoint};
 
 use crate::accept::is_out_of_resources;
 
@@ -60,6 +60,16 @@ impl From<StartError> for ConnectError {
 }
 
 impl ConnectError {
+    /// The same, with the place that the link was to lead to, where this side has no resources for it and the error
+    /// does not name a place yet.
+    #[must_use]
+    pub fn at(self, place: impl Into<Endpoint>) -> Self {
+        match self {
+            Self::Resources(error) => Self::Resources(error.at(place)),
+            other => other,
+        }
+    }
+
     /// Why no connection could be made, if the error contains that.
     #[must_use]
     pub fn cause(&self) -> Option<&Disconnect> {
@@ -201,3 +211,51 @@ macro_rules! failed {
 
 // For `?` in handlers.
 failed!(BindError, ReceiveError, ConnectError, RuntimeMissing, StartError);
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error;
+
+    use super::*;
+
+    /// No level of the chain says what one below it says.
+    fn is_said_once(error: &(dyn Error + 'static)) {
+        let mut level = Some(error);
+        while let Some(error) = level {
+            let (message, mut below) = (error.to_string(), error.source());
+            assert!(!message.is_empty());
+            while let Some(source) = below {
+                assert!(!message.contains(&source.to_string()), "{message:?} repeats its source {source}");
+                below = source.source();
+            }
+            level = error.source();
+        }
+    }
+
+    #[test]
+    fn each_level_is_said_once() {
+        let system = || io::Error::from_raw_os_error(11);
+        let threads = || StartError::Thread(Arc::new(system()));
+        let address: bowline_core::address::Address = "127.0.0.1:7001".parse().expect("an address");
+        let cause = disconnect(system()).at(address.clone());
+        let failed = DialFailure::new(address.clone().into(), Some(address), cause);
+        let config = ConfigError::OutOfRange { field: "max_message", value: 0, must: "at least 1" };
+        let errors: [Box<dyn Error>; 14] = [
+            Box::new(RuntimeMissing("tokio")),
+            Box::new(StartError::Runtime(RuntimeMissing("tokio"))),
+            Box::new(threads()),
+            Box::new(no_thread(system())),
+            Box::new(transport(no_thread(system()))),
+            Box::new(unresolved(system())),
+            Box::new(ConnectError::Config(config.clone())),
+            Box::new(ConnectError::Failed(Box::new(failed))),
+            Box::new(ConnectError::Closed),
+            Box::new(ConnectError::from(threads())),
+            Box::new(BindError::Config(config)),
+            Box::new(BindError::Io { address: "127.0.0.1:7001".into(), source: system() }),
+            Box::new(BindError::from(threads())),
+            Box::new(ReceiveError::Closed),
+        ];
+        errors.iter().for_each(|error| is_said_once(&**error));
+    }
+}

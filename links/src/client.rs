@@ -13,6 +13,7 @@ use bowline_core::frame::native::Native;
 use bowline_core::layer::Layers;
 use bowline_core::link::{Message, Undelivered};
 use bowline_core::machine::Machine;
+use bowline_core::supervisor::Endpoint;
 use bowline_core::time::Instant;
 use bowline_driver::app::Application;
 use bowline_driver::clock;
@@ -133,7 +134,14 @@ impl<R: Runtime, F: Framing> Client<R, F> {
         let observer = FirstObserver::new(Arc::clone(&first), recipe);
         let shared = Arc::clone(peer.shared());
         let dialer = Dialer::<R, _, _, _>::new(shared, Arc::clone(&app), observer, supervisor);
-        recipe.place().within(|| R::spawn(dialer))?;
+        recipe.place().within(|| R::spawn(dialer)).map_err(|error| {
+            let error = ConnectError::from(error);
+            let place = recipe.config().dialed(recipe.address()).ok();
+            match place.and_then(|place| place.parse::<Endpoint>().ok()) {
+                Some(place) => error.at(place),
+                None => error,
+            }
+        })?;
         let handle = Arc::new(Handle { peer: peer.clone(), app, first });
         Ok(Self { peer: peer.into(), handle })
     }

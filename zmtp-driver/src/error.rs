@@ -15,7 +15,8 @@ pub enum Refusal {
     /// The socket's own error: its type, its state, a limit, or that no peer can take the message now.
     #[error(transparent)]
     Socket(SocketSendError),
-    /// It could not be sent within the time limit.
+    /// It could not be sent within the time. Why there is no peer for it is not said here: the socket's events have the
+    /// cause of each attempt to connect that failed.
     #[error("the message could not be sent in time")]
     TimedOut,
     /// The socket is closed.

@@ -75,6 +75,12 @@ pub enum ZmtpError {
         /// The peer's type, unprintable bytes escaped.
         theirs: String,
     },
+    /// The connection begins as those of another protocol do: the wrong port, mostly.
+    #[error("this looks like {looks_like}, not ZMTP")]
+    OtherProtocol {
+        /// The protocol it looks like.
+        looks_like: &'static str,
+    },
     /// Something other than the expected step of the handshake was received.
     #[error("received {found} instead of {expected}")]
     Unexpected {
@@ -177,6 +183,7 @@ mod tests {
     fn only_what_cannot_change_is_final() {
         assert!(ZmtpError::Refused { reason: "400".into() }.is_final());
         assert!(!ZmtpError::NotAuthenticated { status: 400 }.is_final());
+        assert!(!ZmtpError::OtherProtocol { looks_like: "HTTP" }.is_final(), "a proxy may have answered");
         assert!(!ZmtpError::TooLong { field: "frame", value: 9, limit: 8 }.is_final());
     }
 }

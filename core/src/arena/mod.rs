@@ -201,6 +201,11 @@ impl Arena {
         self.lane(class).owed()
     }
 
+    /// Aborts of one class that wait. Walks over everything that does.
+    pub(crate) fn aborts(&self, class: Class) -> usize {
+        self.lane(class).aborts()
+    }
+
     /// Whether `batch` was taken for the present connection.
     pub(crate) fn is_current(&self, batch: &Batch) -> bool {
         self.lent.is_some() && batch.generation == self.generation

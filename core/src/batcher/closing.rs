@@ -108,7 +108,7 @@ impl<M, R, P, E: Clone, T> Batcher<M, R, P, E, T> {
             self.phase = Phase::Idle;
         }
         while let Some(index) = self.slots.pop(&mut self.waiting) {
-            self.finish(index, Err(SendError::Closed(self.last_cause.clone())));
+            self.finish(index, Err(SendError::Closed(self.cause_of_waiting().cloned())));
         }
     }
 

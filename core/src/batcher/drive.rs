@@ -95,7 +95,9 @@ impl<M, R, P, E: Clone, T> Batcher<M, R, P, E, T> {
                 }
                 Some(Err(failed)) => self.attempt_failed(index, failed),
                 None => {
-                    let cause = self.slots[index].cause.take();
+                    // A cause that says "not appended" would be that of another attempt.
+                    let slot = &mut self.slots[index];
+                    let cause = slot.cause.take().filter(|_| slot.maybe);
                     self.slots.unlink(&mut self.under_way, index);
                     self.finish(index, Err(SendError::MaybeAppended(cause)));
                 }
@@ -113,7 +115,13 @@ impl<M, R, P, E: Clone, T> Batcher<M, R, P, E, T> {
     fn attempt_failed(&mut self, index: u32, failed: Failed<E>) {
         let Failed { cause, maybe_appended, retryable } = failed;
         self.last_cause = Some(cause.clone());
+        self.last_is_maybe = maybe_appended;
         let slot = &mut self.slots[index];
+        let cause = match slot.cause.take() {
+            // Why it may have been appended: that this attempt did not append it changes nothing.
+            Some(doubt) if slot.maybe && !maybe_appended => doubt,
+            _ => cause,
+        };
         slot.maybe |= maybe_appended;
         let maybe = slot.maybe;
         let again = retryable
@@ -233,7 +241,7 @@ impl<M, R, P, E: Clone, T> Batcher<M, R, P, E, T> {
         {
             expired = true;
             self.slots.unlink(&mut self.waiting, index);
-            self.finish(index, Err(SendError::Expired(self.last_cause.clone())));
+            self.finish(index, Err(SendError::Expired(self.cause_of_waiting().cloned())));
         }
         if expired {
             self.admit();

@@ -108,6 +108,8 @@ pub struct Batcher<M, R, P, E, T> {
     closing: Option<Instant>,
     /// The error of the last failed attempt, if no attempt succeeded since.
     last_cause: Option<E>,
+    /// After that attempt, its message may have been appended.
+    last_is_maybe: bool,
     failures: Option<Failures<E>>,
     stats: Stats,
     driver: Option<T>,
@@ -137,6 +139,7 @@ impl<M, R, P, E: Clone, T> Batcher<M, R, P, E, T> {
             attempts: 0,
             closing: None,
             last_cause: None,
+            last_is_maybe: false,
             failures: None,
             stats: Stats::default(),
             driver: None,
@@ -202,6 +205,13 @@ impl<M, R, P, E: Clone, T> Batcher<M, R, P, E, T> {
     #[must_use]
     pub const fn last_cause(&self) -> Option<&E> {
         self.last_cause.as_ref()
+    }
+
+    /// Why a message that no attempt was made with was not appended: the [last cause](Self::last_cause), unless that
+    /// says of its own message that it may have been appended.
+    #[must_use]
+    pub fn cause_of_waiting(&self) -> Option<&E> {
+        self.last_cause.as_ref().filter(|_| !self.last_is_maybe)
     }
 
     fn tick(&mut self, now: Instant) {

@@ -39,12 +39,14 @@ impl<E> Failed<E> {
 pub enum SendError<E> {
     /// It was not appended.
     Failed(E),
-    /// The message may have been appended. Without an error, its batch was given up before there was an
-    /// answer, or its sender was on an I/O thread, which must not wait for the answer.
+    /// The message may have been appended. The error is that of the last attempt after which it may have been.
+    /// Without one, its batch was given up before there was an answer, or its sender was on an I/O thread,
+    /// which must not wait for the answer.
     MaybeAppended(Option<E>),
-    /// Its delivery time was over. It was not appended; the error is that of its last attempt.
+    /// Its delivery time was over. It was not appended; the error is that of its last attempt. If there was no
+    /// attempt with this message, it is that of the last attempt with others, if they were not appended either.
     Expired(Option<E>),
-    /// The batcher was closed. It was not appended; the error is that of the last failed attempt.
+    /// The batcher was closed. It was not appended; the error is as for [`Expired`](Self::Expired).
     Closed(Option<E>),
     /// It was sent on a thread that runs connections, and waiting would have blocked them all. It was not
     /// accepted.

@@ -132,7 +132,7 @@ impl<M, R, P, E: Clone, T> Batcher<M, R, P, E, T> {
             }
             State::Refused => {
                 self.slots.release(index);
-                Poll::Ready(Err(SendError::Closed(self.last_cause.clone())))
+                Poll::Ready(Err(SendError::Closed(self.cause_of_waiting().cloned())))
             }
             _ => {
                 slot.token = Some(token());

@@ -105,7 +105,7 @@ pub(super) struct Slot<M, R, P, E, T> {
     pub(super) bytes: usize,
     pub(super) accepted: Instant,
     pub(super) message: Option<M>,
-    /// The error of the last attempt.
+    /// Why the last attempt failed; once it may have been appended, the last attempt after which it may.
     pub(super) cause: Option<E>,
     pub(super) result: Option<Result<P, SendError<E>>>,
     pub(super) token: Option<T>,

@@ -150,10 +150,10 @@ impl<F: Framing> ConfigBuilder<F> {
         self
     }
 
-    /// Maximum number of sessions without a connection that a server keeps (on threads, where each uses a
-    /// thread, at most 128). Beyond it, one session ends: first those that never carried a message, then
-    /// those of the address with the most sessions; among those the one that carried the fewest messages, and
-    /// then the one that has been without a connection for longest. Default 1,024.
+    /// Sessions that a server keeps without a connection at once. When there is one more, one ends:
+    /// first those that never carried a message, then those of the address that has most, of which
+    /// the one that carried least, and of those the one that has been without for longest. Default
+    /// 1,024.
     pub fn max_detached(mut self, sessions: usize) -> Self {
         self.settings.max_detached = sessions;
         self

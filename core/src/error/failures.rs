@@ -1,5 +1,5 @@
-//! Conversions of errors into failures, for `?` in handlers. The caller gets the error's text with
-//! [`Status::FAILED`].
+//! Errors as failures: what `?` in a handler makes of them. The caller sees the error's own words and
+//! those of its causes, with [`Status::FAILED`].
 
 use alloc::borrow::Cow;
 use alloc::boxed::Box;
@@ -34,11 +34,7 @@ failed!(
     core::str::ParseBoolError,
     core::str::Utf8Error,
     alloc::string::FromUtf8Error,
-    Box<dyn core::error::Error>,
-    Box<dyn core::error::Error + Send + Sync>,
     Cow<'_, str>,
-    ConfigError,
-    EncodeError,
 );
 
 /// The same for errors whose causes are in their sources.
@@ -54,15 +50,29 @@ macro_rules! failed_with_causes {
     };
 }
 
-failed_with_causes!(CastError, CastRefusal, Disconnect, Undeliverable);
+failed_with_causes!(CastError, CastRefusal, ConfigError, Disconnect, EncodeError, Undeliverable);
+
+impl From<Box<dyn core::error::Error>> for Failure {
+    fn from(error: Box<dyn core::error::Error>) -> Self {
+        Self::new(Status::FAILED, Chain(&*error).to_string())
+    }
+}
+
+impl From<Box<dyn core::error::Error + Send + Sync>> for Failure {
+    fn from(error: Box<dyn core::error::Error + Send + Sync>) -> Self {
+        Self::new(Status::FAILED, Chain(&*error).to_string())
+    }
+}
 
 #[cfg(feature = "std")]
 extern crate std;
 
 #[cfg(feature = "std")]
+failed_with_causes!(std::io::Error);
+
+#[cfg(feature = "std")]
 failed!(
     std::env::VarError,
-    std::io::Error,
     std::sync::mpsc::RecvError,
     std::sync::mpsc::RecvTimeoutError,
     std::time::SystemTimeError,
@@ -98,5 +108,22 @@ mod tests {
         assert_eq!(Failure::from(CallError::Failed(busy.clone())), busy);
         #[cfg(feature = "std")]
         assert_eq!(Failure::from(std::io::Error::other("disk")), Failure::new(Status::FAILED, "disk"));
+    }
+
+    #[test]
+    fn what_is_boxed_says_its_causes_as_well() {
+        use super::super::{TransportError, TransportKind};
+        type Boxed = Box<dyn core::error::Error>;
+        type BoxedSend = Box<dyn core::error::Error + Send + Sync>;
+        let error = || CallError::NeverSent(TransportError::new(TransportKind::Reset, "os error 104").into());
+        let failure = Failure::from(error());
+        let text = core::str::from_utf8(&failure.body).unwrap();
+        assert!(text.ends_with("the peer reset the connection: os error 104"), "{text}");
+        assert_eq!(Failure::from(Boxed::from(error())), failure);
+        assert_eq!(Failure::from(BoxedSend::from(error())), failure);
+        #[cfg(feature = "std")]
+        assert_eq!(Failure::from(std::io::Error::other(error())), failure);
+        let words = Boxed::from("no second word");
+        assert_eq!(Failure::from(words), Failure::new(Status::FAILED, "no second word"));
     }
 }

@@ -14,6 +14,8 @@ use crate::auth::{CredentialsError, Refusal, RefusalCode};
 use crate::config::Overflow;
 use crate::frame::Class;
 use crate::frame::native::Features;
+use crate::proxy::{ProxyError, ProxyFault};
+use crate::step::Interrupted;
 use crate::supervisor::{DialFailure, Endpoint};
 
 const OUTCOMES: [Outcome; 7] = [
@@ -101,6 +103,8 @@ fn disconnects() -> Vec<Disconnect> {
         Disconnect::Idle { limit },
         Disconnect::SlowReader { rate: 1, limit: 2 },
         Disconnect::HandshakeCrowd,
+        Disconnect::ServerMemory { held: 1, limit: 2 },
+        Disconnect::HandlerFailed { status: Status::FAILED },
         Disconnect::Overflow { queue: "read" },
         Disconnect::Superseded,
         Disconnect::SessionLost,
@@ -112,7 +116,65 @@ fn disconnects() -> Vec<Disconnect> {
         Disconnect::Reopened,
         Disconnect::LocalClose,
     ]);
+    let faults = [
+        ProxyFault::Interrupted(Interrupted::Closed { pending: 1 }),
+        ProxyFault::NoMethod { credentials: false },
+        ProxyFault::Status { status: 407, reason: "no".into() },
+    ];
+    errors.extend(faults.map(|fault| {
+        let [proxy, target] = ["proxy.example:1080", "example.org:80"].map(|place| place.parse().unwrap());
+        Disconnect::Proxy(Box::new(ProxyError { proxy, target, fault }))
+    }));
+    let chain = PeerError::Frame(FrameError::other("the checksum is wrong"));
+    errors.extend([
+        PreambleError::Interrupted(Interrupted::Closed { pending: 1 }).into(),
+        PreambleError::Unexpected { at: 1, found: 2, expected: 3 }.into(),
+        PreambleError::failed(chain.clone()).into(),
+        PreambleError::refused(chain).into(),
+    ]);
     errors
+}
+
+const DISCONNECTS: usize = 26;
+
+/// Which variant it is, below [`DISCONNECTS`]. One that is new belongs here and into [`disconnects`].
+fn number(error: &Disconnect) -> usize {
+    match error {
+        Disconnect::PeerClosed => 0,
+        Disconnect::GoneAway => 1,
+        Disconnect::Protocol(_) => 2,
+        Disconnect::Transport(_) => 3,
+        Disconnect::Foreign(_) => 4,
+        Disconnect::Proxy(_) => 5,
+        Disconnect::Preamble(_) => 6,
+        Disconnect::DeadPeer { .. } => 7,
+        Disconnect::WriteStalled { .. } => 8,
+        Disconnect::ConnectTimeout { .. } => 9,
+        Disconnect::SlowMessage { .. } => 10,
+        Disconnect::Idle { .. } => 11,
+        Disconnect::SlowReader { .. } => 12,
+        Disconnect::HandshakeCrowd => 13,
+        Disconnect::ServerMemory { .. } => 14,
+        Disconnect::Overflow { .. } => 15,
+        Disconnect::HandlerFailed { .. } => 16,
+        Disconnect::Superseded => 17,
+        Disconnect::SessionLost => 18,
+        Disconnect::SessionExpired => 19,
+        Disconnect::Refused(_) => 20,
+        Disconnect::Denied(_) => 21,
+        Disconnect::NoCredentials(_) => 22,
+        Disconnect::NotConnected => 23,
+        Disconnect::Reopened => 24,
+        Disconnect::LocalClose => 25,
+    }
+}
+
+#[test]
+fn every_cause_is_looked_at() {
+    let mut numbers: Vec<usize> = disconnects().iter().map(number).collect();
+    numbers.sort_unstable();
+    numbers.dedup();
+    assert_eq!(numbers, (0..DISCONNECTS).collect::<Vec<_>>());
 }
 
 fn links() -> Vec<LinkWas> {

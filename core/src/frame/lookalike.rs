@@ -1,7 +1,7 @@
 //! Recognises other protocols by their first bytes, for connections to a wrong port.
 
 /// How connections of other protocols begin.
-const BEGINNINGS: [(&[u8], &str); 16] = [
+const BEGINNINGS: [(&[u8], &str); 17] = [
     (b"GET ", "HTTP"),
     (b"POST ", "HTTP"),
     (b"PUT ", "HTTP"),
@@ -19,6 +19,8 @@ const BEGINNINGS: [(&[u8], &str); 16] = [
     (b"SSH-", "SSH"),
     (&[0xad, 0x12], "a tcpstream header"),
     (&[1, 0, 0, 0], "Bowline's own protocol"),
+    // The length of a routing id, in eight bytes.
+    (&[0xff, 0, 0, 0], "ZeroMQ"),
 ];
 
 /// The protocol of a connection that begins with these bytes, even if only the first byte is available.
@@ -48,6 +50,8 @@ mod tests {
             (b"SSH-2.0-OpenSSH", Some("SSH")),
             (&[0xad, 0x12, 0, 0, 0, 3], Some("a tcpstream header")),
             (&[1, 0, 0, 0, 0, 0, 0, 56], Some("Bowline's own protocol")),
+            (&[0xff, 0, 0, 0, 0, 0, 0, 0, 1, 0x7f], Some("ZeroMQ")),
+            (&[0xff, 1], None),
             (b"GETS", None),
             (&[0x16, 4], None),
             (&[5], None),

@@ -302,8 +302,9 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             CLASSES.iter().all(|&class| {
                 let owed = self.arena.owed_in(class);
                 // Cancels and aborts wait there, too.
-                let others = self.conn.cancels + usize::try_from(self.counters.aborts).unwrap_or(usize::MAX);
-                owed.bytes <= self.most_answers().saturating_add(others.saturating_mul(HEADER))
+                let most = |others: usize| self.most_answers().saturating_add(others.saturating_mul(HEADER));
+                owed.bytes <= most(self.conn.cancels)
+                    || owed.bytes <= most(self.conn.cancels + self.arena.aborts(class))
             }),
             "finished answers of a class are at most the write queue's limit and one message"
         );

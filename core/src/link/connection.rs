@@ -399,6 +399,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.conn = Connection { cancels, ..self.conn.anew() };
         self.phase = Phase::Down;
         self.route.last_cause = Some(Box::new(cause));
+        self.received.detach();
         self.note_memory();
     }
 

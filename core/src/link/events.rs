@@ -275,10 +275,18 @@ impl From<Kept> for LinkEvent {
     }
 }
 
+impl Kept {
+    fn is_boxed(&self) -> bool {
+        matches!(self, Self::Other(_))
+    }
+}
+
 /// Keeps the newest events.
 #[derive(Debug, Default)]
 pub(crate) struct EventQueue {
     events: VecDeque<Kept>,
+    /// How many of them are in memory of their own.
+    boxed: usize,
 }
 
 impl EventQueue {
@@ -286,18 +294,31 @@ impl EventQueue {
     pub(crate) fn push(&mut self, event: LinkEvent, limit: usize) -> bool {
         let full = self.events.len() >= limit;
         if full {
-            self.events.pop_front();
+            self.pop_kept();
         }
         if self.events.capacity() < 2 && self.events.len() == self.events.capacity() {
             // Most links have one or two, and many links' events are not read.
             self.events.reserve_exact(1);
         }
-        self.events.push_back(event.into());
+        let kept = Kept::from(event);
+        self.boxed += usize::from(kept.is_boxed());
+        self.events.push_back(kept);
         full
     }
 
     pub(crate) fn pop(&mut self) -> Option<LinkEvent> {
-        self.events.pop_front().map(LinkEvent::from)
+        self.pop_kept().map(LinkEvent::from)
+    }
+
+    fn pop_kept(&mut self) -> Option<Kept> {
+        let kept = self.events.pop_front()?;
+        self.boxed -= usize::from(kept.is_boxed());
+        Some(kept)
+    }
+
+    /// Bytes of the events that wait, without what their texts and causes hold.
+    pub(crate) fn memory(&self) -> usize {
+        self.events.len() * size_of::<Kept>() + self.boxed * size_of::<LinkEvent>()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -364,9 +385,12 @@ mod tests {
             assert!(!queue.push(event.clone(), events.len()));
         }
         assert!(queue.push(LinkEvent::SlowConsumer, events.len()), "one too many");
+        let boxed = 4 * size_of::<LinkEvent>();
+        assert_eq!(queue.memory(), events.len() * size_of::<Kept>() + boxed);
         let out: Vec<LinkEvent> = core::iter::from_fn(|| queue.pop()).collect();
         assert_eq!(out[..out.len() - 1], events[1..]);
         assert_eq!(out.last(), Some(&LinkEvent::SlowConsumer));
+        assert_eq!(queue.memory(), 0);
     }
 
     #[test]

@@ -61,6 +61,10 @@ struct Entry<T> {
     wanted: bool,
 }
 
+/// Bytes that a running request takes in the tables, besides its body and extensions: its entry and its id, each in
+/// a node of a tree that may be half empty.
+const RUNNING: usize = 128;
+
 /// Requests whose handlers run. A request that is no longer wanted stays until its handler ends: the limit
 /// applies to all running handlers.
 #[derive(Debug)]
@@ -83,9 +87,9 @@ impl<T> InboundTable<T> {
         self.wanted
     }
 
-    /// Bytes of the bodies and extensions that their handlers hold.
-    pub(super) fn bytes(&self) -> usize {
-        self.bytes
+    /// Bytes of the requests that run: bodies, extensions and entries.
+    pub(super) fn memory(&self) -> usize {
+        self.bytes + self.entries.len() * RUNNING
     }
 
     /// The ids of these requests on the wire.

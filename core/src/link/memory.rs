@@ -51,7 +51,9 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     pub fn holding(&self) -> Holding {
         let mut answers = self.arena.owed();
         answers.add(self.answers.held());
-        let mut queued = self.arena.kept_bytes() + self.received.memory() + self.inbound.bytes();
+        let mut queued = self.arena.kept_bytes() + self.received.memory() + self.inbound.memory();
+        queued += self.events.memory() + self.retries.memory();
+        queued += self.outcomes.as_ref().map_or(0, |outcomes| outcomes.memory());
         for (class, inflow) in super::classes::CLASSES.into_iter().zip(&self.inflow) {
             queued +=
                 self.arena.ours(class).bytes + usize::try_from(inflow.with_reader()).unwrap_or(usize::MAX);

@@ -158,6 +158,17 @@ impl ReceiveQueue {
         cost
     }
 
+    /// The receive buffer goes with its connection, and what messages hold of its blocks is counted with it: those
+    /// that wait get memory of their own.
+    pub(super) fn detach(&mut self) {
+        for entry in &mut self.entries {
+            match entry {
+                Entry::One(message, _) => message.body.detach_from_block(),
+                Entry::Run(run) => run.detach(),
+            }
+        }
+    }
+
     /// Frees the memory of an empty queue.
     pub(super) fn trim(&mut self) {
         if self.entries.is_empty() {

@@ -81,6 +81,19 @@ impl Run {
         Some(cost)
     }
 
+    /// What is left of it gets memory of its own, unless it is at least half of its block.
+    pub(super) fn detach(&mut self) {
+        let end = self.places.last().map_or(self.at, |last| last.end);
+        if end - self.at < self.block.len() / 2 {
+            self.block = Block::new(self.block[self.base + self.at..self.base + end].to_vec());
+            self.places.drain(..self.next);
+            for place in &mut self.places {
+                (place.body, place.end) = (place.body - self.at, place.end - self.at);
+            }
+            (self.base, self.next, self.at) = (0, 0, 0);
+        }
+    }
+
     pub(super) fn is_done(&self) -> bool {
         self.next == self.places.len()
     }

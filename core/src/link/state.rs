@@ -100,7 +100,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     pub fn memory(&self) -> usize {
         let outcomes = self.outcomes.as_ref().map_or(0, |outcomes| outcomes.memory());
         let retired = self.history.retired.as_ref().map_or(0, |retired| retired.memory());
-        let tables = self.calls.memory() + self.retries.memory() + outcomes + retired;
+        let tables = self.calls.memory() + self.retries.memory() + self.events.memory() + outcomes + retired;
         let held = self.answers.held().bytes;
         self.arena.memory() + held + tables + self.received.memory() + size_of::<Self>()
     }

@@ -114,7 +114,7 @@ pub(super) fn decode<F: Framing>(
         _ if framing.profile().external_bodies => {
             Body::copy_from(&whole[whole.len().saturating_sub(frame.body)..])
         }
-        _ => read_back(framing.clone(), &whole, frame.body),
+        _ => read_back(framing, &whole, frame.body, &meta, &extensions),
     };
     Some(Undelivered {
         kind,
@@ -130,19 +130,28 @@ pub(super) fn decode<F: Framing>(
     })
 }
 
-/// The body in a frame of a framing that may write after a body, or change it: read as a receiver would, in
-/// any number of pieces.
-fn read_back<F: Framing>(mut framing: F, mut frame: &[u8], len: usize) -> Body {
-    let (whole, mut body) = (frame, Vec::new());
-    while let Ok(Step::Frame { body: piece, consumed, .. }) = framing.next_frame(frame) {
+/// The body in a frame of a framing that may write behind a body, or change it: read as it would be
+/// received, in as many pieces as it takes. Where receivers get more than the body, it is looked for behind the header
+/// that is written for such a message.
+fn read_back<F: Framing>(framing: &F, whole: &[u8], len: usize, meta: &Meta, extensions: &[u8]) -> Body {
+    let (mut frame, mut body, mut reading) = (whole, Vec::new(), framing.clone());
+    while let Ok(Step::Frame { body: piece, consumed, .. }) = reading.next_frame(frame) {
         body.extend_from_slice(&frame[piece]);
         frame = frame.get(consumed.max(1)..).unwrap_or_default();
         if frame.is_empty() {
             break;
         }
     }
-    // If the frame cannot be read, its encoded bytes are returned.
-    if body.len() == len { body.into() } else { Body::copy_from(whole) }
+    if body.len() == len {
+        return body.into();
+    }
+    let mut header = Vec::new();
+    let begun = framing.begin(&mut header, meta, extensions);
+    match whole.get(header.len()..).and_then(|rest| rest.get(..len)) {
+        Some(body) if begun.is_ok() => Body::copy_from(body),
+        // What cannot be read is given as it stood in the queue, rather than nothing.
+        _ => Body::copy_from(whole),
+    }
 }
 
 /// A framing that reads as if the handshake were done.

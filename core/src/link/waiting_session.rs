@@ -31,7 +31,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     }
 
     fn session_bytes(&self) -> usize {
-        self.memory() + self.inbound.bytes()
+        self.memory() + self.inbound.memory()
     }
 
     /// Whether the session is counted, with a value that is outdated.

@@ -93,6 +93,7 @@ struct Run<'a> {
     messages: BTreeMap<u32, Info>,
     closing: Option<Instant>,
     last_cause: Option<u8>,
+    last_is_maybe: bool,
     next: u32,
     forgotten: u64,
     // The waiters, and the time at which the driver comes by itself.
@@ -157,6 +158,7 @@ impl<'a> Run<'a> {
             messages: BTreeMap::new(),
             closing: None,
             last_cause: None,
+            last_is_maybe: false,
             next: 0,
             forgotten: 0,
             parked: BTreeSet::new(),
@@ -362,7 +364,8 @@ impl<'a> Run<'a> {
                 6 => Some(Failed::maybe_appended(cause).retryable(how % 3 > 0)),
                 _ => {
                     // Not answered.
-                    let outcome = Err(SendError::MaybeAppended(self.messages[&message].cause));
+                    let info = &self.messages[&message];
+                    let outcome = Err(SendError::MaybeAppended(info.cause.filter(|_| info.maybe)));
                     self.leaves_batch(message, outcome);
                     continue;
                 }
@@ -390,18 +393,20 @@ impl<'a> Run<'a> {
     }
 
     fn failed(&mut self, message: u32, failed: Failed<u8>) {
-        self.last_cause = Some(failed.cause);
+        (self.last_cause, self.last_is_maybe) = (Some(failed.cause), failed.maybe_appended);
         let (retries, attempts, at_least_once) = (self.retries, self.attempts, self.at_least_once);
         let (now, timeout, closing) = (self.now, self.timeout, self.closing.is_some());
         let info = self.info(message);
+        if failed.maybe_appended || !info.maybe {
+            info.cause = Some(failed.cause);
+        }
         info.maybe |= failed.maybe_appended;
-        info.cause = Some(failed.cause);
+        let cause = info.cause.expect("of this attempt or an earlier one");
         let allowed = match retries {
             Retries::Times(times) => attempts <= times,
             Retries::Unlimited => true,
         };
         let again = failed.retryable && allowed && (!info.maybe || at_least_once);
-        let cause = failed.cause;
         let outcome = if info.maybe && !(again && !closing && now < info.accepted + timeout) {
             SendError::MaybeAppended(Some(cause))
         } else if !again {

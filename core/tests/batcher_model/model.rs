@@ -106,7 +106,7 @@ impl Run<'_> {
             && self.messages[&message].accepted + self.timeout <= self.now
         {
             self.waiting.pop_front();
-            self.ends(message, Err(SendError::Expired(self.last_cause)));
+            self.ends(message, Err(SendError::Expired(self.cause_of_waiting())));
             left = true;
         }
         if left {
@@ -114,9 +114,14 @@ impl Run<'_> {
         }
         if self.closing.is_some_and(|at| at <= self.now) {
             for message in std::mem::take(&mut self.waiting) {
-                self.ends(message, Err(SendError::Closed(self.last_cause)));
+                self.ends(message, Err(SendError::Closed(self.cause_of_waiting())));
             }
         }
+    }
+
+    /// Why a message was not appended that no attempt was made with.
+    pub(super) fn cause_of_waiting(&self) -> Option<u8> {
+        self.last_cause.filter(|_| !self.last_is_maybe)
     }
 
     pub(super) fn leaves_batch(&mut self, message: u32, outcome: Outcome) {

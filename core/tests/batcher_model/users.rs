@@ -50,7 +50,7 @@ impl Run<'_> {
                     assert_eq!(Some(&result), self.messages[&message].outcome.as_ref(), "{message}");
                 }
                 (Poll::Ready(result), At::Refused) => {
-                    assert_eq!(result, Err(SendError::Closed(self.last_cause)));
+                    assert_eq!(result, Err(SendError::Closed(self.cause_of_waiting())));
                 }
                 (Poll::Pending, At::NoRoom | At::Waiting | At::Batch) => {
                     self.parked.insert(Token::Sender(message));

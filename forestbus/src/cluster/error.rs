@@ -7,7 +7,7 @@ use core::error::Error;
 use core::fmt;
 use core::time::Duration;
 
-use bowline_core::error::Disconnect;
+use bowline_core::error::{Chain, Disconnect};
 
 use crate::protocol::{Code, Index};
 use crate::wire::{DecodeError, Unfit};
@@ -297,7 +297,8 @@ impl fmt::Display for List<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (number, failure) in self.0.iter().enumerate() {
             let comma = if number == 0 { "" } else { ", " };
-            write!(f, "{comma}{failure}")?;
+            // The list is no source: nothing else says what is behind a failure.
+            write!(f, "{comma}{}", Chain(failure))?;
         }
         Ok(())
     }

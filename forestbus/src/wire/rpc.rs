@@ -5,7 +5,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use bowline_core::error::{ConfigError, EncodeError, FrameError, Status};
-use bowline_core::frame::{Calls, DEFAULT_MAX_MESSAGE, Framing, Kind, Meta, Profile, Step};
+use bowline_core::frame::{Calls, DEFAULT_MAX_MESSAGE, Framing, Kind, Meta, Profile, Step, looks_like};
 
 use super::codec::KeyOrder;
 use super::head;
@@ -205,6 +205,16 @@ const fn is_struct(first: u8) -> bool {
         || matches!(first, head::NULL | head::UNDEFINED)
 }
 
+/// Refuses what is no header at its first byte, and names the protocol that it looks like: the wrong port, mostly.
+fn check_beginning(unread: &[u8]) -> Result<(), FrameError> {
+    // One byte alone may be anything.
+    let other = || looks_like(unread).filter(|_| unread.len() >= 4);
+    check_first("header", 0, unread.first()).map_err(|error| match other() {
+        Some(looks_like) => FrameError::other(alloc::format!("this looks like {looks_like}: {error}")),
+        None => error,
+    })
+}
+
 /// Refuses an item that is neither a header nor a body, at its first byte.
 fn check_first(part: &'static str, base: usize, first: Option<&u8>) -> Result<(), FrameError> {
     match first {
@@ -233,6 +243,7 @@ fn words(status: Status) -> &'static str {
         Status::REPLY_TOO_LARGE => "the reply is too large",
         Status::NO_ANSWER => "no answer",
         Status::OUT_OF_MEMORY => "no memory for the answer",
+        Status::FORBIDDEN => "forbidden",
         _ => "failed",
     }
 }
@@ -264,7 +275,7 @@ impl Framing for CborRpc {
         let read = match self.header.take() {
             Some(read) => read,
             None => {
-                check_first("header", 0, unread.first())?;
+                check_beginning(unread)?;
                 match self.walker.walk(unread).map_err(|error| error.in_frame("header", 0))? {
                     Walk::Need(need) => return Ok(Step::Need(need)),
                     Walk::Whole(end) => self.read_header(&unread[..end])?,

@@ -98,6 +98,7 @@ fn errors_come_back_as_text_and_close_nothing() {
         (Status::DEADLINE_EXCEEDED, "deadline exceeded"),
         (Status::FAILED, "failed"),
         (Status(4000), "failed"),
+        (Status::FORBIDDEN, "forbidden"),
         (Status::NO_METHOD, "rpc: can't find method RPCHandler.GetTopicDetails"),
     ] {
         let call = two.client.call(START, &details(), options(&details()));
@@ -233,7 +234,15 @@ fn bad_bytes_end_the_connection_with_what_is_wrong() {
     for (bytes, expected) in [
         (
             &b"GET / HTTP/1.1\r\n"[..],
-            FrameError::other("the header at offset 0 is a byte string, not a map or an array"),
+            FrameError::other(
+                "this looks like HTTP: the header at offset 0 is a byte string, not a map or an array",
+            ),
+        ),
+        (
+            &[0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc],
+            FrameError::other(
+                "this looks like TLS: the header at offset 0 is an unsigned integer, not a map or an array",
+            ),
         ),
         (b"\x9b\x40\0\0\0\0\0\0\0", FrameError::TooLong { field: "an array", value: 1 << 62, limit: 65_527 }),
         (

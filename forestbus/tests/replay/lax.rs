@@ -157,7 +157,10 @@ fn what_is_refused_is_said_with_its_place_value_and_limit() {
         closed("bad_header_int"),
         "the header at offset 0 is an unsigned integer, not a map or an array"
     );
-    assert_eq!(closed("bad_http"), "the header at offset 0 is a byte string, not a map or an array");
+    assert_eq!(
+        closed("bad_http"),
+        "this looks like HTTP: the header at offset 0 is a byte string, not a map or an array"
+    );
     assert_eq!(
         closed("bad_reserved_ai"),
         "in the header, which begins at offset 0: the byte 0x1c at offset 0 begins no item: \

@@ -2,6 +2,8 @@
 
 use alloc::vec::Vec;
 
+use bowline_core::frame::looks_like;
+
 use crate::error::ZmtpError;
 use crate::mechanism::{
     Admission, Credentials, Draw, Mechanism, Negotiation, Session, Step, check_type, put_refusal,
@@ -155,6 +157,9 @@ impl Handshake {
                 self.say_rest(options, version, out);
                 Ok(Progress::Need(need))
             }
+            Greeting::Whole(Greeted::V1) if !begins_with_frame(unread)? => {
+                Ok(Progress::Need(unread.len() + 1))
+            }
             Greeting::Whole(greeted) => {
                 self.greeted(options, greeted, out)?;
                 Ok(Progress::Consumed(greeted.consumed()))
@@ -298,14 +303,35 @@ fn check_routing_id(length: usize) -> Result<(), ZmtpError> {
     Err(ZmtpError::TooLong { field: "routing id", value, limit })
 }
 
+/// Whether there is the header of a frame of 1.0 that can be a peer's first. Not before that is known does a
+/// connection without a signature count as one of 1.0: more often it is another protocol's.
+fn begins_with_frame(unread: &[u8]) -> Result<bool, ZmtpError> {
+    /// Bowline's own begins as a routing id without bytes does, and goes on as no frame of 1.0 does.
+    const NATIVE: &[u8] = &[1, 0, 0, 0];
+    let Some(frame) = Frame::parse(Version::V1, unread)? else { return Ok(false) };
+    let flags = unread[frame.header - 1];
+    if flags == 0 && !unread.starts_with(NATIVE) {
+        return Ok(true);
+    }
+    Err(match looks_like(unread) {
+        // A signature that is none.
+        Some("ZeroMQ") | None => bad_flags(flags),
+        Some(looks_like) => ZmtpError::OtherProtocol { looks_like },
+    })
+}
+
+#[cold]
+fn bad_flags(flags: u8) -> ZmtpError {
+    ZmtpError::BadField { field: "flags of the first frame", value: flags.into(), limit: 0 }
+}
+
 /// The frame with the routing id of a peer of 1.0 or 2.0, and its length; `None` if it is incomplete.
 fn old_identity(version: Version, unread: &[u8]) -> Result<Option<(usize, &[u8])>, ZmtpError> {
     let Some(frame) = Frame::parse(version, unread)? else { return Ok(None) };
     check_routing_id(frame.body)?;
     let flags = if version == Version::V1 { unread[frame.header - 1] } else { unread[0] };
-    // Probably the first bytes of another protocol.
     if flags != 0 {
-        return Err(ZmtpError::BadField { field: "flags of the first frame", value: flags.into(), limit: 0 });
+        return Err(bad_flags(flags));
     }
     Ok(unread.get(frame.header..frame.total()).map(|id| (frame.total(), id)))
 }
@@ -360,11 +386,33 @@ mod tests {
     #[test]
     fn other_protocols_and_ids_that_are_too_long_are_refused() {
         let dealer = options(SocketType::Dealer);
-        let (_, ended) = feed(&dealer, b"GET / HTTP/1.1\r\n");
-        assert_eq!(
-            ended,
-            Err(ZmtpError::BadField { field: "flags of the first frame", value: b'E'.into(), limit: 0 })
-        );
+        let plain = Options::new(SocketType::Dealer)
+            .mechanism(Mechanism::PlainServer)
+            .admission(Admission::AllowAny)
+            .build()
+            .unwrap();
+        // With a mechanism, too: that a peer is too old is final, and these are no peers.
+        for options in [&dealer, &plain] {
+            for (bytes, looks_like) in [
+                (&b"GET / HTTP/1.1\r\n"[..], "HTTP"),
+                (b"HTTP/1.1 502 Bad Gateway\r\n", "HTTP"),
+                (&[0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc], "TLS"),
+                (&[0x15, 3, 3, 0, 2, 2, 70], "TLS"),
+                (b"SSH-2.0-OpenSSH", "SSH"),
+            ] {
+                let (_, ended) = feed(options, bytes);
+                assert_eq!(ended, Err(ZmtpError::OtherProtocol { looks_like }), "{bytes:?}");
+            }
+            for bytes in [b"xyz", &[0xff, 0, 0, 0, 0, 0, 0, 0, 9, 0x7e][..]] {
+                let (_, ended) = feed(options, bytes);
+                assert!(matches!(ended, Err(ZmtpError::BadField { .. })), "{bytes:?}: {ended:?}");
+            }
+            // All at once; byte by byte it is a peer of 1.0 until the third.
+            let mut handshake = Handshake::start(options, None, &mut Vec::new());
+            let ended = handshake.input(options, &[1, 0, 0, 0, 0, 0, 0, 56], &mut Vec::new());
+            let looks_like = "Bowline's own protocol";
+            assert!(matches!(ended, Err(ZmtpError::OtherProtocol { looks_like: it }) if it == looks_like));
+        }
         let (_, ended) = feed(&dealer, b"\xff\0\0\0\0\0\0\x01\x01\x00");
         assert_eq!(ended, Err(ZmtpError::TooLong { field: "routing id", value: 256, limit: 255 }));
         let (_, ended) = feed(&dealer, b"\xff\0\0\0\0\0\0\0\x04\x7f\x01\x03");

@@ -77,6 +77,12 @@ impl Lane {
         self.owed
     }
 
+    /// Aborts that wait. Walks over everything that does.
+    pub(in crate::arena) fn aborts(&self) -> usize {
+        let marks = self.held().chain(&self.queue).flat_map(Chunk::marks);
+        marks.filter(|mark| mark.sent == Sent::Abort).count()
+    }
+
     /// Frees the memory of empty queues.
     pub(in crate::arena) fn trim(&mut self) {
         if self.queue.iter().all(Chunk::is_empty) {

@@ -141,7 +141,7 @@ fn at_least_once_repeats_what_may_have_been_appended_and_never_denies_it() {
     fail(&mut batcher, NOW, Failed::maybe_appended("lost").retryable(true));
     let at = waits(&mut batcher, NOW).expect("a retry");
     fail(&mut batcher, at, Failed::not_appended("refused"));
-    assert_eq!(batcher.poll_send(id, || 1), Poll::Ready(Err(SendError::MaybeAppended(Some("refused")))));
+    assert_eq!(batcher.poll_send(id, || 1), Poll::Ready(Err(SendError::MaybeAppended(Some("lost")))));
 }
 
 #[test]
@@ -296,6 +296,47 @@ fn what_a_close_leaves_over_is_told() {
     batcher.end_batch(NOW + S * 2, batch);
     assert_eq!(batcher.poll_send(first, || 1), Poll::Ready(Err(SendError::MaybeAppended(None))));
     assert!(batcher.is_closed());
+}
+
+#[test]
+fn what_only_waited_is_not_said_to_be_in_doubt() {
+    let settings = || Settings::default().buffer(1).delivery_timeout(S * 5);
+    // It expires.
+    let mut one = batcher(settings());
+    let _first = one.send(NOW, "first", 1).expect("room");
+    let mut batch = lend(&mut one, NOW);
+    let [second, third] = ["second", "third"].map(|message| one.send(NOW, message, 1).expect("it waits"));
+    batch.answers().fail_rest(Failed::maybe_appended("lost"));
+    one.end_batch(NOW, batch);
+    assert_eq!((one.last_cause(), one.cause_of_waiting()), (Some(&"lost"), None));
+    one.handle_timeout(NOW + S * 5);
+    assert_eq!(one.poll_send(second, || 1), Poll::Ready(Err(SendError::Expired(None))));
+    // It had no room, or waits, when the batcher is closed.
+    one.give_up(NOW + S * 5);
+    assert_eq!(one.poll_send(third, || 1), Poll::Ready(Err(SendError::Closed(None))));
+    // A cause that says "not appended" is one for what waits, too.
+    let mut one = batcher(settings());
+    let _first = one.send(NOW, "first", 1).expect("room");
+    fail(&mut one, NOW, Failed::not_appended("busy"));
+    let second = one.send(NOW, "second", 1).expect("room");
+    one.handle_timeout(NOW + S * 5);
+    assert_eq!(one.poll_send(second, || 1), Poll::Ready(Err(SendError::Expired(Some("busy")))));
+}
+
+#[test]
+fn what_made_a_message_doubtful_stays_its_cause() {
+    let again = |failed: Failed<&'static str>| failed.retryable(true);
+    let mut one = batcher(Settings::default().retries(Retries::Times(1)).at_least_once(true));
+    let id = one.send(NOW, "message", 1).expect("room");
+    fail(&mut one, NOW, again(Failed::maybe_appended("lost")));
+    fail(&mut one, NOW + S, Failed::not_appended("busy"));
+    assert_eq!(one.poll_send(id, || 1), Poll::Ready(Err(SendError::MaybeAppended(Some("lost")))));
+    // And an attempt without an answer has no cause that says "not appended".
+    let id = one.send(NOW + S, "message", 1).expect("room");
+    fail(&mut one, NOW + S, again(Failed::not_appended("busy")));
+    let batch = lend(&mut one, NOW + S * 2);
+    one.end_batch(NOW + S * 2, batch);
+    assert_eq!(one.poll_send(id, || 1), Poll::Ready(Err(SendError::MaybeAppended(None))));
 }
 
 #[test]

@@ -189,6 +189,7 @@ fn before_a_hello_nothing_else_is_taken_and_nothing_long() {
         (b"GET / HTTP/1.1\r\n", "HTTP"),
         (&[0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc], "TLS"),
         (&[0xad, 0x12, 0, 0, 0, 3, 0, 0, 0, 0], "a tcpstream header"),
+        (&[0xff, 0, 0, 0, 0, 0, 0, 0, 1, 0x7f], "ZeroMQ"),
     ];
     for (other, looks_like) in others {
         let found = u64::from(other[0]);

@@ -171,3 +171,54 @@ fn taken<F: Framing>(link: &mut Link<F, u32>, ticket: &mut Option<Ticket>) -> Op
     let mut message = Message::empty();
     link.take_to_handle(&mut message, ticket, || 7).then_some(message)
 }
+
+/// A native server that took a long read before, so that its receive buffer is a whole block, and what its
+/// link got of `bodies`, which come in one read. `end` happens before they are received, `first` of them before that.
+fn received_from_a_block(
+    bodies: &[&[u8]],
+    first: usize,
+    end: impl Fn(&mut Link<Native, u32>),
+) -> Vec<Message> {
+    let mut pair = native();
+    pair.b.queue = true;
+    pair.b.link.handle_messages();
+    for _ in 0..200 {
+        cast(&mut pair.a.link, &[1; 1_000]);
+    }
+    pair.run(Instant::ZERO);
+    pair.b.link.drop_received();
+    pair.run(Instant::ZERO);
+    bodies.iter().for_each(|body| cast(&mut pair.a.link, body));
+    let out = pair.a.output(Instant::ZERO);
+    pair.b.input(Instant::ZERO, &out).unwrap();
+    let (mut before, mut taken) = (Vec::new(), Vec::new());
+    pair.b.link.take_received(first, &mut before);
+    end(&mut pair.b.link);
+    pair.b.link.take_received(usize::MAX, &mut taken);
+    for (message, body) in before.iter().chain(&taken).zip(bodies) {
+        assert_eq!(message[..], **body);
+    }
+    assert_eq!(before.len() + taken.len(), bodies.len());
+    taken
+}
+
+/// The receive buffer goes with its connection. The blocks that messages hold are counted with it.
+#[test]
+fn messages_that_wait_hold_no_block_of_a_connection_that_is_over() {
+    let disconnect = |link: &mut Link<Native, u32>| {
+        link.handle_disconnected(Instant::ZERO, None, Disconnect::PeerClosed);
+    };
+    let nothing = |_: &mut Link<Native, u32>| {};
+    let longest = |taken: &[Message]| {
+        let blocks = taken.iter().filter_map(|message| message.body.block());
+        blocks.map(|block| block.len()).max().unwrap_or(0)
+    };
+    // One by one.
+    let few: [&[u8]; 6] = [&[2; 200], &[3; 5_000], &[4; 5_000], &[5; 5_000], &[6; 5_000], &[7; 5_000]];
+    assert!(longest(&received_from_a_block(&few, 0, nothing)) > 60_000, "they share a block");
+    assert_eq!(longest(&received_from_a_block(&few, 0, disconnect)), 0);
+    // Of a run that most was taken of.
+    let run: Vec<&[u8]> = (0..150).map(|_| &[8; 300][..]).collect();
+    assert!(longest(&received_from_a_block(&run, 140, nothing)) > 40_000, "they share a block");
+    assert!(longest(&received_from_a_block(&run, 140, disconnect)) < 10_000);
+}

@@ -25,6 +25,7 @@ mod handling;
 mod late_writes;
 mod leftovers;
 mod limits;
+mod memory;
 mod outcomes;
 mod repeated;
 mod resume;

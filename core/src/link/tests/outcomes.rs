@@ -44,6 +44,41 @@ impl Framing for Stuffed {
     }
 }
 
+/// A framing whose receiver gets the header with the body, as a user's may: four bytes of length in front.
+#[derive(Clone, Debug)]
+struct WithHeader;
+
+impl Framing for WithHeader {
+    fn profile(&self) -> Profile {
+        Profile::messages("with its header")
+    }
+    fn max_message(&self) -> usize {
+        1 << 20
+    }
+    fn set_max_message(&mut self, _: usize) -> Result<(), ConfigError> {
+        Ok(())
+    }
+    fn next_frame(&mut self, unread: &[u8]) -> Result<Step, FrameError> {
+        let len = unread.first_chunk().map(|len| 4 + u32::from_be_bytes(*len) as usize);
+        Ok(match len {
+            Some(len) if len <= unread.len() => {
+                Step::Frame { meta: Meta::default(), extensions: 0..0, body: 0..len, consumed: len }
+            }
+            _ => Step::Need(len.unwrap_or(4)),
+        })
+    }
+    fn begin(&self, out: &mut Vec<u8>, meta: &Meta, extensions: &[u8]) -> Result<usize, EncodeError> {
+        meta.check_plain(extensions)?;
+        out.extend_from_slice(&[0; 4]);
+        Ok(out.len() - 4)
+    }
+    fn finish(&self, out: &mut Vec<u8>, mark: usize, _: usize) -> Result<(), EncodeError> {
+        let len = (out.len() - mark - 4) as u32;
+        out[mark..mark + 4].copy_from_slice(&len.to_be_bytes());
+        Ok(())
+    }
+}
+
 /// The bodies of casts, which have to be returned unchanged.
 #[derive(Clone, Debug)]
 struct Given {
@@ -184,6 +219,7 @@ proptest! {
     fn messages_of_the_other_framings_come_back(bodies in bodies(100_000), method: u32, seq: u64) {
         comes_back(&Buffstreams::new().with_max_message(100_000).unwrap(), &plain(bodies.clone()));
         comes_back(&Stuffed, &plain(bodies.clone()));
+        comes_back(&WithHeader, &plain(bodies.clone()));
         let options = CastOptions::new(method).seq(seq);
         let given = plain(bodies.clone()).into_iter().map(|given| Given { options: options.clone(), method, seq, ..given });
         comes_back(&Tcpstream::new(), &given.collect::<Vec<_>>());

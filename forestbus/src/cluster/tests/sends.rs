@@ -304,8 +304,8 @@ fn one_round_tries_each_node_once_and_says_each_cause() {
     bench.answer(not_leader("b:3000", &[]));
     assert_eq!(
         bench.error(id),
-        "no node did it: node a:1 is not the leader, which is b:3000, node b:1 could not be connected to, \
-         node c:1 is not the leader, which is b:3000"
+        "no node did it: node a:1 is not the leader, which is b:3000, node b:1 could not be connected to: \
+         not connected yet, node c:1 is not the leader, which is b:3000"
     );
     let error = bench.result(id).unwrap_err();
     assert!(error.is_retryable());
