@@ -193,9 +193,11 @@ pub mod auth {
         MAX_CREDENTIALS, Refusal, RefusalCode, Shown,
     };
     #[cfg(any(feature = "tokio", feature = "smol", feature = "async-std", feature = "blocking"))]
-    pub use bowline_driver::connection_info::{ConnectionInfo, PeerCertificates};
+    pub use bowline_driver::connection_info::ConnectionInfo;
     #[cfg(any(feature = "tokio", feature = "smol", feature = "async-std", feature = "blocking"))]
-    pub use bowline_links::auth::{Attempt, BearerToken, Deciding, SharedSecret, SharedSecrets, Tokens};
+    pub use bowline_links::auth::{
+        Attempt, BearerToken, CertificateNames, Deciding, SharedSecret, SharedSecrets, Tokens,
+    };
 }
 
 /// Batchers: messages gather while a batch is under way. The handles are in `bowline::tokio` and its sisters;

@@ -7,7 +7,9 @@ use std::time::Duration;
 use bowline::blocking::{CallId, Client, Exclusive, Handler, Server};
 use bowline::core::link::State;
 use bowline::error::{CallError, CastRefusal, Disconnect, EncodeError, Failure, LinkWas, Outcome, Status};
+use bowline::frame::native::{Hello, Native};
 use bowline::frame::raw::Raw;
+use bowline::frame::{Class, Framing, Kind, Meta};
 use bowline::links::{MessageRef, ReplyBuf, RequestRef};
 use bowline::{CallOptions, CastOptions, Config, QueueLimit};
 
@@ -275,6 +277,50 @@ fn without_a_handshake_connecting_waits_for_no_byte_of_the_peer() {
         accepted.turn(&mut keep, None).unwrap();
     }
     assert_eq!(keep.messages, [(0, b"first".to_vec())]);
+}
+
+/// A peer that says hello and sends messages in one piece, before it reads anything.
+fn peer_that_does_not_wait() -> (String, std::thread::JoinHandle<()>) {
+    let frame = |kind: Kind, body: &[u8]| {
+        let class = if kind == Kind::Hello { Class::Control } else { Class::Normal };
+        let mut out = Vec::new();
+        let meta = Meta { class, method: u32::from(kind == Kind::Cast), ..Meta::new(kind, 0) };
+        Native::new().encode(&mut out, &meta, &[], body).unwrap();
+        out
+    };
+    let mut hello = Vec::new();
+    Hello::new().encode(&mut hello);
+    let casts = [frame(Kind::Cast, b"first"), frame(Kind::Cast, b"second")].concat();
+    let all = [frame(Kind::Hello, &hello), casts].concat();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let thread = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.write_all(&all).unwrap();
+        let _ = std::io::copy(&mut stream, &mut std::io::sink());
+    });
+    (address, thread)
+}
+
+/// The handshake of `connect` has no handler: what was read with its last bytes is the first turn's.
+#[test]
+fn messages_that_come_with_the_hello_are_handed_over() {
+    let expected = [(1, b"first".to_vec()), (1, b"second".to_vec())];
+    let (address, peer) = peer_that_does_not_wait();
+    let mut link = Exclusive::connect(&address).unwrap();
+    let mut keep = Keep::default();
+    assert_eq!(link.turn(&mut keep, Some(Duration::ZERO)), Ok(true), "they are there");
+    assert_eq!(keep.messages, expected);
+    assert_eq!(link.turn(&mut keep, Some(Duration::ZERO)), Ok(false), "once");
+    link.close(&mut keep);
+    peer.join().unwrap();
+
+    // Closed without a turn before.
+    let (address, peer) = peer_that_does_not_wait();
+    let mut keep = Keep::default();
+    Exclusive::connect(&address).unwrap().close(&mut keep);
+    assert_eq!(keep.messages, expected);
+    peer.join().unwrap();
 }
 
 #[test]

@@ -24,8 +24,8 @@ use crate::supervisor::Endpoint;
 /// 2. Call [`receive`](Self::receive) with the bytes from the peer. Bytes that it does not take are offered
 ///    again after [`read`](Self::read) has made room. At the end of the stream call
 ///    [`end_of_stream`](Self::end_of_stream).
-/// 3. While [`is_handshaking`](Self::is_handshaking) nothing is written; afterwards [`write`](Self::write)
-///    makes one record at a time of the machine's bytes.
+/// 3. While [`is_handshaking`](Self::is_handshaking) nothing is written; afterwards [`write`](Self::write) and
+///    [`write_pieces`](Self::write_pieces) make one record at a time of the machine's bytes.
 /// 4. Call [`close`](Self::close) when this side has nothing more to send, and transmit the result.
 ///
 /// After an error only [`transmit`](Self::transmit) may be called: it may have an alert for the peer.
@@ -53,6 +53,19 @@ pub trait Layer: fmt::Debug + Send {
     /// The layer has failed.
     fn write(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Result<usize, LayerError>;
 
+    /// As [`write`](Self::write), for bytes in several pieces, none of which is empty: one record may contain
+    /// several pieces. By default a record contains the first piece or a part of it. A layer should combine
+    /// pieces if it can do so without a copy, because large messages have small headers between their bodies.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    fn write_pieces(&mut self, pieces: &[&[u8]], out: &mut Vec<u8>) -> Result<usize, LayerError> {
+        match pieces.first() {
+            Some(first) => self.write(first, out),
+            None => Ok(0),
+        }
+    }
+
     /// Whether [`transmit`](Self::transmit) has something.
     fn wants_transmit(&self) -> bool;
 
@@ -73,7 +86,7 @@ pub trait Layer: fmt::Debug + Send {
     /// handshake was not done.
     fn end_of_stream(&mut self) -> Result<(), LayerError>;
 
-    /// The properties of the peer, once the handshake is done.
+    /// The properties of the peer, once the handshake is done. Each call may create them anew.
     fn secured(&self) -> Option<Arc<Secured>>;
 }
 
@@ -83,6 +96,9 @@ pub trait Layer: fmt::Debug + Send {
 pub struct Secured {
     /// The certificates of the peer in DER, its own first; empty if it showed none.
     pub certificates: Vec<Vec<u8>>,
+    /// The DNS names among the subject alternative names of the peer's own certificate, unchanged, wildcards
+    /// included.
+    pub names: Vec<String>,
     /// The application protocol that was negotiated (ALPN).
     pub protocol: Option<Vec<u8>>,
     /// The name that the client asked for (SNI), on the accepting side.

@@ -4,11 +4,11 @@ use std::task::Waker;
 
 use bowline_core::address::Address;
 use bowline_core::error::Disconnect;
+use bowline_core::layer::Secured;
 use bowline_core::machine::Machine;
 use bowline_core::supervisor::Epoch;
 
 use crate::Shared;
-use crate::connection_info::PeerCertificates;
 use crate::shared::LazyGuard;
 use crate::sync::Arc;
 
@@ -69,10 +69,10 @@ pub trait Application<M: Machine<Token = Waker>>: Send + Sync + 'static {
         let _ = local;
     }
 
-    /// The certificates that the peer showed in a layer such as TLS, which has verified them; called before
-    /// the first [event](Self::event) of the connection.
-    fn peer_certificates(&self, session: &mut Self::Session, certificates: PeerCertificates) {
-        let _ = (session, certificates);
+    /// The properties of the peer in a layer such as TLS; called before the first [event](Self::event) of a
+    /// connection that has a layer.
+    fn secured(&self, session: &mut Self::Session, secured: Arc<Secured>) {
+        let _ = (session, secured);
     }
 
     /// Handles an event. `access` may hold the lock; release it before calling user code.

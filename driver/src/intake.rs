@@ -5,13 +5,13 @@ use std::task::Waker;
 use bowline_core::Batch;
 use bowline_core::address::Address;
 use bowline_core::error::Disconnect;
+use bowline_core::layer::Secured;
 use bowline_core::machine::{Machine, Next};
 use bowline_core::recv_buf::RecvBuf;
 use bowline_core::supervisor::Epoch;
 use bowline_core::time::Instant;
 
 use crate::app::{Application, Flow};
-use crate::connection_info::PeerCertificates;
 use crate::sync::Arc;
 use crate::{Shared, clock};
 
@@ -63,9 +63,9 @@ impl<M: Machine<Token = Waker>, A: Application<M>> Intake<M, A> {
         Self { shared, app, session, reader, buf, tokens, paused: false, quiet: true }
     }
 
-    /// The peer's certificates from a layer; called before anything is read.
-    pub(crate) fn peer_certificates(&mut self, certificates: PeerCertificates) {
-        self.app.peer_certificates(&mut self.session, certificates);
+    /// The layer's properties of the peer; called before anything is read.
+    pub(crate) fn secured(&mut self, secured: Arc<Secured>) {
+        self.app.secured(&mut self.session, secured);
     }
 
     /// Room to read into.

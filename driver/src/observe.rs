@@ -113,5 +113,15 @@ pub fn server_event(event: &ServerEvent) {
             metrics::counter!("bowline_connections_insecure_total").increment(1);
             let _ = (from, cause);
         }
+        ServerEvent::Denied { peer, from, refusal } => {
+            #[cfg(feature = "tracing")]
+            tracing::warn!(
+                target: "bowline", peer = peer.0, from = from.as_ref().map(tracing::field::display), %refusal,
+                "a peer was not let in"
+            );
+            #[cfg(feature = "metrics")]
+            metrics::counter!("bowline_peers_denied_total").increment(1);
+            let _ = (peer, from, refusal);
+        }
     }
 }

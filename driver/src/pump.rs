@@ -66,8 +66,8 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
         let (socket, buf) = arrival;
         let ends = [socket.peer_addr().ok(), socket.local_addr().ok()];
         let mut intake = Intake::connect(shared, app, epoch, ends, buf);
-        if let Some(secured) = socket.secured().filter(|secured| !secured.certificates.is_empty()) {
-            intake.peer_certificates(secured.certificates.as_slice().into());
+        if let Some(secured) = socket.secured() {
+            intake.secured(secured);
         }
         let connection = Arc::new(Connection::new(shared, socket, intake));
         shared.set_connection(Some(Arc::clone(&connection) as _));

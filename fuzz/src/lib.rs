@@ -26,7 +26,7 @@ pub use forestbus_cluster::forestbus_cluster;
 pub use live::live_link;
 pub use machines::machine_ops;
 pub use ops::{link_ops, supervisor_ops};
-pub use pair::pair_ops;
+pub use pair::{pair_ops, tls_pair_ops};
 pub use proxies::proxy_steps;
 pub use sockets::zmtp_socket_ops;
 pub use tls::tls_ops;
@@ -55,6 +55,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("zmtp_ops", zmtp_ops),
     ("zmtp_socket_ops", zmtp_socket_ops),
     ("tls_ops", tls_ops),
+    ("tls_pair_ops", tls_pair_ops),
     ("forestbus_walker", forestbus_walker),
     ("forestbus_reply", forestbus_reply),
     ("forestbus_cluster", forestbus_cluster),

@@ -8,9 +8,9 @@ use bowline_core::frame::Class;
 use bowline_core::frame::native::Native;
 use bowline_core::link::{CallOptions, CastOptions};
 use bowline_core::machine::Machine;
-use bowline_netsim::{Direction, NetConfig, Pair, PairCall, PairCast, Wants};
+use bowline_netsim::{Direction, MakeConduit, NetConfig, Pair, PairCall, PairCast, Wants};
 
-use crate::Input;
+use crate::{Input, tls};
 
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -233,9 +233,21 @@ fn number(body: &[u8]) -> u32 {
 /// every awaited outcome is reported once, and correctly; returned messages equal the sent ones; and in a
 /// session nothing is lost.
 pub fn pair_ops(data: &[u8]) {
+    run(data, None);
+}
+
+/// [`pair_ops`] with TLS between the ends and the network: what counts as written is decided by the driver's socket.
+pub fn tls_pair_ops(data: &[u8]) {
+    run(data, Some(tls::conduit));
+}
+
+fn run(data: &[u8], through: Option<MakeConduit>) {
     let mut input = Input(data);
     let setting = Setting::read(&mut input);
-    let Some(pair) = setting.pair() else { return };
+    let Some(mut pair) = setting.pair() else { return };
+    if let Some(through) = through {
+        pair = pair.through(through);
+    }
     let mut run = Run {
         pair,
         next: 0,

@@ -2,7 +2,8 @@
 
 use std::sync::OnceLock;
 
-use bowline_core::layer::Layer;
+use bowline_core::layer::{AcceptLayer, DialLayer, Layer};
+use bowline_netsim::{Conduit, Direction, LayeredConduit};
 use bowline_tls::{Certificates, Identity, TlsClient, TlsLayer, TlsServer};
 
 use crate::Input;
@@ -21,6 +22,16 @@ fn settings() -> &'static (TlsClient, TlsServer) {
             TlsServer::builder().identity(identity).client_roots(chain).client_certificate_optional();
         (client.build().expect("sound"), server.build().expect("sound"))
     })
+}
+
+/// TLS between a simulated end and the network.
+pub(crate) fn conduit(out: Direction) -> Box<dyn Conduit> {
+    let (client, server) = settings();
+    let layer = match out {
+        Direction::ToServer => client.dial(&"localhost:1".parse().expect("an address")),
+        Direction::ToClient => server.accept(),
+    };
+    Box::new(LayeredConduit::new(out, layer.expect("sound")))
 }
 
 /// One end, and the test's knowledge of it.

@@ -38,6 +38,7 @@ mod recipe;
 mod request;
 mod request_handler;
 mod server;
+mod server_events;
 mod session_task;
 mod sessions;
 mod writers;

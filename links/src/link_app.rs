@@ -7,13 +7,14 @@ use bowline_core::address::Address;
 use bowline_core::auth::{Challenge, Credentials, CredentialsError, Identity, Shown};
 use bowline_core::error::{Disconnect, Failure, Status};
 use bowline_core::frame::Framing;
+use bowline_core::layer::Secured;
 use bowline_core::link::{Burst, Event, Incoming, Link, Reader};
 use bowline_core::machine::Access;
 use bowline_core::supervisor::Epoch;
 use bowline_core::time::Instant;
 use bowline_driver::app::{Application, Flow};
 use bowline_driver::clock;
-use bowline_driver::connection_info::{ConnectionInfo, PeerCertificates};
+use bowline_driver::connection_info::ConnectionInfo;
 use bowline_driver::observe;
 use bowline_driver::shared::LazyGuard;
 use bowline_driver::sync::{Arc, AtomicU64, Ordering};
@@ -50,7 +51,8 @@ pub struct LinkApp<F: Framing> {
 /// The state of one connection.
 #[derive(Debug, Default)]
 pub struct ConnectionState {
-    peer_certificates: Option<PeerCertificates>,
+    /// The layer's properties of the peer, until the verifier gets them.
+    secured: Option<Arc<Secured>>,
     /// The pending decision whether the peer is let in.
     awaited: Option<Arc<Awaited>>,
     /// The identity of the peer, if authorisation needs it.
@@ -256,7 +258,7 @@ impl<F: Framing> LinkApp<F> {
     fn verify(&self, session: &mut ConnectionState, shown: Shown) {
         let mut connection = ConnectionInfo::default();
         (connection.remote, connection.local) = (self.peer.remote_addr(), self.peer.local_addr());
-        connection.peer_certificates = session.peer_certificates.clone();
+        connection.secured = session.secured.take();
         // Without a verifier there was no challenge.
         if let Some(verification) = &self.verification {
             session.awaited = verification.ask(&self.peer, shown, connection);
@@ -325,8 +327,10 @@ impl<F: Framing> Application<Link<F, Waker>> for LinkApp<F> {
         ConnectionState::default()
     }
 
-    fn peer_certificates(&self, session: &mut ConnectionState, certificates: PeerCertificates) {
-        session.peer_certificates = Some(certificates);
+    fn secured(&self, session: &mut ConnectionState, secured: Arc<Secured>) {
+        if self.verification.is_some() {
+            session.secured = Some(secured);
+        }
     }
 
     fn local_addr(&self, local: Address) {

@@ -13,7 +13,6 @@ use bowline_driver::memory::WatchMemory;
 use bowline_driver::place::Place;
 use bowline_driver::runtime::Runtime;
 use bowline_driver::sync::{Arc, AtomicBool, Mutex, Ordering};
-use bowline_driver::workers::Aside;
 
 use crate::auth::{Verification, Verifier};
 use crate::detached::{DetachedLimits, DetachedSessions};
@@ -22,19 +21,8 @@ use crate::hub_core::HubCore;
 use crate::link_app::{LinkApp, PeerWatch};
 use crate::monitor::Monitor;
 use crate::peer_core::{PeerCore, SharedLink};
+use crate::server_events::{OnEvent, ServerEvents};
 use crate::writers::writers_left;
-
-type OnEvent = Box<dyn Fn(&ServerEvent) + Send + Sync>;
-
-/// At most this many events wait, where they are not reported directly.
-const MOST_EVENTS: usize = 1024;
-
-/// The receiver of events.
-enum Events {
-    Nobody,
-    InPlace(OnEvent),
-    Aside(Aside<ServerEvent>),
-}
 
 /// The parts of which a server is built.
 pub(crate) struct ServerParts<F: Framing> {
@@ -108,7 +96,7 @@ pub(crate) struct LinkService<F: Framing> {
     config: Config<F>,
     handlers: Arc<Handlers<F>>,
     members: Arc<Members<F>>,
-    events: Events,
+    events: Arc<ServerEvents>,
     monitor: Option<(Monitor, Arc<str>)>,
     detached: Arc<DetachedSessions<F>>,
     verification: Option<Arc<Verification>>,
@@ -129,16 +117,11 @@ impl<F: Framing> LinkService<F> {
     pub(crate) fn door(parts: ServerParts<F>) -> Arc<Door<Self>> {
         let ServerParts { config, handlers, hub, on_event, monitor, verifier, .. } = parts;
         handlers.prepare();
-        let events = match (on_event, handlers.workers_aside()) {
-            (None, _) => Events::Nobody,
-            (Some(on_event), None) => Events::InPlace(on_event),
-            (Some(on_event), Some(workers)) => {
-                Events::Aside(Aside::new(workers, MOST_EVENTS, move |event| on_event(event)))
-            }
-        };
         let gate = Gate::new(*config.accept_limits(), config.message_timeout());
-        let verification =
-            verifier.map(|verifier| Verification::new(verifier, *config.accept_limits(), Arc::clone(&gate)));
+        let events = ServerEvents::new(Arc::clone(&gate), on_event, &handlers);
+        let verification = verifier.map(|verifier| {
+            Verification::new(verifier, *config.accept_limits(), Arc::clone(&gate), Arc::clone(&events))
+        });
         let limits = DetachedLimits {
             sessions: config.max_detached(),
             per_address: config.max_detached_per_address(),
@@ -268,14 +251,7 @@ impl<F: Framing> Service for LinkService<F> {
     }
 
     fn event(&self, event: ServerEvent) -> bool {
-        match &self.events {
-            Events::Nobody => true,
-            Events::InPlace(on_event) => {
-                on_event(&event);
-                true
-            }
-            Events::Aside(aside) => aside.push(event),
-        }
+        self.events.hand_over(event)
     }
 }
 

@@ -321,12 +321,13 @@ impl<R: Runtime, F: Framing> ServerBuilder<R, F> {
         self
     }
 
-    /// Sets a function that is called for events of the server as a whole, for example when accepting failed
-    /// or a connection was refused.
+    /// Sets a function that is called for events of the server as a whole: accepting failed, a connection was
+    /// refused or could not be secured, a peer was not let in by the verifier.
     ///
-    /// The events are reported in order, on threads by the pool that runs handlers, elsewhere by the
-    /// accepting task, where the function must not block. On threads at most 1,024 events wait; further ones
-    /// are counted ([`AcceptCounters::events_dropped`]).
+    /// On threads the pool that runs handlers calls it, in order; at most 1,024 events wait, and further ones are
+    /// counted ([`AcceptCounters::events_dropped`]). Elsewhere it is called in the task in which the event occurs,
+    /// and must not block: that is the accepting task, or for [`ServerEvent::Denied`] the task or thread that
+    /// decided about the peer.
     pub fn on_event(mut self, f: impl Fn(&ServerEvent) + Send + Sync + 'static) -> Self {
         self.parts.on_event(f);
         self

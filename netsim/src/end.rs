@@ -9,6 +9,7 @@ use bowline_core::link::{Event, Inbound, InboundState, Link, LinkEvent, Message,
 use bowline_core::supervisor::Epoch;
 use bowline_core::time::Instant;
 
+use crate::conduit::MakeConduit;
 use crate::net::{Direction, Net};
 use crate::side::{App, Side, Taken};
 
@@ -157,6 +158,11 @@ impl<F: Framing> End<F> {
             slow_writer: false,
             events: Vec::new(),
         }
+    }
+
+    /// Has something between itself and the network: see [`Pair::through`](crate::Pair::through).
+    pub(crate) fn set_through(&mut self, make: MakeConduit) {
+        self.side.set_through(make);
     }
 
     /// Whether it has a connection.

@@ -5,18 +5,21 @@ use std::time::Duration;
 
 use bowline_core::auth::{Decision, Shown};
 use bowline_core::body::Payload;
-use bowline_core::config::{Config, Delivery};
-use bowline_core::error::{CallError, CastError, Disconnect, Outcome};
+use bowline_core::config::Config;
+use bowline_core::error::{CallError, CastError, Disconnect};
 use bowline_core::frame::Framing;
 use bowline_core::link::{CallId, CallOptions, CastOptions, Queued, Reply, Role, SessionIdentity};
 use bowline_core::machine::{Machine, Reason};
 use bowline_core::supervisor::Epoch;
 use bowline_core::time::Instant;
 
+use crate::conduit::MakeConduit;
 use crate::end::End;
 use crate::ledger::{Given, Ledger, PairCast, Wants};
 use crate::net::{Direction, Net, NetConfig, Random};
 use crate::timeline::{self, Timeline};
+
+mod check;
 
 /// A call made in a [`Pair`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -66,6 +69,8 @@ pub struct Pair<F: Framing> {
     epoch: Epoch,
     /// Whether a new connection is started before the old one is closed.
     unfenced: bool,
+    /// The conduit between each end and the network.
+    through: Option<MakeConduit>,
     /// The point at which the next connection is cut.
     cut_next: Option<(Direction, u64)>,
     /// The accepting ends that were replaced.
@@ -109,6 +114,7 @@ impl<F: Framing> Pair<F> {
             random,
             epoch: Epoch::FIRST,
             unfenced: false,
+            through: None,
             cut_next: None,
             past: Vec::new(),
             ledger: None,
@@ -124,6 +130,14 @@ impl<F: Framing> Pair<F> {
     #[must_use]
     pub fn reconnecting(mut self, after: Duration) -> Self {
         self.reconnect = Some(after);
+        self
+    }
+
+    /// Puts a conduit, such as TLS, between each end and the network; each connection has a new one.
+    #[must_use]
+    pub fn through(mut self, make: MakeConduit) -> Self {
+        self.through = Some(make);
+        self.ends.iter_mut().for_each(|end| end.set_through(make));
         self
     }
 
@@ -185,6 +199,9 @@ impl<F: Framing> Pair<F> {
         fresh.link.offer_session(identity(&mut self.random));
         (fresh.takes, fresh.answers) = (self.ends[1].takes, self.ends[1].answers);
         fresh.verifies = self.ends[1].verifies;
+        if let Some(make) = self.through {
+            fresh.set_through(make);
+        }
         if self.ends[1].link.is_closed() {
             self.ends[1].return_late(self.now);
         }
@@ -280,50 +297,6 @@ impl<F: Framing> Pair<F> {
         if let Some(given) = given.filter(|given| given.side == 0 || given.life == life) {
             self.ends[given.side].link.forget_outcome(given.number);
         }
-    }
-
-    /// Checks the links' reports about casts against the received messages: each awaited cast has exactly one
-    /// outcome, and no cast has two; a cast reported as unsent was not received, and an acknowledged one was.
-    /// No message was received twice or, with a delivery that repeats, more often than permitted. Call it
-    /// when nothing is under way any more; bodies must be unique.
-    ///
-    /// # Panics
-    /// If a check fails.
-    pub fn check_ledger(&self) {
-        let mut arrived = [BTreeMap::new(), BTreeMap::new()];
-        for (side, ends) in [(0, &self.past[..]), (0, &self.ends[1..]), (1, &self.ends[..1])] {
-            for body in ends.iter().flat_map(|end| &end.messages) {
-                *arrived[side].entry(&body[..]).or_insert(0) += 1;
-            }
-        }
-        let most = match self.config.delivery() {
-            Delivery::AtLeastOnce { retry_limit } => u64::from(retry_limit) + 1,
-            _ => 1,
-        };
-        let closed = [!self.past.is_empty() || self.ends[1].link.is_closed(), self.ends[0].link.is_closed()];
-        for given in self.ledger().casts() {
-            let times = arrived[given.side].get(&given.body[..]).copied().unwrap_or(0);
-            let life = if given.side == 0 { &self.ends[0] } else { self.life(given.life) };
-            // A process that died could not report what it was about to do.
-            let died = given.side == 1 && given.life < self.past.len() && !life.link.is_closed();
-            let right = match given.outcome() {
-                None => given.wants == Wants::Failures || died,
-                Some(Outcome::NeverSent | Outcome::Expired | Outcome::Dropped) => times == 0,
-                // It is delivered while the process lives and its link is open.
-                Some(Outcome::Acked) => times == 1 || closed[given.side],
-                Some(_) => true,
-            };
-            let body = given.body.len();
-            assert!(
-                right && times <= most,
-                "arrived {times} times, {body} bytes: {:?}",
-                given.without_bodies()
-            );
-        }
-    }
-
-    fn life(&self, life: usize) -> &End<F> {
-        self.past.get(life).unwrap_or(&self.ends[1])
     }
 
     /// Every cast made with [`give`](Self::give), and the reports about it so far.

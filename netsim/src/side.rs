@@ -9,7 +9,11 @@ use bowline_core::recv_buf::RecvBuf;
 use bowline_core::supervisor::Epoch;
 use bowline_core::time::Instant;
 
+use crate::conduit::{Conduit, MakeConduit};
 use crate::net::{Direction, Net};
+
+/// The maximum number of pieces of a batch that a conduit is offered at once.
+const PIECES: usize = 8;
 
 /// The result of offering an event.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -65,6 +69,9 @@ pub struct Side<M: Machine> {
     buf: RecvBuf,
     batch: Option<Batch>,
     out: Direction,
+    /// The conduit between this end and the network, for each of its connections.
+    through: Option<MakeConduit>,
+    conduit: Option<Box<dyn Conduit>>,
     /// The writer does not notice the end of a connection: the batch that it was writing is given back when
     /// the next connection is ready.
     pub slow_writer: bool,
@@ -90,6 +97,8 @@ impl<M: Machine> Side<M> {
             buf: RecvBuf::new(),
             batch: None,
             out,
+            through: None,
+            conduit: None,
             slow_writer: false,
             late: None,
             tokens: Vec::new(),
@@ -107,11 +116,19 @@ impl<M: Machine> Side<M> {
         self.out = out;
     }
 
+    /// Puts a conduit between this end and the network on each connection, including the present one, of which
+    /// nothing may have been read or written yet.
+    pub fn set_through(&mut self, make: MakeConduit) {
+        self.through = Some(make);
+        self.conduit = Some(make(self.out));
+    }
+
     /// Starts a connection.
     pub fn connect(&mut self, machine: &mut M, now: Instant, epoch: Epoch) {
         self.reader = Some(machine.handle_connected(now, epoch));
         self.buf = RecvBuf::new();
         self.batch = None;
+        self.conduit = self.through.map(|make| make(self.out));
     }
 
     /// Ends the connection. Whole messages that were received on it and that need no later connection are
@@ -204,6 +221,9 @@ impl<M: Machine> Side<M> {
         if self.reader.is_none() {
             return Ok(false);
         }
+        if let Some(conduit) = &mut self.conduit {
+            conduit.work(now, net)?;
+        }
         machine.handle_timeout(now);
         let mut moved = app.work(self.end, now, machine);
         if machine.is_ready() {
@@ -215,12 +235,19 @@ impl<M: Machine> Side<M> {
             _ => {}
         }
         if !machine.is_paused() {
-            let back = self.out.back();
-            let n = net.read(now, back, self.buf.spare());
+            let read = match &mut self.conduit {
+                Some(conduit) => conduit.read(now, net, self.buf.spare())?,
+                None => {
+                    let back = self.out.back();
+                    let n = net.read(now, back, self.buf.spare());
+                    (n > 0 || net.is_over(back)).then_some(n)
+                }
+            };
+            let n = read.unwrap_or(0);
             self.buf.filled(n);
             moved |= n > 0;
             self.input(machine, app, now, n)?;
-            if n == 0 && net.is_over(back) {
+            if read == Some(0) {
                 let Some(reader) = &mut self.reader else { return Ok(false) };
                 return Err(match M::handle_eof(reader, &self.buf) {
                     Ok(()) => Disconnect::PeerClosed,
@@ -228,7 +255,8 @@ impl<M: Machine> Side<M> {
                 });
             }
         }
-        moved |= self.output(machine, now, net);
+        moved |= self.output(machine, now, net)?;
+        moved |= self.conduit.as_mut().is_some_and(|conduit| conduit.take_moved());
         // A slow writer gives its batch back in the step after the machine is ready.
         Ok(moved | (self.late.is_some() && machine.is_ready()))
     }
@@ -258,20 +286,26 @@ impl<M: Machine> Side<M> {
         Ok(())
     }
 
-    fn output(&mut self, machine: &mut M, now: Instant, net: &mut Net) -> bool {
+    fn output(&mut self, machine: &mut M, now: Instant, net: &mut Net) -> Result<bool, Disconnect> {
         let mut moved = false;
         loop {
             let Some(mut batch) = self.batch.take().or_else(|| machine.begin_write(now)) else {
-                return moved;
+                return Ok(moved);
             };
             while !batch.is_done() {
-                let mut slices = [&[][..]; 1];
-                batch.slices(&mut slices);
-                let n = net.write(now, self.out, slices[0]);
-                if n == 0 {
-                    self.batch = Some(batch);
-                    return moved;
-                }
+                let mut slices = [&[][..]; PIECES];
+                let filled = batch.slices(&mut slices);
+                let written = match &mut self.conduit {
+                    Some(conduit) => conduit.write(now, net, &slices[..filled]),
+                    None => Ok(net.write(now, self.out, slices[0])),
+                };
+                let n = match written {
+                    Ok(n @ 1..) => n,
+                    other => {
+                        self.batch = Some(batch);
+                        return other.map(|_| moved);
+                    }
+                };
                 batch.wrote(n);
                 machine.handle_progress(now, batch.written());
                 moved = true;

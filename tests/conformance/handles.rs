@@ -356,6 +356,9 @@ macro_rules! handles {
                 if let Some(f) = handlers.authorize {
                     builder = builder.authorize(move |who, method, class| f(who, method, class));
                 }
+                if let Some(f) = handlers.on_event {
+                    builder = builder.on_event(move |event| f(event));
+                }
                 builder
             }
         }

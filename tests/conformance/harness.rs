@@ -12,7 +12,7 @@ use bowline::links::{ContextCore as Context, MessageRef, ReplyBuf, RequestRef, R
 use bowline::{
     AcceptCounters, Answer, BindError, Blacklist, Body, CallOptions, CastOptions, Closed, Config,
     ConnectError, Drained, Handled, Hedging, HubCore as Hub, LinkEvent, ManagerError, Message, Monitor,
-    PeerCore as Peer, Policy, Queued, ReceiveError, Reply, Undelivered,
+    PeerCore as Peer, Policy, Queued, ReceiveError, Reply, ServerEvent, Undelivered,
 };
 
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -28,6 +28,7 @@ type Verify = Arc<dyn Fn(Attempt) -> BoxFuture<Decision> + Send + Sync>;
 type VerifyInline = Arc<dyn Fn(&Attempt) -> Decision + Send + Sync>;
 type VerifyLater = Arc<dyn Fn(Attempt, Deciding) + Send + Sync>;
 type May = Arc<dyn Fn(Option<&Identity>, u32, Class) -> Result<(), Status> + Send + Sync>;
+type OnEvent = Arc<dyn Fn(&ServerEvent) + Send + Sync>;
 
 /// A request as the scenarios' handlers see it on every runtime.
 pub struct Asked<F: Framing> {
@@ -51,6 +52,7 @@ pub struct Handlers<F: Framing> {
     pub verifier_inline: Option<VerifyInline>,
     pub verifier_later: Option<VerifyLater>,
     pub authorize: Option<May>,
+    pub on_event: Option<OnEvent>,
 }
 
 impl<F: Framing> Handlers<F> {
@@ -68,6 +70,7 @@ impl<F: Framing> Handlers<F> {
             verifier_inline: None,
             verifier_later: None,
             authorize: None,
+            on_event: None,
         }
     }
 
@@ -158,6 +161,12 @@ impl<F: Framing> Handlers<F> {
         f: impl Fn(Option<&Identity>, u32, Class) -> Result<(), Status> + Send + Sync + 'static,
     ) -> Self {
         self.authorize = Some(Arc::new(f));
+        self
+    }
+
+    /// What happens to the server as a whole.
+    pub fn event(mut self, f: impl Fn(&ServerEvent) + Send + Sync + 'static) -> Self {
+        self.on_event = Some(Arc::new(f));
         self
     }
 

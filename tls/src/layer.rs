@@ -1,11 +1,12 @@
 //! The TLS layer of one connection.
 
-use std::io::{Read, Write};
+use std::io::{IoSlice, Read, Write};
 use std::sync::Arc;
 
 use bowline_core::frame::looks_like;
 use bowline_core::layer::{Layer, LayerError, Secured};
 use rustls::{ClientConnection, Connection, HandshakeKind, ServerConnection};
+use webpki::EndEntityCert;
 
 use crate::error::TlsError;
 
@@ -13,6 +14,8 @@ use crate::error::TlsError;
 pub const MAX_HANDSHAKE: usize = 64 * 1024;
 /// Maximum plain bytes of one record.
 const RECORD: usize = 16 * 1024;
+/// Maximum number of pieces of one record.
+const PIECES: usize = 16;
 /// A fatal alert for an unexpected message, in the format of every version of TLS.
 const UNEXPECTED_MESSAGE: [u8; 7] = [0x15, 3, 3, 0, 2, 2, 10];
 /// Maximum plain bytes that are decrypted in advance: what `rustls` holds, and a record.
@@ -32,7 +35,6 @@ pub struct TlsLayer {
     broken: bool,
     /// To be sent although `rustls` was not involved.
     alert: Option<[u8; 7]>,
-    secured: Option<Arc<Secured>>,
 }
 
 impl std::fmt::Debug for TlsLayer {
@@ -68,7 +70,6 @@ impl TlsLayer {
             closed: false,
             broken: false,
             alert: None,
-            secured: None,
         }
     }
 
@@ -113,13 +114,14 @@ impl TlsLayer {
         Ok(len - bytes.len())
     }
 
-    fn note_secured(&mut self) {
-        if self.secured.is_some() || self.tls.is_handshaking() {
-            return;
-        }
+    /// `rustls` keeps the certificates: a copy of them is made for who asks.
+    fn known(&self) -> Secured {
         let mut secured = Secured::default();
         let certificates = self.tls.peer_certificates().unwrap_or_default();
         secured.certificates = certificates.iter().map(|certificate| certificate.to_vec()).collect();
+        if let Some(Ok(own)) = certificates.first().map(EndEntityCert::try_from) {
+            secured.names = own.valid_dns_names().map(str::to_owned).collect();
+        }
         secured.protocol = self.tls.alpn_protocol().map(<[u8]>::to_vec);
         secured.version = match self.tls.protocol_version() {
             Some(rustls::ProtocolVersion::TLSv1_3) => "TLSv1.3",
@@ -130,7 +132,7 @@ impl TlsLayer {
         if let Connection::Server(server) = &self.tls {
             secured.server_name = server.server_name().map(str::to_owned);
         }
-        self.secured = Some(Arc::new(secured));
+        secured
     }
 }
 
@@ -174,7 +176,6 @@ impl Layer for TlsLayer {
             self.came = self.came.saturating_add(count);
             taken += count;
         }
-        self.note_secured();
         Ok(if self.peer_closed { bytes.len() } else { taken })
     }
 
@@ -201,6 +202,29 @@ impl Layer for TlsLayer {
         let record = &plain[..plain.len().min(RECORD)];
         // It writes into memory: the only possible error is a lack of room.
         let count = self.tls.writer().write(record).unwrap_or(0);
+        self.transmit(out);
+        Ok(count)
+    }
+
+    fn write_pieces(&mut self, pieces: &[&[u8]], out: &mut Vec<u8>) -> Result<usize, LayerError> {
+        if let [plain] = pieces {
+            return self.write(plain, out);
+        }
+        if self.tls.is_handshaking() || self.closed || self.broken {
+            return Ok(0);
+        }
+        let (mut slices, mut filled, mut left) = ([IoSlice::new(&[]); PIECES], 0, RECORD);
+        for (slice, piece) in slices.iter_mut().zip(pieces) {
+            let piece = &piece[..piece.len().min(left)];
+            *slice = IoSlice::new(piece);
+            filled += 1;
+            left -= piece.len();
+            if left == 0 {
+                break;
+            }
+        }
+        self.transmit(out);
+        let count = self.tls.writer().write_vectored(&slices[..filled]).unwrap_or(0);
         self.transmit(out);
         Ok(count)
     }
@@ -246,6 +270,6 @@ impl Layer for TlsLayer {
     }
 
     fn secured(&self) -> Option<Arc<Secured>> {
-        self.secured.clone()
+        (!self.tls.is_handshaking()).then(|| Arc::new(self.known()))
     }
 }

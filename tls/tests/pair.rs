@@ -208,6 +208,13 @@ fn both_sides_show_certificates() {
     assert!(matches!(pair.handshake(), [None, None]));
     assert_eq!(pair.server.secured().expect("done").certificates.len(), 1);
 
+    // What is a DNS name is known, in the order of the certificate.
+    let identity = ca.issue(&["client.test", "127.0.0.1", "*.Wild.test"]);
+    let mut pair = Pair::new(&client(Some(identity)), &server(&[]));
+    assert!(matches!(pair.handshake(), [None, None]));
+    assert_eq!(pair.server.secured().expect("done").names, ["client.test", "*.Wild.test"]);
+    assert_eq!(pair.client.secured().expect("done").names, ["server.test"]);
+
     let [told, refused] = Pair::new(&client(None), &server(&[])).handshake();
     assert!(matches!(refused, Some(TlsError::NoClientCertificate)), "{refused:?}");
     assert!(matches!(told, Some(TlsError::CertificateRequired)), "{told:?}");

@@ -11,12 +11,12 @@ use bowline_core::machine::Machine;
 use bowline_core::time::Instant;
 
 use super::eviction::Eviction;
-use super::{Accepted, ServerEvent, Service};
+use super::{Accepted, ServerEvent, Service, tell};
 use crate::PeerId;
 use crate::app::Application;
+use crate::clock;
 use crate::gate::{Admission, Gate, Handshake};
 use crate::sync::{Arc, Mutex, Weak};
-use crate::{clock, observe};
 
 /// The connections of a [`Service`], counted and limited.
 pub struct Door<S: Service> {
@@ -119,12 +119,7 @@ impl<S: Service> Door<S> {
     }
 
     fn tell(&self, event: ServerEvent) {
-        observe::server_event(&event);
-        // A panic in the service's code is ignored: accepting continues.
-        let told = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.service.event(event)));
-        if let Ok(false) = told {
-            self.gate.note_event_dropped();
-        }
+        tell(&self.gate, event, |event| self.service.event(event));
     }
 
     /// A connection was admitted: creates the machine that serves it, which is counted until the returned

@@ -14,13 +14,15 @@ use std::io;
 use std::task::Waker;
 
 use bowline_core::address::Address;
+use bowline_core::auth::Refusal;
 use bowline_core::error::Disconnect;
 use bowline_core::machine::Machine;
 
 use crate::PeerId;
 use crate::app::Application;
-use crate::gate::Refused;
+use crate::gate::{Gate, Refused};
 use crate::memory::WatchMemory;
+use crate::observe;
 use crate::shared::Shared;
 use crate::sync::Arc;
 
@@ -136,4 +138,25 @@ pub enum ServerEvent {
         /// The reason.
         cause: Disconnect,
     },
+    /// A peer was not let in because of the credentials that it showed, or because it showed none.
+    Denied {
+        /// The number of the connection.
+        peer: PeerId,
+        /// The address of the peer, if it is known.
+        from: Option<Address>,
+        /// The refusal that was sent to the peer.
+        refusal: Refusal,
+    },
+}
+
+/// Reports an event: it is traced, counted in the metrics, and passed to the program by `hand_over`, which returns
+/// `false` if it could not be passed; the gate counts that. Call this without a lock, because it may run code of the
+/// program.
+pub fn tell(gate: &Gate, event: ServerEvent, hand_over: impl FnOnce(ServerEvent) -> bool) {
+    observe::server_event(&event);
+    // A panic in the program's code is ignored: accepting continues.
+    let told = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| hand_over(event)));
+    if let Ok(false) = told {
+        gate.note_event_dropped();
+    }
 }

@@ -1,7 +1,10 @@
-use std::task::Waker;
+use std::task::{Context, Waker};
 
+use super::outgoing::BATCH;
+use super::over::READ;
 use super::*;
 use crate::inproc;
+use crate::runtime::Socket;
 use crate::soft_socket::SoftSocket;
 
 /// A greeting of one byte in each direction, then records: their length, and the inverted bytes. A record of
@@ -75,6 +78,11 @@ impl Layer for Toy {
         out.extend_from_slice(&length.to_be_bytes());
         out.extend(plain.iter().map(|byte| !byte));
         Ok(plain.len())
+    }
+
+    fn write_pieces(&mut self, pieces: &[&[u8]], out: &mut Vec<u8>) -> Result<usize, LayerError> {
+        assert!(!pieces.is_empty() && pieces.iter().all(|piece| !piece.is_empty()));
+        self.write(&pieces.concat(), out)
     }
 
     fn wants_transmit(&self) -> bool {
@@ -219,7 +227,27 @@ fn short_pieces_share_a_record() {
     assert_eq!(one.write_now(&pieces).expect("room"), 20_003);
     let mut came = vec![0; 30_000];
     let count = stream.read_now(&mut came).expect("it is there");
-    assert_eq!(count, 1 + 2 + 10_003 + 2 + 10_000, "two records");
+    assert_eq!(count, 1 + 2 + 12_345 + 2 + 7_658, "two records, as full as they can be");
+    assert!(came[..count].ends_with(&[!8; 7_658]));
+
+    // More pieces than one record is made of.
+    let text: Vec<u8> = (0..30_000_usize).map(|at| (at % 251) as u8).collect();
+    let mut pieces: Vec<IoSlice<'_>> = text[..200].chunks(2).map(IoSlice::new).collect();
+    pieces.push(IoSlice::new(&text[200..]));
+    let (mut written, mut came, mut buf) = (0, Vec::new(), vec![0; 100_000]);
+    assert_eq!(one.write_now(&pieces).expect("room"), text.len());
+    while written < text.len() {
+        let count = stream.read_now(&mut buf).expect("it is there");
+        came.extend_from_slice(&buf[..count]);
+        while let Some(length) =
+            came.first_chunk::<2>().map(|length| usize::from(u16::from_be_bytes(*length)))
+            && came.len() >= 2 + length
+        {
+            let record: Vec<u8> = came.drain(..2 + length).skip(2).map(|byte| !byte).collect();
+            assert_eq!(record, text[written..written + length]);
+            written += length;
+        }
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod asking;
 mod bearer;
+mod certificate_names;
 mod shared_secret;
 mod verification;
 
@@ -15,6 +16,7 @@ use bowline_driver::connection_info::ConnectionInfo;
 pub use asking::Deciding;
 pub(crate) use asking::{Asking, Awaited};
 pub use bearer::{BearerToken, Tokens};
+pub use certificate_names::CertificateNames;
 pub use shared_secret::{SharedSecret, SharedSecrets};
 pub(crate) use verification::Verification;
 

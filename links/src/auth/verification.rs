@@ -5,12 +5,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Waker;
 use std::time::Duration;
 
+use bowline_core::address::Address;
 use bowline_core::auth::{Decision, Grant, Identity, Refusal, RefusalCode, Shown};
 use bowline_core::config::AcceptLimits;
 use bowline_core::frame::Framing;
 use bowline_core::link::Link;
 use bowline_core::supervisor::Epoch;
 use bowline_driver::PeerId;
+use bowline_driver::accept::ServerEvent;
 use bowline_driver::clock;
 use bowline_driver::connection_info::ConnectionInfo;
 use bowline_driver::gate::Gate;
@@ -18,6 +20,7 @@ use bowline_driver::sync::{Arc, Mutex, Weak};
 
 use super::{Attempt, Awaited, Deciding, Verifier};
 use crate::peer_core::PeerCore;
+use crate::server_events::ServerEvents;
 
 /// The delay that is sent to a peer when too many other decisions are pending.
 const LATER: Duration = Duration::from_secs(1);
@@ -27,6 +30,7 @@ pub(crate) struct Verification {
     verifier: Verifier,
     limits: AcceptLimits,
     gate: Arc<Gate>,
+    events: Arc<ServerEvents>,
     state: Mutex<State>,
 }
 
@@ -46,8 +50,13 @@ impl std::fmt::Debug for Verification {
 }
 
 impl Verification {
-    pub(crate) fn new(verifier: Verifier, limits: AcceptLimits, gate: Arc<Gate>) -> Arc<Self> {
-        Arc::new(Self { verifier, limits, gate, state: Mutex::default() })
+    pub(crate) fn new(
+        verifier: Verifier,
+        limits: AcceptLimits,
+        gate: Arc<Gate>,
+        events: Arc<ServerEvents>,
+    ) -> Arc<Self> {
+        Arc::new(Self { verifier, limits, gate, events, state: Mutex::default() })
     }
 
     /// Prepares the next connection of a link: the peer is required to authenticate.
@@ -71,18 +80,22 @@ impl Verification {
         shown: Shown,
         connection: ConnectionInfo,
     ) -> Option<Arc<Awaited>> {
-        let (epoch, id) = (shown.challenge().epoch(), peer.id());
+        let (epoch, id, from) = (shown.challenge().epoch(), peer.id(), connection.remote.clone());
         let Some(place) = self.place() else {
             let refusal = Refusal::new(RefusalCode::BUSY).text("too many are being verified");
-            self.gate.note_denied();
-            peer.shared().with(|link| link.decide(clock::now(), epoch, Err(refusal.retry_after(LATER))));
+            let refusal = refusal.retry_after(LATER);
+            peer.shared().with(|link| link.decide(clock::now(), epoch, Err(refusal.clone())));
+            self.denied(id, from, refusal);
             return None;
         };
         let (this, link) = (Arc::clone(self), Arc::downgrade(peer.shared()));
         let take = move |decision: Decision| {
             drop(place);
-            if let Some(shared) = Weak::upgrade(&link) {
-                shared.with(|link| this.decide(link, id, epoch, decision));
+            let shared = Weak::upgrade(&link);
+            let refused =
+                shared.and_then(|shared| shared.with(|link| this.decide(link, id, epoch, decision)));
+            if let Some(refusal) = refused {
+                this.denied(id, from, refusal);
             }
         };
         let awaited: Arc<Awaited> = Arc::default();
@@ -104,19 +117,32 @@ impl Verification {
         Some(Place(Arc::clone(self)))
     }
 
-    /// Runs under the lock of the link, so that the link's identity and the counts agree.
-    fn decide<F: Framing>(&self, link: &mut Link<F, Waker>, id: PeerId, epoch: Epoch, decision: Decision) {
+    /// Runs under the lock of the link, so that the link's identity and the counts agree. Returns the refusal
+    /// that was sent to the peer, if the peer was not let in.
+    fn decide<F: Framing>(
+        &self,
+        link: &mut Link<F, Waker>,
+        id: PeerId,
+        epoch: Epoch,
+        decision: Decision,
+    ) -> Option<Refusal> {
         if !link.is_deciding(epoch) {
-            return;
+            return None;
         }
         let mut state = self.state.lock();
         let decision = decision.and_then(|grant| state.admit(id, grant, self.limits.per_identity));
+        let refusal = decision.as_ref().err().cloned();
         let is_let_in = link.decide(clock::now(), epoch, decision);
         state.note(id, link.identity().map(Identity::name));
         drop(state);
-        if !is_let_in {
-            self.gate.note_denied();
-        }
+        // The link itself refuses a peer that asks for the session of another identity.
+        (!is_let_in).then(|| refusal.unwrap_or_else(|| RefusalCode::OTHER_IDENTITY.into()))
+    }
+
+    /// A peer was not let in: counts and reports it. Called without the lock of the link.
+    fn denied(&self, peer: PeerId, from: Option<Address>, refusal: Refusal) {
+        self.gate.note_denied();
+        self.events.tell(ServerEvent::Denied { peer, from, refusal });
     }
 
     /// Removes a link that is over.

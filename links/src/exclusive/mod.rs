@@ -17,33 +17,18 @@ use bowline_core::supervisor::Epoch;
 use bowline_core::time::Instant;
 use bowline_driver::clock;
 use bowline_driver::error::disconnect;
-use bowline_driver::pump::PILE_OF_ANSWERS;
 use bowline_driver::runtime::Wire;
-use bowline_driver::shared::{WriteNow, write_batch};
 
 use crate::handler::ReplyBuf;
 
 mod handler;
 mod turns;
+mod writing;
 
 pub use handler::Handler;
 pub use turns::Exclusive;
 
-/// Once this many bytes wait, they are written without an explicit turn: one batch.
-const PILE: usize = 64 * 1024;
-/// Thresholds, in bytes, at which requests and answers are written while more of them are being made.
-#[derive(Clone, Copy, Debug)]
-struct Piles {
-    calls: usize,
-    answers: usize,
-}
-
-impl Piles {
-    /// The peer sleeps and takes long to wake: write early, so that both sides work at the same time.
-    const OVERLAP: Self = Self { calls: PILE / 4, answers: PILE_OF_ANSWERS };
-    /// The peer spins and reacts at once: write late, to save system calls.
-    const SPIN: Self = Self { calls: PILE, answers: 2 * PILE_OF_ANSWERS };
-}
+use writing::{PILE, Piles, write_some};
 
 /// The clock is read once per this many calls that are made between two turns.
 const CALLS_PER_LOOK: u32 = 64;
@@ -268,16 +253,6 @@ impl<F: Framing, S: Wire> Owned<F, S> {
         self.refused |= matches!(error.reason(), CastRefusal::Full(_));
     }
 
-    /// Writes one batch. A failure is reported by the next turn.
-    #[inline(never)]
-    fn write_pile(&mut self) {
-        // The last turn may be long ago: a write stall is measured from now on.
-        self.now = clock::now();
-        if let Err(cause) = self.write(false) {
-            self.over.get_or_insert(cause);
-        }
-    }
-
     /// Handles timers that are due, and writes as much as the socket takes.
     ///
     /// # Errors
@@ -300,6 +275,13 @@ impl<F: Framing, S: Wire> Owned<F, S> {
         if self.link.poll_timeout().is_some_and(|(at, _)| at <= now) {
             self.link.handle_timeout(now);
         }
+        // This comes before the connection may end: a program that closes it at once gets the messages that were
+        // read together with the handshake.
+        let resumes =
+            self.lingering.is_none() && (self.link.wants_pass() || (self.paused && !self.link.is_paused()));
+        if resumes {
+            self.pass(0, handler)?;
+        }
         let ending = self.link.poll_ending(now);
         if let Some((until, cause)) = &mut self.lingering {
             // Deadlines of calls continue to apply, and the remaining patience may have become shorter.
@@ -315,13 +297,9 @@ impl<F: Framing, S: Wire> Owned<F, S> {
                     return Err(cause);
                 }
                 self.lingering = Some((now + wait, cause));
-                return Ok(Attended { until: Some(now + wait), written: true, told: false });
+                return Ok(Attended { until: Some(now + wait), written: true, told: resumes });
             }
             _ => {}
-        }
-        let resumes = self.link.wants_pass() || (self.paused && !self.link.is_paused());
-        if resumes {
-            self.pass(0, handler)?;
         }
         let written = self.write(true)?;
         let _ = self.link.take_wake();
@@ -379,6 +357,7 @@ impl<F: Framing, S: Wire> Owned<F, S> {
         let now = self.now;
         let Self { link, reader, buf, socket, batch, piles, .. } = self;
         Link::begin_input(reader, &mut &mut *link, now, n);
+        let mut is_greeting = false;
         let all = loop {
             match Link::next_event(reader, &mut &mut *link, now, buf) {
                 Ok(Next::Event(event)) => match event {
@@ -396,6 +375,12 @@ impl<F: Framing, S: Wire> Owned<F, S> {
                         }
                     }
                     Event::Challenge(challenge) => link.answer_challenge(now, &challenge),
+                    // The handshake has no handler of the program: messages that were read together with its
+                    // end are handed over in the next turn.
+                    Event::Ready | Event::Resumed => {
+                        is_greeting = true;
+                        break Ok(false);
+                    }
                     _ => {}
                 },
                 Ok(Next::NeedData) => break Ok(true),
@@ -411,19 +396,8 @@ impl<F: Framing, S: Wire> Owned<F, S> {
         };
         Link::end_input(reader, &mut &mut *link, now, buf);
         link.take_tokens(&mut self.ended);
-        self.paused = !all?;
+        self.paused = !all? && !(is_greeting && buf.unread().is_empty());
         Ok(())
-    }
-
-    /// Writes waiting bytes, as many as the socket takes: all of them (`all`), or one batch. `true`: nothing
-    /// is left.
-    fn write(&mut self, all: bool) -> Result<bool, Disconnect> {
-        loop {
-            let more = write_some(&mut self.link, &self.socket, &mut self.batch, self.now)?;
-            if !more || !all {
-                return Ok(self.batch.is_none());
-            }
-        }
     }
 
     /// Reports calls that ended without a plain reply. Returns whether there were any.
@@ -476,28 +450,6 @@ impl<F: Framing, S: Wire> Owned<F, S> {
     pub fn take_undelivered(&mut self) -> Vec<Undelivered> {
         self.link.take_undelivered()
     }
-}
-
-/// Writes one batch, or the rest of one. `true`: it was written, and there may be more.
-fn write_some<F: Framing>(
-    link: &mut Link<F, u64>,
-    socket: &impl WriteNow,
-    held: &mut Option<Batch>,
-    now: Instant,
-) -> Result<bool, Disconnect> {
-    let Some(mut batch) = held.take().or_else(|| link.begin_write(now)) else { return Ok(false) };
-    let before = batch.written();
-    let result = write_batch(socket, &mut batch);
-    if let Ok(true) = result {
-        let _more = link.end_write(now, batch);
-        return Ok(true);
-    }
-    let written = batch.written();
-    *held = Some(batch);
-    if written > before {
-        link.handle_progress(now, written);
-    }
-    result.map_err(disconnect)
 }
 
 fn is_for_now(error: &io::Error) -> bool {

@@ -1,5 +1,6 @@
 //! Authentication: it ends before any message is delivered, and may be revoked.
 
+use std::collections::HashSet;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
@@ -15,8 +16,8 @@ use bowline::frame::buffstreams::Buffstreams;
 use bowline::frame::native::{AUTHENTICATION, Hello, Native};
 use bowline::frame::{Framing, Kind, Meta};
 use bowline::{
-    AcceptLimits, BindError, CallOptions, CastOptions, Config, ConfigBuilder, ConnectError, Delivery,
-    ReconnectPolicy, State,
+    AcceptLimits, Address, BindError, CallOptions, CastOptions, Config, ConfigBuilder, ConnectError,
+    Delivery, ReconnectPolicy, ServerEvent, State,
 };
 
 use crate::harness::{Client, Handlers, Harness, Server};
@@ -138,9 +139,25 @@ pub async fn a_verifier_may_decide_later<H: Harness>() {
     server.shutdown().await;
 }
 
+/// The codes of the peers that were denied, as the server's events told them.
+type Denied = Arc<Mutex<Vec<RefusalCode>>>;
+
+/// Keeps them. Each comes from this machine, and is what a connection of its own was told.
+fn denied_to(told: &Denied) -> impl Fn(&ServerEvent) + Send + Sync + use<> {
+    let (told, peers) = (Arc::clone(told), Mutex::new(HashSet::new()));
+    move |event| {
+        if let ServerEvent::Denied { peer, from, refusal } = event {
+            assert!(from.as_ref().and_then(Address::ip).is_some_and(|ip| ip.is_loopback()), "{from:?}");
+            assert!(peers.lock().expect("not poisoned").insert(*peer), "once");
+            told.lock().expect("not poisoned").push(refusal.code);
+        }
+    }
+}
+
 pub async fn a_refusal_ends_dialing_or_not<H: Harness>() {
     let tries = Arc::new(AtomicU32::new(0));
     let counted = Arc::clone(&tries);
+    let told = Denied::default();
     let handlers = Handlers::echo().verifier(move |attempt: Attempt| {
         let nth = counted.fetch_add(1, Ordering::Relaxed);
         async move {
@@ -154,6 +171,7 @@ pub async fn a_refusal_ends_dialing_or_not<H: Harness>() {
             }
         }
     });
+    let handlers = handlers.event(denied_to(&told));
     let server = H::bind("127.0.0.1:0", Config::default(), handlers).await.expect("a free port");
     server.start();
     // A wrong token is not presented again.
@@ -186,6 +204,10 @@ pub async fn a_refusal_ends_dialing_or_not<H: Harness>() {
     let error = H::connect(&server.address(), config, Handlers::none()).await.err().expect("refused");
     assert_eq!((code(&error), error.is_retryable()), (Some(RefusalCode::UNAVAILABLE), true));
     assert_eq!(server.accept_counters().denied, 1 + 3 + 1 + 1);
+    H::until("all are told", || told.lock().expect("not poisoned").len() == 6).await;
+    let wrong = [RefusalCode::WRONG; 4];
+    let codes = [&wrong[..], &[RefusalCode::APPLICATION, RefusalCode::UNAVAILABLE]].concat();
+    assert_eq!(*told.lock().expect("not poisoned"), codes);
     server.shutdown().await;
 }
 
@@ -270,8 +292,10 @@ pub async fn a_shared_secret_under_a_session<H: Harness>() {
 }
 
 pub async fn a_session_stays_with_its_identity<H: Harness>() {
+    let told = Denied::default();
+    let handlers = knowing().event(denied_to(&told));
     let server =
-        H::bind("127.0.0.1:0", session().build().expect("sound"), knowing()).await.expect("a free port");
+        H::bind("127.0.0.1:0", session().build().expect("sound"), handlers).await.expect("a free port");
     server.start();
     let config = session().credentials(Rotating(AtomicUsize::new(0))).build().expect("sound");
     let client = H::connect(&server.address(), config, Handlers::none()).await.expect("let in");
@@ -286,6 +310,8 @@ pub async fn a_session_stays_with_its_identity<H: Harness>() {
     let detached = server.peers().iter().filter(|peer| peer.state() == State::Disconnected).count();
     assert_eq!(detached, 1, "the first session waits for its own");
     assert_eq!(server.accept_counters().denied, 1);
+    H::until("it is told", || !told.lock().expect("not poisoned").is_empty()).await;
+    assert_eq!(*told.lock().expect("not poisoned"), [RefusalCode::OTHER_IDENTITY]);
     // Both connections are withdrawn.
     assert_eq!(server.withdraw("alice", RefusalCode::FORBIDDEN.into()), 2);
     H::until("nobody is there", || server.peers().is_empty()).await;

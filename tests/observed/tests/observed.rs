@@ -2,9 +2,13 @@
 
 mod listeners;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bowline::auth::RefusalCode;
 use bowline::batcher::{Batch, Failed, Sink};
 use bowline::tokio::{Batcher, Client, Server};
-use bowline::{CallOptions, Monitor};
+use bowline::{CallOptions, Monitor, ServerEvent};
 use listeners::{Heard, Sums};
 
 #[test]
@@ -64,6 +68,37 @@ fn changes_of_state_are_told_and_messages_are_not() {
     assert_eq!(sums.get("bowline_calls[\"dialed\"]"), 0.0);
     assert_eq!(sums.get("bowline_links_open[\"served\"]"), 0.0);
     assert_eq!(sums.get("bowline_round_trip_seconds[\"dialed\"]"), 1.0);
+}
+
+#[test]
+fn a_peer_that_is_not_let_in_is_told() {
+    let (sums, heard) = (Sums::default(), Heard::default());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    metrics::with_local_recorder(&sums, || {
+        tracing::subscriber::with_default(heard.clone(), || {
+            runtime.block_on(async {
+                let told = Arc::new(AtomicUsize::new(0));
+                let counted = Arc::clone(&told);
+                let server = Server::builder()
+                    .verifier_inline(|_| Err(RefusalCode::FORBIDDEN.into()))
+                    .on_event(move |event| {
+                        assert!(matches!(event, ServerEvent::Denied { from: Some(_), refusal, .. }
+                            if refusal.code == RefusalCode::FORBIDDEN));
+                        counted.fetch_add(1, Ordering::Relaxed);
+                    })
+                    .bind("127.0.0.1:0")
+                    .await
+                    .expect("a free port");
+                server.start().expect("a runtime");
+                Client::connect(server.local_addr()).await.expect_err("forbidden");
+                assert_eq!((server.accept_counters().denied, told.load(Ordering::Relaxed)), (1, 1));
+                server.shutdown().await;
+            });
+        });
+    });
+    let heard = heard.0.lock().expect("not poisoned").clone();
+    assert_eq!(heard.iter().filter(|message| *message == "a peer was not let in").count(), 1, "{heard:?}");
+    assert_eq!(sums.get("bowline_peers_denied_total"), 1.0);
 }
 
 /// Appends all but what begins with "no".

@@ -64,6 +64,7 @@ macro_rules! on_every_runtime {
 
 on_every_runtime! {
     traffic::calls_and_casts_of_every_size,
+    traffic::messages_of_every_size_around_a_record,
     traffic::both_sides_are_known,
     traffic::an_owner_drives_its_connection,
     traffic::a_stream_of_the_programs_own,
@@ -71,6 +72,7 @@ on_every_runtime! {
     traffic::settings_are_exchanged_while_it_runs,
     behind::through_a_proxy,
     behind::a_verifier_sees_the_certificate,
+    behind::a_certificate_says_who_a_client_is,
     refusals::a_certificate_that_does_not_hold_ends_dialing,
     refusals::dialing_goes_on_where_the_policy_says_so,
     refusals::a_client_without_a_certificate,
@@ -87,4 +89,5 @@ on_every_runtime! {
     peers::a_client_of_another_make,
     peers::openssl_as_a_client,
     peers::openssl_as_a_server,
+    peers::openssl_wants_another_handshake,
 }

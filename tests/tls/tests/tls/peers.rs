@@ -17,7 +17,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::certificates::{Authority, Says};
 use crate::wire::{Wire, body};
-use crate::world::{NAME, World, done, start, world};
+use crate::world::{NAME, World, done, start, until, world};
 
 /// A thread with a tokio runtime of its own, whatever the scenario runs on.
 fn on_tokio<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> std::thread::JoinHandle<T> {
@@ -292,4 +292,46 @@ pub(crate) async fn openssl_as_a_server<R: Runtime>() {
         done::<R, _>(link.close()).await;
         wire.assert_secret();
     }
+}
+
+/// The command `R` of `openssl s_client` asks for another handshake: it is told that there is none, and gives up. Others are
+/// served as before.
+pub(crate) async fn openssl_wants_another_handshake<R: Runtime>() {
+    let ca = Authority::new("the root");
+    let files = Files::new(&ca);
+    let tls = TlsServer::builder().identity(ca.issue(&[NAME])).build().expect("sound");
+    let trusting = TlsClient::builder().roots(ca.roots()).build().expect("sound");
+    let server = Server::<R, _>::with_config(prefixed().tls(&tls).build().expect("sound"));
+    let server = start_echoing(server).await;
+    let wire = Wire::to(server.local_addr().port());
+    let config = prefixed().tls(&trusting).build().expect("sound");
+    let link = done::<R, _>(Client::<R, _>::with_config(wire.address(), config).connect()).await;
+    let link = link.expect("it listens");
+
+    let address = format!("127.0.0.1:{}", wire.port);
+    let args =
+        ["s_client", "-connect", address.as_str(), "-tls1_2", "-CAfile", "ca.pem", "-servername", NAME];
+    let mut peer = openssl(&files, &args);
+    let mut input = peer.0.stdin.take().expect("piped");
+    let mut output = BufReader::new(peer.0.stdout.take().expect("piped"));
+    let mut line = String::new();
+    // The summary of the handshake ends with this.
+    while !line.contains("Verify return code: 0 (ok)") {
+        line.clear();
+        assert!(output.read_line(&mut line).expect("text") > 0, "it ended in the handshake");
+    }
+    input.write_all(b"R\n").expect("it reads");
+    let mut said = String::new();
+    peer.0.stderr.take().expect("piped").read_to_string(&mut said).expect("text");
+    assert!(said.contains("RENEGOTIATING") && said.contains("no renegotiation"), "{said}");
+    assert!(!peer.0.wait().expect("a child").success(), "it gave up");
+    until(|| server.peers().len() == 1);
+    drop((peer, input, output));
+
+    let _ = done::<R, _>(link.cast(0, body(100))).await.expect("room");
+    let message = done::<R, _>(link.receive()).await.expect("it comes back");
+    assert!(message.body[..] == body(100)[..]);
+    done::<R, _>(link.close()).await;
+    done::<R, _>(server.shutdown()).await;
+    wire.assert_secret();
 }

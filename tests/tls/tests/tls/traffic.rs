@@ -15,7 +15,7 @@ use bowline_links::{Client, Exclusive, Handler, Server};
 use bowline_tls::{TlsClient, TlsServer};
 
 use crate::wire::{Wire, body};
-use crate::world::{NAME, World, connect, done, echo, echoing, named, serving, start, until, world};
+use crate::world::{LIMIT, NAME, World, connect, done, echo, echoing, named, serving, start, until, world};
 
 /// Sockets that take little at once, so that most records are cut.
 fn tight() -> SocketOptions {
@@ -37,7 +37,9 @@ pub(crate) async fn calls_and_casts_of_every_size<R: Runtime>() {
         );
         let server = start(builder).await;
         let wire = Wire::to(server.local_addr().port());
-        let config = Config::builder().sockets(sockets).tls(&client).build().expect("sound");
+        // Tight sockets take seconds for all of it, and more on a busy machine.
+        let config = Config::builder().sockets(sockets).tls(&client).call_timeout(LIMIT);
+        let config = config.build().expect("sound");
         let client = done::<R, _>(Client::<R, _>::with_config(wire.address(), config).connect())
             .await
             .expect("it listens");
@@ -70,6 +72,21 @@ pub(crate) async fn calls_and_casts_of_every_size<R: Runtime>() {
         wire.assert_secret();
         assert!(wire.carried() > 2 * sizes.iter().sum::<usize>());
     }
+}
+
+/// One after another, so that each is written by itself: what is in its last record goes from everything to nearly nothing.
+pub(crate) async fn messages_of_every_size_around_a_record<R: Runtime>() {
+    let World { server: tls, client, .. } = world();
+    let server = serving::<R>(&tls).await;
+    let wire = Wire::to(server.local_addr().port());
+    let link = connect::<R>(&wire.address(), &client).await.expect("it listens");
+    for size in 16 * 1024 - 64..=16 * 1024 + 64 {
+        let reply = done::<R, _>(link.call(1, body(size))).await.expect("an answer");
+        assert!(reply[..] == body(size)[..], "{size} bytes");
+    }
+    done::<R, _>(link.close()).await;
+    done::<R, _>(server.shutdown()).await;
+    wire.assert_secret();
 }
 
 pub(crate) async fn both_sides_are_known<R: Runtime>() {
