@@ -138,7 +138,7 @@ pub(crate) fn owned_casts<R: On>(security: Option<&Security>, body: &Bytes, time
                 link.turn(&mut (), None).await.expect("open");
             }
         }
-        while link.cast(1, &vec![LAST; body.len()]).is_err() {
+        while link.cast(1, vec![LAST; body.len()]).is_err() {
             link.turn(&mut (), None).await.expect("open");
         }
         link.close(&mut ()).await;
@@ -333,7 +333,7 @@ pub(crate) fn threads_owned_casts(security: Option<&Security>, body: &Bytes, tim
             link.turn(&mut (), None).expect("open");
         }
     }
-    while link.cast(1, &vec![LAST; body.len()]).is_err() {
+    while link.cast(1, vec![LAST; body.len()]).is_err() {
         link.turn(&mut (), None).expect("open");
     }
     link.close(&mut ());

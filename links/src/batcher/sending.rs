@@ -100,7 +100,7 @@ impl<R: Runtime, S: Sink, T: Send + 'static> Future for Sending<R, S, T> {
                 shared.with(|machine| match machine.send(now, message, bytes) {
                     Ok(id) => (machine.poll_send(id, || cx.waker().clone()), State::Sent(id)),
                     Err(_) => {
-                        let cause = machine.last_cause().cloned();
+                        let cause = machine.cause_of_waiting().cloned();
                         (Poll::Ready(Err(SendError::Closed(cause))), State::Over)
                     }
                 })

@@ -396,7 +396,7 @@ impl<F: Framing, S: Wire> Owned<F, S> {
         };
         Link::end_input(reader, &mut &mut *link, now, buf);
         link.take_tokens(&mut self.ended);
-        self.paused = !all? && !(is_greeting && buf.unread().is_empty());
+        self.paused = !(all? || (is_greeting && buf.unread().is_empty()));
         Ok(())
     }
 
