@@ -63,7 +63,8 @@ struct Counts(AtomicUsize);
 impl Consume<Native> for Counts {
     fn consumer(self: Arc<Self>, mut of: Consumer<Native>) -> BoxTask {
         Box::pin(async move {
-            while let Some(Next::Message(_)) = of.next().await {
+            let mut message = Message::empty();
+            while let Some(Next::Message) = poll_fn(|cx| of.poll_next(&mut message, cx)).await {
                 self.0.fetch_add(1, Relaxed);
             }
         })
