@@ -271,7 +271,8 @@ fn plain_text_is_named() {
         (&b"GET / HTTP/1.1\r\n"[..], Some("HTTP")),
         (&[1, 0, 0, 0, 0, 0, 0, 56], Some("Bowline's own protocol")),
         (b"SSH-2.0", Some("SSH")),
-        (b"\xff\0\0\0", None),
+        (b"\xff\0\0\0", Some("ZeroMQ")),
+        (b"\xfe\0\0\0", None),
     ] {
         for mut layer in [server.layer().expect("sound"), client.layer(&place("a.test:1")).expect("a name")] {
             let mut out = Vec::new();
