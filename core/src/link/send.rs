@@ -356,7 +356,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     }
 
     /// Cancels a call. Its slot is free at once. A request that was not sent is removed; one of which
-    /// fragments were sent is aborted; otherwise the peer is told, after the request, if the protocol has
+    /// fragments were sent is aborted; otherwise the peer is notified, after the request, if the protocol has
     /// cancels.
     pub fn cancel_call(&mut self, call: CallId) {
         if let Some(class) = self.calls.forget(call.0) {

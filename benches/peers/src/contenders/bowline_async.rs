@@ -1,4 +1,4 @@
-//! Bowline on tokio, smol and async-std, its handles shared by whoever sends.
+//! Bowline on tokio, smol and async-std, with handles that all senders share.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -77,11 +77,11 @@ fn spawn_local(task: LocalBoxFuture<'static, ()>) {
     LOCAL.with(|local| local.spawn(task).detach());
 }
 
-/// Handles shared by whoever sends. What is received is borrowed by an inline handler.
+/// Handles that all senders share. An inline handler borrows each received message.
 struct Shared<R> {
     name: &'static str,
     on: On<R>,
-    /// What is received is owned by an ordinary handler instead: an async function.
+    /// An ordinary handler, an async function, owns each received message instead.
     ordinary: bool,
 }
 
@@ -111,7 +111,7 @@ impl<R: Runtime<Style = Awaits>> Contender for Shared<R> {
     }
 }
 
-/// Handles shared by whoever sends, who sends 64 messages at a time.
+/// Handles that all senders share. Each sender queues 64 messages with one call.
 struct Many<R> {
     name: &'static str,
     on: On<R>,
