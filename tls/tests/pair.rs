@@ -382,6 +382,33 @@ fn settings_that_cannot_work() {
     named.layer(&place("unix:///x")).expect("it has a name");
 }
 
+/// A changed bit causes an error, or a wait for the rest of a longer record. The first three bytes
+/// of a record (the outer type and the version) are not authenticated by TLS 1.3 (RFC 8446, 5.2),
+/// and rustls ignores some of their values: the text is the same then.
+#[test]
+fn what_is_changed_on_its_way_is_found() {
+    let World { client, server, .. } = world();
+    let mut length = 1;
+    let mut at = 0;
+    while at < length {
+        for bit in 0..8_u8 {
+            let mut pair = Pair::new(&client, &server);
+            assert!(matches!(pair.handshake(), [None, None]));
+            let mut out = Vec::new();
+            pair.client.write(b"exactly this", &mut out).expect("open");
+            length = out.len();
+            out[at] ^= 1 << bit;
+            let received = pair.server.receive(&out);
+            let mut room = [0; 64];
+            let count = pair.server.read(&mut room);
+            let is_same = at < 3 && &room[..count] == b"exactly this";
+            assert!(count == 0 || is_same, "bit {bit} of byte {at} of {length}: {received:?}");
+        }
+        at += 1;
+    }
+    assert!(length > 5 + 12 + 16, "a header, the text and its tag");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
@@ -410,23 +437,6 @@ proptest! {
             }
             prop_assert!(got == text);
         }
-    }
-
-    /// A changed byte causes an error, or at least never another text.
-    #[test]
-    fn what_is_changed_on_its_way_is_found(at in any::<prop::sample::Index>(), bit in 0..8_u8) {
-        let World { client, server, .. } = world();
-        let mut pair = Pair::new(&client, &server);
-        prop_assert!(matches!(pair.handshake(), [None, None]));
-        let mut out = Vec::new();
-        pair.client.write(b"exactly this", &mut out).expect("open");
-        let at = at.index(out.len());
-        out[at] ^= 1 << bit;
-        let received = pair.server.receive(&out);
-        let mut room = [0; 64];
-        let count = pair.server.read(&mut room);
-        // The two bytes of the record's version are ignored, by design.
-        prop_assert!(received.is_err() || count == 0 || (matches!(at, 1 | 2) && &room[..count] == b"exactly this"));
     }
 
     /// Any bytes may come first: the result is an error, or a wait for more. No panic.
