@@ -38,6 +38,7 @@ pub struct Pump<M: Machine<Token = Waker>, A: Application<M>, S: Socket> {
     callers_read: Option<Instant>,
     lingering: Option<Box<(Instant, Disconnect)>>,
     fresh: bool,
+    gathering: Gathering,
     /// For heavy work; allocated when there is some.
     turn: Option<Box<Turn>>,
 }
@@ -71,8 +72,9 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
         }
         let connection = Arc::new(Connection::new(shared, socket, intake));
         shared.set_connection(Some(Arc::clone(&connection) as _));
+        let gathering = Gathering::new(connection.socket.runs_woken_first());
         let (batch, callers_read, lingering, turn) = (None, None, None, None);
-        Self { connection, batch, callers_read, lingering, fresh: true, turn }
+        Self { connection, batch, callers_read, lingering, fresh: true, gathering, turn }
     }
 
     /// Works until there is nothing to do. Ready, once, when the connection is over and the machine and the
@@ -157,6 +159,10 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
     ) -> Poll<Disconnect> {
         let mut moved = 0;
         self.connection.shared.awake();
+        if self.gathering.lets_others_first() {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         if std::mem::take(&mut self.fresh)
             && let Err(cause) = intake.filled(clock::now(), 0)
         {
@@ -223,6 +229,7 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
             }
         }
         // Lets other tasks run.
+        self.gathering.waits();
         cx.waker().wake_by_ref();
         Poll::Pending
     }
@@ -414,6 +421,44 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
             cx.waker().wake_by_ref();
         }
         Poll::Pending
+    }
+}
+
+/// Whether the task lets others run first when it is woken: see [`Socket::runs_woken_first`].
+///
+/// On such a runtime the first of many ready tasks that sends something would be followed by this one,
+/// which would find one message to write; and so for each of them.
+#[derive(Clone, Copy, Debug)]
+enum Gathering {
+    /// This runtime runs tasks in the order in which they were woken.
+    Never,
+    /// It slept or has worked.
+    Ready,
+    /// It is new, or was woken and went to the end of the queue.
+    Waited,
+}
+
+impl Gathering {
+    fn new(runs_woken_first: bool) -> Self {
+        if runs_woken_first { Self::Waited } else { Self::Never }
+    }
+
+    /// Whether the task goes to the end of the queue: every second time.
+    fn lets_others_first(&mut self) -> bool {
+        let (now, next) = match self {
+            Self::Never => (false, Self::Never),
+            Self::Ready => (true, Self::Waited),
+            Self::Waited => (false, Self::Ready),
+        };
+        *self = next;
+        now
+    }
+
+    /// The task goes to the end of the queue for another reason.
+    fn waits(&mut self) {
+        if matches!(self, Self::Ready) {
+            *self = Self::Waited;
+        }
     }
 }
 

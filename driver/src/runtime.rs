@@ -87,6 +87,13 @@ pub trait Socket: Wire {
         false
     }
 
+    /// Whether the runtime runs a task that was just woken before tasks that were ready earlier. A
+    /// connection's task then lets those run first: otherwise it would write the first message of many
+    /// alone. By default, and on runtimes with one queue, false.
+    fn runs_woken_first(&self) -> bool {
+        false
+    }
+
     /// Ready when a read may return something; otherwise the task is woken when that changes.
     ///
     /// # Errors

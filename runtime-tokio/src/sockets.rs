@@ -138,6 +138,12 @@ impl Wire for Socket {
 }
 
 impl runtime::Socket for Socket {
+    /// A worker of `multi_thread` runs the task that was woken last next (its LIFO slot).
+    fn runs_woken_first(&self) -> bool {
+        let flavor = tokio::runtime::Handle::try_current().map(|handle| handle.runtime_flavor());
+        flavor.is_ok_and(|flavor| flavor != tokio::runtime::RuntimeFlavor::CurrentThread)
+    }
+
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &self.0 {
             Stream::Tcp(stream) => stream.poll_read_ready(cx),

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant as StdInstant};
 
 use bowline_core::address::Address;
 use bowline_core::config::Config;
+use bowline_core::frame::Framing;
 use bowline_core::frame::native::Native;
 use bowline_core::link::{CallId, CallOptions, Event, Link, Reader, Role};
 use std::io::IoSlice;
@@ -15,20 +16,22 @@ use crate::{Flow, inproc};
 
 type Linked = Link<Native, Waker>;
 
+mod gathering;
+
 const S: Duration = Duration::from_secs(1);
 
 struct Nobody;
 
-impl Application<Linked> for Nobody {
+impl<F: Framing> Application<Link<F, Waker>> for Nobody {
     type Session = ();
 
-    fn connected(&self, _: &Arc<Shared<Linked>>, _: Epoch, _: Option<Address>) {}
+    fn connected(&self, _: &Arc<Shared<Link<F, Waker>>>, _: Epoch, _: Option<Address>) {}
 
     fn event(
         &self,
         (): &mut (),
-        _: &mut Reader<Native>,
-        _: &mut LazyGuard<'_, Linked>,
+        _: &mut Reader<F>,
+        _: &mut LazyGuard<'_, Link<F, Waker>>,
         _: Event<'_>,
     ) -> Result<Flow, Disconnect> {
         Ok(Flow::Continue)
