@@ -167,6 +167,14 @@ impl<S: Wire> Wire for Layer<S> {
 }
 
 impl<S: Socket> Socket for Layer<S> {
+    fn others_wait(&self) -> bool {
+        self.inner.others_wait()
+    }
+
+    fn runs_woken_first(&self) -> bool {
+        self.inner.runs_woken_first()
+    }
+
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let state = self.state.lock().expect("not poisoned");
         if state.taken < state.plain.len() {

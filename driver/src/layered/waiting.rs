@@ -30,6 +30,14 @@ impl<S: Socket> Socket for Layered<S> {
         self.inner.watch_reads(watch);
     }
 
+    fn others_wait(&self) -> bool {
+        self.inner.others_wait()
+    }
+
+    fn runs_woken_first(&self) -> bool {
+        self.inner.runs_woken_first()
+    }
+
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.over.as_ref().is_some_and(|over| over.has_input()) {
             return Poll::Ready(Ok(()));

@@ -8,6 +8,7 @@ use bowline_core::config::SocketOptions;
 use bowline_core::frame::raw::Raw;
 
 use super::*;
+use crate::layered::Layered;
 use crate::runtime::Wire;
 use crate::shared::WriteNow;
 
@@ -44,6 +45,10 @@ impl Wire for Counted {
 }
 
 impl Socket for Counted {
+    fn others_wait(&self) -> bool {
+        true
+    }
+
     fn runs_woken_first(&self) -> bool {
         self.runs_woken_first
     }
@@ -73,6 +78,8 @@ fn writes_of_two_casts(runs_woken_first: bool) -> usize {
     let socket = Counted { inside: SoftSocket::Memory(ours), runs_woken_first, writes: Arc::clone(&writes) };
     let config = Config::with_framing(Raw::new()).build().expect("sound");
     let shared = Arc::new(Shared::new(Link::new(config, Role::Dialing)));
+    // As dialed and accepted sockets are.
+    let socket = Layered::plain(socket);
     let mut pump = Pump::new(&shared, &Arc::new(Nobody), socket, Epoch::FIRST);
     let wakes = std::sync::Arc::new(Wakes::default());
     let waker = Waker::from(std::sync::Arc::clone(&wakes));
@@ -109,4 +116,13 @@ fn writes_of_two_casts(runs_woken_first: bool) -> usize {
 fn where_a_woken_task_runs_first_it_goes_to_the_end_of_the_queue_once() {
     assert_eq!(writes_of_two_casts(true), 1);
     assert_eq!(writes_of_two_casts(false), 2);
+}
+
+#[test]
+fn a_layer_passes_on_what_its_socket_says_of_the_runtime() {
+    let (ours, _theirs) = inproc::pair(Address::Inproc("told".into()));
+    let (inside, writes) = (SoftSocket::Memory(ours), Arc::default());
+    let layered = Layered::plain(Counted { inside, runs_woken_first: true, writes });
+    assert!(layered.runs_woken_first());
+    assert!(layered.others_wait());
 }
