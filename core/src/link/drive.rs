@@ -379,6 +379,11 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
             }
         }
         if self.is_gone_away() {
+            // Without this acknowledgement, the peer would report its last answers as not delivered.
+            if self.owes_ack() {
+                self.ack_now();
+                return None;
+            }
             let wait = self.settings.linger;
             return Some(Ending::Graceful { wait, cause: Disconnect::GoneAway });
         }
@@ -415,6 +420,9 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
     }
 
     fn handle_dialing(&mut self, address: Address, attempt: u32) {
+        if self.phase == Phase::Closed {
+            return;
+        }
         self.note_dialing(attempt);
         self.event(LinkEvent::Connecting { address, attempt });
     }
@@ -424,6 +432,10 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
     }
 
     fn handle_waiting(&mut self, attempt: u32, after: Duration, cause: Disconnect) {
+        // The link may have been closed after its supervisor decided to wait.
+        if self.phase == Phase::Closed {
+            return;
+        }
         self.event(LinkEvent::Retrying { attempt, after, cause });
     }
 

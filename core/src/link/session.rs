@@ -291,6 +291,11 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
     }
 
+    /// Whether frames were received whose acknowledgement was not encoded yet.
+    pub(super) fn owes_ack(&self) -> bool {
+        self.history.session.as_ref().is_some_and(|session| session.said < session.received)
+    }
+
     pub(super) fn has_ack_due(&self) -> bool {
         self.history.session.as_ref().is_some_and(|session| session.ack_due)
     }

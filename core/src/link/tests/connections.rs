@@ -1,6 +1,7 @@
 //! Connections: silence, stalls, closing, and messages that are queued without a connection.
 
 use super::*;
+use crate::address::Address;
 
 #[test]
 fn an_accepting_link_ends_with_its_connection() {
@@ -121,6 +122,51 @@ fn closing_drains_and_says_so() {
     assert_eq!(pair.a.link.poll_ending(Instant::ZERO), None, "the other side ends first");
     let ending = pair.b.link.poll_ending(Instant::ZERO);
     assert!(matches!(ending, Some(Ending::Graceful { cause: Disconnect::GoneAway, .. })), "{ending:?}");
+}
+
+/// The dialing end of a session ends the connection of a server that shuts down. The last answer is acknowledged
+/// first, or the server would list its request as not answered.
+#[test]
+fn the_last_answer_of_a_session_is_acknowledged_before_the_connection_ends() {
+    let mut pair = in_session();
+    pair.b.answer = false;
+    let id = call(&mut pair.a, b"slow", 1).unwrap();
+    pair.run(Instant::ZERO);
+    // The request is acknowledged.
+    let now = Instant::ZERO + MS * 50;
+    pair.b.link.handle_timeout(now);
+    pair.run(now);
+    assert_eq!(pair.a.link.unacknowledged(), 0);
+    pair.b.link.close(now, Duration::from_secs(5));
+    pair.run(now);
+    pair.b.reader.answer(id.get(), b"done".into()).unwrap();
+    pair.b.pass(now, 0).unwrap();
+    let out = pair.b.output(now);
+    pair.a.input(now, &out).unwrap();
+    assert_eq!(
+        pair.a.link.poll_reply(id, || 0).map(|reply| reply.unwrap().body.to_vec()),
+        Some(b"done".to_vec())
+    );
+
+    assert_eq!(pair.a.link.poll_ending(now), None, "the acknowledgement is not written yet");
+    let out = pair.a.output(now);
+    let ending = pair.a.link.poll_ending(now);
+    assert!(matches!(ending, Some(Ending::Graceful { cause: Disconnect::GoneAway, .. })), "{ending:?}");
+    pair.b.input(now, &out).unwrap();
+    assert_eq!(pair.b.link.unacknowledged(), 0);
+    pair.b.link.handle_disconnected(now, None, Disconnect::PeerClosed);
+    assert!(pair.b.link.take_cut().is_empty());
+}
+
+/// A supervisor may report its next step after the link was closed.
+#[test]
+fn no_attempt_is_reported_after_the_close() {
+    let mut link = Link::<Native, u32>::new(Config::default(), Role::Dialing);
+    link.close(Instant::ZERO, Duration::ZERO);
+    link.handle_waiting(2, MS, Disconnect::PeerClosed);
+    link.handle_dialing(Address::Inproc("late".into()), 2);
+    assert_eq!(link.poll_event(&mut None, || 0), Some(LinkEvent::Closed));
+    assert_eq!(link.poll_event(&mut None, || 0), None);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use core::time::Duration;
 use super::*;
 use crate::auth::{Challenge, Shown};
 use crate::body::Body;
-use crate::config::QueueLimit;
+use crate::config::{Delivery, QueueLimit};
 use crate::error::{CallError, CastRefusal, Disconnect, LinkWas, Outcome, PeerError, Status};
 use crate::frame::native::Native;
 use crate::frame::raw::Raw;
@@ -173,6 +173,22 @@ impl<F: Framing> Pair<F> {
 
 fn native() -> Pair<Native> {
     Pair::new(&Config::default())
+}
+
+/// Both ends of a new session.
+fn in_session() -> Pair<Native> {
+    let config = Config::builder().delivery(Delivery::Session).build().unwrap();
+    let mut a = End::new(&config, Role::Dialing);
+    let mut link = Link::new(config.clone(), Role::Accepting);
+    link.offer_session(SessionIdentity { id: resume::ID, token: resume::TOKEN });
+    let mut b = End { link, ..End::new(&config, Role::Accepting) };
+    b.reader = b.link.handle_connected(Instant::ZERO, Epoch::FIRST);
+    a.pass(Instant::ZERO, 0).unwrap();
+    b.pass(Instant::ZERO, 0).unwrap();
+    let mut pair = Pair { a, b };
+    pair.run(Instant::ZERO);
+    assert_eq!((pair.a.link.state(), pair.b.link.state()), (State::Ready, State::Ready));
+    pair
 }
 
 fn call<F: Framing>(end: &mut End<F>, body: &[u8], token: u32) -> Result<CallId, CallError> {

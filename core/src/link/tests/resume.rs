@@ -2,13 +2,12 @@
 
 use super::*;
 use crate::Batch;
-use crate::config::Delivery;
 use crate::error::Disconnect;
 use crate::frame::native::{AUTHENTICATION, Resume};
 use crate::frame::{Framing, Kind, Step};
 
-const ID: u64 = 5;
-const TOKEN: [u8; 16] = [7; 16];
+pub(super) const ID: u64 = 5;
+pub(super) const TOKEN: [u8; 16] = [7; 16];
 /// Frames that each side sent before the connection ended; of these the other acknowledged `ACKED`.
 const SENT: u64 = 4;
 const ACKED: u64 = 2;
@@ -24,15 +23,7 @@ fn cast(end: &mut End<Native>, i: u8) {
 /// Both ends of a session without a connection. Each sent four casts: two that were received and
 /// acknowledged, and two that were lost in transit.
 fn detached() -> Pair<Native> {
-    let mut a = End::new(&config(), Role::Dialing);
-    let mut link = Link::new(config(), Role::Accepting);
-    link.offer_session(SessionIdentity { id: ID, token: TOKEN });
-    let mut b = End { link, ..End::new(&config(), Role::Accepting) };
-    b.reader = b.link.handle_connected(Instant::ZERO, Epoch::FIRST);
-    a.pass(Instant::ZERO, 0).unwrap();
-    b.pass(Instant::ZERO, 0).unwrap();
-    let mut pair = Pair { a, b };
-    pair.run(Instant::ZERO);
+    let mut pair = in_session();
     for i in 0..ACKED as u8 {
         cast(&mut pair.a, i);
         cast(&mut pair.b, i);
