@@ -44,7 +44,7 @@ pub enum ConfigError {
         field: &'static str,
         /// Its value.
         value: u64,
-        /// The requirement, as text.
+        /// The requirement: the text after "must be", for example `at most 65535`.
         must: &'static str,
     },
     /// Two settings exclude each other, or the framing does not support a setting.

@@ -28,7 +28,8 @@ pub const DEFAULT_MAX_MESSAGE: usize = 8 * 1024 * 1024;
 pub enum Calls {
     /// Messages only: a call is refused with a typed error.
     None,
-    /// Frames say whether they are a request or a reply: both sides may use any ids.
+    /// Frames say whether they are a request or a reply: both sides may use any ids. A link counts its ids up
+    /// and does not use one again: a framing refuses an id for which its field is too narrow.
     ByKind,
     /// Frames carry a number but not which side chose it ([`Kind::Numbered`]): an id in our
     /// range and in flight is a reply, one in our range otherwise is late, anything else is a
@@ -189,7 +190,7 @@ pub trait Framing: Clone + core::fmt::Debug + Send + Sync + 'static {
     /// Sets [`max_message`](Self::max_message).
     ///
     /// # Errors
-    /// If the wire format cannot express this length, or has a fixed limit.
+    /// If the wire format cannot express this length, or has a fixed limit: [`ConfigError::OutOfRange`].
     fn set_max_message(&mut self, bytes: usize) -> Result<(), ConfigError>;
 
     /// Reads the frame at the start of the received, unconsumed bytes.
@@ -221,9 +222,9 @@ pub trait Framing: Clone + core::fmt::Debug + Send + Sync + 'static {
     /// begins in `out`. The caller then appends the body and calls [`finish`](Self::finish). `extensions` are
     /// encoded already (see [`native`]).
     ///
+    /// # Errors
     /// The framing cannot carry such a frame, or a value in `meta` ([`Meta::check_plain`] for framings of
     /// plain messages); `out` is unchanged.
-    /// ([`Meta::check_plain`] for framings of plain messages); `out` is as it was.
     fn begin(&self, out: &mut Vec<u8>, meta: &Meta, extensions: &[u8]) -> Result<usize, EncodeError>;
 
     /// Fills in the length of the frame that begins at `mark`. `external` more bytes of its body follow
