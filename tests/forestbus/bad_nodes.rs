@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use bowline::driver::runtime::Runtime;
 use bowline::error::Disconnect;
-use bowline::forestbus::cluster::{Attempts, Options};
-use bowline::forestbus::{ClientError, ClusterError, DecodeError, NodeCause, ReplyError, Settings};
+use bowline::forestbus::{ClientError, ClusterError, DecodeError, Node, NodeCause, ReplyError, Settings};
 
-use crate::cluster::{TOPIC, address, messages, node, open, page, read};
+use crate::cluster::{TOPIC, address, append_at, leader, messages, name, nodes, open, page, read, replicate};
 use crate::done;
+use crate::failing::once;
 
 /// A node that receives each connection's first request and then runs `serve`.
 fn fake(serve: impl Fn(TcpStream) + Send + 'static) -> String {
@@ -41,20 +41,25 @@ fn answering(bytes: Vec<u8>) -> String {
     })
 }
 
-fn once() -> Options {
-    Options::new().attempts(Attempts::OneRound)
+/// Three nodes: a bad one, which is asked first, and good ones of which the last one leads.
+fn beside<R: Runtime>(bad: &str, good: &[Node<R>]) -> Settings {
+    let mut settings = Settings::new([bad.to_owned()].into_iter().chain(good.iter().map(address)));
+    for (number, node) in good.iter().enumerate() {
+        settings = settings.node_name(name(number), address(node));
+    }
+    settings
 }
 
-/// The outcome of calls to the bad node alone; and whether a good node beside it continues.
+/// The outcome of calls to the bad node alone; and whether good nodes beside it continue.
 async fn asked<R: Runtime>(bad: String) -> NodeCause {
-    let good = node::<R>().await;
+    let good = nodes::<R>(2).await;
     let timeout = Duration::from_millis(200);
-    let beside = open::<R>(Settings::new([bad.clone(), address(&good)]).connect_timeout(timeout));
+    let beside = open::<R>(beside(&bad, &good).connect_timeout(timeout));
     let mut follower = beside.follow(TOPIC, 1).expect("room");
     for number in 1..=3 {
-        let sent =
-            done::<R, _>(beside.send_messages(TOPIC, messages(number, 1))).await.expect("the good one");
-        assert_eq!((sent.ids, sent.node.index()), (vec![number as i64], 1));
+        let sent = done::<R, _>(beside.send_messages(TOPIC, messages(number, 1))).await.expect("a good one");
+        assert_eq!((sent.ids, sent.node.index()), (vec![number as i64], 2));
+        replicate(&good, &messages(number, 1)).await;
         assert_eq!(read(&mut follower, 1).await, (number as i64, messages(number, 1)));
     }
     let alone = open::<R>(Settings::new([bad]).connect_timeout(timeout));
@@ -91,9 +96,11 @@ pub(crate) async fn one_that_is_silent<R: Runtime>() {
     assert!(matches!(&cause, NodeCause::Silent { .. }), "{cause:?}");
 }
 
-/// Whatever the body is, the good node continues, and the error names the bad one.
+/// Whatever the body is, the good nodes continue, and the error names the bad one.
 pub(crate) async fn bodies_of_the_wrong_form<R: Runtime>() {
-    let good = node::<R>().await;
+    let good = nodes::<R>(2).await;
+    replicate(&good, &messages(1, 1)).await;
+    append_at(leader(&good), &messages(1, 1)).await;
     let bodies: [&[u8]; 4] = [
         // A code that is text; a description that is no UTF-8; a list in a list.
         b"\xa1\x66Result\xa1\x64Code\x61x",
@@ -104,16 +111,16 @@ pub(crate) async fn bodies_of_the_wrong_form<R: Runtime>() {
     ];
     for body in bodies {
         let bad = answering([&header()[..], body].concat());
-        let settings = Settings::new([bad, address(&good)]);
-        let client = open::<R>(settings);
+        let client = open::<R>(beside(&bad, &good));
         let mut follower = client.follow(TOPIC, 1).expect("room");
-        done::<R, _>(client.send_messages(TOPIC, messages(1, 1))).await.expect("the good one");
+        let sent = done::<R, _>(client.send_messages(TOPIC, messages(1, 1))).await.expect("a good one");
+        assert_eq!(sent.node.index(), 2, "{body:x?}");
         assert_eq!(page(&mut follower).await.node.index(), 1, "{body:x?}");
     }
     // No cluster id at all: the node belongs to another cluster, which is final.
     for body in [b"\xa0", b"\xf6"] {
         let bad = answering([&header()[..], body].concat());
-        let client = open::<R>(Settings::new([bad, address(&good)]).cluster_id("shop"));
+        let client = open::<R>(beside(&bad, &good).cluster_id("shop"));
         match done::<R, _>(client.send_messages(TOPIC, messages(1, 1))).await {
             Err(ClientError::Cluster(ClusterError::ClusterIdMismatch { found, .. })) => assert_eq!(found, ""),
             other => panic!("{other:?}"),

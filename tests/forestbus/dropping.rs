@@ -10,7 +10,7 @@ use bowline::driver::style::Awaits;
 use bowline::forestbus::cluster::Options;
 use bowline::forestbus::{ClientError, ClusterError, Followed};
 
-use crate::cluster::{TOPIC, client, messages, node, open, read, settings};
+use crate::cluster::{TOPIC, client, leader, messages, node, nodes, open, read, reading_at_leader};
 use crate::{LIMIT, until, watchdog};
 
 /// Polls a future that often, whether it was woken or not, and then drops it. Returns its result, if it had
@@ -32,21 +32,32 @@ async fn polled<Fut: Future>(future: Fut, times: usize) -> Option<Fut::Output> {
 }
 
 async fn dropped_at_any_poll<R: Runtime<Style = Awaits>>() {
-    let nodes = [node::<R>().await];
-    let client = open::<R>(settings(&nodes).send_hold(Duration::from_millis(2)));
+    let nodes = nodes::<R>(3).await;
     let mut sent = 0_i64;
-    for times in 0..6 {
-        for _ in 0..5 {
+    for times in 0..100 {
+        // The first send of a client is dropped while it connects, is checked, is led from a follower to the leader, or
+        // waits for its reply: one poll later for each client. The others go out at once.
+        let client = open::<R>(reading_at_leader(&nodes).send_hold(Duration::from_millis(2)));
+        let mut ready = 0;
+        for _ in 0..3 {
             let send = polled(client.send_messages(TOPIC, messages(1, 2)), times).await;
             let got = polled(client.get_messages(TOPIC, 1, 10, false), times).await;
             let poll = polled(client.get_messages(TOPIC, 1_000_000, 10, true), times).await;
             assert!(poll.is_none(), "there is no such message");
             let details = polled(client.cluster_details(), times).await;
+            ready +=
+                [send.is_some(), got.is_some(), details.is_some()].into_iter().filter(|ready| *ready).count();
             assert!(got.is_none_or(|got| got.is_ok()) && details.is_none_or(|details| details.is_ok()));
             sent += i64::from(send.is_some_and(|sent| sent.is_ok()));
             assert_eq!(client.snapshot().commands, 0, "nothing is left");
         }
+        if ready == 9 {
+            break;
+        }
+        assert!(times < 99, "they are never ready");
     }
+    assert!(sent >= 3);
+    let client = open::<R>(reading_at_leader(&nodes));
     // All of a send, or nothing; and a caller that waited for the result received it.
     let last = client.send_messages(TOPIC, messages(7, 1)).await.expect("sent").ids[0];
     assert!(last % 2 == 1 && last > 2 * sent, "{last}, {sent}");
@@ -57,8 +68,8 @@ async fn dropped_at_any_poll<R: Runtime<Style = Awaits>>() {
 }
 
 async fn a_follower_that_is_polled_loses_nothing<R: Runtime<Style = Awaits>>() {
-    let nodes = [node::<R>().await];
-    let client = client(&nodes);
+    let nodes = nodes::<R>(3).await;
+    let client = open::<R>(reading_at_leader(&nodes));
     let mut follower = client.follow(TOPIC, 1).expect("room");
     let mut next = 1;
     for from in (1..50).step_by(3) {
@@ -81,12 +92,13 @@ async fn a_follower_that_is_polled_loses_nothing<R: Runtime<Style = Awaits>>() {
     }
     drop(follower);
     assert_eq!(client.snapshot().followers, 0);
-    until(|| nodes[0].snapshot().waiting == 0);
+    until(|| leader(&nodes).snapshot().waiting == 0);
 }
 
 async fn a_dropped_send_gives_its_topic_back<R: Runtime<Style = Awaits>>() {
-    let nodes = [node::<R>().await];
-    nodes[0].set_lagging(true);
+    let nodes = nodes::<R>(3).await;
+    let leader = leader(&nodes);
+    leader.set_lagging(true);
     let client = client(&nodes);
     {
         let mut send = pin!(client.send_messages(TOPIC, messages(1, 1)));
@@ -95,10 +107,10 @@ async fn a_dropped_send_gives_its_topic_back<R: Runtime<Style = Awaits>>() {
             Poll::Ready(())
         })
         .await;
-        until(|| nodes[0].snapshot().waiting == 1);
+        until(|| leader.snapshot().waiting == 1);
     }
     assert_eq!(client.counters().maybe_appended, 1, "it had left");
-    nodes[0].set_lagging(false);
+    leader.set_lagging(false);
     assert_eq!(client.send_messages(TOPIC, messages(2, 1)).await.expect("sent").ids, [2]);
     let expired = Options::new().deadline(Duration::from_nanos(1));
     let error = client.get_messages_with(TOPIC, 9, 2, true, expired).await;

@@ -6,19 +6,20 @@ use bowline::driver::runtime::Runtime;
 use bowline::forestbus::{ClientError, ClusterError, OpenError, Settings};
 use bowline::log::Log;
 
-use crate::cluster::{TOPIC, client, messages, node, open, read};
+use crate::cluster::{TOPIC, client, leader, messages, node, nodes, open, read, reading_at_leader};
 use crate::{aside, done, until};
 
 pub(crate) async fn closing_ends_commands_and_later_ones_reopen<R: Runtime>() {
-    let nodes = [node::<R>().await];
-    let client = client(&nodes);
+    let nodes = nodes::<R>(3).await;
+    let client = open::<R>(reading_at_leader(&nodes));
+    let leader = leader(&nodes);
     let mut follower = client.follow(TOPIC, 1).expect("room");
     let polling = client.clone();
     let poll = aside(move || async move { done::<R, _>(polling.get_messages(TOPIC, 1, 10, true)).await });
-    nodes[0].set_lagging(true);
+    leader.set_lagging(true);
     let sending = client.clone();
     let sent = aside(move || async move { done::<R, _>(sending.send_messages(TOPIC, messages(1, 1))).await });
-    until(|| nodes[0].snapshot().waiting == 3);
+    until(|| leader.snapshot().waiting == 3);
     client.close();
     client.close();
     let closed = || ClientError::Cluster(ClusterError::Closed);
@@ -31,10 +32,10 @@ pub(crate) async fn closing_ends_commands_and_later_ones_reopen<R: Runtime>() {
     }
     assert_eq!(done::<R, _>(follower.next()).await, Some(Err(closed())));
     assert_eq!(done::<R, _>(follower.next()).await, None);
-    until(|| nodes[0].connections() == 0 && nodes[0].snapshot().waiting == 0);
+    until(|| nodes.iter().all(|node| node.connections() == 0 && node.snapshot().waiting == 0));
     assert_eq!(client.snapshot().commands, 0);
 
-    nodes[0].set_lagging(false);
+    leader.set_lagging(false);
     let sent = done::<R, _>(client.send_messages(TOPIC, messages(2, 1))).await.expect("it connects anew");
     assert_eq!(sent.ids, [2]);
     let mut follower = client.follow(TOPIC, 1).expect("room");
@@ -42,18 +43,51 @@ pub(crate) async fn closing_ends_commands_and_later_ones_reopen<R: Runtime>() {
     client.close();
 }
 
+/// One send is under way when the client is closed, and the others wait behind it.
+pub(crate) async fn closing_ends_senders_that_wait<R: Runtime>() {
+    const SENDERS: usize = 20;
+    let nodes = nodes::<R>(3).await;
+    let client = client(&nodes);
+    let leader = leader(&nodes);
+    leader.set_lagging(true);
+    let senders: Vec<_> = (0..SENDERS)
+        .map(|number| {
+            let client = client.clone();
+            aside(move || async move { done::<R, _>(client.send_messages(TOPIC, messages(number, 1))).await })
+        })
+        .collect();
+    until(|| client.snapshot().commands == SENDERS && leader.snapshot().waiting == 1);
+    client.close();
+    let mut in_doubt = 0;
+    for sender in senders {
+        match sender.join().expect("no panic") {
+            Err(ClientError::Cluster(ClusterError::MaybeAppended { cause, .. })) => {
+                assert_eq!(*cause, ClusterError::Closed);
+                in_doubt += 1;
+            }
+            other => assert_eq!(other.map(drop), Err(ClientError::Cluster(ClusterError::Closed))),
+        }
+    }
+    assert_eq!((in_doubt, leader.snapshot().appended), (1, 1));
+    let snapshot = client.snapshot();
+    assert_eq!((snapshot.commands, snapshot.queued_messages, snapshot.queued_bytes), (0, 0, 0));
+    leader.set_lagging(false);
+    let sent = done::<R, _>(client.send_messages(TOPIC, messages(0, 1))).await.expect("it connects anew");
+    assert_eq!(sent.ids, [2]);
+}
+
 pub(crate) async fn the_last_handle_ends_the_connections<R: Runtime>() {
-    let nodes = [node::<R>().await];
-    let first = client(&nodes);
+    let nodes = nodes::<R>(3).await;
+    let first = open::<R>(reading_at_leader(&nodes));
     let second = first.clone();
     done::<R, _>(first.send_messages(TOPIC, messages(1, 1))).await.expect("sent");
     drop(first);
     let mut follower = second.follow(TOPIC, 1).expect("room");
     drop(second);
     assert_eq!(read(&mut follower, 1).await.1, messages(1, 1), "a follower keeps its client");
-    assert_eq!(nodes[0].connections(), 2);
+    assert_eq!(leader(&nodes).connections(), 2);
     drop(follower);
-    until(|| nodes[0].connections() == 0);
+    until(|| nodes.iter().all(|node| node.connections() == 0));
 }
 
 pub(crate) async fn what_cannot_be_is_refused_at_once<R: Runtime>() {

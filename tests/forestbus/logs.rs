@@ -12,7 +12,7 @@ use bowline::log::{AppendError, Following, Limit, Log, ReadError, Record, Refusa
 use bytes::Bytes;
 
 use crate::cluster::{
-    TOPIC, address, client, messages, node, node_settings, nodes, open, read, settings, start,
+    TOPIC, address, client, leads, messages, node, nodes, nodes_with, open, read, reading_at_leader, settings,
 };
 use crate::{done, until};
 
@@ -83,8 +83,8 @@ fn a_topic_is_a_log_on_threads() {
 
 pub(crate) async fn a_log_says_what_was_trimmed<R: Runtime>() {
     // Room for three messages.
-    let nodes = [start::<R>(node_settings(0).topic_bytes(3 * (64 + 9))).await];
-    let log = client(&nodes).topic(TOPIC);
+    let nodes = nodes_with::<R>(3, |settings| settings.topic_bytes(3 * (64 + 9))).await;
+    let log = open::<R>(reading_at_leader(&nodes)).topic(TOPIC);
     for number in 1..=5 {
         let record = Record::new(messages(number, 1).remove(0));
         assert_eq!(log.append(vec![record]).await.all().expect("appended"), [number as i64]);
@@ -115,8 +115,8 @@ pub(crate) async fn what_a_log_refuses<R: Runtime>() {
 }
 
 pub(crate) async fn a_batcher_appends_to_a_topic<R: Runtime>() {
-    let nodes = [node::<R>().await];
-    let topic = client(&nodes).topic(TOPIC);
+    let nodes = nodes::<R>(3).await;
+    let topic = open::<R>(reading_at_leader(&nodes)).topic(TOPIC);
     let batcher = Batcher::<R, _>::builder(topic.clone()).open().expect("a runtime");
     let first = done::<R, _>(batcher.send("message 1")).await;
     assert_eq!(first, Ok(1));
@@ -210,8 +210,8 @@ pub(crate) async fn what_is_behind_a_send_that_failed_is_not_sent<R: Runtime>() 
 
 /// What may have been appended is sent again if the batcher is told to, not if the topic is.
 pub(crate) async fn a_batcher_decides_what_is_repeated<R: Runtime>() {
-    let nodes = nodes::<R>(2).await;
-    nodes[0].lead();
+    let nodes = nodes::<R>(3).await;
+    leads(&nodes, 0);
     nodes[0].set_lagging(true);
     let settings =
         settings(&nodes).attempt_timeout(Duration::from_millis(100)).deadline(Duration::from_secs(1));
@@ -220,7 +220,7 @@ pub(crate) async fn a_batcher_decides_what_is_repeated<R: Runtime>() {
     let batcher = Batcher::<R, _>::builder(topic).open().expect("a runtime");
     let sent = done::<R, _>(batcher.send("once")).await;
     assert!(matches!(&sent, Err(SendError::MaybeAppended(Some(_)))), "{sent:?}");
-    assert_eq!((nodes[0].snapshot().appended, nodes[1].snapshot().appended), (1, 0));
+    assert_eq!(nodes.iter().map(|node| node.snapshot().appended).collect::<Vec<_>>(), [1, 0, 0]);
     assert_eq!(client.counters().repeated, 0);
 }
 

@@ -20,8 +20,10 @@ mod failing;
 mod following;
 mod groups;
 mod handles;
+mod leaders;
 mod logs;
 mod nodes;
+mod outages;
 mod sending;
 
 /// The result of a waiting method, as a future; on threads it is ready at once.
@@ -100,11 +102,13 @@ on_every_runtime! {
     sending::a_large_page_is_one_piece_of_memory,
     following::messages_come_as_they_are_committed,
     following::what_is_gone_is_told,
+    following::retention_overtakes_a_follower,
     following::a_stopping_node_is_left,
     following::it_goes_on_at_another_node,
     following::a_lagging_node_is_left,
     following::it_is_rewound,
     following::a_log_that_ends_before_it_is_told_until_it_is_rewound,
+    following::a_majority_says_that_a_log_ends,
     following::many_read_the_same,
     following::an_unknown_topic_ends_it,
     failing::an_unknown_topic,
@@ -116,12 +120,28 @@ on_every_runtime! {
     failing::at_least_once_repeats,
     failing::a_killed_node_comes_back,
     failing::deadlines_hold,
+    leaders::it_changes_between_two_sends,
+    leaders::it_changes_between_the_two_lanes,
+    leaders::one_that_steps_down_leaves_a_doubt,
+    leaders::a_send_is_repeated_at_the_next_one,
+    leaders::one_that_is_cut_off_is_found_by_the_commit,
+    leaders::a_name_that_is_unknown_is_learned,
+    leaders::a_wrong_hint_costs_one_attempt,
+    leaders::without_a_hint_the_others_are_asked,
+    outages::all_nodes_are_killed_and_come_back,
+    outages::all_nodes_stop_and_go_on,
+    outages::a_node_that_was_stopping_is_avoided,
+    outages::one_node_of_another_cluster,
+    outages::the_preferred_node_is_killed_and_comes_back,
+    outages::a_node_that_answers_probes_keeps_its_polls,
+    outages::a_node_that_answers_no_probe_loses_its_polls,
     bad_nodes::one_that_says_nonsense,
     bad_nodes::one_that_breaks_the_framing,
     bad_nodes::one_that_closes_at_once,
     bad_nodes::one_that_is_silent,
     bad_nodes::bodies_of_the_wrong_form,
     handles::closing_ends_commands_and_later_ones_reopen,
+    handles::closing_ends_senders_that_wait,
     handles::the_last_handle_ends_the_connections,
     handles::what_cannot_be_is_refused_at_once,
     logs::a_log_says_what_was_trimmed,

@@ -10,20 +10,26 @@ use bowline::driver::runtime::Runtime;
 use bowline::forestbus::cluster::{Commit, Options};
 use bowline::forestbus::protocol::{ClusterDetails, Reply, Request, Sent};
 use bowline::forestbus::wire::{CborRpc, Codec, Method};
-use bowline::forestbus::{Bounds, Settings};
+use bowline::forestbus::{Bounds, Node};
 use bowline::links::Server;
 
-use crate::cluster::{TOPIC, client, messages, name, node, nodes, open, read};
+use crate::cluster::{
+    TOPIC, address, client, leader, leads, messages, name, node_settings, nodes, open, read,
+    reading_at_leader, settings_at, start,
+};
 use crate::{aside, done, until};
 
 pub(crate) async fn what_is_sent_is_read<R: Runtime>() {
-    let nodes = [node::<R>().await];
-    let client = client(&nodes);
+    for count in [1, 3] {
+        let nodes = nodes::<R>(count).await;
+        sent_and_read(&nodes).await;
+    }
+}
+
+async fn sent_and_read<R: Runtime>(nodes: &[Node<R>]) {
+    let client = open::<R>(reading_at_leader(nodes));
     let sent = done::<R, _>(client.send_messages(TOPIC, messages(1, 5))).await.expect("sent");
-    assert_eq!(
-        (sent.ids, client.address(sent.node)),
-        (vec![1, 2, 3, 4, 5], Some(crate::cluster::address(&nodes[0])))
-    );
+    assert_eq!((sent.ids, client.address(sent.node)), (vec![1, 2, 3, 4, 5], Some(address(leader(nodes)))));
     let sent = done::<R, _>(client.send_messages(TOPIC, ["text", "or bytes"])).await.expect("sent");
     assert_eq!(sent.ids, [6, 7]);
     let got = done::<R, _>(client.get_messages(TOPIC, 2, 100, false)).await.expect("there");
@@ -63,8 +69,7 @@ pub(crate) async fn the_leadership_moves<R: Runtime>() {
     let sending = client.clone();
     let sent = aside(move || async move { done::<R, _>(sending.send_messages(TOPIC, messages(2, 1))).await });
     until(|| client.counters().rounds_failed > 0);
-    nodes[1].lead();
-    nodes[2].follow(name(1));
+    leads(&nodes, 1);
     let sent = sent.join().expect("no panic").expect("sent");
     assert_eq!(sent.node.index(), 1);
     assert_eq!(client.leader(TOPIC), Some(sent.node));
@@ -81,24 +86,23 @@ pub(crate) async fn a_leader_that_is_killed_is_replaced<R: Runtime>() {
     let sending = client.clone();
     let sent = aside(move || async move { done::<R, _>(sending.send_messages(TOPIC, messages(2, 1))).await });
     until(|| client.counters().rounds_failed > 0);
-    nodes[1].lead();
-    nodes[0].follow(name(1));
+    leads(&nodes[..2], 1);
     let sent = sent.join().expect("no panic").expect("sent");
     assert_eq!((sent.node.index(), client.leader(TOPIC)), (1, Some(sent.node)));
     assert_eq!(nodes[0].snapshot().appended, 0);
 }
 
 pub(crate) async fn the_leader_alone_is_enough_where_that_is_asked_for<R: Runtime>() {
-    let nodes = [node::<R>().await];
-    nodes[0].set_lagging(true);
-    let client = client(&nodes);
+    let nodes = nodes::<R>(3).await;
+    leader(&nodes).set_lagging(true);
+    let client = open::<R>(reading_at_leader(&nodes));
     let options = Options::new().commit(Commit::Leader);
     let sent = done::<R, _>(client.send_messages_with(TOPIC, messages(1, 2), options)).await.expect("sent");
     assert_eq!(sent.ids, [1, 2]);
     assert_eq!(done::<R, _>(client.topic_max_available_index(TOPIC)).await, Ok(0), "nothing is committed");
 }
 
-/// A node on which each send waits for its commit, and the number of concurrent sends.
+/// A leader at which each send waits for its commit, and the number of concurrent sends; and two followers.
 pub(crate) async fn a_topic_has_one_send_at_a_time<R: Runtime>() {
     const SENDERS: usize = 40;
     let (at_once, most, next) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(1));
@@ -135,7 +139,11 @@ pub(crate) async fn a_topic_has_one_send_at_a_time<R: Runtime>() {
             responder.reply(out);
         }
     });
-    let client = open::<R>(Settings::new([server.local_addr().to_string()]).cluster_id("shop"));
+    let followers = [start::<R>(node_settings(0)).await, start::<R>(node_settings(1)).await];
+    followers.iter().for_each(|node| node.follow(name(2)));
+    let mut addresses: Vec<String> = followers.iter().map(address).collect();
+    addresses.push(server.local_addr().to_string());
+    let client = open::<R>(settings_at(addresses));
     let senders: Vec<_> = (0..SENDERS)
         .map(|number| {
             let client = client.clone();
@@ -149,6 +157,7 @@ pub(crate) async fn a_topic_has_one_send_at_a_time<R: Runtime>() {
     ids.sort_unstable();
     assert_eq!(ids, (1..=2 * SENDERS as i64).collect::<Vec<_>>());
     assert_eq!(counts.1.load(Ordering::SeqCst), 1);
+    assert_eq!(client.counters().attempts, SENDERS as u64 + 1, "one went to a follower first");
     drop(client);
     drop(server.shutdown());
     drop(server);
@@ -156,23 +165,23 @@ pub(crate) async fn a_topic_has_one_send_at_a_time<R: Runtime>() {
 }
 
 pub(crate) async fn a_long_poll_and_a_send_do_not_wait_for_each_other<R: Runtime>() {
-    let nodes = [node::<R>().await];
-    let client = client(&nodes);
+    let nodes = nodes::<R>(3).await;
+    let client = open::<R>(reading_at_leader(&nodes));
     let polling = client.clone();
     let poll = aside(move || async move { done::<R, _>(polling.get_messages(TOPIC, 3, 10, true)).await });
-    until(|| nodes[0].snapshot().waiting == 1);
+    until(|| leader(&nodes).snapshot().waiting == 1);
     for number in 1..=3 {
         let sent = done::<R, _>(client.send_messages(TOPIC, messages(number, 1))).await.expect("sent");
         assert_eq!(sent.ids, [number as i64]);
     }
     let got = poll.join().expect("no panic").expect("answered");
     assert_eq!((got.messages, got.next_id), (messages(3, 1), 4));
-    assert_eq!(nodes[0].connections(), 2, "a connection for each");
+    assert_eq!(leader(&nodes).connections(), 2, "a connection for each");
 }
 
 pub(crate) async fn a_large_page_is_one_piece_of_memory<R: Runtime>() {
-    let nodes = [node::<R>().await];
-    let client = client(&nodes);
+    let nodes = nodes::<R>(3).await;
+    let client = open::<R>(reading_at_leader(&nodes));
     let large: Vec<Vec<u8>> = (0..8).map(|byte| vec![byte; 100_000]).collect();
     done::<R, _>(client.send_messages(TOPIC, large.clone())).await.expect("sent");
     let got = done::<R, _>(client.get_messages(TOPIC, 1, 8, false)).await.expect("there");
