@@ -9,8 +9,10 @@ mod model;
 mod random;
 mod sim;
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use bowline_core::config::QueueLimit;
-use bowline_forestbus::cluster::{NodeOrder, Settings};
+use bowline_forestbus::cluster::{Counters, NodeOrder, Settings};
 
 use ledger::Audit;
 use model::{NODES, STEPS};
@@ -205,6 +207,38 @@ fn run(seed: u64) -> (Audit, Sim) {
     (audit, sim)
 }
 
+/// What remains of a run: the audit, the client's counters, and how many leaders were killed at each step of a send.
+type Outcome = (Audit, Counters, [u32; STEPS.len()]);
+
+/// Runs the seeds below this number, on every core. Fails with the number of one that failed.
+fn run_all(seeds: u64) -> Vec<Outcome> {
+    let (next, failed) = (AtomicU64::new(0), AtomicU64::new(u64::MAX));
+    let work = || {
+        let mut outcomes = Vec::new();
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= seeds {
+                return outcomes;
+            }
+            match std::panic::catch_unwind(|| run(seed)) {
+                Ok((audit, sim)) => outcomes.push((audit, *sim.cluster.counters(), sim.model.sprung)),
+                Err(_) => {
+                    failed.fetch_min(seed, Ordering::Relaxed);
+                    next.store(seeds, Ordering::Relaxed);
+                }
+            }
+        }
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let outcomes = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().flat_map(|worker| worker.join().expect("it catches panics")).collect()
+    });
+    let failed = failed.into_inner();
+    assert!(failed == u64::MAX, "seed {failed}: see above");
+    outcomes
+}
+
 #[test]
 fn every_command_has_one_true_result_and_followers_miss_nothing() {
     let number = |name: &str| std::env::var(name).ok().and_then(|value| value.parse().ok());
@@ -216,20 +250,18 @@ fn every_command_has_one_true_result_and_followers_miss_nothing() {
     let seeds = number("FORESTBUS_SEEDS").unwrap_or(300);
     let mut sums = Audit::default();
     let (mut counters, mut sprung) = (Vec::new(), [0; STEPS.len()]);
-    for seed in 0..seeds {
-        let result = std::panic::catch_unwind(|| run(seed));
-        let Ok((audit, sim)) = result else { panic!("seed {seed}: see above") };
+    for (audit, of_client, of_model) in run_all(seeds) {
         sums.sent += audit.sent;
         sums.in_doubt += audit.in_doubt;
         sums.in_doubt_appended += audit.in_doubt_appended;
         sums.failed += audit.failed;
-        counters.push(*sim.cluster.counters());
-        for (sum, count) in sprung.iter_mut().zip(sim.model.sprung) {
+        counters.push(of_client);
+        for (sum, count) in sprung.iter_mut().zip(of_model) {
             *sum += count;
         }
     }
     println!("{sums:?}");
-    let sum = |of: fn(&bowline_forestbus::cluster::Counters) -> u64| counters.iter().map(of).sum::<u64>();
+    let sum = |of: fn(&Counters) -> u64| counters.iter().map(of).sum::<u64>();
     // The schedules are worth something only if they get there.
     let reached = [
         ("maybe_appended", sum(|c| c.maybe_appended)),

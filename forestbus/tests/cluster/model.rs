@@ -54,6 +54,18 @@ impl Log {
     fn last_term(&self) -> u64 {
         self.entries.last().map_or(0, |entry| entry.term)
     }
+
+    /// Makes the entries those of the leader. Returns whether they were others.
+    fn copy_entries(&mut self, leader: &Self) -> bool {
+        // A term has one leader, which only appends. So where the terms of two entries are the same, the entries are the
+        // same, and so is all before them.
+        let mut both = self.entries.iter().zip(&leader.entries);
+        let same = both.rposition(|(own, other)| own.term == other.term).map_or(0, |at| at + 1);
+        let new = same < self.entries.len().max(leader.entries.len());
+        self.entries.truncate(same);
+        self.entries.extend_from_slice(&leader.entries[same..]);
+        new
+    }
 }
 
 /// A call that is not answered yet.
@@ -409,23 +421,21 @@ impl Model {
             if !self.reach(leader, peer) || !random.chance(70) {
                 continue;
             }
-            let mine = self.nodes[leader].logs[topic].clone();
-            let log = &mut self.nodes[peer].logs[topic];
+            let [mine, its] = self.nodes.get_disjoint_mut([leader, peer]).expect("two nodes");
+            let (mine, log) = (&mut mine.logs[topic], &mut its.logs[topic]);
             if log.term > mine.term {
-                let log = &mut self.nodes[leader].logs[topic];
-                log.is_leader = false;
-                log.heard = now;
+                mine.is_leader = false;
+                mine.heard = now;
                 return;
             }
-            let new = log.entries != mine.entries;
+            let new = log.copy_entries(mine);
             log.term = mine.term;
             log.is_leader = false;
             log.leader = Some(leader);
             log.heard = now;
-            log.entries = mine.entries.clone();
             // A follower learns of a commit with the next word from the leader.
             log.commit = log.commit.max(mine.commit.min(log.last()));
-            self.nodes[leader].logs[topic].matches[peer] = mine.last();
+            mine.matches[peer] = mine.last();
             if new {
                 self.step(Step::Replicated, leader);
                 if !self.nodes[leader].up {
