@@ -1,7 +1,7 @@
 //! A client of a cluster against three model nodes, over simulated time: leaders killed at each step of a send, stale
 //! hints, frozen nodes, minority leaders, all nodes down and back, a node of another cluster.
 //!
-//! `FORESTBUS_SEEDS` is how many seeds are run (300 by default), `FORESTBUS_SEED` runs a single one, and
+//! `FORESTBUS_SEEDS` is how many seeds are run (1,000 by default), `FORESTBUS_SEED` runs a single one, and
 //! `FORESTBUS_TRACE` prints what happens.
 
 mod ledger;
@@ -247,7 +247,7 @@ fn every_command_has_one_true_result_and_followers_miss_nothing() {
         println!("{audit:?}\n{:#?}", sim.cluster.snapshot());
         return;
     }
-    let seeds = number("FORESTBUS_SEEDS").unwrap_or(300);
+    let seeds = number("FORESTBUS_SEEDS").unwrap_or(1_000);
     let mut sums = Audit::default();
     let (mut counters, mut sprung) = (Vec::new(), [0; STEPS.len()]);
     for (audit, of_client, of_model) in run_all(seeds) {
