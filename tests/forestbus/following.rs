@@ -80,9 +80,9 @@ pub(crate) async fn a_stopping_node_is_left<R: Runtime>() {
     let client = open::<R>(settings(&nodes).avoid(Duration::from_secs(3600)));
     let mut follower = client.follow(TOPIC, 1).expect("room");
     assert_eq!(read(&mut follower, 3).await.1, messages(1, 3));
-    for number in 0..2 {
-        until(|| nodes[number].snapshot().waiting == 1);
-        nodes[number].shut_down(true);
+    for node in &nodes[..2] {
+        until(|| node.snapshot().waiting == 1);
+        node.shut_down(true);
     }
     until(|| nodes[2].snapshot().waiting == 1);
     done::<R, _>(client.send_messages(TOPIC, messages(4, 1))).await.expect("sent");
