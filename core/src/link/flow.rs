@@ -155,12 +155,14 @@ impl Inflow {
     }
 
     /// Whether to tell the peer: about half a window more, about what completes a message, or about bytes
-    /// read.
-    fn is_due(&self) -> bool {
+    /// read. Those of the normal class are told with its grants only: the peer has no use for them, and a
+    /// frame of its own costs both sides a system call.
+    fn is_due(&self, class: Class) -> bool {
         let gain = self.offer() - self.limit;
         let lacking = self.held().missing.saturating_sub(self.allowance());
         let grant = gain >= self.window / 2 || (lacking > 0 && gain >= lacking);
-        (gain > 0 && grant) || self.seen - self.said >= SAY_SEEN_EVERY || self.repeat
+        let tells_seen = class == Class::Bulk && self.seen - self.said >= SAY_SEEN_EVERY;
+        (gain > 0 && grant) || tells_seen || self.repeat
     }
 
     fn say(&mut self, class: Class) -> Credit {
@@ -175,7 +177,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// Encodes the grants that are due.
     pub(super) fn encode_credit(&mut self) {
         for class in CLASSES {
-            if !self.inflow[lane(class)].is_due() {
+            if !self.inflow[lane(class)].is_due(class) {
                 continue;
             }
             let credit = self.inflow[lane(class)].say(class);
@@ -185,7 +187,8 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     }
 
     pub(super) fn has_credit_due(&self) -> bool {
-        self.framing.profile().flow_control && self.inflow.iter().any(Inflow::is_due)
+        self.framing.profile().flow_control
+            && CLASSES.iter().any(|&class| self.inflow[lane(class)].is_due(class))
     }
 
     /// The reader reports what it received. Wakes the writing side if the peer must be told.

@@ -480,6 +480,27 @@ fn bulk_does_not_run_far_ahead_of_the_reader() {
     assert!(!pair.a.output(Instant::ZERO).is_empty());
 }
 
+/// A frame about them would cost both sides a write and a read of their own for every 64 KiB of small messages.
+#[test]
+fn bytes_of_the_normal_class_are_told_with_grants_only() {
+    let mut pair = native();
+    let (mut bytes, mut rounds) = (0, 0);
+    while pair.b.link.counters().grants == 0 {
+        for _ in 0..200 {
+            let _ = cast(&mut pair.a, 1, 500).unwrap();
+        }
+        let out = pair.a.output(Instant::ZERO);
+        (bytes, rounds) = (bytes + out.len(), rounds + 1);
+        pair.b.input(Instant::ZERO, &out).unwrap();
+        let back = pair.b.output(Instant::ZERO);
+        assert!(pair.b.link.counters().grants > 0 || back.is_empty(), "{:?}", frames(&back));
+        pair.a.input(Instant::ZERO, &back).unwrap();
+        assert!(rounds < 50, "half of the window is left: a grant is due");
+    }
+    // Half of the window of 4 MiB, in messages that cost 256 bytes more than their frames.
+    assert!((1 << 20..2 << 20).contains(&bytes), "{bytes}");
+}
+
 #[test]
 fn a_peer_with_a_small_window_gets_small_pieces() {
     let large = Config::builder().fragment(64 * 1024).build().unwrap();
