@@ -12,6 +12,7 @@ use bowline_core::supervisor::Epoch;
 use bowline_core::time::Instant;
 
 use crate::app::{Application, Flow};
+use crate::layered::Pile;
 use crate::sync::Arc;
 use crate::{Shared, clock};
 
@@ -19,7 +20,7 @@ use crate::{Shared, clock};
 const LITTLE: usize = 64;
 /// Bytes of answers that are written before all received requests are answered, so that both sides work at
 /// the same time.
-pub const PILE_OF_ANSWERS: usize = 8 * 1024;
+pub const PILE_OF_ANSWERS: Pile = Pile::new(8 * 1024);
 
 /// The reading side of a connection: parser, buffer, application.
 ///
@@ -36,6 +37,8 @@ pub(crate) struct Intake<M: Machine<Token = Waker>, A: Application<M>> {
     paused: bool,
     /// The last input was small: a hello, a heartbeat.
     quiet: bool,
+    /// There is a layer over the socket.
+    is_layered: bool,
 }
 
 impl<M: Machine<Token = Waker>, A: Application<M>> std::fmt::Debug for Intake<M, A> {
@@ -60,12 +63,17 @@ impl<M: Machine<Token = Waker>, A: Application<M>> Intake<M, A> {
         let reader = shared.with(|machine| machine.handle_connected(clock::now(), epoch));
         let session = app.connected(shared, epoch, remote);
         let (shared, app, tokens) = (Arc::clone(shared), Arc::clone(app), Vec::new());
-        Self { shared, app, session, reader, buf, tokens, paused: false, quiet: true }
+        Self { shared, app, session, reader, buf, tokens, paused: false, quiet: true, is_layered: false }
     }
 
     /// The layer's properties of the peer; called before anything is read.
     pub(crate) fn secured(&mut self, secured: Arc<Secured>) {
         self.app.secured(&mut self.session, secured);
+    }
+
+    /// Sets whether there is a layer over the socket; called before anything is read.
+    pub(crate) fn set_layered(&mut self, is_layered: bool) {
+        self.is_layered = is_layered;
     }
 
     /// Room to read into.
@@ -82,7 +90,8 @@ impl<M: Machine<Token = Waker>, A: Application<M>> Intake<M, A> {
         if n > 0 {
             self.buf.filled(n);
         }
-        let Self { shared, app, session, reader, buf, tokens, paused, quiet } = self;
+        let Self { shared, app, session, reader, buf, tokens, paused, quiet, is_layered } = self;
+        let pile = PILE_OF_ANSWERS.bytes(*is_layered);
         *quiet = n <= LITTLE;
         let mut guard = shared.lazy(tokens);
         M::begin_input(reader, &mut guard, now, n);
@@ -102,7 +111,7 @@ impl<M: Machine<Token = Waker>, A: Application<M>> Intake<M, A> {
                 }
                 Err(cause) => break Err(cause),
             }
-            if M::flush_answers(reader, &mut guard, PILE_OF_ANSWERS) {
+            if M::flush_answers(reader, &mut guard, pile) {
                 guard.release();
                 shared.write_inline();
             }

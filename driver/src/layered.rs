@@ -20,10 +20,12 @@ use crate::sync::Arc;
 
 mod outgoing;
 mod over;
+mod pile;
 mod scratch;
 mod waiting;
 
 use over::Over;
+pub use pile::Pile;
 
 /// A socket, and its layer if it has one.
 pub struct Layered<S> {
@@ -159,6 +161,11 @@ impl<S: Wire> Wire for Layered<S> {
 
     fn secured(&self) -> Option<Arc<Secured>> {
         Self::secured(self)
+    }
+
+    #[inline]
+    fn is_layered(&self) -> bool {
+        self.over.is_some()
     }
 }
 

@@ -70,6 +70,7 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
         if let Some(secured) = socket.secured() {
             intake.secured(secured);
         }
+        intake.set_layered(socket.is_layered());
         let connection = Arc::new(Connection::new(shared, socket, intake));
         shared.set_connection(Some(Arc::clone(&connection) as _));
         let gathering = Gathering::new(connection.socket.runs_woken_first());

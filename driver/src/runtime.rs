@@ -58,6 +58,12 @@ pub trait Wire: WriteNow {
     fn secured(&self) -> Option<Arc<Secured>> {
         None
     }
+
+    /// Whether there is a layer over the socket, so that each write ends a record: see
+    /// [`Pile`](crate::layered::Pile).
+    fn is_layered(&self) -> bool {
+        false
+    }
 }
 
 /// A [`Wire`] that tasks wait for.

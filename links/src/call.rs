@@ -11,12 +11,13 @@ use bowline_core::frame::Framing;
 use bowline_core::link::{CallId, CallOptions, Line, Reply, Turn, WaitTicket};
 use bowline_core::time::Instant;
 use bowline_driver::clock;
+use bowline_driver::layered::Pile;
 
 use crate::peer_core::PeerCore;
 
 /// Bytes of requests that are written before every caller that is about to call has called, so that both
 /// sides work at the same time.
-const PILE_OF_CALLS: usize = 8 * 1024;
+const PILE_OF_CALLS: Pile = Pile::new(8 * 1024);
 
 /// A place in the queue of callers, for a call that there is no room for.
 #[derive(Clone, Copy, Debug)]
@@ -46,10 +47,11 @@ fn begin_plain<F: Framing>(
 ) -> Option<CallId> {
     let timeout = options.get_timeout().unwrap_or(peer.0.call_timeout);
     let body = payload.as_slice();
+    let pile = PILE_OF_CALLS.bytes(peer.0.is_layered);
     peer.0.shared.with_inline(|link| {
         let now = link.call_time(clock::now);
         let call = link.call_plain(now, timeout, options, body, |_| cx.waker().clone());
-        let write = call.is_some() && (link.in_flight() == 1 || link.is_piling_up(PILE_OF_CALLS));
+        let write = call.is_some() && (link.in_flight() == 1 || link.is_piling_up(pile));
         (call, write)
     })
 }
@@ -64,6 +66,7 @@ fn begin<F: Framing>(
     cx: &mut Context<'_>,
 ) -> Poll<Result<CallId, CallError>> {
     let timeout = options.get_timeout().unwrap_or(peer.0.call_timeout);
+    let pile = PILE_OF_CALLS.bytes(peer.0.is_layered);
     // The body is passed by reference count or copied: it is still available after `Full`.
     peer.0.shared.with_inline(|link| {
         let now = link.call_time(clock::now);
@@ -87,7 +90,7 @@ fn begin<F: Framing>(
         };
         match link.call_until(now, deadline, options, payload.clone(), |_| cx.waker().clone(), turn) {
             Ok(id) => {
-                let write = link.in_flight() == 1 || link.is_piling_up(PILE_OF_CALLS);
+                let write = link.in_flight() == 1 || link.is_piling_up(pile);
                 (Poll::Ready(Ok(id)), write)
             }
             Err(CallError::Full(_)) => {

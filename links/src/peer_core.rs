@@ -38,6 +38,8 @@ pub(crate) struct PeerInner<F: Framing> {
     pub(crate) cast_timeout: Duration,
     /// Casts expire, so that casting needs the time.
     timed_casts: bool,
+    /// Each write ends a record of a layer.
+    pub(crate) is_layered: bool,
     pub(crate) monitored: Mutex<Option<Registration>>,
 }
 
@@ -58,7 +60,7 @@ impl<F: Framing> Clone for PeerCore<F> {
 impl<F: Framing> PeerCore<F> {
     pub(crate) fn new(link: Link<F, Waker>, linger: Duration) -> Self {
         let (call_timeout, cast_timeout) = (link.call_timeout(), link.cast_timeout());
-        let timed_casts = link.expire_after().is_some();
+        let (timed_casts, is_layered) = (link.expire_after().is_some(), link.is_layered());
         Self(Arc::new(PeerInner {
             shared: Arc::new(Shared::new(link)),
             id: PeerId::unique(),
@@ -66,6 +68,7 @@ impl<F: Framing> PeerCore<F> {
             call_timeout,
             cast_timeout,
             timed_casts,
+            is_layered,
             monitored: Mutex::new(None),
         }))
     }

@@ -111,6 +111,16 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.settings.call_timeout
     }
 
+    /// Whether its connections have a layer such as TLS: each of their writes ends a record.
+    #[must_use]
+    pub fn is_layered(&self) -> bool {
+        let layers = &self.settings.layers;
+        match self.role {
+            Role::Dialing => layers.dial.is_some(),
+            Role::Accepting => layers.accept.is_some(),
+        }
+    }
+
     /// How long a cast may wait in the write queue: if this is set, casts need the time.
     #[must_use]
     pub fn expire_after(&self) -> Option<Duration> {

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 
 use super::over::Over;
+use super::pile::RECORD;
 use super::scratch::{Use, with_scratch};
 use super::{is_for_now, layer_error, would_block};
 use crate::runtime::Wire;
@@ -13,8 +14,6 @@ use crate::runtime::Wire;
 pub(super) const BATCH: usize = 64 * 1024;
 /// A rest of the batch up to this length is encoded as well: otherwise it would need its own system call.
 const REST: usize = 4 * 1024;
-/// The maximum number of plain bytes in one record.
-const RECORD: usize = 16 * 1024;
 /// The maximum number of pieces that are combined for one record.
 const PIECES: usize = 16;
 

@@ -87,6 +87,7 @@ impl<F: Framing, S: Wire> Owned<F, S> {
         let mut link = Link::new(config, role);
         link.lend_replies();
         let reader = link.handle_connected(now, Epoch::FIRST);
+        let piles = Piles::overlap(socket.is_layered());
         let mut owned = Self {
             link,
             reader,
@@ -96,7 +97,7 @@ impl<F: Framing, S: Wire> Owned<F, S> {
             now,
             calls: 0,
             timed_casts,
-            piles: Piles::OVERLAP,
+            piles,
             refused: false,
             ended: Vec::new(),
             paused: false,
@@ -123,7 +124,8 @@ impl<F: Framing, S: Wire> Owned<F, S> {
     /// Sets whether the other side needs time to wake up, so that it should get work early.
     #[doc(hidden)]
     pub fn overlap(&mut self, wakes: bool) {
-        self.piles = if wakes { Piles::OVERLAP } else { Piles::SPIN };
+        let is_layered = self.socket.is_layered();
+        self.piles = if wakes { Piles::overlap(is_layered) } else { Piles::spin(is_layered) };
     }
 
     /// The state of the link.

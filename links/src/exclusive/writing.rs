@@ -8,6 +8,7 @@ use bowline_core::machine::Machine;
 use bowline_core::time::Instant;
 use bowline_driver::clock;
 use bowline_driver::error::disconnect;
+use bowline_driver::layered::Pile;
 use bowline_driver::pump::PILE_OF_ANSWERS;
 use bowline_driver::runtime::Wire;
 use bowline_driver::shared::{WriteNow, write_batch};
@@ -25,9 +26,18 @@ pub(super) struct Piles {
 
 impl Piles {
     /// The peer sleeps and takes long to wake: write early, so that both sides work at the same time.
-    pub(super) const OVERLAP: Self = Self { calls: PILE / 4, answers: PILE_OF_ANSWERS };
+    pub(super) const fn overlap(is_layered: bool) -> Self {
+        Self::new(Pile::new(PILE / 4), PILE_OF_ANSWERS, is_layered)
+    }
+
     /// The peer spins and reacts at once: write late, to save system calls.
-    pub(super) const SPIN: Self = Self { calls: PILE, answers: 2 * PILE_OF_ANSWERS };
+    pub(super) const fn spin(is_layered: bool) -> Self {
+        Self::new(Pile::new(PILE), Pile::new(PILE / 4), is_layered)
+    }
+
+    const fn new(calls: Pile, answers: Pile, is_layered: bool) -> Self {
+        Self { calls: calls.bytes(is_layered), answers: answers.bytes(is_layered) }
+    }
 }
 
 impl<F: Framing, S: Wire> Owned<F, S> {

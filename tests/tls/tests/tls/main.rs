@@ -66,6 +66,7 @@ on_every_runtime! {
     traffic::calls_and_casts_of_every_size,
     traffic::messages_of_every_size_around_a_record,
     traffic::both_sides_are_known,
+    traffic::a_burst_of_calls_fills_its_records,
     traffic::an_owner_drives_its_connection,
     traffic::a_stream_of_the_programs_own,
     traffic::a_session_goes_on_over_new_connections,

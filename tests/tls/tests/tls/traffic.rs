@@ -147,6 +147,40 @@ impl Handler for Replies {
     }
 }
 
+/// A record costs both sides about as much as a system call: a burst of short messages is sent in full records, in both
+/// directions, although it is written while more of it is being made.
+pub(crate) async fn a_burst_of_calls_fills_its_records<R: Runtime>() {
+    const BURST: usize = 256;
+    const BODY: usize = 110;
+    let World { server: tls, client, .. } = world();
+    let server = serving::<R>(&tls).await;
+    let wire = Wire::to(server.local_addr().port());
+    let config = Config::builder().tls(&client).build().expect("sound");
+    let mut owner =
+        done::<R, _>(Exclusive::<R>::connect_with(wire.address(), config)).await.expect("it listens");
+    let (mut replies, mut before) = (Replies::default(), [0; 2]);
+    // The buffers grow during the first bursts.
+    for _ in 0..5 {
+        (replies, before) = (Replies::default(), wire.records());
+        for _ in 0..BURST {
+            owner.call(1, body(BODY)).expect("room");
+        }
+        while replies.0 < BURST * BODY {
+            done::<R, _>(owner.turn(&mut replies, None)).await.expect("open");
+        }
+    }
+    let after = wire.records();
+    // Requests take 34 KiB, three records, and one more is left to the flow control. Answers take 31.5 KiB, two records;
+    // a third one where the requests came in two parts.
+    for (way, most) in [4, 3].into_iter().enumerate() {
+        let records = after[way] - before[way];
+        assert!((2..=most).contains(&records), "way {way}: {before:?}, {after:?}");
+    }
+    assert!(done::<R, _>(owner.close(&mut replies)).await.is_empty());
+    done::<R, _>(server.shutdown()).await;
+    wire.assert_secret();
+}
+
 pub(crate) async fn an_owner_drives_its_connection<R: Runtime>() {
     let World { server: tls, client, ca } = world();
     let server = serving::<R>(&tls).await;

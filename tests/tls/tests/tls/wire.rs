@@ -25,6 +25,8 @@ struct State {
     connections: AtomicUsize,
     /// Bytes of both ways.
     carried: AtomicUsize,
+    /// Records of data that began, of each way.
+    records: [AtomicUsize; 2],
     /// The bytes that should not have been there.
     wrong: Mutex<Option<String>>,
     /// Connections are cut after so many bytes of that way.
@@ -84,6 +86,11 @@ impl Wire {
         self.state.carried.load(Ordering::Relaxed)
     }
 
+    /// The number of encrypted records so far, from the client and from the server.
+    pub(crate) fn records(&self) -> [usize; 2] {
+        self.state.records.each_ref().map(|records| records.load(Ordering::Relaxed))
+    }
+
     /// Everything that came was TLS, and no text.
     pub(crate) fn assert_secret(&self) {
         let wrong = self.state.wrong.lock().expect("not poisoned").take();
@@ -101,7 +108,9 @@ impl State {
             let n = n.min(limit.map_or(n, |limit| limit - count));
             count += n;
             self.carried.fetch_add(n, Ordering::Relaxed);
-            if let Some(wrong) = seen.look(&buf[..n]) {
+            let wrong = seen.look(&buf[..n]);
+            self.records[way].fetch_add(std::mem::take(&mut seen.records), Ordering::Relaxed);
+            if let Some(wrong) = wrong {
                 self.wrong.lock().expect("not poisoned").get_or_insert(wrong);
             }
             if to.write_all(&buf[..n]).is_err() || limit == Some(count) {
@@ -121,6 +130,8 @@ struct Seen {
     header: Vec<u8>,
     left: usize,
     last: Vec<u8>,
+    /// Encrypted records that began, and are not counted yet.
+    records: usize,
 }
 
 impl Seen {
@@ -148,6 +159,7 @@ impl Seen {
                     return Some(format!("this is no record: {:?}", self.header));
                 }
                 self.left = usize::from(u16::from_be_bytes([high, low]));
+                self.records += usize::from(kind == 23);
                 self.header.clear();
             }
         }
