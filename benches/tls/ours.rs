@@ -93,6 +93,53 @@ impl<R: On> Serving<R> {
     }
 }
 
+/// The accepting side of a connection whose dialing side has one owner.
+enum Far<R: On> {
+    Server(Serving<R>),
+    /// Its address, what it counted, and its thread, which ends with the connection.
+    Owner(String, mpsc::Receiver<f64>, std::thread::JoinHandle<()>),
+}
+
+impl<R: On> Far<R> {
+    fn new(has_owner: bool, config: Config) -> Self {
+        if !has_owner {
+            return Self::Server(Serving::new(config));
+        }
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("bound").to_string();
+        let (told, rate) = mpsc::sync_channel(1);
+        let thread = std::thread::spawn(move || {
+            let (stream, _) = listener.accept().expect("a connection");
+            R::block_on(Box::pin(async move {
+                let mut link = links::Exclusive::<R>::accept(stream, config).expect("sound");
+                let mut owner = Owner { replies: 0, counter: Some(Counter::new(told)) };
+                while link.turn(&mut owner, None).await.is_ok() {}
+            }));
+        });
+        Self::Owner(address, rate, thread)
+    }
+
+    fn address(&self) -> &str {
+        match self {
+            Self::Server(serving) => &serving.address,
+            Self::Owner(address, ..) => address,
+        }
+    }
+
+    /// Waits for the rate of casts.
+    fn rate(&self) -> f64 {
+        let (Self::Server(Serving { rate, .. }) | Self::Owner(_, rate, _)) = self;
+        rate.recv().expect("the last message came")
+    }
+
+    fn stop(self) {
+        match self {
+            Self::Server(serving) => serving.stop(),
+            Self::Owner(_, _, thread) => thread.join().expect("no panic"),
+        }
+    }
+}
+
 /// Casts from a shared handle.
 pub(crate) fn shared_casts<R: On>(security: Option<&Security>, body: &Bytes, time: Duration) -> f64 {
     let (serving, dialing) = configs(security);
@@ -119,13 +166,17 @@ pub(crate) fn shared_casts<R: On>(security: Option<&Security>, body: &Bytes, tim
     rate
 }
 
-/// Casts from the owner of a connection.
-pub(crate) fn owned_casts<R: On>(security: Option<&Security>, body: &Bytes, time: Duration) -> f64 {
+/// Casts from the owner of a connection, to a server or to another owner.
+pub(crate) fn owned_casts<R: On>(
+    security: Option<&Security>,
+    to_owner: bool,
+    body: &Bytes,
+    time: Duration,
+) -> f64 {
     let (serving, dialing) = configs(security);
-    let serving = Serving::<R>::new(serving);
-    let address = serving.address.clone();
+    let far = Far::<R>::new(to_owner, serving);
     R::block_on(Box::pin(async {
-        let link = links::Exclusive::<R>::connect_with(&address, dialing).await;
+        let link = links::Exclusive::<R>::connect_with(far.address(), dialing).await;
         let (mut link, start) = (link.expect("it listens"), Instant::now());
         let many = vec![&body[..]; MANY];
         while start.elapsed() < time {
@@ -143,8 +194,8 @@ pub(crate) fn owned_casts<R: On>(security: Option<&Security>, body: &Bytes, time
         }
         link.close(&mut ()).await;
     }));
-    let rate = serving.rate.recv().expect("the last message came");
-    serving.stop();
+    let rate = far.rate();
+    far.stop();
     rate
 }
 
@@ -228,19 +279,19 @@ impl links::Handler for Owner {
     }
 }
 
-/// Calls by the owner of a connection.
+/// Calls by the owner of a connection, to a server or to another owner.
 pub(crate) fn owned_calls<R: On>(
     security: Option<&Security>,
+    to_owner: bool,
     body: &Bytes,
     in_flight: usize,
     time: Duration,
 ) -> f64 {
     let (serving, dialing) = configs(security);
-    let serving = Serving::<R>::new(serving);
-    let address = serving.address.clone();
+    let far = Far::<R>::new(to_owner, serving);
     let (told, rate) = mpsc::channel();
     R::block_on(Box::pin(async {
-        let link = links::Exclusive::<R>::connect_with(&address, dialing).await;
+        let link = links::Exclusive::<R>::connect_with(far.address(), dialing).await;
         let (mut link, mut owner, mut made) = (link.expect("it listens"), Owner::default(), 0);
         let start = Instant::now();
         while start.elapsed() < time {
@@ -252,7 +303,7 @@ pub(crate) fn owned_calls<R: On>(
         told.send(owner.replies as f64 / start.elapsed().as_secs_f64()).expect("heard");
         link.close(&mut owner).await;
     }));
-    serving.stop();
+    far.stop();
     rate.recv().expect("told")
 }
 
