@@ -55,6 +55,8 @@ struct Slice {
     block: Block,
     start: usize,
     len: usize,
+    /// A receive buffer counts the memory of the block.
+    is_watched: bool,
 }
 
 impl AsRef<[u8]> for Slice {
@@ -101,14 +103,21 @@ impl Body {
     }
 
     /// A reference to `bytes`, which are part of `block`. If they are not, they are copied.
+    #[inline]
     pub(crate) fn of_block(block: &Block, bytes: &[u8]) -> Self {
+        Self::of_frame(block, bytes, false)
+    }
+
+    /// The same. `is_watched`: the receive buffer counts the memory of the block, and the queue that keeps the body
+    /// does not.
+    pub(crate) fn of_frame(block: &Block, bytes: &[u8], is_watched: bool) -> Self {
         let start = (bytes.as_ptr() as usize).wrapping_sub(block.as_ptr() as usize);
         let lies_within = start.checked_add(bytes.len()).is_some_and(|end| end <= block.len());
         debug_assert!(lies_within, "not of this block");
         if !lies_within {
             return Self::copy_from(bytes);
         }
-        Self(Repr::Block(Slice { block: Block::clone(block), start, len: bytes.len() }))
+        Self(Repr::Block(Slice { block: Block::clone(block), start, len: bytes.len(), is_watched }))
     }
 
     /// Copies the bytes into memory of their own if the body shares a block. Use it for a small body that is
@@ -133,6 +142,19 @@ impl Body {
             && slice.len < slice.block.len() / 2
         {
             self.detach();
+        }
+    }
+
+    /// Whether the receive buffer of a connection counts its memory.
+    #[inline]
+    pub(crate) fn is_watched(&self) -> bool {
+        matches!(&self.0, Repr::Block(Slice { is_watched: true, .. }))
+    }
+
+    /// From now on its memory is counted where the body is.
+    pub(crate) fn count_here(&mut self) {
+        if let Repr::Block(slice) = &mut self.0 {
+            slice.is_watched = false;
         }
     }
 

@@ -157,6 +157,13 @@ pub trait Machine: Sized + Send + 'static {
     /// The pass is over: buffered answers are moved to the machine.
     fn end_input(reader: &mut Self::Reader, access: &mut impl Access<Self>, now: Instant, buf: &mut RecvBuf);
 
+    /// A deadline was due: usually the connection is quiet. Frees the memory of the receive buffer if nothing is
+    /// unread, and what else is kept for messages to come.
+    fn release_memory(reader: &mut Self::Reader, access: &mut impl Access<Self>, buf: &mut RecvBuf) {
+        let _ = (reader, access);
+        buf.release_if_empty();
+    }
+
     /// The peer ended its stream.
     ///
     /// # Errors

@@ -24,7 +24,7 @@ pub enum Reason {
     Reconnect,
     /// A limit of the accepting side.
     AcceptLimit,
-    /// The server had no memory: it is asked again.
+    /// The server had no memory: it is asked again. Or memory that was kept for long messages is freed.
     Memory,
     /// A reason of a machine outside of the core.
     Other,

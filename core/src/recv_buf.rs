@@ -4,10 +4,16 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
+use core::ops::Deref;
 
 use bytes::Bytes;
 
 use crate::body::{Body, INLINE_BODY};
+
+mod blocks;
+
+pub(crate) use blocks::Blocks;
+use blocks::is_held;
 
 /// Room for the first read of a connection, in bytes.
 const FIRST_READ: usize = 256;
@@ -19,15 +25,19 @@ const KEEP: usize = 4 * BUSY_READ;
 const RUN: usize = 512;
 /// Up to this many unread bytes are moved to the front to make room; more only if necessary.
 const CHEAP_MOVE: usize = 4 * 1024;
-/// The number of blocks with messages kept by reference that are watched for reuse. If that many are still in
-/// use, messages of further blocks are copied, unless they make up most of their block.
-const WATCHED: usize = 8;
-/// Limit of the bytes of those blocks. A block that grew for a long message is watched like the others: allocating a new
-/// block of that size for each message of 64 KiB costs more than reading it.
-const WATCHED_BYTES: usize = WATCHED * BUSY_READ;
+/// Limit of the bytes of the blocks with messages kept by reference that are watched for reuse. If that many are
+/// still in use, messages of further blocks are copied, unless they make up most of their block. A block that grew
+/// for a long message is watched like the others: allocating a new block of that size for each message of 64 KiB
+/// costs more than reading it.
+const WATCHED_BYTES: usize = blocks::MOST * BUSY_READ;
+/// Limit of the bytes of the blocks of assembled messages that are watched for reuse: eight messages of 64 KiB with
+/// their headers.
+const WHOLE_BYTES: usize = WATCHED_BYTES + BUSY_READ;
 
 /// A block of receive memory: shared with the messages that are kept by reference.
 pub(crate) type Block = Arc<Vec<u8>>;
+/// The blocks of messages that were assembled from fragments.
+pub(crate) type WholeBlocks = Blocks<WHOLE_BYTES>;
 
 /// The position of a message in a run.
 #[derive(Clone, Copy, Debug)]
@@ -71,7 +81,10 @@ pub struct RecvBuf {
     /// Allocated with the first read.
     block: Option<Block>,
     /// Blocks that were left to the messages that hold them.
-    watched: Vec<Block>,
+    watched: Blocks<WATCHED_BYTES>,
+    /// Blocks of assembled messages. They are apart from the others, so that long messages that the application
+    /// keeps do not make it copy short ones.
+    whole: WholeBlocks,
     /// Messages may hold the block even if they are a small part of it: see [`Source`].
     is_plenty: bool,
     start: usize,
@@ -85,7 +98,7 @@ pub struct RecvBuf {
     /// The positions of the messages of the run given out last, counted from the front.
     run: Vec<Place>,
     /// A frame outside of this buffer (assembled from fragments, or kept back) that is given out instead.
-    aside: Option<Box<Bytes>>,
+    aside: Option<Box<Frame>>,
 }
 
 impl RecvBuf {
@@ -126,7 +139,7 @@ impl RecvBuf {
     fn leave_block(&mut self) {
         let Some(old) = self.block.take() else { return };
         let unread = &old[self.start..self.end];
-        let mut next = self.free_block().unwrap_or_default();
+        let mut next = self.watched.take_free(|_| true).unwrap_or_default();
         let data = Arc::get_mut(&mut next).expect("its only holder");
         // As much room as before: about the same amount is expected.
         let room = old.len().clamp(FIRST_READ, KEEP).max(unread.len() + 1);
@@ -136,38 +149,8 @@ impl RecvBuf {
         data[..unread.len()].copy_from_slice(unread);
         (self.start, self.end) = (0, unread.len());
         self.block = Some(next);
-        self.watch(old);
-    }
-
-    /// Watches a block that messages hold. Without room for it, what they hold of it is most of it.
-    fn watch(&mut self, block: Block) {
-        if !self.has_room_for(block.len()) {
-            self.watched.retain(is_held);
-        }
-        if self.has_room_for(block.len()) {
-            self.watched.push(block);
-        }
-    }
-
-    fn has_room_for(&self, bytes: usize) -> bool {
-        self.watched.len() < WATCHED && self.watched_bytes() + bytes <= WATCHED_BYTES
-    }
-
-    /// The same once the blocks that are free are let go.
-    fn can_watch(&self, bytes: usize) -> bool {
-        let held = self.watched.iter().filter(|block| is_held(block));
-        let (blocks, held) = held.fold((0, 0), |(blocks, held), block| (blocks + 1, held + block.len()));
-        blocks < WATCHED && held + bytes <= WATCHED_BYTES
-    }
-
-    fn watched_bytes(&self) -> usize {
-        self.watched.iter().map(|block| block.len()).sum()
-    }
-
-    /// A block that no message holds any more.
-    fn free_block(&mut self) -> Option<Block> {
-        let free = self.watched.iter_mut().position(|block| Arc::get_mut(block).is_some())?;
-        Some(self.watched.swap_remove(free))
+        // Without room for it, what messages hold of it is most of it.
+        self.watched.watch(old);
     }
 
     /// Reports that `n` bytes were read into the last [`spare`](Self::spare).
@@ -180,8 +163,7 @@ impl RecvBuf {
         self.end += n;
         self.filled_up = n == room;
         let len = self.data().len();
-        let few_are_held = self.watched.is_empty() || self.can_watch(len);
-        self.is_plenty = few_are_held && len <= BUSY_READ && self.end - self.start >= len / 4;
+        self.is_plenty = self.watched.can_watch(len) && len <= BUSY_READ && self.end - self.start >= len / 4;
     }
 
     /// Whether the last read filled all room, so that the socket may have more bytes.
@@ -205,10 +187,40 @@ impl RecvBuf {
         }
     }
 
-    /// Bytes of memory set aside, blocks that messages hold included (at most eight of them, and 512 KiB).
+    /// Bytes of memory set aside, blocks that messages hold included: at most eight that were read into, and 512 KiB,
+    /// and at most eight of assembled messages, and 576 KiB.
     #[must_use]
     pub fn capacity(&self) -> usize {
-        self.data().len() + self.watched_bytes()
+        self.data().len() + self.watched.bytes() + self.whole.bytes()
+    }
+
+    /// Whether the buffer itself has more than this many bytes.
+    pub(crate) fn is_longer_than(&self, bytes: usize) -> bool {
+        self.data().len() > bytes
+    }
+
+    /// The bytes that were not consumed yet, and the memory for messages that are assembled from them.
+    pub(crate) fn unread_and_whole(&mut self) -> (&[u8], &mut WholeBlocks) {
+        let unread = match &self.block {
+            Some(block) => &block[self.start + self.lent..self.end],
+            None => &[][..],
+        };
+        (unread, &mut self.whole)
+    }
+
+    /// Frees the blocks of assembled messages that nothing holds.
+    pub(crate) fn free_whole(&mut self) {
+        self.whole.keep_held();
+    }
+
+    /// Leaves the blocks of assembled messages to their holders alone.
+    pub(crate) fn forget_whole(&mut self) {
+        self.whole = Blocks::default();
+    }
+
+    /// Whether there is memory for blocks of assembled messages.
+    pub(crate) fn has_whole(&self) -> bool {
+        self.whole.is_used()
     }
 
     /// The block of this buffer, for keeping bytes by reference.
@@ -306,11 +318,16 @@ impl RecvBuf {
     /// Gives out a frame that is not in this buffer, for example a decrypted one. The bytes that it was made
     /// of have been [consumed](Self::consume).
     pub fn lend_aside(&mut self, frame: Bytes) {
+        self.lend_frame(Frame::Bytes(frame));
+    }
+
+    /// As [`lend_aside`](Self::lend_aside).
+    pub(crate) fn lend_frame(&mut self, frame: Frame) {
         self.aside = Some(Box::new(frame));
     }
 
     /// The frame that was given out, if it is not in this buffer.
-    pub(crate) fn aside(&self) -> Option<&Bytes> {
+    pub(crate) fn aside(&self) -> Option<&Frame> {
         self.aside.as_deref()
     }
 
@@ -348,20 +365,59 @@ impl RecvBuf {
     pub fn release_if_empty(&mut self) {
         self.take_lent();
         if self.start == self.end {
-            self.watched.retain(is_held);
             if let Some(block) = self.block.take().filter(is_held) {
-                self.watch(block);
+                self.watched.watch(block);
             }
-            let watched = core::mem::take(&mut self.watched);
-            let watched = if watched.is_empty() { Vec::new() } else { watched };
-            *self = Self { watched, ..Self::new() };
+            self.watched.keep_held();
+            let Self { watched, whole, .. } = core::mem::take(self);
+            *self = Self { watched, whole, ..Self::new() };
         }
     }
 }
 
-/// Whether messages hold it.
-fn is_held(block: &Block) -> bool {
-    Arc::strong_count(block) > 1
+/// A whole frame outside of the receive buffer.
+#[derive(Clone, Debug)]
+pub(crate) enum Frame {
+    Bytes(Bytes),
+    /// Assembled in a block. `is_watched`: the receive buffer counts the block.
+    Block {
+        block: Block,
+        is_watched: bool,
+    },
+}
+
+impl Frame {
+    /// Keeps some of its bytes: a long body by reference.
+    pub(crate) fn keep(&self, bytes: &[u8]) -> Body {
+        match self {
+            _ if bytes.len() <= INLINE_BODY => Body::copy_from(bytes),
+            Self::Bytes(frame) => Body::from(frame.slice_ref(bytes)),
+            Self::Block { block, is_watched } => Body::of_frame(block, bytes, *is_watched),
+        }
+    }
+
+    /// Whether the receive buffer counts its memory.
+    pub(crate) fn is_watched(&self) -> bool {
+        matches!(self, Self::Block { is_watched: true, .. })
+    }
+
+    /// From now on its memory is counted where the frame is.
+    pub(crate) fn count_here(&mut self) {
+        if let Self::Block { is_watched, .. } = self {
+            *is_watched = false;
+        }
+    }
+}
+
+impl Deref for Frame {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Bytes(frame) => frame,
+            Self::Block { block, .. } => block,
+        }
+    }
 }
 
 /// Makes room after the first `end` bytes; an incomplete frame needs `want`.
@@ -377,6 +433,7 @@ fn grow(data: &mut Vec<u8>, end: usize, want: usize) {
     if data.is_empty() {
         *data = vec![0; target];
     } else {
+        data.reserve_exact(target.saturating_sub(data.len()));
         data.resize(target, 0);
     }
 }

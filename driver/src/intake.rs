@@ -162,9 +162,10 @@ impl<M: Machine<Token = Waker>, A: Application<M>> Intake<M, A> {
         app.disconnected(session, cause);
     }
 
-    /// Frees the receive buffer while it is empty.
+    /// Frees the receive buffer while it is empty, and what the machine keeps for messages to come.
     pub(crate) fn release_memory(&mut self) {
-        self.buf.release_if_empty();
+        let Self { shared, reader, buf, tokens, .. } = self;
+        M::release_memory(reader, &mut shared.lazy(tokens), buf);
     }
 
     /// There is nothing to read now. A connection with little traffic keeps no buffer while it waits; a busy

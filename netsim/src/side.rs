@@ -224,7 +224,11 @@ impl<M: Machine> Side<M> {
         if let Some(conduit) = &mut self.conduit {
             conduit.work(now, net)?;
         }
+        let is_due = machine.poll_timeout().is_some_and(|(at, _)| at <= now);
         machine.handle_timeout(now);
+        if is_due && let Some(reader) = &mut self.reader {
+            M::release_memory(reader, &mut &mut *machine, &mut self.buf);
+        }
         let mut moved = app.work(self.end, now, machine);
         if machine.is_ready() {
             moved |= self.return_late(machine, now);

@@ -49,8 +49,10 @@ impl Bounds {
         let read: usize = self.windows.iter().map(|&window| window as usize + message + cost).sum();
         // One incomplete reply of each class, and replies that their callers did not take yet.
         let replies = 2 * message;
-        // The batch being written, spare chunks, the receive buffer, the table of calls.
-        let fixed = 5 * 128 * 1024 + 2 * (64 * 1024 + message) + 2 * self.in_flight * 512 + 16 * 1024;
+        // The batch being written, spare chunks, the receive buffer, the table of calls, blocks of messages that came
+        // in fragments.
+        let fixed =
+            5 * 128 * 1024 + 9 * 64 * 1024 + 2 * (64 * 1024 + message) + 2 * self.in_flight * 512 + 16 * 1024;
         write + read + replies + fixed
     }
 }

@@ -239,7 +239,7 @@ fn most_memory(session_window: usize) -> usize {
     let message = 64 * 1024 + 1024;
     let write = 3 * (256 * 1024 + 200 * 64 + message);
     let read = 2 * (64 * 1024 + message + 256) + 2 * message;
-    let fixed = 5 * 128 * 1024 + 2 * (64 * 1024 + message) + 2 * 40 * 512 + 16 * 1024;
+    let fixed = 5 * 128 * 1024 + 9 * 64 * 1024 + 2 * (64 * 1024 + message) + 2 * 40 * 512 + 16 * 1024;
     let session = 3 * session_window + 2 * 64 * 1024 + 2 * message;
     write + read + fixed + session
 }

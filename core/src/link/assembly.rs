@@ -1,12 +1,11 @@
 //! Assembles messages from fragments, one at a time per class.
 
-use alloc::vec::Vec;
-
-use bytes::Bytes;
+use alloc::sync::Arc;
 
 use crate::error::{FrameError, PeerError};
 use crate::frame::native::MESSAGE_COST;
 use crate::frame::{Framing, Kind, Meta, Step};
+use crate::recv_buf::{Block, WholeBlocks};
 use crate::time::Instant;
 
 /// The minimum number of bytes of the frame in a message's first fragment: its header up to the length of its
@@ -19,7 +18,8 @@ pub(super) struct Assembly {
     message: u64,
     /// The metadata of its frame.
     pub(super) meta: Meta,
-    frame: Vec<u8>,
+    /// The received bytes: in a block that an earlier message was in, if one of a suitable size is free.
+    frame: Option<Block>,
     /// The number of bytes received.
     have: usize,
     /// The length of the frame as far as it is known.
@@ -34,7 +34,7 @@ pub(super) struct Assembly {
 pub(super) enum Assembled {
     More,
     /// The message is complete.
-    Whole(Bytes),
+    Whole(Block),
     /// The message is complete, but was cancelled.
     Discarded,
 }
@@ -68,7 +68,7 @@ impl Assembly {
             return Err(PeerError::Fragment { field: "class of the message", value, limit });
         }
         let message = fragment.id;
-        Ok(Self { message, meta, frame: Vec::new(), have: 0, need: 0, unwanted: false, since: now })
+        Ok(Self { message, meta, frame: None, have: 0, need: 0, unwanted: false, since: now })
     }
 
     /// Whether its bytes take credit: those of requests and casts do.
@@ -97,12 +97,21 @@ impl Assembly {
 
     /// The received bytes of an answer.
     pub(super) fn answer(&self) -> u64 {
-        if self.takes_credit() { 0 } else { self.frame.len() as u64 }
+        if self.takes_credit() { 0 } else { self.len() as u64 }
     }
 
     /// Bytes of memory it holds.
     pub(super) fn memory(&self) -> usize {
-        self.frame.capacity()
+        self.frame.as_ref().map_or(0, |frame| frame.capacity())
+    }
+
+    /// Bytes of memory for the part that has not arrived.
+    pub(super) fn ahead(&self) -> usize {
+        self.memory() - self.len()
+    }
+
+    fn len(&self) -> usize {
+        self.frame.as_ref().map_or(0, |frame| frame.len())
     }
 
     pub(super) fn check_id(&self, id: u64) -> Result<(), PeerError> {
@@ -121,15 +130,10 @@ impl Assembly {
         framing: &mut F,
         limit: usize,
         piece: &[u8],
+        blocks: &mut WholeBlocks,
     ) -> Result<Assembled, PeerError> {
-        let first = self.have == 0;
-        if first || !self.unwanted {
-            self.grow(piece.len());
-            self.frame.extend_from_slice(piece);
-        }
-        self.have += piece.len();
-        if first {
-            self.need = match framing.next_frame(&self.frame)? {
+        if self.have == 0 {
+            self.need = match framing.next_frame(piece)? {
                 Step::Need(need) => need,
                 Step::Frame { consumed, .. } => consumed,
             };
@@ -137,31 +141,43 @@ impl Assembly {
                 let (value, limit) = (self.need as u64, limit as u64);
                 return Err(FrameError::TooLong { field: "frame", value, limit }.into());
             }
-            if self.unwanted {
-                self.frame = Vec::new();
+            if !self.unwanted {
+                // At most twice the message, because the block lives as long as its body.
+                let accepted = self.need..=self.need.saturating_mul(2);
+                self.frame = blocks.take_free(|size| accepted.contains(&size));
             }
         }
+        self.have += piece.len();
         if self.have > self.need {
             let (value, limit) = (self.have as u64, self.need as u64);
             return Err(PeerError::Fragment { field: "bytes of the message", value, limit });
         }
+        if !self.unwanted {
+            self.append(piece);
+        }
         if self.have < self.need {
             return Ok(Assembled::More);
         }
-        if self.unwanted {
-            return Ok(Assembled::Discarded);
+        match self.frame.take() {
+            Some(frame) if !self.unwanted => Ok(Assembled::Whole(frame)),
+            _ => Ok(Assembled::Discarded),
         }
-        Ok(Assembled::Whole(Bytes::from(core::mem::take(&mut self.frame))))
     }
 
-    /// Grows the buffer as bytes arrive, up to the message's size: to at most twice the received bytes, or to the whole
+    /// Grows the memory as bytes arrive, up to the message's size: to at most twice the received bytes, or to the whole
     /// message once a third of it has arrived, so that a message of 64 KiB is moved once and not twice.
-    fn grow(&mut self, more: usize) {
-        let len = self.frame.len() + more;
-        if len > self.frame.capacity() {
-            let doubled = (2 * self.frame.capacity()).min(self.need);
-            let whole = if self.need <= 3 * len { self.need } else { 0 };
-            self.frame.reserve_exact(doubled.max(whole).max(len) - self.frame.len());
+    fn append(&mut self, piece: &[u8]) {
+        // Nothing else holds the block: bytes that something held would be copied, and not overwritten.
+        let frame = Arc::make_mut(self.frame.get_or_insert_default());
+        if self.have == piece.len() {
+            frame.clear();
         }
+        let len = frame.len() + piece.len();
+        if len > frame.capacity() {
+            let doubled = (2 * frame.capacity()).min(self.need);
+            let whole = if self.need <= 3 * len { self.need } else { 0 };
+            frame.reserve_exact(doubled.max(whole).max(len) - frame.len());
+        }
+        frame.extend_from_slice(piece);
     }
 }

@@ -17,6 +17,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         }
         self.lose_session(now, &cause);
         self.phase = Phase::Closed;
+        self.count_blocks_apart();
         self.conn = self.conn.anew();
         self.end_watched_casts(&cause);
         let Self { calls, wakes, lines, retries, .. } = &mut *self;

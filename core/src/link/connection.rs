@@ -13,6 +13,7 @@ use crate::link::auth::{Exchange, Greeted, Parting};
 use crate::link::reader::Reader;
 use crate::link::settle::Ended;
 use crate::link::undelivered::decode;
+use crate::link::whole_blocks::KeptBlocks;
 use crate::supervisor::Epoch;
 use crate::time::{Instant, millis};
 
@@ -93,6 +94,10 @@ pub(super) struct Reading {
     pub(super) assembly_since: [Option<Instant>; 2],
     /// Memory of the receive buffer, in bytes.
     pub(super) buffered: usize,
+    /// The buffer grew for a long frame.
+    pub(super) is_long: bool,
+    /// The receive buffer keeps blocks of assembled messages.
+    pub(super) kept_blocks: Option<Box<KeptBlocks>>,
     /// When the incomplete frame began.
     pub(super) frame_since: Option<Instant>,
 }
@@ -396,6 +401,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.event(LinkEvent::Disconnected { epoch: self.epoch, cause: cause.clone() });
         // Waiting cancels belong to a session that continues.
         let cancels = if self.history.session.is_some() { self.conn.cancels } else { 0 };
+        self.count_blocks_apart();
         self.conn = Connection { cancels, ..self.conn.anew() };
         self.phase = Phase::Down;
         self.route.last_cause = Some(Box::new(cause));

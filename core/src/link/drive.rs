@@ -11,15 +11,13 @@ use crate::address::Address;
 use crate::arena::Batch;
 use crate::error::{Disconnect, PeerError, Status};
 use crate::frame::{Framing, Kind, Meta};
-use crate::link::reader::{Event, Reader};
+use crate::link::reader::{Event, LONG, Reader};
 use crate::machine::{Access, Ending, Machine, Next, Reason, Wake};
 use crate::memory::{Holding, Verdict};
 use crate::recv_buf::RecvBuf;
 use crate::supervisor::{DialFailure, Epoch};
 use crate::time::Instant;
 
-/// Longer messages count as long. A buffer does not grow for shorter ones.
-const LONG: usize = 64 * 1024;
 /// Up to this many control frames in this time are those of an idle link.
 const RARE: (u32, Duration) = (4, Duration::from_millis(500));
 
@@ -123,6 +121,10 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
         reader.end(access, now, buf);
     }
 
+    fn release_memory(reader: &mut Reader<F>, access: &mut impl Access<Self>, buf: &mut RecvBuf) {
+        reader.release_memory(access, buf);
+    }
+
     fn handle_eof(reader: &mut Reader<F>, buf: &RecvBuf) -> Result<(), PeerError> {
         reader.end_of_stream(buf.unread())
     }
@@ -141,7 +143,7 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
 
     fn is_heavy(&self) -> bool {
         self.expected_answer() > UNKNOWN_SIZE
-            || self.conn.reading.buffered > LONG
+            || self.conn.reading.is_long
             || self.inflow.iter().any(|inflow| inflow.assembling() > LONG as u64)
     }
 
@@ -312,7 +314,7 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
             }
             Phase::Down | Phase::Closed => {}
         }
-        if let Some(at) = self.next_memory_check() {
+        if let Some(at) = self.next_memory_check().into_iter().chain(self.next_blocks_end()).min() {
             let earlier = next.is_none_or(|(earliest, _)| at < earliest);
             next = if earlier { Some((at, Reason::Memory)) } else { next };
         }
@@ -335,6 +337,7 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
         self.check_peer(now);
         self.check_session(now);
         self.check_memory(now);
+        self.check_blocks(now);
         self.note_memory();
         if let Some(closing) = &mut self.closing
             && now >= closing.deadline

@@ -59,6 +59,8 @@ struct Entry<T> {
     /// Extensions that its answer repeats.
     repeated: Repeated,
     wanted: bool,
+    /// The receive buffer counts the memory of its body.
+    is_watched: bool,
 }
 
 /// Bytes that a running request takes in the tables, besides its body and extensions: its entry and its id, each in
@@ -101,10 +103,10 @@ impl<T> InboundTable<T> {
         self.entries.get(&key).is_some_and(|entry| entry.wanted)
     }
 
-    fn open(&mut self, wire_id: u64, len: usize, repeated: Repeated, by_id: bool) -> u64 {
+    fn open(&mut self, entry: Entry<T>, by_id: bool) -> u64 {
         self.next_key += 1;
-        let key = self.next_key;
-        self.entries.insert(key, Entry { token: None, wire_id, len, repeated, wanted: true });
+        let (key, wire_id, len) = (self.next_key, entry.wire_id, entry.len);
+        self.entries.insert(key, entry);
         if by_id {
             self.by_id.insert(wire_id, key);
         }
@@ -136,13 +138,18 @@ impl<T> InboundTable<T> {
         entries.collect()
     }
 
-    /// Its handler ended. Returns the extensions that its answer repeats; `None`: no answer is wanted.
-    fn close(&mut self, key: u64) -> Option<Repeated> {
+    /// Its handler ended. Returns the entry, which says whether an answer is wanted.
+    fn close(&mut self, key: u64) -> Option<Entry<T>> {
         let wanted = self.contains(key);
         self.disown(key);
         let entry = self.entries.remove(&key)?;
         self.bytes -= entry.len;
-        wanted.then_some(entry.repeated)
+        Some(Entry { wanted, ..entry })
+    }
+
+    /// The receive buffer does not count requests any more.
+    pub(super) fn count_here(&mut self) {
+        self.entries.values_mut().for_each(|entry| entry.is_watched = false);
     }
 
     /// Frees the memory of empty tables.
@@ -196,7 +203,11 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         // The handler holds the extensions, too; they are kept for the answer in addition.
         let repeats = repeated.as_ref().map_or(0, |repeated| repeated.len());
         let len = request.body.len() + request.extensions.len() + repeats;
-        let key = self.inbound.open(wire_id, len, repeated, by_id);
+        let counted = request.counted_with_buffer();
+        self.note_counted_with_buffer(counted);
+        let is_watched = counted.is_some();
+        let entry = Entry { token: None, wire_id, len, repeated, wanted: true, is_watched };
+        let key = self.inbound.open(entry, by_id);
         if let Some(remaining) = request.remaining() {
             self.watch(now, remaining, Key::Inbound(key));
         }
@@ -229,8 +240,17 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
 
     /// A handler ended without an answer, because none is wanted.
     pub fn finish_inbound(&mut self, inbound: Inbound) {
-        self.inbound.close(inbound.key);
+        let _unwanted = self.close_inbound(inbound);
         self.after_closing_inbound();
+    }
+
+    /// A handler ended. Returns the extensions that its answer repeats; `None`: no answer is wanted.
+    fn close_inbound(&mut self, inbound: Inbound) -> Option<Repeated> {
+        let entry = self.inbound.close(inbound.key)?;
+        if entry.is_watched {
+            self.forget_counted_with_buffer(entry.len);
+        }
+        entry.wanted.then_some(entry.repeated)
     }
 
     pub(super) fn after_closing_inbound(&mut self) {
@@ -264,7 +284,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// [`answer`](Self::answer) with a method (message type) in the answer, if the framing can carry one;
     /// otherwise any value but 0 is a failure.
     pub fn answer_as(&mut self, inbound: Inbound, method: u32, answer: Result<Payload<'_>, Failure>) {
-        let closed = self.inbound.close(inbound.key);
+        let closed = self.close_inbound(inbound);
         self.note_answer_size(answer.as_ref().map_or_else(|failure| failure.body.len(), |body| body.len()));
         self.after_closing_inbound();
         let Some(repeated) = closed.filter(|_| inbound.scope == self.history.scope) else {

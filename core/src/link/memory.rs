@@ -58,7 +58,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             queued +=
                 self.arena.ours(class).bytes + usize::try_from(inflow.with_reader()).unwrap_or(usize::MAX);
         }
-        let buffered = self.conn.reading.buffered;
+        let buffered = self.conn.reading.buffered.saturating_sub(self.counted_with_buffer());
         let began =
             self.conn.reading.assembly_since.iter().chain([&self.conn.reading.frame_since]).flatten().min();
         Holding {
@@ -69,6 +69,11 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             origin: self.route.remote.as_ref().and_then(crate::address::Address::ip),
             is_detached: self.is_detached(),
         }
+    }
+
+    /// Whether the link holds more than it may without asking.
+    pub(super) fn lacks_memory(&self) -> bool {
+        self.share.is_counted && self.share.exceeds(self.holding().bytes)
     }
 
     /// Whether reading waits for memory.
@@ -170,6 +175,9 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.share.ask_at = (waits || self.share.is_refused).then(|| now + PATIENCE);
         if waited || waits {
             self.wakes.attend();
+        }
+        if waits || self.share.is_refused {
+            self.hasten_blocks(now);
         }
         if let Verdict::Refuse(_) = verdict {
             self.refuse_answers();

@@ -65,6 +65,7 @@ mod undelivered;
 mod waiting_lines;
 mod waiting_session;
 mod wakes;
+mod whole_blocks;
 
 pub use cast::Queued;
 pub use events::{Counters, LinkEvent};

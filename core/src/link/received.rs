@@ -50,6 +50,13 @@ impl Message {
     fn held(&self) -> usize {
         self.body.len() + self.extensions.as_ref().map_or(0, |extensions| extensions.len())
     }
+
+    /// Its length, if the receive buffer counts its memory. Extensions are a copy, and such a message is counted
+    /// in its queue, too.
+    #[inline]
+    pub(super) fn counted_with_buffer(&self) -> Option<usize> {
+        (self.body.is_watched() && self.extensions.is_none()).then_some(self.body.len())
+    }
 }
 
 impl core::ops::Deref for Message {
@@ -103,6 +110,8 @@ struct InHand {
     class: Class,
     cost: u64,
     bytes: usize,
+    /// The receive buffer counts its memory.
+    is_watched: bool,
 }
 
 impl ReceiveQueue {
@@ -166,6 +175,18 @@ impl ReceiveQueue {
                 Entry::One(message, _) => message.body.detach_from_block(),
                 Entry::Run(run) => run.detach(),
             }
+        }
+    }
+
+    /// The receive buffer does not count messages any more.
+    pub(super) fn count_here(&mut self) {
+        for entry in &mut self.entries {
+            if let Entry::One(message, _) = entry {
+                message.body.count_here();
+            }
+        }
+        if let Some(in_hand) = &mut self.in_hand {
+            in_hand.is_watched = false;
         }
     }
 
@@ -243,6 +264,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
                     while self.received.is_full(self.settings.read_queue)
                         && let Some((message, cost)) = self.received.pop()
                     {
+                        self.note_taken_out(&message);
                         self.release(message.meta.class, cost);
                         self.drop_message();
                     }
@@ -256,6 +278,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             }
         }
         self.received.push(Message::from(incoming), incoming.cost);
+        self.note_counted_with_buffer(incoming.counted_with_buffer());
         self.after_keeping(incoming.meta.class, incoming.cost, 1);
         true
     }
@@ -362,6 +385,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     fn take_message(&mut self, into: &mut Message) -> bool {
         let Some(cost) = self.received.pop_into(into) else { return false };
         self.received.taken_from = true;
+        self.note_taken_out(into);
         self.release(into.meta.class, cost);
         self.after_taking_message();
         true
@@ -387,7 +411,8 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             super::waiting_lines::wait(&mut self.lines.receive, ticket, token);
             return false;
         };
-        self.received.in_hand = Some(InHand { class: into.meta.class, cost, bytes: into.held() });
+        let (class, bytes, is_watched) = (into.meta.class, into.held(), into.counted_with_buffer().is_some());
+        self.received.in_hand = Some(InHand { class, cost, bytes, is_watched });
         if let Some(ticket) = ticket.take() {
             self.leave(super::Line::Receive, ticket);
         }
@@ -398,6 +423,9 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// The handler has finished the message that it took.
     pub fn end_handling(&mut self) {
         let Some(in_hand) = self.received.in_hand.take() else { return };
+        if in_hand.is_watched {
+            self.forget_counted_with_buffer(in_hand.bytes);
+        }
         self.release(in_hand.class, in_hand.cost);
         self.note_memory();
         // This may have been the last thing that was waited for.
@@ -427,6 +455,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// Waiting messages will not be taken: they are dropped, counted, and reported as events.
     pub fn drop_received(&mut self) {
         while let Some((message, cost)) = self.received.pop() {
+            self.note_taken_out(&message);
             self.release(message.meta.class, cost);
             self.drop_message();
         }

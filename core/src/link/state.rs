@@ -95,14 +95,16 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     }
 
     /// Bytes of memory that the link holds for queues and tables, and for what the reader of a session left
-    /// to the next one (the receive buffer and the current batch belong to the driver).
+    /// to the next one. The current batch and the receive buffer, with the messages in blocks that it counts, belong
+    /// to the driver.
     #[must_use]
     pub fn memory(&self) -> usize {
         let outcomes = self.outcomes.as_ref().map_or(0, |outcomes| outcomes.memory());
         let retired = self.history.retired.as_ref().map_or(0, |retired| retired.memory());
         let tables = self.calls.memory() + self.retries.memory() + self.events.memory() + outcomes + retired;
         let held = self.answers.held().bytes;
-        self.arena.memory() + held + tables + self.received.memory() + size_of::<Self>()
+        let received = self.received.memory().saturating_sub(self.counted_with_buffer());
+        self.arena.memory() + held + tables + received + size_of::<Self>()
     }
 
     /// The default timeout of a call.

@@ -1,5 +1,8 @@
 //! The receive buffer: what is kept, what is given back, what is counted.
 
+use alloc::format;
+
+use super::blocks::MOST;
 use super::*;
 
 #[test]
@@ -90,7 +93,7 @@ fn what_is_kept_stays_while_the_buffer_goes_on() {
             kept.drain(..usize::from(next % 50));
         }
         assert!(kept.iter().all(|(body, bytes)| body[..] == bytes[..]));
-        assert!(buf.capacity() <= (WATCHED + 1) * BUSY_READ);
+        assert!(buf.capacity() <= (MOST + 1) * BUSY_READ);
     }
 }
 
@@ -167,7 +170,7 @@ fn a_little_of_many_blocks_is_copied() {
         held.push(buf.keep(&buf.unread()[..200]));
         buf.consume(len);
     }
-    assert_eq!(buf.watched.len(), WATCHED, "the others were copied");
+    assert_eq!(buf.watched.iter().count(), MOST, "the others were copied");
     assert!(buf.block.as_ref().is_some_and(|block| Arc::strong_count(block) == 1));
     // A message that makes up most of its block is not copied.
     let len = buf.spare().len();
@@ -190,7 +193,7 @@ fn blocks_that_messages_hold_are_counted_after_the_memory_was_given_back() {
     for round in 0..11 {
         feed(&mut buf, &[0; BUSY_READ]);
         buf.consume(BUSY_READ);
-        for _ in 0..WATCHED {
+        for _ in 0..MOST {
             let len = buf.spare().len();
             buf.filled(len);
             held.push(buf.keep(&buf.unread()[..200]));
@@ -200,12 +203,12 @@ fn blocks_that_messages_hold_are_counted_after_the_memory_was_given_back() {
         let mut blocks: Vec<_> = held.iter().filter_map(Body::block).map(Arc::as_ptr).collect();
         blocks.sort_unstable();
         blocks.dedup();
-        assert!(blocks.len() <= WATCHED + 1, "{} blocks in round {round}", blocks.len());
-        assert!(buf.capacity() >= WATCHED * BUSY_READ, "{} bytes in round {round}", buf.capacity());
+        assert!(blocks.len() <= MOST + 1, "{} blocks in round {round}", blocks.len());
+        assert!(buf.capacity() >= MOST * BUSY_READ, "{} bytes in round {round}", buf.capacity());
     }
     held.clear();
     buf.release_if_empty();
-    assert_eq!((buf.capacity(), buf.watched.capacity()), (0, 0));
+    assert_eq!((buf.capacity(), format!("{:?}", buf.watched)), (0, "Blocks(None)".into()));
 }
 
 #[test]
@@ -263,4 +266,56 @@ fn only_a_buffer_that_has_not_grown_is_given_back_between_reads() {
     assert_eq!(busy.capacity(), capacity, "a busy connection keeps its buffer");
     busy.release_if_empty();
     assert_eq!(busy.capacity(), 0);
+}
+
+/// A block of that many bytes, as an assembled message leaves one.
+fn block(bytes: usize) -> Block {
+    Arc::new(vec![7; bytes])
+}
+
+#[test]
+fn a_block_that_something_holds_is_not_used_again() {
+    let mut blocks = WholeBlocks::default();
+    let held: Vec<_> = (0..4).map(|_| block(BUSY_READ)).collect();
+    for block in &held {
+        assert!(blocks.watch(Block::clone(block)));
+    }
+    assert!(blocks.take_free(|_| true).is_none());
+    let address = Arc::as_ptr(&held[2]);
+    let held: Vec<_> = held.into_iter().enumerate().filter(|(at, _)| *at != 2).collect();
+    assert!(blocks.take_free(|bytes| bytes > BUSY_READ).is_none(), "of another size");
+    let free = blocks.take_free(|bytes| bytes == BUSY_READ).expect("dropped");
+    assert_eq!(Arc::as_ptr(&free), address);
+    assert!(blocks.take_free(|_| true).is_none());
+    assert!(held.iter().all(|(_, block)| Arc::strong_count(block) == 2));
+}
+
+#[test]
+fn watched_blocks_are_bounded_and_free_ones_make_room() {
+    let mut blocks = WholeBlocks::default();
+    let held: Vec<_> = (0..3 * MOST).map(|_| block(BUSY_READ)).collect();
+    let watched = held.iter().filter(|block| blocks.watch(Block::clone(block))).count();
+    assert_eq!((watched, blocks.bytes()), (MOST, MOST * BUSY_READ), "eight, whatever is held");
+    drop(held);
+    // All are free: as many go as a longer one needs.
+    let longer = block(3 * BUSY_READ);
+    assert!(blocks.watch(Block::clone(&longer)));
+    assert_eq!(blocks.bytes(), WHOLE_BYTES);
+    assert!(!blocks.watch(block(WHOLE_BYTES + 1)), "too long for all of the room");
+    assert_eq!(blocks.bytes(), WHOLE_BYTES, "and frees nothing");
+    blocks.keep_held();
+    assert_eq!(blocks.bytes(), 3 * BUSY_READ);
+    drop(longer);
+    blocks.keep_held();
+    assert_eq!(format!("{blocks:?}"), "Blocks(None)");
+}
+
+#[test]
+fn a_buffer_that_grows_takes_no_more_memory_than_it_counts() {
+    let mut buf = RecvBuf::new();
+    let frame = vec![7; BUSY_READ + 12];
+    buf.spare();
+    buf.want(frame.len());
+    feed(&mut buf, &frame);
+    assert_eq!(buf.block.as_ref().map(|block| block.capacity()), Some(buf.capacity()));
 }

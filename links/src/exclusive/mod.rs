@@ -276,6 +276,7 @@ impl<F: Framing, S: Wire> Owned<F, S> {
         let now = self.now;
         if self.link.poll_timeout().is_some_and(|(at, _)| at <= now) {
             self.link.handle_timeout(now);
+            Link::release_memory(&mut self.reader, &mut &mut self.link, &mut self.buf);
         }
         // This comes before the connection may end: a program that closes it at once gets the messages that were
         // read together with the handshake.

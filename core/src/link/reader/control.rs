@@ -9,6 +9,7 @@ use crate::frame::{Framing, Kind, Meta};
 use crate::link::classes::lane;
 use crate::link::{Link, Role};
 use crate::machine::Access;
+use crate::recv_buf::WholeBlocks;
 use crate::time::Instant;
 
 impl<F: Framing> Reader<F> {
@@ -21,10 +22,11 @@ impl<F: Framing> Reader<F> {
         meta: &Meta,
         body: &[u8],
         consumed: usize,
+        blocks: &mut WholeBlocks,
     ) -> Result<bool, PeerError> {
         match meta.kind {
             Kind::Fragment => {
-                return self.handle_fragment(access, now, meta, body, consumed);
+                return self.handle_fragment(access, now, meta, body, consumed, blocks);
             }
             Kind::Abort => {
                 self.arrived[lane(meta.class)].bytes += consumed as u64;

@@ -3,7 +3,6 @@
 use alloc::boxed::Box;
 
 use super::Reader;
-use crate::body::Body;
 use crate::error::PeerError;
 use crate::frame::{Framing, Kind, Meta, Step};
 use crate::link::Link;
@@ -11,6 +10,7 @@ use crate::link::assembly::{Assembled, Assembly};
 use crate::link::classes::lane;
 use crate::link::reader::kept_messages::Kept;
 use crate::machine::Access;
+use crate::recv_buf::{Block, Frame, WholeBlocks};
 use crate::time::Instant;
 
 impl<F: Framing> Reader<F> {
@@ -22,8 +22,11 @@ impl<F: Framing> Reader<F> {
         meta: &Meta,
         piece: &[u8],
         consumed: usize,
+        blocks: &mut WholeBlocks,
     ) -> Result<bool, PeerError> {
-        let Some(kept) = self.assemble(access, now, meta, piece, consumed)? else { return Ok(false) };
+        let Some(kept) = self.assemble(access, now, meta, (piece, consumed), blocks)? else {
+            return Ok(false);
+        };
         if self.must_wait(access, kept.is_request(), kept.meta.class) {
             self.park(access, kept)?;
             return Ok(false);
@@ -46,8 +49,8 @@ impl<F: Framing> Reader<F> {
         access: &mut impl Access<Link<F, T>>,
         now: Instant,
         fragment: &Meta,
-        piece: &[u8],
-        bytes: usize,
+        (piece, bytes): (&[u8], usize),
+        blocks: &mut WholeBlocks,
     ) -> Result<Option<Kept>, PeerError> {
         let lane = lane(fragment.class);
         let mut assembly = match self.assemblies[lane].take() {
@@ -66,7 +69,7 @@ impl<F: Framing> Reader<F> {
         self.charge(access, fragment.class, cost, bytes)?;
         let meta = assembly.meta;
         let limit = self.longest_frame();
-        let frame = match assembly.add(&mut self.framing, limit, piece)? {
+        let block = match assembly.add(&mut self.framing, limit, piece, blocks)? {
             Assembled::More => {
                 self.assemblies[lane] = Some(assembly);
                 return Ok(None);
@@ -75,8 +78,13 @@ impl<F: Framing> Reader<F> {
                 access.machine().note_late_reply(meta.id)?;
                 return Ok(None);
             }
-            Assembled::Whole(frame) => frame,
+            Assembled::Whole(block) => block,
         };
+        let is_watched = blocks.watch(Block::clone(&block));
+        if is_watched {
+            access.machine().note_kept_block(now);
+        }
+        let frame = Frame::Block { block, is_watched };
         let Step::Frame { meta, extensions, body, .. } = self.framing.next_frame(&frame)? else {
             return Err(PeerError::Fragment {
                 field: "end of the message",
@@ -86,7 +94,7 @@ impl<F: Framing> Reader<F> {
         };
         if matches!(meta.kind, Kind::Reply | Kind::ErrorReply) {
             let link = access.machine();
-            link.handle_reply(now, &meta, &frame[extensions], || Body::from(frame.slice(body)))?;
+            link.handle_reply(now, &meta, &frame[extensions], || frame.keep(&frame[body]))?;
             return Ok(None);
         }
         if meta.kind == Kind::Request {

@@ -7,7 +7,7 @@ use crate::auth::{Challenge, Shown};
 use crate::body::{Body, INLINE_BODY};
 use crate::frame::{Meta, Plain};
 use crate::link::classes::cost;
-use crate::recv_buf::{Place, RecvBuf, Source};
+use crate::recv_buf::{Frame, Place, RecvBuf, Source};
 
 /// Events for the application.
 #[derive(Clone, Debug)]
@@ -127,10 +127,15 @@ impl Incoming<'_> {
     #[must_use]
     pub fn to_body(&self) -> Body {
         match self.buf.aside() {
-            Some(frame) if self.body.len() > INLINE_BODY => Body::from(frame.slice_ref(self.body)),
-            Some(_) => Body::copy_from(self.body),
+            Some(frame) => frame.keep(self.body),
             None => self.buf.keep(self.body),
         }
+    }
+
+    /// The length of the body, if the receive buffer counts its memory: no copy of it, and no extensions.
+    pub(in crate::link) fn counted_with_buffer(&self) -> Option<usize> {
+        let is_watched = self.buf.aside().is_some_and(Frame::is_watched);
+        (is_watched && self.body.len() > INLINE_BODY && self.extensions.is_empty()).then_some(self.body.len())
     }
 
     /// Method id or message type.

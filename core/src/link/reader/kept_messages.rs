@@ -6,10 +6,9 @@ use alloc::collections::{BTreeMap, VecDeque};
 use core::ops::Range;
 use core::time::Duration;
 
-use bytes::Bytes;
-
 use crate::frame::{Kind, Meta};
 use crate::link::classes::cost;
+use crate::recv_buf::Frame;
 use crate::time::Instant;
 
 /// A received message.
@@ -18,7 +17,7 @@ pub(super) struct Kept {
     pub(super) meta: Meta,
     pub(super) extensions: Range<usize>,
     pub(super) body: Range<usize>,
-    pub(super) frame: Bytes,
+    pub(super) frame: Frame,
     pub(super) since: Instant,
 }
 

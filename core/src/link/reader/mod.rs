@@ -17,7 +17,7 @@ use crate::link::classes::{NORMAL, cost, lane};
 use crate::link::flow::{Arrived, Held};
 use crate::link::guard::Guard;
 use crate::machine::{Access, Next};
-use crate::recv_buf::{Place, RecvBuf};
+use crate::recv_buf::{Frame, Place, RecvBuf};
 use crate::time::Instant;
 
 mod answer;
@@ -26,6 +26,7 @@ mod fragments;
 mod handshake;
 mod incoming;
 mod kept_messages;
+mod memory;
 mod retired;
 mod waiting;
 
@@ -37,6 +38,8 @@ pub use incoming::{Burst, Event, Incoming};
 use kept_messages::{Kept, Parked};
 pub(in crate::link) use retired::Retired;
 
+/// Longer messages count as long. The receive buffer does not grow for shorter ones.
+pub(in crate::link) const LONG: usize = 64 * 1024;
 /// Bytes a frame may need beyond the largest message: headers and extensions.
 pub(in crate::link) const FRAME_OVERHEAD: usize = 128 * 1024;
 
@@ -214,7 +217,7 @@ impl<F: Framing> Reader<F> {
         let link = access.machine();
         self.flush(link);
         link.conn.reading.frame_since = self.frame_since;
-        link.conn.reading.buffered = buf.capacity();
+        self.count_buffer(link, buf);
         if link.closing.is_some() || link.conn.gone_away {
             // This may have been the last thing that was waited for.
             link.wakes.attend();
@@ -227,6 +230,7 @@ impl<F: Framing> Reader<F> {
             let assembly_since = |assembly: &Option<Box<Assembly>>| assembly.as_ref().map(|a| a.since);
             link.conn.reading.note_assemblies([&self.assemblies[0], &self.assemblies[1]].map(assembly_since));
         }
+        self.spare_memory(link, buf);
         link.note_memory();
     }
 
@@ -320,7 +324,7 @@ impl<F: Framing> Reader<F> {
                             access.machine().conn.paused.for_answers = true;
                             return Ok(Next::Paused);
                         }
-                        let frame = Bytes::copy_from_slice(&buf.unread()[..consumed]);
+                        let frame = Frame::Bytes(Bytes::copy_from_slice(&buf.unread()[..consumed]));
                         self.park(access, Kept { meta, extensions, body, frame, since: now })?;
                         buf.lend(consumed);
                         continue;
@@ -341,7 +345,8 @@ impl<F: Framing> Reader<F> {
                     buf.lend(consumed);
                 }
                 _ => {
-                    let whole = self.handle_other(access, now, &meta, &buf.unread()[body], consumed)?;
+                    let (unread, blocks) = buf.unread_and_whole();
+                    let whole = self.handle_other(access, now, &meta, &unread[body], consumed, blocks)?;
                     buf.lend(consumed);
                     if whole {
                         return Ok(Next::Event(self.lend_aside(buf, now)));
@@ -454,14 +459,6 @@ impl<F: Framing> Reader<F> {
         self.arrived[lane].cost += cost;
         self.arrived[lane].bytes += bytes as u64;
         Ok(())
-    }
-
-    /// Bytes of memory the reader holds besides the receive buffer.
-    #[must_use]
-    pub fn memory(&self) -> usize {
-        let assemblies = self.assemblies.iter().flatten().map(|assembly| assembly.memory()).sum::<usize>();
-        let parked = self.parked.iter().map(Parked::cost).sum::<u64>();
-        assemblies + usize::try_from(parked).unwrap_or(usize::MAX)
     }
 
     /// Whether a numbered message is a reply, a request or a plain message.

@@ -12,7 +12,7 @@ use crate::link::classes::lane;
 use crate::link::hold::Held;
 use crate::link::reader::kept_messages::{Kept, Parked};
 use crate::machine::Access;
-use crate::recv_buf::RecvBuf;
+use crate::recv_buf::{Frame, RecvBuf};
 use crate::time::Instant;
 
 impl<F: Framing> Reader<F> {
@@ -76,8 +76,10 @@ impl<F: Framing> Reader<F> {
     pub(super) fn park<T: Send + 'static>(
         &mut self,
         access: &mut impl Access<Link<F, T>>,
-        kept: Kept,
+        mut kept: Kept,
     ) -> Result<(), PeerError> {
+        // Its cost includes its memory, and it may outlive the connection.
+        kept.frame.count_here();
         if kept.is_request() {
             let parked = self.parked.iter().map(Parked::requests).sum::<usize>();
             access.machine().check_inbound(kept.meta.id, parked)?;
@@ -140,10 +142,10 @@ impl<F: Framing> Reader<F> {
                 kept.is_request(),
                 kept.frame.clone(),
             ),
-            None => (Meta::default(), 0..0, 0..0, false, Bytes::new()),
+            None => (Meta::default(), 0..0, 0..0, false, Frame::Bytes(Bytes::new())),
         };
         let len = frame.len();
-        buf.lend_aside(frame);
+        buf.lend_frame(frame);
         self.lend(buf, is_request, meta, extensions, body, len)
     }
 
@@ -160,7 +162,8 @@ impl<F: Framing> Reader<F> {
         }
         self.starts = 0;
         self.has_parked = true;
-        if let Some(kept) = self.aside.take() {
+        if let Some(mut kept) = self.aside.take() {
+            kept.frame.count_here();
             self.parked[lane(kept.meta.class)].push_front(*kept);
             return true;
         }
@@ -169,7 +172,7 @@ impl<F: Framing> Reader<F> {
         else {
             return false;
         };
-        let frame = Bytes::copy_from_slice(&buf.unread()[..consumed]);
+        let frame = Frame::Bytes(Bytes::copy_from_slice(&buf.unread()[..consumed]));
         let since = self.now;
         self.parked[lane(meta.class)].push_front(Kept { meta, extensions, body, frame, since });
         buf.lend(consumed);

@@ -33,6 +33,7 @@ mod retries;
 mod runs;
 mod starts;
 mod waiting;
+mod whole_blocks;
 
 const MS: Duration = Duration::from_millis(1);
 
