@@ -92,7 +92,7 @@ fn writes_of_two_casts(runs_woken_first: bool) -> usize {
     };
     let cast = |text: &str| {
         shared.with(|link: &mut Link<Raw, Waker>| {
-            link.cast(clock::now(), &0.into(), text.as_bytes().into()).expect("there is room");
+            let _ = link.cast(clock::now(), &0.into(), text.as_bytes().into()).expect("there is room");
         });
     };
     assert!(!poll(), "it sleeps");
