@@ -5,12 +5,16 @@ use alloc::sync::Arc;
 use crate::error::{FrameError, PeerError};
 use crate::frame::native::MESSAGE_COST;
 use crate::frame::{Framing, Kind, Meta, Step};
+use crate::memory::STEP;
 use crate::recv_buf::{Block, WholeBlocks};
 use crate::time::Instant;
 
 /// The minimum number of bytes of the frame in a message's first fragment: its header up to the length of its
 /// extensions, so that the length of the message is known from it.
 const FIRST: usize = 32;
+
+/// Bytes of new memory that are counted before they are written to: one step of the server's memory.
+const AHEAD: usize = STEP;
 
 /// A message of which some fragments have arrived.
 #[derive(Debug)]
@@ -20,6 +24,8 @@ pub(super) struct Assembly {
     pub(super) meta: Meta,
     /// The received bytes: in a block that an earlier message was in, if one of a suitable size is free.
     frame: Option<Block>,
+    /// The memory of the earlier message's block; 0 for new memory.
+    used_before: usize,
     /// The number of bytes received.
     have: usize,
     /// The length of the frame as far as it is known.
@@ -68,7 +74,7 @@ impl Assembly {
             return Err(PeerError::Fragment { field: "class of the message", value, limit });
         }
         let message = fragment.id;
-        Ok(Self { message, meta, frame: None, have: 0, need: 0, unwanted: false, since: now })
+        Ok(Self { message, meta, frame: None, used_before: 0, have: 0, need: 0, unwanted: false, since: now })
     }
 
     /// Whether its bytes take credit: those of requests and casts do.
@@ -105,9 +111,13 @@ impl Assembly {
         self.frame.as_ref().map_or(0, |frame| frame.capacity())
     }
 
-    /// Bytes of memory for the part that has not arrived.
+    /// Bytes of memory for the part that has not arrived: all of a block that was used before. Of new memory at
+    /// most [`AHEAD`] bytes count, because the system provides it when it is written to. If all of it counted, a
+    /// link would take a third of its message more than its server granted at once, and with hundreds of links
+    /// the server would close some.
     pub(super) fn ahead(&self) -> usize {
-        self.memory() - self.len()
+        let used_before = self.used_before.saturating_sub(self.len());
+        used_before.max((self.memory() - self.len()).min(AHEAD))
     }
 
     fn len(&self) -> usize {
@@ -145,6 +155,7 @@ impl Assembly {
                 // At most twice the message, because the block lives as long as its body.
                 let accepted = self.need..=self.need.saturating_mul(2);
                 self.frame = blocks.take_free(|size| accepted.contains(&size));
+                self.used_before = self.memory();
             }
         }
         self.have += piece.len();

@@ -5,7 +5,7 @@ use alloc::collections::VecDeque;
 use proptest::prelude::*;
 
 use super::*;
-use crate::memory::Verdict;
+use crate::memory::{MemoryPool, Verdict};
 
 const LONG: usize = 64 * 1024;
 /// The most that a receive buffer keeps for assembled messages, and the buffer itself.
@@ -210,6 +210,50 @@ fn the_memory_for_what_has_not_arrived_is_counted() {
     assert!(after >= before, "{before}, {after}");
     pair.b.input(Instant::ZERO, &out[20 * 1024..]).unwrap();
     assert_eq!(receive(&mut pair.b).unwrap().body[..], [2; LONG]);
+}
+
+/// New memory takes no room in the server before it is written to. Many links that receive long messages at a
+/// time would else take, at the same moment, so much more than was granted to them that the server closes some.
+#[test]
+fn many_long_messages_at_a_time_close_no_link() {
+    let mut pool = MemoryPool::new(64 << 20, Duration::from_secs(60));
+    let body = vec![7; 3 << 20];
+    let mut links: Vec<(Pair<Native>, Vec<u8>, usize)> = (0..60)
+        .map(|_| {
+            let mut pair = Pair::new(&Config::builder().bulk_ahead(usize::MAX).build().unwrap());
+            pair.b.link.count_memory();
+            assert!(cast(&mut pair.a, &body));
+            let out = pair.a.output(Instant::ZERO);
+            (pair, out, 0)
+        })
+        .collect();
+    // More than the limit allows arrives, piece by piece, at all links at the same time.
+    for _ in 0..48 {
+        let mut resumed = Vec::new();
+        for (id, (pair, out, sent)) in links.iter_mut().enumerate() {
+            if pair.b.link.is_paused() {
+                continue;
+            }
+            // Grants, and what they allow.
+            let back = pair.b.output(Instant::ZERO);
+            pair.a.input(Instant::ZERO, &back).unwrap();
+            out.extend(pair.a.output(Instant::ZERO));
+            let piece = &out[*sent..out.len().min(*sent + LONG)];
+            *sent += piece.len();
+            pair.b.input(Instant::ZERO, piece).unwrap();
+            while let Some(holding) = pair.b.link.take_holding() {
+                assert!(holding.bytes <= *sent + 4 * LONG, "{} of {sent} received", holding.bytes);
+                let (verdict, effects) = pool.report(Instant::ZERO, id as u64, holding);
+                assert_eq!(effects.closed, []);
+                resumed.extend(effects.resumed);
+                pair.b.link.handle_memory(Instant::ZERO, verdict);
+            }
+        }
+        for (id, granted) in resumed {
+            links[id as usize].0.b.link.handle_memory(Instant::ZERO, Verdict::Granted(granted));
+        }
+    }
+    assert!(pool.waiting() > 50, "{} wait", pool.waiting());
 }
 
 /// Operations on a receiving link.
