@@ -14,6 +14,8 @@ mod command;
 mod core;
 mod desk;
 mod error;
+#[cfg(test)]
+mod error_walk;
 mod follower;
 mod keeper;
 mod lane;

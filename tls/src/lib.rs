@@ -24,6 +24,8 @@
 mod client;
 mod credentials;
 mod error;
+#[cfg(test)]
+mod error_walk;
 mod layer;
 mod server;
 
