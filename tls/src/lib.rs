@@ -28,6 +28,7 @@ mod error;
 mod error_walk;
 mod layer;
 mod server;
+mod settings;
 
 pub use client::{TlsClient, TlsClientBuilder};
 pub use credentials::{Certificates, Identity, RevocationLists};
