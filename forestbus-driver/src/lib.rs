@@ -20,6 +20,7 @@ mod follower;
 mod keeper;
 mod lane;
 mod limits;
+mod link_settings;
 mod log;
 mod names;
 #[cfg(feature = "node")]
