@@ -213,36 +213,21 @@ mod tests {
 
     use super::*;
     use crate::step::Interrupted;
+    use crate::step::pieces::arrive;
 
     fn opening() -> Opening<'static> {
         Opening::new(None, None, Epoch::FIRST)
     }
 
-    /// The result of a step when `bytes` arrive in pieces of these lengths.
+    /// What a preamble says, and its result, when `bytes` arrive in pieces of these lengths; the number of bytes
+    /// that it leaves.
     fn run(
         preamble: &Preamble,
         bytes: &[u8],
         cuts: &[usize],
     ) -> (Vec<u8>, Result<bool, PreambleError>, usize) {
-        let mut steps = preamble.steps(&opening(), RecvBuf::new());
-        let (mut left, mut said) = (bytes, Vec::new());
-        let mut cuts = cuts.iter().cycle();
-        let mut result = steps.begin();
-        loop {
-            said.extend_from_slice(steps.output());
-            let n = steps.output().len();
-            steps.wrote(n);
-            if result.is_err() || steps.is_done() || left.is_empty() {
-                break;
-            }
-            let spare = steps.spare();
-            let n = spare.len().min(left.len()).min(*cuts.next().unwrap_or(&1));
-            spare[..n].copy_from_slice(&left[..n]);
-            left = &left[n..];
-            result = steps.filled(n);
-        }
-        let result = result.map(|()| steps.is_done());
-        (said, result, left.len() + steps.into_rest().unread().len())
+        let came = arrive(preamble.steps(&opening(), RecvBuf::new()), bytes, cuts);
+        (came.said, came.result, came.rest.len())
     }
 
     #[test]

@@ -135,10 +135,13 @@ pub enum ReceiveError {
 }
 
 impl ReceiveError {
-    /// Whether a retry may succeed: on a thread other than an I/O thread.
+    /// Whether a retry may succeed. [`WouldPark`](Self::WouldPark) repeats on the same thread: the connections
+    /// that could bring something wait for it to return.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::WouldPark)
+        match self {
+            Self::Closed | Self::WouldPark => false,
+        }
     }
 }
 
@@ -214,48 +217,52 @@ failed!(BindError, ReceiveError, ConnectError, RuntimeMissing, StartError);
 
 #[cfg(test)]
 mod tests {
-    use std::error::Error;
+    use bowline_error_rules::{check, walk};
 
     use super::*;
 
-    /// No level of the chain says what one below it says.
-    fn is_said_once(error: &(dyn Error + 'static)) {
-        let mut level = Some(error);
-        while let Some(error) = level {
-            let (message, mut below) = (error.to_string(), error.source());
-            assert!(!message.is_empty());
-            while let Some(source) = below {
-                assert!(!message.contains(&source.to_string()), "{message:?} repeats its source {source}");
-                below = source.source();
-            }
-            level = error.source();
-        }
-    }
-
     #[test]
-    fn each_level_is_said_once() {
+    fn every_error_follows_the_rules() {
         let system = || io::Error::from_raw_os_error(11);
         let threads = || StartError::Thread(Arc::new(system()));
         let address: bowline_core::address::Address = "127.0.0.1:7001".parse().expect("an address");
         let cause = disconnect(system()).at(address.clone());
-        let failed = DialFailure::new(address.clone().into(), Some(address), cause);
-        let config = ConfigError::OutOfRange { field: "max_message", value: 0, must: "at least 1" };
-        let errors: [Box<dyn Error>; 14] = [
-            Box::new(RuntimeMissing("tokio")),
-            Box::new(StartError::Runtime(RuntimeMissing("tokio"))),
-            Box::new(threads()),
-            Box::new(no_thread(system())),
-            Box::new(transport(no_thread(system()))),
-            Box::new(unresolved(system())),
-            Box::new(ConnectError::Config(config.clone())),
-            Box::new(ConnectError::Failed(Box::new(failed))),
-            Box::new(ConnectError::Closed),
-            Box::new(ConnectError::from(threads())),
-            Box::new(BindError::Config(config)),
-            Box::new(BindError::Io { address: "127.0.0.1:7001".into(), source: system() }),
-            Box::new(BindError::from(threads())),
-            Box::new(ReceiveError::Closed),
-        ];
-        errors.iter().for_each(|error| is_said_once(&**error));
+        let failed = DialFailure::new(address.clone().into(), Some(address.clone()), cause);
+        let config = || ConfigError::OutOfRange { field: "max_message", value: 0, must: "at least 1" };
+        let missing = RuntimeMissing("tokio");
+        walk!(RuntimeMissing, [missing]);
+        walk!(StartError { Runtime, Thread }, [StartError::Runtime(missing), threads()]);
+        walk!(
+            ConnectError { Config, Failed, Closed, WouldPark, Resources, Runtime },
+            [
+                ConnectError::Config(config()),
+                ConnectError::Failed(Box::new(failed)),
+                ConnectError::Closed,
+                ConnectError::WouldPark,
+                ConnectError::from(threads()),
+                ConnectError::from(threads()).at(address),
+                ConnectError::from(StartError::Runtime(missing)),
+            ]
+        );
+        walk!(
+            BindError { Config, Io, Runtime, Thread },
+            [
+                BindError::Config(config()),
+                BindError::Io { address: "127.0.0.1:7001".into(), source: system() },
+                BindError::from(StartError::Runtime(missing)),
+                BindError::from(threads()),
+            ]
+        );
+        walk!(ReceiveError { Closed, WouldPark }, [ReceiveError::Closed, ReceiveError::WouldPark]);
+        check(&no_thread(system()));
+        check(&transport(no_thread(system())));
+        check(&unresolved(system()));
+    }
+
+    /// The thread that would have to wait is the one that makes progress possible: repeating it there is in vain.
+    #[test]
+    fn what_would_park_an_io_thread_is_not_retryable() {
+        assert!(!ConnectError::WouldPark.is_retryable());
+        assert!(!ReceiveError::WouldPark.is_retryable());
     }
 }

@@ -2,7 +2,7 @@
 
 use std::marker::PhantomData;
 
-use bowline_core::config::{Config, QueueLimit, SocketOptions};
+use bowline_core::config::{ConfigBuilder, QueueLimit, SocketOptions};
 use bowline_core::layer::Layers;
 use bowline_core::proxy::Proxy;
 use bowline_core::supervisor::{Endpoint, ReconnectPolicy};
@@ -19,6 +19,7 @@ use crate::core::Core;
 use crate::error::OpenError;
 use crate::keeper::Keeper;
 use crate::limits::Limits;
+use crate::link_settings::LinkSettings;
 
 /// Builds a [`Client`].
 #[must_use]
@@ -28,10 +29,8 @@ pub struct ClientBuilder<R: Runtime> {
     codec: Codec,
     name: String,
     max_items: usize,
-    sockets: SocketOptions,
+    links: LinkSettings,
     proxy: Option<Proxy>,
-    layers: Layers,
-    max_message: Option<usize>,
     place: Place,
     seed: Option<u64>,
     runtime: PhantomData<fn() -> R>,
@@ -61,10 +60,8 @@ impl<R: Runtime> ClientBuilder<R> {
             codec: Codec::new(),
             name: String::new(),
             max_items: MAX_ITEMS,
-            sockets: SocketOptions::default(),
+            links: LinkSettings::default(),
             proxy: None,
-            layers: Layers::default(),
-            max_message: None,
             place: Place::default(),
             seed: None,
             runtime: PhantomData,
@@ -93,20 +90,20 @@ impl<R: Runtime> ClientBuilder<R> {
 
     /// Sets the maximum length of a request or reply, in bytes. Default 8 MiB.
     pub fn max_message(mut self, bytes: usize) -> Self {
-        self.max_message = Some(bytes);
+        self.links.max_message = Some(bytes);
         self
     }
 
     /// Secures connections to nodes by TLS, with a `TlsClient` (feature `tls`), including nodes that a
     /// cluster names. Default: plain text.
     pub fn tls(mut self, tls: impl Into<Layers>) -> Self {
-        self.layers = self.layers.and(tls.into());
+        self.links.layers = self.links.layers.and(tls.into());
         self
     }
 
     /// Sets the options of every socket.
     pub fn sockets(mut self, options: SocketOptions) -> Self {
-        self.sockets = options;
+        self.links.sockets = options;
         self
     }
 
@@ -129,26 +126,13 @@ impl<R: Runtime> ClientBuilder<R> {
     /// A setting is invalid, or a node's name is not an address; no runtime is running on this thread, or no
     /// thread could be started.
     pub fn open(self) -> Result<Client<R>, OpenError> {
-        let Self {
-            settings,
-            framing,
-            codec,
-            name,
-            max_items,
-            sockets,
-            proxy,
-            layers,
-            max_message,
-            place,
-            seed,
-            ..
-        } = self;
+        let Self { settings, framing, codec, name, max_items, links, proxy, place, seed, .. } = self;
         let settings = settings.build()?;
         for (_, address) in settings.nodes() {
-            let _: Endpoint = layers.dialed(address)?.parse()?;
+            let _: Endpoint = links.layers.dialed(address)?.parse()?;
         }
         let seed = seed.unwrap_or_else(random_seed);
-        let link = link_config(&settings, framing, (sockets, proxy), max_message, seed)?.tls(layers);
+        let link = links.config(framing, |config| of_client(config, &settings).proxy(proxy).seed(seed))?;
         let codec = codec.with_max_items(max_items);
         let limits = Limits::new(&settings, max_items, link.max_message());
         let core = Arc::new(Core::new(Cluster::new(settings, seed), name, codec, limits, link, place));
@@ -160,27 +144,12 @@ impl<R: Runtime> ClientBuilder<R> {
 
 /// The settings of a link to a node. The cluster decides when to reconnect; it limits calls and their bytes,
 /// so that nothing waits in the link.
-fn link_config(
-    settings: &CheckedSettings,
-    framing: CborRpc,
-    (sockets, proxy): (SocketOptions, Option<Proxy>),
-    max_message: Option<usize>,
-    seed: u64,
-) -> Result<Config<CborRpc>, bowline_core::error::ConfigError> {
+fn of_client(config: ConfigBuilder<CborRpc>, settings: &CheckedSettings) -> ConfigBuilder<CborRpc> {
     // Commands, pings, requests about followed topics, and cancelled polls.
     let calls = settings.max_calls().clamp(1, 1 << 20);
-    let mut config = Config::with_framing(framing)
+    config
         .reconnect(ReconnectPolicy::never())
         .connect_timeout(settings.connect_timeout())
         .max_in_flight(calls)
         .write_queue(QueueLimit { messages: calls, bytes: settings.queues().saturating_add(4 << 20) })
-        .linger(std::time::Duration::ZERO)
-        .event_queue(64)
-        .sockets(sockets)
-        .proxy(proxy)
-        .seed(seed);
-    if let Some(bytes) = max_message {
-        config = config.max_message(bytes);
-    }
-    config.build()
 }

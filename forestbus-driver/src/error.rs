@@ -17,13 +17,13 @@ pub enum ClientError {
 }
 
 impl ClientError {
-    /// Whether the same command may succeed later: see [`ClusterError::is_retryable`]. One that would park
-    /// may be called on a thread other than an I/O thread.
+    /// Whether the same command may succeed later: see [`ClusterError::is_retryable`].
+    /// [`WouldPark`](Self::WouldPark) repeats on the same thread.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Cluster(error) => error.is_retryable(),
-            Self::WouldPark => true,
+            Self::WouldPark => false,
         }
     }
 

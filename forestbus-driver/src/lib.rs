@@ -14,10 +14,13 @@ mod command;
 mod core;
 mod desk;
 mod error;
+#[cfg(test)]
+mod error_walk;
 mod follower;
 mod keeper;
 mod lane;
 mod limits;
+mod link_settings;
 mod log;
 mod names;
 #[cfg(feature = "node")]

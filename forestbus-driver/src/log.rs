@@ -82,16 +82,16 @@ impl<R: Runtime> Log for Topic<R> {
 /// A node does not know its commit index: it was started a moment ago.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("the node does not know its commit index yet")]
-struct CommitUnknown;
+pub(crate) struct CommitUnknown;
 
 /// No node returned a message within its time limit, and most of them did not say that their logs end before
 /// it.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("index {index} was not read within {limit:?}; a node's commit index is {commit}")]
-struct NotRead {
-    index: Index,
-    commit: Index,
-    limit: Duration,
+pub(crate) struct NotRead {
+    pub(crate) index: Index,
+    pub(crate) commit: Index,
+    pub(crate) limit: Duration,
 }
 
 impl<R: Runtime> Topic<R> {

@@ -13,6 +13,8 @@ extern crate alloc;
 extern crate std;
 
 pub mod cluster;
+#[cfg(test)]
+mod error_walk;
 pub mod node;
 pub mod protocol;
 pub mod wire;

@@ -16,6 +16,8 @@ mod cast;
 mod client;
 mod defaults;
 mod detached;
+#[cfg(test)]
+mod error_walk;
 mod exclusive;
 mod handler;
 mod handler_args;

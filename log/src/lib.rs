@@ -35,6 +35,8 @@ mod capabilities;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod error;
+#[cfg(test)]
+mod error_walk;
 mod follow;
 mod log;
 pub mod memory;

@@ -7,6 +7,7 @@ use bowline::frame::Framing;
 use bowline::links;
 use bowline::{BindError, Config, ConnectError};
 
+use crate::frame::block_on_tokio;
 use crate::handles;
 use crate::harness::{BoxFuture, Handlers, Harness};
 
@@ -70,15 +71,6 @@ macro_rules! harness {
     };
 }
 
-fn tokio_run(scenario: impl Future<Output = ()>) {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .expect("a tokio runtime");
-    runtime.block_on(scenario);
-}
-
 fn tokio_spawn<T: Send + 'static>(task: impl Future<Output = T> + Send + 'static) -> BoxFuture<T> {
     let handle = tokio::spawn(task);
     Box::pin(async move { handle.await.expect("the task panicked") })
@@ -93,7 +85,7 @@ harness!(
     "tokio",
     tokio,
     bowline::tokio::Tokio,
-    tokio_run,
+    block_on_tokio,
     tokio_spawn,
     tokio::time::sleep,
     tokio::runtime::Handle::current().metrics().num_alive_tasks()

@@ -6,6 +6,10 @@
 
 #![allow(unreachable_pub, reason = "a test has no public interface")]
 
+#[path = "../frame/scenarios.rs"]
+#[macro_use]
+mod frame;
+
 mod async_runtimes;
 mod handles;
 mod harness;
@@ -13,28 +17,21 @@ mod proxy;
 mod scenarios;
 mod threads;
 
-/// Makes a test of every scenario for one runtime.
-macro_rules! runtime {
-    ($name:ident, $harness:ty, [$($topic:ident::$scenario:ident),* $(,)?]) => {
-        mod $name {
-            $(
-                #[test]
-                fn $scenario() {
-                    use crate::harness::Harness;
-                    <$harness>::run(crate::scenarios::$topic::$scenario::<$harness>());
-                }
-            )*
-        }
-    };
-}
+use async_runtimes::{OnAsyncStd, OnSmol, OnTokio};
+use harness::Harness;
+use scenarios::{
+    auth, calls, delivery, failures, fairness, garbage, handlers, limits, links, messages, servers, sessions,
+    tcpstream,
+};
+use threads::OnThreads;
 
 /// Every scenario, for every runtime.
 macro_rules! every_runtime {
     ($scenarios:tt) => {
-        runtime!(tokio, crate::async_runtimes::OnTokio, $scenarios);
-        runtime!(smol, crate::async_runtimes::OnSmol, $scenarios);
-        runtime!(async_std, crate::async_runtimes::OnAsyncStd, $scenarios);
-        runtime!(blocking, crate::threads::OnThreads, $scenarios);
+        on_runtime!(tokio, crate::OnTokio, <crate::OnTokio as crate::Harness>::run, $scenarios);
+        on_runtime!(smol, crate::OnSmol, <crate::OnSmol as crate::Harness>::run, $scenarios);
+        on_runtime!(async_std, crate::OnAsyncStd, <crate::OnAsyncStd as crate::Harness>::run, $scenarios);
+        on_runtime!(blocking, crate::OnThreads, <crate::OnThreads as crate::Harness>::run, $scenarios);
     };
 }
 
@@ -158,14 +155,11 @@ every_runtime!([
 /// Runs a scenario on the runtime that the environment names.
 macro_rules! on_named_runtime {
     ($topic:ident::$scenario:ident) => {{
-        use crate::harness::Harness;
-        use async_runtimes::{OnAsyncStd, OnSmol, OnTokio};
-        use threads::OnThreads;
         match std::env::var(scenarios::child::RUNTIME).as_deref() {
-            Ok(OnSmol::NAME) => OnSmol::run(scenarios::$topic::$scenario::<OnSmol>()),
-            Ok(OnAsyncStd::NAME) => OnAsyncStd::run(scenarios::$topic::$scenario::<OnAsyncStd>()),
-            Ok(OnThreads::NAME) => OnThreads::run(scenarios::$topic::$scenario::<OnThreads>()),
-            _ => OnTokio::run(scenarios::$topic::$scenario::<OnTokio>()),
+            Ok(OnSmol::NAME) => OnSmol::run($topic::$scenario::<OnSmol>()),
+            Ok(OnAsyncStd::NAME) => OnAsyncStd::run($topic::$scenario::<OnAsyncStd>()),
+            Ok(OnThreads::NAME) => OnThreads::run($topic::$scenario::<OnThreads>()),
+            _ => OnTokio::run($topic::$scenario::<OnTokio>()),
         }
     }};
 }

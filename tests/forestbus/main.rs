@@ -1,13 +1,12 @@
 //! Clients of Forest Bus and nodes in memory on every runtime: one source for all of them.
 
-use std::future::Future;
 use std::time::Duration;
 
-use bowline::driver::runtime::Runtime;
-use bowline::driver::style::{Style, Wait};
-
-#[path = "../machines/watchdog.rs"]
-mod watchdog;
+#[path = "../frame/mod.rs"]
+#[macro_use]
+mod frame;
+#[path = "../frame/facade.rs"]
+mod runtimes;
 
 #[path = "../conformance/proxy.rs"]
 #[allow(dead_code, unreachable_pub, reason = "it belongs to another test, and has more than these need")]
@@ -26,70 +25,10 @@ mod nodes;
 mod outages;
 mod sending;
 
-/// The result of a waiting method, as a future; on threads it is ready at once.
-pub(crate) fn done<R: Runtime, Fut: Future>(waited: Wait<R, Fut>) -> impl Future<Output = Fut::Output> {
-    R::Style::awaited::<Fut>(waited)
-}
-
-/// Runs a waiting function in a separate thread, on any runtime, without a timer.
-pub(crate) fn aside<Fut: Future<Output: Send + 'static>>(
-    waits: impl FnOnce() -> Fut + Send + 'static,
-) -> std::thread::JoinHandle<Fut::Output> {
-    std::thread::spawn(|| bowline::blocking::block_on(waits()))
-}
-
-/// Waits until the condition holds. The watchdog ends a test in which it never does.
-pub(crate) fn until(what: impl Fn() -> bool) {
-    while !what() {
-        std::thread::sleep(Duration::from_millis(1));
-    }
-}
+use frame::{aside, done, until, watchdog};
 
 /// Time limit of a test.
 const LIMIT: Duration = Duration::from_secs(60);
-
-/// A scenario as a test of each runtime.
-macro_rules! on_every_runtime {
-    ($($module:ident::$scenario:ident),* $(,)?) => {
-        mod tokio {
-            $(
-                #[test]
-                fn $scenario() {
-                    let runtime = ::tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-                    let scenario = super::$module::$scenario::<bowline::tokio::Tokio>();
-                    runtime.expect("a runtime").block_on(super::watchdog::within(super::LIMIT, scenario));
-                }
-            )*
-        }
-        mod smol {
-            $(
-                #[test]
-                fn $scenario() {
-                    let scenario = super::$module::$scenario::<bowline::smol::Smol>();
-                    ::smol::block_on(super::watchdog::within(super::LIMIT, scenario));
-                }
-            )*
-        }
-        mod async_std {
-            $(
-                #[test]
-                fn $scenario() {
-                    let scenario = super::$module::$scenario::<bowline::async_std::AsyncStd>();
-                    ::async_std::task::block_on(super::watchdog::within(super::LIMIT, scenario));
-                }
-            )*
-        }
-        mod blocking {
-            $(
-                #[test]
-                fn $scenario() {
-                    let scenario = super::$module::$scenario::<bowline::blocking::Threads>();
-                    bowline::blocking::block_on(super::watchdog::within(super::LIMIT, scenario));
-                }
-            )*
-        }
-    };
-}
 
 on_every_runtime! {
     sending::what_is_sent_is_read,

@@ -5,10 +5,7 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
 /// Runs the test with a time limit.
-pub(crate) fn within(
-    limit: Duration,
-    test: impl Future<Output = ()> + Send + 'static,
-) -> impl Future<Output = ()> {
+pub(crate) fn within(limit: Duration, test: impl Future<Output = ()>) -> impl Future<Output = ()> {
     let (running, watched) = channel::<()>();
     std::thread::spawn(move || {
         if watched.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {

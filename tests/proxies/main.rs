@@ -1,13 +1,12 @@
 //! Connections through proxies, and their preambles, on every runtime: one source for all of them.
 
-use std::future::Future;
 use std::time::Duration;
 
-use bowline::driver::runtime::Runtime;
-use bowline::driver::style::{Style, Wait};
-
-#[path = "../machines/watchdog.rs"]
-mod watchdog;
+#[path = "../frame/mod.rs"]
+#[macro_use]
+mod frame;
+#[path = "../frame/facade.rs"]
+mod runtimes;
 
 mod failing;
 mod others;
@@ -15,63 +14,10 @@ mod preambles;
 mod servers;
 mod through;
 
-/// The result of a waiting method, as a future; on threads it is ready at once.
-pub(crate) fn done<R: Runtime, Fut: Future>(waited: Wait<R, Fut>) -> impl Future<Output = Fut::Output> {
-    R::Style::awaited::<Fut>(waited)
-}
-
-/// Waits until it is so. The watchdog ends what never is.
-pub(crate) fn until(what: impl Fn() -> bool) {
-    while !what() {
-        std::thread::sleep(Duration::from_millis(1));
-    }
-}
+use frame::{done, until};
 
 /// A test that hangs ends after so long.
 const LIMIT: Duration = Duration::from_secs(60);
-
-/// A scenario as a test of each runtime.
-macro_rules! on_every_runtime {
-    ($($module:ident::$scenario:ident),* $(,)?) => {
-        mod tokio {
-            $(
-                #[test]
-                fn $scenario() {
-                    let runtime = ::tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-                    let scenario = super::$module::$scenario::<bowline::tokio::Tokio>();
-                    runtime.expect("a runtime").block_on(super::watchdog::within(super::LIMIT, scenario));
-                }
-            )*
-        }
-        mod smol {
-            $(
-                #[test]
-                fn $scenario() {
-                    let scenario = super::$module::$scenario::<bowline::smol::Smol>();
-                    ::smol::block_on(super::watchdog::within(super::LIMIT, scenario));
-                }
-            )*
-        }
-        mod async_std {
-            $(
-                #[test]
-                fn $scenario() {
-                    let scenario = super::$module::$scenario::<bowline::async_std::AsyncStd>();
-                    ::async_std::task::block_on(super::watchdog::within(super::LIMIT, scenario));
-                }
-            )*
-        }
-        mod blocking {
-            $(
-                #[test]
-                fn $scenario() {
-                    let scenario = super::$module::$scenario::<bowline::blocking::Threads>();
-                    bowline::blocking::block_on(super::watchdog::within(super::LIMIT, scenario));
-                }
-            )*
-        }
-    };
-}
 
 on_every_runtime! {
     through::socks_looks_names_up,

@@ -1,13 +1,12 @@
 //! ZeroMQ sockets on every runtime: one source for all of them.
 
-use std::future::Future;
 use std::time::Duration;
 
-use bowline::driver::runtime::Runtime;
-use bowline::driver::style::{Style, Wait};
-
-#[path = "../machines/watchdog.rs"]
-mod watchdog;
+#[path = "../frame/mod.rs"]
+#[macro_use]
+mod frame;
+#[path = "../frame/facade.rs"]
+mod runtimes;
 
 #[path = "endpoints.rs"]
 mod addresses;
@@ -25,64 +24,10 @@ mod requests;
 mod security;
 
 use behaviours::{drafts, endpoints, publishing, raw, requests as asking, routing, sharing, spreading};
-
-/// The result of a waiting method, as a future; on threads it is ready at once.
-pub(crate) fn done<R: Runtime, Fut: Future>(waited: Wait<R, Fut>) -> impl Future<Output = Fut::Output> {
-    R::Style::awaited::<Fut>(waited)
-}
-
-/// Does something that waits in a thread of its own, on any runtime: it may need no timer.
-pub(crate) fn aside<Fut: Future<Output: Send + 'static>>(
-    waits: impl FnOnce() -> Fut + Send + 'static,
-) -> std::thread::JoinHandle<Fut::Output> {
-    std::thread::spawn(|| bowline::blocking::block_on(waits()))
-}
+use frame::{aside, done};
 
 /// A test that hangs ends after so long.
 const LIMIT: Duration = Duration::from_secs(60);
-
-/// A scenario as a test of each runtime.
-macro_rules! on_every_runtime {
-    ($($module:ident::$scenario:ident),* $(,)?) => {
-        mod tokio {
-            $(
-                #[test]
-                fn $scenario() {
-                    let runtime = ::tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-                    let scenario = super::$module::$scenario::<bowline::tokio::Tokio>();
-                    runtime.expect("a runtime").block_on(super::watchdog::within(super::LIMIT, scenario));
-                }
-            )*
-        }
-        mod smol {
-            $(
-                #[test]
-                fn $scenario() {
-                    let scenario = super::$module::$scenario::<bowline::smol::Smol>();
-                    ::smol::block_on(super::watchdog::within(super::LIMIT, scenario));
-                }
-            )*
-        }
-        mod async_std {
-            $(
-                #[test]
-                fn $scenario() {
-                    let scenario = super::$module::$scenario::<bowline::async_std::AsyncStd>();
-                    ::async_std::task::block_on(super::watchdog::within(super::LIMIT, scenario));
-                }
-            )*
-        }
-        mod blocking {
-            $(
-                #[test]
-                fn $scenario() {
-                    let scenario = super::$module::$scenario::<bowline::blocking::Threads>();
-                    bowline::blocking::block_on(super::watchdog::within(super::LIMIT, scenario));
-                }
-            )*
-        }
-    };
-}
 
 on_every_runtime! {
     inproc::types_find_each_other,
@@ -204,7 +149,7 @@ mod one_after_another {
     fn messages_are_a_stream_for_tasks() {
         use bowline::smol::zmtp::{Pull, Push, channel};
 
-        smol::block_on(super::watchdog::within(super::LIMIT, async {
+        smol::block_on(crate::frame::watchdog::within(crate::LIMIT, async {
             let (push, pull) = (Push::new(), Pull::new());
             let endpoint = pull.bind("tcp://127.0.0.1:*").expect("it is free");
             push.connect_ready(&endpoint).await.expect("it listens");

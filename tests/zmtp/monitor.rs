@@ -10,7 +10,7 @@ use bowline::zmtp::error::ZmtpError;
 use bowline::zmtp::mechanism::{Decision, Mechanism};
 use bowline::zmtp::pipe::Role;
 use bowline::zmtp::{AcceptLimit, HandshakeFailure, Kind, SocketEvent, kinds};
-use bowline::{AcceptLimits, ReconnectPolicy};
+use bowline::{AcceptLimits, Address, ReconnectPolicy};
 use bowline_zmtp_driver::Socket;
 
 use crate::contexts::closed_port;
@@ -191,6 +191,16 @@ pub(crate) async fn a_failed_handshake_says_why<R: Runtime>() {
     other.write_all(b"GET / HTTP/1.1\r\n\r\n").expect("connected");
     let why = failure().await;
     assert!(matches!(why, HandshakeFailure::Protocol(_)), "{why:?}");
+    let resetting = TcpStream::connect(address).expect("it listens");
+    let from = Address::Tcp(resetting.local_addr().expect("connected"));
+    event(&pull, |event| match event {
+        SocketEvent::Accepted { from: accepted, .. } => (accepted.as_ref() == Some(&from)).then_some(()),
+        _ => None,
+    })
+    .await;
+    socket2::SockRef::from(&resetting).set_linger(Some(Duration::ZERO)).expect("an option");
+    drop(resetting);
+    assert_eq!(failure().await.to_string(), format!("{from} reset the connection"));
 
     let mechanism = Mechanism::PlainClient { username: "me".into(), password: "guessed".into() };
     let push = Push::<R>::builder().options(|options| options.mechanism(mechanism)).open().expect("sound");

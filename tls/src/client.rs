@@ -1,6 +1,6 @@
 //! TLS settings of the dialing side.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use bowline_core::address::Address;
 use bowline_core::layer::{DialLayer, Layer, LayerError, Layers};
@@ -13,6 +13,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, SupportedProtocolVer
 use crate::credentials::{Certificates, Identity, RevocationLists};
 use crate::error::{SettingsError, TlsError};
 use crate::layer::{MAX_HANDSHAKE, TlsLayer};
+use crate::settings::{Common, Shared, common_methods, no_verifier};
 
 /// TLS for dialed connections: trusted roots, the own certificate, the expected name.
 ///
@@ -33,7 +34,7 @@ use crate::layer::{MAX_HANDSHAKE, TlsLayer};
 /// ```
 #[derive(Clone, Debug)]
 pub struct TlsClient {
-    settings: Arc<RwLock<Settings>>,
+    settings: Shared<Settings>,
 }
 
 #[derive(Clone, Debug)]
@@ -47,17 +48,11 @@ impl TlsClient {
     /// A builder, without trusted roots yet.
     pub fn builder() -> TlsClientBuilder {
         TlsClientBuilder {
-            provider: crate::default_provider(),
-            versions: rustls::ALL_VERSIONS.to_vec(),
+            common: Common::default(),
             roots: None,
             anchors: Vec::new(),
             verifier: Verifier::Roots,
-            lists: RevocationLists::default(),
-            identity: None,
             name: None,
-            alpn: Vec::new(),
-            resumes: true,
-            max_handshake: MAX_HANDSHAKE,
         }
     }
 
@@ -65,24 +60,19 @@ impl TlsClient {
     #[must_use]
     pub fn of(config: impl Into<Arc<ClientConfig>>) -> Self {
         let settings = Settings { config: config.into(), name: None, max_handshake: MAX_HANDSHAKE };
-        Self { settings: Arc::new(RwLock::new(settings)) }
+        Self { settings: Shared::new(settings) }
     }
 
     /// Replaces the settings, here and in all clones. New connections use the new settings, existing ones
     /// keep theirs.
     pub fn replace(&self, with: &Self) {
-        let new = with.current();
-        *self.settings.write().unwrap_or_else(PoisonError::into_inner) = new;
+        self.settings.replace(&with.settings);
     }
 
     /// The present settings of `rustls`.
     #[must_use]
     pub fn config(&self) -> Arc<ClientConfig> {
-        self.current().config
-    }
-
-    fn current(&self) -> Settings {
-        self.settings.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.settings.current().config
     }
 
     /// The layer of one connection, to an endpoint as it was given.
@@ -90,7 +80,7 @@ impl TlsClient {
     /// # Errors
     /// [`TlsError::NoName`] without a name to verify.
     pub fn layer(&self, to: &Endpoint) -> Result<TlsLayer, TlsError> {
-        let Settings { config, name, max_handshake } = self.current();
+        let Settings { config, name, max_handshake } = self.settings.current();
         let name = match name {
             Some(name) => name,
             None => dialed_name(to).ok_or_else(|| TlsError::NoName { place: to.to_string() })?,
@@ -139,18 +129,22 @@ enum Verifier {
 #[derive(Debug)]
 #[must_use]
 pub struct TlsClientBuilder {
-    provider: Arc<CryptoProvider>,
-    versions: Vec<&'static SupportedProtocolVersion>,
+    common: Common,
     roots: Option<Certificates>,
     /// Roots of built-in lists.
     anchors: Vec<TrustAnchor<'static>>,
     verifier: Verifier,
-    lists: RevocationLists,
-    identity: Option<Identity>,
     name: Option<String>,
-    alpn: Vec<Vec<u8>>,
-    resumes: bool,
-    max_handshake: usize,
+}
+
+common_methods! {
+    TlsClientBuilder,
+    identity = "Sets the certificate for servers that ask for one. Default: none.",
+    lists = "Refuses certificates on these lists.",
+    alpn = "Sets the application protocols to offer (ALPN), the preferred one first. Default: none.",
+    resumption = "Sets whether later connections resume earlier sessions, which saves sending certificates. \
+                  Default: yes, with the tickets of 256 servers in memory.",
+    peer = "server",
 }
 
 impl TlsClientBuilder {
@@ -175,53 +169,10 @@ impl TlsClientBuilder {
         self
     }
 
-    /// Refuses certificates on these lists. Every certificate of a chain must be covered by a list.
-    pub fn revocation_lists(mut self, lists: RevocationLists) -> Self {
-        self.lists.0.extend(lists.0);
-        self
-    }
-
-    /// Sets the certificate for servers that ask for one. Default: none.
-    pub fn identity(mut self, identity: Identity) -> Self {
-        self.identity = Some(identity);
-        self
-    }
-
     /// Sets the server's name, whatever is dialed: its certificate must be valid for it, and it is sent to
     /// the server (SNI). Required if the endpoint has no name: for Unix sockets and streams of the program.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
-        self
-    }
-
-    /// Sets the application protocols to offer (ALPN), the preferred one first. Default: none.
-    pub fn alpn<P: Into<Vec<u8>>>(mut self, protocols: impl IntoIterator<Item = P>) -> Self {
-        self.alpn = protocols.into_iter().map(Into::into).collect();
-        self
-    }
-
-    /// Sets whether later connections resume earlier sessions, which saves sending certificates. Default:
-    /// yes, with the tickets of 256 servers in memory.
-    pub fn resumption(mut self, resumes: bool) -> Self {
-        self.resumes = resumes;
-        self
-    }
-
-    /// Sets the protocol versions. Default: 1.3 and 1.2.
-    pub fn versions(mut self, versions: impl IntoIterator<Item = &'static SupportedProtocolVersion>) -> Self {
-        self.versions = versions.into_iter().collect();
-        self
-    }
-
-    /// Sets the cryptography provider. Default: *ring*.
-    pub fn provider(mut self, provider: impl Into<Arc<CryptoProvider>>) -> Self {
-        self.provider = provider.into();
-        self
-    }
-
-    /// Sets the maximum number of bytes from a server before the handshake is done. Default 64 KiB.
-    pub fn max_handshake(mut self, bytes: usize) -> Self {
-        self.max_handshake = bytes;
         self
     }
 
@@ -235,41 +186,42 @@ impl TlsClientBuilder {
             Some(name) => Some(ServerName::try_from(name.clone()).map_err(|_| SettingsError::Name { name })?),
             None => None,
         };
-        let builder = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
-            .with_protocol_versions(&self.versions)?;
+        let Common { provider, versions, lists, identity, alpn, resumes, max_handshake } = self.common;
+        let builder =
+            ClientConfig::builder_with_provider(Arc::clone(&provider)).with_protocol_versions(&versions)?;
         let verified = match self.verifier {
             Verifier::Roots => {
                 let roots = roots(self.roots, self.anchors)?;
-                if self.lists.0.is_empty() {
+                if lists.0.is_empty() {
                     builder.with_root_certificates(roots)
                 } else {
-                    let verifier = WebPkiServerVerifier::builder_with_provider(roots.into(), self.provider)
-                        .with_crls(self.lists.0)
+                    let verifier = WebPkiServerVerifier::builder_with_provider(roots.into(), provider)
+                        .with_crls(lists.0)
                         .enforce_revocation_expiration()
                         .build()
-                        .map_err(|error| SettingsError::Rustls(rustls::Error::General(error.to_string())))?;
+                        .map_err(no_verifier)?;
                     builder.with_webpki_verifier(verifier)
                 }
             }
             #[cfg(feature = "platform-verifier")]
             Verifier::Platform => {
-                if !self.lists.0.is_empty() {
+                if !lists.0.is_empty() {
                     return Err(SettingsError::PlatformRevocation);
                 }
-                let verifier = platform_verifier(self.roots.unwrap_or_default(), self.provider)?;
+                let verifier = platform_verifier(self.roots.unwrap_or_default(), provider)?;
                 builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
             }
         };
-        let mut config = match self.identity {
+        let mut config = match identity {
             Some(Identity { chain, key }) => verified.with_client_auth_cert(chain, key)?,
             None => verified.with_no_client_auth(),
         };
-        config.alpn_protocols = self.alpn;
-        if !self.resumes {
+        config.alpn_protocols = alpn;
+        if !resumes {
             config.resumption = Resumption::disabled();
         }
-        let settings = Settings { config: config.into(), name, max_handshake: self.max_handshake };
-        Ok(TlsClient { settings: Arc::new(RwLock::new(settings)) })
+        let settings = Settings { config: config.into(), name, max_handshake };
+        Ok(TlsClient { settings: Shared::new(settings) })
     }
 }
 

@@ -24,8 +24,11 @@
 mod client;
 mod credentials;
 mod error;
+#[cfg(test)]
+mod error_walk;
 mod layer;
 mod server;
+mod settings;
 
 pub use client::{TlsClient, TlsClientBuilder};
 pub use credentials::{Certificates, Identity, RevocationLists};

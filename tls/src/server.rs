@@ -1,6 +1,6 @@
 //! TLS settings of the accepting side.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use bowline_core::layer::{AcceptLayer, Layer, LayerError, Layers};
 use rustls::crypto::CryptoProvider;
@@ -10,6 +10,7 @@ use rustls::{ServerConfig, ServerConnection, SupportedProtocolVersion};
 use crate::credentials::{Certificates, Identity, RevocationLists};
 use crate::error::{SettingsError, TlsError};
 use crate::layer::{MAX_HANDSHAKE, TlsLayer};
+use crate::settings::{Common, Shared, common_methods, no_verifier};
 
 /// TLS for accepted connections: the server's certificate, and whether clients need certificates.
 ///
@@ -30,7 +31,7 @@ use crate::layer::{MAX_HANDSHAKE, TlsLayer};
 /// ```
 #[derive(Clone, Debug)]
 pub struct TlsServer {
-    settings: Arc<RwLock<Settings>>,
+    settings: Shared<Settings>,
 }
 
 #[derive(Clone, Debug)]
@@ -43,15 +44,9 @@ impl TlsServer {
     /// A builder, which needs an [`identity`](TlsServerBuilder::identity).
     pub fn builder() -> TlsServerBuilder {
         TlsServerBuilder {
-            provider: crate::default_provider(),
-            versions: rustls::ALL_VERSIONS.to_vec(),
-            identity: None,
+            common: Common::default(),
             client_roots: Certificates::default(),
             is_optional: false,
-            lists: RevocationLists::default(),
-            alpn: Vec::new(),
-            resumes: true,
-            max_handshake: MAX_HANDSHAKE,
         }
     }
 
@@ -59,24 +54,19 @@ impl TlsServer {
     #[must_use]
     pub fn of(config: impl Into<Arc<ServerConfig>>) -> Self {
         let settings = Settings { config: config.into(), max_handshake: MAX_HANDSHAKE };
-        Self { settings: Arc::new(RwLock::new(settings)) }
+        Self { settings: Shared::new(settings) }
     }
 
     /// Replaces the settings, here and in all clones. New connections use the new settings, existing ones
     /// keep theirs. Earlier sessions are not resumed, so that every client is verified anew.
     pub fn replace(&self, with: &Self) {
-        let new = with.current();
-        *self.settings.write().unwrap_or_else(PoisonError::into_inner) = new;
+        self.settings.replace(&with.settings);
     }
 
     /// The present settings of `rustls`.
     #[must_use]
     pub fn config(&self) -> Arc<ServerConfig> {
-        self.current().config
-    }
-
-    fn current(&self) -> Settings {
-        self.settings.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.settings.current().config
     }
 
     /// The layer of one connection.
@@ -84,7 +74,7 @@ impl TlsServer {
     /// # Errors
     /// The settings are invalid.
     pub fn layer(&self) -> Result<TlsLayer, TlsError> {
-        let Settings { config, max_handshake } = self.current();
+        let Settings { config, max_handshake } = self.settings.current();
         Ok(TlsLayer::from(ServerConnection::new(config)?).with_max_handshake(max_handshake))
     }
 }
@@ -111,24 +101,23 @@ impl From<&TlsServer> for Layers {
 #[derive(Debug)]
 #[must_use]
 pub struct TlsServerBuilder {
-    provider: Arc<CryptoProvider>,
-    versions: Vec<&'static SupportedProtocolVersion>,
-    identity: Option<Identity>,
+    common: Common,
     client_roots: Certificates,
     is_optional: bool,
-    lists: RevocationLists,
-    alpn: Vec<Vec<u8>>,
-    resumes: bool,
-    max_handshake: usize,
+}
+
+common_methods! {
+    TlsServerBuilder,
+    identity = "Sets the certificate for all clients, and its key.",
+    lists = "Refuses clients' certificates on these lists.",
+    alpn = "Sets the application protocols (ALPN), the preferred one first. A client that offers only others is \
+            refused, one that offers none is accepted. Default: none.",
+    resumption = "Sets whether clients may resume earlier sessions, which saves sending certificates. Default: \
+                  yes, with tickets that only this process can read; their key is renewed every six hours.",
+    peer = "client",
 }
 
 impl TlsServerBuilder {
-    /// Sets the certificate for all clients, and its key.
-    pub fn identity(mut self, identity: Identity) -> Self {
-        self.identity = Some(identity);
-        self
-    }
-
     /// Requires clients to have a certificate that these roots issued. Default: clients are not asked for
     /// one.
     pub fn client_roots(mut self, roots: Certificates) -> Self {
@@ -142,80 +131,40 @@ impl TlsServerBuilder {
         self
     }
 
-    /// Refuses clients' certificates on these lists. Every certificate of a chain must be covered by a list.
-    pub fn revocation_lists(mut self, lists: RevocationLists) -> Self {
-        self.lists.0.extend(lists.0);
-        self
-    }
-
-    /// Sets the application protocols (ALPN), the preferred one first. A client that offers only others is
-    /// refused, one that offers none is accepted. Default: none.
-    pub fn alpn<P: Into<Vec<u8>>>(mut self, protocols: impl IntoIterator<Item = P>) -> Self {
-        self.alpn = protocols.into_iter().map(Into::into).collect();
-        self
-    }
-
-    /// Sets whether clients may resume earlier sessions, which saves sending certificates. Default: yes, with
-    /// tickets that only this process can read; their key is renewed every six hours.
-    pub fn resumption(mut self, resumes: bool) -> Self {
-        self.resumes = resumes;
-        self
-    }
-
-    /// Sets the protocol versions. Default: 1.3 and 1.2.
-    pub fn versions(mut self, versions: impl IntoIterator<Item = &'static SupportedProtocolVersion>) -> Self {
-        self.versions = versions.into_iter().collect();
-        self
-    }
-
-    /// Sets the cryptography provider. Default: *ring*.
-    pub fn provider(mut self, provider: impl Into<Arc<CryptoProvider>>) -> Self {
-        self.provider = provider.into();
-        self
-    }
-
-    /// Sets the maximum number of bytes from a client before the handshake is done. Default 64 KiB.
-    pub fn max_handshake(mut self, bytes: usize) -> Self {
-        self.max_handshake = bytes;
-        self
-    }
-
     /// Checks all settings.
     ///
     /// # Errors
     /// There is no identity, a certificate cannot be read, or a key does not belong to its certificate.
     pub fn build(self) -> Result<TlsServer, SettingsError> {
-        let Identity { chain, key } = self.identity.ok_or(SettingsError::NoIdentity)?;
-        let builder = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
-            .with_protocol_versions(&self.versions)?;
+        let Common { provider, versions, lists, identity, alpn, resumes, max_handshake } = self.common;
+        let Identity { chain, key } = identity.ok_or(SettingsError::NoIdentity)?;
+        let builder =
+            ServerConfig::builder_with_provider(Arc::clone(&provider)).with_protocol_versions(&versions)?;
         let asked = if self.client_roots.is_empty() {
-            if self.is_optional || !self.lists.0.is_empty() {
+            if self.is_optional || !lists.0.is_empty() {
                 return Err(SettingsError::NoRoots);
             }
             builder.with_no_client_auth()
         } else {
             let roots = Arc::new(self.client_roots.into_roots()?);
-            let mut verifier = WebPkiClientVerifier::builder_with_provider(roots, self.provider);
-            if !self.lists.0.is_empty() {
-                verifier = verifier.with_crls(self.lists.0).enforce_revocation_expiration();
+            let mut verifier = WebPkiClientVerifier::builder_with_provider(roots, provider);
+            if !lists.0.is_empty() {
+                verifier = verifier.with_crls(lists.0).enforce_revocation_expiration();
             }
             if self.is_optional {
                 verifier = verifier.allow_unauthenticated();
             }
-            let verifier = verifier
-                .build()
-                .map_err(|error| SettingsError::Rustls(rustls::Error::General(error.to_string())))?;
-            builder.with_client_cert_verifier(verifier)
+            builder.with_client_cert_verifier(verifier.build().map_err(no_verifier)?)
         };
         let mut config = asked.with_single_cert(chain, key)?;
-        config.alpn_protocols = self.alpn;
-        if self.resumes {
+        config.alpn_protocols = alpn;
+        if resumes {
             config.ticketer = rustls::crypto::ring::Ticketer::new()?;
         } else {
             config.session_storage = Arc::new(NoServerSessionStorage {});
             config.send_tls13_tickets = 0;
         }
-        let settings = Settings { config: config.into(), max_handshake: self.max_handshake };
-        Ok(TlsServer { settings: Arc::new(RwLock::new(settings)) })
+        let settings = Settings { config: config.into(), max_handshake };
+        Ok(TlsServer { settings: Shared::new(settings) })
     }
 }

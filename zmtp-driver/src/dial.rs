@@ -38,6 +38,17 @@ impl Drop for PipeApp {
     }
 }
 
+impl PipeApp {
+    /// The cause with the address of the other side, if it concerns the socket.
+    fn named(&self, cause: &Disconnect) -> Disconnect {
+        let address = self.core.monitor.origin(self.id).and_then(|origin| origin.address);
+        match address {
+            Some(address) => cause.clone().at(address),
+            None => cause.clone(),
+        }
+    }
+}
+
 impl Application<Pipe<Waker>> for PipeApp {
     type Session = ();
 
@@ -64,11 +75,11 @@ impl Application<Pipe<Waker>> for PipeApp {
     }
 
     fn disconnected(&self, (): (), cause: &Disconnect) {
-        self.core.disconnected(self.id, cause);
+        self.core.disconnected(self.id, &self.named(cause));
     }
 
     fn ended(&self, cause: &Disconnect) {
-        self.core.ended(self.id, cause);
+        self.core.ended(self.id, &self.named(cause));
     }
 }
 

@@ -191,9 +191,9 @@ pub enum ConnectError {
         /// The reason.
         source: bowline_driver::BindError,
     },
-    /// No connection can be made.
-    #[error("could not connect")]
-    Failed(#[source] Box<DialFailure>),
+    /// No connection can be made; contains the last failure.
+    #[error(transparent)]
+    Failed(Box<DialFailure>),
     /// The socket is closed, or the endpoint was disconnected.
     #[error("the socket is closed")]
     Closed,

@@ -16,6 +16,8 @@ mod core;
 mod dial;
 mod endpoint;
 mod error;
+#[cfg(test)]
+mod error_walk;
 mod halves;
 mod inproc;
 #[cfg(feature = "curve")]

@@ -15,6 +15,8 @@ extern crate std;
 
 pub mod endpoint;
 pub mod error;
+#[cfg(test)]
+mod error_walk;
 pub mod inbox;
 pub mod mechanism;
 pub mod message;

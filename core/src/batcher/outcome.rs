@@ -71,10 +71,11 @@ impl<E> SendError<E> {
     }
 
     /// Whether the same message may be sent again with a chance to succeed and without being appended twice.
-    /// For [`Failed`](Self::Failed) this depends on the sink's error.
+    /// For [`Failed`](Self::Failed) this depends on the sink's error. [`WouldPark`](Self::WouldPark) repeats
+    /// on the same thread.
     #[must_use]
     pub const fn is_retryable(&self) -> bool {
-        matches!(self, Self::Expired(_) | Self::WouldPark)
+        matches!(self, Self::Expired(_))
     }
 }
 

@@ -42,14 +42,8 @@ impl fmt::Display for LinkWas {
             }
             Self::NotConnected { attempts, last } => {
                 f.write_str("not connected")?;
-                match last.as_deref().map(|last| (last, &last.cause)) {
-                    // A refused connection needs no further detail.
-                    Some((_, Disconnect::Transport(error))) if error.kind() == TransportKind::Refused => {
-                        write!(f, ": {error}")?;
-                    }
-                    Some((_, cause @ Disconnect::Transport(_))) => write!(f, ": {}", Chain(cause))?,
-                    Some((last, cause)) => write!(f, ": {}: {}", last.place(), Chain(cause))?,
-                    None => {}
+                if let Some(last) = last {
+                    write!(f, ": {}", WhyNot(last))?;
                 }
                 match attempts {
                     0 => Ok(()),
@@ -57,6 +51,28 @@ impl fmt::Display for LinkWas {
                     n => write!(f, ", {n} attempts"),
                 }
             }
+        }
+    }
+}
+
+/// Why the last attempt failed, and where.
+struct WhyNot<'a>(&'a DialFailure);
+
+impl fmt::Display for WhyNot<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let DialFailure { endpoint, via, cause, .. } = self.0;
+        let socket = match cause {
+            Disconnect::Transport(error) => Some(error),
+            _ => None,
+        };
+        // The error of a socket names its address, which is all that there is to say for an address without a proxy.
+        if via.is_some() || socket.is_none_or(|error| error.place() != Some(endpoint)) {
+            write!(f, "{}: ", self.0.place())?;
+        }
+        match socket.filter(|error| error.kind() == TransportKind::Refused) {
+            // A refused connection needs no further detail.
+            Some(error) => error.fmt(f),
+            None => Chain(cause).fmt(f),
         }
     }
 }

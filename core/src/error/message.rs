@@ -137,7 +137,7 @@ impl Status {
 
 /// A failed answer, as a handler returns it and as a caller receives it.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("status {}: {}", .status.0, String::from_utf8_lossy(.body))]
+#[error("status {}{}", .status.0, Details(.body))]
 pub struct Failure {
     /// The kind of failure.
     pub status: Status,
@@ -145,6 +145,18 @@ pub struct Failure {
     pub retry_after: Option<Duration>,
     /// Details, usually text.
     pub body: Bytes,
+}
+
+/// The text of a failure, if it has one.
+struct Details<'a>(&'a [u8]);
+
+impl fmt::Display for Details<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            [] => Ok(()),
+            text => write!(f, ": {}", String::from_utf8_lossy(text)),
+        }
+    }
 }
 
 impl Failure {
@@ -253,7 +265,8 @@ impl CallError {
         }
     }
 
-    /// Whether the same call may be made again without being executed twice.
+    /// Whether the same call may be made again without being executed twice, and may then succeed. Not on an
+    /// I/O thread: [`WouldPark`](Self::WouldPark).
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {

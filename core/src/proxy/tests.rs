@@ -8,40 +8,18 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::recv_buf::RecvBuf;
+use crate::step::pieces::{Came, arrive};
 use crate::step::{Interrupted, Steps};
 
-/// The result of an exchange.
-#[derive(Clone, PartialEq, Eq, Debug)]
-struct Came {
-    said: Vec<u8>,
-    result: Result<bool, ProxyFault>,
-    rest: Vec<u8>,
-}
-
 /// The result when a proxy sends `bytes`, split into pieces of those lengths.
-fn run(proxy: &Proxy, target: &str, bytes: &[u8], cuts: &[usize]) -> Came {
+fn run(proxy: &Proxy, target: &str, bytes: &[u8], cuts: &[usize]) -> Came<ProxyFault> {
     let target: Endpoint = target.parse().unwrap();
-    let mut steps = Steps::new(proxy.steps(&target), RecvBuf::new());
-    let (mut left, mut said) = (bytes, Vec::new());
-    let mut cuts = cuts.iter().cycle();
-    let mut result = steps.begin();
-    loop {
-        said.extend_from_slice(steps.output());
-        let n = steps.output().len();
-        steps.wrote(n);
-        if result.is_err() || steps.is_done() || left.is_empty() {
-            break;
-        }
-        let spare = steps.spare();
-        let n = spare.len().min(left.len()).min(*cuts.next().unwrap_or(&1));
-        spare[..n].copy_from_slice(&left[..n]);
-        left = &left[n..];
-        result = steps.filled(n);
-    }
-    let result = result.map(|()| steps.is_done());
+    let mut came = arrive(Steps::new(proxy.steps(&target), RecvBuf::new()), bytes, cuts);
     // No one reads on after a failure.
-    let rest = if result.is_ok() { [steps.into_rest().unread(), left].concat() } else { Vec::new() };
-    Came { said, result, rest }
+    if came.result.is_err() {
+        came.rest.clear();
+    }
+    came
 }
 
 fn socks() -> Proxy {

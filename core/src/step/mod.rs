@@ -6,6 +6,8 @@
 use alloc::vec::Vec;
 use core::time::Duration;
 
+#[cfg(test)]
+pub(crate) mod pieces;
 mod run;
 
 pub use run::Steps;

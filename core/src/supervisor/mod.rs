@@ -17,6 +17,7 @@ use crate::time::Instant;
 
 mod backoff;
 mod endpoints;
+mod failures;
 mod plan;
 mod rounds;
 mod trying;
@@ -27,6 +28,7 @@ pub use endpoints::Endpoint;
 pub use types::{Action, AttemptId, DialFailure, Dialed, Epoch};
 
 pub(crate) use backoff::Delay;
+use failures::Failures;
 use plan::{OwnPlan, Plan};
 use trying::Trying;
 
@@ -110,61 +112,6 @@ pub struct Supervisor {
     epoch: Epoch,
 }
 
-/// The failures of this round and of the last one: usually none.
-#[derive(Clone, Debug, Default)]
-struct Failures(Option<Box<Rounds>>);
-
-#[derive(Clone, Debug, Default)]
-struct Rounds {
-    this_round: Vec<DialFailure>,
-    last_round: Box<[DialFailure]>,
-    /// The shortest time for which an endpoint of this round asked not to be tried.
-    advice: Option<Duration>,
-}
-
-impl Failures {
-    fn push(&mut self, failure: DialFailure) {
-        self.0.get_or_insert_default().this_round.push(failure);
-    }
-
-    /// A round begins.
-    fn clear(&mut self) {
-        if let Some(rounds) = &mut self.0 {
-            rounds.this_round.clear();
-            rounds.advice = None;
-        }
-    }
-
-    /// An endpoint asked not to be tried for this time: the shortest such time of all endpoints counts.
-    fn heed(&mut self, advice: Duration) {
-        let rounds = self.0.get_or_insert_default();
-        rounds.advice = Some(rounds.advice.map_or(advice, |shortest| shortest.min(advice)));
-    }
-
-    fn advice(&self) -> Duration {
-        self.0.as_ref().and_then(|rounds| rounds.advice).unwrap_or_default()
-    }
-
-    /// The current round becomes the last one.
-    fn end_round(&mut self) {
-        let rounds = self.0.get_or_insert_default();
-        rounds.last_round = core::mem::take(&mut rounds.this_round).into();
-    }
-
-    /// The length of the longer one.
-    #[cfg(test)]
-    fn len(&self) -> usize {
-        self.0.as_ref().map_or(0, |rounds| rounds.this_round.len().max(rounds.last_round.len()))
-    }
-
-    fn trim(&mut self) {
-        self.0.take_if(|rounds| rounds.this_round.is_empty() && rounds.last_round.is_empty());
-        if let Some(rounds) = &mut self.0 {
-            rounds.this_round.shrink_to_fit();
-        }
-    }
-}
-
 impl Supervisor {
     /// A supervisor of at least one endpoint (with an empty list it gives up at once). `connect_timeout`
     /// covers name resolution, dialing and handshake together. `seed` is the seed of the jitter, the only
@@ -246,7 +193,7 @@ impl Supervisor {
     /// Empty before the first such round and after a healthy connection.
     #[must_use]
     pub fn last_round(&self) -> &[DialFailure] {
-        self.failures.0.as_ref().map_or(&[], |failures| &failures.last_round)
+        self.failures.last_round()
     }
 
     /// Why the last dial, name resolution or connection failed.
@@ -458,7 +405,7 @@ impl Supervisor {
         } else if *cause == Disconnect::Reopened || (!refused && is_healthy) {
             self.rounds_failed = 0;
             self.attempts = 0;
-            self.failures.0 = None;
+            self.failures = Failures::default();
             self.last_error = Some(Box::new(cause.clone()));
             self.begin_round();
             if *cause == Disconnect::GoneAway {

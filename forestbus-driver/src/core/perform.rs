@@ -127,3 +127,13 @@ impl Core {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_error_follows_the_rules() {
+        bowline_error_rules::walk!(Panicked, [Panicked]);
+    }
+}

@@ -8,8 +8,7 @@ use std::marker::PhantomData;
 use std::time::Duration;
 
 use bowline_core::address::Address;
-use bowline_core::config::{Config, SocketOptions};
-use bowline_core::error::ConfigError;
+use bowline_core::config::{Config, ConfigBuilder, SocketOptions};
 use bowline_core::layer::Layers;
 use bowline_driver::error::BindError;
 use bowline_driver::place::{Group, Place};
@@ -22,6 +21,7 @@ use bowline_forestbus::protocol::Bounds;
 use bowline_forestbus::wire::{CborRpc, Codec};
 use bowline_links::Server;
 
+use crate::link_settings::LinkSettings;
 use delayed::Delayed;
 use desk::NodeDesk;
 
@@ -80,9 +80,7 @@ impl<R: Runtime> Node<R> {
         NodeBuilder {
             settings,
             codec: Codec::new(),
-            sockets: SocketOptions::default(),
-            layers: Layers::default(),
-            max_message: None,
+            links: LinkSettings::default(),
             place: Place::default(),
             runtime: PhantomData,
         }
@@ -219,9 +217,7 @@ impl<R: Runtime> Stopped<R> {
 pub struct NodeBuilder<R: Runtime> {
     settings: NodeSettings,
     codec: Codec,
-    sockets: SocketOptions,
-    layers: Layers,
-    max_message: Option<usize>,
+    links: LinkSettings,
     place: Place,
     runtime: PhantomData<fn() -> R>,
 }
@@ -250,19 +246,19 @@ impl<R: Runtime> NodeBuilder<R> {
 
     /// Sets the maximum length of a request or answer, in bytes. Default 8 MiB.
     pub fn max_message(mut self, bytes: usize) -> Self {
-        self.max_message = Some(bytes);
+        self.links.max_message = Some(bytes);
         self
     }
 
     /// Secures connections by TLS, with a `TlsServer` (feature `tls`). Default: plain text.
     pub fn tls(mut self, tls: impl Into<Layers>) -> Self {
-        self.layers = self.layers.and(tls.into());
+        self.links.layers = self.links.layers.and(tls.into());
         self
     }
 
     /// Sets the options of every socket.
     pub fn sockets(mut self, options: SocketOptions) -> Self {
-        self.sockets = options;
+        self.links.sockets = options;
         self
     }
 
@@ -279,9 +275,9 @@ impl<R: Runtime> NodeBuilder<R> {
     }
 
     fn bound(self, address: &str) -> Result<Node<R>, BindError> {
-        let Self { settings, codec, sockets, layers, max_message, place, .. } = self;
+        let Self { settings, codec, links, place, .. } = self;
         let settings = settings.build()?;
-        let link = link_config(&settings, sockets, max_message)?.tls(layers);
+        let link = links.config(CborRpc::new(), |config| of_node(config, &settings))?;
         serve(Machine::new(settings), Setup { codec, link, place }, address)
     }
 }
@@ -303,20 +299,9 @@ fn serve<R: Runtime>(node: Machine, setup: Setup, address: &str) -> Result<Node<
 }
 
 /// The settings of the links. Waiting calls count as requests being handled; the node limits them.
-fn link_config(
-    settings: &CheckedNodeSettings,
-    sockets: SocketOptions,
-    max_message: Option<usize>,
-) -> Result<Config<CborRpc>, ConfigError> {
-    let mut config = Config::with_framing(CborRpc::new())
+fn of_node(config: ConfigBuilder<CborRpc>, settings: &CheckedNodeSettings) -> ConfigBuilder<CborRpc> {
+    config
         .max_inbound(settings.max_waiting().saturating_add(1024).min(1 << 20))
         .max_inbound_bytes(64 << 20)
         .answers_ahead(usize::MAX)
-        .linger(Duration::ZERO)
-        .event_queue(64)
-        .sockets(sockets);
-    if let Some(bytes) = max_message {
-        config = config.max_message(bytes);
-    }
-    config.build()
 }

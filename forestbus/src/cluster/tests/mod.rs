@@ -1,7 +1,6 @@
 //! Each rule in isolation, with nodes simulated by the test.
 
 mod connections;
-mod errors;
 mod follow;
 mod lifecycle;
 mod reads;

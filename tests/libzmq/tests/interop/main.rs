@@ -1,11 +1,12 @@
 //! Bowline's sockets with libzmq's; either side binds.
 
-use std::future::Future;
-use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
-use bowline::driver::runtime::Runtime;
-use bowline::driver::style::{Style, Wait};
+#[path = "../../../frame/mod.rs"]
+#[macro_use]
+mod frame;
+#[path = "../../../frame/facade.rs"]
+mod runtimes;
 
 mod lifecycle;
 mod matrix;
@@ -14,63 +15,18 @@ mod patterns;
 mod refusals;
 mod security;
 
-/// The result of a waiting method, as a future; on threads it is ready at once.
-pub(crate) fn done<R: Runtime, Fut: Future>(waited: Wait<R, Fut>) -> impl Future<Output = Fut::Output> {
-    R::Style::awaited::<Fut>(waited)
-}
+use frame::done;
 
 /// A message that has not arrived after this time never will.
-pub(crate) const LIMIT: Duration = Duration::from_secs(20);
+pub(crate) const MESSAGE_LIMIT: Duration = Duration::from_secs(20);
 
 /// A test that hangs ends after so long.
-const TEST_LIMIT: Duration = Duration::from_secs(240);
-
-/// Runs the test with a time limit, after which the process ends.
-async fn within(limit: Duration, test: impl Future<Output = ()>) {
-    let (running, watched) = channel::<()>();
-    std::thread::spawn(move || {
-        if watched.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
-            eprintln!("it hangs");
-            std::process::exit(1);
-        }
-    });
-    test.await;
-    drop(running);
-}
+const LIMIT: Duration = Duration::from_secs(240);
 
 /// Where sockets are bound: a free port, and a Unix socket of that name.
 pub(crate) fn endpoints(name: &str) -> [String; 2] {
     let path = std::env::temp_dir().join(format!("bowline-libzmq-{}-{name}", std::process::id()));
     ["tcp://127.0.0.1:*".to_owned(), format!("ipc://{}", path.display())]
-}
-
-/// Scenarios as tests of a runtime.
-macro_rules! on {
-    ($runtime:ident as $type:ty, $run:expr, $($module:ident::$scenario:ident),* $(,)?) => {
-        mod $runtime {
-            $(
-                #[test]
-                fn $scenario() {
-                    let scenario = super::$module::$scenario::<$type>();
-                    ($run)(super::within(super::TEST_LIMIT, scenario));
-                }
-            )*
-        }
-    };
-}
-
-macro_rules! on_every_runtime {
-    ($($scenarios:tt)*) => {
-        on! { tokio as bowline::tokio::Tokio, crate::block_on_tokio, $($scenarios)* }
-        on! { smol as bowline::smol::Smol, ::smol::block_on, $($scenarios)* }
-        on! { async_std as bowline::async_std::AsyncStd, ::async_std::task::block_on, $($scenarios)* }
-        on! { threads as bowline::blocking::Threads, bowline::blocking::block_on, $($scenarios)* }
-    };
-}
-
-fn block_on_tokio<T>(future: impl Future<Output = T>) -> T {
-    let runtime = ::tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    runtime.expect("a runtime").block_on(future)
 }
 
 on_every_runtime! {
@@ -96,7 +52,9 @@ on_every_runtime! {
     refusals::who_is_let_in_is_told,
 }
 
-on! { once as bowline::tokio::Tokio, crate::block_on_tokio,
-    matrix::every_pair_takes_long_messages,
-    matrix::every_pair_talks_with_every_mechanism,
-}
+on_runtime!(
+    once,
+    bowline::tokio::Tokio,
+    crate::frame::run::tokio,
+    [matrix::every_pair_takes_long_messages, matrix::every_pair_talks_with_every_mechanism,]
+);

@@ -13,7 +13,7 @@ use bowline::zmtp::{
 };
 use bowline_zmtp_driver::Socket;
 
-use crate::{LIMIT, done};
+use crate::{MESSAGE_LIMIT, done};
 
 /// A message as tests write it.
 pub(crate) type Parts = Vec<Vec<u8>>;
@@ -106,14 +106,14 @@ macro_rules! ours {
                     Box::pin(async move { done::<R, _>(Self::connect_ready(self, endpoint)).await.is_ok() })
                 }
                 fn send(&self, parts: Parts) -> Soon<'_, Result<(), SendError>> {
-                    Ours::send_within(self, parts, LIMIT)
+                    Ours::send_within(self, parts, MESSAGE_LIMIT)
                 }
                 fn send_within(&self, parts: Parts, limit: Duration) -> Soon<'_, Result<(), SendError>> {
                     let sent = (parts, limit);
                     what!($send self sent)
                 }
                 fn recv(&self) -> Soon<'_, Result<Parts, ReceiveError>> {
-                    Ours::recv_within(self, LIMIT)
+                    Ours::recv_within(self, MESSAGE_LIMIT)
                 }
                 fn recv_within(&self, limit: Duration) -> Soon<'_, Result<Parts, ReceiveError>> {
                     what!($recv self limit)

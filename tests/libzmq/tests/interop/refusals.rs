@@ -36,7 +36,7 @@ fn next_failure(ours: &dyn Ours) -> Disconnect {
             Some(_) => {}
             None => std::thread::sleep(MS),
         }
-        assert!(started.elapsed() < crate::LIMIT, "nothing failed");
+        assert!(started.elapsed() < crate::MESSAGE_LIMIT, "nothing failed");
     }
 }
 

@@ -5,8 +5,9 @@ mod certificates;
 #[allow(dead_code, reason = "other tests need more of it")]
 #[path = "../../../proxies/servers.rs"]
 mod proxies;
-#[path = "../../../machines/watchdog.rs"]
-mod watchdog;
+#[path = "../../../frame/mod.rs"]
+#[macro_use]
+mod frame;
 
 mod behind;
 mod crowds;
@@ -19,47 +20,16 @@ mod traffic;
 mod wire;
 mod world;
 
-/// A scenario as a test of each runtime.
-macro_rules! on_every_runtime {
-    ($($module:ident::$scenario:ident),* $(,)?) => {
-        mod tokio {
-            $(
-                #[test]
-                fn $scenario() {
-                    let runtime = ::tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-                    let scenario = super::$module::$scenario::<bowline_tokio::Tokio>();
-                    runtime.expect("a runtime").block_on(super::watchdog::within(super::world::LIMIT, scenario));
-                }
-            )*
-        }
-        mod smol {
-            $(
-                #[test]
-                fn $scenario() {
-                    let scenario = super::$module::$scenario::<bowline_async_std::smol::Smol>();
-                    ::smol::block_on(super::watchdog::within(super::world::LIMIT, scenario));
-                }
-            )*
-        }
-        mod async_std {
-            $(
-                #[test]
-                fn $scenario() {
-                    let scenario = super::$module::$scenario::<bowline_async_std::async_std::AsyncStd>();
-                    ::async_std::task::block_on(super::watchdog::within(super::world::LIMIT, scenario));
-                }
-            )*
-        }
-        mod blocking {
-            $(
-                #[test]
-                fn $scenario() {
-                    let scenario = super::$module::$scenario::<bowline_blocking::Threads>();
-                    bowline_blocking::block_on(super::watchdog::within(super::world::LIMIT, scenario));
-                }
-            )*
-        }
-    };
+use world::LIMIT;
+
+/// Where the frame finds the runtimes.
+mod runtimes {
+    pub(crate) use bowline_async_std::async_std::AsyncStd;
+    pub(crate) use bowline_async_std::smol::Smol;
+    pub(crate) use bowline_blocking::{Threads, block_on};
+    pub(crate) use bowline_driver::runtime::Runtime;
+    pub(crate) use bowline_driver::style::{Style, Wait};
+    pub(crate) use bowline_tokio::Tokio;
 }
 
 on_every_runtime! {

@@ -1,6 +1,5 @@
 //! The building blocks of the scenarios.
 
-use std::future::Future;
 use std::time::Duration;
 
 use bowline_core::config::{Config, ConfigBuilder};
@@ -8,29 +7,17 @@ use bowline_core::error::Failure;
 use bowline_core::frame::Framing;
 use bowline_core::frame::native::Native;
 use bowline_driver::runtime::Runtime;
-use bowline_driver::style::{Style, Wait};
 use bowline_links::{Client, ReplyBuf, RequestRef, Server, ServerBuilder};
 use bowline_tls::{TlsClient, TlsServer};
 
 use crate::certificates::Authority;
+pub(crate) use crate::frame::{done, until};
 
 /// A test that hangs ends after so long.
 pub(crate) const LIMIT: Duration = Duration::from_secs(120);
 
 /// The name that certificates are for: what a host that is dialed is called here.
 pub(crate) const NAME: &str = "localhost";
-
-/// The result of a waiting method, as a future; on threads it is ready at once.
-pub(crate) fn done<R: Runtime, Fut: Future>(waited: Wait<R, Fut>) -> impl Future<Output = Fut::Output> {
-    R::Style::awaited::<Fut>(waited)
-}
-
-/// Waits until it is so. The watchdog ends what never is.
-pub(crate) fn until(what: impl Fn() -> bool) {
-    while !what() {
-        std::thread::sleep(Duration::from_millis(1));
-    }
-}
 
 /// An issuer, a server that it vouches for, and a client that trusts it.
 pub(crate) struct World {
