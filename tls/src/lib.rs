@@ -24,6 +24,7 @@
 mod client;
 mod credentials;
 mod error;
+mod holds;
 mod layer;
 mod server;
 
