@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use bowline::blocking::{Client, Server};
-use bowline::{AcceptLimits, Config};
+use bowline::{AcceptLimits, CallOptions, Config};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -139,5 +139,50 @@ fn many_links_share_few_threads_and_each_keeps_its_order() {
     }
     assert!((1..=3).contains(&most.load(Ordering::SeqCst)), "{most:?}");
     clients.into_iter().for_each(|client| drop(client.close()));
+    server.shutdown();
+}
+
+/// While every thread is busy, requests whose connection has ended leave the queue: they would hold memory until a thread
+/// is free.
+#[test]
+fn requests_of_peers_that_left_wait_for_no_thread() {
+    const BODY: usize = 20_000;
+    let (begun, is_begun) = mpsc::channel();
+    let (end, ended) = mpsc::channel::<()>();
+    let ended = Mutex::new(ended);
+    let server = Server::builder()
+        .handler_threads(1)
+        .on_request(move |_| {
+            let _ = begun.send(());
+            let _ = ended.lock().expect("not poisoned").recv();
+            Ok("done")
+        })
+        .bind("127.0.0.1:0")
+        .expect("a free port");
+    server.start().expect("a thread");
+    let until = |what: &str, is_so: &dyn Fn() -> bool| {
+        let start = Instant::now();
+        while !is_so() {
+            assert!(start.elapsed() < Duration::from_secs(20), "never: {what}");
+            std::thread::sleep(MS);
+        }
+    };
+    let connect = || Client::connect(server.local_addr()).expect("it listens");
+    let busy = connect();
+    let call = busy.start_call(CallOptions::new(1), "keeps the thread").expect("room");
+    is_begun.recv().expect("it begins");
+    let before = server.memory_held();
+    for _ in 0..20 {
+        let client = connect();
+        let call = client.start_call(CallOptions::new(1), vec![7; BODY]).expect("room");
+        until("the request is there", &|| server.memory_held() >= before + BODY);
+        drop(call);
+        client.close();
+        until("nothing of it stays", &|| server.memory_held() < before + BODY && server.peers().len() == 1);
+    }
+    end.send(()).expect("it waits");
+    assert_eq!(&call.wait().expect("a reply")[..], b"done");
+    assert!(is_begun.try_recv().is_err(), "no other handler began");
+    busy.close();
     server.shutdown();
 }

@@ -86,6 +86,15 @@ pub trait Layer: fmt::Debug + Send {
     /// handshake was not done.
     fn end_of_stream(&mut self) -> Result<(), LayerError>;
 
+    /// Bytes of memory that the layer holds because of what its peer sent, or has not read: received bytes
+    /// that are not decoded, plain bytes that are not read, bytes for the peer that were not transmitted, and
+    /// what it keeps of the handshake. What every connection of the layer takes does not count. It may be
+    /// more than is held, never less. A server counts these bytes in its memory limit: see
+    /// [`crate::memory`].
+    fn held(&self) -> usize {
+        0
+    }
+
     /// The properties of the peer, once the handshake is done. Each call may create them anew.
     fn secured(&self) -> Option<Arc<Secured>>;
 }

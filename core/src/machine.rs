@@ -211,10 +211,11 @@ pub trait Machine: Sized + Send + 'static {
         None
     }
 
-    /// The connection's reader ends: the next reader may need what it holds. Call it before
+    /// The connection's reader ends: the next reader may need what it holds. Messages that were kept by
+    /// reference may still hold memory of the receive buffer. Call it before
     /// [`handle_disconnected`](Self::handle_disconnected).
-    fn retire_reader(&mut self, now: Instant, reader: Self::Reader) {
-        let _ = (now, reader);
+    fn retire_reader(&mut self, now: Instant, reader: Self::Reader, buf: RecvBuf) {
+        let _ = (now, reader, buf);
     }
 
     /// The connection has ended. `lent` is the current batch, if the caller has it.
@@ -312,6 +313,20 @@ pub trait Machine: Sized + Send + 'static {
     /// A report of what the machine holds of its server's memory, if one is due: once after each relevant
     /// change. The counter (see [`crate::memory`]) answers with [`handle_memory`](Self::handle_memory).
     fn take_holding(&mut self) -> Option<Holding> {
+        None
+    }
+
+    /// Layers under the machine, such as TLS, hold this many bytes of its connection from now on: received and
+    /// not decoded or not read, or to be written. They count in its next [report](Self::take_holding). The
+    /// driver calls it when the number has changed; a new connection begins with none.
+    fn note_held_below(&mut self, bytes: usize) {
+        let _ = bytes;
+    }
+
+    /// Bytes of received requests and messages that handlers of the application still hold; `None` if no
+    /// handler runs. The accepting side asks when the machine is over: until there is none, the machine keeps
+    /// its place in the server's limits, and makes a report when that changes.
+    fn handled(&self) -> Option<usize> {
         None
     }
 

@@ -360,6 +360,14 @@ impl RecvBuf {
         }
     }
 
+    /// The connection is over: the blocks that messages hold, without those of assembled messages, which are
+    /// counted with their messages.
+    pub(crate) fn into_held(mut self) -> Vec<Block> {
+        (self.start, self.end, self.lent) = (0, 0, 0);
+        self.release_if_empty();
+        self.watched.iter().cloned().collect()
+    }
+
     /// Gives the memory back while nothing is unread. Blocks that messages hold stay counted: they are in memory
     /// until those are dropped, and as many as before may be held.
     pub fn release_if_empty(&mut self) {

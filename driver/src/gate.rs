@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use bowline_core::address::Address;
-use bowline_core::config::AcceptLimits;
+use bowline_core::config::{AcceptLimits, HANDSHAKE_COST};
 use bowline_core::time::Instant;
 
 use crate::memory::ServerMemory;
@@ -24,7 +24,11 @@ pub struct AcceptCounters {
     pub refused_per_address: u64,
     /// Connections that could not be accepted, or served; accepting continued.
     pub errors: u64,
-    /// Peers that were refused because of missing or wrong credentials: see the server's verifier.
+    /// Peers that the server's verification refused: because of missing or wrong credentials, or for another
+    /// reason of the verifier; because too many decisions were pending
+    /// ([`AcceptLimits::verifications`](bowline_core::config::AcceptLimits::verifications)), or theirs took
+    /// too long; because they asked for the session of another identity; or because the identity has too many connections
+    /// ([`AcceptLimits::per_identity`](bowline_core::config::AcceptLimits::per_identity)).
     pub denied: u64,
     /// Connections closed in their handshake, to make room for newer ones.
     pub evicted: u64,
@@ -63,7 +67,11 @@ struct State {
     by_address: HashMap<IpAddr, usize>,
     /// Connections without an address: Unix sockets and in-process streams.
     local: usize,
-    handshakes: BTreeMap<u64, Evict>,
+    handshakes: BTreeMap<u64, UnderWay>,
+    /// What they may hold, in bytes.
+    handshake_bytes: usize,
+    /// What those may hold that were told to end, by their numbers.
+    evicted_bytes: BTreeMap<u64, usize>,
     last_handshake: u64,
     /// The number of connections that may be accepted now, in billionths.
     tokens: u64,
@@ -71,11 +79,16 @@ struct State {
     counters: AcceptCounters,
 }
 
-struct Evict(Box<dyn FnOnce() -> bool + Send>);
+/// A handshake that may have to make room for newer ones.
+struct UnderWay {
+    evict: Box<dyn FnOnce() -> bool + Send>,
+    /// What it may hold.
+    bytes: usize,
+}
 
-impl std::fmt::Debug for Evict {
+impl std::fmt::Debug for UnderWay {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Evict")
+        f.debug_struct("UnderWay").field("bytes", &self.bytes).finish_non_exhaustive()
     }
 }
 
@@ -92,6 +105,8 @@ impl Gate {
             by_address: HashMap::new(),
             local: 0,
             handshakes: BTreeMap::new(),
+            handshake_bytes: 0,
+            evicted_bytes: BTreeMap::new(),
             last_handshake: 0,
             tokens: u64::from(limits.burst) * ONE,
             at: Instant::ZERO,
@@ -152,27 +167,40 @@ impl Gate {
     /// A handshake begins. If room is needed for newer ones, `evict` is called to end it; it returns false if
     /// the handshake is done already and nothing was ended.
     pub fn begin_handshake(self: &Arc<Self>, evict: impl FnOnce() -> bool + Send + 'static) -> Handshake {
-        self.memory.begin_handshake();
+        let bytes = HANDSHAKE_COST;
+        self.memory.resize_handshake(0, bytes);
         let mut state = self.state.lock();
         state.last_handshake += 1;
         let number = state.last_handshake;
-        state.handshakes.insert(number, Evict(Box::new(evict)));
+        state.handshakes.insert(number, UnderWay { evict: Box::new(evict), bytes });
+        state.handshake_bytes += bytes;
         drop(state);
-        while let Some(Evict(evict)) = self.surplus_handshake() {
+        self.make_room_for_handshakes();
+        Handshake { gate: Arc::clone(self), number }
+    }
+
+    /// Ends the oldest handshakes while all together hold too much.
+    fn make_room_for_handshakes(&self) {
+        while let Some(evict) = self.surplus_handshake() {
             if evict() {
                 self.state.lock().counters.evicted += 1;
             }
         }
-        Handshake { gate: Arc::clone(self), number }
     }
 
-    /// The oldest handshake, if there are too many.
-    fn surplus_handshake(&self) -> Option<Evict> {
+    /// The oldest handshake, if there are too many. While the server's memory is spent, handshakes may have a
+    /// sixteenth of it at most, because no connection makes room for them. One handshake may always go on.
+    fn surplus_handshake(&self) -> Option<Box<dyn FnOnce() -> bool + Send>> {
+        let AcceptLimits { handshake_memory, memory, .. } = self.limits;
+        let most = if self.memory.is_spent() { handshake_memory.min(memory / 16) } else { handshake_memory };
         let mut state = self.state.lock();
-        if state.handshakes.len() <= self.limits.handshakes() {
+        if state.handshake_bytes <= most || state.handshakes.len() <= 1 {
             return None;
         }
-        state.handshakes.pop_first().map(|(_, evict)| evict)
+        let (number, UnderWay { evict, bytes }) = state.handshakes.pop_first()?;
+        state.handshake_bytes -= bytes;
+        state.evicted_bytes.insert(number, bytes);
+        Some(evict)
     }
 
     /// Accepting, or serving, one connection failed; the next one may succeed.
@@ -180,7 +208,7 @@ impl Gate {
         self.state.lock().counters.errors += 1;
     }
 
-    /// A peer was refused because of missing or wrong credentials.
+    /// A peer was refused by the server's verification.
     pub fn note_denied(&self) {
         self.state.lock().counters.denied += 1;
     }
@@ -246,18 +274,48 @@ pub struct Handshake {
     number: u64,
 }
 
+impl Handshake {
+    /// Its connection holds this many bytes in layers over its socket, in addition to [`HANDSHAKE_COST`]. If
+    /// all handshakes together hold too much, the oldest ones end, perhaps this one.
+    pub fn note_held(&mut self, held: usize) {
+        let bytes = HANDSHAKE_COST.saturating_add(held);
+        let mut state = self.gate.state.lock();
+        let before = state.resize(self.number, bytes);
+        drop(state);
+        if before != bytes {
+            self.gate.memory.resize_handshake(before, bytes);
+            self.gate.make_room_for_handshakes();
+        }
+    }
+}
+
+impl State {
+    /// A handshake may hold this many bytes. Returns how many it could before.
+    fn resize(&mut self, number: u64, bytes: usize) -> usize {
+        if let Some(under_way) = self.handshakes.get_mut(&number) {
+            let before = std::mem::replace(&mut under_way.bytes, bytes);
+            self.handshake_bytes = self.handshake_bytes - before + bytes;
+            return before;
+        }
+        self.evicted_bytes.get_mut(&number).map_or(bytes, |before| std::mem::replace(before, bytes))
+    }
+}
+
 impl Drop for Handshake {
     fn drop(&mut self) {
-        let evict = self.gate.state.lock().handshakes.remove(&self.number);
-        drop(evict);
-        self.gate.memory.end_handshake();
+        let mut state = self.gate.state.lock();
+        let before = state.resize(self.number, 0);
+        let ended = state.handshakes.remove(&self.number);
+        state.evicted_bytes.remove(&self.number);
+        drop(state);
+        drop(ended);
+        self.gate.memory.resize_handshake(before, 0);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bowline_core::config::HANDSHAKE_COST;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     const MINUTE: Duration = Duration::from_secs(60);
@@ -331,5 +389,57 @@ mod tests {
         assert_eq!((evicted.load(Ordering::Relaxed), gate.counters().evicted), (3, 2));
         let _sixth = begin(6);
         assert_eq!((evicted.load(Ordering::Relaxed), gate.counters().evicted), (3, 2), "none was ended");
+    }
+
+    /// Handshakes of a gate, and the numbers of those that were evicted.
+    type Evicted = Arc<Mutex<Vec<usize>>>;
+
+    fn begin(gate: &Arc<Gate>, evicted: &Evicted, number: usize) -> Handshake {
+        let evicted = Arc::clone(evicted);
+        gate.begin_handshake(move || {
+            evicted.lock().push(number);
+            true
+        })
+    }
+
+    #[test]
+    fn handshakes_count_with_what_they_hold() {
+        let mut limits = AcceptLimits::default();
+        limits.handshake_memory = 8 * HANDSHAKE_COST;
+        let (gate, evicted) = (Gate::new(limits, MINUTE), Evicted::default());
+        let mut all: Vec<Handshake> = (0..5).map(|number| begin(&gate, &evicted, number)).collect();
+        assert_eq!(gate.memory().held(), 5 * HANDSHAKE_COST);
+        all[1].note_held(3 * HANDSHAKE_COST);
+        assert_eq!((gate.memory().held(), evicted.lock().len()), (8 * HANDSHAKE_COST, 0));
+        all[2].note_held(2 * HANDSHAKE_COST);
+        assert_eq!(*evicted.lock(), [0, 1], "the oldest ones, although one of them would nearly do");
+        drop(all.drain(..2));
+        assert_eq!(gate.memory().held(), 5 * HANDSHAKE_COST);
+        // What is returned makes room.
+        all[0].note_held(0);
+        let mut more: Vec<Handshake> = (5..10).map(|number| begin(&gate, &evicted, number)).collect();
+        assert_eq!(evicted.lock().len(), 2);
+        all[2].note_held(100 * HANDSHAKE_COST);
+        assert_eq!(*evicted.lock(), [0, 1, 2, 3, 4], "itself as well");
+        // The newest one may go on, whatever it holds.
+        more[4].note_held(100 * HANDSHAKE_COST);
+        assert_eq!(*evicted.lock(), [0, 1, 2, 3, 4, 5, 6, 7, 8]);
+        drop((all, more));
+        assert_eq!((gate.memory().held(), gate.state.lock().handshake_bytes), (0, 0));
+    }
+
+    #[test]
+    fn while_the_memory_is_spent_handshakes_have_a_sixteenth_of_it() {
+        let mut limits = AcceptLimits::default();
+        (limits.memory, limits.handshake_memory) = (64 * HANDSHAKE_COST, 32 * HANDSHAKE_COST);
+        let (gate, evicted) = (Gate::new(limits, MINUTE), Evicted::default());
+        let mut all: Vec<Handshake> = (0..32).map(|number| begin(&gate, &evicted, number)).collect();
+        assert!(evicted.lock().is_empty() && !gate.memory().is_spent());
+        // As connections do.
+        gate.memory().resize_handshake(0, 40 * HANDSHAKE_COST);
+        assert!(gate.memory().is_spent());
+        all.push(begin(&gate, &evicted, 32));
+        assert_eq!(*evicted.lock(), (0..29).collect::<Vec<_>>(), "four are left");
+        drop(all);
     }
 }

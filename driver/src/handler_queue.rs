@@ -12,6 +12,9 @@ use std::fmt;
 /// the expected size of a link's first answer.
 const SMALL: usize = 128 * 1024;
 
+/// Entries of ended queues that are always left to be skipped.
+const FEW: usize = 64;
+
 /// The expected answer of a handler before it runs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Outlook {
@@ -165,6 +168,22 @@ impl<J> HandlerQueue<J> {
         self.is_blocked = false;
     }
 
+    /// Takes out all waiting jobs of that connection.
+    pub fn remove(&mut self, from: u64) -> Vec<J> {
+        let mut jobs = Vec::new();
+        for taken in std::mem::take(&mut self.next_large) {
+            if taken.from == from {
+                jobs.push(taken.job);
+            } else {
+                self.next_large.push_back(taken);
+            }
+        }
+        jobs.extend(self.large.remove(from));
+        jobs.extend(self.waiting.remove(from));
+        self.len -= jobs.len();
+        jobs
+    }
+
     /// Takes out all waiting jobs.
     pub fn drain(&mut self) -> Vec<J> {
         self.len = 0;
@@ -262,6 +281,20 @@ impl<J> Turns<J> {
         Some((from, line.first))
     }
 
+    /// Takes out the jobs of a connection.
+    fn remove(&mut self, from: u64) -> Vec<J> {
+        let Some(line) = self.lines.remove(&from) else { return Vec::new() };
+        self.fewest.remove(&line.key());
+        // Entries of ended queues are skipped; here they would pile up while no job is taken.
+        if self.in_turn.len() > 2 * self.lines.len() + FEW {
+            let lines = &self.lines;
+            self.in_turn.retain(|(from, name)| lines.get(from).is_some_and(|line| line.name == *name));
+        }
+        let mut jobs = vec![line.first];
+        jobs.extend(line.behind);
+        jobs
+    }
+
     /// The next connection, which moves to the end if it has more than one job.
     fn next_in_turn(&mut self) -> Option<u64> {
         loop {
@@ -329,6 +362,31 @@ mod tests {
         (100..140).for_each(|from| queue.push(from, (from, 0)));
         let begun = take(&mut queue, 40);
         assert!((20..=21).contains(&begun.iter().filter(|&&from| from < 40).count()), "{begun:?}");
+    }
+
+    #[test]
+    fn jobs_of_a_connection_that_ended_leave_the_queue_and_nothing_of_them_stays() {
+        let mut queue = HandlerQueue::default();
+        for job in 0..3 {
+            queue.push(1, (job, 9));
+            queue.push(2, (10 + job, 0));
+        }
+        // One that is large runs, one of connection 1 had its turn, and one was checked.
+        queue.push(3, (20, 1));
+        assert_eq!(run(&mut queue), [0, 10, 11, 12]);
+        assert_eq!(queue.remove(1).iter().map(|(job, _)| *job).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!((queue.len(), queue.remove(1).len(), queue.remove(7).len()), (1, 0, 0));
+        queue.end(outlook(9));
+        assert_eq!(run(&mut queue), [20]);
+        // While no job is taken, connections come and go.
+        queue.push(4, (0, 0));
+        for from in 100..10_000 {
+            queue.push(from, (from, 0));
+            assert_eq!(queue.remove(from).len(), 1);
+        }
+        assert!(queue.waiting.in_turn.len() <= 3 + FEW && queue.waiting.fewest.len() == 1);
+        queue.push(5, (1, 0));
+        assert_eq!((run(&mut queue), queue.len()), (vec![0, 1], 0));
     }
 
     #[test]

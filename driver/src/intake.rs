@@ -156,7 +156,7 @@ impl<M: Machine<Token = Waker>, A: Application<M>> Intake<M, A> {
         drop(guard);
         shared.with(|machine| {
             let now = clock::now();
-            machine.retire_reader(now, reader);
+            machine.retire_reader(now, reader, buf);
             machine.handle_disconnected(now, lent, cause.clone());
         });
         app.disconnected(session, cause);

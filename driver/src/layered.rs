@@ -167,7 +167,14 @@ impl<S: Wire> Wire for Layered<S> {
     fn is_layered(&self) -> bool {
         self.over.is_some()
     }
+
+    #[inline]
+    fn held(&self) -> usize {
+        self.inner.held() + self.over.as_ref().map_or(0, |over| over.held())
+    }
 }
 
 #[cfg(all(test, not(bowline_loom)))]
 mod tests;
+#[cfg(all(test, not(bowline_loom)))]
+pub(crate) mod toy;

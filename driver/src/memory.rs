@@ -4,12 +4,12 @@ use std::collections::HashMap;
 use std::task::Waker;
 use std::time::Duration;
 
-use bowline_core::config::HANDSHAKE_COST;
 use bowline_core::machine::Machine;
 use bowline_core::memory::{Effects, Holding, MemoryPool, Verdict};
 
 use crate::PeerId;
 use crate::clock;
+use crate::gate::Admission;
 use crate::heavy::{HeavyWork, Turn};
 use crate::shared::{CountMemory, Shared};
 use crate::sync::{Arc, Mutex, Weak};
@@ -26,10 +26,20 @@ pub struct ServerMemory {
 struct State {
     pool: MemoryPool,
     links: HashMap<u64, Weak<dyn Counted>>,
-    /// Links that were closed and are not over: the bytes that they still hold, mostly in batches being
-    /// written.
-    closing: HashMap<u64, usize>,
+    /// Links that were closed to make room and are not over.
+    closing: HashMap<u64, Leaving>,
+    /// Links that are over, while handlers still run for them.
+    handled: HashMap<u64, Leaving>,
     closed: u64,
+}
+
+/// A link that is not counted by the pool any more: closing it would free nothing.
+struct Leaving {
+    link: Weak<dyn Counted>,
+    /// The bytes that it still holds: mostly in batches being written, and in requests being handled.
+    bytes: usize,
+    /// Its place among the connections, given up with this.
+    _admission: Option<Admission>,
 }
 
 impl std::fmt::Debug for State {
@@ -44,6 +54,8 @@ trait Counted: Send + Sync {
     fn resume(&self, granted: usize);
     /// It must end. Returns what it still holds.
     fn close(&self, held: usize, limit: usize) -> usize;
+    /// The bytes that its handlers hold; `None` if none runs.
+    fn handled(&self) -> Option<usize>;
 }
 
 impl<M: Machine<Token = Waker>> Counted for Shared<M> {
@@ -53,6 +65,10 @@ impl<M: Machine<Token = Waker>> Counted for Shared<M> {
 
     fn close(&self, held: usize, limit: usize) -> usize {
         self.with(|machine| machine.close_for_memory(clock::now(), held, limit))
+    }
+
+    fn handled(&self) -> Option<usize> {
+        self.look(|machine| machine.handled())
     }
 }
 
@@ -89,7 +105,8 @@ impl ServerMemory {
     #[must_use]
     pub fn new(limit: usize, stall: Duration) -> Arc<Self> {
         let pool = MemoryPool::new(limit, stall);
-        let state = State { pool, links: HashMap::new(), closing: HashMap::new(), closed: 0 };
+        let (links, closing, handled) = (HashMap::new(), HashMap::new(), HashMap::new());
+        let state = State { pool, links, closing, handled, closed: 0 };
         Arc::new(Self { state: Mutex::new(state), heavy: Arc::default() })
     }
 
@@ -105,8 +122,8 @@ impl ServerMemory {
         Turn::new(Arc::clone(&self.heavy), u64::MAX - handshake)
     }
 
-    /// Counts what that machine holds from now on, until [`remove`](Self::remove); `watch` is called with
-    /// each report.
+    /// Counts what that machine holds from now on, until it is [over](Self::leave); `watch` is called with each
+    /// report.
     pub fn count<M: Machine<Token = Waker>>(
         self: &Arc<Self>,
         id: PeerId,
@@ -119,28 +136,62 @@ impl ServerMemory {
         shared.with(Machine::count_memory);
     }
 
-    /// The link is over.
-    pub fn remove(&self, id: PeerId) {
+    /// The link is over. While handlers run for it, what they hold remains counted, and `admission` is kept.
+    pub fn leave(&self, id: PeerId, admission: Option<Admission>) {
         let mut state = self.state.lock();
+        let link = state.links.get(&id.0).or_else(|| state.closing.get(&id.0).map(|leaving| &leaving.link));
+        let Some(link) = link.cloned() else { return };
+        drop(state);
+        // Before its memory is free for others.
+        let bytes = link.upgrade().and_then(|link| link.handled());
+        state = self.state.lock();
+        if let Some(bytes) = bytes {
+            state.pool.reserve(bytes);
+            state.handled.insert(id.0, Leaving { link, bytes, _admission: admission });
+        }
         state.links.remove(&id.0);
         let now = clock::now();
         let effects = match state.closing.remove(&id.0) {
-            Some(left) => state.pool.unreserve(now, left),
+            Some(leaving) => state.pool.unreserve(now, leaving.bytes),
             None => state.pool.remove(now, id.0),
         };
         self.apply(state, &effects);
+        // The last handler may have ended meanwhile.
+        self.check_handled(id.0);
     }
 
-    /// A handshake is under way, until [`end_handshake`](Self::end_handshake).
-    pub fn begin_handshake(&self) {
-        self.state.lock().pool.reserve(HANDSHAKE_COST);
-    }
-
-    /// It is over.
-    pub fn end_handshake(&self) {
+    /// A link that is over has made a report: a handler has ended.
+    fn check_handled(&self, id: u64) {
+        let Some(link) = self.state.lock().handled.get(&id).map(|leaving| leaving.link.clone()) else {
+            return;
+        };
+        let bytes = link.upgrade().and_then(|link| link.handled());
         let mut state = self.state.lock();
-        let effects = state.pool.unreserve(clock::now(), HANDSHAKE_COST);
+        let Some(leaving) = state.handled.get_mut(&id) else { return };
+        // Reports may overtake each other: handlers of a link that is over only end.
+        let left = leaving.bytes.min(bytes.unwrap_or(0));
+        let free = std::mem::replace(&mut leaving.bytes, left) - left;
+        let over = if bytes.is_none() { state.handled.remove(&id) } else { None };
+        let effects = state.pool.unreserve(clock::now(), free);
         self.apply(state, &effects);
+        drop(over);
+    }
+
+    /// A handshake may hold `after` bytes, and not `before` any more; 0: it is not under way.
+    pub fn resize_handshake(&self, before: usize, after: usize) {
+        let mut state = self.state.lock();
+        if after > before {
+            return state.pool.reserve(after - before);
+        }
+        let effects = state.pool.unreserve(clock::now(), before - after);
+        self.apply(state, &effects);
+    }
+
+    /// Whether more is held than the limit allows.
+    #[must_use]
+    pub fn is_spent(&self) -> bool {
+        let state = self.state.lock();
+        state.pool.held() > state.pool.limit()
     }
 
     /// Bytes that are held, according to the links' reports.
@@ -168,6 +219,11 @@ impl ServerMemory {
         let mut state = self.state.lock();
         if !state.links.contains_key(&id) {
             // It is over, or was closed.
+            let is_handled = state.handled.contains_key(&id);
+            drop(state);
+            if is_handled {
+                self.check_handled(id);
+            }
             return Verdict::Granted(usize::MAX);
         }
         let (verdict, effects) = state.pool.report(clock::now(), id, holding);
@@ -187,16 +243,17 @@ impl ServerMemory {
         let closed: Vec<_> =
             effects.closed.iter().filter_map(|&(id, held)| Some((id, find(&state, id)?, held))).collect();
         for (id, _) in &effects.closed {
-            state.links.remove(id);
-            state.closing.insert(*id, 0);
+            if let Some(link) = state.links.remove(id) {
+                state.closing.insert(*id, Leaving { link, bytes: 0, _admission: None });
+            }
         }
         drop(state);
         for (id, link, held) in closed {
             let left = link.close(held, limit);
             let state = &mut *self.state.lock();
             // It may be over by now.
-            if let Some(of_it) = state.closing.get_mut(&id) {
-                *of_it = left;
+            if let Some(leaving) = state.closing.get_mut(&id) {
+                leaving.bytes = left;
                 state.pool.reserve(left);
             }
         }

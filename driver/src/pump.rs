@@ -39,6 +39,8 @@ pub struct Pump<M: Machine<Token = Waker>, A: Application<M>, S: Socket> {
     lingering: Option<Box<(Instant, Disconnect)>>,
     fresh: bool,
     gathering: Gathering,
+    /// Bytes that the socket holds itself, as the machine was last told.
+    held_below: u32,
     /// For heavy work; allocated when there is some.
     turn: Option<Box<Turn>>,
 }
@@ -75,7 +77,8 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
         shared.set_connection(Some(Arc::clone(&connection) as _));
         let gathering = Gathering::new(connection.socket.runs_woken_first());
         let (batch, callers_read, lingering, turn) = (None, None, None, None);
-        Self { connection, batch, callers_read, lingering, fresh: true, gathering, turn }
+        let held_below = 0;
+        Self { connection, batch, callers_read, lingering, fresh: true, gathering, held_below, turn }
     }
 
     /// Works until there is nothing to do. Ready, once, when the connection is over and the machine and the
@@ -125,6 +128,7 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
             Ok(Written::More) => cx.waker().wake_by_ref(),
             Ok(Written::Sleep(_)) => {}
         }
+        self.note_held_below();
         if sleep(cx, timer, self.callers_read) {
             cx.waker().wake_by_ref();
         }
@@ -215,7 +219,9 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
             if may_read {
                 self.end_turn();
             }
-            match self.write(cx, now, &mut moved) {
+            let written = self.write(cx, now, &mut moved);
+            self.note_held_below();
+            match written {
                 Err(cause) => return Poll::Ready(cause),
                 Ok(Written::More) => continue,
                 Ok(Written::Sleep(_)) if read => continue,
@@ -233,6 +239,17 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
         self.gathering.waits();
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// Tells the machine how much a layer over the socket holds, if that has changed. The machine may have to
+    /// pause then, which wakes this task.
+    #[inline]
+    fn note_held_below(&mut self) {
+        let held = self.connection.socket.held();
+        let short = u32::try_from(held).unwrap_or(u32::MAX);
+        if std::mem::replace(&mut self.held_below, short) != short {
+            self.connection.shared.with(|machine| machine.note_held_below(held));
+        }
     }
 
     /// Whether so many bytes were moved that other tasks get their turn.
@@ -411,6 +428,7 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
                 Err(_) => return Poll::Ready(cause),
             }
         }
+        self.note_held_below();
         if clock::now() >= deadline {
             return Poll::Ready(cause);
         }

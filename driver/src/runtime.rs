@@ -64,6 +64,14 @@ pub trait Wire: WriteNow {
     fn is_layered(&self) -> bool {
         false
     }
+
+    /// Bytes of memory that it holds of its connection between two calls, besides the system's buffers:
+    /// those of a layer over the socket. They count in the server's memory. Must be cheap: it is called
+    /// after every round of reading and writing. By default none.
+    #[inline]
+    fn held(&self) -> usize {
+        0
+    }
 }
 
 /// A [`Wire`] that tasks wait for.

@@ -57,6 +57,12 @@ pub trait Workers: Send + Sync + 'static {
         let _ = from;
         work.run(Turn::Work);
     }
+
+    /// That connection is over: its work that waits and is not needed any more gets [`Turn::Unwanted`] at
+    /// once, so that it does not hold memory until a thread is free.
+    fn forget(&self, from: u64) {
+        let _ = from;
+    }
 }
 
 /// The tasks of a runtime.

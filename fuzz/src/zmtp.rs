@@ -266,9 +266,9 @@ impl Peers {
     }
 
     fn end(&mut self, at: usize, cause: Disconnect) {
-        let (id, reader, _) = self.open.remove(at);
+        let (id, reader, buf) = self.open.remove(at);
         let Some(pipe) = self.pipes.get_mut(&id) else { return };
-        pipe.retire_reader(self.now, reader);
+        pipe.retire_reader(self.now, reader, buf);
         pipe.handle_disconnected(self.now, None, cause.clone());
         self.socket.connection_ended(id, &cause);
         self.socket.disconnected(&mut self.pipes, id, cause);

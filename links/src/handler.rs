@@ -102,6 +102,11 @@ pub(crate) enum OnRequest<F: Framing> {
 pub(crate) trait Ordinary<F: Framing>: Send + Sync + 'static {
     /// Takes the request.
     fn start(&self, request: RequestCore<F>);
+
+    /// That peer is gone: its requests that have not begun are dropped.
+    fn forget(&self, peer: PeerId) {
+        let _ = peer;
+    }
 }
 
 /// A function that takes requests and answers at any later time.

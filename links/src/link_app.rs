@@ -60,11 +60,9 @@ pub struct ConnectionState {
 }
 
 impl ConnectionState {
-    /// The connection no longer waits for the decision.
-    fn end_question(&mut self) {
-        if let Some(awaited) = self.awaited.take() {
-            awaited.end();
-        }
+    /// The connection no longer waits for the decision. Returns whether it did, in vain.
+    fn end_question(&mut self) -> bool {
+        self.awaited.take().is_some_and(|awaited| !awaited.end())
     }
 }
 
@@ -100,6 +98,13 @@ impl<F: Framing> LinkApp<F> {
     fn failed(&self, link: &mut Link<F, Waker>, status: Status) {
         link.note_failure(status);
         observe::handler_failed(self.peer.id(), status);
+    }
+
+    /// The peer's requests are not wanted any more: those that wait for a thread are dropped.
+    fn forget_requests(&self) {
+        if let OnRequest::Ordinary(handler) = &self.handlers.on_request {
+            handler.forget(self.peer.id());
+        }
     }
 
     /// Tells the application that the peer is gone, if it was told before that it is connected.
@@ -407,17 +412,24 @@ impl<F: Framing> Application<Link<F, Waker>> for LinkApp<F> {
     }
 
     fn disconnected(&self, mut session: ConnectionState, cause: &Disconnect) {
-        session.end_question();
+        // The link itself refuses a peer if the decision takes too long.
+        if session.end_question()
+            && let (Some(verification), Disconnect::Denied(refusal)) = (&self.verification, cause)
+        {
+            verification.denied(self.peer.id(), self.peer.remote_addr(), refusal.clone());
+        }
         let (cause, detached) =
             self.peer.shared().with(|link| (link.name_remote(cause.clone()), link.is_detached()));
         observe::disconnected(self.peer.id(), &cause);
         // A session outlives its connections: the peer is still there.
         if !detached {
+            self.forget_requests();
             self.tell_gone(&cause);
         }
     }
 
     fn ended(&self, cause: &Disconnect) {
+        self.forget_requests();
         self.tell_gone(cause);
     }
 

@@ -101,6 +101,7 @@ macro_rules! names {
         /// [`hub`](bowline_links::Server::hub), [`broadcast`](bowline_links::Server::broadcast),
         /// [`withdraw`](bowline_links::Server::withdraw), [`accept_counters`](bowline_links::Server::accept_counters),
         /// [`accept_errors`](bowline_links::Server::accept_errors),
+        /// [`memory_held`](bowline_links::Server::memory_held),
         /// [`stop_accepting`](bowline_links::Server::stop_accepting), [`shutdown`](bowline_links::Server::shutdown),
         /// [`shutdown_within`](bowline_links::Server::shutdown_within),
         /// [`begin_shutdown`](bowline_links::Server::begin_shutdown),

@@ -8,6 +8,7 @@ use std::task::{Context, Poll, Waker};
 
 use bowline_core::error::{Failure, Status};
 use bowline_core::frame::Framing;
+use bowline_driver::PeerId;
 use bowline_driver::handler_queue::Outlook;
 use bowline_driver::heavy::Turn;
 use bowline_driver::runtime::Runtime;
@@ -57,6 +58,12 @@ where
                 .run(from, Box::new(Unstarted { begin, handling, runtime: PhantomData::<fn() -> R> }));
         }
         begin::<R, F, _, _>(|| R::Style::finish((self.handler)(request.into())), handling, false);
+    }
+
+    fn forget(&self, peer: PeerId) {
+        if let Some(workers) = &self.workers {
+            workers.forget(peer.0);
+        }
     }
 }
 

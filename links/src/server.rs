@@ -181,6 +181,13 @@ impl<R: Runtime, F: Framing> Server<R, F> {
         self.door().gate().counters()
     }
 
+    /// Bytes that connections, sessions and handshakes hold now, as they count for
+    /// [`AcceptLimits::memory`](bowline_core::config::AcceptLimits::memory).
+    #[must_use]
+    pub fn memory_held(&self) -> usize {
+        self.door().gate().memory().held()
+    }
+
     /// Serves on the caller's task or thread until the server is shut down, or stops accepting.
     ///
     /// # Cancel safety

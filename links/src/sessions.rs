@@ -191,7 +191,7 @@ pub(crate) struct ReadGreeting<'a, S, T: Timer, F: Framing> {
     config: &'a Config<F>,
     arrival: Option<Arrival<S>>,
     eviction: Arc<Eviction>,
-    _handshake: Handshake,
+    handshake: Handshake,
     alarm: Alarm<T>,
     deadline: Instant,
 }
@@ -215,15 +215,7 @@ impl<'a, S: Socket, T: Timer, F: Framing> ReadGreeting<'a, S, T, F> {
         let deadline = since + greeting_limit(config);
         let (eviction, handshake) = Eviction::begin(door.gate());
         let arrival = Some(Arrival { socket, buf: RecvBuf::new(), since, admission });
-        Self {
-            sessions,
-            config,
-            arrival,
-            eviction,
-            _handshake: handshake,
-            alarm: Alarm::new(timer),
-            deadline,
-        }
+        Self { sessions, config, arrival, eviction, handshake, alarm: Alarm::new(timer), deadline }
     }
 }
 
@@ -253,6 +245,7 @@ impl<S: Socket, T: Timer, F: Framing> Future for ReadGreeting<'_, S, T, F> {
                         Poll::Ready(Ok(())) => {}
                         Poll::Ready(Err(_)) => return Poll::Ready(None),
                         Poll::Pending => {
+                            this.handshake.note_held(socket.held());
                             while clock::now() < this.deadline {
                                 if !this.alarm.poll(cx, this.deadline) {
                                     return Poll::Pending;

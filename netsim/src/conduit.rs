@@ -28,6 +28,11 @@ pub trait Conduit: fmt::Debug + Send {
     /// The connection is over.
     fn read(&mut self, now: Instant, net: &mut Net, into: &mut [u8]) -> Result<Option<usize>, Disconnect>;
 
+    /// Bytes of memory that it holds, which the end counts as its own. By default none.
+    fn held(&self) -> usize {
+        0
+    }
+
     /// Whether bytes went to or came from the network since this was asked last.
     fn take_moved(&mut self) -> bool;
 }

@@ -89,6 +89,10 @@ impl Conduit for LayeredConduit {
         self.with(now, net, |socket| socket.read_now(into))
     }
 
+    fn held(&self) -> usize {
+        self.socket.held()
+    }
+
     fn take_moved(&mut self) -> bool {
         self.lent.moved.swap(false, Ordering::Relaxed)
     }

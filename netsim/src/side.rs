@@ -146,7 +146,7 @@ impl<M: Machine> Side<M> {
             if any {
                 M::end_input(&mut reader, &mut access, now, &mut self.buf);
             }
-            machine.retire_reader(now, reader);
+            machine.retire_reader(now, reader, std::mem::take(&mut self.buf));
         }
         let mut lent = self.batch.take();
         if self.slow_writer && self.late.is_none() {
@@ -260,6 +260,9 @@ impl<M: Machine> Side<M> {
             }
         }
         moved |= self.output(machine, now, net)?;
+        if let Some(conduit) = &self.conduit {
+            machine.note_held_below(conduit.held());
+        }
         moved |= self.conduit.as_mut().is_some_and(|conduit| conduit.take_moved());
         // A slow writer gives its batch back in the step after the machine is ready.
         Ok(moved | (self.late.is_some() && machine.is_ready()))

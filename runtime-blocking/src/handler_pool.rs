@@ -85,6 +85,17 @@ impl HandlerPool {
         }
     }
 
+    /// Jobs of that connection that are not wanted any more leave the queue.
+    pub(crate) fn forget(self: &Arc<Self>, from: u64) {
+        let jobs = self.lock().jobs.remove(from);
+        for job in jobs {
+            match job.outlook() {
+                None => run(job, Turn::Unwanted),
+                Some(_) => self.run(from, job),
+            }
+        }
+    }
+
     fn work(&self) {
         let mut state = self.lock();
         loop {
@@ -173,6 +184,48 @@ mod tests {
         assert_eq!(turns, [Turn::NoThread; 3]);
         let state = pool.lock();
         assert_eq!((state.jobs.len(), state.threads), (0, 0));
+    }
+
+    /// A job that nobody wants.
+    struct Unwanted(mpsc::Sender<Turn>);
+
+    impl Work for Unwanted {
+        fn outlook(&self) -> Option<Outlook> {
+            None
+        }
+
+        fn run(self: Box<Self>, turn: Turn) {
+            self.0.send(turn).expect("it is waited for");
+        }
+    }
+
+    #[test]
+    fn unwanted_jobs_of_a_connection_leave_the_queue_while_every_thread_is_busy() {
+        let pool = HandlerPool::named("test", 1);
+        let (begun, is_begun) = mpsc::channel();
+        let (end, ended) = mpsc::channel::<()>();
+        pool.run(
+            1,
+            Box::new(Plain(move |_| {
+                begun.send(()).expect("it is waited for");
+                ended.recv().expect("it is told");
+            })),
+        );
+        is_begun.recv().expect("a thread");
+        let (told, turns) = mpsc::channel();
+        for from in [1, 1, 2] {
+            pool.run(from, Box::new(Unwanted(told.clone())));
+        }
+        let wanted = told.clone();
+        pool.run(1, Box::new(Plain(move |turn| wanted.send(turn).expect("it is waited for"))));
+        pool.forget(1);
+        assert_eq!(turns.try_iter().collect::<Vec<_>>(), [Turn::Unwanted; 2]);
+        assert_eq!(pool.lock().jobs.len(), 2, "one that is wanted, and one of another connection");
+        end.send(()).expect("it waits");
+        drop(told);
+        let mut rest: Vec<Turn> = turns.iter().collect();
+        rest.sort_by_key(|turn| *turn == Turn::Unwanted);
+        assert_eq!(rest, [Turn::Work, Turn::Unwanted]);
     }
 
     #[test]

@@ -38,6 +38,10 @@ impl Workers for PoolWorkers {
     fn run(&self, from: u64, work: Box<dyn Work>) {
         self.0.run(from, work);
     }
+
+    fn forget(&self, from: u64) {
+        self.0.forget(from);
+    }
 }
 
 /// A future that the threads of a pool poll.

@@ -9,6 +9,7 @@ use rustls::{ClientConnection, Connection, HandshakeKind, ServerConnection};
 use webpki::EndEntityCert;
 
 use crate::error::TlsError;
+use crate::holds::{ENTRY, Holds};
 
 /// Default maximum of bytes from a peer before the handshake is done.
 pub const MAX_HANDSHAKE: usize = 64 * 1024;
@@ -29,6 +30,7 @@ pub struct TlsLayer {
     max_handshake: usize,
     /// Plain bytes that were not read yet.
     plain: usize,
+    holds: Holds,
     peer_closed: bool,
     closed: bool,
     /// It failed: only the alert for the peer is left.
@@ -66,6 +68,7 @@ impl TlsLayer {
             came: 0,
             max_handshake: MAX_HANDSHAKE,
             plain: 0,
+            holds: Holds::default(),
             peer_closed: false,
             closed: false,
             broken: false,
@@ -102,16 +105,24 @@ impl TlsLayer {
     }
 
     /// Passes received bytes to `rustls`; returns how many it took.
-    fn take(&mut self, mut bytes: &[u8]) -> Result<usize, TlsError> {
-        let len = bytes.len();
+    fn take(&mut self, bytes: &[u8]) -> Result<usize, TlsError> {
+        let (was_handshaking, mut rest) = (self.tls.is_handshaking(), bytes);
+        self.holds.reads();
         // It refuses only if its plain text has to be read first, which the caller handles: nothing is taken.
-        if self.tls.read_tls(&mut bytes).is_err() {
+        if self.tls.read_tls(&mut rest).is_err() {
             return Ok(0);
         }
+        let count = bytes.len() - rest.len();
         let state = self.tls.process_new_packets().map_err(TlsError::from)?;
-        self.plain = state.plaintext_bytes_to_read();
+        let plain = state.plaintext_bytes_to_read();
+        self.holds.decoded(&bytes[..count], self.plain, plain);
+        self.plain = plain;
         self.peer_closed |= state.peer_has_closed();
-        Ok(len - bytes.len())
+        if was_handshaking && !self.tls.is_handshaking() {
+            let certificates = self.tls.peer_certificates().unwrap_or_default();
+            self.holds.end_handshake(certificates.iter().map(|certificate| certificate.len() + ENTRY).sum());
+        }
+        Ok(count)
     }
 
     /// `rustls` keeps the certificates: a copy of them is made for who asks.
@@ -156,7 +167,7 @@ impl Layer for TlsLayer {
             }
         }
         let mut taken = 0;
-        while taken < bytes.len() && self.plain < PLAIN && !self.peer_closed {
+        while taken < bytes.len() && self.plain < PLAIN && !self.holds.has_many() && !self.peer_closed {
             let mut piece = &bytes[taken..];
             if self.tls.is_handshaking() {
                 let room = self.max_handshake.saturating_sub(self.came);
@@ -186,6 +197,9 @@ impl Layer for TlsLayer {
             let Ok(count @ 1..) = self.tls.reader().read(&mut buf[read..]) else { break };
             self.plain = self.plain.saturating_sub(count);
             read += count;
+        }
+        if self.plain == 0 {
+            self.holds.emptied();
         }
         read
     }
@@ -267,6 +281,13 @@ impl Layer for TlsLayer {
             return Err(TlsError::Silent.into());
         }
         Err(TlsError::Truncated { handshaking: self.tls.is_handshaking() }.into())
+    }
+
+    /// During the handshake, everything that came counts twice: `rustls` may keep it to verify the handshake,
+    /// or as certificates, while the next message is in its buffer.
+    fn held(&self) -> usize {
+        let kept = if self.tls.is_handshaking() { self.came } else { 0 };
+        self.holds.bytes() + self.plain + kept
     }
 
     fn secured(&self) -> Option<Arc<Secured>> {

@@ -26,6 +26,7 @@ mod credentials;
 mod error;
 #[cfg(test)]
 mod error_walk;
+mod holds;
 mod layer;
 mod server;
 mod settings;

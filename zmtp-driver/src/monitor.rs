@@ -43,7 +43,8 @@ pub struct PipeInfo {
     pub unreceived: usize,
     /// Their bytes.
     pub unreceived_bytes: usize,
-    /// Bytes of an incomplete message.
+    /// Bytes that count in the memory of its endpoint: of an incomplete message, in the receive buffer, and in
+    /// layers under the pipe (TLS).
     pub unfinished_bytes: usize,
     /// Bytes of memory allocated for waiting messages.
     pub memory: usize,

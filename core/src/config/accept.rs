@@ -4,9 +4,10 @@ use core::time::Duration;
 
 use crate::error::ConfigError;
 
-/// The memory in bytes that a connection before the end of its handshake counts for in
+/// The memory in bytes that a connection before the end of its handshake counts for at least in
 /// [`AcceptLimits::handshake_memory`]: the receive buffer (a hello has at most 1 KiB, credentials at most 4
-/// KiB), the link itself, and its task.
+/// KiB), the link itself, its task, and what every connection of a layer (TLS) takes. What the layer holds of
+/// its peer's bytes is added.
 pub const HANDSHAKE_COST: usize = 16 * 1024;
 
 /// The limits of a server for its connections. The defaults suit a server on the public Internet.
@@ -49,13 +50,15 @@ pub struct AcceptLimits {
     /// Time limit for a handshake. Default:
     /// [`connect_timeout`](crate::config::ConfigBuilder::connect_timeout), 10 s.
     pub handshake: Option<Duration>,
-    /// Memory in bytes for connections whose handshake is not done, [`HANDSHAKE_COST`] each. If one more
-    /// arrives, the connection whose handshake has taken longest is closed. Default 64 MiB: 4,096 handshakes
-    /// at once.
+    /// Memory in bytes for connections whose handshake is not done: [`HANDSHAKE_COST`] each, and what a layer
+    /// (TLS) holds of them. If more is needed, the connections whose handshakes have taken longest are closed.
+    /// While the [`memory`](Self::memory) of the server is spent, handshakes may have a sixteenth of that at
+    /// most. One handshake may always go on. Default 64 MiB: 4,096 handshakes at once, if they hold little.
     pub handshake_memory: usize,
     /// Memory in bytes for all connections, sessions without a connection, and handshakes of the server
-    /// together: messages that were received and not taken, or are incomplete; requests being handled;
-    /// answers and messages that wait to be written. When the limit is reached, incoming messages are
+    /// together: messages that were received and not taken, or are incomplete; requests being handled, also
+    /// those whose connection has ended; answers and messages that wait to be written; and what layers (TLS)
+    /// hold of these. When the limit is reached, incoming messages are
     /// completed one at a time while the others wait; the largest connection whose peer has read no answer
     /// for a second is closed ([`ServerMemory`](crate::error::Disconnect::ServerMemory)); and an answer that
     /// does not fit is replaced by the status [`OUT_OF_MEMORY`](crate::error::Status::OUT_OF_MEMORY). A body
@@ -95,7 +98,7 @@ impl Default for AcceptLimits {
 }
 
 impl AcceptLimits {
-    /// The number of handshakes at once.
+    /// The number of handshakes at once, if they hold no more than [`HANDSHAKE_COST`] each.
     #[must_use]
     pub fn handshakes(&self) -> usize {
         (self.handshake_memory / HANDSHAKE_COST).max(1)

@@ -92,8 +92,9 @@ pub(super) struct Reading {
     pub(super) parked_casts: u64,
     /// When the messages began that are being assembled.
     pub(super) assembly_since: [Option<Instant>; 2],
-    /// Memory of the receive buffer, in bytes.
-    pub(super) buffered: usize,
+    /// Memory of the receive buffer, and of layers under the link (TLS), in bytes.
+    buffered: u32,
+    below: u32,
     /// The buffer grew for a long frame.
     pub(super) is_long: bool,
     /// The receive buffer keeps blocks of assembled messages.
@@ -103,6 +104,27 @@ pub(super) struct Reading {
 }
 
 impl Reading {
+    /// Memory of the receive buffer.
+    pub(super) fn buffered(&self) -> usize {
+        self.buffered as usize
+    }
+
+    /// The receive buffer takes this many bytes.
+    pub(super) fn set_buffered(&mut self, bytes: usize) {
+        self.buffered = u32::try_from(bytes).unwrap_or(u32::MAX);
+    }
+
+    /// Memory of layers under the link.
+    pub(super) fn below(&self) -> usize {
+        self.below as usize
+    }
+
+    /// Layers under the link hold this many bytes. Returns whether that is news.
+    pub(super) fn set_below(&mut self, bytes: usize) -> bool {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        core::mem::replace(&mut self.below, bytes) != bytes
+    }
+
     /// Records when the messages began that are being assembled. If this side itself delayed a message, its
     /// new start time is kept.
     pub(super) fn note_assemblies(&mut self, since: [Option<Instant>; 2]) {

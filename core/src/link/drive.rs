@@ -161,7 +161,8 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
         reader.next_leftover(access, now, buf, cause)
     }
 
-    fn retire_reader(&mut self, now: Instant, reader: Reader<F>) {
+    fn retire_reader(&mut self, now: Instant, reader: Reader<F>, buf: RecvBuf) {
+        self.keep_left_blocks(buf);
         let retired = reader.retire(self, now);
         // If the handshake was not done, casts of an earlier session continue to wait.
         let is_left = self.phase == Phase::Handshaking && retired.casts() > 0;
@@ -420,6 +421,16 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
     fn close_for_memory(&mut self, now: Instant, held: usize, limit: usize) -> usize {
         self.give_memory_back(now, held, limit);
         self.holding().bytes
+    }
+
+    fn note_held_below(&mut self, bytes: usize) {
+        if self.conn.reading.set_below(bytes) {
+            self.note_memory();
+        }
+    }
+
+    fn handled(&self) -> Option<usize> {
+        self.held_by_handlers()
     }
 
     fn handle_dialing(&mut self, address: Address, attempt: u32) {

@@ -89,6 +89,11 @@ impl<T> InboundTable<T> {
         self.wanted
     }
 
+    /// Whether a handler runs, whether or not its answer is wanted.
+    pub(super) fn has_handlers(&self) -> bool {
+        !self.entries.is_empty()
+    }
+
     /// Bytes of the requests that run: bodies, extensions and entries.
     pub(super) fn memory(&self) -> usize {
         self.bytes + self.entries.len() * RUNNING
@@ -247,6 +252,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// A handler ended. Returns the extensions that its answer repeats; `None`: no answer is wanted.
     fn close_inbound(&mut self, inbound: Inbound) -> Option<Repeated> {
         let entry = self.inbound.close(inbound.key)?;
+        self.note_handler_ended();
         if entry.is_watched {
             self.forget_counted_with_buffer(entry.len);
         }

@@ -1,6 +1,6 @@
 //! A link's share of its server's memory: see [`crate::memory`].
 
-use super::{Link, State};
+use super::{Link, Phase, State};
 use crate::arena::Sent;
 use crate::error::{Disconnect, Failure, Status};
 use crate::frame::Framing;
@@ -58,9 +58,10 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             queued +=
                 self.arena.ours(class).bytes + usize::try_from(inflow.with_reader()).unwrap_or(usize::MAX);
         }
-        let buffered = self.conn.reading.buffered.saturating_sub(self.counted_with_buffer());
-        let began =
-            self.conn.reading.assembly_since.iter().chain([&self.conn.reading.frame_since]).flatten().min();
+        let reading = &self.conn.reading;
+        let buffered = reading.buffered().saturating_sub(self.counted_with_buffer());
+        let buffered = buffered + reading.below() + self.history.left.memory();
+        let began = reading.assembly_since.iter().chain([&reading.frame_since]).flatten().min();
         Holding {
             bytes: answers.bytes + queued + buffered,
             answers: answers.bytes,
@@ -74,6 +75,22 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// Whether the link holds more than it may without asking.
     pub(super) fn lacks_memory(&self) -> bool {
         self.share.is_counted && self.share.exceeds(self.holding().bytes)
+    }
+
+    /// Bytes of requests and messages that handlers hold, and of the blocks that these share; `None` if no
+    /// handler runs.
+    pub(super) fn held_by_handlers(&self) -> Option<usize> {
+        let runs = self.inbound.has_handlers() || self.received.is_in_hand();
+        runs.then(|| self.inbound.memory() + self.received.memory() + self.history.left.memory())
+    }
+
+    /// A handler has ended: what only it held is free, and the link may be over.
+    pub(super) fn note_handler_ended(&mut self) {
+        self.history.left.forget_free();
+        if self.phase == Phase::Closed {
+            // The accepting side waits for the handlers of links that are over.
+            self.share.is_due = true;
+        }
     }
 
     /// Whether reading waits for memory.

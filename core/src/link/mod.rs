@@ -8,7 +8,7 @@
 //! | queries of the application | `state.rs`, `stats.rs`, `tally.rs`, `events.rs`, `received.rs`, `runs.rs` |
 //! | received frames | `reader/`, `replies.rs`, `assembly.rs`, `guard.rs` |
 //! | the peer's requests | `inbound.rs`, `answers.rs` |
-//! | flow control and memory | `flow.rs`, `classes.rs`, `memory.rs`, `limits.rs` |
+//! | flow control and memory | `flow.rs`, `classes.rs`, `memory.rs`, `left_blocks.rs`, `limits.rs` |
 //! | authentication | `auth.rs` |
 //! | connections, sessions, the end | `connection.rs`, `dialing.rs`, `session.rs`, `waiting_session.rs`, `closing.rs` |
 //! | freeing memory of idle links | `trim.rs` |
@@ -43,6 +43,7 @@ mod guard;
 mod hold;
 mod inbound;
 mod late_write;
+mod left_blocks;
 mod limits;
 mod memory;
 mod options;

@@ -138,6 +138,11 @@ impl ReceiveQueue {
         self.bytes + in_hand + self.messages * size_of::<Entry>()
     }
 
+    /// Whether a handler has a message that it took.
+    pub(super) fn is_in_hand(&self) -> bool {
+        self.in_hand.is_some()
+    }
+
     /// Whether a handler still has work.
     pub(super) fn is_being_handled(&self) -> bool {
         self.is_handled && (self.in_hand.is_some() || !self.is_empty())
@@ -427,6 +432,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             self.forget_counted_with_buffer(in_hand.bytes);
         }
         self.release(in_hand.class, in_hand.cost);
+        self.note_handler_ended();
         self.note_memory();
         // This may have been the last thing that was waited for.
         if self.closing.is_some() {

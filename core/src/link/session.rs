@@ -7,6 +7,7 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
+use super::left_blocks::LeftBlocks;
 use super::settle::Ended;
 use super::undelivered::decode;
 use super::{Link, LinkEvent, Phase, Role};
@@ -94,6 +95,8 @@ pub(super) struct History {
     pub(super) offer: Option<Box<SessionIdentity>>,
     /// State that the reader of the session's last connection left.
     pub(super) retired: Option<Box<Retired>>,
+    /// Blocks of the receive buffers of ended connections.
+    pub(super) left: LeftBlocks,
     /// Counts connections, or sessions if there are any: an answer belongs to one of them.
     pub(super) scope: u64,
     /// The session continues on this connection.

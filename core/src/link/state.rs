@@ -102,7 +102,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         let outcomes = self.outcomes.as_ref().map_or(0, |outcomes| outcomes.memory());
         let retired = self.history.retired.as_ref().map_or(0, |retired| retired.memory());
         let tables = self.calls.memory() + self.retries.memory() + self.events.memory() + outcomes + retired;
-        let held = self.answers.held().bytes;
+        let held = self.answers.held().bytes + self.history.left.memory();
         let received = self.received.memory().saturating_sub(self.counted_with_buffer());
         self.arena.memory() + held + tables + received + size_of::<Self>()
     }

@@ -180,9 +180,10 @@ impl<S: Service> Door<S> {
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    /// No message of that machine is being handled any more: its place in the limits is free.
-    fn forget(&self, id: PeerId) {
-        self.gate.memory().remove(id);
+    /// All callbacks about that machine were made: its place in the limits is free, unless requests of it are
+    /// still being handled.
+    fn forget(&self, id: PeerId, admission: Option<Admission>) {
+        self.gate.memory().leave(id, admission);
         let mut state = self.state.lock();
         state.busy.remove(&id);
         let is_last = state.busy.is_empty() && state.stopping.is_some();
@@ -274,17 +275,18 @@ pub struct Inside<S: Service> {
     handshake: Option<Handshake>,
 }
 
-/// What a machine uses of the limits, until none of its messages is being handled.
+/// What a machine uses of the limits, until none of its messages is being handled. Requests that are being
+/// handled keep it after that: see [`ServerMemory::leave`](crate::memory::ServerMemory::leave).
 struct Seat<S: Service> {
     door: Arc<Door<S>>,
     id: PeerId,
-    /// Dropped with it.
+    /// Given up with it, when no handler runs any more.
     admission: Option<Admission>,
 }
 
 impl<S: Service> Drop for Seat<S> {
     fn drop(&mut self) {
-        self.door.forget(self.id);
+        self.door.forget(self.id, self.admission.take());
     }
 }
 
@@ -350,6 +352,14 @@ impl<S: Service> Seated<S> {
     /// Whether it must end; keeps the waker for when that changes.
     pub(super) fn is_evicted(&self, waker: &Waker) -> bool {
         self.eviction.poll(waker)
+    }
+
+    /// The connection holds this many bytes in its layer: if all handshakes together hold too much, the oldest
+    /// ones are evicted.
+    pub(super) fn note_held(&mut self, bytes: usize) {
+        if let Some(handshake) = &mut self.handshake {
+            handshake.note_held(bytes);
+        }
     }
 
     /// The handshake is over.

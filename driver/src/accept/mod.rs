@@ -138,7 +138,8 @@ pub enum ServerEvent {
         /// The reason.
         cause: Disconnect,
     },
-    /// A peer was not let in because of the credentials that it showed, or because it showed none.
+    /// A peer was not let in: because of its credentials, for another reason of the verifier, or because of a
+    /// limit ([`AcceptCounters::denied`](crate::gate::AcceptCounters::denied) counts the same).
     Denied {
         /// The number of the connection.
         peer: PeerId,

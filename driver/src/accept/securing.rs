@@ -21,7 +21,7 @@ use crate::gate::Admission;
 use crate::heavy::Turn;
 use crate::layered::{Layered, Progress};
 use crate::pump::Alarm;
-use crate::runtime::Runtime;
+use crate::runtime::{Runtime, Wire};
 
 /// The task of a connection until its handshake is done. Afterwards another task serves the connection.
 pub(super) struct Securing<R: Runtime, S: Service> {
@@ -72,6 +72,7 @@ impl<R: Runtime, S: Service> Securing<R, S> {
             }
             let step = socket.handshake_step();
             self.turn.end();
+            self.seated.note_held(socket.held());
             match step {
                 Ok(Some(Progress::Done)) => return Poll::Ready(Ok(())),
                 Ok(Some(progress)) => self.progress = progress,

@@ -46,6 +46,11 @@ impl Output {
         written
     }
 
+    /// Memory that it takes, in bytes. The positions of the few records of a batch do not count.
+    pub(super) fn memory(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     /// Frees the buffer while nothing waits.
     fn release(&mut self) {
         if self.records.is_empty() && self.left == self.bytes.len() {
@@ -89,6 +94,7 @@ impl Over {
     /// passed again.
     pub(super) fn flush_for_now(&self, inner: &impl Wire, out: &mut Output) -> io::Result<()> {
         if !out.records.is_empty() {
+            self.note_output(out);
             return Ok(());
         }
         let flushed = match self.flush(inner, out) {
@@ -96,6 +102,7 @@ impl Over {
             _ => Ok(()),
         };
         out.release();
+        self.note_output(out);
         flushed
     }
 
@@ -109,6 +116,12 @@ impl Over {
             }
         }
         let mut out = self.output.lock();
+        let written = self.write_out(inner, &mut out, slices);
+        self.note_output(&out);
+        written
+    }
+
+    fn write_out(&self, inner: &impl Wire, out: &mut Output, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         if out.is_closing {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
@@ -118,19 +131,19 @@ impl Over {
             if lent < held {
                 return Err(io::Error::other("what is in a record already was not lent again"));
             }
-            let flushed = self.flush(inner, &mut out);
+            let flushed = self.flush(inner, out);
             let written = out.take_written();
             out.release();
             return finished(written, flushed);
         }
         // No record contains bytes of the current batch.
-        self.flush(inner, &mut out)?;
+        self.flush(inner, out)?;
         with_scratch(Use::Outgoing, |bytes| {
             bytes.clear();
             std::mem::swap(bytes, &mut out.bytes);
             out.left = 0;
-            let made = self.make_records(&mut out, slices);
-            let flushed = made.and_then(|()| self.flush(inner, &mut out));
+            let made = self.make_records(out, slices);
+            let flushed = made.and_then(|()| self.flush(inner, out));
             let written = out.take_written();
             std::mem::swap(bytes, &mut out.bytes);
             let left = std::mem::take(&mut out.left);

@@ -8,7 +8,7 @@ use super::outgoing::Output;
 use super::scratch::{Use, with_scratch};
 use super::{Progress, is_for_now, layer_error};
 use crate::runtime::Wire;
-use crate::sync::Mutex;
+use crate::sync::{AtomicUsize, Mutex, Ordering};
 
 /// Bytes that are read from the socket at once: at least one record.
 pub(super) const READ: std::ops::RangeInclusive<usize> = 18 * 1024..=64 * 1024;
@@ -18,6 +18,9 @@ pub(super) struct Over {
     pub(super) input: Mutex<Input>,
     pub(super) output: Mutex<Output>,
     pub(super) layer: Mutex<Box<dyn Layer>>,
+    /// Memory of the input and the layer, and of the output, in bytes: known without their locks.
+    held_in: AtomicUsize,
+    held_out: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -33,7 +36,19 @@ impl Over {
     /// A layer whose handshake is not done. `came` are bytes of the layer that were read already.
     pub(super) fn new(layer: Box<dyn Layer>, came: &[u8]) -> Self {
         let input = Input { bytes: came.to_vec(), ..Input::default() };
-        Self { input: Mutex::new(input), output: Mutex::default(), layer: Mutex::new(layer) }
+        let held_in = AtomicUsize::new(input.bytes.capacity() + layer.held());
+        let (input, output, layer) = (Mutex::new(input), Mutex::default(), Mutex::new(layer));
+        Self { input, output, layer, held_in, held_out: AtomicUsize::new(0) }
+    }
+
+    /// Bytes of memory that it holds.
+    pub(super) fn held(&self) -> usize {
+        self.held_in.load(Ordering::Relaxed) + self.held_out.load(Ordering::Relaxed)
+    }
+
+    /// The output has changed.
+    pub(super) fn note_output(&self, out: &Output) {
+        self.held_out.store(out.memory(), Ordering::Relaxed);
     }
 
     pub(super) fn is_handshaking(&self) -> bool {
@@ -138,7 +153,8 @@ impl Over {
                 Err(error) => input.failed = Some(error),
             }
         }
-        let (wants_transmit, is_closed) = (layer.wants_transmit(), layer.is_peer_closed());
+        let (wants_transmit, is_closed, held) =
+            (layer.wants_transmit(), layer.is_peer_closed(), layer.held());
         if is_closed && read == 0 && !buf.is_empty() {
             // The peer's close is answered, as long as the socket can be written to.
             layer.close();
@@ -147,6 +163,7 @@ impl Over {
         if input.failed.is_none() && !came.is_empty() {
             (input.bytes, input.at) = (came.to_vec(), 0);
         }
+        self.held_in.store(input.bytes.capacity() + held, Ordering::Relaxed);
         if wants_transmit || (is_closed && read == 0) {
             // An alert, or an answer. If the socket failed, received bytes are read first, and the failure is
             // found again later.

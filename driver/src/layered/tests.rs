@@ -2,123 +2,11 @@ use std::task::{Context, Waker};
 
 use super::outgoing::BATCH;
 use super::over::READ;
+use super::toy::{Broken, GREETING, Toy};
 use super::*;
 use crate::inproc;
 use crate::runtime::Socket;
 use crate::soft_socket::SoftSocket;
-
-/// A greeting of one byte in each direction, then records: their length, and the inverted bytes. A record of
-/// length 0 is the end, one of length 0xffff an error.
-#[derive(Debug, Default)]
-struct Toy {
-    said: bool,
-    heard: bool,
-    came: Vec<u8>,
-    plain: Vec<u8>,
-    closing: Option<bool>,
-    peer_closed: bool,
-    alert: bool,
-}
-
-const GREETING: u8 = 0x47;
-
-#[derive(Debug, thiserror::Error)]
-#[error("a toy broke")]
-struct Broken;
-
-impl Layer for Toy {
-    fn is_handshaking(&self) -> bool {
-        !self.heard || !self.said
-    }
-
-    fn receive(&mut self, bytes: &[u8]) -> Result<usize, LayerError> {
-        if !self.heard {
-            if bytes[0] != GREETING {
-                self.alert = true;
-                return Err(LayerError::new(Broken, false));
-            }
-            self.heard = true;
-            return Ok(1);
-        }
-        if self.plain.len() >= 20_000 {
-            return Ok(0);
-        }
-        let taken = bytes.len().min(5_000);
-        self.came.extend_from_slice(&bytes[..taken]);
-        while let Some(length) = self.came.first_chunk::<2>() {
-            let length = usize::from(u16::from_be_bytes(*length));
-            match length {
-                0 => self.peer_closed = true,
-                0xffff => return Err(LayerError::new(Broken, true)),
-                _ if self.came.len() < 2 + length => break,
-                _ => {}
-            }
-            self.plain.extend(self.came.drain(..2 + length).skip(2).map(|byte| !byte));
-        }
-        Ok(taken)
-    }
-
-    fn read(&mut self, buf: &mut [u8]) -> usize {
-        let count = buf.len().min(self.plain.len());
-        buf[..count].copy_from_slice(&self.plain[..count]);
-        self.plain.drain(..count);
-        count
-    }
-
-    fn has_plain(&self) -> bool {
-        !self.plain.is_empty()
-    }
-
-    fn write(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Result<usize, LayerError> {
-        if self.is_handshaking() || self.closing.is_some() {
-            return Ok(0);
-        }
-        let plain = &plain[..plain.len().min(12_345)];
-        let length = u16::try_from(plain.len()).expect("a record");
-        out.extend_from_slice(&length.to_be_bytes());
-        out.extend(plain.iter().map(|byte| !byte));
-        Ok(plain.len())
-    }
-
-    fn write_pieces(&mut self, pieces: &[&[u8]], out: &mut Vec<u8>) -> Result<usize, LayerError> {
-        assert!(!pieces.is_empty() && pieces.iter().all(|piece| !piece.is_empty()));
-        self.write(&pieces.concat(), out)
-    }
-
-    fn wants_transmit(&self) -> bool {
-        !self.said || self.closing == Some(false) || self.alert
-    }
-
-    fn transmit(&mut self, out: &mut Vec<u8>) {
-        if std::mem::take(&mut self.alert) {
-            out.push(b'!');
-            return;
-        }
-        if !std::mem::replace(&mut self.said, true) {
-            out.push(GREETING);
-        }
-        if self.closing == Some(false) {
-            self.closing = Some(true);
-            out.extend_from_slice(&[0, 0]);
-        }
-    }
-
-    fn close(&mut self) {
-        self.closing.get_or_insert(false);
-    }
-
-    fn is_peer_closed(&self) -> bool {
-        self.peer_closed
-    }
-
-    fn end_of_stream(&mut self) -> Result<(), LayerError> {
-        if self.peer_closed { Ok(()) } else { Err(LayerError::new(Broken, true)) }
-    }
-
-    fn secured(&self) -> Option<Arc<Secured>> {
-        None
-    }
-}
 
 type Toys = Layered<SoftSocket>;
 
@@ -144,11 +32,13 @@ fn blocked<T: std::fmt::Debug>(result: io::Result<T>) -> bool {
     result.is_err_and(|error| is_for_now(&error))
 }
 
-/// Memory of an idle connection.
+/// Memory of a connection, besides that of its layer. What it says of itself is that, and the layer's.
 fn held(toys: &Toys) -> usize {
     let over = toys.over.as_ref().expect("a layer");
     let (input, output) = (over.input.lock(), over.output.lock());
-    input.bytes.capacity() + output.bytes.capacity()
+    let held = input.bytes.capacity() + output.bytes.capacity();
+    assert_eq!(toys.held(), held + over.layer.lock().held());
+    held
 }
 
 #[test]
@@ -316,4 +206,52 @@ fn text_that_there_is_no_room_for_is_kept_and_bounded() {
     }
     assert!(blocked(one.read_now(&mut buf)));
     assert_eq!(held(&one), 0);
+}
+
+#[test]
+fn what_a_connection_holds_is_known_in_every_state() {
+    let (one, stream) = toy_and_stream();
+    assert_eq!(
+        (one.held(), Toys::plain(SoftSocket::Memory(inproc::pair(Address::Inproc("x".into())).0)).held()),
+        (0, 0)
+    );
+    // Bytes that came before there was a layer.
+    let mut early = Toys::plain(SoftSocket::Memory(inproc::pair(Address::Inproc("x".into())).0));
+    early.put_over(Box::<Toy>::default(), &[GREETING; 1_000]);
+    assert_eq!(held(&early), 1_000);
+    // An incomplete record, in the layer; then one that there is no room for.
+    stream.write_now(&[IoSlice::new(&[GREETING])]).expect("room");
+    assert_eq!(one.handshake().expect("open"), Progress::Done);
+    let mut record = 10_000_u16.to_be_bytes().to_vec();
+    record.resize(10_002, !7);
+    stream.write_now(&[IoSlice::new(&record[..9_000])]).expect("room");
+    let mut buf = [0; 100];
+    assert!(blocked(one.read_now(&mut buf)));
+    assert!(held(&one) == 0 && one.held() >= 9_000, "{}", one.held());
+    stream.write_now(&[IoSlice::new(&record[9_000..])]).expect("room");
+    stream.write_now(&[IoSlice::new(&record)]).expect("room");
+    assert_eq!(one.read_now(&mut buf).expect("text"), 100);
+    assert!(held(&one) > 0 && one.held() >= 19_000, "{}", one.held());
+    while one.read_now(&mut buf).is_ok() {
+        held(&one);
+    }
+    assert_eq!(held(&one), 0);
+    // Records that the socket does not take.
+    let text = vec![7; 500_000];
+    let mut written = 0;
+    while let Ok(count) = one.write_now(&[IoSlice::new(&text[written..])]) {
+        written += count;
+        held(&one);
+    }
+    let waits = held(&one);
+    assert!((1..=BATCH + 1_000).contains(&waits), "{waits}");
+    let mut came = vec![0; 1 << 20];
+    while stream.read_now(&mut came).is_ok() {}
+    one.write_now(&[IoSlice::new(&text[written..])]).expect("room");
+    assert!(held(&one) < waits + BATCH);
+    // The layer's own bytes, without a batch.
+    let (one, stream) = toy_and_stream();
+    while stream.write_now(&[IoSlice::new(&[0; 1_000])]).is_ok() {}
+    assert!(one.handshake().is_err(), "another greeting");
+    held(&one);
 }

@@ -6,10 +6,15 @@ use bowline_core::address::Address;
 use bowline_core::config::Config;
 use bowline_core::frame::Framing;
 use bowline_core::frame::native::Native;
-use bowline_core::link::{CallId, CallOptions, Event, Link, Reader, Role};
+use bowline_core::link::{CallId, CallOptions, CastOptions, Event, Link, Reader, Role};
 use std::io::IoSlice;
 
 use super::*;
+use crate::PeerId;
+use crate::layered::Layered;
+use crate::layered::toy::{GREETING, Toy};
+use crate::memory::ServerMemory;
+use crate::runtime::Wire;
 use crate::shared::LazyGuard;
 use crate::soft_socket::SoftSocket;
 use crate::{Flow, inproc};
@@ -51,7 +56,7 @@ impl Timer for NoTimer {
     }
 }
 
-fn poll(pump: &mut Pump<Linked, Nobody, SoftSocket>) -> Poll<Disconnect> {
+fn poll<S: Socket>(pump: &mut Pump<Linked, Nobody, S>) -> Poll<Disconnect> {
     pump.poll(&mut Context::from_waker(Waker::noop()), &mut Alarm::new(NoTimer))
 }
 
@@ -120,4 +125,65 @@ fn who_has_no_more_patience_waits_no_longer_for_the_peers_end() {
         });
         assert!(poll(&mut pump).is_ready(), "abort: {abort}");
     }
+}
+
+/// What a layer holds of a connection counts in the server's memory: what came and is not decoded, and what
+/// the peer does not read.
+#[test]
+fn what_a_layer_holds_counts_in_the_servers_memory() {
+    let memory = ServerMemory::new(1 << 20, S);
+    let (ours, theirs) = inproc::pair(Address::Inproc("pump".into()));
+    let shared = Arc::new(Shared::new(Link::new(Config::default(), Role::Accepting)));
+    memory.count(PeerId(1), &shared, None);
+    let socket = Layered::with(SoftSocket::Memory(ours), Box::<Toy>::default());
+    let mut pump = Pump::new(&shared, &Arc::new(Nobody), socket, Epoch::FIRST);
+    assert!(poll(&mut pump).is_pending());
+    // The peer's record of 60,000 bytes does not end.
+    theirs.write_now(&[IoSlice::new(&[GREETING])]).expect("room");
+    theirs.write_now(&[IoSlice::new(&60_000_u16.to_be_bytes())]).expect("room");
+    assert!(poll(&mut pump).is_pending());
+    assert_eq!(memory.held(), 0, "little does not count");
+    for _ in 0..5 {
+        theirs.write_now(&[IoSlice::new(&[!7; 10_000])]).expect("room");
+        assert!(poll(&mut pump).is_pending());
+    }
+    let held = shared.look(|link| link.holding().bytes);
+    assert!(held >= 50_000 && memory.held() >= 50_000, "{held}, {}", memory.held());
+    drop(theirs);
+    assert!(poll(&mut pump).is_ready());
+    assert!(shared.look(|link| link.holding().bytes) < 1_000, "events");
+    memory.leave(PeerId(1), None);
+    assert_eq!(memory.held(), 0);
+}
+
+#[test]
+fn what_the_peer_does_not_read_counts_although_the_layer_has_it() {
+    let (ours, theirs) = inproc::pair(Address::Inproc("pump".into()));
+    let mut ends = [(ours, Role::Accepting), (theirs, Role::Dialing)].map(|(stream, role)| {
+        let shared = Arc::new(Shared::new(Link::new(Config::default(), role)));
+        let socket = Layered::with(SoftSocket::Memory(stream), Box::<Toy>::default());
+        let pump = Pump::new(&shared, &Arc::new(Nobody), socket, Epoch::FIRST);
+        (shared, pump)
+    });
+    for _ in 0..5 {
+        ends.iter_mut().for_each(|(_, pump)| assert!(poll(pump).is_pending()));
+    }
+    let [(shared, pump), (_, peer)] = &mut ends;
+    assert!(shared.look(|link| link.is_ready()) && pump.held_below == 0);
+    let before = shared.look(|link| link.holding().bytes);
+    let options = CastOptions::new(1);
+    for _ in 0..20 {
+        let cast = shared.with(|link| link.cast(clock::now(), &options, (&[7; 10_000]).into()));
+        let _queued = cast.expect("room");
+    }
+    assert!(poll(pump).is_pending());
+    let held = pump.held_below as usize;
+    assert!(held > 10_000 && held == pump.connection.socket.held(), "{held}");
+    let waits = shared.look(|link| link.holding().bytes) - before;
+    // Each byte counts where it is: in the link until its record has left, and in the layer.
+    assert!(waits > held, "{waits}, {held}");
+    for _ in 0..50 {
+        assert!(poll(peer).is_pending() && poll(pump).is_pending());
+    }
+    assert_eq!(pump.held_below, 0);
 }

@@ -50,7 +50,7 @@ impl End {
     }
 
     pub(crate) fn disconnect(&mut self, now: Instant, cause: Disconnect) {
-        self.link.retire_reader(now, self.reader.take().unwrap());
+        self.link.retire_reader(now, self.reader.take().unwrap(), std::mem::take(&mut self.buf));
         self.link.handle_disconnected(now, None, cause);
     }
 

@@ -16,18 +16,26 @@ pub(crate) struct Awaited(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
+    /// The link has got the decision.
+    is_decided: bool,
     is_over: bool,
     waker: Option<Waker>,
 }
 
 impl Awaited {
-    /// Marks the decision as no longer needed and wakes the watchers.
-    pub(crate) fn end(&self) {
+    /// Marks the decision as no longer needed and wakes the watchers. Returns whether it was made in time.
+    pub(crate) fn end(&self) -> bool {
         let mut state = self.0.lock();
         state.is_over = true;
-        let waker = state.waker.take();
+        let (is_decided, waker) = (state.is_decided, state.waker.take());
         drop(state);
         waker.into_iter().for_each(Waker::wake);
+        is_decided
+    }
+
+    /// The link gets the decision, for which it still waits.
+    pub(crate) fn note_decided(&self) {
+        self.0.lock().is_decided = true;
     }
 
     fn poll_over(&self, waker: Option<&Waker>) -> bool {

@@ -89,16 +89,24 @@ impl Verification {
             return None;
         };
         let (this, link) = (Arc::clone(self), Arc::downgrade(peer.shared()));
+        let awaited: Arc<Awaited> = Arc::default();
+        let awaits = Arc::clone(&awaited);
         let take = move |decision: Decision| {
             drop(place);
             let shared = Weak::upgrade(&link);
-            let refused =
-                shared.and_then(|shared| shared.with(|link| this.decide(link, id, epoch, decision)));
+            let refused = shared.and_then(|shared| {
+                shared.with(|link| {
+                    if !link.is_deciding(epoch) {
+                        return None;
+                    }
+                    awaits.note_decided();
+                    this.decide(link, id, epoch, decision)
+                })
+            });
             if let Some(refusal) = refused {
                 this.denied(id, from, refusal);
             }
         };
-        let awaited: Arc<Awaited> = Arc::default();
         let deciding = Deciding::new(id, Arc::clone(&awaited), Box::new(take));
         let attempt = Attempt::new(shown, connection);
         // A verifier that panics drops `deciding`, which refuses the peer.
@@ -117,8 +125,8 @@ impl Verification {
         Some(Place(Arc::clone(self)))
     }
 
-    /// Runs under the lock of the link, so that the link's identity and the counts agree. Returns the refusal
-    /// that was sent to the peer, if the peer was not let in.
+    /// Runs under the lock of the link, which waits for the decision, so that the link's identity and the
+    /// counts agree. Returns the refusal that was sent to the peer, if the peer was not let in.
     fn decide<F: Framing>(
         &self,
         link: &mut Link<F, Waker>,
@@ -126,9 +134,6 @@ impl Verification {
         epoch: Epoch,
         decision: Decision,
     ) -> Option<Refusal> {
-        if !link.is_deciding(epoch) {
-            return None;
-        }
         let mut state = self.state.lock();
         let decision = decision.and_then(|grant| state.admit(id, grant, self.limits.per_identity));
         let refusal = decision.as_ref().err().cloned();
@@ -140,7 +145,7 @@ impl Verification {
     }
 
     /// A peer was not let in: counts and reports it. Called without the lock of the link.
-    fn denied(&self, peer: PeerId, from: Option<Address>, refusal: Refusal) {
+    pub(crate) fn denied(&self, peer: PeerId, from: Option<Address>, refusal: Refusal) {
         self.gate.note_denied();
         self.events.tell(ServerEvent::Denied { peer, from, refusal });
     }

@@ -216,13 +216,18 @@ pub async fn a_verifier_that_never_answers<H: Harness>() {
     let mut limits = AcceptLimits::default();
     limits.verification = Some(MS * 100);
     let config = Config::builder().accept_limits(limits).build().expect("sound");
+    let told = Denied::default();
     let handlers = Handlers::echo().verifier_later(|_, deciding| std::mem::forget(deciding));
+    let handlers = handlers.event(denied_to(&told));
     let server = H::bind("127.0.0.1:0", config, handlers).await.expect("a free port");
     server.start();
     let config = showing("bob's").reconnect(ReconnectPolicy::never()).build().expect("sound");
     let error = H::connect(&server.address(), config, Handlers::none()).await.err().expect("refused");
     assert_eq!(code(&error), Some(RefusalCode::UNAVAILABLE));
     H::until("nobody is there", || server.peers().is_empty()).await;
+    H::until("it is counted", || server.accept_counters().denied == 1).await;
+    H::until("it is told", || !told.lock().expect("not poisoned").is_empty()).await;
+    assert_eq!(*told.lock().expect("not poisoned"), [RefusalCode::UNAVAILABLE]);
     server.shutdown().await;
 }
 

@@ -21,6 +21,11 @@ pub(super) struct Shares {
     reading: usize,
     /// Since when a message is incomplete, if the endpoint's memory is counted.
     reading_since: Option<Instant>,
+    /// Bytes in the receive buffer that could not be handled yet, and since when there are some.
+    buffered: usize,
+    buffered_since: Option<Instant>,
+    /// Bytes that layers under the pipe (TLS) hold.
+    below: usize,
     /// Allowance of the endpoint's memory.
     memory: Allowance,
 }
@@ -48,6 +53,16 @@ impl Shares {
     /// Whether a report on memory is due.
     pub(super) fn is_due(&self) -> bool {
         self.memory.is_due
+    }
+
+    /// What counts in the endpoint's memory, bytes.
+    fn unfinished(&self) -> usize {
+        self.reading + self.buffered + self.below
+    }
+
+    /// Since when a message, or a part of one, waits.
+    fn since(&self) -> Option<Instant> {
+        self.reading_since.into_iter().chain(self.buffered_since).min()
     }
 }
 
@@ -117,23 +132,44 @@ impl<T> Pipe<T> {
         }
     }
 
+    /// That many bytes are left in the receive buffer after a pass. `has_moved`: they are not those of the last
+    /// pass, because a message or an event was received since then.
+    pub(super) fn note_buffered(&mut self, now: Instant, bytes: usize, has_moved: bool) {
+        let since = self.shares.buffered_since.filter(|_| !has_moved).unwrap_or(now);
+        self.shares.buffered_since = (bytes > 0).then_some(since);
+        if bytes != self.shares.buffered {
+            self.shares.buffered = bytes;
+            self.note_memory();
+        }
+    }
+
+    /// Layers under the pipe hold that many bytes.
+    pub(super) fn note_below(&mut self, bytes: usize) {
+        if bytes != self.shares.below {
+            self.shares.below = bytes;
+            self.note_memory();
+        }
+    }
+
     /// The connection has ended, and the incomplete message is gone.
     pub(super) fn forget_reading(&mut self) {
         (self.shares.reading, self.shares.reading_since) = (0, None);
+        (self.shares.buffered, self.shares.buffered_since, self.shares.below) = (0, None, 0);
         (self.shares.memory.waits, self.shares.memory.ask_at) = (false, None);
         self.note_memory();
     }
 
     #[inline(never)]
     fn note_memory(&mut self) {
-        let (held, memory) = (self.shares.reading, &mut self.shares.memory);
+        let (held, since) = (self.shares.unfinished(), self.shares.since());
+        let memory = &mut self.shares.memory;
         if !memory.is_counted {
             return;
         }
         let exceeds = held > memory.granted.max(FREE);
         let more = exceeds && (!memory.waits || held >= memory.reported + STEP);
         let less = memory.granted > 0 && (held <= FREE || held + 3 * STEP <= memory.granted);
-        let is_whole = memory.was_unfinished && self.shares.reading_since.is_none();
+        let is_whole = memory.was_unfinished && since.is_none();
         memory.is_due |= more || less || is_whole;
     }
 
@@ -162,16 +198,22 @@ impl<T> Pipe<T> {
         if !core::mem::take(&mut self.shares.memory.is_due) {
             return None;
         }
-        let (bytes, unfinished) = (self.shares.reading, self.shares.reading_since);
+        let (bytes, unfinished) = (self.shares.unfinished(), self.shares.since());
         self.shares.memory.reported = bytes;
         self.shares.memory.was_unfinished = unfinished.is_some() && bytes > FREE;
         Some(Holding { bytes, unfinished, ..Holding::default() })
     }
 
-    /// Bytes of an incomplete message: what this pipe uses of the endpoint's memory. Whole messages count in
-    /// the socket's limit instead.
+    /// What this pipe uses of the endpoint's memory: bytes of an incomplete message, bytes in the receive
+    /// buffer that could not be handled yet, and what layers under the pipe hold. Whole messages count in the
+    /// socket's limit instead.
     #[must_use]
     pub fn unfinished_bytes(&self) -> usize {
+        self.shares.unfinished()
+    }
+
+    /// Bytes of an incomplete message, without those in the receive buffer.
+    pub(super) fn reading_bytes(&self) -> usize {
         self.shares.reading
     }
 

@@ -102,6 +102,7 @@ impl<T: Send + 'static> Machine for Pipe<T> {
             reader.was_within = within;
             let pipe = access.machine();
             let (within, has_moved) = (within && !pipe.paused, core::mem::take(&mut reader.has_moved));
+            pipe.note_buffered(now, buf.unread().len(), has_moved);
             if let Some(connection) = &mut pipe.connection {
                 connection.timers.within_message(now, within, has_moved);
             }
@@ -126,10 +127,10 @@ impl<T: Send + 'static> Machine for Pipe<T> {
     }
 
     fn is_heavy(&self) -> bool {
-        self.unfinished_bytes() > LONG
+        self.reading_bytes() > LONG
     }
 
-    fn retire_reader(&mut self, _: Instant, reader: Reader) {
+    fn retire_reader(&mut self, _: Instant, reader: Reader, _: RecvBuf) {
         self.stats.half_received += u64::from(reader.is_within_message());
         self.forget_reading();
     }
@@ -329,6 +330,10 @@ impl<T: Send + 'static> Machine for Pipe<T> {
         self.abort(now, Disconnect::ServerMemory { held: held as u64, limit: limit as u64 });
         // It counts until the connection has ended.
         self.unfinished_bytes()
+    }
+
+    fn note_held_below(&mut self, bytes: usize) {
+        self.note_below(bytes);
     }
 
     fn handle_memory(&mut self, now: Instant, verdict: Verdict) {

@@ -1,5 +1,7 @@
 //! Reading frames that CURVE encrypted: each is a box that contains the flags.
 
+use alloc::vec::Vec;
+
 use bowline_core::recv_buf::RecvBuf;
 use bowline_core::time::Instant;
 use bytes::Bytes;
@@ -53,8 +55,21 @@ impl Reader {
         handled
     }
 
-    /// Decrypts a frame and handles its content.
+    /// Decrypts a frame and handles its content. The memory of a long command or subscription is freed.
     pub(super) fn open<'b, T>(
+        &mut self,
+        pipe: &mut Pipe<T>,
+        now: Instant,
+        sealed: &[u8],
+    ) -> Result<Sealed<'b>, ZmtpError> {
+        let handled = self.open_frame(pipe, now, sealed);
+        if self.opened.capacity() > LARGE {
+            self.opened = Vec::new();
+        }
+        handled
+    }
+
+    fn open_frame<'b, T>(
         &mut self,
         pipe: &mut Pipe<T>,
         now: Instant,

@@ -354,9 +354,9 @@ impl<'s> Side<'s> {
 
     fn end(&mut self, connection: usize, cause: Disconnect) {
         let link = self.link_mut(connection);
-        let (Some((reader, _)), id) = (link.open.take(), link.pipe) else { return };
+        let (Some((reader, buf)), id) = (link.open.take(), link.pipe) else { return };
         let Some(pipe) = self.pipes.get_mut(&id) else { return };
-        pipe.retire_reader(self.now, reader);
+        pipe.retire_reader(self.now, reader, buf);
         pipe.handle_disconnected(self.now, None, cause.clone());
         let closed = pipe.is_closed();
         self.socket.disconnected(&mut self.pipes, id, cause);

@@ -19,7 +19,7 @@ impl<F: Framing> Reader<F> {
     /// Reports the memory for received bytes that are not in a message yet, and of the blocks that are kept.
     pub(super) fn count_buffer<T: Send + 'static>(&self, link: &mut Link<F, T>, buf: &RecvBuf) {
         let ahead = self.assemblies.iter().flatten().map(|assembly| assembly.ahead()).sum::<usize>();
-        link.conn.reading.buffered = buf.capacity() + ahead;
+        link.conn.reading.set_buffered(buf.capacity() + ahead);
         link.conn.reading.is_long = buf.is_longer_than(LONG);
     }
 

@@ -332,7 +332,7 @@ fn an_answer_that_is_not_whole_counts_as_memory() {
     let out = pair.b.output(Instant::ZERO);
     pair.a.input(Instant::ZERO, &out).unwrap();
     let held =
-        |link: &Link<Native, u32>| link.holding().bytes - link.conn.reading.buffered - link.events.memory();
+        |link: &Link<Native, u32>| link.holding().bytes - link.conn.reading.buffered() - link.events.memory();
     assert!(held(&pair.a.link) > 200 * 1024, "{} of {}", held(&pair.a.link), out.len());
     assert_eq!(pair.a.link.kept(crate::frame::Class::Bulk), 0, "it takes nothing of the window");
     pair.run(Instant::ZERO);

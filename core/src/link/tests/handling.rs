@@ -126,7 +126,7 @@ fn extensions_count_as_memory() {
     let mut extensions = crate::frame::native::Extensions::new();
     extensions.push(200, &[7; 30_000]).unwrap();
     let extensions = extensions.into_bytes();
-    let held = |link: &Link<Native, u32>| link.holding().bytes - link.conn.reading.buffered;
+    let held = |link: &Link<Native, u32>| link.holding().bytes - link.conn.reading.buffered();
     let before = held(&pair.b.link);
     let options = CastOptions::new(0).extensions(extensions.clone());
     let _queued = pair.a.link.cast(Instant::ZERO, &options, b"".as_slice().into()).unwrap();

@@ -37,7 +37,7 @@ fn end(b: &mut End<Native>, cause: &Disconnect) -> Vec<(u32, Vec<u8>)> {
     }
     Link::end_input(reader, &mut access, now, buf);
     let reader = core::mem::replace(reader, Reader::new(Native::default(), 1, Default::default()));
-    link.retire_reader(now, reader);
+    link.retire_reader(now, reader, core::mem::take(buf));
     link.handle_disconnected(now, None, cause.clone());
     over
 }

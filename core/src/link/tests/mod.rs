@@ -49,6 +49,8 @@ struct End<F: Framing> {
     /// Requests go to handlers that answer later.
     handle: bool,
     handled: Vec<Inbound>,
+    /// The bodies that those hold.
+    bodies: Vec<Body>,
     /// Credentials of peers, to be decided about.
     shown: Vec<Shown>,
     /// Challenges that wait for an answer, if they are not answered at once.
@@ -68,6 +70,7 @@ impl<F: Framing> End<F> {
             queue: false,
             handle: false,
             handled: Vec::new(),
+            bodies: Vec::new(),
             shown: Vec::new(),
             challenges: None,
         }
@@ -89,7 +92,8 @@ impl<F: Framing> End<F> {
     }
 
     fn pass(&mut self, now: Instant, n: usize) -> Result<(), PeerError> {
-        let Self { link, reader, buf, events, answer, queue, handle, handled, shown, challenges } = self;
+        let Self { link, reader, buf, events, answer, queue, handle, handled, bodies, shown, challenges } =
+            self;
         let mut access = &mut *link;
         Link::begin_input(reader, &mut access, now, n);
         while let Next::Event(event) = Link::next_event(reader, &mut access, now, buf)? {
@@ -102,7 +106,10 @@ impl<F: Framing> End<F> {
                 Event::Burst(run) if *queue => access.enqueue_burst(run),
                 Event::Burst(run) => events.extend(run.map(|m| (false, m.id(), m.body.to_vec()))),
                 Event::Request(m) if *handle => match access.open_inbound(now, &m)? {
-                    Some(inbound) => handled.push(inbound),
+                    Some(inbound) => {
+                        handled.push(inbound);
+                        bodies.push(m.to_body());
+                    }
                     None if Link::<F, u32>::refuse(reader, buf) => {}
                     None => break,
                 },

@@ -329,7 +329,7 @@ fn what_is_left_of_a_lost_session_comes_after_the_word_that_a_connection_is_read
     let a = &mut pair.a;
     let unused = || Reader::new(Native::new(), 1, crate::config::OnFailure::default());
     let reader = core::mem::replace(&mut a.reader, unused());
-    a.link.retire_reader(now, reader);
+    a.link.retire_reader(now, reader, core::mem::take(&mut a.buf));
     a.link.handle_disconnected(now, None, Disconnect::Protocol(PeerError::SecondHello));
     // The next connection ends before its handshake is done, and the one after it does not.
     for dies in [true, false] {
@@ -340,7 +340,7 @@ fn what_is_left_of_a_lost_session_comes_after_the_word_that_a_connection_is_read
         assert_eq!(a.link.conn.agreed.granted[0], a.link.hello().normal.size - 276, "the cast takes some");
         if dies {
             let reader = core::mem::replace(&mut a.reader, unused());
-            a.link.retire_reader(now, reader);
+            a.link.retire_reader(now, reader, core::mem::take(&mut a.buf));
             a.link.handle_disconnected(now, None, Disconnect::PeerClosed);
         }
     }
@@ -377,7 +377,7 @@ fn what_waits_with_the_reader_when_its_session_expires_is_counted() {
     b.input(Instant::ZERO, &frame).unwrap();
     let unused = Reader::new(Native::new(), 1, crate::config::OnFailure::default());
     let reader = core::mem::replace(&mut b.reader, unused);
-    b.link.retire_reader(Instant::ZERO, reader);
+    b.link.retire_reader(Instant::ZERO, reader, core::mem::take(&mut b.buf));
     b.link.handle_disconnected(Instant::ZERO, None, Disconnect::PeerClosed);
     assert_eq!(b.link.counters().messages_dropped, 0);
     b.link.expire_session(Instant::ZERO);

@@ -3,8 +3,8 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use bowline_core::config::{AcceptLimits, Config, HANDSHAKE_COST};
 use bowline_core::frame::native::Native;
-use bowline_core::link::{Event, Link, Reader, Role};
-use bowline_core::machine::{Machine as _, Next};
+use bowline_core::link::{CallOptions, Event, Inbound, Link, Reader, Role};
+use bowline_core::machine::{Access as _, Machine as _, Next};
 use bowline_core::recv_buf::RecvBuf;
 use bowline_core::supervisor::Epoch;
 
@@ -116,8 +116,9 @@ fn who_waits_for_the_next_connection_has_no_handshake() {
     drop((first, second, third));
 }
 
-/// Exchanges the bytes of both ends until neither has more.
-fn shake_hands(ours: &Shared<Machine>, theirs: &Shared<Machine>) {
+/// Exchanges the bytes of both ends until neither has more. Returns the requests whose handlers run.
+fn shake_hands(ours: &Shared<Machine>, theirs: &Shared<Machine>) -> Vec<Inbound> {
+    let mut handled = Vec::new();
     let now = clock::now();
     let ends = [ours, theirs];
     let mut readers = ends.map(|end| end.with(|link| link.handle_connected(now, Epoch::FIRST)));
@@ -128,17 +129,69 @@ fn shake_hands(ours: &Shared<Machine>, theirs: &Shared<Machine>) {
             let mut slices = [&[][..]; 4];
             let filled = batch.slices(&mut slices);
             let bytes = slices[..filled].concat();
-            bufs[to].spare()[..bytes.len()].copy_from_slice(&bytes);
-            bufs[to].filled(bytes.len());
+            let mut rest = &bytes[..];
+            while !rest.is_empty() {
+                let room = bufs[to].spare();
+                let n = room.len().min(rest.len());
+                room[..n].copy_from_slice(&rest[..n]);
+                bufs[to].filled(n);
+                rest = &rest[n..];
+            }
             batch.wrote(bytes.len());
             ends[from].with(|link| link.end_write(now, batch));
         }
         ends[to].with(|link| {
             let (mut access, buf, reader) = (&mut *link, &mut bufs[to], &mut readers[to]);
             Machine::begin_input(reader, &mut access, now, 0);
-            while let Ok(Next::Event(_)) = Machine::next_event(reader, &mut access, now, buf) {}
+            while let Ok(Next::Event(event)) = Machine::next_event(reader, &mut access, now, buf) {
+                if let Event::Request(request) = event {
+                    handled.extend(access.machine().open_inbound(now, &request).expect("a sound request"));
+                }
+            }
             Machine::end_input(reader, &mut access, now, buf);
         });
+    }
+    handled
+}
+
+/// What handlers hold of a connection that ended stays counted, and the connection keeps its place, until
+/// they end. That is so whether the connection ended by itself, or to make room.
+#[test]
+fn who_is_gone_keeps_its_place_while_its_requests_are_handled() {
+    for is_closed in [false, true] {
+        let door = door();
+        let (mut inside, app) = door.enter().expect("open");
+        inside.keep(door.admit(&Address::Inproc("x".into())).expect("room"));
+        let (peer, client) =
+            (Arc::clone(inside.peer()), Shared::new(Link::new(Config::default(), Role::Dialing)));
+        for _ in 0..2 {
+            let body = vec![7; 12_000];
+            client
+                .with(|link| {
+                    link.call(clock::now(), &CallOptions::new(1), body.into(), Waker::noop().clone())
+                })
+                .expect("room");
+        }
+        let handled = shake_hands(&peer, &client);
+        assert_eq!(handled.len(), 2);
+        let memory = door.gate().memory();
+        assert!(memory.held() >= 24_000, "{}", memory.held());
+        if is_closed {
+            // What the largest holder is told.
+            let left = peer.with(|link| link.close_for_memory(clock::now(), 24_000, 1));
+            assert!(left >= 24_000, "{left}");
+        }
+        peer.with(|link| link.handle_disconnected(clock::now(), None, Disconnect::PeerClosed));
+        drop(inside);
+        assert_eq!(door.gate().open(), 1, "a callback is still to be made");
+        app.0.lock().clear();
+        assert_eq!(door.gate().open(), 1, "is_closed: {is_closed}");
+        let held = memory.held();
+        assert!((24_000..26_000).contains(&held), "{held}");
+        peer.with(|link| link.finish_inbound(handled[0]));
+        assert!((12_000..14_000).contains(&memory.held()), "{}", memory.held());
+        peer.with(|link| link.answer(handled[1], Ok(b"too late".into())));
+        assert_eq!((memory.held(), door.gate().open()), (0, 0));
     }
 }
 

@@ -93,6 +93,16 @@ fn subscriptions_are_sealed() {
     ends[1].work();
     settle(&mut ends);
     assert_eq!(ends[0].told[1..], ["+A", "+B", "-A"]);
+    // The memory in which a long one was decrypted is not kept.
+    let topic = vec![b'C'; 60_000];
+    said.clear();
+    put_command(&mut said, "SUBSCRIBE", &[&topic]);
+    ends[1].pipe.send_control(&said);
+    ends[1].work();
+    settle(&mut ends);
+    assert_eq!(ends[0].told.last().map(|told| told.len()), Some(60_001));
+    let kept = ends[0].reader.as_ref().map(|reader| reader.opened.capacity());
+    assert!(kept.is_some_and(|kept| kept < 20_000), "{kept:?}");
 }
 
 #[test]

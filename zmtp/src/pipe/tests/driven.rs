@@ -111,7 +111,7 @@ impl Driven {
 
     pub(super) fn end(&mut self, cause: Disconnect) {
         if let Some(reader) = self.reader.take() {
-            self.pipe.retire_reader(self.now, reader);
+            self.pipe.retire_reader(self.now, reader, core::mem::take(&mut self.buf));
             self.pipe.handle_disconnected(self.now, None, cause.clone());
             self.ended = Some(cause);
         }

@@ -109,7 +109,7 @@ fn a_large_message_is_not_completed_while_others_wait_to_be_received() {
         full.feed(&message);
     }
     large.feed(&long[20_000..]);
-    assert!(large.pipe.is_paused() && large.pipe.unfinished_bytes() <= 100_000);
+    assert!(large.pipe.is_paused() && large.pipe.reading_bytes() <= 100_000);
     let (mut received, mut eased) = (full.received().len(), 0);
     while large.pipe.stats().received == 0 {
         received += full.received().len();
@@ -186,4 +186,33 @@ fn reading_on_in_a_long_message_is_heavy_until_it_is_whole() {
     assert!(driven.pipe.is_heavy());
     driven.end(Disconnect::PeerClosed);
     assert!(!driven.pipe.is_heavy(), "what had come of it is gone");
+}
+
+#[test]
+fn what_waits_in_the_receive_buffer_and_below_it_counts_for_the_endpoint() {
+    let mut driven = ready(pull(), "PUSH");
+    driven.pipe.count_memory();
+    let message = frame(0, &[7; 15_000]);
+    let began = driven.now;
+    driven.feed(&message[..12_000]);
+    let holding = driven.pipe.take_holding().expect("it holds more than what is free");
+    assert_eq!((holding.bytes, holding.unfinished), (12_000, Some(began)));
+    driven.pipe.handle_memory(driven.now, Verdict::Granted(64 * 1024));
+    // The next message has begun: it is another one that is incomplete.
+    driven.now += SECOND;
+    driven.feed(&[&message[12_000..], &message[..14_000]].concat());
+    assert_eq!((driven.pipe.stats().received, driven.pipe.unfinished_bytes()), (1, 14_000));
+    driven.pipe.note_held_below(70_000);
+    let holding = driven.pipe.take_holding().expect("it holds more than it was granted");
+    assert_eq!((holding.bytes, holding.unfinished), (84_000, Some(began + SECOND)));
+    driven.pipe.handle_memory(driven.now, Verdict::Granted(128 * 1024));
+    driven.feed(&message[14_000..]);
+    driven.pipe.note_held_below(0);
+    let holding = driven.pipe.take_holding().expect("it is returned");
+    assert_eq!((holding.bytes, holding.unfinished), (0, None));
+    driven.pipe.handle_memory(driven.now, Verdict::Granted(0));
+    // It goes with the connection.
+    driven.pipe.note_held_below(20_000);
+    driven.end(Disconnect::PeerClosed);
+    assert_eq!(driven.pipe.unfinished_bytes(), 0);
 }

@@ -118,9 +118,9 @@ impl Node {
 
     /// The connection of a pipe has ended.
     fn end(&mut self, id: PipeId, cause: Disconnect) {
-        let Some((reader, _)) = self.connections.remove(&id) else { return };
+        let Some((reader, buf)) = self.connections.remove(&id) else { return };
         let Some(pipe) = self.pipes.get_mut(&id) else { return };
-        pipe.retire_reader(NOW, reader);
+        pipe.retire_reader(NOW, reader, buf);
         pipe.handle_disconnected(NOW, None, cause.clone());
         self.causes.push(cause.clone());
         self.socket.connection_ended(id, &cause);
