@@ -12,6 +12,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, Wake as WakeTask, Waker};
 use std::time::Duration;
 
+use bowline_core::machine::Machine;
 use bowline_core::supervisor::Epoch;
 use bowline_driver::Shared;
 use bowline_driver::clock::{self, MODEL_NOW};
