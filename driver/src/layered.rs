@@ -175,6 +175,4 @@ impl<S: Wire> Wire for Layered<S> {
 }
 
 #[cfg(all(test, not(bowline_loom)))]
-mod tests;
-#[cfg(all(test, not(bowline_loom)))]
-pub(crate) mod toy;
+pub(crate) mod tests;

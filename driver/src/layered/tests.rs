@@ -1,12 +1,14 @@
+pub(crate) mod toy;
+
 use std::task::{Context, Waker};
 
 use super::outgoing::BATCH;
 use super::over::READ;
-use super::toy::{Broken, GREETING, Toy};
 use super::*;
 use crate::inproc;
 use crate::runtime::Socket;
 use crate::soft_socket::SoftSocket;
+use toy::{Broken, GREETING, Toy};
 
 type Toys = Layered<SoftSocket>;
 

@@ -12,7 +12,7 @@ use std::io::IoSlice;
 use super::*;
 use crate::PeerId;
 use crate::layered::Layered;
-use crate::layered::toy::{GREETING, Toy};
+use crate::layered::tests::toy::{GREETING, Toy};
 use crate::memory::ServerMemory;
 use crate::runtime::Wire;
 use crate::shared::LazyGuard;
