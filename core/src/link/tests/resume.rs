@@ -147,7 +147,7 @@ fn hostile() -> Vec<Resume> {
 
 #[test]
 fn an_accepting_end_gives_a_session_to_nobody_who_cannot_name_it() {
-    [Readers::Link, Readers::Server].map(session_is_given_to_nobody_else);
+    [Readers::Link, Readers::Server].into_iter().for_each(session_is_given_to_nobody_else);
 }
 
 fn session_is_given_to_nobody_else(readers: Readers) {
