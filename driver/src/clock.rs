@@ -29,8 +29,42 @@ pub static MODEL_NOW: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU6
 #[cfg(not(bowline_loom))]
 #[must_use]
 pub fn now() -> Instant {
+    #[cfg(test)]
+    if let Some(stopped) = simulated::now() {
+        return stopped;
+    }
     let nanos = StdInstant::now().saturating_duration_since(origin()).as_nanos();
     Instant::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+}
+
+/// A clock that stands still until the test moves it, for the thread of that test.
+#[cfg(test)]
+pub(crate) mod simulated {
+    use std::cell::Cell;
+    use std::time::Duration;
+
+    use bowline_core::time::Instant;
+
+    thread_local! {
+        static NOW: Cell<Option<Instant>> = const { Cell::new(None) };
+    }
+
+    pub(super) fn now() -> Option<Instant> {
+        NOW.get()
+    }
+
+    /// Stops the clock of this thread.
+    pub(crate) fn stop() {
+        NOW.set(Some(super::now()));
+    }
+
+    /// Moves the clock of this thread forward.
+    ///
+    /// # Panics
+    /// If it was not stopped.
+    pub(crate) fn pass(time: Duration) {
+        NOW.set(Some(NOW.get().expect("a stopped clock") + time));
+    }
 }
 
 /// The same point in time as an instant of the standard library.

@@ -101,7 +101,7 @@ impl<R: Runtime, F: Framing> Server<R, F> {
         let mut acceptor = place.within(|| bind(Arc::clone(&door), options))?.secured(layer, limit);
         let hub = door.service().hub().clone().into();
         if keeps_sessions {
-            let sessions: Arc<Sessions<Layered<R::Socket>>> = Arc::default();
+            let sessions: Arc<Sessions<Layered<R::Socket>, F>> = Arc::default();
             acceptor = acceptor.serving(move |socket, admission| {
                 R::spawn(serve_session::<R, F>(Arc::clone(&door), Arc::clone(&sessions), socket, admission))
             });

@@ -21,7 +21,7 @@ use crate::sessions::{Arrival, Detached, Host, ReadGreeting, Sessions, attend_de
 /// those that follow it.
 pub(crate) async fn serve_session<R: Runtime, F: Framing>(
     door: Arc<Door<LinkService<F>>>,
-    sessions: Arc<Sessions<Layered<R::Socket>>>,
+    sessions: Arc<Sessions<Layered<R::Socket>, F>>,
     socket: Layered<R::Socket>,
     admission: Admission,
 ) {
@@ -37,9 +37,9 @@ pub(crate) async fn serve_session<R: Runtime, F: Framing>(
     let mut epoch = Epoch::FIRST;
     let mut alarm = Alarm::new(R::timer());
     loop {
-        let Arrival { socket, buf, since, admission } = arrival;
+        let Arrival { socket, greeting, buf, since, admission } = arrival.unboxed();
         let mut pump = Pump::greeted(peer.shared(), &app, (socket, buf), epoch);
-        peer.shared().with(|link| link.handshake_began(since));
+        peer.shared().with(|link| link.greeted(since, greeting));
         if let Some(host) = &host {
             host.connected();
         }
@@ -76,9 +76,9 @@ pub(crate) async fn serve_session<R: Runtime, F: Framing>(
 fn poll_detached<S: Send + 'static, F: Framing, T: bowline_driver::runtime::Timer>(
     cx: &mut Context<'_>,
     peer: &PeerCore<F>,
-    host: &Host<S>,
+    host: &Host<S, F>,
     alarm: &mut Alarm<T>,
-) -> Poll<Option<Arrival<S>>> {
+) -> Poll<Option<Box<Arrival<S, F>>>> {
     loop {
         match attend_detached(peer, host, cx.waker()) {
             Detached::Next(arrival) => return Poll::Ready(Some(arrival)),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bowline_core::config::{Config, Delivery};
 use bowline_core::frame::Framing;
-use bowline_core::link::{Greeting, SessionIdentity, greeting};
+use bowline_core::link::{Greeting, SessionIdentity};
 use bowline_core::recv_buf::RecvBuf;
 use bowline_core::time::Instant;
 use bowline_driver::accept::{Door, Eviction};
@@ -22,12 +22,14 @@ use bowline_driver::sync::{Arc, Mutex};
 use crate::link_service::LinkService;
 use crate::peer_core::PeerCore;
 
-/// A connection that was accepted, and the bytes that were read from it already.
+/// A connection that was accepted, and what was read from it already.
 #[derive(Debug)]
-pub(crate) struct Arrival<S> {
+pub(crate) struct Arrival<S, F: Framing> {
     /// The socket.
     pub socket: S,
-    /// The bytes that were read.
+    /// The frames that were read.
+    pub greeting: Greeting<F>,
+    /// The bytes that were read after them.
     pub buf: RecvBuf,
     /// When it was accepted: its greeting and the link's handshake share one time limit.
     pub since: Instant,
@@ -35,28 +37,36 @@ pub(crate) struct Arrival<S> {
     pub admission: Admission,
 }
 
+impl<S, F: Framing> Arrival<S, F> {
+    /// Moves it out of its box, which is freed.
+    pub(crate) fn unboxed(self: Box<Self>) -> Self {
+        *self
+    }
+}
+
 /// The task or thread that serves a session, connected or not.
-pub(crate) struct Host<S> {
+pub(crate) struct Host<S, F: Framing> {
     identity: SessionIdentity,
-    next: Mutex<Next<S>>,
+    next: Mutex<Next<S, F>>,
     supersede: Box<dyn Fn() + Send + Sync>,
 }
 
-struct Next<S> {
-    arrival: Option<Arrival<S>>,
+struct Next<S, F: Framing> {
+    /// Boxed: a session has none most of its time.
+    arrival: Option<Box<Arrival<S, F>>>,
     waker: Option<Waker>,
 }
 
-impl<S> std::fmt::Debug for Host<S> {
+impl<S, F: Framing> std::fmt::Debug for Host<S, F> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Host").field("identity", &self.identity).finish_non_exhaustive()
     }
 }
 
-impl<S> Host<S> {
+impl<S, F: Framing> Host<S, F> {
     /// Gives the session a new connection, which takes it over. An earlier one that was not taken up yet is
     /// dropped.
-    pub(crate) fn give(&self, arrival: Arrival<S>) {
+    pub(crate) fn give(&self, arrival: Box<Arrival<S, F>>) {
         let mut next = self.next.lock();
         let older = next.arrival.replace(arrival);
         let waker = next.waker.take();
@@ -77,7 +87,7 @@ impl<S> Host<S> {
     }
 
     /// The connection that arrived; otherwise keeps the waker for when one does.
-    pub(crate) fn poll_next(&self, waker: &Waker) -> Option<Arrival<S>> {
+    pub(crate) fn poll_next(&self, waker: &Waker) -> Option<Box<Arrival<S, F>>> {
         let mut next = self.next.lock();
         let arrival = next.arrival.take();
         if arrival.is_none() {
@@ -89,21 +99,21 @@ impl<S> Host<S> {
 
 /// The sessions of a server, by id.
 #[derive(Debug)]
-pub(crate) struct Sessions<S> {
-    hosts: Mutex<HashMap<u64, Arc<Host<S>>>>,
+pub(crate) struct Sessions<S, F: Framing> {
+    hosts: Mutex<HashMap<u64, Arc<Host<S, F>>>>,
 }
 
-impl<S> Default for Sessions<S> {
+impl<S, F: Framing> Default for Sessions<S, F> {
     fn default() -> Self {
         Self { hosts: Mutex::new(HashMap::new()) }
     }
 }
 
-impl<S: Send + 'static> Sessions<S> {
+impl<S: Send + 'static, F: Framing> Sessions<S, F> {
     /// Prepares the accepting link of `peer` for a session. `None` if the settings do not want one, or if the
     /// system has no randomness for its secret.
     #[must_use]
-    pub(crate) fn host<F: Framing>(&self, config: &Config<F>, peer: &PeerCore<F>) -> Option<Arc<Host<S>>> {
+    pub(crate) fn host(&self, config: &Config<F>, peer: &PeerCore<F>) -> Option<Arc<Host<S, F>>> {
         if config.delivery() != Delivery::Session {
             return None;
         }
@@ -119,37 +129,24 @@ impl<S: Send + 'static> Sessions<S> {
         Some(host)
     }
 
-    /// The host of the session that a connection's first bytes name.
-    ///
-    /// # Errors
-    /// More bytes are needed.
-    pub(crate) fn find<F: Framing>(
-        &self,
-        config: &Config<F>,
-        unread: &[u8],
-    ) -> Result<Option<Arc<Host<S>>>, NeedMore> {
-        match greeting(config.framing().clone(), unread) {
-            Greeting::Incomplete => Err(NeedMore),
-            Greeting::Resumes(asked) => {
-                let host = self.hosts.lock().get(&asked.session).cloned();
-                // A wrong secret is a guess by another peer: it gets a session of its own.
-                Ok(host.filter(|host| host.identity.is_asked_for_by(&asked)))
-            }
-            _ => Ok(None),
-        }
+    /// The host of the session that a connection's greeting asks for.
+    pub(crate) fn find(&self, greeting: &mut Greeting<F>) -> Option<Arc<Host<S, F>>> {
+        let host = self.hosts.lock().get(&greeting.session()?).cloned();
+        // A wrong secret is a guess by another peer: it gets a session of its own.
+        host.filter(|host| greeting.is_for(&host.identity))
     }
 
     /// Removes a session that is over.
-    pub(crate) fn remove(&self, host: &Host<S>) {
+    pub(crate) fn remove(&self, host: &Host<S, F>) {
         self.hosts.lock().remove(&host.identity.id);
     }
 }
 
 /// The next step of a session's task while the session has no connection.
 #[derive(Debug)]
-pub(crate) enum Detached<S> {
+pub(crate) enum Detached<S, F: Framing> {
     /// A connection has arrived.
-    Next(Arrival<S>),
+    Next(Box<Arrival<S, F>>),
     /// The link is closed, or has no session that could be resumed.
     Over,
     /// Nothing to do until it is woken or until that time.
@@ -159,9 +156,9 @@ pub(crate) enum Detached<S> {
 /// Handles a session without a connection. Call it again when `waker` is woken.
 pub(crate) fn attend_detached<S, F: Framing>(
     peer: &PeerCore<F>,
-    host: &Host<S>,
+    host: &Host<S, F>,
     waker: &Waker,
-) -> Detached<S> {
+) -> Detached<S, F> {
     loop {
         if let Some(arrival) = host.poll_next(waker) {
             return Detached::Next(arrival);
@@ -180,16 +177,11 @@ pub(crate) fn greeting_limit<F: Framing>(config: &Config<F>) -> Duration {
     config.accept_limits().handshake.unwrap_or_else(|| config.connect_timeout())
 }
 
-/// The greeting is incomplete.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct NeedMore;
-
 /// Reads a connection's greeting on an async runtime, within the time limit of the handshake. `None`: it
 /// failed, or took too long.
 pub(crate) struct ReadGreeting<'a, S, T: Timer, F: Framing> {
-    sessions: &'a Sessions<S>,
-    config: &'a Config<F>,
-    arrival: Option<Arrival<S>>,
+    sessions: &'a Sessions<S, F>,
+    arrival: Option<Box<Arrival<S, F>>>,
     eviction: Arc<Eviction>,
     handshake: Handshake,
     alarm: Alarm<T>,
@@ -205,8 +197,8 @@ impl<S, T: Timer, F: Framing> std::fmt::Debug for ReadGreeting<'_, S, T, F> {
 impl<'a, S: Socket, T: Timer, F: Framing> ReadGreeting<'a, S, T, F> {
     /// Reads from `socket`.
     pub(crate) fn new(
-        sessions: &'a Sessions<S>,
-        door: &'a Door<LinkService<F>>,
+        sessions: &'a Sessions<S, F>,
+        door: &Door<LinkService<F>>,
         (socket, admission): (S, Admission),
         timer: T,
     ) -> Self {
@@ -214,8 +206,9 @@ impl<'a, S: Socket, T: Timer, F: Framing> ReadGreeting<'a, S, T, F> {
         let since = clock::now();
         let deadline = since + greeting_limit(config);
         let (eviction, handshake) = Eviction::begin(door.gate());
-        let arrival = Some(Arrival { socket, buf: RecvBuf::new(), since, admission });
-        Self { sessions, config, arrival, eviction, handshake, alarm: Alarm::new(timer), deadline }
+        let (greeting, buf) = (Greeting::new(config.framing().clone()), RecvBuf::new());
+        let arrival = Some(Box::new(Arrival { socket, greeting, buf, since, admission }));
+        Self { sessions, arrival, eviction, handshake, alarm: Alarm::new(timer), deadline }
     }
 }
 
@@ -223,16 +216,18 @@ impl<'a, S: Socket, T: Timer, F: Framing> ReadGreeting<'a, S, T, F> {
 impl<S, T: Timer, F: Framing> Unpin for ReadGreeting<'_, S, T, F> {}
 
 impl<S: Socket, T: Timer, F: Framing> Future for ReadGreeting<'_, S, T, F> {
-    type Output = Option<(Arrival<S>, Option<Arc<Host<S>>>)>;
+    type Output = Option<(Box<Arrival<S, F>>, Option<Arc<Host<S, F>>>)>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        let Some(Arrival { socket, buf, .. }) = &mut this.arrival else { return Poll::Ready(None) };
+        let Some(arrival) = &mut this.arrival else { return Poll::Ready(None) };
+        let Arrival { socket, greeting, buf, .. } = &mut **arrival;
         if this.eviction.poll(cx.waker()) {
             return Poll::Ready(None);
         }
         loop {
-            if let Ok(host) = this.sessions.find(this.config, buf.unread()) {
+            if greeting.read(buf) {
+                let host = this.sessions.find(greeting);
                 let arrival = this.arrival.take();
                 return Poll::Ready(arrival.map(|arrival| (arrival, host)));
             }
@@ -278,10 +273,11 @@ mod tests {
         let gate = Gate::new(*config.accept_limits(), config.message_timeout());
         let arrival = || {
             let admission = gate.admit(&Address::Inproc("x".into())).unwrap();
-            Arrival { socket: (), buf: RecvBuf::new(), since: clock::now(), admission }
+            let (greeting, buf) = (Greeting::new(config.framing().clone()), RecvBuf::new());
+            Box::new(Arrival { socket: (), greeting, buf, since: clock::now(), admission })
         };
         let peer = PeerCore::new(Link::new(config.clone(), Role::Accepting), Duration::ZERO);
-        let host = Sessions::<()>::default().host(&config, &peer).unwrap();
+        let host = Sessions::<(), _>::default().host(&config, &peer).unwrap();
         host.give(arrival());
         let first = host.poll_next(Waker::noop()).unwrap();
         // The link does not know the first one yet.

@@ -12,13 +12,14 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use super::greeting::Claim;
 use super::{Link, Phase, Role};
 use crate::auth::{
     Challenge, CredentialSource, Credentials, CredentialsError, Decision, Grant, Identity, MAX_CHALLENGE,
     Refusal, RefusalCode, Shown,
 };
 use crate::error::{Disconnect, PeerError};
-use crate::frame::native::{AUTHENTICATION, Accepted, Resume, SESSION};
+use crate::frame::native::{AUTHENTICATION, Accepted, SESSION};
 use crate::frame::{Framing, Kind, Meta};
 use crate::machine::Ending;
 use crate::supervisor::Epoch;
@@ -47,7 +48,7 @@ struct Admitted {
 pub(super) struct Exchange {
     challenge: Vec<u8>,
     /// The peer's resume: not processed before the peer is let in.
-    resume: Option<Resume>,
+    claim: Option<Claim>,
     step: Step,
 }
 
@@ -85,7 +86,7 @@ pub(super) struct Greeted {
 pub(super) enum Verdict {
     Open,
     /// Let in; the peer's session then continues, if it wants one.
-    Accepted(Option<Resume>),
+    Accepted(Option<Claim>),
     Refused,
 }
 
@@ -226,20 +227,20 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             return self.conn.abort_for(Disconnect::Denied(refusal));
         };
         self.send_control(Meta::control(Kind::Challenge, 0), &challenge);
-        self.conn.exchange = Some(Box::new(Exchange { challenge, resume: None, step: Step::Asked }));
+        self.conn.exchange = Some(Box::new(Exchange { challenge, claim: None, step: Step::Asked }));
     }
 
     /// Keeps the peer's resume until the peer has authenticated.
-    pub(super) fn keep_resume(&mut self, resume: Resume) {
+    pub(super) fn keep_claim(&mut self, claim: Claim) {
         if let Some(exchange) = &mut self.conn.exchange {
-            exchange.resume = Some(resume);
+            exchange.claim = Some(claim);
         }
     }
 
     /// The accepting side sent a challenge.
     pub(super) fn handle_challenge(&mut self, bytes: &[u8]) -> Challenge {
-        let (challenge, resume, step) = (bytes.to_vec(), None, Step::Asked);
-        self.conn.exchange = Some(Box::new(Exchange { challenge: challenge.clone(), resume, step }));
+        let (challenge, claim, step) = (bytes.to_vec(), None, Step::Asked);
+        self.conn.exchange = Some(Box::new(Exchange { challenge: challenge.clone(), claim, step }));
         // The session that the resume after this side's hello named.
         let session = self.session().filter(|_| self.wants_session()).map_or(0, |session| session.id);
         Challenge { bytes: challenge, session, epoch: self.epoch }
@@ -254,7 +255,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         exchange.step = Step::Deciding(now);
         let challenge = Challenge {
             bytes: exchange.challenge.clone(),
-            session: exchange.resume.map_or(0, |resume| resume.session),
+            session: exchange.claim.map_or(0, |claim| claim.resume.session),
             epoch: self.epoch,
         };
         if self.limits().verification.is_some() {
@@ -271,7 +272,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             return Verdict::Refused;
         }
         match self.conn.exchange.as_deref() {
-            Some(Exchange { step: Step::Accepted, resume, .. }) => Verdict::Accepted(*resume),
+            Some(Exchange { step: Step::Accepted, claim, .. }) => Verdict::Accepted(*claim),
             _ => Verdict::Open,
         }
     }
@@ -319,8 +320,8 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
 
     /// Whether the peer asks for the present session, and it belongs to another identity.
     fn is_anothers_session(&self, identity: &Identity) -> bool {
-        let resume = self.conn.exchange.as_ref().and_then(|exchange| exchange.resume);
-        let asks = resume.zip(self.session()).is_some_and(|(resume, held)| held.is_asked_for_by(&resume));
+        let claim = self.conn.exchange.as_ref().and_then(|exchange| exchange.claim);
+        let asks = claim.zip(self.session()).is_some_and(|(claim, held)| claim.is_for(&held));
         asks && self.session_owner() != Some(identity.name())
     }
 

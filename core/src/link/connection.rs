@@ -200,6 +200,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             self.epoch = epoch;
             self.route.reconnect = false;
             self.conn = self.conn.anew();
+            self.greeting = None;
             self.conn.life.last_received = now;
             self.conn.life.began = now;
             self.conn.calls_before = self.counters.calls - self.calls.in_flight() as u64;
@@ -426,18 +427,10 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.count_blocks_apart();
         self.conn = Connection { cancels, ..self.conn.anew() };
         self.phase = Phase::Down;
+        self.greeting = None;
         self.route.last_cause = Some(Box::new(cause));
         self.received.detach();
         self.note_memory();
-    }
-
-    /// The handshake under way began at `at`, before the link learned of it, with bytes that were read
-    /// before. Its time limit counts from then.
-    pub fn handshake_began(&mut self, at: Instant) {
-        if self.phase == Phase::Handshaking {
-            self.conn.life.began = self.conn.life.began.min(at);
-            self.wakes.attend();
-        }
     }
 
     /// Pings a quiet peer, and gives up a silent one.

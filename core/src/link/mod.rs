@@ -10,7 +10,7 @@
 //! | the peer's requests | `inbound.rs`, `answers.rs` |
 //! | flow control and memory | `flow.rs`, `classes.rs`, `memory.rs`, `left_blocks.rs`, `limits.rs` |
 //! | authentication | `auth.rs` |
-//! | connections, sessions, the end | `connection.rs`, `dialing.rs`, `session.rs`, `waiting_session.rs`, `closing.rs` |
+//! | connections, sessions, the end | `connection.rs`, `dialing.rs`, `greeting.rs`, `session.rs`, `waiting_session.rs`, `closing.rs` |
 //! | freeing memory of idle links | `trim.rs` |
 //! | outcomes of messages | `settle.rs`, `outcomes.rs`, `undelivered.rs`, `retry.rs` |
 //! | the driver's view | `drive.rs` ([`Machine`](crate::machine::Machine)), `timers.rs`, `wakes.rs` |
@@ -39,6 +39,7 @@ mod dialing;
 mod drive;
 mod events;
 mod flow;
+mod greeting;
 mod guard;
 mod hold;
 mod inbound;
@@ -70,11 +71,12 @@ mod whole_blocks;
 
 pub use cast::Queued;
 pub use events::{Counters, LinkEvent};
+pub use greeting::Greeting;
 pub use inbound::{Inbound, InboundState};
 pub use options::{CallOptions, CastOptions};
 pub use reader::{Burst, Event, Incoming, Reader};
 pub use received::Message;
-pub use session::{Greeting, SessionIdentity, greeting};
+pub use session::SessionIdentity;
 pub use shared_cast::SharedCast;
 pub use stats::{Depth, LinkStats};
 pub use undelivered::Undelivered;
@@ -210,6 +212,8 @@ pub struct Link<F: Framing, T> {
     history: session::History,
     /// Of an accepting link that authenticates its peer.
     doorman: Option<Box<auth::Doorman>>,
+    /// Of an accepted connection, if it was read before the link learned of it: for the reader.
+    greeting: Option<Box<Greeting<F>>>,
     counters: tally::Tally,
     deadlines: Deadlines<Key>,
     lines: Lines<T>,
@@ -277,6 +281,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             fail_fast: None,
             history: session::History::default(),
             doorman: None,
+            greeting: None,
             counters: tally::Tally::default(),
             deadlines: Deadlines::new(),
             lines: Lines::new(),

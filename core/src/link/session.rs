@@ -7,6 +7,7 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
+use super::greeting::Claim;
 use super::left_blocks::LeftBlocks;
 use super::settle::Ended;
 use super::undelivered::decode;
@@ -15,9 +16,9 @@ use crate::arena::{Batch, FrameRef, Sent};
 use crate::auth::{Identity, RefusalCode};
 use crate::config::Delivery;
 use crate::error::{Disconnect, FrameError, Outcome, PeerError, Undeliverable};
-use crate::frame::native::{Hello, Resume, SESSION};
+use crate::frame::native::Resume;
 use crate::frame::{Framing, Kind, Meta};
-use crate::link::reader::{Front, Retired, front};
+use crate::link::reader::Retired;
 use crate::time::Instant;
 
 /// The peer gets an acknowledgement at least once per this many received bytes.
@@ -30,14 +31,6 @@ pub struct SessionIdentity {
     pub id: u64,
     /// Random, from the system: a peer that knows it may take over the session.
     pub token: [u8; 16],
-}
-
-impl SessionIdentity {
-    /// Whether a resume asks for this session with the right token.
-    #[must_use]
-    pub fn is_asked_for_by(&self, resume: &Resume) -> bool {
-        resume.session == self.id && resume.has_token(&self.token)
-    }
 }
 
 impl core::fmt::Debug for SessionIdentity {
@@ -103,51 +96,6 @@ pub(super) struct History {
     pub(super) scope_holds: bool,
 }
 
-/// No frame of a greeting is longer: a longer one is left to the link, which refuses it, and is not read
-/// ahead.
-const LONGEST_GREETING: usize = 2048;
-
-/// The information that the first bytes of an accepted connection contain about a session.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub enum Greeting {
-    /// More bytes are needed.
-    Incomplete,
-    /// No existing session, or an error that the link will report.
-    Fresh,
-    /// A session to be resumed.
-    Resumes(Resume),
-}
-
-/// Reads the first bytes of an accepted connection without consuming them: a server has to know which session
-/// a connection belongs to before a link gets it.
-pub fn greeting<F: Framing>(mut framing: F, unread: &[u8]) -> Greeting {
-    if !framing.profile().handshake {
-        return Greeting::Fresh;
-    }
-    // Protocol errors are left to the link, which refuses them.
-    read_greeting(&mut framing, unread).unwrap_or(Greeting::Fresh)
-}
-
-fn read_greeting<F: Framing>(framing: &mut F, unread: &[u8]) -> Result<Greeting, PeerError> {
-    let (hello, consumed) = match front(framing, Kind::Hello, unread)? {
-        Front::Need(need) if need <= LONGEST_GREETING => return Ok(Greeting::Incomplete),
-        Front::Need(_) => return Ok(Greeting::Fresh),
-        Front::Frame { body, consumed } => (Hello::decode(body)?, consumed),
-    };
-    if hello.features & SESSION == 0 {
-        return Ok(Greeting::Fresh);
-    }
-    Ok(match front(framing, Kind::Resume, &unread[consumed..])? {
-        Front::Need(need) if need <= LONGEST_GREETING => Greeting::Incomplete,
-        Front::Need(_) => Greeting::Fresh,
-        Front::Frame { body, .. } => {
-            let resume = Resume::decode(body)?;
-            if resume.session == 0 { Greeting::Fresh } else { Greeting::Resumes(resume) }
-        }
-    })
-}
-
 impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// Whether this side wants sessions, and the framing has them.
     pub(super) fn wants_session(&self) -> bool {
@@ -206,9 +154,9 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     }
 
     /// The peer's resume. `true`: the session continues; `false`: it is a new one.
-    pub(super) fn handle_resume(&mut self, now: Instant, theirs: &Resume) -> Result<bool, PeerError> {
-        let held = self.history.session.as_ref().map(|session| session.identity);
-        let goes_on = held.is_some_and(|held| held.is_asked_for_by(theirs));
+    pub(super) fn handle_resume(&mut self, now: Instant, claim: &Claim) -> Result<bool, PeerError> {
+        let theirs = &claim.resume;
+        let goes_on = self.session().is_some_and(|held| claim.is_for(&held));
         if goes_on {
             self.go_on(theirs.received)?;
         } else {

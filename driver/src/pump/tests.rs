@@ -62,6 +62,7 @@ fn poll<S: Socket>(pump: &mut Pump<Linked, Nobody, S>) -> Poll<Disconnect> {
 
 /// A connection whose peer sent go-away and does not end it, although this side has ended its direction.
 fn lingering() -> (Arc<Shared<Linked>>, Pump<Linked, Nobody, SoftSocket>, inproc::Stream) {
+    clock::simulated::stop();
     let (ours, theirs) = inproc::pair(Address::Inproc("pump".into()));
     let shared = Arc::new(Shared::new(Link::new(Config::default(), Role::Dialing)));
     let mut pump = Pump::new(&shared, &Arc::new(Nobody), SoftSocket::Memory(ours), Epoch::FIRST);
@@ -100,15 +101,19 @@ fn lingering() -> (Arc<Shared<Linked>>, Pump<Linked, Nobody, SoftSocket>, inproc
 #[test]
 fn deadlines_pass_while_the_peers_end_is_waited_for() {
     let (shared, mut pump, _theirs) = lingering();
-    let options = CallOptions::new(1).timeout(Duration::from_millis(20));
+    let options = CallOptions::new(1).timeout(2 * S);
     let call = |link: &mut Linked| {
         link.call(clock::now(), &options, b"next time".as_slice().into(), Waker::noop().clone())
     };
     let call: CallId = shared.with(call).expect("it waits for the next connection");
-    assert!(poll(&mut pump).is_pending());
-    std::thread::sleep(Duration::from_millis(20));
+    let reply = || shared.with(|link| link.poll_reply(call, || Waker::noop().clone()));
+    for _ in 0..2 {
+        assert!(poll(&mut pump).is_pending(), "its own time is not over");
+        assert!(reply().is_none());
+        clock::simulated::pass(S);
+    }
     assert!(poll(&mut pump).is_pending(), "its own time is not over");
-    let result = shared.with(|link| link.poll_reply(call, || Waker::noop().clone()));
+    let result = reply();
     assert!(matches!(result, Some(Err(_))), "{result:?}");
 }
 

@@ -9,6 +9,7 @@ use crate::error::PeerError;
 use crate::frame::native::{Accepted, Hello, Resume};
 use crate::frame::{Framing, Kind, Step};
 use crate::link::auth::{Greeted, Verdict};
+use crate::link::greeting::{Claim, Greeting};
 use crate::link::{Link, Role};
 use crate::machine::{Access, Next};
 use crate::recv_buf::RecvBuf;
@@ -82,6 +83,11 @@ impl<F: Framing> Reader<F> {
     ) -> Result<Next<Event<'b>>, PeerError> {
         loop {
             buf.take_lent();
+            if self.stage == Stage::Hello
+                && let Some(greeting) = access.machine().greeting.take()
+            {
+                self.greeted(access.machine(), now, *greeting)?;
+            }
             let kind = match self.stage {
                 Stage::Hello => Kind::Hello,
                 Stage::Challenge => Kind::Challenge,
@@ -89,11 +95,11 @@ impl<F: Framing> Reader<F> {
                 Stage::Resume => Kind::Resume,
                 Stage::Credentials => Kind::Credentials,
                 Stage::Verdict => match access.machine().verdict() {
-                    Verdict::Accepted(resume) => {
-                        if let Some(resume) = resume {
-                            self.resumed = access.machine().handle_resume(now, &resume)?;
+                    Verdict::Accepted(claim) => {
+                        if let Some(claim) = claim {
+                            self.resumed = access.machine().handle_resume(now, &claim)?;
                         }
-                        self.announce();
+                        self.go_to(Stage::Announce);
                         continue;
                     }
                     Verdict::Refused => return Ok(Next::Paused),
@@ -112,41 +118,23 @@ impl<F: Framing> Reader<F> {
             let link = access.machine();
             let mut event = None;
             match kind {
-                Kind::Hello => {
-                    let Greeted { in_session, authenticates } =
-                        link.handle_hello(now, &Hello::decode(body)?)?;
-                    (self.in_session, self.authenticates) = (in_session, authenticates);
-                    self.stage = match (link.role(), in_session, authenticates) {
-                        (Role::Dialing, _, true) => Stage::Challenge,
-                        (_, true, _) => Stage::Resume,
-                        (Role::Accepting, false, true) => Stage::Credentials,
-                        (_, false, false) => Stage::Announce,
-                    };
-                }
+                Kind::Hello => self.take_hello(link, now, &Hello::decode(body)?)?,
                 Kind::Challenge => {
-                    self.stage = Stage::Accepted;
+                    self.go_to(Stage::Accepted);
                     event = Some(Event::Challenge(Box::new(link.handle_challenge(body))));
                 }
                 Kind::Accepted => {
                     link.handle_accepted(Accepted::decode(body)?)?;
-                    self.stage = if self.in_session { Stage::Resume } else { Stage::Announce };
+                    self.go_to(if self.in_session { Stage::Resume } else { Stage::Announce });
                 }
                 Kind::Credentials => {
-                    self.stage = Stage::Verdict;
+                    self.go_to(Stage::Verdict);
                     event = Some(Event::Credentials(Box::new(link.handle_credentials(now, body)?)));
                 }
-                // An accepting side does not process it before the peer has authenticated.
-                _ if link.role() == Role::Accepting && self.authenticates => {
-                    link.keep_resume(Resume::decode(body)?);
-                    self.stage = Stage::Credentials;
-                }
                 _ => {
-                    self.resumed = link.handle_resume(now, &Resume::decode(body)?)?;
-                    self.stage = Stage::Announce;
+                    let claim = link.claim(Resume::decode(body)?);
+                    self.take_claim(link, now, claim)?;
                 }
-            }
-            if self.stage == Stage::Announce {
-                self.announce();
             }
             buf.lend(consumed);
             if let Some(event) = event {
@@ -159,10 +147,66 @@ impl<F: Framing> Reader<F> {
         Ok(Next::Event(if self.resumed { Event::Resumed } else { Event::Ready }))
     }
 
-    /// The event for the application is next.
-    fn announce(&mut self) {
-        self.stage = Stage::Announce;
-        if !self.resumed {
+    /// The greeting was read before the link learned of the connection: this reader continues behind it.
+    fn greeted<T: Send + 'static>(
+        &mut self,
+        link: &mut Link<F, T>,
+        now: Instant,
+        greeting: Greeting<F>,
+    ) -> Result<(), PeerError> {
+        let (framing, hello, claim, rest) = greeting.into_parts();
+        self.framing = framing;
+        if let Some(hello) = hello {
+            self.take_hello(link, now, &hello)?;
+        }
+        if let Some(claim) = claim {
+            if self.stage != Stage::Resume {
+                return Err(PeerError::Resume { field: "frames of a session", value: 1, limit: 0 });
+            }
+            self.take_claim(link, now, claim)?;
+        }
+        rest
+    }
+
+    /// The peer's hello.
+    fn take_hello<T: Send + 'static>(
+        &mut self,
+        link: &mut Link<F, T>,
+        now: Instant,
+        hello: &Hello,
+    ) -> Result<(), PeerError> {
+        let Greeted { in_session, authenticates } = link.handle_hello(now, hello)?;
+        (self.in_session, self.authenticates) = (in_session, authenticates);
+        self.go_to(match (link.role(), in_session, authenticates) {
+            (Role::Dialing, _, true) => Stage::Challenge,
+            (_, true, _) => Stage::Resume,
+            (Role::Accepting, false, true) => Stage::Credentials,
+            (_, false, false) => Stage::Announce,
+        });
+        Ok(())
+    }
+
+    /// The peer's resume. An accepting side does not process it before the peer has authenticated.
+    fn take_claim<T: Send + 'static>(
+        &mut self,
+        link: &mut Link<F, T>,
+        now: Instant,
+        claim: Claim,
+    ) -> Result<(), PeerError> {
+        if link.role() == Role::Accepting && self.authenticates {
+            link.keep_claim(claim);
+            self.go_to(Stage::Credentials);
+        } else {
+            self.resumed = link.handle_resume(now, &claim)?;
+            self.go_to(Stage::Announce);
+        }
+        Ok(())
+    }
+
+    /// The next stage of the handshake.
+    fn go_to(&mut self, stage: Stage) {
+        self.stage = stage;
+        if stage == Stage::Announce && !self.resumed {
             self.forget_session();
         }
     }

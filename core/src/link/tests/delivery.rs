@@ -455,23 +455,6 @@ fn a_session_that_is_closed_well_is_not_lost() {
 }
 
 #[test]
-fn nothing_is_read_ahead_for_what_is_no_greeting() {
-    let native = Native::new();
-    let (mut out, mut hello) = (Vec::new(), Vec::new());
-    let mut said = crate::frame::native::Hello::new();
-    said.features = crate::frame::native::SESSION;
-    said.encode(&mut hello);
-    let meta = crate::frame::Meta::new(crate::frame::Kind::Hello, 0);
-    native.encode(&mut out, &meta, &[], &hello).unwrap();
-    assert_eq!(greeting(native.clone(), &out[..20]), Greeting::Incomplete);
-    assert_eq!(greeting(native.clone(), &out), Greeting::Incomplete, "a resume has to follow");
-    // A cast of eight megabytes instead.
-    out.extend_from_slice(&[5, 1, 0, 0, 0, 0x80, 0, 4, 0, 0, 0, 0]);
-    assert_eq!(greeting(native.clone(), &out), Greeting::Fresh);
-    assert_eq!(greeting(native, b"GET / HTTP/1.1"), Greeting::Fresh);
-}
-
-#[test]
 fn what_is_kept_for_another_attempt_counts_as_memory() {
     let memory = |idempotent: bool| {
         let mut pair = native();

@@ -273,7 +273,7 @@ fn a_greeting_that_was_read_before_counts_in_the_handshakes_time() {
     let (accepted, taken_up) = (Instant::ZERO, Instant::ZERO + (limit - MS));
     let mut link: Link<Native, u32> = Link::new(config, Role::Accepting);
     let _reader = link.handle_connected(taken_up, Epoch::FIRST);
-    link.handshake_began(accepted);
+    link.greeted(accepted, Greeting::new(Native::new()));
     assert_eq!(link.poll_timeout(), Some((accepted + limit, Reason::Handshake)));
     link.handle_timeout(accepted + limit);
     let ending = link.poll_ending(accepted + limit);

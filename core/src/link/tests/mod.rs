@@ -20,6 +20,7 @@ mod connections;
 mod delivery;
 mod drive;
 mod flow;
+mod greeting;
 mod guards;
 mod handling;
 mod late_writes;

@@ -46,14 +46,31 @@ fn detached() -> Pair<Native> {
     pair
 }
 
+/// Who reads the first frames of a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Readers {
+    /// The link's reader.
+    Link,
+    /// A server that looks for the session, as it does before a link gets the connection.
+    Server,
+}
+
 /// The reaction of `end` to a new connection whose peer sends `resume` after a valid hello.
 fn resumes(end: &mut End<Native>, resume: &Resume) -> Result<Vec<u8>, PeerError> {
-    hears(end, resume)?;
+    resumes_at(Readers::Link, end, resume)
+}
+
+fn resumes_at(readers: Readers, end: &mut End<Native>, resume: &Resume) -> Result<Vec<u8>, PeerError> {
+    hears_at(readers, end, resume)?;
     Ok(end.output(Instant::ZERO))
 }
 
 /// The same, before `end` has sent anything.
 fn hears(end: &mut End<Native>, resume: &Resume) -> Result<(), PeerError> {
+    hears_at(Readers::Link, end, resume)
+}
+
+fn hears_at(readers: Readers, end: &mut End<Native>, resume: &Resume) -> Result<(), PeerError> {
     let epoch = end.link.epoch().next();
     end.reader = end.link.handle_connected(Instant::ZERO, epoch);
     (end.buf, end.events) = (RecvBuf::new(), Vec::new());
@@ -65,7 +82,21 @@ fn hears(end: &mut End<Native>, resume: &Resume) -> Result<(), PeerError> {
     said[39] &= !(AUTHENTICATION as u8);
     let at = said.len() - resume.to_bytes().len();
     said[at..].copy_from_slice(&resume.to_bytes());
-    let heard = end.input(Instant::ZERO, &said);
+    let heard = match readers {
+        Readers::Link => end.input(Instant::ZERO, &said),
+        Readers::Server => {
+            let mut greeting = Greeting::new(Native::new());
+            end.buf.spare()[..said.len()].copy_from_slice(&said);
+            end.buf.filled(said.len());
+            assert!(greeting.read(&mut end.buf) && end.buf.unread().is_empty());
+            let held = SessionIdentity { id: ID, token: TOKEN };
+            if greeting.session() == Some(ID) {
+                assert_eq!(greeting.is_for(&held), resume.token == TOKEN);
+            }
+            end.link.greeted(Instant::ZERO, greeting);
+            end.pass(Instant::ZERO, 0)
+        }
+    };
     if let Err(error) = heard {
         end.link.handle_disconnected(Instant::ZERO, None, Disconnect::Protocol(error.clone()));
         return Err(error);
@@ -116,13 +147,17 @@ fn hostile() -> Vec<Resume> {
 
 #[test]
 fn an_accepting_end_gives_a_session_to_nobody_who_cannot_name_it() {
+    [Readers::Link, Readers::Server].into_iter().for_each(session_is_given_to_nobody_else);
+}
+
+fn session_is_given_to_nobody_else(readers: Readers) {
     let mut end = detached().b;
     for resume in hostile() {
         let knows = resume.session == ID && resume.token == TOKEN;
         let (field, value, limit) =
             if knows { ("received", resume.received, SENT) } else { ("session", resume.session, 0) };
         assert_eq!(
-            resumes(&mut end, &resume),
+            resumes_at(readers, &mut end, &resume),
             Err(PeerError::Resume { field, value, limit }),
             "{resume:?} {:?}",
             resume.token
@@ -133,13 +168,15 @@ fn an_accepting_end_gives_a_session_to_nobody_who_cannot_name_it() {
     // Its own peer finds it unchanged.
     for received in (ACKED..=SENT).rev() {
         let mut end = detached().b;
-        let (said, casts) = read(&resumes(&mut end, &Resume::new(ID, TOKEN, received)).unwrap());
+        let resume = Resume::new(ID, TOKEN, received);
+        let (said, casts) = read(&resumes_at(readers, &mut end, &resume).unwrap());
         assert_eq!(
             (said, &casts[..]),
             (Resume::new(ID, TOKEN, ACKED), &[2, 3][(received - ACKED) as usize..])
         );
     }
-    let (said, casts) = read(&resumes(&mut end, &Resume::new(ID, TOKEN, ACKED)).unwrap());
+    let resume = Resume::new(ID, TOKEN, ACKED);
+    let (said, casts) = read(&resumes_at(readers, &mut end, &resume).unwrap());
     assert_eq!((said, casts), (Resume::new(ID, TOKEN, ACKED), [2, 3].to_vec()));
     let mut events = core::iter::from_fn(|| end.link.poll_event(&mut None, || 0));
     assert!(!events.any(|event| matches!(event, LinkEvent::SessionLost { .. })));
@@ -147,11 +184,13 @@ fn an_accepting_end_gives_a_session_to_nobody_who_cannot_name_it() {
 
 #[test]
 fn with_a_new_session_on_offer_a_stranger_gets_that_one_and_nothing_of_the_old() {
-    for resume in hostile().into_iter().filter(|r| r.session != ID || r.token != TOKEN) {
+    let strangers = || hostile().into_iter().filter(|r| r.session != ID || r.token != TOKEN);
+    let by_link = strangers().map(|resume| (Readers::Link, resume));
+    for (readers, resume) in by_link.chain(strangers().map(|resume| (Readers::Server, resume))) {
         let mut end = detached().b;
         let offer = SessionIdentity { id: 6, token: [8; 16] };
         end.link.offer_session(offer);
-        let (said, casts) = read(&resumes(&mut end, &resume).unwrap());
+        let (said, casts) = read(&resumes_at(readers, &mut end, &resume).unwrap());
         assert_eq!((said, casts), (Resume::new(6, [8; 16], 0), Vec::new()), "{resume:?} {:?}", resume.token);
         assert_eq!(end.link.session(), Some(offer));
         let back: Vec<_> = core::iter::from_fn(|| end.link.poll_errored(&mut None, || 0)).collect();
