@@ -33,7 +33,7 @@ use crate::inbox::Inbox;
 use crate::mechanism::{Credentials, Decision, Draw, Session, put_refusal};
 use crate::options::Options;
 use crate::socket_type::SocketType;
-use crate::wire::{Frame, Metadata, Version};
+use crate::wire::{Frame, Metadata, Version, put_header};
 use direct::Direct;
 use handshake::{Handshake, Introduced, Progress};
 use holding::Shares;
@@ -442,6 +442,19 @@ impl<T> Pipe<T> {
             }
             None => push_connection(&mut self.out, encoded),
         }
+    }
+
+    /// Sends the empty message that makes this socket known to a ROUTER. It belongs to the current connection:
+    /// it goes ahead of all messages, and is neither sent again nor returned if the connection ends before.
+    pub(crate) fn send_probe(&mut self, version: Version) {
+        if self.direct.is_some() {
+            // If its inbox is full, the messages there make this socket known as well.
+            let _full = self.send_direct(&[], &[b"".into()]);
+            return;
+        }
+        let mut probe = Vec::new();
+        put_header(&mut probe, version, 0, 0);
+        self.send_control(&probe);
     }
 
     fn is_connected(&self) -> bool {

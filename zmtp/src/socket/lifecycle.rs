@@ -149,8 +149,7 @@ impl Socket {
         let (version, probes) = (peer.version, self.options.probe_router);
         self.tell(SocketEvent::PeerUp(id, peer));
         if probes && matches!(kind, SocketType::Router | SocketType::Dealer | SocketType::Req) {
-            // If its queue is full, the message there makes this socket known as well.
-            let _full = pipes.with_out(id, |pipe| pipe.send(&[], &[b"".into()]));
+            pipes.with_out(id, |pipe| pipe.send_probe(version));
         }
         if version == Version::V1 && kind.publishes() {
             // It sends no topics and filters received messages itself.

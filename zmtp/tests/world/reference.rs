@@ -84,6 +84,8 @@ pub(crate) struct Account {
     pub(crate) wants: BTreeMap<Vec<u8>, usize>,
     /// The subscriptions that the peers of a publisher sent.
     pub(crate) peers: BTreeMap<PipeId, BTreeSet<Vec<u8>>>,
+    /// The routing ids of a ROUTER's peers.
+    pub(crate) ids: BTreeMap<Vec<u8>, PipeId>,
     /// The subscriptions that the application of an XPUB received: beginnings less ends.
     pub(crate) told: BTreeMap<Vec<u8>, i64>,
     /// The subscriptions of peers that the program of a manual XPUB made.
@@ -171,6 +173,7 @@ impl Reference {
         let account = &mut self.accounts[node];
         account.peers.remove(&id);
         account.given.remove(&id);
+        account.ids.retain(|_, pipe| *pipe != id);
         account.went = true;
         account.new_round();
     }
