@@ -444,17 +444,22 @@ impl<T> Pipe<T> {
         }
     }
 
-    /// Sends the empty message that makes this socket known to a ROUTER. It belongs to the current connection:
-    /// it goes ahead of all messages, and is neither sent again nor returned if the connection ends before.
-    pub(crate) fn send_probe(&mut self, version: Version) {
-        if self.direct.is_some() {
-            // If its inbox is full, the messages there make this socket known as well.
-            let _full = self.send_direct(&[], &[b"".into()]);
-            return;
+    /// Sends a new peer the empty message that makes this socket known to a ROUTER, if it is to be sent. It
+    /// belongs to the connection: it goes ahead of all messages, and is neither sent again nor returned.
+    fn probe(&mut self, version: Version) {
+        if self.options.probes() {
+            let mut probe = Vec::new();
+            put_header(&mut probe, version, 0, 0);
+            self.send_control(&probe);
         }
-        let mut probe = Vec::new();
-        put_header(&mut probe, version, 0, 0);
-        self.send_control(&probe);
+    }
+
+    /// As `probe`, for the other end of a joined pipe.
+    pub(crate) fn probe_joined(&mut self) {
+        if self.direct.is_some() {
+            // If its inbox is full, the messages there make that socket known as well.
+            let _full = self.send_direct(&[], &[b"".into()]);
+        }
     }
 
     fn is_connected(&self) -> bool {

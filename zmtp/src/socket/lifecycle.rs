@@ -146,10 +146,10 @@ impl Socket {
             entry.connections += 1;
         }
         self.set_target(id, true);
-        let (version, probes) = (peer.version, self.options.probe_router);
+        let version = peer.version;
         self.tell(SocketEvent::PeerUp(id, peer));
-        if probes && matches!(kind, SocketType::Router | SocketType::Dealer | SocketType::Req) {
-            pipes.with_out(id, |pipe| pipe.send_probe(version));
+        if self.options.probes() {
+            pipes.with_out(id, Pipe::probe_joined);
         }
         if version == Version::V1 && kind.publishes() {
             // It sends no topics and filters received messages itself.

@@ -104,8 +104,9 @@ impl Model<'_> {
             Ok(()) => {
                 assert!(can || traits.conflates, "it said that it cannot send");
                 let lost = (after.1.overflowed - before.1.overflowed, after.1.discarded - before.1.discarded);
-                let waiting = |queues: &[Queue]| queues.iter().map(|queue| queue.1.0 as u64).sum::<u64>();
                 // A message that replaced others was counted with them.
+                let of = |queue: &Queue| queue.1.0 as u64 + queue.1.2;
+                let waiting = |queues: &[Queue]| queues.iter().map(of).sum::<u64>();
                 let overflowed = after.1.overflowed - before.1.overflowed;
                 let more = (waiting(&after.0) + overflowed).saturating_sub(waiting(&before.0));
                 let is_whole = lost == (0, 0) && after.1.dropped == before.1.dropped && !has_moved;

@@ -184,8 +184,10 @@ impl<'c> Model<'c> {
             Overflow::DropOldest,
         ];
         let overflow = overflows[choices.below(overflows.len())];
-        let conflates =
-            matches!(kind, Push | Pull | Pub | Sub | XPub | XSub | Dealer) && choices.one_in(5);
+        // The first part of what a DEALER and a REP exchange is an empty one.
+        let has_topics = matches!(kind, Push | Pull | Pub | Sub | XPub | XSub)
+            || (kind == Dealer && self.kinds[1] != Rep);
+        let conflates = has_topics && choices.one_in(5);
         let probes = matches!(kind, Router | Dealer | Req) && choices.one_in(4);
         let welcomes = kind == XPub && choices.one_in(2);
         let hands_over = choices.one_in(2);
