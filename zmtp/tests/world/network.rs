@@ -483,7 +483,10 @@ impl Network {
     /// The number of connections that a mechanism refused.
     pub(crate) fn refused(&self) -> usize {
         let is_refused = |(_, cause): &(u64, Disconnect)| {
-            matches!(ZmtpError::of(cause), Some(ZmtpError::NotAuthenticated { .. } | ZmtpError::Sealed { .. }))
+            matches!(
+                ZmtpError::of(cause),
+                Some(ZmtpError::NotAuthenticated { .. } | ZmtpError::Sealed { .. })
+            )
         };
         let is_refused = |one: &&Connection| one.ended.iter().flatten().any(is_refused);
         self.connections.iter().filter(is_refused).count()
@@ -495,15 +498,19 @@ impl Network {
         use ZmtpError::{DuplicateRoutingId, HandedOver, NotAuthenticated, Refused, SecondPeer, Truncated};
         for connection in &self.connections {
             let nodes = connection.ends.map(|end| end.node);
-            for (at, (_, cause)) in connection.ended.iter().enumerate().filter_map(|(at, end)| Some((at, end.as_ref()?))) {
+            for (at, (_, cause)) in
+                connection.ended.iter().enumerate().filter_map(|(at, end)| Some((at, end.as_ref()?)))
+            {
                 let is_server = self.nodes[nodes[at]].standing == Standing::Server;
                 let fault = ZmtpError::of(cause).filter(|error| match error {
                     Truncated { .. } | SecondPeer(_) | HandedOver | DuplicateRoutingId { .. } => false,
                     NotAuthenticated { status } => {
                         !is_server || self.nodes[nodes[1 - at]].standing != Standing::Client(Some(*status))
                     }
+                    // Only a refusal for good is sent.
                     Refused { reason } => {
-                        is_server || self.nodes[nodes[at]].standing != Standing::Client(reason.parse().ok())
+                        let standing = self.nodes[nodes[at]].standing;
+                        reason != "400" || standing != Standing::Client(Some(400))
                     }
                     _ => self.nodes[nodes[1 - at]].standing != Standing::Misled || !is_server,
                 });

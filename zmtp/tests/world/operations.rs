@@ -140,7 +140,7 @@ impl<'c> Model<'c> {
         let count = 2 + choices.below(3);
         let inverts = kinds == [Pub, Sub] && choices.one_in(4);
         let is_slow = choices.one_in(3);
-        let (security, server) = (Security::of(choices.below(6)), choices.below(2));
+        let (security, server) = (Security::of(choices.below(5)), choices.below(2));
         let mut model = Self {
             network: Network::new(seed, count),
             reference: Reference::default(),
@@ -185,8 +185,8 @@ impl<'c> Model<'c> {
         ];
         let overflow = overflows[choices.below(overflows.len())];
         // The first part of what a DEALER and a REP exchange is an empty one.
-        let has_topics = matches!(kind, Push | Pull | Pub | Sub | XPub | XSub)
-            || (kind == Dealer && self.kinds[1] != Rep);
+        let has_topics =
+            matches!(kind, Push | Pull | Pub | Sub | XPub | XSub) || (kind == Dealer && self.kinds[1] != Rep);
         let conflates = has_topics && choices.one_in(5);
         let probes = matches!(kind, Router | Dealer | Req) && choices.one_in(4);
         let welcomes = kind == XPub && choices.one_in(2);

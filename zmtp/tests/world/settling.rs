@@ -200,12 +200,14 @@ impl Model<'_> {
         let is_exact = !account.has_refused && kind != Req;
         if receives && kind != XPub {
             let came = sum(|pipe| pipe.stats().received);
-            let known =
-                account.received + account.dropped(&[Drop::LeftBehind, Drop::Stray]) + stats.filtered;
+            let known = account.received + account.dropped(&[Drop::LeftBehind, Drop::Stray]) + stats.filtered;
             assert!(came >= known, "{kind}: {came} came, {account:?} {stats:?}");
             replaced[1] = assert_missing(came - known, is_exact);
             let both = replaced[0] + replaced[1];
-            assert!(!is_both || !is_known || !is_exact || both == conflated, "{kind}: {replaced:?} {conflated}");
+            assert!(
+                !is_both || !is_known || !is_exact || both == conflated,
+                "{kind}: {replaced:?} {conflated}"
+            );
         }
     }
 
