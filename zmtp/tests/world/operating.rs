@@ -54,7 +54,7 @@ fn whatever_is_done_each_message_is_accounted_for() {
     if count >= 20 {
         let mechanisms = 1 + usize::from(cfg!(feature = "curve"));
         let Seen { probes, welcomes, chosen, conflated, let_in, refused } = seen;
-        assert!(probes > 100 && welcomes > 20 && chosen > 50 && conflated > 500, "{seen:?}");
+        assert!(probes > 100 && welcomes > 20 && chosen > 50 && conflated > 200, "{seen:?}");
         assert!(
             let_in[..mechanisms].iter().chain(&refused[..mechanisms]).all(|count| *count > 100),
             "{seen:?}"

@@ -226,6 +226,24 @@ impl Reference {
         }
     }
 
+    /// Checks that the newest message of each topic left a queue that is empty and whose connection never ended:
+    /// no other message replaces it.
+    pub(crate) fn assert_newest(&self, queue: Place) {
+        let all = self.queued.get(&queue).map(Vec::as_slice).unwrap_or_default();
+        let newest: BTreeMap<&str, usize> = all.iter().map(|number| (topic(*number), *number)).collect();
+        for number in newest.values() {
+            let sent = &self.sent[*number];
+            // An older message that was moved to this queue is behind it there.
+            let is_moved = self.sent.iter().enumerate().any(|(other, moved)| {
+                moved.moves > 0 && moved.from == queue.0 && topic(other) == topic(*number)
+            });
+            assert!(
+                is_moved || sent.came > 0 || sent.is_back,
+                "{number}, the newest of its topic, was lost: {sent:?} {all:?}"
+            );
+        }
+    }
+
     /// A message was returned to its sender.
     pub(crate) fn came_back(&mut self, node: usize, number: usize) {
         let sent = &mut self.sent[number];

@@ -1,6 +1,7 @@
 //! The end of a run: everything comes to rest, is closed, and is accounted for.
 
 use bowline_core::error::Disconnect;
+use bowline_zmtp::options::Overflow;
 use bowline_zmtp::pipe::Pipe;
 use bowline_zmtp::socket::Drop;
 use bowline_zmtp::socket_type::SocketType::*;
@@ -138,6 +139,10 @@ impl Model<'_> {
                     "{} messages wait for nothing",
                     pipe.waiting()
                 );
+                let keeps = self.traits[node].overflow != Overflow::DropOldest && self.kinds[1] != Rep;
+                if matches!(socket.kind(), Push | Dealer) && keeps && pipe.is_drained() && !is_refused {
+                    self.reference.assert_newest((node, *id));
+                }
                 if let (Pub | XPub | Radio, Some(peer)) = (socket.kind(), peer) {
                     let known = &account.peers[id];
                     let wants = &peer.wants;
