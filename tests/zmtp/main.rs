@@ -52,6 +52,7 @@ on_every_runtime! {
     requests::an_answer_outlives_its_socket,
     security::names_and_passwords,
     security::keys,
+    security::a_server_says_who_is_let_in,
     halves::halves_keep_their_socket_open,
     halves::halves_are_polled,
     halves::any_of_several_sockets,
