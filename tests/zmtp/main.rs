@@ -129,6 +129,7 @@ on_every_runtime! {
     addresses::names_without_a_file,
     addresses::connections_come_from_the_source_that_was_said,
     addresses::wildcards_and_both_families,
+    addresses::interfaces_stand_for_their_addresses,
     monitor::sockets_of_one_process_are_told_of,
     monitor::a_connection_is_told_from_its_begin_to_its_end,
     monitor::failed_attempts_say_why_and_when_the_next_is,
