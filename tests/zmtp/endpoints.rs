@@ -95,7 +95,11 @@ pub(crate) async fn wildcards_and_both_families<R: Runtime>() {
 }
 
 /// The name of the loopback interface.
-const LOOPBACK: &str = if cfg!(target_os = "linux") { "lo" } else { "lo0" };
+const LOOPBACK: &str = match () {
+    () if cfg!(windows) => "Loopback Pseudo-Interface 1",
+    () if cfg!(target_os = "linux") => "lo",
+    () => "lo0",
+};
 
 pub(crate) async fn interfaces_stand_for_their_addresses<R: Runtime>() {
     let pull = Pull::<R>::new();

@@ -8,7 +8,6 @@ use bowline_core::error::Disconnect;
 use bowline_core::machine::Machine;
 use bowline_core::time::Instant;
 use bowline_netsim::{App, NetConfig, Taken, World};
-use bowline_zmtp::error::ZmtpError;
 use bowline_zmtp::options::Options;
 use bowline_zmtp::pipe::{AuthRequest, Peer, Pipe, PipeEvent, Reader, Role};
 use bowline_zmtp::socket::{PipeId, Pipes, Socket};
@@ -189,11 +188,7 @@ impl Network {
         }
     }
 
-    pub(crate) fn add(&mut self, options: Arc<Options>) -> usize {
-        self.add_with(options, Standing::Open)
-    }
-
-    pub(crate) fn add_with(&mut self, options: Arc<Options>, standing: Standing) -> usize {
+    pub(crate) fn add(&mut self, options: Arc<Options>, standing: Standing) -> usize {
         self.nodes.push(Node {
             // No two of them generate the same numbers.
             socket: Socket::new(options.clone(), 1000 * self.nodes.len() as u32),
@@ -239,13 +234,9 @@ impl Network {
         End { node, id, end }
     }
 
-    /// A node connects to an address, whichever node is or will be bound to it.
-    pub(crate) fn connect(&mut self, node: usize, to: usize) -> End {
-        self.connect_as(node, to, None)
-    }
-
-    /// As `connect`; a ROUTER uses the routing id `chosen` for the peer.
-    pub(crate) fn connect_as(&mut self, node: usize, to: usize, chosen: Option<&str>) -> End {
+    /// A node connects to an address, whichever node is or will be bound to it. A ROUTER uses the routing id
+    /// `chosen` for the peer.
+    pub(crate) fn connect(&mut self, node: usize, to: usize, chosen: Option<&str>) -> End {
         let from = self.add_pipe(node, Role::Dialing, chosen);
         self.lines.push(Line { from, to, again: self.world.now() });
         from
@@ -477,45 +468,6 @@ impl Network {
                 ended: [None, None],
                 is_disturbed: false,
             });
-        }
-    }
-
-    /// The number of connections that a mechanism refused.
-    pub(crate) fn refused(&self) -> usize {
-        let is_refused = |(_, cause): &(u64, Disconnect)| {
-            matches!(
-                ZmtpError::of(cause),
-                Some(ZmtpError::NotAuthenticated { .. } | ZmtpError::Sealed { .. })
-            )
-        };
-        let is_refused = |one: &&Connection| one.ended.iter().flatten().any(is_refused);
-        self.connections.iter().filter(is_refused).count()
-    }
-
-    /// The only errors that a conforming end may report about another are that the stream was cut or silent.
-    /// Peers beyond a type's limit, with a routing id in use, or without the right credentials, are refused.
-    pub(crate) fn assert_no_fault(&self) {
-        use ZmtpError::{DuplicateRoutingId, HandedOver, NotAuthenticated, Refused, SecondPeer, Truncated};
-        for connection in &self.connections {
-            let nodes = connection.ends.map(|end| end.node);
-            for (at, (_, cause)) in
-                connection.ended.iter().enumerate().filter_map(|(at, end)| Some((at, end.as_ref()?)))
-            {
-                let is_server = self.nodes[nodes[at]].standing == Standing::Server;
-                let fault = ZmtpError::of(cause).filter(|error| match error {
-                    Truncated { .. } | SecondPeer(_) | HandedOver | DuplicateRoutingId { .. } => false,
-                    NotAuthenticated { status } => {
-                        !is_server || self.nodes[nodes[1 - at]].standing != Standing::Client(Some(*status))
-                    }
-                    // Only a refusal for good is sent.
-                    Refused { reason } => {
-                        let standing = self.nodes[nodes[at]].standing;
-                        reason != "400" || standing != Standing::Client(Some(400))
-                    }
-                    _ => self.nodes[nodes[1 - at]].standing != Standing::Misled || !is_server,
-                });
-                assert!(fault.is_none(), "{fault:?}");
-            }
         }
     }
 }

@@ -228,7 +228,7 @@ impl<'c> Model<'c> {
             .invert_matching(self.inverts)
             .write_stall(Some(STALL));
         let options = self.security.apply(options, standing).build().expect("sound options");
-        let node = self.network.add_with(options, standing);
+        let node = self.network.add(options, standing);
         self.reference.accounts.push(Account::default());
         let inverts = self.inverts;
         let receive_limit = receive;
@@ -267,7 +267,7 @@ impl<'c> Model<'c> {
             let ids = ["one", "two"];
             let chosen = self.kinds[from % 2] == Router && self.choices.one_in(3);
             let chosen = chosen.then(|| ids[self.choices.below(2)]);
-            let at = self.network.connect_as(node, to, chosen);
+            let at = self.network.connect(node, to, chosen);
             self.chosen.extend(chosen.map(|id| ((node, at.id), id)));
         }
     }

@@ -1,8 +1,12 @@
-//! Mechanisms: which side is the server, and which clients it lets in.
+//! Mechanisms: which side is the server, which clients it lets in, and how connections may end.
 
+use bowline_core::error::Disconnect;
+use bowline_zmtp::error::ZmtpError;
 use bowline_zmtp::mechanism::{Admission, Credentials, Decision, Mechanism};
 use bowline_zmtp::options::Options;
 use bowline_zmtp::pipe::{AuthRequest, Pipe};
+
+use super::network::{Connection, Network};
 
 /// How the nodes of a run authenticate each other.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -118,6 +122,47 @@ pub(crate) fn with_entropy(pipe: Pipe<u32>, _: u64) -> Pipe<u32> {
 pub(crate) fn with_entropy(pipe: Pipe<u32>, seed: u64) -> Pipe<u32> {
     let mut random = bowline_netsim::Random::new(seed);
     pipe.with_entropy(move |bytes: &mut [u8]| bytes.fill_with(|| random.number() as u8))
+}
+
+impl Network {
+    /// The number of connections that a mechanism refused.
+    pub(crate) fn refused(&self) -> usize {
+        let is_refused = |(_, cause): &(u64, Disconnect)| {
+            matches!(
+                ZmtpError::of(cause),
+                Some(ZmtpError::NotAuthenticated { .. } | ZmtpError::Sealed { .. })
+            )
+        };
+        let is_refused = |one: &&Connection| one.ended.iter().flatten().any(is_refused);
+        self.connections.iter().filter(is_refused).count()
+    }
+
+    /// The only errors that a conforming end may report about another are that the stream was cut or silent.
+    /// Peers beyond a type's limit, with a routing id in use, or without the right credentials, are refused.
+    pub(crate) fn assert_no_fault(&self) {
+        use ZmtpError::{DuplicateRoutingId, HandedOver, NotAuthenticated, Refused, SecondPeer, Truncated};
+        for connection in &self.connections {
+            let nodes = connection.ends.map(|end| end.node);
+            for (at, (_, cause)) in
+                connection.ended.iter().enumerate().filter_map(|(at, end)| Some((at, end.as_ref()?)))
+            {
+                let is_server = self.nodes[nodes[at]].standing == Standing::Server;
+                let fault = ZmtpError::of(cause).filter(|error| match error {
+                    Truncated { .. } | SecondPeer(_) | HandedOver | DuplicateRoutingId { .. } => false,
+                    NotAuthenticated { status } => {
+                        !is_server || self.nodes[nodes[1 - at]].standing != Standing::Client(Some(*status))
+                    }
+                    // Only a refusal for good is sent.
+                    Refused { reason } => {
+                        let standing = self.nodes[nodes[at]].standing;
+                        reason != "400" || standing != Standing::Client(Some(400))
+                    }
+                    _ => self.nodes[nodes[1 - at]].standing != Standing::Misled || !is_server,
+                });
+                assert!(fault.is_none(), "{fault:?}");
+            }
+        }
+    }
 }
 
 #[cfg(feature = "curve")]
