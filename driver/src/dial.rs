@@ -87,10 +87,23 @@ pub trait DialObserver: Send + 'static {
 /// The local address of connections.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Source {
-    /// A name or an address of this host, resolved for each dial; `None`: any.
+    /// A name or an address of this host, resolved for each dial; `None`: any. With the feature `interfaces`, the
+    /// name of a network interface comes before a host with the same name.
     pub host: Option<String>,
     /// The port; 0: any free one.
     pub port: u16,
+}
+
+/// The addresses of a network interface; none if it is not one.
+#[cfg(feature = "interfaces")]
+fn of_interface(name: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    let found = crate::interfaces::addresses(name)?;
+    Ok(found.into_iter().map(|ip| SocketAddr::new(ip, port)).collect())
+}
+
+#[cfg(not(feature = "interfaces"))]
+fn of_interface(_: &str, _: u16) -> io::Result<Vec<SocketAddr>> {
+    Ok(Vec::new())
 }
 
 /// Connects from an address of the same family as the one to connect to.
@@ -104,7 +117,10 @@ async fn connect_from<R: Runtime>(
         None if is_ipv6 => Some((Ipv6Addr::UNSPECIFIED, source.port).into()),
         None => Some((Ipv4Addr::UNSPECIFIED, source.port).into()),
         Some(host) => {
-            let found = R::resolve(host, source.port).await?;
+            let found = match of_interface(&host, source.port)? {
+                found if found.is_empty() => R::resolve(host, source.port).await?,
+                found => found,
+            };
             found.into_iter().find(|address| address.is_ipv6() == is_ipv6)
         }
     };

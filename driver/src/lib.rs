@@ -40,6 +40,8 @@ pub mod handler_queue;
 pub mod heavy;
 pub mod inproc;
 mod intake;
+#[cfg(feature = "interfaces")]
+pub mod interfaces;
 pub mod layered;
 pub mod memory;
 #[doc(hidden)]

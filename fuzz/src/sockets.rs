@@ -6,6 +6,8 @@ use std::rc::Rc;
 
 use crate::Input;
 
+#[path = "../../zmtp/tests/world/announced.rs"]
+mod announced;
 #[path = "../../zmtp/tests/world/exchanging.rs"]
 mod exchanging;
 #[path = "../../zmtp/tests/world/network.rs"]
@@ -14,6 +16,8 @@ mod network;
 mod operations;
 #[path = "../../zmtp/tests/world/reference.rs"]
 mod reference;
+#[path = "../../zmtp/tests/world/security.rs"]
+mod security;
 #[path = "../../zmtp/tests/world/settling.rs"]
 mod settling;
 

@@ -93,3 +93,29 @@ pub(crate) async fn wildcards_and_both_families<R: Runtime>() {
     assert!(matches!(pull.connect("tcp://*:80"), Err(ConnectError::Open(_))));
     done::<R, _>(pull.close()).await;
 }
+
+/// The name of the loopback interface.
+const LOOPBACK: &str = match () {
+    () if cfg!(windows) => "Loopback Pseudo-Interface 1",
+    () if cfg!(target_os = "linux") => "lo",
+    () => "lo0",
+};
+
+pub(crate) async fn interfaces_stand_for_their_addresses<R: Runtime>() {
+    let pull = Pull::<R>::new();
+    let bound = pull.bind(&format!("tcp://{LOOPBACK}:*")).expect("it is there");
+    let to = bound.strip_prefix("tcp://").expect("TCP");
+    assert!(to.starts_with("127.0.0.1:"), "{bound}");
+    assert_eq!(ip(from_where(&pull, &format!("tcp://{LOOPBACK}:*;{to}")).await), "127.0.0.1");
+    // The endpoint that was returned names the binding, and the port can be chosen.
+    pull.unbind(&bound).expect("it is bound");
+    let port = to.rsplit(':').next().expect("a port");
+    assert_eq!(pull.bind(&format!("tcp://{LOOPBACK}:{port}")).expect("free again"), bound);
+    // The source has the family of the address that is dialed.
+    if std::net::TcpListener::bind("[::1]:0").is_ok() {
+        let bound = pull.bind("tcp://[::1]:*").expect("it is free");
+        let to = bound.strip_prefix("tcp://").expect("TCP");
+        assert_eq!(ip(from_where(&pull, &format!("tcp://{LOOPBACK}:*;{to}")).await), "::1");
+    }
+    done::<R, _>(pull.close()).await;
+}

@@ -18,7 +18,24 @@ fn plain(username: &str, password: &str) -> Mechanism {
     Mechanism::PlainClient { username: username.to_owned(), password: password.to_owned() }
 }
 
+/// A free port, and a Unix socket of that name.
+fn endpoints<R: Runtime>(name: &str) -> Vec<String> {
+    let mut endpoints = vec!["tcp://127.0.0.1:*".to_owned()];
+    if cfg!(unix) {
+        let runtime = std::any::type_name::<R>().rsplit("::").next().expect("a name");
+        let file = format!("bowline-zmtp-{}-{name}-{runtime}", std::process::id());
+        endpoints.push(format!("ipc://{}", std::env::temp_dir().join(file).display()));
+    }
+    endpoints
+}
+
 pub(crate) async fn names_and_passwords<R: Runtime>() {
+    for endpoint in endpoints::<R>("passwords") {
+        names_and_passwords_at::<R>(&endpoint).await;
+    }
+}
+
+async fn names_and_passwords_at<R: Runtime>(endpoint: &str) {
     let pull = Pull::<R>::builder()
         .options(|options| options.mechanism(Mechanism::PlainServer))
         .authenticate(|request| match &request.credentials {
@@ -29,7 +46,7 @@ pub(crate) async fn names_and_passwords<R: Runtime>() {
         })
         .open()
         .expect("sound");
-    let bound = pull.bind("tcp://127.0.0.1:*").expect("it is free");
+    let bound = pull.bind(endpoint).expect("it is free");
     let as_user = |password: &str| {
         let mechanism = plain("somebody", password);
         Push::<R>::builder().options(|options| options.mechanism(mechanism)).open().expect("sound")
@@ -54,6 +71,12 @@ pub(crate) async fn names_and_passwords<R: Runtime>() {
 }
 
 pub(crate) async fn keys<R: Runtime>() {
+    for endpoint in endpoints::<R>("keys") {
+        keys_at::<R>(&endpoint).await;
+    }
+}
+
+async fn keys_at<R: Runtime>(endpoint: &str) {
     let (server, client, stranger) =
         (SecretKey::new([1; 32]), SecretKey::new([2; 32]), SecretKey::new([3; 32]));
     let (server_key, client_key) = (server.public_key(), client.public_key());
@@ -63,7 +86,7 @@ pub(crate) async fn keys<R: Runtime>() {
         })
         .open()
         .expect("sound");
-    let bound = pull.bind("tcp://127.0.0.1:*").expect("it is free");
+    let bound = pull.bind(endpoint).expect("it is free");
     let with = |secret_key| {
         let mechanism = Mechanism::CurveClient { secret_key, server_key };
         Push::<R>::builder().options(|options| options.mechanism(mechanism)).open().expect("sound")
@@ -83,7 +106,10 @@ pub(crate) async fn keys<R: Runtime>() {
         done::<R, _>(push.close()).await;
     }
     done::<R, _>(pull.close()).await;
-    // A server that says nothing of who is let in is not made.
+}
+
+/// A server that says nothing of who is let in is not made.
+pub(crate) async fn a_server_says_who_is_let_in<R: Runtime>() {
     let open = Pull::<R>::builder()
         .options(|options| options.mechanism(Mechanism::CurveServer { secret_key: SecretKey::new([1; 32]) }))
         .open();

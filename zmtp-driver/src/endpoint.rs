@@ -4,6 +4,8 @@ use bowline_core::address::Address;
 use bowline_core::config::SocketOptions;
 use bowline_core::supervisor::Endpoint as DialEndpoint;
 use bowline_driver::dial::Source;
+use bowline_driver::error::BindError;
+use bowline_driver::interfaces;
 use bowline_zmtp::endpoint::{Endpoint, Host, HostPort};
 
 use crate::error::ConnectError;
@@ -53,9 +55,18 @@ pub(crate) fn to_dial(text: &str, mut sockets: SocketOptions) -> Result<ToDial, 
     Ok(ToDial { endpoint, sockets, source: from })
 }
 
-/// The address to listen at.
+/// The address to listen at. The name of a network interface stands for its first address, and comes before a
+/// host with the same name.
 pub(crate) fn to_listen(text: &str) -> Result<String, ConnectError> {
     match &text.parse()? {
+        Endpoint::Tcp { to: HostPort { host: Host::Name(name), port }, source: None } => {
+            let failed = |source| BindError::Io { address: name.clone(), source };
+            let bind_error =
+                |source| ConnectError::Bind { endpoint: text.to_owned(), source: failed(source) };
+            let found = interfaces::addresses(name).map_err(bind_error)?;
+            let host = found.first().map_or_else(|| name.clone(), ToString::to_string);
+            Ok(host_port(&HostPort { host: Host::Name(host), port: *port }))
+        }
         Endpoint::Tcp { to, source: None } => Ok(host_port(to)),
         // A peer address makes no sense here.
         Endpoint::Tcp { .. } => Err(ConnectError::Unsupported(text.to_owned())),
@@ -126,6 +137,10 @@ mod tests {
         }
         #[cfg(target_os = "linux")]
         {
+            assert_eq!(listen("tcp://lo:*").as_deref(), Ok("127.0.0.1:0"));
+            assert_eq!(listen("tcp://lo0:80").as_deref(), Ok("lo0:80"), "no interface: a host");
+            let by_interface = dial("tcp://lo:*;127.0.0.1:80").expect("sound").source;
+            assert_eq!(by_interface, Some(Source { host: Some("lo".into()), port: 0 }));
             assert_eq!(listen("ipc://@name").as_deref(), Ok("unix://@name"));
             assert_eq!(dial("ipc://@name").expect("sound").endpoint.to_string(), "unix://@name");
             assert_eq!(shown(&"unix://@name".parse().expect("sound")), "ipc://@name");

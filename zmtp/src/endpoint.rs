@@ -6,10 +6,11 @@ use core::str::FromStr;
 
 /// An endpoint that a socket binds or connects to.
 ///
-/// `tcp://host:port`: the host is a name, an address (IPv6 in brackets), an interface, or `*` for all
-/// interfaces; the port is a number or `*` for any free port. `tcp://source:port;host:port` connects from the
-/// given source address. `ipc://path` is a Unix socket; `ipc://@name` is one of the abstract namespace,
-/// without a file (Linux only). `inproc://name` is within one process.
+/// `tcp://host:port`: the host is a name, an address (IPv6 in brackets), a network interface if the endpoint is
+/// bound, or `*` for all interfaces; the port is a number or `*` for any free port.
+/// `tcp://source:port;host:port` connects from the given source address, which may be an interface.
+/// `ipc://path` is a Unix socket; `ipc://@name` is one of the abstract namespace, without a file (Linux only).
+/// `inproc://name` is within one process.
 ///
 /// ```
 /// use bowline_zmtp::endpoint::{Endpoint, Host};

@@ -322,7 +322,8 @@ impl Options {
         self
     }
 
-    /// Whether each new peer is sent an empty message, by which a ROUTER learns of this socket.
+    /// Whether each new peer is first sent an empty message, by which a ROUTER learns of this socket. The
+    /// message is sent once on each connection; it is not subject to [`send_limit`](Self::send_limit).
     pub fn probe_router(mut self, on: bool) -> Self {
         self.probe_router = on;
         self
@@ -383,6 +384,11 @@ impl Options {
     pub fn subscriptions(mut self, limit: QueueLimit) -> Self {
         self.subscriptions = limit;
         self
+    }
+
+    /// Whether each new peer is sent a probe.
+    pub(crate) fn probes(&self) -> bool {
+        self.probe_router && matches!(self.kind, SocketType::Router | SocketType::Dealer | SocketType::Req)
     }
 
     /// Half of the receive limit; the other half is at the receiver.

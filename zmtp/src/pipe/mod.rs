@@ -33,7 +33,7 @@ use crate::inbox::Inbox;
 use crate::mechanism::{Credentials, Decision, Draw, Session, put_refusal};
 use crate::options::Options;
 use crate::socket_type::SocketType;
-use crate::wire::{Frame, Metadata, Version};
+use crate::wire::{Frame, Metadata, Version, put_header};
 use direct::Direct;
 use handshake::{Handshake, Introduced, Progress};
 use holding::Shares;
@@ -441,6 +441,24 @@ impl<T> Pipe<T> {
                 push_connection(&mut self.out, &sealed);
             }
             None => push_connection(&mut self.out, encoded),
+        }
+    }
+
+    /// Sends a new peer the empty message that makes this socket known to a ROUTER, if it is to be sent. It
+    /// belongs to the connection: it goes ahead of all messages, and is neither sent again nor returned.
+    fn probe(&mut self, version: Version) {
+        if self.options.probes() {
+            let mut probe = Vec::new();
+            put_header(&mut probe, version, 0, 0);
+            self.send_control(&probe);
+        }
+    }
+
+    /// As `probe`, for the other end of a joined pipe.
+    pub(crate) fn probe_joined(&mut self) {
+        if self.direct.is_some() {
+            // If its inbox is full, the messages there make that socket known as well.
+            let _full = self.send_direct(&[], &[b"".into()]);
         }
     }
 

@@ -220,6 +220,7 @@ impl Reader {
                 buf.consume(bytes);
                 let peer = pipe.introduce(introduced);
                 self.version = Some(peer.version);
+                pipe.probe(peer.version);
                 Some(Next::Event(PipeEvent::Ready(peer)))
             }
         })

@@ -146,11 +146,10 @@ impl Socket {
             entry.connections += 1;
         }
         self.set_target(id, true);
-        let (version, probes) = (peer.version, self.options.probe_router);
+        let version = peer.version;
         self.tell(SocketEvent::PeerUp(id, peer));
-        if probes && matches!(kind, SocketType::Router | SocketType::Dealer | SocketType::Req) {
-            // If its queue is full, the message there makes this socket known as well.
-            let _full = pipes.with_out(id, |pipe| pipe.send(&[], &[b"".into()]));
+        if self.options.probes() {
+            pipes.with_out(id, Pipe::probe_joined);
         }
         if version == Version::V1 && kind.publishes() {
             // It sends no topics and filters received messages itself.

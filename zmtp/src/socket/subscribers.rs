@@ -6,6 +6,7 @@ use super::notices::Notice;
 use super::publish::Change;
 use super::{Pattern, PeerId, PipeId, Pipes, Socket, SubscribeError};
 use crate::error::ZmtpError;
+use crate::pipe::Refusal;
 use crate::socket_type::SocketType;
 
 impl Socket {
@@ -47,7 +48,8 @@ impl Socket {
         if let Some(welcome) = &self.options.xpub_welcome
             && publisher.welcomes(id, topic, welcome)
         {
-            let _full = pipes.with_out(id, |pipe| pipe.send(&[], &[welcome.into()]));
+            let sent = pipes.with_out(id, |pipe| pipe.send(&[], &[welcome.into()]));
+            self.stats.overflowed += u64::from(sent == Some(Err(Refusal::Full)));
         }
         Ok(change)
     }

@@ -71,10 +71,8 @@ impl Model<'_> {
                 if peer == Req && answers.is_none() {
                     return None;
                 }
-                let socket = &self.network.nodes[node].socket;
-                let mut pipes = self.network.nodes[node].pipes.keys().copied();
-                let pipe = pipes.find(|id| socket.routing_id(*id) == Some(&front[0]));
-                let to = pipe.and_then(|id| self.network.peer_of(node, id));
+                let pipe = self.reference.accounts[node].ids.get(&front[0]);
+                let to = pipe.and_then(|id| self.network.peer_of(node, *id));
                 Some(Envelope { front, to, answers })
             }
             _ => Some(Envelope::default()),
@@ -106,8 +104,9 @@ impl Model<'_> {
             Ok(()) => {
                 assert!(can || traits.conflates, "it said that it cannot send");
                 let lost = (after.1.overflowed - before.1.overflowed, after.1.discarded - before.1.discarded);
-                let waiting = |queues: &[Queue]| queues.iter().map(|queue| queue.1.0 as u64).sum::<u64>();
                 // A message that replaced others was counted with them.
+                let of = |queue: &Queue| queue.1.0 as u64 + queue.1.2;
+                let waiting = |queues: &[Queue]| queues.iter().map(of).sum::<u64>();
                 let overflowed = after.1.overflowed - before.1.overflowed;
                 let more = (waiting(&after.0) + overflowed).saturating_sub(waiting(&before.0));
                 let is_whole = lost == (0, 0) && after.1.dropped == before.1.dropped && !has_moved;
@@ -251,6 +250,11 @@ impl Model<'_> {
         if let ([[kind @ (0 | 1), topic @ ..]], XPub) = (&parts[..], traits.kind) {
             return self.heard(node, id, *kind == 1, topic);
         }
+        let known = self.reference.accounts[node].ids.iter().find(|(_, pipe)| **pipe == id);
+        assert!(known.is_none_or(|(known, _)| known == parts[0]), "{known:?} is its id");
+        if self.announced(node, id, &parts) {
+            return;
+        }
         let (front, number) = read(&parts, shape(traits.kind));
         let sender = self.traits[self.reference.sent[number].from];
         let keeps_all = sender.overflow != Overflow::DropOldest && !matches!(traits.kind, Req | Rep);
@@ -318,10 +322,13 @@ impl Model<'_> {
             return;
         }
         let peer = self.network.nodes[node].socket.peer_id(id);
-        let done = self.network.at(node, |socket, pipes| match begins {
+        let (effects, done) = self.network.observe(node, id, |socket, pipes| match begins {
             true => socket.subscribe_peer(pipes, peer, topic),
             false => socket.unsubscribe_peer(peer, topic).map(drop),
         });
+        if begins && done.is_ok() {
+            self.welcomed(node, topic, effects);
+        }
         // Messages of a disconnected peer have a number that no peer has.
         let account = &mut self.reference.accounts[node];
         assert_eq!(done.is_ok(), account.peers.contains_key(&id), "{done:?}");

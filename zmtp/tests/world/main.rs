@@ -1,11 +1,13 @@
 //! Pipes and sockets over a simulated network whose connections break.
 
+mod announced;
 mod exchanging;
 mod network;
 mod operating;
 mod operations;
 mod pair;
 mod reference;
+mod security;
 mod settling;
 mod sockets;
 

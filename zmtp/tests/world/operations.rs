@@ -1,6 +1,7 @@
 //! Sockets of every compatible pairing, with random operations of their programs and of the network, compared
 //! with [the reference](super::reference).
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bowline_core::error::Disconnect;
@@ -9,8 +10,10 @@ use bowline_zmtp::options::{Options, Overflow, QueueLimit};
 use bowline_zmtp::socket::{PipeId, SocketEvent};
 use bowline_zmtp::socket_type::SocketType::{self, *};
 
+use super::announced::{Heard, Seen, WELCOME};
 use super::network::{End, Happened, MS, Network, Said};
-use super::reference::{Account, Reference, Shape};
+use super::reference::{Account, Place, Reference, Shape};
+use super::security::Security;
 
 /// A simulated network does not close a silent connection by itself, as TCP does.
 const STALL: Duration = Duration::from_secs(40);
@@ -73,6 +76,13 @@ pub(crate) struct Traits {
     pub(crate) correlates: bool,
     /// Which of its peers' subscriptions an XPUB receives.
     pub(crate) hears: Hears,
+    /// Whether it sends a probe to each peer, or a welcome to each subscriber.
+    pub(crate) probes: bool,
+    pub(crate) welcomes: bool,
+    /// Whether a new peer replaces one with the same routing id.
+    pub(crate) hands_over: bool,
+    /// The number in its routing id, if it has one.
+    pub(crate) named: Option<usize>,
 }
 
 /// Which subscriptions an XPUB receives.
@@ -103,6 +113,18 @@ pub(crate) struct Model<'c> {
     pub(crate) left_unanswered: bool,
     /// Whether only necessary actions are done.
     pub(crate) is_ending: bool,
+    pub(crate) security: Security,
+    /// The side whose nodes are servers.
+    server: usize,
+    /// The routing ids that ROUTERs chose.
+    pub(crate) chosen: BTreeMap<Place, &'static str>,
+    /// The connections, and ends of them, that were probed.
+    pub(crate) probed: BTreeSet<(usize, usize)>,
+    /// The connections on which a welcome was due, and whether there was room for it.
+    pub(crate) welcomed: BTreeMap<usize, bool>,
+    /// What came over each connection, by its end.
+    pub(crate) heard: BTreeMap<(usize, usize), Heard>,
+    pub(crate) seen: Seen,
 }
 
 pub(crate) fn shape(kind: SocketType) -> Shape {
@@ -118,6 +140,7 @@ impl<'c> Model<'c> {
         let count = 2 + choices.below(3);
         let inverts = kinds == [Pub, Sub] && choices.one_in(4);
         let is_slow = choices.one_in(3);
+        let (security, server) = (Security::of(choices.below(5)), choices.below(2));
         let mut model = Self {
             network: Network::new(seed, count),
             reference: Reference::default(),
@@ -129,6 +152,13 @@ impl<'c> Model<'c> {
             is_slow,
             left_unanswered: false,
             is_ending: false,
+            security,
+            server,
+            chosen: BTreeMap::new(),
+            probed: BTreeSet::new(),
+            welcomed: BTreeMap::new(),
+            heard: BTreeMap::new(),
+            seen: Seen::default(),
         };
         for at in 0..count {
             let node = model.open(kinds[at % 2], at);
@@ -154,7 +184,13 @@ impl<'c> Model<'c> {
             Overflow::DropOldest,
         ];
         let overflow = overflows[choices.below(overflows.len())];
-        let conflates = matches!(kind, Push | Pull | Pub | Sub) && choices.one_in(5);
+        // The first part of what a DEALER and a REP exchange is an empty one.
+        let has_topics =
+            matches!(kind, Push | Pull | Pub | Sub | XPub | XSub) || (kind == Dealer && self.kinds[1] != Rep);
+        let conflates = has_topics && choices.one_in(5);
+        let probes = matches!(kind, Router | Dealer | Req) && choices.one_in(4);
+        let welcomes = kind == XPub && choices.one_in(2);
+        let hands_over = choices.one_in(2);
         let (relaxed, correlates) = (kind == Req && choices.one_in(2), choices.one_in(2));
         let hears = match (kind, choices.below(6)) {
             (XPub, 0) => Hears::Beginnings,
@@ -162,10 +198,15 @@ impl<'c> Model<'c> {
             (XPub, 2) => Hears::Manual,
             _ => Hears::Changes,
         };
-        if kind.says_identity() && !choices.one_in(3) {
-            // Two may have the same id.
-            options = options.routing_id(format!("name{}", at + choices.below(2)));
+        // Two may have the same id.
+        let named = (kind.says_identity() && !choices.one_in(3)).then(|| at + choices.below(2));
+        if let Some(name) = named {
+            options = options.routing_id(format!("name{name}"));
         }
+        if welcomes {
+            options = options.xpub_welcome(WELCOME);
+        }
+        let standing = self.security.standing(at % 2 == self.server, choices.below(8));
         if choices.one_in(4) {
             options = options.left_behind(choices.below(300));
         }
@@ -176,7 +217,8 @@ impl<'c> Model<'c> {
             .conflate(conflates)
             .immediate(!choices.one_in(4))
             .router_mandatory(!choices.one_in(3))
-            .router_handover(choices.one_in(2))
+            .router_handover(hands_over)
+            .probe_router(probes)
             .req_relaxed(relaxed)
             .req_correlate(correlates)
             .pub_nodrop(choices.one_in(4))
@@ -185,7 +227,8 @@ impl<'c> Model<'c> {
             .xpub_manual(hears == Hears::Manual)
             .invert_matching(self.inverts)
             .write_stall(Some(STALL));
-        let node = self.network.add(options.build().expect("sound options"));
+        let options = self.security.apply(options, standing).build().expect("sound options");
+        let node = self.network.add(options, standing);
         self.reference.accounts.push(Account::default());
         let inverts = self.inverts;
         let receive_limit = receive;
@@ -200,6 +243,10 @@ impl<'c> Model<'c> {
             relaxed,
             correlates,
             hears,
+            probes,
+            welcomes,
+            hands_over,
+            named,
         });
         if matches!(kind, Sub | XSub | Dish) {
             for _ in 0..2 {
@@ -214,8 +261,14 @@ impl<'c> Model<'c> {
         // Two that answer every message would never come to rest.
         let answers = self.kinds[0] == Req && from % 2 == to % 2;
         let fits = self.kinds[from % 2].goes_with(self.kinds[to % 2]) && !answers;
-        if from != to && fits && self.network.nodes[node].pipes.len() < 6 {
-            self.network.connect(node, to);
+        // Two servers, or two clients, cannot agree.
+        let agrees = self.security == Security::Null || from % 2 != to % 2;
+        if from != to && fits && agrees && self.network.nodes[node].pipes.len() < 6 {
+            let ids = ["one", "two"];
+            let chosen = self.kinds[from % 2] == Router && self.choices.one_in(3);
+            let chosen = chosen.then(|| ids[self.choices.below(2)]);
+            let at = self.network.connect(node, to, chosen);
+            self.chosen.extend(chosen.map(|id| ((node, at.id), id)));
         }
     }
 
@@ -278,13 +331,20 @@ impl<'c> Model<'c> {
         for happened in std::mem::take(&mut self.network.happened) {
             match happened {
                 Happened::Down(End { node, id, .. }) => self.reference.went(node, id),
-                Happened::Said(End { node, id, .. }, said) => {
+                Happened::Said(at @ End { node, id, .. }, said, effects) => {
                     let peers = &mut self.reference.accounts[node].peers;
                     match said {
-                        Said::Ready(_) => _ = peers.insert(id, Default::default()),
-                        Said::Messages { .. } => {}
+                        Said::Ready(peer) => {
+                            peers.insert(id, Default::default());
+                            self.became_ready(at, &peer, effects);
+                        }
+                        Said::Authenticate(_) | Said::Messages { .. } => {}
                         Said::Subscribe(topic) | Said::Join(topic) => {
-                            peers.entry(id).or_default().insert(topic);
+                            let is_given = self.traits[node].hears != Hears::Manual;
+                            peers.entry(id).or_default().insert(topic.clone());
+                            if is_given {
+                                self.welcomed(node, &topic, effects);
+                            }
                         }
                         Said::Cancel(topic) | Said::Leave(topic) => {
                             peers.entry(id).or_default().remove(&topic);

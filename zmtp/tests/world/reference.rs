@@ -84,6 +84,8 @@ pub(crate) struct Account {
     pub(crate) wants: BTreeMap<Vec<u8>, usize>,
     /// The subscriptions that the peers of a publisher sent.
     pub(crate) peers: BTreeMap<PipeId, BTreeSet<Vec<u8>>>,
+    /// The routing ids of a ROUTER's peers.
+    pub(crate) ids: BTreeMap<Vec<u8>, PipeId>,
     /// The subscriptions that the application of an XPUB received: beginnings less ends.
     pub(crate) told: BTreeMap<Vec<u8>, i64>,
     /// The subscriptions of peers that the program of a manual XPUB made.
@@ -171,6 +173,7 @@ impl Reference {
         let account = &mut self.accounts[node];
         account.peers.remove(&id);
         account.given.remove(&id);
+        account.ids.retain(|_, pipe| *pipe != id);
         account.went = true;
         account.new_round();
     }
@@ -219,6 +222,24 @@ impl Reference {
             assert!(
                 newer || !is_lost,
                 "{between} was lost on the way, in front of {number}: {sent:?} {to:?} {queue:?} {all:?} {last}"
+            );
+        }
+    }
+
+    /// Checks that the newest message of each topic left a queue that is empty and whose connection never ended:
+    /// no other message replaces it.
+    pub(crate) fn assert_newest(&self, queue: Place) {
+        let all = self.queued.get(&queue).map(Vec::as_slice).unwrap_or_default();
+        let newest: BTreeMap<&str, usize> = all.iter().map(|number| (topic(*number), *number)).collect();
+        for number in newest.values() {
+            let sent = &self.sent[*number];
+            // An older message that was moved to this queue is behind it there.
+            let is_moved = self.sent.iter().enumerate().any(|(other, moved)| {
+                moved.moves > 0 && moved.from == queue.0 && topic(other) == topic(*number)
+            });
+            assert!(
+                is_moved || sent.came > 0 || sent.is_back,
+                "{number}, the newest of its topic, was lost: {sent:?} {all:?}"
             );
         }
     }

@@ -11,6 +11,7 @@ use bowline_zmtp::socket::SendError;
 use bowline_zmtp::socket_type::SocketType;
 
 use super::network::Network;
+use super::security::Standing;
 use super::{STALL, number, parts};
 
 /// Two PUSH, each connected to two PULL, or the reverse.
@@ -33,13 +34,13 @@ impl Pipeline {
         for (at, kind) in
             [SocketType::Push, SocketType::Push, SocketType::Pull, SocketType::Pull].into_iter().enumerate()
         {
-            let node = network.add(options(kind));
+            let node = network.add(options(kind), Standing::Open);
             network.bound[at] = Some(node);
         }
         for push in 0..2 {
             for pull in 2..4 {
                 let [from, to] = if pull_connects { [pull, push] } else { [push, pull] };
-                network.connect(from, to);
+                network.connect(from, to, None);
             }
         }
         Self { network, random: Random::new(seed ^ 0x50c), pushed: 0, pulled: Vec::new() }

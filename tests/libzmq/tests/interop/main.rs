@@ -14,6 +14,7 @@ mod ours;
 mod patterns;
 mod refusals;
 mod security;
+mod unix;
 
 use frame::done;
 
@@ -31,6 +32,8 @@ pub(crate) fn endpoints(name: &str) -> [String; 2] {
 
 on_every_runtime! {
     matrix::every_pair_talks,
+    matrix::every_pair_takes_long_messages,
+    matrix::mechanisms_work_over_unix_sockets,
     lifecycle::their_binder_goes_under_load,
     lifecycle::our_binder_goes_under_load,
     lifecycle::connecting_sides_go_under_load,
@@ -50,11 +53,12 @@ on_every_runtime! {
     refusals::their_keys_are_wrong,
     refusals::types_have_to_go_together,
     refusals::who_is_let_in_is_told,
+    unix::credentials_are_refused_over_unix_sockets,
 }
 
 on_runtime!(
     once,
     bowline::tokio::Tokio,
     crate::frame::run::tokio,
-    [matrix::every_pair_takes_long_messages, matrix::every_pair_talks_with_every_mechanism,]
+    [matrix::every_pair_talks_with_every_mechanism,]
 );

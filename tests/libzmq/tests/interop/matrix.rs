@@ -10,7 +10,9 @@ use crate::endpoints;
 use crate::ours::{Ours, Parts, open, theirs};
 use crate::security::{EVERY, Secured, Security};
 
-use SocketType::{Client, Dealer, Dish, Peer, Pub, Radio, Rep, Req, Router, Server, Sub, XPub, XSub};
+use SocketType::{
+    Client, Dealer, Dish, Peer, Pub, Pull, Push, Radio, Rep, Req, Router, Server, Sub, XPub, XSub,
+};
 
 const SIZES: [usize; 6] = [0, 1, 255, 256, 8_192, 65_536];
 const LARGE: usize = 8 << 20;
@@ -294,17 +296,37 @@ async fn every_pair<R: Runtime>(name: &str, security: Security, with_large: bool
     assert_eq!(pairs, 29);
 }
 
+/// The name of a runtime.
+fn name_of<R: Runtime>() -> &'static str {
+    std::any::type_name::<R>().rsplit("::").next().expect("a name")
+}
+
 pub(crate) async fn every_pair_talks<R: Runtime>() {
-    let name = std::any::type_name::<R>().rsplit("::").next().expect("a name");
-    every_pair::<R>(name, Security::Null, false, false).await;
+    every_pair::<R>(name_of::<R>(), Security::Null, false, false).await;
 }
 
 pub(crate) async fn every_pair_takes_long_messages<R: Runtime>() {
-    every_pair::<R>("large", Security::Null, true, false).await;
+    every_pair::<R>(&format!("large-{}", name_of::<R>()), Security::Null, true, false).await;
 }
 
 pub(crate) async fn every_pair_talks_with_every_mechanism<R: Runtime>() {
     for security in EVERY {
         every_pair::<R>("secured", security, false, true).await;
+    }
+}
+
+/// PLAIN and CURVE over Unix sockets, either side as the server, whichever side binds.
+pub(crate) async fn mechanisms_work_over_unix_sockets<R: Runtime>() {
+    for (one, other) in [(Push, Pull), (Req, Rep), (Dealer, Router), (Pub, Sub)] {
+        for kinds in [(one, other), (other, one)] {
+            let [_, endpoint] = endpoints(&format!("secured-{}-{one}-{other}", name_of::<R>()));
+            for security in &EVERY[1..] {
+                for we_bind in [false, true] {
+                    let with_large = one == Dealer;
+                    let endpoint = &endpoint;
+                    talk::<R>(Case { kinds, endpoint, we_bind, security: *security, with_large }).await;
+                }
+            }
+        }
     }
 }

@@ -41,7 +41,7 @@ fn next_failure(ours: &dyn Ours) -> Disconnect {
 }
 
 /// As above, with a cause of the protocol.
-fn next_error(ours: &dyn Ours) -> ZmtpError {
+pub(crate) fn next_error(ours: &dyn Ours) -> ZmtpError {
     let cause = next_failure(ours);
     ZmtpError::of(&cause).cloned().unwrap_or_else(|| panic!("{cause:?}"))
 }

@@ -47,6 +47,18 @@ fn each_knows_who_the_other_is() {
 }
 
 #[test]
+fn a_probe_goes_into_the_inbox_of_the_other_socket() {
+    let options = || Options::new(SocketType::Dealer).probe_router(true);
+    let [_, mut router] = joined(options(), Options::new(SocketType::Router)).unwrap();
+    router.probe_joined();
+    assert_eq!((receive(&mut router), receive(&mut router)), (Some(vec![vec![]]), None));
+    // Without a joined pipe the connection has it.
+    let mut alone = Pipe::<u32>::new(options().build().unwrap(), Role::Dialing);
+    alone.probe_joined();
+    assert!(alone.is_drained() && receive(&mut alone).is_none());
+}
+
+#[test]
 fn the_socket_hears_of_the_first_message_and_the_sender_of_room() {
     let limit = |messages| QueueLimit { messages, bytes: 1 << 20 };
     let push = Options::new(SocketType::Push).send_limit(limit(2));

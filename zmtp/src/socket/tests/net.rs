@@ -1,6 +1,7 @@
 //! Sockets and connections between them, in memory: bytes are delivered at once.
 
 use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use bowline_core::body::Payload;
@@ -11,8 +12,10 @@ use bowline_core::time::Instant;
 
 use crate::message::Message;
 use crate::options::Options;
-use crate::pipe::{Pipe, PipeEvent, Reader, Role};
+use crate::pipe::{Peer, Pipe, PipeEvent, Reader, Role};
 use crate::socket::{PipeId, RecvError, SendError, Socket, SocketEvent};
+use crate::socket_type::SocketType;
+use crate::wire::{Metadata, Version};
 
 const NOW: Instant = Instant::ZERO;
 
@@ -20,7 +23,7 @@ pub(super) struct Node {
     pub(super) socket: Socket,
     pub(super) pipes: BTreeMap<PipeId, Pipe<u32>>,
     connections: BTreeMap<PipeId, (Reader, RecvBuf)>,
-    options: alloc::sync::Arc<Options>,
+    options: Arc<Options>,
     pub(super) causes: Vec<Disconnect>,
 }
 
@@ -169,6 +172,21 @@ impl Net {
         self.lines.push(ends);
         self.run();
         ends
+    }
+
+    /// A socket learns of a peer of that type; nothing is written to it.
+    pub(super) fn ready(&mut self, (node, id): End, kind: SocketType) {
+        let (version, socket_type, user_id) = (Version::V3_1, Some(kind), None);
+        let (routing_id, metadata) = (Vec::new(), Metadata::default());
+        let peer = Arc::new(Peer { version, socket_type, routing_id, metadata, user_id });
+        let Node { socket, pipes, .. } = &mut self.nodes[node];
+        socket.handle_event(pipes, id, PipeEvent::Ready(peer));
+    }
+
+    /// That peer has left.
+    pub(super) fn leave(&mut self, (node, id): End) {
+        let Node { socket, pipes, .. } = &mut self.nodes[node];
+        socket.disconnected(pipes, id, Disconnect::PeerClosed);
     }
 
     /// The connection of an end breaks, at both ends.

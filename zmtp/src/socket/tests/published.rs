@@ -4,6 +4,7 @@ use alloc::collections::BTreeMap;
 
 use super::net::Node;
 use super::*;
+use crate::pipe::PipeEvent;
 use crate::socket::SubscribeError;
 
 fn subscribe(net: &mut Net, node: usize, topics: &[&str]) {
@@ -266,6 +267,24 @@ fn new_subscribers_are_welcomed_once() {
     net.connect(sub, xpub);
     subscribe(&mut net, sub, &["sports", "news", "ne"]);
     assert_eq!(net.all(sub), ["news: welcome"]);
+}
+
+#[test]
+fn a_welcome_that_finds_no_room_is_counted() {
+    let mut net = Net::default();
+    let xpub = net.add(limited(SocketType::XPub, 1).xpub_welcome("news: welcome"));
+    let sub = net.add(of(SocketType::XSub));
+    net.connect(sub, xpub);
+    subscribe(&mut net, sub, &["x"]);
+    net.nodes[xpub].send(&["x1"]).unwrap();
+    assert_eq!(net.nodes[xpub].socket.stats().overflowed, 0);
+    // The subscription arrives before the publisher writes its message.
+    let pipe = net.nodes[xpub].socket.targets()[0];
+    let Node { socket, pipes, .. } = &mut net.nodes[xpub];
+    socket.handle_event(pipes, pipe, PipeEvent::Subscribe(b"news"));
+    assert_eq!(socket.stats().overflowed, 1);
+    net.run();
+    assert_eq!(net.all(sub), ["x1"]);
 }
 
 #[test]

@@ -27,6 +27,23 @@ fn each_side_has_its_turn() {
 }
 
 #[test]
+fn a_probe_is_not_taken_for_the_request_before_it() {
+    let mut net = Net::default();
+    let req = net.add(of(SocketType::Req).probe_router(true).immediate(false));
+    let router = net.add(of(SocketType::Router));
+    let [early, late] = [(); 2].map(|()| net.pipe(req, Role::Dialing));
+    net.nodes[req].send(&["x"]).unwrap();
+    // The first peer leaves before anything was written.
+    net.ready(early, SocketType::Router);
+    net.leave(early);
+    net.dial(late, router);
+    assert_eq!(trouble(net.nodes[req].events()).1, []);
+    let received = net.all(router);
+    assert!(received[0].ends_with('|') && received[1].ends_with("||x"), "{received:?}");
+    assert_eq!(received.len(), 2);
+}
+
+#[test]
 fn a_reply_that_is_too_long_leaves_the_turn() {
     let mut net = Net::default();
     let (req, rep) = (net.add(of(SocketType::Req)), net.add(of(SocketType::Rep).max_message(10)));

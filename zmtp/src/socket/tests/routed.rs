@@ -176,6 +176,21 @@ fn a_chosen_id_and_a_probe() {
 }
 
 #[test]
+fn a_probe_is_no_message_of_the_program() {
+    let mut net = Net::default();
+    let options = || of(SocketType::Dealer).probe_router(true);
+    let (dealer, router) = (net.add(options()), net.add(of(SocketType::Router).routing_id("router")));
+    // A peer that leaves before anything was written leaves no probe for the next one.
+    let from = net.pipe(dealer, Role::Dialing);
+    net.ready(from, SocketType::Router);
+    net.leave(from);
+    assert!(net.nodes[dealer].pipes[&from.1].is_drained());
+    assert_eq!(net.nodes[dealer].socket.returned(), 0, "a closed socket would return it");
+    net.dial(from, router);
+    assert_eq!(net.all(router).len(), 1, "once for each connection");
+}
+
+#[test]
 fn a_server_numbers_its_clients() {
     let mut net = Net::default();
     let server = net.add(of(SocketType::Server));
