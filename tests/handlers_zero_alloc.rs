@@ -2,12 +2,13 @@
 
 use std::future::{Future, poll_fn};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bowline::driver::runtime::Runtime;
 use bowline::driver::style::Awaits;
+use bowline::error::{CallError, Status};
 use bowline::links::{Client, Server};
 use bowline_counting::{Counting, all_allocations};
 
@@ -64,6 +65,7 @@ async fn calls(client: &Client<impl Runtime<Style = Awaits>>, method: u32, body:
 }
 
 async fn handlers_allocate_nothing<R: Runtime<Style = Awaits>>(on: On) {
+    futures_keep_their_blocks::<R>().await;
     let heard = Arc::new(AtomicU64::new(0));
     let counts = Arc::clone(&heard);
     let server = Server::<R>::builder()
@@ -120,6 +122,53 @@ async fn memory_is<R: Runtime>(server: &Server<R>, what: &str, is_so: impl Fn(us
         Poll::Pending
     })
     .await;
+}
+
+/// A future that is not ready keeps its block, one that has ended or panicked leaves nothing in it.
+async fn futures_keep_their_blocks<R: Runtime<Style = Awaits>>() {
+    let (open, kept) = (Arc::new(AtomicBool::new(false)), Arc::new(()));
+    let (opened, witness) = (Arc::clone(&open), Arc::clone(&kept));
+    let server = Server::<R>::builder()
+        .on_request(move |request| {
+            let (opened, witness) = (Arc::clone(&opened), Arc::clone(&witness));
+            async move {
+                let body: [u8; 100] = std::array::from_fn(|n| request.body()[n]);
+                assert_ne!(request.method(), 3, "this handler panics");
+                if request.method() == 2 {
+                    poll_fn(|cx| {
+                        cx.waker().wake_by_ref();
+                        if opened.load(Ordering::Relaxed) { Poll::Ready(()) } else { Poll::Pending }
+                    })
+                    .await;
+                }
+                drop(witness);
+                Ok(body.to_vec())
+            }
+        })
+        .bind("127.0.0.1:0")
+        .await
+        .expect("free");
+    server.start().expect("it runs");
+    let client = Client::<R>::connect(&server.local_addr().to_string()).await.expect("it listens");
+    let mut waiting: Vec<_> = (0..10).map(|n| Box::pin(client.call(2, vec![n; 100]))).collect();
+    for call in &mut waiting {
+        poll_fn(|cx| {
+            assert!(call.as_mut().poll(cx).is_pending());
+            Poll::Ready(())
+        })
+        .await;
+    }
+    calls(&client, 1, &[100; 100], 200).await;
+    let failure = client.call(3, &[101; 100]).await.expect_err("it panics");
+    assert!(matches!(&failure, CallError::Failed(told) if told.status == Status::PANICKED), "{failure}");
+    calls(&client, 1, &[100; 100], 200).await;
+    assert_eq!(Arc::strong_count(&kept), 12, "the handler's, and those of the ten that wait");
+    open.store(true, Ordering::Relaxed);
+    for (n, call) in (0..).zip(waiting) {
+        assert_eq!(&call.await.expect("it answers")[..], [n; 100]);
+    }
+    client.close().await;
+    server.shutdown().await;
 }
 
 /// A request waits for a thread in a queue: that is the only allocation.
