@@ -3,8 +3,9 @@
 //!
 //! `BOWLINE_MESSAGES=n BOWLINE_KIND=handle_casts cargo bench -p bowline-benches --bench handles_alone` moves n messages and
 //! exits. Kinds: `handle_casts`, `handle_receive` and `handle_receive_128` (casts of 110 and 128 bytes that a
-//! task takes with `receive()`), `handle_calls` (256 under way at a time). Without the variables it moves a
-//! few of each, so that the bench is known to work.
+//! task takes with `receive()`), `handle_calls` (256 under way at a time, to an inline handler),
+//! `handle_requests` (the same, to an ordinary handler that is ready at once). Without the variables it moves
+//! a few of each, so that the bench is known to work.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -41,6 +42,39 @@ async fn receive(messages: u64, len: usize) {
     server.shutdown().await;
 }
 
+/// So many calls, some of them under way at a time.
+async fn call(client: &Client, messages: u64) {
+    let callers: Vec<_> = (0..AT_ONCE)
+        .map(|caller| {
+            let client = client.clone();
+            let calls = messages / AT_ONCE + u64::from(caller < messages % AT_ONCE);
+            tokio::spawn(async move {
+                for _ in 0..calls {
+                    let reply = client.call(1, &BODY[..]).await.expect("a reply");
+                    assert_eq!(reply.len(), BODY.len());
+                }
+            })
+        })
+        .collect();
+    for caller in callers {
+        caller.await.expect("no panic");
+    }
+}
+
+/// So many calls to an ordinary handler.
+async fn requests(messages: u64) {
+    let server = Server::builder()
+        .on_request(|request| async move { Ok(request.into_body()) })
+        .bind("inproc://handles-alone-requests")
+        .await
+        .expect("a free name");
+    server.start().expect("a runtime");
+    let client = Client::connect("inproc://handles-alone-requests").await.expect("it listens");
+    call(&client, messages).await;
+    client.close().await;
+    server.shutdown().await;
+}
+
 async fn run(kind: &str, messages: u64) {
     let heard = Arc::new(AtomicU64::new(0));
     let counted = Arc::clone(&heard);
@@ -68,23 +102,8 @@ async fn run(kind: &str, messages: u64) {
             client.call(1, &BODY[..]).await.expect("a reply");
             assert_eq!(heard.load(Ordering::Relaxed), messages * BODY.len() as u64);
         }
-        "handle_calls" => {
-            let callers: Vec<_> = (0..AT_ONCE)
-                .map(|caller| {
-                    let client = client.clone();
-                    let calls = messages / AT_ONCE + u64::from(caller < messages % AT_ONCE);
-                    tokio::spawn(async move {
-                        for _ in 0..calls {
-                            let reply = client.call(1, &BODY[..]).await.expect("a reply");
-                            assert_eq!(reply.len(), BODY.len());
-                        }
-                    })
-                })
-                .collect();
-            for caller in callers {
-                caller.await.expect("no panic");
-            }
-        }
+        "handle_calls" => call(&client, messages).await,
+        "handle_requests" => requests(messages).await,
         other => panic!("no such kind: {other}"),
     }
     client.close().await;
@@ -98,7 +117,9 @@ fn main() {
     match (kind, messages) {
         (Some(kind), Some(messages)) => runtime.block_on(run(&kind, messages)),
         _ => {
-            for kind in ["handle_casts", "handle_receive", "handle_receive_128", "handle_calls"] {
+            for kind in
+                ["handle_casts", "handle_receive", "handle_receive_128", "handle_calls", "handle_requests"]
+            {
                 runtime.block_on(run(kind, 1000));
             }
         }

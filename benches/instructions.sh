@@ -34,7 +34,7 @@ each() { # each KIND: instructions of one message, what a run takes anyway left 
 
 status=0
 counted=""
-for kind in casts many calls lent batched forgotten handle_casts handle_receive handle_receive_128 handle_calls; do
+for kind in casts many calls lent batched forgotten handle_casts handle_receive handle_receive_128 handle_calls handle_requests; do
     now=$(each "$kind")
     counted+="$kind $now"$'\n'
     before=$(sed -n "s/^$kind //p" "$expected" 2>/dev/null || true)

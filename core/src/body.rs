@@ -15,6 +15,9 @@ use crate::recv_buf::Block;
 /// allocated.
 pub const INLINE_BODY: usize = 118;
 
+/// Owned bytes to send of this length or more are kept by reference; shorter ones are copied.
+pub const REFERENCED_FROM: usize = 16 * 1024;
+
 /// A part of a block up to this length is copied when it is converted to [`Bytes`], which needs an allocation
 /// anyway.
 const COPIED: usize = 1024;

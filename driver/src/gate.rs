@@ -168,7 +168,7 @@ impl Gate {
     /// the handshake is done already and nothing was ended.
     pub fn begin_handshake(self: &Arc<Self>, evict: impl FnOnce() -> bool + Send + 'static) -> Handshake {
         let bytes = HANDSHAKE_COST;
-        self.memory.resize_handshake(0, bytes);
+        self.memory.resize_beside(0, bytes);
         let mut state = self.state.lock();
         state.last_handshake += 1;
         let number = state.last_handshake;
@@ -283,7 +283,7 @@ impl Handshake {
         let before = state.resize(self.number, bytes);
         drop(state);
         if before != bytes {
-            self.gate.memory.resize_handshake(before, bytes);
+            self.gate.memory.resize_beside(before, bytes);
             self.gate.make_room_for_handshakes();
         }
     }
@@ -309,7 +309,7 @@ impl Drop for Handshake {
         state.evicted_bytes.remove(&self.number);
         drop(state);
         drop(ended);
-        self.gate.memory.resize_handshake(before, 0);
+        self.gate.memory.resize_beside(before, 0);
     }
 }
 
@@ -436,7 +436,7 @@ mod tests {
         let mut all: Vec<Handshake> = (0..32).map(|number| begin(&gate, &evicted, number)).collect();
         assert!(evicted.lock().is_empty() && !gate.memory().is_spent());
         // As connections do.
-        gate.memory().resize_handshake(0, 40 * HANDSHAKE_COST);
+        gate.memory().resize_beside(0, 40 * HANDSHAKE_COST);
         assert!(gate.memory().is_spent());
         all.push(begin(&gate, &evicted, 32));
         assert_eq!(*evicted.lock(), (0..29).collect::<Vec<_>>(), "four are left");

@@ -98,6 +98,10 @@ impl CountMemory for Seat {
     fn turn(&self) -> Turn {
         Turn::new(Arc::clone(&self.memory.heavy), self.id.0)
     }
+
+    fn resize_beside(&self, before: usize, after: usize) {
+        self.memory.resize_beside(before, after);
+    }
 }
 
 impl ServerMemory {
@@ -177,8 +181,8 @@ impl ServerMemory {
         drop(over);
     }
 
-    /// A handshake may hold `after` bytes, and not `before` any more; 0: it is not under way.
-    pub fn resize_handshake(&self, before: usize, after: usize) {
+    /// Something that is no link, such as a handshake, may hold `after` bytes, and not `before` any more; 0: it is over.
+    pub fn resize_beside(&self, before: usize, after: usize) {
         let mut state = self.state.lock();
         if after > before {
             return state.pool.reserve(after - before);

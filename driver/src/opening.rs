@@ -200,7 +200,7 @@ fn poll_steps<S: OwnerSocket, T: Step>(
         }
         let writable = !steps.output().is_empty();
         let time = own.into_iter().chain(overall).map(|limit| limit.until).min();
-        match socket.poll_ready(cx, &Until { readable: !writable, writable, time }) {
+        match socket.poll_ready(cx, &Until { readable: !writable, writable, time, spins: false }) {
             Poll::Ready(Ok(())) => {}
             Poll::Ready(Err(error)) => return failed(error),
             Poll::Pending => return Poll::Pending,

@@ -79,6 +79,42 @@ pub struct Until {
     pub writable: bool,
     /// A point in time.
     pub time: Option<Instant>,
+    /// The owner still [spins](Spin): a task is polled again after the other ready tasks of its runtime. Threads spin
+    /// while they [read](OwnerSocket::read).
+    pub spins: bool,
+}
+
+/// How long an owner polls its socket again and again before it waits.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Spin {
+    /// At most this long without anything received; zero: not at all.
+    pub limit: Duration,
+    /// When it stops, if nothing is received.
+    end: Option<Instant>,
+}
+
+impl Spin {
+    /// Spins for at most `limit`.
+    #[must_use]
+    pub fn new(limit: Duration) -> Self {
+        Self { limit, end: None }
+    }
+
+    /// Something was received, or the owner waits for something new: the time begins again.
+    #[inline]
+    pub fn begin(&mut self) {
+        self.end = None;
+    }
+
+    /// Nothing was received: whether to look again, or to wait.
+    #[inline]
+    pub fn goes_on(&mut self) -> bool {
+        if self.limit.is_zero() {
+            return false;
+        }
+        let now = clock::now();
+        now < *self.end.get_or_insert_with(|| now + self.limit)
+    }
 }
 
 /// A runtime's socket and a timer, owned by one task.
@@ -169,6 +205,11 @@ impl<R: Runtime> OwnerSocket for TaskSocket<R> {
         if let failed @ Poll::Ready(Err(_)) = self.socket.poll_flush(cx) {
             return failed;
         }
+        if until.spins {
+            // The owner looks at the time itself.
+            R::wake_later(cx.waker().clone());
+            return Poll::Pending;
+        }
         match until.time {
             Some(time) if self.alarm.poll(cx, time) => Poll::Ready(Ok(())),
             _ => Poll::Pending,
@@ -195,4 +236,25 @@ async fn within<R: Runtime, T>(
         Poll::Pending
     })
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_spin_ends_and_begins_again() {
+        assert!(!Spin::default().goes_on());
+        let mut long = Spin::new(Duration::from_secs(1_000));
+        assert!(long.goes_on() && long.goes_on());
+        let mut short = Spin::new(Duration::from_millis(1));
+        while short.goes_on() {
+            std::thread::yield_now();
+        }
+        assert!(!short.goes_on(), "until something is received");
+        short.limit = Duration::from_secs(1_000);
+        assert!(!short.goes_on());
+        short.begin();
+        assert!(short.goes_on());
+    }
 }

@@ -88,6 +88,10 @@ pub trait CountMemory: Send + Sync + 'static {
 
     /// A place in the queue for heavy work, for a task of this machine.
     fn turn(&self) -> Turn;
+
+    /// Memory that no machine holds, such as that kept for handlers of all of them, was `before` bytes and is
+    /// `after` bytes now.
+    fn resize_beside(&self, before: usize, after: usize);
 }
 
 impl<M> std::fmt::Debug for State<M> {
@@ -153,6 +157,14 @@ impl<M: Machine<Token = Waker>> Shared<M> {
     pub fn turn(&self) -> Option<Turn> {
         let memory = self.state.lock().memory.clone();
         memory.map(|memory| memory.turn())
+    }
+
+    /// See [`CountMemory::resize_beside`]; nothing if the memory is not counted.
+    pub fn resize_beside(&self, before: usize, after: usize) {
+        let memory = self.state.lock().memory.clone();
+        if let Some(memory) = memory {
+            memory.resize_beside(before, after);
+        }
     }
 
     /// Handles what is due while there is no connection. Returns whether the machine is closed.

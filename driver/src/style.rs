@@ -132,8 +132,19 @@ pub trait Returns<T>: Style {
     /// The output.
     type Output;
 
+    /// The return value, to be awaited.
+    type Future: Future<Output = Self::Output> + Send + 'static;
+
     /// The return value of such a function, to be awaited.
-    fn finish(returned: T) -> impl Future<Output = Self::Output> + Send + 'static;
+    fn finish(returned: T) -> Self::Future;
+
+    /// The output, if such a function returns it without a future.
+    ///
+    /// # Errors
+    /// The future of the output.
+    fn output(returned: T) -> Result<Self::Output, Self::Future> {
+        Err(Self::finish(returned))
+    }
 
     /// Calls such a function where it may wait: on threads, on a thread of its own.
     ///
@@ -149,8 +160,10 @@ where
     Fut: Future + Send + 'static,
 {
     type Output = Fut::Output;
+    type Future = Fut;
 
-    fn finish(returned: Fut) -> impl Future<Output = Fut::Output> + Send + 'static {
+    #[inline]
+    fn finish(returned: Fut) -> Fut {
         returned
     }
 

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use bowline_core::body::Body;
+use bowline_core::body::{Body, Payload, REFERENCED_FROM};
 use bytes::Bytes;
 
 /// The return value of an ordinary request handler. Any type that is bytes converts into it.
@@ -15,7 +15,24 @@ pub struct Answer {
 #[derive(Debug)]
 pub(crate) enum AnswerKind {
     Now(Bytes),
+    // Short ones are copied from where they are: making `Bytes` of them would need an allocation.
+    Body(Body),
+    Vec(Vec<u8>),
     Later,
+}
+
+impl AnswerKind {
+    /// Calls `send` with the bytes, unless they follow later.
+    pub(crate) fn send(self, send: impl FnOnce(Payload<'_>)) {
+        match self {
+            Self::Later => {}
+            Self::Now(bytes) => send(bytes.into()),
+            Self::Body(body) if body.len() < REFERENCED_FROM => send(body.as_slice().into()),
+            Self::Body(body) => send(body.into()),
+            Self::Vec(bytes) if bytes.len() < REFERENCED_FROM => send(bytes.as_slice().into()),
+            Self::Vec(bytes) => send(bytes.into()),
+        }
+    }
 }
 
 impl Answer {
@@ -42,13 +59,13 @@ impl From<Bytes> for Answer {
 
 impl From<Vec<u8>> for Answer {
     fn from(bytes: Vec<u8>) -> Self {
-        Bytes::from(bytes).into()
+        Self { kind: AnswerKind::Vec(bytes), method: 0 }
     }
 }
 
 impl From<Box<[u8]>> for Answer {
     fn from(bytes: Box<[u8]>) -> Self {
-        Bytes::from(bytes).into()
+        bytes.into_vec().into()
     }
 }
 
@@ -78,7 +95,7 @@ impl<const N: usize> From<&'static [u8; N]> for Answer {
 
 impl From<Body> for Answer {
     fn from(body: Body) -> Self {
-        body.into_bytes().into()
+        Self { kind: AnswerKind::Body(body), method: 0 }
     }
 }
 

@@ -103,8 +103,9 @@ pub(crate) trait Ordinary<F: Framing>: Send + Sync + 'static {
     /// Takes the request.
     fn start(&self, request: RequestCore<F>);
 
-    /// That peer is gone: its requests that have not begun are dropped.
-    fn forget(&self, peer: PeerId) {
+    /// That peer is gone: its requests that have not begun are dropped, and memory that is kept for the next
+    /// requests is freed.
+    fn forget(&self, peer: &PeerCore<F>) {
         let _ = peer;
     }
 }
@@ -199,7 +200,7 @@ impl<F: Framing> Handlers<F> {
         A: Into<Answer> + 'static,
     {
         let workers = self.workers_aside().cloned();
-        self.on_request = OnRequest::Ordinary(Box::new(RequestHandler::<R, _, T>::new(f, workers)));
+        self.on_request = OnRequest::Ordinary(Box::new(RequestHandler::<R, _, T, _>::new(f, workers)));
     }
 
     /// Takes every request inline; the answer may follow later.

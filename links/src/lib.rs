@@ -19,6 +19,7 @@ mod detached;
 #[cfg(test)]
 mod error_walk;
 mod exclusive;
+mod future_blocks;
 mod handler;
 mod handler_args;
 mod handler_methods;

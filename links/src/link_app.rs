@@ -103,7 +103,7 @@ impl<F: Framing> LinkApp<F> {
     /// The peer's requests are not wanted any more: those that wait for a thread are dropped.
     fn forget_requests(&self) {
         if let OnRequest::Ordinary(handler) = &self.handlers.on_request {
-            handler.forget(self.peer.id());
+            handler.forget(&self.peer);
         }
     }
 

@@ -149,10 +149,7 @@ impl<F: Framing> Handling<F> {
 
     fn finish_as(&self, result: Result<Answer, Failure>, writes: bool) {
         match result {
-            Ok(Answer { kind: AnswerKind::Later, .. }) => {}
-            Ok(Answer { kind: AnswerKind::Now(bytes), method }) => {
-                self.answer(method, Ok(Payload::Owned(bytes)), writes);
-            }
+            Ok(Answer { kind, method }) => kind.send(|payload| self.answer(method, Ok(payload), writes)),
             Err(failure) => self.answer(0, Err(failure), writes),
         }
     }
@@ -182,6 +179,12 @@ impl<F: Framing> Handling<F> {
     /// The number of bytes left for answers that are not yet given to a link.
     pub(crate) fn spare_memory(&self) -> usize {
         self.peer.0.shared.spare_memory()
+    }
+
+    /// Memory that is kept for the handlers of all connections has grown or shrunk: see
+    /// [`Shared::resize_beside`](bowline_driver::Shared::resize_beside).
+    pub(crate) fn resize_blocks(&self, before: usize, after: usize) {
+        self.peer.0.shared.resize_beside(before, after);
     }
 
     /// The handler was dropped, because its answer is no longer needed.

@@ -76,9 +76,14 @@ impl Style for Parks {
 
 impl<T: Send + 'static> Returns<T> for Parks {
     type Output = T;
+    type Future = std::future::Ready<T>;
 
-    fn finish(returned: T) -> impl Future<Output = T> + Send + 'static {
+    fn finish(returned: T) -> std::future::Ready<T> {
         std::future::ready(returned)
+    }
+
+    fn output(returned: T) -> Result<T, std::future::Ready<T>> {
+        Ok(returned)
     }
 
     fn call(

@@ -26,6 +26,7 @@ enum Limit {
 const BEST_PEER: &str = "the best peer";
 const RAW: &str = "raw, encode and parse";
 const SPIN: &str = "raw, spin 50 µs";
+const SPIN_TOKIO: &str = "raw tokio, spin 50 µs";
 const TINY: Work = Work::OneWay { size: 16, senders: 1 };
 /// Just above what a message keeps within itself.
 const ABOVE_INLINE: Work = Work::OneWay { size: 128, senders: 1 };
@@ -94,6 +95,15 @@ fn aims() -> Vec<Aim> {
         aim("calls of one owner", "Bowline, tokio, exclusive", CALLS, "raw tokio", rate, AtLeast(0.90)),
         aim("calls of one owner, spinning", "Bowline, blocking, spin", FEW_CALLS, SPIN, rate, AtLeast(0.85)),
         aim("calls of one owner, spinning", "Bowline, blocking, spin", PING, SPIN, rate, AtLeast(0.85)),
+        aim(
+            "calls of one owner, spinning",
+            "Bowline, tokio, spin",
+            FEW_CALLS,
+            SPIN_TOKIO,
+            rate,
+            AtLeast(0.85),
+        ),
+        aim("calls of one owner, spinning", "Bowline, tokio, spin", PING, SPIN_TOKIO, rate, AtLeast(0.85)),
         aim("one at a time", "Bowline, blocking", PING, RAW, time, AtMost(1.10)),
         aim("one at a time", "Bowline, tokio", PING, "raw tokio", time, AtMost(1.10)),
     ]);

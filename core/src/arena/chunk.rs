@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
-use crate::body::Payload;
+use crate::body::{Payload, REFERENCED_FROM};
 use crate::error::EncodeError;
 use crate::frame::native::MESSAGE_COST;
 use crate::frame::{Framing, Kind, Meta};
@@ -18,7 +18,7 @@ pub(crate) const CHUNK: usize = 2 * 32_736;
 const LITTLE: usize = 1024;
 
 /// Owned bodies of this size or more are kept by reference; copying smaller ones is cheaper.
-pub(crate) const EXTERNAL_FROM: usize = 16 * 1024;
+pub(crate) const EXTERNAL_FROM: usize = REFERENCED_FROM;
 
 /// The message that a frame belongs to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

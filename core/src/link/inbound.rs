@@ -145,11 +145,13 @@ impl<T> InboundTable<T> {
 
     /// Its handler ended. Returns the entry, which says whether an answer is wanted.
     fn close(&mut self, key: u64) -> Option<Entry<T>> {
-        let wanted = self.contains(key);
-        self.disown(key);
         let entry = self.entries.remove(&key)?;
+        if entry.wanted {
+            self.wanted -= 1;
+            self.by_id.remove(&entry.wire_id);
+        }
         self.bytes -= entry.len;
-        Some(Entry { wanted, ..entry })
+        Some(entry)
     }
 
     /// The receive buffer does not count requests any more.

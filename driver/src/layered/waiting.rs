@@ -179,7 +179,7 @@ impl<S: OwnerSocket> Layered<S> {
                 if crate::clock::now() >= by {
                     return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
                 }
-                let until = Until { readable, writable, time: Some(by) };
+                let until = Until { readable, writable, time: Some(by), spins: false };
                 match self.inner.poll_ready(cx, &until) {
                     Poll::Ready(Ok(())) => {}
                     other => return other,

@@ -21,7 +21,7 @@ use bowline_driver::clock;
 use bowline_driver::error::{ConnectError, disconnect};
 use bowline_driver::layered::Layered;
 use bowline_driver::opening::Openings;
-use bowline_driver::owner::{OwnerSocket, Patience, Until};
+use bowline_driver::owner::{OwnerSocket, Patience, Spin, Until};
 use bowline_driver::runtime::{Runtime, Wire};
 use bowline_driver::stream::{Stream, Target};
 use bowline_driver::style::{Style, Wait};
@@ -44,7 +44,7 @@ use super::{Handler, Owned};
 /// once.
 pub struct Exclusive<R: Runtime, F: Framing = Native> {
     owned: Owned<F, Layered<R::OwnerSocket>>,
-    spin: Duration,
+    spin: Spin,
     linger: Duration,
 }
 
@@ -222,7 +222,7 @@ impl<R: Runtime, F: Framing> Exclusive<R, F> {
 
     fn new(arrival: (Layered<R::OwnerSocket>, RecvBuf), config: Config<F>, role: Role) -> Self {
         let linger = config.linger();
-        Self { owned: Owned::new(config, role, arrival), spin: Duration::ZERO, linger }
+        Self { owned: Owned::new(config, role, arrival), spin: Spin::default(), linger }
     }
 
     /// The TLS properties of the peer; `None` on a connection in plain text.
@@ -231,13 +231,17 @@ impl<R: Runtime, F: Framing> Exclusive<R, F> {
         self.owned.socket.secured()
     }
 
-    /// Sets how long a turn polls the socket before the thread sleeps. On threads only; other handles do not
-    /// spin. Waking an idle processor takes longer than many a round trip: a spin of 50 µs makes one call at
-    /// a time several times faster, at the cost of a busy processor. Default zero. It is most useful with
-    /// fewer busy threads than processors. On tokio, smol and async-std tasks do not spin: there the setting
-    /// only makes larger writes.
+    /// Sets how long a turn polls the socket again and again before it waits. Waking an idle processor takes
+    /// longer than many a round trip: a spin of 50 µs makes few calls at a time faster, at the price of a
+    /// processor that is busy for that time. Default zero. It is most useful with fewer busy threads than
+    /// processors.
+    ///
+    /// A thread looks at its socket without a pause. A task is polled again when the other ready tasks of its
+    /// runtime have had their turn, so it delays them, but does not keep them from running; on tokio, the
+    /// runtime looks at its sockets each time, on smol and async-std less often. On a runtime with several
+    /// threads it keeps one of them busy.
     pub fn set_spin(&mut self, busily: Duration) {
-        self.spin = busily;
+        self.spin = Spin::new(busily);
         self.owned.overlap(busily.is_zero());
     }
 
@@ -257,6 +261,7 @@ impl<R: Runtime, F: Framing> Exclusive<R, F> {
         timeout: Option<Duration>,
     ) -> Wait<R, impl Future<Output = Result<bool, Disconnect>> + use<'a, R, F, H>> {
         R::Style::wait_alone(async move {
+            self.spin.begin();
             let timeout = if R::Style::may_wait() { timeout } else { Some(Duration::ZERO) };
             let deadline = timeout.map(|timeout| clock::now() + timeout);
             poll_fn(|cx| self.poll_turn(cx, handler, deadline)).await
@@ -277,7 +282,7 @@ impl<R: Runtime, F: Framing> Exclusive<R, F> {
             let time = deadline.into_iter().chain(attended.until).min();
             let readable = self.owned.wants_read();
             if readable {
-                let patience = Patience { spin: self.spin, may_sleep: attended.written, until: time };
+                let patience = Patience { spin: self.spin.limit, may_sleep: attended.written, until: time };
                 if self.owned.read(handler, |socket, room| socket.read(room, &patience))? {
                     return Poll::Ready(Ok(true));
                 }
@@ -286,7 +291,8 @@ impl<R: Runtime, F: Framing> Exclusive<R, F> {
             if deadline.is_some_and(|deadline| clock::now() >= deadline) {
                 return Poll::Ready(Ok(false));
             }
-            let until = Until { readable, writable: !attended.written, time };
+            let spins = readable && self.spin.goes_on();
+            let until = Until { readable, writable: !attended.written, time, spins };
             match self.owned.socket_mut().poll_ready(cx, &until) {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(disconnect(error))),

@@ -25,7 +25,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::fmt;
-use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 
 /// Blocks up to this size, in bytes, are counted by their exact size; longer ones together.
 const EXACT: usize = 8 * 1024;
@@ -68,6 +68,14 @@ std::thread_local! {
 
 static BYTES: [AtomicI64; SIDES] = [const { AtomicI64::new(0) }; SIDES];
 static BLOCKS: [[AtomicI64; EXACT + 1]; SIDES] = [const { [const { AtomicI64::new(0) }; EXACT + 1] }; SIDES];
+
+static ALL: AtomicU64 = AtomicU64::new(0);
+
+/// Allocations of all threads, since the process began.
+#[must_use]
+pub fn all_allocations() -> u64 {
+    ALL.load(Relaxed)
+}
 
 /// Allocations of this thread, since it began.
 #[must_use]
@@ -162,6 +170,7 @@ unsafe impl GlobalAlloc for Counting {
             return block;
         }
         ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        ALL.fetch_add(1, Relaxed);
         let side = SIDE.get();
         count(side, layout.size(), 1);
         // SAFETY: the block begins with room for a word, aligned for one, and is longer than `offset`.

@@ -48,7 +48,7 @@ impl Contender for Actor {
     }
 
     fn serve(&self, job: &Job, ready: Ready) -> Result<Tally> {
-        RawTokio { owned: false }.serve(job, ready)
+        RawTokio::WAITS.serve(job, ready)
     }
 
     fn drive(&self, job: &Job, server: SocketAddr) -> Result<Tally> {

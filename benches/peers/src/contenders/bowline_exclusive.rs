@@ -85,7 +85,8 @@ impl Contender for Owner {
 }
 
 /// What the accepting side does.
-struct Served {
+#[derive(Default)]
+pub struct Served {
     counter: Counter,
     senders: usize,
     done: bool,

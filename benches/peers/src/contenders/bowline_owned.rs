@@ -1,6 +1,6 @@
 //! Bowline on tokio, smol and async-std, with one owner for a connection.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -11,17 +11,34 @@ use bowline::links::Exclusive;
 use bytes::Bytes;
 
 use super::bowline_async::{ASYNC_STD, On, SMOL, TOKIO, config, serve};
-use super::bowline_exclusive::Replies;
+use super::bowline_exclusive::{Replies, Served};
 use crate::contender::{Contender, Ready, body, last};
 use crate::job::{Job, Tally, Work};
 
 pub fn all() -> Vec<Box<dyn Contender>> {
+    let spin = Duration::from_micros(50);
     vec![
-        Box::new(Owned { name: "Bowline, tokio, exclusive", on: TOKIO, many: false }),
-        Box::new(Owned { name: "Bowline, smol, exclusive", on: SMOL, many: false }),
-        Box::new(Owned { name: "Bowline, async-std, exclusive", on: ASYNC_STD, many: false }),
-        Box::new(Owned { name: "Bowline, tokio, exclusive, cast_many", on: TOKIO, many: true }),
-        Box::new(Owned { name: "Bowline, smol, exclusive, cast_many", on: SMOL, many: true }),
+        Box::new(Owned { name: "Bowline, tokio, spin", on: TOKIO, many: false, spin }),
+        Box::new(Owned { name: "Bowline, tokio, exclusive", on: TOKIO, many: false, spin: Duration::ZERO }),
+        Box::new(Owned { name: "Bowline, smol, exclusive", on: SMOL, many: false, spin: Duration::ZERO }),
+        Box::new(Owned {
+            name: "Bowline, async-std, exclusive",
+            on: ASYNC_STD,
+            many: false,
+            spin: Duration::ZERO,
+        }),
+        Box::new(Owned {
+            name: "Bowline, tokio, exclusive, cast_many",
+            on: TOKIO,
+            many: true,
+            spin: Duration::ZERO,
+        }),
+        Box::new(Owned {
+            name: "Bowline, smol, exclusive, cast_many",
+            on: SMOL,
+            many: true,
+            spin: Duration::ZERO,
+        }),
     ]
 }
 
@@ -31,6 +48,8 @@ struct Owned<R> {
     on: On<R>,
     /// Messages are queued 64 at a time, with one call.
     many: bool,
+    /// Both sides poll their sockets for so long before they wait.
+    spin: Duration,
 }
 
 impl<R: Runtime<Style = Awaits>> Contender for Owned<R> {
@@ -40,22 +59,38 @@ impl<R: Runtime<Style = Awaits>> Contender for Owned<R> {
 
     fn fits(&self, work: &Work) -> Result<(), &'static str> {
         match work {
+            Work::Calls { .. } if !self.many => Ok(()),
+            _ if !self.spin.is_zero() => Err("one way nobody waits"),
             Work::OneWay { senders: 1, size } if !self.many || *size <= 1024 => Ok(()),
             _ if self.many => Err("it sends small messages one way"),
-            Work::Calls { .. } => Ok(()),
             Work::OneWay { .. } => Err("it has one owner"),
             _ => Err("the shared handle stands for it"),
         }
     }
 
     fn serve(&self, job: &Job, ready: Ready) -> Result<Tally> {
-        serve::<R>(&self.on, job, false, ready)
+        if self.spin.is_zero() {
+            return serve::<R>(&self.on, job, false, ready);
+        }
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        ready(listener.local_addr()?);
+        let (stream, spin, work) = (listener.accept()?.0, self.spin, job.work);
+        (self.on.block_on)(Box::pin(async move {
+            let mut link = Exclusive::<R>::accept(stream, config(&work))?;
+            link.set_spin(spin);
+            let mut served = Served::default();
+            while link.turn(&mut served, None).await.is_ok() {}
+            link.close(&mut served).await;
+            Ok(Tally::default())
+        }))
     }
 
     fn drive(&self, job: &Job, server: SocketAddr) -> Result<Tally> {
-        let (many, work, time) = (self.many, job.work, Duration::from_secs_f64(job.seconds));
+        let (many, spin) = (self.many, self.spin);
+        let (work, time) = (job.work, Duration::from_secs_f64(job.seconds));
         (self.on.block_on)(Box::pin(async move {
             let mut link = Exclusive::<R>::connect_with(&server.to_string(), config(&work)).await?;
+            link.set_spin(spin);
             match work {
                 Work::OneWay { size, .. } => {
                     send_owned(&mut link, size, many, time).await?;

@@ -18,7 +18,13 @@ use crate::job::{Job, Tally, Work};
 pub const BURST: u64 = 32;
 
 pub fn all() -> Vec<Box<dyn Contender>> {
-    vec![Box::new(RawTokio { owned: false }), Box::new(RawTokio { owned: true }), Box::new(RawSmol)]
+    let spin = Duration::from_micros(50);
+    vec![
+        Box::new(RawTokio::WAITS),
+        Box::new(RawTokio { spin, ..RawTokio::WAITS }),
+        Box::new(RawTokio { owned: true, ..RawTokio::WAITS }),
+        Box::new(RawSmol),
+    ]
 }
 
 /// A runtime on the thread that asks, with a `LocalSet`.
@@ -38,12 +44,23 @@ pub fn on_tokio_threads<T>(work: impl Future<Output = T>) -> T {
 pub struct RawTokio {
     /// What is received goes to another task, which owns it: slices of the block that was read, a
     /// vector of them for each read.
-    pub owned: bool,
+    owned: bool,
+    /// It polls the socket for so long, with other tasks in between, before it waits.
+    spin: Duration,
+}
+
+impl RawTokio {
+    /// As programs usually are.
+    pub const WAITS: Self = Self { owned: false, spin: Duration::ZERO };
 }
 
 impl Contender for RawTokio {
     fn name(&self) -> &'static str {
-        if self.owned { "raw tokio, owned, in a task" } else { "raw tokio" }
+        match self {
+            Self { owned: true, .. } => "raw tokio, owned, in a task",
+            Self { spin: Duration::ZERO, .. } => "raw tokio",
+            Self { .. } => "raw tokio, spin 50 µs",
+        }
     }
 
     fn blocks(&self, work: &Work) -> &'static [usize] {
@@ -53,7 +70,8 @@ impl Contender for RawTokio {
     fn fits(&self, work: &Work) -> Result<(), &'static str> {
         match work.plain() {
             Work::OneWay { senders: 1, .. } if self.owned => Ok(()),
-            _ if self.owned => Err("raw tokio stands for it"),
+            Work::Calls { .. } if !self.spin.is_zero() => Ok(()),
+            _ if self.owned || !self.spin.is_zero() => Err("raw tokio stands for it"),
             Work::OneWay { senders: 1, .. } | Work::Calls { .. } => Ok(()),
             Work::Pattern(_) => Err("nothing of it comes near"),
             Work::Scale { .. } | Work::Idle { .. } => Ok(()),
@@ -81,7 +99,8 @@ impl Contender for RawTokio {
                     tokio::spawn(answer_bursts(stream));
                 },
                 Work::Calls { size, .. } | Work::Paced { size, .. } => {
-                    echo(accept(&listener).await?, size, block(job)).await
+                    let stream = (accept(&listener).await?, self.spin);
+                    echo(stream, size, block(job)).await
                 }
                 _ => Ok(Tally::default()),
             }
@@ -102,7 +121,8 @@ impl Contender for RawTokio {
                 }
                 Work::Scale { connections } => scale(server, connections, time).await,
                 Work::Calls { size, in_flight } => {
-                    call(connect(server).await?, size, in_flight, block(job), time).await
+                    let stream = (connect(server).await?, self.spin);
+                    call(stream, size, in_flight, block(job), time).await
                 }
                 _ => Ok(Tally::default()),
             }
@@ -187,10 +207,27 @@ async fn send(mut stream: TcpStream, size: usize, length: usize, time: Duration)
     Ok(Tally::default())
 }
 
-async fn echo(mut stream: TcpStream, size: usize, block: usize) -> Result<Tally> {
+/// What there is to read; polls the socket for `spin` before it waits.
+async fn read(stream: &mut TcpStream, buf: &mut [u8], spin: Duration) -> std::io::Result<usize> {
+    let mut since = None;
+    while !spin.is_zero() {
+        match stream.try_read(buf) {
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                if since.get_or_insert_with(Instant::now).elapsed() >= spin {
+                    break;
+                }
+                tokio::task::yield_now().await;
+            }
+            other => return other,
+        }
+    }
+    stream.read(buf).await
+}
+
+async fn echo((mut stream, spin): (TcpStream, Duration), size: usize, block: usize) -> Result<Tally> {
     let (mut frames, mut out) = (Frames::new(size + REQUEST), Vec::with_capacity(BLOCK));
     loop {
-        let n = stream.read(frames.spare()).await?;
+        let n = read(&mut stream, frames.spare(), spin).await?;
         if n == 0 {
             return Ok(Tally::default());
         }
@@ -209,7 +246,7 @@ async fn echo(mut stream: TcpStream, size: usize, block: usize) -> Result<Tally>
 }
 
 async fn call(
-    mut stream: TcpStream,
+    (mut stream, spin): (TcpStream, Duration),
     size: usize,
     in_flight: usize,
     block: usize,
@@ -223,7 +260,7 @@ async fn call(
     while start.elapsed() < time {
         stream.write_all(&out).await?;
         out.clear();
-        let n = stream.read(frames.spare()).await?;
+        let n = read(&mut stream, frames.spare(), spin).await?;
         anyhow::ensure!(n > 0, "the connection ended early");
         frames.filled(n);
         while let Some(frame) = frames.next() {
