@@ -314,7 +314,7 @@ mod tests {
     #[test]
     fn a_call_that_cannot_use_its_turn_gives_it_to_the_next() {
         let config = Config::builder().max_in_flight(1).build().unwrap();
-        let peer = PeerCore::new(Link::new(config, Role::Dialing), Duration::ZERO);
+        let peer = PeerCore::new(Link::new(config, Role::Dialing));
         let cx = &mut Context::from_waker(Waker::noop());
         let call = |options| Call::new(&peer, options, Payload::Borrowed(b"x"));
         let mut first = call(CallOptions::new(1));

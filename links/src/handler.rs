@@ -226,13 +226,21 @@ impl<F: Framing> Handlers<F> {
 
     /// All handlers are set. Without handlers that may wait, the workers are not used.
     pub(crate) fn leave_unused_workers(&mut self) {
-        let calls_nobody = self.on_connect.is_none()
-            && self.on_disconnect.is_none()
-            && matches!(self.on_message, OnMessage::None)
-            && matches!(self.on_request, OnRequest::None);
-        if calls_nobody {
+        if self.calls_nobody() {
             self.workers = None;
         }
+    }
+
+    fn calls_nobody(&self) -> bool {
+        self.on_connect.is_none()
+            && self.on_disconnect.is_none()
+            && matches!(self.on_message, OnMessage::None)
+            && matches!(self.on_request, OnRequest::None)
+    }
+
+    /// Whether these do the same as no handlers.
+    pub(crate) fn are_none(&self) -> bool {
+        self.calls_nobody() && self.workers.is_none() && self.authorize.is_none()
     }
 
     /// All handlers are set.

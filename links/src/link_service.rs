@@ -192,7 +192,7 @@ impl<F: Framing> Service for LinkService<F> {
 
     fn accept(&self) -> Accepted<Self> {
         let link = Link::new(self.config.clone(), Role::Accepting);
-        let peer = PeerCore::new(link, self.config.linger());
+        let peer = PeerCore::new(link);
         let watch = Arc::clone(&self.members) as Arc<dyn PeerWatch<F>>;
         self.challenge(&peer);
         let app = LinkApp::new(peer.clone(), Arc::clone(&self.handlers), false);

@@ -33,7 +33,6 @@ pub(crate) type SharedLink<F> = Shared<Link<F, Waker>>;
 pub(crate) struct PeerInner<F: Framing> {
     pub(crate) shared: Arc<SharedLink<F>>,
     pub(crate) id: PeerId,
-    pub(crate) linger: Duration,
     pub(crate) call_timeout: Duration,
     pub(crate) cast_timeout: Duration,
     /// Casts expire, so that casting needs the time.
@@ -58,13 +57,12 @@ impl<F: Framing> Clone for PeerCore<F> {
 }
 
 impl<F: Framing> PeerCore<F> {
-    pub(crate) fn new(link: Link<F, Waker>, linger: Duration) -> Self {
+    pub(crate) fn new(link: Link<F, Waker>) -> Self {
         let (call_timeout, cast_timeout) = (link.call_timeout(), link.cast_timeout());
         let (timed_casts, is_layered) = (link.expire_after().is_some(), link.is_layered());
         Self(Arc::new(PeerInner {
             shared: Arc::new(Shared::new(link)),
             id: PeerId::unique(),
-            linger,
             call_timeout,
             cast_timeout,
             timed_casts,
@@ -368,13 +366,15 @@ impl<F: Framing> PeerCore<F> {
 
     /// How long closing waits for work under way.
     pub(crate) fn linger(&self) -> Duration {
-        self.0.linger
+        self.0.shared.look(|link| link.linger())
     }
 
     /// Begins to close the link: refuses new messages and calls, and finishes those under way for at most the
     /// configured linger time. Does not wait.
     pub fn begin_close(&self) {
-        let linger = self.0.linger;
-        self.0.shared.with(|link| link.close(clock::now(), linger));
+        self.0.shared.with(|link| {
+            let linger = link.linger();
+            link.close(clock::now(), linger);
+        });
     }
 }

@@ -407,7 +407,7 @@ mod tests {
     /// A link without a connection.
     fn link() -> PeerCore<Tcpstream> {
         let config = Config::with_framing(Tcpstream::new()).build().unwrap();
-        PeerCore::new(Link::new(config, Role::Dialing), Duration::ZERO)
+        PeerCore::new(Link::new(config, Role::Dialing))
     }
 
     /// How many links there are.

@@ -18,6 +18,7 @@ use bowline_driver::place::Place;
 use bowline_driver::stream::{Connector, Stream};
 use bowline_driver::sync::{Arc, Mutex};
 
+use crate::defaults::no_handlers;
 use crate::handler::Handlers;
 use crate::link_app::LinkApp;
 use crate::monitor::Monitor;
@@ -209,7 +210,8 @@ impl<F: Framing> ClientParts<F> {
         let Self { addresses, config, mut handlers, monitor, connects, place, is_once } = self;
         handlers.leave_unused_workers();
         handlers.prepare();
-        Recipe { addresses, config, handlers: Arc::new(handlers), monitor, connects, place, is_once }
+        let handlers = if handlers.are_none() { no_handlers() } else { Arc::new(handlers) };
+        Recipe { addresses, config, handlers, monitor, connects, place, is_once }
     }
 }
 
@@ -281,11 +283,10 @@ impl<F: Framing> Recipe<F> {
         if connects.0.is_none() {
             supervisor.set_proxy(config.proxy().cloned());
         }
-        let linger = config.linger();
         let mut link = Link::new(config.clone(), Role::Dialing);
         // The jitter of retries is seeded as well.
         link.set_seed(seed);
-        let peer = PeerCore::new(link, linger);
+        let peer = PeerCore::new(link);
         if let Some((monitor, label)) = monitor {
             monitor.watch_as(Arc::clone(label), &peer);
         }

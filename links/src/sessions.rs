@@ -276,7 +276,7 @@ mod tests {
             let (greeting, buf) = (Greeting::new(config.framing().clone()), RecvBuf::new());
             Box::new(Arrival { socket: (), greeting, buf, since: clock::now(), admission })
         };
-        let peer = PeerCore::new(Link::new(config.clone(), Role::Accepting), Duration::ZERO);
+        let peer = PeerCore::new(Link::new(config.clone(), Role::Accepting));
         let host = Sessions::<(), _>::default().host(&config, &peer).unwrap();
         host.give(arrival());
         let first = host.poll_next(Waker::noop()).unwrap();

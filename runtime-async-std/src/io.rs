@@ -42,7 +42,7 @@ pub(crate) async fn connect(address: Address, options: SocketOptions) -> io::Res
         }
         #[cfg(unix)]
         Address::Unix(path) => Stream::Unix(Async::<UnixStream>::connect(&*path).await?),
-        Address::Inproc(name) => Stream::Soft(SoftSocket::Memory(inproc::connect(&name)?)),
+        Address::Inproc(name) => Stream::Soft(Box::new(SoftSocket::Memory(inproc::connect(&name)?))),
         _ => return Err(io::ErrorKind::Unsupported.into()),
     };
     let socket = Socket(stream);
@@ -57,8 +57,8 @@ pub(crate) fn adopt(stream: stream::Stream) -> io::Result<Socket> {
         stream::Stream::Tcp(stream) => Stream::Tcp(Async::new(stream)?),
         #[cfg(unix)]
         stream::Stream::Unix(stream) => Stream::Unix(Async::new(stream)?),
-        stream::Stream::Memory(stream) => Stream::Soft(SoftSocket::Memory(stream)),
-        stream::Stream::Own(stream) => Stream::Soft(SoftSocket::Own(stream)),
+        stream::Stream::Memory(stream) => Stream::Soft(Box::new(SoftSocket::Memory(stream))),
+        stream::Stream::Own(stream) => Stream::Soft(Box::new(SoftSocket::Own(stream))),
         _ => return Err(io::ErrorKind::Unsupported.into()),
     }))
 }
@@ -103,7 +103,8 @@ enum Stream {
     Tcp(Async<TcpStream>),
     #[cfg(unix)]
     Unix(Async<UnixStream>),
-    Soft(SoftSocket),
+    /// Boxed: it is larger than a descriptor.
+    Soft(Box<SoftSocket>),
 }
 
 impl WriteNow for Socket {
@@ -225,7 +226,7 @@ impl runtime::Listener for Listener {
             Acceptor::Inproc(acceptor) => match acceptor.poll_accept(cx.waker()) {
                 Some(stream) => {
                     let from = stream.address();
-                    Poll::Ready(Ok((Socket(Stream::Soft(SoftSocket::Memory(stream))), from)))
+                    Poll::Ready(Ok((Socket(Stream::Soft(Box::new(SoftSocket::Memory(stream)))), from)))
                 }
                 None => Poll::Pending,
             },

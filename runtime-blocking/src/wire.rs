@@ -120,7 +120,8 @@ enum Stream {
     Tcp(TcpStream),
     #[cfg(unix)]
     Unix(UnixStream),
-    Soft(SoftSocket),
+    /// Boxed: it is larger than a descriptor.
+    Soft(Box<SoftSocket>),
 }
 
 impl Socket {
@@ -154,7 +155,9 @@ impl Socket {
             Address::Unix(path) => {
                 Self::new(Stream::Unix(UnixStream::connect_addr(&unix_socket_address(&path)?)?))?
             }
-            Address::Inproc(name) => Self::new(Stream::Soft(SoftSocket::Memory(inproc::connect(&name)?)))?,
+            Address::Inproc(name) => {
+                Self::new(Stream::Soft(Box::new(SoftSocket::Memory(inproc::connect(&name)?))))?
+            }
             _ => return Err(io::ErrorKind::Unsupported.into()),
         };
         socket.apply(&options)?;
@@ -172,8 +175,8 @@ impl Socket {
                 stream.set_nonblocking(true)?;
                 Stream::Unix(UnixStream::from_std(stream))
             }
-            stream::Stream::Memory(stream) => Stream::Soft(SoftSocket::Memory(stream)),
-            stream::Stream::Own(stream) => Stream::Soft(SoftSocket::Own(stream)),
+            stream::Stream::Memory(stream) => Stream::Soft(Box::new(SoftSocket::Memory(stream))),
+            stream::Stream::Own(stream) => Stream::Soft(Box::new(SoftSocket::Own(stream))),
             _ => return Err(io::ErrorKind::Unsupported.into()),
         })
     }
@@ -430,7 +433,7 @@ impl Listener {
             Acceptor::Inproc(acceptor) => {
                 let stream = acceptor.poll_accept(cx.waker()).ok_or(io::ErrorKind::WouldBlock)?;
                 let from = stream.address();
-                Ok((Socket::new(Stream::Soft(SoftSocket::Memory(stream)))?, from))
+                Ok((Socket::new(Stream::Soft(Box::new(SoftSocket::Memory(stream))))?, from))
             }
         }
     }

@@ -31,7 +31,8 @@ enum Stream {
     Tcp(TcpStream),
     #[cfg(unix)]
     Unix(UnixStream),
-    Soft(SoftSocket),
+    /// Boxed: it is larger than a descriptor.
+    Soft(Box<SoftSocket>),
 }
 
 impl Socket {
@@ -43,7 +44,7 @@ impl Socket {
             }
             #[cfg(unix)]
             Address::Unix(path) => Stream::Unix(UnixStream::connect(&*path).await?),
-            Address::Inproc(name) => Stream::Soft(SoftSocket::Memory(inproc::connect(&name)?)),
+            Address::Inproc(name) => Stream::Soft(Box::new(SoftSocket::Memory(inproc::connect(&name)?))),
             _ => return Err(io::ErrorKind::Unsupported.into()),
         };
         let socket = Self(stream);
@@ -62,8 +63,8 @@ impl Socket {
                 stream.set_nonblocking(true)?;
                 Stream::Unix(UnixStream::from_std(stream)?)
             }
-            stream::Stream::Memory(stream) => Stream::Soft(SoftSocket::Memory(stream)),
-            stream::Stream::Own(stream) => Stream::Soft(SoftSocket::Own(stream)),
+            stream::Stream::Memory(stream) => Stream::Soft(Box::new(SoftSocket::Memory(stream))),
+            stream::Stream::Own(stream) => Stream::Soft(Box::new(SoftSocket::Own(stream))),
             _ => return Err(io::ErrorKind::Unsupported.into()),
         }))
     }
@@ -244,7 +245,7 @@ impl runtime::Listener for Listener {
             Acceptor::Inproc(acceptor) => match acceptor.poll_accept(cx.waker()) {
                 Some(stream) => {
                     let from = stream.address();
-                    Poll::Ready(Ok((Socket(Stream::Soft(SoftSocket::Memory(stream))), from)))
+                    Poll::Ready(Ok((Socket(Stream::Soft(Box::new(SoftSocket::Memory(stream)))), from)))
                 }
                 None => Poll::Pending,
             },

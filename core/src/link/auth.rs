@@ -152,7 +152,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             Phase::Closed => {}
             Phase::Down => self.end(now, Disconnect::Denied(refusal)),
             Phase::Handshaking if self.conn.exchange.is_some() => self.part(now, refusal),
-            Phase::Ready if self.conn.agreed.authenticated => self.part(now, refusal),
+            Phase::Ready if self.conn.authenticated => self.part(now, refusal),
             // Before the handshake the peer would not understand a refusal.
             Phase::Handshaking | Phase::Ready => {
                 self.conn.abort_for(Disconnect::Denied(refusal));

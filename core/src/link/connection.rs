@@ -2,6 +2,7 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::num::NonZeroU64;
 
 use super::classes::CLASSES;
 use super::{Link, LinkEvent, Phase, Role};
@@ -10,6 +11,7 @@ use crate::error::{CallError, Disconnect, EncodeError, Outcome, PeerError};
 use crate::frame::native::{AUTHENTICATION, Hello, SESSION, VERSION, Window};
 use crate::frame::{Framing, Kind, Meta};
 use crate::link::auth::{Exchange, Greeted, Parting};
+use crate::link::due_controls::DueControls;
 use crate::link::reader::Reader;
 use crate::link::settle::Ended;
 use crate::link::undelivered::decode;
@@ -30,6 +32,8 @@ pub(super) struct Connection {
     pub(super) cancels: usize,
     /// The peer sent a go-away: nothing new is sent on this connection.
     pub(super) gone_away: bool,
+    /// Both sides agreed that the dialing side authenticates.
+    pub(super) authenticated: bool,
     /// Calls made before this connection, which cannot be answered on it.
     pub(super) calls_before: u64,
     pub(super) late_replies: u64,
@@ -53,18 +57,6 @@ pub(super) struct Agreed {
     /// The initial grants of this side, if no session continues, and of the peer.
     pub(super) granted: [u32; 2],
     pub(super) theirs: [Window; 2],
-    /// The dialing side authenticates.
-    pub(super) authenticated: bool,
-}
-
-/// Control frames to send, of which one of each kind is enough.
-#[derive(Debug, Default)]
-pub(super) struct DueControls {
-    /// The latest ping to answer; earlier ones need no answer of their own.
-    pub(super) pong: Option<u64>,
-    /// The ping; its number is the number of pings sent.
-    pub(super) ping: bool,
-    pub(super) go_away: bool,
 }
 
 /// Why reading is paused.
@@ -142,7 +134,7 @@ pub(super) struct Writing {
     /// Bytes of it that were written.
     pub(super) in_batch: u64,
     /// The first cast of the current batch, if casts expire.
-    pub(super) casts_from: Option<u64>,
+    pub(super) casts_from: Option<NonZeroU64>,
     /// Since when something has been written continuously, and the bytes written before.
     pub(super) draining: Option<(Instant, u64)>,
     /// Control frames written, since when.
@@ -166,7 +158,7 @@ impl Connection {
     pub(super) fn new(max_message: usize, max_in_flight: usize) -> Self {
         let theirs = [Window::open(0); 2];
         Self {
-            agreed: Agreed { max_message, max_in_flight, granted: [0; 2], theirs, authenticated: false },
+            agreed: Agreed { max_message, max_in_flight, granted: [0; 2], theirs },
             due: DueControls::default(),
             paused: Pauses::default(),
             reading: Reading::default(),
@@ -174,6 +166,7 @@ impl Connection {
             life: Life::default(),
             cancels: 0,
             gone_away: false,
+            authenticated: false,
             calls_before: 0,
             late_replies: 0,
             abort: None,
@@ -274,7 +267,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.conn.agreed.theirs = [agreed.normal, agreed.bulk];
         let in_session = agreed.features & SESSION != 0;
         let authenticates = agreed.features & AUTHENTICATION != 0;
-        self.conn.agreed.authenticated = authenticates;
+        self.conn.authenticated = authenticates;
         if !in_session {
             self.lose_session(now, &Disconnect::SessionLost);
             self.begin_flow();

@@ -1,7 +1,7 @@
 //! The attempts to connect a link, for the errors of deadlines that pass meanwhile.
 
 use alloc::boxed::Box;
-use core::time::Duration;
+use core::num::NonZeroU64;
 
 use super::{Link, LinkEvent, Phase};
 use crate::address::Address;
@@ -27,7 +27,8 @@ pub(super) struct Route {
     pub(super) dialing: Option<Box<Dialing>>,
     /// Why the last connection ended, or could not be made.
     pub(super) last_cause: Option<Box<Disconnect>>,
-    pub(super) round_trip: Option<Duration>,
+    /// In nanoseconds, plus one.
+    pub(super) round_trip: Option<NonZeroU64>,
 }
 
 impl<F: Framing, T: Send + 'static> Link<F, T> {

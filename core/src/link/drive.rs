@@ -2,6 +2,7 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::num::NonZeroU64;
 use core::time::Duration;
 
 use super::answers::UNKNOWN_SIZE;
@@ -27,7 +28,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         if self.phase != Phase::Ready || self.conn.parting.is_some() {
             return;
         }
-        if let Some(token) = self.conn.due.pong.take() {
+        if let Some(token) = self.conn.due.take_pong() {
             self.send_control(Meta::control(Kind::Pong, token), b"");
         }
         if core::mem::take(&mut self.conn.due.ping) {
@@ -63,7 +64,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     }
 
     fn has_control(&self) -> bool {
-        self.conn.due.pong.is_some()
+        self.conn.due.has_pong()
             || self.conn.due.ping
             || self.conn.due.go_away
             || self.has_ack_due()
@@ -177,7 +178,7 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
         if matches!(self.phase, Phase::Down | Phase::Closed) {
             return None;
         }
-        if self.conn.due.pong.is_some() {
+        if self.conn.due.has_pong() {
             self.give_back_if_quiet(now);
         }
         self.last_time = self.last_time.max(now);
@@ -189,7 +190,7 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
                 self.wakes.note_writer(false);
                 self.conn.writing.since = Some(now);
                 if self.settings.expire_after.is_some() {
-                    self.conn.writing.casts_from = batch.casts().next();
+                    self.conn.writing.casts_from = batch.casts().next().and_then(NonZeroU64::new);
                 }
                 self.conn.life.last_written = self.conn.life.last_written.max(now);
                 if self.limits().drain_rate > 0 && self.conn.writing.draining.is_none() {

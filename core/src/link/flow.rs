@@ -17,7 +17,7 @@ const SAY_SEEN_EVERY: u64 = 64 * 1024;
 /// connection.
 #[derive(Debug, Default)]
 pub(super) struct Inflow {
-    window: u64,
+    window: u32,
     /// The total that may be received.
     limit: u64,
     /// The total received.
@@ -68,8 +68,11 @@ impl Inflow {
 
     /// A connection (or session) begins, with this grant.
     pub(super) fn open(&mut self, window: u32, granted: u32) {
-        let (window, limit) = (u64::from(window), u64::from(granted));
-        *self = Self { window, limit, queued: self.queued, ..Self::default() };
+        *self = Self { window, limit: u64::from(granted), queued: self.queued, ..Self::default() };
+    }
+
+    fn window(&self) -> u64 {
+        u64::from(self.window)
     }
 
     /// A session continues: the last grant is sent again.
@@ -112,7 +115,7 @@ impl Inflow {
     pub(super) fn release(&mut self, cost: u64) -> bool {
         self.queued = self.queued.saturating_sub(cost);
         self.released += cost;
-        let asks = self.queued == 0 || self.released >= self.window / 32;
+        let asks = self.queued == 0 || self.released >= u64::from(self.window / 32);
         if asks {
             self.released = 0;
         }
@@ -121,12 +124,12 @@ impl Inflow {
 
     /// Whether messages that the application has not taken use three quarters of the window.
     pub(super) fn is_nearly_full(&self) -> bool {
-        self.queued > self.window / 4 * 3
+        self.queued > self.window() / 4 * 3
     }
 
     /// Whether more than the window is kept, so that even a message under way has to wait.
     pub(super) fn is_overfull(&self) -> bool {
-        self.queued + self.held().parked > self.window
+        self.queued + self.held().parked > self.window()
     }
 
     /// The cost of everything that the reader holds, including incomplete answers.
@@ -147,9 +150,9 @@ impl Inflow {
     /// The limit that can be granted now. A message that was begun may be completed whatever its length, so
     /// that a window smaller than a message cannot block it forever.
     fn offer(&self) -> u64 {
-        let mut open = self.window.saturating_sub(self.kept());
+        let mut open = self.window().saturating_sub(self.kept());
         if !self.is_overfull() {
-            open = open.max(self.held().missing.min(self.window));
+            open = open.max(self.held().missing.min(self.window()));
         }
         self.limit.max(self.received + open)
     }
@@ -160,7 +163,7 @@ impl Inflow {
     fn is_due(&self, class: Class) -> bool {
         let gain = self.offer() - self.limit;
         let lacking = self.held().missing.saturating_sub(self.allowance());
-        let grant = gain >= self.window / 2 || (lacking > 0 && gain >= lacking);
+        let grant = gain >= self.window() / 2 || (lacking > 0 && gain >= lacking);
         let tells_seen = class == Class::Bulk && self.seen - self.said >= SAY_SEEN_EVERY;
         (gain > 0 && grant) || tells_seen || self.repeat
     }

@@ -13,7 +13,7 @@
 //! | connections, sessions, the end | `connection.rs`, `dialing.rs`, `greeting.rs`, `session.rs`, `waiting_session.rs`, `closing.rs` |
 //! | freeing memory of idle links | `trim.rs` |
 //! | outcomes of messages | `settle.rs`, `outcomes.rs`, `undelivered.rs`, `retry.rs` |
-//! | the driver's view | `drive.rs` ([`Machine`](crate::machine::Machine)), `timers.rs`, `wakes.rs` |
+//! | the driver's view | `drive.rs` ([`Machine`](crate::machine::Machine)), `due_controls.rs`, `timers.rs`, `wakes.rs` |
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
@@ -37,6 +37,7 @@ mod closing;
 mod connection;
 mod dialing;
 mod drive;
+mod due_controls;
 mod events;
 mod flow;
 mod greeting;

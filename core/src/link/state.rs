@@ -135,6 +135,13 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.settings.cast_timeout
     }
 
+    /// How long closing waits for work under way, unless the caller of
+    /// [`close`](crate::machine::Machine::close) says otherwise.
+    #[must_use]
+    pub fn linger(&self) -> Duration {
+        self.settings.linger
+    }
+
     /// The address of the other side of the present connection, or of the last one.
     #[must_use]
     pub fn remote_addr(&self) -> Option<&Address> {

@@ -1,5 +1,6 @@
 //! The observable state of a link, as plain data.
 
+use core::num::NonZeroU64;
 use core::time::Duration;
 
 use super::{Counters, Link, State};
@@ -63,7 +64,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
                 .outcomes
                 .as_ref()
                 .map_or_else(Depth::default, |outcomes| outcomes.errored_depth()),
-            round_trip: self.route.round_trip,
+            round_trip: self.round_trip(),
             quiet_for: (last > Instant::ZERO).then(|| now.saturating_since(last)),
             memory: self.memory(),
         }
@@ -72,15 +73,14 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// The smoothed round-trip time, if it is known.
     #[must_use]
     pub fn round_trip(&self) -> Option<Duration> {
-        self.route.round_trip
+        self.route.round_trip.map(|one_more| Duration::from_nanos(one_more.get() - 1))
     }
 
     /// A round trip took this long (RFC 6298, section 2: a new sample has a weight of an eighth).
     pub(super) fn note_round_trip(&mut self, sample: Duration) {
-        self.route.round_trip = Some(match self.route.round_trip {
-            Some(smoothed) => (smoothed * 7 + sample) / 8,
-            None => sample,
-        });
+        let smoothed = self.round_trip().map_or(sample, |smoothed| (smoothed * 7 + sample) / 8);
+        let nanos = u64::try_from(smoothed.as_nanos()).unwrap_or(u64::MAX);
+        self.route.round_trip = NonZeroU64::new(nanos.saturating_add(1));
     }
 
     /// The pong to the last ping.

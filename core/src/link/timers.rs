@@ -64,7 +64,7 @@ impl<T> Watched<'_, T> {
             Key::Cast(class, number) => {
                 // A cast that is being written may be given back.
                 self.arena.has_late()
-                    || self.conn.writing.casts_from.is_some_and(|from| number >= from)
+                    || self.conn.writing.casts_from.is_some_and(|from| number >= from.get())
                     || self.arena.oldest_unsent_cast(class).is_some_and(|oldest| number >= oldest)
             }
             Key::Wait(_, number) => self.outcomes.is_some_and(|outcomes| outcomes.is_awaited(number)),

@@ -127,7 +127,7 @@ fn a_message_that_comes_while_the_consumer_ends_is_handled() {
         let mut handlers = Handlers::<Native>::default();
         handlers.on_message = OnMessage::Ordinary(Arc::clone(&counts) as _);
         let link = Link::new(Config::default(), Role::Accepting);
-        let peer = PeerCore::new(link, Duration::ZERO);
+        let peer = PeerCore::new(link);
         peer.shared().with(|link| link.handle_messages());
         let threads = Arc::<Threads>::default();
         let inbox = Arc::new(Inbox {

@@ -1,5 +1,6 @@
 //! Inline answers, encoded without the lock of the link.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use super::Reader;
@@ -28,7 +29,25 @@ impl KeptBack {
     }
 }
 
+/// The extensions that the answer to the last request repeats.
+#[allow(clippy::ref_option, reason = "a field of the reader, while another one is borrowed")]
+fn repeated(kept: &Option<Box<Vec<u8>>>) -> &[u8] {
+    kept.as_deref().map_or(&[], Vec::as_slice)
+}
+
 impl<F: Framing> Reader<F> {
+    /// The answer to the request that came now repeats its extensions.
+    pub(super) fn repeat_extensions(&mut self, extensions: &[u8]) {
+        match &mut self.repeated {
+            None if extensions.is_empty() => {}
+            kept => {
+                let kept = kept.get_or_insert_default();
+                kept.clear();
+                kept.extend_from_slice(extensions);
+            }
+        }
+    }
+
     /// Answers the request with that id at once.
     ///
     /// # Errors
@@ -72,7 +91,7 @@ impl<F: Framing> Reader<F> {
         let start = local.chunk.own_len();
         // Asked of the framing, which the compiler knows, instead of the length.
         let repeats = self.framing.profile().repeats_extensions;
-        let repeated = if repeats { &self.repeated[..] } else { &[] };
+        let repeated = if repeats { repeated(&self.repeated) } else { &[] };
         let pushed = local.chunk.push_reply(&self.framing, id, repeated, |out| {
             let before = out.len();
             let method = fill(out)?;
@@ -147,7 +166,7 @@ impl<F: Framing> Reader<F> {
         };
         // Text that is too long for the peer is truncated: the status matters.
         let body = Payload::Borrowed(&failure.body[..failure.body.len().min(self.longest_answer)]);
-        frames.chunk.push(&self.framing, Sent::Answer(id), &meta, &self.repeated, body, false)?;
+        frames.chunk.push(&self.framing, Sent::Answer(id), &meta, repeated(&self.repeated), body, false)?;
         *answers += 1;
         Ok(())
     }

@@ -49,7 +49,7 @@ impl<F: Framing> Reader<F> {
                 self.guard.control(consumed)?;
                 self.local.take_if(|local| local.is_empty());
                 let link = access.machine();
-                link.conn.due.pong = Some(meta.id);
+                link.conn.due.answer_ping(meta.id);
                 link.wake_driver();
             }
             // Every byte is a sign of life: the pass recorded it.

@@ -48,8 +48,8 @@ pub(in crate::link) const FRAME_OVERHEAD: usize = 128 * 1024;
 pub struct Reader<F: Framing> {
     framing: F,
     stage: Stage,
-    /// The ids of this side's calls, on a framing that does not distinguish requests from replies.
-    own_ids: core::ops::Range<u64>,
+    /// The first id of this side's calls, on a framing that does not distinguish requests from replies.
+    first_own: u64,
     longest_answer: usize,
     /// The policy for failed requests, if there are no error replies.
     on_failure: OnFailure,
@@ -68,8 +68,9 @@ pub struct Reader<F: Framing> {
     requests: u64,
     last_was_request: bool,
     lends_replies: bool,
-    /// The extensions of the last request, if its answer repeats them.
-    repeated: Vec<u8>,
+    /// The extensions of the last request, if its answer repeats them. Boxed: few framings do that.
+    #[allow(clippy::box_collection, reason = "one word in place of three")]
+    repeated: Option<Box<Vec<u8>>>,
     /// Nothing is processed: the server has no memory for more, or the peer was refused.
     is_stopped: bool,
     /// How many requests may be started before the link must be asked again.
@@ -100,7 +101,7 @@ impl<F: Framing> Reader<F> {
         let profile = framing.profile();
         Self {
             stage: if profile.handshake { Stage::Hello } else { Stage::Announce },
-            own_ids: first_id..first_id.saturating_add(1 << 62),
+            first_own: first_id,
             longest_answer: framing.max_message(),
             on_failure,
             fragment: usize::MAX,
@@ -113,7 +114,7 @@ impl<F: Framing> Reader<F> {
             requests: 0,
             last_was_request: false,
             lends_replies: false,
-            repeated: Vec::new(),
+            repeated: None,
             is_stopped: false,
             starts: 0,
             allowance: [0; 2],
@@ -289,7 +290,7 @@ impl<F: Framing> Reader<F> {
                         self.guard.request();
                         self.aside = None;
                         if self.framing.profile().repeats_extensions {
-                            self.repeated.clear();
+                            self.repeat_extensions(&[]);
                         }
                         (self.last_was_request, self.requests) = (true, self.requests + 1);
                         buf.lend(plain.end);
@@ -392,8 +393,7 @@ impl<F: Framing> Reader<F> {
         let lent = buf.lent();
         let (extensions, body) = (&lent[extensions], &lent[body]);
         if is_request && self.framing.profile().repeats_extensions {
-            self.repeated.clear();
-            self.repeated.extend_from_slice(extensions);
+            self.repeat_extensions(extensions);
         }
         let incoming = Incoming { meta, extensions, body, buf, cost: cost(len) };
         if is_request { Event::Request(incoming) } else { Event::Message(incoming) }
@@ -467,7 +467,7 @@ impl<F: Framing> Reader<F> {
         if meta.kind != Kind::Numbered || self.framing.profile().calls != Calls::ByRange {
             return meta.kind;
         }
-        if self.own_ids.contains(&meta.id) {
+        if (self.first_own..self.first_own.saturating_add(1 << 62)).contains(&meta.id) {
             Kind::Reply
         } else if meta.id == 0 {
             Kind::Numbered
