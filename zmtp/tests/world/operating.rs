@@ -28,6 +28,19 @@ fn run(kinds: [SocketType; 2], seed: u64) -> Outcome {
     model.finish()
 }
 
+impl Seen {
+    fn add(&mut self, other: Self) {
+        self.probes += other.probes;
+        self.welcomes += other.welcomes;
+        self.chosen += other.chosen;
+        self.conflated += other.conflated;
+        for at in 0..2 {
+            self.let_in[at] += other.let_in[at];
+            self.refused[at] += other.refused[at];
+        }
+    }
+}
+
 #[test]
 fn whatever_is_done_each_message_is_accounted_for() {
     let (count, first) = (number("BOWLINE_SCHEDULES", 30), number("BOWLINE_SEED", 1));
