@@ -31,19 +31,6 @@ pub(crate) struct Seen {
     pub(crate) refused: [usize; 2],
 }
 
-impl Seen {
-    pub(crate) fn add(&mut self, other: Self) {
-        self.probes += other.probes;
-        self.welcomes += other.welcomes;
-        self.chosen += other.chosen;
-        self.conflated += other.conflated;
-        for at in 0..2 {
-            self.let_in[at] += other.let_in[at];
-            self.refused[at] += other.refused[at];
-        }
-    }
-}
-
 impl Model<'_> {
     /// The handshake of a pipe's connection is done.
     pub(crate) fn became_ready(&mut self, End { node, id, .. }: End, peer: &Peer, effects: Effects) {
