@@ -28,16 +28,14 @@ fn run(kinds: [SocketType; 2], seed: u64) -> Outcome {
     model.finish()
 }
 
-impl Seen {
-    fn add(&mut self, other: Self) {
-        self.probes += other.probes;
-        self.welcomes += other.welcomes;
-        self.chosen += other.chosen;
-        self.conflated += other.conflated;
-        for at in 0..2 {
-            self.let_in[at] += other.let_in[at];
-            self.refused[at] += other.refused[at];
-        }
+fn add(all: &mut Seen, seen: Seen) {
+    all.probes += seen.probes;
+    all.welcomes += seen.welcomes;
+    all.chosen += seen.chosen;
+    all.conflated += seen.conflated;
+    for at in 0..2 {
+        all.let_in[at] += seen.let_in[at];
+        all.refused[at] += seen.refused[at];
     }
 }
 
@@ -54,7 +52,7 @@ fn whatever_is_done_each_message_is_accounted_for() {
                 continue;
             };
             sent += outcome.sent;
-            seen.add(outcome.seen);
+            add(&mut seen, outcome.seen);
             came += outcome.came;
             ended += outcome.ended;
         }
