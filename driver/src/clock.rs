@@ -37,6 +37,23 @@ pub fn now() -> Instant {
     Instant::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
 }
 
+/// The same point in time as an instant of the standard library.
+#[must_use]
+pub fn to_std(at: Instant) -> StdInstant {
+    let offset = std::time::Duration::from_nanos(at.as_nanos());
+    // Out of range: later than any caller waits.
+    origin()
+        .checked_add(offset)
+        .unwrap_or_else(|| StdInstant::now() + std::time::Duration::from_secs(86_400 * 365))
+}
+
+/// The time after `wait`; one that is out of range is forever.
+#[must_use]
+pub fn after(wait: std::time::Duration) -> Instant {
+    let nanos = u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX);
+    Instant::from_nanos(now().as_nanos().saturating_add(nanos))
+}
+
 /// A clock that stands still until the test moves it, for the thread of that test.
 #[cfg(test)]
 pub(crate) mod simulated {
@@ -65,21 +82,4 @@ pub(crate) mod simulated {
     pub(crate) fn pass(time: Duration) {
         NOW.set(Some(NOW.get().expect("a stopped clock") + time));
     }
-}
-
-/// The same point in time as an instant of the standard library.
-#[must_use]
-pub fn to_std(at: Instant) -> StdInstant {
-    let offset = std::time::Duration::from_nanos(at.as_nanos());
-    // Out of range: later than any caller waits.
-    origin()
-        .checked_add(offset)
-        .unwrap_or_else(|| StdInstant::now() + std::time::Duration::from_secs(86_400 * 365))
-}
-
-/// The time after `wait`; one that is out of range is forever.
-#[must_use]
-pub fn after(wait: std::time::Duration) -> Instant {
-    let nanos = u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX);
-    Instant::from_nanos(now().as_nanos().saturating_add(nanos))
 }
