@@ -304,7 +304,6 @@ impl<F: Framing> Drop for Call<'_, F> {
 #[cfg(test)]
 mod tests {
     use std::task::Waker;
-    use std::time::Duration;
 
     use bowline_core::config::Config;
     use bowline_core::link::{Link, Role};

@@ -383,7 +383,6 @@ impl<F: Framing> Future for Race<'_, F> {
 #[cfg(test)]
 mod tests {
     use std::task::Waker;
-    use std::time::Duration;
 
     use bowline_core::error::Disconnect;
     use bowline_core::frame::tcpstream::Tcpstream;

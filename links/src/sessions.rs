@@ -39,6 +39,7 @@ pub(crate) struct Arrival<S, F: Framing> {
 
 impl<S, F: Framing> Arrival<S, F> {
     /// Moves it out of its box, which is freed.
+    #[allow(clippy::boxed_local, reason = "a task would keep the empty box")]
     pub(crate) fn unboxed(self: Box<Self>) -> Self {
         *self
     }

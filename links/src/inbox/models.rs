@@ -5,7 +5,6 @@
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::Wake;
-use std::time::Duration;
 
 use bowline_core::config::Config;
 use bowline_core::frame::native::{Hello, Native};

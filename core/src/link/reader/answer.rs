@@ -1,6 +1,5 @@
 //! Inline answers, encoded without the lock of the link.
 
-use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use super::Reader;
@@ -27,12 +26,6 @@ impl KeptBack {
     pub(super) fn is_empty(&self) -> bool {
         self.frames.is_empty() && self.failures.is_empty()
     }
-}
-
-/// The extensions that the answer to the last request repeats.
-#[allow(clippy::ref_option, reason = "a field of the reader, while another one is borrowed")]
-fn repeated(kept: &Option<Box<Vec<u8>>>) -> &[u8] {
-    kept.as_deref().map_or(&[], Vec::as_slice)
 }
 
 impl<F: Framing> Reader<F> {
@@ -91,7 +84,7 @@ impl<F: Framing> Reader<F> {
         let start = local.chunk.own_len();
         // Asked of the framing, which the compiler knows, instead of the length.
         let repeats = self.framing.profile().repeats_extensions;
-        let repeated = if repeats { repeated(&self.repeated) } else { &[] };
+        let repeated = if repeats { self.repeated.as_deref().map_or(&[][..], Vec::as_slice) } else { &[] };
         let pushed = local.chunk.push_reply(&self.framing, id, repeated, |out| {
             let before = out.len();
             let method = fill(out)?;
@@ -166,7 +159,8 @@ impl<F: Framing> Reader<F> {
         };
         // Text that is too long for the peer is truncated: the status matters.
         let body = Payload::Borrowed(&failure.body[..failure.body.len().min(self.longest_answer)]);
-        frames.chunk.push(&self.framing, Sent::Answer(id), &meta, repeated(&self.repeated), body, false)?;
+        let repeated = self.repeated.as_deref().map_or(&[][..], Vec::as_slice);
+        frames.chunk.push(&self.framing, Sent::Answer(id), &meta, repeated, body, false)?;
         *answers += 1;
         Ok(())
     }

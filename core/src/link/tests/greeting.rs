@@ -96,7 +96,7 @@ fn nothing_is_read_ahead_for_what_is_no_greeting() {
         (&b"GET / HTTP/1.1"[..], None),
         (&frame(Kind::Cast, b"x"), None),
         (&long, None),
-        (&[said.clone(), frame(Kind::Cast, b"x")].concat(), Some(expected)),
+        (&[said, frame(Kind::Cast, b"x")].concat(), Some(expected)),
     ] {
         // The link refuses it, with the error of a reader that read everything itself.
         let mut other = accepting();
