@@ -107,5 +107,12 @@ pub(crate) async fn interfaces_stand_for_their_addresses<R: Runtime>() {
     let to = bound.strip_prefix("tcp://").expect("TCP");
     assert!(to.starts_with("127.0.0.1:"), "{bound}");
     assert_eq!(ip(from_where(&pull, &format!("tcp://{LOOPBACK}:*;{to}")).await), "127.0.0.1");
+    // With its port, too, and at once after another socket was closed there.
+    let port = to.rsplit(':').next().expect("a port");
+    for _ in 0..20 {
+        pull.unbind(&bound).expect("bound");
+        assert_eq!(pull.bind(&format!("tcp://{LOOPBACK}:{port}")).expect("it is free"), bound);
+        from_where(&pull, &bound).await;
+    }
     done::<R, _>(pull.close()).await;
 }

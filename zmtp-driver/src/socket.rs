@@ -264,7 +264,7 @@ impl<R: Runtime, K: Kind> Socket<R, K> {
         Ok(id)
     }
 
-    /// Stops accepting peers at an endpoint; accepted ones stay.
+    /// Stops accepting peers at an endpoint, which may be bound again at once; accepted ones stay.
     ///
     /// # Errors
     /// The socket is not bound there.

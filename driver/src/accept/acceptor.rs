@@ -62,7 +62,8 @@ pub struct Acceptor<R: Runtime, S: Service> {
 }
 
 struct Inner<R: Runtime, S: Service> {
-    listener: Mutex<Option<Arc<R::Listener>>>,
+    /// The task that accepts borrows it: whoever takes it out closes it at once.
+    listener: Mutex<Option<R::Listener>>,
     local: Address,
     door: Arc<Door<S>>,
     options: SocketOptions,
@@ -105,7 +106,7 @@ impl<R: Runtime, S: Service> Acceptor<R, S> {
         let local = listener.local_addr()?;
         // Heavy work of all connections takes turns on as many threads as the runtime has.
         door.gate().memory().heavy_work().run_by(R::threads(), R::wake_later);
-        let listener = Mutex::new(Some(Arc::new(listener)));
+        let listener = Mutex::new(Some(listener));
         Ok(Self { inner: Arc::new(Inner { listener, local, door, options, serve: None, layer: None }) })
     }
 
@@ -151,11 +152,9 @@ impl<R: Runtime, S: Service> Acceptor<R, S> {
     /// Dropping the future stops accepting; existing connections continue.
     pub async fn serve(&self) {
         let accepting = self.inner.door.accepting();
-        let Some(listener) = self.inner.listener.lock().clone() else { return };
         let mut alarm = Alarm::new(R::timer());
         let mut pause = None;
-        std::future::poll_fn(|cx| self.poll_serve(cx, &listener, &mut alarm, &mut pause)).await;
-        drop(listener);
+        std::future::poll_fn(|cx| self.poll_serve(cx, &mut alarm, &mut pause)).await;
         // Closes the listening socket.
         *self.inner.listener.lock() = None;
         drop(accepting);
@@ -164,7 +163,6 @@ impl<R: Runtime, S: Service> Acceptor<R, S> {
     fn poll_serve(
         &self,
         cx: &mut Context<'_>,
-        listener: &R::Listener,
         alarm: &mut Alarm<R::Timer>,
         pause: &mut Option<Instant>,
     ) -> Poll<()> {
@@ -185,10 +183,13 @@ impl<R: Runtime, S: Service> Acceptor<R, S> {
                 }
             }
             *pause = None;
-            match listener.poll_accept(cx) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Ok((socket, from))) => self.serve_socket(socket, &from),
-                Poll::Ready(Err(error)) => {
+            // Not locked while a connection is served: the application may stop the acceptor there.
+            let accepted = self.inner.listener.lock().as_ref().map(|listener| listener.poll_accept(cx));
+            match accepted {
+                None => return Poll::Ready(()),
+                Some(Poll::Pending) => return Poll::Pending,
+                Some(Poll::Ready(Ok((socket, from)))) => self.serve_socket(socket, &from),
+                Some(Poll::Ready(Err(error))) => {
                     if is_out_of_resources(&error) {
                         *pause = Some(clock::now() + ACCEPT_PAUSE);
                     }
@@ -251,7 +252,7 @@ impl<R: Runtime, S: Service> Acceptor<R, S> {
         R::spawn(async move { acceptor.serve().await })
     }
 
-    /// Closes the listening socket; existing connections stay.
+    /// Closes the listening socket, at once: another may be bound to its address. Existing connections stay.
     pub fn stop_accepting(&self) {
         *self.inner.listener.lock() = None;
         self.inner.door.stop_accepting();

@@ -39,6 +39,12 @@ fn open<R: Runtime, K: Kind>(set: impl FnOnce(Options) -> Options) -> Socket<R, 
     builder.open().expect("sound")
 }
 
+/// A socket that does not redial.
+fn open_once<R: Runtime, K: Kind>(set: impl FnOnce(Options) -> Options) -> Socket<R, K> {
+    let builder = Socket::<R, K>::builder().options(set).reconnect(ReconnectPolicy::never());
+    builder.open().expect("sound")
+}
+
 fn plain<R: Runtime, K: Kind>() -> Socket<R, K> {
     open(|options| options)
 }

@@ -9,7 +9,8 @@ use bowline_zmtp::socket::{Drop, SendError as Unsent};
 use bowline_zmtp_driver::Socket;
 
 use super::{
-    close, link, next_event, nothing_comes, open, peer_down, peer_up, plain, recv, refusal, send, until,
+    close, link, next_event, nothing_comes, open, open_once, peer_down, peer_up, plain, recv, refusal, send,
+    until,
 };
 use crate::done;
 
@@ -68,7 +69,9 @@ pub(crate) async fn a_router_says_whom_it_cannot_reach<R: Runtime>() {
 pub(crate) async fn an_id_is_handed_over<R: Runtime>() {
     for hands_over in [true, false] {
         let router: Router<R> = open(|options| options.router_handover(hands_over));
-        let (first, second): (Dealer<R>, Dealer<R>) = (called("X"), called("X"));
+        // One that redials would take its id back.
+        let first: Dealer<R> = open_once(|options| options.routing_id("X"));
+        let second: Dealer<R> = called("X");
         let bound = link(&router, &first).await;
         send(&first, "first").await;
         assert_eq!(recv(&router).await, [b"X".to_vec(), b"first".to_vec()]);
