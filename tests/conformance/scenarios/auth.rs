@@ -174,6 +174,10 @@ pub async fn a_refusal_ends_dialing_or_not<H: Harness>() {
     let handlers = handlers.event(denied_to(&told));
     let server = H::bind("127.0.0.1:0", Config::default(), handlers).await.expect("a free port");
     server.start();
+    // A peer may read its refusal before the server's task goes on, which then tells of it.
+    let all_are_told = async |count| {
+        H::until("all are told", || told.lock().expect("not poisoned").len() == count).await;
+    };
     // A wrong token is not presented again.
     let config = showing("guessed").reconnect(ReconnectPolicy::fixed(MS)).build().expect("sound");
     let client = H::connect_lazy(&server.address(), config, Handlers::none()).expect("an address");
@@ -190,6 +194,7 @@ pub async fn a_refusal_ends_dialing_or_not<H: Harness>() {
     assert_eq!(code(&client.ready().await.expect_err("it is wrong")), Some(RefusalCode::WRONG));
     assert_eq!(tries.load(Ordering::Relaxed), 1 + 3);
     client.close().await;
+    all_are_told(1 + 3).await;
     // A delay in the refusal permits a retry, and is respected.
     tries.store(0, Ordering::Relaxed);
     let config = showing("later").reconnect(ReconnectPolicy::fixed(MS)).build().expect("sound");
@@ -199,12 +204,12 @@ pub async fn a_refusal_ends_dialing_or_not<H: Harness>() {
     assert!(began.elapsed() >= MS * 300, "not before it was told");
     assert_eq!(tries.load(Ordering::Relaxed), 2);
     client.close().await;
+    all_are_told(1 + 3 + 1).await;
     // A panic is a refusal that does not concern the credentials.
     let config = showing("panics").reconnect(ReconnectPolicy::never()).build().expect("sound");
     let error = H::connect(&server.address(), config, Handlers::none()).await.err().expect("refused");
     assert_eq!((code(&error), error.is_retryable()), (Some(RefusalCode::UNAVAILABLE), true));
-    // The peer may read its refusal before the server's task goes on to count it.
-    H::until("all are told", || told.lock().expect("not poisoned").len() == 6).await;
+    all_are_told(1 + 3 + 1 + 1).await;
     H::until("all are counted", || server.accept_counters().denied == 1 + 3 + 1 + 1).await;
     let wrong = [RefusalCode::WRONG; 4];
     let codes = [&wrong[..], &[RefusalCode::APPLICATION, RefusalCode::UNAVAILABLE]].concat();
