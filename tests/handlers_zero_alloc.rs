@@ -88,7 +88,8 @@ async fn handlers_allocate_nothing<R: Runtime<Style = Awaits>>(on: On) {
     server.start().expect("it runs");
     let client = Client::<R>::connect(&server.local_addr().to_string()).await.expect("it listens");
     let (short, long) = ([7; 100], [7; 200]);
-    assert_eq!(server.memory_held(), 0);
+    // The client may know before the server's task that the handshake is over.
+    memory_is(&server, "a handshake that is over holds nothing", |held| held == 0).await;
     calls(&client, 1, &short, 1).await;
     memory_is(&server, "a block for futures is counted", |held| (1..=2_048).contains(&held)).await;
     assert_each(&on, "echo", 0, async |n| calls(&client, 1, &short, n).await).await;
