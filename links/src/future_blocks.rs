@@ -78,7 +78,7 @@ impl<Fut> FutureBlocks<Fut> {
         });
     }
 
-    /// The first result of `look`, for the places that nobody else looks at now.
+    /// The first result of `look`, over the places that no other thread has locked now.
     #[inline]
     fn at<T>(&self, from: u64, mut look: impl FnMut(&mut Place<Fut>) -> Option<T>) -> Option<T> {
         let places = self.places.get()?;

@@ -186,7 +186,7 @@ mod tests {
         assert_eq!((state.jobs.len(), state.threads), (0, 0));
     }
 
-    /// A job that nobody wants.
+    /// A job whose result is not needed.
     struct Unwanted(mpsc::Sender<Turn>);
 
     impl Work for Unwanted {

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use super::{Step, Steps};
 
-/// What came of the steps.
+/// The result of the steps.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Came<E> {
     /// The bytes that the steps sent.

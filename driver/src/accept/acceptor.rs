@@ -62,7 +62,7 @@ pub struct Acceptor<R: Runtime, S: Service> {
 }
 
 struct Inner<R: Runtime, S: Service> {
-    /// The task that accepts borrows it: whoever takes it out closes it at once.
+    /// The accepting task borrows it for each poll. Setting it to `None` closes the listening socket at once.
     listener: Mutex<Option<R::Listener>>,
     local: Address,
     door: Arc<Door<S>>,

@@ -47,7 +47,7 @@ impl Contender for Owner {
             Work::OneWay { senders: 1, size } if self.many && *size <= 1024 => Ok(()),
             _ if self.many => Err("it sends small messages one way"),
             Work::OneWay { senders: 1, .. } if self.spin.is_zero() => Ok(()),
-            Work::OneWay { senders: 1, .. } => Err("one way nobody waits"),
+            Work::OneWay { senders: 1, .. } => Err("casts have no reply to spin for"),
             Work::OneWay { .. } => Err("it has one owner"),
             Work::Calls { .. } | Work::Paced { .. } => Ok(()),
             _ => Err("a thread for each connection is not a contender"),

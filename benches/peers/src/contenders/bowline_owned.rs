@@ -60,7 +60,7 @@ impl<R: Runtime<Style = Awaits>> Contender for Owned<R> {
     fn fits(&self, work: &Work) -> Result<(), &'static str> {
         match work {
             Work::Calls { .. } if !self.many => Ok(()),
-            _ if !self.spin.is_zero() => Err("one way nobody waits"),
+            _ if !self.spin.is_zero() => Err("casts have no reply to spin for"),
             Work::OneWay { senders: 1, size } if !self.many || *size <= 1024 => Ok(()),
             _ if self.many => Err("it sends small messages one way"),
             Work::OneWay { .. } => Err("it has one owner"),

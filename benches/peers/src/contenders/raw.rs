@@ -56,7 +56,7 @@ impl Contender for Raw {
         match work {
             Work::OneWay { senders: 1, .. } if self.wait == Wait::Block => Ok(()),
             Work::OneWay { .. } if self.encode && self.wait == Wait::Block => Ok(()),
-            Work::OneWay { .. } => Err("one way nobody waits"),
+            Work::OneWay { .. } => Err("casts have no reply to spin for"),
             Work::Calls { .. } | Work::Paced { .. } if self.encode => Ok(()),
             Work::Calls { .. } | Work::Paced { .. } => Err("calls are encoded as they are made"),
             Work::Pattern(_) => Err("raw tokio stands for it"),

@@ -123,7 +123,7 @@ fn its_greeting(end: &mut End<Native>) -> (Greeting<Native>, RecvBuf) {
     (greeting, buf)
 }
 
-/// Whoever gives a link a greeting has to check its token: the link itself does not do it again.
+/// A server checks the token of a greeting before it gives the greeting to a link: the link does not check it again.
 #[test]
 fn a_token_that_was_not_checked_proves_nothing() {
     let mut end = in_session().b;

@@ -177,7 +177,7 @@ fn who_is_gone_keeps_its_place_while_its_requests_are_handled() {
         let memory = door.gate().memory();
         assert!(memory.held() >= 24_000, "{}", memory.held());
         if is_closed {
-            // What the largest holder is told.
+            // The error that closes the largest holder.
             let left = peer.with(|link| link.close_for_memory(clock::now(), 24_000, 1));
             assert!(left >= 24_000, "{left}");
         }
