@@ -1,6 +1,8 @@
 //! Batchers over a topic of a Forest Bus node, beside batches made by hand; reading, beside a pair of plain sockets.
 //!
-//! `cargo bench -p bowline-benches --bench batches --all-features [-- --quick] [-- --rounds N] [-- --seconds S]`
+//! `cargo bench -p bowline-benches --bench batches --all-features [-- --quick] [-- --rounds N] [-- --seconds S] [-- --only PART]`
+//!
+//! `--only` runs the contenders whose name contains the text, and those that they are compared with.
 //!
 //! Messages of 110 bytes, on tokio, client and node in threads of one process. Contenders take turns, and what counts is
 //! the median of each round's ratio to the contender that it is compared with. The plain pair moves the same bytes of
@@ -39,6 +41,8 @@ fn main() {
     let quick = args.iter().any(|arg| arg == "--quick");
     let rounds = value("--rounds").unwrap_or(if quick { 3.0 } else { 9.0 }) as usize;
     let time = Duration::from_secs_f64(value("--seconds").unwrap_or(if quick { 0.3 } else { 1.0 }));
+    let only =
+        args.iter().position(|arg| arg == "--only").and_then(|at| args.get(at + 1)).map_or("", |only| only);
     if args.iter().any(|arg| arg == "--list") {
         return;
     }
@@ -52,14 +56,18 @@ fn main() {
         ("pages of 500 over a plain pair", 5, plain_pages),
         ("get_messages, pages of 500", 5, pages),
     ];
+    let is_wanted = |at: usize| {
+        let is_named = |(name, beside, _): &(&str, usize, Run)| *beside == at && name.contains(only);
+        contenders[at].0.contains(only) || contenders.iter().any(is_named)
+    };
     let mut rates = vec![Vec::new(); contenders.len()];
     for _ in 0..rounds {
-        for (rates, (.., run)) in rates.iter_mut().zip(&contenders) {
-            rates.push(run(time));
+        for (at, (.., run)) in contenders.iter().enumerate().filter(|(at, _)| is_wanted(*at)) {
+            rates[at].push(run(time));
         }
     }
     println!("{:<40} {:>12} {:>10} {:>10} {:>7}", "messages /s", "median", "min", "max", "ratio");
-    for ((name, beside, _), own) in contenders.iter().zip(&rates) {
+    for ((name, beside, _), own) in contenders.iter().zip(&rates).filter(|(_, own)| !own.is_empty()) {
         let ratios: Vec<f64> = own.iter().zip(&rates[*beside]).map(|(own, other)| own / other).collect();
         let (least, most) = own.iter().fold((f64::MAX, 0.0_f64), |(a, b), &rate| (a.min(rate), b.max(rate)));
         println!("{name:<40} {:>12.0} {least:>10.0} {most:>10.0} {:>7.2}", median(own), median(&ratios));

@@ -512,6 +512,12 @@ impl<T: Timer> Alarm<T> {
         self.armed.is_some()
     }
 
+    /// Whether it is set to that time or an earlier one.
+    #[must_use]
+    pub fn is_set_until(&self, at: Instant) -> bool {
+        self.armed.is_some_and(|armed| armed <= at)
+    }
+
     /// Wakes the task at `at` or somewhat earlier. `true`: it is time to check.
     pub fn poll(&mut self, cx: &mut Context<'_>, at: Instant) -> bool {
         if self.armed.is_none_or(|armed| armed > at) {

@@ -74,6 +74,8 @@ impl<R: Runtime> Sink for Topic<R> {
     type Position = Index;
     type Error = ClientError;
 
+    const SENDERS_MAY_POLL: bool = true;
+
     fn size(&self, message: &Bytes) -> usize {
         message.len()
     }

@@ -91,7 +91,7 @@ impl<M, R, P, E: Clone, T> Batcher<M, R, P, E, T> {
     /// buffer. While a batch is under way or waits for a retry, the driver comes back by itself.
     fn hurry(&mut self) {
         if self.phase == Phase::Idle && (self.waiting.len == 1 || self.is_full()) {
-            self.wakes.extend(self.driver.take());
+            self.hurried = self.driver.take().or_else(|| self.hurried.take());
         }
     }
 

@@ -56,6 +56,7 @@ impl<M, R, P, E: Clone, T> Batcher<M, R, P, E, T> {
             self.stats.batches += 1;
             self.attempts = 0;
             self.under_way = self.waiting.take();
+            self.last_batch = self.under_way.len;
         } else {
             self.stats.retries += 1;
         }

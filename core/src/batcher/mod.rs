@@ -113,6 +113,10 @@ pub struct Batcher<M, R, P, E, T> {
     failures: Option<Failures<E>>,
     stats: Stats,
     driver: Option<T>,
+    /// The driver's token, while it is to be woken for a new message.
+    hurried: Option<T>,
+    /// The number of messages of the last batch.
+    last_batch: usize,
     closers: Waiters<T>,
     wakes: Vec<T>,
     /// Kept to reuse its vectors.
@@ -143,6 +147,8 @@ impl<M, R, P, E: Clone, T> Batcher<M, R, P, E, T> {
             failures: None,
             stats: Stats::default(),
             driver: None,
+            hurried: None,
+            last_batch: 0,
             closers: Waiters::new(),
             wakes: Vec::new(),
             spare: Some(Batch::new()),
@@ -151,13 +157,24 @@ impl<M, R, P, E: Clone, T> Batcher<M, R, P, E, T> {
 
     /// Takes the tokens of callers that can proceed, to be woken after the batcher's lock is released.
     pub fn take_tokens(&mut self, tokens: &mut Vec<T>) {
+        tokens.extend(self.hurried.take());
         tokens.append(&mut self.wakes);
+    }
+
+    /// The driver's token, if it is to be woken for the message that was just sent, and its sender may do the driver's
+    /// work instead: the message is the only one, the last batch had one message too, and the batch is due. Otherwise
+    /// the token is left to [`take_tokens`](Self::take_tokens).
+    ///
+    /// With several senders the driver gathers larger batches, because they send while it is being woken.
+    pub fn take_turn(&mut self) -> Option<T> {
+        let is_alone = self.waiting.len == 1 && self.no_room.len == 0 && self.last_batch <= 1;
+        if is_alone && self.settings.linger.is_zero() { self.hurried.take() } else { None }
     }
 
     /// Whether there are such tokens.
     #[must_use]
     pub fn has_tokens(&self) -> bool {
-        !self.wakes.is_empty()
+        !self.wakes.is_empty() || self.hurried.is_some()
     }
 
     /// The settings.

@@ -32,12 +32,17 @@ pub trait Caller: Send + Sync + 'static {
     where
         Self: 'a;
 
+    /// Whether a sender may poll the future: see [`Sink::SENDERS_MAY_POLL`].
+    const SENDERS_MAY_POLL: bool = false;
+
     /// Begins a call. Polling the future never blocks, on any runtime.
     fn begin_call<'a>(&'a self, options: CallOptions, payload: Payload<'a>) -> Self::Call<'a>;
 }
 
 impl<F: Framing> Caller for PeerCore<F> {
     type Call<'a> = Call<'a, F>;
+
+    const SENDERS_MAY_POLL: bool = true;
 
     fn begin_call<'a>(&'a self, options: CallOptions, payload: Payload<'a>) -> Call<'a, F> {
         self.call_with(options, payload)
@@ -47,6 +52,8 @@ impl<F: Framing> Caller for PeerCore<F> {
 impl<R: Runtime, F: Framing> Caller for Peer<R, F> {
     type Call<'a> = Call<'a, F>;
 
+    const SENDERS_MAY_POLL: bool = true;
+
     fn begin_call<'a>(&'a self, options: CallOptions, payload: Payload<'a>) -> Call<'a, F> {
         (**self).begin_call(options, payload)
     }
@@ -54,6 +61,8 @@ impl<R: Runtime, F: Framing> Caller for Peer<R, F> {
 
 impl<R: Runtime, F: Framing> Caller for Client<R, F> {
     type Call<'a> = Call<'a, F>;
+
+    const SENDERS_MAY_POLL: bool = true;
 
     fn begin_call<'a>(&'a self, options: CallOptions, payload: Payload<'a>) -> Call<'a, F> {
         (**self).begin_call(options, payload)
@@ -203,6 +212,8 @@ impl<C: Caller, M: AsRef<[u8]> + Send + Sync + 'static> Sink for EachCall<C, M> 
     type Position = Reply;
     type Error = CallError;
 
+    const SENDERS_MAY_POLL: bool = C::SENDERS_MAY_POLL;
+
     fn size(&self, message: &M) -> usize {
         message.as_ref().len()
     }
@@ -302,6 +313,8 @@ where
     type Message = M;
     type Position = P;
     type Error = CallError;
+
+    const SENDERS_MAY_POLL: bool = C::SENDERS_MAY_POLL;
 
     fn size(&self, message: &M) -> usize {
         message.as_ref().len()

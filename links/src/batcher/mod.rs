@@ -17,6 +17,7 @@ use crate::recipe::random_seed;
 
 mod blocking;
 mod calls;
+mod driving;
 #[cfg(all(test, bowline_loom))]
 mod models;
 mod observe;
@@ -32,6 +33,7 @@ pub use results::{NextResult, SendResults};
 pub use sending::{Closing, Forgetting, Referencing, Sending};
 pub use sink::Sink;
 
+use driving::DrivingTask;
 use observe::Teller;
 use shared::{Lent, Shared, drive};
 
@@ -338,7 +340,7 @@ impl<R: Runtime, S: Sink, T: Send + 'static> BatcherBuilder<R, S, T> {
 
     /// Sets a function that is called when messages that were [sent and forgotten](Batcher::send_and_forget)
     /// failed: with the number of failures since the last call, and the error of the last one. The batcher's
-    /// task calls it; it must not block.
+    /// task calls it, or a sender [in place of the task](Sink::SENDERS_MAY_POLL); it must not block.
     pub fn on_failure(mut self, told: impl Fn(&Failures<S::Error>) + Send + Sync + 'static) -> Self {
         self.on_failure = Some(Box::new(told));
         self
@@ -353,7 +355,8 @@ impl<R: Runtime, S: Sink, T: Send + 'static> BatcherBuilder<R, S, T> {
         let machine = Machine::new(settings, random_seed())?;
         let shared = Arc::new(Shared::new(sink, machine));
         let lent = Lent::new(Arc::clone(&shared));
-        R::spawn(drive(lent, R::timer, on_failure, Teller::new(name)))?;
+        shared.driving.begin(drive(lent, R::timer, on_failure, Teller::new(name)));
+        R::spawn(DrivingTask(Arc::clone(&shared)))?;
         Ok(Batcher { handle: Arc::new(Handle { shared, close_within }), runtime: PhantomData })
     }
 }

@@ -63,6 +63,8 @@ impl Sink for Counts {
     type Position = u64;
     type Error = ();
 
+    const SENDERS_MAY_POLL: bool = true;
+
     fn size(&self, _: &u8) -> usize {
         1
     }
@@ -84,7 +86,9 @@ fn shared() -> Model {
 
 fn driving(shared: &Model) -> loom::thread::JoinHandle<()> {
     let lent = Lent::new(Arc::clone(shared));
-    loom::thread::spawn(|| block_on(drive(lent, || Never, None, Teller::new(String::new()))))
+    shared.driving.begin(drive(lent, || Never, None, Teller::new(String::new())));
+    let task = DrivingTask(Arc::clone(shared));
+    loom::thread::spawn(|| block_on(task))
 }
 
 fn close(shared: &Model) {
@@ -162,5 +166,32 @@ fn a_message_is_withdrawn_or_appended() {
         assert_eq!(shared.sink.0.load(Relaxed), u64::from(withdrawn.is_none()));
         let admitted = shared.with(|machine| machine.send_and_forget(now, 4, 1));
         assert!(!matches!(admitted, Ok(Admission::Accepted | Admission::Waits(_))), "it is closed");
+    });
+}
+
+/// A sender that waits for its result makes the attempt itself, or leaves it to the task, while the batcher is closed:
+/// the message has one outcome, and the task ends.
+#[test]
+fn a_sender_that_polls_in_place_of_the_task_leaves_nothing_undone() {
+    check(|| {
+        let shared = shared();
+        let task = driving(&shared);
+        let closing = Arc::clone(&shared);
+        let closes = loom::thread::spawn(move || close(&closing));
+        let (mut message, mut sent_as) = (Some(7), None);
+        let sending = std::future::poll_fn(|cx| match (message.take(), sent_as) {
+            (Some(message), _) => {
+                let (polled, id) = shared.send(message, cx);
+                sent_as = id;
+                polled
+            }
+            (None, Some(id)) => shared.poll_send(id, cx),
+            (None, None) => panic!("it was refused"),
+        });
+        let sent = block_on(sending).is_ok();
+        closes.join().unwrap();
+        task.join().unwrap();
+        assert_eq!(shared.sink.0.load(Relaxed), u64::from(sent));
+        assert!(shared.with(|machine| machine.is_closed() && machine.kept() == 0));
     });
 }

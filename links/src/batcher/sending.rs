@@ -94,27 +94,43 @@ impl<R: Runtime, S: Sink, T: Send + 'static> Future for Sending<R, S, T> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         let shared = &*this.shared;
-        let (polled, state) = match std::mem::replace(&mut this.state, State::Over) {
-            State::New(message) => {
-                let (now, bytes) = (clock::now(), shared.sink.size(&message));
-                shared.with(|machine| match machine.send(now, message, bytes) {
-                    Ok(id) => (machine.poll_send(id, || cx.waker().clone()), State::Sent(id)),
-                    Err(_) => {
-                        let cause = machine.cause_of_waiting().cloned();
-                        (Poll::Ready(Err(SendError::Closed(cause))), State::Over)
-                    }
-                })
-            }
-            State::Sent(id) => {
-                let polled = shared.with(|machine| machine.poll_send(id, || cx.waker().clone()));
-                (polled, State::Sent(id))
-            }
-            State::Over => (Poll::Ready(Err(SendError::Closed(None))), State::Over),
+        let (polled, id) = match std::mem::replace(&mut this.state, State::Over) {
+            State::New(message) => shared.send(message, cx),
+            State::Sent(id) => (shared.poll_send(id, cx), Some(id)),
+            State::Over => (Poll::Ready(Err(SendError::Closed(None))), None),
         };
         if polled.is_pending() {
-            this.state = state;
+            this.state = id.map_or(State::Over, State::Sent);
         }
         polled
+    }
+}
+
+impl<S: Sink, T: Send + 'static> Shared<S, T> {
+    /// Sends a message, and polls for its result. A sender that is alone makes the attempt itself, if the sink allows it.
+    pub(super) fn send(
+        &self,
+        message: S::Message,
+        cx: &Context<'_>,
+    ) -> (Poll<SendResult<S>>, Option<SendId>) {
+        let (now, bytes) = (clock::now(), self.sink.size(&message));
+        let (polled, id, turn) = self.with(|machine| {
+            let Ok(id) = machine.send(now, message, bytes) else {
+                let cause = machine.cause_of_waiting().cloned();
+                return (Poll::Ready(Err(SendError::Closed(cause))), None, None);
+            };
+            match if S::SENDERS_MAY_POLL { machine.take_turn() } else { None } {
+                Some(task) => (Poll::Pending, Some(id), Some(task)),
+                None => (machine.poll_send(id, || cx.waker().clone()), Some(id), None),
+            }
+        });
+        let (Some(id), Some(task)) = (id, turn) else { return (polled, id) };
+        self.driving.poll_by_sender(&task);
+        (self.poll_send(id, cx), Some(id))
+    }
+
+    pub(super) fn poll_send(&self, id: SendId, cx: &Context<'_>) -> Poll<SendResult<S>> {
+        self.with(|machine| machine.poll_send(id, || cx.waker().clone()))
     }
 }
 

@@ -4,9 +4,10 @@ use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 
 use bowline_core::batcher::{Batch, Batcher as Machine, Step};
+use bowline_core::time::Instant;
 use bowline_driver::clock;
 use bowline_driver::pump::Alarm;
 use bowline_driver::runtime::Timer;
@@ -14,6 +15,7 @@ use bowline_driver::sync::{Arc, Mutex};
 use bowline_driver::workers::{FAIR_SHARE, Yield};
 
 use super::OnFailure;
+use super::driving::Driving;
 use super::observe::Teller;
 use super::sink::Sink;
 
@@ -22,12 +24,13 @@ type BatchOf<S> = Batch<<S as Sink>::Message, <S as Sink>::Position, <S as Sink>
 
 pub(super) struct Shared<S: Sink, T> {
     pub(super) sink: S,
+    pub(super) driving: Driving,
     machine: Mutex<MachineOf<S, T>>,
 }
 
 impl<S: Sink, T> Shared<S, T> {
     pub(super) fn new(sink: S, machine: MachineOf<S, T>) -> Self {
-        Self { sink, machine: Mutex::new(machine) }
+        Self { sink, driving: Driving::default(), machine: Mutex::new(machine) }
     }
 
     /// Calls `work` with the locked machine, then wakes the tasks that can proceed, after the lock is
@@ -114,7 +117,7 @@ pub(super) async fn drive<C: Timer, S: Sink, T: Send>(
                     Step::Closed => return Poll::Ready(None),
                     Step::Wait(at) => at,
                 };
-                if at.is_none_or(|at| alarm.poll_until(cx, at).is_pending()) {
+                if at.is_none_or(|at| wait_until(&shared, &mut alarm, cx, at).is_pending()) {
                     return Poll::Pending;
                 }
             }
@@ -147,6 +150,26 @@ pub(super) async fn drive<C: Timer, S: Sink, T: Send>(
     }
 }
 
+/// Ready at that time. Only the batcher's task sets the alarm: if a sender polls and the alarm is not set early enough,
+/// the task is woken to set it.
+fn wait_until<S: Sink, T: Send>(
+    shared: &Shared<S, T>,
+    alarm: &mut Alarm<impl Timer>,
+    cx: &mut Context<'_>,
+    at: Instant,
+) -> Poll<()> {
+    if !shared.driving.is_by_sender() {
+        return alarm.poll_until(cx, at);
+    }
+    if clock::now() >= at {
+        return Poll::Ready(());
+    }
+    if !alarm.is_set_until(at) {
+        cx.waker().wake_by_ref();
+    }
+    Poll::Pending
+}
+
 /// Runs until the attempt is over, or a close has no more time for it. Messages that wait may expire
 /// meanwhile.
 async fn attempt<S: Sink, T: Send>(
@@ -171,7 +194,7 @@ async fn attempt<S: Sink, T: Send>(
             if overdue {
                 return Poll::Ready(());
             }
-            if next.is_none_or(|at| alarm.poll_until(cx, at).is_pending()) {
+            if next.is_none_or(|at| wait_until(shared, alarm, cx, at).is_pending()) {
                 return Poll::Pending;
             }
         }

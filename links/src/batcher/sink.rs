@@ -46,6 +46,12 @@ pub trait Sink: Send + Sync + 'static {
     /// The reason why a message was not appended. It is cloned for each message of a batch.
     type Error: Clone + Send + 'static;
 
+    /// Whether senders may poll the future of [`append`](Self::append), with the waker of the batcher's task. `true` saves
+    /// a wake-up for each message of a sender that is the only one: it makes the attempt itself, where it would have
+    /// woken the task. Later polls are the task's. The future must then not use what exists only in a task of its
+    /// runtime, such as the runtime's timers and sockets. The sinks for links and for logs over links allow it.
+    const SENDERS_MAY_POLL: bool = false;
+
     /// The size of a message in bytes, for the bounds of the buffer.
     fn size(&self, message: &Self::Message) -> usize;
 
@@ -53,7 +59,8 @@ pub trait Sink: Send + Sync + 'static {
     /// count as possibly appended. The attempt should finish by the batch's [`deadline`](Batch::deadline):
     /// messages that expire meanwhile get their outcome when it finishes.
     ///
-    /// The batcher's task polls the future (on threads: an I/O thread), so it must not block. The future is
+    /// The batcher's task polls the future (on threads: an I/O thread), or a sender
+    /// [if that is allowed](Self::SENDERS_MAY_POLL), so it must not block. The future is
     /// dropped when a [close](super::Batcher::close) has no more time.
     fn append(
         &self,

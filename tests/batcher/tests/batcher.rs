@@ -19,7 +19,7 @@ use bowline_driver::ReceiveError;
 use bowline_links::batcher::{BatchCall, Batcher, EachCall, SendResult, failed_call};
 use bowline_links::{Client, Pool, Redirect, Server};
 
-use log::{Log, Said};
+use log::{ByTask, Log, Said};
 use world::{MS, Threads, World, done, on_all_runtimes, until};
 
 /// A sender of its own.
@@ -189,6 +189,56 @@ async fn the_delivery_time_ends_a_wait_but_no_attempt<R: World>() {
     until("the first has been under way for longer", || batcher.stats().expired == 1);
     log.release();
     assert_eq!(first.join().expect("it ends"), Ok(0), "it was appended all the same");
+}
+
+/// A sender that is alone makes the attempt on its own thread.
+async fn a_lone_sender_makes_its_attempts_itself<R: World>() {
+    let log = Log::default();
+    let batcher = open::<R>(&log);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let here = Some(std::thread::current().id());
+            until("the task waits, and the sender does its work", || {
+                R::run(async { done::<R, _>(batcher.send("x")).await }).expect("appended");
+                log.last_by() == here
+            });
+        });
+    });
+    let by_task = Batcher::<R, ByTask>::builder(ByTask(log.clone())).open().expect("a runtime");
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..20 {
+                R::run(async { done::<R, _>(by_task.send("x")).await }).expect("appended");
+                assert_ne!(
+                    log.last_by(),
+                    Some(std::thread::current().id()),
+                    "this sink allows it only to the task"
+                );
+            }
+        });
+    });
+}
+
+/// A sender begins an attempt and goes: the task continues it, and its timer works.
+async fn what_a_sender_began_the_task_continues<R: World>() {
+    let log = Log::default();
+    let builder = Batcher::<R, Log>::builder(log.clone()).delivery_timeout(MS * 40).close_within(MS * 40);
+    let batcher = builder.open().expect("a runtime");
+    done::<R, _>(batcher.send("first")).await.expect("appended");
+    log.hold();
+    let begun = sends(&batcher, "begun");
+    until("it is under way", || batcher.pending() == (0, 1));
+    assert_eq!(done::<R, _>(batcher.send("late")).await, Err(SendError::Expired(None)));
+    log.release();
+    assert_eq!(begun.join().expect("it ends"), Ok(1));
+    log.hold();
+    let held = sends(&batcher, "held");
+    until("it is under way", || batcher.pending() == (0, 1));
+    let closing = Batcher::clone(&batcher);
+    drop(batcher);
+    done::<R, _>(closing.close()).await;
+    assert_eq!(held.join().expect("it ends"), Err(SendError::MaybeAppended(None)));
+    assert_eq!(log.given_up(), 1);
 }
 
 async fn a_close_leaves_nothing_without_an_outcome<R: World>() {
@@ -473,6 +523,8 @@ on_all_runtimes! {
     results_come_in_order_and_hold_places
     what_was_not_appended_is_tried_again
     a_sink_that_panics_ends_its_batch_alone
+    a_lone_sender_makes_its_attempts_itself
+    what_a_sender_began_the_task_continues
     the_delivery_time_ends_a_wait_but_no_attempt
     a_close_leaves_nothing_without_an_outcome
     a_close_tries_what_waits

@@ -220,7 +220,10 @@ pub async fn a_shutdown_waits_for_message_handlers<H: Harness>() {
     let diary = Diary::default();
     let handlers = diary.handlers::<H, _, _>(|| H::sleep(MS * 5));
     let (server, client) = H::pair(Config::default(), handlers, Handlers::none()).await;
-    send::<H, _>(&client, 0..40).await;
+    // Messages that are still queued when the go-away comes stay with the client: the last one is written.
+    send::<H, _>(&client, 0..39).await;
+    let written = client.cast_and_wait(CastOptions::default(), 39_u32.to_be_bytes().to_vec()).await;
+    assert_eq!(written.expect("written"), Outcome::Written);
     H::until("they come", || diary.messages() > 0).await;
     let drained = server.shutdown_within(Duration::from_secs(20)).await;
     assert_eq!(diary.all(), one_connection(40), "all of it was told before");

@@ -97,6 +97,33 @@ fn a_full_buffer_blocks_or_gives_the_message_back() {
 }
 
 #[test]
+fn only_a_sender_that_is_alone_takes_the_drivers_turn() {
+    let mut batcher = batcher(Settings::default());
+    let one = batcher.send(NOW, "one", 3).expect("room");
+    assert_eq!(batcher.take_turn(), None, "the driver does not wait yet");
+    assert_eq!(append(&mut batcher, NOW), ["one"]);
+    assert_eq!(batcher.poll_send(one, || 1), Poll::Ready(Ok(0)));
+    assert_eq!(waits(&mut batcher, NOW), None);
+    let _ = batcher.send(NOW, "alone", 5).expect("room");
+    assert_eq!(batcher.take_turn(), Some(0));
+    assert!(!batcher.has_tokens() && woken(&mut batcher).is_empty(), "the sender has it");
+    let _ = batcher.send(NOW, "another", 7).expect("room");
+    assert_eq!(append(&mut batcher, NOW), ["alone", "another"]);
+    assert_eq!(waits(&mut batcher, NOW), None);
+    let _ = batcher.send(NOW, "of several", 10).expect("room");
+    assert_eq!(batcher.take_turn(), None, "the last batch had two");
+    assert_eq!(woken(&mut batcher), [0], "the driver is woken");
+}
+
+#[test]
+fn a_message_that_lingers_is_the_drivers() {
+    let mut batcher = batcher(Settings::default().linger(MS));
+    assert_eq!(waits(&mut batcher, NOW), None);
+    let _ = batcher.send(NOW, "one", 3).expect("room");
+    assert_eq!((batcher.take_turn(), woken(&mut batcher)), (None, [0].to_vec()));
+}
+
+#[test]
 fn linger_ends_with_its_time_or_a_full_buffer() {
     let mut batcher = batcher(Settings::default().buffer(2).linger(MS * 10));
     let _ = batcher.send(NOW, "one", 3).expect("room");

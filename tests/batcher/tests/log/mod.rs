@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
+use std::thread::ThreadId;
 
 use bowline_core::batcher::{Batch, Failed};
 use bowline_links::batcher::Sink;
@@ -29,6 +30,7 @@ struct State {
     longest: usize,
     given_up: usize,
     panics: bool,
+    last_by: Option<ThreadId>,
 }
 
 #[derive(Clone, Default)]
@@ -70,6 +72,11 @@ impl Log {
         self.0.lock().expect("no panic").longest
     }
 
+    /// The thread that finished the last attempt.
+    pub(crate) fn last_by(&self) -> Option<ThreadId> {
+        self.0.lock().expect("no panic").last_by
+    }
+
     /// Attempts that were dropped.
     pub(crate) fn given_up(&self) -> usize {
         self.0.lock().expect("no panic").given_up
@@ -91,6 +98,8 @@ impl Sink for Log {
     type Message = String;
     type Position = usize;
     type Error = Said;
+
+    const SENDERS_MAY_POLL: bool = true;
 
     fn size(&self, message: &String) -> usize {
         message.len()
@@ -120,7 +129,25 @@ impl Sink for Log {
                 state.records.push(message.clone());
             }
         }
+        state.last_by = Some(std::thread::current().id());
         drop(state);
         attempt.1 = true;
+    }
+}
+
+/// A log whose attempts only the batcher's task polls.
+pub(crate) struct ByTask(pub(crate) Log);
+
+impl Sink for ByTask {
+    type Message = String;
+    type Position = usize;
+    type Error = Said;
+
+    fn size(&self, message: &String) -> usize {
+        self.0.size(message)
+    }
+
+    async fn append(&self, batch: &mut Batch<String, usize, Said>) {
+        self.0.append(batch).await;
     }
 }

@@ -1,0 +1,122 @@
+//! The future that drives a batcher: polled by its task, or by a sender that would otherwise wake the task.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::task::{Context, Poll, Waker};
+
+use bowline_driver::sync::{Arc, Mutex};
+
+use super::shared::Shared;
+use super::sink::Sink;
+
+type BoxFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// The driving future, and who polls it.
+#[derive(Default)]
+pub(super) struct Driving {
+    place: Mutex<Place>,
+    /// The future is being polled by a sender. Only the thread that polls reads and writes it.
+    by_sender: AtomicBool,
+}
+
+#[derive(Default)]
+enum Place {
+    /// The future is not polled at the moment.
+    Idle(BoxFuture),
+    /// A thread has taken the future to poll it. `again`: another thread wanted to poll it meanwhile.
+    Polled { again: bool },
+    /// The future was dropped, or is not there yet.
+    #[default]
+    Over,
+}
+
+impl Driving {
+    /// Whether the thread that polls the future is a sender: the timers of the batcher's task may not work there.
+    pub(super) fn is_by_sender(&self) -> bool {
+        self.by_sender.load(Relaxed)
+    }
+
+    pub(super) fn begin(&self, future: impl Future<Output = ()> + Send + 'static) {
+        *self.place.lock() = Place::Idle(Box::pin(future));
+    }
+
+    /// A sender polls the future in place of the task, whose waker this is.
+    pub(super) fn poll_by_sender(&self, task: &Waker) {
+        if self.poll(&mut Context::from_waker(task), true).is_ready() {
+            // So that the task ends.
+            task.wake_by_ref();
+        }
+    }
+
+    fn poll(&self, cx: &mut Context<'_>, by_sender: bool) -> Poll<()> {
+        let mut place = self.place.lock();
+        let future = match std::mem::take(&mut *place) {
+            Place::Idle(future) => future,
+            Place::Polled { .. } => {
+                *place = Place::Polled { again: true };
+                return Poll::Pending;
+            }
+            Place::Over => return Poll::Ready(()),
+        };
+        *place = Place::Polled { again: false };
+        drop(place);
+        self.by_sender.store(by_sender, Relaxed);
+        let mut taken = Taken { driving: self, future: Some(future) };
+        let polled = taken.future.as_mut().map_or(Poll::Ready(()), |future| future.as_mut().poll(cx));
+        if polled.is_pending() && taken.put_back() {
+            cx.waker().wake_by_ref();
+        }
+        polled
+    }
+
+    /// The task has ended or was dropped by its runtime: so is the future.
+    fn end(&self) {
+        let ended = std::mem::take(&mut *self.place.lock());
+        // Dropped when the place is not locked any more. If a sender polls the future, the sender drops it.
+        drop(ended);
+    }
+}
+
+/// The future while a thread polls it. If it is not put back, because it is ready or has panicked, the batcher is over.
+struct Taken<'a> {
+    driving: &'a Driving,
+    future: Option<BoxFuture>,
+}
+
+impl Taken<'_> {
+    /// Returns whether it must be polled again. If the task has ended meanwhile, the future is dropped.
+    fn put_back(&mut self) -> bool {
+        let mut place = self.driving.place.lock();
+        let Place::Polled { again } = *place else { return false };
+        if let Some(future) = self.future.take() {
+            *place = Place::Idle(future);
+        }
+        again
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        if self.future.is_some() {
+            *self.driving.place.lock() = Place::Over;
+        }
+    }
+}
+
+/// The batcher's task.
+pub(super) struct DrivingTask<S: Sink, T: Send + 'static>(pub(super) Arc<Shared<S, T>>);
+
+impl<S: Sink, T: Send + 'static> Future for DrivingTask<S, T> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.0.driving.poll(cx, false)
+    }
+}
+
+impl<S: Sink, T: Send + 'static> Drop for DrivingTask<S, T> {
+    fn drop(&mut self) {
+        self.0.driving.end();
+    }
+}
