@@ -191,6 +191,12 @@ pub trait Machine: Sized + Send + 'static {
         false
     }
 
+    /// Whether everything that waits to be written is messages that nobody waits for: a driver may leave them to
+    /// callers that write more of them.
+    fn streams(&self) -> bool {
+        false
+    }
+
     /// Whether a pass without new bytes would return an event that was kept aside before.
     fn wants_pass(&self) -> bool {
         false

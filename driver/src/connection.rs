@@ -84,6 +84,10 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Connected for Conn
         self.socket.secured()
     }
 
+    fn writes_apart(&self) -> bool {
+        self.socket.writes_apart()
+    }
+
     fn read_for(&self, served: &dyn Fn() -> bool) {
         if !self.socket.callers_read() {
             return;

@@ -38,6 +38,7 @@ mod example;
 pub mod gate;
 pub mod handler_queue;
 pub mod heavy;
+mod hold;
 pub mod inproc;
 mod intake;
 #[cfg(feature = "interfaces")]

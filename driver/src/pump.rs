@@ -345,7 +345,7 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
             match write_batch(&*self.connection, &mut batch) {
                 Ok(true) => {
                     *moved += batch.written() - before;
-                    let more = self.connection.shared.with(|machine| machine.end_write(now, batch));
+                    let more = self.connection.shared.end_write(now, batch);
                     // Reading gets its turn even if writers never stop.
                     if more && self.is_turn_over(*moved) {
                         return Ok(Written::More);

@@ -108,6 +108,13 @@ pub trait Socket: Wire {
         false
     }
 
+    /// Whether callers run on other threads than the task that drives this socket, and timers are precise to a tenth
+    /// of a millisecond. While callers then write large batches of messages one after the other, the task leaves the
+    /// next messages to them for a moment. By default false.
+    fn writes_apart(&self) -> bool {
+        false
+    }
+
     /// Ready when a read may return something; otherwise the task is woken when that changes.
     ///
     /// # Errors

@@ -11,8 +11,12 @@ use bowline_core::memory::{Holding, Verdict};
 use bowline_core::time::Instant;
 
 use crate::heavy::Turn;
+use crate::hold::Hold;
 use crate::sync::{Arc, Mutex, MutexGuard};
 use crate::{clock, observe};
+
+/// Batches from this length on are written as well by the driver as by callers, in bytes.
+const STREAMED: usize = 48 * 1024;
 
 /// Maximum number of slices in one write.
 pub const MAX_SLICES: usize = 16;
@@ -31,6 +35,11 @@ pub trait Connected: WriteNow {
     /// Reads on the caller's own thread, until `served` returns true, or for a moment; does nothing if
     /// another thread reads already, or the socket cannot be waited for this way.
     fn read_for(&self, served: &dyn Fn() -> bool);
+
+    /// See [`Socket::writes_apart`](crate::runtime::Socket::writes_apart).
+    fn writes_apart(&self) -> bool {
+        false
+    }
 
     /// The properties of the peer from a layer over the socket (TLS); by default there is none.
     fn secured(&self) -> Option<Arc<Secured>> {
@@ -73,6 +82,10 @@ struct State<M> {
     attendant: Option<Waker>,
     /// A wake that was requested while no waker was registered.
     missed: Wake,
+    /// Callers run on other threads than the driver: see [`Hold`].
+    writes_apart: bool,
+    /// Made when a caller has written a large batch.
+    hold: Option<Box<Hold>>,
     connection: Option<Arc<dyn Connected>>,
     /// Counts what the machine holds, and limits it.
     memory: Option<Arc<dyn CountMemory>>,
@@ -105,7 +118,9 @@ impl<M: Machine<Token = Waker>> Shared<M> {
     #[must_use]
     pub fn new(machine: M) -> Self {
         let (missed, writer, attendant) = (Wake::default(), None, None);
-        let state = State { machine, writer, attendant, missed, connection: None, memory: None };
+        let (writes_apart, hold) = (false, None);
+        let state =
+            State { machine, writer, attendant, missed, writes_apart, hold, connection: None, memory: None };
         Self { state: Mutex::new(state) }
     }
 
@@ -192,7 +207,10 @@ impl<M: Machine<Token = Waker>> Shared<M> {
     /// covers both the check and the registration.
     pub fn begin_write_or_sleep(&self, now: Instant, waker: &Waker) -> Step {
         let mut state = self.state.lock();
-        if let Some(batch) = state.machine.begin_write(now) {
+        let held = state.held(now);
+        if held.is_none()
+            && let Some(batch) = state.machine.begin_write(now)
+        {
             drop(state);
             return Step::Write(batch);
         }
@@ -203,7 +221,7 @@ impl<M: Machine<Token = Waker>> Shared<M> {
         register(&mut state.writer, waker);
         register(&mut state.attendant, waker);
         let timeout = state.machine.poll_timeout().map(|(at, _)| at);
-        Step::Sleep(timeout)
+        Step::Sleep(state.sleep_until(timeout.into_iter().chain(held).min()))
     }
 
     /// Registers the attendant's waker, unless a wake was requested since the last time. Returns
@@ -214,7 +232,20 @@ impl<M: Machine<Token = Waker>> Shared<M> {
             return Step::Again;
         }
         register(&mut state.attendant, waker);
-        Step::Sleep(state.machine.poll_timeout().map(|(at, _)| at))
+        let timeout = state.machine.poll_timeout().map(|(at, _)| at);
+        Step::Sleep(state.sleep_until(timeout))
+    }
+
+    /// The driver has written a batch. Returns whether there is more to write.
+    pub fn end_write(&self, now: Instant, batch: Batch) -> bool {
+        let is_small = batch.written() < STREAMED;
+        let mut state = self.state.lock();
+        let more = state.machine.end_write(now, batch);
+        state.note_batch(more && is_small);
+        if state.machine.has_wakes() {
+            self.settle_and_wake(state);
+        }
+        more
     }
 
     /// The driver is awake: it need not be woken until it sleeps again.
@@ -226,7 +257,11 @@ impl<M: Machine<Token = Waker>> Shared<M> {
 
     /// Sets the connection that callers may write single calls to, and read from; `None` when it has ended.
     pub fn set_connection(&self, connection: Option<Arc<dyn Connected>>) {
-        let old = std::mem::replace(&mut self.state.lock().connection, connection);
+        let mut state = self.state.lock();
+        state.writes_apart = connection.as_ref().is_some_and(|connection| connection.writes_apart());
+        state.hold = None;
+        let old = std::mem::replace(&mut state.connection, connection);
+        drop(state);
         drop(old);
     }
 
@@ -254,7 +289,21 @@ impl<M: Machine<Token = Waker>> Shared<M> {
         let mut state = self.state.lock();
         let (result, inline) = f(&mut state.machine);
         if inline {
-            self.write_and_wake(state);
+            self.write_and_wake(state, false);
+        } else if state.machine.has_wakes() {
+            self.settle_and_wake(state);
+        }
+        result
+    }
+
+    /// As [`with_inline`](Self::with_inline), for messages that nobody waits for: if callers write one large batch
+    /// after the other, the driver leaves the next messages to them for a moment.
+    #[inline]
+    pub fn with_stream<R>(&self, f: impl FnOnce(&mut M) -> (R, bool)) -> R {
+        let mut state = self.state.lock();
+        let (result, inline) = f(&mut state.machine);
+        if inline {
+            self.write_and_wake(state, true);
         } else if state.machine.has_wakes() {
             self.settle_and_wake(state);
         }
@@ -267,7 +316,7 @@ impl<M: Machine<Token = Waker>> Shared<M> {
         let mut state = self.state.lock();
         let (result, inline) = f(&mut state.machine);
         if inline && state.writer.is_some() {
-            self.write_and_wake(state);
+            self.write_and_wake(state, false);
         } else if state.machine.has_wakes() {
             self.settle_and_wake(state);
         }
@@ -293,9 +342,10 @@ impl<M: Machine<Token = Waker>> Shared<M> {
         }
     }
 
-    /// Writes waiting bytes, once, as many as the socket takes; then wakes the tasks to be woken.
+    /// Writes waiting bytes, once, as many as the socket takes; then wakes the tasks to be woken. `streams`: a
+    /// large batch of messages that nobody waits for.
     #[inline(never)]
-    fn write_and_wake<'a>(&'a self, mut state: MutexGuard<'a, State<M>>) {
+    fn write_and_wake<'a>(&'a self, mut state: MutexGuard<'a, State<M>>, streams: bool) {
         let now = clock::now();
         let lent = match &state.connection {
             Some(connection) => {
@@ -313,10 +363,17 @@ impl<M: Machine<Token = Waker>> Shared<M> {
         let mut state = self.state.lock();
         let more = state.machine.end_write(now, batch);
         let mut wakers = settle(&mut state, &mut tokens);
+        state.note_batch(streams && written);
         if more || !written {
-            // The driver handles a socket that failed or is full.
-            wakers[0] = state.writer.take().or_else(|| wakers[0].take());
-            state.missed.write |= wakers[0].is_none();
+            match state.left_to_callers() {
+                Some(true) => wakers[1] = wakers[1].take().or_else(|| state.attendant.take()),
+                Some(false) => {}
+                None => {
+                    // The driver handles a socket that failed or is full.
+                    wakers[0] = state.writer.take().or_else(|| wakers[0].take());
+                    state.missed.write |= wakers[0].is_none();
+                }
+            }
         }
         if attend && wakers[1].is_none() {
             wakers[1] = state.attendant.take();
@@ -383,15 +440,53 @@ fn settle<M: Machine<Token = Waker>>(state: &mut State<M>, tokens: &mut Vec<Wake
     state.machine.take_tokens(tokens);
     let Wake { write, attend } = state.machine.take_wake();
     let mut wakers = [None, None];
-    if write {
+    let left = if write { state.left_to_callers() } else { None };
+    if left == Some(true) {
+        // A driver that is awake sets its timer before it sleeps.
+        wakers[1] = state.attendant.take();
+    } else if write && left.is_none() {
         wakers[0] = state.writer.take();
         state.missed.write |= wakers[0].is_none();
     }
-    if attend {
+    if attend && wakers[1].is_none() {
         wakers[1] = state.attendant.take();
         state.missed.attend |= wakers[1].is_none();
     }
     wakers
+}
+
+impl<M: Machine> State<M> {
+    /// A batch was written. `streams`: it was large or has more messages behind it, and nobody waits for them.
+    fn note_batch(&mut self, streams: bool) {
+        if streams && self.writes_apart && self.machine.streams() {
+            self.hold.get_or_insert_with(|| Box::new(Hold::new())).note_batch(clock::now());
+        } else if let Some(hold) = &mut self.hold {
+            hold.end();
+        }
+    }
+
+    /// Until when the driver leaves what waits to callers.
+    fn held(&mut self, now: Instant) -> Option<Instant> {
+        let until = self.hold.as_mut()?.until(now)?;
+        if !self.machine.streams() {
+            self.note_batch(false);
+            return None;
+        }
+        Some(until)
+    }
+
+    /// See [`Hold::leaves_to_callers`].
+    fn left_to_callers(&self) -> Option<bool> {
+        self.hold.as_ref().filter(|_| self.machine.streams())?.leaves_to_callers()
+    }
+
+    /// The driver sleeps, at most until `at`.
+    fn sleep_until(&mut self, at: Option<Instant>) -> Option<Instant> {
+        if let Some(hold) = &mut self.hold {
+            hold.note_sleep(at);
+        }
+        at
+    }
 }
 
 /// The report to make after the lock is released, and its receiver.

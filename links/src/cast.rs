@@ -58,7 +58,7 @@ impl<F: Framing> Cast<'_, F> {
         let Some(body) = payload.as_ref().filter(|_| ticket.is_none()) else {
             return Queued { number: 0, bytes: 0 };
         };
-        let queued = peer.0.shared.with_inline(|link| {
+        let queued = peer.0.shared.with_stream(|link| {
             let queued = link.cast_in_registers(options, body.as_slice());
             (queued, link.is_piling_up(PILE_OF_CASTS))
         });
@@ -94,7 +94,7 @@ impl<F: Framing> Cast<'_, F> {
         };
         let now = if watched.is_some() { clock::now() } else { peer.cast_time() };
         let deadline = watched.unwrap_or(Instant::FAR_FUTURE);
-        let polled = peer.0.shared.with_inline(|link| {
+        let polled = peer.0.shared.with_stream(|link| {
             if let Some((line, held)) = *ticket {
                 match link.poll_turn(line, held, || cx.waker().clone()) {
                     Turn::Waiting => return (Poll::Pending, false),

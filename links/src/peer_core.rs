@@ -255,7 +255,7 @@ impl<F: Framing> PeerCore<F> {
     }
 
     fn cast_plain_many<B: AsRef<[u8]>>(&self, options: &CastOptions, bodies: &[B]) -> usize {
-        self.0.shared.with_inline(|link| {
+        self.0.shared.with_stream(|link| {
             let count = link.cast_plain_many(options, bodies);
             (count, link.is_piling_up(PILE_OF_CASTS))
         })

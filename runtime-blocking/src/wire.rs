@@ -340,6 +340,11 @@ impl runtime::Socket for Socket {
         }
     }
 
+    #[cfg(unix)]
+    fn writes_apart(&self) -> bool {
+        true
+    }
+
     fn others_wait(&self) -> bool {
         self.watch.0.get().is_some_and(|watched| watched.held.reactor.has_ready())
     }

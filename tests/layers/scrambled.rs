@@ -171,6 +171,10 @@ impl<S: Socket> Socket for Layer<S> {
         self.inner.others_wait()
     }
 
+    fn writes_apart(&self) -> bool {
+        self.inner.writes_apart()
+    }
+
     fn runs_woken_first(&self) -> bool {
         self.inner.runs_woken_first()
     }

@@ -148,6 +148,15 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
             || self.inflow.iter().any(|inflow| inflow.assembling() > LONG as u64)
     }
 
+    fn streams(&self) -> bool {
+        self.calls.in_flight() == 0
+            && self.inbound.len() == 0
+            && self.answers.is_empty()
+            && self.closing.is_none()
+            && !self.watches_casts()
+            && !self.has_control()
+    }
+
     fn wants_pass(&self) -> bool {
         self.conn.released || (self.conn.reading.parked && self.has_answer_room() && self.free_inbound() > 0)
     }

@@ -38,6 +38,10 @@ impl<S: Socket> Socket for Layered<S> {
         self.inner.runs_woken_first()
     }
 
+    fn writes_apart(&self) -> bool {
+        self.inner.writes_apart()
+    }
+
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.over.as_ref().is_some_and(|over| over.has_input()) {
             return Poll::Ready(Ok(()));

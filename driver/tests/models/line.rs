@@ -68,6 +68,10 @@ impl Line {
 
 impl Connected for Line {
     fn read_for(&self, _: &dyn Fn() -> bool) {}
+
+    fn writes_apart(&self) -> bool {
+        true
+    }
 }
 
 impl Wire for Line {

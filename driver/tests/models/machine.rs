@@ -27,6 +27,8 @@ pub(crate) struct Toy {
     /// The driver has found nothing to do: only then does it have to be woken.
     pub(crate) idle: bool,
     pub(crate) wake: Wake,
+    /// Nobody waits for its messages.
+    pub(crate) streams: bool,
 }
 
 impl Toy {
@@ -79,6 +81,10 @@ impl Machine for Toy {
 
     fn is_ready(&self) -> bool {
         true
+    }
+
+    fn streams(&self) -> bool {
+        self.streams
     }
 
     fn handle_disconnected(&mut self, now: Instant, _: Option<Batch>, cause: Disconnect) {

@@ -129,6 +129,54 @@ fn callers_and_the_driver_write_one_at_a_time() {
     });
 }
 
+/// A stream: callers write large batches themselves, and the driver writes what remains when the moment is over, in
+/// which it leaves it to them. Time passes only while the driver has nothing else to do.
+#[test]
+fn what_a_stream_leaves_the_driver_writes() {
+    model(|| {
+        let (shared, line) = (Arc::new(Shared::new(Toy::default())), Line::default());
+        shared.set_connection(Some(Arc::new(line.clone())));
+        shared.with(|toy| toy.streams = true);
+        let (driven, socket) = (Arc::clone(&shared), line.clone());
+        let driver = loom::thread::spawn(move || {
+            let parker = Arc::new(Parker::default());
+            let waker = Waker::from(Arc::clone(&parker));
+            loop {
+                driven.awake();
+                match driven.begin_write_or_sleep(clock::now(), &waker) {
+                    Step::Write(mut batch) => {
+                        assert!(write_batch(&socket, &mut batch).unwrap());
+                        let _more = driven.end_write(clock::now(), batch);
+                    }
+                    Step::Again => {}
+                    Step::Sleep(_) if socket.0.lock().written.len() == 4 => return,
+                    Step::Sleep(_) if parker.take() => {}
+                    Step::Sleep(Some(at)) => {
+                        MODEL_NOW.fetch_max(at.as_nanos(), Relaxed);
+                        loom::thread::yield_now();
+                    }
+                    Step::Sleep(None) => parker.park(),
+                }
+            }
+        });
+        shared.with_stream(|toy| (toy.cast(1), true));
+        shared.with_stream(|toy| (toy.cast(2), false));
+        shared.with_stream(|toy| (toy.cast(3), false));
+        let other = Arc::clone(&shared);
+        // Something that somebody waits for, and that only the driver writes.
+        let caller = loom::thread::spawn(move || {
+            other.with(|toy| {
+                toy.streams = false;
+                toy.cast(4);
+            });
+        });
+        caller.join().unwrap();
+        driver.join().unwrap();
+        let written = line.0.lock().written.clone();
+        assert_eq!(written, [1, 2, 3, 4], "each once, in order");
+    });
+}
+
 /// A timer that fires when nothing else happens.
 #[derive(Default)]
 struct LastResort {

@@ -2,6 +2,7 @@
 
 mod group;
 mod reactor;
+mod short_timer;
 mod source;
 mod task;
 

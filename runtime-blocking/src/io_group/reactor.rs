@@ -10,11 +10,12 @@ use bowline_driver::sync::Mutex;
 use mio::{Events, Interest, Poll, Registry, Token};
 use slab::Slab;
 
+use super::short_timer::ShortTimer;
 use super::source::{Ready, Source};
 use super::task::{Ran, Task};
 
 /// The token of wakes from other threads; sockets count from 0.
-const WAKE: Token = Token(usize::MAX);
+pub(super) const WAKE: Token = Token(usize::MAX);
 /// Reports taken from the system at a time.
 const EVENTS: usize = 256;
 /// Tasks run before sockets and timers are checked again.
@@ -68,6 +69,7 @@ pub(super) struct Turner {
     events: Events,
     /// Reports with their sources, between collection and delivery.
     noted: Vec<(Ready, Arc<Source>)>,
+    short_timer: ShortTimer,
 }
 
 impl Reactor {
@@ -77,7 +79,8 @@ impl Reactor {
         let waker = mio::Waker::new(&registry, WAKE)?;
         let (state, sources) = (Mutex::default(), Mutex::default());
         let reactor = Arc::new(Self { registry, waker, state, sources });
-        Ok((reactor, Turner { poll, events: Events::with_capacity(EVENTS), noted: Vec::new() }))
+        let (events, noted) = (Events::with_capacity(EVENTS), Vec::new());
+        Ok((reactor, Turner { poll, events, noted, short_timer: ShortTimer::default() }))
     }
 
     /// Queues a task that was woken.
@@ -203,6 +206,9 @@ impl Reactor {
     pub(super) fn turn(&self, turner: &mut Turner, limit: Option<Duration>) -> io::Result<()> {
         self.run_tasks();
         let timeout = self.fall_asleep(limit);
+        if let Some(short) = timeout {
+            turner.short_timer.set(&self.registry, short);
+        }
         let polled = turner.poll.poll(&mut turner.events, timeout);
         self.state.lock().asleep = None;
         match polled {
