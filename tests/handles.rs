@@ -187,3 +187,31 @@ async fn on_tokio() -> Result {
 fn on_smol() -> Result {
     smol::block_on(async { on_tasks!(smol) })
 }
+
+#[tokio::test]
+async fn serving_is_interrupted_and_continued() -> Result {
+    use bowline::tokio::{Client, Server};
+    let server = Server::builder()
+        .on_request(|request| async move { Ok(sum(request.body())?) })
+        .bind("127.0.0.1:0")
+        .await?;
+    let at = server.local_addr();
+    let client = tokio::select! {
+        () = server.serve() => return Err("it was not shut down".into()),
+        client = Client::connect(at.to_string()) => client?,
+    };
+    assert_eq!(&client.call(1, "1+2").await?[..], b"3", "a connection that exists is served");
+    let later = Client::with_config(&at.to_string(), Config::default()).connect_lazy()?;
+    tokio::select! {
+        () = server.serve() => return Err("it was not shut down".into()),
+        reply = later.call(1, "2+2") => assert_eq!(&reply?[..], b"4"),
+    }
+    server.stop_accepting();
+    let socket = at.socket_addr().expect("over TCP");
+    assert!(std::net::TcpStream::connect(socket).is_err(), "the listening socket is closed");
+    assert_eq!(&client.call(1, "3+2").await?[..], b"5");
+    client.close().await;
+    later.close().await;
+    server.shutdown().await;
+    Ok(())
+}

@@ -45,7 +45,10 @@ impl Hold {
 
     /// Until when the driver leaves waiting bytes to callers.
     pub(crate) fn until(&mut self, now: Instant) -> Option<Instant> {
-        self.until = self.until.filter(|until| now < *until);
+        if self.until.is_some_and(|until| until <= now) {
+            // No caller wrote in that moment: the stream is slower than the driver.
+            self.end();
+        }
         self.until
     }
 
@@ -90,8 +93,10 @@ mod tests {
         assert_eq!(hold.leaves_to_callers(), Some(true));
         assert_eq!(hold.until(at(220)), None, "over");
         assert_eq!(hold.leaves_to_callers(), None);
-        hold.note_batch(at(400));
-        assert_eq!(hold.until(at(400)), None, "the stream was interrupted");
+        (0..3).for_each(|batch| hold.note_batch(at(230 + batch)));
+        assert_eq!(hold.until(at(233)), None, "it is counted anew");
+        hold.note_batch(at(500));
+        assert_eq!(hold.until(at(500)), None, "too late after the one before");
     }
 
     #[test]

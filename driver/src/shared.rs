@@ -15,8 +15,9 @@ use crate::hold::Hold;
 use crate::sync::{Arc, Mutex, MutexGuard};
 use crate::{clock, observe};
 
-/// Batches from this length on are written as well by the driver as by callers, in bytes.
-const STREAMED: usize = 48 * 1024;
+/// Lengths of batches, in bytes, from which the driver recognises a fast stream, if more messages are queued meanwhile.
+/// Longer ones are written as well by the driver as by callers; shorter ones come from callers that are slower than it.
+const STREAMED: std::ops::Range<usize> = 4 * 1024..48 * 1024;
 
 /// Maximum number of slices in one write.
 pub const MAX_SLICES: usize = 16;
@@ -238,10 +239,10 @@ impl<M: Machine<Token = Waker>> Shared<M> {
 
     /// The driver has written a batch. Returns whether there is more to write.
     pub fn end_write(&self, now: Instant, batch: Batch) -> bool {
-        let is_small = batch.written() < STREAMED;
+        let is_streamed = STREAMED.contains(&batch.written());
         let mut state = self.state.lock();
         let more = state.machine.end_write(now, batch);
-        state.note_batch(more && is_small);
+        state.note_batch(more && is_streamed);
         if state.machine.has_wakes() {
             self.settle_and_wake(state);
         }

@@ -191,7 +191,8 @@ impl<R: Runtime, F: Framing> Server<R, F> {
     /// Serves on the caller's task or thread until the server is shut down, or stops accepting.
     ///
     /// # Cancel safety
-    /// Dropping the future stops accepting; existing connections continue.
+    /// Dropping the future interrupts accepting: existing connections continue, and new ones wait in the listening socket,
+    /// which stays open until it is served again or [`stop_accepting`](Self::stop_accepting) closes it.
     pub fn serve(&self) -> Wait<R, impl Future<Output = ()> + Send> {
         // On a thread that must not wait, the server continues in the background.
         let Inner { acceptor, place, .. } = &*self.inner;

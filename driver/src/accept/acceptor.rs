@@ -149,7 +149,8 @@ impl<R: Runtime, S: Service> Acceptor<R, S> {
     /// Accepts until it is stopped.
     ///
     /// # Cancel safety
-    /// Dropping the future stops accepting; existing connections continue.
+    /// Dropping the future interrupts accepting: existing connections continue, and new ones wait in the listening socket,
+    /// which stays open until it is served again or [`stop_accepting`](Self::stop_accepting) closes it.
     pub async fn serve(&self) {
         let accepting = self.inner.door.accepting();
         let mut alarm = Alarm::new(R::timer());
