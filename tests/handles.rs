@@ -201,7 +201,7 @@ async fn serving_is_interrupted_and_continued() -> Result {
         client = Client::connect(at.to_string()) => client?,
     };
     assert_eq!(&client.call(1, "1+2").await?[..], b"3", "a connection that exists is served");
-    let later = Client::with_config(&at.to_string(), Config::default()).connect_lazy()?;
+    let later = Client::with_config(at.to_string(), Config::default()).connect_lazy()?;
     tokio::select! {
         () = server.serve() => return Err("it was not shut down".into()),
         reply = later.call(1, "2+2") => assert_eq!(&reply?[..], b"4"),
