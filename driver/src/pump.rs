@@ -20,6 +20,12 @@ use crate::shared::{Step, write_batch};
 use crate::sync::Arc;
 use crate::{Shared, clock};
 
+mod alarm;
+mod gathering;
+
+pub use alarm::Alarm;
+use gathering::Gathering;
+
 /// Rounds of reading and writing before other tasks get their turn.
 const ROUNDS: u32 = 32;
 /// Bytes read and written before other tasks get their turn: with hundreds of busy connections, a short
@@ -443,44 +449,6 @@ impl<M: Machine<Token = Waker>, A: Application<M>, S: Socket> Pump<M, A, S> {
     }
 }
 
-/// Whether the task lets others run first when it is woken: see [`Socket::runs_woken_first`].
-///
-/// On such a runtime the first of many ready tasks that sends something would be followed by this one,
-/// which would find one message to write; and so for each of them.
-#[derive(Clone, Copy, Debug)]
-enum Gathering {
-    /// This runtime runs tasks in the order in which they were woken.
-    Never,
-    /// It slept or has worked.
-    Ready,
-    /// It is new, or was woken and went to the end of the queue.
-    Waited,
-}
-
-impl Gathering {
-    fn new(runs_woken_first: bool) -> Self {
-        if runs_woken_first { Self::Waited } else { Self::Never }
-    }
-
-    /// Whether the task goes to the end of the queue: every second time.
-    fn lets_others_first(&mut self) -> bool {
-        let (now, next) = match self {
-            Self::Never => (false, Self::Never),
-            Self::Ready => (true, Self::Waited),
-            Self::Waited => (false, Self::Ready),
-        };
-        *self = next;
-        now
-    }
-
-    /// The task goes to the end of the queue for another reason.
-    fn waits(&mut self) {
-        if matches!(self, Self::Ready) {
-            *self = Self::Waited;
-        }
-    }
-}
-
 enum Written {
     /// Check everything again.
     More,
@@ -491,55 +459,6 @@ enum Written {
 /// Sets the timer. `true`: the time has come already.
 fn sleep<T: Timer>(cx: &mut Context<'_>, timer: &mut Alarm<T>, at: Option<Instant>) -> bool {
     at.is_some_and(|at| timer.poll(cx, at))
-}
-
-/// A timer that is not reset while it fires early enough: resetting costs more than waking once too early.
-#[derive(Debug)]
-pub struct Alarm<T> {
-    timer: T,
-    armed: Option<Instant>,
-}
-
-impl<T: Timer> Alarm<T> {
-    /// An alarm that is not set.
-    pub fn new(timer: T) -> Self {
-        Self { timer, armed: None }
-    }
-
-    /// Whether it is set.
-    #[must_use]
-    pub fn is_armed(&self) -> bool {
-        self.armed.is_some()
-    }
-
-    /// Whether it is set to that time or an earlier one.
-    #[must_use]
-    pub fn is_set_until(&self, at: Instant) -> bool {
-        self.armed.is_some_and(|armed| armed <= at)
-    }
-
-    /// Wakes the task at `at` or somewhat earlier. `true`: it is time to check.
-    pub fn poll(&mut self, cx: &mut Context<'_>, at: Instant) -> bool {
-        if self.armed.is_none_or(|armed| armed > at) {
-            self.timer.reset(clock::to_std(at));
-            self.armed = Some(at);
-        }
-        let expired = self.timer.poll_expired(cx).is_ready();
-        if expired {
-            self.armed = None;
-        }
-        expired
-    }
-
-    /// Ready when it is `at` or later.
-    pub fn poll_until(&mut self, cx: &mut Context<'_>, at: Instant) -> Poll<()> {
-        while clock::now() < at {
-            if !self.poll(cx, at) {
-                return Poll::Pending;
-            }
-        }
-        Poll::Ready(())
-    }
 }
 
 #[cfg(all(test, not(bowline_loom)))]
