@@ -6,7 +6,7 @@ use std::task::Waker;
 use bowline_core::Batch;
 use bowline_core::address::Address;
 use bowline_core::layer::Secured;
-use bowline_core::machine::{Access, Machine, Wake};
+use bowline_core::machine::{Machine, Wake};
 use bowline_core::memory::{Holding, Verdict};
 use bowline_core::time::Instant;
 
@@ -14,6 +14,11 @@ use crate::heavy::Turn;
 use crate::hold::Hold;
 use crate::sync::{Arc, Mutex, MutexGuard};
 use crate::{clock, observe};
+
+mod lazy_guard;
+mod streams;
+
+pub use lazy_guard::LazyGuard;
 
 /// Lengths of batches, in bytes, from which the driver recognises a fast stream, if more messages are queued meanwhile.
 /// Longer ones are written as well by the driver as by callers; shorter ones come from callers that are slower than it.
@@ -456,40 +461,6 @@ fn settle<M: Machine<Token = Waker>>(state: &mut State<M>, tokens: &mut Vec<Wake
     wakers
 }
 
-impl<M: Machine> State<M> {
-    /// A batch was written. `streams`: it was large or has more messages behind it, and nobody waits for them.
-    fn note_batch(&mut self, streams: bool) {
-        if streams && self.writes_apart && self.machine.streams() {
-            self.hold.get_or_insert_with(|| Box::new(Hold::new())).note_batch(clock::now());
-        } else if let Some(hold) = &mut self.hold {
-            hold.end();
-        }
-    }
-
-    /// Until when the driver leaves what waits to callers.
-    fn held(&mut self, now: Instant) -> Option<Instant> {
-        let until = self.hold.as_mut()?.until(now)?;
-        if !self.machine.streams() {
-            self.note_batch(false);
-            return None;
-        }
-        Some(until)
-    }
-
-    /// See [`Hold::leaves_to_callers`].
-    fn left_to_callers(&self) -> Option<bool> {
-        self.hold.as_ref().filter(|_| self.machine.streams())?.leaves_to_callers()
-    }
-
-    /// The driver sleeps, at most until `at`.
-    fn sleep_until(&mut self, at: Option<Instant>) -> Option<Instant> {
-        if let Some(hold) = &mut self.hold {
-            hold.note_sleep(at);
-        }
-        at
-    }
-}
-
 /// The report to make after the lock is released, and its receiver.
 fn holding<M: Machine>(state: &mut State<M>) -> Option<(Arc<dyn CountMemory>, Holding)> {
     let memory = state.memory.as_ref()?;
@@ -510,46 +481,5 @@ fn wake(wakers: [Option<Waker>; 2], tokens: &mut Vec<Waker>) {
     }
     for token in tokens.drain(..) {
         token.wake();
-    }
-}
-
-/// The reader's access to the machine: takes the lock on first use, keeps it over a run of replies, and
-/// releases it before application code runs.
-#[derive(Debug)]
-pub struct LazyGuard<'a, M: Machine<Token = Waker>> {
-    shared: &'a Shared<M>,
-    guard: Option<MutexGuard<'a, State<M>>>,
-    tokens: &'a mut Vec<Waker>,
-}
-
-impl<M: Machine<Token = Waker>> LazyGuard<'_, M> {
-    /// Releases the lock, if it is held, and wakes the tasks to be woken.
-    pub fn release(&mut self) {
-        if let Some(mut state) = self.guard.take() {
-            if !state.machine.has_wakes() {
-                return;
-            }
-            // The reader writes after its pass: see `Shared::write_inline`.
-            let writer = state.writer.take();
-            let mut wakers = settle(&mut state, self.tokens);
-            wakers[0] = None;
-            state.writer = writer;
-            let said = holding(&mut state);
-            drop(state);
-            wake(wakers, self.tokens);
-            self.shared.say(said);
-        }
-    }
-}
-
-impl<M: Machine<Token = Waker>> Access<M> for LazyGuard<'_, M> {
-    fn machine(&mut self) -> &mut M {
-        &mut self.guard.get_or_insert_with(|| self.shared.state.lock()).machine
-    }
-}
-
-impl<M: Machine<Token = Waker>> Drop for LazyGuard<'_, M> {
-    fn drop(&mut self) {
-        self.release();
     }
 }
