@@ -1,6 +1,7 @@
 //! The interface of a runtime for the scenarios.
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -299,8 +300,18 @@ pub trait Harness: Sized + Send + Sync + 'static {
         server: Handlers<F>,
         client: Handlers<F>,
     ) -> impl Future<Output = (Self::Server<F>, Self::Client<F>)> + Send {
+        Self::pair_at("127.0.0.1:0", config, server, client)
+    }
+
+    /// The same, where the server listens at `address`.
+    fn pair_at<F: Framing>(
+        address: &str,
+        config: Config<F>,
+        server: Handlers<F>,
+        client: Handlers<F>,
+    ) -> impl Future<Output = (Self::Server<F>, Self::Client<F>)> + Send {
         async move {
-            let server = Self::bind("127.0.0.1:0", config.clone(), server).await.expect("a free port");
+            let server = Self::bind(address, config.clone(), server).await.expect("a free port");
             server.start();
             let client = Self::connect(&server.address(), config, client).await.expect("it listens");
             (server, client)
@@ -317,4 +328,16 @@ pub trait Harness: Sized + Send + Sync + 'static {
             }
         }
     }
+}
+
+/// A port without a listener, which the system gives to no other program as long as this process runs; a
+/// server that requests it by number may still get it, also again.
+pub(crate) fn closed_port() -> String {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+    socket.set_reuse_address(true).expect("an option");
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a free port");
+    let address = socket.local_addr().expect("bound").as_socket().expect("of TCP");
+    // Bound, and never listening.
+    std::mem::forget(socket);
+    address.to_string()
 }

@@ -1,6 +1,6 @@
 //! Failures, and the outcomes of calls.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -11,9 +11,7 @@ use bowline::{
     CallOptions, CastOptions, Config, ConfigBuilder, ConnectError, LinkEvent, ReconnectPolicy, State,
 };
 
-use socket2::{Domain, Socket, Type};
-
-use crate::harness::{Client, Handlers, Harness, Server};
+use crate::harness::{Client, Handlers, Harness, Server, closed_port};
 use crate::proxy::Proxy;
 
 const MS: Duration = Duration::from_millis(1);
@@ -68,18 +66,6 @@ pub async fn oversized_messages_either_way<H: Harness>() {
     assert_eq!(client.peer().counters().connections, 1);
     client.close().await;
     server.shutdown().await;
-}
-
-/// A port without a listener, which the system gives to no other program as long as this process runs; a
-/// server that requests it by number may still get it.
-fn closed_port() -> String {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
-    socket.set_reuse_address(true).expect("an option");
-    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a free port");
-    let address = socket.local_addr().expect("bound").as_socket().expect("of TCP");
-    // Bound, and never listening.
-    std::mem::forget(socket);
-    address.to_string()
 }
 
 pub async fn a_refused_connect<H: Harness>() {
@@ -218,8 +204,8 @@ pub async fn a_cut_connection<H: Harness>() {
 
 pub async fn a_server_restarts<H: Harness>() {
     let config = quick().build().expect("sound");
-    let (server, client) = H::pair(config.clone(), Handlers::echo(), Handlers::none()).await;
-    let address = server.address();
+    let address = closed_port();
+    let (server, client) = H::pair_at(&address, config.clone(), Handlers::echo(), Handlers::none()).await;
     assert!(client.call(CallOptions::new(1), b"one".to_vec()).await.is_ok());
     server.shutdown().await;
     H::until("the client knows", || client.peer().state() != State::Ready).await;

@@ -18,7 +18,7 @@ use bowline::{
     ReconnectPolicy, SocketOptions, State,
 };
 
-use crate::harness::{Client, Handlers, Harness, Server};
+use crate::harness::{Client, Handlers, Harness, Server, closed_port};
 use crate::scenarios::fairness::Gate;
 
 const MS: Duration = Duration::from_millis(1);
@@ -287,9 +287,9 @@ pub async fn a_rolling_restart_loses_no_call<H: Harness>() {
         })
     };
     let config = Config::builder().reconnect(ReconnectPolicy::fixed(MS * 2)).build().expect("sound");
-    let server = H::bind("127.0.0.1:0", config.clone(), handlers(&handled)).await.expect("a free port");
+    let address = closed_port();
+    let server = H::bind(&address, config.clone(), handlers(&handled)).await.expect("a free port");
     server.start();
-    let address = server.address();
     let (stop, made) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let (mut clients, mut tasks) = (Vec::new(), Vec::new());
     for _ in 0..4 {
@@ -387,8 +387,8 @@ pub async fn stopping_at_once<H: Harness>() {
 }
 
 pub async fn a_listener_closed_keeps_its_connections<H: Harness>() {
-    let (server, client) = H::pair(Config::default(), Handlers::echo(), Handlers::none()).await;
-    let address = server.address();
+    let address = closed_port();
+    let (server, client) = H::pair_at(&address, Config::default(), Handlers::echo(), Handlers::none()).await;
     server.stop_accepting();
     let other = TcpListener::bind(&address).expect("the address is free at once");
     drop(other);
