@@ -191,8 +191,8 @@ pub trait Machine: Sized + Send + 'static {
         false
     }
 
-    /// Whether everything that waits to be written is messages that nobody waits for: a driver may leave them to
-    /// callers that write more of them.
+    /// Whether the write queue contains only messages whose outcome no caller awaits. The driver may then leave the
+    /// writing to a caller that queues more messages.
     fn streams(&self) -> bool {
         false
     }

@@ -292,24 +292,22 @@ impl<M: Machine<Token = Waker>> Shared<M> {
     /// What the socket does not take at once is left to the driver.
     #[inline]
     pub fn with_inline<R>(&self, f: impl FnOnce(&mut M) -> (R, bool)) -> R {
-        let mut state = self.state.lock();
-        let (result, inline) = f(&mut state.machine);
-        if inline {
-            self.write_and_wake(state, false);
-        } else if state.machine.has_wakes() {
-            self.settle_and_wake(state);
-        }
-        result
+        self.with_written(false, f)
     }
 
-    /// As [`with_inline`](Self::with_inline), for messages that nobody waits for: if callers write one large batch
+    /// As [`with_inline`](Self::with_inline), for casts whose outcome is not awaited: if callers write one large batch
     /// after the other, the driver leaves the next messages to them for a moment.
     #[inline]
     pub fn with_stream<R>(&self, f: impl FnOnce(&mut M) -> (R, bool)) -> R {
+        self.with_written(true, f)
+    }
+
+    #[inline]
+    fn with_written<R>(&self, streams: bool, f: impl FnOnce(&mut M) -> (R, bool)) -> R {
         let mut state = self.state.lock();
         let (result, inline) = f(&mut state.machine);
         if inline {
-            self.write_and_wake(state, true);
+            self.write_and_wake(state, streams);
         } else if state.machine.has_wakes() {
             self.settle_and_wake(state);
         }
@@ -349,7 +347,7 @@ impl<M: Machine<Token = Waker>> Shared<M> {
     }
 
     /// Writes waiting bytes, once, as many as the socket takes; then wakes the tasks to be woken. `streams`: a
-    /// large batch of messages that nobody waits for.
+    /// large batch of casts whose outcome is not awaited.
     #[inline(never)]
     fn write_and_wake<'a>(&'a self, mut state: MutexGuard<'a, State<M>>, streams: bool) {
         let now = clock::now();

@@ -8,7 +8,7 @@ use crate::clock;
 use crate::hold::Hold;
 
 impl<M: Machine> State<M> {
-    /// A batch was written. `streams`: it was large or has more messages behind it, and nobody waits for them.
+    /// A batch was written. `streams`: it was large, or more casts were queued meanwhile, and no outcome is awaited.
     pub(super) fn note_batch(&mut self, streams: bool) {
         if streams && self.writes_apart && self.machine.streams() {
             self.hold.get_or_insert_with(|| Box::new(Hold::new())).note_batch(clock::now());

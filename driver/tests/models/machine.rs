@@ -27,7 +27,7 @@ pub(crate) struct Toy {
     /// The driver has found nothing to do: only then does it have to be woken.
     pub(crate) idle: bool,
     pub(crate) wake: Wake,
-    /// Nobody waits for its messages.
+    /// No caller awaits the outcome of its messages.
     pub(crate) streams: bool,
 }
 

@@ -43,10 +43,8 @@ impl Driving {
 
     /// A sender polls the future in place of the task, whose waker this is.
     pub(super) fn poll_by_sender(&self, task: &Waker) {
-        if self.poll(&mut Context::from_waker(task), true).is_ready() {
-            // So that the task ends.
-            task.wake_by_ref();
-        }
+        // If it is ready, the task is woken, and ends.
+        let _ = self.poll(&mut Context::from_waker(task), true);
     }
 
     fn poll(&self, cx: &mut Context<'_>, by_sender: bool) -> Poll<()> {
@@ -62,7 +60,7 @@ impl Driving {
         *place = Place::Polled { again: false };
         drop(place);
         self.by_sender.store(by_sender, Relaxed);
-        let mut taken = Taken { driving: self, future: Some(future) };
+        let mut taken = Taken { driving: self, task: cx.waker(), future: Some(future) };
         let polled = taken.future.as_mut().map_or(Poll::Ready(()), |future| future.as_mut().poll(cx));
         if polled.is_pending() && taken.put_back() {
             cx.waker().wake_by_ref();
@@ -81,6 +79,7 @@ impl Driving {
 /// The future while a thread polls it. If it is not put back, because it is ready or has panicked, the batcher is over.
 struct Taken<'a> {
     driving: &'a Driving,
+    task: &'a Waker,
     future: Option<BoxFuture>,
 }
 
@@ -100,6 +99,8 @@ impl Drop for Taken<'_> {
     fn drop(&mut self) {
         if self.future.is_some() {
             *self.driving.place.lock() = Place::Over;
+            // A sender may have polled it, also one that panicked: the task must not wait for ever.
+            self.task.wake_by_ref();
         }
     }
 }
