@@ -186,6 +186,18 @@ fn ten_thousand_cycles_on_threads() {
     soon("no thread is left", || !threads().iter().any(|name| name.starts_with("bowline")));
 }
 
+/// What a thread of a group holds does not depend on the lengths of its waits.
+#[test]
+fn a_group_holds_the_same_descriptors_after_waits_of_every_length() {
+    let _alone = alone();
+    let group = bowline::blocking::IoGroup::manual().expect("descriptors");
+    let open = descriptors();
+    for waited in [Duration::from_micros(50), Duration::from_micros(500), Duration::from_millis(2)] {
+        group.turn(Some(waited)).expect("it waits");
+        assert_eq!(descriptors(), open, "after {waited:?}");
+    }
+}
+
 #[test]
 fn five_hundred_sockets_on_threads_share_the_threads_of_their_group() {
     use bowline::blocking::IoGroup;

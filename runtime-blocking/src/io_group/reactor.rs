@@ -77,10 +77,11 @@ impl Reactor {
         let poll = Poll::new()?;
         let registry = poll.registry().try_clone()?;
         let waker = mio::Waker::new(&registry, WAKE)?;
+        let short_timer = ShortTimer::new(&registry);
         let (state, sources) = (Mutex::default(), Mutex::default());
         let reactor = Arc::new(Self { registry, waker, state, sources });
         let (events, noted) = (Events::with_capacity(EVENTS), Vec::new());
-        Ok((reactor, Turner { poll, events, noted, short_timer: ShortTimer::default() }))
+        Ok((reactor, Turner { poll, events, noted, short_timer }))
     }
 
     /// Queues a task that was woken.
@@ -207,7 +208,7 @@ impl Reactor {
         self.run_tasks();
         let timeout = self.fall_asleep(limit);
         if let Some(short) = timeout {
-            turner.short_timer.set(&self.registry, short);
+            turner.short_timer.set(short);
         }
         let polled = turner.poll.poll(&mut turner.events, timeout);
         self.state.lock().asleep = None;

@@ -4,9 +4,12 @@ use std::time::Duration;
 
 use mio::Registry;
 
-/// A timer of the system that ends the wait for sockets early. Made when it is first needed.
-#[derive(Debug, Default)]
+/// A timer of the system that ends the wait for sockets early.
+///
+/// Made with its reactor, not when it is first needed: what a thread holds does not grow with time.
+#[derive(Debug)]
 pub(super) struct ShortTimer {
+    /// `None`: the system refused one.
     #[cfg(any(target_os = "linux", target_os = "android"))]
     timer: Option<std::os::fd::OwnedFd>,
 }
@@ -29,14 +32,15 @@ mod system {
     const TIMER: Token = Token(usize::MAX - 1);
 
     impl ShortTimer {
+        pub(in super::super) fn new(registry: &Registry) -> Self {
+            Self { timer: new_timer(registry).ok() }
+        }
+
         /// Ends the next wait for sockets after that time, if it is shorter than a millisecond. If this fails, the wait
         /// ends at the end of the millisecond.
-        pub(in super::super) fn set(&mut self, registry: &Registry, short: Duration) {
+        pub(in super::super) fn set(&self, short: Duration) {
             if short.is_zero() || short >= Duration::from_millis(1) {
                 return;
-            }
-            if self.timer.is_none() {
-                self.timer = new_timer(registry).ok();
             }
             if let Some(timer) = &self.timer {
                 let none = Timespec { tv_sec: 0, tv_nsec: 0 };
@@ -58,8 +62,10 @@ mod system {
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 impl ShortTimer {
-    /// The system's own wait is as precise as this.
-    pub(super) fn set(&mut self, registry: &Registry, short: Duration) {
-        let _ = (registry, short);
+    pub(super) fn new(_: &Registry) -> Self {
+        Self {}
     }
+
+    /// The system's own wait is as precise as this.
+    pub(super) fn set(&self, _: Duration) {}
 }
