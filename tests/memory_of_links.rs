@@ -143,10 +143,10 @@ fn on_tokio(most: &Most) {
 fn links_hold_little_and_give_back_what_a_call_took() {
     let bare = on_bare_tokio();
     let (plain, session) = (Delivery::default(), Delivery::Session);
-    on_tokio(&Most { what: "tokio", delivery: plain, bare, bytes: [2_800, 3_100] });
-    on_tokio(&Most { what: "tokio, sessions", delivery: session, bare, bytes: [3_700, 3_450] });
-    on_threads(&Most { what: "threads", delivery: plain, bare: 0, bytes: [3_250, 3_550] });
-    on_threads(&Most { what: "threads, sessions", delivery: session, bare: 0, bytes: [4_100, 3_850] });
+    on_tokio(&Most { what: "tokio", delivery: plain, bare, bytes: [2_590, 2_840] });
+    on_tokio(&Most { what: "tokio, sessions", delivery: session, bare, bytes: [3_400, 3_110] });
+    on_threads(&Most { what: "threads", delivery: plain, bare: 0, bytes: [3_072, 3_270] });
+    on_threads(&Most { what: "threads, sessions", delivery: session, bare: 0, bytes: [3_880, 3_540] });
 }
 
 /// One task each, which waits for its socket.

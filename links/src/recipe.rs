@@ -34,18 +34,38 @@ pub(crate) struct First {
 struct FirstState {
     ready: bool,
     over: bool,
-    failed: Option<Box<ConnectError>>,
-    gave_up: Option<Box<ConnectError>>,
+    /// Allocated while it is needed: a connected client has none.
+    awaited: Option<Box<Awaited>>,
+}
+
+#[derive(Debug, Default)]
+struct Awaited {
+    failed: Option<ConnectError>,
+    gave_up: Option<ConnectError>,
     wakers: Vec<Waker>,
+}
+
+impl FirstState {
+    fn awaited(&mut self) -> &mut Awaited {
+        self.awaited.get_or_insert_default()
+    }
+
+    fn wait(&mut self, cx: &mut Context<'_>) {
+        self.awaited().wakers.push(cx.waker().clone());
+    }
 }
 
 impl First {
     fn update(&self, f: impl FnOnce(&mut FirstState)) {
         let mut state = self.state.lock();
         f(&mut state);
-        let wakers = std::mem::take(&mut state.wakers);
+        let wakers = state.awaited.as_mut().map(|awaited| std::mem::take(&mut awaited.wakers));
+        if state.ready {
+            // Nobody asks for errors any more.
+            state.awaited = None;
+        }
         drop(state);
-        wakers.into_iter().for_each(Waker::wake);
+        wakers.into_iter().flatten().for_each(Waker::wake);
     }
 
     /// Ready when connected. With `patient`, failed rounds are not the end.
@@ -54,14 +74,16 @@ impl First {
         if state.ready {
             return Poll::Ready(Ok(()));
         }
-        let end = if patient { &state.gave_up } else { &state.failed };
+        let awaited = state.awaited.as_ref();
+        let end = awaited
+            .and_then(|awaited| if patient { awaited.gave_up.as_ref() } else { awaited.failed.as_ref() });
         if let Some(error) = end {
-            return Poll::Ready(Err((**error).clone()));
+            return Poll::Ready(Err(error.clone()));
         }
         if state.over {
             return Poll::Ready(Err(ConnectError::Closed));
         }
-        state.wakers.push(cx.waker().clone());
+        state.wait(cx);
         Poll::Pending
     }
 
@@ -71,7 +93,7 @@ impl First {
         if state.over {
             return Poll::Ready(());
         }
-        state.wakers.push(cx.waker().clone());
+        state.wait(cx);
         Poll::Pending
     }
 
@@ -121,14 +143,15 @@ impl<F: Framing> DialObserver for FirstObserver<F> {
     fn round_failed(&self, failure: &DialFailure) {
         observe::round_failed(failure);
         let error = ConnectError::Failed(Box::new(failure.clone()));
-        self.first.update(|state| state.failed = Some(Box::new(error)));
+        self.first.update(|state| state.awaited().failed = Some(error));
     }
 
     fn gave_up(&self, _: &Disconnect) {
         // The last round reported its error. Otherwise this side closed the link.
         self.first.update(|state| {
-            let error = state.failed.get_or_insert_with(|| Box::new(ConnectError::Closed));
-            state.gave_up = Some(error.clone());
+            let awaited = state.awaited();
+            let error = awaited.failed.get_or_insert(ConnectError::Closed);
+            awaited.gave_up = Some(error.clone());
         });
     }
 }

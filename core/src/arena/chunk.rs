@@ -63,6 +63,8 @@ pub(crate) struct Load {
 }
 
 impl Load {
+    pub(crate) const NONE: Self = Self { messages: 0, bytes: 0 };
+
     pub(crate) fn add(&mut self, other: Self) {
         self.messages += other.messages;
         self.bytes += other.bytes;

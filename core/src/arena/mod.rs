@@ -17,6 +17,7 @@ mod batch;
 mod chunk;
 mod cursor;
 mod lane;
+mod lanes;
 mod partial;
 mod parts;
 mod push;
@@ -31,10 +32,10 @@ pub(crate) use chunk::{CHUNK, Chunk, EXTERNAL_FROM, FrameRef, Load, Sent};
 pub(crate) use cursor::Cursor;
 pub(crate) use lane::Withdrawn;
 use lane::{Gathered, Lane};
+use lanes::Lanes;
 pub(crate) use parts::Growing;
 pub(crate) use reconnect::Late;
 use replay::{Abandoned, Replay};
-use send_credit::SendCredit;
 
 /// The number of empty chunks kept for reuse.
 const SPARE_CHUNKS: usize = 3;
@@ -110,7 +111,7 @@ impl LocalFrames {
 pub(crate) struct Arena {
     /// Allocated when needed, and kept until nothing was sent for a while.
     control: Option<Box<Chunk>>,
-    lanes: [Lane; 2],
+    lanes: Lanes,
     spare: Vec<Chunk>,
     /// A batch that was given back before it was completely written: it goes out first.
     returned: Option<Box<Batch>>,
@@ -149,7 +150,7 @@ impl Arena {
     pub(crate) fn new(fragment: usize) -> Self {
         Self {
             control: None,
-            lanes: [Lane::new(Class::Normal), Lane::new(Class::Bulk)],
+            lanes: Lanes::new(),
             spare: Vec::new(),
             returned: None,
             lent: None,
@@ -176,11 +177,11 @@ impl Arena {
 
     #[inline]
     fn lane(&self, class: Class) -> &Lane {
-        &self.lanes[usize::from(class == Class::Bulk)]
+        self.lanes.get(class)
     }
 
     fn lane_mut(&mut self, class: Class) -> &mut Lane {
-        &mut self.lanes[usize::from(class == Class::Bulk)]
+        self.lanes.get_mut(class)
     }
 
     /// Waiting calls and casts of a class (not those in the current batch).
@@ -190,8 +191,8 @@ impl Arena {
 
     /// Waiting answers and cancels (not those in the current batch).
     pub(crate) fn owed(&self) -> Load {
-        let mut owed = self.lanes[0].owed();
-        owed.add(self.lanes[1].owed());
+        let mut owed = self.lanes.normal().owed();
+        owed.add(self.lane(Class::Bulk).owed());
         owed
     }
 
@@ -221,7 +222,7 @@ impl Arena {
     /// credit, a batch would not be worth a write.
     #[inline]
     pub(crate) fn has_pile(&self, bytes: usize) -> bool {
-        let lane = &self.lanes[0];
+        let lane = self.lanes.normal();
         lane.ours().bytes >= bytes && lane.flow.credit() >= bytes as u64 * 5 / 4
     }
 
@@ -281,9 +282,7 @@ impl Arena {
     pub(crate) fn trim(&mut self) {
         self.spare = Vec::new();
         self.control.take_if(|chunk| chunk.is_empty());
-        for lane in &mut self.lanes {
-            lane.trim();
-        }
+        self.lanes.trim();
         if let Some(replay) = &mut self.replay {
             replay.release_empty();
         }
@@ -292,7 +291,7 @@ impl Arena {
     /// Appends short frames of the normal class that the reader encoded.
     pub(crate) fn append(&mut self, local: &mut Chunk) {
         let Self { lanes, spare, .. } = self;
-        lanes[0].append(local, spare);
+        lanes.normal_mut().append(local, spare);
     }
 
     /// Appends a chunk unchanged.
@@ -309,8 +308,7 @@ impl Arena {
     /// Starts a connection with the peer's first grants; frames longer than `fragment` are cut into
     /// fragments, and at most `bulk_ahead` bytes of bulk may be unseen by the peer.
     pub(crate) fn open_flow(&mut self, credit: [u64; 2], bulk_ahead: u64, fragment: usize) {
-        self.lanes[0].flow = SendCredit::granted(credit[0], u64::MAX);
-        self.lanes[1].flow = SendCredit::granted(credit[1], bulk_ahead);
+        self.lanes.open(credit, bulk_ahead);
         self.next_message = 1;
         if fragment < self.fragment {
             self.retain_with(fragment, |_| true);
@@ -328,8 +326,7 @@ impl Arena {
     /// From now on calls and casts of this side stay in the queue and wait for another connection. Returns,
     /// by class, the numbers of messages that were begun and will not be completed on this one.
     pub(crate) fn hold_back(&mut self) -> [Option<u64>; 2] {
-        let [normal, bulk] = &mut self.lanes;
-        [normal.hold_back(), bulk.hold_back()]
+        [Class::Normal, Class::Bulk].map(|class| self.lane_mut(class).hold_back())
     }
 
     /// Takes the next batch: first what was given back incomplete, then control frames, then normal and bulk.
@@ -363,7 +360,7 @@ impl Arena {
                 return None;
             }
         }
-        let bulk_first = self.normal_since_bulk >= NORMAL_PER_BULK && !self.lanes[1].is_empty();
+        let bulk_first = self.normal_since_bulk >= NORMAL_PER_BULK && !self.lane(Class::Bulk).is_empty();
         if bulk_first && let Some(batch) = self.take(framing, Class::Bulk) {
             return Some(batch);
         }
@@ -376,12 +373,12 @@ impl Arena {
 
     fn take<F: Framing>(&mut self, framing: &F, class: Class) -> Option<Batch> {
         let Self { lanes, spare, fragment, next_message, bulk_run, normal_since_bulk, .. } = self;
-        let [normal, bulk] = lanes;
-        let (lane, budget) = match class {
-            Class::Bulk if normal.is_empty() => (bulk, (*bulk_run).max((*fragment).min(CHUNK))),
-            Class::Bulk => (bulk, (*fragment).min(CHUNK)),
-            _ => (normal, CHUNK),
+        let budget = match class {
+            Class::Bulk if lanes.normal().is_empty() => (*bulk_run).max((*fragment).min(CHUNK)),
+            Class::Bulk => (*fragment).min(CHUNK),
+            _ => CHUNK,
         };
+        let lane = lanes.find_mut(class)?;
         let Gathered { chunk, finished } = lane.take(framing, budget, *fragment, next_message, spare)?;
         // The excess counts for the next turn.
         *normal_since_bulk = match class {
@@ -451,7 +448,7 @@ impl Arena {
 
     fn retain_with(&mut self, fragment: usize, mut keep: impl FnMut(&mut FrameRef<'_>) -> bool) {
         let Self { lanes, spare, .. } = self;
-        for lane in lanes {
+        for lane in lanes.iter_mut() {
             lane.retain(fragment, &mut keep, |chunk| recycle(spare, chunk));
         }
     }

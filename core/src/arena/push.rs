@@ -24,7 +24,7 @@ impl Arena {
         }
         let bytes = len + extensions.len() + 64;
         let Self { lanes, spare, fragment, .. } = self;
-        let lane = &mut lanes[usize::from(meta.class == Class::Bulk)];
+        let lane = lanes.get_mut(meta.class);
         let most = if meta.class == Class::Bulk { CHUNK.min(*fragment) } else { CHUNK };
         let chunk = lane.tail(bytes, most, spare);
         let added = chunk.push_copied(framing, sent, meta, extensions, payload.as_slice())?;
@@ -45,7 +45,7 @@ impl Arena {
         if body.len() >= self.short {
             return None;
         }
-        let lane = &mut self.lanes[0];
+        let lane = self.lanes.normal_mut();
         if let Some(chunk) = lane.last_with_room(body.len() + 64) {
             let added = chunk.push_copied(framing, sent, meta, &[], body).ok()?;
             lane.note_pushed(sent, added);
@@ -69,7 +69,7 @@ impl Arena {
         fits: impl Fn(Load) -> bool,
     ) -> usize {
         let short = self.short;
-        let lane = &mut self.lanes[0];
+        let lane = self.lanes.normal_mut();
         let mut load = lane.ours();
         let before = load;
         let Some(chunk) = lane.last_with_room(0) else { return 0 };
@@ -92,7 +92,7 @@ impl Arena {
     /// Appends a copy of an encoded frame that is not longer than a fragment.
     pub(crate) fn push_frame(&mut self, class: Class, sent: Sent, frame: &[u8], body: usize) {
         let Self { lanes, spare, fragment, .. } = self;
-        let lane = &mut lanes[usize::from(class == Class::Bulk)];
+        let lane = lanes.get_mut(class);
         let most = if class == Class::Bulk { CHUNK.min(*fragment) } else { CHUNK };
         lane.tail(frame.len(), most, spare).push_encoded(sent, frame, body);
         lane.note_pushed(sent, frame.len());
@@ -129,7 +129,7 @@ impl Arena {
         }
         let copied = if by_reference { 0 } else { payload.len() };
         let Self { lanes, spare, .. } = self;
-        let lane = &mut lanes[usize::from(meta.class == Class::Bulk)];
+        let lane = lanes.get_mut(meta.class);
         let most = if meta.class == Class::Bulk { CHUNK.min(fragment) } else { CHUNK };
         let chunk = lane.tail(copied + extensions.len() + 64, most, spare);
         let added = chunk.push(framing, sent, meta, extensions, payload, external_bodies)?;

@@ -28,16 +28,14 @@ impl Arena {
             self.recycle(*control);
         }
         let returned = self.returned.take().map(|batch| *batch);
-        for lane in &mut self.lanes {
-            lane.restore(Vec::new());
-        }
+        self.lanes.restore();
         if let Some(mut batch) = lent.or(returned)
             && batch.class != Class::Control
         {
             let unsent = unsent(&mut batch, &mut keep);
             self.lane_mut(batch.class).restore(unsent);
         }
-        for lane in &mut self.lanes {
+        for lane in self.lanes.iter_mut() {
             lane.restore_written(self.resend_window, &mut keep);
         }
         self.retain(|frame| keep(frame, Fate::Waiting));
@@ -46,9 +44,7 @@ impl Arena {
     /// Waiting messages will be sent in another session: long messages start again from the beginning. Keeps
     /// the frames for which `keep` returns true, in order.
     pub(crate) fn begin_anew(&mut self, mut keep: impl FnMut(&mut FrameRef<'_>, Fate) -> bool) {
-        for lane in &mut self.lanes {
-            lane.restore(Vec::new());
-        }
+        self.lanes.restore();
         self.retain(|frame| keep(frame, Fate::Waiting));
     }
 
@@ -78,7 +74,7 @@ impl Arena {
             self.recycle(*control);
         }
         // A go-away applied to that connection only, and the credit belongs to the session.
-        for lane in &mut self.lanes {
+        for lane in self.lanes.iter_mut() {
             lane.flow.stopped = false;
         }
         let lent = lent

@@ -24,6 +24,11 @@ impl SendCredit {
         Self { limit, ahead, ..Self::UNLIMITED }
     }
 
+    /// Whether nothing was sent, and nothing is held back.
+    pub(super) fn is_unused(&self) -> bool {
+        self.used == 0 && self.sent == 0 && !self.stopped
+    }
+
     #[inline]
     pub(super) fn credit(&self) -> u64 {
         if self.stopped { 0 } else { self.limit.saturating_sub(self.used) }

@@ -21,7 +21,7 @@ impl Arena {
 
     /// Removes a call or cast that was not sent.
     pub(crate) fn withdraw(&mut self, class: Class, sent: Sent) -> Withdrawn {
-        self.lane_mut(class).withdraw(sent, |_| {})
+        self.take_out(class, sent, |_| {})
     }
 
     /// As [`withdraw`](Self::withdraw); `taken` gets the frame if none of its bytes was sent.
@@ -31,7 +31,7 @@ impl Arena {
         sent: Sent,
         taken: impl FnMut(&FrameRef<'_>),
     ) -> Withdrawn {
-        self.lane_mut(class).withdraw(sent, taken)
+        self.lanes.find_mut(class).map_or(Withdrawn::Gone, |lane| lane.withdraw(sent, taken))
     }
 
     /// Removes the oldest waiting casts of a class, until `is_enough` returns true for the rest.
@@ -41,7 +41,9 @@ impl Arena {
         is_enough: impl Fn(Load) -> bool,
         taken: impl FnMut(&FrameRef<'_>),
     ) {
-        self.lane_mut(class).take_oldest_casts(is_enough, taken);
+        if let Some(lane) = self.lanes.find_mut(class) {
+            lane.take_oldest_casts(is_enough, taken);
+        }
     }
 
     /// Removes a long answer that was not sent (or not completely). Short ones are not worth a search.

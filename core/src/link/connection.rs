@@ -1,5 +1,6 @@
 //! Connections: handshake, heartbeat, and what ends with a connection.
 
+use super::inflow::Inflow;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::num::NonZeroU64;
@@ -240,11 +241,14 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         let mut body = Vec::new();
         let mut hello = self.hello();
         let windows = CLASSES.into_iter().zip([&mut hello.normal, &mut hello.bulk]);
-        for ((class, window), inflow) in windows.zip(&self.inflow) {
+        for (class, window) in windows {
             // A smaller initial grant if messages of an earlier connection are still kept, or wait for this
             // reader.
             let waiting = self.history.retired.as_ref().map_or(0, |retired| retired.parked(class));
-            window.credit = inflow.fresh(window.size, waiting);
+            let queued = self.inflows.find(class).map_or(0, Inflow::queued);
+            // It is at most the window.
+            let open = u64::from(window.size).saturating_sub(queued + waiting);
+            window.credit = u32::try_from(open).unwrap_or(u32::MAX);
         }
         self.conn.agreed.granted = [hello.normal.credit, hello.bulk.credit];
         hello.encode(&mut body);
@@ -277,10 +281,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
 
     /// Starts the flow control of a connection or session.
     pub(super) fn begin_flow(&mut self) {
-        let windows = self.settings.windows.into_iter().zip(self.conn.agreed.granted);
-        for (inflow, (window, granted)) in self.inflow.iter_mut().zip(windows) {
-            inflow.open(window, granted);
-        }
+        self.inflows.open(self.settings.windows, self.conn.agreed.granted);
         let [normal, bulk] = self.conn.agreed.theirs;
         // Half a window must be enough for any frame, because grants have this size.
         let most = (normal.size.min(bulk.size) / 2 - 1024) as usize;

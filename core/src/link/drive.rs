@@ -145,7 +145,7 @@ impl<F: Framing, T: Send + 'static> Machine for Link<F, T> {
     fn is_heavy(&self) -> bool {
         self.expected_answer() > UNKNOWN_SIZE
             || self.conn.reading.is_long
-            || self.inflow.iter().any(|inflow| inflow.assembling() > LONG as u64)
+            || self.inflows.iter().any(|inflow| inflow.assembling() > LONG as u64)
     }
 
     fn streams(&self) -> bool {

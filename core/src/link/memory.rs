@@ -1,5 +1,7 @@
 //! A link's share of its server's memory: see [`crate::memory`].
 
+use super::classes::CLASSES;
+use super::inflow::Inflow;
 use super::{Link, Phase, State};
 use crate::arena::Sent;
 use crate::error::{Disconnect, Failure, Status};
@@ -54,10 +56,9 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         let mut queued = self.arena.kept_bytes() + self.received.memory() + self.inbound.memory();
         queued += self.events.memory() + self.retries.memory();
         queued += self.outcomes.as_ref().map_or(0, |outcomes| outcomes.memory());
-        for (class, inflow) in super::classes::CLASSES.into_iter().zip(&self.inflow) {
-            queued +=
-                self.arena.ours(class).bytes + usize::try_from(inflow.with_reader()).unwrap_or(usize::MAX);
-        }
+        queued += CLASSES.into_iter().map(|class| self.arena.ours(class).bytes).sum::<usize>();
+        let with_reader: u64 = self.inflows.iter().map(Inflow::with_reader).sum();
+        queued += usize::try_from(with_reader).unwrap_or(usize::MAX);
         let reading = &self.conn.reading;
         let buffered = reading.buffered().saturating_sub(self.counted_with_buffer());
         let buffered = buffered + reading.below() + self.history.left.memory();

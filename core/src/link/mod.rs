@@ -8,7 +8,7 @@
 //! | queries of the application | `state.rs`, `stats.rs`, `tally.rs`, `events.rs`, `received.rs`, `runs.rs` |
 //! | received frames | `reader/`, `replies.rs`, `assembly.rs`, `guard.rs` |
 //! | the peer's requests | `inbound.rs`, `answers.rs` |
-//! | flow control and memory | `flow.rs`, `classes.rs`, `memory.rs`, `left_blocks.rs`, `limits.rs` |
+//! | flow control and memory | `flow.rs`, `inflow.rs`, `classes.rs`, `memory.rs`, `left_blocks.rs`, `limits.rs` |
 //! | authentication | `auth.rs` |
 //! | connections, sessions, the end | `connection.rs`, `dialing.rs`, `greeting.rs`, `session.rs`, `waiting_session.rs`, `closing.rs` |
 //! | freeing memory of idle links | `trim.rs` |
@@ -44,6 +44,7 @@ mod greeting;
 mod guard;
 mod hold;
 mod inbound;
+mod inflow;
 mod late_write;
 mod left_blocks;
 mod limits;
@@ -226,7 +227,7 @@ pub struct Link<F: Framing, T> {
     /// The latest time that the driver or a caller passed.
     last_time: Instant,
     /// The flow control of received messages, by class.
-    inflow: [flow::Inflow; 2],
+    inflows: inflow::Inflows,
     conn: connection::Connection,
     held: hold::Held,
     route: dialing::Route,
@@ -291,7 +292,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
             expired_casts: 0,
             lends_replies: false,
             last_time: Instant::ZERO,
-            inflow: Default::default(),
+            inflows: inflow::Inflows::new(),
             conn: connection::Connection::new(framing.max_message(), settings.max_in_flight),
             held: hold::Held::default(),
             route: dialing::Route::default(),

@@ -4,7 +4,6 @@ use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
-use super::classes::lane;
 use super::{Link, LinkEvent};
 use crate::body::Body;
 use crate::config::{Overflow, QueueLimit};
@@ -312,7 +311,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// This many more messages wait to be received.
     fn after_keeping(&mut self, class: Class, cost: u64, messages: usize) {
         if self.framing.profile().flow_control {
-            let inflow = &mut self.inflow[lane(class)];
+            let inflow = self.inflows.get_mut(class);
             inflow.keep(cost);
             if inflow.is_nearly_full() {
                 self.tell_slow_consumer();

@@ -124,6 +124,6 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
 
     /// The cost that may still be received, by class.
     pub(super) fn allowances(&self) -> [u64; 2] {
-        [self.inflow[0].allowance(), self.inflow[1].allowance()]
+        self.inflows.allowances()
     }
 }

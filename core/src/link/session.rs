@@ -202,10 +202,8 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.history.scope_holds = true;
         // Late replies may belong to any call of the session.
         self.conn.calls_before = 0;
-        for inflow in &mut self.inflow {
-            // The last grant may have been lost with the old connection.
-            inflow.repeat();
-        }
+        // The last grants may have been lost with the old connection.
+        self.inflows.repeat();
         self.event(LinkEvent::Resumed {
             epoch: self.epoch,
             replayed,

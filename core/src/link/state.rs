@@ -1,8 +1,9 @@
 //! The state of a link.
 
+use super::inflow::Inflow;
 use core::time::Duration;
 
-use super::classes::{CLASSES, lane};
+use super::classes::CLASSES;
 use super::{Counters, Link, Phase, Role, State};
 use crate::address::Address;
 use crate::arena::Load;
@@ -79,7 +80,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
     /// that this side grants.
     #[must_use]
     pub fn kept(&self, class: Class) -> u64 {
-        self.inflow[lane(class)].kept()
+        self.inflows.find(class).map_or(0, Inflow::kept)
     }
 
     /// Handling of a message when the write queue is full.

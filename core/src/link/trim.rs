@@ -6,7 +6,6 @@
 //! between two heartbeats, and never on a link in constant use.
 
 use super::Link;
-use super::flow::Inflow;
 use crate::frame::Framing;
 use crate::time::Instant;
 
@@ -21,7 +20,7 @@ impl<F: Framing, T: Send + 'static> Link<F, T> {
         self.calls.trim();
         self.inbound.trim();
         self.received.trim();
-        self.inflow.iter_mut().for_each(Inflow::trim);
+        self.inflows.trim();
         self.wakes.trim();
         self.trim_deadlines();
         self.outcomes.take_if(|outcomes| outcomes.is_empty());

@@ -1,7 +1,6 @@
 //! Decides which endpoint to connect to, and when. No IO.
 
 use alloc::boxed::Box;
-use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
@@ -15,6 +14,7 @@ use crate::proxy::Proxy;
 use crate::reason::Reason;
 use crate::time::Instant;
 
+mod actions;
 mod backoff;
 mod endpoints;
 mod failures;
@@ -27,6 +27,7 @@ pub use backoff::{ReconnectPolicy, SplitMix64};
 pub use endpoints::Endpoint;
 pub use types::{Action, AttemptId, DialFailure, Dialed, Epoch};
 
+use actions::Actions;
 pub(crate) use backoff::Delay;
 use failures::Failures;
 use plan::{OwnPlan, Plan};
@@ -86,14 +87,14 @@ enum State {
 /// ```
 #[derive(Clone, Debug)]
 pub struct Supervisor {
-    endpoints: Vec<Endpoint>,
+    endpoints: Box<[Endpoint]>,
     /// The last good answer for each endpoint, in case the resolver is down. Empty before the first one.
-    answers: Vec<Vec<Address>>,
+    answers: Box<[Vec<Address>]>,
     plan: Plan,
     proxy: Option<Proxy>,
     random: SplitMix64,
     state: State,
-    actions: VecDeque<Action>,
+    actions: Actions,
     /// The latest `now`; time does not go back.
     now: Instant,
     /// The endpoint being tried or connected to, or else the one to try next.
@@ -133,16 +134,15 @@ impl Supervisor {
         Self::after(endpoints, Plan::Shared(Arc::clone(config.settings())), seed)
     }
 
-    fn after(mut endpoints: Vec<Endpoint>, plan: Plan, seed: u64) -> Self {
-        endpoints.shrink_to_fit();
+    fn after(endpoints: Vec<Endpoint>, plan: Plan, seed: u64) -> Self {
         Self {
-            answers: Vec::new(),
-            endpoints,
+            answers: Box::default(),
+            endpoints: endpoints.into(),
             plan,
             proxy: None,
             random: SplitMix64::new(seed),
             state: State::Idle,
-            actions: VecDeque::new(),
+            actions: Actions::default(),
             now: Instant::ZERO,
             endpoint: 0,
             listed: true,
@@ -226,7 +226,7 @@ impl Supervisor {
 
     /// The next action; call it until `None`.
     pub fn poll_action(&mut self) -> Option<Action> {
-        self.actions.pop_front()
+        self.actions.pop()
     }
 
     /// Begins. Only the first call has an effect: a stopped supervisor stays stopped.
@@ -250,7 +250,7 @@ impl Supervisor {
         match core::mem::replace(&mut self.state, State::Stopped) {
             State::Trying(trying) => self.abandon(&trying),
             State::Handshaking { epoch, .. } | State::Up { epoch, .. } => {
-                self.actions.push_back(Action::Close { epoch, cause: Disconnect::LocalClose });
+                self.actions.push(Action::Close { epoch, cause: Disconnect::LocalClose });
             }
             State::Idle | State::Waiting { .. } | State::Stopped => {}
         }
@@ -270,7 +270,7 @@ impl Supervisor {
         if endpoints.is_empty() {
             return Err(ConfigError::Conflict { field: "endpoints", why: "at least one is needed" });
         }
-        if endpoints == self.endpoints {
+        if *endpoints == *self.endpoints {
             return Ok(());
         }
         let index_in = |list: &[Endpoint], endpoint| list.iter().position(|other| other == endpoint);
@@ -281,7 +281,7 @@ impl Supervisor {
             let answer = |endpoint| Some(self.answers[index_in(&self.endpoints, endpoint)?].clone());
             self.answers = endpoints.iter().map(|endpoint| answer(endpoint).unwrap_or_default()).collect();
         }
-        self.endpoints = endpoints;
+        self.endpoints = endpoints.into();
         self.endpoint = current.unwrap_or(0);
         self.begin_round();
         match &self.state {
@@ -292,7 +292,7 @@ impl Supervisor {
             }
             State::Handshaking { epoch, .. } if current.is_none() => {
                 let cause = Disconnect::LocalClose;
-                self.actions.push_back(Action::Close { epoch: *epoch, cause });
+                self.actions.push(Action::Close { epoch: *epoch, cause });
                 self.try_next(now);
             }
             State::Waiting { .. } => {
@@ -322,7 +322,9 @@ impl Supervisor {
         let error = match result {
             Ok([]) => Some(TransportError::new(TransportKind::Resolve, "the name has no addresses")),
             Ok(addresses) => {
-                self.answers.resize(self.endpoints.len(), Vec::new());
+                if self.answers.is_empty() {
+                    self.answers = self.endpoints.iter().map(|_| Vec::new()).collect();
+                }
                 self.answers[self.endpoint] =
                     endpoints::interleave(addresses).into_iter().map(Into::into).collect();
                 None
@@ -377,7 +379,7 @@ impl Supervisor {
         {
             self.state = State::Up { epoch, address: address.clone(), since };
             // Usually there is nothing to do for a long time now.
-            self.actions.shrink_to_fit();
+            self.actions.trim();
             self.failures.trim();
         }
     }
@@ -455,7 +457,7 @@ impl Supervisor {
             }
             State::Handshaking { epoch, address, give_up_at } if now >= *give_up_at => {
                 let (epoch, address) = (*epoch, address.clone());
-                self.actions.push_back(Action::Close { epoch, cause: cause.clone() });
+                self.actions.push(Action::Close { epoch, cause: cause.clone() });
                 self.note(Some(address), cause.clone(), true);
                 self.endpoint_failed(now, cause, true);
             }

@@ -7,9 +7,6 @@ use crate::address::Address;
 use crate::error::Disconnect;
 use crate::time::Instant;
 
-/// Maximum number of failed attempts that wait to be fetched.
-const MAX_NEWS: usize = 64;
-
 impl Supervisor {
     /// Time does not go back.
     pub(super) fn advance(&mut self, now: Instant) -> Instant {
@@ -53,7 +50,7 @@ impl Supervisor {
                 let attempt = AttemptId(self.last_id);
                 let answered = self.answers.get(self.endpoint).is_some_and(|answer| !answer.is_empty());
                 trying.resolve(now, attempt, limit, answered);
-                self.actions.push_back(Action::Resolve { attempt, host, port });
+                self.actions.push(Action::Resolve { attempt, host, port });
             }
         }
         self.state = State::Trying(Box::new(trying));
@@ -67,7 +64,7 @@ impl Supervisor {
         if let Some(address) = trying.dial_next(now, attempt, self.plan.attempt_delay()) {
             self.last_id += 1;
             let endpoint = trying.endpoint.clone();
-            self.actions.push_back(Action::Dial { attempt, address, endpoint });
+            self.actions.push(Action::Dial { attempt, address, endpoint });
         } else if trying.is_exhausted() {
             // An exhausted endpoint without an address had a failed name resolution.
             let cause = self.last_error.as_deref().cloned();
@@ -86,20 +83,9 @@ impl Supervisor {
             let failure = DialFailure { endpoint, address, via, cause };
             self.failures.push(failure.clone());
             if tell {
-                self.tell(Action::AttemptFailed { attempt: self.attempts, failure });
+                self.actions.push_news(Action::AttemptFailed { attempt: self.attempts, failure });
             }
         }
-    }
-
-    /// Queues an action for the driver; the oldest ones are dropped if the driver does not fetch them.
-    fn tell(&mut self, action: Action) {
-        let is_news = |action: &Action| matches!(action, Action::AttemptFailed { .. });
-        if self.actions.iter().filter(|action| is_news(action)).count() >= MAX_NEWS
-            && let Some(oldest) = self.actions.iter().position(is_news)
-        {
-            self.actions.remove(oldest);
-        }
-        self.actions.push_back(action);
     }
 
     /// An endpoint failed (or closed the connection early): tries the next one, or waits.
@@ -120,15 +106,15 @@ impl Supervisor {
         self.failures.end_round();
         self.begin_round();
         // Actions of the last round that were not fetched are replaced by those of this round.
-        self.actions.retain(|action| !matches!(action, Action::RoundFailed { .. } | Action::Waiting { .. }));
+        self.actions.forget_rounds();
         if report && let Some(failure) = self.last_round().last().cloned() {
-            self.actions.push_back(Action::RoundFailed { failure });
+            self.actions.push(Action::RoundFailed { failure });
         }
         match self.plan.policy().wait(self.rounds_failed, &mut self.random) {
             Some(wait) if retryable => {
                 let (until, attempt) = (now + wait.max(advice), self.attempts.saturating_add(1));
                 self.state = State::Waiting { until };
-                self.actions.push_back(Action::Waiting { attempt, until, cause });
+                self.actions.push(Action::Waiting { attempt, until, cause });
             }
             _ => self.give_up(cause),
         }
@@ -136,19 +122,14 @@ impl Supervisor {
 
     pub(super) fn give_up(&mut self, cause: Disconnect) {
         self.state = State::Stopped;
-        self.actions.push_back(Action::GaveUp { cause });
+        self.actions.push(Action::GaveUp { cause });
     }
 
     /// Abandons name resolutions and dials; those not fetched yet are removed.
     pub(super) fn abandon(&mut self, trying: &Trying) {
         for attempt in trying.attempts() {
-            let before = self.actions.len();
-            self.actions.retain(|action| {
-                !matches!(action, Action::Resolve { attempt: other, .. } | Action::Dial { attempt: other, .. }
-                    if *other == attempt)
-            });
-            if self.actions.len() == before {
-                self.actions.push_back(Action::Abandon { attempt });
+            if !self.actions.withdraw(attempt) {
+                self.actions.push(Action::Abandon { attempt });
             }
         }
     }

@@ -54,14 +54,14 @@ pub(in crate::arena) struct Lane {
 }
 
 impl Lane {
-    pub(in crate::arena) fn new(class: Class) -> Self {
+    pub(in crate::arena) const fn new(class: Class) -> Self {
         Self {
             class,
             queue: VecDeque::new(),
             under_way: None,
             aside: None,
-            ours: Load::default(),
-            owed: Load::default(),
+            ours: Load::NONE,
+            owed: Load::NONE,
             flow: SendCredit::UNLIMITED,
         }
     }
@@ -81,6 +81,12 @@ impl Lane {
     pub(in crate::arena) fn aborts(&self) -> usize {
         let marks = self.held().chain(&self.queue).flat_map(Chunk::marks);
         marks.filter(|mark| mark.sent == Sent::Abort).count()
+    }
+
+    /// Whether it is as new, apart from the peer's grants.
+    pub(in crate::arena) fn is_unused(&self) -> bool {
+        let holds = self.queue.capacity() > 0 || self.under_way.is_some() || self.aside.is_some();
+        !holds && self.flow.is_unused()
     }
 
     /// Frees the memory of empty queues.

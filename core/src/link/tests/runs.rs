@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::frame::Class;
 use crate::link::classes::cost;
 
 /// Operations on a receiving link.
@@ -112,7 +113,7 @@ proptest! {
             pair.run(Instant::ZERO);
         }
         prop_assert_eq!(pair.b.link.received.depth(), Depth { messages: 0, bytes: 0 });
-        prop_assert!(pair.b.link.inflow.iter().all(|inflow| inflow.kept() == 0), "nothing is counted as kept");
+        prop_assert!(pair.b.link.inflows.iter().all(|inflow| inflow.kept() == 0), "nothing is counted as kept");
     }
 }
 
@@ -129,10 +130,10 @@ fn a_run_costs_what_its_messages_cost() {
         let _ = pair.a.link.cast(Instant::ZERO, &CastOptions::new(number), (&[7; 100]).into()).unwrap();
     }
     pair.b.input(Instant::ZERO, &pair.a.output(Instant::ZERO)).unwrap();
-    let all = pair.b.link.inflow[0].kept();
+    let all = pair.b.link.kept(Class::Normal);
     let mut taken = Vec::new();
     pair.b.link.take_received(1, &mut taken);
-    let one = all - pair.b.link.inflow[0].kept();
+    let one = all - pair.b.link.kept(Class::Normal);
     assert_eq!((all, one > cost(100)), (50 * one, true));
 }
 
