@@ -244,7 +244,10 @@ impl Inflows {
 
     /// The cost that may still be received, by class.
     pub(super) fn allowances(&self) -> [u64; 2] {
-        let bulk = self.bulk.as_ref().map_or(u64::from(self.bulk_granted), |bulk| bulk.allowance());
+        let bulk = match &self.bulk {
+            Some(bulk) => bulk.allowance(),
+            None => u64::from(self.bulk_granted),
+        };
         [self.normal.allowance(), bulk]
     }
 
