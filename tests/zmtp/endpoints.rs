@@ -107,6 +107,12 @@ pub(crate) async fn interfaces_stand_for_their_addresses<R: Runtime>() {
     let to = bound.strip_prefix("tcp://").expect("TCP");
     assert!(to.starts_with("127.0.0.1:"), "{bound}");
     assert_eq!(ip(from_where(&pull, &format!("tcp://{LOOPBACK}:*;{to}")).await), "127.0.0.1");
+    if std::net::TcpListener::bind("[::1]:0").is_ok() {
+        let bound = pull.bind("tcp://[::1]:*").expect("it is free");
+        let to = bound.strip_prefix("tcp://").expect("TCP");
+        let from = from_where(&pull, &format!("tcp://{LOOPBACK}:*;{to}")).await;
+        assert_eq!(ip(from), "::1", "of the interface's addresses the one of the same family");
+    }
     // With its port, too, and at once after another socket was closed there.
     let port = to.rsplit(':').next().expect("a port");
     for _ in 0..20 {

@@ -121,3 +121,39 @@ impl<S: Sink, T: Send + 'static> Drop for DrivingTask<S, T> {
         self.0.driving.end();
     }
 }
+
+#[cfg(all(test, not(bowline_loom)))]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::sync::atomic::AtomicUsize;
+    use std::task::Wake;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+
+    impl Wake for Woken {
+        fn wake(self: std::sync::Arc<Self>) {
+            self.0.fetch_add(1, Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_panic_while_a_sender_polls_ends_the_task() {
+        let (woken, driving) = (std::sync::Arc::new(Woken::default()), Driving::default());
+        let waker = Waker::from(std::sync::Arc::clone(&woken));
+        let mut polls = 0;
+        driving.begin(std::future::poll_fn(move |_| {
+            polls += 1;
+            assert!(polls < 2, "as a waker of the program may");
+            Poll::Pending
+        }));
+        let mut cx = Context::from_waker(&waker);
+        assert!(driving.poll(&mut cx, false).is_pending());
+        let polled = catch_unwind(AssertUnwindSafe(|| driving.poll_by_sender(&waker)));
+        assert!(polled.is_err(), "the sender gets the panic");
+        assert_eq!(woken.0.load(Relaxed), 1);
+        assert!(driving.poll(&mut cx, false).is_ready());
+    }
+}

@@ -8,6 +8,7 @@ use bowline_core::error::Disconnect;
 use bowline_core::machine::Machine;
 use bowline_core::time::Instant;
 use bowline_netsim::{App, NetConfig, Taken, World};
+use bowline_zmtp::mechanism::Decision;
 use bowline_zmtp::options::Options;
 use bowline_zmtp::pipe::{AuthRequest, Peer, Pipe, PipeEvent, Reader, Role};
 use bowline_zmtp::socket::{PipeId, Pipes, Socket};
@@ -379,7 +380,14 @@ impl Network {
         let due: Vec<(Instant, End, AuthRequest)> = due;
         for (_, at, request) in due {
             let decision = decide(&request);
-            self.world.machine_mut(at.end).decide(request.connection, decision);
+            let opposite = match &decision {
+                Decision::Accept { .. } => Decision::Refuse { status: 400 },
+                _ => Decision::Accept { user_id: "nobody".to_owned() },
+            };
+            let machine = self.world.machine_mut(at.end);
+            // About the connection before: it comes too late, and is about nobody.
+            machine.decide(request.connection - 1, opposite);
+            machine.decide(request.connection, decision);
         }
     }
 
