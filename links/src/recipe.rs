@@ -61,7 +61,7 @@ impl First {
         f(&mut state);
         let wakers = state.awaited.as_mut().map(|awaited| std::mem::take(&mut awaited.wakers));
         if state.ready {
-            // Nobody asks for errors any more.
+            // From now on `poll` returns `Ok`, so that no caller reads the errors.
             state.awaited = None;
         }
         drop(state);

@@ -7,15 +7,16 @@ use super::lane::Lane;
 use super::send_credit::SendCredit;
 use crate::frame::Class;
 
-/// What stands for a bulk lane that was not needed yet.
+/// Read in place of a bulk lane that is not allocated.
 static UNUSED: Lane = Lane::new(Class::Bulk);
 
+/// The lanes of a write queue, by class.
 #[derive(Debug)]
 pub(super) struct Lanes {
     normal: Lane,
     bulk: Option<Box<Lane>>,
-    /// Of a bulk lane that is allocated on the present connection: what the peer grants, and the bytes that it may not
-    /// have seen.
+    /// While the bulk lane is not allocated: the credit that the peer has granted for it on this connection, and the
+    /// maximum of bytes that may be sent before the peer has read them.
     bulk_limit: u64,
     bulk_ahead: u64,
 }
@@ -35,14 +36,14 @@ impl Lanes {
         &mut self.normal
     }
 
-    /// The lane of a class, to look at.
+    /// The lane of a class, to read.
     #[inline]
     pub(super) fn get(&self, class: Class) -> &Lane {
         if class == Class::Bulk { self.bulk.as_deref().unwrap_or(&UNUSED) } else { &self.normal }
     }
 
-    /// The lane of a class, to push to, or to change in another way. See [`find_mut`](Self::find_mut) where an unused
-    /// lane would not change.
+    /// The lane of a class, which is allocated if it is not yet. To search or empty a lane, use
+    /// [`find_mut`](Self::find_mut), which allocates nothing.
     #[inline]
     pub(super) fn get_mut(&mut self, class: Class) -> &mut Lane {
         if class == Class::Bulk { self.bulk_mut() } else { &mut self.normal }
@@ -58,19 +59,19 @@ impl Lanes {
         })
     }
 
-    /// The lane of a class, if it was ever needed.
+    /// The lane of a class, if it is allocated.
     #[inline]
     pub(super) fn find_mut(&mut self, class: Class) -> Option<&mut Lane> {
         if class == Class::Bulk { self.bulk.as_deref_mut() } else { Some(&mut self.normal) }
     }
 
-    /// The lanes that were ever needed.
+    /// The allocated lanes.
     #[inline]
     pub(super) fn iter(&self) -> impl Iterator<Item = &Lane> {
         [&self.normal].into_iter().chain(self.bulk.as_deref())
     }
 
-    /// The lanes that were ever needed.
+    /// The allocated lanes.
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Lane> {
         [&mut self.normal].into_iter().chain(self.bulk.as_deref_mut())
     }

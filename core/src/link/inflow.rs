@@ -172,9 +172,10 @@ impl Inflow {
         self.limit.max(self.received + open)
     }
 
-    /// Whether to tell the peer: about half a window more, about what completes a message, or about bytes
-    /// read. Those of the normal class are told with its grants only: the peer has no use for them, and a
-    /// frame of its own costs both sides a system call.
+    /// Whether a credit frame must be sent: because half a window more can be granted, because a message that was
+    /// begun needs more to be completed, or because of the bytes that were read. For the normal class the bytes read
+    /// are sent only together with a grant: the peer does not need them earlier, and a frame of their own would cost
+    /// both sides a system call.
     pub(super) fn is_due(&self, class: Class) -> bool {
         let gain = self.offer() - self.limit;
         let lacking = self.held().missing.saturating_sub(self.allowance());
@@ -312,7 +313,7 @@ mod tests {
         inflows.open([100, 200], [100, 50]);
         inflows.trim();
         assert!(inflows.any_due());
-        let bulk = inflows.find_mut(Class::Bulk).expect("counted");
+        let bulk = inflows.find_mut(Class::Bulk).expect("the grant is below the window");
         bulk.say(Class::Bulk);
         inflows.trim();
         assert!(!inflows.any_due());

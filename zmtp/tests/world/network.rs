@@ -382,10 +382,10 @@ impl Network {
             let decision = decide(&request);
             let opposite = match &decision {
                 Decision::Accept { .. } => Decision::Refuse { status: 400 },
-                _ => Decision::Accept { user_id: "nobody".to_owned() },
+                _ => Decision::Accept { user_id: "another".to_owned() },
             };
             let machine = self.world.machine_mut(at.end);
-            // About the connection before: it comes too late, and is about nobody.
+            // The program decides late about the previous connection. The pipe must ignore that decision.
             machine.decide(request.connection - 1, opposite);
             machine.decide(request.connection, decision);
         }
